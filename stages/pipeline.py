@@ -1,0 +1,119 @@
+"""A pipeline's YAML, read into one frozen dataclass per stage; a mistake in it names its file, its line and the fix.
+
+Each section of `pipelines/NAME.yaml` is a stage's name and becomes that stage's own `Params`, which stands in the
+stage's file. The fields of `Pipeline` are the one list of stages: adding a stage adds a field here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.settings import File, PipelineError, choose
+
+if TYPE_CHECKING:
+    from stages import collect, deploy, preprocess, select, train, tune, validate
+
+
+__all__ = ["SECTIONS", "STAGES", "Pipeline", "PipelineError", "choose", "main", "names", "read", "tasks"]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One model that somebody depends on."""
+
+    name: str
+    task: str  # a file in models/tasks/
+    schedule: str  # cron, in the machine's time zone; "" runs by hand alone
+    collect: collect.Params
+    preprocess: preprocess.Params
+    select: select.Params
+    tune: tune.Params
+    train: train.Params
+    validate: validate.Params
+    deploy: deploy.Params
+
+
+SECTIONS = tuple(field.name for field in dataclasses.fields(Pipeline))[3:]
+STAGES = SECTIONS[:-1]  # the DVC graph, in order: what is deployed is a release, not the graph's output
+
+
+def names(root: Path) -> list[str]:
+    """The pipelines of this clone, in alphabetical order."""
+    return sorted(path.stem for path in (root / "pipelines").glob("*.yaml"))
+
+
+def tasks() -> list[str]:
+    """The tasks there are, without importing torch: a task's file name is its registration."""
+    folder = Path(__file__).parent.parent / "models" / "tasks"
+    return sorted(path.stem for path in folder.glob("[!_]*.py"))
+
+
+def read(name: str, root: Path) -> Pipeline:
+    """Read `pipelines/NAME.yaml` (a path to it serves as well); raises PipelineError."""
+    name = Path(name).stem
+    if name not in names(root):
+        known = names(root)
+        fix = choose(name, known, "pipelines") if known else "make one with: evergreen new"
+        raise PipelineError(f"there is no pipeline {name!r}", fix=fix)
+    file = File(f"pipelines/{name}.yaml")
+    values = file.load(root / file.place)
+    hints = {"task": str, "schedule": str}
+    hints |= {section: importlib.import_module(f"stages.{section}").Params for section in SECTIONS}
+    file.check_keys(values, hints, required=["task"])
+    parts = {key: file.convert(values, key, hint) for key, hint in hints.items() if key in values}
+    for section in SECTIONS:
+        if parts.get(section) is None:  # left out, or a name with nothing behind it: the defaults serve
+            parts[section] = file.build(hints[section], {}, section, line=file.line(values, section))
+    if parts["task"] not in tasks():
+        raise file.error(values, "task", f"unknown task {parts['task']!r}", choose(parts["task"], tasks(), "tasks"))
+    schedule = parts.setdefault("schedule", "")
+    if problem := cron_problem(schedule):
+        fix = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *" is every day at 04:30'
+        raise file.error(values, "schedule", f"schedule {schedule!r} is not cron syntax ({problem})", fix)
+    return Pipeline(name=name, **parts)
+
+
+def cron_problem(schedule: str) -> str:
+    """What is wrong with a cron schedule, or nothing."""
+    if not schedule:
+        return ""
+    if len(schedule.split()) != 5:
+        return f"it has {len(schedule.split())} of the 5 fields"
+    from datetime import datetime
+
+    from cronsim import CronSim, CronSimError
+
+    try:
+        next(CronSim(schedule, datetime.now()))
+    except (CronSimError, StopIteration) as error:
+        return str(error) or "it never comes"
+    return ""
+
+
+def main(stage: str) -> None:
+    """What `python -m stages.train digits` calls: run one stage of one pipeline, without Prefect."""
+    from stages.artifacts import Paths, find_root
+    from stages.progress import screen
+
+    try:
+        if len(sys.argv) != 2:
+            raise PipelineError(
+                f"expected one pipeline's name, got {len(sys.argv) - 1}", fix=f"python -m stages.{stage} NAME"
+            )
+        root = find_root()
+        pipeline = read(sys.argv[1], root)
+        run = importlib.import_module(f"stages.{stage}").run
+        with screen() as progress:
+            run(getattr(pipeline, stage), Paths(root, pipeline.name), task=pipeline.task, progress=progress)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except ValueError as error:
+        if not hasattr(error, "fix"):
+            raise
+        print(f"evergreen: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
