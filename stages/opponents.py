@@ -1,0 +1,81 @@
+"""The strong simple opponent: what a statistician would fit first, measured on the same rows as the network.
+
+Ridge regression for numbers, logistic regression for classes, an autoregression for series; each is fitted on what the
+network may see (training and validation rows) and answers in the form of the task's head, so that the task scores it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from data.spec import Spec
+
+MOST_ROWS = 20_000  # more make the fit slow and, with so few coefficients, hardly better
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+def reference(spec: Spec, fit: Arrays, test: Arrays, *, seed: int = 0) -> tuple[str, np.ndarray[Any, Any]] | None:
+    """Its name and its outputs for the rows of `test`, shaped as the head's; None where no simple opponent is known.
+
+    `fit` and `test` are encoded inputs by name, `fit` with "target". Rows of `fit` are in their stored order.
+    """
+    rows = len(fit["target"])
+    if rows > MOST_ROWS:
+        chosen = np.sort(np.random.default_rng(seed).choice(rows, MOST_ROWS, replace=False))
+        fit = {name: array[chosen] for name, array in fit.items()}
+    x, y, x_test = _matrix(spec, fit), fit["target"], _matrix(spec, test)
+    kind = spec.target.kind
+    if kind == "category" and spec.target.shape == ():
+        return "logistic regression", _logistic(x, y, x_test, len(spec.target.state["values"][0]))
+    if kind == "number":
+        return "ridge regression", _ridge(x, y, x_test)
+    if kind == "series" and [field.kind for field in spec.inputs.values()] == ["series"]:
+        return _autoregression(x, y, x_test)
+    return None
+
+
+def _matrix(spec: Spec, arrays: Arrays) -> np.ndarray[Any, Any]:
+    """All inputs side by side, (N, F): categories as one column per value, everything else flat."""
+    parts = []
+    for name, field in spec.inputs.items():
+        flat = arrays[name].reshape(len(arrays[name]), -1)
+        if field.kind == "category":
+            parts += [np.eye(size)[flat[:, column]] for column, size in enumerate(field.sizes)]
+        else:
+            parts.append(flat)
+    return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+def _logistic(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any], classes: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(x, y)
+    output = np.full((len(x_test), classes), -30.0)  # the log-probability of a class it has never seen
+    output[:, model.classes_] = np.maximum(model.predict_log_proba(x_test), -30.0)
+    return output
+
+
+def _ridge(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]) -> Any:
+    from sklearn.linear_model import RidgeCV
+
+    return RidgeCV(alphas=np.logspace(-3, 4, 29)).fit(x, y).predict(x_test).reshape(len(x_test), *y.shape[1:])
+
+
+def _autoregression(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]) -> Any:
+    """Least squares of each step ahead on the last p values, p the order of least AIC (Akaike 1974) up to the window."""
+
+    def fit(p: int) -> tuple[float, np.ndarray[Any, Any]]:
+        lags = np.c_[np.ones(len(x)), x[:, x.shape[1] - p :]]
+        weights = np.linalg.lstsq(lags, y, rcond=None)[0]
+        error = float(((y - lags @ weights) ** 2).mean())
+        return len(x) * np.log(error) + 2 * (p + 1), weights
+
+    orders = range(1, min(x.shape[1], len(x) // 3) + 1)
+    p = min(orders, key=lambda p: fit(p)[0])
+    return f"AR({p})", np.c_[np.ones(len(x_test)), x_test[:, x.shape[1] - p :]] @ fit(p)[1]

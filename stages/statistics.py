@@ -1,0 +1,136 @@
+"""How sure a score is: intervals, paired tests on the same rows, and how many rows it would take to tell.
+
+Rows of a time series resemble their neighbours, so there whole blocks of rows are drawn instead of single ones
+(circular block bootstrap; Politis and Romano 1992; block length n^(1/3), Hall, Horowitz and Jing 1995).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+CELLS = 2_000_000  # numbers drawn at once: bounds the memory of a bootstrap at 16 MB
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the bounds that hold it with the stated confidence."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a paired test found. `difference` is first less second, the mean over rows; `deviation` of one row's."""
+
+    difference: Interval
+    p: float
+    rows: int
+    deviation: float
+    test: str
+
+
+def block_length(rows: int, *, ordered: bool, overlap: int = 1) -> int:
+    """Rows drawn together: 1 when rows are independent, else n^(1/3), at least the steps that neighbours share."""
+    return min(rows, max(overlap, math.ceil(rows ** (1 / 3)))) if ordered else 1
+
+
+def resamples(rows: int, times: int, *, block: int = 1, seed: int = 0) -> Iterator[NDArray[np.int64]]:
+    """`times` drawings with replacement of `rows` row numbers, as pieces (k, rows)."""
+    random = np.random.default_rng(seed)
+    blocks, piece = math.ceil(rows / block), max(1, CELLS // rows)
+    for start in range(0, times, piece):
+        first = random.integers(rows, size=(min(piece, times - start), blocks, 1))
+        yield ((first + np.arange(block)) % rows).reshape(len(first), -1)[:, :rows]
+
+
+def wilson(right: float, rows: int, confidence: float) -> Interval:
+    """Score interval of a share of rows (Wilson 1927): honest near 0 and 1, where a bootstrap is too narrow."""
+    z, share = NormalDist().inv_cdf((1 + confidence) / 2), right / rows
+    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
+    half = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    return Interval(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))
+
+
+def bootstrap(
+    score: Callable[[NDArray[np.int64]], dict[str, float]],
+    rows: int,
+    *,
+    times: int,
+    confidence: float,
+    block: int = 1,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Percentile intervals (Efron 1979) of everything `score` computes from row numbers (n,), all from one drawing."""
+    values = score(np.arange(rows))
+    drawn = [score(one) for piece in resamples(rows, times, block=block, seed=seed) for one in piece]
+    return {name: percentile([one[name] for one in drawn], value, confidence) for name, value in values.items()}
+
+
+def percentile(drawn: list[float] | Array, value: float, confidence: float) -> Interval:
+    """The central `confidence` of bootstrapped values; undefined ones (a class never drawn) are left out."""
+    whole = np.asarray(drawn, dtype=float)
+    whole = whole[np.isfinite(whole)]
+    if not len(whole):
+        return Interval(value, math.nan, math.nan)
+    low, high = np.quantile(whole, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(value, float(low), float(high))
+
+
+def compare(
+    first: Array, second: Array, *, confidence: float = 0.95, times: int = 2000, block: int = 1, seed: int = 0
+) -> Comparison:
+    """Tests whether two scores (n,) of the same rows differ in the mean.
+
+    Right or wrong (1/0) on independent rows: McNemar's test, exact. Else: a paired bootstrap of the mean difference.
+    """
+    differences = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
+    if block == 1 and set(np.unique(first)) | set(np.unique(second)) <= {0.0, 1.0}:
+        return _mcnemar(differences, confidence)
+    rows, mean = len(differences), float(differences.mean())
+    pieces = [differences[piece].mean(1) for piece in resamples(rows, times, block=block, seed=seed)]
+    means = np.concatenate(pieces)
+    tail = min((means <= 0).mean(), (means >= 0).mean())
+    p = min(1.0, 2 * max(float(tail), 1 / (times + 1)))  # never below what so many drawings can show
+    deviation = float(means.std() * math.sqrt(rows))  # of one row, blocks' correlation included
+    return Comparison(percentile(means, mean, confidence), p, rows, deviation, "paired bootstrap")
+
+
+def _mcnemar(differences: Array, confidence: float) -> Comparison:
+    """The sign test on the rows where exactly one is right (McNemar 1947), and the interval that agrees with it.
+
+    Given m such rows, those won are Binomial(m, q); Clopper and Pearson's bounds of q, scaled by m/n, bound the mean.
+    """
+    from scipy.special import bdtr, betaincinv
+
+    rows, alpha = len(differences), 1 - confidence
+    won, lost = int((differences > 0).sum()), int((differences < 0).sum())
+    apart, mean = won + lost, float(differences.mean())
+    if not apart:  # never seen apart: the share that could be, and stay unseen, with probability alpha / 2
+        unseen = 1 - (alpha / 2) ** (1 / rows)
+        return Comparison(Interval(0.0, -unseen, unseen), 1.0, rows, 0.0, "exact McNemar")
+    low = float(betaincinv(won, lost + 1, alpha / 2)) if won else 0.0
+    high = float(betaincinv(won + 1, lost, 1 - alpha / 2)) if lost else 1.0
+    p = min(1.0, 2 * float(bdtr(min(won, lost), apart, 0.5)))
+    bounds = Interval(mean, (2 * low - 1) * apart / rows, (2 * high - 1) * apart / rows)
+    return Comparison(bounds, p, rows, float(differences.std()), "exact McNemar")
+
+
+def rows_needed(difference: float, deviation: float, *, confidence: float = 0.95, power: float = 0.8) -> int:
+    """Rows in all with which a paired test finds a true mean `difference` with probability `power`.
+
+    Normal approximation; for rows right or wrong it is Connor's (1987) for McNemar's test. `deviation` is one row's.
+    """
+    if difference == 0:
+        raise ValueError("no number of rows tells a difference of zero")
+    unequal, found = NormalDist().inv_cdf((1 + confidence) / 2), NormalDist().inv_cdf(power)
+    root = unequal * math.sqrt(deviation**2 + difference**2) + found * deviation
+    return math.ceil((root / difference) ** 2)

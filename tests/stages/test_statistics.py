@@ -1,0 +1,108 @@
+"""The statistics against what scipy and the papers say."""
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from stages.statistics import block_length, bootstrap, compare, resamples, rows_needed, wilson
+
+
+def test_wilson_is_scipys():
+    for right, rows in [(360, 360), (355, 360), (0, 10), (7, 9)]:
+        theirs = stats.binomtest(right, rows).proportion_ci(0.95, method="wilson")
+        ours = wilson(right, rows, 0.95)
+        assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+        assert ours.low <= ours.value <= ours.high
+
+
+@pytest.mark.parametrize(("won", "lost"), [(9, 1), (3, 3), (0, 7), (20, 4)])
+def test_mcnemar_is_the_exact_binomial_test(won, lost):
+    first = np.array([1.0] * won + [0.0] * lost + [1.0] * 100)
+    second = np.array([0.0] * won + [1.0] * lost + [1.0] * 100)
+    found = compare(first, second)
+    test = stats.binomtest(won, won + lost)
+    bounds, rows = test.proportion_ci(0.95, method="exact"), 100 + won + lost
+    assert found.test == "exact McNemar"
+    assert found.p == pytest.approx(test.pvalue, abs=1e-12)
+    assert found.difference.low == pytest.approx((2 * bounds.low - 1) * (won + lost) / rows, abs=1e-9)
+    assert found.difference.high == pytest.approx((2 * bounds.high - 1) * (won + lost) / rows, abs=1e-9)
+    assert (found.p < 0.05) == (not found.difference.low <= 0 <= found.difference.high)
+
+
+def test_rows_that_never_differ_still_leave_a_doubt():
+    found = compare(np.ones(100), np.ones(100))
+    assert found.p == 1
+    assert found.difference.value == 0
+    assert found.difference.high == pytest.approx(1 - 0.025**0.01)  # else it would be seen with chance 97.5%
+
+
+def test_the_paired_bootstrap_agrees_with_the_t_test():
+    random = np.random.default_rng(5)
+    first = random.normal(0, 1, 200)
+    second = first + random.normal(0.1, 0.5, 200)
+    found, theirs = compare(first, second, times=4000), stats.ttest_rel(first, second)
+    bounds = theirs.confidence_interval(0.95)
+    assert found.p == pytest.approx(theirs.pvalue, abs=0.02)
+    assert (found.difference.low, found.difference.high) == pytest.approx((bounds.low, bounds.high), abs=0.01)
+    assert found.deviation == pytest.approx((first - second).std(), rel=0.05)
+
+
+def test_the_bootstrap_is_scipys_and_is_seeded():
+    values = np.random.default_rng(1).exponential(2.0, 150)
+
+    def score(rows):
+        return {"mean": float(values[rows].mean())}
+
+    ours = bootstrap(score, 150, times=4000, confidence=0.9, seed=3)["mean"]
+    theirs = stats.bootstrap((values,), np.mean, confidence_level=0.9, method="percentile", n_resamples=4000)
+    assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.03)
+    assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.03)
+    assert ours == bootstrap(score, 150, times=4000, confidence=0.9, seed=3)["mean"]
+    assert ours != bootstrap(score, 150, times=4000, confidence=0.9, seed=4)["mean"]
+
+
+def test_blocks_widen_the_interval_of_rows_that_resemble_their_neighbours():
+    random = np.random.default_rng(2)
+    noise, series = random.normal(size=400), [0.0]
+    for one in noise:
+        series.append(0.8 * series[-1] + one)
+    values, block = np.array(series[1:]), block_length(400, ordered=True)
+    single = compare(values, np.zeros(400)).difference
+    blocked = compare(values, np.zeros(400), block=block).difference
+    assert block == 8
+    assert blocked.high - blocked.low > 1.4 * (single.high - single.low)
+
+
+def test_blocks_are_whole_and_go_round():
+    rows = next(resamples(10, 3, block=4, seed=0))
+    assert rows.shape == (3, 10)
+    steps = np.diff(rows[:, :4]) % 10
+    assert (steps == 1).all()
+    assert block_length(10, ordered=False) == 1
+    assert block_length(30, ordered=True, overlap=12) == 12
+
+
+def test_many_rows_are_drawn_in_pieces():
+    pieces = list(resamples(1_500_000, 3))
+    assert [piece.shape for piece in pieces] == [(1, 1_500_000)] * 3
+
+
+@pytest.mark.parametrize(("difference", "deviation"), [(0.02, 0.2), (0.5, 1.0), (-0.1, 0.3)])
+def test_rows_needed_gives_the_power_it_promises(difference, deviation):
+    rows = rows_needed(difference, deviation)
+    spread = math.sqrt(deviation**2 + difference**2)  # under the null the rows differ as often, around zero
+    z = NormalDist().inv_cdf(0.975)
+    power = 1 - NormalDist().cdf((z * spread - abs(difference) * math.sqrt(rows)) / deviation)
+    assert power == pytest.approx(0.8, abs=0.01)
+
+
+def test_rows_needed_by_simulation():
+    random, rows = np.random.default_rng(0), rows_needed(0.05, math.sqrt(0.11 - 0.05**2))  # won 8%, lost 3%
+    draws = random.multinomial(rows, [0.08, 0.03, 0.89], size=400)
+    found = [stats.binomtest(int(won), int(won + lost)).pvalue < 0.05 for won, lost, _ in draws]
+    assert 0.7 < np.mean(found) < 0.9
+    with pytest.raises(ValueError, match="zero"):
+        rows_needed(0.0, 1.0)
