@@ -1,0 +1,1 @@
+"""What is learned from: rows in Arrow, tensors in NumPy, and the one description of both (`data.spec`)."""

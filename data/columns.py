@@ -1,0 +1,113 @@
+"""Arrow columns as NumPy arrays: the few conversions that kinds share. Rows that cannot be converted are named, not guessed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+MISSING = pa.array(["", "na", "n/a", "nan", "null", "none", "?"])  # how files write "no number here", in lower case
+Faults = dict[int, str]  # row → what is wrong with its value
+
+
+def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One array, without dictionary encoding, text as `string`."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        column = column.cast(pa.string())
+    return column
+
+
+def floats(column: pa.Array) -> tuple[np.ndarray, Faults]:
+    """(N,) float64, NaN where missing; text that is no number and values of other types are faults."""
+    if pa.types.is_floating(column.type) and column.type != pa.float16() and not column.null_count:
+        return column.to_numpy(zero_copy_only=False).astype(np.float64), {}
+    if pa.types.is_string(column.type):
+        return _text_floats(column)
+    numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)
+    if numeric or pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
+        return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), {}
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    return np.full(len(column), np.nan), {int(row): f"a {column.type} is no number" for row in np.flatnonzero(valid)}
+
+
+def _text_floats(column: pa.Array) -> tuple[np.ndarray, Faults]:
+    text = pc.utf8_trim_whitespace(column)
+    text = pc.if_else(pc.is_in(pc.utf8_lower(text), MISSING), pa.scalar(None, pa.string()), text)
+    try:
+        return text.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
+    except pa.ArrowInvalid:
+        values, faults = np.full(len(text), np.nan), {}
+        for row, word in enumerate(text.to_pylist()):
+            if word is None:
+                continue
+            try:
+                values[row] = float(word.replace("_", "x"))  # Python reads 1_000 as a number, no file means that
+            except ValueError:
+                faults[row] = "not a number"
+        return values, faults
+
+
+def texts(column: pa.Array) -> pa.Array:
+    """The column as text, null where missing or blank: 3 and 3.0 are "3", true is "true", a date is ISO 8601."""
+    if pa.types.is_string(column.type):
+        text = pc.utf8_trim_whitespace(column)
+        return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+        whole = pc.all(pc.equal(pc.trunc(column), column)).as_py()
+        return column.cast(pa.int64() if whole else pa.float64(), safe=False).cast(pa.string())
+    return column.cast(pa.string())
+
+
+def nested(kind: pa.DataType) -> int:
+    """How many axes a row of this type has: 0 for a plain value, 1 for a list, 2 for a list of lists or a matrix …"""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return len(kind.shape)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return 1 + nested(kind.value_type)
+    return 0
+
+
+def stack(column: pa.Array) -> tuple[np.ndarray, Faults]:
+    """(N, *shape) of a column of lists or tensors. The commonest shape rules; rows missing, of another shape or not finite are faults."""
+    if isinstance(column.type, pa.FixedShapeTensorType):
+        return _stack_fixed(column, column.storage, tuple(column.type.shape))
+    if pa.types.is_fixed_size_list(column.type) and not nested(column.type.value_type):
+        return _stack_fixed(column, column, (column.type.list_size,))
+    rows = [_array(value) for value in column.to_pylist()]
+    shapes = Counter(row.shape for row in rows if row is not None)
+    shape = shapes.most_common(1)[0][0] if shapes else (0,)
+    faults = {i: "missing" if not column[i].is_valid else f"its shape is not {shape}"
+              for i, row in enumerate(rows) if row is None or row.shape != shape}
+    good = [np.zeros(shape) if i in faults else row for i, row in enumerate(rows)]
+    return _finite(np.stack(good) if good else np.zeros((0, *shape)), faults)
+
+
+def _stack_fixed(column: pa.Array, storage: pa.Array, shape: tuple[int, ...]) -> tuple[np.ndarray, Faults]:
+    if not column.null_count:
+        return _finite(storage.flatten().to_numpy(zero_copy_only=False).reshape(len(column), *shape), {})
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    values = np.zeros((len(column), *shape))
+    values[valid] = storage.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, *shape)
+    return _finite(values, {int(row): "missing" for row in np.flatnonzero(~valid)})
+
+
+def _array(value: Any) -> np.ndarray | None:
+    try:
+        return None if value is None else np.asarray(value, dtype=np.float64)
+    except (ValueError, TypeError):  # ragged, or not numbers
+        return None
+
+
+def _finite(values: np.ndarray, faults: Faults) -> tuple[np.ndarray, Faults]:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        faults = {**faults, **{int(row): "holds NaN or Infinity" for row in np.flatnonzero(bad)}}
+    return values, faults

@@ -1,0 +1,81 @@
+"""Kinds of data: how a column is recognised, checked, fitted, encoded, decoded, read from a request and augmented.
+
+One file is one kind and its name registers it: `data/kinds/number.py` holds the class `Number(Kind)`.
+`grouped` kinds put all their columns into one tensor; the others make one tensor per column.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from data.columns import Faults
+from data.field import DataError, Field, nearest
+
+
+class Kind:
+    """The contract. State is fitted on the training split alone and is JSON, so that it travels inside the model."""
+
+    grouped: ClassVar[bool] = False
+
+    def recognise(self, column: pa.Array) -> float:
+        """How well this kind suits the column, 0 (not at all) to 1 (surely); the highest of all kinds is taken."""
+        raise NotImplementedError
+
+    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+        """The column in this kind's own Arrow type (null where missing), and what is wrong with which row."""
+        raise NotImplementedError
+
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False) -> Field:
+        """The field these checked training columns make; DataError where nothing can be learned from them."""
+        raise NotImplementedError
+
+    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+        """(N, *field.shape) of field.dtype from checked columns."""
+        raise NotImplementedError
+
+    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+        """JSON values, in the data's own units, of an encoded array (N, *field.shape)."""
+        raise NotImplementedError
+
+    def parse(self, field: Field, index: int, value: Any) -> Any:
+        """One JSON value of a request for column `index` of the field; DataError (problem and fix, no place) if it is wrong."""
+        raise NotImplementedError
+
+    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+        """Parsed values as a checked column."""
+        raise NotImplementedError
+
+    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+        """OpenAPI schema of column `index` of the field, with an `example` that is no real row but a typical value."""
+        raise NotImplementedError
+
+    def identity(self, column: pa.Array) -> list[bytes]:
+        """Bytes per row of a checked column that stay the same however the same value was stored."""
+        raise NotImplementedError
+
+    def augment(self, field: Field, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """A harmless variation of encoded training rows; by default none."""
+        return values
+
+
+def names() -> list[str]:
+    """All kinds: the files of this folder."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+@cache
+def find(name: str) -> Kind:
+    if name not in names():
+        raise DataError(f"there is no kind of data called '{name}'", fix=nearest(name, names()))
+    module = importlib.import_module(f"{__name__}.{name}")
+    found = [item for item in vars(module).values()
+             if isinstance(item, type) and issubclass(item, Kind) and item.__module__ == module.__name__]
+    kind: Kind = found[0]()
+    return kind

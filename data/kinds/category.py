@@ -1,0 +1,120 @@
+"""Categories: text, booleans or whole numbers taken as names. As a target: the class.
+
+An input's slot 0 is for values unseen in training. Values seen only once in training share it, so that it is learned too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.columns import Faults, nested, plain, texts
+from data.field import DataError, Field, nearest
+from data.kinds import Kind
+
+MANY = 1000  # distinct values above which a text column is no category
+WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or false"}
+
+
+class Category(Kind):
+    grouped = True
+
+    def recognise(self, column: pa.Array) -> float:
+        column = plain(column)
+        if pa.types.is_boolean(column.type):
+            return 1.0
+        if pa.types.is_integer(column.type):
+            return 0.1
+        if not pa.types.is_string(column.type):
+            return 0.0
+        text = texts(column).drop_null()
+        distinct = pc.count_distinct(text).as_py()
+        return 0.5 if 0 < distinct <= min(MANY, max(10, len(text) // 2)) else 0.0
+
+    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+        column = plain(column)
+        if nested(column.type):
+            return pa.nulls(len(column), pa.string()), {row: f"a {column.type} is no category" for row in range(len(column))}
+        return texts(column), {}
+
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False) -> Field:
+        types = [_type(column) for column in columns.values()]
+        values = [_values(column, kind, fewest=1 if target else 2) for column, kind in zip(columns.values(), types, strict=True)]
+        if target and len(values[0]) < 2:
+            raise DataError(f"the training rows hold one class alone: {values[0]}", place=f"column '{next(iter(columns))}'",
+                            fix="collect rows of a second class, or choose another target")
+        return Field("category", tuple(columns), () if target else (len(columns),), "int64", {"values": values, "types": types})
+
+    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+        codes = [self._codes(field, index, column) for index, column in enumerate(columns)]
+        return np.stack(codes, axis=1).reshape(len(codes[0]), *field.shape)
+
+    def _codes(self, field: Field, index: int, column: pa.Array) -> np.ndarray:
+        values, kind = field.state["values"][index], field.state["types"][index]
+        text = _canonical(column, kind)
+        found = pc.index_in(text, pa.array([_word(value) for value in values], pa.string())).fill_null(-1)
+        codes = found.to_numpy(zero_copy_only=False).astype(np.int64)
+        if field.shape:
+            return codes + 1
+        if (codes < 0).any():
+            unseen = column[int(np.argmin(codes))].as_py()
+            raise DataError(f"'{unseen}' is no class of the training rows", place=f"column '{field.columns[index]}'",
+                            fix=nearest(str(unseen), [str(value) for value in values]))
+        return codes
+
+    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+        if not field.shape:
+            return [field.state["values"][0][code] for code in values]
+        return [[None if code == 0 else field.state["values"][i][code - 1] for i, code in enumerate(row)] for row in values]
+
+    def parse(self, field: Field, index: int, value: Any) -> Any:
+        kind = field.state["types"][index]
+        if value is None:
+            if None in field.state["values"][index]:
+                return None
+            raise DataError("is null, and no training row lacked it", fix=f"give {WORDS[kind]}")
+        right = {"string": str, "integer": int, "boolean": bool}[kind]
+        if not isinstance(value, right) or (kind == "integer" and isinstance(value, bool)):
+            raise DataError(f"is {value!r:.40}, a {type(value).__name__}", fix=f"give {WORDS[kind]}")
+        return _word(value)
+
+    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+        return texts(pa.array(values, pa.string()))
+
+    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+        known = field.state["values"][index]
+        held = [value for value in known if value is not None]
+        schema = {"type": field.state["types"][index], "example": held[0] if held else "",
+                  "description": "one of " + ", ".join(str(value) for value in held[:20]) + "; another is taken as unseen"}
+        return schema | ({"nullable": True} if None in known else {})
+
+    def identity(self, column: pa.Array) -> list[bytes]:
+        return [b"" if word is None else b"=" + word.encode() for word in column.to_pylist()]
+
+
+def _word(value: Any) -> str | None:
+    return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _canonical(column: pa.Array, kind: str) -> pa.Array:
+    return pc.utf8_lower(column) if kind == "boolean" else column
+
+
+def _type(column: pa.Array) -> str:
+    words = pc.unique(column.drop_null()).to_pylist()
+    if words and {word.lower() for word in words} <= {"true", "false"}:
+        return "boolean"
+    whole = all(word.removeprefix("-").isdecimal() and word.isascii() and str(int(word)) == word for word in words)
+    return "integer" if words and whole else "string"
+
+
+def _values(column: pa.Array, kind: str, fewest: int) -> list[Any]:
+    """The values seen at least `fewest` times, in order; a missing value counts as the value null, first."""
+    counts = pc.value_counts(_canonical(column, kind)).to_pylist()
+    words = [item["values"] for item in counts if item["counts"] >= fewest]
+    typed = {"string": str, "integer": int, "boolean": lambda word: word == "true"}[kind]
+    return ([None] if None in words else []) + sorted(typed(word) for word in words if word is not None)

@@ -1,0 +1,150 @@
+"""What a model eats and answers: the fields of a batch, and the one encoding of rows that training, validation,
+batch prediction and the endpoint share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data import kinds
+from data.columns import Faults
+from data.field import DataError, Field, nearest
+
+__all__ = ["DataError", "Field", "Spec", "fit"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Fitted on the training split alone; JSON beside the data and inside every model."""
+
+    task: str
+    inputs: dict[str, Field]  # keyed by the kind's name for grouped kinds, by the column's otherwise
+    target: Field
+    target_name: str
+    time: str | None
+    rows: dict[str, int]  # split → rows
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns a row must have to be answered."""
+        return tuple(column for field in self.inputs.values() for column in field.columns)
+
+    def encode(self, table: pa.Table, *, target: bool) -> dict[str, np.ndarray]:
+        """{field: (N, *shape)} and, if asked for, "target": (N, *shape). Other columns are passed over.
+
+        Raises DataError naming the column, and the row, that cannot be encoded.
+        """
+        fields = {**self.inputs, "target": self.target} if target else self.inputs
+        return {key: _encode(field, table) for key, field in fields.items()}
+
+    def check(self, table: pa.Table) -> tuple[pa.Table, Faults]:
+        """The input columns in their own types, and what is wrong with which row: for files whose bad rows are to be named."""
+        found: Faults = {}
+        typed: dict[str, pa.Array] = {}
+        for field in self.inputs.values():
+            for index, name in enumerate(field.columns):
+                typed[name], faults = kinds.find(field.kind).check(_column(table, name))
+                may_lack = field.state.get("missing", [True] * len(field.columns))[index]
+                if not may_lack and typed[name].null_count:
+                    lacking = np.flatnonzero(typed[name].is_null().to_numpy(zero_copy_only=False))
+                    faults = {**{int(row): "missing, which no training row was" for row in lacking}, **faults}
+                found.update({row: f"{name}: {reason}" for row, reason in faults.items()})
+        return pa.table(typed), found
+
+    def augment(self, batch: Mapping[str, np.ndarray], random: np.random.Generator) -> dict[str, np.ndarray]:
+        """The training batch with each input varied as its kind does."""
+        varied = {key: kinds.find(field.kind).augment(field, batch[key], random) for key, field in self.inputs.items()}
+        return {**batch, **varied}
+
+    def parse(self, rows: Sequence[Mapping[str, Any]], place: str) -> pa.Table:
+        """The rows of a JSON request as a table ready to `encode`; DataError names the row, the field and the fix."""
+        if not isinstance(rows, list) or not rows:
+            raise DataError("there are no rows", place=place, fix="send a list of one row or more")
+        columns = self.columns
+        for number, row in enumerate(rows):
+            _same_fields(row, columns, f"{place}, row {number}")
+        typed: dict[str, pa.Array] = {}
+        for field in self.inputs.values():
+            kind = kinds.find(field.kind)
+            for index, name in enumerate(field.columns):
+                values = []
+                for number, row in enumerate(rows):
+                    try:
+                        values.append(kind.parse(field, index, row[name]))
+                    except DataError as error:
+                        raise DataError(error.problem, place=f"{place}, row {number}, field '{name}'", fix=error.fix) from error
+                typed[name] = kind.arrow(field, values)
+        return pa.table(typed)
+
+    def json_schema(self) -> dict[str, Any]:
+        """OpenAPI schema of one request row, with an `example` row of typical values."""
+        properties = {name: kinds.find(field.kind).json_schema(field, index)
+                      for field in self.inputs.values() for index, name in enumerate(field.columns)}
+        example = {name: schema["example"] for name, schema in properties.items() if "example" in schema}
+        schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+        return schema | ({"example": example} if len(example) == len(properties) else {})
+
+    def to_json(self) -> dict[str, Any]:
+        return {"task": self.task, "inputs": {key: field.to_json() for key, field in self.inputs.items()},
+                "target": self.target.to_json(), "target_name": self.target_name, "time": self.time, "rows": self.rows}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Spec:
+        inputs = {key: Field.from_json(field) for key, field in value["inputs"].items()}
+        return cls(value["task"], inputs, Field.from_json(value["target"]), value["target_name"], value["time"], value["rows"])
+
+    def save(self, folder: Path) -> None:
+        text = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / "spec.json").write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Spec:
+        path = folder / "spec.json"
+        if not path.is_file():
+            raise DataError("there is no prepared data", place=str(folder), fix="run the stage `preprocess`")
+        return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def fit(train: pa.Table, kind_of: Mapping[str, str], target: str, target_kind: str) -> tuple[dict[str, Field], Field]:
+    """The fields of checked training rows: one per grouped kind, one per column of the other kinds; and the target's."""
+    groups: dict[str, list[str]] = {}
+    for column, kind in kind_of.items():
+        groups.setdefault(kind if kinds.find(kind).grouped else column, []).append(column)
+    inputs = {key: kinds.find(kind_of[columns[0]]).fit({name: _column(train, name) for name in columns})
+              for key, columns in groups.items()}
+    return inputs, kinds.find(target_kind).fit({target: _column(train, target)}, target=True)
+
+
+def _encode(field: Field, table: pa.Table) -> np.ndarray:
+    kind = kinds.find(field.kind)
+    columns = []
+    for name in field.columns:
+        column, faults = kind.check(_column(table, name))
+        if faults:
+            row, reason = min(faults.items())
+            raise DataError(reason, place=f"row {row}, column '{name}'", fix="mend the value or leave the row out")
+        columns.append(column)
+    return kind.encode(field, columns)
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    if name not in table.column_names:
+        raise DataError(f"there is no column '{name}'", fix=nearest(name, table.column_names))
+    column = table.column(name)
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _same_fields(row: Any, columns: Sequence[str], place: str) -> None:
+    if not isinstance(row, dict):
+        raise DataError(f"is {row!r:.40}, no object", place=place, fix="send each row as an object of named fields")
+    if extra := [name for name in row if name not in columns]:
+        raise DataError(f"there is no field '{extra[0]}'", place=place, fix=nearest(extra[0], columns))
+    if lacking := [name for name in columns if name not in row]:
+        raise DataError(f"the field '{lacking[0]}' is missing", place=place,
+                        fix="give every field" + (f" ({len(lacking)} are missing)" if len(lacking) > 1 else ""))
