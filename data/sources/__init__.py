@@ -1,0 +1,78 @@
+"""Where rows come from. One file is one source and its name registers it: `sklearn:digits` is read by `data/sources/sklearn.py`,
+`people.csv` by `data/sources/csv.py`, a folder of Parquet files by `data/sources/parquet.py`. Each holds a class `Source(Source)`.
+
+A source yields Arrow record batches with a text column `_origin` ("people.csv#17") and, where a row could not even be read,
+a text column `_fault` saying why (null for whole rows).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from data.field import DataError, nearest
+
+RESERVED = ("_origin", "_fault", "_id", "_time")
+ROWS = 50_000  # rows a batch
+
+
+class Source:
+    """The contract. Opening a source reads nothing."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        """`name` is what follows the scheme, or the path as given, relative to `root`."""
+        self.name, self.root = name, root
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        """All rows, in bounded batches of one schema. Raises DataError with the place where reading fails."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Changes when the data changed; the same on every machine that holds the same data."""
+        raise NotImplementedError
+
+
+def names() -> list[str]:
+    """All schemes and file endings: the files of this folder."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def open_source(uri: str, root: Path) -> Source:
+    """The source a URI names; DataError lists what can be read, with the nearest right word."""
+    scheme, colon, rest = uri.partition(":")
+    if colon and len(scheme) > 1:  # a single letter is a Windows drive
+        kind, name = scheme, rest
+    else:
+        path = root / uri
+        kind, name = ("parquet" if path.is_dir() else path.suffix.lower().removeprefix(".")), uri
+        if not path.exists():
+            raise DataError("there is no such file or folder", place=str(path), fix="check the path; it is relative to the repository's root")
+    if kind not in names():
+        raise DataError(f"cannot read '{kind or 'a file without an ending'}'", place=uri, fix=nearest(kind, names()))
+    source: Source = importlib.import_module(f"{__name__}.{kind}").Source(name, root)
+    return source
+
+
+def digest(paths: list[Path]) -> str:
+    """Hash of the names and contents of files (about a second a gigabyte)."""
+    total = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        total.update(path.name.encode() + b"\0")
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                total.update(block)
+    return total.hexdigest()
+
+
+def with_origin(table: pa.Table, name: str, first: int = 0) -> pa.Table:
+    """The table with `_origin` "name#row", counted from `first`."""
+    for column in table.column_names:
+        if column in RESERVED:
+            raise DataError(f"the column name '{column}' is taken", place=name, fix="rename the column")
+    origin = pa.array([f"{name}#{row}" for row in range(first, first + len(table))], pa.string())
+    return table.append_column("_origin", origin)

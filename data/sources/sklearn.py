@@ -1,0 +1,60 @@
+"""The data sets that scikit-learn ships: `sklearn:digits`, `sklearn:breast_cancer`, `sklearn:diabetes`, `sklearn:iris`, `sklearn:wine` …"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data import sources
+from data.field import DataError, nearest
+
+TARGETS = {"digits": "digit", "breast_cancer": "diagnosis", "diabetes": "progression", "iris": "species", "wine": "cultivar"}
+
+
+class Source(sources.Source):
+    def read(self) -> Iterator[pa.RecordBatch]:
+        table = _images(self._load()) if self.name == "digits" else _features(self.name, self._load())
+        yield from sources.with_origin(table, f"sklearn:{self.name}").combine_chunks().to_batches(sources.ROWS)
+
+    def fingerprint(self) -> str:
+        import sklearn
+
+        self._loader()
+        return f"scikit-learn {sklearn.__version__} {self.name}"
+
+    def _loader(self) -> Any:
+        from sklearn import datasets
+
+        known = [name.removeprefix("load_") for name in dir(datasets) if name.startswith("load_")]
+        known = [name for name in known if name not in ("files", "sample_image", "sample_images", "svmlight_file", "svmlight_files")]
+        if self.name not in known:
+            raise DataError(f"scikit-learn ships no data set '{self.name}'", place=f"sklearn:{self.name}", fix=nearest(self.name, known))
+        return getattr(datasets, f"load_{self.name}")
+
+    def _load(self) -> Any:
+        return self._loader()()
+
+
+def _images(bunch: Any) -> pa.Table:
+    """8×8 pixels of 0 to 16, and the digit."""
+    images = np.ascontiguousarray(bunch.images.astype(np.uint8))
+    return pa.table({"image": pa.FixedShapeTensorArray.from_numpy_ndarray(images), "digit": pa.array(bunch.target)})
+
+
+def _features(name: str, bunch: Any) -> pa.Table:
+    """One column a feature, and the target by its meaning: its class's name where it has one."""
+    columns = {clean(feature): pa.array(bunch.data[:, i]) for i, feature in enumerate(bunch.feature_names)}
+    target = np.asarray(bunch.target)
+    names = [str(item) for item in getattr(bunch, "target_names", [])]
+    if target.ndim == 2:  # several targets, one column each
+        return pa.table(columns | {clean(item): pa.array(target[:, i]) for i, item in enumerate(names)})
+    return pa.table(columns | {TARGETS.get(name, "target"): pa.array([names[i] for i in target] if names else target)})
+
+
+def clean(name: str) -> str:
+    """A name of lower-case letters, digits and underscores: "mean radius" is mean_radius."""
+    return re.sub(r"\W+", "_", name.lower()).strip("_")
