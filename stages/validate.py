@@ -1,14 +1,25 @@
-"""Proves what a candidate is worth on rows it has never seen: against the baseline, a simple model, the released one."""
+"""Proves what a candidate is worth on rows it has never seen: against the baseline, a simple model, the released one.
+
+Writes `report/`: `metrics.json` for `dvc metrics show`, `plots/*.csv` for `dvc plots show`, `report.html` for people.
+"""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from stages.artifacts import Paths, read_json, replace_folder, write_json
+from stages.pipeline import PipelineError
 from stages.progress import Progress, quiet
 
 if TYPE_CHECKING:
-    from stages.artifacts import Paths
+    import numpy as np
+
+    from stages.scores import Evidence, Gap
+    from stages.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -22,9 +33,137 @@ class Params:
     slices: dict[str, list[Any]] = field(default_factory=dict)  # name: [from, to], times of test rows, both included
     seed: int = 0  # of the bootstrap
 
+    def __post_init__(self) -> None:
+        if not 0.5 < self.confidence < 1:
+            raise PipelineError(f"confidence is {self.confidence}", fix="give a share between 0.5 and 1, such as 0.95")
+        if self.resamples < 100:
+            raise PipelineError(f"resamples is {self.resamples}", fix="give 100 or more")
+        if self.margin < 0:
+            raise PipelineError(f"margin is {self.margin}", fix="give a share of 0 or more, such as 0.01")
+        for name, bounds in self.slices.items():
+            if len(bounds) != 2:
+                raise PipelineError(f"slices: {name!r} has {len(bounds)} bounds", fix=f'write "{name}": [from, to]')
+
 
 def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) -> dict[str, Any]:
-    raise NotImplementedError
+    """Judges the candidate; raises PipelineError or DataError where something is missing, and writes nothing then."""
+    return validate(params, paths, released=released(paths), progress=progress)
+
+
+def validate(
+    params: Params, paths: Paths, *, released: tuple[str, Path] | None, progress: Progress = quiet
+) -> dict[str, Any]:
+    """`run` with the released version (its name and the folder of its model) given. Returns the verdict and scores."""
+    from stages import report
+    from stages.scores import measure
+    from stages.verdict import judge
+
+    progress(stage="validate", doing="answer the test rows")
+    evidence = measure(paths.candidate, paths.ready, released, seed=params.seed)
+    progress(stage="validate", doing="compare")
+    gaps = {role: evidence.gap(other, params) for role, other in evidence.opponents.items()}
+    verdict = judge(evidence, gaps, params)
+    metrics = summarise(evidence, gaps, verdict, params)
+    progress(stage="validate", doing="write the report")
+    choice, search = (read_json(path) if path.is_file() else None for path in (paths.select, paths.tune))
+    with replace_folder(paths.report) as new:
+        write_json(new / "metrics.json", metrics)
+        write_plots(new / "plots", evidence, choice)
+        page = report.page(paths.name, evidence, metrics, choice, search, report.data_summary(paths.ready), params)
+        (new / "report.html").write_text(page, encoding="utf-8")
+    decider = next(iter(metrics["test"]))
+    scores = {role: metrics[role][decider] for role in evidence.opponents}
+    summary = {"verdict": verdict.word, "why": verdict.why, "rows_needed": verdict.rows_needed, "metric": decider}
+    return summary | {"score": metrics["test"][decider], "opponents": scores, "report": str(paths.report / "report.html")}
+
+
+def released(paths: Paths) -> tuple[str, Path] | None:
+    """The released version and the folder of its model; None before the first release or outside git."""
+    if not (paths.root / ".git").exists():
+        return None
+    from stages import versions
+
+    version = versions.released(paths.root).get(paths.name)
+    return (version, versions.fetch(paths, version)) if version else None
+
+
+def summarise(evidence: Evidence, gaps: dict[str, Gap], verdict: Verdict, params: Params) -> dict[str, Any]:
+    """What `metrics.json` holds."""
+    found: dict[str, Any] = {
+        "verdict": verdict.word,
+        "why": verdict.why,
+        "rows_needed": verdict.rows_needed,
+        "rows": evidence.rows,
+        "confidence": params.confidence,
+        "test": {name: vars(interval) for name, interval in evidence.intervals(params).items()},
+        "difference": {role: gap.to_json() for role, gap in gaps.items()},
+        "slices": {name: _slice(evidence, rows, params) for name, rows in slice_rows(evidence, params).items()},
+    }
+    found |= {role: scored.metrics() for role, scored in evidence.opponents.items()}
+    if evidence.reference:
+        found["reference"]["model"] = evidence.reference.name
+    if evidence.version:
+        found["released"] = found.get("released", {}) | {"version": evidence.version}
+    return found
+
+
+def slice_rows(evidence: Evidence, params: Params) -> dict[str, np.ndarray[Any, Any]]:
+    """The numbers of the test rows in each slice of time."""
+    import numpy as np
+
+    if not params.slices:
+        return {}
+    place, names = "validate.slices", evidence.table.column_names
+    if "_time" not in names:
+        raise PipelineError("the rows have no time", place=place, fix="name the column of time: preprocess: {time: …}")
+    times = evidence.table["_time"].to_numpy()
+    found = {}
+    for name, (first, last) in params.slices.items():
+        low, high = (np.asarray(bound).astype(times.dtype) for bound in (first, last))
+        found[name] = np.flatnonzero((times >= low) & (times <= high))
+        if not len(found[name]):
+            span = f"{times.min()} to {times.max()}"
+            raise PipelineError(f"no test row lies in {name!r}", place=place, fix=f"the test rows span {span}")
+    return found
+
+
+def _slice(evidence: Evidence, rows: np.ndarray[Any, Any], params: Params) -> dict[str, Any]:
+    import torch
+
+    chosen = torch.from_numpy(rows)
+    test = {name: vars(interval) for name, interval in evidence.intervals(params, rows).items()}
+    others = {role: scored.metrics(chosen) for role, scored in evidence.opponents.items()}
+    return {"rows": len(rows), "test": test, **others}
+
+
+def write_plots(folder: Path, evidence: Evidence, choice: dict[str, Any] | None) -> None:
+    """One CSV per picture; what DVC draws by default, the last column, is the one that matters."""
+    folder.mkdir()
+    history, decider = evidence.model.card.get("history", []), next(iter(evidence.candidate.task.METRICS))
+    if history:
+        names = sorted({name for row in history for name in row} - {"epoch", decider, f"validation_{decider}"})
+        last = [name for name in (decider, f"validation_{decider}") if name in history[0]]
+        columns = ["epoch", *names, *last]
+        _csv(folder / "learning.csv", columns, ([row.get(name, "") for name in columns] for row in history))
+    if choice:
+        rows = ([row["architecture"], row["score"]] for row in choice.get("leaderboard", []))
+        _csv(folder / "leaderboard.csv", ["architecture", "score"], rows)
+    kind = {"category": "confusion", "series": "forecast"}.get(evidence.candidate.task.TARGET, "residuals")
+    if kind == "forecast":
+        from stages.report import forecast_rows
+
+        _csv(folder / "forecast.csv", ["time", "actual", "predicted"], forecast_rows(evidence))
+    else:
+        truth = evidence.table[evidence.model.spec.target.columns[0]].to_pylist()
+        said = [answer["prediction"] for answer in evidence.candidate.answers()]
+        _csv(folder / f"{kind}.csv", ["actual", "predicted"], zip(truth, said, strict=True))
+
+
+def _csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,160 @@
+"""What a candidate, its opponents and the released version say to the same rows, and how far apart they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from stages.artifacts import Model, load_model
+from stages.opponents import reference
+from stages.statistics import Array, Interval, block_length, bootstrap, compare, wilson
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from torch import Tensor
+
+    from models.base import Task
+    from stages.validate import Params
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model's outputs for all test rows, with the task that scores them."""
+
+    name: str
+    task: Task
+    output: Tensor  # (N, …)
+    target: Tensor  # (N, …), as its own task encodes it
+
+    @property
+    def per_row(self) -> Array:
+        """(N,) right (1) or wrong (0), or an error."""
+        rows: Array = self.task.per_row(self.output, self.target).double().numpy()
+        return rows
+
+    @property
+    def right_or_wrong(self) -> bool:
+        return set(np.unique(self.per_row)) <= {0.0, 1.0} and self.task.TARGET == "category"
+
+    def metrics(self, rows: Any = slice(None)) -> dict[str, float]:
+        return self.task.metrics(self.output[rows], self.target[rows])
+
+    def answers(self) -> list[dict[str, Any]]:
+        return self.task.answer(self.output)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How much better the candidate is than another: a share of the rows, or of the other's error."""
+
+    share: Interval
+    p: float
+    rows: int
+    deviation: float  # of one row, in the same unit
+    of: str  # "rows" | "error"
+    test: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self.share), "p": self.p, "share_of": self.of, "test": self.test}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that was measured on the test rows."""
+
+    model: Model
+    table: pa.Table  # the test rows, raw
+    candidate: Scored
+    baseline: Scored
+    reference: Scored | None
+    released: Scored | None
+    version: str  # of the released one, or nothing
+    refusal: str  # why the released version cannot score these rows, or nothing
+    block: int  # rows drawn together
+
+    @property
+    def rows(self) -> int:
+        return len(self.candidate.target)
+
+    @property
+    def opponents(self) -> dict[str, Scored]:
+        found = {"baseline": self.baseline, "reference": self.reference, "released": self.released}
+        return {role: scored for role, scored in found.items() if scored is not None}
+
+    def gap(self, other: Scored, params: Params) -> Gap:
+        """The paired test of the candidate against another model."""
+        right = self.candidate.right_or_wrong and other.right_or_wrong
+        mine, theirs = self.candidate.per_row, other.per_row
+        scale = 1.0 if right else float(theirs.mean()) or 1.0
+        pair = (mine, theirs) if right else (-mine / scale, -theirs / scale)
+        many = 2 * params.resamples
+        found = compare(*pair, confidence=params.confidence, times=many, block=self.block, seed=params.seed)
+        return Gap(found.difference, found.p, found.rows, found.deviation, "rows" if right else "error", found.test)
+
+    def intervals(self, params: Params, rows: np.ndarray[Any, Any] | None = None) -> dict[str, Interval]:
+        """Every metric of the candidate on the given rows (default: all), with its interval."""
+        chosen = np.arange(self.rows) if rows is None else rows
+        many, block = params.resamples, min(self.block, len(chosen))
+        found = bootstrap(
+            lambda drawn: self.candidate.metrics(torch.from_numpy(chosen[drawn])),
+            len(chosen),
+            times=many,
+            confidence=params.confidence,
+            block=block,
+            seed=params.seed,
+        )
+        decider = next(iter(self.candidate.task.METRICS))
+        right = self.candidate.per_row[chosen].sum()
+        if self.candidate.right_or_wrong and block == 1 and abs(found[decider].value - right / len(chosen)) < 1e-6:
+            found[decider] = wilson(float(right), len(chosen), params.confidence)
+        return found
+
+
+def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, seed: int = 0) -> Evidence:
+    """Lets the candidate, the task's baseline, a simple model and the released version answer the test rows."""
+    from data.batches import arrays, load
+
+    model, (spec, table) = load_model(candidate), load(ready, "test")
+    test = model.spec.encode(table, target=True)
+    rows = {name: torch.as_tensor(array) for name, array in test.items()}
+    target, task = rows["target"], model.network.task
+    parts = [arrays(ready, split) for split in ("train", "validation")]
+    with torch.inference_mode():
+        simple = task.baseline(torch.as_tensor(parts[0]["target"]), rows, target)
+    fitted = reference(spec, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, test, seed=seed)
+    incumbent, refusal = _released(released, model, table)
+    steps = target.shape[1] if target.ndim > 1 else 1
+    return Evidence(
+        model=model,
+        table=table,
+        candidate=Scored("candidate", task, model.outputs(table), target),
+        baseline=Scored("baseline", task, simple, target),
+        reference=fitted and Scored(fitted[0], task, torch.as_tensor(fitted[1], dtype=torch.float32), target),
+        released=incumbent,
+        version=released[0] if released else "",
+        refusal=refusal,
+        block=block_length(table.num_rows, ordered=spec.time is not None, overlap=steps),
+    )
+
+
+def _released(released: tuple[str, Path] | None, model: Model, table: pa.Table) -> tuple[Scored | None, str]:
+    """The released version's answers, encoded with its own spec; or why it has none."""
+    if released is None:
+        return None, ""
+    version, folder = released
+    old = load_model(folder)
+    if (old.spec.task, old.spec.target_name, old.spec.target.shape) != (
+        model.spec.task,
+        model.spec.target_name,
+        model.spec.target.shape,
+    ):
+        return None, f"it predicts {old.spec.target_name!r} ({old.spec.task}) and not what the candidate predicts"
+    try:
+        target = torch.as_tensor(old.spec.encode(table, target=True)["target"])
+        return Scored(version, old.network.task, old.outputs(table), target), ""
+    except (ValueError, KeyError, RuntimeError) as error:  # other columns, unknown classes, another shape
+        return None, str(error).splitlines()[0]

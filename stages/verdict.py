@@ -1,0 +1,88 @@
+"""From measurements to a decision: release, keep what is in service, or gather more data first.
+
+What a person who retrains every night wants: nothing in service changes without proof (`release_when: better`). When
+the world moves, the test rows move with it, the released version falls behind on them, and the proof comes. Whoever
+prefers fresh models allows `release_when: not worse`; then a candidate may lose up to `margin`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from stages.scores import Evidence, Gap
+from stages.statistics import rows_needed
+
+if TYPE_CHECKING:
+    from stages.validate import Params
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do with a candidate, in a word and in a sentence."""
+
+    word: Literal["release", "keep", "more data"]
+    why: str
+    rows_needed: int = 0  # more test rows, about, until the question can be told; 0 when it is told
+
+
+def judge(evidence: Evidence, gaps: dict[str, Gap], params: Params) -> Verdict:
+    """`gaps` holds the candidate's lead over each opponent, "baseline" and, if it could answer, "released"."""
+    baseline, released = gaps["baseline"], gaps.get("released")
+    rows = f"on the same {evidence.rows:,} test rows"
+    if released is None:
+        note = "" if not evidence.refusal else (
+            f" The released version {evidence.version} cannot answer these rows ({evidence.refusal}), "
+            "so the baseline alone decides."
+        )
+        return _settle(baseline, "the baseline", rows, params, note=note)
+    if evidence.released and evidence.candidate.answers() == evidence.released.answers():
+        return Verdict("keep", f"It answers all {evidence.rows:,} test rows just as the released {evidence.version} does.")
+    if baseline.share.high < 0:
+        return Verdict("keep", f"It is worse than the baseline: {words(baseline)} {rows}.")
+    not_worse = params.release_when == "not worse"
+    return _settle(released, f"the released {evidence.version}", rows, params, not_worse=not_worse)
+
+
+def _settle(gap: Gap, other: str, rows: str, params: Params, *, not_worse: bool = False, note: str = "") -> Verdict:
+    share, margin = gap.share, params.margin
+    found = f"{words(gap)} {rows}"
+    if share.low > 0:
+        return Verdict("release", f"It is better than {other}: {found}.{note}")
+    if not_worse and share.low > -margin:
+        return Verdict("release", f"It is not worse than {other} by more than the margin of {margin:.3g}: {found}.{note}")
+    if share.high < 0:
+        return Verdict("keep", f"It is worse than {other}: {found}.{note}")
+    if -margin <= share.low and share.high <= margin:
+        return Verdict("keep", f"It equals {other} within the margin of {margin:.3g}: {found}.{note}")
+    more = more_rows(gap, params)
+    told = f"a difference of {percent(max(abs(share.value), margin))} would take about {more:,} more test rows to tell"
+    return Verdict("more data", f"It cannot be told from {other}: {found}; {told}.{note}", more)
+
+
+def more_rows(gap: Gap, params: Params) -> int:
+    """Test rows to add, to two digits, until the difference seen, or the margin if larger, is found in 4 of 5 tries."""
+    difference = max(abs(gap.share.value), params.margin)
+    least = math.sqrt(difference * (1 - difference)) if gap.of == "rows" and difference < 1 else 0.0
+    whole = rows_needed(difference, max(gap.deviation, least), confidence=params.confidence)
+    more = max(1, whole - gap.rows)
+    unit = 10 ** max(0, len(str(more)) - 2)
+    return math.ceil(more / unit) * unit
+
+
+def words(gap: Gap) -> str:
+    """The gap as a person would say it: 2.1% more rows right (95% sure of 0.5% to 3.9%, p = 0.012)."""
+    share = gap.share
+    verb = ("more rows right" if share.value >= 0 else "fewer rows right") if gap.of == "rows" else (
+        "less error" if share.value >= 0 else "more error"
+    )
+    chance = "p < 0.001" if gap.p < 0.001 else f"p = {gap.p:.2g}"
+    return f"{percent(abs(share.value))} {verb} (between {percent(share.low)} and {percent(share.high)}, {chance})"
+
+
+def percent(share: float) -> str:
+    """A share with as many digits as tell something: 88%, 2.1%, 0.14%."""
+    value = 100 * share
+    digits = 0 if abs(value) >= 20 else 1 if abs(value) >= 1 or value == 0 else 2
+    return f"{value:.{digits}f}%".replace("-", "−")
