@@ -1,0 +1,1 @@
+"""When: Prefect decides when a pipeline runs, what follows what, and keeps the record. Nothing below imports it."""

@@ -1,0 +1,94 @@
+"""Processes that this clone started, found again by number and start time: numbers alone are handed out twice."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from stages.atomic import read_json, write_json
+from stages.settings import PipelineError
+
+GRACE_SECONDS = 10.0  # between asking a process to end and ending it
+
+
+def record(path: Path, pid: int, **facts: Any) -> None:
+    """Writes down a process, so that it can be told from another that gets its number later."""
+    import psutil
+
+    write_json(path, {"pid": pid, "started": psutil.Process(pid).create_time(), **facts})
+
+
+def recorded(path: Path) -> dict[str, Any] | None:
+    """What was written down about a process, if it still lives."""
+    if not path.exists():
+        return None
+    facts: dict[str, Any] = read_json(path)
+    return facts if _process(facts) else None
+
+
+def end(path: Path) -> bool:
+    """Ends the process written down at `path`, with its children; whether there was one."""
+    import psutil
+
+    process = _process(read_json(path)) if path.exists() else None
+    path.unlink(missing_ok=True)
+    if process is None:
+        return False
+    family = [process, *process.children(recursive=True)]
+    for one in family:
+        with suppress(psutil.NoSuchProcess):
+            one.terminate()
+    _, left = psutil.wait_procs(family, timeout=GRACE_SECONDS)
+    for one in left:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(left, timeout=GRACE_SECONDS)
+    return True
+
+
+def _process(facts: dict[str, Any]) -> Any:
+    import psutil
+
+    try:
+        process = psutil.Process(facts["pid"])
+        same = abs(process.create_time() - facts["started"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return None
+    return process if same else None
+
+
+@contextmanager
+def alone(path: Path, what: str) -> Iterator[None]:
+    """Holds `path` locked; PipelineError when another process does. The system lets go when the holder dies."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "?"
+            raise PipelineError(f"{what} (process {holder})", fix="wait until it has ended, or end it") from None
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+        file.seek(0)
+        file.truncate()
+
+
+def holder(path: Path) -> int | None:
+    """The process that holds the lock at `path`, if any does."""
+    if not path.exists():
+        return None
+    with path.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = file.read().strip()
+            return int(text) if text.isdigit() else 0
+    return None

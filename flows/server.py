@@ -1,0 +1,127 @@
+"""This clone's own Prefect server: started when a flow needs it, kept for the next one, ended by `evergreen stop`.
+
+A flow without a server starts a temporary one (5 to 12 s each time) which may lose the last states at its exit.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from flows import processes
+from stages.settings import PipelineError
+
+FIRST_PORT = 4200  # Prefect's own; a taken one moves on to the next
+PORTS = 100
+START_SECONDS = 90.0  # a new database takes 7 s on a free two-core machine
+
+
+class Server:
+    """The server of one clone. `begin` returns at once, so that other engines may start meanwhile; then `wait`."""
+
+    def __init__(self, root: Path) -> None:
+        self.home = root / ".evergreen" / "prefect"
+        self.file = root / ".evergreen" / "prefect.json"
+        self.log = root / ".evergreen" / "prefect.log"
+
+    @property
+    def url(self) -> str | None:
+        """The address of the UI, if the server lives."""
+        facts = processes.recorded(self.file)
+        return facts["url"] if facts else None
+
+    def begin(self) -> None:
+        """Starts the server unless it lives, and points this process's Prefect at it (before Prefect is imported)."""
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with processes.alone(self.file.with_suffix(".lock"), "another command is starting Prefect"):
+            if self.url is None:
+                self._start()
+        os.environ.update(self._settings() | {"PREFECT_API_URL": f"{self.url}/api"})
+
+    def _start(self) -> None:
+        """The port is bound here and handed over open: no other clone can take it while the server wakes up."""
+        with bind(FIRST_PORT) as listener, self.log.open("ab") as log:
+            app, fd = "prefect.server.api.server:create_app", str(listener.fileno())
+            process = subprocess.Popen(
+                [sys.executable, "-m", "uvicorn", "--factory", app, "--fd", fd, "--log-level", "warning"],
+                env=os.environ | self._settings() | {"PREFECT_API_URL": "", "PREFECT_LOGGING_LEVEL": "WARNING"},
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.home,
+                start_new_session=True,
+            )
+            url = "http://{}:{}".format(*listener.getsockname())
+        processes.record(self.file, process.pid, url=url)
+
+    def wait(self) -> str:
+        """The server's address once it answers. Raises PipelineError when it does not."""
+        limit = time.monotonic() + START_SECONDS
+        while (url := self.url) and time.monotonic() < limit:
+            if _answers(f"{url}/api/health"):
+                return url
+            time.sleep(0.1)
+        raise PipelineError("Prefect's server does not start", place=str(self.log), fix="read the end of that file")
+
+    def stop(self) -> bool:
+        return processes.end(self.file)
+
+    def _settings(self) -> dict[str, str]:
+        return {
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_PROFILES_PATH": str(self.home / "profiles.toml"),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "DO_NOT_TRACK": "1",
+            # Prefect's lines go to its UI; the screen belongs to the progress line
+            "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        }
+
+
+def bind(first: int) -> socket.socket:
+    """A socket on the first port from `first` on that is free on this machine."""
+    for port in range(first, first + PORTS):
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+            listener.listen(128)
+        except OSError:
+            listener.close()
+        else:
+            return listener
+    raise PipelineError(f"no free port from {first} to {first + PORTS - 1}", fix="end what listens there")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def crash_abandoned(tag: str, keep: Any = None) -> int:
+    """Marks flow runs with `tag` that still count as running, though their process died, as crashed; how many.
+
+    Only who holds the pipeline's lock may ask: then no other process runs it. `keep` is the asking run's own id.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.states import Crashed
+
+    left = FlowRunFilter.model_validate({"tags": {"all_": [tag]}, "state": {"type": {"any_": ["RUNNING", "PENDING"]}}})
+    with get_client(sync_client=True) as client:
+        runs = [run for run in client.read_flow_runs(flow_run_filter=left) if run.id != keep]
+        for run in runs:
+            client.set_flow_run_state(run.id, Crashed(message="its process ended without a word"), force=True)
+    return len(runs)
