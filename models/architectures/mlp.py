@@ -1,0 +1,35 @@
+"""The multilayer perceptron."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from models.base import Architecture, Batch, Choice, Inputs
+from models.layers import Flat, block
+
+
+class MLP(Architecture):
+    """Multilayer perceptron (Rumelhart, Hinton and Williams 1986)."""
+
+    ACCEPTS = frozenset({"number", "category", "image", "series"})
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (3e-4, 1e-2, "log"),
+        "weight_decay": (1e-4, 1.0, "log"),
+        "dropout": (0.0, 0.5),
+        "size": [0.5, 1.0, 2.0],
+    }
+
+    def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.flat = Flat(inputs)
+        width = max(4, round(128 * size))
+        widths = [self.flat.width, *[width] * depth]
+        self.layers = nn.Sequential(*(block(a, b, dropout) for a, b in zip(widths[:-1], widths[1:], strict=True)))
+        self.features = width + self.flat.width
+
+    def forward(self, batch: Batch) -> Tensor:
+        x_BD = self.flat(batch)
+        return torch.cat([x_BD, self.layers(x_BD)], 1)

@@ -1,0 +1,253 @@
+"""The one training loop.
+
+A run is a function of its recipe, its feed and the network it starts from. The order of batches is a function of the
+epoch's number and random numbers of the step's, so the position, the weights and the optimisers' state are all that a
+checkpoint holds: a run that is killed and started again ends, on the CPU, with the very bytes of one that was not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from models import checkpoint, ranks
+from models.base import ModelError, Network
+from models.feed import Feed as Feed
+from models.learner import Learner
+from models.pace import Pace
+from models.recipe import Recipe as Recipe
+from models.state import State, copy
+
+Report = Callable[[dict[str, Any]], None]
+REPORT_SECONDS = 1.0  # between two reports within an epoch
+log = logging.getLogger(__name__)
+
+
+def ignore(report: dict[str, Any]) -> None:
+    """The report that goes nowhere."""
+
+
+class Loop:
+    """Trains `network` on `train` by `recipe` and validates after each epoch.
+
+    `validation` holds the whole validation split, its target included. `folder` is where checkpoints go: if it holds
+    one of this very run, the loop continues from it. With `world` > 1 the caller has initialised torch's process group
+    and each rank's feed yields its share of the global batches. `report` is called on every rank: after each epoch
+    with the epoch's metrics, and about once a second within long epochs without them.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        train: Feed,
+        validation: Mapping[str, Any],
+        recipe: Recipe,
+        *,
+        device: str | torch.device = "cpu",
+        rank: int = 0,
+        world: int = 1,
+        folder: Path | None = None,
+        report: Report = ignore,
+    ) -> None:
+        self.device = torch.device(device)
+        self.network, self.train, self.recipe = network.to(self.device), train, recipe
+        self.rank, self.world, self.folder, self.report = rank, world, folder, report
+        self.validation = self._tensors(validation)
+        self._state = State(self.network, recipe, self.device)
+        self._steps = -(-train.steps() // recipe.accumulate)  # updates per epoch
+        if not self._restore():
+            self._seed()
+            network.architecture.warm_start(self._tensors(batch) for batch in train.epoch(0))
+        learner = Learner(network)
+        self._learner = DistributedDataParallel(learner, find_unused_parameters=True) if world > 1 else learner
+        self._saved = time.monotonic()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self._state.epoch
+
+    @property
+    def step(self) -> int:
+        """Updates of the weights done."""
+        return self._state.step
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One record per epoch: epoch, train_loss, validation_loss and the task's metrics on the validation split."""
+        return self._state.history
+
+    @property
+    def best(self) -> tuple[int, dict[str, float]] | None:
+        """The best epoch and its record."""
+        return self._state.best
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left to do: all epochs are done, or patience is at its end, or the loss is no longer a number."""
+        return self.epoch >= self.recipe.epochs or self._stopped
+
+    @property
+    def _stopped(self) -> bool:
+        waited = self.epoch - (self.best[0] if self.best else 0)
+        diverged = bool(self.history) and not math.isfinite(self.history[-1]["train_loss"])
+        return diverged or 0 < self.recipe.patience <= waited
+
+    def best_state(self) -> dict[str, Tensor]:
+        """The weights of the best validated epoch; today's, where no epoch is finished yet."""
+        return copy(self._state.best_weights) if self.best else self._state.smooth()
+
+    def run(self, epochs: int | None = None, deadline: float | None = None) -> None:
+        """Trains on to `epochs` in all (the recipe's, where None), or until time.monotonic() passes `deadline`.
+
+        Returns between two steps; another call goes on from there. Raises ModelError when the loss is not a number
+        before any epoch could be kept.
+        """
+        target = self.recipe.epochs if epochs is None else epochs
+        pace = Pace(self._rows_done, target * self.train.rows)
+        while self.epoch < target and not self._stopped:
+            if not self._train_epoch(target, deadline, pace):
+                break
+            self._close_epoch()
+            self.report({"epochs": target, **pace.now(), **self.history[-1]})
+        self._save()
+
+    def _train_epoch(self, target: int, deadline: float | None, pace: Pace) -> bool:
+        """Trains what is left of the epoch; False if time ran out before its end."""
+        state, steps = self._state, self.train.steps()
+        self._learner.train()
+        batches = iter(self.train.epoch(state.epoch, state.batch))
+        while state.batch < steps:
+            if deadline is not None and ranks.agree(time.monotonic() >= deadline, self.world, self.device):
+                return False
+            parts = [self._tensors(batch) for batch in islice(batches, self.recipe.accumulate)]
+            if not parts:
+                raise ModelError(f"the feed ended after {state.batch} of {steps} batches", place="feed")
+            self._update(parts)
+            state.batch += len(parts)
+            state.step += 1
+            now = time.monotonic()
+            if now - self._saved >= self.recipe.checkpoint_seconds:
+                self._save()
+            if now - pace.reported >= REPORT_SECONDS:
+                self.report({"epoch": state.epoch, "epochs": target, **pace.now()})
+        return True
+
+    def _update(self, parts: list[dict[str, Tensor]]) -> None:
+        """One step of every group in turn; its gradient is the mean over the rows of all parts."""
+        state = self._state
+        self._seed()
+        rate = self.recipe.rate(state.step, self._steps * self.recipe.epochs)
+        counts = [part["target"].shape[0] for part in parts]
+        for group, optimiser in state.optimisers.items():
+            for other in state.optimisers.values():
+                other.zero_grad(set_to_none=True)
+            for part, count in zip(parts, counts, strict=True):
+                with nullcontext() if part is parts[-1] else self._unsynchronised(), self._precision():
+                    loss = self._learner(part, group)
+                    state.scaler.scale(loss if len(parts) == 1 else loss * (count / sum(counts))).backward()
+                state.loss.add_(loss.detach(), alpha=count)
+            if self.recipe.clip:
+                state.scaler.unscale_(optimiser)
+                torch.nn.utils.clip_grad_norm_(state.groups[group], self.recipe.clip, foreach=True)
+            for weights in optimiser.param_groups:
+                weights["lr"] = rate
+            state.scaler.step(optimiser)
+        state.scaler.update()
+        state.rows += sum(counts)
+        if state.average:
+            state.average.update(state.step)
+
+    def _close_epoch(self) -> None:
+        state = self._state
+        names = ["train_loss", "validation_loss", *self.network.task.METRICS]
+        record = ranks.shared(self._measure() if self.rank == 0 else None, names, self.world, self.device)
+        state.epoch, state.batch, state.rows = state.epoch + 1, 0, 0
+        state.loss.zero_()
+        state.history.append({"epoch": state.epoch, **record})
+        if self._better(record):
+            state.best, state.best_weights = (state.epoch, record), state.smooth()
+        if not math.isfinite(record["train_loss"]) and state.best is None:
+            fix = "lower learning_rate, or set clip to 1"
+            raise ModelError(f"the loss is {record['train_loss']} in epoch {state.epoch}", place="train", fix=fix)
+
+    def _measure(self) -> dict[str, float]:
+        state, task, target = self._state, self.network.task, self.validation["target"]
+        live = copy(state.weights) if state.average else None
+        self.network.load_state_dict(state.smooth())
+        with self._precision():
+            output = self.network.outputs(self.validation).float()
+        if live:
+            self.network.load_state_dict(live)
+        losses = {"train_loss": float(state.loss) / state.rows, "validation_loss": float(task.loss(output, target))}
+        return {**losses, **task.metrics(output, target)}
+
+    def _better(self, record: dict[str, float]) -> bool:
+        """By the deciding metric; the lower validation loss breaks a tie. Not-a-number is never better."""
+        if not math.isfinite(record["validation_loss"]):
+            return False
+        if self.best is None:
+            return True
+        name, direction = next(iter(self.network.task.METRICS.items()))
+        sign = 1 if direction == "max" else -1
+        new, old = ((sign * one[name], -one["validation_loss"]) for one in (record, self.best[1]))
+        return new > old
+
+    def _seed(self) -> None:
+        """Random numbers from here on are a function of seed, step and rank."""
+        position = f"{self.recipe.seed},{self.step},{self.rank}".encode()
+        number = int.from_bytes(hashlib.blake2b(position, digest_size=7).digest(), "little")
+        torch.default_generator.manual_seed(number)  # torch.manual_seed takes 100 µs: it notes a trace per device
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(number)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.recipe.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, getattr(torch, self.recipe.precision))
+
+    def _unsynchronised(self) -> AbstractContextManager[Any]:
+        """Gradients within stay on their rank: they are averaged with the last part's."""
+        return self._learner.no_sync() if isinstance(self._learner, DistributedDataParallel) else nullcontext()
+
+    def _tensors(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        return {name: torch.as_tensor(column).to(self.device, non_blocking=True) for name, column in batch.items()}
+
+    def _rows_done(self) -> int:
+        return self.epoch * self.train.rows + self._state.rows * self.world
+
+    def _identity(self) -> str:
+        """Equal for two runs that may share checkpoints."""
+        recipe = {**dataclasses.asdict(self.recipe), "checkpoint_seconds": None}
+        shapes = {name: list(tensor.shape) for name, tensor in self._state.weights.items()}
+        return hashlib.sha256(json.dumps([recipe, shapes, self.train.rows], sort_keys=True).encode()).hexdigest()
+
+    def _save(self) -> None:
+        self._saved = time.monotonic()
+        if self.folder and self.rank == 0:
+            checkpoint.save(self.folder, self.step, self._state.encode(self._identity()))
+
+    def _restore(self) -> bool:
+        """Continues from the newest checkpoint of this very run; False where there is none."""
+        if self.folder is None:
+            return False
+        block = ranks.block(checkpoint.newest(self.folder) if self.rank == 0 else None, self.world, self.device)
+        if block is None:
+            return False
+        found = self._state.load(block, self._identity())
+        if not found:
+            log.warning("%s holds checkpoints of another run: training starts anew", self.folder)
+        return found

@@ -1,0 +1,88 @@
+"""Everything that a run has to remember to go on: what a checkpoint holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models import checkpoint
+from models.average import Average
+from models.base import Network
+from models.recipe import Recipe
+
+POSITION = ("epoch", "batch", "step", "rows", "history", "best")
+
+
+class State:
+    """The weights, the optimisers and the position of one run."""
+
+    def __init__(self, network: Network, recipe: Recipe, device: torch.device) -> None:
+        self.epoch, self.batch, self.step = 0, 0, 0  # epochs done, batches done of the next, updates done
+        self.rows = 0  # of this rank, so far in this epoch
+        self.history: list[dict[str, Any]] = []  # a record per epoch; no wall-clock, so equal runs have equal ones
+        self.best: tuple[int, dict[str, float]] | None = None  # the best epoch and its record
+        self.best_weights: dict[str, Tensor] = {}
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)  # summed over `rows`
+        self.weights: dict[str, Tensor] = network.state_dict()  # live: it shares memory with the parameters
+        self.groups = network.groups()
+        self.optimisers = {name: recipe.optimiser(parameters) for name, parameters in self.groups.items()}
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
+        self.average = Average(self.weights, recipe.ema) if recipe.ema else None
+
+    def smooth(self) -> dict[str, Tensor]:
+        """A copy of the weights that are judged: their running mean, where the recipe asks for one."""
+        return copy({**self.weights, **(self.average.mean if self.average else {})})
+
+    def encode(self, run: str) -> bytes:
+        """The whole state as a checkpoint of the run called `run`."""
+        tensors = {"loss": self.loss, **_prefixed("weights", self.weights), **_prefixed("best", self.best_weights)}
+        if self.average:
+            tensors |= _prefixed("average", self.average.mean)
+        for group, optimiser in self.optimisers.items():
+            for index, values in optimiser.state_dict()["state"].items():
+                tensors |= _prefixed(f"optimiser/{group}/{index}", values)
+        position = {name: getattr(self, name) for name in POSITION}
+        return checkpoint.encode(tensors, {"run": run, "position": position, "scaler": self.scaler.state_dict()})
+
+    def load(self, block: bytes, run: str) -> bool:
+        """Takes the state out of a checkpoint; False, and nothing changed, if it is of another run."""
+        tensors, kept = checkpoint.decode(block)
+        if kept["run"] != run:
+            return False
+        for name, value in kept["position"].items():
+            setattr(self, name, value)
+        self.best = (self.best[0], self.best[1]) if self.best else None
+        self.best_weights = _under("best", tensors, self.loss.device)
+        self.loss.copy_(tensors["loss"])
+        _fill(self.weights, _under("weights", tensors))
+        if self.average:
+            _fill(self.average.mean, _under("average", tensors))
+        for group, optimiser in self.optimisers.items():
+            values: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _under(f"optimiser/{group}", tensors).items():
+                index, _, inner = name.partition("/")
+                values.setdefault(int(index), {})[inner] = tensor
+            optimiser.load_state_dict({"state": values, "param_groups": optimiser.state_dict()["param_groups"]})
+        self.scaler.load_state_dict(kept["scaler"])
+        return True
+
+
+def copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights in memory of their own."""
+    return {name: tensor.detach().clone() for name, tensor in weights.items()}
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor], device: torch.device | None = None) -> dict[str, Tensor]:
+    start = f"{prefix}/"
+    return {name.removeprefix(start): tensor.to(device) for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _fill(live: dict[str, Tensor], kept: dict[str, Tensor]) -> None:
+    for name, tensor in live.items():
+        tensor.copy_(kept[name])

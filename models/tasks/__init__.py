@@ -1,0 +1,1 @@
+"""One task per file; the file's name is its registration. The contract is `models.base.Task`."""
