@@ -66,7 +66,7 @@ def _finite(value: Any) -> Any:
 def replace_folder(folder: Path) -> Iterator[Path]:
     """Yields an empty folder beside `folder`; on success it takes `folder`'s place in one move, on failure it goes.
 
-    What a killed process left beside `folder` is mended or removed first.
+    What a killed process left beside `folder` is mended or removed first. A `.gitignore` stays: DVC writes one there.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _mend(folder)
@@ -74,6 +74,8 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        if (folder / ".gitignore").is_file():
+            shutil.copyfile(folder / ".gitignore", temporary / ".gitignore")
         for path in [*temporary.rglob("*"), temporary]:
             _sync(path)
         _swap(temporary, folder)

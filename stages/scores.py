@@ -80,6 +80,15 @@ class Evidence:
     def rows(self) -> int:
         return len(self.candidate.target)
 
+    def truth(self) -> list[Any]:
+        """What each row really is, in the data's units."""
+        from data import kinds
+
+        field = self.model.spec.target
+        if field.kind == "category":
+            return kinds.find(field.kind).decode(field, self.candidate.target.numpy())
+        return self.table[field.columns[0]].to_pylist()
+
     @property
     def opponents(self) -> dict[str, Scored]:
         found = {"baseline": self.baseline, "reference": self.reference, "released": self.released}

@@ -154,9 +154,8 @@ def write_plots(folder: Path, evidence: Evidence, choice: dict[str, Any] | None)
 
         _csv(folder / "forecast.csv", ["time", "actual", "predicted"], forecast_rows(evidence))
     else:
-        truth = evidence.table[evidence.model.spec.target.columns[0]].to_pylist()
         said = [answer["prediction"] for answer in evidence.candidate.answers()]
-        _csv(folder / f"{kind}.csv", ["actual", "predicted"], zip(truth, said, strict=True))
+        _csv(folder / f"{kind}.csv", ["actual", "predicted"], zip(evidence.truth(), said, strict=True))
 
 
 def _csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -1,0 +1,86 @@
+"""Examples that a model gets most wrong, drawn as what they are: images, windows of a series, rows of a table."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stages.pictures import image, number_text, spark
+
+if TYPE_CHECKING:
+    from stages.scores import Evidence
+
+SHOWN = 12
+
+
+def mistakes(evidence: Evidence) -> str:
+    """The wrong answers it was surest of, or the rows with the largest error."""
+    rows = worst(evidence)
+    if not len(rows):
+        return f"<p>Nowhere: all {evidence.rows:,} test rows are answered rightly.</p>"
+    answers, truth = evidence.candidate.answers(), evidence.truth()
+    captions = [caption(answers[row], truth[row]) for row in rows]
+    kinds = {name: field for name, field in evidence.model.spec.inputs.items()}
+    images = [name for name, field in kinds.items() if field.kind == "image"]
+    windows = [name for name, field in kinds.items() if field.kind == "series"]
+    table = evidence.table.take(rows)
+    if images:
+        arrays = evidence.model.spec.encode(table, target=False)[images[0]]
+        drawn = [image(array, f"test row {row}") for array, row in zip(arrays, rows, strict=True)]
+    elif windows and evidence.candidate.task.TARGET == "series":
+        histories = table[kinds[windows[0]].columns[0]].to_pylist()
+        drawn = [spark(past, truth[row], answers[row]["prediction"]) for past, row in zip(histories, rows, strict=True)]
+    else:
+        drawn = [_fields(evidence, record) for record in table.to_pylist()]
+    figures = [f"<figure>{art}{text}{_origin(record)}</figure>" for art, text, record in zip(drawn, captions, table.to_pylist(), strict=True)]
+    wide = "" if images else " wide"
+    return f'{_intro(evidence, len(rows))}<div class="wrong-ones{wide}">{"".join(figures)}</div>'
+
+
+def worst(evidence: Evidence) -> np.ndarray[Any, Any]:
+    """Numbers of the test rows to show, the worst first."""
+    scores = evidence.candidate.per_row
+    if not evidence.candidate.right_or_wrong:
+        return np.argsort(-scores, kind="stable")[:SHOWN]
+    sure = [max(answer["probabilities"].values()) for answer in evidence.candidate.answers()]
+    wrong = np.flatnonzero(scores == 0)
+    return wrong[np.argsort(-np.asarray(sure)[wrong], kind="stable")][:SHOWN]
+
+
+def caption(answer: dict[str, Any], truth: Any) -> str:
+    said = answer["prediction"]
+    if "probabilities" in answer:
+        sure = max(answer["probabilities"].values())
+        return f"said <b>{escape(str(said))}</b> ({sure:.0%} sure), is <b>{escape(str(truth))}</b>"
+    if isinstance(said, list):
+        return f"said <b>{_list(said)}</b>, came <b>{_list(truth)}</b>"
+    return f"said <b>{number_text(said)}</b>, is <b>{number_text(truth)}</b>"
+
+
+def _intro(evidence: Evidence, shown: int) -> str:
+    if not evidence.candidate.right_or_wrong:
+        return f'<p class="soft">The {shown} test rows with the largest error.</p>'
+    wrong = int((evidence.candidate.per_row == 0).sum())
+    of = f"the {shown} it was surest of" if shown < wrong else "the surest first"
+    return f'<p class="soft">{wrong:,} of {evidence.rows:,} test rows are answered wrongly; {of}.</p>'
+
+
+def _fields(evidence: Evidence, record: dict[str, Any]) -> str:
+    columns = evidence.model.spec.columns
+    parts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(_plain(record[name]))}</dd>" for name in columns)
+    return f"<details><summary>the row's {len(columns)} values</summary><dl>{parts}</dl></details>"
+
+
+def _origin(record: dict[str, Any]) -> str:
+    return f'<div class="soft"><code>{escape(str(record["_origin"]))}</code></div>' if record.get("_origin") else ""
+
+
+def _plain(value: Any) -> str:
+    return number_text(value) if isinstance(value, float) else str(value)[:60]
+
+
+def _list(values: list[float]) -> str:
+    shown = ", ".join(number_text(value) for value in values[:3])
+    return shown + (", …" if len(values) > 3 else "")
