@@ -23,11 +23,23 @@ class Batches:
     than two rows a rank is left out too (batch normalisation cannot use it); another epoch shuffles other rows there.
     """
 
-    def __init__(self, arrays: Batch, batch_size: int, *, seed: int, shuffle: bool, rank: int = 0, world: int = 1,
-                 augment: Callable[[Batch, np.random.Generator], Batch] | None = None) -> None:
+    def __init__(
+        self,
+        arrays: Batch,
+        batch_size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        rank: int = 0,
+        world: int = 1,
+        augment: Callable[[Batch, np.random.Generator], Batch] | None = None,
+    ) -> None:
         if batch_size < world:
-            raise DataError(f"a batch of {batch_size} rows cannot be shared by {world} workers", place="train.batch_size",
-                            fix=f"make it {world} or more")
+            raise DataError(
+                f"a batch of {batch_size} rows cannot be shared by {world} workers",
+                place="train.batch_size",
+                fix=f"make it {world} or more",
+            )
         self.arrays, self.batch_size, self.seed, self.shuffle = arrays, batch_size, seed, shuffle
         self.rank, self.world, self.augment = rank, world, augment
         self.rows = len(next(iter(arrays.values())))
@@ -40,11 +52,13 @@ class Batches:
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on."""
-        order = np.random.default_rng([self.seed, number]).permutation(self.rows) if self.shuffle else np.arange(self.rows)
+        order = (
+            np.random.default_rng([self.seed, number]).permutation(self.rows) if self.shuffle else np.arange(self.rows)
+        )
         for step in range(start, self.steps()):
-            chosen = order[step * self.batch_size:(step + 1) * self.batch_size]
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
             share = len(chosen) // self.world
-            chosen = chosen[self.rank * share:(self.rank + 1) * share]
+            chosen = chosen[self.rank * share : (self.rank + 1) * share]
             batch = {name: values[chosen] for name, values in self.arrays.items()}
             if self.augment is not None:
                 batch = self.augment(batch, np.random.default_rng([self.seed, number, step, self.rank]))

@@ -84,8 +84,11 @@ def stack(column: pa.Array) -> tuple[np.ndarray, Faults]:
     rows = [_array(value) for value in column.to_pylist()]
     shapes = Counter(row.shape for row in rows if row is not None)
     shape = shapes.most_common(1)[0][0] if shapes else (0,)
-    faults = {i: "missing" if not column[i].is_valid else f"its shape is not {shape}"
-              for i, row in enumerate(rows) if row is None or row.shape != shape}
+    faults = {
+        i: "missing" if not column[i].is_valid else f"its shape is not {shape}"
+        for i, row in enumerate(rows)
+        if row is None or row.shape != shape
+    }
     good = [np.zeros(shape) if i in faults else row for i, row in enumerate(rows)]
     return _finite(np.stack(good) if good else np.zeros((0, *shape)), faults)
 

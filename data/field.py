@@ -48,8 +48,13 @@ class Field:
         return tuple(len(values) + spare for values in self.state.get("values", ()))
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "columns": list(self.columns), "shape": list(self.shape),
-                "dtype": self.dtype, "state": self.state}
+        return {
+            "kind": self.kind,
+            "columns": list(self.columns),
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "state": self.state,
+        }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Field:

@@ -11,7 +11,11 @@ from data.field import DataError
 
 def numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray:
     """A nested list of finite numbers of exactly this shape as float64; DataError otherwise."""
-    wanted = f"give nested lists of finite numbers of shape {shape}" if len(shape) > 1 else f"give a list of {shape[0]} finite numbers"
+    wanted = (
+        f"give nested lists of finite numbers of shape {shape}"
+        if len(shape) > 1
+        else f"give a list of {shape[0]} finite numbers"
+    )
     if not isinstance(value, list):
         raise DataError(f"is {value!r:.40}, no list", fix=wanted)
     try:

@@ -78,26 +78,44 @@ class Spec:
                     try:
                         values.append(kind.parse(field, index, row[name]))
                     except DataError as error:
-                        raise DataError(error.problem, place=f"{place}, row {number}, field '{name}'", fix=error.fix) from error
+                        raise DataError(
+                            error.problem, place=f"{place}, row {number}, field '{name}'", fix=error.fix
+                        ) from error
                 typed[name] = kind.arrow(field, values)
         return pa.table(typed)
 
     def json_schema(self) -> dict[str, Any]:
         """OpenAPI schema of one request row, with an `example` row of typical values."""
-        properties = {name: kinds.find(field.kind).json_schema(field, index)
-                      for field in self.inputs.values() for index, name in enumerate(field.columns)}
+        properties = {
+            name: kinds.find(field.kind).json_schema(field, index)
+            for field in self.inputs.values()
+            for index, name in enumerate(field.columns)
+        }
         example = {name: schema["example"] for name, schema in properties.items() if "example" in schema}
-        schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+        schema = {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
         return schema | ({"example": example} if len(example) == len(properties) else {})
 
     def to_json(self) -> dict[str, Any]:
-        return {"task": self.task, "inputs": {key: field.to_json() for key, field in self.inputs.items()},
-                "target": self.target.to_json(), "target_name": self.target_name, "time": self.time, "rows": self.rows}
+        return {
+            "task": self.task,
+            "inputs": {key: field.to_json() for key, field in self.inputs.items()},
+            "target": self.target.to_json(),
+            "target_name": self.target_name,
+            "time": self.time,
+            "rows": self.rows,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Spec:
         inputs = {key: Field.from_json(field) for key, field in value["inputs"].items()}
-        return cls(value["task"], inputs, Field.from_json(value["target"]), value["target_name"], value["time"], value["rows"])
+        return cls(
+            value["task"], inputs, Field.from_json(value["target"]), value["target_name"], value["time"], value["rows"]
+        )
 
     def save(self, folder: Path) -> None:
         text = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
@@ -116,8 +134,10 @@ def fit(train: pa.Table, kind_of: Mapping[str, str], target: str, target_kind: s
     groups: dict[str, list[str]] = {}
     for column, kind in kind_of.items():
         groups.setdefault(kind if kinds.find(kind).grouped else column, []).append(column)
-    inputs = {key: kinds.find(kind_of[columns[0]]).fit({name: _column(train, name) for name in columns})
-              for key, columns in groups.items()}
+    inputs = {
+        key: kinds.find(kind_of[columns[0]]).fit({name: _column(train, name) for name in columns})
+        for key, columns in groups.items()
+    }
     return inputs, kinds.find(target_kind).fit({target: _column(train, target)}, target=True)
 
 
@@ -146,5 +166,8 @@ def _same_fields(row: Any, columns: Sequence[str], place: str) -> None:
     if extra := [name for name in row if name not in columns]:
         raise DataError(f"there is no field '{extra[0]}'", place=place, fix=nearest(extra[0], columns))
     if lacking := [name for name in columns if name not in row]:
-        raise DataError(f"the field '{lacking[0]}' is missing", place=place,
-                        fix="give every field" + (f" ({len(lacking)} are missing)" if len(lacking) > 1 else ""))
+        raise DataError(
+            f"the field '{lacking[0]}' is missing",
+            place=place,
+            fix="give every field" + (f" ({len(lacking)} are missing)" if len(lacking) > 1 else ""),
+        )

@@ -75,7 +75,10 @@ def find(name: str) -> Kind:
     if name not in names():
         raise DataError(f"there is no kind of data called '{name}'", fix=nearest(name, names()))
     module = importlib.import_module(f"{__name__}.{name}")
-    found = [item for item in vars(module).values()
-             if isinstance(item, type) and issubclass(item, Kind) and item.__module__ == module.__name__]
+    found = [
+        item
+        for item in vars(module).values()
+        if isinstance(item, type) and issubclass(item, Kind) and item.__module__ == module.__name__
+    ]
     kind: Kind = found[0]()
     return kind

@@ -38,16 +38,24 @@ class Category(Kind):
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         column = plain(column)
         if nested(column.type):
-            return pa.nulls(len(column), pa.string()), {row: f"a {column.type} is no category" for row in range(len(column))}
+            return pa.nulls(len(column), pa.string()), dict.fromkeys(range(len(column)), f"a {column.type} is no category")
         return texts(column), {}
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False) -> Field:
         types = [_type(column) for column in columns.values()]
-        values = [_values(column, kind, fewest=1 if target else 2) for column, kind in zip(columns.values(), types, strict=True)]
+        values = [
+            _values(column, kind, fewest=1 if target else 2)
+            for column, kind in zip(columns.values(), types, strict=True)
+        ]
         if target and len(values[0]) < 2:
-            raise DataError(f"the training rows hold one class alone: {values[0]}", place=f"column '{next(iter(columns))}'",
-                            fix="collect rows of a second class, or choose another target")
-        return Field("category", tuple(columns), () if target else (len(columns),), "int64", {"values": values, "types": types})
+            raise DataError(
+                f"the training rows hold one class alone: {values[0]}",
+                place=f"column '{next(iter(columns))}'",
+                fix="collect rows of a second class, or choose another target",
+            )
+        return Field(
+            "category", tuple(columns), () if target else (len(columns),), "int64", {"values": values, "types": types}
+        )
 
     def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
         codes = [self._codes(field, index, column) for index, column in enumerate(columns)]
@@ -62,14 +70,19 @@ class Category(Kind):
             return codes + 1
         if (codes < 0).any():
             unseen = column[int(np.argmin(codes))].as_py()
-            raise DataError(f"'{unseen}' is no class of the training rows", place=f"column '{field.columns[index]}'",
-                            fix=nearest(str(unseen), [str(value) for value in values]))
+            raise DataError(
+                f"'{unseen}' is no class of the training rows",
+                place=f"column '{field.columns[index]}'",
+                fix=nearest(str(unseen), [str(value) for value in values]),
+            )
         return codes
 
     def decode(self, field: Field, values: np.ndarray) -> list[Any]:
         if not field.shape:
             return [field.state["values"][0][code] for code in values]
-        return [[None if code == 0 else field.state["values"][i][code - 1] for i, code in enumerate(row)] for row in values]
+        return [
+            [None if code == 0 else field.state["values"][i][code - 1] for i, code in enumerate(row)] for row in values
+        ]
 
     def parse(self, field: Field, index: int, value: Any) -> Any:
         kind = field.state["types"][index]
@@ -88,8 +101,11 @@ class Category(Kind):
     def json_schema(self, field: Field, index: int) -> dict[str, Any]:
         known = field.state["values"][index]
         held = [value for value in known if value is not None]
-        schema = {"type": field.state["types"][index], "example": held[0] if held else "",
-                  "description": "one of " + ", ".join(str(value) for value in held[:20]) + "; another is taken as unseen"}
+        schema = {
+            "type": field.state["types"][index],
+            "example": held[0] if held else "",
+            "description": "one of " + ", ".join(str(value) for value in held[:20]) + "; another is taken as unseen",
+        }
         return schema | ({"nullable": True} if None in known else {})
 
     def identity(self, column: pa.Array) -> list[bytes]:

@@ -23,17 +23,19 @@ class Image(Kind):
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         values, faults = stack(plain(column))
         if values.ndim not in (3, 4) or not values.size:
-            return column, {row: "not an image (H, W) or (H, W, C)" for row in range(len(column))}
+            return column, dict.fromkeys(range(len(column)), "not an image (H, W) or (H, W, C)")
         return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values)), faults
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False) -> Field:
-        (name, column), = columns.items()
+        ((name, column),) = columns.items()
         values, _ = stack(column)
         channels = _channels_first(values)  # (N, C, H, W)
         std = channels.std(axis=(0, 2, 3), dtype=np.float64)
-        state: dict[str, Any] = {"pixels": list(values.shape[1:]),
-                                 "mean": channels.mean(axis=(0, 2, 3), dtype=np.float64).tolist(),
-                                 "std": np.where(std > 0, std, 1.0).tolist()}
+        state: dict[str, Any] = {
+            "pixels": list(values.shape[1:]),
+            "mean": channels.mean(axis=(0, 2, 3), dtype=np.float64).tolist(),
+            "std": np.where(std > 0, std, 1.0).tolist(),
+        }
         if values[0].size <= EXAMPLE:
             state["median"] = np.median(values, axis=0).tolist()
         return Field("image", (name,), channels.shape[1:], "float32", state)
@@ -41,8 +43,11 @@ class Image(Kind):
     def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
         values, _ = stack(columns[0])
         if list(values.shape[1:]) != field.state["pixels"]:
-            raise DataError(f"holds images of shape {values.shape[1:]} where {tuple(field.state['pixels'])} belongs",
-                            place=f"column '{field.columns[0]}'", fix="resize them as the training images were")
+            raise DataError(
+                f"holds images of shape {values.shape[1:]} where {tuple(field.state['pixels'])} belongs",
+                place=f"column '{field.columns[0]}'",
+                fix="resize them as the training images were",
+            )
         mean, std = (np.asarray(field.state[name], np.float32)[:, None, None] for name in ("mean", "std"))
         return np.ascontiguousarray((_channels_first(values).astype(np.float32) - mean) / std)
 
@@ -73,7 +78,7 @@ class Image(Kind):
         far = max(1, min(height, width) // 8)
         padded = np.empty((*values.shape[:2], height + 2 * far, width + 2 * far), values.dtype)
         padded[:] = values.min(axis=(2, 3), keepdims=True)
-        padded[:, :, far:far + height, far:far + width] = values
+        padded[:, :, far : far + height, far : far + width] = values
         moves = random.integers(0, 2 * far + 1, size=(len(values), 2))
         down = moves[:, 0, None] + np.arange(height)  # (N, H)
         right = moves[:, 1, None] + np.arange(width)  # (N, W)

@@ -87,4 +87,6 @@ def missing(column: pa.Array) -> int:
     """How many values of a column are missing, however its file wrote that."""
     if not pa.types.is_string(column.type):
         return int(column.null_count)
-    return int(pc.sum(pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(column)), MISSING)).as_py() or 0) + column.null_count
+    return (
+        int(pc.sum(pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(column)), MISSING)).as_py() or 0) + column.null_count
+    )

@@ -21,25 +21,31 @@ class Series(Kind):
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         values, faults = stack(plain(column))
         if values.ndim != 2 or not values.shape[1]:
-            return column, {row: "not a list of numbers" for row in range(len(column))}
+            return column, dict.fromkeys(range(len(column)), "not a list of numbers")
         return fixed(values), faults
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False) -> Field:
-        (name, column), = columns.items()
+        ((name, column),) = columns.items()
         values, faults = stack(column)
         if faults:
             raise DataError("a stretch of the series is not whole", place=f"column '{name}'")
         std = float(values.std())
-        state = {"mean": [float(values.mean())], "std": [std if std > 0 else 1.0],
-                 "median": [float(median) for median in np.median(values, axis=0)]}
+        state = {
+            "mean": [float(values.mean())],
+            "std": [std if std > 0 else 1.0],
+            "median": [float(median) for median in np.median(values, axis=0)],
+        }
         length = values.shape[1]
         return Field("series", (name,), (length,) if target else (length, 1), "float32", state)
 
     def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
         values, _ = stack(columns[0])  # (N, T)
         if values.shape[1] != field.shape[0]:
-            raise DataError(f"holds {values.shape[1]} values a row where {field.shape[0]} belong",
-                            place=f"column '{field.columns[0]}'", fix="use the same `window` and `horizon` as in training")
+            raise DataError(
+                f"holds {values.shape[1]} values a row where {field.shape[0]} belong",
+                place=f"column '{field.columns[0]}'",
+                fix="use the same `window` and `horizon` as in training",
+            )
         values = (values - field.state["mean"][0]) / field.state["std"][0]
         return values.astype(np.float32).reshape(len(values), *field.shape)
 
@@ -55,8 +61,14 @@ class Series(Kind):
 
     def json_schema(self, field: Field, index: int) -> dict[str, Any]:
         length = field.shape[0]
-        return {"type": "array", "items": {"type": "number"}, "minItems": length, "maxItems": length,
-                "description": "oldest first", "example": field.state["median"]}
+        return {
+            "type": "array",
+            "items": {"type": "number"},
+            "minItems": length,
+            "maxItems": length,
+            "description": "oldest first",
+            "example": field.state["median"],
+        }
 
     def identity(self, column: pa.Array) -> list[bytes]:
         return [row.tobytes() for row in np.ascontiguousarray(stack(column)[0] + 0.0, dtype="<f8")]

@@ -51,7 +51,11 @@ def open_source(uri: str, root: Path) -> Source:
         path = root / uri
         kind, name = ("parquet" if path.is_dir() else path.suffix.lower().removeprefix(".")), uri
         if not path.exists():
-            raise DataError("there is no such file or folder", place=str(path), fix="check the path; it is relative to the repository's root")
+            raise DataError(
+                "there is no such file or folder",
+                place=str(path),
+                fix="check the path; it is relative to the repository's root",
+            )
     if kind not in names():
         raise DataError(f"cannot read '{kind or 'a file without an ending'}'", place=uri, fix=nearest(kind, names()))
     source: Source = importlib.import_module(f"{__name__}.{kind}").Source(name, root)

@@ -54,6 +54,7 @@ def encoding(path: Path) -> str:
 
 def delimiter(sample: str) -> str:
     """The one of , ; tab | that divides the most lines of the sample into as many fields as the first."""
+
     def agreement(mark: str) -> tuple[int, int]:
         rows = [row for row in csv.reader(sample.splitlines()[:50], delimiter=mark) if row]
         width = len(rows[0]) if rows else 0
@@ -66,9 +67,13 @@ def _batches(file: object, path: Path) -> Iterator[pa.RecordBatch]:
     sample = file.read(1 << 16)  # type: ignore[attr-defined]
     file.seek(0)  # type: ignore[attr-defined]
     if not sample.strip():
-        raise DataError("the file is empty", place=str(path), fix="give a file with a line of column names and lines of values")
+        raise DataError(
+            "the file is empty", place=str(path), fix="give a file with a line of column names and lines of values"
+        )
     if "\0" in sample:
-        raise DataError("the file is no text", place=str(path), fix="give a text table, or use the ending of what it is (.parquet)")
+        raise DataError(
+            "the file is no text", place=str(path), fix="give a text table, or use the ending of what it is (.parquet)"
+        )
     csv.field_size_limit(LONGEST)
     reader = csv.reader(file, delimiter=delimiter(sample))  # type: ignore[arg-type]
     names: list[str] = []
@@ -86,7 +91,9 @@ def _batches(file: object, path: Path) -> Iterator[pa.RecordBatch]:
                 yield _batch(names, rows, path)
                 rows, yielded = [], True
     except csv.Error as error:
-        raise DataError(str(error), place=f"{path}, line {reader.line_num}", fix="look for a quote that is not closed") from error
+        raise DataError(
+            str(error), place=f"{path}, line {reader.line_num}", fix="look for a quote that is not closed"
+        ) from error
     if rows or not yielded:
         yield _batch(names, rows, path)
 
@@ -95,17 +102,26 @@ def _header(row: list[str], path: Path) -> list[str]:
     names = [name.strip() or f"unnamed_{number}" for number, name in enumerate(row, 1)] if any(row) else []
     for name in names:
         if names.count(name) > 1:
-            raise DataError(f"two columns are called '{name}'", place=f"{path}, line 1", fix="give each column its own name")
+            raise DataError(
+                f"two columns are called '{name}'", place=f"{path}, line 1", fix="give each column its own name"
+            )
         if name in sources.RESERVED:
             raise DataError(f"the column name '{name}' is taken", place=f"{path}, line 1", fix="rename the column")
     if names and all(_is_number(name) for name in names):
-        raise DataError("the first line holds numbers, no column names", place=f"{path}, line 1", fix="put a line of column names first")
+        raise DataError(
+            "the first line holds numbers, no column names",
+            place=f"{path}, line 1",
+            fix="put a line of column names first",
+        )
     return names
 
 
 def _batch(names: list[str], rows: list[tuple[list[str], int]], path: Path) -> pa.RecordBatch:
     width = len(names)
-    faults = [None if len(row) == width else f"{len(row)} fields where {width} belong: {','.join(row)[:500]}" for row, _ in rows]
+    faults = [
+        None if len(row) == width else f"{len(row)} fields where {width} belong: {','.join(row)[:500]}"
+        for row, _ in rows
+    ]
     whole = [row if fault is None else [None] * width for (row, _), fault in zip(rows, faults, strict=True)]
     columns = [pa.array([row[i] for row in whole], pa.string()) for i in range(width)]
     origin = pa.array([f"{path.name}#{line}" for _, line in rows], pa.string())

@@ -22,7 +22,11 @@ class Source(sources.Source):
                     yield from self._rows(file, path, schema)
             except (pa.ArrowInvalid, OSError) as error:
                 reason = str(error).splitlines()[0]
-                raise DataError(f"no readable Parquet file ({reason})", place=str(path), fix="write the file again, it is damaged or of another format") from error
+                raise DataError(
+                    f"no readable Parquet file ({reason})",
+                    place=str(path),
+                    fix="write the file again, it is damaged or of another format",
+                ) from error
 
     def _rows(self, file: pq.ParquetFile, path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         row = 0
@@ -37,7 +41,11 @@ class Source(sources.Source):
             twice = next(name for name in found.names if found.names.count(name) > 1)
             raise DataError(f"two columns are called '{twice}'", place=str(path), fix="give each column its own name")
         if schema is not None and found.names != schema.names:
-            raise DataError("its columns differ from those of the file before", place=str(path), fix="give all files of the folder the same columns")
+            raise DataError(
+                "its columns differ from those of the file before",
+                place=str(path),
+                fix="give all files of the folder the same columns",
+            )
         return schema or found
 
     def fingerprint(self) -> str:

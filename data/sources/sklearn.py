@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,13 @@ import pyarrow as pa
 from data import sources
 from data.field import DataError, nearest
 
-TARGETS = {"digits": "digit", "breast_cancer": "diagnosis", "diabetes": "progression", "iris": "species", "wine": "cultivar"}
+TARGETS = {
+    "digits": "digit",
+    "breast_cancer": "diagnosis",
+    "diabetes": "progression",
+    "iris": "species",
+    "wine": "cultivar",
+}
 
 
 class Source(sources.Source):
@@ -21,18 +28,23 @@ class Source(sources.Source):
         yield from sources.with_origin(table, f"sklearn:{self.name}").combine_chunks().to_batches(sources.ROWS)
 
     def fingerprint(self) -> str:
-        import sklearn
-
-        self._loader()
-        return f"scikit-learn {sklearn.__version__} {self.name}"
+        return f"scikit-learn {version('scikit-learn')} {self.name}"
 
     def _loader(self) -> Any:
         from sklearn import datasets
 
         known = [name.removeprefix("load_") for name in dir(datasets) if name.startswith("load_")]
-        known = [name for name in known if name not in ("files", "sample_image", "sample_images", "svmlight_file", "svmlight_files")]
+        known = [
+            name
+            for name in known
+            if name not in ("files", "sample_image", "sample_images", "svmlight_file", "svmlight_files")
+        ]
         if self.name not in known:
-            raise DataError(f"scikit-learn ships no data set '{self.name}'", place=f"sklearn:{self.name}", fix=nearest(self.name, known))
+            raise DataError(
+                f"scikit-learn ships no data set '{self.name}'",
+                place=f"sklearn:{self.name}",
+                fix=nearest(self.name, known),
+            )
         return getattr(datasets, f"load_{self.name}")
 
     def _load(self) -> Any:

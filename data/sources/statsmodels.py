@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -24,17 +25,22 @@ class Source(sources.Source):
         yield from sources.with_origin(table, f"statsmodels:{self.name}").combine_chunks().to_batches(sources.ROWS)
 
     def fingerprint(self) -> str:
-        import statsmodels
-
-        self._module()
-        return f"statsmodels {statsmodels.__version__} {self.name}"
+        return f"statsmodels {version('statsmodels')} {self.name}"
 
     def _module(self) -> Any:
         import statsmodels.datasets
 
-        known = sorted(module.name for module in pkgutil.iter_modules(statsmodels.datasets.__path__) if module.ispkg and module.name != "tests")
+        known = sorted(
+            module.name
+            for module in pkgutil.iter_modules(statsmodels.datasets.__path__)
+            if module.ispkg and module.name != "tests"
+        )
         if self.name not in known:
-            raise DataError(f"statsmodels ships no data set '{self.name}'", place=f"statsmodels:{self.name}", fix=nearest(self.name, known))
+            raise DataError(
+                f"statsmodels ships no data set '{self.name}'",
+                place=f"statsmodels:{self.name}",
+                fix=nearest(self.name, known),
+            )
         return importlib.import_module(f"statsmodels.datasets.{self.name}")
 
 
@@ -43,7 +49,11 @@ def _table(frame: Any, rename: dict[str, str]) -> pa.Table:
     if frame.index.dtype.kind == "M":
         frame = frame.rename_axis("time").reset_index()
     names = [clean(str(name)) for name in frame.columns]
-    return pa.Table.from_pandas(frame, preserve_index=False).rename_columns([rename.get(name, name) for name in names]).replace_schema_metadata()
+    return (
+        pa.Table.from_pandas(frame, preserve_index=False)
+        .rename_columns([rename.get(name, name) for name in names])
+        .replace_schema_metadata()
+    )
 
 
 def _months(frame: Any) -> pa.Table:
@@ -51,4 +61,9 @@ def _months(frame: Any) -> pa.Table:
     years = frame.iloc[:, 0].astype(int).to_numpy()
     starts = (years[:, None] - 1970) * 12 + np.arange(12)
     months = starts.ravel().astype("datetime64[M]").astype("datetime64[D]")
-    return pa.table({"month": pa.array(months), "temperature": pa.array(frame.iloc[:, 1:].to_numpy(dtype=float).ravel(), from_pandas=True)})
+    return pa.table(
+        {
+            "month": pa.array(months),
+            "temperature": pa.array(frame.iloc[:, 1:].to_numpy(dtype=float).ravel(), from_pandas=True),
+        }
+    )

@@ -1,0 +1,242 @@
+"""What the columns of a raw table are, and which of its rows can be learned from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data import kinds
+from data.columns import Faults, floats, plain, texts
+from data.field import DataError, nearest
+from data.sources import RESERVED
+
+QUARANTINE = pa.schema([("row", pa.string()), ("reason", pa.string()), ("origin", pa.string())])
+IDENTIFIER = re.compile(r"(^|_)(id|uuid|guid|index|key)$|^row(_?(number|nr|no))?$|^unnamed_\d+$|^#$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The kind of each input column and of the target, with notes a person should read."""
+
+    inputs: dict[str, str]
+    target: str
+    target_kind: str
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        return {**self.inputs, self.target: self.target_kind}
+
+
+def infer(
+    table: pa.Table,
+    target: str,
+    target_kind: str,
+    *,
+    given: Mapping[str, str] | None = None,
+    ignore: Iterable[str] = (),
+    key: Sequence[str] = (),
+    time: str = "",
+) -> Schema:
+    """The schema of a raw table: `given` kinds hold, the rest is recognised; what no kind accepts is left out with a note.
+
+    Raises DataError for a column that is not there, a target that does not suit its kind, or when no input is left.
+    """
+    given, ignore = dict(given or {}), list(ignore)
+    columns = known(table, [target, *given, *ignore, *key, *([time] if time else [])])
+    suits(plain(table.column(target)), target, target_kind)
+    inputs, notes = {}, []
+    for name in columns:
+        if name in (target, time) or name in ignore or name in key:
+            continue
+        column = plain(table.column(name))
+        kind = given.get(name) or recognise(name, column)
+        if kind:
+            kinds.find(kind)
+            inputs[name] = kind
+        else:
+            notes.append(f"column '{name}' is left out: {_why_not(column)}; to use it, say `kinds: {{{name}: …}}`")
+    if not inputs:
+        raise DataError(
+            "no column is left to learn from",
+            place="preprocess",
+            fix="; ".join(notes) or "give more columns than the target",
+        )
+    return Schema(inputs, target, target_kind, notes)
+
+
+def known(table: pa.Table, names: Iterable[str]) -> list[str]:
+    """The table's own columns; raises DataError where one of `names` is not among them, or there are no rows."""
+    columns = [name for name in table.column_names if name not in RESERVED]
+    for name in names:
+        if name not in columns:
+            raise DataError(f"there is no column '{name}'", place="preprocess", fix=nearest(name, columns))
+    if table.num_rows == 0:
+        raise DataError("there are no rows", place="the collected data", fix="look at the source: it is empty")
+    return columns
+
+
+def recognise(name: str, column: pa.Array) -> str | None:
+    """The kind that suits the column best; None for an identifier, free text, dates and empty columns."""
+    if IDENTIFIER.search(name) and pc.count_distinct(texts(column)).as_py() == len(column) > 1:
+        return None
+    scores = {kind: kinds.find(kind).recognise(column) for kind in kinds.names()}
+    best = max(scores, key=scores.__getitem__)
+    return best if scores[best] > 0 else None
+
+
+def _why_not(column: pa.Array) -> str:
+    if column.null_count == len(column) or (pa.types.is_string(column.type) and not texts(column).drop_null()):
+        return "it is empty"
+    if pa.types.is_temporal(column.type):
+        return "dates are no input"
+    return "it looks like an identifier or free text, with too many different values to learn from"
+
+
+def suits(column: pa.Array, target: str, kind: str) -> None:
+    """Raises DataError where a target cannot be of the kind that its task predicts."""
+    place = f"target column '{target}'"
+    if kind in ("number", "series") and not kinds.find("number").recognise(column):
+        raise DataError(
+            "holds no numbers", place=place, fix="use `task: classification`, or choose a column of numbers"
+        )
+    if kind == "category":
+        words = texts(column).drop_null()
+        distinct = pc.count_distinct(words).as_py()
+        if distinct == 1:
+            raise DataError(
+                f"holds one class alone: '{words[0]}'",
+                place=place,
+                fix="collect rows of a second class, or choose another target",
+            )
+        if distinct > max(10, len(words) // 2):
+            fix = (
+                "use `task: regression`"
+                if kinds.find("number").recognise(column)
+                else "choose a column with fewer different values"
+            )
+            raise DataError(f"holds {distinct} different values in {len(words)} rows: no classes", place=place, fix=fix)
+        numbers, faults = floats(column)
+        held = numbers[~np.isnan(numbers)]
+        if not faults and len(held) and (held != np.trunc(held)).any():
+            raise DataError("holds fractions, no classes", place=place, fix="use `task: regression`")
+
+
+def check(table: pa.Table, schema: Schema, *, required: Sequence[str] = ()) -> tuple[pa.Table, pa.Table]:
+    """(good rows in their kinds' types with `_origin`, quarantined rows as QUARANTINE).
+
+    A row goes to quarantine when it could not be read, when a value does not suit its column's kind, or when the target or
+    a `required` column is missing. Columns that the schema leaves out stay only if required.
+    """
+    faults: list[tuple[str, Faults]] = []
+    typed: dict[str, pa.Array] = {}
+    for name, kind in schema.kinds.items():
+        typed[name], found = kinds.find("number" if kind == "series" and name == schema.target else kind).check(
+            table.column(name)
+        )
+        faults.append((name, found))
+        if kind not in ("number", "category"):  # those two have a value for what is missing
+            faults.append((name, _missing(typed[name])))
+    for name in dict.fromkeys([schema.target, *required]):
+        typed.setdefault(name, plain(table.column(name)))
+        faults.append((name, _missing(typed[name])))
+    reasons = _reasons(table, faults)
+    typed["_origin"] = plain(table.column("_origin"))
+    good = np.array([reason is None for reason in reasons], bool)
+    return pa.table(typed).filter(pa.array(good)), quarantine(
+        table, {i: reason for i, reason in enumerate(reasons) if reason}
+    )
+
+
+def _missing(column: pa.Array) -> Faults:
+    blank = (
+        texts(column).is_null()
+        if pa.types.is_string(column.type) or pa.types.is_floating(column.type)
+        else column.is_null()
+    )
+    return {int(row): "missing" for row in np.flatnonzero(blank.to_numpy(zero_copy_only=False))}
+
+
+def _reasons(table: pa.Table, faults: list[tuple[str, Faults]]) -> list[str | None]:
+    unread = plain(table.column("_fault")).to_pylist() if "_fault" in table.column_names else [None] * len(table)
+    found: list[dict[str, None]] = [{} for _ in unread]
+    for name, rows in faults:
+        for row, reason in rows.items():
+            if not any(text.startswith(f"{name}: ") for text in found[row]):
+                found[row][f"{name}: {reason}"] = None
+    return [fault or "; ".join(texts) or None for fault, texts in zip(unread, found, strict=True)]
+
+
+def quarantine(table: pa.Table, reasons: Faults) -> pa.Table:
+    """The named rows of a table as QUARANTINE, in order."""
+    rows = sorted(reasons)
+    columns = [name for name in table.column_names if name not in RESERVED]
+    held = table.take(pa.array(rows, pa.int64()))
+    values = [
+        json.dumps({name: row[name] for name in columns}, ensure_ascii=False, default=str)
+        for row in _listed(held, columns)
+    ]
+    origin = plain(held.column("_origin")).to_pylist() if "_origin" in held.column_names else [str(row) for row in rows]
+    return pa.table([values, [reasons[row] for row in rows], origin], schema=QUARANTINE)
+
+
+def _listed(table: pa.Table, columns: list[str]) -> list[dict[str, Any]]:
+    plainer = {}
+    for name in columns:
+        column = plain(table.column(name))
+        plainer[name] = column.storage if isinstance(column, pa.ExtensionArray) else column
+    return pa.table(plainer).to_pylist() if columns else []
+
+
+def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
+    """A guess for a new pipeline: {"task", "kinds": {column: kind}, "time", "notes"}.
+
+    Text, booleans and few whole numbers are classes; other numbers are regression; a number over evenly spaced times is
+    a forecast when `time` is given or when nothing but the time stands beside the target.
+    Raises DataError where the target is missing or nothing can be predicted.
+    """
+    known = [name for name in table.column_names if name not in RESERVED]
+    if target not in known:
+        raise DataError(f"there is no column '{target}'", place="--target", fix=nearest(target, known))
+    column = plain(table.column(target))
+    number = kinds.find("number").recognise(column) > 0
+    others = [name for name in known if name != target]
+    if number and (time or (len(others) == 1 and evenly_spaced(plain(table.column(others[0]))))):
+        time = time or others[0]
+        return {
+            "task": "forecasting",
+            "kinds": {},
+            "time": time,
+            "notes": [f"rows are ordered by '{time}'; set validate_from and test_from to pin the split"],
+        }
+    words = texts(column).drop_null()
+    distinct = pc.count_distinct(words).as_py()
+    values = floats(column)[0] if number else np.empty(0)
+    held = values[~np.isnan(values)]
+    whole = bool((held == np.trunc(held)).all())
+    classes = not number or (whole and distinct <= min(20, max(2, len(words) // 5)))
+    schema = infer(table, target, "category" if classes else "number")
+    return {
+        "task": "classification" if classes else "regression",
+        "kinds": schema.inputs,
+        "time": "",
+        "notes": schema.notes,
+    }
+
+
+def evenly_spaced(column: pa.Array) -> bool:
+    """Whether a column looks like the time of a series: years, days or times, rising in steps that differ little (months do)."""
+    from data.windows import moments
+
+    try:
+        steps = np.diff(moments(column, "time").astype(np.float64))
+    except DataError:
+        return False
+    return len(steps) > 1 and bool(steps.min() > 0 and steps.max() <= 1.2 * steps.min())

@@ -1,0 +1,118 @@
+"""Which rows train, which validate, which test. By a stable hash of what the row is, or by its time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data import kinds
+from data.columns import plain, texts
+from data.field import DataError
+from data.schema import Schema
+from data.windows import times
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+Moment = str | int | float | None
+
+
+def identities(table: pa.Table, schema: Schema, key: Sequence[str] = ()) -> list[str]:
+    """What each row is, in 32 hex digits: its key columns, or else the values of its inputs and target.
+
+    Neither its place nor its origin counts, nor the order of the columns, nor whether 3 was stored as a whole number.
+    """
+    if key:
+        parts = [
+            [b"" if word is None else b"=" + word.encode() for word in texts(plain(table.column(name))).to_pylist()]
+            for name in sorted(key)
+        ]
+    else:
+        parts = [kinds.find(kind).identity(plain(table.column(name))) for name, kind in sorted(schema.kinds.items())]
+    return [_hash(row) for row in zip(*parts, strict=True)]
+
+
+def _hash(parts: Sequence[bytes]) -> str:
+    total = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        total.update(len(part).to_bytes(8, "little") + part)
+    return total.hexdigest()
+
+
+def by_identity(
+    ids: Sequence[str],
+    *,
+    test_share: float,
+    validation_share: float,
+    seed: int,
+    classes: Sequence[str | None] | None = None,
+) -> np.ndarray:
+    """(N,) TRAIN, VALIDATION or TEST: a function of each row's identity, class and the seed alone, so that no row ever moves
+    when others come or go, and equal rows stay together. Each class has its own stream of hashes: `classes` stratifies.
+
+    `validation_share` is the share of all rows, as `test_share` is.
+    """
+    shares(test_share, validation_share)
+    streams = [""] * len(ids) if classes is None else [str(name) for name in classes]
+    words = [
+        hashlib.blake2b(f"{seed}\0{stream}\0{name}".encode(), digest_size=8).digest()
+        for name, stream in zip(ids, streams, strict=True)
+    ]
+    uniform = np.frombuffer(b"".join(words), "<u8") / 2.0**64  # [0, 1)
+    return np.where(uniform < test_share, TEST, np.where(uniform < test_share + validation_share, VALIDATION, TRAIN))
+
+
+def by_time(
+    column: pa.Array, name: str, *, test_share: float, validation_share: float, validate_from: Moment, test_from: Moment
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """((N,) TRAIN, VALIDATION or TEST, the cuts used): rows from `validate_from` on validate, from `test_from` on test.
+
+    A cut that is not given is taken so that the shares of the rows, in order of time, come out.
+    """
+    shares(test_share, validation_share)
+    typed = times(plain(column), name)
+    values = typed.to_numpy(zero_copy_only=False)
+    ordered = np.sort(values)
+    cuts = {}
+    for label, given, share in (
+        ("validate_from", validate_from, test_share + validation_share),
+        ("test_from", test_from, test_share),
+    ):
+        cuts[label] = ordered[int(len(ordered) * (1 - share))] if given is None else _moment(given, typed.type, label)
+    if not cuts["validate_from"] < cuts["test_from"]:
+        raise DataError(
+            f"validate_from ({cuts['validate_from']}) is not before test_from ({cuts['test_from']})",
+            place="preprocess",
+            fix="give both cuts, validate_from first",
+        )
+    splits = np.where(values >= cuts["test_from"], TEST, np.where(values >= cuts["validate_from"], VALIDATION, TRAIN))
+    return splits, {label: cut.item() if values.dtype.kind != "M" else str(cut) for label, cut in cuts.items()}
+
+
+def _moment(given: Moment, kind: pa.DataType, label: str) -> Any:
+    wrong = DataError(
+        f"{given!r} is no time of the column",
+        place=f"preprocess.{label}",
+        fix='write it as the column does: a number for numbers, "2024-01-31" for dates',
+    )
+    if pa.types.is_floating(kind):
+        try:
+            return np.float64(given)  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            raise wrong from error
+    try:
+        return np.datetime64(str(given), "us")
+    except ValueError as error:
+        raise wrong from error
+
+
+def shares(test: float, validation: float) -> None:
+    """Raises DataError unless both shares are positive and leave rows to train on."""
+    if not (0 < test < 1 and 0 < validation < 1 and test + validation < 1):
+        raise DataError(
+            f"test_share {test} and validation_share {validation} leave no rows for one of the splits",
+            place="preprocess",
+            fix="make both greater than 0 and their sum less than 1",
+        )
