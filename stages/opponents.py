@@ -68,7 +68,7 @@ def _ridge(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[
 
 
 def _autoregression(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]) -> Any:
-    """Least squares of each step ahead on the last p values, p the order of least AIC (Akaike 1974) up to the window."""
+    """Least squares of each step ahead on the last p values; p, up to the window, has the least AIC (Akaike 1974)."""
 
     def fit(p: int) -> tuple[float, np.ndarray[Any, Any]]:
         lags = np.c_[np.ones(len(x)), x[:, x.shape[1] - p :]]

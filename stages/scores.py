@@ -134,7 +134,9 @@ def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, 
     parts = [arrays(ready, split) for split in ("train", "validation")]
     with torch.inference_mode():
         simple = task.baseline(torch.as_tensor(parts[0]["target"]), rows, target)
-    fitted = reference(spec, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, test, seed=seed)
+    fitted = reference(
+        spec, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, test, seed=seed
+    )
     incumbent, refusal = _released(released, model, table)
     steps = target.shape[1] if target.ndim > 1 else 1
     return Evidence(

@@ -54,7 +54,7 @@ def validate(
     params: Params, paths: Paths, *, released: tuple[str, Path] | None, progress: Progress = quiet
 ) -> dict[str, Any]:
     """`run` with the released version (its name and the folder of its model) given. Returns the verdict and scores."""
-    from stages import report
+    from stages.report import page
     from stages.scores import measure
     from stages.verdict import judge
 
@@ -65,16 +65,22 @@ def validate(
     verdict = judge(evidence, gaps, params)
     metrics = summarise(evidence, gaps, verdict, params)
     progress(stage="validate", doing="write the report")
-    choice, search = (read_json(path) if path.is_file() else None for path in (paths.select, paths.tune))
+    read = (
+        read_json(path) if path.is_file() else {} for path in (paths.select, paths.tune, paths.ready / "summary.json")
+    )
+    parts = dict(zip(("choice", "search", "data"), read, strict=True))
     with replace_folder(paths.report) as new:
         write_json(new / "metrics.json", metrics)
-        write_plots(new / "plots", evidence, choice)
-        page = report.page(paths.name, evidence, metrics, choice, search, report.data_summary(paths.ready), params)
-        (new / "report.html").write_text(page, encoding="utf-8")
+        write_plots(new / "plots", evidence, parts["choice"])
+        (new / "report.html").write_text(page(paths.name, evidence, metrics, **parts), encoding="utf-8")
     decider = next(iter(metrics["test"]))
     scores = {role: metrics[role][decider] for role in evidence.opponents}
     summary = {"verdict": verdict.word, "why": verdict.why, "rows_needed": verdict.rows_needed, "metric": decider}
-    return summary | {"score": metrics["test"][decider], "opponents": scores, "report": str(paths.report / "report.html")}
+    return summary | {
+        "score": metrics["test"][decider],
+        "opponents": scores,
+        "report": str(paths.report / "report.html"),
+    }
 
 
 def released(paths: Paths) -> tuple[str, Path] | None:
@@ -136,7 +142,7 @@ def _slice(evidence: Evidence, rows: np.ndarray[Any, Any], params: Params) -> di
     return {"rows": len(rows), "test": test, **others}
 
 
-def write_plots(folder: Path, evidence: Evidence, choice: dict[str, Any] | None) -> None:
+def write_plots(folder: Path, evidence: Evidence, choice: dict[str, Any]) -> None:
     """One CSV per picture; what DVC draws by default, the last column, is the one that matters."""
     folder.mkdir()
     history, decider = evidence.model.card.get("history", []), next(iter(evidence.candidate.task.METRICS))
@@ -145,12 +151,12 @@ def write_plots(folder: Path, evidence: Evidence, choice: dict[str, Any] | None)
         last = [name for name in (decider, f"validation_{decider}") if name in history[0]]
         columns = ["epoch", *names, *last]
         _csv(folder / "learning.csv", columns, ([row.get(name, "") for name in columns] for row in history))
-    if choice:
-        rows = ([row["architecture"], row["score"]] for row in choice.get("leaderboard", []))
+    if board := choice.get("leaderboard"):
+        rows = ([row["architecture"], row["score"]] for row in board)
         _csv(folder / "leaderboard.csv", ["architecture", "score"], rows)
     kind = {"category": "confusion", "series": "forecast"}.get(evidence.candidate.task.TARGET, "residuals")
     if kind == "forecast":
-        from stages.report import forecast_rows
+        from stages.report.outcomes import forecast_rows
 
         _csv(folder / "forecast.csv", ["time", "actual", "predicted"], forecast_rows(evidence))
     else:

@@ -8,8 +8,9 @@ prefers fresh models allows `release_when: not worse`; then a candidate may lose
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from stages.scores import Evidence, Gap
 from stages.statistics import rows_needed
@@ -32,26 +33,34 @@ def judge(evidence: Evidence, gaps: dict[str, Gap], params: Params) -> Verdict:
     baseline, released = gaps["baseline"], gaps.get("released")
     rows = f"on the same {evidence.rows:,} test rows"
     if released is None:
-        note = "" if not evidence.refusal else (
-            f" The released version {evidence.version} cannot answer these rows ({evidence.refusal}), "
-            "so the baseline alone decides."
+        note = (
+            ""
+            if not evidence.refusal
+            else (
+                f" The released version {evidence.version} cannot answer these rows ({evidence.refusal}), "
+                "so the baseline alone decides."
+            )
         )
         return _settle(baseline, "the baseline", rows, params, note=note)
     if evidence.released and evidence.candidate.answers() == evidence.released.answers():
-        return Verdict("keep", f"It answers all {evidence.rows:,} test rows just as the released {evidence.version} does.")
+        return Verdict(
+            "keep", f"It answers all {evidence.rows:,} test rows just as the released {evidence.version} does."
+        )
     if baseline.share.high < 0:
-        return Verdict("keep", f"It is worse than the baseline: {words(baseline)} {rows}.")
+        return Verdict("keep", f"It is worse than the baseline: {words(baseline.to_json())} {rows}.")
     not_worse = params.release_when == "not worse"
     return _settle(released, f"the released {evidence.version}", rows, params, not_worse=not_worse)
 
 
 def _settle(gap: Gap, other: str, rows: str, params: Params, *, not_worse: bool = False, note: str = "") -> Verdict:
     share, margin = gap.share, params.margin
-    found = f"{words(gap)} {rows}"
+    found = f"{words(gap.to_json())} {rows}"
     if share.low > 0:
         return Verdict("release", f"It is better than {other}: {found}.{note}")
     if not_worse and share.low > -margin:
-        return Verdict("release", f"It is not worse than {other} by more than the margin of {margin:.3g}: {found}.{note}")
+        return Verdict(
+            "release", f"It is not worse than {other} by more than the margin of {margin:.3g}: {found}.{note}"
+        )
     if share.high < 0:
         return Verdict("keep", f"It is worse than {other}: {found}.{note}")
     if -margin <= share.low and share.high <= margin:
@@ -71,14 +80,13 @@ def more_rows(gap: Gap, params: Params) -> int:
     return math.ceil(more / unit) * unit
 
 
-def words(gap: Gap) -> str:
-    """The gap as a person would say it: 2.1% more rows right (95% sure of 0.5% to 3.9%, p = 0.012)."""
-    share = gap.share
-    verb = ("more rows right" if share.value >= 0 else "fewer rows right") if gap.of == "rows" else (
-        "less error" if share.value >= 0 else "more error"
-    )
-    chance = "p < 0.001" if gap.p < 0.001 else f"p = {gap.p:.2g}"
-    return f"{percent(abs(share.value))} {verb} (between {percent(share.low)} and {percent(share.high)}, {chance})"
+def words(gap: Mapping[str, Any]) -> str:
+    """A gap's JSON as a person would say it: 2.1% more rows right (0.50% to 3.9%, p = 0.012)."""
+    better = gap["value"] >= 0
+    rows, error = ("more" if better else "fewer") + " rows right", ("less" if better else "more") + " error"
+    chance = "p < 0.001" if gap["p"] < 0.001 else f"p = {gap['p']:.2g}"
+    said = f"{percent(abs(gap['value']))} {rows if gap['share_of'] == 'rows' else error}"
+    return f"{said} ({percent(gap['low'])} to {percent(gap['high'])}, {chance})"
 
 
 def percent(share: float) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.pictures import image, number_text, spark
+from stages.report.pictures import image, number_text, spark
 
 if TYPE_CHECKING:
     from stages.scores import Evidence
@@ -22,7 +22,7 @@ def mistakes(evidence: Evidence) -> str:
         return f"<p>Nowhere: all {evidence.rows:,} test rows are answered rightly.</p>"
     answers, truth = evidence.candidate.answers(), evidence.truth()
     captions = [caption(answers[row], truth[row]) for row in rows]
-    kinds = {name: field for name, field in evidence.model.spec.inputs.items()}
+    kinds = evidence.model.spec.inputs
     images = [name for name, field in kinds.items() if field.kind == "image"]
     windows = [name for name, field in kinds.items() if field.kind == "series"]
     table = evidence.table.take(rows)
@@ -34,7 +34,10 @@ def mistakes(evidence: Evidence) -> str:
         drawn = [spark(past, truth[row], answers[row]["prediction"]) for past, row in zip(histories, rows, strict=True)]
     else:
         drawn = [_fields(evidence, record) for record in table.to_pylist()]
-    figures = [f"<figure>{art}{text}{_origin(record)}</figure>" for art, text, record in zip(drawn, captions, table.to_pylist(), strict=True)]
+    figures = [
+        f"<figure>{art}{text}{_origin(record)}</figure>"
+        for art, text, record in zip(drawn, captions, table.to_pylist(), strict=True)
+    ]
     wide = "" if images else " wide"
     return f'{_intro(evidence, len(rows))}<div class="wrong-ones{wide}">{"".join(figures)}</div>'
 

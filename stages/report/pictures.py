@@ -1,4 +1,4 @@
-"""Pictures as text: SVG that takes its colours from the page's style sheet, and PNG for images. Same data, same bytes."""
+"""Pictures as text: SVG in the colours of the page's style sheet, PNG for images. Same data, same bytes."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def spark(history: Sequence[float], actual: Sequence[float], said: Sequence[floa
 
 
 def image(values: Any, alt: str) -> str:
-    """An <img> of an array (C, H, W), stretched from its darkest to its brightest value; the first or first three channels."""
+    """An <img> of an array (C, H, W), stretched from darkest to brightest; the first or first three channels."""
     channels = values[:3] if len(values) >= 3 else values[:1]
     low, high = float(channels.min()), float(channels.max())
     grey = ((channels - low) * (255 / ((high - low) or 1))).round().astype("uint8").transpose(1, 2, 0)
@@ -174,7 +174,9 @@ def _grid(x: Axis, y: Axis, x_name: str, y_name: str, height: int) -> str:
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(f'<text x="{LEFT - 7}" y="{at + 4:.1f}" text-anchor="end">{y.label(tick)}</text>')
     for tick in x.ticks:
-        parts.append(f'<text x="{x.at(tick):.1f}" y="{height - BOTTOM + 17}" text-anchor="middle">{x.label(tick)}</text>')
+        parts.append(
+            f'<text x="{x.at(tick):.1f}" y="{height - BOTTOM + 17}" text-anchor="middle">{x.label(tick)}</text>'
+        )
     middle_x, middle_y = (LEFT + WIDTH - RIGHT) / 2, (TOP + height - BOTTOM) / 2
     parts.append(f'<text x="{middle_x:.0f}" y="{height - 8}" text-anchor="middle">{escape(x_name)}</text>')
     turn = f'transform="rotate(-90 14 {middle_y:.0f})"'
@@ -190,7 +192,11 @@ def _legend(lines: Sequence[Line]) -> str:
     named = [line for line in lines if line.name]
     if not named:
         return ""
-    return '<p class="legend">' + "".join(f'<span class="{line.style}">{escape(line.name)}</span>' for line in named) + "</p>"
+    return (
+        '<p class="legend">'
+        + "".join(f'<span class="{line.style}">{escape(line.name)}</span>' for line in named)
+        + "</p>"
+    )
 
 
 def _svg(parts: Sequence[str], width: int, height: int, title: str, *, small: bool = False) -> str:

@@ -1,0 +1,150 @@
+"""The sections of the report that explain: what it was compared with, where it comes from, how it learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from stages.report.markup import label, note, pairs, paragraph, plain, table
+from stages.report.pictures import Dot, Line, chart, dots, number_text
+from stages.verdict import words
+
+if TYPE_CHECKING:
+    from data.spec import Spec
+    from stages.scores import Evidence
+
+Json = Mapping[str, Any]
+
+
+def comparison(evidence: Evidence, metrics: Json) -> str:
+    """The deciding metric as a picture, every metric as a table, the paired tests, and what they mean in a sentence."""
+    directions = evidence.candidate.task.METRICS
+    decider, names = next(iter(directions)), _names(evidence)
+    found = metrics["test"][decider]
+    rows = [Dot("this candidate", found["value"], found["low"], found["high"], "a")]
+    rows += [Dot(text, metrics[role][decider]) for role, text in names.items()]
+    order = "more is better" if directions[decider] == "max" else "less is better"
+    head = ["", *(f"{label(name)} {'↑' if way == 'max' else '↓'}" for name, way in directions.items())]
+    lines = [["this candidate", *(number_text(metrics["test"][name]["value"]) for name in directions)]]
+    lines += [[text, *(number_text(metrics[role].get(name)) for name in directions)] for role, text in names.items()]
+    tests = [[names[role], words(gap), gap["test"]] for role, gap in metrics["difference"].items()]
+    drawn = dots(rows, x=f"{label(decider)} ({order})") + table(head, lines, best=0)
+    return drawn + table(["compared with", "the candidate has", "test"], tests, prose=1) + _honest(evidence, metrics)
+
+
+def _names(evidence: Evidence) -> dict[str, str]:
+    return {role: {"baseline": "the baseline", "reference": other.name}.get(role, f"released {other.name}")
+            for role, other in evidence.opponents.items()}  # fmt: skip
+
+
+def _honest(evidence: Evidence, metrics: Json) -> str:
+    """Whether the network is worth more than the simple model, and why the released one is missing if it is."""
+    said = ""
+    if evidence.reference:
+        gap, name = metrics["difference"]["reference"], evidence.reference.name
+        if gap["low"] > 0:
+            said = f"It beats the simple model ({name}) beyond doubt."
+        elif gap["high"] < 0:
+            said = f"The simple model ({name}) beats it: prefer that one, or gather more data."
+        else:
+            said = f"Between it and the simple model ({name}) these rows show no difference beyond chance."
+    refused = (
+        f"The released {evidence.version} cannot answer these rows: {evidence.refusal}." if evidence.refusal else ""
+    )
+    return "".join(paragraph(text) for text in (said, refused) if text)
+
+
+def slices(metrics: Json) -> str:
+    """The deciding metric within each slice; nothing where no slices were asked for."""
+    roles = {"baseline": "baseline", "reference": "simple model", "released": "released"}
+    roles = {role: text for role, text in roles.items() if role in metrics["difference"]}
+    lines = []
+    for name, found in metrics["slices"].items():
+        metric, score = next(iter(found["test"].items()))
+        span = f"{number_text(score['value'])} ({number_text(score['low'])} to {number_text(score['high'])})"
+        lines.append([name, f"{found['rows']:,}", span, *(number_text(found[role][metric]) for role in roles)])
+    return table(["slice", "rows", f"{label(next(iter(metrics['test'])))} of the candidate", *roles.values()], lines)
+
+
+def architecture(card: Json, choice: Json) -> str:
+    """The race between architectures."""
+    board = choice.get("leaderboard", [])
+    if not board:
+        return paragraph(
+            f"The architecture {card['architecture']} was given; no race between architectures is recorded."
+        )
+    rows, lines, metric = [], [], label(choice["metric"])
+    for entry in board:
+        score, spread = entry.get("score"), entry.get("standard_error") or 0.0
+        chosen = entry["architecture"] == choice["architecture"]
+        if score is not None:
+            rows.append(Dot(entry["architecture"], score, score - spread, score + spread, "a" if chosen else "b"))
+        shown = number_text(score) + (f" ± {number_text(spread)}" if spread else "")
+        facts = (f"{entry.get('parameters', 0):,}", entry.get("epochs", "—"), number_text(entry.get("seconds")))
+        lines.append([entry["architecture"] + (" (chosen)" if chosen else ""), shown, *facts])
+    best = next((number for number, line in enumerate(lines) if line[0].endswith("(chosen)")), None)
+    head = ["architecture", f"validation {metric}", "parameters", "epochs", "seconds"]
+    drawn = dots(rows, x=f"{metric} on validation rows, ± one standard error; blue is the one chosen")
+    return paragraph(choice.get("why", "")) + drawn + table(head, lines, best=best)
+
+
+def options(search: Json) -> str:
+    """The search over the architecture's options."""
+    trials = search.get("trials", [])
+    if not trials:
+        return paragraph("No search is recorded: the architecture's own defaults were used.")
+    metric = label(search["metric"])
+    points = [(float(trial["number"]), float(trial["score"])) for trial in trials if trial.get("score") is not None]
+    names = sorted({name for trial in trials for name in trial["options"]})
+    lines = [
+        [
+            trial["number"],
+            number_text(trial.get("score")),
+            *(plain(trial["options"].get(name)) for name in names),
+            trial.get("epochs", "—"),
+            trial.get("state", ""),
+        ]
+        for trial in trials
+    ]
+    full = table(["trial", metric, *map(label, names), "epochs", "state"], lines)
+    chosen = f"Chosen: {plain(search['options'])}." if search.get("options") else "Chosen: the defaults."
+    drawn = chart([Line("", points, "a", dots=True)], x="trial", y=f"validation {metric}", height=220)
+    listed = f"<details><summary>All {len(trials)} trials</summary>{full}</details>"
+    return paragraph(search.get("why", "")) + paragraph(chosen) + drawn + listed
+
+
+def learning(evidence: Evidence) -> str:
+    """Losses and the deciding metric by epoch."""
+    history = evidence.model.card.get("history") or []
+    if not history:
+        return paragraph("No learning curve is recorded with this model.")
+    decider = next(iter(evidence.candidate.task.METRICS))
+
+    def curve(key: str, text: str, style: str) -> Line:
+        return Line(text, [(row["epoch"], row[key]) for row in history if row.get(key) is not None], style)
+
+    losses = [
+        curve("train_loss", "loss on training rows", "a"),
+        curve("validation_loss", "loss on validation rows", "b"),
+    ]
+    scored = chart([curve(decider, "", "c")], x="epoch", y=f"validation {label(decider)}", height=220)
+    return chart([line for line in losses if line.points], x="epoch", y="loss") + scored
+
+
+def data(counts: Json, spec: Spec) -> str:
+    """Rows of each split, what was set aside and why, and what a person should know."""
+    split = table(["split", "rows"], [[name, f"{rows:,}"] for name, rows in spec.rows.items()])
+    quarantined = counts.get("quarantined")
+    if quarantined is None:
+        return split + paragraph("No counts of rows set aside are recorded.")
+    reasons = quarantined.get("reasons", {}) if isinstance(quarantined, Mapping) else {}
+    aside = table(["set aside because", "rows"], [[name, f"{rows:,}"] for name, rows in reasons.items()])
+    return (
+        split + (aside or paragraph("No row was set aside.")) + "".join(note(text) for text in counts.get("notes", []))
+    )
+
+
+def model(card: Json) -> str:
+    """What is needed to make it again."""
+    keys = ("architecture", "parameters", "options", "recipe", "trial", "seed", "data_version", "code_version")
+    return pairs({key.replace("_", " "): card.get(key) for key in keys})
