@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from data.field import DataError
 from data.spec import Spec
+from data.split import SPLITS
 
 Batch = dict[str, np.ndarray]
-SPLITS = ("train", "validation", "test")
 
 
 class Batches:

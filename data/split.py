@@ -15,7 +15,8 @@ from data.field import DataError
 from data.schema import Schema
 from data.windows import times
 
-TRAIN, VALIDATION, TEST = 0, 1, 2
+SPLITS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = range(len(SPLITS))
 Moment = str | int | float | None
 
 
@@ -43,7 +44,6 @@ def _hash(parts: Sequence[bytes]) -> str:
 
 def by_identity(
     ids: Sequence[str],
-    *,
     test_share: float,
     validation_share: float,
     seed: int,
@@ -65,7 +65,12 @@ def by_identity(
 
 
 def by_time(
-    column: pa.Array, name: str, *, test_share: float, validation_share: float, validate_from: Moment, test_from: Moment
+    column: pa.Array | pa.ChunkedArray,
+    name: str,
+    test_share: float,
+    validation_share: float,
+    validate_from: Moment = None,
+    test_from: Moment = None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """((N,) TRAIN, VALIDATION or TEST, the cuts used): rows from `validate_from` on validate, from `test_from` on test.
 

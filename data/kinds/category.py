@@ -38,7 +38,9 @@ class Category(Kind):
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         column = plain(column)
         if nested(column.type):
-            return pa.nulls(len(column), pa.string()), dict.fromkeys(range(len(column)), f"a {column.type} is no category")
+            return pa.nulls(len(column), pa.string()), dict.fromkeys(
+                range(len(column)), f"a {column.type} is no category"
+            )
         return texts(column), {}
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False) -> Field:
