@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.base import Batch, Inputs
+from models.base import Batch, FieldLike, Inputs
 
 
 class Flat(nn.Module):
@@ -32,3 +32,13 @@ class Flat(nn.Module):
 def block(inside: int, outside: int, dropout: float) -> nn.Sequential:
     """One layer of a perceptron: (B, inside) → (B, outside)."""
     return nn.Sequential(nn.Linear(inside, outside), nn.GELU(), nn.Dropout(dropout))
+
+
+def sequence(x: Tensor) -> Tensor:
+    """A series (B, T, C) as it is; an image (B, C, H, W) row by row: (B, H, C · W)."""
+    return x if x.ndim == 3 else x.transpose(1, 2).flatten(2)
+
+
+def sequence_width(field: FieldLike) -> int:
+    """The width of one step of `sequence` for a field: C of a series (T, C), C · W of an image (C, H, W)."""
+    return field.shape[1] if len(field.shape) == 2 else field.shape[0] * field.shape[2]
