@@ -11,37 +11,40 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Answers = list[dict[str, Any]]
+Answers = list[dict[str, Any]]  # one per row
+Waiting = tuple["pa.Table", "asyncio.Future[Answers]"]
 
 
 class QueueFull(Exception):
-    """More rows wait than may."""
+    """More rows would wait than may."""
 
 
 class Batcher:
-    """Feeds `predict` from an event loop, at most one batch at a time, in the threads of `executor`.
+    """Calls `predict` from an event loop, one batch at a time.
 
-    A batch holds whole requests, up to `max_rows` rows in all (a longer request is a batch of its own). An idle batcher
-    starts at once, after `wait_seconds` for company; a busy one gathers without waiting.
+    A batch holds whole requests, `max_rows` rows in all (a longer request is a batch of its own). An idle batcher
+    starts after `wait_seconds`; a busy one has gathered meanwhile and goes on at once. With an `executor` the batch
+    runs in a thread of it, otherwise in the event loop: handing over to a thread and back costs about as much as a
+    small network does.
     """
 
     def __init__(
         self,
         predict: Callable[[pa.Table], Answers],
-        executor: Executor,
         *,
         max_rows: int,
         max_waiting: int,
         wait_seconds: float = 0.0,
+        executor: Executor | None = None,
     ) -> None:
         self.predict, self.executor = predict, executor
         self.max_rows, self.max_waiting, self.wait_seconds = max_rows, max_waiting, wait_seconds
-        self.waiting: deque[tuple[pa.Table, asyncio.Future[Answers]]] = deque()
+        self.waiting: deque[Waiting] = deque()
         self.waiting_rows = 0
         self.worker: asyncio.Task[None] | None = None
 
     async def __call__(self, table: pa.Table) -> Answers:
-        """One answer per row of `table`. Raises QueueFull when `max_waiting` rows would be passed."""
+        """One answer per row of `table`. Raises QueueFull, and whatever `predict` raises for this very table."""
         if self.waiting_rows + table.num_rows > self.max_waiting:
             raise QueueFull
         loop = asyncio.get_running_loop()
@@ -53,25 +56,41 @@ class Batcher:
         return await future
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(self.wait_seconds)
+        await asyncio.sleep(self.wait_seconds)  # 0 lets in what has arrived in the same turn of the loop
         while self.waiting:
-            batch = self._take()
-            outcome = await asyncio.gather(
-                loop.run_in_executor(self.executor, self._run, [table for table, _ in batch]), return_exceptions=True
-            )
-            self._hand_out([future for _, future in batch], outcome[0])
+            tables, futures = zip(*self._take(), strict=True)
+            for future, outcome in zip(futures, await self._outcomes(tables), strict=True):
+                if future.done():  # its client has gone
+                    continue
+                if isinstance(outcome, BaseException):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
 
-    def _take(self) -> list[tuple[pa.Table, asyncio.Future[Answers]]]:
-        batch, rows = [self.waiting.popleft()], 0
-        rows = batch[0][0].num_rows
-        while self.waiting and rows + self.waiting[0][0].num_rows <= self.max_rows:
+    def _take(self) -> list[Waiting]:
+        """The requests of the next batch, at least one."""
+        batch: list[Waiting] = []
+        rows = 0
+        while self.waiting and (not batch or rows + self.waiting[0][0].num_rows <= self.max_rows):
             batch.append(self.waiting.popleft())
             rows += batch[-1][0].num_rows
         self.waiting_rows -= rows
         return batch
 
-    def _run(self, tables: list[pa.Table]) -> list[Answers]:
+    async def _outcomes(self, tables: tuple[pa.Table, ...]) -> list[Answers | BaseException]:
+        """Per request its answers or its error: where a batch fails, one request's rows cost the others nothing."""
+        (together,) = await asyncio.gather(self._run(tables), return_exceptions=True)
+        if not isinstance(together, BaseException):
+            return list(together)
+        alone = await asyncio.gather(*(self._run((table,)) for table in tables), return_exceptions=True)
+        return [one if isinstance(one, BaseException) else one[0] for one in alone]
+
+    async def _run(self, tables: tuple[pa.Table, ...]) -> list[Answers]:
+        if self.executor is None:
+            return self._predict(tables)
+        return await asyncio.get_running_loop().run_in_executor(self.executor, self._predict, tables)
+
+    def _predict(self, tables: tuple[pa.Table, ...]) -> list[Answers]:
         import pyarrow as pa
 
         answers = self.predict(pa.concat_tables(tables) if len(tables) > 1 else tables[0])
@@ -80,13 +99,3 @@ class Batcher:
             parts.append(answers[start : start + table.num_rows])
             start += table.num_rows
         return parts
-
-    @staticmethod
-    def _hand_out(futures: list[asyncio.Future[Answers]], outcome: list[Answers] | BaseException) -> None:
-        for number, future in enumerate(futures):
-            if future.done():  # the client has gone
-                continue
-            if isinstance(outcome, BaseException):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome[number])

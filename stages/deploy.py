@@ -129,12 +129,16 @@ def _user_config(released: Mapping[str, Mapping[str, str]], each: Mapping[str, P
 
 def _schema(config: Mapping[str, Any], each: Mapping[str, Params], port: int) -> dict[str, Any]:
     """The whole of Serve's configuration (ray.serve.schema.ServeDeploySchema)."""
+    from stages.artifacts import code_version
+
+    code = Path(__file__).resolve().parent.parent
     deployment = {
         "name": DEPLOYMENT,
         "num_replicas": max((params.replicas for params in each.values()), default=1),
         "ray_actor_options": {"num_cpus": max((params.cpus for params in each.values()), default=0)},
         "max_ongoing_requests": 100_000,  # the replica's own queue refuses earlier, and in JSON
         "max_queued_requests": -1,
+        "max_surge_percent": 100,  # start the new replica before the old one goes, where one must go
         "graceful_shutdown_timeout_s": 10,
         "health_check_period_s": 5,
         "user_config": config,
@@ -144,7 +148,8 @@ def _schema(config: Mapping[str, Any], each: Mapping[str, Params], port: int) ->
         "name": APPLICATION,
         "route_prefix": "/",
         "import_path": "stages.endpoint:application",
-        "runtime_env": {"env_vars": {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}},
+        # Replicas that run older code than this are replaced: they may not know a new architecture.
+        "runtime_env": {"env_vars": {"PYTHONPATH": str(code), "EVERGREEN_CODE": code_version()}},
         "deployments": [deployment],
     }
     options = {"host": front.HOST, "port": port}

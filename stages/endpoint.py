@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
+import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")  # what may go into headers and logs as it came
+QUICK_SECONDS = 0.005  # a batch that takes less runs in the event loop: other requests hardly notice
 
 
 class Served:
@@ -41,16 +44,25 @@ class Served:
         self.version: str = entry["version"]
         self.model = load_model(Path(entry["path"]))
         self.schema = self.model.spec.json_schema()
+        quick = self._warm() < QUICK_SECONDS
         self.answer = Batcher(
             self.model.predict,
-            executor,
             max_rows=self.limits["max_batch_rows"],
             max_waiting=self.limits["max_queue_rows"],
             wait_seconds=self.limits["batch_wait_ms"] / 1000,
+            executor=None if quick else executor,
         )
-        if "example" in self.schema:
-            for number in (1, self.limits["max_batch_rows"]):  # the first pass of a shape is the slow one
-                self.model.predict(self.model.spec.parse([self.schema["example"]] * number, "example"))
+
+    def _warm(self) -> float:
+        """Runs a single row and full batches, for the first pass of a shape is the slow one. Seconds of a full batch."""
+        if "example" not in self.schema:
+            return math.inf
+        parse, example = self.model.spec.parse, self.schema["example"]
+        for number in (1, self.limits["max_batch_rows"], self.limits["max_batch_rows"]):
+            table = parse([example] * number, "example")
+            start = time.perf_counter()
+            self.model.predict(table)
+        return time.perf_counter() - start
 
     def card(self) -> dict[str, Any]:
         """What the model is, for a person."""
@@ -102,7 +114,7 @@ class Endpoint:
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1003})
         request = Request(scope, receive)
-        given = request.headers.get("x-request-id", "")
+        given = request.headers.get("x-request-id", "")  # Serve makes one up where none is sent, and answers with it
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         try:
             response = await self.route(request, request_id)
@@ -112,7 +124,6 @@ class Endpoint:
             response = _json({"error": str(error), "request_id": request_id}, error.status, error.headers)
         except DataError as error:
             response = _json({"error": str(error), "request_id": request_id}, 422)
-        response.headers["X-Request-ID"] = request_id
         await response(scope, receive, send)
 
     async def route(self, request: Request, request_id: str) -> Response:

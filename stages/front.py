@@ -10,16 +10,17 @@ import hashlib
 import os
 import platform
 import socket
-import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from stages.settings import PipelineError
+
 HOST = "127.0.0.1"
 HTTP_PORT = 8000  # the first one tried
 REPLICA_PORTS = 32  # ports in a row on which the replicas of one clone listen
-LONGEST_SOCKET_PATH = 90  # bytes; Linux allows 107, and HAProxy appends to it while it reloads
+LONGEST_FOLDER = 107 - len("/") - 56 - len("/admin.sock.1234567.tmp")  # bytes: Linux's limit for a socket's path
 
 
 def haproxy_runs() -> bool:
@@ -32,7 +33,6 @@ def environment(root: Path) -> dict[str, str]:
     if not haproxy_runs():
         return {}
     ports, folder = _ports(root), _folder(root)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     prefix = "RAY_SERVE_HAPROXY_"
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -71,7 +71,7 @@ def _ports(root: Path) -> dict[str, int]:
 
     record = _record(root)
     if "stats" not in record:
-        slot = int.from_bytes(hashlib.blake2b(str(root).encode(), digest_size=4).digest(), "big")
+        slot = int.from_bytes(hashlib.blake2b(os.fsencode(root), digest_size=4).digest(), "big")
         free = _free_ports(20000 + slot % 500 * 8)
         names = ("stats", "metrics", "fallback_http", "fallback_grpc")
         record |= {name: next(free) for name in names} | {"replicas": 30000 + slot % 85 * REPLICA_PORTS}
@@ -96,12 +96,16 @@ def _free(port: int) -> bool:
 
 
 def _folder(root: Path) -> Path:
-    """HAProxy's configuration and sockets: in the clone, unless its path is too long for a socket's name."""
+    """HAProxy's configuration and sockets, for its owner alone. In the clone where the sockets' paths, which Serve
+    makes longer by a node's 56 characters, stay within the system's limit; beside other temporary files elsewhere."""
     folder = root / ".evergreen" / "haproxy"
-    if len(os.fsencode(folder)) <= LONGEST_SOCKET_PATH - len("/metrics.sock"):
-        return folder
-    name = hashlib.blake2b(str(root).encode(), digest_size=6).hexdigest()
-    return Path(tempfile.gettempdir()) / f"evergreen-{os.getuid()}-{name}"
+    if len(os.fsencode(folder)) > LONGEST_FOLDER:
+        name = hashlib.blake2b(os.fsencode(root), digest_size=4).hexdigest()
+        folder = Path("/tmp") / f"evergreen-{name}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PipelineError("belongs to somebody else", place=str(folder), fix="have it removed")
+    return folder
 
 
 def _place(root: Path) -> Path:

@@ -69,7 +69,7 @@ def _parse(body: bytes) -> Any:
         place = f"line {error.lineno}, column {error.colno}"
         raise Refused(400, f"the body is not JSON ({place}: {error.msg})", fix="send one JSON object") from None
     except (ValueError, RecursionError) as error:  # not UTF-8; a number of thousands of digits; endless brackets
-        raise Refused(400, f"the body is not JSON ({str(error):.80})", fix="send one JSON object in UTF-8") from None
+        raise Refused(400, f"the body is not JSON ({error!s:.80})", fix="send one JSON object in UTF-8") from None
 
 
 def _show(value: Any) -> str:

@@ -6,7 +6,7 @@ The page is one file with no script and no address outside it, so it is there on
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,8 @@ REFUSALS = {
     "429": "too many rows are waiting; Retry-After says when to come again",
 }
 STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1a2b22;background:#fbfdfb}
+body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1a2b22;
+background:#fbfdfb}
 h1{margin-bottom:0}h2{margin:2.2rem 0 .4rem}h2 span{font:600 .8rem monospace;color:#fff;background:#2f7d4f;
 border-radius:.3rem;padding:.15rem .5rem;margin-right:.5rem;vertical-align:middle}h2 span.get{background:#35679a}
 p{margin:.4rem 0}code,pre{font:.85rem/1.45 ui-monospace,monospace}pre{background:#eef4ef;border-radius:.4rem;
@@ -113,9 +114,9 @@ def page(document: Mapping[str, Any], url: str) -> str:
 def _details(path: str, operation: Mapping[str, Any], document: Mapping[str, Any], url: str) -> list[str]:
     content = operation["requestBody"]["content"]["application/json"]
     row = document["components"]["schemas"][path.split("/")[1]]
-    fields = "".join(f"<tr><td><code>{escape(name)}</code><td>{escape(_type(field))}" for name, field in row["properties"].items())
+    fields = _table((f"<code>{escape(name)}</code>", escape(_type(one))) for name, one in row["properties"].items())
     answer = json.dumps(operation["responses"]["200"]["content"]["application/json"]["schema"], indent=1)
-    refusals = "".join(f"<tr><td>{code}<td>{escape(one['description'])}" for code, one in operation["responses"].items())
+    codes = _table((code, escape(one["description"])) for code, one in operation["responses"].items())
     shown = []
     if "example" in content:
         body = json.dumps(content["example"], ensure_ascii=False).replace("'", "\\u0027")
@@ -124,10 +125,14 @@ def _details(path: str, operation: Mapping[str, Any], document: Mapping[str, Any
     return [
         f"<p>{escape(operation['description'])}</p>",
         *shown,
-        f"<details open><summary>a row</summary><table><tr><th>field<th>value{fields}</table></details>",
+        f"<details open><summary>a row</summary>{fields}</details>",
         f"<details><summary>an answer</summary><pre>{escape(answer)}</pre></details>",
-        f"<details><summary>status codes</summary><table>{refusals}</table></details>",
+        f"<details><summary>status codes</summary>{codes}</details>",
     ]
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    return "<table>" + "".join(f"<tr><td>{left}<td>{right}" for left, right in rows) + "</table>"
 
 
 def _type(schema: Mapping[str, Any]) -> str:
