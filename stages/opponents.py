@@ -56,9 +56,9 @@ def _logistic(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarr
     from sklearn.preprocessing import StandardScaler
 
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(x, y)
-    output = np.full((len(x_test), classes), -30.0)  # the log-probability of a class it has never seen
-    output[:, model.classes_] = np.maximum(model.predict_log_proba(x_test), -30.0)
-    return output
+    probability = np.zeros((len(x_test), classes))  # stays zero for a class that no row of the fit has
+    probability[:, model.classes_] = model.predict_proba(x_test)
+    return np.log(np.maximum(probability, 1e-12))
 
 
 def _ridge(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
     from models.base import Task
     from stages.validate import Params
+
+
+MANY_ROWS = 20_000  # above it fewer drawings serve: intervals are narrow, and each drawing is slow
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class Scored:
 class Gap:
     """How much better the candidate is than another: a share of the rows, or of the other's error."""
 
+    mine: float  # the mean over rows: of right answers, or of the error
+    theirs: float
     share: Interval
     p: float
     rows: int
@@ -59,7 +66,8 @@ class Gap:
     test: str
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self.share), "p": self.p, "share_of": self.of, "test": self.test}
+        means = {"mine": self.mine, "theirs": self.theirs}
+        return {**vars(self.share), **means, "p": self.p, "share_of": self.of, "test": self.test}
 
 
 @dataclass(frozen=True)
@@ -102,25 +110,39 @@ class Evidence:
         pair = (mine, theirs) if right else (-mine / scale, -theirs / scale)
         many = 2 * params.resamples
         found = compare(*pair, confidence=params.confidence, times=many, block=self.block, seed=params.seed)
-        return Gap(found.difference, found.p, found.rows, found.deviation, "rows" if right else "error", found.test)
+        means, of = (float(mine.mean()), float(theirs.mean())), "rows" if right else "error"
+        return Gap(*means, found.difference, found.p, found.rows, found.deviation, of, found.test)
 
     def intervals(self, params: Params, rows: np.ndarray[Any, Any] | None = None) -> dict[str, Interval]:
         """Every metric of the candidate on the given rows (default: all), with its interval."""
         chosen = np.arange(self.rows) if rows is None else rows
-        many, block = params.resamples, min(self.block, len(chosen))
-        found = bootstrap(
-            lambda drawn: self.candidate.metrics(torch.from_numpy(chosen[drawn])),
-            len(chosen),
-            times=many,
-            confidence=params.confidence,
-            block=block,
-            seed=params.seed,
-        )
+        block = min(self.block, len(chosen))
+        many = max(100, min(params.resamples, params.resamples * MANY_ROWS // len(chosen)))
+        with _one_thread():
+            found = bootstrap(
+                lambda drawn: self.candidate.metrics(torch.from_numpy(chosen[drawn])),
+                len(chosen),
+                times=many,
+                confidence=params.confidence,
+                block=block,
+                seed=params.seed,
+            )
         decider = next(iter(self.candidate.task.METRICS))
         right = self.candidate.per_row[chosen].sum()
         if self.candidate.right_or_wrong and block == 1 and abs(found[decider].value - right / len(chosen)) < 1e-6:
             found[decider] = wilson(float(right), len(chosen), params.confidence)
         return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Thousands of tiny operations are many times slower when threads hand each of them over."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, seed: int = 0) -> Evidence:

@@ -27,7 +27,7 @@ class Params:
     """What is asked of a candidate before it may be released."""
 
     confidence: float = 0.95  # of every interval and test, between 0.5 and 1
-    resamples: int = 1000  # bootstrap drawings behind each interval
+    resamples: int = 1000  # bootstrap drawings behind each interval; fewer above 20,000 test rows
     release_when: Literal["better", "not worse"] = "better"  # than the released version, on the same test rows
     margin: float = 0.01  # differences up to it do not matter: a share of the rows, or of the released version's error
     slices: dict[str, list[Any]] = field(default_factory=dict)  # name: [from, to], times of test rows, both included

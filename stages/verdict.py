@@ -81,12 +81,13 @@ def more_rows(gap: Gap, params: Params) -> int:
 
 
 def words(gap: Mapping[str, Any]) -> str:
-    """A gap's JSON as a person would say it: 2.1% more rows right (0.50% to 3.9%, p = 0.012)."""
-    better = gap["value"] >= 0
-    rows, error = ("more" if better else "fewer") + " rows right", ("less" if better else "more") + " error"
+    """A gap's JSON as a person would say it: 98.6% of the rows right against 98.1%, a lead of 0.55% (…)."""
     chance = "p < 0.001" if gap["p"] < 0.001 else f"p = {gap['p']:.2g}"
-    said = f"{percent(abs(gap['value']))} {rows if gap['share_of'] == 'rows' else error}"
-    return f"{said} ({percent(gap['low'])} to {percent(gap['high'])}, {chance})"
+    bounds = f"({percent(gap['low'])} to {percent(gap['high'])}, {chance})"
+    if gap["share_of"] == "rows":
+        lead = f"{100 * gap['mine']:.1f}% of the rows right against {100 * gap['theirs']:.1f}%"
+        return f"{lead}, {'a lead of' if gap['value'] >= 0 else 'behind by'} {percent(abs(gap['value']))} {bounds}"
+    return f"{percent(abs(gap['value']))} {'less' if gap['value'] >= 0 else 'more'} error a row {bounds}"
 
 
 def percent(share: float) -> str:
