@@ -1,4 +1,4 @@
-"""Prepared rows as batches, in an order that is a function of the seed and the epoch alone, so that a killed run resumes exactly."""
+"""Prepared rows as batches. Their order follows from the seed and the epoch alone, so a killed run resumes exactly."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Batch = dict[str, np.ndarray]
 class Batches:
     """Batches of `batch_size` rows over all ranks together; each rank is given its 1/world of every one.
 
-    Rows of a last batch that do not divide by `world` are left out when world > 1. When shuffling, a last batch of fewer
-    than two rows a rank is left out too (batch normalisation cannot use it); another epoch shuffles other rows there.
+    Rows of a last batch that do not divide by `world` are left out when world > 1. When shuffling, a last batch of
+    fewer than two rows a rank is left out too (batch normalisation cannot use it); the next epoch shuffles anew.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Arrow columns as NumPy arrays: the few conversions that kinds share. Rows that cannot be converted are named, not guessed."""
+"""Arrow columns as NumPy arrays: the conversions that kinds share. What cannot be converted is named, not guessed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 def floats(column: pa.Array) -> tuple[np.ndarray, Faults]:
     """(N,) float64, NaN where missing; text that is no number and values of other types are faults."""
     if pa.types.is_floating(column.type) and column.type != pa.float16() and not column.null_count:
-        return column.to_numpy(zero_copy_only=False).astype(np.float64), {}
+        return column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False), {}
     if pa.types.is_string(column.type):
         return _text_floats(column)
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)
@@ -76,12 +76,15 @@ def nested(kind: pa.DataType) -> int:
 
 
 def stack(column: pa.Array) -> tuple[np.ndarray, Faults]:
-    """(N, *shape) of a column of lists or tensors. The commonest shape rules; rows missing, of another shape or not finite are faults."""
+    """(N, *shape) of a column of lists or tensors.
+
+    The commonest shape rules; rows missing, of another shape or not finite are faults.
+    """
     if isinstance(column.type, pa.FixedShapeTensorType):
         return _stack_fixed(column, column.storage, tuple(column.type.shape))
     if pa.types.is_fixed_size_list(column.type) and not nested(column.type.value_type):
         return _stack_fixed(column, column, (column.type.list_size,))
-    rows = [_array(value) for value in column.to_pylist()]
+    rows: list[np.ndarray | None] = [_array(value) for value in column.to_pylist()]
     shapes = Counter(row.shape for row in rows if row is not None)
     shape = shapes.most_common(1)[0][0] if shapes else (0,)
     faults = {
@@ -89,7 +92,7 @@ def stack(column: pa.Array) -> tuple[np.ndarray, Faults]:
         for i, row in enumerate(rows)
         if row is None or row.shape != shape
     }
-    good = [np.zeros(shape) if i in faults else row for i, row in enumerate(rows)]
+    good = [row if row is not None and i not in faults else np.zeros(shape) for i, row in enumerate(rows)]
     return _finite(np.stack(good) if good else np.zeros((0, *shape)), faults)
 
 

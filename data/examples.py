@@ -1,4 +1,4 @@
-"""Raw rows as examples to learn from: checked, identified, split. A table's rows are examples; a series' stretches are."""
+"""Raw rows as examples to learn from, checked and split: the rows of a table, the stretches of a series."""
 
 from __future__ import annotations
 

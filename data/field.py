@@ -1,4 +1,4 @@
-"""A field of a batch, and the error a person's mistake with data is told by. The ground that the rest of data/ stands on."""
+"""What the rest of data/ stands on: a field of a batch, and the error that tells a person of a mistake in the data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Field:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many values each category column can take, the slot for unseen ones included; a class target: (classes,)."""
+        """Values each category column can take, the slot for unseen ones included; a class target: (classes,)."""
         spare = 1 if self.shape else 0
         return tuple(len(values) + spare for values in self.state.get("values", ()))
 

@@ -45,7 +45,7 @@ def infer(
     key: Sequence[str] = (),
     time: str = "",
 ) -> Schema:
-    """The schema of a raw table: `given` kinds hold, the rest is recognised; what no kind accepts is left out with a note.
+    """The schema of a raw table: `given` kinds hold, the rest is recognised, what no kind accepts is left out.
 
     Raises DataError for a column that is not there, a target that does not suit its kind, or when no input is left.
     """
@@ -132,8 +132,8 @@ def suits(column: pa.Array, target: str, kind: str) -> None:
 def check(table: pa.Table, schema: Schema, *, required: Sequence[str] = ()) -> tuple[pa.Table, pa.Table]:
     """(good rows in their kinds' types with `_origin`, quarantined rows as QUARANTINE).
 
-    A row goes to quarantine when it could not be read, when a value does not suit its column's kind, or when the target or
-    a `required` column is missing. Columns that the schema leaves out stay only if required.
+    A row goes to quarantine when it could not be read, when a value does not suit its column's kind, or when the target
+    or a `required` column is missing. Columns that the schema leaves out stay only if required.
     """
     faults: list[tuple[str, Faults]] = []
     typed: dict[str, pa.Array] = {}
@@ -232,7 +232,7 @@ def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
 
 
 def evenly_spaced(column: pa.Array) -> bool:
-    """Whether a column looks like the time of a series: years, days or times, rising in steps that differ little (months do)."""
+    """Whether a column looks like the time of a series: rising in steps that differ as little as months do."""
     from data.windows import moments
 
     try:

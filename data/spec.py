@@ -44,7 +44,7 @@ class Spec:
         return {key: _encode(field, table) for key, field in fields.items()}
 
     def check(self, table: pa.Table) -> tuple[pa.Table, Faults]:
-        """The input columns in their own types, and what is wrong with which row: for files whose bad rows are to be named."""
+        """The input columns in their own types, and what is wrong with which row of a file."""
         found: Faults = {}
         typed: dict[str, pa.Array] = {}
         for field in self.inputs.values():
@@ -130,7 +130,7 @@ class Spec:
 
 
 def fit(train: pa.Table, kind_of: Mapping[str, str], target: str, target_kind: str) -> tuple[dict[str, Field], Field]:
-    """The fields of checked training rows: one per grouped kind, one per column of the other kinds; and the target's."""
+    """The fields of checked training rows: one per grouped kind, one per column of other kinds; and the target's."""
     groups: dict[str, list[str]] = {}
     for column, kind in kind_of.items():
         groups.setdefault(kind if kinds.find(kind).grouped else column, []).append(column)
@@ -154,9 +154,10 @@ def _encode(field: Field, table: pa.Table) -> np.ndarray:
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
-    if name not in table.column_names:
-        raise DataError(f"there is no column '{name}'", fix=nearest(name, table.column_names))
-    column = table.column(name)
+    try:
+        column = table.column(name)
+    except KeyError as error:  # asking first would cost a request of many columns more than the rest of it
+        raise DataError(f"there is no column '{name}'", fix=nearest(name, table.column_names)) from error
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 

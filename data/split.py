@@ -49,10 +49,10 @@ def by_identity(
     seed: int,
     classes: Sequence[str | None] | None = None,
 ) -> np.ndarray:
-    """(N,) TRAIN, VALIDATION or TEST: a function of each row's identity, class and the seed alone, so that no row ever moves
-    when others come or go, and equal rows stay together. Each class has its own stream of hashes: `classes` stratifies.
+    """(N,) TRAIN, VALIDATION or TEST, a function of each row's identity, its class and the seed alone.
 
-    `validation_share` is the share of all rows, as `test_share` is.
+    So no row ever moves when others come or go, and equal rows stay together. Given `classes`, each class has its own
+    stream of hashes. Both shares are of all rows.
     """
     shares(test_share, validation_share)
     streams = [""] * len(ids) if classes is None else [str(name) for name in classes]

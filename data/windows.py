@@ -19,10 +19,11 @@ def history_table(
 ) -> pa.Table:
     """One example for each row of a table of (time, value) that has `window` known values before it in time.
 
-    `history` holds the values before the row, oldest first, (window,); `_time` the row's time, `_row` its number in `table`.
-    With `targets` the column called `value` holds the row's own value and the next ones, (horizon,), `_until` the time of the
-    last of them, and rows near the end or with an unknown value among them make no example. Without, the row's own value need not be known: to forecast the
-    future, append a row with the next time and no value. Raises DataError where a time is missing or comes twice.
+    `history` holds the values before the row, oldest first, (window,); `_time` the row's time, `_row` its number in
+    `table`. With `targets` the column called `value` holds the row's own value and the next ones, (horizon,), `_until`
+    the time of the last of them, and rows near the end or with an unknown value among them make no example. Without,
+    the row's own value need not be known: to forecast the future, append a row with the next time and no value.
+    Raises DataError where a time is missing or comes twice.
     """
     for name in (time, value):
         if name not in table.column_names:
@@ -33,6 +34,7 @@ def history_table(
         )
     order = np.argsort(moments(table.column(time), time), kind="stable")
     values, faults = floats(plain(table.column(value)))
+    values = values.copy()
     values[list(faults)] = np.nan
     values = np.where(np.isfinite(values), values, np.nan)[order]
     ahead = horizon if targets else 0
@@ -53,12 +55,13 @@ def history_table(
 
 
 def readable(table: pa.Table, time: str, value: str) -> tuple[pa.Table, Faults]:
-    """(the rows that have a time, in their order, with the value null where it is unknown, the faults of the rows of `table`).
+    """(the rows that have a time, with the value null where it is unknown; the faults of the rows of `table`).
 
     A row without a value keeps its place in time, so that no window closes over the gap as if it were none.
     """
     _, found = kinds.find("number").check(table.column(value))
     values, unread = floats(plain(table.column(value)))
+    values = values.copy()
     values[list({**found, **unread})] = np.nan
     faults = {int(row): f"{value}: missing" for row in np.flatnonzero(np.isnan(values))}
     faults |= {row: f"{value}: {reason}" for row, reason in found.items()}

@@ -21,7 +21,7 @@ PART = 100_000  # rows a file
 class Params:
     """Where the rows come from."""
 
-    uri: str  # sklearn:NAME, statsmodels:NAME, or a path from the root to a .csv, .tsv or .parquet file or a folder of .parquet
+    uri: str  # sklearn:NAME, statsmodels:NAME, or a path from the root: x.csv, x.tsv, x.parquet, a folder of .parquet
 
 
 def run(params: Params, paths: Paths, *, task: str = "", progress: Progress = quiet) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def run(params: Params, paths: Paths, *, task: str = "", progress: Progress = qu
 
 
 def changed(params: Params, paths: Paths) -> bool:
-    """Whether the source holds other data than was collected; DVC does not watch it. True where nothing was collected yet."""
+    """Whether the source, which DVC does not watch, holds other data than was collected, or nothing was."""
     from data.sources import open_source
     from stages.artifacts import read_json
 

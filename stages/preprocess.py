@@ -1,4 +1,4 @@
-"""Makes raw rows ready to learn from: checked, split so that no row ever moves, and described by a spec fitted on the training rows."""
+"""Makes raw rows ready: checked, split so that no row ever moves, described by a spec fitted on the training rows."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Kind:
         raise NotImplementedError
 
     def parse(self, field: Field, index: int, value: Any) -> Any:
-        """One JSON value of a request for column `index` of the field; DataError (problem and fix, no place) if it is wrong."""
+        """One JSON value of a request for column `index`; DataError (problem and fix, no place) if it is wrong."""
         raise NotImplementedError
 
     def arrow(self, field: Field, values: list[Any]) -> pa.Array:

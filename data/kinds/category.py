@@ -1,6 +1,6 @@
 """Categories: text, booleans or whole numbers taken as names. As a target: the class.
 
-An input's slot 0 is for values unseen in training. Values seen only once in training share it, so that it is learned too.
+An input's slot 0 is for values unseen in training. Values seen only once in training share it: so it is learned too.
 """
 
 from __future__ import annotations
@@ -118,6 +118,10 @@ def _word(value: Any) -> str | None:
     return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _typed(word: str, kind: str) -> Any:
+    return int(word) if kind == "integer" else word == "true" if kind == "boolean" else word
+
+
 def _canonical(column: pa.Array, kind: str) -> pa.Array:
     return pc.utf8_lower(column) if kind == "boolean" else column
 
@@ -134,5 +138,4 @@ def _values(column: pa.Array, kind: str, fewest: int) -> list[Any]:
     """The values seen at least `fewest` times, in order; a missing value counts as the value null, first."""
     counts = pc.value_counts(_canonical(column, kind)).to_pylist()
     words = [item["values"] for item in counts if item["counts"] >= fewest]
-    typed = {"string": str, "integer": int, "boolean": lambda word: word == "true"}[kind]
-    return ([None] if None in words else []) + sorted(typed(word) for word in words if word is not None)
+    return ([None] if None in words else []) + sorted(_typed(word, kind) for word in words if word is not None)

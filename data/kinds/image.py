@@ -73,7 +73,7 @@ class Image(Kind):
         return [row.tobytes() for row in np.ascontiguousarray(stack(column)[0] + 0.0, dtype="<f8")]
 
     def augment(self, field: Field, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Each image moved by up to an eighth of its side; what comes in at the rim is the image's own darkest value."""
+        """Each image moved by up to an eighth of its side; its own darkest value comes in at the rim."""
         height, width = values.shape[2:]
         far = max(1, min(height, width) // 8)
         padded = np.empty((*values.shape[:2], height + 2 * far, width + 2 * far), values.dtype)

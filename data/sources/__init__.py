@@ -1,8 +1,10 @@
-"""Where rows come from. One file is one source and its name registers it: `sklearn:digits` is read by `data/sources/sklearn.py`,
-`people.csv` by `data/sources/csv.py`, a folder of Parquet files by `data/sources/parquet.py`. Each holds a class `Source(Source)`.
+"""Where rows come from.
 
-A source yields Arrow record batches with a text column `_origin` ("people.csv#17") and, where a row could not even be read,
-a text column `_fault` saying why (null for whole rows).
+One file is one source and its name registers it: `sklearn:digits` is read by `data/sources/sklearn.py`, `people.csv`
+by `data/sources/csv.py`, a folder of Parquet files by `data/sources/parquet.py`. Each holds a class `Source(sources.Source)`.
+
+A source yields Arrow record batches with a text column `_origin` ("people.csv#17") and, where rows may be
+unreadable, a text column `_fault` saying why (null for whole rows).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Text tables: encoding and delimiter are found out, values stay text (what they mean is told by the whole column, later).
+"""Text tables: encoding and delimiter are found out, values stay text (the whole column tells later what they mean).
 
 A row with too few or too many fields is yielded with its `_fault`, so that it is set aside by name and not lost.
 """

@@ -1,4 +1,4 @@
-"""The data sets that scikit-learn ships: `sklearn:digits`, `sklearn:breast_cancer`, `sklearn:diabetes`, `sklearn:iris`, `sklearn:wine` …"""
+"""The data sets that scikit-learn ships: `sklearn:digits`, breast_cancer, diabetes, iris, wine, linnerud."""
 
 from __future__ import annotations
 

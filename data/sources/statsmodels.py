@@ -1,4 +1,4 @@
-"""The data sets that statsmodels ships: `statsmodels:sunspots` (yearly), `statsmodels:elnino` (monthly), `statsmodels:co2` …"""
+"""The data sets that statsmodels ships: `statsmodels:sunspots` (yearly), elnino (monthly), co2 (weekly) …"""
 
 from __future__ import annotations
 
