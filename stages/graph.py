@@ -212,7 +212,7 @@ def _keys(repo: Repo, target: str) -> list[str]:
     for dep in stage.deps:
         if isinstance(dep, ParamsDependency):
             old, new = _flat(dep.hash_info.value or {}), _flat(dep.read_params())
-            found += sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+            found += sorted(key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
     return found
 
 

@@ -12,7 +12,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from stages import tags
 from stages.artifacts import Paths, replace_folder
@@ -31,10 +30,12 @@ __all__ = [
     "release",
     "released",
     "rollback",
+    "scores",
     "stale",
     "versions",
 ]
 
+SCORES = "Scores: "
 CODE = ("data", "models", "stages", "dvc.yaml")
 
 
@@ -53,10 +54,10 @@ def versions(paths: Paths) -> list[Version]:
     return list(_told(paths).versions)
 
 
-def scores(version: Version) -> dict[str, Any]:
-    """What the model reached when it was released, from the tag's last line; {} where the tag does not say."""
-    line = next((line for line in reversed(version.message.splitlines()) if line.startswith("Scores: ")), "Scores: {}")
-    found: dict[str, Any] = json.loads(line.removeprefix("Scores: "))
+def scores(version: Version) -> dict[str, float]:
+    """The test scores when it was released, from the tag's last line; {} for a tag made by other hands."""
+    last = version.message.rpartition("\n")[2]
+    found: dict[str, float] = json.loads(last.removeprefix(SCORES)) if last.startswith(SCORES) else {}
     return found
 
 
@@ -92,6 +93,9 @@ def release(paths: Paths, message: str = "", say: Callable[[str], None] = tell) 
             known = _register(paths, text, told, message)
         if known.version not in told.served:
             _assign(paths, known, message or f"release {known.version}")
+        elif known.version != told.production:
+            back = f"`evergreen rollback {paths.name} {known.version}` puts it back"
+            say(f"{known.version} was rolled back, so {told.production} stays in production; {back}")
     _notes(paths, say)
     return known.version
 
@@ -101,11 +105,16 @@ def _register(paths: Paths, lock: str, told: tags.Tags, message: str) -> Version
     title = f"{paths.name} {version}"
     texts = {"dvc.lock": lock} | _own_params(paths.root)
     made = tags.commit_texts(paths.root, texts, "\n\n".join(filter(None, [f"Release {title}", message])) + "\n")
-    reached = paths.report / "metrics.json"
-    numbers = json.loads(reached.read_text(encoding="utf-8")) if reached.is_file() else {}
-    body = [title, message, f"Scores: {json.dumps(numbers, sort_keys=True)}" if numbers else ""]
+    body = [title, message, SCORES + json.dumps(_reached(paths), sort_keys=True)]
     tags.put(paths.root, f"{paths.name}@{version}", made, "\n\n".join(filter(None, body)) + "\n")
     return Version(version, made, "", message)
+
+
+def _reached(paths: Paths) -> dict[str, float]:
+    """The candidate's scores on the test split, as validate wrote them."""
+    file = paths.report / "metrics.json"
+    found = json.loads(file.read_text(encoding="utf-8")).get("test", {}) if file.is_file() else {}
+    return {name: score["value"] for name, score in found.items()}
 
 
 def _own_params(root: Path) -> dict[str, str]:
