@@ -28,7 +28,7 @@ class Pipeline:
 
     name: str
     task: str  # a file in models/tasks/
-    schedule: str  # cron, in the machine's time zone; "" runs by hand alone
+    schedule: str  # cron, in UTC; "" runs by hand alone
     collect: collect.Params
     preprocess: preprocess.Params
     select: select.Params
@@ -73,7 +73,7 @@ def read(name: str, root: Path) -> Pipeline:
         raise file.error(values, "task", f"unknown task {parts['task']!r}", choose(parts["task"], tasks(), "tasks"))
     schedule = parts.setdefault("schedule", "")
     if problem := cron_problem(schedule):
-        fix = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *" is every day at 04:30'
+        fix = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *" is every day at 04:30 UTC'
         raise file.error(values, "schedule", f"schedule {schedule!r} is not cron syntax ({problem})", fix)
     return Pipeline(name=name, **parts)
 

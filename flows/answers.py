@@ -1,0 +1,13 @@
+"""What a command has to say: a value for programs, a text for people, an exit status for shells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    value: dict[str, Any]
+    text: str
+    status: int = 0

@@ -1,0 +1,24 @@
+"""The whole life of a model, in order. What has not changed is skipped; what is not better stays a candidate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.steps import begun, collect, deploy, preprocess, release, select, train, tune, validate
+
+
+@flow(flow_run_name="{name}")
+def lifecycle(name: str) -> dict[str, Any]:
+    """Brings one pipeline up to date; returns what its steps had to say."""
+    with begun(name) as run:
+        collect(run)  # the source's rows, with the origin of each
+        preprocess(run)  # checked, split, fitted on the training rows alone
+        select(run)  # the architecture that wins a race within its seconds
+        tune(run)  # its settings
+        train(run)  # the candidate
+        validate(run)  # judged on rows that nothing above has seen
+        release(run)  # if validate says that it is better
+        deploy(run)  # what is released answers
+    return run.summaries

@@ -1,0 +1,92 @@
+"""`evergreen new`: a pipeline's YAML from a table, each guess with its reason beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from flows.answers import Answer
+from stages.artifacts import find_root
+from stages.pipeline import PipelineError, read
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+ROWS = 100_000  # the guess is made from the first so many
+
+
+def new(given: Namespace) -> Answer:
+    """Writes pipelines/NAME.yaml; never over an existing one."""
+    from data import schema
+
+    root = find_root()
+    path = root / "pipelines" / f"{given.name}.yaml"
+    if not NAME.fullmatch(given.name):
+        fix = "write it in small letters, digits and _, starting with a letter: house_prices"
+        raise PipelineError(f"{given.name!r} cannot be a pipeline's name", fix=fix)
+    if path.exists():
+        raise PipelineError(f"there is a pipeline {given.name!r} already", place=str(path), fix="choose another name")
+    uri = _uri(Path(given.source).resolve(), root)
+    guess = schema.propose(_head(uri, root), given.target)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(_yaml(uri, given.target, guess))
+        read(given.name, root)
+    except ValueError:  # what was written must be readable; if not, it is as if nothing had been
+        path.unlink()
+        raise
+    value = {"pipeline": given.name, "file": str(path), **guess}
+    notes = [f"  note: {note}" for note in guess["notes"]]
+    return Answer(value, "\n".join([f"wrote {path.relative_to(root)}", *notes, f"next: evergreen run {given.name}"]))
+
+
+def _uri(source: Path, root: Path) -> str:
+    """Relative to the clone where the file lies in it, so that the YAML works elsewhere too."""
+    return str(source.relative_to(root) if source.is_relative_to(root) else source)
+
+
+def _head(uri: str, root: Path) -> Any:
+    """The first rows of a source as a table."""
+    import pyarrow as pa
+
+    from data.sources import open_source
+    from data.spec import DataError
+
+    batches, rows = [], 0
+    for batch in open_source(uri, root).read():
+        batches.append(batch)
+        rows += len(batch)
+        if rows >= ROWS:
+            break
+    if not rows:
+        raise DataError("there are no rows", place=uri, fix="give a file with at least a few dozen rows")
+    return pa.Table.from_batches(batches)
+
+
+def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
+    preprocess = {"target": target}
+    about = f"{len(guess['kinds'])} input columns; a column's kind is guessed, and set by kinds: {{column: kind}}"
+    if guess["time"]:
+        preprocess |= {"time": guess["time"], "window": 12, "horizon": 1}
+        about = "window: values looked back on; horizon: values foretold; in rows"
+    return "\n".join(
+        [
+            f"# Written from {uri}; every line may be changed.",
+            f"task: {guess['task']}  # guessed from the values of {target}",
+            f"collect: {{uri: {json.dumps(uri, ensure_ascii=False)}}}",
+            f"preprocess: {_flow(preprocess)}  # {about}",
+            "select: {seconds: 20}  # for the race of architectures",
+            "tune: {seconds: 15, trials: 12}",
+            "train: {}",
+            "validate: {}",
+            "deploy: {}",
+            "",
+        ]
+    )
+
+
+def _flow(values: dict[str, Any]) -> str:
+    """A mapping on one line; JSON's quotes hold for YAML too."""
+    shown = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
+    return "{" + ", ".join(shown) + "}"

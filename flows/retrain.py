@@ -1,0 +1,65 @@
+"""`evergreen watch`: runs each pipeline by the schedule in its YAML, through Prefect, while it is left running."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from flows import processes
+from flows.answers import Answer
+from stages.artifacts import find_root
+from stages.pipeline import PipelineError, names, read
+
+
+def record(root: Path) -> Path:
+    """Where the watching process is written down."""
+    return root / ".evergreen" / "watch.json"
+
+
+def watch(given: Namespace) -> Answer:
+    """Serves the schedules until interrupted; one process a clone."""
+    from flows.server import Server
+
+    root = find_root()
+    schedules = {name: pipeline.schedule for name in names(root) if (pipeline := read(name, root)).schedule}
+    if not schedules:
+        fix = 'write one into a pipeline\'s YAML: schedule: "30 4 * * *" is every day at 04:30 UTC'
+        raise PipelineError("no pipeline has a schedule", fix=fix)
+    server = Server(root)
+    with processes.alone(root / ".evergreen" / "locks" / "watch", "this clone is watched already"):
+        server.begin()
+        url = server.wait()
+        for name, schedule in schedules.items():
+            print(f"{name}: {schedule} (UTC)", flush=True)
+        print(f"runs: {url}; stop: Ctrl-C, or evergreen stop", flush=True)
+        processes.record(record(root), os.getpid())
+        try:
+            os.chdir(root)  # Prefect finds the flow's file from here, also in the processes that it starts
+            _serve(schedules)
+        finally:
+            record(root).unlink(missing_ok=True)
+    return Answer({"schedules": schedules}, "")
+
+
+def _serve(schedules: dict[str, str]) -> None:
+    from prefect import serve
+
+    serve(*(deployment(name, schedule) for name, schedule in schedules.items()), print_starting_message=False)
+
+
+def deployment(name: str, schedule: str) -> Any:
+    """The lifecycle of one pipeline on a schedule: a run that would overlap the one before is left out."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.schedules import Cron
+
+    from flows.lifecycle import lifecycle
+
+    return lifecycle.to_deployment(
+        name=name,
+        parameters={"name": name},
+        schedule=Cron(schedule, timezone="UTC"),
+        tags=[name],
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+    )

@@ -1,0 +1,99 @@
+"""`evergreen run`: brings a pipeline up to date, and shows that what is released answers."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from flows import words
+from flows.answers import Answer
+from flows.processes import holder
+from stages.artifacts import Paths, find_root, read_json
+from stages.pipeline import Pipeline, PipelineError, read
+from stages.progress import Progress, screen
+
+
+def run(given: Namespace) -> Answer:
+    """Says that nothing is stale before Prefect is even imported; otherwise runs the lifecycle under it."""
+    from stages import versions
+
+    root = find_root()
+    pipeline, paths = read(given.name, root), Paths(root, given.name)
+    versions.prepare(root)
+    if process := holder(words.lock(paths)):
+        fix = "wait until it has ended, or end it"
+        raise PipelineError(f"{pipeline.name} is being run already (process {process})", fix=fix)
+    with screen() as progress:
+        stale = not up_to_date(pipeline, paths)
+        if stale:
+            under_prefect(pipeline.name, paths, progress)
+        value = show(pipeline, paths, progress) | {"ran": stale}
+    return Answer(value, text(value))
+
+
+def up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
+    from stages import collect, versions
+
+    return versions.fresh(paths) and not collect.changed(pipeline.collect, paths)
+
+
+def under_prefect(name: str, paths: Paths, progress: Progress) -> None:
+    """The flow `lifecycle` under this clone's Prefect server; Ray starts while the server does."""
+    from flows.server import Server
+    from stages import cluster
+
+    server = Server(paths.root)
+    server.begin()
+    progress(stage="start", engines="Ray and Prefect")
+    cluster.connect(paths.root)
+    server.wait()
+    from flows.lifecycle import lifecycle
+    from flows.steps import watched
+
+    with watched(name, progress):
+        lifecycle(name)
+
+
+def show(pipeline: Pipeline, paths: Paths, progress: Progress) -> dict[str, Any]:
+    """What is released, after asking it for one real answer."""
+    from flows import serving
+    from flows.server import Server
+    from stages import deploy, versions
+
+    released = versions.released(paths.root)
+    metrics = read_json(paths.report / "metrics.json")
+    value = {
+        "pipeline": pipeline.name,
+        "version": released.get(pipeline.name),
+        "verdict": metrics["verdict"],
+        "why": metrics["why"],
+        "test": metrics["test"],
+        "scores": words.scores(metrics),
+        "report": str(paths.report / "report.html"),
+        "runs": Server(paths.root).url,
+    }
+    if pipeline.name not in released:
+        return value
+    if serving.serving(paths.root).get(pipeline.name) != released[pipeline.name]:
+        progress(stage="deploy")
+        serving.deploy_released(paths.root, progress)
+    url = deploy.status(paths.root)["url"]  # type: ignore[index]  # deployed above
+    row = serving.example(paths)
+    answer = serving.ask(url, pipeline.name, row)
+    return value | {"url": url, "answer": answer, "curl": serving.curl(url, paths, row)}
+
+
+def text(value: dict[str, Any]) -> str:
+    name, version = value["pipeline"], value["version"]
+    state = f"{name} {version} is released" if version else f"{name} is not released: {value['why']}"
+    lines = [f"{state}{'' if value['ran'] else '; nothing is stale'}"]
+    shown = {
+        "answer": words.brief(value["answer"]["predictions"][0]) if "answer" in value else None,
+        "scores": value["scores"],
+        "report": value["report"],
+        "runs": value["runs"],
+        "docs": f"{value['url']}/docs" if "url" in value else None,
+        "ask it": value.get("curl"),
+        "stop": "evergreen stop, or: make stop",
+    }
+    return "\n".join(lines + [f"  {label:<8}{item}" for label, item in shown.items() if item])

@@ -1,0 +1,87 @@
+"""The endpoint as flows and commands need it: what it serves, making it serve what is released, asking it something."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from stages.artifacts import Paths
+from stages.pipeline import PipelineError, names, read
+from stages.progress import Progress, quiet
+
+LONGEST = 400  # characters of a request that still looks well on a command line
+PATIENCE_SECONDS = 30.0
+
+
+def serving(root: Path) -> dict[str, str]:
+    """The version of each pipeline that the endpoint answers with; {} while it is down."""
+    from stages import deploy
+
+    found = deploy.status(root)
+    return found["pipelines"] if found else {}
+
+
+def deploy_released(root: Path, progress: Progress = quiet) -> dict[str, Any]:
+    """Makes the endpoint serve every released version and nothing else; what `stages.deploy.deploy` returns."""
+    from stages import deploy, versions
+
+    released, params = {}, {}
+    for name, version in versions.released(root).items():
+        progress(stage="deploy", fetch=f"{name} {version}")
+        released[name] = {"version": version, "path": str(versions.fetch(Paths(root, name), version))}
+        try:
+            params[name] = read(name, root).deploy
+        except PipelineError:  # a mistake in one pipeline's YAML must not keep the others from being served
+            params[name] = deploy.Params()
+    if not released:
+        raise PipelineError("nothing is released yet", fix=f"run one of: {', '.join(names(root))}: evergreen run NAME")
+    return deploy.deploy(root, released, params, progress)
+
+
+def example(paths: Paths) -> dict[str, Any]:
+    """The first row of the test split as a request has it."""
+    from data.batches import load
+
+    spec, table = load(paths.ready, "test")
+    return {column: _plain(table.column(column)[0]) for column in spec.columns}
+
+
+def _plain(scalar: Any) -> Any:
+    value = scalar.to_numpy() if hasattr(scalar, "to_numpy") else scalar.as_py()  # a matrix, or anything else
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def ask(url: str, name: str, row: dict[str, Any]) -> dict[str, Any]:
+    """The endpoint's answer to one row. Raises PipelineError with the endpoint's own words when it refuses."""
+    body = json.dumps({"rows": [row]}).encode()
+    request = urllib.request.Request(f"{url}/{name}/predict", body, {"Content-Type": "application/json"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of this machine
+    limit = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            with opener.open(request, timeout=PATIENCE_SECONDS) as answer:
+                found: dict[str, Any] = json.load(answer)
+                return found
+        except urllib.error.HTTPError as error:
+            text = error.read().decode(errors="replace")
+            raise PipelineError(f"the endpoint refuses it ({error.code}: {text})", place=request.full_url) from error
+        except OSError as error:
+            if time.monotonic() > limit:
+                raise PipelineError(f"no answer ({error})", place=request.full_url, fix="evergreen serve") from error
+            time.sleep(0.2)
+
+
+def curl(url: str, paths: Paths, row: dict[str, Any]) -> str:
+    """A line to paste into a shell that sends the row; a long one is put into a file."""
+    body = json.dumps({"rows": [row]})
+    if len(body) > LONGEST:
+        file = paths.home / "examples" / f"{paths.name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(body, encoding="utf-8")
+        body = f"@{file}"
+    return f"curl -s {url}/{paths.name}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"

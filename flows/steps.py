@@ -1,0 +1,142 @@
+"""The stages as Prefect's steps: skipped while nothing they depend on changed, run in this process, recorded in DVC."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect import Task, tags, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import get_run_context
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Completed
+
+from flows import processes, server, words
+from flows.serving import deploy_released, serving
+from stages import pipeline, versions
+from stages.artifacts import Paths, find_root, read_json
+from stages.pipeline import STAGES, Pipeline
+from stages.progress import Progress, quiet
+
+SCREEN: ContextVar[Progress] = ContextVar("SCREEN", default=quiet)  # who listens; Prefect's parameters must be JSON
+RETRIES = {"retries": 2, "retry_delay_seconds": [5, 30]}
+
+
+@dataclass
+class Run:
+    """One pipeline being brought up to date, and what its steps had to say."""
+
+    pipeline: Pipeline
+    paths: Paths
+    progress: Progress
+    summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@contextmanager
+def begun(name: str) -> Iterator[Run]:
+    """A run of the pipeline, alone: PipelineError while another process runs it."""
+    root = find_root()
+    paths = Paths(root, name)
+    with processes.alone(words.lock(paths), f"{name} is being run already"):
+        server.crash_abandoned(name, keep=get_run_context().flow_run.id)  # type: ignore[union-attr]
+        yield Run(pipeline.read(name, root), paths, SCREEN.get())
+
+
+@contextmanager
+def watched(name: str, progress: Progress) -> Iterator[None]:
+    """Flows called inside carry the pipeline's name as a tag and tell `progress` what they do."""
+    token = SCREEN.set(progress)
+    try:
+        # with a heartbeat, a synchronous flow waits a second at its end for the heartbeat's thread
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(name):
+            yield
+    finally:
+        SCREEN.reset(token)
+
+
+def outage(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether trying again may help: it does against an outage, never against a mistake or a bug."""
+    return isinstance(state.result(raise_on_failure=False), ConnectionError | TimeoutError)
+
+
+def step(work: Any) -> Task[[Run], Any]:
+    """A function of a Run as Prefect's step of the same name; returning None says that there was nothing to do."""
+
+    def timed(run: Run) -> Any:
+        start = time.monotonic()
+        name = work.__name__
+        run.progress(stage=name)
+        summary = work(run)
+        if summary is None:
+            run.progress(stage=name, summary="up to date")
+            return Completed(name="Skipped", message="nothing it depends on has changed")
+        run.summaries[name] = summary
+        run.progress(stage=name, summary=words.sentence(name, summary), seconds=time.monotonic() - start)
+        return Completed(message=words.sentence(name, summary))
+
+    timed.__doc__ = work.__doc__
+    return task(name=work.__name__, cache_policy=NO_CACHE, retry_condition_fn=outage, **RETRIES)(timed)
+
+
+def stage(name: str) -> Task[[Run], Any]:
+    """The step of one of DVC's stages."""
+
+    def work(run: Run) -> dict[str, Any] | None:
+        module = importlib.import_module(f"stages.{name}")
+        params = getattr(run.pipeline, name)
+        if words.stale(run.pipeline, run.paths, name) is None:
+            return None
+        summary: dict[str, Any] = module.run(params, run.paths, task=run.pipeline.task, progress=run.progress)
+        versions.commit(run.paths, name)
+        publish(name, run.paths)
+        return summary
+
+    work.__name__ = name
+    return step(work)
+
+
+collect, preprocess, select, tune, train, validate = (stage(name) for name in STAGES)
+
+
+@step
+def release(run: Run) -> dict[str, Any] | None:
+    """Puts a candidate that proved better into production; one that did not stays a candidate."""
+    report = read_json(run.paths.report / "metrics.json")
+    before = versions.released(run.paths.root).get(run.paths.name)
+    if report["verdict"] != "release":
+        return {"why": f"{before or 'nothing'} stays released: {report['why']}"}
+    after = versions.release(run.paths, report["why"])
+    return None if after == before else {"why": f"{after} is released", "version": after}
+
+
+@step
+def deploy(run: Run) -> dict[str, Any] | None:
+    """Makes the endpoint answer with what is released."""
+    root = run.paths.root
+    if not versions.released(root) or serving(root) == versions.released(root):
+        return None
+    found = deploy_released(root, run.progress)
+    return {"why": f"{found['url']} answers", **found}
+
+
+def publish(stage: str, paths: Paths) -> None:
+    """What Prefect's UI shows of a finished stage."""
+    key = paths.name.replace("_", "-")  # all that Prefect allows in a key
+    if stage == "select":
+        rows = read_json(paths.select)["leaderboard"]
+        create_table_artifact(key=f"{key}-leaderboard", table=[words.flat(row) for row in rows])
+    if stage == "tune":
+        rows = read_json(paths.tune)["trials"]
+        create_table_artifact(key=f"{key}-trials", table=[words.flat(row) for row in rows])
+    if stage == "validate":
+        metrics = read_json(paths.report / "metrics.json")
+        text = f"**{metrics['verdict']}**: {metrics['why']}\n\n" + words.table(metrics)
+        create_markdown_artifact(key=f"{key}-metrics", markdown=text)
+        page = (paths.report / "report.html").as_uri()
+        create_link_artifact(key=f"{key}-report", link=page, link_text="report.html")

@@ -1,0 +1,66 @@
+"""What there is to say about a pipeline: what is stale and why, its scores, a stage's summary in one sentence."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stages.artifacts import Paths
+    from stages.pipeline import Pipeline
+
+
+def lock(paths: Paths) -> Path:
+    """Held by the one process that may run this pipeline."""
+    return paths.home / "locks" / paths.name
+
+
+def stale(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
+    """Why a stage must run, or None. A source that changed makes `collect` stale though DVC cannot see it."""
+    from stages import versions
+
+    reason = versions.stale(paths, stage)
+    if reason is None and stage == "collect":
+        collect = importlib.import_module("stages.collect")
+        return "the source changed" if collect.changed(pipeline.collect, paths) else None
+    return reason
+
+
+def sentence(stage: str, summary: Mapping[str, Any]) -> str:
+    """A stage's summary in one line: its own words if it has some, else its plain numbers and names."""
+    if "why" in summary:
+        return str(summary["why"])
+    shown = ((name, value) for name, value in summary.items() if isinstance(value, str | int | float))
+    return ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in shown)
+
+
+def number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def scores(metrics: Mapping[str, Any]) -> str:
+    """Each score of the test split with its interval, on one line."""
+    sure = f"{metrics['confidence']:.0%}"
+    parts = [
+        f"{name} {number(score['value'])} ({number(score['low'])} to {number(score['high'])})"
+        for name, score in metrics["test"].items()
+    ]
+    return f"{', '.join(parts)}; {sure} intervals over {metrics['rows']:,} test rows"
+
+
+def table(metrics: Mapping[str, Any]) -> str:
+    """The scores of the candidate and of its opponents as a Markdown table."""
+    others = [name for name in ("baseline", "reference", "released") if name in metrics]
+    lines = [" | ".join(["| score", "candidate", "interval", *others]) + " |", "|---" * (3 + len(others)) + "|"]
+    for name, score in metrics["test"].items():
+        cells = [name, number(score["value"]), f"{number(score['low'])} to {number(score['high'])}"]
+        cells += [number(metrics[other].get(name, "")) for other in others]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for a table: lists and mappings as text."""
+    return {name: value if isinstance(value, int | float | str) else str(value) for name, value in row.items()}

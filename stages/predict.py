@@ -1,0 +1,191 @@
+"""Batch prediction: the rows of a file answered by the released model, checked and encoded as in training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.artifacts import Paths
+from stages.progress import Progress, quiet
+from stages.settings import PipelineError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from stages.artifacts import Model
+
+ENDINGS = (".csv", ".parquet")
+
+
+def predict(paths: Paths, source: Path, output: Path, progress: Progress = quiet) -> dict[str, Any]:
+    """Writes `output`, whole or not at all: the columns of `source`, `prediction`, for classes one `p_<class>` each.
+
+    Raises PipelineError or DataError for a pipeline without a release, a column that is missing, a row that cannot be
+    answered (named by its line), an output that is neither CSV nor Parquet. Holds one record batch at a time; a
+    forecast, whose rows need those before them, holds the whole table.
+    """
+    from data.sources import open_source
+    from stages import versions
+    from stages.artifacts import load_model
+
+    _check_output(output)
+    version = versions.released(paths.root).get(paths.name)
+    if version is None:
+        raise PipelineError(f"{paths.name} has no released version", fix=f"make one with: evergreen run {paths.name}")
+    batches = open_source(str(source.resolve()), paths.root).read()
+    model = load_model(versions.fetch(paths, version))
+    if model.spec.time and model.card["task"] == "forecasting":
+        tables = _forecast(model, batches, source)
+    else:
+        tables = (_answer(model, batch, source) for batch in batches)
+    rows = _write(tables, output, progress)
+    return {"pipeline": paths.name, "version": version, "rows": rows, "output": str(output)}
+
+
+def _check_output(output: Path) -> None:
+    if output.suffix.lower() not in ENDINGS:
+        raise PipelineError(f"cannot write {output.name!r}", place="--output", fix="end its name with .csv or .parquet")
+    if not output.parent.is_dir():
+        raise PipelineError(f"there is no folder {output.parent}", place="--output", fix="make it first")
+    if output.is_dir():
+        raise PipelineError(f"{output} is a folder", place="--output", fix="give the name of a file")
+
+
+def _answer(model: Model, batch: pa.RecordBatch, source: Path) -> pa.Table:
+    """The batch's own columns and the answers to its rows."""
+    import pyarrow as pa
+
+    from data.spec import DataError
+
+    table = pa.Table.from_batches([batch])
+    _refuse_unread(table, source)
+    try:
+        typed, faults = model.spec.check(table)
+    except DataError as error:
+        raise DataError(error.problem, place=str(source), fix=error.fix) from error
+    if faults:
+        row, reason = min(faults.items())
+        place = f"{source.parent / table.column('_origin')[row].as_py()}"
+        raise PipelineError(f"{reason}", place=place, fix="mend the row or leave it out; nothing was written")
+    return _with(_own(table), _columns(model, model.predict(typed)), source)
+
+
+def _refuse_unread(table: pa.Table, source: Path) -> None:
+    if "_fault" not in table.column_names:
+        return
+    for origin, fault in zip(table.column("_origin").to_pylist(), table.column("_fault").to_pylist(), strict=True):
+        if fault:
+            fix = "mend the row or leave it out; nothing was written"
+            raise PipelineError(fault, place=f"{source.parent / origin}", fix=fix)
+
+
+def _own(table: pa.Table) -> pa.Table:
+    return table.drop_columns([name for name in ("_origin", "_fault") if name in table.column_names])
+
+
+def _columns(model: Model, answers: list[dict[str, Any]]) -> dict[str, pa.Array]:
+    """`prediction`, and for classes the probability of each."""
+    import pyarrow as pa
+
+    columns = {"prediction": pa.array([answer["prediction"] for answer in answers])}
+    if model.spec.target.kind == "category":
+        for name in model.spec.target.state["values"][0]:
+            chances = [answer["probabilities"][str(name)] for answer in answers]
+            columns[f"p_{name}"] = pa.array(chances, pa.float64())
+    return columns
+
+
+def _with(table: pa.Table, columns: dict[str, pa.Array], source: Path) -> pa.Table:
+    for name, column in columns.items():
+        if name in table.column_names:
+            raise PipelineError(f"there is a column {name!r} already", place=str(source), fix="rename or remove it")
+        table = table.append_column(name, column)
+    return table
+
+
+def _forecast(model: Model, batches: Iterator[pa.RecordBatch], source: Path) -> Iterator[pa.Table]:
+    """Each row's value foretold from the known values before it; rows to come, whose value is empty, by horizons.
+
+    What is foretold beyond the horizon stands on what was foretold before.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    from data.columns import floats, plain
+    from data.spec import DataError
+    from data.windows import history_table, moments
+
+    table = pa.Table.from_batches(list(batches))
+    _refuse_unread(table, source)
+    time, value = str(model.spec.time), model.spec.target_name
+    (history,) = model.spec.inputs.values()
+    window, horizon = history.shape[0], model.spec.target.shape[0]
+    try:
+        examples = history_table(table, time, value, window, horizon, targets=False)
+        order = np.argsort(moments(table.column(time), time), kind="stable")
+        known, faults = floats(plain(table.column(value)))
+    except DataError as error:
+        raise DataError(error.problem, place=error.place or str(source), fix=error.fix) from error
+    if faults:
+        row, reason = min(faults.items())
+        place = f"{source.parent / table.column('_origin')[row].as_py()}"
+        raise PipelineError(f"{value}: {reason}", place=place, fix="mend the row or leave it out; nothing was written")
+    foretold = np.full(len(table), np.nan)
+    answers = model.predict(examples.select(list(model.spec.columns)))
+    foretold[examples.column("_row").to_numpy()] = [answer["prediction"][0] for answer in answers]
+    _continue(model, known, foretold, order, window, horizon)
+    yield _with(_own(table), {"prediction": pa.array(foretold, from_pandas=True)}, source)
+
+
+def _continue(model: Model, known: Any, foretold: Any, order: Any, window: int, horizon: int) -> None:
+    """Fills `foretold` for the rows after the last known value, in order of time."""
+    import numpy as np
+    import pyarrow as pa
+
+    from data.kinds.series import fixed
+
+    series = known[order].copy()
+    first = int(np.flatnonzero(~np.isnan(series))[-1]) + 1 if (~np.isnan(series)).any() else 0
+    (name,) = model.spec.columns
+    for start in range(first, len(series), horizon):
+        past = series[start - window : start] if start >= window else np.array([np.nan])
+        if np.isnan(past).any():
+            return
+        ahead = model.predict(pa.table({name: fixed(past[None])}))[0]["prediction"][: len(series) - start]
+        series[start : start + len(ahead)] = ahead
+        foretold[order[start : start + len(ahead)]] = ahead
+
+
+def _write(tables: Iterator[pa.Table], output: Path, progress: Progress) -> int:
+    """Writes the tables one after another into a file beside `output` that takes its place at the end."""
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    rows, writer = 0, None
+    try:
+        for table in tables:
+            if writer is None:
+                writer = _writer(temporary, table.schema, output)
+            writer.write_table(table.cast(writer.schema) if hasattr(writer, "schema") else table)
+            rows += len(table)
+            progress(stage="predict", rows=rows)
+        if writer is None:
+            raise PipelineError("there are no rows", fix="give a file with rows")
+        writer.close()
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return rows
+
+
+def _writer(path: Path, schema: pa.Schema, output: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    if output.suffix.lower() == ".parquet":
+        return pa.parquet.ParquetWriter(path, schema, compression="zstd")
+    for field in schema:
+        if pa.types.is_nested(field.type) or isinstance(field.type, pa.ExtensionType):
+            raise PipelineError(f"column {field.name!r} does not fit into CSV", place="--output", fix="write .parquet")
+    return pa.csv.CSVWriter(path, schema, write_options=pa.csv.WriteOptions(quoting_style="needed"))
