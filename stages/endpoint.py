@@ -54,7 +54,7 @@ class Served:
         )
 
     def _warm(self) -> float:
-        """Runs a single row and full batches, for the first pass of a shape is the slow one. Seconds of a full batch."""
+        """Runs one row and full batches, for the first pass of a shape is the slow one. Seconds of a full batch."""
         if "example" not in self.schema:
             return math.inf
         parse, example = self.model.spec.parse, self.schema["example"]
