@@ -152,7 +152,7 @@ def save_model(folder: Path, network: Network, card: dict[str, Any]) -> None:
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     with replace_folder(folder) as new:
         save_file(weights, new / WEIGHTS)
-        write_json(new / CARD, card)
+        write_json(new / CARD, card, sort=False)  # the order of a spec's inputs is the order of a layer's weights
 
 
 def load_model(folder: Path) -> Model:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` with sorted keys, whole or not at all. NaN and infinities, which JSON lacks, become null."""
-    text = json.dumps(_finite(value), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+def write_json(path: Path, value: Any, *, sort: bool = True) -> None:
+    """Writes `value`, by default with sorted keys, whole or not at all. NaN and infinities, not in JSON, become null."""
+    text = json.dumps(_finite(value), indent=1, sort_keys=sort, ensure_ascii=False, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     _mend(path)
     temporary = _sibling(path, "tmp")
