@@ -1,4 +1,4 @@
-"""Arrays of numbers in JSON requests."""
+"""Values of JSON requests: arrays of numbers, and how a value is called in an error."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ import numpy as np
 from data.field import DataError
 
 
+def told(value: Any) -> str:
+    """A JSON value in a person's words, shortened."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, str):
+        return f"the text '{value[:40]}'"
+    return {list: "a list", dict: "an object"}.get(type(value)) or f"the number {str(value)[:40]}"
+
+
 def numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray:
     """A nested list of finite numbers of exactly this shape as float64; DataError otherwise."""
     wanted = (
@@ -17,7 +26,7 @@ def numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray:
         else f"give a list of {shape[0]} finite numbers"
     )
     if not isinstance(value, list):
-        raise DataError(f"is {value!r:.40}, no list", fix=wanted)
+        raise DataError(f"is {told(value)}, no list", fix=wanted)
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:

@@ -61,6 +61,7 @@ def infer(
         if kind:
             kinds.find(kind)
             inputs[name] = kind
+            notes += _mixed(name, column) if kind == "category" and name not in given else []
         else:
             notes.append(f"column '{name}' is left out: {_why_not(column)}; to use it, say `kinds: {{{name}: …}}`")
     if not inputs:
@@ -90,6 +91,19 @@ def recognise(name: str, column: pa.Array) -> str | None:
     scores = {kind: kinds.find(kind).recognise(column) for kind in kinds.names()}
     best = max(scores, key=scores.__getitem__)
     return best if scores[best] > 0 else None
+
+
+def _mixed(name: str, column: pa.Array) -> list[str]:
+    if not pa.types.is_string(column.type):
+        return []
+    values, faults = floats(column)
+    held = int(np.count_nonzero(~np.isnan(values)))
+    if held <= len(faults):
+        return []
+    share = f"{len(faults) / (held + len(faults)):.0%} of its values are no numbers"
+    return [
+        f"column '{name}' is taken as a category: {share}; to set those rows aside, say `kinds: {{{name}: number}}`"
+    ]
 
 
 def _why_not(column: pa.Array) -> str:

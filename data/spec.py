@@ -15,6 +15,7 @@ import pyarrow as pa
 from data import kinds
 from data.columns import Faults
 from data.field import DataError, Field, nearest
+from data.requests import told
 
 __all__ = ["DataError", "Field", "Spec", "fit"]
 
@@ -163,7 +164,7 @@ def _column(table: pa.Table, name: str) -> pa.Array:
 
 def _same_fields(row: Any, columns: Sequence[str], place: str) -> None:
     if not isinstance(row, dict):
-        raise DataError(f"is {row!r:.40}, no object", place=place, fix="send each row as an object of named fields")
+        raise DataError(f"it is {told(row)}, no object", place=place, fix="send each row as an object of named fields")
     if extra := [name for name in row if name not in columns]:
         raise DataError(f"there is no field '{extra[0]}'", place=place, fix=nearest(extra[0], columns))
     if lacking := [name for name in columns if name not in row]:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from data.columns import Faults, nested, plain, texts
 from data.field import DataError, Field, nearest
 from data.kinds import Kind
+from data.requests import told
 
 MANY = 1000  # distinct values above which a text column is no category
 WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or false"}
@@ -94,7 +95,7 @@ class Category(Kind):
             raise DataError("is null, and no training row lacked it", fix=f"give {WORDS[kind]}")
         right = {"string": str, "integer": int, "boolean": bool}[kind]
         if not isinstance(value, right) or (kind == "integer" and isinstance(value, bool)):
-            raise DataError(f"is {value!r:.40}, a {type(value).__name__}", fix=f"give {WORDS[kind]}")
+            raise DataError(f"is {told(value)}", fix=f"give {WORDS[kind]}")
         return _word(value)
 
     def arrow(self, field: Field, values: list[Any]) -> pa.Array:

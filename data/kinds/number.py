@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from data.columns import MISSING, Faults, floats, plain
 from data.field import DataError, Field
 from data.kinds import Kind
+from data.requests import told
 
 LARGEST = 1e30  # beyond it squares overflow float32
 FARTHEST = 1e6  # deviations from the mean: a wilder input is held here, so that no network answers NaN
@@ -68,7 +69,7 @@ class Number(Kind):
         if value is None:
             raise DataError("is null, and no training row lacked it", fix="give a number")
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise DataError(f"is {value!r:.40}, a {type(value).__name__}", fix="give a number, without quotes")
+            raise DataError(f"is {told(value)}", fix="give a number, without quotes")
         if not abs(value) <= LARGEST:  # NaN compares false
             raise DataError(f"is {str(value)[:40]}", fix=f"give a finite number up to {LARGEST:g}")
         return float(value)

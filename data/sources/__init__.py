@@ -1,7 +1,8 @@
 """Where rows come from.
 
 One file is one source and its name registers it: `sklearn:digits` is read by `data/sources/sklearn.py`, `people.csv`
-by `data/sources/csv.py`, a folder of Parquet files by `data/sources/parquet.py`. Each holds a class `Source(sources.Source)`.
+by `data/sources/csv.py`, a folder of Parquet files by `data/sources/parquet.py`. Each holds a class `Source`, which
+follows the one here.
 
 A source yields Arrow record batches with a text column `_origin` ("people.csv#17") and, where rows may be
 unreadable, a text column `_fault` saying why (null for whole rows).

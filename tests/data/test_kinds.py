@@ -1,0 +1,175 @@
+"""Every kind in data/kinds/ keeps the contract; a new file there is tested by being there."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from data import kinds
+from data.field import DataError
+from data.spec import Field
+
+IMAGES = np.random.default_rng(0).integers(0, 17, (12, 8, 8)).astype(np.uint8)
+COLUMNS = {
+    "number": pa.array([1.5, -2.0, 3.25, 0.0] * 3),
+    "category": pa.array(["red", "green", "blue", "green"] * 3),
+    "image": pa.FixedShapeTensorArray.from_numpy_ndarray(IMAGES),
+    "series": pa.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]] * 6),
+}
+
+
+def test_every_kind_has_a_sample_here():
+    assert set(kinds.names()) == set(COLUMNS)
+
+
+@pytest.mark.parametrize("name", sorted(COLUMNS))
+def test_the_right_kind_is_recognised(name):
+    scores = {kind: kinds.find(kind).recognise(COLUMNS[name]) for kind in kinds.names()}
+    assert max(scores, key=scores.get) == name
+
+
+@pytest.mark.parametrize("name", sorted(COLUMNS))
+def test_encode_decode_and_json(name):
+    kind = kinds.find(name)
+    column, faults = kind.check(COLUMNS[name])
+    assert faults == {}
+    field = kind.fit({"x": column})
+    assert Field.from_json(json.loads(json.dumps(field.to_json()))) == field
+    encoded = kind.encode(field, [column])
+    assert encoded.shape == (12, *field.shape)
+    assert encoded.dtype == field.dtype
+    back = kind.decode(field, encoded)
+    want = np.asarray(column.to_pylist() if name != "image" else IMAGES)
+    if name == "category":
+        assert [row[0] for row in back] == column.to_pylist()
+    else:
+        np.testing.assert_allclose(np.asarray(back).reshape(want.shape), want, atol=1e-4)
+    augmented = kind.augment(field, encoded, np.random.default_rng(0))
+    assert augmented.shape == encoded.shape
+    assert augmented.dtype == encoded.dtype
+
+
+@pytest.mark.parametrize("name", sorted(COLUMNS))
+def test_a_requests_value_is_encoded_as_the_columns_is(name):
+    kind = kinds.find(name)
+    column, _ = kind.check(COLUMNS[name])
+    field = kind.fit({"x": column})
+    value = IMAGES[0].tolist() if name == "image" else column[0].as_py()
+    typed = kind.arrow(field, [kind.parse(field, 0, value)])
+    np.testing.assert_array_equal(kind.encode(field, [typed]), kind.encode(field, [column.slice(0, 1)]))
+    assert kind.json_schema(field, 0)["example"] is not None
+
+
+@pytest.mark.parametrize("name", sorted(COLUMNS))
+def test_identity_does_not_depend_on_the_storage(name):
+    kind = kinds.find(name)
+    other = {
+        "number": COLUMNS["number"].cast(pa.float32()),
+        "category": COLUMNS["category"].dictionary_encode(),
+        "image": pa.FixedShapeTensorArray.from_numpy_ndarray(IMAGES.astype(np.float32)),
+        "series": pa.array(COLUMNS["series"].to_pylist(), pa.list_(pa.float32())),
+    }[name]
+    assert kind.identity(kind.check(COLUMNS[name])[0]) == kind.identity(kind.check(other)[0])
+
+
+def test_numbers_are_standardised_and_missing_ones_become_the_median():
+    kind = kinds.find("number")
+    column, _ = kind.check(pa.array([1.0, 2.0, None, 9.0]))
+    field = kind.fit({"x": column})
+    assert field.state == {"mean": [4.0], "std": [pytest.approx(3.559026)], "median": [2.0], "missing": [True]}
+    encoded = kind.encode(field, [column])[:, 0]
+    assert encoded[2] == encoded[1]
+    assert np.isfinite(encoded).all()
+
+
+def test_a_constant_column_stays_finite():
+    kind = kinds.find("number")
+    field = kind.fit({"x": pa.array([0.1 + 0.2] * 5)})
+    assert field.state["std"] == [1.0]
+    assert np.isfinite(kind.encode(field, [pa.array([1e29])])).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "faults"),
+    [
+        (["1", " 2 ", "", "NA", "1e3"], {}),
+        (["1", "two", "3"], {1: "not a number"}),
+        (["1", "inf", "-Infinity"], {1: "infinite", 2: "infinite"}),
+        (["1_000"], {0: "not a number"}),
+        (["1e40"], {0: "larger than 1e+30"}),
+    ],
+)
+def test_numbers_written_as_text(words, faults):
+    assert kinds.find("number").check(pa.array(words))[1] == faults
+
+
+def test_an_unseen_category_has_a_slot_of_its_own_and_rare_ones_share_it():
+    kind = kinds.find("category")
+    field = kind.fit({"x": pa.array(["a", "a", "b", "b", "once"])})
+    assert field.sizes == (3,)
+    assert kind.encode(field, [pa.array(["a", "b", "once", "never", None])]).tolist() == [[1], [2], [0], [0], [0]]
+
+
+def test_a_missing_category_is_a_value_when_training_rows_had_it():
+    kind = kinds.find("category")
+    field = kind.fit({"x": pa.array(["a", "a", None, None])})
+    assert kind.encode(field, [pa.array([None, "a", "z"])]).tolist() == [[1], [2], [0]]
+    assert kind.parse(field, 0, None) is None
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        (pa.array([2, 0, 1, 2]), [0, 1, 2]),
+        (pa.array([2.0, 0.0, 1.0]), [0, 1, 2]),
+        (pa.array(["2", "10", "1"]), [1, 2, 10]),
+        (pa.array(["02", "10"]), ["02", "10"]),
+        (pa.array([True, False]), [False, True]),
+        (pa.array(["True", "false"]), [False, True]),
+        (pa.array(["yes", "no"]), ["no", "yes"]),
+    ],
+)
+def test_classes_keep_their_type(column, values):
+    kind = kinds.find("category")
+    field = kind.fit({"y": kind.check(column)[0]}, target=True)
+    assert field.state["values"] == [values]
+    assert field.sizes == (len(values),)
+    assert kind.decode(field, kind.encode(field, [kind.check(column)[0]])) == [
+        values[int(i)] for i in kind.encode(field, [kind.check(column)[0]])
+    ]
+
+
+def test_an_unknown_class_is_an_error():
+    kind = kinds.find("category")
+    field = kind.fit({"y": pa.array(["a", "b"])}, target=True)
+    with pytest.raises(DataError, match="'c' is no class"):
+        kind.encode(field, [pa.array(["a", "c"])])
+
+
+def test_images_of_another_shape_are_faults_and_channels_come_first():
+    kind = kinds.find("image")
+    column = pa.array([[[1, 2], [3, 4]], [[1, 2, 3], [4, 5, 6]], None, [[5, 6], [7, 8]]])
+    typed, faults = kind.check(column)
+    assert set(faults) == {1, 2}
+    assert faults[2] == "missing"
+    coloured = np.random.default_rng(0).normal(size=(4, 6, 5, 3))
+    field = kind.fit({"x": pa.FixedShapeTensorArray.from_numpy_ndarray(coloured)})
+    assert field.shape == (3, 6, 5)
+
+
+def test_augmented_images_hold_the_same_pixels_moved():
+    kind = kinds.find("image")
+    images = np.zeros((50, 1, 8, 8), np.float32)
+    images[:, 0, 3, 4] = 1.0
+    field = kind.fit({"x": COLUMNS["image"]})
+    moved = kind.augment(field, images, np.random.default_rng(1))
+    assert (moved.sum(axis=(1, 2, 3)) == 1).all()
+    rows, columns = np.nonzero(moved[:, 0])[1:]
+    assert set(rows) == {2, 3, 4}
+    assert set(columns) == {3, 4, 5}
+
+
+def test_an_unknown_kind_names_the_nearest():
+    with pytest.raises(DataError, match="did you mean 'number'"):
+        kinds.find("numbr")

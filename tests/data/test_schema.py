@@ -1,0 +1,167 @@
+"""What a column is taken for, which rows are set aside and why, and what a new pipeline is proposed."""
+
+import datetime
+import json
+
+import pyarrow as pa
+import pytest
+
+from data import schema
+from data.field import DataError
+
+N = 40
+
+
+def table(**columns) -> pa.Table:
+    base = {"x": [float(i % 7) for i in range(N)], "y": ["a", "b"] * (N // 2)}
+    return pa.table({**base, **columns, "_origin": [f"t#{i}" for i in range(N)]})
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "kind"),
+    [
+        ("v", [1, 2] * 20, "number"),
+        ("v", ["1.5", "", "NA", "4"] * 10, "number"),
+        ("v", [*["1"] * 39, "oops"], "number"),
+        ("v", ["red", "blue"] * 20, "category"),
+        ("v", [True, False] * 20, "category"),
+        ("v", ["true", "false"] * 20, "category"),
+        ("v", [[1.0, 2.0]] * N, "series"),
+        ("v", [[[1, 2], [3, 4]]] * N, "image"),
+        ("v", [None] * N, None),
+        ("v", [""] * N, None),
+        ("v", [f"word {i}" for i in range(N)], None),
+        ("v", [datetime.date(2024, 1, 1)] * N, None),
+        ("patient_id", list(range(100, 100 + N)), None),
+        ("patient_id", [1, 2] * 20, "number"),
+        ("unnamed_1", [str(i) for i in range(N)], None),
+        ("height", list(range(N)), "number"),
+    ],
+)
+def test_kinds_are_recognised(name, column, kind):
+    found = schema.infer(table(**{name: column}), "y", "category")
+    assert found.inputs.get(name) == kind
+    assert bool(found.notes) == (kind is None)
+    assert all(name in note for note in found.notes)
+
+
+def test_a_column_of_numbers_and_much_text_is_told():
+    found = schema.infer(table(v=[*["1"] * 30, *["oops"] * 10]), "y", "category")
+    assert found.inputs["v"] == "category"
+    assert "column 'v' is taken as a category: 25% of its values are no numbers" in found.notes[0]
+
+
+def test_a_given_kind_holds():
+    found = schema.infer(table(v=[1, 2] * 20), "y", "category", given={"v": "category"})
+    assert found.inputs == {"x": "number", "v": "category"}
+
+
+@pytest.mark.parametrize(
+    ("wishes", "says"),
+    [
+        ({"target": "z"}, "no column 'z'"),
+        ({"target": "Y"}, "no column 'Y'; did you mean 'y'"),
+        ({"target": "y", "ignore": ["xx"]}, "no column 'xx'"),
+        ({"target": "y", "key": ["who"]}, "no column 'who'"),
+        ({"target": "y", "time": "when"}, "no column 'when'"),
+        ({"target": "y", "given": {"w": "number"}}, "no column 'w'"),
+        ({"target": "y", "given": {"x": "numbr"}}, "no kind of data called 'numbr'; did you mean 'number'"),
+        ({"target": "y", "ignore": ["x"]}, "no column is left"),
+        ({"target": "_origin"}, "no column '_origin'"),
+    ],
+)
+def test_wishes_that_cannot_be(wishes, says):
+    with pytest.raises(DataError, match=says):
+        schema.infer(table(), wishes.pop("target"), "category", **wishes)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "says"),
+    [
+        (["a"] * N, "category", "one class alone: 'a'"),
+        (["a"] * 39 + [None], "category", "one class alone"),
+        ([f"w{i}" for i in range(N)], "category", "40 different values"),
+        ([i / 3 for i in range(N)], "category", "task: regression"),
+        ([0.5, 1.5] * 20, "category", "holds fractions"),
+        (["a", "b"] * 20, "number", "holds no numbers; use `task: classification`"),
+        ([None] * N, "number", "holds no numbers"),
+        (["a", "b"] * 20, "series", "holds no numbers"),
+    ],
+)
+def test_targets_that_do_not_suit_the_task(column, kind, says):
+    with pytest.raises(DataError, match=says):
+        schema.infer(table(y=column), "y", kind)
+
+
+def test_no_rows():
+    with pytest.raises(DataError, match="there are no rows"):
+        schema.infer(table().slice(0, 0), "y", "category")
+
+
+def test_bad_rows_are_set_aside_with_reason_value_and_origin():
+    x = ["1.0"] * N
+    x[3], x[5], x[7], x[8] = "oops", "inf", "", "oops"
+    y = ["a", "b"] * (N // 2)
+    y[6], y[8] = None, ""
+    raw = table(x=x, y=y).append_column("_fault", pa.array([None] * 9 + ["3 fields where 2 belong"] + [None] * 30))
+    good, bad = schema.check(raw, schema.infer(raw, "y", "category", given={"x": "number"}))
+    assert good.num_rows == N - 5
+    assert good["x"].null_count == 1
+    assert bad["origin"].to_pylist() == ["t#3", "t#5", "t#6", "t#8", "t#9"]
+    assert bad["reason"].to_pylist() == [
+        "x: not a number",
+        "x: infinite",
+        "y: missing",
+        "x: not a number; y: missing",
+        "3 fields where 2 belong",
+    ]
+    assert json.loads(bad["row"][0].as_py()) == {"x": "oops", "y": "b"}
+
+
+def test_a_row_without_a_key_is_set_aside():
+    raw = table(who=[None, "", *["k"] * 38])
+    good, bad = schema.check(raw, schema.infer(raw, "y", "category", key=["who"]), required=["who"])
+    assert (good.num_rows, bad["reason"].to_pylist()) == (38, ["who: missing"] * 2)
+
+
+def test_a_bad_image_is_set_aside():
+    pixels = [[[1.0, 2.0], [3.0, 4.0]]] * N
+    pixels[1], pixels[2], pixels[3] = [[1.0, 2.0]], None, [[1.0, float("nan")], [3.0, 4.0]]
+    raw = table(photo=pixels)
+    good, bad = schema.check(raw, schema.infer(raw, "y", "category"))
+    assert bad["reason"].to_pylist() == [
+        "photo: its shape is not (2, 2)",
+        "photo: missing",
+        "photo: holds NaN or Infinity",
+    ]
+    assert good.num_rows == N - 3
+
+
+YEARS = list(range(1980, 1980 + N))
+MONTHS = [f"{1990 + i // 12}-{i % 12 + 1:02}-01" for i in range(N)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "time", "task"),
+    [
+        ({"x": YEARS, "y": [i * 0.5 for i in range(N)]}, "", "forecasting"),
+        ({"x": MONTHS, "y": [i % 5 for i in range(N)]}, "", "forecasting"),
+        ({"x": [3.5, 1.0] * 20, "y": [i * 0.5 for i in range(N)]}, "", "regression"),
+        ({"x": YEARS, "z": [1, 2] * 20, "y": [i * 0.5 for i in range(N)]}, "", "regression"),
+        ({"x": YEARS, "z": [1, 2] * 20, "y": [i * 0.5 for i in range(N)]}, "x", "forecasting"),
+        ({"y": ["a", "b"] * 20}, "", "classification"),
+        ({"y": [True, False] * 20}, "", "classification"),
+        ({"y": [0, 1, 2, 1] * 10}, "", "classification"),
+        ({"y": ["0", "1"] * 20}, "", "classification"),
+        ({"y": list(range(N))}, "", "regression"),
+    ],
+)
+def test_proposals(columns, time, task):
+    found = schema.propose(table(**columns), "y", time)
+    assert found["task"] == task
+    assert (found["time"] == "x") == (task == "forecasting")
+
+
+def test_a_proposal_for_a_missing_column():
+    with pytest.raises(DataError, match="--target: there is no column 'yy'"):
+        schema.propose(table(), "yy")
