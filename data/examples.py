@@ -13,7 +13,8 @@ from data import schema as schemas
 from data import split, windows
 from data.columns import plain, texts
 from data.field import DataError
-from data.schema import Schema, quarantine
+from data.quarantine import quarantine
+from data.schema import Schema
 from data.split import SPLITS, TRAIN, Moment
 
 SOME_REASONS = 3

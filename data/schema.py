@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,9 @@ import pyarrow.compute as pc
 from data import kinds
 from data.columns import Faults, floats, plain, texts
 from data.field import DataError, nearest
+from data.quarantine import quarantine
 from data.sources import RESERVED
 
-QUARANTINE = pa.schema([("row", pa.string()), ("reason", pa.string()), ("origin", pa.string())])
 IDENTIFIER = re.compile(r"(^|_)(id|uuid|guid|index|key)$|^row(_?(number|nr|no))?$|^unnamed_\d+$|^#$", re.IGNORECASE)
 
 
@@ -81,6 +80,9 @@ def known(table: pa.Table, names: Iterable[str]) -> list[str]:
             raise DataError(f"there is no column '{name}'", place="preprocess", fix=nearest(name, columns))
     if table.num_rows == 0:
         raise DataError("there are no rows", place="the collected data", fix="look at the source: it is empty")
+    if "_fault" in table.column_names and not table.column("_fault").null_count:
+        first = table.column("_fault")[0].as_py()
+        raise DataError(f"no row could be read; the first: {first}", place="the collected data", fix="mend the source")
     return columns
 
 
@@ -186,27 +188,6 @@ def _reasons(table: pa.Table, faults: list[tuple[str, Faults]]) -> list[str | No
             if not any(text.startswith(f"{name}: ") for text in found[row]):
                 found[row][f"{name}: {reason}"] = None
     return [fault or "; ".join(texts) or None for fault, texts in zip(unread, found, strict=True)]
-
-
-def quarantine(table: pa.Table, reasons: Faults) -> pa.Table:
-    """The named rows of a table as QUARANTINE, in order."""
-    rows = sorted(reasons)
-    columns = [name for name in table.column_names if name not in RESERVED]
-    held = table.take(pa.array(rows, pa.int64()))
-    values = [
-        json.dumps({name: row[name] for name in columns}, ensure_ascii=False, default=str)
-        for row in _listed(held, columns)
-    ]
-    origin = plain(held.column("_origin")).to_pylist() if "_origin" in held.column_names else [str(row) for row in rows]
-    return pa.table([values, [reasons[row] for row in rows], origin], schema=QUARANTINE)
-
-
-def _listed(table: pa.Table, columns: list[str]) -> list[dict[str, Any]]:
-    plainer = {}
-    for name in columns:
-        column = plain(table.column(name))
-        plainer[name] = column.storage if isinstance(column, pa.ExtensionArray) else column
-    return pa.table(plainer).to_pylist() if columns else []
 
 
 def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:

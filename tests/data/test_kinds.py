@@ -150,7 +150,7 @@ def test_an_unknown_class_is_an_error():
 def test_images_of_another_shape_are_faults_and_channels_come_first():
     kind = kinds.find("image")
     column = pa.array([[[1, 2], [3, 4]], [[1, 2, 3], [4, 5, 6]], None, [[5, 6], [7, 8]]])
-    typed, faults = kind.check(column)
+    _, faults = kind.check(column)
     assert set(faults) == {1, 2}
     assert faults[2] == "missing"
     coloured = np.random.default_rng(0).normal(size=(4, 6, 5, 3))

@@ -1,0 +1,77 @@
+"""Collecting is whole or did not happen, and notices that a source changed."""
+
+import pyarrow.parquet as pq
+import pytest
+
+from data.spec import DataError
+from stages import collect
+from stages.artifacts import Paths, folder_version, read_json
+
+
+@pytest.fixture
+def paths(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n" + "1,x\n2,y\n" * 10)
+    return Paths(tmp_path, "t")
+
+
+def test_rows_and_their_origin(paths):
+    said = []
+    result = collect.run(collect.Params("t.csv"), paths, progress=lambda **facts: said.append(facts))
+    assert result["rows"] == 20
+    table = pq.read_table(paths.raw / "part-00000.parquet")
+    assert table["_origin"][0].as_py() == "t.csv#2"
+    record = read_json(paths.raw / "source.json")
+    assert (record["uri"], record["rows"]) == ("t.csv", 20)
+    assert said[-1] == {"stage": "collect", "rows": 20}
+
+
+def test_the_same_source_gives_the_same_bytes(paths):
+    collect.run(collect.Params("sklearn:digits"), paths)
+    before = folder_version(paths.raw)
+    collect.run(collect.Params("sklearn:digits"), paths)
+    assert folder_version(paths.raw) == before
+
+
+def test_many_rows_become_many_files(paths, monkeypatch):
+    from data import sources
+
+    monkeypatch.setattr(sources, "ROWS", 3)
+    monkeypatch.setattr(collect, "PART", 6)
+    collect.run(collect.Params("t.csv"), paths)
+    assert [pq.read_metadata(path).num_rows for path in sorted(paths.raw.glob("part-*"))] == [6, 6, 6, 2]
+    assert pq.ParquetDataset(sorted(paths.raw.glob("part-*"))).read()["a"].to_pylist() == ["1", "2"] * 10
+
+
+def test_a_changed_source_is_noticed(paths):
+    params = collect.Params("t.csv")
+    assert collect.changed(params, paths)
+    collect.run(params, paths)
+    assert not collect.changed(params, paths)
+    assert collect.changed(collect.Params("sklearn:digits"), paths)
+    with (paths.root / "t.csv").open("a") as file:
+        file.write("3,z\n")
+    assert collect.changed(params, paths)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", b""),
+        ("t.csv", b"a,b\n"),
+        ("t.csv", b"a,a\n1,2\n"),
+        ("t.csv", b'a,b\n1,"never closed\n' + b"x" * (1 << 25)),
+        ("t.parquet", b"PAR1 broken PAR1"),
+        ("gone.csv", None),
+    ],
+)
+def test_a_bad_source_is_one_clear_error_and_loses_nothing(paths, name, content):
+    collect.run(collect.Params("t.csv"), paths)
+    before = folder_version(paths.raw)
+    if content is not None:
+        (paths.root / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        collect.run(collect.Params(name), paths)
+    assert name in caught.value.place
+    assert caught.value.fix
+    assert folder_version(paths.raw) == before
+    assert [path.name for path in paths.raw.parent.iterdir()] == ["raw"]

@@ -1,0 +1,219 @@
+"""From raw rows to ready ones: whole, counted, deterministic; dirty input is set aside by name or refused."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from data.batches import arrays, load
+from data.spec import DataError, Spec
+from stages import collect, preprocess
+from stages.artifacts import Paths, folder_version
+
+ROWS = 200
+RANDOM = np.random.default_rng(0)
+GOOD = [f"{RANDOM.normal():.4f},{'uvw'[i % 3]},{'yes' if i % 2 else 'no'}" for i in range(ROWS)]
+
+
+def prepare(root, lines, *, task="classification", header="x,c,y", **wishes) -> Paths:
+    (root / "t.csv").write_text("\n".join([header, *lines]) + "\n")
+    paths = Paths(root, "t")
+    collect.run(collect.Params("t.csv"), paths)
+    preprocess.run(preprocess.Params(**{"target": "y", **wishes}), paths, task=task)
+    return paths
+
+
+def summary(paths):
+    return json.loads((paths.ready / "summary.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("uri", "task", "wishes", "rows", "inputs", "target"),
+    [
+        ("sklearn:digits", "classification", {"target": "digit"}, 1797, {"image": (1, 8, 8)}, ()),
+        ("sklearn:breast_cancer", "classification", {"target": "diagnosis"}, 569, {"number": (30,)}, ()),
+        ("sklearn:diabetes", "regression", {"target": "progression"}, 442, {"number": (10,)}, ()),
+        (
+            "statsmodels:sunspots",
+            "forecasting",
+            {"target": "activity", "time": "year", "window": 12, "validate_from": 1880, "test_from": 1921},
+            309 - 12,
+            {"history": (12, 1)},
+            (1,),
+        ),
+    ],
+)
+def test_shipped_data_sets(tmp_path, uri, task, wishes, rows, inputs, target):
+    paths = Paths(tmp_path, "t")
+    collect.run(collect.Params(uri), paths)
+    result = preprocess.run(preprocess.Params(**wishes), paths, task=task)
+    spec = Spec.load(paths.ready)
+    assert sum(spec.rows.values()) == rows
+    assert result["rows"] == spec.rows == summary(paths)["rows"]
+    assert {key: field.shape for key, field in spec.inputs.items()} == inputs
+    assert spec.target.shape == target
+    assert (spec.task, spec.target_name, spec.time) == (task, wishes["target"], wishes.get("time"))
+    train = arrays(paths.ready, "train")
+    for key in inputs:
+        assert abs(train[key].mean()) < 0.03
+        assert abs(train[key].std() - 1) < 0.03
+    before = folder_version(paths.ready)
+    preprocess.run(preprocess.Params(**wishes), paths, task=task)
+    assert folder_version(paths.ready) == before
+
+
+def test_sunspots_are_split_at_the_years_that_were_asked_for(tmp_path):
+    paths = Paths(tmp_path, "t")
+    collect.run(collect.Params("statsmodels:sunspots"), paths)
+    wishes = {"target": "activity", "time": "year", "window": 12, "validate_from": 1880, "test_from": 1921}
+    preprocess.run(preprocess.Params(**wishes), paths, task="forecasting")
+    years = {name: load(paths.ready, name)[1]["_time"].to_pylist() for name in preprocess_splits()}
+    assert {name: (held[0], held[-1]) for name, held in years.items()} == {
+        "train": (1712, 1879),
+        "validation": (1880, 1920),
+        "test": (1921, 2008),
+    }
+    spec, _ = load(paths.ready, "test")
+    assert spec.inputs["history"].state["mean"] == spec.target.state["mean"]
+
+
+def preprocess_splits():
+    return ("train", "validation", "test")
+
+
+def test_no_target_of_one_split_reaches_into_the_next(tmp_path):
+    lines = [f"{1900 + i},{i % 11}.5" for i in range(100)]
+    paths = prepare(
+        tmp_path,
+        lines,
+        task="forecasting",
+        header="t,y",
+        time="t",
+        window=5,
+        horizon=4,
+        validate_from=1960,
+        test_from=1980,
+    )
+    last = {name: max(load(paths.ready, name)[1]["_time"].to_pylist()) for name in preprocess_splits()}
+    assert last == {"train": "1956", "validation": "1976", "test": "1996"}
+    assert summary(paths)["quarantined"]["reasons"] == {"its targets reach into the next split": 6}
+
+
+def test_every_row_is_ready_or_in_quarantine(tmp_path):
+    dirty = ["oops,u,yes", "inf,v,no", "1.0,u,", ",w,yes", "1.0,u", "1.0,u,yes,more", "2.0,,no"]
+    paths = prepare(tmp_path, [*GOOD, *dirty])
+    bad = pq.read_table(paths.ready / "quarantine.parquet")
+    assert dict(zip(bad["origin"].to_pylist(), bad["reason"].to_pylist(), strict=True)) == {
+        "t.csv#202": "x: not a number",
+        "t.csv#203": "x: infinite",
+        "t.csv#204": "y: missing",
+        "t.csv#206": "2 fields where 3 belong: 1.0,u",
+        "t.csv#207": "4 fields where 3 belong: 1.0,u,yes,more",
+    }
+    assert json.loads(bad["row"][0].as_py()) == {"x": "oops", "c": "u", "y": "yes"}
+    told = summary(paths)
+    assert told["quarantined"]["rows"] == 5
+    assert sum(told["rows"].values()) == ROWS + 2
+    assert {name: sum(counts.values()) for name, counts in told["classes"].items()} == told["rows"]
+    assert any("column 'x': 1 missing values are filled by the training median" in note for note in told["notes"])
+    assert told["missing"] == {"x": 1, "c": 1}
+    for name in told["rows"]:
+        assert all(np.isfinite(values).all() for values in arrays(paths.ready, name).values())
+
+
+def test_no_row_moves_when_rows_come(tmp_path):
+    def where(paths):
+        return {
+            (x, c, y): name
+            for name in preprocess_splits()
+            for x, c, y in zip(*load(paths.ready, name)[1].select(["x", "c", "y"]).to_pydict().values(), strict=True)
+        }
+
+    before = where(prepare(tmp_path, GOOD))
+    after = where(prepare(tmp_path, [f"{i}.25,u,no" for i in range(50)] + GOOD[::-1]))
+    assert before.items() <= after.items()
+
+
+def test_by_time_the_latest_rows_test_and_the_cuts_are_told(tmp_path):
+    lines = [f"2024-{1 + i // 28:02}-{1 + i % 28:02},{line}" for i, line in enumerate(GOOD)]
+    paths = prepare(tmp_path, lines[::-1], header="day,x,c,y", time="day")
+    held = {name: load(paths.ready, name)[1]["_time"].to_pylist() for name in preprocess_splits()}
+    assert max(held["train"]) < min(held["validation"]) <= max(held["validation"]) < min(held["test"])
+    told = summary(paths)
+    assert "day" not in told["inputs"]
+    assert set(told["cuts"]) == {"validate_from", "test_from"}
+    assert any("to pin them, say validate_from:" in note for note in told["notes"])
+    pinned = prepare(tmp_path, lines, header="day,x,c,y", time="day", **told["cuts"])
+    assert summary(pinned)["rows"] == told["rows"]
+    assert summary(pinned)["notes"] == []
+
+
+def test_a_class_no_training_row_has_is_set_aside(tmp_path):
+    for number in range(20):  # one row of a class: in some split or other
+        paths = prepare(tmp_path, [*GOOD, f"{number}.5,u,rare"])
+        assert "rare" in [str(v) for v in Spec.load(paths.ready).target.state["values"][0]] or summary(paths)[
+            "quarantined"
+        ]["reasons"] == {"y: no training row has this class": 1}
+        arrays(paths.ready, "test")
+
+
+def test_an_identifier_is_not_learned_and_that_is_said(tmp_path):
+    lines = [f"{i},person {i},{line}" for i, line in enumerate(GOOD)]
+    paths = prepare(tmp_path, lines, header=",name,x,c,y")
+    told = summary(paths)
+    assert set(told["inputs"]) == {"x", "c"}
+    assert "column 'unnamed_1' is left out" in told["notes"][0]
+    assert "column 'name' is left out" in told["notes"][1]
+
+
+def test_a_key_keeps_rows_together(tmp_path):
+    lines = [f"patient {i % 50},{line}" for i, line in enumerate(GOOD)]
+    paths = prepare(tmp_path, lines, header="patient,x,c,y", key=["patient"])
+    held = [set(load(paths.ready, name)[1]["_id"].to_pylist()) for name in preprocess_splits()]
+    assert sum(map(len, held)) == len(set.union(*held)) == 50
+
+
+FEW = GOOD[:3]
+
+
+@pytest.mark.parametrize(
+    ("lines", "wishes", "says"),
+    [
+        (GOOD, {"target": "yy"}, "no column 'yy'; did you mean 'y'"),
+        (GOOD, {"target": ""}, "no column ''"),
+        (GOOD, {"ignore": ["nope"]}, "no column 'nope'"),
+        (GOOD, {"kinds": {"c": "numbr"}}, "no kind of data called 'numbr'"),
+        (GOOD, {"kinds": {"c": "number"}}, "no good row is left: c: not a number"),
+        (GOOD, {"kinds": {"x": "image"}}, "no good row is left"),
+        (GOOD, {"task": "regression"}, "'y': holds no numbers; use `task: classification`"),
+        (GOOD, {"target": "x"}, "'x': holds 199 different values in 200 rows: no classes; use `task: regression`"),
+        ([line[:-3] + "yes" for line in GOOD], {}, "holds one class alone"),
+        ([line.rsplit(",", 1)[0] + "," for line in GOOD], {}, "no good row is left: y: missing"),
+        (FEW, {}, "no row is left for the"),
+        (GOOD, {"test_share": 0.9}, "leave no rows"),
+        (GOOD, {"ignore": ["x", "c"]}, "no column is left to learn from"),
+        (GOOD, {"task": "forecasting", "target": "x"}, "a forecast needs the column of times"),
+        (GOOD, {"task": "forecasting", "target": "x", "time": "c"}, "no time"),
+        (GOOD, {"task": "forecasting", "target": "x", "time": "z"}, "no column 'z'"),
+        (GOOD, {"time": "c"}, "holds something that is no time"),
+        (["1.0,u"] * 5, {}, "no row could be read; the first: 2 fields where 3 belong"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_one_clear_error_and_loses_nothing(tmp_path, lines, wishes, says):
+    before = folder_version(prepare(tmp_path, GOOD).ready)
+    with pytest.raises(DataError, match=says) as caught:
+        prepare(tmp_path, lines, **wishes)
+    assert caught.value.fix
+    assert folder_version(tmp_path / "data" / "store" / "t" / "ready") == before
+
+
+def test_nothing_collected_or_a_damaged_file(tmp_path):
+    paths = Paths(tmp_path, "t")
+    with pytest.raises(DataError, match="nothing was collected yet"):
+        preprocess.run(preprocess.Params("y"), paths, task="classification")
+    paths = prepare(tmp_path, GOOD)
+    part = paths.raw / "part-00000.parquet"
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(DataError, match="a collected file is damaged"):
+        preprocess.run(preprocess.Params("y"), paths, task="classification")
