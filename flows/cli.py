@@ -1,4 +1,4 @@
-"""The command line. Each command is a function that returns an Answer; nothing heavy is imported unless it is needed."""
+"""The command line. Each command is a function that returns an Answer; heavy imports wait until they are needed."""
 
 from __future__ import annotations
 

@@ -20,7 +20,6 @@ from stages.artifacts import Paths, find_root, read_json
 from stages.pipeline import PipelineError, names, read
 
 GIB = 2**30
-LONGEST_SOCKET = 107  # bytes of a Unix socket's path on Linux; Ray makes its own under .evergreen where that fits
 
 
 @dataclass(frozen=True)
@@ -146,13 +145,11 @@ def home(root: Path) -> Iterator[Finding]:
     except OSError as error:
         yield Finding(".evergreen", "fail", f"cannot be written ({error.strerror})", f"make {folder} yours: chown")
         return
-    spare = (
-        LONGEST_SOCKET
-        - len(os.fsencode(folder))
-        - len("/ray/session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store")
-    )
-    fix = "" if spare >= 0 else "sockets go to the system's temporary folder; a clone at a shorter path keeps them here"
-    yield Finding(".evergreen", "ok" if spare >= 0 else "warn", f"{folder} can be written", fix)
+    from stages import cluster
+
+    fits = len(os.fsencode(folder / "ray")) <= cluster.LONGEST_FOLDER
+    text = f"{folder} can be written" + ("" if fits else "; its path is too long for Ray's sockets, they go to /tmp")
+    yield Finding(".evergreen", "ok" if fits else "warn", text, "" if fits else "a clone at a shorter path keeps them")
 
 
 def ports(root: Path) -> Iterator[Finding]:
@@ -185,21 +182,19 @@ def engines(root: Path) -> Iterator[Finding]:
 
 
 def cluster(root: Path) -> Iterator[Finding]:
-    """Whether a cluster named by cluster.yaml or EVERGREEN_RAY_ADDRESS can be reached."""
-    from ruamel.yaml import YAML, YAMLError
+    """Whether Ray is up here, or the cluster that cluster.yaml names can be reached."""
+    from stages import cluster
 
-    file = root / "cluster.yaml"
     try:
-        settings = YAML(typ="safe").load(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except YAMLError as error:
-        yield Finding("cluster", "fail", f"cluster.yaml: not YAML: {str(error).splitlines()[0]}", "mend it")
+        address = cluster.settings(root).address
+    except ValueError as error:
+        yield Finding("cluster", "fail", str(error), getattr(error, "fix", ""))
         return
-    address = os.environ.get("EVERGREEN_RAY_ADDRESS") or (settings or {}).get("address")
-    if not address or address in ("local", "auto"):
-        record = root / ".evergreen" / "ray.json"
-        yield Finding("cluster", "ok", f"this machine; Ray {'was started' if record.is_file() else 'is down'}")
+    if not address:
+        up = cluster.status(root)["running"]
+        yield Finding("cluster", "ok", f"this machine; Ray is {'up' if up else 'down; it starts when a run needs it'}")
         return
-    host, _, port = str(address).removeprefix("ray://").rpartition(":")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=3).close()
     except (OSError, ValueError) as error:

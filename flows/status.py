@@ -124,17 +124,11 @@ def _card(path: Path) -> dict[str, Any]:
     classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
     text = next(filter(None, map(ast.get_docstring, [module, *classes])), "")
     card: dict[str, Any] = {"name": path.stem, "about": text.split("\n")[0]}
-    for node in (line for one in classes for line in one.body):
-        target = (
-            node.target
-            if isinstance(node, ast.AnnAssign)
-            else node.targets[0]
-            if isinstance(node, ast.Assign)
-            else None
-        )
-        if isinstance(target, ast.Name) and target.id == "ACCEPTS" and node.value:  # type: ignore[union-attr]
-            words = [leaf.value for leaf in ast.walk(node.value) if isinstance(leaf, ast.Constant)]  # type: ignore[union-attr]
-            card["accepts"] = sorted(map(str, words))
+    for node in (line for one in classes for line in one.body if isinstance(line, ast.Assign | ast.AnnAssign)):
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        if isinstance(target, ast.Name) and target.id == "ACCEPTS" and node.value:
+            kinds = [leaf.value for leaf in ast.walk(node.value) if isinstance(leaf, ast.Constant)]
+            card["accepts"] = sorted(map(str, kinds))
     return card
 
 

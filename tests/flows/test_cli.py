@@ -1,0 +1,172 @@
+"""The command line's manners: exit statuses, one line for a mistake, JSON alone on stdout, nothing written by half."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import cli
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The least that is a clone: the graph, the pipelines, a folder below to stand in."""
+    for name in ("dvc.yaml", "params.yaml", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "pipelines", tmp_path / "pipelines")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    return tmp_path
+
+
+def rows(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def table(clone: Path) -> Path:
+    lines = ["size,rooms,town,price", *(f"{20 + i},{i % 5},{'AB'[i % 2]},{1000.5 + 37 * i}" for i in range(60))]
+    return rows(clone / "houses.csv", "\n".join(lines) + "\n")
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "flows.cli", *arguments]
+
+
+def test_a_command_needs_no_engine_to_show_its_help():
+    heavy = "sorted({'torch', 'ray', 'prefect', 'dvc', 'pyarrow', 'numpy', 'rich'} & set(sys.modules))"
+    code = f"import sys, flows.cli\ntry: flows.cli.main(['--help'])\nexcept SystemExit: print({heavy})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+    assert "rollback" in done.stdout
+
+
+MISTAKES = {
+    "unknown pipeline": (["run", "digts"], "there is no pipeline 'digts'; did you mean 'digits'?"),
+    "no report": (["report", "digits"], "digits has no report yet"),
+    "nothing scheduled": (["watch"], "no pipeline has a schedule"),
+    "bad name": (
+        ["new", "My-Model", "--from", "houses.csv", "--target", "price"],
+        "'My-Model' cannot be a pipeline's name",
+    ),
+    "taken name": (
+        ["new", "digits", "--from", "houses.csv", "--target", "price"],
+        "there is a pipeline 'digits' already",
+    ),
+    "no file": (["new", "houses", "--from", "nowhere.csv", "--target", "price"], "nowhere.csv"),
+    "no column": (["new", "houses", "--from", "../houses.csv", "--target", "prize"], "did you mean 'price'?"),
+    "no output": (["predict", "digits", "houses.csv", "--output", "out.txt"], "end its name with .csv or .parquet"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_one_line_and_status_2(table, capsys, case):
+    arguments, words = MISTAKES[case]
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("evergreen: ")
+    assert err.count("\n") == 1
+    assert words in err
+
+
+def test_a_mistake_in_the_arguments_is_status_2(clone, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["predict", "digits"])
+    assert ended.value.code == 2
+    assert "FILE" in capsys.readouterr().err
+
+
+def test_outside_a_clone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["status"]) == 2
+    assert "change into a clone" in capsys.readouterr().err
+
+
+def test_new_writes_a_pipeline_that_reads(table, clone, capsys):
+    from stages.pipeline import read
+
+    assert cli.main(["new", "houses", "--from", "../houses.csv", "--target", "price", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["pipeline"], value["task"]) == ("houses", "regression")
+    text = (clone / "pipelines" / "houses.yaml").read_text()
+    assert len(text.splitlines()) <= 15
+    assert 'uri: "houses.csv"' in text  # the file lies in the clone, so its place is told from there
+    pipeline = read("houses", clone)
+    assert (pipeline.task, pipeline.preprocess.target) == ("regression", "price")
+
+
+def test_new_never_writes_over_a_pipeline(table, clone):
+    before = (clone / "pipelines" / "digits.yaml").read_bytes()
+    assert cli.main(["new", "digits", "--from", "../houses.csv", "--target", "price"]) == 2
+    assert (clone / "pipelines" / "digits.yaml").read_bytes() == before
+
+
+def test_new_with_a_series(clone):
+    from stages.pipeline import read
+
+    lines = ["year,sold", *(f"{1900 + i},{i % 11}.5" for i in range(90))]
+    rows(clone / "sales.csv", "\n".join(lines) + "\n")
+    assert cli.main(["new", "sales", "--from", "../sales.csv", "--target", "sold"]) == 0
+    pipeline = read("sales", clone)
+    assert (pipeline.task, pipeline.preprocess.time) == ("forecasting", "year")
+
+
+@pytest.mark.parametrize("content", [b"", b"size,price\n", b"\0\0\0\0"])
+def test_new_from_a_bad_file_leaves_nothing(clone, capsys, content):
+    (clone / "bad.csv").write_bytes(content)
+    assert cli.main(["new", "bad", "--from", "../bad.csv", "--target", "price"]) == 2
+    assert "bad.csv" in capsys.readouterr().err
+    assert not (clone / "pipelines" / "bad.yaml").exists()
+
+
+def test_new_from_a_corrupt_parquet_file(clone, capsys):
+    (clone / "bad.parquet").write_bytes(b"PAR1 no more than that")
+    assert cli.main(["new", "bad", "--from", "../bad.parquet", "--target", "price"]) == 2
+    assert "bad.parquet" in capsys.readouterr().err
+
+
+def test_catalogue_lists_every_file_of_the_rooms(capsys):
+    from models.base import architecture, architectures
+
+    assert cli.main(["catalogue", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert [card["name"] for card in value["architectures"]] == sorted(architectures())
+    for card in value["architectures"]:
+        assert card["accepts"] == sorted(architecture(card["name"]).ACCEPTS)
+        assert card["about"]
+
+
+def test_a_reader_who_has_seen_enough(tmp_path):
+    shell = " ".join(command("catalogue")) + " | head -1; exit ${PIPESTATUS[0]}"
+    done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("architectures\n", "", 0)
+
+
+def test_a_bug_is_no_mistake(clone, monkeypatch):
+    def broken(given):
+        raise ValueError("no fix: this is a bug")
+
+    monkeypatch.setattr("flows.status.catalogue", broken)
+    with pytest.raises(ValueError, match="this is a bug"):
+        cli.main(["catalogue"])
+
+
+def test_an_interruption_is_quiet(monkeypatch, capsys):
+    def interrupted(given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.status.catalogue", interrupted)
+    assert cli.main(["catalogue"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_stop_where_nothing_runs(clone, capsys):
+    assert cli.main(["stop", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"ended": []}

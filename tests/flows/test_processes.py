@@ -1,0 +1,85 @@
+"""Locks and records of processes: two at once, a dead holder, a number that somebody else got."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import processes
+from flows.server import FIRST_PORT, bind
+from stages.atomic import write_json
+from stages.pipeline import PipelineError
+
+ROOT = Path(__file__).parents[2]
+HOLD = """
+import sys, time
+from pathlib import Path
+from flows.processes import alone
+with alone(Path(sys.argv[1]), "held"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+PARENT = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def sleeper():
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_second_gets_one_clear_message_and_a_dead_holder_none(tmp_path):
+    lock = tmp_path / "locks" / "digits"
+    first = subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline() == "held\n"
+    assert processes.holder(lock) == first.pid
+    with (
+        pytest.raises(PipelineError, match=rf"digits is being run already \(process {first.pid}\); wait"),
+        processes.alone(lock, "digits is being run already"),
+    ):
+        pass
+    first.kill()
+    first.wait()
+    assert processes.holder(lock) is None
+    with processes.alone(lock, "digits is being run already"):
+        pass
+
+
+def test_a_record_finds_its_process_until_it_ends(tmp_path, sleeper):
+    record = tmp_path / "server.json"
+    processes.record(record, sleeper.pid, url="http://here")
+    assert processes.recorded(record)["url"] == "http://here"
+    assert processes.end(record)
+    assert sleeper.poll() is not None
+    assert not processes.end(record)
+
+
+def test_a_number_that_somebody_else_got_is_left_alone(tmp_path, sleeper):
+    record = tmp_path / "server.json"
+    write_json(record, {"pid": sleeper.pid, "started": psutil.Process(sleeper.pid).create_time() - 100})
+    assert processes.recorded(record) is None
+    assert not processes.end(record)
+    assert sleeper.poll() is None
+
+
+def test_children_end_with_their_parent(tmp_path):
+    parent = subprocess.Popen([sys.executable, "-c", PARENT])
+    while not (children := psutil.Process(parent.pid).children()):
+        time.sleep(0.01)
+    processes.record(tmp_path / "parent.json", parent.pid)
+    assert processes.end(tmp_path / "parent.json")
+    assert not children[0].is_running()
+
+
+def test_a_taken_port_moves_on():
+    with bind(FIRST_PORT) as first, bind(FIRST_PORT) as second:
+        assert second.getsockname()[1] > first.getsockname()[1]
