@@ -92,7 +92,7 @@ class Loop:
 
     @property
     def best(self) -> tuple[int, dict[str, float]] | None:
-        """The best epoch and its record."""
+        """The epoch that is kept (the best validated, or the last, as the recipe says) and its record."""
         return self._state.best
 
     @property
@@ -107,7 +107,7 @@ class Loop:
         return diverged or 0 < self.recipe.patience <= waited
 
     def best_state(self) -> dict[str, Tensor]:
-        """The weights of the best validated epoch; today's, where no epoch is finished yet."""
+        """The weights of the `best` epoch; today's, where no epoch is finished yet."""
         return copy(self._state.best_weights) if self.best else self._state.smooth()
 
     def run(self, epochs: int | None = None, deadline: float | None = None) -> None:
@@ -196,10 +196,11 @@ class Loop:
         return {**losses, **task.metrics(output, target)}
 
     def _better(self, record: dict[str, float]) -> bool:
-        """By the deciding metric; the lower validation loss breaks a tie. Not-a-number is never better."""
+        """By the deciding metric, ties by the lower validation loss, or simply the later one, as the recipe keeps them.
+        Not-a-number is never better."""
         if not math.isfinite(record["validation_loss"]):
             return False
-        if self.best is None:
+        if self.best is None or self.recipe.keep == "last":
             return True
         name, direction = next(iter(self.network.task.METRICS.items()))
         sign = 1 if direction == "max" else -1

@@ -17,6 +17,7 @@ from models.base import ModelError, nearest
 CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": ("adamw", "adam", "sgd"),
     "schedule": ("cosine", "constant"),
+    "keep": ("best", "last"),
     "precision": ("float32", "bfloat16", "float16"),
 }
 
@@ -36,7 +37,8 @@ class Recipe:
     accumulate: int = 1  # batches whose gradients make one step
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products; weights stay float32
     ema: float = 0.0  # share of the running mean of the weights that a step keeps (0.99 averages ~100 steps), 0 is off
-    patience: int = 0  # epochs without a better validation after which training ends, 0 is never
+    patience: int = 0  # epochs without a better validation after which training ends, 0 is never (nor with keep=last)
+    keep: Literal["best", "last"] = "best"  # the epoch whose weights are the result: the best validated, or the last
     seed: int = 0
     checkpoint_seconds: float = 60.0  # between two checkpoints; 0 is after every step
 

@@ -1,0 +1,36 @@
+"""Two processes learn what one learns."""
+
+from __future__ import annotations
+
+import multiprocessing
+import runpy
+from pathlib import Path
+
+import torch
+
+from models import checkpoint
+
+SCRIPT = str(Path(__file__).with_name("ranked.py"))
+
+
+def test_two_ranks_equal_one_process(tmp_path):
+    runpy.run_path(SCRIPT, {"RANK": 0, "WORLD": 1, "FOLDER": tmp_path})
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["models.loop"])
+    ranks = [
+        context.Process(target=runpy.run_path, args=(SCRIPT, {"RANK": rank, "WORLD": 2, "FOLDER": tmp_path}))
+        for rank in (0, 1)
+    ]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(90)
+        assert process.exitcode == 0
+    (one, alone), (first, said), (second, also) = (
+        checkpoint.decode((tmp_path / name).read_bytes()) for name in ("1-0", "2-0", "2-1")
+    )
+    assert said == also, "ranks decided differently"
+    assert (said["best"], len(said["history"])) == (alone["best"], len(alone["history"]))
+    for name, tensor in one.items():
+        torch.testing.assert_close(first[name], tensor, atol=1e-6, rtol=0)
+        assert torch.equal(first[name], second[name])
