@@ -108,7 +108,7 @@ def dvc(root: Path) -> Iterator[Finding]:
         found = versions.released(root)
         for name in names(root)[:1]:
             versions.stale(Paths(root, name), "collect")
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         yield Finding("dvc", "fail", str(error), getattr(error, "fix", ""))
     else:
         yield Finding("dvc", "ok", f"usable; {len(found)} pipelines released")

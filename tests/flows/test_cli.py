@@ -20,6 +20,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "pipelines", tmp_path / "pipelines")
     (tmp_path / "below").mkdir()
+    (tmp_path / ".dvc").mkdir()
     monkeypatch.chdir(tmp_path / "below")
     return tmp_path
 
@@ -47,16 +48,17 @@ def test_a_command_needs_no_engine_to_show_its_help():
     assert "rollback" in done.stdout
 
 
+GIVEN = ["--from", "../houses.csv", "--target", "price"]
 MISTAKES = {
     "unknown pipeline": (["run", "digts"], "there is no pipeline 'digts'; did you mean 'digits'?"),
     "no report": (["report", "digits"], "digits has no report yet"),
     "nothing scheduled": (["watch"], "no pipeline has a schedule"),
     "bad name": (
-        ["new", "My-Model", "--from", "houses.csv", "--target", "price"],
+        ["new", "My-Model", *GIVEN],
         "'My-Model' cannot be a pipeline's name",
     ),
     "taken name": (
-        ["new", "digits", "--from", "houses.csv", "--target", "price"],
+        ["new", "digits", *GIVEN],
         "there is a pipeline 'digits' already",
     ),
     "no file": (["new", "houses", "--from", "nowhere.csv", "--target", "price"], "nowhere.csv"),
