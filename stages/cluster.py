@@ -63,6 +63,8 @@ def environment(root: Path) -> dict[str, str]:
         **front.environment(root),
         "PYTHONPATH": str(CODE),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # The name notwithstanding: it lets the dashboard, where Serve is configured, look for Ray on loopback.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_TRAIN_V2_ENABLED": "1",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often it looks for workers that are done; 2 by default
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
