@@ -69,6 +69,7 @@ def deploy(
     port, moved_from = (before["http_options"]["port"], None) if _up(before) else front.http_port(root)
     each = {name: params if isinstance(params, Params) else params.get(name, Params()) for name in released}
     config = _user_config(released, each)
+    _try_out(config["pipelines"], _deployed(before)["user_config"]["pipelines"] if _up(before) else {})
     _ask(root, "PUT", _schema(config, each, port))
     try:
         _wait(root, port, config["revision"], start + START_SECONDS, progress)
@@ -125,6 +126,15 @@ def _user_config(released: Mapping[str, Mapping[str, str]], each: Mapping[str, P
         for name, one in released.items()
     }
     return {"revision": secrets.token_hex(8), "pipelines": entries}
+
+
+def _try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> None:
+    """Loads and runs each version that is not served yet, here and now: PipelineError before anything has changed."""
+    from stages.endpoint import Served
+
+    for name, entry in wanted.items():
+        if served.get(name) != entry:
+            Served(entry)
 
 
 def _schema(config: Mapping[str, Any], each: Mapping[str, Params], port: int) -> dict[str, Any]:

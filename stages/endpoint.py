@@ -34,12 +34,9 @@ QUICK_SECONDS = 0.005  # a batch that takes less runs in the event loop: other r
 class Served:
     """One released version, loaded and warm."""
 
-    def __init__(self, entry: Mapping[str, Any], executor: ThreadPoolExecutor) -> None:
-        import torch
-
+    def __init__(self, entry: Mapping[str, Any], executor: ThreadPoolExecutor | None = None) -> None:
         from stages.artifacts import load_model
 
-        torch.set_num_threads(1)  # a batch is too small to be worth waking other cores for
         self.entry, self.limits = dict(entry), entry["limits"]
         self.version: str = entry["version"]
         self.model = load_model(Path(entry["path"]))
@@ -87,6 +84,9 @@ class Endpoint:
         New versions are loaded and warmed aside while the old ones answer; then all change places in one assignment.
         A pipeline whose new version cannot be loaded keeps the one it has: an error raised here would end the replica.
         """
+        import torch
+
+        torch.set_num_threads(1)  # a batch is too small to be worth waking other cores for
         loop, wanted = asyncio.get_running_loop(), config["pipelines"]
         kept = {name: one for name, one in self.served.items() if name in wanted}
         new = {name: entry for name, entry in wanted.items() if name not in kept or kept[name].entry != entry}

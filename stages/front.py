@@ -19,6 +19,7 @@ from stages.settings import PipelineError
 
 HOST = "127.0.0.1"
 HTTP_PORT = 8000  # the first one tried
+BUFFER_BYTES = 64 * 2**10  # per connection and direction
 REPLICA_PORTS = 32  # ports in a row on which the replicas of one clone listen
 LONGEST_FOLDER = 107 - len("/") - 56 - len("/admin.sock.1234567.tmp")  # bytes: Linux's limit for a socket's path
 
@@ -45,6 +46,9 @@ def environment(root: Path) -> dict[str, str]:
         f"{prefix}STATS_PORT": str(ports["stats"]),
         f"{prefix}METRICS_PORT": str(ports["metrics"]),
         f"{prefix}NBTHREAD": "1",  # one thread forwards far more than the replicas of one machine answer
+        # Predicting twice does no harm: what a replica that died had taken is asked again, up to the buffer's length.
+        f"{prefix}RETRY_ON": "conn-failure empty-response",
+        f"{prefix}TUNE_BUFSIZE": str(BUFFER_BYTES),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["fallback_http"]),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports["fallback_grpc"]),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports["replicas"]),
