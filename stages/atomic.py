@@ -20,7 +20,7 @@ from typing import Any
 
 
 def write_json(path: Path, value: Any, *, sort: bool = True) -> None:
-    """Writes `value`, by default with sorted keys, whole or not at all. NaN and infinities, not in JSON, become null."""
+    """Writes `value`, by default with sorted keys, whole or not at all. NaN and infinities become null."""
     text = json.dumps(_finite(value), indent=1, sort_keys=sort, ensure_ascii=False, allow_nan=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     _mend(path)

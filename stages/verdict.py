@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from stages.scores import Evidence, Gap
@@ -28,8 +28,17 @@ class Verdict:
     rows_needed: int = 0  # more test rows, about, until the question can be told; 0 when it is told
 
 
-def judge(evidence: Evidence, gaps: dict[str, Gap], params: Params) -> Verdict:
+def judge(evidence: Evidence, gaps: Mapping[str, Gap], params: Params) -> Verdict:
     """`gaps` holds the candidate's lead over each opponent, "baseline" and, if it could answer, "released"."""
+    verdict = _judge(evidence, gaps, params)
+    reference = gaps.get("reference")
+    sure = reference is not None and reference.p < 1 - params.confidence
+    if evidence.reference and reference and sure and reference.share.value < 0:
+        return replace(verdict, why=f"{verdict.why} A simple model, {evidence.reference.name}, does better still.")
+    return verdict
+
+
+def _judge(evidence: Evidence, gaps: Mapping[str, Gap], params: Params) -> Verdict:
     baseline, released = gaps["baseline"], gaps.get("released")
     rows = f"on the same {evidence.rows:,} test rows"
     if released is None:
@@ -46,7 +55,7 @@ def judge(evidence: Evidence, gaps: dict[str, Gap], params: Params) -> Verdict:
         return Verdict(
             "keep", f"It answers all {evidence.rows:,} test rows just as the released {evidence.version} does."
         )
-    if baseline.share.high < 0:
+    if baseline.p < 1 - params.confidence and baseline.share.value < 0:
         return Verdict("keep", f"It is worse than the baseline: {words(baseline.to_json())} {rows}.")
     not_worse = params.release_when == "not worse"
     return _settle(released, f"the released {evidence.version}", rows, params, not_worse=not_worse)
@@ -55,13 +64,14 @@ def judge(evidence: Evidence, gaps: dict[str, Gap], params: Params) -> Verdict:
 def _settle(gap: Gap, other: str, rows: str, params: Params, *, not_worse: bool = False, note: str = "") -> Verdict:
     share, margin = gap.share, params.margin
     found = f"{words(gap.to_json())} {rows}"
-    if share.low > 0:
+    sure = gap.p < 1 - params.confidence
+    if sure and share.value > 0:
         return Verdict("release", f"It is better than {other}: {found}.{note}")
     if not_worse and share.low > -margin:
         return Verdict(
             "release", f"It is not worse than {other} by more than the margin of {margin:.3g}: {found}.{note}"
         )
-    if share.high < 0:
+    if sure:
         return Verdict("keep", f"It is worse than {other}: {found}.{note}")
     if -margin <= share.low and share.high <= margin:
         return Verdict("keep", f"It equals {other} within the margin of {margin:.3g}: {found}.{note}")
@@ -81,13 +91,14 @@ def more_rows(gap: Gap, params: Params) -> int:
 
 
 def words(gap: Mapping[str, Any]) -> str:
-    """A gap's JSON as a person would say it: 98.6% of the rows right against 98.1%, a lead of 0.55% (…)."""
+    """A gap's JSON as a person would say it: 98.6% of the rows right against 98.1%, ahead by 0.55 points (…)."""
     chance = "p < 0.001" if gap["p"] < 0.001 else f"p = {gap['p']:.2g}"
-    bounds = f"({percent(gap['low'])} to {percent(gap['high'])}, {chance})"
+    far, low, high = (percent(share) for share in (abs(gap["value"]), gap["low"], gap["high"]))
     if gap["share_of"] == "rows":
-        lead = f"{100 * gap['mine']:.1f}% of the rows right against {100 * gap['theirs']:.1f}%"
-        return f"{lead}, {'a lead of' if gap['value'] >= 0 else 'behind by'} {percent(abs(gap['value']))} {bounds}"
-    return f"{percent(abs(gap['value']))} {'less' if gap['value'] >= 0 else 'more'} error a row {bounds}"
+        shares = f"{100 * gap['mine']:.1f}% of the rows right against {100 * gap['theirs']:.1f}%"
+        way = "ahead" if gap["value"] >= 0 else "behind"
+        return f"{shares}, {way} by {far[:-1]} points ({low[:-1]} to {high[:-1]}, {chance})"
+    return f"{far} {'less' if gap['value'] >= 0 else 'more'} error a row ({low} to {high}, {chance})"
 
 
 def percent(share: float) -> str:

@@ -129,6 +129,7 @@ def number_text(value: float | None) -> str:
         return "—"
     size = abs(value)
     digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3
+    digits += 0.999 < value < 1  # what is not quite one does not look like it
     text = f"{value:,.{digits}f}" if size >= 0.001 or value == 0 else f"{value:.2e}"
     return text.replace("-", "−")
 

@@ -42,9 +42,10 @@ def _honest(evidence: Evidence, metrics: Json) -> str:
     said = ""
     if evidence.reference:
         gap, name = metrics["difference"]["reference"], evidence.reference.name
-        if gap["low"] > 0:
+        sure = gap["p"] < 1 - metrics["confidence"]
+        if sure and gap["value"] > 0:
             said = f"It beats the simple model ({name}) beyond doubt."
-        elif gap["high"] < 0:
+        elif sure:
             said = f"The simple model ({name}) beats it: prefer that one, or gather more data."
         else:
             said = f"Between it and the simple model ({name}) these rows show no difference beyond chance."
@@ -133,7 +134,7 @@ def learning(evidence: Evidence) -> str:
 
 def data(counts: Json, spec: Spec) -> str:
     """Rows of each split, what was set aside and why, and what a person should know."""
-    split = table(["split", "rows"], [[name, f"{rows:,}"] for name, rows in spec.rows.items()])
+    split = table(["split", "rows"], [[name, f"{spec.rows[name]:,}"] for name in ("train", "validation", "test")])
     quarantined = counts.get("quarantined")
     if quarantined is None:
         return split + paragraph("No counts of rows set aside are recorded.")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stages.statistics import block_length, bootstrap, compare, resamples, rows_needed, wilson
+from stages.statistics import block_length, bootstrap, compare, resamples, rows_needed, tango, wilson
 
 
 def test_wilson_is_scipys():
@@ -18,25 +18,31 @@ def test_wilson_is_scipys():
         assert ours.low <= ours.value <= ours.high
 
 
-@pytest.mark.parametrize(("won", "lost"), [(9, 1), (3, 3), (0, 7), (20, 4)])
+@pytest.mark.parametrize(("won", "lost"), [(9, 1), (3, 3), (0, 7), (20, 4), (0, 0)])
 def test_mcnemar_is_the_exact_binomial_test(won, lost):
     first = np.array([1.0] * won + [0.0] * lost + [1.0] * 100)
     second = np.array([0.0] * won + [1.0] * lost + [1.0] * 100)
     found = compare(first, second)
-    test = stats.binomtest(won, won + lost)
-    bounds, rows = test.proportion_ci(0.95, method="exact"), 100 + won + lost
     assert found.test == "exact McNemar"
-    assert found.p == pytest.approx(test.pvalue, abs=1e-12)
-    assert found.difference.low == pytest.approx((2 * bounds.low - 1) * (won + lost) / rows, abs=1e-9)
-    assert found.difference.high == pytest.approx((2 * bounds.high - 1) * (won + lost) / rows, abs=1e-9)
-    assert (found.p < 0.05) == (not found.difference.low <= 0 <= found.difference.high)
+    assert found.p == pytest.approx(stats.binomtest(won, won + lost).pvalue if won + lost else 1, abs=1e-12)
+    assert found.difference == tango(won, lost, 100 + won + lost, 0.95)
 
 
-def test_rows_that_never_differ_still_leave_a_doubt():
-    found = compare(np.ones(100), np.ones(100))
-    assert found.p == 1
-    assert found.difference.value == 0
-    assert found.difference.high == pytest.approx(1 - 0.025**0.01)  # else it would be seen with chance 97.5%
+def test_tangos_interval_is_the_published_one():
+    found = tango(1, 7, 21, 0.95)  # Fagerland, Lydersen and Laake 2014, airway hyper-responsiveness
+    assert (found.low, found.high) == pytest.approx((-0.517, -0.026), abs=5e-4)
+    mirrored = tango(7, 1, 21, 0.95)
+    assert (-mirrored.high, -mirrored.low) == pytest.approx((found.low, found.high))
+    z2 = 1.959964**2  # rows that never differ still leave a doubt
+    assert tango(0, 0, 100, 0.95).high == pytest.approx(z2 / (100 + z2), rel=1e-5)
+    assert tango(21, 0, 21, 0.95).high == pytest.approx(1.0)
+
+
+def test_tangos_interval_holds_the_truth_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    draws = random.multinomial(366, [0.012, 0.004, 0.984], size=1000)
+    held = [(found := tango(int(won), int(lost), 366, 0.95)).low <= 0.008 <= found.high for won, lost, _ in draws]
+    assert 0.93 <= np.mean(held) <= 0.99
 
 
 def test_the_paired_bootstrap_agrees_with_the_t_test():

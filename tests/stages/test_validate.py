@@ -1,0 +1,233 @@
+"""A candidate is judged on rows it has never seen, against all who can answer them. Real data, real small models."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data.batches import Batches, arrays, load
+from models.base import architecture as find
+from models.base import build
+from models.loop import Loop, Recipe
+from stages import collect, preprocess
+from stages.artifacts import Paths, folder_version, load_model, save_model, write_json
+from stages.pipeline import PipelineError
+from stages.scores import Gap, measure
+from stages.statistics import Interval
+from stages.validate import Params, validate
+from stages.verdict import more_rows, percent
+
+SOURCES = {
+    "breast_cancer": ("classification", "sklearn:breast_cancer", {"target": "diagnosis"}),
+    "diabetes": ("regression", "sklearn:diabetes", {"target": "progression"}),
+    "digits": ("classification", "sklearn:digits", {"target": "digit"}),
+    "sunspots": (
+        "forecasting",
+        "statsmodels:sunspots",
+        {"target": "activity", "time": "year", "window": 12, "validate_from": 1880, "test_from": 1921},
+    ),
+}
+FAST = Params(resamples=200)
+
+
+def train(paths: Paths, folder: Path, *, epochs: int, architecture: str = "linear", seed: int = 0) -> Path:
+    """A candidate as the train stage leaves it."""
+    torch.set_num_threads(1)
+    spec, _ = load(paths.ready, "train")
+    recipe = Recipe(**{**find(architecture).RECIPE, "epochs": epochs, "seed": seed})
+    torch.manual_seed(seed)
+    network = build(architecture, spec.task, spec.inputs, spec.target)
+    feed = Batches(arrays(paths.ready, "train"), recipe.batch_size, seed=seed, shuffle=True)
+    loop = Loop(network, feed, arrays(paths.ready, "validation"), recipe)
+    loop.run()
+    network.load_state_dict(loop.best_state())
+    card = {"architecture": architecture, "task": spec.task, "options": {}, "spec": spec.to_json(), "seed": seed}
+    card |= {"recipe": dataclasses.asdict(recipe), "history": loop.history, "parameters": 1, "data_version": "d"}
+    save_model(folder, network, card)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    for name, (task, uri, settings) in SOURCES.items():
+        paths = Paths(root, name)
+        collect.run(collect.Params(uri), paths, task=task)
+        preprocess.run(preprocess.Params(**settings), paths, task=task)
+        train(paths, paths.candidate, epochs=4 if name == "digits" else 40)
+    return root
+
+
+@pytest.fixture(scope="module")
+def weak(root, tmp_path_factory):
+    """A digits model that was stopped far too early."""
+    return train(Paths(root, "digits"), tmp_path_factory.mktemp("weak") / "model", epochs=1, seed=3)
+
+
+def read(paths: Paths):
+    return json.loads((paths.report / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_first_version_is_judged_against_the_baseline(root, name):
+    paths = Paths(root, name)
+    summary, metrics = validate(FAST, paths, released=None), read(paths)
+    _, table = load(paths.ready, "test")
+    assert summary["verdict"] == metrics["verdict"] == "release"
+    assert metrics["rows"] == table.num_rows
+    assert f"{metrics['rows']} test rows" in metrics["why"]
+    assert metrics["difference"]["baseline"]["low"] > 0
+    assert "released" not in metrics
+    for found in metrics["test"].values():
+        assert found["low"] <= found["value"] <= found["high"]
+        assert found["low"] < found["high"]
+    first = folder_version(paths.report)
+    validate(FAST, paths, released=None)
+    assert folder_version(paths.report) == first  # the same inputs, the same bytes
+
+
+def test_scores_are_those_of_the_model(root):
+    paths = Paths(root, "digits")
+    model, (_, table) = load_model(paths.candidate), load(paths.ready, "test")
+    said = [answer["prediction"] for answer in model.predict(table)]
+    truth = [int(value) for value in table["digit"].to_pylist()]
+    validate(FAST, paths, released=None)
+    assert read(paths)["test"]["accuracy"]["value"] == pytest.approx(np.mean(np.equal(said, truth)))
+
+
+def test_the_simple_models_are_what_sklearn_and_least_squares_give(root):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    digits, sunspots = Paths(root, "digits"), Paths(root, "sunspots")
+    evidence = measure(digits.candidate, digits.ready, None)
+    fitted = [arrays(digits.ready, split) for split in ("train", "validation", "test")]
+    images = [part["image"].reshape(len(part["image"]), -1) for part in fitted]
+    scaler = StandardScaler().fit(np.concatenate(images[:2]))
+    model = LogisticRegression(max_iter=500)
+    model.fit(scaler.transform(np.concatenate(images[:2])), np.concatenate([part["target"] for part in fitted[:2]]))
+    accuracy = model.score(scaler.transform(images[2]), fitted[2]["target"])
+    assert evidence.reference.metrics()["accuracy"] == pytest.approx(accuracy, abs=0.006)
+    series = measure(sunspots.candidate, sunspots.ready, None)
+    assert series.reference.name == "AR(9)"  # what Yule's successors chose for this series
+    assert series.reference.metrics()["mse"] < series.baseline.metrics()["mse"] / 2
+
+
+def test_slices_of_time_are_scored_apart(root):
+    paths = Paths(root, "sunspots")
+    slices = {"1921–1955": [1921, 1955], "1956–1979": [1956, 1979]}
+    validate(dataclasses.replace(FAST, slices=slices), paths, released=None)
+    found = read(paths)["slices"]
+    assert [found[name]["rows"] for name in slices] == [35, 24]
+    assert found["1921–1955"]["baseline"]["mse"] / 1535 == pytest.approx(0.416, abs=0.005)  # Weigend et al. 1990
+    assert found["1956–1979"]["baseline"]["mse"] / 1535 == pytest.approx(0.940, abs=0.005)
+    with pytest.raises(PipelineError, match="no test row lies in 'old'; the test rows span 1921"):
+        validate(dataclasses.replace(FAST, slices={"old": [1800, 1850]}), paths, released=None)
+    with pytest.raises(PipelineError, match="the rows have no time"):
+        validate(dataclasses.replace(FAST, slices=slices), Paths(root, "digits"), released=None)
+
+
+def test_a_better_candidate_replaces_the_released_one(root, weak):
+    paths = Paths(root, "digits")
+    summary = validate(FAST, paths, released=("v1.0.0", weak))
+    metrics = read(paths)
+    assert summary["verdict"] == "release"
+    assert "better than the released v1.0.0" in summary["why"]
+    assert metrics["released"]["version"] == "v1.0.0"
+    assert metrics["difference"]["released"]["test"] == "exact McNemar"
+    assert metrics["difference"]["released"]["p"] < 0.05
+
+
+def test_a_worse_candidate_or_the_same_one_is_kept_back(root, weak, tmp_path):
+    digits = Paths(root, "digits")
+    worse = Paths(tmp_path, "digits")
+    worse.ready.parent.mkdir(parents=True)
+    worse.ready.symlink_to(digits.ready)
+    worse.candidate.parent.mkdir(parents=True)
+    worse.candidate.symlink_to(weak)
+    summary = validate(FAST, worse, released=("v1.1.0", digits.candidate))
+    assert summary["verdict"] == "keep"
+    assert "worse than the released v1.1.0" in summary["why"]
+    same = validate(FAST, worse, released=("v1.0.0", weak))
+    assert same["verdict"] == "keep"
+    assert "just as the released v1.0.0" in same["why"]
+
+
+def test_an_equal_candidate_needs_more_rows_unless_not_worse_is_enough(root, tmp_path):
+    digits = Paths(root, "digits")
+    other = train(digits, tmp_path / "other", epochs=4, seed=1)
+    summary = validate(FAST, digits, released=("v1.0.0", other))
+    assert summary["verdict"] == "more data"
+    assert summary["rows_needed"] > 100
+    assert re.search(rf"about {summary['rows_needed']:,} more test rows", summary["why"])
+    lenient = dataclasses.replace(FAST, release_when="not worse", margin=0.1)
+    assert validate(lenient, digits, released=("v1.0.0", other))["verdict"] == "release"
+    strict = dataclasses.replace(FAST, margin=0.1)
+    assert validate(strict, digits, released=("v1.0.0", other))["verdict"] == "keep"
+
+
+def test_a_released_version_that_cannot_answer_is_named_and_passed_over(root):
+    digits, cancer = Paths(root, "digits"), Paths(root, "breast_cancer")
+    summary = validate(FAST, digits, released=("v1.0.0", cancer.candidate))
+    assert summary["verdict"] == "release"
+    assert "The released version v1.0.0 cannot answer these rows (it predicts 'diagnosis'" in summary["why"]
+
+
+def test_a_missing_or_broken_candidate_leaves_the_last_report(root, tmp_path):
+    digits = Paths(root, "digits")
+    validate(FAST, digits, released=None)
+    before, weights = folder_version(digits.report), digits.candidate / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:100])
+    try:
+        with pytest.raises(PipelineError, match="broken"):
+            validate(FAST, digits, released=None)
+    finally:
+        weights.write_bytes(whole)
+    assert folder_version(digits.report) == before
+
+
+def test_plots_are_tables_that_dvc_draws(root):
+    paths = Paths(root, "digits")
+    board = [{"architecture": "linear", "score": 0.95}, {"architecture": "cnn", "score": 0.99}]
+    write_json(paths.select, {"architecture": "cnn", "why": "", "metric": "accuracy", "leaderboard": board})
+    validate(FAST, paths, released=None)
+    paths.select.unlink()
+    plots = {path.name: path.read_text().splitlines() for path in (paths.report / "plots").iterdir()}
+    assert sorted(plots) == ["confusion.csv", "leaderboard.csv", "learning.csv"]
+    assert plots["confusion.csv"][0] == "actual,predicted"
+    assert len(plots["confusion.csv"]) == 1 + read(paths)["rows"]
+    assert plots["learning.csv"][0].startswith("epoch,")
+    assert plots["learning.csv"][0].endswith(",accuracy")
+    assert len(plots["learning.csv"]) == 5
+    validate(FAST, Paths(root, "sunspots"), released=None)
+    lines = (Paths(root, "sunspots").report / "plots" / "forecast.csv").read_text().splitlines()
+    assert lines[0] == "time,actual,predicted"
+    assert lines[1].startswith("1921.0,26.1,")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"confidence": 95}, "confidence is 95; give a share between 0.5 and 1"),
+        ({"resamples": 3}, "resamples is 3; give 100 or more"),
+        ({"margin": -1}, "margin is -1; give a share of 0"),
+        ({"slices": {"a": [1]}}, "'a' has 1 bounds"),
+    ],
+)
+def test_wrong_parameters_are_told(wrong, message):
+    with pytest.raises(PipelineError, match=re.escape(message)):
+        Params(**wrong)
+
+
+def test_rows_to_add_shrink_with_the_difference_sought():
+    def gap(value: float, deviation: float) -> Gap:
+        return Gap(0.9, 0.9 - value, Interval(value, value - 1, value + 1), 0.5, 300, deviation, "rows", "")
+
+    assert more_rows(gap(0.0, 0.0), Params()) > 300  # never seen apart, and yet a point could hide
+    assert more_rows(gap(0.02, 0.2), Params()) > more_rows(gap(0.05, 0.2), Params())
+    assert [percent(share) for share in (0.8955, -0.0213, 0.0, 0.0014)] == ["90%", "−2.1%", "0.0%", "0.14%"]
