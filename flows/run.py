@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from typing import Any
 
@@ -88,7 +89,7 @@ def text(value: dict[str, Any]) -> str:
     state = f"{name} {version} is released" if version else f"{name} is not released: {value['why']}"
     lines = [f"{state}{'' if value['ran'] else '; nothing is stale'}"]
     shown = {
-        "answer": words.brief(value["answer"]["predictions"][0]) if "answer" in value else None,
+        "answer": brief(value["answer"]["predictions"][0]) if "answer" in value else None,
         "scores": value["scores"],
         "report": value["report"],
         "runs": value["runs"],
@@ -97,3 +98,10 @@ def text(value: dict[str, Any]) -> str:
         "stop": "evergreen stop, or: make stop",
     }
     return "\n".join(lines + [f"  {label:<8}{item}" for label, item in shown.items() if item])
+
+
+def brief(answer: dict[str, Any]) -> str:
+    """An answer on one line: 3 (99.8% sure)."""
+    chances = answer.get("probabilities")
+    sure = f" ({max(chances.values()):.1%} sure)" if chances else ""
+    return f"{json.dumps(answer['prediction'])}{sure}, to the first test row"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from flows import processes, server, words
 from flows.serving import deploy_released, serving
 from stages import pipeline, versions
 from stages.artifacts import Paths, find_root, read_json
-from stages.pipeline import STAGES, Pipeline
+from stages.pipeline import STAGES, Pipeline, perform
 from stages.progress import Progress, quiet
 
 SCREEN: ContextVar[Progress] = ContextVar("SCREEN", default=quiet)  # who listens; Prefect's parameters must be JSON
@@ -65,37 +64,31 @@ def outage(_task: Any, _run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), ConnectionError | TimeoutError)
 
 
-def step(work: Any) -> Task[[Run], Any]:
+def step(work: Callable[[Run], dict[str, Any] | None]) -> Task[[Run], Any]:
     """A function of a Run as Prefect's step of the same name; returning None says that there was nothing to do."""
+    name = work.__name__
 
-    def timed(run: Run) -> Any:
-        start = time.monotonic()
-        name = work.__name__
-        run.progress(stage=name)
-        summary = work(run)
-        if summary is None:
+    def recorded(run: Run) -> Any:
+        found = work(run)
+        if found is None:
             run.progress(stage=name, summary="up to date")
             return Completed(name="Skipped", message="nothing it depends on has changed")
-        run.summaries[name] = summary
-        run.progress(stage=name, summary=words.sentence(name, summary), seconds=time.monotonic() - start)
-        return Completed(message=words.sentence(name, summary))
+        run.summaries[name] = found
+        return Completed(message=found["summary"])
 
-    timed.__doc__ = work.__doc__
-    return task(name=work.__name__, cache_policy=NO_CACHE, retry_condition_fn=outage, **RETRIES)(timed)
+    return task(name=name, cache_policy=NO_CACHE, retry_condition_fn=outage, **RETRIES)(recorded)
 
 
 def stage(name: str) -> Task[[Run], Any]:
     """The step of one of DVC's stages."""
 
     def work(run: Run) -> dict[str, Any] | None:
-        module = importlib.import_module(f"stages.{name}")
-        params = getattr(run.pipeline, name)
         if words.stale(run.pipeline, run.paths, name) is None:
             return None
-        summary: dict[str, Any] = module.run(params, run.paths, task=run.pipeline.task, progress=run.progress)
+        found = perform(name, run.pipeline, run.paths, run.progress)
         versions.commit(run.paths, name)
         publish(name, run.paths)
-        return summary
+        return found
 
     work.__name__ = name
     return step(work)
@@ -107,22 +100,27 @@ collect, preprocess, select, tune, train, validate = (stage(name) for name in ST
 @step
 def release(run: Run) -> dict[str, Any] | None:
     """Puts a candidate that proved better into production; one that did not stays a candidate."""
+    start = time.monotonic()
     report = read_json(run.paths.report / "metrics.json")
     before = versions.released(run.paths.root).get(run.paths.name)
-    if report["verdict"] != "release":
-        return {"why": f"{before or 'nothing'} stays released: {report['why']}"}
-    after = versions.release(run.paths, report["why"])
-    return None if after == before else {"why": f"{after} is released", "version": after}
+    after = versions.release(run.paths, report["why"]) if report["verdict"] == "release" else before
+    kept = f"{before or 'nothing'} stays released: {report['why']}"
+    summary = kept if after == before else f"{after} is released"
+    run.progress(stage="release", summary=summary, seconds=time.monotonic() - start)
+    return {"summary": summary, "version": after}
 
 
 @step
 def deploy(run: Run) -> dict[str, Any] | None:
     """Makes the endpoint answer with what is released."""
+    start = time.monotonic()
     root = run.paths.root
-    if not versions.released(root) or serving(root) == versions.released(root):
+    if serving(root) == versions.released(root):
         return None
     found = deploy_released(root, run.progress)
-    return {"why": f"{found['url']} answers", **found}
+    summary = f"{found['url']} answers"
+    run.progress(stage="deploy", summary=summary, seconds=time.monotonic() - start)
+    return found | {"summary": summary}
 
 
 def publish(stage: str, paths: Paths) -> None:

@@ -1,4 +1,4 @@
-"""What there is to say about a pipeline: what is stale and why, its scores, a stage's summary in one sentence."""
+"""What there is to say about a pipeline: what is stale and why, its scores in text and tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from stages.progress import number
 
 if TYPE_CHECKING:
     from stages.artifacts import Paths
@@ -26,18 +28,6 @@ def stale(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
         collect = importlib.import_module("stages.collect")
         return "the source changed" if collect.changed(pipeline.collect, paths) else None
     return reason
-
-
-def sentence(stage: str, summary: Mapping[str, Any]) -> str:
-    """A stage's summary in one line: its own words if it has some, else its plain numbers and names."""
-    if "why" in summary:
-        return str(summary["why"])
-    shown = ((name, value) for name, value in summary.items() if isinstance(value, str | int | float))
-    return ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in shown)
-
-
-def number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def scores(metrics: Mapping[str, Any]) -> str:

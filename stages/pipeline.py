@@ -9,17 +9,20 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from stages.progress import Progress, quiet, screen, sentence
 from stages.settings import File, PipelineError, choose
 
 if TYPE_CHECKING:
     from stages import collect, deploy, preprocess, select, train, tune, validate
+    from stages.artifacts import Paths
 
 
-__all__ = ["SECTIONS", "STAGES", "Pipeline", "PipelineError", "choose", "main", "names", "read", "tasks"]
+__all__ = ["SECTIONS", "STAGES", "Pipeline", "PipelineError", "choose", "main", "names", "perform", "read", "tasks"]
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,28 @@ def cron_problem(schedule: str) -> str:
     return ""
 
 
+def perform(stage: str, pipeline: Pipeline, paths: Paths, progress: Progress = quiet) -> dict[str, Any]:
+    """Runs one stage in this process; `progress` hears one summary at its end, in the stage's own words if it has some.
+
+    Returns what the stage returns, with that "summary".
+    """
+    start = time.monotonic()
+    own = []
+
+    def told(**facts: Any) -> None:
+        own.append(facts["summary"]) if "summary" in facts else progress(**facts)
+
+    run = importlib.import_module(f"stages.{stage}").run
+    progress(stage=stage)
+    found: dict[str, Any] = run(getattr(pipeline, stage), paths, task=pipeline.task, progress=told)
+    summary = own[-1] if own else sentence(found)
+    progress(stage=stage, summary=summary, seconds=time.monotonic() - start)
+    return found | {"summary": summary}
+
+
 def main(stage: str) -> None:
     """What `python -m stages.train digits` calls: run one stage of one pipeline, without Prefect."""
     from stages.artifacts import Paths, find_root
-    from stages.progress import screen
 
     try:
         if len(sys.argv) != 2:
@@ -107,9 +128,8 @@ def main(stage: str) -> None:
             )
         root = find_root()
         pipeline = read(sys.argv[1], root)
-        run = importlib.import_module(f"stages.{stage}").run
         with screen() as progress:
-            run(getattr(pipeline, stage), Paths(root, pipeline.name), task=pipeline.task, progress=progress)
+            perform(stage, pipeline, Paths(root, pipeline.name), progress)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except ValueError as error:

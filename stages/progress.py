@@ -7,7 +7,7 @@ as it likes. Whoever runs it calls `progress(stage="train", summary="…", secon
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,6 +50,25 @@ def _kept(**facts: Any) -> None:
         print(finished(**facts), file=sys.stderr, flush=True)
 
 
+def sentence(summary: Mapping[str, Any]) -> str:
+    """A stage's summary in one line: its reason if it gives one, else its numbers and names."""
+    if "why" in summary:
+        return str(summary["why"])
+    parts = []
+    for name, value in summary.items():
+        if isinstance(value, dict) and value and all(isinstance(item, int | float) for item in value.values()):
+            value = ", ".join(f"{key} {number(item)}" for key, item in value.items())
+            parts.append(f"{name.replace('_', ' ')} ({value})")
+        elif isinstance(value, str | int | float):
+            parts.append(f"{name.replace('_', ' ')} {number(value)}")
+    return ", ".join(parts)
+
+
+def number(value: Any) -> str:
+    """Four digits of a fraction, all of a whole number."""
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def finished(*, stage: str, summary: str, seconds: float | None = None, **_: Any) -> str:
     """The line that stays: ✓ train       12.3 s  accuracy 0.993 after 31 epochs."""
     took = "" if seconds is None else f"{seconds:6.1f} s"
@@ -63,8 +82,7 @@ def under_way(*, stage: str, samples_per_second: float = 0, seconds_left: float 
         total = facts.get(f"{name}s")
         if (name.endswith("s") and name[:-1] in facts) or value is None:
             continue
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        parts.append(f"{name.replace('_', ' ')} {shown}" + (f"/{total}" if total is not None else ""))
+        parts.append(f"{name.replace('_', ' ')} {number(value)}" + (f"/{total}" if total is not None else ""))
     if samples_per_second:
         parts.append(f"{samples_per_second:,.0f} samples/s")
     if seconds_left is not None:
