@@ -102,9 +102,10 @@ class Loop:
 
     @property
     def _stopped(self) -> bool:
-        waited = self.epoch - (self.best[0] if self.best else 0)
-        diverged = bool(self.history) and not math.isfinite(self.history[-1]["train_loss"])
-        return diverged or 0 < self.recipe.patience <= waited
+        if not self.history:
+            return False
+        waited = self.epoch - max(self.history, key=self._standing)["epoch"]
+        return 0 < self.recipe.patience <= waited or not math.isfinite(self.history[-1]["train_loss"])
 
     def best_state(self) -> dict[str, Tensor]:
         """The weights of the `best` epoch; today's, where no epoch is finished yet."""
@@ -178,7 +179,8 @@ class Loop:
         state.epoch, state.batch, state.rows = state.epoch + 1, 0, 0
         state.loss.zero_()
         state.history.append({"epoch": state.epoch, **record})
-        if self._better(record):
+        leads = max(state.history, key=self._standing)["epoch"] == state.epoch
+        if math.isfinite(record["validation_loss"]) and (leads or self.recipe.keep == "last"):
             state.best, state.best_weights = (state.epoch, record), state.smooth()
         if not math.isfinite(record["train_loss"]) and state.best is None:
             fix = "lower learning_rate, or set clip to 1"
@@ -195,17 +197,12 @@ class Loop:
         losses = {"train_loss": float(state.loss) / state.rows, "validation_loss": float(task.loss(output, target))}
         return {**losses, **task.metrics(output, target)}
 
-    def _better(self, record: dict[str, float]) -> bool:
-        """By the deciding metric, ties by the lower validation loss, or simply the later one, as the recipe keeps them.
-        Not-a-number is never better."""
-        if not math.isfinite(record["validation_loss"]):
-            return False
-        if self.best is None or self.recipe.keep == "last":
-            return True
+    def _standing(self, record: dict[str, Any]) -> tuple[float, float]:
+        """Greater is better: by the deciding metric, then by the validation loss; not-a-number is worst."""
         name, direction = next(iter(self.network.task.METRICS.items()))
-        sign = 1 if direction == "max" else -1
-        new, old = ((sign * one[name], -one["validation_loss"]) for one in (record, self.best[1]))
-        return new > old
+        score = record[name] if direction == "max" else -record[name]
+        finite = math.isfinite(score) and math.isfinite(record["validation_loss"])
+        return (score, -record["validation_loss"]) if finite else (-math.inf, -math.inf)
 
     def _seed(self) -> None:
         """Random numbers from here on are a function of seed, step and rank."""

@@ -14,7 +14,9 @@ def agree(mine: bool, world: int, device: torch.device) -> bool:
     return mine if world == 1 else bool(_from_first(torch.tensor([float(mine)]), device)[0])
 
 
-def shared(mine: Mapping[str, float] | None, names: Sequence[str], world: int, device: torch.device) -> dict[str, float]:
+def shared(
+    mine: Mapping[str, float] | None, names: Sequence[str], world: int, device: torch.device
+) -> dict[str, float]:
     """Rank 0's numbers under `names`, on every rank; the others give None."""
     numbers = torch.tensor([mine[name] for name in names] if mine else [0.0] * len(names), dtype=torch.float64)
     return dict(zip(names, (numbers if world == 1 else _from_first(numbers, device)).tolist(), strict=True))

@@ -29,7 +29,9 @@ class Recipe:
     epochs: int = 40  # passes over the training rows
     batch_size: int = 32  # rows of one batch, over all ranks
     learning_rate: float = 2e-3  # at its peak
-    weight_decay: float = 1e-2  # of matrices, not of norms and biases; decoupled (adamw) or as an L2 penalty (adam, sgd)
+    weight_decay: float = (
+        1e-2  # of matrices, not of norms and biases; decoupled (adamw) or as an L2 penalty (adam, sgd)
+    )
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_share: float = 0.05  # share of all steps in which a cosine schedule climbs to its peak
@@ -37,7 +39,7 @@ class Recipe:
     accumulate: int = 1  # batches whose gradients make one step
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products; weights stay float32
     ema: float = 0.0  # share of the running mean of the weights that a step keeps (0.99 averages ~100 steps), 0 is off
-    patience: int = 0  # epochs without a better validation after which training ends, 0 is never (nor with keep=last)
+    patience: int = 0  # epochs without a better validation after which training ends, 0 is never
     keep: Literal["best", "last"] = "best"  # the epoch whose weights are the result: the best validated, or the last
     seed: int = 0
     checkpoint_seconds: float = 60.0  # between two checkpoints; 0 is after every step

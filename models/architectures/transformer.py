@@ -43,14 +43,15 @@ class _Tokens(nn.Module):
     def __init__(self, field: FieldLike, width: int) -> None:
         super().__init__()
         self.patch = 0
+        self.take: nn.Module
         if len(field.shape) == 3:
             channels, *sides = field.shape
             self.patch = max(1, min(sides) // 4)
             self.take = nn.Conv2d(channels, width, self.patch, self.patch)
             length = (sides[0] // self.patch) * (sides[1] // self.patch)
         else:
-            length = field.shape[0]
-            self.take = nn.Linear(field.shape[1], width)
+            length, channels = field.shape
+            self.take = nn.Linear(channels, width)
         self.place = nn.Parameter(torch.randn(length, width) * 0.02)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class Classification(Task):
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
         return {
-            "accuracy": float(self.per_row(output, target).mean()),
+            "accuracy": float(self.per_row(output, target).double().mean()),
             "auc": auc(output.double().softmax(1), target),
             "log_loss": float(self.loss(output.float(), target)),
             "f1": f1(output.argmax(1), target),

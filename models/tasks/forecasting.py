@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.base import Batch, FieldLike, Task
+from models.units import Units
 
 
 class Forecasting(Task):
@@ -21,7 +22,7 @@ class Forecasting(Task):
 
     def __init__(self, target: FieldLike, features: int) -> None:
         super().__init__(target, features)
-        self.mean, self.std = float(target.state["mean"][0]), float(target.state["std"][0])
+        self.units = Units(target)
         self.head = nn.Linear(features, target.shape[0])
 
     def forward(self, features: Tensor) -> Tensor:
@@ -33,10 +34,10 @@ class Forecasting(Task):
 
     def per_row(self, output: Tensor, target: Tensor) -> Tensor:
         """The squared error, a mean over the horizon, in the series' unit squared."""
-        return ((output - target).double() * self.std).square().mean(1)
+        return (self.units(output) - self.units(target)).square().mean(1)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        error = (output - target).double() * self.std
+        error = self.units(output) - self.units(target)
         return {"mse": float(error.square().mean()), "mae": float(error.abs().mean())}
 
     def baseline(self, train_target: Tensor, rows: Batch, target: Tensor) -> Tensor:
@@ -45,4 +46,4 @@ class Forecasting(Task):
         return history_BTC[:, -1, :1].expand(target.shape)
 
     def answer(self, output: Tensor) -> list[dict[str, Any]]:
-        return [{"prediction": row} for row in (output.double() * self.std + self.mean).tolist()]
+        return [{"prediction": row} for row in self.units(output).tolist()]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.base import Batch, FieldLike, Task
+from models.units import Units
 
 
 class Regression(Task):
@@ -19,7 +20,7 @@ class Regression(Task):
 
     def __init__(self, target: FieldLike, features: int) -> None:
         super().__init__(target, features)
-        self.mean, self.std = float(target.state["mean"][0]), float(target.state["std"][0])
+        self.units = Units(target)
         self.head = nn.Linear(features, 1)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -31,11 +32,11 @@ class Regression(Task):
 
     def per_row(self, output: Tensor, target: Tensor) -> Tensor:
         """The squared error, in the target's unit squared."""
-        return ((output - target).double() * self.std).square()
+        return (self.units(output) - self.units(target)).square()
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        error = (output - target).double() * self.std
-        spread = ((target - target.mean()).double() * self.std).square().mean()
+        error = self.units(output) - self.units(target)
+        spread = self.units(target).var(correction=0)
         mse = error.square().mean()
         return {
             "r2": float(1 - mse / spread.clamp_min(torch.finfo(torch.float64).tiny)),
@@ -48,4 +49,4 @@ class Regression(Task):
         return train_target.mean().expand(target.shape[0])
 
     def answer(self, output: Tensor) -> list[dict[str, Any]]:
-        return [{"prediction": value} for value in (output.double() * self.std + self.mean).tolist()]
+        return [{"prediction": value} for value in self.units(output).tolist()]
