@@ -122,9 +122,10 @@ def test_what_is_recorded_is_up_to_date_for_dvc_too(paths: Paths) -> None:
 
 def test_state_is_private_and_moves_with_the_clone(paths: Paths) -> None:
     (paths.root / ".dvc" / "config.local").write_text("['remote \"ours\"']\n    password = secret\n")
-    versions.prepare(paths.root)
+    assert versions.fresh(paths)
     local = (paths.root / ".dvc" / "config.local").read_text()
     assert "password = secret" in local
+    assert (paths.root / ".dvc" / "config.local").stat().st_mode & 0o777 == 0o600
     assert f"site_cache_dir = {paths.root}/.evergreen/dvc" in local
     assert dvc(paths.root, "config", "core.site_cache_dir").strip() == f"{paths.root}/.evergreen/dvc"
     assert (paths.home / "dvc").stat().st_mode & 0o777 == 0o700
@@ -207,6 +208,7 @@ def test_a_changed_list_of_pipelines_stays_the_persons(paths: Paths) -> None:
 
 
 def test_another_process_at_work_is_waited_for(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0.1)  # DVC's own patience, in seconds
     monkeypatch.setattr(graph, "PATIENCE_SECONDS", 0.1)
     holder = (
         "import sys, zc.lockfile; lock = zc.lockfile.LockFile('.dvc/tmp/lock'); print(1, flush=True); sys.stdin.read()"
