@@ -1,0 +1,161 @@
+"""One candidate on prepared rows: an architecture with its options and a seed, trained a stretch at a time.
+
+Select races such trials and tune searches among them. The learning rate is constant within a race, so that stretches
+compare; what a stretch is follows from the rows, for an epoch of a small table is only a handful of steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from data.spec import Spec
+    from models.recipe import Recipe
+
+STRETCH_STEPS = 30  # fewest optimisation steps between two comparisons
+ENDLESS = 10**9  # epochs: a trial trains for as long as it is told to
+RESAMPLES = 100  # bootstrap drawings behind a score's standard error
+MOST_RESAMPLED = 20_000  # rows
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a trial stands."""
+
+    value: float  # the task's first metric on the validation split, at its best so far
+    loss: float  # validation loss at that point: the lower one wins where values are equal
+    epochs: int  # whole epochs trained
+    seconds: float  # trained, all stretches together
+
+    def better(self, other: Score, direction: str) -> bool:
+        return self.rank(direction) > other.rank(direction)
+
+    def rank(self, direction: str) -> tuple[float, float]:
+        """Higher is better."""
+        return (self.value if direction == "max" else -self.value), -self.loss
+
+
+def divide(architecture: str, values: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
+    """The architecture's own recipe changed by `values`, and those of them that are its constructor's options.
+
+    Raises ModelError for a name that is neither.
+    """
+    from models.base import architecture as find
+    from models.recipe import Recipe
+
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    kind = find(architecture)
+    recipe = Recipe().but(**{**kind.RECIPE, **{name: value for name, value in values.items() if name in known}})
+    return recipe, {name: value for name, value in values.items() if name not in known}
+
+
+def defaults(architecture: str) -> dict[str, Any]:
+    """The architecture's own value for each name in its SPACE."""
+    from models.base import architecture as find
+
+    kind = find(architecture)
+    recipe = dataclasses.asdict(divide(architecture, {})[0])
+    options = {name: one.default for name, one in inspect.signature(kind).parameters.items()}
+    return {name: {**options, **recipe}[name] for name in kind.SPACE}
+
+
+def metric(task: str) -> tuple[str, str]:
+    """The name of the metric that decides, and "max" or "min"."""
+    from models.base import task as find
+
+    return next(iter(find(task).METRICS.items()))
+
+
+@functools.lru_cache(maxsize=2)
+def _rows(ready: Path, version: str) -> tuple[Spec, dict[str, Any], dict[str, Any]]:
+    """The spec and both splits encoded, kept for the next trial of this process while `version` stays the same."""
+    from data.batches import arrays
+    from data.spec import Spec
+
+    return Spec.load(ready), arrays(ready, "train"), arrays(ready, "validation")
+
+
+class Trial:
+    """Builds the network; nothing is trained yet. `version` is that of the folder `ready`."""
+
+    def __init__(
+        self, ready: Path, version: str, task: str, architecture: str, options: Mapping[str, Any], seed: int = 0
+    ) -> None:
+        import torch
+
+        from data.batches import Batches
+        from models.base import build
+        from models.loop import Loop
+
+        torch.set_num_threads(1)
+        spec, train, self.validation = _rows(ready, version)
+        recipe, rest = divide(architecture, options)
+        recipe = recipe.but(epochs=ENDLESS, schedule="constant", patience=0, seed=seed)
+        torch.manual_seed(seed)
+        self.network = build(architecture, task, spec.inputs, spec.target, **rest)
+        feed = Batches(train, recipe.batch_size, seed=seed, shuffle=True, augment=spec.augment)
+        self.loop = Loop(self.network, feed, self.validation, recipe)
+        steps = max(1, feed.steps() // recipe.accumulate)
+        self.stretch = -(-STRETCH_STEPS // steps)  # epochs
+        self.parameters = sum(one.numel() for one in self.network.parameters() if one.requires_grad)
+        self.seconds = 0.0
+
+    def advance(self, stretches: int, seconds: float) -> Score:
+        """Trains on to `stretches` in all, for at most `seconds`; a started epoch is left where it stands."""
+        begun = time.monotonic()
+        self.loop.run(stretches * self.stretch, begun + seconds)
+        best = self.loop.best
+        record = best[1] if best else self._measure()
+        self.seconds += time.monotonic() - begun
+        name, _ = metric_of(self.network.task)
+        return Score(record[name], record["validation_loss"], self.loop.epoch, self.seconds)
+
+    def standard_error(self) -> float:
+        """Of the score, by bootstrapping validation rows."""
+        import torch
+
+        output, target = self._best_output()
+        n = min(len(target), MOST_RESAMPLED)
+        draw = torch.Generator().manual_seed(0)
+        name, _ = metric_of(self.network.task)
+        values = []
+        for _ in range(RESAMPLES):
+            rows = torch.randint(len(target), (n,), generator=draw)
+            values.append(self.network.task.metrics(output[rows], target[rows])[name])
+        spread = float(torch.tensor(values, dtype=torch.float64).std())
+        return spread * (n / len(target)) ** 0.5
+
+    def per_row(self) -> list[float]:
+        """The deciding quantity of each validation row, for paired comparisons."""
+        rows: list[float] = self.network.task.per_row(*self._best_output()).double().tolist()
+        return rows
+
+    def _best_output(self) -> tuple[Tensor, Tensor]:
+        import torch
+
+        live = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        rows = {name: torch.as_tensor(column) for name, column in self.validation.items()}
+        self.network.load_state_dict(self.loop.best_state())
+        output = self.network.outputs(rows).float()
+        self.network.load_state_dict(live)
+        return output, rows["target"]
+
+    def _measure(self) -> dict[str, float]:
+        """Today's scores, where no epoch could be finished."""
+        task = self.network.task
+        output, target = self._best_output()
+        return {"validation_loss": float(task.loss(output, target)), **task.metrics(output, target)}
+
+
+def metric_of(task: Any) -> tuple[str, str]:
+    """As `metric`, of a task that is built."""
+    return next(iter(task.METRICS.items()))
