@@ -149,7 +149,7 @@ class Axis:
         low, high = min(values), max(values)
         room = (high - low) * 0.04 or abs(high) * 0.05 or 1.0
         low, high = low - room, high + room
-        rough = (high - low) / 5
+        rough = (high - low) / 6
         unit = 10.0 ** math.floor(math.log10(rough))
         step = next(unit * times for times in (1, 2, 5, 10) if unit * times >= rough)
         return cls(low, high, start, end, step)

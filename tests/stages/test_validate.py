@@ -3,67 +3,29 @@
 import dataclasses
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from data.batches import Batches, arrays, load
-from models.base import architecture as find
-from models.base import build
-from models.loop import Loop, Recipe
-from stages import collect, preprocess
-from stages.artifacts import Paths, folder_version, load_model, save_model, write_json
+from data.batches import arrays, load
+from stages.artifacts import Paths, folder_version, load_model, write_json
 from stages.pipeline import PipelineError
 from stages.scores import Gap, measure
 from stages.statistics import Interval
 from stages.validate import Params, validate
 from stages.verdict import more_rows, percent
 
-SOURCES = {
-    "breast_cancer": ("classification", "sklearn:breast_cancer", {"target": "diagnosis"}),
-    "diabetes": ("regression", "sklearn:diabetes", {"target": "progression"}),
-    "digits": ("classification", "sklearn:digits", {"target": "digit"}),
-    "sunspots": (
-        "forecasting",
-        "statsmodels:sunspots",
-        {"target": "activity", "time": "year", "window": 12, "validate_from": 1880, "test_from": 1921},
-    ),
-}
 FAST = Params(resamples=200)
-
-
-def train(paths: Paths, folder: Path, *, epochs: int, architecture: str = "linear", seed: int = 0) -> Path:
-    """A candidate as the train stage leaves it."""
-    torch.set_num_threads(1)
-    spec, _ = load(paths.ready, "train")
-    recipe = Recipe(**{**find(architecture).RECIPE, "epochs": epochs, "seed": seed})
-    torch.manual_seed(seed)
-    network = build(architecture, spec.task, spec.inputs, spec.target)
-    feed = Batches(arrays(paths.ready, "train"), recipe.batch_size, seed=seed, shuffle=True)
-    loop = Loop(network, feed, arrays(paths.ready, "validation"), recipe)
-    loop.run()
-    network.load_state_dict(loop.best_state())
-    card = {"architecture": architecture, "task": spec.task, "options": {}, "spec": spec.to_json(), "seed": seed}
-    card |= {"recipe": dataclasses.asdict(recipe), "history": loop.history, "parameters": 1, "data_version": "d"}
-    save_model(folder, network, card)
-    return folder
+PIPELINES = ["breast_cancer", "diabetes", "digits", "sunspots"]
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("root")
-    for name, (task, uri, settings) in SOURCES.items():
-        paths = Paths(root, name)
-        collect.run(collect.Params(uri), paths, task=task)
-        preprocess.run(preprocess.Params(**settings), paths, task=task)
-        train(paths, paths.candidate, epochs=4 if name == "digits" else 40)
-    return root
+def root(candidates):
+    return candidates
 
 
 @pytest.fixture(scope="module")
-def weak(root, tmp_path_factory):
+def weak(root, train, tmp_path_factory):
     """A digits model that was stopped far too early."""
     return train(Paths(root, "digits"), tmp_path_factory.mktemp("weak") / "model", epochs=1, seed=3)
 
@@ -72,7 +34,7 @@ def read(paths: Paths):
     return json.loads((paths.report / "metrics.json").read_text())
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", PIPELINES)
 def test_a_first_version_is_judged_against_the_baseline(root, name):
     paths = Paths(root, name)
     summary, metrics = validate(FAST, paths, released=None), read(paths)
@@ -157,7 +119,7 @@ def test_a_worse_candidate_or_the_same_one_is_kept_back(root, weak, tmp_path):
     assert "just as the released v1.0.0" in same["why"]
 
 
-def test_an_equal_candidate_needs_more_rows_unless_not_worse_is_enough(root, tmp_path):
+def test_an_equal_candidate_needs_more_rows_unless_not_worse_is_enough(root, train, tmp_path):
     digits = Paths(root, "digits")
     other = train(digits, tmp_path / "other", epochs=4, seed=1)
     summary = validate(FAST, digits, released=("v1.0.0", other))

@@ -1,0 +1,58 @@
+"""Real data of the four kinds, prepared and learned from in seconds, for every test that needs a candidate."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.batches import Batches, arrays, load
+from models.base import architecture as find
+from models.base import build
+from models.loop import Loop, Recipe
+from stages import collect, preprocess
+from stages.artifacts import Paths, save_model
+
+SOURCES = {
+    "breast_cancer": ("classification", "sklearn:breast_cancer", {"target": "diagnosis"}),
+    "diabetes": ("regression", "sklearn:diabetes", {"target": "progression"}),
+    "digits": ("classification", "sklearn:digits", {"target": "digit"}),
+    "sunspots": (
+        "forecasting",
+        "statsmodels:sunspots",
+        {"target": "activity", "time": "year", "window": 12, "validate_from": 1880, "test_from": 1921},
+    ),
+}
+
+
+def train(paths: Paths, folder: Path, *, epochs: int, architecture: str = "linear", seed: int = 0) -> Path:
+    """A candidate as the train stage leaves it."""
+    torch.set_num_threads(1)
+    spec, _ = load(paths.ready, "train")
+    recipe = Recipe(**{**find(architecture).RECIPE, "epochs": epochs, "seed": seed})
+    torch.manual_seed(seed)
+    network = build(architecture, spec.task, spec.inputs, spec.target)
+    feed = Batches(arrays(paths.ready, "train"), recipe.batch_size, seed=seed, shuffle=True)
+    loop = Loop(network, feed, arrays(paths.ready, "validation"), recipe)
+    loop.run()
+    network.load_state_dict(loop.best_state())
+    card = {"architecture": architecture, "task": spec.task, "options": {}, "spec": spec.to_json(), "seed": seed}
+    card |= {"recipe": dataclasses.asdict(recipe), "history": loop.history, "parameters": 1, "data_version": "d"}
+    save_model(folder, network, card)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def candidates(tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    for name, (task, uri, settings) in SOURCES.items():
+        paths = Paths(root, name)
+        collect.run(collect.Params(uri), paths, task=task)
+        preprocess.run(preprocess.Params(**settings), paths, task=task)
+        train(paths, paths.candidate, epochs=4 if name == "digits" else 40)
+    return root
+
+
+@pytest.fixture(scope="session", name="train")
+def trainer():
+    return train
