@@ -1,0 +1,190 @@
+"""What the loop promises, each promise on a run of a second at most."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from models import checkpoint
+from models.base import ModelError
+from models.feed import TensorFeed
+from models.loop import Loop, Recipe
+
+
+@pytest.fixture
+def started(network, make):
+    """started(recipe, **options): a loop over 40 rows that can be learned, always from the same weights."""
+
+    def start(recipe: Recipe, rows: int = 40, **options) -> Loop:
+        train, validation = make(("number",), "category", rows, 0), make(("number",), "category", 40, 1)
+        dropout = options.pop("dropout", 0.2)
+        return Loop(
+            network(dropout=dropout, size=0.25),
+            TensorFeed(train, recipe.batch_size, seed=recipe.seed),
+            validation,
+            recipe,
+            **options,
+        )
+
+    return start
+
+
+def equal(one: Loop, other: Loop) -> bool:
+    pairs = zip(one.network.state_dict().values(), other.network.state_dict().values(), strict=True)
+    return one.history == other.history and all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_stops_at_the_deadline_and_goes_on_from_there(started):
+    recipe = Recipe(epochs=4, batch_size=8)
+    whole, halting = started(recipe), started(recipe)
+    whole.run()
+    halting.run(deadline=time.monotonic())
+    assert (halting.step, halting.finished) == (0, False)
+    while not halting.finished:
+        halting.run(epochs=2 if halting.epoch < 2 else None, deadline=time.monotonic() + 0.002)
+    assert equal(whole, halting)
+
+
+def test_parts_of_a_step_make_the_gradient_of_the_whole(started):
+    one = started(Recipe(epochs=2, batch_size=20), dropout=0.0)
+    parts = started(Recipe(epochs=2, batch_size=5, accumulate=4), dropout=0.0)
+    one.run()
+    parts.run()
+    assert one.step == parts.step == 4
+    for a, b in zip(one.best_state().values(), parts.best_state().values(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+
+
+def test_patience_ends_a_run_that_does_not_improve(started):
+    loop = started(Recipe(epochs=50, learning_rate=1e-9, patience=3))
+    loop.run()
+    assert loop.finished
+    assert loop.epoch < 50
+    assert loop.epoch == max(loop.history, key=loop._standing)["epoch"] + 3
+
+
+def test_keeps_the_best_epoch_or_the_last(started):
+    best, last = (started(Recipe(epochs=12, learning_rate=0.1, keep=keep, schedule="constant")) for keep in ("best", "last"))
+    for loop in (best, last):
+        loop.run()
+    record = max(best.history, key=lambda record: (record["accuracy"], -record["validation_loss"]))
+    assert best.best is not None and best.best[0] == record["epoch"]
+    assert last.best is not None and last.best[0] == 12
+    best.network.load_state_dict(best.best_state())
+    validation = best.validation
+    assert best.network.task.metrics(best.network.outputs(validation), validation["target"])["accuracy"] == record["accuracy"]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_learns(started, precision):
+    loop = started(Recipe(epochs=15, batch_size=8, precision=precision, clip=1.0, learning_rate=1e-2))
+    loop.run()
+    assert loop.history[-1]["train_loss"] < 0.6 * loop.history[0]["train_loss"]
+    assert all(weight.dtype == torch.float32 for weight in loop.network.parameters())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+def test_vectors_do_not_decay(network, optimizer):
+    groups = Recipe(optimizer=optimizer, weight_decay=0.3).optimiser(network().parameters()).param_groups
+    assert {(p.ndim > 1, group["weight_decay"]) for group in groups for p in group["params"]} == {(True, 0.3), (False, 0)}
+
+
+def test_learning_rate_climbs_then_falls_to_nothing():
+    recipe = Recipe(learning_rate=1.0, warmup_share=0.1)
+    rates = [recipe.rate(step, 100) for step in range(101)]
+    assert rates[0] < 0.1 < 1.0 == max(rates) == rates[10]
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[100] == pytest.approx(0)
+    assert {recipe.but(schedule="constant").rate(step, 100) for step in range(100)} == {1.0}
+
+
+def test_a_damaged_checkpoint_is_skipped(started, tmp_path):
+    recipe = Recipe(epochs=3, batch_size=8, checkpoint_seconds=0)
+    whole = started(recipe, folder=tmp_path)
+    whole.run()
+    old, new = sorted(tmp_path.iterdir())
+    content = new.read_bytes()
+    for damaged in (content[:-1], content[: len(content) // 2], b"", content[:-9] + b"\x00" + content[-8:], content[4:]):
+        new.write_bytes(damaged)
+        assert checkpoint.newest(tmp_path) == old.read_bytes()
+    again = started(recipe, folder=tmp_path)
+    assert again.step <= whole.step
+    again.run()
+    assert equal(whole, again)
+
+
+def test_checkpoints_of_another_run_are_not_taken(started, tmp_path, caplog):
+    started(Recipe(epochs=1), folder=tmp_path).run()
+    assert started(Recipe(epochs=1), folder=tmp_path).finished
+    assert started(Recipe(epochs=1, learning_rate=0.5), folder=tmp_path).step == 0
+    assert "another run" in caplog.text
+
+
+def test_safetensors_reads_a_checkpoint(started, tmp_path):
+    safetensors = pytest.importorskip("safetensors.torch")
+    loop = started(Recipe(epochs=1), folder=tmp_path)
+    loop.run()
+    read = safetensors.load_file(next(tmp_path.glob("*.safetensors")))
+    for name, tensor in loop.network.state_dict().items():
+        assert torch.equal(read[f"weights/{name}"], tensor)
+
+
+def test_tensors_of_every_type_come_back():
+    tensors = {name: torch.arange(6).reshape(2, 3).to(dtype) for name, dtype in checkpoint.DTYPES.items()}
+    tensors |= {"scalar": torch.tensor(1.5), "empty": torch.empty(0, 3), "turned": torch.arange(6.0).reshape(2, 3).T}
+    back, state = checkpoint.decode(checkpoint.encode(tensors, {"b": 1, "a": [None, "é"]}))
+    assert list(state) == ["b", "a"]
+    assert all(torch.equal(back[name], tensor) and back[name].dtype == tensor.dtype for name, tensor in tensors.items())
+
+
+def test_a_loss_that_is_no_number_is_said(started):
+    loop = started(Recipe(epochs=2))
+    loop.validation["number"][0] = math.inf
+    loop.train.columns["number"][:] = math.nan
+    with pytest.raises(ModelError, match="lower learning_rate"):
+        loop.run()
+
+
+def test_a_feed_that_ends_early_is_said(started):
+    loop = started(Recipe(epochs=1, batch_size=8))
+    loop.train.steps = lambda: 9
+    with pytest.raises(ModelError, match="5 of 9 batches"):
+        loop.run()
+
+
+def test_reports_each_epoch_with_its_metrics(started):
+    reports = []
+    started(Recipe(epochs=3), report=reports.append).run()
+    assert [report["epoch"] for report in reports] == [1, 2, 3]
+    assert {"epochs", "samples_per_second", "seconds_left", "accuracy", "train_loss"} <= set(reports[0])
+    assert reports[-1]["seconds_left"] == 0
+
+
+@pytest.mark.parametrize("wrong", [{"optimizer": "adamm"}, {"epochs": 0}, {"learning_rate": 0}, {"weight_decay": -1}])
+def test_a_wrong_recipe_is_refused(wrong):
+    with pytest.raises(ModelError) as error:
+        Recipe(**wrong)
+    assert error.value.fix
+    assert next(iter(wrong)) in str(error.value)
+
+
+def test_a_misspelt_name_in_a_recipe_is_refused():
+    with pytest.raises(ModelError, match="did you mean 'learning_rate'"):
+        Recipe().but(learningrate=1)
+
+
+def test_trains_on_a_machine_without_numpy(tmp_path):
+    block = "import sys, runpy, pathlib; sys.modules.update(numpy=None, safetensors=None)\n"
+    run = f"runpy.run_path('tests/models/killable.py', {{'FOLDER': None, 'RESULT': pathlib.Path({str(tmp_path / 'r')!r})}})"
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", block + run], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=True
+    )
+    assert (tmp_path / "r").exists()
