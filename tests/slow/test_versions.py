@@ -121,7 +121,7 @@ def test_what_is_recorded_is_up_to_date_for_dvc_too(paths: Paths) -> None:
 
 
 def test_state_is_private_and_moves_with_the_clone(paths: Paths) -> None:
-    (paths.root / ".dvc" / "config.local").write_text("['remote \"ours\"']\n    password = secret\n")
+    (paths.root / ".dvc" / "config.local").write_text("['remote \"ours\"']\n    url = https://example.org\n    password = secret\n")
     assert versions.fresh(paths)
     local = (paths.root / ".dvc" / "config.local").read_text()
     assert "password = secret" in local
