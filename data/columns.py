@@ -9,24 +9,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.field import DataError
+
 MISSING = pa.array(["", "na", "n/a", "nan", "null", "none", "?"])  # how files write "no number here", in lower case
 Faults = dict[int, str]  # row → what is wrong with its value
 
 
 def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One array, without dictionary encoding, text as `string`."""
+    """One array, without dictionary encoding, text as `string`, halves as float32."""
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
         column = column.cast(pa.string())
+    if pa.types.is_float16(column.type):  # Arrow computes little with it
+        column = column.cast(pa.float32())
     return column
 
 
 def floats(column: pa.Array) -> tuple[np.ndarray, Faults]:
     """(N,) float64, NaN where missing; text that is no number and values of other types are faults."""
-    if pa.types.is_floating(column.type) and column.type != pa.float16() and not column.null_count:
+    if pa.types.is_floating(column.type) and not column.null_count:
         return column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False), {}
     if pa.types.is_string(column.type):
         return _text_floats(column)
@@ -55,7 +59,10 @@ def _text_floats(column: pa.Array) -> tuple[np.ndarray, Faults]:
 
 
 def texts(column: pa.Array) -> pa.Array:
-    """The column as text, null where missing or blank: 3 and 3.0 are "3", true is "true", a date is ISO 8601."""
+    """The column as text, null where missing or blank: 3 and 3.0 are "3", true is "true", a date is ISO 8601.
+
+    Raises DataError for what has no text: lists, structures, bytes.
+    """
     if pa.types.is_string(column.type):
         text = pc.utf8_trim_whitespace(column)
         return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
@@ -63,16 +70,20 @@ def texts(column: pa.Array) -> pa.Array:
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
         whole = pc.all(pc.equal(pc.trunc(column), column)).as_py()
         return column.cast(pa.int64() if whole else pa.float64(), safe=False).cast(pa.string())
-    return column.cast(pa.string())
+    try:
+        return column.cast(pa.string())
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise DataError(f"a column of type {column.type} has no text", fix="choose a column of plain values") from error
 
 
 def nested(kind: pa.DataType) -> int:
-    """How many axes a row of this type has: 0 for a plain value, 1 for a list, 2 for a list of lists or a matrix …"""
+    """How many axes of numbers a row of this type has: 1 for a list, 2 for a list of lists or a matrix …, else 0."""
     if isinstance(kind, pa.FixedShapeTensorType):
         return len(kind.shape)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return 1 + nested(kind.value_type)
-    return 0
+    axes = 0
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        kind, axes = kind.value_type, axes + 1
+    return axes if pa.types.is_integer(kind) or pa.types.is_floating(kind) else 0
 
 
 def stack(column: pa.Array) -> tuple[np.ndarray, Faults]:
@@ -82,7 +93,7 @@ def stack(column: pa.Array) -> tuple[np.ndarray, Faults]:
     """
     if isinstance(column.type, pa.FixedShapeTensorType):
         return _stack_fixed(column, column.storage, tuple(column.type.shape))
-    if pa.types.is_fixed_size_list(column.type) and not nested(column.type.value_type):
+    if pa.types.is_fixed_size_list(column.type) and nested(column.type) == 1:
         return _stack_fixed(column, column, (column.type.list_size,))
     rows: list[np.ndarray | None] = [_array(value) for value in column.to_pylist()]
     shapes = Counter(row.shape for row in rows if row is not None)

@@ -15,7 +15,9 @@ def told(value: Any) -> str:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, str):
         return f"the text '{value[:40]}'"
-    return {list: "a list", dict: "an object"}.get(type(value)) or f"the number {str(value)[:40]}"
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    return f"the number {str(value)[:40]}"
 
 
 def numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray:

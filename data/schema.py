@@ -49,6 +49,12 @@ def infer(
     Raises DataError for a column that is not there, a target that does not suit its kind, or when no input is left.
     """
     given, ignore = dict(given or {}), list(ignore)
+    if given.get(target, target_kind) != target_kind:
+        raise DataError(
+            f"the task predicts a {target_kind}, and kinds says that '{target}' is a {given[target]}",
+            place="preprocess.kinds",
+            fix=f"take '{target}' out of kinds, or change the task",
+        )
     columns = known(table, [target, *given, *ignore, *key, *([time] if time else [])])
     suits(plain(table.column(target)), target, target_kind)
     inputs, notes = {}, []
@@ -88,7 +94,8 @@ def known(table: pa.Table, names: Iterable[str]) -> list[str]:
 
 def recognise(name: str, column: pa.Array) -> str | None:
     """The kind that suits the column best; None for an identifier, free text, dates and empty columns."""
-    if IDENTIFIER.search(name) and pc.count_distinct(texts(column)).as_py() == len(column) > 1:
+    countable = pa.types.is_string(column.type) or pa.types.is_integer(column.type)
+    if countable and IDENTIFIER.search(name) and pc.count_distinct(texts(column)).as_py() == len(column) > 1:
         return None
     scores = {kind: kinds.find(kind).recognise(column) for kind in kinds.names()}
     best = max(scores, key=scores.__getitem__)
@@ -113,6 +120,8 @@ def _why_not(column: pa.Array) -> str:
         return "it is empty"
     if pa.types.is_temporal(column.type):
         return "dates are no input"
+    if not pa.types.is_string(column.type):
+        return f"it is an identifier, or of a type that no kind takes ({column.type})"
     return "it looks like an identifier or free text, with too many different values to learn from"
 
 
@@ -197,12 +206,13 @@ def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
     a forecast when `time` is given or when nothing but the time stands beside the target.
     Raises DataError where the target is missing or nothing can be predicted.
     """
-    known = [name for name in table.column_names if name not in RESERVED]
-    if target not in known:
-        raise DataError(f"there is no column '{target}'", place="--target", fix=nearest(target, known))
+    names = [name for name in table.column_names if name not in RESERVED]
+    for place, name in (("--target", target), ("--time", time or target)):
+        if name not in names:
+            raise DataError(f"there is no column '{name}'", place=place, fix=nearest(name, names))
     column = plain(table.column(target))
     number = kinds.find("number").recognise(column) > 0
-    others = [name for name in known if name != target]
+    others = [name for name in names if name != target]
     if number and (time or (len(others) == 1 and evenly_spaced(plain(table.column(others[0]))))):
         time = time or others[0]
         return {

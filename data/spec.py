@@ -51,7 +51,7 @@ class Spec:
         for field in self.inputs.values():
             for index, name in enumerate(field.columns):
                 typed[name], faults = kinds.find(field.kind).check(_column(table, name))
-                may_lack = field.state.get("missing", [True] * len(field.columns))[index]
+                may_lack = field.state.get("missing", [False] * len(field.columns))[index]
                 if not may_lack and typed[name].null_count:
                     lacking = np.flatnonzero(typed[name].is_null().to_numpy(zero_copy_only=False))
                     faults = {**{int(row): "missing, which no training row was" for row in lacking}, **faults}

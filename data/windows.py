@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -102,12 +104,14 @@ def times(column: pa.Array, name: str) -> pa.Array:
     values, faults = floats(column)
     if not faults:
         return pa.array(values, from_pandas=True)
-    try:
+    if pa.types.is_string(column.type):
         text = pc.utf8_trim_whitespace(column)
-        return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text).cast(pa.timestamp("us"))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(
-            "holds something that is no time",
-            place=f"column '{name}'",
-            fix="write times as 2024-01-31 or 2024-01-31 12:00, or as numbers",
-        ) from error
+        text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+        for zone in (None, "UTC"):  # all times carry a zone, or none does
+            with contextlib.suppress(pa.ArrowInvalid):
+                return text.cast(pa.timestamp("us", tz=zone))
+    raise DataError(
+        "holds something that is no time",
+        place=f"column '{name}'",
+        fix="write times as 2024-01-31 or 2024-01-31 12:00, or as numbers",
+    )

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.columns import Faults, nested, plain, texts
+from data.columns import Faults, plain, texts
 from data.field import DataError, Field, nearest
 from data.kinds import Kind
 from data.requests import told
@@ -38,11 +38,10 @@ class Category(Kind):
 
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         column = plain(column)
-        if nested(column.type):
-            return pa.nulls(len(column), pa.string()), dict.fromkeys(
-                range(len(column)), f"a {column.type} is no category"
-            )
-        return texts(column), {}
+        try:
+            return texts(column), {}
+        except DataError as error:
+            return pa.nulls(len(column), pa.string()), dict.fromkeys(range(len(column)), error.problem)
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False) -> Field:
         types = [_type(column) for column in columns.values()]
@@ -56,9 +55,9 @@ class Category(Kind):
                 place=f"column '{next(iter(columns))}'",
                 fix="collect rows of a second class, or choose another target",
             )
-        return Field(
-            "category", tuple(columns), () if target else (len(columns),), "int64", {"values": values, "types": types}
-        )
+        missing = [column.null_count > 0 for column in columns.values()]
+        state = {"values": values, "types": types, "missing": missing}
+        return Field("category", tuple(columns), () if target else (len(columns),), "int64", state)
 
     def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
         codes = [self._codes(field, index, column) for index, column in enumerate(columns)]
@@ -90,7 +89,7 @@ class Category(Kind):
     def parse(self, field: Field, index: int, value: Any) -> Any:
         kind = field.state["types"][index]
         if value is None:
-            if None in field.state["values"][index]:
+            if field.state["missing"][index]:
                 return None
             raise DataError("is null, and no training row lacked it", fix=f"give {WORDS[kind]}")
         right = {"string": str, "integer": int, "boolean": bool}[kind]
@@ -109,7 +108,7 @@ class Category(Kind):
             "example": held[0] if held else "",
             "description": "one of " + ", ".join(str(value) for value in held[:20]) + "; another is taken as unseen",
         }
-        return schema | ({"nullable": True} if None in known else {})
+        return schema | ({"nullable": True} if field.state["missing"][index] else {})
 
     def identity(self, column: pa.Array) -> list[bytes]:
         return [b"" if word is None else b"=" + word.encode() for word in column.to_pylist()]

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from data.columns import plain
 from data.field import DataError, nearest
 
 RESERVED = ("_origin", "_fault", "_id", "_time")
@@ -77,9 +78,10 @@ def digest(paths: list[Path]) -> str:
 
 
 def with_origin(table: pa.Table, name: str, first: int = 0) -> pa.Table:
-    """The table with `_origin` "name#row", counted from `first`."""
+    """The table, in plain types, with `_origin` "name#row", counted from `first`."""
     for column in table.column_names:
         if column in RESERVED:
             raise DataError(f"the column name '{column}' is taken", place=name, fix="rename the column")
     origin = pa.array([f"{name}#{row}" for row in range(first, first + len(table))], pa.string())
-    return table.append_column("_origin", origin)
+    columns = {column: plain(table.column(column)) for column in table.column_names}
+    return pa.table({**columns, "_origin": origin})

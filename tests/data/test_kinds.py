@@ -173,3 +173,49 @@ def test_augmented_images_hold_the_same_pixels_moved():
 def test_an_unknown_kind_names_the_nearest():
     with pytest.raises(DataError, match="did you mean 'number'"):
         kinds.find("numbr")
+
+
+ONE_MORE = '''
+"""Angles in degrees, on the circle: 359 and 1 are near."""
+
+import numpy as np
+import pyarrow as pa
+
+from data.columns import floats, plain
+from data.field import Field
+from data.kinds import Kind
+
+
+class Angle(Kind):
+    def recognise(self, column):
+        return 0.0  # only where a pipeline says so
+
+    def check(self, column):
+        values, faults = floats(plain(column))
+        return pa.array(values), faults
+
+    def fit(self, columns, *, target=False):
+        return Field("angle", tuple(columns), (2,), "float32", {})
+
+    def encode(self, field, columns):
+        turns = np.deg2rad(columns[0].to_numpy())
+        return np.stack([np.sin(turns), np.cos(turns)], axis=1).astype(np.float32)
+
+    def identity(self, column):
+        return [value.tobytes() for value in column.to_numpy()]
+'''
+
+
+def test_one_more_kind_is_one_more_file(tmp_path, monkeypatch):
+    from data.examples import from_rows
+    from stages.preprocess import Params
+
+    (tmp_path / "angle.py").write_text(ONE_MORE)
+    monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path)])
+    rows = pa.table(
+        {"wind": [float(i) for i in range(100)], "y": ["a", "b"] * 50, "_origin": [str(i) for i in range(100)]}
+    )
+    found = from_rows(rows, "category", Params("y", kinds={"wind": "angle"}))
+    assert found.schema.inputs == {"wind": "angle"}
+    kind = kinds.find("angle")
+    assert kind.encode(kind.fit({"wind": rows["wind"]}), [pa.array([0.0, 90.0])]).round(3).tolist() == [[0, 1], [1, 0]]

@@ -165,3 +165,17 @@ def test_proposals(columns, time, task):
 def test_a_proposal_for_a_missing_column():
     with pytest.raises(DataError, match="--target: there is no column 'yy'"):
         schema.propose(table(), "yy")
+
+
+def test_a_kind_that_contradicts_the_task():
+    with pytest.raises(DataError, match="predicts a category, and kinds says that 'y' is a number"):
+        schema.infer(table(), "y", "category", given={"y": "number"})
+
+
+@pytest.mark.parametrize("column", [[{"a": 1}] * N, [b"\xff"] * N, [["a"]] * N, [datetime.timedelta(1)] * N])
+@pytest.mark.parametrize("name", ["v", "v_id"])
+def test_columns_nobody_can_use_are_left_out(column, name):
+    assert name not in schema.infer(table(**{name: column}), "y", "category").inputs
+    for kind in ("category", "number"):
+        with pytest.raises(DataError):
+            schema.infer(table(y=column), "y", kind)

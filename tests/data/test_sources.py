@@ -188,3 +188,33 @@ def test_a_fingerprint_changes_with_the_content_alone(tmp_path):
     assert open_source("t.csv", tmp_path).fingerprint() == before
     path.write_text("a\n2\n")
     assert open_source("t.csv", tmp_path).fingerprint() != before
+
+
+ONE_MORE = '''
+"""Words of a sentence: `words:the cat sat`."""
+
+import pyarrow as pa
+
+from data import sources
+
+
+class Source(sources.Source):
+    def read(self):
+        table = pa.table({"word": self.name.split()})
+        yield from sources.with_origin(table, "words").to_batches()
+
+    def fingerprint(self):
+        return self.name
+'''
+
+
+def test_one_more_source_is_one_more_file(tmp_path, monkeypatch):
+    (tmp_path / "words.py").write_text(ONE_MORE)
+    monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(tmp_path)])
+    assert read("words:the cat sat")["word"].to_pylist() == ["the", "cat", "sat"]
+
+
+def test_types_of_other_writers_become_plain(tmp_path):
+    table = pa.table({"a": pa.array(["x"], pa.string_view()), "b": pa.array(["y"]).dictionary_encode()})
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert read("t.parquet", tmp_path).schema.types == [pa.string()] * 3
