@@ -102,6 +102,7 @@ class Endpoint:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await self.asgi(scope, receive, send)
 
+        _close_to_others()
         return app
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -202,6 +203,19 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         await send({"type": f"{kind}.complete"})
         if kind == "lifespan.shutdown":
             return
+
+
+def _close_to_others() -> None:
+    """On a machine's own cluster, keeps Serve's port for calls between deployments on loopback.
+
+    Serve opens it on every interface and unpickles what comes in from anybody; here nothing else needs it.
+    """
+    import ray.serve._private.replica as replica
+    from ray._common.tls_utils import add_port_to_grpc_server
+    from ray.util import get_node_ip_address
+
+    if get_node_ip_address() == "127.0.0.1":
+        replica.add_port_to_grpc_server = lambda server, _: add_port_to_grpc_server(server, "127.0.0.1:0")
 
 
 def application(_: dict[str, str]) -> Application:

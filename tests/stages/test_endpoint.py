@@ -5,15 +5,10 @@ import json
 from dataclasses import asdict
 
 import httpx
-import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
-from data import kinds
-from data.spec import Spec, fit
-from models.base import build
-from stages.artifacts import save_model
 from stages.batching import Batcher, QueueFull
 from stages.deploy import Params
 from stages.endpoint import Endpoint
@@ -22,31 +17,15 @@ LIMITS = asdict(Params(max_rows=20, max_queue_rows=40, max_body_bytes=20_000))
 JSON = {"content-type": "application/json"}
 
 
-def save(folder, columns, target, target_kind, task, seed):
-    """A model with random weights for columns {name: (kind, values)}."""
-    torch.manual_seed(seed)
-    values = {name: kinds.find(kind).check(array)[0] for name, (kind, array) in columns.items()}
-    of = {name: kind for name, (kind, _) in columns.items() if name != target}
-    inputs, aim = fit(pa.table(values), of, target, target_kind)
-    spec = Spec(task, inputs, aim, target, None, {"train": len(next(iter(values.values())))})
-    network = build("linear", task, spec.inputs, spec.target)
-    card = {"architecture": "linear", "task": task, "options": {}, "spec": spec.to_json(), "scores": {"accuracy": 0.1}}
-    save_model(folder, network, card)
-    return {"version": f"v{seed}.0.0", "path": str(folder), "limits": LIMITS}
-
-
 @pytest.fixture(scope="module")
-def entries(tmp_path_factory):
-    random, folder = np.random.default_rng(0), tmp_path_factory.mktemp("models")
-    image = pa.FixedShapeTensorArray.from_numpy_ndarray(random.random((40, 4, 4)))
-    pictures = {"image": ("image", image), "digit": ("category", pa.array(np.arange(40) % 3))}
-    mixed = {
-        "age": ("number", pa.array(random.random(40))),
-        "colour": ("category", pa.array(["red", "blue"] * 20)),
-        "size": ("category", pa.array(["small", "large"] * 20)),
-    }
-    one = [save(folder / f"d{n}", pictures, "digit", "category", "classification", n) for n in (1, 2)]
-    return {"digits": one, "sizes": [save(folder / "s", mixed, "size", "category", "classification", 3)]}
+def entries(tmp_path_factory, random_model):
+    """Per pipeline its versions, as the endpoint is told of them."""
+    made = {}
+    for name, seed in (("digits", 1), ("digits", 2), ("sizes", 3)):
+        folder = tmp_path_factory.mktemp(name)
+        random_model(name, folder, seed)
+        made.setdefault(name, []).append({"version": f"v{seed}.0.0", "path": str(folder), "limits": LIMITS})
+    return made
 
 
 def config(**entries):

@@ -1,0 +1,175 @@
+"""Deploying to a real Ray Serve: versions change under load, two pipelines share one address, mistakes change nothing."""
+
+import asyncio
+import json
+import socket
+from collections import Counter
+
+import httpx
+import pytest
+
+from stages import artifacts, deploy, front
+from stages.settings import PipelineError
+
+JSON = {"content-type": "application/json"}
+CLIENTS = 8  # each waits for its answer before it asks again
+
+
+@pytest.fixture(scope="module", autouse=True)
+def code():
+    """Somebody may be editing the sources meanwhile, and other code means other replicas: not the subject here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artifacts, "code_version", lambda: "as it is")
+        yield
+
+
+@pytest.fixture(scope="module")
+def released(clone, tmp_path_factory, random_model):
+    """The released versions of two pipelines: {name: [{"version", "path"}, …]}."""
+    made = {}
+    for name, seed in (("digits", 1), ("digits", 2), ("sizes", 1)):
+        folder = tmp_path_factory.mktemp(name)
+        random_model(name, folder, seed)
+        made.setdefault(name, []).append({"version": f"v{seed}.0.0", "path": str(folder)})
+    return made
+
+
+@pytest.fixture(scope="module")
+def endpoint(clone, released):
+    """Both pipelines at their first version; port 8000, or the one after it, is somebody else's."""
+    with socket.socket() as other:
+        taken = next(port for port in range(8000, 9000) if front._free(port))
+        other.bind(("127.0.0.1", taken))
+        other.listen()
+        one = deploy.deploy(clone, first(released), deploy.Params(max_body_bytes=50_000))
+    assert int(one["url"].rpartition(":")[2]) > taken
+    yield one
+    assert deploy.undeploy(clone)
+    assert deploy.status(clone) is None
+
+
+def first(released, **instead):
+    return {name: versions[0] for name, versions in released.items()} | instead
+
+
+def put(clone, released, **instead):
+    return deploy.deploy(clone, first(released, **instead), deploy.Params(max_body_bytes=50_000))
+
+
+async def under_load(url, body, change):
+    """Holds load while `change` runs in a thread; (status, version) of each answer in order, and failed requests."""
+    answers, failures, stop = [], [], asyncio.Event()
+
+    async def client():
+        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+            while not stop.is_set():
+                try:
+                    response = await http.post("/digits/predict", content=body, headers=JSON)
+                    answers.append((response.status_code, response.json().get("version"), response.text))
+                except (httpx.HTTPError, ValueError) as error:
+                    failures.append(repr(error))
+
+    clients = [asyncio.create_task(client()) for _ in range(CLIENTS)]
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(change)
+    await asyncio.sleep(0.5)
+    stop.set()
+    await asyncio.gather(*clients)
+    return answers, failures
+
+
+def example(url, name="digits"):
+    return httpx.get(f"{url}/{name}").json()["row"]["example"]
+
+
+def test_both_pipelines_answer_at_one_address(clone, endpoint):
+    assert endpoint["proxy"] == ("HAProxy" if front.haproxy_runs() else "Ray Serve's own")
+    for name in ("digits", "sizes"):
+        body = {"rows": [example(endpoint["url"], name)] * 3}
+        headers = {"x-request-id": f"mine-{name}"}
+        response = httpx.post(f"{endpoint['url']}/{name}/predict", json=body, headers=headers)
+        answer = response.json()
+        assert (response.status_code, answer["version"], len(answer["predictions"])) == (200, "v1.0.0", 3)
+        assert answer["request_id"] == response.headers["x-request-id"] == f"mine-{name}"
+        assert sum(answer["predictions"][0]["probabilities"].values()) == pytest.approx(1)
+    assert deploy.status(clone)["pipelines"] == {"digits": "v1.0.0", "sizes": "v1.0.0"}
+    assert httpx.get(f"{endpoint['url']}/healthz").json()["pipelines"]["digits"] == "v1.0.0"
+
+
+def test_upgrade_and_rollback_lose_no_request(clone, endpoint, released):
+    url = endpoint["url"]
+    replica = httpx.get(f"{url}/healthz").json()["replica"]
+
+    def change():
+        put(clone, released, digits=released["digits"][1])
+        asyncio.run(asyncio.sleep(0.3))
+        put(clone, released)
+
+    answers, failures = asyncio.run(under_load(url, json.dumps({"rows": [example(url)]}), change))
+    assert failures == []
+    assert {status for status, _, _ in answers} == {200}, answers[-1]
+    counts = Counter(version for _, version, _ in answers)
+    assert set(counts) == {"v1.0.0", "v2.0.0"}
+    versions = [version for _, version, _ in answers]
+    assert (versions[0], versions[-1]) == ("v1.0.0", "v1.0.0")
+    changes = sum(before != after for before, after in zip(versions, versions[1:], strict=False))
+    assert changes <= 2 * CLIENTS, "answers under way at a change may cross; no more than that"
+    by_version = {version: json.loads(text)["predictions"] for _, version, text in answers}
+    assert by_version["v1.0.0"] != by_version["v2.0.0"]
+    for _, version, text in answers:
+        assert json.loads(text)["predictions"][0]["prediction"] == by_version[version][0]["prediction"]
+    assert httpx.get(f"{url}/healthz").json()["replica"] == replica, "replaced in place, not restarted"
+
+
+def test_a_version_that_does_not_load_changes_nothing(clone, endpoint, released, tmp_path):
+    before = httpx.get(f"{endpoint['url']}/healthz").json()
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(PipelineError, match=r"model\.json"):
+        put(clone, released, digits={"version": "v3.0.0", "path": str(tmp_path)})
+    with pytest.raises(PipelineError, match="not there"):
+        put(clone, released, digits={"version": "v3.0.0", "path": str(tmp_path / "nowhere")})
+    assert httpx.get(f"{endpoint['url']}/healthz").json() == before
+
+
+def test_a_replica_that_cannot_load_it_keeps_the_old_and_deploy_says_so(
+    clone, endpoint, released, monkeypatch, tmp_path
+):
+    """As on a machine that does not see the model's folder: what deploy itself can load, the replica cannot."""
+    monkeypatch.setattr(deploy, "_try_out", lambda wanted, served: None)
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(PipelineError, match="digits: .*cannot be loaded"):
+        put(clone, released, digits={"version": "v3.0.0", "path": str(tmp_path)})
+    url = endpoint["url"]
+    assert httpx.post(f"{url}/digits/predict", json=example(url)).json()["version"] == "v1.0.0"
+    assert deploy.status(clone)["pipelines"]["digits"] == "v1.0.0"
+
+
+BAD = [
+    ("POST", "/digits/predict", "{", 400, "JSON"),
+    ("POST", "/digits/predict", '{"rows": [{}]}', 422, "image"),
+    ("POST", "/digits/predict", '{"rows": [{"image": [[1, 2], [3, 4]]}]}', 422, "(2, 2)"),
+    ("POST", "/sizes/predict", '{"rows": [{"age": NaN, "colour": "red"}]}', 422, "age"),
+    ("POST", "/sizes/predict", '{"rows": [{"age": "3", "colour": "red"}]}', 422, "age"),
+    ("POST", "/sizes/predict", '{"rows": [{"age": 3, "colour": "red", "hat": 1}]}', 422, "hat"),
+    ("POST", "/sizes/predict", '{"rows": []}', 422, "rows"),
+    ("POST", "/size/predict", "{}", 404, "sizes"),
+    ("POST", "/digits", "{}", 405, "GET"),
+    ("GET", "/digits/predict", None, 405, "POST"),
+    ("POST", "/digits/predict", " " * 50_001, 413, "50000"),
+    ("POST", "/digits/predict", " " * 5_000_000, 413, "50000"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status", "word"), BAD)
+def test_bad_requests_through_serve(endpoint, method, path, body, status, word):
+    response = httpx.request(method, endpoint["url"] + path, content=body, headers=JSON, timeout=30)
+    assert response.status_code == status, response.text
+    assert word in response.json()["error"]
+
+
+def test_two_replicas_serve_the_same_version(clone, endpoint, released):
+    two = deploy.Params(replicas=2, max_body_bytes=50_000)
+    deploy.deploy(clone, first(released, digits=released["digits"][1]), two)
+    states = [httpx.get(f"{endpoint['url']}/healthz").json() for _ in range(20)]
+    assert {state["pipelines"]["digits"] for state in states} == {"v2.0.0"}
+    assert len({state["replica"] for state in states}) == 2
