@@ -74,11 +74,12 @@ def _alone(paths: Paths) -> Iterator[None]:
         yield
 
 
-def release(paths: Paths, message: str = "", say: Callable[[str], None] = tell) -> str:
+def release(paths: Paths, message: str = "", say: Callable[[str], None] = tell, *, again: bool = False) -> str:
     """Commits dvc.lock, tags the candidate it records as a version, puts that into production; returns the version.
 
     A candidate that is a version already keeps it: it goes into production only if it never was there, so one that was
-    rolled back stays back. `say` hears what a person should know: files that git lacks, a remote that failed.
+    rolled back stays back, except when a person asks for it `again`. `say` hears what a person should know: files that
+    git lacks, a remote that failed.
     """
     lock = paths.root / "dvc.lock"
     text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
@@ -91,7 +92,7 @@ def release(paths: Paths, message: str = "", say: Callable[[str], None] = tell) 
         known = next((one for one in reversed(told.versions) if _candidate_at(paths, one) == candidate), None)
         if known is None:
             known = _register(paths, text, told, message)
-        if known.version not in told.served:
+        if known.version not in told.served or (again and known.version != told.production):
             _assign(paths, known, message or f"release {known.version}")
         elif known.version != told.production:
             back = f"`evergreen rollback {paths.name} {known.version}` puts it back"

@@ -121,7 +121,9 @@ def test_what_is_recorded_is_up_to_date_for_dvc_too(paths: Paths) -> None:
 
 
 def test_state_is_private_and_moves_with_the_clone(paths: Paths) -> None:
-    (paths.root / ".dvc" / "config.local").write_text("['remote \"ours\"']\n    url = https://example.org\n    password = secret\n")
+    (paths.root / ".dvc" / "config.local").write_text(
+        "['remote \"ours\"']\n    url = https://example.org\n    password = secret\n"
+    )
     assert versions.fresh(paths)
     local = (paths.root / ".dvc" / "config.local").read_text()
     assert "password = secret" in local
@@ -307,6 +309,9 @@ def test_releases_and_rollbacks_are_history_that_gto_reads(paths: Paths) -> None
     assert versions.release(paths, say=notes.append) == "v1.2.0"
     assert versions.released(paths.root) == {"alpha": "v1.1.0"}
     assert "v1.2.0 was rolled back, so v1.1.0 stays in production" in notes[0]
+    assert versions.release(paths, again=True) == "v1.2.0"
+    assert versions.released(paths.root) == {"alpha": "v1.2.0"}
+    assert versions.rollback(paths, "v1.1.0") == "v1.1.0"
     assert versions.rollback(paths) == "v1.0.0"
     with pytest.raises(
         versions.VersionError, match=r"nothing to go back to; its versions are v1\.0\.0, v1\.1\.0, v1\.2\.0"
