@@ -81,12 +81,20 @@ def architecture(card: Json, choice: Json) -> str:
         if score is not None:
             rows.append(Dot(entry["architecture"], score, score - spread, score + spread, "a" if chosen else "b"))
         shown = number_text(score) + (f" ± {number_text(spread)}" if spread else "")
-        facts = (f"{entry.get('parameters', 0):,}", entry.get("epochs", "—"), number_text(entry.get("seconds")))
+        facts = (
+            f"{entry['parameters']:,}" if entry.get("parameters") else "—",
+            entry.get("epochs", "—"),
+            number_text(entry.get("seconds")),
+        )
         lines.append([entry["architecture"] + (" (chosen)" if chosen else ""), shown, *facts])
     best = next((number for number, line in enumerate(lines) if line[0].endswith("(chosen)")), None)
     head = ["architecture", f"validation {metric}", "parameters", "epochs", "seconds"]
     drawn = dots(rows, x=f"{metric} on validation rows, ± one standard error; blue is the one chosen")
-    return paragraph(choice.get("why", "")) + drawn + table(head, lines, best=best)
+    return (
+        paragraph(f"{choice['architecture']} was chosen: {choice.get('why', '')}.")
+        + drawn
+        + table(head, lines, best=best)
+    )
 
 
 def options(search: Json) -> str:
