@@ -1,6 +1,7 @@
-"""Deploying to a real Ray Serve: versions change under load, two pipelines share one address, mistakes change nothing."""
+"""Deploying to a real Ray Serve: versions change under load, pipelines share one address, mistakes change nothing."""
 
 import asyncio
+import itertools
 import json
 import socket
 from collections import Counter
@@ -112,7 +113,7 @@ def test_upgrade_and_rollback_lose_no_request(clone, endpoint, released):
     assert set(counts) == {"v1.0.0", "v2.0.0"}
     versions = [version for _, version, _ in answers]
     assert (versions[0], versions[-1]) == ("v1.0.0", "v1.0.0")
-    changes = sum(before != after for before, after in zip(versions, versions[1:], strict=False))
+    changes = sum(before != after for before, after in itertools.pairwise(versions))
     assert changes <= 2 * CLIENTS, "answers under way at a change may cross; no more than that"
     by_version = {version: json.loads(text)["predictions"] for _, version, text in answers}
     assert by_version["v1.0.0"] != by_version["v2.0.0"]
@@ -137,7 +138,7 @@ def test_a_replica_that_cannot_load_it_keeps_the_old_and_deploy_says_so(
     """As on a machine that does not see the model's folder: what deploy itself can load, the replica cannot."""
     monkeypatch.setattr(deploy, "_try_out", lambda wanted, served: None)
     (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(PipelineError, match="digits: .*cannot be loaded"):
+    with pytest.raises(PipelineError, match=r"digits: .*cannot be loaded"):
         put(clone, released, digits={"version": "v3.0.0", "path": str(tmp_path)})
     url = endpoint["url"]
     assert httpx.post(f"{url}/digits/predict", json=example(url)).json()["version"] == "v1.0.0"
