@@ -15,7 +15,7 @@ from stages import versions
 def release(name: str) -> dict[str, Any]:
     """Releases and serves the candidate, whatever its verdict."""
     with begun(name) as run:
-        version = versions.release(run.paths, "released by hand")
+        version = versions.release(run.paths, "released by hand", again=True)
         return {"version": version, **deploy_released(run.paths.root, run.progress)}
 
 

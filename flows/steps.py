@@ -103,7 +103,9 @@ def release(run: Run) -> dict[str, Any] | None:
     start = time.monotonic()
     report = read_json(run.paths.report / "metrics.json")
     before = versions.released(run.paths.root).get(run.paths.name)
-    after = versions.release(run.paths, report["why"]) if report["verdict"] == "release" else before
+    if report["verdict"] == "release":
+        versions.release(run.paths, report["why"])
+    after = versions.released(run.paths.root).get(run.paths.name)  # a candidate rolled back by a person stays back
     kept = f"{before or 'nothing'} stays released: {report['why']}"
     summary = kept if after == before else f"{after} is released"
     run.progress(stage="release", summary=summary, seconds=time.monotonic() - start)
