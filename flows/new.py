@@ -27,6 +27,8 @@ def new(given: Namespace) -> Answer:
         raise PipelineError(f"{given.name!r} cannot be a pipeline's name", fix=fix)
     if path.exists():
         raise PipelineError(f"there is a pipeline {given.name!r} already", place=str(path), fix="choose another name")
+    if not Path(given.source).exists():
+        raise PipelineError("there is no such file or folder", place=given.source, fix="check the path")
     uri = _uri(Path(given.source).resolve(), root)
     guess = schema.propose(_head(uri, root), given.target)
     try:

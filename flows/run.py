@@ -92,7 +92,7 @@ def text(value: dict[str, Any]) -> str:
         "answer": brief(value["answer"]["predictions"][0]) if "answer" in value else None,
         "scores": value["scores"],
         "report": value["report"],
-        "runs": value["runs"],
+        "runs": value["runs"] and f"{value['runs']} (Prefect)",
         "docs": f"{value['url']}/docs" if "url" in value else None,
         "ask it": value.get("curl"),
         "stop": "evergreen stop, or: make stop",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +36,15 @@ def predict(paths: Paths, source: Path, output: Path, progress: Progress = quiet
     version = versions.released(paths.root).get(paths.name)
     if version is None:
         raise PipelineError(f"{paths.name} has no released version", fix=f"make one with: evergreen run {paths.name}")
+    if not source.exists():
+        raise PipelineError("there is no such file or folder", place=str(source), fix="check the path")
     batches = open_source(str(source.resolve()), paths.root).read()
     model = load_model(versions.fetch(paths, version))
     if model.spec.time and model.card["task"] == "forecasting":
         tables = _forecast(model, batches, source)
     else:
-        tables = (_answer(model, batch, source) for batch in batches)
+        typed = output.suffix.lower() == ".parquet"
+        tables = (_answer(model, batch, source, typed) for batch in batches)
     rows = _write(tables, output, progress)
     return {"pipeline": paths.name, "version": version, "rows": rows, "output": str(output)}
 
@@ -53,8 +58,8 @@ def _check_output(output: Path) -> None:
         raise PipelineError(f"{output} is a folder", place="--output", fix="give the name of a file")
 
 
-def _answer(model: Model, batch: pa.RecordBatch, source: Path) -> pa.Table:
-    """The batch's own columns and the answers to its rows."""
+def _answer(model: Model, batch: pa.RecordBatch, source: Path, typed: bool) -> pa.Table:
+    """The batch's own columns and the answers to its rows; `typed`: text that the model reads as numbers as numbers."""
     import pyarrow as pa
 
     from data.spec import DataError
@@ -62,14 +67,18 @@ def _answer(model: Model, batch: pa.RecordBatch, source: Path) -> pa.Table:
     table = pa.Table.from_batches([batch])
     _refuse_unread(table, source)
     try:
-        typed, faults = model.spec.check(table)
+        read, faults = model.spec.check(table)
     except DataError as error:
         raise DataError(error.problem, place=str(source), fix=error.fix) from error
     if faults:
         row, reason = min(faults.items())
         place = f"{source.parent / table.column('_origin')[row].as_py()}"
         raise PipelineError(f"{reason}", place=place, fix="mend the row or leave it out; nothing was written")
-    return _with(_own(table), _columns(model, model.predict(typed)), source)
+    own = _own(table)
+    for place, name in enumerate(own.column_names if typed else []):
+        if name in read.column_names and pa.types.is_string(own.field(name).type):
+            own = own.set_column(place, name, read.column(name))
+    return _with(own, _columns(model, model.predict(read)), source)
 
 
 def _refuse_unread(table: pa.Table, source: Path) -> None:
@@ -161,31 +170,45 @@ def _continue(model: Model, known: Any, foretold: Any, order: Any, window: int, 
 def _write(tables: Iterator[pa.Table], output: Path, progress: Progress) -> int:
     """Writes the tables one after another into a file beside `output` that takes its place at the end."""
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    rows, writer = 0, None
+    writing = _parquet if output.suffix.lower() == ".parquet" else _csv
+    rows = 0
     try:
-        for table in tables:
-            if writer is None:
-                writer = _writer(temporary, table.schema, output)
-            writer.write_table(table.cast(writer.schema) if hasattr(writer, "schema") else table)
-            rows += len(table)
-            progress(stage="predict", rows=rows)
-        if writer is None:
+        with contextlib.closing(writing(temporary)) as writer:
+            next(writer)
+            for table in tables:
+                writer.send(table)
+                rows += len(table)
+                progress(stage="predict", rows=rows)
+        if not rows:
             raise PipelineError("there are no rows", fix="give a file with rows")
-        writer.close()
         temporary.replace(output)
     finally:
         temporary.unlink(missing_ok=True)
     return rows
 
 
-def _writer(path: Path, schema: pa.Schema, output: Path) -> Any:
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
+def _parquet(path: Path) -> Generator[None, pa.Table, None]:
+    """Takes tables of one schema."""
+    import pyarrow.parquet as pq
 
-    if output.suffix.lower() == ".parquet":
-        return pa.parquet.ParquetWriter(path, schema, compression="zstd")
-    for field in schema:
+    table = yield
+    with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
+        while True:
+            writer.write_table(table.cast(writer.schema))
+            table = yield
+
+
+def _csv(path: Path) -> Generator[None, pa.Table, None]:
+    """Takes tables of one schema. Python's writer quotes what needs it; Arrow's would quote every text."""
+    import pyarrow as pa
+
+    table = yield
+    for field in table.schema:
         if pa.types.is_nested(field.type) or isinstance(field.type, pa.ExtensionType):
             raise PipelineError(f"column {field.name!r} does not fit into CSV", place="--output", fix="write .parquet")
-    return pa.csv.CSVWriter(path, schema, write_options=pa.csv.WriteOptions(quoting_style="needed"))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(table.column_names)
+        while True:
+            writer.writerows(zip(*(column.cast(pa.string()).to_pylist() for column in table.columns), strict=True))
+            table = yield
