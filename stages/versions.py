@@ -106,7 +106,8 @@ def _register(paths: Paths, lock: str, told: tags.Tags, message: str) -> Version
     title = f"{paths.name} {version}"
     texts = {"dvc.lock": lock} | _own_params(paths.root)
     made = tags.commit_texts(paths.root, texts, "\n\n".join(filter(None, [f"Release {title}", message])) + "\n")
-    body = [title, message, SCORES + json.dumps(_reached(paths), sort_keys=True)]
+    reached = _reached(paths)
+    body = [title, message, SCORES + json.dumps(reached, sort_keys=True) if reached else ""]
     tags.put(paths.root, f"{paths.name}@{version}", made, "\n\n".join(filter(None, body)) + "\n")
     return Version(version, made, "", message)
 
