@@ -30,6 +30,14 @@ START_SECONDS = 60.0
 EXCLUDES = [".git", ".venv", ".evergreen", "data/store", "models/store"]  # never sent to a real cluster
 
 
+SETTINGS = {  # of the cluster's processes and of those that connect to it
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often Train looks whether its workers are done, 2 by default
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing
+}
+
+
 @dataclass(frozen=True)
 class Settings:
     """`cluster.yaml` at the clone's root; without it everything runs on this machine."""
@@ -80,6 +88,7 @@ def connect(root: Path) -> None:
     """Connects this process to the clone's Ray and starts that where it is not up. Called again, it does nothing."""
     root = root.resolve()
     real = settings(root)
+    os.environ.update(SETTINGS)
     if real.address:
         _join(real.address, runtime_env={"working_dir": str(CODE), "excludes": EXCLUDES})
         return
@@ -135,7 +144,9 @@ def _join(address: str, **options: Any) -> None:
     Config.initialize("")  # the mode of authentication is read when ray is imported: read it now
     AuthenticationTokenLoader.instance().reset_cache()
     if address.startswith(LOOPBACK):
-        ray_constants.ENABLE_RAY_CLUSTER = False  # else Ray looks for loopback's services at this machine's outer address
+        ray_constants.ENABLE_RAY_CLUSTER = (
+            False  # else Ray looks for loopback's services at this machine's outer address
+        )
     quietly = {"configure_logging": True, "logging_level": logging.ERROR, "log_to_driver": False}
     ray.init(address=address, **quietly, **options)
 

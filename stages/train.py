@@ -106,7 +106,9 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     best = {"epochs": loop.epoch, "best_epoch": loop.best[0] if loop.best else 0}
     summary = {"architecture": plan.architecture, **best, **card["scores"], "reused": reused, "seconds": seconds}
     name, value = next((item for item in card["scores"].items() if not item[0].endswith("loss")), ("", 0.0))
-    said = f"{plan.architecture}: {name} {value:.4g} after {loop.epoch} epochs" + (" (found finished)" if reused else "")
+    said = f"{plan.architecture}: {name} {value:.4g} after {loop.epoch} epochs" + (
+        " (found finished)" if reused else ""
+    )
     progress(stage="train", summary=said, seconds=seconds)
     return summary
 
@@ -137,9 +139,7 @@ def assemble(plan: Plan, *, rank: int = 0, world: int = 1, device: str = "cpu", 
     )
     folder = Path(plan.folder)
     validation = arrays(ready, "validation")
-    return Loop(
-        network, feed, validation, recipe, device=device, rank=rank, world=world, folder=folder, report=report
-    )
+    return Loop(network, feed, validation, recipe, device=device, rank=rank, world=world, folder=folder, report=report)
 
 
 def finished(plan: Plan) -> Loop | None:
@@ -230,7 +230,9 @@ def _fit(plan: Plan, params: Params, paths: Paths, progress: Progress) -> None:
         work,
         train_loop_config=dataclasses.asdict(plan),
         torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
-        scaling_config=ScalingConfig(num_workers=params.workers, use_gpu=cuda, resources_per_worker=_share(params, cuda)),
+        scaling_config=ScalingConfig(
+            num_workers=params.workers, use_gpu=cuda, resources_per_worker=_share(params, cuda)
+        ),
         run_config=RunConfig(
             name=uuid.uuid4().hex,  # a name that was used would bring back what Ray stored under it
             storage_path=str(store),

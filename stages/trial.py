@@ -109,10 +109,10 @@ class Trial:
         self.parameters = sum(one.numel() for one in self.network.parameters() if one.requires_grad)
         self.seconds = 0.0
 
-    def advance(self, stretches: int, seconds: float) -> Score:
-        """Trains on to `stretches` in all, for at most `seconds`; a started epoch is left where it stands."""
+    def advance(self, epochs: int, seconds: float) -> Score:
+        """Trains on to `epochs` in all, for at most `seconds`; a started epoch is left where it stands."""
         begun = time.monotonic()
-        self.loop.run(stretches * self.stretch, begun + seconds)
+        self.loop.run(epochs, begun + seconds)
         best = self.loop.best
         record = best[1] if best else self._measure()
         self.seconds += time.monotonic() - begun

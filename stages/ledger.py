@@ -1,0 +1,54 @@
+"""The trials of a pipeline that are finished, one JSON line each, only ever added to.
+
+A line's key is a hash of all that decides the trial's score, so a search that was killed, or is run again, takes what
+it finds and repeats nothing; changed data or code make other keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Ledger:
+    """Reads and writes lines of one context: what all trials of a search have in common."""
+
+    def __init__(self, path: Path, context: Mapping[str, Any]) -> None:
+        self.path, self.context = path, _hash(context)
+
+    def key(self, options: Mapping[str, Any]) -> str:
+        return _hash({"context": self.context, "options": options})
+
+    def entries(self) -> list[dict[str, Any]]:
+        """This context's finished trials, in the order they ended. A torn line, of a killed process, is passed over."""
+        if not self.path.exists():
+            return []
+        found: dict[str, dict[str, Any]] = {}
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if entry.get("context") == self.context:
+                found.setdefault(entry["key"], entry)
+        return list(found.values())
+
+    def add(self, options: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """Appends a finished trial in one write, on a line of its own even where the last one is torn."""
+        entry = {"key": self.key(options), "context": self.context, "options": dict(options), **facts}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab+") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            torn = size > 0 and file.read(1) != b"\n"
+            file.write((b"\n" if torn else b"") + json.dumps(entry, sort_keys=True).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _hash(value: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,207 @@
+"""Many trials on the cores that Ray has free: workers that live as long as the race, each holding trials in memory."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from stages.progress import Progress
+
+if TYPE_CHECKING:
+    from stages.trial import Score
+
+SLACK_SECONDS = 0.5  # after the last allotted second: a step, a validation, an answer on its way
+FEWEST_SECONDS = 0.1  # less is not worth starting a trial for
+
+
+class Lane:
+    """One architecture's way through a race."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        self.name, self.seed = name, seed
+        self.parameters = 0
+        self.score: Score | None = None  # of the first seed
+        self.scores: list[float] = []  # per seed, each trained as long as the first
+        self.rows: list[list[float]] = []  # per seed: the deciding quantity of each validation row
+        self.error = 0.0  # of one seed's score, from the validation rows drawn again
+        self.rung = self.place = 0
+        self.worker: int | None = None  # that holds the trial
+        self.reason = ""  # why there is no score
+
+    @property
+    def mean(self) -> float:
+        return sum(self.scores) / len(self.scores)
+
+    def gap(self, other: Lane) -> float:
+        """The difference to `other` on the same rows, in standard errors of that difference; 0 where there is none."""
+        mine, theirs = (_average(lane.rows) for lane in (self, other))
+        differences = [a - b for a, b in zip(mine, theirs, strict=True)]
+        n = len(differences)
+        mean = sum(differences) / n
+        variance = sum((one - mean) ** 2 for one in differences) / max(1, n - 1) / n
+        return abs(mean) / math.sqrt(variance) if variance else (math.inf if mean else 0.0)
+
+    def entry(self) -> dict[str, Any]:
+        """Its row of the leaderboard."""
+        score = self.score
+        found = {
+            "architecture": self.name,
+            "parameters": self.parameters or None,
+            "epochs": score.epochs if score else 0,
+            "rung": self.rung,
+            "score": self.mean if self.scores else None,
+            "scores": self.scores,
+            "standard_error": self.error if self.scores else None,
+            "seconds": round(score.seconds, 2) if score else 0.0,
+        }
+        return {**found, "reason": self.reason} if self.reason else found
+
+
+def _average(rows: Sequence[Sequence[float]]) -> list[float]:
+    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+
+
+class Contender:
+    """What a worker of the race is: it makes trials, keeps them and trains each on when told."""
+
+    def __init__(self, common: tuple[str, str, str]) -> None:
+        self.common = common
+        self.trials: dict[tuple[str, int], Any] = {}
+
+    def ready(self) -> bool:
+        """Imports, reads and takes a first step, so that no trial pays for what all need."""
+        from pathlib import Path
+
+        from stages.trial import Trial
+
+        ready, version, task = self.common
+        Trial(Path(ready), version, task, "linear", {}).advance(1, FEWEST_SECONDS)
+        return True
+
+    def advance(self, name: str, seed: int, stretches: int, epochs: int, seconds: float) -> dict[str, Any]:
+        """Trains a trial on to `stretches`, or to exactly `epochs` where they are given. A mistake is an answer too."""
+        from pathlib import Path
+
+        from stages.trial import Trial
+
+        begun = time.monotonic()
+        ready, version, task = self.common
+        try:
+            trial = self.trials.get((name, seed))
+            if trial is None:
+                trial = self.trials[name, seed] = Trial(Path(ready), version, task, name, {}, seed)
+            goal = epochs or stretches * trial.stretch
+            score = trial.advance(goal, seconds - (time.monotonic() - begun))
+        except (ValueError, ArithmeticError, RuntimeError) as error:  # one that cannot train does not end the race
+            return {"reason": f"it failed: {error}"}
+        if epochs and score.epochs < epochs:
+            return {"reason": "no time for another seed"}
+        return {
+            "score": score,
+            "parameters": trial.parameters,
+            "error": trial.standard_error(),
+            "rows": trial.per_row(),
+        }
+
+
+class Race:
+    """Workers for as long as the `with` block lasts, and no answer is waited for after `deadline` (monotonic)."""
+
+    def __init__(self, common: tuple[str, str, str], deadline: float, progress: Progress) -> None:
+        self.common, self.deadline, self.progress = common, deadline, progress
+        self.workers: list[Any] = []
+
+    def __enter__(self) -> Race:
+        import ray
+
+        from stages import cluster
+
+        actor = ray.remote(num_cpus=1, max_restarts=0)(Contender)
+        self.workers = [actor.remote(self.common) for _ in range(cluster.cpus())]
+        left = max(0.0, self.deadline - SLACK_SECONDS - time.monotonic())
+        calls = [worker.ready.remote() for worker in self.workers]
+        done, _ = ray.wait(calls, num_returns=len(calls), timeout=left)
+        self.workers = [worker for worker, call in zip(self.workers, calls, strict=True) if call in done]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import ray
+
+        for worker in self.workers:
+            ray.kill(worker)
+
+    def advance(self, lanes: list[Lane], stretches: int, *, until: float, rungs_left: int) -> None:
+        """One rung: each lane's trial goes on to `stretches`, within an even share of the time until `until`."""
+        if not self.workers:
+            return
+        left = (min(until, self.deadline - SLACK_SECONDS) - time.monotonic()) / rungs_left
+        each = left * len(self.workers) / max(1, len(lanes))
+        if each < FEWEST_SECONDS:
+            return
+
+        def keep(lane: Lane, answer: dict[str, Any]) -> None:
+            if "reason" in answer:
+                lane.reason, lane.score, lane.scores, lane.rows = answer["reason"], None, [], []
+                return
+            lane.score, lane.error, lane.parameters = answer["score"], answer["error"], answer["parameters"]
+            lane.scores, lane.rows = [answer["score"].value], [answer["rows"]]
+
+        jobs = [(lane, lane.seed, stretches, 0, each) for lane in lanes]
+        self._work(jobs, keep, f"{stretches} stretches")
+
+    def repeat(self, lanes: list[Lane], seeds: int) -> None:
+        """Scores each lane again with other seeds, as long as the first, as often as there is time for all lanes."""
+        for extra in range(1, seeds):
+            left = self.deadline - SLACK_SECONDS - time.monotonic()
+            needed = sum(lane.score.seconds for lane in lanes if lane.score) / max(1, len(self.workers))
+            if not all(lane.score and lane.score.epochs for lane in lanes) or left < 1.2 * needed + FEWEST_SECONDS:
+                return
+            answers: dict[str, dict[str, Any]] = {}
+
+            def keep(lane: Lane, answer: dict[str, Any], answers: dict[str, dict[str, Any]] = answers) -> None:
+                if "reason" not in answer:
+                    answers[lane.name] = answer
+
+            for lane in lanes:
+                lane.worker = None
+            jobs = [(lane, lane.seed + extra, 0, lane.score.epochs, left) for lane in lanes if lane.score]
+            self._work(jobs, keep, f"seed {extra + 1}")
+            for lane in lanes if len(answers) == len(lanes) else []:  # means of unequally many seeds do not compare
+                lane.scores.append(answers[lane.name]["score"].value)
+                lane.rows.append(answers[lane.name]["rows"])
+
+    def _work(self, jobs: list[Any], keep: Callable[[Lane, dict[str, Any]], None], what: str) -> None:
+        """Gives each free worker its next job: a trial goes on where it lives, a new one anywhere."""
+        import ray
+
+        waiting, running = list(jobs), {}
+        while (waiting or running) and time.monotonic() < self.deadline - SLACK_SECONDS / 2:
+            free = set(range(len(self.workers))) - {worker for worker, _ in running.values()}
+            for worker in free:
+                job = next((one for one in waiting if one[0].worker in (None, worker)), None)
+                if job:
+                    waiting.remove(job)
+                    lane, seed, stretches, epochs, seconds = job
+                    lane.worker = worker
+                    seconds = min(seconds, self.deadline - SLACK_SECONDS - time.monotonic())
+                    call = self.workers[worker].advance.remote(lane.name, seed, stretches, epochs, seconds)
+                    running[call] = (worker, lane)
+            left = self.deadline - SLACK_SECONDS / 2 - time.monotonic()
+            done, _ = ray.wait(list(running), num_returns=1, timeout=max(0.0, min(left, 0.5)))
+            for call in done:
+                _, lane = running.pop(call)
+                keep(lane, self._answer(call))
+            self.progress(stage="select", doing=what, seconds_left=max(0.0, self.deadline - time.monotonic()))
+        for _, lane in running.values():
+            lane.reason = lane.reason if lane.scores else "its time ran out within one step"
+
+    def _answer(self, call: Any) -> dict[str, Any]:
+        import ray
+
+        try:
+            answer: dict[str, Any] = ray.get(call)
+        except ray.exceptions.RayError as error:
+            return {"reason": f"its process died: {str(error).splitlines()[0]}"}
+        return answer

@@ -1,0 +1,161 @@
+"""Select: races every architecture that accepts the inputs, from the linear anchor up, within a budget in seconds.
+
+Synchronous successive halving (Jamieson and Talwalkar 2016) by a factor of 3 at a constant learning rate: all train a
+stretch, the best third goes on to three times as many. The anchor stays to the end. Finalists are scored again with
+more seeds, and the one with fewest parameters within one standard error of the best is chosen (Breiman et al. 1984).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from stages.artifacts import Paths
+from stages.progress import Progress, quiet
+from stages.settings import PipelineError, choose
+
+ANCHOR = "linear"
+FINALISTS = 2  # besides the anchor
+RACE_SHARE = 0.65  # of the time; the rest is for more seeds
+START_SECONDS = {True: 5.0, False: 11.0}  # until workers can train, where Ray is up and where it is not
+
+
+@dataclass(frozen=True)
+class Params:
+    """How long and how wide the race is."""
+
+    seconds: float = 60  # for the whole stage
+    seeds: int = 3  # with which finalists are scored
+    architectures: list[str] = field(default_factory=list)  # empty: every one that accepts the inputs
+    rungs: list[int] = field(default_factory=lambda: [1, 3, 9, 27])  # stretches of epochs, see stages/trial.py
+    keep: int = 3  # one in so many goes on to the next rung
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0:
+            raise PipelineError(f"seconds is {self.seconds}", fix="give a number above 0")
+        if self.seeds < 1:
+            raise PipelineError(f"seeds is {self.seeds}", fix="give at least 1")
+        if self.keep < 2:
+            raise PipelineError(f"keep is {self.keep}", fix="give at least 2")
+        if not self.rungs or sorted(set(self.rungs)) != self.rungs or self.rungs[0] < 1:
+            raise PipelineError(f"rungs is {self.rungs}", fix="give growing whole numbers such as [1, 3, 9, 27]")
+
+
+def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) -> dict[str, Any]:
+    """Writes `choice/select.json` and returns it. Ends within `seconds` whatever is not done by then."""
+    started = time.monotonic()
+    from stages import cluster
+    from stages.artifacts import write_json
+
+    names = _entrants(params, paths)
+    progress(stage="select", rung=0, rungs=len(params.rungs), seconds_left=params.seconds)
+    lanes: list[Any] = []
+    if len(names) > 1 and params.seconds > START_SECONDS[cluster.status(paths.root)["running"]]:
+        cluster.connect(paths.root)
+        lanes = _race(params, paths, task, names, started, progress)
+    choice = {**_decide(lanes, names, params, task), "seconds": round(time.monotonic() - started, 1)}
+    write_json(paths.select, choice)
+    progress(stage="select", summary=f"{choice['architecture']}: {choice['why']}", seconds=choice["seconds"])
+    return choice
+
+
+def _entrants(params: Params, paths: Paths) -> list[str]:
+    """Names of those that race, the anchor first. Raises PipelineError for one that cannot."""
+    from data.spec import Spec
+    from models.base import accepting, architectures
+
+    fitting = accepting(Spec.load(paths.ready).inputs)
+    for name in params.architectures:
+        if name not in fitting:
+            known = name in architectures()
+            problem = f"{name} does not accept these inputs" if known else f"there is no architecture {name!r}"
+            raise PipelineError(f"architectures: {problem}", fix=choose(name, fitting, "those that fit"))
+    wanted = set(params.architectures) or set(fitting)
+    return [name for name in fitting if name in wanted or name == ANCHOR]
+
+
+def _race(params: Params, paths: Paths, task: str, names: list[str], started: float, progress: Progress) -> list[Any]:
+    from stages.artifacts import folder_version
+    from stages.race import Lane, Race
+    from stages.trial import metric
+
+    common = (str(paths.ready.resolve()), folder_version(paths.ready), task)
+    lanes = [Lane(name, params.seed) for name in names]
+    direction = metric(task)[1]
+    with Race(common, started + params.seconds, progress) as race:
+        alive, begun = lanes, time.monotonic()
+        until = begun + RACE_SHARE * (started + params.seconds - begun)
+        for index, stretches in enumerate(params.rungs):
+            race.advance(alive, stretches, until=until, rungs_left=len(params.rungs) - index)
+            alive = [lane for lane in alive if lane.score]
+            ranked = sorted(alive, key=lambda lane: lane.score.rank(direction), reverse=True)
+            for place, lane in enumerate(ranked, 1):
+                lane.rung, lane.place = index + 1, place
+            if index + 1 < len(params.rungs):
+                alive = _survivors(ranked, params.keep)
+        finalists = _survivors(sorted(alive, key=lambda one: one.score.rank(direction), reverse=True), 1, FINALISTS)
+        race.repeat(finalists, params.seeds)
+    return lanes
+
+
+def _survivors(ranked: list[Any], keep: int, most: int | None = None) -> list[Any]:
+    """The best one in `keep`, and the anchor."""
+    count = most if most is not None else -(-len(ranked) // keep)
+    return [lane for place, lane in enumerate(ranked) if place < count or lane.name == ANCHOR]
+
+
+def _decide(lanes: list[Any], names: list[str], params: Params, task: str) -> dict[str, Any]:
+    from stages.trial import metric
+
+    name, direction = metric(task)
+    board = sorted((lane.entry() for lane in lanes), key=lambda entry: _order(entry, direction))
+    raced = [lane for lane in lanes if lane.rows]
+    if len(names) == 1:
+        chosen, why = names[0], f"{names[0]} is the only architecture asked for that accepts these inputs"
+    elif not raced:
+        chosen = ANCHOR
+        why = f"{params.seconds:g} s are too few to compare architectures, so it is the simplest; give select more seconds"
+    else:
+        chosen, why = _choose(raced, name, direction)
+    for missing in (one for one in names if one not in {entry["architecture"] for entry in board}):
+        blank: dict[str, Any] = dict.fromkeys(("parameters", "score", "standard_error"))
+        board.append({"architecture": missing, "epochs": 0, "rung": 0, "scores": [], "seconds": 0.0, **blank})
+    return {"architecture": chosen, "why": why, "metric": name, "direction": direction, "leaderboard": board}
+
+
+def _choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
+    """The cheapest of those within one standard error of the best, measured on the same validation rows."""
+    sign = 1 if direction == "max" else -1
+    finalists = [lane for lane in raced if lane.rung == max(one.rung for one in raced) or lane.name == ANCHOR]
+    best = max(finalists, key=lambda lane: sign * lane.mean)
+    close = [lane for lane in finalists if lane is best or lane.gap(best) <= 1]
+    chosen = min(close, key=lambda lane: (lane.parameters, -sign * lane.mean))
+    others = sorted((lane for lane in raced if lane is not chosen), key=lambda lane: -sign * lane.mean)
+    if chosen is not best:
+        why = (
+            f"its {name} of {chosen.mean:.4g} is within one standard error of the best, {best.name}'s {best.mean:.4g} "
+            f"(the difference is {chosen.gap(best):.2g} standard errors), at {chosen.parameters:,} parameters "
+            f"instead of {best.parameters:,}"
+        )
+    elif others:
+        why = f"best {name}, {chosen.mean:.4g}; next is {others[0].name} with {others[0].mean:.4g}"
+        anchor = next((lane for lane in others[1:] if lane.name == ANCHOR), None)
+        why += f", and the linear anchor has {anchor.mean:.4g}" if anchor else ""
+    else:
+        why = f"the only one that could be scored in time, {name} {chosen.mean:.4g}"
+    return chosen.name, why
+
+
+def _order(entry: dict[str, Any], direction: str) -> tuple[Any, ...]:
+    score = entry["score"]
+    if score is None:
+        return (1, 0, 0)
+    return (0, -entry["rung"], -score if direction == "max" else score)
+
+
+if __name__ == "__main__":
+    from stages.pipeline import main
+
+    main("select")
