@@ -12,7 +12,7 @@ from stages.artifacts import Paths, folder_version, load_model, write_json
 from stages.pipeline import PipelineError
 from stages.scores import Gap, measure
 from stages.statistics import Interval
-from stages.validate import Params, validate
+from stages.validate import Params, released, run, validate
 from stages.verdict import more_rows, percent
 
 FAST = Params(resamples=200)
@@ -52,6 +52,12 @@ def test_a_first_version_is_judged_against_the_baseline(root, name):
     assert folder_version(paths.report) == first  # the same inputs, the same bytes
 
 
+def test_outside_git_there_is_no_released_version(root):
+    paths = Paths(root, "digits")
+    assert released(paths) is None
+    assert run(FAST, paths, task="classification")["verdict"] == "release"
+
+
 def test_scores_are_those_of_the_model(root):
     paths = Paths(root, "digits")
     model, (_, table) = load_model(paths.candidate), load(paths.ready, "test")
@@ -77,6 +83,7 @@ def test_the_simple_models_are_what_sklearn_and_least_squares_give(root):
     series = measure(sunspots.candidate, sunspots.ready, None)
     assert series.reference.name == "AR(9)"  # what Yule's successors chose for this series
     assert series.reference.metrics()["mse"] < series.baseline.metrics()["mse"] / 2
+    assert (evidence.block, series.block) == (1, 5)  # neighbouring years resemble each other, images do not
 
 
 def test_slices_of_time_are_scored_apart(root):
