@@ -36,10 +36,8 @@ def identities(table: pa.Table, schema: Schema, key: Sequence[str] = ()) -> list
 
 
 def _hash(parts: Sequence[bytes]) -> str:
-    total = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        total.update(len(part).to_bytes(8, "little") + part)
-    return total.hexdigest()
+    whole = b"".join([len(part).to_bytes(8, "little") + part for part in parts])
+    return hashlib.blake2b(whole, digest_size=16).hexdigest()
 
 
 def by_identity(

@@ -24,7 +24,9 @@ def table(rows: int, seed: int = 0) -> pa.Table:
 
 
 def places(rows: pa.Table, key: tuple[str, ...] = ()) -> dict[str, int]:
-    found = schema.Schema({"a": "number", "b": "number", "c": "category"}, "y", "category")
+    kinds = {"a": "number", "b": "number", "c": "category"}
+    inputs = {name: kinds[name] for name in rows.column_names if name in kinds}
+    found = schema.Schema(inputs, "y", "category")
     good, _ = schema.check(rows.append_column("_origin", pa.array(map(str, range(len(rows))))), found, required=key)
     ids = split.identities(good, found, key)
     splits = split.by_identity(ids, *SHARES, seed=0, classes=None if key else good["y"].to_pylist())
