@@ -48,6 +48,9 @@ async def load(port: int, request: bytes, connections: int) -> tuple[float, list
             length = head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]
             await reader.readexactly(int(length))
             times.append(time.perf_counter() - start)
+            if b"connection: close" in head.lower():
+                writer.close()
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.close()
 
     await asyncio.gather(*(client() for _ in range(connections)))

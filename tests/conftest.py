@@ -9,7 +9,7 @@ import pytest
 def random_model():
     """Writes a real but untrained model of small pictures ("digits") or of mixed columns ("sizes") into a folder."""
 
-    def make(name, folder, seed):
+    def make(name, folder, seed, architecture="linear", **options):
         import torch
 
         from data import kinds
@@ -34,8 +34,8 @@ def random_model():
         fields, aim = fit(table, {column: columns[column][0] for column in inputs}, target, "category")
         spec = Spec("classification", fields, aim, target, None, {"train": 40})
         torch.manual_seed(seed)
-        network = build("linear", spec.task, spec.inputs, spec.target)
-        card = {"architecture": "linear", "task": spec.task, "options": {}, "spec": spec.to_json()}
+        network = build(architecture, spec.task, spec.inputs, spec.target, **options)
+        card = {"architecture": architecture, "task": spec.task, "options": options, "spec": spec.to_json()}
         save_model(folder, network, card | {"scores": {"accuracy": 0.1}})
 
     return make

@@ -30,7 +30,7 @@ def released(clone, tmp_path_factory, random_model):
     made = {}
     for name, seed in (("digits", 1), ("digits", 2), ("sizes", 1)):
         folder = tmp_path_factory.mktemp(name)
-        random_model(name, folder, seed)
+        random_model(name, folder, seed, "mlp", size=16.0)  # large enough for loading it to take a while
         made.setdefault(name, []).append({"version": f"v{seed}.0.0", "path": str(folder)})
     return made
 
