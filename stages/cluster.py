@@ -135,7 +135,7 @@ def _join(address: str, **options: Any) -> None:
 
     import ray
     from ray._private import ray_constants
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     if ray.is_initialized():
         if ray.get_runtime_context().gcs_address == address:
@@ -224,7 +224,7 @@ def _lead(root: Path) -> None:
 
 
 def _folder(root: Path) -> Path:
-    """An empty folder for Ray's sockets and logs: in the clone, or in the system's where a socket's path is too long."""
+    """An empty folder for Ray's sockets and logs: in the clone, or in /tmp where a socket's path would be too long."""
     folder = _home(root) / "ray"
     shutil.rmtree(folder, ignore_errors=True)
     if len(os.fsencode(folder)) > LONGEST_FOLDER:

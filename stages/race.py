@@ -26,13 +26,17 @@ class Lane:
         self.scores: list[float] = []  # per seed, each trained as long as the first
         self.rows: list[list[float]] = []  # per seed: the deciding quantity of each validation row
         self.error = 0.0  # of one seed's score, from the validation rows drawn again
-        self.rung = self.place = 0
+        self.rung = 0
         self.worker: int | None = None  # that holds the trial
         self.reason = ""  # why there is no score
 
     @property
     def mean(self) -> float:
         return sum(self.scores) / len(self.scores)
+
+    def rank(self, direction: str) -> tuple[float, float]:
+        """Higher is better; below everything where there is no score."""
+        return self.score.rank(direction) if self.score else (-math.inf, -math.inf)
 
     def gap(self, other: Lane) -> float:
         """The difference to `other` on the same rows, in standard errors of that difference; 0 where there is none."""
@@ -132,14 +136,17 @@ class Race:
         for worker in self.workers:
             ray.kill(worker)
 
-    def advance(self, lanes: list[Lane], stretches: int, *, until: float, rungs_left: int) -> None:
-        """One rung: each lane's trial goes on to `stretches`, within an even share of the time until `until`."""
+    def advance(self, lanes: list[Lane], stretches: int, *, until: float, rungs_left: int) -> bool:
+        """One rung: each lane's trial goes on to `stretches`, within an even share of the time until `until`.
+
+        False where there is no time for it.
+        """
         if not self.workers:
-            return
+            return False
         left = (min(until, self.deadline - SLACK_SECONDS) - time.monotonic()) / rungs_left
         each = left * len(self.workers) / max(1, len(lanes))
         if each < FEWEST_SECONDS:
-            return
+            return False
 
         def keep(lane: Lane, answer: dict[str, Any]) -> None:
             if "reason" in answer:
@@ -150,6 +157,7 @@ class Race:
 
         jobs = [(lane, lane.seed, stretches, 0, each) for lane in lanes]
         self._work(jobs, keep, f"{stretches} stretches")
+        return True
 
     def repeat(self, lanes: list[Lane], seeds: int) -> None:
         """Scores each lane again with other seeds, as long as the first, as often as there is time for all lanes."""
@@ -176,7 +184,8 @@ class Race:
         """Gives each free worker its next job: a trial goes on where it lives, a new one anywhere."""
         import ray
 
-        waiting, running = list(jobs), {}
+        waiting = list(jobs)
+        running: dict[Any, tuple[int, Lane]] = {}
         while (waiting or running) and time.monotonic() < self.deadline - SLACK_SECONDS / 2:
             free = set(range(len(self.workers))) - {worker for worker, _ in running.values()}
             for worker in free:

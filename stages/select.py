@@ -87,23 +87,22 @@ def _race(params: Params, paths: Paths, task: str, names: list[str], started: fl
     with Race(common, started + params.seconds, progress) as race:
         alive, begun = lanes, time.monotonic()
         until = begun + RACE_SHARE * (started + params.seconds - begun)
-        for index, stretches in enumerate(params.rungs):
-            race.advance(alive, stretches, until=until, rungs_left=len(params.rungs) - index)
-            alive = [lane for lane in alive if lane.score]
-            ranked = sorted(alive, key=lambda lane: lane.score.rank(direction), reverse=True)
-            for place, lane in enumerate(ranked, 1):
-                lane.rung, lane.place = index + 1, place
-            if index + 1 < len(params.rungs):
-                alive = _survivors(ranked, params.keep)
-        finalists = _survivors(sorted(alive, key=lambda one: one.score.rank(direction), reverse=True), 1, FINALISTS)
-        race.repeat(finalists, params.seeds)
+        for rung, stretches in enumerate(params.rungs, 1):
+            if not race.advance(alive, stretches, until=until, rungs_left=len(params.rungs) - rung + 1):
+                break
+            alive = sorted((lane for lane in alive if lane.score), key=lambda lane: lane.rank(direction), reverse=True)
+            for lane in alive:
+                lane.rung = rung
+            if rung < len(params.rungs):
+                alive = _survivors(alive, -(-(len(alive) - 1) // params.keep))
+        race.repeat(_survivors(alive, FINALISTS), params.seeds)
     return lanes
 
 
-def _survivors(ranked: list[Any], keep: int, most: int | None = None) -> list[Any]:
-    """The best one in `keep`, and the anchor."""
-    count = most if most is not None else -(-len(ranked) // keep)
-    return [lane for place, lane in enumerate(ranked) if place < count or lane.name == ANCHOR]
+def _survivors(ranked: list[Any], count: int) -> list[Any]:
+    """The anchor and the best `count` of its challengers."""
+    challengers = [lane for lane in ranked if lane.name != ANCHOR][: max(1, count)]
+    return [lane for lane in ranked if lane.name == ANCHOR or lane in challengers]
 
 
 def _decide(lanes: list[Any], names: list[str], params: Params, task: str) -> dict[str, Any]:
@@ -116,7 +115,7 @@ def _decide(lanes: list[Any], names: list[str], params: Params, task: str) -> di
         chosen, why = names[0], f"{names[0]} is the only architecture asked for that accepts these inputs"
     elif not raced:
         chosen = ANCHOR
-        why = f"{params.seconds:g} s are too few to compare architectures, so it is the simplest; give select more seconds"
+        why = f"{params.seconds:g} s are too few to compare architectures: it is the simplest; give select more seconds"
     else:
         chosen, why = _choose(raced, name, direction)
     for missing in (one for one in names if one not in {entry["architecture"] for entry in board}):

@@ -1,0 +1,159 @@
+"""The search that tune starts: Ray Tune over the trials of one architecture, each finished one written down at once."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.ledger import Ledger
+
+STRETCHES = 27  # of a whole trial, see stages/trial.py
+GRACE, FACTOR = 3, 3  # stretches before a trial may be stopped; one in so many goes on
+
+
+@dataclass(frozen=True)
+class Search:
+    """What all trials of one search share."""
+
+    ready: str
+    version: str  # of the folder `ready`
+    task: str
+    architecture: str
+    own: dict[str, Any]  # the architecture's defaults for what is searched
+    seed: int
+
+    def context(self) -> dict[str, Any]:
+        """All that decides a trial's score, but its options and the code."""
+        shared = {"task": self.task, "architecture": self.architecture, "seed": self.seed}
+        return {**shared, "data": self.version, "stretches": STRETCHES}
+
+    def best(self, entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """The entry with the best score; of equal ones the defaults, then the earliest."""
+        from stages.trial import metric
+
+        sign = 1 if metric(self.task)[1] == "max" else -1
+        scored = [entry for entry in entries if entry["score"] is not None]
+        return max(scored, key=lambda entry: (sign * entry["score"], entry["options"] == self.own), default=None)
+
+
+class Searcher:
+    """The actor that holds Tune."""
+
+    def run(self, search: Search, ledger: Ledger, trials: int, seconds: float) -> list[dict[str, Any]]:
+        """Searches until `trials` stand in the ledger or time is up; returns the trials that the clock cut off."""
+        from ray import tune
+        from ray.tune.schedulers import ASHAScheduler
+
+        from stages import cluster
+
+        until = time.time() + seconds
+        done = ledger.entries()
+        watch = _watch(ledger, until)
+        name = f"evergreen-{uuid.uuid4().hex}"  # searches of one cluster overwrite each other's trainables by name
+        tune.register_trainable(name, tune.with_resources(_trainable(search, ledger, until), {"cpu": 1}))
+        store = Path(tempfile.mkdtemp(prefix="evergreen-tune-"))
+        halving = {"max_t": STRETCHES, "grace_period": GRACE, "reduction_factor": FACTOR}
+        tuner = tune.Tuner(
+            name,
+            tune_config=tune.TuneConfig(
+                search_alg=_sampler(search, done),
+                scheduler=ASHAScheduler("training_iteration", "rank", "max", **halving),
+                num_samples=trials - len(done),
+                max_concurrent_trials=cluster.cpus(),
+                time_budget_s=max(0.1, until - time.time()),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(name=name, storage_path=str(store), verbose=0, callbacks=[watch]),
+        )
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it warns of a search that its clock ends
+        try:
+            tuner.fit()
+        finally:
+            shutil.rmtree(store, ignore_errors=True)
+        cut: list[dict[str, Any]] = watch.cut
+        return cut
+
+
+def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[str, Any]], None]:
+    """What a worker does with one point; a point of the ledger is answered from it."""
+    known = {entry["key"]: entry for entry in ledger.entries()}
+
+    def train(options: dict[str, Any]) -> None:
+        from ray import tune
+
+        from stages.trial import Trial, metric
+
+        found = known.get(ledger.key(options))
+        if found:
+            tune.report({name: found[name] for name in ("score", "rank", "epochs")} | {"seconds": 0.0, "whole": True})
+            return
+        trial = Trial(Path(search.ready), search.version, search.task, search.architecture, options, search.seed)
+        direction = metric(search.task)[1]
+        for stretch in range(1, STRETCHES + 1):
+            goal = stretch * trial.stretch
+            score = trial.advance(goal, until - time.time())
+            facts = {"score": score.value, "rank": score.rank(direction)[0], "whole": score.epochs >= goal}
+            tune.report({**facts, "epochs": score.epochs, "seconds": score.seconds})
+            if not facts["whole"]:
+                return
+
+    return train
+
+
+def _sampler(search: Search, done: Sequence[Mapping[str, Any]]) -> Any:
+    """Optuna, told what the ledger knows. Its seed moves on with that, or it would propose the same points again."""
+    import optuna
+    from ray.tune.search.optuna import OptunaSearch
+
+    from models.base import architecture
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = {name: _distribution(choice) for name, choice in architecture(search.architecture).SPACE.items()}
+    first = None if any(entry["options"] == search.own for entry in done) else [dict(search.own)]
+    sampler = OptunaSearch(space, metric="rank", mode="max", points_to_evaluate=first, seed=search.seed + len(done))
+    for entry in done:
+        if entry["score"] is not None:
+            sampler.add_evaluated_point(entry["options"], entry["rank"])
+    return sampler
+
+
+def _distribution(choice: Any) -> Any:
+    """An entry of SPACE, in Optuna's words."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(choice, list):
+        return CategoricalDistribution(choice)
+    low, high, *rest = choice
+    kind = IntDistribution if isinstance(low, int) and isinstance(high, int) else FloatDistribution
+    return kind(low, high, log=rest == ["log"])
+
+
+def _watch(ledger: Ledger, until: float) -> Any:
+    """Tune's callback that writes each finished trial into the ledger and keeps those that the clock cut off."""
+    from ray import tune
+
+    class Watch(tune.Callback):
+        def __init__(self) -> None:
+            self.cut: list[dict[str, Any]] = []
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+            last = trial.last_result or {}
+            facts = {name: last.get(name) for name in ("score", "rank", "epochs", "seconds")}
+            if not last.get("whole") or time.time() > until:
+                self.cut.append({"options": trial.config, "state": "out of time", **facts})
+            else:
+                whole = last["training_iteration"] >= STRETCHES
+                ledger.add(trial.config, {"state": "finished" if whole else "stopped early", **facts})
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+            nothing = dict.fromkeys(("score", "rank", "epochs", "seconds"))
+            ledger.add(trial.config, {"state": "failed", **nothing})
+
+    return Watch()
