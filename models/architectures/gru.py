@@ -20,7 +20,7 @@ class GRU(Architecture):
         "dropout": (0.0, 0.5),
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "clip": 1.0, "ema": 0.98}
+    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.2) -> None:
         super().__init__()

@@ -15,7 +15,12 @@ class Linear(Architecture):
 
     ACCEPTS = frozenset({"number", "category", "image", "series"})
     SPACE: ClassVar[dict[str, Choice]] = {"weight_decay": (1e-4, 1.0, "log")}
-    RECIPE: ClassVar[dict[str, Any]] = {"optimizer": "adam", "learning_rate": 0.02, "weight_decay": 0.02}
+    RECIPE: ClassVar[dict[str, Any]] = {
+        "optimizer": "adam",
+        "learning_rate": 0.05,
+        "weight_decay": 0.02,
+        "keep": "last",
+    }
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0) -> None:
         super().__init__()

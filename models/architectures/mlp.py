@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +23,14 @@ class MLP(Architecture):
         "size": [0.5, 1.0, 2.0],
     }
 
-    def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.1) -> None:
+    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 2e-3, "weight_decay": 0.5, "ema": 0.98, "keep": "last"}
+
+    def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.3) -> None:
         super().__init__()
         self.flat = Flat(inputs)
         width = max(4, round(128 * size))
         widths = [self.flat.width, *[width] * depth]
-        self.layers = nn.Sequential(*(block(a, b, dropout) for a, b in zip(widths[:-1], widths[1:], strict=True)))
+        self.layers = nn.Sequential(*(block(a, b, dropout) for a, b in pairwise(widths)))
         self.features = width + self.flat.width
 
     def forward(self, batch: Batch) -> Tensor:

@@ -19,7 +19,13 @@ class ResNet(Architecture):
         "dropout": (0.0, 0.5),
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "weight_decay": 0.05, "clip": 1.0, "ema": 0.98}
+    RECIPE: ClassVar[dict[str, Any]] = {
+        "learning_rate": 3e-3,
+        "weight_decay": 0.05,
+        "clip": 1.0,
+        "ema": 0.98,
+        "keep": "last",
+    }
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.2) -> None:
         super().__init__()

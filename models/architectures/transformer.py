@@ -20,7 +20,13 @@ class Transformer(Architecture):
         "depth": [1, 2, 4],
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 2e-3, "weight_decay": 0.05, "clip": 1.0, "ema": 0.98}
+    RECIPE: ClassVar[dict[str, Any]] = {
+        "learning_rate": 2e-3,
+        "weight_decay": 0.05,
+        "clip": 1.0,
+        "ema": 0.98,
+        "keep": "last",
+    }
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.1) -> None:
         super().__init__()

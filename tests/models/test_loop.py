@@ -71,7 +71,9 @@ def test_patience_ends_a_run_that_does_not_improve(started):
 
 
 def test_keeps_the_best_epoch_or_the_last(started):
-    best, last = (started(Recipe(epochs=12, learning_rate=0.1, keep=keep, schedule="constant")) for keep in ("best", "last"))
+    best, last = (
+        started(Recipe(epochs=12, learning_rate=0.1, keep=keep, schedule="constant")) for keep in ("best", "last")
+    )
     for loop in (best, last):
         loop.run()
     record = max(best.history, key=lambda record: (record["accuracy"], -record["validation_loss"]))
@@ -79,7 +81,10 @@ def test_keeps_the_best_epoch_or_the_last(started):
     assert last.best is not None and last.best[0] == 12
     best.network.load_state_dict(best.best_state())
     validation = best.validation
-    assert best.network.task.metrics(best.network.outputs(validation), validation["target"])["accuracy"] == record["accuracy"]
+    assert (
+        best.network.task.metrics(best.network.outputs(validation), validation["target"])["accuracy"]
+        == record["accuracy"]
+    )
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -93,7 +98,10 @@ def test_mixed_precision_learns(started, precision):
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
 def test_vectors_do_not_decay(network, optimizer):
     groups = Recipe(optimizer=optimizer, weight_decay=0.3).optimiser(network().parameters()).param_groups
-    assert {(p.ndim > 1, group["weight_decay"]) for group in groups for p in group["params"]} == {(True, 0.3), (False, 0)}
+    assert {(p.ndim > 1, group["weight_decay"]) for group in groups for p in group["params"]} == {
+        (True, 0.3),
+        (False, 0),
+    }
 
 
 def test_learning_rate_climbs_then_falls_to_nothing():
@@ -111,7 +119,13 @@ def test_a_damaged_checkpoint_is_skipped(started, tmp_path):
     whole.run()
     old, new = sorted(tmp_path.iterdir())
     content = new.read_bytes()
-    for damaged in (content[:-1], content[: len(content) // 2], b"", content[:-9] + b"\x00" + content[-8:], content[4:]):
+    for damaged in (
+        content[:-1],
+        content[: len(content) // 2],
+        b"",
+        content[:-9] + b"\x00" + content[-8:],
+        content[4:],
+    ):
         new.write_bytes(damaged)
         assert checkpoint.newest(tmp_path) == old.read_bytes()
     again = started(recipe, folder=tmp_path)
@@ -185,6 +199,9 @@ def test_trains_on_a_machine_without_numpy(tmp_path):
     run = f"runpy.run_path('tests/models/killable.py', {{'FOLDER': None, 'RESULT': pathlib.Path({str(tmp_path / 'r')!r})}})"
     root = Path(__file__).parents[2]
     subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", block + run], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=True
+        [sys.executable, "-W", "ignore", "-c", block + run],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=True,
     )
     assert (tmp_path / "r").exists()
