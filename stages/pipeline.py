@@ -68,12 +68,13 @@ def read(name: str, root: Path) -> Pipeline:
     hints = {"task": str, "schedule": str}
     hints |= {section: importlib.import_module(f"stages.{section}").Params for section in SECTIONS}
     file.check_keys(values, hints, required=["task"])
+    task = file.convert(values, "task", str)
+    if task not in tasks():
+        raise file.error(values, "task", f"unknown task {task!r}", choose(task, tasks(), "tasks"))
     parts = {key: file.convert(values, key, hint) for key, hint in hints.items() if key in values}
     for section in SECTIONS:
         if parts.get(section) is None:  # left out, or a name with nothing behind it: the defaults serve
             parts[section] = file.build(hints[section], {}, section, line=file.line(values, section))
-    if parts["task"] not in tasks():
-        raise file.error(values, "task", f"unknown task {parts['task']!r}", choose(parts["task"], tasks(), "tasks"))
     schedule = parts.setdefault("schedule", "")
     if problem := cron_problem(schedule):
         fix = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *" is every day at 04:30 UTC'

@@ -1,0 +1,202 @@
+"""A whole `evergreen run` in a clone of its own, with every engine: what a newcomer sees, does next, and ends."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from flows import cli
+
+ROOT = Path(__file__).parents[2]
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".evergreen", "store", "__pycache__", ".*_cache", "tmp", "cache")
+YAML = """task: classification
+collect: {uri: "sklearn:breast_cancer"}
+preprocess: {target: diagnosis}
+select: {seconds: 4, architectures: [linear], seeds: 1}
+tune: {seconds: 4, trials: 1}
+train: {epochs: 5}
+validate: {}
+deploy: {}
+"""
+
+
+class Clone:
+    """A copy of this repository, with git, in another folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        shutil.copytree(ROOT, root, ignore=LEFT_OUT)
+        (root / "pipelines" / "breast_cancer.yaml").write_text(YAML)
+        name = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+        for arguments in (["init", "-q"], ["add", "-A"], [*name, "commit", "-q", "-m", "start"]):
+            subprocess.run(["git", *arguments], cwd=root, check=True)
+
+    def evergreen(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        variables = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PREFECT_"))}
+        command = [sys.executable, "-m", "flows.cli", *arguments]
+        done = subprocess.run(
+            command, cwd=self.root, env=variables | {"PYTHONPATH": str(self.root)}, capture_output=True, text=True
+        )
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done
+
+    def prefect(self, what: str, body: dict) -> list:
+        """What this clone's Prefect answers."""
+        url = json.loads((self.root / ".evergreen" / "prefect.json").read_text())["url"]
+        data = json.dumps(body).encode()
+        request = urllib.request.Request(f"{url}/api/{what}/filter", data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    def processes(self) -> list[psutil.Process]:
+        """All that were started for this clone and live."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                place = f"{process.cmdline()} {process.cwd()} {process.environ().get('PYTHONPATH', '')}"
+                if str(self.root) in place and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    clone = Clone(tmp_path_factory.mktemp("flow") / "clone")
+    yield clone
+    clone.evergreen("stop", check=False)
+
+
+@pytest.fixture(scope="module")
+def first(home):
+    return home.evergreen("run", "breast_cancer")
+
+
+@pytest.fixture(scope="module")
+def table(home, first) -> pa.Table:
+    paths = sorted((home.root / "data" / "store" / "breast_cancer" / "raw").glob("*.parquet"))
+    return pq.read_table(paths[0]).drop_columns(["_origin"])
+
+
+def test_a_run_says_what_it_did(first):
+    stages = [line.split()[1] for line in first.stderr.splitlines() if line.startswith("✓")]
+    assert stages == ["collect", "preprocess", "select", "tune", "train", "validate", "release", "deploy"]
+    assert "breast_cancer v1.0.0 is released" in first.stdout
+    assert "/report.html" in first.stdout
+    assert "Traceback" not in first.stderr
+
+
+def test_its_curl_line_works(first):
+    line = first.stdout[first.stdout.index("curl ") :].splitlines()[0]
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    answer = json.loads(done.stdout)
+    assert answer["version"] == "v1.0.0"
+    assert answer["predictions"][0]["prediction"] in ("benign", "malignant")
+
+
+def test_prefect_has_the_record(home, first):
+    runs = home.prefect("flow_runs", {})
+    assert [(run["name"], run["state_type"], run["tags"]) for run in runs] == [
+        ("breast_cancer", "COMPLETED", ["breast_cancer"])
+    ]
+    keys = {artifact["key"] for artifact in home.prefect("artifacts", {})}
+    assert {f"breast-cancer-{part}" for part in ("leaderboard", "trials", "metrics", "report")} <= keys
+
+
+def test_nothing_is_stale_the_second_time(home, first):
+    done = home.evergreen("run", "breast_cancer", "--json")
+    value = json.loads(done.stdout)
+    assert (value["ran"], value["version"]) == (False, "v1.0.0")
+    assert value["answer"]["predictions"]
+    assert len(home.prefect("flow_runs", {})) == 1  # Prefect was not troubled
+
+
+def test_what_changed_runs_again_and_the_rest_is_skipped(home, first):
+    file = home.root / "pipelines" / "breast_cancer.yaml"
+    file.write_text(file.read_text().replace("validate: {}", "validate: {resamples: 200}"))
+    done = home.evergreen("run", "breast_cancer")
+    lines = {line.split()[1]: line for line in done.stderr.splitlines() if line.startswith("✓")}
+    fresh = [stage for stage, line in lines.items() if "up to date" in line]
+    assert fresh == ["collect", "preprocess", "select", "tune", "train", "deploy"]
+    assert "breast_cancer v1.0.0" in done.stdout
+
+
+def test_runs_that_a_dead_process_left_are_crashed(home, first):
+    url = json.loads((home.root / ".evergreen" / "prefect.json").read_text())["url"]
+    flow = home.prefect("flows", {})[0]["id"]
+    body = {"flow_id": flow, "state": {"type": "RUNNING"}, "tags": ["breast_cancer"], "name": "left"}
+    data = json.dumps(body).encode()
+    urllib.request.urlopen(urllib.request.Request(f"{url}/api/flow_runs/", data, {"Content-Type": "application/json"}))
+    home.evergreen("release", "breast_cancer")
+    assert {run["name"]: run["state_type"] for run in home.prefect("flow_runs", {})}["left"] == "CRASHED"
+
+
+def test_predict_answers_csv_and_parquet_alike(home, first, table, tmp_path):
+    pq.write_table(table, tmp_path / "in.parquet")
+    pa.csv.write_csv(table, tmp_path / "in.csv")
+    home.evergreen("predict", "breast_cancer", str(tmp_path / "in.parquet"), "--output", str(tmp_path / "out.parquet"))
+    home.evergreen("predict", "breast_cancer", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.csv"))
+    answered = pq.read_table(tmp_path / "out.parquet")
+    assert answered.column_names == [*table.column_names, "prediction", "p_benign", "p_malignant"]
+    assert answered.select(table.column_names).equals(table)
+    right = sum(a == b for a, b in zip(answered["prediction"].to_pylist(), table["diagnosis"].to_pylist(), strict=True))
+    assert right / len(table) > 0.9
+    assert pa.csv.read_csv(tmp_path / "out.csv")["prediction"].to_pylist() == answered["prediction"].to_pylist()
+
+
+BAD = {
+    "empty.csv": "the file is empty",
+    "corrupt.parquet": "no readable Parquet file",
+    "missing.csv": "no column 'mean_radius'",
+    "text.csv": "text.csv#4: mean_radius: not a number",
+    "nowhere.csv": "no such file",
+}
+
+
+@pytest.fixture(scope="module")
+def bad(table, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "empty.csv").touch()
+    (folder / "corrupt.parquet").write_bytes(b"PAR1 no more than that")
+    pa.csv.write_csv(table.drop_columns(["mean_radius"]), folder / "missing.csv")
+    words = [str(value) for value in table["mean_radius"].to_pylist()]
+    words[2] = "wide"
+    pa.csv.write_csv(table.set_column(0, "mean_radius", pa.array(words)), folder / "text.csv")
+    return folder
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_status_2_and_leaves_what_was_there(home, bad, name, monkeypatch, capsys):
+    output = bad / "out.csv"
+    output.write_text("before")
+    monkeypatch.chdir(home.root)
+    assert cli.main(["predict", "breast_cancer", str(bad / name), "--output", str(output)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert BAD[name] in err
+    assert output.read_text() == "before"
+    assert not list(bad.glob(".out*"))
+
+
+def test_stop_leaves_no_process(home, first):
+    assert home.processes()
+    done = home.evergreen("stop", "--json")
+    assert json.loads(done.stdout) == {"ended": ["endpoint and Ray", "Prefect"]}
+    limit = time.monotonic() + 5
+    while home.processes() and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert home.processes() == []
+    assert json.loads(home.evergreen("stop", "--json").stdout) == {"ended": []}
