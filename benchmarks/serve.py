@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CONNECTIONS = (16, 64)
-ROUNDS, SECONDS = 5, 2.5  # each pair of measurements is taken this often, each this long
+ROUNDS, SECONDS = 5, 2.0  # each pair of measurements is taken this often, each this long
 
 
 def plain(folder: str) -> None:

@@ -270,9 +270,12 @@ def _clear(root: Path, record: dict[str, Any]) -> None:
     """Ends the recorded session, also one whose leader was killed, and removes its files."""
     import psutil
 
+    from stages import front
+
     if _alive(record) or not psutil.pid_exists(record["pid"]):  # else the number is another process's by now
         _end(record["pid"])
     shutil.rmtree(record["folder"], ignore_errors=True)
+    front.clear(root)
     _place(root).unlink(missing_ok=True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -66,6 +67,11 @@ def environment(root: Path) -> dict[str, str]:
         # How long a replica that leaves goes on answering: HAProxy has let go of it long before.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     }
+
+
+def clear(root: Path) -> None:
+    """Removes HAProxy's files once it has ended; the ports stay remembered."""
+    shutil.rmtree(_folder(root), ignore_errors=True)
 
 
 def http_port(root: Path) -> tuple[int, int | None]:

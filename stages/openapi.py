@@ -67,7 +67,7 @@ def _predict(name: str, one: Served) -> dict[str, Any]:
     responses |= {code: _content(text, {"$ref": "#/components/schemas/Error"}) for code, text in REFUSALS.items()}
     return {
         "summary": f"{one.model.card.get('task', 'prediction')}: what is {one.model.spec.target_name}?",
-        "description": f"Answers rows with {name} {one.version}; send {{'rows': […]}} or one row alone.",
+        "description": f'Answers rows with {name} {one.version}; send {{"rows": […]}} or one row alone.',
         "parameters": [
             {"name": "X-Request-ID", "in": "header", "required": False, "schema": {"type": "string"},
              "description": "comes back with the answer; made up where it is left out"}
