@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import threading
 import time
@@ -52,6 +53,7 @@ class Params:
     precision: Literal["float32", "bfloat16", "float16"] | None = None
     ema: float | None = None  # share of the running mean of weights that a step keeps, 0 is off
     patience: int | None = None  # epochs without a better validation after which it ends, 0 is never
+    keep: Literal["best", "last"] | None = None  # the epoch whose weights are the result
     checkpoint_seconds: float | None = None  # between two checkpoints; 0 is after every step
 
     def __post_init__(self) -> None:
@@ -113,14 +115,21 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     return summary
 
 
-def assemble(plan: Plan, *, rank: int = 0, world: int = 1, device: str = "cpu", report: Callable[..., None]) -> Loop:
+def assemble(
+    plan: Plan,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    device: str = "cpu",
+    report: Callable[[dict[str, Any]], None] | None = None,
+) -> Loop:
     """The loop of this plan, standing where its newest checkpoint left it."""
     import torch
 
     from data.batches import Batches, arrays
     from data.spec import Spec
     from models.base import build
-    from models.loop import Loop
+    from models.loop import Loop, ignore
     from models.recipe import Recipe
 
     ready = Path(plan.ready)
@@ -139,14 +148,15 @@ def assemble(plan: Plan, *, rank: int = 0, world: int = 1, device: str = "cpu", 
     )
     folder = Path(plan.folder)
     validation = arrays(ready, "validation")
-    return Loop(network, feed, validation, recipe, device=device, rank=rank, world=world, folder=folder, report=report)
+    told = report or ignore
+    return Loop(network, feed, validation, recipe, device=device, rank=rank, world=world, folder=folder, report=told)
 
 
 def finished(plan: Plan) -> Loop | None:
     """The loop of a run that has ended; None where there is none."""
     if not any(Path(plan.folder).glob("step-*.safetensors")):
         return None
-    loop = assemble(plan, report=quiet)
+    loop = assemble(plan)
     return loop if loop.finished else None
 
 
@@ -258,7 +268,7 @@ def _alone(folder: Path) -> Iterator[None]:
     import fcntl
 
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
+    with (folder / "lock").open("a+") as file:
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
@@ -268,6 +278,9 @@ def _alone(folder: Path) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"another run holds {folder}") from None
                 time.sleep(0.05)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
         yield
 
 

@@ -1,0 +1,85 @@
+"""One Ray per clone: its own, locked, on loopback, and gone without a trace when stopped."""
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stages import cluster
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def python(code, **variables):
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **variables}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def session(pid):
+    found = []
+    for one in psutil.pids():
+        try:
+            if os.getsid(one) == pid and psutil.Process(one).status() != psutil.STATUS_ZOMBIE:
+                found.append(one)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A second clone, at a path too long for a socket, whose Ray another process has started."""
+    root = tmp_path_factory.mktemp("other") / ("long" * 20)
+    root.mkdir()
+    done = python(f"from pathlib import Path; from stages import cluster; cluster.connect(Path({str(root)!r}))")
+    assert done.returncode == 0, done.stderr
+    yield root
+    python(f"from pathlib import Path; from stages import cluster; cluster.stop(Path({str(root)!r}))")
+
+
+def test_two_clones_do_not_meet_and_stop_ends_one_alone(clone, other):
+    mine, theirs = cluster.status(clone), cluster.status(other)
+    assert mine["running"]
+    assert theirs["running"]
+    assert mine["address"] != theirs["address"]
+    assert mine["dashboard"] != theirs["dashboard"]
+    folder = Path(cluster._read(other)["folder"])
+    assert folder.stat().st_mode & 0o077 == 0 or folder.parent.stat().st_mode & 0o077 == 0
+    assert session(theirs["pid"])
+    done = python(f"from pathlib import Path; from stages import cluster; print(cluster.stop(Path({str(other)!r})))")
+    assert done.stdout.strip() == "True", done.stderr
+    assert not session(theirs["pid"])
+    assert not folder.exists()
+    assert not cluster.status(other)["running"]
+    assert cluster.status(clone)["running"]
+    cluster.connect(clone)
+
+
+def test_nobody_enters_without_the_token(clone):
+    address = cluster.status(clone)["dashboard"] + "/api/serve/applications/"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(address, timeout=10)
+    assert refused.value.code in (401, 403)
+    join = f"from stages.cluster import _join; _join({cluster.status(clone)['address']!r}); print('in')"
+    token = (clone / ".evergreen" / "ray.token").read_text()
+    wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "RAY_AUTH_TOKEN_PATH": ""}
+    assert "in" not in python(join, **wrong).stdout
+    assert "in" in python(join, **{**wrong, "RAY_AUTH_TOKEN": token}).stdout
+
+
+def test_only_loopback_listens_and_no_list_shows_the_token(clone):
+    token = (clone / ".evergreen" / "ray.token").read_text()
+    assert (clone / ".evergreen" / "ray.token").stat().st_mode & 0o077 == 0
+    for pid in session(cluster.status(clone)["pid"]):
+        process = psutil.Process(pid)
+        assert token not in " ".join(process.cmdline())
+        if process.name() in ("gcs_server", "raylet"):
+            hosts = {one.laddr.ip for one in process.net_connections("tcp") if one.status == "LISTEN"}
+            assert hosts <= {"127.0.0.1", "::ffff:127.0.0.1"}

@@ -1,0 +1,89 @@
+"""Select and tune keep their seconds, on a Ray that is up and on one that must start."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stages import artifacts, collect, preprocess, select, tune
+from stages.artifacts import Paths, read_json, write_json
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COLD = """
+import sys, time
+from pathlib import Path
+import stages.select, stages.artifacts, torch
+started = time.monotonic()
+paths = stages.artifacts.Paths(Path(sys.argv[1]), "cancer")
+stages.select.run(stages.select.Params(seconds=14), paths, task="classification")
+print(time.monotonic() - started)
+"""
+STOP = "import sys; from pathlib import Path; from stages import cluster; cluster.stop(Path(sys.argv[1]))"
+
+
+def prepare(root):
+    paths = Paths(root, "cancer")
+    collect.run(collect.Params(uri="sklearn:breast_cancer"), paths, task="classification")
+    preprocess.run(preprocess.Params(target="diagnosis"), paths, task="classification")
+    return paths
+
+
+@pytest.fixture(scope="module")
+def paths(clone):
+    return prepare(clone)
+
+
+def python(code, root):
+    command = [sys.executable, "-c", code, str(root)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=90, check=False)
+
+
+def test_a_cold_select_keeps_its_seconds(tmp_path):
+    prepare(tmp_path)
+    try:
+        done = python(COLD, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert float(done.stdout.split()[-1]) < 14 * 1.15
+    finally:
+        python(STOP, tmp_path)
+
+
+def test_a_warm_select_keeps_its_seconds_and_says_why(paths):
+    started = time.monotonic()
+    choice = select.run(select.Params(seconds=12), paths, task="classification")
+    assert time.monotonic() - started < 12 * 1.15
+    assert choice == read_json(paths.select)
+    assert {"linear", "mlp"} <= {entry["architecture"] for entry in choice["leaderboard"]}
+    assert choice["why"]
+
+
+def test_a_search_keeps_its_seconds(paths):
+    write_json(paths.select, {"architecture": "mlp"})
+    started = time.monotonic()
+    choice = tune.run(tune.Params(seconds=8, trials=1000, seed=3), paths, task="classification")
+    assert time.monotonic() - started < 8 * 1.15
+    assert choice["why"]
+
+
+def test_a_search_run_again_repeats_nothing(paths, monkeypatch):
+    monkeypatch.setattr(artifacts, "code_version", lambda: "as it is")
+    write_json(paths.select, {"architecture": "mlp"})
+    params = tune.Params(seconds=60, trials=3)
+    first = tune.run(params, paths, task="classification")
+    assert len(first["trials"]) == 3
+    assert first["trials"][0]["options"] == {
+        "learning_rate": 2e-3,
+        "weight_decay": 1e-2,
+        "dropout": 0.1,
+        "size": 1.0,
+    }  # the defaults come first
+    started = time.monotonic()
+    again = tune.run(params, paths, task="classification")
+    assert time.monotonic() - started < 5
+    assert again["trials"] == first["trials"]
+    assert again["options"] == first["options"]
+    more = tune.run(tune.Params(seconds=60, trials=4), paths, task="classification")
+    assert more["trials"][:3] == first["trials"]
+    assert len(more["trials"]) == 4

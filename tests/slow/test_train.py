@@ -1,0 +1,145 @@
+"""Killed at any moment and started again, training ends with the very weights of a run that was left alone."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from stages import artifacts, collect, preprocess, train
+from stages.artifacts import Paths, write_json
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PARAMS = train.Params(epochs=30, batch_size=4, checkpoint_seconds=0.02)
+STEPS = 66  # of an epoch: 265 training rows
+
+DRIVER = """
+import dataclasses, json, sys
+from pathlib import Path
+from stages import artifacts, train
+artifacts.code_version = lambda: "as it is"
+params = train.Params(**json.loads(sys.argv[2]))
+train.run(params, artifacts.Paths(Path(sys.argv[1]), sys.argv[3]), task="regression")
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def code():
+    """Somebody may be editing the sources meanwhile, and other code means another run: not the subject here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(artifacts, "code_version", lambda: "as it is")
+        yield
+
+
+@pytest.fixture(scope="module")
+def prepared(clone):
+    paths = Paths(clone, "diabetes")
+    collect.run(collect.Params(uri="sklearn:diabetes"), paths, task="regression")
+    preprocess.run(preprocess.Params(target="progression"), paths, task="regression")
+    write_json(paths.select, {"architecture": "mlp"})
+    return paths
+
+
+def alone(params, paths):
+    """The weights of the same run without Ray and without an interruption."""
+    plan = dataclasses.replace(train._plan(params, paths, "regression"), folder=str(paths.home / "alone"))
+    loop = train.assemble(plan)
+    loop.run()
+    train._save(plan, loop, train._card(plan, loop), dataclasses.replace(paths, name="alone"))
+    return bytes_of(dataclasses.replace(paths, name="alone"))
+
+
+def bytes_of(paths):
+    return {one.name: one.read_bytes() for one in paths.candidate.iterdir()}
+
+
+def wait_until_midway(folder, epochs=3, seconds=120):
+    """Returns when a checkpoint in the middle of an epoch is there."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for file in folder.glob("step-*.safetensors"):
+            step = int(file.stem.partition("-")[2])
+            if step > epochs * STEPS and step % STEPS:
+                return step
+        time.sleep(0.005)
+    raise TimeoutError("training did not come so far")
+
+
+def epochs_told(folder):
+    lines = (folder / "progress.jsonl").read_text().splitlines()
+    return [entry["epoch"] for entry in map(json.loads, lines) if "train_loss" in entry]
+
+
+def folder_of(params, paths):
+    return Path(train._plan(params, paths, "regression").folder)
+
+
+def went_on(folder):
+    """Every epoch was ended once, or twice where it was ended after the last checkpoint."""
+    told = epochs_told(folder)
+    return told.count(1) == 1 and len(told) <= PARAMS.epochs + 1 and told[-1] == PARAMS.epochs
+
+
+def test_a_killed_worker_is_replaced_and_nothing_changes(prepared):
+    params = dataclasses.replace(PARAMS, seed=1)
+    folder = folder_of(params, prepared)
+    killed = []
+
+    def kill():
+        wait_until_midway(folder)
+        killed.append(int((folder / "lock").read_text()))
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    train.run(params, prepared, task="regression")
+    killer.join()
+    assert killed
+    assert int((folder / "lock").read_text()) != killed[0]
+    assert went_on(folder)
+    assert bytes_of(prepared) == alone(params, prepared)
+
+
+def test_a_killed_run_goes_on_where_it_was(prepared):
+    params = dataclasses.replace(PARAMS, seed=2)
+    folder = folder_of(params, prepared)
+    values = json.dumps(dataclasses.asdict(params))
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(prepared.root), values, prepared.name],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    wait_until_midway(folder)
+    driver.kill()
+    driver.wait()
+    assert epochs_told(folder)[-1] < PARAMS.epochs
+    train.run(params, prepared, task="regression")
+    assert went_on(folder)
+    assert bytes_of(prepared) == alone(params, prepared)
+    assert train.run(params, prepared, task="regression")["reused"]
+
+
+def test_two_workers_agree_through_a_kill(prepared):
+    params = dataclasses.replace(PARAMS, workers=2, epochs=8)
+    first = train.run(params, prepared, task="regression")
+    undisturbed = bytes_of(prepared)
+    folder = folder_of(params, prepared)
+    for file in folder.iterdir():
+        file.unlink()
+
+    def kill():
+        wait_until_midway(folder, epochs=1)
+        os.kill(int((folder / "lock").read_text()), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    second = train.run(params, prepared, task="regression")
+    killer.join()
+    assert not first["reused"]
+    assert not second["reused"]
+    assert bytes_of(prepared) == undisturbed

@@ -1,0 +1,58 @@
+"""What the door to Ray decides without starting it."""
+
+import os
+
+import psutil
+import pytest
+
+from stages import cluster
+from stages.settings import PipelineError
+
+
+def test_without_a_file_everything_runs_here(tmp_path):
+    assert cluster.settings(tmp_path) == cluster.Settings()
+
+
+def test_a_real_cluster_needs_storage_that_all_see(tmp_path):
+    (tmp_path / "cluster.yaml").write_text("address: 10.0.0.1:6379\nstorage: /shared\n")
+    assert cluster.settings(tmp_path) == cluster.Settings("10.0.0.1:6379", "/shared")
+    (tmp_path / "cluster.yaml").write_text("address: 10.0.0.1:6379\n")
+    with pytest.raises(PipelineError, match="storage"):
+        cluster.settings(tmp_path)
+    (tmp_path / "cluster.yaml").write_text("adress: 10.0.0.1:6379\n")
+    with pytest.raises(PipelineError, match="address"):
+        cluster.settings(tmp_path)
+
+
+def test_a_recycled_number_is_somebody_elses():
+    mine = {"pid": os.getpid(), "started": psutil.Process().create_time()}
+    assert cluster._alive(mine)
+    assert not cluster._alive({**mine, "started": mine["started"] - 100})
+
+
+def test_stop_leaves_a_process_that_only_has_the_number(tmp_path):
+    from stages.atomic import write_json
+
+    write_json(
+        tmp_path / ".evergreen" / "ray.json",
+        {"pid": os.getpid(), "started": 1.0, "folder": str(tmp_path / "gone"), "address": "", "dashboard": ""},
+    )
+    assert not cluster.stop(tmp_path)  # and this test goes on
+    assert not (tmp_path / ".evergreen" / "ray.json").exists()
+
+
+def test_sockets_stay_within_the_systems_limit(tmp_path):
+    deep = tmp_path / ("long" * 20)
+    deep.mkdir()
+    for root in (tmp_path, deep):
+        folder = cluster._folder(root)
+        assert len(os.fsencode(folder)) <= cluster.LONGEST_FOLDER
+        assert folder.stat().st_mode & 0o077 == 0
+        folder.rmdir()
+
+
+def test_the_environment_names_the_token_and_does_not_hold_it(tmp_path):
+    variables = cluster.environment(tmp_path)
+    assert variables["RAY_AUTH_MODE"] == "token"
+    assert variables["RAY_AUTH_TOKEN_PATH"].startswith(str(tmp_path))
+    assert "RAY_AUTH_TOKEN" not in variables

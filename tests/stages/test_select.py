@@ -1,0 +1,81 @@
+"""What select decides from scores, and that it says so."""
+
+import random
+
+import pytest
+
+from stages import select
+from stages.artifacts import Paths, read_json
+from stages.race import Lane
+from stages.settings import PipelineError
+from stages.trial import Score
+
+
+def lane(name, parameters, wrong, rung=4, rows=200):
+    """A lane whose first `wrong` rows of 200 are wrong, and some of the others' too."""
+    one = Lane(name, 0)
+    one.rows = [[0.0] * wrong + [1.0] * (rows - wrong)]
+    one.scores, one.parameters, one.rung = [1 - wrong / rows], parameters, rung
+    one.score = Score(1 - wrong / rows, 0.1, 27, 1.0)
+    return one
+
+
+def test_a_clear_winner_is_chosen():
+    chosen, why = select._choose([lane("linear", 10, 40), lane("mlp", 100, 5)], "accuracy", "max")
+    assert chosen == "mlp"
+    assert "0.975" in why
+    assert "0.8" in why
+
+
+def test_the_anchor_within_one_standard_error_is_chosen_and_said():
+    chosen, why = select._choose([lane("linear", 10, 6), lane("mlp", 100, 5)], "accuracy", "max")
+    assert chosen == "linear"
+    for said in ("one standard error", "mlp", "0.97", "0.975", "instead of 100"):
+        assert said in why
+
+
+def test_smaller_is_better_where_the_metric_says_so():
+    chosen, _ = select._choose([lane("linear", 10, 5), lane("mlp", 100, 60)], "mse", "min")
+    assert chosen == "mlp"
+
+
+def test_of_two_close_ones_the_cheaper():
+    lanes = [lane("linear", 10, 80), lane("cnn", 900, 5), lane("mlp", 100, 6)]
+    assert select._choose(lanes, "accuracy", "max")[0] == "mlp"
+
+
+def test_the_gap_is_paired():
+    noise = random.Random(0)
+    shared = [noise.gauss(0, 10) for _ in range(100)]
+    one, other = Lane("a", 0), Lane("b", 0)
+    one.rows = [[value + 0.5 + noise.gauss(0, 0.1) for value in shared]]
+    other.rows = [shared]
+    assert one.gap(other) > 10  # against rows so different, unpaired it would be below one
+
+
+def test_survivors_are_the_best_and_the_anchor():
+    ranked = [lane(name, 1, 0) for name in ("cnn", "mlp", "gru", "linear")]
+    assert [one.name for one in select._survivors(ranked, 1)] == ["cnn", "linear"]
+
+
+def test_too_few_seconds_choose_the_anchor_and_say_so(candidates):
+    paths = Paths(candidates, "diabetes")
+    choice = select.run(select.Params(seconds=0.5), paths, task="regression")
+    assert choice["architecture"] == "linear"
+    assert "too few" in choice["why"]
+    assert {"linear", "mlp"} <= {entry["architecture"] for entry in choice["leaderboard"]}
+    assert read_json(paths.select) == choice
+
+
+def test_an_architecture_that_does_not_fit_is_refused(candidates):
+    paths = Paths(candidates, "diabetes")
+    with pytest.raises(PipelineError, match="cnn does not accept"):
+        select.run(select.Params(architectures=["cnn"]), paths, task="regression")
+    with pytest.raises(PipelineError, match="did you mean 'mlp'"):
+        select.run(select.Params(architectures=["mpl"]), paths, task="regression")
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"seeds": 0}, {"keep": 1}, {"rungs": [3, 1]}, {"rungs": []}])
+def test_a_wrong_number_is_refused(wrong):
+    with pytest.raises(PipelineError, match=next(iter(wrong))):
+        select.Params(**wrong)

@@ -1,0 +1,127 @@
+"""What a run is, what decides its name, and what becomes of it; training under Ray is in tests/slow."""
+
+import dataclasses
+import json
+import os
+
+import pytest
+
+from models.base import architecture
+from models.recipe import Recipe
+from stages import train
+from stages.artifacts import Paths, load_model, read_json, write_json
+from stages.settings import PipelineError
+
+EPOCHS = {"epochs": 2}
+
+
+@pytest.fixture
+def paths(candidates, tmp_path):
+    """Prepared diabetes in a root of its own."""
+    paths = Paths(tmp_path, "diabetes")
+    paths.ready.parent.mkdir(parents=True)
+    paths.ready.symlink_to(Paths(candidates, "diabetes").ready)
+    write_json(paths.select, {"architecture": "mlp"})
+    return paths
+
+
+def plan(paths, **params):
+    return train._plan(train.Params(**params), paths, "regression")
+
+
+def test_yaml_then_tuned_then_the_architecture_then_the_recipe(paths):
+    write_json(paths.tune, {"architecture": "linear", "options": {"weight_decay": 0.7}, "trial": 4})
+    made = plan(paths)
+    assert made.architecture == "linear"
+    assert made.trial == 4
+    assert made.recipe["weight_decay"] == 0.7
+    assert made.recipe["learning_rate"] == architecture("linear").RECIPE["learning_rate"]
+    assert made.recipe["batch_size"] == Recipe().batch_size
+    assert plan(paths, weight_decay=0.1).recipe["weight_decay"] == 0.1
+
+
+def test_tuned_options_of_the_constructor_reach_it(paths):
+    write_json(paths.tune, {"architecture": "mlp", "options": {"dropout": 0.4, "clip": 1.0}})
+    assert plan(paths).options == {"dropout": 0.4}
+    assert plan(paths).recipe["clip"] == 1.0
+
+
+def test_the_name_of_a_run_follows_what_decides_its_result(paths):
+    first = plan(paths)
+    assert plan(paths) == first
+    for change in ({"epochs": 3}, {"workers": 2}, {"seed": 1}, {"precision": "bfloat16"}, {"device": "cpu"}):
+        assert plan(paths, **change).folder != first.folder, change
+    for change in ({"checkpoint_seconds": 1.0}, {"max_failures": 9}, {"storage_bytes": 1}):
+        assert plan(paths, **change).folder == first.folder, change
+
+
+def test_a_finished_run_is_taken_as_it_is(paths):
+    made = plan(paths, **EPOCHS)
+    assert train.finished(made) is None
+    train.assemble(made).run()
+    summary = train.run(train.Params(**EPOCHS), paths, task="regression")  # without Ray
+    assert summary["reused"]
+    model = load_model(paths.candidate)
+    assert model.card["architecture"] == "mlp"
+    assert model.card["history"][-1]["epoch"] == 2
+    before = {one.name: one.read_bytes() for one in paths.candidate.iterdir()}
+    train.run(train.Params(**EPOCHS), paths, task="regression")
+    assert {one.name: one.read_bytes() for one in paths.candidate.iterdir()} == before
+
+
+def test_the_card_has_no_clock_and_the_best_epochs_scores(paths):
+    made = plan(paths, **EPOCHS)
+    loop = train.assemble(made)
+    loop.run()
+    train.run(train.Params(**EPOCHS), paths, task="regression")
+    card = read_json(paths.candidate / "model.json")
+    assert "seconds" not in json.dumps({**card, "recipe": {}})
+    assert card["scores"]["r2"] == loop.best[1]["r2"]
+    assert card["data_version"] == made.data_version
+
+
+def test_an_unfinished_run_is_not_taken(paths):
+    made = plan(paths, **EPOCHS)
+    train.assemble(made).run(epochs=1)
+    assert train.finished(made) is None
+
+
+def test_one_alone_writes_into_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "LOCK_SECONDS", 0.1)
+    with train._alone(tmp_path):
+        assert (tmp_path / "lock").read_text() == str(os.getpid())
+        with pytest.raises(TimeoutError), train._alone(tmp_path):
+            pass
+    with train._alone(tmp_path):
+        pass
+
+
+def test_the_oldest_runs_go_above_the_budget_and_this_one_never(tmp_path):
+    for age, name in enumerate(("old", "newer", "kept")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "step").write_bytes(b"x" * 100)
+        os.utime(tmp_path / name, (age, age))
+    train._clean(tmp_path / "kept", 250)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["kept", "newer"]
+    train._clean(tmp_path / "kept", 10)
+    assert [one.name for one in tmp_path.iterdir()] == ["kept"]
+
+
+def test_what_a_worker_tells_arrives(tmp_path):
+    lines, told = tmp_path / "progress.jsonl", []
+    lines.write_text('{"epoch": 1}\n')
+    with train._told(lines, lambda **facts: told.append(facts)), lines.open("a") as file:
+        file.write('{"epoch": 2}\n{"epoch"')
+    assert told == [{"stage": "train", "epoch": 2}]
+
+
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"max_failures": -1}])
+def test_a_wrong_number_is_refused(wrong):
+    with pytest.raises(PipelineError, match=next(iter(wrong))):
+        train.Params(**wrong)
+
+
+def test_params_have_every_field_of_the_recipe():
+    assert {field.name for field in dataclasses.fields(Recipe)} == {
+        field.name for field in dataclasses.fields(train.Params) if field.name not in train.OWN
+    }

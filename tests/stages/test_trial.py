@@ -1,0 +1,70 @@
+"""A trial on real rows: what it builds, how it goes on, what its score says."""
+
+import math
+
+import pytest
+
+from stages.artifacts import Paths
+from stages.trial import STRETCH_STEPS, Score, Trial, defaults, divide
+
+LONG = 60.0
+
+
+@pytest.fixture
+def make(candidates):
+    def trial(name="diabetes", task="regression", architecture="linear", options=None, seed=0):
+        return Trial(Paths(candidates, name).ready, "v", task, architecture, options or {}, seed)
+
+    return trial
+
+
+def test_values_are_the_recipes_or_the_constructors():
+    recipe, options = divide("mlp", {"learning_rate": 0.5, "dropout": 0.3})
+    assert recipe.learning_rate == 0.5
+    assert options == {"dropout": 0.3}
+    own, _ = divide("linear", {})
+    assert own.optimizer == "adam"  # the architecture's own recipe
+
+
+def test_defaults_are_inside_what_is_searched():
+    from models.base import architecture, architectures
+
+    for name in architectures():
+        for option, value in defaults(name).items():
+            choice = architecture(name).SPACE[option]
+            inside = value in choice if isinstance(choice, list) else choice[0] <= value <= choice[1]
+            assert inside, f"{name}.{option} is {value}"
+
+
+def test_a_stretch_is_some_steps_whatever_the_rows(make):
+    trial = make()
+    steps = trial.loop.train.steps()
+    assert trial.stretch * steps >= STRETCH_STEPS > (trial.stretch - 1) * steps
+
+
+def test_going_on_in_parts_is_as_good_as_at_once(make):
+    parts, whole = make(seed=5), make(seed=5)
+    for epochs in (1, 3, 9):
+        score = parts.advance(epochs, LONG)
+    assert score.epochs == 9
+    assert whole.advance(9, LONG).value == score.value
+    assert make(seed=6).advance(9, LONG).value != score.value
+
+
+def test_no_time_is_scored_as_it_stands(make):
+    score = make().advance(27, 0.0)
+    assert score.epochs == 0
+    assert math.isfinite(score.value)
+
+
+def test_the_standard_error_is_that_of_a_share(make):
+    trial = make("breast_cancer", "classification")
+    share = trial.advance(9, LONG).value
+    rows = len(trial.per_row())
+    assert trial.standard_error() == pytest.approx(math.sqrt(share * (1 - share) / rows), rel=0.4)
+
+
+def test_the_lower_loss_decides_between_equal_values():
+    one, other = Score(0.9, 0.3, 1, 1.0), Score(0.9, 0.2, 1, 1.0)
+    assert other.better(one, "max")
+    assert Score(1.0, 0.3, 1, 1.0).better(Score(2.0, 0.1, 1, 1.0), "min")

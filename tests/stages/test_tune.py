@@ -1,0 +1,76 @@
+"""The ledger of trials, and what tune makes of it."""
+
+import pytest
+
+from stages import tune
+from stages.artifacts import Paths, write_json
+from stages.ledger import Ledger
+from stages.search import Search, _distribution
+from stages.settings import PipelineError
+
+OWN = {"weight_decay": 0.02}
+SEARCH = Search("/ready", "v", "regression", "linear", OWN, 0)
+
+
+def entry(value, score):
+    return {"options": {"weight_decay": value}, "score": score, "epochs": 1, "seconds": 0.1, "state": "finished"}
+
+
+def test_the_ledger_gives_back_what_belongs_to_its_context(tmp_path):
+    mine, other = Ledger(tmp_path / "t.jsonl", {"data": "a"}), Ledger(tmp_path / "t.jsonl", {"data": "b"})
+    mine.add(OWN, {"score": 1.0})
+    mine.add(OWN, {"score": 2.0})  # the first one stands
+    other.add(OWN, {"score": 3.0})
+    assert [one["score"] for one in mine.entries()] == [1.0]
+    assert mine.entries()[0]["options"] == OWN
+
+
+def test_a_torn_line_costs_that_trial_alone(tmp_path):
+    ledger = Ledger(tmp_path / "t.jsonl", {})
+    ledger.add({"a": 1}, {"score": 1.0})
+    with ledger.path.open("a") as file:
+        file.write('{"context": "')
+    ledger.add({"a": 2}, {"score": 2.0})
+    assert [one["score"] for one in ledger.entries()] == [1.0, 2.0]
+
+
+def test_defaults_that_win_are_said_and_change_nothing():
+    choice = tune._decide(SEARCH, [entry(0.5, 0.4), entry(0.02, 0.4)], [])
+    assert choice["options"] == {}
+    assert choice["trial"] == 1
+    assert "the defaults reach the best r2" in choice["why"]
+
+
+def test_a_better_point_wins_and_a_cut_one_cannot():
+    choice = tune._decide(SEARCH, [entry(0.02, 0.4), entry(0.5, 0.5)], [entry(0.9, 0.99)])
+    assert choice["options"] == {"weight_decay": 0.5}
+    assert choice["score"] == 0.5
+    assert len(choice["trials"]) == 3
+    assert "the defaults reach 0.4" in choice["why"]
+
+
+def test_smaller_wins_where_the_metric_says_so():
+    search = Search("/ready", "v", "forecasting", "linear", OWN, 0)
+    choice = tune._decide(search, [entry(0.02, 0.4), entry(0.5, 0.3)], [])
+    assert choice["options"] == {"weight_decay": 0.5}
+
+
+def test_too_few_seconds_keep_the_defaults_and_say_so(candidates):
+    paths = Paths(candidates, "diabetes")
+    write_json(paths.select, {"architecture": "linear"})
+    choice = tune.run(tune.Params(seconds=0.5), paths, task="regression")
+    assert choice["options"] == {}
+    assert "more seconds" in choice["why"]
+
+
+def test_a_space_in_optunas_words():
+    assert _distribution((1e-4, 1.0, "log")).log
+    assert not _distribution((0.0, 0.5)).log
+    assert _distribution((1, 4)).high == 4
+    assert _distribution([1, 2]).choices == (1, 2)
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"trials": 0}])
+def test_a_wrong_number_is_refused(wrong):
+    with pytest.raises(PipelineError, match=next(iter(wrong))):
+        tune.Params(**wrong)
