@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from data import kinds
 from data.columns import Faults
 from data.field import DataError, Field, nearest
 from data.requests import told
+from data.transform import transformed
 
 __all__ = ["DataError", "Field", "Spec", "fit"]
 
@@ -130,16 +131,27 @@ class Spec:
         return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
-def fit(train: pa.Table, kind_of: Mapping[str, str], target: str, target_kind: str) -> tuple[dict[str, Field], Field]:
-    """The fields of checked training rows: one per grouped kind, one per column of other kinds; and the target's."""
+def fit(
+    train: pa.Table, kind_of: Mapping[str, str], target: str, target_kind: str, transform: str = ""
+) -> tuple[dict[str, Field], Field]:
+    """The fields of checked training rows: one per grouped kind, one per column of other kinds; and the target's.
+
+    `transform` is of the target, and of the history that it continues where it is a series.
+    """
     groups: dict[str, list[str]] = {}
     for column, kind in kind_of.items():
         groups.setdefault(kind if kinds.find(kind).grouped else column, []).append(column)
     inputs = {
-        key: kinds.find(kind_of[columns[0]]).fit({name: _column(train, name) for name in columns})
+        key: _fit(kind_of[columns[0]], train, columns, transform if target_kind == kind_of[columns[0]] == "series" else "")
         for key, columns in groups.items()
     }
-    return inputs, kinds.find(target_kind).fit({target: _column(train, target)}, target=True)
+    return inputs, _fit(target_kind, train, [target], transform, target=True)
+
+
+def _fit(kind: str, train: pa.Table, names: Sequence[str], transform: str, *, target: bool = False) -> Field:
+    columns = {name: transformed(_column(train, name), transform, f"column '{name}'") for name in names}
+    field = kinds.find(kind).fit(columns, target=target)
+    return replace(field, state={**field.state, "transform": transform}) if transform else field
 
 
 def _encode(field: Field, table: pa.Table) -> np.ndarray:
@@ -150,7 +162,7 @@ def _encode(field: Field, table: pa.Table) -> np.ndarray:
         if faults:
             row, reason = min(faults.items())
             raise DataError(reason, place=f"row {row}, column '{name}'", fix="mend the value or leave the row out")
-        columns.append(column)
+        columns.append(transformed(column, field.state.get("transform", ""), f"column '{name}'"))
     return kind.encode(field, columns)
 
 

@@ -30,6 +30,7 @@ class Params:
     test_share: float = 0.2  # of all rows
     validation_share: float = 0.2  # of all rows
     seed: int = 0  # another seed is another split
+    transform: str = ""  # of the target, and of the history it continues: "sqrt" steadies counts
     time: str = ""  # column of times or years: split by it, the latest rows test
     window: int = 12  # forecasting: how many rows back a model sees
     horizon: int = 1  # forecasting: how many rows ahead it says
@@ -84,7 +85,7 @@ def _fit(examples: Examples, params: Params, task: str) -> Spec:
     from data.spec import Spec, fit
 
     schema = examples.schema
-    inputs, target = fit(examples.part("train"), schema.inputs, schema.target, schema.target_kind)
+    inputs, target = fit(examples.part("train"), schema.inputs, schema.target, schema.target_kind, params.transform)
     if schema.target_kind == "series":  # what comes before and after is one quantity: one mean, one deviation
         scale = {name: target.state[name] for name in ("mean", "std")}
         inputs = {name: replace(one, state={**one.state, **scale}) for name, one in inputs.items()}

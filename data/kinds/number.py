@@ -13,6 +13,7 @@ from data.columns import Faults, floats, plain
 from data.field import DataError, Field
 from data.kinds import Kind
 from data.requests import told
+from data.transform import restored
 
 LARGEST = 1e30  # beyond it squares overflow float32
 FARTHEST = 1e6  # deviations from the mean: a wilder input is held here, so that no network answers NaN
@@ -58,9 +59,8 @@ class Number(Kind):
         return np.clip(values, -FARTHEST, FARTHEST).astype(np.float32).reshape(len(values), *field.shape)
 
     def decode(self, field: Field, values: np.ndarray) -> list[Any]:
-        units = values * np.asarray(field.state["std"]) + np.asarray(field.state["mean"])
-        result: list[Any] = (units if field.shape else values * field.state["std"][0] + field.state["mean"][0]).tolist()
-        return result
+        mean, std = (np.asarray(field.state[name]).reshape(field.shape) for name in ("mean", "std"))
+        return restored(values * std + mean, field.state.get("transform", ""))
 
     def parse(self, field: Field, index: int, value: Any) -> Any:
         if value is None and field.state["missing"][index]:

@@ -12,6 +12,7 @@ from data.columns import Faults, nested, plain, stack
 from data.field import DataError, Field
 from data.kinds import Kind
 from data.requests import numbers
+from data.transform import restored
 
 
 class Series(Kind):
@@ -50,8 +51,8 @@ class Series(Kind):
         return values.astype(np.float32).reshape(len(values), *field.shape)
 
     def decode(self, field: Field, values: np.ndarray) -> list[Any]:
-        result: list[Any] = (values * field.state["std"][0] + field.state["mean"][0]).reshape(len(values), -1).tolist()
-        return result
+        units = (values * field.state["std"][0] + field.state["mean"][0]).reshape(len(values), -1)
+        return restored(units, field.state.get("transform", ""))
 
     def parse(self, field: Field, index: int, value: Any) -> Any:
         return numbers(value, (field.shape[0],))
@@ -67,7 +68,7 @@ class Series(Kind):
             "minItems": length,
             "maxItems": length,
             "description": "oldest first",
-            "example": field.state["median"],
+            "example": restored(np.array(field.state["median"]), field.state.get("transform", "")),
         }
 
     def identity(self, column: pa.Array) -> list[bytes]:

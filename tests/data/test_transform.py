@@ -1,0 +1,43 @@
+"""A transform is undone exactly, is part of the encoding, and refuses what it cannot take."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from data import kinds
+from data.field import DataError
+from data.kinds.series import fixed
+from data.spec import Spec, fit
+
+COUNTS = pa.table({"history": fixed(np.arange(12.0).reshape(4, 3) ** 2), "next": fixed(np.arange(4.0)[:, None] ** 2)})
+
+
+def spec(transform: str) -> Spec:
+    inputs, target = fit(COUNTS, {"history": "series"}, "next", "series", transform)
+    return Spec("forecasting", inputs, target, "next", None, {})
+
+
+def test_encoding_applies_it_and_decoding_undoes_it() -> None:
+    made = spec("sqrt")
+    arrays = made.encode(COUNTS, target=True)
+    field = made.target
+    roots = arrays["target"] * field.state["std"][0] + field.state["mean"][0]
+    assert roots.ravel() == pytest.approx([0, 1, 2, 3], abs=1e-6)
+    assert np.ravel(kinds.find("series").decode(field, arrays["target"])) == pytest.approx([0, 1, 4, 9], abs=1e-5)
+    assert made.json_schema()["example"]["history"] == pytest.approx([20.25, 30.25, 42.25])  # roots' medians, squared
+
+
+def test_without_one_nothing_is_in_the_state() -> None:
+    assert "transform" not in spec("").target.state
+
+
+@pytest.mark.parametrize("name", ["squrt", "log"])
+def test_an_unknown_one_names_the_known(name: str) -> None:
+    with pytest.raises(DataError, match=f"no transform '{name}'.*known: sqrt"):
+        spec(name)
+
+
+def test_a_request_below_zero_is_refused() -> None:
+    made = spec("sqrt")
+    with pytest.raises(DataError, match="holds -4, which has no sqrt"):
+        made.encode(made.parse([{"history": [1, -4, 2]}], "the request"), target=False)

@@ -1,0 +1,114 @@
+"""What the README shows works: its examples of one more part, put in place, carry a pipeline from rows to answers."""
+
+import json
+import math
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = {place: text for place, text in re.findall(r"```python\n# (\S+\.py)\n(.*?)```", README, re.DOTALL)}
+PIPELINE = """\
+task: median
+collect: {uri: sails.jsonl}
+preprocess: {target: knots, kinds: {wind: angle}}
+select: {}
+tune: {}
+train: {}
+validate: {}
+deploy: {}
+"""
+LIFE = """
+import json, sys
+from pathlib import Path
+from data.batches import Batches, arrays, load
+from models.base import accepting, build
+from models.loop import Loop, Recipe
+from stages import collect, pipeline, preprocess
+from stages.artifacts import Paths, load_model, save_model
+
+paths = Paths(Path.cwd(), "sails")
+asked = pipeline.read("sails", paths.root)
+collect.run(asked.collect, paths, task=asked.task)
+preprocess.run(asked.preprocess, paths, task=asked.task)
+spec, test = load(paths.ready, "test")
+train, validation = arrays(paths.ready, "train"), arrays(paths.ready, "validation")
+network = build("fourier", "median", spec.inputs, spec.target, size=0.5)
+feed = Batches(train, 32, seed=0, shuffle=True)
+loop = Loop(network, feed, validation, Recipe(epochs=30, learning_rate=0.01))
+loop.run()
+network.load_state_dict(loop.best_state())
+save_model(paths.candidate, network, {"architecture": "fourier", "task": "median", "options": {"size": 0.5}, "spec": spec.to_json()})
+row = spec.parse([{"wind": 270, "sail": 20}], "the request")
+print(json.dumps({
+    "accepting": accepting(spec.inputs), "inputs": list(spec.inputs), "history": loop.history,
+    "answer": load_model(paths.candidate).predict(row), "origin": test.column("_origin")[0].as_py(),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources with the README's files added and a data set that they suit."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    for place in listed.stdout.split("\n"):
+        if place and (ROOT / place).is_file():
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            (folder / place).write_bytes((ROOT / place).read_bytes())
+    for place, text in EXAMPLES.items():
+        assert not (folder / place).exists(), f"{place} is there already: choose another example"
+        (folder / place).write_text(text, encoding="utf-8")
+    draw = random.Random(0)
+    rows = [{"wind": draw.randrange(360), "sail": draw.randrange(10, 40)} for _ in range(600)]
+    lines = [json.dumps({**row, "knots": row["sail"] * (1.2 - math.cos(math.radians(row["wind"]))) / 8}) for row in rows]
+    (folder / "sails.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "pipelines" / "sails.yaml").write_text(PIPELINE)
+    return folder
+
+
+def python(clone: Path, *arguments: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(clone), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *arguments], cwd=clone, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_there_is_one_example_of_each_part() -> None:
+    rooms = sorted(str(Path(place).parent) for place in EXAMPLES)
+    assert rooms == ["data/kinds", "data/sources", "models/architectures", "models/tasks"]
+
+
+def test_the_examples_learn_together(clone: Path) -> None:
+    found = json.loads(python(clone, "-c", LIFE))
+    assert found["accepting"][0] == "linear"
+    assert {"fourier", "mlp"} <= set(found["accepting"])
+    assert found["inputs"] == ["angle", "number"] or found["inputs"] == ["number", "angle"]
+    assert found["origin"].startswith("sails.jsonl#")
+    assert found["history"][-1]["r2"] > 0.9
+    assert found["answer"][0]["prediction"] == pytest.approx(20 * 1.2 / 8, abs=0.6)
+
+
+def test_the_sweep_finds_the_new_architecture_and_task(clone: Path) -> None:
+    told = python(clone, "-m", "pytest", "tests/models/test_sweep.py", "-q", "-k", "fourier or median", "-p", "no:cacheprovider")
+    assert re.search(r"\b[1-9]\d* passed", told), told
+
+
+def test_the_tree_names_what_is_there() -> None:
+    tree = re.search(r"## The tree\n\n```\n(.*?)```", README, re.DOTALL)
+    assert tree
+    for line in tree.group(1).splitlines():
+        assert (ROOT / line.split()[0]).exists(), line
+
+
+def test_the_six_files_to_read_first_exist() -> None:
+    section = README.split("## Read these six files first")[1].split("\n## ")[0]
+    files = re.findall(r"^\d\. `(\S+)`", section, re.MULTILINE)
+    assert len(files) == 6
+    assert all((ROOT / place).is_file() for place in files)
