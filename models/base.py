@@ -54,7 +54,7 @@ class Architecture(nn.Module):
     `size`, scales it: 1 trains on a laptop's CPU in seconds. Constructor options are keyword arguments with defaults.
     """
 
-    ACCEPTS: ClassVar[frozenset[str]]  # kinds of input; it fits when every input's kind is among them
+    ACCEPTS: ClassVar[frozenset[str]]  # kinds of input; it fits when every input's kind is among them; "*" is any kind
     SPACE: ClassVar[dict[str, Choice]] = {}  # what search may move: fields of Recipe or constructor options
     RECIPE: ClassVar[dict[str, Any]] = {}  # its own defaults for fields of Recipe
     features: int  # F
@@ -172,8 +172,7 @@ def task(name: str) -> type[Task]:
 
 def accepting(inputs: Inputs) -> list[str]:
     """Architectures that can take these inputs, the linear anchor first."""
-    kinds = {field.kind for field in inputs.values()}
-    fitting = [name for name in architectures() if kinds <= architecture(name).ACCEPTS]
+    fitting = [name for name in architectures() if not _refused(architecture(name), inputs)]
     return sorted(fitting, key=lambda name: (name != "linear", name))
 
 
@@ -222,8 +221,13 @@ def _find(folder: str, name: str, base: type[Part]) -> type[Part]:
     return own[0]
 
 
+def _refused(kind: type[Architecture], inputs: Inputs) -> list[str]:
+    """The kinds of input that it does not take."""
+    return [] if "*" in kind.ACCEPTS else sorted({field.kind for field in inputs.values()} - kind.ACCEPTS)
+
+
 def _check_inputs(name: str, kind: type[Architecture], inputs: Inputs) -> None:
-    refused = sorted({field.kind for field in inputs.values()} - kind.ACCEPTS)
+    refused = _refused(kind, inputs)
     if refused or not inputs:
         takes = ", ".join(sorted(kind.ACCEPTS))
         problem = f"it does not take inputs of kind {', '.join(refused)}" if refused else "there are no inputs"

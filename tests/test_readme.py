@@ -96,7 +96,7 @@ def test_the_examples_learn_together(clone: Path) -> None:
 
 
 def test_the_sweep_finds_the_new_architecture_and_task(clone: Path) -> None:
-    told = python(clone, "-m", "pytest", "tests/models/test_sweep.py", "-q", "-k", "fourier or median", "-p", "no:cacheprovider")
+    told = python(clone, "-m", "pytest", "tests/models/test_sweep.py", "-k", "fourier or median", "-p", "no:cacheprovider")
     assert re.search(r"\b[1-9]\d* passed", told), told
 
 
