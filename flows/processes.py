@@ -31,14 +31,18 @@ def recorded(path: Path) -> dict[str, Any] | None:
 
 
 def end(path: Path) -> bool:
-    """Ends the process written down at `path`, with its children; whether there was one."""
+    """Ends the process written down at `path`, with its children; whether there was one.
+
+    Children that lead or joined a session of their own, engines that it started, are ended by their own records.
+    """
     import psutil
 
     process = _process(read_json(path)) if path.exists() else None
     path.unlink(missing_ok=True)
     if process is None:
         return False
-    family = [process, *process.children(recursive=True)]
+    children = process.children(recursive=True)
+    family = [process, *(one for one in children if _session(one) == _session(process))]
     for one in family:
         with suppress(psutil.NoSuchProcess):
             one.terminate()
@@ -48,6 +52,13 @@ def end(path: Path) -> bool:
             one.kill()
     psutil.wait_procs(left, timeout=GRACE_SECONDS)
     return True
+
+
+def _session(process: Any) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except ProcessLookupError:
+        return None
 
 
 def _process(facts: dict[str, Any]) -> Any:

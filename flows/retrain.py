@@ -44,8 +44,11 @@ def watch(given: Namespace) -> Answer:
 
 
 def _serve(schedules: dict[str, str]) -> None:
+    import warnings
+
     from prefect import serve
 
+    warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect's own, when SIGTERM ends it
     serve(*(deployment(name, schedule) for name, schedule in schedules.items()), print_starting_message=False)
 
 
