@@ -249,6 +249,7 @@ def _fit(plan: Plan, params: Params, paths: Paths, progress: Progress) -> None:
             failure_config=FailureConfig(max_failures=params.max_failures),
         ),
     )
+    trainer._register_sigint_handler = lambda controller: None  # Ray's swallows Ctrl-C and stays on after the run
     with _told(folder / "progress.jsonl", progress):
         trainer.fit()
     shutil.rmtree(store, ignore_errors=True)
