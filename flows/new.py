@@ -67,7 +67,7 @@ def _head(uri: str, root: Path) -> Any:
 
 
 def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
-    preprocess = {"target": target}
+    preprocess: dict[str, Any] = {"target": target}
     about = f"{len(guess['kinds'])} input columns; a column's kind is guessed, and set by kinds: {{column: kind}}"
     if guess["time"]:
         preprocess |= {"time": guess["time"], "window": 12, "horizon": 1}

@@ -122,7 +122,8 @@ def _card(path: Path) -> dict[str, Any]:
     """A part's name, the first line of its docstring and, of an architecture, the kinds of input it accepts."""
     module = ast.parse(path.read_text(encoding="utf-8"))
     classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
-    text = next(filter(None, map(ast.get_docstring, [module, *classes])), "")
+    parts: list[ast.Module | ast.ClassDef] = [module, *classes]
+    text = next(filter(None, map(ast.get_docstring, parts)), "")
     card: dict[str, Any] = {"name": path.stem, "about": text.split("\n")[0]}
     for node in (line for one in classes for line in one.body if isinstance(line, ast.Assign | ast.AnnAssign)):
         target = node.targets[0] if isinstance(node, ast.Assign) else node.target

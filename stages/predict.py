@@ -75,9 +75,9 @@ def _answer(model: Model, batch: pa.RecordBatch, source: Path, typed: bool) -> p
         place = f"{source.parent / table.column('_origin')[row].as_py()}"
         raise PipelineError(f"{reason}", place=place, fix="mend the row or leave it out; nothing was written")
     own = _own(table)
-    for place, name in enumerate(own.column_names if typed else []):
+    for index, name in enumerate(own.column_names if typed else []):
         if name in read.column_names and pa.types.is_string(own.field(name).type):
-            own = own.set_column(place, name, read.column(name))
+            own = own.set_column(index, name, read.column(name))
     return _with(own, _columns(model, model.predict(read)), source)
 
 

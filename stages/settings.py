@@ -173,7 +173,7 @@ def _plain(value: Any) -> Any:
 
 
 def _show(value: Any) -> str:
-    words = {type(None): "nothing", dict: "a mapping", list: "a list"}
+    words: dict[type, str] = {type(None): "nothing", dict: "a mapping", list: "a list"}
     kind = next((word for cls, word in words.items() if isinstance(value, cls)), "")
     return kind or (f"the text {str(value)!r}" if isinstance(value, str) else str(value))
 
