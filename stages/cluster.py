@@ -224,11 +224,14 @@ def _lead(root: Path) -> None:
 
 
 def _folder(root: Path) -> Path:
-    """An empty folder for Ray's sockets and logs: in the clone, or in /tmp where a socket's path would be too long."""
+    """An empty folder for Ray's sockets and logs: in the clone, or in /tmp where a socket's path would be too long.
+
+    Ray opens it to everybody, so it lies in one that is open to its owner alone.
+    """
     folder = _home(root) / "ray"
     shutil.rmtree(folder, ignore_errors=True)
     if len(os.fsencode(folder)) > LONGEST_FOLDER:
-        return Path(tempfile.mkdtemp(prefix="evergreen-", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix="evergreen-", dir="/tmp")) / "ray"
     folder.mkdir(mode=0o700)
     return folder
 
@@ -274,7 +277,8 @@ def _clear(root: Path, record: dict[str, Any]) -> None:
 
     if _alive(record) or not psutil.pid_exists(record["pid"]):  # else the number is another process's by now
         _end(record["pid"])
-    shutil.rmtree(record["folder"], ignore_errors=True)
+    folder = Path(record["folder"])
+    shutil.rmtree(folder if folder.parent == _home(root) else folder.parent, ignore_errors=True)
     front.clear(root)
     _place(root).unlink(missing_ok=True)
 
@@ -305,6 +309,8 @@ def _place(root: Path) -> Path:
 def _home(root: Path) -> Path:
     home = root / ".evergreen"
     home.mkdir(mode=0o700, exist_ok=True)
+    if home.stat().st_mode & 0o077:
+        home.chmod(0o700)
     return home
 
 

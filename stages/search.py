@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import shutil
-import tempfile
+import os
+import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -43,42 +45,52 @@ class Search:
         return max(scored, key=lambda entry: (sign * entry["score"], entry["options"] == self.own), default=None)
 
 
-class Searcher:
-    """The actor that holds Tune."""
+def main() -> None:
+    """Searches as a line of JSON on the input says; a line of JSON is the answer: the trials that the clock cut off."""
+    from stages import cluster
 
-    def run(self, search: Search, ledger: Ledger, trials: int, seconds: float) -> list[dict[str, Any]]:
-        """Searches until `trials` stand in the ledger or time is up; returns the trials that the clock cut off."""
-        from ray import tune
-        from ray.tune.schedulers import ASHAScheduler
+    given = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    cluster.connect(Path(given["root"]))
+    ledger = Ledger(Path(given["path"]), given["context"])
+    cut = run(Search(**given["search"]), ledger, given["trials"], given["until"], given["store"])
+    print(json.dumps(cut), flush=True)
+    os._exit(0)  # what Ray does at exit takes a second
 
-        from stages import cluster
 
-        until = time.time() + seconds
-        done = ledger.entries()
-        watch = _watch(ledger, until)
-        name = f"evergreen-{uuid.uuid4().hex}"  # searches of one cluster overwrite each other's trainables by name
-        tune.register_trainable(name, tune.with_resources(_trainable(search, ledger, until), {"cpu": 1}))
-        store = Path(tempfile.mkdtemp(prefix="evergreen-tune-"))
-        halving = {"max_t": STRETCHES, "grace_period": GRACE, "reduction_factor": FACTOR}
-        tuner = tune.Tuner(
-            name,
-            tune_config=tune.TuneConfig(
-                search_alg=_sampler(search, done),
-                scheduler=ASHAScheduler("training_iteration", "rank", "max", **halving),
-                num_samples=trials - len(done),
-                max_concurrent_trials=cluster.cpus(),
-                time_budget_s=max(0.1, until - time.time()),
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(name=name, storage_path=str(store), verbose=0, callbacks=[watch]),
-        )
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it warns of a search that its clock ends
-        try:
-            tuner.fit()
-        finally:
-            shutil.rmtree(store, ignore_errors=True)
-        cut: list[dict[str, Any]] = watch.cut
-        return cut
+def _end_with_the_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def run(search: Search, ledger: Ledger, trials: int, until: float, store: str) -> list[dict[str, Any]]:
+    """Searches until `trials` stand in the ledger or the clock, time.time(), passes `until`. Tune writes to `store`."""
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler
+
+    from stages import cluster
+
+    done = ledger.entries()
+    watch = _watch(ledger, until)
+    name = f"evergreen-{uuid.uuid4().hex}"  # searches of one cluster overwrite each other's trainables by name
+    tune.register_trainable(name, tune.with_resources(_trainable(search, ledger, until), {"cpu": 1}))
+    halving = {"max_t": STRETCHES, "grace_period": GRACE, "reduction_factor": FACTOR}
+    tuner = tune.Tuner(
+        name,
+        tune_config=tune.TuneConfig(
+            search_alg=_sampler(search, done),
+            scheduler=ASHAScheduler("training_iteration", "rank", "max", **halving),
+            num_samples=trials - len(done),
+            max_concurrent_trials=cluster.cpus(),  # more than there is room for would wait for each other
+            time_budget_s=max(0.1, until - time.time()),
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(name=name, storage_path=store, verbose=0, callbacks=[watch]),
+    )
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it warns of a search that its clock ends
+    tuner.fit()
+    cut: list[dict[str, Any]] = watch.cut
+    return cut
 
 
 def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[str, Any]], None]:
@@ -147,7 +159,8 @@ def _watch(ledger: Ledger, until: float) -> Any:
             last = trial.last_result or {}
             facts = {name: last.get(name) for name in ("score", "rank", "epochs", "seconds")}
             if not last.get("whole") or time.time() > until:
-                self.cut.append({"options": trial.config, "state": "out of time", **facts})
+                if facts["epochs"]:
+                    self.cut.append({"options": trial.config, "state": "out of time", **facts})
             else:
                 whole = last["training_iteration"] >= STRETCHES
                 ledger.add(trial.config, {"state": "finished" if whole else "stopped early", **facts})
@@ -157,3 +170,9 @@ def _watch(ledger: Ledger, until: float) -> Any:
             ledger.add(trial.config, {"state": "failed", **nothing})
 
     return Watch()
+
+
+if __name__ == "__main__":
+    from stages.search import main as search  # by its name, so that Ray's workers find what is sent to them
+
+    search()

@@ -6,8 +6,14 @@ trials stand in a ledger, so a search that is run again, or was killed, goes on 
 
 from __future__ import annotations
 
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.artifacts import Paths
@@ -18,6 +24,7 @@ from stages.settings import PipelineError
 if TYPE_CHECKING:
     from stages.search import Search
 
+CODE = Path(__file__).resolve().parent.parent
 START_SECONDS = {True: 5.0, False: 11.0}  # until workers can train, where Ray is up and where it is not
 END_SECONDS = 1.0  # that Tune takes to close, mostly
 
@@ -48,13 +55,14 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     architecture = read_json(paths.select)["architecture"]
     own = defaults(architecture)
     search = Search(str(paths.ready.resolve()), folder_version(paths.ready), task, architecture, own, params.seed)
-    ledger = Ledger(paths.trials, {**search.context(), "code": code_version()})
+    context = {**search.context(), "code": code_version()}
+    ledger = Ledger(paths.trials, context)
     done = ledger.entries()
     cut: list[dict[str, Any]] = []
     enough = params.seconds > START_SECONDS[cluster.status(paths.root)["running"]]
     if own and len(done) < params.trials and enough:
         cluster.connect(paths.root)
-        cut = _search(search, ledger, params.seconds - (time.monotonic() - started), params, progress)
+        cut = _search(search, context, params.seconds - (time.monotonic() - started), params, paths, progress)
         done = ledger.entries()
     choice = _decide(search, done[: params.trials], cut)
     choice["seconds"] = round(time.monotonic() - started, 1)
@@ -63,34 +71,52 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     return choice
 
 
-def _search(search: Search, ledger: Ledger, left: float, params: Params, progress: Progress) -> list[dict[str, Any]]:
+def _search(
+    search: Search, context: dict[str, Any], left: float, params: Params, paths: Paths, progress: Progress
+) -> list[dict[str, Any]]:
     """Runs the search for at most `left` seconds and returns the trials that were cut off by the clock.
 
-    It runs in an actor on this machine: Tune can take long to close, and an actor can be ended when the time is up.
+    It is a process of its own, a driver to Ray: Tune can take long to close, and when a driver is ended Ray frees all
+    that was its. It ends by itself when this process does, for its input ends then.
     """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    from stages.search import Searcher
-
     until = time.monotonic() + left
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Searcher).remote()
-    call = actor.run.remote(search, ledger, params.trials, left - END_SECONDS)
-    try:
-        done: list[Any] = []
-        while not done and (seconds_left := until - time.monotonic()) > 0:
-            done, _ = ray.wait([call], timeout=min(0.5, seconds_left))
-            entries = ledger.entries()
-            best = search.best(entries)
-            score = best["score"] if best else None
-            progress(
-                stage="tune", trial=len(entries), trials=params.trials, best=score, seconds_left=max(0.0, seconds_left)
-            )
-        cut: list[dict[str, Any]] = ray.get(call) if done else []
-        return cut
-    finally:
-        ray.kill(actor)
+    given: dict[str, Any] = {
+        "root": str(paths.root.resolve()),
+        "search": vars(search),
+        "path": str(paths.trials.resolve()),
+    }
+    store = paths.home.resolve() / "tune" / paths.name
+    shutil.rmtree(store, ignore_errors=True)
+    given |= {
+        "store": str(store),
+        "context": context,
+        "trials": params.trials,
+        "until": time.time() + left - END_SECONDS,
+    }
+    command = [sys.executable, "-m", "stages.search"]
+    ledger = Ledger(paths.trials, context)
+    with subprocess.Popen(command, cwd=CODE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(json.dumps(given) + "\n")
+            process.stdin.flush()
+            while process.poll() is None and (seconds_left := until - time.monotonic()) > 0:
+                entries = ledger.entries()
+                best = search.best(entries)
+                said = {"trial": len(entries), "trials": params.trials, "best": best["score"] if best else None}
+                progress(stage="tune", **said, seconds_left=seconds_left)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=min(0.25, seconds_left))
+        finally:
+            if process.poll() is None:
+                process.kill()
+            shutil.rmtree(store, ignore_errors=True)
+        lines = process.stdout.read().splitlines()
+    if process.returncode > 0:
+        raise RuntimeError("the search failed; what it said stands above")
+    cut: list[dict[str, Any]] = json.loads(lines[-1]) if process.returncode == 0 else []
+    return cut
 
 
 def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]]) -> dict[str, Any]:

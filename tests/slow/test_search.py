@@ -9,6 +9,7 @@ import pytest
 
 from stages import artifacts, collect, preprocess, select, tune
 from stages.artifacts import Paths, read_json, write_json
+from stages.trial import defaults
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COLD = """
@@ -17,7 +18,7 @@ from pathlib import Path
 import stages.select, stages.artifacts, torch
 started = time.monotonic()
 paths = stages.artifacts.Paths(Path(sys.argv[1]), "cancer")
-stages.select.run(stages.select.Params(seconds=14), paths, task="classification")
+stages.select.run(stages.select.Params(seconds=13), paths, task="classification")
 print(time.monotonic() - started)
 """
 STOP = "import sys; from pathlib import Path; from stages import cluster; cluster.stop(Path(sys.argv[1]))"
@@ -45,15 +46,15 @@ def test_a_cold_select_keeps_its_seconds(tmp_path):
     try:
         done = python(COLD, tmp_path)
         assert done.returncode == 0, done.stderr
-        assert float(done.stdout.split()[-1]) < 14 * 1.15
+        assert float(done.stdout.split()[-1]) < 13 * 1.15
     finally:
         python(STOP, tmp_path)
 
 
 def test_a_warm_select_keeps_its_seconds_and_says_why(paths):
     started = time.monotonic()
-    choice = select.run(select.Params(seconds=12), paths, task="classification")
-    assert time.monotonic() - started < 12 * 1.15
+    choice = select.run(select.Params(seconds=8), paths, task="classification")
+    assert time.monotonic() - started < 8 * 1.15
     assert choice == read_json(paths.select)
     assert {"linear", "mlp"} <= {entry["architecture"] for entry in choice["leaderboard"]}
     assert choice["why"]
@@ -62,8 +63,8 @@ def test_a_warm_select_keeps_its_seconds_and_says_why(paths):
 def test_a_search_keeps_its_seconds(paths):
     write_json(paths.select, {"architecture": "mlp"})
     started = time.monotonic()
-    choice = tune.run(tune.Params(seconds=8, trials=1000, seed=3), paths, task="classification")
-    assert time.monotonic() - started < 8 * 1.15
+    choice = tune.run(tune.Params(seconds=7, trials=1000, seed=3), paths, task="classification")
+    assert time.monotonic() - started < 7 * 1.15
     assert choice["why"]
 
 
@@ -73,12 +74,7 @@ def test_a_search_run_again_repeats_nothing(paths, monkeypatch):
     params = tune.Params(seconds=60, trials=3)
     first = tune.run(params, paths, task="classification")
     assert len(first["trials"]) == 3
-    assert first["trials"][0]["options"] == {
-        "learning_rate": 2e-3,
-        "weight_decay": 1e-2,
-        "dropout": 0.1,
-        "size": 1.0,
-    }  # the defaults come first
+    assert defaults("mlp") in [trial["options"] for trial in first["trials"]]
     started = time.monotonic()
     again = tune.run(params, paths, task="classification")
     assert time.monotonic() - started < 5

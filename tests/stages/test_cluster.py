@@ -35,7 +35,7 @@ def test_stop_leaves_a_process_that_only_has_the_number(tmp_path):
 
     write_json(
         tmp_path / ".evergreen" / "ray.json",
-        {"pid": os.getpid(), "started": 1.0, "folder": str(tmp_path / "gone"), "address": "", "dashboard": ""},
+        {"pid": os.getpid(), "started": 1.0, "folder": str(tmp_path / ".evergreen" / "ray"), "address": "", "dashboard": ""},
     )
     assert not cluster.stop(tmp_path)  # and this test goes on
     assert not (tmp_path / ".evergreen" / "ray.json").exists()
@@ -47,7 +47,7 @@ def test_sockets_stay_within_the_systems_limit(tmp_path):
     for root in (tmp_path, deep):
         folder = cluster._folder(root)
         assert len(os.fsencode(folder)) <= cluster.LONGEST_FOLDER
-        assert folder.stat().st_mode & 0o077 == 0
+        assert folder.parent.stat().st_mode & 0o077 == 0
         folder.rmdir()
 
 
