@@ -35,7 +35,10 @@ def run(given: Namespace) -> Answer:
 def up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
     from stages import collect, versions
 
-    return versions.fresh(paths) and not collect.changed(pipeline.collect, paths)
+    if not versions.fresh(paths) or collect.changed(pipeline.collect, paths):
+        return False
+    proven = read_json(paths.report / "metrics.json")["verdict"] == "release"
+    return not (proven and versions.unreleased(paths))  # else a run was ended right before its release
 
 
 def under_prefect(name: str, paths: Paths, progress: Progress) -> None:

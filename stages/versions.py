@@ -32,6 +32,7 @@ __all__ = [
     "rollback",
     "scores",
     "stale",
+    "unreleased",
     "versions",
 ]
 
@@ -52,6 +53,13 @@ def released(root: Path) -> dict[str, str]:
 def versions(paths: Paths) -> list[Version]:
     """Every version of this pipeline, oldest first."""
     return list(_told(paths).versions)
+
+
+def unreleased(paths: Paths) -> bool:
+    """Whether the recorded candidate is no version yet."""
+    lock = paths.root / "dvc.lock"
+    candidate = _candidate(lock.read_text(encoding="utf-8") if lock.is_file() else "", paths)
+    return candidate is not None and all(_candidate_at(paths, one) != candidate for one in reversed(versions(paths)))
 
 
 def scores(version: Version) -> dict[str, float]:
