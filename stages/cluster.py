@@ -143,10 +143,8 @@ def _join(address: str, **options: Any) -> None:
         ray.shutdown()
     Config.initialize("")  # the mode of authentication is read when ray is imported: read it now
     AuthenticationTokenLoader.instance().reset_cache()
-    if address.startswith(LOOPBACK):
-        ray_constants.ENABLE_RAY_CLUSTER = (
-            False  # else Ray looks for loopback's services at this machine's outer address
-        )
+    if address.startswith(LOOPBACK):  # else Ray looks for its services at this machine's outer address
+        ray_constants.ENABLE_RAY_CLUSTER = False
     quietly = {"configure_logging": True, "logging_level": logging.ERROR, "log_to_driver": False}
     ray.init(address=address, **quietly, **options)
 

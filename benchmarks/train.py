@@ -1,0 +1,89 @@
+"""Samples/s of the loop under Ray Train with 1 and with 2 workers against a bare torch loop: same model, data, recipe.
+
+The three are run in turn. Timed is what lies between the end of the first epoch and of the last, validation included;
+what Ray Train needs before and after stands apart.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from data.batches import Batches, arrays
+from data.spec import Spec
+from models.base import build
+from stages import cluster, collect, preprocess, train
+from stages.artifacts import Paths, write_json
+from stages.trial import divide
+
+REPEATS, EPOCHS, BATCH, ARCHITECTURE = 5, 12, 64, "cnn"
+RECIPE = {"epochs": EPOCHS, "batch_size": BATCH, "ema": 0.0, "clip": 0.0, "schedule": "constant"}
+
+
+def bare(paths: Paths, seed: int) -> float:
+    """Samples/s of the shortest loop that does the same."""
+    torch.set_num_threads(1)  # as a worker has
+    spec, rows = Spec.load(paths.ready), arrays(paths.ready, "train")
+    torch.manual_seed(seed)
+    network = build(ARCHITECTURE, spec.task, spec.inputs, spec.target)
+    optimiser = divide(ARCHITECTURE, RECIPE)[0].optimiser(network.parameters())
+    feed = Batches(rows, BATCH, seed=seed, shuffle=True, augment=spec.augment)
+    validation = {name: torch.as_tensor(column) for name, column in arrays(paths.ready, "validation").items()}
+    ends = []
+    for epoch in range(EPOCHS):
+        for batch in feed.epoch(epoch):
+            tensors = {name: torch.as_tensor(column) for name, column in batch.items()}
+            optimiser.zero_grad(set_to_none=True)
+            network.task.loss(network(tensors), tensors["target"]).backward()
+            optimiser.step()
+        network.task.metrics(network.outputs(validation), validation["target"])
+        ends.append(time.perf_counter())
+    return feed.rows * (EPOCHS - 1) / (ends[-1] - ends[0])
+
+
+def under_ray(paths: Paths, seed: int, workers: int) -> tuple[float, float]:
+    """Samples/s inside the workers, and the seconds of the whole call that were not training."""
+    params = train.Params(workers=workers, seed=seed, **RECIPE)
+    start = time.perf_counter()
+    train.run(params, paths, task="classification")
+    whole = time.perf_counter() - start
+    plan = train._plan(params, paths, "classification")
+    lines = [json.loads(line) for line in (Path(plan.folder) / "progress.jsonl").read_text().splitlines()]
+    ends = [line for line in lines if "train_loss" in line]
+    rows = Spec.load(paths.ready).rows["train"]
+    seconds = [line["epoch"] * rows / line["samples_per_second"] for line in ends]
+    return rows * (EPOCHS - 1) / (seconds[-1] - seconds[0]), whole - seconds[-1]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        paths = Paths(Path(folder), "digits")
+        collect.run(collect.Params(uri="sklearn:digits"), paths, task="classification")
+        preprocess.run(preprocess.Params(target="digit"), paths, task="classification")
+        write_json(paths.select, {"architecture": ARCHITECTURE})
+        cluster.connect(paths.root)
+        rates: dict[str, list[float]] = {"bare torch loop": [], "Ray Train, 1 worker": [], "Ray Train, 2 workers": []}
+        apart: dict[str, list[float]] = {name: [] for name in rates}
+        try:
+            for seed in range(REPEATS):
+                rates["bare torch loop"].append(bare(paths, seed))
+                for workers, name in ((1, "Ray Train, 1 worker"), (2, "Ray Train, 2 workers")):
+                    rate, rest = under_ray(paths, seed, workers)
+                    rates[name].append(rate)
+                    apart[name].append(rest)
+        finally:
+            cluster.stop(paths.root)
+    print(f"`{ARCHITECTURE}` on digits, batches of {BATCH}, one thread a process, median of {REPEATS}.\n")
+    print("| | samples/s | ratio to bare | start and end, s |\n|---|---:|---:|---:|")
+    base = statistics.median(rates["bare torch loop"])
+    for name, values in rates.items():
+        rate = statistics.median(values)
+        rest = f"{statistics.median(apart[name]):.1f}" if apart[name] else "0"
+        print(f"| {name} | {rate:,.0f} | {rate / base:.2f} | {rest} |")
+
+
+if __name__ == "__main__":
+    main()

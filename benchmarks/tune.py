@@ -1,0 +1,79 @@
+"""Seconds per trial of the tune stage against a bare Optuna loop: same points, same trials, one after another.
+
+Both train the default network whole, without early stopping, on one core: what differs is what Ray Tune costs.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+from stages import cluster, collect, preprocess, search
+from stages.artifacts import Paths, folder_version
+from stages.ledger import Ledger
+from stages.search import Search
+from stages.trial import Trial, defaults
+
+REPEATS, TRIALS, ARCHITECTURE, TASK = 3, 8, "mlp", "classification"
+
+
+def bare(wanted: Search, seed: int) -> float:
+    """Seconds per trial of Optuna's own loop in this process."""
+    import optuna
+
+    from models.base import architecture
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    space = {name: search._distribution(choice) for name, choice in architecture(ARCHITECTURE).SPACE.items()}
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    start = time.perf_counter()
+    for _ in range(TRIALS):
+        point = study.ask(space)
+        trial = Trial(Path(wanted.ready), wanted.version, TASK, ARCHITECTURE, point.params, wanted.seed)
+        study.tell(point, trial.advance(search.STRETCHES * trial.stretch, 600).value)
+    return (time.perf_counter() - start) / TRIALS
+
+
+def under_ray(wanted: Search, seed: int, folder: Path) -> tuple[float, float]:
+    """Seconds per trial from the first start to the last end, on as many cores as Ray has; and of the whole call."""
+    ledger = Ledger(folder / "trials" / f"{seed}.jsonl", {**wanted.context(), "repeat": seed})
+    start = time.perf_counter()
+    with mock.patch.object(search, "GRACE", search.STRETCHES):  # nothing is stopped early
+        search.run(wanted, ledger, TRIALS, time.time() + 600, str(folder / "tune"))
+    whole = time.perf_counter() - start
+    return whole / TRIALS, sum(entry["seconds"] for entry in ledger.entries()) / TRIALS
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        paths = Paths(Path(name), "cancer")
+        collect.run(collect.Params(uri="sklearn:breast_cancer"), paths, task=TASK)
+        preprocess.run(preprocess.Params(target="diagnosis"), paths, task=TASK)
+        cluster.connect(paths.root)
+        try:
+            cores = cluster.cpus()
+            common = (str(paths.ready), folder_version(paths.ready), TASK, ARCHITECTURE, defaults(ARCHITECTURE))
+            alone, ray, inside = [], [], []
+            for seed in range(REPEATS):
+                wanted = Search(*common, seed)
+                alone.append(bare(wanted, seed))
+                whole, trained = under_ray(wanted, seed, paths.home)
+                ray.append(whole)
+                inside.append(trained)
+        finally:
+            cluster.stop(paths.root)
+    base = statistics.median(alone)
+    print(f"{TRIALS} trials of `{ARCHITECTURE}` on breast_cancer, each on one core, median of {REPEATS}.\n")
+    print("| | seconds per trial | ratio to bare |\n|---|---:|---:|")
+    rows = {
+        "bare Optuna loop, 1 core": base,
+        f"Ray Tune, {cores} cores, start and end included": statistics.median(ray),
+        "of it in the trial itself": statistics.median(inside),
+    }
+    for row, value in rows.items():
+        print(f"| {row} | {value:.2f} | {value / base:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
