@@ -1,8 +1,8 @@
 """The one door to Ray: a local cluster that belongs to this clone, or the real one that `cluster.yaml` names.
 
-The local cluster is started once and stays up. It is a session of processes of its own (`python -m stages.cluster`
-leads it), reachable through loopback alone and with this clone's token alone, on free ports and in its own folder, so
-that clones on one machine do not meet. Its record, `.evergreen/ray.json`, says how to reach it and what to end.
+The local cluster is started once and stays up. It is a session of processes of its own (stages/session.py), reachable
+through loopback alone and with this clone's token alone, on free ports and in its own folder, so that clones on one
+machine do not meet. Its record, `.evergreen/ray.json`, says how to reach it and what to end.
 """
 
 from __future__ import annotations
@@ -12,20 +12,17 @@ import fcntl
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages import session
+
 CODE = Path(__file__).resolve().parent.parent  # where workers import data, models and stages from
-LOOPBACK = "127.0.0.1"
-OBJECT_STORE = 512 * 2**20  # bytes; training reads its data from Parquet, so only small things pass through it
-LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")  # bytes: a socket's path
 START_SECONDS = 60.0
 EXCLUDES = [".git", ".venv", ".evergreen", "data/store", "models/store"]  # never sent to a real cluster
 
@@ -81,7 +78,7 @@ def environment(root: Path) -> dict[str, str]:
 
 def access(root: Path) -> dict[str, str]:
     """What a process needs in its environment to be let in. The token is a file, never a value that a list shows."""
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(_home(root) / "ray.token")}
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(session.home(root) / "ray.token")}
 
 
 def connect(root: Path) -> None:
@@ -107,7 +104,7 @@ def stop(root: Path) -> bool:
         ray.shutdown()
     with _locked(root):
         record = _read(root)
-        alive = _alive(record)
+        alive = session.alive(record)
         if record:
             _clear(root, record)
         return alive
@@ -143,22 +140,22 @@ def _join(address: str, **options: Any) -> None:
         ray.shutdown()
     Config.initialize("")  # the mode of authentication is read when ray is imported: read it now
     AuthenticationTokenLoader.instance().reset_cache()
-    if address.startswith(LOOPBACK):  # else Ray looks for its services at this machine's outer address
+    if address.startswith(session.LOOPBACK):  # else Ray looks for its services at this machine's outer address
         ray_constants.ENABLE_RAY_CLUSTER = False
     quietly = {"configure_logging": True, "logging_level": logging.ERROR, "log_to_driver": False}
     ray.init(address=address, **quietly, **options)
 
 
 def _start(root: Path) -> dict[str, Any]:
-    """Starts the session that `_lead` leads and waits until it has written its record."""
-    home = _home(root)
+    """Starts the session that stages/session.py leads and waits until it has written its record."""
+    home = session.home(root)
     token = home / "ray.token"
     if not token.exists():
         with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
-    _place(root).unlink(missing_ok=True)
+    session.place(root).unlink(missing_ok=True)
     variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    command = [sys.executable, "-m", "stages.cluster", str(root)]
+    command = [sys.executable, "-m", "stages.session", str(root)]
     log = home / "ray.log"
     with log.open("w") as output:
         leader = subprocess.Popen(
@@ -172,96 +169,17 @@ def _start(root: Path) -> dict[str, Any]:
         )
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and leader.poll() is None:
-        if _place(root).exists():
+        if session.place(root).exists():
             return _read(root) or {}
         time.sleep(0.02)
-    _end(leader.pid)
+    session.end(leader.pid)
     raise RuntimeError(f"Ray did not start; the end of {log}:\n" + "\n".join(log.read_text().splitlines()[-15:]))
-
-
-def _lead(root: Path) -> None:
-    """Starts Ray's processes as children that die with this one, and stays until one of them is gone or SIGTERM.
-
-    Ray's own starters, `ray start` and `ray.init`, turn loopback into the machine's outer address, add a server on a
-    fixed port, or fix an agent's port; the node that they both start takes what is said here.
-    """
-    import psutil
-    from ray._private.node import Node
-    from ray._private.parameter import RayParams
-
-    from stages.atomic import write_json
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    folder = _folder(root)
-    parameters = RayParams(
-        node_ip_address=LOOPBACK,
-        include_dashboard=True,  # Serve is configured through it
-        dashboard_host=LOOPBACK,
-        dashboard_port=0,
-        dashboard_agent_listen_port=0,
-        min_worker_port=0,
-        max_worker_port=0,
-        num_cpus=max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2),
-        object_store_memory=OBJECT_STORE,
-        temp_dir=str(folder),
-        no_monitor=True,  # it scales clouds
-        include_log_monitor=False,  # nobody prints workers' logs
-    )
-    node = Node(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
-    record = {
-        "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
-        "address": node.gcs_address,
-        "dashboard": f"http://{node.webui_url}",
-        "token": os.environ["RAY_AUTH_TOKEN_PATH"],
-        "folder": str(folder),
-    }
-    write_json(_place(root), record)
-    while not node.dead_processes():
-        time.sleep(1)
-
-
-def _folder(root: Path) -> Path:
-    """An empty folder for Ray's sockets and logs: in the clone, or in /tmp where a socket's path would be too long.
-
-    Ray opens it to everybody, so it lies in one that is open to its owner alone.
-    """
-    folder = _home(root) / "ray"
-    shutil.rmtree(folder, ignore_errors=True)
-    if len(os.fsencode(folder)) > LONGEST_FOLDER:
-        folder = Path(tempfile.mkdtemp(prefix="evergreen-", dir="/tmp")) / "ray"
-    folder.mkdir(mode=0o700)
-    return folder
-
-
-def _end(leader: int) -> None:
-    """Kills every process of the session that `leader` leads or led, and waits for their ends."""
-    import psutil
-
-    def members() -> list[psutil.Process]:
-        found = []
-        for pid in psutil.pids():
-            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):
-                if os.getsid(pid) == leader and (one := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
-                    found.append(one)
-        return found
-
-    for _ in range(50):  # a process may start another while it is being ended
-        left = members()
-        if not left:
-            break
-        for process in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(left, timeout=2)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(leader, os.WNOHANG)
 
 
 def _record(root: Path) -> dict[str, Any] | None:
     """The record of a cluster that is up; what a dead one left is removed."""
     record = _read(root)
-    if record and not _alive(record):
+    if record and not session.alive(record):
         _clear(root, record)
         return None
     return record
@@ -273,52 +191,23 @@ def _clear(root: Path, record: dict[str, Any]) -> None:
 
     from stages import front
 
-    if _alive(record) or not psutil.pid_exists(record["pid"]):  # else the number is another process's by now
-        _end(record["pid"])
+    if session.alive(record) or not psutil.pid_exists(record["pid"]):  # else the number is another process's by now
+        session.end(record["pid"])
     folder = Path(record["folder"])
-    shutil.rmtree(folder if folder.parent == _home(root) else folder.parent, ignore_errors=True)
+    shutil.rmtree(folder if folder.parent == session.home(root) else folder.parent, ignore_errors=True)
     front.clear(root)
-    _place(root).unlink(missing_ok=True)
-
-
-def _alive(record: dict[str, Any] | None) -> bool:
-    """Whether the recorded leader runs: a process with its number that started at another time is somebody else's."""
-    import psutil
-
-    if record is None:
-        return False
-    try:
-        process = psutil.Process(record["pid"])
-        return process.create_time() == record["started"] and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    session.place(root).unlink(missing_ok=True)
 
 
 def _read(root: Path) -> dict[str, Any] | None:
     from stages.atomic import read_json
 
-    return read_json(_place(root)) if _place(root).exists() else None
-
-
-def _place(root: Path) -> Path:
-    return root / ".evergreen" / "ray.json"
-
-
-def _home(root: Path) -> Path:
-    home = root / ".evergreen"
-    home.mkdir(mode=0o700, exist_ok=True)
-    if home.stat().st_mode & 0o077:
-        home.chmod(0o700)
-    return home
+    return read_json(session.place(root)) if session.place(root).exists() else None
 
 
 @contextlib.contextmanager
 def _locked(root: Path) -> Iterator[None]:
     """One process at a time starts or stops this clone's Ray."""
-    with (_home(root) / "ray.lock").open("w") as file:
+    with (session.home(root) / "ray.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-if __name__ == "__main__":
-    _lead(Path(sys.argv[1]))

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
-import os
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from stages.artifacts import Paths
 from stages.progress import Progress, quiet
 from stages.settings import PipelineError
+from stages.worker import Plan, finished, work
 
 if TYPE_CHECKING:
     from models.loop import Loop
 
 OWN = ("workers", "device", "max_failures", "storage_bytes")  # fields of Params that are not the recipe's
-LOCK_SECONDS = 60.0  # how long to wait for another run of the same folder; Ray ends a dead driver's workers in seconds
 
 
 @dataclass(frozen=True)
@@ -68,29 +66,6 @@ class Params:
         return {name: value for name, value in values.items() if name not in OWN and value is not None}
 
 
-@dataclass(frozen=True)
-class Plan:
-    """All that a worker needs, and all that the result depends on but the folders."""
-
-    task: str
-    architecture: str
-    options: dict[str, Any]  # the constructor's
-    recipe: dict[str, Any]
-    workers: int
-    device: str
-    data_version: str
-    code_version: str
-    trial: int | None  # the number of the trial that the values come from
-    ready: str
-    folder: str = ""  # of this run
-
-    def key(self) -> str:
-        """Equal for runs with equal results."""
-        values = dataclasses.asdict(self) | {"ready": None, "folder": None}
-        values["recipe"] = values["recipe"] | {"checkpoint_seconds": None}
-        return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
-
-
 def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) -> dict[str, Any]:
     """Writes `candidate/` anew. Killed at any moment and called again, it goes on and ends with the same bytes."""
     started = time.monotonic()
@@ -113,76 +88,6 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     )
     progress(stage="train", summary=said, seconds=seconds)
     return summary
-
-
-def assemble(
-    plan: Plan,
-    *,
-    rank: int = 0,
-    world: int = 1,
-    device: str = "cpu",
-    report: Callable[[dict[str, Any]], None] | None = None,
-) -> Loop:
-    """The loop of this plan, standing where its newest checkpoint left it."""
-    import torch
-
-    from data.batches import Batches, arrays
-    from data.spec import Spec
-    from models.base import build
-    from models.loop import Loop, ignore
-    from models.recipe import Recipe
-
-    ready = Path(plan.ready)
-    spec = Spec.load(ready)
-    recipe = Recipe(**plan.recipe)
-    torch.manual_seed(recipe.seed)
-    network = build(plan.architecture, plan.task, spec.inputs, spec.target, **plan.options)
-    feed = Batches(
-        arrays(ready, "train"),
-        recipe.batch_size,
-        seed=recipe.seed,
-        shuffle=True,
-        rank=rank,
-        world=world,
-        augment=spec.augment,
-    )
-    folder = Path(plan.folder)
-    validation = arrays(ready, "validation")
-    told = report or ignore
-    return Loop(network, feed, validation, recipe, device=device, rank=rank, world=world, folder=folder, report=told)
-
-
-def finished(plan: Plan) -> Loop | None:
-    """The loop of a run that has ended; None where there is none."""
-    if not any(Path(plan.folder).glob("step-*.safetensors")):
-        return None
-    loop = assemble(plan)
-    return loop if loop.finished else None
-
-
-def work(values: dict[str, Any]) -> None:
-    """What each of Ray Train's workers does."""
-    import ray.train
-    import ray.train.torch
-    import torch
-
-    torch.set_num_threads(1)
-    plan = Plan(**values)
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
-    folder = Path(plan.folder)
-    device = str(ray.train.torch.get_device())
-    with _alone(folder) if rank == 0 else contextlib.nullcontext():
-        lines = folder / "progress.jsonl"
-
-        def report(facts: dict[str, Any]) -> None:
-            if rank == 0:
-                with lines.open("a") as file:
-                    file.write(json.dumps(facts) + "\n")
-
-        assemble(plan, rank=rank, world=world, device=device, report=report).run()
-        if world > 1:
-            torch.distributed.barrier()  # nobody leaves before rank 0 has written the last checkpoint
 
 
 def _plan(params: Params, paths: Paths, task: str) -> Plan:
@@ -261,28 +166,6 @@ def _share(params: Params, cuda: bool) -> dict[str, float]:
 
     share = min(1.0, ray.cluster_resources().get("CPU", 1.0) / params.workers)
     return {"CPU": share, "GPU": 1} if cuda else {"CPU": share}
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds the run's folder, so that a worker which has not yet heard of its driver's death cannot write beside us."""
-    import fcntl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as file:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"another run holds {folder}") from None
-                time.sleep(0.05)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages import artifacts, collect, preprocess, train
+from stages import artifacts, collect, preprocess, train, worker
 from stages.artifacts import Paths, write_json
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -52,7 +52,7 @@ def alone(params, paths):
     plan = train._plan(params, paths, "regression")
     plan = dataclasses.replace(plan, folder=str(paths.home / "alone" / plan.key()))
     torch.set_num_threads(1)
-    loop = train.assemble(plan)
+    loop = worker.assemble(plan)
     loop.run()
     train._save(plan, loop, train._card(plan, loop), dataclasses.replace(paths, name="alone"))
     return bytes_of(dataclasses.replace(paths, name="alone"))

@@ -5,7 +5,7 @@ import os
 import psutil
 import pytest
 
-from stages import cluster
+from stages import cluster, session
 from stages.settings import PipelineError
 
 
@@ -26,17 +26,15 @@ def test_a_real_cluster_needs_storage_that_all_see(tmp_path):
 
 def test_a_recycled_number_is_somebody_elses():
     mine = {"pid": os.getpid(), "started": psutil.Process().create_time()}
-    assert cluster._alive(mine)
-    assert not cluster._alive({**mine, "started": mine["started"] - 100})
+    assert session.alive(mine)
+    assert not session.alive({**mine, "started": mine["started"] - 100})
 
 
 def test_stop_leaves_a_process_that_only_has_the_number(tmp_path):
     from stages.atomic import write_json
 
-    write_json(
-        tmp_path / ".evergreen" / "ray.json",
-        {"pid": os.getpid(), "started": 1.0, "folder": str(tmp_path / ".evergreen" / "ray"), "address": "", "dashboard": ""},
-    )
+    record = {"pid": os.getpid(), "started": 1.0, "folder": str(tmp_path / ".evergreen" / "ray")}
+    write_json(tmp_path / ".evergreen" / "ray.json", record)
     assert not cluster.stop(tmp_path)  # and this test goes on
     assert not (tmp_path / ".evergreen" / "ray.json").exists()
 
@@ -45,8 +43,8 @@ def test_sockets_stay_within_the_systems_limit(tmp_path):
     deep = tmp_path / ("long" * 20)
     deep.mkdir()
     for root in (tmp_path, deep):
-        folder = cluster._folder(root)
-        assert len(os.fsencode(folder)) <= cluster.LONGEST_FOLDER
+        folder = session.folder(root)
+        assert len(os.fsencode(folder)) <= session.LONGEST_FOLDER
         assert folder.parent.stat().st_mode & 0o077 == 0
         folder.rmdir()
 

@@ -8,7 +8,7 @@ import pytest
 
 from models.base import architecture
 from models.recipe import Recipe
-from stages import train
+from stages import train, worker
 from stages.artifacts import Paths, load_model, read_json, write_json
 from stages.settings import PipelineError
 
@@ -57,8 +57,8 @@ def test_the_name_of_a_run_follows_what_decides_its_result(paths):
 
 def test_a_finished_run_is_taken_as_it_is(paths):
     made = plan(paths, **EPOCHS)
-    assert train.finished(made) is None
-    train.assemble(made).run()
+    assert worker.finished(made) is None
+    worker.assemble(made).run()
     summary = train.run(train.Params(**EPOCHS), paths, task="regression")  # without Ray
     assert summary["reused"]
     model = load_model(paths.candidate)
@@ -71,7 +71,7 @@ def test_a_finished_run_is_taken_as_it_is(paths):
 
 def test_the_card_has_no_clock_and_the_best_epochs_scores(paths):
     made = plan(paths, **EPOCHS)
-    loop = train.assemble(made)
+    loop = worker.assemble(made)
     loop.run()
     train.run(train.Params(**EPOCHS), paths, task="regression")
     card = read_json(paths.candidate / "model.json")
@@ -82,17 +82,17 @@ def test_the_card_has_no_clock_and_the_best_epochs_scores(paths):
 
 def test_an_unfinished_run_is_not_taken(paths):
     made = plan(paths, **EPOCHS)
-    train.assemble(made).run(epochs=1)
-    assert train.finished(made) is None
+    worker.assemble(made).run(epochs=1)
+    assert worker.finished(made) is None
 
 
 def test_one_alone_writes_into_a_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "LOCK_SECONDS", 0.1)
-    with train._alone(tmp_path):
+    monkeypatch.setattr(worker, "LOCK_SECONDS", 0.1)
+    with worker.alone(tmp_path):
         assert (tmp_path / "lock").read_text() == str(os.getpid())
-        with pytest.raises(TimeoutError), train._alone(tmp_path):
+        with pytest.raises(TimeoutError), worker.alone(tmp_path):
             pass
-    with train._alone(tmp_path):
+    with worker.alone(tmp_path):
         pass
 
 
