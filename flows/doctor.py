@@ -145,9 +145,9 @@ def home(root: Path) -> Iterator[Finding]:
     except OSError as error:
         yield Finding(".evergreen", "fail", f"cannot be written ({error.strerror})", f"make {folder} yours: chown")
         return
-    from stages import cluster
+    from stages import session
 
-    fits = len(os.fsencode(folder / "ray")) <= cluster.LONGEST_FOLDER
+    fits = len(os.fsencode(folder / "ray")) <= session.LONGEST_FOLDER
     text = f"{folder} can be written" + ("" if fits else "; its path is too long for Ray's sockets, they go to /tmp")
     yield Finding(".evergreen", "ok" if fits else "warn", text, "" if fits else "a clone at a shorter path keeps them")
 

@@ -113,7 +113,7 @@ def catalogue(given: Namespace) -> Answer:
     for part, cards in value.items():
         lines.append(part)
         for card in cards:
-            accepts = f" [{', '.join(card['accepts'])}]" if "accepts" in card else ""
+            accepts = f" [{', '.join(card['accepts'])}]".replace("*", "any kind") if "accepts" in card else ""
             lines.append(f"  {card['name']:<16}{card['about']}{accepts}")
     return Answer(value, "\n".join(lines))
 

@@ -27,8 +27,22 @@ class Lane:
         self.rows: list[list[float]] = []  # per seed: the deciding quantity of each validation row
         self.error = 0.0  # of one seed's score, from the validation rows drawn again
         self.rung = 0
+        self.final = False  # scored by its whole recipe
+        self.whole_epochs = 0  # of its recipe
         self.worker: int | None = None  # that holds the trial
         self.reason = ""  # why there is no score
+
+    def take(self, answer: dict[str, Any]) -> None:
+        """What a worker found of its trial."""
+        self.score, self.error, self.parameters = answer["score"], answer["error"], answer["parameters"]
+        self.whole_epochs = answer["epochs"]
+
+    @property
+    def whole_seconds(self) -> float:
+        """What its whole recipe will take; endless where no epoch was done that could tell."""
+        if not self.score or not self.score.epochs:
+            return math.inf
+        return self.whole_epochs * self.score.seconds / self.score.epochs
 
     @property
     def mean(self) -> float:
@@ -84,8 +98,8 @@ class Contender:
         Trial(Path(ready), version, task, "linear", {}).advance(1, FEWEST_SECONDS)
         return True
 
-    def advance(self, name: str, seed: int, stretches: int, epochs: int, seconds: float) -> dict[str, Any]:
-        """Trains a trial on to `stretches`, or to exactly `epochs` where they are given. A mistake is an answer too."""
+    def advance(self, name: str, seed: int, stretches: int, seconds: float) -> dict[str, Any]:
+        """Trains a trial on to `stretches`, or anew by its whole recipe where they are 0. A mistake is an answer too."""
         from pathlib import Path
 
         from stages.trial import Trial
@@ -93,20 +107,22 @@ class Contender:
         begun = time.monotonic()
         ready, version, task = self.common
         try:
-            trial = self.trials.get((name, seed))
+            trial = self.trials.get((name, seed)) if stretches else None
             if trial is None:
-                trial = self.trials[name, seed] = Trial(Path(ready), version, task, name, {}, seed)
-            goal = epochs or stretches * trial.stretch
-            score = trial.advance(goal, seconds - (time.monotonic() - begun))
+                trial = Trial(Path(ready), version, task, name, {}, seed, whole=not stretches)
+            if stretches:
+                self.trials[name, seed] = trial
+            score = trial.advance(stretches * trial.stretch or trial.epochs, seconds - (time.monotonic() - begun))
         except (ValueError, ArithmeticError, RuntimeError) as error:  # one that cannot train does not end the race
             return {"reason": f"it failed: {error}"}
-        if epochs and score.epochs < epochs:
+        if not stretches and not trial.loop.finished:
             return {"reason": "no time for another seed"}
         return {
             "score": score,
             "parameters": trial.parameters,
             "error": trial.standard_error(),
             "rows": trial.per_row(),
+            "epochs": trial.epochs,
         }
 
 
@@ -152,19 +168,21 @@ class Race:
             if "reason" in answer:
                 lane.reason, lane.score, lane.scores, lane.rows = answer["reason"], None, [], []
                 return
-            lane.score, lane.error, lane.parameters = answer["score"], answer["error"], answer["parameters"]
+            lane.take(answer)
             lane.scores, lane.rows = [answer["score"].value], [answer["rows"]]
 
-        jobs = [(lane, lane.seed, stretches, 0, each) for lane in lanes]
+        jobs = [(lane, lane.seed, stretches, each) for lane in lanes]
         self._work(jobs, keep, f"{stretches} stretches")
         return True
 
-    def repeat(self, lanes: list[Lane], seeds: int) -> None:
-        """Scores each lane again with other seeds, as long as the first, as often as there is time for all lanes."""
-        for extra in range(1, seeds):
+    def finish(self, lanes: list[Lane], seeds: int) -> None:
+        """Trains each lane by its whole recipe, with as many seeds as there is time for; those scores take the place
+        of the race's, which were reached on the way."""
+        for extra in range(seeds):
             left = self.deadline - SLACK_SECONDS - time.monotonic()
-            needed = sum(lane.score.seconds for lane in lanes if lane.score) / max(1, len(self.workers))
-            if not all(lane.score and lane.score.epochs for lane in lanes) or left < 1.2 * needed + FEWEST_SECONDS:
+            needed = sum(lane.whole_seconds for lane in lanes) / max(1, len(self.workers))
+            longest = max((lane.whole_seconds for lane in lanes), default=math.inf)
+            if left < 1.2 * max(needed, longest) + FEWEST_SECONDS:
                 return
             answers: dict[str, dict[str, Any]] = {}
 
@@ -174,9 +192,13 @@ class Race:
 
             for lane in lanes:
                 lane.worker = None
-            jobs = [(lane, lane.seed + extra, 0, lane.score.epochs, left) for lane in lanes if lane.score]
-            self._work(jobs, keep, f"seed {extra + 1}")
-            for lane in lanes if len(answers) == len(lanes) else []:  # means of unequally many seeds do not compare
+            self._work([(lane, lane.seed + extra, 0, left) for lane in lanes], keep, f"finals, seed {extra + 1}")
+            if len(answers) < len(lanes):  # means of unequally many seeds do not compare
+                return
+            for lane in lanes:
+                lane.take(answers[lane.name])
+                if not extra:
+                    lane.scores, lane.rows, lane.final = [], [], True
                 lane.scores.append(answers[lane.name]["score"].value)
                 lane.rows.append(answers[lane.name]["rows"])
 
@@ -192,10 +214,10 @@ class Race:
                 job = next((one for one in waiting if one[0].worker in (None, worker)), None)
                 if job:
                     waiting.remove(job)
-                    lane, seed, stretches, epochs, seconds = job
+                    lane, seed, stretches, seconds = job
                     lane.worker = worker
                     seconds = min(seconds, self.deadline - SLACK_SECONDS - time.monotonic())
-                    call = self.workers[worker].advance.remote(lane.name, seed, stretches, epochs, seconds)
+                    call = self.workers[worker].advance.remote(lane.name, seed, stretches, seconds)
                     running[call] = (worker, lane)
             left = self.deadline - SLACK_SECONDS / 2 - time.monotonic()
             done, _ = ray.wait(list(running), num_returns=1, timeout=max(0.0, min(left, 0.5)))

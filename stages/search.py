@@ -16,8 +16,9 @@ from typing import Any
 
 from stages.ledger import Ledger
 
-STRETCHES = 27  # of a whole trial, see stages/trial.py
-GRACE, FACTOR = 3, 3  # stretches before a trial may be stopped; one in so many goes on
+STRETCHES = (27, 9, 3)  # of a trial that is not stopped, see stages/trial.py: the most of which WHOLE fit into the time
+WHOLE = 6  # trials
+RUNGS, FACTOR = 9, 3  # a trial may first be stopped after a ninth of its stretches; one in so many goes on
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,12 @@ class Search:
     architecture: str
     own: dict[str, Any]  # the architecture's defaults for what is searched
     seed: int
+    stretches: int = STRETCHES[0]
 
     def context(self) -> dict[str, Any]:
         """All that decides a trial's score, but its options and the code."""
         shared = {"task": self.task, "architecture": self.architecture, "seed": self.seed}
-        return {**shared, "data": self.version, "stretches": STRETCHES}
+        return {**shared, "data": self.version, "stretches": self.stretches}
 
     def best(self, entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """The entry with the best score; of equal ones the defaults, then the earliest."""
@@ -71,10 +73,11 @@ def run(search: Search, ledger: Ledger, trials: int, until: float, store: str) -
     from stages import cluster
 
     done = ledger.entries()
-    watch = _watch(ledger, until)
+    watch = _watch(ledger, until, search.stretches)
     name = f"evergreen-{uuid.uuid4().hex}"  # searches of one cluster overwrite each other's trainables by name
     tune.register_trainable(name, tune.with_resources(_trainable(search, ledger, until), {"cpu": 1}))
-    halving = {"max_t": STRETCHES, "grace_period": GRACE, "reduction_factor": FACTOR}
+    grace = max(1, search.stretches // RUNGS)
+    halving = {"max_t": search.stretches, "grace_period": grace, "reduction_factor": FACTOR}
     tuner = tune.Tuner(
         name,
         tune_config=tune.TuneConfig(
@@ -108,7 +111,7 @@ def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[s
             return
         trial = Trial(Path(search.ready), search.version, search.task, search.architecture, options, search.seed)
         direction = metric(search.task)[1]
-        for stretch in range(1, STRETCHES + 1):
+        for stretch in range(1, search.stretches + 1):
             goal = stretch * trial.stretch
             score = trial.advance(goal, until - time.time())
             facts = {"score": score.value, "rank": score.rank(direction)[0], "whole": score.epochs >= goal}
@@ -147,7 +150,7 @@ def _distribution(choice: Any) -> Any:
     return kind(low, high, log=rest == ["log"])
 
 
-def _watch(ledger: Ledger, until: float) -> Any:
+def _watch(ledger: Ledger, until: float, stretches: int) -> Any:
     """Tune's callback that writes each finished trial into the ledger and keeps those that the clock cut off."""
     from ray import tune
 
@@ -162,7 +165,7 @@ def _watch(ledger: Ledger, until: float) -> Any:
                 if facts["epochs"]:
                     self.cut.append({"options": trial.config, "state": "out of time", **facts})
             else:
-                whole = last["training_iteration"] >= STRETCHES
+                whole = last["training_iteration"] >= stretches
                 ledger.add(trial.config, {"state": "finished" if whole else "stopped early", **facts})
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:

@@ -1,8 +1,9 @@
 """Select: races every architecture that accepts the inputs, from the linear anchor up, within a budget in seconds.
 
 Synchronous successive halving (Jamieson and Talwalkar 2016) by a factor of 3 at a constant learning rate: all train a
-stretch, the best third goes on to three times as many. The anchor stays to the end. Finalists are scored again with
-more seeds, and the one with fewest parameters within one standard error of the best is chosen (Breiman et al. 1984).
+stretch, the best third goes on to three times as many. The anchor stays to the end. Then the finalists are trained as
+the candidate will be, with several seeds, as time allows, and the one with fewest parameters within one standard error
+of the best is chosen (Breiman et al. 1984).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from stages.settings import PipelineError, choose
 
 ANCHOR = "linear"
 FINALISTS = 2  # besides the anchor
-RACE_SHARE = 0.65  # of the time; the rest is for more seeds
+RACE_SHARE = 0.5  # of the time; the rest is for the finals
 START_SECONDS = {True: 5.0, False: 11.0}  # until workers can train, where Ray is up and where it is not
 
 
@@ -95,7 +96,8 @@ def _race(params: Params, paths: Paths, task: str, names: list[str], started: fl
                 lane.rung = rung
             if rung < len(params.rungs):
                 alive = _survivors(alive, -(-(len(alive) - 1) // params.keep))
-        race.repeat(_survivors(alive, FINALISTS), params.seeds)
+        ranked = sorted((lane for lane in lanes if lane.score), key=lambda lane: (lane.rung, lane.rank(direction)))
+        race.finish(_survivors(ranked[::-1], FINALISTS), params.seeds)
     return lanes
 
 
@@ -127,11 +129,14 @@ def _decide(lanes: list[Any], names: list[str], params: Params, task: str) -> di
 def _choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
     """The cheapest of those within one standard error of the best, measured on the same validation rows."""
     sign = 1 if direction == "max" else -1
-    finalists = [lane for lane in raced if lane.rung == max(one.rung for one in raced) or lane.name == ANCHOR]
+    furthest = max(one.rung for one in raced)
+    finalists = [lane for lane in raced if lane.final]
+    finalists = finalists or [lane for lane in raced if lane.rung == furthest or lane.name == ANCHOR]
     best = max(finalists, key=lambda lane: sign * lane.mean)
     close = [lane for lane in finalists if lane is best or lane.gap(best) <= 1]
     chosen = min(close, key=lambda lane: (lane.parameters, -sign * lane.mean))
-    others = sorted((lane for lane in raced if lane is not chosen), key=lambda lane: -sign * lane.mean)
+    others = [lane for lane in finalists if lane is not chosen] or [lane for lane in raced if lane is not chosen]
+    others.sort(key=lambda lane: -sign * lane.mean)
     if chosen is not best:
         why = (
             f"its {name} of {chosen.mean:.4g} is within one standard error of the best, {best.name}'s {best.mean:.4g} "

@@ -27,7 +27,7 @@ from stages.worker import Plan, finished, work
 if TYPE_CHECKING:
     from models.loop import Loop
 
-OWN = ("workers", "device", "max_failures", "storage_bytes")  # fields of Params that are not the recipe's
+OWN = ("augment", "workers", "device", "max_failures", "storage_bytes")  # fields of Params that are not the recipe's
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Params:
     max_failures: int = 3  # times that dead workers are started again
     storage_bytes: int = 2 * 2**30  # checkpoints of earlier runs are removed above it, the oldest first
     seed: int = 0
+    augment: bool = False  # vary training rows as their kinds do: images move by up to an eighth of their side
     epochs: int | None = None
     batch_size: int | None = None  # rows, over all workers
     learning_rate: float | None = None
@@ -103,6 +104,7 @@ def _plan(params: Params, paths: Paths, task: str) -> Plan:
         architecture=architecture,
         options=options,
         recipe=dataclasses.asdict(recipe),
+        augment=params.augment,
         workers=params.workers,
         device=params.device,
         data_version=folder_version(paths.ready),

@@ -1,7 +1,8 @@
 """One candidate on prepared rows: an architecture with its options and a seed, trained a stretch at a time.
 
-Select races such trials and tune searches among them. The learning rate is constant within a race, so that stretches
-compare; what a stretch is follows from the rows, for an epoch of a small table is only a handful of steps.
+Select races such trials and tune searches among them. Within a race the learning rate is constant and the best epoch
+counts, so that stretches compare; what a stretch is follows from the rows, for an epoch of a small table is only a
+handful of steps. A `whole` trial is trained by its recipe to the end, as the candidate will be.
 """
 
 from __future__ import annotations
@@ -75,6 +76,11 @@ def metric(task: str) -> tuple[str, str]:
     return next(iter(find(task).METRICS.items()))
 
 
+def stretch(batches: int, recipe: Recipe) -> int:
+    """Epochs between two comparisons, of `batches` each."""
+    return -(-STRETCH_STEPS // max(1, batches // recipe.accumulate))
+
+
 @functools.lru_cache(maxsize=2)
 def _rows(ready: Path, version: str) -> tuple[Spec, dict[str, Any], dict[str, Any]]:
     """The spec and both splits encoded, kept for the next trial of this process while `version` stays the same."""
@@ -88,7 +94,15 @@ class Trial:
     """Builds the network; nothing is trained yet. `version` is that of the folder `ready`."""
 
     def __init__(
-        self, ready: Path, version: str, task: str, architecture: str, options: Mapping[str, Any], seed: int = 0
+        self,
+        ready: Path,
+        version: str,
+        task: str,
+        architecture: str,
+        options: Mapping[str, Any],
+        seed: int = 0,
+        *,
+        whole: bool = False,
     ) -> None:
         import torch
 
@@ -99,13 +113,14 @@ class Trial:
         torch.set_num_threads(1)
         spec, train, self.validation = _rows(ready, version)
         recipe, rest = divide(architecture, options)
-        recipe = recipe.but(epochs=ENDLESS, schedule="constant", patience=0, seed=seed)
+        recipe, self.epochs = recipe.but(seed=seed), recipe.epochs  # those of the whole recipe
+        if not whole:
+            recipe = recipe.but(epochs=ENDLESS, schedule="constant", patience=0, keep="best")
         torch.manual_seed(seed)
         self.network = build(architecture, task, spec.inputs, spec.target, **rest)
-        feed = Batches(train, recipe.batch_size, seed=seed, shuffle=True, augment=spec.augment)
+        feed = Batches(train, recipe.batch_size, seed=seed, shuffle=True)
         self.loop = Loop(self.network, feed, self.validation, recipe)
-        steps = max(1, feed.steps() // recipe.accumulate)
-        self.stretch = -(-STRETCH_STEPS // steps)  # epochs
+        self.stretch = stretch(feed.steps(), recipe)
         self.parameters = sum(one.numel() for one in self.network.parameters() if one.requires_grad)
         self.seconds = 0.0
 

@@ -1,17 +1,21 @@
 """Tune: searches the chosen architecture's SPACE within a budget of seconds and trials, the defaults first.
 
 Ray Tune with Optuna's sampler (TPE, Bergstra et al. 2011) and asynchronous halving (ASHA, Li et al. 2020). Finished
-trials stand in a ledger, so a search that is run again, or was killed, goes on from them.
+trials stand in a ledger, so a search that is run again, or was killed, goes on from them. What is found replaces the
+defaults only where it is better by more than one standard error of the score (Breiman et al. 1984): the best of many
+trials looks better than it is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,9 +56,12 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     from stages.search import Search
     from stages.trial import defaults
 
-    architecture = read_json(paths.select)["architecture"]
-    own = defaults(architecture)
-    search = Search(str(paths.ready.resolve()), folder_version(paths.ready), task, architecture, own, params.seed)
+    selected = read_json(paths.select)
+    architecture = selected["architecture"]
+    entry = next((one for one in selected["leaderboard"] if one["architecture"] == architecture), {})
+    own, length = defaults(architecture), _stretches(params, paths, architecture, entry)
+    ready, version = str(paths.ready.resolve()), folder_version(paths.ready)
+    search = Search(ready, version, task, architecture, own, params.seed, length)
     context = {**search.context(), "code": code_version()}
     ledger = Ledger(paths.trials, context)
     done = ledger.entries()
@@ -64,11 +71,26 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
         cluster.connect(paths.root)
         cut = _search(search, context, params.seconds - (time.monotonic() - started), params, paths, progress)
         done = ledger.entries()
-    choice = _decide(search, done[: params.trials], cut)
+    choice = _decide(search, done[: params.trials], cut, entry.get("standard_error") or 0.0)
     choice["seconds"] = round(time.monotonic() - started, 1)
     write_json(paths.tune, choice)
     progress(stage="tune", summary=choice["why"], seconds=choice["seconds"])
     return choice
+
+
+def _stretches(params: Params, paths: Paths, architecture: str, entry: Mapping[str, Any]) -> int:
+    """How long trials may be so that several fit into the time, judged by what select took for this architecture."""
+    from data.spec import Spec
+    from stages.search import STRETCHES, WHOLE
+    from stages.trial import divide, stretch
+
+    if not entry.get("epochs"):
+        return STRETCHES[0]
+    recipe, _ = divide(architecture, {})
+    batches = -(-Spec.load(paths.ready).rows["train"] // recipe.batch_size)
+    each = entry["seconds"] / entry["epochs"] * stretch(batches, recipe)
+    time_given = (params.seconds - START_SECONDS[True] - END_SECONDS) * (os.cpu_count() or 1)
+    return next((length for length in STRETCHES if WHOLE * length * each <= time_given), STRETCHES[-1])
 
 
 def _search(
@@ -119,30 +141,40 @@ def _search(
     return cut
 
 
-def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]]) -> dict[str, Any]:
+def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]], error: float) -> dict[str, Any]:
+    """`error` is the standard error of the architecture's score, as select found it."""
     from stages.trial import metric
 
     name, direction = metric(search.task)
     shown = ("options", "score", "epochs", "seconds", "state")
     rows = [{"number": number, **{key: entry.get(key) for key in shown}} for number, entry in enumerate(done + cut)]
     ended = rows[: len(done)]
-    scored = [row for row in ended if row["score"] is not None]
-    best, first = search.best(ended), next((row for row in scored if row["options"] == search.own), None)
+    best, first = search.best(ended), next((row for row in ended if row["options"] == search.own), None)
+    count = sum(row["score"] is not None for row in ended)
+    chosen, gain = None, 0.0
+    if best and first and first["score"] is not None:
+        gain = abs(best["score"] - first["score"])
+        chosen = best if best is not first and gain > error else first
     if not search.own:
         why = f"{search.architecture} has nothing to search"
     elif best is None:
         why = "no trial ended in the time given, so the defaults stay; give tune more seconds"
-    elif first and best is first:
-        why = f"the defaults reach the best {name}, {best['score']:.4g}, of {len(scored)} trials"
+    elif chosen is None:
+        why = f"the defaults stay: they were not done in time to be compared with {count} trials; give tune more seconds"
+    elif best is first:
+        why = f"the defaults reach the best {name}, {best['score']:.4g}, of {count} trials"
+    elif chosen is first:
+        why = (
+            f"the defaults stay: the best {name} of {count} trials, {best['score']:.4g}, is within one standard error "
+            f"({error:.2g}) of theirs, {first['score']:.4g}"
+        )
     else:
-        against = f"the defaults reach {first['score']:.4g}" if first else "the defaults were not done in time"
-        why = f"best {name} of {len(scored)} trials, {best['score']:.4g}; {against}"
-    tuned = best is not None and best is not first
+        why = f"best {name} of {count} trials, {best['score']:.4g}; the defaults reach {first['score']:.4g}"  # type: ignore[index]
     return {
         "architecture": search.architecture,
-        "options": best["options"] if best and tuned else {},
-        "trial": best["number"] if best else None,
-        "score": best["score"] if best else None,
+        "options": chosen["options"] if chosen and chosen is not first else {},
+        "trial": chosen["number"] if chosen else None,
+        "score": chosen["score"] if chosen else None,
         "metric": name,
         "direction": direction,
         "trials": rows,

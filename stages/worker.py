@@ -27,6 +27,7 @@ class Plan:
     architecture: str
     options: dict[str, Any]  # the constructor's
     recipe: dict[str, Any]
+    augment: bool
     workers: int
     device: str
     data_version: str
@@ -71,7 +72,7 @@ def assemble(
         shuffle=True,
         rank=rank,
         world=world,
-        augment=spec.augment,
+        augment=spec.augment if plan.augment else None,
     )
     folder = Path(plan.folder)
     validation = arrays(ready, "validation")

@@ -1,5 +1,7 @@
 """The ledger of trials, and what tune makes of it."""
 
+import os
+
 import pytest
 
 from stages import tune
@@ -35,14 +37,14 @@ def test_a_torn_line_costs_that_trial_alone(tmp_path):
 
 
 def test_defaults_that_win_are_said_and_change_nothing():
-    choice = tune._decide(SEARCH, [entry(0.5, 0.4), entry(0.02, 0.4)], [])
+    choice = tune._decide(SEARCH, [entry(0.5, 0.4), entry(0.02, 0.4)], [], 0.0)
     assert choice["options"] == {}
     assert choice["trial"] == 1
     assert "the defaults reach the best r2" in choice["why"]
 
 
 def test_a_better_point_wins_and_a_cut_one_cannot():
-    choice = tune._decide(SEARCH, [entry(0.02, 0.4), entry(0.5, 0.5)], [entry(0.9, 0.99)])
+    choice = tune._decide(SEARCH, [entry(0.02, 0.4), entry(0.5, 0.5)], [entry(0.9, 0.99)], 0.05)
     assert choice["options"] == {"weight_decay": 0.5}
     assert choice["score"] == 0.5
     assert len(choice["trials"]) == 3
@@ -51,13 +53,33 @@ def test_a_better_point_wins_and_a_cut_one_cannot():
 
 def test_smaller_wins_where_the_metric_says_so():
     search = Search("/ready", "v", "forecasting", "linear", OWN, 0)
-    choice = tune._decide(search, [entry(0.02, 0.4), entry(0.5, 0.3)], [])
+    choice = tune._decide(search, [entry(0.02, 0.4), entry(0.5, 0.3)], [], 0.0)
     assert choice["options"] == {"weight_decay": 0.5}
+
+
+def test_a_gain_within_one_standard_error_is_no_gain():
+    choice = tune._decide(SEARCH, [entry(0.02, 0.4), entry(0.5, 0.5)], [], 0.2)
+    assert (choice["options"], choice["trial"], choice["score"]) == ({}, 0, 0.4)
+    assert "within one standard error (0.2) of theirs" in choice["why"]
+
+
+def test_without_the_defaults_there_is_nothing_to_compare_with():
+    choice = tune._decide(SEARCH, [entry(0.5, 0.5)], [entry(0.02, 0.4)], 0.0)
+    assert choice["options"] == {}
+    assert "not done in time" in choice["why"]
+
+
+@pytest.mark.parametrize(("seconds", "length"), [(1000, 27), (25, 9), (8, 3)])
+def test_trials_are_as_long_as_several_fit_into_the_time(candidates, seconds, length):
+    paths = Paths(candidates, "diabetes")
+    took = {"epochs": 4, "seconds": 0.2 * (os.cpu_count() or 1)}  # an epoch takes 0.05 s of each core, a stretch four
+    assert tune._stretches(tune.Params(seconds=seconds), paths, "linear", took) == length
+    assert tune._stretches(tune.Params(seconds=seconds), paths, "linear", {"epochs": 0}) == 27
 
 
 def test_too_few_seconds_keep_the_defaults_and_say_so(candidates):
     paths = Paths(candidates, "diabetes")
-    write_json(paths.select, {"architecture": "linear"})
+    write_json(paths.select, {"architecture": "linear", "leaderboard": []})
     choice = tune.run(tune.Params(seconds=0.5), paths, task="regression")
     assert choice["options"] == {}
     assert "more seconds" in choice["why"]

@@ -46,7 +46,7 @@ def test_a_first_version_is_judged_against_the_baseline(root, name):
     assert "released" not in metrics
     for found in metrics["test"].values():
         assert found["low"] <= found["value"] <= found["high"]
-        assert found["low"] < found["high"]
+        assert found["low"] < found["high"] or found["value"] == 1.0  # a perfect score has no spread
     first = folder_version(paths.report)
     validate(FAST, paths, released=None)
     assert folder_version(paths.report) == first  # the same inputs, the same bytes
