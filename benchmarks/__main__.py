@@ -26,7 +26,9 @@ def machine() -> str:
 def main() -> int:
     """Runs each benchmark in a process of its own, one after another; a failing one fails the whole."""
     names = sorted(path.stem for path in HERE.glob("[a-z]*.py"))
-    sections = [f"# Benchmarks\n\nWritten by `make bench` on: {machine()}.\nRatios of things timed side by side in one run.\n"]
+    sections = [
+        f"# Benchmarks\n\nWritten by `make bench` on: {machine()}.\nRatios of things timed side by side in one run.\n"
+    ]
     for name in names:
         command = [sys.executable, "-m", f"benchmarks.{name}"]
         print(f"benchmarks.{name} …", file=sys.stderr, flush=True)

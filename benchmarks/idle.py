@@ -10,7 +10,14 @@ ROOT = Path(__file__).parents[1]
 REPEATS = 5
 COMMANDS = {
     "evergreen run digits": [sys.executable, "-m", "flows.cli", "run", "digits"],
-    "dvc repro (nothing to do)": [sys.executable, "-m", "dvc", "repro", "--quiet", *(f"{s}@digits" for s in ["validate"])],
+    "dvc repro (nothing to do)": [
+        sys.executable,
+        "-m",
+        "dvc",
+        "repro",
+        "--quiet",
+        *(f"{s}@digits" for s in ["validate"]),
+    ],
     "python -c 'import prefect'": [sys.executable, "-c", "import prefect"],
 }
 

@@ -17,7 +17,7 @@ from data.spec import Spec
 from models.base import build
 from stages import cluster, collect, preprocess, train
 from stages.artifacts import Paths, write_json
-from stages.trial import divide
+from stages.trials.trial import divide
 
 REPEATS, EPOCHS, BATCH, ARCHITECTURE = 5, 12, 64, "cnn"
 RECIPE = {"epochs": EPOCHS, "batch_size": BATCH, "ema": 0.0, "clip": 0.0, "schedule": "constant"}

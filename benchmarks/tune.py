@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 from unittest import mock
 
-from stages import cluster, collect, preprocess, search
+from stages import cluster, collect, preprocess
 from stages.artifacts import Paths, folder_version
-from stages.ledger import Ledger
-from stages.search import Search
-from stages.trial import Trial, defaults
+from stages.trials import search
+from stages.trials.ledger import Ledger
+from stages.trials.search import Search
+from stages.trials.trial import Trial, defaults
 
 REPEATS, TRIALS, ARCHITECTURE, TASK = 3, 8, "mlp", "classification"
 

@@ -142,7 +142,9 @@ def fit(
     for column, kind in kind_of.items():
         groups.setdefault(kind if kinds.find(kind).grouped else column, []).append(column)
     inputs = {
-        key: _fit(kind_of[columns[0]], train, columns, transform if target_kind == kind_of[columns[0]] == "series" else "")
+        key: _fit(
+            kind_of[columns[0]], train, columns, transform if target_kind == kind_of[columns[0]] == "series" else ""
+        )
         for key, columns in groups.items()
     }
     return inputs, _fit(target_kind, train, [target], transform, target=True)

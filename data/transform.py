@@ -18,7 +18,7 @@ BACK: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sqrt": np.square}
 
 
 def transformed(column: pa.Array, name: str, place: str) -> pa.Array:
-    """A checked column of numbers, or of stretches of a series, with every value transformed; `name` "" leaves it as it is.
+    """A checked column of numbers, or of stretches of a series, with every value transformed; "" changes nothing.
 
     Raises DataError for an unknown name and for values that the transform cannot take.
     """

@@ -61,7 +61,7 @@ def settings(root: Path) -> Settings:
 
 def environment(root: Path) -> dict[str, str]:
     """The environment in which this clone's local Ray is started; its workers inherit it."""
-    from stages import front
+    from stages.serving import front
 
     return {
         **access(root),
@@ -189,7 +189,7 @@ def _clear(root: Path, record: dict[str, Any]) -> None:
     """Ends the recorded session, also one whose leader was killed, and removes its files."""
     import psutil
 
-    from stages import front
+    from stages.serving import front
 
     if session.alive(record) or not psutil.pid_exists(record["pid"]):  # else the number is another process's by now
         session.end(record["pid"])

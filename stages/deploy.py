@@ -2,7 +2,7 @@
 
 One application, one deployment: batching happens inside the replica, since each further hop between deployments costs
 three quarters of the throughput. A new version reaches running replicas as their `user_config`, by Serve's declarative
-interface: the replica loads and warms it beside the old one and then swaps (stages/endpoint.py).
+interface: the replica loads and warms it beside the old one and then swaps (stages/serving/endpoint.py).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from stages import front
-from stages.front import environment
 from stages.progress import Progress, quiet
+from stages.serving import front
+from stages.serving.front import environment
 from stages.settings import PipelineError
 
 __all__ = ["Params", "deploy", "environment", "status", "undeploy"]
@@ -130,7 +130,7 @@ def _user_config(released: Mapping[str, Mapping[str, str]], each: Mapping[str, P
 
 def _try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> None:
     """Loads and runs each version that is not served yet, here and now: PipelineError before anything has changed."""
-    from stages.endpoint import Served
+    from stages.serving.endpoint import Served
 
     for name, entry in wanted.items():
         if served.get(name) != entry:
@@ -157,7 +157,7 @@ def _schema(config: Mapping[str, Any], each: Mapping[str, Params], port: int) ->
     application = {
         "name": APPLICATION,
         "route_prefix": "/",
-        "import_path": "stages.endpoint:application",
+        "import_path": "stages.serving.endpoint:application",
         # Replicas that run older code than this are replaced: they may not know a new architecture.
         "runtime_env": {"env_vars": {"PYTHONPATH": str(code), "EVERGREEN_CODE": code_version()}},
         "deployments": [deployment],

@@ -29,7 +29,7 @@ class Params:
     seconds: float = 60  # for the whole stage
     seeds: int = 3  # with which finalists are scored
     architectures: list[str] = field(default_factory=list)  # empty: every one that accepts the inputs
-    rungs: list[int] = field(default_factory=lambda: [1, 3, 9, 27])  # stretches of epochs, see stages/trial.py
+    rungs: list[int] = field(default_factory=lambda: [1, 3, 9, 27])  # stretches of epochs, see stages/trials/trial.py
     keep: int = 3  # one in so many goes on to the next rung
     seed: int = 0
 
@@ -79,8 +79,8 @@ def _entrants(params: Params, paths: Paths) -> list[str]:
 
 def _race(params: Params, paths: Paths, task: str, names: list[str], started: float, progress: Progress) -> list[Any]:
     from stages.artifacts import folder_version
-    from stages.race import Lane, Race
-    from stages.trial import metric
+    from stages.trials.race import Lane, Race
+    from stages.trials.trial import metric
 
     common = (str(paths.ready.resolve()), folder_version(paths.ready), task)
     lanes = [Lane(name, params.seed) for name in names]
@@ -108,7 +108,7 @@ def _survivors(ranked: list[Any], count: int) -> list[Any]:
 
 
 def _decide(lanes: list[Any], names: list[str], params: Params, task: str) -> dict[str, Any]:
-    from stages.trial import metric
+    from stages.trials.trial import metric
 
     name, direction = metric(task)
     board = sorted((lane.entry() for lane in lanes), key=lambda entry: _order(entry, direction))

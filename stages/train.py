@@ -94,7 +94,7 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
 def _plan(params: Params, paths: Paths, task: str) -> Plan:
     from stages import cluster
     from stages.artifacts import code_version, folder_version, read_json
-    from stages.trial import divide
+    from stages.trials.trial import divide
 
     choice = read_json(paths.tune if paths.tune.exists() else paths.select)
     architecture = choice["architecture"]

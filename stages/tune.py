@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.artifacts import Paths
-from stages.ledger import Ledger
 from stages.progress import Progress, quiet
 from stages.settings import PipelineError
+from stages.trials.ledger import Ledger
 
 if TYPE_CHECKING:
-    from stages.search import Search
+    from stages.trials.search import Search
 
 CODE = Path(__file__).resolve().parent.parent
 START_SECONDS = {True: 5.0, False: 11.0}  # until workers can train, where Ray is up and where it is not
@@ -53,12 +53,13 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     started = time.monotonic()
     from stages import cluster
     from stages.artifacts import code_version, folder_version, read_json, write_json
-    from stages.search import Search
-    from stages.trial import defaults
+    from stages.trials.search import Search
+    from stages.trials.trial import defaults
 
     selected = read_json(paths.select)
     architecture = selected["architecture"]
-    entry = next((one for one in selected["leaderboard"] if one["architecture"] == architecture), {})
+    board = {one["architecture"]: one for one in selected["leaderboard"]}
+    entry: dict[str, Any] = board.get(architecture, {})
     own, length = defaults(architecture), _stretches(params, paths, architecture, entry)
     ready, version = str(paths.ready.resolve()), folder_version(paths.ready)
     search = Search(ready, version, task, architecture, own, params.seed, length)
@@ -81,8 +82,8 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
 def _stretches(params: Params, paths: Paths, architecture: str, entry: Mapping[str, Any]) -> int:
     """How long trials may be so that several fit into the time, judged by what select took for this architecture."""
     from data.spec import Spec
-    from stages.search import STRETCHES, WHOLE
-    from stages.trial import divide, stretch
+    from stages.trials.search import STRETCHES, WHOLE
+    from stages.trials.trial import divide, stretch
 
     if not entry.get("epochs"):
         return STRETCHES[0]
@@ -115,7 +116,7 @@ def _search(
         "trials": params.trials,
         "until": time.time() + left - END_SECONDS,
     }
-    command = [sys.executable, "-m", "stages.search"]
+    command = [sys.executable, "-m", "stages.trials.search"]
     ledger = Ledger(paths.trials, context)
     with subprocess.Popen(command, cwd=CODE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
@@ -143,33 +144,15 @@ def _search(
 
 def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]], error: float) -> dict[str, Any]:
     """`error` is the standard error of the architecture's score, as select found it."""
-    from stages.trial import metric
+    from stages.trials.trial import metric
 
     name, direction = metric(search.task)
     shown = ("options", "score", "epochs", "seconds", "state")
     rows = [{"number": number, **{key: entry.get(key) for key in shown}} for number, entry in enumerate(done + cut)]
-    ended = rows[: len(done)]
-    best, first = search.best(ended), next((row for row in ended if row["options"] == search.own), None)
-    count = sum(row["score"] is not None for row in ended)
-    chosen, gain = None, 0.0
-    if best and first and first["score"] is not None:
-        gain = abs(best["score"] - first["score"])
-        chosen = best if best is not first and gain > error else first
-    if not search.own:
-        why = f"{search.architecture} has nothing to search"
-    elif best is None:
-        why = "no trial ended in the time given, so the defaults stay; give tune more seconds"
-    elif chosen is None:
-        why = f"the defaults stay: they were not done in time to be compared with {count} trials; give tune more seconds"
-    elif best is first:
-        why = f"the defaults reach the best {name}, {best['score']:.4g}, of {count} trials"
-    elif chosen is first:
-        why = (
-            f"the defaults stay: the best {name} of {count} trials, {best['score']:.4g}, is within one standard error "
-            f"({error:.2g}) of theirs, {first['score']:.4g}"
-        )
-    else:
-        why = f"best {name} of {count} trials, {best['score']:.4g}; the defaults reach {first['score']:.4g}"  # type: ignore[index]
+    scored = [row for row in rows[: len(done)] if row["score"] is not None]
+    best, first = search.best(scored), next((row for row in scored if row["options"] == search.own), None)
+    better = best is not None and first is not None and abs(best["score"] - first["score"]) > error
+    chosen = best if better else first
     return {
         "architecture": search.architecture,
         "options": chosen["options"] if chosen and chosen is not first else {},
@@ -178,8 +161,22 @@ def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]
         "metric": name,
         "direction": direction,
         "trials": rows,
-        "why": why,
+        "why": _why(name, len(scored), best, first, error) if search.own else "there is nothing to search",
     }
+
+
+def _why(name: str, count: int, best: Any, first: Any, error: float) -> str:
+    """The choice in a sentence; `first` is the trial of the defaults, None where it was not done."""
+    if best is None:
+        return "no trial ended in the time given, so the defaults stay; give tune more seconds"
+    if first is None:
+        return f"the defaults stay: they were not done in time to compare {count} trials with; give tune more seconds"
+    if best is first:
+        return f"the defaults reach the best {name}, {best['score']:.4g}, of {count} trials"
+    if abs(best["score"] - first["score"]) > error:
+        return f"best {name} of {count} trials, {best['score']:.4g}; the defaults reach {first['score']:.4g}"
+    within = f"{best['score']:.4g}, is within one standard error ({error:.2g}) of theirs, {first['score']:.4g}"
+    return f"the defaults stay: the best {name} of {count} trials, {within}"
 
 
 if __name__ == "__main__":

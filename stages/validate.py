@@ -18,8 +18,8 @@ from stages.progress import Progress, quiet
 if TYPE_CHECKING:
     import numpy as np
 
-    from stages.scores import Evidence, Gap
-    from stages.verdict import Verdict
+    from stages.judging.scores import Evidence, Gap
+    from stages.judging.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def validate(
     params: Params, paths: Paths, *, released: tuple[str, Path] | None, progress: Progress = quiet
 ) -> dict[str, Any]:
     """`run` with the released version (its name and the folder of its model) given. Returns the verdict and scores."""
+    from stages.judging.scores import measure
+    from stages.judging.verdict import judge
     from stages.report import page
-    from stages.scores import measure
-    from stages.verdict import judge
 
     progress(stage="validate", doing="answer the test rows")
     evidence = measure(paths.candidate, paths.ready, released, seed=params.seed)

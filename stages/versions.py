@@ -13,11 +13,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from stages import tags
 from stages.artifacts import Paths, replace_folder
-from stages.cache import export, folder_md5, push
-from stages.graph import commit, complete, enrolled, fresh, load, prepare, stale
-from stages.tags import Version, VersionError
+from stages.records import tags
+from stages.records.cache import export, folder_md5, push
+from stages.records.graph import commit, complete, enrolled, fresh, load, prepare, stale
+from stages.records.tags import Version, VersionError
 
 __all__ = [
     "Version",

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXAMPLES = {place: text for place, text in re.findall(r"```python\n# (\S+\.py)\n(.*?)```", README, re.DOTALL)}
+EXAMPLES = dict(re.findall(r"```python\n# (\S+\.py)\n(.*?)```", README, re.DOTALL))
 PIPELINE = """\
 task: median
 collect: {uri: sails.jsonl}
@@ -44,7 +44,8 @@ feed = Batches(train, 32, seed=0, shuffle=True)
 loop = Loop(network, feed, validation, Recipe(epochs=30, learning_rate=0.01))
 loop.run()
 network.load_state_dict(loop.best_state())
-save_model(paths.candidate, network, {"architecture": "fourier", "task": "median", "options": {"size": 0.5}, "spec": spec.to_json()})
+card = {"architecture": "fourier", "task": "median", "options": {"size": 0.5}, "spec": spec.to_json()}
+save_model(paths.candidate, network, card)
 row = spec.parse([{"wind": 270, "sail": 20}], "the request")
 print(json.dumps({
     "accepting": accepting(spec.inputs), "inputs": list(spec.inputs), "history": loop.history,
@@ -67,7 +68,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / place).write_text(text, encoding="utf-8")
     draw = random.Random(0)
     rows = [{"wind": draw.randrange(360), "sail": draw.randrange(10, 40)} for _ in range(600)]
-    lines = [json.dumps({**row, "knots": row["sail"] * (1.2 - math.cos(math.radians(row["wind"]))) / 8}) for row in rows]
+    lines = [
+        json.dumps({**row, "knots": row["sail"] * (1.2 - math.cos(math.radians(row["wind"]))) / 8}) for row in rows
+    ]
     (folder / "sails.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "pipelines" / "sails.yaml").write_text(PIPELINE)
     return folder
@@ -96,7 +99,9 @@ def test_the_examples_learn_together(clone: Path) -> None:
 
 
 def test_the_sweep_finds_the_new_architecture_and_task(clone: Path) -> None:
-    told = python(clone, "-m", "pytest", "tests/models/test_sweep.py", "-k", "fourier or median", "-p", "no:cacheprovider")
+    told = python(
+        clone, "-m", "pytest", "tests/models/test_sweep.py", "-k", "fourier or median", "-p", "no:cacheprovider"
+    )
     assert re.search(r"\b[1-9]\d* passed", told), told
 
 

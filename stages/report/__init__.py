@@ -14,7 +14,7 @@ from stages.report.outcomes import outcome
 from stages.report.pictures import number_text
 
 if TYPE_CHECKING:
-    from stages.scores import Evidence
+    from stages.judging.scores import Evidence
 
 Json = Mapping[str, Any]
 VERDICTS = {  # word → style, headline for a first version, headline against a released one, strokes of the icon

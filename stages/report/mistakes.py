@@ -10,7 +10,7 @@ import numpy as np
 from stages.report.pictures import image, number_text, spark
 
 if TYPE_CHECKING:
-    from stages.scores import Evidence
+    from stages.judging.scores import Evidence
 
 SHOWN = 12
 

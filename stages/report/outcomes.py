@@ -10,7 +10,7 @@ from stages.report.markup import note, paragraph
 from stages.report.pictures import Line, chart
 
 if TYPE_CHECKING:
-    from stages.scores import Evidence
+    from stages.judging.scores import Evidence
 
 MOST_CLASSES = 25  # a larger table cannot be read
 

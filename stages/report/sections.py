@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from stages.judging.verdict import words
 from stages.report.markup import label, note, pairs, paragraph, plain, table
 from stages.report.pictures import Dot, Line, chart, dots, number_text
-from stages.verdict import words
 
 if TYPE_CHECKING:
     from data.spec import Spec
-    from stages.scores import Evidence
+    from stages.judging.scores import Evidence
 
 Json = Mapping[str, Any]
 

@@ -172,3 +172,12 @@ def test_an_interruption_is_quiet(monkeypatch, capsys):
 def test_stop_where_nothing_runs(clone, capsys):
     assert cli.main(["stop", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"ended": []}
+
+
+def test_doctor_says_what_is_wrong_and_how_to_mend_it(clone, capsys):
+    (clone / "pipelines" / "broken.yaml").write_text("task: classification\ncollect: {url: x.csv}\n")
+    assert cli.main(["doctor", "--json"]) == 1
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    failed = [one for one in findings if one["state"] == "fail"]
+    assert any("broken.yaml:2" in one["text"] for one in failed), failed
+    assert all(one["fix"] for one in failed)

@@ -9,7 +9,8 @@ from collections import Counter
 import httpx
 import pytest
 
-from stages import artifacts, deploy, front
+from stages import artifacts, deploy
+from stages.serving import front
 from stages.settings import PipelineError
 
 JSON = {"content-type": "application/json"}

@@ -9,7 +9,7 @@ import pytest
 
 from stages import artifacts, collect, preprocess, select, tune
 from stages.artifacts import Paths, read_json, write_json
-from stages.trial import defaults
+from stages.trials.trial import defaults
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COLD = """

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from stages import cache, graph, tags, versions
+from stages import versions
 from stages.artifacts import Paths
 from stages.pipeline import STAGES
+from stages.records import cache, graph, tags
 
 SHIPPED = Path(__file__).resolve().parents[2]
 PERSON = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]

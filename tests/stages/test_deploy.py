@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from stages import front
 from stages.deploy import Params
+from stages.serving import front
 from stages.settings import PipelineError
 
 

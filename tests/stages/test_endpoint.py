@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from stages.batching import Batcher, QueueFull
 from stages.deploy import Params
-from stages.endpoint import Endpoint
+from stages.serving.batching import Batcher, QueueFull
+from stages.serving.endpoint import Endpoint
 
 LIMITS = asdict(Params(max_rows=20, max_queue_rows=40, max_body_bytes=20_000))
 JSON = {"content-type": "application/json"}

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from stages.artifacts import Paths
+from stages.judging.scores import Evidence, measure
+from stages.judging.verdict import judge
 from stages.report import page
 from stages.report.mistakes import worst
 from stages.report.pictures import Axis, Dot, Line, chart, dots, image, number_text
-from stages.scores import Evidence, measure
 from stages.validate import Params, summarise
-from stages.verdict import judge
 
 VOID = {"meta", "img", "br", "circle", "line", "path"}
 CHOICE = {

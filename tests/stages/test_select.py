@@ -6,9 +6,9 @@ import pytest
 
 from stages import select
 from stages.artifacts import Paths, read_json
-from stages.race import Lane
 from stages.settings import PipelineError
-from stages.trial import Score
+from stages.trials.race import Lane
+from stages.trials.trial import Score
 
 
 def lane(name, parameters, wrong, rung=4, rows=200):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from stages.artifacts import Paths
-from stages.trial import STRETCH_STEPS, Score, Trial, defaults, divide
+from stages.trials.trial import STRETCH_STEPS, Score, Trial, defaults, divide
 
 LONG = 60.0
 

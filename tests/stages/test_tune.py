@@ -6,9 +6,9 @@ import pytest
 
 from stages import tune
 from stages.artifacts import Paths, write_json
-from stages.ledger import Ledger
-from stages.search import Search, _distribution
 from stages.settings import PipelineError
+from stages.trials.ledger import Ledger
+from stages.trials.search import Search, _distribution
 
 OWN = {"weight_decay": 0.02}
 SEARCH = Search("/ready", "v", "regression", "linear", OWN, 0)

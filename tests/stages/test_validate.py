@@ -9,11 +9,11 @@ import pytest
 
 from data.batches import arrays, load
 from stages.artifacts import Paths, folder_version, load_model, write_json
+from stages.judging.scores import Gap, measure
+from stages.judging.statistics import Interval
+from stages.judging.verdict import more_rows, percent
 from stages.pipeline import PipelineError
-from stages.scores import Gap, measure
-from stages.statistics import Interval
 from stages.validate import Params, released, run, validate
-from stages.verdict import more_rows, percent
 
 FAST = Params(resamples=200)
 PIPELINES = ["breast_cancer", "diabetes", "digits", "sunspots"]

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stages import graph, tags, versions
+from stages import versions
 from stages.artifacts import Paths
 from stages.pipeline import STAGES, names
+from stages.records import graph, tags
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = Paths(ROOT, "${item}")
@@ -21,8 +22,8 @@ GRAPH: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["
 # What only reads settings, shows, places or records work cannot change a stage's result.
 NO_RESULT = {
     f"stages/{name}.py"
-    for name in ("pipeline", "settings", "progress", "cluster", "atomic", "versions", "graph", "tags", "cache")
-}
+    for name in ("pipeline", "settings", "progress", "cluster", "atomic", "versions", "records/graph", "records/tags")
+} | {"stages/records/cache.py"}
 # Folders whose files are found by their names: whoever reads the first depends on all of the second.
 FOLDERS = {
     "data/kinds/__init__.py": ["data/kinds"],
@@ -35,6 +36,7 @@ TOO_FAR = {name: {"data/sources"} for name in STAGES} | {
     "collect": {"data/spec.py"},
     "preprocess": {"data/sources", "models/architectures"},
 }
+LISTED = {"data", "models", "stages", "stages/judging", "stages/trials"}  # folders whose files are named one by one
 ARTIFACTS = "stages/artifacts.py"  # names places, which decides nothing, and stores models, which does
 STORES = {"save_model", "load_model"}
 
@@ -73,7 +75,7 @@ def code(name: str) -> set[str]:
         if any(word in text for word in STORES):
             found.add(ARTIFACTS)
             todo += ["models/base.py", "data/spec.py"]
-        if file.count("/") == 1 and not file.endswith("__init__.py"):
+        if not file.endswith("__init__.py") and file.rpartition("/")[0] in LISTED:
             found.add(file)
         for folder in set(FOLDERS.get(file, [])) - TOO_FAR[name]:
             found.add(folder)

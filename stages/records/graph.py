@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.artifacts import Paths
-from stages.tags import VersionError
+from stages.records.tags import VersionError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from stages.artifacts import Model, load_model
-from stages.opponents import reference
-from stages.statistics import Array, Interval, block_length, bootstrap, compare, wilson
+from stages.judging.opponents import reference
+from stages.judging.statistics import Array, Interval, block_length, bootstrap, compare, wilson
 
 if TYPE_CHECKING:
     import pyarrow as pa

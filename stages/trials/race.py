@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stages.progress import Progress
 
 if TYPE_CHECKING:
-    from stages.trial import Score
+    from stages.trials.trial import Score
 
 SLACK_SECONDS = 0.5  # after the last allotted second: a step, a validation, an answer on its way
 FEWEST_SECONDS = 0.1  # less is not worth starting a trial for
@@ -92,17 +92,17 @@ class Contender:
         """Imports, reads and takes a first step, so that no trial pays for what all need."""
         from pathlib import Path
 
-        from stages.trial import Trial
+        from stages.trials.trial import Trial
 
         ready, version, task = self.common
         Trial(Path(ready), version, task, "linear", {}).advance(1, FEWEST_SECONDS)
         return True
 
     def advance(self, name: str, seed: int, stretches: int, seconds: float) -> dict[str, Any]:
-        """Trains a trial on to `stretches`, or anew by its whole recipe where they are 0. A mistake is an answer too."""
+        """Trains a trial on to `stretches`, or anew by its whole recipe where that is 0. A mistake is an answer."""
         from pathlib import Path
 
-        from stages.trial import Trial
+        from stages.trials.trial import Trial
 
         begun = time.monotonic()
         ready, version, task = self.common

@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.batching import Batcher, QueueFull
-from stages.intake import Refused, rows
+from stages.serving.batching import Batcher, QueueFull
+from stages.serving.intake import Refused, rows
 from stages.settings import choose
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Endpoint:
         """The answer to one request. Raises Refused and DataError for what the sender can mend."""
         from starlette.responses import HTMLResponse
 
-        from stages import openapi
+        from stages.serving import openapi
 
         path = request.scope["path"]
         parts = [part for part in path.split("/") if part]

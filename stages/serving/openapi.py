@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stages.endpoint import Served
+    from stages.serving.endpoint import Served
 
 REFUSALS = {
     "400": "the body is not JSON",

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.scores import Evidence, Gap
-from stages.statistics import rows_needed
+from stages.judging.scores import Evidence, Gap
+from stages.judging.statistics import rows_needed
 
 if TYPE_CHECKING:
     from stages.validate import Params

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.artifacts import Paths
-from stages.graph import opened
-from stages.tags import VersionError
+from stages.records.graph import opened
+from stages.records.tags import VersionError
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

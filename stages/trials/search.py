@@ -14,9 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.ledger import Ledger
+from stages.trials.ledger import Ledger
 
-STRETCHES = (27, 9, 3)  # of a trial that is not stopped, see stages/trial.py: the most of which WHOLE fit into the time
+STRETCHES = (
+    27,
+    9,
+    3,
+)  # of a trial that is not stopped, see stages/trials/trial.py: the most of which WHOLE fit into the time
 WHOLE = 6  # trials
 RUNGS, FACTOR = 9, 3  # a trial may first be stopped after a ninth of its stretches; one in so many goes on
 
@@ -40,7 +44,7 @@ class Search:
 
     def best(self, entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """The entry with the best score; of equal ones the defaults, then the earliest."""
-        from stages.trial import metric
+        from stages.trials.trial import metric
 
         sign = 1 if metric(self.task)[1] == "max" else -1
         scored = [entry for entry in entries if entry["score"] is not None]
@@ -103,7 +107,7 @@ def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[s
     def train(options: dict[str, Any]) -> None:
         from ray import tune
 
-        from stages.trial import Trial, metric
+        from stages.trials.trial import Trial, metric
 
         found = known.get(ledger.key(options))
         if found:
@@ -176,6 +180,6 @@ def _watch(ledger: Ledger, until: float, stretches: int) -> Any:
 
 
 if __name__ == "__main__":
-    from stages.search import main as search  # by its name, so that Ray's workers find what is sent to them
+    from stages.trials.search import main as search  # by its name, so that Ray's workers find what is sent to them
 
     search()

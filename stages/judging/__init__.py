@@ -1,0 +1,1 @@
+"""How validate judges: scores with intervals, paired tests, simple opponents, the verdict."""
