@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.atomic import read_json, replace_folder, write_json
+from stages.settings import PipelineError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,13 +92,11 @@ def find_root(start: Path | None = None) -> Path:
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").is_file() and (folder / "pipelines").is_dir():
             return folder
-    raise _error("no dvc.yaml with a folder pipelines/ here or above", here, "change into a clone of the repository")
-
-
-def _error(problem: str, place: Path | str, fix: str) -> ValueError:
-    from stages.pipeline import PipelineError
-
-    return PipelineError(problem, place=str(place), fix=fix)
+    raise PipelineError(
+        "no dvc.yaml with a folder pipelines/ here or above",
+        place=str(here),
+        fix="change into a clone of the repository",
+    )
 
 
 def folder_version(folder: Path) -> str:
@@ -170,13 +169,13 @@ def load_model(folder: Path) -> Model:
         architecture, task, options = card["architecture"], card["task"], card["options"]
         network = build(architecture, task, spec.inputs, spec.target, **options)
     except (KeyError, TypeError) as error:
-        raise _error(f"not the card of a model ({error!r})", folder / CARD, again) from None
+        raise PipelineError(f"not the card of a model ({error!r})", place=str(folder / CARD), fix=again) from None
     try:
         network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
     except FileNotFoundError:
-        raise _error("no such file", folder / WEIGHTS, again) from None
+        raise PipelineError("no such file", place=str(folder / WEIGHTS), fix=again) from None
     except SafetensorError as error:
-        raise _error(f"broken ({error})", folder / WEIGHTS, again) from None
+        raise PipelineError(f"broken ({error})", place=str(folder / WEIGHTS), fix=again) from None
     except RuntimeError as error:
-        raise _error(f"does not fit {CARD} ({error})", folder / WEIGHTS, again) from None
+        raise PipelineError(f"does not fit {CARD} ({error})", place=str(folder / WEIGHTS), fix=again) from None
     return Model(network.eval(), spec, card)

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stages.settings import PipelineError
+
 
 def write_json(path: Path, value: Any, *, sort: bool = True) -> None:
     """Writes `value`, by default with sorted keys, whole or not at all. NaN and infinities become null."""
@@ -41,15 +43,11 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise _broken("no such file", path, "run the stage that writes it") from None
+        raise PipelineError("no such file", place=str(path), fix="run the stage that writes it") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise _broken(f"not JSON ({error})", path, "delete it and run the stage that writes it again") from None
-
-
-def _broken(problem: str, path: Path, fix: str) -> ValueError:
-    from stages.pipeline import PipelineError
-
-    return PipelineError(problem, place=str(path), fix=fix)
+        raise PipelineError(
+            f"not JSON ({error})", place=str(path), fix="delete it and run the stage that writes it again"
+        ) from None
 
 
 def _finite(value: Any) -> Any:

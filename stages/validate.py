@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from stages.artifacts import Paths, read_json, replace_folder, write_json
-from stages.pipeline import PipelineError
 from stages.progress import Progress, quiet
+from stages.settings import PipelineError
 
 if TYPE_CHECKING:
     import numpy as np
