@@ -27,7 +27,14 @@ from stages.worker import Plan, finished, work
 if TYPE_CHECKING:
     from models.loop import Loop
 
-OWN = ("augment", "workers", "device", "max_failures", "storage_bytes")  # fields of Params that are not the recipe's
+OWN = (
+    "augment",
+    "refit",
+    "workers",
+    "device",
+    "max_failures",
+    "storage_bytes",
+)  # fields of Params that are not the recipe's
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Params:
     max_failures: int = 3  # times that dead workers are started again
     storage_bytes: int = 2 * 2**30  # checkpoints of earlier runs are removed above it, the oldest first
     seed: int = 0
+    refit: bool = False  # train on the validation rows as well, now that everything is chosen by them
     augment: bool = False  # vary training rows as their kinds do: images move by up to an eighth of their side
     epochs: int | None = None
     batch_size: int | None = None  # rows, over all workers
@@ -60,6 +68,9 @@ class Params:
             raise PipelineError(f"workers is {self.workers}", fix="give at least 1")
         if self.max_failures < 0:
             raise PipelineError(f"max_failures is {self.max_failures}", fix="give at least 0")
+        if self.refit and (self.keep == "best" or self.patience):
+            fix = "leave refit out, or keep: best and patience"
+            raise PipelineError("refit leaves no rows by which keep: best or patience could decide", fix=fix)
 
     def recipe(self) -> dict[str, Any]:
         """The recipe's fields that were set."""
@@ -83,12 +94,15 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     seconds = time.monotonic() - started
     best = {"epochs": loop.epoch, "best_epoch": loop.best[0] if loop.best else 0}
     summary = {"architecture": plan.architecture, **best, **card["scores"], "reused": reused, "seconds": seconds}
-    name, value = next((item for item in card["scores"].items() if not item[0].endswith("loss")), ("", 0.0))
-    said = f"{plan.architecture}: {name} {value:.4g} after {loop.epoch} epochs" + (
-        " (found finished)" if reused else ""
-    )
-    progress(stage="train", summary=said, seconds=seconds)
+    progress(stage="train", summary=_said(plan, card, loop.epoch) + " (found finished)" * reused, seconds=seconds)
     return summary
+
+
+def _said(plan: Plan, card: dict[str, Any], epochs: int) -> str:
+    if plan.refit:
+        return f"{plan.architecture}: {epochs} epochs on the training and the validation rows"
+    name, value = next((item for item in card["scores"].items() if not item[0].endswith("loss")), ("", 0.0))
+    return f"{plan.architecture}: {name} {value:.4g} after {epochs} epochs"
 
 
 def _plan(params: Params, paths: Paths, task: str) -> Plan:
@@ -99,12 +113,15 @@ def _plan(params: Params, paths: Paths, task: str) -> Plan:
     choice = read_json(paths.tune if paths.tune.exists() else paths.select)
     architecture = choice["architecture"]
     recipe, options = divide(architecture, {**choice.get("options", {}), **params.recipe()})
+    if params.refit:
+        recipe = recipe.but(keep="last", patience=0)
     plan = Plan(
         task=task,
         architecture=architecture,
         options=options,
         recipe=dataclasses.asdict(recipe),
         augment=params.augment,
+        refit=params.refit,
         workers=params.workers,
         device=params.device,
         data_version=folder_version(paths.ready),
@@ -201,8 +218,9 @@ def _told(lines: Path, progress: Progress) -> Iterator[None]:
 def _card(plan: Plan, loop: Loop) -> dict[str, Any]:
     from data.spec import Spec
 
-    kept = ("architecture", "options", "recipe", "task", "data_version", "code_version", "trial")
-    scores = {name: value for name, value in (loop.best[1] if loop.best else {}).items() if name != "epoch"}
+    kept = ("architecture", "options", "recipe", "task", "data_version", "code_version", "trial", "refit")
+    best = loop.best[1] if loop.best and not plan.refit else {}  # rows that were trained on score nothing
+    scores = {name: value for name, value in best.items() if name != "epoch"}
     return {
         **{name: getattr(plan, name) for name in kept},
         "spec": Spec.load(Path(plan.ready)).to_json(),

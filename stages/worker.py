@@ -28,6 +28,7 @@ class Plan:
     options: dict[str, Any]  # the constructor's
     recipe: dict[str, Any]
     augment: bool
+    refit: bool  # on the validation rows as well
     workers: int
     device: str
     data_version: str
@@ -52,6 +53,7 @@ def assemble(
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> Loop:
     """The loop of this plan, standing where its newest checkpoint left it."""
+    import numpy as np
     import torch
 
     from data.batches import Batches, arrays
@@ -65,8 +67,11 @@ def assemble(
     recipe = Recipe(**plan.recipe)
     torch.manual_seed(recipe.seed)
     network = build(plan.architecture, plan.task, spec.inputs, spec.target, **plan.options)
+    rows, validation = arrays(ready, "train"), arrays(ready, "validation")
+    if plan.refit:
+        rows = {name: np.concatenate([column, validation[name]]) for name, column in rows.items()}
     feed = Batches(
-        arrays(ready, "train"),
+        rows,
         recipe.batch_size,
         seed=recipe.seed,
         shuffle=True,
@@ -75,7 +80,6 @@ def assemble(
         augment=spec.augment if plan.augment else None,
     )
     folder = Path(plan.folder)
-    validation = arrays(ready, "validation")
     told = report or ignore
     return Loop(network, feed, validation, recipe, device=device, rank=rank, world=world, folder=folder, report=told)
 

@@ -137,7 +137,9 @@ def learning(evidence: Evidence) -> str:
         curve("validation_loss", "loss on validation rows", "b"),
     ]
     scored = chart([curve(decider, "", "c")], x="epoch", y=f"validation {label(decider)}", height=220)
-    return chart([line for line in losses if line.points], x="epoch", y="loss") + scored
+    refit = "After everything was chosen by them, the validation rows were trained on as well: the curves here flatter."
+    said = paragraph(refit) if evidence.model.card.get("refit") else ""
+    return said + chart([line for line in losses if line.points], x="epoch", y="loss") + scored
 
 
 def data(counts: Json, spec: Spec) -> str:

@@ -31,12 +31,13 @@ class Reached:
         recipe, _ = divide(architecture, {})
         torch.manual_seed(0)
         network = build(architecture, asked.task, spec.inputs, spec.target)
-        loop = Loop(network, Batches(train, recipe.batch_size, seed=0, shuffle=True), validation, recipe)
+        seen = {key: np.concatenate([train[key], validation[key]]) for key in train}
+        rows = seen if asked.train.refit else train
+        loop = Loop(network, Batches(rows, recipe.batch_size, seed=0, shuffle=True), validation, recipe)
         loop.run()
         network.load_state_dict(loop.best_state())
         self.task, self.target = network.task, torch.as_tensor(test["target"])
         self.output = network.outputs({key: torch.as_tensor(value) for key, value in test.items()})
-        seen = {key: np.concatenate([train[key], validation[key]]) for key in train}
         found = reference(spec, seen, test)
         assert found
         self.opponent = torch.as_tensor(found[1]).float()

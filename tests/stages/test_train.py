@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from data.spec import Spec
 from models.base import architecture
 from models.recipe import Recipe
 from stages import train, worker
@@ -53,6 +54,25 @@ def test_the_name_of_a_run_follows_what_decides_its_result(paths):
         assert plan(paths, **change).folder != first.folder, change
     for change in ({"checkpoint_seconds": 1.0}, {"max_failures": 9}, {"storage_bytes": 1}):
         assert plan(paths, **change).folder == first.folder, change
+
+
+def test_refit_trains_on_the_validation_rows_too_and_claims_no_score(paths):
+    made = plan(paths, refit=True, **EPOCHS)
+    rows = [worker.assemble(one).train.rows for one in (plan(paths, **EPOCHS), made)]
+    spec = Spec.load(paths.ready)
+    assert rows == [spec.rows["train"], spec.rows["train"] + spec.rows["validation"]]
+    assert made.recipe["keep"] == "last"
+    worker.assemble(made).run()
+    train.run(train.Params(refit=True, **EPOCHS), paths, task="regression")
+    card = read_json(paths.candidate / "model.json")
+    assert card["refit"]
+    assert card["scores"] == {}
+
+
+@pytest.mark.parametrize("contradiction", [{"keep": "best"}, {"patience": 3}])
+def test_refit_leaves_nothing_to_decide_by(contradiction):
+    with pytest.raises(PipelineError, match="refit"):
+        train.Params(refit=True, **contradiction)
 
 
 def test_a_finished_run_is_taken_as_it_is(paths):
