@@ -86,6 +86,16 @@ class Spec:
                 typed[name] = kind.arrow(field, values)
         return pa.table(typed)
 
+    def request(self, table: pa.Table) -> dict[str, Any]:
+        """The first row of checked ones that can be asked about, as a request has it: `parse` takes it."""
+        read, faults = self.check(table)
+        row = next((row for row in range(len(read)) if row not in faults), 0)
+        return {
+            name: kinds.find(field.kind).request(field, index, read.column(name)[row])
+            for field in self.inputs.values()
+            for index, name in enumerate(field.columns)
+        }
+
     def json_schema(self) -> dict[str, Any]:
         """OpenAPI schema of one request row, with an `example` row of typical values."""
         properties = {
@@ -180,7 +190,7 @@ def _same_fields(row: Any, columns: Sequence[str], place: str) -> None:
     if not isinstance(row, dict):
         raise DataError(f"it is {told(row)}, no object", place=place, fix="send each row as an object of named fields")
     if extra := [name for name in row if name not in columns]:
-        raise DataError(f"there is no field '{extra[0]}'", place=place, fix=nearest(extra[0], columns))
+        raise DataError(f"there is no field '{extra[0][:80]}'", place=place, fix=nearest(extra[0][:80], columns))
     if lacking := [name for name in columns if name not in row]:
         raise DataError(
             f"the field '{lacking[0]}' is missing",

@@ -44,16 +44,11 @@ def deploy_released(root: Path, progress: Progress = quiet) -> dict[str, Any]:
 
 
 def example(paths: Paths) -> dict[str, Any]:
-    """The first row of the test split as a request has it."""
+    """The first row of the test split that can be asked about, as a request has it."""
     from data.batches import load
 
     spec, table = load(paths.ready, "test")
-    return {column: _plain(table.column(column)[0]) for column in spec.columns}
-
-
-def _plain(scalar: Any) -> Any:
-    value = scalar.to_numpy() if hasattr(scalar, "to_numpy") else scalar.as_py()  # a matrix, or anything else
-    return value.tolist() if hasattr(value, "tolist") else value
+    return spec.request(table)
 
 
 def ask(url: str, name: str, row: dict[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _one(name: str, root: Path, served: dict[str, Any] | None) -> dict[str, Any]
     metrics = read_json(report) if report.is_file() else None
     return {
         "name": name,
-        "stale": {stage: reason for stage in STAGES if (reason := words.stale(pipeline, paths, stage))},
+        "stale": _stale(pipeline, paths),
         "verdict": metrics["verdict"] if metrics else None,
         "test": metrics["test"] if metrics else None,
         "scores": words.scores(metrics) if metrics else None,
@@ -59,6 +59,21 @@ def _one(name: str, root: Path, served: dict[str, Any] | None) -> dict[str, Any]
         "served": served["pipelines"].get(name) if served else None,
         "next": _next(pipeline),
     }
+
+
+def _stale(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
+    """Why each stage must run that must; a source that cannot be read is one more reason."""
+    from data.field import DataError
+
+    found = {}
+    for stage in STAGES:
+        try:
+            reason = words.stale(pipeline, paths, stage)
+        except DataError as error:
+            reason = str(error)
+        if reason:
+            found[stage] = reason
+    return found
 
 
 def _next(pipeline: Pipeline) -> str | None:

@@ -38,13 +38,15 @@ def predict(paths: Paths, source: Path, output: Path, progress: Progress = quiet
         raise PipelineError(f"{paths.name} has no released version", fix=f"make one with: evergreen run {paths.name}")
     if not source.exists():
         raise PipelineError("there is no such file or folder", place=str(source), fix="check the path")
+    if output.exists() and output.samefile(source):
+        raise PipelineError(f"{output} is the file to answer", place="--output", fix="give the name of another file")
     batches = open_source(str(source.resolve()), paths.root).read()
     model = load_model(versions.fetch(paths, version))
     if model.spec.time and model.card["task"] == "forecasting":
         tables = _forecast(model, batches, source)
     else:
         typed = output.suffix.lower() == ".parquet"
-        tables = (_answer(model, batch, source, typed) for batch in batches)
+        tables = (_answer(model, batch, source, typed) for batch in batches if len(batch))
     rows = _write(tables, output, progress)
     return {"pipeline": paths.name, "version": version, "rows": rows, "output": str(output)}
 
@@ -66,15 +68,15 @@ def _answer(model: Model, batch: pa.RecordBatch, source: Path, typed: bool) -> p
 
     table = pa.Table.from_batches([batch])
     _refuse_unread(table, source)
+    own = _own(table)
     try:
-        read, faults = model.spec.check(table)
+        read, faults = model.spec.check(own)
     except DataError as error:
         raise DataError(error.problem, place=str(source), fix=error.fix) from error
     if faults:
         row, reason = min(faults.items())
         place = f"{source.parent / table.column('_origin')[row].as_py()}"
         raise PipelineError(f"{reason}", place=place, fix="mend the row or leave it out; nothing was written")
-    own = _own(table)
     for index, name in enumerate(own.column_names if typed else []):
         if name in read.column_names and pa.types.is_string(own.field(name).type):
             own = own.set_column(index, name, read.column(name))
@@ -100,8 +102,8 @@ def _columns(model: Model, answers: list[dict[str, Any]]) -> dict[str, pa.Array]
 
     columns = {"prediction": pa.array([answer["prediction"] for answer in answers])}
     if model.spec.target.kind == "category":
-        for name in model.spec.target.state["values"][0]:
-            chances = [answer["probabilities"][str(name)] for answer in answers]
+        for name in answers[0]["probabilities"]:
+            chances = [answer["probabilities"][name] for answer in answers]
             columns[f"p_{name}"] = pa.array(chances, pa.float64())
     return columns
 
@@ -132,11 +134,12 @@ def _forecast(model: Model, batches: Iterator[pa.RecordBatch], source: Path) -> 
     (history,) = model.spec.inputs.values()
     window, horizon = history.shape[0], model.spec.target.shape[0]
     try:
-        examples = history_table(table, time, value, window, horizon, targets=False)
+        examples = history_table(_own(table), time, value, window, horizon, targets=False)
         order = np.argsort(moments(table.column(time), time), kind="stable")
         known, faults = floats(plain(table.column(value)))
     except DataError as error:
-        raise DataError(error.problem, place=error.place or str(source), fix=error.fix) from error
+        place = ", ".join(part for part in (str(source), error.place) if part)
+        raise DataError(error.problem, place=place, fix=error.fix) from error
     if faults:
         row, reason = min(faults.items())
         place = f"{source.parent / table.column('_origin')[row].as_py()}"
@@ -204,7 +207,7 @@ def _csv(path: Path) -> Generator[None, pa.Table, None]:
 
     table = yield
     for field in table.schema:
-        if pa.types.is_nested(field.type) or isinstance(field.type, pa.ExtensionType):
+        if pa.types.is_nested(field.type) or isinstance(field.type, pa.BaseExtensionType):
             raise PipelineError(f"column {field.name!r} does not fit into CSV", place="--output", fix="write .parquet")
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -52,6 +52,11 @@ class Kind:
         """Parsed values as a checked column."""
         raise NotImplementedError
 
+    def request(self, field: Field, index: int, value: pa.Scalar) -> Any:
+        """One value of a checked column as a request has it: what `parse` takes."""
+        plain = value.to_numpy() if hasattr(value, "to_numpy") else value.as_py()  # a matrix, or anything else
+        return plain.tolist() if hasattr(plain, "tolist") else plain
+
     def json_schema(self, field: Field, index: int) -> dict[str, Any]:
         """OpenAPI schema of column `index` of the field, with an `example` that is no real row but a typical value."""
         raise NotImplementedError

@@ -95,7 +95,16 @@ class Category(Kind):
         right = {"string": str, "integer": int, "boolean": bool}[kind]
         if not isinstance(value, right) or (kind == "integer" and isinstance(value, bool)):
             raise DataError(f"is {told(value)}", fix=f"give {WORDS[kind]}")
-        return _word(value)
+        word = _text(value)
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:  # JSON can escape half of a character
+            raise DataError("is no Unicode text", fix="send whole characters") from error
+        return word
+
+    def request(self, field: Field, index: int, value: pa.Scalar) -> Any:
+        word, kind = value.as_py(), field.state["types"][index]
+        return None if word is None else _typed(word, kind)
 
     def arrow(self, field: Field, values: list[Any]) -> pa.Array:
         return texts(pa.array(values, pa.string()))
@@ -115,11 +124,15 @@ class Category(Kind):
 
 
 def _word(value: Any) -> str | None:
-    return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return None if value is None else _text(value)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _typed(word: str, kind: str) -> Any:
-    return int(word) if kind == "integer" else word == "true" if kind == "boolean" else word
+    return int(word) if kind == "integer" else word.lower() == "true" if kind == "boolean" else word
 
 
 def _canonical(column: pa.Array, kind: str) -> pa.Array:

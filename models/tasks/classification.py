@@ -49,7 +49,9 @@ class Classification(Task):
         return ((count_K + 1e-6) / count_K.sum()).log().expand(target.shape[0], -1)
 
     def answer(self, output: Tensor) -> list[dict[str, Any]]:
-        names = [str(value) for value in self.classes]
+        names = [
+            str(value).lower() if isinstance(value, bool) else str(value) for value in self.classes
+        ]  # as JSON does
         rows = output.float().softmax(1).tolist()
         best = output.argmax(1).tolist()
         return [

@@ -55,7 +55,8 @@ def test_a_requests_value_is_encoded_as_the_columns_is(name):
     kind = kinds.find(name)
     column, _ = kind.check(COLUMNS[name])
     field = kind.fit({"x": column})
-    value = IMAGES[0].tolist() if name == "image" else column[0].as_py()
+    value = kind.request(field, 0, column[0])
+    assert value == (IMAGES[0].tolist() if name == "image" else column[0].as_py())
     typed = kind.arrow(field, [kind.parse(field, 0, value)])
     np.testing.assert_array_equal(kind.encode(field, [typed]), kind.encode(field, [column.slice(0, 1)]))
     assert kind.json_schema(field, 0)["example"] is not None

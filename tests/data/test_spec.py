@@ -102,6 +102,7 @@ def test_encoding_row_by_row_is_encoding_all(spec):
         ({"age": 10**400}, r"field 'age': is 1000"),
         ({"age": [1]}, r"field 'age': is a list"),
         ({"city": 5}, r"field 'city': is the number 5; give text"),
+        ({"city": "half \ud800"}, r"field 'city': is no Unicode text; send whole"),
         ({"city": None}, r"field 'city': is null"),
         ({"member": "true"}, r"field 'member': is the text 'true'; give true or false"),
         ({"image": [[0] * 4] * 3}, r"field 'image': has the shape \(3, 4\) where \(4, 4\) belongs"),
@@ -129,6 +130,24 @@ def test_a_wrong_request_names_the_row_the_field_and_the_fix(spec, change, says)
 def test_what_is_no_list_of_objects_is_refused(spec, rows):
     with pytest.raises(DataError):
         spec.parse(rows, PLACE)
+
+
+def test_a_row_of_a_table_is_asked_about_as_it_is_meant(spec):
+    read, _ = spec.check(table())
+    asked = spec.request(read.slice(1))
+    assert (asked["member"], asked["income"], asked["city"]) == (False, None, "Bonn")
+    np.testing.assert_array_equal(
+        spec.encode(spec.parse([json.loads(json.dumps(asked))], PLACE), target=False)["category"],
+        spec.encode(read.slice(1, 1), target=False)["category"],
+    )
+    lacking = pa.table({**{name: table()[name] for name in KINDS}, "city": [None] + ["Ulm"] * 11})
+    assert spec.parse([spec.request(lacking)], PLACE)  # no training row lacked it, so that the next row is taken
+
+
+def test_a_long_name_is_shortened_in_the_message(spec):
+    with pytest.raises(DataError) as caught:
+        spec.parse([{**row(), "x" * 100_000: 1}], PLACE)
+    assert len(str(caught.value)) < 400
 
 
 def test_an_unseen_category_is_answered(spec):

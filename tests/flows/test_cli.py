@@ -169,6 +169,22 @@ def test_an_interruption_is_quiet(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_source_that_is_gone_does_not_hide_the_status(clone, capsys, monkeypatch):
+    from stages import versions
+
+    (clone / "pipelines" / "gone.yaml").write_text(
+        "task: regression\ncollect: {uri: gone.csv}\npreprocess: {target: y}\n"
+    )
+    raw = clone / "data/store/gone/raw"
+    raw.mkdir(parents=True)
+    (raw / "source.json").write_text('{"uri": "gone.csv", "fingerprint": "1", "rows": 3}')
+    monkeypatch.setattr(versions, "stale", lambda paths, stage: None)
+    monkeypatch.setattr(versions, "prepare", lambda root: None)
+    assert cli.main(["status", "gone", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["pipelines"]
+    assert "gone.csv: there is no such file" in found["stale"]["collect"]
+
+
 def test_stop_where_nothing_runs(clone, capsys):
     assert cli.main(["stop", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"ended": []}

@@ -69,6 +69,8 @@ def test_answers_are_json_with_the_classes_themselves():
     assert answer["prediction"] == 7
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
     assert list(answer["probabilities"]) == ["3", "7"]
+    (answer,) = head("classification", {"values": [[False, True]]}).answer(torch.tensor([[0.0, 2.0]]))
+    assert (answer["prediction"], list(answer["probabilities"])) == (True, ["false", "true"])
 
 
 @pytest.mark.parametrize("name", tasks())

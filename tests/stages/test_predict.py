@@ -1,0 +1,92 @@
+"""Batch prediction: what is written is whole, and what cannot be answered is one message and no file."""
+
+import csv
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from stages import versions
+from stages.artifacts import Paths
+from stages.predict import predict
+
+
+@pytest.fixture
+def ask(candidates, monkeypatch, tmp_path):
+    """Answers a file with the candidate of a pipeline as if it were released."""
+    monkeypatch.setattr(
+        versions, "released", lambda root: {"digits": "v1.0.0", "diabetes": "v1.0.0", "sunspots": "v1.0.0"}
+    )
+    monkeypatch.setattr(versions, "fetch", lambda paths, version: paths.candidate)
+
+    def asked(name, source, output="out.csv"):
+        return predict(Paths(candidates, name), source, tmp_path / output)
+
+    return asked
+
+
+def written(folder, name, lines):
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def series(folder, rows, name="series.csv"):
+    return written(folder, name, ["year,activity", *rows])
+
+
+KNOWN = [f"{1700 + year},{20 + 5 * (year % 11)}" for year in range(30)]
+
+
+def test_years_to_come_are_foretold_and_early_ones_are_not(ask, tmp_path):
+    ask("sunspots", series(tmp_path, [*KNOWN, "1730,", "1731,", "1732,"]))
+    with (tmp_path / "out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["year"] for row in rows] == [str(year) for year in range(1700, 1733)]
+    assert all(row["prediction"] == "" for row in rows[:12])
+    assert all(float(row["prediction"]) for row in rows[12:])
+    assert [row["activity"] for row in rows[-3:]] == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([*KNOWN, "soon,"], "'year': holds something that is no time"),
+        ([*KNOWN, "1729,3"], "'year': the same time comes twice"),
+        ([*KNOWN, ",3"], "'year': a time is missing"),
+        ([*KNOWN, "1730,many"], "#32: activity: not a number"),
+    ],
+)
+def test_a_series_that_cannot_be_read_names_its_file(ask, tmp_path, rows, says):
+    with pytest.raises(ValueError, match=says) as caught:
+        ask("sunspots", series(tmp_path, rows))
+    assert "series.csv" in str(caught.value)
+    assert caught.value.fix
+    assert [path.name for path in tmp_path.iterdir()] == ["series.csv"]
+
+
+@pytest.mark.parametrize("name", ["sunspots", "diabetes"])
+def test_a_missing_column_is_named_among_the_files_own(ask, tmp_path, name):
+    with pytest.raises(ValueError, match=r"there is no column .*known: year, size$"):
+        ask(name, written(tmp_path, "other.csv", ["year,size", "1,2"]))
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_pictures_do_not_fit_into_csv(ask, candidates, tmp_path):
+    table = pq.read_table(Paths(candidates, "digits").ready / "test.parquet").select(["image"]).slice(0, 5)
+    pq.write_table(table, tmp_path / "images.parquet")
+    with pytest.raises(ValueError, match=r"'image' does not fit into CSV; write \.parquet"):
+        ask("digits", tmp_path / "images.parquet")
+    assert not (tmp_path / "out.csv").exists()
+    ask("digits", tmp_path / "images.parquet", "out.parquet")
+    answers = pq.read_table(tmp_path / "out.parquet")
+    assert answers.column_names == ["image", "prediction", *(f"p_{digit}" for digit in range(10))]
+    assert answers.column("prediction").type == pa.int64()
+
+
+def test_the_file_to_answer_is_not_written_over(ask, tmp_path):
+    source = series(tmp_path, KNOWN, "out.csv")
+    before = source.read_bytes()
+    with pytest.raises(ValueError, match="is the file to answer; give the name of another"):
+        ask("sunspots", source)
+    assert source.read_bytes() == before
