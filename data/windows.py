@@ -14,6 +14,7 @@ from data.field import DataError, nearest
 from data.kinds.series import fixed
 
 HISTORY = "history"  # the input's name
+LONGEST = 1_000_000  # rows of a window or a horizon
 
 
 def history_table(
@@ -30,10 +31,9 @@ def history_table(
     for name in (time, value):
         if name not in table.column_names:
             raise DataError(f"there is no column '{name}'", fix=nearest(name, table.column_names))
-    if window < 1 or horizon < 1:
-        raise DataError(
-            f"window {window} and horizon {horizon}", place="preprocess", fix="set both to 1 or more (in rows)"
-        )
+    if not (1 <= window <= LONGEST and 1 <= horizon <= LONGEST):
+        fix = f"set both to 1 or more (in rows), and to {LONGEST:,} at most"
+        raise DataError(f"window {window} and horizon {horizon}", place="preprocess", fix=fix)
     order = np.argsort(moments(table.column(time), time), kind="stable")
     values, faults = floats(plain(table.column(value)))
     values = values.copy()

@@ -148,6 +148,9 @@ def _forecast(model: Model, batches: Iterator[pa.RecordBatch], source: Path) -> 
     answers = model.predict(examples.select(list(model.spec.columns)))
     foretold[examples.column("_row").to_numpy()] = [answer["prediction"][0] for answer in answers]
     _continue(model, known, foretold, order, window, horizon)
+    if len(table) and np.isnan(foretold).all():
+        fix = "put the rows that come before into the file"
+        raise PipelineError(f"no row has the {window} known values before it that it takes", place=str(source), fix=fix)
     yield _with(_own(table), {"prediction": pa.array(foretold, from_pandas=True)}, source)
 
 

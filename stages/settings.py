@@ -42,7 +42,7 @@ class File:
             place = f"{self.place}:{mark.line + 1}" if mark else self.place
             fix = "check quotes, brackets, colons and indentation near this line"
             raise PipelineError(f"not YAML: {error.problem or error.context}", place=place, fix=fix) from error
-        except (YAMLError, UnicodeDecodeError) as error:
+        except (YAMLError, UnicodeDecodeError, RecursionError) as error:
             text = str(error).splitlines()[0]
             raise PipelineError(f"not YAML: {text}", place=self.place, fix="write plain UTF-8 text") from error
         if not isinstance(values, dict):

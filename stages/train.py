@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import shutil
 import threading
 import time
@@ -35,6 +36,14 @@ OWN = (
     "max_failures",
     "storage_bytes",
 )  # fields of Params that are not the recipe's
+
+
+BOUNDS = {  # the least and the most, seen before hours are spent on what comes before training
+    **dict.fromkeys(("workers", "epochs", "batch_size", "accumulate"), (1, math.inf)),
+    **dict.fromkeys(("max_failures", "storage_bytes", "weight_decay", "clip"), (0, math.inf)),
+    **dict.fromkeys(("patience", "checkpoint_seconds"), (0, math.inf)),
+    **dict.fromkeys(("warmup_share", "ema"), (0, 1)),
+}
 
 
 @dataclass(frozen=True)
@@ -64,10 +73,13 @@ class Params:
     checkpoint_seconds: float | None = None  # between two checkpoints; 0 is after every step
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise PipelineError(f"workers is {self.workers}", fix="give at least 1")
-        if self.max_failures < 0:
-            raise PipelineError(f"max_failures is {self.max_failures}", fix="give at least 0")
+        for name, (least, most) in BOUNDS.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                fix = f"give at least {least}" if most == math.inf else f"give a share between {least} and {most}"
+                raise PipelineError(f"{name} is {value}", fix=fix)
+        if self.learning_rate is not None and self.learning_rate <= 0:
+            raise PipelineError(f"learning_rate is {self.learning_rate}", fix="give a number above 0")
         if self.refit and (self.keep == "best" or self.patience):
             fix = "leave refit out, or keep: best and patience"
             raise PipelineError("refit leaves no rows by which keep: best or patience could decide", fix=fix)

@@ -66,9 +66,10 @@ def test_series_that_cannot_be(table, says):
         windows.history_table(table, "year", "v", 2, 1)
 
 
-def test_a_window_of_nothing():
-    with pytest.raises(DataError, match="window 0"):
-        windows.history_table(series(), "year", "v", 0, 1)
+@pytest.mark.parametrize("window", [0, -3, 10**11])
+def test_a_window_of_nothing_or_of_everything(window):
+    with pytest.raises(DataError, match=f"window {window} "):
+        windows.history_table(series(), "year", "v", window, 1)
 
 
 def test_unreadable_points_are_named_and_keep_their_place():

@@ -67,6 +67,9 @@ MISTAKES = {
     "value for a section": (LEAST + "tune: 3\n", 4, "tune must be keys and values", "tune: {}"),
     "one of a few": (LEAST + "validate: {release_when: always}\n", 4, "one of better, not worse", "'always'"),
     "out of range": (LEAST + "validate:\n  seed: 1\n  confidence: 1.5\n", 6, "confidence is 1.5", "between 0.5 and 1"),
+    "no epochs": (LEAST + "train: {workers: 1, epochs: 0}\n", 4, "train: epochs is 0", "at least 1"),
+    "backwards": (LEAST + "train:\n  learning_rate: -1e-3\n", 5, "learning_rate is -0.001", "above 0"),
+    "more than all": (LEAST + "train: {ema: 5}\n", 4, "train: ema is 5.0", "between 0 and 1"),
     "missing task": (LEAST.replace("task: classification", ""), 2, "task is missing", "add task"),
     "missing source": (LEAST.replace('uri: "sklearn:digits"', ""), 2, "collect.uri is missing", "under collect"),
     "missing section": (
@@ -105,6 +108,11 @@ def test_a_mistake_names_its_line_and_the_fix(write, case):
     assert problem in message
     assert fix in message
     assert "\n" not in message
+
+
+def test_brackets_without_end(write):
+    with pytest.raises(PipelineError, match=r"^pipelines/digits.yaml: not YAML: "):
+        write("task: " + "[" * 5000)
 
 
 def test_bytes_that_are_no_text(write):

@@ -55,6 +55,8 @@ def test_years_to_come_are_foretold_and_early_ones_are_not(ask, tmp_path):
         ([*KNOWN, "1729,3"], "'year': the same time comes twice"),
         ([*KNOWN, ",3"], "'year': a time is missing"),
         ([*KNOWN, "1730,many"], "#32: activity: not a number"),
+        ([*KNOWN[:11], "1711,"], "no row has the 12 known values before it"),
+        ([f"{year}," for year in range(1700, 1730)], "no row has the 12 known values before it"),
     ],
 )
 def test_a_series_that_cannot_be_read_names_its_file(ask, tmp_path, rows, says):
