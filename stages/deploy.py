@@ -234,15 +234,18 @@ def _ask(root: Path, method: str, value: Mapping[str, Any] | None = None) -> dic
     except urllib.error.HTTPError as error:
         problem = error.read().decode(errors="replace").strip().splitlines()
         raise RuntimeError(f"Serve refused the configuration ({error.code}): {problem[-1:]}") from error
+    except urllib.error.URLError as error:
+        raise PipelineError(f"Ray does not answer ({error.reason})", place=url, fix="try again in a moment") from error
     return json.loads(text) if text else {}
 
 
 def _dashboard(root: Path) -> tuple[str, str] | None:
-    """The address and the token of this clone's Ray."""
+    """The address and the token of this clone's Ray; None where it does not run, also when it was killed."""
+    from stages import session
     from stages.atomic import read_json
 
-    place = root / ".evergreen" / "ray.json"
-    if not place.exists():
+    place = session.place(root)
+    record = read_json(place) if place.exists() else None
+    if record is None or not session.alive(record):
         return None
-    record = read_json(place)
     return record["dashboard"], Path(record["token"]).read_text().strip()

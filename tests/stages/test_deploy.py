@@ -1,10 +1,15 @@
 """Deploying without an engine: its settings, and the ports and the environment of a clone."""
 
 import socket
+import subprocess
+import sys
+import time
 
 import pytest
 
-from stages.deploy import Params
+from stages import session
+from stages.atomic import write_json
+from stages.deploy import Params, status
 from stages.serving import front
 from stages.settings import PipelineError
 
@@ -34,3 +39,13 @@ def test_a_taken_port_moves_on_and_is_remembered(tmp_path):
         moved, before = front.http_port(tmp_path)
     assert moved > port
     assert before == port
+
+
+def test_a_ray_that_was_killed_serves_nothing(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / ".evergreen").mkdir()
+    (tmp_path / ".evergreen" / "ray.token").write_text("0")
+    record = {"pid": gone.pid, "started": time.time(), "dashboard": "http://127.0.0.1:1"}
+    write_json(session.place(tmp_path), record | {"token": str(tmp_path / ".evergreen" / "ray.token")})
+    assert status(tmp_path) is None
