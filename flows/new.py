@@ -74,8 +74,8 @@ def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
         about = "window: values looked back on; horizon: values foretold; in rows"
     return "\n".join(
         [
-            f"# Written from {uri}; every line may be changed.",
-            f"task: {guess['task']}  # guessed from the values of {target}",
+            f"# Written from {_line(uri)}; every line may be changed.",
+            f"task: {guess['task']}  # guessed from the values of {_line(target)}",
             f"collect: {{uri: {json.dumps(uri, ensure_ascii=False)}}}",
             f"preprocess: {_flow(preprocess)}  # {about}",
             "select: {seconds: 20}  # for the race of architectures",
@@ -86,6 +86,11 @@ def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _line(name: str) -> str:
+    """A name as a comment can hold it."""
+    return " ".join(name.split())
 
 
 def _flow(values: dict[str, Any]) -> str:

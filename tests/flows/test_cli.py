@@ -120,6 +120,15 @@ def test_new_with_a_series(clone):
     assert (pipeline.task, pipeline.preprocess.time) == ("forecasting", "year")
 
 
+def test_new_with_a_name_on_two_lines(clone):
+    from stages.pipeline import read
+
+    lines = ['"the\nsize","price\nin €"', *(f"{i},{1000.5 + 37 * i}" for i in range(60))]
+    rows(clone / "houses.csv", "\n".join(lines) + "\n")
+    assert cli.main(["new", "houses", "--from", "../houses.csv", "--target", "price\nin €"]) == 0
+    assert read("houses", clone).preprocess.target == "price\nin €"
+
+
 @pytest.mark.parametrize("content", [b"", b"size,price\n", b"\0\0\0\0"])
 def test_new_from_a_bad_file_leaves_nothing(clone, capsys, content):
     (clone / "bad.csv").write_bytes(content)
