@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from stages import session
 from stages.atomic import read_json, write_json
 from stages.settings import PipelineError
 
@@ -19,7 +20,7 @@ def record(path: Path, pid: int, **facts: Any) -> None:
     """Writes down a process, so that it can be told from another that gets its number later."""
     import psutil
 
-    write_json(path, {"pid": pid, "started": psutil.Process(pid).create_time(), **facts})
+    write_json(path, {"pid": pid, "started": session.started(psutil.Process(pid)), **facts})
 
 
 def recorded(path: Path) -> dict[str, Any] | None:
@@ -65,11 +66,9 @@ def _process(facts: dict[str, Any]) -> Any:
     import psutil
 
     try:
-        process = psutil.Process(facts["pid"])
-        same = abs(process.create_time() - facts["started"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        return psutil.Process(facts["pid"]) if session.alive(facts) else None
     except psutil.NoSuchProcess:
         return None
-    return process if same else None
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
+SAME_SECONDS = 1.5  # two readings of when a process began may lie apart: the machine's own start is rounded
 OBJECT_STORE = 512 * 2**20  # bytes; training reads its data from Parquet, so only small things pass through it
 LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")  # bytes: a socket's path
 
@@ -51,7 +52,7 @@ def lead(root: Path) -> None:
     node = Node(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
     record = {
         "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
+        "started": started(psutil.Process()),
         "address": node.gcs_address,
         "dashboard": f"http://{node.webui_url}",
         "token": os.environ["RAY_AUTH_TOKEN_PATH"],
@@ -107,9 +108,17 @@ def alive(record: dict[str, Any] | None) -> bool:
         return False
     try:
         process = psutil.Process(record["pid"])
-        return process.create_time() == record["started"] and process.status() != psutil.STATUS_ZOMBIE
+        same = abs(started(process) - record["started"]) < SAME_SECONDS
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def started(process: Any) -> float:
+    """When a psutil.Process began, seconds since the machine did: that stays when somebody sets the clock."""
+    import psutil
+
+    return float(process.create_time() - psutil.boot_time())
 
 
 def place(root: Path) -> Path:

@@ -10,6 +10,7 @@ import pytest
 
 from flows import processes
 from flows.server import FIRST_PORT, bind
+from stages import session
 from stages.atomic import write_json
 from stages.pipeline import PipelineError
 
@@ -63,9 +64,21 @@ def test_a_record_finds_its_process_until_it_ends(tmp_path, sleeper):
     assert not processes.end(record)
 
 
+@pytest.mark.skipif(not psutil.LINUX, reason="simulates Linux's account of its start")
+def test_a_process_is_found_again_after_the_clock_was_set(tmp_path, sleeper, monkeypatch):
+    record = tmp_path / "server.json"
+    processes.record(record, sleeper.pid)
+    boot = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot + 3600)
+    assert psutil.Process(sleeper.pid).create_time() > time.time()
+    assert processes.recorded(record)
+    assert processes.end(record)
+    assert sleeper.poll() is not None
+
+
 def test_a_number_that_somebody_else_got_is_left_alone(tmp_path, sleeper):
     record = tmp_path / "server.json"
-    write_json(record, {"pid": sleeper.pid, "started": psutil.Process(sleeper.pid).create_time() - 100})
+    write_json(record, {"pid": sleeper.pid, "started": session.started(psutil.Process(sleeper.pid)) - 100})
     assert processes.recorded(record) is None
     assert not processes.end(record)
     assert sleeper.poll() is None

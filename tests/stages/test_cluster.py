@@ -25,7 +25,7 @@ def test_a_real_cluster_needs_storage_that_all_see(tmp_path):
 
 
 def test_a_recycled_number_is_somebody_elses():
-    mine = {"pid": os.getpid(), "started": psutil.Process().create_time()}
+    mine = {"pid": os.getpid(), "started": session.started(psutil.Process())}
     assert session.alive(mine)
     assert not session.alive({**mine, "started": mine["started"] - 100})
 
