@@ -48,10 +48,13 @@ class Server:
     def _start(self) -> None:
         """The port is bound here and handed over open: no other clone can take it while the server wakes up."""
         with bind(FIRST_PORT) as listener, self.log.open("ab") as log:
+            url = "http://{}:{}".format(*listener.getsockname())
+            # else Prefect's page asks what listens on its first port, another clone's server
+            own = {"PREFECT_API_URL": "", "PREFECT_SERVER_UI_API_URL": f"{url}/api"}
             app, fd = "prefect.server.api.server:create_app", str(listener.fileno())
             process = subprocess.Popen(
                 [sys.executable, "-m", "uvicorn", "--factory", app, "--fd", fd, "--log-level", "warning"],
-                env=os.environ | self._settings() | {"PREFECT_API_URL": "", "PREFECT_LOGGING_LEVEL": "WARNING"},
+                env=os.environ | self._settings() | own | {"PREFECT_LOGGING_LEVEL": "WARNING"},
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -59,7 +62,6 @@ class Server:
                 cwd=self.home,
                 start_new_session=True,
             )
-            url = "http://{}:{}".format(*listener.getsockname())
         processes.record(self.file, process.pid, url=url)
 
     def wait(self) -> str:

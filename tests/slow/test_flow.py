@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import pyarrow as pa
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows import cli
+from flows.server import Server
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".evergreen", "store", "__pycache__", ".*_cache", "tmp", "cache")
@@ -113,6 +115,18 @@ def test_prefect_has_the_record(home, first):
     ]
     keys = {artifact["key"] for artifact in home.prefect("artifacts", {})}
     assert {f"breast-cancer-{part}" for part in ("leaderboard", "trials", "metrics", "report")} <= keys
+
+
+def test_prefects_page_asks_its_own_server(tmp_path, monkeypatch):
+    monkeypatch.setattr("flows.server.FIRST_PORT", 4301)  # as where another clone has the first one
+    with patch.dict(os.environ):
+        server = Server(tmp_path)
+        server.begin()
+        try:
+            with urllib.request.urlopen(f"{server.wait()}/ui-settings") as answer:
+                assert json.load(answer)["api_url"] == f"{server.url}/api"
+        finally:
+            assert server.stop()
 
 
 def test_nothing_is_stale_the_second_time(home, first):
