@@ -38,7 +38,7 @@ def up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
     if not versions.fresh(paths) or collect.changed(pipeline.collect, paths):
         return False
     proven = read_json(paths.report / "metrics.json")["verdict"] == "release"
-    return not (proven and versions.unreleased(paths))  # else a run was ended right before its release
+    return not proven or versions.registered(paths) is not None  # else a run was ended right before its release
 
 
 def under_prefect(name: str, paths: Paths, progress: Progress) -> None:
@@ -69,6 +69,7 @@ def show(pipeline: Pipeline, paths: Paths, progress: Progress) -> dict[str, Any]
     value = {
         "pipeline": pipeline.name,
         "version": released.get(pipeline.name),
+        "candidate": versions.registered(paths),
         "verdict": metrics["verdict"],
         "why": metrics["why"],
         "test": metrics["test"],
@@ -92,6 +93,7 @@ def text(value: dict[str, Any]) -> str:
     state = f"{name} {version} is released" if version else f"{name} is not released: {value['why']}"
     lines = [f"{state}{'' if value['ran'] else '; nothing is stale'}"]
     shown = {
+        "note": _apart(value),
         "answer": brief(value["answer"]["predictions"][0]) if "answer" in value else None,
         "scores": value["scores"],
         "report": value["report"],
@@ -101,6 +103,16 @@ def text(value: dict[str, Any]) -> str:
         "stop": "evergreen stop, or: make stop",
     }
     return "\n".join(lines + [f"  {label:<8}{item}" for label, item in shown.items() if item])
+
+
+def _apart(value: dict[str, Any]) -> str | None:
+    """What a person must know where the scores are not those of the version in service."""
+    if not value["version"] or value["candidate"] == value["version"]:
+        return None
+    what = (
+        f"{value['candidate']}, which is not in service" if value["candidate"] else "a candidate that is not released"
+    )
+    return f"scores and report are of {what}: {value['why']}"
 
 
 def brief(answer: dict[str, Any]) -> str:

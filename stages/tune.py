@@ -167,16 +167,17 @@ def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]
 
 def _why(name: str, count: int, best: Any, first: Any, error: float) -> str:
     """The choice in a sentence; `first` is the trial of the defaults, None where it was not done."""
+    trials = "1 trial" if count == 1 else f"{count} trials"
     if best is None:
         return "no trial ended in the time given, so the defaults stay; give tune more seconds"
     if first is None:
-        return f"the defaults stay: they were not done in time to compare {count} trials with; give tune more seconds"
+        return f"the defaults stay: they were not done in time to compare {trials} with; give tune more seconds"
     if best is first:
-        return f"the defaults reach the best {name}, {best['score']:.4g}, of {count} trials"
+        return f"the defaults reach the best {name}, {best['score']:.4g}, of {trials}"
     if abs(best["score"] - first["score"]) > error:
-        return f"best {name} of {count} trials, {best['score']:.4g}; the defaults reach {first['score']:.4g}"
+        return f"best {name} of {trials}, {best['score']:.4g}; the defaults reach {first['score']:.4g}"
     within = f"{best['score']:.4g}, is within one standard error ({error:.2g}) of theirs, {first['score']:.4g}"
-    return f"the defaults stay: the best {name} of {count} trials, {within}"
+    return f"the defaults stay: the best {name} of {trials}, {within}"
 
 
 if __name__ == "__main__":

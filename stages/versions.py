@@ -27,12 +27,12 @@ __all__ = [
     "fetch",
     "fresh",
     "prepare",
+    "registered",
     "release",
     "released",
     "rollback",
     "scores",
     "stale",
-    "unreleased",
     "versions",
 ]
 
@@ -55,11 +55,13 @@ def versions(paths: Paths) -> list[Version]:
     return list(_told(paths).versions)
 
 
-def unreleased(paths: Paths) -> bool:
-    """Whether the recorded candidate is no version yet."""
+def registered(paths: Paths) -> str | None:
+    """The version that the recorded candidate is; None where it is none, or there is no candidate."""
     lock = paths.root / "dvc.lock"
     candidate = _candidate(lock.read_text(encoding="utf-8") if lock.is_file() else "", paths)
-    return candidate is not None and all(_candidate_at(paths, one) != candidate for one in reversed(versions(paths)))
+    same = (one for one in reversed(versions(paths)) if _candidate_at(paths, one) == candidate)
+    found = next(same, None) if candidate else None
+    return found.version if found else None
 
 
 def scores(version: Version) -> dict[str, float]:

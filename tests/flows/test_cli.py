@@ -206,3 +206,16 @@ def test_doctor_says_what_is_wrong_and_how_to_mend_it(clone, capsys):
     failed = [one for one in findings if one["state"] == "fail"]
     assert any("broken.yaml:2" in one["text"] for one in failed), failed
     assert all(one["fix"] for one in failed)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "said"),
+    [("v1.0.0", None), ("v1.1.0", "v1.1.0, which is not in service"), (None, "a candidate that is not released")],
+)
+def test_scores_that_are_not_those_in_service_are_said_to_be(candidate, said):
+    from flows import run
+
+    known = dict.fromkeys(("scores", "report", "runs"), "x")
+    value = {"pipeline": "digits", "version": "v1.0.0", "candidate": candidate, "why": "It equals.", "ran": False}
+    told = run.text({**known, **value})
+    assert (said in told) if said else ("scores and report are of" not in told)
