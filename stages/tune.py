@@ -58,7 +58,7 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
 
     selected = read_json(paths.select)
     architecture = selected["architecture"]
-    board = {one["architecture"]: one for one in selected["leaderboard"]}
+    board = {one["architecture"]: one for one in selected.get("leaderboard", [])}
     entry: dict[str, Any] = board.get(architecture, {})
     own, length = defaults(architecture), _stretches(params, paths, architecture, entry)
     ready, version = str(paths.ready.resolve()), folder_version(paths.ready)

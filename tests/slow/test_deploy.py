@@ -40,6 +40,7 @@ def released(clone, tmp_path_factory, random_model):
 def endpoint(clone, released):
     """Both pipelines at their first version; port 8000, or the one after it, is somebody else's."""
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # an endpoint may have stood there a moment ago
         taken = next(port for port in range(8000, 9000) if front._free(port))
         other.bind(("127.0.0.1", taken))
         other.listen()
