@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import socket
+import time
 from collections import Counter
 
 import httpx
