@@ -205,14 +205,12 @@ def cluster(root: Path) -> Iterator[Finding]:
 
 
 def gpu(root: Path) -> Iterator[Finding]:
-    import torch
+    from stages import cluster
 
-    if torch.cuda.is_available():
-        yield Finding("gpu", "ok", ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))
+    if found := cluster.gpus():
+        yield Finding("gpu", "ok", ", ".join(found))
     elif shutil.which("nvidia-smi"):
-        yield Finding(
-            "gpu", "warn", f"there is one, but torch {torch.__version__} cannot use it", "install torch for CUDA"
-        )
+        yield Finding("gpu", "warn", "there is one, but the installed torch cannot use it", "install torch for CUDA")
     else:
         yield Finding("gpu", "ok", "none; the CPU trains")
 

@@ -120,6 +120,13 @@ def status(root: Path) -> dict[str, Any]:
     return {"running": bool(record), **{name: record.get(name) for name in ("address", "dashboard", "pid")}}
 
 
+def gpus() -> list[str]:
+    """The names of this machine's GPUs that torch can use."""
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
 def cpus() -> int:
     """Cores of the connected cluster that no running work has set aside; at least 1."""
     import ray
