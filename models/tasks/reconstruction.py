@@ -1,0 +1,112 @@
+"""What an image was before it was spoiled."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.base import Batch, FieldLike, ModelError, Task, nearest
+
+DISTANCES = {"squared": functional.mse_loss, "absolute": functional.l1_loss}
+WINDOW, SPREAD = 11, 1.5  # pixels: the window of SSIM and the deviation of its weights
+
+
+class Reconstruction(Task):
+    """The image behind a noisy or a smaller one, by least squares on the standardised pixels (denoising: Vincent et al.
+    2010; super-resolution: Dong et al. 2014). Output (B, C, H, W), target (B, C, H, W).
+
+    Features that are pixels are brought to the target's size and mapped to its channels; an architecture that makes
+    the image itself is taken at its word. `loss`: "squared" is best for PSNR, "absolute" keeps edges sharper.
+    Metrics: `psnr`, the peak signal-to-noise ratio of the mean squared error of all pixels in dB, where the peak is the
+    range of the target's values; `ssim`, the structural similarity (Wang et al. 2004), a mean over the images.
+    """
+
+    TARGETS = ("image",)
+    FORMS = ("pixels", "target")
+    PICTURE = "images"
+    METRICS: ClassVar[dict[str, str]] = {"psnr": "max", "ssim": "max"}
+
+    def __init__(self, target: FieldLike, features: int, *, form: str = "pixels", loss: str = "squared") -> None:
+        super().__init__(target, features)
+        if loss not in DISTANCES:
+            raise ModelError(f"there is no loss {loss!r}", place="task", fix=nearest(loss, DISTANCES))
+        self.distance = DISTANCES[loss]
+        low, high = target.state.get("range", (0.0, 1.0))
+        shape = (-1, 1, 1)
+        self.register_buffer("mean", torch.tensor(target.state["mean"]).view(shape) - low, persistent=False)
+        self.register_buffer("std", torch.tensor(target.state["std"]).view(shape), persistent=False)
+        self.low, self.peak = float(low), float(high - low) or 1.0
+        self.head = nn.Conv2d(features, target.shape[0], 3, padding=1) if form == "pixels" else nn.Identity()
+
+    def forward(self, features: Tensor) -> Tensor:
+        x_BCHW: Tensor = self.head(_sized(features, self.target.shape[1:]))
+        return x_BCHW
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return self.distance(output, target)
+
+    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each row: the mean squared error (N,), as a share of the squared peak, and the SSIM (N,)."""
+        pairs = zip(output.split(256), target.split(256), strict=True)
+        parts = [(self._pixels(said), self._pixels(true)) for said, true in pairs]
+        error_N = torch.cat([(said - true).square().flatten(1).mean(1) for said, true in parts])
+        return error_N, torch.cat([ssim(said, true) for said, true in parts])
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        """The squared error, a mean over the pixels, as a share of the squared peak."""
+        return output
+
+    def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        error = output.double().mean().clamp_min(1e-10)
+        return {"psnr": float(-10 * error.log10()), "ssim": float(target.double().mean())}
+
+    def baseline(self, train: Batch, rows: Batch) -> Tensor:
+        """The image that was given, enlarged by bicubic interpolation; scale and offset as they fit training rows."""
+        name, first = next((name, x) for name, x in train.items() if name != "target" and x.ndim == 4)
+        x, y = self._enlarged(first), train["target"]
+        centre = x.mean((0, 2, 3), keepdim=True), y.mean((0, 2, 3), keepdim=True)
+        slope = ((x - centre[0]) * (y - centre[1])).sum((0, 2, 3), keepdim=True)
+        slope = slope / (x - centre[0]).square().sum((0, 2, 3), keepdim=True).clamp_min(1e-9)
+        return (self._enlarged(rows[name]) - centre[0]) * slope + centre[1]
+
+    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+        """Pixels as the target's column has them, in its range: (H, W) or (H, W, C)."""
+        images = (self._pixels(output).double() * self.peak + self.low).permute(0, 2, 3, 1)
+        shape = self.target.state.get("pixels", images.shape[1:])
+        return [{"prediction": image.reshape(*shape).tolist()} for image in (images * 1000).round() / 1000]
+
+    def _pixels(self, x_BCHW: Tensor) -> Tensor:
+        """Standardised pixels as shares of the range, cut off at its ends: no image is brighter than white."""
+        return ((x_BCHW.float() * self.std + self.mean) / self.peak).clamp(0, 1)
+
+    def _enlarged(self, x_BCHW: Tensor) -> Tensor:
+        """In the target's size and number of channels."""
+        channels = self.target.shape[0]
+        x_BCHW = x_BCHW if x_BCHW.shape[1] == channels else x_BCHW.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+        return _sized(x_BCHW, self.target.shape[1:], "bicubic")
+
+
+def _sized(x_BCHW: Tensor, size: tuple[int, ...], mode: str = "bilinear") -> Tensor:
+    if tuple(x_BCHW.shape[2:]) == tuple(size):
+        return x_BCHW
+    return functional.interpolate(x_BCHW, size, mode=mode, align_corners=False)
+
+
+def ssim(said_NCHW: Tensor, true_NCHW: Tensor) -> Tensor:
+    """(N,) structural similarity of images whose values lie in 0…1, over windows with Gaussian weights."""
+    channels, side = said_NCHW.shape[1], min(WINDOW, *said_NCHW.shape[2:])
+    place = torch.arange(side, dtype=said_NCHW.dtype, device=said_NCHW.device) - (side - 1) / 2
+    weight = torch.softmax(-place.square() / (2 * SPREAD**2), 0)
+    window = torch.outer(weight, weight).expand(channels, 1, side, side)
+
+    def mean(x: Tensor) -> Tensor:
+        return functional.conv2d(x, window, groups=channels)
+
+    a, b = mean(said_NCHW), mean(true_NCHW)
+    aa, bb, ab = mean(said_NCHW.square()) - a * a, mean(true_NCHW.square()) - b * b, mean(said_NCHW * true_NCHW) - a * b
+    low, high = 0.01**2, 0.03**2  # keep flat windows from dividing by nothing
+    index = (2 * a * b + low) * (2 * ab + high) / ((a * a + b * b + low) * (aa + bb + high))
+    return index.flatten(1).mean(1)
