@@ -27,6 +27,11 @@ class Reconstruction(Task):
     TARGETS = ("image",)
     FORMS = ("pixels", "target")
     PICTURE = "images"
+    mean: Tensor
+    std: Tensor
+    low: Tensor
+    high: Tensor
+
     METRICS: ClassVar[dict[str, str]] = {"psnr": "max", "ssim": "max"}
 
     def __init__(self, target: FieldLike, features: int, *, form: str = "pixels", loss: str = "squared") -> None:
@@ -34,11 +39,8 @@ class Reconstruction(Task):
         if loss not in DISTANCES:
             raise ModelError(f"there is no loss {loss!r}", place="task", fix=nearest(loss, DISTANCES))
         self.distance = DISTANCES[loss]
-        low, high = target.state.get("range", (0.0, 1.0))
-        shape = (-1, 1, 1)
-        self.register_buffer("mean", torch.tensor(target.state["mean"]).view(shape) - low, persistent=False)
-        self.register_buffer("std", torch.tensor(target.state["std"]).view(shape), persistent=False)
-        self.low, self.peak = float(low), float(high - low) or 1.0
+        for name in ("mean", "std", "low", "high"):  # of each channel; the ends of its range are standardised
+            self.register_buffer(name, torch.tensor(target.state[name]).view(-1, 1, 1), persistent=False)
         self.head = nn.Conv2d(features, target.shape[0], 3, padding=1) if form == "pixels" else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
@@ -74,13 +76,14 @@ class Reconstruction(Task):
 
     def answer(self, output: Tensor) -> list[dict[str, Any]]:
         """Pixels as the target's column has them, in its range: (H, W) or (H, W, C)."""
-        images = (self._pixels(output).double() * self.peak + self.low).permute(0, 2, 3, 1)
+        units = output.float().clamp(self.low, self.high).double() * self.std + self.mean
+        images = units.permute(0, 2, 3, 1)
         shape = self.target.state.get("pixels", images.shape[1:])
         return [{"prediction": image.reshape(*shape).tolist()} for image in (images * 1000).round() / 1000]
 
     def _pixels(self, x_BCHW: Tensor) -> Tensor:
         """Standardised pixels as shares of the range, cut off at its ends: no image is brighter than white."""
-        return ((x_BCHW.float() * self.std + self.mean) / self.peak).clamp(0, 1)
+        return ((x_BCHW.float() - self.low) / (self.high - self.low)).clamp(0, 1)
 
     def _enlarged(self, x_BCHW: Tensor) -> Tensor:
         """In the target's size and number of channels."""
