@@ -50,6 +50,11 @@ class Batches:
         fewest = self.world * (2 if self.shuffle and whole else 1)
         return whole + (1 if rest >= fewest else 0)
 
+    def whole(self) -> Batches:
+        """The same batches as a single process is given them."""
+        alone = {"seed": self.seed, "shuffle": self.shuffle, "augment": self.augment}
+        return Batches(self.arrays, self.batch_size, **alone)  # type: ignore[arg-type]
+
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on."""
         order = (

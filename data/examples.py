@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -30,7 +31,7 @@ class Wishes(Protocol):
     @property
     def ignore(self) -> list[str]: ...
     @property
-    def kinds(self) -> dict[str, str]: ...
+    def kinds(self) -> dict[str, Any]: ...
     @property
     def test_share(self) -> float: ...
     @property
@@ -43,6 +44,10 @@ class Wishes(Protocol):
     def window(self) -> int: ...
     @property
     def horizon(self) -> int: ...
+    @property
+    def covariates(self) -> list[str]: ...
+    @property
+    def series(self) -> str: ...
     @property
     def validate_from(self) -> Moment: ...
     @property
@@ -65,11 +70,16 @@ class Examples:
         return self.table.filter(pa.array(self.splits == SPLITS.index(name))).combine_chunks()
 
 
-def from_rows(raw: pa.Table, target_kind: str, wishes: Wishes) -> Examples:
-    """Each row of the table is an example. Raises DataError where the columns or the rows do not serve."""
+def from_rows(raw: pa.Table, target_kinds: Sequence[str], wishes: Wishes, *, from_itself: bool = False) -> Examples:
+    """Each row of the table is an example; its target is of one of `target_kinds`, with `from_itself` an input, too.
+
+    Raises DataError where the columns or the rows do not serve.
+    """
     target, key, time = wishes.target, wishes.key, wishes.time
     required = [*key, *([time] if time else [])]
-    schema = schemas.infer(raw, target, target_kind, given=wishes.kinds, ignore=wishes.ignore, key=key, time=time)
+    target_kind = schemas.target_kind(raw, target, target_kinds, wishes.kinds)
+    named = {"given": wishes.kinds, "ignore": wishes.ignore, "key": key, "time": time}
+    schema = schemas.infer(raw, target, target_kind, **named, from_itself=from_itself)
     good, bad = schemas.check(raw, schema, required=required)
     _some(good, bad)
     ids = split.identities(good, schema, key)
@@ -88,14 +98,16 @@ def from_rows(raw: pa.Table, target_kind: str, wishes: Wishes) -> Examples:
 
 
 def from_series(raw: pa.Table, wishes: Wishes) -> Examples:
-    """Each point in time with enough known values before it is an example."""
+    """Each point in time with enough known values before it is an example, of each series if there are several."""
     target, time = wishes.target, wishes.time
     if not time:
         raise DataError("a forecast needs the column of times", place="preprocess.time", fix="say `time: COLUMN`")
-    schemas.known(raw, [target, time])
-    schemas.suits(plain(raw.column(target)), target, "series")
-    points, faults = windows.readable(raw, time, target)
-    table = windows.history_table(points, time, target, wishes.window, wishes.horizon)
+    which: dict[str, Any] = {"covariates": wishes.covariates, "series": wishes.series}
+    schemas.known(raw, [target, time, *wishes.covariates, *([wishes.series] if wishes.series else [])])
+    for name in (target, *wishes.covariates):
+        schemas.suits(plain(raw.column(name)), name, "series")
+    points, faults = windows.readable(raw, time, target, **which)
+    table = windows.history_table(points, time, target, wishes.window, wishes.horizon, **which)
     bad = quarantine(raw, faults)
     _some(table, bad)
     table = table.append_column("_origin", plain(points.column("_origin")).take(plain(table.column("_row"))))
@@ -104,10 +116,11 @@ def from_series(raw: pa.Table, wishes: Wishes) -> Examples:
     torn = dict.fromkeys(np.flatnonzero(splits != ends).tolist(), "its targets reach into the next split")
     table = table.drop_columns(["_row", "_until"])
     bad = pa.concat_tables([bad, quarantine(table, torn)])
-    schema = Schema({windows.HISTORY: "series"}, target, "series")
+    kinds = {windows.HISTORY: "series", **({wishes.series: "category"} if wishes.series else {})}
+    schema = Schema(kinds, target, "series")
     table = table.append_column("_id", pa.array(split.identities(table, schema), pa.string()))
     notes = _moving_cuts(wishes, cuts)
-    if not schemas.evenly_spaced(plain(points.column(time))):
+    if any(schemas.uneven(moment) for _, moment in windows.ordered(points, time, wishes.series)):
         notes.append(f"the times are not evenly spaced: {wishes.window} rows back are not always as long ago")
     whole = splits == ends
     return _learnable(Examples(table.filter(pa.array(whole)), splits[whole], schema, bad, notes, cuts))

@@ -43,7 +43,12 @@ class Field:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Values each category column can take, the slot for unseen ones included; a class target: (classes,)."""
+        """Values each category column can take, the slot for unseen ones included; a class target: (classes,).
+
+        A kind that counts otherwise says so in its state: of text it is (vocabulary,), of a set of labels (labels,).
+        """
+        if "sizes" in self.state:
+            return tuple(self.state["sizes"])
         spare = 1 if self.shape else 0
         return tuple(len(values) + spare for values in self.state.get("values", ()))
 

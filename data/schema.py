@@ -39,16 +39,18 @@ def infer(
     target: str,
     target_kind: str,
     *,
-    given: Mapping[str, str] | None = None,
+    given: Mapping[str, Any] | None = None,
     ignore: Iterable[str] = (),
     key: Sequence[str] = (),
     time: str = "",
+    from_itself: bool = False,
 ) -> Schema:
     """The schema of a raw table: `given` kinds hold, the rest is recognised, what no kind accepts is left out.
+    With `from_itself` the target is an input, too.
 
     Raises DataError for a column that is not there, a target that does not suit its kind, or when no input is left.
     """
-    given, ignore = dict(given or {}), list(ignore)
+    given, ignore = kind_names(given or {}), list(ignore)
     if given.get(target, target_kind) != target_kind:
         raise DataError(
             f"the task predicts a {target_kind}, and kinds says that '{target}' is a {given[target]}",
@@ -60,6 +62,8 @@ def infer(
     inputs, notes = {}, []
     for name in columns:
         if name in (target, time) or name in ignore or name in key:
+            if name == target and from_itself:
+                inputs[name] = target_kind
             continue
         column = plain(table.column(name))
         kind = given.get(name) or recognise(name, column)
@@ -76,6 +80,32 @@ def infer(
             fix="; ".join(notes) or "give more columns than the target",
         )
     return Schema(inputs, target, target_kind, notes)
+
+
+def kind_names(given: Mapping[str, Any]) -> dict[str, str]:
+    """Column → kind, of what a pipeline says under `kinds`: a kind's name, or {kind: name, option: value, …}."""
+    names = {column: said.get("kind", "") if isinstance(said, Mapping) else said for column, said in given.items()}
+    for column, name in names.items():
+        if name not in kinds.names():
+            place = f"preprocess.kinds.{column}"
+            raise DataError(f"there is no kind of data called '{name}'", place=place, fix=nearest(name, kinds.names()))
+    return names
+
+
+def kind_options(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Column → the options of its kind, of what a pipeline says under `kinds`."""
+    said = {column: one for column, one in given.items() if isinstance(one, Mapping)}
+    return {column: {name: value for name, value in one.items() if name != "kind"} for column, one in said.items()}
+
+
+def target_kind(table: pa.Table, target: str, wanted: Sequence[str], given: Mapping[str, Any]) -> str:
+    """Which of the kinds that a task can predict the target is: the one that is said, else the one that suits best."""
+    known(table, [target])
+    named = kind_names(given).get(target)
+    if named or len(wanted) == 1:
+        return named if named in wanted else wanted[0]
+    column = plain(table.column(target))
+    return max(wanted, key=lambda kind: kinds.find(kind).recognise(column))  # of equals the first
 
 
 def known(table: pa.Table, names: Iterable[str]) -> list[str]:
@@ -241,7 +271,12 @@ def evenly_spaced(column: pa.Array) -> bool:
     from data.windows import moments
 
     try:
-        steps = np.diff(moments(column, "time").astype(np.float64))
+        return not uneven(moments(column, "time"))
     except DataError:
         return False
-    return len(steps) > 1 and bool(steps.min() > 0 and steps.max() <= 1.2 * steps.min())
+
+
+def uneven(moment: np.ndarray) -> bool:
+    """Whether the steps between moments differ by more than those between months do."""
+    steps = np.diff(moment.astype(np.float64))
+    return not (len(steps) > 1 and bool(steps.min() > 0 and steps.max() <= 1.2 * steps.min()))

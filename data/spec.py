@@ -3,6 +3,7 @@ batch prediction and the endpoint share."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,9 @@ class Spec:
     target_name: str
     time: str | None
     rows: dict[str, int]  # split → rows
+    task_options: dict[str, Any] = dataclasses.field(
+        default_factory=dict
+    )  # what the pipeline says of its task beside the name
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -120,14 +124,15 @@ class Spec:
             "target_name": self.target_name,
             "time": self.time,
             "rows": self.rows,
+            "task_options": self.task_options,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Spec:
-        inputs = {key: Field.from_json(field) for key, field in value["inputs"].items()}
-        return cls(
-            value["task"], inputs, Field.from_json(value["target"]), value["target_name"], value["time"], value["rows"]
-        )
+        inputs = {key: Field.from_json(one) for key, one in value["inputs"].items()}
+        names = ("target_name", "time", "rows")
+        options = value.get("task_options", {})  # releases of before there were any lack it
+        return cls(value["task"], inputs, Field.from_json(value["target"]), *(value[name] for name in names), options)
 
     def save(self, folder: Path) -> None:
         text = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
@@ -142,27 +147,51 @@ class Spec:
 
 
 def fit(
-    train: pa.Table, kind_of: Mapping[str, str], target: str, target_kind: str, transform: str = ""
+    train: pa.Table,
+    kind_of: Mapping[str, str],
+    target: str,
+    target_kind: str,
+    transform: str = "",
+    options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[dict[str, Field], Field]:
     """The fields of checked training rows: one per grouped kind, one per column of other kinds; and the target's.
 
-    `transform` is of the target, and of the history that it continues where it is a series.
+    `transform` is of the target, and of the history that it continues where it is a series. `options` are those of the
+    kinds, by column; a grouped kind takes those of all its columns together.
     """
+    options = options or {}
     groups: dict[str, list[str]] = {}
     for column, kind in kind_of.items():
         groups.setdefault(kind if kinds.find(kind).grouped else column, []).append(column)
     inputs = {
         key: _fit(
-            kind_of[columns[0]], train, columns, transform if target_kind == kind_of[columns[0]] == "series" else ""
+            kind_of[columns[0]],
+            train,
+            columns,
+            transform if target_kind == kind_of[columns[0]] == "series" else "",
+            {name: value for column in columns for name, value in options.get(column, {}).items()},
         )
         for key, columns in groups.items()
     }
-    return inputs, _fit(target_kind, train, [target], transform, target=True)
+    return inputs, _fit(target_kind, train, [target], transform, options.get(target, {}), target=True)
 
 
-def _fit(kind: str, train: pa.Table, names: Sequence[str], transform: str, *, target: bool = False) -> Field:
+def _fit(
+    kind: str,
+    train: pa.Table,
+    names: Sequence[str],
+    transform: str,
+    options: Mapping[str, Any],
+    *,
+    target: bool = False,
+) -> Field:
     columns = {name: transformed(_column(train, name), transform, f"column '{name}'") for name in names}
-    field = kinds.find(kind).fit(columns, target=target)
+    found = kinds.find(kind)
+    for name in options:
+        if name not in found.OPTIONS:
+            place = f"preprocess.kinds.{names[0]}"
+            raise DataError(f"{kind} has no option '{name}'", place=place, fix=nearest(name, found.OPTIONS))
+    field = found.fit(columns, target=target, **options)
     return replace(field, state={**field.state, "transform": transform}) if transform else field
 
 

@@ -3,14 +3,26 @@
 Letters in the names of tensors, here and in every architecture (`x_BLD` has three axes):
 B rows of the batch · N rows of a whole split · F features · D width · L positions · T time steps
 C channels · H height (of an image) or horizon (of a forecast) · W width of an image · K classes
+M nodes of a graph, boxes on an image · V vocabulary
+
+Features have a form, which the task asks for and the architecture gives:
+
+row        (B, F)        one vector a row
+positions  (B, L, F)     one for each step of the first sequence among the inputs; a step may look both ways
+causal     (B, L, F)     the same, but a step has seen those up to itself alone
+pixels     (B, F, H, W)  one for each pixel of the first image among the inputs
+target     as the target is encoded: the architecture makes the answer itself (generation, translation)
+surprise   (B,)          how unlike the training rows a row is
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -19,6 +31,8 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 Batch = Mapping[str, Tensor]
+STEPS = frozenset({"text", "series", "audio"})
+WITHIN = {"positions": STEPS, "causal": STEPS, "pixels": frozenset({"image"})}  # form → kinds that it is a feature of
 Choice = tuple[float, float] | tuple[float, float, str] | list[Any]
 
 
@@ -48,19 +62,22 @@ Inputs = Mapping[str, FieldLike]
 
 
 class Architecture(nn.Module):
-    """Turns the inputs of a batch into features (B, F); the task puts the head on.
+    """Turns the inputs of a batch into features; the task puts the head on.
 
     A file in `models/architectures/` defines one subclass and is thereby registered under the file's name. One dial,
-    `size`, scales it: 1 trains on a laptop's CPU in seconds. Constructor options are keyword arguments with defaults.
+    `size`, scales it: 1 trains on a laptop's CPU in seconds. Constructor options are keyword arguments with defaults;
+    one that names `form` or `target` is told the form of features asked for, or the target's field.
     """
 
     ACCEPTS: ClassVar[frozenset[str]]  # kinds of input; it fits when every input's kind is among them; "*" is any kind
+    FORMS: ClassVar[tuple[str, ...]] = ("row",)  # of features that it can give
+    REQUIRES: ClassVar[str] = ""  # a module of an extra without which it cannot be built
     SPACE: ClassVar[dict[str, Choice]] = {}  # what search may move: fields of Recipe or constructor options
     RECIPE: ClassVar[dict[str, Any]] = {}  # its own defaults for fields of Recipe
     features: int  # F
 
     def forward(self, batch: Batch) -> Tensor:
-        """Inputs of a batch → features (B, F)."""
+        """Inputs of a batch → features, in the form that was asked for. It never looks at the target."""
         raise NotImplementedError
 
     # Hooks for what is not trained by one loss; most architectures need none of them.
@@ -75,7 +92,8 @@ class Architecture(nn.Module):
         return task.loss(output, batch["target"])
 
     def warm_start(self, batches: Iterable[Batch]) -> None:
-        """Sets weights from data once, before the first step."""
+        """Sets weights from data once, before the first step. Each pass over `batches` is one over all training rows,
+        on every rank alike."""
 
 
 class Task(nn.Module):
@@ -83,39 +101,55 @@ class Task(nn.Module):
 
     A file in `models/tasks/` defines one subclass and is thereby registered under the file's name.
     Outputs and targets are encoded (standardised numbers, class indices); metrics and answers are in the data's units.
+    Constructor options are keyword arguments with defaults; one that names `form` is told the form of the features.
     """
 
-    TARGET: ClassVar[str]  # kind of the target
-    METRICS: ClassVar[dict[str, str]]  # name → "max" | "min"; the first decides
+    TARGETS: ClassVar[tuple[str, ...]]  # kinds of target; a column whose kind nobody says is taken for the first
+    FORMS: ClassVar[tuple[str, ...]] = ("row",)  # of features that it works on, the best first
+    FROM_ITSELF: ClassVar[bool] = False  # the target is an input, too
+    LOSS: ClassVar[bool] = True  # False: it has none of its own, the architecture's counts
+    PER_ROW: ClassVar[str] = "min"  # what `per_row` gives is an error; "max": a score
+    RESAMPLE: ClassVar[bool] = True  # False: metrics are too slow for the drawings behind an interval
+    PICTURE: ClassVar[str] = ""  # the file in stages/report/outcomes/ that draws all answers in one
+    METRICS: dict[str, str]  # name → "max" | "min"; the first decides
 
     def __init__(self, target: FieldLike, features: int) -> None:
         super().__init__()
-        if target.kind != self.TARGET:
+        if target.kind not in self.TARGETS:
             raise ModelError(
-                f"the target is of kind {target.kind!r} where {type(self).__name__.lower()} needs {self.TARGET!r}",
+                f"the target is of kind {target.kind!r} where {type(self).__name__.lower()} needs "
+                + " or ".join(map(repr, self.TARGETS)),
                 place="task",
                 fix="choose the task that fits the target, or say the target's kind under preprocess",
             )
         self.target, self.features = target, features
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B, F) → the head's output."""
+        """Features → the head's output, (B, …)."""
         raise NotImplementedError
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Scalar: the mean loss of the rows."""
         raise NotImplementedError
 
+    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """What the metrics of these rows are computed from, (N, …) each: counts, say, where outputs are large."""
+        return output, target
+
     def per_row(self, output: Tensor, target: Tensor) -> Tensor:
-        """(N,) the deciding quantity of each row in the data's units, for paired tests."""
+        """(N,) the deciding quantity of each row in the data's units, for paired tests; takes what `facts` gives."""
         raise NotImplementedError
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        """Every name of METRICS, over all rows given, in the data's units."""
+        """Every name of METRICS, over all rows given, in the data's units; takes what `facts` gives."""
         raise NotImplementedError
 
-    def baseline(self, train_target: Tensor, rows: Batch, target: Tensor) -> Tensor:
-        """The simple opponent's output for `rows`, shaped as the head's."""
+    def calibrate(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """New values of own buffers that are chosen by validation rows once the weights stand, such as a threshold."""
+        return {}
+
+    def baseline(self, train: Batch, rows: Batch) -> Tensor:
+        """The simple opponent's output for `rows`, shaped as the head's. Both batches hold inputs and "target"."""
         raise NotImplementedError
 
     def answer(self, output: Tensor) -> list[dict[str, Any]]:
@@ -141,13 +175,38 @@ class Network(nn.Module):
     @torch.no_grad()
     def outputs(self, rows: Batch, at_once: int = 1024) -> Tensor:
         """The head's output for any number of rows, in evaluation mode; the mode is put back afterwards."""
-        training = self.training
-        self.eval()
-        parts = {name: column.split(at_once) for name, column in rows.items()}
-        chunks = [dict(zip(parts, chunk, strict=True)) for chunk in zip(*parts.values(), strict=True)]
-        output = torch.cat([self(chunk) for chunk in chunks])
-        self.train(training)
-        return output
+        inputs = {name: column for name, column in rows.items() if name != "target"}
+        with _evaluating(self):
+            return torch.cat([self(chunk) for chunk in _chunks(inputs, at_once)])
+
+    @torch.no_grad()
+    def loss(self, rows: Batch, output: Tensor, at_once: int = 1024) -> float:
+        """The mean loss of rows whose output is known: the task's, or the first group's of the architecture."""
+        if self.task.LOSS:
+            return float(self.task.loss(output, rows["target"]))
+        group = next(iter(self.groups()))
+        with _evaluating(self):
+            parts = [
+                (self.architecture.loss(chunk, group, self.task), len(chunk["target"]))
+                for chunk in _chunks(rows, at_once)
+            ]
+        return sum(float(loss) * count for loss, count in parts) / sum(count for _, count in parts)
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
+def _chunks(rows: Batch, at_once: int) -> Iterator[dict[str, Tensor]]:
+    parts = {name: column.split(at_once) for name, column in rows.items()}
+    for chunk in zip(*parts.values(), strict=True):
+        yield dict(zip(parts, chunk, strict=True))
 
 
 def architectures() -> list[str]:
@@ -170,22 +229,47 @@ def task(name: str) -> type[Task]:
     return _find("tasks", name, Task)
 
 
-def accepting(inputs: Inputs) -> list[str]:
-    """Architectures that can take these inputs, the linear anchor first."""
-    fitting = [name for name in architectures() if not _refused(architecture(name), inputs)]
+def accepting(inputs: Inputs, task_name: str = "") -> list[str]:
+    """Architectures that can take these inputs and serve the task, the linear anchor first."""
+    found = {name: architecture(name) for name in architectures()}
+    fitting = [
+        name
+        for name, kind in found.items()
+        if not _refused(kind, inputs) and installed(kind) and (not task_name or _form(kind, task(task_name), inputs))
+    ]
     return sorted(fitting, key=lambda name: (name != "linear", name))
 
 
-def build(architecture_name: str, task_name: str, inputs: Inputs, target: FieldLike, **options: Any) -> Network:
+def installed(kind: type[Architecture]) -> bool:
+    """Whether the extra is there that it cannot be built without."""
+    return not kind.REQUIRES or importlib.util.find_spec(kind.REQUIRES) is not None
+
+
+def build(
+    architecture_name: str,
+    task_name: str,
+    inputs: Inputs,
+    target: FieldLike,
+    task_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Network:
     """A new network with random weights (set torch's seed before). Options are the architecture's, `size` among them.
 
-    Raises ModelError where a name or an option is unknown or an input's kind is not accepted.
+    Raises ModelError where a name or an option is unknown, an input's kind is not accepted, or the architecture does
+    not give features in a form that the task works on.
     """
-    kind = architecture(architecture_name)
+    kind, job = architecture(architecture_name), task(task_name)
     _check_inputs(architecture_name, kind, inputs)
-    _check_options(architecture_name, kind, options)
-    made = kind(inputs, **options)
-    return Network(made, task(task_name)(target, made.features))
+    check_options(architecture_name, kind, options)
+    check_options(f"task {task_name}", job, task_options or {})
+    form = _form(kind, job, inputs)
+    if not form:
+        fix = f"choose one of {', '.join(accepting(inputs, task_name)) or 'those that do'}"
+        problem = f"it gives no features of the form that {task_name} needs ({' or '.join(job.FORMS)})"
+        raise ModelError(problem, place=architecture_name, fix=fix)
+    told = {"form": form, "target": target}
+    made = kind(inputs, **options, **_named(kind, told))
+    return Network(made, job(target, made.features, **(task_options or {}), **_named(job, {"form": form})))
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -221,6 +305,13 @@ def _find(folder: str, name: str, base: type[Part]) -> type[Part]:
     return own[0]
 
 
+def _form(kind: type[Architecture], job: type[Task], inputs: Inputs) -> str:
+    """The first form that the task works on, the architecture gives and the inputs have; or nothing."""
+    here = {field.kind for field in inputs.values()}
+    fitting = [form for form in job.FORMS if form in kind.FORMS and (form not in WITHIN or WITHIN[form] & here)]
+    return fitting[0] if fitting else ""
+
+
 def _refused(kind: type[Architecture], inputs: Inputs) -> list[str]:
     """The kinds of input that it does not take."""
     return [] if "*" in kind.ACCEPTS else sorted({field.kind for field in inputs.values()} - kind.ACCEPTS)
@@ -234,8 +325,20 @@ def _check_inputs(name: str, kind: type[Architecture], inputs: Inputs) -> None:
         raise ModelError(problem, place=name, fix=f"it takes {takes}")
 
 
-def _check_options(name: str, kind: type[Architecture], options: Mapping[str, Any]) -> None:
-    known = set(inspect.signature(kind).parameters) - {"inputs"}
-    for option in options:
+def _named(kind: type[nn.Module], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `told` that the constructor has a keyword for."""
+    keywords = [one.name for one in inspect.signature(kind).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    return {name: value for name, value in told.items() if name in keywords}
+
+
+def options(kind: type[nn.Module]) -> dict[str, Any]:
+    """The options that a user may set of an architecture or a task, with their defaults."""
+    parameters = [one for one in inspect.signature(kind).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    return {one.name: one.default for one in parameters if one.name not in ("form", "target")}
+
+
+def check_options(name: str, kind: type[nn.Module], given: Mapping[str, Any]) -> None:
+    known = options(kind)
+    for option in given:
         if option not in known:
             raise ModelError(f"there is no option {option!r}", place=name, fix=nearest(option, known))

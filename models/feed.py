@@ -19,6 +19,10 @@ class Feed(Protocol):
         """Batches per epoch, equal on every rank."""
         ...
 
+    def whole(self) -> Feed:
+        """The same rows as a single process is fed them."""
+        ...
+
     def epoch(self, number: int, start: int = 0) -> Iterator[Mapping[str, Any]]:
         """This rank's share of batches `start`, `start + 1`, … of one epoch; values are what torch.as_tensor takes."""
         ...
@@ -36,6 +40,9 @@ class TensorFeed:
 
     def steps(self) -> int:
         return -(-self.rows // self.batch_size)
+
+    def whole(self) -> TensorFeed:
+        return TensorFeed(self.columns, self.batch_size, seed=self.seed)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
         order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + number))

@@ -7,26 +7,107 @@ from torch import Tensor, nn
 
 from models.base import Batch, FieldLike, Inputs
 
+PADDING = 0  # the token behind the end of a text
+SEQUENCES = ("text", "series", "audio", "image")  # kinds that are read step by step
+PADDED = ("text", "audio")  # those of them whose rows may be of different lengths
+
 
 class Flat(nn.Module):
     """All inputs of a row as one vector: (B, width). Categories become one-hot, so that a linear map of it is what an
-    embedding of each column, summed, would be; everything else is flattened."""
+    embedding of each column, summed, would be; text becomes the counts of its words, a graph the mean of its nodes and
+    its centre; everything else is flattened."""
 
     def __init__(self, inputs: Inputs) -> None:
         super().__init__()
-        self.names = list(inputs)
-        self.sizes = {name: field.sizes for name, field in inputs.items() if field.kind == "category"}
-        plain = (torch.Size(field.shape).numel() for name, field in inputs.items() if name not in self.sizes)
-        self.width = sum(plain) + sum(sum(sizes) for sizes in self.sizes.values())
+        self.fields = dict(inputs)
+        self.width = sum(_flat_width(field) for field in inputs.values())
 
     def forward(self, batch: Batch) -> Tensor:
-        parts = [self._one_hot(name, batch) if name in self.sizes else batch[name].flatten(1) for name in self.names]
+        parts = [_flat(field, batch[name]) for name, field in self.fields.items()]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
-    def _one_hot(self, name: str, batch: Batch) -> Tensor:
-        columns = batch[name].unbind(1)
-        parts = [nn.functional.one_hot(column, size) for column, size in zip(columns, self.sizes[name], strict=True)]
-        return torch.cat(parts, 1).to(torch.get_default_dtype())
+
+def _flat_width(field: FieldLike) -> int:
+    if field.kind in ("category", "text"):
+        return sum(field.sizes)
+    if field.kind == "graph":
+        return 2 * int(field.state["features"])
+    return torch.Size(field.shape).numel()
+
+
+def _flat(field: FieldLike, x: Tensor) -> Tensor:
+    if field.kind == "category":
+        columns = zip(x.unbind(1), field.sizes, strict=True)
+        return torch.cat([nn.functional.one_hot(column, size) for column, size in columns], 1).float()
+    if field.kind == "text":
+        counts = x.new_zeros(len(x), *field.sizes, dtype=torch.float32)
+        counts = counts.scatter_add_(1, x, (x != PADDING).float())
+        return counts / counts.norm(dim=1, keepdim=True).clamp_min(1)
+    if field.kind == "graph":
+        nodes_BMF, real_BM, _, _ = graph_parts(x, int(field.state["features"]))
+        mean_BF = (nodes_BMF * real_BM[..., None]).sum(1) / real_BM.sum(1, keepdim=True).clamp_min(1)
+        return torch.cat([mean_BF, nodes_BMF[:, 0]], 1)
+    return x.flatten(1)
+
+
+def graph_parts(x_BMX: Tensor, features: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A batch of encoded graphs as nodes (B, M, F), which of them are real (B, M), their true degrees (B, M) and the
+    adjacency (B, M, M) with the weights of the edges."""
+    nodes, rest = x_BMX[..., :features], x_BMX[..., features:]
+    return nodes, rest[..., 0] > 0, rest[..., 1], rest[..., 2:]
+
+
+class Steps(nn.Module):
+    """All inputs of a row as one sequence: steps (B, L, D) and which of them are real (B, L).
+
+    The steps of text are embeddings of its tokens, of a series or of audio linear maps, of an image its rows; they
+    follow each other in the order of the inputs. All else is one vector, which is added to every step.
+    `length` is L, `first` the steps of the first sequence.
+    """
+
+    def __init__(self, inputs: Inputs, width: int) -> None:
+        super().__init__()
+        walks = {name: field for name, field in inputs.items() if field.kind in SEQUENCES}
+        rest = {name: field for name, field in inputs.items() if name not in walks}
+        self.kinds = {name: field.kind for name, field in walks.items()}
+        self.readers = nn.ModuleDict({name: _reader(field, width) for name, field in walks.items()})
+        self.rest = Flat(rest) if rest else None
+        self.context = nn.Linear(self.rest.width, width) if self.rest else None
+        lengths = [_steps(field) for field in walks.values()] or [1]
+        self.length, self.first, self.width = sum(lengths), lengths[0], width
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        parts, real = [], []
+        for name, reader in self.readers.items():
+            x = batch[name] if self.kinds[name] == "text" else sequence(batch[name])
+            parts.append(reader(x))
+            real.append(_real(self.kinds[name], x))
+        if self.rest is None or self.context is None:
+            return torch.cat(parts, 1), torch.cat(real, 1)
+        context_B1D = self.context(self.rest(batch))[:, None]
+        if not parts:
+            return context_B1D, context_B1D.new_ones(context_B1D.shape[:2], dtype=torch.bool)
+        return torch.cat(parts, 1) + context_B1D, torch.cat(real, 1)
+
+
+def _reader(field: FieldLike, width: int) -> nn.Module:
+    if field.kind == "text":
+        return nn.Embedding(field.sizes[0], width)
+    return nn.Linear(sequence_width(field), width)
+
+
+def _steps(field: FieldLike) -> int:
+    return field.shape[1] if len(field.shape) == 3 else field.shape[0]
+
+
+def _real(kind: str, x: Tensor) -> Tensor:
+    """(B, L): False where a shorter row is padded; the first step always counts, so that no row is empty."""
+    if kind not in PADDED:
+        return x.new_ones(x.shape[:2], dtype=torch.bool)
+    held = (x != PADDING) if kind == "text" else x.abs().sum(2) > 0
+    held = held.long().flip(1).cummax(1).values.flip(1).bool()  # what comes before a real step is real
+    held[:, 0] = True
+    return held
 
 
 def block(inside: int, outside: int, dropout: float) -> nn.Sequential:

@@ -13,7 +13,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
@@ -38,6 +38,17 @@ log = logging.getLogger(__name__)
 
 def ignore(report: dict[str, Any]) -> None:
     """The report that goes nowhere."""
+
+
+class _Passes:
+    """What a warm start reads: each pass is an epoch over all training rows."""
+
+    def __init__(self, feed: Feed, tensors: Callable[[Mapping[str, Any]], dict[str, Tensor]]) -> None:
+        self.feed, self.tensors, self.number = feed, tensors, 0
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        self.number += 1
+        return (self.tensors(batch) for batch in self.feed.epoch(self.number - 1))
 
 
 class Loop:
@@ -69,11 +80,12 @@ class Loop:
         self._state = State(self.network, recipe, self.device)
         self._steps = -(-train.steps() // recipe.accumulate)  # updates per epoch
         if not self._restore():
-            self._seed()
-            network.architecture.warm_start(self._tensors(batch) for batch in train.epoch(0))
+            self._seed(rank=0)  # every rank starts from the same weights
+            network.architecture.warm_start(_Passes(train.whole(), self._tensors))
         learner = Learner(network)
         self._learner = DistributedDataParallel(learner, find_unused_parameters=True) if world > 1 else learner
         self._saved = time.monotonic()
+        self._calibrated: dict[str, Tensor] = {}  # buffers that were chosen by the validation rows of the last epoch
 
     @property
     def epoch(self) -> int:
@@ -181,7 +193,7 @@ class Loop:
         state.history.append({"epoch": state.epoch, **record})
         leads = max(state.history, key=self._standing)["epoch"] == state.epoch
         if math.isfinite(record["validation_loss"]) and (leads or self.recipe.keep == "last"):
-            state.best, state.best_weights = (state.epoch, record), state.smooth()
+            state.best, state.best_weights = (state.epoch, record), {**state.smooth(), **self._calibrated}
         if not math.isfinite(record["train_loss"]) and state.best is None:
             fix = "lower learning_rate, or set clip to 1"
             raise ModelError(f"the loss is {record['train_loss']} in epoch {state.epoch}", place="train", fix=fix)
@@ -191,11 +203,16 @@ class Loop:
         live = copy(state.weights) if state.average else None
         self.network.load_state_dict(state.smooth())
         with self._precision():
-            output = self.network.outputs(self.validation).float()
+            output = self.network.outputs(self.validation)
+            output = output.float() if output.is_floating_point() else output
+            loss = self.network.loss(self.validation, output)
         if live:
             self.network.load_state_dict(live)
-        losses = {"train_loss": float(state.loss) / state.rows, "validation_loss": float(task.loss(output, target))}
-        return {**losses, **task.metrics(output, target)}
+        self._calibrated = {f"task.{name}": value for name, value in task.calibrate(output, target).items()}
+        for name, value in self._calibrated.items():
+            state.weights[name].copy_(value)
+        losses = {"train_loss": float(state.loss) / state.rows, "validation_loss": loss}
+        return {**losses, **task.metrics(*task.facts(output, target))}
 
     def _standing(self, record: dict[str, Any]) -> tuple[float, float]:
         """Greater is better: by the deciding metric, then by the validation loss; not-a-number is worst."""
@@ -204,9 +221,9 @@ class Loop:
         finite = math.isfinite(score) and math.isfinite(record["validation_loss"])
         return (score, -record["validation_loss"]) if finite else (-math.inf, -math.inf)
 
-    def _seed(self) -> None:
+    def _seed(self, rank: int | None = None) -> None:
         """Random numbers from here on are a function of seed, step and rank."""
-        position = f"{self.recipe.seed},{self.step},{self.rank}".encode()
+        position = f"{self.recipe.seed},{self.step},{self.rank if rank is None else rank}".encode()
         number = int.from_bytes(hashlib.blake2b(position, digest_size=7).digest(), "little")
         torch.default_generator.manual_seed(number)  # torch.manual_seed takes 100 µs: it notes a trace per device
         if self.device.type != "cpu":

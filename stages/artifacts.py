@@ -167,7 +167,7 @@ def load_model(folder: Path) -> Model:
     try:
         spec = Spec.from_json(card["spec"])
         architecture, task, options = card["architecture"], card["task"], card["options"]
-        network = build(architecture, task, spec.inputs, spec.target, **options)
+        network = build(architecture, task, spec.inputs, spec.target, spec.task_options, **options)
     except (KeyError, TypeError) as error:
         raise PipelineError(f"not the card of a model ({error!r})", place=str(folder / CARD), fix=again) from None
     try:

@@ -31,6 +31,7 @@ class Pipeline:
 
     name: str
     task: str  # a file in models/tasks/
+    task_options: dict[str, Any]  # what `task: {name: …, …}` says beside the name
     schedule: str  # cron, in UTC; "" runs by hand alone
     collect: collect.Params
     preprocess: preprocess.Params
@@ -41,7 +42,7 @@ class Pipeline:
     deploy: deploy.Params
 
 
-SECTIONS = tuple(field.name for field in dataclasses.fields(Pipeline))[3:]
+SECTIONS = tuple(field.name for field in dataclasses.fields(Pipeline))[4:]
 STAGES = SECTIONS[:-1]  # the DVC graph, in order: what is deployed is a release, not the graph's output
 
 
@@ -65,10 +66,12 @@ def read(name: str, root: Path) -> Pipeline:
         raise PipelineError(f"there is no pipeline {name!r}", fix=fix)
     file = File(f"pipelines/{name}.yaml")
     values = file.load(root / file.place)
-    hints = {"task": str, "schedule": str}
+    hints: dict[str, Any] = {"task": str | dict, "schedule": str}
     hints |= {section: importlib.import_module(f"stages.{section}").Params for section in SECTIONS}
     file.check_keys(values, hints, required=["task"])
-    task = file.convert(values, "task", str)
+    options = file.convert(values, "task", str | dict)
+    options = dict(options) if isinstance(options, dict) else {"name": options}
+    task = str(options.pop("name", ""))
     if task not in tasks():
         raise file.error(values, "task", f"unknown task {task!r}", choose(task, tasks(), "tasks"))
     parts = {key: file.convert(values, key, hint) for key, hint in hints.items() if key in values}
@@ -79,7 +82,7 @@ def read(name: str, root: Path) -> Pipeline:
     if problem := cron_problem(schedule):
         fix = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *" is every day at 04:30 UTC'
         raise file.error(values, "schedule", f"schedule {schedule!r} is not cron syntax ({problem})", fix)
-    return Pipeline(name=name, **parts)
+    return Pipeline(name=name, **{**parts, "task": task, "task_options": options})
 
 
 def cron_problem(schedule: str) -> str:
@@ -112,7 +115,10 @@ def perform(stage: str, pipeline: Pipeline, paths: Paths, progress: Progress = q
 
     run = importlib.import_module(f"stages.{stage}").run
     progress(stage=stage)
-    found: dict[str, Any] = run(getattr(pipeline, stage), paths, task=pipeline.task, progress=told)
+    given: dict[str, Any] = {"task": pipeline.task, "progress": told}
+    if stage == "preprocess":  # the later ones read them in the spec that it writes
+        given["task_options"] = pipeline.task_options
+    found: dict[str, Any] = run(getattr(pipeline, stage), paths, **given)
     summary = own[-1] if own else sentence(found)
     progress(stage=stage, summary=summary, seconds=time.monotonic() - start)
     return found | {"summary": summary}

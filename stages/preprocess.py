@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ class Params:
         default_factory=list
     )  # columns that say which row is which; else all inputs and the target do
     ignore: list[str] = field(default_factory=list)  # columns to leave out
-    kinds: dict[str, str] = field(default_factory=dict)  # column: kind, where the guess is wrong
+    # column: kind, where the guess is wrong; or column: {kind: …, …} with the options of that kind
+    kinds: dict[str, str | dict[str, Any]] = field(default_factory=dict)
     test_share: float = 0.2  # of all rows
     validation_share: float = 0.2  # of all rows
     seed: int = 0  # another seed is another split
@@ -34,23 +36,37 @@ class Params:
     time: str = ""  # column of times or years: split by it, the latest rows test
     window: int = 12  # forecasting: how many rows back a model sees
     horizon: int = 1  # forecasting: how many rows ahead it says
+    covariates: list[str] = field(default_factory=list)  # forecasting: columns of numbers to see beside the target
+    series: str = ""  # forecasting: the column that says which of several series a row belongs to
     validate_from: str | int | float | None = None  # first time of the validation rows; none: by the shares
     test_from: str | int | float | None = None  # first time of the test rows; none: by the shares
 
 
-def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) -> dict[str, Any]:
+def run(
+    params: Params,
+    paths: Paths,
+    *,
+    task: str,
+    task_options: Mapping[str, Any] | None = None,
+    progress: Progress = quiet,
+) -> dict[str, Any]:
     """Writes ready/{train,validation,test,quarantine}.parquet, spec.json and summary.json, all or nothing.
 
     Raises DataError where the columns do not suit the task, no good row is left or a split is empty.
     """
     from data.examples import from_rows, from_series
+    from models.base import check_options
     from models.base import task as find_task
 
-    target_kind = find_task(task).TARGET
+    job, options = find_task(task), dict(task_options or {})
+    check_options(f"task {task}", job, options)
     raw = read_raw(paths.raw)
     progress(stage="preprocess", rows=len(raw))
-    found = from_series(raw, params) if target_kind == "series" else from_rows(raw, target_kind, params)
-    spec = _fit(found, params, task)
+    if "series" in job.TARGETS:
+        found = from_series(raw, params)
+    else:
+        found = from_rows(raw, job.TARGETS, params, from_itself=job.FROM_ITSELF)
+    spec = replace(_fit(found, params, task), task_options=options)
     summary = _summary(found, spec)
     _write(paths.ready, found, spec, summary)
     return {
@@ -82,13 +98,20 @@ def read_raw(folder: Path) -> pa.Table:
 
 
 def _fit(examples: Examples, params: Params, task: str) -> Spec:
+    from data.schema import kind_options
     from data.spec import Spec, fit
 
     schema = examples.schema
-    inputs, target = fit(examples.part("train"), schema.inputs, schema.target, schema.target_kind, params.transform)
+    train, options = examples.part("train"), kind_options(params.kinds)
+    inputs, target = fit(train, schema.inputs, schema.target, schema.target_kind, params.transform, options)
     if schema.target_kind == "series":  # what comes before and after is one quantity: one mean, one deviation
-        scale = {name: target.state[name] for name in ("mean", "std")}
-        inputs = {name: replace(one, state={**one.state, **scale}) for name, one in inputs.items()}
+        from data.windows import HISTORY, steps_apart
+
+        history = inputs[HISTORY]
+        scale = {name: target.state[name] + history.state[name][1:] for name in ("mean", "std")}
+        names = {"channels": [schema.target, *params.covariates]} if params.covariates else {}
+        inputs = {**inputs, HISTORY: replace(history, state={**history.state, **scale, **names})}
+        target = replace(target, state={**target.state, "naive": steps_apart(train, schema.target)})
     rows = {name: len(examples.part(name)) for name in ("train", "validation", "test")}
     return Spec(task, inputs, target, schema.target, params.time or None, rows)
 

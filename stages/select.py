@@ -50,7 +50,7 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     from stages import cluster
     from stages.artifacts import write_json
 
-    names = _entrants(params, paths)
+    names = _entrants(params, paths, task)
     progress(stage="select", rung=0, rungs=len(params.rungs), seconds_left=params.seconds)
     lanes: list[Any] = []
     if len(names) > 1 and params.seconds > START_SECONDS[cluster.status(paths.root)["running"]]:
@@ -62,16 +62,16 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     return choice
 
 
-def _entrants(params: Params, paths: Paths) -> list[str]:
+def _entrants(params: Params, paths: Paths, task: str) -> list[str]:
     """Names of those that race, the anchor first. Raises PipelineError for one that cannot."""
     from data.spec import Spec
     from models.base import accepting, architectures
 
-    fitting = accepting(Spec.load(paths.ready).inputs)
+    fitting = accepting(Spec.load(paths.ready).inputs, task)
     for name in params.architectures:
         if name not in fitting:
             known = name in architectures()
-            problem = f"{name} does not accept these inputs" if known else f"there is no architecture {name!r}"
+            problem = f"{name} does not fit these inputs and {task}" if known else f"there is no architecture {name!r}"
             raise PipelineError(f"architectures: {problem}", fix=choose(name, fitting, "those that fit"))
     wanted = set(params.architectures) or set(fitting)
     return [name for name in fitting if name in wanted or name == ANCHOR]

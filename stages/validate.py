@@ -154,14 +154,21 @@ def write_plots(folder: Path, evidence: Evidence, choice: dict[str, Any]) -> Non
     if board := choice.get("leaderboard"):
         rows = ([row["architecture"], row["score"]] for row in board)
         _csv(folder / "leaderboard.csv", ["architecture", "score"], rows)
-    kind = {"category": "confusion", "series": "forecast"}.get(evidence.candidate.task.TARGET, "residuals")
+    _answers_plot(folder, evidence)
+
+
+def _answers_plot(folder: Path, evidence: Evidence) -> None:
+    """Said and actual of every test row, where both are one value."""
+    kind = {"category": "confusion", "series": "forecast", "number": "residuals"}.get(evidence.model.spec.target.kind)
     if kind == "forecast":
-        from stages.report.outcomes import forecast_rows
+        from stages.report.outcomes.forecast import forecast_rows
 
         _csv(folder / "forecast.csv", ["time", "actual", "predicted"], forecast_rows(evidence))
-    else:
-        said = [answer["prediction"] for answer in evidence.candidate.answers()]
-        _csv(folder / f"{kind}.csv", ["actual", "predicted"], zip(evidence.truth(), said, strict=True))
+    elif kind:
+        answers = evidence.candidate.answers()
+        said = [answer["prediction"] for answer in answers if "prediction" in answer]
+        if len(said) == len(answers):
+            _csv(folder / f"{kind}.csv", ["actual", "predicted"], zip(evidence.truth(), said, strict=True))
 
 
 def _csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

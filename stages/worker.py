@@ -66,7 +66,7 @@ def assemble(
     spec = Spec.load(ready)
     recipe = Recipe(**plan.recipe)
     torch.manual_seed(recipe.seed)
-    network = build(plan.architecture, plan.task, spec.inputs, spec.target, **plan.options)
+    network = build(plan.architecture, plan.task, spec.inputs, spec.target, spec.task_options, **plan.options)
     rows, validation = arrays(ready, "train"), arrays(ready, "validation")
     if plan.refit:
         rows = {name: np.concatenate([column, validation[name]]) for name, column in rows.items()}

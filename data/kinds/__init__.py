@@ -23,6 +23,7 @@ class Kind:
     """The contract. State is fitted on the training split alone and is JSON, so that it travels inside the model."""
 
     grouped: ClassVar[bool] = False
+    OPTIONS: ClassVar[dict[str, Any]] = {}  # what a pipeline may say of a column of this kind, with the defaults
 
     def recognise(self, column: pa.Array) -> float:
         """How well this kind suits the column, 0 (not at all) to 1 (surely); the highest of all kinds is taken."""
@@ -32,8 +33,9 @@ class Kind:
         """The column in this kind's own Arrow type (null where missing), and what is wrong with which row."""
         raise NotImplementedError
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False) -> Field:
-        """The field these checked training columns make; DataError where nothing can be learned from them."""
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+        """The field these checked training columns make; DataError where nothing can be learned from them. `options`
+        are those of OPTIONS that the pipeline sets."""
         raise NotImplementedError
 
     def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:

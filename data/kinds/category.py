@@ -43,7 +43,7 @@ class Category(Kind):
         except DataError as error:
             return pa.nulls(len(column), pa.string()), dict.fromkeys(range(len(column)), error.problem)
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
         types = [_type(column) for column in columns.values()]
         values = [
             _values(column, kind, fewest=1 if target else 2)

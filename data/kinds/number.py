@@ -40,7 +40,7 @@ class Number(Kind):
             faults[int(row)] = "infinite" if math.isinf(values[row]) else f"larger than {LARGEST:g}"
         return pa.array(values, from_pandas=True), faults
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
         state: dict[str, Any] = {"mean": [], "std": [], "median": [], "missing": []}
         for column in columns.values():
             values = column.to_numpy(zero_copy_only=False)

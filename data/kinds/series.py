@@ -1,7 +1,8 @@
-"""Stretches of a series: `history` as an input (T, 1), the values to come as a target (horizon,)."""
+"""Stretches of a series, of one channel or several: an input (T, C), the values to come as a target (horizon,)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,54 +22,60 @@ class Series(Kind):
 
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         values, faults = stack(plain(column))
-        if values.ndim != 2 or not values.shape[1]:
-            return column, dict.fromkeys(range(len(column)), "not a list of numbers")
+        if values.ndim not in (2, 3) or not math.prod(values.shape[1:]):
+            return column, dict.fromkeys(range(len(column)), "not a list of numbers, nor of lists of them")
         return fixed(values), faults
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
         ((name, column),) = columns.items()
         values, faults = stack(column)
         if faults:
             raise DataError("a stretch of the series is not whole", place=f"column '{name}'")
-        std = float(values.std())
+        x_NTC = values.reshape(*values.shape[:2], -1)
+        std_C = x_NTC.std(axis=(0, 1))
         state = {
-            "mean": [float(values.mean())],
-            "std": [std if std > 0 else 1.0],
-            "median": [float(median) for median in np.median(values, axis=0)],
+            "mean": x_NTC.mean(axis=(0, 1)).tolist(),
+            "std": np.where(std_C > 0, std_C, 1.0).tolist(),
+            "median": np.median(values, axis=0).tolist(),
         }
-        length = values.shape[1]
-        return Field("series", (name,), (length,) if target else (length, 1), "float32", state)
+        return Field("series", (name,), values.shape[1:] if target else x_NTC.shape[1:], "float32", state)
 
     def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
-        values, _ = stack(columns[0])  # (N, T)
-        if values.shape[1] != field.shape[0]:
+        values, _ = stack(columns[0])  # (N, T) or (N, T, C)
+        if math.prod(values.shape[1:]) != math.prod(field.shape):
+            held = " × ".join(str(side) for side in values.shape[1:])
             raise DataError(
-                f"holds {values.shape[1]} values a row where {field.shape[0]} belong",
+                f"holds {held} values a row where {' × '.join(map(str, _sides(field)))} belong",
                 place=f"column '{field.columns[0]}'",
-                fix="use the same `window` and `horizon` as in training",
+                fix="use the same `window`, `horizon` and `covariates` as in training",
             )
-        values = (values - field.state["mean"][0]) / field.state["std"][0]
-        return values.astype(np.float32).reshape(len(values), *field.shape)
+        mean, std = np.asarray(field.state["mean"]), np.asarray(field.state["std"])
+        return ((values.reshape(len(values), *field.shape) - mean) / std).astype(np.float32)
 
     def decode(self, field: Field, values: np.ndarray) -> list[Any]:
-        units = (values * field.state["std"][0] + field.state["mean"][0]).reshape(len(values), -1)
-        return restored(units, field.state.get("transform", ""))
+        units = values * np.asarray(field.state["std"]) + np.asarray(field.state["mean"])
+        return _restored(field, units.reshape(len(values), *_sides(field)))
 
     def parse(self, field: Field, index: int, value: Any) -> Any:
-        return numbers(value, (field.shape[0],))
+        return numbers(value, _sides(field))
 
     def arrow(self, field: Field, values: list[Any]) -> pa.Array:
         return fixed(np.stack(values))
 
     def json_schema(self, field: Field, index: int) -> dict[str, Any]:
-        length = field.shape[0]
+        length, *width = _sides(field)
+        step: dict[str, Any] = {"type": "number"}
+        told = "oldest first"
+        if width:
+            step = {"type": "array", "items": step, "minItems": width[0], "maxItems": width[0]}
+            told += ", each step: " + ", ".join(field.state.get("channels", [f"{width[0]} numbers"]))
         return {
             "type": "array",
-            "items": {"type": "number"},
+            "items": step,
             "minItems": length,
             "maxItems": length,
-            "description": "oldest first",
-            "example": restored(np.array(field.state["median"]), field.state.get("transform", "")),
+            "description": told,
+            "example": _restored(field, np.array(field.state["median"])),
         }
 
     def identity(self, column: pa.Array) -> list[bytes]:
@@ -76,6 +83,23 @@ class Series(Kind):
 
 
 def fixed(values: np.ndarray) -> pa.Array:
-    """(N, T) as a column of lists of T float64 each."""
-    flat = pa.array(np.ascontiguousarray(values, dtype=np.float64).ravel())
-    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    """(N, T) as a column of lists of T float64 each, (N, T, C) as one of matrices."""
+    values = np.ascontiguousarray(values, dtype=np.float64)
+    if values.ndim == 3:
+        flat = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), math.prod(values.shape[1:]))
+        return pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.float64(), values.shape[1:]), flat)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+
+
+def _sides(field: Field) -> tuple[int, ...]:
+    """The sides of a row as it stands in a table or a request: (T,) of one channel, (T, C) of several."""
+    return field.shape[:1] if field.shape[1:] == (1,) else field.shape
+
+
+def _restored(field: Field, units: np.ndarray) -> list[Any]:
+    """Values in the data's own units; a transform is of the first channel, the series itself."""
+    name, sides = field.state.get("transform", ""), _sides(field)
+    if name and len(sides) == 2:
+        units[..., 0] = restored(units[..., 0], name)
+        return units.tolist()
+    return restored(units, name)

@@ -14,7 +14,9 @@ from models.base import Batch, FieldLike, ModelError, Task
 class Classification(Task):
     """Softmax over K classes trained by cross-entropy. Output (B, K) logits, target (B,) class indices."""
 
-    TARGET = "category"
+    TARGETS = ("category",)
+    PICTURE = "confusion"
+    PER_ROW = "max"
     METRICS: ClassVar[dict[str, str]] = {"accuracy": "max", "auc": "max", "log_loss": "min", "f1": "max"}
 
     def __init__(self, target: FieldLike, features: int) -> None:
@@ -43,10 +45,10 @@ class Classification(Task):
             "f1": f1(output.argmax(1), target),
         }
 
-    def baseline(self, train_target: Tensor, rows: Batch, target: Tensor) -> Tensor:
+    def baseline(self, train: Batch, rows: Batch) -> Tensor:
         """The training split's class frequencies: it always answers the commonest class."""
-        count_K = torch.bincount(train_target, minlength=len(self.classes)).float()
-        return ((count_K + 1e-6) / count_K.sum()).log().expand(target.shape[0], -1)
+        count_K = torch.bincount(train["target"], minlength=len(self.classes)).float()
+        return ((count_K + 1e-6) / count_K.sum()).log().expand(len(rows["target"]), -1)
 
     def answer(self, output: Tensor) -> list[dict[str, Any]]:
         names = [

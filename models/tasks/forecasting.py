@@ -2,48 +2,75 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
 
-from torch import Tensor, nn
-from torch.nn import functional
+import torch
+from torch import Tensor
 
-from models.base import Batch, FieldLike, Task
-from models.units import Units
+from models.base import Batch, FieldLike, ModelError
+from models.tasks._numbers import Numbers
+
+ENOUGH = 10_000  # training rows by which a season is found
 
 
-class Forecasting(Task):
-    """Least squares on all H steps at once (the direct strategy: Ben Taieb et al. 2012). Output (B, H), target (B, H).
+class Forecasting(Numbers):
+    """All H steps at once (the direct strategy: Ben Taieb et al. 2012). Output (B, H), or (B, H, Q) with quantiles;
+    target (B, H), standardised by the mean and deviation of the history.
 
-    The history and the target are standardised by the same mean and deviation.
+    Loss: least squares, least absolute deviations, Huber's (1964) or the pinball loss of quantiles (Koenker and Bassett
+    1978). Each step has an interval that held on the validation rows (Lei et al. 2018). Metrics: mean squared and mean
+    absolute error, and the latter as a share of that of "as it was one step ago" on the training rows (MASE: Hyndman
+    and Koehler 2006). Baseline: as it was a `season` ago, the one that serves the training rows best if none is given.
     """
 
-    TARGET = "series"
-    METRICS: ClassVar[dict[str, str]] = {"mse": "min", "mae": "min"}
+    TARGETS = ("series",)
+    PICTURE = "forecast"
+    METRICS = {"mse": "min", "mae": "min"}
 
-    def __init__(self, target: FieldLike, features: int) -> None:
-        super().__init__(target, features)
-        self.units = Units(target)
-        self.head = nn.Linear(features, target.shape[0])
+    def __init__(
+        self,
+        target: FieldLike,
+        features: int,
+        *,
+        season: int = 0,
+        loss: str = "mse",
+        quantiles: Sequence[float] = (),
+        interval: float = 0.9,
+    ) -> None:
+        super().__init__(target, features, loss=loss, quantiles=quantiles, interval=interval)
+        if season < 0:
+            raise ModelError(f"season is {season}", place="task.season", fix="give it in rows; 0 is to be found")
+        self.season, self.naive = season, float(target.state.get("naive", 0.0))
+        if self.naive:
+            self.METRICS = {**self.METRICS, "mase": "min"}
 
-    def forward(self, features: Tensor) -> Tensor:
-        y_BH: Tensor = self.head(features)
-        return y_BH
+    def scores(self, said: Tensor, came: Tensor) -> dict[str, float]:
+        error = said - came
+        mae = float(error.abs().mean())
+        return {"mse": float(error.square().mean()), "mae": mae} | ({"mase": mae / self.naive} if self.naive else {})
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return functional.mse_loss(output, target)
+    def baseline(self, train: Batch, rows: Batch) -> Tensor:
+        """As it was a season ago, in each step; a season of 1 is the last known value throughout."""
+        history_BT, seen = _history(train)[:ENOUGH], train["target"][:ENOUGH]
+        length, steps = history_BT.shape[1], seen.shape[1]
+        if self.season > length:
+            fix = "make preprocess.window as long, or leave the season out"
+            raise ModelError(f"a season of {self.season} in a window of {length}", place="task.season", fix=fix)
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
-        """The squared error, a mean over the horizon, in the series' unit squared."""
-        return (self.units(output) - self.units(target)).square().mean(1)
+        def ago(history_BT: Tensor, season: int) -> Tensor:
+            return history_BT[:, length - season + torch.arange(steps) % season]
 
-    def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        error = self.units(output) - self.units(target)
-        return {"mse": float(error.square().mean()), "mae": float(error.abs().mean())}
+        def error(season: int) -> float:
+            return float((ago(history_BT, season) - seen).square().mean())
 
-    def baseline(self, train_target: Tensor, rows: Batch, target: Tensor) -> Tensor:
-        """The last known value, for all steps ahead."""
-        history_BTC = next(column for column in rows.values() if column.ndim == 3)
-        return history_BTC[:, -1, :1].expand(target.shape)
+        season = self.season or min(range(1, length + 1), key=error)
+        said = ago(_history(rows), season)
+        if not len(self.levels):
+            return said
+        off_QH = (seen - ago(history_BT, season)).quantile(self.levels.to(seen.dtype), dim=0)
+        return said[..., None] + off_QH.T
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
-        return [{"prediction": row} for row in self.units(output).tolist()]
+
+def _history(batch: Batch) -> Tensor:
+    """(B, T) of the series itself; further channels are what goes with it."""
+    return next(column for name, column in batch.items() if name != "target" and column.ndim == 3)[..., 0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,18 +36,24 @@ class Scored:
     output: Tensor  # (N, …)
     target: Tensor  # (N, …), as its own task encodes it
 
-    @property
+    @cached_property
+    def facts(self) -> tuple[Tensor, Tensor]:
+        """What the metrics of each row are computed from."""
+        return self.task.facts(self.output, self.target)
+
+    @cached_property
     def per_row(self) -> Array:
-        """(N,) right (1) or wrong (0), or an error."""
-        rows: Array = self.task.per_row(self.output, self.target).double().numpy()
+        """(N,) right (1) or wrong (0), or another score, or an error."""
+        rows: Array = self.task.per_row(*self.facts).double().numpy()
         return rows
 
     @property
     def right_or_wrong(self) -> bool:
-        return set(np.unique(self.per_row)) <= {0.0, 1.0} and self.task.TARGET == "category"
+        return self.task.PER_ROW == "max" and set(np.unique(self.per_row)) <= {0.0, 1.0}
 
     def metrics(self, rows: Any = slice(None)) -> dict[str, float]:
-        return self.task.metrics(self.output[rows], self.target[rows])
+        output, target = self.facts
+        return self.task.metrics(output[rows], target[rows])
 
     def answers(self) -> list[dict[str, Any]]:
         return self.task.answer(self.output)
@@ -54,15 +61,15 @@ class Scored:
 
 @dataclass(frozen=True)
 class Gap:
-    """How much better the candidate is than another: a share of the rows, or of the other's error."""
+    """How much better the candidate is than another: a share of the rows, or of the other's error or score."""
 
-    mine: float  # the mean over rows: of right answers, or of the error
+    mine: float  # the mean over rows: of right answers, or of the error or score
     theirs: float
     share: Interval
     p: float
     rows: int
     deviation: float  # of one row, in the same unit
-    of: str  # "rows" | "error"
+    of: str  # "rows" | "error" | "score"
     test: str
 
     def to_json(self) -> dict[str, Any]:
@@ -106,16 +113,20 @@ class Evidence:
         """The paired test of the candidate against another model."""
         right = self.candidate.right_or_wrong and other.right_or_wrong
         mine, theirs = self.candidate.per_row, other.per_row
-        scale = 1.0 if right else float(theirs.mean()) or 1.0
-        pair = (mine, theirs) if right else (-mine / scale, -theirs / scale)
+        more = self.candidate.task.PER_ROW == "max"
+        scale = 1.0 if right else abs(float(theirs.mean())) or 1.0
+        pair = (mine / scale, theirs / scale) if more else (-mine / scale, -theirs / scale)
         many = 2 * params.resamples
         found = compare(*pair, confidence=params.confidence, times=many, block=self.block, seed=params.seed)
-        means, of = (float(mine.mean()), float(theirs.mean())), "rows" if right else "error"
+        means, of = (float(mine.mean()), float(theirs.mean())), "rows" if right else "score" if more else "error"
         return Gap(*means, found.difference, found.p, found.rows, found.deviation, of, found.test)
 
     def intervals(self, params: Params, rows: np.ndarray[Any, Any] | None = None) -> dict[str, Interval]:
-        """Every metric of the candidate on the given rows (default: all), with its interval."""
+        """Every metric of the candidate on the given rows (default: all), with its interval where there is one."""
         chosen = np.arange(self.rows) if rows is None else rows
+        if not self.candidate.task.RESAMPLE:
+            values = self.candidate.metrics(torch.from_numpy(chosen))
+            return {name: Interval(value, None, None) for name, value in values.items()}
         block = min(self.block, len(chosen))
         many = max(100, min(params.resamples, params.resamples * MANY_ROWS // len(chosen)))
         with _one_thread():
@@ -155,12 +166,12 @@ def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, 
     target, task = rows["target"], model.network.task
     parts = [arrays(ready, split) for split in ("train", "validation")]
     with torch.inference_mode():
-        simple = task.baseline(torch.as_tensor(parts[0]["target"]), rows, target)
+        simple = task.baseline({name: torch.as_tensor(array) for name, array in parts[0].items()}, rows)
     fitted = reference(
         spec, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, test, seed=seed
     )
     incumbent, refusal = _released(released, model, table)
-    steps = target.shape[1] if target.ndim > 1 else 1
+    steps = target.shape[1] if spec.target.kind == "series" else 1
     return Evidence(
         model=model,
         table=table,

@@ -20,11 +20,11 @@ CELLS = 2_000_000  # numbers drawn at once: bounds the memory of a bootstrap at 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the bounds that hold it with the stated confidence."""
+    """A value and the bounds that hold it with the stated confidence, where they are known."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)

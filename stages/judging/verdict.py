@@ -98,6 +98,8 @@ def words(gap: Mapping[str, Any]) -> str:
         shares = f"{100 * gap['mine']:.1f}% of the rows right against {100 * gap['theirs']:.1f}%"
         way = "ahead" if gap["value"] >= 0 else "behind"
         return f"{shares}, {way} by {far[:-1]} points ({low[:-1]} to {high[:-1]}, {chance})"
+    if gap["share_of"] == "score":
+        return f"{far} {'more' if gap['value'] >= 0 else 'less'} score a row ({low} to {high}, {chance})"
     return f"{far} {'less' if gap['value'] >= 0 else 'more'} error a row ({low} to {high}, {chance})"
 
 

@@ -73,7 +73,7 @@ def numbers(metrics: Json) -> str:
     """One card per metric: the value, its interval, the baseline's."""
     cards = []
     for name, found in metrics["test"].items():
-        span = f"{number_text(found['low'])} to {number_text(found['high'])}"
+        span = "" if found["low"] is None else f"{number_text(found['low'])} to {number_text(found['high'])}"
         base = f"baseline {number_text(metrics['baseline'].get(name))}"
         value = number_text(found["value"])
         cards.append(

@@ -29,7 +29,7 @@ def mistakes(evidence: Evidence) -> str:
     if images:
         arrays = evidence.model.spec.encode(table, target=False)[images[0]]
         drawn = [image(array, f"test row {row}") for array, row in zip(arrays, rows, strict=True)]
-    elif windows and evidence.candidate.task.TARGET == "series":
+    elif windows and evidence.model.spec.target.kind == "series":
         histories = table[kinds[windows[0]].columns[0]].to_pylist()
         drawn = [spark(past, truth[row], answers[row]["prediction"]) for past, row in zip(histories, rows, strict=True)]
     else:
@@ -46,14 +46,19 @@ def worst(evidence: Evidence) -> np.ndarray[Any, Any]:
     """Numbers of the test rows to show, the worst first."""
     scores = evidence.candidate.per_row
     if not evidence.candidate.right_or_wrong:
-        return np.argsort(-scores, kind="stable")[:SHOWN]
-    sure = [max(answer["probabilities"].values()) for answer in evidence.candidate.answers()]
+        badness = -scores if evidence.candidate.task.PER_ROW == "max" else scores
+        return np.argsort(-badness, kind="stable")[:SHOWN]
+    sure = [max(answer.get("probabilities", {"": 1.0}).values()) for answer in evidence.candidate.answers()]
     wrong = np.flatnonzero(scores == 0)
     return wrong[np.argsort(-np.asarray(sure)[wrong], kind="stable")][:SHOWN]
 
 
 def caption(answer: dict[str, Any], truth: Any) -> str:
-    said = answer["prediction"]
+    said = answer.get("prediction")
+    if isinstance(said, str | bool) and "probabilities" not in answer:
+        return f"said <b>{escape(_plain(said))}</b>, is <b>{escape(_plain(truth))}</b>"
+    if not isinstance(said, int | float | str | bool | list) or (isinstance(said, list) and not _numbers(said)):
+        return ""  # its picture above says it: no words could
     if "probabilities" in answer:
         sure = max(answer["probabilities"].values())
         return f"said <b>{escape(str(said))}</b> ({sure:.0%} sure), is <b>{escape(str(truth))}</b>"
@@ -64,7 +69,8 @@ def caption(answer: dict[str, Any], truth: Any) -> str:
 
 def _intro(evidence: Evidence, shown: int) -> str:
     if not evidence.candidate.right_or_wrong:
-        return f'<p class="soft">The {shown} test rows with the largest error.</p>'
+        what = "lowest score" if evidence.candidate.task.PER_ROW == "max" else "largest error"
+        return f'<p class="soft">The {shown} test rows with the {what}.</p>'
     wrong = int((evidence.candidate.per_row == 0).sum())
     of = f"the {shown} it was surest of" if shown < wrong else "the surest first"
     return f'<p class="soft">{wrong:,} of {evidence.rows:,} test rows are answered wrongly; {of}.</p>'
@@ -78,6 +84,10 @@ def _fields(evidence: Evidence, record: dict[str, Any]) -> str:
 
 def _origin(record: dict[str, Any]) -> str:
     return f'<div class="soft"><code>{escape(str(record["_origin"]))}</code></div>' if record.get("_origin") else ""
+
+
+def _numbers(values: list[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in values)
 
 
 def _plain(value: Any) -> str:

@@ -62,7 +62,8 @@ def slices(metrics: Json) -> str:
     lines = []
     for name, found in metrics["slices"].items():
         metric, score = next(iter(found["test"].items()))
-        span = f"{number_text(score['value'])} ({number_text(score['low'])} to {number_text(score['high'])})"
+        span = number_text(score["value"])
+        span += "" if score["low"] is None else f" ({number_text(score['low'])} to {number_text(score['high'])})"
         lines.append([name, f"{found['rows']:,}", span, *(number_text(found[role][metric]) for role in roles)])
     return table(["slice", "rows", f"{label(next(iter(metrics['test'])))} of the candidate", *roles.values()], lines)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,11 +61,11 @@ def divide(architecture: str, values: Mapping[str, Any]) -> tuple[Recipe, dict[s
 def defaults(architecture: str) -> dict[str, Any]:
     """The architecture's own value for each name in its SPACE."""
     from models.base import architecture as find
+    from models.base import options
 
     kind = find(architecture)
     recipe = dataclasses.asdict(divide(architecture, {})[0])
-    options = {name: one.default for name, one in inspect.signature(kind).parameters.items()}
-    return {name: {**options, **recipe}[name] for name in kind.SPACE}
+    return {name: {**options(kind), **recipe}[name] for name in kind.SPACE}
 
 
 def metric(task: str) -> tuple[str, str]:
@@ -117,7 +116,7 @@ class Trial:
         if not whole:
             recipe = recipe.but(epochs=ENDLESS, schedule="constant", patience=0, keep="best")
         torch.manual_seed(seed)
-        self.network = build(architecture, task, spec.inputs, spec.target, **rest)
+        self.network = build(architecture, task, spec.inputs, spec.target, spec.task_options, **rest)
         feed = Batches(train, recipe.batch_size, seed=seed, shuffle=True)
         self.loop = Loop(self.network, feed, self.validation, recipe)
         self.stretch = stretch(feed.steps(), recipe)
@@ -138,20 +137,24 @@ class Trial:
         """Of the score, by bootstrapping validation rows."""
         import torch
 
-        output, target = self._best_output()
+        task = self.network.task
+        output, target = task.facts(*self._best_output())
         n = min(len(target), MOST_RESAMPLED)
         draw = torch.Generator().manual_seed(0)
-        name, _ = metric_of(self.network.task)
+        name, _ = metric_of(task)
+        if not task.RESAMPLE:
+            return float(task.per_row(output, target).double().std() / len(target) ** 0.5)
         values = []
         for _ in range(RESAMPLES):
             rows = torch.randint(len(target), (n,), generator=draw)
-            values.append(self.network.task.metrics(output[rows], target[rows])[name])
+            values.append(task.metrics(output[rows], target[rows])[name])
         spread = float(torch.tensor(values, dtype=torch.float64).std())
         return spread * (n / len(target)) ** 0.5
 
     def per_row(self) -> list[float]:
         """The deciding quantity of each validation row, for paired comparisons."""
-        rows: list[float] = self.network.task.per_row(*self._best_output()).double().tolist()
+        task = self.network.task
+        rows: list[float] = task.per_row(*task.facts(*self._best_output())).double().tolist()
         return rows
 
     def _best_output(self) -> tuple[Tensor, Tensor]:
@@ -160,15 +163,18 @@ class Trial:
         live = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         rows = {name: torch.as_tensor(column) for name, column in self.validation.items()}
         self.network.load_state_dict(self.loop.best_state())
-        output = self.network.outputs(rows).float()
+        output = self.network.outputs(rows)
         self.network.load_state_dict(live)
         return output, rows["target"]
 
     def _measure(self) -> dict[str, float]:
         """Today's scores, where no epoch could be finished."""
+        import torch
+
         task = self.network.task
         output, target = self._best_output()
-        return {"validation_loss": float(task.loss(output, target)), **task.metrics(output, target)}
+        rows = {name: torch.as_tensor(column) for name, column in self.validation.items()}
+        return {"validation_loss": self.network.loss(rows, output), **task.metrics(*task.facts(output, target))}
 
 
 def metric_of(task: Any) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from models.base import ModelError, build, task, tasks
 
 
 def head(name: str, state: dict, shape: tuple[int, ...] = ()):
-    field = type("Field", (), {"kind": task(name).TARGET, "shape": shape, "sizes": (), "state": state})()
+    field = type("Field", (), {"kind": task(name).TARGETS[0], "shape": shape, "sizes": (), "state": state})()
     return task(name)(field, 3)
 
 
@@ -54,13 +54,13 @@ def test_a_square_root_is_undone():
 
 def test_the_opponents():
     wine = head("classification", {"values": [["red", "white"]]})
-    prior = wine.baseline(torch.tensor([0, 1, 1, 1]), {}, torch.tensor([0, 1]))
+    prior = wine.baseline({"target": torch.tensor([0, 1, 1, 1])}, {"target": torch.tensor([0, 1])})
     torch.testing.assert_close(prior.exp(), torch.tensor([[0.25, 0.75]] * 2), atol=1e-5, rtol=0)
     price = head("regression", {"mean": [0.0], "std": [1.0]})
-    assert price.baseline(torch.tensor([1.0, 3.0]), {}, torch.zeros(2)).tolist() == [2.0, 2.0]
+    assert price.baseline({"target": torch.tensor([1.0, 3.0])}, {"target": torch.zeros(2)}).tolist() == [2.0, 2.0]
     sun = head("forecasting", {"mean": [0.0], "std": [1.0]}, (2,))
     history = torch.tensor([[[1.0], [4.0]], [[2.0], [5.0]]])
-    assert sun.baseline(torch.zeros(1, 2), {"history": history}, torch.zeros(2, 2)).tolist() == [[4.0] * 2, [5.0] * 2]
+    assert sun.baseline({}, {"history": history, "target": torch.zeros(2, 2)}).tolist() == [[4.0] * 2, [5.0] * 2]
 
 
 def test_answers_are_json_with_the_classes_themselves():

@@ -91,7 +91,7 @@ MISTAKES = {
         "unknown task",
         "did you mean 'classification'?",
     ),
-    "strange task": (LEAST.replace("classification", "magic"), 1, "unknown task", "tasks: classification, "),
+    "strange task": (LEAST.replace("classification", "magic"), 1, "unknown task", "tasks: anomaly, classification, "),
     "cron minute": (LEAST + 'schedule: "61 4 * * *"\n', 4, "not cron syntax", "every day at 04:30"),
     "cron words": (LEAST + "schedule: daily\n", 4, "not cron syntax", "five fields"),
     "cron that never comes": (LEAST + 'schedule: "0 0 31 2 *"\n', 4, "not cron syntax", "five fields"),

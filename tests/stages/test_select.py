@@ -69,7 +69,7 @@ def test_too_few_seconds_choose_the_anchor_and_say_so(candidates):
 
 def test_an_architecture_that_does_not_fit_is_refused(candidates):
     paths = Paths(candidates, "diabetes")
-    with pytest.raises(PipelineError, match="cnn does not accept"):
+    with pytest.raises(PipelineError, match="cnn does not fit"):
         select.run(select.Params(architectures=["cnn"]), paths, task="regression")
     with pytest.raises(PipelineError, match="did you mean 'mlp'"):
         select.run(select.Params(architectures=["mpl"]), paths, task="regression")

@@ -1,0 +1,142 @@
+"""What regression and forecasting share: losses of numbers, quantiles, and intervals that keep what they promise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.base import FieldLike, ModelError, Task, nearest
+from models.units import Units
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+LOSSES: dict[str, Loss] = {
+    "mse": functional.mse_loss,  # least squares (Legendre 1805): the mean is right
+    "mae": functional.l1_loss,  # least absolute deviations (Boscovich 1757): the median is right
+    "huber": functional.huber_loss,  # squares up to one deviation, absolutes beyond (Huber 1964)
+}
+
+
+class Numbers(Task):
+    """A target of one standardised number or several: output (B, *S), or (B, *S, Q) with Q quantiles, rising.
+
+    `loss` is mse, mae, huber or quantiles; naming `quantiles` asks for them, too. `interval` is the share of answers to
+    lie between low and high (0 gives none); with quantiles it is the first to the last. Either is widened or narrowed
+    so that it held on the validation rows (Vovk et al. 2005; Lei et al. 2018; of quantiles: Romano et al. 2019).
+    """
+
+    METRICS: dict[str, str] = {}
+    margin: Tensor
+    levels: Tensor
+
+    def __init__(
+        self,
+        target: FieldLike,
+        features: int,
+        *,
+        loss: str = "mse",
+        quantiles: Sequence[float] = (),
+        interval: float = 0.9,
+    ) -> None:
+        super().__init__(target, features)
+        levels = sorted(quantiles)
+        if not levels and loss == "quantiles":
+            levels = [(1 - interval) / 2, 0.5, (1 + interval) / 2]
+        _check(loss, levels, interval)
+        self.units = Units(target)
+        self.coverage = levels[-1] - levels[0] if levels else interval
+        self.kind = "quantiles" if levels else loss
+        if levels:
+            self.METRICS = {**self.METRICS, "pinball": "min"}
+        self.shape = tuple(target.shape)
+        self.head = nn.Linear(features, math.prod(self.shape) * max(1, len(levels)))
+        self.register_buffer("levels", torch.tensor(levels), persistent=False)
+        self.register_buffer("margin", torch.full(self.shape, math.nan))  # not a number: not yet known
+
+    def forward(self, features: Tensor) -> Tensor:
+        y: Tensor = self.head(features)
+        if not len(self.levels):
+            return y.view(-1, *self.shape)
+        return y.view(-1, *self.shape, len(self.levels)).sort(-1).values  # quantiles never cross
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return pinball(output, target, self.levels).mean() if len(self.levels) else LOSSES[self.kind](output, target)
+
+    def point(self, output: Tensor) -> Tensor:
+        """(N, *S): what is answered in one number, of quantiles the one nearest to the median."""
+        return output[..., int((self.levels - 0.5).abs().argmin())] if self._wide(output) else output
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        """The squared error, a mean over the values of a row, in the target's unit squared."""
+        return (self.units(self.point(output)) - self.units(target)).square().view(len(target), -1).mean(1)
+
+    def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        said, came = self.units(self.point(output)), self.units(target)
+        found = self.scores(said, came)
+        if len(self.levels):
+            spread = self.units(output) if self._wide(output) else said[..., None].expand(*said.shape, len(self.levels))
+            found["pinball"] = float(pinball(spread, came, self.levels).mean())
+        return found
+
+    def scores(self, said: Tensor, came: Tensor) -> dict[str, float]:
+        """The metrics of what was said and what came, (N, *S) in the data's units."""
+        raise NotImplementedError
+
+    def calibrate(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """The margin by which low and high must move apart for the promised share of these rows to lie between."""
+        low, high = self._ends(output)
+        outside = torch.maximum(low - target, target - high).view(len(target), -1).sort(0).values  # (N, S); within: below 0
+        rank = math.ceil((len(target) + 1) * self.coverage) - 1
+        return {"margin": outside[min(rank, len(target) - 1)].view(self.shape)} if self.coverage else {}
+
+    def bounds(self, output: Tensor) -> tuple[Tensor, Tensor] | None:
+        """(low, high), (N, *S) each in the data's units; None where no interval is known."""
+        if not self.coverage or (not len(self.levels) and bool(self.margin.isnan().any())):
+            return None
+        low, high = self._ends(output)
+        margin = self.margin.nan_to_num(0.0)
+        middle = self.point(output)  # a margin below 0 may not carry an end past it
+        return self.units(torch.minimum(low - margin, middle)), self.units(torch.maximum(high + margin, middle))
+
+    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+        columns = {"prediction": self.units(self.point(output))}
+        if ends := self.bounds(output):
+            columns |= dict(zip(("low", "high"), ends, strict=True))
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        answers: list[dict[str, Any]] = [dict(zip(columns, row, strict=True)) for row in rows]
+        if len(self.levels) > 3 and self._wide(output):
+            names = [f"{level:g}" for level in self.levels.tolist()]
+            for answer, row in zip(answers, self.units(output).movedim(-1, 1).tolist(), strict=True):
+                answer["quantiles"] = dict(zip(names, row, strict=True))
+        return answers
+
+    def _ends(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        return (output[..., 0], output[..., -1]) if self._wide(output) else (output, output)
+
+    def _wide(self, output: Tensor) -> bool:
+        """Whether the last axis is that of the quantiles: a simple opponent may say one number alone."""
+        return bool(len(self.levels)) and output.ndim == len(self.shape) + 2
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        state_dict.setdefault(f"{prefix}margin", self.margin)  # weights without one: the margin is not known
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def pinball(output: Tensor, target: Tensor, levels: Tensor) -> Tensor:
+    """(…, Q) output, (…) target → (…, Q): the loss whose mean is least at the quantile (Koenker and Bassett 1978)."""
+    over = target[..., None] - output
+    return torch.maximum(levels * over, (levels - 1) * over)
+
+
+def _check(loss: str, levels: Sequence[float], interval: float) -> None:
+    if loss != "quantiles" and loss not in LOSSES:
+        raise ModelError(f"there is no loss {loss!r}", place="task.loss", fix=nearest(loss, [*LOSSES, "quantiles"]))
+    if not all(0 < level < 1 for level in levels) or len(set(levels)) < len(levels):
+        fix = "give different shares between 0 and 1, such as [0.1, 0.5, 0.9]"
+        raise ModelError(f"quantiles are {list(levels)}", place="task.quantiles", fix=fix)
+    if not 0 <= interval < 1:
+        raise ModelError(f"interval is {interval}", place="task.interval", fix="give a share such as 0.9; 0 is none")

@@ -1,0 +1,21 @@
+"""Said against actual."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stages.report.markup import note
+from stages.report.pictures import Line, chart
+
+if TYPE_CHECKING:
+    from stages.judging.scores import Evidence
+
+TITLE = "What it said and what it was"
+
+
+def draw(evidence: Evidence) -> str:
+    said = [answer["prediction"] for answer in evidence.candidate.answers()]
+    cloud = Line("a test row", list(zip(evidence.truth(), said, strict=True)), "a", dots=True)
+    name = evidence.model.spec.target_name
+    drawn = chart([cloud], x=f"{name}, actual", y=f"{name}, said", height=440, diagonal=True)
+    return note("On the dashed line an answer is exact.") + drawn
