@@ -19,6 +19,7 @@ BACK: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sqrt": np.square}
 
 def transformed(column: pa.Array, name: str, place: str) -> pa.Array:
     """A checked column of numbers, or of stretches of a series, with every value transformed; "" changes nothing.
+    Of a series with several channels the first alone, which is the series itself.
 
     Raises DataError for an unknown name and for values that the transform cannot take.
     """
@@ -26,6 +27,11 @@ def transformed(column: pa.Array, name: str, place: str) -> pa.Array:
         return column
     if name not in FORWARD:
         raise DataError(f"there is no transform '{name}'", place="preprocess.transform", fix=nearest(name, FORWARD))
+    if isinstance(column.type, pa.FixedShapeTensorType):
+        values = column.to_numpy_ndarray().copy()
+        first = transformed(pa.array(values[..., 0].ravel()), name, place)
+        values[..., 0] = first.to_numpy(zero_copy_only=False).reshape(values.shape[:-1])
+        return pa.FixedShapeTensorArray.from_numpy_ndarray(values)
     if pa.types.is_fixed_size_list(column.type):
         inner = transformed(column.flatten(), name, place)
         return pa.FixedSizeListArray.from_arrays(inner, column.type.list_size)

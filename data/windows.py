@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data import kinds
-from data.columns import Faults, floats, plain
+from data.columns import Faults, floats, plain, stack, texts
 from data.field import DataError, nearest
 from data.kinds.series import fixed
 
@@ -18,68 +19,126 @@ LONGEST = 1_000_000  # rows of a window or a horizon
 
 
 def history_table(
-    table: pa.Table, time: str, value: str, window: int, horizon: int, *, targets: bool = True
+    table: pa.Table,
+    time: str,
+    value: str,
+    window: int,
+    horizon: int,
+    *,
+    covariates: Sequence[str] = (),
+    series: str = "",
+    targets: bool = True,
 ) -> pa.Table:
     """One example for each row of a table of (time, value) that has `window` known values before it in time.
 
-    `history` holds the values before the row, oldest first, (window,); `_time` the row's time, `_row` its number in
-    `table`. With `targets` the column called `value` holds the row's own value and the next ones, (horizon,), `_until`
-    the time of the last of them, and rows near the end or with an unknown value among them make no example. Without,
-    the row's own value need not be known: to forecast the future, append a row with the next time and no value.
+    `history` holds the values before the row, oldest first, (window,), or with covariates (window, 1 + covariates);
+    `_time` the row's time, `_row` its number in `table`. With `targets` the column called `value` holds the row's own
+    value and the next ones, (horizon,), `_until` the time of the last of them, and rows near the end or with an unknown
+    value among them make no example. Without, the row's own value need not be known: to forecast the future, append a
+    row with the next time and no value. A column `series` says which of several series a row belongs to: it is kept,
+    no window reaches from one into another, and examples come in the order of time.
     Raises DataError where a time is missing or comes twice.
     """
-    for name in (time, value):
+    for name in (time, value, *covariates, *([series] if series else [])):
         if name not in table.column_names:
             raise DataError(f"there is no column '{name}'", fix=nearest(name, table.column_names))
     if not (1 <= window <= LONGEST and 1 <= horizon <= LONGEST):
         fix = f"set both to 1 or more (in rows), and to {LONGEST:,} at most"
         raise DataError(f"window {window} and horizon {horizon}", place="preprocess", fix=fix)
-    order = np.argsort(moments(table.column(time), time), kind="stable")
-    values, faults = floats(plain(table.column(value)))
-    values = values.copy()
-    values[list(faults)] = np.nan
-    values = np.where(np.isfinite(values), values, np.nan)[order]
-    ahead = horizon if targets else 0
-    first = np.arange(window, len(values) - max(ahead, 1) + 1)  # places, in order of time, that examples may start at
-    if len(first):
-        stretches = np.lib.stride_tricks.sliding_window_view(values, window + ahead)[: len(first)]
-        first, stretches = _whole(first, stretches)
-    else:
-        stretches = np.empty((0, window + ahead))
-    rows = order[first]
-    columns = {HISTORY: fixed(stretches[:, :window])}
-    when = plain(table.column(time))
+    values_NC = channels(table, [value, *covariates])
+    when, ahead = plain(table.column(time)), horizon if targets else 0
+    parts = [
+        _stretches(values_NC[order], order, moment, window, ahead) for order, moment in ordered(table, time, series)
+    ]
+    rows, last, moment, history, future = (np.concatenate(part) for part in zip(*parts, strict=True))
+    turn = np.argsort(moment, kind="stable")
+    places = pa.array(rows[turn], pa.int64())
+    columns = {HISTORY: fixed(history[turn] if covariates else history[turn, :, 0])}
+    if series:
+        columns[series] = plain(table.column(series)).take(places)
     if targets:
-        columns[value] = fixed(stretches[:, window:])
-        columns["_until"] = when.take(pa.array(order[first + horizon - 1], pa.int64()))
-    places = pa.array(rows, pa.int64())
+        columns[value] = fixed(future[turn])
+        columns["_until"] = when.take(pa.array(last[turn], pa.int64()))
     return pa.table({**columns, "_time": when.take(places), "_row": places})
 
 
-def readable(table: pa.Table, time: str, value: str) -> tuple[pa.Table, Faults]:
-    """(the rows that have a time, with the value null where it is unknown; the faults of the rows of `table`).
+def steps_apart(examples: pa.Table, value: str) -> float:
+    """How far the series moves in one row: the mean of the absolute steps from the last value of each example's history
+    to the first of its targets."""
+    last, first = stack(plain(examples.column(HISTORY)))[0][:, -1], stack(plain(examples.column(value)))[0][:, 0]
+    return float(np.abs(first - (last[:, 0] if last.ndim == 2 else last)).mean())
+
+
+def channels(table: pa.Table, names: Sequence[str]) -> np.ndarray:
+    """(N, C) the columns side by side, not-a-number where a value is unknown."""
+    columns = []
+    for name in names:
+        values, faults = floats(plain(table.column(name)))
+        values = values.copy()
+        values[list(faults)] = np.nan
+        columns.append(np.where(np.isfinite(values), values, np.nan))
+    return np.stack(columns, axis=1)
+
+
+def ordered(table: pa.Table, time: str, series: str = "") -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each series its rows in order of time, and their moments; without the column `series` there is one."""
+    groups = [np.arange(len(table))]
+    if series:
+        index = plain(table.column(series)).dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        groups = [np.flatnonzero(index == number) for number in range(index.max(initial=-1) + 1)] or groups
+    found = []
+    for rows in groups:
+        moment = moments(table.column(time).take(pa.array(rows, pa.int64())), time)
+        order = np.argsort(moment, kind="stable")
+        found.append((rows[order], moment[order]))
+    return found
+
+
+def readable(
+    table: pa.Table, time: str, value: str, *, covariates: Sequence[str] = (), series: str = ""
+) -> tuple[pa.Table, Faults]:
+    """(the rows that have a time, with values null where they are unknown; the faults of the rows of `table`).
 
     A row without a value keeps its place in time, so that no window closes over the gap as if it were none.
     """
-    _, found = kinds.find("number").check(table.column(value))
-    values, unread = floats(plain(table.column(value)))
-    values = values.copy()
-    values[list({**found, **unread})] = np.nan
-    faults = {int(row): f"{value}: missing" for row in np.flatnonzero(np.isnan(values))}
-    faults |= {row: f"{value}: {reason}" for row, reason in found.items()}
+    faults: Faults = {}
+    held = table
+    for name in (value, *covariates):
+        _, found = kinds.find("number").check(table.column(name))
+        values = channels(table, [name])[:, 0]
+        values[list(found)] = np.nan
+        missing = {int(row): f"{name}: missing" for row in np.flatnonzero(np.isnan(values))}
+        faults = {**missing, **{row: f"{name}: {reason}" for row, reason in found.items()}, **faults}
+        held = held.set_column(table.column_names.index(name), name, pa.array(values, from_pandas=True))
     lost = times(plain(table.column(time)), time).is_null().to_numpy(zero_copy_only=False)
     faults |= {int(row): f"{time}: missing" for row in np.flatnonzero(lost)}
+    if series:
+        held = held.set_column(table.column_names.index(series), series, texts(plain(table.column(series))))
+        nameless = held.column(series).combine_chunks().is_null().to_numpy(zero_copy_only=False)
+        faults |= {int(row): f"{series}: missing" for row in np.flatnonzero(nameless)}
+        lost = lost | nameless
     if "_fault" in table.column_names:
         unread_rows = plain(table.column("_fault")).to_pylist()
         faults |= {row: reason for row, reason in enumerate(unread_rows) if reason}
-    place = table.column_names.index(value)
-    held = table.set_column(place, value, pa.array(values, from_pandas=True))
     return held.filter(pa.array(~lost)), faults
 
 
-def _whole(first: np.ndarray, stretches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    known = ~np.isnan(stretches).any(axis=1)
-    return first[known], stretches[known]
+def _stretches(
+    values_NC: np.ndarray, order: np.ndarray, moment: np.ndarray, window: int, ahead: int
+) -> tuple[np.ndarray, ...]:
+    """(rows, last rows, moments, histories (M, window, C), futures (M, ahead)) of the M examples of one series whose
+    values, rows and moments are given in order of time."""
+    count, width = values_NC.shape
+    first = np.arange(window, count - max(ahead, 1) + 1)  # places that examples may start at
+    if not len(first):
+        none = order[:0]
+        return none, none, moment[:0], np.empty((0, window, width)), np.empty((0, ahead))
+    slide = np.lib.stride_tricks.sliding_window_view
+    history = slide(values_NC, window, axis=0)[: len(first)].transpose(0, 2, 1)
+    future = slide(values_NC[window:, 0], ahead)[: len(first)] if ahead else np.empty((len(first), 0))
+    known = ~(np.isnan(history).any(axis=(1, 2)) | np.isnan(future).any(axis=1))
+    first, history, future = first[known], history[known], future[known]
+    return order[first], order[first + max(ahead, 1) - 1], moment[first], history, future
 
 
 def moments(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:

@@ -89,7 +89,9 @@ class Numbers(Task):
     def calibrate(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """The margin by which low and high must move apart for the promised share of these rows to lie between."""
         low, high = self._ends(output)
-        outside = torch.maximum(low - target, target - high).view(len(target), -1).sort(0).values  # (N, S); within: below 0
+        outside = (
+            torch.maximum(low - target, target - high).view(len(target), -1).sort(0).values
+        )  # (N, S); within: below 0
         rank = math.ceil((len(target) + 1) * self.coverage) - 1
         return {"margin": outside[min(rank, len(target) - 1)].view(self.shape)} if self.coverage else {}
 

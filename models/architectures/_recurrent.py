@@ -1,0 +1,75 @@
+"""What the recurrent networks share: they differ in the cell alone."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from models.base import Architecture, Batch, Choice, Inputs
+from models.layers import Steps
+
+
+class Recurrent(Architecture):
+    """All inputs of a row as one sequence of steps, read by a recurrent cell; padding is packed away, not read.
+
+    The form "row" is the states at both ends of the sequence, "positions" those of both directions at each step, and
+    "causal" those of a cell that reads forward alone. Recurrent matrices start orthogonal (Saxe et al. 2014).
+    """
+
+    CELL: ClassVar[type[nn.RNNBase]]
+    ACCEPTS = frozenset({"series", "image", "text", "audio", "number", "category", "labels"})
+    FORMS = ("row", "positions", "causal")
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (5e-4, 1e-2, "log"),
+        "dropout": (0.0, 0.5),
+        "size": [0.5, 1.0, 2.0],
+    }
+    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        form: str = "row",
+        size: float = 1.0,
+        depth: int = 1,
+        bidirectional: bool = True,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        width = max(4, round(64 * size))
+        both = bidirectional and form != "causal"
+        self.form = form
+        self.steps = Steps(inputs, width)
+        between = dropout if depth > 1 else 0.0
+        self.cell = self.CELL(width, width, depth, batch_first=True, bidirectional=both, dropout=between)
+        self.dropout = nn.Dropout(dropout)
+        self.features = 2 * width if both else width
+        self.start()
+
+    @torch.no_grad()
+    def start(self) -> None:
+        """The weights to begin with: recurrent matrices orthogonal, gate by gate."""
+        for name, matrix in self.cell.named_parameters():
+            if name.startswith("weight_hh"):
+                for gate in matrix.split(matrix.shape[1]):
+                    nn.init.orthogonal_(gate)
+
+    def forward(self, batch: Batch) -> Tensor:
+        x_BLD, real_BL = self.steps(batch)
+        order_BL = (~real_BL).byte().argsort(dim=1, stable=True)  # real steps first: two sequences may each have padding
+        x_BLD = x_BLD.gather(1, order_BL[..., None].expand_as(x_BLD))
+        lengths = real_BL.sum(1).clamp_min(1).cpu()
+        packed = pack_padded_sequence(x_BLD, lengths, batch_first=True, enforce_sorted=False)
+        output, state = self.cell(packed)
+        if self.form == "row":
+            ends = state[0] if isinstance(state, tuple) else state  # (depth · directions, B, D)
+            x_BF: Tensor = self.dropout(ends[-(self.features // ends.shape[2]) :].transpose(0, 1).flatten(1))
+            return x_BF
+        y_BLF, _ = pad_packed_sequence(output, batch_first=True, total_length=real_BL.shape[1])
+        y_BLF = y_BLF.gather(1, order_BL.argsort(1)[..., None].expand_as(y_BLF))
+        x_BLF: Tensor = self.dropout(y_BLF[:, : self.steps.first])
+        return x_BLF
