@@ -1,0 +1,62 @@
+"""Which of all possible samples to draw: a whole number. A request may leave it out; then it is drawn by lot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data.columns import Faults, plain
+from data.field import DataError, Field
+from data.kinds import Kind
+from data.requests import told
+
+LIMIT = 2**31  # seeds are below it
+
+
+class Seed(Kind):
+    def recognise(self, column: pa.Array) -> float:
+        return 0.0
+
+    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+        column = plain(column)
+        if not pa.types.is_integer(column.type):
+            return pa.nulls(len(column), pa.int64()), dict.fromkeys(range(len(column)), "not a whole number")
+        values = column.cast(pa.int64(), safe=False)
+        held = values.fill_null(0).to_numpy(zero_copy_only=False)
+        wrong = np.flatnonzero((held < 0) | (held >= LIMIT))
+        return values, dict.fromkeys(wrong.tolist(), f"not a whole number from 0 to {LIMIT - 1}")
+
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+        (name,) = columns
+        if target:
+            raise DataError("a seed cannot be predicted", place=f"column '{name}'", fix="choose another target")
+        return Field("seed", (name,), (), "int64", {})
+
+    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+        return columns[0].to_numpy(zero_copy_only=False).astype(np.int64)
+
+    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+        seeds: list[int] = values.tolist()
+        return seeds
+
+    def made(self, rows: int) -> list[int]:
+        return np.random.default_rng().integers(LIMIT, size=rows).tolist()
+
+    def parse(self, field: Field, index: int, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < LIMIT:
+            raise DataError(f"is {told(value)}", fix=f"give a whole number from 0 to {LIMIT - 1}, or leave it out")
+        return value
+
+    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+        return pa.array(values, pa.int64())
+
+    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+        text = "which sample to draw: the same seed gives the same sample; left out, it is drawn by lot"
+        return {"type": "integer", "minimum": 0, "maximum": LIMIT - 1, "description": text, "example": 7}
+
+    def identity(self, column: pa.Array) -> list[bytes]:
+        """Nothing: what a row is does not hang on the sample that is drawn for it."""
+        return [b""] * len(column)

@@ -1,0 +1,84 @@
+"""The autoencoder, plain and denoising."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
+from models.layers import Flat
+
+
+class Autoencoder(Architecture):
+    """Autoencoder (Hinton and Salakhutdinov 2006), denoising (Vincent et al. 2010).
+
+    The row goes through a narrow code and back; what the code cannot hold is lost, and what is left is what rows have
+    in common. Told to undo noise that is added to its input, it learns where the data lie even with a wide code.
+
+    In: every kind but a seed, flattened. Out: (B, F), the code, F = 64 · size; "target" (B, …), the target made from
+    the inputs; "surprise" (B,), the mean squared error of the row made again from its code.
+    Choose it to denoise, to find what does not belong, and for features where few rows have labels.
+    At size=1: to be measured.
+    """
+
+    ACCEPTS = frozenset({"number", "category", "image", "series", "labels", "audio", "text", "graph"})
+    FORMS = ("row", "target", "surprise")
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (3e-4, 1e-2, "log"),
+        "noise": (0.0, 1.0),
+        "size": [0.5, 1.0, 2.0],
+    }
+    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 2e-3, "ema": 0.98, "keep": "last"}
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        form: str = "row",
+        target: FieldLike | None = None,
+        size: float = 1.0,
+        depth: int = 2,
+        noise: float = 0.3,
+        share: float = 0.1,
+    ) -> None:
+        """`noise`: standard deviations added to the encoded input while training. `share`: of the reconstruction in the
+        loss, where the code is to serve a task."""
+        super().__init__()
+        self.flat, self.form, self.noise, self.share = Flat(inputs), form, noise, share
+        self.shape = tuple(target.shape) if form == "target" and target is not None else (self.flat.width,)
+        code, width = max(4, round(64 * size)), max(8, round(256 * size))
+        self.features = code
+        self.encoder = _layers([self.flat.width, *[width] * (depth - 1), code])
+        self.decoder = _layers([code, *[width] * (depth - 1), math.prod(self.shape)])
+
+    def forward(self, batch: Batch) -> Tensor:
+        x_BD = self.flat(batch)
+        code_BF: Tensor = self.encoder(self._spoiled(x_BD))
+        if self.form == "row":
+            return code_BF
+        made: Tensor = self.decoder(code_BF)
+        return made.unflatten(1, self.shape) if self.form == "target" else (made - x_BD).square().mean(1)
+
+    def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
+        """The task's; where the code is asked for, it must make the row again as well (Le et al. 2018)."""
+        if self.form != "row":
+            return super().loss(batch, group, task)
+        x_BD = self.flat(batch)
+        code_BF = self.encoder(self._spoiled(x_BD))
+        again = nn.functional.mse_loss(self.decoder(code_BF), x_BD)
+        return task.loss(task(code_BF), batch["target"]) + self.share * again
+
+    def _spoiled(self, x_BD: Tensor) -> Tensor:
+        return x_BD + self.noise * torch.randn_like(x_BD) if self.training and self.noise else x_BD
+
+
+def _layers(widths: list[int]) -> nn.Sequential:
+    """Dense layers with a bend between each two."""
+    layers: list[nn.Module] = []
+    for inside, outside in pairwise(widths):
+        layers += [nn.Linear(inside, outside), nn.GELU()]
+    return nn.Sequential(*layers[:-1])

@@ -1,0 +1,181 @@
+"""The generative adversarial network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+from models.base import Architecture, Batch, Choice, FieldLike, Inputs, ModelError, Parameter, Task, nearest
+from models.sampling import Given, Span
+
+OBJECTIVES, BODIES = ("hinge", "non_saturating"), ("dcgan", "mlp")
+
+
+class GAN(Architecture):
+    """Generative adversarial network (Goodfellow et al. 2014), convolutional (Radford et al. 2016), conditional by
+    projection (Miyato and Koyama 2018), with spectral norms (Miyato et al. 2018).
+
+    A generator makes images from random numbers, a discriminator learns to tell them from real ones, and each is
+    trained against the other. What passes for real in the end has the details that an average would blur.
+
+    In: numbers, categories and labels to draw images for, the seed of a sample. Out: "target" (B, C, H, W), an image.
+    Choose it where samples must look real and there is time to train: its losses say little, look at the samples.
+    At size=1: to be measured.
+    """
+
+    ACCEPTS = frozenset({"seed", "number", "category", "labels"})
+    FORMS = ("target",)
+    SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-4, 2e-3, "log"), "size": [0.5, 1.0, 2.0]}
+    RECIPE: ClassVar[dict[str, Any]] = {
+        "optimizer": "adam",
+        "learning_rate": 5e-4,
+        "weight_decay": 0.0,
+        "batch_size": 64,
+        "epochs": 150,
+        "schedule": "constant",
+        "ema": 0.995,
+        "keep": "last",
+    }
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        target: FieldLike,
+        size: float = 1.0,
+        body: str = "dcgan",
+        objective: str = "hinge",
+    ) -> None:
+        super().__init__()
+        for word, right in ((body, BODIES), (objective, OBJECTIVES)):
+            if word not in right:
+                raise ModelError(f"there is no {word!r}", place="gan", fix=nearest(word, right))
+        self.given, self.span, self.hinge = Given(inputs), Span(), objective == "hinge"
+        self.features, width = max(8, round(64 * size)), max(8, round(64 * size))  # F is that of the random code
+        inside, shape = self.features + self.given.width, tuple(target.shape)
+        self.generator = _dense_generator(inside, shape, 4 * width) if body == "mlp" else _Painter(inside, shape, width)
+        self.critic = _dense_critic(shape, 4 * width) if body == "mlp" else _convolutional_critic(shape, width)
+        with torch.no_grad():
+            wide = self.critic(torch.zeros(1, *shape)).shape[1]
+        self.verdict = spectral_norm(nn.Linear(wide, 1))
+        self.wanted = spectral_norm(nn.Linear(self.given.width, wide, bias=False)) if self.given.width else None
+
+    def groups(self, task: Task) -> dict[str, list[Parameter]]:
+        """The discriminator first: the generator learns from what it has just learned."""
+        generator = [*self.generator.parameters(), *task.parameters()]
+        made = {id(parameter) for parameter in generator}
+        return {
+            "discriminator": [parameter for parameter in self.parameters() if id(parameter) not in made],
+            "generator": generator,
+        }
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self._painted(self.given.draw(batch, self.features), self.given(batch))
+
+    def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
+        c_BC = self.given(batch)
+        z_BZ = self.noise(batch)
+        if group == "generator":
+            said_B = self._judged(self._painted(z_BZ, c_BC), c_BC)
+            return -said_B.mean() if self.hinge else functional.softplus(-said_B).mean()
+        with torch.no_grad():
+            made = self._painted(z_BZ, c_BC)
+        said_2B = self._judged(torch.cat([batch["target"], made]), torch.cat([c_BC, c_BC]))
+        real_B, made_B = said_2B.chunk(2)
+        if self.hinge:
+            return functional.relu(1 - real_B).mean() + functional.relu(1 + made_B).mean()
+        return functional.softplus(-real_B).mean() + functional.softplus(made_B).mean()
+
+    def warm_start(self, batches: Iterable[Batch]) -> None:
+        """The span of the data, which the generator's last bend covers."""
+        self.span.fit(batch["target"] for batch in batches)
+
+    def noise(self, batch: Batch) -> Tensor:
+        """(B, Z) what images are made from: by lot in training, by each row's seed otherwise."""
+        if not self.training:
+            return self.given.draw(batch, self.features)
+        return torch.randn(len(batch["target"]), self.features, device=batch["target"].device)
+
+    def _painted(self, z_BZ: Tensor, c_BC: Tensor) -> Tensor:
+        made: Tensor = self.generator(torch.cat([z_BZ, c_BC], 1))
+        return self.span.value((made.tanh() + 1) / 2)
+
+    def _judged(self, x_BCHW: Tensor, c_BC: Tensor) -> Tensor:
+        """(B,) how real the images look as images of what was asked for."""
+        x_BF = self.critic(2 * self.span.share(x_BCHW) - 1)
+        said_B = self.verdict(x_BF)[:, 0]
+        return said_B if self.wanted is None else said_B + (self.wanted(c_BC) * x_BF).sum(1)
+
+
+class _Painter(nn.Module):
+    """(B, inside) → (B, C, H, W): a small picture, enlarged and refined until it has its size. Enlarging by the nearest
+    pixel before each convolution leaves no checkerboards (Odena et al. 2016)."""
+
+    def __init__(self, inside: int, shape: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.sizes = _sizes(shape)
+        steps = len(self.sizes) - 1
+        widths = [min(4, 2 ** (steps - step)) * width for step in range(steps + 1)]
+        self.first = nn.Sequential(
+            nn.Linear(inside, widths[0] * math.prod(self.sizes[0])), nn.Unflatten(1, (widths[0], *self.sizes[0]))
+        )
+        self.steps = nn.ModuleList(
+            nn.Sequential(nn.GroupNorm(GROUPS, a), nn.ReLU(), nn.Upsample(size), nn.Conv2d(a, b, 3, padding=1))
+            for (a, b), size in zip(pairwise(widths), self.sizes[1:], strict=True)
+        )
+        self.last = nn.Sequential(
+            nn.GroupNorm(GROUPS, widths[-1]), nn.ReLU(), nn.Conv2d(widths[-1], shape[0], 3, padding=1)
+        )
+
+    def forward(self, x_BD: Tensor) -> Tensor:
+        x = self.first(x_BD)
+        for step in self.steps:
+            x = step(x)
+        made: Tensor = self.last(x)
+        return made
+
+
+GROUPS, LEAST = 8, 4  # groups of a norm; the side, in pixels, at which a picture begins
+
+
+def _sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Sides of the picture from the smallest to its own, each about twice the one before."""
+    sides = (shape[1], shape[2])
+    sizes = [sides]
+    while min(sides) > LEAST:
+        sides = (-(-sides[0] // 2), -(-sides[1] // 2))
+        sizes.append(sides)
+    return sizes[::-1]
+
+
+def _convolutional_critic(shape: tuple[int, ...], width: int) -> nn.Sequential:
+    """(B, C, H, W) → (B, F), halving the picture as often as the generator doubles it."""
+    layers: list[nn.Module] = [spectral_norm(nn.Conv2d(shape[0], width, 3, padding=1)), nn.LeakyReLU(0.2)]
+    steps = len(_sizes(shape)) - 1
+    widths = [min(4, 2**step) * width for step in range(steps + 1)]
+    for a, b in pairwise(widths):
+        layers += [spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
+        layers += [spectral_norm(nn.Conv2d(b, b, 3, padding=1)), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def _dense_generator(inside: int, shape: tuple[int, ...], width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(inside, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
+        nn.Linear(width, math.prod(shape)), nn.Unflatten(1, shape),
+    )  # fmt: skip
+
+
+def _dense_critic(shape: tuple[int, ...], width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Flatten(),
+        spectral_norm(nn.Linear(math.prod(shape), width)), nn.LeakyReLU(0.2),
+        spectral_norm(nn.Linear(width, width)), nn.LeakyReLU(0.2),
+    )  # fmt: skip

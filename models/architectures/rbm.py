@@ -1,0 +1,116 @@
+"""The restricted Boltzmann machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.base import Architecture, Batch, Choice, Inputs, Task
+from models.layers import Flat
+from models.sampling import Span
+
+
+class Boltzmann(nn.Module):
+    """One layer of visible units v in 0…1 (B, W) and hidden ones (B, H), with an energy for every state of both."""
+
+    def __init__(self, visible: int, hidden: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(visible, hidden) * 0.01)  # Hinton 2012, section 8
+        self.visible = nn.Parameter(torch.zeros(visible))
+        self.hidden = nn.Parameter(torch.zeros(hidden))
+
+    def forward(self, v_BW: Tensor) -> Tensor:
+        """(B, H) how likely each hidden unit is on."""
+        return (v_BW @ self.weight + self.hidden).sigmoid()
+
+    def free_energy(self, v_BW: Tensor) -> Tensor:
+        """(B,) −log of the unnormalised likelihood, nats."""
+        return -v_BW @ self.visible - functional.softplus(v_BW @ self.weight + self.hidden).sum(1)
+
+    @torch.no_grad()
+    def wander(self, v_BW: Tensor, steps: int) -> Tensor:
+        """(B, W) on or off: the visible units after some steps of block Gibbs sampling."""
+        for _ in range(steps):
+            h_BH = torch.bernoulli(self(v_BW))
+            v_BW = torch.bernoulli((h_BH @ self.weight.T + self.visible).sigmoid())
+        return v_BW
+
+    def contrast(self, v_BW: Tensor, other_BW: Tensor) -> Tensor:
+        """Scalar; its gradient is contrastive divergence's: statistics of `other`, the model's, less those of `v`."""
+        return self.free_energy(v_BW).mean() - self.free_energy(other_BW).mean()
+
+    def start(self, mean_W: Tensor) -> None:
+        """Visible units alone explain how often each is on (Hinton 2012, section 8.1)."""
+        with torch.no_grad():
+            self.visible.copy_(mean_W.clamp(0.01, 0.99).logit())
+
+
+class RBM(Architecture):
+    """Restricted Boltzmann machine (Smolensky 1986; Hinton 2002), by persistent chains (Tieleman 2008).
+
+    Hidden units explain which visible ones are on together; there are no ties within a side, so each side is drawn at
+    once given the other. Learning makes rows likely and what the model dreams in their stead unlikely.
+
+    In: every kind but a seed, flattened and brought to 0…1. Out: (B, F), how likely each hidden unit is on,
+    F = 100 · size; "surprise" (B,), the free energy in nats.
+    Choose it for features where few rows have labels and numbers are nearly on or off, and to know where deep learning
+    came from; an SVC beats it on images. `supervised`: the task's gradient moves the features, too (Larochelle and
+    Bengio 2008); False learns them from the inputs alone. `persistent`: chains go on from step to step, else each
+    starts at a row (CD).
+    At size=1: to be measured.
+    """
+
+    ACCEPTS = frozenset({"number", "category", "image", "series", "labels", "audio", "text", "graph"})
+    FORMS = ("row", "surprise")
+    SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-3, 3e-2, "log"), "size": [0.5, 1.0, 2.0, 4.0]}
+    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 1e-2, "weight_decay": 1e-3, "ema": 0.98, "keep": "last"}
+    chains_NW: Tensor
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        form: str = "row",
+        size: float = 1.0,
+        steps: int = 1,
+        chains: int = 64,
+        persistent: bool = True,
+        supervised: bool = True,
+    ) -> None:
+        """`steps` of Gibbs sampling for each update of the weights."""
+        super().__init__()
+        self.flat, self.span, self.form = Flat(inputs), Span(), form
+        self.features = max(4, round(100 * size))
+        self.layer = Boltzmann(self.flat.width, self.features)
+        self.steps, self.persistent, self.supervised = steps, persistent, supervised
+        self.register_buffer("chains_NW", torch.rand(chains, self.flat.width) < 0.5)
+
+    def forward(self, batch: Batch) -> Tensor:
+        v_BW = self._visible(batch)
+        features: Tensor = self.layer(v_BW) if self.form == "row" else self.layer.free_energy(v_BW)
+        return features
+
+    def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
+        """What the task adds to the difference of free energies between the rows and the model's own."""
+        v_BW = self._visible(batch)
+        other_NW = self.layer.wander(self.chains_NW.float() if self.persistent else v_BW, self.steps)
+        if self.training and self.persistent:
+            self.chains_NW.copy_(other_NW > 0.5)
+        if self.form == "surprise":
+            own = self.layer.free_energy(v_BW)
+            return task.loss(task(own), batch["target"]) - self.layer.free_energy(other_NW).mean()
+        h_BH = self.layer(v_BW)
+        fit = task.loss(task(h_BH if self.supervised else h_BH.detach()), batch["target"])
+        return fit + self.layer.contrast(v_BW, other_NW)
+
+    def warm_start(self, batches: Iterable[Batch]) -> None:
+        """The span of the data and how often each visible unit is on."""
+        self.span.fit(self.flat(batch) for batch in batches)
+        self.layer.start(torch.cat([self._visible(batch) for batch in batches]).mean(0))
+
+    def _visible(self, batch: Batch) -> Tensor:
+        return self.span.share(self.flat(batch))

@@ -1,0 +1,148 @@
+"""The variational autoencoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.base import Architecture, Batch, Choice, FieldLike, Inputs, ModelError, Task
+from models.layers import Flat
+from models.sampling import Given, Span, normal
+
+DRAWS = 8  # of the code, for each row, where no random numbers may enter
+
+
+class VAE(Architecture):
+    """Variational autoencoder (Kingma and Welling 2014), conditional where there are inputs (Sohn et al. 2015).
+
+    An encoder says which codes a row may have come from, a decoder what comes from a code, and both are trained by one
+    bound of the data's likelihood. So new rows are drawn by decoding codes from a normal distribution.
+
+    In: every kind but text and graphs, flattened; the seed of a sample. Out: (B, F), the mean code, F = 16 · size;
+    "target" (B, …), a sample of the target given the inputs; "surprise" (B,), −ELBO in nats.
+    Choose it to draw samples when training must be quick and calm (a GAN's are sharper), and to find what does not
+    belong. `likelihood`: "gaussian", with one learned deviation (Rybkin et al. 2021), or "bernoulli", for pixels that
+    are on or off and for shades between.
+    At size=1: to be measured.
+    """
+
+    ACCEPTS = frozenset({"seed", "number", "category", "labels", "image", "series", "audio"})
+    FORMS = ("row", "target", "surprise")
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (3e-4, 5e-3, "log"),
+        "dropout": (0.0, 0.4),
+        "size": [0.5, 1.0, 2.0],
+    }
+    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 2e-3, "ema": 0.99, "keep": "last", "clip": 10.0}
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        form: str = "row",
+        target: FieldLike | None = None,
+        size: float = 1.0,
+        likelihood: str = "gaussian",
+        dropout: float = 0.1,
+        share: float = 0.1,
+    ) -> None:
+        """`share`: of −ELBO in the loss, a mean over the row's numbers, where the code is to serve a task."""
+        super().__init__()
+        if likelihood not in ("gaussian", "bernoulli"):
+            raise ModelError(f"there is no likelihood {likelihood!r}", place="vae", fix="choose gaussian or bernoulli")
+        self.form, self.share, self.bernoulli = form, share, likelihood == "bernoulli"
+        self.span = Span()
+        self.given = Given(inputs if form == "target" else {})
+        self.flat = None if form == "target" else Flat(inputs)
+        self.shape = tuple(target.shape) if self.flat is None and target is not None else (0,)
+        wide = self.flat.width if self.flat else math.prod(self.shape)
+        self.features, width = max(2, round(16 * size)), max(8, round(256 * size))
+        self.encoder = _layers(wide + self.given.width, width, 2 * self.features, dropout)
+        self.decoder = _layers(self.features + self.given.width, width, wide, dropout)
+        self.spread = None if self.bernoulli else nn.Parameter(torch.zeros(()))  # logarithm of the deviation
+        fixed = normal(torch.arange(DRAWS // 2), self.features)
+        self.register_buffer("draws", torch.cat([fixed, -fixed]), persistent=False)
+
+    def forward(self, batch: Batch) -> Tensor:
+        if self.form == "target":
+            z_BZ = self.given.draw(batch, self.features)
+            return self._made(self._decoded(z_BZ, self.given(batch))).unflatten(1, self.shape)
+        x_BD, none = self._row(batch)
+        return self._code(x_BD, none)[0] if self.form == "row" else self.minus_elbo(x_BD, none)
+
+    def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
+        """−ELBO in nats; the task's loss beside it where features are asked for."""
+        if self.form == "surprise":
+            return super().loss(batch, group, task)
+        x_BD, c_BC = self._row(batch)
+        bound = self.minus_elbo(x_BD, c_BC).mean()
+        if self.form == "target":
+            return bound
+        mean_BZ, _ = self._code(x_BD, c_BC)
+        return task.loss(task(mean_BZ), batch["target"]) + self.share * bound / x_BD.shape[1]
+
+    def warm_start(self, batches: Iterable[Batch]) -> None:
+        """The span of the data, which a Bernoulli likelihood takes as shares from 0 to 1."""
+        if self.bernoulli:
+            self.span.fit(self._row(batch)[0] for batch in batches)
+
+    def minus_elbo(self, x_BD: Tensor, c_BC: Tensor) -> Tensor:
+        """(B,) the bound of −log p(x | c) in nats: by a random code for each row in training, else by fixed ones."""
+        mean_BZ, log_BZ = self._code(x_BD, c_BC)
+        noise_SBZ = torch.randn_like(mean_BZ)[None] if self.training else self.draws[:, None]
+        z_SBZ = mean_BZ + log_BZ.exp() * noise_SBZ
+        divergence_B = (mean_BZ.square() + (2 * log_BZ).exp() - 1 - 2 * log_BZ).sum(1) / 2
+        return divergence_B - self._log_likelihood(x_BD, z_SBZ, c_BC).mean(0)
+
+    @torch.no_grad()
+    def importance_bound(self, x_BD: Tensor, c_BC: Tensor, draws: int = 1000) -> Tensor:
+        """(B,) a closer bound of −log p(x | c) in nats, from many weighted codes (Burda et al. 2016)."""
+        mean_BZ, log_BZ = self._code(x_BD, c_BC)
+        weights = []
+        for _ in range(draws):
+            noise_BZ = torch.randn_like(mean_BZ)
+            z_BZ = mean_BZ + log_BZ.exp() * noise_BZ
+            ratio_B = (noise_BZ.square() - z_BZ.square()).sum(1) / 2 + log_BZ.sum(1)  # log p(z) − log q(z | x)
+            weights.append(ratio_B + self._log_likelihood(x_BD, z_BZ[None], c_BC)[0])
+        return math.log(draws) - torch.stack(weights).logsumexp(0)
+
+    def _row(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What is to be explained (B, D), and what is given with it (B, C)."""
+        if self.flat is None:
+            return batch["target"].flatten(1), self.given(batch)
+        x_BD = self.flat(batch)
+        return x_BD, x_BD[:, :0]
+
+    def _code(self, x_BD: Tensor, c_BC: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the deviation of the code, (B, Z) each."""
+        mean_BZ, log_BZ = self.encoder(torch.cat([x_BD, c_BC], 1)).chunk(2, 1)
+        return mean_BZ, log_BZ.clamp(-8, 4)
+
+    def _decoded(self, z_BZ: Tensor, c_BC: Tensor) -> Tensor:
+        x: Tensor = self.decoder(torch.cat([z_BZ, c_BC.expand(*z_BZ.shape[:-1], -1)], -1))
+        return x
+
+    def _made(self, decoded: Tensor) -> Tensor:
+        return self.span.value(decoded.sigmoid()) if self.bernoulli else decoded
+
+    def _log_likelihood(self, x_BD: Tensor, z_SBZ: Tensor, c_BC: Tensor) -> Tensor:
+        """(S, B) log p(x | z, c) in nats."""
+        decoded_SBD = self._decoded(z_SBZ, c_BC)
+        if self.spread is None:
+            share = self.span.share(x_BD).expand_as(decoded_SBD)
+            return -functional.binary_cross_entropy_with_logits(decoded_SBD, share, reduction="none").sum(-1)
+        log = self.spread.clamp(-4, 4)
+        error = ((x_BD - decoded_SBD) * (-log).exp()).square()
+        return -(error / 2 + log + math.log(2 * math.pi) / 2).sum(-1)
+
+
+def _layers(inside: int, width: int, outside: int, dropout: float) -> nn.Sequential:
+    bends = [nn.GELU(), nn.Dropout(dropout)]
+    return nn.Sequential(
+        nn.Linear(inside, width), *bends, nn.Linear(width, width), nn.GELU(), nn.Linear(width, outside)
+    )

@@ -1,0 +1,85 @@
+"""What architectures share that generate: random numbers by seed, what a sample is drawn for, the span of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from models.base import Batch, Inputs
+from models.layers import Flat
+
+STEP, FIRST, SECOND = (  # of the generator of Steele et al. 2014, as signed whole numbers
+    value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+
+
+def normal(seed_B: Tensor, width: int) -> Tensor:
+    """(B, width) standard normal numbers, each row a function of its seed alone: SplitMix64 (Steele et al. 2014).
+
+    The same seed gives the same row in every batch, process and machine, which torch's generators do not promise.
+    """
+    place = torch.arange(1, width + 1, device=seed_B.device)
+    x = _mixed(seed_B.long()[:, None] * STEP + FIRST) + place * STEP
+    uniform = (((_mixed(x) >> 11) & ((1 << 53) - 1)).double() + 0.5) / (1 << 53)  # within (0, 1)
+    return torch.special.ndtri(uniform).float()
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """Every bit of the result depends on every bit of x; products wrap around."""
+    for shift, factor in ((30, FIRST), (27, SECOND)):
+        x = (x ^ _right(x, shift)) * factor
+    return x ^ _right(x, 31)
+
+
+def _right(x: Tensor, bits: int) -> Tensor:
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+class Given(nn.Module):
+    """What a sample is drawn for: all inputs but the seed, flattened, (B, width); none at all is (B, 0)."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__()
+        self.seed = next((name for name, field in inputs.items() if field.kind == "seed"), "")
+        others = {name: field for name, field in inputs.items() if field.kind != "seed"}
+        self.flat = Flat(others) if others else None
+        self.width = self.flat.width if self.flat else 0
+
+    def forward(self, batch: Batch) -> Tensor:
+        c_BD: Tensor = (
+            self.flat(batch) if self.flat else torch.zeros(len(batch[self.seed]), 0).to(batch[self.seed].device)
+        )
+        return c_BD
+
+    def draw(self, batch: Batch, width: int) -> Tensor:
+        """(B, width) normal numbers by each row's seed; without a seed the likeliest: zeros."""
+        if self.seed:
+            return normal(batch[self.seed], width)
+        first = next(iter(batch.values()))
+        return torch.zeros(len(first), width, device=first.device)
+
+
+class Span(nn.Module):
+    """The least and the greatest value of the training rows, so that data become shares from 0 to 1 and back."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.tensor(-2.0))
+        self.register_buffer("high", torch.tensor(2.0))
+
+    def fit(self, values: Iterable[Tensor]) -> None:
+        ends = [torch.stack(x.aminmax()) for x in values]
+        low_high = torch.stack(ends)
+        self.low.copy_(low_high[:, 0].min())
+        self.high.copy_(torch.maximum(low_high[:, 1].max(), self.low + 1e-6))
+
+    def share(self, x: Tensor) -> Tensor:
+        return ((x - self.low) / (self.high - self.low)).clamp(0, 1)
+
+    def value(self, share: Tensor) -> Tensor:
+        return self.low + share * (self.high - self.low)

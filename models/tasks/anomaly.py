@@ -1,0 +1,129 @@
+"""Which rows are unlike the normal ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.base import Batch, FieldLike, ModelError, Task, nearest
+
+USUAL = ("normal", "ok", "good", "healthy")  # what people call it
+
+
+class Anomaly(Task):
+    """One class is normal; a model that has seen no other says how surprised it is by a row (Hawkins et al. 2002).
+
+    Output (B,) the surprise, target (B,) class indices. The loss is the mean surprise of the normal rows; others are
+    never learned from, they only measure. `normal` is the class's name (default: one called normal, else the first).
+    The threshold is the smallest surprise that at most a share `false_alarms` of normal validation rows exceeds
+    (split conformal prediction: Vovk et al. 2005; Laxhammar and Falkman 2010).
+    Metrics: `auroc` (Hanley and McNeil 1982); at the threshold `found`, the share of anomalies found, and
+    `false_alarms`, the share of normal rows that raise an alarm.
+    """
+
+    TARGETS = ("category",)
+    FORMS = ("surprise",)
+    PER_ROW = "max"
+    PICTURE = "anomalies"
+    METRICS: ClassVar[dict[str, str]] = {"auroc": "max", "found": "max", "false_alarms": "min"}
+    threshold: Tensor
+
+    def __init__(
+        self,
+        target: FieldLike,
+        features: int,
+        *,
+        normal: str | int | float | bool | None = None,
+        false_alarms: float = 0.05,
+    ) -> None:
+        super().__init__(target, features)
+        self.classes: list[Any] = list(target.state["values"][0])
+        self.normal = self._index(normal)
+        if not 0 < false_alarms < 1:
+            raise ModelError(f"false_alarms is {false_alarms}", place="task", fix="give a share such as 0.05")
+        self.false_alarms = false_alarms
+        self.register_buffer("threshold", torch.tensor(math.inf))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+    def learns_from(self, target: Tensor) -> Tensor:
+        return target == self.normal
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        normal = (target == self.normal).to(output.dtype)
+        return (output * normal).sum() / normal.sum().clamp_min(1)
+
+    def calibrate(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """The ⌈(n + 1)(1 − share)⌉-th smallest surprise of the n normal rows: new normal rows then exceed it with a
+        probability of at most `share`; where n is too small to promise that, the greatest."""
+        surprise = output[target == self.normal].sort().values
+        if not len(surprise):
+            return {}
+        rank = math.ceil((len(surprise) + 1) * (1 - self.false_alarms) - 1e-9)
+        return {"threshold": surprise[min(rank, len(surprise)) - 1].float()}
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        """The share of rows of the other side that a row stands rightly to, ties half; its mean over either side is
+        the AUROC (DeLong et al. 1988)."""
+        odd = target != self.normal
+        below, upto = (_ranks(output, output[~odd], right) for right in (False, True))
+        above = 1 - (_ranks(output, output[odd], False) + _ranks(output, output[odd], True)) / 2
+        return torch.where(odd, (below + upto) / 2, above)
+
+    def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        odd = target != self.normal
+        alarm = (output > self.threshold).double()
+        return {
+            "auroc": float(self.per_row(output, target)[odd].mean()) if 0 < int(odd.sum()) < len(odd) else math.nan,
+            "found": float(alarm[odd].mean()),
+            "false_alarms": float(alarm[~odd].mean()),
+        }
+
+    def baseline(self, train: Batch, rows: Batch) -> Tensor:
+        """The distance from the mean of the normal training rows, scaled so that the threshold is at the promised share
+        of them."""
+        known, asked = _flat(train, rows)
+        known = known[train["target"] == self.normal]
+        away, usual = (asked - known.mean(0)).norm(dim=1), (known - known.mean(0)).norm(dim=1)
+        limit = usual.quantile(1 - self.false_alarms)
+        return away if self.threshold.isinf() else away - limit + self.threshold
+
+    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+        limit = float(self.threshold)
+        scores = output.double().tolist()
+        return [{"prediction": "anomalous" if score > limit else "normal", "score": score} for score in scores]
+
+    def _index(self, normal: Any) -> int:
+        names = [str(value).lower() for value in self.classes]
+        if normal is None:
+            return next((names.index(word) for word in USUAL if word in names), 0)
+        if str(normal).lower() not in names:
+            fix = nearest(str(normal), map(str, self.classes))
+            raise ModelError(f"there is no class {normal!r}", place="task.normal", fix=fix)
+        return names.index(str(normal).lower())
+
+
+def _flat(*batches: Batch) -> list[Tensor]:
+    """(B, D) each: all inputs side by side, alike in all batches; the values of categories and of text counted."""
+    parts: list[list[Tensor]] = [[] for _ in batches]
+    for name in (name for name in batches[0] if name != "target"):
+        columns = [batch[name] for batch in batches]
+        if not columns[0].is_floating_point():
+            most = int(max(x.max() for x in columns)) + 1
+            places = range(columns[0].shape[1]) if name == "category" else [slice(None)]
+            counts = [[functional.one_hot(x[:, at].reshape(len(x), -1), most).sum(1) for at in places] for x in columns]
+            columns = [torch.cat(part, 1).float() for part in counts]
+        for part, x in zip(parts, columns, strict=True):
+            part.append(x.flatten(1))
+    return [torch.cat(part, 1) for part in parts]
+
+
+def _ranks(x_N: Tensor, others_M: Tensor, right: bool) -> Tensor:
+    """(N,) the share of `others` that lies below each x, those equal to it counted with `right`."""
+    ordered = others_M.sort().values
+    return torch.searchsorted(ordered, x_N.contiguous(), right=right).double() / max(1, len(others_M))

@@ -1,0 +1,136 @@
+"""New images like those of the data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.base import Batch, FieldLike, Task
+from models.sampling import normal
+
+WIDTH, GRID, NEIGHBOURS = 32, 2, 3  # channels and places of the features; neighbours that a reach goes to
+
+
+class Generation(Task):
+    """Draws images, given the other columns of a row if there are any, and a seed: the same seed draws the same image.
+
+    Output (B, C, H, W), a sample, standardised as the target is; target (B, C, H, W), a real image. The architecture
+    brings the loss. Samples and real images are compared as two clouds of features, by a convolutional network that was
+    never trained (random features tell clouds apart well enough, and alike for every model: Naeem et al. 2020):
+    `fid`, the Fréchet distance of the clouds' Gaussians (Heusel et al. 2017; here of random features, so comparable
+    between models of the same pixels alone); `precision`, the share of samples that fall among real images, and
+    `recall`, the share of real images that fall among samples, by 3 nearest neighbours (Kynkäänniemi et al. 2019).
+    Row by row it is the energy distance (Székely and Rizzo 2013). `copying` tells whether samples repeat training rows.
+    """
+
+    TARGETS = ("image",)
+    FORMS = ("target",)
+    MADE: ClassVar[dict[str, str]] = {"seed": "seed"}
+    LOSS = False
+    RESAMPLE = False
+    PICTURE = "samples"
+    METRICS: ClassVar[dict[str, str]] = {"fid": "min", "precision": "max", "recall": "max"}
+
+    mean: Tensor
+    std: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, target: FieldLike, features: int) -> None:
+        super().__init__(target, features)
+        ends = {
+            "mean": 0.0,
+            "std": 1.0,
+            "low": -math.inf,
+            "high": math.inf,
+        }  # of each channel; low and high standardised
+        for name, usual in ends.items():
+            value = torch.tensor(target.state.get(name, [usual])).view(-1, 1, 1)
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, F) features of the samples and of the real images."""
+        return embed(output), embed(target)
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        """What a sample and a real image, the pair of a row, add to the energy distance of the two clouds."""
+        across, made, real = (torch.cdist(a, b) for a, b in ((output, target), (output, output), (target, target)))
+        return across.mean(1) + across.mean(0) - made.mean(1) - real.mean(1)
+
+    def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        return {
+            "fid": frechet(output, target),
+            "precision": _among(output, target),
+            "recall": _among(target, output),
+        }
+
+    def baseline(self, train: Batch, rows: Batch) -> Tensor:
+        """Pixels drawn from normal distributions of their own, one for each value of the categories that are given."""
+        seeds = rows["seed"] if "seed" in rows else torch.arange(len(rows["target"]))
+        noise = normal(seeds, rows["target"][0].numel()).view_as(rows["target"])
+        groups, asked = _groups(train, rows)
+        drawn = noise * train["target"].std(0) + train["target"].mean(0)
+        for group in asked.unique().tolist():
+            own = train["target"][groups == group]
+            if len(own) > 1:
+                drawn[asked == group] = noise[asked == group] * own.std(0) + own.mean(0)
+        return drawn
+
+    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+        """Pixels as the target's column has them: (H, W) or (H, W, C)."""
+        values = output.clamp(self.low, self.high).double() * self.std + self.mean
+        images = values.permute(0, 2, 3, 1)
+        shape = self.target.state.get("pixels", images.shape[1:])
+        return [{"prediction": image.reshape(*shape).tolist()} for image in (images * 1000).round() / 1000]
+
+
+def embed(x_NCHW: Tensor) -> Tensor:
+    """(N, F) features of images by a convolutional network with fixed random weights: the means of its channels over
+    a grid of places, so that what is where counts as well as what there is."""
+    draw = torch.Generator().manual_seed(0)
+    x = x_NCHW.float()
+    with torch.no_grad():
+        for _ in range(2):
+            weight = torch.randn(WIDTH, x.shape[1], 3, 3, generator=draw) / math.sqrt(9 * x.shape[1])
+            x = functional.relu(functional.conv2d(x, weight.to(x.device), padding=1)) * math.sqrt(2)
+        return functional.adaptive_avg_pool2d(x, GRID).flatten(1)
+
+
+def frechet(a_NF: Tensor, b_NF: Tensor) -> float:
+    """The Fréchet distance of the Gaussians with the means and covariances of two clouds of features, squared."""
+    a, b = a_NF.double(), b_NF.double()
+    first, second = torch.cov(a.T), torch.cov(b.T)
+    value, vector = torch.linalg.eigh(first)
+    root = (vector * value.clamp_min(0).sqrt()) @ vector.T
+    mixed = torch.linalg.eigvalsh(root @ second @ root).clamp_min(0).sqrt().sum()
+    return float((a.mean(0) - b.mean(0)).square().sum() + first.trace() + second.trace() - 2 * mixed)
+
+
+def _among(some_NF: Tensor, cloud_MF: Tensor) -> float:
+    """The share of `some` that lies within the reach of any of the cloud, to its third neighbour."""
+    reach = torch.cdist(cloud_MF, cloud_MF).sort(1).values[:, min(NEIGHBOURS, len(cloud_MF) - 1)]
+    return float((torch.cdist(some_NF, cloud_MF) <= reach).any(1).double().mean())
+
+
+def copying(samples: Tensor, fresh: Tensor, train: Tensor) -> float:
+    """How near samples come to training images, by how near real images do that were not learned from: the ratio of the
+    median distances to the nearest. About 1: no nearer than chance; towards 0: copies (Meehan et al. 2020)."""
+    near = [torch.cdist(x.flatten(1).float(), train.flatten(1).float()).min(1).values for x in (samples, fresh)]
+    return float(near[0].median() / near[1].median().clamp_min(1e-9))
+
+
+def _groups(train: Batch, rows: Batch) -> tuple[Tensor, Tensor]:
+    """(N,) each: which rows have equal categories."""
+    if "category" not in train:
+        return torch.zeros(len(train["target"])), torch.zeros(len(rows["target"]))
+    both = torch.cat([train["category"], rows["category"]])
+    _, index = both.unique(dim=0, return_inverse=True)
+    first, second = index.split([len(train["target"]), len(rows["target"])])
+    return first, second
