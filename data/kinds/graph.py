@@ -1,0 +1,172 @@
+"""Graphs: a column of structures {nodes, edges, weights, degree} becomes tensors (M, F + 2 + M).
+
+Each of the M places holds a node's features, 1 where there is a node, its degree, and its row of the adjacency. A
+neighbourhood has node 0 for its centre and brings the degrees of the graph that it was cut from; whole graphs do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data import graphs
+from data.columns import Faults, plain
+from data.field import DataError, Field
+from data.graphs import MOST, TYPE, pack, unpack
+from data.kinds import Kind
+from data.requests import numbers, told
+
+SHAPE = "give {nodes: a list of lists of numbers, edges: a list of pairs of places in nodes}"
+
+
+class Graph(Kind):
+    OPTIONS = {
+        "nodes": 0,  # M; of larger graphs the first M count. 0: as many as the largest training graph has, at most MOST
+        "centre": None,  # whether node 0 is what a row is about; by default where the column brings degrees
+    }
+
+    def recognise(self, column: pa.Array) -> float:
+        kind = plain(column).type
+        names = {field.name for field in kind} if pa.types.is_struct(kind) else set()
+        return 1.0 if {"nodes", "edges"} <= names else 0.0
+
+    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+        column = plain(column)
+        if not self.recognise(column):
+            return pa.nulls(len(column), TYPE), dict.fromkeys(range(len(column)), "no graph {nodes, edges}")
+        try:
+            typed = _typed(column)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            reason = f"no graph: {str(error).splitlines()[0]}"
+            return pa.nulls(len(column), TYPE), dict.fromkeys(range(len(column)), reason)
+        rows = np.flatnonzero(typed.is_valid().to_numpy(zero_copy_only=False))
+        found = list(unpack(typed.drop_null()))
+        widths = [graph.nodes.shape[1] for graph in found]
+        commonest = max(set(widths), key=widths.count, default=0)
+        faults = {int(row): graph.fault(commonest) for row, graph in zip(rows, found, strict=True)}
+        return typed, {row: fault for row, fault in faults.items() if fault}
+
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+        ((name, column),) = columns.items()
+        if target:
+            raise DataError("a graph cannot be predicted", place=f"column '{name}'", fix="choose another target")
+        found = list(unpack(column))
+        nodes = np.concatenate([graph.nodes for graph in found]).astype(np.float64)
+        flag = np.isin(nodes, (0, 1)).all(axis=0)  # yes or no: they stay as they are
+        std = nodes.std(axis=0)
+        most = int(options.get("nodes") or min(MOST, max(len(graph.nodes) for graph in found)))
+        centre = options.get("centre")
+        state = {
+            "features": nodes.shape[1],
+            "nodes": most,
+            "centre": found[0].degree is not None if centre is None else bool(centre),
+            "mean": np.where(flag, 0.0, nodes.mean(axis=0)).tolist(),
+            "std": np.where(flag | (std == 0), 1.0, std).tolist(),
+            "median": np.median(nodes, axis=0).tolist(),
+        }
+        return Field("graph", (name,), (most, nodes.shape[1] + 2 + most), "float32", state)
+
+    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+        most, features = field.state["nodes"], field.state["features"]
+        encoded = np.zeros((len(columns[0]), *field.shape), np.float32)
+        mean, std = (np.asarray(field.state[name], np.float32) for name in ("mean", "std"))
+        for row, graph in zip(encoded, unpack(columns[0]), strict=True):
+            if graph.nodes.shape[1] != features:
+                raise DataError(
+                    f"holds nodes of {graph.nodes.shape[1]} features where {features} belong",
+                    place=f"column '{field.columns[0]}'",
+                    fix="give them as the training graphs have them",
+                )
+            count = min(most, len(graph.nodes))
+            row[:count, :features] = (graph.nodes[:count] - mean) / std
+            row[:count, features] = 1
+            adjacency = row[:, features + 2 :]
+            graph.adjacency(adjacency, most)
+            degree = adjacency.sum(axis=1) if graph.degree is None else graph.degree
+            row[:count, features + 1] = degree[:count]
+        return encoded
+
+    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+        return [_decoded(field, row).to_json() for row in values]
+
+    def parse(self, field: Field, index: int, value: Any) -> Any:
+        centre, names = field.state["centre"], [part.name for part in TYPE]
+        fix = SHAPE + (", and degree: of each node, in the graph that it is cut from" if centre else "")
+        if not isinstance(value, dict) or not all(isinstance(value.get(name), list) for name in ("nodes", "edges")):
+            raise DataError("is no graph", fix=fix)
+        if strange := [name for name in value if name not in names]:
+            raise DataError(f"has {told(strange[0])} for a field", fix=fix)
+        if centre and value.get("degree") is None:
+            raise DataError("brings no degrees", fix=fix)
+        nodes, edges = value["nodes"], value["edges"]
+        lengths = {"weights": len(edges), "degree": len(nodes)}
+        beside = (None if value.get(name) is None else numbers(value[name], (n,)) for name, n in lengths.items())
+        graph = graphs.Graph(
+            numbers(nodes, (len(nodes), field.state["features"])) if nodes else np.zeros((0, 0)),
+            numbers(edges, (len(edges), 2)) if edges else np.zeros((0, 2)),
+            *beside,
+        )
+        fault = graph.fault(field.state["features"])
+        if fault or (graph.edges != np.trunc(graph.edges)).any():
+            raise DataError(fault or "has an edge to a fraction of a node", fix=fix)
+        return graph
+
+    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+        return pack(values)
+
+    def request(self, field: Field, index: int, value: pa.Scalar) -> Any:
+        return {name: held for name, held in value.as_py().items() if held is not None}
+
+    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+        centre, median = field.state["centre"], field.state["median"]
+        number, pair = {"type": "number"}, {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
+        node = {"type": "array", "items": number, "minItems": len(median), "maxItems": len(median)}
+        numbers_of = {"type": "array", "items": number}
+        return {
+            "type": "object",
+            "properties": {
+                "nodes": {"type": "array", "items": node, "minItems": 1},
+                "edges": {"type": "array", "items": pair},
+                "weights": numbers_of | {"nullable": True},
+                "degree": numbers_of | {"nullable": not centre},
+            },
+            "required": ["nodes", "edges", *(["degree"] if centre else [])],
+            "description": "edges are pairs of places in nodes"
+            + (", of which the first is asked about" if centre else ""),
+            "example": {"nodes": [median, median], "edges": [[0, 1]], **({"degree": [1, 1]} if centre else {})},
+        }
+
+    def identity(self, column: pa.Array) -> list[bytes]:
+        return [b"".join(_bytes(part) for part in vars(graph).values()) for graph in unpack(column)]
+
+
+def _typed(column: pa.StructArray) -> pa.StructArray:
+    """The column as TYPE; a row without nodes or edges is null."""
+    held = {field.name for field in column.type}
+    parts = [
+        pc.struct_field(column, part.name).cast(part.type) if part.name in held else pa.nulls(len(column), part.type)
+        for part in TYPE
+    ]
+    lacking = pc.or_(parts[0].is_null(), parts[1].is_null())
+    return pa.StructArray.from_arrays(parts, fields=list(TYPE), mask=lacking)
+
+
+def _decoded(field: Field, row: np.ndarray) -> graphs.Graph:
+    """The graph that an encoded row (M, F + 2 + M) holds."""
+    features = field.state["features"]
+    count = int(row[:, features].sum())
+    adjacency = np.triu(row[:count, features + 2 : features + 2 + count])
+    pairs = np.argwhere(adjacency)
+    nodes = row[:count, :features] * np.asarray(field.state["std"]) + np.asarray(field.state["mean"])
+    weights = adjacency[tuple(pairs.T)]
+    degree = row[:count, features + 1] if field.state["centre"] else None
+    return graphs.Graph(nodes, pairs, None if (weights == 1).all() else weights, degree)
+
+
+def _bytes(part: np.ndarray | None) -> bytes:
+    held = b"" if part is None else np.ascontiguousarray(part + 0.0, dtype="<f8").tobytes()
+    return len(held).to_bytes(8, "little") + held
