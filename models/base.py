@@ -156,6 +156,10 @@ class Task(nn.Module):
         """One JSON object per row, in the data's units."""
         raise NotImplementedError
 
+    def reply(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
+        """The answers to a request, for a task that needs more than one output: a text is written token by token."""
+        return self.answer(network(rows))
+
 
 class Network(nn.Module):
     """An architecture and a task's head, joined: batch → the head's output."""
@@ -167,6 +171,10 @@ class Network(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         output: Tensor = self.task(self.architecture(batch))
         return output
+
+    def answer(self, rows: Batch) -> list[dict[str, Any]]:
+        """The task's answer to each row, in evaluation mode."""
+        return self.task.reply(self, rows)
 
     def groups(self) -> dict[str, list[Parameter]]:
         """The architecture's parameter groups, the head's parameters included."""

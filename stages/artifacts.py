@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,16 +133,24 @@ class Model:
         """The head's output for each row of raw columns, (N, …) on the CPU."""
         import torch
 
-        parts = []
         with torch.inference_mode():
-            for start in range(0, max(table.num_rows, 1), batch_size):
-                arrays = self.spec.encode(table.slice(start, batch_size), target=False)
-                parts.append(self.network({name: torch.as_tensor(array) for name, array in arrays.items()}))
-        return torch.cat(parts)
+            return torch.cat([self.network(batch) for batch in self._batches(table, batch_size)])
 
     def predict(self, table: pa.Table, batch_size: int = 1024) -> list[dict[str, Any]]:
         """One answer per row of raw columns, as the task words it."""
-        return self.network.task.answer(self.outputs(table, batch_size)) if table.num_rows else []
+        import torch
+
+        if not table.num_rows:
+            return []
+        with torch.inference_mode():
+            return [answer for batch in self._batches(table, batch_size) for answer in self.network.answer(batch)]
+
+    def _batches(self, table: pa.Table, batch_size: int) -> Iterator[dict[str, Tensor]]:
+        import torch
+
+        for start in range(0, max(table.num_rows, 1), batch_size):
+            arrays = self.spec.encode(table.slice(start, batch_size), target=False)
+            yield {name: torch.as_tensor(array) for name, array in arrays.items()}
 
 
 def save_model(folder: Path, network: Network, card: dict[str, Any]) -> None:
