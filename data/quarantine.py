@@ -19,7 +19,7 @@ def quarantine(table: pa.Table, reasons: Faults) -> pa.Table:
     columns = [name for name in table.column_names if name not in RESERVED]
     held = table.take(pa.array(rows, pa.int64()))
     values = [
-        json.dumps({name: row[name] for name in columns}, ensure_ascii=False, default=str)
+        json.dumps({name: row[name] for name in columns}, ensure_ascii=False, default=_told)
         for row in _listed(held, columns)
     ]
     origin = plain(held.column("_origin")).to_pylist() if "_origin" in held.column_names else [str(row) for row in rows]
@@ -32,3 +32,8 @@ def _listed(table: pa.Table, columns: list[str]) -> list[dict[str, Any]]:
         column = plain(table.column(name))
         plainer[name] = column.storage if isinstance(column, pa.ExtensionArray) else column
     return pa.table(plainer).to_pylist() if columns else []
+
+
+def _told(value: Any) -> str:
+    """What JSON has no form for; a file is not written out."""
+    return f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)

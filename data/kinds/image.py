@@ -1,55 +1,74 @@
-"""Images, standardised per channel: a column of matrices (H, W) or (H, W, C) becomes tensors (C, H, W)."""
+"""Images of any size, standardised per channel: files or matrices (H, W) or (H, W, C) become tensors (C, H, W)."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from data import pixels
 from data.columns import Faults, nested, plain, stack
 from data.field import DataError, Field
 from data.kinds import Kind
-from data.requests import numbers
+from data.requests import numbers, told
 
+FIRST = 10  # files that are looked at to tell whether a column of bytes holds images; some may be damaged
 EXAMPLE = 4096  # values: a larger picture is not written out in the documentation of an endpoint
+LONGEST = 64  # pixels: files are made no larger than this unless `size` says so, so that a laptop learns from them
+FILE = "base64 text of a PNG or JPEG file, or nested lists (H, W) or (H, W, 3) of numbers from 0 to 255, of any size"
 
 
 class Image(Kind):
+    """Files are decoded and brought to one size, by default the median of the training images within LONGEST.
+
+    `state["pixels"]` is the shape of an image in the data's layout, `state["given"]` that of matrices before resizing;
+    `low` and `high` are the ends of each channel's range, standardised.
+    """
+
+    OPTIONS: ClassVar[dict[str, Any]] = {"size": None, "channels": None}  # [height, width] in pixels; 1 grey, 3 colours
+
     def recognise(self, column: pa.Array) -> float:
-        return 1.0 if nested(plain(column).type) in (2, 3) else 0.0
+        column = plain(column)
+        found = pixels.files(column)
+        if found is not None:
+            first = found.drop_null()[:FIRST]
+            return 1.0 if len(pixels.faults(first)) < len(first) else 0.0
+        return 1.0 if nested(column.type) in (2, 3) else 0.0
 
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        values, faults = stack(plain(column))
+        column = plain(column)
+        found = pixels.files(column)
+        if found is not None:
+            return found, pixels.faults(found)
+        values, faults = stack(column)
         if values.ndim not in (3, 4) or not values.size:
             return column, dict.fromkeys(range(len(column)), "not an image (H, W) or (H, W, C)")
         return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values)), faults
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
         ((name, column),) = columns.items()
-        values, _ = stack(column)
-        channels = _channels_first(values)  # (N, C, H, W)
-        std = channels.std(axis=(0, 2, 3), dtype=np.float64)
-        state: dict[str, Any] = {
-            "pixels": list(values.shape[1:]),
-            "mean": channels.mean(axis=(0, 2, 3), dtype=np.float64).tolist(),
-            "std": np.where(std > 0, std, 1.0).tolist(),
-        }
+        state = _layout(column, options, f"column '{name}'")
+        values = _images(column, state)  # (N, H, W, C)
+        mean, std = values.mean(axis=(0, 1, 2), dtype=np.float64), values.std(axis=(0, 1, 2), dtype=np.float64)
+        std = np.where(std > 0, std, 1.0)
+        low, high = (0, 255) if state["given"] is None else (values.min(), values.max())
+        ends = {"low": ((low - mean) / std).tolist(), "high": ((high - mean) / std).tolist()}
+        state |= {"mean": mean.tolist(), "std": std.tolist(), **ends}
         if values[0].size <= EXAMPLE:
-            state["median"] = np.median(values, axis=0).tolist()
-        return Field("image", (name,), channels.shape[1:], "float32", state)
+            state["median"] = _as_given(np.median(values, axis=0), state)
+        return Field("image", (name,), (values.shape[3], *values.shape[1:3]), "float32", state)
 
     def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
-        values, _ = stack(columns[0])
-        if list(values.shape[1:]) != field.state["pixels"]:
-            raise DataError(
-                f"holds images of shape {values.shape[1:]} where {tuple(field.state['pixels'])} belongs",
-                place=f"column '{field.columns[0]}'",
-                fix="resize them as the training images were",
-            )
-        mean, std = (np.asarray(field.state[name], np.float32)[:, None, None] for name in ("mean", "std"))
-        return np.ascontiguousarray((_channels_first(values).astype(np.float32) - mean) / std)
+        try:
+            values = _images(columns[0], field.state).astype(np.float32)
+        except DataError as error:
+            raise DataError(error.problem, place=f"column '{field.columns[0]}'", fix=error.fix) from error
+        mean, std = (np.asarray(field.state[name], np.float32) for name in ("mean", "std"))
+        return np.ascontiguousarray(((values - mean) / std).transpose(0, 3, 1, 2))
 
     def decode(self, field: Field, values: np.ndarray) -> list[Any]:
         mean, std = (np.asarray(field.state[name])[:, None, None] for name in ("mean", "std"))
@@ -58,18 +77,34 @@ class Image(Kind):
         return result
 
     def parse(self, field: Field, index: int, value: Any) -> Any:
-        return numbers(value, tuple(field.state["pixels"]))
+        given = field.state.get("given", field.state["pixels"])
+        if given is not None:
+            return numbers(value, tuple(given))
+        return _file(value) if isinstance(value, str) else _drawn(value)
 
     def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+        if field.state.get("given", ()) is None:
+            return pa.array(values, pa.binary())
         return pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack(values))
 
+    def request(self, field: Field, index: int, value: pa.Scalar) -> Any:
+        if field.state.get("given", ()) is None:
+            return base64.b64encode(value.as_py()).decode()
+        return super().request(field, index, value)
+
     def json_schema(self, field: Field, index: int) -> dict[str, Any]:
-        schema: dict[str, Any] = {"type": "number"}
-        for length in reversed(field.state["pixels"]):
-            schema = {"type": "array", "items": schema, "minItems": length, "maxItems": length}
+        if field.state.get("given", ()) is None:
+            lists = {"type": "array", "items": {"type": "array", "items": {}}}
+            schema: dict[str, Any] = {"oneOf": [{"type": "string", "format": "byte"}, lists], "description": FILE}
+        else:
+            schema = {"type": "number"}
+            for length in reversed(field.state.get("given", field.state["pixels"])):
+                schema = {"type": "array", "items": schema, "minItems": length, "maxItems": length}
         return schema | ({"example": field.state["median"]} if "median" in field.state else {})
 
     def identity(self, column: pa.Array) -> list[bytes]:
+        if pa.types.is_binary(column.type):
+            return [data or b"" for data in column.to_pylist()]
         return [row.tobytes() for row in np.ascontiguousarray(stack(column)[0] + 0.0, dtype="<f8")]
 
     def augment(self, field: Field, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -87,6 +122,75 @@ class Image(Kind):
         return np.ascontiguousarray(moved.transpose(0, 3, 1, 2))
 
 
-def _channels_first(values: np.ndarray) -> np.ndarray:
-    """(N, H, W) or (N, H, W, C) as (N, C, H, W)."""
-    return values[:, None] if values.ndim == 3 else values.transpose(0, 3, 1, 2)
+def _layout(column: pa.Array, options: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """`given` and `pixels` of the state, by the options or by the training images themselves."""
+    channels = options.get("channels")
+    if channels not in (None, 1, 3):
+        raise DataError(f"channels is {channels!r}", place=place, fix="give 1 for grey, 3 for colours")
+    size = pixels.sides(options["size"], place) if options.get("size") is not None else None
+    if pa.types.is_binary(column.type):
+        shapes = np.array([pixels.shape(data.as_py()) for data in column])
+        height, width, _ = np.median(shapes, axis=0)
+        share = min(1.0, LONGEST / max(height, width))
+        size = size or [max(1, round(height * share)), max(1, round(width * share))]
+        channels = channels or int(shapes[:, 2].max())
+        return {"given": None, "pixels": size if channels == 1 else [*size, channels]}
+    given = list(column.type.shape)
+    channels = channels if channels and [channels] != (given[2:] or [1]) else None
+    layout = (size or given[:2]) + ([channels] if channels == 3 else [] if channels else given[2:])
+    return {"given": given, "pixels": layout}
+
+
+def _images(column: pa.Array, state: Mapping[str, Any]) -> np.ndarray:
+    """(N, H, W, C) of checked images, in the size and the channels that the state says."""
+    size, channels = state["pixels"][:2], (state["pixels"][2:] or [1])[0]
+    if state.get("given", ()) is None:
+        if not pa.types.is_binary(column.type):
+            raise DataError("holds no files", fix="give the bytes of PNG or JPEG files, as the training rows did")
+        return np.stack([pixels.decoded(data.as_py(), size, channels) for data in column])
+    given = tuple(state.get("given", state["pixels"]))
+    values, _ = stack(column)
+    if values.shape[1:] != given:
+        fix = "resize them as the training images were"
+        raise DataError(f"holds images of shape {values.shape[1:]} where {given} belongs", fix=fix)
+    values = values[..., None] if values.ndim == 3 else values
+    return pixels.coloured(pixels.resized(values, size), channels)
+
+
+def _as_given(median: np.ndarray, state: Mapping[str, Any]) -> Any:
+    """A typical image as a request has it."""
+    if state["given"] is None:
+        return base64.b64encode(pixels.png(median)).decode()
+    if state["given"] != state["pixels"]:
+        side, depth = state["given"][:2], (state["given"][2:] or [1])[0]
+        median = pixels.coloured(pixels.resized(median[None], side), depth if depth in (1, 3) else 1)[0]
+        median = np.broadcast_to(median[..., :1], (*side, depth)) if median.shape[2] != depth else median
+    return median.reshape(state["given"]).tolist()
+
+
+def _file(text: str) -> bytes:
+    """The bytes of a file from base64 text, with or without the `data:image/png;base64,` of a web page before it."""
+    head, comma, rest = text.partition(",")
+    try:
+        data = base64.b64decode(rest if comma and head.startswith("data:") else text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise DataError("is no base64 text", fix=f"give {FILE}") from error
+    if reason := pixels.faults(pa.array([data], pa.binary())):
+        raise DataError(reason[0], fix=f"give {FILE}")
+    return data
+
+
+def _drawn(value: Any) -> bytes:
+    """A file of nested lists of numbers from 0 to 255."""
+    if not isinstance(value, list):
+        raise DataError(f"is {told(value)}", fix=f"give {FILE}")
+    try:
+        shape = np.shape(value)
+    except ValueError:  # ragged
+        shape = ()
+    if len(shape) not in (2, 3) or 0 in shape or (len(shape) == 3 and shape[2] not in (1, 3)):
+        raise DataError("is no image", fix=f"give {FILE}")
+    values = numbers(value, shape)
+    if values.min() < 0 or values.max() > 255:
+        raise DataError("holds numbers that are not from 0 to 255", fix=f"give {FILE}")
+    return pixels.png(values)

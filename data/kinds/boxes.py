@@ -1,0 +1,120 @@
+"""Boxes around the things on an image, as a target: lists of {class, x0, y0, x1, y1}, or their JSON text."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from data import pixels
+from data.columns import Faults, plain
+from data.field import DataError, Field
+from data.kinds import Kind
+
+CORNERS = ("x0", "y0", "x1", "y1")
+TYPE = pa.list_(pa.struct([("class", pa.string()), *((corner, pa.float64()) for corner in CORNERS)]))
+UNITS = ("pixels", "shares")
+FORM = 'give lists of {"class": …, "x0": …, "y0": …, "x1": …, "y1": …}, x to the right, y down'
+
+
+class Boxes(Kind):
+    """A row is (M, 5): the class's index (−1 where there is no box), and the corners as shares of the image's sides."""
+
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "unit": "",  # of the corners: "pixels" or "shares" of the image's sides; pixels where any is above 1
+        "size": None,  # [height, width] of the images in pixels, where corners are pixels
+        "most": None,  # boxes on one image; twice as many as on any training image
+    }
+
+    def recognise(self, column: pa.Array) -> float:
+        return 0.0  # only a target is boxes
+
+    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+        rows: list[Any] = []
+        faults: Faults = {}
+        for row, value in enumerate(plain(column).to_pylist()):
+            try:
+                rows.append(None if value is None else _boxes(value))
+            except DataError as error:
+                rows.append([])
+                faults[row] = error.problem
+        return pa.array(rows, TYPE), faults
+
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+        ((name, column),) = columns.items()
+        place = f"column '{name}'"
+        found = [box for row in column.to_pylist() for box in row]
+        if not found:
+            raise DataError("no training row holds a box", place=place, fix="collect images with boxes")
+        farthest = max(box[corner] for box in found for corner in CORNERS)
+        unit = options.get("unit") or (UNITS[0] if farthest > 1 else UNITS[1])
+        if unit not in UNITS:
+            raise DataError(f"unit is {unit!r}", place=place, fix=f"give {' or '.join(UNITS)}")
+        size = [1, 1]
+        if unit == "pixels":
+            if options.get("size") is None:
+                fix = "say `{kind: boxes, size: [height, width]}`, or give shares of the image's sides"
+                raise DataError("the boxes are in pixels of images whose size nobody said", place=place, fix=fix)
+            size = pixels.sides(options["size"], place)
+        most = options.get("most") or 2 * max(len(row) for row in column.to_pylist())
+        classes = sorted({box["class"] for box in found})
+        state = {"values": [classes], "sizes": [len(classes)], "unit": unit, "size": size}
+        return Field("boxes", (name,), (int(most), 5), "float32", state)
+
+    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+        place = {name: number for number, name in enumerate(field.state["values"][0])}
+        height, width = field.state["size"]
+        encoded = np.zeros((len(columns[0]), *field.shape), np.float32)
+        encoded[:, :, 0] = -1
+        for number, row in enumerate(columns[0].to_pylist()):
+            if len(row) > field.shape[0]:
+                problem, fix = f"holds {len(row)} boxes where {field.shape[0]} fit", "say `{kind: boxes, most: …}`"
+                raise DataError(problem, place=f"row {number}, column '{field.columns[0]}'", fix=fix)
+            for index, box in enumerate(row):
+                if box["class"] not in place:
+                    problem = f"'{box['class']}' is no class of the training rows"
+                    raise DataError(
+                        problem, place=f"row {number}, column '{field.columns[0]}'", fix=f"known: {list(place)}"
+                    )
+                shares = [box["x0"] / width, box["y0"] / height, box["x1"] / width, box["y1"] / height]
+                encoded[number, index] = [place[box["class"]], *np.clip(shares, 0, 1)]
+        return encoded
+
+    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+        height, width = field.state["size"]
+        scale, classes = np.array([width, height, width, height]), field.state["values"][0]
+        return [[_named(classes[int(box[0])], box[1:] * scale) for box in row[row[:, 0] >= 0]] for row in values]
+
+    def identity(self, column: pa.Array) -> list[bytes]:
+        return [json.dumps(row, sort_keys=True).encode() for row in column.to_pylist()]
+
+
+def _named(name: str, corners: np.ndarray) -> dict[str, Any]:
+    return {"class": name, **dict(zip(CORNERS, corners.tolist(), strict=True))}
+
+
+def _boxes(value: Any) -> list[dict[str, Any]]:
+    """The boxes of one row; DataError where they are none."""
+    try:
+        value = json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise DataError("no JSON", fix=FORM) from error
+    if not isinstance(value, list):
+        raise DataError("no list of boxes", fix=FORM)
+    return [_box(box) for box in value]
+
+
+def _box(box: Any) -> dict[str, Any]:
+    if not isinstance(box, dict) or box.get("class") is None or any(corner not in box for corner in CORNERS):
+        raise DataError("a box lacks its class or a corner", fix=FORM)
+    try:
+        x0, y0, x1, y1 = (float(box[corner]) for corner in CORNERS)
+    except (TypeError, ValueError) as error:
+        raise DataError("a corner is no number", fix=FORM) from error
+    if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0 or min(x0, y0) < 0:
+        raise DataError(f"the box {x0:g}, {y0:g} to {x1:g}, {y1:g} has no inside, or lies beyond the image", fix=FORM)
+    return {"class": str(box["class"]), "x0": x0, "y0": y0, "x1": x1, "y1": y1}

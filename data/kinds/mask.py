@@ -1,0 +1,96 @@
+"""Masks: the class of every pixel, as a target. Matrices (H, W) of whole numbers, or image files of grey values,
+palette places or colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from data import pixels
+from data.columns import Faults, plain, stack
+from data.field import DataError, Field
+from data.kinds import Kind
+from data.kinds.image import LONGEST
+
+MANY = 256  # classes: more are no classes but the shades of a drawing
+IGNORED = -100  # a pixel that counts neither in the loss nor in the metrics
+
+
+class Mask(Kind):
+    """Files are brought to one size by taking the nearest pixel, chosen as that of images is."""
+
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "size": None,
+        "ignore": None,
+    }  # [height, width]; the value of unlabelled pixels
+
+    def recognise(self, column: pa.Array) -> float:
+        return 0.0  # it looks like an image; only a target is a mask
+
+    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+        column = plain(column)
+        found = pixels.files(column)
+        if found is not None:
+            return found, pixels.faults(found)
+        values, faults = stack(column)
+        if values.ndim != 3 or not values.size:
+            return column, dict.fromkeys(range(len(column)), "not a mask (H, W)")
+        broken = (values != np.trunc(values)).any(axis=(1, 2)) if values.dtype.kind == "f" else np.zeros(len(values))
+        faults = {**{int(row): "holds fractions, no classes" for row in np.flatnonzero(broken)}, **faults}
+        return pa.FixedShapeTensorArray.from_numpy_ndarray(np.nan_to_num(values).astype(np.int64)), faults
+
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+        ((name, column),) = columns.items()
+        place = f"column '{name}'"
+        size = pixels.sides(options["size"], place) if options.get("size") is not None else _size(column)
+        found = set(np.unique(_masks(column, size)).tolist()) - {options.get("ignore")}
+        if len(found) < 2:
+            raise DataError(f"the training masks hold one class alone: {sorted(found)}", place=place, fix="mend them")
+        if len(found) > MANY:
+            fix = "save masks without blurred edges (PNG, one value a class)"
+            raise DataError(f"holds {len(found)} different values: no classes", place=place, fix=fix)
+        state = {"values": [sorted(found)], "sizes": [len(found)], "ignore": options.get("ignore"), "size": size}
+        return Field("mask", (name,), tuple(size), "int64", state)
+
+    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+        values, known = _masks(columns[0], field.state["size"]), np.asarray(field.state["values"][0])
+        codes = np.searchsorted(known, values).clip(0, len(known) - 1)
+        strange = known[codes] != values
+        if field.state["ignore"] is not None:
+            codes[values == field.state["ignore"]] = IGNORED
+            strange &= values != field.state["ignore"]
+        if strange.any():
+            problem = f"{values[strange][0]} is no class of the training rows"
+            fix = f"known: {', '.join(map(str, field.state['values'][0][:20]))}"
+            raise DataError(problem, place=f"column '{field.columns[0]}'", fix=fix)
+        return codes.astype(np.int64)
+
+    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+        known = np.asarray(field.state["values"][0])
+        result: list[Any] = np.where(values < 0, field.state["ignore"] or 0, known[values.clip(0)]).tolist()
+        return result
+
+    def identity(self, column: pa.Array) -> list[bytes]:
+        if pa.types.is_binary(column.type):
+            return [data or b"" for data in column.to_pylist()]
+        return [row.tobytes() for row in np.ascontiguousarray(stack(column)[0], dtype="<i8")]
+
+
+def _size(column: pa.Array) -> list[int]:
+    if not pa.types.is_binary(column.type):
+        return list(column.type.shape)
+    height, width, _ = np.median([pixels.shape(data.as_py()) for data in column], axis=0)
+    share = min(1.0, LONGEST / max(height, width))
+    return [max(1, round(height * share)), max(1, round(width * share))]
+
+
+def _masks(column: pa.Array, size: Sequence[int]) -> np.ndarray:
+    """(N, H, W) int64 of checked masks."""
+    if pa.types.is_binary(column.type):
+        return np.stack([pixels.labels(data.as_py(), size) for data in column])
+    values, _ = stack(column)
+    rows, columns = (np.arange(new) * old // new for new, old in zip(size, values.shape[1:], strict=True))
+    return values.astype(np.int64)[:, rows][:, :, columns]

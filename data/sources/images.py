@@ -1,0 +1,118 @@
+"""A folder of images: folders named by class, pairs `images/` and `masks/`, or a table beside the images.
+
+Folders by class: columns `image` (the file's bytes) and `label` (the folder's name). Pairs: `image` and `mask`, of the
+same name. A table: the one .csv or .tsv of the folder; its columns of file names become the bytes of those files, the
+first that is called as PATHS are `image`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from data import sources
+from data.field import DataError
+
+FOLDER_OF = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+TABLES = (".csv", ".tsv")
+PATHS = ("path", "file", "filename", "file_name", "image", "image_path")
+AT_ONCE = 64  # images of a batch: photographs have megabytes
+
+
+class Source(sources.Source):
+    def read(self) -> Iterator[pa.RecordBatch]:
+        folder = self.root / self.name
+        if not folder.is_dir():
+            raise DataError("there is no such folder", place=str(folder), fix="name a folder of images")
+        if table := _table(folder):
+            yield from _listed(folder, table)
+        elif (folder / "images").is_dir() and (folder / "masks").is_dir():
+            yield from _paired(folder)
+        else:
+            yield from _by_class(folder)
+
+    def fingerprint(self) -> str:
+        folder, paths = self.root / self.name, _images(self.root / self.name)
+        names = "\0".join(path.relative_to(folder).as_posix() for path in paths)  # a file that moved changes its class
+        table = _table(folder)
+        places = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
+        return f"{sources.digest([*([table] if table else []), *paths])} {places}"
+
+
+def _images(folder: Path) -> list[Path]:
+    """Every image below the folder, in the order of their paths; what is hidden is none."""
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in FOLDER_OF and path.is_file()]
+    return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
+
+
+def _table(folder: Path) -> Path | None:
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in TABLES and path.name[0] != ".")
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise DataError(f"it holds several tables: {names}", place=str(folder), fix="leave the one that names images")
+    return found[0] if found else None
+
+
+def _by_class(folder: Path) -> Iterator[pa.RecordBatch]:
+    paths = _images(folder)
+    if not paths:
+        raise DataError("there is no image in the folder", place=str(folder), fix=f"it reads {', '.join(FOLDER_OF)}")
+    labels = [path.parent.name if path.parent != folder else None for path in paths]
+    others = {"label": pa.array(labels, pa.string())} if any(labels) else {}
+    yield from _batches({"image": paths}, others, [path.relative_to(folder).as_posix() for path in paths])
+
+
+def _paired(folder: Path) -> Iterator[pa.RecordBatch]:
+    masks, images = {path.stem: path for path in _images(folder / "masks")}, _images(folder / "images")
+    files = {"image": images, "mask": [masks.get(path.stem) for path in images]}
+    yield from _batches(files, {}, [path.relative_to(folder).as_posix() for path in images])
+
+
+def _listed(folder: Path, table: Path) -> Iterator[pa.RecordBatch]:
+    """The rows of the table; a file that is not there is the fault of its row."""
+    rows = pa.Table.from_batches(list(sources.open_source(table.name, folder).read()))
+    columns = {name: rows[name].to_pylist() for name in rows.column_names if name not in sources.RESERVED}
+    named = [name for name, values in columns.items() if _names_files(values, folder)]
+    if not named:
+        problem, fix = "no column names the images", f"add a column `path`, the path of each image from {folder}"
+        raise DataError(problem, place=str(table), fix=fix)
+    own = next((name for name in named if name.lower() in PATHS), named[0])
+    paths = {name: [_there(folder, value) for value in columns[name]] for name in named}
+    faults: list[str | None] = rows["_fault"].to_pylist()
+    for name in named:
+        for row, (value, path) in enumerate(zip(columns[name], paths[name], strict=True)):
+            if value and not path:
+                faults[row] = faults[row] or f"there is no file {value}"
+    files = {"image": paths.pop(own), **paths}
+    others = {name: rows[name].combine_chunks() for name in columns if name not in named and name not in files}
+    yield from _batches(files, others, rows["_origin"].to_pylist(), faults)
+
+
+def _names_files(values: Sequence[str | None], folder: Path) -> bool:
+    held = [value for value in values if value]
+    endings = all(Path(value).suffix.lower() in FOLDER_OF for value in held)
+    return endings and any(_there(folder, value) for value in held)
+
+
+def _there(folder: Path, value: str | None) -> Path | None:
+    return folder / value if value and (folder / value).is_file() else None
+
+
+def _batches(
+    files: Mapping[str, Sequence[Path | None]],
+    others: Mapping[str, pa.Array],
+    origin: list[str],
+    faults: list[str | None] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Columns of the files' bytes and the others; bytes are read as the batches are asked for."""
+    said = {**others, "_origin": pa.array(origin, pa.string())}
+    said["_fault"] = pa.array(faults or [None] * len(origin), pa.string())
+    for first in range(0, len(origin), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        read = {name: [path.read_bytes() if path else None for path in paths[part]] for name, paths in files.items()}
+        columns = {name: pa.array(data, pa.binary()) for name, data in read.items()}
+        columns |= {name: column.slice(first, AT_ONCE) for name, column in said.items()}
+        yield pa.record_batch(columns)
