@@ -15,6 +15,7 @@ import torch
 from data.batches import Batches, arrays
 from data.spec import Spec
 from models.base import build
+from models.optimisers import optimisers
 from stages import cluster, collect, preprocess, train
 from stages.artifacts import Paths, write_json
 from stages.trials.trial import divide
@@ -29,7 +30,7 @@ def bare(paths: Paths, seed: int) -> float:
     spec, rows = Spec.load(paths.ready), arrays(paths.ready, "train")
     torch.manual_seed(seed)
     network = build(ARCHITECTURE, spec.task, spec.inputs, spec.target)
-    optimiser = divide(ARCHITECTURE, RECIPE)[0].optimiser(network.parameters())
+    (optimiser,) = optimisers(divide(ARCHITECTURE, RECIPE)[0], network, network.parameters())
     feed = Batches(rows, BATCH, seed=seed, shuffle=True, augment=spec.augment)
     validation = {name: torch.as_tensor(column) for name, column in arrays(paths.ready, "validation").items()}
     ends = []

@@ -1,4 +1,4 @@
-"""The running mean of the weights, which is smoother than the weights of any one step."""
+"""The mean of the weights of many steps, which is smoother than the weights of any one step."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Average:
-    """Exponential moving average of a network's floating-point state (Polyak and Juditsky 1992).
+    """Mean of a network's floating-point state over the steps (Polyak and Juditsky 1992): exponential or even, as the
+    shares say by which it is updated. `weights` is the live state_dict of the network."""
 
-    `weights` is the live state_dict of the network; `keep` the share of the mean that a step keeps.
-    """
-
-    def __init__(self, weights: dict[str, Tensor], keep: float) -> None:
+    def __init__(self, weights: dict[str, Tensor]) -> None:
         self.live = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
         self.mean = {name: tensor.clone() for name, tensor in self.live.items()}
-        self.keep = keep
 
-    def update(self, step: int) -> None:
-        """Takes in the weights after `step`; a young average keeps less, to forget the random first weights."""
-        keep = min(self.keep, (1 + step) / (10 + step))
-        get_ema_multi_avg_fn(keep)(list(self.mean.values()), list(self.live.values()), torch.tensor(step))
+    def update(self, keep: float) -> None:
+        """Takes in the weights of now, of which the mean becomes the share 1 - `keep`."""
+        get_ema_multi_avg_fn(keep)(list(self.mean.values()), list(self.live.values()), torch.tensor(1))

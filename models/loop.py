@@ -82,7 +82,7 @@ class Loop:
         if not self._restore():
             self._seed(rank=0)  # every rank starts from the same weights
             network.architecture.warm_start(_Passes(train.whole(), self._tensors))
-        learner = Learner(network)
+        learner = Learner(network, recipe.mixup)
         self._learner = DistributedDataParallel(learner, find_unused_parameters=True) if world > 1 else learner
         self._saved = time.monotonic()
         self._calibrated: dict[str, Tensor] = {}  # buffers that were chosen by the validation rows of the last epoch
@@ -163,26 +163,28 @@ class Loop:
         """One step of every group in turn; its gradient is the mean over the rows of all parts."""
         state = self._state
         self._seed()
-        rate = self.recipe.rate(state.step, self._steps * self.recipe.epochs)
+        steps = self._steps * self.recipe.epochs
+        rate = self.recipe.rate(state.step, steps, self._falls)
         counts = [part["target"].shape[0] for part in parts]
-        for group, optimiser in state.optimisers.items():
-            for other in state.optimisers.values():
-                other.zero_grad(set_to_none=True)
+        for group, optimisers in state.optimisers.items():
+            self.network.zero_grad(set_to_none=True)
             for part, count in zip(parts, counts, strict=True):
                 with nullcontext() if part is parts[-1] else self._unsynchronised(), self._precision():
                     loss = self._learner(part, group)
                     state.scaler.scale(loss if len(parts) == 1 else loss * (count / sum(counts))).backward()
                 state.loss.add_(loss.detach(), alpha=count)
             if self.recipe.clip:
-                state.scaler.unscale_(optimiser)
+                for optimiser in optimisers:
+                    state.scaler.unscale_(optimiser)
                 torch.nn.utils.clip_grad_norm_(state.groups[group], self.recipe.clip, foreach=True)
-            for weights in optimiser.param_groups:
-                weights["lr"] = rate
-            state.scaler.step(optimiser)
+            for optimiser in optimisers:
+                for weights in optimiser.param_groups:
+                    weights["lr"] = rate * weights["scale"]
+                state.scaler.step(optimiser)
         state.scaler.update()
         state.rows += sum(counts)
         if state.average:
-            state.average.update(state.step)
+            state.average.update(self.recipe.kept(state.step, steps))
 
     def _close_epoch(self) -> None:
         state = self._state
@@ -220,6 +222,11 @@ class Loop:
         score = record[name] if direction == "max" else -record[name]
         finite = math.isfinite(score) and math.isfinite(record["validation_loss"])
         return (score, -record["validation_loss"]) if finite else (-math.inf, -math.inf)
+
+    @property
+    def _falls(self) -> int:
+        plateau = self.recipe.schedule == "plateau"
+        return self.recipe.falls([self._standing(record) for record in self.history]) if plateau else 0
 
     def _seed(self, rank: int | None = None) -> None:
         """Random numbers from here on are a function of seed, step and rank."""

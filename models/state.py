@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from models import checkpoint
 from models.average import Average
 from models.base import Network
+from models.optimisers import optimisers
 from models.recipe import Recipe
 
 POSITION = ("epoch", "batch", "step", "rows", "history", "best")
@@ -27,9 +29,9 @@ class State:
         self.loss = torch.zeros((), dtype=torch.float64, device=device)  # summed over `rows`
         self.weights: dict[str, Tensor] = network.state_dict()  # live: it shares memory with the parameters
         self.groups = network.groups()
-        self.optimisers = {name: recipe.optimiser(parameters) for name, parameters in self.groups.items()}
+        self.optimisers = {name: optimisers(recipe, network, weights) for name, weights in self.groups.items()}
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
-        self.average = Average(self.weights, recipe.ema) if recipe.ema else None
+        self.average = Average(self.weights) if recipe.averages else None
 
     def smooth(self) -> dict[str, Tensor]:
         """A copy of the weights that are judged: their running mean, where the recipe asks for one."""
@@ -40,9 +42,9 @@ class State:
         tensors = {"loss": self.loss, **_prefixed("weights", self.weights), **_prefixed("best", self.best_weights)}
         if self.average:
             tensors |= _prefixed("average", self.average.mean)
-        for group, optimiser in self.optimisers.items():
+        for name, optimiser in self._named_optimisers():
             for index, values in optimiser.state_dict()["state"].items():
-                tensors |= _prefixed(f"optimiser/{group}/{index}", values)
+                tensors |= _prefixed(f"{name}/{index}", values)
         position = {name: getattr(self, name) for name in POSITION}
         return checkpoint.encode(tensors, {"run": run, "position": position, "scaler": self.scaler.state_dict()})
 
@@ -59,14 +61,21 @@ class State:
         _fill(self.weights, _under("weights", tensors))
         if self.average:
             _fill(self.average.mean, _under("average", tensors))
-        for group, optimiser in self.optimisers.items():
+        for name, optimiser in self._named_optimisers():
             values: dict[int, dict[str, Tensor]] = {}
-            for name, tensor in _under(f"optimiser/{group}", tensors).items():
-                index, _, inner = name.partition("/")
+            for place, tensor in _under(name, tensors).items():
+                index, _, inner = place.partition("/")
                 values.setdefault(int(index), {})[inner] = tensor
             optimiser.load_state_dict({"state": values, "param_groups": optimiser.state_dict()["param_groups"]})
         self.scaler.load_state_dict(kept["scaler"])
         return True
+
+    def _named_optimisers(self) -> list[tuple[str, Optimizer]]:
+        return [
+            (f"optimiser/{group}/{number}", optimiser)
+            for group, ones in self.optimisers.items()
+            for number, optimiser in enumerate(ones)
+        ]
 
 
 def copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -39,10 +39,10 @@ OWN = (
 
 
 BOUNDS = {  # the least and the most, seen before hours are spent on what comes before training
-    **dict.fromkeys(("workers", "epochs", "batch_size", "accumulate"), (1, math.inf)),
-    **dict.fromkeys(("max_failures", "storage_bytes", "weight_decay", "clip"), (0, math.inf)),
+    **dict.fromkeys(("workers", "epochs", "batch_size", "accumulate", "plateau_patience"), (1, math.inf)),
+    **dict.fromkeys(("max_failures", "storage_bytes", "weight_decay", "clip", "mixup"), (0, math.inf)),
     **dict.fromkeys(("patience", "checkpoint_seconds"), (0, math.inf)),
-    **dict.fromkeys(("warmup_share", "ema"), (0, 1)),
+    **dict.fromkeys(("momentum", "layer_decay", "warmup_share", "ema", "swa"), (0, 1)),
 }
 
 
@@ -61,13 +61,18 @@ class Params:
     batch_size: int | None = None  # rows, over all workers
     learning_rate: float | None = None
     weight_decay: float | None = None
-    optimizer: Literal["adamw", "adam", "sgd"] | None = None
-    schedule: Literal["cosine", "constant"] | None = None
-    warmup_share: float | None = None  # of all steps
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "muon"] | None = None  # muon: hidden matrices, adamw the rest
+    momentum: float | None = None  # of sgd: the share of the last step's direction that is kept
+    layer_decay: float | None = None  # each layer learns at this share of the rate of the one nearer the output
+    schedule: Literal["cosine", "constant", "one_cycle", "plateau"] | None = None  # of the learning rate
+    warmup_share: float | None = None  # of all steps, in which cosine and plateau climb to their peak
+    plateau_patience: int | None = None  # epochs without a better validation after which a plateau's rate falls
     clip: float | None = None  # largest norm of the gradient, 0 is off
     accumulate: int | None = None  # batches that make one step
     precision: Literal["float32", "bfloat16", "float16"] | None = None
     ema: float | None = None  # share of the running mean of weights that a step keeps, 0 is off
+    swa: float | None = None  # share of all steps, the last ones, whose weights are averaged evenly instead, 0 is off
+    mixup: float | None = None  # α of the Beta distribution by which pairs of rows are mixed, 0 is off
     patience: int | None = None  # epochs without a better validation after which it ends, 0 is never
     keep: Literal["best", "last"] | None = None  # the epoch whose weights are the result
     checkpoint_seconds: float | None = None  # between two checkpoints; 0 is after every step

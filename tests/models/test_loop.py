@@ -97,15 +97,6 @@ def test_mixed_precision_learns(started, precision):
     assert all(weight.dtype == torch.float32 for weight in loop.network.parameters())
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
-def test_vectors_do_not_decay(network, optimizer):
-    groups = Recipe(optimizer=optimizer, weight_decay=0.3).optimiser(network().parameters()).param_groups
-    assert {(p.ndim > 1, group["weight_decay"]) for group in groups for p in group["params"]} == {
-        (True, 0.3),
-        (False, 0),
-    }
-
-
 def test_learning_rate_climbs_then_falls_to_nothing():
     recipe = Recipe(learning_rate=1.0, warmup_share=0.1)
     rates = [recipe.rate(step, 100) for step in range(101)]

@@ -10,6 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+
+from models.feed import TensorFeed
+from models.loop import Loop, Recipe
 
 KILLS = 3
 SCRIPT = str(Path(__file__).with_name("killable.py"))
@@ -53,3 +57,53 @@ def _wrote_more(folder: Path, process: multiprocessing.process.BaseProcess) -> b
 
 def _newest(folder: Path) -> int:
     return max((int(file.stem.removeprefix("step-")) for file in folder.glob("*.safetensors")), default=0)
+
+
+class Cut(Exception):
+    """Something ends the process."""
+
+
+@pytest.mark.parametrize(
+    "practice",
+    [
+        *({"optimizer": name} for name in ("adamw", "adam", "sgd", "rmsprop", "muon")),
+        *({"schedule": name} for name in ("cosine", "constant", "one_cycle", "plateau")),
+        {"swa": 0.5},
+        {"ema": 0.9},
+        {"mixup": 0.3},
+        {"layer_decay": 0.5},
+        {"optimizer": "muon", "schedule": "plateau", "swa": 0.3, "mixup": 0.2, "clip": 1.0, "accumulate": 2},
+    ],
+    ids=repr,
+)
+def test_every_practice_goes_on_exactly(practice, network, make, tmp_path):
+    recipe = Recipe(epochs=4, batch_size=8, learning_rate=0.02, checkpoint_seconds=0, plateau_patience=1, **practice)
+    whole, cut = (_loop(recipe, network, make, tmp_path / name) for name in ("whole", "cut"))
+    whole.run()
+    cut.train.epoch = _cut_short(cut.train.epoch)
+    with pytest.raises(Cut):
+        cut.run()
+    again = _loop(recipe, network, make, tmp_path / "cut")
+    assert 0 < again.step < whole.step
+    again.run()
+    assert again.history == whole.history
+    for one, other in zip(whole.best_state().values(), again.best_state().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def _loop(recipe: Recipe, network, make, folder: Path) -> Loop:
+    train, validation = (make(("number",), "category", 40, seed) for seed in (0, 1))
+    feed = TensorFeed(train, recipe.batch_size)
+    return Loop(network(dropout=0.2, size=0.25), feed, validation, recipe, folder=folder)
+
+
+def _cut_short(epoch):
+    """The feed's epochs, the third of which breaks off."""
+
+    def batches(number, start=0):
+        for place, batch in enumerate(epoch(number, start)):
+            if (number, place) == (2, 4):
+                raise Cut
+            yield batch
+
+    return batches
