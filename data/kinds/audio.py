@@ -1,0 +1,198 @@
+"""Sound: a column of samples becomes log-mel spectra (T, M), standardised by band, zeros after the end.
+
+A row is a struct of `samples` and their `rate`, or a bare list of samples at the rate that the option names. How loud
+it is does not count: each row is brought to the same power. A request sends a list of samples, a struct, or a WAV
+file as base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data import spectra, wav
+from data.columns import Faults, nested, plain
+from data.field import DataError, Field
+from data.kinds import Kind
+from data.requests import told
+
+TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])  # rate 0: that of the option
+LONG = 1000  # samples of a row from which on a list of numbers within −1…1 is taken for sound
+UNSAID = 8000  # samples a second where neither the rows nor the pipeline say
+EXAMPLE = 0.02  # seconds of the documentation's example
+FIX = "give a list of samples, {samples, rate}, or a WAV file as base64"
+
+
+class Audio(Kind):
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "rate": 0,  # samples a second that rows are brought to; 0: the commonest of the training rows
+        "mel": 40,  # bands of a spectrum
+        "seconds": 0.0,  # that are heard, the rest is cut off; 0: the longest of the training rows, at most 10
+        "step": 0.01,  # seconds from one spectrum to the next
+    }
+
+    def recognise(self, column: pa.Array) -> float:
+        column = plain(column)
+        if pa.types.is_struct(column.type):
+            names = {field.name for field in column.type}
+            return 1.0 if {"samples", "rate"} <= names and nested(column.type.field("samples").type) == 1 else 0.0
+        if nested(column.type) != 1 or isinstance(column.type, pa.FixedShapeTensorType):
+            return 0.0
+        held = column.drop_null()
+        if not len(held) or pc.approximate_median(pc.list_value_length(held)).as_py() < LONG:
+            return 0.0
+        values = held.flatten().to_numpy(zero_copy_only=False)
+        return 0.95 if values.dtype.kind == "f" and np.abs(values).max(initial=0) <= 1 else 0.0
+
+    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+        column = plain(column)
+        if column.type == TYPE:
+            samples, rates = column.field("samples"), column.field("rate").fill_null(0)
+        elif pa.types.is_struct(column.type):
+            samples, rates = column.field("samples"), column.field("rate").cast(pa.int32()).fill_null(0)
+        else:
+            samples, rates = column, pa.array(np.zeros(len(column), np.int32))
+        if nested(samples.type) != 1:
+            return pa.nulls(len(column), TYPE), dict.fromkeys(range(len(column)), "not a list of samples")
+        samples = samples.cast(pa.list_(pa.float32()), safe=False)
+        rows = [_row(samples, index) if column[index].is_valid else None for index in range(len(column))]
+        faults = {index: _fault(row) for index, row in enumerate(rows) if _fault(row)}
+        blank = pa.array([row is None or index in faults for index, row in enumerate(rows)])
+        made = pa.StructArray.from_arrays([samples, rates], fields=list(TYPE), mask=blank)
+        return made, faults
+
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+        ((name, column),) = columns.items()
+        place = f"preprocess.kinds.{name}"
+        if target:
+            raise DataError("sound cannot be predicted", place=place, fix="choose another target")
+        wishes = {**self.OPTIONS, **options}
+        for option, least in (("rate", 0), ("mel", 4), ("seconds", 0), ("step", 0.001)):
+            if not isinstance(wishes[option], int | float) or wishes[option] < least:
+                raise DataError(f"{option} is {wishes[option]!r}", place=place, fix=f"give a number from {least} on")
+        rates = Counter(rate for rate in column.field("rate").to_pylist() if rate)
+        rate = int(wishes["rate"] or (rates.most_common(1)[0][0] if rates else UNSAID))
+        state: dict[str, Any] = {"rate": rate, "mel": int(wishes["mel"]), "step": float(wishes["step"])}
+        found = [spectra.log_mel(samples, state) for samples in _sounds(column, rate)]
+        longest = min(max(len(one) for one in found), round(10 / state["step"]))
+        length = round(wishes["seconds"] / state["step"]) or longest
+        whole = np.concatenate([one[:length] for one in found])
+        std = whole.std(axis=0)
+        state |= {"mean": whole.mean(axis=0).tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
+        return Field("audio", (name,), (max(1, length), state["mel"]), "float32", state)
+
+    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+        mean, std = (np.asarray(field.state[name]) for name in ("mean", "std"))
+        values = np.zeros((len(columns[0]), *field.shape), np.float32)
+        for row, samples in enumerate(_sounds(columns[0], field.state["rate"], field.shape[0] * field.state["step"])):
+            found = spectra.log_mel(samples, field.state)[: field.shape[0]]
+            values[row, : len(found)] = (found - mean) / std
+        return values
+
+    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+        """The log-mel spectra: samples cannot be had back."""
+        mean, std = (np.asarray(field.state[name]) for name in ("mean", "std"))
+        result: list[Any] = (values * std + mean).tolist()
+        return result
+
+    def parse(self, field: Field, index: int, value: Any) -> Any:
+        rate = 0
+        if isinstance(value, str):
+            try:
+                value, rate = wav.read(base64.b64decode(value, validate=True))
+            except binascii.Error as error:
+                raise DataError("is no base64", fix=FIX) from error
+        elif isinstance(value, dict):
+            if set(value) != {"samples", "rate"} or type(value["rate"]) is not int or value["rate"] < 1:
+                raise DataError("is an object without `samples` and a whole `rate`", fix=FIX)
+            value, rate = value["samples"], value["rate"]
+        if isinstance(value, list):
+            value = _numbers(value)
+        if not isinstance(value, np.ndarray):
+            raise DataError(f"is {told(value)}, no sound", fix=FIX)
+        return {"samples": value, "rate": rate}
+
+    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+        samples = pa.array([value["samples"] for value in values], pa.list_(pa.float32()))
+        rates = pa.array([value["rate"] for value in values], pa.int32())
+        return pa.StructArray.from_arrays([samples, rates], fields=list(TYPE))
+
+    def request(self, field: Field, index: int, value: pa.Scalar) -> Any:
+        plain_value = value.as_py()
+        return plain_value if plain_value["rate"] else plain_value["samples"]
+
+    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+        rate = field.state["rate"]
+        tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(EXAMPLE * rate)) / rate)
+        forms: list[dict[str, Any]] = [
+            {"type": "string", "format": "byte", "description": "a WAV file as base64"},
+            {"type": "array", "items": {"type": "number"}, "description": f"samples, {rate} a second"},
+            {"type": "object", "description": "`samples`, and their `rate` a second"},
+        ]
+        return {"oneOf": forms, "example": base64.b64encode(wav.write(tone, rate)).decode()}
+
+    def identity(self, column: pa.Array) -> list[bytes]:
+        rates = column.field("rate").to_pylist()
+        rows = (_row(column.field("samples"), index) for index in range(len(column)))
+        return [
+            b"" if row is None else np.ascontiguousarray(row, "<f4").tobytes() + str(rate).encode()
+            for row, rate in zip(rows, rates, strict=True)
+        ]
+
+    def augment(self, field: Field, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """A band of tones and a stretch of time of each row silenced (SpecAugment, Park et al. 2019)."""
+        count, steps, bands = values.shape
+        places = (np.arange(steps)[None, :, None], np.arange(bands)[None, None, :])
+        hidden = np.zeros((count, 1, 1), bool)
+        for axis, (length, share) in enumerate(((steps, 8), (bands, 5))):
+            wide = random.integers(0, max(1, length // share) + 1, size=(count, 1, 1))
+            first = random.integers(0, length, size=(count, 1, 1))
+            hidden = hidden | ((places[axis] >= first) & (places[axis] < first + wide))
+        return np.where(hidden, np.float32(0), values)
+
+
+def _row(samples: pa.Array, index: int) -> np.ndarray | None:
+    """The samples of one row, without a copy."""
+    if not samples[index].is_valid:
+        return None
+    row: np.ndarray = samples[index].values.to_numpy(zero_copy_only=False)
+    return row
+
+
+def _fault(row: np.ndarray | None) -> str:
+    if row is None:
+        return ""
+    if not len(row):
+        return "holds 0 samples"
+    return "" if np.isfinite(row).all() else "holds NaN or Infinity"
+
+
+def _sounds(column: pa.Array, rate: int, seconds: float = 0.0) -> list[np.ndarray]:
+    """Each row's samples at `rate`, of no more than `seconds` where that is not 0 (with what a last window needs)."""
+    samples, rates = column.field("samples"), column.field("rate").to_pylist()
+    found = []
+    for index, own in enumerate(rates):
+        row = _row(samples, index)
+        assert row is not None, "rows that lack their sound were set aside"
+        most = round((seconds + 1) * (own or rate)) if seconds else len(row)
+        found.append(spectra.resampled(row[:most], own or rate, rate))
+    return found
+
+
+def _numbers(value: list[Any]) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError) as error:
+        raise DataError("is ragged: samples are plain numbers", fix=FIX) from error
+    if array.ndim != 1 or array.dtype.kind not in "iuf" or any(isinstance(item, bool) for item in value):
+        raise DataError("holds 0 samples" if not value else "holds something that is no number", fix=FIX)
+    if not np.isfinite(array).all() or np.abs(array).max() > 1e9:
+        raise DataError("holds NaN, Infinity or a sample beyond 1e9", fix=FIX)
+    return array.astype(np.float32)

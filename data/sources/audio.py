@@ -1,0 +1,81 @@
+"""A folder of WAV files: `audio:recordings`, or its bare name.
+
+Columns: `audio`, a struct of samples and their rate; `label`, the name of the folder that a file lies in, where files
+lie in folders of their own; and those of `transcripts.csv` beside them, whose column `file` names each file.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from data import sources, wav
+from data.field import DataError, nearest
+
+FOLDER_OF = (".wav",)
+TABLE, NAME = "transcripts.csv", "file"
+FILES = 200  # a batch
+TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])
+
+
+class Source(sources.Source):
+    def read(self) -> Iterator[pa.RecordBatch]:
+        folder, files = self._files()
+        known, table = self._transcripts(folder)
+        labelled = any(file.parent != folder for file in files)
+        for first in range(0, len(files), FILES):
+            some = files[first : first + FILES]
+            names = [file.relative_to(folder).as_posix() for file in some]
+            read = [_sound(file) for file in some]
+            columns = {"audio": pa.array([sound for sound, _ in read], TYPE)}
+            if labelled:
+                labels = [file.parent.name if file.parent != folder else None for file in some]
+                columns["label"] = pa.array(labels, pa.string())
+            for column in known:
+                said = [table.get(name, {}).get(column) for name in names]
+                columns[column] = pa.array(said, pa.string())
+            columns["_origin"] = pa.array(names, pa.string())
+            columns["_fault"] = pa.array([fault or None for _, fault in read], pa.string())
+            yield pa.RecordBatch.from_pydict(columns)
+
+    def fingerprint(self) -> str:
+        folder, files = self._files()
+        table = folder / TABLE
+        return sources.digest([*files, table] if table.is_file() else files)
+
+    def _files(self) -> tuple[Path, list[Path]]:
+        folder = self.root / self.name
+        if not folder.is_dir():
+            raise DataError("there is no such folder", place=str(folder), fix="check the path")
+        files = sorted(one for one in folder.rglob("*") if one.suffix.lower() in FOLDER_OF and one.is_file())
+        if not files:
+            raise DataError("no .wav file lies in it", place=str(folder), fix="save the recordings as WAV files")
+        return folder, files
+
+    def _transcripts(self, folder: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
+        """The columns of `transcripts.csv` and its rows by the file that they are of; nothing where there is none."""
+        path = folder / TABLE
+        if not path.is_file():
+            return [], {}
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            columns = list(rows.fieldnames or [])
+            if NAME not in columns:
+                raise DataError(f"there is no column '{NAME}'", place=str(path), fix=nearest(NAME, columns))
+            for column in {"audio", "label", *sources.RESERVED} & set(columns):
+                raise DataError(f"the column name '{column}' is taken", place=str(path), fix="rename the column")
+            table = {row[NAME]: {name: text for name, text in row.items() if name} for row in rows}
+        return [name for name in columns if name != NAME], table
+
+
+def _sound(file: Path) -> tuple[dict[str, np.ndarray | int] | None, str]:
+    """The sound of a file, or why there is none."""
+    try:
+        samples, rate = wav.read(file.read_bytes())
+    except DataError as error:
+        return None, error.problem
+    return {"samples": samples, "rate": rate}, ""
