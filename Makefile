@@ -4,7 +4,7 @@ PIPELINE ?= digits
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test check bench stop
+.PHONY: run test check bench reference stop
 .DEFAULT_GOAL := run
 
 run: $(READY)          ## bring the pipeline up to date, release it, serve it, ask it once
@@ -21,6 +21,9 @@ check: $(READY)        ## style, types, import arrows
 bench: $(READY)        ## ratios measured side by side; results in benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks
 
+reference: $(READY)    ## CASE=NAME runs one; scores on real data in benchmarks/REFERENCE.md
+	@$(BIN)/python -m benchmarks.reference $(CASE)
+
 stop: $(READY)         ## end everything this clone started
 	@$(BIN)/evergreen stop
 
@@ -28,6 +31,6 @@ stop: $(READY)         ## end everything this clone started
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,graphs,pretrained]'
 	@$(BIN)/python -c "import pathlib, stages.versions; stages.versions.prepare(pathlib.Path.cwd())"
 	@touch $@

@@ -4,6 +4,8 @@ One file is one source and its name registers it: `sklearn:digits` is read by `d
 by `data/sources/csv.py`, a folder of Parquet files by `data/sources/parquet.py`. Each holds a class `Source`, which
 follows the one here.
 
+A folder is read by the source whose FOLDER_OF, file endings at the top of its file, most of its files have.
+
 A source yields Arrow record batches with a text column `_origin` ("people.csv#17") and, where rows may be
 unreadable, a text column `_fault` saying why (null for whole rows).
 """
@@ -13,7 +15,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import pkgutil
+from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +27,7 @@ from data.field import DataError, nearest
 
 RESERVED = ("_origin", "_fault", "_id", "_time")
 ROWS = 50_000  # rows a batch
+LOOKED_AT = 1000  # files of a folder, to see what it holds
 
 
 class Source:
@@ -53,17 +58,34 @@ def open_source(uri: str, root: Path) -> Source:
         kind, name = scheme, rest
     else:
         path = root / uri
-        kind, name = ("parquet" if path.is_dir() else path.suffix.lower().removeprefix(".")), uri
         if not path.exists():
             raise DataError(
                 "there is no such file or folder",
                 place=str(path),
                 fix="check the path; it is relative to the repository's root",
             )
+        kind, name = (_folder(path) if path.is_dir() else path.suffix.lower().removeprefix(".")), uri
     if kind not in names():
         raise DataError(f"cannot read '{kind or 'a file without an ending'}'", place=uri, fix=nearest(kind, names()))
     source: Source = importlib.import_module(f"{__name__}.{kind}").Source(name, root)
     return source
+
+
+def _folder(path: Path) -> str:
+    """Which source reads a folder: the one that takes most of its first files, by their endings."""
+    found = (file.suffix.lower() for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    endings = Counter(islice(found, LOOKED_AT))
+    takes = {name: getattr(importlib.import_module(f"{__name__}.{name}"), "FOLDER_OF", ()) for name in names()}
+    counts = {name: sum(endings[ending] for ending in wanted) for name, wanted in takes.items()}
+    best = max(counts, key=counts.__getitem__)
+    if not counts[best]:
+        shown = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in endings.most_common(5))
+        known = sorted({ending for wanted in takes.values() for ending in wanted})
+        fix = f"fill it with files of one of these endings: {', '.join(known)}"
+        raise DataError(
+            f"the folder holds nothing that can be read ({shown or 'it is empty'})", place=str(path), fix=fix
+        )
+    return best
 
 
 def digest(paths: list[Path]) -> str:

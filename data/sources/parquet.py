@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 from data import sources
 from data.field import DataError
 
+FOLDER_OF = (".parquet",)
+
 
 class Source(sources.Source):
     def read(self) -> Iterator[pa.RecordBatch]:

@@ -1,0 +1,143 @@
+"""Runs the cases named, or all: `python -m benchmarks.reference [CASE …]`; writes results.json and REFERENCE.md.
+
+Each seed is a process of its own with one thread; as many run side by side as there are cores. Results of cases that
+are not run again stay, with the commit that they were measured at.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks import reference
+from benchmarks.__main__ import machine
+
+HERE = Path(__file__).parent
+RESULTS, PAGE = HERE / "results.json", HERE.parent / "REFERENCE.md"
+NO_CASE = ("__main__", "protocol")
+
+
+def cases() -> list[str]:
+    """All cases: the files of this folder."""
+    return sorted(one.name for one in pkgutil.iter_modules(reference.__path__) if one.name not in NO_CASE)
+
+
+def main(names: list[str]) -> int:
+    """0 where every bar of the cases run is reached."""
+    if names[:1] == ["--seed"]:
+        return one(names[2], int(names[1]))
+    if unknown := set(names) - set(cases()):
+        print(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(cases())}", file=sys.stderr)
+        return 2
+    missed = []
+    for name in names or cases():
+        result = case(name)
+        found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        found = {known: one for known, one in found.items() if known in cases()} | {name: result}
+        RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        PAGE.write_text(page(found))
+        print("\n".join(lines(name, found[name])), flush=True)
+        missed += [name] if "no" in (row[-1] for row in rows(name, found[name])) else []
+    return 1 if missed else 0
+
+
+def case(name: str) -> dict[str, Any]:
+    """The mean of each metric over the seeds, the slowest seed's seconds and the greatest memory."""
+    module = importlib.import_module(f"benchmarks.reference.{name}")
+    print(f"{name} …", file=sys.stderr, flush=True)
+    threads = getattr(module, "THREADS", 1)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as pool:
+        runs = list(pool.map(lambda seed: measure(name, seed, threads), module.SEEDS))
+    metrics = runs[0]["metrics"]
+    values = {metric: [run["metrics"][metric] for run in runs] for metric in metrics}
+    return {
+        "about": (module.__doc__ or "").strip().splitlines()[0],
+        "architecture": module.ARCHITECTURE,
+        "bars": {metric: list(bar) for metric, bar in module.BARS.items()},
+        "reached": {metric: statistics.fmean(all_seeds) for metric, all_seeds in values.items()},
+        "deviation": {metric: statistics.stdev(v) if len(v) > 1 else 0.0 for metric, v in values.items()},
+        "seeds": len(runs),
+        "seconds": statistics.fmean(run["seconds"] for run in runs),
+        "seconds_in_all": time.monotonic() - begun,
+        "megabytes": max(run["megabytes"] for run in runs),
+        "commit": commit(),
+    }
+
+
+def measure(name: str, seed: int, threads: int) -> dict[str, Any]:
+    """One seed of a case, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.reference", "--seed", str(seed), name]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, cwd=HERE.parents[1], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def one(name: str, seed: int) -> int:
+    """Runs one seed here and prints a line of JSON: metrics, seconds and the peak of this process's memory."""
+    begun = time.monotonic()
+    metrics = importlib.import_module(f"benchmarks.reference.{name}").run(seed)
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"metrics": metrics, "seconds": time.monotonic() - begun, "megabytes": megabytes}))
+    return 0
+
+
+def commit() -> str:
+    """The commit of the code that is run, with a plus where files were changed since."""
+    named = ["git", "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=10"]
+    return subprocess.run(named, cwd=HERE, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+
+
+def rows(name: str, result: dict[str, Any]) -> list[list[str]]:
+    """One row of the table per bar; the last column says whether it is reached."""
+    found = []
+    for metric, (sign, bar) in result["bars"].items():
+        value, spread = result["reached"][metric], result["deviation"][metric]
+        good = value >= bar if sign == ">=" else value <= bar
+        shown = f"{value:.4g}" + (f" ± {spread:.2g}" if result["seeds"] > 1 else "")
+        cost = [f"{result['seconds']:.0f}", f"{result['megabytes']:.0f}"]
+        architecture = result["architecture"] or "chosen by select"
+        sign = {">=": "≥", "<=": "≤"}[sign]
+        told = [f"{sign} {bar:g}", shown, str(result["seeds"]), *cost, architecture, "yes" if good else "no"]
+        found.append([name, metric.replace("_", " "), *told])
+    return found
+
+
+def lines(name: str, result: dict[str, Any]) -> list[str]:
+    return ["| " + " | ".join(row) + " |" for row in rows(name, result)]
+
+
+def page(found: dict[str, Any]) -> str:
+    """REFERENCE.md: every bar with what was reached, then each case with its opponents on the same rows."""
+    head = ["case", "metric", "bar", "reached", "seeds", "s a seed", "peak MB", "architecture", "yes"]
+    table = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for name, result in sorted(found.items()):
+        table += lines(name, result)
+    minutes = sum(result["seconds_in_all"] for result in found.values()) / 60
+    parts = [
+        "# Reference scores",
+        f"Written by `make reference` (all cases: {minutes:.0f} minutes) on: {machine()}.",
+        "Means ± standard deviations over seeds, on test rows that nothing was chosen by.",
+        "\n".join(table),
+    ]
+    for name, result in sorted(found.items()):
+        others = {metric: value for metric, value in result["reached"].items() if metric not in result["bars"]}
+        beside = "; ".join(f"{metric.replace('_', ' ')} {value:.4g}" for metric, value in others.items())
+        about = f"**{name}** ({result['commit']}): {result['about']}"
+        parts.append(about + (f" Beside it, on the same rows: {beside}." if beside else ""))
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

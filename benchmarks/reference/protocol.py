@@ -1,0 +1,118 @@
+"""What the cases share: the splits of scikit-learn's digits, and learning by the one loop from given rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from data.batches import Batches
+from data.schema import kind_names, kind_options
+from data.spec import Spec, fit
+from models.base import Network, build, task
+from models.loop import Loop
+from stages.trials.trial import divide
+
+Tables = tuple[pa.Table, pa.Table, pa.Table]  # train, validation, test
+HELD_OUT = 360  # digits to validate, and as many to test
+
+
+def digits(seed: int) -> Tables:
+    """The 1797 digits as `image` (8, 8) of 0 to 16 and `digit`: 360 to test, 360 to validate, by class, the rest to
+    learn from."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    return tuple(images(found.images[rows], found.target[rows]) for rows in digit_rows(seed))  # type: ignore[return-value]
+
+
+def digit_rows(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The numbers of the rows of `digits` in each split."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    y = load_digits().target
+    rest, test = train_test_split(np.arange(len(y)), test_size=HELD_OUT, stratify=y, random_state=seed)
+    train, validation = train_test_split(rest, test_size=HELD_OUT, stratify=y[rest], random_state=seed)
+    return train, validation, test
+
+
+def images(pixels: np.ndarray, labels: np.ndarray, name: str = "digit") -> pa.Table:
+    """A table of `image` (N, H, W) or (N, H, W, C) and a label each."""
+    column = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(pixels))
+    return pa.table({"image": column, name: pa.array(labels)})
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A network with the weights that its recipe keeps, and its rows, encoded."""
+
+    network: Network
+    spec: Spec
+    loop: Loop
+    train: dict[str, torch.Tensor]
+    validation: dict[str, torch.Tensor]
+    test: dict[str, torch.Tensor]
+
+    def metrics(self, rows: Mapping[str, torch.Tensor] | None = None) -> dict[str, float]:
+        """The task's metrics, by default on the test rows."""
+        rows = self.test if rows is None else rows
+        return self.network.task.metrics(*self.network.task.facts(self.network.outputs(rows), rows["target"]))
+
+
+def learn(
+    architecture: str,
+    task_name: str,
+    tables: Tables,
+    target: str,
+    *,
+    seed: int,
+    kinds: Mapping[str, Any] | None = None,
+    task_options: Mapping[str, Any] | None = None,
+    augment: bool = False,
+    refit: bool = False,
+    transform: str = "",
+    **options: Any,
+) -> Learned:
+    """Trains on the first table by the architecture's own recipe, changed by `options`, which may be the
+    architecture's too; the weights kept are chosen by the second.
+
+    `kinds` is as under `preprocess` in a pipeline; columns that it leaves out are recognised. With `refit` the
+    validation rows are trained on as well (set keep="last" then).
+    """
+    spec = spec_of(tables[0], task_name, target, kinds or {}, transform, task_options or {})
+    train, validation, test = ({k: torch.as_tensor(v) for k, v in spec.encode(t, target=True).items()} for t in tables)
+    recipe, rest = divide(architecture, options)
+    recipe = recipe.but(seed=seed)
+    torch.manual_seed(seed)
+    network = build(architecture, task_name, spec.inputs, spec.target, spec.task_options, **rest)
+    seen = {name: torch.cat([column, validation[name]]) if refit else column for name, column in train.items()}
+    arrays = {name: column.numpy() for name, column in seen.items()}
+    feed = Batches(arrays, recipe.batch_size, seed=seed, shuffle=True, augment=spec.augment if augment else None)
+    loop = Loop(network, feed, validation, recipe)
+    loop.run()
+    network.load_state_dict(loop.best_state())
+    return Learned(network, spec, loop, train, validation, test)
+
+
+def spec_of(
+    train: pa.Table, task_name: str, target: str, kinds: Mapping[str, Any], transform: str, options: Mapping[str, Any]
+) -> Spec:
+    """The spec that preprocess would fit on these training rows."""
+    from data import kinds as known
+    from data.columns import plain
+    from data.schema import recognise, target_kind
+
+    job, named = task(task_name), kind_names(kinds)
+    wanted = target_kind(train, target, job.TARGETS, kinds)
+    inputs = [name for name in train.column_names if (name != target or job.FROM_ITSELF) and not name.startswith("_")]
+    found = {name: named.get(name) or recognise(name, plain(train.column(name))) for name in inputs}
+    kind_of = {name: kind for name, kind in found.items() if kind}
+    checked = {name: known.find(kind).check(plain(train.column(name)))[0] for name, kind in kind_of.items()}
+    checked[target] = known.find(wanted).check(plain(train.column(target)))[0]
+    fields, answer = fit(pa.table(checked), kind_of, target, wanted, transform, kind_options(kinds))
+    return Spec(task_name, fields, answer, target, None, {"train": len(train)}, dict(options))
