@@ -51,6 +51,8 @@ class Spec:
 
     def check(self, table: pa.Table) -> tuple[pa.Table, Faults]:
         """The input columns in their own types, and what is wrong with which row of a file."""
+        for name in [name for name in self._unsaid() if name not in table.column_names]:
+            table = table.append_column(name, pa.array([self._unsaid()[name] for _ in range(len(table))]))
         found: Faults = {}
         typed: dict[str, pa.Array] = {}
         for field in self.inputs.values():
@@ -73,6 +75,7 @@ class Spec:
         if not isinstance(rows, list) or not rows:
             raise DataError("there are no rows", place=place, fix="send a list of one row or more")
         columns = self.columns
+        rows = [{**self._unsaid(), **row} if isinstance(row, dict) else row for row in rows]
         for number, row in enumerate(rows):
             _same_fields(row, columns, f"{place}, row {number}")
         typed: dict[str, pa.Array] = {}
@@ -111,10 +114,16 @@ class Spec:
         schema = {
             "type": "object",
             "properties": properties,
-            "required": list(properties),
+            "required": [name for name in properties if name not in self._unsaid()],
             "additionalProperties": False,
         }
         return schema | ({"example": example} if len(example) == len(properties) else {})
+
+    def _unsaid(self) -> dict[str, Any]:
+        """What a row is taken to say where it leaves out a column that it may leave out."""
+        fields = [field for field in self.inputs.values() if not kinds.find(field.kind).grouped]
+        found = {field.columns[0]: kinds.find(field.kind).unsaid() for field in fields}
+        return {name: value for name, value in found.items() if value is not None}
 
     def to_json(self) -> dict[str, Any]:
         return {

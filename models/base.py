@@ -107,6 +107,7 @@ class Task(nn.Module):
     TARGETS: ClassVar[tuple[str, ...]]  # kinds of target; a column whose kind nobody says is taken for the first
     FORMS: ClassVar[tuple[str, ...]] = ("row",)  # of features that it works on, the best first
     FROM_ITSELF: ClassVar[bool] = False  # the target is an input, too
+    MADE: ClassVar[dict[str, str]] = {}  # inputs that the data need not have: column → kind, each made for every row
     LOSS: ClassVar[bool] = True  # False: it has none of its own, the architecture's counts
     PER_ROW: ClassVar[str] = "min"  # what `per_row` gives is an error; "max": a score
     RESAMPLE: ClassVar[bool] = True  # False: metrics are too slow for the drawings behind an interval
@@ -131,6 +132,10 @@ class Task(nn.Module):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Scalar: the mean loss of the rows."""
         raise NotImplementedError
+
+    def learns_from(self, target: Tensor) -> Tensor:
+        """(N,) bool: which training rows it may learn from."""
+        return torch.ones(len(target), dtype=torch.bool, device=target.device)
 
     def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """What the metrics of these rows are computed from, (N, …) each: counts, say, where outputs are large."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from data.examples import Examples
     from data.spec import Spec
+    from models.base import Task
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,22 @@ def run(
     Raises DataError where the columns do not suit the task, no good row is left or a split is empty.
     """
     from data.examples import from_rows, from_series
-    from models.base import check_options
+    from models.base import Task, check_options
     from models.base import task as find_task
 
     job, options = find_task(task), dict(task_options or {})
     check_options(f"task {task}", job, options)
-    raw = read_raw(paths.raw)
+    raw = _made(read_raw(paths.raw), job.MADE)
+    params = replace(params, kinds={**job.MADE, **params.kinds})
     progress(stage="preprocess", rows=len(raw))
     if "series" in job.TARGETS:
         found = from_series(raw, params)
     else:
         found = from_rows(raw, job.TARGETS, params, from_itself=job.FROM_ITSELF)
     spec = replace(_fit(found, params, task), task_options=options)
+    if job.learns_from is not Task.learns_from:
+        found = _moved(found, spec, job)
+        spec = replace(spec, inputs=_fit(found, params, task).inputs, rows=_counts(found))
     summary = _summary(found, spec)
     _write(paths.ready, found, spec, summary)
     return {
@@ -75,6 +80,30 @@ def run(
         "inputs": summary["inputs"],
         "notes": summary["notes"],
     }
+
+
+def _made(raw: pa.Table, wanted: Mapping[str, str]) -> pa.Table:
+    """The rows with columns that the task needs and the data need not have: column → kind."""
+    from data import kinds
+
+    for name, kind in wanted.items():
+        if name not in raw.column_names:
+            raw = raw.append_column(name, kinds.find(kind).made(raw.column("_origin").to_pylist()))
+    return raw
+
+
+def _moved(examples: Examples, spec: Spec, job: type[Task]) -> Examples:
+    """Training rows that the task does not learn from measure instead: one half validates, one half tests."""
+    import numpy as np
+    import torch
+
+    from data.split import TEST, TRAIN, VALIDATION
+
+    target = torch.as_tensor(spec.encode(examples.table, target=True)["target"])
+    other = ~job(spec.target, 1, **spec.task_options).learns_from(target).numpy()
+    half = np.array([int(one[-8:], 16) % 2 for one in examples.table.column("_id").to_pylist()], bool)
+    measuring = np.where(half, TEST, VALIDATION)
+    return replace(examples, splits=np.where(other & (examples.splits == TRAIN), measuring, examples.splits))
 
 
 def read_raw(folder: Path) -> pa.Table:
@@ -112,8 +141,11 @@ def _fit(examples: Examples, params: Params, task: str) -> Spec:
         names = {"channels": [schema.target, *params.covariates]} if params.covariates else {}
         inputs = {**inputs, HISTORY: replace(history, state={**history.state, **scale, **names})}
         target = replace(target, state={**target.state, "naive": steps_apart(train, schema.target)})
-    rows = {name: len(examples.part(name)) for name in ("train", "validation", "test")}
-    return Spec(task, inputs, target, schema.target, params.time or None, rows)
+    return Spec(task, inputs, target, schema.target, params.time or None, _counts(examples))
+
+
+def _counts(examples: Examples) -> dict[str, int]:
+    return {name: len(examples.part(name)) for name in ("train", "validation", "test")}
 
 
 def _summary(examples: Examples, spec: Spec) -> dict[str, Any]:

@@ -70,6 +70,8 @@ def assemble(
     rows, validation = arrays(ready, "train"), arrays(ready, "validation")
     if plan.refit:
         rows = {name: np.concatenate([column, validation[name]]) for name, column in rows.items()}
+        learned = network.task.learns_from(torch.as_tensor(rows["target"])).numpy()
+        rows = {name: column[learned] for name, column in rows.items()}
     feed = Batches(
         rows,
         recipe.batch_size,

@@ -50,6 +50,14 @@ class Kind:
         """One JSON value of a request for column `index`; DataError (problem and fix, no place) if it is wrong."""
         raise NotImplementedError
 
+    def made(self, origins: Sequence[str]) -> pa.Array:
+        """A column for rows of these origins that have none, where a task needs one of this kind."""
+        raise NotImplementedError
+
+    def unsaid(self) -> Any:
+        """The JSON value of a row that does not say it; None where it has to be said."""
+        return None
+
     def arrow(self, field: Field, values: list[Any]) -> pa.Array:
         """Parsed values as a checked column."""
         raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,8 +43,12 @@ class Seed(Kind):
         seeds: list[int] = values.tolist()
         return seeds
 
-    def made(self, rows: int) -> list[int]:
-        return np.random.default_rng().integers(LIMIT, size=rows).tolist()
+    def made(self, origins: Sequence[str]) -> pa.Array:
+        words = [hashlib.blake2b(origin.encode(), digest_size=8).digest() for origin in origins]
+        return pa.array([int.from_bytes(word, "little") % LIMIT for word in words], pa.int64())
+
+    def unsaid(self) -> int:
+        return int(np.random.default_rng().integers(LIMIT))
 
     def parse(self, field: Field, index: int, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < LIMIT:
