@@ -97,7 +97,7 @@ def _own(table: pa.Table) -> pa.Table:
 
 
 def _columns(model: Model, answers: list[dict[str, Any]]) -> dict[str, pa.Array]:
-    """`prediction`, and for classes the probability of each."""
+    """`prediction`, for classes the probability of each, for numbers the ends of the interval."""
     import pyarrow as pa
 
     columns = {"prediction": pa.array([answer["prediction"] for answer in answers])}
@@ -105,6 +105,9 @@ def _columns(model: Model, answers: list[dict[str, Any]]) -> dict[str, pa.Array]
         for name in answers[0]["probabilities"]:
             chances = [answer["probabilities"][name] for answer in answers]
             columns[f"p_{name}"] = pa.array(chances, pa.float64())
+    for name in ("low", "high"):
+        if name in answers[0]:
+            columns[name] = pa.array([answer[name] for answer in answers])
     return columns
 
 
@@ -117,60 +120,14 @@ def _with(table: pa.Table, columns: dict[str, pa.Array], source: Path) -> pa.Tab
 
 
 def _forecast(model: Model, batches: Iterator[pa.RecordBatch], source: Path) -> Iterator[pa.Table]:
-    """Each row's value foretold from the known values before it; rows to come, whose value is empty, by horizons.
-
-    What is foretold beyond the horizon stands on what was foretold before.
-    """
-    import numpy as np
+    """The whole table, each row foretold from those before it."""
     import pyarrow as pa
 
-    from data.columns import floats, plain
-    from data.spec import DataError
-    from data.windows import history_table, moments
+    from stages.forecasts import forecast
 
     table = pa.Table.from_batches(list(batches))
     _refuse_unread(table, source)
-    time, value = str(model.spec.time), model.spec.target_name
-    (history,) = model.spec.inputs.values()
-    window, horizon = history.shape[0], model.spec.target.shape[0]
-    try:
-        examples = history_table(_own(table), time, value, window, horizon, targets=False)
-        order = np.argsort(moments(table.column(time), time), kind="stable")
-        known, faults = floats(plain(table.column(value)))
-    except DataError as error:
-        place = ", ".join(part for part in (str(source), error.place) if part)
-        raise DataError(error.problem, place=place, fix=error.fix) from error
-    if faults:
-        row, reason = min(faults.items())
-        place = f"{source.parent / table.column('_origin')[row].as_py()}"
-        raise PipelineError(f"{value}: {reason}", place=place, fix="mend the row or leave it out; nothing was written")
-    foretold = np.full(len(table), np.nan)
-    answers = model.predict(examples.select(list(model.spec.columns)))
-    foretold[examples.column("_row").to_numpy()] = [answer["prediction"][0] for answer in answers]
-    _continue(model, known, foretold, order, window, horizon)
-    if len(table) and np.isnan(foretold).all():
-        fix = "put the rows that come before into the file"
-        raise PipelineError(f"no row has the {window} known values before it that it takes", place=str(source), fix=fix)
-    yield _with(_own(table), {"prediction": pa.array(foretold, from_pandas=True)}, source)
-
-
-def _continue(model: Model, known: Any, foretold: Any, order: Any, window: int, horizon: int) -> None:
-    """Fills `foretold` for the rows after the last known value, in order of time."""
-    import numpy as np
-    import pyarrow as pa
-
-    from data.kinds.series import fixed
-
-    series = known[order].copy()
-    first = int(np.flatnonzero(~np.isnan(series))[-1]) + 1 if (~np.isnan(series)).any() else 0
-    (name,) = model.spec.columns
-    for start in range(first, len(series), horizon):
-        past = series[start - window : start] if start >= window else np.array([np.nan])
-        if np.isnan(past).any():
-            return
-        ahead = model.predict(pa.table({name: fixed(past[None])}))[0]["prediction"][: len(series) - start]
-        series[start : start + len(ahead)] = ahead
-        foretold[order[start : start + len(ahead)]] = ahead
+    yield _with(_own(table), forecast(model, table, source), source)
 
 
 def _write(tables: Iterator[pa.Table], output: Path, progress: Progress) -> int:

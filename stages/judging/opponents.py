@@ -7,6 +7,7 @@ network may see (training and validation rows) and answers in the form of the ta
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,8 +34,8 @@ def reference(spec: Spec, fit: Arrays, test: Arrays, *, seed: int = 0) -> tuple[
         return "logistic regression", _logistic(x, y, x_test, len(spec.target.state["values"][0]))
     if kind == "number":
         return "ridge regression", _ridge(x, y, x_test)
-    if kind == "series" and [field.kind for field in spec.inputs.values()] == ["series"]:
-        return _autoregression(x, y, x_test)
+    if kind == "series" and y.ndim == 2:
+        return _autoregression(spec, fit, test)
     return None
 
 
@@ -67,15 +68,24 @@ def _ridge(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[
     return RidgeCV(alphas=np.logspace(-3, 4, 29)).fit(x, y).predict(x_test).reshape(len(x_test), *y.shape[1:])
 
 
-def _autoregression(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]) -> Any:
-    """Least squares of each step ahead on the last p values; p, up to the window, has the least AIC (Akaike 1974)."""
+def _autoregression(spec: Spec, rows: Arrays, test: Arrays) -> Any:
+    """Least squares of each step ahead on the last p values of all channels, and on all other inputs; p, up to the
+    window, has the least AIC (Akaike 1974)."""
+    history = next(name for name, field in spec.inputs.items() if field.kind == "series")
+    rest = {name: field for name, field in spec.inputs.items() if name != history}
+
+    def lags(arrays: Arrays, p: int) -> np.ndarray[Any, Any]:
+        x_NTC = arrays[history].astype(np.float64)
+        others = [_matrix(replace(spec, inputs=rest), arrays)] if rest else []
+        return np.column_stack([np.ones(len(x_NTC)), x_NTC[:, x_NTC.shape[1] - p :].reshape(len(x_NTC), -1), *others])
 
     def fit(p: int) -> tuple[float, np.ndarray[Any, Any]]:
-        lags = np.c_[np.ones(len(x)), x[:, x.shape[1] - p :]]
-        weights = np.linalg.lstsq(lags, y, rcond=None)[0]
-        error = float(((y - lags @ weights) ** 2).mean())
-        return len(x) * np.log(error) + 2 * (p + 1), weights
+        x = lags(rows, p)
+        weights = np.linalg.lstsq(x, rows["target"], rcond=None)[0]
+        error = float(((rows["target"] - x @ weights) ** 2).mean())
+        return len(x) * np.log(error) + 2 * x.shape[1], weights
 
-    orders = range(1, min(x.shape[1], len(x) // 3) + 1)
+    window, width = spec.inputs[history].shape
+    orders = range(1, max(1, min(window, len(rows["target"]) // (3 * width))) + 1)
     p = min(orders, key=lambda p: fit(p)[0])
-    return f"AR({p})", np.c_[np.ones(len(x_test)), x_test[:, x.shape[1] - p :]] @ fit(p)[1]
+    return f"AR({p})", lags(test, p) @ fit(p)[1]

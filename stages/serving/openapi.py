@@ -83,7 +83,10 @@ def _answer(one: Served) -> dict[str, Any]:
         shares = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1}}
         return _object(prediction={}, probabilities=shares)
     number = {"type": "number"}
-    return _object(prediction={"type": "array", "items": number} if kind == "series" else number)
+    value = {"type": "array", "items": number} if kind == "series" else number
+    answer = _object(prediction=value)
+    ends = {"low": value, "high": value} if kind in ("number", "series") else {}  # where an interval is known
+    return {**answer, "properties": {**answer["properties"], **ends}}
 
 
 def _object(**properties: Any) -> dict[str, Any]:
