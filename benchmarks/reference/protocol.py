@@ -91,7 +91,8 @@ def learn(
     torch.manual_seed(seed)
     network = build(architecture, task_name, spec.inputs, spec.target, spec.task_options, **rest)
     seen = {name: torch.cat([column, validation[name]]) if refit else column for name, column in train.items()}
-    arrays = {name: column.numpy() for name, column in seen.items()}
+    learned = network.task.learns_from(seen["target"])
+    arrays = {name: column[learned].numpy() for name, column in seen.items()}
     feed = Batches(arrays, recipe.batch_size, seed=seed, shuffle=True, augment=spec.augment if augment else None)
     loop = Loop(network, feed, validation, recipe)
     loop.run()
