@@ -71,6 +71,7 @@ class Architecture(nn.Module):
 
     ACCEPTS: ClassVar[frozenset[str]]  # kinds of input; it fits when every input's kind is among them; "*" is any kind
     FORMS: ClassVar[tuple[str, ...]] = ("row",)  # of features that it can give
+    FIRST_FOR: ClassVar[frozenset[str]] = frozenset()  # kinds of input with which it is usually worth the first try
     REQUIRES: ClassVar[str] = ""  # a module of an extra without which it cannot be built
     SPACE: ClassVar[dict[str, Choice]] = {}  # what search may move: fields of Recipe or constructor options
     RECIPE: ClassVar[dict[str, Any]] = {}  # its own defaults for fields of Recipe
@@ -243,14 +244,15 @@ def task(name: str) -> type[Task]:
 
 
 def accepting(inputs: Inputs, task_name: str = "") -> list[str]:
-    """Architectures that can take these inputs and serve the task, the linear anchor first."""
+    """Architectures that can take these inputs and serve the task: the linear anchor, those to try first, the rest."""
     found = {name: architecture(name) for name in architectures()}
     fitting = [
         name
         for name, kind in found.items()
         if not _refused(kind, inputs) and installed(kind) and (not task_name or _form(kind, task(task_name), inputs))
     ]
-    return sorted(fitting, key=lambda name: (name != "linear", name))
+    here = {field.kind for field in inputs.values()}
+    return sorted(fitting, key=lambda name: (name != "linear", not found[name].FIRST_FOR & here, name))
 
 
 def installed(kind: type[Architecture]) -> bool:
@@ -326,14 +328,18 @@ def _form(kind: type[Architecture], job: type[Task], inputs: Inputs) -> str:
 
 
 def _refused(kind: type[Architecture], inputs: Inputs) -> list[str]:
-    """The kinds of input that it does not take."""
-    return [] if "*" in kind.ACCEPTS else sorted({field.kind for field in inputs.values()} - kind.ACCEPTS)
+    """The kinds of input that it does not take, or takes beside another alone."""
+    here = {field.kind for field in inputs.values()}
+    if kind.NEEDS and not kind.NEEDS & here:
+        return sorted(here)
+    return [] if "*" in kind.ACCEPTS else sorted(here - kind.ACCEPTS)
 
 
 def _check_inputs(name: str, kind: type[Architecture], inputs: Inputs) -> None:
     refused = _refused(kind, inputs)
     if refused or not inputs:
-        takes = ", ".join(sorted(kind.ACCEPTS))
+        takes = ", ".join(sorted(kind.ACCEPTS - kind.NEEDS))
+        takes = f"{' or '.join(sorted(kind.NEEDS))}, and beside it {takes}" if kind.NEEDS else takes
         problem = f"it does not take inputs of kind {', '.join(refused)}" if refused else "there are no inputs"
         raise ModelError(problem, place=name, fix=f"it takes {takes}")
 

@@ -21,6 +21,7 @@ class Recurrent(Architecture):
 
     CELL: ClassVar[type[nn.RNNBase]]
     ACCEPTS = frozenset({"series", "image", "text", "audio", "number", "category", "labels"})
+    NEEDS = frozenset({"series", "image", "text", "audio"})
     FORMS = ("row", "positions", "causal")
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
@@ -60,7 +61,9 @@ class Recurrent(Architecture):
 
     def forward(self, batch: Batch) -> Tensor:
         x_BLD, real_BL = self.steps(batch)
-        order_BL = (~real_BL).byte().argsort(dim=1, stable=True)  # real steps first: two sequences may each have padding
+        order_BL = (
+            (~real_BL).byte().argsort(dim=1, stable=True)
+        )  # real steps first: two sequences may each have padding
         x_BLD = x_BLD.gather(1, order_BL[..., None].expand_as(x_BLD))
         lengths = real_BL.sum(1).clamp_min(1).cpu()
         packed = pack_padded_sequence(x_BLD, lengths, batch_first=True, enforce_sorted=False)

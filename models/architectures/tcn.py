@@ -27,6 +27,7 @@ class TCN(Architecture):
     """
 
     ACCEPTS = frozenset({"series", "image", "text", "audio", "number", "category", "labels"})
+    NEEDS = frozenset({"series", "image", "text", "audio"})
     FORMS = ("row", "causal", "positions")
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
