@@ -87,9 +87,7 @@ def test_boxes_are_shares_of_the_image():
     kind = kinds.find("boxes")
     rows = [[{"class": "cat", "x0": 2, "y0": 1, "x1": 6, "y1": 3}], [], '[{"class": "cat"}]', "no", None]
     texts = [row if isinstance(row, str) or row is None else json.dumps(row) for row in rows]
-    column, faults = kind.check(
-        pa.array([row if isinstance(row, str) or row is None else json.dumps(row) for row in rows])
-    )
+    column, faults = kind.check(pa.array(texts))
     assert faults == {2: "a box lacks its class or a corner", 3: "no JSON"}
     field = kind.fit({"b": column.slice(0, 2)}, target=True, size=[4, 8])
     encoded = kind.encode(field, [column.slice(0, 2)])
