@@ -70,6 +70,7 @@ class Architecture(nn.Module):
     """
 
     ACCEPTS: ClassVar[frozenset[str]]  # kinds of input; it fits when every input's kind is among them; "*" is any kind
+    NEEDS: ClassVar[frozenset[str]] = frozenset()  # kinds of which one at least must be among the inputs, if any
     FORMS: ClassVar[tuple[str, ...]] = ("row",)  # of features that it can give
     FIRST_FOR: ClassVar[frozenset[str]] = frozenset()  # kinds of input with which it is usually worth the first try
     REQUIRES: ClassVar[str] = ""  # a module of an extra without which it cannot be built
