@@ -1,9 +1,10 @@
-"""Select: races every architecture that accepts the inputs, from the linear anchor up, within a budget in seconds.
+"""Select: races every architecture that fits the inputs and the task, within a budget in seconds.
 
 Synchronous successive halving (Jamieson and Talwalkar 2016) by a factor of 3 at a constant learning rate: all train a
-stretch, the best third goes on to three times as many. The anchor stays to the end. Then the finalists are trained as
-the candidate will be, with several seeds, as time allows, and the one with fewest parameters within one standard error
-of the best is chosen (Breiman et al. 1984).
+stretch, the best third goes on to three times as many. The linear anchor, where there is one, stays to the end. Where
+time is too short for all, those that are usually good with such inputs come first; that order decides nothing else.
+Then the finalists are trained as the candidate will be, with several seeds, as time allows, and the one with fewest
+parameters within one standard error of the best is chosen (Breiman et al. 1984).
 """
 
 from __future__ import annotations
@@ -85,15 +86,14 @@ def _race(params: Params, paths: Paths, task: str, names: list[str], started: fl
     common = (str(paths.ready.resolve()), folder_version(paths.ready), task)
     lanes = [Lane(name, params.seed) for name in names]
     direction = metric(task)[1]
-    with Race(common, started + params.seconds, progress) as race:
+    with Race(common, names[0], started + params.seconds, progress) as race:
         alive, begun = lanes, time.monotonic()
         until = begun + RACE_SHARE * (started + params.seconds - begun)
         for rung, stretches in enumerate(params.rungs, 1):
-            if not race.advance(alive, stretches, until=until, rungs_left=len(params.rungs) - rung + 1):
+            alive = race.advance(alive, rung, stretches, until=until, rungs_left=len(params.rungs) - rung + 1)
+            if not alive:
                 break
-            alive = sorted((lane for lane in alive if lane.score), key=lambda lane: lane.rank(direction), reverse=True)
-            for lane in alive:
-                lane.rung = rung
+            alive.sort(key=lambda lane: lane.rank(direction), reverse=True)
             if rung < len(params.rungs):
                 alive = _survivors(alive, -(-(len(alive) - 1) // params.keep))
         ranked = sorted((lane for lane in lanes if lane.score), key=lambda lane: (lane.rung, lane.rank(direction)))
@@ -116,8 +116,9 @@ def _decide(lanes: list[Any], names: list[str], params: Params, task: str) -> di
     if len(names) == 1:
         chosen, why = names[0], f"{names[0]} is the only architecture asked for that accepts these inputs"
     elif not raced:
-        chosen = ANCHOR
-        why = f"{params.seconds:g} s are too few to compare architectures: it is the simplest; give select more seconds"
+        chosen = names[0]
+        what = "the simplest" if chosen == ANCHOR else "the first to try"
+        why = f"{params.seconds:g} s are too few to compare architectures: it is {what}; give select more seconds"
     else:
         chosen, why = _choose(raced, name, direction)
     for missing in (one for one in names if one not in {entry["architecture"] for entry in board}):

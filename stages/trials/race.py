@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 SLACK_SECONDS = 0.5  # after the last allotted second: a step, a validation, an answer on its way
 FEWEST_SECONDS = 0.1  # less is not worth starting a trial for
+FIRST_SECONDS = 0.5  # the least that a contender's first stretch is given: where time is short, fewer get a turn
+FIRST_SHARE = 0.4  # of the race's time, for the first rung: there everything is built
 
 
 class Lane:
@@ -84,8 +86,8 @@ def _average(rows: Sequence[Sequence[float]]) -> list[float]:
 class Contender:
     """What a worker of the race is: it makes trials, keeps them and trains each on when told."""
 
-    def __init__(self, common: tuple[str, str, str]) -> None:
-        self.common = common
+    def __init__(self, common: tuple[str, str, str], first: str) -> None:
+        self.common, self.first = common, first
         self.trials: dict[tuple[str, int], Any] = {}
 
     def ready(self) -> bool:
@@ -95,7 +97,7 @@ class Contender:
         from stages.trials.trial import Trial
 
         ready, version, task = self.common
-        Trial(Path(ready), version, task, "linear", {}).advance(1, FEWEST_SECONDS)
+        Trial(Path(ready), version, task, self.first, {}).advance(1, FEWEST_SECONDS)
         return True
 
     def advance(self, name: str, seed: int, stretches: int, seconds: float) -> dict[str, Any]:
@@ -129,8 +131,8 @@ class Contender:
 class Race:
     """Workers for as long as the `with` block lasts, and no answer is waited for after `deadline` (monotonic)."""
 
-    def __init__(self, common: tuple[str, str, str], deadline: float, progress: Progress) -> None:
-        self.common, self.deadline, self.progress = common, deadline, progress
+    def __init__(self, common: tuple[str, str, str], first: str, deadline: float, progress: Progress) -> None:
+        self.common, self.first, self.deadline, self.progress = common, first, deadline, progress
         self.workers: list[Any] = []
 
     def __enter__(self) -> Race:
@@ -139,7 +141,7 @@ class Race:
         from stages import cluster
 
         actor = ray.remote(num_cpus=1, max_restarts=0)(Contender)
-        self.workers = [actor.remote(self.common) for _ in range(cluster.cpus())]
+        self.workers = [actor.remote(self.common, self.first) for _ in range(cluster.cpus())]
         left = max(0.0, self.deadline - SLACK_SECONDS - time.monotonic())
         calls = [worker.ready.remote() for worker in self.workers]
         done, _ = ray.wait(calls, num_returns=len(calls), timeout=left)
@@ -152,28 +154,29 @@ class Race:
         for worker in self.workers:
             ray.kill(worker)
 
-    def advance(self, lanes: list[Lane], stretches: int, *, until: float, rungs_left: int) -> bool:
-        """One rung: each lane's trial goes on to `stretches`, within an even share of the time until `until`.
+    def advance(self, lanes: list[Lane], rung: int, stretches: int, *, until: float, rungs_left: int) -> list[Lane]:
+        """One rung: each lane's trial goes on to `stretches`, within its share of the time until `until`.
 
-        False where there is no time for it.
+        Lanes start in the order given; those that got no turn in time are not among the ones returned.
         """
-        if not self.workers:
-            return False
-        left = (min(until, self.deadline - SLACK_SECONDS) - time.monotonic()) / rungs_left
-        each = left * len(self.workers) / max(1, len(lanes))
-        if each < FEWEST_SECONDS:
-            return False
+        left = min(until, self.deadline - SLACK_SECONDS) - time.monotonic()
+        left *= FIRST_SHARE if rung == 1 and rungs_left > 1 else 1 / rungs_left
+        if not self.workers or left < FEWEST_SECONDS:
+            return []
+        each = max(left * len(self.workers) / max(1, len(lanes)), FIRST_SECONDS if rung == 1 else FEWEST_SECONDS)
 
         def keep(lane: Lane, answer: dict[str, Any]) -> None:
             if "reason" in answer:
                 lane.reason, lane.score, lane.scores, lane.rows = answer["reason"], None, [], []
                 return
             lane.take(answer)
-            lane.scores, lane.rows = [answer["score"].value], [answer["rows"]]
+            lane.rung, lane.scores, lane.rows = rung, [answer["score"].value], [answer["rows"]]
 
         jobs = [(lane, lane.seed, stretches, each) for lane in lanes]
-        self._work(jobs, keep, f"{stretches} stretches")
-        return True
+        for lane in self._work(jobs, keep, f"{stretches} stretches", time.monotonic() + left):
+            if not lane.scores:
+                lane.reason = "its turn did not come in time"
+        return [lane for lane in lanes if lane.rung == rung and lane.score]
 
     def finish(self, lanes: list[Lane], seeds: int) -> None:
         """Trains each lane by its whole recipe, with as many seeds as there is time for; those scores take the place
@@ -202,13 +205,19 @@ class Race:
                 lane.scores.append(answers[lane.name]["score"].value)
                 lane.rows.append(answers[lane.name]["rows"])
 
-    def _work(self, jobs: list[Any], keep: Callable[[Lane, dict[str, Any]], None], what: str) -> None:
-        """Gives each free worker its next job: a trial goes on where it lives, a new one anywhere."""
+    def _work(
+        self, jobs: list[Any], keep: Callable[[Lane, dict[str, Any]], None], what: str, until: float = math.inf
+    ) -> list[Lane]:
+        """Gives each free worker its next job: a trial goes on where it lives, a new one anywhere. Returns the lanes
+        whose job was not begun by `until`."""
         import ray
 
-        waiting = list(jobs)
+        waiting, late = list(jobs), []
         running: dict[Any, tuple[int, Lane]] = {}
         while (waiting or running) and time.monotonic() < self.deadline - SLACK_SECONDS / 2:
+            if time.monotonic() >= until:
+                late += [job[0] for job in waiting]
+                waiting = []
             free = set(range(len(self.workers))) - {worker for worker, _ in running.values()}
             for worker in free:
                 job = next((one for one in waiting if one[0].worker in (None, worker)), None)
@@ -220,13 +229,14 @@ class Race:
                     call = self.workers[worker].advance.remote(lane.name, seed, stretches, seconds)
                     running[call] = (worker, lane)
             left = self.deadline - SLACK_SECONDS / 2 - time.monotonic()
-            done, _ = ray.wait(list(running), num_returns=1, timeout=max(0.0, min(left, 0.5)))
+            done, _ = ray.wait(list(running), num_returns=1, timeout=max(0.0, min(left, 0.5))) if running else ([], [])
             for call in done:
                 _, lane = running.pop(call)
                 keep(lane, self._answer(call))
             self.progress(stage="select", doing=what, seconds_left=max(0.0, self.deadline - time.monotonic()))
         for _, lane in running.values():
             lane.reason = lane.reason if lane.scores else "its time ran out within one step"
+        return late + [job[0] for job in waiting]
 
     def _answer(self, call: Any) -> dict[str, Any]:
         import ray
