@@ -191,8 +191,10 @@ def _numbers(value: list[Any]) -> np.ndarray:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:
         raise DataError("is ragged: samples are plain numbers", fix=FIX) from error
+    if not value:
+        raise DataError("holds 0 samples", fix=FIX)
     if array.ndim != 1 or array.dtype.kind not in "iuf" or any(isinstance(item, bool) for item in value):
-        raise DataError("holds 0 samples" if not value else "holds something that is no number", fix=FIX)
+        raise DataError("holds something that is no number", fix=FIX)
     if not np.isfinite(array).all() or np.abs(array).max() > 1e9:
         raise DataError("holds NaN, Infinity or a sample beyond 1e9", fix=FIX)
     return array.astype(np.float32)

@@ -1,0 +1,87 @@
+"""What is said: letters from sound, without being told when each is spoken."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.base import Batch, FieldLike, Task
+from models.edits import edits
+from models.writing import BEGIN, END, PADDING, text
+
+
+class Speech(Task):
+    """Connectionist temporal classification (Graves et al. 2006): at each step a letter or nothing, and the loss is
+    that of all ways to spread the transcript over the steps. Greedy decoding: the likeliest of each step, repetitions
+    and nothings taken out. Output (B, T, V) logits, in which 0 is nothing; target (B, L) tokens.
+
+    Metrics: the share of words and of letters that must be changed to have the transcript (word and character error
+    rate, NIST's; may exceed 1). A row is compared by its own word error rate. What is longer than its sound has steps
+    cannot be learned and counts nothing in the loss.
+    """
+
+    TARGETS = ("text",)
+    FORMS = ("positions", "causal")
+    PICTURE = "texts"
+    METRICS: ClassVar[dict[str, str]] = {"word_error_rate": "min", "character_error_rate": "min"}
+
+    def __init__(self, target: FieldLike, features: int) -> None:
+        super().__init__(target, features)
+        self.head = nn.Linear(features, target.sizes[0])
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits_BTV: Tensor = self.head(features)
+        return logits_BTV
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        log_p_TBV = output.float().log_softmax(2).transpose(0, 1)
+        steps_B = torch.full((len(target),), output.shape[1], device=target.device)
+        letters_B = (target > END).sum(1) + (target == 1).sum(1)
+        losses_B = functional.ctc_loss(
+            log_p_TBV, target, steps_B, letters_B, blank=PADDING, reduction="none", zero_infinity=True
+        )
+        return (losses_B / letters_B.clamp_min(1)).mean()
+
+    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 2) words and letters to change, (N, 2) words and letters of the transcripts."""
+        said, meant = self.said(output), [_line(text(self.target.state, row)) for row in target.tolist()]
+        words = [[line.split() for line in lines] for lines in (said, meant)]
+        changes = torch.stack([edits(*words), edits(said, meant)], 1)
+        counts = [[len(row), len(line)] for row, line in zip(words[1], meant, strict=True)]
+        return changes, torch.tensor(counts).view(-1, 2)
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        """The word error rate of each row."""
+        return output[:, 0] / target[:, 0].clamp_min(1)
+
+    def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        rates = output.sum(0) / target.sum(0).clamp_min(1)
+        return dict(zip(self.METRICS, rates.tolist(), strict=True))
+
+    def baseline(self, train: Batch, rows: Batch) -> Tensor:
+        """The commonest transcript of the training rows, whatever is said."""
+        kinds, counts = train["target"].unique(dim=0, return_counts=True)
+        letters = [code for code in kinds[counts.argmax()].tolist() if code not in (PADDING, BEGIN, END)]
+        path = [code for letter in letters for code in (letter, PADDING)] or [PADDING]
+        logits_TV = 10.0 * functional.one_hot(torch.tensor(path), self.target.sizes[0])
+        return logits_TV.expand(len(rows["target"]), -1, -1)
+
+    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+        return [{"prediction": line} for line in self.said(output)]
+
+    def said(self, output: Tensor) -> list[str]:
+        """The transcript of each row."""
+        return [_line(text(self.target.state, greedy(row))) for row in output.argmax(2).tolist()]
+
+
+def greedy(path: list[int]) -> list[int]:
+    """The letters of a path of steps: repetitions are one, and nothing (0) is taken out."""
+    changed = [code for before, code in zip([PADDING, *path], path, strict=False) if code != before]
+    return [code for code in changed if code != PADDING]
+
+
+def _line(said: str | list[str]) -> str:
+    return said if isinstance(said, str) else " ".join(said)
