@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.base import Architecture, Batch, Choice, Inputs
-from models.layers import Flat, block
+from models.base import Architecture, Batch, Choice, Inputs, ModelError, nearest
+from models.layers import Flat
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+NORMS: dict[str, type[nn.Module]] = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
 class MLP(Architecture):
@@ -33,14 +36,34 @@ class MLP(Architecture):
 
     RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 2e-3, "weight_decay": 0.5, "ema": 0.98, "keep": "last"}
 
-    def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.3) -> None:
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        size: float = 1.0,
+        depth: int = 2,
+        activation: str = "gelu",
+        norm: str = "none",
+        dropout: float = 0.3,
+    ) -> None:
         super().__init__()
+        bend, level = _chosen("activation", activation, ACTIVATIONS), _chosen("norm", norm, NORMS)
         self.flat = Flat(inputs)
         width = max(4, round(128 * size))
-        widths = [self.flat.width, *[width] * depth]
-        self.layers = nn.Sequential(*(block(a, b, dropout) for a, b in pairwise(widths)))
+        self.layers = nn.Sequential(
+            *(
+                nn.Sequential(nn.Linear(inside, outside), level(outside), bend(), nn.Dropout(dropout))
+                for inside, outside in pairwise([self.flat.width, *[width] * depth])
+            )
+        )
         self.features = width + self.flat.width
 
     def forward(self, batch: Batch) -> Tensor:
         x_BD = self.flat(batch)
         return torch.cat([x_BD, self.layers(x_BD)], 1)
+
+
+def _chosen(option: str, name: str, known: dict[str, type[nn.Module]]) -> type[nn.Module]:
+    if name not in known:
+        raise ModelError(f"{option} is {name!r}", place="mlp", fix=nearest(name, known))
+    return known[name]

@@ -1,29 +1,72 @@
-"""Which of K classes a row belongs to."""
+"""Which of K classes a row belongs to, or which labels of K it has."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models import curves
 from models.base import Batch, FieldLike, ModelError, Task
+
+LOSSES = ("cross_entropy", "focal")
+WEIGHTS = ("none", "balanced")
+MANY = dict.fromkeys(("row_f1", "f1", "subset_accuracy", "auc", "average_precision"), "max") | {"log_loss": "min"}
 
 
 class Classification(Task):
-    """Softmax over K classes trained by cross-entropy. Output (B, K) logits, target (B,) class indices."""
+    """One class of K by softmax, or any number of K labels by a sigmoid each; trained by cross-entropy.
 
-    TARGETS = ("category",)
+    Target: a class's index (B,), or 1 for every label of the row (B, K). Output: logits (B, K).
+    `loss: focal` gives less weight to what is right already, by `gamma` (Lin et al. 2017); `label_smoothing` takes that
+    share of the certainty and spreads it over all classes (Szegedy et al. 2016); `class_weights: balanced` makes every
+    class count alike, by its rows in the training split (King and Zeng 2001), and balanced accuracy decide.
+
+    One class: accuracy; the area under the ROC curve (Hanley and McNeil 1982) and average precision, of the second
+    class of two or the mean over all; log-loss; F1, the mean over the classes. Many labels: F1 of each row's labels,
+    the mean over rows, decides (Godbole and Sarawagi 2004); F1 of each label; the share of rows with no label wrong.
+    The baseline knows how common each class is. An answer says the prediction and all probabilities.
+    """
+
+    TARGETS = ("category", "labels")
     PICTURE = "confusion"
-    PER_ROW = "max"
-    METRICS: ClassVar[dict[str, str]] = {"accuracy": "max", "auc": "max", "log_loss": "min", "f1": "max"}
+    METRICS: dict[str, str] = {
+        "accuracy": "max",
+        "auc": "max",
+        "average_precision": "max",
+        "log_loss": "min",
+        "f1": "max",
+    }
 
-    def __init__(self, target: FieldLike, features: int) -> None:
+    weights: Tensor  # (K,), or (K, 2) of having and lacking each label
+
+    def __init__(
+        self,
+        target: FieldLike,
+        features: int,
+        *,
+        loss: Literal["cross_entropy", "focal"] = "cross_entropy",
+        gamma: float = 2.0,
+        label_smoothing: float = 0.0,
+        class_weights: Literal["none", "balanced"] = "none",
+    ) -> None:
         super().__init__(target, features)
+        _check(loss, gamma, label_smoothing, class_weights)
         self.classes: list[Any] = list(target.state["values"][0])
-        if len(self.classes) < 2:
+        self.many = target.kind == "labels"
+        if len(self.classes) < (1 if self.many else 2):
             raise ModelError("the target has one class", place="task", fix="give data with two classes at least")
+        self.gamma, self.smoothing = gamma if loss == "focal" else 0.0, label_smoothing
+        self.balanced = class_weights == "balanced"
+        if self.many:
+            self.METRICS = MANY
+        elif self.balanced:
+            self.METRICS = {"balanced_accuracy": "max", **self.METRICS}
+        weights = balance(target.state, self.many) if self.balanced else torch.ones(1)
+        self.register_buffer("weights", weights, persistent=False)
         self.head = nn.Linear(features, len(self.classes))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -31,59 +74,104 @@ class Classification(Task):
         return logits_BK
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return functional.cross_entropy(output, target)
+        """-Σ w q (1 - p)^γ log p over the outcomes on the last axis, the mean over everything before it."""
+        if not (self.many or self.balanced or self.smoothing or self.gamma):
+            return functional.cross_entropy(output, target)
+        log_p, q = _outcomes(output, target, self.many)
+        q = q * (1 - self.smoothing) + self.smoothing / q.shape[-1]
+        surprise = -self.weights * q * log_p
+        if self.gamma:
+            surprise = surprise * (-torch.expm1(log_p)).clamp_min(1e-7) ** self.gamma
+        return surprise.sum(-1).mean()
 
     def per_row(self, output: Tensor, target: Tensor) -> Tensor:
-        """1 where the row is classified rightly, else 0."""
-        return (output.argmax(1) == target).float()
+        """1 where the row is right, else 0, times its class's weight if classes are balanced; of many labels: F1."""
+        if self.many:
+            said, has = output > 0, target > 0
+            both, all_ = (said & has).sum(1), said.sum(1) + has.sum(1)
+            return torch.where(all_ > 0, 2 * both / all_.clamp_min(1), 1.0)
+        right = (output.argmax(1) == target).float()
+        return right * self.weights.to(target.device)[target] if self.balanced else right
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        if self.many:
+            return self._many(output, target)
+        p_NK, hit = output.double().softmax(1), output.argmax(1)
+        areas, precisions = curves.areas(p_NK, functional.one_hot(target, p_NK.shape[1]))
+        chosen = slice(1, None) if p_NK.shape[1] == 2 else slice(None)
+        right, said, there = (
+            torch.bincount(of, minlength=p_NK.shape[1]).double() for of in (target[hit == target], hit, target)
+        )
+        found = {
+            "balanced_accuracy": curves.mean(right / there),
+            "accuracy": float(right.sum() / there.sum()),
+            "auc": curves.mean(areas[chosen]),
+            "average_precision": curves.mean(precisions[chosen]),
+            "log_loss": float(functional.cross_entropy(output.float(), target)),
+            "f1": curves.mean(2 * right / (said + there)),
+        }
+        return {name: found[name] for name in self.METRICS}
+
+    def _many(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        said, has = output > 0, target > 0
+        areas, precisions = curves.areas(output.double(), has)
         return {
-            "accuracy": float(self.per_row(output, target).double().mean()),
-            "auc": auc(output.double().softmax(1), target),
-            "log_loss": float(self.loss(output.float(), target)),
-            "f1": f1(output.argmax(1), target),
+            "row_f1": float(self.per_row(output, target).double().mean()),
+            "f1": curves.mean(2 * (said & has).sum(0).double() / (said.sum(0) + has.sum(0))),
+            "subset_accuracy": float((said == has).all(1).double().mean()),
+            "auc": curves.mean(areas),
+            "average_precision": curves.mean(precisions),
+            "log_loss": float(functional.binary_cross_entropy_with_logits(output.float(), target)),
         }
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """The training split's class frequencies: it always answers the commonest class."""
-        count_K = torch.bincount(train["target"], minlength=len(self.classes)).float()
-        return ((count_K + 1e-6) / count_K.sum()).log().expand(len(rows["target"]), -1)
+        """How common each class is among the training rows: it always answers the commonest."""
+        target, count = train["target"], len(rows["target"])
+        if self.many:
+            return target.mean(0).clamp(1e-6, 1 - 1e-6).logit().expand(count, -1)
+        count_K = torch.bincount(target, minlength=len(self.classes)).float()
+        return ((count_K + 1e-6) / count_K.sum()).log().expand(count, -1)
 
     def answer(self, output: Tensor) -> list[dict[str, Any]]:
-        names = [
-            str(value).lower() if isinstance(value, bool) else str(value) for value in self.classes
-        ]  # as JSON does
-        rows = output.float().softmax(1).tolist()
-        best = output.argmax(1).tolist()
+        names = [str(value).lower() if isinstance(value, bool) else str(value) for value in self.classes]  # as JSON
+        rows = output.float().sigmoid() if self.many else output.float().softmax(1)
         return [
-            {"prediction": self.classes[index], "probabilities": dict(zip(names, row, strict=True))}
-            for index, row in zip(best, rows, strict=True)
+            {"prediction": self._said(row), "probabilities": dict(zip(names, row, strict=True))}
+            for row in rows.tolist()
         ]
 
+    def _said(self, p: list[float]) -> Any:
+        if self.many:
+            return [name for name, chance in zip(self.classes, p, strict=True) if chance > 0.5]
+        return self.classes[p.index(max(p))]
 
-def auc(p_NK: Tensor, target: Tensor) -> float:
-    """Area under the ROC curve as the Mann-Whitney statistic (Hanley and McNeil 1982), ties counted half.
 
-    Two classes: of the second; more: the mean of one class against the rest over the classes that occur; nan where
-    only one class occurs.
+def balance(state: Mapping[str, Any], many: bool) -> Tensor:
+    """Weights that are inverse to how common a class is, 1 in the mean over the training rows: N / (K n); (K,).
+
+    Of many labels, having and lacking each are two classes: (K, 2). What no training row has weighs as if one had it.
     """
-    chosen = [1] if p_NK.shape[1] == 2 else range(p_NK.shape[1])
-    areas = [_area(p_NK[:, k], target == k) for k in chosen if 0 < int((target == k).sum()) < len(target)]
-    return sum(areas) / len(areas) if areas else float("nan")
+    if "counts" not in state:
+        problem = "the prepared rows do not say how common each class is"
+        raise ModelError(problem, place="task", fix="run preprocess again, or set class_weights to none")
+    count = torch.tensor(state["counts"][0], dtype=torch.float32)
+    if many:
+        count = torch.stack([count, state["rows"] - count], 1)
+    return count.sum(-1, keepdim=True) / (count.shape[-1] * count.clamp_min(1))
 
 
-def _area(score: Tensor, positive: Tensor) -> float:
-    _, index, count = score.unique(return_inverse=True, return_counts=True)
-    rank = (count.cumsum(0) - (count - 1) / 2)[index]  # the mean rank of tied scores, from 1
-    n = int(positive.sum())
-    return float((rank[positive].sum() - n * (n + 1) / 2) / (n * (len(score) - n)))
+def _outcomes(output: Tensor, target: Tensor, many: bool) -> tuple[Tensor, Tensor]:
+    """Log-probabilities, and which came true: of K classes (B, K), of having and lacking each label (B, K, 2)."""
+    if many:
+        return functional.logsigmoid(torch.stack([output, -output], 2)), torch.stack([target, 1 - target], 2)
+    return output.log_softmax(1), functional.one_hot(target, output.shape[1])
 
 
-def f1(predicted: Tensor, target: Tensor) -> float:
-    """Mean over the classes that occur of the harmonic mean of precision and recall."""
-    scores = [
-        2 * int(((predicted == k) & (target == k)).sum()) / int((predicted == k).sum() + (target == k).sum())
-        for k in torch.cat([predicted, target]).unique().tolist()
-    ]
-    return sum(scores) / len(scores)
+def _check(loss: str, gamma: float, smoothing: float, weights: str) -> None:
+    for name, value, right in (("loss", loss, LOSSES), ("class_weights", weights, WEIGHTS)):
+        if value not in right:
+            raise ModelError(f"{name} is {value!r}", place="task", fix=f"choose {' or '.join(right)}")
+    if not 0 <= smoothing < 1:
+        raise ModelError(f"label_smoothing is {smoothing}", place="task", fix="give a share of 0 or more, below 1")
+    if gamma < 0:
+        raise ModelError(f"gamma is {gamma}", place="task", fix="give a number of 0 or more")

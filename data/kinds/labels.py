@@ -1,0 +1,102 @@
+"""Any number of labels a row: lists of words. As a target: the labels to be found.
+
+A column of text is split at | and ; and commas, for files that hold no lists. A label that no training row has is
+passed over: nothing could be learned of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data.columns import Faults, plain
+from data.field import DataError, Field
+from data.kinds import Kind
+from data.requests import told
+
+MANY = 1000  # distinct labels above which lists of words are text
+BETWEEN = re.compile(r"[|;,]")
+WORDS = pa.list_(pa.string())
+
+
+class Labels(Kind):
+    def recognise(self, column: pa.Array) -> float:
+        column = plain(column)
+        if not _lists(column.type) or not pa.types.is_string(column.type.value_type):
+            return 0.0
+        rows = [row for row in column.to_pylist() if row]
+        distinct = {word for row in rows for word in row}
+        once = all(len(set(row)) == len(row) for row in rows)
+        return 0.8 if once and 0 < len(distinct) <= min(MANY, max(10, len(rows) // 2)) else 0.0
+
+    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+        column = plain(column)
+        if pa.types.is_string(column.type):
+            rows = [None if text is None else BETWEEN.split(text) for text in column.to_pylist()]
+        elif _lists(column.type) and (pa.types.is_string(column.type.value_type) or _whole(column.type.value_type)):
+            rows = column.to_pylist()
+        else:
+            return pa.nulls(len(column), WORDS), dict.fromkeys(range(len(column)), "no list of labels")
+        return pa.array([_set(row) for row in rows], WORDS), {}
+
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False) -> Field:
+        """The state holds, beside the labels, how many training rows have each and how many rows there are: what
+        balanced weights are made of."""
+        ((name, column),) = columns.items()
+        counts = Counter(word for row in column.to_pylist() for word in row or ())
+        if not counts:
+            raise DataError("no training row has a label", place=f"column '{name}'", fix="give rows that have labels")
+        values = sorted(counts)
+        state = {"values": [values], "counts": [[counts[value] for value in values]], "rows": len(column)}
+        return Field("labels", (name,), (len(values),), "float32", state)
+
+    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+        places = {value: place for place, value in enumerate(field.state["values"][0])}
+        encoded = np.zeros((len(columns[0]), len(places)), np.float32)
+        for number, row in enumerate(columns[0].to_pylist()):
+            encoded[number, [places[word] for word in row or () if word in places]] = 1
+        return encoded
+
+    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+        names = field.state["values"][0]
+        return [[names[place] for place in np.flatnonzero(row > 0.5)] for row in values]
+
+    def parse(self, field: Field, index: int, value: Any) -> Any:
+        if not isinstance(value, list):
+            raise DataError(f"is {told(value)}", fix="give a list of labels, empty where there are none")
+        for word in value:
+            if not isinstance(word, str):
+                raise DataError(f"holds {told(word)}", fix="give labels as texts")
+        return _set(value)
+
+    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+        return pa.array(values, WORDS)
+
+    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+        names = field.state["values"][0]
+        shown = "any of " + ", ".join(names[:20]) + "; others are passed over"
+        return {"type": "array", "items": {"type": "string"}, "example": names[:1], "description": shown}
+
+    def identity(self, column: pa.Array) -> list[bytes]:
+        return [
+            b"" if row is None else b"".join(b"=" + word.encode() + b"\0" for word in row) or b"="
+            for row in self.check(column)[0].to_pylist()
+        ]
+
+
+def _lists(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _whole(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind)
+
+
+def _set(row: list[Any] | None) -> list[str] | None:
+    """Each label once, in order."""
+    return None if row is None else sorted({str(word).strip() for word in row if word is not None} - {""})

@@ -1,0 +1,94 @@
+"""The network of radial basis functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from models.base import Architecture, Batch, Choice, Inputs
+from models.layers import Flat
+
+ROWS = 20_000  # from which centres are found, at most
+ROUNDS = 30  # of k-means, at most
+
+
+class RBF(Architecture):
+    """Radial basis functions round centres found by k-means (Broomhead and Lowe 1988; Moody and Darken 1989).
+
+    Each unit answers by how near a row is to its centre, so that the head adds up votes of neighbourhoods. Centres and
+    their common width come from the training rows before the first step and stay; the head alone learns.
+
+    In: every kind, flattened, categories one-hot. Out: (B, F), F = 300 · size.
+    Choose it for some hundreds or thousands of rows of a few dozen numbers on like scales, where near means alike.
+    At size=1: digits 0.986 in 2 s of one core.
+    """
+
+    ACCEPTS = frozenset({"*"})
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (1e-3, 1e-1, "log"),
+        "width": (0.3, 3.0, "log"),
+        "size": [0.25, 0.5, 1.0],
+    }
+    RECIPE: ClassVar[dict[str, Any]] = {
+        "optimizer": "adam",
+        "learning_rate": 0.02,
+        "weight_decay": 1e-5,
+        "keep": "last",
+    }
+
+    centres: Tensor  # (K, D)
+    scale: Tensor  # () 1 / (2 σ²)
+
+    def __init__(self, inputs: Inputs, *, size: float = 1.0, width: float = 1.0) -> None:
+        super().__init__()
+        self.flat = Flat(inputs)
+        self.features = max(4, round(300 * size))
+        self.width = width
+        self.register_buffer("centres", torch.randn(self.features, self.flat.width))
+        self.register_buffer("scale", torch.tensor(0.5 / (self.flat.width * width**2)))
+
+    def forward(self, batch: Batch) -> Tensor:
+        near_BF = torch.exp(-self.scale * torch.cdist(self.flat(batch), self.centres).square())
+        return near_BF * self.features**0.5
+
+    def warm_start(self, batches: Iterable[Batch]) -> None:
+        """Centres by k-means; the width is `width` times the mean distance of a row from its nearest centre."""
+        rows, count = [], 0
+        for batch in batches:
+            rows.append(self.flat(batch))
+            count += len(rows[-1])
+            if count >= ROWS:
+                break
+        x_ND = torch.cat(rows)[:ROWS]
+        self.centres.copy_(kmeans(x_ND, self.features))
+        near = torch.cdist(x_ND, self.centres).sort(1).values
+        # where there are few rows, many are centres themselves: the next centre tells how far apart neighbours are
+        self.scale.copy_(0.5 / (self.width * near[:, 1].mean()).square().clamp_min(1e-12))
+
+
+def kmeans(x_ND: Tensor, count: int) -> Tensor:
+    """`count` centres (K, D) by Lloyd's algorithm (1982), begun as k-means++ does (Arthur and Vassilvitskii 2007)."""
+    centres = x_ND[_begin(x_ND, count)]
+    for _ in range(ROUNDS):
+        nearest = torch.cdist(x_ND, centres).argmin(1)
+        held = torch.bincount(nearest, minlength=count)[:, None]
+        total = torch.zeros_like(centres).index_add_(0, nearest, x_ND)
+        moved = torch.where(held > 0, total / held.clamp_min(1), centres)
+        if torch.equal(moved, centres):
+            break
+        centres = moved
+    return centres
+
+
+def _begin(x_ND: Tensor, count: int) -> Tensor:
+    """Rows (K,) far apart: each is drawn in proportion to its squared distance from those before it."""
+    chosen = [torch.randint(len(x_ND), (1,), device=x_ND.device)]
+    far = torch.full((len(x_ND),), torch.inf, device=x_ND.device)
+    for _ in range(count - 1):
+        far = torch.minimum(far, (x_ND - x_ND[chosen[-1]]).square().sum(1))
+        weight = far if far.sum() > 0 else torch.ones_like(far)  # fewer different rows than centres
+        chosen.append(torch.multinomial(weight, 1))
+    return torch.cat(chosen)

@@ -1,0 +1,41 @@
+"""Areas under curves of scores that rank the positive rows above the others."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def areas(score_NK: Tensor, positive_NK: Tensor) -> tuple[Tensor, Tensor]:
+    """(areas under the ROC curves (K,), average precisions (K,)), float64; nan where all rows are of one sort.
+
+    The first is the Mann-Whitney statistic, ties counted half (Hanley and McNeil 1982). The second is the mean of the
+    precision at each positive row, tied rows taken together (Manning, Raghavan and Schütze 2008, section 8.4).
+    """
+    rows = score_NK.shape[0]
+    score, order = score_NK.sort(0, descending=True)
+    hit = positive_NK.gather(0, order).double()
+    first, last = _ties(score)
+    seen = hit.cumsum(0)  # positives down to each place
+    count = seen[-1]
+    place = torch.arange(1, rows + 1, device=score.device, dtype=torch.float64)[:, None]
+    precision = (seen / place).gather(0, last)
+    rank = rows + 1 - (first + last + 2) / 2  # from the bottom, the mean of tied places
+    area = ((hit * rank).sum(0) - count * (count + 1) / 2) / (count * (rows - count))
+    both = (count > 0) & (count < rows)
+    return area.where(both, torch.nan), ((hit * precision).sum(0) / count).where(both, torch.nan)
+
+
+def _ties(score: Tensor) -> tuple[Tensor, Tensor]:
+    """The first and the last place (N, K) of the tied stretch that each place of a sorted column belongs to."""
+    place = torch.arange(score.shape[0], device=score.device)[:, None].expand_as(score)
+    step = score[1:] != score[:-1]
+    edge = torch.ones_like(score[:1], dtype=torch.bool)
+    first = place.where(torch.cat([edge, step]), 0).cummax(0).values
+    last = place.where(torch.cat([step, edge]), score.shape[0]).flip(0).cummin(0).values.flip(0)
+    return first, last
+
+
+def mean(values: Tensor) -> float:
+    """The mean of those that are numbers, nan where none is."""
+    return float(values.nanmean())
