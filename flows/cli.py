@@ -62,7 +62,9 @@ def parser() -> argparse.ArgumentParser:
     new = command("new", "new:new", "write a pipeline's YAML from a table", named="one")
     new.add_argument("--from", dest="source", metavar="FILE", required=True, help="a .csv, .tsv or .parquet file")
     new.add_argument("--target", metavar="COLUMN", required=True, help="the column to predict")
-    command("catalogue", "status:catalogue", "the architectures, tasks, kinds and sources there are")
+    parts = command("catalogue", "catalogue:catalogue", "the architectures, tasks, kinds and sources there are")
+    parts.add_argument("--from", dest="source", metavar="FILE", default="", help="which of them suit this data")
+    parts.add_argument("--target", metavar="COLUMN", default="", help="and the column to predict")
     command("doctor", "doctor:doctor", "what is missing or cannot work here, and the fix")
     command("stop", "status:stop", "end everything that this clone started")
     return top

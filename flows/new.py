@@ -27,10 +27,8 @@ def new(given: Namespace) -> Answer:
         raise PipelineError(f"{given.name!r} cannot be a pipeline's name", fix=fix)
     if path.exists():
         raise PipelineError(f"there is a pipeline {given.name!r} already", place=str(path), fix="choose another name")
-    if not Path(given.source).exists():
-        raise PipelineError("there is no such file or folder", place=given.source, fix="check the path")
-    uri = _uri(Path(given.source).resolve(), root)
-    guess = schema.propose(_head(uri, root), given.target)
+    uri = located(given.source, root)
+    guess = schema.propose(head(uri, root), given.target)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(_yaml(uri, given.target, guess))
@@ -43,12 +41,19 @@ def new(given: Namespace) -> Answer:
     return Answer(value, "\n".join([f"wrote {path.relative_to(root)}", *notes, f"next: evergreen run {given.name}"]))
 
 
-def _uri(source: Path, root: Path) -> str:
-    """Relative to the clone where the file lies in it, so that the YAML works elsewhere too."""
+def located(given: str, root: Path) -> str:
+    """A source as a YAML names it: a path relative to the clone where it lies in it, so that it works elsewhere too."""
+    from data import sources
+
+    if given.partition(":")[0] in sources.names() and ":" in given:
+        return given
+    if not Path(given).exists():
+        raise PipelineError("there is no such file or folder", place=given, fix="check the path")
+    source = Path(given).resolve()
     return str(source.relative_to(root) if source.is_relative_to(root) else source)
 
 
-def _head(uri: str, root: Path) -> Any:
+def head(uri: str, root: Path) -> Any:
     """The first rows of a source as a table."""
     import pyarrow as pa
 

@@ -1,8 +1,7 @@
-"""`evergreen status`, `report`, `catalogue` and `stop`: what there is, and the end of it."""
+"""`evergreen status`, `report` and `stop`: what there is, and the end of it."""
 
 from __future__ import annotations
 
-import ast
 from argparse import Namespace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,40 +111,6 @@ def report(given: Namespace) -> Answer:
 
         webbrowser.open(page.as_uri())
     return Answer({"pipeline": given.name, "report": str(page)}, str(page))
-
-
-def catalogue(given: Namespace) -> Answer:
-    """What a pipeline can be made of. Read from the files' text: nothing is imported, so that it is there at once."""
-    rooms = Path(__file__).parent.parent
-    folders = {
-        "architectures": rooms / "models" / "architectures",
-        "tasks": rooms / "models" / "tasks",
-        "kinds": rooms / "data" / "kinds",
-        "sources": rooms / "data" / "sources",
-    }
-    value = {part: [_card(path) for path in sorted(folder.glob("[!_]*.py"))] for part, folder in folders.items()}
-    lines = []
-    for part, cards in value.items():
-        lines.append(part)
-        for card in cards:
-            accepts = f" [{', '.join(card['accepts'])}]".replace("*", "any kind") if "accepts" in card else ""
-            lines.append(f"  {card['name']:<16}{card['about']}{accepts}")
-    return Answer(value, "\n".join(lines))
-
-
-def _card(path: Path) -> dict[str, Any]:
-    """A part's name, the first line of its docstring and, of an architecture, the kinds of input it accepts."""
-    module = ast.parse(path.read_text(encoding="utf-8"))
-    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
-    parts: list[ast.Module | ast.ClassDef] = [module, *classes]
-    text = next(filter(None, map(ast.get_docstring, parts)), "")
-    card: dict[str, Any] = {"name": path.stem, "about": text.split("\n")[0]}
-    for node in (line for one in classes for line in one.body if isinstance(line, ast.Assign | ast.AnnAssign)):
-        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-        if isinstance(target, ast.Name) and target.id == "ACCEPTS" and node.value:
-            kinds = [leaf.value for leaf in ast.walk(node.value) if isinstance(leaf, ast.Constant)]
-            card["accepts"] = sorted(map(str, kinds))
-    return card
 
 
 def stop(given: Namespace) -> Answer:

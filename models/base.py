@@ -245,15 +245,17 @@ def task(name: str) -> type[Task]:
 
 
 def accepting(inputs: Inputs, task_name: str = "") -> list[str]:
+    """Those of `fitting` that can be built here."""
+    return [name for name in fitting(inputs, task_name) if installed(architecture(name))]
+
+
+def fitting(inputs: Inputs, task_name: str = "") -> list[str]:
     """Architectures that can take these inputs and serve the task: the linear anchor, those to try first, the rest."""
+    job, here = task(task_name) if task_name else None, {field.kind for field in inputs.values()}
     found = {name: architecture(name) for name in architectures()}
-    fitting = [
-        name
-        for name, kind in found.items()
-        if not _refused(kind, inputs) and installed(kind) and (not task_name or _form(kind, task(task_name), inputs))
-    ]
-    here = {field.kind for field in inputs.values()}
-    return sorted(fitting, key=lambda name: (name != "linear", not found[name].FIRST_FOR & here, name))
+    found = {name: kind for name, kind in found.items() if not _refused(kind, inputs)}
+    names = [name for name, kind in found.items() if job is None or _form(kind, job, inputs)]
+    return sorted(names, key=lambda name: (name != "linear", not found[name].FIRST_FOR & here, name))
 
 
 def installed(kind: type[Architecture]) -> bool:

@@ -164,7 +164,7 @@ def test_a_bug_is_no_mistake(clone, monkeypatch):
     def broken(given):
         raise ValueError("no fix: this is a bug")
 
-    monkeypatch.setattr("flows.status.catalogue", broken)
+    monkeypatch.setattr("flows.catalogue.catalogue", broken)
     with pytest.raises(ValueError, match="this is a bug"):
         cli.main(["catalogue"])
 
@@ -173,7 +173,7 @@ def test_an_interruption_is_quiet(monkeypatch, capsys):
     def interrupted(given):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flows.status.catalogue", interrupted)
+    monkeypatch.setattr("flows.catalogue.catalogue", interrupted)
     assert cli.main(["catalogue"]) == 130
     assert capsys.readouterr() == ("", "")
 
