@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -12,6 +13,8 @@ import pyarrow.compute as pc
 from data.field import DataError
 
 MISSING = pa.array(["", "na", "n/a", "nan", "null", "none", "?"])  # how files write "no number here", in lower case
+DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+(e[+-]?\d+)?", re.IGNORECASE)  # 3,14 or 1.234,5
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")  # 1,234 or 1.234.567: what is meant, its neighbours tell
 Faults = dict[int, str]  # row → what is wrong with its value
 
 
@@ -48,7 +51,7 @@ def _text_floats(column: pa.Array) -> tuple[np.ndarray, Faults]:
         return text.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
     except pa.ArrowInvalid:
         values, faults = np.full(len(text), np.nan), {}
-        for row, word in enumerate(text.to_pylist()):
+        for row, word in enumerate(_decimal_points(text.to_pylist())):
             if word is None:
                 continue
             try:
@@ -56,6 +59,20 @@ def _text_floats(column: pa.Array) -> tuple[np.ndarray, Faults]:
             except ValueError:
                 faults[row] = "not a number"
         return values, faults
+
+
+def _decimal_points(words: list[str | None]) -> list[str | None]:
+    """Words of a column that writes decimal commas with points, as numbers have them; of any other as they are.
+
+    It does where most words with a comma read so, one of them at least could not be thousands, and none writes a point
+    where only a fraction can follow.
+    """
+    marked = [word for word in words if word and "," in word]
+    decimal = [word for word in marked if DECIMAL_COMMA.fullmatch(word)]
+    pointed = any(word and "." in word and "," not in word and not THOUSANDS.fullmatch(word) for word in words)
+    if pointed or 2 * len(decimal) <= len(marked) or all(THOUSANDS.fullmatch(word) for word in decimal):
+        return words
+    return [word and word.replace(".", "").replace(",", ".") for word in words]
 
 
 def texts(column: pa.Array) -> pa.Array:
