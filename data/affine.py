@@ -25,8 +25,8 @@ def varied(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
     right = np.stack([shear[1] - sin, cos], 1) * scale[1]
     middle = (size - 1) / 2
     y, x = np.arange(height) - middle[0], np.arange(width) - middle[1]
-    places = y[:, None, None] * down[:, None, None] + x[:, None] * right[:, None, None] + (middle + shift)[:, None, None]
-    return _read(images, places.astype(np.float32))
+    places = y[:, None, None] * down[:, None, None] + x[:, None] * right[:, None, None]  # (N, H, W, 2)
+    return _read(images, (places + (middle + shift)[:, None, None]).astype(np.float32))
 
 
 def _read(images: np.ndarray, places: np.ndarray) -> np.ndarray:

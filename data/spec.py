@@ -20,6 +20,7 @@ from data.requests import told
 from data.transform import transformed
 
 __all__ = ["DataError", "Field", "Spec", "fit"]
+OVER = ("mask", "boxes", "image")  # targets that would have to move with the image
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ class Spec:
         return pa.table(typed), found
 
     def augment(self, batch: Mapping[str, np.ndarray], random: np.random.Generator) -> dict[str, np.ndarray]:
-        """The training batch with each input varied as its kind does."""
+        """The training batch with each input varied as its kind does; as it is, where the target lies over the image."""
+        if self.target.kind in OVER:
+            return dict(batch)
         varied = {key: kinds.find(field.kind).augment(field, batch[key], random) for key, field in self.inputs.items()}
         return {**batch, **varied}
 

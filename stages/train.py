@@ -7,36 +7,36 @@ what it stores itself is never read back.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import math
 import shutil
-import threading
 import time
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from stages.artifacts import Paths
 from stages.progress import Progress, quiet
 from stages.settings import PipelineError
-from stages.worker import Plan, finished, work
 
 if TYPE_CHECKING:
+    from models.base import Network
     from models.loop import Loop
+    from stages.training.plan import Plan
 
-OWN = (
+OWN = (  # fields of Params that are not the recipe's
     "augment",
     "refit",
+    "start_from",
+    "freeze",
+    "options",
     "workers",
     "device",
     "max_failures",
     "storage_bytes",
-)  # fields of Params that are not the recipe's
-
+)
+CHEAP_ROWS = 500_000  # trained in all epochs together: up to it a transfer is compared with training from scratch
+SCRATCH = "scratch"  # the folder beside a transferred candidate's weights that holds the same network without transfer
 
 BOUNDS = {  # the least and the most, seen before hours are spent on what comes before training
     **dict.fromkeys(("workers", "epochs", "batch_size", "accumulate", "plateau_patience"), (1, math.inf)),
@@ -56,7 +56,10 @@ class Params:
     storage_bytes: int = 2 * 2**30  # checkpoints of earlier runs are removed above it, the oldest first
     seed: int = 0
     refit: bool = False  # train on the validation rows as well, now that everything is chosen by them
-    augment: bool = False  # vary training rows as their kinds do: images move by up to an eighth of their side
+    start_from: str = ""  # NAME@VERSION of a released version whose weights and architecture it begins with
+    freeze: Literal["nothing", "features"] = "nothing"  # of what it starts from: the head alone learns, or everything
+    options: dict[str, Any] = field(default_factory=dict)  # of the architecture, where the choice's do not serve
+    augment: bool = False  # vary training rows as their kinds do: images (not under masks, boxes) are turned, scaled …
     epochs: int | None = None
     batch_size: int | None = None  # rows, over all workers
     learning_rate: float | None = None
@@ -85,6 +88,12 @@ class Params:
                 raise PipelineError(f"{name} is {value}", fix=fix)
         if self.learning_rate is not None and self.learning_rate <= 0:
             raise PipelineError(f"learning_rate is {self.learning_rate}", fix="give a number above 0")
+        if self.freeze != "nothing" and not self.start_from:
+            fix = "say which version to start from, or leave freeze out"
+            raise PipelineError("freeze without start_from would keep random features", fix=fix)
+        if self.start_from and self.options:
+            fix = "leave options out: they are those of the version it starts from"
+            raise PipelineError("options and start_from contradict each other", fix=fix)
         if self.refit and (self.keep == "best" or self.patience):
             fix = "leave refit out, or keep: best and patience"
             raise PipelineError("refit leaves no rows by which keep: best or patience could decide", fix=fix)
@@ -98,15 +107,12 @@ class Params:
 def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) -> dict[str, Any]:
     """Writes `candidate/` anew. Killed at any moment and called again, it goes on and ends with the same bytes."""
     started = time.monotonic()
-    plan = _plan(params, paths, task)
-    reused = finished(plan) is not None
-    if not reused:
-        _fit(plan, params, paths, progress)
-    loop = finished(plan)
-    if loop is None:
-        raise RuntimeError(f"training ended before its last epoch; its checkpoints are in {plan.folder}")
+    from stages.training.plan import make
+
+    plan = make(params, paths, task)
+    loop, reused = _trained(plan, params, paths, progress)
     card = _card(plan, loop)
-    _save(plan, loop, card, paths)
+    _save(loop, card, paths, _beside(plan, loop, params, paths, progress))
     _clean(Path(plan.folder), params.storage_bytes)
     seconds = time.monotonic() - started
     best = {"epochs": loop.epoch, "best_epoch": loop.best[0] if loop.best else 0}
@@ -115,131 +121,38 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     return summary
 
 
+def _trained(plan: Plan, params: Params, paths: Paths, progress: Progress) -> tuple[Loop, bool]:
+    """The plan's loop at its end, and whether it was found there."""
+    from stages.training.fit import fit
+    from stages.training.worker import finished
+
+    reused = finished(plan) is not None
+    if not reused:
+        fit(plan, params, paths, progress)
+    loop = finished(plan)
+    if loop is None:
+        raise RuntimeError(f"training ended before its last epoch; its checkpoints are in {plan.folder}")
+    return loop, reused
+
+
 def _said(plan: Plan, card: dict[str, Any], epochs: int) -> str:
+    begun = f", begun with {plan.start}" if plan.start else ""
     if plan.refit:
-        return f"{plan.architecture}: {epochs} epochs on the training and the validation rows"
+        return f"{plan.architecture}{begun}: {epochs} epochs on the training and the validation rows"
     name, value = next((item for item in card["scores"].items() if not item[0].endswith("loss")), ("", 0.0))
-    return f"{plan.architecture}: {name} {value:.4g} after {epochs} epochs"
-
-
-def _plan(params: Params, paths: Paths, task: str) -> Plan:
-    from stages import cluster
-    from stages.artifacts import code_version, folder_version, read_json
-    from stages.trials.trial import divide
-
-    choice = read_json(paths.tune if paths.tune.exists() else paths.select)
-    architecture = choice["architecture"]
-    recipe, options = divide(architecture, {**choice.get("options", {}), **params.recipe()})
-    if params.refit:
-        recipe = recipe.but(keep="last", patience=0)
-    plan = Plan(
-        task=task,
-        architecture=architecture,
-        options=options,
-        recipe=dataclasses.asdict(recipe),
-        augment=params.augment,
-        refit=params.refit,
-        workers=params.workers,
-        device=params.device,
-        data_version=folder_version(paths.ready),
-        code_version=code_version(),
-        trial=choice.get("trial"),
-        ready=str(paths.ready.resolve()),
-    )
-    storage = cluster.settings(paths.root).storage
-    folder = (Path(storage) / "runs" / paths.name if storage else paths.run_folder.resolve()) / plan.key()
-    return dataclasses.replace(plan, folder=str(folder), ready=_ready(plan, storage, paths))
-
-
-def _ready(plan: Plan, storage: str, paths: Paths) -> str:
-    """The prepared rows where all machines see them: copied once into a real cluster's storage."""
-    if not storage:
-        return plan.ready
-    from stages.artifacts import replace_folder
-
-    shared = Path(storage) / "ready" / paths.name / plan.data_version
-    if not shared.exists():
-        with replace_folder(shared) as new:
-            shutil.copytree(plan.ready, new, dirs_exist_ok=True)
-    return str(shared)
-
-
-def _fit(plan: Plan, params: Params, paths: Paths, progress: Progress) -> None:
-    from stages import cluster
-
-    cluster.connect(paths.root)
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    cuda = params.device == "cuda" or (params.device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
-    folder = Path(plan.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    store = folder / "ray"
-    shutil.rmtree(store, ignore_errors=True)
-    trainer = TorchTrainer(
-        work,
-        train_loop_config=dataclasses.asdict(plan),
-        torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=params.workers, use_gpu=cuda, resources_per_worker=_share(params, cuda)
-        ),
-        run_config=RunConfig(
-            name=uuid.uuid4().hex,  # a name that was used would bring back what Ray stored under it
-            storage_path=str(store),
-            failure_config=FailureConfig(max_failures=params.max_failures),
-        ),
-    )
-    trainer._register_sigint_handler = lambda controller: None  # Ray's swallows Ctrl-C and stays on after the run
-    with _told(folder / "progress.jsonl", progress):
-        trainer.fit()
-    shutil.rmtree(store, ignore_errors=True)
-
-
-def _share(params: Params, cuda: bool) -> dict[str, float]:
-    """A core for each worker, or an even share where there are fewer cores than workers."""
-    import ray
-
-    share = min(1.0, ray.cluster_resources().get("CPU", 1.0) / params.workers)
-    return {"CPU": share, "GPU": 1} if cuda else {"CPU": share}
-
-
-@contextlib.contextmanager
-def _told(lines: Path, progress: Progress) -> Iterator[None]:
-    """Passes on what rank 0 appends to `lines`. Ray Train's own reports wait for the controller's next look."""
-    done = threading.Event()
-    start = lines.stat().st_size if lines.exists() else 0
-
-    def follow() -> None:
-        position, last = start, False
-        while not last:
-            last = done.wait(0.2)
-            if not lines.exists():
-                continue
-            with lines.open("rb") as file:
-                file.seek(position)
-                for line in file:
-                    if line.endswith(b"\n"):
-                        position += len(line)
-                        progress(stage="train", **json.loads(line))
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    return f"{plan.architecture}{begun}: {name} {value:.4g} after {epochs} epochs"
 
 
 def _card(plan: Plan, loop: Loop) -> dict[str, Any]:
     from data.spec import Spec
 
     kept = ("architecture", "options", "recipe", "task", "data_version", "code_version", "trial", "refit")
+    begun = {"start": plan.start, "start_bytes": plan.start_bytes, "freeze": plan.freeze} if plan.start else {}
     best = loop.best[1] if loop.best and not plan.refit else {}  # rows that were trained on score nothing
     scores = {name: value for name, value in best.items() if name != "epoch"}
     return {
         **{name: getattr(plan, name) for name in kept},
+        **begun,
         "spec": Spec.load(Path(plan.ready)).to_json(),
         "seed": plan.recipe["seed"],
         "parameters": sum(one.numel() for one in loop.network.parameters()),
@@ -248,11 +161,23 @@ def _card(plan: Plan, loop: Loop) -> dict[str, Any]:
     }
 
 
-def _save(plan: Plan, loop: Loop, card: dict[str, Any], paths: Paths) -> None:
+def _beside(
+    plan: Plan, loop: Loop, params: Params, paths: Paths, progress: Progress
+) -> dict[str, tuple[Network, dict[str, Any]]]:
+    """What a transfer is judged by: the same network trained from scratch, where that is cheap."""
+    if not plan.start or loop.train.rows * plan.recipe["epochs"] > CHEAP_ROWS:
+        return {}
+    alone = dataclasses.replace(plan, start="", start_bytes="", start_folder="", freeze="nothing")
+    other, _ = _trained(alone.at_home(Path(plan.folder).parent), params, paths, progress)
+    other.network.load_state_dict(other.best_state())
+    return {SCRATCH: (other.network, _card(alone, other))}
+
+
+def _save(loop: Loop, card: dict[str, Any], paths: Paths, beside: Any = None) -> None:
     from stages.artifacts import save_model
 
     loop.network.load_state_dict(loop.best_state())
-    save_model(paths.candidate, loop.network, card)
+    save_model(paths.candidate, loop.network, card, beside)
 
 
 def _clean(kept: Path, budget: int) -> None:

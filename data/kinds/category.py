@@ -1,6 +1,7 @@
 """Categories: text, booleans or whole numbers taken as names. As a target: the class.
 
 An input's slot 0 is for values unseen in training. Values seen only once in training share it: so it is learned too.
+The state of a target holds how many training rows each class has (`counts`): what balanced weights are made of.
 """
 
 from __future__ import annotations
@@ -56,8 +57,11 @@ class Category(Kind):
                 fix="collect rows of a second class, or choose another target",
             )
         missing = [column.null_count > 0 for column in columns.values()]
-        state = {"values": values, "types": types, "missing": missing}
-        return Field("category", tuple(columns), () if target else (len(columns),), "int64", state)
+        state: dict[str, Any] = {"values": values, "types": types, "missing": missing}
+        field = Field("category", tuple(columns), () if target else (len(columns),), "int64", state)
+        if target:
+            state["counts"] = [np.bincount(self.encode(field, list(columns.values()))).tolist()]
+        return field
 
     def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
         codes = [self._codes(field, index, column) for index, column in enumerate(columns)]

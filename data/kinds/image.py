@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from data import pixels
+from data import affine, pixels
 from data.columns import Faults, nested, plain, stack
 from data.field import DataError, Field
 from data.kinds import Kind
@@ -108,18 +108,8 @@ class Image(Kind):
         return [row.tobytes() for row in np.ascontiguousarray(stack(column)[0] + 0.0, dtype="<f8")]
 
     def augment(self, field: Field, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Each image moved by up to an eighth of its side; its own darkest value comes in at the rim."""
-        height, width = values.shape[2:]
-        far = max(1, min(height, width) // 8)
-        padded = np.empty((*values.shape[:2], height + 2 * far, width + 2 * far), values.dtype)
-        padded[:] = values.min(axis=(2, 3), keepdims=True)
-        padded[:, :, far : far + height, far : far + width] = values
-        moves = random.integers(0, 2 * far + 1, size=(len(values), 2))
-        down = moves[:, 0, None] + np.arange(height)  # (N, H)
-        right = moves[:, 1, None] + np.arange(width)  # (N, W)
-        rows = np.arange(len(values))[:, None, None]
-        moved = padded.transpose(0, 2, 3, 1)[rows, down[:, :, None], right[:, None, :]]  # (N, H, W, C)
-        return np.ascontiguousarray(moved.transpose(0, 3, 1, 2))
+        """Each image turned, scaled, sheared and shifted a little."""
+        return affine.varied(values, random)
 
 
 def _layout(column: pa.Array, options: Mapping[str, Any], place: str) -> dict[str, Any]:

@@ -52,7 +52,8 @@ class Labels(Kind):
         if not counts:
             raise DataError("no training row has a label", place=f"column '{name}'", fix="give rows that have labels")
         values = sorted(counts)
-        state = {"values": [values], "counts": [[counts[value] for value in values]], "rows": len(column)}
+        state: dict[str, Any] = {"values": [values], "counts": [[counts[value] for value in values]]}
+        state |= {"sizes": [len(values)], "rows": len(column)}
         return Field("labels", (name,), (len(values),), "float32", state)
 
     def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:

@@ -32,6 +32,7 @@ class Classification(Task):
     """
 
     TARGETS = ("category", "labels")
+    PER_ROW = "max"
     PICTURE = "confusion"
     METRICS: dict[str, str] = {
         "accuracy": "max",

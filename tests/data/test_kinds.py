@@ -16,6 +16,7 @@ COLUMNS = {
     "category": pa.array(["red", "green", "blue", "green"] * 3),
     "image": pa.FixedShapeTensorArray.from_numpy_ndarray(IMAGES),
     "series": pa.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]] * 6),
+    "labels": pa.array([["sea", "sky"], ["sky"], [], ["sea"]] * 3),
 }
 
 
@@ -40,10 +41,12 @@ def test_encode_decode_and_json(name):
     assert encoded.shape == (12, *field.shape)
     assert encoded.dtype == field.dtype
     back = kind.decode(field, encoded)
-    want = np.asarray(column.to_pylist() if name != "image" else IMAGES)
     if name == "category":
         assert [row[0] for row in back] == column.to_pylist()
+    elif name == "labels":
+        assert back == column.to_pylist()
     else:
+        want = np.asarray(column.to_pylist() if name != "image" else IMAGES)
         np.testing.assert_allclose(np.asarray(back).reshape(want.shape), want, atol=1e-4)
     augmented = kind.augment(field, encoded, np.random.default_rng(0))
     assert augmented.shape == encoded.shape
@@ -70,6 +73,7 @@ def test_identity_does_not_depend_on_the_storage(name):
         "category": COLUMNS["category"].dictionary_encode(),
         "image": pa.FixedShapeTensorArray.from_numpy_ndarray(IMAGES.astype(np.float32)),
         "series": pa.array(COLUMNS["series"].to_pylist(), pa.list_(pa.float32())),
+        "labels": pa.array([row[::-1] for row in COLUMNS["labels"].to_pylist()], pa.large_list(pa.string())),
     }[name]
     assert kind.identity(kind.check(COLUMNS[name])[0]) == kind.identity(kind.check(other)[0])
 
@@ -159,16 +163,55 @@ def test_images_of_another_shape_are_faults_and_channels_come_first():
     assert field.shape == (3, 6, 5)
 
 
-def test_augmented_images_hold_the_same_pixels_moved():
+def test_augmented_images_stay_near_and_dark_at_the_rim():
     kind = kinds.find("image")
-    images = np.zeros((50, 1, 8, 8), np.float32)
-    images[:, 0, 3, 4] = 1.0
+    images = np.full((50, 1, 9, 9), -1.0, np.float32)
+    images[:, 0, 3:6, 3:6] = 2.0
     field = kind.fit({"x": COLUMNS["image"]})
     moved = kind.augment(field, images, np.random.default_rng(1))
-    assert (moved.sum(axis=(1, 2, 3)) == 1).all()
-    rows, columns = np.nonzero(moved[:, 0])[1:]
-    assert set(rows) == {2, 3, 4}
-    assert set(columns) == {3, 4, 5}
+    bright = (moved + 1).sum(axis=(1, 2, 3))
+    assert 0.7 * 27 < bright.min() < 27 < bright.max() < 1.4 * 27, "scaled by an eighth of the side at most"
+    assert (moved[:, 0, 4, 4] > 1.5).all(), "the middle stays"
+    assert (moved[:, 0, [0, 0, -1, -1], [0, -1, 0, -1]] == -1).all()
+    assert len(np.unique(moved.round(4), axis=0)) == 50, "each has a map of its own"
+    assert moved.dtype == np.float32
+
+
+def test_an_image_that_nothing_is_done_to_stays_the_same(monkeypatch):
+    from data import affine
+
+    for name in ("TURN", "SCALE", "SHEAR", "SHIFT"):
+        monkeypatch.setattr(affine, name, 0)
+    images = np.random.default_rng(0).normal(size=(3, 2, 5, 7)).astype(np.float32)
+    np.testing.assert_allclose(affine.varied(images, np.random.default_rng(0)), images, atol=1e-6)
+
+
+def test_labels_are_sets_of_words_whatever_holds_them():
+    kind = kinds.find("labels")
+    column, faults = kind.check(pa.array(["sea; sky", "sky|sun", "", None]))
+    assert (column.to_pylist(), faults) == ([["sea", "sky"], ["sky", "sun"], [], None], {})
+    assert kind.check(pa.array([[2, 1, 2], [3]]))[0].to_pylist() == [["1", "2"], ["3"]]
+    assert set(kind.check(pa.array([1.5, 2.5]))[1]) == {0, 1}
+    field = kind.fit({"x": column.slice(0, 3)}, target=True)
+    assert (field.shape, field.sizes) == ((3,), (3,))
+    assert field.state == {"values": [["sea", "sky", "sun"]], "counts": [[1, 2, 1]], "sizes": [3], "rows": 3}
+    assert kind.encode(field, [pa.array([["sun", "never seen"], []])]).tolist() == [[0, 0, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("wrong", ["sea", None, [1], ["sea", ["sky"]]])
+def test_a_request_gives_labels_as_a_list_of_texts(wrong):
+    kind = kinds.find("labels")
+    field = kind.fit({"x": COLUMNS["labels"]})
+    assert kind.parse(field, 0, ["sky", "sea", "sky"]) == ["sea", "sky"]
+    with pytest.raises(DataError, match=r"^(is|holds) ") as error:
+        kind.parse(field, 0, wrong)
+    assert error.value.fix
+
+
+def test_a_target_knows_how_common_its_classes_are():
+    kind = kinds.find("category")
+    field = kind.fit({"y": pa.array(["b", "a", "b"])}, target=True)
+    assert field.state["counts"] == [[1, 2]]
 
 
 def test_an_unknown_kind_names_the_nearest():
