@@ -67,7 +67,7 @@ class Spec:
         return pa.table(typed), found
 
     def augment(self, batch: Mapping[str, np.ndarray], random: np.random.Generator) -> dict[str, np.ndarray]:
-        """The training batch with each input varied as its kind does; as it is, where the target lies over the image."""
+        """The training batch with each input varied as its kind does, unless the target lies over the image."""
         if self.target.kind in OVER:
             return dict(batch)
         varied = {key: kinds.find(field.kind).augment(field, batch[key], random) for key, field in self.inputs.items()}
