@@ -1,0 +1,84 @@
+"""The network that makes images larger."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.base import Architecture, Batch, Choice, FieldLike, Inputs
+from models.vision import rounded, stacked
+
+DEPTH = 4  # residual blocks at the input's size
+MOST = 3  # doublings
+
+
+class Deconvolution(Architecture):
+    """Decoder of resize-convolutions (Odena et al. 2016) on residual blocks without norms (Lim et al. 2017).
+
+    The image is understood at its own, small size, which is cheap; then it is enlarged, each time by taking the nearest
+    pixel and convolving, which leaves no checkerboards as transposed convolutions do. The features hold the given
+    image beside what was found, enlarged by bicubic interpolation, so that only what that lacks need be learned.
+
+    In: image (B, C, H, W), several on top of each other. Out: pixels (B, F, H', W'), of the target's size where the
+    target is larger, F = 24 · size and the images' own channels.
+    Choose it for super-resolution, and for noise that has little to do with what is far away.
+    At size=1: SCORE
+    """
+
+    ACCEPTS = frozenset({"image"})
+    FORMS = ("pixels",)
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (5e-4, 1e-2, "log"),
+        "depth": [2, 4, 6],
+        "size": [0.5, 1.0, 2.0],
+    }
+    RECIPE: ClassVar[dict[str, Any]] = {
+        "learning_rate": 2e-3,
+        "weight_decay": 0.0,
+        "clip": 1.0,
+        "ema": 0.99,
+        "keep": "last",
+    }
+
+    def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = DEPTH, target: FieldLike) -> None:
+        super().__init__()
+        self.names, width = list(inputs), rounded(24 * size)
+        channels = sum(field.shape[0] for field in inputs.values())
+        sides = next(iter(inputs.values())).shape[1:]
+        wanted = target.shape[1:] if target.kind == "image" else target.shape if target.kind == "mask" else sides
+        self.size = tuple(max(pair) for pair in zip(sides, wanted, strict=True))
+        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        self.blocks = nn.Sequential(*(_Block(width) for _ in range(depth)))
+        doublings = max(new / old for new, old in zip(self.size, sides, strict=True))
+        steps = min(MOST, max(0, round(doublings).bit_length() - 1)) or (1 if self.size != tuple(sides) else 0)
+        self.grow = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1) for _ in range(steps)])
+        self.features = width + channels
+
+    def forward(self, batch: Batch) -> Tensor:
+        image = stacked(batch, self.names)
+        x_BCHW = self.first(image)
+        x_BCHW = x_BCHW + self.blocks(x_BCHW)
+        for number, layer in enumerate(self.grow):
+            last = number == len(self.grow) - 1
+            size = self.size if last else tuple(2 * side for side in x_BCHW.shape[2:])
+            x_BCHW = functional.gelu(layer(functional.interpolate(x_BCHW, size)))
+        if tuple(image.shape[2:]) != self.size:
+            image = functional.interpolate(image, self.size, mode="bicubic", align_corners=False)
+        return torch.cat([x_BCHW, image], 1)
+
+
+class _Block(nn.Module):
+    """x + f(x), with f two convolutions: (B, C, H, W) → (B, C, H, W)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1)
+        )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        out: Tensor = x_BCHW + self.body(x_BCHW)
+        return out

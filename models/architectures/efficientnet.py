@@ -1,0 +1,127 @@
+"""The network that grows in all directions at once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from models.base import Architecture, Batch, Choice, FieldLike, Inputs
+from models.vision import Sides, conv, rounded
+
+NAMED = 4  # the size that is B0
+DEEPER, WIDER = 1.2, 1.1  # for each doubling of size beyond it (Tan and Le 2019, section 3.3)
+# of each stage of B0: how much wider within, side of the filter, stride, channels, blocks
+STAGES = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+FIRST, LAST = 32, 1280  # channels
+
+
+class EfficientNet(Architecture):
+    """EfficientNet (Tan and Le 2019), with normalisation by groups (Wu and He 2018).
+
+    Cheap convolutions, one filter a channel, within a wide block whose channels are weighed by what the whole image
+    shows. One dial makes depth and width grow together: each doubling of `size` is one step of the compound
+    coefficient φ (depth 1.2^φ, width 1.1^φ); the images' own size is the pipeline's to say (`kinds`).
+
+    size    network   φ     parameters at 224 px and 1000 classes
+    below 4 B0 with all widths × size / 4 and one block a stage
+    4       B0        0     5,288,548
+    8       B2        1     9,109,994
+    16      B3        2     12,255,408 (torchvision's, whose coefficients are rounded, has 12,233,232)
+
+    In: image (B, C, H, W), below 64 px without the halving of the first layer. Out: (B, F), F = 320 · size for each
+    image up to size 4, a mean over all places.
+    Choose it where an answer must be cheap to compute on a processor, and images are many.
+    At size=1: digits SCORE
+    """
+
+    ACCEPTS = frozenset({"image"})
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (5e-4, 1e-2, "log"),
+        "dropout": (0.0, 0.5),
+        "size": [0.5, 1.0, 2.0],
+    }
+    RECIPE: ClassVar[dict[str, Any]] = {
+        "learning_rate": 3e-3,
+        "weight_decay": 0.05,
+        "clip": 1.0,
+        "ema": 0.98,
+        "keep": "last",
+    }
+
+    def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.towers = nn.ModuleDict({name: _tower(field, size) for name, field in inputs.items()})
+        self.dropout = nn.Dropout(dropout)
+        self.features = _wide(LAST, size) * len(inputs)
+
+    def forward(self, batch: Batch) -> Tensor:
+        x_BF = torch.cat([tower(batch[name]).mean((2, 3)) for name, tower in self.towers.items()], 1)
+        dropped: Tensor = self.dropout(x_BF)
+        return dropped
+
+
+def _wide(channels: float, size: float) -> int:
+    """Channels at this size: a multiple of 8 (of 4 when small) that is not more than a tenth below the exact number."""
+    if size < NAMED:
+        return rounded(channels * size / NAMED)
+    exact = channels * WIDER ** math.log2(size / NAMED)
+    near = rounded(exact, 8)
+    return near if near >= 0.9 * exact else near + 8
+
+
+def _deep(blocks: int, size: float) -> int:
+    return 1 if size < NAMED else math.ceil(blocks * DEEPER ** math.log2(size / NAMED) - 1e-9)
+
+
+def _tower(field: FieldLike, size: float) -> nn.Sequential:
+    sides, inside = Sides(field.shape), _wide(FIRST, size)
+    layers: list[nn.Module] = [
+        conv(field.shape[0], inside, 3, sides.stride(2) if sides.large else 1, activation=nn.SiLU)
+    ]
+    for wider, side, stride, channels, blocks in STAGES:
+        outside = _wide(channels, size)
+        for number in range(_deep(blocks, size)):
+            layers.append(_Block(inside, outside, wider, side, sides.stride(1 if number else stride)))
+            inside = outside
+    return nn.Sequential(*layers, conv(inside, _wide(LAST, size), 1, activation=nn.SiLU))
+
+
+class _Block(nn.Module):
+    """Widen, filter each channel alone, weigh the channels, narrow; added to the input where the shapes allow it."""
+
+    def __init__(self, inside: int, outside: int, wider: int, side: int, stride: int) -> None:
+        super().__init__()
+        width = inside * wider
+        widen = [conv(inside, width, 1, activation=nn.SiLU)] if wider > 1 else []
+        each = conv(width, width, side, stride, groups=width, activation=nn.SiLU)
+        self.body = nn.Sequential(
+            *widen, each, _Weigh(width, max(1, inside // 4)), conv(width, outside, 1, activation=None)
+        )
+        self.added = inside == outside and stride == 1
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        out: Tensor = self.body(x_BCHW)
+        return x_BCHW + out if self.added else out
+
+
+class _Weigh(nn.Module):
+    """Squeeze and excitation (Hu et al. 2018): each channel times a share that follows from the means of all."""
+
+    def __init__(self, width: int, narrow: int) -> None:
+        super().__init__()
+        self.share = nn.Sequential(nn.Conv2d(width, narrow, 1), nn.SiLU(), nn.Conv2d(narrow, width, 1), nn.Sigmoid())
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        weighed: Tensor = x_BCHW * self.share(x_BCHW.mean((2, 3), keepdim=True))
+        return weighed

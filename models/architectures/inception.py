@@ -1,0 +1,143 @@
+"""The network of parallel filters."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
+from models.vision import Sides, conv, rounded
+
+NAMED = 4  # the size that is GoogLeNet
+AUXILIARY, SHARE = 1024, 0.3  # features of an auxiliary head; how much its loss counts
+# widths of a block: 1×1; 1×1 before 3×3, 3×3; 1×1 before the second 3×3, it; 1×1 after the pool
+BLOCKS = (
+    ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),
+    (
+        (192, 96, 208, 16, 48, 64),
+        (160, 112, 224, 24, 64, 64),
+        (128, 128, 256, 24, 64, 64),
+        (112, 144, 288, 32, 64, 64),
+        (256, 160, 320, 32, 128, 128),
+    ),
+    ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128)),
+)
+HELPED = (3, 6)  # blocks before which an auxiliary head looks on
+
+
+class Inception(Architecture):
+    """GoogLeNet (Szegedy et al. 2015), with normalisation by groups (Wu and He 2018).
+
+    Each block looks at its input with filters of several sizes side by side, narrow 1×1 convolutions before them keep
+    that cheap. Where classes are predicted, GoogLeNet has two auxiliary heads half way: each has its own classifier,
+    whose loss counts 0.3 in training, and neither has a part in the answer.
+
+    size    network                       parameters at 224 px and 1000 classes
+    below 4 GoogLeNet with all widths × size / 4, below 2 one block for each of its stages, no auxiliary heads
+    4       GoogLeNet                     13,004,888, of which 6,379,984 are the auxiliary heads'
+
+    In: image (B, C, H, W), below 64 px without the halving of the first layers. Out: (B, F), F = 256 · size for each
+    image, a mean over all places.
+    Choose it for images whose objects come in several sizes; the residual network is simpler and as good.
+    At size=1: digits SCORE
+    """
+
+    ACCEPTS = frozenset({"image"})
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (5e-4, 1e-2, "log"),
+        "dropout": (0.0, 0.5),
+        "size": [0.5, 1.0, 2.0],
+    }
+    RECIPE: ClassVar[dict[str, Any]] = {
+        "learning_rate": 3e-3,
+        "weight_decay": 0.05,
+        "clip": 1.0,
+        "ema": 0.98,
+        "keep": "last",
+    }
+
+    def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.2, target: FieldLike) -> None:
+        super().__init__()
+        helps = size >= NAMED and target.kind == "category" and len(inputs) == 1
+        classes = target.sizes[0] if helps else 0
+        self.towers = nn.ModuleDict({name: _Tower(field, size / NAMED, classes) for name, field in inputs.items()})
+        self.dropout = nn.Dropout(dropout)
+        self.features = sum(tower.features for tower in self.towers.values())
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self._seen(batch)[0]
+
+    def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
+        """The task's loss, and a share of it for each auxiliary head's answer."""
+        features, helped = self._seen(batch)
+        answers = [task(features), *helped]
+        losses = [task.loss(answer, batch["target"]) for answer in answers]
+        return losses[0] + SHARE * sum(losses[1:], torch.zeros_like(losses[0]))
+
+    def _seen(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """Features (B, F), and in training the auxiliary heads' logits (B, K)."""
+        seen = [tower(batch[name]) for name, tower in self.towers.items()]
+        return self.dropout(torch.cat([features for features, _ in seen], 1)), [one for _, more in seen for one in more]
+
+
+class _Tower(nn.Module):
+    def __init__(self, field: FieldLike, share: float, classes: int) -> None:
+        super().__init__()
+        sides, a, b = Sides(field.shape), rounded(64 * share), rounded(192 * share)
+        first = (
+            [conv(field.shape[0], a, 7, sides.stride(2)), _pool(sides)] if sides.large else [conv(field.shape[0], a)]
+        )
+        self.stem = nn.Sequential(*first, conv(a, a, 1), conv(a, b, 3), _pool(sides))
+        self.blocks, self.pools, self.helpers = nn.ModuleList(), nn.ModuleDict(), nn.ModuleDict()
+        inside = b
+        for stage, blocks in enumerate(BLOCKS):
+            if stage:
+                self.pools[str(len(self.blocks))] = _pool(sides)
+            for widths in blocks if share >= 0.5 else blocks[:1]:
+                if classes and len(self.blocks) in HELPED:
+                    self.helpers[str(len(self.blocks))] = _helper(inside, classes)
+                self.blocks.append(_Block(inside, [rounded(width * share) for width in widths]))
+                inside = sum(rounded(widths[place] * share) for place in (0, 2, 4, 5))
+        self.features = inside
+
+    def forward(self, x_BCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x_BCHW, helped = self.stem(x_BCHW), []
+        for number, block in enumerate(self.blocks):
+            if str(number) in self.pools:
+                x_BCHW = self.pools[str(number)](x_BCHW)
+            if self.training and str(number) in self.helpers:
+                helped.append(self.helpers[str(number)](x_BCHW))
+            x_BCHW = block(x_BCHW)
+        return x_BCHW.mean((2, 3)), helped
+
+
+class _Block(nn.Module):
+    """Four paths of 1×1, 3×3, wider and pooled views, side by side in the channels."""
+
+    def __init__(self, inside: int, widths: list[int]) -> None:
+        super().__init__()
+        a, b1, b2, c1, c2, d = widths
+        pooled = nn.Sequential(nn.MaxPool2d(3, 1, 1), conv(inside, d, 1))
+        self.paths = nn.ModuleList(
+            [
+                conv(inside, a, 1),
+                nn.Sequential(conv(inside, b1, 1), conv(b1, b2, 3)),
+                nn.Sequential(conv(inside, c1, 1), conv(c1, c2, 3)),
+                pooled,
+            ]
+        )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return torch.cat([path(x_BCHW) for path in self.paths], 1)
+
+
+def _pool(sides: Sides) -> nn.Module:
+    return nn.MaxPool2d(3, sides.stride(2), 1)
+
+
+def _helper(inside: int, classes: int) -> nn.Sequential:
+    """An auxiliary classifier: (B, inside, H, W) → (B, K)."""
+    dense = [nn.Linear(2048, AUXILIARY), nn.ReLU(), nn.Dropout(0.7), nn.Linear(AUXILIARY, classes)]
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), conv(inside, 128, 1), nn.Flatten(), *dense)

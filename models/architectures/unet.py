@@ -1,0 +1,82 @@
+"""The network of two ways, down to what an image shows and up to where it shows it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from models.base import Architecture, Batch, Choice, Inputs
+from models.vision import as_large_as, conv, rounded, stacked
+
+DEEPEST = 4  # halvings
+SMALLEST = 4  # pixels: the side below which an image is not halved
+
+
+class UNet(Architecture):
+    """U-Net (Ronneberger et al. 2015), with padding, and enlarged without checkerboards (Odena et al. 2016).
+
+    On the way down the image becomes smaller and its channels more, so that a pixel knows what is far around it; on the
+    way up what is known is enlarged and joined by what the same height held on the way down, so that edges stay where
+    they are. Enlarging takes the nearest pixel and convolves, for transposed convolutions leave checkerboards.
+
+    In: image (B, C, H, W), several on top of each other. Out: pixels (B, F, H, W), F = 16 · size and the images' own
+    channels; row (B, F), a mean over the deepest layer, F = 16 · size · 2^halvings.
+    Choose it for the class of every pixel, for boxes, and for mending images; the paper's widths are at size=4.
+    At size=1: SCORE
+    """
+
+    ACCEPTS = frozenset({"image"})
+    FORMS = ("pixels", "row")
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (5e-4, 1e-2, "log"),
+        "dropout": (0.0, 0.4),
+        "size": [0.5, 1.0, 2.0],
+    }
+    RECIPE: ClassVar[dict[str, Any]] = {
+        "learning_rate": 3e-3,
+        "weight_decay": 0.01,
+        "clip": 1.0,
+        "ema": 0.98,
+        "keep": "last",
+    }
+
+    def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.1, form: str = "pixels") -> None:
+        super().__init__()
+        self.names, width = list(inputs), rounded(16 * size)
+        channels = sum(field.shape[0] for field in inputs.values())
+        side, halvings = min(next(iter(inputs.values())).shape[1:]), 0
+        while side >= 2 * SMALLEST and halvings < DEEPEST:
+            side, halvings = side // 2, halvings + 1
+        widths = [width << step for step in range(halvings + 1)]
+        self.down = nn.ModuleList([_twice(a, b) for a, b in pairwise([channels, *widths])])
+        self.up = nn.ModuleList()
+        if form == "pixels":
+            self.up.extend([_up(deep, wide) for wide, deep in reversed([*pairwise(widths)])])
+        self.pool, self.dropout = nn.MaxPool2d(2), nn.Dropout(dropout)
+        self.features = width + channels if form == "pixels" else widths[-1]
+        self.form = form
+
+    def forward(self, batch: Batch) -> Tensor:
+        image = x_BCHW = stacked(batch, self.names)
+        heights = []
+        for number, layers in enumerate(self.down):
+            x_BCHW = layers(self.pool(x_BCHW) if number else x_BCHW)
+            heights.append(x_BCHW)
+        x_BCHW = self.dropout(heights.pop())
+        if self.form == "row":
+            return x_BCHW.mean((2, 3))
+        for narrow, layers in self.up:
+            x_BCHW = layers(torch.cat([narrow(as_large_as(x_BCHW, heights[-1])), heights.pop()], 1))
+        return torch.cat([x_BCHW, image], 1)
+
+
+def _twice(inside: int, outside: int) -> nn.Sequential:
+    return nn.Sequential(conv(inside, outside), conv(outside, outside))
+
+
+def _up(deep: int, wide: int) -> nn.ModuleList:
+    """The convolution after enlarging, and the two after joining."""
+    return nn.ModuleList([conv(deep, wide), _twice(2 * wide, wide)])

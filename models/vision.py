@@ -1,0 +1,72 @@
+"""What networks for images share: norms, convolutions, and how far an image can be made smaller."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.base import Batch
+
+LEAST = 2  # pixels: a side that is not longer is not halved any more
+LARGE = 64  # pixels: from here on the first layers halve an image twice, as networks for photographs do
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Normalisation by groups of four channels and more (Wu and He 2018).
+
+    It does not mix rows: any batch size and any number of ranks learn the same. It has the parameters of a batch norm.
+    """
+    return nn.GroupNorm(math.gcd(channels // 4, 32) if channels % 4 == 0 else 1, channels)
+
+
+def conv(
+    inside: int,
+    outside: int,
+    side: int | tuple[int, int] = 3,
+    stride: int = 1,
+    *,
+    groups: int = 1,
+    activation: Callable[[], nn.Module] | None = nn.ReLU,
+) -> nn.Sequential:
+    """Convolution, norm and activation: (B, inside, H, W) → (B, outside, ⌈H / stride⌉, ⌈W / stride⌉)."""
+    padding = (side // 2) if isinstance(side, int) else (side[0] // 2, side[1] // 2)
+    layers: list[nn.Module] = [nn.Conv2d(inside, outside, side, stride, padding, groups=groups, bias=False)]
+    layers.append(norm(outside))
+    return nn.Sequential(*layers, activation()) if activation else nn.Sequential(*layers)
+
+
+def rounded(width: float, by: int = 4) -> int:
+    """The multiple of `by` that is nearest, one at least."""
+    return by * max(1, int(width / by + 0.5))
+
+
+class Sides:
+    """The height and width of an image on its way through a network, so that no layer halves what is small already."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.height, self.width = shape[1:]
+        self.large = min(self.height, self.width) >= LARGE
+
+    def stride(self, wanted: int) -> int:
+        """The stride for the next layer: `wanted` if the image is large enough for it, else 1."""
+        taken = wanted if min(self.height, self.width) > LEAST else 1
+        self.height, self.width = -(-self.height // taken), -(-self.width // taken)
+        return taken
+
+
+def as_large_as(x_BCHW: Tensor, other: Tensor) -> Tensor:
+    """x enlarged to the other's height and width by taking the nearest pixel: a convolution after it is free of the
+    checkerboards that transposed ones leave (Odena et al. 2016)."""
+    return x_BCHW if x_BCHW.shape[2:] == other.shape[2:] else functional.interpolate(x_BCHW, tuple(other.shape[2:]))
+
+
+def stacked(batch: Batch, names: Iterable[str]) -> Tensor:
+    """All images on top of each other, (B, ΣC, H, W), in the size of the first."""
+    images = [batch[name] for name in names]
+    size = tuple(images[0].shape[2:])
+    sized = [x if tuple(x.shape[2:]) == size else functional.interpolate(x, size, mode="bilinear") for x in images]
+    return sized[0] if len(sized) == 1 else torch.cat(sized, 1)
