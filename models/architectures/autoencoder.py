@@ -43,6 +43,7 @@ class Autoencoder(Architecture):
         size: float = 1.0,
         depth: int = 2,
         noise: float = 0.3,
+        dropout: float = 0.0,
         share: float = 0.1,
     ) -> None:
         """`noise`: standard deviations added to the encoded input while training. `share`: of the reconstruction in the
@@ -52,8 +53,8 @@ class Autoencoder(Architecture):
         self.shape = tuple(target.shape) if form == "target" and target is not None else (self.flat.width,)
         code, width = max(4, round(64 * size)), max(8, round(256 * size))
         self.features = code
-        self.encoder = _layers([self.flat.width, *[width] * (depth - 1), code])
-        self.decoder = _layers([code, *[width] * (depth - 1), math.prod(self.shape)])
+        self.encoder = _layers([self.flat.width, *[width] * (depth - 1), code], dropout)
+        self.decoder = _layers([code, *[width] * (depth - 1), math.prod(self.shape)], dropout)
 
     def forward(self, batch: Batch) -> Tensor:
         x_BD = self.flat(batch)
@@ -76,9 +77,9 @@ class Autoencoder(Architecture):
         return x_BD + self.noise * torch.randn_like(x_BD) if self.training and self.noise else x_BD
 
 
-def _layers(widths: list[int]) -> nn.Sequential:
+def _layers(widths: list[int], dropout: float) -> nn.Sequential:
     """Dense layers with a bend between each two."""
     layers: list[nn.Module] = []
     for inside, outside in pairwise(widths):
-        layers += [nn.Linear(inside, outside), nn.GELU()]
-    return nn.Sequential(*layers[:-1])
+        layers += [nn.Linear(inside, outside), nn.GELU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers[:-2])

@@ -122,8 +122,14 @@ def _among(some_NF: Tensor, cloud_MF: Tensor) -> float:
 def copying(samples: Tensor, fresh: Tensor, train: Tensor) -> float:
     """How near samples come to training images, by how near real images do that were not learned from: the ratio of the
     median distances to the nearest. About 1: no nearer than chance; towards 0: copies (Meehan et al. 2020)."""
-    near = [torch.cdist(x.flatten(1).float(), train.flatten(1).float()).min(1).values for x in (samples, fresh)]
-    return float(near[0].median() / near[1].median().clamp_min(1e-9))
+    near = [nearest(x, train)[0].median() for x in (samples, fresh)]
+    return float(near[0] / near[1].clamp_min(1e-9))
+
+
+def nearest(x_NCHW: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) each: the distance of each image to the nearest training image, and the number of that."""
+    found = torch.cdist(x_NCHW.flatten(1).float(), train.flatten(1).float()).min(1)
+    return found.values, found.indices
 
 
 def _groups(train: Batch, rows: Batch) -> tuple[Tensor, Tensor]:

@@ -14,15 +14,19 @@ import numpy as np
 
 if TYPE_CHECKING:
     from data.spec import Spec
+    from models.base import Task
 
 MOST_ROWS = 20_000  # more make the fit slow and, with so few coefficients, hardly better
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
-def reference(spec: Spec, fit: Arrays, test: Arrays, *, seed: int = 0) -> tuple[str, np.ndarray[Any, Any]] | None:
+def reference(
+    spec: Spec, fit: Arrays, test: Arrays, *, seed: int = 0, task: Task | None = None
+) -> tuple[str, np.ndarray[Any, Any]] | None:
     """Its name and its outputs for the rows of `test`, shaped as the head's; None where no simple opponent is known.
 
     `fit` and `test` are encoded inputs by name, `fit` with "target". Rows of `fit` are in their stored order.
+    `task` is the candidate's, which knows what is normal.
     """
     rows = len(fit["target"])
     if rows > MOST_ROWS:
@@ -30,6 +34,8 @@ def reference(spec: Spec, fit: Arrays, test: Arrays, *, seed: int = 0) -> tuple[
         fit = {name: array[chosen] for name, array in fit.items()}
     x, y, x_test = _matrix(spec, fit), fit["target"], _matrix(spec, test)
     kind = spec.target.kind
+    if spec.task == "anomaly":
+        return None if task is None else ("nearest normal rows", _neighbours(task, x, y, x_test))
     if kind == "category" and spec.target.shape == ():
         return "logistic regression", _logistic(x, y, x_test, len(spec.target.state["values"][0]))
     if kind == "number":
@@ -60,6 +66,20 @@ def _logistic(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarr
     probability = np.zeros((len(x_test), classes))  # stays zero for a class that no row of the fit has
     probability[:, model.classes_] = model.predict_proba(x_test)
     return np.log(np.maximum(probability, 1e-12))
+
+
+def _neighbours(
+    task: Any, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """The mean distance to the three nearest normal rows (Ramaswamy et al. 2000), shifted so that the task's threshold
+    lets through the promised share of the rows of the fit, each measured without itself."""
+    from sklearn.neighbors import NearestNeighbors
+
+    x = x[y == task.normal]
+    near = NearestNeighbors(n_neighbors=min(3, len(x) - 1)).fit(x)
+    own, other = near.kneighbors()[0].mean(1), near.kneighbors(x_test)[0].mean(1)
+    shifted: np.ndarray[Any, Any] = other - np.quantile(own, 1 - task.false_alarms) + float(task.threshold)
+    return shifted
 
 
 def _ridge(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]) -> Any:

@@ -90,6 +90,7 @@ class Evidence:
     version: str  # of the released one, or nothing
     refusal: str  # why the released version cannot score these rows, or nothing
     block: int  # rows drawn together
+    train: dict[str, Array]  # the training rows, encoded
 
     @property
     def rows(self) -> int:
@@ -167,9 +168,8 @@ def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, 
     parts = [arrays(ready, split) for split in ("train", "validation")]
     with torch.inference_mode():
         simple = task.baseline({name: torch.as_tensor(array) for name, array in parts[0].items()}, rows)
-    fitted = reference(
-        spec, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, test, seed=seed
-    )
+    seen = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    fitted = reference(spec, seen, test, seed=seed, task=task)
     incumbent, refusal = _released(released, model, table)
     steps = target.shape[1] if spec.target.kind == "series" else 1
     return Evidence(
@@ -182,6 +182,7 @@ def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, 
         version=released[0] if released else "",
         refusal=refusal,
         block=block_length(table.num_rows, ordered=spec.time is not None, overlap=steps),
+        train=parts[0],
     )
 
 

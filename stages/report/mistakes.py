@@ -24,6 +24,8 @@ def mistakes(evidence: Evidence) -> str:
     captions = [caption(answers[row], truth[row]) for row in rows]
     kinds = evidence.model.spec.inputs
     images = [name for name, field in kinds.items() if field.kind == "image"]
+    if evidence.model.spec.target.kind == "image" and not images:
+        return ""  # a sample is no answer that could be wrong
     windows = [name for name, field in kinds.items() if field.kind == "series"]
     table = evidence.table.take(rows)
     if images:

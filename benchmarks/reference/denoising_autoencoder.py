@@ -1,0 +1,67 @@
+"""Digits under noise of a quarter of their range, made clean again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.reference.protocol import Tables, digit_rows, learn
+
+BARS = {"psnr": (">=", 19.3)}  # dB
+SEEDS = range(5)
+ARCHITECTURE = "autoencoder"
+NOISE, COPIES = 0.25, 20  # standard deviation, of the range; times that each training image is spoiled anew
+
+
+def run(seed: int) -> dict[str, float]:
+    """PSNR in dB of the autoencoder, of the noisy images themselves and of PCA, fitted on the same rows."""
+    train, validation, test = tables(seed)
+    found = learn("autoencoder", "reconstruction", (train, validation, test), "image", seed=seed, **OPTIONS)
+    spoiled, clean = (_pixels(test, name) for name in ("seen", "image"))
+    opponents = {"as_seen": spoiled, "pca": _pca(_pixels(train, "image"), validation, spoiled)}
+    return {"psnr": found.metrics()["psnr"]} | {f"psnr_{name}": psnr(x, clean) for name, x in opponents.items()}
+
+
+OPTIONS: dict[str, Any] = {"noise": 0.0, "size": 2.0, "epochs": 15, "batch_size": 128}
+
+
+def tables(seed: int) -> Tables:
+    """Rows of `seen`, an image with noise, cut off at black and white, and `image`, the one behind it."""
+    from sklearn.datasets import load_digits
+
+    random, pixels = np.random.default_rng(seed), load_digits().images
+    train, *others = digit_rows(seed)
+    parts = [np.tile(train, COPIES), *others]
+    return tuple(_table(pixels[rows], random) for rows in parts)  # type: ignore[return-value]
+
+
+def _table(clean: np.ndarray, random: np.random.Generator) -> pa.Table:
+    seen = (clean + random.normal(0, 16 * NOISE, clean.shape)).clip(0, 16)
+    columns = {"seen": seen, "image": clean}
+    return pa.table({name: pa.FixedShapeTensorArray.from_numpy_ndarray(x) for name, x in columns.items()})
+
+
+def psnr(made: np.ndarray, clean: np.ndarray) -> float:
+    return float(-10 * np.log10(np.square((made - clean) / 16).mean()))
+
+
+def _pixels(table: pa.Table, name: str) -> np.ndarray:
+    found: np.ndarray = table.column(name).combine_chunks().to_numpy_ndarray().reshape(len(table), -1)
+    return found
+
+
+def _pca(clean: np.ndarray, validation: pa.Table, spoiled: np.ndarray) -> np.ndarray:
+    """Projected on the first components of clean images, as many as serve the validation rows best."""
+    from sklearn.decomposition import PCA
+
+    seen, image = (_pixels(validation, name) for name in ("seen", "image"))
+
+    def project(count: int, x: np.ndarray) -> np.ndarray:
+        model = PCA(count).fit(clean)
+        made: np.ndarray = model.inverse_transform(model.transform(x)).clip(0, 16)
+        return made
+
+    best = max(range(6, 31, 2), key=lambda count: psnr(project(count, seen), image))
+    return project(best, spoiled)
