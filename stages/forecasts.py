@@ -90,7 +90,7 @@ def _refuse_jumps(table: pa.Table, rows: Any, moment: Any, value: Any, source: P
         step = steps[place - 1]
         if not known.min() / UNEVEN <= step <= UNEVEN * known.max():
             before, here = (table.column(time)[int(rows[one])].as_py() for one in (place - 1, place))
-            farther = step > known.max()
+            farther = bool(step > known.max())
             raise PipelineError(
                 f"{time}: {here} follows {before}, {'farther' if farther else 'nearer'} than known rows are apart",
                 place=_place(table, int(rows[place]), source),

@@ -42,6 +42,8 @@ class Series(Kind):
 
     def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
         values, _ = stack(columns[0])  # (N, T) or (N, T, C)
+        if field.shape[1:] == (1,) and values.ndim == 3:  # a history with covariates, and a model that sees none
+            values = values[..., :1]
         if math.prod(values.shape[1:]) != math.prod(field.shape):
             held = " × ".join(str(side) for side in values.shape[1:])
             raise DataError(
