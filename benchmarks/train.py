@@ -18,6 +18,7 @@ from models.base import build
 from models.optimisers import optimisers
 from stages import cluster, collect, preprocess, train
 from stages.artifacts import Paths, write_json
+from stages.training.plan import make
 from stages.trials.trial import divide
 
 REPEATS, EPOCHS, BATCH, ARCHITECTURE = 5, 12, 64, "cnn"
@@ -51,7 +52,7 @@ def under_ray(paths: Paths, seed: int, workers: int) -> tuple[float, float]:
     start = time.perf_counter()
     train.run(params, paths, task="classification")
     whole = time.perf_counter() - start
-    plan = train._plan(params, paths, "classification")
+    plan = make(params, paths, "classification")
     lines = [json.loads(line) for line in (Path(plan.folder) / "progress.jsonl").read_text().splitlines()]
     ends = [line for line in lines if "train_loss" in line]
     rows = Spec.load(paths.ready).rows["train"]

@@ -57,7 +57,8 @@ class Loop:
     `validation` holds the whole validation split, its target included. `folder` is where checkpoints go: if it holds
     one of this very run, the loop continues from it. With `world` > 1 the caller has initialised torch's process group
     and each rank's feed yields its share of the global batches. `report` is called on every rank: after each epoch
-    with the epoch's metrics, and about once a second within long epochs without them.
+    with the epoch's metrics, and about once a second within long epochs without them. `warm` is whether the
+    architecture sets weights from the rows first; a network that brings its weights has them already.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Loop:
         world: int = 1,
         folder: Path | None = None,
         report: Report = ignore,
+        warm: bool = True,
     ) -> None:
         self.device = torch.device(device)
         self.network, self.train, self.recipe = network.to(self.device), train, recipe
@@ -79,7 +81,7 @@ class Loop:
         self.validation = self._tensors(validation)
         self._state = State(self.network, recipe, self.device)
         self._steps = -(-train.steps() // recipe.accumulate)  # updates per epoch
-        if not self._restore():
+        if not self._restore() and warm:
             self._seed(rank=0)  # every rank starts from the same weights
             network.architecture.warm_start(_Passes(train.whole(), self._tensors))
         learner = Learner(network, recipe.mixup)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,14 +153,29 @@ class Model:
             yield {name: torch.as_tensor(array) for name, array in arrays.items()}
 
 
-def save_model(folder: Path, network: Network, card: dict[str, Any]) -> None:
-    """Writes `folder` anew: the weights and the card. The same network and card give the same bytes."""
+def save_model(
+    folder: Path,
+    network: Network,
+    card: dict[str, Any],
+    beside: Mapping[str, tuple[Network, dict[str, Any]]] | None = None,
+) -> None:
+    """Writes `folder` anew: the weights and the card, and those of models `beside` it, each in a folder of its name.
+
+    The same networks and cards give the same bytes.
+    """
+    with replace_folder(folder) as new:
+        _write_model(new, network, card)
+        for name, (other, its_card) in (beside or {}).items():
+            (new / name).mkdir()
+            _write_model(new / name, other, its_card)
+
+
+def _write_model(folder: Path, network: Network, card: dict[str, Any]) -> None:
     from safetensors.torch import save_file
 
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-    with replace_folder(folder) as new:
-        save_file(weights, new / WEIGHTS)
-        write_json(new / CARD, card, sort=False)  # the order of a spec's inputs is the order of a layer's weights
+    save_file(weights, folder / WEIGHTS)
+    write_json(folder / CARD, card, sort=False)  # the order of a spec's inputs is the order of a layer's weights
 
 
 def load_model(folder: Path) -> Model:

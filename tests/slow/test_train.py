@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages import artifacts, collect, preprocess, train, worker
+from stages import artifacts, collect, preprocess, train
 from stages.artifacts import Paths, write_json
+from stages.training import worker
+from stages.training.plan import make
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARAMS = train.Params(epochs=30, batch_size=4, checkpoint_seconds=0.25)
@@ -49,12 +51,12 @@ def prepared(clone):
 
 def alone(params, paths):
     """The weights of the same run without Ray and without an interruption."""
-    plan = train._plan(params, paths, "regression")
+    plan = make(params, paths, "regression")
     plan = dataclasses.replace(plan, folder=str(paths.home / "alone" / plan.key()))
     torch.set_num_threads(1)
     loop = worker.assemble(plan)
     loop.run()
-    train._save(plan, loop, train._card(plan, loop), dataclasses.replace(paths, name="alone"))
+    train._save(loop, train._card(plan, loop), dataclasses.replace(paths, name="alone"))
     return bytes_of(dataclasses.replace(paths, name="alone"))
 
 
@@ -80,7 +82,7 @@ def epochs_told(folder):
 
 
 def folder_of(params, paths):
-    return Path(train._plan(params, paths, "regression").folder)
+    return Path(make(params, paths, "regression").folder)
 
 
 def went_on(folder):

@@ -9,9 +9,11 @@ import pytest
 from data.spec import Spec
 from models.base import architecture
 from models.recipe import Recipe
-from stages import train, worker
+from stages import train
 from stages.artifacts import Paths, load_model, read_json, write_json
 from stages.settings import PipelineError
+from stages.training import fit, worker
+from stages.training.plan import make
 
 EPOCHS = {"epochs": 2}
 
@@ -27,7 +29,7 @@ def paths(candidates, tmp_path):
 
 
 def plan(paths, **params):
-    return train._plan(train.Params(**params), paths, "regression")
+    return make(train.Params(**params), paths, "regression")
 
 
 def test_yaml_then_tuned_then_the_architecture_then_the_recipe(paths):
@@ -130,7 +132,7 @@ def test_the_oldest_runs_go_above_the_budget_and_this_one_never(tmp_path):
 def test_what_a_worker_tells_arrives(tmp_path):
     lines, told = tmp_path / "progress.jsonl", []
     lines.write_text('{"epoch": 1}\n')
-    with train._told(lines, lambda **facts: told.append(facts)), lines.open("a") as file:
+    with fit.told(lines, lambda **facts: told.append(facts)), lines.open("a") as file:
         file.write('{"epoch": 2}\n{"epoch"')
     assert told == [{"stage": "train", "epoch": 2}]
 

@@ -36,7 +36,7 @@ TOO_FAR = {name: {"data/sources"} for name in STAGES} | {
     "collect": {"data/spec.py"},
     "preprocess": {"data/sources", "models/architectures"},
 }
-LISTED = {"data", "models", "stages", "stages/judging", "stages/trials"}  # folders whose files are named one by one
+LISTED = {"data", "models", "stages", "stages/judging", "stages/training", "stages/trials"}  # folders whose files are named one by one
 ARTIFACTS = "stages/artifacts.py"  # names places, which decides nothing, and stores models, which does
 STORES = {"save_model", "load_model"}
 

@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from stages.training.plan import Plan
 
 if TYPE_CHECKING:
     from models.loop import Loop
 
 LOCK_SECONDS = 60.0  # how long to wait for another run of the same folder; Ray ends a dead driver's workers in seconds
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that a worker needs, and all that the result depends on but the folders."""
-
-    task: str
-    architecture: str
-    options: dict[str, Any]  # the constructor's
-    recipe: dict[str, Any]
-    augment: bool
-    refit: bool  # on the validation rows as well
-    workers: int
-    device: str
-    data_version: str
-    code_version: str
-    trial: int | None  # the number of the trial that the values come from
-    ready: str
-    folder: str = ""  # of this run
-
-    def key(self) -> str:
-        """Equal for runs with equal results."""
-        values = dataclasses.asdict(self) | {"ready": None, "folder": None}
-        values["recipe"] = values["recipe"] | {"checkpoint_seconds": None}
-        return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def assemble(
@@ -61,6 +35,7 @@ def assemble(
     from models.base import build
     from models.loop import Loop, ignore
     from models.recipe import Recipe
+    from stages.training import transfer
 
     ready = Path(plan.ready)
     spec = Spec.load(ready)
@@ -81,9 +56,12 @@ def assemble(
         world=world,
         augment=spec.augment if plan.augment else None,
     )
-    folder = Path(plan.folder)
-    told = report or ignore
-    return Loop(network, feed, validation, recipe, device=device, rank=rank, world=world, folder=folder, report=told)
+    if plan.start:
+        transfer.take(network, Path(plan.start_folder), spec)
+    if plan.freeze == "features":
+        transfer.freeze(network)
+    where: dict[str, Any] = {"device": device, "rank": rank, "world": world, "folder": Path(plan.folder)}
+    return Loop(network, feed, validation, recipe, **where, report=report or ignore, warm=not plan.start)
 
 
 def finished(plan: Plan) -> Loop | None:

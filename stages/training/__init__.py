@@ -1,0 +1,1 @@
+"""Parts of `stages/train.py`: the plan of a run, where its weights begin, its workers, and Ray Train around them."""

@@ -1,0 +1,102 @@
+"""Weights of a released version as a beginning: what is taken, what stays, what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+
+import pytest
+import torch
+
+from stages import train
+from stages.artifacts import Paths, load_model, read_json, write_json
+from stages.settings import PipelineError
+from stages.training import worker
+from stages.training.plan import make
+from stages.training.transfer import Start, take
+
+
+@pytest.fixture(scope="module")
+def start(candidates, train, tmp_path_factory):
+    """A trained MLP on diabetes, as a released version lies on the disk."""
+    return train(Paths(candidates, "diabetes"), tmp_path_factory.mktemp("start"), epochs=3, architecture="mlp")
+
+
+@pytest.fixture
+def paths(candidates, tmp_path):
+    paths = Paths(tmp_path, "diabetes")
+    paths.ready.parent.mkdir(parents=True)
+    shutil.copytree(Paths(candidates, "diabetes").ready, paths.ready)
+    write_json(paths.select, {"architecture": "mlp"})
+    return paths
+
+
+def begun(paths, start, **params):
+    plan = make(train.Params(epochs=2, **params), paths, "regression")
+    return dataclasses.replace(plan, start="diabetes@v1.0.0", start_bytes="b", start_folder=str(start))
+
+
+def elsewhere(paths):
+    """The same rows with another target."""
+    spec = read_json(paths.ready / "spec.json")
+    write_json(paths.ready / "spec.json", {**spec, "target_name": "something"}, sort=False)
+
+
+def test_all_weights_are_taken_where_the_target_is_the_same(paths, start):
+    network = worker.assemble(begun(paths, start)).network
+    for name, tensor in load_model(start).network.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor), name
+
+
+def test_the_head_is_new_where_the_target_differs(paths, start):
+    elsewhere(paths)
+    network = worker.assemble(begun(paths, start)).network
+    for name, tensor in load_model(start).network.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor) == name.startswith("architecture."), name
+
+
+def test_frozen_features_stay_and_the_head_learns(paths, start):
+    loop = worker.assemble(dataclasses.replace(begun(paths, start), freeze="features"))
+    loop.run()
+    assert loop.step > 0
+    for name, tensor in load_model(start).network.state_dict().items():
+        assert torch.equal(loop.network.state_dict()[name], tensor) == name.startswith("architecture."), name
+
+
+def test_the_beginning_is_part_of_a_runs_name_and_its_place_is_not(paths, start):
+    plan = begun(paths, start)
+    assert plan.key() == dataclasses.replace(plan, start_folder="elsewhere").key()
+    for change in ({"start_bytes": "c"}, {"freeze": "features"}, {"start": ""}):
+        assert plan.key() != dataclasses.replace(plan, **change).key()
+
+
+def test_a_version_with_nothing_that_fits_is_refused(paths, start):
+    plan = dataclasses.replace(
+        begun(paths, start), architecture="linear", options={}, recipe=begun(paths, start).recipe
+    )
+    with pytest.raises(PipelineError, match="nothing of it fits"):
+        worker.assemble(plan)
+
+
+def test_a_pipeline_without_a_release_is_named_with_the_command_that_makes_one(paths):
+    (paths.root / "pipelines").mkdir()
+    (paths.root / "pipelines" / "other.yaml").touch()
+    subprocess.run(["git", "init", "-q", paths.root], check=True)
+    for text, what in (("othr@v1.0.0", "did you mean 'other'"), ("other", "evergreen run other")):
+        with pytest.raises(PipelineError, match=what) as error:
+            Start.find(text, paths)
+        assert error.value.place == "train.start_from"
+
+
+def test_taking_says_how_much_it_took(paths, start):
+    network = worker.assemble(make(train.Params(epochs=1), paths, "regression")).network
+    count, whole = take(network, start, load_model(start).spec)
+    assert count == whole == len(network.state_dict())
+
+
+def test_contradictions_are_refused():
+    with pytest.raises(PipelineError, match="start_from"):
+        train.Params(freeze="features")
+    with pytest.raises(PipelineError, match="options"):
+        train.Params(start_from="digits", options={"dropout": 0.1})
