@@ -1,4 +1,7 @@
-"""The data sets that scikit-learn ships: `sklearn:digits`, breast_cancer, diabetes, iris, wine, linnerud."""
+"""The data sets that scikit-learn ships: `sklearn:digits`, breast_cancer, diabetes, iris, wine, linnerud.
+
+`sklearn:digits_graph` is digits as a graph: each image is a node, joined to the ten most like it and they to it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ import pyarrow as pa
 
 from data import sources
 from data.field import DataError, nearest
+from data.neighbourhoods import Network, options, reach
 
+GRAPH, NEIGHBOURS = "digits_graph", 10
 TARGETS = {
     "digits": "digit",
     "breast_cancer": "diagnosis",
@@ -24,6 +29,9 @@ TARGETS = {
 
 class Source(sources.Source):
     def read(self) -> Iterator[pa.RecordBatch]:
+        if self.name.partition("?")[0] == GRAPH:
+            yield from _graph(self.name)
+            return
         table = _images(self._load()) if self.name == "digits" else _features(self.name, self._load())
         yield from sources.with_origin(table, f"sklearn:{self.name}").combine_chunks().to_batches(sources.ROWS)
 
@@ -55,6 +63,23 @@ def _images(bunch: Any) -> pa.Table:
     """8×8 pixels of 0 to 16, and the digit."""
     images = np.ascontiguousarray(bunch.images.astype(np.uint8))
     return pa.table({"image": pa.FixedShapeTensorArray.from_numpy_ndarray(images), "digit": pa.array(bunch.target)})
+
+
+def _graph(name: str) -> Iterator[pa.RecordBatch]:
+    """A row for each image: the images within two steps of it, and the digit."""
+    from sklearn.datasets import load_digits
+    from sklearn.neighbors import kneighbors_graph
+
+    bunch = load_digits()
+    pairs = np.stack(kneighbors_graph(bunch.data, NEIGHBOURS).nonzero(), axis=1)
+    beside = pa.table({"id": [str(node) for node in range(len(bunch.data))], "digit": bunch.target})
+    tables = Network(len(bunch.data), pairs).tables(
+        bunch.data, beside, **reach(options(name, ("hops", "most"))[1], name)
+    )
+    rows = 0
+    for table in tables:
+        yield from sources.with_origin(table, f"sklearn:{GRAPH}", rows).combine_chunks().to_batches()
+        rows += len(table)
 
 
 def _features(name: str, bunch: Any) -> pa.Table:

@@ -1,0 +1,42 @@
+"""The graph attention network."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from models.base import Choice
+from models.graphs import GraphNetwork, Parts
+
+HEADS = 4
+
+
+class GAT(GraphNetwork):
+    """Graph attention network (Veličković et al. 2018).
+
+    Each node looks at its neighbours and itself and weighs them by what they and it are, with four such looks side by
+    side in a layer. So the weights of the mixture are learned, where the GCN takes them from the degrees.
+
+    In: graph (B, M, F + 2 + M); that two nodes are joined counts, the weight of the edge does not. Out: (B, F),
+    F = 64 · size, three times that for whole graphs.
+    Choose it where some neighbours matter more than others and what they are says which.
+    At size=1: TO MEASURE
+    """
+
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (1e-3, 2e-2, "log"),
+        "weight_decay": (1e-4, 1e-1, "log"),
+        "dropout": (0.0, 0.7),
+        "size": [0.5, 1.0, 2.0],
+    }
+    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "weight_decay": 5e-3, "keep": "last"}
+
+    def layer(self, inside: int, outside: int) -> nn.Module:
+        from torch_geometric.nn import GATConv
+
+        return GATConv(inside, outside // HEADS, HEADS)  # type: ignore[no-any-return]
+
+    def pass_on(self, layer: nn.Module, x_nF: Tensor, parts: Parts) -> Tensor:
+        passed: Tensor = layer(x_nF, parts.edges_2e)
+        return passed

@@ -1,0 +1,46 @@
+"""The graph convolutional network."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from models.base import Choice
+from models.graphs import GraphNetwork, Parts
+
+
+class GCN(GraphNetwork):
+    """Graph convolutional network (Kipf and Welling 2017).
+
+    A layer mixes each node's vector with its neighbours', every edge weighed by the degrees of its two ends, and maps
+    the mixture. Degrees are those of the whole graph, so a neighbourhood gives what the whole graph would.
+
+    In: graph (B, M, F + 2 + M), with the weights of edges. Out: (B, F), F = 64 · size, three times that for whole
+    graphs.
+    Choose it where neighbours tend to be alike (citations, friends, nearest neighbours) and few labels are known.
+    At size=1: TO MEASURE
+    """
+
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (2e-3, 3e-2, "log"),
+        "weight_decay": (1e-4, 1e-1, "log"),
+        "dropout": (0.0, 0.7),
+        "size": [0.5, 1.0, 2.0],
+    }
+    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 1e-2, "weight_decay": 5e-3, "keep": "last"}
+
+    def layer(self, inside: int, outside: int) -> nn.Module:
+        from torch_geometric.nn import GCNConv
+
+        return GCNConv(inside, outside, normalize=False)  # type: ignore[no-any-return]
+
+    def pass_on(self, layer: nn.Module, x_nF: Tensor, parts: Parts) -> Tensor:
+        scale_n = (parts.degree_n + 1).rsqrt()  # the one more is the node's own loop
+        start_e, end_e = parts.edges_2e
+        own_n = torch.arange(len(x_nF), device=x_nF.device)
+        edges = torch.cat([parts.edges_2e, own_n.expand(2, -1)], 1)
+        weights = torch.cat([scale_n[start_e] * parts.weight_e * scale_n[end_e], scale_n.square()])
+        passed: Tensor = layer(x_nF, edges, weights)
+        return passed

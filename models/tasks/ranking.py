@@ -1,0 +1,96 @@
+"""Which of many items a user will take next: recommendation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.base import Batch, FieldLike, ModelError, Task
+
+TOP = 10  # items recommended
+
+
+class Ranking(Task):
+    """Softmax over all V items by their match with the features (Covington et al. 2016); the item taken is the target.
+
+    Target: its index (B,). Output: a score of every item (B, V). Inputs say who asks and what was before: a user (kind
+    category), the history (labels, text), the context. With more than `whole` items the loss of a training batch weighs
+    the right one against `sampled` others drawn evenly, which stand for all (Bengio and Senécal 2008).
+
+    The held-out item is ranked among all items, not among a few drawn ones, which would rank models wrongly (Krichene
+    and Rendle 2020): normalised discounted cumulative gain at 10 (Järvelin and Kekäläinen 2002), of one item
+    1 / log2(1 + rank) up to rank 10; the share found within 10 (hit rate); the mean of 1 / rank.
+    The baseline recommends what is taken most. An answer lists the ten best items with their probabilities.
+    """
+
+    TARGETS = ("category",)
+    PICTURE = "ranking"
+    PER_ROW = "max"
+    METRICS: dict[str, str] = {"ndcg_at_10": "max", "hit_rate_at_10": "max", "reciprocal_rank": "max"}
+
+    def __init__(self, target: FieldLike, features: int, *, whole: int = 20_000, sampled: int = 2_000) -> None:
+        super().__init__(target, features)
+        self.items: list[Any] = list(target.state["values"][0])
+        if len(self.items) < 2:
+            raise ModelError("there is one item alone", place="task", fix="give data with many items")
+        self.drawn = sampled if len(self.items) > whole else 0
+        if sampled < 1:
+            raise ModelError(f"sampled is {sampled}", place="task", fix="draw one item at least")
+        self.head = nn.Linear(features, len(self.items))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Scores (B, V); while it learns of too many items to score them all, the features, which `loss` scores."""
+        if self.training and self.drawn:
+            return features
+        scores_BV: Tensor = self.head(features)
+        return scores_BV
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        if self.training and self.drawn:
+            return self._sampled_loss(output, target)
+        return functional.cross_entropy(output, target)
+
+    def _sampled_loss(self, x_BF: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy with the sum over all other items estimated from S of them: each counts (V - 1) / S times."""
+        others_S = torch.randint(len(self.items), (self.drawn,), device=target.device)
+        right_B = (x_BF * self.head.weight[target]).sum(1) + self.head.bias[target]
+        scores_BS = x_BF @ self.head.weight[others_S].T + self.head.bias[others_S]
+        scores_BS = scores_BS.masked_fill(others_S == target[:, None], -torch.inf)
+        rest_B = scores_BS.logsumexp(1) + torch.tensor((len(self.items) - 1) / self.drawn).log()
+        return (torch.logaddexp(right_B, rest_B) - right_B).mean()
+
+    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The rank of the right item, from 1; where others have its very score, the middle of their places."""
+        right_N1 = output.gather(1, target[:, None])
+        above_N = (output > right_N1).sum(1)
+        equal_N = (output == right_N1).sum(1) - 1
+        return 1 + above_N + equal_N / 2, target
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        """The gain of the right item at its rank."""
+        return torch.where(output <= TOP, 1 / (1 + output).log2(), 0.0)
+
+    def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        return {
+            "ndcg_at_10": float(self.per_row(output, target).mean()),
+            "hit_rate_at_10": float((output <= TOP).float().mean()),
+            "reciprocal_rank": float((1 / output).mean()),
+        }
+
+    def baseline(self, train: Batch, rows: Batch) -> Tensor:
+        """How often each item is taken in the training rows."""
+        count_V = torch.bincount(train["target"], minlength=len(self.items)).float()
+        return ((count_V + 1e-6) / count_V.sum()).log().expand(len(rows["target"]), -1)
+
+    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+        share, best = output.float().softmax(1).topk(min(TOP, len(self.items)))
+        return [
+            {
+                "prediction": self.items[items[0]],
+                "probabilities": {str(self.items[k]): p for k, p in zip(items, ps, strict=True)},
+            }
+            for items, ps in zip(best.tolist(), share.tolist(), strict=True)
+        ]
