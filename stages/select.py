@@ -87,8 +87,12 @@ def _race(params: Params, paths: Paths, task: str, names: list[str], started: fl
     lanes = [Lane(name, params.seed) for name in names]
     direction = metric(task)[1]
     with Race(common, names[0], started + params.seconds, progress) as race:
-        alive, begun = lanes, time.monotonic()
+        begun = time.monotonic()
         until = begun + RACE_SHARE * (started + params.seconds - begun)
+        room = race.room(until)
+        for lane in lanes[room:]:
+            lane.reason = f"{params.seconds:g} s are too few for so many: it did not race"
+        alive = lanes[:room]
         for rung, stretches in enumerate(params.rungs, 1):
             alive = race.advance(alive, rung, stretches, until=until, rungs_left=len(params.rungs) - rung + 1)
             if not alive:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 SLACK_SECONDS = 0.5  # after the last allotted second: a step, a validation, an answer on its way
 FEWEST_SECONDS = 0.1  # less is not worth starting a trial for
-FIRST_SECONDS = 0.5  # the least that a contender's first stretch is given: where time is short, fewer get a turn
+TURN_SECONDS = 1.5  # that a first stretch is given at least: where time is short, fewer get a turn
+FEWEST = 3  # contenders, however short the time is
 FIRST_SHARE = 0.4  # of the race's time, for the first rung: there everything is built
 
 
@@ -154,6 +155,10 @@ class Race:
         for worker in self.workers:
             ray.kill(worker)
 
+    def room(self, until: float) -> int:
+        """How many contenders there is time for until `until`."""
+        return max(FEWEST, int(FIRST_SHARE * (until - time.monotonic()) * len(self.workers) / TURN_SECONDS))
+
     def advance(self, lanes: list[Lane], rung: int, stretches: int, *, until: float, rungs_left: int) -> list[Lane]:
         """One rung: each lane's trial goes on to `stretches`, within its share of the time until `until`.
 
@@ -163,7 +168,7 @@ class Race:
         left *= FIRST_SHARE if rung == 1 and rungs_left > 1 else 1 / rungs_left
         if not self.workers or left < FEWEST_SECONDS:
             return []
-        each = max(left * len(self.workers) / max(1, len(lanes)), FIRST_SECONDS if rung == 1 else FEWEST_SECONDS)
+        each = max(left * len(self.workers) / max(1, len(lanes)), FEWEST_SECONDS)
 
         def keep(lane: Lane, answer: dict[str, Any]) -> None:
             if "reason" in answer:
