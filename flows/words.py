@@ -42,7 +42,7 @@ def scores(metrics: Mapping[str, Any]) -> str:
 
 def table(metrics: Mapping[str, Any]) -> str:
     """The scores of the candidate and of its opponents as a Markdown table."""
-    others = [name for name in ("baseline", "reference", "released") if name in metrics]
+    others = [name for name in ("baseline", "reference", "scratch", "svm", "released") if name in metrics]
     lines = [" | ".join(["| score", "candidate", "interval", *others]) + " |", "|---" * (3 + len(others)) + "|"]
     for name, score in metrics["test"].items():
         cells = [name, number(score["value"]), f"{number(score['low'])} to {number(score['high'])}"]

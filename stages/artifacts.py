@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
+SCRATCH = "scratch"  # the folder in a transferred candidate's that holds the same network trained from scratch
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.artifacts import Paths
+from stages.artifacts import SCRATCH, Paths
 from stages.progress import Progress, quiet
 from stages.settings import PipelineError
 
@@ -36,7 +36,6 @@ OWN = (  # fields of Params that are not the recipe's
     "storage_bytes",
 )
 CHEAP_ROWS = 500_000  # trained in all epochs together: up to it a transfer is compared with training from scratch
-SCRATCH = "scratch"  # the folder beside a transferred candidate's weights that holds the same network without transfer
 
 BOUNDS = {  # the least and the most, seen before hours are spent on what comes before training
     **dict.fromkeys(("workers", "epochs", "batch_size", "accumulate", "plateau_patience"), (1, math.inf)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from stages.artifacts import Model, load_model
+from stages.artifacts import SCRATCH, Model, load_model
 from stages.judging.opponents import reference
 from stages.judging.statistics import Array, Interval, block_length, bootstrap, compare, wilson
 
@@ -91,6 +91,7 @@ class Evidence:
     refusal: str  # why the released version cannot score these rows, or nothing
     block: int  # rows drawn together
     train: dict[str, Array]  # the training rows, encoded
+    others: dict[str, Scored] = field(default_factory=dict)  # more opponents: the same network from scratch, its SVM
 
     @property
     def rows(self) -> int:
@@ -107,7 +108,7 @@ class Evidence:
 
     @property
     def opponents(self) -> dict[str, Scored]:
-        found = {"baseline": self.baseline, "reference": self.reference, "released": self.released}
+        found = {"baseline": self.baseline, "reference": self.reference, **self.others, "released": self.released}
         return {role: scored for role, scored in found.items() if scored is not None}
 
     def gap(self, other: Scored, params: Params) -> Gap:
@@ -183,7 +184,24 @@ def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, 
         refusal=refusal,
         block=block_length(table.num_rows, ordered=spec.time is not None, overlap=steps),
         train=parts[0],
+        others=_others(candidate, model, table, parts, test),
     )
+
+
+def _others(
+    candidate: Path, model: Model, table: pa.Table, parts: list[dict[str, Array]], test: dict[str, Array]
+) -> dict[str, Scored]:
+    """The network that was trained from scratch beside a transferred one, and an SVM on the candidate's features."""
+    from stages.judging.features import svm
+
+    found, target, task = {}, torch.as_tensor(test["target"]), model.network.task
+    if (candidate / SCRATCH).is_dir():
+        alone = load_model(candidate / SCRATCH)
+        found["scratch"] = Scored("the same network from scratch", alone.network.task, alone.outputs(table), target)
+    if (said := svm(model.network, model.spec, *parts, test)) is not None:
+        output = torch.as_tensor(said, dtype=torch.float32)
+        found["svm"] = Scored("an SVM on the network's features", task, output, target)
+    return found
 
 
 def _released(released: tuple[str, Path] | None, model: Model, table: pa.Table) -> tuple[Scored | None, str]:

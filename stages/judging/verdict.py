@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from stages.validate import Params
 
 
+SIMPLER = {  # what a person should hear of when it is better than the candidate
+    "reference": "A simple model, {},",
+    "scratch": "The transfer hurts: {}",
+    "svm": "On its own features {}",
+}
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What to do with a candidate, in a word and in a sentence."""
@@ -31,11 +38,12 @@ class Verdict:
 def judge(evidence: Evidence, gaps: Mapping[str, Gap], params: Params) -> Verdict:
     """`gaps` holds the candidate's lead over each opponent, "baseline" and, if it could answer, "released"."""
     verdict = _judge(evidence, gaps, params)
-    reference = gaps.get("reference")
-    sure = reference is not None and reference.p < 1 - params.confidence
-    if evidence.reference and reference and sure and reference.share.value < 0:
-        return replace(verdict, why=f"{verdict.why} A simple model, {evidence.reference.name}, does better still.")
-    return verdict
+    why = verdict.why
+    for role, text in SIMPLER.items():
+        gap = gaps.get(role)
+        if gap and gap.p < 1 - params.confidence and gap.share.value < 0:
+            why += f" {text.format(evidence.opponents[role].name)} does better still."
+    return replace(verdict, why=why)
 
 
 def _judge(evidence: Evidence, gaps: Mapping[str, Gap], params: Params) -> Verdict:

@@ -33,8 +33,8 @@ def comparison(evidence: Evidence, metrics: Json) -> str:
 
 
 def _names(evidence: Evidence) -> dict[str, str]:
-    return {role: {"baseline": "the baseline", "reference": other.name}.get(role, f"released {other.name}")
-            for role, other in evidence.opponents.items()}  # fmt: skip
+    named = {"baseline": "the baseline", "released": f"released {evidence.version}"}
+    return {role: named.get(role, other.name) for role, other in evidence.opponents.items()}
 
 
 def _honest(evidence: Evidence, metrics: Json) -> str:
@@ -49,10 +49,23 @@ def _honest(evidence: Evidence, metrics: Json) -> str:
             said = f"The simple model ({name}) beats it: prefer that one, or gather more data."
         else:
             said = f"Between it and the simple model ({name}) these rows show no difference beyond chance."
+    if scratch := metrics["difference"].get("scratch"):
+        said = f"{said} {_transferred(evidence.model.card, scratch, 1 - metrics['confidence'])}".strip()
     refused = (
         f"The released {evidence.version} cannot answer these rows: {evidence.refusal}." if evidence.refusal else ""
     )
     return "".join(paragraph(text) for text in (said, refused) if text)
+
+
+def _transferred(card: Json, gap: Json, chance: float) -> str:
+    """Whether the weights it began with were worth it."""
+    frozen = ", its features frozen," if card["freeze"] == "features" else ""
+    begun = f"Begun with {card['start']}{frozen} it is"
+    if gap["p"] >= chance:
+        return f"{begun} neither better nor worse, beyond chance, than the same network trained from scratch."
+    if gap["value"] > 0:
+        return f"{begun} better beyond doubt than the same network trained from scratch: the transfer helps."
+    return f"{begun} worse beyond doubt than the same network trained from scratch: the transfer hurts, leave it out."
 
 
 def slices(metrics: Json) -> str:

@@ -100,3 +100,21 @@ def test_contradictions_are_refused():
         train.Params(freeze="features")
     with pytest.raises(PipelineError, match="options"):
         train.Params(start_from="digits", options={"dropout": 0.1})
+
+
+def test_the_report_says_whether_the_transfer_helped(paths, start):
+    from stages import validate
+
+    made = {}
+    for name, plan in (("alone", make(train.Params(epochs=3), paths, "regression")), ("begun", begun(paths, start))):
+        made[name] = worker.assemble(dataclasses.replace(plan, folder=str(paths.root / name)))
+        made[name].run()
+    card = {**train._card(begun(paths, start), made["begun"]), "start": "diabetes@v1.0.0", "freeze": "nothing"}
+    beside = {"scratch": (made["alone"].network, train._card(make(train.Params(), paths, "regression"), made["alone"]))}
+    train._save(made["begun"], card, paths, beside)
+    validate.validate(validate.Params(resamples=100), paths, released=None)
+    metrics = read_json(paths.report / "metrics.json")
+    assert metrics["scratch"]["r2"] != metrics["test"]["r2"]["value"]
+    page = (paths.report / "report.html").read_text()
+    assert "Begun with diabetes@v1.0.0 it is" in page
+    assert "from scratch" in page
