@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -93,21 +94,25 @@ def _refuse_unread(table: pa.Table, source: Path) -> None:
 
 
 def _own(table: pa.Table) -> pa.Table:
-    return table.drop_columns([name for name in ("_origin", "_fault") if name in table.column_names])
+    """The columns that came from the source; of files, which no table names, with the `origin` of each row."""
+    import pyarrow as pa
+
+    own = table.drop_columns([name for name in ("_origin", "_fault") if name in table.column_names])
+    files = any(pa.types.is_binary(field.type) for field in own.schema) and "origin" not in own.column_names
+    return own.append_column("origin", table.column("_origin")) if files else own
 
 
 def _columns(model: Model, answers: list[dict[str, Any]]) -> dict[str, pa.Array]:
-    """`prediction`, for classes the probability of each, for numbers the ends of the interval."""
+    """What the answers hold, a column each (`prediction`, the ends of an interval …), and each class's probability."""
     import pyarrow as pa
 
-    columns = {"prediction": pa.array([answer["prediction"] for answer in answers])}
-    if model.spec.target.kind == "category":
-        for name in answers[0]["probabilities"]:
-            chances = [answer["probabilities"][name] for answer in answers]
-            columns[f"p_{name}"] = pa.array(chances, pa.float64())
-    for name in ("low", "high"):
-        if name in answers[0]:
-            columns[name] = pa.array([answer[name] for answer in answers])
+    columns: dict[str, pa.Array] = {}
+    for name in answers[0]:
+        values = [answer[name] for answer in answers]
+        if name == "probabilities":
+            columns |= {f"p_{one}": pa.array([value[one] for value in values], pa.float64()) for one in values[0]}
+        else:
+            columns[name] = pa.array(values)
     return columns
 
 
@@ -166,12 +171,30 @@ def _csv(path: Path) -> Generator[None, pa.Table, None]:
     import pyarrow as pa
 
     table = yield
-    for field in table.schema:
-        if pa.types.is_nested(field.type) or isinstance(field.type, pa.BaseExtensionType):
-            raise PipelineError(f"column {field.name!r} does not fit into CSV", place="--output", fix="write .parquet")
+    kept = [field.name for field in table.schema if not pa.types.is_binary(field.type)]  # a picture's file, say
+    texts = [field.name for field in table.schema if pa.types.is_nested(field.type) or _tensors(field.type)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(table.column_names)
+        writer.writerow(kept)
         while True:
-            writer.writerows(zip(*(column.cast(pa.string()).to_pylist() for column in table.columns), strict=True))
+            columns = [_words(table.column(name), nested=name in texts) for name in kept]
+            writer.writerows(zip(*columns, strict=True))
             table = yield
+
+
+def _tensors(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return isinstance(kind, pa.BaseExtensionType)
+
+
+def _words(column: pa.ChunkedArray, *, nested: bool) -> list[str | None]:
+    """The values of a column as CSV holds them, lists and structures as JSON."""
+    import pyarrow as pa
+
+    if not nested:
+        words: list[str | None] = column.cast(pa.string()).to_pylist()
+        return words
+    plain = column.combine_chunks()
+    values = plain.to_numpy_ndarray().tolist() if _tensors(plain.type) else plain.to_pylist()
+    return [json.dumps(value, ensure_ascii=False) for value in values]

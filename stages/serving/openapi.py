@@ -79,6 +79,10 @@ def _predict(name: str, one: Served) -> dict[str, Any]:
 
 def _answer(one: Served) -> dict[str, Any]:
     kind = one.model.spec.target.kind
+    if kind not in ("category", "number", "series"):
+        spec = one.model.spec
+        said = one.model.predict(spec.parse([one.schema["example"]], "example"))[0] if "example" in one.schema else {}
+        return _object(**{name: _like(value) for name, value in said.items()})
     if kind == "category":
         shares = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1}}
         return _object(prediction={}, probabilities=shares)
@@ -87,6 +91,16 @@ def _answer(one: Served) -> dict[str, Any]:
     answer = _object(prediction=value)
     ends = {"low": value, "high": value} if kind in ("number", "series") else {}  # where an interval is known
     return {**answer, "properties": {**answer["properties"], **ends}}
+
+
+def _like(value: Any) -> dict[str, Any]:
+    """The schema of values such as this one."""
+    if isinstance(value, dict):
+        return _object(**{name: _like(inner) for name, inner in value.items()})
+    if isinstance(value, list):
+        return {"type": "array", "items": _like(value[0]) if value else {}}
+    names = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    return {"type": names[type(value)]} if type(value) in names else {}
 
 
 def _object(**properties: Any) -> dict[str, Any]:

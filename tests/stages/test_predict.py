@@ -1,6 +1,7 @@
 """Batch prediction: what is written is whole, and what cannot be answered is one message and no file."""
 
 import csv
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,12 +75,13 @@ def test_a_missing_column_is_named_among_the_files_own(ask, tmp_path, name):
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_pictures_do_not_fit_into_csv(ask, candidates, tmp_path):
+def test_pictures_are_json_in_csv_and_themselves_in_parquet(ask, candidates, tmp_path):
     table = pq.read_table(Paths(candidates, "digits").ready / "test.parquet").select(["image"]).slice(0, 5)
     pq.write_table(table, tmp_path / "images.parquet")
-    with pytest.raises(ValueError, match=r"'image' does not fit into CSV; write \.parquet"):
-        ask("digits", tmp_path / "images.parquet")
-    assert not (tmp_path / "out.csv").exists()
+    ask("digits", tmp_path / "images.parquet")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [json.loads(row["image"]) for row in read] == table["image"].combine_chunks().to_numpy_ndarray().tolist()
     ask("digits", tmp_path / "images.parquet", "out.parquet")
     answers = pq.read_table(tmp_path / "out.parquet")
     assert answers.column_names == ["image", "prediction", *(f"p_{digit}" for digit in range(10))]
