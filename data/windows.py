@@ -62,11 +62,17 @@ def history_table(
     return pa.table({**columns, "_time": when.take(places), "_row": places})
 
 
+def own_history(examples: pa.Table) -> np.ndarray:
+    """(N, T) of the series itself, without what goes with it."""
+    values, _ = stack(plain(examples.column(HISTORY)))
+    return values[..., 0] if values.ndim == 3 else values
+
+
 def steps_apart(examples: pa.Table, value: str) -> float:
     """How far the series moves in one row: the mean of the absolute steps from the last value of each example's history
     to the first of its targets."""
-    last, first = stack(plain(examples.column(HISTORY)))[0][:, -1], stack(plain(examples.column(value)))[0][:, 0]
-    return float(np.abs(first - (last[:, 0] if last.ndim == 2 else last)).mean())
+    targets, _ = stack(plain(examples.column(value)))
+    return float(np.abs(targets[:, 0] - own_history(examples)[:, -1]).mean())
 
 
 def channels(table: pa.Table, names: Sequence[str]) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-NAMES = {"auc": "AUC", "r2": "R²", "mse": "MSE", "mae": "MAE", "rmse": "RMSE", "f1": "F1"}
+NAMES = {"auc": "AUC", "r2": "R²", "mse": "MSE", "mae": "MAE", "rmse": "RMSE", "mase": "MASE", "f1": "F1"}
 
 
 def label(name: str) -> str:

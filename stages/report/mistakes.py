@@ -17,6 +17,8 @@ SHOWN = 12
 
 def mistakes(evidence: Evidence) -> str:
     """The wrong answers it was surest of, or the rows with the largest error."""
+    from data.windows import own_history
+
     rows = worst(evidence)
     if not len(rows):
         return f"<p>Nowhere: all {evidence.rows:,} test rows are answered rightly.</p>"
@@ -26,13 +28,13 @@ def mistakes(evidence: Evidence) -> str:
     images = [name for name, field in kinds.items() if field.kind == "image"]
     if evidence.model.spec.target.kind == "image" and not images:
         return ""  # a sample is no answer that could be wrong
-    windows = [name for name, field in kinds.items() if field.kind == "series"]
+    windows = any(field.kind == "series" for field in kinds.values())
     table = evidence.table.take(rows)
     if images:
         arrays = evidence.model.spec.encode(table, target=False)[images[0]]
         drawn = [image(array, f"test row {row}") for array, row in zip(arrays, rows, strict=True)]
     elif windows and evidence.model.spec.target.kind == "series":
-        histories = table[kinds[windows[0]].columns[0]].to_pylist()
+        histories = own_history(table).tolist()
         drawn = [spark(past, truth[row], answers[row]["prediction"]) for past, row in zip(histories, rows, strict=True)]
     else:
         drawn = [_fields(evidence, record) for record in table.to_pylist()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stages.report.intervals import promise
 from stages.report.markup import note
 from stages.report.pictures import Line, chart
 
@@ -18,4 +19,4 @@ def draw(evidence: Evidence) -> str:
     cloud = Line("a test row", list(zip(evidence.truth(), said, strict=True)), "a", dots=True)
     name = evidence.model.spec.target_name
     drawn = chart([cloud], x=f"{name}, actual", y=f"{name}, said", height=440, diagonal=True)
-    return note("On the dashed line an answer is exact.") + drawn
+    return note("On the dashed line an answer is exact.") + promise(evidence) + drawn
