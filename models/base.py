@@ -72,6 +72,7 @@ class Architecture(nn.Module):
     ACCEPTS: ClassVar[frozenset[str]]  # kinds of input; it fits when every input's kind is among them; "*" is any kind
     NEEDS: ClassVar[frozenset[str]] = frozenset()  # kinds of which one at least must be among the inputs, if any
     FORMS: ClassVar[tuple[str, ...]] = ("row",)  # of features that it can give
+    MAKES: ClassVar[frozenset[str]] = frozenset()  # kinds of target that it makes itself, in the form "target"
     FIRST_FOR: ClassVar[frozenset[str]] = frozenset()  # kinds of input with which it is usually worth the first try
     REQUIRES: ClassVar[str] = ""  # a module of an extra without which it cannot be built
     SPACE: ClassVar[dict[str, Choice]] = {}  # what search may move: fields of Recipe or constructor options
@@ -108,6 +109,7 @@ class Task(nn.Module):
 
     TARGETS: ClassVar[tuple[str, ...]]  # kinds of target; a column whose kind nobody says is taken for the first
     FORMS: ClassVar[tuple[str, ...]] = ("row",)  # of features that it works on, the best first
+    NEEDS: ClassVar[frozenset[str]] = frozenset()  # kinds of which one at least must be among the inputs, if any
     FROM_ITSELF: ClassVar[bool] = False  # the target is an input, too
     MADE: ClassVar[dict[str, str]] = {}  # inputs that the data need not have: column → kind, each made for every row
     LOSS: ClassVar[bool] = True  # False: it has none of its own, the architecture's counts
@@ -326,7 +328,10 @@ def _find(folder: str, name: str, base: type[Part]) -> type[Part]:
 def _form(kind: type[Architecture], job: type[Task], inputs: Inputs) -> str:
     """The first form that the task works on, the architecture gives and the inputs have; or nothing."""
     here = {field.kind for field in inputs.values()}
-    fitting = [form for form in job.FORMS if form in kind.FORMS and (form not in WITHIN or WITHIN[form] & here)]
+    if job.NEEDS and not job.NEEDS & here:
+        return ""
+    forms = [form for form in job.FORMS if form in kind.FORMS and (form not in WITHIN or WITHIN[form] & here)]
+    fitting = [form for form in forms if form != "target" or kind.MAKES & set(job.TARGETS)]
     return fitting[0] if fitting else ""
 
 

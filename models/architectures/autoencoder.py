@@ -27,6 +27,7 @@ class Autoencoder(Architecture):
 
     ACCEPTS = frozenset({"number", "category", "image", "series", "labels", "audio", "text", "graph"})
     FORMS = ("row", "target", "surprise")
+    MAKES = frozenset({"image"})
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (3e-4, 1e-2, "log"),
         "noise": (0.0, 1.0),

@@ -32,6 +32,7 @@ class GAN(Architecture):
 
     ACCEPTS = frozenset({"seed", "number", "category", "labels"})
     FORMS = ("target",)
+    MAKES = frozenset({"image"})
     SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-4, 2e-3, "log"), "size": [0.5, 1.0, 2.0]}
     RECIPE: ClassVar[dict[str, Any]] = {
         "optimizer": "adam",

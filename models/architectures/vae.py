@@ -33,6 +33,7 @@ class VAE(Architecture):
 
     ACCEPTS = frozenset({"seed", "number", "category", "labels", "image", "series", "audio"})
     FORMS = ("row", "target", "surprise")
+    MAKES = frozenset({"image"})
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (3e-4, 5e-3, "log"),
         "dropout": (0.0, 0.4),

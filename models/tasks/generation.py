@@ -29,6 +29,7 @@ class Generation(Task):
 
     TARGETS = ("image",)
     FORMS = ("target",)
+    NEEDS = frozenset({"seed"})
     MADE: ClassVar[dict[str, str]] = {"seed": "seed"}
     LOSS = False
     RESAMPLE = False

@@ -26,6 +26,7 @@ class Reconstruction(Task):
 
     TARGETS = ("image",)
     FORMS = ("pixels", "target")
+    NEEDS = frozenset({"image"})
     PICTURE = "images"
     mean: Tensor
     std: Tensor

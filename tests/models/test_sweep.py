@@ -22,8 +22,7 @@ SETS = [*((kind,) for kind in KINDS), ("number", "category"), ("text", "number")
 def fits(name: str, kinds: tuple[str, ...], job: str) -> bool:
     """Whether select would let the architecture race; `seed` is an input of what draws samples alone."""
     fields = {kind: INPUTS[kind] for kind in kinds}
-    samples = "target" in task(job).FORMS and not {"text"} & set(task(job).TARGETS)
-    if ("seed" in kinds) != (samples and "seed" in architecture(name).ACCEPTS):
+    if ("seed" in kinds) != ("seed" in task(job).NEEDS):
         return False
     if "series" in task(job).TARGETS and "series" not in kinds:  # what comes next follows a history
         return False
