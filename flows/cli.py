@@ -52,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
     predict = command("predict", "predict:predict", PREDICT, named="one")
     predict.add_argument("file", metavar="FILE", help="a .csv, .tsv or .parquet file, or a folder of .parquet files")
     predict.add_argument("--output", metavar="FILE", required=True, help="where to write, as .csv or .parquet")
+    features = command("features", "features:features", FEATURES, named="one")
+    features.add_argument("--input", metavar="FILE", help="rows to take instead of the pipeline's own")
+    features.add_argument("--output", metavar="FILE", help="a .parquet file; default: NAME-features.parquet")
     command("serve", "production:serve", "serve every released pipeline")
     command("release", "production:release", "release a pipeline's candidate and serve it", named="one")
     rollback = command("rollback", "production:rollback", "return to an earlier version and serve it", named="one")
@@ -75,6 +78,12 @@ PREDICT = """answer the rows of a file with the released model
 The output has the input's columns, `prediction`, and for classes one `p_<class>` each. A row that the model cannot take
 ends the whole call: its line is named, and nothing is written. The target may be among the columns; it is passed over.
 A forecast is made for each row with enough known rows before it, and for rows at the end whose target is empty."""
+
+FEATURES = """write what the released network makes of rows, as Parquet that others learn from
+
+Columns feature_0, feature_1 …: what the network's head sees. Beside them `target`, `split` and `_id` of the pipeline's
+own rows, or the target, where there is one, and `_origin` of the rows of a file. Before the first release it is the
+candidate's features."""
 
 
 if __name__ == "__main__":

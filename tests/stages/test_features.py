@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from data.batches import arrays
 from stages.artifacts import Paths, load_model
 from stages.judging import features as judging
+from stages.settings import PipelineError
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +47,42 @@ def test_the_svm_leaves_other_tasks_and_many_rows_alone(digits, candidates, monk
     assert judging.svm(other.network, other.spec, train, validation, test) is None
     monkeypatch.setattr(judging, "MOST_ROWS", 10)
     assert judging.svm(model.network, model.spec, train, validation, test) is None
+
+
+def test_features_as_parquet_that_scikit_learn_learns_from(candidates, tmp_path):
+    from sklearn.linear_model import LogisticRegression
+
+    from stages.features import features
+
+    paths, output = Paths(candidates, "digits"), tmp_path / "features.parquet"
+    said = features(paths, None, output)
+    table = pq.read_table(output)
+    assert said["rows"] == len(table) == 1797
+    assert said["version"] == "candidate"
+    split = np.array(table.column("split").to_pylist())
+    x = np.stack([table.column(f"feature_{number}").to_numpy() for number in range(said["features"])], axis=1)
+    y = np.array(table.column("target").to_pylist())
+    model = LogisticRegression(max_iter=300).fit(x[split == "train"], y[split == "train"])
+    assert model.score(x[split == "test"], y[split == "test"]) > 0.9
+
+
+def test_features_of_a_files_rows_and_of_none_that_cannot_be_read(candidates, tmp_path):
+    from stages.features import features
+
+    paths, file = Paths(candidates, "diabetes"), tmp_path / "rows.csv"
+    names = list(load_model(paths.candidate).spec.columns)
+    file.write_text(",".join(names) + "\n" + ",".join("0.1" for _ in names) + "\n")
+    assert features(paths, file, tmp_path / "f.parquet")["rows"] == 1
+    assert "target" not in pq.read_schema(tmp_path / "f.parquet").names
+    file.write_text(",".join(names) + "\n" + ",".join("x" for _ in names) + "\n")
+    with pytest.raises(PipelineError, match="nothing was written"):
+        features(paths, file, tmp_path / "g.parquet")
+    assert not (tmp_path / "g.parquet").exists()
+
+
+def test_a_mistake_names_its_place(candidates, tmp_path):
+    from stages.features import features
+
+    with pytest.raises(PipelineError, match=r"\.parquet") as error:
+        features(Paths(candidates, "digits"), None, tmp_path / "features.csv")
+    assert error.value.place == "--output"
