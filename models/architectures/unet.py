@@ -12,7 +12,7 @@ from models.base import Architecture, Batch, Choice, Inputs
 from models.vision import as_large_as, conv, rounded, stacked
 
 DEEPEST = 4  # halvings
-SMALLEST = 4  # pixels: the side below which an image is not halved
+SMALLEST = 2  # pixels: the side below which an image is not halved
 
 
 class UNet(Architecture):
@@ -43,9 +43,9 @@ class UNet(Architecture):
         "keep": "last",
     }
 
-    def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.1, form: str = "pixels") -> None:
+    def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.0, form: str = "pixels") -> None:
         super().__init__()
-        self.names, width = list(inputs), rounded(16 * size)
+        self.names, width = list(inputs), rounded(16 * size, 8)
         channels = sum(field.shape[0] for field in inputs.values())
         side, halvings = min(next(iter(inputs.values())).shape[1:]), 0
         while side >= 2 * SMALLEST and halvings < DEEPEST:
@@ -74,7 +74,7 @@ class UNet(Architecture):
 
 
 def _twice(inside: int, outside: int) -> nn.Sequential:
-    return nn.Sequential(conv(inside, outside), conv(outside, outside))
+    return nn.Sequential(conv(inside, outside, activation=nn.GELU), conv(outside, outside, activation=nn.GELU))
 
 
 def _up(deep: int, wide: int) -> nn.ModuleList:

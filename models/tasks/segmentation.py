@@ -1,0 +1,103 @@
+"""Which class each pixel belongs to."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.base import Batch, FieldLike, Task
+
+IGNORED = -100  # a pixel without a label
+
+
+class Segmentation(Task):
+    """Softmax over K classes at every pixel, by cross-entropy (Long et al. 2015) and `dice` times the Dice loss of the
+    shares (Milletari et al. 2016). Output (B, K, H, W) logits, target (B, H, W) class indices, −100 where unlabelled.
+
+    Metrics: `miou`, the intersection of said and true pixels over their union, each over all rows, a mean over the
+    classes that occur (Everingham et al. 2015); `dice`, twice the intersection over the sum, likewise; `accuracy`, the
+    share of pixels that are right.
+    """
+
+    TARGETS = ("mask",)
+    FORMS = ("pixels",)
+    PICTURE = "masks"
+    METRICS: ClassVar[dict[str, str]] = {"miou": "max", "dice": "max", "accuracy": "max"}
+
+    def __init__(self, target: FieldLike, features: int, *, dice: float = 1.0) -> None:
+        super().__init__(target, features)
+        self.classes: list[Any] = list(target.state["values"][0])
+        self.dice = dice
+        self.head = nn.Conv2d(features, len(self.classes), 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits_BKHW: Tensor = self.head(features)
+        size = tuple(self.target.shape)
+        if tuple(logits_BKHW.shape[2:]) == size:
+            return logits_BKHW
+        return functional.interpolate(logits_BKHW, size, mode="bilinear", align_corners=False)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        loss = functional.cross_entropy(output, target, ignore_index=IGNORED)
+        return loss + self.dice * self._dice_loss(output, target) if self.dice else loss
+
+    def _dice_loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """1 − the Dice coefficient between shares and truth, a mean over the classes of each row, then over rows."""
+        said, true = output.softmax(1) * (target != IGNORED)[:, None], self._one_hot(target)
+        both, sums = (said * true).sum((2, 3)), said.sum((2, 3)) + true.sum((2, 3))
+        occurs_BK = true.sum((2, 3)) > 0
+        lost_BK = (1 - 2 * both / sums.clamp_min(1)) * occurs_BK
+        return (lost_BK.sum(1) / occurs_BK.sum(1).clamp_min(1)).mean()
+
+    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each row and class the pixels that are said (N, K), and those that are true and rightly said (N, 2K)."""
+        parts = [self._counts(*pair) for pair in zip(output.split(256), target.split(256), strict=True)]
+        said_NK, true_N2K = (torch.cat(column) for column in zip(*parts, strict=True))
+        return said_NK, true_N2K
+
+    def _counts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        true = self._one_hot(target)
+        said = self._one_hot(torch.where(target == IGNORED, IGNORED, output.argmax(1)))
+        counts = [x.sum((2, 3)) for x in (said, true, said * true)]
+        return counts[0], torch.cat(counts[1:], 1)
+
+    def _one_hot(self, target: Tensor) -> Tensor:
+        """(B, K, H, W), zeros where unlabelled."""
+        return torch.stack([target == k for k in range(len(self.classes))], 1).float()
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        """1 − the row's own mean intersection over union: less is better."""
+        true, both = target.double().chunk(2, 1)
+        union = output.double() + true - both
+        occurs = union > 0
+        return 1 - (both / union.clamp_min(1)).sum(1) / occurs.sum(1).clamp_min(1)
+
+    def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        said, (true, both) = output.double().sum(0), target.double().sum(0).chunk(2)
+        occurs, union = said + true > 0, said + true - both
+        return {
+            "miou": float((both / union.clamp_min(1))[occurs].mean()),
+            "dice": float((2 * both / (said + true).clamp_min(1))[occurs].mean()),
+            "accuracy": float(both.sum() / true.sum().clamp_min(1)),
+        }
+
+    def baseline(self, train: Batch, rows: Batch) -> Tensor:
+        """How often each class lies at each place of the training masks: it always says the commonest there."""
+        count_1KHW = self._one_hot(train["target"]).sum(0, keepdim=True)
+        share_1KHW = (count_1KHW + 1e-3) / (count_1KHW + 1e-3).sum(1, keepdim=True)
+        return share_1KHW.log().expand(len(rows["target"]), -1, -1, -1)
+
+    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+        """The class of each pixel, and the share of the pixels of each class that was found."""
+        said_NHW = output.argmax(1)
+        answers = []
+        for row_HW in said_NHW:
+            counts = torch.bincount(row_HW.flatten(), minlength=len(self.classes)) / row_HW.numel()
+            shares = {str(name): share for name, share in zip(self.classes, counts.tolist(), strict=True) if share}
+            answers.append(
+                {"prediction": [[self.classes[k] for k in line] for line in row_HW.tolist()], "shares": shares}
+            )
+        return answers
