@@ -7,6 +7,7 @@ writes the page anew, and a test fails while it is out of date.
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from argparse import Namespace
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ FOLDERS = {
     "sources": ROOMS / "data" / "sources",
 }
 PAGE = ROOMS / "docs" / "catalogue.md"
+FIRST_SENTENCE = re.compile(r"(.*?(?<! al)(?<! cf)[.:]) (.*)", re.DOTALL)
 PARTS = ("In:", "Out:", "Choose", "At size=1:")  # lines of an architecture's docstring that promise something
 
 
@@ -107,13 +109,16 @@ def suiting(source: str, target: str) -> Answer:
 
 
 def promise(part: type) -> dict[str, str]:
-    """A docstring's parts: its first line, "idea", and of an architecture those of PARTS."""
-    text = " ".join((part.__doc__ or "").split())
-    marks = [(text.find(mark), mark) for mark in PARTS if mark in text]
-    first = min((at for at, _ in marks), default=len(text))
-    title, _, idea = text[:first].strip().partition(". ")
-    found = {"title": title.rstrip("."), "idea": idea.strip()}
-    for (start, mark), (end, _) in zip(sorted(marks), [*sorted(marks)[1:], (len(text), "")], strict=True):
+    """A docstring's parts: "title", its first sentence; "idea"; of an architecture those of PARTS; and lines set in
+    columns, "table"."""
+    lines = inspect.cleandoc(part.__doc__ or "").splitlines()
+    table = [line for line in lines if "  " in line.strip()]
+    text = " ".join(" ".join(line for line in lines if line not in table).split())
+    marks = sorted((text.find(mark), mark) for mark in PARTS if mark in text)
+    starts = [*(at for at, _ in marks), len(text)]
+    title, idea = FIRST_SENTENCE.fullmatch(text[: starts[0]].strip() + " ").groups()  # type: ignore[union-attr]
+    found = {"title": title, "idea": idea.strip(), "table": "\n".join(table)}
+    for (start, mark), end in zip(marks, starts[1:], strict=True):
         found[mark.rstrip(":")] = text[start + (0 if mark == "Choose" else len(mark)) : end].strip()
     return found
 
@@ -173,7 +178,7 @@ def _architecture(name: str, kind: Any) -> str:
     own = ", ".join(f"`{option}: {_yaml(value)}`" for option, value in base.options(kind).items())
     lines = [
         f"### {name}",
-        f"**{said['title']}.** {said['idea']}",
+        f"**{said['title']}** {said['idea']}",
         f"- In: {said.get('In', '')} Out: {said.get('Out', '')}",
         f"- {said.get('Choose', '')}",
         f"- At size=1: {said.get('At size=1', '')}",
@@ -181,7 +186,8 @@ def _architecture(name: str, kind: Any) -> str:
     ]
     if kind.REQUIRES:
         lines.append(f"- Needs `{kind.REQUIRES}`.")
-    return "\n".join([*lines[:2], "", *lines[2:]])
+    table = ["", "```", *said["table"].splitlines(), "```"] if said["table"] else []
+    return "\n".join([*lines[:2], *table, "", *lines[2:]])
 
 
 def _task(name: str, job: Any) -> str:
@@ -193,7 +199,7 @@ def _task(name: str, job: Any) -> str:
     own = ", ".join(f"`{option}: {_yaml(value)}`" for option, value in base.options(job).items())
     lines = [
         f"### {name}",
-        f"{said['title']}. {said['idea']}",
+        f"{said['title']} {said['idea']}",
         "",
         f"- Target: {' or '.join(job.TARGETS)}. Metrics, the first decides: {scores}.",
         *([f"- Options: {own}."] if own else []),

@@ -1,0 +1,61 @@
+"""The shipped pipelines show one whole life of everything that can be asked for."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from models.base import tasks
+from models.recipe import CHOICES
+from stages import pipeline
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = {name: pipeline.read(name, ROOT) for name in pipeline.names(ROOT)}
+OWN_DEFAULTS = {"optimizer": "adamw", "schedule": "cosine", "keep": "best"}  # what a pipeline gets that says nothing
+
+
+def train_settings(name: str) -> set[object]:
+    """All values that the shipped pipelines and the architectures' own recipes give a setting of training."""
+    from models.base import architecture, architectures
+
+    said = {getattr(one.train, name) for one in SHIPPED.values()}
+    return said | {architecture(one).RECIPE.get(name) for one in architectures()} | {OWN_DEFAULTS.get(name)}
+
+
+def test_there_are_enough():
+    assert len(SHIPPED) >= 15
+
+
+@pytest.mark.parametrize("task", tasks())
+def test_every_task_has_a_pipeline(task):
+    assert task in {one.task for one in SHIPPED.values()}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_pipeline_says_its_question_first_and_stands_in_the_graph(name):
+    first = (ROOT / "pipelines" / f"{name}.yaml").read_text().splitlines()[0]
+    assert first.startswith("# ")
+    assert name in YAML(typ="safe").load((ROOT / "params.yaml").read_text())["pipelines"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [(name, value) for name in ("optimizer", "schedule") for value in CHOICES[name]]
+    + [("augment", True), ("refit", True), ("freeze", "features")],
+)
+def test_every_named_practice_is_shipped(setting, value):
+    assert value in train_settings(setting)
+
+
+@pytest.mark.parametrize(
+    "setting", ["ema", "swa", "mixup", "clip", "patience", "layer_decay", "start_from", "weight_decay"]
+)
+def test_every_practice_with_a_number_is_shipped(setting):
+    off = {None, 0, ""} | ({1.0} if setting == "layer_decay" else set())
+    assert train_settings(setting) - off
+
+
+def test_class_weights_and_folds_are_shipped():
+    assert any(one.task_options.get("class_weights") == "balanced" for one in SHIPPED.values())
+    assert any(dataclasses.asdict(one.select).get("folds") for one in SHIPPED.values())
