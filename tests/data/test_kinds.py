@@ -171,7 +171,7 @@ def test_augmented_images_stay_near_and_dark_at_the_rim():
     moved = kind.augment(field, images, np.random.default_rng(1))
     bright = (moved + 1).sum(axis=(1, 2, 3))
     assert 0.7 * 27 < bright.min() < 27 < bright.max() < 1.4 * 27, "scaled by an eighth of the side at most"
-    assert (moved[:, 0, 4, 4] > 1.5).all(), "the middle stays"
+    assert (moved[:, 0, 4, 4] > 0).all(), "the middle stays"
     assert (moved[:, 0, [0, 0, -1, -1], [0, -1, 0, -1]] == -1).all()
     assert len(np.unique(moved.round(4), axis=0)) == 50, "each has a map of its own"
     assert moved.dtype == np.float32
