@@ -29,6 +29,7 @@ class Params:
 
     seconds: float = 60  # for the whole stage
     seeds: int = 3  # with which finalists are scored
+    folds: int = 0  # of the training and validation rows, over which finalists are scored instead of seeds; 0: seeds
     architectures: list[str] = field(default_factory=list)  # empty: every one that accepts the inputs
     rungs: list[int] = field(default_factory=lambda: [1, 3, 9, 27])  # stretches of epochs, see stages/trials/trial.py
     keep: int = 3  # one in so many goes on to the next rung
@@ -39,6 +40,8 @@ class Params:
             raise PipelineError(f"seconds is {self.seconds}", fix="give a number above 0")
         if self.seeds < 1:
             raise PipelineError(f"seeds is {self.seeds}", fix="give at least 1")
+        if self.folds < 0 or self.folds == 1:
+            raise PipelineError(f"folds is {self.folds}", fix="give at least 2, or 0 to score with seeds")
         if self.keep < 2:
             raise PipelineError(f"keep is {self.keep}", fix="give at least 2")
         if not self.rungs or sorted(set(self.rungs)) != self.rungs or self.rungs[0] < 1:
@@ -68,7 +71,11 @@ def _entrants(params: Params, paths: Paths, task: str) -> list[str]:
     from data.spec import Spec
     from models.base import accepting, architectures
 
-    fitting = accepting(Spec.load(paths.ready).inputs, task)
+    spec = Spec.load(paths.ready)
+    if spec.time and params.folds:
+        fix = "leave folds out: seeds score then"
+        raise PipelineError("folds: rows that follow each other in time cannot be dealt out", fix=fix)
+    fitting = accepting(spec.inputs, task)
     for name in params.architectures:
         if name not in fitting:
             known = name in architectures()
@@ -101,7 +108,7 @@ def _race(params: Params, paths: Paths, task: str, names: list[str], started: fl
             if rung < len(params.rungs):
                 alive = _survivors(alive, -(-(len(alive) - 1) // params.keep))
         ranked = sorted((lane for lane in lanes if lane.score), key=lambda lane: (lane.rung, lane.rank(direction)))
-        race.finish(_survivors(ranked[::-1], FINALISTS), params.seeds)
+        race.finish(_survivors(ranked[::-1], FINALISTS), params.seeds, params.folds)
     return lanes
 
 
@@ -128,7 +135,10 @@ def _decide(lanes: list[Any], names: list[str], params: Params, task: str) -> di
     for missing in (one for one in names if one not in {entry["architecture"] for entry in board}):
         blank: dict[str, Any] = dict.fromkeys(("parameters", "score", "standard_error"))
         board.append({"architecture": missing, "epochs": 0, "rung": 0, "scores": [], "seconds": 0.0, **blank})
-    return {"architecture": chosen, "why": why, "metric": name, "direction": direction, "leaderboard": board}
+    folds = max((lane.folds for lane in raced), default=0)
+    why += f"; scored over {folds} folds of the training and validation rows" if folds else ""
+    decided = {"architecture": chosen, "why": why, "metric": name, "direction": direction, "leaderboard": board}
+    return {**decided, "folds": folds} if folds else decided
 
 
 def _choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:

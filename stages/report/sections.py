@@ -104,6 +104,11 @@ def architecture(card: Json, choice: Json) -> str:
     best = next((number for number, line in enumerate(lines) if line[0].endswith("(chosen)")), None)
     head = ["architecture", f"validation {metric}", "parameters", "epochs", "seconds"]
     drawn = dots(rows, x=f"{metric} on validation rows, ± one standard error; blue is the one chosen")
+    if folds := choice.get("folds"):
+        drawn += paragraph(
+            f"Finalists were scored over {folds} folds of the training and the validation rows, each row by a network "
+            "that had not seen it. No test row is in a fold."
+        )
     return (
         paragraph(f"{choice['architecture']} was chosen: {choice.get('why', '')}.")
         + drawn

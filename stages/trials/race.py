@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stages.progress import Progress
 
 if TYPE_CHECKING:
+    from stages.trials.folds import Fold
     from stages.trials.trial import Score
 
 SLACK_SECONDS = 0.5  # after the last allotted second: a step, a validation, an answer on its way
@@ -31,6 +32,7 @@ class Lane:
         self.error = 0.0  # of one seed's score, from the validation rows drawn again
         self.rung = 0
         self.final = False  # scored by its whole recipe
+        self.folds = 0  # over which it was scored, 0 where it was over seeds
         self.whole_epochs = 0  # of its recipe
         self.worker: int | None = None  # that holds the trial
         self.reason = ""  # why there is no score
@@ -39,6 +41,19 @@ class Lane:
         """What a worker found of its trial."""
         self.score, self.error, self.parameters = answer["score"], answer["error"], answer["parameters"]
         self.whole_epochs = answer["epochs"]
+
+    def final_score(self, answer: dict[str, Any], fold: Fold | None) -> None:
+        """Adds what a whole recipe reached: with another seed on the same rows, or in a fold on rows of its own."""
+        error = self.error  # that of the validation split, which later stages compare with
+        self.take(answer)
+        if not self.final:
+            self.scores, self.rows, self.final = [], [], True
+        self.scores.append(answer["score"].value)
+        if fold:
+            self.error, self.folds = error, self.folds + 1
+            self.rows = [[*(self.rows[0] if self.rows else []), *answer["rows"]]]
+        else:
+            self.rows.append(answer["rows"])
 
     @property
     def whole_seconds(self) -> float:
@@ -101,7 +116,7 @@ class Contender:
         Trial(Path(ready), version, task, self.first, {}).advance(1, FEWEST_SECONDS)
         return True
 
-    def advance(self, name: str, seed: int, stretches: int, seconds: float) -> dict[str, Any]:
+    def advance(self, name: str, seed: int, stretches: int, seconds: float, fold: Fold | None = None) -> dict[str, Any]:
         """Trains a trial on to `stretches`, or anew by its whole recipe where that is 0. A mistake is an answer."""
         from pathlib import Path
 
@@ -112,7 +127,7 @@ class Contender:
         try:
             trial = self.trials.get((name, seed)) if stretches else None
             if trial is None:
-                trial = Trial(Path(ready), version, task, name, {}, seed, whole=not stretches)
+                trial = Trial(Path(ready), version, task, name, {}, seed, whole=not stretches, fold=fold)
             if stretches:
                 self.trials[name, seed] = trial
             score = trial.advance(stretches * trial.stretch or trial.epochs, seconds - (time.monotonic() - begun))
@@ -177,16 +192,16 @@ class Race:
             lane.take(answer)
             lane.rung, lane.scores, lane.rows = rung, [answer["score"].value], [answer["rows"]]
 
-        jobs = [(lane, lane.seed, stretches, each) for lane in lanes]
+        jobs = [(lane, lane.seed, stretches, each, None) for lane in lanes]
         for lane in self._work(jobs, keep, f"{stretches} stretches", time.monotonic() + left):
             if not lane.scores:
                 lane.reason = "its turn did not come in time"
         return [lane for lane in lanes if lane.rung == rung and lane.score]
 
-    def finish(self, lanes: list[Lane], seeds: int) -> None:
-        """Trains each lane by its whole recipe, with as many seeds as there is time for; those scores take the place
-        of the race's, which were reached on the way."""
-        for extra in range(seeds):
+    def finish(self, lanes: list[Lane], seeds: int, folds: int = 0) -> None:
+        """Trains each lane by its whole recipe, with as many seeds, or folds, as there is time for; those scores take
+        the place of the race's, which were reached on the way."""
+        for extra in range(folds or seeds):
             left = self.deadline - SLACK_SECONDS - time.monotonic()
             needed = sum(lane.whole_seconds for lane in lanes) / max(1, len(self.workers))
             longest = max((lane.whole_seconds for lane in lanes), default=math.inf)
@@ -200,15 +215,13 @@ class Race:
 
             for lane in lanes:
                 lane.worker = None
-            self._work([(lane, lane.seed + extra, 0, left) for lane in lanes], keep, f"finals, seed {extra + 1}")
+            fold = (extra, folds) if folds else None
+            jobs = [(lane, lane.seed + (0 if folds else extra), 0, left, fold) for lane in lanes]
+            self._work(jobs, keep, f"finals, {'fold' if folds else 'seed'} {extra + 1}")
             if len(answers) < len(lanes):  # means of unequally many seeds do not compare
                 return
             for lane in lanes:
-                lane.take(answers[lane.name])
-                if not extra:
-                    lane.scores, lane.rows, lane.final = [], [], True
-                lane.scores.append(answers[lane.name]["score"].value)
-                lane.rows.append(answers[lane.name]["rows"])
+                lane.final_score(answers[lane.name], fold)
 
     def _work(
         self, jobs: list[Any], keep: Callable[[Lane, dict[str, Any]], None], what: str, until: float = math.inf
@@ -228,10 +241,10 @@ class Race:
                 job = next((one for one in waiting if one[0].worker in (None, worker)), None)
                 if job:
                     waiting.remove(job)
-                    lane, seed, stretches, seconds = job
+                    lane, seed, stretches, seconds, fold = job
                     lane.worker = worker
                     seconds = min(seconds, self.deadline - SLACK_SECONDS - time.monotonic())
-                    call = self.workers[worker].advance.remote(lane.name, seed, stretches, seconds)
+                    call = self.workers[worker].advance.remote(lane.name, seed, stretches, seconds, fold)
                     running[call] = (worker, lane)
             left = self.deadline - SLACK_SECONDS / 2 - time.monotonic()
             done, _ = ray.wait(list(running), num_returns=1, timeout=max(0.0, min(left, 0.5))) if running else ([], [])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from data.spec import Spec
     from models.recipe import Recipe
+    from stages.trials.folds import Fold
 
 STRETCH_STEPS = 30  # fewest optimisation steps between two comparisons
 ENDLESS = 10**9  # epochs: a trial trains for as long as it is told to
@@ -90,7 +91,8 @@ def _rows(ready: Path, version: str) -> tuple[Spec, dict[str, Any], dict[str, An
 
 
 class Trial:
-    """Builds the network; nothing is trained yet. `version` is that of the folder `ready`."""
+    """Builds the network; nothing is trained yet. `version` is that of the folder `ready`; with a `fold`, rows of the
+    training and the validation split are dealt out anew."""
 
     def __init__(
         self,
@@ -102,21 +104,28 @@ class Trial:
         seed: int = 0,
         *,
         whole: bool = False,
+        fold: Fold | None = None,
     ) -> None:
         import torch
 
         from data.batches import Batches
         from models.base import build
         from models.loop import Loop
+        from stages.trials.folds import divided
 
         torch.set_num_threads(1)
         spec, train, self.validation = _rows(ready, version)
+        if fold:
+            train, self.validation = divided(train, self.validation, fold)
         recipe, rest = divide(architecture, options)
         recipe, self.epochs = recipe.but(seed=seed), recipe.epochs  # those of the whole recipe
         if not whole:
             recipe = recipe.but(epochs=ENDLESS, schedule="constant", patience=0, keep="best")
         torch.manual_seed(seed)
         self.network = build(architecture, task, spec.inputs, spec.target, spec.task_options, **rest)
+        if fold:
+            learned = self.network.task.learns_from(torch.as_tensor(train["target"])).numpy()
+            train = {name: column[learned] for name, column in train.items()}
         feed = Batches(train, recipe.batch_size, seed=seed, shuffle=True)
         self.loop = Loop(self.network, feed, self.validation, recipe)
         self.stretch = stretch(feed.steps(), recipe)
