@@ -1,0 +1,72 @@
+"""Tags: a name for each word of a text, a target alone. Encoded (L,): the tag's index, −100 behind the last word.
+
+A tag that no training row has is encoded −100, too: it can neither be learned nor judged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from data.columns import Faults, plain
+from data.field import DataError, Field
+from data.kinds import Kind
+from data.kinds.text import LONGEST
+
+PADDING = -100  # what torch's cross-entropy passes over
+
+
+class Tags(Kind):
+    OPTIONS: ClassVar[dict[str, Any]] = {"length": 0}  # 0: of the longest training row
+
+    def recognise(self, column: pa.Array) -> float:
+        return 0.0
+
+    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+        column = plain(column)
+        try:
+            column = column.cast(pa.list_(pa.string()))
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+            return pa.nulls(len(column), pa.list_(pa.string())), dict.fromkeys(range(len(column)), "no list of tags")
+        rows = enumerate(column.to_pylist())
+        return column, {
+            number: "holds no tag, or an empty one" for number, row in rows if row is not None and not _whole(row)
+        }
+
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, length: int = 0) -> Field:
+        ((name, column),) = columns.items()
+        if not target:
+            raise DataError("tags are a target, no input", place=f"column '{name}'", fix="ignore the column")
+        rows = column.drop_null().to_pylist()
+        values = sorted({tag for row in rows for tag in row})
+        if len(values) < 2:
+            raise DataError(
+                f"the training rows hold one tag alone: {values}", place=f"column '{name}'", fix="give more"
+            )
+        length = length or min(LONGEST, max(map(len, rows)))
+        return Field(
+            "tags", (name,), (length,), "int64", {"values": [values], "sizes": [len(values)], "length": length}
+        )
+
+    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+        codes = {tag: number for number, tag in enumerate(field.state["values"][0])}
+        found = np.full((len(columns[0]), *field.shape), PADDING, np.int64)
+        for number, row in enumerate(columns[0].to_pylist()):
+            tags = [codes.get(tag, PADDING) for tag in row[: field.shape[0]]]
+            found[number, : len(tags)] = tags
+        return found
+
+    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+        names = field.state["values"][0]
+        return [[names[code] for code in row if code != PADDING] for row in np.asarray(values).tolist()]
+
+    def identity(self, column: pa.Array) -> list[bytes]:
+        return [b"" if row is None else b"=" + json.dumps(row).encode() for row in column.to_pylist()]
+
+
+def _whole(tags: Sequence[Any]) -> bool:
+    return bool(tags) and all(tags)

@@ -1,0 +1,168 @@
+"""Text as tokens: characters, bytes, words, or pieces of words; a list of words is taken as it is.
+
+Encoded (L,): 0 is padding, 1 an unknown token, 2 the begin, 3 the end, then the vocabulary. Longer texts are cut. A
+target ends with 3 where it fits, so that a model that writes knows when to stop.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from data import units
+from data.columns import Faults, plain
+from data.field import DataError, Field
+from data.kinds import Kind
+from data.requests import told
+
+PADDING, UNKNOWN, BEGIN, END = range(4)
+SPECIAL = 4  # tokens before the vocabulary
+LONGEST = 512  # tokens of a row, unless `length` says otherwise
+SENTENCE = 4  # words: a column whose typical text has fewer is taken as names, not as text
+UNSEEN = "\ufffd"  # how an unknown token is written
+
+
+class Text(Kind):
+    OPTIONS: ClassVar[dict[str, Any]] = {"unit": "", "length": 0, "vocabulary": 8000}  # "" and 0: found from the texts
+
+    def recognise(self, column: pa.Array) -> float:
+        column = plain(column)
+        if _listed(column.type):  # a set of labels holds nothing twice
+            return 0.7 if any(len(set(row)) < len(row) for row in column.drop_null().to_pylist()) else 0.0
+        if not pa.types.is_string(column.type):
+            return 0.0
+        texts = column.drop_null().to_pylist()
+        words = [sum(word[0].isalpha() for word in units.WORD.findall(text)) for text in texts]
+        long = sum(count >= SENTENCE for count in words) > len(texts) // 2
+        return 0.6 if long and len(set(texts)) > len(texts) // 2 else 0.0
+
+    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+        column = plain(column)
+        if pa.types.is_string(column.type):
+            return column, {}
+        if not _listed(column.type):
+            return pa.nulls(len(column), pa.string()), dict.fromkeys(range(len(column)), "neither text nor words")
+        column = column.cast(pa.list_(pa.string()))
+        rows = enumerate(column.to_pylist())
+        faults = {
+            number: "holds no word, or an empty one" for number, row in rows if row is not None and not _whole(row)
+        }
+        return column, faults
+
+    def fit(
+        self,
+        columns: Mapping[str, pa.Array],
+        *,
+        target: bool = False,
+        unit: str = "",
+        length: int = 0,
+        vocabulary: int = 8000,
+    ) -> Field:
+        ((name, column),) = columns.items()
+        texts = column.drop_null().to_pylist()
+        listed = _listed(column.type)
+        unit = _unit(unit, texts, listed, f"column '{name}'")
+        values = units.commonest(texts, vocabulary, fewest=2) if listed else units.learn(unit, texts, vocabulary)
+        if not values:
+            raise DataError("the training rows hold no token twice", place=f"column '{name}'", fix="give more text")
+        longest = max(map(len, map(_cutter(unit, tuple(values), listed), texts)))
+        length = length or min(LONGEST, longest)
+        state = {"values": [values], "sizes": [len(values) + SPECIAL], "unit": unit, "length": length, "listed": listed}
+        return Field("text", (name,), (length,), "int64", {**state, "target": target})
+
+    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+        state, (length,) = field.state, field.shape
+        values = tuple(state["values"][0])
+        tokens, codes = _cutter(state["unit"], values, state["listed"]), _codes(values)
+        rows = columns[0].to_pylist()
+        found = np.zeros((len(rows), length), np.int64)
+        for number, text in enumerate(rows):
+            if text is None:
+                raise DataError("missing", place=f"row {number}, column '{field.columns[0]}'", fix="give a text")
+            row = [codes.get(token, UNKNOWN) for token in tokens(text)]
+            row = [*row, END][:length] if state["target"] else row[:length]
+            found[number, : len(row)] = row
+        return found
+
+    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+        """The text up to its end; an unknown token is written �."""
+        known, unit = field.state["values"][0], field.state["unit"]
+        written = []
+        for row in np.asarray(values).tolist():
+            row = row[: row.index(END)] if END in row else row
+            tokens = [
+                known[code - SPECIAL] if code >= SPECIAL else UNSEEN for code in row if code not in (PADDING, BEGIN)
+            ]
+            written.append(tokens if field.state["listed"] else units.join(unit, tokens))
+        return written
+
+    def parse(self, field: Field, index: int, value: Any) -> Any:
+        if field.state["listed"]:
+            if not isinstance(value, list) or not _whole(value):
+                raise DataError(f"is {told(value)}", fix="give a list of words, none empty")
+        elif not isinstance(value, str):
+            raise DataError(f"is {told(value)}", fix="give text")
+        elif not value.strip():
+            raise DataError("is empty", fix="give text")
+        try:
+            "".join(value).encode()
+        except UnicodeEncodeError as error:  # JSON can escape half of a character
+            raise DataError("is no Unicode text", fix="send whole characters") from error
+        return value
+
+    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+        return pa.array(values, pa.list_(pa.string()) if field.state["listed"] else pa.string())
+
+    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+        unit, length = field.state["unit"], field.shape[0]
+        plural = {"bpe": "pieces of words"}.get(unit, f"{unit}s")
+        example = [value for value in field.state["values"][0] if value.strip()][:8]
+        about = {"description": f"the first {length} {plural} are read"}
+        if field.state["listed"]:
+            words = {"type": "string", "minLength": 1}
+            return {"type": "array", "items": words, "minItems": 1, "example": example, **about}
+        return {"type": "string", "minLength": 1, "example": units.join(unit, example), **about}
+
+    def identity(self, column: pa.Array) -> list[bytes]:
+        return [
+            b"" if row is None else b"=" + json.dumps(row, ensure_ascii=False).encode() for row in column.to_pylist()
+        ]
+
+
+def _listed(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds lists of words."""
+    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return listed and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type))
+
+
+def _whole(words: Iterable[Any]) -> bool:
+    words = list(words)
+    return bool(words) and all(isinstance(word, str) and word for word in words)
+
+
+def _unit(unit: str, texts: Sequence[Any], listed: bool, place: str) -> str:
+    """The unit asked for; else words, or characters where most texts are of so few words that these are names."""
+    if unit and unit not in units.UNITS:
+        raise DataError(f"there is no unit '{unit}'", place=place, fix="choose " + ", ".join(units.UNITS))
+    if listed and unit not in ("", "word"):
+        raise DataError(f"lists of words are no {unit}s", place=place, fix="leave out `unit`, or give texts")
+    if unit or listed:
+        return unit or "word"
+    long = sum(len(units.WORD.findall(text)) >= SENTENCE for text in texts)
+    return "word" if 2 * long > len(texts) else "character"
+
+
+@lru_cache(maxsize=8)
+def _cutter(unit: str, values: tuple[str, ...], listed: bool) -> Callable[[Any], list[str]]:
+    return list if listed else units.cut(unit, values)
+
+
+@lru_cache(maxsize=8)
+def _codes(values: tuple[str, ...]) -> dict[str, int]:
+    """Token → number. Kept, for an endpoint encodes a row at a time."""
+    return {token: number for number, token in enumerate(values, SPECIAL)}

@@ -1,0 +1,106 @@
+"""Texts: a folder of .txt and .md files, or one such file.
+
+Files in folders named by class are rows of columns `text` and `label` (the folder's name); files side by side rows of
+`text`, one a file. A single file is a corpus and cut into stretches: rows of `text`, 256 characters each, and `place`,
+their number. `texts:PATH?characters=128` says how long, and makes a corpus of a folder, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from data import sources
+from data.field import DataError
+from data.sources.csv import encoding
+
+FOLDER_OF = (".txt", ".md")
+STRETCH = 256  # characters
+AT_ONCE = 1000  # rows of a batch
+
+
+class Source(sources.Source):
+    def __init__(self, name: str, root: Path) -> None:
+        name, _, option = name.partition("?")
+        super().__init__(name, root)
+        self.characters = characters(option, f"texts:{name}")
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        path, paths = self.root / self.name, self._paths()
+        if self.characters or not path.is_dir():
+            parts = ((_origin(path, file), _read(file)) for file in paths)
+            yield from stretches(parts, self.characters or STRETCH)
+            return
+        labelled = any(file.parent != path for file in paths)
+        for first in range(0, len(paths), AT_ONCE):
+            chosen = paths[first : first + AT_ONCE]
+            columns = {"text": pa.array(map(_read, chosen), pa.string())}
+            if labelled:
+                labels = [file.parent.name if file.parent != path else None for file in chosen]
+                columns["label"] = pa.array(labels, pa.string())
+            yield pa.record_batch({**columns, "_origin": pa.array([_origin(path, file) for file in chosen])})
+
+    def fingerprint(self) -> str:
+        path, paths = self.root / self.name, self._paths()
+        places = "\0".join(_origin(path, file) for file in paths)  # a file that moved changes its class
+        return (
+            f"{sources.digest(paths)} {hashlib.blake2b(places.encode(), digest_size=8).hexdigest()} {self.characters}"
+        )
+
+    def _paths(self) -> list[Path]:
+        """Every text below the folder, in the order of their paths; what is hidden is none."""
+        path = self.root / self.name
+        if path.is_file():
+            return [path]
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in FOLDER_OF and file.is_file())
+        found = [file for file in found if not any(part[0] == "." for part in file.relative_to(path).parts)]
+        if not found:
+            fix = "name a file, or a folder that holds " + " or ".join(FOLDER_OF)
+            raise DataError("there is no text", place=str(path), fix=fix)
+        return found
+
+
+def characters(option: str, place: str) -> int:
+    """The number that `characters=256` says; 0 where nothing is said."""
+    name, _, value = option.partition("=")
+    if not option:
+        return 0
+    if name != "characters" or not value.isdecimal() or int(value) < 1:
+        raise DataError(f"'?{option}' says nothing", place=place, fix=f"write ?characters={STRETCH}")
+    return int(value)
+
+
+def stretches(parts: Iterable[tuple[str, str]], length: int) -> Iterator[pa.RecordBatch]:
+    """Named texts in stretches of `length` characters, in order; the last of a text is as long as it comes."""
+    place, rows = 0, []
+    for name, text in parts:
+        for start in range(0, len(text), length):
+            rows.append((text[start : start + length], place, f"{name}#{start}"))
+            place += 1
+            if len(rows) == AT_ONCE:
+                yield _batch(rows)
+                rows = []
+    if rows:
+        yield _batch(rows)
+
+
+def _batch(rows: list[tuple[str, int, str]]) -> pa.RecordBatch:
+    text, place, origin = zip(*rows, strict=True)
+    return pa.record_batch({"text": pa.array(text), "place": pa.array(place, pa.int64()), "_origin": pa.array(origin)})
+
+
+def _read(path: Path) -> str:
+    try:
+        text = path.read_text(encoding=encoding(path))
+    except (UnicodeError, OSError) as error:
+        raise DataError(f"cannot be read ({error})", place=str(path), fix="save the file as UTF-8") from error
+    if "\0" in text:
+        raise DataError("the file is no text", place=str(path), fix="take it out of the folder")
+    return text
+
+
+def _origin(folder: Path, file: Path) -> str:
+    return file.relative_to(folder).as_posix() if file != folder else file.name

@@ -1,0 +1,127 @@
+"""The units that text is cut into: characters, bytes, words, or pieces of words learned by byte pair encoding.
+
+A unit turns a text into tokens and tokens back into a text. Bytes are written as the characters of the same number
+(Latin-1), so that every token is a plain text and fits into JSON.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
+
+UNITS = ("character", "byte", "word", "bpe")
+IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff"  # written without spaces: each is a word
+WORD = re.compile(rf"[^\W{IDEOGRAPHS}]+(?:['’][^\W{IDEOGRAPHS}]+)*|[{IDEOGRAPHS}]|[^\w\s]")
+PIECE = re.compile(r" ?\w+| ?[^\w\s]+|\s+")  # byte pairs do not reach over its borders
+CLOSING, OPENING = set(".,;:!?)]}%…"), set("([{")  # no space before, none after
+
+
+def cut(unit: str, values: Sequence[str]) -> Callable[[str], list[str]]:
+    """The function that cuts a text into tokens; `values` are the known tokens, which byte pairs are joined by."""
+    if unit == "byte":
+        return lambda text: list(text.encode().decode("latin-1"))
+    if unit == "word":
+        return WORD.findall
+    if unit == "bpe":
+        joined = lru_cache(1 << 16)(_Joiner({value: rank for rank, value in enumerate(values)}))
+        return lambda text: [token for piece in PIECE.findall(text) for token in joined(piece)]
+    return list
+
+
+def join(unit: str, tokens: Sequence[str]) -> str:
+    """The text of tokens. Exact, but for words: what was between them is a space, or nothing beside punctuation."""
+    if unit in ("byte", "bpe"):
+        return "".join(tokens).encode("latin-1", "replace").decode(errors="replace")
+    if unit == "character":
+        return "".join(tokens)
+    text = ""
+    for before, token in zip([None, *tokens[:-1]], tokens, strict=True):
+        text += token if before is None or token in CLOSING or before in OPENING else f" {token}"
+    return text
+
+
+def learn(unit: str, texts: Iterable[str], most: int) -> list[str]:
+    """The tokens of training texts, the commonest first, at most so many; words that occur once are none."""
+    if unit == "byte":
+        return [chr(number) for number in range(256)]
+    if unit == "bpe":
+        return _pairs(texts, most)
+    return commonest(map(cut(unit, ()), texts), most, fewest=2 if unit == "word" else 1)
+
+
+def commonest(rows: Iterable[Sequence[str]], most: int, *, fewest: int) -> list[str]:
+    """The tokens seen at least so often, the commonest first, then by the alphabet."""
+    counts = Counter(token for row in rows for token in row)
+    found = sorted((-count, token) for token, count in counts.items() if count >= fewest)
+    return [token for _, token in found[:most]]
+
+
+def _pairs(texts: Iterable[str], most: int) -> list[str]:
+    """Byte pair encoding (Sennrich et al. 2016) over bytes (Radford et al. 2019): the 256 bytes, then joined pairs, in
+    the order in which they were the commonest pair."""
+    counts = Counter(piece for text in texts for piece in PIECE.findall(text))
+    words = [list(piece.encode().decode("latin-1")) for piece in counts]
+    often = list(counts.values())
+    pairs: Counter[tuple[str, str]] = Counter()
+    places: defaultdict[tuple[str, str], set[int]] = defaultdict(set)  # the words that hold a pair
+    for number, word in enumerate(words):
+        for pair in pairwise(word):
+            pairs[pair] += often[number]
+            places[pair].add(number)
+    found = [chr(number) for number in range(256)]
+    known = set(found)
+    heap = [(-count, pair) for pair, count in pairs.items()]
+    heapq.heapify(heap)
+    while heap and len(found) < most:
+        count, pair = heapq.heappop(heap)
+        if -count != pairs[pair]:  # it was counted anew meanwhile
+            continue
+        if -count < 2:
+            break
+        if (token := "".join(pair)) not in known:
+            known.add(token)
+            found.append(token)
+        changed = Counter[tuple[str, str]]()
+        for number in places.pop(pair):
+            before, words[number] = words[number], _joined(words[number], pair)
+            for other in pairwise(before):
+                changed[other] -= often[number]
+            for other in pairwise(words[number]):
+                changed[other] += often[number]
+                places[other].add(number)
+        for other, difference in changed.items():
+            if difference:
+                pairs[other] += difference
+                heapq.heappush(heap, (-pairs[other], other))
+    return found
+
+
+def _joined(word: Sequence[str], pair: tuple[str, str]) -> list[str]:
+    """The word with every occurrence of the pair made one token."""
+    tokens: list[str] = []
+    place = 0
+    while place < len(word):
+        whole = tuple(word[place : place + 2]) == pair
+        tokens.append("".join(pair) if whole else word[place])
+        place += 2 if whole else 1
+    return tokens
+
+
+class _Joiner:
+    """Bytes of a piece → tokens: of all neighbours the pair learned first is joined, again and again."""
+
+    def __init__(self, ranks: Mapping[str, int]) -> None:
+        self.ranks = ranks
+
+    def __call__(self, piece: str) -> tuple[str, ...]:
+        word = list(piece.encode().decode("latin-1"))
+        while len(word) > 1:
+            best = min(pairwise(word), key=lambda pair: self.ranks.get("".join(pair), len(self.ranks)))
+            if "".join(best) not in self.ranks:
+                break
+            word = _joined(word, best)
+        return tuple(word)

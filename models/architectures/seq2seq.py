@@ -1,0 +1,204 @@
+"""From one sequence to another, of another length and in other tokens."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from models.base import Architecture, Batch, Choice, FieldLike, Inputs, ModelError, Task
+from models.layers import Steps
+
+PADDING, UNKNOWN, BEGIN, END = 0, 1, 2, 3  # tokens before the vocabulary
+State = tuple[Tensor, ...]  # what a writer carries from token to token; rows come first
+
+
+class Seq2Seq(Architecture):
+    """Recurrent encoder and decoder (Sutskever et al. 2014) with attention (Bahdanau et al. 2015), or a Transformer
+    (Vaswani et al. 2017) with writer="transformer".
+
+    A reader turns the input into steps; a writer says one token after another, and before each looks back at the steps
+    that matter to it. It learns with the true tokens before each (teacher forcing: Williams and Zipser 1989) and writes
+    with its own, following the `beam` likeliest beginnings (1 is greedy) until all have ended.
+
+    In: text (B, L), series (B, T, C), audio (B, T, M). Out: the target's tokens (B, L).
+    Choose it for translation, spelling out, normalising: wherever the answer is a text that follows from another.
+    At size=1: TODO
+    """
+
+    ACCEPTS = frozenset({"text", "series", "audio"})
+    FORMS = ("target",)
+    MAKES = frozenset({"text"})
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (5e-4, 1e-2, "log"),
+        "dropout": (0.0, 0.4),
+        "size": [0.5, 1.0, 2.0],
+    }
+    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        *,
+        target: FieldLike,
+        size: float = 1.0,
+        dropout: float = 0.1,
+        beam: int = 1,
+        writer: str = "gru",
+    ) -> None:
+        super().__init__()
+        if target.kind != "text" or writer not in WRITERS or beam < 1:
+            problem = (
+                f"it writes text and no {target.kind}" if target.kind != "text" else f"writer {writer!r}, beam {beam}"
+            )
+            raise ModelError(
+                problem, place="seq2seq", fix=f"choose the writer from {', '.join(WRITERS)}, beam from 1 on"
+            )
+        self.features = 8 * max(1, round(16 * size))  # D
+        self.length, self.beam = target.shape[0], beam
+        self.steps = Steps(inputs, self.features)
+        self.words = nn.Embedding(target.sizes[0], self.features)
+        self.writer: _GRU | _Transformer = WRITERS[writer](self.features, self.steps.length, self.length, dropout)
+        self.head = nn.Linear(self.features, target.sizes[0])
+
+    def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
+        target_BL = batch["target"]
+        begun_BL = functional.pad(target_BL, (1, 0), value=BEGIN)[:, :-1]
+        memory, state = self.writer.read(*self.steps(batch))
+        said_BLV = self.head(self.writer.all(self.words(begun_BL), memory, state))
+        return functional.cross_entropy(said_BLV.flatten(0, 1), target_BL.flatten(), ignore_index=PADDING)
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> Tensor:
+        memory, state = self.writer.read(*self.steps(batch))
+        return self.greedy(memory, state) if self.beam == 1 else self.search(memory, state, self.beam)
+
+    def greedy(self, memory: State, state: State) -> Tensor:
+        """(B, L) tokens, at each place the likeliest."""
+        token_B = memory[0].new_full(memory[0].shape[:1], BEGIN, dtype=torch.long)
+        ended_B = token_B == END
+        written = token_B.new_zeros(len(token_B), self.length)
+        for place in range(self.length):
+            scores_BV, state = self._next(token_B, memory, state)
+            token_B = scores_BV.argmax(1)
+            written[:, place] = token_B.masked_fill(ended_B, PADDING)
+            ended_B = ended_B | (token_B == END)
+            if bool(ended_B.all()):
+                break
+        return written
+
+    def search(self, memory: State, state: State, beam: int) -> Tensor:
+        """(B, L) tokens: of `beam` beginnings that are followed the one that ends likeliest, per token."""
+        count = len(memory[0])
+        memory, state = (tuple(part.repeat_interleave(beam, 0) for part in parts) for parts in (memory, state))
+        token = memory[0].new_full((count * beam,), BEGIN, dtype=torch.long)
+        written = token.new_zeros(count * beam, self.length)
+        total_BK = memory[0].new_full((count, beam), -torch.inf)
+        total_BK[:, 0] = 0  # all beginnings are the same one yet
+        ended_BK, tokens_BK = total_BK > 0, total_BK * 0
+        for place in range(self.length):
+            scores, state = self._next(token, memory, state)
+            scores_BKV = scores.log_softmax(1).view(count, beam, -1)
+            rest = torch.full_like(scores_BKV[0, 0], -torch.inf)
+            rest[PADDING] = 0  # what has ended goes on with padding, at no cost
+            scores_BKV = torch.where(ended_BK[..., None], rest, scores_BKV)
+            total_BK, chosen_BK = (total_BK[..., None] + scores_BKV).flatten(1).topk(beam)
+            from_BK, token = chosen_BK // scores.shape[1], (chosen_BK % scores.shape[1]).flatten()
+            rows = (from_BK + beam * torch.arange(count, device=from_BK.device)[:, None]).flatten()
+            written, state = written[rows], tuple(part[rows] for part in state)
+            written[:, place] = token
+            ended_BK, tokens_BK = (
+                ended_BK.gather(1, from_BK),
+                tokens_BK.gather(1, from_BK) + ~ended_BK.gather(1, from_BK),
+            )
+            ended_BK = ended_BK | (token == END).view_as(ended_BK)
+            if bool(ended_BK.all()):
+                break
+        best_B = (total_BK / tokens_BK).argmax(1)
+        return written.view(count, beam, -1)[torch.arange(count), best_B]
+
+    def _next(self, token_B: Tensor, memory: State, state: State) -> tuple[Tensor, State]:
+        """Logits (B, V) of the next token; what no text holds cannot be said."""
+        found_BD, state = self.writer.one(self.words(token_B), memory, state)
+        scores_BV = self.head(found_BD)
+        scores_BV[:, [PADDING, UNKNOWN, BEGIN]] = -torch.inf
+        return scores_BV, state
+
+
+class _GRU(nn.Module):
+    """Reads both ways; writes with a state that looks at the steps read before each token."""
+
+    def __init__(self, width: int, length: int, longest: int, dropout: float) -> None:
+        super().__init__()
+        self.reader = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
+        self.begin = nn.Linear(width, width)
+        self.cell = nn.GRUCell(2 * width, width)
+        self.query, self.key = nn.Linear(width, width, bias=False), nn.Linear(width, width)
+        self.score = nn.Linear(width, 1, bias=False)
+        self.out = nn.Linear(3 * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def read(self, x_BLD: Tensor, real_BL: Tensor) -> tuple[State, State]:
+        order_BL = (
+            (~real_BL).byte().argsort(dim=1, stable=True)
+        )  # real steps first: two sequences may each have padding
+        x_BLD, real_BL = x_BLD.gather(1, order_BL[..., None].expand_as(x_BLD)), real_BL.gather(1, order_BL)
+        lengths = real_BL.sum(1).cpu()
+        packed = pack_padded_sequence(self.dropout(x_BLD), lengths, batch_first=True, enforce_sorted=False)
+        output, ends = self.reader(packed)
+        steps_BLD, _ = pad_packed_sequence(output, batch_first=True, total_length=x_BLD.shape[1])
+        state_BD = self.begin(ends.transpose(0, 1).flatten(1)).tanh()
+        return (steps_BLD, self.key(steps_BLD), real_BL), (state_BD,)
+
+    def one(self, word_BD: Tensor, memory: State, state: State) -> tuple[Tensor, State]:
+        steps_BLD, keys_BLD, real_BL = memory
+        (state_BD,) = state
+        fit_BL = self.score((keys_BLD + self.query(state_BD)[:, None]).tanh())[..., 0]
+        share_BL = fit_BL.masked_fill(~real_BL, -torch.inf).softmax(1)
+        seen_BD = (share_BL[:, None] @ steps_BLD)[:, 0]
+        state_BD = self.cell(torch.cat([word_BD, seen_BD], 1), state_BD)
+        found_BD = self.dropout(self.out(torch.cat([state_BD, seen_BD, word_BD], 1)).tanh())
+        return found_BD, (state_BD,)
+
+    def all(self, words_BLD: Tensor, memory: State, state: State) -> Tensor:
+        found = []
+        for word_BD in self.dropout(words_BLD).unbind(1):
+            found_BD, state = self.one(word_BD, memory, state)
+            found.append(found_BD)
+        return torch.stack(found, 1)
+
+
+class _Transformer(nn.Module):
+    """Reads and writes by attention alone; the state is the words so far, read anew for each token."""
+
+    def __init__(self, width: int, length: int, longest: int, dropout: float) -> None:
+        super().__init__()
+        layer = {"nhead": 4, "dim_feedforward": 2 * width, "dropout": dropout, "batch_first": True, "norm_first": True}
+        self.reader = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(width, **layer), 2, nn.LayerNorm(width), enable_nested_tensor=False
+        )
+        self.writer = nn.TransformerDecoder(nn.TransformerDecoderLayer(width, **layer), 2, nn.LayerNorm(width))
+        self.read_places = nn.Parameter(torch.randn(length, width) * 0.02)
+        self.write_places = nn.Parameter(torch.randn(longest, width) * 0.02)
+
+    def read(self, x_BLD: Tensor, real_BL: Tensor) -> tuple[State, State]:
+        steps_BLD = self.reader(x_BLD + self.read_places, src_key_padding_mask=~real_BL)
+        return (steps_BLD, real_BL), (steps_BLD[:, :0],)
+
+    def one(self, word_BD: Tensor, memory: State, state: State) -> tuple[Tensor, State]:
+        words_BLD = torch.cat([state[0], word_BD[:, None]], 1)
+        return self.all(words_BLD, memory, state)[:, -1], (words_BLD,)
+
+    def all(self, words_BLD: Tensor, memory: State, state: State) -> Tensor:
+        steps_BLD, real_BL = memory
+        length = words_BLD.shape[1]
+        later_LL = torch.ones(length, length, dtype=torch.bool, device=words_BLD.device).triu(1)
+        x_BLD = words_BLD + self.write_places[:length]
+        found: Tensor = self.writer(x_BLD, steps_BLD, tgt_mask=later_LL, memory_key_padding_mask=~real_BL)
+        return found
+
+
+WRITERS = {"gru": _GRU, "transformer": _Transformer}

@@ -1,0 +1,106 @@
+"""What comes next in a text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.base import Batch, FieldLike, Task
+from models.writing import PADDING, characters, nucleus, text, write_on
+
+if TYPE_CHECKING:
+    from models.base import Network
+
+MOST = 2_000  # tokens of a vocabulary whose pairs are counted by the baseline
+PRIOR = 2.0  # how many pairs the frequencies of single tokens are worth beside those counted
+
+
+class LanguageModelling(Task):
+    """Each token foretold from those before it, by cross-entropy. Output (B, L, V) logits, of which the i-th are of
+    token i; target (B, L) tokens, padding passed over.
+
+    The first token has nothing before it: a learned vector stands for that. Metrics: bits per character (Shannon
+    1951) and per token, perplexity per token (Jelinek et al. 1977). The answer to a request is the text written on,
+    drawn at `temperature` from the likeliest tokens that hold `top_p` of the probability (Holtzman et al. 2020).
+    """
+
+    TARGETS = ("text",)
+    FORMS = ("causal",)
+    FROM_ITSELF = True
+    PICTURE = "texts"
+    METRICS: ClassVar[dict[str, str]] = {"bits_per_character": "min", "bits_per_token": "min", "perplexity": "min"}
+
+    def __init__(
+        self, target: FieldLike, features: int, *, temperature: float = 0.8, top_p: float = 0.95, length: int = 100
+    ) -> None:
+        super().__init__(target, features)
+        self.temperature, self.top_p, self.length = temperature, top_p, length
+        (self.vocabulary,) = target.sizes
+        self.first = nn.Parameter(torch.zeros(features))
+        self.head = nn.Linear(features, self.vocabulary, bias=False)
+        counts = [characters(target.state["unit"], token) for token in target.state["values"][0]]
+        self.register_buffer("characters", torch.tensor([0, 1, 0, 0, *counts]), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        first = self.first.expand(len(features), 1, -1).to(features.dtype)
+        logits_BLV: Tensor = self.head(torch.cat([first, features[:, :-1]], 1))
+        return logits_BLV
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return functional.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=PADDING)
+
+    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """(N,) bits of each row; (N, 2) its characters and tokens."""
+        rows = zip(output.split(64), target.split(64), strict=True)
+        nats = [
+            functional.cross_entropy(o.transpose(1, 2).float(), t, ignore_index=PADDING, reduction="none")
+            for o, t in rows
+        ]
+        bits = torch.cat(nats).double().sum(1) / torch.log(torch.tensor(2.0, dtype=torch.float64))
+        return bits, torch.stack([self.characters[target].sum(1), (target != PADDING).sum(1)], 1)
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        """Bits per character."""
+        return output / target[:, 0].clamp_min(1)
+
+    def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        characters, tokens = target.sum(0).tolist()
+        per_token = float(output.sum()) / tokens
+        per_character = float(output.sum()) / max(1, characters)
+        return {"bits_per_character": per_character, "bits_per_token": per_token, "perplexity": 2**per_token}
+
+    def baseline(self, train: Batch, rows: Batch) -> Tensor:
+        """The frequencies of pairs of tokens in the training rows, with those of single tokens as their prior (MacKay
+        and Peto 1995); of single tokens alone where the vocabulary is large."""
+        before, now = _pairs(train["target"])
+        single_V = torch.bincount(now[now != PADDING], minlength=self.vocabulary).float() + 1e-3
+        single_V /= single_V.sum()
+        if self.vocabulary > MOST:
+            return single_V.log().expand(*rows["target"].shape, -1)
+        seen = now != PADDING
+        pairs = torch.bincount((before * self.vocabulary + now)[seen], minlength=self.vocabulary**2).float()
+        pairs_VV = pairs.view(self.vocabulary, self.vocabulary) + PRIOR * single_V
+        return (
+            (pairs_VV / pairs_VV.sum(1, keepdim=True)).log()[_pairs(rows["target"])[0]].view(*rows["target"].shape, -1)
+        )
+
+    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+        """The likeliest token at each place, given the true ones before it."""
+        return [{"prediction": text(self.target.state, row)} for row in output.argmax(-1).tolist()]
+
+    def reply(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
+        """Each row's text written on."""
+        name = next(name for name, column in rows.items() if column.dtype == torch.int64 and column.ndim == 2)
+        written = write_on(network, rows, name, self.length, self._draw)
+        return [{"prediction": text(self.target.state, row)} for row in written.tolist()]
+
+    def _draw(self, logits_BV: Tensor, number: float) -> Tensor:
+        return nucleus(logits_BV, number, self.temperature, self.top_p)
+
+
+def _pairs(tokens_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """Each token's predecessor, padding for a row's first, and the token itself, over all rows: (B · L,) each."""
+    return functional.pad(tokens_BL, (1, 0))[:, :-1].flatten(), tokens_BL.flatten()

@@ -1,0 +1,124 @@
+"""A tag for each word of a text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.base import Batch, FieldLike, Task
+
+if TYPE_CHECKING:
+    from models.base import Network
+
+PADDING = -100  # of tags
+OUTSIDE = "O"
+
+
+class Tagging(Task):
+    """Softmax over K tags at each position, by cross-entropy. Output (B, L, K) logits, target (B, L) tags, −100 is
+    passed over.
+
+    Metrics: f1, of whole entities where tags are written B-x, I-x and O (exact spans: Tjong Kim Sang and De Meulder
+    2003), else of all tags but O; its mean over the tags that occur; the share of right tags.
+    """
+
+    TARGETS = ("tags",)
+    FORMS = ("positions", "causal")
+    PICTURE = "tags"
+    METRICS: ClassVar[dict[str, str]] = {"f1": "max", "macro_f1": "max", "accuracy": "max"}
+
+    def __init__(self, target: FieldLike, features: int) -> None:
+        super().__init__(target, features)
+        self.tags: list[str] = list(target.state["values"][0])
+        self.head = nn.Linear(features, len(self.tags))
+        kinds = sorted({tag[2:] for tag in self.tags if tag[:2] in ("B-", "I-")})
+        self.entities = bool(kinds) and all(tag == OUTSIDE or tag[2:] in kinds for tag in self.tags)
+        kind = [kinds.index(tag[2:]) + 1 if self.entities and tag != OUTSIDE else 0 for tag in self.tags]
+        self.register_buffer("kind", torch.tensor(kind), persistent=False)  # 0 is outside of any entity
+        self.register_buffer("begins", torch.tensor([tag.startswith("B-") for tag in self.tags]), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits_BLK: Tensor = self.head(features[:, : self.target.shape[0]])
+        return logits_BLK
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        target = target[:, : output.shape[1]]
+        return functional.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=PADDING)
+
+    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 1 + K, 3) how many were right, said and there: of entities (or tags but O), and of each tag; (N,)."""
+        said_BL = output.argmax(-1).masked_fill(target[:, : output.shape[1]] == PADDING, PADDING)
+        true_BL = target[:, : output.shape[1]]
+        each = torch.arange(len(self.tags), device=target.device)[:, None, None]
+        said_KBL, true_KBL = said_BL == each, true_BL == each
+        counts_BK3 = torch.stack([part.sum(2).T for part in (said_KBL & true_KBL, said_KBL, true_KBL)], 2)
+        if self.entities:
+            whole_B3 = self._spans(said_BL, true_BL)
+        else:
+            whole_B3 = counts_BK3[:, [k for k, tag in enumerate(self.tags) if tag != OUTSIDE]].sum(1)
+        return torch.cat([whole_B3[:, None], counts_BK3], 1).double(), (target != PADDING).sum(1)
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        """The share of wrong tags."""
+        return 1 - output[:, 1:, 0].sum(1) / target.clamp_min(1)
+
+    def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        right, said, there = output.sum(0).T
+        f1 = 2 * right / (said + there)  # nan where a tag is neither said nor there
+        accuracy = float(right[1:].sum() / target.sum())
+        return {"f1": float(f1[0].nan_to_num(1.0)), "macro_f1": float(f1[1:].nanmean()), "accuracy": accuracy}
+
+    def baseline(self, train: Batch, rows: Batch) -> Tensor:
+        """Each word's commonest tag in the training rows, and of words not seen there the commonest of all."""
+        length, classes = self.target.shape[0], len(self.tags)
+        name = next((name for name, column in rows.items() if name != "target" and _tokens(column)), "")
+        words = {
+            part: batch[name] if name else batch["target"] * 0 for part, batch in (("train", train), ("rows", rows))
+        }
+        most = 1 + max(int(tokens.max()) for tokens in words.values())
+        target = functional.pad(train["target"], (0, max(0, words["train"].shape[1] - length)), value=PADDING)
+        target = target[:, : words["train"].shape[1]]
+        real = target != PADDING
+        pairs = words["train"][:, : target.shape[1]][real].clamp_min(0) * classes + target[real]
+        table = torch.bincount(pairs, minlength=most * classes).view(most, classes).float()
+        table = (table + 0.1 * table.sum(0) / table.sum()).log()
+        return table[words["rows"][:, :length].clamp_min(0)]
+
+    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+        """A tag for every position, padding included."""
+        return [{"prediction": [self.tags[code] for code in row]} for row in output.argmax(-1).tolist()]
+
+    def reply(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
+        """A tag for each word of a row."""
+        answers = self.answer(network(rows))
+        name = next((name for name, column in rows.items() if _tokens(column)), "")
+        if name:
+            for answer, length in zip(answers, (rows[name] != 0).sum(1).tolist(), strict=True):
+                answer["prediction"] = answer["prediction"][:length]
+        return answers
+
+    def _spans(self, said_BL: Tensor, true_BL: Tensor) -> Tensor:
+        """(B, 3): entities found exactly, said, and there."""
+        (said, said_end, said_kind), (true, true_end, true_kind) = self._entities(said_BL), self._entities(true_BL)
+        right = said & true & (said_end == true_end) & (said_kind == true_kind)
+        return torch.stack([part.sum(1) for part in (right, said, true)], 1)
+
+    def _entities(self, tags_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L) each: whether an entity begins here, where the next thing after it begins, its kind. An I- without
+        its B- before begins one, too."""
+        real = tags_BL != PADDING
+        kind = self.kind[tags_BL.clamp_min(0)] * real
+        before = functional.pad(kind, (1, 0))[:, :-1]
+        begins = (kind > 0) & ((kind != before) | (self.begins[tags_BL.clamp_min(0)] & real))
+        edge = begins | (kind == 0)
+        length = tags_BL.shape[1]
+        places = torch.where(edge, torch.arange(length, device=tags_BL.device), length)
+        after = functional.pad(places, (0, 1), value=length)[:, 1:]
+        return begins, after.flip(1).cummin(1).values.flip(1), kind
+
+
+def _tokens(column: Tensor) -> bool:
+    return column.dtype == torch.int64 and column.ndim == 2

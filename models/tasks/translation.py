@@ -1,0 +1,90 @@
+"""One text from another: what a sequence becomes in another language or notation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from models.base import Batch, FieldLike, Task
+from models.writing import PADDING, UNKNOWN, text
+
+ORDERS = 6  # characters of the longest n-grams of chrF
+BETA = 2  # how many times recall counts more than precision
+COMPARED = 2_000  # training rows among which the baseline seeks the nearest
+
+
+class Translation(Task):
+    """The architecture writes the text itself and has the loss. Output and target (B, L) tokens.
+
+    Metrics: the share of texts that are exactly right; chrF, the F-score of runs of 1 to 6 characters (Popović 2015),
+    counted over all rows. A target with a token that no training row has is never exactly right.
+    """
+
+    TARGETS = ("text",)
+    FORMS = ("target",)
+    LOSS = False
+    PER_ROW = "max"
+    PICTURE = "texts"
+    METRICS: ClassVar[dict[str, str]] = {"exact_match": "max", "chrf": "max"}
+
+    def __init__(self, target: FieldLike, features: int) -> None:
+        super().__init__(target, features)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, 6) runs of each length that are in both, in what was said, in what is right; (N,) exactly right."""
+        state = self.target.state
+        runs = [
+            _runs(_line(text(state, said)), _line(text(state, true)))
+            for said, true in zip(output.tolist(), target.tolist(), strict=True)
+        ]
+        exact = (output == target).all(1) & (target != UNKNOWN).all(1)
+        return torch.tensor(runs, dtype=torch.float64).view(-1, 3, ORDERS), exact.float()
+
+    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+        """1 where the text is exactly right, else 0."""
+        return target
+
+    def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        both, said, true = output.sum(0)
+        there = true > 0
+        precision = (both / said.clamp_min(1))[there].mean()
+        recall = (both / true.clamp_min(1))[there].mean()
+        score = (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall).clamp_min(1e-12)
+        return {"exact_match": float(target.double().mean()), "chrf": float(score)}
+
+    def baseline(self, train: Batch, rows: Batch) -> Tensor:
+        """The target of the nearest of the first training rows: the one whose inputs agree in most places."""
+        near = torch.zeros(len(rows["target"]), min(COMPARED, len(train["target"])))
+        for name, column in rows.items():
+            if name != "target":
+                near += _agreement(column.flatten(1), train[name][: near.shape[1]].flatten(1))
+        return train["target"][near.argmax(1)]
+
+    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+        return [{"prediction": text(self.target.state, row)} for row in output.tolist()]
+
+
+def _line(said: str | list[str]) -> str:
+    return said if isinstance(said, str) else " ".join(said)
+
+
+def _runs(said: str, true: str) -> list[list[int]]:
+    """[in both, said, true], each by the length of the runs; spaces do not count."""
+    counts = [
+        [Counter(line[i : i + n] for i in range(len(line) - n + 1)) for n in range(1, ORDERS + 1)]
+        for line in ("".join(said.split()), "".join(true.split()))
+    ]
+    both = [(a & b).total() for a, b in zip(*counts, strict=True)]
+    return [both, *([one.total() for one in line] for line in counts)]
+
+
+def _agreement(rows: Tensor, train: Tensor) -> Tensor:
+    """(N, M) in how many places the rows are equal, padding aside."""
+    found = [((row == train) & (train != PADDING)).sum(1) for row in rows]
+    return torch.stack(found).float()
