@@ -1,0 +1,138 @@
+"""Pictures made of what scikit-image ships, without a download: `skimage:segmentation`, detection, superres.
+
+segmentation, detection: scikit-learn's digits, enlarged, light or dark, on the textures brick, grass and gravel,
+32 × 32 grey pixels. `mask` is the class of each pixel, 0 the ground and 1 to 10 the digits 0 to 9; `boxes` are the digits'
+boxes in pixels. `x` is where the ground lies in its texture: split by it, at VALIDATE_FROM and TEST_FROM, no two parts
+share a piece of a texture, nor the image of a digit.
+superres: squares of 32 × 32 grey pixels of photographs; `photo` is the name of theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from data import sources
+from data.field import DataError, nearest
+
+SIDE, SCENES = 32, 1500
+TEXTURES = ("brick", "grass", "gravel")  # 512 × 512 each
+VALIDATE_FROM, TEST_FROM, END = 192, 256, 512  # of x: the left edge of what lies on the right of the cut
+PHOTOS = (
+    *("astronaut", "brick", "camera", "cell", "chelsea", "clock_motion", "coffee", "coins", "grass", "gravel"),
+    *("hubble_deep_field", "ihc", "moon", "motorcycle_left", "page", "retina", "rocket", "text"),
+)
+PATCHES = 60  # of each photograph
+Scene = tuple[np.ndarray, np.ndarray, list[dict[str, object]]]  # image, mask, boxes
+
+
+class Source(sources.Source):
+    def read(self) -> Iterator[pa.RecordBatch]:
+        makers = {"segmentation": _segmentation, "detection": _detection, "superres": _superres}
+        if self.name not in makers:
+            problem = f"there are no pictures called '{self.name}'"
+            raise DataError(problem, place=f"skimage:{self.name}", fix=nearest(self.name, makers))
+        yield from sources.with_origin(makers[self.name](), f"skimage:{self.name}").combine_chunks().to_batches()
+
+    def fingerprint(self) -> str:
+        return f"scikit-image {version('scikit-image')} scikit-learn {version('scikit-learn')} {self.name} 1"
+
+
+def photo(name: str) -> np.ndarray:
+    """(H, W) uint8: the brightness of a picture in scikit-image's own folder."""
+    import skimage.data
+    from PIL import Image
+
+    found = sorted(Path(folder) / f"{name}{end}" for folder in skimage.data.__path__ for end in (".png", ".jpg"))
+    path = next(path for path in found if path.exists())
+    return np.asarray(Image.open(path).convert("RGB").convert("L"))
+
+
+def scenes(count: int, seed: int = 0) -> Iterator[tuple[int, Scene]]:
+    """`count` pictures with their x, a quarter of them to the right of TEST_FROM, a fifth between the cuts."""
+    from sklearn.datasets import load_digits
+
+    digits, random = load_digits(), np.random.default_rng(seed)
+    grounds = [photo(name) for name in TEXTURES]
+    cuts = ((0, VALIDATE_FROM, 0.55), (VALIDATE_FROM, TEST_FROM, 0.2), (TEST_FROM, END, 0.25))
+    shares = np.cumsum([share for *_, share in cuts])
+    for _ in range(count):
+        part = int(np.searchsorted(shares, random.random()))
+        low, high, _ = cuts[part]
+        own = np.flatnonzero(_part_of(len(digits.images)) == part)
+        x, y = random.integers(low, high - SIDE + 1), random.integers(0, END - SIDE + 1)
+        ground = grounds[random.integers(len(grounds))][y : y + SIDE, x : x + SIDE].astype(np.float64)
+        chosen = random.choice(own, 2, replace=False)
+        yield int(x), _scene(ground, digits.images[chosen] / 16, digits.target[chosen], random)
+
+
+def _part_of(count: int) -> np.ndarray:
+    """To which part each digit's own image belongs: every fifth to validate, every fourth of the rest to test."""
+    number = np.arange(count)
+    return np.where(number % 5 == 0, 1, np.where(number % 4 == 0, 2, 0))
+
+
+def _scene(ground: np.ndarray, images: np.ndarray, kinds: np.ndarray, random: np.random.Generator) -> Scene:
+    """Two digits, one in the upper half and one in the lower, each 12 to 16 pixels high."""
+    from PIL import Image
+
+    image, mask, boxes = ground.copy(), np.zeros((SIDE, SIDE), np.uint8), []
+    for number, (digit, kind) in enumerate(zip(images, kinds, strict=True)):
+        side = int(random.integers(12, SIDE // 2 + 1))
+        large = Image.fromarray((digit * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+        ink = np.asarray(large) / 255
+        ink = np.where(ink < 0.15, 0, ink)
+        top = number * SIDE // 2 + int(random.integers(0, SIDE // 2 - side + 1))
+        left = int(random.integers(0, SIDE - side + 1))
+        here = slice(top, top + side), slice(left, left + side)
+        colour = random.integers(0, 40) if random.random() < 0.5 else random.integers(215, 256)
+        image[here] = image[here] * (1 - ink) + colour * ink
+        mask[here] = np.where(ink >= 0.5, kind + 1, mask[here])
+        rows, columns = (np.flatnonzero((ink >= 0.5).any(axis)) for axis in (1, 0))
+        corners = {"x0": left + columns[0], "y0": top + rows[0], "x1": left + columns[-1] + 1, "y1": top + rows[-1] + 1}
+        boxes.append({"class": str(kind), **{name: float(value) for name, value in corners.items()}})
+    return image.round().clip(0, 255).astype(np.uint8), mask, boxes
+
+
+def _segmentation() -> pa.Table:
+    found = list(scenes(SCENES))
+    return pa.table(
+        {
+            "image": _tensor([image for _, (image, _, _) in found]),
+            "mask": _tensor([mask for _, (_, mask, _) in found]),
+            "x": [x for x, _ in found],
+        }
+    )
+
+
+def _detection() -> pa.Table:
+    found = list(scenes(SCENES))
+    images = _tensor([image for _, (image, _, _) in found])
+    return pa.table({"image": images, "boxes": [boxes for _, (_, _, boxes) in found], "x": [x for x, _ in found]})
+
+
+def _superres() -> pa.Table:
+    random = np.random.default_rng(0)
+    squares, names = [], []
+    for name in PHOTOS:
+        squares += patches(photo(name), PATCHES, random)
+        names += [name] * PATCHES
+    return pa.table({"image": _tensor(squares), "photo": names})
+
+
+def patches(image: np.ndarray, count: int, random: np.random.Generator, side: int = SIDE) -> list[np.ndarray]:
+    """Squares that do not overlap, among those with the most to see in them."""
+    rows, columns = (length // side for length in image.shape)
+    cut = (
+        image[: rows * side, : columns * side].reshape(rows, side, columns, side).swapaxes(1, 2).reshape(-1, side, side)
+    )
+    spread = cut.std(axis=(1, 2)) + random.uniform(0, 10, len(cut))
+    return list(cut[np.sort(np.argsort(-spread, kind="stable")[:count])])
+
+
+def _tensor(rows: list[np.ndarray]) -> pa.Array:
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack(rows))
