@@ -9,6 +9,7 @@ from models.base import Batch, FieldLike, Inputs
 
 PADDING = 0  # the token behind the end of a text
 SEQUENCES = ("text", "series", "audio", "image")  # kinds that are read step by step
+BAGS = ("text", "tokens")  # those whose tokens can be counted instead
 PADDED = ("text", "audio")  # those of them whose rows may be of different lengths
 
 
@@ -28,7 +29,7 @@ class Flat(nn.Module):
 
 
 def _flat_width(field: FieldLike) -> int:
-    if field.kind in ("category", "text"):
+    if field.kind == "category" or field.kind in BAGS:
         return sum(field.sizes)
     if field.kind == "graph":
         return 2 * int(field.state["features"])
@@ -39,7 +40,7 @@ def _flat(field: FieldLike, x: Tensor) -> Tensor:
     if field.kind == "category":
         columns = zip(x.unbind(1), field.sizes, strict=True)
         return torch.cat([nn.functional.one_hot(column, size) for column, size in columns], 1).float()
-    if field.kind == "text":
+    if field.kind in BAGS:
         counts = x.new_zeros(len(x), *field.sizes, dtype=torch.float32)
         counts = counts.scatter_add_(1, x, (x != PADDING).float())
         return counts / counts.norm(dim=1, keepdim=True).clamp_min(1)

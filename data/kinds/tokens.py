@@ -1,0 +1,124 @@
+"""Text cut by a pretrained model's own tokenizer: `kinds: {column: {kind: tokens, source: FOLDER}}`.
+
+`source` is a folder as Hugging Face's libraries write it, or a name on its hub. Its tokenizer.json and config.json
+become state, so whoever has the model can read text with it and needs the folder no longer. Encoded (L,): 0 is padding,
+else one more than the tokenizer's number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from data.columns import Faults, plain
+from data.field import DataError, Field
+from data.kinds import Kind
+from data.requests import told
+
+LONGEST = 256  # tokens of a row, unless `length` says otherwise
+FIX = "give `source`, a folder with config.json and tokenizer.json, or a name on Hugging Face's hub"
+
+
+class Tokens(Kind):
+    OPTIONS: ClassVar[dict[str, Any]] = {"source": "", "length": 0}  # 0: the longest of the training rows, at most 256
+
+    def recognise(self, column: pa.Array) -> float:
+        return 0.0  # nobody guesses a tokenizer
+
+    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+        column = plain(column)
+        if pa.types.is_string(column.type):
+            return column, {}
+        return pa.nulls(len(column), pa.string()), dict.fromkeys(range(len(column)), "no text")
+
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, source: str = "", length: int = 0) -> Field:
+        ((name, column),) = columns.items()
+        place = f"preprocess.kinds.{name}"
+        if not source:
+            raise DataError("it does not say whose tokens", place=place, fix=FIX)
+        if target:
+            raise DataError("a target is no input of a pretrained model", place=place, fix="use the kind text")
+        tokenizer, config = (_file(source, file, place) for file in ("tokenizer.json", "config.json"))
+        made = _tokenizer(tokenizer, 0)
+        longest = max((len(one.ids) for one in made.encode_batch(column.drop_null().to_pylist())), default=1)
+        state = {
+            "source": source,
+            "sizes": [made.get_vocab_size() + 1],
+            "length": length or min(LONGEST, longest),
+            "config": json.loads(config),
+            "tokenizer": tokenizer,
+        }
+        return Field("tokens", (name,), (state["length"],), "int64", state)
+
+    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+        (length,) = field.shape
+        texts = columns[0].to_pylist()
+        if None in texts:
+            raise DataError("missing", place=f"row {texts.index(None)}, column '{field.columns[0]}'", fix="give a text")
+        values = np.zeros((len(texts), length), np.int64)
+        for row, one in enumerate(_tokenizer(field.state["tokenizer"], length).encode_batch(texts)):
+            values[row, : len(one.ids)] = np.asarray(one.ids) + 1
+        return values
+
+    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+        rows = [[code - 1 for code in row if code] for row in np.asarray(values).tolist()]
+        texts: list[Any] = _tokenizer(field.state["tokenizer"], field.shape[0]).decode_batch(rows)
+        return texts
+
+    def parse(self, field: Field, index: int, value: Any) -> Any:
+        if not isinstance(value, str) or not value.strip():
+            raise DataError("is empty" if isinstance(value, str) else f"is {told(value)}", fix="give text")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:  # JSON can escape half of a character
+            raise DataError("is no Unicode text", fix="send whole characters") from error
+        return value
+
+    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+        return pa.array(values, pa.string())
+
+    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+        about = f"the first {field.shape[0]} tokens are read"
+        return {"type": "string", "minLength": 1, "description": about, "example": "a text"}
+
+    def identity(self, column: pa.Array) -> list[bytes]:
+        return [b"" if text is None else b"=" + text.encode() for text in column.to_pylist()]
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(text: str, length: int) -> Any:
+    """The tokenizer that cuts to `length` tokens, its marks of begin and end among them; 0 does not cut."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        fix = "pip install 'evergreen[pretrained]'"
+        raise DataError("the library tokenizers is not installed", place="kind tokens", fix=fix) from error
+    made = Tokenizer.from_str(text)
+    made.no_padding()
+    if length:
+        made.enable_truncation(length)
+    else:
+        made.no_truncation()
+    return made
+
+
+def _file(source: str, name: str, place: str) -> str:
+    """The text of a file of the model's folder, fetched from the hub where there is no such folder."""
+    path = Path(source) / name
+    if not path.is_file():
+        if Path(source).is_dir() or source.startswith((".", "/")):
+            raise DataError(f"{source} holds no {name}", place=place, fix=FIX)
+        try:
+            from huggingface_hub import hf_hub_download
+
+            path = Path(hf_hub_download(source, name))
+        except (ImportError, OSError, ValueError) as error:
+            why = str(error).splitlines()[0]
+            raise DataError(f"cannot fetch {name} of {source!r} ({why})", place=place, fix=FIX) from error
+    return path.read_text(encoding="utf-8")

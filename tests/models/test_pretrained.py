@@ -1,0 +1,112 @@
+"""A Transformer that was trained elsewhere: a tiny one of random weights, saved as such models are."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+import torch
+
+from models.base import ModelError, accepting, build
+from models.feed import TensorFeed
+from models.loop import Loop, Recipe
+
+transformers = pytest.importorskip("transformers")
+SETTINGS = {
+    "vocab_size": 20,
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 12,
+}
+CLASSES = types.SimpleNamespace(kind="category", shape=(), sizes=(2,), state={"values": [["no", "yes"]]})
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(7)
+    transformers.AutoModel.from_config(transformers.BertConfig(**SETTINGS)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def inputs(source):
+    state = {"source": str(source), "config": {"model_type": "bert", **SETTINGS}, "sizes": [21], "length": 8}
+    return {"text": types.SimpleNamespace(kind="tokens", shape=(8,), sizes=(21,), state=state)}
+
+
+def rows(count=16):
+    random = torch.Generator().manual_seed(0)
+    tokens = torch.randint(3, 21, (count, 8), generator=random)
+    tokens[::2, 5:] = 0
+    tokens[::2, 0] = 2
+    return {"text": tokens, "target": torch.arange(count) % 2}
+
+
+def made(inputs, **options):
+    torch.manual_seed(1)
+    return build("pretrained", "classification", inputs, CLASSES, **options)
+
+
+def start(network, batch, **recipe):
+    return Loop(network, TensorFeed(batch, 8), batch, Recipe(**recipe))
+
+
+def test_only_tokens_call_for_it(inputs):
+    assert "pretrained" in accepting(inputs, "classification")
+    text = types.SimpleNamespace(kind="text", shape=(8,), sizes=(21,), state={})
+    assert "pretrained" not in accepting({"text": text}, "classification")
+
+
+def test_its_weights_are_the_folders(inputs, source):
+    network = made(inputs)
+    batch = rows()
+    start(network, batch, epochs=1)
+    true = transformers.AutoModel.from_pretrained(source).eval()
+    with torch.no_grad():
+        x_BLD = true(input_ids=(batch["text"] - 1).clamp_min(0), attention_mask=(batch["text"] > 0).long())[0]
+        features = network.eval().architecture(batch)
+    torch.testing.assert_close(features[1], x_BLD[1].mean(0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(features[0], x_BLD[0, :5].mean(0), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("train", "moves"),
+    [
+        ("frozen", ()),
+        ("adapters", ("down", "up")),
+        ("partly", ("encoder.layer.2.",)),
+        ("whole", ("",)),
+    ],
+)
+def test_what_learns_is_what_was_asked_for(inputs, train, moves):
+    network = made(inputs, train=train, layers=1, rank=2)
+    loop = start(network, rows(), epochs=2, batch_size=8, schedule="constant")
+    before = {name: tensor.clone() for name, tensor in network.architecture.named_parameters()}
+    loop.run()
+    for name, tensor in network.architecture.named_parameters():
+        assert torch.equal(tensor, before[name]) == (not any(part in name for part in moves)), name
+
+
+def test_it_learns_eight_rows(inputs):
+    batch = {name: column[:8] for name, column in rows().items()}
+    loop = start(made(inputs, train="whole"), batch, epochs=30, learning_rate=3e-3, schedule="constant")
+    loop.run()
+    assert loop.history[-1]["validation_loss"] < 0.4 * loop.history[0]["validation_loss"]
+
+
+def test_other_columns_stand_beside_it_in_every_form(inputs):
+    number = types.SimpleNamespace(kind="number", shape=(3,), sizes=(), state={})
+    network = made({**inputs, "number": number})
+    batch = {**rows(), "number": torch.ones(16, 3)}
+    assert network.architecture(batch).shape == (16, 19)
+    network.architecture.form = "positions"
+    assert network.architecture(batch).shape == (16, 8, 19)
+
+
+def test_weights_that_are_not_there_are_a_mistake_that_is_told(inputs):
+    inputs["text"].state["source"] = "/nowhere"
+    with pytest.raises(ModelError, match="nowhere"):
+        start(made(inputs), rows(), epochs=1)
