@@ -1,9 +1,9 @@
 """Pictures made of what scikit-image ships, without a download: `skimage:segmentation`, detection, superres.
 
-segmentation, detection: scikit-learn's digits, enlarged, light or dark, on the textures brick, grass and gravel,
-32 × 32 grey pixels. `mask` is the class of each pixel, 0 the ground and 1 to 10 the digits 0 to 9; `boxes` are the digits'
-boxes in pixels. `x` is where the ground lies in its texture: split by it, at VALIDATE_FROM and TEST_FROM, no two parts
-share a piece of a texture, nor the image of a digit.
+segmentation, detection: scikit-learn's digits, enlarged, in light ink on the textures brick, grass and gravel, 32 × 32
+grey pixels. `mask` is the class of each pixel, 0 the ground and 1 to 10 the digits 0 to 9; `boxes` are those of the
+digits, in pixels. `x` is where the ground lies in its texture: split by it, at VALIDATE_FROM and TEST_FROM, no two
+parts share a piece of a texture, nor the image of a digit.
 superres: squares of 32 × 32 grey pixels of photographs; `photo` is the name of theirs.
 """
 
@@ -20,6 +20,7 @@ from data import sources
 from data.field import DataError, nearest
 
 SIDE, SCENES = 32, 1500
+LIGHT = 200, 256  # of the digits' ink
 TEXTURES = ("brick", "grass", "gravel")  # 512 × 512 each
 VALIDATE_FROM, TEST_FROM, END = 192, 256, 512  # of x: the left edge of what lies on the right of the cut
 PHOTOS = (
@@ -89,7 +90,7 @@ def _scene(ground: np.ndarray, images: np.ndarray, kinds: np.ndarray, random: np
         top = number * SIDE // 2 + int(random.integers(0, SIDE // 2 - side + 1))
         left = int(random.integers(0, SIDE - side + 1))
         here = slice(top, top + side), slice(left, left + side)
-        colour = random.integers(0, 40) if random.random() < 0.5 else random.integers(215, 256)
+        colour = random.integers(*LIGHT)
         image[here] = image[here] * (1 - ink) + colour * ink
         mask[here] = np.where(ink >= 0.5, kind + 1, mask[here])
         rows, columns = (np.flatnonzero((ink >= 0.5).any(axis)) for axis in (1, 0))
