@@ -33,6 +33,8 @@ class Params:
     test_share: float = 0.2  # of all rows
     validation_share: float = 0.2  # of all rows
     seed: int = 0  # another seed is another split
+    noise: float = 0.0  # target images: adds the input `noisy`, them with Gaussian noise of this share of their range
+    shrink: int = 1  # target images: adds the input `small`, them with sides this many times shorter; both: `noisy`
     transform: str = ""  # of the target, and of the history it continues: "sqrt" steadies counts
     time: str = ""  # column of times or years: split by it, the latest rows test
     window: int = 12  # forecasting: how many rows back a model sees
@@ -56,12 +58,13 @@ def run(
     Raises DataError where the columns do not suit the task, no good row is left or a split is empty.
     """
     from data.examples import from_rows, from_series
+    from data.spoil import spoiled
     from models.base import Task, check_options
     from models.base import task as find_task
 
     job, options = find_task(task), dict(task_options or {})
     check_options(f"task {task}", job, options)
-    raw = _made(read_raw(paths.raw), job.MADE)
+    raw = spoiled(_made(read_raw(paths.raw), job.MADE), params.target, noise=params.noise, shrink=params.shrink)
     params = replace(params, kinds={**job.MADE, **params.kinds})
     progress(stage="preprocess", rows=len(raw))
     if "series" in job.TARGETS:

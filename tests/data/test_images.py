@@ -12,6 +12,7 @@ from PIL import Image
 from data import kinds, pixels
 from data.field import DataError, Field
 from data.sources.images import Source
+from data.spoil import spoiled
 
 
 def file(height, width, ending="PNG", value=128):
@@ -128,3 +129,19 @@ def test_images_and_their_masks(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(file(6, 5))
     assert [value is None for value in read(tmp_path)["mask"].to_pylist()] == [False, True]
+
+
+def test_images_are_spoiled_to_be_mended():
+    values = np.random.default_rng(0).integers(0, 17, (3, 8, 8)).astype(np.uint8)
+    table = pa.table({"image": pa.FixedShapeTensorArray.from_numpy_ndarray(values)})
+    noisy = spoiled(table, "image", noise=0.25, shrink=1)["noisy"].combine_chunks().to_numpy_ndarray()
+    assert 0 < np.abs(noisy - values).mean() < 8
+    assert noisy.min() == 0
+    assert noisy.max() == 16
+    small = spoiled(table, "image", noise=0, shrink=2)["small"].combine_chunks().to_numpy_ndarray()
+    assert small.shape == (3, 4, 4)
+    files = spoiled(pa.table({"image": FILES}), "image", noise=0, shrink=2)["small"].to_pylist()
+    assert [pixels.shape(data)[:2] for data in files] == [(6, 10), (15, 9), (8, 8)]
+    assert spoiled(table, "image", noise=0, shrink=1) is table
+    with pytest.raises(DataError, match="'small' already"):
+        spoiled(spoiled(table, "image", noise=0, shrink=2), "image", noise=0, shrink=2)
