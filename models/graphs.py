@@ -49,10 +49,11 @@ class GraphNetwork(Architecture):
     are about the whole graph, it is the mean, the greatest and the sum of its nodes' vectors.
     """
 
-    ACCEPTS = frozenset({"graph"})
+    ACCEPTS = frozenset({"graph", "number", "category", "labels"})
+    NEEDS = frozenset({"graph"})
     REQUIRES = "torch_geometric"
 
-    def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.5) -> None:
+    def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.2) -> None:
         super().__init__()
         width = 4 * max(1, round(16 * size))
         fields = {name: field for name, field in inputs.items() if field.kind == "graph"}
