@@ -41,8 +41,8 @@ class DBN(Architecture):
         *,
         size: float = 1.0,
         greedy: int = 10,
-        greedy_rate: float = 0.1,
-        dropout: float = 0.2,
+        greedy_rate: float = 0.2,
+        dropout: float = 0.0,
     ) -> None:
         """`greedy`: epochs for each layer before fine-tuning, at the learning rate `greedy_rate`."""
         super().__init__()

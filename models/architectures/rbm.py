@@ -19,7 +19,7 @@ class Boltzmann(nn.Module):
 
     def __init__(self, visible: int, hidden: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(visible, hidden) * 0.01)  # Hinton 2012, section 8
+        self.weight = nn.Parameter(torch.randn(visible, hidden) / visible**0.5)
         self.visible = nn.Parameter(torch.zeros(visible))
         self.hidden = nn.Parameter(torch.zeros(hidden))
 

@@ -18,7 +18,7 @@ class Anomaly(Task):
     """One class is normal; a model that has seen no other says how surprised it is by a row (Hawkins et al. 2002).
 
     Output (B,) the surprise, target (B,) class indices. The loss is the mean surprise of the normal rows; others are
-    never learned from, they only measure. `normal` is the class's name (default: one called normal, else the first).
+    never learned from, they only measure. `normal` is the class's name (default: one called normal, else the commonest).
     The threshold is the smallest surprise that at most a share `false_alarms` of normal validation rows exceeds
     (split conformal prediction: Vovk et al. 2005; Laxhammar and Falkman 2010).
     Metrics: `auroc` (Hanley and McNeil 1982); at the threshold `found`, the share of anomalies found, and
@@ -27,6 +27,7 @@ class Anomaly(Task):
 
     TARGETS = ("category",)
     FORMS = ("surprise",)
+    LOSS = False
     PER_ROW = "max"
     PICTURE = "anomalies"
     METRICS: ClassVar[dict[str, str]] = {"auroc": "max", "found": "max", "false_alarms": "min"}
@@ -88,7 +89,8 @@ class Anomaly(Task):
         """The distance from the mean of the normal training rows, scaled so that the threshold is at the promised share
         of them."""
         known, asked = _flat(train, rows)
-        known = known[train["target"] == self.normal]
+        normal = train["target"] == self.normal
+        known = known[normal] if normal.any() else known
         away, usual = (asked - known.mean(0)).norm(dim=1), (known - known.mean(0)).norm(dim=1)
         limit = usual.quantile(1 - self.false_alarms)
         return away if self.threshold.isinf() else away - limit + self.threshold
@@ -101,7 +103,9 @@ class Anomaly(Task):
     def _index(self, normal: Any) -> int:
         names = [str(value).lower() for value in self.classes]
         if normal is None:
-            return next((names.index(word) for word in USUAL if word in names), 0)
+            counts = self.target.state.get("counts", [[1]])[0]
+            commonest = counts.index(max(counts))
+            return next((names.index(word) for word in USUAL if word in names), commonest)
         if str(normal).lower() not in names:
             fix = nearest(str(normal), map(str, self.classes))
             raise ModelError(f"there is no class {normal!r}", place="task.normal", fix=fix)
