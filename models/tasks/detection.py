@@ -33,6 +33,7 @@ class Detection(Task):
     TARGETS = ("boxes",)
     FORMS = ("pixels",)
     PICTURE = "boxes"
+    PER_ROW = "max"
     METRICS: ClassVar[dict[str, str]] = {"map": "max", "f1": "max", "precision": "max", "recall": "max"}
 
     threshold: Tensor
@@ -107,9 +108,9 @@ class Detection(Task):
         return torch.stack([kind, boxes[..., 5], found.float()], -1), true
 
     def per_row(self, output: Tensor, target: Tensor) -> Tensor:
-        """1 − the row's own F1: less is better."""
+        """The F1 of the row alone."""
         said, right, true = self._answered(output, target, self.threshold)
-        return 1 - torch.where(said + true > 0, 2 * right / (said + true).clamp_min(1), 1.0)
+        return torch.where(said + true > 0, 2 * right / (said + true).clamp_min(1), 1.0)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
         said, right, true = (float(x.sum()) for x in self._answered(output, target, self.threshold))

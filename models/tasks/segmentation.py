@@ -25,6 +25,7 @@ class Segmentation(Task):
     TARGETS = ("mask",)
     FORMS = ("pixels",)
     PICTURE = "masks"
+    PER_ROW = "max"
     METRICS: ClassVar[dict[str, str]] = {"miou": "max", "dice": "max", "accuracy": "max"}
 
     def __init__(self, target: FieldLike, features: int, *, dice: float = 1.0) -> None:
@@ -69,11 +70,11 @@ class Segmentation(Task):
         return torch.stack([target == k for k in range(len(self.classes))], 1).float()
 
     def per_row(self, output: Tensor, target: Tensor) -> Tensor:
-        """1 − the row's own mean intersection over union: less is better."""
+        """The mean intersection over union of the row alone."""
         true, both = target.double().chunk(2, 1)
         union = output.double() + true - both
         occurs = union > 0
-        return 1 - (both / union.clamp_min(1)).sum(1) / occurs.sum(1).clamp_min(1)
+        return (both / union.clamp_min(1)).sum(1) / occurs.sum(1).clamp_min(1)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
         said, (true, both) = output.double().sum(0), target.double().sum(0).chunk(2)
