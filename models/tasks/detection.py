@@ -26,8 +26,8 @@ class Detection(Task):
     and offsets by absolute errors.
 
     Metrics: `map`, the area under precision over recall of boxes that overlap a true one by half, a mean over the
-    classes (Everingham et al. 2010, all points); `precision`, `recall`, `f1` of the boxes that are answered: those whose
-    score reaches a threshold that is chosen by validation rows.
+    classes (Everingham et al. 2010, all points); `precision`, `recall` and `f1` of the boxes that are answered, whose
+    score reaches a threshold that validation rows choose.
     """
 
     TARGETS = ("boxes",)

@@ -33,9 +33,7 @@ def draw(evidence: Evidence) -> str:
         svg = f'<svg viewBox="0 0 {SIDE} {height}" role="img"><title>test row {row}</title>{back}{"".join(drawn)}</svg>'
         score = number_text(float(evidence.candidate.per_row[row]))
         figures.append(f"<figure>{svg}test row {row}, F1 <b>{score}</b></figure>")
-    about = (
-        "Dashed boxes are the true ones, whole ones were said, with how sure it was; from the worst row to the best."
-    )
+    about = "Dashed boxes are true, whole ones were said, with how sure it was; from the worst row to the best."
     return note(about) + f'<div class="wrong-ones">{"".join(figures)}</div>'
 
 
