@@ -28,6 +28,7 @@ class Params:
         default_factory=list
     )  # columns that say which row is which; else all inputs and the target do
     ignore: list[str] = field(default_factory=list)  # columns to leave out
+    only: dict[str, list[Any]] = field(default_factory=dict)  # column: values; rows with others are left out
     # column: kind, where the guess is wrong; or column: {kind: …, …} with the options of that kind
     kinds: dict[str, str | dict[str, Any]] = field(default_factory=dict)
     test_share: float = 0.2  # of all rows
@@ -57,6 +58,7 @@ def run(
 
     Raises DataError where the columns do not suit the task, no good row is left or a split is empty.
     """
+    from data.chosen import chosen
     from data.examples import from_rows, from_series
     from data.spoil import spoiled
     from models.base import Task, check_options
@@ -64,7 +66,8 @@ def run(
 
     job, options = find_task(task), dict(task_options or {})
     check_options(f"task {task}", job, options)
-    raw = spoiled(_made(read_raw(paths.raw), job.MADE), params.target, noise=params.noise, shrink=params.shrink)
+    raw = _made(chosen(read_raw(paths.raw), params.only), job.MADE)
+    raw = spoiled(raw, params.target, noise=params.noise, shrink=params.shrink)
     params = replace(params, kinds={**job.MADE, **params.kinds})
     progress(stage="preprocess", rows=len(raw))
     if "series" in job.TARGETS:

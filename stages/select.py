@@ -67,7 +67,7 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
 
 
 def _entrants(params: Params, paths: Paths, task: str) -> list[str]:
-    """Names of those that race, the anchor first. Raises PipelineError for one that cannot."""
+    """Names of those that race, the anchor first; one asked for alone does not. Raises PipelineError for one that cannot."""
     from data.spec import Spec
     from models.base import accepting, architectures
 
@@ -81,6 +81,8 @@ def _entrants(params: Params, paths: Paths, task: str) -> list[str]:
             known = name in architectures()
             problem = f"{name} does not fit these inputs and {task}" if known else f"there is no architecture {name!r}"
             raise PipelineError(f"architectures: {problem}", fix=choose(name, fitting, "those that fit"))
+    if len(params.architectures) == 1:
+        return params.architectures  # nothing to race
     wanted = set(params.architectures) or set(fitting)
     return [name for name in fitting if name in wanted or name == ANCHOR]
 

@@ -158,6 +158,16 @@ def test_a_class_no_training_row_has_is_set_aside(tmp_path):
         arrays(paths.ready, "test")
 
 
+def test_only_the_rows_asked_for_are_prepared(tmp_path):
+    paths = prepare(tmp_path, GOOD, only={"c": ["u", "v"]})
+    assert sum(summary(paths)["rows"].values()) == sum(line.split(",")[1] in "uv" for line in GOOD)
+    assert "w" not in Spec.load(paths.ready).inputs["category"].state["values"][0]
+    with pytest.raises(DataError, match="it holds"):
+        prepare(tmp_path, GOOD, only={"c": ["z"]})
+    with pytest.raises(DataError, match="did you mean 'c'"):
+        prepare(tmp_path, GOOD, only={"C": ["z"]})
+
+
 def test_an_identifier_is_not_learned_and_that_is_said(tmp_path):
     lines = [f"{i},person {i},{line}" for i, line in enumerate(GOOD)]
     paths = prepare(tmp_path, lines, header=",name,x,c,y")

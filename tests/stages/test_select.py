@@ -75,6 +75,12 @@ def test_an_architecture_that_does_not_fit_is_refused(candidates):
         select.run(select.Params(architectures=["mpl"]), paths, task="regression")
 
 
+def test_one_that_is_asked_for_alone_is_taken_without_a_race(candidates):
+    choice = select.run(select.Params(architectures=["mlp"]), Paths(candidates, "diabetes"), task="regression")
+    assert choice["architecture"] == "mlp"
+    assert "only architecture asked for" in choice["why"]
+
+
 @pytest.mark.parametrize("wrong", [{"seconds": 0}, {"seeds": 0}, {"keep": 1}, {"rungs": [3, 1]}, {"rungs": []}])
 def test_a_wrong_number_is_refused(wrong):
     with pytest.raises(PipelineError, match=next(iter(wrong))):
