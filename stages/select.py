@@ -67,7 +67,7 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
 
 
 def _entrants(params: Params, paths: Paths, task: str) -> list[str]:
-    """Names of those that race, the anchor first; one asked for alone does not. Raises PipelineError for one that cannot."""
+    """Names of those that race, the anchor first, or the one asked for. Raises PipelineError for one that cannot."""
     from data.spec import Spec
     from models.base import accepting, architectures
 
