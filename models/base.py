@@ -115,7 +115,7 @@ class Task(nn.Module):
     LOSS: ClassVar[bool] = True  # False: it has none of its own, the architecture's counts
     PER_ROW: ClassVar[str] = "min"  # what `per_row` gives is an error; "max": a score
     RESAMPLE: ClassVar[bool] = True  # False: metrics are too slow for the drawings behind an interval
-    PICTURE: ClassVar[str] = ""  # the file in stages/report/outcomes/ that draws all answers in one
+    PICTURE: str = ""  # the file in stages/report/outcomes/ that draws all answers in one
     METRICS: dict[str, str]  # name → "max" | "min"; the first decides
 
     def __init__(self, target: FieldLike, features: int) -> None:

@@ -63,7 +63,7 @@ class Classification(Task):
         self.gamma, self.smoothing = gamma if loss == "focal" else 0.0, label_smoothing
         self.balanced = class_weights == "balanced"
         if self.many:
-            self.METRICS = MANY
+            self.METRICS, self.PICTURE = MANY, "labels"
         elif self.balanced:
             self.METRICS = {"balanced_accuracy": "max", **self.METRICS}
         weights = balance(target.state, self.many) if self.balanced else torch.ones(1)

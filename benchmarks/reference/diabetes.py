@@ -1,0 +1,24 @@
+"""How far will the disease progress? A quarter of the 442 rows to test, the rest to learn from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.reference.protocol import learn, quarters
+
+BARS = {"r2": (">=", 0.43)}
+SEEDS = range(5)
+ARCHITECTURE = "mlp"
+
+
+def run(seed: int) -> dict[str, float]:
+    from sklearn.linear_model import RidgeCV
+
+    tables = quarters("diabetes", "progression", seed, by_class=False)
+    learned = learn(ARCHITECTURE, "regression", tables, "progression", seed=seed, refit=True)
+    x, y = (
+        np.concatenate([part[name] for part in (learned.train, learned.validation)]) for name in ("number", "target")
+    )
+    ridge = RidgeCV(np.logspace(-3, 4, 29)).fit(x, y)
+    beside = float(ridge.score(learned.test["number"], learned.test["target"]))
+    return {"r2": learned.metrics()["r2"], "ridge": beside}
