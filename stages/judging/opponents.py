@@ -1,7 +1,8 @@
 """The strong simple opponent: what a statistician would fit first, measured on the same rows as the network.
 
-Ridge regression for numbers, logistic regression for classes, an autoregression for series; each is fitted on what the
-network may see (training and validation rows) and answers in the form of the task's head, so that the task scores it.
+Ridge regression for numbers, logistic regression for classes, an autoregression for series, naive Bayes for what is
+recommended, linear discriminants for what is embedded; each is fitted on what the network may see (training and
+validation rows) and answers in the form of the task's head, so that the task scores it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from models.base import Task
 
 MOST_ROWS = 20_000  # more make the fit slow and, with so few coefficients, hardly better
+MOST_VALUES = 1000  # of a category; one with more is left out: a column for each would not fit into memory
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
@@ -36,6 +38,12 @@ def reference(
     kind = spec.target.kind
     if spec.task == "anomaly":
         return None if task is None else ("nearest normal rows", _neighbours(task, x, y, x_test))
+    if not x.shape[1]:
+        return None
+    if spec.task == "ranking":
+        return ("naive Bayes", _naive_bayes(x, y, x_test, spec.target.sizes[0])) if x.min() >= 0 else None
+    if spec.task == "embedding":
+        return "linear discriminants", _discriminants(x, y, x_test)
     if kind == "category" and spec.target.shape == ():
         return "logistic regression", _logistic(x, y, x_test, len(spec.target.state["values"][0]))
     if kind == "number":
@@ -46,15 +54,38 @@ def reference(
 
 
 def _matrix(spec: Spec, arrays: Arrays) -> np.ndarray[Any, Any]:
-    """All inputs side by side, (N, F): categories as one column per value, everything else flat."""
-    parts = []
-    for name, field in spec.inputs.items():
-        flat = arrays[name].reshape(len(arrays[name]), -1)
-        if field.kind == "category":
-            parts += [np.eye(size)[flat[:, column]] for column, size in enumerate(field.sizes)]
-        else:
-            parts.append(flat)
-    return np.concatenate(parts, axis=1).astype(np.float64)
+    """All inputs side by side, (N, F), as the linear network is shown them."""
+    import torch
+
+    from models.layers import Flat
+
+    small = {
+        name: field
+        for name, field in spec.inputs.items()
+        if field.shape and (field.kind != "category" or max(field.sizes) <= MOST_VALUES)
+    }
+    if not small:
+        return np.zeros((len(arrays["target"]), 0))
+    flat = Flat(small)({name: torch.as_tensor(arrays[name]) for name in small})
+    matrix: np.ndarray[Any, Any] = flat.double().numpy()
+    return matrix
+
+
+def _naive_bayes(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any], items: int) -> Any:
+    """What goes with what is known of the row, each thing by itself (Maron 1961)."""
+    from sklearn.naive_bayes import MultinomialNB
+
+    model = MultinomialNB(alpha=0.1).fit(x, y)
+    score = np.full((len(x_test), items), -1e3)
+    score[:, model.classes_] = model.predict_joint_log_proba(x_test)
+    return score
+
+
+def _discriminants(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]) -> Any:
+    """The directions that part the classes best (Fisher 1936; Rao 1948)."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    return LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto").fit(x, y).transform(x_test)
 
 
 def _logistic(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any], classes: int) -> Any:
