@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -94,20 +94,24 @@ def _undirected(edges: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarr
     return pairs, heaviest
 
 
-def options(name: str, known: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """What follows `?` in a URI, apart: "karate_club?most=64" is ("karate_club", {"most": "64"})."""
+def options(name: str, more: Sequence[str] = ()) -> tuple[str, dict[str, str]]:
+    """What follows `?` in a URI, apart: "karate_club?most=64" is ("karate_club", {"most": "64"}).
+
+    `hops` and `most` say how far a neighbourhood reaches and how many nodes it keeps; `features=place` tells nodes
+    apart by their place in the graph alone, whatever else is known of them.
+    """
     bare, _, query = name.partition("?")
-    found = dict(parse_qsl(query, keep_blank_values=True))
-    for key in found:
+    found, known = dict(parse_qsl(query, keep_blank_values=True)), ["hops", "most", "features", *more]
+    for key, word in found.items():
         if key not in known:
             raise DataError(f"there is no option '{key}'", place=name, fix=nearest(key, known))
+        if key in ("hops", "most") and not (word.isdecimal() and int(word)):
+            raise DataError(f"{key} is '{word}'", place=name, fix="give a whole number of 1 or more")
+        if key == "features" and word not in ("own", "place"):
+            raise DataError(f"features is '{word}'", place=name, fix="write own or place")
     return bare, found
 
 
-def reach(found: dict[str, str], place: str) -> dict[str, int]:
+def reach(found: Mapping[str, str]) -> dict[str, int]:
     """The options `hops` and `most` as numbers."""
-    wanted = {key: word for key, word in found.items() if key in ("hops", "most")}
-    for key, word in wanted.items():
-        if not word.isdecimal() or int(word) < 1:
-            raise DataError(f"{key} is '{word}'", place=place, fix="give a whole number of 1 or more")
-    return {key: int(word) for key, word in wanted.items()}
+    return {key: int(word) for key, word in found.items() if key in ("hops", "most")}

@@ -4,7 +4,9 @@ edges.csv: two columns of names of nodes, maybe a third of weights; a line of co
 column names; first the name of each node, last its label (or in the column called `label`). Number columns between are
 features of the node and of its neighbours; others stay columns beside the graph. Each node becomes a row: id, graph
 (all within 2 hops, true degrees), label. Nodes without a label are set aside when rows are prepared: they are seen as
-neighbours alone. `graph:FOLDER?label=COLUMN&hops=1&most=64` says otherwise. Files may end in .tsv as well.
+neighbours alone.
+`graph:FOLDER?label=COLUMN&hops=1&most=64&features=place` says otherwise (data/neighbourhoods.py). Files may end in .tsv
+as well.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class Edge(NamedTuple):
 
 class Source(sources.Source):
     def __init__(self, name: str, root: Path) -> None:
-        bare, self.options = options(name, ("label", "hops", "most"))
+        bare, self.options = options(name, ["label"])
         super().__init__(bare, root)
 
     def read(self) -> Iterator[pa.RecordBatch]:
@@ -52,7 +54,8 @@ class Source(sources.Source):
             edges = edges[1:]  # a line of column names
         whole, strange = _network(edges, places, listed)
         beside, features = self._divided(nodes)
-        for table in whole.tables(features, beside, **reach(self.options, self.name)):
+        features = None if self.options.get("features") == "place" else features
+        for table in whole.tables(features, beside, **reach(self.options)):
             yield from _with_faults(table).to_batches()
         yield from _with_faults(table.slice(0, 0), faults + strange).to_batches()
 

@@ -25,7 +25,7 @@ ATLAS = 7  # nodes of its largest graphs
 
 class Source(sources.Source):
     def __init__(self, name: str, root: Path) -> None:
-        bare, self.options = options(name, ("label", "hops", "most"))
+        bare, self.options = options(name, ["label"])
         super().__init__(bare, root)
 
     def read(self) -> Iterator[pa.RecordBatch]:
@@ -58,7 +58,7 @@ class Source(sources.Source):
         whole = Network(len(names), pairs, None if None in weights else np.array(weights))
         labels = [str(graph.nodes[name][label]) for name in names]
         beside = pa.table({"id": [str(name) for name in names], "label": labels})
-        yield from whole.tables(None, beside, **reach(self.options, self.name))
+        yield from whole.tables(None, beside, **reach(self.options))
 
     def _atlas(self) -> pa.Table:
         from networkx.generators.atlas import graph_atlas_g

@@ -1,6 +1,7 @@
 """The data sets that scikit-learn ships: `sklearn:digits`, breast_cancer, diabetes, iris, wine, linnerud.
 
-`sklearn:digits_graph` is digits as a graph: each image is a node, joined to the ten most like it and they to it.
+`sklearn:digits_graph` is digits as a graph: each image is a node, joined to the ten most like it and they to it;
+`?most=48` and the like follow, as data/neighbourhoods.py says.
 """
 
 from __future__ import annotations
@@ -70,12 +71,12 @@ def _graph(name: str) -> Iterator[pa.RecordBatch]:
     from sklearn.datasets import load_digits
     from sklearn.neighbors import kneighbors_graph
 
+    _, found = options(name)
     bunch = load_digits()
     pairs = np.stack(kneighbors_graph(bunch.data, NEIGHBOURS).nonzero(), axis=1)
     beside = pa.table({"id": [str(node) for node in range(len(bunch.data))], "digit": bunch.target})
-    tables = Network(len(bunch.data), pairs).tables(
-        bunch.data, beside, **reach(options(name, ("hops", "most"))[1], name)
-    )
+    pixels = None if found.get("features") == "place" else bunch.data
+    tables = Network(len(bunch.data), pairs).tables(pixels, beside, **reach(found))
     rows = 0
     for table in tables:
         yield from sources.with_origin(table, f"sklearn:{GRAPH}", rows).combine_chunks().to_batches()
