@@ -1,4 +1,4 @@
-"""Examples that a model gets most wrong, drawn as what they are: images, windows of a series, rows of a table."""
+"""Examples that a model gets most wrong, drawn as what they are: images, graphs, windows of a series, rows of a table."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stages.report.graphs import graph
 from stages.report.pictures import image, number_text, spark
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def mistakes(evidence: Evidence) -> str:
     captions = [caption(answers[row], truth[row]) for row in rows]
     kinds = evidence.model.spec.inputs
     images = [name for name, field in kinds.items() if field.kind == "image"]
+    graphs = [name for name, field in kinds.items() if field.kind == "graph"]
     if evidence.model.spec.target.kind == "image" and not images:
         return ""  # a sample is no answer that could be wrong
     windows = any(field.kind == "series" for field in kinds.values())
@@ -33,6 +35,9 @@ def mistakes(evidence: Evidence) -> str:
     if images:
         arrays = evidence.model.spec.encode(table, target=False)[images[0]]
         drawn = [image(array, f"test row {row}") for array, row in zip(arrays, rows, strict=True)]
+    elif graphs:
+        field, arrays = kinds[graphs[0]], evidence.model.spec.encode(table, target=False)[graphs[0]]
+        drawn = [graph(array, field.state, f"test row {row}") for array, row in zip(arrays, rows, strict=True)]
     elif windows and evidence.model.spec.target.kind == "series":
         histories = own_history(table).tolist()
         drawn = [spark(past, truth[row], answers[row]["prediction"]) for past, row in zip(histories, rows, strict=True)]
@@ -42,7 +47,7 @@ def mistakes(evidence: Evidence) -> str:
         f"<figure>{art}{text}{_origin(record)}</figure>"
         for art, text, record in zip(drawn, captions, table.to_pylist(), strict=True)
     ]
-    wide = "" if images else " wide"
+    wide = "" if images or graphs else " wide"
     return f'{_intro(evidence, len(rows))}<div class="wrong-ones{wide}">{"".join(figures)}</div>'
 
 
