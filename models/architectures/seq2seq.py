@@ -45,7 +45,7 @@ class Seq2Seq(Architecture):
         *,
         target: FieldLike,
         size: float = 1.0,
-        dropout: float = 0.1,
+        dropout: float = 0.0,
         beam: int = 1,
         writer: str = "gru",
     ) -> None:
