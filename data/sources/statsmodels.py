@@ -45,7 +45,10 @@ class Source(sources.Source):
 
 
 def _table(frame: Any, rename: dict[str, str]) -> pa.Table:
-    """The frame's columns by clean names; a time index becomes the first column, `time`."""
+    """The frame's columns by clean names; a time index, or a year and its quarter, become the first column, `time`."""
+    if {"year", "quarter"} <= set(frame.columns):
+        months = (frame["year"] - 1970) * 12 + (frame["quarter"] - 1) * 3
+        frame = frame.set_index(months.astype(int).to_numpy().astype("datetime64[M]").astype("datetime64[s]"))
     if frame.index.dtype.kind == "M":
         frame = frame.rename_axis("time").reset_index()
     names = [clean(str(name)) for name in frame.columns]

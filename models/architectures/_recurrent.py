@@ -26,6 +26,7 @@ class Recurrent(Architecture):
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.5),
+        "bidirectional": [True, False],
         "size": [0.5, 1.0, 2.0],
     }
     RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}

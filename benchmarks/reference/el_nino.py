@@ -1,0 +1,42 @@
+"""The temperature of the eastern Pacific in the twelve months of a year, from the months before: eleven Januaries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.reference.protocol import Tables, learn
+from data.windows import history_table
+
+BARS = {"mae": ("<=", 0.86)}
+SEEDS = range(5)
+ARCHITECTURE = "mlp"
+WINDOW, OPTIONS = 24, {"keep": "last"}
+HORIZON, ORIGINS = 12, range(2000, 2011)
+
+
+def run(seed: int) -> dict[str, float]:
+    parts = tables(ORIGINS)
+    learned = learn(
+        ARCHITECTURE, "forecasting", parts, "temperature", seed=seed, kinds={"history": "series"}, **OPTIONS
+    )
+    history, came = (np.array(parts[2][name].to_pylist()) for name in ("history", "temperature"))
+    return {"mae": learned.metrics()["mae"], "seasonal_naive": float(np.abs(history[:, -HORIZON:] - came).mean())}
+
+
+def tables(origins: range) -> Tables:
+    """What was known before the first origin to learn from, its last ten years to validate; a row for each origin."""
+    from statsmodels.datasets import elnino
+
+    data = elnino.load_pandas().data
+    months = np.arange(12 * len(data)) / 12 + float(data.iloc[0, 0])
+    raw = pa.table({"time": months, "temperature": data.iloc[:, 1:].to_numpy(float).ravel()})
+    examples = history_table(raw, "time", "temperature", WINDOW, HORIZON)
+    first, last = (examples[name].to_numpy() for name in ("_time", "_until"))
+
+    def part(chosen: np.ndarray) -> pa.Table:
+        return examples.filter(pa.array(chosen)).select(["history", "temperature"])
+
+    known, cut = last < origins[0] - 1e-6, origins[0] - 10
+    test = np.isclose(first[:, None], np.array(origins)[None]).any(axis=1)
+    return part(known & (last < cut - 1e-6)), part(known & (first > cut - 1e-6)), part(test)
