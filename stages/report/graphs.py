@@ -1,4 +1,4 @@
-"""A graph as a drawing: its centre in the middle and the rest in rings by how far they are; or all of it in one ring."""
+"""A graph as a drawing: its centre in the middle and the rest in rings by how far they are; or all in one ring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Examples that a model gets most wrong, drawn as what they are: images, graphs, windows of a series, rows of a table."""
+"""Examples that a model gets most wrong, drawn as what they are: images, graphs, stretches of a series, fields."""
 
 from __future__ import annotations
 
