@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SIMPLER = {  # what a person should hear of when it is better than the candidate
     "reference": "A simple model, {},",
     "scratch": "The transfer hurts: {}",
-    "svm": "On its own features {}",
+    "svm": "Its head is not the best use of its features: {}",
 }
 
 
