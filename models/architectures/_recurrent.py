@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from models.base import Architecture, Batch, Choice, Inputs
-from models.layers import Steps
+from models.layers import PADDED, Steps
 
 
 class Recurrent(Architecture):
@@ -46,6 +46,7 @@ class Recurrent(Architecture):
         both = bidirectional and form != "causal"
         self.form = form
         self.steps = Steps(inputs, width)
+        self.padded = any(field.kind in PADDED for field in inputs.values())
         between = dropout if depth > 1 else 0.0
         self.cell = self.CELL(width, width, depth, batch_first=True, bidirectional=both, dropout=between)
         self.dropout = nn.Dropout(dropout)
@@ -62,18 +63,20 @@ class Recurrent(Architecture):
 
     def forward(self, batch: Batch) -> Tensor:
         x_BLD, real_BL = self.steps(batch)
-        order_BL = (
-            (~real_BL).byte().argsort(dim=1, stable=True)
-        )  # real steps first: two sequences may each have padding
-        x_BLD = x_BLD.gather(1, order_BL[..., None].expand_as(x_BLD))
-        lengths = real_BL.sum(1).clamp_min(1).cpu()
-        packed = pack_padded_sequence(x_BLD, lengths, batch_first=True, enforce_sorted=False)
-        output, state = self.cell(packed)
+        y_BLF, state = self._packed(x_BLD, real_BL) if self.padded else self.cell(x_BLD)
         if self.form == "row":
             ends = state[0] if isinstance(state, tuple) else state  # (depth · directions, B, D)
-            x_BF: Tensor = self.dropout(ends[-(self.features // ends.shape[2]) :].transpose(0, 1).flatten(1))
+            y_BF = ends[-(self.features // ends.shape[2]) :].transpose(0, 1).flatten(1)
+            x_BF: Tensor = self.dropout(y_BF)
             return x_BF
-        y_BLF, _ = pad_packed_sequence(output, batch_first=True, total_length=real_BL.shape[1])
-        y_BLF = y_BLF.gather(1, order_BL.argsort(1)[..., None].expand_as(y_BLF))
         x_BLF: Tensor = self.dropout(y_BLF[:, : self.steps.first])
         return x_BLF
+
+    def _packed(self, x_BLD: Tensor, real_BL: Tensor) -> tuple[Tensor, Any]:
+        """What the cell makes of the real steps alone; two sequences may each have padding of their own."""
+        order_BL = (~real_BL).byte().argsort(dim=1, stable=True)  # real steps first
+        x_BLD = x_BLD.gather(1, order_BL[..., None].expand_as(x_BLD))
+        packed = pack_padded_sequence(x_BLD, real_BL.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+        output, state = self.cell(packed)
+        y_BLF, _ = pad_packed_sequence(output, batch_first=True, total_length=real_BL.shape[1])
+        return y_BLF.gather(1, order_BL.argsort(1)[..., None].expand_as(y_BLF)), state
