@@ -11,8 +11,9 @@ from torch.nn import functional
 from models.base import Architecture, Batch, Choice, Inputs
 from models.layers import Steps
 
-HEAD = 32  # width of a head
+HEAD, WIDE = 32, 512  # width of a head; from WIDE features on it is doubled, as GPUs like it
 LINES = 1 << 16  # of the table of runs
+FORGOTTEN = 0.2  # chance, while learning, that a run is hidden with all longer ones
 BASE = 10_000.0  # of the wavelengths of rotary positions
 Cache = list[tuple[Tensor, Tensor]]  # per block the keys and values so far, (B, heads, L, width of a head)
 
@@ -58,8 +59,9 @@ class Decoder(Architecture):
         runs: int = 1,
     ) -> None:
         super().__init__()
-        heads = max(1, round(64 * size / HEAD))
-        self.form, self.features = form, heads * HEAD
+        head = HEAD if 64 * size < WIDE else 2 * HEAD
+        heads = max(1, round(64 * size / head))
+        self.form, self.features = form, heads * head
         self.steps = Steps(inputs, self.features)
         self.text = next((name for name, field in inputs.items() if field.kind == "text"), "")
         self.runs = _Runs(self.features, runs) if self.text and runs > 1 else None
@@ -125,7 +127,11 @@ class _Runs(nn.Module):
             before = functional.pad(tokens_BL, (back, 0))[:, : tokens_BL.shape[1]]
             code = (code * 1_000_003 + before * (2 * back + 7919) + back) % 2_147_483_647
             lines.append(code % LINES)
-        found: Tensor = self.table(torch.stack(lines, -1).flatten(0, 1))
+        lines_NR = torch.stack(lines, -1).flatten(0, 1)
+        known_NR = torch.ones_like(lines_NR, dtype=torch.float32)
+        if self.training:  # most long runs that a new text holds were never seen: so some are forgotten
+            known_NR = (torch.rand_like(known_NR) >= FORGOTTEN).float().cumprod(1)
+        found: Tensor = self.table(lines_NR, per_sample_weights=known_NR)
         return found.unflatten(0, tokens_BL.shape)
 
 
@@ -135,7 +141,7 @@ class _Block(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         inner = 8 * round(width / 3)  # two thirds of the usual 4 · width: the gate is a third matrix
-        self.heads, self.rate = heads, dropout
+        self.heads = heads
         self.before, self.between = nn.RMSNorm(width), nn.RMSNorm(width)
         self.attend = nn.ModuleDict(
             {"into": nn.Linear(width, 3 * width, bias=False), "out": nn.Linear(width, width, bias=False)}
@@ -149,8 +155,7 @@ class _Block(nn.Module):
         q, k, v = self._heads(x_BLD, places)
         if cache is not None:
             cache.append((functional.pad(k, (0, 0, 0, room)), functional.pad(v, (0, 0, 0, room))))
-        rate = self.rate if self.training else 0.0
-        return self._add(x_BLD, functional.scaled_dot_product_attention(q, k, v, dropout_p=rate, is_causal=True))
+        return self._add(x_BLD, functional.scaled_dot_product_attention(q, k, v, is_causal=True))
 
     def extend(self, x_B1D: Tensor, places_B: Tensor, kept: tuple[Tensor, Tensor]) -> Tensor:
         q, *new = self._heads(x_B1D, places_B[:, None, None])
