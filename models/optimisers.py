@@ -53,7 +53,7 @@ def _optimiser(kind: str, recipe: Recipe, groups: list[dict[str, Any]]) -> Optim
 def hidden(network: Network) -> set[Parameter]:
     """The matrices that Muon is made for (Jordan et al. 2024): those of the architecture's own layers, neither
     embeddings nor the task's head; convolutions are no matrices and stay with AdamW."""
-    embedded = {id(one.weight) for one in network.modules() if isinstance(one, nn.Embedding)}
+    embedded = {id(one.weight) for one in network.modules() if isinstance(one, nn.Embedding | nn.EmbeddingBag)}
     return {one for one in network.architecture.parameters() if one.ndim == 2 and id(one) not in embedded}
 
 
