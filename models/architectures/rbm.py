@@ -55,7 +55,7 @@ class RBM(Architecture):
     Hidden units explain which visible ones are on together; there are no ties within a side, so each side is drawn at
     once given the other. Learning makes rows likely and what the model dreams in their stead unlikely.
 
-    In: every kind but a seed, flattened and brought to 0…1. Out: (B, F), how likely each hidden unit is on,
+    In: every kind but a seed, flattened and brought to 0…1. Out: (B, F), how likely each hidden unit is on, standardised,
     F = 100 · size; "surprise" (B,), the free energy in nats.
     Choose it for features where few rows have labels and numbers are nearly on or off, and to know where deep learning
     came from; an SVC beats it on images. `supervised`: the task's gradient moves the features, too (Larochelle and
@@ -87,11 +87,12 @@ class RBM(Architecture):
         self.features = max(4, round(100 * size))
         self.layer = Boltzmann(self.flat.width, self.features)
         self.steps, self.persistent, self.supervised = steps, persistent, supervised
+        self.level = nn.BatchNorm1d(self.features, affine=False) if form == "row" else None  # units differ in spread
         self.register_buffer("chains_NW", torch.rand(chains, self.flat.width) < 0.5)
 
     def forward(self, batch: Batch) -> Tensor:
         v_BW = self._visible(batch)
-        features: Tensor = self.layer(v_BW) if self.form == "row" else self.layer.free_energy(v_BW)
+        features: Tensor = self.level(self.layer(v_BW)) if self.level else self.layer.free_energy(v_BW)
         return features
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
@@ -100,11 +101,11 @@ class RBM(Architecture):
         other_NW = self.layer.wander(self.chains_NW.float() if self.persistent else v_BW, self.steps)
         if self.training and self.persistent:
             self.chains_NW.copy_(other_NW > 0.5)
-        if self.form == "surprise":
+        if self.level is None:
             own = self.layer.free_energy(v_BW)
             return task.loss(task(own), batch["target"]) - self.layer.free_energy(other_NW).mean()
         h_BH = self.layer(v_BW)
-        fit = task.loss(task(h_BH if self.supervised else h_BH.detach()), batch["target"])
+        fit = task.loss(task(self.level(h_BH if self.supervised else h_BH.detach())), batch["target"])
         return fit + self.layer.contrast(v_BW, other_NW)
 
     def warm_start(self, batches: Iterable[Batch]) -> None:

@@ -18,8 +18,8 @@ class Anomaly(Task):
     """One class is normal; a model that has seen no other says how surprised it is by a row (Hawkins et al. 2002).
 
     Output (B,) the surprise, target (B,) class indices. The loss is the mean surprise of the normal rows; others are
-    never learned from, they only measure. `normal` is the class's name (default: one called normal, else the commonest).
-    The threshold is the smallest surprise that at most a share `false_alarms` of normal validation rows exceeds
+    never learned from, they only measure. `normal` is the class's name (default: one called normal, else the
+    commonest). The threshold is the smallest surprise that at most a share `false_alarms` of normal validation rows exceeds
     (split conformal prediction: Vovk et al. 2005; Laxhammar and Falkman 2010).
     Metrics: `auroc` (Hanley and McNeil 1982); at the threshold `found`, the share of anomalies found, and
     `false_alarms`, the share of normal rows that raise an alarm.
