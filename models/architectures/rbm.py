@@ -55,8 +55,8 @@ class RBM(Architecture):
     Hidden units explain which visible ones are on together; there are no ties within a side, so each side is drawn at
     once given the other. Learning makes rows likely and what the model dreams in their stead unlikely.
 
-    In: every kind but a seed, flattened and brought to 0…1. Out: (B, F), how likely each hidden unit is on, standardised,
-    F = 100 · size; "surprise" (B,), the free energy in nats.
+    In: every kind but a seed, flattened and brought to 0…1. Out: (B, F), how likely each hidden unit is on,
+    standardised, F = 100 · size; "surprise" (B,), the free energy in nats.
     Choose it for features where few rows have labels and numbers are nearly on or off, and to know where deep learning
     came from; an SVC beats it on images. `supervised`: the task's gradient moves the features, too (Larochelle and
     Bengio 2008); False learns them from the inputs alone. `persistent`: chains go on from step to step, else each

@@ -43,7 +43,7 @@ def test_chains_dream_what_was_learned(network):
     loop = Loop(network("rbm", size=0.1), TensorFeed(rows, 20), rows, Recipe(epochs=20, learning_rate=0.02))
     loop.run()
     dreams = loop.network.architecture.chains_NW
-    assert (dreams == dreams[:, :1]).float().mean() > 0.9
+    assert (dreams == dreams[:, :1]).float().mean() > 0.8  # 0.6 by chance
 
 
 @pytest.mark.parametrize("group", ["discriminator", "generator"])
