@@ -7,7 +7,7 @@ import numpy as np
 TURN = np.deg2rad(12)  # at most, to either side
 SCALE = 0.12  # at most, up or down: a share of the size
 SHEAR = 0.12  # at most: so many columns a row, or rows a column
-SHIFT = 0.125  # at most: a share of the side
+SHIFT = 0.08  # at most: a share of the side
 
 
 def varied(images: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -49,9 +49,9 @@ class Capsule(Architecture):
         count = self.classes or 10
         self.votes = nn.Parameter(torch.randn(parts, count, SMALL, LARGE) * 0.1)
         self.draw = nn.Sequential(
-            nn.Linear(count * LARGE, 2 * width),
+            nn.Linear(count * LARGE, 4 * width),
             nn.ReLU(),
-            nn.Linear(2 * width, sum(prod(field.shape) for field in inputs.values())),
+            nn.Linear(4 * width, sum(prod(field.shape) for field in inputs.values())),
         )
         self.features = count + count * LARGE
 
