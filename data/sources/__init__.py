@@ -4,7 +4,8 @@ One file is one source and its name registers it: `sklearn:digits` is read by `d
 by `data/sources/csv.py`, a folder of Parquet files by `data/sources/parquet.py`. Each holds a class `Source`, which
 follows the one here.
 
-A folder is read by the source whose FOLDER_OF, file endings at the top of its file, most of its files have.
+A folder is read by the source whose FOLDER_OF, file endings or names at the top of its file, most of its files have. An
+ending may be followed by that of a compression: `people.csv.gz`.
 
 A source yields Arrow record batches with a text column `_origin` ("people.csv#17") and, where rows may be
 unreadable, a text column `_fault` saying why (null for whole rows).
@@ -16,14 +17,18 @@ import hashlib
 import importlib
 import pkgutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data.columns import plain
 from data.field import DataError, nearest
+from data.files import File, combined, ending, stamped, walk
 
 RESERVED = ("_origin", "_fault", "_id", "_time")
 ROWS = 50_000  # rows a batch
@@ -45,6 +50,74 @@ class Source:
         """Changes when the data changed; the same on every machine that holds the same data."""
         raise NotImplementedError
 
+    @classmethod
+    def apart(cls, names: Sequence[str]) -> bool:
+        """Whether a folder of these files can be read some files at a time, so that new ones are read alone."""
+        return False
+
+    def files(self) -> list[File] | None:
+        """The files that can be read one by one; None where the source is one whole."""
+        return None
+
+    def of(self, names: Sequence[str]) -> Source:
+        """The same source, but only these of its files, in this order. `_origin` is a file's name, or "name#place"."""
+        raise NotImplementedError
+
+    def between(self, column: str, since: Any, until: Any) -> Source:
+        """The same source, if it can without the rows that a `column` says are before `since` or not before `until`;
+        either may be None. More rows may come than were asked for.
+        """
+        return self
+
+
+class Files(Source):
+    """A file, or all files of ENDINGS in a folder and below it: each is read by itself, all have the same columns."""
+
+    ENDINGS: ClassVar[tuple[str, ...]]
+    only: Sequence[str] | None = None
+
+    def rows(self, path: Path, name: str) -> Iterator[pa.RecordBatch]:
+        """The rows of one file, in bounded batches; `name` is what their origins call it."""
+        raise NotImplementedError
+
+    @classmethod
+    def apart(cls, names: Sequence[str]) -> bool:
+        return True
+
+    def files(self) -> list[File]:
+        return stamped(self.folder, self.names(), self.root)
+
+    def of(self, names: Sequence[str]) -> Self:
+        some = type(self)(self.name, self.root)
+        some.only = names
+        return some
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        schema: pa.Schema | None = None
+        for name in self.names():
+            for batch in self.rows(self.folder / name, name):
+                schema = schema or batch.schema
+                yield batch if batch.schema == schema else alike(batch, schema, str(self.folder / name))
+
+    def fingerprint(self) -> str:
+        return combined(self.files())
+
+    @property
+    def folder(self) -> Path:
+        path = self.root / self.name
+        return path if path.is_dir() else path.parent
+
+    def names(self) -> Sequence[str]:
+        """The files to read, below the folder."""
+        path = self.root / self.name
+        if self.only is not None or not path.is_dir():
+            return self.only if self.only is not None else [path.name]
+        found = walk(path, self.ENDINGS)
+        if not found:
+            wanted = " or ".join(self.ENDINGS)
+            raise DataError(f"no file that ends in {wanted} lies in it", place=str(path), fix="check the path")
+        return found
+
 
 def names() -> list[str]:
     """All schemes and file endings: the files of this folder."""
@@ -55,36 +128,39 @@ def open_source(uri: str, root: Path) -> Source:
     """The source a URI names; DataError lists what can be read, with the nearest right word."""
     scheme, colon, rest = uri.partition(":")
     if colon and len(scheme) > 1:  # a single letter is a Windows drive
-        kind, name = scheme, rest
-    else:
-        path = root / uri
-        if not path.exists():
-            raise DataError(
-                "there is no such file or folder",
-                place=str(path),
-                fix="check the path; it is relative to the repository's root",
-            )
-        kind, name = (_folder(path) if path.is_dir() else path.suffix.lower().removeprefix(".")), uri
+        return find(scheme, uri)(rest, root)
+    path = root / uri
+    if not path.exists():
+        fix = "check the path; it is relative to the repository's root"
+        raise DataError("there is no such file or folder", place=str(path), fix=fix)
+    if not path.is_dir():
+        return find(ending(uri).removeprefix("."), uri)(uri, root)
+    inside = (file for file in path.rglob("*") if file.is_file() and file.name[0] != ".")
+    return find(holds((file.name for file in islice(inside, LOOKED_AT)), str(path)), uri)(uri, root)
+
+
+def find(kind: str, place: str) -> type[Source]:
+    """The source of a scheme or an ending."""
     if kind not in names():
-        raise DataError(f"cannot read '{kind or 'a file without an ending'}'", place=uri, fix=nearest(kind, names()))
-    source: Source = importlib.import_module(f"{__name__}.{kind}").Source(name, root)
+        raise DataError(f"cannot read '{kind or 'a file without an ending'}'", place=place, fix=nearest(kind, names()))
+    source: type[Source] = importlib.import_module(f"{__name__}.{kind}").Source
     return source
 
 
-def _folder(path: Path) -> str:
-    """Which source reads a folder: the one that takes most of its first files, by their endings."""
-    found = (file.suffix.lower() for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    endings = Counter(islice(found, LOOKED_AT))
+def holds(files: Iterable[str], place: str) -> str:
+    """Which source reads a folder of files so called: one that is made for such names, else that of most endings."""
+    listed = [PurePosixPath(name).name for name in files]
+    called, endings = Counter(listed), Counter(map(ending, listed))
     takes = {name: getattr(importlib.import_module(f"{__name__}.{name}"), "FOLDER_OF", ()) for name in names()}
-    counts = {name: sum(endings[ending] for ending in wanted) for name, wanted in takes.items()}
+    counts = {
+        name: (any(called[one] for one in wanted), sum(endings[one] for one in wanted)) for name, wanted in takes.items()
+    }
     best = max(counts, key=counts.__getitem__)
-    if not counts[best]:
-        shown = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in endings.most_common(5))
-        known = sorted({ending for wanted in takes.values() for ending in wanted})
+    if counts[best] == (False, 0):
+        shown = ", ".join(f"{count} {one or 'without an ending'}" for one, count in endings.most_common(5))
+        known = sorted({one for wanted in takes.values() for one in wanted})
         fix = f"fill it with files of one of these endings: {', '.join(known)}"
-        raise DataError(
-            f"the folder holds nothing that can be read ({shown or 'it is empty'})", place=str(path), fix=fix
-        )
+        raise DataError(f"the folder holds nothing that can be read ({shown or 'it is empty'})", place=place, fix=fix)
     return best
 
 
@@ -101,9 +177,38 @@ def digest(paths: list[Path]) -> str:
 
 def with_origin(table: pa.Table, name: str, first: int = 0) -> pa.Table:
     """The table, in plain types, with `_origin` "name#row", counted from `first`."""
-    for column in table.column_names:
-        if column in RESERVED:
-            raise DataError(f"the column name '{column}' is taken", place=name, fix="rename the column")
-    origin = pa.array([f"{name}#{row}" for row in range(first, first + len(table))], pa.string())
+    distinct(table.column_names, name)
     columns = {column: plain(table.column(column)) for column in table.column_names}
-    return pa.table({**columns, "_origin": origin})
+    return pa.table({**columns, "_origin": origins(name, np.arange(first, first + len(table)))})
+
+
+def origins(name: str, places: np.ndarray) -> pa.Array:
+    """ "name#place" for each place."""
+    return pc.binary_join_element_wise(name, pa.array(places).cast(pa.string()), "#")
+
+
+def distinct(names: Sequence[str], place: str) -> None:
+    """Raises DataError where a column's name stands there twice, or is one of RESERVED."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise DataError(f"two columns are called '{name}'", place=place, fix="give each column its own name")
+        if name in RESERVED:
+            raise DataError(f"the column name '{name}' is taken", place=place, fix="rename the column")
+
+
+def alike(batch: pa.RecordBatch, schema: pa.Schema, place: str) -> pa.RecordBatch:
+    """The batch with the columns and types of `schema`; DataError where others are there or values do not fit."""
+    if set(batch.schema.names) != set(schema.names):
+        new, gone = set(batch.schema.names) - set(schema.names), set(schema.names) - set(batch.schema.names)
+        words = [f"'{name}' is new" for name in sorted(new)] + [f"'{name}' is missing" for name in sorted(gone)]
+        problem = f"its columns differ from those read before: {', '.join(words)}"
+        raise DataError(problem, place=place, fix="give all files the same columns")
+    columns = []
+    for wanted in schema:
+        column = batch.column(wanted.name)
+        try:
+            columns.append(column if column.type == wanted.type else column.cast(wanted.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            problem = f"column '{wanted.name}' is {column.type} here and was {wanted.type} before"
+            raise DataError(problem, place=place, fix="give all files the same types") from error
+    return pa.record_batch(columns, schema=schema)

@@ -7,48 +7,59 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Iterator
+import io
+import lzma
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.csv as arrow
 
 from data import sources
 from data.field import DataError
+from data.files import opened
 
+FOLDER_OF = (".csv", ".tsv")
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+WINDOWS = {*range(0x80, 0xA0)} - {0x81, 0x8D, 0x8F, 0x90, 0x9D}  # bytes that are signs in Windows-1252 alone
 DELIMITERS = ",;\t|"
+BLOCK = 1 << 23  # characters read at once
 LONGEST = 1 << 24  # characters of one field; an unclosed quote runs further and is an error
 
 
-class Source(sources.Source):
-    def read(self) -> Iterator[pa.RecordBatch]:
-        path = self.root / self.name
-        try:
-            with path.open(encoding=encoding(path), newline="") as file:
-                yield from _batches(file, path)
-        except (UnicodeError, OSError) as error:
-            raise DataError(f"cannot be read ({error})", place=str(path), fix="save the file as UTF-8") from error
+class Source(sources.Files):
+    ENDINGS = FOLDER_OF
 
-    def fingerprint(self) -> str:
-        return sources.digest([self.root / self.name])
+    def rows(self, path: Path, name: str) -> Iterator[pa.RecordBatch]:
+        try:
+            with io.TextIOWrapper(opened(path), encoding(path), newline="") as file:
+                yield from _batches(file, path, name)
+        except UnicodeError as error:
+            raise DataError(f"cannot be read ({error})", place=str(path), fix="save the file as UTF-8") from error
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            fix = "bring the file again, it is damaged or was cut off"
+            raise DataError(f"cannot be read ({error})", place=str(path), fix=fix) from error
 
 
 def encoding(path: Path) -> str:
-    """By the byte order mark; else UTF-8 if the whole file is; else Latin-1, which every file is."""
-    with path.open("rb") as file:
-        start = file.read(4)
+    """By the byte order mark; else UTF-8 if the whole file is; else Windows-1252 or Latin-1, which every file is."""
+    decoder, seen = codecs.getincrementaldecoder("utf-8")(), b""
+    with opened(path) as file:
+        block = file.read(1 << 20)
         for mark, name in MARKS:
-            if start.startswith(mark):
+            if block.startswith(mark):
                 return name
-        decoder = codecs.getincrementaldecoder("utf-8")()
         try:
-            block = start
             while block:
+                seen = block
                 decoder.decode(block)
                 block = file.read(1 << 20)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            return "latin-1"
+            return "cp1252" if WINDOWS & (odd := set(seen)) and not odd & ({*range(0x80, 0xA0)} - WINDOWS) else "latin-1"
     return "utf-8"
 
 
@@ -63,60 +74,111 @@ def delimiter(sample: str) -> str:
     return max(DELIMITERS, key=agreement)
 
 
-def _batches(file: object, path: Path) -> Iterator[pa.RecordBatch]:
-    sample = file.read(1 << 16)  # type: ignore[attr-defined]
-    file.seek(0)  # type: ignore[attr-defined]
-    if not sample.strip():
-        raise DataError(
-            "the file is empty", place=str(path), fix="give a file with a line of column names and lines of values"
-        )
-    if "\0" in sample:
-        raise DataError(
-            "the file is no text", place=str(path), fix="give a text table, or use the ending of what it is (.parquet)"
-        )
+def _batches(file: io.TextIOWrapper, path: Path, name: str) -> Iterator[pa.RecordBatch]:
+    """Blocks of whole lines are parsed by Arrow; by Python's slower reader where quotes hold line ends, or rows are
+    ragged. Both read a sound line alike.
+    """
+    block = _block(file)
+    _is_text(block, path)
     csv.field_size_limit(LONGEST)
-    reader = csv.reader(file, delimiter=delimiter(sample))  # type: ignore[arg-type]
-    names: list[str] = []
-    rows: list[tuple[list[str], int]] = []
-    yielded = False
+    lines, mark = io.StringIO(block, newline=""), delimiter(block[: 1 << 16])
+    reader = csv.reader(lines, delimiter=mark)
     try:
+        names: list[str] = []
         while not names:  # blank lines may come first
             names = _header(next(reader), path)
-        line = reader.line_num + 1
-        for row in reader:
-            if row:  # a blank line is no row
-                rows.append((row, line))
-            line = reader.line_num + 1
-            if len(rows) == sources.ROWS:
-                yield _batch(names, rows, path)
-                rows, yielded = [], True
+        line, block = reader.line_num + 1, lines.read()
+        if not block.strip("\r\n"):  # a table without rows has columns, too
+            yield _batch(names, [], name)
+        while block:
+            if not _line_is_row(block):
+                reader = csv.reader(chain(io.StringIO(block, newline=""), file), delimiter=mark)
+                yield from _slowly(reader, names, name, line)
+                return
+            yield from _fast(block, names, mark, name, line)
+            line, block = line + block.count("\n"), _block(file)
     except csv.Error as error:
-        raise DataError(
-            str(error), place=f"{path}, line {reader.line_num}", fix="look for a quote that is not closed"
-        ) from error
-    if rows or not yielded:
-        yield _batch(names, rows, path)
+        place = f"{path}, line {reader.line_num}"
+        raise DataError(str(error), place=place, fix="look for a quote that is not closed") from error
+
+
+def _block(file: io.TextIOWrapper) -> str:
+    return file.read(BLOCK) + file.readline()
+
+
+def _is_text(block: str, path: Path) -> None:
+    if not block.strip():
+        fix = "give a file with a line of column names and lines of values"
+        raise DataError("the file is empty", place=str(path), fix=fix)
+    if "\0" in block[: 1 << 16]:
+        fix = "give a text table, or use the ending of what it is (.parquet)"
+        raise DataError("the file is no text", place=str(path), fix=fix)
 
 
 def _header(row: list[str], path: Path) -> list[str]:
     names = [name.strip() or f"unnamed_{number}" for number, name in enumerate(row, 1)] if any(row) else []
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(
-                f"two columns are called '{name}'", place=f"{path}, line 1", fix="give each column its own name"
-            )
-        if name in sources.RESERVED:
-            raise DataError(f"the column name '{name}' is taken", place=f"{path}, line 1", fix="rename the column")
+    place = f"{path}, line 1"
+    sources.distinct(names, place)
     if names and all(_is_number(name) for name in names):
-        raise DataError(
-            "the first line holds numbers, no column names",
-            place=f"{path}, line 1",
-            fix="put a line of column names first",
-        )
+        fix = "put a line of column names first"
+        raise DataError("the first line holds numbers, no column names", place=place, fix=fix)
     return names
 
 
-def _batch(names: list[str], rows: list[tuple[list[str], int]], path: Path) -> pa.RecordBatch:
+def _line_is_row(block: str) -> bool:
+    """Whether no quotes hold a line end, nor are there line ends of other kinds than \\n and \\r\\n."""
+    if block.count("\r") != block.count("\r\n"):
+        return False
+    if '"' not in block:
+        return True
+    signs = np.frombuffer(block.encode(), np.uint8)
+    quotes = np.cumsum(signs == ord('"'), dtype=np.uint8)  # what wraps around stays odd or even
+    return not (quotes[signs == ord("\n")] & 1).any() and not quotes[-1] & 1
+
+
+def _fast(block: str, names: list[str], mark: str, name: str, line: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a block in which every line is one."""
+    ragged: list[arrow.InvalidRow] = []
+
+    def aside(row: arrow.InvalidRow) -> str:
+        ragged.append(row)
+        return "skip"
+
+    table = arrow.read_csv(
+        pa.BufferReader(block.encode()),
+        arrow.ReadOptions(column_names=names),
+        arrow.ParseOptions(delimiter=mark, invalid_row_handler=aside),
+        arrow.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+    )
+    if ragged:
+        yield from _slowly(csv.reader(io.StringIO(block, newline=""), delimiter=mark), names, name, line)
+        return
+    numbers = np.arange(line, line + len(table))
+    if block.startswith(("\n", "\r\n")) or "\n\n" in block or "\n\r\n" in block:  # a blank line is no row
+        numbers = line + np.flatnonzero([bool(one.strip("\r")) for one in block.split("\n")])
+    if not len(table):  # blank lines alone
+        return
+    table = table.append_column("_origin", sources.origins(name, numbers))
+    table = table.append_column("_fault", pa.nulls(len(table), pa.string()))
+    yield from table.combine_chunks().to_batches(sources.ROWS)
+
+
+def _slowly(reader: Iterable[list[str]], names: list[str], name: str, line: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a reader whose first line has the number `line`."""
+    rows: list[tuple[list[str], int]] = []
+    first = number = line
+    for row in reader:
+        if row:
+            rows.append((row, number))
+        number = first + reader.line_num  # type: ignore[attr-defined]
+        if len(rows) == sources.ROWS:
+            yield _batch(names, rows, name)
+            rows = []
+    if rows:
+        yield _batch(names, rows, name)
+
+
+def _batch(names: list[str], rows: Sequence[tuple[list[str], int]], name: str) -> pa.RecordBatch:
     width = len(names)
     faults = [
         None if len(row) == width else f"{len(row)} fields where {width} belong: {','.join(row)[:500]}"
@@ -124,7 +186,7 @@ def _batch(names: list[str], rows: list[tuple[list[str], int]], path: Path) -> p
     ]
     whole = [row if fault is None else [None] * width for (row, _), fault in zip(rows, faults, strict=True)]
     columns = [pa.array([row[i] for row in whole], pa.string()) for i in range(width)]
-    origin = pa.array([f"{path.name}#{line}" for _, line in rows], pa.string())
+    origin = sources.origins(name, np.array([line for _, line in rows], np.int64))
     return pa.record_batch([*columns, origin, pa.array(faults, pa.string())], names=[*names, "_origin", "_fault"])
 
 
