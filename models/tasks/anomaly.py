@@ -19,7 +19,7 @@ class Anomaly(Task):
 
     Output (B,) the surprise, target (B,) class indices. The loss is the mean surprise of the normal rows; others are
     never learned from, they only measure. `normal` is the class's name (default: one called normal, else the
-    commonest). The threshold is the least surprise that at most a share `false_alarms` of normal validation rows exceeds
+    commonest). The threshold is the least surprise that at most `false_alarms` of normal validation rows exceed
     (split conformal prediction: Vovk et al. 2005; Laxhammar and Falkman 2010).
     Metrics: `auroc` (Hanley and McNeil 1982); at the threshold `found`, the share of anomalies found, and
     `false_alarms`, the share of normal rows that raise an alarm.
