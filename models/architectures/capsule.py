@@ -31,13 +31,19 @@ class Capsule(Architecture):
     ACCEPTS = frozenset({"image"})
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (1e-3, 1e-2, "log"),
-        "redraw": (0.01, 1.0, "log"),
+        "redraw": (0.1, 10.0, "log"),
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "weight_decay": 0.01, "ema": 0.98, "keep": "last"}
+    RECIPE: ClassVar[dict[str, Any]] = {
+        "epochs": 30,
+        "learning_rate": 3e-3,
+        "weight_decay": 0.01,
+        "ema": 0.98,
+        "keep": "last",
+    }
 
     def __init__(
-        self, inputs: Inputs, *, target: FieldLike, size: float = 1.0, rounds: int = 3, redraw: float = 0.3
+        self, inputs: Inputs, *, target: FieldLike, size: float = 1.0, rounds: int = 3, redraw: float = 3.0
     ) -> None:
         super().__init__()
         self.classes = len(target.state["values"][0]) if target.kind in ("category", "labels") else 0
