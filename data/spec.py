@@ -165,20 +165,22 @@ def fit(
     target_kind: str,
     transform: str = "",
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    learned: pa.Table | None = None,
 ) -> tuple[dict[str, Field], Field]:
     """The fields of checked training rows: one per grouped kind, one per column of other kinds; and the target's.
 
     `transform` is of the target, and of the history that it continues where it is a series. `options` are those of the
-    kinds, by column; a grouped kind takes those of all its columns together.
+    kinds, by column; a grouped kind takes those of all its columns together. `learned` are the rows that inputs are
+    fitted on where only some are learned from.
     """
-    options = options or {}
+    options, learned = options or {}, train if learned is None else learned
     groups: dict[str, list[str]] = {}
     for column, kind in kind_of.items():
         groups.setdefault(kind if kinds.find(kind).grouped else column, []).append(column)
     inputs = {
         key: _fit(
             kind_of[columns[0]],
-            train,
+            learned,
             columns,
             transform if target_kind == kind_of[columns[0]] == "series" else "",
             {name: value for column in columns for name, value in options.get(column, {}).items()},

@@ -76,8 +76,10 @@ def run(
         found = from_rows(raw, job.TARGETS, params, from_itself=job.FROM_ITSELF)
     spec = replace(_fit(found, params, task), task_options=options)
     if job.learns_from is not Task.learns_from:
-        found = _moved(found, spec, job)
-        spec = replace(spec, inputs=_fit(found, params, task).inputs, rows=_counts(found))
+        moved = _moved(found, spec, job)
+        learned = moved.part("train")
+        spec = replace(_fit(found, params, task, learned), task_options=options, rows=_counts(moved))
+        found = moved
     summary = _summary(found, spec)
     _write(paths.ready, found, spec, summary)
     return {
@@ -132,13 +134,14 @@ def read_raw(folder: Path) -> pa.Table:
         ) from error
 
 
-def _fit(examples: Examples, params: Params, task: str) -> Spec:
+def _fit(examples: Examples, params: Params, task: str, learned: pa.Table | None = None) -> Spec:
     from data.schema import kind_options
     from data.spec import Spec, fit
 
     schema = examples.schema
     train, options = examples.part("train"), kind_options(params.kinds)
-    inputs, target = fit(train, schema.inputs, schema.target, schema.target_kind, params.transform, options)
+    kinds = (schema.inputs, schema.target, schema.target_kind)
+    inputs, target = fit(train, *kinds, params.transform, options, learned)
     if schema.target_kind == "series":  # what comes before and after is one quantity: one mean, one deviation
         from data.windows import HISTORY, steps_apart
 
