@@ -69,7 +69,9 @@ def stamped(folder: Path, names: Sequence[str], root: Path) -> list[File]:
     A file is read again only if its size, its inode or a time of it differ from when it was read last: times are
     compared with what was noted of them, never with the clock, so one that jumps does no harm.
     """
-    memory = root / HOME / "stamps" / f"{hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}.arrow"
+    memory = (
+        root / HOME / "stamps" / f"{hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}.arrow"
+    )
     known = _remembered(memory)
     signs = [_sign(os.stat(folder / name)) for name in names]
     new = [i for i, name in enumerate(names) if known.get(name, ("",))[0] != signs[i]]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -16,7 +17,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"```python\n# (\S+\.py)\n(.*?)```", README, re.DOTALL))
 PIPELINE = """\
 task: median
-collect: {uri: sails.jsonl}
+collect: {uri: sails.npz}
 preprocess: {target: knots, kinds: {wind: angle}}
 select: {}
 tune: {}
@@ -68,10 +69,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / place).write_text(text, encoding="utf-8")
     draw = random.Random(0)
     rows = [{"wind": draw.randrange(360), "sail": draw.randrange(10, 40)} for _ in range(600)]
-    lines = [
-        json.dumps({**row, "knots": row["sail"] * (1.2 - math.cos(math.radians(row["wind"]))) / 8}) for row in rows
-    ]
-    (folder / "sails.jsonl").write_text("\n".join(lines) + "\n")
+    knots = [row["sail"] * (1.2 - math.cos(math.radians(row["wind"]))) / 8 for row in rows]
+    columns = {name: np.array([row[name] for row in rows]) for name in ("wind", "sail")}
+    np.savez(folder / "sails.npz", **columns, knots=np.array(knots))
     (folder / "pipelines" / "sails.yaml").write_text(PIPELINE)
     return folder
 
@@ -93,7 +93,7 @@ def test_the_examples_learn_together(clone: Path) -> None:
     assert found["accepting"][0] == "linear"
     assert {"fourier", "mlp"} <= set(found["accepting"])
     assert found["inputs"] == ["angle", "number"] or found["inputs"] == ["number", "angle"]
-    assert found["origin"].startswith("sails.jsonl#")
+    assert found["origin"].startswith("sails.npz#")
     assert found["history"][-1]["r2"] > 0.9
     assert found["answer"][0]["prediction"] == pytest.approx(20 * 1.2 / 8, abs=0.6)
 

@@ -153,7 +153,8 @@ def holds(files: Iterable[str], place: str) -> str:
     called, endings = Counter(listed), Counter(map(ending, listed))
     takes = {name: getattr(importlib.import_module(f"{__name__}.{name}"), "FOLDER_OF", ()) for name in names()}
     counts = {
-        name: (any(called[one] for one in wanted), sum(endings[one] for one in wanted)) for name, wanted in takes.items()
+        name: (any(called[one] for one in wanted), sum(endings[one] for one in wanted))
+        for name, wanted in takes.items()
     }
     best = max(counts, key=counts.__getitem__)
     if counts[best] == (False, 0):

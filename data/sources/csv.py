@@ -59,7 +59,9 @@ def encoding(path: Path) -> str:
                 block = file.read(1 << 20)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            return "cp1252" if WINDOWS & (odd := set(seen)) and not odd & ({*range(0x80, 0xA0)} - WINDOWS) else "latin-1"
+            return (
+                "cp1252" if WINDOWS & (odd := set(seen)) and not odd & ({*range(0x80, 0xA0)} - WINDOWS) else "latin-1"
+            )
     return "utf-8"
 
 

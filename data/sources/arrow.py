@@ -1,0 +1,66 @@
+"""Arrow and Feather files, and the folders that Hugging Face's `datasets` saves: one data set, or several named splits.
+
+The splits of a saved dictionary of data sets become rows that say theirs in a column `split`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+
+from data import sources
+from data.field import DataError
+from data.files import opened
+
+FOLDER_OF = (".arrow", ".feather")
+STATE, SPLITS = "state.json", "dataset_dict.json"  # what `save_to_disk` writes beside the rows
+SPLIT = "split"
+
+
+class Source(sources.Files):
+    ENDINGS = FOLDER_OF
+
+    def rows(self, path: Path, name: str) -> Iterator[pa.RecordBatch]:
+        split = PurePosixPath(name).parts[0] if (self.folder / SPLITS).is_file() else None
+        first = 0
+        try:
+            for batch in _read(path):
+                table = pa.Table.from_batches([batch]).replace_schema_metadata()
+                if split and SPLIT not in table.column_names:
+                    table = table.append_column(SPLIT, pa.array([split] * len(table), pa.string()))
+                yield from sources.with_origin(table, name, first).combine_chunks().to_batches(sources.ROWS)
+                first += len(batch)
+        except (pa.ArrowInvalid, OSError) as error:
+            reason, fix = str(error).splitlines()[0], "write the file again, it is damaged or of another format"
+            raise DataError(f"no readable Arrow file ({reason})", place=str(path), fix=fix) from error
+
+    def names(self) -> Sequence[str]:
+        """As a saved data set lists them; it may hold files that are no part of it."""
+        path = self.root / self.name
+        if self.only is not None or not path.is_dir():
+            return super().names()
+        if (path / SPLITS).is_file():
+            folders = [f"{split}/" for split in json.loads((path / SPLITS).read_text())["splits"]]
+        else:
+            folders = [""] if (path / STATE).is_file() else []
+        listed = [
+            folder + file["filename"]
+            for folder in folders
+            for file in json.loads((path / folder / STATE).read_text())["_data_files"]
+        ]
+        return listed or super().names()
+
+
+def _read(path: Path) -> Iterator[pa.RecordBatch]:
+    """The batches of a file in one of Arrow's two layouts, for random access or for streams."""
+    with opened(path) as file:
+        signature = file.read(6)
+    if signature == b"ARROW1" and path.suffix in FOLDER_OF:
+        with pa.memory_map(str(path)) as held, pa.ipc.open_file(held) as reader:
+            yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
+    else:
+        with opened(path) as stream, pa.ipc.open_stream(stream) as batches:
+            yield from batches

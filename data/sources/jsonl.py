@@ -1,0 +1,156 @@
+"""JSON lines: one object a line. Its keys are columns; a column whose values are of several types is text.
+
+An object of plain values inside an object becomes columns `outer.inner`; objects that hold lists stay structures. A
+line that is no object is yielded with its `_fault`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json as arrow
+
+from data import sources
+from data.field import DataError
+from data.files import opened
+
+FOLDER_OF = (".jsonl", ".ndjson")
+BLOCK = 1 << 23  # bytes read at once
+SHOWN = 500  # characters of a line that cannot be read
+
+
+class Source(sources.Files):
+    ENDINGS = FOLDER_OF
+
+    def rows(self, path: Path, name: str) -> Iterator[pa.RecordBatch]:
+        try:
+            schema = pa.schema([])
+            for block in _blocks(path):
+                schema = _united(schema, _parsed(block)[0].schema)
+            line = 1
+            for block in _blocks(path):
+                table, places, faults = _parsed(block, schema)
+                while wide := [field.name for field in table.schema if _is_plain_object(field.type)]:
+                    table = _flattened(table, wide)
+                sources.distinct(table.column_names, str(path))
+                said = {"_origin": sources.origins(name, line + places), "_fault": pa.array(faults, pa.string())}
+                table = pa.table({**{column: table[column] for column in table.column_names}, **said})
+                yield from table.combine_chunks().to_batches(sources.ROWS)
+                line += block.count(b"\n")
+        except (OSError, EOFError, UnicodeError) as error:
+            fix = "bring the file again, it is damaged or of another format"
+            raise DataError(f"cannot be read ({error})", place=str(path), fix=fix) from error
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The file in pieces of whole lines."""
+    with io.BufferedReader(opened(path)) as file:  # type: ignore[type-var]
+        block = (file.read(BLOCK) + file.readline()).removeprefix(b"\xef\xbb\xbf")
+        if block.lstrip()[:1] == b"[":
+            fix = "write one object a line, without brackets around them and commas between them"
+            raise DataError("the file is one list, not lines of objects", place=str(path), fix=fix)
+        while block:
+            yield block
+            block = file.read(BLOCK) + file.readline()
+
+
+def _parsed(block: bytes, schema: pa.Schema | None = None) -> tuple[pa.Table, np.ndarray, list[str | None]]:
+    """The rows of a block, the line of each from 0, and why it could not be read."""
+    lines = block.split(b"\n")
+    places = np.array([place for place, line in enumerate(lines) if line.strip()], np.int64)
+    try:
+        block.decode()  # Arrow does not look
+        options = arrow.ParseOptions(explicit_schema=schema, unexpected_field_behavior="infer")
+        table = arrow.read_json(pa.BufferReader(block), arrow.ReadOptions(block_size=len(block) + 1), options)
+        if len(table) == len(places):
+            return (
+                table.cast(pa.schema([(one.name, _told(one.type)) for one in table.schema])),
+                places,
+                [None] * len(places),
+            )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
+        pass  # line by line, what is wrong can be said
+    read = [_object(lines[place]) for place in places]
+    objects = [value if fault is None else {} for value, fault in read]
+    names = list(schema.names if schema else dict.fromkeys(key for one in objects for key in one))
+    columns = [
+        _column([one.get(name) for one in objects], schema.field(name).type if schema else None) for name in names
+    ]
+    return pa.Table.from_arrays(columns, names), places, [fault for _, fault in read]
+
+
+def _object(line: bytes) -> tuple[dict[str, Any], str | None]:
+    try:
+        text = line.decode()
+        value = json.loads(text, object_pairs_hook=_once)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
+        return {}, f"no JSON ({error}): {line[:SHOWN].decode(errors='replace')}"
+    if not isinstance(value, dict):
+        return {}, f"no object: {text[:SHOWN]}"
+    return value, None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' stands there twice")
+    return found
+
+
+def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
+    """Values as a column of a type, by default of that which suits them all; else as text."""
+    try:
+        column = pa.array(values, kind)
+        return column if kind else column.cast(_told(column.type))
+    except OverflowError:
+        return pa.array([None if one is None else float(one) for one in values], pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        words = [one if one is None or isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in values]
+        return pa.array(words, pa.string())
+
+
+def _told(kind: pa.DataType) -> pa.DataType:
+    """What a type was in the file: Arrow takes some texts for times, and a column of nulls for one of no type."""
+    if pa.types.is_temporal(kind) or pa.types.is_null(kind):
+        return pa.string()
+    if pa.types.is_struct(kind):
+        return pa.struct([(one.name, _told(one.type)) for one in kind])
+    return pa.list_(_told(kind.value_type)) if pa.types.is_list(kind) else kind
+
+
+def _united(one: pa.Schema, other: pa.Schema) -> pa.Schema:
+    """All columns of both; one that is of two types that no third holds is text."""
+    fields = {field.name: field for field in one}
+    for field in other:
+        try:
+            both = [pa.schema([fields.get(field.name, field)]), pa.schema([field])]
+            fields[field.name] = pa.unify_schemas(both, promote_options="permissive").field(0)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            fields[field.name] = pa.field(field.name, pa.string())
+    return pa.schema(list(fields.values()))
+
+
+def _is_plain_object(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) and all(
+        _is_plain_object(one.type) if pa.types.is_struct(one.type) else not pa.types.is_nested(one.type) for one in kind
+    )
+
+
+def _flattened(table: pa.Table, wide: list[str]) -> pa.Table:
+    columns: dict[str, Any] = {}
+    for name in table.column_names:
+        column = table.column(name).combine_chunks()
+        if name not in wide:
+            columns[name] = column
+            continue
+        for field, part in zip(column.type, column.flatten(), strict=True):
+            columns[f"{name}.{field.name}"] = part
+    return pa.table(columns)

@@ -1,0 +1,76 @@
+"""A SQLite database: `sqlite:shop.db?table=orders`, or `?query=SELECT …`; a file with one table needs neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from data.database import Database, driver_of, quoted
+from data.field import DataError
+from data.files import combined, stamped
+
+
+class Source(Database):
+    DRIVER = "adbc_driver_sqlite"
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.name
+
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
+    def connect(self) -> Any:
+        if not self.path.is_file():
+            raise DataError("there is no such file", place=self.place, fix="check the path; it is relative to the root")
+        return driver_of(self.DRIVER, self.place).connect(f"file:{self.path.as_posix()}?mode=ro")
+
+    def tables(self, cursor: Any) -> list[str]:
+        cursor.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'")
+        return [name for (name,) in cursor.fetchall()]
+
+    def readable(self, cursor: Any, query: str) -> str:
+        """In SQLite each value has a type of its own: a column of several is text, whole and broken numbers are floats.
+
+        The driver takes a column's type from its first values, so a row of the right types, left out again by `kept`,
+        comes first.
+        """
+        cursor.execute(f"SELECT * FROM ({query}) LIMIT 0")
+        names = [one[0] for one in cursor.description]
+        found = {}
+        for name in names:
+            cursor.execute(f"SELECT DISTINCT typeof({quoted(name)}) FROM ({query})")
+            found[name] = {kind for (kind,) in cursor.fetchall()} - {"null"}
+        kinds = {name: _held(types) for name, types in found.items()}
+        first = ", ".join(f"{SAMPLES[kind]} AS {quoted(name)}" for name, kind in kinds.items())
+        rest = ", ".join(
+            quoted(name) if found[name] <= {kind.lower()} else f"CAST({quoted(name)} AS {kind}) AS {quoted(name)}"
+            for name, kind in kinds.items()
+        )
+        return f"SELECT {first} UNION ALL SELECT * FROM (SELECT {rest} FROM ({query}))"
+
+    def kept(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for number, batch in enumerate(batches):
+            yield batch.slice(0 if number else 1)
+
+    def fingerprint(self) -> str:
+        """Of the file, and of what was written to it and is not yet in it."""
+        files = [self.path, self.path.with_name(f"{self.path.name}-wal")]
+        held = [file.name for file in files if file.is_file() and file.stat().st_size]
+        return f"{combined(stamped(self.path.parent, held, self.root))} {self.table or self.query}"
+
+
+SAMPLES = {"INTEGER": "0", "REAL": "0.0", "TEXT": "''", "BLOB": "x'00'"}
+
+
+def _held(types: set[str]) -> str:
+    """The type that holds values of all these."""
+    if types <= {"integer"} and types:
+        return "INTEGER"
+    if types <= {"integer", "real"} and types:
+        return "REAL"
+    return "BLOB" if types == {"blob"} else "TEXT"
