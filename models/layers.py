@@ -10,26 +10,52 @@ from models.base import Batch, FieldLike, Inputs
 PADDING = 0  # the token behind the end of a text
 SEQUENCES = ("text", "series", "audio", "image")  # kinds that are read step by step
 BAGS = ("text", "tokens")  # those whose tokens can be counted instead
+MANY, EMBEDDED = 1000, 32  # values of a category above which each is a learned vector of so many numbers
 PADDED = ("text", "audio")  # those of them whose rows may be of different lengths
 
 
 class Flat(nn.Module):
     """All inputs of a row as one vector: (B, width). Categories become one-hot, so that a linear map of it is what an
-    embedding of each column, summed, would be; text becomes the counts of its words, a graph the mean of its nodes and
-    its centre; everything else is flattened."""
+    embedding of each column, summed, would be; one of more than a thousand values is embedded at once, which makes a
+    linear model of it a factorisation (Koren et al. 2009). Text becomes the counts of its words, a graph the mean of
+    its nodes and its centre; everything else is flattened."""
 
     def __init__(self, inputs: Inputs) -> None:
         super().__init__()
         self.fields = dict(inputs)
+        self.tables = nn.ModuleDict(
+            {
+                f"{place}_{column}": _table(size)
+                for place, field in enumerate(inputs.values())
+                for column, size in enumerate(field.sizes)
+                if field.kind == "category" and size > MANY
+            }
+        )
         self.width = sum(_flat_width(field) for field in inputs.values())
 
     def forward(self, batch: Batch) -> Tensor:
-        parts = [_flat(field, batch[name]) for name, field in self.fields.items()]
+        parts = []
+        for place, (name, field) in enumerate(self.fields.items()):
+            if field.kind != "category":
+                parts.append(_flat(field, batch[name]))
+                continue
+            for column, (x_B, size) in enumerate(zip(batch[name].unbind(1), field.sizes, strict=True)):
+                key = f"{place}_{column}"
+                wide = key in self.tables
+                parts.append(self.tables[key](x_B) if wide else nn.functional.one_hot(x_B, size).float())
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
+def _table(size: int) -> nn.Embedding:
+    table = nn.Embedding(size, EMBEDDED)
+    nn.init.normal_(table.weight, std=0.1)
+    return table
+
+
 def _flat_width(field: FieldLike) -> int:
-    if field.kind == "category" or field.kind in BAGS:
+    if field.kind == "category":
+        return sum(size if size <= MANY else EMBEDDED for size in field.sizes)
+    if field.kind in BAGS:
         return sum(field.sizes)
     if field.kind == "graph":
         return 2 * int(field.state["features"])
@@ -37,9 +63,6 @@ def _flat_width(field: FieldLike) -> int:
 
 
 def _flat(field: FieldLike, x: Tensor) -> Tensor:
-    if field.kind == "category":
-        columns = zip(x.unbind(1), field.sizes, strict=True)
-        return torch.cat([nn.functional.one_hot(column, size) for column, size in columns], 1).float()
     if field.kind in BAGS:
         counts = x.new_zeros(len(x), *field.sizes, dtype=torch.float32)
         counts = counts.scatter_add_(1, x, (x != PADDING).float())

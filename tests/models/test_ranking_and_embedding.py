@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from models.base import build
 from models.tasks.embedding import Embedding
 from models.tasks.ranking import Ranking
 from tests.models.conftest import Field
@@ -79,3 +80,13 @@ def test_the_threshold_parts_pairs_with_equal_errors():
     task.threshold.copy_(task.calibrate(output, torch.tensor([0, 0, 1, 1]))["threshold"])
     assert -0.9 < float(task.threshold) < 0.96
     assert task.answer(output)[0]["same_from"] == float(task.threshold)
+
+
+def test_a_category_of_many_values_is_embedded_and_recommends_from_as_many_items():
+    users = Field("category", (2,), (100_000, 3))
+    made = build("linear", "ranking", {"category": users}, items(30_000)).train()
+    assert made.architecture.features == 32 + 3
+    batch = {"category": torch.tensor([[99_999, 2], [5, 0]]), "target": torch.tensor([29_999, 7])}
+    made.architecture.loss(batch, "all", made.task).backward()
+    assert made.architecture.flat.tables["0_0"].weight.grad[99_999].abs().sum() > 0
+    assert made.outputs(batch).shape == (2, 30_000)
