@@ -45,7 +45,7 @@ def svm(network: Network, spec: Spec, train: Arrays, validation: Arrays, test: A
     None for other tasks than one class a row, and for more rows than it is made for.
     """
     classes = len(spec.target.state["values"][0]) if spec.target.kind == "category" else 0
-    if not classes or spec.target.shape or len(train["target"]) > MOST_ROWS:
+    if spec.task != "classification" or not classes or spec.target.shape or len(train["target"]) > MOST_ROWS:
         return None
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
