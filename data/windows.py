@@ -157,7 +157,9 @@ def moments(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
     ordered = np.sort(values)
     if (ordered[1:] == ordered[:-1]).any():
         raise DataError(
-            "the same time comes twice", place=f"column '{name}'", fix="keep one row for each point in time"
+            "the same time comes twice",
+            place=f"column '{name}'",
+            fix="keep one row for each point in time, or say `series: COLUMN` where several series stand in one table",
         )
     return values
 
