@@ -15,6 +15,7 @@ from data import sources
 from data.field import DataError, nearest
 
 RATE, ROWS, VERSION = 8000, 600, 1
+NOISE = 0.05  # of the loudest sample
 SETS = {"digits": (1, 1), "numbers": (1, 3)}  # least and most words of a row
 TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])
 WORDS = {
@@ -58,13 +59,13 @@ class Source(sources.Source):
 def spoken(words: list[str], random: np.random.Generator) -> np.ndarray:
     """(N,) float32 samples of the words, said by a voice of its own with some noise around it."""
     pitch, tract, haste = random.uniform(90, 240), random.uniform(0.85, 1.15), random.uniform(0.8, 1.25)
-    parts = [_silence(random.uniform(0.02, 0.12))]
+    parts = [_silence(random.uniform(0.02, 0.4))]
     for word in words:
         for name in WORDS[word].split():
             parts.append(_sound(name, pitch * random.uniform(0.95, 1.05), tract, haste, random))
         parts.append(_silence(random.uniform(0.05, 0.15)))
     whole = np.concatenate(parts)
-    noise = random.normal(0, 0.02 * np.abs(whole).max(), len(whole))
+    noise = random.normal(0, NOISE * np.abs(whole).max(), len(whole))
     return (0.8 * random.uniform(0.3, 1) * (whole + noise) / np.abs(whole + noise).max()).astype(np.float32)
 
 
