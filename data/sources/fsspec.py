@@ -1,0 +1,17 @@
+"""Any file system that fsspec knows: `fsspec:sftp://host/folder/`, `fsspec:hdfs://…`, `fsspec:zip://…`.
+
+What the system needs beside an address (a user, a key) stands in fsspec's own configuration, ~/.config/fsspec.
+"""
+
+from __future__ import annotations
+
+from data.remote import ArrowDisk, Disk, Remote
+
+
+class Source(Remote):
+    def disk(self) -> Disk:
+        from fsspec.core import url_to_fs
+        from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+        system, path = url_to_fs(self.name)
+        return ArrowDisk(PyFileSystem(FSSpecHandler(system)), path)

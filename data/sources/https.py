@@ -1,0 +1,60 @@
+"""A file on the web: `https://host/folder/file.csv.gz`. Whether it changed is asked of the server, not of its bytes."""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from data.field import DataError
+from data.files import BLOCK, File
+from data.remote import TIMEOUT, Disk, Remote
+
+PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be others a minute later
+
+
+class Source(Remote):
+    def disk(self) -> Disk:
+        if urlsplit(self.uri).password:
+            raise DataError("the address holds a password", place="collect.uri", fix="take it out")
+        return Web(self.uri)
+
+
+class Web:
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.name = PurePosixPath(unquote(urlsplit(address).path)).name
+
+    def files(self) -> list[File]:
+        with self._ask("HEAD") as answer:
+            said = answer.headers
+        stamp = said.get("ETag") or said.get("Last-Modified") or ""
+        return [File(self.name, int(said.get("Content-Length") or -1), stamp)]
+
+    def stream(self, file: File, start: int) -> Iterator[bytes]:
+        """Raises ConnectionError where the server has another file by now, or sends another part than was asked for."""
+        headers = {"Range": f"bytes={start}-", "If-Range": file.stamp} if start else {}
+        with self._ask("GET", headers) as answer:
+            skip = start if start and answer.status != http.client.PARTIAL_CONTENT else 0  # it cannot resume
+            now = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+            if file.stamp and now != file.stamp:
+                raise DataError("the file changed while it was fetched", place=self.address, fix="run again")
+            while block := answer.read(BLOCK):
+                yield block[skip:]
+                skip = max(0, skip - len(block))
+
+    def _ask(self, method: str, headers: dict[str, str] | None = None) -> Any:
+        wanted = {"Accept-Encoding": "identity", "User-Agent": "evergreen", **(headers or {})}
+        request = urllib.request.Request(self.address, headers=wanted, method=method)
+        try:
+            return urllib.request.urlopen(request, timeout=TIMEOUT)
+        except urllib.error.HTTPError as error:
+            if error.code in PASSING:
+                raise ConnectionError(f"HTTP {error.code} {error.reason}") from error
+            words = {401: "access is denied", 403: "access is denied", 404: "there is no such file", 410: "it is gone"}
+            problem = words.get(error.code, f"the server answers {error.code} {error.reason}")
+            raise DataError(problem, place=self.address, fix="check the address") from error

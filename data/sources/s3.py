@@ -1,0 +1,29 @@
+"""Amazon S3 and what speaks its language: `s3://bucket/folder/` or `s3://bucket/file.csv.gz`.
+
+Credentials, region and another endpoint (MinIO, Ceph, …) come from the environment: AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL. `?anonymous=true` needs none.
+"""
+
+from __future__ import annotations
+
+import os
+
+from data.remote import TIMEOUT, ArrowDisk, Disk, Remote
+
+
+class Source(Remote):
+    def disk(self) -> Disk:
+        from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
+
+        path, _, said = self.name.removeprefix("//").partition("?")
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        system = S3FileSystem(
+            anonymous=said == "anonymous=true",
+            region=region or ("us-east-1" if endpoint else None),
+            endpoint_override=endpoint,
+            connect_timeout=TIMEOUT,
+            request_timeout=TIMEOUT,
+            retry_strategy=AwsStandardS3RetryStrategy(max_attempts=3),
+        )
+        return ArrowDisk(system, path)
