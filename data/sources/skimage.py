@@ -1,9 +1,9 @@
 """Pictures made of what scikit-image ships, without a download: `skimage:segmentation`, detection, superres.
 
 segmentation, detection: scikit-learn's digits, enlarged, in light ink on the textures brick, grass and gravel, 32 × 32
-grey pixels. `mask` is the class of each pixel, 0 the ground and 1 to 10 the digits 0 to 9; `boxes` are those of the
-digits, in pixels. `x` is where the ground lies in its texture: split by it, at VALIDATE_FROM and TEST_FROM, no two
-parts share a piece of a texture, nor the image of a digit.
+grey pixels; one large digit to segment, two small ones to detect. `mask` is the class of each pixel, 0 the ground and 1
+to 10 the digits 0 to 9; `boxes` are those of the digits, in pixels. `x` is where the ground lies in its texture: split
+by it, at VALIDATE_FROM and TEST_FROM, no two parts share a piece of a texture, nor the image of a digit.
 superres: squares of 32 × 32 grey pixels of photographs; `photo` is the name of theirs.
 """
 
@@ -53,8 +53,8 @@ def photo(name: str) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB").convert("L"))
 
 
-def scenes(count: int, seed: int = 0) -> Iterator[tuple[int, Scene]]:
-    """`count` pictures with their x, a quarter of them to the right of TEST_FROM, a fifth between the cuts."""
+def scenes(count: int, *, many: int = 1, seed: int = 0) -> Iterator[tuple[int, Scene]]:
+    """`count` pictures of `many` digits with their x, a quarter to the right of TEST_FROM, a fifth between the cuts."""
     from sklearn.datasets import load_digits
 
     digits, random = load_digits(), np.random.default_rng(seed)
@@ -67,7 +67,7 @@ def scenes(count: int, seed: int = 0) -> Iterator[tuple[int, Scene]]:
         own = np.flatnonzero(_part_of(len(digits.images)) == part)
         x, y = random.integers(low, high - SIDE + 1), random.integers(0, END - SIDE + 1)
         ground = grounds[random.integers(len(grounds))][y : y + SIDE, x : x + SIDE].astype(np.float64)
-        chosen = random.choice(own, 2, replace=False)
+        chosen = random.choice(own, many, replace=False)
         yield int(x), _scene(ground, digits.images[chosen] / 16, digits.target[chosen], random)
 
 
@@ -78,16 +78,17 @@ def _part_of(count: int) -> np.ndarray:
 
 
 def _scene(ground: np.ndarray, images: np.ndarray, kinds: np.ndarray, random: np.random.Generator) -> Scene:
-    """Two digits, one in the upper half and one in the lower, each 12 to 16 pixels high."""
+    """The digits one above the other, each as high as three quarters of its share of the height, or higher."""
     from PIL import Image
 
     image, mask, boxes = ground.copy(), np.zeros((SIDE, SIDE), np.uint8), []
+    height = SIDE // len(images)
     for number, (digit, kind) in enumerate(zip(images, kinds, strict=True)):
-        side = int(random.integers(12, SIDE // 2 + 1))
+        side = int(random.integers(height * 3 // 4, height + 1))
         large = Image.fromarray((digit * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
         ink = np.asarray(large) / 255
         ink = np.where(ink < 0.15, 0, ink)
-        top = number * SIDE // 2 + int(random.integers(0, SIDE // 2 - side + 1))
+        top = number * height + int(random.integers(0, height - side + 1))
         left = int(random.integers(0, SIDE - side + 1))
         here = slice(top, top + side), slice(left, left + side)
         colour = random.integers(*LIGHT)
@@ -111,7 +112,7 @@ def _segmentation() -> pa.Table:
 
 
 def _detection() -> pa.Table:
-    found = list(scenes(SCENES))
+    found = list(scenes(SCENES, many=2))
     images = _tensor([image for _, (image, _, _) in found])
     return pa.table({"image": images, "boxes": [boxes for _, (_, _, boxes) in found], "x": [x for x, _ in found]})
 

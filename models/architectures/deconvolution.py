@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -49,11 +50,10 @@ class Deconvolution(Architecture):
         channels = sum(field.shape[0] for field in inputs.values())
         sides = next(iter(inputs.values())).shape[1:]
         wanted = target.shape[1:] if target.kind == "image" else target.shape if target.kind == "mask" else sides
-        self.size = tuple(max(pair) for pair in zip(sides, wanted, strict=True))
+        self.times = [max(1.0, new / old) for new, old in zip(wanted, sides, strict=True)]
         self.first = nn.Conv2d(channels, width, 3, padding=1)
         self.blocks = nn.Sequential(*(_Block(width) for _ in range(depth)))
-        doublings = max(new / old for new, old in zip(self.size, sides, strict=True))
-        steps = min(MOST, max(0, round(doublings).bit_length() - 1)) or (1 if self.size != tuple(sides) else 0)
+        steps = 0 if max(self.times) == 1 else min(MOST, max(1, round(math.log2(max(self.times)))))
         self.grow = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1) for _ in range(steps)])
         self.features = width + channels
 
@@ -61,12 +61,13 @@ class Deconvolution(Architecture):
         image = stacked(batch, self.names)
         x_BCHW = self.first(image)
         x_BCHW = x_BCHW + self.blocks(x_BCHW)
-        for number, layer in enumerate(self.grow):
-            last = number == len(self.grow) - 1
-            size = self.size if last else tuple(2 * side for side in x_BCHW.shape[2:])
-            x_BCHW = functional.gelu(layer(functional.interpolate(x_BCHW, size)))
-        if tuple(image.shape[2:]) != self.size:
-            image = functional.interpolate(image, self.size, mode="bicubic", align_corners=False)
+        size = [round(side * times) for side, times in zip(image.shape[2:], self.times, strict=True)]
+        for number, layer in enumerate(self.grow, 1):
+            share = number / len(self.grow)
+            between = [round(side * times**share) for side, times in zip(image.shape[2:], self.times, strict=True)]
+            x_BCHW = functional.gelu(layer(functional.interpolate(x_BCHW, between)))
+        if self.grow:
+            image = functional.interpolate(image, size, mode="bicubic", align_corners=False)
         return torch.cat([x_BCHW, image], 1)
 
 
