@@ -122,6 +122,11 @@ def from_series(raw: pa.Table, wishes: Wishes) -> Examples:
     notes = _moving_cuts(wishes, cuts)
     if any(schemas.uneven(moment) for _, moment in windows.ordered(points, time, wishes.series)):
         notes.append(f"the times are not evenly spaced: {wishes.window} rows back are not always as long ago")
+    unseen = [name for name in schemas.known(raw, []) if name not in (target, time, wishes.series, *wishes.covariates)]
+    if unseen and not wishes.covariates:
+        notes.append(
+            f"not looked at: {', '.join(unseen)}; to see columns of numbers, too, say `covariates: [COLUMN, …]`"
+        )
     whole = splits == ends
     return _learnable(Examples(table.filter(pa.array(whole)), splits[whole], schema, bad, notes, cuts))
 

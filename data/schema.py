@@ -236,6 +236,8 @@ def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
     a forecast when `time` is given or when nothing but the time stands beside the target.
     Raises DataError where the target is missing or nothing can be predicted.
     """
+    from data.windows import which_series
+
     names = [name for name in table.column_names if name not in RESERVED]
     for place, name in (("--target", target), ("--time", time or target)):
         if name not in names:
@@ -249,6 +251,7 @@ def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
             "task": "forecasting",
             "kinds": {},
             "time": time,
+            "series": which_series(table, time, [name for name in others if name != time]),
             "notes": [f"rows are ordered by '{time}'; set validate_from and test_from to pin the split"],
         }
     words = texts(column).drop_null()

@@ -100,6 +100,16 @@ def ordered(table: pa.Table, time: str, series: str = "") -> list[tuple[np.ndarr
     return found
 
 
+def which_series(table: pa.Table, time: str, names: Sequence[str]) -> str:
+    """The column of words that says which of several series a row belongs to; nothing where each time comes once, or
+    where none does."""
+    for name in ["", *(name for name in names if pa.types.is_string(plain(table.column(name)).type))]:
+        with contextlib.suppress(DataError):
+            ordered(table, time, name)
+            return name
+    return ""
+
+
 def readable(
     table: pa.Table, time: str, value: str, *, covariates: Sequence[str] = (), series: str = ""
 ) -> tuple[pa.Table, Faults]:

@@ -76,7 +76,8 @@ def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
     about = f"{len(guess['kinds'])} input columns; a column's kind is guessed, and set by kinds: {{column: kind}}"
     if guess["time"]:
         preprocess |= {"time": guess["time"], "window": 12, "horizon": 1}
-        about = "window: values looked back on; horizon: values foretold; in rows"
+        preprocess |= {"series": guess["series"]} if guess.get("series") else {}
+        about = "window: rows looked back on; horizon: rows foretold; covariates: [columns of numbers to see as well]"
     return "\n".join(
         [
             f"# Written from {_line(uri)}; every line may be changed.",

@@ -3,9 +3,13 @@
 import csv
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from data.batches import arrays, load
+from data.schema import propose
+from data.sources import open_source
 from data.spec import Spec
 from models.base import build
 from stages import collect, preprocess, versions
@@ -131,3 +135,10 @@ def test_a_candidate_s_spec_builds_every_reader(shops):
         network = build(name, "forecasting", spec.inputs, spec.target, {"quantiles": [0.1, 0.5, 0.9]})
         assert network.task.season == 0
     assert load_model(shops.candidate).network.task.margin.shape == (2,)
+
+
+def test_several_series_are_seen_in_a_new_table(tmp_path):
+    written(tmp_path, rows(range(20)))
+    table = pa.Table.from_batches(list(open_source("shops.csv", tmp_path).read()))
+    assert propose(table, "sales", "day")["series"] == "shop"
+    assert propose(table.filter(pc.equal(table["shop"], "north")), "sales", "day")["series"] == ""
