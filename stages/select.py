@@ -89,7 +89,8 @@ def _entrants(params: Params, paths: Paths, task: str) -> list[str]:
 
 def _race(params: Params, paths: Paths, task: str, names: list[str], started: float, progress: Progress) -> list[Any]:
     from stages.artifacts import folder_version
-    from stages.trials.race import Lane, Race
+    from stages.trials.lane import Lane
+    from stages.trials.race import Race
     from stages.trials.trial import metric
 
     common = (str(paths.ready.resolve()), folder_version(paths.ready), task)

@@ -12,7 +12,7 @@ from stages import select
 from stages.artifacts import Paths
 from stages.settings import PipelineError
 from stages.trials.folds import places
-from stages.trials.race import Lane
+from stages.trials.lane import Lane
 from stages.trials.trial import Score, Trial
 
 

@@ -7,7 +7,7 @@ import pytest
 from stages import select
 from stages.artifacts import Paths, read_json
 from stages.settings import PipelineError
-from stages.trials.race import Lane
+from stages.trials.lane import Lane
 from stages.trials.trial import Score
 
 
