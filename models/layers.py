@@ -10,6 +10,7 @@ from models.base import Batch, FieldLike, Inputs
 PADDING = 0  # the token behind the end of a text
 SEQUENCES = ("text", "series", "audio", "image")  # kinds that are read step by step
 BAGS = ("text", "tokens")  # those whose tokens can be counted instead
+LOUD = 8  # length of a text's vector of counts: one that suits weights that are decayed as those of numbers are
 MANY, EMBEDDED = 1000, 32  # values of a category above which each is a learned vector of so many numbers
 PADDED = ("text", "audio")  # those of them whose rows may be of different lengths
 
@@ -66,7 +67,7 @@ def _flat(field: FieldLike, x: Tensor) -> Tensor:
     if field.kind in BAGS:
         counts = x.new_zeros(len(x), *field.sizes, dtype=torch.float32)
         counts = counts.scatter_add_(1, x, (x != PADDING).float())
-        return counts / counts.norm(dim=1, keepdim=True).clamp_min(1)
+        return LOUD * counts / counts.norm(dim=1, keepdim=True).clamp_min(1)
     if field.kind == "graph":
         nodes_BMF, real_BM, _, _ = graph_parts(x, int(field.state["features"]))
         mean_BF = (nodes_BMF * real_BM[..., None]).sum(1) / real_BM.sum(1, keepdim=True).clamp_min(1)
