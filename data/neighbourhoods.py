@@ -36,11 +36,15 @@ class Network:
         the degree and the place in the graph, by spectral embedding (Belkin and Niyogi 2003)."""
         if self.count <= ONE_HOT:
             return np.eye(self.count, dtype=np.float32)
-        from scipy.sparse import coo_array
+        from scipy.sparse import csr_array
         from sklearn.manifold import spectral_embedding
 
-        rows = np.repeat(np.arange(self.count), np.diff(self.starts))
-        adjacency = coo_array((self.heavy, (rows, self.others)), shape=(self.count, self.count)).tocsr()
+        places = (
+            self.heavy,
+            self.others.astype(np.int32),
+            self.starts.astype(np.int32),
+        )  # scikit-learn takes no others
+        adjacency = csr_array(places, shape=(self.count, self.count))
         spectral = spectral_embedding(adjacency, n_components=COORDINATES, random_state=0)
         return np.column_stack([np.log1p(self.degree), spectral]).astype(np.float32)
 
