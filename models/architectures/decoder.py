@@ -24,10 +24,11 @@ class Decoder(Architecture):
 
     Each step looks at those before it and takes from what matters. Because no step sees what comes after, all steps
     learn to foretell the next at once; writing on, `begin` and `extend` keep the keys and values of what was read.
+    Of text it also looks up the `runs` of 2 to 5 tokens that end at a step; runs=1 is the Transformer alone.
 
     In: text (B, L), series (B, T, C), audio (B, T, M); number, category and labels go with every
     step. Out: causal (B, L, F), F = 64 · size; row (B, F), the last real step.
-    Choose it to write text; with size=12, depth=12 it has the shape of GPT-2's 124 million parameters.
+    Choose it to write text; with size=12, depth=12, runs=1 it has the shape of GPT-2 with 124 million parameters.
     At size=1: TODO
     """
 
@@ -37,11 +38,11 @@ class Decoder(Architecture):
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.3),
-        "depth": [1, 2, 4],
+        "depth": [1, 2, 3, 4],
         "size": [0.5, 1.0, 2.0],
     }
     RECIPE: ClassVar[dict[str, Any]] = {
-        "learning_rate": 3e-3,
+        "learning_rate": 4e-3,
         "weight_decay": 0.1,
         "clip": 1.0,
         "ema": 0.98,
@@ -54,9 +55,9 @@ class Decoder(Architecture):
         *,
         form: str = "causal",
         size: float = 1.0,
-        depth: int = 2,
+        depth: int = 3,
         dropout: float = 0.1,
-        runs: int = 1,
+        runs: int = 5,
     ) -> None:
         super().__init__()
         head = HEAD if 64 * size < WIDE else 2 * HEAD
@@ -64,8 +65,8 @@ class Decoder(Architecture):
         self.form, self.features = form, heads * head
         self.steps = Steps(inputs, self.features)
         self.text = next((name for name, field in inputs.items() if field.kind == "text"), "")
-        self.runs = _Runs(self.features, runs) if self.text and runs > 1 else None
-        self.reach = runs  # tokens that the reading of one looks at
+        self.runs = _Runs(self.features, runs, round(LINES * min(1.0, size))) if self.text and runs > 1 else None
+        self.reach = runs if self.runs else 1  # tokens that the reading of one looks at
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList([_Block(self.features, heads, dropout) for _ in range(depth)])
         self.norm = nn.RMSNorm(self.features)
@@ -115,10 +116,10 @@ class _Runs(nn.Module):
     """A vector for each run of 2, 3 … tokens up to a place, added (Pagnoni et al. 2024, section 3.2.1): runs are met
     by a table of fixed size through a hash, and two may share a line."""
 
-    def __init__(self, width: int, longest: int) -> None:
+    def __init__(self, width: int, longest: int, lines: int) -> None:
         super().__init__()
-        self.longest = longest
-        self.table = nn.EmbeddingBag(LINES, width, mode="sum")
+        self.longest, self.lines = longest, lines
+        self.table = nn.EmbeddingBag(lines, width, mode="sum")
         nn.init.normal_(self.table.weight, std=0.02)
 
     def forward(self, tokens_BL: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ class _Runs(nn.Module):
         for back in range(1, self.longest):
             before = functional.pad(tokens_BL, (back, 0))[:, : tokens_BL.shape[1]]
             code = (code * 1_000_003 + before * (2 * back + 7919) + back) % 2_147_483_647
-            lines.append(code % LINES)
+            lines.append(code % self.lines)
         lines_NR = torch.stack(lines, -1).flatten(0, 1)
         known_NR = torch.ones_like(lines_NR, dtype=torch.float32)
         if self.training:  # most long runs that a new text holds were never seen: so some are forgotten
