@@ -39,12 +39,8 @@ class Network:
         from scipy.sparse import csr_array
         from sklearn.manifold import spectral_embedding
 
-        places = (
-            self.heavy,
-            self.others.astype(np.int32),
-            self.starts.astype(np.int32),
-        )  # scikit-learn takes no others
-        adjacency = csr_array(places, shape=(self.count, self.count))
+        links = self.others.astype(np.int32), self.starts.astype(np.int32)  # scikit-learn takes none but these
+        adjacency = csr_array((self.heavy, *links), shape=(self.count, self.count))
         spectral = spectral_embedding(adjacency, n_components=COORDINATES, random_state=0)
         return np.column_stack([np.log1p(self.degree), spectral]).astype(np.float32)
 

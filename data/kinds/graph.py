@@ -118,9 +118,6 @@ class Graph(Kind):
     def arrow(self, field: Field, values: list[Any]) -> pa.Array:
         return pack(values)
 
-    def request(self, field: Field, index: int, value: pa.Scalar) -> Any:
-        return {name: held for name, held in value.as_py().items() if held is not None}
-
     def json_schema(self, field: Field, index: int) -> dict[str, Any]:
         centre, median = field.state["centre"], field.state["median"]
         number, pair = {"type": "number"}, {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}

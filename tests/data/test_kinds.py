@@ -11,12 +11,14 @@ from data.field import DataError
 from data.spec import Field
 
 IMAGES = np.random.default_rng(0).integers(0, 17, (12, 8, 8)).astype(np.uint8)
+WIDE = [pa.large_list(pa.large_list(kind)) for kind in (pa.float32(), pa.int16())]  # another way to store a graph
 COLUMNS = {
     "number": pa.array([1.5, -2.0, 3.25, 0.0] * 3),
     "category": pa.array(["red", "green", "blue", "green"] * 3),
     "image": pa.FixedShapeTensorArray.from_numpy_ndarray(IMAGES),
     "series": pa.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]] * 6),
     "labels": pa.array([["sea", "sky"], ["sky"], [], ["sea"]] * 3),
+    "graph": pa.array([{"nodes": [[0.0], [1.0]], "edges": [[0, 1]]}, {"nodes": [[1.0]], "edges": []}] * 6),
 }
 
 
@@ -45,6 +47,8 @@ def test_encode_decode_and_json(name):
         assert [row[0] for row in back] == column.to_pylist()
     elif name == "labels":
         assert back == column.to_pylist()
+    elif name == "graph":
+        assert back == COLUMNS[name].to_pylist()
     else:
         want = np.asarray(column.to_pylist() if name != "image" else IMAGES)
         np.testing.assert_allclose(np.asarray(back).reshape(want.shape), want, atol=1e-4)
@@ -73,6 +77,7 @@ def test_identity_does_not_depend_on_the_storage(name):
         "category": COLUMNS["category"].dictionary_encode(),
         "image": pa.FixedShapeTensorArray.from_numpy_ndarray(IMAGES.astype(np.float32)),
         "series": pa.array(COLUMNS["series"].to_pylist(), pa.list_(pa.float32())),
+        "graph": COLUMNS["graph"].cast(pa.struct({"nodes": WIDE[0], "edges": WIDE[1]})),
         "labels": pa.array([row[::-1] for row in COLUMNS["labels"].to_pylist()], pa.large_list(pa.string())),
     }[name]
     assert kind.identity(kind.check(COLUMNS[name])[0]) == kind.identity(kind.check(other)[0])
