@@ -7,7 +7,7 @@ import hashlib
 import lzma
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -99,6 +99,20 @@ def combined(files: Iterable[File]) -> str:
     for file in files:
         total.update(f"{file.name}\0{file.stamp}\0".encode())
     return total.hexdigest()
+
+
+def grouped(files: Sequence[File], size: int, count: int) -> Iterator[list[File]]:
+    """Files in order, in groups of at most `size` bytes and `count` files; a larger file is a group of its own."""
+    group: list[File] = []
+    held = 0
+    for file in files:
+        if group and (held + file.size > size or len(group) == count):
+            yield group
+            group, held = [], 0
+        group.append(file)
+        held += file.size
+    if group:
+        yield group
 
 
 def _sign(stat: os.stat_result) -> str:

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from data import sources
 from data.field import DataError
-from data.files import BLOCK, HOME, File, combined, content_hash, ending
+from data.files import BLOCK, HOME, File, combined, content_hash, ending, grouped
 
 TRIES = 6  # in a row without a byte
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds; each wait is twice the one before, and up to half shorter or longer
@@ -69,6 +69,9 @@ class Remote(sources.Source):
         some = copy.copy(self)
         some.only = names
         return some
+
+    def readers(self) -> list[type[sources.Source]]:
+        return [type(self), self._kind(self._listed())]
 
     def fingerprint(self) -> str:
         return combined(self._listed())
@@ -197,20 +200,6 @@ def lasting(error: Exception, place: str) -> None:
         raise DataError("there is no such file or folder", place=place, fix="check the address") from error
     if getattr(error, "errno", None) in (28, 122):  # no space, no quota
         raise error
-
-
-def grouped(files: Sequence[File], size: int, count: int) -> Iterator[list[File]]:
-    """Files in order, in groups of at most `size` bytes and `count` files; a larger file is a group of its own."""
-    group: list[File] = []
-    held = 0
-    for file in files:
-        if group and (held + file.size > size or len(group) == count):
-            yield group
-            group, held = [], 0
-        group.append(file)
-        held += file.size
-    if group:
-        yield group
 
 
 class ArrowDisk:

@@ -1,45 +1,97 @@
-"""Brings the rows of a source here, as they are, with the origin of each."""
+"""Brings the rows of a source here, as they are, with the origin of each; of what was brought before, only the rest."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import shutil
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.artifacts import Paths
 from stages.progress import Progress, quiet
+from stages.settings import PipelineError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from data.sources import Source
+    from stages.collecting.parts import Part
 
-PART = 100_000  # rows a file
+RECORD = "source.json"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
 class Params:
-    """Where the rows come from."""
+    """Where the rows come from, and which of them are new.
 
-    uri: str  # sklearn:NAME, statsmodels:NAME, or a path from the root: x.csv, x.tsv, x.parquet, a folder of .parquet
+    Without a watermark the rows are those that the source holds now: files that are new or changed are read, rows of
+    files that are gone go. With one, rows only ever come: what lies beyond the last one is added.
+    """
+
+    uri: str  # a path from the root, or scheme:…; the ending, what a folder holds, or the scheme says how it is read
+    watermark: str = ""  # column of times or numbers that grow with every new row
+    late: str | int | float = 0  # how far behind the last row others may still come: "6h", "2d", or units of a number
+    since: str | int | float | None = (
+        None  # the first watermark wanted; an earlier one than before fills what is between
+    )
+    until: str | int | float | None = None  # the first watermark not wanted
+    key: list[str] = field(default_factory=list)  # columns that say which row is which: of several the newest stays
+    deleted: str = ""  # follow or keep what the source no longer has; else: keep with a watermark, follow without
+
+    def __post_init__(self) -> None:
+        from stages.collecting import moments
+
+        if self.deleted not in ("", "follow", "keep"):
+            raise PipelineError(f"deleted is '{self.deleted}'", fix="write follow or keep")
+        if self.deleted == "follow" and self.watermark and not self.key:
+            raise PipelineError("deleted: follow needs key", fix="say by `key` which row is which")
+        if not self.watermark and (self.late or self.since is not None or self.until is not None):
+            named = "late" if self.late else "since" if self.since is not None else "until"
+            raise PipelineError(f"{named} needs watermark", fix="name the column that says when a row came")
+        try:
+            moments.span(self.late)
+        except ValueError as error:
+            raise PipelineError(str(error), fix='write a number, or "30m", "6h", "2d", "1w"') from error
+        for name in ("since", "until"):
+            mark = getattr(self, name)
+            try:
+                moments.number(mark) if mark is not None else None
+            except ValueError as error:
+                raise PipelineError(f"{name} is {mark!r}", fix="write a number or a time: 2026-01-31") from error
 
 
 def run(params: Params, paths: Paths, *, task: str = "", progress: Progress = quiet) -> dict[str, Any]:
-    """Writes raw/part-00000.parquet … and raw/source.json; what was there before stays until all of it is written.
+    """Writes raw/part-00000.parquet …, manifest.parquet and source.json; what was there stays until all is written.
 
     Raises DataError with the place and the fix where the source is missing, empty or damaged.
     """
     from data.sources import open_source
     from data.spec import DataError
     from stages.artifacts import replace_folder, write_json
+    from stages.collecting.parts import place, write_manifest
 
     source = open_source(params.uri, paths.root)
-    with replace_folder(paths.raw) as folder:
-        rows = _write(source.read(), folder, progress)
+    with _room(paths), _staging(paths) as staging:
+        fingerprint = source.fingerprint()  # before it is read: what changes meanwhile is a change
+        before, record = known(params, paths, source)
+        parts, covered, counts = _brought(params, source, before, record, staging, progress)
+        rows = sum(part.rows for part in parts)
         if not rows:
             raise DataError("there are no rows", place=params.uri, fix="give a source with at least a few dozen rows")
-        write_json(folder / "source.json", {"uri": params.uri, "fingerprint": source.fingerprint(), "rows": rows})
-    return {"rows": rows, "uri": params.uri}
+        with replace_folder(paths.raw) as folder:
+            placed = place(parts, folder)
+            if any(part.spans for part in placed):
+                write_manifest(folder, placed)
+            facts = {"uri": params.uri, "fingerprint": fingerprint, "rows": rows, "reader": reader(source)}
+            if params.watermark:
+                facts |= {"watermark": params.watermark, "covered": covered}
+            write_json(folder / RECORD, facts)
+        shutil.rmtree(staging)
+    return {"rows": rows, "uri": params.uri} | {name: count for name, count in counts.items() if count}
 
 
 def changed(params: Params, paths: Paths) -> bool:
@@ -47,30 +99,101 @@ def changed(params: Params, paths: Paths) -> bool:
     from data.sources import open_source
     from stages.artifacts import read_json
 
-    record = paths.raw / "source.json"
+    record = paths.raw / RECORD
     if not record.is_file():
         return True
-    known = read_json(record)
-    return (known["uri"], known["fingerprint"]) != (params.uri, open_source(params.uri, paths.root).fingerprint())
+    last = read_json(record)
+    return (last["uri"], last["fingerprint"]) != (params.uri, open_source(params.uri, paths.root).fingerprint())
 
 
-def _write(batches: Iterator[pa.RecordBatch], folder: Path, progress: Progress) -> int:
-    """Writes files of about PART rows each, never holding more than a batch; returns the rows written."""
-    import pyarrow.parquet as pq
+def known(params: Params, paths: Paths, source: Source) -> tuple[list[Part], dict[str, Any]]:
+    """What was collected from this source before and still holds; nothing where it must be read anew.
 
-    rows = held = part = 0
-    with contextlib.ExitStack() as files:
-        writer = None
-        for batch in batches:
-            if writer is None or held >= PART:
-                files.close()
-                path = folder / f"part-{part:05}.parquet"
-                writer = files.enter_context(pq.ParquetWriter(path, batch.schema, compression="zstd"))
-                held, part = 0, part + 1
-            writer.write_batch(batch)
-            held, rows = held + len(batch), rows + len(batch)
-            progress(stage="collect", rows=rows)
-    return rows
+    That is so after another address or column, after a change of the code that reads its files, and where rows that
+    gave way to others of their key may have to come back.
+    """
+    from stages.artifacts import read_json
+    from stages.collecting.parts import held
+
+    path = paths.raw / RECORD
+    if not path.is_file():
+        return [], {}
+    record = read_json(path)
+    if (record.get("uri"), record.get("watermark", "")) != (params.uri, params.watermark):
+        return [], {}
+    if not params.watermark and (params.key or record.get("reader") != reader(source)):
+        return [], {}
+    return held(paths.raw), record
+
+
+def reader(source: Source) -> str:
+    """A hash of the code that says what the source's rows are."""
+    from data.files import content_hash
+
+    modules = {
+        one.__module__ for kind in source.readers() for one in kind.__mro__ if one.__module__.startswith("data.")
+    }
+    return "".join(content_hash(Path(str(sys.modules[name].__file__)))[:8] for name in sorted(modules))
+
+
+def _brought(
+    params: Params, source: Source, before: list[Part], record: dict[str, Any], staging: Path, progress: Progress
+) -> tuple[list[Part], dict[str, Any], dict[str, int]]:
+    from stages.collecting import keys, moments
+    from stages.collecting.mirror import mirrored
+    from stages.collecting.stream import advanced
+
+    again = staging / "again"
+    shutil.rmtree(again, ignore_errors=True)
+    again.mkdir()
+    rows = 0
+
+    def said(more: int) -> None:
+        nonlocal rows
+        rows += more
+        progress(stage="collect", rows=rows)
+
+    covered: dict[str, Any] = {}
+    if params.watermark:
+        wanted, late = (params.since, params.until), moments.span(params.late)
+        last = record.get("covered", {})
+        parts, covered, counts = advanced(source, params.watermark, wanted, late, last, before, again, said)
+    else:
+        parts, files = mirrored(source, before, staging, again, keep=params.deleted == "keep", said=said)
+        counts = {f"files {name}": count for name, count in files.items()}
+    if params.key:
+        followed = params.watermark and params.deleted == "follow"
+        alive = keys.keys_of(source.read(), params.key) if followed else None
+        parts, gone = keys.settled(parts, params.key, params.watermark, alive, again)
+        counts |= gone
+    return parts, covered, counts
+
+
+@contextlib.contextmanager
+def _staging(paths: Paths) -> Iterator[Path]:
+    """The folder for what is not whole yet, held by this process alone. A killed collection's is gone on with."""
+    folder = paths.home / "collect" / paths.name
+    paths.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fix = "wait until it has ended, or end it"
+            raise PipelineError(f"{paths.name} is being collected already", fix=fix) from None
+        yield folder
+
+
+@contextlib.contextmanager
+def _room(paths: Paths) -> Iterator[None]:
+    """A disk without space is no bug, and says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        fix = "make room and run again: what is finished stays, and what was collected before is whole"
+        raise PipelineError(f"the disk is full ({error.strerror or error})", place=str(paths.raw), fix=fix) from error
 
 
 if __name__ == "__main__":

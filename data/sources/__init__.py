@@ -63,6 +63,10 @@ class Source:
         """The same source, but only these of its files, in this order. `_origin` is a file's name, or "name#place"."""
         raise NotImplementedError
 
+    def readers(self) -> list[type[Source]]:
+        """The sources whose code decides what its rows are."""
+        return [type(self)]
+
     def between(self, column: str, since: Any, until: Any) -> Source:
         """The same source, if it can without the rows that a `column` says are before `since` or not before `until`;
         either may be None. More rows may come than were asked for.

@@ -7,7 +7,6 @@ first that is called as PATHS are `image`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from data import sources
 from data.field import DataError
+from data.files import File, combined, stamped, walk
 
 FOLDER_OF = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TABLES = (".csv", ".tsv")
@@ -23,29 +23,54 @@ AT_ONCE = 64  # images of a batch: photographs have megabytes
 
 
 class Source(sources.Source):
+    only: Sequence[str] | None = None
+
+    @classmethod
+    def apart(cls, names: Sequence[str]) -> bool:
+        """Not where a table, or the name of another file, says what belongs to an image."""
+        folders = {name.partition("/")[0] for name in names if "/" in name}
+        return not {"images", "masks"} <= folders and not any(
+            name.endswith(TABLES) for name in names if "/" not in name
+        )
+
+    def files(self) -> list[File] | None:
+        files = self._held()
+        return files if self.apart([file.name for file in files]) else None
+
+    def of(self, names: Sequence[str]) -> Source:
+        some = Source(self.name, self.root)
+        some.only = names
+        return some
+
     def read(self) -> Iterator[pa.RecordBatch]:
-        folder = self.root / self.name
-        if not folder.is_dir():
-            raise DataError("there is no such folder", place=str(folder), fix="name a folder of images")
+        folder = self._folder()
         if table := _table(folder):
             yield from _listed(folder, table)
         elif (folder / "images").is_dir() and (folder / "masks").is_dir():
             yield from _paired(folder)
         else:
-            yield from _by_class(folder)
+            yield from _by_class(folder, self.only)
 
     def fingerprint(self) -> str:
-        folder, paths = self.root / self.name, _images(self.root / self.name)
-        names = "\0".join(path.relative_to(folder).as_posix() for path in paths)  # a file that moved changes its class
-        table = _table(folder)
-        places = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
-        return f"{sources.digest([*([table] if table else []), *paths])} {places}"
+        return combined(self._held())
+
+    def _held(self) -> list[File]:
+        """The images, and the table beside them."""
+        names = walk(self._folder(), (*FOLDER_OF, *TABLES))
+        return stamped(
+            self._folder(), [name for name in names if "/" not in name or not name.endswith(TABLES)], self.root
+        )
+
+    def _folder(self) -> Path:
+        folder = self.root / self.name
+        if not folder.is_dir():
+            raise DataError("there is no such folder", place=str(folder), fix="name a folder of images")
+        return folder
 
 
 def _images(folder: Path) -> list[Path]:
     """Every image below the folder, in the order of their paths; what is hidden is none."""
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in FOLDER_OF and path.is_file()]
-    return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
+    return [folder / name for name in walk(folder, FOLDER_OF)]
 
 
 def _table(folder: Path) -> Path | None:
@@ -56,8 +81,8 @@ def _table(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _by_class(folder: Path) -> Iterator[pa.RecordBatch]:
-    paths = _images(folder)
+def _by_class(folder: Path, only: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    paths = _images(folder) if only is None else [folder / name for name in only]
     if not paths:
         raise DataError("there is no image in the folder", place=str(folder), fix=f"it reads {', '.join(FOLDER_OF)}")
     labels = [path.parent.name if path.parent != folder else None for path in paths]

@@ -6,6 +6,7 @@ import pytest
 from data.spec import DataError
 from stages import collect
 from stages.artifacts import Paths, folder_version, read_json
+from stages.collecting import parts
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_many_rows_become_many_files(paths, monkeypatch):
     from data import sources
 
     monkeypatch.setattr(sources, "ROWS", 3)
-    monkeypatch.setattr(collect, "PART", 6)
+    monkeypatch.setattr(parts, "ROWS", 6)
     collect.run(collect.Params("t.csv"), paths)
     assert [pq.read_metadata(path).num_rows for path in sorted(paths.raw.glob("part-*"))] == [6, 6, 6, 2]
     assert pq.ParquetDataset(sorted(paths.raw.glob("part-*"))).read()["a"].to_pylist() == ["1", "2"] * 10

@@ -1,0 +1,104 @@
+"""Rows as the source has them now: of a source of many files, those that are new or changed are read, and no others."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.collecting.parts import BYTES, ROWS, Part, Span, folded, next_number, without, write
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from data.files import File
+    from data.sources import Source
+
+JOURNAL = "done.jsonl"
+
+
+def mirrored(
+    source: Source, before: Sequence[Part], staging: Path, again: Path, *, keep: bool, said: Callable[[int], None]
+) -> tuple[list[Part], dict[str, int]]:
+    """The parts that hold the source's rows now, and counts of its files. With `keep` files that are gone stay.
+
+    Parts finished by a collection that was killed are in `staging` and are not read again; parts that are written
+    again, from what is here, lie in `again`.
+    """
+    from data.files import grouped
+
+    files = source.files()
+    if files is None:
+        return list(write(source.read(), staging, 0, [], said)), {}
+    known = {span.file: span.stamp for part in before for span in part.spans}
+    now = {file.name: file.stamp for file in files}
+    changed = {name for name, stamp in known.items() if now.get(name, stamp) != stamp}
+    gone = known.keys() - now.keys()
+    kept = [left for part in before for left in _less(part, changed if keep else changed | gone, again)]
+    wanted = {file.name: file for file in files if known.get(file.name) != file.stamp}
+    done = _resumed(staging, wanted)
+    had = {span.file for part in done for span in part.spans}
+    schema = before[0].read().schema if before else None
+    for group in grouped([file for file in wanted.values() if file.name not in had], BYTES, ROWS):
+        rows = source.of([file.name for file in group]).read()
+        parts = write(_alike(rows, schema, group[0].name), staging, next_number([*before, *done]), group, said)
+        _note(staging, group, parts)
+        done += parts
+    counts = {"new": len(wanted.keys() - known.keys()), "changed": len(changed), "gone": len(gone)}
+    return folded([*kept, *done], again) if kept else done, counts
+
+
+def _less(part: Part, names: set[str], folder: Path) -> list[Part]:
+    """The part without the rows of some files."""
+    import numpy as np
+
+    stale = [span for span in part.spans if span.file in names]
+    if not stale:
+        return [part]
+    keep = np.ones(part.rows, bool)
+    for span in stale:
+        keep[span.offset : span.offset + span.rows] = False
+    left = without(part, keep, folder)
+    return [replace(one, spans=[span for span in one.spans if span.file not in names]) for one in left]
+
+
+def _alike(batches: Iterator[pa.RecordBatch], schema: pa.Schema | None, place: str) -> Iterator[pa.RecordBatch]:
+    """Batches of the columns and types that were collected before."""
+    from data.sources import alike
+
+    for batch in batches:
+        yield batch if schema is None or batch.schema == schema else alike(batch, schema, place)
+
+
+def _note(staging: Path, group: Sequence[File], parts: Sequence[Part]) -> None:
+    """Says on disk that the rows of these files are in these parts, whole."""
+    listed = [
+        {"name": part.path.name, "rows": part.rows, "spans": [asdict(span) for span in part.spans]} for part in parts
+    ]
+    with (staging / JOURNAL).open("a", encoding="utf-8") as journal:
+        journal.write(json.dumps({"files": {file.name: file.stamp for file in group}, "parts": listed}) + "\n")
+        journal.flush()
+        os.fsync(journal.fileno())
+
+
+def _resumed(staging: Path, wanted: dict[str, File]) -> list[Part]:
+    """The parts of a killed collection whose files are still wanted as they were; what else it left goes."""
+    done: list[Part] = []
+    lines = []
+    journal = staging / JOURNAL
+    for line in journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:  # it was killed while it wrote this
+            break
+        if all(name in wanted and wanted[name].stamp == stamp for name, stamp in entry["files"].items()):
+            lines.append(line)
+            done += [
+                Part(staging / part["name"], part["rows"], [Span(**span) for span in part["spans"]])
+                for part in entry["parts"]
+            ]
+    journal.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return done

@@ -1,0 +1,222 @@
+"""Parquet files of rows, each whole and never changed in place, and where in them the rows of each source file lie."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from data.files import File
+
+ROWS, BYTES = 100_000, 1 << 24  # a part ends at as many rows, or bytes in memory
+ROW_GROUP = 1 << 22  # bytes in memory
+NUMBERED = re.compile(r"part-(\d{5,})\.parquet")
+MANIFEST = "manifest.parquet"
+
+
+@dataclass(frozen=True)
+class Span:
+    """`rows` rows from `offset` on that come from one file."""
+
+    file: str
+    size: int
+    stamp: str
+    offset: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Part:
+    path: Path
+    rows: int
+    spans: list[Span] = field(default_factory=list)
+
+    def read(self, columns: list[str] | None = None) -> pa.Table:
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.path, columns=columns)
+
+
+def write(
+    batches: Iterator[pa.RecordBatch], folder: Path, first: int, files: Sequence[File], said: Callable[[int], None]
+) -> list[Part]:
+    """Writes batches as new parts, numbered from `first`, never holding more than a row group; `files` are theirs."""
+    written: list[Part] = []
+    writer = None
+    try:
+        for table in _row_groups(batches):
+            if writer is None or writer.full:
+                written += [writer.close()] if writer else []
+                writer = Writer(folder / f"part-{first + len(written):05}.parquet", table.schema, files)
+            writer.add(table)
+            said(len(table))
+        if writer:
+            read = {span.file for part in written for span in part.spans} | {span.file for span in writer.spans}
+            none = [Span(file.name, file.size, file.stamp, writer.rows, 0) for file in files if file.name not in read]
+            writer.spans += none  # files without rows are known, too
+            written.append(writer.close())
+        return written
+    finally:
+        if writer:
+            writer.file.close()
+
+
+class Writer:
+    """One part being written. It has its name only when it is whole."""
+
+    def __init__(self, path: Path, schema: pa.Schema, files: Sequence[File]) -> None:
+        import pyarrow.parquet as pq
+
+        self.path, self.files = path, {file.name: file for file in files}
+        self.rows = self.bytes = 0
+        self.spans: list[Span] = []
+        self.file = pq.ParquetWriter(path.with_suffix(".tmp"), schema, compression="zstd")
+
+    @property
+    def full(self) -> bool:
+        return self.rows >= ROWS or self.bytes >= BYTES
+
+    def add(self, table: pa.Table) -> None:
+        for name, rows in self._runs(table):
+            file, last = self.files[name], self.spans[-1] if self.spans else None
+            if last and last.file == name:
+                self.spans[-1] = replace(last, rows=last.rows + rows)
+            else:
+                self.spans.append(Span(name, file.size, file.stamp, last.offset + last.rows if last else 0, rows))
+        self.file.write_table(table, row_group_size=len(table))
+        self.rows, self.bytes = self.rows + len(table), self.bytes + table.nbytes
+
+    def close(self) -> Part:
+        self.file.close()
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+        return Part(self.path, self.rows, self.spans)
+
+    def _runs(self, table: pa.Table) -> Iterator[tuple[str, int]]:
+        """Which files the rows are of, in order: an origin is a file's name, or "name#place"."""
+        import pyarrow.compute as pc
+
+        if len(self.files) < 2:
+            yield from ((name, len(table)) for name in self.files)
+            return
+        names = pc.replace_substring_regex(table["_origin"].combine_chunks(), r"#\d+$", "")
+        runs = pc.run_end_encode(names)
+        ends = runs.run_ends.to_pylist()
+        yield from zip(runs.values.to_pylist(), [b - a for a, b in zip([0, *ends], ends, strict=False)], strict=True)
+
+
+def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Batches gathered until they are worth a row group, and cut where they are more than a part."""
+    import pyarrow as pa
+
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        for start in range(0, len(batch), ROWS):
+            held.append(batch.slice(start, ROWS))
+            if sum(len(one) for one in held) >= ROWS // 2 or sum(one.nbytes for one in held) >= ROW_GROUP:
+                yield pa.Table.from_batches(held)
+                held = []
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def without(part: Part, keep: np.ndarray, folder: Path) -> list[Part]:
+    """The part with the rows alone that `keep` says, written into `folder`; nothing where none is left."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = int(np.count_nonzero(keep))
+    if not rows:
+        return []
+    before = np.concatenate([[0], np.cumsum(keep)])  # how many rows before each stay
+    spans = []
+    for span in part.spans:
+        start, end = int(before[span.offset]), int(before[span.offset + span.rows])
+        spans += [replace(span, offset=start, rows=end - start)]
+    path = folder / part.path.name
+    temporary = path.with_suffix(".tmp")
+    with pq.ParquetFile(part.path) as old, pq.ParquetWriter(temporary, old.schema_arrow, compression="zstd") as new:
+        start = 0
+        for group in range(old.num_row_groups):
+            table = old.read_row_group(group)
+            new.write_table(table.filter(pa.array(keep[start : start + len(table)])))
+            start += len(table)
+    temporary.replace(path)
+    return [Part(path, rows, spans)]
+
+
+def folded(parts: list[Part], folder: Path) -> list[Part]:
+    """Small parts at the end become one: two neighbours as long as the first is no larger and both fit into one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    parts = list(parts)
+    while len(parts) > 1 and parts[-2].rows <= parts[-1].rows and _together(*parts[-2:]):
+        one, other = parts[-2:]
+        path = folder / one.path.name
+        tables = [one.read(), other.read()]
+        temporary = path.with_suffix(".tmp")
+        pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
+        temporary.replace(path)
+        moved = [replace(span, offset=span.offset + one.rows) for span in other.spans]
+        parts[-2:] = [Part(path, one.rows + other.rows, one.spans + moved)]
+    return parts
+
+
+def _together(one: Part, other: Part) -> bool:
+    sizes = [part.path.stat().st_size for part in (one, other)]
+    return one.rows + other.rows <= ROWS and sum(sizes) <= BYTES
+
+
+def place(parts: Sequence[Part], folder: Path) -> list[Part]:
+    """Puts parts into a folder without writing their bytes again where the file system can."""
+    placed = []
+    for part in parts:
+        path = folder / part.path.name
+        try:
+            os.link(part.path, path)
+        except OSError:
+            if path.exists():
+                raise
+            shutil.copyfile(part.path, path)
+        placed.append(replace(part, path=path))
+    return placed
+
+
+def next_number(parts: Sequence[Part]) -> int:
+    return max((int(NUMBERED.fullmatch(part.path.name)[1]) + 1 for part in parts), default=0)  # type: ignore[index]
+
+
+def held(folder: Path) -> list[Part]:
+    """The parts in a folder, with what its manifest says of them."""
+    import pyarrow.parquet as pq
+
+    spans: dict[str, list[Span]] = {}
+    if (folder / MANIFEST).is_file():
+        for row in pq.read_table(folder / MANIFEST).to_pylist():
+            spans.setdefault(row.pop("part"), []).append(Span(**row))
+    paths = sorted(path for path in folder.glob("part-*.parquet") if NUMBERED.fullmatch(path.name))
+    return [Part(path, pq.read_metadata(path).num_rows, spans.get(path.name, [])) for path in paths]
+
+
+def write_manifest(folder: Path, parts: Sequence[Part]) -> None:
+    """Which rows of which part come from which file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = [{"part": part.path.name, **vars(span)} for part in parts for span in part.spans]
+    schema = pa.schema({"part": pa.string(), "file": pa.string(), "size": pa.int64(), "stamp": pa.string()})
+    for name in ("offset", "rows"):
+        schema = schema.append(pa.field(name, pa.int64()))
+    pq.write_table(pa.Table.from_pylist(rows, schema), folder / MANIFEST, compression="zstd")

@@ -1,0 +1,230 @@
+"""Of a source that grows only what is new is read and written; nothing is lost, nothing comes twice."""
+
+import sqlite3
+
+import pyarrow.parquet as pq
+import pytest
+
+from data import files as data_files
+from data.field import DataError
+from stages import collect
+from stages.artifacts import Paths, folder_version, read_json
+from stages.collecting import mirror, parts
+from stages.preprocess import read_raw
+from stages.settings import PipelineError
+
+
+@pytest.fixture
+def paths(tmp_path):
+    return Paths(tmp_path, "t")
+
+
+def run(paths, uri, **settings):
+    return collect.run(collect.Params(uri, **settings), paths)
+
+
+def rows(paths, column="a"):
+    return sorted(read_raw(paths.raw)[column].to_pylist())
+
+
+def bytes_of(paths):
+    return {path.name: path.read_bytes() for path in paths.raw.glob("part-*")}
+
+
+def csv(paths, name, *values):
+    path = paths.root / "in" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("a,b\n" + "".join(f"{value},x\n" for value in values))
+
+
+def test_only_new_files_are_read_and_written(paths, monkeypatch):
+    csv(paths, "1.csv", 1, 2, 3)
+    csv(paths, "2.csv", 4, 5)
+    assert run(paths, "in") == {"rows": 5, "uri": "in", "files new": 2}
+    before = bytes_of(paths)
+    csv(paths, "3.csv", 6)
+    read = []
+    monkeypatch.setattr(mirror, "write", lambda *given: read.append(given[3]) or parts.write(*given))
+    assert run(paths, "in") == {"rows": 6, "uri": "in", "files new": 1}
+    assert [[file.name for file in group] for group in read] == [["3.csv"]]
+    assert rows(paths) == list("123456")
+    after = bytes_of(paths)
+    assert {name: after[name] for name in before} == before
+    manifest = pq.read_table(paths.raw / "manifest.parquet").to_pylist()
+    assert [(one["file"], one["part"], one["offset"], one["rows"]) for one in manifest] == [
+        ("1.csv", "part-00000.parquet", 0, 3),
+        ("2.csv", "part-00000.parquet", 3, 2),
+        ("3.csv", "part-00001.parquet", 0, 1),
+    ]
+    assert not collect.changed(collect.Params("in"), paths)
+
+
+def test_files_that_changed_or_are_gone_are_followed(paths):
+    for name in "123":
+        csv(paths, f"{name}.csv", f"{name}0", f"{name}1")
+    run(paths, "in")
+    csv(paths, "1.csv", 7)
+    (paths.root / "in" / "2.csv").unlink()
+    assert collect.changed(collect.Params("in"), paths)
+    assert run(paths, "in") == {"rows": 3, "uri": "in", "files changed": 1, "files gone": 1}
+    assert rows(paths) == ["30", "31", "7"]
+    (paths.root / "in" / "3.csv").unlink()
+    assert run(paths, "in", deleted="keep")["rows"] == 3
+    csv(paths, "1.csv", 8, 9)
+    run(paths, "in", deleted="keep")
+    assert rows(paths) == ["30", "31", "8", "9"]
+
+
+def test_small_additions_do_not_become_ever_more_parts(paths):
+    for number in range(20):
+        csv(paths, f"{number:02}.csv", number)
+        run(paths, "in")
+    assert len(bytes_of(paths)) <= 5
+    assert rows(paths) == sorted(map(str, range(20)))
+
+
+def test_a_killed_collection_goes_on_with_the_parts_it_finished(paths, monkeypatch):
+    monkeypatch.setattr(mirror, "ROWS", 2)  # files a group
+    for number in range(6):
+        csv(paths, f"{number}.csv", number)
+    written = []
+
+    def dies(*given):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append([file.name for file in given[3]])
+        return parts.write(*given)
+
+    monkeypatch.setattr(mirror, "write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(paths, "in")
+    assert not paths.raw.exists()
+    csv(paths, "0.csv", 10)  # it changed meanwhile, so what was read of it does not hold
+    again = []
+    monkeypatch.setattr(mirror, "write", lambda *given: again.append([f.name for f in given[3]]) or parts.write(*given))
+    run(paths, "in")
+    assert written == [["0.csv", "1.csv"], ["2.csv", "3.csv"]]
+    assert again == [["0.csv", "1.csv"], ["4.csv", "5.csv"]]
+    assert rows(paths) == sorted(["10", "1", "2", "3", "4", "5"])
+    assert not (paths.home / "collect" / "t").exists()
+
+
+def test_another_schema_is_one_clear_error_and_loses_nothing(paths):
+    csv(paths, "1.csv", 1)
+    run(paths, "in")
+    before = folder_version(paths.raw)
+    (paths.root / "in" / "2.csv").write_text("a,c\n1,2\n")
+    with pytest.raises(DataError, match="'c' is new, 'b' is missing"):
+        run(paths, "in")
+    assert folder_version(paths.raw) == before
+
+
+@pytest.fixture
+def shop(paths):
+    with sqlite3.connect(paths.root / "shop.db") as database:
+        database.execute("CREATE TABLE orders (id INTEGER, at TEXT, price REAL)")
+
+    def insert(*orders):
+        with sqlite3.connect(paths.root / "shop.db") as database:
+            database.executemany("INSERT INTO orders VALUES (?, ?, ?)", orders)
+
+    return insert
+
+
+URI = "sqlite:shop.db"
+
+
+def test_rows_beyond_the_watermark_are_added(paths, shop):
+    shop((1, "2026-01-01", 1.0), (2, "2026-01-02", 2.0), (3, None, 3.0))
+    assert run(paths, URI, watermark="at")["new"] == 3
+    assert not collect.changed(collect.Params(URI, watermark="at"), paths)
+    assert run(paths, URI, watermark="at") == {"rows": 3, "uri": URI}
+    shop((4, "2026-01-02", 4.0), (5, "2026-01-03T10:00:00+02:00", 5.0), (6, None, 6.0))
+    assert collect.changed(collect.Params(URI, watermark="at"), paths)
+    assert run(paths, URI, watermark="at") == {"rows": 6, "uri": URI, "new": 3}
+    assert rows(paths, "id") == [1, 2, 3, 4, 5, 6]
+    assert read_json(paths.raw / "source.json")["covered"] == {"from": None, "to": "2026-01-03T08:00:00+00:00"}
+
+
+def test_late_rows_come_within_their_time_and_are_counted_beyond(paths):
+    def write(*numbers):
+        (paths.root / "t.csv").write_text("n,b\n" + "".join(f"{number},x\n" for number in numbers))
+
+    write(10, 20, 20)  # two rows may say the same
+    run(paths, "t.csv", watermark="n")
+    write(10, 20, 20, 15, 12, 30)
+    assert run(paths, "t.csv", watermark="n", late=6) == {
+        "rows": 5,
+        "uri": "t.csv",
+        "new": 2,
+        "late": 1,
+        "too late": 1,
+    }
+    assert rows(paths, "n") == ["10", "15", "20", "20", "30"]
+    write(40)  # an export that holds the last rows alone
+    assert run(paths, "t.csv", watermark="n", late=6)["rows"] == 6
+
+
+def test_a_range_is_filled_backwards(paths, shop):
+    shop(*((day, f"2026-01-{day:02}", 1.0) for day in range(1, 31)))
+    run(paths, URI, watermark="at", since="2026-01-20", until="2026-01-25")
+    assert rows(paths, "id") == [20, 21, 22, 23, 24]
+    run(paths, URI, watermark="at", since="2026-01-10", until="2026-01-25")
+    assert rows(paths, "id") == list(range(10, 25))
+    assert run(paths, URI, watermark="at")["new"] == 15
+    assert rows(paths, "id") == list(range(1, 31))
+
+
+def test_of_a_key_the_newest_row_stays(paths, shop):
+    shop((1, "2026-01-01", 1.0), (1, "2026-01-01", 1.0), (2, "2026-01-05", 2.0), (2, "2026-01-03", 9.0))
+    found = run(paths, URI, watermark="at", key=["id"])
+    assert (found["rows"], found["repeated"], found["replaced"]) == (2, 1, 1)
+    shop((1, "2026-01-06", 5.0), (None, "2026-01-06", 0.0), (None, "2026-01-07", 0.0))
+    found = run(paths, URI, watermark="at", key=["id"])
+    assert (found["new"], found["replaced"]) == (3, 1)
+    assert rows(paths, "price") == [0.0, 0.0, 2.0, 5.0]
+
+
+def test_deletions_are_followed_where_that_is_asked_for(paths, shop):
+    shop(*((day, f"2026-01-{day:02}", 1.0) for day in range(1, 6)))
+    run(paths, URI, watermark="at", key=["id"])
+    with sqlite3.connect(paths.root / "shop.db") as database:
+        database.execute("DELETE FROM orders WHERE id < 3")
+    assert run(paths, URI, watermark="at", key=["id"])["rows"] == 5
+    assert run(paths, URI, watermark="at", key=["id"], deleted="follow") == {"rows": 3, "uri": URI, "deleted": 2}
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"late": "2d"}, "late needs watermark"),
+        ({"since": 3}, "since needs watermark"),
+        ({"watermark": "at", "late": "soon"}, "'soon' is no span"),
+        ({"watermark": "at", "since": "yesterday"}, "since is 'yesterday'"),
+        ({"deleted": "yes"}, "deleted is 'yes'"),
+        ({"watermark": "at", "deleted": "follow"}, "deleted: follow needs key"),
+    ],
+)
+def test_a_contradiction_is_named(settings, says):
+    with pytest.raises(PipelineError, match=says) as caught:
+        collect.Params("t.csv", **settings)
+    assert caught.value.fix
+
+
+def test_two_collections_at_once_are_one(paths):
+    csv(paths, "1.csv", 1)
+    with collect._staging(paths), pytest.raises(PipelineError, match="is being collected already"):
+        run(paths, "in")
+
+
+def test_a_clock_that_jumps_back_hides_no_change(paths, monkeypatch):
+    import os
+
+    csv(paths, "1.csv", 1)
+    run(paths, "in")
+    csv(paths, "1.csv", 2)
+    os.utime(paths.root / "in" / "1.csv", (1, 1))  # written long before what was collected, says the clock
+    monkeypatch.setattr(data_files.time, "time_ns", lambda: 10**9)
+    assert collect.changed(collect.Params("in"), paths)
+    run(paths, "in")
+    assert rows(paths) == ["2"]
