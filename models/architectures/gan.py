@@ -59,7 +59,7 @@ class GAN(Architecture):
             if word not in right:
                 raise ModelError(f"there is no {word!r}", place="gan", fix=nearest(word, right))
         self.given, self.span, self.hinge = Given(inputs), Span(), objective == "hinge"
-        self.features, width = max(8, round(64 * size)), max(8, round(64 * size))  # F is that of the random code
+        self.features, width = 32, GROUPS * max(1, round(4 * size))  # F is the width of the random code
         inside, shape = self.features + self.given.width, tuple(target.shape)
         self.generator = _dense_generator(inside, shape, 4 * width) if body == "mlp" else _Painter(inside, shape, width)
         self.critic = _dense_critic(shape, 4 * width) if body == "mlp" else _convolutional_critic(shape, width)

@@ -39,7 +39,13 @@ class VAE(Architecture):
         "dropout": (0.0, 0.4),
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 2e-3, "ema": 0.99, "keep": "last", "clip": 10.0}
+    RECIPE: ClassVar[dict[str, Any]] = {
+        "epochs": 80,
+        "learning_rate": 4e-3,
+        "ema": 0.99,
+        "keep": "last",
+        "clip": 10.0,
+    }
 
     def __init__(
         self,
@@ -49,7 +55,7 @@ class VAE(Architecture):
         target: FieldLike | None = None,
         size: float = 1.0,
         likelihood: str = "gaussian",
-        dropout: float = 0.1,
+        dropout: float = 0.0,
         share: float = 0.1,
     ) -> None:
         """`share`: of −ELBO in the loss, a mean over the row's numbers, where the code is to serve a task."""
