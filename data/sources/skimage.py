@@ -20,7 +20,7 @@ from data import sources
 from data.field import DataError, nearest
 
 SIDE, SCENES = 32, 1500
-LIGHT = 200, 256  # of the digits' ink
+LIGHT, DIM = (200, 256), 0.75  # brightness of the digits' ink; of the ground, as a share of the texture's
 TEXTURES = ("brick", "grass", "gravel")  # 512 × 512 each
 VALIDATE_FROM, TEST_FROM, END = 192, 256, 512  # of x: the left edge of what lies on the right of the cut
 PHOTOS = (
@@ -66,7 +66,7 @@ def scenes(count: int, *, many: int = 1, seed: int = 0) -> Iterator[tuple[int, S
         low, high, _ = cuts[part]
         own = np.flatnonzero(_part_of(len(digits.images)) == part)
         x, y = random.integers(low, high - SIDE + 1), random.integers(0, END - SIDE + 1)
-        ground = grounds[random.integers(len(grounds))][y : y + SIDE, x : x + SIDE].astype(np.float64)
+        ground = grounds[random.integers(len(grounds))][y : y + SIDE, x : x + SIDE] * DIM
         chosen = random.choice(own, many, replace=False)
         yield int(x), _scene(ground, digits.images[chosen] / 16, digits.target[chosen], random)
 
@@ -127,12 +127,11 @@ def _superres() -> pa.Table:
 
 
 def patches(image: np.ndarray, count: int, random: np.random.Generator, side: int = SIDE) -> list[np.ndarray]:
-    """Squares that do not overlap, among those with the most to see in them."""
-    rows, columns = (length // side for length in image.shape)
-    cut = (
-        image[: rows * side, : columns * side].reshape(rows, side, columns, side).swapaxes(1, 2).reshape(-1, side, side)
-    )
-    spread = cut.std(axis=(1, 2)) + random.uniform(0, 10, len(cut))
+    """Squares of (H, W, …) that do not overlap, among those with the most to see in them."""
+    rows, columns = (length // side for length in image.shape[:2])
+    whole = image[: rows * side, : columns * side].reshape(rows, side, columns, side, *image.shape[2:])
+    cut = whole.swapaxes(1, 2).reshape(-1, side, side, *image.shape[2:])
+    spread = cut.reshape(len(cut), -1).std(axis=1) + random.uniform(0, 10, len(cut))
     return list(cut[np.sort(np.argsort(-spread, kind="stable")[:count])])
 
 

@@ -1,0 +1,66 @@
+"""Digits on textures, learned on the left halves of the textures and tested on the right ones; 32 × 32 pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.reference.protocol import learn
+from data.sources.skimage import END, TEST_FROM, VALIDATE_FROM, scenes
+
+BARS = {"miou": (">=", 0.955)}
+SEEDS = range(5)
+ARCHITECTURE = "unet"
+SCENES = 2000
+CHOSEN = {"epochs": 20, "batch_size": 16, "learning_rate": 5e-3}
+
+
+def run(seed: int) -> dict[str, float]:
+    parts = split(seed)
+    tables = tuple(pa.table({"image": _column(image), "mask": _column(mask)}) for image, mask in parts)
+    learned = learn(ARCHITECTURE, "segmentation", tables, "mask", seed=seed, kinds={"mask": "mask"}, **CHOSEN)  # type: ignore[arg-type]
+    return {**learned.metrics(), "otsu_and_svc_miou": opponent(*parts[0], *parts[2])}
+
+
+def split(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images and masks (N, H, W) of the training, validation and test rows: no piece of a texture and no digit is in
+    two of them."""
+    found = list(scenes(SCENES, seed=seed))
+    place = np.array([x for x, _ in found])
+    images, masks = (np.stack([scene[index] for _, scene in found]) for index in (0, 1))
+    cuts = ((0, VALIDATE_FROM), (VALIDATE_FROM, TEST_FROM), (TEST_FROM, END))
+    rows = [(place >= low) & (place < high) for low, high in cuts]
+    return [(images[chosen], masks[chosen]) for chosen in rows]
+
+
+def _column(values: np.ndarray) -> pa.Array:
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values))
+
+
+def opponent(images: np.ndarray, masks: np.ndarray, test: np.ndarray, truth: np.ndarray) -> float:
+    """What is brighter than Otsu's threshold is a digit; which one, a support vector machine says of its box."""
+    from sklearn.svm import SVC
+
+    model = SVC(C=10).fit([_cut(image) for image in images], masks.max((1, 2)))
+    kinds = model.predict([_cut(image) for image in test])
+    said = np.stack([np.where(_bright(image), kind, 0) for image, kind in zip(test, kinds, strict=True)])
+    both = [(said == k, truth == k) for k in range(int(truth.max()) + 1)]
+    shares = [(found & true).sum() / (found | true).sum() for found, true in both]
+    return float(np.mean(shares))
+
+
+def _bright(image: np.ndarray) -> np.ndarray:
+    from skimage.filters import threshold_otsu
+
+    bright: np.ndarray = image > threshold_otsu(image)
+    return bright
+
+
+def _cut(image: np.ndarray) -> np.ndarray:
+    """The box around what is bright, as 8 × 8 pixels."""
+    from PIL import Image
+
+    bright = _bright(image)
+    rows, columns = (np.flatnonzero(bright.any(axis)) for axis in (1, 0))
+    cut = Image.fromarray((bright * 255).astype(np.uint8)).crop((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    return np.asarray(cut.resize((8, 8), Image.Resampling.BILINEAR)).ravel() / 255
