@@ -44,6 +44,7 @@ def read(block: bytes) -> tuple[np.ndarray, int]:
 def _samples(data: bytes, tag: int, bits: int, channels: int) -> np.ndarray:
     """(N,) float32; what is left of a last sample that is not whole is passed over."""
     width = bits // 8
+    values: np.ndarray
     data = data[: len(data) // (width * channels or 1) * width * channels]
     if tag == FLOAT and bits in (32, 64):
         values = np.frombuffer(data, f"<f{width}").astype(np.float32)

@@ -127,12 +127,13 @@ def _body(config: dict[str, Any]) -> tuple[nn.Module, int]:
     return model, int(settings.hidden_size)
 
 
-def _encoder(model: nn.Module) -> nn.Module:
+def _encoder(model: Any) -> nn.Module:
     """What reads: the encoder of a model that has a decoder too, without the pooler that no feature comes from."""
-    model = model.get_encoder() if model.config.is_encoder_decoder else model
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None
-    return model
+    body: Any = model.get_encoder() if model.config.is_encoder_decoder else model
+    if getattr(body, "pooler", None) is not None:
+        body.pooler = None
+    read: nn.Module = body
+    return read
 
 
 def _blocks(body: nn.Module) -> nn.ModuleList:

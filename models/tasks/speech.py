@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ class Speech(Task):
     TARGETS = ("text",)
     FORMS = ("positions", "causal")
     PICTURE = "texts"
-    METRICS: ClassVar[dict[str, str]] = {"word_error_rate": "min", "character_error_rate": "min"}
+    METRICS = {"word_error_rate": "min", "character_error_rate": "min"}
 
     def __init__(self, target: FieldLike, features: int) -> None:
         super().__init__(target, features)
