@@ -37,8 +37,9 @@ class Tokens(Kind):
             return column, {}
         return pa.nulls(len(column), pa.string()), dict.fromkeys(range(len(column)), "no text")
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, source: str = "", length: int = 0) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
         ((name, column),) = columns.items()
+        source, length = str(options.get("source", "")), int(options.get("length", 0))
         place = f"preprocess.kinds.{name}"
         if not source:
             raise DataError("it does not say whose tokens", place=place, fix=FIX)

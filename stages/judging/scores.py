@@ -198,7 +198,7 @@ def _others(
     if (candidate / SCRATCH).is_dir():
         alone = load_model(candidate / SCRATCH)
         found["scratch"] = Scored("the same network from scratch", alone.network.task, alone.outputs(table), target)
-    if (said := svm(model.network, model.spec, *parts, test)) is not None:
+    if (said := svm(model.network, model.spec, parts[0], parts[1], test)) is not None:
         output = torch.as_tensor(said, dtype=torch.float32)
         found["svm"] = Scored("an SVM on the network's features", task, output, target)
     return found
