@@ -1,6 +1,7 @@
 """Text and tags: cut into every unit and put together again, known tokens, unknown ones, what a request may send."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +9,9 @@ import pytest
 
 from data import kinds, units
 from data.field import DataError, Field
+from data.sources import open_source
+from data.sources.python import tags as roles
+from data.sources.python import words
 
 TEXTS = [
     "Hello wörld! 👩‍👩‍👧 it's  two\n lines 日本語",
@@ -15,6 +19,7 @@ TEXTS = [
     "a plain text, of (other) words",
 ]
 text, tags = kinds.find("text"), kinds.find("tags")
+HERE = Path(".")
 
 
 def fitted(unit: str = "", texts: list = TEXTS, **options) -> Field:
@@ -121,3 +126,77 @@ def test_tags_are_padded_and_unseen_ones_passed_over():
     encoded = tags.encode(field, [pa.array([["B-X"], ["O", "NEW"]])])
     assert encoded.tolist() == [[0, -100], [1, -100]]
     assert tags.decode(field, encoded) == [["B-X"], ["O"]]
+
+
+def read(uri: str, root: Path = HERE) -> pa.Table:
+    return pa.Table.from_batches(list(open_source(uri, root).read()))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, content in (
+        ("cats/a.txt", "a cat"),
+        ("dogs/b.md", "ein Hündchen"),
+        ("dogs/.hidden.txt", "no"),
+        ("x.csv", "1"),
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content.encode("latin-1"))
+    return tmp_path
+
+
+def test_a_folder_of_texts_by_class(folder):
+    found = read(".", folder).to_pylist()
+    assert [(row["text"], row["label"], row["_origin"]) for row in found] == [
+        ("a cat", "cats", "cats/a.txt"),
+        ("ein Hündchen", "dogs", "dogs/b.md"),
+    ]
+    before = open_source(".", folder).fingerprint()
+    (folder / "dogs/b.md").rename(folder / "cats/b.md")
+    assert open_source(".", folder).fingerprint() != before
+
+
+def test_a_corpus_in_stretches_in_order(folder):
+    table = read("texts:.?characters=4", folder)
+    assert table["text"].to_pylist() == ["a ca", "t", "ein ", "Hünd", "chen"]
+    assert table["place"].to_pylist() == [0, 1, 2, 3, 4]
+    assert table["_origin"][3].as_py() == "dogs/b.md#4"
+    assert read("cats/a.txt", folder)["text"].to_pylist() == ["a cat"]
+
+
+@pytest.mark.parametrize("uri", ["texts:.?letters=4", "texts:.?characters=0", "texts:nothing", "python:poems"])
+def test_texts_that_are_not_there(uri, folder):
+    (folder / "nothing").mkdir()
+    with pytest.raises(DataError, match=r"write \?characters|there is no text|known: docs"):
+        read(uri, folder)
+
+
+def test_what_python_carries():
+    docs = "".join(read("python:docs")["text"].to_pylist())
+    paragraphs = docs.split("\n\n")
+    assert len(docs) > 300_000
+    assert len(set(paragraphs)) == len(paragraphs)  # what is asked about was not learned from
+    lines = read("python:tokens").to_pylist()
+    assert all(len(row["words"]) == len(row["tags"]) for row in lines)
+    numbers = read("python:numbers").to_pylist()
+    assert len({row["number"] for row in numbers}) == len(numbers) == 8000
+
+
+def test_numbers_in_words_and_names_in_lines():
+    assert [words(number) for number in (0, 19, 40, 21, 100, 105, 1000, 1203, 999_999)] == [
+        "zero",
+        "nineteen",
+        "forty",
+        "twenty-one",
+        "one hundred",
+        "one hundred and five",
+        "one thousand",
+        "one thousand two hundred and three",
+        "nine hundred and ninety-nine thousand nine hundred and ninety-nine",
+    ]
+    assert roles(["from", "os", ".", "path", "import", "join"]) == ["O", "B-MODULE", "I-MODULE", "I-MODULE", "O", "O"]
+    assert roles(["import", "a", ".", "b", ",", "c"]) == ["O", "B-MODULE", "I-MODULE", "I-MODULE", "O", "B-MODULE"]
+    assert roles(["def", "f", "(", "x", ")", ":", "a", ".", "b", "(", "x", ")"]) == [
+        *("O", "B-DEFINED", "O", "O", "O", "O"),
+        *("B-CALL", "I-CALL", "I-CALL", "O", "O", "O"),
+    ]
