@@ -13,7 +13,6 @@ from benchmarks.reference.protocol import learn
 
 BARS = {"bits_per_character": ("<=", 1.80)}
 SEEDS = range(5)
-THREADS = 2
 ARCHITECTURE = "decoder"
 LENGTH = 256  # characters of a row, each read without the one before it
 KINDS = {"text": {"kind": "text", "unit": "character", "length": LENGTH}}
