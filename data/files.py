@@ -8,9 +8,8 @@ import lzma
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -33,8 +32,8 @@ class File:
 
 def ending(name: str) -> str:
     """The ending that says what a file holds, in lower case: ".csv" of "a.csv" and of "a.CSV.gz"."""
-    path = PurePosixPath(name.lower())
-    return PurePosixPath(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
+    stem, last = os.path.splitext(name.lower())
+    return os.path.splitext(stem)[1] if last in COMPRESSED else last
 
 
 def walk(folder: Path, endings: Sequence[str]) -> list[str]:
@@ -73,10 +72,10 @@ def stamped(folder: Path, names: Sequence[str], root: Path) -> list[File]:
         root / HOME / "stamps" / f"{hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}.arrow"
     )
     known = _remembered(memory)
-    signs = [_sign(os.stat(folder / name)) for name in names]
+    base = f"{folder}/"
+    signs = [_sign(os.stat(base + name)) for name in names]
     new = [i for i, name in enumerate(names) if known.get(name, ("",))[0] != signs[i]]
-    with ThreadPoolExecutor(4) as threads:  # waiting for a disk needs no core
-        fresh = dict(zip(new, threads.map(lambda i: content_hash(folder / names[i]), new), strict=True))
+    fresh = {i: content_hash(base + names[i]) for i in new}
     stamps = [fresh.get(i) or known[name][1] for i, name in enumerate(names)]
     if new or len(known) != len(names):
         _remember(memory, names, signs, stamps)
@@ -84,10 +83,12 @@ def stamped(folder: Path, names: Sequence[str], root: Path) -> list[File]:
     return [File(*parts) for parts in zip(names, sizes, stamps, strict=True)]
 
 
-def content_hash(path: Path) -> str:
+def content_hash(path: str | Path) -> str:
     """About a second a gigabyte."""
     total = hashlib.blake2b(digest_size=16)
-    with path.open("rb", buffering=0) as file:
+    with open(path, "rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size < BLOCK:  # a small file needs no room for a large one
+            total.update(file.read())
         while block := file.read(BLOCK):
             total.update(block)
     return total.hexdigest()

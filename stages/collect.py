@@ -65,14 +65,14 @@ class Params:
 
 
 def run(params: Params, paths: Paths, *, task: str = "", progress: Progress = quiet) -> dict[str, Any]:
-    """Writes raw/part-00000.parquet …, manifest.parquet and source.json; what was there stays until all is written.
+    """Writes raw/part-00000.parquet …, what files their rows are of, and source.json, in the place of what was there.
 
     Raises DataError with the place and the fix where the source is missing, empty or damaged.
     """
     from data.sources import open_source
     from data.spec import DataError
     from stages.artifacts import replace_folder, write_json
-    from stages.collecting.parts import place, write_manifest
+    from stages.collecting.parts import place, write_manifests
 
     source = open_source(params.uri, paths.root)
     with _room(paths), _staging(paths) as staging:
@@ -84,8 +84,7 @@ def run(params: Params, paths: Paths, *, task: str = "", progress: Progress = qu
             raise DataError("there are no rows", place=params.uri, fix="give a source with at least a few dozen rows")
         with replace_folder(paths.raw) as folder:
             placed = place(parts, folder)
-            if any(part.spans for part in placed):
-                write_manifest(folder, placed)
+            write_manifests(folder, placed)
             facts = {"uri": params.uri, "fingerprint": fingerprint, "rows": rows, "reader": reader(source)}
             if params.watermark:
                 facts |= {"watermark": params.watermark, "covered": covered}

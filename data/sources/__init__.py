@@ -18,6 +18,7 @@ import importlib
 import pkgutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Self
@@ -89,6 +90,10 @@ class Files(Source):
         return True
 
     def files(self) -> list[File]:
+        return self._files
+
+    @cached_property
+    def _files(self) -> list[File]:
         return stamped(self.folder, self.names(), self.root)
 
     def of(self, names: Sequence[str]) -> Self:

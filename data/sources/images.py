@@ -8,6 +8,7 @@ first that is called as PATHS are `image`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,7 +35,7 @@ class Source(sources.Source):
         )
 
     def files(self) -> list[File] | None:
-        files = self._held()
+        files = self._held
         return files if self.apart([file.name for file in files]) else None
 
     def of(self, names: Sequence[str]) -> Source:
@@ -52,8 +53,9 @@ class Source(sources.Source):
             yield from _by_class(folder, self.only)
 
     def fingerprint(self) -> str:
-        return combined(self._held())
+        return combined(self._held)
 
+    @cached_property
     def _held(self) -> list[File]:
         """The images, and the table beside them."""
         names = walk(self._folder(), (*FOLDER_OF, *TABLES))
@@ -82,12 +84,12 @@ def _table(folder: Path) -> Path | None:
 
 
 def _by_class(folder: Path, only: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-    paths = _images(folder) if only is None else [folder / name for name in only]
-    if not paths:
+    names = walk(folder, FOLDER_OF) if only is None else only
+    if not names:
         raise DataError("there is no image in the folder", place=str(folder), fix=f"it reads {', '.join(FOLDER_OF)}")
-    labels = [path.parent.name if path.parent != folder else None for path in paths]
+    labels = [name.split("/")[-2] if "/" in name else None for name in names]
     others = {"label": pa.array(labels, pa.string())} if any(labels) else {}
-    yield from _batches({"image": paths}, others, [path.relative_to(folder).as_posix() for path in paths])
+    yield from _batches({"image": [f"{folder}/{name}" for name in names]}, others, list(names))
 
 
 def _paired(folder: Path) -> Iterator[pa.RecordBatch]:
@@ -127,7 +129,7 @@ def _there(folder: Path, value: str | None) -> Path | None:
 
 
 def _batches(
-    files: Mapping[str, Sequence[Path | None]],
+    files: Mapping[str, Sequence[Path | str | None]],
     others: Mapping[str, pa.Array],
     origin: list[str],
     faults: list[str | None] | None = None,
@@ -137,7 +139,12 @@ def _batches(
     said["_fault"] = pa.array(faults or [None] * len(origin), pa.string())
     for first in range(0, len(origin), AT_ONCE):
         part = slice(first, first + AT_ONCE)
-        read = {name: [path.read_bytes() if path else None for path in paths[part]] for name, paths in files.items()}
+        read = {name: [_bytes(path) if path else None for path in paths[part]] for name, paths in files.items()}
         columns = {name: pa.array(data, pa.binary()) for name, data in read.items()}
         columns |= {name: column.slice(first, AT_ONCE) for name, column in said.items()}
         yield pa.record_batch(columns)
+
+
+def _bytes(path: Path | str) -> bytes:
+    with open(path, "rb", buffering=0) as file:  # of many small files, a Path and a buffer cost more than the reading
+        return file.read()

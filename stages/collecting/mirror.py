@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,7 @@ def _alike(batches: Iterator[pa.RecordBatch], schema: pa.Schema | None, place: s
 def _note(staging: Path, group: Sequence[File], parts: Sequence[Part]) -> None:
     """Says on disk that the rows of these files are in these parts, whole."""
     listed = [
-        {"name": part.path.name, "rows": part.rows, "spans": [asdict(span) for span in part.spans]} for part in parts
+        {"name": part.path.name, "rows": part.rows, "spans": [vars(span) for span in part.spans]} for part in parts
     ]
     with (staging / JOURNAL).open("a", encoding="utf-8") as journal:
         journal.write(json.dumps({"files": {file.name: file.stamp for file in group}, "parts": listed}) + "\n")

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ROWS, BYTES = 100_000, 1 << 24  # a part ends at as many rows, or bytes in memory
 ROW_GROUP = 1 << 22  # bytes in memory
 NUMBERED = re.compile(r"part-(\d{5,})\.parquet")
-MANIFEST = "manifest.parquet"
+MANIFEST = "files-"  # in the place of "part-"
 
 
 @dataclass(frozen=True)
@@ -199,24 +199,25 @@ def next_number(parts: Sequence[Part]) -> int:
 
 
 def held(folder: Path) -> list[Part]:
-    """The parts in a folder, with what its manifest says of them."""
+    """The parts in a folder, with what is written beside each of the files that its rows are from."""
     import pyarrow.parquet as pq
 
-    spans: dict[str, list[Span]] = {}
-    if (folder / MANIFEST).is_file():
-        for row in pq.read_table(folder / MANIFEST).to_pylist():
-            spans.setdefault(row.pop("part"), []).append(Span(**row))
-    paths = sorted(path for path in folder.glob("part-*.parquet") if NUMBERED.fullmatch(path.name))
-    return [Part(path, pq.read_metadata(path).num_rows, spans.get(path.name, [])) for path in paths]
+    parts = []
+    for path in sorted(folder.glob("part-*.parquet")):
+        beside = path.with_name(path.name.replace("part-", MANIFEST))
+        spans = [Span(**row) for row in pq.read_table(beside).to_pylist()] if beside.is_file() else []
+        parts.append(Part(path, pq.read_metadata(path).num_rows, spans))
+    return parts
 
 
-def write_manifest(folder: Path, parts: Sequence[Part]) -> None:
-    """Which rows of which part come from which file."""
+def write_manifests(folder: Path, parts: Sequence[Part]) -> None:
+    """Which rows of each part come from which file; a file a part, so that what stays is not written again."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows: list[dict[str, Any]] = [{"part": part.path.name, **vars(span)} for part in parts for span in part.spans]
-    schema = pa.schema({"part": pa.string(), "file": pa.string(), "size": pa.int64(), "stamp": pa.string()})
-    for name in ("offset", "rows"):
-        schema = schema.append(pa.field(name, pa.int64()))
-    pq.write_table(pa.Table.from_pylist(rows, schema), folder / MANIFEST, compression="zstd")
+    numbers = dict.fromkeys(("size", "offset", "rows"), pa.int64())
+    schema = pa.schema({"file": pa.string(), "stamp": pa.string(), **numbers})
+    for part in parts:
+        if part.spans:
+            table = pa.Table.from_pylist([vars(span) for span in part.spans], schema)
+            pq.write_table(table, folder / part.path.name.replace("part-", MANIFEST), compression="zstd")
