@@ -230,7 +230,7 @@ def _reasons(table: pa.Table, faults: list[tuple[str, Faults]]) -> list[str | No
 
 
 def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
-    """A guess for a new pipeline: {"task", "kinds": {column: kind}, "time", "notes"}.
+    """A guess for a new pipeline: {"task", "kinds": {column: kind}, "time", "notes"}, and what else `preprocess` says.
 
     Text, booleans and few whole numbers are classes; other numbers are regression; a number over evenly spaced times is
     a forecast when `time` is given or when nothing but the time stands beside the target.
@@ -254,6 +254,9 @@ def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
             "series": which_series(table, time, [name for name in others if name != time]),
             "notes": [f"rows are ordered by '{time}'; set validate_from and test_from to pin the split"],
         }
+    plainer = max(kinds.find(kind).recognise(column) for kind in ("number", "category"))
+    if kinds.find("text").recognise(column) > plainer:
+        return _written(table, target, others)
     words = texts(column).drop_null()
     distinct = pc.count_distinct(words).as_py()
     values = floats(column)[0] if number else np.empty(0)
@@ -267,6 +270,19 @@ def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
         "time": "",
         "notes": schema.notes,
     }
+
+
+def _written(table: pa.Table, target: str, others: Sequence[str]) -> dict[str, Any]:
+    """The guess for a target that is a text: it follows from other texts; where there are none, it is written on."""
+    found = {name: recognise(name, plain(table.column(name))) for name in others}
+    if "text" in found.values():
+        inputs = {name: kind for name, kind in found.items() if kind == "text"}
+        return {"task": "translation", "kinds": inputs, "time": "", "notes": []}
+    said: dict[str, Any] = {"kinds": {target: {"kind": "text", "unit": "character"}}}
+    ordered = [name for name in others if evenly_spaced(plain(table.column(name)))]
+    notes = [f"'{ordered[0]}' orders the text: its end is held out"] if ordered else []
+    said |= {"time": ordered[0]} if ordered else {}
+    return {"task": "language_modelling", "kinds": {target: "text"}, "time": "", "preprocess": said, "notes": notes}
 
 
 def evenly_spaced(column: pa.Array) -> bool:

@@ -78,6 +78,7 @@ def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
         preprocess |= {"time": guess["time"], "window": 12, "horizon": 1}
         preprocess |= {"series": guess["series"]} if guess.get("series") else {}
         about = "window: rows looked back on; horizon: rows foretold; covariates: [columns of numbers to see as well]"
+    preprocess |= guess.get("preprocess", {})
     return "\n".join(
         [
             f"# Written from {_line(uri)}; every line may be changed.",
