@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from data import kinds
 from data.columns import Faults, floats, plain, texts
 from data.field import DataError, nearest
+from data.kinds.tags import unequal
 from data.quarantine import quarantine
 from data.sources import RESERVED
 
@@ -202,6 +203,9 @@ def check(table: pa.Table, schema: Schema, *, required: Sequence[str] = ()) -> t
     for name in dict.fromkeys([schema.target, *required]):
         typed.setdefault(name, plain(table.column(name)))
         faults.append((name, _missing(typed[name])))
+    if schema.target_kind == "tags":
+        texts_of = [name for name, kind in schema.inputs.items() if kind == "text"]
+        faults += [(schema.target, unequal(typed[schema.target], typed[name])) for name in texts_of]
     reasons = _reasons(table, faults)
     typed["_origin"] = plain(table.column("_origin"))
     good = np.array([reason is None for reason in reasons], bool)

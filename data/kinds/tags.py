@@ -68,5 +68,17 @@ class Tags(Kind):
         return [b"" if row is None else b"=" + json.dumps(row).encode() for row in column.to_pylist()]
 
 
+def unequal(tags: pa.Array, words: pa.Array) -> Faults:
+    """The rows that have not as many tags as words; a text that is not given as words cannot be counted."""
+    if not pa.types.is_list(words.type):
+        return {}
+    pairs = enumerate(zip(tags.to_pylist(), words.to_pylist(), strict=True))
+    return {
+        row: f"{len(mine)} tags for {len(theirs)} words"
+        for row, (mine, theirs) in pairs
+        if mine and theirs and len(mine) != len(theirs)
+    }
+
+
 def _whole(tags: Sequence[Any]) -> bool:
     return bool(tags) and all(tags)

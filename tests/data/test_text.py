@@ -216,3 +216,11 @@ def test_what_is_proposed_for_texts():
         "time": "",
         "notes": [],
     }
+
+
+def test_a_row_with_more_tags_than_words_is_set_aside():
+    rows = pa.table({"w": [["a", "b"], ["a"]] * 5, "t": [["O", "X"], ["O", "X"]] * 5, "_origin": ["f"] * 10})
+    found = schema.infer(rows, "t", "tags", given={"w": "text"})
+    good, bad = schema.check(rows, found)
+    assert len(good) == 5
+    assert set(bad["reason"].to_pylist()) == {"t: 2 tags for 1 words"}
