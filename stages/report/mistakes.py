@@ -71,6 +71,8 @@ def caption(answer: dict[str, Any], truth: Any) -> str:
     if "probabilities" in answer:
         sure = max(answer["probabilities"].values())
         return f"said <b>{escape(str(said))}</b> ({sure:.0%} sure), is <b>{escape(str(truth))}</b>"
+    if isinstance(said, list) and not isinstance(truth, list):
+        return f"is <b>{escape(_plain(truth))}</b>"  # a vector: what is near to it says more
     if isinstance(said, list):
         return f"said <b>{_list(said)}</b>, came <b>{_list(truth)}</b>"
     return f"said <b>{number_text(said)}</b>, is <b>{number_text(truth)}</b>"
