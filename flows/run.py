@@ -119,11 +119,11 @@ def brief(answer: dict[str, Any]) -> str:
     """An answer on one line: 3 (99.8% sure)."""
     chances = answer.get("probabilities")
     sure = f" ({max(chances.values()):.1%} sure)" if chances else ""
-    return f"{json.dumps(_short(answer['prediction']))}{sure}, to the first test row"
+    return f"{json.dumps(_short(answer['prediction']), ensure_ascii=False)}{sure}, to the first test row"
 
 
 def _short(value: Any) -> Any:
-    """Numbers with six digits, enough for a screen."""
+    """Numbers with six digits and the first dozen of a list, enough for a screen."""
     if isinstance(value, list):
-        return [_short(one) for one in value]
+        return [_short(one) for one in value[:12]] + (["…"] if len(value) > 12 else [])
     return float(f"{value:.6g}") if isinstance(value, float) else value
