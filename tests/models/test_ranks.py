@@ -6,19 +6,20 @@ import multiprocessing
 import runpy
 from pathlib import Path
 
+import pytest
 import torch
 
 from models import checkpoint
 
-SCRIPT = str(Path(__file__).with_name("ranked.py"))
 
-
-def test_two_ranks_equal_one_process(tmp_path):
-    runpy.run_path(SCRIPT, {"RANK": 0, "WORLD": 1, "FOLDER": tmp_path})
+@pytest.mark.parametrize("hooks", ["ranked", "ranked_hooks"])  # one loss; two groups of parameters, and a warm start
+def test_two_ranks_equal_one_process(hooks, tmp_path):
+    script = str(Path(__file__).with_name(f"{hooks}.py"))
+    runpy.run_path(script, {"RANK": 0, "WORLD": 1, "FOLDER": tmp_path})
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["models.loop"])
     ranks = [
-        context.Process(target=runpy.run_path, args=(SCRIPT, {"RANK": rank, "WORLD": 2, "FOLDER": tmp_path}))
+        context.Process(target=runpy.run_path, args=(script, {"RANK": rank, "WORLD": 2, "FOLDER": tmp_path}))
         for rank in (0, 1)
     ]
     for process in ranks:

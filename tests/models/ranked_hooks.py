@@ -1,0 +1,55 @@
+"""One rank of two runs, one of two groups of parameters and one with a warm start; run as ranked.py is."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from torch import Tensor, distributed
+
+from models import checkpoint
+from models.architectures.gan import GAN
+from models.base import Batch, Network, build
+from models.feed import TensorFeed
+from models.loop import Loop, Recipe
+from models.sampling import normal
+from models.tasks.generation import Generation
+from tests.models.conftest import INPUTS, TARGETS, rows
+
+RANK: int = globals()["RANK"]
+WORLD: int = globals()["WORLD"]
+FOLDER: Path = globals()["FOLDER"]
+
+
+class ByRow(GAN):
+    """Draws what each row's seed says: ranks draw by lots of their own, which one process would draw otherwise."""
+
+    def noise(self, batch: Batch) -> Tensor:
+        return normal(batch["seed"], self.features)
+
+
+def trained(network: Network, batch: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
+    feed = TensorFeed(batch, recipe.batch_size, rank=RANK, world=WORLD)
+    loop = Loop(network, feed, batch, recipe, rank=RANK, world=WORLD)
+    loop.run()
+    said["epochs"] += [len(loop.history)]
+    return network.state_dict()
+
+
+torch.set_num_threads(1)
+if WORLD > 1:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    distributed.init_process_group(
+        "gloo", f"file://{FOLDER}/meeting", rank=RANK, world_size=WORLD, timeout=timedelta(seconds=60)
+    )
+said: dict = {"epochs": [], "history": [], "best": 0}
+torch.manual_seed(3 + RANK)  # ranks start apart: rank 0's weights must win
+drawer = ByRow({"seed": INPUTS["seed"]}, target=TARGETS["image"], size=0.25)
+recipe = Recipe(epochs=2, batch_size=8, learning_rate=1e-3, optimizer="sgd", keep="last")
+gan = trained(Network(drawer, Generation(TARGETS["image"], drawer.features)), rows(("seed",), "image", 16), recipe)
+stack = build("dbn", "classification", {"number": INPUTS["number"]}, TARGETS["category"], size=0.25)
+dbn = trained(stack, rows(("number",), "category", 16), recipe)
+tensors = {**{f"gan.{name}": x for name, x in gan.items()}, **{f"dbn.{name}": x for name, x in dbn.items()}}
+(FOLDER / f"{WORLD}-{RANK}").write_bytes(checkpoint.encode(tensors, said))
+if WORLD > 1:
+    distributed.destroy_process_group()
