@@ -237,7 +237,7 @@ def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
     """A guess for a new pipeline: {"task", "kinds": {column: kind}, "time", "notes"}, and what else `preprocess` says.
 
     Text, booleans and few whole numbers are classes; other numbers are regression; a number over evenly spaced times is
-    a forecast when `time` is given or when nothing but the time stands beside the target.
+    a forecast when `time` is given or when nothing but the time stands beside the target; images are masks by name.
     Raises DataError where the target is missing or nothing can be predicted.
     """
     from data.windows import which_series
@@ -261,6 +261,8 @@ def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
     plainer = max(kinds.find(kind).recognise(column) for kind in ("number", "category"))
     if kinds.find("text").recognise(column) > plainer:
         return _written(table, target, others)
+    if kinds.find("image").recognise(column) > plainer:
+        return _drawn(table, target)
     words = texts(column).drop_null()
     distinct = pc.count_distinct(words).as_py()
     values = floats(column)[0] if number else np.empty(0)
@@ -274,6 +276,13 @@ def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
         "time": "",
         "notes": schema.notes,
     }
+
+
+def _drawn(table: pa.Table, target: str) -> dict[str, Any]:
+    """The guess for a target that is an image: a mask where its name says so, else the image that another comes from."""
+    task, kind = ("segmentation", "mask") if "mask" in target.lower() else ("reconstruction", "image")
+    schema = infer(table, target, kind)
+    return {"task": task, "kinds": schema.inputs, "time": "", "notes": schema.notes}
 
 
 def _written(table: pa.Table, target: str, others: Sequence[str]) -> dict[str, Any]:
