@@ -279,7 +279,7 @@ def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
 
 
 def _drawn(table: pa.Table, target: str) -> dict[str, Any]:
-    """The guess for a target that is an image: a mask where its name says so, else the image that another comes from."""
+    """The guess for a target of images: masks where its name says so, else what other images were before."""
     task, kind = ("segmentation", "mask") if "mask" in target.lower() else ("reconstruction", "image")
     schema = infer(table, target, kind)
     return {"task": task, "kinds": schema.inputs, "time": "", "notes": schema.notes}
