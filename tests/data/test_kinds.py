@@ -18,6 +18,7 @@ COLUMNS = {
     "image": pa.FixedShapeTensorArray.from_numpy_ndarray(IMAGES),
     "series": pa.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]] * 6),
     "labels": pa.array([["sea", "sky"], ["sky"], [], ["sea"]] * 3),
+    "text": pa.array([f"this is sentence {first} {second}" for first in "abcd" for second in "abc"]),
     "graph": pa.array([{"nodes": [[0.0], [1.0]], "edges": [[0, 1]]}, {"nodes": [[1.0]], "edges": []}] * 6),
 }
 
@@ -45,7 +46,7 @@ def test_encode_decode_and_json(name):
     back = kind.decode(field, encoded)
     if name == "category":
         assert [row[0] for row in back] == column.to_pylist()
-    elif name == "labels":
+    elif name in ("labels", "text"):
         assert back == column.to_pylist()
     elif name == "graph":
         assert back == COLUMNS[name].to_pylist()
@@ -78,6 +79,7 @@ def test_identity_does_not_depend_on_the_storage(name):
         "image": pa.FixedShapeTensorArray.from_numpy_ndarray(IMAGES.astype(np.float32)),
         "series": pa.array(COLUMNS["series"].to_pylist(), pa.list_(pa.float32())),
         "graph": COLUMNS["graph"].cast(pa.struct({"nodes": WIDE[0], "edges": WIDE[1]})),
+        "text": COLUMNS["text"].cast(pa.large_string()),
         "labels": pa.array([row[::-1] for row in COLUMNS["labels"].to_pylist()], pa.large_list(pa.string())),
     }[name]
     assert kind.identity(kind.check(COLUMNS[name])[0]) == kind.identity(kind.check(other)[0])
