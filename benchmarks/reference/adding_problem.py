@@ -17,7 +17,7 @@ SEEDS = range(1)
 ARCHITECTURE = "lstm"
 STEPS = 100
 ROWS = {"train": 10_000, "validation": 1000, "test": 1000}
-OPTIONS = {"epochs": 20, "bidirectional": False, "dropout": 0.0}
+OPTIONS = {"epochs": 10, "batch_size": 100, "learning_rate": 1e-2, "bidirectional": False, "dropout": 0.0}
 
 
 def run(seed: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ class Recurrent(Architecture):
     "causal" those of a cell that reads forward alone. Recurrent matrices start orthogonal (Saxe et al. 2014).
     """
 
-    CELL: ClassVar[type[nn.RNNBase]]
+    CELL: ClassVar[type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]]
     ACCEPTS = frozenset({"series", "image", "text", "audio", "number", "category", "labels"})
     NEEDS = frozenset({"series", "image", "text", "audio"})
     FORMS = ("row", "positions", "causal")

@@ -22,7 +22,7 @@ def promise(evidence: Evidence) -> str:
     ]
     share, promised = sum(inside) / len(inside), evidence.candidate.task.coverage
     said = f"{share:.0%} of the {len(inside):,} values lie in their interval"
-    return note(f"{said}, where {float(promised):.0%} were promised.")
+    return note(f"{said}, where {promised:.0%} were promised.")
 
 
 def _list(value: Any) -> list[float]:
