@@ -31,11 +31,12 @@ def conv(
     *,
     groups: int = 1,
     activation: Callable[[], nn.Module] | None = nn.ReLU,
+    normal: Callable[[int], nn.Module] = norm,
 ) -> nn.Sequential:
     """Convolution, norm and activation: (B, inside, H, W) → (B, outside, ⌈H / stride⌉, ⌈W / stride⌉)."""
     padding = (side // 2) if isinstance(side, int) else (side[0] // 2, side[1] // 2)
     layers: list[nn.Module] = [nn.Conv2d(inside, outside, side, stride, padding, groups=groups, bias=False)]
-    layers.append(norm(outside))
+    layers.append(normal(outside))
     return nn.Sequential(*layers, activation()) if activation else nn.Sequential(*layers)
 
 

@@ -1,8 +1,8 @@
 """Pictures made of what scikit-image ships, without a download: `skimage:segmentation`, detection, superres.
 
 segmentation, detection: scikit-learn's digits, enlarged, in light ink on the textures brick, grass and gravel, 32 × 32
-grey pixels; one large digit to segment, two small ones to detect. `mask` is the class of each pixel, 0 the ground and 1
-to 10 the digits 0 to 9; `boxes` are those of the digits, in pixels. `x` is where the ground lies in its texture: split
+grey pixels; one large digit to segment, two small ones to detect. `mask` is 1 where there is ink, else 0; `boxes` are
+those of the digits, in pixels. `x` is where the ground lies in its texture: split
 by it, at VALIDATE_FROM and TEST_FROM, no two parts share a piece of a texture, nor the image of a digit.
 superres: squares of 32 × 32 grey pixels of photographs; `photo` is the name of theirs.
 """
@@ -54,7 +54,10 @@ def photo(name: str) -> np.ndarray:
 
 
 def scenes(count: int, *, many: int = 1, seed: int = 0) -> Iterator[tuple[int, Scene]]:
-    """`count` pictures of `many` digits with their x, a quarter to the right of TEST_FROM, a fifth between the cuts."""
+    """`count` pictures of `many` digits with their x, a quarter to the right of TEST_FROM, a fifth between the cuts.
+
+    In a mask 0 is the ground, 1 to 10 are the digits 0 to 9.
+    """
     from sklearn.datasets import load_digits
 
     digits, random = load_digits(), np.random.default_rng(seed)
@@ -105,7 +108,7 @@ def _segmentation() -> pa.Table:
     return pa.table(
         {
             "image": _tensor([image for _, (image, _, _) in found]),
-            "mask": _tensor([mask for _, (_, mask, _) in found]),
+            "mask": _tensor([(mask > 0).astype(np.uint8) for _, (_, mask, _) in found]),
             "x": [x for x, _ in found],
         }
     )

@@ -16,11 +16,12 @@ SMALLEST = 2  # pixels: the side below which an image is not halved
 
 
 class UNet(Architecture):
-    """U-Net (Ronneberger et al. 2015), with padding, and enlarged without checkerboards (Odena et al. 2016).
+    """U-Net (Ronneberger et al. 2015), padded, normalised by batches (Ioffe and Szegedy 2015), free of checkerboards.
 
     On the way down the image becomes smaller and its channels more, so that a pixel knows what is far around it; on the
     way up what is known is enlarged and joined by what the same height held on the way down, so that edges stay where
-    they are. Enlarging takes the nearest pixel and convolves, for transposed convolutions leave checkerboards.
+    they are. Enlarging takes the nearest pixel and convolves, for transposed convolutions leave checkerboards (Odena et
+    al. 2016). Norms by groups do not serve here: within an image they hide what all its pixels have in common.
 
     In: image (B, C, H, W), several on top of each other. Out: pixels (B, F, H, W), F = 16 · size and the images' own
     channels; row (B, F), a mean over the deepest layer, F = 16 · size · 2^halvings.
@@ -73,10 +74,14 @@ class UNet(Architecture):
         return torch.cat([x_BCHW, image], 1)
 
 
+def _conv(inside: int, outside: int) -> nn.Sequential:
+    return conv(inside, outside, activation=nn.GELU, normal=nn.BatchNorm2d)
+
+
 def _twice(inside: int, outside: int) -> nn.Sequential:
-    return nn.Sequential(conv(inside, outside, activation=nn.GELU), conv(outside, outside, activation=nn.GELU))
+    return nn.Sequential(_conv(inside, outside), _conv(outside, outside))
 
 
 def _up(deep: int, wide: int) -> nn.ModuleList:
     """The convolution after enlarging, and the two after joining."""
-    return nn.ModuleList([conv(deep, wide), _twice(2 * wide, wide)])
+    return nn.ModuleList([_conv(deep, wide), _twice(2 * wide, wide)])
