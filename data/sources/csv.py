@@ -11,6 +11,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -28,6 +29,9 @@ WINDOWS = {*range(0x80, 0xA0)} - {0x81, 0x8D, 0x8F, 0x90, 0x9D}  # bytes that ar
 DELIMITERS = ",;\t|"
 BLOCK = 1 << 23  # characters read at once
 LONGEST = 1 << 24  # characters of one field; an unclosed quote runs further and is an error
+
+
+Row = tuple[list[str], int, str]  # fields, line, what is wrong with it
 
 
 class Source(sources.Files):
@@ -84,24 +88,20 @@ def _batches(file: io.TextIOWrapper, path: Path, name: str) -> Iterator[pa.Recor
     _is_text(block, path)
     csv.field_size_limit(LONGEST)
     lines, mark = io.StringIO(block, newline=""), delimiter(block[: 1 << 16])
-    reader = csv.reader(lines, delimiter=mark)
-    try:
-        names: list[str] = []
-        while not names:  # blank lines may come first
-            names = _header(next(reader), path)
-        line, block = reader.line_num + 1, lines.read()
-        if not block.strip("\r\n"):  # a table without rows has columns, too
-            yield _batch(names, [], name)
-        while block:
-            if not _line_is_row(block):
-                reader = csv.reader(chain(io.StringIO(block, newline=""), file), delimiter=mark)
-                yield from _slowly(reader, names, name, line)
-                return
-            yield from _fast(block, names, mark, name, line)
-            line, block = line + block.count("\n"), _block(file)
-    except csv.Error as error:
-        place = f"{path}, line {reader.line_num}"
-        raise DataError(str(error), place=place, fix="look for a quote that is not closed") from error
+    header = csv.reader(lines, delimiter=mark)
+    names: list[str] = []
+    while not names:  # blank lines may come first
+        names = _header(next(header), path)
+    table = Table(path, name, names, mark)
+    line, block = header.line_num + 1, lines.read()
+    if not block.strip("\r\n"):  # a table without rows has columns, too
+        yield table.batch([])
+    while block:
+        if not _line_is_row(block):
+            yield from table.slowly(chain(io.StringIO(block, newline=""), file), line)
+            return
+        yield from table.fast(block, line)
+        line, block = line + block.count("\n"), _block(file)
 
 
 def _block(file: io.TextIOWrapper) -> str:
@@ -138,58 +138,95 @@ def _line_is_row(block: str) -> bool:
     return not (quotes[signs == ord("\n")] & 1).any() and not quotes[-1] & 1
 
 
-def _fast(block: str, names: list[str], mark: str, name: str, line: int) -> Iterator[pa.RecordBatch]:
-    """The rows of a block in which every line is one."""
-    ragged: list[arrow.InvalidRow] = []
+@dataclass(frozen=True)
+class Table:
+    """How a file's rows are parsed."""
 
-    def aside(row: arrow.InvalidRow) -> str:
-        ragged.append(row)
-        return "skip"
+    path: Path
+    name: str  # in origins
+    names: list[str]
+    mark: str
 
-    table = arrow.read_csv(
-        pa.BufferReader(block.encode()),
-        arrow.ReadOptions(column_names=names),
-        arrow.ParseOptions(delimiter=mark, invalid_row_handler=aside),
-        arrow.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
-    )
-    if ragged:
-        yield from _slowly(csv.reader(io.StringIO(block, newline=""), delimiter=mark), names, name, line)
-        return
-    numbers = np.arange(line, line + len(table))
-    if block.startswith(("\n", "\r\n")) or "\n\n" in block or "\n\r\n" in block:  # a blank line is no row
-        numbers = line + np.flatnonzero([bool(one.strip("\r")) for one in block.split("\n")])
-    if not len(table):  # blank lines alone
-        return
-    table = table.append_column("_origin", sources.origins(name, numbers))
-    table = table.append_column("_fault", pa.nulls(len(table), pa.string()))
-    yield from table.combine_chunks().to_batches(sources.ROWS)
+    def fast(self, block: str, line: int) -> Iterator[pa.RecordBatch]:
+        """The rows of a block in which every line is one; `line` is the number of its first."""
+        ragged: list[arrow.InvalidRow] = []
+
+        def aside(row: arrow.InvalidRow) -> str:
+            ragged.append(row)
+            return "skip"
+
+        table = arrow.read_csv(
+            pa.BufferReader(block.encode()),
+            arrow.ReadOptions(column_names=self.names),
+            arrow.ParseOptions(delimiter=self.mark, invalid_row_handler=aside),
+            arrow.ConvertOptions(column_types=dict.fromkeys(self.names, pa.string()), strings_can_be_null=False),
+        )
+        if ragged:
+            yield from self.slowly(io.StringIO(block, newline=""), line)
+            return
+        if not len(table):  # blank lines alone
+            return
+        numbers = np.arange(line, line + len(table))
+        if block.startswith(("\n", "\r\n")) or "\n\n" in block or "\n\r\n" in block:  # a blank line is no row
+            numbers = line + np.flatnonzero([bool(one.strip("\r")) for one in block.split("\n")])
+        table = table.append_column("_origin", sources.origins(self.name, numbers))
+        table = table.append_column("_fault", pa.nulls(len(table), pa.string()))
+        yield from table.combine_chunks().to_batches(sources.ROWS)
+
+    def slowly(self, lines: Iterable[str], line: int) -> Iterator[pa.RecordBatch]:
+        """The rows of lines of which the first has the number `line`."""
+        rows: list[Row] = []
+        text: list[str] = []  # the lines of the row at hand
+        last: list[str] = []  # and of the one before
+        reader = csv.reader(_noted(lines, text), delimiter=self.mark)
+        while True:
+            number = line + reader.line_num
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                place, fix = f"{self.path}, line {number}", "look for a quote that is not closed"
+                raise DataError(str(error), place=place, fix=fix) from error
+            if row is None and rows and (fault := _unclosed(last, self.mark)):
+                rows[-1] = (*rows[-1][:2], fault)
+            if row is None or len(rows) == sources.ROWS:
+                yield from [self.batch(rows)] if rows else []
+                rows = []
+            if row is None:
+                return
+            if row:
+                rows.append((row, number, ""))
+                last = text.copy()
+            text.clear()
+
+    def batch(self, rows: Sequence[Row]) -> pa.RecordBatch:
+        width = len(self.names)
+        faults = [
+            fault or f"{len(row)} fields where {width} belong: {','.join(row)[:500]}"
+            if fault or len(row) != width
+            else None
+            for row, _, fault in rows
+        ]
+        whole = [row if fault is None else [None] * width for (row, *_), fault in zip(rows, faults, strict=True)]
+        columns = [pa.array([row[i] for row in whole], pa.string()) for i in range(width)]
+        origin = sources.origins(self.name, np.array([line for _, line, _ in rows], np.int64))
+        names = [*self.names, "_origin", "_fault"]
+        return pa.record_batch([*columns, origin, pa.array(faults, pa.string())], names=names)
 
 
-def _slowly(reader: Iterable[list[str]], names: list[str], name: str, line: int) -> Iterator[pa.RecordBatch]:
-    """The rows of a reader whose first line has the number `line`."""
-    rows: list[tuple[list[str], int]] = []
-    first = number = line
-    for row in reader:
-        if row:
-            rows.append((row, number))
-        number = first + reader.line_num  # type: ignore[attr-defined]
-        if len(rows) == sources.ROWS:
-            yield _batch(names, rows, name)
-            rows = []
-    if rows:
-        yield _batch(names, rows, name)
+def _noted(lines: Iterable[str], text: list[str]) -> Iterator[str]:
+    for line in lines:
+        text.append(line)
+        yield line
 
 
-def _batch(names: list[str], rows: Sequence[tuple[list[str], int]], name: str) -> pa.RecordBatch:
-    width = len(names)
-    faults = [
-        None if len(row) == width else f"{len(row)} fields where {width} belong: {','.join(row)[:500]}"
-        for row, _ in rows
-    ]
-    whole = [row if fault is None else [None] * width for (row, _), fault in zip(rows, faults, strict=True)]
-    columns = [pa.array([row[i] for row in whole], pa.string()) for i in range(width)]
-    origin = sources.origins(name, np.array([line for _, line in rows], np.int64))
-    return pa.record_batch([*columns, origin, pa.array(faults, pa.string())], names=[*names, "_origin", "_fault"])
+def _unclosed(text: list[str], mark: str) -> str:
+    """What is wrong with the last row of a file if it ends inside quotes."""
+    try:
+        list(csv.reader(text, delimiter=mark, strict=True))
+    except csv.Error as error:
+        if "end of data" in str(error):
+            return f"its quote is never closed, all after it is inside: {''.join(text)[:500]}"
+    return ""
 
 
 def _is_number(word: str) -> bool:

@@ -1,0 +1,158 @@
+"""Dirty data, a kind a line: each ends in quarantine with its reason, or in one clear error; the good rows go on."""
+
+import bz2
+import gzip
+import json
+import struct
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.feather as feather
+import pyarrow.parquet as pq
+import pytest
+
+from data.field import DataError
+from data.schema import check, infer
+from data.sources import open_source
+
+GOOD = [(n + 0.5, "yes" if n % 3 else "no") for n in range(30)]
+CSV = "n,label\n" + "".join(f"{n},{label}\n" for n, label in GOOD)
+JSON = "".join(json.dumps({"n": n, "label": label}) + "\n" for n, label in GOOD)
+TABLE = pa.table({"n": [n for n, _ in GOOD], "label": [label for _, label in GOOD]})
+
+
+def parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return sink.getvalue().to_pybytes()
+
+
+def arrow(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    feather.write_feather(table, sink)
+    return sink.getvalue().to_pybytes()
+
+
+def more(column: str, *values: object) -> pa.Table:
+    """The good rows with these as the last values of a column, repeated to the length."""
+    return TABLE.append_column(column, pa.array([*([None] * (len(TABLE) - len(values))), *values]))
+
+
+# what is wrong: (file, content, how many rows are good and why the others are not | what the error says)
+DIRTY: dict[str, tuple[str, str | bytes, tuple[int, list[str]] | str]] = {
+    "a row with too few fields": ("t.csv", CSV + "1\n", (30, ["1 fields where 2 belong: 1"])),
+    "a row with too many fields": ("t.csv", CSV + "1,no,3\n", (30, ["3 fields where 2 belong: 1,no,3"])),
+    "a line of separators": ("t.csv", CSV + ",,,\n", (30, ["4 fields where 2 belong: ,,,"])),
+    "a row cut off by the end of the file": ("t.csv", CSV + "2", (30, ["1 fields where 2 belong: 2"])),
+    "a quoted field cut off by the end of the file": (
+        "t.csv",
+        CSV + '2,"ye',
+        (30, ["its quote is never closed.*: 2,"]),
+    ),
+    "a quote that swallows the rows after it": (
+        "t.csv",
+        CSV + '1,"no\n2,no\n3,no\n',
+        (30, ["its quote is never closed"]),
+    ),
+    "blank lines between rows": ("t.csv", CSV.replace("\n", "\n\n"), (30, [])),
+    "blank lines and a ragged row": ("t.csv", CSV + "\n\n1\n\n", (30, ["1 fields where 2 belong: 1"])),
+    "a second header line": ("t.csv", CSV + "n,label\n", (30, ["n: not a number"])),
+    "words among numbers": ("t.csv", CSV + "many,no\n", (30, ["n: not a number"])),
+    "a number with an underscore": ("t.csv", CSV + "1_000,no\n", (30, ["n: not a number"])),
+    "a hexadecimal number": ("t.csv", CSV + "0x1F,no\n", (30, ["n: not a number"])),
+    "a number with its unit": ("t.csv", CSV + "3 kg,no\n", (30, ["n: not a number"])),
+    "infinity": ("t.csv", CSV + "inf,no\n", (30, ["n: .*nfinit"])),
+    "an integer of 400 digits": ("t.csv", CSV + "9" * 400 + ",no\n", (30, ["n: .*"])),
+    "a number far beyond all doubles": ("t.csv", CSV + "1e999,no\n", (30, ["n: .*"])),
+    "a NUL byte in a number": ("t.csv", CSV + "1\x002,no\n", "no text"),
+    "a NUL byte late in the file": (
+        "t.csv",
+        CSV * 1 + "1,no\n" * 20_000 + "1\x002,no\n",
+        (20_030, ["n: not a number"]),
+    ),
+    "a missing class": ("t.csv", CSV + "1,\n", (30, ["label: missing"])),
+    "a class of blanks alone": ("t.csv", CSV + "1,   \n", (30, ["label: missing"])),
+    "a missing number": ("t.csv", CSV + ",no\n", (31, [])),
+    "the words for nothing": ("t.csv", CSV + "NA,no\nnull,no\n?,no\nN/A,no\n", (34, [])),
+    "an emoji as a class": ("t.csv", CSV + "1,🙂\n2,🙂\n", (32, [])),
+    "a byte order mark": ("t.csv", b"\xef\xbb\xbf" + CSV.encode(), (30, [])),
+    "UTF-16": ("t.csv", CSV.encode("utf-16"), (30, [])),
+    "Windows-1252": ("t.csv", (CSV + "1,5 €\n2,5 €\n").encode("cp1252"), (32, [])),
+    "Latin-1": ("t.csv", (CSV + "1,jä\n2,jä\n").encode("latin-1"), (32, [])),
+    "UTF-16 cut in the middle of a sign": ("t.csv", CSV.encode("utf-16")[:-1], "cannot be read"),
+    "line ends of an old Mac": ("t.csv", CSV.replace("\n", "\r"), (30, [])),
+    "line ends of Windows": ("t.csv", CSV.replace("\n", "\r\n"), (30, [])),
+    "mixed line ends": ("t.csv", CSV.replace("\n", "\r\n", 7), (30, [])),
+    "semicolons and decimal commas": ("t.csv", CSV.replace(",", ";").replace(".", ","), (30, [])),
+    "a stray quote": ("t.csv", CSV + '5" pipe,no\n1,no\n', (31, ["n: not a number"])),
+    "a line end inside quotes": ("t.csv", CSV + '1,"no\nno"\n2,"no\nno"\n', (32, [])),
+    "a quote that is never closed": ("t.csv", CSV + '1,"' + "x" * (1 << 25), "quote that is not closed"),
+    "two columns of one name": ("t.csv", "n,n,label\n1,2,no\n", "two columns are called 'n'"),
+    "a column without a name": ("t.csv", CSV.replace("n,label", ",label"), "no column is left to learn from"),
+    "no header": ("t.csv", "1,2\n3,4\n", "holds numbers, no column names"),
+    "a reserved name": ("t.csv", "_fault,label\n1,no\n", "the column name '_fault' is taken"),
+    "nothing but a header": ("t.csv", "n,label\n", "there are no rows"),
+    "an empty file": ("t.csv", b"", "the file is empty"),
+    "blanks alone": ("t.csv", b" \n \n", "the file is empty"),
+    "every row ragged": ("t.csv", "n,label\n1\n2\n3\n", "no row could be read"),
+    "one class": ("t.csv", "n,label\n" + "1,no\n" * 9, "one class alone"),
+    "a Parquet file called .csv": ("t.csv", parquet(TABLE), "the file is no text"),
+    "a table called .parquet": ("t.parquet", CSV, "no readable Parquet file"),
+    "half a Parquet file": ("t.parquet", parquet(TABLE)[:-9], "no readable Parquet file"),
+    "a Parquet file without rows": ("t.parquet", parquet(TABLE.slice(0, 0)), "there are no rows"),
+    "infinities in Parquet": (
+        "t.parquet",
+        parquet(pa.table({"n": [*(n for n, _ in GOOD[1:]), float("inf")], "label": TABLE["label"]})),
+        (29, ["n: .*nfinit"]),
+    ),
+    "half an Arrow file": ("t.arrow", arrow(TABLE)[:-50], "no readable Arrow file"),
+    "gzip cut off": ("t.csv.gz", gzip.compress(CSV.encode())[:-20], "cannot be read"),
+    "gzip with a flipped bit": ("t.csv.gz", gzip.compress(CSV.encode())[:-8] + b"\x00" * 8, "cannot be read"),
+    "bzip2 cut off": ("t.csv.bz2", bz2.compress(CSV.encode())[:-20], "cannot be read"),
+    "no gzip at all": ("t.csv.gz", CSV, "cannot be read"),
+    "a line that is no JSON": ("t.jsonl", JSON + "{n: 1}\n", (30, ["no JSON .*: {n: 1}"])),
+    "a line of JSON cut off": ("t.jsonl", JSON + '{"n": 1, "la', (30, ["no JSON"])),
+    "a list among objects": ("t.jsonl", JSON + "[1, 2]\n", (30, ["no object"])),
+    "a key twice": ("t.jsonl", JSON + '{"n": 1, "n": 2, "label": "no"}\n', (30, ["'n' stands there twice"])),
+    "half a surrogate pair": ("t.jsonl", JSON + '{"n": 1, "label": "\\ud83d"}\n', (30, ["no JSON"])),
+    "two objects in a line": ("t.jsonl", JSON + '{"n": 1}{"n": 2}\n', (30, ["no JSON"])),
+    "bytes that are no UTF-8": ("t.jsonl", JSON.encode() + b'{"n": 1, "label": "n\xe9"}\n', (30, ["no JSON"])),
+    "a key that is left out": ("t.jsonl", JSON + '{"n": 1}\n{"label": "no"}\n', (31, ["label: missing"])),
+    "a number as text": ("t.jsonl", JSON + '{"n": "1.5", "label": "no"}\n', (31, [])),
+    "text for a number": ("t.jsonl", JSON + '{"n": "x", "label": "no"}\n', (30, ["n: not a number"])),
+    "an object for a number": ("t.jsonl", JSON + '{"n": {"x": 1}, "label": "no"}\n', (30, ["n: not a number"])),
+    "an integer beyond 64 bits": ("t.jsonl", JSON + '{"n": 1' + "0" * 30 + ', "label": "no"}\n', (31, [])),
+    "nesting without end": ("t.jsonl", JSON + '{"n": ' + "[" * 100_000 + "\n", (30, ["no JSON"])),
+    "JSON that is one list": ("t.jsonl", "[" + JSON.replace("\n", ",\n") + "{}]", "one list, not lines"),
+    "another format than the ending says": ("t.xls", struct.pack("<Q", 0xE11AB1A1E011CFD0), "cannot read 'xls'"),
+}
+
+
+@pytest.mark.parametrize("name", DIRTY)
+def test_dirty_data_is_set_aside_or_one_clear_error(name: str, tmp_path: Path) -> None:
+    file, content, expected = DIRTY[name]
+    (tmp_path / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    def prepared() -> tuple[pa.Table, pa.Table]:
+        batches = list(open_source(file, tmp_path).read())
+        table = pa.Table.from_batches(batches) if batches else pa.table({"_origin": pa.array([], pa.string())})
+        if not len(table):
+            raise DataError("there are no rows", place=file, fix="as `collect` says")
+        kinds = {"n": "number"} if "n" in table.column_names else {}
+        return check(table, infer(table, "label", "category", given=kinds))
+
+    if isinstance(expected, str):
+        with pytest.raises(DataError, match=expected) as caught:
+            prepared()
+        assert caught.value.fix
+        return
+    good, aside = prepared()
+    count, reasons = expected
+    assert (len(good), len(aside)) == (count, len(reasons)), aside["reason"].to_pylist()
+    for row, reason in zip(aside.to_pylist(), reasons, strict=True):
+        assert __import__("re").search(reason, row["reason"]), row
+        assert row["origin"].startswith(f"{file}#")
+
+
+def test_the_table_is_long_enough() -> None:
+    assert len(DIRTY) >= 60
