@@ -62,7 +62,7 @@ def write_on(network: Network, rows: Batch, name: str, length: int, draw: Draw) 
     An architecture that can `begin` and `extend` reads each token once; others read all of the text for each. A text
     that leaves no room for the new tokens within the longest that was learned from loses its beginning.
     """
-    whole = network.task.target.shape[0]
+    whole, head = network.task.target.shape[0], network.task.get_submodule("head")
     tokens_BL, lengths_B = _last(rows[name], max(1, whole - length))
     write = _cached if hasattr(network.architecture, "extend") else _anew
     features = write(network, rows, name, tokens_BL, lengths_B, length)
@@ -71,7 +71,7 @@ def write_on(network: Network, rows: Batch, name: str, length: int, draw: Draw) 
     written: list[Tensor] = []
     features_BF = next(features)
     while True:
-        logits_BV = network.task.head(features_BF).float()
+        logits_BV = head(features_BF).float()
         logits_BV[:, [PADDING, UNKNOWN, BEGIN]] = -torch.inf
         token_B = draw(logits_BV, float(torch.rand((), generator=chance)))
         written.append(token_B.masked_fill(ended_B, PADDING))
@@ -94,15 +94,16 @@ def _cached(
     network: Network, rows: Batch, name: str, tokens_BL: Tensor, lengths_B: Tensor, length: int
 ) -> Generator[Tensor, Tensor, None]:
     """Features (B, F) of each row's last token, then of each token sent."""
-    features_BLF, cache = network.architecture.begin({**rows, name: tokens_BL}, length)
+    writer: Any = network.architecture
+    features_BLF, cache = writer.begin({**rows, name: tokens_BL}, length)
     features_BF = features_BLF[torch.arange(len(lengths_B)), lengths_B - 1]
-    reach = network.architecture.reach  # tokens that the reading of one looks at
+    reach = writer.reach  # tokens that the reading of one looks at
     places_BR = lengths_B[:, None] + torch.arange(reach, device=lengths_B.device)
     recent_BR = torch.nn.functional.pad(tokens_BL, (reach, 0)).gather(1, places_BR)
     while True:
         token_B = yield features_BF
         recent_BR = torch.cat([recent_BR[:, 1:], token_B[:, None]], 1)
-        features_BF = network.architecture.extend({**rows, name: recent_BR}, lengths_B, cache)
+        features_BF = writer.extend({**rows, name: recent_BR}, lengths_B, cache)
         lengths_B = lengths_B + 1
 
 

@@ -37,7 +37,7 @@ class Tags(Kind):
             number: "holds no tag, or an empty one" for number, row in rows if row is not None and not _whole(row)
         }
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, length: int = 0) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
         ((name, column),) = columns.items()
         if not target:
             raise DataError("tags are a target, no input", place=f"column '{name}'", fix="ignore the column")
@@ -47,7 +47,7 @@ class Tags(Kind):
             raise DataError(
                 f"the training rows hold one tag alone: {values}", place=f"column '{name}'", fix="give more"
             )
-        length = length or min(LONGEST, max(map(len, rows)))
+        length = options.get("length") or min(LONGEST, max(map(len, rows)))
         return Field(
             "tags", (name,), (length,), "int64", {"values": [values], "sizes": [len(values)], "length": length}
         )

@@ -54,16 +54,9 @@ class Text(Kind):
         }
         return column, faults
 
-    def fit(
-        self,
-        columns: Mapping[str, pa.Array],
-        *,
-        target: bool = False,
-        unit: str = "",
-        length: int = 0,
-        vocabulary: int = 8000,
-    ) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
         ((name, column),) = columns.items()
+        unit, length, vocabulary = ({**self.OPTIONS, **options}[name] for name in ("unit", "length", "vocabulary"))
         texts = column.drop_null().to_pylist()
         listed = _listed(column.type)
         unit = _unit(unit, texts, listed, f"column '{name}'")

@@ -108,6 +108,7 @@ class Decoder(Architecture):
         the last one stands. What `cache` held of that place is written over."""
         x_B1D = self._read(batch)[0][:, -1:]
         for block, kept in zip(self.blocks, cache, strict=True):
+            assert isinstance(block, _Block)
             x_B1D = block.extend(x_B1D, places_B, kept)
         return self.norm(x_B1D)[:, 0]
 

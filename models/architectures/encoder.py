@@ -87,7 +87,8 @@ class Encoder(Architecture):
             return
         first = next(iter(batches))[name]
         words = self.steps.kinds[name] == "text"
-        wide = self.steps.readers[name].num_embeddings if words else sequence(first).shape[2]
+        reader = self.steps.readers[name]
+        wide = reader.num_embeddings if isinstance(reader, nn.Embedding) else sequence(first).shape[2]
         head = nn.Linear(self.features, wide, device=first.device)
         mask = nn.Parameter(torch.zeros(self.features, device=first.device))
         optimiser = torch.optim.AdamW([*self.parameters(), *head.parameters(), mask], RATE, weight_decay=0.05)

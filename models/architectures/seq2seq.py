@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -61,7 +62,7 @@ class Seq2Seq(Architecture):
         self.length, self.beam = target.shape[0], beam
         self.steps = Steps(inputs, self.features)
         self.words = nn.Embedding(target.sizes[0], self.features)
-        self.writer: _GRU | _Transformer = WRITERS[writer](self.features, self.steps.length, self.length, dropout)
+        self.writer = WRITERS[writer](self.features, self.steps.length, self.length, dropout)
         self.head = nn.Linear(self.features, target.sizes[0])
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
@@ -176,7 +177,13 @@ class _Transformer(nn.Module):
 
     def __init__(self, width: int, length: int, longest: int, dropout: float) -> None:
         super().__init__()
-        layer = {"nhead": 4, "dim_feedforward": 2 * width, "dropout": dropout, "batch_first": True, "norm_first": True}
+        layer: dict[str, Any] = {
+            "nhead": 4,
+            "dim_feedforward": 2 * width,
+            "dropout": dropout,
+            "batch_first": True,
+            "norm_first": True,
+        }
         self.reader = nn.TransformerEncoder(
             nn.TransformerEncoderLayer(width, **layer), 2, nn.LayerNorm(width), enable_nested_tensor=False
         )
@@ -201,4 +208,4 @@ class _Transformer(nn.Module):
         return found
 
 
-WRITERS = {"gru": _GRU, "transformer": _Transformer}
+WRITERS: dict[str, Callable[..., _GRU | _Transformer]] = {"gru": _GRU, "transformer": _Transformer}

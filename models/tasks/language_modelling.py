@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,9 @@ class LanguageModelling(Task):
     FORMS = ("causal",)
     FROM_ITSELF = True
     PICTURE = "texts"
-    METRICS: ClassVar[dict[str, str]] = {"bits_per_character": "min", "bits_per_token": "min", "perplexity": "min"}
+    METRICS = {"bits_per_character": "min", "bits_per_token": "min", "perplexity": "min"}
+
+    held: Tensor  # (V,) characters that each token stands for
 
     def __init__(
         self, target: FieldLike, features: int, *, temperature: float = 0.8, top_p: float = 0.95, length: int = 100
@@ -42,7 +44,7 @@ class LanguageModelling(Task):
         self.first = nn.Parameter(torch.zeros(features))
         self.head = nn.Linear(features, self.vocabulary, bias=False)
         counts = [characters(target.state["unit"], token) for token in target.state["values"][0]]
-        self.register_buffer("characters", torch.tensor([0, 1, 0, 0, *counts]), persistent=False)
+        self.register_buffer("held", torch.tensor([0, 1, 0, 0, *counts]), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         first = self.first.expand(len(features), 1, -1).to(features.dtype)
@@ -60,7 +62,7 @@ class LanguageModelling(Task):
             for o, t in rows
         ]
         bits = torch.cat(nats).double().sum(1) / torch.log(torch.tensor(2.0, dtype=torch.float64))
-        return bits, torch.stack([self.characters[target].sum(1), (target != PADDING).sum(1)], 1)
+        return bits, torch.stack([self.held[target].sum(1), (target != PADDING).sum(1)], 1)
 
     def per_row(self, output: Tensor, target: Tensor) -> Tensor:
         """Bits per character."""

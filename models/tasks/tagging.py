@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,10 @@ class Tagging(Task):
     TARGETS = ("tags",)
     FORMS = ("positions", "causal")
     PICTURE = "tags"
-    METRICS: ClassVar[dict[str, str]] = {"f1": "max", "macro_f1": "max", "accuracy": "max"}
+    METRICS = {"f1": "max", "macro_f1": "max", "accuracy": "max"}
+
+    kind: Tensor  # (K,) which entity each tag is of, 0 outside of any
+    begins: Tensor  # (K,) whether it begins one
 
     def __init__(self, target: FieldLike, features: int) -> None:
         super().__init__(target, features)
@@ -37,7 +40,7 @@ class Tagging(Task):
         kinds = sorted({tag[2:] for tag in self.tags if tag[:2] in ("B-", "I-")})
         self.entities = bool(kinds) and all(tag == OUTSIDE or tag[2:] in kinds for tag in self.tags)
         kind = [kinds.index(tag[2:]) + 1 if self.entities and tag != OUTSIDE else 0 for tag in self.tags]
-        self.register_buffer("kind", torch.tensor(kind), persistent=False)  # 0 is outside of any entity
+        self.register_buffer("kind", torch.tensor(kind), persistent=False)
         self.register_buffer("begins", torch.tensor([tag.startswith("B-") for tag in self.tags]), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:

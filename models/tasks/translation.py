@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class Translation(Task):
     LOSS = False
     PER_ROW = "max"
     PICTURE = "texts"
-    METRICS: ClassVar[dict[str, str]] = {"exact_match": "max", "chrf": "max"}
+    METRICS = {"exact_match": "max", "chrf": "max"}
 
     def __init__(self, target: FieldLike, features: int) -> None:
         super().__init__(target, features)
