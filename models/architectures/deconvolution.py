@@ -26,7 +26,7 @@ class Deconvolution(Architecture):
     In: image (B, C, H, W), several on top of each other. Out: pixels (B, F, H', W'), of the target's size where the
     target is larger, F = 24 · size and the images' own channels.
     Choose it for super-resolution, and for noise that has little to do with what is far away.
-    At size=1: SCORE
+    At size=1: see `super_resolution` in benchmarks/REFERENCE.md.
     """
 
     ACCEPTS = frozenset({"image"})

@@ -30,7 +30,7 @@ class ViT(Architecture):
     In: image (B, C, H, W), in patches of 16 px, of an eighth of the side where it is below 128. Out: (B, F),
     F = 64 · size for each image.
     Choose it from some ten thousand images on; below some thousands the CNN is better and faster.
-    At size=1: digits SCORE
+    At size=1: digits, see `vit_digits` in benchmarks/REFERENCE.md.
     """
 
     ACCEPTS = frozenset({"image"})
