@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data import sources
 from data.field import DataError
@@ -28,7 +29,7 @@ class Source(sources.Files):
         first = 0
         try:
             for batch in _read(path):
-                table = pa.Table.from_batches([batch]).replace_schema_metadata()
+                table = _named(pa.Table.from_batches([batch])).replace_schema_metadata()
                 if split and SPLIT not in table.column_names:
                     table = table.append_column(SPLIT, pa.array([split] * len(table), pa.string()))
                 yield from sources.with_origin(table, name, first).combine_chunks().to_batches(sources.ROWS)
@@ -52,6 +53,21 @@ class Source(sources.Files):
             for file in json.loads((path / folder / STATE).read_text())["_data_files"]
         ]
         return listed or super().names()
+
+
+def _named(table: pa.Table) -> pa.Table:
+    """Classes by their names, and pictures and sounds by their bytes, where `datasets` wrote what columns are."""
+    said = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = said.get("info", {}).get("features", {})
+    for place, field in enumerate(table.schema):
+        column, feature = table.column(field.name), features.get(field.name)
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names"):
+            names = pa.array(feature["names"], pa.string())
+            known = pc.if_else(pc.greater_equal(column, 0), column, None)  # -1 is a class nobody knows
+            table = table.set_column(place, field.name, names.take(known.combine_chunks()))
+        elif pa.types.is_struct(field.type) and {one.name for one in field.type} == {"bytes", "path"}:
+            table = table.set_column(place, field.name, pc.struct_field(column, "bytes"))
+    return table
 
 
 def _read(path: Path) -> Iterator[pa.RecordBatch]:

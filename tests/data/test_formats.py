@@ -92,6 +92,35 @@ def test_a_saved_hugging_face_data_set_and_its_splits(tmp_path):
     assert table["_origin"][4].as_py() == "test/data-00000-of-00001.arrow#1"
 
 
+def test_classes_and_pictures_of_a_saved_data_set(tmp_path):
+    features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    columns = {"label": [1, 0, -1, None], "image": pa.array([{"bytes": b"png", "path": None}] * 4, picture)}
+    table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    feather.write_feather(table, tmp_path / "t.arrow")
+    found = read("t.arrow", tmp_path)
+    assert found["label"].to_pylist() == ["dog", "cat", None, None]
+    assert found["image"].to_pylist() == [b"png"] * 4
+
+
+def test_a_delta_table_and_its_versions(tmp_path):
+    delta = pytest.importorskip("deltalake")
+    delta.write_deltalake(str(tmp_path / "t"), pa.table({"a": [1, 2]}))
+    before = open_source("delta:t", tmp_path).fingerprint()
+    delta.write_deltalake(str(tmp_path / "t"), pa.table({"a": [3]}), mode="append")
+    delta.DeltaTable(str(tmp_path / "t")).delete("a = 1")
+    assert sorted(read("delta:t", tmp_path)["a"].to_pylist()) == [2, 3]
+    assert read("delta:t?version=0", tmp_path)["a"].to_pylist() == [1, 2]
+    assert open_source("delta:t", tmp_path).fingerprint() != before
+    for uri, says in {
+        "delta:none": "there is no Delta table",
+        "delta:t?version=9": "version",
+        "delta:t?v": "says nothing",
+    }.items():
+        with pytest.raises(DataError, match=says):
+            read(uri, tmp_path)
+
+
 def lines(tmp_path: Path, text: str) -> pa.Table:
     (tmp_path / "t.jsonl").write_text(text)
     return read("t.jsonl", tmp_path)
