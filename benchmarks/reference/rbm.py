@@ -1,4 +1,4 @@
-"""A restricted Boltzmann machine of 100 units with logistic regression on top; digits are nudged after the split."""
+"""A restricted Boltzmann machine of 100 units with logistic regression on top; training digits alone are nudged."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmarks.reference.protocol import Tables, digit_rows, images, learn
 BARS = {"accuracy": (">=", 0.942)}
 SEEDS = range(5)
 ARCHITECTURE = "rbm"
-OPTIONS: dict[str, Any] = {"supervised": False, "epochs": 40, "learning_rate": 1e-2, "schedule": "cosine"}
+OPTIONS: dict[str, Any] = {"supervised": False, "epochs": 20}
 MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # pixels down and right
 
 
 def run(seed: int) -> dict[str, float]:
-    """Accuracy on nudged test images; beside it logistic regression and an SVC on the pixels of the same rows."""
+    """Accuracy on test images as they are; beside it logistic regression and an SVC on the pixels of the same rows."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import SVC
 
@@ -32,12 +32,14 @@ def run(seed: int) -> dict[str, float]:
 
 
 def tables(seed: int) -> Tables:
-    """Each image five times: as it is and moved by one pixel in each direction. No image is in two splits."""
+    """Each training image five times: as it is and moved by one pixel in each direction; no image is in two splits."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     parts = [(digits.images[rows], digits.target[rows]) for rows in digit_rows(seed)]
-    return tuple(images(_nudged(x), np.tile(y, len(MOVES))) for x, y in parts)  # type: ignore[return-value]
+    (x, y), *others = parts
+    train = images(_nudged(x), np.tile(y, len(MOVES)))
+    return train, *(images(x, y) for x, y in others)  # type: ignore[return-value]
 
 
 def _nudged(x: np.ndarray) -> np.ndarray:

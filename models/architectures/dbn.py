@@ -24,7 +24,7 @@ class DBN(Architecture):
     In: every kind but a seed, flattened and brought to 0…1. Out: (B, F), F = 100 · size.
     Choose it where most rows have no labels, and to see why training from scratch had to be helped in 2006: with
     today's optimisers a perceptron of its shape is as good.
-    At size=1: to be measured.
+    At size=1: digits 0.972 in 8 s of one core with 30 greedy epochs, 0.967 with none (validation rows of one split).
     """
 
     ACCEPTS = frozenset({"number", "category", "image", "series", "labels", "audio", "text", "graph"})
