@@ -177,7 +177,7 @@ def _drawn(value: Any) -> bytes:
     try:
         shape = np.shape(value)
     except ValueError:  # ragged
-        shape = ()
+        shape = (0,)
     if len(shape) not in (2, 3) or 0 in shape or (len(shape) == 3 and shape[2] not in (1, 3)):
         raise DataError("is no image", fix=f"give {FILE}")
     values = numbers(value, shape)

@@ -110,7 +110,8 @@ def _named(field: FieldLike, blocks: tuple[int, ...]) -> nn.Sequential:
     conv, pool = (nn.Conv2d, nn.MaxPool2d) if image else (nn.Conv1d, nn.MaxPool1d)
     mean = nn.AdaptiveAvgPool2d if image else nn.AdaptiveAvgPool1d
     plan = ALEXNET if alexnet else [step for width, n in zip(VGG, blocks, strict=True) for step in (*[width] * n, POOL)]
-    inside, least, layers = _channels(field), min(_sides(field)), []
+    inside, least = _channels(field), min(_sides(field))
+    layers: list[nn.Module] = []
     for number, step in enumerate(plan):
         if step == POOL:
             if least >= 4:
@@ -119,9 +120,10 @@ def _named(field: FieldLike, blocks: tuple[int, ...]) -> nn.Sequential:
             continue
         side = 5 if alexnet and number == 2 else 3
         first = alexnet and number == 0 and least >= LARGE
-        layers += [conv(inside, step, 11, 4, 2) if first else conv(inside, step, side, padding=side // 2), nn.ReLU()]
-        nn.init.kaiming_normal_(layers[-2].weight, nonlinearity="relu")
-        nn.init.zeros_(layers[-2].bias)
+        made = conv(inside, step, 11, 4, 2) if first else conv(inside, step, side, padding=side // 2)
+        nn.init.kaiming_normal_(made.weight, nonlinearity="relu")
+        nn.init.zeros_(made.get_parameter("bias"))
+        layers += [made, nn.ReLU()]
         least = (least - 7) // 4 + 1 if first else least
         inside = step
     return nn.Sequential(*layers, mean(6 if alexnet else 7))

@@ -62,9 +62,10 @@ class Inception(Architecture):
         super().__init__()
         helps = size >= NAMED and target.kind == "category" and len(inputs) == 1
         classes = target.sizes[0] if helps else 0
-        self.towers = nn.ModuleDict({name: _Tower(field, size / NAMED, classes) for name, field in inputs.items()})
+        towers = {name: _Tower(field, size / NAMED, classes) for name, field in inputs.items()}
+        self.towers = nn.ModuleDict(towers)
         self.dropout = nn.Dropout(dropout)
-        self.features = sum(tower.features for tower in self.towers.values())
+        self.features = sum(tower.features for tower in towers.values())
 
     def forward(self, batch: Batch) -> Tensor:
         return self._seen(batch)[0]

@@ -85,7 +85,7 @@ class _Block(nn.Module):
         self.body = nn.Sequential(*layers)
         same = inside == outside and stride == 1
         self.skip = nn.Identity() if same else conv(inside, outside, 1, stride, activation=None)
-        nn.init.zeros_(layers[-1][1].weight)  # a block starts as its skip: deep networks learn from the first step
+        nn.init.zeros_(layers[-1].get_parameter("1.weight"))  # it starts as its skip: depth is no hindrance
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return functional.relu(self.skip(x_BCHW) + self.body(x_BCHW))

@@ -53,9 +53,9 @@ class UNet(Architecture):
             side, halvings = side // 2, halvings + 1
         widths = [width << step for step in range(halvings + 1)]
         self.down = nn.ModuleList([_twice(a, b) for a, b in pairwise([channels, *widths])])
-        self.up = nn.ModuleList()
-        if form == "pixels":
-            self.up.extend([_up(deep, wide) for wide, deep in reversed([*pairwise(widths)])])
+        ups = [*reversed([*pairwise(widths)])] if form == "pixels" else []
+        self.narrow = nn.ModuleList([_conv(deep, wide) for wide, deep in ups])
+        self.up = nn.ModuleList([_twice(2 * wide, wide) for wide, _ in ups])
         self.pool, self.dropout = nn.MaxPool2d(2), nn.Dropout(dropout)
         self.features = width + channels if form == "pixels" else widths[-1]
         self.form = form
@@ -69,7 +69,7 @@ class UNet(Architecture):
         x_BCHW = self.dropout(heights.pop())
         if self.form == "row":
             return x_BCHW.mean((2, 3))
-        for narrow, layers in self.up:
+        for narrow, layers in zip(self.narrow, self.up, strict=True):
             x_BCHW = layers(torch.cat([narrow(as_large_as(x_BCHW, heights[-1])), heights.pop()], 1))
         return torch.cat([x_BCHW, image], 1)
 
@@ -80,8 +80,3 @@ def _conv(inside: int, outside: int) -> nn.Sequential:
 
 def _twice(inside: int, outside: int) -> nn.Sequential:
     return nn.Sequential(_conv(inside, outside), _conv(outside, outside))
-
-
-def _up(deep: int, wide: int) -> nn.ModuleList:
-    """The convolution after enlarging, and the two after joining."""
-    return nn.ModuleList([_conv(deep, wide), _twice(2 * wide, wide)])

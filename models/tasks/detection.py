@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class Detection(Task):
     FORMS = ("pixels",)
     PICTURE = "boxes"
     PER_ROW = "max"
-    METRICS: ClassVar[dict[str, str]] = {"map": "max", "f1": "max", "precision": "max", "recall": "max"}
+    METRICS = {"map": "max", "f1": "max", "precision": "max", "recall": "max"}
 
     threshold: Tensor
 
@@ -42,10 +42,10 @@ class Detection(Task):
         super().__init__(target, features)
         self.classes: list[Any] = list(target.state["values"][0])
         self.most, self.stride, self.sizes = int(target.shape[0]), stride, sizes
-        self.head = nn.Sequential(
-            nn.Conv2d(features, features, 3, padding=1), nn.ReLU(), nn.Conv2d(features, len(self.classes) + 4, 1)
-        )
-        nn.init.constant_(self.head[-1].bias[: len(self.classes)], RARE)
+        last = nn.Conv2d(features, len(self.classes) + 4, 1)
+        self.head = nn.Sequential(nn.Conv2d(features, features, 3, padding=1), nn.ReLU(), last)
+        with torch.no_grad():
+            last.get_parameter("bias")[: len(self.classes)] = RARE
         self.register_buffer("threshold", torch.tensor(0.3))
 
     def forward(self, features: Tensor) -> Tensor:

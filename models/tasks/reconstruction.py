@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class Reconstruction(Task):
     low: Tensor
     high: Tensor
 
-    METRICS: ClassVar[dict[str, str]] = {"psnr": "max", "ssim": "max"}
+    METRICS = {"psnr": "max", "ssim": "max"}
 
     def __init__(self, target: FieldLike, features: int, *, form: str = "pixels", loss: str = "squared") -> None:
         super().__init__(target, features)

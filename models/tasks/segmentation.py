@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ class Segmentation(Task):
     FORMS = ("pixels",)
     PICTURE = "masks"
     PER_ROW = "max"
-    METRICS: ClassVar[dict[str, str]] = {"miou": "max", "dice": "max", "accuracy": "max"}
+    METRICS = {"miou": "max", "dice": "max", "accuracy": "max"}
 
     def __init__(self, target: FieldLike, features: int, *, dice: float = 1.0) -> None:
         super().__init__(target, features)
