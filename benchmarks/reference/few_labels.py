@@ -10,7 +10,7 @@ BARS = {"accuracy": (">=", 0.965)}
 SEEDS = range(5)
 ARCHITECTURE = "cnn"
 LABELS = 100
-CHOSEN = {"epochs": 400}  # by the validation rows of two splits, which training never sees
+CHOSEN = {"epochs": 300, "task_options": {"label_smoothing": 0.1}}  # by the validation rows of two splits
 
 
 def run(seed: int) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +114,33 @@ def learn(
     loop.run()
     network.load_state_dict(loop.best_state())
     return Learned(network, spec, loop, train, validation, test)
+
+
+def chosen(
+    candidates: Sequence[Mapping[str, Any]], task_name: str, tables: Tables, target: str, *, seed: int, folds: int = 5
+) -> dict[str, Any]:
+    """The candidate, an `architecture` and its options, with the least loss over folds of the rows that may be learned
+    from; the best of the first's architecture, the anchor, where it is within a standard error of that (Breiman et al.
+    1984). The test rows have no part in it."""
+    seen = pa.concat_tables(tables[:2])
+    fold = np.random.default_rng(seed).permutation(len(seen)) % folds
+
+    def losses(candidate: Mapping[str, Any]) -> list[float]:
+        found = []
+        for one in range(folds):
+            fit, held = seen.filter(pa.array(fold != one)), seen.filter(pa.array(fold == one))
+            options = {"seed": seed, "keep": "last", **candidate}
+            learned = learn(task_name=task_name, tables=(fit, held, held), target=target, **options)
+            found.append(learned.loop.history[-1]["validation_loss"])
+        return found
+
+    scores = [losses(candidate) for candidate in candidates]
+    means = [float(np.mean(score)) for score in scores]
+    best = int(np.argmin(means))
+    anchors = [n for n, one in enumerate(candidates) if one["architecture"] == candidates[0]["architecture"]]
+    anchor = min(anchors, key=means.__getitem__)
+    near = means[anchor] <= means[best] + float(np.std(scores[best], ddof=1)) / folds**0.5
+    return dict(candidates[anchor if near else best])
 
 
 def spec_of(

@@ -25,7 +25,7 @@ class Capsule(Architecture):
     has no classes.
     Choose it to see what it found: the numbers of a capsule draw variations of a picture. The CNN scores higher, and
     robustness to turning does not show at this size.
-    At size=1: digits 0.988, redrawn at 15 dB, in 60 s of one core.
+    At size=1: digits 0.994 (validation rows, images varied), redrawn at 15 dB, in 20 s of one core.
     """
 
     ACCEPTS = frozenset({"image"})

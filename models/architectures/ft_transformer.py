@@ -21,7 +21,7 @@ class FTTransformer(Architecture):
 
     In: number (B, n), category (B, n), labels (B, K). Out: (B, F), F = 64 · size.
     Choose it for tables of some thousands of rows and more, whose columns matter in combination.
-    At size=1: breast_cancer 0.97 in 10 s of one core.
+    At size=1: breast_cancer 0.974 (mean of 4 folds; linear 0.978) in 10 s of one core.
     """
 
     ACCEPTS = frozenset({"number", "category", "labels"})

@@ -23,7 +23,7 @@ class RBF(Architecture):
 
     In: every kind, flattened, categories one-hot. Out: (B, F), F = 300 · size.
     Choose it for some hundreds or thousands of rows of a few dozen numbers on like scales, where near means alike.
-    At size=1: digits 0.986 in 2 s of one core.
+    At size=1: digits 0.984 (mean of 5 splits; scikit-learn's parts put together alike 0.985) in 1 s of one core.
     """
 
     ACCEPTS = frozenset({"*"})
@@ -35,14 +35,14 @@ class RBF(Architecture):
     RECIPE: ClassVar[dict[str, Any]] = {
         "optimizer": "adam",
         "learning_rate": 0.02,
-        "weight_decay": 1e-5,
+        "weight_decay": 1e-3,
         "keep": "last",
     }
 
     centres: Tensor  # (K, D)
     scale: Tensor  # () 1 / (2 σ²)
 
-    def __init__(self, inputs: Inputs, *, size: float = 1.0, width: float = 1.0) -> None:
+    def __init__(self, inputs: Inputs, *, size: float = 1.0, width: float = 0.85) -> None:
         super().__init__()
         self.flat = Flat(inputs)
         self.features = max(4, round(300 * size))
