@@ -36,13 +36,20 @@ class Network:
         the degree and the place in the graph, by spectral embedding (Belkin and Niyogi 2003)."""
         if self.count <= ONE_HOT:
             return np.eye(self.count, dtype=np.float32)
-        from scipy.sparse import csr_array
-        from sklearn.manifold import spectral_embedding
+        return np.column_stack([np.log1p(self.degree), self._coordinates()]).astype(np.float32)
 
-        links = self.others.astype(np.int32), self.starts.astype(np.int32)  # scikit-learn takes none but these
-        adjacency = csr_array((self.heavy, *links), shape=(self.count, self.count))
-        spectral = spectral_embedding(adjacency, n_components=COORDINATES, random_state=0)
-        return np.column_stack([np.log1p(self.degree), spectral]).astype(np.float32)
+    def _coordinates(self) -> np.ndarray:
+        """(N, COORDINATES) eigenvectors of the random walk on the graph, those that change slowest first."""
+        from scipy.sparse import csr_array
+        from scipy.sparse.linalg import eigsh
+
+        scale = 1 / np.sqrt(np.maximum(self.degree, 1e-6))
+        links = self.heavy * scale[self.others] * np.repeat(scale, np.diff(self.starts))
+        walk = csr_array((links, self.others, self.starts), shape=(self.count, self.count))
+        begin = np.random.default_rng(0).normal(size=self.count)
+        values, vectors = eigsh(walk, COORDINATES + 1, which="LA", v0=begin, tol=1e-5)
+        order = np.argsort(-values)[1:]  # the first says nothing: it is the degree
+        return vectors[:, order] * scale[:, None]
 
     def neighbourhood(self, centre: int, features: np.ndarray, hops: int = HOPS, most: int = MOST) -> Graph:
         """All nodes within `hops` of the centre and the edges among them, cut to `most` nodes: the nearest first, of

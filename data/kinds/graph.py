@@ -20,12 +20,13 @@ from data.graphs import MOST, TYPE, pack, unpack
 from data.kinds import Kind
 from data.requests import numbers, told
 
+VALUES = 1e8  # of all training graphs together, encoded: 400 MB
 SHAPE = "give {nodes: a list of lists of numbers, edges: a list of pairs of places in nodes}"
 
 
 class Graph(Kind):
     OPTIONS = {
-        "nodes": 0,  # M; of larger graphs the first M count. 0: as many as the largest training graph has, at most MOST
+        "nodes": 0,  # M; of larger graphs the first M count. 0: the largest training graph's, at most what _most says
         "centre": None,  # whether node 0 is what a row is about; by default where the column brings degrees
     }
 
@@ -58,7 +59,7 @@ class Graph(Kind):
         nodes = np.concatenate([graph.nodes for graph in found]).astype(np.float64)
         flag = np.isin(nodes, (0, 1)).all(axis=0)  # yes or no: they stay as they are
         std = nodes.std(axis=0)
-        most = int(options.get("nodes") or min(MOST, max(len(graph.nodes) for graph in found)))
+        most = int(options.get("nodes") or _most([len(graph.nodes) for graph in found], nodes.shape[1]))
         centre = options.get("centre")
         state = {
             "features": nodes.shape[1],
@@ -139,6 +140,14 @@ class Graph(Kind):
 
     def identity(self, column: pa.Array) -> list[bytes]:
         return [b"".join(_bytes(part) for part in vars(graph).values()) for graph in unpack(column)]
+
+
+def _most(counts: Sequence[int], features: int) -> int:
+    """Nodes of the largest graph, at most MOST, and where there are very many rows no more than memory should hold."""
+    most = min(MOST, max(counts))
+    while most > 16 and len(counts) * most * (features + 2 + most) > VALUES:
+        most -= 1
+    return most
 
 
 def _typed(column: pa.StructArray) -> pa.StructArray:
