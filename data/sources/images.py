@@ -94,7 +94,7 @@ def _by_class(folder: Path, only: Sequence[str] | None) -> Iterator[pa.RecordBat
 
 def _paired(folder: Path) -> Iterator[pa.RecordBatch]:
     masks, images = {path.stem: path for path in _images(folder / "masks")}, _images(folder / "images")
-    files = {"image": images, "mask": [masks.get(path.stem) for path in images]}
+    files: dict[str, Sequence[Path | None]] = {"image": images, "mask": [masks.get(path.stem) for path in images]}
     yield from _batches(files, {}, [path.relative_to(folder).as_posix() for path in images])
 
 
