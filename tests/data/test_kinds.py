@@ -23,8 +23,11 @@ COLUMNS = {
 }
 
 
-def test_every_kind_has_a_sample_here():
-    assert set(kinds.names()) == set(COLUMNS)
+ELSEWHERE = {"audio", "boxes", "mask", "seed", "tags", "text", "tokens"}  # tested in files of their own
+
+
+def test_every_kind_has_a_sample():
+    assert set(kinds.names()) == set(COLUMNS) | ELSEWHERE
 
 
 @pytest.mark.parametrize("name", sorted(COLUMNS))
