@@ -104,7 +104,7 @@ def test_a_killed_run_goes_on_where_it_was(prepared):
     driver.wait()
     assert epochs_told(folder)[-1] < PARAMS.epochs
     train.run(params, prepared, task="regression")
-    assert went_on(folder)
+    assert went_on(folder), epochs_told(folder)
     assert bytes_of(prepared) == alone(params, prepared)
     assert train.run(params, prepared, task="regression")["reused"]
 
