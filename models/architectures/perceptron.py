@@ -22,7 +22,8 @@ class Perceptron(Architecture):
 
     In: every kind, flattened, categories one-hot. Out: (B, F), F numbers of a row; the head holds the units.
     Choose it to show what a single layer can learn and what it cannot (XOR), never for use: `linear` is better.
-    At size=1: digits 0.958 in 0.5 s of one core, logistic 0.970 (means of 5 splits). It has no size to turn; `size` is ignored.
+    At size=1: digits 0.958 in 0.5 s of one core, logistic 0.970 (means of 5 splits).
+    It has no size to turn; `size` is ignored.
     """
 
     ACCEPTS = frozenset({"*"})
