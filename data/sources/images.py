@@ -94,7 +94,7 @@ def _by_class(folder: Path, only: Sequence[str] | None) -> Iterator[pa.RecordBat
 
 def _paired(folder: Path) -> Iterator[pa.RecordBatch]:
     masks, images = {path.stem: path for path in _images(folder / "masks")}, _images(folder / "images")
-    files: dict[str, Sequence[Path | None]] = {"image": images, "mask": [masks.get(path.stem) for path in images]}
+    files: dict[str, Sequence[Path | str | None]] = {"image": images, "mask": [masks.get(path.stem) for path in images]}
     yield from _batches(files, {}, [path.relative_to(folder).as_posix() for path in images])
 
 
@@ -113,7 +113,7 @@ def _listed(folder: Path, table: Path) -> Iterator[pa.RecordBatch]:
         for row, (value, path) in enumerate(zip(columns[name], paths[name], strict=True)):
             if value and not path:
                 faults[row] = faults[row] or f"there is no file {value}"
-    files: dict[str, Sequence[Path | None]] = {"image": paths.pop(own), **paths}
+    files: dict[str, Sequence[Path | str | None]] = {"image": paths.pop(own), **paths}
     others = {name: rows[name].combine_chunks() for name in columns if name not in named and name not in files}
     yield from _batches(files, others, rows["_origin"].to_pylist(), faults)
 
