@@ -12,6 +12,8 @@ from models.base import Batch, FieldLike, Task
 from models.edits import edits
 from models.writing import BEGIN, END, PADDING, text
 
+NOTHING = 4.0  # how much likelier than a letter "nothing" is at first; that it is at most steps takes long to learn
+
 
 class Speech(Task):
     """Connectionist temporal classification (Graves et al. 2006): at each step a letter or nothing, and the loss is
@@ -31,6 +33,8 @@ class Speech(Task):
     def __init__(self, target: FieldLike, features: int) -> None:
         super().__init__(target, features)
         self.head = nn.Linear(features, target.sizes[0])
+        with torch.no_grad():
+            self.head.bias[PADDING] = NOTHING
 
     def forward(self, features: Tensor) -> Tensor:
         logits_BTV: Tensor = self.head(features)
