@@ -44,7 +44,7 @@ class Labels(Kind):
             return pa.nulls(len(column), WORDS), dict.fromkeys(range(len(column)), "no list of labels")
         return pa.array([_set(row) for row in rows], WORDS), {}
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
         """The state holds, beside the labels, how many training rows have each and how many rows there are: what
         balanced weights are made of."""
         ((name, column),) = columns.items()

@@ -56,6 +56,8 @@ class FTTransformer(Architecture):
 class _Tokens(nn.Module):
     """The row's own token, then one a column: (B, L, D)."""
 
+    begin: Tensor  # (columns,) where each category's values stand in the table of all
+
     def __init__(self, inputs: Inputs, width: int) -> None:
         super().__init__()
         kinds = {name: field.kind for name, field in inputs.items()}
