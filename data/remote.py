@@ -74,6 +74,7 @@ class Remote(sources.Source):
         return [type(self), self._kind(self._listed())]
 
     def fingerprint(self) -> str:
+        vars(self).pop("_files", None)  # as it is now, not as it was when it was listed
         return combined(self._listed())
 
     def read(self) -> Iterator[pa.RecordBatch]:

@@ -109,7 +109,8 @@ class Files(Source):
                 yield batch if batch.schema == schema else alike(batch, schema, str(self.folder / name))
 
     def fingerprint(self) -> str:
-        return combined(self.files())
+        vars(self).pop("_files", None)  # as it is now, not as it was when it was listed
+        return combined(self._files)
 
     @property
     def folder(self) -> Path:

@@ -7,7 +7,8 @@ lie in folders of their own; and those of `transcripts.csv` beside them, whose c
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from data import sources, wav
 from data.field import DataError, nearest
+from data.files import File, combined, stamped
 
 FOLDER_OF = (".wav",)
 TABLE, NAME = "transcripts.csv", "file"
@@ -23,6 +25,21 @@ TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])
 
 
 class Source(sources.Source):
+    only: Sequence[str] | None = None
+
+    @classmethod
+    def apart(cls, names: Sequence[str]) -> bool:
+        return TABLE not in names
+
+    def files(self) -> list[File] | None:
+        folder = self._files()[0]
+        return None if (folder / TABLE).is_file() else self._held
+
+    def of(self, names: Sequence[str]) -> Source:
+        some = Source(self.name, self.root)
+        some.only = names
+        return some
+
     def read(self) -> Iterator[pa.RecordBatch]:
         folder, files = self._files()
         known, table = self._transcripts(folder)
@@ -43,14 +60,21 @@ class Source(sources.Source):
             yield pa.RecordBatch.from_pydict(columns)
 
     def fingerprint(self) -> str:
+        vars(self).pop("_held", None)  # as it is now, not as it was when it was listed
+        return combined(self._held)
+
+    @cached_property
+    def _held(self) -> list[File]:
         folder, files = self._files()
-        table = folder / TABLE
-        return sources.digest([*files, table] if table.is_file() else files)
+        table = [TABLE] if (folder / TABLE).is_file() else []
+        return stamped(folder, [*(file.relative_to(folder).as_posix() for file in files), *table], self.root)
 
     def _files(self) -> tuple[Path, list[Path]]:
         folder = self.root / self.name
         if not folder.is_dir():
             raise DataError("there is no such folder", place=str(folder), fix="check the path")
+        if self.only is not None:
+            return folder, [folder / name for name in self.only]
         files = sorted(one for one in folder.rglob("*") if one.suffix.lower() in FOLDER_OF and one.is_file())
         if not files:
             raise DataError("no .wav file lies in it", place=str(folder), fix="save the recordings as WAV files")

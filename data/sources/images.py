@@ -53,6 +53,7 @@ class Source(sources.Source):
             yield from _by_class(folder, self.only)
 
     def fingerprint(self) -> str:
+        vars(self).pop("_held", None)  # as it is now, not as it was when it was listed
         return combined(self._held)
 
     @cached_property

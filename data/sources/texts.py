@@ -7,14 +7,15 @@ their number. `texts:PATH?characters=128` says how long, and makes a corpus of a
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
 
 from data import sources
 from data.field import DataError
+from data.files import File, combined, stamped
 from data.sources.csv import encoding
 
 FOLDER_OF = (".txt", ".md")
@@ -23,10 +24,25 @@ AT_ONCE = 1000  # rows of a batch
 
 
 class Source(sources.Source):
+    only: Sequence[str] | None = None
+
     def __init__(self, name: str, root: Path) -> None:
         name, _, option = name.partition("?")
         super().__init__(name, root)
         self.characters = characters(option, f"texts:{name}")
+
+    @classmethod
+    def apart(cls, names: Sequence[str]) -> bool:
+        return len(names) > 1  # a single text is a corpus
+
+    def files(self) -> list[File] | None:
+        whole = self.characters or not (self.root / self.name).is_dir()
+        return None if whole else self._files
+
+    def of(self, names: Sequence[str]) -> Source:
+        some = Source(self.name, self.root)
+        some.only = names
+        return some
 
     def read(self) -> Iterator[pa.RecordBatch]:
         path, paths = self.root / self.name, self._paths()
@@ -44,17 +60,22 @@ class Source(sources.Source):
             yield pa.record_batch({**columns, "_origin": pa.array([_origin(path, file) for file in chosen])})
 
     def fingerprint(self) -> str:
+        vars(self).pop("_files", None)  # as it is now, not as it was when it was listed
+        return f"{combined(self._files)} {self.characters}"
+
+    @cached_property
+    def _files(self) -> list[File]:
         path, paths = self.root / self.name, self._paths()
-        places = "\0".join(_origin(path, file) for file in paths)  # a file that moved changes its class
-        return (
-            f"{sources.digest(paths)} {hashlib.blake2b(places.encode(), digest_size=8).hexdigest()} {self.characters}"
-        )
+        folder = path if path.is_dir() else path.parent
+        return stamped(folder, [_origin(path, file) for file in paths], self.root)
 
     def _paths(self) -> list[Path]:
         """Every text below the folder, in the order of their paths; what is hidden is none."""
         path = self.root / self.name
         if path.is_file():
             return [path]
+        if self.only is not None:
+            return [path / name for name in self.only]
         found = sorted(file for file in path.rglob("*") if file.suffix.lower() in FOLDER_OF and file.is_file())
         found = [file for file in found if not any(part[0] == "." for part in file.relative_to(path).parts)]
         if not found:

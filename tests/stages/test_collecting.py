@@ -225,3 +225,37 @@ def test_a_clock_that_jumps_back_hides_no_change(paths, monkeypatch):
     assert collect.changed(collect.Params("in"), paths)
     run(paths, "in")
     assert rows(paths) == ["2"]
+
+
+def small_files(folder, kind, names):
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from data import wav
+
+    for name in names:
+        path = folder / ("a" if name % 2 else "b") / f"{name}{kind}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((4, 4), name, np.uint8)).save(buffer, "PNG")
+        sound = wav.write(np.zeros(8, np.float32), 8000) if kind == ".wav" and hasattr(wav, "write") else b"RIFF"
+        path.write_bytes({".png": buffer.getvalue(), ".txt": f"text {name}".encode(), ".wav": sound}[kind])
+
+
+@pytest.mark.parametrize("kind", [".png", ".txt", ".wav"])
+def test_small_files_are_packed_and_only_the_new_are_read(paths, kind, monkeypatch):
+    small_files(paths.root / "in", kind, range(40))
+    run(paths, "in")
+    before = bytes_of(paths)
+    assert len(before) == 1
+    read = []
+    monkeypatch.setattr(mirror, "write", lambda *given: read.extend(f.name for f in given[3]) or parts.write(*given))
+    small_files(paths.root / "in", kind, range(40, 42))
+    assert run(paths, "in")["files new"] == 2
+    assert sorted(read) == [f"a/41{kind}", f"b/40{kind}"]
+    assert before.items() <= bytes_of(paths).items()
+    table = read_raw(paths.raw)
+    assert sorted(table["_origin"].to_pylist()) == sorted(f"{'a' if n % 2 else 'b'}/{n}{kind}" for n in range(42))
+    assert set(table["label"].to_pylist()) == {"a", "b"}
