@@ -60,14 +60,14 @@ class DBN(Architecture):
 
     def forward(self, batch: Batch) -> Tensor:
         x_BD: Tensor = self.span.share(self.flat(batch))
-        for layer in self.layers:
+        for layer in self._stack():
             x_BD = self.dropout(layer(x_BD).sigmoid())
         return x_BD
 
     def warm_start(self, batches: Iterable[Batch]) -> None:
         """Greedy, layer by layer, by contrastive divergence of one step; the layers below do not draw lots."""
         self.span.fit(self.flat(batch) for batch in batches)
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self._stack()):
             machine = Boltzmann(layer.in_features, layer.out_features).to(layer.weight.device)
             machine.start(torch.cat([self._below(batch, number) for batch in batches]).mean(0))
             optimiser = torch.optim.SGD(machine.parameters(), lr=self.greedy_rate, momentum=0.5)
@@ -85,6 +85,9 @@ class DBN(Architecture):
     def _below(self, batch: Batch, number: int) -> Tensor:
         """What layer `number` sees."""
         x_BD: Tensor = self.span.share(self.flat(batch))
-        for layer in self.layers[:number]:
+        for layer in self._stack()[:number]:
             x_BD = layer(x_BD).sigmoid()
         return x_BD
+
+    def _stack(self) -> list[nn.Linear]:
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]

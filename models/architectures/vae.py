@@ -48,6 +48,8 @@ class VAE(Architecture):
         "clip": 10.0,
     }
 
+    draws: Tensor
+
     def __init__(
         self,
         inputs: Inputs,

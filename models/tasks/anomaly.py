@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ class Anomaly(Task):
     LOSS = False
     PER_ROW = "max"
     PICTURE = "anomalies"
-    METRICS: ClassVar[dict[str, str]] = {"auroc": "max", "found": "max", "false_alarms": "min"}
+    METRICS = {"auroc": "max", "found": "max", "false_alarms": "min"}
     threshold: Tensor
 
     def __init__(

@@ -34,7 +34,7 @@ class Generation(Task):
     LOSS = False
     RESAMPLE = False
     PICTURE = "samples"
-    METRICS: ClassVar[dict[str, str]] = {"fid": "min", "precision": "max", "recall": "max"}
+    METRICS = {"fid": "min", "precision": "max", "recall": "max"}
 
     mean: Tensor
     std: Tensor
