@@ -38,7 +38,7 @@ class ResNet(Architecture):
     In: image (B, C, H, W), below 64 px without the halving of the first layers. Out: (B, F), F = 128 · size for each
     image up to size 4, a mean over all places.
     Choose it for images with more rows or more detail than the CNN can use; on small ones the CNN is as good.
-    At size=1: digits, see `resnet_digits` in benchmarks/REFERENCE.md.
+    At size=1: digits 0.997 (validation rows of one split, 15 epochs, augmented) in 14 s of one core.
     """
 
     ACCEPTS = frozenset({"image"})
