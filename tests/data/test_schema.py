@@ -172,7 +172,7 @@ def test_a_kind_that_contradicts_the_task():
         schema.infer(table(), "y", "category", given={"y": "number"})
 
 
-@pytest.mark.parametrize("column", [[{"a": 1}] * N, [b"\xff"] * N, [["a"]] * N, [datetime.timedelta(1)] * N])
+@pytest.mark.parametrize("column", [[{"a": 1}] * N, [b"\xff"] * N, [[{"a": 1}]] * N, [datetime.timedelta(1)] * N])
 @pytest.mark.parametrize("name", ["v", "v_id"])
 def test_columns_nobody_can_use_are_left_out(column, name):
     assert name not in schema.infer(table(**{name: column}), "y", "category").inputs

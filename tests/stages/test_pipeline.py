@@ -23,7 +23,7 @@ def write(tmp_path: Path):
 
 
 def test_the_shipped_pipelines_are_right():
-    assert names(ROOT) == ["breast_cancer", "diabetes", "digits", "sunspots"]
+    assert {"breast_cancer", "diabetes", "digits", "sunspots"} <= set(names(ROOT))
     for name in names(ROOT):
         assert read(name, ROOT).name == name
         assert len((ROOT / "pipelines" / f"{name}.yaml").read_text().splitlines()) <= 15
