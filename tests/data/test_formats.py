@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.feather as feather
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data.field import DataError
@@ -179,6 +179,7 @@ def test_what_sqlite_cannot_give(database, uri, says):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text("ab,\"'\t \n\r1é;", max_size=12), max_size=12), st.sampled_from(["\n", "\r\n"]))
+@example(["1,2\r3,4", "", "5,6"], "\n")
 def test_arrow_and_python_read_a_table_alike(tmp_path_factory, rows, end):
     folder = tmp_path_factory.getbasetemp()
     (folder / "p.csv").write_text(f"a,b{end}{end.join(rows)}{end}", newline="")

@@ -1,6 +1,8 @@
 """Of a source that grows only what is new is read and written; nothing is lost, nothing comes twice."""
 
+import os
 import sqlite3
+import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -141,6 +143,8 @@ def test_rows_beyond_the_watermark_are_added(paths, shop):
     assert run(paths, URI, watermark="at") == {"rows": 6, "uri": URI, "new": 3}
     assert rows(paths, "id") == [1, 2, 3, 4, 5, 6]
     assert read_json(paths.raw / "source.json")["covered"] == {"from": None, "to": "2026-01-03T08:00:00+00:00"}
+    shop((7, "2026-01-02T23:30:00-10:00", 7.0))  # a later moment that sorts before, as text
+    assert run(paths, URI, watermark="at")["new"] == 1
 
 
 def test_late_rows_come_within_their_time_and_are_counted_beyond(paths):
@@ -214,17 +218,36 @@ def test_two_collections_at_once_are_one(paths):
         run(paths, "in")
 
 
-def test_a_clock_that_jumps_back_hides_no_change(paths, monkeypatch):
-    import os
-
+@pytest.mark.parametrize("now", [10**9, 10**20])
+def test_a_clock_that_jumps_hides_no_change(paths, monkeypatch, now):
+    """What is noted of a file is compared with the file, never with the clock."""
     csv(paths, "1.csv", 1)
+    monkeypatch.setattr(data_files.time, "time_ns", lambda: now)
     run(paths, "in")
     csv(paths, "1.csv", 2)
-    os.utime(paths.root / "in" / "1.csv", (1, 1))  # written long before what was collected, says the clock
-    monkeypatch.setattr(data_files.time, "time_ns", lambda: 10**9)
+    os.utime(paths.root / "in" / "1.csv", (1, 1))  # written long before what was collected, says its time
     assert collect.changed(collect.Params("in"), paths)
     run(paths, "in")
     assert rows(paths) == ["2"]
+
+
+def test_a_file_is_read_again_only_if_something_about_it_changed(paths, monkeypatch):
+    read = []
+    whole = data_files.content_hash
+    monkeypatch.setattr(data_files, "content_hash", lambda path: read.append(path) or whole(path))
+    csv(paths, "1.csv", 1)
+
+    def times_read(after_seconds):
+        monkeypatch.setattr(data_files.time, "time_ns", lambda: started + after_seconds * 10**9)
+        read.clear()
+        collect.changed(collect.Params("in"), paths)
+        return len([path for path in read if str(path).endswith(".csv")])
+
+    started = time.time_ns()
+    run(paths, "in")
+    assert times_read(1) == 1  # it may have changed again within the tick of its clock
+    assert times_read(10) == 1
+    assert times_read(10) == 0
 
 
 def small_files(folder, kind, names):
