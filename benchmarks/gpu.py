@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from data.field import Field
-from models.base import Network, build
+from models.catalogue import build
 from models.feed import TensorFeed
 from models.loop import Loop, Recipe
+from models.network import Network
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")

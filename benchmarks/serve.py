@@ -75,7 +75,7 @@ def released_model(folder: Path) -> Path:
 
     from data import kinds
     from data.spec import Spec, fit
-    from models.base import build
+    from models.catalogue import build
     from stages.artifacts import save_model
 
     digits = load_digits()

@@ -14,7 +14,7 @@ import torch
 
 from data.batches import Batches, arrays
 from data.spec import Spec
-from models.base import build
+from models.catalogue import build
 from models.optimisers import optimisers
 from stages import cluster, collect, preprocess, train
 from stages.artifacts import Paths, write_json

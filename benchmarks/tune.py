@@ -23,7 +23,7 @@ def bare(wanted: Search, seed: int) -> float:
     """Seconds per trial of Optuna's own loop in this process."""
     import optuna
 
-    from models.base import architecture
+    from models.catalogue import architecture
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = {name: search._distribution(choice) for name, choice in architecture(ARCHITECTURE).SPACE.items()}

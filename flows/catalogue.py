@@ -88,7 +88,7 @@ def suiting(source: str, target: str) -> Answer:
     """The task that the target suggests, and the architectures that select would race, each with when to choose it."""
     from data import schema
     from flows.new import head, located
-    from models import base
+    from models import catalogue as parts_of
     from stages.pipeline import PipelineError
 
     if not (source and target):
@@ -99,8 +99,8 @@ def suiting(source: str, target: str) -> Answer:
     guess = schema.propose(head(located(source, root), root), target)
     kinds = {"history": "series"} if guess["task"] == "forecasting" else guess["kinds"]
     inputs: dict[str, Any] = {kind: SimpleNamespace(kind=kind) for kind in sorted(set(kinds.values()))}
-    names = base.accepting(inputs, guess["task"])
-    found = [{"name": name, "choose": promise(base.architecture(name))["Choose"]} for name in names]
+    names = parts_of.accepting(inputs, guess["task"])
+    found = [{"name": name, "choose": promise(parts_of.architecture(name))["Choose"]} for name in names]
     value = {"task": guess["task"], "kinds": guess["kinds"], "architectures": found, "notes": guess["notes"]}
     lines = [f"task: {guess['task']}, from {', '.join(inputs)}"]
     lines += [f"  {one['name']:<20}{one['choose']}" for one in found]
@@ -131,15 +131,15 @@ def _card(path: Path, part: str) -> dict[str, Any]:
     text = next(filter(None, map(ast.get_docstring, own)), "")
     card: dict[str, Any] = {"name": path.stem, "about": text.split("\n")[0]}
     if part == "architectures":
-        from models import base
+        from models import catalogue as parts_of
 
-        card["accepts"] = sorted(base.architecture(path.stem).ACCEPTS)
+        card["accepts"] = sorted(parts_of.architecture(path.stem).ACCEPTS)
     return card
 
 
 def page() -> str:
     """docs/catalogue.md."""
-    from models import base
+    from models import catalogue as parts_of
 
     parts = [
         "# The catalogue",
@@ -149,10 +149,10 @@ def page() -> str:
         _applications(),
         "## Architectures",
     ]
-    for name in base.architectures():
-        parts.append(_architecture(name, base.architecture(name)))
+    for name in parts_of.architectures():
+        parts.append(_architecture(name, parts_of.architecture(name)))
     parts.append("## Tasks")
-    parts += [_task(name, base.task(name)) for name in base.tasks()]
+    parts += [_task(name, parts_of.task(name)) for name in parts_of.tasks()]
     for part in ("kinds", "sources"):
         cards = [_card(path, part) for path in sorted(FOLDERS[part].glob("[!_]*.py"))]
         parts.append(f"## {part.capitalize()}\n\n" + "\n".join(f"- **{one['name']}**: {one['about']}" for one in cards))
@@ -160,22 +160,22 @@ def page() -> str:
 
 
 def _applications() -> str:
-    from models import base
+    from models import catalogue as parts_of
 
     lines = ["| what you want | inputs | task | architectures | mind |", "|---|---|---|---|---|"]
     for one in APPLICATIONS:
         inputs: dict[str, Any] = {kind: SimpleNamespace(kind=kind) for kind in one.kinds.split()}
-        names = ", ".join(name for name in base.fitting(inputs, one.task) if name != "linear")
+        names = ", ".join(name for name in parts_of.fitting(inputs, one.task) if name != "linear")
         lines.append(f"| {one.name} | {one.kinds.replace(' ', ', ')} | {one.task} | {names} | {one.mind} |")
     return "\n".join(lines)
 
 
 def _architecture(name: str, kind: Any) -> str:
-    from models import base
+    from models import catalogue as parts_of
 
     said = promise(kind)
     space = ", ".join(f"`{option}`" for option in kind.SPACE)
-    own = ", ".join(f"`{option}: {_yaml(value)}`" for option, value in base.options(kind).items())
+    own = ", ".join(f"`{option}: {_yaml(value)}`" for option, value in parts_of.options(kind).items())
     lines = [
         f"### {name}",
         f"**{said['title']}** {said['idea']}",
@@ -191,12 +191,12 @@ def _architecture(name: str, kind: Any) -> str:
 
 
 def _task(name: str, job: Any) -> str:
-    from models import base
+    from models import catalogue as parts_of
 
     said = promise(job)
     order = {"max": "↑", "min": "↓"}
     scores = ", ".join(f"{metric} {order[way]}" for metric, way in job.METRICS.items())
-    own = ", ".join(f"`{option}: {_yaml(value)}`" for option, value in base.options(job).items())
+    own = ", ".join(f"`{option}: {_yaml(value)}`" for option, value in parts_of.options(job).items())
     lines = [
         f"### {name}",
         f"{said['title']} {said['idea']}",

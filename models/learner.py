@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.base import Architecture, Batch, ModelError, Network
+from models.base import Architecture, Batch, ModelError
+from models.network import Network
 
 
 class Learner(nn.Module):

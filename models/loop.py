@@ -24,9 +24,10 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from models import checkpoint, ranks
-from models.base import ModelError, Network
+from models.base import ModelError
 from models.feed import Feed as Feed
 from models.learner import Learner
+from models.network import Network
 from models.pace import Pace
 from models.recipe import Recipe as Recipe
 from models.state import State, copy

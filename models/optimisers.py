@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from models.base import Network
+from models.network import Network
 from models.recipe import Recipe
 
 

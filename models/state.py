@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from models import checkpoint
 from models.average import Average
-from models.base import Network
+from models.network import Network
 from models.optimisers import optimisers
 from models.recipe import Recipe
 

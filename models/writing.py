@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from models.base import Batch, Network
+    from models.base import Batch
+    from models.network import Network
 
 PADDING, UNKNOWN, BEGIN, END, SPECIAL = 0, 1, 2, 3, 4  # tokens before the vocabulary, as data encodes text
 UNSEEN = "\ufffd"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from data.spec import Spec
-    from models.base import Network
+    from models.network import Network
 
 __all__ = [
     "Model",
@@ -185,7 +185,7 @@ def load_model(folder: Path) -> Model:
     from safetensors.torch import load_file
 
     from data.spec import Spec
-    from models.base import build
+    from models.catalogue import build
 
     again = "run the train stage again, or fetch the released version again"
     card = read_json(folder / CARD)

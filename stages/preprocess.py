@@ -61,8 +61,9 @@ def run(
     from data.chosen import chosen
     from data.examples import from_rows, from_series
     from data.spoil import spoiled
-    from models.base import Task, check_options
-    from models.base import task as find_task
+    from models.base import Task
+    from models.catalogue import check_options
+    from models.catalogue import task as find_task
 
     job, options = find_task(task), dict(task_options or {})
     check_options(f"task {task}", job, options)

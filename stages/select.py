@@ -69,7 +69,7 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
 def _entrants(params: Params, paths: Paths, task: str) -> list[str]:
     """Names of those that race, the anchor first, or the one asked for. Raises PipelineError for one that cannot."""
     from data.spec import Spec
-    from models.base import accepting, architectures
+    from models.catalogue import accepting, architectures
 
     spec = Spec.load(paths.ready)
     if spec.time and params.folds:

@@ -20,8 +20,8 @@ from stages.progress import Progress, quiet
 from stages.settings import PipelineError
 
 if TYPE_CHECKING:
-    from models.base import Network
     from models.loop import Loop
+    from models.network import Network
     from stages.training.plan import Plan
 
 OWN = (  # fields of Params that are not the recipe's

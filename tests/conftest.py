@@ -14,7 +14,7 @@ def random_model():
 
         from data import kinds
         from data.spec import Spec, fit
-        from models.base import build
+        from models.catalogue import build
         from stages.artifacts import save_model
 
         random = np.random.default_rng(0)

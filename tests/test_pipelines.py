@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from models.base import tasks
+from models.catalogue import tasks
 from models.recipe import CHOICES
 from stages import pipeline
 
@@ -17,7 +17,7 @@ OWN_DEFAULTS = {"optimizer": "adamw", "schedule": "cosine", "keep": "best"}  # w
 
 def train_settings(name: str) -> set[object]:
     """All values that the shipped pipelines and the architectures' own recipes give a setting of training."""
-    from models.base import architecture, architectures
+    from models.catalogue import architecture, architectures
 
     said = {getattr(one.train, name) for one in SHIPPED.values()}
     return said | {architecture(one).RECIPE.get(name) for one in architectures()} | {OWN_DEFAULTS.get(name)}

@@ -29,7 +29,7 @@ LIFE = """
 import json, sys
 from pathlib import Path
 from data.batches import Batches, arrays, load
-from models.base import accepting, build
+from models.catalogue import accepting, build
 from models.loop import Loop, Recipe
 from stages import collect, pipeline, preprocess
 from stages.artifacts import Paths, load_model, save_model

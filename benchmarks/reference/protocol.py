@@ -13,8 +13,9 @@ import torch
 from data.batches import Batches
 from data.schema import kind_names, kind_options
 from data.spec import Spec, fit
-from models.base import Network, build, task
+from models.catalogue import build, task
 from models.loop import Loop
+from models.network import Network
 from stages.trials.trial import divide
 
 Tables = tuple[pa.Table, pa.Table, pa.Table]  # train, validation, test

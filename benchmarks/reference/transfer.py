@@ -11,8 +11,9 @@ from benchmarks.reference.features_svm import pixel_svm
 from benchmarks.reference.protocol import images, learn, spec_of
 from data.batches import Batches
 from data.spec import Spec
-from models.base import Network, build
+from models.catalogue import build
 from models.loop import Loop
+from models.network import Network
 from stages.judging.statistics import compare
 from stages.trials.trial import divide
 

@@ -12,7 +12,7 @@ from models.base import Batch, FieldLike, Task
 from models.writing import PADDING, characters, nucleus, text, write_on
 
 if TYPE_CHECKING:
-    from models.base import Network
+    from models.network import Network
 
 MOST = 2_000  # tokens of a vocabulary whose pairs are counted by the baseline
 PRIOR = 2.0  # how many pairs the frequencies of single tokens are worth beside those counted

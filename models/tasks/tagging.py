@@ -11,7 +11,7 @@ from torch.nn import functional
 from models.base import Batch, FieldLike, Task
 
 if TYPE_CHECKING:
-    from models.base import Network
+    from models.network import Network
 
 PADDING = -100  # of tags
 OUTSIDE = "O"

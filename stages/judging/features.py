@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from data.spec import Spec
-    from models.base import Network
+    from models.network import Network
 
 MOST_ROWS = 5_000  # training rows; the fit takes their square
 AT_ONCE = 1024  # rows

@@ -15,7 +15,7 @@ from stages.settings import PipelineError
 
 if TYPE_CHECKING:
     from data.spec import Spec
-    from models.base import Network
+    from models.network import Network
 
 PLACE = "train.start_from"
 

@@ -32,7 +32,7 @@ def assemble(
 
     from data.batches import Batches, arrays
     from data.spec import Spec
-    from models.base import build
+    from models.catalogue import build
     from models.loop import Loop, ignore
     from models.recipe import Recipe
     from stages.training import transfer

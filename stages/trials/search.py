@@ -131,7 +131,7 @@ def _sampler(search: Search, done: Sequence[Mapping[str, Any]]) -> Any:
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 
-    from models.base import architecture
+    from models.catalogue import architecture
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = {name: _distribution(choice) for name, choice in architecture(search.architecture).SPACE.items()}

@@ -50,7 +50,7 @@ def divide(architecture: str, values: Mapping[str, Any]) -> tuple[Recipe, dict[s
 
     Raises ModelError for a name that is neither.
     """
-    from models.base import architecture as find
+    from models.catalogue import architecture as find
     from models.recipe import Recipe
 
     known = {field.name for field in dataclasses.fields(Recipe)}
@@ -61,8 +61,8 @@ def divide(architecture: str, values: Mapping[str, Any]) -> tuple[Recipe, dict[s
 
 def defaults(architecture: str) -> dict[str, Any]:
     """The architecture's own value for each name in its SPACE."""
-    from models.base import architecture as find
-    from models.base import options
+    from models.catalogue import architecture as find
+    from models.catalogue import options
 
     kind = find(architecture)
     recipe = dataclasses.asdict(divide(architecture, {})[0])
@@ -71,7 +71,7 @@ def defaults(architecture: str) -> dict[str, Any]:
 
 def metric(task: str) -> tuple[str, str]:
     """The name of the metric that decides, and "max" or "min"."""
-    from models.base import task as find
+    from models.catalogue import task as find
 
     return next(iter(find(task).METRICS.items()))
 
@@ -109,7 +109,7 @@ class Trial:
         import torch
 
         from data.batches import Batches
-        from models.base import build
+        from models.catalogue import build
         from models.loop import Loop
         from stages.trials.folds import divided
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from flows import catalogue, cli
-from models.base import architecture, architectures, tasks
+from models.catalogue import architecture, architectures, tasks
 
 
 def test_the_page_is_up_to_date():

@@ -144,7 +144,7 @@ def test_new_from_a_corrupt_parquet_file(clone, capsys):
 
 
 def test_catalogue_lists_every_file_of_the_rooms(capsys):
-    from models.base import architecture, architectures
+    from models.catalogue import architecture, architectures
 
     assert cli.main(["catalogue", "--json"]) == 0
     value = json.loads(capsys.readouterr().out)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from models import checkpoint
-from models.base import build
+from models.catalogue import build
 from models.feed import TensorFeed
 from models.loop import Loop, Recipe
 

@@ -8,7 +8,7 @@ import torch
 from torch import distributed
 
 from models import checkpoint
-from models.base import build
+from models.catalogue import build
 from models.feed import TensorFeed
 from models.loop import Loop, Recipe
 

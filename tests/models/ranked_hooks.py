@@ -9,9 +9,11 @@ from torch import Tensor, distributed
 
 from models import checkpoint
 from models.architectures.gan import GAN
-from models.base import Batch, Network, build
+from models.base import Batch
+from models.catalogue import build
 from models.feed import TensorFeed
 from models.loop import Loop, Recipe
+from models.network import Network
 from models.sampling import normal
 from models.tasks.generation import Generation
 from tests.models.conftest import INPUTS, TARGETS, rows

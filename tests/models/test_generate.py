@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from models.architectures.rbm import Boltzmann
-from models.base import ModelError, task
+from models.base import ModelError
+from models.catalogue import task
 from models.feed import TensorFeed
 from models.loop import Loop, Recipe
 from models.sampling import normal

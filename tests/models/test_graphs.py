@@ -10,7 +10,7 @@ import torch
 from data import kinds
 from data.graphs import Graph, pack
 from data.neighbourhoods import Network
-from models.base import build
+from models.catalogue import build
 
 pytest.importorskip("torch_geometric")
 GRAPH = networkx.karate_club_graph()

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from models.base import accepting, architecture, build
+from models.catalogue import accepting, architecture, build
 from models.writing import characters, nucleus, text, write_on
 from tests.models.conftest import INPUTS, TARGETS, Field
 

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from models.base import ModelError, task
+from models.base import ModelError
+from models.catalogue import task
 from models.tasks._numbers import pinball
 from tests.models.conftest import SCALE, Field
 

@@ -7,7 +7,8 @@ import types
 import pytest
 import torch
 
-from models.base import ModelError, accepting, build
+from models.base import ModelError
+from models.catalogue import accepting, build
 from models.feed import TensorFeed
 from models.loop import Loop, Recipe
 

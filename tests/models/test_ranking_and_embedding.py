@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from models.base import build
+from models.catalogue import build
 from models.tasks.embedding import Embedding
 from models.tasks.ranking import Ranking
 from tests.models.conftest import Field

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.architectures.lstm import LSTM
-from models.base import architecture, architectures
+from models.catalogue import architecture, architectures
 from tests.models.conftest import INPUTS, Field
 
 READERS = ("gru", "lstm", "rnn", "tcn")

@@ -46,7 +46,7 @@ def test_a_unit_on_its_threshold_is_wrong():
 @pytest.mark.parametrize("rule", ["rosenblatt", "logistic"])
 @pytest.mark.parametrize(("truth", "learned"), [([0, 0, 0, 1], True), ([0, 1, 1, 0], False)])
 def test_one_layer_learns_and_but_not_exclusive_or(rule, truth, learned):
-    from models.base import build
+    from models.catalogue import build
 
     field = type("Field", (), {"sizes": (), "state": {"values": [[False, True]]}, "shape": (), "kind": "category"})()
     two = type("Field", (), {"sizes": (), "state": {}, "shape": (2,), "kind": "number"})()

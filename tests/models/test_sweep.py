@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from models import checkpoint
-from models.base import Architecture, Network, accepting, architecture, architectures, installed, task, tasks
+from models.base import Architecture
+from models.catalogue import accepting, architecture, architectures, installed, task, tasks
 from models.feed import TensorFeed
 from models.loop import Loop, Recipe
+from models.network import Network
 from tests.models.conftest import INPUTS
 
 KINDS = ("audio", "category", "graph", "image", "labels", "number", "series", "text")  # those that conftest makes

@@ -9,7 +9,8 @@ import pytest
 import torch
 from sklearn import metrics
 
-from models.base import ModelError, build, task, tasks
+from models.base import ModelError
+from models.catalogue import build, task, tasks
 
 
 def head(name: str, state: dict, shape: tuple[int, ...] = ()):

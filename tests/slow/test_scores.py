@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from data.batches import Batches, arrays, load
-from models.base import build
+from models.catalogue import build
 from models.loop import Loop
 from stages import collect, pipeline, preprocess
 from stages.artifacts import Paths

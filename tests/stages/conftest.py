@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from data.batches import Batches, arrays, load
-from models.base import architecture as find
-from models.base import build
+from models.catalogue import architecture as find
+from models.catalogue import build
 from models.loop import Loop, Recipe
 from stages import collect, preprocess
 from stages.artifacts import Paths, save_model

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from data.spec import Spec, fit
-from models.base import build
+from models.catalogue import build
 from stages import artifacts, atomic
 from stages.artifacts import Paths, find_root, folder_version, load_model, read_json, replace_folder, write_json
 from stages.pipeline import PipelineError

@@ -11,7 +11,7 @@ from data.batches import arrays, load
 from data.schema import propose
 from data.sources import open_source
 from data.spec import Spec
-from models.base import build
+from models.catalogue import build
 from stages import collect, preprocess, versions
 from stages.artifacts import Paths, load_model
 from stages.judging.scores import measure

@@ -129,6 +129,6 @@ def test_an_unknown_pipeline_names_the_nearest(write, tmp_path):
 
 
 def test_tasks_are_the_files_of_their_folder():
-    from models.base import tasks as registered
+    from models.catalogue import tasks as registered
 
     assert tasks() == sorted(registered())

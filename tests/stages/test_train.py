@@ -7,7 +7,7 @@ import os
 import pytest
 
 from data.spec import Spec
-from models.base import architecture
+from models.catalogue import architecture
 from models.recipe import Recipe
 from stages import train
 from stages.artifacts import Paths, load_model, read_json, write_json

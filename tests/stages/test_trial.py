@@ -27,7 +27,7 @@ def test_values_are_the_recipes_or_the_constructors():
 
 
 def test_defaults_are_inside_what_is_searched():
-    from models.base import architecture, architectures
+    from models.catalogue import architecture, architectures
 
     for name in architectures():
         for option, value in defaults(name).items():

@@ -28,7 +28,7 @@ NO_RESULT = {
 FOLDERS = {
     "data/kinds/__init__.py": ["data/kinds"],
     "data/sources/__init__.py": ["data/sources"],
-    "models/base.py": ["models/architectures", "models/tasks"],
+    "models/catalogue.py": ["models/architectures", "models/tasks"],
     "stages/report/__init__.py": ["stages/report"],
 }
 # What an import reaches and the stage does not use: a constant, an error's name, the target's kind of a task.
@@ -36,7 +36,15 @@ TOO_FAR = {name: {"data/sources"} for name in STAGES} | {
     "collect": {"data/spec.py"},
     "preprocess": {"data/sources", "models/architectures"},
 }
-LISTED = {"data", "models", "stages", "stages/collecting", "stages/judging", "stages/training", "stages/trials"}  # folders whose files are named one by one
+LISTED = {
+    "data",
+    "models",
+    "stages",
+    "stages/collecting",
+    "stages/judging",
+    "stages/training",
+    "stages/trials",
+}  # folders whose files are named one by one
 ARTIFACTS = "stages/artifacts.py"  # names places, which decides nothing, and stores models, which does
 STORES = {"save_model", "load_model"}
 
@@ -74,7 +82,7 @@ def code(name: str) -> set[str]:
         text = (ROOT / file).read_text()
         if any(word in text for word in STORES):
             found.add(ARTIFACTS)
-            todo += ["models/base.py", "data/spec.py"]
+            todo += ["models/catalogue.py", "data/spec.py"]
         if not file.endswith("__init__.py") and file.rpartition("/")[0] in LISTED:
             found.add(file)
         for folder in set(FOLDERS.get(file, [])) - TOO_FAR[name]:
