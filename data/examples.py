@@ -78,7 +78,7 @@ def from_rows(raw: pa.Table, target_kinds: Sequence[str], wishes: Wishes, *, fro
     target, key, time = wishes.target, wishes.key, wishes.time
     required = [*key, *([time] if time else [])]
     target_kind = schemas.target_kind(raw, target, target_kinds, wishes.kinds)
-    named = {"given": wishes.kinds, "ignore": wishes.ignore, "key": key, "time": time}
+    named: dict[str, Any] = {"given": wishes.kinds, "ignore": wishes.ignore, "key": key, "time": time}
     schema = schemas.infer(raw, target, target_kind, **named, from_itself=from_itself)
     good, bad = schemas.check(raw, schema, required=required)
     _some(good, bad)

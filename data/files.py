@@ -17,7 +17,7 @@ import pyarrow.feather as feather
 
 HOME = ".evergreen"  # the ignored folder of a clone: what is kept there is only ever saved work
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "xz"}
-BLOCK = 1 << 20  # bytes
+BLOCK, SMALL = 1 << 20, 1 << 14  # bytes read at once: of a file, and first of one that may be small
 SETTLED_NS = 2_000_000_000  # a file changed less than this ago may change again within the same tick of its clock
 
 
@@ -85,12 +85,16 @@ def stamped(folder: Path, names: Sequence[str], root: Path) -> list[File]:
 
 def content_hash(path: str | Path) -> str:
     """About a second a gigabyte."""
-    total = hashlib.blake2b(digest_size=16)
-    with open(path, "rb", buffering=0) as file:
-        if os.fstat(file.fileno()).st_size < BLOCK:  # a small file needs no room for a large one
-            total.update(file.read())
-        while block := file.read(BLOCK):
+    total, size = hashlib.blake2b(digest_size=16), SMALL
+    file = os.open(path, os.O_RDONLY)  # of many small files, a file object costs more than the reading
+    try:
+        while block := os.read(file, size):
             total.update(block)
+            if len(block) < size == SMALL:
+                break
+            size = BLOCK
+    finally:
+        os.close(file)
     return total.hexdigest()
 
 

@@ -102,9 +102,11 @@ def kind_options(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def target_kind(table: pa.Table, target: str, wanted: Sequence[str], given: Mapping[str, Any]) -> str:
     """Which of the kinds that a task can predict the target is: the one that is said, else the one that suits best."""
     known(table, [target])
-    named = kind_names(given).get(target)
+    named = kind_names(given).get(target, "")
+    if named in wanted:
+        return named
     if named or len(wanted) == 1:
-        return named if named in wanted else wanted[0]
+        return wanted[0]
     column = plain(table.column(target))
     return max(wanted, key=lambda kind: kinds.find(kind).recognise(column))  # of equals the first
 

@@ -142,9 +142,9 @@ class Spec:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Spec:
         inputs = {key: Field.from_json(one) for key, one in value["inputs"].items()}
-        names = ("target_name", "time", "rows")
+        same = {name: value[name] for name in ("task", "target_name", "time", "rows")}
         options = value.get("task_options", {})  # releases of before there were any lack it
-        return cls(value["task"], inputs, Field.from_json(value["target"]), *(value[name] for name in names), options)
+        return cls(inputs=inputs, target=Field.from_json(value["target"]), task_options=options, **same)
 
     def save(self, folder: Path) -> None:
         text = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)

@@ -31,13 +31,19 @@ def stale(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
 
 
 def scores(metrics: Mapping[str, Any]) -> str:
-    """Each score of the test split with its interval, on one line."""
-    sure = f"{metrics['confidence']:.0%}"
+    """Each score of the test split, with its interval where it has one, on one line."""
+    spans = {name: span(score) for name, score in metrics["test"].items()}
     parts = [
-        f"{name} {number(score['value'])} ({number(score['low'])} to {number(score['high'])})"
+        f"{name} {number(score['value'])}" + (f" ({spans[name]})" if spans[name] else "")
         for name, score in metrics["test"].items()
     ]
-    return f"{', '.join(parts)}; {sure} intervals over {metrics['rows']:,} test rows"
+    sure = f"{metrics['confidence']:.0%} intervals " if any(spans.values()) else ""
+    return f"{', '.join(parts)}; {sure}over {metrics['rows']:,} test rows"
+
+
+def span(score: Mapping[str, Any]) -> str:
+    """A score's interval; empty where it has none."""
+    return "" if score["low"] is None else f"{number(score['low'])} to {number(score['high'])}"
 
 
 def table(metrics: Mapping[str, Any]) -> str:
@@ -45,7 +51,7 @@ def table(metrics: Mapping[str, Any]) -> str:
     others = [name for name in ("baseline", "reference", "scratch", "svm", "released") if name in metrics]
     lines = [" | ".join(["| score", "candidate", "interval", *others]) + " |", "|---" * (3 + len(others)) + "|"]
     for name, score in metrics["test"].items():
-        cells = [name, number(score["value"]), f"{number(score['low'])} to {number(score['high'])}"]
+        cells = [name, number(score["value"]), span(score)]
         cells += [number(metrics[other].get(name, "")) for other in others]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -120,12 +120,14 @@ def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     import pyarrow as pa
 
     held: list[pa.RecordBatch] = []
+    rows = size = 0
     for batch in batches:
         for start in range(0, len(batch), ROWS):
             held.append(batch.slice(start, ROWS))
-            if sum(len(one) for one in held) >= ROWS // 2 or sum(one.nbytes for one in held) >= ROW_GROUP:
+            rows, size = rows + len(held[-1]), size + held[-1].nbytes
+            if rows >= ROWS // 2 or size >= ROW_GROUP:
                 yield pa.Table.from_batches(held)
-                held = []
+                held, rows, size = [], 0, 0
     if held:
         yield pa.Table.from_batches(held)
 

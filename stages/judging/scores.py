@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ import torch
 
 from stages.artifacts import SCRATCH, Model, load_model
 from stages.judging.opponents import reference
-from stages.judging.statistics import Array, Interval, block_length, bootstrap, compare, wilson
+from stages.judging.statistics import Array, Interval, Point, block_length, bootstrap, compare, wilson
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -123,12 +123,12 @@ class Evidence:
         means, of = (float(mine.mean()), float(theirs.mean())), "rows" if right else "score" if more else "error"
         return Gap(*means, found.difference, found.p, found.rows, found.deviation, of, found.test)
 
-    def intervals(self, params: Params, rows: np.ndarray[Any, Any] | None = None) -> dict[str, Interval]:
+    def intervals(self, params: Params, rows: np.ndarray[Any, Any] | None = None) -> Mapping[str, Interval | Point]:
         """Every metric of the candidate on the given rows (default: all), with its interval where there is one."""
         chosen = np.arange(self.rows) if rows is None else rows
         if not self.candidate.task.RESAMPLE:
             values = self.candidate.metrics(torch.from_numpy(chosen))
-            return {name: Interval(value, None, None) for name, value in values.items()}
+            return {name: Point(value) for name, value in values.items()}
         block = min(self.block, len(chosen))
         many = max(100, min(params.resamples, params.resamples * MANY_ROWS // len(chosen)))
         with _one_thread():

@@ -20,11 +20,20 @@ CELLS = 2_000_000  # numbers drawn at once: bounds the memory of a bootstrap at 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the bounds that hold it with the stated confidence, where they are known."""
+    """A value and the bounds that hold it with the stated confidence."""
 
     value: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value whose interval is not known."""
+
+    value: float
+    low: None = None
+    high: None = None
 
 
 @dataclass(frozen=True)

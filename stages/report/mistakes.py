@@ -75,7 +75,7 @@ def caption(answer: dict[str, Any], truth: Any) -> str:
         return f"is <b>{escape(_plain(truth))}</b>"  # a vector: what is near to it says more
     if isinstance(said, list):
         return f"said <b>{_list(said)}</b>, came <b>{_list(truth)}</b>"
-    return f"said <b>{number_text(said)}</b>, is <b>{number_text(truth)}</b>"
+    return f"said <b>{number_text(float(said))}</b>, is <b>{number_text(truth)}</b>"
 
 
 def _intro(evidence: Evidence, shown: int) -> str:
