@@ -83,19 +83,29 @@ def stamped(folder: Path, names: Sequence[str], root: Path) -> list[File]:
     return [File(*parts) for parts in zip(names, sizes, stamps, strict=True)]
 
 
+def content(path: str | Path) -> bytes:
+    """All of a file. Of many small ones, file objects would cost more than the reading."""
+    return b"".join(_blocks(path))
+
+
 def content_hash(path: str | Path) -> str:
     """About a second a gigabyte."""
-    total, size = hashlib.blake2b(digest_size=16), SMALL
-    file = os.open(path, os.O_RDONLY)  # of many small files, a file object costs more than the reading
+    total = hashlib.blake2b(digest_size=16)
+    for block in _blocks(path):
+        total.update(block)
+    return total.hexdigest()
+
+
+def _blocks(path: str | Path) -> Iterator[bytes]:
+    file, size = os.open(path, os.O_RDONLY), SMALL
     try:
         while block := os.read(file, size):
-            total.update(block)
+            yield block
             if len(block) < size == SMALL:
-                break
+                return
             size = BLOCK
     finally:
         os.close(file)
-    return total.hexdigest()
 
 
 def combined(files: Iterable[File]) -> str:

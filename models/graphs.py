@@ -50,6 +50,7 @@ class GraphNetwork(Architecture):
     """
 
     ACCEPTS = frozenset({"graph", "number", "category", "labels"})
+    FIRST_FOR = frozenset({"graph"})
     NEEDS = frozenset({"graph"})
     REQUIRES = "torch_geometric"
 

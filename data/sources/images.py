@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from data import sources
 from data.field import DataError
-from data.files import File, combined, stamped, walk
+from data.files import File, combined, content, stamped, walk
 
 FOLDER_OF = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TABLES = (".csv", ".tsv")
@@ -140,12 +140,7 @@ def _batches(
     said["_fault"] = pa.array(faults or [None] * len(origin), pa.string())
     for first in range(0, len(origin), AT_ONCE):
         part = slice(first, first + AT_ONCE)
-        read = {name: [_bytes(path) if path else None for path in paths[part]] for name, paths in files.items()}
+        read = {name: [content(path) if path else None for path in paths[part]] for name, paths in files.items()}
         columns = {name: pa.array(data, pa.binary()) for name, data in read.items()}
         columns |= {name: column.slice(first, AT_ONCE) for name, column in said.items()}
         yield pa.record_batch(columns)
-
-
-def _bytes(path: Path | str) -> bytes:
-    with open(path, "rb", buffering=0) as file:  # of many small files, a Path and a buffer cost more than the reading
-        return file.read()

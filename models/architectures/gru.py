@@ -19,4 +19,5 @@ class GRU(Recurrent):
     error of 0.11 of their variance, where an autoregression has 0.20.
     """
 
+    FIRST_FOR = frozenset({"series", "text", "audio"})
     CELL = nn.GRU

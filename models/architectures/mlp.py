@@ -27,6 +27,7 @@ class MLP(Architecture):
     """
 
     ACCEPTS = frozenset({"*"})
+    FIRST_FOR = frozenset({"number", "category", "labels", "series", "text"})
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (3e-4, 1e-2, "log"),
         "weight_decay": (1e-4, 1.0, "log"),

@@ -28,6 +28,7 @@ class TCN(Architecture):
     """
 
     ACCEPTS = frozenset({"series", "image", "text", "audio", "number", "category", "labels"})
+    FIRST_FOR = frozenset({"series", "audio"})
     NEEDS = frozenset({"series", "image", "text", "audio"})
     FORMS = ("row", "causal", "positions")
     SPACE: ClassVar[dict[str, Choice]] = {

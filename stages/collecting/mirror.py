@@ -76,7 +76,8 @@ def _alike(batches: Iterator[pa.RecordBatch], schema: pa.Schema | None, place: s
 def _note(staging: Path, group: Sequence[File], parts: Sequence[Part]) -> None:
     """Says on disk that the rows of these files are in these parts, whole."""
     listed = [
-        {"name": part.path.name, "rows": part.rows, "spans": [vars(span) for span in part.spans]} for part in parts
+        {"name": part.path.name, "rows": part.rows, "spans": [[*vars(span).values()] for span in part.spans]}
+        for part in parts
     ]
     with (staging / JOURNAL).open("a", encoding="utf-8") as journal:
         journal.write(json.dumps({"files": {file.name: file.stamp for file in group}, "parts": listed}) + "\n")
@@ -97,7 +98,7 @@ def _resumed(staging: Path, wanted: dict[str, File]) -> list[Part]:
         if all(name in wanted and wanted[name].stamp == stamp for name, stamp in entry["files"].items()):
             lines.append(line)
             done += [
-                Part(staging / part["name"], part["rows"], [Span(**span) for span in part["spans"]])
+                Part(staging / part["name"], part["rows"], [Span(*span) for span in part["spans"]])
                 for part in entry["parts"]
             ]
     journal.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
