@@ -101,8 +101,6 @@ def _blocks(path: str | Path) -> Iterator[bytes]:
     try:
         while block := os.read(file, size):
             yield block
-            if len(block) < size == SMALL:
-                return
             size = BLOCK
     finally:
         os.close(file)
