@@ -224,3 +224,47 @@ def test_a_truncated_table_is_read_up_to_its_broken_row(paths):
     raw = read_raw(paths.raw)
     assert raw["_fault"].to_pylist() == [None] * 9 + ["1 fields where 2 belong: 9"]
     shutil.rmtree(paths.raw)
+
+
+GRAPH = """
+stages:
+  collect:
+    foreach: ${pipelines}
+    do:
+      cmd: %s -m stages.collect ${item}
+      outs:
+        - data/store/${item}/raw:
+            persist: true
+"""
+
+
+def test_dvc_repro_goes_on_with_what_is_there_and_finds_what_a_run_recorded(paths):
+    from stages import versions
+
+    def dvc(*arguments: str) -> str:
+        command = [sys.executable, "-m", "dvc", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            command, cwd=paths.root, env=environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    subprocess.run(["git", "init", "-q"], cwd=paths.root, check=True)
+    dvc("init", "-q")
+    (paths.root / "dvc.yaml").write_text(GRAPH % sys.executable)
+    (paths.root / "params.yaml").write_text("pipelines:\n  - t\n")
+    (paths.root / "pipelines").mkdir()
+    sections = "".join(f"{name}: {{}}\n" for name in ("select", "tune", "train", "validate"))
+    paths.pipeline.write_text(
+        f"task: classification\ncollect: {{uri: in, deleted: keep}}\npreprocess: {{target: b}}\n{sections}"
+    )
+    fill(paths.root / "in", 0, 3)
+    params = collect.Params("in", deleted="keep")
+    collect.run(params, paths)
+    versions.commit(paths, "collect")
+    assert "didn't change, skipping" in dvc("repro", "collect@t")
+    shutil.rmtree(paths.root / "in")
+    fill(paths.root / "in", 3, 1)  # the older files are gone at the source, and wanted still
+    dvc("repro", "--force", "collect@t")
+    assert sorted(map(int, read_raw(paths.raw)["a"].to_pylist())) == list(range(40))
+    assert versions.stale(paths, "collect") is None
+    assert not collect.changed(params, paths)

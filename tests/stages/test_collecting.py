@@ -282,3 +282,15 @@ def test_small_files_are_packed_and_only_the_new_are_read(paths, kind, monkeypat
     table = read_raw(paths.raw)
     assert sorted(table["_origin"].to_pylist()) == sorted(f"{'a' if n % 2 else 'b'}/{n}{kind}" for n in range(42))
     assert set(table["label"].to_pylist()) == {"a", "b"}
+
+
+def test_another_reader_reads_all_again_but_never_a_stream(paths, shop, monkeypatch):
+    csv(paths, "1.csv", 1)
+    run(paths, "in")
+    monkeypatch.setattr(collect, "reader", lambda source: "mended")
+    assert run(paths, "in")["files new"] == 1
+    assert "files new" not in run(paths, "in")
+    shop((1, "2026-01-01", 1.0))
+    run(paths, URI, watermark="at")
+    monkeypatch.setattr(collect, "reader", lambda source: "mended again")
+    assert "new" not in run(paths, URI, watermark="at")  # what it gave once it may not hold any more
