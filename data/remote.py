@@ -70,8 +70,9 @@ class Remote(sources.Source):
         some.only = names
         return some
 
-    def readers(self) -> list[type[sources.Source]]:
-        return [type(self), self._kind(self._listed())]
+    def reader(self) -> str:
+        kind = self._kind(self._listed())
+        return f"{kind.__module__.rpartition('.')[2]} {kind.VERSION}"
 
     def fingerprint(self) -> str:
         vars(self).pop("_files", None)  # as it is now, not as it was when it was listed

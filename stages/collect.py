@@ -6,7 +6,6 @@ import contextlib
 import errno
 import fcntl
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +76,7 @@ def run(params: Params, paths: Paths, *, task: str = "", progress: Progress = qu
     source = open_source(params.uri, paths.root)
     with _room(paths), _staging(paths) as staging:
         fingerprint = source.fingerprint()  # before it is read: what changes meanwhile is a change
-        before, record = known(params, paths, source)
+        before, record = known(params, paths)
         parts, covered, counts = _brought(params, source, before, record, staging, progress)
         rows = sum(part.rows for part in parts)
         if not rows:
@@ -85,7 +84,7 @@ def run(params: Params, paths: Paths, *, task: str = "", progress: Progress = qu
         with replace_folder(paths.raw) as folder:
             placed = place(parts, folder)
             write_manifests(folder, placed)
-            facts = {"uri": params.uri, "fingerprint": fingerprint, "rows": rows, "reader": reader(source)}
+            facts = {"uri": params.uri, "fingerprint": fingerprint, "rows": rows, "reader": source.reader()}
             if params.watermark:
                 facts |= {"watermark": params.watermark, "covered": covered}
             write_json(folder / RECORD, facts)
@@ -105,34 +104,16 @@ def changed(params: Params, paths: Paths) -> bool:
     return (last["uri"], last["fingerprint"]) != (params.uri, open_source(params.uri, paths.root).fingerprint())
 
 
-def known(params: Params, paths: Paths, source: Source) -> tuple[list[Part], dict[str, Any]]:
-    """What was collected from this source before and still holds; nothing where it must be read anew.
-
-    That is so after another address or column, after a change of the code that reads its files, and where rows that
-    gave way to others of their key may have to come back.
-    """
+def known(params: Params, paths: Paths) -> tuple[list[Part], dict[str, Any]]:
+    """What was collected from this source before, and its record; nothing after another address or column."""
     from stages.artifacts import read_json
     from stages.collecting.parts import held
 
     path = paths.raw / RECORD
-    if not path.is_file():
-        return [], {}
-    record = read_json(path)
+    record = read_json(path) if path.is_file() else {}
     if (record.get("uri"), record.get("watermark", "")) != (params.uri, params.watermark):
         return [], {}
-    if not params.watermark and (params.key or record.get("reader") != reader(source)):
-        return [], {}
     return held(paths.raw), record
-
-
-def reader(source: Source) -> str:
-    """A hash of the code that says what the source's rows are."""
-    from data.files import content_hash
-
-    modules = {
-        one.__module__ for kind in source.readers() for one in kind.__mro__ if one.__module__.startswith("data.")
-    }
-    return "".join(content_hash(Path(str(sys.modules[name].__file__)))[:8] for name in sorted(modules))
 
 
 def _brought(
@@ -158,7 +139,10 @@ def _brought(
         last = record.get("covered", {})
         parts, covered, counts = advanced(source, params.watermark, wanted, late, last, before, again, said)
     else:
-        parts, files = mirrored(source, before, staging, again, keep=params.deleted == "keep", said=said)
+        # rows that gave way to others of their key may have to come back, and a mended reader may find more
+        anew = bool(params.key) or record.get("reader") != source.reader()
+        keep = params.deleted == "keep"
+        parts, files = mirrored(source, before, staging, again, anew=anew, keep=keep, said=said)
         counts = {f"files {name}": count for name, count in files.items()}
     if params.key:
         followed = params.watermark and params.deleted == "follow"

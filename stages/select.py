@@ -2,7 +2,8 @@
 
 Synchronous successive halving (Jamieson and Talwalkar 2016) by a factor of 3 at a constant learning rate: all train a
 stretch, the best third goes on to three times as many. The linear anchor, where there is one, stays to the end. Where
-time is too short for all, those that are usually good with such inputs come first; that order decides nothing else.
+time is too short for all at once, they race in heats, those that are usually good with such inputs first; that order
+decides nothing else.
 Then the finalists are trained as the candidate will be, with several seeds, as time allows, and the one with fewest
 parameters within one standard error of the best is chosen (Breiman et al. 1984).
 """
@@ -99,20 +100,27 @@ def _race(params: Params, paths: Paths, task: str, names: list[str], started: fl
     with Race(common, names[0], started + params.seconds, progress) as race:
         begun = time.monotonic()
         until = begun + RACE_SHARE * (started + params.seconds - begun)
-        room = race.room(until)
-        for lane in lanes[room:]:
+        waiting = lanes
+        while waiting and race.has_time(until):
+            room = race.room(until)
+            heat, waiting = waiting[:room], waiting[room:]
+            _heat(race, heat, params, until, direction)
+        for lane in waiting:
             lane.reason = f"{params.seconds:g} s are too few for so many: it did not race"
-        alive = lanes[:room]
-        for rung, stretches in enumerate(params.rungs, 1):
-            alive = race.advance(alive, rung, stretches, until=until, rungs_left=len(params.rungs) - rung + 1)
-            if not alive:
-                break
-            alive.sort(key=lambda lane: lane.rank(direction), reverse=True)
-            if rung < len(params.rungs):
-                alive = _survivors(alive, -(-(len(alive) - 1) // params.keep))
         ranked = sorted((lane for lane in lanes if lane.score), key=lambda lane: (lane.rung, lane.rank(direction)))
         race.finish(_survivors(ranked[::-1], FINALISTS), params.seeds, params.folds)
     return lanes
+
+
+def _heat(race: Any, alive: list[Any], params: Params, until: float, direction: str) -> None:
+    """Successive halving among those that there is time for at once."""
+    for rung, stretches in enumerate(params.rungs, 1):
+        alive = race.advance(alive, rung, stretches, until=until, rungs_left=len(params.rungs) - rung + 1)
+        if not alive:
+            return
+        alive.sort(key=lambda lane: lane.rank(direction), reverse=True)
+        if rung < len(params.rungs):
+            alive = _survivors(alive, -(-(len(alive) - 1) // params.keep))
 
 
 def _survivors(ranked: list[Any], count: int) -> list[Any]:

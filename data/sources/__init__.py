@@ -39,6 +39,8 @@ LOOKED_AT = 1000  # files of a folder, to see what it holds
 class Source:
     """The contract. Opening a source reads nothing."""
 
+    VERSION: ClassVar[int] = 1  # raised when the same data gives other rows than before, so that it is read again
+
     def __init__(self, name: str, root: Path) -> None:
         """`name` is what follows the scheme, or the path as given, relative to `root`."""
         self.name, self.root = name, root
@@ -64,9 +66,9 @@ class Source:
         """The same source, but only these of its files, in this order. `_origin` is a file's name, or "name#place"."""
         raise NotImplementedError
 
-    def readers(self) -> list[type[Source]]:
-        """The sources whose code decides what its rows are."""
-        return [type(self)]
+    def reader(self) -> str:
+        """Which code says what its rows are."""
+        return f"{type(self).__module__.rpartition('.')[2]} {self.VERSION}"
 
     def between(self, column: str, since: Any, until: Any) -> Source:
         """The same source, if it can without the rows that a `column` says are before `since` or not before `until`;

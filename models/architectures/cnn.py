@@ -42,6 +42,7 @@ class CNN(Architecture):
     """
 
     ACCEPTS = frozenset({"image", "series"})
+    FIRST_FOR = frozenset({"image"})
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.6),

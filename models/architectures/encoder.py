@@ -33,7 +33,6 @@ class Encoder(Architecture):
     ACCEPTS = frozenset({"text", "series", "audio", "number", "category", "labels"})
     NEEDS = frozenset({"text", "series", "audio"})
     FORMS = ("row", "positions")
-    FIRST_FOR = frozenset({"text"})
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (3e-4, 5e-3, "log"),
         "dropout": (0.0, 0.4),

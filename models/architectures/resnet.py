@@ -42,7 +42,6 @@ class ResNet(Architecture):
     """
 
     ACCEPTS = frozenset({"image"})
-    FIRST_FOR = frozenset({"image"})
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.5),

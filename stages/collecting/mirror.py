@@ -21,9 +21,17 @@ JOURNAL = "done.jsonl"
 
 
 def mirrored(
-    source: Source, before: Sequence[Part], staging: Path, again: Path, *, keep: bool, said: Callable[[int], None]
+    source: Source,
+    before: Sequence[Part],
+    staging: Path,
+    again: Path,
+    *,
+    anew: bool,
+    keep: bool,
+    said: Callable[[int], None],
 ) -> tuple[list[Part], dict[str, int]]:
-    """The parts that hold the source's rows now, and counts of its files. With `keep` files that are gone stay.
+    """The parts that hold the source's rows now, and counts of its files. With `keep` files that are gone stay; with
+    `anew` those that are there are read whether they changed or not.
 
     Parts finished by a collection that was killed are in `staging` and are not read again; parts that are written
     again, from what is here, lie in `again`.
@@ -35,10 +43,10 @@ def mirrored(
         return list(write(source.read(), staging, 0, [], said)), {}
     known = {span.file: span.stamp for part in before for span in part.spans}
     now = {file.name: file.stamp for file in files}
-    changed = {name for name, stamp in known.items() if now.get(name, stamp) != stamp}
+    changed = {name for name, stamp in known.items() if name in now and (anew or now[name] != stamp)}
     gone = known.keys() - now.keys()
     kept = [left for part in before for left in _less(part, changed if keep else changed | gone, again)]
-    wanted = {file.name: file for file in files if known.get(file.name) != file.stamp}
+    wanted = {file.name: file for file in files if file.name in changed or file.name not in known}
     done = _resumed(staging, wanted)
     had = {span.file for part in done for span in part.spans}
     schema = before[0].read().schema if before else None

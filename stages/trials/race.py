@@ -91,6 +91,10 @@ class Race:
         for worker in self.workers:
             ray.kill(worker)
 
+    def has_time(self, until: float) -> bool:
+        """Whether another heat can show anything until `until`."""
+        return bool(self.workers) and until - time.monotonic() > TURN_SECONDS
+
     def room(self, until: float) -> int:
         """How many contenders there is time for until `until`."""
         return max(FEWEST, int(FIRST_SHARE * (until - time.monotonic()) * len(self.workers) / TURN_SECONDS))

@@ -287,10 +287,14 @@ def test_small_files_are_packed_and_only_the_new_are_read(paths, kind, monkeypat
 def test_another_reader_reads_all_again_but_never_a_stream(paths, shop, monkeypatch):
     csv(paths, "1.csv", 1)
     run(paths, "in")
-    monkeypatch.setattr(collect, "reader", lambda source: "mended")
-    assert run(paths, "in")["files new"] == 1
-    assert "files new" not in run(paths, "in")
+    csv(paths, "2.csv", 2)
+    run(paths, "in")
+    (paths.root / "in" / "2.csv").unlink()
+    monkeypatch.setattr("data.sources.csv.Source.VERSION", 2)
+    assert run(paths, "in", deleted="keep")["files changed"] == 1
+    assert rows(paths) == ["1", "2"]
+    assert "files changed" not in run(paths, "in", deleted="keep")
     shop((1, "2026-01-01", 1.0))
     run(paths, URI, watermark="at")
-    monkeypatch.setattr(collect, "reader", lambda source: "mended again")
+    monkeypatch.setattr("data.sources.sqlite.Source.VERSION", 2)
     assert "new" not in run(paths, URI, watermark="at")  # what it gave once it may not hold any more
