@@ -120,7 +120,7 @@ def from_series(raw: pa.Table, wishes: Wishes) -> Examples:
     schema = Schema(kinds, target, "series")
     table = table.append_column("_id", pa.array(split.identities(table, schema), pa.string()))
     notes = _moving_cuts(wishes, cuts)
-    if any(schemas.uneven(moment) for _, moment in windows.ordered(points, time, wishes.series)):
+    if any(windows.uneven(moment) for _, moment in windows.ordered(points, time, wishes.series)):
         notes.append(f"the times are not evenly spaced: {wishes.window} rows back are not always as long ago")
     unseen = [name for name in schemas.known(raw, []) if name not in (target, time, wishes.series, *wishes.covariates)]
     if unseen and not wishes.covariates:

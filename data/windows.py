@@ -192,3 +192,17 @@ def times(column: pa.Array, name: str) -> pa.Array:
         place=f"column '{name}'",
         fix="write times as 2024-01-31 or 2024-01-31 12:00, or as numbers",
     )
+
+
+def evenly_spaced(column: pa.Array) -> bool:
+    """Whether a column looks like the time of a series: rising in steps that differ as little as months do."""
+    try:
+        return not uneven(moments(column, "time"))
+    except DataError:
+        return False
+
+
+def uneven(moment: np.ndarray) -> bool:
+    """Whether the steps between moments differ by more than those between months do."""
+    steps = np.diff(moment.astype(np.float64))
+    return not (len(steps) > 1 and bool(steps.min() > 0 and steps.max() <= 1.2 * steps.min()))

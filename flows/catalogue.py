@@ -86,7 +86,7 @@ def catalogue(given: Namespace) -> Answer:
 
 def suiting(source: str, target: str) -> Answer:
     """The task that the target suggests, and the architectures that select would race, each with when to choose it."""
-    from data import schema
+    from data import proposal
     from flows.new import head, located
     from models import catalogue as parts_of
     from stages.pipeline import PipelineError
@@ -96,7 +96,7 @@ def suiting(source: str, target: str) -> Answer:
             "one of --from and --target is missing", fix="evergreen catalogue --from FILE --target COLUMN"
         )
     root = find_root()
-    guess = schema.propose(head(located(source, root), root), target)
+    guess = proposal.propose(head(located(source, root), root), target)
     kinds = {"history": "series"} if guess["task"] == "forecasting" else guess["kinds"]
     inputs: dict[str, Any] = {kind: SimpleNamespace(kind=kind) for kind in sorted(set(kinds.values()))}
     names = parts_of.accepting(inputs, guess["task"])

@@ -18,7 +18,7 @@ ROWS = 100_000  # the guess is made from the first so many
 
 def new(given: Namespace) -> Answer:
     """Writes pipelines/NAME.yaml; never over an existing one."""
-    from data import schema
+    from data import proposal
 
     root = find_root()
     path = root / "pipelines" / f"{given.name}.yaml"
@@ -28,7 +28,7 @@ def new(given: Namespace) -> Answer:
     if path.exists():
         raise PipelineError(f"there is a pipeline {given.name!r} already", place=str(path), fix="choose another name")
     uri = located(given.source, root)
-    guess = schema.propose(head(uri, root), given.target)
+    guess = proposal.propose(head(uri, root), given.target)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(_yaml(uri, given.target, guess))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from data import kinds, pixels, schema
+from data import kinds, pixels, proposal
 from data.field import DataError, Field
 from data.sources.images import Source
 from data.spoil import spoiled
@@ -149,5 +149,5 @@ def test_images_are_spoiled_to_be_mended():
 
 def test_what_a_target_of_images_asks_for():
     table = pa.table({"image": FILES, "mask": FILES, "clean": FILES})
-    assert schema.propose(table.select(["image", "mask"]), "mask")["task"] == "segmentation"
-    assert schema.propose(table.select(["image", "clean"]), "clean")["task"] == "reconstruction"
+    assert proposal.propose(table.select(["image", "mask"]), "mask")["task"] == "segmentation"
+    assert proposal.propose(table.select(["image", "clean"]), "clean")["task"] == "reconstruction"

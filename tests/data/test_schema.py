@@ -6,7 +6,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from data import schema
+from data import proposal, schema
 from data.field import DataError
 
 N = 40
@@ -157,14 +157,14 @@ MONTHS = [f"{1990 + i // 12}-{i % 12 + 1:02}-01" for i in range(N)]
     ],
 )
 def test_proposals(columns, time, task):
-    found = schema.propose(table(**columns), "y", time)
+    found = proposal.propose(table(**columns), "y", time)
     assert found["task"] == task
     assert (found["time"] == "x") == (task == "forecasting")
 
 
 def test_a_proposal_for_a_missing_column():
     with pytest.raises(DataError, match="--target: there is no column 'yy'"):
-        schema.propose(table(), "yy")
+        proposal.propose(table(), "yy")
 
 
 def test_a_kind_that_contradicts_the_task():

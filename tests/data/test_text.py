@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data import kinds, schema, units
+from data import kinds, proposal, schema, units
 from data.field import DataError, Field
 from data.sources import open_source
 from data.sources.python import tags as roles
@@ -204,13 +204,13 @@ def test_numbers_in_words_and_names_in_lines():
 
 def test_what_is_proposed_for_texts():
     corpus = pa.table({"text": [f"this is the sentence of number {i}" for i in range(40)], "place": list(range(40))})
-    found = schema.propose(corpus, "text")
+    found = proposal.propose(corpus, "text")
     assert found["task"] == "language_modelling"
     assert found["preprocess"] == {"kinds": {"text": {"kind": "text", "unit": "character"}}, "time": "place"}
     pairs = corpus.drop_columns("place").append_column("other", corpus["text"])
-    assert schema.propose(pairs, "text")["task"] == "translation"
+    assert proposal.propose(pairs, "text")["task"] == "translation"
     labelled = corpus.drop_columns("place").append_column("label", pa.array(["a", "b"] * 20))
-    assert schema.propose(labelled, "label") == {
+    assert proposal.propose(labelled, "label") == {
         "task": "classification",
         "kinds": {"text": "text"},
         "time": "",
