@@ -56,6 +56,15 @@ def installed(kind: type[Architecture]) -> bool:
     return not kind.REQUIRES or importlib.util.find_spec(kind.REQUIRES) is not None
 
 
+def head(
+    task_name: str, target: FieldLike, features: int = 1, options: Mapping[str, Any] | None = None, form: str = ""
+) -> Task:
+    """A task for a target, on features of that width and form (default: the one that it works on best)."""
+    job = task(task_name)
+    check_options(f"task {task_name}", job, options or {})
+    return job(target, features, **(options or {}), **_named(job, {"form": form or job.FORMS[0]}))
+
+
 def build(
     architecture_name: str,
     task_name: str,
@@ -72,7 +81,6 @@ def build(
     kind, job = architecture(architecture_name), task(task_name)
     _check_inputs(architecture_name, kind, inputs)
     check_options(architecture_name, kind, options)
-    check_options(f"task {task_name}", job, task_options or {})
     form = _form(kind, job, inputs)
     if not form:
         fix = f"choose one of {', '.join(accepting(inputs, task_name)) or 'those that do'}"
@@ -80,7 +88,7 @@ def build(
         raise ModelError(problem, place=architecture_name, fix=fix)
     told = {"form": form, "target": target}
     made = kind(inputs, **options, **_named(kind, told))
-    return Network(made, job(target, made.features, **(task_options or {}), **_named(job, {"form": form})))
+    return Network(made, head(task_name, target, made.features, task_options, form))
 
 
 def _names(folder: str) -> list[str]:

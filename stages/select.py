@@ -61,7 +61,7 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     if len(names) > 1 and params.seconds > START_SECONDS[cluster.status(paths.root)["running"]]:
         cluster.connect(paths.root)
         lanes = _race(params, paths, task, names, started, progress)
-    choice = {**_decide(lanes, names, params, task), "seconds": round(time.monotonic() - started, 1)}
+    choice = {**_decide(lanes, names, params, paths), "seconds": round(time.monotonic() - started, 1)}
     write_json(paths.select, choice)
     progress(stage="select", summary=f"{choice['architecture']}: {choice['why']}", seconds=choice["seconds"])
     return choice
@@ -96,7 +96,7 @@ def _race(params: Params, paths: Paths, task: str, names: list[str], started: fl
 
     common = (str(paths.ready.resolve()), folder_version(paths.ready), task)
     lanes = [Lane(name, params.seed) for name in names]
-    direction = metric(task)[1]
+    direction = metric(paths.ready)[1]
     with Race(common, names[0], started + params.seconds, progress) as race:
         begun = time.monotonic()
         until = begun + RACE_SHARE * (started + params.seconds - begun)
@@ -129,10 +129,10 @@ def _survivors(ranked: list[Any], count: int) -> list[Any]:
     return [lane for lane in ranked if lane.name == ANCHOR or lane in challengers]
 
 
-def _decide(lanes: list[Any], names: list[str], params: Params, task: str) -> dict[str, Any]:
+def _decide(lanes: list[Any], names: list[str], params: Params, paths: Paths) -> dict[str, Any]:
     from stages.trials.trial import metric
 
-    name, direction = metric(task)
+    name, direction = metric(paths.ready)
     board = sorted((lane.entry() for lane in lanes), key=lambda entry: _order(entry, direction))
     raced = [lane for lane in lanes if lane.rows]
     if len(names) == 1:

@@ -54,7 +54,7 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     from stages import cluster
     from stages.artifacts import code_version, folder_version, read_json, write_json
     from stages.trials.search import Search
-    from stages.trials.trial import defaults
+    from stages.trials.trial import defaults, metric
 
     selected = read_json(paths.select)
     architecture = selected["architecture"]
@@ -62,7 +62,7 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     entry: dict[str, Any] = board.get(architecture, {})
     own, length = defaults(architecture), _stretches(params, paths, architecture, entry)
     ready, version = str(paths.ready.resolve()), folder_version(paths.ready)
-    search = Search(ready, version, task, architecture, own, params.seed, length)
+    search = Search(ready, version, task, architecture, own, metric(paths.ready), params.seed, length)
     context = {**search.context(), "code": code_version()}
     ledger = Ledger(paths.trials, context)
     done = ledger.entries()
@@ -144,9 +144,7 @@ def _search(
 
 def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]], error: float) -> dict[str, Any]:
     """`error` is the standard error of the architecture's score, as select found it."""
-    from stages.trials.trial import metric
-
-    name, direction = metric(search.task)
+    name, direction = search.metric
     shown = ("options", "score", "epochs", "seconds", "state")
     rows = [{"number": number, **{key: entry.get(key) for key in shown}} for number, entry in enumerate(done + cut)]
     scored = [row for row in rows[: len(done)] if row["score"] is not None]

@@ -34,6 +34,7 @@ class Search:
     task: str
     architecture: str
     own: dict[str, Any]  # the architecture's defaults for what is searched
+    metric: tuple[str, str]  # the one that decides, and "max" or "min"
     seed: int
     stretches: int = STRETCHES[0]
 
@@ -44,9 +45,7 @@ class Search:
 
     def best(self, entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """The entry with the best score; of equal ones the defaults, then the earliest."""
-        from stages.trials.trial import metric
-
-        sign = 1 if metric(self.task)[1] == "max" else -1
+        sign = 1 if self.metric[1] == "max" else -1
         scored = [entry for entry in entries if entry["score"] is not None]
         return max(scored, key=lambda entry: (sign * entry["score"], entry["options"] == self.own), default=None)
 
@@ -107,14 +106,14 @@ def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[s
     def train(options: dict[str, Any]) -> None:
         from ray import tune
 
-        from stages.trials.trial import Trial, metric
+        from stages.trials.trial import Trial
 
         found = known.get(ledger.key(options))
         if found:
             tune.report({name: found[name] for name in ("score", "rank", "epochs")} | {"seconds": 0.0, "whole": True})
             return
         trial = Trial(Path(search.ready), search.version, search.task, search.architecture, options, search.seed)
-        direction = metric(search.task)[1]
+        direction = search.metric[1]
         for stretch in range(1, search.stretches + 1):
             goal = stretch * trial.stretch
             score = trial.advance(goal, until - time.time())

@@ -69,11 +69,13 @@ def defaults(architecture: str) -> dict[str, Any]:
     return {name: {**options(kind), **recipe}[name] for name in kind.SPACE}
 
 
-def metric(task: str) -> tuple[str, str]:
-    """The name of the metric that decides, and "max" or "min"."""
-    from models.catalogue import task as find
+def metric(ready: Path) -> tuple[str, str]:
+    """The name of the metric that decides about prepared rows, and "max" or "min": the task's options have a say."""
+    from data.spec import Spec
+    from models.catalogue import head
 
-    return next(iter(find(task).METRICS.items()))
+    spec = Spec.load(ready)
+    return metric_of(head(spec.task, spec.target, options=spec.task_options))
 
 
 def stretch(batches: int, recipe: Recipe) -> int:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 
 from data.batches import arrays, load
-from data.schema import propose
+from data.proposal import propose
 from data.sources import open_source
 from data.spec import Spec
 from models.catalogue import build

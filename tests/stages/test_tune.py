@@ -11,7 +11,7 @@ from stages.trials.ledger import Ledger
 from stages.trials.search import Search, _distribution
 
 OWN = {"weight_decay": 0.02}
-SEARCH = Search("/ready", "v", "regression", "linear", OWN, 0)
+SEARCH = Search("/ready", "v", "regression", "linear", OWN, ("r2", "max"), 0)
 
 
 def entry(value, score):
@@ -52,7 +52,7 @@ def test_a_better_point_wins_and_a_cut_one_cannot():
 
 
 def test_smaller_wins_where_the_metric_says_so():
-    search = Search("/ready", "v", "forecasting", "linear", OWN, 0)
+    search = Search("/ready", "v", "forecasting", "linear", OWN, ("mse", "min"), 0)
     choice = tune._decide(search, [entry(0.02, 0.4), entry(0.5, 0.3)], [], 0.0)
     assert choice["options"] == {"weight_decay": 0.5}
 
