@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PADDING, UNKNOWN, BEGIN, END, SPECIAL = 0, 1, 2, 3, 4  # tokens before the vocabulary, as data encodes text
 UNSEEN = "\ufffd"
-CLOSING, OPENING = set(".,;:!?)]}%…"), set("([{")  # no space before, none after
+CLOSING, OPENING = set(".,;:!?)]}%…-/"), set("([{-/")  # no space before, none after
 Draw = Callable[[Tensor, float], Tensor]  # logits (B, V) and a number of [0, 1) → tokens (B,)
 
 
