@@ -18,13 +18,16 @@ OPTIONS: dict[str, Any] = {"noise": 0.7, "epochs": 150, "learning_rate": 2e-3, "
 
 
 def run(seed: int) -> dict[str, float]:
-    """The mean AUROC over ten normal digits; beside it that of nearest neighbours and of one-class machines."""
+    """The mean AUROC over ten normal digits; beside it that of nearest neighbours and of one-class machines.
+
+    Nothing is said of alarms: their threshold is only worth its promise where the validation rows are not learned from.
+    """
     tables = digits(seed)
     found = [learned(tables, digit, seed) for digit in range(10)]
-    scores = [one.metrics() for one in found]
-    ours = {f"{name}": fmean(score[name] for score in scores) for name in ("auroc", "false_alarms", "found")}
     others = [opponents(one) for one in found]
-    return ours | {name: fmean(other[name] for other in others) for name in others[0]}
+    return {"auroc": fmean(one.metrics()["auroc"] for one in found)} | {
+        name: fmean(other[name] for other in others) for name in others[0]
+    }
 
 
 def learned(tables: tuple[pa.Table, pa.Table, pa.Table], digit: int, seed: int) -> Learned:

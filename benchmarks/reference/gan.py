@@ -62,7 +62,7 @@ def drawn(found: Learned, reader: Learned) -> tuple[torch.Tensor, torch.Tensor]:
     condition = found.train["category"].repeat(TIMES, 1)
     samples = found.network.outputs({"category": condition, "seed": torch.arange(len(condition)) + 10**6})
     known, read = (spec.state["values"][0] for spec in (found.spec.inputs["category"], reader.spec.target))
-    return samples, torch.tensor([read.index(value) for value in known])[condition[:, 0]]
+    return samples, torch.tensor([read.index(value) for value in known])[condition[:, 0] - 1]  # 0 is of unseen values
 
 
 def distance(reader: Learned, some: torch.Tensor, other: torch.Tensor) -> float:
