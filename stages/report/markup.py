@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-NAMES = {"auc": "AUC", "r2": "R²", "mse": "MSE", "mae": "MAE", "rmse": "RMSE", "mase": "MASE", "f1": "F1"}
+NAMES = {
+    **{name: name.upper() for name in ("auc", "auroc", "mse", "mae", "rmse", "mase", "f1", "psnr", "ssim", "fid")},
+    **{"r2": "R²", "miou": "mIoU", "map": "mAP", "chrf": "chrF", "hr_at_10": "HR@10", "ndcg_at_10": "NDCG@10"},
+}
 
 
 def label(name: str) -> str:
