@@ -1,4 +1,5 @@
-"""Digits on textures, learned on the left halves of the textures and tested on the right ones; 32 × 32 pixels."""
+"""Which pixels belong to which digit, two on a texture of 32 × 32 pixels, learned on the left halves of the textures
+and tested on the right ones, with digits that were not seen."""
 
 from __future__ import annotations
 
@@ -9,10 +10,10 @@ from benchmarks.reference.protocol import learn
 from data.sources.skimage import END, TEST_FROM, VALIDATE_FROM, scenes
 
 BARS = {"miou": (">=", 0.955)}
-SEEDS = range(5)
+SEEDS = range(2)
 ARCHITECTURE = "unet"
-SCENES = 2000
-CHOSEN = {"epochs": 20, "batch_size": 16, "learning_rate": 5e-3}
+SCENES, MANY = 4500, 2  # pictures of all parts; digits in each, one above the other
+CHOSEN = {"epochs": 7, "batch_size": 16, "learning_rate": 5e-3}  # four reach 0.905 on the validation rows of a split
 
 
 def run(seed: int) -> dict[str, float]:
@@ -25,7 +26,7 @@ def run(seed: int) -> dict[str, float]:
 def split(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Images and masks (N, H, W) of the training, validation and test rows: no piece of a texture and no digit is in
     two of them."""
-    found = list(scenes(SCENES, seed=seed))
+    found = list(scenes(SCENES, many=MANY, seed=seed))
     place = np.array([x for x, _ in found])
     images, masks = (np.stack([scene[index] for _, scene in found]) for index in (0, 1))
     cuts = ((0, VALIDATE_FROM), (VALIDATE_FROM, TEST_FROM), (TEST_FROM, END))
@@ -38,9 +39,11 @@ def _column(values: np.ndarray) -> pa.Array:
 
 
 def opponent(images: np.ndarray, masks: np.ndarray, test: np.ndarray, truth: np.ndarray) -> float:
-    """What is brighter than Otsu's threshold is a digit; which one, a support vector machine says of its box."""
+    """What is brighter than Otsu's threshold is a digit; which one, a support vector machine says of its box. Each is
+    told where to look: on its own part of the height."""
     from sklearn.svm import SVC
 
+    images, masks, test, truth = (x.reshape(len(x) * MANY, -1, x.shape[2]) for x in (images, masks, test, truth))
     model = SVC(C=10).fit([_cut(image) for image in images], masks.max((1, 2)))
     kinds = model.predict([_cut(image) for image in test])
     said = np.stack([np.where(_bright(image), kind, 0) for image, kind in zip(test, kinds, strict=True)])

@@ -20,7 +20,7 @@ from data import sources
 from data.field import DataError, nearest
 
 SIDE, SCENES = 32, 1500
-LIGHT, DIM = (200, 256), 0.75  # brightness of the digits' ink; of the ground, as a share of the texture's
+LIGHT, DIM = (200, 256), 0.8  # brightness of the digits' ink; of the ground, as a share of the texture's
 TEXTURES = ("brick", "grass", "gravel")  # 512 × 512 each
 VALIDATE_FROM, TEST_FROM, END = 192, 256, 512  # of x: the left edge of what lies on the right of the cut
 PHOTOS = (
@@ -40,7 +40,7 @@ class Source(sources.Source):
         yield from sources.with_origin(makers[self.name](), f"skimage:{self.name}").combine_chunks().to_batches()
 
     def fingerprint(self) -> str:
-        return f"scikit-image {version('scikit-image')} scikit-learn {version('scikit-learn')} {self.name} 1"
+        return f"scikit-image {version('scikit-image')} scikit-learn {version('scikit-learn')} {self.name} 2"
 
 
 def photo(name: str) -> np.ndarray:
@@ -89,15 +89,13 @@ def _scene(ground: np.ndarray, images: np.ndarray, kinds: np.ndarray, random: np
     for number, (digit, kind) in enumerate(zip(images, kinds, strict=True)):
         side = int(random.integers(height * 3 // 4, height + 1))
         large = Image.fromarray((digit * 255).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
-        ink = np.asarray(large) / 255
-        ink = np.where(ink < 0.15, 0, ink)
+        ink = np.asarray(large) >= 128  # opaque: each pixel shows either ink or ground, as its mask says
         top = number * height + int(random.integers(0, height - side + 1))
         left = int(random.integers(0, SIDE - side + 1))
         here = slice(top, top + side), slice(left, left + side)
-        colour = random.integers(*LIGHT)
-        image[here] = image[here] * (1 - ink) + colour * ink
-        mask[here] = np.where(ink >= 0.5, kind + 1, mask[here])
-        rows, columns = (np.flatnonzero((ink >= 0.5).any(axis)) for axis in (1, 0))
+        image[here] = np.where(ink, random.integers(*LIGHT), image[here])
+        mask[here] = np.where(ink, kind + 1, mask[here])
+        rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
         corners = {"x0": left + columns[0], "y0": top + rows[0], "x1": left + columns[-1] + 1, "y1": top + rows[-1] + 1}
         boxes.append({"class": str(kind), **{name: float(value) for name, value in corners.items()}})
     return image.round().clip(0, 255).astype(np.uint8), mask, boxes
