@@ -1,5 +1,4 @@
-"""Which pixels belong to which digit, two on a texture of 32 × 32 pixels, learned on the left halves of the textures
-and tested on the right ones, with digits that were not seen."""
+"""Which pixels are which digit, two on a texture: learned on the textures' left halves, tested on their right ones."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class CNN(Architecture):
 
     In: image (B, C, H, W), series (B, T, C). Out: (B, F), F = 128 · size below 8, else 4096.
     Choose it for images, from some hundreds on, and for series with short patterns.
-    At size=1: digits 0.994 (mean of 3 splits, 0.989 to 0.997) in 8 s of one core.
+    At size=1: digits 0.996 (mean of 5 splits, 40 epochs, augmented) in 18 s of one core.
     """
 
     ACCEPTS = frozenset({"image", "series"})
