@@ -17,20 +17,22 @@ BARS = {
     "svc_on_samples": (">=", 0.96),  # accuracy on the test images of a machine that has seen samples alone
     "nearest_ratio": (">=", 0.9),  # distance to the nearest training image, by that of test images
 }
-SEEDS = range(3)
+SEEDS = range(1)  # a seed takes minutes of a busy machine
 ARCHITECTURE = "gan"
-OPTIONS: dict[str, Any] = {"epochs": 147, "batch_size": 64}  # about 2500 steps
+# the recipe was chosen by the validation rows of one split; then these are learned from as well: about 2500 steps
+OPTIONS: dict[str, Any] = {"epochs": 113, "refit": True}
 TIMES = 4  # samples for each training image
 
 
 def run(seed: int) -> dict[str, float]:
-    """Samples with the training rows' labels against the test images, in a reader's features and pixel by pixel."""
+    """Samples with the labels of the rows learned from against the test images, in a reader's features and pixels."""
     from sklearn.svm import SVC
 
     tables = digits(seed)
     found = learn("gan", "generation", seeded(tables), "image", seed=seed, kinds=KINDS, **OPTIONS)
     reader = learn("cnn", "classification", tables, "digit", seed=seed)
     samples, labels = drawn(found, reader)
+    known = torch.cat([found.train["target"], found.validation["target"]])
     real, y = found.test["target"], reader.test["target"]
     read = reader.network.outputs({"image": samples}).argmax(1)
     svc = SVC(C=10.0).fit(samples.flatten(1), labels).score(real.flatten(1), y)
@@ -40,10 +42,10 @@ def run(seed: int) -> dict[str, float]:
         "fid_less_pca_kde": fid - kernel,
         "label_fidelity": float((read == labels).double().mean()),
         "svc_on_samples": float(svc),
-        "nearest_ratio": copying(samples, real, found.train["target"]),
+        "nearest_ratio": copying(samples, real, known),
         "fid": fid,
         "fid_pca_kde": kernel,
-        "fid_training_images": distance(reader, found.train["target"], real),
+        "fid_training_images": distance(reader, known, real),
     }
 
 
@@ -58,8 +60,8 @@ def seeded(tables: Tables) -> Tables:
 
 
 def drawn(found: Learned, reader: Learned) -> tuple[torch.Tensor, torch.Tensor]:
-    """Samples, standardised, and the classes they were asked for: those of the training rows, several times."""
-    condition = found.train["category"].repeat(TIMES, 1)
+    """Samples, standardised, and the classes they were asked for: those of the rows learned from, several times."""
+    condition = torch.cat([found.train["category"], found.validation["category"]]).repeat(TIMES, 1)
     samples = found.network.outputs({"category": condition, "seed": torch.arange(len(condition)) + 10**6})
     known, read = (spec.state["values"][0] for spec in (found.spec.inputs["category"], reader.spec.target))
     return samples, torch.tensor([read.index(value) for value in known])[condition[:, 0] - 1]  # 0 is of unseen values
@@ -79,7 +81,9 @@ def pca_kde(found: Learned, seed: int) -> torch.Tensor:
     from sklearn.model_selection import GridSearchCV
     from sklearn.neighbors import KernelDensity
 
-    x, y = found.train["target"].flatten(1).numpy(), found.train["category"][:, 0].numpy()
+    parts = (found.train, found.validation)
+    x, y = (torch.cat([rows[name] for rows in parts]).flatten(1).numpy() for name in ("target", "category"))
+    y = y[:, 0]
     made = []
     for digit in np.unique(y):
         own = x[y == digit]
