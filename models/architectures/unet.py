@@ -26,7 +26,8 @@ class UNet(Architecture):
     In: image (B, C, H, W), several on top of each other. Out: pixels (B, F, H, W), F = 16 · size and the images' own
     channels; row (B, F), a mean over the deepest layer, F = 16 · size · 2^halvings.
     Choose it for the class of every pixel, for boxes, and for mending images; the paper's widths are at size=4.
-    At size=1: ink on textures, mean intersection over union 0.93 after 4 epochs of 609 images in 19 s of one core.
+    At size=1: the digit of each pixel on textures, mean intersection over union 0.905 (validation rows of one split)
+    after 4 epochs of 2457 images in 105 s of one core.
     """
 
     ACCEPTS = frozenset({"image"})
