@@ -19,7 +19,7 @@ from stages.progress import Progress, quiet
 from stages.settings import PipelineError, choose
 
 ANCHOR = "linear"
-FINALISTS = 2  # besides the anchor
+FINALISTS = 2  # besides the anchor; no rung leaves fewer, for a first stretch shows little
 RACE_SHARE = 0.5  # of the time; the rest is for the finals
 START_SECONDS = {True: 5.0, False: 11.0}  # until workers can train, where Ray is up and where it is not
 
@@ -120,12 +120,12 @@ def _heat(race: Any, alive: list[Any], params: Params, until: float, direction: 
             return
         alive.sort(key=lambda lane: lane.rank(direction), reverse=True)
         if rung < len(params.rungs):
-            alive = _survivors(alive, -(-(len(alive) - 1) // params.keep))
+            alive = _survivors(alive, max(FINALISTS, -(-(len(alive) - 1) // params.keep)))
 
 
 def _survivors(ranked: list[Any], count: int) -> list[Any]:
     """The anchor and the best `count` of its challengers."""
-    challengers = [lane for lane in ranked if lane.name != ANCHOR][: max(1, count)]
+    challengers = [lane for lane in ranked if lane.name != ANCHOR][:count]
     return [lane for lane in ranked if lane.name == ANCHOR or lane in challengers]
 
 
