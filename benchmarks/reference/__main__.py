@@ -131,6 +131,8 @@ def page(found: dict[str, Any]) -> str:
         "Means ± standard deviations over seeds, on test rows that nothing was chosen by.",
         "\n".join(table),
     ]
+    if missing := [name for name in cases() if name not in found]:
+        parts.append(f"Cases that have not been run to their end: {', '.join(missing)}.")
     for name, result in sorted(found.items()):
         others = {metric: value for metric, value in result["reached"].items() if metric not in result["bars"]}
         beside = "; ".join(f"{metric.replace('_', ' ')} {value:.4g}" for metric, value in others.items())
