@@ -24,6 +24,7 @@ from benchmarks.__main__ import machine
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results.json", HERE.parent / "REFERENCE.md"
+ROUNDING = 1e-9  # of a mean: 1791 of 1800 right are 0.995
 NO_CASE = ("__main__", "protocol")
 
 
@@ -104,7 +105,7 @@ def rows(name: str, result: dict[str, Any]) -> list[list[str]]:
     found = []
     for metric, (sign, bar) in result["bars"].items():
         value, spread = result["reached"][metric], result["deviation"][metric]
-        good = value >= bar if sign == ">=" else value <= bar
+        good = value >= bar - ROUNDING if sign == ">=" else value <= bar + ROUNDING
         shown = f"{value:.4g}" + (f" ± {spread:.2g}" if result["seeds"] > 1 else "")
         cost = [f"{result['seconds']:.0f}", f"{result['megabytes']:.0f}"]
         architecture = result["architecture"] or "chosen by select"
