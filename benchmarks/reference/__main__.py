@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks import reference
 from benchmarks.__main__ import machine
+from stages.atomic import write_json
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results.json", HERE.parent / "REFERENCE.md"
@@ -45,16 +46,21 @@ def main(names: list[str]) -> int:
         result = case(name)
         found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         found = {known: one for known, one in found.items() if known in cases()} | {name: result}
-        RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        write_json(RESULTS, found)
         PAGE.write_text(page(found))
         print("\n".join(lines(name, found[name])), flush=True)
         missed += [name] if "no" in (row[-1] for row in rows(name, found[name])) else []
     return 1 if missed else 0
 
 
+def said(name: str) -> Any:
+    """The case's file: its bars, seeds and architecture, and how it runs."""
+    return importlib.import_module(f"benchmarks.reference.{name}")
+
+
 def case(name: str) -> dict[str, Any]:
-    """The mean of each metric over the seeds, the slowest seed's seconds and the greatest memory."""
-    module = importlib.import_module(f"benchmarks.reference.{name}")
+    """The means over the seeds of each metric and of the seconds, and the greatest memory."""
+    module = said(name)
     print(f"{name} …", file=sys.stderr, flush=True)
     threads = getattr(module, "THREADS", 1)
     begun = time.monotonic()
@@ -63,9 +69,6 @@ def case(name: str) -> dict[str, Any]:
     metrics = runs[0]["metrics"]
     values = {metric: [run["metrics"][metric] for run in runs] for metric in metrics}
     return {
-        "about": (module.__doc__ or "").strip().splitlines()[0],
-        "architecture": module.ARCHITECTURE,
-        "bars": {metric: list(bar) for metric, bar in module.BARS.items()},
         "reached": {metric: statistics.fmean(all_seeds) for metric, all_seeds in values.items()},
         "deviation": {metric: statistics.stdev(v) if len(v) > 1 else 0.0 for metric, v in values.items()},
         "seeds": len(runs),
@@ -88,7 +91,7 @@ def measure(name: str, seed: int, threads: int) -> dict[str, Any]:
 def one(name: str, seed: int) -> int:
     """Runs one seed here and prints a line of JSON: metrics, seconds and the peak of this process's memory."""
     begun = time.monotonic()
-    metrics = importlib.import_module(f"benchmarks.reference.{name}").run(seed)
+    metrics = said(name).run(seed)
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"metrics": metrics, "seconds": time.monotonic() - begun, "megabytes": megabytes}))
     return 0
@@ -103,12 +106,12 @@ def commit() -> str:
 def rows(name: str, result: dict[str, Any]) -> list[list[str]]:
     """One row of the table per bar; the last column says whether it is reached."""
     found = []
-    for metric, (sign, bar) in result["bars"].items():
+    for metric, (sign, bar) in said(name).BARS.items():
         value, spread = result["reached"][metric], result["deviation"][metric]
         good = value >= bar - ROUNDING if sign == ">=" else value <= bar + ROUNDING
         shown = f"{value:.4g}" + (f" ± {spread:.2g}" if result["seeds"] > 1 else "")
         cost = [f"{result['seconds']:.0f}", f"{result['megabytes']:.0f}"]
-        architecture = result["architecture"] or "chosen by select"
+        architecture = said(name).ARCHITECTURE or "chosen by select"
         sign = {">=": "≥", "<=": "≤"}[sign]
         told = [f"{sign} {bar:g}", shown, str(result["seeds"]), *cost, architecture, "yes" if good else "no"]
         found.append([name, metric.replace("_", " "), *told])
@@ -128,17 +131,19 @@ def page(found: dict[str, Any]) -> str:
     minutes = sum(result["seconds_in_all"] for result in found.values()) / 60
     parts = [
         "# Reference scores",
-        f"Written by `make reference` (all cases: {minutes:.0f} minutes) on: {machine()}.",
-        "Means ± standard deviations over seeds, on test rows that nothing was chosen by.",
+        f"Written by `make reference` on: {machine()}. Each case took its own time, {minutes:.0f} minutes together; "
+        "seconds were taken beside other work where a case was not run alone.",
+        "Means ± standard deviations over seeds, on test rows that nothing was chosen by unless the case says so.",
         "\n".join(table),
     ]
     if missing := [name for name in cases() if name not in found]:
         parts.append(f"Cases that have not been run to their end: {', '.join(missing)}.")
     for name, result in sorted(found.items()):
-        others = {metric: value for metric, value in result["reached"].items() if metric not in result["bars"]}
+        others = {metric: value for metric, value in result["reached"].items() if metric not in said(name).BARS}
         beside = "; ".join(f"{metric.replace('_', ' ')} {value:.4g}" for metric, value in others.items())
-        about = f"**{name}** ({result['commit']}): {result['about']}"
-        parts.append(about + (f" Beside it, on the same rows: {beside}." if beside else ""))
+        about = f"**{name}** ({result['commit']}): {(said(name).__doc__ or '').strip().splitlines()[0]}"
+        about += f" Beside it, on the same rows: {beside}." if beside else ""
+        parts.append(" ".join(filter(None, (about, getattr(said(name), "SEEN", "")))))
     return "\n\n".join(parts) + "\n"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.reference.protocol import Tables, digit_rows, learn
+from benchmarks.reference.protocol import Tables, column, digit_rows, learn
 
 BARS = {"psnr": (">=", 19.3)}  # dB
 SEEDS = range(5)
@@ -40,8 +40,7 @@ def tables(seed: int) -> Tables:
 
 def _table(clean: np.ndarray, random: np.random.Generator) -> pa.Table:
     seen = (clean + random.normal(0, 16 * NOISE, clean.shape)).clip(0, 16)
-    columns = {"seen": seen, "image": clean}
-    return pa.table({name: pa.FixedShapeTensorArray.from_numpy_ndarray(x) for name, x in columns.items()})
+    return pa.table({"seen": column(seen), "image": column(clean)})
 
 
 def psnr(made: np.ndarray, clean: np.ndarray) -> float:

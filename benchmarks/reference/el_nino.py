@@ -10,6 +10,7 @@ from data.windows import history_table, own_history
 
 BARS = {"mae": ("<=", 0.86)}
 SEEDS = range(5)
+SEEN = "Test scores had been seen three times before the season was added."
 ARCHITECTURE = "mlp"
 # Chosen by the decades from 1970 to 1999, each foretold from what was known before it: above all, to see the season.
 WINDOW, OPTIONS = 12, {"keep": "last", "refit": True}

@@ -44,8 +44,12 @@ def digit_rows(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def images(pixels: np.ndarray, labels: np.ndarray, name: str = "digit") -> pa.Table:
     """A table of `image` (N, H, W) or (N, H, W, C) and a label each."""
-    column = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(pixels))
-    return pa.table({"image": column, name: pa.array(labels)})
+    return pa.table({"image": column(pixels), name: pa.array(labels)})
+
+
+def column(values: np.ndarray) -> pa.Array:
+    """Arrays of one shape, (N, …), as a column."""
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values))
 
 
 def quarters(name: str, target: str, seed: int, *, by_class: bool) -> Tables:
@@ -99,17 +103,17 @@ def learn(
     architecture's too; the weights kept are chosen by the second.
 
     `kinds` is as under `preprocess` in a pipeline; columns that it leaves out are recognised. With `refit` the
-    validation rows are trained on as well (set keep="last" then).
+    validation rows are trained on as well, and the last weights are kept: no rows are left to choose by.
     """
     spec = spec_of(tables[0], task_name, target, kinds or {}, transform, task_options or {})
     train, validation, test = ({k: torch.as_tensor(v) for k, v in spec.encode(t, target=True).items()} for t in tables)
     recipe, rest = divide(architecture, options)
-    recipe = recipe.but(seed=seed)
+    recipe = recipe.but(seed=seed, **({"keep": "last", "patience": 0} if refit else {}))
     torch.manual_seed(seed)
     network = build(architecture, task_name, spec.inputs, spec.target, spec.task_options, **rest)
-    seen = {name: torch.cat([column, validation[name]]) if refit else column for name, column in train.items()}
+    seen = {name: torch.cat([rows, validation[name]]) if refit else rows for name, rows in train.items()}
     learned = network.task.learns_from(seen["target"])
-    arrays = {name: column[learned].numpy() for name, column in seen.items()}
+    arrays = {name: rows[learned].numpy() for name, rows in seen.items()}
     feed = Batches(arrays, recipe.batch_size, seed=seed, shuffle=True, augment=spec.augment if augment else None)
     loop = Loop(network, feed, validation, recipe)
     loop.run()

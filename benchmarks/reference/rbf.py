@@ -8,6 +8,7 @@ from benchmarks.reference.protocol import digit_rows, digits, learn
 
 BARS = {"accuracy": (">=", 0.986)}
 SEEDS = range(5)
+SEEN = "Test scores of a grid of scikit-learn's settings had been seen; ours come from the validation rows."
 ARCHITECTURE = "rbf"
 
 

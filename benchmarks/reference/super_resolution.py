@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from benchmarks.reference.protocol import Learned, learn
+from benchmarks.reference.protocol import Learned, column, learn
 from data.sources.skimage import PHOTOS, patches, photo
 
 BARS = {"psnr": (">=", 34.9), "least_gain_over_bicubic": (">=", 0.0)}
@@ -54,11 +54,7 @@ def squares(names: tuple[str, ...] | list[str], seed: int) -> pa.Table:
         for square in patches(both, SQUARES, random):
             large.append(square[..., 0])
             small.append(square[::2, ::2, 1])
-    return pa.table({"small": _column(small), "image": _column(large)})
-
-
-def _column(values: list[np.ndarray]) -> pa.Array:
-    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(np.stack(values)))
+    return pa.table({"small": column(np.stack(small)), "image": column(np.stack(large))})
 
 
 def enlarged(learned: Learned, small: np.ndarray) -> np.ndarray:
