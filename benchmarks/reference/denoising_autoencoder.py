@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.reference.protocol import Tables, column, digit_rows, learn
+from benchmarks.reference.protocol import Tables, column, digit_rows, learn, pixels
 
 BARS = {"psnr": (">=", 19.3)}  # dB
 SEEDS = range(5)
@@ -19,8 +19,8 @@ def run(seed: int) -> dict[str, float]:
     """PSNR in dB of the autoencoder, of the noisy images themselves and of PCA, fitted on the same rows."""
     train, validation, test = tables(seed)
     found = learn("autoencoder", "reconstruction", (train, validation, test), "image", seed=seed, **OPTIONS)
-    spoiled, clean = (_pixels(test, name) for name in ("seen", "image"))
-    opponents = {"as_seen": spoiled, "pca": _pca(_pixels(train, "image"), validation, spoiled)}
+    spoiled, clean = (pixels(test, name) for name in ("seen", "image"))
+    opponents = {"as_seen": spoiled, "pca": _pca(pixels(train, "image"), validation, spoiled)}
     return {"psnr": found.metrics()["psnr"]} | {f"psnr_{name}": psnr(x, clean) for name, x in opponents.items()}
 
 
@@ -32,10 +32,10 @@ def tables(seed: int) -> Tables:
     """Rows of `seen`, an image with noise, cut off at black and white, and `image`, the one behind it."""
     from sklearn.datasets import load_digits
 
-    random, pixels = np.random.default_rng(seed), load_digits().images
+    random, all_images = np.random.default_rng(seed), load_digits().images
     train, *others = digit_rows(seed)
     parts = [np.tile(np.concatenate([train, others[0]]), COPIES), *others]
-    return tuple(_table(pixels[rows], random) for rows in parts)  # type: ignore[return-value]
+    return tuple(_table(all_images[rows], random) for rows in parts)  # type: ignore[return-value]
 
 
 def _table(clean: np.ndarray, random: np.random.Generator) -> pa.Table:
@@ -47,16 +47,11 @@ def psnr(made: np.ndarray, clean: np.ndarray) -> float:
     return float(-10 * np.log10(np.square((made - clean) / 16).mean()))
 
 
-def _pixels(table: pa.Table, name: str) -> np.ndarray:
-    found: np.ndarray = table.column(name).combine_chunks().to_numpy_ndarray().reshape(len(table), -1)
-    return found
-
-
 def _pca(clean: np.ndarray, validation: pa.Table, spoiled: np.ndarray) -> np.ndarray:
     """Projected on the first components of clean images, as many as serve the validation rows best."""
     from sklearn.decomposition import PCA
 
-    seen, image = (_pixels(validation, name) for name in ("seen", "image"))
+    seen, image = (pixels(validation, name) for name in ("seen", "image"))
 
     def project(count: int, x: np.ndarray) -> np.ndarray:
         model = PCA(count).fit(clean)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.reference.protocol import Tables, digits, learn
+from benchmarks.reference.protocol import Tables, digits, learn, pixels
 
 BARS = {"accuracy": (">=", 0.965)}
 SEEDS = range(5)
@@ -36,8 +36,5 @@ def svc(tables: Tables) -> float:
     """A support vector machine on the pixels."""
     from sklearn.svm import SVC
 
-    (x, y), _, (x_test, y_test) = (
-        (table["image"].combine_chunks().to_numpy_ndarray().reshape(len(table), -1), table["digit"].to_numpy())
-        for table in tables
-    )
+    (x, y), _, (x_test, y_test) = ((pixels(table), table["digit"].to_numpy()) for table in tables)
     return float(SVC(C=10).fit(x, y).score(x_test, y_test))

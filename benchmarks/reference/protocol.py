@@ -52,6 +52,12 @@ def column(values: np.ndarray) -> pa.Array:
     return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values))
 
 
+def pixels(table: pa.Table, name: str = "image") -> np.ndarray:
+    """The images of a column, flattened: (N, pixels)."""
+    found: np.ndarray = table.column(name).combine_chunks().to_numpy_ndarray().reshape(len(table), -1)
+    return found
+
+
 def quarters(name: str, target: str, seed: int, *, by_class: bool) -> Tables:
     """One of scikit-learn's tables: a quarter to test, a fifth of the rest to validate, by class where asked."""
     from sklearn import datasets

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.reference.protocol import Tables, digits, learn
+from benchmarks.reference.protocol import Tables, digits, learn, pixels
 
 BARS = {"average_precision": (">=", 0.945)}
 SEEDS = range(5)
@@ -38,8 +38,5 @@ def svc(tables: Tables) -> float:
     from sklearn.metrics import average_precision_score
     from sklearn.svm import SVC
 
-    (x, y), _, (x_test, y_test) = (
-        (table["image"].combine_chunks().to_numpy_ndarray().reshape(len(table), -1), table["eight"].to_numpy())
-        for table in tables
-    )
+    (x, y), _, (x_test, y_test) = ((pixels(table), table["eight"].to_numpy()) for table in tables)
     return float(average_precision_score(y_test, SVC(C=10).fit(x, y).decision_function(x_test)))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.reference.protocol import Tables, digit_rows, images, learn
+from benchmarks.reference.protocol import Tables, digit_rows, images, learn, pixels
 
 BARS = {"accuracy": (">=", 0.942)}
 SEEDS = range(5)
@@ -48,5 +48,4 @@ def _nudged(x: np.ndarray) -> np.ndarray:
 
 
 def _flat(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    pixels = table.column("image").combine_chunks().to_numpy_ndarray()
-    return pixels.reshape(len(pixels), -1) / 16, table.column("digit").to_numpy()
+    return pixels(table) / 16, table.column("digit").to_numpy()
