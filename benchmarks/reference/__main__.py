@@ -1,7 +1,8 @@
 """Runs the cases named, or all: `python -m benchmarks.reference [CASE …]`; writes results.json and REFERENCE.md.
 
 Each seed is a process of its own with one thread; as many run side by side as there are cores. Results of cases that
-are not run again stay, with the commit that they were measured at.
+are not run again stay, with the commit that they were measured at. Cost is told in core-seconds, the time that the
+processor worked for a seed, which other work on the machine disturbs little; seconds by the clock stand beside it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def said(name: str) -> Any:
 
 
 def case(name: str) -> dict[str, Any]:
-    """The means over the seeds of each metric and of the seconds, and the greatest memory."""
+    """The means over the seeds of each metric and of the seconds by clock and processor, and the greatest memory."""
     module = said(name)
     print(f"{name} …", file=sys.stderr, flush=True)
     threads = getattr(module, "THREADS", 1)
@@ -74,6 +75,7 @@ def case(name: str) -> dict[str, Any]:
         "seeds": len(runs),
         "seconds": statistics.fmean(run["seconds"] for run in runs),
         "seconds_in_all": time.monotonic() - begun,
+        "core_seconds": statistics.fmean(run["core_seconds"] for run in runs),
         "megabytes": max(run["megabytes"] for run in runs),
         "commit": commit(),
     }
@@ -89,11 +91,13 @@ def measure(name: str, seed: int, threads: int) -> dict[str, Any]:
 
 
 def one(name: str, seed: int) -> int:
-    """Runs one seed here and prints a line of JSON: metrics, seconds and the peak of this process's memory."""
+    """Runs one seed here and prints a line of JSON: metrics, seconds by the clock, and what the process has used since
+    it began: core-seconds, user's and system's, and the peak of its memory."""
     begun = time.monotonic()
     metrics = said(name).run(seed)
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"metrics": metrics, "seconds": time.monotonic() - begun, "megabytes": megabytes}))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cost = {"core_seconds": used.ru_utime + used.ru_stime, "megabytes": used.ru_maxrss / 1024}
+    print(json.dumps({"metrics": metrics, "seconds": time.monotonic() - begun, **cost}))
     return 0
 
 
@@ -110,7 +114,8 @@ def rows(name: str, result: dict[str, Any]) -> list[list[str]]:
         value, spread = result["reached"][metric], result["deviation"][metric]
         good = value >= bar - ROUNDING if sign == ">=" else value <= bar + ROUNDING
         shown = f"{value:.4g}" + (f" ± {spread:.2g}" if result["seeds"] > 1 else "")
-        cost = [f"{result['seconds']:.0f}", f"{result['megabytes']:.0f}"]
+        worked = f"{result['core_seconds']:.0f}" if "core_seconds" in result else "–"
+        cost = [worked, f"{result['seconds']:.0f}", f"{result['megabytes']:.0f}"]
         architecture = said(name).ARCHITECTURE or "chosen by select"
         sign = {">=": "≥", "<=": "≤"}[sign]
         told = [f"{sign} {bar:g}", shown, str(result["seeds"]), *cost, architecture, "yes" if good else "no"]
@@ -124,15 +129,14 @@ def lines(name: str, result: dict[str, Any]) -> list[str]:
 
 def page(found: dict[str, Any]) -> str:
     """REFERENCE.md: every bar with what was reached, then each case with its opponents on the same rows."""
-    head = ["case", "metric", "bar", "reached", "seeds", "s a seed", "peak MB", "architecture", "yes"]
+    head = ["case", "metric", "bar", "reached", "seeds", "core-s a seed", "s a seed", "peak MB", "architecture", "yes"]
     table = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, result in sorted(found.items()):
         table += lines(name, result)
-    minutes = sum(result["seconds_in_all"] for result in found.values()) / 60
     parts = [
         "# Reference scores",
-        f"Written by `make reference` on: {machine()}. Each case took its own time, {minutes:.0f} minutes together; "
-        "seconds were taken beside other work where a case was not run alone.",
+        f"Written by `make reference` on: {machine()}.",
+        cost(found),
         "Means ± standard deviations over seeds, on test rows that nothing was chosen by unless the case says so.",
         "\n".join(table),
     ]
@@ -145,6 +149,19 @@ def page(found: dict[str, Any]) -> str:
         about += f" Beside it, on the same rows: {beside}." if beside else ""
         parts.append(" ".join(filter(None, (about, getattr(said(name), "SEEN", "")))))
     return "\n\n".join(parts) + "\n"
+
+
+def cost(found: dict[str, Any]) -> str:
+    """A paragraph: what all cases take, and for which of them only the clock was read."""
+    known = {name: result for name, result in found.items() if "core_seconds" in result}
+    minutes = sum(result["core_seconds"] * result["seeds"] for result in known.values()) / 60
+    told = f"{minutes:.0f} core-minutes together: about {minutes / 2:.0f} minutes on two idle cores. "
+    told += "Core-seconds are the processor's, those beside them the clock's, taken beside other work."
+    if clocked := sorted(found.keys() - known.keys()):
+        rest = sum(found[name]["seconds"] * found[name]["seeds"] for name in clocked) / 60
+        told += f" Without core-seconds yet, and so not in that sum: {', '.join(clocked)}; "
+        told += f"by the clock their seeds took {rest:.0f} minutes, one after the other."
+    return told
 
 
 if __name__ == "__main__":
