@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from data import ready as prepared
 from data.field import DataError
 from data.spec import Spec
-from data.split import SPLITS
 
 Batch = dict[str, np.ndarray]
 
@@ -72,10 +71,7 @@ class Batches:
 
 def load(ready: Path, split: str) -> tuple[Spec, pa.Table]:
     """The spec and the checked, not yet encoded rows of a split."""
-    spec = Spec.load(ready)
-    if split not in SPLITS:
-        raise DataError(f"there is no split '{split}'", fix="it is one of " + ", ".join(SPLITS))
-    return spec, pq.read_table(ready / f"{split}.parquet")
+    return Spec.load(ready), prepared.read(ready, split)
 
 
 def arrays(ready: Path, split: str) -> Batch:

@@ -55,13 +55,15 @@ def _model(paths: Paths) -> tuple[str, Model]:
 def _own(paths: Paths, model: Model, split: str) -> pa.Table:
     """One split of the prepared rows."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    file = paths.ready / f"{split}.parquet"
-    if not file.is_file():
+    from data.field import DataError
+    from data.ready import read
+
+    try:
+        table = read(paths.ready, split)
+    except DataError as error:
         fix = f"fetch the rows with `dvc pull`, or give a file with --input, or: evergreen run {paths.name}"
-        raise PipelineError("the prepared rows are not here", place=str(file), fix=fix)
-    table = pq.read_table(file)
+        raise PipelineError(error.problem, place=error.place, fix=fix) from error
     beside = {"split": pa.array([split] * len(table), pa.string()), "_id": table.column("_id")}
     return pa.table({**_features(model, table), "target": table.column(model.spec.target_name), **beside})
 

@@ -54,7 +54,7 @@ def run(
     task_options: Mapping[str, Any] | None = None,
     progress: Progress = quiet,
 ) -> dict[str, Any]:
-    """Writes ready/{train,validation,test,quarantine}.parquet, spec.json and summary.json, all or nothing.
+    """Writes ready/{train,validation,test,quarantine}/part-*.parquet, spec.json and summary.json, all or nothing.
 
     Raises DataError where the columns do not suit the task, no good row is left or a split is empty.
     """
@@ -185,14 +185,13 @@ def _summary(examples: Examples, spec: Spec) -> dict[str, Any]:
 
 
 def _write(ready: Path, examples: Examples, spec: Spec, summary: dict[str, Any]) -> None:
-    import pyarrow.parquet as pq
-
+    from data.ready import QUARANTINED, write
     from stages.artifacts import replace_folder, write_json
 
     with replace_folder(ready) as folder:
         for name in spec.rows:
-            pq.write_table(examples.part(name), folder / f"{name}.parquet", compression="zstd")
-        pq.write_table(examples.quarantine.combine_chunks(), folder / "quarantine.parquet", compression="zstd")
+            write(examples.part(name), folder / name)
+        write(examples.quarantine.combine_chunks(), folder / QUARANTINED)
         spec.save(folder)
         write_json(folder / "summary.json", summary)
 

@@ -31,7 +31,7 @@ STAGE = """
 import pathlib, sys
 stage, name = sys.argv[1:]
 outs = {
-    "collect": ["data/store/%s/raw/part.parquet"], "preprocess": ["data/store/%s/ready/train.parquet"],
+    "collect": ["data/store/%s/raw/part.parquet"], "preprocess": ["data/store/%s/ready/train/part.parquet"],
     "select": ["models/store/%s/choice/select.json"], "tune": ["models/store/%s/choice/tune.json"],
     "train": ["models/store/%s/candidate/model.json", "models/store/%s/candidate/deep/weights.safetensors"],
     "validate": ["models/store/%s/report/" + file for file in ("report.html", "metrics.json", "plots/curve.csv")],
@@ -154,7 +154,7 @@ def test_bytes_make_stale_what_reads_them(paths: Paths) -> None:
     shutil.rmtree(paths.candidate)
     assert versions.stale(paths, "train") == "missing output: models/store/alpha/candidate"
     assert versions.stale(paths, "validate") == "missing input: models/store/alpha/candidate"
-    (paths.ready / "train.parquet").write_text("other")
+    (paths.ready / "train" / "part.parquet").write_text("other")
     assert versions.stale(paths, "preprocess") == "output changed: data/store/alpha/ready"
     assert versions.stale(paths, "select") == "input changed: data/store/alpha/ready"
     with (paths.root / "stage.py").open("a") as file:

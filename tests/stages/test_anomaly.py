@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.ready import read
 from stages.artifacts import Paths
 from stages.preprocess import Params, run
 
@@ -17,7 +18,7 @@ def test_what_is_not_normal_validates_and_tests_alone(tmp_path):
     columns["_origin"] = [f"table#{i}" for i in range(200)]
     pq.write_table(pa.table(columns), paths.raw / "part-0.parquet")
     run(Params(target="state"), paths, task="anomaly", task_options={"normal": "ok"})
-    held = {name: pq.read_table(paths.ready / f"{name}.parquet")["state"].to_pylist() for name in SPLITS}
+    held = {name: read(paths.ready, name)["state"].to_pylist() for name in SPLITS}
     assert set(held["train"]) == {"ok"}
     assert held["validation"].count("odd") + held["test"].count("odd") == 20
     assert min(held["validation"].count("odd"), held["test"].count("odd")) > 3

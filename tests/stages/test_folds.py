@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
+from data.ready import read
 from stages import select
 from stages.artifacts import Paths
 from stages.settings import PipelineError
@@ -18,7 +18,7 @@ from stages.trials.trial import Score, Trial
 
 def test_every_row_is_scored_in_one_fold_and_no_test_row_in_any(candidates, tmp_path):
     ready = shutil.copytree(Paths(candidates, "breast_cancer").ready, tmp_path / "ready")
-    (ready / "test.parquet").unlink()
+    shutil.rmtree(ready / "test")
     scored, learned = [], []
     for number in range(4):
         trial = Trial(ready, f"{tmp_path}", "classification", "linear", {}, fold=(number, 4))
@@ -26,7 +26,7 @@ def test_every_row_is_scored_in_one_fold_and_no_test_row_in_any(candidates, tmp_
         scored.append(trial.validation["number"])
         learned.append(trial.loop.train.rows)
         assert len(trial.per_row()) == len(scored[-1])
-    rows = sum(len(pq.read_table(ready / f"{split}.parquet")) for split in ("train", "validation"))
+    rows = sum(len(read(ready, split)) for split in ("train", "validation"))
     assert sum(map(len, scored)) == rows
     assert len(np.unique(np.concatenate(scored), axis=0)) == rows
     assert [rows - len(fold) for fold in scored] == learned

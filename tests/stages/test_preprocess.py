@@ -3,10 +3,10 @@
 import json
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from data.batches import arrays, load
+from data.ready import QUARANTINED, read
 from data.spec import DataError, Spec
 from stages import collect, preprocess
 from stages.artifacts import Paths, folder_version
@@ -103,7 +103,7 @@ def test_no_target_of_one_split_reaches_into_the_next(tmp_path):
 def test_every_row_is_ready_or_in_quarantine(tmp_path):
     dirty = ["oops,u,yes", "inf,v,no", "1.0,u,", ",w,yes", "1.0,u", "1.0,u,yes,more", "2.0,,no"]
     paths = prepare(tmp_path, [*GOOD, *dirty])
-    bad = pq.read_table(paths.ready / "quarantine.parquet")
+    bad = read(paths.ready, QUARANTINED)
     assert dict(zip(bad["origin"].to_pylist(), bad["reason"].to_pylist(), strict=True)) == {
         "t.csv#202": "x: not a number",
         "t.csv#203": "x: infinite",

@@ -1,0 +1,83 @@
+"""Prepared rows as they lie on disk: a folder of Parquet parts for each split, read whole or a row group at a time.
+
+`ready/train/part-00000.parquet …`, likewise `validation`, `test`, and `quarantine`: the rows that were set aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.field import DataError
+from data.split import SPLITS
+
+ROWS = 65_536  # of a row group, at most
+QUARANTINED = "quarantine"
+FIX = "fetch the rows with `dvc pull`, or run the stage `preprocess`"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One row group of a part: what is read at once."""
+
+    path: Path
+    group: int
+    rows: int
+    size: int  # bytes of its columns, uncompressed
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Its rows, of `columns` alone where they are named. Raises DataError where the part is damaged."""
+        try:
+            with pq.ParquetFile(self.path) as file:
+                return file.read_row_group(self.group, columns=columns, use_threads=False)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _damaged(self.path, error) from error
+
+
+def units(ready: Path, split: str) -> list[Unit]:
+    """The row groups of a split, or of QUARANTINED, in order. Raises DataError where it is not there or damaged."""
+    found = []
+    for path in parts(ready, split):
+        try:
+            facts = pq.read_metadata(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _damaged(path, error) from error
+        groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
+        found += [Unit(path, number, one.num_rows, one.total_byte_size) for number, one in enumerate(groups)]
+    return found
+
+
+def read(ready: Path, split: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows of a split, or of QUARANTINED, in order, of `columns` alone where they are named."""
+    tables = []
+    for path in parts(ready, split):
+        try:
+            tables.append(pq.read_table(path, columns=columns))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _damaged(path, error) from error
+    return pa.concat_tables(tables)
+
+
+def parts(ready: Path, split: str) -> list[Path]:
+    """The files of a split in order; each has the same columns, and there is at least one."""
+    if split not in (*SPLITS, QUARANTINED):
+        raise DataError(f"there is no split '{split}'", fix="it is one of " + ", ".join(SPLITS))
+    found = sorted((ready / split).glob("part-*.parquet"))
+    if not found:
+        raise DataError("the prepared rows are not here", place=str(ready / split), fix=FIX)
+    return found
+
+
+def write(table: pa.Table, folder: Path) -> None:
+    """The only part of a folder that is made for it."""
+    folder.mkdir()
+    pq.write_table(table, folder / "part-00000.parquet", row_group_size=ROWS, compression="zstd")
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    reason = str(error).splitlines()[0]
+    return DataError(f"a prepared file is damaged ({reason})", place=str(path), fix=FIX)
