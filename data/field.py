@@ -32,7 +32,8 @@ class Field:
 
     `shape` is that of one row: number and category inputs (columns,), image (C, H, W), series (T, 1);
     targets: category () holding the class's index, number (), series (horizon,).
-    `state` is JSON, fitted on the training split alone.
+    `state` is JSON, fitted on the training split alone. `encoder` is the kind in data/kinds/ that made the tensor,
+    where it is another than the one that a model takes it for: a moment becomes numbers.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Field:
     shape: tuple[int, ...]
     dtype: str
     state: dict[str, Any]
+    encoder: str = ""
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -59,8 +61,10 @@ class Field:
             "shape": list(self.shape),
             "dtype": self.dtype,
             "state": self.state,
+            **({"encoder": self.encoder} if self.encoder else {}),
         }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Field:
-        return cls(value["kind"], tuple(value["columns"]), tuple(value["shape"]), value["dtype"], value["state"])
+        columns, shape = tuple(value["columns"]), tuple(value["shape"])
+        return cls(value["kind"], columns, shape, value["dtype"], value["state"], value.get("encoder", ""))

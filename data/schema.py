@@ -29,6 +29,7 @@ class Schema:
     target: str
     target_kind: str
     notes: list[str] = field(default_factory=list)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the kinds, by column: said, or found out
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -51,7 +52,7 @@ def infer(
 
     Raises DataError for a column that is not there, a target that does not suit its kind, or when no input is left.
     """
-    given, ignore = kind_names(given or {}), list(ignore)
+    options, given, ignore = kind_options(given or {}), kind_names(given or {}), list(ignore)
     if given.get(target, target_kind) != target_kind:
         raise DataError(
             f"the task predicts a {target_kind}, and kinds says that '{target}' is a {given[target]}",
@@ -80,7 +81,9 @@ def infer(
             place="preprocess",
             fix="; ".join(notes) or "give more columns than the target",
         )
-    return Schema(inputs, target, target_kind, notes)
+    for name, kind in inputs.items():
+        options[name] = kinds.find(kind).settle(plain(table.column(name)), options.get(name, {}))
+    return Schema(inputs, target, target_kind, notes, {name: said for name, said in options.items() if said})
 
 
 def kind_names(given: Mapping[str, Any]) -> dict[str, str]:
@@ -196,11 +199,10 @@ def check(table: pa.Table, schema: Schema, *, required: Sequence[str] = ()) -> t
     faults: list[tuple[str, Faults]] = []
     typed: dict[str, pa.Array] = {}
     for name, kind in schema.kinds.items():
-        typed[name], found = kinds.find("number" if kind == "series" and name == schema.target else kind).check(
-            table.column(name)
-        )
+        reader = kinds.find("number" if kind == "series" and name == schema.target else kind)
+        typed[name], found = reader.reading(schema.options.get(name, {})).check(table.column(name))
         faults.append((name, found))
-        if kind not in ("number", "category"):  # those two have a value for what is missing
+        if not reader.BLANKS:
             faults.append((name, _missing(typed[name])))
     for name in dict.fromkeys([schema.target, *required]):
         typed.setdefault(name, plain(table.column(name)))

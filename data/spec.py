@@ -58,7 +58,7 @@ class Spec:
         typed: dict[str, pa.Array] = {}
         for field in self.inputs.values():
             for index, name in enumerate(field.columns):
-                typed[name], faults = kinds.find(field.kind).check(_column(table, name))
+                typed[name], faults = kinds.of(field).check(_column(table, name))
                 may_lack = field.state.get("missing", [False] * len(field.columns))[index]
                 if not may_lack and typed[name].null_count:
                     lacking = np.flatnonzero(typed[name].is_null().to_numpy(zero_copy_only=False))
@@ -70,7 +70,7 @@ class Spec:
         """The training batch with each input varied as its kind does, unless the target lies over the image."""
         if self.target.kind in OVER:
             return dict(batch)
-        varied = {key: kinds.find(field.kind).augment(field, batch[key], random) for key, field in self.inputs.items()}
+        varied = {key: kinds.of(field).augment(field, batch[key], random) for key, field in self.inputs.items()}
         return {**batch, **varied}
 
     def parse(self, rows: Sequence[Mapping[str, Any]], place: str) -> pa.Table:
@@ -83,7 +83,7 @@ class Spec:
             _same_fields(row, columns, f"{place}, row {number}")
         typed: dict[str, pa.Array] = {}
         for field in self.inputs.values():
-            kind = kinds.find(field.kind)
+            kind = kinds.of(field)
             for index, name in enumerate(field.columns):
                 values = []
                 for number, row in enumerate(rows):
@@ -101,7 +101,7 @@ class Spec:
         read, faults = self.check(table)
         row = next((row for row in range(len(read)) if row not in faults), 0)
         return {
-            name: kinds.find(field.kind).request(field, index, read.column(name)[row])
+            name: kinds.of(field).request(field, index, read.column(name)[row])
             for field in self.inputs.values()
             for index, name in enumerate(field.columns)
         }
@@ -109,7 +109,7 @@ class Spec:
     def json_schema(self) -> dict[str, Any]:
         """OpenAPI schema of one request row, with an `example` row of typical values."""
         properties = {
-            name: kinds.find(field.kind).json_schema(field, index)
+            name: kinds.of(field).json_schema(field, index)
             for field in self.inputs.values()
             for index, name in enumerate(field.columns)
         }
@@ -124,8 +124,8 @@ class Spec:
 
     def _unsaid(self) -> dict[str, Any]:
         """What a row is taken to say where it leaves out a column that it may leave out."""
-        fields = [field for field in self.inputs.values() if not kinds.find(field.kind).grouped]
-        found = {field.columns[0]: kinds.find(field.kind).unsaid() for field in fields}
+        fields = [field for field in self.inputs.values() if not kinds.of(field).grouped]
+        found = {field.columns[0]: kinds.of(field).unsaid() for field in fields}
         return {name: value for name, value in found.items() if value is not None}
 
     def to_json(self) -> dict[str, Any]:
@@ -170,24 +170,25 @@ def fit(
     """The fields of checked training rows: one per grouped kind, one per column of other kinds; and the target's.
 
     `transform` is of the target, and of the history that it continues where it is a series. `options` are those of the
-    kinds, by column; a grouped kind takes those of all its columns together. `learned` are the rows that inputs are
-    fitted on where only some are learned from.
+    kinds, by column. `learned` are the rows that inputs are fitted on where only some are learned from.
     """
     options, learned = options or {}, train if learned is None else learned
     groups: dict[str, list[str]] = {}
+    together = {kind for kind in kind_of.values() if kinds.find(kind).grouped}
     for column, kind in kind_of.items():
-        groups.setdefault(kind if kinds.find(kind).grouped else column, []).append(column)
+        alone = f"{column}_" if column in together else column  # a text may be called "number"
+        groups.setdefault(kind if kind in together else alone, []).append(column)
     inputs = {
         key: _fit(
             kind_of[columns[0]],
             learned,
             columns,
             transform if target_kind == kind_of[columns[0]] == "series" else "",
-            {name: value for column in columns for name, value in options.get(column, {}).items()},
+            [options.get(column, {}) for column in columns],
         )
         for key, columns in groups.items()
     }
-    return inputs, _fit(target_kind, train, [target], transform, options.get(target, {}), target=True)
+    return inputs, _fit(target_kind, train, [target], transform, [options.get(target, {})], target=True)
 
 
 def _fit(
@@ -195,22 +196,32 @@ def _fit(
     train: pa.Table,
     names: Sequence[str],
     transform: str,
-    options: Mapping[str, Any],
+    options: Sequence[Mapping[str, Any]],
     *,
     target: bool = False,
 ) -> Field:
     columns = {name: transformed(_column(train, name), transform, f"column '{name}'") for name in names}
-    found = kinds.find(kind)
-    for name in options:
-        if name not in found.OPTIONS:
-            place = f"preprocess.kinds.{names[0]}"
-            raise DataError(f"{kind} has no option '{name}'", place=place, fix=nearest(name, found.OPTIONS))
-    field = found.fit(columns, target=target, **options)
+    field = kinds.find(kind).fit(columns, target=target, **_told(kind, names, options))
     return replace(field, state={**field.state, "transform": transform}) if transform else field
 
 
+def _told(kind: str, names: Sequence[str], options: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The options of the columns of one field as `fit` takes them; DataError for one that the kind does not have."""
+    known, grouped = kinds.find(kind).OPTIONS, kinds.find(kind).grouped
+    for column, said in zip(names, options, strict=True):
+        for name in said:
+            if name not in known:
+                place = f"preprocess.kinds.{column}"
+                raise DataError(f"{kind} has no option '{name}'", place=place, fix=nearest(name, known))
+    if not grouped:
+        return dict(options[0])
+    return {
+        name: [said.get(name, known[name]) for said in options] for name in known if any(name in x for x in options)
+    }
+
+
 def _encode(field: Field, table: pa.Table) -> np.ndarray:
-    kind = kinds.find(field.kind)
+    kind = kinds.of(field)
     columns = []
     for name in field.columns:
         column, faults = kind.check(_column(table, name))

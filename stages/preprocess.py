@@ -140,7 +140,7 @@ def _fit(examples: Examples, params: Params, task: str, learned: pa.Table | None
     from data.spec import Spec, fit
 
     schema = examples.schema
-    train, options = examples.part("train"), kind_options(params.kinds)
+    train, options = examples.part("train"), {**kind_options(params.kinds), **schema.options}
     kinds = (schema.inputs, schema.target, schema.target_kind)
     inputs, target = fit(train, *kinds, params.transform, options, learned)
     if schema.target_kind == "series":  # what comes before and after is one quantity: one mean, one deviation

@@ -1,7 +1,8 @@
 """Kinds of data: how a column is recognised, checked, fitted, encoded, decoded, read from a request and augmented.
 
 One file is one kind and its name registers it: `data/kinds/number.py` holds the class `Number(Kind)`.
-`grouped` kinds put all their columns into one tensor; the others make one tensor per column.
+`grouped` kinds put all their columns into one tensor; the others make one tensor per column. A kind that is encoded AS
+another needs no architecture that knows it: dates become numbers.
 """
 
 from __future__ import annotations
@@ -23,11 +24,22 @@ class Kind:
     """The contract. State is fitted on the training split alone and is JSON, so that it travels inside the model."""
 
     grouped: ClassVar[bool] = False
+    AS: ClassVar[str] = ""  # the kind that models take its tensors for, where that is another
+    BLANKS: ClassVar[bool] = False  # whether it has a value for what is missing; else such rows are set aside
     OPTIONS: ClassVar[dict[str, Any]] = {}  # what a pipeline may say of a column of this kind, with the defaults
 
     def recognise(self, column: pa.Array) -> float:
         """How well this kind suits the column, 0 (not at all) to 1 (surely); the highest of all kinds is taken."""
         raise NotImplementedError
+
+    def settle(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a column, with what a look at its rows finds out of how values are written, so that every part
+        of the column is read alike."""
+        return dict(options)
+
+    def reading(self, options: Mapping[str, Any]) -> Kind:
+        """This kind as it reads a column of these options, or of this state."""
+        return self
 
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         """The column in this kind's own Arrow type (null where missing), and what is wrong with which row."""
@@ -35,7 +47,7 @@ class Kind:
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
         """The field these checked training columns make; DataError where nothing can be learned from them. `options`
-        are those of OPTIONS that the pipeline sets."""
+        are those of OPTIONS that the pipeline sets; of a grouped kind each is a list, a value for every column."""
         raise NotImplementedError
 
     def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
@@ -97,3 +109,8 @@ def find(name: str) -> Kind:
     ]
     kind: Kind = found[0]()
     return kind
+
+
+def of(field: Field) -> Kind:
+    """The kind that encodes a field, as its columns are written."""
+    return find(field.encoder or field.kind).reading(field.state)

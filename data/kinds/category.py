@@ -24,6 +24,7 @@ WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or fals
 
 class Category(Kind):
     grouped = True
+    BLANKS = True
 
     def recognise(self, column: pa.Array) -> float:
         column = plain(column)

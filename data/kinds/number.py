@@ -22,6 +22,7 @@ READABLE = 0.95  # share of a text column's values that must be numbers for the 
 
 class Number(Kind):
     grouped = True
+    BLANKS = True
 
     def recognise(self, column: pa.Array) -> float:
         if pa.types.is_boolean(column.type):

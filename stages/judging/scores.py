@@ -103,7 +103,7 @@ class Evidence:
 
         field = self.model.spec.target
         if field.kind == "category":
-            return kinds.find(field.kind).decode(field, self.candidate.target.numpy())
+            return kinds.of(field).decode(field, self.candidate.target.numpy())
         return self.table[field.columns[0]].to_pylist()
 
     @property
