@@ -15,6 +15,11 @@ class Average:
         self.live = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
         self.mean = {name: tensor.clone() for name, tensor in self.live.items()}
 
+    def begin(self) -> None:
+        """Nothing is averaged yet: the mean is the weights of now."""
+        for name, tensor in self.live.items():
+            self.mean[name].copy_(tensor)
+
     def update(self, keep: float) -> None:
         """Takes in the weights of now, of which the mean becomes the share 1 - `keep`."""
         get_ema_multi_avg_fn(keep)(list(self.mean.values()), list(self.live.values()), torch.tensor(1))

@@ -21,14 +21,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
-from models import checkpoint, ranks
+from models import checkpoint
 from models.base import ModelError
 from models.feed import Feed as Feed
+from models.history import History
 from models.learner import Learner
 from models.network import Network
 from models.pace import Pace
+from models.ranks import Rank, apart
 from models.recipe import Recipe as Recipe
 from models.state import State, copy
 
@@ -44,12 +45,12 @@ def ignore(report: dict[str, Any]) -> None:
 class _Passes:
     """What a warm start reads: each pass is an epoch over all training rows."""
 
-    def __init__(self, feed: Feed, tensors: Callable[[Mapping[str, Any]], dict[str, Tensor]]) -> None:
-        self.feed, self.tensors, self.number = feed, tensors, 0
+    def __init__(self, feed: Feed, rank: Rank) -> None:
+        self.feed, self.rank, self.number = feed, rank, 0
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         self.number += 1
-        return (self.tensors(batch) for batch in self.feed.epoch(self.number - 1))
+        return (self.rank.tensors(batch) for batch in self.feed.epoch(self.number - 1))
 
 
 class Loop:
@@ -76,17 +77,19 @@ class Loop:
         report: Report = ignore,
         warm: bool = True,
     ) -> None:
-        self.device = torch.device(device)
-        self.network, self.train, self.recipe = network.to(self.device), train, recipe
-        self.rank, self.world, self.folder, self.report = rank, world, folder, report
-        self.validation = self._tensors(validation)
-        self._state = State(self.network, recipe, self.device)
+        self.rank = Rank(rank, world, device)
+        self.network, self.train, self.recipe = network.to(self.rank.device), train, recipe
+        self.folder, self.report = folder, report
+        self.validation = self.rank.tensors(validation)
+        self._state = State(self.network, recipe, self.rank.device)
         self._steps = -(-train.steps() // recipe.accumulate)  # updates per epoch
-        if not self._restore() and warm:
-            self._seed(rank=0)  # every rank starts from the same weights
-            network.architecture.warm_start(_Passes(train.whole(), self._tensors))
-        learner = Learner(network, recipe.mixup)
-        self._learner = DistributedDataParallel(learner, find_unused_parameters=True) if world > 1 else learner
+        resumed = self._restore()
+        if warm and not resumed:
+            self.rank.seed(recipe.seed, 0, 0)  # alike on every rank
+            network.architecture.warm_start(_Passes(train.whole(), self.rank))
+        self._learner = self.rank.joined(Learner(network, recipe.mixup))
+        if not resumed:
+            self._state.begin()
         self._saved = time.monotonic()
         self._calibrated: dict[str, Tensor] = {}  # buffers that were chosen by the validation rows of the last epoch
 
@@ -101,7 +104,7 @@ class Loop:
         return self._state.step
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> History:
         """One record per epoch: epoch, train_loss, validation_loss and the task's metrics on the validation split."""
         return self._state.history
 
@@ -117,10 +120,7 @@ class Loop:
 
     @property
     def _stopped(self) -> bool:
-        if not self.history:
-            return False
-        waited = self.epoch - max(self.history, key=self._standing)["epoch"]
-        return 0 < self.recipe.patience <= waited or not math.isfinite(self.history[-1]["train_loss"])
+        return 0 < self.recipe.patience <= self.history.waited or self.history.broken
 
     def best_state(self) -> dict[str, Tensor]:
         """The weights of the `best` epoch; today's, where no epoch is finished yet."""
@@ -147,9 +147,9 @@ class Loop:
         self._learner.train()
         batches = iter(self.train.epoch(state.epoch, state.batch))
         while state.batch < steps:
-            if deadline is not None and ranks.agree(time.monotonic() >= deadline, self.world, self.device):
+            if deadline is not None and self.rank.agree(time.monotonic() >= deadline):
                 return False
-            parts = [self._tensors(batch) for batch in islice(batches, self.recipe.accumulate)]
+            parts = [self.rank.tensors(batch) for batch in islice(batches, self.recipe.accumulate)]
             if not parts:
                 raise ModelError(f"the feed ended after {state.batch} of {steps} batches", place="feed")
             self._update(parts)
@@ -164,22 +164,23 @@ class Loop:
 
     def _update(self, parts: list[dict[str, Tensor]]) -> None:
         """One step of every group in turn; its gradient is the mean over the rows of all parts."""
-        state = self._state
-        self._seed()
-        steps = self._steps * self.recipe.epochs
-        rate = self.recipe.rate(state.step, steps, self._falls)
+        state, recipe = self._state, self.recipe
+        self.rank.seed(recipe.seed, state.step, self.rank.number)
+        steps = self._steps * recipe.epochs
+        falls = recipe.falls(state.history.standings) if recipe.schedule == "plateau" else 0
+        rate = recipe.rate(state.step, steps, falls)
         counts = [part["target"].shape[0] for part in parts]
         for group, optimisers in state.optimisers.items():
             self.network.zero_grad(set_to_none=True)
             for part, count in zip(parts, counts, strict=True):
-                with nullcontext() if part is parts[-1] else self._unsynchronised(), self._precision():
+                with nullcontext() if part is parts[-1] else apart(self._learner), self._precision():
                     loss = self._learner(part, group)
                     state.scaler.scale(loss if len(parts) == 1 else loss * (count / sum(counts))).backward()
                 state.loss.add_(loss.detach(), alpha=count)
-            if self.recipe.clip:
+            if recipe.clip:
                 for optimiser in optimisers:
                     state.scaler.unscale_(optimiser)
-                torch.nn.utils.clip_grad_norm_(state.groups[group], self.recipe.clip, foreach=True)
+                torch.nn.utils.clip_grad_norm_(state.groups[group], recipe.clip, foreach=True)
             for optimiser in optimisers:
                 for weights in optimiser.param_groups:
                     weights["lr"] = rate * weights["scale"]
@@ -187,16 +188,16 @@ class Loop:
         state.scaler.update()
         state.rows += sum(counts)
         if state.average:
-            state.average.update(self.recipe.kept(state.step, steps))
+            state.average.update(recipe.kept(state.step, steps))
 
     def _close_epoch(self) -> None:
         state = self._state
         names = ["train_loss", "validation_loss", *self.network.task.METRICS]
-        record = ranks.shared(self._measure() if self.rank == 0 else None, names, self.world, self.device)
+        record = self.rank.shared(self._measure() if self.rank.first else None, names)
         state.epoch, state.batch, state.rows = state.epoch + 1, 0, 0
         state.loss.zero_()
         state.history.append({"epoch": state.epoch, **record})
-        leads = max(state.history, key=self._standing)["epoch"] == state.epoch
+        leads = state.history.waited == 0
         if math.isfinite(record["validation_loss"]) and (leads or self.recipe.keep == "last"):
             state.best, state.best_weights = (state.epoch, record), {**state.smooth(), **self._calibrated}
         if not math.isfinite(record["train_loss"]) and state.best is None:
@@ -219,40 +220,13 @@ class Loop:
         losses = {"train_loss": float(state.loss) / state.rows, "validation_loss": loss}
         return {**losses, **task.metrics(*task.facts(output, target))}
 
-    def _standing(self, record: dict[str, Any]) -> tuple[float, float]:
-        """Greater is better: by the deciding metric, then by the validation loss; not-a-number is worst."""
-        name, direction = next(iter(self.network.task.METRICS.items()))
-        score = record[name] if direction == "max" else -record[name]
-        finite = math.isfinite(score) and math.isfinite(record["validation_loss"])
-        return (score, -record["validation_loss"]) if finite else (-math.inf, -math.inf)
-
-    @property
-    def _falls(self) -> int:
-        plateau = self.recipe.schedule == "plateau"
-        return self.recipe.falls([self._standing(record) for record in self.history]) if plateau else 0
-
-    def _seed(self, rank: int | None = None) -> None:
-        """Random numbers from here on are a function of seed, step and rank."""
-        position = f"{self.recipe.seed},{self.step},{self.rank if rank is None else rank}".encode()
-        number = int.from_bytes(hashlib.blake2b(position, digest_size=7).digest(), "little")
-        torch.default_generator.manual_seed(number)  # torch.manual_seed takes 100 µs: it notes a trace per device
-        if self.device.type != "cpu":
-            torch.get_device_module(self.device).manual_seed(number)
-
     def _precision(self) -> AbstractContextManager[Any]:
         if self.recipe.precision == "float32":
             return nullcontext()
-        return torch.autocast(self.device.type, getattr(torch, self.recipe.precision))
-
-    def _unsynchronised(self) -> AbstractContextManager[Any]:
-        """Gradients within stay on their rank: they are averaged with the last part's."""
-        return self._learner.no_sync() if isinstance(self._learner, DistributedDataParallel) else nullcontext()
-
-    def _tensors(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        return {name: torch.as_tensor(column).to(self.device, non_blocking=True) for name, column in batch.items()}
+        return torch.autocast(self.rank.device.type, getattr(torch, self.recipe.precision))
 
     def _rows_done(self) -> int:
-        return self.epoch * self.train.rows + self._state.rows * self.world
+        return self.epoch * self.train.rows + self._state.rows * self.rank.world
 
     def _identity(self) -> str:
         """Equal for two runs that may share checkpoints."""
@@ -262,14 +236,14 @@ class Loop:
 
     def _save(self) -> None:
         self._saved = time.monotonic()
-        if self.folder and self.rank == 0:
+        if self.folder and self.rank.first:
             checkpoint.save(self.folder, self.step, self._state.encode(self._identity()))
 
     def _restore(self) -> bool:
         """Continues from the newest checkpoint of this very run; False where there is none."""
         if self.folder is None:
             return False
-        block = ranks.block(checkpoint.newest(self.folder) if self.rank == 0 else None, self.world, self.device)
+        block = self.rank.block(checkpoint.newest(self.folder) if self.rank.first else None)
         if block is None:
             return False
         found = self._state.load(block, self._identity())

@@ -1,40 +1,74 @@
-"""What ranks tell each other besides gradients: rank 0 decides, all others follow."""
+"""One of the processes that train a network together: where it computes, and what it hears from the others besides
+gradients."""
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 
-def agree(mine: bool, world: int, device: torch.device) -> bool:
-    """Rank 0's answer to a yes-or-no question, on every rank."""
-    return mine if world == 1 else bool(_from_first(torch.tensor([float(mine)]), device)[0])
+class Rank:
+    """Process `number` of `world`, computing on `device`. Rank 0 decides, all others follow; one alone is rank 0.
+
+    With `world` > 1 the caller has initialised torch's process group.
+    """
+
+    def __init__(self, number: int = 0, world: int = 1, device: str | torch.device = "cpu") -> None:
+        self.number, self.world, self.device = number, world, torch.device(device)
+
+    @property
+    def first(self) -> bool:
+        return self.number == 0
+
+    def tensors(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """A batch where this rank computes."""
+        return {name: torch.as_tensor(column).to(self.device, non_blocking=True) for name, column in batch.items()}
+
+    def seed(self, *position: int) -> None:
+        """Random numbers from here on are a function of `position`."""
+        digest = hashlib.blake2b(",".join(map(str, position)).encode(), digest_size=7).digest()
+        number = int.from_bytes(digest, "little")
+        torch.default_generator.manual_seed(number)  # torch.manual_seed takes 100 µs: it notes a trace per device
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(number)
+
+    def joined(self, module: nn.Module) -> nn.Module:
+        """The module with rank 0's weights, its gradients averaged over all ranks."""
+        return DistributedDataParallel(module, find_unused_parameters=True) if self.world > 1 else module
+
+    def agree(self, mine: bool) -> bool:
+        """Rank 0's answer to a yes-or-no question, on every rank."""
+        return mine if self.world == 1 else bool(self._from_first(torch.tensor([float(mine)]))[0])
+
+    def shared(self, mine: Mapping[str, float] | None, names: Sequence[str]) -> dict[str, float]:
+        """Rank 0's numbers under `names`, on every rank; the others give None."""
+        numbers = torch.tensor([mine[name] for name in names] if mine else [0.0] * len(names), dtype=torch.float64)
+        return dict(zip(names, (numbers if self.world == 1 else self._from_first(numbers)).tolist(), strict=True))
+
+    def block(self, mine: bytes | None) -> bytes | None:
+        """Rank 0's bytes, on every rank."""
+        if self.world == 1:
+            return mine
+        held = torch.frombuffer(bytearray(mine), dtype=torch.uint8) if mine else torch.empty(0, dtype=torch.uint8)
+        length = int(self._from_first(torch.tensor([held.numel()])))
+        if not length:
+            return None
+        whole = self._from_first(held if mine else held.new_empty(length))
+        return ctypes.string_at(whole.data_ptr(), length)
+
+    def _from_first(self, tensor: Tensor) -> Tensor:
+        moved = tensor.to(self.device)
+        distributed.broadcast(moved, 0)
+        return moved.cpu()
 
 
-def shared(
-    mine: Mapping[str, float] | None, names: Sequence[str], world: int, device: torch.device
-) -> dict[str, float]:
-    """Rank 0's numbers under `names`, on every rank; the others give None."""
-    numbers = torch.tensor([mine[name] for name in names] if mine else [0.0] * len(names), dtype=torch.float64)
-    return dict(zip(names, (numbers if world == 1 else _from_first(numbers, device)).tolist(), strict=True))
-
-
-def block(mine: bytes | None, world: int, device: torch.device) -> bytes | None:
-    """Rank 0's bytes, on every rank."""
-    if world == 1:
-        return mine
-    held = torch.frombuffer(bytearray(mine), dtype=torch.uint8) if mine else torch.empty(0, dtype=torch.uint8)
-    length = int(_from_first(torch.tensor([held.numel()]), device))
-    if not length:
-        return None
-    whole = _from_first(held if mine else held.new_empty(length), device)
-    return ctypes.string_at(whole.data_ptr(), length)
-
-
-def _from_first(tensor: Tensor, device: torch.device) -> Tensor:
-    moved = tensor.to(device)
-    distributed.broadcast(moved, 0)
-    return moved.cpu()
+def apart(module: nn.Module) -> AbstractContextManager[Any]:
+    """Gradients of a joined module's calls within stay on their rank: they are averaged with the next call's."""
+    return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()

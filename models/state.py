@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from models import checkpoint
 from models.average import Average
+from models.history import History
 from models.network import Network
 from models.optimisers import optimisers
 from models.recipe import Recipe
 
-POSITION = ("epoch", "batch", "step", "rows", "history", "best")
+POSITION = ("epoch", "batch", "step", "rows", "best")
 
 
 class State:
@@ -23,7 +22,7 @@ class State:
     def __init__(self, network: Network, recipe: Recipe, device: torch.device) -> None:
         self.epoch, self.batch, self.step = 0, 0, 0  # epochs done, batches done of the next, updates done
         self.rows = 0  # of this rank, so far in this epoch
-        self.history: list[dict[str, Any]] = []  # a record per epoch; no wall-clock, so equal runs have equal ones
+        self.history = History(network.task.METRICS)
         self.best: tuple[int, dict[str, float]] | None = None  # the best epoch and its record
         self.best_weights: dict[str, Tensor] = {}
         self.loss = torch.zeros((), dtype=torch.float64, device=device)  # summed over `rows`
@@ -32,6 +31,11 @@ class State:
         self.optimisers = {name: optimisers(recipe, network, weights) for name, weights in self.groups.items()}
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
         self.average = Average(self.weights) if recipe.averages else None
+
+    def begin(self) -> None:
+        """The weights as they are now are those that the run begins with."""
+        if self.average:
+            self.average.begin()
 
     def smooth(self) -> dict[str, Tensor]:
         """A copy of the weights that are judged: their running mean, where the recipe asks for one."""
@@ -45,7 +49,7 @@ class State:
         for name, optimiser in self._named_optimisers():
             for index, values in optimiser.state_dict()["state"].items():
                 tensors |= _prefixed(f"{name}/{index}", values)
-        position = {name: getattr(self, name) for name in POSITION}
+        position = {name: getattr(self, name) for name in (*POSITION, "history")}
         return checkpoint.encode(tensors, {"run": run, "position": position, "scaler": self.scaler.state_dict()})
 
     def load(self, block: bytes, run: str) -> bool:
@@ -53,8 +57,10 @@ class State:
         tensors, kept = checkpoint.decode(block)
         if kept["run"] != run:
             return False
-        for name, value in kept["position"].items():
-            setattr(self, name, value)
+        position = kept["position"]
+        for name in POSITION:
+            setattr(self, name, position[name])
+        self.history[:] = position["history"]
         self.best = (self.best[0], self.best[1]) if self.best else None
         self.best_weights = _under("best", tensors, self.loss.device)
         self.loss.copy_(tensors["loss"])

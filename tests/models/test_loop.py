@@ -67,7 +67,7 @@ def test_patience_ends_a_run_that_does_not_improve(started):
     loop.run()
     assert loop.finished
     assert loop.epoch < 50
-    assert loop.epoch == max(loop.history, key=loop._standing)["epoch"] + 3
+    assert loop.epoch == max(loop.history, key=loop.history.standing)["epoch"] + 3
 
 
 def test_keeps_the_best_epoch_or_the_last(started):
@@ -95,6 +95,15 @@ def test_mixed_precision_learns(started, precision):
     loop.run()
     assert loop.history[-1]["train_loss"] < 0.6 * loop.history[0]["train_loss"]
     assert all(weight.dtype == torch.float32 for weight in loop.network.parameters())
+
+
+@pytest.mark.parametrize("practice", [{"ema": 0.9}, {"swa": 0.5}], ids=repr)
+def test_averages_begin_at_the_weights_that_a_warm_start_sets(network, make, practice):
+    rows = make(("number",), "category", 16)
+    loop = Loop(network("rbf"), TensorFeed(rows, 8), rows, Recipe(epochs=1, **practice))
+    assert not torch.equal(loop.network.state_dict()["architecture.centres"], network("rbf").architecture.centres)
+    for name, weights in loop.network.state_dict().items():
+        assert torch.equal(loop.best_state()[name], weights) or weights.isnan().any(), name
 
 
 def test_learning_rate_climbs_then_falls_to_nothing():

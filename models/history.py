@@ -1,0 +1,37 @@
+"""What a run has reached so far, an epoch a record, and how these stand to each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+class History(list[dict[str, Any]]):
+    """One record per epoch: epoch, train_loss, validation_loss and the metrics of the validation split. It holds no
+    wall-clock, so equal runs have equal ones. The first of `metrics`, name → "max" or "min", decides."""
+
+    def __init__(self, metrics: Mapping[str, str]) -> None:
+        super().__init__()
+        self.decider, self.direction = next(iter(metrics.items()))
+
+    def standing(self, record: Mapping[str, Any]) -> tuple[float, float]:
+        """Greater is better: by the deciding metric, then by the validation loss; not-a-number is worst."""
+        score = record[self.decider] if self.direction == "max" else -record[self.decider]
+        finite = math.isfinite(score) and math.isfinite(record["validation_loss"])
+        return (score, -record["validation_loss"]) if finite else (-math.inf, -math.inf)
+
+    @property
+    def standings(self) -> list[tuple[float, float]]:
+        return [self.standing(record) for record in self]
+
+    @property
+    def waited(self) -> int:
+        """Epochs since the best one, the first of equals."""
+        standings = self.standings
+        return len(self) - 1 - standings.index(max(standings)) if self else 0
+
+    @property
+    def broken(self) -> bool:
+        """Whether the last epoch's loss is no number: nothing can be learned any more."""
+        return bool(self) and not math.isfinite(self[-1]["train_loss"])
