@@ -8,21 +8,24 @@ import lzma
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.feather as feather
 
 HOME = ".evergreen"  # the ignored folder of a clone: what is kept there is only ever saved work
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "xz"}
 BLOCK, SMALL = 1 << 20, 1 << 14  # bytes read at once: of a file, and first of one that may be small
+KEPT = 1 << 28  # bytes of files kept from one reading to the next
+SIGNS = ("size", "inode", "mtime", "ctime")  # by which a file is seen to be as it was; times in nanoseconds
+Sign = tuple[int, int, int, int]
+LATEST = (1 << 63) - 1  # a clock may be wrong by any amount
 SETTLED_NS = 2_000_000_000  # a file changed less than this ago may change again within the same tick of its clock
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """A file of a source: its name below the source, bytes, and a stamp that changes when its content does."""
 
     name: str
@@ -39,16 +42,18 @@ def ending(name: str) -> str:
 def walk(folder: Path, endings: Sequence[str]) -> list[str]:
     """The files below a folder that end so, in the order of their paths; what is hidden is none."""
     found, todo = [], [""]
+    plain = tuple(endings)  # most names need no more than this to be seen
     while todo:
         inside = todo.pop()
         with os.scandir(folder / inside) as entries:
             for entry in entries:
-                if entry.name[0] == ".":
+                name = entry.name
+                if name[0] == ".":
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    todo.append(f"{inside}{entry.name}/")
-                elif ending(entry.name) in endings and entry.is_file():
-                    found.append(inside + entry.name)
+                    todo.append(f"{inside}{name}/")
+                elif (name.endswith(plain) or ending(name) in endings) and entry.is_file():
+                    found.append(inside + name)
     return sorted(found)
 
 
@@ -62,7 +67,33 @@ def opened(path: Path) -> BinaryIO:
     return pa.CompressedInputStream(pa.OSFile(str(path)), kind) if kind else path.open("rb")
 
 
-def stamped(folder: Path, names: Sequence[str], root: Path) -> list[File]:
+class Contents:
+    """What files hold. What was read to see whether they are new is kept, as long as it is little, to be asked for
+    once: opening many small files twice would cost more than all else."""
+
+    def __init__(self, most: int = KEPT) -> None:
+        self.room = most  # bytes
+        self._kept: dict[str, bytes] = {}
+
+    def stamp(self, path: str, size: int) -> str:
+        """The hash of a file's content: about a second a gigabyte."""
+        self.room += len(self._kept.pop(path, b""))
+        if size > min(self.room, BLOCK):
+            return content_hash(path)
+        self._kept[path] = data = content(path)
+        self.room -= len(data)
+        return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+    def take(self, path: str) -> bytes:
+        """The content of a file: that which was stamped, where it is here still."""
+        data = self._kept.pop(path, None)
+        if data is None:
+            return content(path)
+        self.room += len(data)
+        return data
+
+
+def stamped(folder: Path, names: Sequence[str], root: Path, contents: Contents | None = None) -> list[File]:
     """The files with hashes of their contents.
 
     A file is read again only if its size, its inode or a time of it differ from when it was read last: times are
@@ -72,38 +103,35 @@ def stamped(folder: Path, names: Sequence[str], root: Path) -> list[File]:
         root / HOME / "stamps" / f"{hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}.arrow"
     )
     known = _remembered(memory)
+    contents = contents or Contents(0)
     base = f"{folder}/"
     signs = [_sign(os.stat(base + name)) for name in names]
-    new = [i for i, name in enumerate(names) if known.get(name, ("",))[0] != signs[i]]
-    fresh = {i: content_hash(base + names[i]) for i in new}
-    stamps = [fresh.get(i) or known[name][1] for i, name in enumerate(names)]
+    new = {i for i, name in enumerate(names) if name not in known or known[name][0] != signs[i]}
+    stamps = [contents.stamp(base + name, signs[i][0]) if i in new else known[name][1] for i, name in enumerate(names)]
     if new or len(known) != len(names):
         _remember(memory, names, signs, stamps)
-    sizes = [int(sign.partition(" ")[0]) for sign in signs]
-    return [File(*parts) for parts in zip(names, sizes, stamps, strict=True)]
+    return [File(name, sign[0], stamp) for name, sign, stamp in zip(names, signs, stamps, strict=True)]
 
 
 def content(path: str | Path) -> bytes:
     """All of a file. Of many small ones, file objects would cost more than the reading."""
-    return b"".join(_blocks(path))
+    file = os.open(path, os.O_RDONLY)
+    try:
+        data = os.read(file, SMALL)
+        if len(data) < SMALL:  # its end
+            return data
+        blocks = [data]
+        while block := os.read(file, BLOCK):
+            blocks.append(block)
+        return b"".join(blocks)
+    finally:
+        os.close(file)
 
 
 def content_hash(path: str | Path) -> str:
     """About a second a gigabyte."""
-    total = hashlib.blake2b(digest_size=16)
-    for block in _blocks(path):
-        total.update(block)
-    return total.hexdigest()
-
-
-def _blocks(path: str | Path) -> Iterator[bytes]:
-    file, size = os.open(path, os.O_RDONLY), SMALL
-    try:
-        while block := os.read(file, size):
-            yield block
-            size = BLOCK
-    finally:
-        os.close(file)
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def combined(files: Iterable[File]) -> str:
@@ -128,33 +156,33 @@ def grouped(files: Sequence[File], size: int, count: int) -> Iterator[list[File]
         yield group
 
 
-def _sign(stat: os.stat_result) -> str:
-    return f"{stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+def _sign(stat: os.stat_result) -> Sign:
+    return stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def _remembered(memory: Path) -> dict[str, tuple[str, str]]:
+def _remembered(memory: Path) -> dict[str, tuple[Sign, str]]:
     """File → (sign, stamp), as noted last; nothing where that cannot be read."""
     try:
         table = feather.read_table(memory)
-        name, sign, stamp = (table[column].to_pylist() for column in ("name", "sign", "stamp"))
-        return dict(zip(name, zip(sign, stamp, strict=True), strict=True))
+        name, stamp, *signs = (table[column].to_pylist() for column in ("name", "stamp", *SIGNS))
+        return dict(zip(name, zip(zip(*signs, strict=True), stamp, strict=True), strict=True))
     except (OSError, pa.ArrowInvalid, KeyError):
         return {}
 
 
-def _remember(memory: Path, names: Sequence[str], signs: Sequence[str], stamps: Sequence[str]) -> None:
+def _remember(memory: Path, names: Sequence[str], signs: Sequence[Sign], stamps: Sequence[str]) -> None:
     """Notes what was read, but not of files that may still be changing."""
-    now = time.time_ns()
-    old = [max(map(int, sign.split()[2:])) + SETTLED_NS < now for sign in signs]
-    rows = [row for row, settled in zip(zip(names, signs, stamps, strict=True), old, strict=True) if settled]
-    if not rows:
+    columns = [pa.array(values) for values in zip(*signs, strict=True)]
+    table = pa.table([pa.array(names), pa.array(stamps), *columns], names=["name", "stamp", *SIGNS])
+    settled = min(time.time_ns() - SETTLED_NS, LATEST)
+    table = table.filter((pc.field("mtime") < settled) & (pc.field("ctime") < settled))
+    if not len(table):
         return
-    columns = dict(zip(("name", "sign", "stamp"), zip(*rows, strict=True), strict=True))
     temporary = memory.with_suffix(f".{os.getpid()}.tmp")
     try:
         (memory.parent.parent).mkdir(mode=0o700, exist_ok=True)
         memory.parent.mkdir(exist_ok=True)
-        feather.write_feather(pa.table({name: list(values) for name, values in columns.items()}), temporary)
+        feather.write_feather(table, temporary)
         temporary.replace(memory)
     except OSError:  # no place to keep notes: all is read again next time
         temporary.unlink(missing_ok=True)

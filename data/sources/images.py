@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from data import sources
 from data.field import DataError
-from data.files import File, combined, content, stamped, walk
+from data.files import Contents, File, combined, stamped, walk
 
 FOLDER_OF = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TABLES = (".csv", ".tsv")
@@ -25,6 +25,10 @@ AT_ONCE = 64  # images of a batch: photographs have megabytes
 
 class Source(sources.Source):
     only: Sequence[str] | None = None
+
+    def __init__(self, name: str, root: Path) -> None:
+        super().__init__(name, root)
+        self._contents = Contents()
 
     @classmethod
     def apart(cls, names: Sequence[str]) -> bool:
@@ -36,11 +40,11 @@ class Source(sources.Source):
 
     def files(self) -> list[File] | None:
         files = self._held
-        return files if self.apart([file.name for file in files]) else None
+        return files if self._apart else None
 
     def of(self, names: Sequence[str]) -> Source:
         some = Source(self.name, self.root)
-        some.only = names
+        some.only, some._contents = names, self._contents
         return some
 
     def read(self) -> Iterator[pa.RecordBatch]:
@@ -50,7 +54,7 @@ class Source(sources.Source):
         elif (folder / "images").is_dir() and (folder / "masks").is_dir():
             yield from _paired(folder)
         else:
-            yield from _by_class(folder, self.only)
+            yield from _by_class(folder, self.only, self._contents)
 
     def fingerprint(self) -> str:
         vars(self).pop("_held", None)  # as it is now, not as it was when it was listed
@@ -60,9 +64,9 @@ class Source(sources.Source):
     def _held(self) -> list[File]:
         """The images, and the table beside them."""
         names = walk(self._folder(), (*FOLDER_OF, *TABLES))
-        return stamped(
-            self._folder(), [name for name in names if "/" not in name or not name.endswith(TABLES)], self.root
-        )
+        names = [name for name in names if "/" not in name or not name.endswith(TABLES)]
+        self._apart = self.apart(names)
+        return stamped(self._folder(), names, self.root, self._contents if self._apart else None)
 
     def _folder(self) -> Path:
         folder = self.root / self.name
@@ -84,13 +88,13 @@ def _table(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _by_class(folder: Path, only: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+def _by_class(folder: Path, only: Sequence[str] | None, contents: Contents) -> Iterator[pa.RecordBatch]:
     names = walk(folder, FOLDER_OF) if only is None else only
     if not names:
         raise DataError("there is no image in the folder", place=str(folder), fix=f"it reads {', '.join(FOLDER_OF)}")
     labels = [name.split("/")[-2] if "/" in name else None for name in names]
     others = {"label": pa.array(labels, pa.string())} if any(labels) else {}
-    yield from _batches({"image": [f"{folder}/{name}" for name in names]}, others, list(names))
+    yield from _batches({"image": [f"{folder}/{name}" for name in names]}, others, list(names), contents=contents)
 
 
 def _paired(folder: Path) -> Iterator[pa.RecordBatch]:
@@ -134,13 +138,17 @@ def _batches(
     others: Mapping[str, pa.Array],
     origin: list[str],
     faults: list[str | None] | None = None,
+    contents: Contents | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Columns of the files' bytes and the others; bytes are read as the batches are asked for."""
+    contents = contents or Contents()
     said = {**others, "_origin": pa.array(origin, pa.string())}
     said["_fault"] = pa.array(faults or [None] * len(origin), pa.string())
     for first in range(0, len(origin), AT_ONCE):
         part = slice(first, first + AT_ONCE)
-        read = {name: [content(path) if path else None for path in paths[part]] for name, paths in files.items()}
+        read = {
+            name: [contents.take(str(path)) if path else None for path in paths[part]] for name, paths in files.items()
+        }
         columns = {name: pa.array(data, pa.binary()) for name, data in read.items()}
         columns |= {name: column.slice(first, AT_ONCE) for name, column in said.items()}
         yield pa.record_batch(columns)

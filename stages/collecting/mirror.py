@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.collecting.parts import BYTES, ROWS, Part, Span, folded, next_number, without, write
+from stages.collecting.parts import BYTES, ROWS, Part, folded, held_part, next_number, without, write, write_manifests
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,7 @@ def mirrored(
     for group in grouped([file for file in wanted.values() if file.name not in had], BYTES, ROWS):
         rows = source.of([file.name for file in group]).read()
         parts = write(_alike(rows, schema, group[0].name), staging, next_number([*before, *done]), group, said)
-        _note(staging, group, parts)
+        _note(staging, parts)
         done += parts
     counts = {"new": len(wanted.keys() - known.keys()), "changed": len(changed), "gone": len(gone)}
     return folded([*kept, *done], again) if kept else done, counts
@@ -81,14 +81,11 @@ def _alike(batches: Iterator[pa.RecordBatch], schema: pa.Schema | None, place: s
         yield batch if schema is None or batch.schema == schema else alike(batch, schema, place)
 
 
-def _note(staging: Path, group: Sequence[File], parts: Sequence[Part]) -> None:
-    """Says on disk that the rows of these files are in these parts, whole."""
-    listed = [
-        {"name": part.path.name, "rows": part.rows, "spans": [[*vars(span).values()] for span in part.spans]}
-        for part in parts
-    ]
+def _note(staging: Path, parts: Sequence[Part]) -> None:
+    """Says on disk that these parts hold the rows of their files, whole."""
+    write_manifests(staging, parts)
     with (staging / JOURNAL).open("a", encoding="utf-8") as journal:
-        journal.write(json.dumps({"files": {file.name: file.stamp for file in group}, "parts": listed}) + "\n")
+        journal.write(json.dumps([part.path.name for part in parts]) + "\n")
         journal.flush()
         os.fsync(journal.fileno())
 
@@ -100,14 +97,12 @@ def _resumed(staging: Path, wanted: dict[str, File]) -> list[Part]:
     journal = staging / JOURNAL
     for line in journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []:
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:  # it was killed while it wrote this
+            parts = [held_part(staging / name) for name in json.loads(line)]
+        except (json.JSONDecodeError, OSError):  # it was killed while it wrote this
             break
-        if all(name in wanted and wanted[name].stamp == stamp for name, stamp in entry["files"].items()):
+        files = {span.file: span.stamp for part in parts for span in part.spans}
+        if all(name in wanted and wanted[name].stamp == stamp for name, stamp in files.items()):
             lines.append(line)
-            done += [
-                Part(staging / part["name"], part["rows"], [Span(*span) for span in part["spans"]])
-                for part in entry["parts"]
-            ]
+            done += parts
     journal.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return done

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 ROWS, BYTES = 100_000, 1 << 24  # a part ends at as many rows, or bytes in memory
 ROW_GROUP = 1 << 22  # bytes in memory
+TRIED, WORTH = 20, 0.95  # rows compressed to see whether their bytes become less, and how much less is worth it
 NUMBERED = re.compile(r"part-(\d{5,})\.parquet")
 MANIFEST = "files-"  # in the place of "part-"
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """`rows` rows from `offset` on that come from one file."""
 
     file: str
@@ -55,7 +55,7 @@ def write(
         for table in _row_groups(batches):
             if writer is None or writer.full:
                 written += [writer.close()] if writer else []
-                writer = Writer(folder / f"part-{first + len(written):05}.parquet", table.schema, files)
+                writer = Writer(folder / f"part-{first + len(written):05}.parquet", table, files)
             writer.add(table)
             said(len(table))
         if writer:
@@ -70,15 +70,15 @@ def write(
 
 
 class Writer:
-    """One part being written. It has its name only when it is whole."""
+    """One part being written, of rows such as those of a first table. It has its name only when it is whole."""
 
-    def __init__(self, path: Path, schema: pa.Schema, files: Sequence[File]) -> None:
+    def __init__(self, path: Path, like: pa.Table, files: Sequence[File]) -> None:
         import pyarrow.parquet as pq
 
         self.path, self.files = path, {file.name: file for file in files}
         self.rows = self.bytes = 0
         self.spans: list[Span] = []
-        self.file = pq.ParquetWriter(path.with_suffix(".tmp"), schema, compression="zstd")
+        self.file = pq.ParquetWriter(path.with_suffix(".tmp"), like.schema, compression=_compression(like))
 
     @property
     def full(self) -> bool:
@@ -88,7 +88,7 @@ class Writer:
         for name, rows in self._runs(table):
             file, last = self.files[name], self.spans[-1] if self.spans else None
             if last and last.file == name:
-                self.spans[-1] = replace(last, rows=last.rows + rows)
+                self.spans[-1] = last._replace(rows=last.rows + rows)
             else:
                 self.spans.append(Span(name, file.size, file.stamp, last.offset + last.rows if last else 0, rows))
         self.file.write_table(table, row_group_size=len(table))
@@ -113,6 +113,18 @@ class Writer:
         runs = pc.run_end_encode(names)
         ends = runs.run_ends.to_pylist()
         yield from zip(runs.values.to_pylist(), [b - a for a, b in zip([0, *ends], ends, strict=False)], strict=True)
+
+
+def _compression(table: pa.Table) -> dict[str, str]:
+    """How each column is compressed: bytes that nothing makes smaller, such as those of photographs, not at all."""
+    import pyarrow as pa
+
+    found = dict.fromkeys(table.column_names, "zstd")
+    for name in (one.name for one in table.schema if pa.types.is_binary(one.type)):
+        some = b"".join(filter(None, table[name].slice(0, TRIED).to_pylist()))
+        if some and pa.Codec("zstd").compress(some).size > WORTH * len(some):
+            found[name] = "none"
+    return found
 
 
 def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -145,7 +157,7 @@ def without(part: Part, keep: np.ndarray, folder: Path) -> list[Part]:
     spans = []
     for span in part.spans:
         start, end = int(before[span.offset]), int(before[span.offset + span.rows])
-        spans += [replace(span, offset=start, rows=end - start)]
+        spans += [span._replace(offset=start, rows=end - start)]
     path = folder / part.path.name
     temporary = path.with_suffix(".tmp")
     with pq.ParquetFile(part.path) as old, pq.ParquetWriter(temporary, old.schema_arrow, compression="zstd") as new:
@@ -171,7 +183,7 @@ def folded(parts: list[Part], folder: Path) -> list[Part]:
         temporary = path.with_suffix(".tmp")
         pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
         temporary.replace(path)
-        moved = [replace(span, offset=span.offset + one.rows) for span in other.spans]
+        moved = [span._replace(offset=span.offset + one.rows) for span in other.spans]
         parts[-2:] = [Part(path, one.rows + other.rows, one.spans + moved)]
     return parts
 
@@ -202,14 +214,16 @@ def next_number(parts: Sequence[Part]) -> int:
 
 def held(folder: Path) -> list[Part]:
     """The parts in a folder, with what is written beside each of the files that its rows are from."""
+    return [held_part(path) for path in sorted(folder.glob("part-*.parquet"))]
+
+
+def held_part(path: Path) -> Part:
     import pyarrow.parquet as pq
 
-    parts = []
-    for path in sorted(folder.glob("part-*.parquet")):
-        beside = path.with_name(path.name.replace("part-", MANIFEST))
-        spans = [Span(**row) for row in pq.read_table(beside).to_pylist()] if beside.is_file() else []
-        parts.append(Part(path, pq.read_metadata(path).num_rows, spans))
-    return parts
+    beside = _manifest(path)
+    table = pq.read_table(beside, columns=list(Span._fields)) if beside.is_file() else None
+    spans = list(map(Span, *(column.to_pylist() for column in table.columns))) if table else []
+    return Part(path, pq.read_metadata(path).num_rows, spans)
 
 
 def write_manifests(folder: Path, parts: Sequence[Part]) -> None:
@@ -217,9 +231,11 @@ def write_manifests(folder: Path, parts: Sequence[Part]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    numbers = dict.fromkeys(("size", "offset", "rows"), pa.int64())
-    schema = pa.schema({"file": pa.string(), "stamp": pa.string(), **numbers})
     for part in parts:
         if part.spans:
-            table = pa.Table.from_pylist([vars(span) for span in part.spans], schema)
-            pq.write_table(table, folder / part.path.name.replace("part-", MANIFEST), compression="zstd")
+            table = pa.table([pa.array(values) for values in zip(*part.spans, strict=True)], names=Span._fields)
+            pq.write_table(table, _manifest(folder / part.path.name), compression="zstd")
+
+
+def _manifest(part: Path) -> Path:
+    return part.with_name(part.name.replace("part-", MANIFEST))
