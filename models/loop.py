@@ -7,9 +7,6 @@ checkpoint holds: a run that is killed and started again ends, on the CPU, with 
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import logging
 import math
 import time
@@ -29,7 +26,7 @@ from models.history import History
 from models.learner import Learner
 from models.network import Network
 from models.pace import Pace
-from models.ranks import Rank, apart
+from models.ranks import Rank, apart, statistics
 from models.recipe import Recipe as Recipe
 from models.state import State, copy
 
@@ -81,7 +78,7 @@ class Loop:
         self.network, self.train, self.recipe = network.to(self.rank.device), train, recipe
         self.folder, self.report = folder, report
         self.validation = self.rank.tensors(validation)
-        self._state = State(self.network, recipe, self.rank.device)
+        self._state = State(self.network, recipe, train.rows)
         self._steps = -(-train.steps() // recipe.accumulate)  # updates per epoch
         resumed = self._restore()
         if warm and not resumed:
@@ -90,8 +87,8 @@ class Loop:
         self._learner = self.rank.joined(Learner(network, recipe.mixup))
         if not resumed:
             self._state.begin()
+        self._statistics = statistics(network)
         self._saved = time.monotonic()
-        self._calibrated: dict[str, Tensor] = {}  # buffers that were chosen by the validation rows of the last epoch
 
     @property
     def epoch(self) -> int:
@@ -187,6 +184,7 @@ class Loop:
                 state.scaler.step(optimiser)
         state.scaler.update()
         state.rows += sum(counts)
+        self.rank.average(self._statistics)
         if state.average:
             state.average.update(recipe.kept(state.step, steps))
 
@@ -194,12 +192,13 @@ class Loop:
         state = self._state
         names = ["train_loss", "validation_loss", *self.network.task.METRICS]
         record = self.rank.shared(self._measure() if self.rank.first else None, names)
+        self.rank.follow(self.network.buffers())  # what the validation rows have chosen is among them
         state.epoch, state.batch, state.rows = state.epoch + 1, 0, 0
         state.loss.zero_()
         state.history.append({"epoch": state.epoch, **record})
         leads = state.history.waited == 0
         if math.isfinite(record["validation_loss"]) and (leads or self.recipe.keep == "last"):
-            state.best, state.best_weights = (state.epoch, record), {**state.smooth(), **self._calibrated}
+            state.best, state.best_weights = (state.epoch, record), state.smooth()
         if not math.isfinite(record["train_loss"]) and state.best is None:
             fix = "lower learning_rate, or set clip to 1"
             raise ModelError(f"the loss is {record['train_loss']} in epoch {state.epoch}", place="train", fix=fix)
@@ -214,9 +213,8 @@ class Loop:
             loss = self.network.loss(self.validation, output)
         if live:
             self.network.load_state_dict(live)
-        self._calibrated = {f"task.{name}": value for name, value in task.calibrate(output, target).items()}
-        for name, value in self._calibrated.items():
-            state.weights[name].copy_(value)
+        for name, value in task.calibrate(output, target).items():
+            task.get_buffer(name).copy_(value)
         losses = {"train_loss": float(state.loss) / state.rows, "validation_loss": loss}
         return {**losses, **task.metrics(*task.facts(output, target))}
 
@@ -228,16 +226,10 @@ class Loop:
     def _rows_done(self) -> int:
         return self.epoch * self.train.rows + self._state.rows * self.rank.world
 
-    def _identity(self) -> str:
-        """Equal for two runs that may share checkpoints."""
-        recipe = {**dataclasses.asdict(self.recipe), "checkpoint_seconds": None}
-        shapes = {name: list(tensor.shape) for name, tensor in self._state.weights.items()}
-        return hashlib.sha256(json.dumps([recipe, shapes, self.train.rows], sort_keys=True).encode()).hexdigest()
-
     def _save(self) -> None:
         self._saved = time.monotonic()
         if self.folder and self.rank.first:
-            checkpoint.save(self.folder, self.step, self._state.encode(self._identity()))
+            checkpoint.save(self.folder, self.step, self._state.encode())
 
     def _restore(self) -> bool:
         """Continues from the newest checkpoint of this very run; False where there is none."""
@@ -246,7 +238,7 @@ class Loop:
         block = self.rank.block(checkpoint.newest(self.folder) if self.rank.first else None)
         if block is None:
             return False
-        found = self._state.load(block, self._identity())
+        found = self._state.load(block)
         if not found:
             log.warning("%s holds checkpoints of another run: training starts anew", self.folder)
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -43,6 +43,21 @@ class Rank:
         """The module with rank 0's weights, its gradients averaged over all ranks."""
         return DistributedDataParallel(module, find_unused_parameters=True) if self.world > 1 else module
 
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Each becomes the mean of what it is on all ranks."""
+        if self.world == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        distributed.all_reduce(flat)
+        for tensor, mean in zip(tensors, (flat / self.world).split([one.numel() for one in tensors]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
+
+    def follow(self, tensors: Iterable[Tensor]) -> None:
+        """Each becomes what it is on rank 0."""
+        if self.world > 1:
+            for tensor in tensors:
+                distributed.broadcast(tensor, 0)
+
     def agree(self, mine: bool) -> bool:
         """Rank 0's answer to a yes-or-no question, on every rank."""
         return mine if self.world == 1 else bool(self._from_first(torch.tensor([float(mine)]))[0])
@@ -72,3 +87,9 @@ class Rank:
 def apart(module: nn.Module) -> AbstractContextManager[Any]:
     """Gradients of a joined module's calls within stay on their rank: they are averaged with the next call's."""
     return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
+
+
+def statistics(module: nn.Module) -> list[Tensor]:
+    """The running means and variances of norms by batches: each rank has seen its own share of the rows alone."""
+    norms = [one for one in module.modules() if isinstance(one, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)]
+    return [one for norm in norms for one in (norm.running_mean, norm.running_var) if one is not None]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -17,20 +21,24 @@ POSITION = ("epoch", "batch", "step", "rows", "best")
 
 
 class State:
-    """The weights, the optimisers and the position of one run."""
+    """The weights, the optimisers and the position of one run: of `network`, by `recipe`, on so many training rows."""
 
-    def __init__(self, network: Network, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, network: Network, recipe: Recipe, rows: int) -> None:
         self.epoch, self.batch, self.step = 0, 0, 0  # epochs done, batches done of the next, updates done
         self.rows = 0  # of this rank, so far in this epoch
         self.history = History(network.task.METRICS)
         self.best: tuple[int, dict[str, float]] | None = None  # the best epoch and its record
         self.best_weights: dict[str, Tensor] = {}
-        self.loss = torch.zeros((), dtype=torch.float64, device=device)  # summed over `rows`
         self.weights: dict[str, Tensor] = network.state_dict()  # live: it shares memory with the parameters
+        device = next(iter(self.weights.values())).device
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)  # summed over `rows`
+        self.run = _identity(recipe, self.weights, rows)
         self.groups = network.groups()
         self.optimisers = {name: optimisers(recipe, network, weights) for name, weights in self.groups.items()}
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
-        self.average = Average(self.weights) if recipe.averages else None
+        chosen = {f"task.{name}" for name, _ in network.task.named_buffers()}  # by validation rows: no step moves them
+        learned = {name: tensor for name, tensor in self.weights.items() if name not in chosen}
+        self.average = Average(learned) if recipe.averages else None
 
     def begin(self) -> None:
         """The weights as they are now are those that the run begins with."""
@@ -41,8 +49,8 @@ class State:
         """A copy of the weights that are judged: their running mean, where the recipe asks for one."""
         return copy({**self.weights, **(self.average.mean if self.average else {})})
 
-    def encode(self, run: str) -> bytes:
-        """The whole state as a checkpoint of the run called `run`."""
+    def encode(self) -> bytes:
+        """The whole state as a checkpoint."""
         tensors = {"loss": self.loss, **_prefixed("weights", self.weights), **_prefixed("best", self.best_weights)}
         if self.average:
             tensors |= _prefixed("average", self.average.mean)
@@ -50,12 +58,12 @@ class State:
             for index, values in optimiser.state_dict()["state"].items():
                 tensors |= _prefixed(f"{name}/{index}", values)
         position = {name: getattr(self, name) for name in (*POSITION, "history")}
-        return checkpoint.encode(tensors, {"run": run, "position": position, "scaler": self.scaler.state_dict()})
+        return checkpoint.encode(tensors, {"run": self.run, "position": position, "scaler": self.scaler.state_dict()})
 
-    def load(self, block: bytes, run: str) -> bool:
+    def load(self, block: bytes) -> bool:
         """Takes the state out of a checkpoint; False, and nothing changed, if it is of another run."""
         tensors, kept = checkpoint.decode(block)
-        if kept["run"] != run:
+        if kept["run"] != self.run:
             return False
         position = kept["position"]
         for name in POSITION:
@@ -82,6 +90,13 @@ class State:
             for group, ones in self.optimisers.items()
             for number, optimiser in enumerate(ones)
         ]
+
+
+def _identity(recipe: Recipe, weights: dict[str, Tensor], rows: int) -> str:
+    """Equal for two runs that may share checkpoints."""
+    values = {**dataclasses.asdict(recipe), "checkpoint_seconds": None}
+    shapes = {name: list(tensor.shape) for name, tensor in weights.items()}
+    return hashlib.sha256(json.dumps([values, shapes, rows], sort_keys=True).encode()).hexdigest()
 
 
 def copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""One rank of two runs, one of two groups of parameters and one with a warm start; run as ranked.py is."""
+"""One rank of three runs: two groups of parameters, a warm start, norms by batches; run as ranked.py is."""
 
 import os
 from datetime import timedelta
@@ -51,7 +51,11 @@ recipe = Recipe(epochs=2, batch_size=8, learning_rate=1e-3, optimizer="sgd", kee
 gan = trained(Network(drawer, Generation(TARGETS["image"], drawer.features)), rows(("seed",), "image", 16), recipe)
 stack = build("dbn", "classification", {"number": INPUTS["number"]}, TARGETS["category"], size=0.25)
 dbn = trained(stack, rows(("number",), "category", 16), recipe)
-tensors = {**{f"gan.{name}": x for name, x in gan.items()}, **{f"dbn.{name}": x for name, x in dbn.items()}}
+still = Recipe(epochs=1, batch_size=8, learning_rate=1e-12, optimizer="sgd", ema=0.5, keep="last")
+finder = build("unet", "detection", {"image": INPUTS["image"]}, TARGETS["boxes"], {"stride": 1}, size=0.25)
+unet = trained(finder, rows(("image",), "boxes", 16), still)
+runs = {"gan": gan, "dbn": dbn, "unet": unet}
+tensors = {f"{run}.{name}": x for run, weights in runs.items() for name, x in weights.items()}
 (FOLDER / f"{WORLD}-{RANK}").write_bytes(checkpoint.encode(tensors, said))
 if WORLD > 1:
     distributed.destroy_process_group()

@@ -11,8 +11,11 @@ import torch
 
 from models import checkpoint
 
+# Norms by batches see a rank's rows alone, so that a U-Net learns otherwise; the means before its first norm are equal.
+SEEN = ("unet.architecture.down.0.0.1.running_mean",)
 
-@pytest.mark.parametrize("hooks", ["ranked", "ranked_hooks"])  # one loss; two groups of parameters, and a warm start
+
+@pytest.mark.parametrize("hooks", ["ranked", "ranked_hooks"])  # one loss; groups, a warm start, norms
 def test_two_ranks_equal_one_process(hooks, tmp_path):
     script = str(Path(__file__).with_name(f"{hooks}.py"))
     runpy.run_path(script, {"RANK": 0, "WORLD": 1, "FOLDER": tmp_path})
@@ -33,5 +36,6 @@ def test_two_ranks_equal_one_process(hooks, tmp_path):
     assert said == also, "ranks decided differently"
     assert (said["best"], len(said["history"])) == (alone["best"], len(alone["history"]))
     for name, tensor in one.items():
-        torch.testing.assert_close(first[name], tensor, atol=1e-6, rtol=0)
-        assert torch.equal(first[name], second[name])
+        assert torch.equal(first[name], second[name]), name
+        if not name.startswith("unet.") or name in SEEN:
+            torch.testing.assert_close(first[name], tensor, atol=1e-6, rtol=0)
