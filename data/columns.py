@@ -15,6 +15,7 @@ from data.field import DataError
 MISSING = pa.array(["", "na", "n/a", "nan", "null", "none", "?"])  # how files write "no number here", in lower case
 DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+(e[+-]?\d+)?", re.IGNORECASE)  # 3,14 or 1.234,5
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")  # 1,234 or 1.234.567: what is meant, its neighbours tell
+EXACT = 2.0**53  # below it floats hold whole numbers exactly
 Faults = dict[int, str]  # row → what is wrong with its value
 
 
@@ -83,10 +84,10 @@ def texts(column: pa.Array) -> pa.Array:
     if pa.types.is_string(column.type):
         text = pc.utf8_trim_whitespace(column)
         return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-        whole = pc.all(pc.equal(pc.trunc(column), column)).as_py()
-        return column.cast(pa.int64() if whole else pa.float64(), safe=False).cast(pa.string())
+    if pa.types.is_floating(column.type):  # each value by itself, so that its neighbours do not count
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column).cast(pa.float64())
+        whole = pc.and_(pc.equal(pc.trunc(column), column), pc.less(pc.abs(column), EXACT))
+        return pc.if_else(whole, column.cast(pa.int64(), safe=False).cast(pa.string()), column.cast(pa.string()))
     try:
         return column.cast(pa.string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:

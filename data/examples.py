@@ -11,14 +11,20 @@ import numpy as np
 import pyarrow as pa
 
 from data import schema as schemas
-from data import split, windows
+from data import split, ways, windows
 from data.columns import plain, texts
 from data.field import DataError
 from data.quarantine import quarantine
 from data.schema import Schema
-from data.split import SPLITS, TRAIN, Moment
+from data.split import ASIDE, SPLITS, TRAIN, Moment
 
 SOME_REASONS = 3
+FIXES = {  # of a split that holds no row
+    "identity": "give more rows, larger shares or another seed",
+    "group": "give more groups, larger shares or another seed",
+    "time": "move validate_from and test_from, or make the gap shorter",
+    "given": "let the column say train, validation or test of some rows each",
+}
 
 
 class Wishes(Protocol):
@@ -39,7 +45,13 @@ class Wishes(Protocol):
     @property
     def seed(self) -> int: ...
     @property
+    def group(self) -> str: ...
+    @property
+    def given(self) -> str: ...
+    @property
     def time(self) -> str: ...
+    @property
+    def gap(self) -> str | int | float: ...
     @property
     def window(self) -> int: ...
     @property
@@ -58,16 +70,23 @@ class Wishes(Protocol):
 class Examples:
     """Good rows with the split of each, the quarantined ones, and what a person should know."""
 
-    table: pa.Table  # columns of the schema, `_origin`, `_id`, and `_time` where the split is by time
+    table: pa.Table  # columns of the schema, `_origin`, `_id`, `_time` or `_group` where the split is by them
     splits: np.ndarray  # (N,) places in SPLITS
     schema: Schema
     quarantine: pa.Table
     notes: list[str]
-    cuts: dict[str, Any]  # the times at which validation and test begin; {} where the split is by identity
+    cuts: dict[str, Any]  # the times at which validation and test begin; {} where the split is not by time
+    by: str = "time"  # the way in which the rows are divided: see data/ways.py
 
     def part(self, name: str) -> pa.Table:
         """The rows of one split, in order."""
         return self.table.filter(pa.array(self.splits == SPLITS.index(name))).combine_chunks()
+
+    def without(self, rows: np.ndarray, why: str) -> Examples:
+        """(N,) bool: these rows are set aside."""
+        bad = quarantine(self.table, dict.fromkeys(np.flatnonzero(rows).tolist(), why))
+        kept = {"table": self.table.filter(pa.array(~rows)), "splits": self.splits[~rows]}
+        return replace(self, quarantine=pa.concat_tables([self.quarantine, bad]), **kept)
 
 
 def from_rows(raw: pa.Table, target_kinds: Sequence[str], wishes: Wishes, *, from_itself: bool = False) -> Examples:
@@ -75,31 +94,33 @@ def from_rows(raw: pa.Table, target_kinds: Sequence[str], wishes: Wishes, *, fro
 
     Raises DataError where the columns or the rows do not serve.
     """
-    target, key, time = wishes.target, wishes.key, wishes.time
-    required = [*key, *([time] if time else [])]
+    target, key, way = wishes.target, wishes.key, ways.wanted(wishes)
+    required = [*key, *([way.column] if way.column else [])]
+    ignore = [*wishes.ignore, *([way.column] if way.column else [])]
     target_kind = schemas.target_kind(raw, target, target_kinds, wishes.kinds)
-    named: dict[str, Any] = {"given": wishes.kinds, "ignore": wishes.ignore, "key": key, "time": time}
+    named: dict[str, Any] = {"given": wishes.kinds, "ignore": ignore, "key": key}
     schema = schemas.infer(raw, target, target_kind, **named, from_itself=from_itself)
     good, bad = schemas.check(raw, schema, required=required)
     _some(good, bad)
     ids = split.identities(good, schema, key)
-    cuts: dict[str, Any] = {}
-    if time:
-        good = good.append_column("_time", good.column(time))
-        splits, cuts = _by_time(good.column("_time"), wishes, wishes.validate_from, wishes.test_from)
-    else:  # rows of one key stay together even where their classes differ
-        stratified = target_kind == "category" and not key
-        classes = texts(plain(good.column(target))).to_pylist() if stratified else None
-        splits = split.by_identity(ids, wishes.test_share, wishes.validation_share, wishes.seed, classes)
+    stratified = target_kind == "category" and not key  # rows of one key stay together even where classes differ
+    classes = texts(plain(good.column(target))).to_pylist() if stratified else None
+    if way.column:
+        way = way.fixed(good.column(way.column))
+    splits, aside = way.divide(good, ids, classes)
+    if way.by in ("time", "group"):
+        good = good.append_column(f"_{way.by}", good.column(way.column))
     good = good.append_column("_id", pa.array(ids, pa.string()))
-    good = good.drop_columns([name for name in required if name not in schema.kinds])
-    notes = [*schema.notes, *_moving_cuts(wishes, cuts), *_twins(ids)]
-    return _learnable(Examples(good, splits, schema, bad, notes, cuts))
+    good = good.drop_columns([name for name in dict.fromkeys(required) if name not in schema.kinds])
+    cuts = way.cuts if way.by == "time" and way.cuts else {}
+    notes = [*schema.notes, *_moving_cuts(wishes, cuts), *way.notes(), *_twins(ids)]
+    bad, kept = pa.concat_tables([bad, quarantine(good, aside)]), splits != ASIDE
+    return _learnable(Examples(good.filter(pa.array(kept)), splits[kept], schema, bad, notes, cuts, way.by))
 
 
 def from_series(raw: pa.Table, wishes: Wishes) -> Examples:
     """Each point in time with enough known values before it is an example, of each series if there are several."""
-    target, time = wishes.target, wishes.time
+    target, time, way = wishes.target, wishes.time, ways.wanted(wishes)
     if not time:
         raise DataError("a forecast needs the column of times", place="preprocess.time", fix="say `time: COLUMN`")
     which: dict[str, Any] = {"covariates": wishes.covariates, "series": wishes.series}
@@ -111,9 +132,11 @@ def from_series(raw: pa.Table, wishes: Wishes) -> Examples:
     bad = quarantine(raw, faults)
     _some(table, bad)
     table = table.append_column("_origin", plain(points.column("_origin")).take(plain(table.column("_row"))))
-    splits, cuts = _by_time(table.column("_time"), wishes, wishes.validate_from, wishes.test_from)
-    ends, _ = _by_time(table.column("_until"), wishes, cuts["validate_from"], cuts["test_from"])
-    torn = dict.fromkeys(np.flatnonzero(splits != ends).tolist(), "its targets reach into the next split")
+    way = way.fixed(table.column("_time"))
+    cuts = way.cuts or {}
+    splits, aside = way.divide(pa.table({time: table.column("_time")}), [])
+    ends, _ = replace(way, gap=0).divide(pa.table({time: table.column("_until")}), [])
+    torn = dict.fromkeys(np.flatnonzero(splits != ends).tolist(), "its targets reach into the next split") | aside
     table = table.drop_columns(["_row", "_until"])
     bad = pa.concat_tables([bad, quarantine(table, torn)])
     kinds = {windows.HISTORY: "series", **({wishes.series: "category"} if wishes.series else {})}
@@ -129,10 +152,6 @@ def from_series(raw: pa.Table, wishes: Wishes) -> Examples:
         )
     whole = splits == ends
     return _learnable(Examples(table.filter(pa.array(whole)), splits[whole], schema, bad, notes, cuts))
-
-
-def _by_time(column: pa.ChunkedArray, wishes: Wishes, validate_from: Moment, test_from: Moment) -> Any:
-    return split.by_time(column, wishes.time, wishes.test_share, wishes.validation_share, validate_from, test_from)
 
 
 def _some(good: pa.Table, bad: pa.Table) -> None:
@@ -152,18 +171,14 @@ def _learnable(examples: Examples) -> Examples:
         classes = np.array(table.column(target).to_pylist(), dtype=object)
         learned = set(classes[splits == TRAIN])
         strange = np.array([name not in learned for name in classes], bool)
-        rows = {int(row): f"{target}: no training row has this class" for row in np.flatnonzero(strange)}
-        bad = pa.concat_tables([examples.quarantine, quarantine(table, rows)])
-        table, splits = table.filter(pa.array(~strange)), splits[~strange]
-        examples = replace(examples, table=table, splits=splits, quarantine=bad)
-    counts = {name: int((splits == code).sum()) for code, name in enumerate(SPLITS)}
+        examples = examples.without(strange, f"{target}: no training row has this class")
+    counts = {name: int((examples.splits == code).sum()) for code, name in enumerate(SPLITS)}
     for name, count in counts.items():
         if not count:
             shown = ", ".join(f"{split} {held}" for split, held in counts.items())
-            fix = (
-                "move validate_from and test_from" if examples.cuts else "give more rows, larger shares or another seed"
+            raise DataError(
+                f"no row is left for the {name} split ({shown})", place="preprocess", fix=FIXES[examples.by]
             )
-            raise DataError(f"no row is left for the {name} split ({shown})", place="preprocess", fix=fix)
     return examples
 
 

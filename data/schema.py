@@ -44,7 +44,6 @@ def infer(
     given: Mapping[str, Any] | None = None,
     ignore: Iterable[str] = (),
     key: Sequence[str] = (),
-    time: str = "",
     from_itself: bool = False,
 ) -> Schema:
     """The schema of a raw table: `given` kinds hold, the rest is recognised, what no kind accepts is left out.
@@ -59,11 +58,11 @@ def infer(
             place="preprocess.kinds",
             fix=f"take '{target}' out of kinds, or change the task",
         )
-    columns = known(table, [target, *given, *ignore, *key, *([time] if time else [])])
+    columns = known(table, [target, *given, *ignore, *key])
     suits(plain(table.column(target)), target, target_kind)
     inputs, notes = {}, []
     for name in columns:
-        if name in (target, time) or name in ignore or name in key:
+        if name == target or name in ignore or name in key:
             if name == target and from_itself:
                 inputs[name] = target_kind
             continue

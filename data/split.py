@@ -1,4 +1,4 @@
-"""Which rows train, which validate, which test. By a stable hash of what the row is, or by its time."""
+"""Which rows train, which validate, which test: by a stable hash of what the row is, by its time, or as a word says."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data import kinds
 from data.columns import plain, texts
 from data.field import DataError
 from data.schema import Schema
+from data.spans import microseconds
 from data.windows import times
 
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(len(SPLITS))
+ASIDE = -1  # in no split
+WORDS = {  # as a column names the splits, in lower case, with letters alone
+    **dict.fromkeys(("train", "training", "trn", "learn", "fit"), TRAIN),
+    **dict.fromkeys(("validation", "valid", "val", "validate", "dev", "development", "tune"), VALIDATION),
+    **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout", "evaluation", "eval"), TEST),
+}
 Moment = str | int | float | None
 
 
@@ -69,10 +77,12 @@ def by_time(
     validation_share: float,
     validate_from: Moment = None,
     test_from: Moment = None,
+    gap: str | int | float = 0,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """((N,) TRAIN, VALIDATION or TEST, the cuts used): rows from `validate_from` on validate, from `test_from` on test.
 
-    A cut that is not given is taken so that the shares of the rows, in order of time, come out.
+    A cut that is not given is taken so that the shares of the rows, in order of time, come out. Rows less than `gap`
+    before a cut are ASIDE: so far may what is told of a row reach ahead ("7d", or units where times are numbers).
     """
     shares(test_share, validation_share)
     typed = times(plain(column), name)
@@ -91,7 +101,33 @@ def by_time(
             fix="give both cuts, validate_from first",
         )
     splits = np.where(values >= cuts["test_from"], TEST, np.where(values >= cuts["validate_from"], VALIDATION, TRAIN))
+    if width := _width(gap, typed.type):
+        for cut in cuts.values():
+            splits[(values < cut) & (values >= cut - width)] = ASIDE
     return splits, {label: cut.item() if values.dtype.kind != "M" else str(cut) for label, cut in cuts.items()}
+
+
+def by_word(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """(N,) TRAIN, VALIDATION or TEST as a column says in usual words, whatever their case; ASIDE where it does not."""
+    words = pc.ascii_lower(pc.replace_substring_regex(texts(plain(column)), r"[^A-Za-z]", ""))
+    found = pc.index_in(words, pa.array(WORDS)).fill_null(len(WORDS)).to_numpy(zero_copy_only=False)
+    return np.array([*WORDS.values(), ASIDE])[found]
+
+
+def _width(gap: str | int | float, kind: pa.DataType) -> Any:
+    """A gap in what the times of a column are counted in."""
+    number = pa.types.is_floating(kind)
+    wrong = DataError(
+        f"{gap!r} is no distance between the times of this column",
+        place="preprocess.gap",
+        fix="give a number of their units" if number else 'give "12h", "7d" or "2w"',
+    )
+    if isinstance(gap, str) == number and gap:
+        raise wrong
+    try:
+        return float(gap) if number or not gap else np.timedelta64(round(microseconds(str(gap))), "us")
+    except ValueError as error:
+        raise wrong from error
 
 
 def _moment(given: Moment, kind: pa.DataType, label: str) -> Any:

@@ -37,7 +37,10 @@ class Params:
     noise: float = 0.0  # target images: adds the input `noisy`, them with Gaussian noise of this share of their range
     shrink: int = 1  # target images: adds the input `small`, them with sides this many times shorter; both: `noisy`
     transform: str = ""  # of the target, and of the history it continues: "sqrt" steadies counts
+    group: str = ""  # column that says what belongs together (a patient's rows): one split takes all of them
+    given: str = ""  # column that says of each row: train, validation or test
     time: str = ""  # column of times or years: split by it, the latest rows test
+    gap: str | int | float = 0  # of time, "7d" or units of numbers: rows so close before a cut are set aside
     window: int = 12  # forecasting: how many rows back a model sees
     horizon: int = 1  # forecasting: how many rows ahead it says
     covariates: list[str] = field(default_factory=list)  # forecasting: columns of numbers to see beside the target
@@ -102,7 +105,8 @@ def _made(raw: pa.Table, wanted: Mapping[str, str]) -> pa.Table:
 
 
 def _moved(examples: Examples, spec: Spec, job: type[Task]) -> Examples:
-    """Training rows that the task does not learn from measure instead: one half validates, one half tests."""
+    """Training rows that the task does not learn from measure instead: one half validates, one half tests. Where a
+    group or a column decides they may not: they are set aside."""
     import numpy as np
     import torch
 
@@ -111,8 +115,10 @@ def _moved(examples: Examples, spec: Spec, job: type[Task]) -> Examples:
     target = torch.as_tensor(spec.encode(examples.table, target=True)["target"])
     other = ~job(spec.target, 1, **spec.task_options).learns_from(target).numpy()
     half = np.array([int(one[-8:], 16) % 2 for one in examples.table.column("_id").to_pylist()], bool)
-    measuring = np.where(half, TEST, VALIDATION)
-    return replace(examples, splits=np.where(other & (examples.splits == TRAIN), measuring, examples.splits))
+    spare = other & (examples.splits == TRAIN)
+    if examples.by in ("group", "given"):
+        return examples.without(spare, f"{examples.schema.target}: it is to train, and the task does not learn from it")
+    return replace(examples, splits=np.where(spare, np.where(half, TEST, VALIDATION), examples.splits))
 
 
 def read_raw(folder: Path) -> pa.Table:

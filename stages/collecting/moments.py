@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
+
+from data.spans import microseconds
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
 Mark = str | int | float | None  # as a person writes it: a number, or a time in ISO 8601 (UTC where it names no zone)
-SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,12 +34,10 @@ def moment(text: str) -> float:
 
 def span(late: str | int | float) -> float:
     """How far back, in the common order: 3 of a number's units, or "6h", "2d" of time."""
-    if isinstance(late, str):
-        found = SPAN.fullmatch(late.strip())
-        if not found:
-            raise ValueError(f"late: {late!r} is no span")
-        return float(found[1]) * SECONDS[found[2]] * 1e6
-    return float(late)
+    try:
+        return microseconds(late) if isinstance(late, str) else float(late)
+    except ValueError as error:
+        raise ValueError(f"late: {late!r} is no span") from error
 
 
 def said(order: float, times: bool) -> str | int | float:

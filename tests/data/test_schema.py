@@ -63,7 +63,6 @@ def test_a_given_kind_holds():
         ({"target": "Y"}, "no column 'Y'; did you mean 'y'"),
         ({"target": "y", "ignore": ["xx"]}, "no column 'xx'"),
         ({"target": "y", "key": ["who"]}, "no column 'who'"),
-        ({"target": "y", "time": "when"}, "no column 'when'"),
         ({"target": "y", "given": {"w": "number"}}, "no column 'w'"),
         ({"target": "y", "given": {"x": "numbr"}}, "no kind of data called 'numbr'; did you mean 'number'"),
         ({"target": "y", "ignore": ["x"]}, "no column is left"),

@@ -1,17 +1,18 @@
-"""Folds: every row is scored once, classes are spread, and the test rows are not even there."""
+"""Folds: every row is scored once, none ever moves, and the test rows are not even there."""
 
 from __future__ import annotations
 
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from data.ready import read
+from data.ready import read, write
 from stages import select
 from stages.artifacts import Paths
 from stages.settings import PipelineError
-from stages.trials.folds import places
+from stages.trials.folds import divided, names, places
 from stages.trials.lane import Lane
 from stages.trials.trial import Score, Trial
 
@@ -32,12 +33,28 @@ def test_every_row_is_scored_in_one_fold_and_no_test_row_in_any(candidates, tmp_
     assert [rows - len(fold) for fold in scored] == learned
 
 
-def test_classes_are_spread_over_the_folds():
-    target = np.repeat([0, 1, 2], [50, 20, 5])
-    found = places(target, 5)
-    for fold in range(5):
-        assert np.bincount(target[found == fold]).tolist() == [10, 4, 1]
-    np.testing.assert_array_equal(found, places(target, 5))
+def test_no_row_moves_between_folds_and_they_are_of_one_size():
+    names = [f"row {number}" for number in range(1000)]
+    found = dict(zip(names, places(names, 5).tolist(), strict=True))
+    more = [f"new {number}" for number in range(300)] + names[::-2]
+    assert (
+        found.items()
+        >= {name: place for name, place in zip(more, places(more, 5), strict=True) if name in found}.items()
+    )
+    assert all(160 < list(found.values()).count(fold) < 240 for fold in range(5))
+
+
+def test_rows_of_a_group_share_a_fold(tmp_path):
+    for split, groups in (("train", ["ann", "ben", "ann"]), ("validation", ["ben", "cy"])):
+        write(pa.table({"_id": [f"{split} {i}" for i in range(len(groups))], "_group": groups}), tmp_path / split)
+    assert names(tmp_path) == ["ann", "ben", "ann", "ben", "cy"]
+
+
+def test_folds_that_hold_no_row_are_an_error():
+    rows = {"target": np.arange(3)}
+    empty = next(fold for fold in range(9) if fold not in places(list("abcdef"), 9))
+    with pytest.raises(PipelineError, match="do not fill"):
+        divided(rows, rows, list("abcdef"), (empty, 9))
 
 
 def test_finalists_are_compared_over_all_folds_together():

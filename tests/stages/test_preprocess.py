@@ -227,3 +227,32 @@ def test_nothing_collected_or_a_damaged_file(tmp_path):
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(DataError, match="a collected file is damaged"):
         preprocess.run(preprocess.Params("y"), paths, task="classification")
+
+
+@pytest.mark.parametrize(
+    ("way", "aside"),
+    [
+        ({"group": "who"}, {}),
+        ({"given": "part"}, {"part: names no split; write train, validation or test": 10}),
+        (
+            {"time": "at", "validate_from": 100, "test_from": 150, "gap": 5},
+            {"at: less than 5 before 100.0 or 150.0, where a split begins": 10},
+        ),
+    ],
+)
+def test_no_row_moves_from_version_to_version(tmp_path, way, aside):
+    words = ["train", "train", "val", "test"]
+    rows = [f"{line},p{i % 40},{words[i % 4] if i % 20 else 'x'},{i}" for i, line in enumerate(GOOD)]
+    header = "x,c,y,who,part,at"
+    prepare(tmp_path, rows, header=header, key=["at"], **way)
+    paths = Paths(tmp_path, "t")
+    before = {split: read(paths.ready, split) for split in preprocess_splits()}
+    assert summary(paths)["quarantined"]["reasons"] == aside
+    assert set(Spec.load(paths.ready).columns) == {"x", "c"} | ({"who", "part", "at"} - {"at", *way.values()})
+    more = [f"{line},q{i},train,{1000 + i}" for i, line in enumerate(GOOD[:60])]
+    prepare(tmp_path, [*more, *reversed(rows)], header=header, key=["at"], **way)
+    for split, held in before.items():
+        assert set(held["_id"].to_pylist()) <= set(read(paths.ready, split, ["_id"])["_id"].to_pylist())
+    if "group" in way:
+        groups = [set(read(paths.ready, split, ["_group"])["_group"].to_pylist()) for split in preprocess_splits()]
+        assert sum(map(len, groups)) == len(set.union(*groups))
