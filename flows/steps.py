@@ -128,11 +128,9 @@ def deploy(run: Run) -> dict[str, Any] | None:
 def publish(stage: str, paths: Paths) -> None:
     """What Prefect's UI shows of a finished stage."""
     key = paths.name.replace("_", "-")  # all that Prefect allows in a key
-    if stage == "select":
-        rows = read_json(paths.select)["leaderboard"]
+    if stage == "select" and (rows := read_json(paths.select)["leaderboard"]):
         create_table_artifact(key=f"{key}-leaderboard", table=[words.flat(row) for row in rows])
-    if stage == "tune":
-        rows = read_json(paths.tune)["trials"]
+    if stage == "tune" and (rows := read_json(paths.tune)["trials"]):
         create_table_artifact(key=f"{key}-trials", table=[words.flat(row) for row in rows])
     if stage == "validate":
         metrics = read_json(paths.report / "metrics.json")

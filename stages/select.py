@@ -143,7 +143,8 @@ def _decide(lanes: list[Any], names: list[str], params: Params, paths: Paths) ->
         why = f"{params.seconds:g} s are too few to compare architectures: it is {what}; give select more seconds"
     else:
         chosen, why = _choose(raced, name, direction)
-    for missing in (one for one in names if one not in {entry["architecture"] for entry in board}):
+    missed = [one for one in names if one not in {lane.name for lane in lanes}] if len(names) > 1 else []
+    for missing in missed:
         blank: dict[str, Any] = dict.fromkeys(("parameters", "score", "standard_error"))
         board.append({"architecture": missing, "epochs": 0, "rung": 0, "scores": [], "seconds": 0.0, **blank})
     folds = max((lane.folds for lane in raced), default=0)

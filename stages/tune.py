@@ -37,13 +37,13 @@ END_SECONDS = 1.0  # that Tune takes to close, mostly
 class Params:
     """How long the search is."""
 
-    seconds: float = 60  # for the whole stage
+    seconds: float = 60  # for the whole stage; 0 leaves the search out
     trials: int = 20  # the most there are, those in the ledger included
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seconds <= 0:
-            raise PipelineError(f"seconds is {self.seconds}", fix="give a number above 0")
+        if self.seconds < 0:
+            raise PipelineError(f"seconds is {self.seconds}", fix="give a number above 0, or 0 for no search")
         if self.trials < 1:
             raise PipelineError(f"trials is {self.trials}", fix="give at least 1")
 
@@ -67,16 +67,29 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     ledger = Ledger(paths.trials, context)
     done = ledger.entries()
     cut: list[dict[str, Any]] = []
-    enough = params.seconds > START_SECONDS[cluster.status(paths.root)["running"]]
-    if own and len(done) < params.trials and enough:
+    idle = _idle(params, search, START_SECONDS[cluster.status(paths.root)["running"]])
+    if not idle and len(done) < params.trials:
         cluster.connect(paths.root)
         cut = _search(search, context, params.seconds - (time.monotonic() - started), params, paths, progress)
         done = ledger.entries()
     choice = _decide(search, done[: params.trials], cut, entry.get("standard_error") or 0.0)
+    if idle and not done:
+        choice["why"] = f"the defaults stay: {idle}"
     choice["seconds"] = round(time.monotonic() - started, 1)
     write_json(paths.tune, choice)
     progress(stage="tune", summary=choice["why"], seconds=choice["seconds"])
     return choice
+
+
+def _idle(params: Params, search: Search, start: float) -> str:
+    """Why there is no search, or nothing; workers take `start` seconds until they can train."""
+    if not search.own:
+        return f"{search.architecture} has nothing to search"
+    if not params.seconds:
+        return "no search was asked for (seconds: 0)"
+    if params.seconds <= start:
+        return f"a search takes {start:g} s to start and was given {params.seconds:g}"
+    return ""
 
 
 def _stretches(params: Params, paths: Paths, architecture: str, entry: Mapping[str, Any]) -> int:
@@ -159,7 +172,7 @@ def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]
         "metric": name,
         "direction": direction,
         "trials": rows,
-        "why": _why(name, len(scored), best, first, error) if search.own else "there is nothing to search",
+        "why": _why(name, len(scored), best, first, error),
     }
 
 

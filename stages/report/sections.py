@@ -85,9 +85,8 @@ def architecture(card: Json, choice: Json) -> str:
     """The race between architectures."""
     board = choice.get("leaderboard", [])
     if not board:
-        return paragraph(
-            f"The architecture {card['architecture']} was given; no race between architectures is recorded."
-        )
+        given = f"The architecture {card['architecture']} was given; no race between architectures is recorded"
+        return paragraph(f"{choice.get('why', given)}.")
     rows, lines, metric = [], [], label(choice["metric"])
     for entry in board:
         score, spread = entry.get("score"), entry.get("standard_error") or 0.0
@@ -120,7 +119,7 @@ def options(search: Json) -> str:
     """The search over the architecture's options."""
     trials = search.get("trials", [])
     if not trials:
-        return paragraph("No search is recorded: the architecture's own defaults were used.")
+        return paragraph(search.get("why", "No search is recorded: the architecture's own defaults were used."))
     metric = label(search["metric"])
     points = [(float(trial["number"]), float(trial["score"])) for trial in trials if trial.get("score") is not None]
     names = sorted({name for trial in trials for name in trial["options"]})

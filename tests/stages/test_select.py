@@ -79,6 +79,7 @@ def test_one_that_is_asked_for_alone_is_taken_without_a_race(candidates):
     choice = select.run(select.Params(architectures=["mlp"]), Paths(candidates, "diabetes"), task="regression")
     assert choice["architecture"] == "mlp"
     assert "only architecture asked for" in choice["why"]
+    assert choice["leaderboard"] == []
 
 
 @pytest.mark.parametrize("wrong", [{"seconds": 0}, {"seeds": 0}, {"keep": 1}, {"rungs": [3, 1]}, {"rungs": []}])

@@ -77,12 +77,21 @@ def test_trials_are_as_long_as_several_fit_into_the_time(candidates, seconds, le
     assert tune._stretches(tune.Params(seconds=seconds), paths, "linear", {"epochs": 0}) == 27
 
 
-def test_too_few_seconds_keep_the_defaults_and_say_so(candidates):
+@pytest.mark.parametrize(
+    ("seconds", "own", "why"),
+    [
+        (0, OWN, "no search was asked for (seconds: 0)"),
+        (0.5, OWN, "a search takes 11 s to start and was given 0.5"),
+        (60, {}, "linear has nothing to search"),
+    ],
+)
+def test_without_a_search_the_defaults_stay_and_it_says_why(candidates, monkeypatch, seconds, own, why):
     paths = Paths(candidates, "diabetes")
     write_json(paths.select, {"architecture": "linear", "leaderboard": []})
-    choice = tune.run(tune.Params(seconds=0.5), paths, task="regression")
+    monkeypatch.setattr("stages.trials.trial.defaults", lambda architecture: own)
+    choice = tune.run(tune.Params(seconds=seconds), paths, task="regression")
     assert choice["options"] == {}
-    assert "more seconds" in choice["why"]
+    assert choice["why"] == f"the defaults stay: {why}"
 
 
 def test_a_space_in_optunas_words():
@@ -92,7 +101,7 @@ def test_a_space_in_optunas_words():
     assert _distribution([1, 2]).choices == (1, 2)
 
 
-@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"trials": 0}])
+@pytest.mark.parametrize("wrong", [{"seconds": -1}, {"trials": 0}])
 def test_a_wrong_number_is_refused(wrong):
     with pytest.raises(PipelineError, match=next(iter(wrong))):
         tune.Params(**wrong)
