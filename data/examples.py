@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from data import identity, split, ways, windows
 from data import schema as schemas
-from data import split, ways, windows
 from data.columns import plain, texts
 from data.field import DataError
 from data.quarantine import quarantine
@@ -104,13 +104,13 @@ def from_rows(raw: pa.Table, target_kinds: Sequence[str], wishes: Wishes, *, fro
     _some(good, bad)
     ids = split.identities(good, schema, key)
     stratified = target_kind == "category" and not key  # rows of one key stay together even where classes differ
-    classes = texts(plain(good.column(target))).to_pylist() if stratified else None
+    classes = texts(plain(good.column(target))) if stratified else None
     if way.column:
         way = way.fixed(good.column(way.column))
     splits, aside = way.divide(good, ids, classes)
     if way.by in ("time", "group"):
         good = good.append_column(f"_{way.by}", good.column(way.column))
-    good = good.append_column("_id", pa.array(ids, pa.string()))
+    good = good.append_column("_id", identity.to_arrow(ids))
     good = good.drop_columns([name for name in dict.fromkeys(required) if name not in schema.kinds])
     cuts = way.cuts if way.by == "time" and way.cuts else {}
     notes = [*schema.notes, *_moving_cuts(wishes, cuts), *way.notes(), *_twins(ids)]
@@ -133,15 +133,15 @@ def from_series(raw: pa.Table, wishes: Wishes) -> Examples:
     _some(table, bad)
     table = table.append_column("_origin", plain(points.column("_origin")).take(plain(table.column("_row"))))
     way = way.fixed(table.column("_time"))
-    cuts = way.cuts or {}
-    splits, aside = way.divide(pa.table({time: table.column("_time")}), [])
-    ends, _ = replace(way, gap=0).divide(pa.table({time: table.column("_until")}), [])
+    cuts, none = way.cuts or {}, np.empty((len(table), 2), np.uint64)  # by time, what a row is does not count
+    splits, aside = way.divide(pa.table({time: table.column("_time")}), none)
+    ends, _ = replace(way, gap=0).divide(pa.table({time: table.column("_until")}), none)
     torn = dict.fromkeys(np.flatnonzero(splits != ends).tolist(), "its targets reach into the next split") | aside
     table = table.drop_columns(["_row", "_until"])
     bad = pa.concat_tables([bad, quarantine(table, torn)])
     kinds = {windows.HISTORY: "series", **({wishes.series: "category"} if wishes.series else {})}
     schema = Schema(kinds, target, "series")
-    table = table.append_column("_id", pa.array(split.identities(table, schema), pa.string()))
+    table = table.append_column("_id", identity.to_arrow(split.identities(table, schema)))
     notes = _moving_cuts(wishes, cuts)
     if any(windows.uneven(moment) for _, moment in windows.ordered(points, time, wishes.series)):
         notes.append(f"the times are not evenly spaced: {wishes.window} rows back are not always as long ago")
@@ -189,6 +189,6 @@ def _moving_cuts(wishes: Wishes, cuts: dict[str, Any]) -> list[str]:
     return [f"the cuts in time were taken by shares of the rows and move when rows come; to pin them, say {text}"]
 
 
-def _twins(ids: list[str]) -> list[str]:
-    twins = len(ids) - len(set(ids))
+def _twins(ids: np.ndarray) -> list[str]:
+    twins = len(ids) - len(np.unique(ids, axis=0))
     return [f"{twins} rows repeat another; they are kept, in the same split as it"] if twins else []

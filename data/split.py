@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data import kinds
+from data import identity, kinds
 from data.columns import plain, texts
 from data.field import DataError
 from data.schema import Schema
@@ -28,45 +27,27 @@ WORDS = {  # as a column names the splits, in lower case, with letters alone
 Moment = str | int | float | None
 
 
-def identities(table: pa.Table, schema: Schema, key: Sequence[str] = ()) -> list[str]:
-    """What each row is, in 32 hex digits: its key columns, or else the values of its inputs and target.
+def identities(table: pa.Table, schema: Schema, key: Sequence[str] = ()) -> np.ndarray:
+    """(N, 2) uint64, what each row is: its key columns, or else the values of its inputs and target.
 
     Neither its place nor its origin counts, nor the order of the columns, nor whether 3 was stored as a whole number.
     """
     if key:
-        parts = [
-            [b"" if word is None else b"=" + word.encode() for word in texts(plain(table.column(name))).to_pylist()]
-            for name in sorted(key)
-        ]
-    else:
-        parts = [kinds.find(kind).identity(plain(table.column(name))) for name, kind in sorted(schema.kinds.items())]
-    return [_hash(row) for row in zip(*parts, strict=True)]
-
-
-def _hash(parts: Sequence[bytes]) -> str:
-    whole = b"".join([len(part).to_bytes(8, "little") + part for part in parts])
-    return hashlib.blake2b(whole, digest_size=16).hexdigest()
+        return identity.identities((texts(plain(table.column(name))) for name in sorted(key)), len(table))
+    held = [(kinds.find(kind), plain(table.column(name))) for name, kind in sorted(schema.kinds.items())]
+    return identity.identities((kind.identity(column) for kind, column in held), len(table))
 
 
 def by_identity(
-    ids: Sequence[str],
-    test_share: float,
-    validation_share: float,
-    seed: int,
-    classes: Sequence[str | None] | None = None,
+    ids: np.ndarray, test_share: float, validation_share: float, seed: int, classes: pa.Array | None = None
 ) -> np.ndarray:
     """(N,) TRAIN, VALIDATION or TEST, a function of each row's identity, its class and the seed alone.
 
-    So no row ever moves when others come or go, and equal rows stay together. Given `classes`, each class has its own
-    stream of hashes. Both shares are of all rows.
+    So no row ever moves when others come or go, and equal rows stay together. Given `classes`, texts, each class has
+    its own stream of hashes. Both shares are of all rows.
     """
     shares(test_share, validation_share)
-    streams = [""] * len(ids) if classes is None else [str(name) for name in classes]
-    words = [
-        hashlib.blake2b(f"{seed}\0{stream}\0{name}".encode(), digest_size=8).digest()
-        for name, stream in zip(ids, streams, strict=True)
-    ]
-    uniform = np.frombuffer(b"".join(words), "<u8") / 2.0**64  # [0, 1)
+    uniform = identity.uniform(ids, seed, *([] if classes is None else [identity.hashed(classes)]))
     return np.where(uniform < test_share, TEST, np.where(uniform < test_share + validation_share, VALIDATION, TRAIN))
 
 

@@ -6,14 +6,13 @@ looked at. So no row moves when others come or go.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from data import split
+from data import identity, split
 from data.columns import Faults, plain, texts
 from data.field import DataError
 from data.split import ASIDE, TRAIN, VALIDATION, Moment
@@ -66,11 +65,9 @@ class Way:
             return replace(self, drawn=VALIDATION not in split.by_word(column))
         return self
 
-    def divide(
-        self, rows: pa.Table, ids: Sequence[str], classes: Sequence[str | None] | None = None
-    ) -> tuple[np.ndarray, Faults]:
-        """((N,) TRAIN, VALIDATION, TEST or ASIDE of any of the rows, why those are ASIDE). `classes` are to be spread
-        evenly, where the way can."""
+    def divide(self, rows: pa.Table, ids: np.ndarray, classes: pa.Array | None = None) -> tuple[np.ndarray, Faults]:
+        """((N,) TRAIN, VALIDATION, TEST or ASIDE of any of the rows, why those are ASIDE). `ids` (N, 2) say what the
+        rows are; `classes`, texts, are to be spread evenly, where the way can."""
         if self.by == "time":
             places, cuts = self._by_time(rows.column(self.column))
             why = " or ".join(str(cut).removesuffix(MIDNIGHT) for cut in cuts.values())
@@ -92,9 +89,7 @@ class Way:
         shares = (self.test_share, self.validation_share)
         return split.by_time(column, self.column, *shares, **(self.cuts or {}), gap=self.gap)
 
-    def _given(
-        self, column: pa.Array, ids: Sequence[str], classes: Sequence[str | None] | None
-    ) -> tuple[np.ndarray, Faults]:
+    def _given(self, column: pa.Array, ids: np.ndarray, classes: pa.Array | None) -> tuple[np.ndarray, Faults]:
         places = split.by_word(column)
         if self.drawn:
             half = self.validation_share / 2
@@ -127,6 +122,6 @@ def wanted(wishes: Wishes) -> Way:
     return Way(by, column, wishes.test_share, wishes.validation_share, wishes.seed, wishes.gap, cuts)
 
 
-def groups(column: pa.Array | pa.ChunkedArray) -> list[str]:
-    """What a row's group is called; rows of one group go together."""
-    return [word or "" for word in texts(plain(column)).to_pylist()]
+def groups(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """(N, 2) uint64, what a row's group is; rows of one group go together."""
+    return identity.identities([texts(plain(column)).fill_null("")], len(column))

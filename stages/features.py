@@ -57,6 +57,7 @@ def _own(paths: Paths, model: Model, split: str) -> pa.Table:
     import pyarrow as pa
 
     from data.field import DataError
+    from data.identity import written
     from data.ready import read
 
     try:
@@ -64,7 +65,7 @@ def _own(paths: Paths, model: Model, split: str) -> pa.Table:
     except DataError as error:
         fix = f"fetch the rows with `dvc pull`, or give a file with --input, or: evergreen run {paths.name}"
         raise PipelineError(error.problem, place=error.place, fix=fix) from error
-    beside = {"split": pa.array([split] * len(table), pa.string()), "_id": table.column("_id")}
+    beside = {"split": pa.array([split] * len(table), pa.string()), "_id": written(table.column("_id"))}
     return pa.table({**_features(model, table), "target": table.column(model.spec.target_name), **beside})
 
 

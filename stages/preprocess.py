@@ -110,11 +110,12 @@ def _moved(examples: Examples, spec: Spec, job: type[Task]) -> Examples:
     import numpy as np
     import torch
 
+    from data import identity
     from data.split import TEST, TRAIN, VALIDATION
 
     target = torch.as_tensor(spec.encode(examples.table, target=True)["target"])
     other = ~job(spec.target, 1, **spec.task_options).learns_from(target).numpy()
-    half = np.array([int(one[-8:], 16) % 2 for one in examples.table.column("_id").to_pylist()], bool)
+    half = (identity.from_arrow(examples.table.column("_id"))[:, 0] & np.uint64(1)).astype(bool)
     spare = other & (examples.splits == TRAIN)
     if examples.by in ("group", "given"):
         return examples.without(spare, f"{examples.schema.target}: it is to train, and the task does not learn from it")

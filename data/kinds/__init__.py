@@ -83,8 +83,8 @@ class Kind:
         """OpenAPI schema of column `index` of the field, with an `example` that is no real row but a typical value."""
         raise NotImplementedError
 
-    def identity(self, column: pa.Array) -> list[bytes]:
-        """Bytes per row of a checked column that stay the same however the same value was stored."""
+    def identity(self, column: pa.Array) -> pa.Array | list[bytes]:
+        """A checked column as numbers, texts or bytes that stay the same however the same value was stored."""
         raise NotImplementedError
 
     def augment(self, field: Field, values: np.ndarray, random: np.random.Generator) -> np.ndarray:

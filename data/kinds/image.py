@@ -102,9 +102,9 @@ class Image(Kind):
                 schema = {"type": "array", "items": schema, "minItems": length, "maxItems": length}
         return schema | ({"example": field.state["median"]} if "median" in field.state else {})
 
-    def identity(self, column: pa.Array) -> list[bytes]:
+    def identity(self, column: pa.Array) -> pa.Array | list[bytes]:
         if pa.types.is_binary(column.type):
-            return [data or b"" for data in column.to_pylist()]
+            return column
         return [row.tobytes() for row in np.ascontiguousarray(stack(column)[0] + 0.0, dtype="<f8")]
 
     def augment(self, field: Field, values: np.ndarray, random: np.random.Generator) -> np.ndarray:

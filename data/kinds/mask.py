@@ -73,9 +73,9 @@ class Mask(Kind):
         result: list[Any] = np.where(values < 0, field.state["ignore"] or 0, known[values.clip(0)]).tolist()
         return result
 
-    def identity(self, column: pa.Array) -> list[bytes]:
+    def identity(self, column: pa.Array) -> pa.Array | list[bytes]:
         if pa.types.is_binary(column.type):
-            return [data or b"" for data in column.to_pylist()]
+            return column
         return [row.tobytes() for row in np.ascontiguousarray(stack(column)[0], dtype="<i8")]
 
 

@@ -81,8 +81,5 @@ class Number(Kind):
         schema: dict[str, Any] = {"type": "number", "example": field.state["median"][index]}
         return schema | ({"nullable": True} if field.state["missing"][index] else {})
 
-    def identity(self, column: pa.Array) -> list[bytes]:
-        values = column.to_numpy(zero_copy_only=False) + 0.0  # -0.0 becomes 0.0
-        values = np.where(np.isnan(values), np.nan, values).astype("<f8")  # one NaN
-        whole = values.tobytes()
-        return [whole[start : start + 8] for start in range(0, len(whole), 8)]
+    def identity(self, column: pa.Array) -> pa.Array:
+        return column

@@ -121,10 +121,10 @@ class Text(Kind):
             return {"type": "array", "items": words, "minItems": 1, "example": example, **about}
         return {"type": "string", "minLength": 1, "example": units.join(unit, example), **about}
 
-    def identity(self, column: pa.Array) -> list[bytes]:
-        return [
-            b"" if row is None else b"=" + json.dumps(row, ensure_ascii=False).encode() for row in column.to_pylist()
-        ]
+    def identity(self, column: pa.Array) -> pa.Array | list[bytes]:
+        if pa.types.is_string(column.type):
+            return column
+        return [b"" if row is None else json.dumps(row, ensure_ascii=False).encode() for row in column.to_pylist()]
 
 
 def _listed(kind: pa.DataType) -> bool:

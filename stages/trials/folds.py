@@ -6,8 +6,7 @@ Which fold a row is in follows from what it is, or from its group: rows that com
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +15,36 @@ import numpy as np
 from stages.settings import PipelineError
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+Ids = np.ndarray[Any, Any]  # (N, 2) uint64
 Fold = tuple[int, int]  # which one, of how many
+SALT = 0x666F6C64  # so that a fold has nothing to do with the split
 
 
-def divided(
-    train: Mapping[str, Any], validation: Mapping[str, Any], names: Sequence[str], fold: Fold
-) -> tuple[Arrays, Arrays]:
-    """The rows to learn from and those to score by in one fold. `names` are those of the training rows, then of the
+def divided(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids, fold: Fold) -> tuple[Arrays, Arrays]:
+    """The rows to learn from and those to score by in one fold. `ids` are those of the training rows, then of the
     validation rows. Raises PipelineError where one of both would be none."""
     number, count = fold
     whole = {name: np.concatenate([column, validation[name]]) for name, column in train.items()}
-    held = places(names, count) == number
+    held = places(ids, count) == number
     if held.all() or not held.any():
-        raise PipelineError(f"folds: {len(names)} rows do not fill {count} of them", fix="say fewer, or 0 for seeds")
+        raise PipelineError(f"folds: {len(ids)} rows do not fill {count} of them", fix="say fewer, or 0 for seeds")
     learned, scored = ({name: column[rows] for name, column in whole.items()} for rows in (~held, held))
     return learned, scored
 
 
-def names(ready: Path) -> list[str]:
-    """What the rows of the training and the validation split are called: by their group, else by what they are."""
+def identities(ready: Path) -> Ids:
+    """What the rows of the training and the validation split are: their group, else the rows themselves."""
+    from data import identity, ways
     from data.ready import read
 
     tables = [read(ready, split) for split in ("train", "validation")]
-    column = "_group" if "_group" in tables[0].column_names else "_id"
-    return [name for table in tables for name in table.column(column).cast("string").to_pylist()]
+    if "_group" in tables[0].column_names:
+        return np.concatenate([ways.groups(table.column("_group")) for table in tables])
+    return np.concatenate([identity.from_arrow(table.column("_id")) for table in tables])
 
 
-def places(names: Sequence[str], count: int) -> np.ndarray[Any, Any]:
-    """(N,) the fold of each row, a function of its name alone."""
-    words = b"".join(hashlib.blake2b(name.encode(), digest_size=8, person=b"fold").digest() for name in names)
-    return (np.frombuffer(words, "<u8") % np.uint64(count)).astype(np.int64)
+def places(ids: Ids, count: int) -> np.ndarray[Any, Any]:
+    """(N,) the fold of each row, a function of what it is alone."""
+    from data.identity import uniform
+
+    return (uniform(ids, SALT) * count).astype(np.int64)

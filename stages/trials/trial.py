@@ -113,12 +113,12 @@ class Trial:
         from data.batches import Batches
         from models.catalogue import build
         from models.loop import Loop
-        from stages.trials.folds import divided, names
+        from stages.trials.folds import divided, identities
 
         torch.set_num_threads(1)
         spec, train, self.validation = _rows(ready, version)
         if fold:
-            train, self.validation = divided(train, self.validation, names(ready), fold)
+            train, self.validation = divided(train, self.validation, identities(ready), fold)
         recipe, rest = divide(architecture, options)
         recipe, self.epochs = recipe.but(seed=seed), recipe.epochs  # those of the whole recipe
         if not whole:

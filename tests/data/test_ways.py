@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from data import ways
 from data.field import DataError
+from data.identity import identities
 from data.split import ASIDE, TEST, TRAIN, VALIDATION
 from stages.preprocess import Params
 
@@ -31,10 +32,14 @@ def table(rows) -> pa.Table:
     return pa.table({"when": when, "who": who, "part": part, "day": days, "y": classes})
 
 
+def ids(rows) -> np.ndarray:
+    return identities([pa.array([repr(row) for row in rows], pa.string())], len(rows))
+
+
 def places(way, rows) -> dict[tuple, int]:
     """Row → its split; a row that comes twice goes the same way twice."""
     made = table(rows)
-    found, aside = way.divide(made, [repr(row) for row in rows], made["y"].to_pylist())
+    found, aside = way.divide(made, ids(rows), made["y"].combine_chunks())
     assert set(aside) == set(np.flatnonzero(found == ASIDE).tolist())
     named: dict[tuple, int] = {}
     for row, place in zip(rows, found.tolist(), strict=True):
@@ -76,14 +81,14 @@ def test_shares_of_groups_come_out():
 def test_rows_near_a_cut_are_set_aside_with_the_reason():
     way = ways.wanted(Params("y", **WAYS["dates"]))
     days = [str(np.datetime64("2024-01-01") + number) for number in (35, 36, 39, 40, 65, 66, 69, 70)]
-    found, aside = way.divide(pa.table({"day": days}), [""] * 8)
+    found, aside = way.divide(pa.table({"day": days}), ids(days))
     assert found.tolist() == [TRAIN, ASIDE, ASIDE, VALIDATION, VALIDATION, ASIDE, ASIDE, TEST]
     assert aside[1] == "day: less than 4d before 2024-02-10 or 2024-03-11, where a split begins"
 
 
 def test_a_column_says_the_split_in_usual_words():
     words = ["Train", "training", "dev", "validation", "VAL", "test", "hold-out", "Test ", "other", "", None]
-    found, aside = ways.wanted(Params("y", given="part")).divide(pa.table({"part": words}), [""] * len(words))
+    found, aside = ways.wanted(Params("y", given="part")).divide(pa.table({"part": words}), ids(words))
     assert found.tolist() == [TRAIN] * 2 + [VALIDATION] * 3 + [TEST] * 3 + [ASIDE] * 3
     assert aside[8] == "part: names no split; write train, validation or test"
 
@@ -91,8 +96,7 @@ def test_a_column_says_the_split_in_usual_words():
 def test_where_no_row_validates_some_of_those_that_train_do():
     words = pa.chunked_array([["train"] * 900 + ["test"] * 100])
     way = ways.wanted(Params("y", given="part", validation_share=0.1)).fixed(words)
-    ids = [f"row {number}" for number in range(1000)]
-    found, aside = way.divide(pa.table({"part": words}), ids)
+    found, aside = way.divide(pa.table({"part": words}), ids(range(1000)))
     assert (found[900:] == TEST).all()
     assert not aside
     assert 60 < (found == VALIDATION).sum() < 120
@@ -123,5 +127,5 @@ def test_ways_that_exclude_each_other(said, says):
 def test_a_gap_is_counted_as_the_times_are(column, gap, fix):
     way = ways.wanted(Params("y", time=column, gap=gap))
     with pytest.raises(DataError, match="no distance") as error:
-        way.divide(table([(number, 0, "") for number in range(50)]), [""] * 50)
+        way.divide(table([(number, 0, "") for number in range(50)]), ids(range(50)))
     assert fix in error.value.fix

@@ -8,13 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from data import identity
 from data.ready import read, write
 from stages import select
 from stages.artifacts import Paths
 from stages.settings import PipelineError
-from stages.trials.folds import divided, names, places
+from stages.trials.folds import divided, identities, places
 from stages.trials.lane import Lane
 from stages.trials.trial import Score, Trial
+
+
+def ids(names) -> np.ndarray:
+    return identity.identities([pa.array(list(names))], len(names))
 
 
 def test_every_row_is_scored_in_one_fold_and_no_test_row_in_any(candidates, tmp_path):
@@ -35,26 +40,28 @@ def test_every_row_is_scored_in_one_fold_and_no_test_row_in_any(candidates, tmp_
 
 def test_no_row_moves_between_folds_and_they_are_of_one_size():
     names = [f"row {number}" for number in range(1000)]
-    found = dict(zip(names, places(names, 5).tolist(), strict=True))
+    found = dict(zip(names, places(ids(names), 5).tolist(), strict=True))
     more = [f"new {number}" for number in range(300)] + names[::-2]
-    assert (
-        found.items()
-        >= {name: place for name, place in zip(more, places(more, 5), strict=True) if name in found}.items()
-    )
+    again = zip(more, places(ids(more), 5), strict=True)
+    assert found.items() >= {name: place for name, place in again if name in found}.items()
     assert all(160 < list(found.values()).count(fold) < 240 for fold in range(5))
 
 
 def test_rows_of_a_group_share_a_fold(tmp_path):
     for split, groups in (("train", ["ann", "ben", "ann"]), ("validation", ["ben", "cy"])):
-        write(pa.table({"_id": [f"{split} {i}" for i in range(len(groups))], "_group": groups}), tmp_path / split)
-    assert names(tmp_path) == ["ann", "ben", "ann", "ben", "cy"]
+        rows = identity.to_arrow(ids([f"{split} {i}" for i in range(len(groups))]))
+        write(pa.table({"_id": rows, "_group": groups}), tmp_path / split)
+    ann, ben, ann_too, ben_too, cy = map(bytes, identities(tmp_path))
+    assert (ann, ben) == (ann_too, ben_too)
+    assert len({ann, ben, cy}) == 3
 
 
 def test_folds_that_hold_no_row_are_an_error():
     rows = {"target": np.arange(3)}
-    empty = next(fold for fold in range(9) if fold not in places(list("abcdef"), 9))
+    six = ids("abcdef")
+    empty = next(fold for fold in range(9) if fold not in places(six, 9))
     with pytest.raises(PipelineError, match="do not fill"):
-        divided(rows, rows, list("abcdef"), (empty, 9))
+        divided(rows, rows, six, (empty, 9))
 
 
 def test_finalists_are_compared_over_all_folds_together():

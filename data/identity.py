@@ -1,0 +1,120 @@
+"""What a row is, in 128 bits: a hash of values that no library, machine, order of columns or way of storing changes.
+
+Two streams of SplitMix64 (Steele, Lea and Flood 2014) take in one value after another, each stream from its own seed,
+all rows at once. It tells rows apart; it does not withstand somebody who wants two of them to collide.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+SEEDS = (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)  # of the two streams
+MISSING = 0x2545F4914F6CDD1D  # what stands for a value that is not there, or not a number
+FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # the multipliers of SplitMix64
+WORD = 8  # bytes taken in at once
+LONG = 256  # bytes of a text from which on it is hashed by itself
+ID = pa.binary(16)
+
+
+def identities(columns: Iterable[pa.Array | Sequence[bytes]], rows: int) -> np.ndarray:
+    """(N, 2) uint64 of rows that hold these values, in this order: numbers, texts, bytes, or a dictionary of those."""
+    lanes = np.empty((2, rows), np.uint64)
+    lanes[:] = np.array(SEEDS, np.uint64)[:, None]
+    for column in columns:
+        values = _values(column if isinstance(column, pa.Array) else pa.array(column, pa.binary()))
+        for lane, value in zip(lanes, values, strict=True):
+            lane ^= value
+            _mix(lane)
+    return np.ascontiguousarray(lanes.T)
+
+
+def uniform(ids: np.ndarray, *salts: np.ndarray | int) -> np.ndarray:
+    """(N,) float64 in [0, 1), a function of each identity and the salts alone; other salts, other numbers."""
+    lane = ids[:, 0].copy()
+    for salt in (*salts, ids[:, 1]):
+        lane ^= np.uint64(salt % 2**64) if isinstance(salt, int) else salt
+        _mix(lane)
+    return (lane >> np.uint64(11)) * 2.0**-53
+
+
+def hashed(texts: pa.Array) -> np.ndarray:
+    """(N,) uint64 of texts, as a salt: equal texts have equal ones."""
+    lane: np.ndarray = _values(texts)[0]
+    return lane
+
+
+def to_arrow(ids: np.ndarray) -> pa.Array:
+    """(N, 2) uint64 as the column `_id`, 16 bytes a row."""
+    held = np.ascontiguousarray(ids, "<u8")
+    return pa.FixedSizeBinaryArray.from_buffers(ID, len(held), [None, pa.py_buffer(held)])
+
+
+def from_arrow(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """The column `_id` as (N, 2) uint64."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    held = [np.frombuffer(one.buffers()[1], "<u8").reshape(-1, 2)[one.offset : one.offset + len(one)] for one in chunks]
+    return np.concatenate(held) if held else np.empty((0, 2), np.uint64)
+
+
+def written(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """The column `_id` as 32 hex digits a row, for people and other programs."""
+    return pa.array([one.hex() for one in column.to_pylist()], pa.string())
+
+
+def _mix(lane: np.ndarray) -> None:
+    """The finaliser of SplitMix64, in place."""
+    held = lane >> np.uint64(30)
+    lane ^= held
+    lane *= FIRST
+    np.right_shift(lane, np.uint64(27), out=held)
+    lane ^= held
+    lane *= SECOND
+    np.right_shift(lane, np.uint64(31), out=held)
+    lane ^= held
+
+
+def _values(column: pa.Array) -> np.ndarray:
+    """(2, N) uint64, one for each stream; equal for numbers, which need no hash to fit."""
+    if pa.types.is_dictionary(column.type):
+        known = _values(column.dictionary) if len(column.dictionary) else np.full((2, 1), MISSING, np.uint64)
+        values = known[:, column.indices.fill_null(0).to_numpy(zero_copy_only=False)]
+    elif pa.types.is_floating(column.type):
+        numbers = column.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False) + 0.0  # -0.0 becomes 0.0
+        bits = np.where(np.isnan(numbers), np.uint64(MISSING), numbers.view(np.uint64))
+        values = np.stack([bits, bits])
+    else:
+        values = _words(column)
+    if column.null_count:
+        values[:, column.is_null().to_numpy(zero_copy_only=False)] = MISSING
+    return values
+
+
+def _words(column: pa.Array) -> np.ndarray:
+    """(2, N) of texts or bytes: their length, then their bytes in words of eight, the last filled up with zeros."""
+    if not len(column):
+        return np.empty((2, 0), np.uint64)
+    column = column.cast(pa.large_binary())
+    _, ends, data = column.buffers()
+    offsets = np.frombuffer(ends, np.int64)[column.offset : column.offset + len(column) + 1]
+    first, last = int(offsets[0]), int(offsets[-1])
+    whole = np.zeros(last - first + WORD, np.uint8)
+    whole[: last - first] = np.frombuffer(data, np.uint8)[first:last] if last > first else 0
+    words = np.ndarray(last - first + 1, "<u8", whole, strides=(1,))  # the word that begins at each byte
+    starts, lengths = offsets[:-1] - first, np.diff(offsets)
+    lanes = np.stack([lengths.astype(np.uint64) ^ np.uint64(seed) for seed in SEEDS])
+    for place in range(0, min(LONG, int(lengths.max(initial=0))), WORD):
+        rows = np.flatnonzero((lengths > place) & (lengths <= LONG))
+        left = np.minimum(lengths[rows] - place, WORD).astype(np.uint64)
+        found = words[starts[rows] + place] & (np.uint64(2**64 - 1) >> (np.uint64(64) - np.uint64(8) * left))
+        for lane in lanes:
+            mixed = lane[rows] ^ found
+            _mix(mixed)
+            lane[rows] = mixed
+    for row in np.flatnonzero(lengths > LONG):
+        data_of = whole[starts[row] : starts[row] + lengths[row]]
+        lanes[:, row] = np.frombuffer(hashlib.blake2b(data_of, digest_size=16).digest(), "<u8")
+    return lanes
