@@ -1,25 +1,30 @@
-"""Prepared rows as batches. Their order follows from the seed and the epoch alone, so a killed run resumes exactly."""
+"""Prepared rows as batches. Their order follows from the seed and the epoch alone, so a killed run resumes exactly.
+
+Rows that fit into the memory they are given are encoded once; others stay on disk and are streamed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from data import ready as prepared
+from data.feeding.cut import Cut
+from data.feeding.draws import Draws, Weigh, key
+from data.feeding.stream import Augment, Batch, Stream, row_bytes
 from data.field import DataError
 from data.spec import Spec
 
-Batch = dict[str, np.ndarray]
+SHARES = 4  # of a stream's memory: rows as they are read, the same mixed, what is read next, batches that wait
 
 
 class Batches:
     """Batches of `batch_size` rows over all ranks together; each rank is given its 1/world of every one.
 
-    Rows of a last batch that do not divide by `world` are left out when world > 1. When shuffling, a last batch of
-    fewer than two rows a rank is left out too (batch normalisation cannot use it); the next epoch shuffles anew.
+    What is left out of an epoch says `Cut`. `drawn` gives the rows that an epoch has, in order; without it, each once.
     """
 
     def __init__(
@@ -31,42 +36,93 @@ class Batches:
         shuffle: bool,
         rank: int = 0,
         world: int = 1,
-        augment: Callable[[Batch, np.random.Generator], Batch] | None = None,
+        augment: Augment | None = None,
+        drawn: Callable[[int], np.ndarray] | None = None,
     ) -> None:
-        if batch_size < world:
-            raise DataError(
-                f"a batch of {batch_size} rows cannot be shared by {world} workers",
-                place="train.batch_size",
-                fix=f"make it {world} or more",
-            )
-        self.arrays, self.batch_size, self.seed, self.shuffle = arrays, batch_size, seed, shuffle
-        self.rank, self.world, self.augment = rank, world, augment
-        self.rows = len(next(iter(arrays.values())))
+        self.arrays, self.seed, self.augment = arrays, seed, augment
+        self.drawn = drawn or (lambda epoch: np.arange(len(next(iter(arrays.values())))))
+        self.cut = Cut(len(self.drawn(0)), batch_size, shuffle, rank, world)
+
+    @property
+    def rows(self) -> int:
+        return self.cut.rows
 
     def steps(self) -> int:
         """Batches an epoch, the same on every rank."""
-        whole, rest = divmod(self.rows, self.batch_size)
-        fewest = self.world * (2 if self.shuffle and whole else 1)
-        return whole + (1 if rest >= fewest else 0)
+        return self.cut.steps
 
     def whole(self) -> Batches:
         """The same batches as a single process is given them."""
-        alone = {"seed": self.seed, "shuffle": self.shuffle, "augment": self.augment}
-        return Batches(self.arrays, self.batch_size, **alone)  # type: ignore[arg-type]
+        alone = {"seed": self.seed, "shuffle": self.cut.shuffle, "augment": self.augment, "drawn": self.drawn}
+        return Batches(self.arrays, self.cut.size, **alone)  # type: ignore[arg-type]
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on."""
-        order = (
-            np.random.default_rng([self.seed, number]).permutation(self.rows) if self.shuffle else np.arange(self.rows)
-        )
+        order = self.drawn(number)
+        if self.cut.shuffle:
+            order = order[np.random.default_rng([self.seed, number]).permutation(len(order))]
         for step in range(start, self.steps()):
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-            share = len(chosen) // self.world
-            chosen = chosen[self.rank * share : (self.rank + 1) * share]
+            chosen = order[step * self.cut.size : (step + 1) * self.cut.size]
+            chosen = chosen[self.cut.mine(len(chosen))]
             batch = {name: values[chosen] for name, values in self.arrays.items()}
             if self.augment is not None:
-                batch = self.augment(batch, np.random.default_rng([self.seed, number, step, self.rank]))
+                batch = self.augment(batch, np.random.default_rng([self.seed, number, step, self.cut.rank]))
             yield batch
+
+
+def feed(
+    ready: Path,
+    splits: Sequence[str],
+    batch_size: int,
+    *,
+    window: int,
+    seed: int,
+    rank: int = 0,
+    world: int = 1,
+    augment: Augment | None = None,
+    weigh: Weigh | None = None,
+) -> Batches | Stream:
+    """Shuffled batches of the splits' rows together: streamed by windows of so many rows, or from memory where that
+    is 0. `weigh` says how often a row comes. Raises DataError where a part of a split is damaged or not there."""
+    spec = Spec.load(ready)
+    units = [unit for split in splits for unit in whole(ready, split, spec)]
+    weighed = [weigh(unit.read(weigh.columns)) for unit in units] if weigh else []
+    draws = Draws(weighed) if weigh else None
+    if window:
+        rows = draws.rows if draws else sum(unit.rows for unit in units)
+        return Stream(tuple(units), spec, Cut(rows, batch_size, True, rank, world), window, seed, augment, weigh, draws)
+    starts = np.cumsum([0, *(unit.rows for unit in units)])
+
+    def drawn(epoch: int) -> np.ndarray:
+        if draws is None:
+            return np.arange(starts[-1])
+        at = key(seed, epoch)
+        return np.concatenate([starts[n] + draws.chosen(n, one, at) for n, one in enumerate(weighed)])
+
+    rows_held = encoded(spec, units)
+    return Batches(rows_held, batch_size, seed=seed, shuffle=True, rank=rank, world=world, augment=augment, drawn=drawn)
+
+
+def whole(ready: Path, split: str, spec: Spec) -> list[prepared.Unit]:
+    """The row groups of a split, none missing."""
+    units = prepared.units(ready, split)
+    held = sum(unit.rows for unit in units)
+    if held != spec.rows[split]:
+        names = {unit.path.name for unit in units}
+        gone = next(name for n in range(len(names) + 1) if (name := f"part-{n:05}.parquet") not in names)
+        problem = f"{gone} is missing: {held:,} of {spec.rows[split]:,} prepared rows are here"
+        raise DataError(problem, place=str(ready / split), fix=prepared.FIX)
+    return units
+
+
+def window(ready: Path, splits: Sequence[str], megabytes: int) -> int:
+    """Rows to mix at a time so that a feed of these splits keeps within so much memory; 0 where all rows fit."""
+    spec = Spec.load(ready)
+    memory, rows = megabytes * 2**20, sum(spec.rows[split] for split in splits)
+    if rows * row_bytes(spec) <= memory:
+        return 0
+    first = prepared.units(ready, splits[0])[0].read([*spec.columns, *spec.target.columns])
+    return max(1, memory // (SHARES * -(-first.nbytes // max(1, len(first)))))
 
 
 def load(ready: Path, split: str) -> tuple[Spec, pa.Table]:
@@ -74,7 +130,30 @@ def load(ready: Path, split: str) -> tuple[Spec, pa.Table]:
     return Spec.load(ready), prepared.read(ready, split)
 
 
-def arrays(ready: Path, split: str) -> Batch:
-    """A whole split encoded: {field: (N, *shape), "target": (N, *shape)}."""
-    spec, table = load(ready, split)
-    return spec.encode(table, target=True)
+def arrays(ready: Path, split: str, megabytes: int = 0) -> Batch:
+    """A split encoded: {field: (N, *shape), "target": (N, *shape)}. Where not all rows fit into so much memory (0 is
+    any), those with the smallest identities."""
+    spec = Spec.load(ready)
+    units = whole(ready, split, spec)
+    most = megabytes * 2**20 // row_bytes(spec)
+    if not megabytes or spec.rows[split] <= most:
+        return encoded(spec, units)
+    columns = list(dict.fromkeys([*spec.columns, *spec.target.columns]))
+    return spec.encode(prepared.sample(ready, split, max(1, most), columns), target=True)
+
+
+def encoded(spec: Spec, units: Sequence[prepared.Unit]) -> Batch:
+    """The rows of all units, encoded one unit after another."""
+    columns = list(dict.fromkeys([*spec.columns, *spec.target.columns]))
+    parts = (spec.encode(unit.read(columns), target=True) for unit in units)
+    if len(units) == 1:
+        return next(parts)
+    held: Batch = {}
+    first = 0
+    for unit, part in zip(units, parts, strict=True):
+        for name, values in part.items():
+            if not first:
+                held[name] = np.empty((sum(one.rows for one in units), *values.shape[1:]), values.dtype)
+            held[name][first : first + unit.rows] = values
+        first += unit.rows
+    return held

@@ -1,0 +1,26 @@
+"""Work done ahead of the one who needs it, in a thread of its own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
+    """The items in their order, up to `depth` of them made before they are asked for.
+
+    What making one raises is raised in its place. When this iterator ends or is closed, its thread has ended.
+    """
+    end = object()
+    with ThreadPoolExecutor(1, "feed") as pool:
+        waiting = deque(pool.submit(next, items, end) for _ in range(depth))
+        try:
+            while (item := waiting.popleft().result()) is not end:
+                waiting.append(pool.submit(next, items, end))
+                yield item  # type: ignore[misc]
+        finally:
+            pool.shutdown(cancel_futures=True)

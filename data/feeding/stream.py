@@ -1,0 +1,132 @@
+"""Batches of rows that stay on disk: row groups are read in a new order each epoch and mixed a window at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+
+from data.feeding.ahead import ahead
+from data.feeding.cut import Cut
+from data.feeding.draws import Draws, Weigh, key
+from data.ready import Unit
+from data.spec import Spec
+
+Batch = dict[str, np.ndarray]
+Augment = Callable[[Batch, np.random.Generator], Batch]
+PIECE = 16 * 2**20  # bytes of batches that are encoded at once: few enough to wait for, many enough to be worth it
+MOST = 128  # of them
+
+
+@dataclass(frozen=True)
+class Stream:
+    """As `data.batches.Batches`, of rows that are read and encoded as they are needed.
+
+    The units come in an order that follows from seed and epoch. As many as fit `window` rows, one at least, are read
+    at once and their rows mixed, also by seed and epoch alone; what does not fill a batch begins the next. So the
+    order is the same for any number of ranks, an epoch can begin at any step, and a window of all rows gives the
+    batches that memory would give. Reading and encoding is done ahead of training, in a thread. With `draws` each row
+    comes as often as `weigh` says.
+    """
+
+    units: tuple[Unit, ...]
+    spec: Spec
+    cut: Cut
+    window: int  # rows that are mixed
+    seed: int
+    augment: Augment | None = None
+    weigh: Weigh | None = None
+    draws: Draws | None = None
+
+    @property
+    def rows(self) -> int:
+        return self.cut.rows
+
+    def steps(self) -> int:
+        """Batches an epoch, the same on every rank."""
+        return self.cut.steps
+
+    def whole(self) -> Stream:
+        """The same batches as a single process is given them."""
+        return replace(self, cut=replace(self.cut, rank=0, world=1))
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from step `start` on. Raises DataError where a part is damaged or gone."""
+        return ahead(self._batches(number, start), max(2, 2 * self._at_once))
+
+    def _batches(self, number: int, start: int) -> Iterator[Batch]:
+        size, step, first = self.cut.size, start, 0
+        held: list[pa.Table] = []
+        windows = self._windows(number)
+        for place, (units, rows) in enumerate(windows):
+            first, begins = first + rows, first
+            if first <= step * size and place < len(windows) - 1 and not held:
+                continue  # all of it is done
+            table = self._mixed(number, place, units)
+            table = pa.concat_tables([*held, table if held else table.slice(max(0, start * size - begins))])
+            batches = self.cut.steps - step if place == len(windows) - 1 else len(table) // size
+            for piece in range(0, batches, self._at_once):
+                several = min(self._at_once, batches - piece)
+                yield from self._encoded(table.slice(piece * size, several * size), number, step + piece)
+            step, held = step + batches, [table.slice(batches * size)]
+
+    def _windows(self, number: int) -> list[tuple[list[int], int]]:
+        """Which units are mixed together, in the order of this epoch, and how many rows they give."""
+        rows = np.array([unit.rows for unit in self.units])
+        drawn = rows if self.draws is None else np.diff(self.draws.counts(key(self.seed, number)))
+        windows: list[list[int]] = []
+        full = self.window
+        for unit in np.random.default_rng([self.seed, number, 0, 0, 2]).permutation(len(rows)).tolist():
+            more = int(max(rows[unit], drawn[unit]))
+            if not windows or full + more > self.window:
+                windows.append([])
+                full = 0
+            windows[-1].append(unit)
+            full += more
+        return [(sorted(units), int(drawn[units].sum())) for units in windows]
+
+    def _mixed(self, number: int, place: int, units: list[int]) -> pa.Table:
+        """The rows that an epoch has of these units, in an order of its own."""
+        weigh, columns = self.weigh, [*self.spec.columns, *self.spec.target.columns]
+        tables, chosen, before = [], [], 0
+        for unit in units:
+            table = self.units[unit].read(list(dict.fromkeys([*columns, *(weigh.columns if weigh else [])])))
+            if weigh and self.draws:
+                rows = self.draws.chosen(unit, weigh(table), key(self.seed, number))
+            else:
+                rows = np.arange(len(table))
+            chosen.append(rows + before)
+            tables.append(table)
+            before += len(table)
+        order = np.concatenate(chosen)
+        order = order[np.random.default_rng([self.seed, number, place]).permutation(len(order))]
+        return pa.concat_tables(tables).combine_chunks().take(pa.array(order))
+
+    def _encoded(self, rows: pa.Table, number: int, step: int) -> Iterator[Batch]:
+        """This rank's share of each batch of some whole batches, the last of which may be short."""
+        size = self.cut.size
+        counts = [min(size, len(rows) - first) for first in range(0, len(rows), size)]
+        shares = [self.cut.mine(count) for count in counts]
+        mine = [rows.slice(n * size + share.start, share.stop - share.start) for n, share in enumerate(shares)]
+        arrays = self.spec.encode(rows if self.cut.world == 1 else pa.concat_tables(mine), target=True)
+        ends = np.cumsum([0, *(share.stop - share.start for share in shares)])
+        for n, (first, last) in enumerate(pairwise(ends)):
+            batch = {name: values[first:last] for name, values in arrays.items()}
+            if self.augment is not None:
+                batch = self.augment(batch, np.random.default_rng([self.seed, number, step + n, self.cut.rank]))
+            yield batch
+
+    @property
+    def _at_once(self) -> int:
+        """Batches that are encoded together."""
+        return max(1, min(MOST, PIECE // (row_bytes(self.spec) * self.cut.size)))
+
+
+def row_bytes(spec: Spec) -> int:
+    """Of one encoded row, its target included."""
+    fields = [*spec.inputs.values(), spec.target]
+    return sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in fields)
