@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data import identity, split, ways, windows
 from data import schema as schemas
-from data.columns import plain, texts
+from data.columns import Faults, plain, texts
 from data.field import DataError
-from data.quarantine import quarantine
+from data.quarantine import Rejected, counted, few_enough, quarantine, told
+from data.rules import Rules, joined
 from data.schema import Schema
 from data.split import ASIDE, SPLITS, TRAIN, Moment
 
-SOME_REASONS = 3
 FIXES = {  # of a split that holds no row
     "identity": "give more rows, larger shares or another seed",
     "group": "give more groups, larger shares or another seed",
@@ -38,6 +38,12 @@ class Wishes(Protocol):
     def ignore(self) -> list[str]: ...
     @property
     def kinds(self) -> dict[str, Any]: ...
+    @property
+    def schema(self) -> dict[str, dict[str, Any]]: ...
+    @property
+    def rules(self) -> list[str]: ...
+    @property
+    def bad_rows(self) -> float: ...
     @property
     def test_share(self) -> float: ...
     @property
@@ -100,8 +106,9 @@ def from_rows(raw: pa.Table, target_kinds: Sequence[str], wishes: Wishes, *, fro
     target_kind = schemas.target_kind(raw, target, target_kinds, wishes.kinds)
     named: dict[str, Any] = {"given": wishes.kinds, "ignore": ignore, "key": key}
     schema = schemas.infer(raw, target, target_kind, **named, from_itself=from_itself)
-    good, bad = schemas.check(raw, schema, required=required)
+    good, bad = schemas.check(raw, schema, required=required, rules=_rules(raw, wishes))
     _some(good, bad)
+    few_enough(len(raw), bad, wishes.bad_rows)
     ids = split.identities(good, schema, key)
     stratified = target_kind == "category" and not key  # rows of one key stay together even where classes differ
     classes = texts(plain(good.column(target))) if stratified else None
@@ -127,10 +134,13 @@ def from_series(raw: pa.Table, wishes: Wishes) -> Examples:
     schemas.known(raw, [target, time, *wishes.covariates, *([wishes.series] if wishes.series else [])])
     for name in (target, *wishes.covariates):
         schemas.suits(plain(raw.column(name)), name, "series")
-    points, faults = windows.readable(raw, time, target, **which)
+    broken = joined(_rules(raw, wishes).broken(raw))
+    points, faults = windows.readable(emptied(raw, broken, [target, *wishes.covariates]), time, target, **which)
+    faults |= broken
     table = windows.history_table(points, time, target, wishes.window, wishes.horizon, **which)
     bad = quarantine(raw, faults)
     _some(table, bad)
+    few_enough(len(raw), bad, wishes.bad_rows)
     table = table.append_column("_origin", plain(points.column("_origin")).take(plain(table.column("_row"))))
     way = way.fixed(table.column("_time"))
     cuts, none = way.cuts or {}, np.empty((len(table), 2), np.uint64)  # by time, what a row is does not count
@@ -154,14 +164,30 @@ def from_series(raw: pa.Table, wishes: Wishes) -> Examples:
     return _learnable(Examples(table.filter(pa.array(whole)), splits[whole], schema, bad, notes, cuts))
 
 
+def _rules(raw: pa.Table, wishes: Wishes) -> Rules:
+    """What must hold of the rows, with what the whole of them says."""
+    rules = Rules.read(wishes.schema, wishes.rules, raw)
+    return rules.settled([rules.tally(raw)])
+
+
+def emptied(table: pa.Table, rows: Faults, names: Sequence[str]) -> pa.Table:
+    """The table without the values of some columns in some rows, which keep their place in time."""
+    if not rows:
+        return table
+    bad = np.zeros(len(table), bool)
+    bad[list(rows)] = True
+    for name in names:
+        column = plain(table.column(name))
+        held = pc.if_else(pa.array(bad), pa.scalar(None, column.type), column)
+        table = table.set_column(table.column_names.index(name), name, held)
+    return table
+
+
 def _some(good: pa.Table, bad: pa.Table) -> None:
     if not len(good):
-        worst = Counter(bad.column("reason").to_pylist()).most_common(SOME_REASONS)
-        why = "; ".join(f"{reason} ({count} rows)" for reason, count in worst)
-        why = why or "there are fewer rows than `window` and `horizon` need"
-        raise DataError(
-            f"no good row is left: {why}", place="preprocess", fix="mend the source, or `ignore` the columns at fault"
-        )
+        why = told(counted(bad)) or "there are fewer rows than `window` and `horizon` need"
+        fix = "mend the source, or `ignore` the columns at fault"
+        raise Rejected(f"no good row is left: {why}", place="preprocess", fix=fix, aside=bad)
 
 
 def _learnable(examples: Examples) -> Examples:

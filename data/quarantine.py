@@ -1,16 +1,32 @@
-"""Rows set aside: what they held, why, and where they came from."""
+"""Rows set aside: what they held, why, which value was at fault, and where they came from."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from data.columns import Faults, plain
+from data.field import DataError
 from data.sources import RESERVED
 
-QUARANTINE = pa.schema([("row", pa.string()), ("reason", pa.string()), ("origin", pa.string())])
+QUARANTINE = pa.schema([("row", pa.string()), ("reason", pa.string()), ("value", pa.string()), ("origin", pa.string())])
+RULE = "rule"  # what reasons of rules across columns begin with; those of one column begin with its name
+SHOWN = 200  # signs of a value
+SOME_REASONS = 5
+UNREAD = re.compile(r" \(|: ")  # what a source could not read stands behind what is wrong with it
+
+
+class Rejected(DataError):
+    """Too many rows are bad to go on without a person; `aside` holds them, as QUARANTINE."""
+
+    def __init__(self, problem: str, *, place: str, fix: str, aside: pa.Table) -> None:
+        super().__init__(problem, place=place, fix=fix)
+        self.aside = aside
 
 
 def quarantine(table: pa.Table, reasons: Faults) -> pa.Table:
@@ -18,12 +34,65 @@ def quarantine(table: pa.Table, reasons: Faults) -> pa.Table:
     rows = sorted(reasons)
     columns = [name for name in table.column_names if name not in RESERVED]
     held = table.take(pa.array(rows, pa.int64()))
-    values = [
-        json.dumps({name: row[name] for name in columns}, ensure_ascii=False, default=_told)
-        for row in _listed(held, columns)
-    ]
+    said = _listed(held, columns) if columns else [{}] * len(rows)
     origin = plain(held.column("_origin")).to_pylist() if "_origin" in held.column_names else [str(row) for row in rows]
-    return pa.table([values, [reasons[row] for row in rows], origin], schema=QUARANTINE)
+    faults = plain(held.column("_fault")).to_pylist() if "_fault" in held.column_names else [None] * len(rows)
+    named = {reason: _named(reason, columns) for reason in set(reasons.values())}
+    why, values = [], []
+    for row, one, fault in zip(rows, said, faults, strict=True):
+        if fault:
+            problem, sign, text = _split(fault)
+            why.append(problem)
+            values.append((sign.strip(": ") + text)[:SHOWN])
+        else:
+            why.append(reasons[row])
+            values.append(", ".join(f"{name}={_short(one[name])}" for name in named[reasons[row]]))
+    texts = [json.dumps(one, ensure_ascii=False, default=_told) for one in said]
+    return pa.table([texts, why, values, origin], schema=QUARANTINE)
+
+
+def counted(aside: pa.Table) -> dict[str, int]:
+    """Reason → rows, the commonest first."""
+    return dict(Counter(aside.column("reason").to_pylist()).most_common())
+
+
+def told(reasons: Mapping[str, int]) -> str:
+    """Counts by reason in a line, the commonest first."""
+    common = Counter(reasons).most_common()
+    some = "; ".join(f"{reason} ({count:,} row{'s' * (count != 1)})" for reason, count in common[:SOME_REASONS])
+    left = sum(count for _, count in common[SOME_REASONS:])
+    return some + (f"; {left:,} for other reasons" if left else "")
+
+
+def few_enough(rows: int, aside: pa.Table, limit: float) -> None:
+    """Raises Rejected where the share of rows set aside is above the limit."""
+    if len(aside) > limit * rows:
+        share = f"{len(aside):,} of {rows:,} rows are bad ({len(aside) / rows:.1%}), and the limit is {limit:.4g}"
+        fix = "mend the source or the rules, or raise bad_rows"
+        raise Rejected(f"{share}: {told(counted(aside))}", place="preprocess.bad_rows", fix=fix, aside=aside)
+
+
+def _split(fault: str) -> tuple[str, str, str]:
+    found = UNREAD.search(fault)
+    return (fault[: found.start()], found.group(), fault[found.end() :]) if found else (fault, "", "")
+
+
+def _named(reason: str, columns: Sequence[str]) -> list[str]:
+    """The columns that a reason speaks of."""
+    found: dict[str, None] = {}
+    for part in reason.split("; "):
+        if part.startswith(f"{RULE}: "):
+            words = {*re.findall(r"\w+", part), *re.findall(r"""field\(\s*['"](.+?)['"]""", part)}
+            found |= dict.fromkeys(name for name in columns if name in words and name != RULE)
+        else:
+            named = [name for name in columns if part.startswith(f"{name}: ")]
+            found |= dict.fromkeys(sorted(named, key=len)[-1:])
+    return list(found)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=_told)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _listed(table: pa.Table, columns: list[str]) -> list[dict[str, Any]]:
@@ -31,7 +100,7 @@ def _listed(table: pa.Table, columns: list[str]) -> list[dict[str, Any]]:
     for name in columns:
         column = plain(table.column(name))
         plainer[name] = column.storage if isinstance(column, pa.ExtensionArray) else column
-    return pa.table(plainer).to_pylist() if columns else []
+    return pa.table(plainer).to_pylist()
 
 
 def _told(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +15,11 @@ from data import kinds
 from data.columns import Faults, floats, plain, texts
 from data.field import DataError, nearest
 from data.kinds.tags import unequal
-from data.quarantine import quarantine
+from data.quarantine import RULE, quarantine
 from data.sources import RESERVED
+
+if TYPE_CHECKING:
+    from data.rules import Rules
 
 IDENTIFIER = re.compile(r"(^|_)(id|uuid|guid|index|key)$|^row(_?(number|nr|no))?$|^unnamed_\d+$|^#$", re.IGNORECASE)
 
@@ -189,11 +192,14 @@ def suits(column: pa.Array, target: str, kind: str) -> None:
             raise DataError("holds fractions, no classes", place=place, fix="use `task: regression`")
 
 
-def check(table: pa.Table, schema: Schema, *, required: Sequence[str] = ()) -> tuple[pa.Table, pa.Table]:
+def check(
+    table: pa.Table, schema: Schema, *, required: Sequence[str] = (), rules: Rules | None = None
+) -> tuple[pa.Table, pa.Table]:
     """(good rows in their kinds' types with `_origin`, quarantined rows as QUARANTINE).
 
-    A row goes to quarantine when it could not be read, when a value does not suit its column's kind, or when the target
-    or a `required` column is missing. Columns that the schema leaves out stay only if required.
+    A row goes to quarantine when it could not be read, when a value does not suit its column's kind, when the target
+    or a `required` column is missing, or when it breaks a rule. Columns that the schema leaves out stay only if
+    required.
     """
     faults: list[tuple[str, Faults]] = []
     typed: dict[str, pa.Array] = {}
@@ -209,6 +215,7 @@ def check(table: pa.Table, schema: Schema, *, required: Sequence[str] = ()) -> t
     if schema.target_kind == "tags":
         texts_of = [name for name, kind in schema.inputs.items() if kind == "text"]
         faults += [(schema.target, unequal(typed[schema.target], typed[name])) for name in texts_of]
+    faults += rules.broken(table) if rules else []
     reasons = _reasons(table, faults)
     typed["_origin"] = plain(table.column("_origin"))
     good = np.array([reason is None for reason in reasons], bool)
@@ -231,6 +238,6 @@ def _reasons(table: pa.Table, faults: list[tuple[str, Faults]]) -> list[str | No
     found: list[dict[str, None]] = [{} for _ in unread]
     for name, rows in faults:
         for row, reason in rows.items():
-            if not any(text.startswith(f"{name}: ") for text in found[row]):
+            if name == RULE or not any(text.startswith(f"{name}: ") for text in found[row]):
                 found[row][f"{name}: {reason}"] = None
     return [fault or "; ".join(texts) or None for fault, texts in zip(unread, found, strict=True)]

@@ -76,6 +76,11 @@ class Paths:
         return self.root / ".evergreen"
 
     @property
+    def rejected(self) -> Path:
+        """The rows for which the last preprocessing was stopped, if it was."""
+        return self.home / "rejected" / self.name
+
+    @property
     def run_folder(self) -> Path:
         return self.home / "runs" / self.name
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.artifacts import Paths
 from stages.progress import Progress, quiet
+from stages.settings import PipelineError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +34,10 @@ class Params:
     only: dict[str, list[Any]] = field(default_factory=dict)  # column: values; rows with others are left out
     # column: kind, where the guess is wrong; or column: {kind: …, …} with the options of that kind
     kinds: dict[str, str | dict[str, Any]] = field(default_factory=dict)
+    # column: {min, max, allowed, pattern, unique, missing, kind, type}: what holds of it; see data/rules.py
+    schema: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rules: list[str] = field(default_factory=list)  # across columns, "end >= start"; a row that breaks one is set aside
+    bad_rows: float = 0.2  # largest share of rows that may be set aside; above it nothing is prepared
     test_share: float = 0.2  # of all rows
     validation_share: float = 0.2  # of all rows
     seed: int = 0  # another seed is another split
@@ -48,6 +55,14 @@ class Params:
     validate_from: str | int | float | None = None  # first time of the validation rows; none: by the shares
     test_from: str | int | float | None = None  # first time of the test rows; none: by the shares
 
+    def __post_init__(self) -> None:
+        if self.schema or self.rules:
+            from data.rules import sound
+
+            sound(self.schema, self.rules)
+        if not 0 <= self.bad_rows <= 1:
+            raise PipelineError(f"bad_rows is {self.bad_rows}", fix="write a share of the rows, 0 to 1")
+
 
 def run(
     params: Params,
@@ -63,6 +78,7 @@ def run(
     """
     from data.chosen import chosen
     from data.examples import from_rows, from_series
+    from data.rules import kinds_of
     from data.spoil import spoiled
     from models.base import Task
     from models.catalogue import check_options
@@ -72,12 +88,13 @@ def run(
     check_options(f"task {task}", job, options)
     raw = _made(chosen(read_raw(paths.raw), params.only), job.MADE)
     raw = spoiled(raw, params.target, noise=params.noise, shrink=params.shrink)
-    params = replace(params, kinds={**job.MADE, **params.kinds})
+    params = replace(params, kinds={**job.MADE, **kinds_of(params.schema, params.kinds)})
     progress(stage="preprocess", rows=len(raw))
-    if "series" in job.TARGETS:
-        found = from_series(raw, params)
-    else:
-        found = from_rows(raw, job.TARGETS, params, from_itself=job.FROM_ITSELF)
+    with rejecting(paths):
+        if "series" in job.TARGETS:
+            found = from_series(raw, params)
+        else:
+            found = from_rows(raw, job.TARGETS, params, from_itself=job.FROM_ITSELF)
     spec = replace(_fit(found, params, task), task_options=options)
     if job.learns_from is not Task.learns_from:
         moved = _moved(found, spec, job)
@@ -86,12 +103,30 @@ def run(
         found = moved
     summary = _summary(found, spec)
     _write(paths.ready, found, spec, summary)
+    shutil.rmtree(paths.rejected, ignore_errors=True)
     return {
         "rows": summary["rows"],
         "quarantined": summary["quarantined"]["rows"],
         "inputs": summary["inputs"],
         "notes": summary["notes"],
     }
+
+
+@contextmanager
+def rejecting(paths: Paths) -> Iterator[None]:
+    """Where too many rows are bad, they lie in `paths.rejected` to be looked at, and what was ready stays as it was."""
+    from data.field import DataError
+    from data.quarantine import Rejected
+    from data.ready import QUARANTINED, write
+    from stages.artifacts import replace_folder
+
+    try:
+        yield
+    except Rejected as error:
+        with replace_folder(paths.rejected) as folder:
+            write(error.aside.combine_chunks(), folder / QUARANTINED)
+        fix = f"look at them with: evergreen quarantine {paths.name}; then {error.fix}"
+        raise DataError(error.problem, place=error.place, fix=fix) from error
 
 
 def _made(raw: pa.Table, wanted: Mapping[str, str]) -> pa.Table:

@@ -117,7 +117,7 @@ def _listed(folder: Path, table: Path) -> Iterator[pa.RecordBatch]:
     for name in named:
         for row, (value, path) in enumerate(zip(columns[name], paths[name], strict=True)):
             if value and not path:
-                faults[row] = faults[row] or f"there is no file {value}"
+                faults[row] = faults[row] or f"there is no file: {value}"
     files: dict[str, Sequence[Path | str | None]] = {"image": paths.pop(own), **paths}
     others = {name: rows[name].combine_chunks() for name in columns if name not in named and name not in files}
     yield from _batches(files, others, rows["_origin"].to_pylist(), faults)

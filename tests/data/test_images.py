@@ -121,7 +121,7 @@ def test_a_table_beside_the_images(tmp_path):
     table = read(tmp_path)
     assert set(table.column_names) == {"image", "breed", "_origin", "_fault"}
     assert table["breed"].to_pylist() == ["poodle", "collie", "collie"]
-    assert table["_fault"].to_pylist() == [None, None, "there is no file c.png"]
+    assert table["_fault"].to_pylist() == [None, None, "there is no file: c.png"]
 
 
 def test_images_and_their_masks(tmp_path):

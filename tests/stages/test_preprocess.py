@@ -108,9 +108,10 @@ def test_every_row_is_ready_or_in_quarantine(tmp_path):
         "t.csv#202": "x: not a number",
         "t.csv#203": "x: infinite",
         "t.csv#204": "y: missing",
-        "t.csv#206": "2 fields where 3 belong: 1.0,u",
-        "t.csv#207": "4 fields where 3 belong: 1.0,u,yes,more",
+        "t.csv#206": "2 fields where 3 belong",
+        "t.csv#207": "4 fields where 3 belong",
     }
+    assert bad["value"].to_pylist() == ["x=oops", "x=inf", "y=", "1.0,u", "1.0,u,yes,more"]
     assert json.loads(bad["row"][0].as_py()) == {"x": "oops", "c": "u", "y": "yes"}
     told = summary(paths)
     assert told["quarantined"]["rows"] == 5
@@ -256,3 +257,46 @@ def test_no_row_moves_from_version_to_version(tmp_path, way, aside):
     if "group" in way:
         groups = [set(read(paths.ready, split, ["_group"])["_group"].to_pylist()) for split in preprocess_splits()]
         assert sum(map(len, groups)) == len(set.union(*groups))
+
+
+def test_rows_that_break_a_rule_are_set_aside_with_the_rule_the_value_and_the_origin(tmp_path):
+    wishes = {"schema": {"x": {"max": 100}, "c": {"allowed": ["u", "v", "w"]}}, "rules": ["x > 0 or c != 'u'"]}
+    clean = [line for line in GOOD if not (line.startswith("-") and ",u," in line)]
+    paths = prepare(tmp_path, [*clean, "101,z,no", "-1,u,yes", ",u,no"], **wishes)
+    aside = read(paths.ready, QUARANTINED).to_pylist()
+    assert [(row["reason"], row["value"], row["origin"]) for row in aside] == [
+        ("x: above 100; c: none of u, v, w", "x=101, c=z", f"t.csv#{len(clean) + 2}"),
+        ("rule: x > 0 or c != 'u'", "x=-1, c=u", f"t.csv#{len(clean) + 3}"),
+    ]
+    assert sum(summary(paths)["rows"].values()) == len(clean) + 1
+
+
+def test_too_many_bad_rows_stop_the_run_and_can_be_looked_at(tmp_path):
+    before = folder_version(prepare(tmp_path, GOOD).ready)
+    lines = [*GOOD[:90], *["oops,u,yes"] * 20, *["1,u,"] * 8]
+    with pytest.raises(DataError) as caught:
+        prepare(tmp_path, lines, kinds={"x": "number"})
+    assert "28 of 118 rows are bad (23.7%), and the limit is 0.2" in str(caught.value)
+    assert "x: not a number (20 rows); y: missing (8 rows)" in str(caught.value)
+    assert "evergreen quarantine t" in caught.value.fix
+    paths = Paths(tmp_path, "t")
+    assert folder_version(paths.ready) == before
+    assert read(paths.rejected, QUARANTINED).num_rows == 28
+    prepare(tmp_path, lines, kinds={"x": "number"}, bad_rows=0.25)
+    assert not paths.rejected.exists()
+
+
+def test_a_broken_value_leaves_a_gap_in_a_series(tmp_path):
+    lines = [f"{1900 + i},{i % 11}.5" for i in range(100)]
+    lines[50] = "1950,-7"
+    wishes = {
+        "task": "forecasting",
+        "header": "t,y",
+        "time": "t",
+        "window": 5,
+        "validate_from": 1960,
+        "test_from": 1980,
+    }
+    paths = prepare(tmp_path, lines, schema={"y": {"min": 0}}, **wishes)
+    assert summary(paths)["quarantined"]["reasons"] == {"y: below 0": 1}
+    assert sum(summary(paths)["rows"].values()) == 95 - 6  # no window holds it

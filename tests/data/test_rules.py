@@ -1,0 +1,212 @@
+"""Rules of rows and columns: what they say, what null means to them, what is refused, and how the whole is counted."""
+
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from data.field import DataError
+from data.readings import hashed, reading, values
+from data.rules import Rules, joined, kinds_of, sound
+
+TABLE = pa.table(
+    {
+        "age": ["18", "200", "", "40"],
+        "start": ["2020-01-01"] * 4,
+        "end": ["2020-02-01", "2019-01-01", "", "2020-01-02T10:00:00"],
+        "country": ["DE", "FR", None, "US"],
+        "email": ["a@b", "none", "", "c@d"],
+        "unit price": [1.0, 2.0, float("nan"), 1e9],
+        "active": ["true", "False", "", "true"],
+        "zip": ["01234", "1234", None, "00000"],
+        "_origin": ["t#0", "t#1", "t#2", "t#3"],
+    }
+)
+
+
+def broken(*rules: str, schema=None, table: pa.Table = TABLE) -> dict[int, str]:
+    read = Rules.read(schema or {}, rules, table)
+    return joined(read.settled([read.tally(table)]).broken(table))
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows"),
+    [
+        ("end >= start", [1]),  # row 2 has no end: nobody can say
+        ("is_valid(end) and end >= start", [1, 2]),
+        ("end is not None", [2]),
+        ("end - start <= 30", [0]),  # days
+        ("start < '2020-01-01'", [0, 1, 2, 3]),
+        ("year(end) == 2020", [1]),
+        ("0 <= age < 100", [1]),
+        ("age < 100 or country != 'FR'", [1]),
+        ("age < 100 or country == 'FR'", []),
+        ("not age > 100", [1]),
+        ("age / (age - 18) > 0", []),  # by zero: null
+        ("coalesce(age, 0) > 0", [2]),
+        ("field('unit price') * age <= 1e6", [3]),
+        ("country in ['DE', 'US']", [1]),  # row 2 is null, and null is in no list and out of none
+        ("country not in ['DE', 'US']", [0, 3]),
+        ("match(email, '.+@.+')", [1]),
+        ("match(email, 'a')", [0, 1, 3]),  # the whole text
+        ("length(zip) == 5", [1]),  # numbers are read as they were written where a text is wanted
+        ("active", [1]),
+        ("active == (age < 100)", []),
+        ("-age < 0", []),
+        ("age in [18, -1]", [1, 3]),
+        ("lower(country) == 'de'", [1, 3]),
+    ],
+)
+def test_a_row_breaks_a_rule_only_where_it_is_false(rule, rows):
+    assert broken(rule) == dict.fromkeys(rows, f"rule: {rule}")
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("end >= strat", "no column 'strat'; did you mean 'start'"),
+        ("mach(email, 'x')", "no function `mach`; did you mean 'match'"),
+        ("age > '18'", "`age` is a number and `'18'` a text; say what it is, `schema: {age: {type: text}}`"),
+        ("age + 1", "it is a number, and holds or not of no row"),
+        ("1 > 0", "it names no column"),
+        ("age = 1", "cannot be read .* equal is =="),
+        ("end >= 'soon'", "'soon' is no time; write 2024-01-31"),
+        ("age == None", "write is_null"),
+        ("age % 2 == 0", "`age % 2` has no place in a rule"),
+        ("country in age", "no list of constants"),
+        ("country in [1]", "1 is no text"),
+        ("match(email, '(')", "no regular expression"),
+        ("match(email)", "write match"),
+        ("match(email, country)", "`country` is no text in quotes"),
+        ("active < True", "none is larger"),
+        ("coalesce(age, 'x') > 1", "give two of one type"),
+        ("__import__('os').system('x')", "no function `__import__"),
+        ("age.__class__ == 1", "has no place"),
+        ("(lambda: 1)() == age", "no function"),
+        ("[x for x in age] == 1", "has no place"),
+        ("f'{age}' == '1'", "has no place"),
+        ("age > 1e999", "has no place"),
+        ("not " * 400 + "active", "too deep"),
+        ("(" * 500, "cannot be read"),
+        ("age > 1 and " * 500 + "active", "2,000 at most"),
+        ("", "cannot be read"),
+        ("age > 1\0", "rule"),
+    ],
+)
+def test_what_is_no_rule_is_one_error_that_names_it(rule, says):
+    with pytest.raises(DataError, match=says) as caught:
+        broken(rule)
+    assert caught.value.fix
+    assert f"rule `{rule[:20]}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "said", "rows"),
+    [
+        ("age", {"min": 18, "max": 120}, {1: "age: above 120"}),
+        ("age", {"min": 19}, {0: "age: below 19"}),
+        ("end", {"max": "2020-01-31"}, {0: "end: above 2020-01-31"}),
+        ("country", {"allowed": ["DE", "US"]}, {1: "country: none of DE, US"}),
+        ("zip", {"pattern": r"\d{5}"}, {1: r"zip: does not fit \d{5}"}),
+        ("zip", {"missing": 0}, {2: "zip: missing"}),
+        ("zip", {"missing": 0.3}, {}),
+        ("start", {"unique": True}, dict.fromkeys(range(4), "start: stands more than once")),
+        ("end", {"unique": True}, {}),
+        ("email", {"type": "number", "min": 0}, dict.fromkeys((0, 3), "email: not a number")),
+        ("unit price", {"missing": 0}, {2: "unit price: missing"}),
+    ],
+)
+def test_what_holds_of_one_column(column, said, rows):
+    assert broken(schema={column: said}) == rows
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"aeg": {"min": 1}}, "no column 'aeg'; did you mean 'age'"),
+        ({"age": {"mn": 1}}, "'mn' says nothing of a column; did you mean 'min'"),
+        ({"age": {"type": "numbr"}}, "did you mean 'number'"),
+        ({"age": {"missing": 2}}, "a share is 0 to 1"),
+        ({"age": {"missing": True}}, "missing is True"),
+        ({"age": {"allowed": "a"}}, "write a list"),
+        ({"age": {"allowed": []}}, "the list is empty"),
+        ({"age": {"allowed": ["x"]}}, "'x' is no number"),
+        ({"age": {"pattern": "("}}, "no regular expression"),
+        ({"age": {"min": 0, "max": "x"}}, "'x' is no number"),
+        ({"end": {"min": "yesterday"}}, "'yesterday' is no time"),
+        ({"country": {"type": "text", "min": 1}}, "has no least or largest value"),
+        ({"zip": {"missing": 0.2}}, r"1 of 4 rows have no value \(25.0%\), and its schema allows 20.0%"),
+    ],
+)
+def test_a_schema_that_makes_no_sense_or_is_broken_as_a_whole(schema, says):
+    with pytest.raises(DataError, match=says) as caught:
+        broken(schema=schema)
+    assert caught.value.fix
+
+
+def test_columns_of_pictures_have_no_range():
+    table = pa.table({"image": pa.array([[1.0], None]), "_origin": ["a", "b"]})
+    assert broken(schema={"image": {"missing": 0}}, table=table) == {1: "image: missing"}
+    with pytest.raises(DataError, match="no numbers, texts, times or booleans"):
+        broken(schema={"image": {"min": 0}}, table=table)
+
+
+def test_a_row_is_judged_alike_whatever_stands_beside_it():
+    lines = random.Random(0)
+    table = pa.table(
+        {
+            "x": [lines.choice(["1", "2.5", "oops", ""]) for _ in range(97)],
+            "day": [lines.choice(["2020-01-01", "2021-05-05T10:00:00Z", "soon", ""]) for _ in range(97)],
+            "name": [f"{lines.randrange(80)}" for _ in range(97)],
+        }
+    )
+    schema = {"x": {"type": "number", "max": 2}, "day": {"type": "time", "min": "2020-06-01"}, "name": {"unique": True}}
+    rules = Rules.read(schema, ["x < 2 or is_null(x)"], table)
+    pieces = [table.slice(start, 10) for start in range(0, 97, 10)]
+    rules = rules.settled([rules.tally(piece) for piece in reversed(pieces)])
+    apart = {10 * i + row: why for i, piece in enumerate(pieces) for row, why in joined(rules.broken(piece)).items()}
+    assert apart == joined(rules.broken(table))
+    assert {"x: not a number", "day: no time", "name: stands more than once"} <= {
+        one for why in apart.values() for one in why.split("; ")
+    }
+
+
+def test_values_have_the_same_hash_only_where_they_are_the_same():
+    words = [f"{n:x}" for n in range(50_000)]
+    assert len(np.unique(hashed(pa.array(words)))) == len(words)
+    assert hashed(pa.array(["ab", "ba", " ab ", "é", ""]))[[0, 1]].tolist() != hashed(pa.array(["ab", "ab"])).tolist()
+    assert hashed(pa.array([" ab ", None]))[0] == hashed(pa.array(["x", "ab"]))[1]
+    big = pa.array([2**62, 2**62 + 1])
+    assert len(set(hashed(big).tolist())) == 2
+    assert len(hashed(pa.array([], pa.string()))) == 0
+
+
+@pytest.mark.parametrize(
+    ("held", "kind"),
+    [
+        (["1", "2,5", "na"], "number"),
+        (["2020-01-01", "", "2020-01-01T00:00+02:00"], "time"),
+        (["TRUE", "false", ""], "boolean"),
+        (["a", "1"], "text"),
+        (["", "n/a"], "text"),
+        ([None, None], "text"),
+        ([[1.0]], ""),
+    ],
+)
+def test_how_a_column_is_read(held, kind):
+    assert reading(pa.array(held)) == kind
+    if kind:
+        assert not values(pa.array(held, pa.string()), kind)[1]
+
+
+def test_times_with_a_zone_are_compared_as_the_moments_they_are():
+    column = pa.array(["2020-01-01T01:00+02:00", "2019-12-31T23:00:00", "2019-12-31T23:00Z"])
+    assert len(set(values(column, "time")[0].to_pylist())) == 1
+
+
+def test_kinds_may_be_said_in_the_schema_but_not_otherwise_elsewhere():
+    assert kinds_of({"a": {"kind": "number"}, "b": {"min": 1}}, {"c": "text"}) == {"a": "number", "c": "text"}
+    with pytest.raises(DataError, match="kind is number, and `kinds` says text"):
+        kinds_of({"a": {"kind": "number"}}, {"a": {"kind": "text"}})
+    sound({"a": {"min": 1}}, ["no_such_column > 1"])  # what the data hold is not known yet
