@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data import identity
 from data.field import DataError
 from data.split import SPLITS
 
@@ -69,15 +70,10 @@ def sample(ready: Path, split: str, most: int, columns: Sequence[str] | None = N
     found = units(ready, split)
     if sum(unit.rows for unit in found) <= most:
         return read(ready, split, columns)
-    numbers = [_numbers(unit.read(["_id"])) for unit in found]
+    numbers = [identity.from_arrow(unit.read(["_id"]).column("_id"))[:, 0] for unit in found]
     limit = np.partition(np.concatenate(numbers), most - 1)[most - 1]
     tables = [unit.read(columns).filter(one <= limit) for unit, one in zip(found, numbers, strict=True)]
     return pa.concat_tables(tables).slice(0, most)
-
-
-def _numbers(ids: pa.Table) -> np.ndarray:
-    """(N,) the first 64 bits of identities that are written as 32 hex digits."""
-    return np.frombuffer(bytes.fromhex("".join(ids.column("_id").to_pylist())), ">u8")[::2]
 
 
 def parts(ready: Path, split: str) -> list[Path]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data import identity
 from data.batches import arrays, encoded, feed, whole, window
 from data.feeding.ahead import ahead
 from data.feeding.draws import Weigh
@@ -23,7 +24,7 @@ def table(rows: int, seed: int) -> pa.Table:
     number = pa.array(np.arange(rows) / 7 + 1000 * seed, mask=random.random(rows) < 0.1)
     city = pa.array(random.choice(["Ulm", "Jena", "Kiel"], rows))
     kind = pa.array(random.choice(["rare", "common"], rows, p=[0.1, 0.9]))
-    ids = [f"{value:016x}{row:016x}" for row, value in enumerate(random.integers(0, 2**63, rows))]
+    ids = identity.to_arrow(random.integers(0, 2**64, (rows, 2), np.uint64))
     weight = pa.array(np.arange(rows) % 4)
     return pa.table({"number": number, "city": city, "kind": kind, "weight": weight, "_id": ids})
 
@@ -154,8 +155,9 @@ def test_the_window_follows_from_memory(ready):
 
 
 def test_a_sample_is_the_rows_of_smallest_identity_whatever_lies_between(ready):
-    ids = table(ROWS, 0)["_id"].to_pylist()
-    assert sample(ready, "train", 50, ["_id"])["_id"].to_pylist() == [one for one in ids if one in sorted(ids)[:50]]
+    first = identity.from_arrow(table(ROWS, 0)["_id"])[:, 0].tolist()
+    found = identity.from_arrow(sample(ready, "train", 50, ["_id"])["_id"])[:, 0].tolist()
+    assert found == [one for one in first if one in sorted(first)[:50]]
     assert len(sample(ready, "train", ROWS)) == ROWS
 
 

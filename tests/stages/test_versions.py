@@ -38,6 +38,7 @@ TOO_FAR = {name: {"data/sources"} for name in STAGES} | {
 }
 LISTED = {
     "data",
+    "data/feeding",
     "models",
     "stages",
     "stages/collecting",
