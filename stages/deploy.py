@@ -18,13 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from stages.progress import Progress, quiet
-from stages.serving import front
-from stages.serving.front import environment
+from stages.serving import control, front
+from stages.serving.control import APPLICATION, DEPLOYMENT
 from stages.settings import PipelineError
 
-__all__ = ["Params", "deploy", "environment", "status", "undeploy"]
-
-APPLICATION, DEPLOYMENT = "evergreen", "Endpoint"
 START_SECONDS = 120.0  # Serve's first start takes about 10 on two idle cores, an upgrade about 1
 
 
@@ -65,12 +62,12 @@ def deploy(
 
     start = time.monotonic()
     cluster.connect(root)
-    before = _ask(root, "GET")
-    port, moved_from = (before["http_options"]["port"], None) if _up(before) else front.http_port(root)
+    before = control.ask(root)
+    port, moved_from = (before["http_options"]["port"], None) if control.up(before) else front.http_port(root)
     each = {name: params if isinstance(params, Params) else params.get(name, Params()) for name in released}
     config = _user_config(released, each)
-    _try_out(config["pipelines"], _deployed(before)["user_config"]["pipelines"] if _up(before) else {})
-    _ask(root, "PUT", _schema(config, each, port))
+    _try_out(config["pipelines"], control.deployed(before)["user_config"]["pipelines"] if control.up(before) else {})
+    control.put(root, _schema(config, each, port))
     try:
         _wait(root, port, config["revision"], start + START_SECONDS, progress)
     except PipelineError:
@@ -87,11 +84,11 @@ def deploy(
 
 def status(root: Path) -> dict[str, Any] | None:
     """What is served now: {"url", "pipelines": {name: version}, "replicas"}; None where nothing is."""
-    details = _ask(root, "GET") if _dashboard(root) else {}
-    if not _up(details):
+    details = control.ask(root) if control.reachable(root) else {}
+    if not control.up(details):
         return None
     url = f"http://{front.HOST}:{details['http_options']['port']}"
-    wanted = _deployed(details)["user_config"]["pipelines"]
+    wanted = control.deployed(details)["user_config"]["pipelines"]
     replicas = details["applications"][APPLICATION]["deployments"][DEPLOYMENT]["replicas"]
     return {
         "url": url,
@@ -102,9 +99,9 @@ def status(root: Path) -> dict[str, Any] | None:
 
 def undeploy(root: Path) -> bool:
     """Ends Serve and gives its port back; False where nothing was served."""
-    if not (_dashboard(root) and _up(_ask(root, "GET"))):
+    if not (control.reachable(root) and control.up(control.ask(root))):
         return False
-    _ask(root, "DELETE")
+    control.delete(root)
     return True
 
 
@@ -171,7 +168,7 @@ def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progr
     seen: set[str] = set()
     replicas = None
     while time.monotonic() < deadline:
-        application = _ask(root, "GET").get("applications", {}).get(APPLICATION, {})
+        application = control.ask(root).get("applications", {}).get(APPLICATION, {})
         if application.get("status") in ("DEPLOY_FAILED", "UNHEALTHY"):
             raise PipelineError(f"Serve cannot start: {application['message']}", fix="see .evergreen/ray's logs")
         if application.get("status") == "RUNNING":
@@ -204,48 +201,7 @@ def _healthy(port: int, revision: str) -> set[str]:
 
 def _restore(root: Path, before: Mapping[str, Any]) -> None:
     """Makes what was asked for before the goal again, lest a replica that starts anew looks for what does not load."""
-    if _up(before):
+    if control.up(before):
         config = before["applications"][APPLICATION]["deployed_app_config"]
         rest = {"proxy_location": "HeadOnly", "http_options": before["http_options"]}
-        _ask(root, "PUT", {**rest, "applications": [config]})
-
-
-def _up(details: Mapping[str, Any]) -> bool:
-    return APPLICATION in details.get("applications", {})
-
-
-def _deployed(details: Mapping[str, Any]) -> dict[str, Any]:
-    config: dict[str, Any] = details["applications"][APPLICATION]["deployed_app_config"]["deployments"][0]
-    return config
-
-
-def _ask(root: Path, method: str, value: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """One call of Serve's REST interface, at the dashboard of this clone's Ray."""
-    dashboard = _dashboard(root)
-    if dashboard is None:
-        raise PipelineError("Ray is not up", fix="start it with: evergreen serve")
-    url, token = dashboard
-    body = None if value is None else json.dumps(value).encode()
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    request = urllib.request.Request(f"{url}/api/serve/applications/", body, headers, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            text = answer.read()
-    except urllib.error.HTTPError as error:
-        problem = error.read().decode(errors="replace").strip().splitlines()
-        raise RuntimeError(f"Serve refused the configuration ({error.code}): {problem[-1:]}") from error
-    except urllib.error.URLError as error:
-        raise PipelineError(f"Ray does not answer ({error.reason})", place=url, fix="try again in a moment") from error
-    return json.loads(text) if text else {}
-
-
-def _dashboard(root: Path) -> tuple[str, str] | None:
-    """The address and the token of this clone's Ray; None where it does not run, also when it was killed."""
-    from stages import session
-    from stages.atomic import read_json
-
-    place = session.place(root)
-    record = read_json(place) if place.exists() else None
-    if record is None or not session.alive(record):
-        return None
-    return record["dashboard"], Path(record["token"]).read_text().strip()
+        control.put(root, {**rest, "applications": [config]})
