@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 from argparse import Namespace
 from dataclasses import dataclass
@@ -175,7 +176,7 @@ def _architecture(name: str, kind: Any) -> str:
 
     said = promise(kind)
     space = ", ".join(f"`{option}`" for option in kind.SPACE)
-    own = ", ".join(f"`{option}: {_yaml(value)}`" for option, value in parts_of.options(kind).items())
+    own = ", ".join(f"`{option}: {json.dumps(value)}`" for option, value in parts_of.options(kind).items())
     lines = [
         f"### {name}",
         f"**{said['title']}** {said['idea']}",
@@ -196,7 +197,7 @@ def _task(name: str, job: Any) -> str:
     said = promise(job)
     order = {"max": "↑", "min": "↓"}
     scores = ", ".join(f"{metric} {order[way]}" for metric, way in job.METRICS.items())
-    own = ", ".join(f"`{option}: {_yaml(value)}`" for option, value in parts_of.options(job).items())
+    own = ", ".join(f"`{option}: {json.dumps(value)}`" for option, value in parts_of.options(job).items())
     lines = [
         f"### {name}",
         f"{said['title']} {said['idea']}",
@@ -205,10 +206,6 @@ def _task(name: str, job: Any) -> str:
         *([f"- Options: {own}."] if own else []),
     ]
     return "\n".join(lines)
-
-
-def _yaml(value: Any) -> str:
-    return re.sub(r"'", "", str(value)).lower() if isinstance(value, bool | None) else re.sub(r"'", "", str(value))
 
 
 if __name__ == "__main__":
