@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data import kinds
+from data import dates, kinds
 from data.columns import Faults, floats, plain, texts
 from data.field import DataError, nearest
 from data.kinds.tags import unequal
@@ -131,7 +131,7 @@ def known(table: pa.Table, names: Iterable[str]) -> list[str]:
 
 
 def recognise(name: str, column: pa.Array) -> str | None:
-    """The kind that suits the column best; None for an identifier, free text, dates and empty columns."""
+    """The kind that suits the column best; None for identifiers, durations and empty columns."""
     countable = pa.types.is_string(column.type) or pa.types.is_integer(column.type)
     if countable and IDENTIFIER.search(name) and pc.count_distinct(texts(column)).as_py() == len(column) > 1:
         return None
@@ -157,7 +157,9 @@ def _why_not(column: pa.Array) -> str:
     if column.null_count == len(column) or (pa.types.is_string(column.type) and not texts(column).drop_null()):
         return "it is empty"
     if pa.types.is_temporal(column.type):
-        return "dates are no input"
+        return "times of day and durations are no input"
+    if pa.types.is_string(column.type) and (fitting := dates.forms(column)):
+        return f"its dates may be {' or '.join(fitting)}, which kind: moment takes as `format`"
     if not pa.types.is_string(column.type):
         return f"it is an identifier, or of a type that no kind takes ({column.type})"
     return "it looks like an identifier or free text, with too many different values to learn from"

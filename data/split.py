@@ -59,14 +59,16 @@ def by_time(
     validate_from: Moment = None,
     test_from: Moment = None,
     gap: str | int | float = 0,
+    form: str = "",
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """((N,) TRAIN, VALIDATION or TEST, the cuts used): rows from `validate_from` on validate, from `test_from` on test.
 
     A cut that is not given is taken so that the shares of the rows, in order of time, come out. Rows less than `gap`
     before a cut are ASIDE: so far may what is told of a row reach ahead ("7d", or units where times are numbers).
+    `form` is how times are written, where it was found out before.
     """
     shares(test_share, validation_share)
-    typed = times(plain(column), name)
+    typed = times(plain(column), name, form)
     values = typed.to_numpy(zero_copy_only=False)
     ordered = np.sort(values)
     cuts = {}

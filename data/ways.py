@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from data import identity, split
+from data import dates, identity, split
 from data.columns import Faults, plain, texts
 from data.field import DataError
 from data.split import ASIDE, TRAIN, VALIDATION, Moment
@@ -55,12 +55,15 @@ class Way:
     seed: int
     gap: str | int | float = 0
     cuts: dict[str, Any] | None = None  # of time; None where nobody gave both, and no rows have been looked at
+    form: str = ""  # of time: how it is written, once rows have been looked at
     drawn: bool = False  # given: no row says that it validates, so some of those that train do
 
     def fixed(self, column: pa.ChunkedArray) -> Way:
         """The way once all rows of its column have been seen: cuts in time that are taken by shares, say."""
         if self.by == "time":
-            return replace(self, cuts=self._by_time(column)[1])
+            text = plain(column)
+            form = dates.found(text) if pa.types.is_string(text.type) else ""
+            return replace(self, cuts=self._by_time(column)[1], form=form)
         if self.by == "given":
             return replace(self, drawn=VALIDATION not in split.by_word(column))
         return self
@@ -87,7 +90,7 @@ class Way:
 
     def _by_time(self, column: pa.ChunkedArray) -> tuple[np.ndarray, dict[str, Any]]:
         shares = (self.test_share, self.validation_share)
-        return split.by_time(column, self.column, *shares, **(self.cuts or {}), gap=self.gap)
+        return split.by_time(column, self.column, *shares, **(self.cuts or {}), gap=self.gap, form=self.form)
 
     def _given(self, column: pa.Array, ids: np.ndarray, classes: pa.Array | None) -> tuple[np.ndarray, Faults]:
         places = split.by_word(column)

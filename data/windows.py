@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data import kinds
+from data import dates, kinds
 from data.columns import Faults, floats, plain, stack, texts
 from data.field import DataError, nearest
 from data.kinds.series import fixed
@@ -174,8 +174,9 @@ def moments(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
     return values
 
 
-def times(column: pa.Array, name: str) -> pa.Array:
-    """A time column as timestamps, or as float64 where it holds plain numbers; DataError where it is neither."""
+def times(column: pa.Array, name: str, form: str = "") -> pa.Array:
+    """A time column as timestamps, or as float64 where it holds plain numbers; DataError where it is neither. `form` is
+    that of dates.py, where text is not written as ISO 8601 has it; "" finds it out."""
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
         return column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None)))
     values, faults = floats(column)
@@ -187,10 +188,14 @@ def times(column: pa.Array, name: str) -> pa.Array:
         for zone in (None, "UTC"):  # all times carry a zone, or none does
             with contextlib.suppress(pa.ArrowInvalid):
                 return text.cast(pa.timestamp("us", tz=zone))
+        if form := form or dates.found(text):
+            read, faults = dates.read(text, form)
+            if not faults:
+                return read
     raise DataError(
         "holds something that is no time",
         place=f"column '{name}'",
-        fix="write times as 2024-01-31 or 2024-01-31 12:00, or as numbers",
+        fix="write times as 2024-01-31 or 2024-01-31 12:00, all in one form, or as numbers",
     )
 
 

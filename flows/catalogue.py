@@ -99,7 +99,7 @@ def suiting(source: str, target: str) -> Answer:
     root = find_root()
     guess = proposal.propose(head(located(source, root), root), target)
     kinds = {"history": "series"} if guess["task"] == "forecasting" else guess["kinds"]
-    inputs: dict[str, Any] = {kind: SimpleNamespace(kind=kind) for kind in sorted(set(kinds.values()))}
+    inputs = {kind: _tensor(kind) for kind in sorted(set(kinds.values()))}
     names = parts_of.accepting(inputs, guess["task"])
     found = [{"name": name, "choose": promise(parts_of.architecture(name))["Choose"]} for name in names]
     value = {"task": guess["task"], "kinds": guess["kinds"], "architectures": found, "notes": guess["notes"]}
@@ -107,6 +107,13 @@ def suiting(source: str, target: str) -> Answer:
     lines += [f"  {one['name']:<20}{one['choose']}" for one in found]
     lines += [f"  note: {note}" for note in guess["notes"]]
     return Answer(value, "\n".join([*lines, "select races them all: evergreen new NAME --from … --target …"]))
+
+
+def _tensor(kind: str) -> Any:
+    """What a network is told of an input of a kind: whose tensors it makes."""
+    from data.kinds import find
+
+    return SimpleNamespace(kind=find(kind).AS or kind)
 
 
 def promise(part: type) -> dict[str, str]:
@@ -165,7 +172,7 @@ def _applications() -> str:
 
     lines = ["| what you want | inputs | task | architectures | mind |", "|---|---|---|---|---|"]
     for one in APPLICATIONS:
-        inputs: dict[str, Any] = {kind: SimpleNamespace(kind=kind) for kind in one.kinds.split()}
+        inputs = {kind: _tensor(kind) for kind in one.kinds.split()}
         names = ", ".join(name for name in parts_of.fitting(inputs, one.task) if name != "linear")
         lines.append(f"| {one.name} | {one.kinds.replace(' ', ', ')} | {one.task} | {names} | {one.mind} |")
     return "\n".join(lines)

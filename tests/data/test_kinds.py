@@ -24,7 +24,7 @@ COLUMNS = {
 }
 
 
-ELSEWHERE = {"audio", "boxes", "mask", "seed", "tags", "text", "tokens"}  # tested in files of their own
+ELSEWHERE = {"audio", "boxes", "mask", "moment", "seed", "tags", "text", "tokens"}  # tested in files of their own
 
 
 def test_every_kind_has_a_sample():

@@ -1,0 +1,168 @@
+"""Dates and times: how far along time lies, and where on the circles of the day, the week, the month and the year.
+
+Encoded as numbers (1 + 2 · cycles,): the time standardised by the training rows, then sine and cosine of each cycle
+that these go round at least once; and 1 where the time is missing, if training rows lack it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data import dates
+from data.columns import Faults, plain
+from data.field import DataError, Field
+from data.kinds import Kind
+from data.kinds.number import FARTHEST
+from data.requests import told
+
+DAY = 86_400_000_000  # microseconds
+CYCLES = {"hour": 1, "weekday": 7, "day": 28, "month": 365, "year": 365}  # days that training rows have to reach over
+FIX = "give a time such as 2024-01-31 or 2024-01-31T12:00:00Z"
+
+
+class Moment(Kind):
+    AS: ClassVar[str] = "number"
+    BLANKS: ClassVar[bool] = True
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "format": "",  # iso, iso+zone, or as strptime has it: "%d.%m.%Y %H:%M"; "": found out
+        "unit": "",  # of numbers since 1970: d, s, ms, us or ns
+        "zone": "",  # of times that name none, and of the hours and days of the cycles: "Europe/Berlin"; "": UTC
+        "cycles": None,  # of hour, weekday, day (of the month), month, year (its day); all that can be learned
+    }
+
+    def __init__(self, form: str = "", unit: str = "", zone: str = "") -> None:
+        self.form, self.unit, self.zone = form, unit, zone
+
+    def recognise(self, column: pa.Array) -> float:
+        column = plain(column)
+        if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
+            return 1.0
+        return 0.95 if pa.types.is_string(column.type) and dates.found(column) else 0.0
+
+    def settle(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
+        column = plain(column)
+        if options.get("format") or options.get("unit") or not pa.types.is_string(column.type):
+            return dict(options)
+        form = dates.found(column)
+        return {**options, "format": form} if form else dict(options)
+
+    def reading(self, options: Mapping[str, Any]) -> Moment:
+        return Moment(*(str(options.get(name) or "") for name in ("format", "unit", "zone")))
+
+    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+        column = plain(column)
+        if column.type == dates.TYPE:  # it was checked before
+            return column, {}
+        return dates.read(column, self.form, self.unit, self.zone)
+
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+        ((name, column),) = columns.items()
+        place = f"preprocess.kinds.{name}"
+        if target:
+            raise DataError("a time cannot be predicted", place=place, fix="predict a number: the days until then")
+        wishes = {**self.OPTIONS, **options}
+        held = column.drop_null().cast(pa.int64()).to_numpy(zero_copy_only=False)
+        mean, std = (float(held.mean()), float(held.std())) if len(held) else (0.0, 1.0)
+        state = {name: wishes[name] for name in ("format", "unit", "zone")}
+        state |= {"mean": mean, "std": std or 1.0, "median": int(np.median(held)) if len(held) else 0}
+        state |= {"missing": [len(held) < len(column)], "cycles": _cycles(wishes["cycles"], held, place)}
+        width = 1 + 2 * len(state["cycles"]) + len([lacks for lacks in state["missing"] if lacks])
+        return Field("number", (name,), (width,), "float32", state, "moment")
+
+    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+        (column,), state = columns, field.state
+        blank = column.is_null().to_numpy(zero_copy_only=False)
+        column = column.fill_null(pa.scalar(state["median"], pa.int64()).cast(dates.TYPE))
+        time = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        parts = [np.clip((time - state["mean"]) / state["std"], -FARTHEST, FARTHEST)]
+        turns = _turns(_here(column, state["zone"]))
+        for cycle in state["cycles"]:
+            angle = 2 * np.pi * turns[cycle]
+            parts += [np.where(blank, 0.0, np.sin(angle)), np.where(blank, 0.0, np.cos(angle))]
+        parts += [blank] if state["missing"][0] else []
+        return np.stack(parts, axis=1).astype(np.float32)
+
+    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+        """The times in ISO 8601, as near as float32 holds them: to a ten-millionth of what training rows reach over."""
+        time = np.asarray(values, np.float64)[:, 0] * field.state["std"] + field.state["mean"]
+        return [_said(value) for value in np.clip(np.round(time), dates.LOW, dates.HIGH).astype(np.int64).tolist()]
+
+    def parse(self, field: Field, index: int, value: Any) -> Any:
+        if value is None:
+            if field.state["missing"][index]:
+                return None
+            raise DataError("is null, and no training row lacked it", fix=FIX)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and self.unit:
+            read, faults = dates.read(pa.array([value], pa.float64()), unit=self.unit)
+        elif isinstance(value, str) and value.isprintable():
+            read, faults = dates.read(pa.array([value]), dates.EITHER, zone=self.zone)
+            if faults and self.form:
+                read, faults = dates.read(pa.array([value]), self.form, zone=self.zone)
+        else:
+            raise DataError(f"is {told(value)}", fix=FIX)
+        if faults or not read[0].is_valid:
+            raise DataError(f"is {told(value)}, no time" + (f" ({faults[0]})" if faults else ""), fix=FIX)
+        return read[0].value
+
+    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+        return pa.array(values, pa.int64()).cast(dates.TYPE)
+
+    def request(self, field: Field, index: int, value: pa.Scalar) -> Any:
+        return _said(value.value) if value.is_valid else None
+
+    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+        zone = self.zone or "UTC"
+        schema: dict[str, Any] = {"type": "string", "format": "date-time", "example": _said(field.state["median"])}
+        schema["description"] = f"a time in ISO 8601; one that names no zone is of {zone}"
+        if self.unit:
+            number = {"type": "number", "description": f"{self.unit} since 1970"}
+            example = schema.pop("example")
+            schema = {"oneOf": [schema, number], "example": example}
+        return schema | ({"nullable": True} if field.state["missing"][index] else {})
+
+    def identity(self, column: pa.Array) -> pa.Array:
+        return column.cast(pa.int64()).cast(pa.float64(), safe=False)  # exact until the year 2255
+
+
+def _cycles(wanted: Sequence[str] | None, held: np.ndarray, place: str) -> list[str]:
+    """The cycles to tell of: those asked for, or those that the times go round, and whose parts differ."""
+    if wanted is not None:
+        for name in wanted:
+            if name not in CYCLES:
+                raise DataError(f"there is no cycle '{name}'", place=place, fix=f"choose of {', '.join(CYCLES)}")
+        return list(wanted)
+    if not len(held):
+        return []
+    turns, reach = _turns(held), (held.max() - held.min()) / DAY
+    return [name for name, days in CYCLES.items() if reach >= days and np.ptp(turns[name]) > 0]
+
+
+def _here(column: pa.Array, zone: str) -> np.ndarray:
+    """(N,) microseconds since 1970 on the clocks of a zone."""
+    if zone:
+        column = pc.local_timestamp(column.cast(pa.timestamp("us", zone)))
+    result: np.ndarray = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return result
+
+
+def _turns(time: np.ndarray) -> dict[str, np.ndarray]:
+    """Where each time stands on each cycle, of [0, 1)."""
+    day, clock = np.divmod(time, DAY)
+    dated = day.astype("datetime64[D]")
+    month, year = dated.astype("datetime64[M]"), dated.astype("datetime64[Y]")
+    into = {"day": (dated - month, month), "year": (dated - year, year)}
+    found = {"hour": clock / DAY, "weekday": (day + 3) % 7 / 7}  # the first day of 1970 was a Thursday
+    for name, (since, start) in into.items():
+        length = (start + 1).astype("datetime64[D]") - start.astype("datetime64[D]")
+        found[name] = since.astype(np.int64) / length.astype(np.int64)
+    return found | {"month": month.astype(np.int64) % 12 / 12}
+
+
+def _said(time: int) -> str:
+    return f"{np.datetime64(time, 'us')}Z".replace(".000000Z", "Z")

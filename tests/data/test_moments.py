@@ -1,0 +1,161 @@
+"""Dates and times: however they are written the same moment is read, and what is no moment is set aside."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from data import dates, kinds
+from data.examples import from_rows
+from data.field import DataError, Field
+from data.spec import fit
+from models.catalogue import accepting
+from stages.preprocess import Params
+
+MOMENT = kinds.find("moment")
+NOON = "2024-01-31T12:00:00Z"
+
+
+def said(column: pa.Array) -> list[str | None]:
+    field = Field("number", ("t",), (1,), "float32", {}, "moment")
+    return [MOMENT.request(field, 0, value) for value in column]
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("iso", "2024-01-31T12:00"),
+        ("iso", " 2024-01-31 12:00:00.000000000 "),
+        ("iso+zone", "2024-01-31T13:00:00+01:00"),
+        ("iso+zone", "2024-01-31 06:30:00 -0530"),
+        ("%d.%m.%Y %H:%M", "31.1.2024 12:00"),
+        ("%m/%d/%Y %I:%M %p", "01/31/2024 12:00 PM"),
+        ("%d %b %Y %H:%M:%S", "31 January 2024 12:00:00"),
+        ("%a, %d %b %Y %H:%M:%S %z", "Wed, 31 Jan 2024 13:00:00 +0100"),
+        ("%y%m%d-%H%M", "240131-1200"),
+    ],
+)
+def test_one_moment_in_many_forms(form, text):
+    column, faults = dates.read(pa.array([text, None, "", "soon"]), form)
+    assert said(column) == [NOON, None, None, None]
+    assert faults == {3: f"not a time written as {form}"}
+    if form in dates.COMMON:
+        assert dates.found(pa.array([text] * 3)) == form
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("iso", "2024-02-30"),
+        ("iso", "2024-01-31T24:00"),
+        ("iso", "2024-01-31T12:00Z"),
+        ("iso", "0000-01-01"),
+        ("iso+zone", "2024-01-31T12:00"),
+        ("%d.%m.%Y", "31.02.2024"),
+        ("%d.%m.%Y", "2024-01-31"),
+        ("%d/%m/%Y", "01/31/2024"),
+        ("%b %d, %Y", "Janvier 5, 2024"),
+        ("%I:%M %p %d.%m.%Y", "13:00 PM 31.01.2024"),
+    ],
+)
+def test_what_is_no_time_is_a_fault(form, text):
+    column, faults = dates.read(pa.array([text]), form)
+    assert (column.null_count, list(faults)) == (1, [0])
+
+
+@pytest.mark.parametrize(
+    ("column", "unit"),
+    [
+        (pa.array([1706702400]), "s"),
+        (pa.array([1706702400000.0]), "ms"),
+        (pa.array(["1706702400"]), "s"),
+        (pa.array([19753.5]), "d"),
+        (pa.array([1706702400 * 10**9], pa.timestamp("ns")), ""),
+        (pa.array([1706702400], pa.timestamp("s", "Asia/Tokyo")), ""),
+    ],
+)
+def test_arrows_own_times_and_numbers_since_1970(column, unit):
+    assert said(dates.read(column, unit=unit)[0]) == [NOON]
+
+
+def test_numbers_are_no_times_unless_the_unit_is_said_and_none_is_beyond_the_calendar():
+    assert "say `unit`" in dates.read(pa.array([1706702400]))[1][0]
+    assert dates.read(pa.array([1e18, 0.0]), unit="s")[1] == {0: dates.BEYOND}
+    assert dates.read(pa.array([2**40, 0], pa.timestamp("s")))[1] == {0: dates.BEYOND}
+    assert said(dates.read(pa.array([-1], pa.date32()))[0]) == ["1969-12-31T00:00:00Z"]
+
+
+def test_times_without_a_zone_are_those_of_the_column():
+    text = pa.array(["2024-07-01T00:00", "2024-07-01T00:00Z", "2024-03-31 02:30"])
+    column, faults = dates.read(text, "iso", zone="Europe/Berlin")
+    assert (said(column)[:2], faults) == (["2024-06-30T22:00:00Z", "2024-07-01T00:00:00Z"], {})
+    with pytest.raises(DataError, match="no time zone 'Mars'"):
+        dates.read(text, "iso", zone="Mars")
+
+
+def test_a_form_that_may_be_read_two_ways_is_not_guessed():
+    days = pa.array([f"{month:02}/{month:02}/2024" for month in range(1, 13)])
+    assert dates.forms(days) == ["%d/%m/%Y", "%m/%d/%Y"]
+    assert MOMENT.recognise(days) == 0
+    assert MOMENT.recognise(pa.concat_arrays([days, pa.array(["31/01/2024"])])) > 0.9
+    for other in (["2024", "2025"], ["20240131"], ["in 2024 we met"], ["12:00"], ["3.1416"]):
+        assert MOMENT.recognise(pa.array(other)) == 0
+
+
+def test_a_minority_in_another_form_is_set_aside():
+    days = [f"2024-01-{day:02}" for day in range(1, 29)] + ["01.02.2024"]
+    column, faults = MOMENT.check(pa.array(days))
+    assert (column.null_count, faults) == (1, {28: "not a time written as iso"})
+
+
+def test_cycles_that_training_rows_do_not_go_round_are_left_out():
+    hours = pa.array([f"2024-01-01T{hour:02}:00" for hour in range(24)] + ["2024-01-05T10:00"])
+    field = MOMENT.fit({"t": MOMENT.check(hours)[0]})
+    assert (field.state["cycles"], field.shape, field.kind, field.encoder) == (["hour"], (3,), "number", "moment")
+    encoded = MOMENT.encode(field, [MOMENT.check(pa.array(["2024-06-01T06:00", "2024-06-01T18:00"]))[0]])
+    np.testing.assert_allclose(encoded[:, 1:], [[1, 0], [-1, 0]], atol=1e-6)
+    years = MOMENT.check(pa.array(["2020-01-01", "2022-07-02T12:00", "2024-12-31", None]))[0]
+    field = MOMENT.fit({"t": years})
+    assert field.state["cycles"] == ["hour", "weekday", "day", "month", "year"]
+    assert field.shape == (1 + 2 * 5 + 1,)
+    encoded = MOMENT.encode(field, [years])
+    assert encoded[3].tolist() == [encoded[3, 0], *[0.0] * 10, 1.0]
+    assert np.isfinite(encoded).all()
+    assert MOMENT.fit({"t": years}, cycles=["weekday"]).shape == (4,)
+    with pytest.raises(DataError, match="no cycle 'moon'"):
+        MOMENT.fit({"t": years}, cycles=["moon"])
+
+
+def test_the_hour_is_that_of_the_zone():
+    zoned = MOMENT.reading({"zone": "Asia/Tokyo"})
+    column, _ = zoned.check(pa.array(["2024-01-01T09:00", "2024-01-02T00:00", "2024-01-03T09:00"]))
+    field = zoned.fit({"t": column}, zone="Asia/Tokyo", cycles=["hour"])
+    midnight = zoned.encode(field, [column])[1]
+    np.testing.assert_allclose(midnight[1:], [0, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", ["soon", "2024-02-30", "", 3, True, None, ["2024-01-31"], "\ud800"])
+def test_a_request_says_a_time(wrong):
+    field = MOMENT.fit({"t": MOMENT.check(pa.array(["2024-01-01", "2024-01-09"]))[0]})
+    assert MOMENT.parse(field, 0, "2024-01-31T13:00+01:00") == MOMENT.parse(field, 0, "2024-01-31 12:00")
+    with pytest.raises(DataError, match=r"^is ") as error:
+        MOMENT.parse(field, 0, wrong)
+    assert error.value.fix
+    counted = MOMENT.reading({"unit": "s"})
+    assert counted.parse(field, 0, 1706702400) == counted.parse(field, 0, NOON)
+
+
+def test_dates_of_a_table_are_inputs_that_any_network_for_numbers_takes():
+    days = [f"{1 + i % 28:02}.{1 + i % 12:02}.2024" for i in range(100)]
+    raw = {"due": days, "x": [float(i) for i in range(100)], "y": ["a", "b"] * 50}
+    table = pa.table(raw | {"_origin": [str(i) for i in range(100)]})
+    found = from_rows(table, ["category"], Params("y"))
+    assert found.schema.inputs == {"due": "moment", "x": "number"}
+    assert found.schema.options["due"]["format"] == "%d.%m.%Y"
+    inputs, _ = fit(found.part("train"), found.schema.inputs, "y", "category", options=found.schema.options)
+    assert {name: field.kind for name, field in inputs.items()} == {"due": "number", "number": "number"}
+    assert Field.from_json(json.loads(json.dumps(inputs["due"].to_json()))) == inputs["due"]
+    assert {"linear", "mlp", "ft_transformer"} <= set(accepting(inputs, "classification"))
+    split = from_rows(table, ["category"], Params("y", time="due"))
+    assert split.schema.inputs == {"x": "number"}, "the time that splits is no input"
