@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from data.spec import Spec
     from models.base import Task
 
+SCHEMA = "schema.json"
+
 
 @dataclass(frozen=True)
 class Params:
@@ -72,10 +74,12 @@ def run(
     task_options: Mapping[str, Any] | None = None,
     progress: Progress = quiet,
 ) -> dict[str, Any]:
-    """Writes ready/{train,validation,test,quarantine}/part-*.parquet, spec.json and summary.json, all or nothing.
+    """Writes ready/{train,validation,test,quarantine}/part-*.parquet, spec.json, summary.json and schema.json (what
+    the columns held, and what changed since they were written last), all or nothing.
 
     Raises DataError where the columns do not suit the task, no good row is left or a split is empty.
     """
+    from data import seen
     from data.chosen import chosen
     from data.examples import from_rows, from_series
     from data.rules import kinds_of
@@ -101,8 +105,10 @@ def run(
         learned = moved.part("train")
         spec = replace(_fit(found, params, task, learned), task_options=options, rows=_counts(moved))
         found = moved
+    facts = seen.facts(seen.tally(found.table, found.schema.kinds), len(found.quarantine), _before(paths.ready))
     summary = _summary(found, spec)
-    _write(paths.ready, found, spec, summary)
+    summary["notes"] += [f"changed since the last version: {change}" for change in facts["changes"]]
+    _write(paths.ready, found, spec, summary, facts)
     shutil.rmtree(paths.rejected, ignore_errors=True)
     return {
         "rows": summary["rows"],
@@ -226,7 +232,15 @@ def _summary(examples: Examples, spec: Spec) -> dict[str, Any]:
     }
 
 
-def _write(ready: Path, examples: Examples, spec: Spec, summary: dict[str, Any]) -> None:
+def _before(ready: Path) -> dict[str, Any] | None:
+    """What the columns held when rows were prepared last."""
+    from stages.artifacts import read_json
+
+    path = ready / SCHEMA
+    return read_json(path) if path.is_file() else None
+
+
+def _write(ready: Path, examples: Examples, spec: Spec, summary: dict[str, Any], facts: dict[str, Any]) -> None:
     from data.ready import QUARANTINED, write
     from stages.artifacts import replace_folder, write_json
 
@@ -236,6 +250,7 @@ def _write(ready: Path, examples: Examples, spec: Spec, summary: dict[str, Any])
         write(examples.quarantine.combine_chunks(), folder / QUARANTINED)
         spec.save(folder)
         write_json(folder / "summary.json", summary)
+        write_json(folder / SCHEMA, facts, sort=False)  # columns in their order
 
 
 if __name__ == "__main__":

@@ -300,3 +300,19 @@ def test_a_broken_value_leaves_a_gap_in_a_series(tmp_path):
     paths = prepare(tmp_path, lines, schema={"y": {"min": 0}}, **wishes)
     assert summary(paths)["quarantined"]["reasons"] == {"y: below 0": 1}
     assert sum(summary(paths)["rows"].values()) == 95 - 6  # no window holds it
+
+
+def test_what_changed_since_the_last_version_is_told_until_something_else_changes(tmp_path):
+    def notes(paths):
+        return [note for note in summary(paths)["notes"] if note.startswith("changed")]
+
+    assert notes(prepare(tmp_path, GOOD)) == []
+    paths = prepare(tmp_path, [*GOOD, "50,u,yes", "2,z,no", "1,z,no", "1.5,z,no"])
+    said = [
+        "changed since the last version: column 'c': new value 'z' (1.5% of rows)",
+        "changed since the last version: column 'x': the largest value went from 2.0024 to 50",
+    ]
+    assert sorted(notes(paths)) == said
+    before = folder_version(paths.ready)
+    preprocess.run(preprocess.Params("y"), paths, task="classification")
+    assert folder_version(paths.ready) == before
