@@ -18,6 +18,7 @@ from data.feeding.stream import Augment, Batch, Stream, row_bytes
 from data.field import DataError
 from data.spec import Spec
 
+MEGABYTES = 1024  # of rows in one process, where nothing else is said
 SHARES = 4  # of a stream's memory: rows as they are read, the same mixed, what is read next, batches that wait
 
 
@@ -115,14 +116,18 @@ def whole(ready: Path, split: str, spec: Spec) -> list[prepared.Unit]:
     return units
 
 
-def window(ready: Path, splits: Sequence[str], megabytes: int) -> int:
-    """Rows to mix at a time so that a feed of these splits keeps within so much memory; 0 where all rows fit."""
-    spec = Spec.load(ready)
-    memory, rows = megabytes * 2**20, sum(spec.rows[split] for split in splits)
-    if rows * row_bytes(spec) <= memory:
+def window(spec: Spec, ready: Path, megabytes: float) -> int:
+    """Rows to mix at a time so that streaming keeps within so much memory; 0 where all rows fit into it, encoded."""
+    if not most(spec, ("train", "validation"), megabytes):
         return 0
-    first = prepared.units(ready, splits[0])[0].read([*spec.columns, *spec.target.columns])
-    return max(1, memory // (SHARES * -(-first.nbytes // max(1, len(first)))))
+    first = prepared.units(ready, "train")[0].read(_columns(spec))
+    return max(1, int(megabytes * 2**20) // (SHARES * -(-first.nbytes // max(1, len(first)))))
+
+
+def most(spec: Spec, splits: Sequence[str], megabytes: float) -> int:
+    """Rows of each split, encoded, so that all splits fit into so much memory; 0 where they do whole."""
+    fitting = int(megabytes * 2**20) // row_bytes(spec)
+    return 0 if sum(spec.rows[split] for split in splits) <= fitting else max(1, fitting // len(splits))
 
 
 def load(ready: Path, split: str) -> tuple[Spec, pa.Table]:
@@ -130,21 +135,19 @@ def load(ready: Path, split: str) -> tuple[Spec, pa.Table]:
     return Spec.load(ready), prepared.read(ready, split)
 
 
-def arrays(ready: Path, split: str, megabytes: int = 0) -> Batch:
-    """A split encoded: {field: (N, *shape), "target": (N, *shape)}. Where not all rows fit into so much memory (0 is
-    any), those with the smallest identities."""
+def arrays(ready: Path, split: str, most: int = 0) -> Batch:
+    """A split encoded: {field: (N, *shape), "target": (N, *shape)}; at most so many rows of it, those with the smallest
+    identities, where that is not 0."""
     spec = Spec.load(ready)
     units = whole(ready, split, spec)
-    most = megabytes * 2**20 // row_bytes(spec)
-    if not megabytes or spec.rows[split] <= most:
+    if not most or spec.rows[split] <= most:
         return encoded(spec, units)
-    columns = list(dict.fromkeys([*spec.columns, *spec.target.columns]))
-    return spec.encode(prepared.sample(ready, split, max(1, most), columns), target=True)
+    return spec.encode(prepared.sample(ready, split, most, _columns(spec)), target=True)
 
 
 def encoded(spec: Spec, units: Sequence[prepared.Unit]) -> Batch:
     """The rows of all units, encoded one unit after another."""
-    columns = list(dict.fromkeys([*spec.columns, *spec.target.columns]))
+    columns = _columns(spec)
     parts = (spec.encode(unit.read(columns), target=True) for unit in units)
     if len(units) == 1:
         return next(parts)
@@ -157,3 +160,7 @@ def encoded(spec: Spec, units: Sequence[prepared.Unit]) -> Batch:
             held[name][first : first + unit.rows] = values
         first += unit.rows
     return held
+
+
+def _columns(spec: Spec) -> list[str]:
+    return list(dict.fromkeys([*spec.columns, *spec.target.columns]))

@@ -66,9 +66,10 @@ def read(ready: Path, split: str, columns: Sequence[str] | None = None) -> pa.Ta
 
 def sample(ready: Path, split: str, most: int, columns: Sequence[str] | None = None) -> pa.Table:
     """At most so many rows of a split, in order: those with the smallest identities, which no order of the rows and no
-    other row's coming decides. All rows where they are no more. At any time one row group is at hand beside them."""
+    other row's coming decides. All rows where they are no more, or `most` is 0. At any time one row group is at hand
+    beside them."""
     found = units(ready, split)
-    if sum(unit.rows for unit in found) <= most:
+    if not most or sum(unit.rows for unit in found) <= most:
         return read(ready, split, columns)
     numbers = [identity.from_arrow(unit.read(["_id"]).column("_id"))[:, 0] for unit in found]
     limit = np.partition(np.concatenate(numbers), most - 1)[most - 1]

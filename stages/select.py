@@ -130,7 +130,7 @@ def _survivors(ranked: list[Any], count: int) -> list[Any]:
 
 
 def _decide(lanes: list[Any], names: list[str], params: Params, paths: Paths) -> dict[str, Any]:
-    from stages.trials.trial import metric
+    from stages.trials.trial import metric, sampled
 
     name, direction = metric(paths.ready)
     board = sorted((lane.entry() for lane in lanes), key=lambda entry: _order(entry, direction))
@@ -149,6 +149,7 @@ def _decide(lanes: list[Any], names: list[str], params: Params, paths: Paths) ->
         board.append({"architecture": missing, "epochs": 0, "rung": 0, "scores": [], "seconds": 0.0, **blank})
     folds = max((lane.folds for lane in raced), default=0)
     why += f"; scored over {folds} folds of the training and validation rows" if folds else ""
+    why += sampled(paths.ready) if raced else ""
     decided = {"architecture": chosen, "why": why, "metric": name, "direction": direction, "leaderboard": board}
     return {**decided, "folds": folds} if folds else decided
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 OWN = (  # fields of Params that are not the recipe's
     "augment",
     "refit",
+    "balance",
+    "memory_mb",
     "start_from",
     "freeze",
     "options",
@@ -38,7 +40,7 @@ OWN = (  # fields of Params that are not the recipe's
 CHEAP_ROWS = 500_000  # trained in all epochs together: up to it a transfer is compared with training from scratch
 
 BOUNDS = {  # the least and the most, seen before hours are spent on what comes before training
-    **dict.fromkeys(("workers", "epochs", "batch_size", "accumulate", "plateau_patience"), (1, math.inf)),
+    **dict.fromkeys(("workers", "memory_mb", "epochs", "batch_size", "accumulate", "plateau_patience"), (1, math.inf)),
     **dict.fromkeys(("max_failures", "storage_bytes", "weight_decay", "clip", "mixup"), (0, math.inf)),
     **dict.fromkeys(("patience", "checkpoint_seconds"), (0, math.inf)),
     **dict.fromkeys(("momentum", "layer_decay", "warmup_share", "ema", "swa"), (0, 1)),
@@ -55,6 +57,8 @@ class Params:
     storage_bytes: int = 2 * 2**30  # checkpoints of earlier runs are removed above it, the oldest first
     seed: int = 0
     refit: bool = False  # train on the validation rows as well, now that everything is chosen by them
+    balance: bool = False  # each class equally often, however many rows it has
+    memory_mb: int = 1024  # of each worker, for rows: those that fit, encoded, are kept; else they are streamed
     start_from: str = ""  # NAME@VERSION of a released version whose weights and architecture it begins with
     freeze: Literal["nothing", "features"] = "nothing"  # of what it starts from: the head alone learns, or everything
     options: dict[str, Any] = field(default_factory=dict)  # of the architecture, where the choice's do not serve
@@ -136,6 +140,7 @@ def _trained(plan: Plan, params: Params, paths: Paths, progress: Progress) -> tu
 
 def _said(plan: Plan, card: dict[str, Any], epochs: int) -> str:
     begun = f", begun with {plan.start}" if plan.start else ""
+    begun += f", {plan.window:,} rows mixed at a time" if plan.window else ""
     if plan.refit:
         return f"{plan.architecture}{begun}: {epochs} epochs on the training and the validation rows"
     name, value = next((item for item in card["scores"].items() if not item[0].endswith("loss")), ("", 0.0))

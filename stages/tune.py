@@ -54,7 +54,7 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     from stages import cluster
     from stages.artifacts import code_version, folder_version, read_json, write_json
     from stages.trials.search import Search
-    from stages.trials.trial import defaults, metric
+    from stages.trials.trial import defaults, metric, sampled
 
     selected = read_json(paths.select)
     architecture = selected["architecture"]
@@ -75,6 +75,7 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     choice = _decide(search, done[: params.trials], cut, entry.get("standard_error") or 0.0)
     if idle and not done:
         choice["why"] = f"the defaults stay: {idle}"
+    choice["why"] += sampled(paths.ready) if done else ""
     choice["seconds"] = round(time.monotonic() - started, 1)
     write_json(paths.tune, choice)
     progress(stage="tune", summary=choice["why"], seconds=choice["seconds"])
@@ -96,12 +97,12 @@ def _stretches(params: Params, paths: Paths, architecture: str, entry: Mapping[s
     """How long trials may be so that several fit into the time, judged by what select took for this architecture."""
     from data.spec import Spec
     from stages.trials.search import STRETCHES, WHOLE
-    from stages.trials.trial import divide, stretch
+    from stages.trials.trial import divide, most, stretch
 
     if not entry.get("epochs"):
         return STRETCHES[0]
     recipe, _ = divide(architecture, {})
-    batches = -(-Spec.load(paths.ready).rows["train"] // recipe.batch_size)
+    batches = -(-most(Spec.load(paths.ready))["train"] // recipe.batch_size)
     each = entry["seconds"] / entry["epochs"] * stretch(batches, recipe)
     time_given = (params.seconds - START_SECONDS[True] - END_SECONDS) * (os.cpu_count() or 1)
     return next((length for length in STRETCHES if WHOLE * length * each <= time_given), STRETCHES[-1])

@@ -61,18 +61,20 @@ class Stream:
     def _batches(self, number: int, start: int) -> Iterator[Batch]:
         size, step, first = self.cut.size, start, 0
         held: list[pa.Table] = []
-        windows = self._windows(number)
+        windows = self._windows(number) if start < self.cut.steps else []
         for place, (units, rows) in enumerate(windows):
-            first, begins = first + rows, first
-            if first <= step * size and place < len(windows) - 1 and not held:
+            first, begins, last = first + rows, first, place == len(windows) - 1
+            if not held and not last and first <= start * size:
                 continue  # all of it is done
-            table = self._mixed(number, place, units)
-            table = pa.concat_tables([*held, table if held else table.slice(max(0, start * size - begins))])
-            batches = self.cut.steps - step if place == len(windows) - 1 else len(table) // size
+            mixed = self._mixed(number, place, units)
+            mixed = pa.concat_tables([*held, mixed if held else mixed.slice(max(0, start * size - begins))])
+            batches = self.cut.steps - step if last else len(mixed) // size
             for piece in range(0, batches, self._at_once):
                 several = min(self._at_once, batches - piece)
-                yield from self._encoded(table.slice(piece * size, several * size), number, step + piece)
-            step, held = step + batches, [table.slice(batches * size)]
+                yield from self._encoded(mixed.slice(piece * size, several * size), number, step + piece)
+            rest = np.arange(batches * size, max(len(mixed), batches * size))
+            step, held = step + batches, [mixed.take(pa.array(rest))]
+            del mixed  # before the next is read
 
     def _windows(self, number: int) -> list[tuple[list[int], int]]:
         """Which units are mixed together, in the order of this epoch, and how many rows they give."""

@@ -159,14 +159,19 @@ def _one_thread() -> Iterator[None]:
 
 
 def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, seed: int = 0) -> Evidence:
-    """Lets the candidate, the task's baseline, a simple model and the released version answer the test rows."""
-    from data.batches import arrays, load
+    """Lets the candidate, the task's baseline, a simple model and the released version answer the test rows: a uniform
+    sample of them, and of the rows that opponents learn from, where they are more than fit into memory."""
+    from data import batches
+    from data.ready import sample
+    from data.spec import Spec
 
-    model, (spec, table) = load_model(candidate), load(ready, "test")
+    model, spec = load_model(candidate), Spec.load(ready)
+    most = batches.most(spec, tuple(spec.rows), batches.MEGABYTES)
+    table = sample(ready, "test", most)
     test = model.spec.encode(table, target=True)
     rows = {name: torch.as_tensor(array) for name, array in test.items()}
     target, task = rows["target"], model.network.task
-    parts = [arrays(ready, split) for split in ("train", "validation")]
+    parts = [batches.arrays(ready, split, most) for split in ("train", "validation")]
     with torch.inference_mode():
         simple = task.baseline({name: torch.as_tensor(array) for name, array in parts[0].items()}, rows)
     seen = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -57,7 +57,9 @@ def page(name: str, evidence: Evidence, metrics: Json, *, choice: Json, search: 
 def _lead(evidence: Evidence) -> str:
     card, target = evidence.model.card, evidence.model.spec.target_name
     who = f"{escape(card['task'].capitalize())} of <b>{escape(target)}</b> by <b>{escape(card['architecture'])}</b>"
-    return f"<p>{who}, judged on {evidence.rows:,} test rows it has never seen</p>"
+    whole = evidence.model.spec.rows["test"]
+    rows = f"{evidence.rows:,}" if evidence.rows >= whole else f"a sample of {evidence.rows:,} of the {whole:,}"
+    return f"<p>{who}, judged on {rows} test rows it has never seen</p>"
 
 
 def verdict(metrics: Json) -> str:

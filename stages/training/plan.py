@@ -28,6 +28,9 @@ class Plan:
     recipe: dict[str, Any]
     augment: bool
     refit: bool  # on the validation rows as well
+    balance: bool  # each class equally often
+    window: int  # rows that are mixed at a time, streamed; 0: all, in memory
+    validation_rows: int  # the most that validate; 0: all
     workers: int
     device: str
     data_version: str
@@ -53,6 +56,8 @@ class Plan:
 
 def make(params: Params, paths: Paths, task: str) -> Plan:
     """The plan that the YAML's numbers, the choice and, before both, a version to start from make together."""
+    from data import batches
+    from data.spec import Spec
     from stages import cluster
     from stages.artifacts import code_version, folder_version, read_json
     from stages.training.transfer import Start
@@ -69,6 +74,7 @@ def make(params: Params, paths: Paths, task: str) -> Plan:
     storage = cluster.settings(paths.root).storage
     runs = Path(storage) / "runs" / paths.name if storage else paths.run_folder.resolve()
     data = folder_version(paths.ready)
+    spec = Spec.load(paths.ready)
     return Plan(
         task=task,
         architecture=choice["architecture"],
@@ -76,6 +82,9 @@ def make(params: Params, paths: Paths, task: str) -> Plan:
         recipe=dataclasses.asdict(recipe),
         augment=params.augment,
         refit=params.refit,
+        balance=params.balance,
+        window=batches.window(spec, paths.ready, params.memory_mb),
+        validation_rows=batches.most(spec, ("train", "validation"), params.memory_mb),
         workers=params.workers,
         device=params.device,
         data_version=data,

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from stages.training.plan import Plan
 
 if TYPE_CHECKING:
+    from data.feeding.draws import Weigh
+    from data.spec import Spec
+    from models.base import Task
     from models.loop import Loop
 
 LOCK_SECONDS = 60.0  # how long to wait for another run of the same folder; Ray ends a dead driver's workers in seconds
@@ -27,10 +30,9 @@ def assemble(
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> Loop:
     """The loop of this plan, standing where its newest checkpoint left it."""
-    import numpy as np
     import torch
 
-    from data.batches import Batches, arrays
+    from data.batches import arrays, feed
     from data.spec import Spec
     from models.catalogue import build
     from models.loop import Loop, ignore
@@ -42,26 +44,38 @@ def assemble(
     recipe = Recipe(**plan.recipe)
     torch.manual_seed(recipe.seed)
     network = build(plan.architecture, plan.task, spec.inputs, spec.target, spec.task_options, **plan.options)
-    rows, validation = arrays(ready, "train"), arrays(ready, "validation")
-    if plan.refit:
-        rows = {name: np.concatenate([column, validation[name]]) for name, column in rows.items()}
-        learned = network.task.learns_from(torch.as_tensor(rows["target"])).numpy()
-        rows = {name: column[learned] for name, column in rows.items()}
-    feed = Batches(
-        rows,
+    rows = feed(
+        ready,
+        ["train", "validation"] if plan.refit else ["train"],
         recipe.batch_size,
+        window=plan.window,
         seed=recipe.seed,
-        shuffle=True,
         rank=rank,
         world=world,
         augment=spec.augment if plan.augment else None,
+        weigh=_weigh(plan, spec, network.task),
     )
     if plan.start:
         transfer.take(network, Path(plan.start_folder), spec)
     if plan.freeze == "features":
         transfer.freeze(network)
     where: dict[str, Any] = {"device": device, "rank": rank, "world": world, "folder": Path(plan.folder)}
-    return Loop(network, feed, validation, recipe, **where, report=report or ignore, warm=not plan.start)
+    validation = arrays(ready, "validation", plan.validation_rows)
+    return Loop(network, rows, validation, recipe, **where, report=report or ignore, warm=not plan.start)
+
+
+def _weigh(plan: Plan, spec: Spec, task: Task) -> Weigh | None:
+    """How often which row comes, where not each comes once; of the validation rows not all may be learned from."""
+    import torch
+
+    from data.feeding.draws import Weigh
+    from models.base import Task
+
+    chooses = plan.refit and type(task).learns_from is not Task.learns_from
+    if not (chooses or plan.balance):
+        return None
+    learned = (lambda target: task.learns_from(torch.as_tensor(target)).numpy()) if chooses else None
+    return Weigh(spec, plan.balance, learned=learned)
 
 
 def finished(plan: Plan) -> Loop | None:

@@ -32,12 +32,12 @@ def divided(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids, f
     return learned, scored
 
 
-def identities(ready: Path) -> Ids:
-    """What the rows of the training and the validation split are: their group, else the rows themselves."""
+def identities(ready: Path, most: Mapping[str, int]) -> Ids:
+    """What so many rows of the training and of the validation split are: their group, else the rows themselves."""
     from data import identity, ways
-    from data.ready import read
+    from data.ready import sample
 
-    tables = [read(ready, split) for split in ("train", "validation")]
+    tables = [sample(ready, split, rows) for split, rows in most.items()]
     if "_group" in tables[0].column_names:
         return np.concatenate([ways.groups(table.column("_group")) for table in tables])
     return np.concatenate([identity.from_arrow(table.column("_id")) for table in tables])

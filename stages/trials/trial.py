@@ -26,6 +26,7 @@ STRETCH_STEPS = 30  # fewest optimisation steps between two comparisons
 ENDLESS = 10**9  # epochs: a trial trains for as long as it is told to
 RESAMPLES = 100  # bootstrap drawings behind a score's standard error
 MOST_RESAMPLED = 20_000  # rows
+BOUNDS = (10**9, 200_000)  # rows that train, and that validate: more of these tell architectures apart no better
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,27 @@ def _rows(ready: Path, version: str) -> tuple[Spec, dict[str, Any], dict[str, An
     from data.batches import arrays
     from data.spec import Spec
 
-    return Spec.load(ready), arrays(ready, "train"), arrays(ready, "validation")
+    spec = Spec.load(ready)
+    train, validation = (arrays(ready, split, rows) for split, rows in most(spec).items())
+    return spec, train, validation
+
+
+def most(spec: Spec) -> dict[str, int]:
+    """Rows of the training and the validation split that trials are given: as many as fit into memory."""
+    from data import batches
+
+    splits = ("train", "validation")
+    fitting = batches.most(spec, splits, batches.MEGABYTES) or max(spec.rows.values())
+    return {split: min(fitting, spec.rows[split], bound) for split, bound in zip(splits, BOUNDS, strict=True)}
+
+
+def sampled(ready: Path) -> str:
+    """What is said of a choice that was made on a sample."""
+    from data.spec import Spec
+
+    spec = Spec.load(ready)
+    seen, rows = most(spec)["train"], spec.rows["train"]
+    return f"; trials saw a sample of {seen:,} of the {rows:,} training rows" if seen < rows else ""
 
 
 class Trial:
@@ -118,7 +139,7 @@ class Trial:
         torch.set_num_threads(1)
         spec, train, self.validation = _rows(ready, version)
         if fold:
-            train, self.validation = divided(train, self.validation, identities(ready), fold)
+            train, self.validation = divided(train, self.validation, identities(ready, most(spec)), fold)
         recipe, rest = divide(architecture, options)
         recipe, self.epochs = recipe.but(seed=seed), recipe.epochs  # those of the whole recipe
         if not whole:

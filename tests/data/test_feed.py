@@ -1,6 +1,7 @@
 """Streamed batches: one order for any number of ranks, exact resumption, the bits that memory would give."""
 
 import threading
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data import identity
-from data.batches import arrays, encoded, feed, whole, window
+from data.batches import arrays, encoded, feed, most, whole, window
 from data.feeding.ahead import ahead
 from data.feeding.draws import Weigh
 from data.field import DataError
@@ -143,15 +144,13 @@ def test_weights_and_classes_that_are_none(ready):
 
 
 def test_the_window_follows_from_memory(ready):
-    assert window(ready, ["train"], 1024) == 0
     spec = Spec.load(ready)
-    Spec("classification", spec.inputs, spec.target, "kind", None, {**spec.rows, "train": 10**9}).save(ready)
-    try:
-        wide, narrow = (window(ready, ["train"], size) for size in (1024, 256))
-    finally:
-        spec.save(ready)
+    assert window(spec, ready, 1024) == most(spec, ("train", "test"), 1024) == 0
+    large = replace(spec, rows={**spec.rows, "train": 10**9})
+    wide, narrow = (window(large, ready, size) for size in (1024, 256))
     assert 10**5 < narrow < wide < 10**8
     assert wide == pytest.approx(4 * narrow, rel=0.01)
+    assert most(large, ("train", "validation"), 1024) == 2**30 // (4 + 8 + 8) // 2
 
 
 def test_a_sample_is_the_rows_of_smallest_identity_whatever_lies_between(ready):
@@ -159,6 +158,7 @@ def test_a_sample_is_the_rows_of_smallest_identity_whatever_lies_between(ready):
     found = identity.from_arrow(sample(ready, "train", 50, ["_id"])["_id"])[:, 0].tolist()
     assert found == [one for one in first if one in sorted(first)[:50]]
     assert len(sample(ready, "train", ROWS)) == ROWS
+    assert len(arrays(ready, "train", 50)["target"]) == 50
 
 
 def test_rows_are_encoded_alike_whole_or_in_parts(ready):

@@ -51,7 +51,7 @@ def test_rows_of_a_group_share_a_fold(tmp_path):
     for split, groups in (("train", ["ann", "ben", "ann"]), ("validation", ["ben", "cy"])):
         rows = identity.to_arrow(ids([f"{split} {i}" for i in range(len(groups))]))
         write(pa.table({"_id": rows, "_group": groups}), tmp_path / split)
-    ann, ben, ann_too, ben_too, cy = map(bytes, identities(tmp_path))
+    ann, ben, ann_too, ben_too, cy = map(bytes, identities(tmp_path, {"train": 3, "validation": 2}))
     assert (ann, ben) == (ann_too, ben_too)
     assert len({ann, ben, cy}) == 3
 

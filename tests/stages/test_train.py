@@ -5,7 +5,9 @@ import json
 import os
 
 import pytest
+import torch
 
+from data.feeding.stream import Stream
 from data.spec import Spec
 from models.catalogue import architecture
 from models.recipe import Recipe
@@ -69,6 +71,29 @@ def test_refit_trains_on_the_validation_rows_too_and_claims_no_score(paths):
     card = read_json(paths.candidate / "model.json")
     assert card["refit"]
     assert card["scores"] == {}
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_streamed_run_ends_with_the_weights_of_one_from_memory(paths, refit):
+    made = dataclasses.replace(plan(paths, refit=refit, **EPOCHS), folder="")
+    assert (made.window, made.validation_rows) == (0, 0)
+    held, streamed = (worker.assemble(dataclasses.replace(made, window=rows)) for rows in (0, 10**6))
+    small = worker.assemble(dataclasses.replace(made, window=1, validation_rows=40))
+    for loop in (held, streamed, small):
+        loop.run()
+    assert isinstance(streamed.train, Stream)
+    assert held.history == streamed.history
+    assert all(torch.equal(one, streamed.best_state()[name]) for name, one in held.best_state().items())
+    assert [len(loop.validation["target"]) for loop in (held, small)] == [Spec.load(paths.ready).rows["validation"], 40]
+
+
+def test_rows_beyond_the_memory_are_streamed_and_it_is_said(paths, monkeypatch):
+    monkeypatch.setattr("data.batches.most", lambda spec, splits, megabytes: 50)
+    made = plan(paths, memory_mb=7, **EPOCHS)
+    assert made.window > 50
+    assert made.validation_rows == 50
+    said = train._said(made, {"scores": {"mae": 1.0}}, 2)
+    assert said == f"mlp, {made.window:,} rows mixed at a time: mae 1 after 2 epochs"
 
 
 @pytest.mark.parametrize("contradiction", [{"keep": "best"}, {"patience": 3}])

@@ -4,18 +4,28 @@ import math
 
 import pytest
 
+from data.spec import Spec
 from stages.artifacts import Paths
-from stages.trials.trial import STRETCH_STEPS, Score, Trial, defaults, divide
+from stages.trials.trial import STRETCH_STEPS, Score, Trial, defaults, divide, sampled
 
 LONG = 60.0
 
 
 @pytest.fixture
 def make(candidates):
-    def trial(name="diabetes", task="regression", architecture="linear", options=None, seed=0):
-        return Trial(Paths(candidates, name).ready, "v", task, architecture, options or {}, seed)
+    def trial(name="diabetes", task="regression", architecture="linear", options=None, seed=0, version="v"):
+        return Trial(Paths(candidates, name).ready, version, task, architecture, options or {}, seed)
 
     return trial
+
+
+def test_trials_on_more_rows_than_fit_see_a_sample_and_say_so(candidates, make, monkeypatch):
+    ready = Paths(candidates, "diabetes").ready
+    assert sampled(ready) == ""
+    monkeypatch.setattr("data.batches.MEGABYTES", 0.01)
+    rows = make(version="sampled").loop.train.rows
+    assert rows == int(0.01 * 2**20) // (10 * 4 + 4) // 2
+    assert sampled(ready) == f"; trials saw a sample of {rows} of the {Spec.load(ready).rows['train']} training rows"
 
 
 def test_values_are_the_recipes_or_the_constructors():
