@@ -64,15 +64,21 @@ def read(ready: Path, split: str, columns: Sequence[str] | None = None) -> pa.Ta
     return pa.concat_tables(tables)
 
 
-def sample(ready: Path, split: str, most: int, columns: Sequence[str] | None = None) -> pa.Table:
+def sample(
+    ready: Path, split: str, most: int, columns: Sequence[str] | None = None, *, groups: int | None = None
+) -> pa.Table:
     """At most so many rows of a split, in order: those with the smallest identities, which no order of the rows and no
     other row's coming decides. All rows where they are no more, or `most` is 0. At any time one row group is at hand
-    beside them."""
+    beside them. With `groups` no more row groups than that are looked into, evenly spread: enough for a glance.
+    """
     found = units(ready, split)
     if not most or sum(unit.rows for unit in found) <= most:
         return read(ready, split, columns)
+    if groups and groups < len(found):
+        found = [found[place] for place in np.linspace(0, len(found) - 1, groups).round().astype(int)]
     numbers = [identity.from_arrow(unit.read(["_id"]).column("_id"))[:, 0] for unit in found]
-    limit = np.partition(np.concatenate(numbers), most - 1)[most - 1]
+    known = np.concatenate(numbers)
+    limit = np.partition(known, min(most, len(known)) - 1)[min(most, len(known)) - 1]
     tables = [unit.read(columns).filter(one <= limit) for unit, one in zip(found, numbers, strict=True)]
     return pa.concat_tables(tables).slice(0, most)
 

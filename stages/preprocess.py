@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from stages.artifacts import Paths
 from stages.progress import Progress, quiet
@@ -56,6 +56,7 @@ class Params:
     series: str = ""  # forecasting: the column that says which of several series a row belongs to
     validate_from: str | int | float | None = None  # first time of the validation rows; none: by the shares
     test_from: str | int | float | None = None  # first time of the test rows; none: by the shares
+    leaks: Literal["report", "stop", "off"] = "report"  # what is done about rows and columns that flatter the scores
 
     def __post_init__(self) -> None:
         if self.schema or self.rules:
@@ -108,13 +109,14 @@ def run(
     facts = seen.facts(seen.tally(found.table, found.schema.kinds), len(found.quarantine), _before(paths.ready))
     summary = _summary(found, spec)
     summary["notes"] += [f"changed since the last version: {change}" for change in facts["changes"]]
-    _write(paths.ready, found, spec, summary, facts)
+    progress(stage="preprocess", doing="look for leaks")
+    _write(paths.ready, found, spec, summary, facts, params)
     shutil.rmtree(paths.rejected, ignore_errors=True)
     return {
         "rows": summary["rows"],
         "quarantined": summary["quarantined"]["rows"],
         "inputs": summary["inputs"],
-        "notes": summary["notes"],
+        "notes": summary["notes"] + [leak["text"] for leak in summary["leaks"]],
     }
 
 
@@ -227,6 +229,7 @@ def _summary(examples: Examples, spec: Spec) -> dict[str, Any]:
         "quarantined": {"rows": len(examples.quarantine), "reasons": reasons},
         "inputs": examples.schema.inputs,
         "missing": missing,
+        "by": examples.by,
         "cuts": examples.cuts,
         "notes": examples.notes + filled,
     }
@@ -240,15 +243,19 @@ def _before(ready: Path) -> dict[str, Any] | None:
     return read_json(path) if path.is_file() else None
 
 
-def _write(ready: Path, examples: Examples, spec: Spec, summary: dict[str, Any], facts: dict[str, Any]) -> None:
+def _write(
+    ready: Path, examples: Examples, spec: Spec, summary: dict[str, Any], facts: dict[str, Any], params: Params
+) -> None:
     from data.ready import QUARANTINED, write
     from stages.artifacts import replace_folder, write_json
+    from stages.checking.leaks import look
 
     with replace_folder(ready) as folder:
         for name in spec.rows:
             write(examples.part(name), folder / name)
         write(examples.quarantine.combine_chunks(), folder / QUARANTINED)
         spec.save(folder)
+        summary["leaks"] = look(folder, spec, summary, params)
         write_json(folder / "summary.json", summary)
         write_json(folder / SCHEMA, facts, sort=False)  # columns in their order
 

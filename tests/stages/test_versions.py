@@ -41,6 +41,7 @@ LISTED = {
     "data/feeding",
     "models",
     "stages",
+    "stages/checking",
     "stages/collecting",
     "stages/judging",
     "stages/training",

@@ -1,0 +1,226 @@
+"""Rows that stand on both sides of a split, the same or nearly: a model that has learned one by heart knows the other.
+
+What a row looks like decides: its pictures, texts and sounds where it has some, else all its numbers and categories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from data import hashes, pixels, spectra
+from data.columns import plain, stack, texts
+
+LIKE_TEXT = 0.8  # Jaccard's index of two texts' shingles
+LEAST_TEXT = 40  # shingles: shorter texts are often the same by chance
+LIKE_PICTURE = 0.985  # correlation of two pictures' grey values
+HALF_LIKE = 0.5  # from there on a shift is tried
+LIKE_SMALL = 0.997  # of pictures of fewer than SIDE pixels a side, which look alike more often
+BITS = 20  # of 63 that two hashes may differ in: so much does a shift by one pixel of 32
+CLOSE = 64  # pixels a side to which pictures are brought before one is shifted over the other
+FLAT = 0.01  # of the range of grey values: pictures that vary less show nothing
+ROUNDED = 0.01  # of a column's standard deviation: numbers this near are the same, rounded differently
+LIKE_SOUND = 0.95  # correlation of two recordings, at their best shift
+LIKE_COURSE = 0.98  # of how their loudness runs, which is compared first
+CHANCE_PAIRS = 1000  # random pairs of rows behind the estimate of how often rows are equal by chance
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A row of the one table and its like in the other."""
+
+    row: int
+    like: int
+    likeness: float  # 1 is the same
+
+
+def twins(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str]) -> list[Twin] | None:
+    """For each row of `table` that has a twin in `other` the one most like it, by the columns of `kind_of`; None where
+    nothing can be said: the rows hold nothing by which they could be told from others, or overlap by design."""
+    telling = {name: kind for name, kind in kind_of.items() if kind in LOOKS}
+    if telling:
+        found = [LOOKS[kind](plain(table.column(name)), plain(other.column(name))) for name, kind in telling.items()]
+    elif set(kind_of.values()) <= {"number", "category"}:
+        found = [_alike_rows(table, other, kind_of)]
+    else:
+        return None
+    known = [one for one in found if one is not None]
+    if not known:
+        return None
+    shared = set.intersection(*({(twin.row, twin.like) for twin in one} for one in known))
+    return [twin for twin in known[0] if (twin.row, twin.like) in shared]
+
+
+def _alike_texts(column: pa.Array, other: pa.Array) -> list[Twin] | None:
+    one, two = ([hashes.shingles(_text(row)) for row in side.to_pylist()] for side in (column, other))
+    long = [row for row, found in enumerate(one) if len(found) >= LEAST_TEXT]
+    same = {found.tobytes(): row for row, found in reversed(list(enumerate(two)))}
+    exact = {row: same[one[row].tobytes()] for row in long if one[row].tobytes() in same}
+    twin = [Twin(row, like, 1.0) for row, like in exact.items()]
+    rest = [row for row in long if row not in exact]
+    for number, like in hashes.alike_texts([one[row] for row in rest], two).tolist():
+        likeness = hashes.jaccard(one[rest[number]], two[like])
+        twin += [Twin(rest[number], like, likeness)] if likeness >= LIKE_TEXT else []
+    return sorted(twin, key=lambda one: one.row)
+
+
+def _text(value: str | list[str] | None) -> str:
+    return " ".join(value) if isinstance(value, list) else value or ""
+
+
+def _alike_pictures(column: pa.Array, other: pa.Array) -> list[Twin] | None:
+    (one, mine), (two, theirs) = _grey(column), _grey(other)
+    if not len(mine) or not len(theirs) or one.shape[1:] != two.shape[1:]:
+        return []
+    small = [pixels.resized(side[..., None].astype(np.float32), (hashes.SIDE,) * 2)[..., 0] for side in (one, two)]
+    mine_hash, their_hash = (hashes.picture_hashes(side) for side in small)
+    pairs = hashes.alike_pictures(mine_hash, their_hash, BITS)
+    like = LIKE_PICTURE if min(one.shape[1:]) >= hashes.SIDE else LIKE_SMALL
+    score = _correlation(small[0][pairs[:, 0]], small[1][pairs[:, 1]])
+    maybe = np.flatnonzero((score < like) & (score > HALF_LIKE))
+    for part in np.array_split(maybe, 1 + len(maybe) // hashes.BLOCK):
+        score[part] = np.maximum(score[part], _shifted(one[pairs[part, 0]], two[pairs[part, 1]]))
+    rows = np.stack([mine[pairs[:, 0]], theirs[pairs[:, 1]]], axis=1)
+    return _best(rows[score >= like], score[score >= like])
+
+
+def _grey(column: pa.Array) -> tuple[Array, Array]:
+    """(N, H, W) grey values of the pictures that show something, and their rows."""
+    if pa.types.is_binary(column.type):
+        values = np.stack([pixels.decoded(data.as_py(), (CLOSE, CLOSE), 1)[..., 0] for data in column])
+    else:
+        values = stack(column)[0]
+        values = pixels.coloured(values if values.ndim == 4 else values[..., None], 1)
+        sides = [min(side, CLOSE) for side in values.shape[1:3]]
+        values = pixels.resized(values, sides)[..., 0].astype(np.float32)
+    spread = values.std(axis=(1, 2))
+    rows = np.flatnonzero(spread > FLAT * (float(values.max()) - float(values.min())))
+    return values[rows], rows
+
+
+def _correlation(one: Array, two: Array) -> Array:
+    """(M,) of M pairs of arrays."""
+    one, two = (side.reshape(len(side), -1).astype(np.float32) for side in (one, two))
+    one, two = (side - side.mean(axis=1, keepdims=True) for side in (one, two))
+    size = np.sqrt((one * one).sum(1) * (two * two).sum(1))
+    found: Array = (one * two).sum(1) / np.where(size > 0, size, 1)
+    return found
+
+
+def _shifted(one: Array, two: Array) -> Array:
+    """(M,) the best correlation of M pairs of pictures (M, H, W), one of each shifted by at most a pixel."""
+    height, width = one.shape[1:]
+    cut = [(max(by, 0), min(by, 0)) for by in (-1, 0, 1)]
+    scores = [
+        _correlation(one[:, a : height + b, c : width + d], two[:, -b : height - a, -d : width - c])
+        for a, b in cut
+        for c, d in cut
+    ]
+    best: Array = np.max(scores, axis=0)
+    return best
+
+
+def _best(pairs: Array, likeness: Array) -> list[Twin]:
+    """For each row of the first the one of the second most like it."""
+    order = np.lexsort((pairs[:, 1], -likeness, pairs[:, 0]))
+    first = np.unique(pairs[order, 0], return_index=True)[1]
+    return [Twin(int(pairs[at, 0]), int(pairs[at, 1]), float(likeness[at])) for at in order[first]]
+
+
+def _alike_rows(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str]) -> list[Twin] | None:
+    """Rows whose categories are equal, and their numbers within rounding; None where that may well be chance."""
+    words = [name for name, kind in kind_of.items() if kind == "category"]
+    one, two = (_numbers(side, [name for name in kind_of if name not in words]) for side in (table, other))
+    codes = [_codes(plain(table.column(name)), plain(other.column(name))) for name in words]
+    one = np.concatenate([one, *(code[: len(table), None] for code in codes)], axis=1)
+    two = np.concatenate([two, *(code[len(table) :, None] for code in codes)], axis=1)
+    return _near(one, two, exact=len(words))
+
+
+def _near(one: Array, two: Array, exact: int = 0) -> list[Twin] | None:
+    """Rows of numbers that differ by rounding alone; the last `exact` columns do not differ at all."""
+    spread = np.nanstd(two, axis=0)
+    spread = np.where(np.isfinite(spread) & (spread > 0), spread, 1.0)
+    far = np.nanmax(np.abs(np.concatenate([one, two])), initial=0, where=~np.isnan(np.concatenate([one, two])))
+    one, two = (np.nan_to_num(side, nan=2 * float(far) + 10) / spread for side in (one, two))
+    allowed = np.full(one.shape[1], ROUNDED)
+    allowed[one.shape[1] - exact :] = 1e-9
+    if _chance_bits(two, allowed) < 2 * np.log2(len(one) * len(two)):
+        return None
+    middle = two.mean(axis=0)
+    a, b = (np.asarray(side - middle, np.float32) for side in (one, two))
+    most = float((allowed**2).sum()) + 1e-4 * float((b * b).sum(1).mean())  # room for the float32 of what follows
+    found = []
+    for start in range(0, len(a), hashes.BLOCK):
+        block = a[start : start + hashes.BLOCK]
+        apart = (block * block).sum(1)[:, None] - 2 * block @ b.T + (b * b).sum(1)[None]
+        pairs = np.argwhere(apart <= most) + np.array([start, 0])
+        found.append(pairs[(np.abs(one[pairs[:, 0]] - two[pairs[:, 1]]) <= allowed).all(axis=1)])
+    pairs = np.concatenate(found)
+    return _best(pairs, 1 - np.abs(one[pairs[:, 0]] - two[pairs[:, 1]]).max(axis=1, initial=0))
+
+
+def _chance_bits(rows: Array, allowed: Array) -> float:
+    """How unlikely it is that two rows are equal in all columns by chance, in bits, were the columns independent. They
+    are not, so callers ask for twice as many as they need."""
+    random = np.random.default_rng(0)
+    a, b = random.integers(0, len(rows), (2, CHANCE_PAIRS))
+    other = a != b
+    equal = (np.abs(rows[a[other]] - rows[b[other]]) <= allowed).mean(axis=0)
+    return float(-np.log2(np.maximum(equal, 1 / CHANCE_PAIRS)).sum())
+
+
+def _numbers(table: pa.Table, names: list[str]) -> Array:
+    columns = [plain(table.column(name)).to_numpy(zero_copy_only=False).astype(np.float64) for name in names]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(table), 0))
+
+
+def _codes(column: pa.Array, other: pa.Array) -> Array:
+    both = pa.concat_arrays([texts(column), texts(other)])
+    codes: Array = both.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.float64)
+    return codes
+
+
+def _alike_series(column: pa.Array, other: pa.Array) -> list[Twin] | None:
+    one, two = (stack(side)[0].reshape(len(side), -1).astype(np.float64) for side in (column, other))
+    return _near(one, two) if one.shape[1] == two.shape[1] else []
+
+
+def _alike_sounds(column: pa.Array, other: pa.Array) -> list[Twin] | None:
+    """Recordings of one course of loudness and, at the best shift, of one wave."""
+    (one, mine), (two, theirs) = (_sounds(side) for side in (column, other))
+    pairs = np.argwhere(mine @ theirs.T >= LIKE_COURSE)
+    score = np.array([_wave(one[a], two[b]) for a, b in pairs.tolist()])
+    return _best(pairs[score >= LIKE_SOUND], score[score >= LIKE_SOUND])
+
+
+def _sounds(column: pa.Array) -> tuple[list[Array], Array]:
+    """Each row's samples, 4000 a second, and (N, 64) how its loudness runs."""
+    samples, rates = column.field("samples"), column.field("rate").to_pylist()
+    found = [
+        spectra.resampled(np.asarray(samples[row].values.to_numpy(zero_copy_only=False)), rate or 8000, 4000)
+        for row, rate in enumerate(rates)
+    ]
+    course = np.array([[abs(part).mean() if len(part) else 0 for part in np.array_split(one, 64)] for one in found])
+    course = course - course.mean(axis=1, keepdims=True)
+    return found, course / np.maximum(np.linalg.norm(course, axis=1, keepdims=True), 1e-12)
+
+
+def _wave(one: Array, two: Array) -> float:
+    """The largest correlation of two sounds at any shift."""
+    length = len(one) + len(two)
+    crossed = np.fft.irfft(np.fft.rfft(one, length) * np.conj(np.fft.rfft(two, length)), length)
+    return float(np.abs(crossed).max() / max(float(np.linalg.norm(one) * np.linalg.norm(two)), 1e-12))
+
+
+LOOKS: dict[str, Callable[[pa.Array, pa.Array], list[Twin] | None]] = {
+    "image": _alike_pictures,
+    "text": _alike_texts,
+    "tokens": _alike_texts,
+    "audio": _alike_sounds,
+    "series": _alike_series,
+}

@@ -1,0 +1,71 @@
+"""What preprocess finds in its own rows: nothing in honest data, leaks by name and origin, and it stops if told to."""
+
+import json
+
+import numpy as np
+import pytest
+
+from stages import collect, preprocess
+from stages.artifacts import Paths
+from stages.pipeline import PipelineError
+
+RANDOM = np.random.default_rng(0)
+ROWS = 400
+
+
+def found(root, uri, *, task="classification", **wishes):
+    paths = Paths(root, "t")
+    collect.run(collect.Params(uri), paths)
+    preprocess.run(preprocess.Params(**wishes), paths, task=task)
+    return json.loads((paths.ready / "summary.json").read_text())["leaks"]
+
+
+def table(root, *, drifts=0.0, twins=False, leak=False):
+    x = RANDOM.normal(size=(ROWS, 6))
+    x[:, 0] += np.arange(ROWS) * drifts
+    if twins:
+        x[1::2] = x[::2] + 1e-5
+    y = np.where(x[:, 1] + RANDOM.normal(size=ROWS) > 0, "yes", "no")
+    lines = [
+        ",".join([f"k{i}", str(i), *map(str, row), word, word if leak else "-"])
+        for i, (row, word) in enumerate(zip(x, y, strict=True))
+    ]
+    (root / "t.csv").write_text("\n".join(["name,day,a,b,c,d,e,f,y,says", *lines]) + "\n")
+    return "t.csv"
+
+
+@pytest.mark.parametrize(
+    ("uri", "task", "wishes"),
+    [
+        ("sklearn:breast_cancer", "classification", {"target": "diagnosis"}),
+        ("sklearn:wine", "classification", {"target": "cultivar"}),
+        ("sklearn:diabetes", "regression", {"target": "progression"}),
+        ("sklearn:digits", "classification", {"target": "digit"}),
+    ],
+)
+def test_honest_data_raises_no_alarm(tmp_path, uri, task, wishes):
+    assert found(tmp_path, uri, task=task, **wishes) == []
+
+
+def test_twins_are_named_with_their_origins(tmp_path):
+    leaks = found(tmp_path, table(tmp_path, twins=True), target="y", key=["name"], ignore=["day", "says"])
+    assert {leak["what"] for leak in leaks if leak["grave"]} == {"twins"}
+    for mine, theirs in leaks[0]["rows"]:
+        first, second = sorted(int(origin.split("#")[1]) for origin in (mine, theirs))
+        assert second == first + 1
+
+
+def test_a_column_that_tells_stops_the_run_and_leaves_what_was_there(tmp_path):
+    wishes = {"target": "y", "key": ["name"], "ignore": ["day"]}
+    assert [leak["columns"] for leak in found(tmp_path, table(tmp_path, leak=True), **wishes)] == [["says"]]
+    before = (tmp_path / "data/store/t/ready/summary.json").read_bytes()
+    with pytest.raises(PipelineError, match="'says' alone predicts 'y'"):
+        found(tmp_path, "t.csv", **wishes, leaks="stop")
+    assert (tmp_path / "data/store/t/ready/summary.json").read_bytes() == before
+    assert found(tmp_path, "t.csv", **wishes, leaks="off") == []
+
+
+def test_drift_in_time_is_told_calmly_with_the_column_that_moves(tmp_path):
+    wishes = {"target": "y", "time": "day", "ignore": ["says", "name"], "leaks": "stop"}
+    leaks = found(tmp_path, table(tmp_path, drifts=0.02), **wishes)
+    assert [(leak["what"], leak["grave"], leak["columns"][0]) for leak in leaks] == [("drift", False, "a")]
