@@ -166,7 +166,7 @@ def from_series(raw: pa.Table, wishes: Wishes) -> Examples:
 
 def _rules(raw: pa.Table, wishes: Wishes) -> Rules:
     """What must hold of the rows, with what the whole of them says."""
-    rules = Rules.read(wishes.schema, wishes.rules, raw)
+    rules = Rules.read(wishes.schema, wishes.rules, raw, schemas.kind_options(wishes.kinds))
     return rules.settled([rules.tally(raw)])
 
 

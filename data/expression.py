@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data import dates
 from data.field import DataError, nearest
 from data.grammar import ANY, BOOLEAN, FUNCTIONS, GRAMMAR, LITERAL, NUMBER, TEXT, TIME, Made, Wrong, mistaken, parsed
 
-MOMENT = pa.timestamp("us")
 DAY = 86_400e6  # microseconds
 SIGNS: dict[type[ast.AST], Callable[[Any, Any], Made]] = {
     ast.Eq: lambda a, b: a == b,
@@ -185,12 +185,10 @@ def place(kind: str, name: str) -> str:
 
 
 def moment(text: str, wrong: Wrong) -> Made:
-    for zone in (None, "UTC"):
-        try:
-            return pc.scalar(pa.scalar(text).cast(pa.timestamp("us", zone)).cast(MOMENT))
-        except pa.ArrowInvalid:
-            continue
-    raise wrong(f"'{text}' is no time", "write 2024-01-31 or 2024-01-31 12:00")
+    values, faults = dates.read(pa.array([text]), dates.EITHER)
+    if faults or values.null_count:
+        raise wrong(f"'{text}' is no time", "write 2024-01-31 or 2024-01-31T12:00")
+    return pc.scalar(values[0])
 
 
 def member(made: Made, kind: str, values: list[Any], wrong: Wrong) -> Made:

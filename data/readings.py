@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,7 @@ from data import kinds
 from data.columns import MISSING, Faults, floats, plain, texts
 from data.grammar import BOOLEAN, NUMBER, TEXT, TIME
 from data.identity import identities
-from data.kinds.number import READABLE
 
-MOMENT = pa.timestamp("us")
 WORDS = pa.array(["true", "false"])
 
 
@@ -36,17 +35,19 @@ def reading(column: pa.Array | pa.ChunkedArray) -> str:
         return TEXT
     if pc.all(pc.is_in(pc.utf8_lower(held), WORDS)).as_py():
         return BOOLEAN
-    _, faults = values(held, TIME)
-    return TIME if len(faults) <= (1 - READABLE) * len(held) else TEXT
+    return TIME if kinds.find("moment").recognise(held) else TEXT
 
 
-def values(column: pa.Array, kind: str) -> tuple[pa.Array, Faults]:
-    """(the column in a type, null where missing or not of it; the faults of the latter)."""
+def values(column: pa.Array, kind: str, options: Mapping[str, Any] | None = None) -> tuple[pa.Array, Faults]:
+    """(the column in a type, null where missing or not of it; the faults of the latter). `options` are those of the
+    kind `moment`: how times are written.
+    """
     if kind == NUMBER:
         numbers, faults = floats(column)
         return pa.array(numbers, pa.float64(), from_pandas=True), faults
     if kind == TIME:
-        return _times(column)
+        found: tuple[pa.Array, Faults] = kinds.find("moment").reading(options or {}).check(column)
+        return found
     if kind == TEXT:
         return texts(column), {}
     if pa.types.is_boolean(column.type):
@@ -54,29 +55,6 @@ def values(column: pa.Array, kind: str) -> tuple[pa.Array, Faults]:
     words = pc.utf8_lower(texts(column))
     known = pc.is_in(words, WORDS)
     return pc.if_else(known, pc.equal(words, "true"), None), _where(pc.invert(known), words, "neither true nor false")
-
-
-def _times(column: pa.Array) -> tuple[pa.Array, Faults]:
-    if not pa.types.is_string(column.type):
-        if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
-            return column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).cast(MOMENT), {}
-        return pa.nulls(len(column), MOMENT), dict.fromkeys(np.flatnonzero(~missing(column)).tolist(), "no time")
-    words = texts(column)
-    words = pc.if_else(pc.is_in(pc.utf8_lower(words), MISSING), pa.scalar(None, pa.string()), words)
-    for zone in (None, "UTC"):
-        with contextlib.suppress(pa.ArrowInvalid):
-            return words.cast(pa.timestamp("us", zone)).cast(MOMENT), {}
-    each = {word: _moment(word) for word in pc.unique(words).to_pylist()}
-    found = pa.array([each[word] for word in words.to_pylist()], MOMENT)
-    return found, _where(found.is_null(), words, "no time")
-
-
-def _moment(word: str | None) -> int | None:
-    for zone in (None, "UTC"):
-        with contextlib.suppress(pa.ArrowInvalid):
-            moment: int | None = pa.scalar(word, pa.string()).cast(pa.timestamp("us", zone)).cast(MOMENT).value
-            return moment
-    return None
 
 
 def _where(odd: pa.Array, words: pa.Array, reason: str) -> Faults:

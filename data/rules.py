@@ -7,7 +7,7 @@ rule asks `is_valid(column)`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,69 +15,16 @@ import pyarrow as pa
 import pyarrow.acero as acero
 import pyarrow.compute as pc
 
+from data import dates, kinds
 from data.columns import Faults, plain
+from data.described import Column, wrong_of
 from data.expression import Made, compiled, member, moment, place
 from data.field import DataError, nearest
-from data.grammar import BOOLEAN, NUMBER, TEXT, TIME, TYPES, parsed, pattern, whole
+from data.grammar import BOOLEAN, NUMBER, TEXT, TIME, parsed, whole
 from data.quarantine import RULE
 from data.readings import hashed, missing, reading, values
 
 REPEATED = "stands more than once"
-
-
-@dataclass(frozen=True)
-class Column:
-    """What must hold of one column."""
-
-    kind: str = ""  # as under `kinds`
-    type: str = ""  # how rules read it: number, text, time or boolean
-    min: Any = None  # the least allowed: a number, or a time
-    max: Any = None  # the largest allowed
-    allowed: list[Any] | None = None  # the values there may be
-    pattern: str = ""  # a regular expression (RE2) that each whole value fits, as it was written
-    unique: bool = False  # rows whose value stands in another row as well are set aside, all of them
-    missing: float = 1.0  # largest share without a value; above it nothing is prepared; 0: rows without are set aside
-
-    @classmethod
-    def read(cls, name: str, said: Mapping[str, Any]) -> Column:
-        """Raises DataError where a key or its value makes no sense."""
-        known = [one.name for one in fields(cls)]
-        for key in said:
-            if key not in known:
-                raise _wrong(name, f"'{key}' says nothing of a column", nearest(str(key), known))
-        column = cls(**said)
-        right = {"kind": str, "type": str, "pattern": str, "allowed": list, "unique": bool, "missing": int | float}
-        for key, wanted in right.items():
-            value = said.get(key, getattr(cls, key))
-            if (key in said and not isinstance(value, wanted)) or (key == "missing" and isinstance(value, bool)):
-                raise _wrong(name, f"{key} is {value!r}", f"write {EXAMPLES[key]}")
-        if column.type and column.type not in TYPES:
-            raise _wrong(name, f"there is no type '{column.type}'", nearest(column.type, TYPES))
-        if not 0 <= column.missing <= 1:
-            raise _wrong(name, f"missing is {column.missing}, and a share is 0 to 1", f"write {EXAMPLES['missing']}")
-        if column.pattern:
-            pattern(column.pattern, lambda problem, fix: _wrong(name, problem, fix))
-        return column
-
-    @property
-    def said(self) -> str:
-        """The type that rules read it in, where the schema tells."""
-        bounds = [one for one in (self.min, self.max) if one is not None]
-        implied = NUMBER if self.kind == "number" else ""
-        if bounds:
-            implied = TIME if isinstance(bounds[0], str) else NUMBER
-        return self.type or implied
-
-
-EXAMPLES = {
-    **{"kind": "the name of a kind: number", "type": "type: number, text, time or boolean"},
-    **{"pattern": 'a regular expression in quotes: pattern: "[A-Z]{2}[0-9]+"', "allowed": "a list: allowed: [a, b]"},
-    **{"unique": "unique: true", "missing": "a share: missing: 0.1"},
-}
-
-
-def _wrong(column: str, problem: str, fix: str) -> DataError:
-    return DataError(f"schema of column '{column}': {problem}", place="preprocess.schema", fix=fix)
 
 
 def sound(schema: Mapping[str, Mapping[str, Any]], rules: Sequence[str]) -> None:
@@ -86,17 +33,6 @@ def sound(schema: Mapping[str, Mapping[str, Any]], rules: Sequence[str]) -> None
         Column.read(name, said)
     for rule in rules:
         parsed(rule)
-
-
-def kinds_of(schema: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """Column → kind, of what the pipeline says under `schema` and under `kinds`. DataError where they differ."""
-    found = {name: said["kind"] for name, said in schema.items() if "kind" in said}
-    for name, kind in found.items():
-        other = kinds.get(name, kind)
-        other = other.get("kind") if isinstance(other, Mapping) else other
-        if kind != other:
-            raise _wrong(name, f"kind is {kind}, and `kinds` says {other}", "say it in one place")
-    return {**found, **kinds}
 
 
 Test = tuple[str, str, Made, list[tuple[str, str]]]  # column or RULE, reason, what holds, (type, column) pairs read
@@ -118,11 +54,21 @@ class Rules:
     columns: Mapping[str, Column]
     texts: Sequence[str]  # rules across columns, as written
     types: Mapping[str, str]  # column → number, text, time or boolean, of the columns that have one
+    options: Mapping[str, Any] = field(default_factory=dict)  # column → how its times are written, as of kind `moment`
     repeated: Mapping[str, np.ndarray] = field(default_factory=dict)  # column → hashes of values that stand twice
 
     @classmethod
-    def read(cls, schema: Mapping[str, Mapping[str, Any]], rules: Sequence[str], look: pa.Table) -> Rules:
-        """The rules for data that look like this. Raises DataError for columns, types and values that do not fit."""
+    def read(
+        cls,
+        schema: Mapping[str, Mapping[str, Any]],
+        rules: Sequence[str],
+        look: pa.Table,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Rules:
+        """The rules for data that look like this; `options` are those of the columns' kinds.
+
+        Raises DataError for columns, types and values that do not fit.
+        """
         names = [name for name in look.column_names if not name.startswith("_")]
         columns = {name: Column.read(name, said) for name, said in schema.items()}
         for name in columns:
@@ -130,7 +76,9 @@ class Rules:
                 raise DataError(f"there is no column '{name}'", place="preprocess.schema", fix=nearest(name, names))
         types = {name: reading(look.column(name)) for name in names if columns or rules}
         types |= {name: one.said for name, one in columns.items() if one.said and types[name]}
-        found = cls(columns, list(rules), {name: kind for name, kind in types.items() if kind})
+        timed = [name for name, kind in types.items() if kind == TIME]
+        times = {name: _written(look.column(name), (options or {}).get(name, {})) for name in timed}
+        found = cls(columns, list(rules), types, times)
         found.tests()
         return found
 
@@ -158,7 +106,7 @@ class Rules:
             if absent > self.columns[name].missing * rows and self.columns[name].missing:
                 problem = f"{absent:,} of {rows:,} rows have no value ({absent / rows:.1%}), and its schema allows"
                 allowed = f"{self.columns[name].missing:.1%} (`missing`)"
-                raise _wrong(name, f"{problem} {allowed}", "mend the source, or allow more")
+                raise wrong_of(name, f"{problem} {allowed}", "mend the source, or allow more")
         repeated = {}
         for name in (name for name in self.whole if self.columns[name].unique):
             every = np.sort(np.concatenate([one.hashes[name] for one in told]))
@@ -168,7 +116,8 @@ class Rules:
     def broken(self, table: pa.Table) -> list[tuple[str, Faults]]:
         """(a column's name or RULE, row → what is broken) for each rule that a row of the raw table breaks."""
         tests = self.tests()
-        view, found = self._view(table, [one for *_, asked in tests for one in asked])
+        said = [(one.type, name) for name, one in self.columns.items() if one.type]
+        view, found = self._view(table, [*said, *(one for *_, asked in tests for one in asked)])
         if tests:
             columns = _computed(view, [made for _, _, made, _ in tests])
             for (name, reason, *_), column in zip(tests, columns, strict=True):
@@ -189,9 +138,9 @@ class Rules:
 
     def _of_column(self, name: str, column: Column) -> list[Test]:
         def wrong(problem: str, fix: str) -> DataError:
-            return _wrong(name, problem, fix)
+            return wrong_of(name, problem, fix)
 
-        kind = self.types.get(name, "")
+        kind = self.types[name]
         if not kind and (column.min, column.max, column.allowed) != (None, None, None):
             raise wrong("its values are no numbers, texts, times or booleans", "take its range and values away")
         read, asked = pc.field(place(kind, name)), [(kind, name)]
@@ -211,9 +160,15 @@ class Rules:
         """(the columns that rules read, in the types they read them; where a value is not of its column's type)."""
         view, found = {}, []
         for kind, name in dict.fromkeys(asked):
-            view[place(kind, name)], faults = values(plain(table.column(name)), kind)
+            view[place(kind, name)], faults = values(plain(table.column(name)), kind, self.options.get(name))
             found.append((name, faults))
         return pa.table(view), found
+
+
+def _written(column: pa.ChunkedArray, options: Mapping[str, Any]) -> dict[str, Any]:
+    """How the times of a column are written, found out once for all its pieces."""
+    settled = kinds.find("moment").settle(plain(column), options)
+    return {**settled, "format": settled.get("format") or dates.EITHER}
 
 
 def joined(found: Iterable[tuple[str, Faults]]) -> Faults:

@@ -82,8 +82,8 @@ def run(
     """
     from data import seen
     from data.chosen import chosen
+    from data.described import kinds_of
     from data.examples import from_rows, from_series
-    from data.rules import kinds_of
     from data.spoil import spoiled
     from models.base import Task
     from models.catalogue import check_options

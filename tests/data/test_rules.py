@@ -6,10 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from data.described import kinds_of
 from data.field import DataError
 from data.readings import hashed, reading, values
-from data.rules import Rules, joined, kinds_of, sound
+from data.rules import Rules, joined, sound
 
+UNTIMED = "day: not a time written as %d.%m.%Y %H:%M"
 TABLE = pa.table(
     {
         "age": ["18", "200", "", "40"],
@@ -167,7 +169,7 @@ def test_a_row_is_judged_alike_whatever_stands_beside_it():
     rules = rules.settled([rules.tally(piece) for piece in reversed(pieces)])
     apart = {10 * i + row: why for i, piece in enumerate(pieces) for row, why in joined(rules.broken(piece)).items()}
     assert apart == joined(rules.broken(table))
-    assert {"x: not a number", "day: no time", "name: stands more than once"} <= {
+    assert {"x: not a number", "day: not a time written as iso or iso+zone", "name: stands more than once"} <= {
         one for why in apart.values() for one in why.split("; ")
     }
 
@@ -186,7 +188,7 @@ def test_values_have_the_same_hash_only_where_they_are_the_same():
     ("held", "kind"),
     [
         (["1", "2,5", "na"], "number"),
-        (["2020-01-01", "", "2020-01-01T00:00+02:00"], "time"),
+        (["31.12.2020", "", "1.1.2021"], "time"),
         (["TRUE", "false", ""], "boolean"),
         (["a", "1"], "text"),
         (["", "n/a"], "text"),
@@ -202,7 +204,13 @@ def test_how_a_column_is_read(held, kind):
 
 def test_times_with_a_zone_are_compared_as_the_moments_they_are():
     column = pa.array(["2020-01-01T01:00+02:00", "2019-12-31T23:00:00", "2019-12-31T23:00Z"])
-    assert len(set(values(column, "time")[0].to_pylist())) == 1
+    assert len(set(values(column, "time", {"format": "iso or iso+zone"})[0].to_pylist())) == 1
+    table = pa.table(
+        {"day": ["31.12.2020 10:00", "13.1.2021 11:00", "soon"] + ["14.2.2021 11:00"] * 40, "_origin": ["t"] * 43}
+    )
+    assert broken("day > '2021-01-01'", table=table) == {0: "rule: day > '2021-01-01'", 2: UNTIMED}
+    told = {0: "day: not a time written as iso or iso+zone"}
+    assert broken(schema={"day": {"type": "time"}}, table=table.slice(2, 1)) == told
 
 
 def test_kinds_may_be_said_in_the_schema_but_not_otherwise_elsewhere():
