@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.drawing.markup import label
+from stages.drawing.pictures import number_text
+from stages.drawing.sheet import sheet
 from stages.report import sections
-from stages.report.markup import label
 from stages.report.mistakes import mistakes
 from stages.report.outcomes import outcome
-from stages.report.pictures import number_text
 
 if TYPE_CHECKING:
     from stages.judging.scores import Evidence
@@ -30,7 +30,7 @@ def page(name: str, evidence: Evidence, metrics: Json, *, choice: Json, search: 
     `metrics` is what metrics.json holds, `choice` and `search` what select and tune wrote, `data` the counts that
     preprocess wrote; an empty one is answered by a sentence in its section.
     """
-    card, style = evidence.model.card, Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+    card = evidence.model.card
     title, drawn = outcome(evidence)
     parts = {
         "Compared on the same rows": sections.comparison(evidence, metrics),
@@ -43,15 +43,12 @@ def page(name: str, evidence: Evidence, metrics: Json, *, choice: Json, search: 
         "The data": sections.data(data, evidence.model.spec),
         "The model": sections.model(card),
     }
-    body = "".join(f"<section><h2>{name}</h2>{text}</section>" for name, text in parts.items() if text)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(name)}: {metrics['verdict']}</title><style>\n{style}</style></head>\n<body><main>"
-        f"<header><h1>{escape(name)}</h1>{_lead(evidence)}</header>{verdict(metrics)}{numbers(metrics)}{body}"
-        f"<footer>Intervals hold the true value with {metrics['confidence']:.0%} confidence. "
-        "The same data, code and settings make this very page again.</footer></main></body></html>\n"
+    head = f"<header><h1>{escape(name)}</h1>{_lead(evidence)}</header>{verdict(metrics)}{numbers(metrics)}"
+    footer = (
+        f"Intervals hold the true value with {metrics['confidence']:.0%} confidence. "
+        "The same data, code and settings make this very page again."
     )
+    return sheet(f"{name}: {metrics['verdict']}", head, parts, footer)
 
 
 def _lead(evidence: Evidence) -> str:

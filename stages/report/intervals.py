@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stages.report.markup import note
+from stages.drawing.markup import note
 
 if TYPE_CHECKING:
     from stages.judging.scores import Evidence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.report.graphs import graph
-from stages.report.pictures import image, number_text, spark
+from stages.drawing.graphs import graph
+from stages.drawing.pictures import image, number_text, spark
 
 if TYPE_CHECKING:
     from stages.judging.scores import Evidence

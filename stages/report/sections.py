@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from stages.drawing.markup import label, note, pairs, paragraph, plain, table
+from stages.drawing.pictures import Dot, Line, chart, dots, number_text
 from stages.judging.verdict import words
-from stages.report.markup import label, note, pairs, paragraph, plain, table
-from stages.report.pictures import Dot, Line, chart, dots, number_text
 
 if TYPE_CHECKING:
     from data.spec import Spec

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from stages.artifacts import Paths
+from stages.drawing.pictures import Axis, Dot, Line, chart, dots, image, number_text
 from stages.judging.scores import Evidence, measure
 from stages.judging.verdict import judge
 from stages.report import page
 from stages.report.mistakes import worst
-from stages.report.pictures import Axis, Dot, Line, chart, dots, image, number_text
 from stages.validate import Params, summarise
 
 VOID = {"meta", "img", "br", "circle", "line", "path"}

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.report.markup import note, paragraph, table
-from stages.report.pictures import Line, chart, image, number_text
+from stages.drawing.markup import note, paragraph, table
+from stages.drawing.pictures import Line, chart, image, number_text
 
 if TYPE_CHECKING:
     from stages.judging.scores import Evidence

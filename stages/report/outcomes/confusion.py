@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from stages.report.markup import note, paragraph
+from stages.drawing.markup import note, paragraph
 
 if TYPE_CHECKING:
     from stages.judging.scores import Evidence

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from stages.drawing.markup import paragraph
+from stages.drawing.pictures import Line, chart
 from stages.report.intervals import promise
-from stages.report.markup import paragraph
-from stages.report.pictures import Line, chart
 
 if TYPE_CHECKING:
     from stages.judging.scores import Evidence

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from stages.drawing.markup import note
+from stages.drawing.pictures import image, number_text
 from stages.report import trios
-from stages.report.markup import note
-from stages.report.pictures import image, number_text
 
 if TYPE_CHECKING:
     from stages.judging.scores import Evidence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from stages.report.markup import note
+from stages.drawing.markup import note
 
 if TYPE_CHECKING:
     from stages.judging.scores import Evidence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.report.markup import note
-from stages.report.pictures import Line, chart, image, number_text
+from stages.drawing.markup import note
+from stages.drawing.pictures import Line, chart, image, number_text
 
 if TYPE_CHECKING:
     from torch import Tensor

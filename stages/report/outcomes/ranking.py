@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stages.report.markup import note
-from stages.report.pictures import Line, chart
+from stages.drawing.markup import note
+from stages.drawing.pictures import Line, chart
 
 if TYPE_CHECKING:
     from stages.judging.scores import Evidence, Scored

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from stages.report.markup import note, paragraph
-from stages.report.pictures import image, number_text
+from stages.drawing.markup import note, paragraph
+from stages.drawing.pictures import image, number_text
 
 if TYPE_CHECKING:
     from stages.judging.scores import Evidence

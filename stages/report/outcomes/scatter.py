@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stages.drawing.markup import note
+from stages.drawing.pictures import Line, chart
 from stages.report.intervals import promise
-from stages.report.markup import note
-from stages.report.pictures import Line, chart
 
 if TYPE_CHECKING:
     from stages.judging.scores import Evidence

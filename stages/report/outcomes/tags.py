@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.report.markup import note, table
-from stages.report.pictures import number_text
+from stages.drawing.markup import note, table
+from stages.drawing.pictures import number_text
 
 if TYPE_CHECKING:
     from stages.judging.scores import Evidence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.report.markup import note
+from stages.drawing.markup import note
 
 if TYPE_CHECKING:
     from stages.judging.scores import Evidence
