@@ -30,7 +30,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 class Field:
     """One tensor of a batch.
 
-    `shape` is that of one row: number and category inputs (columns,), image (C, H, W), series (T, 1);
+    `shape` is that of one row: category inputs (columns,), numbers (columns + flags,), image (C, H, W), series (T, 1);
     targets: category () holding the class's index, number (), series (horizon,).
     `state` is JSON, fitted on the training split alone. `encoder` is the kind in data/kinds/ that made the tensor,
     where it is another than the one that a model takes it for: a moment becomes numbers.

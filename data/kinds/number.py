@@ -1,28 +1,40 @@
-"""Numbers, standardised by the training rows' mean and deviation; missing ones become the training median."""
+"""Numbers, standardised by the training rows' mean and deviation; missing ones become the training median.
+
+Encoded (columns + flags,): one number a column, then 1 or 0 for each column that is told to be flagged as missing, or
+as an outlier.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from data import scaling
 from data.columns import Faults, floats, plain
-from data.field import DataError, Field
+from data.field import DataError, Field, nearest
 from data.kinds import Kind
 from data.requests import told
+from data.scaling import SCALINGS, STRAIGHT
 from data.transform import restored
 
 LARGEST = 1e30  # beyond it squares overflow float32
 FARTHEST = 1e6  # deviations from the mean: a wilder input is held here, so that no network answers NaN
 READABLE = 0.95  # share of a text column's values that must be numbers for the column to be one
+OUTLIERS = ("keep", "clip", "flag")
 
 
 class Number(Kind):
     grouped = True
     BLANKS = True
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "scaling": "standard",  # or minmax, robust (median and quartiles), log, quantile (to a normal distribution)
+        "outliers": "keep",  # clip: beyond three times the distance of the quartiles, held there; flag: and told of
+        "indicator": True,  # whether a further number says that a value is missing, where training rows lack some
+    }
 
     def recognise(self, column: pa.Array) -> float:
         if pa.types.is_boolean(column.type):
@@ -42,26 +54,57 @@ class Number(Kind):
         return pa.array(values, from_pandas=True), faults
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+        wishes = [
+            dict(zip(self.OPTIONS, said, strict=True))
+            for said in zip(
+                *(options.get(name, [value] * len(columns)) for name, value in self.OPTIONS.items()), strict=True
+            )
+        ]
         state: dict[str, Any] = {"mean": [], "std": [], "median": [], "missing": []}
-        for column in columns.values():
+        shapes: list[dict[str, Any]] = []
+        for (name, column), said in zip(columns.items(), wishes, strict=True):
+            _possible(said, name, target)
             values = column.to_numpy(zero_copy_only=False)
             held = values[~np.isnan(values)]
-            mean, std = (float(held.mean()), float(held.std())) if len(held) else (0.0, 1.0)
+            shapes.append(scaling.shape(held, said))
+            mean, std = scaling.line(scaling.bent(held, shapes[-1]), said["scaling"])
             state["mean"].append(mean)
-            state["std"].append(std if std > 1e-9 * abs(mean) else 1.0)  # a constant column
+            state["std"].append(std)
             state["median"].append(float(np.median(held)) if len(held) else 0.0)
             state["missing"].append(len(held) < len(values))
-        return Field("number", tuple(columns), () if target else (len(columns),), "float32", state)
+        if any(shapes):
+            state["shapes"] = shapes
+        told = [lacks and said["indicator"] for lacks, said in zip(state["missing"], wishes, strict=True)]
+        flags = [*np.flatnonzero(told).tolist()] if not target else []
+        outlying = [place for place, said in enumerate(wishes) if said["outliers"] == "flag"]
+        state |= ({"missing_flags": flags} if flags else {}) | ({"outlier_flags": outlying} if outlying else {})
+        shape = () if target else (len(columns) + len(flags) + len(outlying),)
+        return Field("number", tuple(columns), shape, "float32", state)
 
     def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
         values = np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)  # (N, columns)
+        blank = np.isnan(values)
         median, mean, std = (np.asarray(field.state[name]) for name in ("median", "mean", "std"))
-        values = (np.where(np.isnan(values), median, values) - mean) / std
-        return np.clip(values, -FARTHEST, FARTHEST).astype(np.float32).reshape(len(values), *field.shape)
+        values = np.where(blank, median, values)
+        flags = [blank[:, place] for place in field.state.get("missing_flags", ())]
+        shapes = field.state.get("shapes", ())
+        flags += [scaling.outlying(values[:, place], shapes[place]) for place in field.state.get("outlier_flags", ())]
+        for place, shape in enumerate(shapes):
+            values[:, place] = scaling.bent(np.ascontiguousarray(values[:, place]), shape)
+        values = np.clip((values - mean) / std, -FARTHEST, FARTHEST).astype(np.float32)
+        if flags:
+            values = np.concatenate([values, np.stack(flags, axis=1).astype(np.float32)], axis=1)
+        return values.reshape(len(values), *field.shape)
 
     def decode(self, field: Field, values: np.ndarray) -> list[Any]:
-        mean, std = (np.asarray(field.state[name]).reshape(field.shape) for name in ("mean", "std"))
-        return restored(values * std + mean, field.state.get("transform", ""))
+        """Numbers; of what was clipped or missing those that stand for it."""
+        if not field.shape:
+            return restored(values * field.state["std"][0] + field.state["mean"][0], field.state.get("transform", ""))
+        lines = values[:, : len(field.columns)] * np.asarray(field.state["std"]) + np.asarray(field.state["mean"])
+        for place, shape in enumerate(field.state.get("shapes", ())):
+            lines[:, place] = scaling.straightened(lines[:, place], shape)
+        result: list[Any] = lines.tolist()
+        return result
 
     def parse(self, field: Field, index: int, value: Any) -> Any:
         if value is None and field.state["missing"][index]:
@@ -83,3 +126,14 @@ class Number(Kind):
 
     def identity(self, column: pa.Array) -> pa.Array:
         return column
+
+
+def _possible(said: Mapping[str, Any], name: str, target: bool) -> None:
+    """Raises DataError where the options of a column say what is not there, or what a target cannot be."""
+    place = f"preprocess.kinds.{name}"
+    for option, known in (("scaling", SCALINGS), ("outliers", OUTLIERS)):
+        if said[option] not in known:
+            raise DataError(f"{option} is {said[option]!r}", place=place, fix=nearest(str(said[option]), known))
+    if target and (said["scaling"] not in STRAIGHT or said["outliers"] != "keep"):
+        fix = f"say scaling: {', '.join(STRAIGHT)}; `transform` steadies counts"
+        raise DataError("a target is neither bent nor clipped, for answers are in its own units", place=place, fix=fix)

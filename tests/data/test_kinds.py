@@ -94,10 +94,52 @@ def test_numbers_are_standardised_and_missing_ones_become_the_median():
     kind = kinds.find("number")
     column, _ = kind.check(pa.array([1.0, 2.0, None, 9.0]))
     field = kind.fit({"x": column})
-    assert field.state == {"mean": [4.0], "std": [pytest.approx(3.559026)], "median": [2.0], "missing": [True]}
-    encoded = kind.encode(field, [column])[:, 0]
-    assert encoded[2] == encoded[1]
-    assert np.isfinite(encoded).all()
+    scale = {"mean": [4.0], "std": [pytest.approx(3.559026)], "median": [2.0]}
+    assert field.state == {**scale, "missing": [True], "missing_flags": [0]}
+    encoded = kind.encode(field, [column])
+    assert encoded[2, 0] == encoded[1, 0]
+    assert encoded[:, 1].tolist() == [0, 0, 1, 0]
+    assert kind.fit({"x": column}, indicator=[False]).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("said", "low", "high"),
+    [("standard", -1.8, 1.8), ("minmax", 0, 1), ("robust", -1.35, 1.35), ("log", -5, 1.3), ("quantile", -2.6, 2.6)],
+)
+def test_numbers_on_several_scales_come_back(said, low, high):
+    kind, column = kinds.find("number"), pa.array([float(i) for i in range(201)])
+    field = kind.fit({"x": column}, scaling=[said])
+    encoded = kind.encode(field, [column])
+    assert low <= encoded.min() < encoded.max() <= high
+    assert (np.diff(encoded[:, 0]) >= 0).all()
+    inside = slice(2, -2) if said == "quantile" else slice(None)
+    back = np.array(kind.decode(field, encoded))[inside, 0]
+    np.testing.assert_allclose(back, column.to_numpy()[inside], atol=1e-3)
+
+
+def test_each_column_of_a_tensor_has_its_own_options():
+    kind = kinds.find("number")
+    column = pa.array([1.0, 2.0, 3.0, 4.0, 1000.0, None])
+    field = kind.fit({"a": column, "b": column}, scaling=["standard", "log"], outliers=["flag", "clip"])
+    assert field.shape == (2 + 2 + 1,)
+    assert json.loads(json.dumps(field.state)) == field.state
+    encoded = kind.encode(field, [column, column])
+    assert encoded[:, 4].tolist() == [0, 0, 0, 0, 1, 0], "an outlier is told of"
+    assert encoded[4].max() < 2, "and held at the fence"
+    assert encoded[:, 2].tolist() == encoded[:, 3].tolist() == [0, 0, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "says"),
+    [
+        ({"scaling": ["standart"]}, False, "scaling is 'standart'"),
+        ({"outliers": ["cut"]}, False, "outliers is 'cut'"),
+        ({"scaling": ["log"]}, True, "neither bent nor clipped"),
+    ],
+)
+def test_scales_that_there_are_not(options, target, says):
+    with pytest.raises(DataError, match=says):
+        kinds.find("number").fit({"x": pa.array([1.0, 2.0])}, target=target, **options)
 
 
 def test_a_constant_column_stays_finite():
