@@ -1,13 +1,15 @@
 """Categories: text, booleans or whole numbers taken as names. As a target: the class.
 
 An input's slot 0 is for values unseen in training. Values seen only once in training share it: so it is learned too.
+Of very many values the commonest have a slot each; the others share slot 0, or `buckets` of them by their hash.
 The state of a target holds how many training rows each class has (`counts`): what balanced weights are made of.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,11 +27,15 @@ WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or fals
 class Category(Kind):
     grouped = True
     BLANKS = True
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "most": 10_000,  # values of an input that have a slot of their own, the commonest
+        "buckets": 0,  # slots that all other values share by their hash, unseen ones too; 0: one slot for all
+    }
 
     def recognise(self, column: pa.Array) -> float:
         column = plain(column)
         if pa.types.is_boolean(column.type):
-            return 1.0
+            return 0.5
         if pa.types.is_integer(column.type):
             return 0.1
         if not pa.types.is_string(column.type):
@@ -47,9 +53,11 @@ class Category(Kind):
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
         types = [_type(column) for column in columns.values()]
+        most, buckets = ([*options.get(name, [self.OPTIONS[name]] * len(types))] for name in ("most", "buckets"))
+        _possible(list(columns), most, buckets, target)
         values = [
-            _values(column, kind, fewest=1 if target else 2)
-            for column, kind in zip(columns.values(), types, strict=True)
+            _values(column, kind, fewest=1 if target else 2, most=len(column) if target else cap)
+            for column, kind, cap in zip(columns.values(), types, most, strict=True)
         ]
         if target and len(values[0]) < 2:
             raise DataError(
@@ -59,6 +67,9 @@ class Category(Kind):
             )
         missing = [column.null_count > 0 for column in columns.values()]
         state: dict[str, Any] = {"values": values, "types": types, "missing": missing}
+        if any(buckets):
+            state |= {"buckets": buckets}
+            state["sizes"] = [len(known) + 1 + spare for known, spare in zip(values, buckets, strict=True)]
         field = Field("category", tuple(columns), () if target else (len(columns),), "int64", state)
         if target:
             state["counts"] = [np.bincount(self.encode(field, list(columns.values()))).tolist()]
@@ -74,7 +85,7 @@ class Category(Kind):
         found = pc.index_in(text, pa.array([_word(value) for value in values], pa.string())).fill_null(-1)
         codes = found.to_numpy(zero_copy_only=False).astype(np.int64)
         if field.shape:
-            return codes + 1
+            return self._hashed(field, index, text, codes + 1)
         if (codes < 0).any():
             unseen = column[int(np.argmin(codes))].as_py()
             raise DataError(
@@ -84,11 +95,23 @@ class Category(Kind):
             )
         return codes
 
+    def _hashed(self, field: Field, index: int, text: pa.Array, codes: np.ndarray) -> np.ndarray:
+        """The codes with values that have no slot of their own put into the buckets, which follow the known ones."""
+        buckets = field.state.get("buckets", [0] * (index + 1))[index]
+        other = (codes == 0) & text.is_valid().to_numpy(zero_copy_only=False)
+        if buckets and other.any():
+            words = text.filter(pa.array(other)).dictionary_encode()
+            places = np.array([_bucket(word, buckets) for word in words.dictionary.to_pylist()])
+            codes[other] = 1 + len(field.state["values"][index]) + places[words.indices.to_numpy(zero_copy_only=False)]
+        return codes
+
     def decode(self, field: Field, values: np.ndarray) -> list[Any]:
         if not field.shape:
             return [field.state["values"][0][code] for code in values]
+        known = field.state["values"]
         return [
-            [None if code == 0 else field.state["values"][i][code - 1] for i, code in enumerate(row)] for row in values
+            [known[place][code - 1] if 0 < code <= len(known[place]) else None for place, code in enumerate(row)]
+            for row in values
         ]
 
     def parse(self, field: Field, index: int, value: Any) -> Any:
@@ -152,8 +175,31 @@ def _type(column: pa.Array) -> str:
     return "integer" if words and whole else "string"
 
 
-def _values(column: pa.Array, kind: str, fewest: int) -> list[Any]:
-    """The values seen at least `fewest` times, in order; a missing value counts as the value null, first."""
-    counts = pc.value_counts(_canonical(column, kind)).to_pylist()
-    words = [item["values"] for item in counts if item["counts"] >= fewest]
+def _bucket(word: str, buckets: int) -> int:
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little") % buckets
+
+
+def _possible(names: Sequence[str], most: Sequence[Any], buckets: Sequence[Any], target: bool) -> None:
+    """Raises DataError where an option is no number, or of a target, whose classes all count."""
+    for name, cap, spare in zip(names, most, buckets, strict=True):
+        place = f"preprocess.kinds.{name}"
+        if type(cap) is not int or type(spare) is not int or cap < 1 or spare < 0:
+            problem, fix = (
+                f"most is {cap!r} and buckets {spare!r}",
+                "give whole numbers: most from 1, buckets from 0 on",
+            )
+            raise DataError(problem, place=place, fix=fix)
+        if target and spare:
+            raise DataError("classes have no buckets", place=place, fix="leave `buckets` out")
+
+
+def _values(column: pa.Array, kind: str, fewest: int, most: int) -> list[Any]:
+    """The values seen at least `fewest` times, the commonest `most` of them, in order; a missing value counts as the
+    value null, first."""
+    found = pc.value_counts(_canonical(column, kind))
+    found = found.filter(pc.greater_equal(found.field("counts"), fewest))
+    if len(found) > most:  # of equally common ones those that the alphabet has first
+        keys = [("counts", "descending"), ("values", "ascending")]
+        found = found.take(pc.sort_indices(pa.Table.from_struct_array(found), keys)[:most])
+    words = found.field("values").to_pylist()
     return ([None] if None in words else []) + sorted(_typed(word, kind) for word in words if word is not None)

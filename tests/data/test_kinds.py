@@ -16,6 +16,7 @@ WIDE = [pa.large_list(pa.large_list(kind)) for kind in (pa.float32(), pa.int16()
 COLUMNS = {
     "number": pa.array([1.5, -2.0, 3.25, 0.0] * 3),
     "category": pa.array(["red", "green", "blue", "green"] * 3),
+    "boolean": pa.array([True, False, True, True] * 3),
     "image": pa.FixedShapeTensorArray.from_numpy_ndarray(IMAGES),
     "series": pa.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]] * 6),
     "labels": pa.array([["sea", "sky"], ["sky"], [], ["sea"]] * 3),
@@ -48,7 +49,7 @@ def test_encode_decode_and_json(name):
     assert encoded.shape == (12, *field.shape)
     assert encoded.dtype == field.dtype
     back = kind.decode(field, encoded)
-    if name == "category":
+    if name in ("boolean", "category"):
         assert [row[0] for row in back] == column.to_pylist()
     elif name in ("labels", "text"):
         assert back == column.to_pylist()
@@ -80,6 +81,7 @@ def test_identity_does_not_depend_on_the_storage(name):
     other = {
         "number": COLUMNS["number"].cast(pa.float32()),
         "category": COLUMNS["category"].dictionary_encode(),
+        "boolean": pa.array(["Yes", "n", "T", "1"] * 3),
         "image": pa.FixedShapeTensorArray.from_numpy_ndarray(IMAGES.astype(np.float32)),
         "series": pa.array(COLUMNS["series"].to_pylist(), pa.list_(pa.float32())),
         "graph": COLUMNS["graph"].cast(pa.struct({"nodes": WIDE[0], "edges": WIDE[1]})),
@@ -168,6 +170,40 @@ def test_an_unseen_category_has_a_slot_of_its_own_and_rare_ones_share_it():
     field = kind.fit({"x": pa.array(["a", "a", "b", "b", "once"])})
     assert field.sizes == (3,)
     assert kind.encode(field, [pa.array(["a", "b", "once", "never", None])]).tolist() == [[1], [2], [0], [0], [0]]
+
+
+def test_of_very_many_values_the_commonest_have_a_slot_and_others_share():
+    kind = kinds.find("category")
+    words = pa.array([f"w{i % 50:02}" for i in range(130)])  # w00 … w29 come three times, the others twice
+    capped = kind.fit({"x": words, "y": words}, most=[10, 40], buckets=[0, 4])
+    assert capped.sizes == (11, 45)
+    assert capped.state["values"][0] == [f"w{i:02}" for i in range(10)]
+    assert capped.state["values"][1][-1] == "w39"
+    few = pa.array(["w03", "w45", "w46", "never", None])
+    first, second = kind.encode(capped, [few, few]).T.tolist()
+    assert first == [4, 0, 0, 0, 0]
+    assert second[0] == 4
+    assert all(41 <= code <= 44 for code in second[1:4])
+    assert second[4] == 0, "what is missing is in no bucket"
+    assert kind.decode(capped, np.array([[4, 41]])) == [["w03", None]]
+    with pytest.raises(DataError, match="most is 0"):
+        kind.fit({"x": words}, most=[0])
+
+
+def test_a_boolean_is_one_in_whichever_words():
+    kind = kinds.find("boolean")
+    column, faults = kind.check(pa.array(["TRUE", "no", "N", "1", "off", " t ", "", "NA", "maybe"]))
+    assert column.to_pylist() == [True, False, False, True, False, True, None, None, None]
+    assert faults == {8: "neither yes nor no"}
+    assert kind.check(pa.array([1, 0, 2, None]))[0].to_pylist() == [True, False, None, None]
+    field = kind.fit({"x": column})
+    assert (field.kind, field.encoder, field.sizes) == ("category", "boolean", (3,))
+    assert kind.encode(field, [column]).ravel().tolist() == [2, 1, 1, 2, 1, 2, 0, 0, 0]
+    assert [kind.parse(field, 0, value) for value in (True, "no", 1, None)] == [True, False, True, None]
+    for wrong in (2, "maybe", 0.5, [True]):
+        with pytest.raises(DataError, match="is "):
+            kind.parse(field, 0, wrong)
+    assert kind.recognise(pa.array(["f", "m"])) == kind.recognise(pa.array(["no", "no"])) == 0
 
 
 def test_a_missing_category_is_a_value_when_training_rows_had_it():

@@ -1,0 +1,88 @@
+"""Yes or no, in whichever words: true and false, yes and no, t and f, y and n, on and off, 1 and 0.
+
+Encoded as a category of two values: slot 0 is for what is missing, 1 for no, 2 for yes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.columns import MISSING, Faults, plain, texts
+from data.field import DataError, Field
+from data.kinds import Kind
+from data.requests import told
+
+PAIRS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1"))
+WORDS = pa.array([word for pair in PAIRS for word in pair])
+
+
+class Boolean(Kind):
+    grouped: ClassVar[bool] = True
+    AS: ClassVar[str] = "category"
+    BLANKS: ClassVar[bool] = True
+
+    def recognise(self, column: pa.Array) -> float:
+        """Text is taken for it where it holds both words of a pair and nothing else; numbers stay numbers."""
+        column = plain(column)
+        if pa.types.is_boolean(column.type):
+            return 1.0
+        if not pa.types.is_string(column.type):
+            return 0.0
+        held = set(pc.unique(_words(column)).to_pylist()) - {None}
+        return 0.95 if held in [set(pair) for pair in PAIRS[:-1]] else 0.0
+
+    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+        column = plain(column)
+        if pa.types.is_boolean(column.type):
+            return column, {}
+        try:
+            words = _words(column)
+        except DataError as error:
+            return pa.nulls(len(column), pa.bool_()), dict.fromkeys(range(len(column)), error.problem)
+        place = pc.index_in(words, WORDS)
+        strange = pc.and_(words.is_valid(), place.is_null()).to_numpy(zero_copy_only=False)
+        yes = pc.equal(pc.bit_wise_and(place, 1), 1)
+        return yes, dict.fromkeys(np.flatnonzero(strange).tolist(), "neither yes nor no")
+
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+        if target:
+            place, fix = f"column '{next(iter(columns))}'", "say `kind: category`"
+            raise DataError("a target of two classes is a category", place=place, fix=fix)
+        missing = [column.null_count > 0 for column in columns.values()]
+        state = {"values": [[False, True]] * len(columns), "missing": missing}
+        return Field("category", tuple(columns), (len(columns),), "int64", state, "boolean")
+
+    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+        codes = [pc.add(column.cast(pa.int64()), 1).fill_null(0).to_numpy(zero_copy_only=False) for column in columns]
+        return np.stack(codes, axis=1)
+
+    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+        return [[None if code == 0 else code == 2 for code in row] for row in np.asarray(values).tolist()]
+
+    def parse(self, field: Field, index: int, value: Any) -> Any:
+        if value is None and field.state["missing"][index]:
+            return None
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str | int) and str(value).strip().lower() in WORDS.to_pylist():
+            return WORDS.to_pylist().index(str(value).strip().lower()) % 2 == 1
+        raise DataError(f"is {told(value)}", fix="give true or false")
+
+    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+        return pa.array(values, pa.bool_())
+
+    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+        return {"type": "boolean", "example": True} | ({"nullable": True} if field.state["missing"][index] else {})
+
+    def identity(self, column: pa.Array) -> pa.Array:
+        return column.cast(pa.string())  # as a category has it
+
+
+def _words(column: pa.Array) -> pa.Array:
+    words = pc.utf8_lower(texts(column))
+    return pc.if_else(pc.is_in(words, MISSING), pa.scalar(None, pa.string()), words)
