@@ -150,9 +150,8 @@ def test_the_window_follows_from_memory(ready):
     wide, narrow = (window(large, ready, size) for size in (1024, 256))
     assert 10**5 < narrow < wide < 10**8
     assert wide == pytest.approx(4 * narrow, rel=0.01)
-    assert (
-        most(large, ("train", "validation"), 1024) == 2**30 // (4 + 4 + 8 + 8) // 2
-    )  # a number, whether it is missing, two whole ones
+    row = 4 + 4 + 8 + 8  # a number, whether it is missing, two whole ones
+    assert most(large, ("train", "validation"), 1024) == 2**30 // row // 2
 
 
 def test_a_sample_is_the_rows_of_smallest_identity_whatever_lies_between(ready):
