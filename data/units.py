@@ -17,7 +17,7 @@ UNITS = ("character", "byte", "word", "bpe")
 IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff"  # written without spaces: each is a word
 WORD = re.compile(rf"[^\W{IDEOGRAPHS}]+(?:['’][^\W{IDEOGRAPHS}]+)*|[{IDEOGRAPHS}]|[^\w\s]")
 PIECE = re.compile(r" ?\w+| ?[^\w\s]+|\s+")  # byte pairs do not reach over its borders
-CLOSING, OPENING = set(".,;:!?)]}%…"), set("([{")  # no space before, none after
+CLOSING, OPENING = set(".,;:!?)]}%…-/"), set("([{-/")  # no space before, none after
 
 
 def cut(unit: str, values: Sequence[str]) -> Callable[[str], list[str]]:
@@ -39,7 +39,7 @@ def join(unit: str, tokens: Sequence[str]) -> str:
     if unit == "character":
         return "".join(tokens)
     text = ""
-    for before, token in zip([None, *tokens[:-1]], tokens, strict=True):
+    for before, token in zip([None, *tokens], tokens, strict=False):
         text += token if before is None or token in CLOSING or before in OPENING else f" {token}"
     return text
 

@@ -1,4 +1,5 @@
-"""Sound: a column of samples becomes log-mel spectra (T, M), standardised by band, zeros after the end.
+"""Sound: a column of samples becomes log-mel spectra (T, M), standardised by band, or stays a waveform (T, 1); zeros
+after the end.
 
 A row is a struct of `samples` and their `rate`, or a bare list of samples at the rate that the option names. How loud
 it is does not count: each row is brought to the same power. A request sends a list of samples, a struct, or a WAV
@@ -26,15 +27,18 @@ from data.requests import told
 TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])  # rate 0: that of the option
 LONG = 1000  # samples of a row from which on a list of numbers within −1…1 is taken for sound
 UNSAID = 8000  # samples a second where neither the rows nor the pipeline say
+FORMS = {"mel": 10, "waveform": 1}  # seconds of the longest row that are heard unless the pipeline says
+SILENT = 1e-15  # root of the mean power below which a row stays as faint as it is
 EXAMPLE = 0.02  # seconds of the documentation's example
 FIX = "give a list of samples, {samples, rate}, or a WAV file as base64"
 
 
 class Audio(Kind):
     OPTIONS: ClassVar[dict[str, Any]] = {
+        "form": "mel",  # or waveform: the samples themselves
         "rate": 0,  # samples a second that rows are brought to; 0: the commonest of the training rows
         "mel": 40,  # bands of a spectrum
-        "seconds": 0.0,  # that are heard, the rest is cut off; 0: the longest of the training rows, at most 10
+        "seconds": 0.0,  # heard, the rest is cut off; 0: the longest of the training rows, at most 10, of a waveform 1
         "step": 0.01,  # seconds from one spectrum to the next
     }
 
@@ -77,11 +81,15 @@ class Audio(Kind):
         for option, least in (("rate", 0), ("mel", 4), ("seconds", 0), ("step", 0.001)):
             if not isinstance(wishes[option], int | float) or wishes[option] < least:
                 raise DataError(f"{option} is {wishes[option]!r}", place=place, fix=f"give a number from {least} on")
+        if wishes["form"] not in FORMS:
+            raise DataError(f"form is {wishes['form']!r}", place=place, fix=f"choose {' or '.join(FORMS)}")
         rates = Counter(rate for rate in column.field("rate").to_pylist() if rate)
         rate = int(wishes["rate"] or (rates.most_common(1)[0][0] if rates else UNSAID))
         state: dict[str, Any] = {"rate": rate, "mel": int(wishes["mel"]), "step": float(wishes["step"])}
-        found = [spectra.log_mel(samples, state) for samples in _sounds(column, rate)]
-        longest = min(max(len(one) for one in found), round(10 / state["step"]))
+        if wishes["form"] == "waveform":
+            state |= {"form": "waveform", "mel": 1, "step": 1 / rate}
+        found = [_steps(samples, state) for samples in _sounds(column, rate)]
+        longest = min(max(len(one) for one in found), round(FORMS[wishes["form"]] / state["step"]))
         length = round(wishes["seconds"] / state["step"]) or longest
         whole = np.concatenate([one[:length] for one in found])
         std = whole.std(axis=0)
@@ -92,12 +100,12 @@ class Audio(Kind):
         mean, std = (np.asarray(field.state[name]) for name in ("mean", "std"))
         values = np.zeros((len(columns[0]), *field.shape), np.float32)
         for row, samples in enumerate(_sounds(columns[0], field.state["rate"], field.shape[0] * field.state["step"])):
-            found = spectra.log_mel(samples, field.state)[: field.shape[0]]
+            found = _steps(samples, field.state)[: field.shape[0]]
             values[row, : len(found)] = (found - mean) / std
         return values
 
     def decode(self, field: Field, values: np.ndarray) -> list[Any]:
-        """The log-mel spectra: samples cannot be had back."""
+        """The log-mel spectra, or the waveform: samples cannot be had back, for how loud they were is gone."""
         mean, std = (np.asarray(field.state[name]) for name in ("mean", "std"))
         result: list[Any] = (values * std + mean).tolist()
         return result
@@ -147,15 +155,23 @@ class Audio(Kind):
         ]
 
     def augment(self, field: Field, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """A band of tones and a stretch of time of each row silenced (SpecAugment, Park et al. 2019)."""
+        """A stretch of time and, of spectra, a band of tones of each row silenced (SpecAugment, Park et al. 2019)."""
         count, steps, bands = values.shape
         places = (np.arange(steps)[None, :, None], np.arange(bands)[None, None, :])
         hidden = np.zeros((count, 1, 1), bool)
-        for axis, (length, share) in enumerate(((steps, 8), (bands, 5))):
+        for axis, (length, share) in enumerate(((steps, 8), (bands, 5))[: 1 if bands == 1 else 2]):
             wide = random.integers(0, max(1, length // share) + 1, size=(count, 1, 1))
             first = random.integers(0, length, size=(count, 1, 1))
             hidden = hidden | ((places[axis] >= first) & (places[axis] < first + wide))
         return np.where(hidden, np.float32(0), values)
+
+
+def _steps(samples: np.ndarray, state: Mapping[str, Any]) -> np.ndarray:
+    """(T, M) of one row, whatever its loudness."""
+    if state.get("form") == "waveform":
+        power = float(np.mean(np.square(samples, dtype=np.float64)))
+        return (samples / max(power**0.5, SILENT)).astype(np.float32)[:, None]
+    return spectra.log_mel(samples, state)
 
 
 def _row(samples: pa.Array, index: int) -> np.ndarray | None:

@@ -106,6 +106,23 @@ def test_shorter_rows_end_in_zeros_and_loudness_does_not_count():
     assert np.concatenate([values[0], values[1], values[2, :19]]).mean(axis=0) == pytest.approx(0, abs=0.05)
 
 
+def test_a_waveform_stays_one_whatever_its_loudness():
+    kind, sounds = find("audio"), column(tone(440), tone(440) / 9, tone(900, 3000))
+    field = kind.fit({"sound": sounds}, form="waveform")
+    assert field.shape == (RATE, 1)
+    values = kind.encode(field, [sounds])
+    np.testing.assert_allclose(values[0, :, 0], tone(440) / tone(440).std(), atol=1e-3)
+    np.testing.assert_allclose(values[0], values[1], atol=1e-5)
+    assert not values[2, 3000:].any()
+    varied = kind.augment(field, values, np.random.default_rng(0))
+    assert all(
+        0.8 < (after != 0).mean() / (before != 0).mean() <= 1 for after, before in zip(varied, values, strict=True)
+    )
+    assert kind.fit({"sound": sounds}, form="waveform", seconds=0.1, rate=4000).shape == (400, 1)
+    with pytest.raises(DataError, match="form is 'wave'"):
+        kind.fit({"sound": sounds}, form="wave")
+
+
 def test_a_request_may_be_samples_or_a_file():
     kind, sounds = find("audio"), column(tone(440), tone(900))
     field = kind.fit({"sound": sounds})

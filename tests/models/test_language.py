@@ -175,10 +175,12 @@ def test_chrf_of_what_is_right_wrong_and_half_right():
 def test_text_is_written_as_the_data_are():
     from data import units
 
-    tokens = ["a", "plain", "(", "old", ")", "text", "."]
+    tokens = ["a", "plain", "(", "old", ")", "twenty", "-", "two", "and", "/", "or", "not", "."]
     for unit in units.UNITS:
         state = {"values": [tokens], "unit": unit}
-        assert text(state, [4, 5, 6, 7, 8, 9, 10, 3, 0]) == units.join(unit, tokens)
+        assert text(state, [*range(4, 4 + len(tokens)), 3, 0]) == units.join(unit, tokens)
+    assert units.join("word", tokens) == "a plain (old) twenty-two and/or not."
+    assert units.join("word", []) == ""
 
 
 def test_pretraining_learns_from_the_training_rows_and_changes_the_weights():
