@@ -1,8 +1,9 @@
 """Runs the cases named, or all: `python -m benchmarks.reference [CASE …]`; writes results.json and REFERENCE.md.
 
-Each seed is a process of its own with one thread; as many run side by side as there are cores. Results of cases that
-are not run again stay, with the commit that they were measured at. Cost is told in core-seconds, the time that the
-processor worked for a seed, which other work on the machine disturbs little; seconds by the clock stand beside it.
+Each seed is a process of its own with one thread; as many run side by side as there are cores for this one (`taskset`
+says which). Results of cases that are not run again stay, with the commit that they were measured at. Cost is told in
+core-seconds, the time that the processor worked for a seed, which other work on the machine disturbs little; seconds by
+the clock stand beside it.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def case(name: str) -> dict[str, Any]:
     print(f"{name} …", file=sys.stderr, flush=True)
     threads = getattr(module, "THREADS", 1)
     begun = time.monotonic()
-    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as pool:
+    with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)) // threads)) as pool:
         runs = list(pool.map(lambda seed: measure(name, seed, threads), module.SEEDS))
     metrics = runs[0]["metrics"]
     values = {metric: [run["metrics"][metric] for run in runs] for metric in metrics}
