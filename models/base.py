@@ -112,6 +112,7 @@ class Task(nn.Module):
     MADE: ClassVar[dict[str, str]] = {}  # inputs that the data need not have: column → kind, each made for every row
     LOSS: ClassVar[bool] = True  # False: it has none of its own, the architecture's counts
     PER_ROW: ClassVar[str] = "min"  # what `per_row` gives is an error; "max": a score
+    WHOLE: ClassVar[bool] = False  # True: a row's facts compare it with all others, so all outputs are needed at once
     RESAMPLE: ClassVar[bool] = True  # False: metrics are too slow for the drawings behind an interval
     PICTURE: str = ""  # the file in stages/report/outcomes/ that draws all answers in one
     METRICS: dict[str, str]  # name → "max" | "min"; the first decides
@@ -140,7 +141,8 @@ class Task(nn.Module):
         return torch.ones(len(target), dtype=torch.bool, device=target.device)
 
     def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """What the metrics of these rows are computed from, (N, …) each: counts, say, where outputs are large."""
+        """What the metrics of these rows are computed from, (N, …) each: counts, say, where outputs are large. Those of
+        many rows are put together from those of a few, unless the task is WHOLE."""
         return output, target
 
     def per_row(self, output: Tensor, target: Tensor) -> Tensor:
@@ -152,7 +154,8 @@ class Task(nn.Module):
         raise NotImplementedError
 
     def calibrate(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """New values of own buffers that are chosen by validation rows once the weights stand, such as a threshold."""
+        """New values of own buffers that are chosen by validation rows once the weights stand, such as a threshold;
+        takes what `facts` gives."""
         return {}
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:

@@ -204,19 +204,16 @@ class Loop:
             raise ModelError(f"the loss is {record['train_loss']} in epoch {state.epoch}", place="train", fix=fix)
 
     def _measure(self) -> dict[str, float]:
-        state, task, target = self._state, self.network.task, self.validation["target"]
+        state, task = self._state, self.network.task
         live = copy(state.weights) if state.average else None
         self.network.load_state_dict(state.smooth())
         with self._precision():
-            output = self.network.outputs(self.validation)
-            output = output.float() if output.is_floating_point() else output
-            loss = self.network.loss(self.validation, output)
+            loss, facts = self.network.judged(self.validation)
         if live:
             self.network.load_state_dict(live)
-        for name, value in task.calibrate(output, target).items():
+        for name, value in task.calibrate(*facts).items():
             task.get_buffer(name).copy_(value)
-        losses = {"train_loss": float(state.loss) / state.rows, "validation_loss": loss}
-        return {**losses, **task.metrics(*task.facts(output, target))}
+        return {"train_loss": float(state.loss) / state.rows, "validation_loss": loss, **task.metrics(*facts)}
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.recipe.precision == "float32":

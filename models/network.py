@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from models.base import Architecture, Batch, Task
+from models.parts import parts
 
 
 class Network(nn.Module):
@@ -33,24 +34,32 @@ class Network(nn.Module):
         return self.architecture.groups(self.task)
 
     @torch.no_grad()
-    def outputs(self, rows: Batch, at_once: int = 1024) -> Tensor:
-        """The head's output for any number of rows, in evaluation mode; the mode is put back afterwards."""
-        inputs = {name: column for name, column in rows.items() if name != "target"}
+    def say(self, rows: Batch) -> Tensor:
+        """The head's output for rows, their target unseen, in evaluation mode; the mode is put back afterwards."""
         with _evaluating(self):
-            return torch.cat([self(chunk) for chunk in _chunks(inputs, at_once)])
+            output: Tensor = self({name: column for name, column in rows.items() if name != "target"})
+        return output.float() if output.is_floating_point() else output
+
+    def outputs(self, rows: Batch) -> Tensor:
+        """What it says to any number of rows, all together."""
+        return torch.cat([output for _, output in parts(self.say, rows)])
+
+    def judged(self, rows: Batch) -> tuple[float, tuple[Tensor, Tensor]]:
+        """The mean loss of rows, and the facts that their metrics are computed from."""
+        losses, facts = [], []
+        for chunk, output in parts(self.say, rows, whole=self.task.WHOLE):
+            losses.append(self._loss(chunk, output) * len(output))
+            facts.append(self.task.facts(output, chunk["target"]))
+        first, second = zip(*facts, strict=True)
+        return sum(losses) / len(rows["target"]), (torch.cat(first), torch.cat(second))
 
     @torch.no_grad()
-    def loss(self, rows: Batch, output: Tensor, at_once: int = 1024) -> float:
-        """The mean loss of rows whose output is known: the task's, or the first group's of the architecture."""
-        if self.task.LOSS:
-            return float(self.task.loss(output, rows["target"]))
-        group = next(iter(self.groups()))
+    def _loss(self, rows: Batch, output: Tensor) -> float:
+        """The task's loss, or that of the architecture's first group where the task has none."""
         with _evaluating(self):
-            parts = [
-                (self.architecture.loss(chunk, group, self.task), len(chunk["target"]))
-                for chunk in _chunks(rows, at_once)
-            ]
-        return sum(float(loss) * count for loss, count in parts) / sum(count for _, count in parts)
+            if self.task.LOSS:
+                return float(self.task.loss(output, rows["target"]))
+            return float(self.architecture.loss(rows, next(iter(self.groups())), self.task))
 
 
 @contextmanager
@@ -61,9 +70,3 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.train(training)
-
-
-def _chunks(rows: Batch, at_once: int) -> Iterator[dict[str, Tensor]]:
-    parts = {name: column.split(at_once) for name, column in rows.items()}
-    for chunk in zip(*parts.values(), strict=True):
-        yield dict(zip(parts, chunk, strict=True))

@@ -135,13 +135,6 @@ class Model:
     spec: Spec
     card: dict[str, Any]
 
-    def outputs(self, table: pa.Table, batch_size: int = 1024) -> Tensor:
-        """The head's output for each row of raw columns, (N, …) on the CPU."""
-        import torch
-
-        with torch.inference_mode():
-            return torch.cat([self.network(batch) for batch in self._batches(table, batch_size)])
-
     def predict(self, table: pa.Table, batch_size: int = 1024) -> list[dict[str, Any]]:
         """One answer per row of raw columns, as the task words it."""
         import torch

@@ -88,7 +88,7 @@ class Learned:
     def metrics(self, rows: Mapping[str, torch.Tensor] | None = None) -> dict[str, float]:
         """The task's metrics, by default on the test rows."""
         rows = self.test if rows is None else rows
-        return self.network.task.metrics(*self.network.task.facts(self.network.outputs(rows), rows["target"]))
+        return self.network.task.metrics(*self.network.judged(rows)[1])
 
 
 def learn(

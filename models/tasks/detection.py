@@ -128,10 +128,9 @@ class Detection(Task):
 
     def calibrate(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """The threshold with the best F1."""
-        boxes, true = self.facts(output, target)
         tried = torch.arange(0.1, 0.9, 0.05)
         said, right, held = (torch.stack([part.sum() for part in parts]) for parts in zip(
-            *(self._answered(boxes, true, float(one)) for one in tried), strict=True))  # fmt: skip
+            *(self._answered(output, target, float(one)) for one in tried), strict=True))  # fmt: skip
         return {"threshold": tried[(2 * right / (said + held).clamp_min(1)).argmax()].to(self.threshold)}
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:

@@ -30,6 +30,7 @@ class Embedding(Task):
     TARGETS = ("category",)
     PICTURE = "neighbours"
     PER_ROW = "max"
+    WHOLE = True
     METRICS: dict[str, str] = {
         "mean_average_precision": "max",
         "recall_at_1": "max",
@@ -99,7 +100,7 @@ class Embedding(Task):
         }
 
     def calibrate(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        refused, accepted, edges = _errors(self.facts(output, target)[0])
+        refused, accepted, edges = _errors(output)
         return {"threshold": edges[(refused - accepted).abs().argmin()].to(self.threshold)}
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,49 +13,17 @@ import torch
 
 from stages.artifacts import SCRATCH, Model, load_model
 from stages.judging.opponents import reference
+from stages.judging.scored import Scored
 from stages.judging.statistics import Array, Interval, Point, block_length, bootstrap, compare, wilson
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from torch import Tensor
 
-    from models.base import Task
+    from models.base import Batch
     from stages.validate import Params
 
 
 MANY_ROWS = 20_000  # above it fewer drawings serve: intervals are narrow, and each drawing is slow
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One model's outputs for all test rows, with the task that scores them."""
-
-    name: str
-    task: Task
-    output: Tensor  # (N, …)
-    target: Tensor  # (N, …), as its own task encodes it
-
-    @cached_property
-    def facts(self) -> tuple[Tensor, Tensor]:
-        """What the metrics of each row are computed from."""
-        return self.task.facts(self.output, self.target)
-
-    @cached_property
-    def per_row(self) -> Array:
-        """(N,) right (1) or wrong (0), or another score, or an error."""
-        rows: Array = self.task.per_row(*self.facts).double().numpy()
-        return rows
-
-    @property
-    def right_or_wrong(self) -> bool:
-        return self.task.PER_ROW == "max" and set(np.unique(self.per_row)) <= {0.0, 1.0}
-
-    def metrics(self, rows: Any = slice(None)) -> dict[str, float]:
-        output, target = self.facts
-        return self.task.metrics(output[rows], target[rows])
-
-    def answers(self) -> list[dict[str, Any]]:
-        return self.task.answer(self.output)
 
 
 @dataclass(frozen=True)
@@ -171,41 +138,39 @@ def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, 
     test = model.spec.encode(table, target=True)
     rows = {name: torch.as_tensor(array) for name, array in test.items()}
     target, task = rows["target"], model.network.task
-    parts = [batches.arrays(ready, split, most) for split in ("train", "validation")]
-    with torch.inference_mode():
-        simple = task.baseline({name: torch.as_tensor(array) for name, array in parts[0].items()}, rows)
-    seen = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    splits = [batches.arrays(ready, split, most) for split in ("train", "validation")]
+    known = {name: torch.as_tensor(array) for name, array in splits[0].items()}
+    seen = {name: np.concatenate([split[name] for split in splits]) for name in splits[0]}
     fitted = reference(spec, seen, test, seed=seed, task=task)
     incumbent, refusal = _released(released, model, table)
     steps = target.shape[1] if spec.target.kind == "series" else 1
     return Evidence(
         model=model,
         table=table,
-        candidate=Scored("candidate", task, model.outputs(table), target),
-        baseline=Scored("baseline", task, simple, target),
-        reference=fitted and Scored(fitted[0], task, torch.as_tensor(fitted[1], dtype=torch.float32), target),
+        candidate=Scored("candidate", task, rows, model.network.say),
+        baseline=Scored("baseline", task, rows, lambda some: task.baseline(known, some)),
+        reference=fitted and Scored.of(fitted[0], task, fitted[1], target),
         released=incumbent,
         version=released[0] if released else "",
         refusal=refusal,
         block=block_length(table.num_rows, ordered=spec.time is not None, overlap=steps),
-        train=parts[0],
-        others=_others(candidate, model, table, parts, test),
+        train=splits[0],
+        others=_others(candidate, model, splits, test, rows),
     )
 
 
 def _others(
-    candidate: Path, model: Model, table: pa.Table, parts: list[dict[str, Array]], test: dict[str, Array]
+    candidate: Path, model: Model, splits: list[dict[str, Array]], test: dict[str, Array], rows: Batch
 ) -> dict[str, Scored]:
     """The network that was trained from scratch beside a transferred one, and an SVM on the candidate's features."""
     from stages.judging.features import svm
 
-    found, target, task = {}, torch.as_tensor(test["target"]), model.network.task
+    found: dict[str, Scored] = {}
     if (candidate / SCRATCH).is_dir():
-        alone = load_model(candidate / SCRATCH)
-        found["scratch"] = Scored("the same network from scratch", alone.network.task, alone.outputs(table), target)
-    if (said := svm(model.network, model.spec, parts[0], parts[1], test)) is not None:
-        output = torch.as_tensor(said, dtype=torch.float32)
-        found["svm"] = Scored("an SVM on the network's features", task, output, target)
+        alone = load_model(candidate / SCRATCH).network
+        found["scratch"] = Scored("the same network from scratch", alone.task, rows, alone.say)
+    if (said := svm(model.network, model.spec, splits[0], splits[1], test)) is not None:
+        found["svm"] = Scored.of("an SVM on the network's features", model.network.task, said, rows["target"])
     return found
 
 
@@ -222,7 +187,9 @@ def _released(released: tuple[str, Path] | None, model: Model, table: pa.Table) 
     ):
         return None, f"it predicts {old.spec.target_name!r} ({old.spec.task}) and not what the candidate predicts"
     try:
-        target = torch.as_tensor(old.spec.encode(table, target=True)["target"])
-        return Scored(version, old.network.task, old.outputs(table), target), ""
+        rows = {name: torch.as_tensor(array) for name, array in old.spec.encode(table, target=True).items()}
+        scored = Scored(version, old.network.task, rows, old.network.say)
+        _ = scored.facts  # asked at once, for it may not be able to answer
+        return scored, ""
     except (ValueError, KeyError, RuntimeError) as error:  # other columns, unknown classes, another shape
         return None, str(error).splitlines()[0]

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 def promise(evidence: Evidence) -> str:
     """How much of what came lies in the intervals, beside what was promised; nothing where there are none."""
-    answers = evidence.candidate.answers()
-    if "low" not in answers[0]:
+    if "low" not in evidence.candidate.answers([0])[0]:
         return ""
+    answers = evidence.candidate.answers()
     inside = [
         low <= came <= high
         for answer, row in zip(answers, evidence.truth(), strict=True)

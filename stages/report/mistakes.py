@@ -23,8 +23,8 @@ def mistakes(evidence: Evidence) -> str:
     rows = worst(evidence)
     if not len(rows):
         return f"<p>Nowhere: all {evidence.rows:,} test rows are answered rightly.</p>"
-    answers, truth = evidence.candidate.answers(), evidence.truth()
-    captions = [caption(answers[row], truth[row]) for row in rows]
+    answers, truth = evidence.candidate.answers(rows), evidence.truth()
+    captions = [caption(answer, truth[row]) for answer, row in zip(answers, rows, strict=True)]
     kinds = evidence.model.spec.inputs
     images = [name for name, field in kinds.items() if field.kind == "image"]
     graphs = [name for name, field in kinds.items() if field.kind == "graph"]
@@ -40,7 +40,8 @@ def mistakes(evidence: Evidence) -> str:
         drawn = [graph(array, field.state, f"test row {row}") for array, row in zip(arrays, rows, strict=True)]
     elif windows and evidence.model.spec.target.kind == "series":
         histories = own_history(table).tolist()
-        drawn = [spark(past, truth[row], answers[row]["prediction"]) for past, row in zip(histories, rows, strict=True)]
+        said = [answer["prediction"] for answer in answers]
+        drawn = [spark(past, truth[row], to) for past, row, to in zip(histories, rows, said, strict=True)]
     else:
         drawn = [_fields(evidence, record) for record in table.to_pylist()]
     figures = [

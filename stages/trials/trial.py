@@ -137,9 +137,9 @@ class Trial:
         from stages.trials.folds import divided, identities
 
         torch.set_num_threads(1)
-        spec, train, self.validation = _rows(ready, version)
+        spec, train, validation = _rows(ready, version)
         if fold:
-            train, self.validation = divided(train, self.validation, identities(ready, most(spec)), fold)
+            train, validation = divided(train, validation, identities(ready, most(spec)), fold)
         recipe, rest = divide(architecture, options)
         recipe, self.epochs = recipe.but(seed=seed), recipe.epochs  # those of the whole recipe
         if not whole:
@@ -150,7 +150,7 @@ class Trial:
             learned = self.network.task.learns_from(torch.as_tensor(train["target"])).numpy()
             train = {name: column[learned] for name, column in train.items()}
         feed = Batches(train, recipe.batch_size, seed=seed, shuffle=True)
-        self.loop = Loop(self.network, feed, self.validation, recipe)
+        self.loop = Loop(self.network, feed, validation, recipe)
         self.stretch = stretch(feed.steps(), recipe)
         self.parameters = sum(one.numel() for one in self.network.parameters() if one.requires_grad)
         self.seconds = 0.0
@@ -170,7 +170,7 @@ class Trial:
         import torch
 
         task = self.network.task
-        output, target = task.facts(*self._best_output())
+        output, target = self._judged()[1]
         n = min(len(target), MOST_RESAMPLED)
         draw = torch.Generator().manual_seed(0)
         name, _ = metric_of(task)
@@ -186,27 +186,21 @@ class Trial:
     def per_row(self) -> list[float]:
         """The deciding quantity of each validation row, for paired comparisons."""
         task = self.network.task
-        rows: list[float] = task.per_row(*task.facts(*self._best_output())).double().tolist()
+        rows: list[float] = task.per_row(*self._judged()[1]).double().tolist()
         return rows
 
-    def _best_output(self) -> tuple[Tensor, Tensor]:
-        import torch
-
+    def _judged(self) -> tuple[float, tuple[Tensor, Tensor]]:
+        """The validation loss of the best weights, and the facts of the validation rows."""
         live = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        rows = {name: torch.as_tensor(column) for name, column in self.validation.items()}
         self.network.load_state_dict(self.loop.best_state())
-        output = self.network.outputs(rows)
+        found = self.network.judged(self.loop.validation)
         self.network.load_state_dict(live)
-        return output, rows["target"]
+        return found
 
     def _measure(self) -> dict[str, float]:
         """Today's scores, where no epoch could be finished."""
-        import torch
-
-        task = self.network.task
-        output, target = self._best_output()
-        rows = {name: torch.as_tensor(column) for name, column in self.validation.items()}
-        return {"validation_loss": self.network.loss(rows, output), **task.metrics(*task.facts(output, target))}
+        loss, facts = self._judged()
+        return {"validation_loss": loss, **self.network.task.metrics(*facts)}
 
 
 def metric_of(task: Any) -> tuple[str, str]:

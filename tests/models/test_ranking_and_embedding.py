@@ -77,7 +77,7 @@ def test_retrieval_and_verification_by_hand():
 def test_the_threshold_parts_pairs_with_equal_errors():
     task = Embedding(items(2), 4)
     output = torch.tensor([[1.0, 0.0], [0.96, 0.28], [-1.0, 0.0], [-0.96, 0.28]])
-    task.threshold.copy_(task.calibrate(output, torch.tensor([0, 0, 1, 1]))["threshold"])
+    task.threshold.copy_(task.calibrate(*task.facts(output, torch.tensor([0, 0, 1, 1])))["threshold"])
     assert -0.9 < float(task.threshold) < 0.96
     assert task.answer(output)[0]["same_from"] == float(task.threshold)
 

@@ -68,7 +68,7 @@ def test_overfits_eight_rows(name, kinds, job, target, network, make):
     often = {column: torch.cat([values] * STEPS) for column, values in batch.items()}
     for rate in RATES:
         made = network(name, job, kinds, target, size=0.25)
-        before = made.loss(batch, made.outputs(batch))
+        before, _ = made.judged(batch)
         recipe = Recipe(
             epochs=EPOCHS[-1], batch_size=8, learning_rate=rate, weight_decay=0, schedule="constant", clip=1.0
         )

@@ -29,7 +29,7 @@ def test_every_row_is_scored_in_one_fold_and_no_test_row_in_any(candidates, tmp_
     for number in range(4):
         trial = Trial(ready, f"{tmp_path}", "classification", "linear", {}, fold=(number, 4))
         trial.advance(1, 60.0)
-        scored.append(trial.validation["number"])
+        scored.append(trial.loop.validation["number"].numpy())
         learned.append(trial.loop.train.rows)
         assert len(trial.per_row()) == len(scored[-1])
     rows = sum(len(read(ready, split)) for split in ("train", "validation"))

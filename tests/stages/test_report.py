@@ -14,6 +14,7 @@ import torch
 
 from stages.artifacts import Paths
 from stages.drawing.pictures import Axis, Dot, Line, chart, dots, image, number_text
+from stages.judging.scored import Scored
 from stages.judging.scores import Evidence, measure
 from stages.judging.verdict import judge
 from stages.report import page
@@ -158,7 +159,8 @@ def test_text_from_outside_is_escaped(evidence):
 def test_a_perfect_model_has_no_mistakes_to_show(evidence):
     found = evidence("digits")
     right = torch.nn.functional.one_hot(found.candidate.target, 10).float() * 9
-    perfect = dataclasses.replace(found, candidate=dataclasses.replace(found.candidate, output=right))
+    candidate = Scored.of("candidate", found.candidate.task, right, found.candidate.target)
+    perfect = dataclasses.replace(found, candidate=candidate)
     text = written(perfect)
     assert f"all {found.rows} test rows are answered rightly" in text
     assert not len(worst(perfect))

@@ -19,7 +19,7 @@ BINS, SHOWN = 40, 12
 def draw(evidence: Evidence) -> str:
     """A histogram of the scores with the threshold, what the alarms come to, and the most surprising rows."""
     task: Any = evidence.candidate.task
-    score, odd = evidence.candidate.output.numpy(), (evidence.candidate.target != task.normal).numpy()
+    score, odd = evidence.candidate.output().numpy(), (evidence.candidate.target != task.normal).numpy()
     limit = float(task.threshold)
     edges = np.linspace(score.min(), max(np.quantile(score, 0.99), limit), BINS + 1)
     sides = (("normal", ~odd, "a"), ("others", odd, "b"))

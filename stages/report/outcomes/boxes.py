@@ -21,7 +21,7 @@ def draw(evidence: Evidence) -> str:
     from data import kinds
 
     field, rows = evidence.model.spec.target, trios.chosen(evidence)
-    answers = evidence.candidate.task.answer(evidence.candidate.output[rows])
+    answers = evidence.candidate.answers(rows)
     truth = kinds.find("boxes").decode(field, evidence.candidate.target[rows].numpy())
     figures = []
     for number, (row, picture) in enumerate(zip(rows, trios.given(evidence, rows), strict=True)):

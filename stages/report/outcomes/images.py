@@ -17,7 +17,7 @@ TITLE = "What it makes of an image"
 
 def draw(evidence: Evidence) -> str:
     rows = trios.chosen(evidence)
-    columns = [evidence.candidate.output[rows].numpy(), evidence.candidate.target[rows].numpy()]
+    columns = [evidence.candidate.output(rows).numpy(), evidence.candidate.target[rows].numpy()]
     if any(field.kind == "image" for field in evidence.model.spec.inputs.values()):
         columns.insert(0, trios.given(evidence, rows))
     names = ("given", "said", "true")[-len(columns) :]

@@ -17,7 +17,7 @@ COLUMNS = ("rows that have it", "said", "of those rightly", "of those that have 
 def draw(evidence: Evidence) -> str:
     """A line for each label, the commonest first."""
     names = [str(value) for value in evidence.model.spec.target.state["values"][0]]
-    has, said = evidence.candidate.target > 0, evidence.candidate.output > 0
+    has, said = evidence.candidate.target > 0, evidence.candidate.output() > 0
     counts = zip(*(found.sum(0).tolist() for found in (has, said, has & said)), strict=True)
     lines = [
         f"<tr><th>{escape(name)}</th><td>{there}</td><td>{claimed}</td>"

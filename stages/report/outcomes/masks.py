@@ -23,7 +23,7 @@ def draw(evidence: Evidence) -> str:
     """The first class is left as the image has it; each other one is tinted."""
     task: Any = evidence.candidate.task
     rows = trios.chosen(evidence)
-    said = evidence.candidate.output[rows].argmax(1).numpy()
+    said = evidence.candidate.output(rows).argmax(1).numpy()
     true = evidence.candidate.target[rows].numpy()
     figures = []
     for number, (row, picture) in enumerate(zip(rows, trios.given(evidence, rows), strict=True)):

@@ -22,7 +22,7 @@ POINTS = 80  # of a curve
 
 def draw(evidence: Evidence) -> str:
     """The rows are evenly spread from the best retrieved to the worst; a neighbour of another class is named orange."""
-    unit = evidence.candidate.output.float().numpy()
+    unit = evidence.candidate.output().float().numpy()
     order = np.argsort(-evidence.candidate.per_row, kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(ROWS, len(order))).round().astype(int)]
     similar = unit[chosen] @ unit.T

@@ -8,7 +8,8 @@ from stages.drawing.markup import note
 from stages.drawing.pictures import Line, chart
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence, Scored
+    from stages.judging.scored import Scored
+    from stages.judging.scores import Evidence
 
 TITLE = "How soon the right item comes up"
 FARTHEST = 50  # items down the list

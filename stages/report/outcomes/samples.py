@@ -21,7 +21,7 @@ def draw(evidence: Evidence) -> str:
     """A sheet of samples, one of real test images in the same order, and the samples' nearest training images."""
     from models.tasks.generation import copying, nearest
 
-    samples, real = evidence.candidate.output, evidence.candidate.target
+    samples, real = evidence.candidate.output(), evidence.candidate.target
     train = torch.as_tensor(evidence.train["target"])
     chosen = _chosen(evidence)
     near = train[nearest(samples[chosen], train)[1]]

@@ -28,12 +28,12 @@ def draw(evidence: Evidence) -> str:
             "Read from left to right: what is marked it would not have written there. From the best row to the worst."
         )
         return note(about) + "".join(f"<figure>{_foretold(evidence, row)}</figure>" for row in rows)
-    truth, answers = evidence.truth(), evidence.candidate.answers()
+    truth, answers = evidence.truth(), evidence.candidate.answers(rows)
     inputs = evidence.table.select(list(evidence.model.spec.columns)).take(rows).to_pylist()
     about = "Struck out is what it said and should not have, underlined what it should have said."
     parts = [
-        f"<figure>{_asked(record)}<p>{compared(_line(answers[row]['prediction']), _line(truth[row]))}</p></figure>"
-        for row, record in zip(rows, inputs, strict=True)
+        f"<figure>{_asked(record)}<p>{compared(_line(answer['prediction']), _line(truth[row]))}</p></figure>"
+        for row, record, answer in zip(rows, inputs, answers, strict=True)
     ]
     return note(about) + "".join(parts)
 
@@ -56,7 +56,7 @@ def _foretold(evidence: Evidence, row: int) -> str:
 
     field = evidence.model.spec.target
     target = evidence.candidate.target[row]
-    right = (evidence.candidate.output[row, : len(target)].argmax(1) == target).tolist()
+    right = (evidence.candidate.output([row])[0, : len(target)].argmax(1) == target).tolist()
     parts = []
     for good, token in zip(right, target[:LONGEST].tolist(), strict=False):
         written = escape(_line(kinds.of(field).decode(field, np.array([[token]]))[0])).replace("\n", "<br>")

@@ -1,0 +1,53 @@
+"""Many rows are judged a few at a time: with the same result, and in little memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from models import parts
+from models.catalogue import build
+from tests.models.conftest import Field
+
+
+@pytest.mark.parametrize(
+    ("architecture", "task", "kinds", "target"),
+    [
+        ("mlp", "classification", ("number",), "category"),
+        ("unet", "segmentation", ("image",), "mask"),
+        ("unet", "detection", ("image",), "boxes"),
+        ("gru", "tagging", ("text",), "tags"),
+        ("mlp", "embedding", ("number",), "category"),
+    ],
+)
+def test_in_parts_as_at_once(architecture, task, kinds, target, network, make, monkeypatch):
+    made, rows = network(architecture, task, kinds, target, size=0.5), make(kinds, target, 23)
+    loss, facts = made.judged(rows)
+    monkeypatch.setattr(parts, "ROWS", 5)
+    assert [len(output) for _, output in parts.parts(made.say, rows)] == [5, 5, 5, 5, 3]
+    again, in_parts = made.judged(rows)
+    for one, other in zip(facts, in_parts, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    if target != "boxes":  # whose loss is a mean over the boxes of a batch
+        assert again == pytest.approx(loss, rel=0.05)
+
+
+def test_what_is_large_comes_in_few_rows():
+    text = Field("text", (64,), (20_000,), {"values": [[f"w{n}" for n in range(19_996)]], "unit": "word"})
+    made = build("tcn", "language_modelling", {"text": text}, text, size=0.1)
+    tokens = torch.randint(4, 20_000, (24, 64))
+    rows = {"text": tokens, "target": tokens}
+    held = [output.numel() for _, output in parts.parts(made.say, rows)]
+    assert max(held) <= parts.NUMBERS
+    assert sum(held) == 24 * 64 * 20_000
+    loss, (bits, _) = made.judged(rows)
+    assert len(bits) == 24
+    assert loss == pytest.approx(float(bits.mean()) / 64 * 0.6931, rel=1e-3)
+
+
+def test_a_loss_is_measured_as_answers_are_given(network, make):
+    made, rows = network("mlp", "ranking", ("number",), "category", size=0.5), make(("number",), "category", 9)
+    loss, _ = made.train().judged(rows)
+    made.task.drawn = 2  # as where there are too many items to learn of all
+    assert made.train().judged(rows)[0] == loss
+    assert made.training
