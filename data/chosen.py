@@ -12,17 +12,24 @@ from data.columns import plain, texts
 from data.field import DataError, nearest
 
 
-def chosen(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> pa.Table:
-    """The rows of which each column named holds one of its values: column → values. DataError where none is left."""
+def kept(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> pa.Table:
+    """The rows of which each column named holds one of its values: column → values."""
     for name, values in wanted.items():
-        place = f"preprocess.only.{name}"
         if name not in raw.column_names:
+            place = f"preprocess.only.{name}"
             raise DataError(f"there is no column '{name}'", place=place, fix=nearest(name, raw.column_names))
-        held = texts(plain(raw.column(name)))
         words = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
-        kept = raw.filter(pc.is_in(held, pa.array(words, pa.string())))
-        if not len(kept):
-            some = ", ".join(map(str, pc.unique(held).to_pylist()[:10]))
-            raise DataError("no row has one of these values", place=place, fix=f"it holds {some}")
-        raw = kept
+        raw = raw.filter(pc.is_in(texts(plain(raw.column(name))), pa.array(words, pa.string())))
     return raw
+
+
+def none_kept(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> DataError:
+    """What to say where no row is left, in view of some rows."""
+    for name, values in wanted.items():
+        left = kept(raw, {name: values})
+        if not len(left):
+            some = ", ".join(map(str, pc.unique(texts(plain(raw.column(name)))).to_pylist()[:10]))
+            place = f"preprocess.only.{name}"
+            return DataError("no row has one of these values", place=place, fix=f"it holds {some}")
+        raw = left
+    return DataError("no row has all of these values", place="preprocess.only", fix="ask for fewer of them")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from typing import Any
@@ -19,10 +20,16 @@ EXACT = 2.0**53  # below it floats hold whole numbers exactly
 Faults = dict[int, str]  # row → what is wrong with its value
 
 
-def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One array, without dictionary encoding, text as `string`, halves as float32."""
+def one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One array, in its own type."""
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    return column
+
+
+def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One array, without dictionary encoding, text as `string`, halves as float32."""
+    column = one(column)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
@@ -46,6 +53,12 @@ def floats(column: pa.Array) -> tuple[np.ndarray, Faults]:
 
 
 def _text_floats(column: pa.Array) -> tuple[np.ndarray, Faults]:
+    with contextlib.suppress(pa.ArrowInvalid):  # mostly there are numbers alone, or nothing
+        if not column.null_count:
+            return column.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
+    with contextlib.suppress(pa.ArrowInvalid):
+        held = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+        return held.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
     text = pc.utf8_trim_whitespace(column)
     text = pc.if_else(pc.is_in(pc.utf8_lower(text), MISSING), pa.scalar(None, pa.string()), text)
     try:
@@ -102,6 +115,12 @@ def nested(kind: pa.DataType) -> int:
     while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         kind, axes = kind.value_type, axes + 1
     return axes if pa.types.is_integer(kind) or pa.types.is_floating(kind) else 0
+
+
+def shapeless(kind: pa.DataType) -> bool:
+    """Whether the rows of a column of this type are lists of numbers that may differ in shape."""
+    fixed = isinstance(kind, pa.FixedShapeTensorType) or (pa.types.is_fixed_size_list(kind) and nested(kind) == 1)
+    return nested(kind) > 0 and not fixed
 
 
 def stack(column: pa.Array) -> tuple[np.ndarray, Faults]:

@@ -64,12 +64,20 @@ def told(reasons: Mapping[str, int]) -> str:
     return some + (f"; {left:,} for other reasons" if left else "")
 
 
-def few_enough(rows: int, aside: pa.Table, limit: float) -> None:
-    """Raises Rejected where the share of rows set aside is above the limit."""
-    if len(aside) > limit * rows:
-        share = f"{len(aside):,} of {rows:,} rows are bad ({len(aside) / rows:.1%}), and the limit is {limit:.4g}"
+def some(good: int, bad: Mapping[str, int], aside: pa.Table) -> None:
+    """Raises Rejected where no row is good."""
+    if not good:
+        why = told(bad) or "there are fewer rows than `window` and `horizon` need"
+        fix = "mend the source, or `ignore` the columns at fault"
+        raise Rejected(f"no good row is left: {why}", place="preprocess", fix=fix, aside=aside)
+
+
+def few_enough(rows: int, bad: Mapping[str, int], limit: float, aside: pa.Table) -> None:
+    """Raises Rejected where the share of bad rows is above the limit; `bad` counts them by reason."""
+    if (count := sum(bad.values())) > limit * rows:
+        share = f"{count:,} of {rows:,} rows are bad ({count / rows:.1%}), and the limit is {limit:.4g}"
         fix = "mend the source or the rules, or raise bad_rows"
-        raise Rejected(f"{share}: {told(counted(aside))}", place="preprocess.bad_rows", fix=fix, aside=aside)
+        raise Rejected(f"{share}: {told(bad)}", place="preprocess.bad_rows", fix=fix, aside=aside)
 
 
 def _split(fault: str) -> tuple[str, str, str]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,43 +13,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data import identity
+from data import parts as files
 from data.field import DataError
+from data.parts import MADE, ROWS, Unit
 from data.split import SPLITS
 
-ROWS = 65_536  # of a row group, at most
+__all__ = ["FIX", "QUARANTINED", "ROWS", "Unit", "parts", "read", "sample", "units", "write"]
 QUARANTINED = "quarantine"
-FIX = "fetch the rows with `dvc pull`, or run the stage `preprocess`"
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One row group of a part: what is read at once."""
-
-    path: Path
-    group: int
-    rows: int
-    size: int  # bytes of its columns, uncompressed
-
-    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Its rows, of `columns` alone where they are named. Raises DataError where the part is damaged."""
-        try:
-            with pq.ParquetFile(self.path) as file:
-                return file.read_row_group(self.group, columns=columns, use_threads=False)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _damaged(self.path, error) from error
+STAGE = "preprocess"
+FIX = MADE[STAGE][1]
 
 
 def units(ready: Path, split: str) -> list[Unit]:
     """The row groups of a split, or of QUARANTINED, in order. Raises DataError where it is not there or damaged."""
-    found = []
-    for path in parts(ready, split):
-        try:
-            facts = pq.read_metadata(path)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _damaged(path, error) from error
-        groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
-        found += [Unit(path, number, one.num_rows, one.total_byte_size) for number, one in enumerate(groups)]
-    return found
+    return files.units(parts(ready, split), STAGE)
 
 
 def read(ready: Path, split: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -60,7 +36,7 @@ def read(ready: Path, split: str, columns: Sequence[str] | None = None) -> pa.Ta
         try:
             tables.append(pq.read_table(path, columns=columns))
         except (pa.ArrowInvalid, OSError) as error:
-            raise _damaged(path, error) from error
+            raise files.damaged(path, error, STAGE) from error
     return pa.concat_tables(tables)
 
 
@@ -97,8 +73,3 @@ def write(table: pa.Table, folder: Path) -> None:
     """The only part of a folder that is made for it."""
     folder.mkdir()
     pq.write_table(table, folder / "part-00000.parquet", row_group_size=ROWS, compression="zstd")
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    reason = str(error).splitlines()[0]
-    return DataError(f"a prepared file is damaged ({reason})", place=str(path), fix=FIX)

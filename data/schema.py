@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data import dates, kinds
-from data.columns import Faults, floats, plain, texts
+from data.columns import Faults, floats, one, plain, texts
 from data.field import DataError, nearest
 from data.kinds.tags import unequal
 from data.quarantine import RULE, quarantine
@@ -207,7 +207,7 @@ def check(
     typed: dict[str, pa.Array] = {}
     for name, kind in schema.kinds.items():
         reader = kinds.find("number" if kind == "series" and name == schema.target else kind)
-        typed[name], found = reader.reading(schema.options.get(name, {})).check(table.column(name))
+        typed[name], found = _read(reader.reading(schema.options.get(name, {})), one(table.column(name)))
         faults.append((name, found))
         if not reader.BLANKS:
             faults.append((name, _missing(typed[name])))
@@ -216,30 +216,54 @@ def check(
         faults.append((name, _missing(typed[name])))
     if schema.target_kind == "tags":
         texts_of = [name for name, kind in schema.inputs.items() if kind == "text"]
-        faults += [(schema.target, unequal(typed[schema.target], typed[name])) for name in texts_of]
+        faults += [(schema.target, unequal(plain(typed[schema.target]), plain(typed[name]))) for name in texts_of]
     faults += rules.broken(table) if rules else []
     reasons = _reasons(table, faults)
     typed["_origin"] = plain(table.column("_origin"))
-    good = np.array([reason is None for reason in reasons], bool)
-    return pa.table(typed).filter(pa.array(good)), quarantine(
-        table, {i: reason for i, reason in enumerate(reasons) if reason}
-    )
+    good = pa.table(typed)
+    if reasons:
+        kept = np.ones(len(table), bool)
+        kept[list(reasons)] = False
+        good = good.filter(pa.array(kept))
+    return good, quarantine(table, reasons)
+
+
+def _read(kind: kinds.Kind, column: pa.Array) -> tuple[pa.Array, Faults]:
+    """What `kind.check` says of a column, of one that is stored as a dictionary by looking at each value once."""
+    if not pa.types.is_dictionary(column.type) or kind.whole(column.type.value_type):
+        return kind.check(column)
+    values, wrong = kind.check(column.dictionary)
+    faults: Faults = {}
+    if wrong:
+        places = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        rows = np.flatnonzero(np.isin(places, list(wrong)))
+        faults = {int(row): wrong[int(places[row])] for row in rows}
+    if not pa.types.is_string(values.type):
+        return values.take(column.indices), faults
+    return pa.DictionaryArray.from_arrays(column.indices, values), faults
 
 
 def _missing(column: pa.Array) -> Faults:
-    blank = (
-        texts(column).is_null()
-        if pa.types.is_string(column.type) or pa.types.is_floating(column.type)
-        else column.is_null()
-    )
-    return {int(row): "missing" for row in np.flatnonzero(blank.to_numpy(zero_copy_only=False))}
+    if pa.types.is_dictionary(column.type):
+        blank = texts(plain(column.dictionary)).is_null().take(column.indices).fill_null(True)
+    elif pa.types.is_string(column.type) or pa.types.is_floating(column.type):
+        blank = texts(column).is_null()
+    else:
+        blank = column.is_null()
+    return dict.fromkeys(np.flatnonzero(blank.to_numpy(zero_copy_only=False)).tolist(), "missing")
 
 
-def _reasons(table: pa.Table, faults: list[tuple[str, Faults]]) -> list[str | None]:
-    unread = plain(table.column("_fault")).to_pylist() if "_fault" in table.column_names else [None] * len(table)
-    found: list[dict[str, None]] = [{} for _ in unread]
+def _reasons(table: pa.Table, faults: list[tuple[str, Faults]]) -> Faults:
+    """Row → why it is bad: what its source could not read, else what is wrong with which columns."""
+    found: dict[int, dict[str, None]] = {}
     for name, rows in faults:
         for row, reason in rows.items():
-            if name == RULE or not any(text.startswith(f"{name}: ") for text in found[row]):
-                found[row][f"{name}: {reason}"] = None
-    return [fault or "; ".join(texts) or None for fault, texts in zip(unread, found, strict=True)]
+            told = found.setdefault(row, {})
+            if name == RULE or not any(text.startswith(f"{name}: ") for text in told):
+                told[f"{name}: {reason}"] = None
+    reasons = {row: "; ".join(told) for row, told in found.items()}
+    if "_fault" in table.column_names:
+        unread = plain(table.column("_fault"))
+        rows = np.flatnonzero(unread.is_valid().to_numpy(zero_copy_only=False)).tolist()
+        reasons |= {row: fault for row in rows if (fault := unread[row].as_py())}
+    return reasons

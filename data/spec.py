@@ -172,23 +172,31 @@ def fit(
     `transform` is of the target, and of the history that it continues where it is a series. `options` are those of the
     kinds, by column. `learned` are the rows that inputs are fitted on where only some are learned from.
     """
-    options, learned = options or {}, train if learned is None else learned
+    options, of_inputs = options or {}, transform if target_kind == "series" else ""
+    inputs = fit_inputs(train if learned is None else learned, kind_of, of_inputs, options)
+    return inputs, fit_target(train, target, target_kind, transform, options.get(target, {}))
+
+
+def fit_inputs(
+    train: pa.Table, kind_of: Mapping[str, str], transform: str, options: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Field]:
+    """The fields of the inputs; `transform` is of those that are series."""
     groups: dict[str, list[str]] = {}
     together = {kind for kind in kind_of.values() if kinds.find(kind).grouped}
     for column, kind in kind_of.items():
         alone = f"{column}_" if column in together else column  # a text may be called "number"
         groups.setdefault(kind if kind in together else alone, []).append(column)
-    inputs = {
-        key: _fit(
-            kind_of[columns[0]],
-            learned,
-            columns,
-            transform if target_kind == kind_of[columns[0]] == "series" else "",
-            [options.get(column, {}) for column in columns],
-        )
+    said = {key: [options.get(column, {}) for column in columns] for key, columns in groups.items()}
+    kind_of_key = {key: kind_of[columns[0]] for key, columns in groups.items()}
+    return {
+        key: _fit(kind_of_key[key], train, columns, transform if kind_of_key[key] == "series" else "", said[key])
         for key, columns in groups.items()
     }
-    return inputs, _fit(target_kind, train, [target], transform, [options.get(target, {})], target=True)
+
+
+def fit_target(train: pa.Table, target: str, kind: str, transform: str, options: Mapping[str, Any]) -> Field:
+    """The field of the target."""
+    return _fit(kind, train, [target], transform, [options], target=True)
 
 
 def _fit(

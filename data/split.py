@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data import identity, kinds
-from data.columns import plain, texts
+from data.columns import one, plain, texts
 from data.field import DataError
 from data.schema import Schema
 from data.spans import microseconds
@@ -34,8 +34,16 @@ def identities(table: pa.Table, schema: Schema, key: Sequence[str] = ()) -> np.n
     """
     if key:
         return identity.identities((texts(plain(table.column(name))) for name in sorted(key)), len(table))
-    held = [(kinds.find(kind), plain(table.column(name))) for name, kind in sorted(schema.kinds.items())]
-    return identity.identities((kind.identity(column) for kind, column in held), len(table))
+    held = [(kinds.find(kind), one(table.column(name))) for name, kind in sorted(schema.kinds.items())]
+    return identity.identities((_identity(kind, column) for kind, column in held), len(table))
+
+
+def _identity(kind: kinds.Kind, column: pa.Array) -> pa.Array | list[bytes]:
+    if not pa.types.is_dictionary(column.type):
+        return kind.identity(plain(column))
+    known = kind.identity(plain(column.dictionary))
+    known = known if isinstance(known, pa.Array) else pa.array(known, pa.binary())
+    return pa.DictionaryArray.from_arrays(column.indices, known)
 
 
 def by_identity(

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +16,6 @@ if TYPE_CHECKING:
     from stages.collecting.parts import Part
 
 RECORD = "source.json"
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -72,12 +67,13 @@ def run(params: Params, paths: Paths, *, task: str = "", progress: Progress = qu
     from data.spec import DataError
     from stages.artifacts import replace_folder, write_json
     from stages.collecting.parts import place, write_manifests
+    from stages.staging import room, staging
 
     source = open_source(params.uri, paths.root)
-    with _room(paths), _staging(paths) as staging:
+    with room(paths.raw, "what was collected before"), staging(paths, "collect", "collected") as staged:
         fingerprint = source.fingerprint()  # before it is read: what changes meanwhile is a change
         before, record = known(params, paths)
-        parts, covered, counts = _brought(params, source, before, record, staging, progress)
+        parts, covered, counts = _brought(params, source, before, record, staged, progress)
         rows = sum(part.rows for part in parts)
         if not rows:
             raise DataError("there are no rows", place=params.uri, fix="give a source with at least a few dozen rows")
@@ -88,7 +84,7 @@ def run(params: Params, paths: Paths, *, task: str = "", progress: Progress = qu
             if params.watermark:
                 facts |= {"watermark": params.watermark, "covered": covered}
             write_json(folder / RECORD, facts)
-        shutil.rmtree(staging)
+        shutil.rmtree(staged)
     return {"rows": rows, "uri": params.uri} | {name: count for name, count in counts.items() if count}
 
 
@@ -150,33 +146,6 @@ def _brought(
         parts, gone = keys.settled(parts, params.key, params.watermark, alive, again)
         counts |= gone
     return parts, covered, counts
-
-
-@contextlib.contextmanager
-def _staging(paths: Paths) -> Iterator[Path]:
-    """The folder for what is not whole yet, held by this process alone. A killed collection's is gone on with."""
-    folder = paths.home / "collect" / paths.name
-    paths.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            fix = "wait until it has ended, or end it"
-            raise PipelineError(f"{paths.name} is being collected already", fix=fix) from None
-        yield folder
-
-
-@contextlib.contextmanager
-def _room(paths: Paths) -> Iterator[None]:
-    """A disk without space is no bug, and says so."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        fix = "make room and run again: what is finished stays, and what was collected before is whole"
-        raise PipelineError(f"the disk is full ({error.strerror or error})", place=str(paths.raw), fix=fix) from error
 
 
 if __name__ == "__main__":

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from stages.artifacts import Paths
 from stages.progress import Progress, quiet
 from stages.settings import PipelineError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from data.examples import Examples
-    from data.spec import Spec
-    from models.base import Task
-
-SCHEMA = "schema.json"
+LEAST_MB = 256  # what Python and Arrow take by themselves, and a little
 
 
 @dataclass(frozen=True)
@@ -54,6 +45,7 @@ class Params:
     horizon: int = 1  # forecasting: how many rows ahead it says
     covariates: list[str] = field(default_factory=list)  # forecasting: columns of numbers to see beside the target
     series: str = ""  # forecasting: the column that says which of several series a row belongs to
+    memory_mb: int = 1024  # ceiling of what preparing holds in memory, in MiB
     validate_from: str | int | float | None = None  # first time of the validation rows; none: by the shares
     test_from: str | int | float | None = None  # first time of the test rows; none: by the shares
     leaks: Literal["report", "stop", "off"] = "report"  # what is done about rows and columns that flatter the scores
@@ -63,6 +55,8 @@ class Params:
             from data.rules import sound
 
             sound(self.schema, self.rules)
+        if self.memory_mb < LEAST_MB:
+            raise PipelineError(f"memory_mb is {self.memory_mb}", fix=f"write {LEAST_MB} or more, in MiB")
         if not 0 <= self.bad_rows <= 1:
             raise PipelineError(f"bad_rows is {self.bad_rows}", fix="write a share of the rows, 0 to 1")
 
@@ -78,39 +72,27 @@ def run(
     """Writes ready/{train,validation,test,quarantine}/part-*.parquet, spec.json, summary.json and schema.json (what
     the columns held, and what changed since they were written last), all or nothing.
 
+    Killed at any moment and run again, it goes on with the shards that are not finished.
     Raises DataError where the columns do not suit the task, no good row is left or a split is empty.
     """
-    from data import seen
-    from data.chosen import chosen
     from data.described import kinds_of
-    from data.examples import from_rows, from_series
-    from data.spoil import spoiled
-    from models.base import Task
     from models.catalogue import check_options
     from models.catalogue import task as find_task
+    from stages.preparing import fitting, passing, raw, writing
+    from stages.staging import room, staging
 
     job, options = find_task(task), dict(task_options or {})
     check_options(f"task {task}", job, options)
-    raw = _made(chosen(read_raw(paths.raw), params.only), job.MADE)
-    raw = spoiled(raw, params.target, noise=params.noise, shrink=params.shrink)
     params = replace(params, kinds={**job.MADE, **kinds_of(params.schema, params.kinds)})
-    progress(stage="preprocess", rows=len(raw))
-    with rejecting(paths):
-        if "series" in job.TARGETS:
-            found = from_series(raw, params)
-        else:
-            found = from_rows(raw, job.TARGETS, params, from_itself=job.FROM_ITSELF)
-    spec = replace(_fit(found, params, task), task_options=options)
-    if job.learns_from is not Task.learns_from:
-        moved = _moved(found, spec, job)
-        learned = moved.part("train")
-        spec = replace(_fit(found, params, task, learned), task_options=options, rows=_counts(moved))
-        found = moved
-    facts = seen.facts(seen.tally(found.table, found.schema.kinds), len(found.quarantine), _before(paths.ready))
-    summary = _summary(found, spec)
-    summary["notes"] += [f"changed since the last version: {change}" for change in facts["changes"]]
-    progress(stage="preprocess", doing="look for leaks")
-    _write(paths.ready, found, spec, summary, facts, params)
+    with room(paths.ready, "what was ready before"), staging(paths, "preprocess", "prepared") as staged:
+        units = raw.units(paths.raw)
+        with rejecting(paths):
+            reader = passing.reader(params, units, job)
+            done = passing.passed(reader, units, params, job, options, staged, paths.root, progress)
+        spec = fitting.spec(done, params, staged, task=task, options=options)
+        progress(stage="preprocess", doing="look for leaks")
+        summary = writing.write(done, spec, staged, paths.ready, params)
+        shutil.rmtree(staged)
     shutil.rmtree(paths.rejected, ignore_errors=True)
     return {
         "rows": summary["rows"],
@@ -135,129 +117,6 @@ def rejecting(paths: Paths) -> Iterator[None]:
             write(error.aside.combine_chunks(), folder / QUARANTINED)
         fix = f"look at them with: evergreen quarantine {paths.name}; then {error.fix}"
         raise DataError(error.problem, place=error.place, fix=fix) from error
-
-
-def _made(raw: pa.Table, wanted: Mapping[str, str]) -> pa.Table:
-    """The rows with columns that the task needs and the data need not have: column → kind."""
-    from data import kinds
-
-    for name, kind in wanted.items():
-        if name not in raw.column_names:
-            raw = raw.append_column(name, kinds.find(kind).made(raw.column("_origin").to_pylist()))
-    return raw
-
-
-def _moved(examples: Examples, spec: Spec, job: type[Task]) -> Examples:
-    """Training rows that the task does not learn from measure instead: one half validates, one half tests. Where a
-    group or a column decides they may not: they are set aside."""
-    import numpy as np
-    import torch
-
-    from data import identity
-    from data.split import TEST, TRAIN, VALIDATION
-
-    target = torch.as_tensor(spec.encode(examples.table, target=True)["target"])
-    other = ~job(spec.target, 1, **spec.task_options).learns_from(target).numpy()
-    half = (identity.from_arrow(examples.table.column("_id"))[:, 0] & np.uint64(1)).astype(bool)
-    spare = other & (examples.splits == TRAIN)
-    if examples.by in ("group", "given"):
-        return examples.without(spare, f"{examples.schema.target}: it is to train, and the task does not learn from it")
-    return replace(examples, splits=np.where(spare, np.where(half, TEST, VALIDATION), examples.splits))
-
-
-def read_raw(folder: Path) -> pa.Table:
-    """All collected rows."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from data.spec import DataError
-
-    parts = sorted(folder.glob("part-*.parquet"))
-    if not parts:
-        raise DataError("nothing was collected yet", place=str(folder), fix="run the stage `collect`")
-    try:
-        return pa.concat_tables([pq.read_table(part) for part in parts])
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"a collected file is damaged ({str(error).splitlines()[0]})",
-            place=str(folder),
-            fix="run the stage `collect` again",
-        ) from error
-
-
-def _fit(examples: Examples, params: Params, task: str, learned: pa.Table | None = None) -> Spec:
-    from data.schema import kind_options
-    from data.spec import Spec, fit
-
-    schema = examples.schema
-    train, options = examples.part("train"), {**kind_options(params.kinds), **schema.options}
-    kinds = (schema.inputs, schema.target, schema.target_kind)
-    inputs, target = fit(train, *kinds, params.transform, options, learned)
-    if schema.target_kind == "series":  # what comes before and after is one quantity: one mean, one deviation
-        from data.windows import HISTORY, steps_apart
-
-        history = inputs[HISTORY]
-        scale = {name: target.state[name] + history.state[name][1:] for name in ("mean", "std")}
-        names = {"channels": [schema.target, *params.covariates]} if params.covariates else {}
-        inputs = {**inputs, HISTORY: replace(history, state={**history.state, **scale, **names})}
-        target = replace(target, state={**target.state, "naive": steps_apart(train, schema.target)})
-    return Spec(task, inputs, target, schema.target, params.time or None, _counts(examples))
-
-
-def _counts(examples: Examples) -> dict[str, int]:
-    return {name: len(examples.part(name)) for name in ("train", "validation", "test")}
-
-
-def _summary(examples: Examples, spec: Spec) -> dict[str, Any]:
-    """Counts by split, class and reason, and what was done about missing values."""
-    classes: dict[str, dict[str, int]] = {}
-    if spec.target.kind == "category":
-        for name in spec.rows:
-            held = Counter(examples.part(name).column(spec.target_name).to_pylist())
-            classes[name] = dict(sorted(held.items()))
-    reasons = dict(Counter(examples.quarantine.column("reason").to_pylist()))
-    missing = {name: examples.table.column(name).null_count for name in spec.columns}
-    missing = {name: count for name, count in missing.items() if count}
-    filled = [
-        f"column '{name}': {count} missing values are filled by the training median"
-        for name, count in missing.items()
-        if examples.schema.inputs[name] == "number"
-    ]
-    return {
-        "rows": spec.rows,
-        "classes": classes,
-        "quarantined": {"rows": len(examples.quarantine), "reasons": reasons},
-        "inputs": examples.schema.inputs,
-        "missing": missing,
-        "by": examples.by,
-        "cuts": examples.cuts,
-        "notes": examples.notes + filled,
-    }
-
-
-def _before(ready: Path) -> dict[str, Any] | None:
-    """What the columns held when rows were prepared last."""
-    from stages.artifacts import read_json
-
-    path = ready / SCHEMA
-    return read_json(path) if path.is_file() else None
-
-
-def _write(
-    ready: Path, examples: Examples, spec: Spec, summary: dict[str, Any], facts: dict[str, Any], params: Params
-) -> None:
-    from data.ready import QUARANTINED, write
-    from stages.artifacts import replace_folder, write_json
-    from stages.checking.leaks import look
-
-    with replace_folder(ready) as folder:
-        for name in spec.rows:
-            write(examples.part(name), folder / name)
-        write(examples.quarantine.combine_chunks(), folder / QUARANTINED)
-        spec.save(folder)
-        summary["leaks"] = look(folder, spec, summary, params)
-        write_json(folder / "summary.json", summary)
-        write_json(folder / SCHEMA, facts, sort=False)  # columns in their order
 
 
 if __name__ == "__main__":

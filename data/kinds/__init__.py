@@ -41,6 +41,11 @@ class Kind:
         """This kind as it reads a column of these options, or of this state."""
         return self
 
+    def whole(self, stored: pa.DataType) -> bool:
+        """Whether only all rows of a column so stored say together what is right for one: the commonest shape, say.
+        Else `check`, with what `settle` found, reads any rows of it by themselves."""
+        return False
+
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         """The column in this kind's own Arrow type (null where missing), and what is wrong with which row."""
         raise NotImplementedError

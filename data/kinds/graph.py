@@ -35,6 +35,9 @@ class Graph(Kind):
         names = {field.name for field in kind} if pa.types.is_struct(kind) else set()
         return 1.0 if {"nodes", "edges"} <= names else 0.0
 
+    def whole(self, stored: pa.DataType) -> bool:
+        return True
+
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         column = plain(column)
         if not self.recognise(column):

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from data import affine, pixels
-from data.columns import Faults, nested, plain, stack
+from data.columns import Faults, nested, plain, shapeless, stack
 from data.field import DataError, Field
 from data.kinds import Kind
 from data.requests import numbers, told
@@ -38,6 +38,9 @@ class Image(Kind):
             first = found.drop_null()[:FIRST]
             return 1.0 if len(pixels.faults(first)) < len(first) else 0.0
         return 1.0 if nested(column.type) in (2, 3) else 0.0
+
+    def whole(self, stored: pa.DataType) -> bool:
+        return shapeless(stored)
 
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         column = plain(column)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from data import pixels
-from data.columns import Faults, plain, stack
+from data.columns import Faults, plain, shapeless, stack
 from data.field import DataError, Field
 from data.kinds import Kind
 from data.kinds.image import LONGEST
@@ -29,6 +29,9 @@ class Mask(Kind):
 
     def recognise(self, column: pa.Array) -> float:
         return 0.0  # it looks like an image; only a target is a mask
+
+    def whole(self, stored: pa.DataType) -> bool:
+        return shapeless(stored)
 
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         column = plain(column)

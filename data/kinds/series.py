@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data.columns import Faults, nested, plain, stack
+from data.columns import Faults, nested, plain, shapeless, stack
 from data.field import DataError, Field
 from data.kinds import Kind
 from data.requests import numbers
@@ -19,6 +19,9 @@ from data.transform import restored
 class Series(Kind):
     def recognise(self, column: pa.Array) -> float:
         return 0.9 if nested(plain(column).type) == 1 else 0.0
+
+    def whole(self, stored: pa.DataType) -> bool:
+        return shapeless(stored)
 
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         values, faults = stack(plain(column))

@@ -341,7 +341,7 @@ class Angle(Kind):
 
 
 def test_one_more_kind_is_one_more_file(tmp_path, monkeypatch):
-    from data.examples import from_rows
+    from data.rows import Rows
     from stages.preprocess import Params
 
     (tmp_path / "angle.py").write_text(ONE_MORE)
@@ -349,7 +349,7 @@ def test_one_more_kind_is_one_more_file(tmp_path, monkeypatch):
     rows = pa.table(
         {"wind": [float(i) for i in range(100)], "y": ["a", "b"] * 50, "_origin": [str(i) for i in range(100)]}
     )
-    found = from_rows(rows, ["category"], Params("y", kinds={"wind": "angle"}))
+    found = Rows.look(rows, ["category"], Params("y", kinds={"wind": "angle"}))
     assert found.schema.inputs == {"wind": "angle"}
     kind = kinds.find("angle")
     assert kind.encode(kind.fit({"wind": rows["wind"]}), [pa.array([0.0, 90.0])]).round(3).tolist() == [[0, 1], [1, 0]]

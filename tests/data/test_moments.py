@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from data import dates, kinds
-from data.examples import from_rows
 from data.field import DataError, Field
+from data.rows import Rows
 from data.spec import fit
 from models.catalogue import accepting
 from stages.preprocess import Params
@@ -150,12 +150,14 @@ def test_dates_of_a_table_are_inputs_that_any_network_for_numbers_takes():
     days = [f"{1 + i % 28:02}.{1 + i % 12:02}.2024" for i in range(100)]
     raw = {"due": days, "x": [float(i) for i in range(100)], "y": ["a", "b"] * 50}
     table = pa.table(raw | {"_origin": [str(i) for i in range(100)]})
-    found = from_rows(table, ["category"], Params("y"))
+    found = Rows.look(table, ["category"], Params("y"))
     assert found.schema.inputs == {"due": "moment", "x": "number"}
     assert found.schema.options["due"]["format"] == "%d.%m.%Y"
-    inputs, _ = fit(found.part("train"), found.schema.inputs, "y", "category", options=found.schema.options)
+    inputs, _ = fit(
+        found.examples(table).part("train"), found.schema.inputs, "y", "category", options=found.schema.options
+    )
     assert {name: field.kind for name, field in inputs.items()} == {"due": "number", "number": "number"}
     assert Field.from_json(json.loads(json.dumps(inputs["due"].to_json()))) == inputs["due"]
     assert {"linear", "mlp", "ft_transformer"} <= set(accepting(inputs, "classification"))
-    split = from_rows(table, ["category"], Params("y", time="due"))
+    split = Rows.look(table, ["category"], Params("y", time="due"))
     assert split.schema.inputs == {"x": "number"}, "the time that splits is no input"

@@ -19,7 +19,7 @@ from data.field import DataError
 from data.sources import open_source
 from stages import collect
 from stages.artifacts import Paths, folder_version
-from stages.preprocess import read_raw
+from stages.preparing.raw import read_raw, units
 
 ROOT = Path(__file__).parents[2]
 COLLECT = """
@@ -88,7 +88,9 @@ def test_a_bucket_grows_on_a_server_that_fails_one_request_in_five(pushed, paths
     assert collect.changed(collect.Params("s3://shop/in/"), paths)
     assert collect.run(collect.Params("s3://shop/in/"), paths)["files new"] == 1
     assert {path for path in asked if path.endswith(".csv")} == {"/shop/in/12.csv"}  # no other is fetched again
-    assert sorted(read_raw(paths.raw)["a"].to_pylist(), key=int) == [str(number) for number in range(13)]
+    assert sorted(read_raw(units(paths.raw), 1024, "a test")["a"].to_pylist(), key=int) == [
+        str(number) for number in range(13)
+    ]
     assert not collect.changed(collect.Params("s3://shop/in/"), paths)
 
 
@@ -180,7 +182,7 @@ def test_killed_at_any_moment_it_continues(paths):
             if paths.raw.exists() and folder_version(paths.raw) != before:  # it had just finished
                 break
         assert collecting(paths).wait() == 0, time.monotonic() - start
-        assert sorted(map(int, read_raw(paths.raw)["a"].to_pylist())) == list(range(files * 10))
+        assert sorted(map(int, read_raw(units(paths.raw), 1024, "a test")["a"].to_pylist())) == list(range(files * 10))
     assert [path.name for path in paths.raw.parent.iterdir()] == ["raw"]
     assert not (paths.home / "collect" / "t").exists()
 
@@ -213,7 +215,7 @@ def test_a_full_disk_is_said_in_one_line_and_loses_nothing(paths):
     assert folder_version(paths.raw) == before
     done = subprocess.run(command, cwd=paths.root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert read_raw(paths.raw).num_rows == 60_050
+    assert read_raw(units(paths.raw), 1024, "a test").num_rows == 60_050
 
 
 def test_a_truncated_table_is_read_up_to_its_broken_row(paths):
@@ -221,7 +223,7 @@ def test_a_truncated_table_is_read_up_to_its_broken_row(paths):
     path = paths.root / "in" / "0000.csv"
     path.write_bytes(path.read_bytes()[:-3])
     collect.run(collect.Params("in"), paths)
-    raw = read_raw(paths.raw)
+    raw = read_raw(units(paths.raw), 1024, "a test")
     assert raw["_fault"].to_pylist() == [None] * 9 + ["1 fields where 2 belong: 9"]
     shutil.rmtree(paths.raw)
 
@@ -265,6 +267,6 @@ def test_dvc_repro_goes_on_with_what_is_there_and_finds_what_a_run_recorded(path
     shutil.rmtree(paths.root / "in")
     fill(paths.root / "in", 3, 1)  # the older files are gone at the source, and wanted still
     dvc("repro", "--force", "collect@t")
-    assert sorted(map(int, read_raw(paths.raw)["a"].to_pylist())) == list(range(40))
+    assert sorted(map(int, read_raw(units(paths.raw), 1024, "a test")["a"].to_pylist())) == list(range(40))
     assert versions.stale(paths, "collect") is None
     assert not collect.changed(params, paths)

@@ -12,8 +12,9 @@ from data.field import DataError
 from stages import collect
 from stages.artifacts import Paths, folder_version, read_json
 from stages.collecting import mirror, parts
-from stages.preprocess import read_raw
+from stages.preparing.raw import read_raw, units
 from stages.settings import PipelineError
+from stages.staging import staging
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def run(paths, uri, **settings):
 
 
 def rows(paths, column="a"):
-    return sorted(read_raw(paths.raw)[column].to_pylist())
+    return sorted(read_raw(units(paths.raw), 1024, "a test")[column].to_pylist())
 
 
 def bytes_of(paths):
@@ -214,7 +215,7 @@ def test_a_contradiction_is_named(settings, says):
 
 def test_two_collections_at_once_are_one(paths):
     csv(paths, "1.csv", 1)
-    with collect._staging(paths), pytest.raises(PipelineError, match="is being collected already"):
+    with staging(paths, "collect", "collected"), pytest.raises(PipelineError, match="is being collected already"):
         run(paths, "in")
 
 
@@ -279,7 +280,7 @@ def test_small_files_are_packed_and_only_the_new_are_read(paths, kind, monkeypat
     assert run(paths, "in")["files new"] == 2
     assert sorted(read) == [f"a/41{kind}", f"b/40{kind}"]
     assert before.items() <= bytes_of(paths).items()
-    table = read_raw(paths.raw)
+    table = read_raw(units(paths.raw), 1024, "a test")
     assert sorted(table["_origin"].to_pylist()) == sorted(f"{'a' if n % 2 else 'b'}/{n}{kind}" for n in range(42))
     assert set(table["label"].to_pylist()) == {"a", "b"}
 

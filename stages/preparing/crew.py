@@ -1,0 +1,61 @@
+"""Who prepares the shards: threads of this process, or, where the rows are many, Ray's workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.preparing.shards import Shard, Work, prepare
+
+if TYPE_CHECKING:
+    from stages.preparing.tally import Tally
+
+MANY = 5_000_000  # rows from which on starting Ray's workers is worth it
+EACH_MB = 256  # memory of one that prepares
+
+
+def prepared(shards: Sequence[Shard], work: Work, root: Path, said: Callable[[int], None]) -> list[Tally]:
+    """The tallies of all shards, in their order; `said` is told the rows of each when it is done."""
+    hands = min(len(shards), max(1, work.memory_mb // EACH_MB))
+    by_ray = sum(shard.rows for shard in shards) >= MANY
+    found: dict[int, Tally] = {}
+    for place, tally in (_by_ray if by_ray else _by_threads)(shards, work, root, hands):
+        found[place] = tally
+        said(tally.raw)
+    return [found[place] for place in range(len(shards))]
+
+
+def _by_threads(shards: Sequence[Shard], work: Work, root: Path, hands: int) -> Iterator[tuple[int, Tally]]:
+    with ThreadPoolExecutor(min(hands, os.cpu_count() or 1)) as pool:
+        waiting = {pool.submit(prepare, shard, work): place for place, shard in enumerate(shards)}
+        try:
+            for one in as_completed(waiting):
+                yield waiting[one], one.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _by_ray(shards: Sequence[Shard], work: Work, root: Path, hands: int) -> Iterator[tuple[int, Tally]]:
+    import ray
+
+    from stages import cluster
+
+    cluster.connect(root)
+    task, shared = ray.remote(num_cpus=1, max_retries=2)(prepare), ray.put(work)
+    left = list(enumerate(shards))[::-1]
+    waiting: dict[ray.ObjectRef, int] = {}
+    try:
+        while left or waiting:
+            while left and len(waiting) < hands * 2:
+                place, shard = left.pop()
+                waiting[task.remote(shard, shared)] = place
+            (done,), _ = ray.wait(list(waiting), num_returns=1)
+            yield waiting.pop(done), ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    finally:
+        for one in waiting:
+            ray.cancel(one)

@@ -1,0 +1,82 @@
+"""The spec: fitted on the training rows, or on the same sample of them for everybody where they are many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.preparing.passing import FIT_ROWS, Passed
+from stages.preparing.shards import SAMPLE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from data.spec import Field, Spec
+    from stages.preprocess import Params
+
+SHARE = 8  # of memory_mb that rows to fit on may take, one part
+
+
+def spec(done: Passed, params: Params, folder: Path, *, task: str, options: Mapping[str, Any]) -> Spec:
+    """The spec of rows that were prepared in `folder`."""
+    from data.schema import kind_options
+    from data.spec import Spec, fit_inputs, fit_target
+    from data.split import SPLITS
+
+    schema, train = done.reader.schema, _learned(done, params, folder)
+    said = {**kind_options(params.kinds), **schema.options}
+    of_inputs = params.transform if schema.target_kind == "series" else ""
+    inputs = fit_inputs(train, schema.inputs, of_inputs, said)
+    target = done.target
+    if target is None:
+        options_of = said.get(schema.target, {})
+        target = fit_target(train, schema.target, schema.target_kind, params.transform, options_of)
+    if schema.target_kind == "series":
+        inputs, target = _one_quantity(inputs, target, train, params)
+    inputs = {key: _lacking(field, done.tally.nulls.get("train", {})) for key, field in inputs.items()}
+    rows = {split: done.tally.rows[split] for split in SPLITS}
+    return Spec(task, inputs, target, schema.target, params.time or None, rows, dict(options))
+
+
+def _learned(done: Passed, params: Params, folder: Path) -> pa.Table:
+    """The training rows; of very many those with the smallest identities, which no order and no worker can change."""
+    import numpy as np
+    import pyarrow as pa
+
+    from data import identity, ready
+
+    units, rows = ready.units(folder, "train"), done.tally.rows["train"]
+    of_a_row = max(1, sum(unit.size for unit in units) // rows)
+    most = max(1_000, min(FIT_ROWS, (params.memory_mb << 20) // SHARE // of_a_row))
+    if rows <= most:
+        return ready.read(folder, "train")
+    kept = sorted((folder / SAMPLE).glob("part-*.parquet"))
+    sample = pa.concat_tables([unit.read() for unit in ready.files.units(kept, ready.STAGE)]) if kept else None
+    if sample is None or len(sample) < most:
+        return ready.sample(folder, "train", most)
+    numbers = identity.from_arrow(sample.column("_id"))[:, 0]
+    return sample.filter(pa.array(numbers <= np.partition(numbers, most - 1)[most - 1])).slice(0, most)
+
+
+def _one_quantity(
+    inputs: dict[str, Field], target: Field, train: pa.Table, params: Params
+) -> tuple[dict[str, Field], Field]:
+    """What comes before and after in a series is one quantity: one mean, one deviation."""
+    from data.windows import HISTORY, steps_apart
+
+    history = inputs[HISTORY]
+    scale = {name: target.state[name] + history.state[name][1:] for name in ("mean", "std")}
+    names = {"channels": [params.target, *params.covariates]} if params.covariates else {}
+    inputs = {**inputs, HISTORY: replace(history, state={**history.state, **scale, **names})}
+    return inputs, replace(target, state={**target.state, "naive": steps_apart(train, params.target)})
+
+
+def _lacking(field: Field, nulls: Mapping[str, int]) -> Field:
+    """A field whose columns may lack what any training row lacks, whether a sample holds such a row or not."""
+    known = field.state.get("missing")
+    if known is None:
+        return field
+    lacking = [had or nulls.get(name, 0) > 0 for name, had in zip(field.columns, known, strict=True)]
+    return replace(field, state={**field.state, "missing": lacking})

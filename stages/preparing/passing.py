@@ -1,0 +1,188 @@
+"""The look at some rows, the pass over all of them, and once more over the shards that all together decide anew."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.preparing.crew import prepared
+from stages.preparing.shards import DONE, Shard, Work, shards
+from stages.preparing.tally import Tally
+from stages.progress import Progress
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from data.examples import Reader
+    from data.parts import Unit
+    from data.spec import Field
+    from models.base import Task
+    from stages.preprocess import Params
+
+FIT_ROWS = 100_000  # training rows that a spec is fitted on, at most
+SPARE = 2  # times as many are kept as a sample while the rows pass, since some of those turn out to be no training rows
+SHOWN_ROWS = 100_000  # bad rows that are kept to be looked at where too many are
+
+
+@dataclass(frozen=True)
+class Passed:
+    """Where a pass has come to: the parts lie in staging."""
+
+    reader: Reader
+    tally: Tally
+    target: Field | None  # of classes, which are counted over all training rows; others are fitted on a sample
+
+
+def reader(params: Params, units: Sequence[Unit], job: type[Task]) -> Reader:
+    """What reads the raw rows of a pipeline. Raises DataError where the columns or the rows do not serve."""
+    from data.chosen import kept, none_kept
+    from data.rows import Rows
+    from data.stretches import Stretches
+    from stages.preparing import raw
+
+    if "series" in job.TARGETS:
+        return Stretches(params)
+    sample = raw.look(units, lambda table: kept(table, params.only))
+    if not len(sample) and params.only:
+        raise none_kept(units[0].read(), params.only)
+    found = Rows.look(sample, job.TARGETS, params, made=job.MADE, from_itself=job.FROM_ITSELF)
+    return found.settled((unit.read(found.asked) for unit in units if found.asked), sample)
+
+
+def passed(
+    reader: Reader,
+    units: Sequence[Unit],
+    params: Params,
+    job: type[Task],
+    options: Mapping[str, Any],
+    folder: Path,
+    root: Path,
+    progress: Progress,
+) -> Passed:
+    """All rows prepared in `folder`. Raises Rejected where too many are bad, DataError where a split is empty."""
+    from data.examples import filled
+    from data.quarantine import few_enough, some
+
+    every, rows = shards(units, bool(reader.whole)), sum(unit.rows for unit in units)
+    work = Work(reader, folder, SPARE * FIT_ROWS / rows, params.memory_mb)
+    _begin(work, units)
+    tallies = _all(every, work, root, progress)
+    total = Tally.summed(tallies)
+    if total.bad:
+        few = _aside(folder) if not total.rows or total.bad.total() > params.bad_rows * total.raw else None
+        some(total.rows.total(), total.bad, few)
+        few_enough(total.raw, total.bad, params.bad_rows, few)
+    strange = _strange(total)
+    left = {split: count - _among(total, split, strange) for split, count in _rows(total).items()}
+    filled(left, reader.by)
+    if reader.schema.target_kind != "category":
+        return Passed(reader, total, None)
+    target = _target(reader, total, params)
+    spare = _spare(job, target, options, total)
+    if not strange and not spare:
+        return Passed(reader, total, target)
+    again = [shard for shard, one in zip(every, tallies, strict=True) if _touched(one, strange, spare)]
+    changed = replace(reader, strange=strange, spare=spare)  # type: ignore[type-var]
+    renewed = _all(again, replace(work, reader=changed, turn=1), root, progress)
+    numbers = {shard.number: tally for shard, tally in zip(again, renewed, strict=True)}
+    total = Tally.summed(numbers.get(shard.number, one) for shard, one in zip(every, tallies, strict=True))
+    filled(_rows(total), reader.by)
+    return Passed(changed, total, target)
+
+
+def _begin(work: Work, units: Sequence[Unit]) -> None:
+    """Shards that a killed pass finished stay where code, wishes and raw rows are the same; else all begins anew."""
+    from stages.artifacts import code_version
+
+    stats = [(unit.path.name, unit.group, unit.path.stat().st_size, unit.path.stat().st_mtime_ns) for unit in units]
+    known = repr((work.reader, stats, code_version()))
+    key = hashlib.blake2b(known.encode(), digest_size=16).hexdigest()
+    note = work.folder / "key"
+    if not note.is_file() or note.read_text() != key:
+        for left in work.folder.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        note.write_text(key)
+    (work.folder / DONE).mkdir(exist_ok=True)
+
+
+def _all(every: Sequence[Shard], work: Work, root: Path, progress: Progress) -> list[Tally]:
+    rows = 0
+
+    def said(more: int) -> None:
+        nonlocal rows
+        rows += more
+        progress(stage="preprocess", rows=rows)
+
+    return prepared(every, work, root, said) if every else []
+
+
+def _rows(tally: Tally) -> dict[str, int]:
+    from data.split import SPLITS
+
+    return {split: tally.rows[split] for split in SPLITS}
+
+
+def _aside(folder: Path) -> pa.Table:
+    """Some of the rows that were set aside."""
+    import pyarrow as pa
+
+    from data.ready import QUARANTINED, units
+
+    tables, rows = [], 0
+    for unit in units(folder, QUARANTINED):
+        tables.append(unit.read())
+        rows += unit.rows
+        if rows >= SHOWN_ROWS:
+            break
+    return pa.concat_tables(tables)
+
+
+def _strange(tally: Tally) -> frozenset[str]:
+    """Classes that no training row has."""
+    learned = tally.classes.get("train", {})
+    return frozenset(word for held in tally.classes.values() for word in held if word not in learned)
+
+
+def _among(tally: Tally, split: str, words: frozenset[str]) -> int:
+    return sum(tally.classes.get(split, {}).get(word, 0) for word in words)
+
+
+def _touched(tally: Tally, strange: frozenset[str], spare: frozenset[str]) -> bool:
+    return any(_among(tally, split, strange) for split in tally.classes) or _among(tally, "train", spare) > 0
+
+
+def _target(reader: Reader, tally: Tally, params: Params) -> Field:
+    """The field of a target of classes: each one's rows are counted over all training rows."""
+    import numpy as np
+    import pyarrow as pa
+
+    from data import kinds
+    from data.spec import fit_target
+
+    schema, counts = reader.schema, tally.classes["train"]
+    words = pa.array(sorted(counts), pa.string())
+    options = schema.options.get(schema.target, {})
+    field = fit_target(pa.table({schema.target: words}), schema.target, schema.target_kind, params.transform, options)
+    codes = kinds.of(field).encode(field, [words])
+    rows = np.bincount(codes, [counts[word] for word in words.to_pylist()]).astype(int)
+    return replace(field, state={**field.state, "counts": [rows.tolist()]})
+
+
+def _spare(job: type[Task], target: Field, options: Mapping[str, Any], tally: Tally) -> frozenset[str]:
+    """Classes that the task does not learn from."""
+    import pyarrow as pa
+    import torch
+
+    from data import kinds
+    from models.base import Task
+
+    if job.learns_from is Task.learns_from:
+        return frozenset()
+    words = sorted(tally.classes["train"])
+    codes = torch.as_tensor(kinds.of(target).encode(target, [pa.array(words, pa.string())]))
+    learned = job(target, 1, **options).learns_from(codes).tolist()
+    return frozenset(word for word, one in zip(words, learned, strict=True) if not one)

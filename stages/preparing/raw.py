@@ -1,0 +1,68 @@
+"""The collected rows, a row group at a time; all at once only where nothing less will do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from data.parts import Unit
+
+LOOK_ROWS = 20_000  # rows that tell what the columns are
+SPREAD = 10  # row groups that they come from, where there are as many
+GROWTH = 4  # bytes in memory while rows are worked on whole, for each byte that they take in a file uncompressed
+
+
+def units(folder: Path) -> list[Unit]:
+    """The row groups of all parts. Raises DataError where there are none, or one is damaged."""
+    from data import parts
+    from data.field import DataError
+
+    paths = sorted(folder.glob("part-*.parquet"))
+    if not paths:
+        raise DataError("nothing was collected yet", place=str(folder), fix="run the stage `collect`")
+    return parts.units(paths, "collect")
+
+
+def read_raw(found: Sequence[Unit], memory_mb: int, why: str) -> pa.Table:
+    """All rows. Raises DataError where they do not fit; `why` says what they are all needed for."""
+    import pyarrow as pa
+
+    from data.field import DataError
+
+    needed = GROWTH * sum(unit.size for unit in found) >> 20
+    if needed > memory_mb:
+        problem = (
+            f"all rows are needed at once ({why}), which takes about {needed:,} MiB, and memory_mb is {memory_mb:,}"
+        )
+        raise DataError(problem, place="preprocess.memory_mb", fix=f"say `memory_mb: {needed}`, or use fewer rows")
+    return pa.concat_tables([unit.read() for unit in found])
+
+
+def look(found: Sequence[Unit], keep: Callable[[pa.Table], pa.Table]) -> pa.Table:
+    """At most LOOK_ROWS of the rows that `keep` leaves, spread evenly; all where there are no more."""
+    import numpy as np
+    import pyarrow as pa
+
+    few = sum(unit.rows for unit in found) <= LOOK_ROWS
+    share = LOOK_ROWS if few else -(-LOOK_ROWS // min(SPREAD, len(found)))
+    tables: dict[int, pa.Table] = {}
+    rows = 0
+    for place in _spread(len(found)):
+        table = keep(found[place].read())
+        if len(table) > share:
+            table = table.take(pa.array(np.linspace(0, len(table) - 1, share).round().astype(np.int64)))
+        tables[place] = table
+        rows += len(table)
+        if rows >= LOOK_ROWS:
+            break
+    return pa.concat_tables([tables[place] for place in sorted(tables)])
+
+
+def _spread(count: int) -> list[int]:
+    """Places, SPREAD evenly spaced ones before the others."""
+    first = sorted({round(place * (count - 1) / max(1, SPREAD - 1)) for place in range(SPREAD)})
+    return first + [place for place in range(count) if place not in first]

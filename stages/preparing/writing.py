@@ -1,0 +1,108 @@
+"""What a pass leaves behind, put in the place of what was ready before: the parts, and what a person should know."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from data.spec import Spec
+    from stages.preparing.passing import Passed
+    from stages.preprocess import Params
+
+SCHEMA = "schema.json"
+BYTES_OF_AN_ID = 24  # while they are sorted
+SHARE = 4  # of memory_mb that identities may take, one part
+
+
+def write(done: Passed, spec: Spec, staged: Path, ready: Path, params: Params) -> dict[str, Any]:
+    """Writes the folder `ready` and returns its summary."""
+    from data import seen
+    from data.quarantine import QUARANTINE
+    from data.ready import QUARANTINED
+    from data.ready import write as write_table
+    from stages.artifacts import replace_folder, write_json
+    from stages.checking.leaks import look
+
+    summary = _summary(done, spec, staged, params.memory_mb)
+    facts = seen.facts(done.tally.seen, summary["quarantined"]["rows"], _before(ready))
+    summary["notes"] += [f"changed since the last version: {change}" for change in facts["changes"]]
+    with replace_folder(ready) as folder:
+        for name in (*spec.rows, QUARANTINED):
+            _placed(staged / name, folder / name)
+        if not summary["quarantined"]["rows"]:
+            (folder / QUARANTINED).rmdir()
+            write_table(QUARANTINE.empty_table(), folder / QUARANTINED)
+        spec.save(folder)
+        summary["leaks"] = look(folder, spec, summary, params)
+        write_json(folder / "summary.json", summary)
+        write_json(folder / SCHEMA, facts, sort=False)  # columns in their order
+    return summary
+
+
+def _placed(parts: Path, folder: Path) -> None:
+    """The parts in their place, without writing their bytes again where the file system can."""
+    folder.mkdir()
+    for path in sorted(parts.glob("part-*.parquet")):
+        try:
+            os.link(path, folder / path.name)
+        except OSError:
+            shutil.copyfile(path, folder / path.name)
+
+
+def _before(ready: Path) -> dict[str, Any] | None:
+    """What the columns held when rows were prepared last."""
+    from stages.artifacts import read_json
+
+    path = ready / SCHEMA
+    return read_json(path) if path.is_file() else None
+
+
+def _summary(done: Passed, spec: Spec, staged: Path, memory_mb: int) -> dict[str, Any]:
+    """Counts by split, class and reason, and what was done about missing values."""
+    tally, schema = done.tally, done.reader.schema
+    classes = {split: dict(sorted(tally.classes.get(split, {}).items())) for split in spec.rows}
+    reasons = tally.quarantined()
+    missing = {name: sum(held[name] for held in tally.nulls.values()) for name in spec.columns}
+    missing = {name: count for name, count in missing.items() if count}
+    filled = [
+        f"column '{name}': {count} missing values are filled by the training median"
+        for name, count in missing.items()
+        if schema.inputs[name] == "number"
+    ]
+    twins = _twins(staged, spec.rows, memory_mb) if schema.target_kind != "series" else []
+    notes = [*done.reader.notes(), *twins, *tally.notes, *filled]
+    return {
+        "rows": spec.rows,
+        "classes": classes if spec.target.kind == "category" else {},
+        "quarantined": {"rows": sum(reasons.values()), "reasons": reasons},
+        "inputs": schema.inputs,
+        "missing": missing,
+        "by": done.reader.by,
+        "cuts": tally.cuts or done.reader.cuts,
+        "notes": notes,
+    }
+
+
+def _twins(staged: Path, rows: Mapping[str, int], memory_mb: int) -> list[str]:
+    """Which rows are others again, told by half of their identities: in as many rounds as memory asks for."""
+    import numpy as np
+
+    from data import identity
+    from data.ready import units
+
+    every = [unit for split in rows for unit in units(staged, split)]
+    rounds = -(-sum(rows.values()) * BYTES_OF_AN_ID * SHARE // (memory_mb << 20))
+    twins = 0
+    for turn in range(rounds):
+        found = []
+        for unit in every:
+            numbers = identity.from_arrow(unit.read(["_id"]).column("_id"))[:, 0]
+            found.append(numbers[numbers % np.uint64(rounds) == turn] if rounds > 1 else numbers)
+        held = np.concatenate(found)
+        held.sort()
+        twins += int(np.count_nonzero(held[1:] == held[:-1]))
+    return [f"{twins} rows repeat another; they are kept, in the same split as it"] if twins else []
