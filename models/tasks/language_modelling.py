@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.base import Batch, FieldLike, Task
-from models.writing import PADDING, characters, nucleus, text, write_on
+from models.writing import END, PADDING, characters, nucleus, text, write_on
 
 if TYPE_CHECKING:
     from models.network import Network
@@ -24,8 +24,9 @@ class LanguageModelling(Task):
     token i; target (B, L) tokens, padding passed over.
 
     The first token has nothing before it: a learned vector stands for that. Metrics: bits per character (Shannon
-    1951) and per token, perplexity per token (Jelinek et al. 1977). The answer to a request is the text written on,
-    drawn at `temperature` from the likeliest tokens that hold `top_p` of the probability (Holtzman et al. 2020).
+    1951) and per token, perplexity per token (Jelinek et al. 1977). The answer to a request is the text written on by
+    up to `length` tokens, drawn at `temperature` from the likeliest that hold `top_p` of the probability (Holtzman et
+    al. 2020). Where rows are `pieces` of a longer text, that they end is neither learned nor written.
     """
 
     TARGETS = ("text",)
@@ -37,10 +38,17 @@ class LanguageModelling(Task):
     held: Tensor  # (V,) characters that each token stands for
 
     def __init__(
-        self, target: FieldLike, features: int, *, temperature: float = 0.8, top_p: float = 0.95, length: int = 100
+        self,
+        target: FieldLike,
+        features: int,
+        *,
+        temperature: float = 0.8,
+        top_p: float = 0.95,
+        length: int = 100,
+        pieces: bool = False,
     ) -> None:
         super().__init__(target, features)
-        self.temperature, self.top_p, self.length = temperature, top_p, length
+        self.temperature, self.top_p, self.length, self.pieces = temperature, top_p, length, pieces
         (self.vocabulary,) = target.sizes
         self.first = nn.Parameter(torch.zeros(features))
         self.head = nn.Linear(features, self.vocabulary, bias=False)
@@ -53,10 +61,11 @@ class LanguageModelling(Task):
         return logits_BLV
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return functional.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=PADDING)
+        return functional.cross_entropy(output.flatten(0, 1), self._told(target).flatten(), ignore_index=PADDING)
 
     def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(N,) bits of each row; (N, 2) its characters and tokens."""
+        target = self._told(target)
         nats_BL = functional.cross_entropy(output.transpose(1, 2), target, ignore_index=PADDING, reduction="none")
         bits = nats_BL.double().sum(1) / math.log(2)
         return bits, torch.stack([self.held[target].sum(1), (target != PADDING).sum(1)], 1)
@@ -96,7 +105,13 @@ class LanguageModelling(Task):
         written = write_on(network, rows, name, self.length, self._draw)
         return [{"prediction": text(self.target.state, row)} for row in written.tolist()]
 
+    def _told(self, tokens_BL: Tensor) -> Tensor:
+        """What is to be foretold: of a piece all but its end, which is nobody's doing."""
+        return tokens_BL.masked_fill(tokens_BL == END, PADDING) if self.pieces else tokens_BL
+
     def _draw(self, logits_BV: Tensor, number: float) -> Tensor:
+        if self.pieces:
+            logits_BV[:, END] = -torch.inf
         return nucleus(logits_BV, number, self.temperature, self.top_p)
 
 

@@ -132,6 +132,19 @@ def test_bits_per_character_of_even_odds():
     assert [characters("word", "word"), characters("bpe", "Ã¼"), characters("character", "ü")] == [5, 1, 1]
 
 
+def test_pieces_have_no_end():
+    torch.manual_seed(0)
+    task = build("decoder", "language_modelling", {"text": TEXT}, TEXT, {"pieces": True}).task
+    target, output = rows(), torch.randn(4, 6, 9)
+    whole = task.loss(output[:, :3], target[:, :3])
+    target[:, 3:] = torch.tensor([3, 0, 0])  # three letters and an end
+    assert task.loss(output, target) == whole
+    assert task.facts(output, target)[1].tolist() == [[3, 3]] * 4
+    logits = torch.zeros(1, 9)
+    logits[0, 3] = 9.0
+    assert task._draw(logits, 0.0) != 3
+
+
 def test_pairs_of_letters_are_a_better_guess_than_letters():
     task = made("decoder", "language_modelling", TEXT).task
     tokens = torch.tensor([[4, 5, 6, 4, 5, 6]] * 3)
