@@ -56,7 +56,7 @@ class Params:
     max_failures: int = 3  # times that dead workers are started again
     storage_bytes: int = 2 * 2**30  # checkpoints of earlier runs are removed above it, the oldest first
     seed: int = 0
-    refit: bool = False  # train on the validation rows as well, now that everything is chosen by them
+    refit: bool = False  # on the validation rows as well, once all is chosen by them; intervals, by a run without them
     balance: bool = False  # each class equally often, however many rows it has
     memory_mb: int = 1024  # of each worker, for rows: those that fit, encoded, are kept; else they are streamed
     start_from: str = ""  # NAME@VERSION of a released version whose weights and architecture it begins with
@@ -110,12 +110,14 @@ class Params:
 def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) -> dict[str, Any]:
     """Writes `candidate/` anew. Killed at any moment and called again, it goes on and ends with the same bytes."""
     started = time.monotonic()
+    from stages.artifacts import save_model
     from stages.training.plan import make
 
     plan = make(params, paths, task)
     loop, reused = _trained(plan, params, paths, progress)
     card = _card(plan, loop)
-    _save(loop, card, paths, _beside(plan, loop, params, paths, progress))
+    network = _settled(plan, loop, params, paths, progress)
+    save_model(paths.candidate, network, card, _beside(plan, loop, params, paths, progress))
     _clean(Path(plan.folder), params.storage_bytes)
     seconds = time.monotonic() - started
     best = {"epochs": loop.epoch, "best_epoch": loop.best[0] if loop.best else 0}
@@ -129,13 +131,26 @@ def _trained(plan: Plan, params: Params, paths: Paths, progress: Progress) -> tu
     from stages.training.fit import fit
     from stages.training.worker import finished
 
-    reused = finished(plan) is not None
-    if not reused:
-        fit(plan, params, paths, progress)
+    if loop := finished(plan):
+        return loop, True
+    fit(plan, params, paths, progress)
     loop = finished(plan)
     if loop is None:
         raise RuntimeError(f"training ended before its last epoch; its checkpoints are in {plan.folder}")
-    return loop, reused
+    return loop, False
+
+
+def _settled(plan: Plan, loop: Loop, params: Params, paths: Paths, progress: Progress) -> Network:
+    """The plan's network with the weights of the epoch that is kept. Intervals and thresholds of a refit are those of
+    the same network without the validation rows: what has learned from rows errs less on them than on new ones."""
+    network, weights = loop.network, loop.best_state()
+    chosen = [name for name, _ in network.named_buffers() if name.startswith("task.") and name in weights]
+    if plan.refit and chosen:
+        before = dataclasses.replace(plan, refit=False).at_home(Path(plan.folder).parent)
+        held = _trained(before, params, paths, progress)[0].best_state()
+        weights |= {name: held[name] for name in chosen}
+    network.load_state_dict(weights)
+    return network
 
 
 def _said(plan: Plan, card: dict[str, Any], epochs: int) -> str:
@@ -173,15 +188,7 @@ def _beside(
         return {}
     alone = dataclasses.replace(plan, start="", start_bytes="", start_folder="", freeze="nothing")
     other, _ = _trained(alone.at_home(Path(plan.folder).parent), params, paths, progress)
-    other.network.load_state_dict(other.best_state())
-    return {SCRATCH: (other.network, _card(alone, other))}
-
-
-def _save(loop: Loop, card: dict[str, Any], paths: Paths, beside: Any = None) -> None:
-    from stages.artifacts import save_model
-
-    loop.network.load_state_dict(loop.best_state())
-    save_model(paths.candidate, loop.network, card, beside)
+    return {SCRATCH: (_settled(alone, other, params, paths, progress), _card(alone, other))}
 
 
 def _clean(kept: Path, budget: int) -> None:

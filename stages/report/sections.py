@@ -155,7 +155,10 @@ def learning(evidence: Evidence) -> str:
         curve("validation_loss", "loss on validation rows", "b"),
     ]
     scored = chart([curve(decider, "", "c")], x="epoch", y=f"validation {label(decider)}", height=220)
-    refit = "After everything was chosen by them, the validation rows were trained on as well: the curves here flatter."
+    refit = (
+        "After everything was chosen by them, the validation rows were trained on as well: the curves here flatter. "
+        "Intervals and thresholds are those of the same network trained without them."
+    )
     said = paragraph(refit) if evidence.model.card.get("refit") else ""
     return said + chart([line for line in losses if line.points], x="epoch", y="loss") + scored
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from stages import artifacts, collect, preprocess, train
-from stages.artifacts import Paths, write_json
+from stages.artifacts import Paths, save_model, write_json
 from stages.training import worker
 from stages.training.plan import make
 
@@ -56,7 +56,8 @@ def alone(params, paths):
     torch.set_num_threads(1)
     loop = worker.assemble(plan)
     loop.run()
-    train._save(loop, train._card(plan, loop), dataclasses.replace(paths, name="alone"))
+    loop.network.load_state_dict(loop.best_state())
+    save_model(dataclasses.replace(paths, name="alone").candidate, loop.network, train._card(plan, loop))
     return bytes_of(dataclasses.replace(paths, name="alone"))
 
 

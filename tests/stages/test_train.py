@@ -66,11 +66,17 @@ def test_refit_trains_on_the_validation_rows_too_and_claims_no_score(paths):
     spec = Spec.load(paths.ready)
     assert rows == [spec.rows["train"], spec.rows["train"] + spec.rows["validation"]]
     assert made.recipe["keep"] == "last"
-    worker.assemble(made).run()
+    before = dataclasses.replace(made, refit=False).at_home(paths.run_folder)
+    for one in (made, before):
+        worker.assemble(one).run()
     train.run(train.Params(refit=True, **EPOCHS), paths, task="regression")
     card = read_json(paths.candidate / "model.json")
     assert card["refit"]
     assert card["scores"] == {}
+    refitted, held = worker.assemble(made).best_state(), worker.assemble(before).best_state()
+    kept = load_model(paths.candidate).network.state_dict()
+    assert torch.equal(kept["architecture.layers.0.0.weight"], refitted["architecture.layers.0.0.weight"])
+    assert kept["task.margin"] == held["task.margin"] > refitted["task.margin"]  # new rows lie in it as promised
 
 
 @pytest.mark.parametrize("refit", [False, True])

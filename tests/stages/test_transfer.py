@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stages import train
-from stages.artifacts import Paths, load_model, read_json, write_json
+from stages.artifacts import Paths, load_model, read_json, save_model, write_json
 from stages.settings import PipelineError
 from stages.training import worker
 from stages.training.plan import make
@@ -111,7 +111,7 @@ def test_the_report_says_whether_the_transfer_helped(paths, start):
         made[name].run()
     card = {**train._card(begun(paths, start), made["begun"]), "start": "diabetes@v1.0.0", "freeze": "nothing"}
     beside = {"scratch": (made["alone"].network, train._card(make(train.Params(), paths, "regression"), made["alone"]))}
-    train._save(made["begun"], card, paths, beside)
+    save_model(paths.candidate, made["begun"].network, card, beside)
     validate.validate(validate.Params(resamples=100), paths, released=None)
     metrics = read_json(paths.report / "metrics.json")
     assert metrics["scratch"]["r2"] != metrics["test"]["r2"]["value"]
