@@ -132,7 +132,10 @@ class Category(Kind):
 
     def request(self, field: Field, index: int, value: pa.Scalar) -> Any:
         word, kind = value.as_py(), field.state["types"][index]
-        return None if word is None else _typed(word, kind)
+        try:
+            return None if word is None else _typed(word, kind)
+        except ValueError:  # a word where training rows held whole numbers alone
+            return word
 
     def arrow(self, field: Field, values: list[Any]) -> pa.Array:
         return texts(pa.array(values, pa.string()))
@@ -140,9 +143,10 @@ class Category(Kind):
     def json_schema(self, field: Field, index: int) -> dict[str, Any]:
         known = field.state["values"][index]
         held = [value for value in known if value is not None]
+        kind = field.state["types"][index]
         schema = {
-            "type": field.state["types"][index],
-            "example": held[0] if held else "",
+            "type": kind,
+            "example": held[0] if held else {"string": "", "integer": 0, "boolean": False}[kind],
             "description": "one of " + ", ".join(str(value) for value in held[:20]) + "; another is taken as unseen",
         }
         return schema | ({"nullable": True} if field.state["missing"][index] else {})

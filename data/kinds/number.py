@@ -72,11 +72,11 @@ class Number(Kind):
             state["std"].append(std)
             state["median"].append(float(np.median(held)) if len(held) else 0.0)
             state["missing"].append(len(held) < len(values))
-        if any(shapes):
-            state["shapes"] = shapes
         told = [lacks and said["indicator"] for lacks, said in zip(state["missing"], wishes, strict=True)]
         flags = [*np.flatnonzero(told).tolist()] if not target else []
         outlying = [place for place, said in enumerate(wishes) if said["outliers"] == "flag"]
+        if any(shapes) or outlying:
+            state["shapes"] = shapes
         state |= ({"missing_flags": flags} if flags else {}) | ({"outlier_flags": outlying} if outlying else {})
         shape = () if target else (len(columns) + len(flags) + len(outlying),)
         return Field("number", tuple(columns), shape, "float32", state)
