@@ -22,6 +22,7 @@ NARROW = 0.5  # of the range there was: a smaller one is told
 SHARE = 0.01  # of the rows: a rarer value is not told, nor are fewer missing ones where there were none
 MOVED = 0.05  # of the rows: how far a share of missing values, or of rows set aside, must move
 MOST = 20  # changes told
+CHANGED = "changed since the last version: "  # what a change is told with among other notes
 
 
 @dataclass(frozen=True)

@@ -91,14 +91,14 @@ def run(
             done = passing.passed(reader, units, params, job, options, staged, paths.root, progress)
         spec = fitting.spec(done, params, staged, task=task, options=options)
         progress(stage="preprocess", doing="look for leaks")
-        summary = writing.write(done, spec, staged, paths.ready, params)
+        summary = writing.write(done, spec, staged, paths, params)
         shutil.rmtree(staged)
     shutil.rmtree(paths.rejected, ignore_errors=True)
     return {
         "rows": summary["rows"],
         "quarantined": summary["quarantined"]["rows"],
         "inputs": summary["inputs"],
-        "notes": summary["notes"] + [leak["text"] for leak in summary["leaks"]],
+        "notes": summary["notes"] + [leak["text"] for leak in summary["leaks"] or ()],
     }
 
 

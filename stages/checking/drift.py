@@ -5,6 +5,7 @@ It learns on half of the rows; if on the other half it is right more often than 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ FEWEST = 40  # rows of each: of fewer nothing can be said
 SURE = 1e-3  # chance of being right so often by luck, below which there is drift
 MATTERS = 0.55  # share of right answers from which on it matters
 NAMED = 3  # columns named
+SIDES = ("of the training rows", "of the test rows")
 Array = np.ndarray[Any, Any]
 
 
@@ -57,10 +59,9 @@ def drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) -> Drift 
     accuracy = float((model.fit(x[half], y[half]).predict(x[~half]) == y[~half]).mean())
     tried = len(np.unique(ids[~half]))
     p = float(bdtrc(round(accuracy * tried) - 1, tried, 0.5))
-    apart = {name: max(_apart(column[:count], column[count:]) for column in values.T) for name, values in seen.items()}
-    most = sorted(apart, key=lambda name: -apart[name])[:NAMED]
-    told = {name: _told(pairs[name][0], pairs[name][1], kind_of[name]) for name in most}
-    return Drift(accuracy, p, told)
+    far = {name: max(_apart(column[:count], column[count:]) for column in values.T) for name, values in seen.items()}
+    most = sorted(far, key=lambda name: -far[name])[:NAMED]
+    return Drift(accuracy, p, {name: told(*pairs[name], kind_of[name], SIDES) for name in most})
 
 
 def _thinned(table: pa.Table, count: int) -> pa.Table:
@@ -143,17 +144,22 @@ def _apart(one: Array, two: Array) -> float:
     return max(lacking, float(np.abs(below[0] - below[1]).max()))
 
 
-def _told(one: pa.Array, two: pa.Array, kind: str) -> str:
-    """How a column differs, in words."""
+def apart(one: pa.Array, two: pa.Array, kind: str) -> float:
+    """How far the values of two columns of one kind are from each other, 0 to 1; 0 of what cannot be compared."""
+    values = _features(one, two, kind)
+    return max((_apart(column[: len(one)], column[len(one) :]) for column in values.T), default=0.0)
+
+
+def told(one: pa.Array, two: pa.Array, kind: str, names: tuple[str, str]) -> str:
+    """How a column differs between two tables of these names, in words; nothing of what words do not tell."""
     if kind == "number":
         low, high = (np.nanmedian(side.to_numpy(zero_copy_only=False).astype(np.float64)) for side in (one, two))
-        return f"median {low:.4g} in training rows, {high:.4g} in test rows"
+        return f"median {low:.4g} {names[0]}, {high:.4g} {names[1]}"
     if kind != "category":
         return ""
-    words = [texts(side).drop_null().to_pylist() for side in (one, two)]
-    shares = [{word: side.count(word) / len(side) for word in set(side)} for side in words if side]
-    if len(shares) < 2:
-        return "missing in one of them"
-    names = sorted(set(shares[0]) | set(shares[1]))
-    word = max(names, key=lambda name: abs(shares[0].get(name, 0) - shares[1].get(name, 0)))
-    return f"'{word}' {shares[0].get(word, 0):.0%} of training rows, {shares[1].get(word, 0):.0%} of test rows"
+    words = [Counter(texts(side).drop_null().to_pylist()) for side in (one, two)]
+    shares = [{word: count / side.total() for word, count in side.items()} for side in words]
+    word = max(
+        sorted(set(words[0]) | set(words[1])), key=lambda name: abs(shares[0].get(name, 0) - shares[1].get(name, 0))
+    )
+    return f"'{word}' in {shares[0].get(word, 0):.0%} {names[0]}, in {shares[1].get(word, 0):.0%} {names[1]}"

@@ -3,76 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from data.leaks import Leak, alone, gone, later, told_by_absence
-from data.ready import sample
 from data.twins import Twin, twins
 from stages.checking.drift import drift
+from stages.checking.samples import Samples
 from stages.settings import PipelineError
 
-if TYPE_CHECKING:
-    from data.spec import Spec
-
-TRAIN_ROWS, OTHER_ROWS = 10_000, 2_500  # that are looked at of each split
 MATTERS = 0.02  # share of validation or test rows with a twin among the training rows from which on scores flatter
-GROUPS = 32  # row groups of a split that are looked into, evenly spread
 SHOWN = 5  # pairs of twins named
-
-
-class Wishes(Protocol):
-    """What a pipeline says that matters here; see `stages.preprocess.Params` for each."""
-
-    @property
-    def key(self) -> list[str]: ...
-    @property
-    def leaks(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Samples of the three splits, and what their columns are."""
-
-    train: pa.Table
-    validation: pa.Table
-    test: pa.Table
-    inputs: Mapping[str, str]  # column → kind
-    spec: Spec
-    rows_differ: bool  # whether the splits are made to differ: by time, by groups
-
-
-def look(ready: Path, spec: Spec, summary: Mapping[str, Any], wishes: Wishes) -> list[dict[str, Any]]:
-    """What is found in the rows that were written to `ready`, as JSON, the grave first; nothing where it is off.
-
-    Raises PipelineError where something grave is found and the pipeline says `leaks: stop`.
-    """
-    from models.base import Task
-    from models.catalogue import task
-
-    if wishes.leaks == "off":
-        return []
-    moved = task(spec.task).learns_from is not Task.learns_from  # rows were chosen to measure by what they are
-    differ = summary["by"] != "identity" or bool(wishes.key) or moved
-    found = find(read(ready, spec, summary["inputs"], rows_differ=differ))
-    if wishes.leaks == "stop":
-        stop(found)
-    return [asdict(leak) for leak in found]
-
-
-def read(ready: Path, spec: Spec, inputs: Mapping[str, str], *, rows_differ: bool) -> Splits:
-    """The rows that are looked at: those with the smallest identities."""
-    wanted = {"train": TRAIN_ROWS, "validation": OTHER_ROWS, "test": OTHER_ROWS}
-    return Splits(
-        **{name: sample(ready, name, rows, groups=GROUPS).combine_chunks() for name, rows in wanted.items()},
-        inputs=inputs,
-        spec=spec,
-        rows_differ=rows_differ,
-    )
 
 
 def stop(found: Sequence[Leak]) -> None:
@@ -83,11 +26,11 @@ def stop(found: Sequence[Leak]) -> None:
         raise PipelineError(" | ".join(grave), place="preprocess.leaks", fix=fix)
 
 
-def find(splits: Splits) -> list[Leak]:
-    """Everything found, the grave first."""
-    spec, train = splits.spec, splits.train
+def find(samples: Samples, *, differ: bool) -> list[Leak]:
+    """Everything found, the grave first. `differ`: the splits are made to, by time or by groups."""
+    splits = samples.simpler()
+    spec, train, looks = splits.spec, splits.train, splits.inputs
     target, kind = spec.target_name, spec.target.kind
-    looks = {name: of for name, of in splits.inputs.items() if name in train.column_names}
     found: list[Leak] = []
     if kind != "series":  # windows of a series overlap by design, and their columns are one series
         found += _twins(splits, looks or {target: kind})
@@ -96,12 +39,12 @@ def find(splits: Splits) -> list[Leak]:
             found += alone(train, held, looks, target, kind)
         found += told_by_absence(train, looks, target) if kind == "category" else []
     if "_time" in train.column_names and spec.time:
-        found += chain(gone(train, splits.test, looks), later(train, spec.time))
-    found += _drift(splits, {**looks, target: kind})
+        found += chain(gone(train, splits.test, looks), later(samples.train, spec.time))
+    found += _drift(splits, {**looks, target: kind}, differ)
     return sorted(found, key=lambda one: not one.grave)
 
 
-def _twins(splits: Splits, looks: Mapping[str, str]) -> list[Leak]:
+def _twins(splits: Samples, looks: Mapping[str, str]) -> list[Leak]:
     both = pa.concat_tables([splits.validation, splits.test])
     found, first = twins(both, splits.train, looks) or [], len(splits.validation)
     parts = {
@@ -111,7 +54,7 @@ def _twins(splits: Splits, looks: Mapping[str, str]) -> list[Leak]:
     return [_told(splits, name, part, looks) for name, part in parts.items() if part]
 
 
-def _told(splits: Splits, name: str, found: Sequence[Twin], looks: Mapping[str, str]) -> Leak:
+def _told(splits: Samples, name: str, found: Sequence[Twin], looks: Mapping[str, str]) -> Leak:
     table: pa.Table = getattr(splits, name)
     grave = len(found) >= MATTERS * len(table)
     exact = sum(twin.likeness == 1 for twin in found)
@@ -126,7 +69,7 @@ def _told(splits: Splits, name: str, found: Sequence[Twin], looks: Mapping[str, 
     return Leak("twins", text, grave, list(looks), _origins(table, splits.train, found))
 
 
-def _looked(splits: Splits, name: str) -> str:
+def _looked(splits: Samples, name: str) -> str:
     held = {"train": splits.train, name: getattr(splits, name)}
     if all(len(table) >= splits.spec.rows[split] for split, table in held.items()):
         return ""
@@ -139,7 +82,7 @@ def _origins(table: pa.Table, train: pa.Table, found: Sequence[Twin]) -> list[li
     return [[str(table["_origin"][twin.row]), str(train["_origin"][twin.like])] for twin in most]
 
 
-def _drift(splits: Splits, kind_of: Mapping[str, str]) -> list[Leak]:
+def _drift(splits: Samples, kind_of: Mapping[str, str], differ: bool) -> list[Leak]:
     told = drift(splits.train, splits.test, kind_of)
     if told is None or not told.found:
         return []
@@ -147,7 +90,7 @@ def _drift(splits: Splits, kind_of: Mapping[str, str]) -> list[Leak]:
     text = f"training and test rows can be told apart ({told.accuracy:.0%} right, by chance 50%), most by {by}"
     text += (
         ": as the splits are made to differ, so they do; the test score says how well the model follows"
-        if splits.rows_differ
+        if differ
         else ": the test rows are of another world than those learned from; find out why"
     )
-    return [Leak("drift", text, not splits.rows_differ, list(told.columns))]
+    return [Leak("drift", text, not differ, list(told.columns))]

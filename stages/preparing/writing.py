@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from data.spec import Spec
+    from stages.artifacts import Paths
     from stages.preparing.passing import Passed
     from stages.preprocess import Params
 
@@ -18,26 +19,26 @@ BYTES_OF_AN_ID = 24  # while they are sorted
 SHARE = 4  # of memory_mb that identities may take, one part
 
 
-def write(done: Passed, spec: Spec, staged: Path, ready: Path, params: Params) -> dict[str, Any]:
-    """Writes the folder `ready` and returns its summary."""
+def write(done: Passed, spec: Spec, staged: Path, paths: Paths, params: Params) -> dict[str, Any]:
+    """Writes the folder `ready`, with a page of what is in it, and returns its summary."""
     from data import seen
     from data.quarantine import QUARANTINE
     from data.ready import QUARANTINED
     from data.ready import write as write_table
     from stages.artifacts import replace_folder, write_json
-    from stages.checking.leaks import look
+    from stages.checking.look import look
 
     summary = _summary(done, spec, staged, params.memory_mb)
-    facts = seen.facts(done.tally.seen, summary["quarantined"]["rows"], _before(ready))
-    summary["notes"] += [f"changed since the last version: {change}" for change in facts["changes"]]
-    with replace_folder(ready) as folder:
+    facts = seen.facts(done.tally.seen, summary["quarantined"]["rows"], _before(paths.ready))
+    summary["notes"] += [seen.CHANGED + change for change in facts["changes"]]
+    with replace_folder(paths.ready) as folder:
         for name in (*spec.rows, QUARANTINED):
             _placed(staged / name, folder / name)
         if not summary["quarantined"]["rows"]:
             (folder / QUARANTINED).rmdir()
             write_table(QUARANTINE.empty_table(), folder / QUARANTINED)
         spec.save(folder)
-        summary["leaks"] = look(folder, spec, summary, params)
+        summary = look(paths.name, folder, paths.ready, spec, summary, params)
         write_json(folder / "summary.json", summary)
         write_json(folder / SCHEMA, facts, sort=False)  # columns in their order
     return summary

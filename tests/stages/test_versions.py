@@ -44,6 +44,7 @@ LISTED = {
     "stages",
     "stages/checking",
     "stages/collecting",
+    "stages/describing",
     "stages/judging",
     "stages/training",
     "stages/trials",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from stages.drawing.markup import note
+from stages.drawing.over import COLOURS, tinted
 from stages.drawing.pictures import image, number_text
 from stages.report import trios
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from stages.judging.scores import Evidence
 
 TITLE = "Which pixels it takes for what"
-COLOURS = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#edc948", "#b07aa1", "#ff9da7", "#9c755f", "#bab0ac")
-Array = np.ndarray[Any, Any]
 
 
 def draw(evidence: Evidence) -> str:
@@ -40,18 +37,3 @@ def draw(evidence: Evidence) -> str:
     )
     about = "The image, the true mask, what was said; from the worst of all test rows to the best. Classes: "
     return note(about) + f"<p>{key}</p>" + trios.grid(figures)
-
-
-def tinted(picture: Array, mask: Array) -> Array:
-    """(3, H, W) the picture in grey, each class but the first in its colour; unlabelled pixels are black."""
-    grey = picture.mean(0)
-    grey = (grey - grey.min()) / ((grey.max() - grey.min()) or 1.0) * 255
-    down, right = (np.arange(new) * old // new for new, old in zip(mask.shape, grey.shape, strict=True))
-    grey = grey[down][:, right]
-    colours = np.array([[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in COLOURS], np.float64)
-    tint = colours[(mask - 1) % len(COLOURS)].transpose(2, 0, 1)
-    drawn = np.where(mask > 0, 0.3 * grey + 0.7 * tint, grey) * (mask >= 0)
-    drawn[:, 0, 0] = 0  # both ends of the range occur, so that no picture is stretched
-    drawn[:, 0, -1] = 255
-    result: Array = drawn
-    return result

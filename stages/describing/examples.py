@@ -1,0 +1,119 @@
+"""Some training rows as a person sees them: pictures, sounds, stretches, graphs, texts; else values in a table."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from data import kinds
+from data.columns import plain, stack, texts
+from data.field import Field
+from stages.drawing.graphs import graph
+from stages.drawing.markup import table
+from stages.drawing.over import boxed, tinted
+from stages.drawing.pictures import image, spark
+
+if TYPE_CHECKING:
+    from stages.checking.samples import Samples
+
+SHOWN, LINES, ACROSS = 12, 6, 10  # examples; rows and columns of a table
+LONGEST = 280  # characters of a text
+PICTURED = ("image", "audio", "graph", "series", "text", "tokens")
+
+
+def examples(samples: Samples) -> str:
+    """Rows of the sample, of each class in turn where there are classes."""
+    spec = samples.spec
+    chosen = samples.train.take(_spread(samples))
+    shown = {name: kind for name, kind in samples.inputs.items() if kind in PICTURED}
+    target = spec.target.kind in ("image", "mask", "boxes", "text", "tags", "series")
+    if not shown and not target:
+        return _table(chosen, [spec.target_name, *samples.inputs])
+    parts = [_parts(chosen, row, samples, shown) for row in range(len(chosen))]
+    wide = " wide" if any(kind in ("series", "text", "tokens") for kind in shown.values()) or len(shown) > 1 else ""
+    figures = "".join(f"<figure>{part}{_origin(chosen, row)}</figure>" for row, part in enumerate(parts))
+    return f'<div class="wrong-ones{wide}">{figures}</div>'
+
+
+def _spread(samples: Samples) -> list[int]:
+    train, spec = samples.train, samples.spec
+    if spec.target.kind != "category":
+        return np.unique(np.linspace(0, len(train) - 1, SHOWN).round().astype(int)).tolist()
+    classes = texts(plain(train.column(spec.target_name))).to_pylist()
+    seen: dict[Any, int] = {}
+    order = []
+    for row, name in enumerate(classes):
+        seen[name] = seen.get(name, -1) + 1
+        order.append((seen[name], str(name), row))
+    return [row for _, _, row in sorted(order)[:SHOWN]]
+
+
+def _parts(rows: pa.Table, row: int, samples: Samples, shown: dict[str, str]) -> str:
+    """What a row looks like, and its target."""
+    spec, one = samples.spec, rows.slice(row, 1)
+    target = spec.target.kind
+    if target == "series":
+        history, values = (stack(plain(one.column(name)))[0] for name in ("history", spec.target_name))
+        past = history.reshape(history.shape[1], -1)[:, 0].tolist()
+        return spark(past, values.reshape(-1).tolist(), []) + _said(spec.target_name, _short(values.ravel().tolist()))
+    drawn = [_drawn(spec.inputs.get(name), one, name, kind) for name, kind in shown.items()]
+    true = plain(one.column(spec.target_name))
+    if target in ("mask", "boxes"):
+        picture = next(_encoded(field, one) for field in spec.inputs.values() if field.kind == "image")
+        return _over(picture, _encoded(spec.target, one), spec.target)
+    if target == "image":
+        return "".join([*drawn, image(_encoded(spec.target, one), spec.target_name)])
+    value = true[0].as_py()
+    return "".join(drawn) + _said(spec.target_name, _short(value))
+
+
+def _encoded(field: Field, row: pa.Table) -> Any:
+    """What a model sees of the row's field."""
+    return kinds.of(field).encode(field, [plain(row.column(name)) for name in field.columns])[0]
+
+
+def _drawn(field: Field | None, row: pa.Table, name: str, kind: str) -> str:
+    if kind in ("text", "tokens") or field is None:
+        value = row.column(name)[0].as_py()
+        words = " ".join(value) if isinstance(value, list) else str(value or "")
+        return f"<p>{escape(words[:LONGEST])}{'…' if len(words) > LONGEST else ''}</p>"
+    values = _encoded(field, row)
+    if kind == "image":
+        return image(values, name)
+    if kind == "audio":
+        return image(values.T[None, ::-1], f"{name}: which tones, from low to high, at which time")
+    if kind == "graph":
+        return graph(values, field.state, name)
+    return spark(values.reshape(len(values), -1)[:, 0].tolist(), [], [])
+
+
+def _over(picture: Any, target: Any, field: Field) -> str:
+    if field.kind == "mask":
+        return f'<div class="trio">{image(picture, "")}{image(tinted(picture, target), "with its mask")}</div>'
+    found = kinds.of(field).decode(field, target[None])[0]
+    return boxed(picture, field.state["size"], found, [], "with its boxes") + escape(
+        ", ".join(sorted(box["class"] for box in found))
+    )
+
+
+def _said(name: str, value: str) -> str:
+    return f"<div>{escape(name)} <b>{escape(value)}</b></div>"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_short(one) for one in value[:8]) + (", …" if len(value) > 8 else "")
+    return f"{value:.4g}" if isinstance(value, float) else str(value)[:LONGEST]
+
+
+def _table(rows: pa.Table, names: list[str]) -> str:
+    names = [name for name in dict.fromkeys(names) if name in rows.column_names][:ACROSS]
+    lines = [[_short(row[name]) for name in names] for row in rows.select(names).slice(0, LINES).to_pylist()]
+    return table(names, lines)
+
+
+def _origin(rows: pa.Table, row: int) -> str:
+    return f'<div class="soft"><code>{escape(str(rows.column("_origin")[row]))}</code></div>'
