@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from models.network import Network
 
 Batch = Mapping[str, Tensor]
-STEPS = frozenset({"text", "series", "audio"})
+STEPS = frozenset({"text", "series", "audio"})  # kinds that are read step by step
+BESIDE = frozenset({"number", "category", "labels"})  # kinds whose values are of a row as a whole
 WITHIN = {"positions": STEPS, "causal": STEPS, "pixels": frozenset({"image"})}  # form → kinds that it is a feature of
 Choice = tuple[float, float] | tuple[float, float, str] | list[Any]
 

@@ -7,12 +7,12 @@ so that they say of the node what they would say of it in the whole graph.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from models.base import Architecture, Batch, FieldLike, Inputs
+from models.base import BESIDE, Architecture, Batch, Choice, FieldLike, Inputs
 from models.layers import Flat, graph_parts
 
 
@@ -49,10 +49,18 @@ class GraphNetwork(Architecture):
     are about the whole graph, it is the mean, the greatest and the sum of its nodes' vectors.
     """
 
-    ACCEPTS = frozenset({"graph", "number", "category", "labels"})
+    ACCEPTS = BESIDE | {"graph"}
     FIRST_FOR = frozenset({"graph"})
     NEEDS = frozenset({"graph"})
     REQUIRES = "torch_geometric"
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (1e-3, 2e-2, "log"),
+        "weight_decay": (1e-4, 1e-1, "log"),
+        "dropout": (0.0, 0.7),
+        "depth": [1, 2, 3],
+        "size": [0.5, 1.0, 2.0],
+    }
+    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "weight_decay": 5e-3, "keep": "last"}
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.2) -> None:
         super().__init__()

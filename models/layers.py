@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from models.base import Batch, FieldLike, Inputs
+from models.base import BESIDE, STEPS, Batch, FieldLike, Inputs
 
 PADDING = 0  # the token behind the end of a text
 SEQUENCES = ("text", "series", "audio", "image")  # kinds that are read step by step
 BAGS = ("text", "tokens")  # those whose tokens can be counted instead
+FLAT = BESIDE | STEPS | {"image", "graph"}  # kinds that make sense as one vector
 LOUD = 8  # length of a text's vector of counts: one that suits weights that are decayed as those of numbers are
 MANY, EMBEDDED = 1000, 32  # values of a category above which each is a learned vector of so many numbers
 PADDED = ("text", "audio")  # those of them whose rows may be of different lengths
@@ -135,9 +139,15 @@ def _real(kind: str, x: Tensor) -> Tensor:
     return held
 
 
-def block(inside: int, outside: int, dropout: float) -> nn.Sequential:
-    """One layer of a perceptron: (B, inside) → (B, outside)."""
-    return nn.Sequential(nn.Linear(inside, outside), nn.GELU(), nn.Dropout(dropout))
+def packed(cell: nn.Module, x_BLD: Tensor, real_BL: Tensor) -> tuple[Tensor, Any]:
+    """What a recurrent cell makes of the real steps alone, (B, L, F), and its last state; two sequences in one may each
+    have padding of their own."""
+    order_BL = (~real_BL).byte().argsort(dim=1, stable=True)  # real steps first
+    x_BLD = x_BLD.gather(1, order_BL[..., None].expand_as(x_BLD))
+    steps = pack_padded_sequence(x_BLD, real_BL.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+    output, state = cell(steps)
+    y_BLF, _ = pad_packed_sequence(output, batch_first=True, total_length=real_BL.shape[1])
+    return y_BLF.gather(1, order_BL.argsort(1)[..., None].expand_as(y_BLF)), state
 
 
 def sequence(x: Tensor) -> Tensor:

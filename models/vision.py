@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Batch
+from models.base import Architecture, Batch, Choice
 
 LEAST = 2  # pixels: a side that is not longer is not halved any more
 LARGE = 64  # pixels: from here on the first layers halve an image twice, as networks for photographs do
+
+
+class Towers(Architecture):
+    """A tower of convolutions for each image, (B, C, H, W) → (B, F', H', W'); the features are what they make, as means
+    over all places, side by side."""
+
+    ACCEPTS = frozenset({"image"})
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (5e-4, 1e-2, "log"),
+        "dropout": (0.0, 0.5),
+        "size": [0.5, 1.0, 2.0],
+    }
+    RECIPE: ClassVar[dict[str, Any]] = {
+        "learning_rate": 3e-3,
+        "weight_decay": 0.05,
+        "clip": 1.0,
+        "ema": 0.98,
+        "keep": "last",
+    }
+
+    def __init__(self, towers: Mapping[str, nn.Module], features: int, dropout: float) -> None:
+        super().__init__()
+        self.towers, self.dropout, self.features = nn.ModuleDict(towers), nn.Dropout(dropout), features
+
+    def forward(self, batch: Batch) -> Tensor:
+        x_BF = torch.cat([tower(batch[name]).mean((2, 3)) for name, tower in self.towers.items()], 1)
+        dropped: Tensor = self.dropout(x_BF)
+        return dropped
 
 
 def norm(channels: int) -> nn.GroupNorm:

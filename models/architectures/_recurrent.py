@@ -6,10 +6,9 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from models.base import Architecture, Batch, Choice, Inputs
-from models.layers import PADDED, Steps
+from models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
+from models.layers import PADDED, Steps, packed
 
 
 class Recurrent(Architecture):
@@ -20,8 +19,8 @@ class Recurrent(Architecture):
     """
 
     CELL: ClassVar[type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]]
-    ACCEPTS = frozenset({"series", "image", "text", "audio", "number", "category", "labels"})
-    NEEDS = frozenset({"series", "image", "text", "audio"})
+    ACCEPTS = STEPS | BESIDE | {"image"}
+    NEEDS = STEPS | {"image"}
     FORMS = ("row", "positions", "causal")
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
@@ -63,7 +62,7 @@ class Recurrent(Architecture):
 
     def forward(self, batch: Batch) -> Tensor:
         x_BLD, real_BL = self.steps(batch)
-        y_BLF, state = self._packed(x_BLD, real_BL) if self.padded else self.cell(x_BLD)
+        y_BLF, state = packed(self.cell, x_BLD, real_BL) if self.padded else self.cell(x_BLD)
         if self.form == "row":
             ends = state[0] if isinstance(state, tuple) else state  # (depth · directions, B, D)
             y_BF = ends[-(self.features // ends.shape[2]) :].transpose(0, 1).flatten(1)
@@ -71,12 +70,3 @@ class Recurrent(Architecture):
             return x_BF
         x_BLF: Tensor = self.dropout(y_BLF[:, : self.steps.first])
         return x_BLF
-
-    def _packed(self, x_BLD: Tensor, real_BL: Tensor) -> tuple[Tensor, Any]:
-        """What the cell makes of the real steps alone; two sequences may each have padding of their own."""
-        order_BL = (~real_BL).byte().argsort(dim=1, stable=True)  # real steps first
-        x_BLD = x_BLD.gather(1, order_BL[..., None].expand_as(x_BLD))
-        packed = pack_padded_sequence(x_BLD, real_BL.sum(1).cpu(), batch_first=True, enforce_sorted=False)
-        output, state = self.cell(packed)
-        y_BLF, _ = pad_packed_sequence(output, batch_first=True, total_length=real_BL.shape[1])
-        return y_BLF.gather(1, order_BL.argsort(1)[..., None].expand_as(y_BLF)), state

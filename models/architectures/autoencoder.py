@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
-from models.layers import Flat
+from models.layers import FLAT, Flat
 
 
 class Autoencoder(Architecture):
@@ -26,7 +26,7 @@ class Autoencoder(Architecture):
     as a mean of ten, where nearest neighbours reach 0.997, in 2 s for each digit.
     """
 
-    ACCEPTS = frozenset({"number", "category", "image", "series", "labels", "audio", "text", "graph"})
+    ACCEPTS = FLAT
     FORMS = ("row", "target", "surprise")
     MAKES = frozenset({"image"})
     SPACE: ClassVar[dict[str, Choice]] = {

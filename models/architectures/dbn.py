@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.architectures.rbm import Boltzmann
 from models.base import Architecture, Batch, Choice, Inputs, ModelError
-from models.layers import Flat
+from models.layers import FLAT, Flat
 from models.sampling import Span
 
 
@@ -27,7 +27,7 @@ class DBN(Architecture):
     At size=1: digits 0.972 in 8 s of one core with 30 greedy epochs, 0.967 with none (validation rows of one split).
     """
 
-    ACCEPTS = frozenset({"number", "category", "image", "series", "labels", "audio", "text", "graph"})
+    ACCEPTS = FLAT
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.5),

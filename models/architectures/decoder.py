@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Architecture, Batch, Choice, Inputs
+from models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
 from models.layers import Steps
 
 HEAD, WIDE = 32, 512  # width of a head; from WIDE features on it is doubled, as GPUs like it
@@ -33,8 +33,8 @@ class Decoder(Architecture):
     one core.
     """
 
-    ACCEPTS = frozenset({"text", "series", "audio", "number", "category", "labels"})
-    NEEDS = frozenset({"text", "series", "audio"})
+    ACCEPTS = STEPS | BESIDE
+    NEEDS = STEPS
     FORMS = ("causal", "row")
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from models.base import Architecture, Batch, Choice, FieldLike, Inputs
-from models.vision import Sides, conv, rounded
+from models.base import FieldLike, Inputs
+from models.vision import Sides, Towers, conv, rounded
 
 NAMED = 4  # the size that is B0
 DEEPER, WIDER = 1.2, 1.1  # for each doubling of size beyond it (Tan and Le 2019, section 3.3)
@@ -26,7 +24,7 @@ STAGES = (
 FIRST, LAST = 32, 1280  # channels
 
 
-class EfficientNet(Architecture):
+class EfficientNet(Towers):
     """EfficientNet (Tan and Le 2019), with normalisation by groups (Wu and He 2018).
 
     Cheap convolutions, one filter a channel, within a wide block whose channels are weighed by what the whole image
@@ -45,30 +43,9 @@ class EfficientNet(Architecture):
     At size=1: digits 0.969 (validation rows of one split, 15 epochs, augmented) in 14 s of one core.
     """
 
-    ACCEPTS = frozenset({"image"})
-    SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (5e-4, 1e-2, "log"),
-        "dropout": (0.0, 0.5),
-        "size": [0.5, 1.0, 2.0],
-    }
-    RECIPE: ClassVar[dict[str, Any]] = {
-        "learning_rate": 3e-3,
-        "weight_decay": 0.05,
-        "clip": 1.0,
-        "ema": 0.98,
-        "keep": "last",
-    }
-
     def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.2) -> None:
-        super().__init__()
-        self.towers = nn.ModuleDict({name: _tower(field, size) for name, field in inputs.items()})
-        self.dropout = nn.Dropout(dropout)
-        self.features = _wide(LAST, size) * len(inputs)
-
-    def forward(self, batch: Batch) -> Tensor:
-        x_BF = torch.cat([tower(batch[name]).mean((2, 3)) for name, tower in self.towers.items()], 1)
-        dropped: Tensor = self.dropout(x_BF)
-        return dropped
+        towers = {name: _tower(field, size) for name, field in inputs.items()}
+        super().__init__(towers, _wide(LAST, size) * len(inputs), dropout)
 
 
 def _wide(channels: float, size: float) -> int:

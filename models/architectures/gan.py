@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from models.base import Architecture, Batch, Choice, FieldLike, Inputs, ModelError, Parameter, Task, nearest
+from models.base import BESIDE, Architecture, Batch, Choice, FieldLike, Inputs, ModelError, Parameter, Task, nearest
 from models.sampling import Given, Span
 
 OBJECTIVES, BODIES = ("hinge", "non_saturating"), ("dcgan", "mlp")
@@ -31,7 +31,7 @@ class GAN(Architecture):
     was asked for, in 51 s of a busy core (validation rows of one split).
     """
 
-    ACCEPTS = frozenset({"seed", "number", "category", "labels"})
+    ACCEPTS = BESIDE | {"seed"}
     FORMS = ("target",)
     MAKES = frozenset({"image"})
     SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-4, 2e-3, "log"), "size": [0.5, 1.0, 2.0]}

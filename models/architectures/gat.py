@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from torch import Tensor, nn
 
-from models.base import Choice
 from models.graphs import GraphNetwork, Parts
 
 HEADS = 4
@@ -23,15 +20,6 @@ class GAT(GraphNetwork):
     Choose it where some neighbours matter more than others and what they are says which.
     At size=1: planarity of all graphs of up to 7 nodes 0.936 in 6 s of one core (linear 0.925).
     """
-
-    SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (1e-3, 2e-2, "log"),
-        "weight_decay": (1e-4, 1e-1, "log"),
-        "dropout": (0.0, 0.7),
-        "depth": [1, 2, 3],
-        "size": [0.5, 1.0, 2.0],
-    }
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "weight_decay": 5e-3, "keep": "last"}
 
     def layer(self, inside: int, outside: int) -> nn.Module:
         from torch_geometric.nn import GATConv

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor, nn
 
-from models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
-from models.vision import Sides, conv, rounded
+from models.base import Batch, FieldLike, Inputs, Task
+from models.vision import Sides, Towers, conv, rounded
 
 NAMED = 4  # the size that is GoogLeNet
 AUXILIARY, SHARE = 1024, 0.3  # features of an auxiliary head; how much its loss counts
@@ -27,7 +25,7 @@ BLOCKS = (
 HELPED = (3, 6)  # blocks before which an auxiliary head looks on
 
 
-class Inception(Architecture):
+class Inception(Towers):
     """GoogLeNet (Szegedy et al. 2015), with normalisation by groups (Wu and He 2018).
 
     Each block looks at its input with filters of several sizes side by side, narrow 1×1 convolutions before them keep
@@ -44,28 +42,11 @@ class Inception(Architecture):
     At size=1: digits 0.989 (validation rows of one split, 15 epochs, augmented) in 8 s of one core.
     """
 
-    ACCEPTS = frozenset({"image"})
-    SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (5e-4, 1e-2, "log"),
-        "dropout": (0.0, 0.5),
-        "size": [0.5, 1.0, 2.0],
-    }
-    RECIPE: ClassVar[dict[str, Any]] = {
-        "learning_rate": 3e-3,
-        "weight_decay": 0.05,
-        "clip": 1.0,
-        "ema": 0.98,
-        "keep": "last",
-    }
-
     def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.2, target: FieldLike) -> None:
-        super().__init__()
         helps = size >= NAMED and target.kind == "category" and len(inputs) == 1
         classes = target.sizes[0] if helps else 0
         towers = {name: _Tower(field, size / NAMED, classes) for name, field in inputs.items()}
-        self.towers = nn.ModuleDict(towers)
-        self.dropout = nn.Dropout(dropout)
-        self.features = sum(tower.features for tower in towers.values())
+        super().__init__(towers, sum(tower.features for tower in towers.values()), dropout)
 
     def forward(self, batch: Batch) -> Tensor:
         return self._seen(batch)[0]

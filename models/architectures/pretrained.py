@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Architecture, Batch, Choice, Inputs, ModelError
+from models.base import BESIDE, Architecture, Batch, Choice, Inputs, ModelError
 from models.layers import Flat
 
 WAYS = ("frozen", "adapters", "partly", "whole")
@@ -31,7 +31,7 @@ class Pretrained(Architecture):
     At size=1: not measured, since no pretrained weights are shipped; the machinery is tested on a tiny random model.
     """
 
-    ACCEPTS = frozenset({"tokens", "number", "category", "labels"})
+    ACCEPTS = BESIDE | {"tokens"}
     NEEDS = frozenset({"tokens"})
     FORMS = ("row", "positions")
     REQUIRES = "transformers"

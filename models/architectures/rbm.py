@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.base import Architecture, Batch, Choice, Inputs, Task
-from models.layers import Flat
+from models.layers import FLAT, Flat
 from models.sampling import Span
 
 
@@ -65,7 +65,7 @@ class RBM(Architecture):
     one split); logistic regression on the same pixels 0.79.
     """
 
-    ACCEPTS = frozenset({"number", "category", "image", "series", "labels", "audio", "text", "graph"})
+    ACCEPTS = FLAT
     FORMS = ("row", "surprise")
     SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-3, 3e-2, "log"), "size": [0.5, 1.0, 2.0, 4.0]}
     RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 1e-2, "weight_decay": 1e-3, "ema": 0.98, "keep": "last"}

@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from models.base import Architecture, Batch, Choice, FieldLike, Inputs, ModelError, Task
-from models.layers import Steps
+from models.base import STEPS, Architecture, Batch, Choice, FieldLike, Inputs, ModelError, Task
+from models.layers import Steps, packed
+from models.writing import BEGIN, END, PADDING, UNKNOWN
 
-PADDING, UNKNOWN, BEGIN, END = 0, 1, 2, 3  # tokens before the vocabulary
 State = tuple[Tensor, ...]  # what a writer carries from token to token; rows come first
 
 
@@ -30,7 +29,7 @@ class Seq2Seq(Architecture):
     At size=1: 8000 numbers into English words, 0.998 of 2000 unseen ones exactly right, in 50 s of one core.
     """
 
-    ACCEPTS = frozenset({"text", "series", "audio"})
+    ACCEPTS = STEPS
     FORMS = ("target",)
     MAKES = frozenset({"text"})
     SPACE: ClassVar[dict[str, Choice]] = {
@@ -143,14 +142,7 @@ class _GRU(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def read(self, x_BLD: Tensor, real_BL: Tensor) -> tuple[State, State]:
-        order_BL = (
-            (~real_BL).byte().argsort(dim=1, stable=True)
-        )  # real steps first: two sequences may each have padding
-        x_BLD, real_BL = x_BLD.gather(1, order_BL[..., None].expand_as(x_BLD)), real_BL.gather(1, order_BL)
-        lengths = real_BL.sum(1).cpu()
-        packed = pack_padded_sequence(self.dropout(x_BLD), lengths, batch_first=True, enforce_sorted=False)
-        output, ends = self.reader(packed)
-        steps_BLD, _ = pad_packed_sequence(output, batch_first=True, total_length=x_BLD.shape[1])
+        steps_BLD, ends = packed(self.reader, self.dropout(x_BLD), real_BL)
         state_BD = self.begin(ends.transpose(0, 1).flatten(1)).tanh()
         return (steps_BLD, self.key(steps_BLD), real_BL), (state_BD,)
 

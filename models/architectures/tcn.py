@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Architecture, Batch, Choice, Inputs
+from models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
 from models.layers import Steps
 
 KERNEL = 3  # steps
@@ -27,9 +27,9 @@ class TCN(Architecture):
     At size=1: digits 0.975 (one split) in 9 s of one core.
     """
 
-    ACCEPTS = frozenset({"series", "image", "text", "audio", "number", "category", "labels"})
+    ACCEPTS = STEPS | BESIDE | {"image"}
     FIRST_FOR = frozenset({"series", "audio"})
-    NEEDS = frozenset({"series", "image", "text", "audio"})
+    NEEDS = STEPS | {"image"}
     FORMS = ("row", "causal", "positions")
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
