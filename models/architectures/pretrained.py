@@ -22,7 +22,8 @@ class Pretrained(Architecture):
     What a language model has learned from much text serves where there is little: its weights stay (`train: frozen`),
     or its last `layers` move (partly), or low-rank adapters do beside all its matrices (adapters: Hu et al. 2022), or
     everything does (whole). The weights come from the `source` that the kind tokens names, as safetensors, before the
-    first step. The features are the mean of the last states of the real tokens.
+    first step. The features are the mean of the last states of the real tokens. Image models, timm's among them, are
+    not taken: it reads tokens alone.
 
     In: tokens (B, L), and beside them number, category, labels. Out: (B, F), F = the model's width and that of the
     other inputs; positions (B, L, F).
@@ -57,7 +58,7 @@ class Pretrained(Architecture):
             raise ModelError(f"there are {len(tokens)} columns of tokens", place="pretrained", fix=fix)
         (self.name,), self.form = tokens, form
         self.source = str(inputs[self.name].state["source"])
-        self.body, width = _body(inputs[self.name].state["config"])
+        self.body, width = _body(inputs[self.name].state["config"], self.source)
         rest = {name: field for name, field in inputs.items() if name != self.name}
         self.rest = Flat(rest) if rest else None
         self.features = width + (self.rest.width if self.rest else 0)
@@ -118,10 +119,16 @@ def adapt(module: nn.Module, rank: int) -> None:
             adapt(child, rank)
 
 
-def _body(config: dict[str, Any]) -> tuple[nn.Module, int]:
+def _body(config: dict[str, Any], source: str) -> tuple[nn.Module, int]:
     """The model of a configuration, with random weights, and its width; nothing is read from a disk."""
     import transformers
 
+    kind = config.get("model_type")
+    if kind not in transformers.CONFIG_MAPPING:
+        timm = f"it is timm's {config['architecture']}" if "architecture" in config else ""
+        problem = timm or f"the library transformers has no model {kind!r}"
+        fix = "give a Transformer that reads text; for images choose resnet, vit or efficientnet, without a source"
+        raise ModelError(problem, place=f"pretrained {source}", fix=fix)
     settings = transformers.AutoConfig.for_model(**config)
     model = _encoder(transformers.AutoModel.from_config(settings).float())
     return model, int(settings.hidden_size)

@@ -111,3 +111,16 @@ def test_weights_that_are_not_there_are_a_mistake_that_is_told(inputs):
     inputs["text"].state["source"] = "/nowhere"
     with pytest.raises(ModelError, match="nowhere"):
         start(made(inputs), rows(), epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"architecture": "resnet50", "num_classes": 1000}, "timm's resnet50"),
+        ({"model_type": "bart9"}, "no model 'bart9'"),
+    ],
+)
+def test_a_model_of_another_library_is_a_mistake_that_is_told(inputs, config, said):
+    inputs["text"].state["config"] = config
+    with pytest.raises(ModelError, match=said):
+        made(inputs)
