@@ -11,21 +11,27 @@ from benchmarks.reference.protocol import Tables, column, digit_rows, learn, pix
 
 BARS = {"psnr": (">=", 19.3)}  # dB
 SEEDS = range(5)
-ARCHITECTURE = "autoencoder"
-NOISE, COPIES = 0.25, 20  # standard deviation, of the range; times that each training image is spoiled anew
+ARCHITECTURE = "unet"
+NOISE, COPIES = 0.25, 50  # standard deviation, of the range; times that each training image is spoiled anew
+# By the validation rows of one split, before they are learned from as well: 19.5 dB with ways past the code, as a U-Net
+# has them, 19.15 dB where all goes through it; to turn and shear the images as well made either worse.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "unet": {"learning_rate": 5e-3, "epochs": 1},
+    "autoencoder": {"noise": 0.0, "size": 3.0, "weight_decay": 0.2, "epochs": 3},
+}
 
 
 def run(seed: int) -> dict[str, float]:
-    """PSNR in dB of the autoencoder, of the noisy images themselves and of PCA, fitted on the same rows."""
-    train, validation, test = tables(seed)
-    found = learn("autoencoder", "reconstruction", (train, validation, test), "image", seed=seed, **OPTIONS)
+    """PSNR in dB of the networks, of the noisy images themselves and of PCA, fitted on the same rows."""
+    parts = train, validation, test = tables(seed)
+    ours, dense = (
+        learn(name, "reconstruction", parts, "image", seed=seed, batch_size=128, **options).metrics()["psnr"]
+        for name, options in OPTIONS.items()
+    )
     spoiled, clean = (pixels(test, name) for name in ("seen", "image"))
     opponents = {"as_seen": spoiled, "pca": _pca(pixels(train, "image"), validation, spoiled)}
-    return {"psnr": found.metrics()["psnr"]} | {f"psnr_{name}": psnr(x, clean) for name, x in opponents.items()}
-
-
-# chosen by the validation rows; then these are learned from as well
-OPTIONS: dict[str, Any] = {"noise": 0.0, "size": 3.0, "weight_decay": 1.0, "epochs": 15, "batch_size": 128}
+    beside = {f"psnr_{name}": psnr(x, clean) for name, x in opponents.items()}
+    return {"psnr": ours, "psnr_all_through_the_code": dense, **beside}
 
 
 def tables(seed: int) -> Tables:
