@@ -88,16 +88,16 @@ def found(column: pa.Array) -> str:
     return fitting[0] if len(fitting) == 1 else ""
 
 
-def forms(column: pa.Array) -> list[str]:
-    """The COMMON forms that fit nearly all values of a column of text, and none fits more."""
+def forms(column: pa.Array, share: float = SURE) -> list[str]:
+    """The COMMON forms that fit so large a share of the values of a column of text, and none fits more."""
     texts = _words(column).drop_null()
     texts = texts.take(pa.array(np.linspace(0, len(texts) - 1, min(len(texts), LOOKED_AT)).astype(int)))
     dated = pc.sum(pc.match_substring_regex(texts, r"\d{4}")).as_py() or 0
-    if dated < SURE * len(texts) or not len(texts):
+    if not dated or dated < share * len(texts):
         return []
     counts = {form: len(texts) - len(_written(texts, form)[1]) for form in COMMON}
     best = max(counts.values())
-    return [form for form, count in counts.items() if count == best >= SURE * len(texts)]
+    return [form for form, count in counts.items() if count == best >= max(1, share * len(texts))]
 
 
 def local(column: pa.Array, zone: str) -> pa.Array:

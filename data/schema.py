@@ -84,7 +84,11 @@ def infer(
             fix="; ".join(notes) or "give more columns than the target",
         )
     for name, kind in inputs.items():
-        options[name] = kinds.find(kind).settle(plain(table.column(name)), options.get(name, {}))
+        kinds.check_options(kind, options.get(name, {}), name)
+        try:
+            options[name] = kinds.find(kind).settle(plain(table.column(name)), options.get(name, {}))
+        except DataError as error:
+            raise DataError(error.problem, place=f"preprocess.kinds.{name}", fix=error.fix) from error
     return Schema(inputs, target, target_kind, notes, {name: said for name, said in options.items() if said})
 
 

@@ -217,10 +217,7 @@ def _told(kind: str, names: Sequence[str], options: Sequence[Mapping[str, Any]])
     """The options of the columns of one field as `fit` takes them; DataError for one that the kind does not have."""
     known, grouped = kinds.find(kind).OPTIONS, kinds.find(kind).grouped
     for column, said in zip(names, options, strict=True):
-        for name in said:
-            if name not in known:
-                place = f"preprocess.kinds.{column}"
-                raise DataError(f"{kind} has no option '{name}'", place=place, fix=nearest(name, known))
+        kinds.check_options(kind, said, column)
     if not grouped:
         return dict(options[0])
     return {

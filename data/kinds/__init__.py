@@ -116,6 +116,14 @@ def find(name: str) -> Kind:
     return kind
 
 
+def check_options(kind: str, options: Mapping[str, Any], column: str) -> None:
+    """Raises DataError for an option that the kind does not have."""
+    for name in options:
+        if name not in find(kind).OPTIONS:
+            fix = nearest(name, find(kind).OPTIONS)
+            raise DataError(f"{kind} has no option '{name}'", place=f"preprocess.kinds.{column}", fix=fix)
+
+
 def of(field: Field) -> Kind:
     """The kind that encodes a field, as its columns are written."""
     return find(field.encoder or field.kind).reading(field.state)

@@ -18,6 +18,7 @@ from data.kinds import Kind
 from data.requests import told
 
 PAIRS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1"))
+SURE = 0.95  # share of the values that must be words of one pair for text to be yes and no
 WORDS = pa.array([word for pair in PAIRS for word in pair])
 
 
@@ -27,14 +28,16 @@ class Boolean(Kind):
     BLANKS: ClassVar[bool] = True
 
     def recognise(self, column: pa.Array) -> float:
-        """Text is taken for it where it holds both words of a pair and nothing else; numbers stay numbers."""
+        """Text is taken for it where it holds both words of a pair and hardly anything else; numbers stay numbers."""
         column = plain(column)
         if pa.types.is_boolean(column.type):
             return 1.0
         if not pa.types.is_string(column.type):
             return 0.0
-        held = set(pc.unique(_words(column)).to_pylist()) - {None}
-        return 0.95 if held in [set(pair) for pair in PAIRS[:-1]] else 0.0
+        counts = {item["values"]: item["counts"] for item in pc.value_counts(_words(column).drop_null()).to_pylist()}
+        pairs = [pair for pair in PAIRS[:-1] if all(word in counts for word in pair)]
+        most = max((sum(counts[word] for word in pair) for pair in pairs), default=0)
+        return 0.95 if most and most >= SURE * sum(counts.values()) else 0.0
 
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         column = plain(column)

@@ -48,8 +48,11 @@ class Moment(Kind):
         column = plain(column)
         if options.get("format") or options.get("unit") or not pa.types.is_string(column.type):
             return dict(options)
-        form = dates.found(column)
-        return {**options, "format": form} if form else dict(options)
+        forms = dates.forms(column, 0) or [dates.ISO]
+        if len(forms) > 1:
+            fix = f'say `{{kind: moment, format: "{forms[0]}"}}`'
+            raise DataError(f"its dates may be {' or '.join(forms)}", fix=fix)
+        return {**options, "format": forms[0]}
 
     def reading(self, options: Mapping[str, Any]) -> Moment:
         return Moment(*(str(options.get(name) or "") for name in ("format", "unit", "zone")))
@@ -70,8 +73,9 @@ class Moment(Kind):
         mean, std = (float(held.mean()), float(held.std())) if len(held) else (0.0, 1.0)
         state = {name: wishes[name] for name in ("format", "unit", "zone")}
         state |= {"mean": mean, "std": std or 1.0, "median": int(np.median(held)) if len(held) else 0}
-        state |= {"missing": [len(held) < len(column)], "cycles": _cycles(wishes["cycles"], held, place)}
-        width = 1 + 2 * len(state["cycles"]) + len([lacks for lacks in state["missing"] if lacks])
+        lacks = len(held) < len(column)
+        state |= {"missing": [lacks], "flag": lacks, "cycles": _cycles(wishes["cycles"], held, place)}
+        width = 1 + 2 * len(state["cycles"]) + lacks
         return Field("number", (name,), (width,), "float32", state, "moment")
 
     def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
@@ -84,7 +88,7 @@ class Moment(Kind):
         for cycle in state["cycles"]:
             angle = 2 * np.pi * turns[cycle]
             parts += [np.where(blank, 0.0, np.sin(angle)), np.where(blank, 0.0, np.cos(angle))]
-        parts += [blank] if state["missing"][0] else []
+        parts += [blank] if state["flag"] else []
         return np.stack(parts, axis=1).astype(np.float32)
 
     def decode(self, field: Field, values: np.ndarray) -> list[Any]:

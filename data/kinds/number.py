@@ -43,6 +43,10 @@ class Number(Kind):
         held = len(faults) + int(np.count_nonzero(~np.isnan(values)))
         return 0.9 if held and len(faults) <= (1 - READABLE) * held else 0.0
 
+    def settle(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
+        _possible({**self.OPTIONS, **options}, target=False)
+        return dict(options)
+
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         column = plain(column)
         values, faults = floats(column)
@@ -54,16 +58,15 @@ class Number(Kind):
         return pa.array(values, from_pandas=True), faults
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
-        wishes = [
-            dict(zip(self.OPTIONS, said, strict=True))
-            for said in zip(
-                *(options.get(name, [value] * len(columns)) for name, value in self.OPTIONS.items()), strict=True
-            )
-        ]
+        whole = {name: options.get(name, [value] * len(columns)) for name, value in self.OPTIONS.items()}
+        wishes = [{name: said[place] for name, said in whole.items()} for place in range(len(columns))]
         state: dict[str, Any] = {"mean": [], "std": [], "median": [], "missing": []}
         shapes: list[dict[str, Any]] = []
         for (name, column), said in zip(columns.items(), wishes, strict=True):
-            _possible(said, name, target)
+            try:
+                _possible(said, target=target)
+            except DataError as error:
+                raise DataError(error.problem, place=f"preprocess.kinds.{name}", fix=error.fix) from error
             values = column.to_numpy(zero_copy_only=False)
             held = values[~np.isnan(values)]
             shapes.append(scaling.shape(held, said))
@@ -72,8 +75,8 @@ class Number(Kind):
             state["std"].append(std)
             state["median"].append(float(np.median(held)) if len(held) else 0.0)
             state["missing"].append(len(held) < len(values))
-        told = [lacks and said["indicator"] for lacks, said in zip(state["missing"], wishes, strict=True)]
-        flags = [*np.flatnonzero(told).tolist()] if not target else []
+        lacking = [lacks and said["indicator"] for lacks, said in zip(state["missing"], wishes, strict=True)]
+        flags = np.flatnonzero(lacking).tolist() if not target else []
         outlying = [place for place, said in enumerate(wishes) if said["outliers"] == "flag"]
         if any(shapes) or outlying:
             state["shapes"] = shapes
@@ -128,12 +131,11 @@ class Number(Kind):
         return column
 
 
-def _possible(said: Mapping[str, Any], name: str, target: bool) -> None:
+def _possible(said: Mapping[str, Any], *, target: bool) -> None:
     """Raises DataError where the options of a column say what is not there, or what a target cannot be."""
-    place = f"preprocess.kinds.{name}"
     for option, known in (("scaling", SCALINGS), ("outliers", OUTLIERS)):
         if said[option] not in known:
-            raise DataError(f"{option} is {said[option]!r}", place=place, fix=nearest(str(said[option]), known))
+            raise DataError(f"{option} is {said[option]!r}", fix=nearest(str(said[option]), known))
     if target and (said["scaling"] not in STRAIGHT or said["outliers"] != "keep"):
         fix = f"say scaling: {', '.join(STRAIGHT)}; `transform` steadies counts"
-        raise DataError("a target is neither bent nor clipped, for answers are in its own units", place=place, fix=fix)
+        raise DataError("a target is neither bent nor clipped, for answers are in its own units", fix=fix)

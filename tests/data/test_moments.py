@@ -1,6 +1,7 @@
 """Dates and times: however they are written the same moment is read, and what is no moment is set aside."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -99,12 +100,16 @@ def test_a_form_that_may_be_read_two_ways_is_not_guessed():
     assert dates.forms(days) == ["%d/%m/%Y", "%m/%d/%Y"]
     assert MOMENT.recognise(days) == 0
     assert MOMENT.recognise(pa.concat_arrays([days, pa.array(["31/01/2024"])])) > 0.9
+    with pytest.raises(DataError, match="may be %d/%m/%Y or %m/%d/%Y"):
+        MOMENT.settle(days, {})
+    assert MOMENT.settle(days, {"format": "%m/%d/%Y"}) == {"format": "%m/%d/%Y"}
     for other in (["2024", "2025"], ["20240131"], ["in 2024 we met"], ["12:00"], ["3.1416"]):
         assert MOMENT.recognise(pa.array(other)) == 0
 
 
 def test_a_minority_in_another_form_is_set_aside():
     days = [f"2024-01-{day:02}" for day in range(1, 29)] + ["01.02.2024"]
+    assert MOMENT.settle(pa.array(days[-3:]), {}) == {"format": "iso"}, "what most are, where the kind is said"
     column, faults = MOMENT.check(pa.array(days))
     assert (column.null_count, faults) == (1, {28: "not a time written as iso"})
 
@@ -122,6 +127,9 @@ def test_cycles_that_training_rows_do_not_go_round_are_left_out():
     encoded = MOMENT.encode(field, [years])
     assert encoded[3].tolist() == [encoded[3, 0], *[0.0] * 10, 1.0]
     assert np.isfinite(encoded).all()
+    whole = MOMENT.fit({"t": years.drop_null()})
+    lacking = replace(whole, state={**whole.state, "missing": [True]})  # a row that the fit did not see lacks it
+    assert MOMENT.encode(lacking, [years]).shape == (4, *whole.shape)
     assert MOMENT.fit({"t": years}, cycles=["weekday"]).shape == (4,)
     with pytest.raises(DataError, match="no cycle 'moon'"):
         MOMENT.fit({"t": years}, cycles=["moon"])
