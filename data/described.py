@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
+from data.columns import floats
 from data.field import DataError, nearest
 from data.grammar import NUMBER, TIME, TYPES, pattern
+
+if TYPE_CHECKING:
+    from data.seen import Seen
+
+FEW = 20  # values that are listed as allowed
+WHOLE = 1e15  # from here on a float is written as one
 
 
 @dataclass(frozen=True)
@@ -74,3 +84,41 @@ def kinds_of(schema: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) 
         if kind != other:
             raise wrong_of(name, f"kind is {kind}, and `kinds` says {other}", "say it in one place")
     return {**found, **given}
+
+
+def proposed(columns: Mapping[str, Seen], unique: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """What may be said of columns that hold what was seen: ranges a tenth wider, the values there were, twice the
+    share that was missing. `unique` are columns beside, of which no value came twice.
+    """
+    found: dict[str, dict[str, Any]] = {name: {"unique": True} for name in unique if name not in columns}
+    for name, seen in columns.items():
+        said: dict[str, Any] = {} if seen.kind == "series" else {"kind": seen.kind}
+        if seen.low is not None and seen.high is not None:
+            said |= dict(zip(("min", "max"), _wider(seen.low, seen.high), strict=True))
+        if seen.values and len(seen.values) <= FEW:
+            said["allowed"] = _typed(list(seen.values))
+        if seen.kind != "series":
+            said["missing"] = min(1.0, math.ceil(200 * seen.absent) / 100) if seen.missing else 0
+        found[name] = said
+    return found
+
+
+def _wider(low: float, high: float) -> tuple[float, float]:
+    """Both ends a tenth of the range farther out, in two digits of it, but not past zero."""
+    span = high - low
+    digits = 1 - math.floor(math.log10(span)) if span else 0
+    least = math.floor((low - span / 10) * 10.0**digits) / 10.0**digits
+    most = math.ceil((high + span / 10) * 10.0**digits) / 10.0**digits
+    return _short(max(least, 0.0) if low >= 0 else least), _short(min(most, 0.0) if high <= 0 else most)
+
+
+def _short(value: float) -> float:
+    return int(value) if value == int(value) and abs(value) < WHOLE else value
+
+
+def _typed(words: list[str]) -> list[Any]:
+    """Values as rules read them: numbers where all are, true and false where there are no others."""
+    if {word.lower() for word in words} <= {"true", "false"}:
+        return sorted({word.lower() == "true" for word in words})
+    numbers, faults = floats(pa.array(words))
+    return words if faults else sorted(_short(float(number)) for number in numbers)

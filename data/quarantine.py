@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -22,11 +22,13 @@ UNREAD = re.compile(r" \(|: ")  # what a source could not read stands behind wha
 
 
 class Rejected(DataError):
-    """Too many rows are bad to go on without a person; `aside` holds them, as QUARANTINE."""
+    """Too many of `rows` are bad to go on without a person; `reasons` counts them, `aside` holds some of them."""
 
-    def __init__(self, problem: str, *, place: str, fix: str, aside: pa.Table) -> None:
+    def __init__(
+        self, problem: str, place: str, fix: str, aside: pa.Table, rows: int, reasons: Mapping[str, int]
+    ) -> None:
         super().__init__(problem, place=place, fix=fix)
-        self.aside = aside
+        self.aside, self.rows, self.reasons = aside, rows, dict(reasons)
 
 
 def quarantine(table: pa.Table, reasons: Faults) -> pa.Table:
@@ -56,6 +58,17 @@ def counted(aside: pa.Table) -> dict[str, int]:
     return dict(Counter(aside.column("reason").to_pylist()).most_common())
 
 
+def examples(parts: Iterable[pa.Table], most: int) -> dict[str, list[dict[str, Any]]]:
+    """Reason → the first so many rows set aside for it, of rows as QUARANTINE."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for part in parts:
+        for row, reason in enumerate(part.column("reason").to_pylist()):
+            held = found.setdefault(reason, [])
+            if len(held) < most:
+                held += part.slice(row, 1).to_pylist()
+    return found
+
+
 def told(reasons: Mapping[str, int]) -> str:
     """Counts by reason in a line, the commonest first."""
     common = Counter(reasons).most_common()
@@ -69,7 +82,7 @@ def some(good: int, bad: Mapping[str, int], aside: pa.Table) -> None:
     if not good:
         why = told(bad) or "there are fewer rows than `window` and `horizon` need"
         fix = "mend the source, or `ignore` the columns at fault"
-        raise Rejected(f"no good row is left: {why}", place="preprocess", fix=fix, aside=aside)
+        raise Rejected(f"no good row is left: {why}", "preprocess", fix, aside, sum(bad.values()), bad)
 
 
 def few_enough(rows: int, bad: Mapping[str, int], limit: float, aside: pa.Table) -> None:
@@ -77,7 +90,7 @@ def few_enough(rows: int, bad: Mapping[str, int], limit: float, aside: pa.Table)
     if (count := sum(bad.values())) > limit * rows:
         share = f"{count:,} of {rows:,} rows are bad ({count / rows:.1%}), and the limit is {limit:.4g}"
         fix = "mend the source or the rules, or raise bad_rows"
-        raise Rejected(f"{share}: {told(bad)}", place="preprocess.bad_rows", fix=fix, aside=aside)
+        raise Rejected(f"{share}: {told(bad)}", "preprocess.bad_rows", fix, aside, rows, bad)
 
 
 def _split(fault: str) -> tuple[str, str, str]:

@@ -136,12 +136,18 @@ def known(table: pa.Table, names: Iterable[str]) -> list[str]:
 
 def recognise(name: str, column: pa.Array) -> str | None:
     """The kind that suits the column best; None for identifiers, durations and empty columns."""
-    countable = pa.types.is_string(column.type) or pa.types.is_integer(column.type)
-    if countable and IDENTIFIER.search(name) and pc.count_distinct(texts(column)).as_py() == len(column) > 1:
+    if identifies(name, column):
         return None
     scores = {kind: kinds.find(kind).recognise(column) for kind in kinds.names()}
     best = max(scores, key=scores.__getitem__)
     return best if scores[best] > 0 else None
+
+
+def identifies(name: str, column: pa.Array) -> bool:
+    """Whether a column is called as identifiers are, and no value comes twice."""
+    countable = pa.types.is_string(column.type) or pa.types.is_integer(column.type)
+    called = bool(countable and IDENTIFIER.search(name))
+    return called and bool(pc.count_distinct(texts(column)).as_py() == len(column) > 1)
 
 
 def _mixed(name: str, column: pa.Array) -> list[str]:

@@ -65,6 +65,10 @@ def parser() -> argparse.ArgumentParser:
     new = command("new", "new:new", "write a pipeline's YAML from a table", named="one")
     new.add_argument("--from", dest="source", metavar="FILE", required=True, help="a .csv, .tsv or .parquet file")
     new.add_argument("--target", metavar="COLUMN", required=True, help="the column to predict")
+    schema = command("schema", "schema:schema", SCHEMA, named="one")
+    schema.add_argument("--write", action="store_true", help="add it to the pipeline's file, which keeps what it says")
+    aside = command("quarantine", "quarantine:quarantine", QUARANTINE, named="one")
+    aside.add_argument("--replay", action="store_true", help="after a rule, a file or a reader was mended, try again")
     parts = command("catalogue", "catalogue:catalogue", "the architectures, tasks, kinds and sources there are")
     parts.add_argument("--from", dest="source", metavar="FILE", default="", help="which of them suit this data")
     parts.add_argument("--target", metavar="COLUMN", default="", help="and the column to predict")
@@ -84,6 +88,17 @@ FEATURES = """write what the released network makes of rows, as Parquet that oth
 Columns feature_0, feature_1 …: what the network's head sees. Beside them `target`, `split` and `_id` of the pipeline's
 own rows, or the target, where there is one, and `_origin` of the rows of a file. Before the first release it is the
 candidate's features."""
+
+
+SCHEMA = """what may be said of each column: kind, range, values, share of missing
+
+It is read from the prepared rows, or else from the first rows of the source, and printed as YAML for the section
+`preprocess`. What the file says of a column already is not touched."""
+
+QUARANTINE = """the rows that were set aside, by reason, with examples and where they came from
+
+Where too many were bad and the run was stopped, these are shown. With --replay, files whose rows could not be read are
+read again, every row is checked again by the rules as they are now, and what came of it is told."""
 
 
 if __name__ == "__main__":

@@ -23,12 +23,16 @@ from stages.settings import PipelineError
 
 def write_json(path: Path, value: Any, *, sort: bool = True) -> None:
     """Writes `value`, by default with sorted keys, whole or not at all. NaN and infinities become null."""
-    text = json.dumps(_finite(value), indent=1, sort_keys=sort, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, json.dumps(_finite(value), indent=1, sort_keys=sort, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _mend(path)
     temporary = _sibling(path, "tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -58,14 +58,18 @@ class Params:
                 raise PipelineError(f"{name} is {mark!r}", fix="write a number or a time: 2026-01-31") from error
 
 
-def run(params: Params, paths: Paths, *, task: str = "", progress: Progress = quiet) -> dict[str, Any]:
+def run(
+    params: Params, paths: Paths, *, task: str = "", progress: Progress = quiet, faulty: bool = False
+) -> dict[str, Any]:
     """Writes raw/part-00000.parquet …, what files their rows are of, and source.json, in the place of what was there.
+    With `faulty` files that hold rows that could not be read are read again, changed or not.
 
     Raises DataError with the place and the fix where the source is missing, empty or damaged.
     """
     from data.sources import open_source
     from data.spec import DataError
     from stages.artifacts import replace_folder, write_json
+    from stages.collecting.mirror import distrusted
     from stages.collecting.parts import place, write_manifests
     from stages.staging import room, staging
 
@@ -73,6 +77,7 @@ def run(params: Params, paths: Paths, *, task: str = "", progress: Progress = qu
     with room(paths.raw, "what was collected before"), staging(paths, "collect", "collected") as staged:
         fingerprint = source.fingerprint()  # before it is read: what changes meanwhile is a change
         before, record = known(params, paths)
+        before = [distrusted(part) for part in before] if faulty else before
         parts, covered, counts = _brought(params, source, before, record, staged, progress)
         rows = sum(part.rows for part in parts)
         if not rows:

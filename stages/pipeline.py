@@ -102,8 +102,9 @@ def cron_problem(schedule: str) -> str:
     return ""
 
 
-def perform(stage: str, pipeline: Pipeline, paths: Paths, progress: Progress = quiet) -> dict[str, Any]:
+def perform(stage: str, pipeline: Pipeline, paths: Paths, progress: Progress = quiet, **more: Any) -> dict[str, Any]:
     """Runs one stage in this process; `progress` hears one summary at its end, in the stage's own words if it has some.
+    `more` is what the stage's `run` takes besides.
 
     Returns what the stage returns, with that "summary".
     """
@@ -115,7 +116,7 @@ def perform(stage: str, pipeline: Pipeline, paths: Paths, progress: Progress = q
 
     run = importlib.import_module(f"stages.{stage}").run
     progress(stage=stage)
-    given: dict[str, Any] = {"task": pipeline.task, "progress": told}
+    given: dict[str, Any] = {"task": pipeline.task, "progress": told, **more}
     if stage == "preprocess":  # the later ones read them in the spec that it writes
         given["task_options"] = pipeline.task_options
     found: dict[str, Any] = run(getattr(pipeline, stage), paths, **given)

@@ -108,13 +108,14 @@ def rejecting(paths: Paths) -> Iterator[None]:
     from data.field import DataError
     from data.quarantine import Rejected
     from data.ready import QUARANTINED, write
-    from stages.artifacts import replace_folder
+    from stages.artifacts import replace_folder, write_json
 
     try:
         yield
     except Rejected as error:
         with replace_folder(paths.rejected) as folder:
             write(error.aside.combine_chunks(), folder / QUARANTINED)
+            write_json(folder / "why.json", {"why": error.problem, "rows": error.rows, "reasons": error.reasons})
         fix = f"look at them with: evergreen quarantine {paths.name}; then {error.fix}"
         raise DataError(error.problem, place=error.place, fix=fix) from error
 

@@ -6,10 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data.described import kinds_of
+from data.described import kinds_of, proposed
 from data.field import DataError
 from data.readings import hashed, reading, values
 from data.rules import Rules, joined, sound
+from data.schema import check, infer
+from data.seen import Seen, tally
 
 UNTIMED = "day: not a time written as %d.%m.%Y %H:%M"
 TABLE = pa.table(
@@ -218,3 +220,39 @@ def test_kinds_may_be_said_in_the_schema_but_not_otherwise_elsewhere():
     with pytest.raises(DataError, match="kind is number, and `kinds` says text"):
         kinds_of({"a": {"kind": "number"}}, {"a": {"kind": "text"}})
     sound({"a": {"min": 1}}, ["no_such_column > 1"])  # what the data hold is not known yet
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ((18.0, 89.0), {"min": 10, "max": 97}),
+        ((0.34, 5.08), {"min": 0, "max": 5.6}),
+        ((-4.0, 200.0), {"min": -30, "max": 230}),
+        ((-3.0, -1.0), {"min": -3.2, "max": -0.8}),
+        ((7.0, 7.0), {"min": 7, "max": 7}),
+        ((0.0, 1e-7), {"min": 0, "max": 1.1e-7}),
+        ((-1e29, 1e29), {"min": -1.2e29, "max": 1.2e29}),
+    ],
+)
+def test_a_proposed_range_is_a_tenth_wider_than_what_was_seen(held, said):
+    numbers = {"x": Seen("number", "double", 100, 6, *held)}
+    assert proposed(numbers) == {"x": {"kind": "number", **said, "missing": 0.12}}
+
+
+def test_proposed_values_are_of_the_type_that_rules_read():
+    table = pa.table(
+        {name: [*words, None] for name, words in {"a": ["2", "10"], "b": ["x", "1"], "c": ["True", "false"]}.items()}
+    )
+    found = proposed(tally(table, dict.fromkeys(table.column_names, "category")), ["id"])
+    assert [found[name]["allowed"] for name in "abc"] == [[2, 10], ["1", "x"], [False, True]]
+    assert found["id"] == {"unique": True}
+    told = {name: {"allowed": found[name]["allowed"]} for name in "abc"}
+    assert broken(schema=told, table=table) == {}
+
+
+def test_what_is_proposed_holds_of_the_data_it_was_read_from():
+    schema = infer(TABLE, "active", "category", given={"age": "number", "end": "moment", "unit price": "number"})
+    good, _ = check(TABLE, schema)
+    said = proposed(tally(good, schema.kinds))
+    assert set(said) >= {"age", "active", "end", "unit price"}
+    assert joined(Rules.read(said, [], good).broken(good)) == {}

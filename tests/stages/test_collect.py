@@ -76,3 +76,27 @@ def test_a_bad_source_is_one_clear_error_and_loses_nothing(paths, name, content)
     assert caught.value.fix
     assert folder_version(paths.raw) == before
     assert [path.name for path in paths.raw.parent.iterdir()] == ["raw"]
+
+
+def test_with_faulty_only_files_with_rows_that_could_not_be_read_are_read_again(tmp_path, monkeypatch):
+    from data.sources import csv
+
+    folder = tmp_path / "days"
+    folder.mkdir()
+    for day in range(4):
+        (folder / f"{day}.csv").write_text("a,b\n1,x\n" + ("2\n" if day == 2 else "2,y\n"))
+    paths, params = Paths(tmp_path, "t"), collect.Params("days")
+    assert collect.run(params, paths)["rows"] == 8
+    whole, opened = csv.Table.batch, []
+
+    def mended(table, rows):
+        opened.append(table.name)
+        return whole(table, [([*row, "y"][:2], line, fault) for row, line, fault in rows])
+
+    monkeypatch.setattr(csv.Table, "batch", mended)
+    collect.run(params, paths)
+    assert not opened
+    assert collect.run(params, paths, faulty=True)["files changed"] == 1
+    assert set(opened) == {"2.csv"}
+    table = pq.ParquetDataset(sorted(paths.raw.glob("part-*"))).read()
+    assert (sorted(table["b"].to_pylist()), table["_fault"].null_count) == (["x"] * 4 + ["y"] * 4, 8)
