@@ -6,15 +6,18 @@ Rows that fit into the memory they are given are encoded once; others stay on di
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from data import ready as prepared
-from data.feeding.cut import Cut
+from data.feeding.cut import Augment, Batch, Cut
 from data.feeding.draws import Draws, Weigh, key
-from data.feeding.stream import Augment, Batch, Stream, row_bytes
+from data.feeding.lengths import Bucket
+from data.feeding.stream import Stream, row_bytes
 from data.field import DataError
 from data.spec import Spec
 
@@ -23,9 +26,9 @@ SHARES = 4  # of a stream's memory: rows as they are read, the same mixed, what 
 
 
 class Batches:
-    """Batches of `batch_size` rows over all ranks together; each rank is given its 1/world of every one.
+    """Batches of rows that are in memory, encoded. How they are cut and shared says `Cut`.
 
-    What is left out of an epoch says `Cut`. `drawn` gives the rows that an epoch has, in order; without it, each once.
+    `drawn` gives the rows that an epoch has, in order; without it, each once.
     """
 
     def __init__(
@@ -38,11 +41,13 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         augment: Augment | None = None,
+        bucket: Bucket | None = None,
         drawn: Callable[[int], np.ndarray] | None = None,
     ) -> None:
-        self.arrays, self.seed, self.augment = arrays, seed, augment
+        self.arrays = arrays
         self.drawn = drawn or (lambda epoch: np.arange(len(next(iter(arrays.values())))))
-        self.cut = Cut(len(self.drawn(0)), batch_size, shuffle, rank, world)
+        self.cut = Cut(len(self.drawn(0)), batch_size, seed, shuffle, rank, world, augment, bucket)
+        self.lengths = bucket.lengths(arrays) if bucket else None
 
     @property
     def rows(self) -> int:
@@ -54,21 +59,23 @@ class Batches:
 
     def whole(self) -> Batches:
         """The same batches as a single process is given them."""
-        alone = {"seed": self.seed, "shuffle": self.cut.shuffle, "augment": self.augment, "drawn": self.drawn}
-        return Batches(self.arrays, self.cut.size, **alone)  # type: ignore[arg-type]
+        other = copy(self)
+        other.cut = self.cut.alone()
+        return other
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on."""
-        order = self.drawn(number)
-        if self.cut.shuffle:
-            order = order[np.random.default_rng([self.seed, number]).permutation(len(order))]
-        for step in range(start, self.steps()):
-            chosen = order[step * self.cut.size : (step + 1) * self.cut.size]
-            chosen = chosen[self.cut.mine(len(chosen))]
-            batch = {name: values[chosen] for name, values in self.arrays.items()}
-            if self.augment is not None:
-                batch = self.augment(batch, np.random.default_rng([self.seed, number, step, self.cut.rank]))
-            yield batch
+        order, cut = self.drawn(number), self.cut
+        if cut.shuffle:
+            order = order[np.random.default_rng([cut.seed, number]).permutation(len(order))]
+        for step in range(start, cut.steps):
+            if self.lengths is not None and (step == start or step % cut.together == 0):
+                first = step // cut.together * cut.together
+                place = slice(first * cut.size, min(first + cut.together, cut.steps) * cut.size)
+                order[place] = order[place][cut.sorted(self.lengths[order[place]], number, first)]
+            chosen = order[step * cut.size : (step + 1) * cut.size]
+            chosen = chosen[cut.mine(len(chosen))]
+            yield cut.done({name: values[chosen] for name, values in self.arrays.items()}, number, step)
 
 
 def feed(
@@ -81,17 +88,22 @@ def feed(
     rank: int = 0,
     world: int = 1,
     augment: Augment | None = None,
+    bucket: bool = False,
     weigh: Weigh | None = None,
 ) -> Batches | Stream:
     """Shuffled batches of the splits' rows together: streamed by windows of so many rows, or from memory where that
-    is 0. `weigh` says how often a row comes. Raises DataError where a part of a split is damaged or not there."""
+    is 0. `bucket` brings rows of one length together, `weigh` says how often a row comes.
+
+    Raises DataError where a part of a split is damaged or not there.
+    """
     spec = Spec.load(ready)
     units = [unit for split in splits for unit in whole(ready, split, spec)]
     weighed = [weigh(unit.read(weigh.columns)) for unit in units] if weigh else []
     draws = Draws(weighed) if weigh else None
+    how: dict[str, Any] = {"rank": rank, "world": world, "augment": augment, "bucket": Bucket(spec) if bucket else None}
     if window:
         rows = draws.rows if draws else sum(unit.rows for unit in units)
-        return Stream(tuple(units), spec, Cut(rows, batch_size, True, rank, world), window, seed, augment, weigh, draws)
+        return Stream(tuple(units), spec, Cut(rows, batch_size, seed, **how), window, weigh, draws)
     starts = np.cumsum([0, *(unit.rows for unit in units)])
 
     def drawn(epoch: int) -> np.ndarray:
@@ -100,8 +112,7 @@ def feed(
         at = key(seed, epoch)
         return np.concatenate([starts[n] + draws.chosen(n, one, at) for n, one in enumerate(weighed)])
 
-    rows_held = encoded(spec, units)
-    return Batches(rows_held, batch_size, seed=seed, shuffle=True, rank=rank, world=world, augment=augment, drawn=drawn)
+    return Batches(encoded(spec, units), batch_size, seed=seed, shuffle=True, drawn=drawn, **how)
 
 
 def whole(ready: Path, split: str, spec: Spec) -> list[prepared.Unit]:

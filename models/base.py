@@ -72,6 +72,7 @@ class Architecture(nn.Module):
     NEEDS: ClassVar[frozenset[str]] = frozenset()  # kinds of which one at least must be among the inputs, if any
     FORMS: ClassVar[tuple[str, ...]] = ("row",)  # of features that it can give
     MAKES: ClassVar[frozenset[str]] = frozenset()  # kinds of target that it makes itself, in the form "target"
+    TRIMS: ClassVar[bool] = False  # it answers alike where the one text or sound of a row ends with the batch's longest
     FIRST_FOR: ClassVar[frozenset[str]] = frozenset()  # kinds of input with which it is usually worth the first try
     REQUIRES: ClassVar[str] = ""  # a module of an extra without which it cannot be built
     SPACE: ClassVar[dict[str, Choice]] = {}  # what search may move: fields of Recipe or constructor options

@@ -28,6 +28,7 @@ OWN = (  # fields of Params that are not the recipe's
     "augment",
     "refit",
     "balance",
+    "bucket",
     "memory_mb",
     "start_from",
     "freeze",
@@ -58,6 +59,7 @@ class Params:
     seed: int = 0
     refit: bool = False  # on the validation rows as well, once all is chosen by them; intervals, by a run without them
     balance: bool = False  # each class equally often, however many rows it has
+    bucket: bool = False  # texts or sounds of about one length come together, so that little is padding
     memory_mb: int = 1024  # of each worker, for rows: those that fit, encoded, are kept; else they are streamed
     start_from: str = ""  # NAME@VERSION of a released version whose weights and architecture it begins with
     freeze: Literal["nothing", "features"] = "nothing"  # of what it starts from: the head alone learns, or everything

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import pyarrow as pa
 
 from data.feeding.ahead import ahead
-from data.feeding.cut import Cut
+from data.feeding.cut import Batch, Cut
 from data.feeding.draws import Draws, Weigh, key
 from data.ready import Unit
 from data.spec import Spec
 
-Batch = dict[str, np.ndarray]
-Augment = Callable[[Batch, np.random.Generator], Batch]
 PIECE = 16 * 2**20  # bytes of batches that are encoded at once: few enough to wait for, many enough to be worth it
 MOST = 128  # of them
 
@@ -37,8 +35,6 @@ class Stream:
     spec: Spec
     cut: Cut
     window: int  # rows that are mixed
-    seed: int
-    augment: Augment | None = None
     weigh: Weigh | None = None
     draws: Draws | None = None
 
@@ -52,26 +48,29 @@ class Stream:
 
     def whole(self) -> Stream:
         """The same batches as a single process is given them."""
-        return replace(self, cut=replace(self.cut, rank=0, world=1))
+        return replace(self, cut=self.cut.alone())
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on. Raises DataError where a part is damaged or gone."""
         return ahead(self._batches(number, start), max(2, 2 * self._at_once))
 
     def _batches(self, number: int, start: int) -> Iterator[Batch]:
-        size, step, first = self.cut.size, start, 0
+        size, together = self.cut.size, self.cut.together
+        begin = step = start // together * together
         held: list[pa.Table] = []
+        first = 0
         windows = self._windows(number) if start < self.cut.steps else []
         for place, (units, rows) in enumerate(windows):
-            first, begins, last = first + rows, first, place == len(windows) - 1
-            if not held and not last and first <= start * size:
+            first, before, last = first + rows, first, place == len(windows) - 1
+            if not held and not last and first <= begin * size:
                 continue  # all of it is done
             mixed = self._mixed(number, place, units)
-            mixed = pa.concat_tables([*held, mixed if held else mixed.slice(max(0, start * size - begins))])
-            batches = self.cut.steps - step if last else len(mixed) // size
+            mixed = pa.concat_tables([*held, mixed if held else mixed.slice(max(0, begin * size - before))])
+            batches = self.cut.steps - step if last else len(mixed) // (size * together) * together
             for piece in range(0, batches, self._at_once):
                 several = min(self._at_once, batches - piece)
-                yield from self._encoded(mixed.slice(piece * size, several * size), number, step + piece)
+                made = self._encoded(mixed.slice(piece * size, several * size), number, step + piece)
+                yield from islice(made, max(0, start - step - piece), None)
             rest = np.arange(batches * size, max(len(mixed), batches * size))
             step, held = step + batches, [mixed.take(pa.array(rest))]
             del mixed  # before the next is read
@@ -79,10 +78,10 @@ class Stream:
     def _windows(self, number: int) -> list[tuple[list[int], int]]:
         """Which units are mixed together, in the order of this epoch, and how many rows they give."""
         rows = np.array([unit.rows for unit in self.units])
-        drawn = rows if self.draws is None else np.diff(self.draws.counts(key(self.seed, number)))
+        drawn = rows if self.draws is None else np.diff(self.draws.counts(key(self.cut.seed, number)))
         windows: list[list[int]] = []
         full = self.window
-        for unit in np.random.default_rng([self.seed, number, 0, 0, 2]).permutation(len(rows)).tolist():
+        for unit in np.random.default_rng([self.cut.seed, number, 0, 0, 2]).permutation(len(rows)).tolist():
             more = int(max(rows[unit], drawn[unit]))
             if not windows or full + more > self.window:
                 windows.append([])
@@ -98,33 +97,38 @@ class Stream:
         for unit in units:
             table = self.units[unit].read(list(dict.fromkeys([*columns, *(weigh.columns if weigh else [])])))
             if weigh and self.draws:
-                rows = self.draws.chosen(unit, weigh(table), key(self.seed, number))
+                rows = self.draws.chosen(unit, weigh(table), key(self.cut.seed, number))
             else:
                 rows = np.arange(len(table))
             chosen.append(rows + before)
             tables.append(table)
             before += len(table)
         order = np.concatenate(chosen)
-        order = order[np.random.default_rng([self.seed, number, place]).permutation(len(order))]
+        order = order[np.random.default_rng([self.cut.seed, number, place]).permutation(len(order))]
         return pa.concat_tables(tables).combine_chunks().take(pa.array(order))
 
     def _encoded(self, rows: pa.Table, number: int, step: int) -> Iterator[Batch]:
-        """This rank's share of each batch of some whole batches, the last of which may be short."""
-        size = self.cut.size
-        counts = [min(size, len(rows) - first) for first in range(0, len(rows), size)]
-        shares = [self.cut.mine(count) for count in counts]
-        mine = [rows.slice(n * size + share.start, share.stop - share.start) for n, share in enumerate(shares)]
-        arrays = self.spec.encode(rows if self.cut.world == 1 else pa.concat_tables(mine), target=True)
-        ends = np.cumsum([0, *(share.stop - share.start for share in shares)])
-        for n, (first, last) in enumerate(pairwise(ends)):
+        """This rank's share of each of some whole batches, the last of which may be short."""
+        firsts = range(0, len(rows), self.cut.size)
+        shares = [self.cut.mine(min(self.cut.size, len(rows) - first)) for first in firsts]
+        mine = [np.arange(first + one.start, first + one.stop) for first, one in zip(firsts, shares, strict=True)]
+        if self.cut.bucket:  # all ranks have to know how long all rows are
+            arrays = self.spec.encode(rows, target=True)
+            order = self.cut.sorted(self.cut.bucket.lengths(arrays), number, step)
+            arrays = {name: values[order[np.concatenate(mine)]] for name, values in arrays.items()}
+        else:
+            rows = rows if self.cut.world == 1 else rows.take(pa.array(np.concatenate(mine)))
+            arrays = self.spec.encode(rows, target=True)
+        ends = np.cumsum([0, *map(len, mine)])
+        for place, (first, last) in enumerate(pairwise(ends)):
             batch = {name: values[first:last] for name, values in arrays.items()}
-            if self.augment is not None:
-                batch = self.augment(batch, np.random.default_rng([self.seed, number, step + n, self.cut.rank]))
-            yield batch
+            yield self.cut.done(batch, number, step + place)
 
     @property
     def _at_once(self) -> int:
         """Batches that are encoded together."""
+        if self.cut.bucket:
+            return self.cut.together
         return max(1, min(MOST, PIECE // (row_bytes(self.spec) * self.cut.size)))
 
 

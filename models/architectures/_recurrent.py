@@ -22,6 +22,7 @@ class Recurrent(Architecture):
     ACCEPTS = STEPS | BESIDE | {"image"}
     NEEDS = STEPS | {"image"}
     FORMS = ("row", "positions", "causal")
+    TRIMS = True
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.5),

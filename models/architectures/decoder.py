@@ -36,6 +36,7 @@ class Decoder(Architecture):
     ACCEPTS = STEPS | BESIDE
     NEEDS = STEPS
     FORMS = ("causal", "row")
+    TRIMS = True
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.3),

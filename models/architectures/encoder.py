@@ -33,6 +33,7 @@ class Encoder(Architecture):
     ACCEPTS = STEPS | BESIDE
     NEEDS = STEPS
     FORMS = ("row", "positions")
+    TRIMS = True
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (3e-4, 5e-3, "log"),
         "dropout": (0.0, 0.4),
@@ -76,7 +77,7 @@ class Encoder(Architecture):
 
     def _read(self, x_BLD: Tensor, real_BL: Tensor) -> Tensor:
         unreal = None if bool(real_BL.all()) else ~real_BL
-        found: Tensor = self.blocks(x_BLD + self.places, src_key_padding_mask=unreal)
+        found: Tensor = self.blocks(x_BLD + self.places[: x_BLD.shape[1]], src_key_padding_mask=unreal)
         return found
 
     def warm_start(self, batches: Iterable[Batch]) -> None:

@@ -31,6 +31,7 @@ class TCN(Architecture):
     FIRST_FOR = frozenset({"series", "audio"})
     NEEDS = STEPS | {"image"}
     FORMS = ("row", "causal", "positions")
+    TRIMS = True
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.4),

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.artifacts import Paths
+from stages.settings import PipelineError
 
 if TYPE_CHECKING:
+    from data.spec import Spec
     from stages.train import Params
 
 PLACES = ("ready", "folder", "start_folder")  # where things lie decides nothing
@@ -29,6 +31,7 @@ class Plan:
     augment: bool
     refit: bool  # on the validation rows as well
     balance: bool  # each class equally often
+    bucket: bool  # rows of about one length together
     window: int  # rows that are mixed at a time, streamed; 0: all, in memory
     validation_rows: int  # the most that validate; 0: all
     workers: int
@@ -75,6 +78,7 @@ def make(params: Params, paths: Paths, task: str) -> Plan:
     runs = Path(storage) / "runs" / paths.name if storage else paths.run_folder.resolve()
     data = folder_version(paths.ready)
     spec = Spec.load(paths.ready)
+    _check_feed(params, choice["architecture"], spec)
     return Plan(
         task=task,
         architecture=choice["architecture"],
@@ -83,6 +87,7 @@ def make(params: Params, paths: Paths, task: str) -> Plan:
         augment=params.augment,
         refit=params.refit,
         balance=params.balance,
+        bucket=params.bucket,
         window=batches.window(spec, paths.ready, params.memory_mb),
         validation_rows=batches.most(spec, ("train", "validation"), params.memory_mb),
         workers=params.workers,
@@ -96,6 +101,21 @@ def make(params: Params, paths: Paths, task: str) -> Plan:
         start_folder=_seen_by_all(start.folder, storage, "start", paths.name, start.bytes) if start else "",
         freeze=params.freeze,
     ).at_home(runs)
+
+
+def _check_feed(params: Params, name: str, spec: Spec) -> None:
+    """Raises DataError or PipelineError where the rows or the architecture cannot be fed as is asked for."""
+    from data.feeding.draws import Weigh
+    from data.feeding.lengths import Bucket
+    from models.catalogue import architecture, architectures
+
+    Weigh(spec, params.balance)
+    if not params.bucket:
+        return
+    Bucket(spec)
+    if not architecture(name).TRIMS:
+        able = ", ".join(one for one in architectures() if architecture(one).TRIMS)
+        raise PipelineError(f"bucket: {name} needs all rows of one length", fix=f"leave bucket out, or choose {able}")
 
 
 def _seen_by_all(folder: Path, storage: str, *place: str) -> str:

@@ -53,6 +53,7 @@ def assemble(
         rank=rank,
         world=world,
         augment=spec.augment if plan.augment else None,
+        bucket=plan.bucket,
         weigh=_weigh(plan, spec, network.task),
     )
     if plan.start:

@@ -88,6 +88,22 @@ def _learned(made: Network, loop: Loop, before: float) -> bool:
     return least < 0.4 * before if made.task.LOSS else least < before or len(made.groups()) > 1
 
 
+@pytest.mark.parametrize(
+    ("name", "kinds", "job", "target"),
+    [case for case in CASES if architecture(case[0]).TRIMS and {"text", "audio"} & {*case[1]} and case[3] != "text"],
+)
+def test_padding_that_all_rows_have_changes_no_answer(name, kinds, job, target, network, make):
+    made, batch = network(name, job, kinds, target, size=0.5), make(kinds, target, 8)
+    long = next(name for name in ("text", "audio") if name in kinds)
+    along = [long, *(["target"] if target == "tags" else [])]
+    steps = batch[long].shape[1] - 2
+    batch[long][:, steps:] = 0
+    short = {column: values[:, :steps] if column in along else values for column, values in batch.items()}
+    whole = made.outputs(batch)
+    whole = whole[:, :steps] if target == "tags" else whole
+    assert torch.allclose(made.outputs(short), whole, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", dict.fromkeys(case[0] for case in CASES))
 def test_size_is_a_dial(name, network):
     _, kinds, job, target = next(case for case in CASES if case[0] == name)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from data.feeding.stream import Stream
+from data.field import DataError
 from data.spec import Spec
 from models.catalogue import architecture
 from models.recipe import Recipe
@@ -56,7 +57,7 @@ def test_the_name_of_a_run_follows_what_decides_its_result(paths):
     assert plan(paths) == first
     for change in ({"epochs": 3}, {"workers": 2}, {"seed": 1}, {"precision": "bfloat16"}, {"device": "cpu"}):
         assert plan(paths, **change).folder != first.folder, change
-    for change in ({"checkpoint_seconds": 1.0}, {"max_failures": 9}, {"storage_bytes": 1}):
+    for change in ({"checkpoint_seconds": 1.0}, {"max_failures": 9}, {"storage_bytes": 1}, {"memory_mb": 99}):
         assert plan(paths, **change).folder == first.folder, change
 
 
@@ -100,6 +101,16 @@ def test_rows_beyond_the_memory_are_streamed_and_it_is_said(paths, monkeypatch):
     assert made.validation_rows == 50
     said = train._said(made, {"scores": {"mae": 1.0}}, 2)
     assert said == f"mlp, {made.window:,} rows mixed at a time: mae 1 after 2 epochs"
+
+
+def test_a_feed_that_cannot_be_is_refused_before_hours_are_spent(paths, monkeypatch):
+    with pytest.raises(DataError, match=r"train\.balance: a target of kind number has no classes"):
+        plan(paths, balance=True)
+    with pytest.raises(DataError, match=r"train\.bucket: rows have not one length each"):
+        plan(paths, bucket=True)
+    monkeypatch.setattr("data.feeding.lengths.Bucket", lambda spec: None)
+    with pytest.raises(PipelineError, match=r"bucket: mlp needs all rows of one length; .* gru"):
+        plan(paths, bucket=True)
 
 
 @pytest.mark.parametrize("contradiction", [{"keep": "best"}, {"patience": 3}])
