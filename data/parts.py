@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -104,10 +105,23 @@ class Writer:
         table = pa.concat_tables(self.held)
         if self.file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            names = repeating(table)
-            self.file = pq.ParquetWriter(self._temporary, table.schema, compression="zstd", use_dictionary=names)
+            self.file = pq.ParquetWriter(self._temporary, table.schema, **_stored(table))
         self.file.write_table(table, row_group_size=ROWS)
         self.held, self.held_rows, self.held_bytes = [], 0, 0
+
+
+def _stored(table: pa.Table) -> dict[str, Any]:
+    """How columns are written. Numbers of which few are alike are compressed byte by byte: the bytes of one weight are,
+    and hashes not at all."""
+    words = repeating(table)
+    split = [field.name for field in table.schema if pa.types.is_floating(field.type) and field.name not in words]
+    compression = dict.fromkeys(table.column_names, "zstd") | ({"_id": "none"} if "_id" in table.column_names else {})
+    return {
+        "compression": compression,
+        "use_dictionary": words,
+        "use_byte_stream_split": split,
+        "write_statistics": False,
+    }
 
 
 LOOKED_AT, REPEATS = 2_000, 4  # rows at the beginning of a table; how often a value stands among them, on average

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data import kinds
-from data.columns import MISSING, Faults, floats, plain, texts
+from data.columns import MISSING, Faults, floats, one, plain, texts
 from data.grammar import BOOLEAN, NUMBER, TEXT, TIME
 from data.identity import identities
 
 WORDS = pa.array(["true", "false"])
+LONGEST = pc.max(pc.binary_length(MISSING)).as_py()  # bytes of a word that says that there is no value
 
 
 def reading(column: pa.Array | pa.ChunkedArray) -> str:
@@ -64,14 +65,25 @@ def _where(odd: pa.Array, words: pa.Array, reason: str) -> Faults:
 
 def missing(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """(N,) whether a row has no value: null, not-a-number, or a text that is blank or says so ("n/a")."""
+    column = one(column)
+    if pa.types.is_dictionary(column.type):
+        held = missing(column.dictionary)
+        return np.append(held, True)[column.indices.fill_null(len(held)).to_numpy(zero_copy_only=False)]
     column = plain(column)
     if pa.types.is_string(column.type):
-        words = texts(column)
-        blank = pc.or_kleene(words.is_null(), pc.is_in(pc.utf8_lower(words), MISSING))
-    else:
-        blank = column.is_null(nan_is_null=pa.types.is_floating(column.type))
-    held: np.ndarray = blank.to_numpy(zero_copy_only=False)
-    return held
+        return _unsaid(column)
+    blank: np.ndarray = column.is_null(nan_is_null=pa.types.is_floating(column.type)).to_numpy(zero_copy_only=False)
+    return blank
+
+
+def _unsaid(column: pa.Array) -> np.ndarray:
+    words = pc.utf8_trim_whitespace(column)
+    blank: np.ndarray = words.is_null().to_numpy(zero_copy_only=False).copy()
+    short = pc.less_equal(pc.binary_length(words), LONGEST).fill_null(False)  # few are, so few are compared
+    rows = np.flatnonzero(short.to_numpy(zero_copy_only=False))
+    some = pc.utf8_lower(words.take(pa.array(rows)))
+    blank[rows] = pc.is_in(some, MISSING).to_numpy(zero_copy_only=False)
+    return blank
 
 
 def hashed(column: pa.Array) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.columns import plain
+from data.columns import one
 from data.readings import missing
 
 MANY = 1000  # different values above which they are not held
@@ -56,26 +56,33 @@ class Seen:
 
 def tally(table: pa.Table, kinds: Mapping[str, str]) -> dict[str, Seen]:
     """Column → what it holds in these checked rows; `kinds` says what each is."""
-    return {name: _tallied(plain(table.column(name)), kind) for name, kind in kinds.items()}
+    return {name: _tallied(one(table.column(name)), kind) for name, kind in kinds.items()}
 
 
 def merged(tallies: Iterable[dict[str, Seen]]) -> dict[str, Seen]:
     """Tallies of the same columns as one."""
     found: dict[str, Seen] = {}
-    for one in tallies:
-        found = {name: found[name] + seen if name in found else seen for name, seen in one.items()}
+    for more in tallies:
+        found = {name: found[name] + seen if name in found else seen for name, seen in more.items()}
     return found
 
 
 def _tallied(column: pa.Array, kind: str) -> Seen:
-    seen: dict[str, Any] = {"kind": kind, "type": str(column.type), "rows": len(column)}
+    coded = pa.types.is_dictionary(column.type)
+    stored = column.type.value_type if coded else column.type
+    seen: dict[str, Any] = {"kind": kind, "type": str(stored), "rows": len(column)}
     seen["missing"] = int(missing(column).sum()) if not isinstance(column, pa.ExtensionArray) else column.null_count
     if kind in ("number", "series") and pa.types.is_floating((numbers := _flat(column)).type):
         ends = pc.min_max(numbers.filter(pc.is_finite(numbers)))
         seen |= {"low": ends["min"].as_py(), "high": ends["max"].as_py()}
     if kind == "category":
-        counts = Counter({str(one["values"]): one["counts"] for one in pc.value_counts(column.drop_null()).to_pylist()})
-        seen["values"] = _held(counts)
+        counts = pc.value_counts(column.drop_null())
+        words, rows = (counts.field(name).to_pylist() for name in ("values", "counts"))
+        told = Counter[str]()
+        for word, count in zip(words, rows, strict=True):  # of a dictionary two places may hold one word
+            if word is not None:
+                told[str(word)] += count
+        seen["values"] = _held(told)
     return Seen(**seen)
 
 

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data import units
-from data.columns import Faults, plain
+from data.columns import Faults, evenly, plain
 from data.field import DataError, Field
 from data.kinds import Kind
 from data.requests import told
@@ -23,6 +24,7 @@ from data.requests import told
 PADDING, UNKNOWN, BEGIN, END = range(4)
 SPECIAL = 4  # tokens before the vocabulary
 LONGEST = 512  # tokens of a row, unless `length` says otherwise
+LEARNED = 20_000  # texts that tell the vocabulary and the length, spread evenly; all where they are no more
 SENTENCE = 4  # words: a column whose typical text has fewer is taken as names, not as text
 UNSEEN = "\ufffd"  # how an unknown token is written
 
@@ -36,10 +38,14 @@ class Text(Kind):
             return 0.7 if any(len(set(row)) < len(row) for row in column.drop_null().to_pylist()) else 0.0
         if not pa.types.is_string(column.type):
             return 0.0
-        texts = column.drop_null().to_pylist()
+        held = column.drop_null()
+        lettered = pc.sum(pc.match_substring_regex(held, r"\pL")).as_py() or 0
+        if 2 * min(lettered, pc.count_distinct(held).as_py()) <= len(held):  # soon told of numbers, names and times
+            return 0.0
+        texts = held.to_pylist()
         words = [sum(word[0].isalpha() for word in units.WORD.findall(text)) for text in texts]
         long = sum(count >= SENTENCE for count in words) > len(texts) // 2
-        return 0.6 if long and len(set(texts)) > len(texts) // 2 else 0.0
+        return 0.6 if long else 0.0
 
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         column = plain(column)
@@ -57,7 +63,8 @@ class Text(Kind):
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
         ((name, column),) = columns.items()
         unit, length, vocabulary = ({**self.OPTIONS, **options}[name] for name in ("unit", "length", "vocabulary"))
-        texts = column.drop_null().to_pylist()
+        held = column.drop_null()
+        texts = held.take(pa.array(evenly(len(held), LEARNED))).to_pylist()
         listed = _listed(column.type)
         unit = _unit(unit, texts, listed, f"column '{name}'")
         values = units.commonest(texts, vocabulary, fewest=2) if listed else units.learn(unit, texts, vocabulary)

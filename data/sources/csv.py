@@ -28,6 +28,7 @@ MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codec
 WINDOWS = {*range(0x80, 0xA0)} - {0x81, 0x8D, 0x8F, 0x90, 0x9D}  # bytes that are signs in Windows-1252 alone
 DELIMITERS = ",;\t|"
 BLOCK = 1 << 23  # characters read at once
+LINE_END = ord("\n")
 LONGEST = 1 << 24  # characters of one field; an unclosed quote runs further and is an error
 
 
@@ -100,8 +101,9 @@ def _batches(file: io.TextIOWrapper, path: Path, name: str) -> Iterator[pa.Recor
         if not _line_is_row(block):
             yield from table.slowly(chain(io.StringIO(block, newline=""), file), line)
             return
-        yield from table.fast(block, line)
-        line, block = line + block.count("\n"), _block(file)
+        data = block.encode()
+        yield from table.fast(block, data, line)
+        line, block = line + int(np.count_nonzero(np.frombuffer(data, np.uint8) == LINE_END)), _block(file)
 
 
 def _block(file: io.TextIOWrapper) -> str:
@@ -129,7 +131,7 @@ def _header(row: list[str], path: Path) -> list[str]:
 
 def _line_is_row(block: str) -> bool:
     """Whether no quotes hold a line end, nor are there line ends of other kinds than \\n and \\r\\n."""
-    if block.count("\r") != block.count("\r\n"):
+    if "\r" in block and block.count("\r") != block.count("\r\n"):
         return False
     if '"' not in block:
         return True
@@ -147,8 +149,8 @@ class Table:
     names: list[str]
     mark: str
 
-    def fast(self, block: str, line: int) -> Iterator[pa.RecordBatch]:
-        """The rows of a block in which every line is one; `line` is the number of its first."""
+    def fast(self, block: str, data: bytes, line: int) -> Iterator[pa.RecordBatch]:
+        """The rows of a block in which every line is one, and its bytes; `line` is the number of its first."""
         ragged: list[arrow.InvalidRow] = []
 
         def aside(row: arrow.InvalidRow) -> str:
@@ -156,10 +158,12 @@ class Table:
             return "skip"
 
         table = arrow.read_csv(
-            pa.BufferReader(block.encode()),
+            pa.BufferReader(data),
             arrow.ReadOptions(column_names=self.names),
             arrow.ParseOptions(delimiter=self.mark, invalid_row_handler=aside),
-            arrow.ConvertOptions(column_types=dict.fromkeys(self.names, pa.string()), strings_can_be_null=False),
+            arrow.ConvertOptions(
+                column_types=dict.fromkeys(self.names, pa.string()), strings_can_be_null=False, check_utf8=False
+            ),
         )
         if ragged:
             yield from self.slowly(io.StringIO(block, newline=""), line)
@@ -167,7 +171,9 @@ class Table:
         if not len(table):  # blank lines alone
             return
         numbers = np.arange(line, line + len(table))
-        if block.startswith(("\n", "\r\n")) or "\n\n" in block or "\n\r\n" in block:  # a blank line is no row
+        if (
+            block.startswith(("\n", "\r\n")) or "\n\n" in block or ("\r" in block and "\n\r\n" in block)
+        ):  # a blank line is no row
             numbers = line + np.flatnonzero([bool(one.strip("\r")) for one in block.split("\n")])
         table = table.append_column("_origin", sources.origins(self.name, numbers))
         table = table.append_column("_fault", pa.nulls(len(table), pa.string()))

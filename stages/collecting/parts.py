@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ROWS, BYTES = 100_000, 1 << 24  # a part ends at as many rows, or bytes in memory
 ROW_GROUP = 1 << 22  # bytes in memory
+AHEAD = 2  # row groups that are read before they are asked for
 TRIED, WORTH = 20, 0.95  # rows compressed to see whether their bytes become less, and how much less is worth it
 NUMBERED = re.compile(r"part-(\d{5,})\.parquet")
 MANIFEST = "files-"  # in the place of "part-"
@@ -48,11 +49,14 @@ class Part:
 def write(
     batches: Iterator[pa.RecordBatch], folder: Path, first: int, files: Sequence[File], said: Callable[[int], None]
 ) -> list[Part]:
-    """Writes batches as new parts, numbered from `first`, never holding more than a row group; `files` are theirs."""
+    """Writes batches as new parts, numbered from `first`, never holding more than a few row groups; `files` are
+    theirs. While one row group is written the next is read."""
+    from data.feeding.ahead import ahead
+
     written: list[Part] = []
-    writer = None
+    writer, tables = None, ahead(_row_groups(batches), AHEAD)
     try:
-        for table in _row_groups(batches):
+        for table in tables:
             if writer is None or writer.full:
                 written += [writer.close()] if writer else []
                 writer = Writer(folder / f"part-{first + len(written):05}.parquet", table, files)
@@ -65,6 +69,7 @@ def write(
             written.append(writer.close())
         return written
     finally:
+        tables.close()  # type: ignore[attr-defined]
         if writer:
             writer.file.close()
 
@@ -75,10 +80,13 @@ class Writer:
     def __init__(self, path: Path, like: pa.Table, files: Sequence[File]) -> None:
         import pyarrow.parquet as pq
 
+        from data.parts import repeating
+
         self.path, self.files = path, {file.name: file for file in files}
         self.rows = self.bytes = 0
         self.spans: list[Span] = []
-        self.file = pq.ParquetWriter(path.with_suffix(".tmp"), like.schema, compression=_compression(like))
+        how = {"compression": _compression(like), "use_dictionary": repeating(like), "write_statistics": False}
+        self.file = pq.ParquetWriter(path.with_suffix(".tmp"), like.schema, **how)
 
     @property
     def full(self) -> bool:

@@ -29,7 +29,11 @@ def prepared(shards: Sequence[Shard], work: Work, root: Path, said: Callable[[in
 
 
 def _by_threads(shards: Sequence[Shard], work: Work, root: Path, hands: int) -> Iterator[tuple[int, Tally]]:
-    with ThreadPoolExecutor(min(hands, os.cpu_count() or 1)) as pool:
+    hands = min(hands, os.cpu_count() or 1)
+    if hands == 1:
+        yield from ((place, prepare(shard, work)) for place, shard in enumerate(shards))
+        return
+    with ThreadPoolExecutor(hands) as pool:
         waiting = {pool.submit(prepare, shard, work): place for place, shard in enumerate(shards)}
         try:
             for one in as_completed(waiting):

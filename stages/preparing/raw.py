@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from data.parts import Unit
 
-LOOK_ROWS = 20_000  # rows that tell what the columns are
-SPREAD = 10  # row groups that they come from, where there are as many
+LOOK_ROWS = 5_000  # rows that tell what the columns are
+SPREAD = 5  # row groups that they come from, where there are as many
 GROWTH = 4  # bytes in memory while rows are worked on whole, for each byte that they take in a file uncompressed
 
 
@@ -44,8 +44,9 @@ def read_raw(found: Sequence[Unit], memory_mb: int, why: str) -> pa.Table:
 
 def look(found: Sequence[Unit], keep: Callable[[pa.Table], pa.Table]) -> pa.Table:
     """At most LOOK_ROWS of the rows that `keep` leaves, spread evenly; all where there are no more."""
-    import numpy as np
     import pyarrow as pa
+
+    from data.columns import evenly
 
     few = sum(unit.rows for unit in found) <= LOOK_ROWS
     share = LOOK_ROWS if few else -(-LOOK_ROWS // min(SPREAD, len(found)))
@@ -53,10 +54,8 @@ def look(found: Sequence[Unit], keep: Callable[[pa.Table], pa.Table]) -> pa.Tabl
     rows = 0
     for place in _spread(len(found)):
         table = keep(found[place].read())
-        if len(table) > share:
-            table = table.take(pa.array(np.linspace(0, len(table) - 1, share).round().astype(np.int64)))
-        tables[place] = table
-        rows += len(table)
+        tables[place] = table.take(pa.array(evenly(len(table), share)))
+        rows += len(tables[place])
         if rows >= LOOK_ROWS:
             break
     return pa.concat_tables([tables[place] for place in sorted(tables)])
