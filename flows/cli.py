@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     rollback = command("rollback", "production:rollback", "return to an earlier version and serve it", named="one")
     rollback.add_argument("version", metavar="VERSION", nargs="?", help="default: the one before the released one")
     report = command("report", "status:report", "where a pipeline's report lies", named="one")
+    report.add_argument("--data", action="store_true", help="the page about its data instead of that about its model")
     report.add_argument("--open", action="store_true", help="open it in the browser")
     command("watch", "retrain:watch", "run the schedules in the pipelines' YAML, in UTC, until interrupted")
     new = command("new", "new:new", "write a pipeline's YAML from a table", named="one")

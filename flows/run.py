@@ -75,6 +75,7 @@ def show(pipeline: Pipeline, paths: Paths, progress: Progress) -> dict[str, Any]
         "test": metrics["test"],
         "scores": words.scores(metrics),
         "report": str(paths.report / "report.html"),
+        "data": str(paths.ready / "report.html"),
         "runs": Server(paths.root).url,
     }
     if pipeline.name not in released:
@@ -97,6 +98,7 @@ def text(value: dict[str, Any]) -> str:
         "answer": brief(value["answer"]["predictions"][0]) if "answer" in value else None,
         "scores": value["scores"],
         "report": value["report"],
+        "data": value["data"],
         "runs": value["runs"] and f"{value['runs']} (Prefect)",
         "docs": f"{value['url']}/docs" if "url" in value else None,
         "ask it": value.get("curl"),

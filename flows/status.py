@@ -100,10 +100,11 @@ def _lines(one: dict[str, Any]) -> str:
 
 
 def report(given: Namespace) -> Answer:
-    """Where the report lies."""
+    """Where the report lies, of the model or of the data."""
     root = find_root()
     read(given.name, root)
-    page = Paths(root, given.name).report / "report.html"
+    paths = Paths(root, given.name)
+    page = (paths.ready if given.data else paths.report) / "report.html"
     if not page.is_file():
         raise PipelineError(f"{given.name} has no report yet", fix=f"make one with: evergreen run {given.name}")
     if given.open:

@@ -61,7 +61,7 @@ def drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) -> Drift 
     p = float(bdtrc(round(accuracy * tried) - 1, tried, 0.5))
     far = {name: max(_apart(column[:count], column[count:]) for column in values.T) for name, values in seen.items()}
     most = sorted(far, key=lambda name: -far[name])[:NAMED]
-    return Drift(accuracy, p, {name: told(*pairs[name], kind_of[name], SIDES) for name in most})
+    return Drift(accuracy, p, {name: told(pairs[name][0], pairs[name][1], kind_of[name], SIDES) for name in most})
 
 
 def _thinned(table: pa.Table, count: int) -> pa.Table:

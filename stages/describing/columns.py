@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from data import pixels
 from data.columns import plain, stack, texts
 from stages.drawing.markup import note
-from stages.drawing.small import band, bars, histogram, legend
+from stages.drawing.small import bars, histogram, legend
 
 if TYPE_CHECKING:
     from stages.checking.samples import Samples
@@ -54,8 +54,6 @@ def _drawn(sides: Sequence[pa.Array], kind: str, name: str) -> tuple[str, str]:
     """The picture of a column, and what it shows where that is not the value itself."""
     if kind in WORDS:
         return _bars([WORDS[kind](side) for side in sides], name), ""
-    if kind == "series":
-        return _course(sides[0], name), "mean and nine tenths of the rows, step by step"
     if kind not in NUMBERS:
         return "", ""
     measure, said, write = NUMBERS[kind]
@@ -91,14 +89,6 @@ def _bars(words: Sequence[Counter[str]], name: str) -> str:
     return bars(shares, f"{name}: shares of its commonest values in each split")
 
 
-def _course(column: pa.Array, name: str) -> str:
-    values = stack(column)[0]
-    values = values.reshape(len(values), values.shape[1], -1)[:, :, 0]
-    low, high = np.quantile(values, [0.05, 0.95], axis=0)
-    ends = (_short(float(low.min())), _short(float(high.max())))
-    return band(low, values.mean(axis=0), high, ("oldest", "latest"), f"{name}: between {ends[0]} and {ends[1]}")
-
-
 def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
@@ -109,6 +99,11 @@ def _date(moment: float) -> str:
 
 def _plain(column: pa.Array) -> Array:
     return column.to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def _values(column: pa.Array) -> Array:
+    values = stack(column)[0]
+    return values.reshape(*values.shape[:2], -1)[:, :, 0].ravel().astype(np.float64)
 
 
 def _moments(column: pa.Array) -> Array:
@@ -174,6 +169,7 @@ WORDS: dict[str, Callable[[pa.Array], Counter[str]]] = {
     "mask": _classes,
 }
 NUMBERS: dict[str, tuple[Callable[[pa.Array], Array], str, Callable[[float], str]]] = {
+    "series": (_values, "all its values", _short),
     "number": (_plain, "", _short),
     "moment": (_moments, "", _date),
     "text": (_lengths, "words in a row", _short),

@@ -84,7 +84,9 @@ def _drawn(field: Field | None, row: pa.Table, name: str, kind: str) -> str:
     if kind == "image":
         return image(values, name)
     if kind == "audio":
-        return image(values.T[None, ::-1], f"{name}: which tones, from low to high, at which time")
+        tones = values.T[None, ::-1]
+        thick = max(1, round(tones.shape[2] / tones.shape[1]))  # so that the picture is about a square
+        return image(tones.repeat(thick, axis=1), f"{name}: which tones, from low to high, at which time")
     if kind == "graph":
         return graph(values, field.state, name)
     return spark(values.reshape(len(values), -1)[:, 0].tolist(), [], [])
@@ -92,7 +94,7 @@ def _drawn(field: Field | None, row: pa.Table, name: str, kind: str) -> str:
 
 def _over(picture: Any, target: Any, field: Field) -> str:
     if field.kind == "mask":
-        return f'<div class="trio">{image(picture, "")}{image(tinted(picture, target), "with its mask")}</div>'
+        return f'<div class="trio two">{image(picture, "")}{image(tinted(picture, target), "with its mask")}</div>'
     found = kinds.of(field).decode(field, target[None])[0]
     return boxed(picture, field.state["size"], found, [], "with its boxes") + escape(
         ", ".join(sorted(box["class"] for box in found))

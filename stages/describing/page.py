@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from data.ready import QUARANTINED, units
 from data.seen import CHANGED
+from data.ways import MIDNIGHT
 from stages.describing.columns import columns
+from stages.describing.course import course
 from stages.describing.examples import examples
 from stages.drawing.markup import note, paragraph, table
 from stages.drawing.sheet import sheet
@@ -41,9 +43,9 @@ def page(name: str, ready: Path, samples: Samples, summary: Json) -> str:
         "Leaks and drift": _leaks(summary),
         "What to know": _list([text for text in summary["notes"] if not text.startswith(CHANGED)]),
         "What changed since the last version": _changes(summary),
-        "The splits side by side": _splits(summary),
+        "The splits side by side": _splits(summary, samples),
         "The columns": _seen(samples) + columns(samples, summary["missing"], rows),
-        "Training rows, some of each": examples(samples),
+        "Some training rows": examples(samples),
         "Rows set aside": _aside(ready, summary),
     }
     footer = "The same data, settings and code, prepared after the same version, make this very page again."
@@ -120,7 +122,7 @@ def _changes(summary: Json) -> str:
     return table(["split", "rows that came", "rows that went"], lines) + about + moved + _list(held + found["columns"])
 
 
-def _splits(summary: Json) -> str:
+def _splits(summary: Json, samples: Samples) -> str:
     total = sum(summary["rows"].values())
     lines = [["rows", *(f"{summary['rows'][split]:,}" for split in SPLITS)]]
     lines.append(["share", *(f"{summary['rows'][split] / total:.1%}" for split in SPLITS)])
@@ -130,8 +132,9 @@ def _splits(summary: Json) -> str:
         counts = [(classes[split].get(name, 0), summary["rows"][split]) for split in SPLITS]
         lines.append([name, *(f"{count:,} ({count / max(1, rows):.1%})" for count, rows in counts)])
     more = note(f"and {len(common) - CLASSES} classes more") if len(common) > CLASSES else ""
-    cuts = "".join(note(f"{name.replace('_', ' ')} {cut}") for name, cut in summary["cuts"].items())
-    return table(["", *SPLITS.values()], lines) + more + cuts
+    said = {name.replace("_", " "): str(cut).removesuffix(MIDNIGHT) for name, cut in summary["cuts"].items()}
+    cuts = note(", ".join(f"{name} {cut}" for name, cut in said.items()))
+    return table(["", *SPLITS.values()], lines) + more + (cuts if said else "") + course(samples)
 
 
 def _seen(samples: Samples) -> str:

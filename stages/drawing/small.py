@@ -62,22 +62,6 @@ def bars(shares: Mapping[str, Sequence[float]], title: str) -> str:
     return _small(parts, ROW * len(shares) + 2, title)
 
 
-def band(low: np.ndarray, middle: np.ndarray, high: np.ndarray, written: tuple[str, str], title: str) -> str:
-    """A course (T,) with a band around it."""
-    base, ends = HEIGHT - FOOT, (float(low.min()), float(high.max()))
-    across = np.linspace(2, WIDTH - 2, len(middle))
-    up, centre, down = (
-        base - 4 - (line - ends[0]) / ((ends[1] - ends[0]) or 1) * (base - 8) for line in (high, middle, low)
-    )
-    around = [f"{x:.1f} {y:.1f}" for x, y in zip(across, up, strict=True)]
-    around += [f"{x:.1f} {y:.1f}" for x, y in zip(across[::-1], down[::-1], strict=True)]
-    line = [f"{x:.1f} {y:.1f}" for x, y in zip(across, centre, strict=True)]
-    parts = [f'<path class="band" d="M{"L".join(around)}Z"/>', f'<path class="a" d="M{"L".join(line)}"/>']
-    parts.append(f'<text x="0" y="{HEIGHT - 4}">{escape(written[0])}</text>')
-    parts.append(f'<text x="{WIDTH}" y="{HEIGHT - 4}" text-anchor="end">{escape(written[1])}</text>')
-    return _small(parts, HEIGHT, title)
-
-
 def legend(names: Sequence[str]) -> str:
     """Which colour is which side."""
     spans = "".join(f'<span class="{style}">{escape(name)}</span>' for name, style in zip(names, STYLES, strict=False))

@@ -215,7 +215,7 @@ def test_doctor_says_what_is_wrong_and_how_to_mend_it(clone, capsys):
 def test_scores_that_are_not_those_in_service_are_said_to_be(candidate, said):
     from flows import run
 
-    known = dict.fromkeys(("scores", "report", "runs"), "x")
+    known = dict.fromkeys(("scores", "report", "data", "runs"), "x")
     value = {"pipeline": "digits", "version": "v1.0.0", "candidate": candidate, "why": "It equals.", "ran": False}
     told = run.text({**known, **value})
     assert (said in told) if said else ("scores and report are of" not in told)

@@ -1,0 +1,49 @@
+"""How a number that is predicted ran over time, the splits in their colours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from data.columns import plain, stack
+from stages.drawing.pictures import Line, chart
+from stages.drawing.small import STYLES
+
+if TYPE_CHECKING:
+    from stages.checking.samples import Samples
+
+NAMES = ("training", "validation", "test")
+POINTS = 400  # of each split
+YEAR = 365.2425 * 86_400e6  # microseconds
+Array = np.ndarray[Any, Any]
+
+
+def course(samples: Samples) -> str:
+    """A line over time; nothing where rows have no time or the target is no number."""
+    spec = samples.spec
+    if spec.target.kind not in ("number", "series") or "_time" not in samples.train.column_names:
+        return ""
+    lines = []
+    for table, name, style in zip(samples.tables, NAMES, STYLES, strict=True):
+        moment, value = _moment(plain(table.column("_time"))), _value(plain(table.column(spec.target_name)))
+        order = np.argsort(moment, kind="stable")
+        parts = np.array_split(order, min(POINTS, len(order)))  # neighbours in time as their mean
+        lines.append(Line(name, [(float(moment[part].mean()), float(value[part].mean())) for part in parts], style))
+    return chart(lines, x=spec.time or "time", y=spec.target_name)
+
+
+def _moment(column: pa.Array) -> Array:
+    """Times as years; numbers as they are."""
+    if not pa.types.is_temporal(column.type):
+        return column.to_numpy(zero_copy_only=False).astype(np.float64)
+    micro = column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None))).cast(pa.int64())
+    return 1970 + micro.to_numpy(zero_copy_only=False) / YEAR
+
+
+def _value(column: pa.Array) -> Array:
+    if pa.types.is_floating(column.type):
+        return column.to_numpy(zero_copy_only=False)
+    values: Array = stack(column)[0].reshape(len(column), -1)[:, 0]
+    return values
