@@ -82,6 +82,7 @@ class Examples:
     splits: np.ndarray  # (N,) places in SPLITS
     quarantine: pa.Table  # as QUARANTINE: first the rows that are bad, then those that suit no split
     bad: int  # how many are bad
+    left: int = 0  # how many raw rows the pipeline is not about
     notes: list[str] = field(default_factory=list)  # what a person should know
     cuts: dict[str, Any] = field(default_factory=dict)  # the times at which validation and test begin, if by time
 

@@ -88,7 +88,7 @@ def some(good: int, bad: Mapping[str, int], aside: pa.Table) -> None:
 def few_enough(rows: int, bad: Mapping[str, int], limit: float, aside: pa.Table) -> None:
     """Raises Rejected where the share of bad rows is above the limit; `bad` counts them by reason."""
     if (count := sum(bad.values())) > limit * rows:
-        share = f"{count:,} of {rows:,} rows are bad ({count / rows:.1%}), and the limit is {limit:.4g}"
+        share = f"{count:,} of {rows:,} rows are bad ({count / rows:.1%}), and the limit is {100 * limit:.4g}%"
         fix = "mend the source or the rules, or raise bad_rows"
         raise Rejected(f"{share}: {told(bad)}", "preprocess.bad_rows", fix, aside, rows, bad)
 

@@ -98,7 +98,7 @@ class Rows:
 
     def examples(self, raw: pa.Table) -> Examples:
         """Any rows as examples."""
-        raw = _whole(raw, self.wishes, self.made)
+        count, raw = len(raw), _whole(raw, self.wishes, self.made)
         wishes, way, target = self.wishes, self.way, self.schema.target
         required = list(dict.fromkeys([*wishes.key, *([way.column] if way.column else [])]))
         good, bad = schemas.check(raw, self.schema, required=required, rules=self.rules)
@@ -109,7 +109,7 @@ class Rows:
             good = good.append_column(f"_{way.by}", good.column(way.column))
         good = good.append_column("_id", identity.to_arrow(ids))
         good = good.drop_columns([name for name in required if name not in self.schema.kinds])
-        held = Examples(good, splits, bad, len(bad))
+        held = Examples(good, splits, bad, len(bad), count - len(raw))
         if aside:
             held = replace(held, quarantine=pa.concat_tables([bad, quarantine(good, aside)]))
             held = replace(held, table=good.filter(pa.array(splits != ASIDE)), splits=splits[splits != ASIDE])

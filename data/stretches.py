@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from data import identity, split, ways, windows
 from data import schema as schemas
+from data.chosen import kept, none_kept
 from data.columns import Faults, plain
 from data.examples import Examples, Wishes, moving_cuts
 from data.field import DataError
@@ -43,6 +44,7 @@ class Stretches:
     def examples(self, raw: pa.Table) -> Examples:
         """The examples of all raw rows. Raises DataError where the columns or the rows do not serve."""
         wishes = self.wishes
+        count, raw = len(raw), _asked(raw, wishes)
         target, time = wishes.target, wishes.time
         which: dict[str, Any] = {"covariates": wishes.covariates, "series": wishes.series}
         _suits(raw, wishes)
@@ -57,10 +59,18 @@ class Stretches:
         splits, ends, aside, cuts = _divided(table, wishes)
         table = table.drop_columns(["_row", "_until"])
         table = table.append_column("_id", identity.to_arrow(split.identities(table, self.schema)))
-        notes = [*moving_cuts(wishes, cuts), *_notes(points, raw, wishes)]
-        bad_rows, bad = len(bad), pa.concat_tables([bad, quarantine(table, aside)])
-        held = splits == ends
-        return Examples(table.filter(pa.array(held)), splits[held], bad, bad_rows, notes, cuts)
+        notes = [*moving_cuts(wishes, cuts), *_silent(len(raw) - len(table) - len(bad)), *_notes(points, raw, wishes)]
+        every, held = pa.concat_tables([bad, quarantine(table, aside)]), splits == ends
+        table, splits = table.filter(pa.array(held)), splits[held]
+        return Examples(table, splits, every, len(bad), count - len(raw), notes, cuts)
+
+
+def _asked(raw: pa.Table, wishes: Wishes) -> pa.Table:
+    """The rows that a pipeline is about."""
+    asked = kept(raw, wishes.only)
+    if not len(asked) and len(raw):
+        raise none_kept(raw, wishes.only)
+    return asked
 
 
 def _suits(raw: pa.Table, wishes: Wishes) -> None:
@@ -80,6 +90,11 @@ def _divided(table: pa.Table, wishes: Wishes) -> tuple[np.ndarray, np.ndarray, F
     ends, _ = replace(way, gap=0).divide(pa.table({time: table.column("_until")}), none)
     torn = dict.fromkeys(np.flatnonzero(splits != ends).tolist(), "its targets reach into the next split")
     return splits, ends, torn | aside, way.cuts or {}
+
+
+def _silent(rows: int) -> list[str]:
+    """Of the rows that are good and no example begins at."""
+    return [f"{rows:,} rows are no examples: too few known values stand before or after them"] if rows else []
 
 
 def _notes(points: pa.Table, raw: pa.Table, wishes: Wishes) -> list[str]:

@@ -54,7 +54,7 @@ def _text(value: dict[str, Any]) -> str:
     share = value["aside"] / max(value["rows"], 1)
     lines = [f"{value['pipeline']}: {value['aside']:,} of {value['rows']:,} rows are set aside ({share:.1%})"]
     if value["stopped"]:
-        lines.append(f"  the last run stopped here: {value['stopped']}")
+        lines.append(f"  the last run stopped here: {value['stopped'].partition(': ')[0]}")  # the reasons follow
     for one in value["reasons"]:
         lines.append(f"\n{one['rows']:>9,}  {one['reason']}")
         wide = max((len(row["origin"]) for row in one["examples"]), default=0)

@@ -49,14 +49,21 @@ def mirrored(
     wanted = {file.name: file for file in files if file.name in changed or file.name not in known}
     done = _resumed(staging, wanted)
     had = {span.file for part in done for span in part.spans}
-    schema = before[0].read().schema if before else None
+    schema = _schema([*kept, *done])  # what is read again may have other columns than it had
     for group in grouped([file for file in wanted.values() if file.name not in had], BYTES, ROWS):
         rows = source.of([file.name for file in group]).read()
         parts = write(_alike(rows, schema, group[0].name), staging, next_number([*before, *done]), group, said)
         _note(staging, parts)
         done += parts
+        schema = schema or _schema(parts)
     counts = {"new": len(wanted.keys() - known.keys()), "changed": len(changed), "gone": len(gone)}
     return folded([*kept, *done], again) if kept else done, counts
+
+
+def _schema(parts: Sequence[Part]) -> pa.Schema | None:
+    import pyarrow.parquet as pq
+
+    return pq.read_schema(parts[0].path) if parts else None
 
 
 def distrusted(part: Part) -> Part:

@@ -23,6 +23,7 @@ BY_SPLIT = ("classes", "nulls")
 @dataclass
 class Tally:
     raw: int = 0  # rows that were looked at
+    left: int = 0  # rows that the pipeline is not about
     rows: Counter[str] = field(default_factory=Counter)  # split → rows
     classes: dict[str, Counter[str]] = field(default_factory=dict)  # split → class → rows
     nulls: dict[str, Counter[str]] = field(default_factory=dict)  # split → column → missing values
@@ -38,6 +39,7 @@ class Tally:
 
         self.seen = seen.merged([one for one in (self.seen, seen.tally(found.table, schema.kinds)) if one])
         self.raw += len(found.table) + len(found.quarantine)
+        self.left += found.left
         reasons = found.quarantine.column("reason").to_pylist()
         self.bad.update(reasons[: found.bad])
         self.aside.update(reasons[found.bad :])
@@ -70,7 +72,7 @@ class Tally:
         whole = {name: Counter(value[name]) for name in ("rows", "bad", "aside")}
         split = {name: {key: Counter(one) for key, one in value[name].items()} for name in BY_SPLIT}
         seen = {name: Seen(**one) for name, one in value["seen"].items()}
-        return cls(value["raw"], seen=seen, notes=value["notes"], cuts=value["cuts"], **whole, **split)
+        return cls(value["raw"], value["left"], seen=seen, notes=value["notes"], cuts=value["cuts"], **whole, **split)
 
     @classmethod
     def summed(cls, tallies: Iterable[Tally]) -> Tally:
@@ -80,6 +82,7 @@ class Tally:
         for one in tallies:
             total.seen = seen.merged([held for held in (total.seen, one.seen) if held])
             total.raw += one.raw
+            total.left += one.left
             total.rows += one.rows
             total.bad, total.aside = _short(total.bad + one.bad), _short(total.aside + one.aside)
             total.notes, total.cuts = list(dict.fromkeys([*total.notes, *one.notes])), {**total.cuts, **one.cuts}

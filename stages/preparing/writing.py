@@ -75,11 +75,13 @@ def _summary(done: Passed, spec: Spec, staged: Path, memory_mb: int) -> dict[str
         if schema.inputs[name] == "number"
     ]
     twins = _twins(staged, spec.rows, memory_mb) if schema.target_kind != "series" else []
-    notes = [*done.reader.notes(), *twins, *tally.notes, *filled]
+    left = [f"{tally.left:,} rows are left out: `only` asks for others"] if tally.left else []
+    notes = [*done.reader.notes(), *left, *twins, *tally.notes, *filled]
     return {
         "rows": spec.rows,
         "classes": classes if spec.target.kind == "category" else {},
         "quarantined": {"rows": sum(reasons.values()), "reasons": reasons},
+        "left_out": tally.left,
         "inputs": schema.inputs,
         "missing": missing,
         "by": done.reader.by,

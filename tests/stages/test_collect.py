@@ -100,3 +100,21 @@ def test_with_faulty_only_files_with_rows_that_could_not_be_read_are_read_again(
     assert set(opened) == {"2.csv"}
     table = pq.ParquetDataset(sorted(paths.raw.glob("part-*"))).read()
     assert (sorted(table["b"].to_pylist()), table["_fault"].null_count) == (["x"] * 4 + ["y"] * 4, 8)
+
+
+def test_files_of_one_source_have_the_same_columns_whenever_they_came(tmp_path):
+    (tmp_path / "days").mkdir()
+    (tmp_path / "days" / "0.csv").write_text("a,b\n1,x\n")
+    paths, params = Paths(tmp_path, "t"), collect.Params("days")
+    collect.run(params, paths)
+    (tmp_path / "days" / "1.csv").write_text("a,c\n1,x\n")
+    with pytest.raises(DataError, match="'c' is new, 'b' is missing"):
+        collect.run(params, paths)
+
+
+def test_a_file_may_come_to_have_another_column(paths):
+    params = collect.Params("t.csv")
+    collect.run(params, paths)
+    (paths.root / "t.csv").write_text("a,b,c\n1,x,z\n")
+    assert collect.run(params, paths)["rows"] == 1
+    assert "c" in pq.ParquetDataset(sorted(paths.raw.glob("part-*"))).read().column_names

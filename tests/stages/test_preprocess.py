@@ -98,6 +98,12 @@ def test_no_target_of_one_split_reaches_into_the_next(tmp_path):
     last = {name: max(load(paths.ready, name)[1]["_time"].to_pylist()) for name in preprocess_splits()}
     assert last == {"train": "1956", "validation": "1976", "test": "1996"}
     assert summary(paths)["quarantined"]["reasons"] == {"its targets reach into the next split": 6}
+    assert "8 rows are no examples: too few known values stand before or after them" in summary(paths)["notes"]
+    others = [f"{1900 + i},{i % 11}.5,{'ab'[i % 2]}" for i in range(100)]
+    wishes = {"task": "forecasting", "header": "t,y,which", "time": "t", "window": 5, "only": {"which": ["a"]}}
+    assert summary(prepare(tmp_path, others, **wishes))["left_out"] == 50
+    with pytest.raises(DataError, match="no row has one of these values; it holds a, b"):
+        prepare(tmp_path, others, **{**wishes, "only": {"which": ["c"]}})
 
 
 def test_every_row_is_ready_or_in_quarantine(tmp_path):
@@ -162,6 +168,8 @@ def test_a_class_no_training_row_has_is_set_aside(tmp_path):
 def test_only_the_rows_asked_for_are_prepared(tmp_path):
     paths = prepare(tmp_path, GOOD, only={"c": ["u", "v"]})
     assert sum(summary(paths)["rows"].values()) == sum(line.split(",")[1] in "uv" for line in GOOD)
+    assert summary(paths)["left_out"] == sum(line.split(",")[1] == "w" for line in GOOD)
+    assert "66 rows are left out: `only` asks for others" in summary(paths)["notes"]
     assert "w" not in Spec.load(paths.ready).inputs["category"].state["values"][0]
     with pytest.raises(DataError, match="it holds"):
         prepare(tmp_path, GOOD, only={"c": ["z"]})
@@ -276,7 +284,7 @@ def test_too_many_bad_rows_stop_the_run_and_can_be_looked_at(tmp_path):
     lines = [*GOOD[:90], *["oops,u,yes"] * 20, *["1,u,"] * 8]
     with pytest.raises(DataError) as caught:
         prepare(tmp_path, lines, kinds={"x": "number"})
-    assert "28 of 118 rows are bad (23.7%), and the limit is 0.2" in str(caught.value)
+    assert "28 of 118 rows are bad (23.7%), and the limit is 20%" in str(caught.value)
     assert "x: not a number (20 rows); y: missing (8 rows)" in str(caught.value)
     assert "evergreen quarantine t" in caught.value.fix
     paths = Paths(tmp_path, "t")
