@@ -22,7 +22,7 @@ from data.field import DataError
 from data.spec import Spec
 
 MEGABYTES = 1024  # of rows in one process, where nothing else is said
-SHARES = 4  # of a stream's memory: rows as they are read, the same mixed, what is read next, batches that wait
+SHARES = 8  # of the memory of a stream: four for rows that validate, two for a window, as read and as mixed, two spare
 
 
 class Batches:

@@ -16,7 +16,7 @@ from data.feeding.draws import Draws, Weigh, key
 from data.ready import Unit
 from data.spec import Spec
 
-PIECE = 16 * 2**20  # bytes of batches that are encoded at once: few enough to wait for, many enough to be worth it
+PIECE = 4 * 2**20  # bytes of batches that are encoded at once: few enough to wait for, many enough to be worth it
 MOST = 128  # of them
 
 
@@ -105,7 +105,9 @@ class Stream:
             before += len(table)
         order = np.concatenate(chosen)
         order = order[np.random.default_rng([self.cut.seed, number, place]).permutation(len(order))]
-        return pa.concat_tables(tables).combine_chunks().take(pa.array(order))
+        whole = pa.concat_tables(tables).combine_chunks()
+        del tables, table  # before the rows are there a third time
+        return whole.take(pa.array(order))
 
     def _encoded(self, rows: pa.Table, number: int, step: int) -> Iterator[Batch]:
         """This rank's share of each of some whole batches, the last of which may be short."""
