@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data import dates, identity, kinds, split, ways
+from data import identity, kinds, split, ways
 from data import schema as schemas
 from data.chosen import kept
 from data.columns import plain, texts
@@ -27,7 +27,7 @@ from data.schema import Schema
 from data.split import ASIDE, TEST, TRAIN, VALIDATION
 from data.spoil import spoiled
 from data.ways import Way
-from data.windows import times
+from data.windows import read_times
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,15 @@ class Rows:
         """The reader once the columns `asked` of all rows have been seen; `sample` serves for those that are not."""
         tallies: list[Tally] = []
         seen: list[pa.Array] = []
-        form = _form(sample.column(self.way.column)) if self.way.by == "time" else ""
+        way = self.way
+        if way.by == "time":
+            way = replace(way, form=ways.written(sample.column(way.column)))
         for table in (kept(table, self.wishes.only) for table in tables):
             tallies.append(self.rules.tally(table))
-            if self.way.column in table.column_names:
-                seen.append(_small(plain(table.column(self.way.column)), self.way, form))
-        way = self.way
+            if way.column in table.column_names:
+                seen.append(_small(plain(table.column(way.column)), way))
         if way.column:
-            fixed = way.fixed(_alike(seen, way.column) if seen else sample.column(way.column))
-            way = replace(fixed, form=form)
+            way = way.fixed(_alike(seen, way.column) if seen else sample.column(way.column))
         return replace(self, way=way, rules=self.rules.settled(tallies))
 
     def notes(self) -> list[str]:
@@ -101,7 +101,8 @@ class Rows:
         count, raw = len(raw), _whole(raw, self.wishes, self.made)
         wishes, way, target = self.wishes, self.way, self.schema.target
         required = list(dict.fromkeys([*wishes.key, *([way.column] if way.column else [])]))
-        good, bad = schemas.check(raw, self.schema, required=required, rules=self.rules)
+        beside = [(way.column, way.faults(raw.column(way.column)))] if way.column else []
+        good, bad = schemas.check(raw, self.schema, required=required, rules=self.rules, beside=beside)
         ids = split.identities(good, self.schema, wishes.key)
         stratified = self.schema.target_kind == "category" and not wishes.key  # rows of one key stay together
         splits, aside = way.divide(good, ids, texts(plain(good.column(target))) if stratified else None)
@@ -150,15 +151,9 @@ def _why_whole(raw: pa.Table, schema: Schema, wishes: Wishes) -> str:
     return ""
 
 
-def _small(column: pa.Array, way: Way, form: str) -> pa.Array:
+def _small(column: pa.Array, way: Way) -> pa.Array:
     """All that a way has to see of a column, in as little memory as it takes."""
-    return times(column, way.column, form).drop_null() if way.by == "time" else pc.unique(texts(column))
-
-
-def _form(column: pa.ChunkedArray) -> str:
-    """How times are written."""
-    text = plain(column)
-    return dates.found(text) if pa.types.is_string(text.type) else ""
+    return read_times(column, way.form)[0].drop_null() if way.by == "time" else pc.unique(texts(column))
 
 
 def _alike(columns: Sequence[pa.Array], name: str) -> pa.ChunkedArray:

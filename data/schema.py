@@ -205,15 +205,20 @@ def suits(column: pa.Array, target: str, kind: str) -> None:
 
 
 def check(
-    table: pa.Table, schema: Schema, *, required: Sequence[str] = (), rules: Rules | None = None
+    table: pa.Table,
+    schema: Schema,
+    *,
+    required: Sequence[str] = (),
+    rules: Rules | None = None,
+    beside: Sequence[tuple[str, Faults]] = (),
 ) -> tuple[pa.Table, pa.Table]:
     """(good rows in their kinds' types with `_origin`, quarantined rows as QUARANTINE).
 
     A row goes to quarantine when it could not be read, when a value does not suit its column's kind, when the target
-    or a `required` column is missing, or when it breaks a rule. Columns that the schema leaves out stay only if
-    required.
+    or a `required` column is missing, when it breaks a rule, or for a fault of a column that is known `beside`. Columns
+    that the schema leaves out stay only if required.
     """
-    faults: list[tuple[str, Faults]] = []
+    faults: list[tuple[str, Faults]] = list(beside)
     typed: dict[str, pa.Array] = {}
     for name, kind in schema.kinds.items():
         reader = kinds.find("number" if kind == "series" and name == schema.target else kind)

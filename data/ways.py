@@ -16,6 +16,7 @@ from data import dates, identity, split
 from data.columns import Faults, plain, texts
 from data.field import DataError
 from data.split import ASIDE, TRAIN, VALIDATION, Moment
+from data.windows import no_time, read_times
 
 PLACE = "preprocess"
 MIDNIGHT = "T00:00:00.000000"
@@ -61,12 +62,18 @@ class Way:
     def fixed(self, column: pa.ChunkedArray) -> Way:
         """The way once all rows of its column have been seen: cuts in time that are taken by shares, say."""
         if self.by == "time":
-            text = plain(column)
-            form = dates.found(text) if pa.types.is_string(text.type) else ""
-            return replace(self, cuts=self._by_time(column)[1], form=form)
+            form = self.form or written(column)
+            known = read_times(plain(column), form)[0].drop_null()
+            if not len(known):
+                raise no_time(self.column)
+            return replace(self, cuts=self._by_time(known)[1], form=form)
         if self.by == "given":
             return replace(self, drawn=VALIDATION not in split.by_word(column))
         return self
+
+    def faults(self, column: pa.ChunkedArray) -> Faults:
+        """Rows that the way cannot divide, for their value of its column cannot be read."""
+        return read_times(plain(column), self.form)[1] if self.by == "time" else {}
 
     def divide(self, rows: pa.Table, ids: np.ndarray, classes: pa.Array | None = None) -> tuple[np.ndarray, Faults]:
         """((N,) TRAIN, VALIDATION, TEST or ASIDE of any of the rows, why those are ASIDE). `ids` (N, 2) say what the
@@ -123,6 +130,12 @@ def wanted(wishes: Wishes) -> Way:
     split.shares(wishes.test_share, wishes.validation_share)
     cuts = {"validate_from": wishes.validate_from, "test_from": wishes.test_from}
     return Way(by, column, wishes.test_share, wishes.validation_share, wishes.seed, wishes.gap, cuts)
+
+
+def written(column: pa.Array | pa.ChunkedArray) -> str:
+    """The form in which a column of text writes times; nothing where it holds no text, or none that is known."""
+    text = plain(column)
+    return dates.found(text) if pa.types.is_string(text.type) else ""
 
 
 def groups(column: pa.Array | pa.ChunkedArray) -> np.ndarray:

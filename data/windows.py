@@ -126,8 +126,11 @@ def readable(
         missing = {int(row): f"{name}: missing" for row in np.flatnonzero(np.isnan(values))}
         faults = {**missing, **{row: f"{name}: {reason}" for row, reason in found.items()}, **faults}
         held = held.set_column(table.column_names.index(name), name, pa.array(values, from_pandas=True))
-    lost = times(plain(table.column(time)), time).is_null().to_numpy(zero_copy_only=False)
-    faults |= {int(row): f"{time}: missing" for row in np.flatnonzero(lost)}
+    when, strange = read_times(plain(table.column(time)))
+    lost = when.is_null().to_numpy(zero_copy_only=False)
+    if lost.all():
+        raise no_time(time)
+    faults |= {int(row): f"{time}: {strange.get(int(row), 'missing')}" for row in np.flatnonzero(lost)}
     if series:
         held = held.set_column(table.column_names.index(series), series, texts(plain(table.column(series))))
         nameless = held.column(series).combine_chunks().is_null().to_numpy(zero_copy_only=False)
@@ -175,28 +178,34 @@ def moments(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
 
 
 def times(column: pa.Array, name: str, form: str = "") -> pa.Array:
-    """A time column as timestamps, or as float64 where it holds plain numbers; DataError where it is neither. `form` is
-    that of dates.py, where text is not written as ISO 8601 has it; "" finds it out."""
+    """As `read_times`; DataError where a value is no time."""
+    read, faults = read_times(column, form)
+    if faults:
+        raise no_time(name)
+    return read
+
+
+def no_time(name: str) -> DataError:
+    fix = "write times as 2024-01-31 or 2024-01-31 12:00, all in one form, or as numbers"
+    return DataError("holds something that is no time", place=f"column '{name}'", fix=fix)
+
+
+def read_times(column: pa.Array, form: str = "") -> tuple[pa.Array, Faults]:
+    """A time column as timestamps, or as float64 where it holds plain numbers, and which rows are neither. `form` is
+    that of dates.py, of text; "" finds it out."""
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
-        return column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None)))
+        return column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None))), {}
     values, faults = floats(column)
-    if not faults:
-        return pa.array(values, from_pandas=True)
-    if pa.types.is_string(column.type):
+    if pa.types.is_string(column.type) and (form or faults):
         text = pc.utf8_trim_whitespace(column)
         text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-        for zone in (None, "UTC"):  # all times carry a zone, or none does
+        for zone in (None, "UTC") if not form else ():  # all times carry a zone, or none does
             with contextlib.suppress(pa.ArrowInvalid):
-                return text.cast(pa.timestamp("us", tz=zone))
+                return text.cast(pa.timestamp("us", tz=zone)), {}
         if form := form or dates.found(text):
             read, faults = dates.read(text, form)
-            if not faults:
-                return read
-    raise DataError(
-        "holds something that is no time",
-        place=f"column '{name}'",
-        fix="write times as 2024-01-31 or 2024-01-31 12:00, all in one form, or as numbers",
-    )
+            return read.cast(pa.timestamp("us")) if form == dates.ISO else read, faults
+    return pa.array(values, from_pandas=True), faults
 
 
 def evenly_spaced(column: pa.Array) -> bool:

@@ -324,3 +324,27 @@ def test_what_changed_since_the_last_version_is_told_until_something_else_change
     before = folder_version(paths.ready)
     preprocess.run(preprocess.Params("y"), paths, task="classification")
     assert folder_version(paths.ready) == before
+
+
+@pytest.mark.parametrize("cuts", [{}, {"validate_from": "2024-04-01", "test_from": "2024-05-01"}])
+def test_a_row_whose_time_cannot_be_read_is_set_aside(tmp_path, cuts):
+    days = [f"{1 + i % 28:02}.{1 + i // 35:02}.2024" for i in range(ROWS)]
+    days[3], days[5], days[8] = "31.02.2024", "soon", ""
+    rows = [f"{line},{day}" for line, day in zip(GOOD, days, strict=True)]
+    paths = prepare(tmp_path, rows, header="x,c,y,day", time="day", **cuts)
+    found = summary(paths)
+    assert found["quarantined"]["reasons"] == {"day: not a time written as %d.%m.%Y": 2, "day: missing": 1}
+    assert found["cuts"].items() >= {name: f"{day}T00:00:00.000000" for name, day in cuts.items()}.items()
+    assert set(Spec.load(paths.ready).columns) == {"x", "c"}
+
+
+def test_a_forecast_leaves_a_gap_before_each_cut(tmp_path):
+    rows = [f"{2000 + i},{GOOD[i].split(',')[0]}" for i in range(60)]
+    rows[30] = "soon," + rows[30].split(",")[1]
+    wishes = {"time": "year", "window": 3, "gap": 4, "validate_from": 2040, "test_from": 2050}
+    paths = prepare(tmp_path, rows, header="year,y", task="forecasting", **wishes)
+    assert summary(paths)["quarantined"]["reasons"] == {
+        "year: not a number": 1,
+        "year: less than 4 before 2040.0 or 2050.0, where a split begins": 8,
+    }
+    assert read(paths.ready, "train")["_time"].to_pylist()[-1] in (2035, "2035")
