@@ -43,7 +43,7 @@ class Application:
 
 APPLICATIONS = (
     Application(
-        "medical images: which finding?", "image", "classification", "split by patient: `preprocess: {key: …}`"
+        "medical images: which finding?", "image", "classification", "split by patient: `preprocess: {group: …}`"
     ),
     Application("medical images: where is it?", "image", "segmentation"),
     Application("counting and finding things on pictures", "image", "detection"),
