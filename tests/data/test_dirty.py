@@ -2,20 +2,28 @@
 
 import bz2
 import gzip
+import io
 import json
 import re
 import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
+from data import wav
 from data.field import DataError
+from data.rules import Rules
 from data.schema import check, infer
 from data.sources import open_source
 
+GOOD_DAYS = [(n, "yes" if n % 3 else "no") for n in range(30)]
 GOOD = [(n + 0.5, "yes" if n % 3 else "no") for n in range(30)]
 CSV = "n,label\n" + "".join(f"{n},{label}\n" for n, label in GOOD)
 JSON = "".join(json.dumps({"n": n, "label": label}) + "\n" for n, label in GOOD)
@@ -39,8 +47,30 @@ def more(column: str, *values: object) -> pa.Table:
     return TABLE.append_column(column, pa.array([*([None] * (len(TABLE) - len(values))), *values]))
 
 
-# what is wrong: (file, content, how many rows are good and why the others are not | what the error says)
-DIRTY: dict[str, tuple[str, str | bytes, tuple[int, list[str]] | str]] = {
+def png(height: int = 9, width: int = 9) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((height, width, 3), 128, np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def huge(side: int) -> bytes:
+    """A small file that says it is a large picture."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)) + png()[33:]
+
+
+def folder(good: bytes, ending: str, *bad: bytes) -> dict[str, bytes]:
+    """Files of two classes: 12 good ones, and those."""
+    files = {f"{'yes' if n % 3 else 'no'}/{n:02}.{ending}": good for n in range(12)}
+    return files | {f"yes/bad{n}.{ending}": content for n, content in enumerate(bad)}
+
+
+SOUND = wav.write(np.sin(np.arange(400) / 5).astype(np.float32) / 2, 8000)
+DAYS = "day,label\n" + "".join(f"2021-01-{n % 28 + 1:02},{label}\n" for n, label in GOOD_DAYS)
+MOMENT = {"kinds": {"day": "moment"}}
+
+# what is wrong: (file, content, how many rows are good and why the others are not | what the error says, wishes if any)
+DIRTY: dict[str, tuple[Any, ...]] = {
     "a row with too few fields": ("t.csv", CSV + "1\n", (30, ["1 fields where 2 belong: 1"])),
     "a row with too many fields": ("t.csv", CSV + "1,no,3\n", (30, ["3 fields where 2 belong: 1,no,3"])),
     "a line of separators": ("t.csv", CSV + ",,,\n", (30, ["4 fields where 2 belong: ,,,"])),
@@ -125,35 +155,117 @@ DIRTY: dict[str, tuple[str, str | bytes, tuple[int, list[str]] | str]] = {
     "an integer beyond 64 bits": ("t.jsonl", JSON + '{"n": 1' + "0" * 30 + ', "label": "no"}\n', (31, [])),
     "nesting without end": ("t.jsonl", JSON + '{"n": ' + "[" * 100_000 + "\n", (30, ["no JSON"])),
     "JSON that is one list": ("t.jsonl", "[" + JSON.replace("\n", ",\n") + "{}]", "one list, not lines"),
+    "a list for a number": ("t.jsonl", JSON + '{"n": [1, 2], "label": "no"}\n', (30, ["n: "])),
+    "objects in objects in objects": ("t.jsonl", JSON + '{"n": {"a": {"b": [1]}}, "label": "no"}\n', (30, ["n: "])),
+    "true among numbers": ("t.jsonl", JSON + '{"n": true, "label": "no"}\n', (31, [])),
+    "a day that no calendar has": ("t.csv", DAYS + "2021-02-30,no\n", (30, ["day: not a time"]), MOMENT),
+    "a month 13 and an hour 25": (
+        "t.csv",
+        DAYS + "2021-13-01,no\n2021-01-01 25:00,no\n",
+        (30, ["day: not a time", "day: not a time"]),
+        MOMENT,
+    ),
+    "a time zone that there is not": ("t.csv", DAYS + "2021-01-01T10:00+99:00,no\n", (30, ["day: "]), MOMENT),
+    "a time zone among times without": ("t.csv", DAYS + "2021-01-01T10:00+02:00,no\n", (30, ["day: "]), MOMENT),
+    "days written in two ways": ("t.csv", DAYS + "3.1.2021,no\n", (30, ["day: not a time"]), MOMENT),
+    "the year 0 and the year 99999": ("t.csv", DAYS + "0000-01-01,no\n99999-01-01,no\n", (30, ["day: "] * 2), MOMENT),
+    "a zone that no one knows": (
+        "t.csv",
+        DAYS,
+        "no time zone 'Europe/Atlantis'",
+        {"kinds": {"day": {"kind": "moment", "zone": "Europe/Atlantis"}}},
+    ),
+    "a picture cut off": ("pictures", folder(png(), "png", png()[:-30]), (12, ["image: "])),
+    "a picture of no bytes": ("pictures", folder(png(), "png", b""), (12, ["image: "])),
+    "a text called .png": ("pictures", folder(png(), "png", b"hello"), (12, ["image: "])),
+    "a small file that says it is a huge picture": ("pictures", folder(png(), "png", huge(60_000)), (12, ["image: "])),
+    "a picture that a table names and nobody brought": (
+        "pictures",
+        {"a.png": png(), "b.png": png(), "t.csv": b"path,label\na.png,yes\nb.png,no\nc.png,no\n"},
+        (2, ["there is no file: c.png"]),
+    ),
+    "a sound of no samples": ("sounds", folder(SOUND, "wav", wav.write(np.zeros(0, np.float32), 8000)), (12, [".*"])),
+    "a sound cut off in its head": ("sounds", folder(SOUND, "wav", SOUND[:30]), (12, [".*"])),
+    "a sound that is none": ("sounds", folder(SOUND, "wav", b"ID3" + bytes(100)), (12, [".*"])),
+    "a value out of its range": (
+        "t.csv",
+        CSV + "-3,no\n1e6,no\n",
+        (30, ["n: below 0: n=-3", "n: above 100: n=1e6"]),
+        {"schema": {"n": {"min": 0, "max": 100}}},
+    ),
+    "a value that is not allowed": (
+        "t.csv",
+        CSV + "1,perhaps\n2,perhaps\n",
+        (30, ["label: none of yes, no: label=perhaps"] * 2),
+        {"schema": {"label": {"allowed": ["yes", "no"]}}},
+    ),
+    "a value that does not fit its pattern": (
+        "t.csv",
+        CSV + "1,NO\n",
+        (30, [r"label: does not fit \[a-z\]\+: label=NO"]),
+        {"schema": {"label": {"pattern": "[a-z]+"}}},
+    ),
+    "a value that must not come twice": (
+        "t.csv",
+        CSV + "0.5,no\n",
+        (29, ["n: stands more than once: n=0.5"] * 2),
+        {"schema": {"n": {"unique": True}}},
+    ),
+    "a value that must not be missing": (
+        "t.csv",
+        CSV + ",no\n",
+        (30, ["n: missing"]),
+        {"schema": {"n": {"missing": 0}}},
+    ),
+    "too many values missing": (
+        "t.csv",
+        CSV + ",no\n" * 10,
+        r"10 of 40 rows have no value \(25.0%\)",
+        {"schema": {"n": {"missing": 0.1}}},
+    ),
+    "a rule across columns broken": (
+        "t.csv",
+        CSV + "-3,no\n-4,yes\n",
+        (31, ["rule: n >= 0 or label == 'yes': n=-3, label=no"]),
+        {"rules": ["n >= 0 or label == 'yes'"]},
+    ),
+    "a rule about a column that is not there": ("t.csv", CSV, "did you mean 'label'", {"rules": ["labl == 'yes'"]}),
     "another format than the ending says": ("t.xls", struct.pack("<Q", 0xE11AB1A1E011CFD0), "cannot read 'xls'"),
 }
 
 
 @pytest.mark.parametrize("name", DIRTY)
 def test_dirty_data_is_set_aside_or_one_clear_error(name: str, tmp_path: Path) -> None:
-    file, content, expected = DIRTY[name]
-    (tmp_path / file).write_bytes(content if isinstance(content, bytes) else content.encode())
-
-    def prepared() -> tuple[pa.Table, pa.Table]:
-        batches = list(open_source(file, tmp_path).read())
-        table = pa.Table.from_batches(batches) if batches else pa.table({"_origin": pa.array([], pa.string())})
-        if not len(table):
-            raise DataError("there are no rows", place=file, fix="as `collect` says")
-        kinds = {"n": "number"} if "n" in table.column_names else {}
-        return check(table, infer(table, "label", "category", given=kinds))
+    file, content, expected, *wishes = DIRTY[name]
+    for place, held in (content if isinstance(content, dict) else {"": content}).items():
+        (tmp_path / file / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file / place).write_bytes(held if isinstance(held, bytes) else held.encode())
 
     if isinstance(expected, str):
         with pytest.raises(DataError, match=expected) as caught:
-            prepared()
+            prepared(file, tmp_path, *wishes)
         assert caught.value.fix
         return
-    good, aside = prepared()
+    good, aside = prepared(file, tmp_path, *wishes)
     count, reasons = expected
     assert (len(good), len(aside)) == (count, len(reasons)), aside["reason"].to_pylist()
     for row, reason in zip(aside.to_pylist(), reasons, strict=True):
         assert re.search(reason, f"{row['reason']}: {row['value']}"), row
-        assert row["origin"].startswith(f"{file}#")
+        assert row["origin"].startswith(f"{file}#") or isinstance(content, dict)
+
+
+def prepared(file: str, root: Path, wishes: dict[str, Any] | None = None) -> tuple[pa.Table, pa.Table]:
+    """The good rows and those set aside, as collecting and preparing go through them."""
+    wishes = wishes or {}
+    batches = list(open_source(file, root).read())
+    table = pa.Table.from_batches(batches) if batches else pa.table({"_origin": pa.array([], pa.string())})
+    if not len(table):
+        raise DataError("there are no rows", place=file, fix="as `collect` says")
+    kinds = wishes.get("kinds") or ({"n": "number"} if "n" in table.column_names else {})
+    schema = infer(table, "label", "category", given=kinds)
+    rules = Rules.read(wishes.get("schema", {}), wishes.get("rules", []), table)
+    return check(table, schema, rules=rules.settled([rules.tally(table)]))
 
 
 def test_the_table_is_long_enough() -> None:
-    assert len(DIRTY) >= 60
+    assert len(DIRTY) >= 90
