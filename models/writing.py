@@ -61,10 +61,10 @@ def write_on(network: Network, rows: Batch, name: str, length: int, draw: Draw) 
     """(B, length) tokens that follow the text `name` of each row, padded after its end.
 
     An architecture that can `begin` and `extend` reads each token once; others read all of the text for each. A text
-    that leaves no room for the new tokens within the longest that was learned from loses its beginning.
+    that leaves no room for the new tokens within the longest that was learned from loses its beginning, half at most.
     """
     whole, head = network.task.target.shape[0], network.task.get_submodule("head")
-    tokens_BL, lengths_B = _last(rows[name], max(1, whole - length))
+    tokens_BL, lengths_B = _last(rows[name], max(whole - length, -(-whole // 2)))
     write = _cached if hasattr(network.architecture, "extend") else _anew
     features = write(network, rows, name, tokens_BL, lengths_B, length)
     chance = torch.Generator().manual_seed(0)  # the same text is written on alike every time
@@ -111,10 +111,12 @@ def _cached(
 def _anew(
     network: Network, rows: Batch, name: str, tokens_BL: Tensor, lengths_B: Tensor, length: int
 ) -> Generator[Tensor, Tensor, None]:
-    """As `_cached`, for architectures that keep nothing: they read the whole text again for every token."""
+    """As `_cached`, for architectures that keep nothing: for every token they read the text again, as much of it as is
+    as long as the longest that was learned from."""
     each = torch.arange(len(lengths_B), device=tokens_BL.device)
     tokens_BL = torch.nn.functional.pad(tokens_BL, (0, length))
     while True:
-        token_B = yield network.architecture({**rows, name: tokens_BL})[each, lengths_B - 1]
+        recent_BL, places_B = _last(tokens_BL, network.task.target.shape[0])
+        token_B = yield network.architecture({**rows, name: recent_BL})[each, places_B - 1]
         tokens_BL[each, lengths_B] = token_B
         lengths_B = lengths_B + 1
