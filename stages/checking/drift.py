@@ -53,8 +53,10 @@ def drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) -> Drift 
     if not seen:
         return None
     x, y = np.concatenate(list(seen.values()), axis=1), np.repeat([0, 1], count)
-    ids = np.concatenate([identity.from_arrow(side.column("_id")) for side in sides])[:, 0]
+    ids = np.concatenate([identity.from_arrow(side.column("_id")) for side in sides])[:, 1]
     half = ids & np.uint64(1) == 0  # rows of one identity stay together
+    if min(len(np.unique(y[one])) for one in (half, ~half)) < 2:
+        return None
     model = HistGradientBoostingClassifier(max_iter=30, min_samples_leaf=10, early_stopping=False, random_state=0)
     accuracy = float((model.fit(x[half], y[half]).predict(x[~half]) == y[~half]).mean())
     tried = len(np.unique(ids[~half]))
