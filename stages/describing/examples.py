@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SHOWN, LINES, ACROSS = 12, 6, 10  # examples; rows and columns of a table
 LONGEST = 280  # characters of a text
+POINTS = 400  # of a course
 PICTURED = ("image", "audio", "graph", "series", "text", "tokens")
 
 
@@ -83,13 +84,14 @@ def _drawn(field: Field | None, row: pa.Table, name: str, kind: str) -> str:
     values = _encoded(field, row)
     if kind == "image":
         return image(values, name)
-    if kind == "audio":
+    if kind == "audio" and values.shape[1] > 1:
         tones = values.T[None, ::-1]
         thick = max(1, round(tones.shape[2] / tones.shape[1]))  # so that the picture is about a square
         return image(tones.repeat(thick, axis=1), f"{name}: which tones, from low to high, at which time")
     if kind == "graph":
         return graph(values, field.state, name)
-    return spark(values.reshape(len(values), -1)[:, 0].tolist(), [], [])
+    course = values.reshape(len(values), -1)[:, 0]
+    return spark(course[:: 1 + len(course) // POINTS].tolist(), [], [])
 
 
 def _over(picture: Any, target: Any, field: Field) -> str:

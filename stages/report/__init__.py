@@ -40,7 +40,7 @@ def page(name: str, evidence: Evidence, metrics: Json, *, choice: Json, search: 
         "Why this architecture": sections.architecture(card, choice),
         "How its options were found": sections.options(search),
         "How it learned": sections.learning(evidence),
-        "The data": sections.data(data, evidence.model.spec),
+        "The data": sections.data(data, evidence.model.spec, name),
         "The model": sections.model(card),
     }
     head = f"<header><h1>{escape(name)}</h1>{_lead(evidence)}</header>{verdict(metrics)}{numbers(metrics)}"

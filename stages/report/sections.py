@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from stages.drawing.markup import label, note, pairs, paragraph, plain, table
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from stages.judging.scores import Evidence
 
 Json = Mapping[str, Any]
+DATA_PAGE = "../../../../data/store/{name}/ready/report.html"  # from where a pipeline's report lies
 
 
 def comparison(evidence: Evidence, metrics: Json) -> str:
@@ -163,17 +165,19 @@ def learning(evidence: Evidence) -> str:
     return said + chart([line for line in losses if line.points], x="epoch", y="loss") + scored
 
 
-def data(counts: Json, spec: Spec) -> str:
-    """Rows of each split, what was set aside and why, and what a person should know."""
+def data(counts: Json, spec: Spec, name: str) -> str:
+    """What was found that flatters scores, rows of each split, what was set aside and why, what a person should know;
+    and the way from the report of pipeline `name` to the page about its data."""
     split = table(["split", "rows"], [[name, f"{spec.rows[name]:,}"] for name in ("train", "validation", "test")])
     quarantined = counts.get("quarantined")
     if quarantined is None:
         return split + paragraph("No counts of rows set aside are recorded.")
     reasons = quarantined.get("reasons", {}) if isinstance(quarantined, Mapping) else {}
     aside = table(["set aside because", "rows"], [[name, f"{rows:,}"] for name, rows in reasons.items()])
-    return (
-        split + (aside or paragraph("No row was set aside.")) + "".join(note(text) for text in counts.get("notes", []))
-    )
+    grave = "".join(paragraph(f"Beware: {leak['text']}") for leak in counts.get("leaks") or () if leak["grave"])
+    notes = "".join(note(text) for text in counts.get("notes", []))
+    more = f'<p><a href="{escape(DATA_PAGE.format(name=name))}">All about the data</a></p>' if "leaks" in counts else ""
+    return grave + split + (aside or paragraph("No row was set aside.")) + notes + more
 
 
 def model(card: Json) -> str:

@@ -7,6 +7,7 @@ import struct
 import zlib
 from base64 import b64decode
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from stages.drawing.pictures import Axis, Dot, Line, chart, dots, image, number_
 from stages.judging.scored import Scored
 from stages.judging.scores import Evidence, measure
 from stages.judging.verdict import judge
-from stages.report import page
+from stages.report import page, sections
 from stages.report.mistakes import worst
 from stages.validate import Params, summarise
 
@@ -196,3 +197,13 @@ def test_pictures_bear_nothing_constant_and_not_a_number():
     assert [number_text(value) for value in (0.98634, 0.99993, 1.0, 1234.5, -0.5, 0.00001, None)] == [
         "0.986", "0.9999", "1.000", "1,234", "−0.500", "1.00e−05", "—",
     ]  # fmt: skip
+
+
+def test_what_was_found_in_the_data_is_repeated_with_the_way_to_the_page_about_it(tmp_path):
+    spec, paths = SimpleNamespace(rows=dict.fromkeys(("train", "validation", "test"), 3)), Paths(tmp_path, "digits")
+    leaks = [{"text": "'says' alone predicts", "grave": True}, {"text": "too few to matter", "grave": False}]
+    text = sections.data({"quarantined": {}, "leaks": leaks}, spec, "digits")
+    assert "Beware: &#x27;says&#x27; alone predicts" in text
+    assert "too few to matter" not in text
+    (link,) = re.findall(r'href="([^"]+)"', text)
+    assert (paths.report / link).resolve() == (paths.ready / "report.html").resolve()
