@@ -44,12 +44,7 @@ CASES = [
     for target in task(job).TARGETS
 ]
 STEPS, EPOCHS = 5, (3, 6, 10, 20, 60)  # eight rows are seen so often an epoch, and until they are learned
-TRIES = ((2e-2, 10), (5e-3, 20), (2e-2, 60), (2e-3, 60))  # rates and most epochs; the first is quick, at times too quick
-    (2e-2, 10),
-    (5e-3, 20),
-    (2e-2, 60),
-    (2e-3, 60),
-)  # rates and most epochs: the first is quick, for some too quick
+TRIES = ((2e-2, 10), (5e-3, 20), (2e-2, 60), (2e-3, 60))  # rates and most epochs: the first is quick, or too quick
 EACH = pytest.mark.parametrize(("name", "kinds", "job", "target"), CASES)
 
 
