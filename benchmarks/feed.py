@@ -1,7 +1,8 @@
 """Samples/s of training from Parquet parts against training from memory: the same network, rows, recipe and loop.
 
 Epochs of both are run in turn; `python -m benchmarks.feed 300000` takes so many rows. With one thread torch computes on
-one core and the rows are read on the other, as under Ray Train; with two, both share the cores.
+one core and the rows are read on the other, as under Ray Train; with two, both share the cores. Then what it brings
+that rows of about one length come together.
 """
 
 import os
@@ -20,8 +21,10 @@ from data import identity
 from data.batches import arrays, feed
 from data.ready import ROWS as GROUP
 from data.spec import Spec, fit
-from models.catalogue import build
+from models.catalogue import architecture, build
 from models.loop import Loop, Recipe
+from stages import collect, preprocess
+from stages.artifacts import Paths
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
 PARTS, NUMBERS, CATEGORIES = 4, 10, 10
@@ -52,29 +55,64 @@ def generated(rows: int, seed: int) -> pa.Table:
     return pa.table({**numbers, **words, "target": target, "_id": ids})
 
 
-def main() -> None:
+def streaming(ready: Path) -> None:
     print(f"`mlp` on {ROWS:,} rows of {NUMBERS} numbers and {CATEGORIES} categories, batches of {BATCH:,}, streamed by")
     print(f"windows of {WINDOW:,} rows; the median of {EPOCHS} epochs.\n")
     print("| threads of torch | from memory, samples/s | streamed, samples/s | ratio |\n|---:|---:|---:|---:|")
+    prepare(ready)
+    spec, validation = Spec.load(ready), arrays(ready, "validation")
+    for threads in sorted({1, min(2, os.cpu_count() or 1)}):
+        torch.set_num_threads(threads)
+        loops = []
+        for window in (0, WINDOW):
+            torch.manual_seed(0)
+            rows = feed(ready, ["train"], BATCH, window=window, seed=0)
+            network = build("mlp", spec.task, spec.inputs, spec.target)
+            loops.append(Loop(network, rows, validation, Recipe(epochs=EPOCHS + 1, batch_size=BATCH)))
+        rates: list[list[float]] = [[], []]
+        for epoch in range(EPOCHS + 1):
+            for loop, found in zip(loops, rates, strict=True):
+                found.append(ROWS / timed(loop, epoch + 1))
+        held, streamed = (statistics.median(found[1:]) for found in rates)  # the first epoch warms up
+        print(f"| {threads} | {held:,.0f} | {streamed:,.0f} | {streamed / held:.2f} |", flush=True)
+
+
+def bucketing(root: Path) -> None:
+    """Batches of rows of one length against batches of any, on a shipped pipeline."""
+    paths = Paths(root, "python_names")
+    collect.run(collect.Params("python:tokens"), paths, task="tagging")
+    preprocess.run(preprocess.Params(target="tags", kinds={"words": "text"}), paths, task="tagging")
+    spec, validation = Spec.load(paths.ready), arrays(paths.ready, "validation")
+    torch.set_num_threads(1)
+    print("\n`bucket` on python_names: lines of 1 to 40 words, one thread, the median of 3 times 4 epochs.\n")
+    print("| | as they come, s | by length, s | times as fast | F1 | F1 by length |\n|---|---:|---:|---:|---:|---:|")
+    for name in ("gru", "encoder"):
+        seconds: dict[bool, list[float]] = {False: [], True: []}
+        scores: dict[bool, list[float]] = {False: [], True: []}
+        for seed in range(3):
+            for bucket in seconds:
+                torch.manual_seed(seed)
+                recipe = Recipe(**{**architecture(name).RECIPE, "epochs": 4, "seed": seed})
+                rows = feed(paths.ready, ["train"], recipe.batch_size, window=0, seed=seed, bucket=bucket)
+                loop = Loop(build(name, spec.task, spec.inputs, spec.target), rows, validation, recipe)
+                seconds[bucket].append(timed(loop, 4))
+                scores[bucket].append(loop.history[-1]["f1"])
+        (plain, short), (f1, other) = ([statistics.median(one) for one in held.values()] for held in (seconds, scores))
+        print(f"| `{name}` | {plain:.1f} | {short:.1f} | {plain / short:.1f} | {f1:.3f} | {other:.3f} |", flush=True)
+
+
+def timed(loop: Loop, epochs: int) -> float:
+    """Seconds of training on to so many epochs."""
+    begun = time.perf_counter()
+    loop.run(epochs)
+    return time.perf_counter() - begun
+
+
+def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        prepare(ready := Path(folder))
-        spec, validation = Spec.load(ready), arrays(ready, "validation")
-        for threads in sorted({1, min(2, os.cpu_count() or 1)}):
-            torch.set_num_threads(threads)
-            loops = []
-            for window in (0, WINDOW):
-                torch.manual_seed(0)
-                rows = feed(ready, ["train"], BATCH, window=window, seed=0)
-                network = build("mlp", spec.task, spec.inputs, spec.target)
-                loops.append(Loop(network, rows, validation, Recipe(epochs=EPOCHS + 1, batch_size=BATCH)))
-            rates: list[list[float]] = [[], []]
-            for epoch in range(EPOCHS + 1):
-                for loop, found in zip(loops, rates, strict=True):
-                    begun = time.perf_counter()
-                    loop.run(epoch + 1)
-                    found.append(ROWS / (time.perf_counter() - begun))
-            held, streamed = (statistics.median(found[1:]) for found in rates)  # the first epoch warms up
-            print(f"| {threads} | {held:,.0f} | {streamed:,.0f} | {streamed / held:.2f} |", flush=True)
+        (ready := Path(folder) / "ready").mkdir()
+        streaming(ready)
+        bucketing(Path(folder))
 
 
 if __name__ == "__main__":

@@ -116,13 +116,14 @@ def feed(
 
 
 def whole(ready: Path, split: str, spec: Spec) -> list[prepared.Unit]:
-    """The row groups of a split, none missing."""
+    """The row groups of a split. Raises DataError naming what is missing where not all of its rows are here."""
     units = prepared.units(ready, split)
     held = sum(unit.rows for unit in units)
     if held != spec.rows[split]:
-        names = {unit.path.name for unit in units}
-        gone = next(name for n in range(len(names) + 1) if (name := f"part-{n:05}.parquet") not in names)
-        problem = f"{gone} is missing: {held:,} of {spec.rows[split]:,} prepared rows are here"
+        here = {unit.path.name for unit in units}
+        others = {path.name for other in spec.rows if other != split for path in (ready / other).glob("part-*.parquet")}
+        gone = " or ".join(sorted(others - here)[:3]) or "a part"  # a part of a split has the name of its neighbours
+        problem = f"{gone} is missing or another's: {held:,} rows are here, {spec.rows[split]:,} were prepared"
         raise DataError(problem, place=str(ready / split), fix=prepared.FIX)
     return units
 

@@ -80,18 +80,51 @@ def test_refit_trains_on_the_validation_rows_too_and_claims_no_score(paths):
     assert kept["task.margin"] == held["task.margin"] > refitted["task.margin"]  # new rows lie in it as promised
 
 
+def at(made, folder, **changes):
+    """The loop of a plan with another feed, in a folder of its own."""
+    return worker.assemble(dataclasses.replace(made, folder=str(folder), **changes))
+
+
 @pytest.mark.parametrize("refit", [False, True])
-def test_a_streamed_run_ends_with_the_weights_of_one_from_memory(paths, refit):
-    made = dataclasses.replace(plan(paths, refit=refit, **EPOCHS), folder="")
+def test_a_streamed_run_ends_with_the_weights_of_one_from_memory(paths, tmp_path, refit):
+    made = plan(paths, refit=refit, **EPOCHS)
     assert (made.window, made.validation_rows) == (0, 0)
-    held, streamed = (worker.assemble(dataclasses.replace(made, window=rows)) for rows in (0, 10**6))
-    small = worker.assemble(dataclasses.replace(made, window=1, validation_rows=40))
+    held, streamed = (at(made, tmp_path / f"{rows}", window=rows) for rows in (0, 10**6))
+    small = at(made, tmp_path / "small", window=1, validation_rows=40)
     for loop in (held, streamed, small):
         loop.run()
     assert isinstance(streamed.train, Stream)
     assert held.history == streamed.history
     assert all(torch.equal(one, streamed.best_state()[name]) for name, one in held.best_state().items())
     assert [len(loop.validation["target"]) for loop in (held, small)] == [Spec.load(paths.ready).rows["validation"], 40]
+
+
+def test_a_streamed_run_that_was_killed_goes_on_where_it_was(paths, tmp_path):
+    made = plan(paths, checkpoint_seconds=0.0, batch_size=8, **EPOCHS)
+    alone, killed = (at(made, tmp_path / name, window=100) for name in ("alone", "killed"))
+    alone.run()
+    killed.train = Failing(killed.train, after=40)
+    with pytest.raises(InterruptedError):
+        killed.run()
+    again = at(made, tmp_path / "killed", window=100)
+    assert again.step == 40
+    again.run()
+    assert again.history == alone.history
+    assert all(torch.equal(one, again.best_state()[name]) for name, one in alone.best_state().items())
+
+
+class Failing:
+    """A feed that breaks after so many batches."""
+
+    def __init__(self, feed, after):
+        self.feed, self.left, self.rows, self.steps = feed, after, feed.rows, feed.steps
+
+    def epoch(self, number, start=0):
+        for batch in self.feed.epoch(number, start):
+            if not self.left:
+                raise InterruptedError
+            self.left -= 1
+            yield batch
 
 
 def test_rows_beyond_the_memory_are_streamed_and_it_is_said(paths, monkeypatch):
