@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -82,7 +83,7 @@ class Category(Kind):
     def _codes(self, field: Field, index: int, column: pa.Array) -> np.ndarray:
         values, kind = field.state["values"][index], field.state["types"][index]
         text = _canonical(column, kind)
-        found = pc.index_in(text, pa.array([_word(value) for value in values], pa.string())).fill_null(-1)
+        found = pc.index_in(text, _words(tuple(values), kind)).fill_null(-1)
         codes = found.to_numpy(zero_copy_only=False).astype(np.int64)
         if field.shape:
             return self._hashed(field, index, text, codes + 1)
@@ -153,6 +154,12 @@ class Category(Kind):
 
     def identity(self, column: pa.Array) -> pa.Array:
         return column
+
+
+@lru_cache(maxsize=256)
+def _words(values: tuple[Any, ...], kind: str) -> pa.Array:
+    """Kept, for an endpoint encodes a row at a time; by `kind`, since Python takes 1 and true for the same."""
+    return pa.array([_word(value) for value in values], pa.string())
 
 
 def _word(value: Any) -> str | None:

@@ -235,6 +235,13 @@ def test_classes_keep_their_type(column, values):
     ]
 
 
+def test_one_and_true_are_not_the_same():
+    kind = kinds.find("category")
+    for words in (["0", "1"] * 2, ["false", "true"] * 2):
+        field = kind.fit({"x": pa.array(words)})
+        assert kind.encode(field, [pa.array(words[:2])]).ravel().tolist() == [1, 2]
+
+
 def test_an_unknown_class_is_an_error():
     kind = kinds.find("category")
     field = kind.fit({"y": pa.array(["a", "b"])}, target=True)
