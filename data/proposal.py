@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,10 @@ from data.columns import floats, plain, texts
 from data.field import DataError, nearest
 from data.schema import infer, recognise
 from data.sources import RESERVED
+from data.split import ASIDE, by_word
 from data.windows import evenly_spaced
+
+SPLIT = re.compile(r"(data_?)?(split|set|subset|part|partition|usage)")
 
 
 def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
@@ -53,13 +57,18 @@ def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
     held = values[~np.isnan(values)]
     whole = bool((held == np.trunc(held)).all())
     classes = not number or (whole and distinct <= min(20, max(2, len(words) // 5)))
-    schema = infer(table, target, "category" if classes else "number")
-    return {
-        "task": "classification" if classes else "regression",
-        "kinds": schema.inputs,
-        "time": "",
-        "notes": schema.notes,
-    }
+    given = [name for name in others if _says_split(name, table)][:1]
+    schema = infer(table, target, "category" if classes else "number", ignore=given)
+    guess = {"task": "classification" if classes else "regression", "kinds": schema.inputs, "time": ""}
+    if not given:
+        return {**guess, "notes": schema.notes}
+    note = f"'{given[0]}' says which rows train, validate and test; leave `given` out to have them chosen"
+    return {**guess, "notes": [*schema.notes, note], "preprocess": {"given": given[0]}}
+
+
+def _says_split(name: str, table: pa.Table) -> bool:
+    column = plain(table.column(name))
+    return bool(SPLIT.fullmatch(name.lower()) and pa.types.is_string(column.type) and (by_word(column) != ASIDE).all())
 
 
 def _drawn(table: pa.Table, target: str) -> dict[str, Any]:

@@ -164,6 +164,13 @@ def test_proposals(columns, time, task):
     assert (found["time"] == "x") == (task == "forecasting")
 
 
+def test_a_column_that_says_the_split_is_proposed_to():
+    found = proposal.propose(table(split=["train", "test"] * 20), "y")
+    assert (found["preprocess"], found["kinds"]) == ({"given": "split"}, {"x": "number"})
+    for name, words in (("split", ["train", "left"]), ("mood", ["train", "test"])):
+        assert "preprocess" not in proposal.propose(table(**{name: words * 20}), "y")
+
+
 def test_a_proposal_for_a_missing_column():
     with pytest.raises(DataError, match="--target: there is no column 'yy'"):
         proposal.propose(table(), "yy")
