@@ -26,7 +26,7 @@ class Network(nn.Module):
         return output
 
     def answer(self, rows: Batch) -> list[dict[str, Any]]:
-        """The task's answer to each row, in evaluation mode."""
+        """The task's answer to each row; the network is to be in evaluation mode."""
         return self.task.reply(self, rows)
 
     def groups(self) -> dict[str, list[Parameter]]:
