@@ -79,7 +79,8 @@ class Rows:
         seen: list[pa.Array] = []
         way = self.way
         if way.by == "time":
-            way = replace(way, form=ways.written(sample.column(way.column)))
+            said = schemas.kind_options(self.wishes.kinds).get(way.column, {}).get("format", "")
+            way = replace(way, form=said or ways.written(sample.column(way.column), way.column))
         for table in (kept(table, self.wishes.only) for table in tables):
             tallies.append(self.rules.tally(table))
             if way.column in table.column_names:

@@ -62,7 +62,7 @@ class Way:
     def fixed(self, column: pa.ChunkedArray) -> Way:
         """The way once all rows of its column have been seen: cuts in time that are taken by shares, say."""
         if self.by == "time":
-            form = self.form or written(column)
+            form = self.form or written(column, self.column)
             known = read_times(plain(column), form)[0].drop_null()
             if not len(known):
                 raise no_time(self.column)
@@ -132,10 +132,15 @@ def wanted(wishes: Wishes) -> Way:
     return Way(by, column, wishes.test_share, wishes.validation_share, wishes.seed, wishes.gap, cuts)
 
 
-def written(column: pa.Array | pa.ChunkedArray) -> str:
-    """The form in which a column of text writes times; nothing where it holds no text, or none that is known."""
+def written(column: pa.Array | pa.ChunkedArray, name: str) -> str:
+    """The form in which a column of text writes times; nothing where it holds no text, or none that is known. Raises
+    DataError where two forms fit alike."""
     text = plain(column)
-    return dates.found(text) if pa.types.is_string(text.type) else ""
+    forms = dates.forms(text) if pa.types.is_string(text.type) else []
+    if len(forms) > 1:
+        fix = f'say `kinds: {{{name}: {{kind: moment, format: "{forms[0]}"}}}}`'
+        raise DataError(f"its times may be {' or '.join(forms)}", place=f"column '{name}'", fix=fix)
+    return forms[0] if forms else ""
 
 
 def groups(column: pa.Array | pa.ChunkedArray) -> np.ndarray:

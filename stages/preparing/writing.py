@@ -69,8 +69,10 @@ def _summary(done: Passed, spec: Spec, staged: Path, memory_mb: int) -> dict[str
     reasons = tally.quarantined()
     missing = {name: sum(held[name] for held in tally.nulls.values()) for name in spec.columns}
     missing = {name: count for name, count in missing.items() if count}
+    told = {field.columns[place] for field in spec.inputs.values() for place in field.state.get("missing_flags", ())}
     filled = [
         f"column '{name}': {count} missing values are filled by the training median"
+        + (", and a flag says so" if name in told else "")
         for name, count in missing.items()
         if schema.inputs[name] == "number"
     ]

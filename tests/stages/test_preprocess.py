@@ -348,3 +348,13 @@ def test_a_forecast_leaves_a_gap_before_each_cut(tmp_path):
         "year: less than 4 before 2040.0 or 2050.0, where a split begins": 8,
     }
     assert read(paths.ready, "train")["_time"].to_pylist()[-1] in (2035, "2035")
+
+
+def test_times_that_may_be_read_two_ways_are_asked_about(tmp_path):
+    rows = [f"{line},{1 + i % 12:02}/{1 + i // 17:02}/2024" for i, line in enumerate(GOOD)]
+    with pytest.raises(DataError, match="may be %d/%m/%Y or %m/%d/%Y") as error:
+        prepare(tmp_path, rows, header="x,c,y,day", time="day")
+    assert error.value.fix == 'say `kinds: {day: {kind: moment, format: "%d/%m/%Y"}}`'
+    said = {"day": {"kind": "moment", "format": "%d/%m/%Y"}}
+    paths = prepare(tmp_path, rows, header="x,c,y,day", time="day", kinds=said)
+    assert summary(paths)["cuts"]["test_from"].startswith("2024-10-")
