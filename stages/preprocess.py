@@ -94,11 +94,13 @@ def run(
         summary = writing.write(done, spec, staged, paths, params)
         shutil.rmtree(staged)
     shutil.rmtree(paths.rejected, ignore_errors=True)
+    grave = [leak["text"] for leak in summary["leaks"] or () if leak["grave"]]
     return {
         "rows": summary["rows"],
         "quarantined": summary["quarantined"]["rows"],
         "inputs": summary["inputs"],
         "notes": summary["notes"] + [leak["text"] for leak in summary["leaks"] or ()],
+        **({"beware": " | ".join(grave)} if grave else {}),
     }
 
 

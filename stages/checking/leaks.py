@@ -60,13 +60,14 @@ def _told(splits: Samples, name: str, found: Sequence[Twin], looks: Mapping[str,
     exact = sum(twin.likeness == 1 for twin in found)
     how = "the same" if exact == len(found) else f"{exact:,} the same, {len(found) - exact:,} nearly"
     text = f"{len(found):,} of {len(table):,} {name} rows stand among the training rows as well ({how})"
-    text += _looked(splits, name)
+    origins = _origins(table, splits.train, found)
+    text += f"{_looked(splits, name)}, such as {origins[0][0]} and {origins[0][1]}"
     text += (
         ": scores on them are too good; clean the source, or keep such rows together with `group: COLUMN`"
         if grave
         else ": too few to matter"
     )
-    return Leak("twins", text, grave, list(looks), _origins(table, splits.train, found))
+    return Leak("twins", text, grave, list(looks), origins)
 
 
 def _looked(splits: Samples, name: str) -> str:

@@ -135,7 +135,7 @@ def _seconds(column: pa.Array) -> Array:
 
 
 def _nodes(column: pa.Array) -> Array:
-    return np.array([len(row["nodes"]) for row in column.drop_null().to_pylist()], np.float64)
+    return pc.list_value_length(column.drop_null().field("nodes")).to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def _categories(column: pa.Array) -> Counter[str]:

@@ -8,6 +8,7 @@ import pytest
 from stages import collect, preprocess
 from stages.artifacts import Paths
 from stages.pipeline import PipelineError
+from stages.progress import sentence
 
 RANDOM = np.random.default_rng(0)
 ROWS = 400
@@ -58,6 +59,8 @@ def test_twins_are_named_with_their_origins(tmp_path):
 def test_a_column_that_tells_stops_the_run_and_leaves_what_was_there(tmp_path):
     wishes = {"target": "y", "key": ["name"], "ignore": ["day"]}
     assert [leak["columns"] for leak in found(tmp_path, table(tmp_path, leak=True), **wishes)] == [["says"]]
+    told = preprocess.run(preprocess.Params(**wishes), Paths(tmp_path, "t"), task="classification")
+    assert "beware column 'says' alone predicts 'y'" in sentence(told)
     before = (tmp_path / "data/store/t/ready/summary.json").read_bytes()
     with pytest.raises(PipelineError, match="'says' alone predicts 'y'"):
         found(tmp_path, "t.csv", **wishes, leaks="stop")
