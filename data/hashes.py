@@ -8,15 +8,20 @@ their median, 63 bits (Zauner 2010).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 SHINGLE = 8  # bytes: a run of them is one whole number
-SKETCH = 32  # hashes of a text
+LONGEST = 20_000  # characters of a text that are looked at
+KEPT = 512  # hashes that stand for all of a text
+SKETCH = 32  # of them, by which a text is found
+SIGNS = re.compile(r"[\W_]+")
 COMMON = 50  # texts: a hash that more of them share is a phrase of the trade and says nothing
 SIDE = 16  # pixels of a picture in its normal form
 WAVES = 8  # frequencies each way
+NEAREST = 20  # pictures that each is compared with
 BLOCK = 1000  # rows of one comparison: 8 MB for each thousand others
 MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no two shingles become one (Knuth's multiplicative hashing)
 
@@ -25,20 +30,25 @@ Pairs = np.ndarray  # (M, 2) rows of the one and of the other
 
 
 def shingles(text: str) -> Array:
-    """The distinct runs of 8 bytes of a text, hashed and in order; case, spaces and signs do not count."""
-    plain = " ".join("".join(one if one.isalnum() else " " for one in text.casefold()).split()).encode()
+    """The distinct runs of 8 bytes of a text, hashed and in order, of many the KEPT smallest; case, spaces and signs do
+    not count."""
+    plain = SIGNS.sub(" ", text[:LONGEST].casefold()).strip().encode()
     if len(plain) < SHINGLE:
         return np.zeros(0, np.uint64)
     runs = np.lib.stride_tricks.sliding_window_view(np.frombuffer(plain, np.uint8), SHINGLE)
     hashed = np.ascontiguousarray(runs).view("<u8").ravel() * MIX
-    found: Array = np.unique(hashed ^ (hashed >> np.uint64(29)))
+    hashed = (hashed ^ (hashed >> np.uint64(29))) * MIX
+    if len(hashed) > 4 * KEPT:  # sorting all to keep a few would be most of the work
+        smallest = hashed[hashed < np.uint64(2.0**64 * 2 * KEPT / len(hashed))]
+        hashed = smallest if len(smallest) > KEPT else hashed
+    found: Array = np.unique(hashed)[:KEPT]
     return found
 
 
 def jaccard(one: Array, other: Array) -> float:
-    """The share of all shingles of two texts that both have."""
-    shared = len(np.intersect1d(one, other, assume_unique=True))
-    return shared / max(1, len(one) + len(other) - shared)
+    """The share of all shingles of two texts that both have; of long texts an estimate by the smallest of both."""
+    both = np.union1d(one, other)[:KEPT]
+    return float((np.isin(both, one) & np.isin(both, other)).sum()) / max(1, len(both))
 
 
 def alike_texts(one: Sequence[Array], other: Sequence[Array]) -> Pairs:
@@ -75,9 +85,11 @@ def picture_hashes(pictures: Array) -> Array:
 
 
 def alike_pictures(one: Array, other: Array, most: int) -> Pairs:
-    """All pairs of hashes that differ in at most `most` bits."""
-    found = [np.zeros((0, 2), np.int64)]
+    """For each hash of `one` the NEAREST of `other` that differ in at most `most` bits."""
+    found, nearest = [np.zeros((0, 2), np.int64)], min(NEAREST, len(other))
     for start in range(0, len(one), BLOCK):
         apart = np.bitwise_count(one[start : start + BLOCK, None] ^ other[None])
-        found.append(np.argwhere(apart <= most) + np.array([start, 0]))
+        near = np.argpartition(apart, nearest - 1, axis=1)[:, :nearest]
+        rows, places = np.nonzero(np.take_along_axis(apart, near, axis=1) <= most)
+        found.append(np.stack([rows + start, near[rows, places]], axis=1))
     return np.concatenate(found)

@@ -22,9 +22,12 @@ LIKE_SMALL = 0.997  # of pictures of fewer than SIDE pixels a side, which look a
 BITS = 20  # of 63 that two hashes may differ in: so much does a shift by one pixel of 32
 CLOSE = 64  # pixels a side to which pictures are brought before one is shifted over the other
 FLAT = 0.01  # of the range of grey values: pictures that vary less show nothing
+MISSING = 20.0  # standard deviations from the mean: where a missing value stands, apart from all others
 ROUNDED = 0.01  # of a column's standard deviation: numbers this near are the same, rounded differently
 LIKE_SOUND = 0.95  # correlation of two recordings, at their best shift
 LIKE_COURSE = 0.98  # of how their loudness runs, which is compared first
+NEAREST = 3  # recordings that each is compared with
+COLUMNS = 64  # that tell rows apart best, by which rows are found that may be equal
 CHANCE_PAIRS = 1000  # random pairs of rows behind the estimate of how often rows are equal by chance
 Array = np.ndarray
 
@@ -143,18 +146,23 @@ def _alike_rows(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str]) ->
 
 def _near(one: Array, two: Array, exact: int = 0) -> list[Twin] | None:
     """Rows of numbers that differ by rounding alone; the last `exact` columns do not differ at all."""
-    spread = np.nanstd(two, axis=0)
-    spread = np.where(np.isfinite(spread) & (spread > 0), spread, 1.0)
-    far = np.nanmax(np.abs(np.concatenate([one, two])), initial=0, where=~np.isnan(np.concatenate([one, two])))
-    one, two = (np.nan_to_num(side, nan=2 * float(far) + 10) / spread for side in (one, two))
+    if len(two) < 2:
+        return None
+    known = ~np.isnan(two)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, two, 0).sum(axis=0) / count
+    spread = np.sqrt((np.where(known, two - mean, 0) ** 2).sum(axis=0) / count)
+    spread = np.where(spread > 0, spread, 1.0)
+    one, two = (np.where(np.isnan(side), MISSING, (side - mean) / spread) for side in (one, two))
     allowed = np.full(one.shape[1], ROUNDED)
     allowed[one.shape[1] - exact :] = 1e-9
-    if _chance_bits(two, allowed) < 2 * np.log2(len(one) * len(two)):
+    bits = _chance_bits(two, allowed)
+    if bits.sum() < 2 * np.log2(len(one) * len(two)):
         return None
-    middle = two.mean(axis=0)
-    a, b = (np.asarray(side - middle, np.float32) for side in (one, two))
-    most = float((allowed**2).sum()) + 1e-4 * float((b * b).sum(1).mean())  # room for the float32 of what follows
-    found = []
+    telling = np.argsort(-bits, kind="stable")[:COLUMNS]
+    a, b = (np.asarray(side[:, telling], np.float32) for side in (one, two))
+    most = float((allowed[telling] ** 2).sum()) + 1e-4 * float((b * b).sum(1).mean())  # room for the float32
+    found = [np.zeros((0, 2), np.int64)]
     for start in range(0, len(a), hashes.BLOCK):
         block = a[start : start + hashes.BLOCK]
         apart = (block * block).sum(1)[:, None] - 2 * block @ b.T + (b * b).sum(1)[None]
@@ -164,14 +172,15 @@ def _near(one: Array, two: Array, exact: int = 0) -> list[Twin] | None:
     return _best(pairs, 1 - np.abs(one[pairs[:, 0]] - two[pairs[:, 1]]).max(axis=1, initial=0))
 
 
-def _chance_bits(rows: Array, allowed: Array) -> float:
-    """How unlikely it is that two rows are equal in all columns by chance, in bits, were the columns independent. They
-    are not, so callers ask for twice as many as they need."""
+def _chance_bits(rows: Array, allowed: Array) -> Array:
+    """(F,) how unlikely it is that two rows are equal in a column by chance, in bits. Were the columns independent they
+    would add up; they are not, so callers ask for twice as many as they need."""
     random = np.random.default_rng(0)
     a, b = random.integers(0, len(rows), (2, CHANCE_PAIRS))
-    other = a != b
-    equal = (np.abs(rows[a[other]] - rows[b[other]]) <= allowed).mean(axis=0)
-    return float(-np.log2(np.maximum(equal, 1 / CHANCE_PAIRS)).sum())
+    a, b = a[a != b], b[a != b]
+    equal = (np.abs(rows[a] - rows[b]) <= allowed).mean(axis=0) if len(a) else np.ones(rows.shape[1])
+    found: Array = -np.log2(np.maximum(equal, 1 / CHANCE_PAIRS))
+    return found
 
 
 def _numbers(table: pa.Table, names: list[str]) -> Array:
@@ -193,7 +202,10 @@ def _alike_series(column: pa.Array, other: pa.Array) -> list[Twin] | None:
 def _alike_sounds(column: pa.Array, other: pa.Array) -> list[Twin] | None:
     """Recordings of one course of loudness and, at the best shift, of one wave."""
     (one, mine), (two, theirs) = (_sounds(side) for side in (column, other))
-    pairs = np.argwhere(mine @ theirs.T >= LIKE_COURSE)
+    alike = mine @ theirs.T
+    best = np.argsort(-alike, axis=1, kind="stable")[:, :NEAREST]
+    rows, places = np.nonzero(np.take_along_axis(alike, best, axis=1) >= LIKE_COURSE)
+    pairs = np.stack([rows, best[rows, places]], axis=1)
     score = np.array([_wave(one[a], two[b]) for a, b in pairs.tolist()])
     return _best(pairs[score >= LIKE_SOUND], score[score >= LIKE_SOUND])
 

@@ -20,6 +20,7 @@ ROWS = 2000  # of each of the two, at most
 FEWEST = 40  # rows of each: of fewer nothing can be said
 SURE = 1e-3  # chance of being right so often by luck, below which there is drift
 MATTERS = 0.55  # share of right answers from which on it matters
+FEATURES = 256  # that the classifier sees, evenly chosen: more would only take longer
 NAMED = 3  # columns named
 SIDES = ("of the training rows", "of the test rows")
 Array = np.ndarray[Any, Any]
@@ -53,6 +54,7 @@ def drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) -> Drift 
     if not seen:
         return None
     x, y = np.concatenate(list(seen.values()), axis=1), np.repeat([0, 1], count)
+    x = x[:, :: 1 + x.shape[1] // FEATURES]
     ids = np.concatenate([identity.from_arrow(side.column("_id")) for side in sides])[:, 1]
     half = ids & np.uint64(1) == 0  # rows of one identity stay together
     if min(len(np.unique(y[one])) for one in (half, ~half)) < 2:
@@ -155,8 +157,9 @@ def apart(one: pa.Array, two: pa.Array, kind: str) -> float:
 def told(one: pa.Array, two: pa.Array, kind: str, names: tuple[str, str]) -> str:
     """How a column differs between two tables of these names, in words; nothing of what words do not tell."""
     if kind == "number":
-        low, high = (np.nanmedian(side.to_numpy(zero_copy_only=False).astype(np.float64)) for side in (one, two))
-        return f"median {low:.4g} {names[0]}, {high:.4g} {names[1]}"
+        held = [side.drop_null().to_numpy().astype(np.float64) for side in (one, two)]
+        middles = [f"{np.median(side):.4g}" if len(side) else "unknown" for side in held]
+        return f"median {middles[0]} {names[0]}, {middles[1]} {names[1]}"
     if kind != "category":
         return ""
     words = [Counter(texts(side).drop_null().to_pylist()) for side in (one, two)]
