@@ -150,8 +150,11 @@ class Reader:
             told = f"`{ast.unparse(left)}` is a {first.type} and `{ast.unparse(right)}` a {second.type}"
             odd, other = (first, second) if first.column else (second, first)
             raise self.wrong(told, self.otherwise(odd, other.type))
-        if first.type == BOOLEAN and not isinstance(sign, ast.Eq | ast.NotEq):
-            raise self.wrong(f"of `{ast.unparse(left)}`, true or false, none is larger", "compare with == or !=")
+        if first.type in (BOOLEAN, TEXT) and not isinstance(sign, ast.Eq | ast.NotEq):
+            name = first.column or second.column
+            told = f"`{ast.unparse(left)}` is a {first.type}, and of two of them none is larger"
+            fix = f"say what it is, `schema: {{{name}: {{type: time}}}}` or number, or " if name else ""
+            raise self.wrong(told, f"{fix}compare with == or !=")
         return SIGNS[type(sign)](first.made, second.made)
 
     def among(self, left: ast.expr, right: ast.expr, inside: bool) -> Made:

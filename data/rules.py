@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.acero as acero
 import pyarrow.compute as pc
 
-from data import dates, kinds
+from data import kinds
 from data.columns import Faults, plain
 from data.described import Column, wrong_of
 from data.expression import Made, compiled, member, moment, place
@@ -77,7 +77,7 @@ class Rules:
         types = {name: reading(look.column(name)) for name in names if columns or rules}
         types |= {name: one.said for name, one in columns.items() if one.said and types[name]}
         timed = [name for name, kind in types.items() if kind == TIME]
-        times = {name: _written(look.column(name), (options or {}).get(name, {})) for name in timed}
+        times = {name: _written(name, look.column(name), (options or {}).get(name, {})) for name in timed}
         found = cls(columns, list(rules), types, times)
         found.tests()
         return found
@@ -150,7 +150,7 @@ class Rules:
                 found.append((name, f"{word} {bound}", holds(_bound(bound, kind, wrong)), asked))
         if column.allowed is not None:
             shown = ", ".join(map(str, column.allowed[:5])) + (", …" if len(column.allowed) > 5 else "")
-            found.append((name, f"none of {shown}", member(read, kind, column.allowed, wrong), asked))
+            found.append((name, f"not one of {shown}", member(read, kind, column.allowed, wrong), asked))
         if column.pattern:
             fits = pc.match_substring_regex(pc.field(place(TEXT, name)), whole(column.pattern))
             found.append((name, f"does not fit {column.pattern}", fits, [(TEXT, name)]))
@@ -165,10 +165,13 @@ class Rules:
         return pa.table(view), found
 
 
-def _written(column: pa.ChunkedArray, options: Mapping[str, Any]) -> dict[str, Any]:
+def _written(name: str, column: pa.ChunkedArray, options: Mapping[str, Any]) -> dict[str, Any]:
     """How the times of a column are written, found out once for all its pieces."""
-    settled = kinds.find("moment").settle(plain(column), options)
-    return {**settled, "format": settled.get("format") or dates.EITHER}
+    try:
+        settled: dict[str, Any] = kinds.find("moment").settle(plain(column), options)
+    except DataError as error:
+        raise DataError(error.problem, place=f"column '{name}'", fix=f"{error.fix} under kinds") from error
+    return settled
 
 
 def joined(found: Iterable[tuple[str, Faults]]) -> Faults:

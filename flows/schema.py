@@ -22,9 +22,15 @@ def schema(given: Namespace) -> Answer:
     root = find_root()
     pipeline, paths = read(given.name, root), Paths(root, given.name)
     written = pipeline.preprocess.schema
-    found, source = look(pipeline, paths)
+    found, source, changes = look(pipeline, paths)
     new = {name: said for name, said in found.items() if name not in written}
-    value: dict[str, Any] = {"pipeline": given.name, "written": written, "proposed": new, "from": source}
+    value: dict[str, Any] = {
+        "pipeline": given.name,
+        "written": written,
+        "proposed": new,
+        "from": source,
+        "changes": changes,
+    }
     if given.write:
         if new:
             amend.described(paths.pipeline, new)
@@ -37,11 +43,12 @@ def schema(given: Namespace) -> Answer:
     told += [f"{_columns(new)} from {source}"] if new else []
     head_lines = [f"# {', '.join(told)}", "preprocess:", "  schema:"]
     write = [f"to write what is new into the file: evergreen schema {given.name} --write"] if new else []
-    return Answer(value, "\n".join([*head_lines, *lines, *write]))
+    changed = [f"changed since the last version: {change}" for change in changes]
+    return Answer(value, "\n".join([*head_lines, *lines, *changed, *write]))
 
 
-def look(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str, Any]], str]:
-    """(what may be said of each column, what it was read from): the prepared rows, or the first rows of the source."""
+def look(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str, Any]], str, list[str]]:
+    """(what may be said of each column, what it was read from, what changed); not prepared, some of the raw rows."""
     from data import seen
     from data.described import proposed
     from stages.preparing import raw
@@ -49,6 +56,7 @@ def look(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str, Any]], s
     collected = any(paths.raw.glob("part-*.parquet"))
     table = raw.look(raw.units(paths.raw), lambda rows: rows) if collected else head(pipeline.collect.uri, paths.root)
     path = paths.ready / "schema.json"
+    facts: dict[str, Any] = {}
     if collected and path.is_file():
         facts = read_json(path)
         columns = {name: seen.Seen(**one) for name, one in facts["columns"].items()}
@@ -56,7 +64,7 @@ def look(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str, Any]], s
     else:
         columns, source = _unprepared(pipeline, table), f"{len(table):,} rows of {pipeline.collect.uri}"
     held = {name: one for name, one in columns.items() if name in table.column_names}
-    return proposed(held, _unique(table)), source
+    return proposed(held, _unique(table)), source, facts.get("changes", [])
 
 
 def _unique(table: pa.Table) -> list[str]:

@@ -196,7 +196,7 @@ DIRTY: dict[str, tuple[Any, ...]] = {
     "a value that is not allowed": (
         "t.csv",
         CSV + "1,perhaps\n2,perhaps\n",
-        (30, ["label: none of yes, no: label=perhaps"] * 2),
+        (30, ["label: not one of yes, no: label=perhaps"] * 2),
         {"schema": {"label": {"allowed": ["yes", "no"]}}},
     ),
     "a value that does not fit its pattern": (

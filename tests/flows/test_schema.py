@@ -67,7 +67,7 @@ def test_the_schema_is_shown_written_and_then_holds(clone, capsys):
     assert {one["reason"]: one["examples"][0]["value"] for one in told["reasons"]} == {
         "age: not a number": "age=forty",
         "age: above 100": "age=130",
-        "plan: none of basic, pro": "plan=gold",
+        "plan: not one of basic, pro": "plan=gold",
         "3 fields where 4 belong": "k203,30,pro",
     }
     shown = said(capsys, "schema", "people")

@@ -273,7 +273,7 @@ def test_rows_that_break_a_rule_are_set_aside_with_the_rule_the_value_and_the_or
     paths = prepare(tmp_path, [*clean, "101,z,no", "-1,u,yes", ",u,no"], **wishes)
     aside = read(paths.ready, QUARANTINED).to_pylist()
     assert [(row["reason"], row["value"], row["origin"]) for row in aside] == [
-        ("x: above 100; c: none of u, v, w", "x=101, c=z", f"t.csv#{len(clean) + 2}"),
+        ("x: above 100; c: not one of u, v, w", "x=101, c=z", f"t.csv#{len(clean) + 2}"),
         ("rule: x > 0 or c != 'u'", "x=-1, c=u", f"t.csv#{len(clean) + 3}"),
     ]
     assert sum(summary(paths)["rows"].values()) == len(clean) + 1
