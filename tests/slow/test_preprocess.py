@@ -1,0 +1,105 @@
+"""Rows that are many: by Ray's workers as by this process, killed at any moment, in the memory that they were given."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+
+from stages import collect, preprocess
+from stages.artifacts import Paths, folder_version
+from stages.preparing import crew, shards
+
+ROOT = Path(__file__).parents[2]
+PREPARE = """
+import resource, sys
+from pathlib import Path
+from stages import preprocess
+from stages.artifacts import Paths
+from stages.preparing import shards
+shards.ROWS = int(sys.argv[2])
+preprocess.run(preprocess.Params("y", leaks="off", memory_mb=int(sys.argv[3])), Paths(Path(sys.argv[1]), "t"),
+               task="classification")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def collected(root: Path, rows: int) -> Paths:
+    draw, paths = np.random.default_rng(0), Paths(root, "t")
+    columns = {name: draw.normal(size=rows).round(4) for name in "abcd"}
+    columns |= {"c": draw.integers(0, 50, rows), "y": np.array(["yes", "no"])[draw.integers(0, 2, rows)]}
+    pyarrow.csv.write_csv(pa.table(columns), root / "t.csv")
+    collect.run(collect.Params("t.csv"), paths)
+    return paths
+
+
+def preparing(paths: Paths, rows: int = 5_000, memory_mb: int = 256, **options) -> subprocess.Popen:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", PREPARE, str(paths.root), str(rows), str(memory_mb)]
+    return subprocess.Popen(command, env=environment, **options)
+
+
+@pytest.mark.parametrize("hands", [1, 3])
+def test_rays_workers_write_the_same_bytes(clone, monkeypatch, hands):
+    monkeypatch.setattr(shards, "ROWS", 5_000)
+    paths, params = collected(clone, 100_000), preprocess.Params("y", leaks="off")
+    preprocess.run(params, paths, task="classification")
+    alone, by_ray = folder_version(paths.ready), []
+    whole = crew._by_ray
+    monkeypatch.setattr(crew, "_by_ray", lambda *given: by_ray.append(given) or whole(*given[:3], hands))
+    monkeypatch.setattr(crew, "MANY", 1)
+    preprocess.run(params, paths, task="classification")
+    assert by_ray
+    assert folder_version(paths.ready) == alone
+
+
+def test_a_mistake_found_by_a_worker_is_one_message(clone, monkeypatch):
+    from data.field import DataError
+
+    monkeypatch.setattr(crew, "MANY", 1)
+    paths = collected(clone, 60_000)
+    part = sorted(paths.raw.glob("part-*.parquet"))[0]
+    data = bytearray(part.read_bytes())
+    middle = len(data) // 4
+    data[middle : middle + 2000] = bytes(2000)
+    part.write_bytes(data)
+    with pytest.raises(DataError, match="a collected file is damaged"):
+        preprocess.run(preprocess.Params("y", leaks="off"), paths, task="classification")
+
+
+def test_killed_at_any_moment_it_ends_as_if_it_never_was(tmp_path):
+    paths, draw = collected(tmp_path, 200_000), random.Random(0)
+    start = time.monotonic()
+    assert preparing(paths, stdout=subprocess.DEVNULL).wait() == 0
+    whole, seconds = folder_version(paths.ready), time.monotonic() - start
+    for _ in range(6):
+        process = preparing(paths, stdout=subprocess.DEVNULL)
+        time.sleep(draw.uniform(0.3, 1.0) * seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert folder_version(paths.ready) == whole, "what was ready before is whole"
+    assert preparing(paths, stdout=subprocess.DEVNULL).wait() == 0
+    assert folder_version(paths.ready) == whole
+    assert sorted(path.name for path in paths.raw.parent.iterdir()) == ["raw", "ready"]
+    assert not (paths.home / "preprocess" / "t").exists()
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path):
+    peaks = []
+    for rows in (300_000, 1_500_000):
+        root = tmp_path / str(rows)
+        root.mkdir()
+        process = preparing(collected(root, rows), 100_000, 512, stdout=subprocess.PIPE, text=True)
+        peaks.append(int(process.communicate()[0]))
+        assert process.returncode == 0
+    assert max(peaks) < 1.25 * min(peaks), peaks
+    assert max(peaks) < 650, peaks  # torch, which knows the tasks, takes more than half of it
