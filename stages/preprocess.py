@@ -12,7 +12,7 @@ from stages.artifacts import Paths
 from stages.progress import Progress, quiet
 from stages.settings import PipelineError
 
-LEAST_MB = 256  # what Python and Arrow take by themselves, and a little
+LEAST_MB = 512  # most of it is what Python, torch and Arrow take by themselves
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from data.requests import told
 PADDING, UNKNOWN, BEGIN, END = range(4)
 SPECIAL = 4  # tokens before the vocabulary
 LONGEST = 512  # tokens of a row, unless `length` says otherwise
-LEARNED = 20_000  # texts that tell the vocabulary and the length, spread evenly; all where they are no more
+GLANCED = 2_000  # texts that tell whether they are words
+LEARNED = 10_000  # texts that tell the vocabulary and the length, spread evenly; all where they are no more
 SENTENCE = 4  # words: a column whose typical text has fewer is taken as names, not as text
 UNSEEN = "\ufffd"  # how an unknown token is written
 
@@ -153,8 +154,9 @@ def _unit(unit: str, texts: Sequence[Any], listed: bool, place: str) -> str:
         raise DataError(f"lists of words are no {unit}s", place=place, fix="leave out `unit`, or give texts")
     if unit or listed:
         return unit or "word"
-    long = sum(len(units.WORD.findall(text)) >= SENTENCE for text in texts)
-    return "word" if 2 * long > len(texts) else "character"
+    some = texts[:: -(-len(texts) // GLANCED) or 1]
+    long = sum(len(units.WORD.findall(text)) >= SENTENCE for text in some)
+    return "word" if 2 * long > len(some) else "character"
 
 
 @lru_cache(maxsize=8)

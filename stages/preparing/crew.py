@@ -13,19 +13,32 @@ from stages.preparing.shards import Shard, Work, prepare
 if TYPE_CHECKING:
     from stages.preparing.tally import Tally
 
-MANY = 5_000_000  # rows from which on starting Ray's workers is worth it
-EACH_MB = 256  # memory of one that prepares
+MANY = 5_000_000  # rows from which on Ray's workers may be worth their start
+THREADS = 4  # cores that threads of one interpreter keep busy
+BASE_MB, EACH_MB = 384, 128  # memory of Python with torch and Arrow, and of each thread that prepares
 
 
 def prepared(shards: Sequence[Shard], work: Work, root: Path, said: Callable[[int], None]) -> list[Tally]:
     """The tallies of all shards, in their order; `said` is told the rows of each when it is done."""
-    hands = min(len(shards), max(1, work.memory_mb // EACH_MB))
-    by_ray = sum(shard.rows for shard in shards) >= MANY
+    hands = min(len(shards), max(1, (work.memory_mb - BASE_MB) // EACH_MB))
+    by_ray = worth(sum(shard.rows for shard in shards), root)
     found: dict[int, Tally] = {}
     for place, tally in (_by_ray if by_ray else _by_threads)(shards, work, root, hands):
         found[place] = tally
         said(tally.raw)
     return [found[place] for place in range(len(shards))]
+
+
+def worth(rows: int, root: Path) -> bool:
+    """Whether Ray's workers are worth it: for many rows, and where they reach more cores than threads do."""
+    from stages import cluster
+
+    if rows < MANY:
+        return False
+    real = cluster.settings(root)
+    if real.address:  # its machines must see the clone under this path
+        return bool(real.storage) and root.resolve().is_relative_to(real.storage)
+    return (os.cpu_count() or 1) > THREADS
 
 
 def _by_threads(shards: Sequence[Shard], work: Work, root: Path, hands: int) -> Iterator[tuple[int, Tally]]:

@@ -1,0 +1,138 @@
+"""A table from CSV to rows that can be learned from, against a bare script that reads, casts and writes the columns.
+
+`python -m benchmarks.preprocess 20000000` says how many rows; 2,000,000 by default; a tenth of them beside. Each side
+is a process of its own, timed from when its modules are loaded. Its peak is the operating system's; that of processes
+that it starts is looked at ten times a second.
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+SHIPPED = Path(__file__).parents[1]
+AT_ONCE = 100_000
+WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "islet", "knoll", "linden", "maple"]
+SHOPS = [f"shop {number:03}" for number in range(200)]
+PEAK = """
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps({"seconds": time.perf_counter() - start, "kib": peak}))
+"""
+BARE = """
+import json, time
+import pyarrow as pa, pyarrow.csv as csv, pyarrow.parquet as pq
+start = time.perf_counter()
+with csv.open_csv("t.csv", read_options=csv.ReadOptions(block_size=8 << 20)) as table:
+    with pq.ParquetWriter("t.parquet", table.schema) as file:
+        for batch in table:
+            file.write_batch(batch)
+"""
+OURS = """
+import json, sys, time
+sys.path.insert(0, {code!r})
+from pathlib import Path
+import pyarrow.csv, pyarrow.parquet, pyarrow.acero, torch, models.catalogue
+import data.sources.csv, data.rows, data.stretches, stages.checking.look, stages.collecting.mirror
+from data import kinds
+from stages import collect, preprocess
+from stages.artifacts import Paths
+from stages.preparing import fitting, passing, raw, writing
+models.catalogue.task("classification")
+[kinds.find(name) for name in kinds.names()]
+start, paths = time.perf_counter(), Paths(Path.cwd(), "t")
+collect.run(collect.Params("t.csv"), paths)
+print(json.dumps({{"collect": time.perf_counter() - start}}))
+preprocess.run(preprocess.Params("churned", leaks="off"), paths, task="classification")
+"""
+
+
+def rows(first: int, count: int) -> pa.Table:
+    """20 columns: numbers, categories, texts and dates. The same numbers make the same rows."""
+    draw = np.random.default_rng(first)
+    columns = {f"real_{number}": draw.normal(size=count).round(4) for number in range(5)}
+    columns |= {"price": draw.gamma(2, 20, count).round(2), "age": draw.integers(18, 95, count)}
+    columns |= {"count": draw.integers(0, 100_000, count), "visits": draw.poisson(3, count)}
+    columns["share"] = pa.array(draw.random(count).round(3), mask=draw.random(count) < 0.02)
+    names = {"country": ["DE", "FR", "ES", "IT", "PL"], "plan": ["free", "plus", "pro"], "shop": SHOPS}
+    names |= {"device": ["phone", "tablet", "laptop"], "active": ["true", "false"], "churned": ["yes", "no", "no"]}
+    columns |= {name: _drawn(draw, words, count) for name, words in names.items()}
+    for name, length in (("review", 5), ("note", 4)):
+        said = [_drawn(draw, WORDS, count) for _ in range(length)]
+        columns[name] = pc.binary_join_element_wise(*said, " ")
+    seen = np.datetime64("2020-01-01", "s") + draw.integers(0, 5 * 365 * 86_400, count)
+    return pa.table({**columns, "joined": pa.array(seen.astype("datetime64[D]")), "seen": pa.array(seen)})
+
+
+def _drawn(draw: np.random.Generator, words: list[str], count: int) -> pa.Array:
+    return pa.array(words).take(pa.array(draw.integers(0, len(words), count)))
+
+
+def table(path: Path, count: int) -> None:
+    options = pyarrow.csv.WriteOptions(quoting_style="none")
+    with pyarrow.csv.CSVWriter(path, rows(0, 1).schema, write_options=options) as file:
+        for first in range(0, count, AT_ONCE):
+            file.write_table(rows(first, min(AT_ONCE, count - first)))
+
+
+def measured(code: str, folder: Path) -> dict[str, float]:
+    """Seconds, and the peak in KiB of the largest process."""
+    process = subprocess.Popen([sys.executable, "-c", code + PEAK], cwd=folder, stdout=subprocess.PIPE, text=True)
+    ended, others = threading.Event(), [0]
+    watch = threading.Thread(target=_watch, args=[psutil.Process(process.pid), ended, others])
+    watch.start()
+    output, _ = process.communicate()
+    ended.set()
+    watch.join()
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    found: dict[str, float] = {}
+    for line in output.splitlines():
+        found |= json.loads(line)
+    return found | {"kib": max(found["kib"], others[0] / 1024)}
+
+
+def _watch(process: psutil.Process, ended: threading.Event, largest: list[int]) -> None:
+    while not ended.wait(0.1):
+        with contextlib.suppress(psutil.Error):
+            for one in process.children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    largest[0] = max(largest[0], one.memory_info().rss)
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000
+    print("| rows | | seconds | rows/s | ratio to bare | peak of any process, MiB |")
+    print("|---:|---|---:|---:|---:|---:|")
+    took = []
+    for size in (count // 10, count):
+        with tempfile.TemporaryDirectory(prefix="bench-") as name:
+            folder = Path(name)
+            table(folder / "t.csv", size)
+            shown = f"{size:,} ({(folder / 't.csv').stat().st_size / 1e9:.2f} GB)"
+            bare = measured(BARE, folder)
+            (folder / "t.parquet").unlink()
+            ours = measured(OURS.format(code=str(SHIPPED)), folder)
+            took.append(ours["seconds"])
+        print(f"| {shown} | bare pyarrow | {_line(size, bare, 1.0)} |")
+        part = f"collect {ours['collect']:.1f}, preprocess {ours['seconds'] - ours['collect']:.1f}"
+        print(
+            f"| | collect + preprocess ({part}) | {_line(size, ours, bare['seconds'] / ours['seconds'])} |", flush=True
+        )
+    print(f"\nTen times the rows took {took[1] / took[0]:.1f} times as long.")
+
+
+def _line(size: int, found: dict[str, float], ratio: float) -> str:
+    return f"{found['seconds']:.1f} | {size / found['seconds']:,.0f} | {ratio:.2f} | {found['kib'] / 1024:,.0f}"
+
+
+if __name__ == "__main__":
+    main()
