@@ -1,8 +1,8 @@
 """A table from CSV to rows that can be learned from, against a bare script that reads, casts and writes the columns.
 
 `python -m benchmarks.preprocess 20000000` says how many rows; 2,000,000 by default; a tenth of them beside. Each side
-is a process of its own, timed from when its modules are loaded. Its peak is the operating system's; that of processes
-that it starts is looked at ten times a second.
+is a process of its own, timed from when its modules are loaded. Core-seconds are its own; its peak is the operating
+system's, and that of processes that it starts is looked at ten times a second.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath",
 SHOPS = [f"shop {number:03}" for number in range(200)]
 PEAK = """
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(json.dumps({"seconds": time.perf_counter() - start, "kib": peak}))
+print(json.dumps({"seconds": time.perf_counter() - start, "cores": time.process_time() - spent, "kib": peak}))
 """
 BARE = """
 import json, time
 import pyarrow as pa, pyarrow.csv as csv, pyarrow.parquet as pq
-start = time.perf_counter()
+start, spent = time.perf_counter(), time.process_time()
 with csv.open_csv("t.csv", read_options=csv.ReadOptions(block_size=8 << 20)) as table:
     with pq.ParquetWriter("t.parquet", table.schema) as file:
         for batch in table:
@@ -48,7 +48,7 @@ from stages.artifacts import Paths
 from stages.preparing import fitting, passing, raw, writing
 models.catalogue.task("classification")
 [kinds.find(name) for name in kinds.names()]
-start, paths = time.perf_counter(), Paths(Path.cwd(), "t")
+start, spent, paths = time.perf_counter(), time.process_time(), Paths(Path.cwd(), "t")
 collect.run(collect.Params("t.csv"), paths)
 print(json.dumps({{"collect": time.perf_counter() - start}}))
 preprocess.run(preprocess.Params("churned", leaks="off"), paths, task="classification")
@@ -110,8 +110,8 @@ def _watch(process: psutil.Process, ended: threading.Event, largest: list[int]) 
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000
-    print("| rows | | seconds | rows/s | ratio to bare | peak of any process, MiB |")
-    print("|---:|---|---:|---:|---:|---:|")
+    print("| rows | | seconds | core-seconds | rows/s | ratio to bare | peak of any process, MiB |")
+    print("|---:|---|---:|---:|---:|---:|---:|")
     took = []
     for size in (count // 10, count):
         with tempfile.TemporaryDirectory(prefix="bench-") as name:
@@ -131,7 +131,8 @@ def main() -> None:
 
 
 def _line(size: int, found: dict[str, float], ratio: float) -> str:
-    return f"{found['seconds']:.1f} | {size / found['seconds']:,.0f} | {ratio:.2f} | {found['kib'] / 1024:,.0f}"
+    times = f"{found['seconds']:.1f} | {found['cores']:.1f}"
+    return f"{times} | {size / found['seconds']:,.0f} | {ratio:.2f} | {found['kib'] / 1024:,.0f}"
 
 
 if __name__ == "__main__":
