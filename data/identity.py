@@ -115,6 +115,6 @@ def _words(column: pa.Array) -> np.ndarray:
             _mix(mixed)
             lane[rows] = mixed
     for row in np.flatnonzero(lengths > LONG):
-        data_of = whole[starts[row] : starts[row] + lengths[row]]
+        data_of = whole[starts[row] : starts[row] + lengths[row]].tobytes()
         lanes[:, row] = np.frombuffer(hashlib.blake2b(data_of, digest_size=16).digest(), "<u8")
     return lanes

@@ -55,8 +55,8 @@ def units(paths: Iterable[Path], stage: str) -> list[Unit]:
         for number in range(facts.num_row_groups):
             group = facts.row_group(number)
             held = [group.column(place) for place in range(group.num_columns)]
-            coded = (one.path_in_schema for one in held if "RLE_DICTIONARY" in one.encodings)
-            coded = tuple(name for name in coded if name in words)
+            repeated = [one.path_in_schema for one in held if "RLE_DICTIONARY" in one.encodings]
+            coded = tuple(name for name in repeated if name in words)
             found.append(Unit(path, number, group.num_rows, group.total_byte_size, stage, coded))
     return found
 

@@ -57,7 +57,7 @@ class Rows:
         target, way = wishes.target, ways.wanted(wishes)
         ignore = [*wishes.ignore, *([way.column] if way.column else [])]
         target_kind = schemas.target_kind(raw, target, target_kinds, wishes.kinds)
-        named = {"given": wishes.kinds, "ignore": ignore, "key": wishes.key}
+        named: dict[str, Any] = {"given": wishes.kinds, "ignore": ignore, "key": wishes.key}
         schema = schemas.infer(raw, target, target_kind, **named, from_itself=from_itself)
         rules = Rules.read(wishes.schema, wishes.rules, raw, schemas.kind_options(wishes.kinds))
         return cls(wishes, schema, way, rules, made or {}, _why_whole(raw, schema, wishes))

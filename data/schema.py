@@ -279,6 +279,6 @@ def _reasons(table: pa.Table, faults: list[tuple[str, Faults]]) -> Faults:
     reasons = {row: "; ".join(told) for row, told in found.items()}
     if "_fault" in table.column_names:
         unread = plain(table.column("_fault"))
-        rows = np.flatnonzero(unread.is_valid().to_numpy(zero_copy_only=False)).tolist()
-        reasons |= {row: fault for row in rows if (fault := unread[row].as_py())}
+        told_of = np.flatnonzero(unread.is_valid().to_numpy(zero_copy_only=False)).tolist()
+        reasons |= {row: fault for row in told_of if (fault := unread[row].as_py())}
     return reasons
