@@ -12,11 +12,12 @@ import pyarrow as pa
 from benchmarks.reference.protocol import learn
 
 BARS = {"bits_per_character": ("<=", 1.80)}
-SEEDS = range(5)
+SEEDS = range(2)  # of the weights: there is one split
 ARCHITECTURE = "decoder"
-LENGTH = 256  # characters of a row, each read without the one before it
+LENGTH = 512  # characters of a row, each read without the one before it
 KINDS = {"text": {"kind": "text", "unit": "character", "length": LENGTH}}
-OPTIONS = {"epochs": 8, "batch_size": 8}
+# by the ninth tenth: after 4 epochs Muon has 1.786, AdamW 1.803
+OPTIONS = {"epochs": 7, "batch_size": 4, "optimizer": "muon"}
 
 
 def run(seed: int) -> dict[str, float]:

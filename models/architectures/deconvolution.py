@@ -20,17 +20,19 @@ class Deconvolution(Architecture):
     """Decoder of resize-convolutions (Odena et al. 2016) on residual blocks without norms (Lim et al. 2017).
 
     The image is understood at its own, small size, which is cheap; then it is enlarged, each time by taking the nearest
-    pixel and convolving, which leaves no checkerboards as transposed convolutions do. The features hold the given
-    image beside what was found, enlarged by bicubic interpolation, so that only what that lacks need be learned.
+    pixel and convolving, which leaves no checkerboards as transposed convolutions do. What is found is added to the
+    given image, enlarged by bicubic interpolation (Kim et al. 2016), so that only what that lacks need be learned.
 
-    In: image (B, C, H, W), several on top of each other. Out: pixels (B, F, H', W'), of the target's size where the
-    target is larger, F = 24 · size and the images' own channels.
+    In: image (B, C, H, W), several on top of each other. Out: "target" (B, C, H', W'), the image that is wanted, from
+    the first of those given; pixels (B, F, H', W'), of the target's size where the target is larger, F = 24 · size and
+    the images' own channels.
     Choose it for super-resolution, and for noise that has little to do with what is far away.
     At size=1: photographs ×2, 34.4 dB where bicubic has 33.9, after 5 epochs of 400 squares in 7 s of one core.
     """
 
     ACCEPTS = frozenset({"image"})
-    FORMS = ("pixels",)
+    FORMS = ("target", "pixels")
+    MAKES = frozenset({"image"})
     SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "depth": [2, 4, 6],
@@ -44,7 +46,9 @@ class Deconvolution(Architecture):
         "keep": "last",
     }
 
-    def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = DEPTH, target: FieldLike) -> None:
+    def __init__(
+        self, inputs: Inputs, *, size: float = 1.0, depth: int = DEPTH, target: FieldLike, form: str = "pixels"
+    ) -> None:
         super().__init__()
         self.names, width = list(inputs), rounded(24 * size)
         channels = sum(field.shape[0] for field in inputs.values())
@@ -56,6 +60,7 @@ class Deconvolution(Architecture):
         steps = 0 if max(self.times) == 1 else min(MOST, max(1, round(math.log2(max(self.times)))))
         self.grow = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1) for _ in range(steps)])
         self.features = width + channels
+        self.last = _Added(width, next(iter(inputs.values())), target) if form == "target" else None
 
     def forward(self, batch: Batch) -> Tensor:
         image = stacked(batch, self.names)
@@ -68,7 +73,33 @@ class Deconvolution(Architecture):
             x_BCHW = functional.gelu(layer(functional.interpolate(x_BCHW, between)))
         if self.grow:
             image = functional.interpolate(image, size, mode="bicubic", align_corners=False)
-        return torch.cat([x_BCHW, image], 1)
+        return torch.cat([x_BCHW, image], 1) if self.last is None else self.last(x_BCHW, image)
+
+
+class _Added(nn.Module):
+    """(B, F, H, W), (B, C, H, W) → (B, C', H, W): the image, in the scale of the one wanted, and what it lacks, which
+    is little in the beginning. A grey image serves colours, the mean of colours a grey one."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, width: int, given: FieldLike, target: FieldLike) -> None:
+        super().__init__()
+        self.channels, wanted = given.shape[0], target.shape[0]
+        self.found = nn.Conv2d(width, wanted, 3, padding=1)
+        with torch.no_grad():
+            self.found.weight.mul_(0.1)
+        (mean, std), (mean_to, std_to) = (_units(field) for field in (given, target))
+        self.same = self.channels == wanted
+        mean, std = (mean, std) if self.same else (mean.mean(), std.mean())
+        self.register_buffer("scale", std / std_to, persistent=False)
+        self.register_buffer("shift", (mean - mean_to) / std_to, persistent=False)
+
+    def forward(self, x_BFHW: Tensor, image_BCHW: Tensor) -> Tensor:
+        own = image_BCHW[:, : self.channels]
+        own = own if self.same else own.mean(1, keepdim=True)
+        made: Tensor = own * self.scale + self.shift + self.found(x_BFHW)
+        return made
 
 
 class _Block(nn.Module):
@@ -83,3 +114,9 @@ class _Block(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         out: Tensor = x_BCHW + self.body(x_BCHW)
         return out
+
+
+def _units(field: FieldLike) -> list[Tensor]:
+    """Mean and deviation of each channel (C, 1, 1), by which its values were standardised."""
+    usual = {"mean": [0.0] * field.shape[0], "std": [1.0] * field.shape[0]}
+    return [torch.tensor(field.state.get(name, usual[name])).view(-1, 1, 1) for name in usual]

@@ -25,7 +25,7 @@ class Reconstruction(Task):
     """
 
     TARGETS = ("image",)
-    FORMS = ("pixels", "target")
+    FORMS = ("target", "pixels")
     NEEDS = frozenset({"image"})
     PICTURE = "images"
     mean: Tensor
