@@ -5,6 +5,7 @@ What a row looks like decides: its pictures, texts and sounds where it has some,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ LIKE_PICTURE = 0.985  # correlation of two pictures' grey values
 HALF_LIKE = 0.5  # from there on a shift is tried
 LIKE_SMALL = 0.997  # of pictures of fewer than SIDE pixels a side, which look alike more often
 BITS = 20  # of 63 that two hashes may differ in: so much does a shift by one pixel of 32
+PART = 256  # pictures that are decoded at once
 CLOSE = 64  # pixels a side to which pictures are brought before one is shifted over the other
 FLAT = 0.01  # of the range of grey values: pictures that vary less show nothing
 MISSING = 20.0  # standard deviations from the mean: where a missing value stands, apart from all others
@@ -83,31 +85,43 @@ def _alike_pictures(column: pa.Array, other: pa.Array) -> list[Twin] | None:
     mine_hash, their_hash = (hashes.picture_hashes(side) for side in small)
     pairs = hashes.alike_pictures(mine_hash, their_hash, BITS)
     like = LIKE_PICTURE if min(one.shape[1:]) >= hashes.SIDE else LIKE_SMALL
-    score = _correlation(small[0][pairs[:, 0]], small[1][pairs[:, 1]])
-    maybe = np.flatnonzero((score < like) & (score > HALF_LIKE))
-    for part in np.array_split(maybe, 1 + len(maybe) // hashes.BLOCK):
-        score[part] = np.maximum(score[part], _shifted(one[pairs[part, 0]], two[pairs[part, 1]]))
+    score = np.zeros(len(pairs))
+    for start in range(0, len(pairs), hashes.BLOCK):
+        part = pairs[start : start + hashes.BLOCK]
+        found = _correlation(small[0][part[:, 0]], small[1][part[:, 1]])
+        maybe = (found < like) & (found > HALF_LIKE)
+        found[maybe] = np.maximum(found[maybe], _shifted(one[part[maybe, 0]], two[part[maybe, 1]]))
+        score[start : start + hashes.BLOCK] = found
     rows = np.stack([mine[pairs[:, 0]], theirs[pairs[:, 1]]], axis=1)
     return _best(rows[score >= like], score[score >= like])
 
 
 def _grey(column: pa.Array) -> tuple[Array, Array]:
     """(N, H, W) grey values of the pictures that show something, and their rows."""
+    first = _small(column.slice(0, 1))
+    values = np.empty((len(column), *first.shape[1:]), np.float32)
+    spread, ends = np.empty(len(column)), [np.inf, -np.inf]
+    for start in range(0, len(column), PART):  # in parts, for the work on them takes many times as much memory
+        part = _small(column.slice(start, PART))
+        values[start : start + PART], spread[start : start + PART] = part, part.std(axis=(1, 2))
+        ends = [min(ends[0], float(part.min())), max(ends[1], float(part.max()))]
+    shows = spread > FLAT * (ends[1] - ends[0])
+    return values if shows.all() else values[shows], np.flatnonzero(shows)
+
+
+def _small(column: pa.Array) -> Array:
+    """(N, H, W) grey values, of at most CLOSE pixels a side."""
     if pa.types.is_binary(column.type):
-        values = np.stack([pixels.decoded(data.as_py(), (CLOSE, CLOSE), 1)[..., 0] for data in column])
-    else:
-        values = stack(column)[0]
-        values = pixels.coloured(values if values.ndim == 4 else values[..., None], 1)
-        sides = [min(side, CLOSE) for side in values.shape[1:3]]
-        values = pixels.resized(values, sides)[..., 0].astype(np.float32)
-    spread = values.std(axis=(1, 2))
-    rows = np.flatnonzero(spread > FLAT * (float(values.max()) - float(values.min())))
-    return values[rows], rows
+        return np.stack([pixels.decoded(data.as_py(), (CLOSE, CLOSE), 1)[..., 0] for data in column])
+    values = stack(column)[0]
+    values = pixels.coloured(values if values.ndim == 4 else values[..., None], 1)
+    sides = [min(side, CLOSE) for side in values.shape[1:3]]
+    return pixels.resized(values, sides)[..., 0].astype(np.float32)
 
 
 def _correlation(one: Array, two: Array) -> Array:
     """(M,) of M pairs of arrays."""
-    one, two = (side.reshape(len(side), -1).astype(np.float32) for side in (one, two))
+    one, two = (side.reshape(len(side), math.prod(side.shape[1:])).astype(np.float32) for side in (one, two))
     one, two = (side - side.mean(axis=1, keepdims=True) for side in (one, two))
     size = np.sqrt((one * one).sum(1) * (two * two).sum(1))
     found: Array = (one * two).sum(1) / np.where(size > 0, size, 1)
