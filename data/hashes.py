@@ -22,7 +22,7 @@ COMMON = 50  # texts: a hash that more of them share is a phrase of the trade an
 SIDE = 16  # pixels of a picture in its normal form
 WAVES = 8  # frequencies each way
 NEAREST = 20  # pictures that each is compared with
-BLOCK = 1000  # rows of one comparison: 8 MB for each thousand others
+BLOCK = 500  # rows of one comparison: 4 MB for each thousand others, several times
 MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no two shingles become one (Knuth's multiplicative hashing)
 
 Array = np.ndarray

@@ -5,25 +5,17 @@ What a row looks like decides: its pictures, texts and sounds where it has some,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from data import hashes, pixels, spectra
+from data import hashes, lookalikes, spectra
 from data.columns import plain, stack, texts
 
 LIKE_TEXT = 0.8  # Jaccard's index of two texts' shingles
 LEAST_TEXT = 40  # shingles: shorter texts are often the same by chance
-LIKE_PICTURE = 0.985  # correlation of two pictures' grey values
-HALF_LIKE = 0.5  # from there on a shift is tried
-LIKE_SMALL = 0.997  # of pictures of fewer than SIDE pixels a side, which look alike more often
-BITS = 20  # of 63 that two hashes may differ in: so much does a shift by one pixel of 32
-PART = 256  # pictures that are decoded at once
-CLOSE = 64  # pixels a side to which pictures are brought before one is shifted over the other
-FLAT = 0.01  # of the range of grey values: pictures that vary less show nothing
 MISSING = 20.0  # standard deviations from the mean: where a missing value stands, apart from all others
 ROUNDED = 0.01  # of a column's standard deviation: numbers this near are the same, rounded differently
 LIKE_SOUND = 0.95  # correlation of two recordings, at their best shift
@@ -78,67 +70,7 @@ def _text(value: str | list[str] | None) -> str:
 
 
 def _alike_pictures(column: pa.Array, other: pa.Array) -> list[Twin] | None:
-    (one, mine), (two, theirs) = _grey(column), _grey(other)
-    if not len(mine) or not len(theirs) or one.shape[1:] != two.shape[1:]:
-        return []
-    small = [pixels.resized(side[..., None].astype(np.float32), (hashes.SIDE,) * 2)[..., 0] for side in (one, two)]
-    mine_hash, their_hash = (hashes.picture_hashes(side) for side in small)
-    pairs = hashes.alike_pictures(mine_hash, their_hash, BITS)
-    like = LIKE_PICTURE if min(one.shape[1:]) >= hashes.SIDE else LIKE_SMALL
-    score = np.zeros(len(pairs))
-    for start in range(0, len(pairs), hashes.BLOCK):
-        part = pairs[start : start + hashes.BLOCK]
-        found = _correlation(small[0][part[:, 0]], small[1][part[:, 1]])
-        maybe = (found < like) & (found > HALF_LIKE)
-        found[maybe] = np.maximum(found[maybe], _shifted(one[part[maybe, 0]], two[part[maybe, 1]]))
-        score[start : start + hashes.BLOCK] = found
-    rows = np.stack([mine[pairs[:, 0]], theirs[pairs[:, 1]]], axis=1)
-    return _best(rows[score >= like], score[score >= like])
-
-
-def _grey(column: pa.Array) -> tuple[Array, Array]:
-    """(N, H, W) grey values of the pictures that show something, and their rows."""
-    first = _small(column.slice(0, 1))
-    values = np.empty((len(column), *first.shape[1:]), np.float32)
-    spread, ends = np.empty(len(column)), [np.inf, -np.inf]
-    for start in range(0, len(column), PART):  # in parts, for the work on them takes many times as much memory
-        part = _small(column.slice(start, PART))
-        values[start : start + PART], spread[start : start + PART] = part, part.std(axis=(1, 2))
-        ends = [min(ends[0], float(part.min())), max(ends[1], float(part.max()))]
-    shows = spread > FLAT * (ends[1] - ends[0])
-    return values if shows.all() else values[shows], np.flatnonzero(shows)
-
-
-def _small(column: pa.Array) -> Array:
-    """(N, H, W) grey values, of at most CLOSE pixels a side."""
-    if pa.types.is_binary(column.type):
-        return np.stack([pixels.decoded(data.as_py(), (CLOSE, CLOSE), 1)[..., 0] for data in column])
-    values = stack(column)[0]
-    values = pixels.coloured(values if values.ndim == 4 else values[..., None], 1)
-    sides = [min(side, CLOSE) for side in values.shape[1:3]]
-    return pixels.resized(values, sides)[..., 0].astype(np.float32)
-
-
-def _correlation(one: Array, two: Array) -> Array:
-    """(M,) of M pairs of arrays."""
-    one, two = (side.reshape(len(side), math.prod(side.shape[1:])).astype(np.float32) for side in (one, two))
-    one, two = (side - side.mean(axis=1, keepdims=True) for side in (one, two))
-    size = np.sqrt((one * one).sum(1) * (two * two).sum(1))
-    found: Array = (one * two).sum(1) / np.where(size > 0, size, 1)
-    return found
-
-
-def _shifted(one: Array, two: Array) -> Array:
-    """(M,) the best correlation of M pairs of pictures (M, H, W), one of each shifted by at most a pixel."""
-    height, width = one.shape[1:]
-    cut = [(max(by, 0), min(by, 0)) for by in (-1, 0, 1)]
-    scores = [
-        _correlation(one[:, a : height + b, c : width + d], two[:, -b : height - a, -d : width - c])
-        for a, b in cut
-        for c, d in cut
-    ]
-    best: Array = np.max(scores, axis=0)
-    return best
+    return _best(*lookalikes.alike(column, other))
 
 
 def _best(pairs: Array, likeness: Array) -> list[Twin]:
