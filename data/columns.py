@@ -95,6 +95,13 @@ def _decimal_points(words: list[str | None]) -> list[str | None]:
     return [word and word.replace(".", "").replace(",", ".") for word in words]
 
 
+def weights(column: pa.Array) -> tuple[np.ndarray, Faults]:
+    """(N,) float64, how often each row is to count: numbers of 0 and above; all others are faults."""
+    values, faults = floats(column)
+    wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    return values, dict.fromkeys(wrong.tolist(), "is no weight, a number of 0 or above") | faults
+
+
 def texts(column: pa.Array) -> pa.Array:
     """The column as text, null where missing or blank: 3 and 3.0 are "3", true is "true", a date is ISO 8601.
 

@@ -61,6 +61,8 @@ class Wishes(Protocol):
     @property
     def gap(self) -> str | int | float: ...
     @property
+    def weight(self) -> str: ...
+    @property
     def window(self) -> int: ...
     @property
     def horizon(self) -> int: ...
@@ -78,7 +80,7 @@ class Wishes(Protocol):
 class Examples:
     """Good rows of one table with the split of each, and the quarantined ones."""
 
-    table: pa.Table  # columns of the schema, `_origin`, `_id`, `_time` or `_group` where the split is by them
+    table: pa.Table  # columns of the schema, `_origin`, `_id`; `_weight`, `_time` or `_group` where they are asked for
     splits: np.ndarray  # (N,) places in SPLITS
     quarantine: pa.Table  # as QUARANTINE: first the rows that are bad, then those that suit no split
     bad: int  # how many are bad

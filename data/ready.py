@@ -18,9 +18,10 @@ from data.field import DataError
 from data.parts import MADE, ROWS, Unit
 from data.split import SPLITS
 
-__all__ = ["FIX", "QUARANTINED", "ROWS", "Unit", "parts", "read", "sample", "units", "write"]
+__all__ = ["FIX", "QUARANTINED", "ROWS", "WEIGHT", "Unit", "columns", "parts", "read", "sample", "units", "write"]
 QUARANTINED = "quarantine"
 STAGE = "preprocess"
+WEIGHT = "_weight"  # the column of how often training sees a row, where the pipeline says one
 FIX = MADE[STAGE][1]
 
 
@@ -38,6 +39,15 @@ def read(ready: Path, split: str, columns: Sequence[str] | None = None) -> pa.Ta
         except (pa.ArrowInvalid, OSError) as error:
             raise files.damaged(path, error, STAGE) from error
     return pa.concat_tables(tables)
+
+
+def columns(ready: Path, split: str) -> list[str]:
+    """The columns of a split."""
+    path = parts(ready, split)[0]
+    try:
+        return pq.read_schema(path).names
+    except (pa.ArrowInvalid, OSError) as error:
+        raise files.damaged(path, error, STAGE) from error
 
 
 def sample(

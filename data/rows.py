@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from data import identity, kinds, split, ways
 from data import schema as schemas
 from data.chosen import kept
-from data.columns import plain, texts
+from data.columns import plain, texts, weights
 from data.examples import Examples, Wishes, moving_cuts
 from data.field import DataError
 from data.quarantine import quarantine
@@ -55,7 +55,7 @@ class Rows:
         an input, too. Raises DataError where the columns or the rows do not serve."""
         raw = _whole(sample, wishes, made or {})
         target, way = wishes.target, ways.wanted(wishes)
-        ignore = [*wishes.ignore, *([way.column] if way.column else [])]
+        ignore = [*wishes.ignore, *(name for name in (way.column, wishes.weight) if name)]
         target_kind = schemas.target_kind(raw, target, target_kinds, wishes.kinds)
         named: dict[str, Any] = {"given": wishes.kinds, "ignore": ignore, "key": wishes.key}
         schema = schemas.infer(raw, target, target_kind, **named, from_itself=from_itself)
@@ -101,14 +101,18 @@ class Rows:
         """Any rows as examples."""
         count, raw = len(raw), _whole(raw, self.wishes, self.made)
         wishes, way, target = self.wishes, self.way, self.schema.target
-        required = list(dict.fromkeys([*wishes.key, *([way.column] if way.column else [])]))
+        required = list(dict.fromkeys([*wishes.key, *(name for name in (way.column, wishes.weight) if name)]))
         beside = [(way.column, way.faults(raw.column(way.column)))] if way.column else []
+        if wishes.weight:
+            beside.append((wishes.weight, weights(plain(raw.column(wishes.weight)))[1]))
         good, bad = schemas.check(raw, self.schema, required=required, rules=self.rules, beside=beside)
         ids = split.identities(good, self.schema, wishes.key)
         stratified = self.schema.target_kind == "category" and not wishes.key  # rows of one key stay together
         splits, aside = way.divide(good, ids, texts(plain(good.column(target))) if stratified else None)
         if way.by in ("time", "group"):
             good = good.append_column(f"_{way.by}", good.column(way.column))
+        if wishes.weight:
+            good = good.append_column("_weight", pa.array(weights(plain(good.column(wishes.weight)))[0]))
         good = good.append_column("_id", identity.to_arrow(ids))
         good = good.drop_columns([name for name in required if name not in self.schema.kinds])
         held = Examples(good, splits, bad, len(bad), count - len(raw))

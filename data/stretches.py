@@ -76,6 +76,8 @@ def _asked(raw: pa.Table, wishes: Wishes) -> pa.Table:
 def _suits(raw: pa.Table, wishes: Wishes) -> None:
     if not wishes.time:
         raise DataError("a forecast needs the column of times", place="preprocess.time", fix="say `time: COLUMN`")
+    if wishes.weight:
+        raise DataError("the rows of a series have no weights", place="preprocess.weight", fix="leave weight out")
     named = [wishes.target, wishes.time, *wishes.covariates, *([wishes.series] if wishes.series else [])]
     schemas.known(raw, named)
     for name in (wishes.target, *wishes.covariates):

@@ -45,6 +45,7 @@ class Params:
     horizon: int = 1  # forecasting: how many rows ahead it says
     covariates: list[str] = field(default_factory=list)  # forecasting: columns of numbers to see beside the target
     series: str = ""  # forecasting: the column that says which of several series a row belongs to
+    weight: str = ""  # column of numbers: how often training sees a row, against others; it is no input
     memory_mb: int = 1024  # ceiling of what preparing holds in memory, in MiB
     validate_from: str | int | float | None = None  # first time of the validation rows; none: by the shares
     test_from: str | int | float | None = None  # first time of the test rows; none: by the shares

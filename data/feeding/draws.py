@@ -15,8 +15,8 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from data.columns import floats, plain
 from data.field import DataError
+from data.ready import WEIGHT
 from data.spec import Spec
 
 Weighed = tuple[np.ndarray, np.ndarray]  # (N,) weight, (N,) class; one class for all where they are not balanced
@@ -25,12 +25,12 @@ Learned = Callable[[np.ndarray], np.ndarray]  # (N, …) encoded targets → (N,
 
 @dataclass(frozen=True)
 class Weigh:
-    """How often rows come. `balance`: each class equally often. `column`: as often as this column's number says.
+    """How often rows come. `balance`: each class equally often. `weighted`: as often as their column WEIGHT says.
     `learned`: those that it says yes to alone."""
 
     spec: Spec
     balance: bool = False
-    column: str = ""
+    weighted: bool = False
     learned: Learned | None = None
 
     def __post_init__(self) -> None:
@@ -41,12 +41,12 @@ class Weigh:
     @property
     def needed(self) -> bool:
         """Whether anything but each row once is asked for."""
-        return self.balance or bool(self.column) or self.learned is not None
+        return self.balance or self.weighted or self.learned is not None
 
     @property
     def columns(self) -> list[str]:
         """What has to be read of rows to weigh them."""
-        return [*self.spec.target.columns, *([self.column] if self.column else [])]
+        return [*self.spec.target.columns, *([WEIGHT] if self.weighted else [])]
 
     def __call__(self, table: pa.Table) -> Weighed:
         """What each of these rows is."""
@@ -55,19 +55,9 @@ class Weigh:
             target = replace(self.spec, inputs={}).encode(table, target=True)["target"]
             classes = target if self.balance else classes
             weights = weights * self.learned(target) if self.learned is not None else weights
-        if self.column:
-            weights = weights * self._said(table)
+        if self.weighted:
+            weights = weights * table.column(WEIGHT).to_numpy()
         return weights, classes
-
-    def _said(self, table: pa.Table) -> np.ndarray:
-        values, faults = floats(plain(table.column(self.column)))
-        wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
-        if faults or len(wrong):
-            row = min([*faults, *wrong.tolist()])
-            said = table.column(self.column)[row].as_py()
-            fix = "give numbers of 0 and above"
-            raise DataError(f"{said!r} is no weight", place=f"column '{self.column}'", fix=fix)
-        return values
 
 
 class Draws:

@@ -31,7 +31,7 @@ from data.columns import plain
 from data.field import DataError, nearest
 from data.files import File, combined, ending, stamped, walk
 
-RESERVED = ("_origin", "_fault", "_id", "_time", "_group")
+RESERVED = ("_origin", "_fault", "_id", "_time", "_group", "_weight")
 ROWS = 50_000  # rows a batch
 LOOKED_AT = 1000  # files of a folder, to see what it holds
 

@@ -70,13 +70,13 @@ def _weigh(plan: Plan, spec: Spec, task: Task) -> Weigh | None:
     import torch
 
     from data.feeding.draws import Weigh
+    from data.ready import WEIGHT, columns
     from models.base import Task
 
     chooses = plan.refit and type(task).learns_from is not Task.learns_from
-    if not (chooses or plan.balance):
-        return None
     learned = (lambda target: task.learns_from(torch.as_tensor(target)).numpy()) if chooses else None
-    return Weigh(spec, plan.balance, learned=learned)
+    weigh = Weigh(spec, plan.balance, WEIGHT in columns(Path(plan.ready), "train"), learned)
+    return weigh if weigh.needed else None
 
 
 def finished(plan: Plan) -> Loop | None:

@@ -26,8 +26,8 @@ def table(rows: int, seed: int) -> pa.Table:
     city = pa.array(random.choice(["Ulm", "Jena", "Kiel"], rows))
     kind = pa.array(random.choice(["rare", "common"], rows, p=[0.1, 0.9]))
     ids = identity.to_arrow(random.integers(0, 2**64, (rows, 2), np.uint64))
-    weight = pa.array(np.arange(rows) % 4)
-    return pa.table({"number": number, "city": city, "kind": kind, "weight": weight, "_id": ids})
+    weight = pa.array(np.arange(rows) % 4.0)
+    return pa.table({"number": number, "city": city, "kind": kind, "_weight": weight, "_id": ids})
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_balanced_classes_come_equally_often(ready, size):
 
 
 def test_a_row_comes_as_often_as_its_weight_says(ready):
-    weigh = Weigh(Spec.load(ready), column="weight")
+    weigh = Weigh(Spec.load(ready), weighted=True)
     held, streamed = (feed(ready, ["train"], BATCH, window=size, seed=0, weigh=weigh) for size in (0, ROWS))
     assert held.rows == ROWS * 3 // 4  # a row without weight is none
     rows = held.drawn(1)
@@ -135,12 +135,10 @@ def test_rows_that_may_not_be_learned_from_are_left_out(ready, stream):
         assert (seen == 1).all()
 
 
-def test_weights_and_classes_that_are_none(ready):
+def test_a_number_has_no_classes_to_balance(ready):
     spec = Spec.load(ready)
     with pytest.raises(DataError, match=r"train\.balance: a target of kind number has no classes"):
         Weigh(Spec("regression", {}, spec.inputs["number"], "number", None, {}), balance=True)
-    with pytest.raises(DataError, match=r"column 'number': .* is no weight; give numbers of 0 and above"):
-        feed(ready, ["train"], BATCH, window=0, seed=3, weigh=Weigh(spec, column="number"))
 
 
 def test_the_window_follows_from_memory(ready):

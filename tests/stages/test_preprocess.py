@@ -8,8 +8,10 @@ import pytest
 from data.batches import arrays, load
 from data.ready import QUARANTINED, read
 from data.spec import DataError, Spec
-from stages import collect, preprocess
-from stages.artifacts import Paths, folder_version
+from stages import collect, preprocess, train
+from stages.artifacts import Paths, folder_version, write_json
+from stages.training.plan import make
+from stages.training.worker import assemble
 
 ROWS = 200
 RANDOM = np.random.default_rng(0)
@@ -358,3 +360,20 @@ def test_times_that_may_be_read_two_ways_are_asked_about(tmp_path):
     said = {"day": {"kind": "moment", "format": "%d/%m/%Y"}}
     paths = prepare(tmp_path, rows, header="x,c,y,day", time="day", kinds=said)
     assert summary(paths)["cuts"]["test_from"].startswith("2024-10-")
+
+
+def test_a_weight_is_no_input_travels_with_its_row_and_says_how_often_it_is_seen(tmp_path):
+    paths, file = Paths(tmp_path, "weighted"), tmp_path / "rows.csv"
+    lines = [f"{n},{n * 7 % 50},{'nan,' if n == 3 else '-1,' if n == 4 else f'{n % 3},'}{n % 2}" for n in range(300)]
+    file.write_text("\n".join(["number,other,often,kind", *lines]))
+    collect.run(collect.Params(str(file)), paths, task="classification")
+    preprocess.run(preprocess.Params(target="kind", weight="often"), paths, task="classification")
+    spec, held = load(paths.ready, "train")
+    assert spec.columns == ("number", "other")
+    number, weight = (held[name].to_numpy() for name in ("number", "_weight"))
+    assert (weight == number % 3).all()
+    assert read(paths.ready, "quarantine")["reason"].to_pylist() == ["often: is no weight, a number of 0 or above"] * 2
+    write_json(paths.select, {"architecture": "linear"})
+    rows = assemble(make(train.Params(), paths, "classification")).train
+    assert rows.rows == (weight > 0).sum()
+    assert (weight[rows.drawn(0)] > 0).all()
