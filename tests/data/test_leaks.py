@@ -61,3 +61,10 @@ def test_dates_after_the_rows_own_are_named():
     before, after = ([one + datetime.timedelta(days=by) for one in day] for by in (-3, 3))
     table = pa.table({"_time": day, "born": before, "closed": after})
     assert [leak.columns for leak in later(table, "opened")] == [["closed"]]
+
+
+def test_where_nearly_all_rows_are_of_one_class_a_value_that_comes_with_it_tells_nothing():
+    fraud = np.arange(ROWS) == 7
+    code = [None if row % 3 else "a" for row in range(ROWS)]
+    table = pa.table({"code": code, "fraud": pa.array(np.where(fraud, "yes", "no"))})
+    assert not list(told_by_absence(table, {"code": "category"}, "fraud"))
