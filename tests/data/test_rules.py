@@ -153,6 +153,11 @@ def test_a_schema_that_makes_no_sense_or_is_broken_as_a_whole(schema, says):
     assert caught.value.fix
 
 
+def test_missing_values_repeat_nobody():
+    table = pa.table({"id": ["a", "", " a", None, "n/a"], "_origin": ["t"] * 5})
+    assert list(broken(schema={"id": {"unique": True}}, table=table)) == [0, 2]
+
+
 def test_columns_of_pictures_have_no_range():
     table = pa.table({"image": pa.array([[1.0], None]), "_origin": ["a", "b"]})
     assert broken(schema={"image": {"missing": 0}}, table=table) == {1: "image: missing"}
@@ -227,7 +232,13 @@ def test_kinds_may_be_said_in_the_schema_but_not_otherwise_elsewhere():
     assert kinds_of({"a": {"kind": "number"}, "b": {"min": 1}}, {"c": "text"}) == {"a": "number", "c": "text"}
     with pytest.raises(DataError, match="kind is number, and `kinds` says text"):
         kinds_of({"a": {"kind": "number"}}, {"a": {"kind": "text"}})
+
+
+def test_mistakes_are_told_before_any_data_are_read():
     sound({"a": {"min": 1}}, ["no_such_column > 1"])  # what the data hold is not known yet
+    for schema, rules in (({"a": {"mn": 1}}, []), ({}, ["a % 2 == 0"]), ({}, ["lower(a, 1) == 'x'"]), ({}, ["a >"])):
+        with pytest.raises(DataError):
+            sound(schema, rules)
 
 
 @pytest.mark.parametrize(
