@@ -17,6 +17,7 @@ from data.field import DataError
 MISSING = pa.array(["", "na", "n/a", "nan", "null", "none", "?"])  # how files write "no number here", in lower case
 DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+(e[+-]?\d+)?", re.IGNORECASE)  # 3,14 or 1.234,5
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")  # 1,234 or 1.234.567: what is meant, its neighbours tell
+COMMA, POINT = ",", "."
 EXACT = 2.0**53  # below it floats hold whole numbers exactly
 Faults = dict[int, str]  # row → what is wrong with its value
 
@@ -40,12 +41,13 @@ def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column
 
 
-def floats(column: pa.Array) -> tuple[np.ndarray, Faults]:
-    """(N,) float64, NaN where missing; text that is no number and values of other types are faults."""
+def floats(column: pa.Array, decimal: str = "") -> tuple[np.ndarray, Faults]:
+    """(N,) float64, NaN where missing; text that is no number and values of other types are faults. `decimal` is the
+    mark that texts write before a fraction; "" finds it out from these rows."""
     if pa.types.is_floating(column.type) and not column.null_count:
         return column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False), {}
     if pa.types.is_string(column.type):
-        return _text_floats(column)
+        return _text_floats(column, decimal)
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)
     if numeric or pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
         return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), {}
@@ -53,7 +55,9 @@ def floats(column: pa.Array) -> tuple[np.ndarray, Faults]:
     return np.full(len(column), np.nan), {int(row): f"a {column.type} is no number" for row in np.flatnonzero(valid)}
 
 
-def _text_floats(column: pa.Array) -> tuple[np.ndarray, Faults]:
+def _text_floats(column: pa.Array, decimal: str) -> tuple[np.ndarray, Faults]:
+    if decimal == COMMA:
+        column = pc.replace_substring(pc.replace_substring(column, POINT, ""), COMMA, POINT)
     with contextlib.suppress(pa.ArrowInvalid):  # mostly there are numbers alone, or nothing
         if not column.null_count:
             return column.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
@@ -62,8 +66,8 @@ def _text_floats(column: pa.Array) -> tuple[np.ndarray, Faults]:
         return held.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
     text = pc.utf8_trim_whitespace(column)
     text = pc.if_else(pc.is_in(pc.utf8_lower(text), MISSING), pa.scalar(None, pa.string()), text)
-    if pc.any(pc.match_substring(text, ",")).as_py():
-        text = pa.array(_decimal_points(text.to_pylist()), pa.string())
+    if not decimal and decimal_mark(text) == COMMA:
+        return _text_floats(text, COMMA)
     words = text.dictionary_encode()
     numbers = np.array([_number(word) for word in words.dictionary.to_pylist()] + [0.0])  # the last: of what is missing
     places = words.indices.fill_null(len(numbers) - 1).to_numpy(zero_copy_only=False)
@@ -81,18 +85,22 @@ def _number(word: str) -> float:
         return math.nan
 
 
-def _decimal_points(words: list[str | None]) -> list[str | None]:
-    """Words of a column that writes decimal commas with points, as numbers have them; of any other as they are.
+def decimal_mark(column: pa.Array) -> str:
+    """What a column of text writes before a fraction: a comma, or a point.
 
-    It does where most words with a comma read so, one of them at least could not be thousands, and none writes a point
+    A comma where most words with one read so, one of them at least could not be thousands, and none writes a point
     where only a fraction can follow.
     """
+    if not pc.any(pc.match_substring(column, COMMA)).as_py():
+        return POINT
+    text = pc.utf8_trim_whitespace(column)
+    words = text.filter(pc.invert(pc.is_in(pc.utf8_lower(text), MISSING))).to_pylist()
     marked = [word for word in words if word and "," in word]
     decimal = [word for word in marked if DECIMAL_COMMA.fullmatch(word)]
     pointed = any(word and "." in word and "," not in word and not THOUSANDS.fullmatch(word) for word in words)
     if pointed or 2 * len(decimal) <= len(marked) or all(THOUSANDS.fullmatch(word) for word in decimal):
-        return words
-    return [word and word.replace(".", "").replace(",", ".") for word in words]
+        return POINT
+    return COMMA
 
 
 def weights(column: pa.Array) -> tuple[np.ndarray, Faults]:

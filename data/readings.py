@@ -41,10 +41,10 @@ def reading(column: pa.Array | pa.ChunkedArray) -> str:
 
 def values(column: pa.Array, kind: str, options: Mapping[str, Any] | None = None) -> tuple[pa.Array, Faults]:
     """(the column in a type, null where missing or not of it; the faults of the latter). `options` are those of the
-    kind `moment`: how times are written.
+    kinds `moment` and `number`: how times and fractions are written.
     """
     if kind == NUMBER:
-        numbers, faults = floats(column)
+        numbers, faults = floats(column, (options or {}).get("decimal", ""))
         return pa.array(numbers, pa.float64(), from_pandas=True), faults
     if kind == TIME:
         found: tuple[pa.Array, Faults] = kinds.find("moment").reading(options or {}).check(column)

@@ -16,7 +16,7 @@ import pyarrow.acero as acero
 import pyarrow.compute as pc
 
 from data import kinds
-from data.columns import Faults, plain
+from data.columns import Faults, decimal_mark, plain
 from data.described import Column, wrong_of
 from data.expression import Made, compiled, member, moment, place
 from data.field import DataError, nearest
@@ -54,7 +54,7 @@ class Rules:
     columns: Mapping[str, Column]
     texts: Sequence[str]  # rules across columns, as written
     types: Mapping[str, str]  # column → number, text, time or boolean, of the columns that have one
-    options: Mapping[str, Any] = field(default_factory=dict)  # column → how its times are written, as of kind `moment`
+    options: Mapping[str, Any] = field(default_factory=dict)  # column → how its times and fractions are written
     repeated: Mapping[str, np.ndarray] = field(default_factory=dict)  # column → hashes of values that stand twice
 
     @classmethod
@@ -78,7 +78,10 @@ class Rules:
         types |= {name: one.said for name, one in columns.items() if one.said and types[name]}
         timed = [name for name, kind in types.items() if kind == TIME]
         times = {name: _written(name, look.column(name), (options or {}).get(name, {})) for name in timed}
-        found = cls(columns, list(rules), types, times)
+        numbers = {name: plain(look.column(name)) for name, kind in types.items() if kind == NUMBER}
+        marks = {name: decimal_mark(column) for name, column in numbers.items() if pa.types.is_string(column.type)}
+        said = {name: {"decimal": mark} | (options or {}).get(name, {}) for name, mark in marks.items()}
+        found = cls(columns, list(rules), types, times | said)
         found.tests()
         return found
 

@@ -83,7 +83,7 @@ def infer(
             place="preprocess",
             fix="; ".join(notes) or "give more columns than the target",
         )
-    for name, kind in inputs.items():
+    for name, kind in {**inputs, target: target_kind}.items():
         kinds.check_options(kind, options.get(name, {}), name)
         try:
             options[name] = kinds.find(kind).settle(plain(table.column(name)), options.get(name, {}))

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from data import scaling
-from data.columns import Faults, floats, plain
+from data.columns import Faults, decimal_mark, floats, plain
 from data.field import DataError, Field, nearest
 from data.kinds import Kind
 from data.requests import told
@@ -33,6 +33,7 @@ class Number(Kind):
     OPTIONS: ClassVar[dict[str, Any]] = {
         "scaling": "standard",  # or minmax, robust (median and quartiles), log, quantile (to a normal distribution)
         "outliers": "keep",  # clip: beyond three times the distance of the quartiles, held there; flag: and told of
+        "decimal": "",  # what stands before a fraction in text, "," or "."; found out
         "indicator": True,  # whether a further number says that a value is missing, where training rows lack some
     }
 
@@ -43,13 +44,21 @@ class Number(Kind):
         held = len(faults) + int(np.count_nonzero(~np.isnan(values)))
         return 0.9 if held and len(faults) <= (1 - READABLE) * held else 0.0
 
+    def __init__(self, decimal: str = "") -> None:
+        self.decimal = decimal
+
     def settle(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
         _possible({**self.OPTIONS, **options}, target=False)
-        return dict(options)
+        column = plain(column)
+        found = {"decimal": decimal_mark(column)} if pa.types.is_string(column.type) else {}
+        return {**found, **options}
+
+    def reading(self, options: Mapping[str, Any]) -> Number:
+        return Number(str(options.get("decimal") or ""))
 
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         column = plain(column)
-        values, faults = floats(column)
+        values, faults = floats(column, self.decimal)
         if column.type == pa.float64() and np.abs(values).max(initial=0) <= LARGEST:  # no NaN among them either
             return column, faults
         faults = dict(faults)
@@ -136,6 +145,8 @@ def _possible(said: Mapping[str, Any], *, target: bool) -> None:
     for option, known in (("scaling", SCALINGS), ("outliers", OUTLIERS)):
         if said[option] not in known:
             raise DataError(f"{option} is {said[option]!r}", fix=nearest(str(said[option]), known))
+    if said["decimal"] not in ("", ",", "."):
+        raise DataError(f"decimal is {said['decimal']!r}", fix='say "," or "."')
     if target and (said["scaling"] not in STRAIGHT or said["outliers"] != "keep"):
         fix = f"say scaling: {', '.join(STRAIGHT)}; `transform` steadies counts"
         raise DataError("a target is neither bent nor clipped, for answers are in its own units", fix=fix)

@@ -169,3 +169,17 @@ def test_too_little_memory_is_a_mistake():
 
     with pytest.raises(PipelineError, match="memory_mb is 10"):
         preprocess.Params("y", memory_mb=10)
+
+
+def test_what_the_whole_column_tells_holds_in_every_shard(tmp_path, small):
+    """A comma before fractions is seen in some row groups alone; 1.234 is a thousand in the others, too."""
+    paths = Paths(tmp_path, "t")
+    fractions = [f'"{i % 7},25",{"uv"[i % 2]},no' for i in range(500)]
+    thousands = [f"1.{100 + i % 800},{'uv'[i % 2]},yes" for i in range(500)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,c,y", *thousands, *fractions]) + "\n")
+    collect.run(collect.Params("t.csv"), paths)
+    prepare(paths, test_share=0.3, schema={"x": {"min": 0.2, "max": 2000}})
+    held = read(paths.ready, "train").to_pydict()
+    assert min(x for x, y in zip(held["x"], held["y"], strict=True) if y == "yes") >= 1100
+    assert max(x for x, y in zip(held["x"], held["y"], strict=True) if y == "no") <= 6.25
+    assert summary(paths)["quarantined"]["rows"] == 0
