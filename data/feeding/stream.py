@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
@@ -18,6 +19,7 @@ from data.spec import Spec
 
 PIECE = 4 * 2**20  # bytes of batches that are encoded at once: few enough to wait for, many enough to be worth it
 MOST = 128  # of them
+AHEAD = 2  # pieces that wait
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,12 @@ class Stream:
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on. Raises DataError where a part is damaged or gone."""
-        return ahead(self._batches(number, start), max(2, 2 * self._at_once))
+        with closing(ahead(self._pieces(number, start), AHEAD)) as pieces:
+            for batches in pieces:
+                yield from batches
 
-    def _batches(self, number: int, start: int) -> Iterator[Batch]:
+    def _pieces(self, number: int, start: int) -> Iterator[list[Batch]]:
+        """The batches, those encoded together in a list: threads that meet at each cost more than they bring."""
         size, together = self.cut.size, self.cut.together
         begin = step = start // together * together
         held: list[pa.Table] = []
@@ -70,7 +75,7 @@ class Stream:
             for piece in range(0, batches, self._at_once):
                 several = min(self._at_once, batches - piece)
                 made = self._encoded(mixed.slice(piece * size, several * size), number, step + piece)
-                yield from islice(made, max(0, start - step - piece), None)
+                yield list(islice(made, max(0, start - step - piece), None))
             rest = np.arange(batches * size, max(len(mixed), batches * size))
             step, held = step + batches, [mixed.take(pa.array(rest))]
             del mixed  # before the next is read
