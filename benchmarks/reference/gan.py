@@ -30,7 +30,7 @@ def run(seed: int) -> dict[str, float]:
 
     tables = digits(seed)
     found = learn("gan", "generation", seeded(tables), "image", seed=seed, kinds=KINDS, **OPTIONS)
-    reader = learn("cnn", "classification", tables, "digit", seed=seed)
+    reader = learn("cnn", "classification", tables, "digit", seed=seed, augment=True)  # else it is what misreads
     samples, labels = drawn(found, reader)
     known = torch.cat([found.train["target"], found.validation["target"]])
     real, y = found.test["target"], reader.test["target"]

@@ -16,8 +16,8 @@ ARCHITECTURE = "deconvolution"
 TEST = ("camera", "chelsea", "coffee", "ihc", "moon")
 VALIDATION = ("astronaut", "clock_motion", "rocket")
 SQUARES = 120  # of each photograph
-# By the three whole photographs of VALIDATION, ten epochs: among squared errors a smooth one counts for nothing and came
-# out 1 dB below its bicubic enlargement; among absolute ones it is 0.5 dB above.
+# By the three whole photographs of VALIDATION, ten epochs: among squared errors a smooth one counts for nothing and
+# came out 1 dB below its bicubic enlargement; among absolute ones it is 0.5 dB above.
 CHOSEN = {"epochs": 20, "task_options": {"loss": "absolute"}}
 
 
