@@ -126,6 +126,7 @@ def test_a_row_comes_as_often_as_its_weight_says(ready):
 def test_rows_that_may_not_be_learned_from_are_left_out(ready, stream):
     weigh = Weigh(Spec.load(ready), learned=lambda target: target == 1)
     held = feed(ready, ["train", "validation"], BATCH, window=0, seed=3, weigh=weigh)
+    assert len(np.unique(held.drawn(0))) == len(held.drawn(0)) == held.rows
     fed = stream(weigh=weigh)
     for one, splits in ((held, ("train", "validation")), (fed, ("train",))):
         target = np.concatenate([arrays(ready, split)["target"] for split in splits])
