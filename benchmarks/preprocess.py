@@ -1,6 +1,6 @@
 """A table from CSV to rows that can be learned from, against a bare script that reads, casts and writes the columns.
 
-`python -m benchmarks.preprocess 20000000` says how many rows; 2,000,000 by default; a tenth of them beside. Each side
+`python -m benchmarks.preprocess 2000000` says how many rows; 20,000,000 by default; a tenth of them beside. Each side
 is a process of its own, timed from when its modules are loaded. Core-seconds are its own; its peak is the operating
 system's, and that of processes that it starts is looked at ten times a second.
 """
@@ -109,7 +109,7 @@ def _watch(process: psutil.Process, ended: threading.Event, largest: list[int]) 
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000_000
     print("| rows | | seconds | core-seconds | rows/s | ratio to bare | peak of any process, MiB |")
     print("|---:|---|---:|---:|---:|---:|---:|")
     took = []

@@ -80,7 +80,7 @@ class Rules:
         times = {name: _written(name, look.column(name), (options or {}).get(name, {})) for name in timed}
         numbers = {name: plain(look.column(name)) for name, kind in types.items() if kind == NUMBER}
         marks = {name: decimal_mark(column) for name, column in numbers.items() if pa.types.is_string(column.type)}
-        said = {name: {"decimal": mark} | (options or {}).get(name, {}) for name, mark in marks.items()}
+        said = {name: {"decimal": mark, **(options or {}).get(name, {})} for name, mark in marks.items()}
         found = cls(columns, list(rules), types, times | said)
         found.tests()
         return found

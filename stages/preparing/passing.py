@@ -143,16 +143,18 @@ def _aside(folder: Path) -> pa.Table:
 
 def _strange(tally: Tally) -> frozenset[str]:
     """Classes that no training row has."""
-    learned = tally.classes.get("train", {})
-    return frozenset(word for held in tally.classes.values() for word in held if word not in learned)
+    classes = tally.classes
+    every = {word for held in classes.values() for word in held}
+    return frozenset(every - set(classes["train"])) if "train" in classes else frozenset(every)
 
 
 def _among(tally: Tally, split: str, words: frozenset[str]) -> int:
-    return sum(tally.classes.get(split, {}).get(word, 0) for word in words)
+    held = tally.classes.get(split)
+    return sum(held[word] for word in words) if held else 0
 
 
 def _touched(tally: Tally, strange: frozenset[str], spare: frozenset[str]) -> bool:
-    return any(_among(tally, split, strange) for split in tally.classes) or _among(tally, "train", spare) > 0
+    return any(_among(tally, split, strange) > 0 for split in tally.classes) or _among(tally, "train", spare) > 0
 
 
 def _target(reader: Reader, tally: Tally, params: Params) -> Field:

@@ -68,7 +68,7 @@ def prepare(shard: Shard, work: Work) -> Tally:
     if done.is_file():
         return Tally.from_json(read_json(done))
     tally = _written(shard, work)
-    write_json(done, tally.to_json())
+    write_json(done, tally.to_json(), sort=False)  # read again it is told in the same order
     return tally
 
 

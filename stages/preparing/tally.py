@@ -69,10 +69,21 @@ class Tally:
     def from_json(cls, value: dict[str, Any]) -> Tally:
         from data.seen import Seen
 
-        whole = {name: Counter(value[name]) for name in ("rows", "bad", "aside")}
-        split = {name: {key: Counter(one) for key, one in value[name].items()} for name in BY_SPLIT}
-        seen = {name: Seen(**one) for name, one in value["seen"].items()}
-        return cls(value["raw"], value["left"], seen=seen, notes=value["notes"], cuts=value["cuts"], **whole, **split)
+        def by_split(name: str) -> dict[str, Counter[str]]:
+            return {split: Counter(counts) for split, counts in value[name].items()}
+
+        return cls(
+            raw=value["raw"],
+            left=value["left"],
+            rows=Counter(value["rows"]),
+            classes=by_split("classes"),
+            nulls=by_split("nulls"),
+            bad=Counter(value["bad"]),
+            aside=Counter(value["aside"]),
+            notes=value["notes"],
+            cuts=value["cuts"],
+            seen={name: Seen(**one) for name, one in value["seen"].items()},
+        )
 
     @classmethod
     def summed(cls, tallies: Iterable[Tally]) -> Tally:

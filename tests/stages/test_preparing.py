@@ -14,7 +14,7 @@ from data.split import SPLITS
 from stages import collect, preprocess
 from stages.artifacts import Paths, folder_version
 from stages.collecting import parts
-from stages.preparing import crew, passing, raw, shards
+from stages.preparing import crew, fitting, passing, raw, shards
 
 ROWS = 2_000
 
@@ -30,7 +30,7 @@ def collected(root) -> Paths:
     draw, paths = np.random.default_rng(0), Paths(root, "t")
     lines = [f"{draw.normal():.4f},{'uvw'[i % 3]},{['yes', 'no', 'no'][i % 3]}" for i in range(ROWS)]
     lines[700], lines[1500] = "oops,u,yes", "1.0,u"  # one in the third shard, one in the sixth
-    lines[1200] = "0.5,u,rare"
+    lines[1200] = "0.75,u,rare"  # it does not train
     (root / "t.csv").write_text("\n".join(["x,c,y", *lines]) + "\n")
     collect.run(collect.Params("t.csv"), paths)
     return paths
@@ -69,7 +69,8 @@ def test_shards_say_what_the_whole_does(tmp_path, monkeypatch):
         assert set(read(paths.ready, QUARANTINED)[column].to_pylist()) == set(tables[QUARANTINED][column].to_pylist())
     assert summary(paths) == told
     assert Spec.load(paths.ready).target == spec.target
-    assert sum(told["quarantined"]["reasons"].values()) == 2 + (told["classes"]["train"].get("rare", 0) == 0)
+    assert told["quarantined"]["reasons"]["y: no training row has this class"] == 1
+    assert told["quarantined"]["rows"] == 3
 
 
 def test_cut_short_anywhere_it_goes_on_with_what_is_finished(tmp_path, small, monkeypatch):
@@ -95,6 +96,17 @@ def test_cut_short_anywhere_it_goes_on_with_what_is_finished(tmp_path, small, mo
         assert prepare(paths, 1, monkeypatch) == whole
         assert len(again) >= 7 - stop
         assert len(again) <= 7 - stop + 1  # and the shard with the class that no training row has
+
+
+def test_killed_before_the_last_step_nothing_is_prepared_again(tmp_path, small, monkeypatch):
+    paths = collected(tmp_path)
+    whole, spec = prepare(paths), fitting.spec
+    monkeypatch.setattr(fitting, "spec", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        prepare(paths)
+    monkeypatch.setattr(fitting, "spec", spec)
+    monkeypatch.setattr(shards, "_written", lambda shard, work: 1 / 0)
+    assert prepare(paths) == whole
 
 
 def test_other_wishes_begin_anew(tmp_path, small, monkeypatch):
@@ -150,6 +162,28 @@ def test_a_damaged_shard_is_named(tmp_path, small):
         prepare(paths)
     assert error.value.place == str(part)
     assert folder_version(paths.ready) == whole
+
+
+def test_a_full_disk_is_said_and_loses_nothing(tmp_path, small, monkeypatch):
+    import errno
+
+    from data.parts import Writer
+    from stages.settings import PipelineError
+
+    paths = collected(tmp_path)
+    whole, close = prepare(paths), Writer.close
+
+    def full(writer):
+        if "part-00004" in writer.path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        close(writer)
+
+    monkeypatch.setattr(Writer, "close", full)
+    with pytest.raises(PipelineError, match=r"the disk is full .*; make room and run again"):
+        prepare(paths)
+    assert folder_version(paths.ready) == whole
+    monkeypatch.setattr(Writer, "close", close)
+    assert prepare(paths) == whole
 
 
 def test_what_must_be_seen_whole_says_when_it_does_not_fit(tmp_path, monkeypatch):
