@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.columns import MISSING, Faults, floats
+from data.columns import MISSING, Faults, evenly, floats
 from data.field import DataError
 
 TYPE = pa.timestamp("us", "UTC")
@@ -41,6 +41,7 @@ UNITS = {"d": 86_400e6, "s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}  # microseco
 LOW, HIGH = (int(np.datetime64(day, "us").astype(np.int64)) for day in ("0001-01-01", "9999-12-31T23:59:59.999999"))
 BEYOND = "beyond the years 1 to 9999"
 LOOKED_AT = 1000  # values, to find out the form
+FEW = 50  # of them, that most forms are ruled out by
 SURE = 0.95  # share of them that must be times for the column to be one of times
 
 CLOCK = r"(?P<H>\d{2}):(?P<M>\d{2})(?::(?P<S>\d{2}(?:\.\d{1,9})?))?"
@@ -95,7 +96,9 @@ def forms(column: pa.Array, share: float = SURE) -> list[str]:
     dated = pc.sum(pc.match_substring_regex(texts, r"\d{4}")).as_py() or 0
     if not dated or dated < share * len(texts):
         return []
-    counts = {form: len(texts) - len(_written(texts, form)[1]) for form in COMMON}
+    few = texts.take(pa.array(evenly(len(texts), FEW)))  # most forms fit none of them: the others are counted
+    likely = [form for form in COMMON if len(_written(few, form)[1]) < len(few)] or list(COMMON)
+    counts = {form: len(texts) - len(_written(texts, form)[1]) for form in likely}
     best = max(counts.values())
     return [form for form, count in counts.items() if count == best >= max(1, share * len(texts))]
 
