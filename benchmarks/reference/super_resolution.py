@@ -17,8 +17,9 @@ TEST = ("camera", "chelsea", "coffee", "ihc", "moon")
 VALIDATION = ("astronaut", "clock_motion", "rocket")
 SQUARES = 120  # of each photograph
 # By the three whole photographs of VALIDATION, ten epochs: among squared errors a smooth one counts for nothing and
-# came out 1 dB below its bicubic enlargement; among absolute ones it is 0.5 dB above.
-CHOSEN = {"epochs": 20, "task_options": {"loss": "absolute"}}
+# came out 1 dB below its bicubic enlargement; among absolute ones it is above, by 1.3 dB where layers have no biases.
+CHOSEN = {"epochs": 12, "task_options": {"loss": "absolute"}}
+SEEN = "Test scores of two earlier networks had been seen; what was changed after them was chosen by other photographs."
 
 
 def run(seed: int) -> dict[str, float]:
