@@ -18,8 +18,22 @@ from data.field import DataError
 from data.parts import MADE, ROWS, Unit
 from data.split import SPLITS
 
-__all__ = ["FIX", "QUARANTINED", "ROWS", "WEIGHT", "Unit", "columns", "parts", "read", "sample", "units", "write"]
+__all__ = [
+    "FIX",
+    "QUARANTINED",
+    "ROWS",
+    "SCHEMA",
+    "WEIGHT",
+    "Unit",
+    "columns",
+    "parts",
+    "read",
+    "sample",
+    "units",
+    "write",
+]
 QUARANTINED = "quarantine"
+SCHEMA = "schema.json"  # what the columns held
 STAGE = "preprocess"
 WEIGHT = "_weight"  # the column of how often training sees a row, where the pipeline says one
 FIX = MADE[STAGE][1]

@@ -22,7 +22,6 @@ NARROW = 0.5  # of the range there was: a smaller one is told
 SHARE = 0.01  # of the rows: a rarer value is not told, nor are fewer missing ones where there were none
 MOVED = 0.05  # of the rows: how far a share of missing values, or of rows set aside, must move
 MOST = 20  # changes told
-CHANGED = "changed since the last version: "  # what a change is told with among other notes
 
 
 @dataclass(frozen=True)
@@ -97,21 +96,14 @@ def _held(counts: Counter[str]) -> dict[str, int] | None:
     return dict(sorted(counts.items())) if len(counts) <= MANY else None
 
 
-def facts(columns: Mapping[str, Seen], aside: int, before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What is stored: {"columns", "rows", "aside", "changes"}; `before` is what was stored last.
-
-    The changes stay told as long as nothing else changes, so that the same data give the same again.
-    """
+def facts(columns: Mapping[str, Seen], aside: int) -> dict[str, Any]:
+    """What is stored: {"columns", "rows", "aside"}."""
     rows = max((seen.rows for seen in columns.values()), default=0)
-    now: dict[str, Any] = {"columns": {name: asdict(seen) for name, seen in columns.items()}}
-    now |= {"rows": rows, "aside": aside}
-    if before and all(before.get(key) == value for key, value in now.items()):
-        return now | {"changes": before.get("changes", [])}
-    return now | {"changes": changes(before, now) if before else []}
+    return {"columns": {name: asdict(seen) for name, seen in columns.items()}, "rows": rows, "aside": aside}
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is otherwise, in words, the columns in their order."""
+    """What is otherwise between two of `facts`, in words, the columns in their order."""
     old = {name: Seen(**one) for name, one in before["columns"].items()}
     new = {name: Seen(**one) for name, one in now["columns"].items()}
     found = [f"new column '{name}', a {seen.kind}" for name, seen in new.items() if name not in old]

@@ -75,7 +75,7 @@ def show(pipeline: Pipeline, paths: Paths, progress: Progress) -> dict[str, Any]
         "test": metrics["test"],
         "scores": words.scores(metrics),
         "report": str(paths.report / "report.html"),
-        "data": str(paths.ready / "report.html"),
+        "data": str(paths.described / "report.html"),
         "runs": Server(paths.root).url,
     }
     if pipeline.name not in released:

@@ -51,11 +51,13 @@ def look(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str, Any]], s
     """(what may be said of each column, what it was read from, what changed); not prepared, some of the raw rows."""
     from data import seen
     from data.described import proposed
+    from data.ready import SCHEMA
+    from stages.describing.history import known
     from stages.preparing import raw
 
     collected = any(paths.raw.glob("part-*.parquet"))
     table = raw.look(raw.units(paths.raw), lambda rows: rows) if collected else head(pipeline.collect.uri, paths.root)
-    path = paths.ready / "schema.json"
+    path = paths.ready / SCHEMA
     facts: dict[str, Any] = {}
     if collected and path.is_file():
         facts = read_json(path)
@@ -64,7 +66,7 @@ def look(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str, Any]], s
     else:
         columns, source = _unprepared(pipeline, table), f"{len(table):,} rows of {pipeline.collect.uri}"
     held = {name: one for name, one in columns.items() if name in table.column_names}
-    return proposed(held, _unique(table)), source, facts.get("changes", [])
+    return proposed(held, _unique(table)), source, known(paths)["changes"]
 
 
 def _unique(table: pa.Table) -> list[str]:

@@ -104,7 +104,7 @@ def report(given: Namespace) -> Answer:
     root = find_root()
     read(given.name, root)
     paths = Paths(root, given.name)
-    page = (paths.ready if given.data else paths.report) / "report.html"
+    page = (paths.described if given.data else paths.report) / "report.html"
     if not page.is_file():
         raise PipelineError(f"{given.name} has no report yet", fix=f"make one with: evergreen run {given.name}")
     if given.open:

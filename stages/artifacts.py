@@ -55,6 +55,11 @@ class Paths:
         return self.root / "data" / "store" / self.name / "ready"
 
     @property
+    def described(self) -> Path:
+        """What a person should know of the prepared rows, and what changed since the last ones; nothing reads it."""
+        return self.root / "data" / "store" / self.name / "described"
+
+    @property
     def select(self) -> Path:
         return self.root / "models" / "store" / self.name / "choice" / "select.json"
 

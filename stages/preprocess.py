@@ -71,7 +71,7 @@ def run(
     progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Writes ready/{train,validation,test,quarantine}/part-*.parquet, spec.json, summary.json and schema.json (what
-    the columns held, and what changed since they were written last), all or nothing.
+    the columns held), all or nothing; and described/, a page of that and what changed since it was written last.
 
     Killed at any moment and run again, it goes on with the shards that are not finished.
     Raises DataError where the columns do not suit the task, no good row is left or a split is empty.
@@ -100,7 +100,11 @@ def run(
         "rows": summary["rows"],
         "quarantined": summary["quarantined"]["rows"],
         "inputs": summary["inputs"],
-        "notes": summary["notes"] + [leak["text"] for leak in summary["leaks"] or ()],
+        "notes": [
+            *summary["notes"],
+            *(f"changed since the last version: {change}" for change in summary["changes"]),
+            *(leak["text"] for leak in summary["leaks"] or ()),
+        ],
         **({"beware": " | ".join(grave)} if grave else {}),
     }
 

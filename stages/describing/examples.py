@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data import kinds
 from data.columns import plain, stack, texts
@@ -115,8 +116,15 @@ def _short(value: Any) -> str:
 
 def _table(rows: pa.Table, names: list[str]) -> str:
     names = [name for name in dict.fromkeys(names) if name in rows.column_names][:ACROSS]
-    lines = [[_short(row[name]) for name in names] for row in rows.select(names).slice(0, LINES).to_pylist()]
+    some = rows.select(names).slice(0, LINES)
+    columns = [_dates(column) if pa.types.is_timestamp(column.type) else column.to_pylist() for column in some.columns]
+    lines = [[_short(value) for value in row] for row in zip(*columns, strict=True)]
     return table(names, lines)
+
+
+def _dates(times: pa.ChunkedArray) -> list[str]:
+    """Times as people write them: without the hour where it is midnight."""
+    return [(text or "").removesuffix(" 00:00:00Z") for text in pc.strftime(times, "%Y-%m-%d %H:%M:%SZ").to_pylist()]
 
 
 def _origin(rows: pa.Table, row: int) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.ready import QUARANTINED, units
-from data.seen import CHANGED
 from data.ways import MIDNIGHT
 from stages.describing.columns import columns
 from stages.describing.course import course
@@ -32,7 +31,7 @@ OFF = ("keep", "Leaks were not looked for", "M16 23h14")
 
 
 def page(name: str, ready: Path, samples: Samples, summary: Json) -> str:
-    """The page of pipeline `name`, of the rows in `ready`; `summary` is what summary.json holds."""
+    """The page of pipeline `name`, of the rows in `ready`; `summary` is what summary.json and history.json hold."""
     rows, target = sum(summary["rows"].values()), samples.spec.target_name
     task = samples.spec.task.replace("_", " ").capitalize()
     head = (
@@ -41,7 +40,7 @@ def page(name: str, ready: Path, samples: Samples, summary: Json) -> str:
     )
     sections = {
         "Leaks and drift": _leaks(summary),
-        "What to know": _list([text for text in summary["notes"] if not text.startswith(CHANGED)]),
+        "What to know": _list(summary["notes"]),
         "What changed since the last version": _changes(summary),
         "The splits side by side": _splits(summary, samples),
         "The columns": _seen(samples) + columns(samples, summary["missing"], rows),
@@ -110,7 +109,7 @@ def _told(text: str) -> str:
 
 def _changes(summary: Json) -> str:
     found = summary["moves"]
-    held = [text.removeprefix(CHANGED) for text in summary["notes"] if text.startswith(CHANGED)]
+    held = summary["changes"]
     if not found:
         return _list(held)
     rows = [(label, found["rows"][split]) for split, label in SPLITS.items()]

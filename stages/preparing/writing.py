@@ -14,23 +14,21 @@ if TYPE_CHECKING:
     from stages.preparing.passing import Passed
     from stages.preprocess import Params
 
-SCHEMA = "schema.json"
 BYTES_OF_AN_ID = 24  # while they are sorted
 SHARE = 4  # of memory_mb that identities may take, one part
 
 
 def write(done: Passed, spec: Spec, staged: Path, paths: Paths, params: Params) -> dict[str, Any]:
-    """Writes the folder `ready`, with a page of what is in it, and returns its summary."""
+    """Writes the folders `ready` and `described`; returns the summary of the one with the history of the other."""
     from data import seen
     from data.quarantine import QUARANTINE
-    from data.ready import QUARANTINED
+    from data.ready import QUARANTINED, SCHEMA
     from data.ready import write as write_table
     from stages.artifacts import replace_folder, write_json
     from stages.checking.look import look
+    from stages.describing.history import describe
 
     summary = _summary(done, spec, staged, params.memory_mb)
-    facts = seen.facts(done.tally.seen, summary["quarantined"]["rows"], _before(paths.ready))
-    summary["notes"] += [seen.CHANGED + change for change in facts["changes"]]
     with replace_folder(paths.ready) as folder:
         for name in (*spec.rows, QUARANTINED):
             _placed(staged / name, folder / name)
@@ -38,10 +36,12 @@ def write(done: Passed, spec: Spec, staged: Path, paths: Paths, params: Params) 
             (folder / QUARANTINED).rmdir()
             write_table(QUARANTINE.empty_table(), folder / QUARANTINED)
         spec.save(folder)
-        summary = look(paths.name, folder, paths.ready, spec, summary, params)
+        rows, summary["leaks"] = look(folder, spec, summary, params)
         write_json(folder / "summary.json", summary)
+        facts = seen.facts(done.tally.seen, summary["quarantined"]["rows"])
         write_json(folder / SCHEMA, facts, sort=False)  # columns in their order
-    return summary
+        history = describe(paths, folder, rows, summary)  # first: what is killed between compares once more
+    return summary | history
 
 
 def _placed(parts: Path, folder: Path) -> None:
@@ -52,14 +52,6 @@ def _placed(parts: Path, folder: Path) -> None:
             os.link(path, folder / path.name)
         except OSError:
             shutil.copyfile(path, folder / path.name)
-
-
-def _before(ready: Path) -> dict[str, Any] | None:
-    """What the columns held when rows were prepared last."""
-    from stages.artifacts import read_json
-
-    path = ready / SCHEMA
-    return read_json(path) if path.is_file() else None
 
 
 def _summary(done: Passed, spec: Spec, staged: Path, memory_mb: int) -> dict[str, Any]:

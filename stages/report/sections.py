@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stages.judging.scores import Evidence
 
 Json = Mapping[str, Any]
-DATA_PAGE = "../../../../data/store/{name}/ready/report.html"  # from where a pipeline's report lies
+DATA_PAGE = "../../../../data/store/{name}/described/report.html"  # from where a pipeline's report lies
 
 
 def comparison(evidence: Evidence, metrics: Json) -> str:

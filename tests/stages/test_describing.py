@@ -23,7 +23,7 @@ def prepared(root, uri, task, **wishes) -> Paths:
 
 
 def page(paths) -> str:
-    return (paths.ready / "report.html").read_text(encoding="utf-8")
+    return (paths.described / "report.html").read_text(encoding="utf-8")
 
 
 def table(root, rows, shift=0.0) -> str:
@@ -67,7 +67,7 @@ def test_a_page_is_safe_and_the_same_again(tmp_path):
 def test_what_came_went_and_is_otherwise_is_told_and_stays_told(tmp_path):
     prepared(tmp_path, table(tmp_path, 300), "classification", target="y")
     paths = prepared(tmp_path, table(tmp_path, 300, shift=2), "classification", target="y")
-    moves = json.loads((paths.ready / "summary.json").read_text())["moves"]
+    moves = json.loads((paths.described / "history.json").read_text())["moves"]
     kept = 300 - 12  # of each 25 rows one holds no number and is set aside
     assert sum(one["came"] for one in moves["rows"].values()) == kept
     assert sum(one["went"] for one in moves["rows"].values()) == kept
@@ -82,6 +82,6 @@ def test_what_came_went_and_is_otherwise_is_told_and_stays_told(tmp_path):
 def test_rows_that_change_their_split_are_counted(tmp_path):
     prepared(tmp_path, table(tmp_path, 300), "classification", target="y")
     paths = prepared(tmp_path, str(tmp_path / "t.csv"), "classification", target="y", seed=1)
-    moves = json.loads((paths.ready / "summary.json").read_text())["moves"]
+    moves = json.loads((paths.described / "history.json").read_text())["moves"]
     assert moves["moved"] > 50
     assert f"{moves['moved']:,} rows are in another split than before" in page(paths)

@@ -313,19 +313,26 @@ def test_a_broken_value_leaves_a_gap_in_a_series(tmp_path):
 
 
 def test_what_changed_since_the_last_version_is_told_until_something_else_changes(tmp_path):
-    def notes(paths):
-        return [note for note in summary(paths)["notes"] if note.startswith("changed")]
+    def changes(paths):
+        return json.loads((paths.described / "history.json").read_text())["changes"]
 
-    assert notes(prepare(tmp_path, GOOD)) == []
-    paths = prepare(tmp_path, [*GOOD, "50,u,yes", "2,z,no", "1,z,no", "1.5,z,no"])
-    said = [
-        "changed since the last version: column 'c': new value 'z' (1.5% of rows)",
-        "changed since the last version: column 'x': the largest value went from 2.0024 to 50",
-    ]
-    assert sorted(notes(paths)) == said
-    before = folder_version(paths.ready)
-    preprocess.run(preprocess.Params("y"), paths, task="classification")
-    assert folder_version(paths.ready) == before
+    assert changes(prepare(tmp_path, GOOD)) == []
+    more = [*GOOD, "50,u,yes", "2,z,no", "1,z,no", "1.5,z,no"]
+    paths = prepare(tmp_path, more)
+    said = ["column 'c': new value 'z' (1.5% of rows)", "column 'x': the largest value went from 2.0024 to 50"]
+    assert sorted(changes(paths)) == said
+    before = folder_version(paths.described)
+    told = preprocess.run(preprocess.Params("y"), paths, task="classification")
+    assert folder_version(paths.described) == before
+    assert {f"changed since the last version: {change}" for change in said} <= set(told["notes"])
+
+
+def test_what_was_there_before_changes_nothing_of_what_is_ready(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    prepare(tmp_path / "a", GOOD[:-20])
+    versions = [folder_version(prepare(tmp_path / name, GOOD).ready) for name in ("a", "b")]
+    assert versions[0] == versions[1]
 
 
 @pytest.mark.parametrize("cuts", [{}, {"validate_from": "2024-04-01", "test_from": "2024-05-01"}])

@@ -206,4 +206,4 @@ def test_what_was_found_in_the_data_is_repeated_with_the_way_to_the_page_about_i
     assert "Beware: &#x27;says&#x27; alone predicts" in text
     assert "too few to matter" not in text
     (link,) = re.findall(r'href="([^"]+)"', text)
-    assert (paths.report / link).resolve() == (paths.ready / "report.html").resolve()
+    assert (paths.report / link).resolve() == (paths.described / "report.html").resolve()

@@ -117,9 +117,10 @@ def test_outs_are_where_the_stages_write_and_hold_no_code() -> None:
         return path.relative_to(ROOT).as_posix()
 
     outs = {name: [out for key in ("outs", "metrics", "plots") for out in stage(name).get(key, [])] for name in STAGES}
-    kept = {"collect": PATHS.raw, "preprocess": PATHS.ready}  # DVC must not delete what the stage compares with
-    for name, path in kept.items():
-        assert outs[name] == [{at(path): {"persist": True}}]
+    # DVC must not delete what the stage compares with
+    kept = {"collect": [PATHS.raw], "preprocess": [PATHS.ready, PATHS.described]}
+    for name, folders in kept.items():
+        assert outs[name] == [{at(path): {"persist": True}} for path in folders]
         outs[name] = [at(path)]
     assert outs == {
         "collect": [at(PATHS.raw)],
