@@ -121,10 +121,10 @@ def test_outs_are_where_the_stages_write_and_hold_no_code() -> None:
     kept = {"collect": [PATHS.raw], "preprocess": [PATHS.ready, PATHS.described]}
     for name, folders in kept.items():
         assert outs[name] == [{at(path): {"persist": True}} for path in folders]
-        outs[name] = [at(path)]
+        outs[name] = [at(path) for path in folders]
     assert outs == {
         "collect": [at(PATHS.raw)],
-        "preprocess": [at(PATHS.ready)],
+        "preprocess": [at(PATHS.ready), at(PATHS.described)],
         "select": [at(PATHS.select)],
         "tune": [at(PATHS.tune)],
         "train": [at(PATHS.candidate)],
