@@ -9,11 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from data import ways
 from data.columns import plain
 from data.field import DataError
 from data.quarantine import quarantine
 from data.schema import Schema
-from data.split import SPLITS, Moment
+from data.split import SPLITS
 
 FIXES = {  # of a split that holds no row
     "identity": "give more rows, larger shares or another seed",
@@ -23,8 +24,8 @@ FIXES = {  # of a split that holds no row
 }
 
 
-class Wishes(Protocol):
-    """What a pipeline says of its data; see `stages.preprocess.Params` for each."""
+class Wishes(ways.Wishes, Protocol):
+    """What a pipeline says of its data, and of its split; see `stages.preprocess.Params` for each."""
 
     @property
     def target(self) -> str: ...
@@ -47,20 +48,6 @@ class Wishes(Protocol):
     @property
     def bad_rows(self) -> float: ...
     @property
-    def test_share(self) -> float: ...
-    @property
-    def validation_share(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def group(self) -> str: ...
-    @property
-    def given(self) -> str: ...
-    @property
-    def time(self) -> str: ...
-    @property
-    def gap(self) -> str | int | float: ...
-    @property
     def weight(self) -> str: ...
     @property
     def window(self) -> int: ...
@@ -70,10 +57,6 @@ class Wishes(Protocol):
     def covariates(self) -> list[str]: ...
     @property
     def series(self) -> str: ...
-    @property
-    def validate_from(self) -> Moment: ...
-    @property
-    def test_from(self) -> Moment: ...
 
 
 @dataclass(frozen=True)

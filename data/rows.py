@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from data import identity, kinds, split, ways
 from data import schema as schemas
+from data.checked import check
 from data.chosen import kept
 from data.columns import plain, texts, weights
 from data.examples import Examples, Wishes, moving_cuts
@@ -105,7 +106,7 @@ class Rows:
         beside = [(way.column, way.faults(raw.column(way.column)))] if way.column else []
         if wishes.weight:
             beside.append((wishes.weight, weights(plain(raw.column(wishes.weight)))[1]))
-        good, bad = schemas.check(raw, self.schema, required=required, rules=self.rules, beside=beside)
+        good, bad = check(raw, self.schema, required=required, rules=self.rules, beside=beside)
         ids = split.identities(good, self.schema, wishes.key)
         stratified = self.schema.target_kind == "category" and not wishes.key  # rows of one key stay together
         splits, aside = way.divide(good, ids, texts(plain(good.column(target))) if stratified else None)

@@ -80,6 +80,7 @@ def _unique(table: pa.Table) -> list[str]:
 def _unprepared(pipeline: Pipeline, table: pa.Table) -> dict[str, Seen]:
     """What the good ones of these raw rows hold."""
     from data import schema, seen
+    from data.checked import check
     from data.chosen import kept
     from data.described import kinds_of
     from models.catalogue import task
@@ -90,7 +91,7 @@ def _unprepared(pipeline: Pipeline, table: pa.Table) -> dict[str, Seen]:
     kind = schema.target_kind(table, wishes.target, task(pipeline.task).TARGETS, given)
     ignore = [*wishes.ignore, *([wishes.time] if wishes.time else [])]
     told = schema.infer(table, wishes.target, kind, given=given, ignore=ignore, key=wishes.key, from_itself=True)
-    good, _ = schema.check(table, told)
+    good, _ = check(table, told)
     return seen.tally(good, told.kinds)
 
 

@@ -18,9 +18,10 @@ import pytest
 from PIL import Image
 
 from data import wav
+from data.checked import check
 from data.field import DataError
 from data.rules import Rules
-from data.schema import check, infer
+from data.schema import infer
 from data.sources import open_source
 
 GOOD_DAYS = [(n, "yes" if n % 3 else "no") for n in range(30)]

@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from data.checked import check
 from data.described import kinds_of, proposed
 from data.field import DataError
 from data.readings import hashed, reading, values
 from data.rules import Rules, joined, sound
-from data.schema import check, infer
+from data.schema import infer
 from data.seen import Seen, tally
 
 UNTIMED = "day: not a time written as %d.%m.%Y %H:%M"

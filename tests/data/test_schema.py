@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from data import proposal, schema
+from data.checked import check
 from data.field import DataError
 
 N = 40
@@ -106,7 +107,7 @@ def test_bad_rows_are_set_aside_with_reason_value_and_origin():
     y = ["a", "b"] * (N // 2)
     y[6], y[8] = None, ""
     raw = table(x=x, y=y).append_column("_fault", pa.array([None] * 9 + ["3 fields where 2 belong"] + [None] * 30))
-    good, bad = schema.check(raw, schema.infer(raw, "y", "category", given={"x": "number"}))
+    good, bad = check(raw, schema.infer(raw, "y", "category", given={"x": "number"}))
     assert good.num_rows == N - 5
     assert good["x"].null_count == 1
     assert bad["origin"].to_pylist() == ["t#3", "t#5", "t#6", "t#8", "t#9"]
@@ -122,7 +123,7 @@ def test_bad_rows_are_set_aside_with_reason_value_and_origin():
 
 def test_a_row_without_a_key_is_set_aside():
     raw = table(who=[None, "", *["k"] * 38])
-    good, bad = schema.check(raw, schema.infer(raw, "y", "category", key=["who"]), required=["who"])
+    good, bad = check(raw, schema.infer(raw, "y", "category", key=["who"]), required=["who"])
     assert (good.num_rows, bad["reason"].to_pylist()) == (38, ["who: missing"] * 2)
 
 
@@ -130,7 +131,7 @@ def test_a_bad_image_is_set_aside():
     pixels = [[[1.0, 2.0], [3.0, 4.0]]] * N
     pixels[1], pixels[2], pixels[3] = [[1.0, 2.0]], None, [[1.0, float("nan")], [3.0, 4.0]]
     raw = table(photo=pixels)
-    good, bad = schema.check(raw, schema.infer(raw, "y", "category"))
+    good, bad = check(raw, schema.infer(raw, "y", "category"))
     assert bad["reason"].to_pylist() == [
         "photo: its shape is not (2, 2)",
         "photo: missing",

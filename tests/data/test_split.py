@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from data import schema, split
+from data.checked import check
 from data.field import DataError
 from data.identity import identities, to_arrow, written
 from data.split import TEST, TRAIN, VALIDATION
@@ -28,7 +29,7 @@ def places(rows: pa.Table, key: tuple[str, ...] = ()) -> dict[str, int]:
     kinds = {"a": "number", "b": "number", "c": "category"}
     inputs = {name: kinds[name] for name in rows.column_names if name in kinds}
     found = schema.Schema(inputs, "y", "category")
-    good, _ = schema.check(rows.append_column("_origin", pa.array(map(str, range(len(rows))))), found, required=key)
+    good, _ = check(rows.append_column("_origin", pa.array(map(str, range(len(rows))))), found, required=key)
     ids = split.identities(good, found, key)
     splits = split.by_identity(ids, *SHARES, seed=0, classes=None if key else good["y"].combine_chunks())
     moved = {}

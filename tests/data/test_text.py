@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from data import kinds, proposal, schema, units
+from data.checked import check
 from data.field import DataError, Field
 from data.sources import open_source
 from data.sources.python import tags as roles
@@ -221,6 +222,6 @@ def test_what_is_proposed_for_texts():
 def test_a_row_with_more_tags_than_words_is_set_aside():
     rows = pa.table({"w": [["a", "b"], ["a"]] * 5, "t": [["O", "X"], ["O", "X"]] * 5, "_origin": ["f"] * 10})
     found = schema.infer(rows, "t", "tags", given={"w": "text"})
-    good, bad = schema.check(rows, found)
+    good, bad = check(rows, found)
     assert len(good) == 5
     assert set(bad["reason"].to_pylist()) == {"t: 2 tags for 1 words"}
