@@ -20,8 +20,8 @@ BASE_MB, EACH_MB = 384, 128  # memory of Python with torch and Arrow, and of eac
 
 def prepared(shards: Sequence[Shard], work: Work, root: Path, said: Callable[[int], None]) -> list[Tally]:
     """The tallies of all shards, in their order; `said` is told the rows of each when it is done."""
-    hands = min(len(shards), max(1, (work.memory_mb - BASE_MB) // EACH_MB))
     by_ray = worth(sum(shard.rows for shard in shards), root)
+    hands = len(shards) if by_ray else min(len(shards), max(1, (work.memory_mb - BASE_MB) // EACH_MB))
     found: dict[int, Tally] = {}
     for place, tally in (_by_ray if by_ray else _by_threads)(shards, work, root, hands):
         found[place] = tally
@@ -66,7 +66,7 @@ def _by_ray(shards: Sequence[Shard], work: Work, root: Path, hands: int) -> Iter
     waiting: dict[ray.ObjectRef, int] = {}
     try:
         while left or waiting:
-            while left and len(waiting) < hands * 2:
+            while left and len(waiting) < hands:  # Ray starts as many of them as there are cores
                 place, shard = left.pop()
                 waiting[task.remote(shard, shared)] = place
             (done,), _ = ray.wait(list(waiting), num_returns=1)
