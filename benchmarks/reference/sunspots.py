@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
@@ -13,29 +15,33 @@ SEEDS = range(5)
 ARCHITECTURE = "gru"
 VARIANCE = 1535.0  # by which the literature divides (Weigend et al. 1990)
 SPANS = {"1921_1955": (1921, 1955), "1956_1979": (1956, 1979)}
-# Chosen by three stretches of forty years before 1921, each foretold from the years before it.
-WINDOW, OPTIONS = 12, {"bidirectional": False, "keep": "last"}
+# Chosen by three stretches of forty years before 1921, each foretold from the years before it: 0.078 as their mean,
+# where nine linear lags have 0.112 and a perceptron 0.124. Nothing there is as high as the peak of 1957.
+WINDOW, NETWORKS = 12, 3  # years; networks, whose mean is said
+OPTIONS: dict[str, Any] = {"bidirectional": False, "size": 2.0, "depth": 2, "epochs": 25, "keep": "last"}
+SEEN = "Test scores of an earlier network had been seen."
 
 
 def run(seed: int) -> dict[str, float]:
-    found = {}
-    for name, span in SPANS.items():
-        parts = tables(*span)
-        learned = learn(
-            ARCHITECTURE,
-            "forecasting",
-            parts,
-            "activity",
-            seed=seed,
-            kinds={"history": "series"},
-            transform="sqrt",
-            **OPTIONS,
-        )
-        found[f"mse_{name}"] = learned.metrics()["mse"] / VARIANCE
-        history, came = (np.array(parts[2][column].to_pylist()) for column in ("history", "activity"))
-        found[f"last_value_{name}"] = float(((history[:, -1] - came[:, 0]) ** 2).mean()) / VARIANCE
-        found[f"ar9_{name}"] = float(((autoregression(parts) - came[:, 0]) ** 2).mean()) / VARIANCE
+    parts = tables(1921, 1979)
+    said = np.mean([foretold(parts, NETWORKS * seed + number) for number in range(NETWORKS)], axis=0)
+    history, came = (np.array(parts[2][column].to_pylist()) for column in ("history", "activity"))
+    ways = {"mse": said, "last_value": history[:, -1], "ar9": autoregression(parts)}
+    years, found = np.arange(1921, 1980), {}
+    for span, (first, last) in SPANS.items():
+        within = (years >= first) & (years <= last)
+        error = {way: np.square(y - came[:, 0])[within].mean() / VARIANCE for way, y in ways.items()}
+        found |= {f"{way}_{span}": float(value) for way, value in error.items()}
     return found
+
+
+def foretold(parts: Tables, seed: int) -> np.ndarray:
+    """(N,) what a network says of the test years."""
+    kinds = {"history": "series"}
+    learned = learn(ARCHITECTURE, "forecasting", parts, "activity", seed=seed, kinds=kinds, transform="sqrt", **OPTIONS)
+    network = learned.network
+    said: np.ndarray = network.task.units(network.outputs(learned.test))[:, 0].numpy()  # type: ignore[operator]
+    return said
 
 
 def tables(first: int, last: int) -> Tables:
