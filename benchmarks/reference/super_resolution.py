@@ -18,9 +18,9 @@ ARCHITECTURE = "deconvolution"
 TEST = ("camera", "chelsea", "coffee", "ihc", "moon")
 VALIDATION = ("astronaut", "clock_motion", "rocket")
 SQUARES = {0.0: 120, 0.8: 40, 1.5: 40}  # of each photograph: as it is, and softened by so many pixels
-# By the three whole photographs of VALIDATION and two smooth ones, left out of the others for that: among squared errors
-# a smooth one counts for nothing and came out below its bicubic enlargement, among absolute ones it is above, the more
-# where layers have no biases; soft photographs among those learned from help all, for what is soft needs no sharpening.
+# By the three whole photographs of VALIDATION and two smooth ones, left out of the others for that: of squared
+# errors a smooth one counts for nothing and came out below its bicubic enlargement, of absolute ones it is above, the
+# more where layers have no biases; soft photographs among those learned from help all, for what is soft stays so.
 CHOSEN = {"epochs": 7, "task_options": {"loss": "absolute"}}
 SEEN = (
     "Test scores of three earlier networks had been seen; what was changed after them was chosen by other photographs."
