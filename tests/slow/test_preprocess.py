@@ -89,7 +89,7 @@ def test_killed_at_any_moment_it_ends_as_if_it_never_was(tmp_path):
         assert folder_version(paths.ready) == whole, "what was ready before is whole"
     assert preparing(paths, stdout=subprocess.DEVNULL).wait() == 0
     assert folder_version(paths.ready) == whole
-    assert sorted(path.name for path in paths.raw.parent.iterdir()) == ["raw", "ready"]
+    assert sorted(path.name for path in paths.raw.parent.iterdir()) == ["described", "raw", "ready"]
     assert not (paths.home / "preprocess" / "t").exists()
 
 

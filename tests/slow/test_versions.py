@@ -31,7 +31,8 @@ STAGE = """
 import pathlib, sys
 stage, name = sys.argv[1:]
 outs = {
-    "collect": ["data/store/%s/raw/part.parquet"], "preprocess": ["data/store/%s/ready/train/part.parquet"],
+    "collect": ["data/store/%s/raw/part.parquet"],
+    "preprocess": ["data/store/%s/ready/train/part.parquet", "data/store/%s/described/report.html"],
     "select": ["models/store/%s/choice/select.json"], "tune": ["models/store/%s/choice/tune.json"],
     "train": ["models/store/%s/candidate/model.json", "models/store/%s/candidate/deep/weights.safetensors"],
     "validate": ["models/store/%s/report/" + file for file in ("report.html", "metrics.json", "plots/curve.csv")],
