@@ -8,7 +8,7 @@ from benchmarks.reference.protocol import digits, learn
 BARS = {"accuracy": (">=", 0.98)}
 SEEDS = range(5)
 ARCHITECTURE = "vit"
-CHOSEN = {"epochs": 60}
+CHOSEN = {"epochs": 110}  # fewer leave it well below on validation rows
 
 
 def run(seed: int) -> dict[str, float]:
