@@ -23,7 +23,9 @@ SQUARES = {0.0: 120, 0.8: 40, 1.5: 40}  # of each photograph: as it is, and soft
 # more where layers have no biases; soft photographs among those learned from help all, for what is soft stays so.
 CHOSEN = {"epochs": 7, "task_options": {"loss": "absolute"}}
 SEEN = (
-    "Test scores of three earlier networks had been seen; what was changed after them was chosen by other photographs."
+    "Test scores of three earlier networks had been seen; what was changed after them was chosen by other photographs. "
+    "Four of the five photographs are 1.1 to 1.9 dB above bicubic. The moon, whose photograph is blurred, is 0.4 dB "
+    "below: no photograph to validate by shows that, so nothing was chosen against it."
 )
 
 

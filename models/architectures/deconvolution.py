@@ -29,7 +29,8 @@ class Deconvolution(Architecture):
     the first of those given; pixels (B, F, H', W'), of the target's size where the target is larger, F = 24 · size and
     the images' own channels.
     Choose it for super-resolution, and for noise that has little to do with what is far away.
-    At size=1: photographs ×2, 34.4 dB where bicubic has 33.9, after 5 epochs of 400 squares in 7 s of one core.
+    At size=1: photographs ×2, 35.0 dB where bicubic has 33.9, after 7 epochs of 1900 squares in 29 s of one core; one
+    photograph of five, a blurred one, came out 0.4 dB below its bicubic enlargement.
     """
 
     ACCEPTS = frozenset({"image"})

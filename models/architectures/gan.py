@@ -27,8 +27,8 @@ class GAN(Architecture):
 
     In: numbers, categories and labels to draw images for, the seed of a sample. Out: "target" (B, C, H, W), an image.
     Choose it where samples must look real and there is time to train: its losses say little, look at the samples.
-    At size=1: digits at a third less than the Fréchet distance of PCA with a kernel density, 0.989 of them read as what
-    was asked for, in 51 s of a busy core (validation rows of one split).
+    At size=1: digits at a sixth less than the Fréchet distance of PCA with a kernel density, 0.990 of them read as what
+    was asked for, after 5300 steps in 109 s of one core.
     """
 
     ACCEPTS = BESIDE | {"seed"}
