@@ -1,6 +1,6 @@
 """Many small files: collect and version against `dvc add` and commit of the folder; then 1% more of them.
 
-`python -m benchmarks.collect 100000` says how many; 10,000 by default. Each command is a process of its own; what moves
+`python -m benchmarks.collect 10000` says how many; 100,000 by default. Each command is a process of its own; what moves
 is what a remote holds more after `dvc push`.
 """
 
@@ -84,7 +84,7 @@ def size(folder: Path) -> int:
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     seconds, moved = {}, {}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         for name, work in (("evergreen", ours), ("dvc add", theirs)):

@@ -51,7 +51,7 @@ models.catalogue.task("classification")
 start, spent, paths = time.perf_counter(), time.process_time(), Paths(Path.cwd(), "t")
 collect.run(collect.Params("t.csv"), paths)
 print(json.dumps({{"collect": time.perf_counter() - start}}))
-preprocess.run(preprocess.Params("churned", leaks="off"), paths, task="classification")
+preprocess.run(preprocess.Params("churned"), paths, task="classification")
 """
 
 

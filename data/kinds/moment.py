@@ -55,7 +55,7 @@ class Moment(Kind):
         return {**options, "format": forms[0]}
 
     def reading(self, options: Mapping[str, Any]) -> Moment:
-        return Moment(*(str(options.get(name) or "") for name in ("format", "unit", "zone")))
+        return type(self)(*(str(options.get(name) or "") for name in ("format", "unit", "zone")))
 
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         column = plain(column)

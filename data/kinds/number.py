@@ -54,7 +54,7 @@ class Number(Kind):
         return {**found, **options}
 
     def reading(self, options: Mapping[str, Any]) -> Number:
-        return Number(str(options.get("decimal") or ""))
+        return type(self)(str(options.get("decimal") or ""))
 
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         column = plain(column)

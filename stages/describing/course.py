@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.columns import plain, stack
+from data.windows import read_times
 from stages.drawing.pictures import Line, chart
 from stages.drawing.small import STYLES
 
@@ -35,7 +36,8 @@ def course(samples: Samples) -> str:
 
 
 def _moment(column: pa.Array) -> Array:
-    """Times as years; numbers as they are."""
+    """Times as years, also those that stand there as text; numbers as they are."""
+    column, _ = read_times(column)
     if not pa.types.is_temporal(column.type):
         return column.to_numpy(zero_copy_only=False).astype(np.float64)
     micro = column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None))).cast(pa.int64())

@@ -24,8 +24,8 @@ LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".evergreen", "store", "__pyc
 YAML = """task: classification
 collect: {uri: "sklearn:breast_cancer"}
 preprocess: {target: diagnosis}
-select: {seconds: 12, architectures: [linear, mlp], seeds: 1}
-tune: {seconds: 12, trials: 1}
+select: {seconds: 16, architectures: [linear, mlp], seeds: 1}
+tune: {seconds: 30, trials: 1}
 train: {epochs: 5}
 validate: {}
 deploy: {}
