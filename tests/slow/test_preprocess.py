@@ -81,7 +81,7 @@ def test_killed_at_any_moment_it_ends_as_if_it_never_was(tmp_path):
     start = time.monotonic()
     assert preparing(paths, stdout=subprocess.DEVNULL).wait() == 0
     whole, seconds = folder_version(paths.ready), time.monotonic() - start
-    for _ in range(6):
+    for _ in range(20):
         process = preparing(paths, stdout=subprocess.DEVNULL)
         time.sleep(draw.uniform(0.3, 1.0) * seconds)
         process.send_signal(signal.SIGKILL)
