@@ -128,6 +128,13 @@ def texts(column: pa.Array) -> pa.Array:
         raise DataError(f"a column of type {column.type} has no text", fix="choose a column of plain values") from error
 
 
+def codes(column: pa.Array, other: pa.Array) -> np.ndarray:
+    """(N + M,) whole numbers from 1 on for the values of two columns, alike for values that are; 0 where missing."""
+    both = pa.concat_arrays([texts(column), texts(other)])
+    found: np.ndarray = both.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False) + 1
+    return found
+
+
 def evenly(count: int, most: int) -> np.ndarray:
     """Places of at most so many of `count` rows, spread evenly."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)

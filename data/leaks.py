@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.columns import plain, texts
+from data.columns import codes, plain, texts
+from data.windows import read_times
 
 BINS = 32  # of a column of numbers, of equal counts
 PULL = 0.1  # rows' worth by which the mean of a bin is drawn to that of all
@@ -64,23 +65,16 @@ def _target(train: pa.Table, held: pa.Table, target: str, kind: str) -> tuple[Ar
         return tuple(  # type: ignore[return-value]
             (np.searchsorted(known, side.to_numpy(zero_copy_only=False)) / len(known))[:, None] for side in (one, two)
         )
-    codes = _codes(one, two)
-    classes = np.eye(codes.max() + 1)[codes]
+    found = codes(one, two)
+    classes = np.eye(found.max() + 1)[found]
     return classes[: len(train)], classes[len(train) :]
-
-
-def _codes(one: pa.Array, two: pa.Array) -> Array:
-    """(N + M,) whole numbers from 0 on; 0 is for what is missing."""
-    both = pa.concat_arrays([texts(one), texts(two)])
-    codes: Array = both.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False) + 1
-    return codes
 
 
 def _binned(one: pa.Array, two: pa.Array, kind: str) -> tuple[Array, int]:
     """(N + M,) the bin of each value, one of its own for what is missing; and how many bins there are."""
     if kind == "category":
-        codes = _codes(one, two)
-        return codes, int(codes.max()) + 1
+        found = codes(one, two)
+        return found, int(found.max()) + 1
     values = np.concatenate([side.to_numpy(zero_copy_only=False).astype(np.float64) for side in (one, two)])
     learned = values[: len(one)]
     held = learned[~np.isnan(learned)]
@@ -160,7 +154,7 @@ def _share(column: pa.Array, value: str) -> float:
 
 def later(table: pa.Table, time: str) -> Iterator[Leak]:
     """Each column of dates that names later times than the row's own."""
-    own = plain(table.column("_time"))
+    own, _ = read_times(plain(table.column("_time")))  # it stands there as it was written
     for name in table.column_names:
         column = plain(table.column(name))
         if name == "_time" or not (pa.types.is_temporal(column.type) and pa.types.is_temporal(own.type)):

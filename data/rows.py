@@ -33,6 +33,8 @@ from data.windows import read_times
 
 @dataclass(frozen=True)
 class Rows:
+    """What makes examples of the rows of a table; see data/examples.py for the Reader that it is."""
+
     wishes: Wishes
     schema: Schema
     way: Way

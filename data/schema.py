@@ -78,13 +78,17 @@ def infer(
             place="preprocess",
             fix="; ".join(notes) or "give more columns than the target",
         )
-    for name, kind in {**inputs, target: target_kind}.items():
-        kinds.check_options(kind, options.get(name, {}), name)
-        try:
-            options[name] = kinds.find(kind).settle(plain(table.column(name)), options.get(name, {}))
-        except DataError as error:
-            raise DataError(error.problem, place=f"preprocess.kinds.{name}", fix=error.fix) from error
+    options |= {name: _settled(table, name, kind, options) for name, kind in {**inputs, target: target_kind}.items()}
     return Schema(inputs, target, target_kind, notes, {name: said for name, said in options.items() if said})
+
+
+def _settled(table: pa.Table, name: str, kind: str, options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The options of a column, with what a look at it finds out of how its values are written."""
+    kinds.check_options(kind, options.get(name, {}), name)
+    try:
+        return kinds.find(kind).settle(plain(table.column(name)), options.get(name, {}))
+    except DataError as error:
+        raise DataError(error.problem, place=f"preprocess.kinds.{name}", fix=error.fix) from error
 
 
 def kind_names(given: Mapping[str, Any]) -> dict[str, str]:

@@ -33,9 +33,7 @@ class Spec:
     target_name: str
     time: str | None
     rows: dict[str, int]  # split → rows
-    task_options: dict[str, Any] = dataclasses.field(
-        default_factory=dict
-    )  # what the pipeline says of its task beside the name
+    task_options: dict[str, Any] = dataclasses.field(default_factory=dict)  # what is said of the task beside its name
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -165,15 +163,14 @@ def fit(
     target_kind: str,
     transform: str = "",
     options: Mapping[str, Mapping[str, Any]] | None = None,
-    learned: pa.Table | None = None,
 ) -> tuple[dict[str, Field], Field]:
     """The fields of checked training rows: one per grouped kind, one per column of other kinds; and the target's.
 
     `transform` is of the target, and of the history that it continues where it is a series. `options` are those of the
-    kinds, by column. `learned` are the rows that inputs are fitted on where only some are learned from.
+    kinds, by column.
     """
     options, of_inputs = options or {}, transform if target_kind == "series" else ""
-    inputs = fit_inputs(train if learned is None else learned, kind_of, of_inputs, options)
+    inputs = fit_inputs(train, kind_of, of_inputs, options)
     return inputs, fit_target(train, target, target_kind, transform, options.get(target, {}))
 
 

@@ -23,6 +23,8 @@ from data.schema import Schema
 
 @dataclass(frozen=True)
 class Stretches:
+    """What makes examples of a series; see data/examples.py for the Reader that it is."""
+
     wishes: Wishes
     by = "time"
     whole = "the rows of a series have to be put in order"

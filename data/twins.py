@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from data import hashes, lookalikes, spectra
-from data.columns import plain, stack, texts
+from data.columns import codes, plain, stack
 
 LIKE_TEXT = 0.8  # Jaccard's index of two texts' shingles
 LEAST_TEXT = 40  # shingles: shorter texts are often the same by chance
@@ -84,9 +84,9 @@ def _alike_rows(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str]) ->
     """Rows whose categories are equal, and their numbers within rounding; None where that may well be chance."""
     words = [name for name, kind in kind_of.items() if kind == "category"]
     one, two = (_numbers(side, [name for name in kind_of if name not in words]) for side in (table, other))
-    codes = [_codes(plain(table.column(name)), plain(other.column(name))) for name in words]
-    one = np.concatenate([one, *(code[: len(table), None] for code in codes)], axis=1)
-    two = np.concatenate([two, *(code[len(table) :, None] for code in codes)], axis=1)
+    coded = [codes(plain(table.column(name)), plain(other.column(name))) for name in words]
+    one = np.concatenate([one, *(code[: len(table), None] for code in coded)], axis=1)
+    two = np.concatenate([two, *(code[len(table) :, None] for code in coded)], axis=1)
     return _near(one, two, exact=len(words))
 
 
@@ -132,12 +132,6 @@ def _chance_bits(rows: Array, allowed: Array) -> Array:
 def _numbers(table: pa.Table, names: list[str]) -> Array:
     columns = [plain(table.column(name)).to_numpy(zero_copy_only=False).astype(np.float64) for name in names]
     return np.stack(columns, axis=1) if columns else np.zeros((len(table), 0))
-
-
-def _codes(column: pa.Array, other: pa.Array) -> Array:
-    both = pa.concat_arrays([texts(column), texts(other)])
-    codes: Array = both.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.float64)
-    return codes
 
 
 def _alike_series(column: pa.Array, other: pa.Array) -> list[Twin] | None:

@@ -1,1 +1,1 @@
-"""What feeds of training share: rows drawn by weight, batches of one length, streams of row groups, work done ahead."""
+"""What feeds of training share: rows drawn by weight, batches of one length, streams of row groups."""

@@ -11,7 +11,7 @@ from itertools import islice, pairwise
 import numpy as np
 import pyarrow as pa
 
-from data.feeding.ahead import ahead
+from data.ahead import ahead
 from data.feeding.cut import Batch, Cut
 from data.feeding.draws import Draws, Weigh, key
 from data.ready import Unit

@@ -113,13 +113,17 @@ def _note(staging: Path, parts: Sequence[Part]) -> None:
 
 def _resumed(staging: Path, wanted: dict[str, File]) -> list[Part]:
     """The parts of a killed collection whose files are still wanted as they were; what else it left goes."""
+    import pyarrow as pa
+
     done: list[Part] = []
     lines = []
     journal = staging / JOURNAL
     for line in journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []:
         try:
             parts = [held_part(staging / name) for name in json.loads(line)]
-        except (json.JSONDecodeError, OSError):  # it was killed while it wrote this
+        except (json.JSONDecodeError, OSError, pa.ArrowInvalid):  # it was killed while it wrote this
+            break
+        if not all(part.spans for part in parts):  # whose rows they hold is lost
             break
         files = {span.file: span.stamp for part in parts for span in part.spans}
         if all(name in wanted and wanted[name].stamp == stamp for name, stamp in files.items()):

@@ -51,7 +51,7 @@ def write(
 ) -> list[Part]:
     """Writes batches as new parts, numbered from `first`, never holding more than a few row groups; `files` are
     theirs. While one row group is written the next is read."""
-    from data.feeding.ahead import ahead
+    from data.ahead import ahead
 
     written: list[Part] = []
     writer, tables = None, ahead(_row_groups(batches), AHEAD)
@@ -104,10 +104,7 @@ class Writer:
 
     def close(self) -> Part:
         self.file.close()
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        _named(self.path)
         return Part(self.path, self.rows, self.spans)
 
     def _runs(self, table: pa.Table) -> Iterator[tuple[str, int]]:
@@ -242,7 +239,17 @@ def write_manifests(folder: Path, parts: Sequence[Part]) -> None:
     for part in parts:
         if part.spans:
             table = pa.table([pa.array(values) for values in zip(*part.spans, strict=True)], names=Span._fields)
-            pq.write_table(table, _manifest(folder / part.path.name), compression="zstd")
+            path = _manifest(folder / part.path.name)
+            pq.write_table(table, path.with_suffix(".tmp"), compression="zstd")
+            _named(path)
+
+
+def _named(path: Path) -> None:
+    """Gives its name to a file that is whole, once its bytes lie on the disk."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def _manifest(part: Path) -> Path:

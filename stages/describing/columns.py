@@ -107,13 +107,7 @@ def _values(column: pa.Array) -> Array:
 
 
 def _moments(column: pa.Array) -> Array:
-    return (
-        column.drop_null()
-        .cast(pa.timestamp("us", tz=getattr(column.type, "tz", None)))
-        .cast(pa.int64())
-        .to_numpy()
-        .astype(np.float64)
-    )
+    return column.drop_null().cast(pa.int64()).to_numpy().astype(np.float64)  # they are microseconds: see the kind
 
 
 def _lengths(column: pa.Array) -> Array:

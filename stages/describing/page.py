@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data import quarantine
 from data.ready import QUARANTINED, units
 from data.ways import MIDNIGHT
 from stages.describing.columns import columns
@@ -149,14 +150,12 @@ def _aside(ready: Path, summary: Json) -> str:
     reasons = summary["quarantined"]["reasons"]
     if not reasons:
         return paragraph("None.")
-    held = units(ready, QUARANTINED)[0].read()
-    why, origins, rows = (held.column(name).to_pylist() for name in ("reason", "origin", "row"))
+    held = quarantine.examples([units(ready, QUARANTINED)[0].read()], SHOWN)
     parts = []
     for reason, count in sorted(reasons.items(), key=lambda one: -one[1])[:REASONS]:
-        some = [place for place, one in enumerate(why) if one == reason][:SHOWN]
         lines = "".join(
-            f'<li><code>{escape(origins[place])}</code> <span class="soft">{escape(rows[place][:LONGEST])}</span></li>'
-            for place in some
+            f'<li><code>{escape(one["origin"])}</code> <span class="soft">{escape(one["row"][:LONGEST])}</span></li>'
+            for one in held.get(reason, [])
         )
         parts.append(f"<details><summary>{escape(reason)}: <b>{count:,}</b></summary><ul>{lines}</ul></details>")
     more = len(reasons) - REASONS

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from data import identity
+from data.ahead import ahead
 from data.batches import arrays, encoded, feed, most, whole, window
-from data.feeding.ahead import ahead
 from data.feeding.draws import Weigh
 from data.field import DataError
 from data.ready import sample, units

@@ -56,10 +56,11 @@ def test_a_column_that_dried_up_is_named():
     assert [leak.columns for leak in found] == [["a"], ["b"]]
 
 
-def test_dates_after_the_rows_own_are_named():
+@pytest.mark.parametrize("written", [lambda moment: moment, datetime.datetime.isoformat])
+def test_dates_after_the_rows_own_are_named(written):
     day = [datetime.datetime(2025, 1, 1) + datetime.timedelta(days=i) for i in range(40)]
     before, after = ([one + datetime.timedelta(days=by) for one in day] for by in (-3, 3))
-    table = pa.table({"_time": day, "born": before, "closed": after})
+    table = pa.table({"_time": [written(one) for one in day], "born": before, "closed": after})
     assert [leak.columns for leak in later(table, "opened")] == [["closed"]]
 
 

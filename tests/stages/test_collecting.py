@@ -83,7 +83,8 @@ def test_small_additions_do_not_become_ever_more_parts(paths):
     assert rows(paths) == sorted(map(str, range(20)))
 
 
-def test_a_killed_collection_goes_on_with_the_parts_it_finished(paths, monkeypatch):
+@pytest.mark.parametrize("lost", [None, b"", b"PAR1 half of it"])
+def test_a_killed_collection_goes_on_with_the_parts_it_finished(paths, monkeypatch, lost):
     monkeypatch.setattr(mirror, "ROWS", 2)  # files a group
     for number in range(6):
         csv(paths, f"{number}.csv", number)
@@ -99,12 +100,17 @@ def test_a_killed_collection_goes_on_with_the_parts_it_finished(paths, monkeypat
     with pytest.raises(KeyboardInterrupt):
         run(paths, "in")
     assert not paths.raw.exists()
+    if lost is not None:  # the power went as well, and with it what says whose rows the second part holds
+        noted = paths.home / "collect" / "t" / "files-00001.parquet"
+        noted.write_bytes(lost) if lost else noted.unlink()
     csv(paths, "0.csv", 10)  # it changed meanwhile, so what was read of it does not hold
     again = []
     monkeypatch.setattr(mirror, "write", lambda *given: again.append([f.name for f in given[3]]) or parts.write(*given))
     run(paths, "in")
     assert written == [["0.csv", "1.csv"], ["2.csv", "3.csv"]]
-    assert again == [["0.csv", "1.csv"], ["4.csv", "5.csv"]]
+    assert again == (
+        [["0.csv", "1.csv"], ["4.csv", "5.csv"]] if lost is None else [[f"{n}.csv", f"{n + 1}.csv"] for n in (0, 2, 4)]
+    )
     assert rows(paths) == sorted(["10", "1", "2", "3", "4", "5"])
     assert not (paths.home / "collect" / "t").exists()
 
