@@ -40,7 +40,7 @@ OURS = """
 import json, sys, time
 sys.path.insert(0, {code!r})
 from pathlib import Path
-import pyarrow.csv, pyarrow.parquet, pyarrow.acero, torch, models.catalogue
+import pyarrow.csv, pyarrow.parquet, pyarrow.acero, torch, sklearn.ensemble, scipy.special, models.catalogue
 import data.sources.csv, data.rows, data.stretches, stages.checking.look, stages.collecting.mirror
 from data import kinds
 from stages import collect, preprocess

@@ -152,6 +152,8 @@ def _written(column: pa.Array, form: str, zone: str = "") -> tuple[pa.Array, Fau
             if (pc.min(fast.cast(pa.int64())).as_py() or 0) >= LOW:
                 return fast, {}
     parts = pc.extract_regex(text, _pattern(form))
+    if parts.null_count == len(parts):  # as most forms that are tried
+        return pa.nulls(len(text), TYPE), _faulty(text.is_valid().to_numpy(zero_copy_only=False), form)
     held = {part.name: pc.struct_field(parts, part.name) for part in parts.type}
     made, wrong = _put_together(held, len(text))
     whole = parts.is_valid().to_numpy(zero_copy_only=False) & ~wrong
@@ -160,8 +162,11 @@ def _written(column: pa.Array, form: str, zone: str = "") -> tuple[pa.Array, Fau
         values = (
             pc.if_else(pc.equal(held["z"], ""), local(values, zone), values) if "z" in held else local(values, zone)
         )
-    faulty = np.flatnonzero(text.is_valid().to_numpy(zero_copy_only=False) & ~whole)
-    return values, dict.fromkeys(faulty.tolist(), f"not a time written as {form}")
+    return values, _faulty(text.is_valid().to_numpy(zero_copy_only=False) & ~whole, form)
+
+
+def _faulty(rows: np.ndarray, form: str) -> Faults:
+    return dict.fromkeys(np.flatnonzero(rows).tolist(), f"not a time written as {form}")
 
 
 def _put_together(held: dict[str, pa.Array], count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -35,8 +35,8 @@ def shingles(text: str) -> Array:
     plain = SIGNS.sub(" ", text[:LONGEST].casefold()).strip().encode()
     if len(plain) < SHINGLE:
         return np.zeros(0, np.uint64)
-    runs = np.lib.stride_tricks.sliding_window_view(np.frombuffer(plain, np.uint8), SHINGLE)
-    hashed = np.ascontiguousarray(runs).view("<u8").ravel() * MIX
+    runs = np.ndarray(len(plain) - SHINGLE + 1, "<u8", plain, strides=(1,))
+    hashed = runs * MIX
     hashed = (hashed ^ (hashed >> np.uint64(29))) * MIX
     if len(hashed) > 4 * KEPT:  # sorting all to keep a few would be most of the work
         smallest = hashed[hashed < np.uint64(2.0**64 * 2 * KEPT / len(hashed))]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROWS = {"train": 10_000, "validation": 2_500, "test": 2_500}  # those with the smallest identities
 SHARES = {"train": 16, "validation": 64, "test": 64}  # of memory_mb that they may take, one part: fewer, where it must
-GROUPS = 32  # row groups of a split that are looked into, evenly spread
+GROUPS = 12  # row groups of a split that are looked into, evenly spread
 SIMPLER = {"boolean": "category", "moment": "number"}  # what a kind is looked at as
 
 
