@@ -1,9 +1,9 @@
 """Runs the cases named, or all: `python -m benchmarks.reference [CASE …]`; writes results.json and REFERENCE.md.
 
-Each seed is a process of its own with one thread; as many run side by side as there are cores for this one (`taskset`
-says which). Results of cases that are not run again stay, with the commit that they were measured at. Cost is told in
-core-seconds, the time that the processor worked for a seed, which other work on the machine disturbs little; seconds by
-the clock stand beside it.
+Each seed is a process of its own with one thread; as many, of one case or of several, run side by side as there are
+cores for this one (`taskset` says which). Results of cases that are not run again stay, with the commit that they were
+measured at. Cost is told in core-seconds, the time that the processor worked for a seed, which other work on the
+machine disturbs little; seconds by the clock stand beside it.
 """
 
 from __future__ import annotations
@@ -44,14 +44,19 @@ def main(names: list[str]) -> int:
         print(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(cases())}", file=sys.stderr)
         return 2
     missed = []
-    for name in names or cases():
-        result = case(name)
-        found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        found = {known: one for known, one in found.items() if known in cases()} | {name: result}
-        write_json(RESULTS, found)
-        PAGE.write_text(page(found))
-        print("\n".join(lines(name, found[name])), flush=True)
-        missed += [name] if "no" in (row[-1] for row in rows(name, found[name])) else []
+    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    try:
+        waiting = {name: [pool.submit(measure, name, seed) for seed in said(name).SEEDS] for name in names or cases()}
+        for name, runs in waiting.items():
+            result = summed([run.result() for run in runs])
+            found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+            found = {known: one for known, one in found.items() if known in cases()} | {name: result}
+            write_json(RESULTS, found)
+            PAGE.write_text(page(found))
+            print("\n".join(lines(name, found[name])), flush=True)
+            missed += [name] if "no" in (row[-1] for row in rows(name, found[name])) else []
+    finally:
+        pool.shutdown(cancel_futures=True)
     return 1 if missed else 0
 
 
@@ -60,32 +65,24 @@ def said(name: str) -> Any:
     return importlib.import_module(f"benchmarks.reference.{name}")
 
 
-def case(name: str) -> dict[str, Any]:
+def summed(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """The means over the seeds of each metric and of the seconds by clock and processor, and the greatest memory."""
-    module = said(name)
-    print(f"{name} …", file=sys.stderr, flush=True)
-    threads = getattr(module, "THREADS", 1)
-    begun = time.monotonic()
-    with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)) // threads)) as pool:
-        runs = list(pool.map(lambda seed: measure(name, seed, threads), module.SEEDS))
-    metrics = runs[0]["metrics"]
-    values = {metric: [run["metrics"][metric] for run in runs] for metric in metrics}
+    values = {metric: [run["metrics"][metric] for run in runs] for metric in runs[0]["metrics"]}
     return {
         "reached": {metric: statistics.fmean(all_seeds) for metric, all_seeds in values.items()},
         "deviation": {metric: statistics.stdev(v) if len(v) > 1 else 0.0 for metric, v in values.items()},
         "seeds": len(runs),
         "seconds": statistics.fmean(run["seconds"] for run in runs),
-        "seconds_in_all": time.monotonic() - begun,
         "core_seconds": statistics.fmean(run["core_seconds"] for run in runs),
         "megabytes": max(run["megabytes"] for run in runs),
         "commit": commit(),
     }
 
 
-def measure(name: str, seed: int, threads: int) -> dict[str, Any]:
+def measure(name: str, seed: int) -> dict[str, Any]:
     """One seed of a case, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.reference", "--seed", str(seed), name]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=HERE.parents[1], env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -157,7 +154,7 @@ def cost(found: dict[str, Any]) -> str:
     known = {name: result for name, result in found.items() if "core_seconds" in result}
     minutes = sum(result["core_seconds"] * result["seeds"] for result in known.values()) / 60
     told = f"{minutes:.0f} core-minutes together: about {minutes / 2:.0f} minutes on two idle cores. "
-    told += "Core-seconds are the processor's, those beside them the clock's, taken beside other work."
+    told += "Core-seconds are the processor's, those beside them the clock's."
     if clocked := sorted(found.keys() - known.keys()):
         rest = sum(found[name]["seconds"] * found[name]["seeds"] for name in clocked) / 60
         told += f" Without core-seconds yet, and so not in that sum: {', '.join(clocked)}; "
