@@ -91,7 +91,5 @@ def _replayed(pipeline: Pipeline, paths: Paths) -> Answer:
         f"{value['prepared']:,} are prepared"
     ]
     lines += [f"{was:>9,} → {now:<9,}  {reason}" for reason, (was, now) in counts.items()]
-    if pipeline.collect.watermark:  # its rows are read once
-        lines.append(f"  to read again what could not be read, delete {paths.raw.relative_to(paths.root)} and run")
     lines.append(f"  next         evergreen run {paths.name}")
     return Answer(value, "\n".join(lines))

@@ -66,14 +66,13 @@ def run(
     params: Params, paths: Paths, *, task: str = "", progress: Progress = quiet, faulty: bool = False
 ) -> dict[str, Any]:
     """Writes raw/part-00000.parquet …, what files their rows are of, and source.json, in the place of what was there.
-    With `faulty` files that hold rows that could not be read are read again, changed or not.
+    With `faulty` rows that could not be read are read again, whether their files changed or not.
 
     Raises DataError with the place and the fix where the source is missing, empty or damaged.
     """
     from data.sources import open_source
     from data.spec import DataError
     from stages.artifacts import replace_folder, write_json
-    from stages.collecting.mirror import distrusted
     from stages.collecting.parts import place, write_manifests
     from stages.staging import room, staging
 
@@ -81,8 +80,7 @@ def run(
     with room(paths.raw, "what was collected before"), staging(paths, "collect", "collected") as staged, _quick():
         fingerprint = source.fingerprint()  # before it is read: what changes meanwhile is a change
         before, record = known(params, paths)
-        before = [distrusted(part) for part in before] if faulty else before
-        parts, covered, counts = _brought(params, source, before, record, staged, progress)
+        parts, covered, counts = _brought(params, source, before, record, staged, progress, faulty=faulty)
         rows = sum(part.rows for part in parts)
         if not rows:
             raise DataError("there are no rows", place=params.uri, fix="give a source with at least a few dozen rows")
@@ -133,11 +131,18 @@ def known(params: Params, paths: Paths) -> tuple[list[Part], dict[str, Any]]:
 
 
 def _brought(
-    params: Params, source: Source, before: list[Part], record: dict[str, Any], staging: Path, progress: Progress
+    params: Params,
+    source: Source,
+    before: list[Part],
+    record: dict[str, Any],
+    staging: Path,
+    progress: Progress,
+    *,
+    faulty: bool,
 ) -> tuple[list[Part], dict[str, Any], dict[str, int]]:
     from stages.collecting import keys, moments
-    from stages.collecting.mirror import mirrored
-    from stages.collecting.stream import advanced
+    from stages.collecting.mirror import distrusted, mirrored
+    from stages.collecting.stream import advanced, readable
 
     again = staging / "again"
     shutil.rmtree(again, ignore_errors=True)
@@ -153,12 +158,14 @@ def _brought(
     if params.watermark:
         wanted, late = (params.since, params.until), moments.span(params.late)
         last = record.get("covered", {})
-        parts, covered, counts = advanced(source, params.watermark, wanted, late, last, before, again, said)
+        whole, bad = readable(before, again) if faulty else (before, set())
+        parts, covered, counts = advanced(source, params.watermark, wanted, late, last, whole, again, said, anew=bad)
     else:
         # rows that gave way to others of their key may have to come back, and a mended reader may find more
         anew = bool(params.key) or record.get("reader") != source.reader()
         keep = params.deleted == "keep"
-        parts, files = mirrored(source, before, staging, again, anew=anew, keep=keep, said=said)
+        trusted = [distrusted(part) for part in before] if faulty else before
+        parts, files = mirrored(source, trusted, staging, again, anew=anew, keep=keep, said=said)
         counts = {f"files {name}": count for name, count in files.items()}
     if params.key:
         followed = params.watermark and params.deleted == "follow"

@@ -68,13 +68,8 @@ def _schema(parts: Sequence[Part]) -> pa.Schema | None:
 
 def distrusted(part: Part) -> Part:
     """The part as if its files had changed of which rows could not be read."""
-    import numpy as np
-    import pyarrow.parquet as pq
-
-    if "_fault" not in pq.read_schema(part.path).names:
-        return part
-    bad = np.flatnonzero(part.read(["_fault"]).column("_fault").is_valid().to_numpy())
-    told = [bool(((bad >= span.offset) & (bad < span.offset + span.rows)).any()) for span in part.spans]
+    bad = part.faulty()
+    told = [bool(bad[span.offset : span.offset + span.rows].any()) for span in part.spans]
     return replace(
         part, spans=[span._replace(stamp="") if odd else span for span, odd in zip(part.spans, told, strict=True)]
     )

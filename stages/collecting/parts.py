@@ -45,6 +45,16 @@ class Part:
 
         return pq.read_table(self.path, columns=columns)
 
+    def faulty(self) -> np.ndarray:
+        """(rows,) whether each row is one that could not be read."""
+        import numpy as np
+        import pyarrow.parquet as pq
+
+        if "_fault" not in pq.read_schema(self.path).names:
+            return np.zeros(self.rows, bool)
+        found: np.ndarray = self.read(["_fault"]).column("_fault").is_valid().to_numpy()
+        return found
+
 
 def write(
     batches: Iterator[pa.RecordBatch], folder: Path, first: int, files: Sequence[File], said: Callable[[int], None]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.collecting import moments
 from stages.collecting.moments import Mark
-from stages.collecting.parts import Part, folded, next_number, write
+from stages.collecting.parts import Part, folded, next_number, without, write
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,11 +28,14 @@ def advanced(
     before: Sequence[Part],
     staging: Path,
     said: Callable[[int], None],
+    *,
+    anew: Set[str] = frozenset(),
 ) -> tuple[list[Part], dict[str, Any], dict[str, int]]:
     """The parts with what is new of a range added, what is covered by then, and counts of the added rows.
 
     Read is what lies beyond the last row collected, `late` before it, where rows may still have come, and what lies
-    before the first one, where the range begins earlier than it did. No row is added twice.
+    before the first one, where the range begins earlier than it did; and the rows of the origins `anew`, wherever they
+    lie. No row is added twice.
     """
     since, until = (-math.inf if wanted[0] is None else moments.number(wanted[0])), wanted[1]
     end = math.inf if until is None else moments.number(until)
@@ -45,7 +48,8 @@ def advanced(
             ranges.insert(0, (since, reading.start))
     parts = list(before)
     for low, high in ranges:
-        parts += write(reading.between(low, high), staging, next_number(parts), [], lambda rows: None)
+        rest = anew if high == end else None
+        parts += write(reading.between(low, high, rest), staging, next_number(parts), [], lambda rows: None)
     counts = dict(reading.counts)
     if reading.older > reading.held_older:  # more lie at the source than were collected when it was their turn
         counts["too late"] = reading.older - reading.held_older
@@ -53,6 +57,20 @@ def advanced(
     begun = None if start == -math.inf else moments.said(start, reading.times)
     reached = None if reading.top == -math.inf else moments.said(reading.top, reading.times)
     return folded(parts, staging) if before else parts, {"from": begun, "to": reached}, counts
+
+
+def readable(parts: Sequence[Part], folder: Path) -> tuple[list[Part], set[str]]:
+    """The parts without the rows that could not be read, written again in `folder` where they held such; and where
+    those rows are from."""
+    import pyarrow as pa
+
+    left, origins = [], set()
+    for part in parts:
+        bad = part.faulty()
+        if bad.any():
+            origins |= set(part.read(["_origin"]).filter(pa.array(bad)).column("_origin").to_pylist())
+        left += without(part, ~bad, folder) if bad.any() else [part]
+    return left, origins
 
 
 class Reading:
@@ -69,14 +87,16 @@ class Reading:
         self.counts: Counter[str] = Counter({"new": 0, "late": 0})
         self.older = self.held_older = 0
 
-    def between(self, low: float, high: float) -> Iterator[pa.RecordBatch]:
-        """What the source holds there and was not collected before. Rows that do not say where they lie are there."""
+    def between(self, low: float, high: float, rest: Set[str] | None) -> Iterator[pa.RecordBatch]:
+        """What the source holds there and was not collected before; unless None, with the rows of the origins `rest`,
+        and those that do not say where they lie."""
         import numpy as np
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         held = self._held(low, high)
         asked = self.source
-        if self.reached > -math.inf or math.isfinite(low) or math.isfinite(high):
+        if not rest and (self.reached > -math.inf or math.isfinite(low) or math.isfinite(high)):
             bounds = [
                 None if not math.isfinite(at) else moments.around(at, self.times, days)
                 for at, days in ((low, -1), (high, 2))
@@ -84,8 +104,10 @@ class Reading:
             asked = asked.between(self.column, *bounds)
         for batch in asked.read():
             at, self.times = self._where(batch)
-            inside = np.isnan(at) | ((at >= low) & (at < high))
-            self.older += int(np.count_nonzero((at < low) & (at >= self.start)))
+            inside = (at >= low) & (at < high)
+            if rest is not None:
+                inside |= np.isnan(at) | pc.is_in(batch["_origin"], pa.array(sorted(rest), pa.string())).to_numpy(False)
+            self.older += int(np.count_nonzero((at < low) & (at >= self.start) & ~inside))
             again = np.flatnonzero(inside & ~(at > self.reached))
             for row, content in zip(again, contents(batch.take(pa.array(again))), strict=True):
                 if held[content]:

@@ -30,6 +30,10 @@ def rows(paths, column="a"):
     return sorted(read_raw(units(paths.raw), 1024, "a test")[column].to_pylist())
 
 
+def found(paths):
+    return sorted(read_raw(units(paths.raw), 1024, "a test")["n"].to_pylist(), key=str)
+
+
 def bytes_of(paths):
     return {path.name: path.read_bytes() for path in paths.raw.glob("part-*")}
 
@@ -171,6 +175,21 @@ def test_late_rows_come_within_their_time_and_are_counted_beyond(paths):
     assert rows(paths, "n") == ["10", "15", "20", "20", "30"]
     write(40)  # an export that holds the last rows alone
     assert run(paths, "t.csv", watermark="n", late=6)["rows"] == 6
+
+
+def test_a_row_mended_where_it_stands_comes_when_it_is_asked_for_again_and_no_other_twice(paths):
+    def write(*lines):
+        (paths.root / "t.csv").write_text("\n".join(["n,b", *lines, ""]))
+
+    write("10,x", "20", "30,x", "40")
+    assert run(paths, "t.csv", watermark="n")["rows"] == 4
+    write("12,x", "20,y", "30,x", "40")  # one changed, one was mended, one is as bad as it was
+    settings = {"watermark": "n", "since": 0}
+    assert run(paths, "t.csv", **settings)["rows"] == 4
+    for _ in range(2):
+        collect.run(collect.Params("t.csv", **settings), paths, faulty=True)
+        assert [row for row in found(paths) if row] == ["10", "20", "30"]
+        assert len(found(paths)) == 4
 
 
 def test_a_range_is_filled_backwards(paths, shop):
