@@ -26,6 +26,7 @@ from stages import session
 
 CODE = Path(__file__).resolve().parent.parent  # where workers import data, models and stages from
 START_SECONDS = 60.0
+WORKERS_AFTER = {True: 5.0, False: 11.0}  # seconds until workers can train, where Ray is up and where it is not
 EXCLUDES = [".git", ".venv", ".evergreen", "data/store", "models/store"]  # never sent to a real cluster
 
 

@@ -21,7 +21,6 @@ from stages.settings import PipelineError, choose
 ANCHOR = "linear"
 FINALISTS = 2  # besides the anchor; no rung leaves fewer, for a first stretch shows little
 RACE_SHARE = 0.5  # of the time; the rest is for the finals
-START_SECONDS = {True: 5.0, False: 11.0}  # until workers can train, where Ray is up and where it is not
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     names = _entrants(params, paths, task)
     progress(stage="select", rung=0, rungs=len(params.rungs), seconds_left=params.seconds)
     lanes: list[Any] = []
-    if len(names) > 1 and params.seconds > START_SECONDS[cluster.status(paths.root)["running"]]:
+    if len(names) > 1 and params.seconds > cluster.WORKERS_AFTER[cluster.status(paths.root)["running"]]:
         cluster.connect(paths.root)
         lanes = _race(params, paths, task, names, started, progress)
     choice = {**_decide(lanes, names, params, paths), "seconds": round(time.monotonic() - started, 1)}

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from stages.trials.search import Search
 
 CODE = Path(__file__).resolve().parent.parent
-START_SECONDS = {True: 5.0, False: 11.0}  # until workers can train, where Ray is up and where it is not
 END_SECONDS = 1.0  # that Tune takes to close, mostly
 
 
@@ -67,7 +66,7 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) 
     ledger = Ledger(paths.trials, context)
     done = ledger.entries()
     cut: list[dict[str, Any]] = []
-    idle = _idle(params, search, START_SECONDS[cluster.status(paths.root)["running"]])
+    idle = _idle(params, search, cluster.WORKERS_AFTER[cluster.status(paths.root)["running"]])
     if not idle and len(done) < params.trials:
         cluster.connect(paths.root)
         cut = _search(search, context, params.seconds - (time.monotonic() - started), params, paths, progress)
@@ -96,6 +95,7 @@ def _idle(params: Params, search: Search, start: float) -> str:
 def _stretches(params: Params, paths: Paths, architecture: str, entry: Mapping[str, Any]) -> int:
     """How long trials may be so that several fit into the time, judged by what select took for this architecture."""
     from data.spec import Spec
+    from stages import cluster
     from stages.trials.search import STRETCHES, WHOLE
     from stages.trials.trial import divide, most, stretch
 
@@ -104,7 +104,7 @@ def _stretches(params: Params, paths: Paths, architecture: str, entry: Mapping[s
     recipe, _ = divide(architecture, {})
     batches = -(-most(Spec.load(paths.ready))["train"] // recipe.batch_size)
     each = entry["seconds"] / entry["epochs"] * stretch(batches, recipe)
-    time_given = (params.seconds - START_SECONDS[True] - END_SECONDS) * (os.cpu_count() or 1)
+    time_given = (params.seconds - cluster.WORKERS_AFTER[True] - END_SECONDS) * (os.cpu_count() or 1)
     return next((length for length in STRETCHES if WHOLE * length * each <= time_given), STRETCHES[-1])
 
 
