@@ -109,11 +109,11 @@ def suiting(source: str, target: str) -> Answer:
     return Answer(value, "\n".join([*lines, "select races them all: evergreen new NAME --from … --target …"]))
 
 
-def _tensor(kind: str) -> Any:
+def _tensor(kind: str, state: dict[str, Any] | None = None) -> Any:
     """What a network is told of an input of a kind: whose tensors it makes."""
     from data.kinds import find
 
-    return SimpleNamespace(kind=find(kind).AS or kind)
+    return SimpleNamespace(kind=find(kind).AS or kind, state=state or {})
 
 
 def promise(part: type) -> dict[str, str]:
@@ -172,7 +172,7 @@ def _applications() -> str:
 
     lines = ["| what you want | inputs | task | architectures | mind |", "|---|---|---|---|---|"]
     for one in APPLICATIONS:
-        inputs = {kind: _tensor(kind) for kind in one.kinds.split()}
+        inputs = {kind: _tensor(kind, {"config": {}}) for kind in one.kinds.split()}  # a pretrained model's, as well
         names = ", ".join(name for name in parts_of.fitting(inputs, one.task) if name != "linear")
         lines.append(f"| {one.name} | {one.kinds.replace(' ', ', ')} | {one.task} | {names} | {one.mind} |")
     return "\n".join(lines)

@@ -94,6 +94,11 @@ class Architecture(nn.Module):
         output: Tensor = task(self(batch))
         return task.loss(output, batch["target"])
 
+    @classmethod
+    def serves(cls, inputs: Inputs) -> bool:
+        """Whether it can take inputs of the right kinds: what their state must say, where kinds alone do not tell."""
+        return True
+
     def warm_start(self, batches: Iterable[Batch]) -> None:
         """Sets weights from data once, before the first step. Each pass over `batches` is one over all training rows,
         on every rank alike."""

@@ -46,7 +46,7 @@ def fitting(inputs: Inputs, task_name: str = "") -> list[str]:
     """Architectures that can take these inputs and serve the task: the linear anchor, those to try first, the rest."""
     job, here = task(task_name) if task_name else None, {field.kind for field in inputs.values()}
     found = {name: architecture(name) for name in architectures()}
-    found = {name: kind for name, kind in found.items() if not _refused(kind, inputs)}
+    found = {name: kind for name, kind in found.items() if not _refused(kind, inputs) and kind.serves(inputs)}
     names = [name for name, kind in found.items() if job is None or _form(kind, job, inputs)]
     return sorted(names, key=lambda name: (name != "linear", not found[name].FIRST_FOR & here, name))
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from data import affine, pixels
+from data import affine, pixels, pretrained
 from data.columns import Faults, nested, plain, shapeless, stack
 from data.field import DataError, Field
 from data.kinds import Kind
@@ -23,13 +23,15 @@ FILE = "base64 text of a PNG or JPEG file, or nested lists (H, W) or (H, W, 3) o
 
 
 class Image(Kind):
-    """Files are decoded and brought to one size, by default the median of the training images within LONGEST.
+    """Files are decoded and brought to one size, by default the median of the training images within LONGEST. With a
+    `source`, a pretrained model's folder or its name on the hub, size, channels and scale are those of that model.
 
     `state["pixels"]` is the shape of an image in the data's layout, `state["given"]` that of matrices before resizing;
     `low` and `high` are the ends of each channel's range, standardised.
     """
 
-    OPTIONS: ClassVar[dict[str, Any]] = {"size": None, "channels": None}  # [height, width] in pixels; 1 grey, 3 colours
+    # [height, width] in pixels; 1 grey, 3 colours; whose pixels
+    OPTIONS: ClassVar[dict[str, Any]] = {"size": None, "channels": None, "source": ""}
 
     def recognise(self, column: pa.Array) -> float:
         column = plain(column)
@@ -54,11 +56,21 @@ class Image(Kind):
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
         ((name, column),) = columns.items()
-        state = _layout(column, options, f"column '{name}'")
+        place, source = f"preprocess.kinds.{name}", str(options.get("source") or "")
+        if source and target:
+            raise DataError("a target is no input of a pretrained model", place=place, fix="leave `source` out")
+        wanted = pretrained.pictures(source, place) if source else None
+        own = {"size": wanted.size, "channels": wanted.channels} if wanted else {}
+        state = _layout(column, own | {key: one for key, one in options.items() if one}, f"column '{name}'")
         values = _images(column, state)  # (N, H, W, C)
-        mean, std = values.mean(axis=(0, 1, 2), dtype=np.float64), values.std(axis=(0, 1, 2), dtype=np.float64)
-        std = np.where(std > 0, std, 1.0)
         low, high = (0, 255) if state["given"] is None else (values.min(), values.max())
+        mean, std = values.mean(axis=(0, 1, 2), dtype=np.float64), values.std(axis=(0, 1, 2), dtype=np.float64)
+        if wanted:
+            mean, std = (
+                high * np.asarray(one) if one else seen for one, seen in ((wanted.mean, mean), (wanted.std, std))
+            )
+            state |= {"source": source, "config": wanted.config}
+        std = np.where(std > 0, std, 1.0)
         ends = {"low": ((low - mean) / std).tolist(), "high": ((high - mean) / std).tolist()}
         state |= {"mean": mean.tolist(), "std": std.tolist(), **ends}
         if values[0].size <= EXAMPLE:

@@ -7,15 +7,14 @@ else one more than the tokenizer's number.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from data import pretrained
 from data.columns import Faults, plain
 from data.field import DataError, Field
 from data.kinds import Kind
@@ -45,14 +44,15 @@ class Tokens(Kind):
             raise DataError("it does not say whose tokens", place=place, fix=FIX)
         if target:
             raise DataError("a target is no input of a pretrained model", place=place, fix="use the kind text")
-        tokenizer, config = (_file(source, file, place) for file in ("tokenizer.json", "config.json"))
+        tokenizer = pretrained.file(source, "tokenizer.json", place, FIX)
+        config = pretrained.settings(source, "config.json", place, FIX)
         made = _tokenizer(tokenizer, 0)
         longest = max((len(one.ids) for one in made.encode_batch(column.drop_null().to_pylist())), default=1)
-        state = {
+        state: dict[str, Any] = {
             "source": source,
             "sizes": [made.get_vocab_size() + 1],
             "length": length or min(LONGEST, longest),
-            "config": json.loads(config),
+            "config": config,
             "tokenizer": tokenizer,
         }
         return Field("tokens", (name,), (state["length"],), "int64", state)
@@ -107,19 +107,3 @@ def _tokenizer(text: str, length: int) -> Any:
     else:
         made.no_truncation()
     return made
-
-
-def _file(source: str, name: str, place: str) -> str:
-    """The text of a file of the model's folder, fetched from the hub where there is no such folder."""
-    path = Path(source) / name
-    if not path.is_file():
-        if Path(source).is_dir() or source.startswith((".", "/")):
-            raise DataError(f"{source} holds no {name}", place=place, fix=FIX)
-        try:
-            from huggingface_hub import hf_hub_download
-
-            path = Path(hf_hub_download(source, name))
-        except (ImportError, OSError, ValueError) as error:
-            why = str(error).splitlines()[0]
-            raise DataError(f"cannot fetch {name} of {source!r} ({why})", place=place, fix=FIX) from error
-    return path.read_text(encoding="utf-8")

@@ -1,40 +1,42 @@
-"""Any Transformer of Hugging Face's library, with the weights that it was trained to elsewhere."""
+"""Any model of Hugging Face's library that reads text or images, with the weights that it was trained to elsewhere."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from models.adapters import adapt
 from models.base import BESIDE, Architecture, Batch, Choice, Inputs, ModelError
 from models.layers import Flat
 
 WAYS = ("frozen", "adapters", "partly", "whole")
+READ = frozenset({"tokens", "image"})  # kinds that a model reads
+TIMM = "timm_wrapper"  # what transformers calls a model of timm's
 
 
 class Pretrained(Architecture):
-    """A pretrained Transformer (Devlin et al. 2019 and its successors) and what of it learns on.
+    """A network that was trained elsewhere (Devlin et al. 2019; Dosovitskiy et al. 2021) and what of it learns on.
 
-    What a language model has learned from much text serves where there is little: its weights stay (`train: frozen`),
-    or its last `layers` move (partly), or low-rank adapters do beside all its matrices (adapters: Hu et al. 2022), or
-    everything does (whole). The weights come from the `source` that the kind tokens names, as safetensors, before the
-    first step. The features are the mean of the last states of the real tokens. Image models, timm's among them, are
-    not taken: it reads tokens alone.
+    What a model has learned from much text or many pictures serves where there is little: its weights stay (`train:
+    frozen`), or its last `layers` move (partly), or low-rank adapters do beside all its matrices (adapters: Hu et al.
+    2022), or everything does (whole). The weights come from the `source` that the column's kind names, as safetensors,
+    before the first step: any model of Hugging Face's library, or of timm where that is installed. The features are the
+    mean of the last states, over the real tokens or over all places of an image.
 
-    In: tokens (B, L), and beside them number, category, labels. Out: (B, F), F = the model's width and that of the
-    other inputs; positions (B, L, F).
-    Choose it for text with some hundreds of rows, where a pretrained model of the language is at hand. `size` is
+    In: tokens (B, L), or image (B, C, H, W) with a source; beside it number, category, labels. Out: (B, F), F = the
+    model's width and that of the other inputs; of tokens also positions (B, L, F).
+    Choose it for text or pictures with some hundreds of rows, where a model pretrained on such is at hand. `size` is
     ignored: the model has its own.
-    At size=1: not measured, since no pretrained weights are shipped; the machinery is tested on a tiny random model.
+    At size=1: not measured, since no pretrained weights are shipped; the machinery is tested on tiny random models.
     """
 
-    ACCEPTS = BESIDE | {"tokens"}
-    NEEDS = frozenset({"tokens"})
+    ACCEPTS = BESIDE | READ
+    NEEDS = READ
     FORMS = ("row", "positions")
+    FIRST_FOR = frozenset({"image"})
     REQUIRES = "transformers"
     SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-5, 1e-2, "log"), "train": [*WAYS]}
     RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "epochs": 10, "clip": 1.0, "warmup_share": 0.1}
@@ -52,97 +54,143 @@ class Pretrained(Architecture):
         super().__init__()
         if train not in WAYS:
             raise ModelError(f"train is {train!r}", place="pretrained", fix=f"choose {', '.join(WAYS)}")
-        tokens = [name for name, field in inputs.items() if field.kind == "tokens"]
-        if len(tokens) != 1:
-            fix = "give one column the kind tokens, ignore the others"
-            raise ModelError(f"there are {len(tokens)} columns of tokens", place="pretrained", fix=fix)
-        (self.name,), self.form = tokens, form
-        self.source = str(inputs[self.name].state["source"])
-        self.body, width = _body(inputs[self.name].state["config"], self.source)
+        if not self.serves(inputs):
+            fix = "give one column `kind: tokens` or `kind: image` with a `source`, ignore others of these kinds"
+            raise ModelError("there is not one column that names its source", place="pretrained", fix=fix)
+        self.name = next(name for name, field in inputs.items() if field.kind in READ)
+        own, self.form, self.moves = inputs[self.name], form, train
+        self.pictures, self.source = own.kind == "image", str(own.state["source"])
+        self.settings = _settings(own.state["config"], self.source)
+        self.body = _body(self.settings, self.source)
         rest = {name: field for name, field in inputs.items() if name != self.name}
         self.rest = Flat(rest) if rest else None
-        self.features = width + (self.rest.width if self.rest else 0)
+        self.features = self._width(own.shape) + (self.rest.width if self.rest else 0)
         if train != "whole":
             self.body.requires_grad_(False)
         if train == "partly":
-            _blocks(self.body)[-layers:].requires_grad_(True)
+            for layer in _layers(self.body)[-layers:]:
+                layer.requires_grad_(True)
         if train == "adapters":
-            adapt(_blocks(self.body), rank)
+            adapt(self.body, rank)
+
+    @classmethod
+    def serves(cls, inputs: Inputs) -> bool:
+        """Whether one column, and no other, is one that a model reads, and says which."""
+        read = [field for field in inputs.values() if field.kind in READ]
+        return len(read) == 1 and "config" in read[0].state
+
+    def train(self, mode: bool = True) -> Self:
+        """What stays keeps the running means that it came with, too."""
+        super().train(mode)
+        if self.moves != "whole":
+            for module in self.body.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def forward(self, batch: Batch) -> Tensor:
-        real_BL = batch[self.name] > 0
-        ids_BL = (batch[self.name] - 1).clamp_min(0)
-        x_BLD: Tensor = self.body(input_ids=ids_BL, attention_mask=real_BL.long()).last_hidden_state
-        if self.form == "row":
-            count_B1 = real_BL.sum(1, keepdim=True).clamp_min(1)
-            x_BLD = ((x_BLD * real_BL[..., None]).sum(1) / count_B1)[:, None]
+        x_BLD = self._seen(batch[self.name]) if self.pictures else self._read(batch[self.name])
         if self.rest:
             x_BLD = torch.cat([x_BLD, self.rest(batch)[:, None].expand(-1, x_BLD.shape[1], -1)], 2)
         return x_BLD[:, 0] if self.form == "row" else x_BLD
+
+    def _read(self, tokens_BL: Tensor) -> Tensor:
+        """(B, L, D) of tokens, or of a row as a whole (B, 1, D)."""
+        real_BL, ids_BL = tokens_BL > 0, (tokens_BL - 1).clamp_min(0)
+        x_BLD: Tensor = self.body(input_ids=ids_BL, attention_mask=real_BL.long()).last_hidden_state
+        if self.form != "row":
+            return x_BLD
+        count_B1 = real_BL.sum(1, keepdim=True).clamp_min(1)
+        return ((x_BLD * real_BL[..., None]).sum(1) / count_B1)[:, None]
+
+    def _seen(self, image_BCHW: Tensor) -> Tensor:
+        """(B, 1, D) of images: a Transformer's states are (B, L, D), those of convolutions (B, D, H', W')."""
+        x = self.body(pixel_values=image_BCHW).last_hidden_state
+        mean_BD: Tensor = x.mean((2, 3)) if x.ndim == 4 else x.mean(1)
+        return mean_BD[:, None]
+
+    def _width(self, shape: tuple[int, ...]) -> int:
+        if not self.pictures:
+            return int(self.body.config.hidden_size)  # type: ignore[union-attr,arg-type]
+        try:
+            with torch.no_grad():
+                return self._seen(torch.zeros(1, *shape)).shape[2]
+        except (ValueError, RuntimeError) as error:
+            problem = f"its model takes no images of shape {shape} ({str(error).splitlines()[0]})"
+            fix = "leave `size` and `channels` out: the source says them; or choose a model that reads images"
+            raise ModelError(problem, place=f"pretrained {self.source}", fix=fix) from error
 
     def warm_start(self, batches: Iterable[Batch]) -> None:
         """Takes the pretrained weights. Raises ModelError where they are not to be had as safetensors."""
         import transformers
 
+        transformers.utils.logging.set_verbosity_error()  # what it does not need of the folder is no news
+        transformers.utils.logging.disable_progress_bar()
         try:
-            found = transformers.AutoModel.from_pretrained(self.source, use_safetensors=True, dtype=torch.float32)
+            how = {"config": self.settings, "use_safetensors": True, "dtype": torch.float32}
+            found = transformers.AutoModel.from_pretrained(self.source, **how)
         except (OSError, ValueError) as error:
             fix = "give a folder with config.json and model.safetensors, or a name on the hub"
             raise ModelError(str(error).splitlines()[0], place=f"pretrained {self.source}", fix=fix) from error
-        weights = _encoder(found).state_dict()
+        weights = _reader(found).state_dict()
         lacking, _ = self.body.load_state_dict(weights, strict=False)
         if lacking := [name for name in lacking if not name.endswith((".down", ".up"))]:
             problem = f"its weights lack {lacking[0]}"
             raise ModelError(problem, place=f"pretrained {self.source}", fix="give the whole model")
 
 
-class Adapted(nn.Linear):
-    """A linear layer that stays and a low-rank one beside it that learns (Hu et al. 2022); at first it adds nothing."""
-
-    def __init__(self, linear: nn.Linear, rank: int) -> None:
-        super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
-        self.weight, self.bias = linear.weight, linear.bias
-        self.down = nn.Parameter(torch.empty(rank, linear.in_features))
-        self.up = nn.Parameter(torch.zeros(linear.out_features, rank))
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + functional.linear(functional.linear(x, self.down), self.up)
-
-
-def adapt(module: nn.Module, rank: int) -> None:
-    """Puts an adapter beside every linear layer within."""
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.Linear):
-            setattr(module, name, Adapted(child, rank))
-        else:
-            adapt(child, rank)
-
-
-def _body(config: dict[str, Any], source: str) -> tuple[nn.Module, int]:
-    """The model of a configuration, with random weights, and its width; nothing is read from a disk."""
+def _settings(config: dict[str, Any], source: str) -> Any:
+    """The library's form of a configuration; timm's own names its `architecture` where others say a `model_type`."""
     import transformers
 
-    kind = config.get("model_type")
+    told = {name: one for name, one in config.items() if name != "model_type"}
+    kind = str(config.get("model_type", TIMM if "architecture" in config else ""))
+    if kind == TIMM:
+        given = told.get("model_args") or {}
+        told = {
+            "architecture": told.get("architecture"),
+            "model_args": {name: one for name, one in given.items() if name != "num_classes"},
+        }
     if kind not in transformers.CONFIG_MAPPING:
-        timm = f"it is timm's {config['architecture']}" if "architecture" in config else ""
-        problem = timm or f"the library transformers has no model {kind!r}"
-        fix = "give a Transformer that reads text; for images choose resnet, vit or efficientnet, without a source"
-        raise ModelError(problem, place=f"pretrained {source}", fix=fix)
-    settings = transformers.AutoConfig.for_model(**config)
-    model = _encoder(transformers.AutoModel.from_config(settings).float())
-    return model, int(settings.hidden_size)
+        fix = "give a model that reads text or images"
+        raise ModelError(f"the library transformers has no model {kind!r}", place=f"pretrained {source}", fix=fix)
+    return transformers.AutoConfig.for_model(kind, **told)
 
 
-def _encoder(model: Any) -> nn.Module:
-    """What reads: the encoder of a model that has a decoder too, without the pooler that no feature comes from."""
-    body: Any = model.get_encoder() if model.config.is_encoder_decoder else model
-    if getattr(body, "pooler", None) is not None:
+def _body(settings: Any, source: str) -> nn.Module:
+    """The model of a configuration, with random weights; nothing is read from a disk."""
+    import transformers
+
+    try:
+        return _reader(transformers.AutoModel.from_config(settings).float())
+    except ImportError as error:
+        fix = f"pip install timm, and torchvision for torch {torch.__version__}; or give a model of transformers' own"
+        problem = f"it is timm's {getattr(settings, 'architecture', 'model')}, and timm is not installed"
+        raise ModelError(problem, place=f"pretrained {source}", fix=fix) from error
+
+
+def _reader(model: Any) -> nn.Module:
+    """What reads: of a model that writes too the encoder, of one for images and texts the half for images; without the
+    weights of a pooler, which no feature comes from."""
+    body: Any = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, "vision_model", model)
+    pooler = getattr(body, "pooler", None)
+    if pooler is not None and any(True for _ in pooler.parameters()):
         body.pooler = None
     read: nn.Module = body
     return read
 
 
-def _blocks(body: nn.Module) -> nn.ModuleList:
-    """The model's layers: its longest list."""
-    return max((one for one in body.modules() if isinstance(one, nn.ModuleList)), key=len)
+def _layers(body: nn.Module) -> list[nn.Module]:
+    """The model's layers from its input on: what its lists hold, and its other parts with matrices as they are."""
+    while len(parts := list(body.children())) == 1:  # a model within a model, a list within an encoder
+        (body,) = parts
+    found = [layer for one in parts for layer in (_listed(one) or [one])]
+    return [one for one in found if any(weight.ndim > 1 for weight in one.parameters())]
+
+
+def _listed(part: nn.Module) -> list[nn.Module]:
+    """The layers of a part that is a list of them, or holds nothing else."""
+    parts = list(part.children())
+    if isinstance(part, nn.ModuleList | nn.Sequential):
+        return parts
+    return _listed(parts[0]) if len(parts) == 1 else []

@@ -71,6 +71,44 @@ def test_matrices_are_brought_to_the_size_that_is_said():
         kind.fit({"x": column}, size="big")
 
 
+SHORT = {"size": {"shortest_edge": 20}, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+OWN = {"input_size": [3, 8, 8], "mean": [0.1] * 3, "std": [1] * 3}
+
+
+@pytest.mark.parametrize(
+    ("config", "beside", "side", "mean"),
+    [
+        ({"model_type": "vit", "image_size": 24}, None, 24, None),
+        ({"model_type": "resnet"}, SHORT, 20, 0.5),
+        ({"architecture": "resnet18", "pretrained_cfg": OWN}, None, 8, 0.1),
+        ({"model_type": "clip", "vision_config": {"image_size": 32}}, {"image_mean": (0.4,) * 3}, 32, 0.4),
+    ],
+)
+def test_pictures_are_as_a_pretrained_model_wants_them(tmp_path, config, beside, side, mean):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if beside:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(beside))
+    field = fitted(source=str(tmp_path))
+    assert (field.shape, field.state["config"]) == ((3, side, side), config)
+    assert Field.from_json(json.loads(json.dumps(field.to_json()))) == field
+    if mean:
+        assert field.state["mean"] == [pytest.approx(255 * mean)] * 3
+    assert fitted(source=str(tmp_path), size=[6, 6]).shape == (3, 6, 6)
+    bright = np.stack([np.full((9, 9), one) for one in (0.0, 8.0, 16.0)])  # grey, and 16 is white
+    field = kinds.find("image").fit({"x": pa.FixedShapeTensorArray.from_numpy_ndarray(bright)}, source=str(tmp_path))
+    assert field.shape == (3, side, side)
+    if mean:
+        assert field.state["mean"] == [pytest.approx(16 * mean)] * 3
+
+
+@pytest.mark.parametrize(("content", "says"), [(None, "holds no config.json"), ("{", "is no JSON")])
+def test_a_source_that_says_nothing_is_one_clear_error(tmp_path, content, says):
+    if content:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(DataError, match=says):
+        fitted(source=str(tmp_path))
+
+
 def test_masks_are_classes_of_pixels():
     kind = kinds.find("mask")
     drawn = np.array([[[0, 0, 9], [9, 4, 4]]] * 2)

@@ -1,7 +1,8 @@
-"""A Transformer that was trained elsewhere: a tiny one of random weights, saved as such models are."""
+"""Models that were trained elsewhere: tiny ones of random weights, saved as such models are."""
 
 from __future__ import annotations
 
+import json
 import types
 
 import pytest
@@ -55,10 +56,16 @@ def start(network, batch, **recipe):
     return Loop(network, TensorFeed(batch, 8), batch, Recipe(**recipe))
 
 
-def test_only_tokens_call_for_it(inputs):
+def test_only_what_names_its_source_calls_for_it(inputs):
     assert "pretrained" in accepting(inputs, "classification")
     text = types.SimpleNamespace(kind="text", shape=(8,), sizes=(21,), state={})
     assert "pretrained" not in accepting({"text": text}, "classification")
+    image = types.SimpleNamespace(kind="image", shape=(3, 32, 32), sizes=(), state={})
+    assert "pretrained" not in accepting({"image": image}, "classification")
+    with pytest.raises(ModelError, match="names its source"):
+        made({"image": image})
+    image.state["config"] = {"model_type": "vit"}
+    assert "pretrained" in accepting({"image": image}, "classification")
 
 
 def test_its_weights_are_the_folders(inputs, source):
@@ -124,3 +131,70 @@ def test_a_model_of_another_library_is_a_mistake_that_is_told(inputs, config, sa
     inputs["text"].state["config"] = config
     with pytest.raises(ModelError, match=said):
         made(inputs)
+
+
+VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+SEEING = {
+    "vit": VIT | {"image_size": 32, "patch_size": 8},
+    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"},
+    "convnext": {"hidden_sizes": [8, 16, 16, 16], "depths": [1, 1, 3, 1]},
+    "clip": {"vision_config": VIT | {"image_size": 32, "patch_size": 8}, "text_config": SETTINGS},
+}
+
+
+def seeing(tmp_path, kind):
+    """A model for images in a folder, and the inputs that it reads."""
+    torch.manual_seed(7)
+    config = transformers.AutoConfig.for_model(kind, **SEEING[kind])
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
+    state = {"source": str(tmp_path), "config": {"model_type": kind, **SEEING[kind]}}
+    return {"image": types.SimpleNamespace(kind="image", shape=(3, 32, 32), sizes=(), state=state)}
+
+
+def pictures(count=8):
+    drawn = torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    return {"image": drawn, "target": torch.arange(count) % 2}
+
+
+@pytest.mark.parametrize("kind", SEEING)
+@pytest.mark.parametrize("train", ["frozen", "adapters", "partly", "whole"])
+def test_models_that_see_start_from_their_folder_and_learn_what_was_asked_for(tmp_path, kind, train):
+    network, batch = made(seeing(tmp_path, kind), train=train, layers=1, rank=2), pictures()
+    body = network.architecture.body
+    network.architecture.warm_start([])
+    own = {name: tensor.clone() for name, tensor in body.state_dict().items()}
+    true = transformers.AutoModel.from_pretrained(tmp_path)
+    held = getattr(true, "vision_model", true).state_dict()
+    assert all(torch.equal(tensor, held[name]) for name, tensor in own.items() if not name.endswith((".down", ".up")))
+    start(network, batch, epochs=2, batch_size=8, schedule="constant").run()
+    moved = {name for name, tensor in body.state_dict().items() if not torch.equal(tensor, own[name])}
+    last = {"vit": "layers.1.", "resnet": "encoder.stages.1.", "convnext": "encoder.stages.3.", "clip": "layers.1."}
+    may = {"frozen": (), "adapters": (".down", ".up"), "partly": (last[kind],), "whole": ("",)}[train]
+    assert all(any(part in name for part in may) for name in moved)
+    assert bool(moved) == (train != "frozen")
+
+
+def test_a_model_that_does_not_see_is_a_mistake_that_is_told(tmp_path):
+    inputs = seeing(tmp_path, "vit")
+    inputs["image"].shape = (3, 40, 40)
+    with pytest.raises(ModelError, match="takes no images of shape"):
+        made(inputs)
+    inputs["image"].state["config"] = {"model_type": "bert", **SETTINGS}
+    with pytest.raises(ModelError):
+        made(inputs)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224"])
+def test_models_of_timm_start_from_their_folder(tmp_path, name):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(7)
+    true = timm.create_model(name).eval()
+    timm.models._hub.save_for_hf(true, str(tmp_path), safe_serialization=True)
+    state = {"source": str(tmp_path), "config": json.loads((tmp_path / "config.json").read_text())}
+    network = made({"image": types.SimpleNamespace(kind="image", shape=(3, 224, 224), sizes=(), state=state)}).eval()
+    network.architecture.warm_start([])
+    batch = {"image": torch.randn(2, 3, 224, 224)}
+    with torch.no_grad():
+        states = true.forward_features(batch["image"])
+        wanted = states.mean((2, 3)) if states.ndim == 4 else states.mean(1)
+        torch.testing.assert_close(network.architecture(batch), wanted)
