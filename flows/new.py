@@ -73,7 +73,8 @@ def head(uri: str, root: Path) -> Any:
 
 def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
     preprocess: dict[str, Any] = {"target": target}
-    about = f"{len(guess['kinds'])} input columns; a column's kind is guessed, and set by kinds: {{column: kind}}"
+    columns = f"{len(guess['kinds'])} input column{'s' * (len(guess['kinds']) != 1)}"
+    about = f"{columns}; a column's kind is guessed, and set by kinds: {{column: kind}}"
     if guess["time"]:
         preprocess |= {"time": guess["time"], "window": 12, "horizon": 1}
         preprocess |= {"series": guess["series"]} if guess.get("series") else {}
