@@ -100,9 +100,12 @@ def one(name: str, seed: int) -> int:
 
 
 def commit() -> str:
-    """The commit of the code that is run, with a plus where files were changed since."""
-    named = ["git", "describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=10"]
-    return subprocess.run(named, cwd=HERE, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+    """The commit of the code that is run, with a plus where other files than those written here were changed since."""
+    own = [f":(exclude,top){path.relative_to(HERE.parents[1]).as_posix()}" for path in (RESULTS, PAGE)]
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", ":(top)", *own], cwd=HERE, check=False).returncode
+    named = ["git", "rev-parse", "--short=10", "HEAD"]
+    head = subprocess.run(named, cwd=HERE, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+    return head + "+" * (changed != 0)
 
 
 def rows(name: str, result: dict[str, Any]) -> list[list[str]]:
