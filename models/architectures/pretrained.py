@@ -61,7 +61,7 @@ class Pretrained(Architecture):
         own, self.form, self.moves = inputs[self.name], form, train
         self.pictures, self.source = own.kind == "image", str(own.state["source"])
         self.settings = _settings(own.state["config"], self.source)
-        self.body = _body(self.settings, self.source)
+        self.body = _body(self.settings, self.source, self.pictures)
         rest = {name: field for name, field in inputs.items() if name != self.name}
         self.rest = Flat(rest) if rest else None
         self.features = self._width(own.shape) + (self.rest.width if self.rest else 0)
@@ -114,8 +114,11 @@ class Pretrained(Architecture):
             return int(self.body.config.hidden_size)  # type: ignore[union-attr,arg-type]
         try:
             with torch.no_grad():
-                return self._seen(torch.zeros(1, *shape)).shape[2]
-        except (ValueError, RuntimeError) as error:
+                self.body.eval()
+                width = self._seen(torch.zeros(1, *shape)).shape[2]
+                self.body.train()
+                return width
+        except (TypeError, ValueError, RuntimeError) as error:
             problem = f"its model takes no images of shape {shape} ({str(error).splitlines()[0]})"
             fix = "leave `size` and `channels` out: the source says them; or choose a model that reads images"
             raise ModelError(problem, place=f"pretrained {self.source}", fix=fix) from error
@@ -132,7 +135,7 @@ class Pretrained(Architecture):
         except (OSError, ValueError) as error:
             fix = "give a folder with config.json and model.safetensors, or a name on the hub"
             raise ModelError(str(error).splitlines()[0], place=f"pretrained {self.source}", fix=fix) from error
-        weights = _reader(found).state_dict()
+        weights = _reader(found, self.pictures).state_dict()
         lacking, _ = self.body.load_state_dict(weights, strict=False)
         if lacking := [name for name in lacking if not name.endswith((".down", ".up"))]:
             problem = f"its weights lack {lacking[0]}"
@@ -157,22 +160,23 @@ def _settings(config: dict[str, Any], source: str) -> Any:
     return transformers.AutoConfig.for_model(kind, **told)
 
 
-def _body(settings: Any, source: str) -> nn.Module:
+def _body(settings: Any, source: str, pictures: bool) -> nn.Module:
     """The model of a configuration, with random weights; nothing is read from a disk."""
     import transformers
 
     try:
-        return _reader(transformers.AutoModel.from_config(settings).float())
+        return _reader(transformers.AutoModel.from_config(settings).float(), pictures)
     except ImportError as error:
         fix = f"pip install timm, and torchvision for torch {torch.__version__}; or give a model of transformers' own"
         problem = f"it is timm's {getattr(settings, 'architecture', 'model')}, and timm is not installed"
         raise ModelError(problem, place=f"pretrained {source}", fix=fix) from error
 
 
-def _reader(model: Any) -> nn.Module:
-    """What reads: of a model that writes too the encoder, of one for images and texts the half for images; without the
-    weights of a pooler, which no feature comes from."""
-    body: Any = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, "vision_model", model)
+def _reader(model: Any, pictures: bool) -> nn.Module:
+    """What reads: of a model that writes too the encoder, of one for images and texts the half that is asked for;
+    without the weights of a pooler, which no feature comes from."""
+    half = getattr(model, "vision_model" if pictures else "text_model", model)
+    body: Any = model.get_encoder() if model.config.is_encoder_decoder else half
     pooler = getattr(body, "pooler", None)
     if pooler is not None and any(True for _ in pooler.parameters()):
         body.pooler = None
