@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from stages.records.tags import VersionError
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
+HEAD = "schema: '2.0'\nstages:\n"  # of dvc.lock
 PATIENCE_SECONDS = 60.0  # how long to wait for another DVC process on the same files
 BROKEN_LOCK = "bring it back with `git checkout dvc.lock`, or delete it: every stage then runs again"
 
@@ -226,5 +228,25 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def commit(paths: Paths, stage: str) -> None:
     """Records in dvc.lock and DVC's cache what the stage has made, as `dvc repro` would have."""
     complete(paths)
-    target = f"{stage}@{paths.name}"
-    _patiently(paths.root, lambda repo: repo.commit(target, force=True, relink=False))
+    _patiently(paths.root, lambda repo: _record(repo, f"{stage}@{paths.name}", paths.root / "dvc.lock"))
+
+
+def _record(repo: Repo, target: str, lock: Path) -> None:
+    """What `repo.commit` does, without reading and writing every other entry of dvc.lock as well, which takes seconds
+    where pipelines are many. A lock that holds more than DVC's stages is left to DVC."""
+    from dvc.repo import lock_repo
+    from dvc.stage.serialize import to_lockfile
+    from dvc.utils.serialize import dumps_yaml
+
+    with lock_repo(repo):
+        rest = (lock.read_text(encoding="utf-8") if lock.is_file() else HEAD).removeprefix(HEAD)
+        if re.search(r"^\S", rest, re.MULTILINE):
+            repo.commit(target, force=True, relink=False)
+            return
+        stage = repo.stage.load_one(name=target)
+        stage.save()
+        stage.commit(relink=False)
+        entry = dumps_yaml({"stages": to_lockfile(stage)}).partition("\n")[2]
+        old = re.search(rf"^  {re.escape(target)}:\n((   .*)?\n)*", rest, re.MULTILINE)
+        start, end = old.span() if old else (len(rest), len(rest))
+        write_text(lock, HEAD + rest[:start] + entry + rest[end:])

@@ -122,6 +122,21 @@ def test_what_is_recorded_is_up_to_date_for_dvc_too(paths: Paths) -> None:
     assert not list(paths.root.glob("*/store/**/.gitignore"))
 
 
+def test_what_is_recorded_is_what_dvc_would_have_written(paths: Paths) -> None:
+    lock = paths.root / "dvc.lock"
+    paths.pipeline.write_text(FILE.replace("seconds: 1", 'seconds: 2, note: "one\\n\\n  two"'))
+    for stage in ("select", "train"):
+        run(paths, stage)
+        ours = lock.read_bytes()
+        lock.write_bytes(ours.replace(b"stages:\n", b"stages:\n\n", 1))  # so that DVC writes it anew
+        dvc(paths.root, "commit", "--force", f"{stage}@{paths.name}")
+        assert lock.read_bytes().replace(b"stages:\n\n", b"stages:\n") == ours
+    lock.write_text("# Ada's own words\n" + lock.read_text() + "datasets: []\n")
+    run(paths, "select")
+    assert versions.stale(paths, "select") is None
+    assert YAML(typ="safe").load(lock)["datasets"] == []
+
+
 def test_state_is_private_and_moves_with_the_clone(paths: Paths) -> None:
     (paths.root / ".dvc" / "config.local").write_text(
         "['remote \"ours\"']\n    url = https://example.org\n    password = secret\n"
