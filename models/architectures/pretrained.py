@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -14,6 +15,7 @@ from models.layers import Flat
 
 WAYS = ("frozen", "adapters", "partly", "whole")
 READ = frozenset({"tokens", "image"})  # kinds that a model reads
+HERE = Path(__file__).parents[2]  # a worker may stand elsewhere
 TIMM = "timm_wrapper"  # what transformers calls a model of timm's
 
 
@@ -131,7 +133,8 @@ class Pretrained(Architecture):
         transformers.utils.logging.disable_progress_bar()
         try:
             how = {"config": self.settings, "use_safetensors": True, "dtype": torch.float32}
-            found = transformers.AutoModel.from_pretrained(self.source, **how)
+            own = next((place for place in (Path(self.source), HERE / self.source) if place.is_dir()), self.source)
+            found = transformers.AutoModel.from_pretrained(own, **how)
         except (OSError, ValueError) as error:
             fix = "give a folder with config.json and model.safetensors, or a name on the hub"
             raise ModelError(str(error).splitlines()[0], place=f"pretrained {self.source}", fix=fix) from error

@@ -12,17 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.artifacts import Paths
+from stages.artifacts import Paths, read_json
 from stages.progress import Progress
+from stages.settings import PipelineError
 from stages.training.plan import Plan
-from stages.training.worker import work
+from stages.training.worker import MISTAKE, work
 
 if TYPE_CHECKING:
     from stages.train import Params
 
 
 def fit(plan: Plan, params: Params, paths: Paths, progress: Progress) -> None:
-    """Trains the plan to its end; what dies on the way is started again as often as the YAML allows."""
+    """Trains the plan to its end; what dies on the way is started again as often as the YAML allows.
+
+    Raises PipelineError for a mistake that only a worker could see.
+    """
     from stages import cluster
 
     cluster.connect(paths.root)
@@ -49,7 +53,7 @@ def fit(plan: Plan, params: Params, paths: Paths, progress: Progress) -> None:
         ),
     )
     trainer._register_sigint_handler = lambda controller: None  # Ray's swallows Ctrl-C and stays on after the run
-    with told(folder / "progress.jsonl", progress):
+    with told(folder / "progress.jsonl", progress), mistaken(folder / MISTAKE):
         trainer.fit()
     shutil.rmtree(store, ignore_errors=True)
 
@@ -60,6 +64,17 @@ def _share(params: Params, cuda: bool) -> dict[str, float]:
 
     share = min(1.0, ray.cluster_resources().get("CPU", 1.0) / params.workers)
     return {"CPU": share, "GPU": 1} if cuda else {"CPU": share}
+
+
+@contextlib.contextmanager
+def mistaken(note: Path) -> Iterator[None]:
+    """Raises what a worker noted of a user's mistake, in the place of whatever it led to."""
+    note.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        if note.is_file():
+            raise PipelineError(**read_json(note)) from None
 
 
 @contextlib.contextmanager

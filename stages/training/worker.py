@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from models.base import Task
     from models.loop import Loop
 
+MISTAKE = "mistake.json"  # a user's mistake that only training brought to light
 LOCK_SECONDS = 60.0  # how long to wait for another run of the same folder; Ray ends a dead driver's workers in seconds
 
 
@@ -88,10 +89,14 @@ def finished(plan: Plan) -> Loop | None:
 
 
 def work(values: dict[str, Any]) -> None:
-    """What each of Ray Train's workers does."""
+    """What each of Ray Train's workers does. A user's mistake is left to the driver: to try again would not mend it."""
     import ray.train
     import ray.train.torch
     import torch
+
+    from data.spec import DataError
+    from models.base import ModelError
+    from stages.atomic import write_json
 
     torch.set_num_threads(1)
     plan = Plan(**values)
@@ -107,7 +112,13 @@ def work(values: dict[str, Any]) -> None:
                 with lines.open("a") as file:
                     file.write(json.dumps(facts) + "\n")
 
-        assemble(plan, rank=rank, world=world, device=device, report=report).run()
+        try:
+            assemble(plan, rank=rank, world=world, device=device, report=report).run()
+        except (DataError, ModelError) as error:
+            write_json(folder / MISTAKE, {"problem": error.problem, "place": error.place, "fix": error.fix})
+            if world > 1:
+                raise  # the others wait for this one
+            return
         if world > 1:
             torch.distributed.barrier()  # nobody leaves before rank 0 has written the last checkpoint
 

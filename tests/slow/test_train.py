@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from stages import artifacts, collect, preprocess, train
 from stages.artifacts import Paths, save_model, write_json
+from stages.settings import PipelineError
 from stages.training import worker
 from stages.training.plan import make
 
@@ -130,3 +132,21 @@ def test_a_killed_worker_is_replaced_and_nothing_changes(prepared):
     assert int((folder / "lock").read_text()) != killed[0]
     assert epochs_told(folder).count(1) == 1  # the second group did not begin anew
     assert bytes_of(prepared) == undisturbed
+
+
+def test_what_only_a_worker_sees_to_be_wrong_is_one_clear_message(clone):
+    paths, images = Paths(clone, "seen"), clone / "photos"
+    for number in range(40):
+        folder = images / ("dark" if number % 2 else "light")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 20 + 5 * number).save(folder / f"{number}.png")
+    (clone / "vit").mkdir()
+    layers = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    config = {"model_type": "vit", "image_size": 8, "patch_size": 4, **layers}
+    (clone / "vit" / "config.json").write_text(json.dumps(config))
+    collect.run(collect.Params(uri="photos"), paths)
+    kinds = {"image": {"kind": "image", "source": str(clone / "vit")}}
+    preprocess.run(preprocess.Params(target="label", kinds=kinds, leaks="off"), paths, task="classification")
+    write_json(paths.select, {"architecture": "pretrained"})
+    with pytest.raises(PipelineError, match=r"pretrained .*vit: .*safetensors"):
+        train.run(train.Params(epochs=1), paths, task="classification")
