@@ -24,14 +24,15 @@ class Pictures(NamedTuple):
 def pictures(source: str, place: str) -> Pictures:
     """What the config.json of a model for images says, and the preprocessor_config.json beside it, if any.
 
-    Raises DataError with the fix where the one is not to be had, or is of a model for something else.
+    Raises DataError with the fix where the one is not to be had, or one of them is no JSON.
     """
     config = settings(source, "config.json", place, FIX)
-    own, half = config.get("pretrained_cfg", {}), config.get("vision_config", {})  # timm's; of one that reads text, too
+    own, half = (config.get(part) or {} for part in ("pretrained_cfg", "vision_config"))  # timm's; of a reader, too
     try:
-        beside = settings(source, "preprocessor_config.json", place, FIX)
-    except DataError:
-        beside = {}
+        text = file(source, "preprocessor_config.json", place, FIX)
+    except DataError:  # many have none
+        text = "{}"
+    beside = _parsed(text, "preprocessor_config.json", source, place, FIX)
     sizes = (
         config.get("image_size"),
         half.get("image_size"),
@@ -57,8 +58,12 @@ def _sides(said: Any) -> list[int] | None:
 
 def settings(source: str, name: str, place: str, fix: str) -> dict[str, Any]:
     """What a JSON file of the model's says."""
+    return _parsed(file(source, name, place, fix), name, source, place, fix)
+
+
+def _parsed(text: str, name: str, source: str, place: str, fix: str) -> dict[str, Any]:
     try:
-        found = json.loads(file(source, name, place, fix))
+        found = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{name} of {source!r} is no JSON ({error})", place=place, fix=fix) from error
     return found if isinstance(found, dict) else {}

@@ -77,7 +77,11 @@ def run(
     from stages.staging import room, staging
 
     source = open_source(params.uri, paths.root)
-    with room(paths.raw, "what was collected before"), staging(paths, "collect", "collected") as staged, _quick():
+    with (
+        room(paths.raw, "what was collected before"),
+        staging(paths, "collect", "collected") as staged,
+        _seldom_swept(),
+    ):
         fingerprint = source.fingerprint()  # before it is read: what changes meanwhile is a change
         before, record = known(params, paths)
         parts, covered, counts = _brought(params, source, before, record, staged, progress, faulty=faulty)
@@ -96,7 +100,7 @@ def run(
 
 
 @contextmanager
-def _quick() -> Iterator[None]:
+def _seldom_swept() -> Iterator[None]:
     """Names and stamps of very many files are in no cycles; to look through them over and over takes a fifth of all."""
     before = gc.get_threshold()
     gc.set_threshold(SELDOM, *before[1:])

@@ -61,7 +61,10 @@ class Image(Kind):
             raise DataError("a target is no input of a pretrained model", place=place, fix="leave `source` out")
         wanted = pretrained.pictures(source, place) if source else None
         own = {"size": wanted.size, "channels": wanted.channels} if wanted else {}
-        state = _layout(column, own | {key: one for key, one in options.items() if one}, f"column '{name}'")
+        if wanted and options.get("channels") not in (None, wanted.channels):
+            raise DataError(f"the source wants {wanted.channels} channels", place=place, fix="leave `channels` out")
+        said = {key: one for key, one in options.items() if one is not None}
+        state = _layout(column, own | said, f"column '{name}'")
         values = _images(column, state)  # (N, H, W, C)
         low, high = (0, 255) if state["given"] is None else (values.min(), values.max())
         mean, std = values.mean(axis=(0, 1, 2), dtype=np.float64), values.std(axis=(0, 1, 2), dtype=np.float64)

@@ -47,8 +47,8 @@ def advanced(
         if since < reading.start:
             ranges.insert(0, (since, reading.start))
     parts = list(before)
-    for low, high in ranges:
-        rest = anew if high == end else None
+    for left, (low, high) in enumerate(ranges, 1 - len(ranges)):
+        rest = None if left else anew  # with the last range
         parts += write(reading.between(low, high, rest), staging, next_number(parts), [], lambda rows: None)
     counts = dict(reading.counts)
     if reading.older > reading.held_older:  # more lie at the source than were collected when it was their turn

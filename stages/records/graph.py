@@ -232,8 +232,7 @@ def commit(paths: Paths, stage: str) -> None:
 
 
 def _record(repo: Repo, target: str, lock: Path) -> None:
-    """What `repo.commit` does, without reading and writing every other entry of dvc.lock as well, which takes seconds
-    where pipelines are many. A lock that holds more than DVC's stages is left to DVC."""
+    """What `repo.commit` does, which would write all of dvc.lock; one that holds more than stages is left to it."""
     from dvc.repo import lock_repo
     from dvc.stage.serialize import to_lockfile
     from dvc.utils.serialize import dumps_yaml
@@ -248,5 +247,4 @@ def _record(repo: Repo, target: str, lock: Path) -> None:
         stage.commit(relink=False)
         entry = dumps_yaml({"stages": to_lockfile(stage)}).partition("\n")[2]
         old = re.search(rf"^  {re.escape(target)}:\n((   .*)?\n)*", rest, re.MULTILINE)
-        start, end = old.span() if old else (len(rest), len(rest))
-        write_text(lock, HEAD + rest[:start] + entry + rest[end:])
+        write_text(lock, HEAD + (rest[: old.start()] + entry + rest[old.end() :] if old else rest + entry))

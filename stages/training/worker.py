@@ -119,6 +119,7 @@ def work(values: dict[str, Any]) -> None:
             if world > 1:
                 raise  # the others wait for this one
             return
+        (folder / MISTAKE).unlink(missing_ok=True)  # of an attempt before this one
         if world > 1:
             torch.distributed.barrier()  # nobody leaves before rank 0 has written the last checkpoint
 

@@ -107,6 +107,12 @@ def test_a_source_that_says_nothing_is_one_clear_error(tmp_path, content, says):
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(DataError, match=says):
         fitted(source=str(tmp_path))
+    (tmp_path / "config.json").write_text('{"num_channels": 3}')
+    with pytest.raises(DataError, match="wants 3 channels"):
+        fitted(source=str(tmp_path), channels=1)
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    with pytest.raises(DataError, match="is no JSON"):
+        fitted(source=str(tmp_path))
 
 
 def test_masks_are_classes_of_pixels():
