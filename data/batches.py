@@ -17,7 +17,7 @@ from data import ready as prepared
 from data.feeding.cut import Augment, Batch, Cut
 from data.feeding.draws import Draws, Weigh, key
 from data.feeding.lengths import Bucket
-from data.feeding.stream import Stream, row_bytes
+from data.feeding.stream import Stream, alike, row_bytes
 from data.field import DataError
 from data.spec import Spec
 
@@ -98,12 +98,12 @@ def feed(
     """
     spec = Spec.load(ready)
     units = [unit for split in splits for unit in whole(ready, split, spec)]
-    weighed = [weigh(unit.read(weigh.columns)) for unit in units] if weigh else []
+    weighed = [weigh(unit.read(weigh.columns, coded=True)) for unit in units] if weigh else []
     draws = Draws(weighed) if weigh else None
     how: dict[str, Any] = {"rank": rank, "world": world, "augment": augment, "bucket": Bucket(spec) if bucket else None}
     if window:
         rows = draws.rows if draws else sum(unit.rows for unit in units)
-        return Stream(tuple(units), spec, Cut(rows, batch_size, seed, **how), window, weigh, draws)
+        return Stream(alike(units), spec, Cut(rows, batch_size, seed, **how), window, weigh, draws)
     starts = np.cumsum([0, *(unit.rows for unit in units)])
 
     def drawn(epoch: int) -> np.ndarray:
@@ -160,7 +160,7 @@ def arrays(ready: Path, split: str, most: int = 0) -> Batch:
 def encoded(spec: Spec, units: Sequence[prepared.Unit]) -> Batch:
     """The rows of all units, encoded one unit after another."""
     columns = _columns(spec)
-    parts = (spec.encode(unit.read(columns), target=True) for unit in units)
+    parts = (spec.encode(unit.read(columns, coded=True), target=True) for unit in units)
     if len(units) == 1:
         return next(parts)
     held: Batch = {}

@@ -36,7 +36,7 @@ def check(
     typed: dict[str, pa.Array] = {}
     for name, kind in schema.kinds.items():
         reader = kinds.find("number" if kind == "series" and name == schema.target else kind)
-        typed[name], found = _read(reader.reading(schema.options.get(name, {})), one(table.column(name)))
+        typed[name], found = reader.reading(schema.options.get(name, {})).checked(one(table.column(name)))
         faults.append((name, found))
         if not reader.BLANKS:
             faults.append((name, _missing(typed[name])))
@@ -55,21 +55,6 @@ def check(
         kept[list(reasons)] = False
         good = good.filter(pa.array(kept))
     return good, quarantine(table, reasons)
-
-
-def _read(kind: kinds.Kind, column: pa.Array) -> tuple[pa.Array, Faults]:
-    """What `kind.check` says of a column, of one that is stored as a dictionary by looking at each value once."""
-    if not pa.types.is_dictionary(column.type) or kind.whole(column.type.value_type):
-        return kind.check(column)
-    values, wrong = kind.check(column.dictionary)
-    faults: Faults = {}
-    if wrong:
-        places = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        rows = np.flatnonzero(np.isin(places, list(wrong)))
-        faults = {int(row): wrong[int(places[row])] for row in rows}
-    if not pa.types.is_string(values.type):
-        return values.take(column.indices), faults
-    return pa.DictionaryArray.from_arrays(column.indices, values), faults
 
 
 def _missing(column: pa.Array) -> Faults:

@@ -34,7 +34,7 @@ __all__ = [
 ]
 QUARANTINED = "quarantine"
 SCHEMA = "schema.json"  # what the columns held
-STAGE = "preprocess"
+STAGE, PARTS = "preprocess", "part-*.parquet"
 WEIGHT = "_weight"  # the column of how often training sees a row, where the pipeline says one
 FIX = MADE[STAGE][1]
 
@@ -65,16 +65,26 @@ def columns(ready: Path, split: str) -> list[str]:
 
 
 def sample(
-    ready: Path, split: str, most: int, columns: Sequence[str] | None = None, *, groups: int | None = None
+    ready: Path,
+    split: str,
+    most: int,
+    columns: Sequence[str] | None = None,
+    *,
+    kept: Path | None = None,
+    groups: int | None = None,
 ) -> pa.Table:
     """At most so many rows of a split, in order: those with the smallest identities, which no order of the rows and no
     other row's coming decides. All rows where they are no more, or `most` is 0. At any time one row group is at hand
-    beside them. With `groups` no more row groups than that are looked into, evenly spread: enough for a glance.
+    beside them. `kept` is a folder where some rows of smallest identities lie by themselves: if they are enough, no
+    others are read. With `groups` no more row groups than that are looked into, evenly spread: enough for a glance.
     """
     found = units(ready, split)
     if not most or sum(unit.rows for unit in found) <= most:
         return read(ready, split, columns)
-    if groups and groups < len(found):
+    some = files.units(sorted((kept / split).glob(PARTS)), STAGE) if kept else []
+    if sum(unit.rows for unit in some) >= most:
+        found = some
+    elif groups and groups < len(found):
         found = [found[place] for place in np.linspace(0, len(found) - 1, groups).round().astype(int)]
     numbers = [identity.from_arrow(unit.read(["_id"]).column("_id"))[:, 0] for unit in found]
     known = np.concatenate(numbers)
@@ -87,7 +97,7 @@ def parts(ready: Path, split: str) -> list[Path]:
     """The files of a split in order; each has the same columns, and there is at least one."""
     if split not in (*SPLITS, QUARANTINED):
         raise DataError(f"there is no split '{split}'", fix="it is one of " + ", ".join(SPLITS))
-    found = sorted((ready / split).glob("part-*.parquet"))
+    found = sorted((ready / split).glob(PARTS))
     if not found:
         raise DataError("the prepared rows are not here", place=str(ready / split), fix=FIX)
     return found

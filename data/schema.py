@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,13 +60,17 @@ def infer(
     columns = known(table, [target, *given, *ignore, *key])
     suits(plain(table.column(target)), target, target_kind)
     inputs, notes = {}, []
+    asked = [name for name in columns if name not in {target, *ignore, *key, *given}]
+    with ThreadPoolExecutor() as pool:  # most of it is Arrow's work, which threads share
+        found = pool.map(lambda name: recognise(name, plain(table.column(name))), asked)
+        recognised = dict(zip(asked, found, strict=True))
     for name in columns:
         if name == target or name in ignore or name in key:
             if name == target and from_itself:
                 inputs[name] = target_kind
             continue
         column = plain(table.column(name))
-        kind = given.get(name) or recognise(name, column)
+        kind = given.get(name) or recognised[name]
         if kind:
             kinds.find(kind)
             inputs[name] = kind

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from data import kinds
-from data.columns import Faults
+from data.columns import Faults, plain
 from data.field import DataError, Field, nearest
 from data.requests import told
 from data.transform import transformed
@@ -226,10 +226,11 @@ def _encode(field: Field, table: pa.Table) -> np.ndarray:
     kind = kinds.of(field)
     columns = []
     for name in field.columns:
-        column, faults = kind.check(_column(table, name))
+        column, faults = kind.checked(_column(table, name))
         if faults:
             row, reason = min(faults.items())
             raise DataError(reason, place=f"row {row}, column '{name}'", fix="mend the value or leave the row out")
+        column = column if kind.CODED else plain(column)
         columns.append(transformed(column, field.state.get("transform", ""), f"column '{name}'"))
     return kind.encode(field, columns)
 

@@ -1,6 +1,7 @@
 """Rows that stand on both sides of a split, the same or nearly: a model that has learned one by heart knows the other.
 
-What a row looks like decides: its pictures, texts and sounds where it has some, else all its numbers and categories.
+What a row looks like decides: its pictures, texts and sounds where they are long enough to tell it from others, else
+all its numbers and categories, short texts among them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ LIKE_SOUND = 0.95  # correlation of two recordings, at their best shift
 LIKE_COURSE = 0.98  # of how their loudness runs, which is compared first
 NEAREST = 3  # recordings that each is compared with
 COLUMNS = 64  # that tell rows apart best, by which rows are found that may be equal
+PAIRS = 100_000  # rows with equal categories that are compared one by one
+PLAIN = {"number", "category", "text"}  # kinds of a table
 CHANCE_PAIRS = 1000  # random pairs of rows behind the estimate of how often rows are equal by chance
 Array = np.ndarray
 
@@ -38,23 +41,34 @@ class Twin:
 def twins(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str]) -> list[Twin] | None:
     """For each row of `table` that has a twin in `other` the one most like it, by the columns of `kind_of`; None where
     nothing can be said: the rows hold nothing by which they could be told from others, or overlap by design."""
-    telling = {name: kind for name, kind in kind_of.items() if kind in LOOKS}
-    if telling:
-        found = [LOOKS[kind](plain(table.column(name)), plain(other.column(name))) for name, kind in telling.items()]
-    elif set(kind_of.values()) <= {"number", "category"}:
-        found = [_alike_rows(table, other, kind_of)]
-    else:
-        return None
-    known = [one for one in found if one is not None]
+    looked = {
+        name: LOOKS[kind](plain(table.column(name)), plain(other.column(name)))
+        for name, kind in kind_of.items()
+        if kind in LOOKS
+    }
+    known = [one for one in looked.values() if one is not None]
+    if not known and set(kind_of.values()) <= PLAIN:
+        return _alike_rows(table, other, kind_of)
     if not known:
         return None
     shared = set.intersection(*({(twin.row, twin.like) for twin in one} for one in known))
-    return [twin for twin in known[0] if (twin.row, twin.like) in shared]
+    short = [name for name, one in looked.items() if one is None and kind_of[name] == "text"]
+    return [
+        twin
+        for twin in known[0]
+        if (twin.row, twin.like) in shared
+        and all(table.column(name)[twin.row] == other.column(name)[twin.like] for name in short)
+    ]
 
 
 def _alike_texts(column: pa.Array, other: pa.Array) -> list[Twin] | None:
-    one, two = ([hashes.shingles(_text(row)) for row in side.to_pylist()] for side in (column, other))
+    """None where all texts of the first are too short to be told from others."""
+    words = list(map(_text, column.to_pylist()))
+    one = list(map(hashes.shingles, words)) if any(map(_long, words)) else []
     long = [row for row, found in enumerate(one) if len(found) >= LEAST_TEXT]
+    if not long:
+        return None
+    two = [hashes.shingles(_text(row)) for row in other.to_pylist()]
     same = {found.tobytes(): row for row, found in reversed(list(enumerate(two)))}
     exact = {row: same[one[row].tobytes()] for row in long if one[row].tobytes() in same}
     twin = [Twin(row, like, 1.0) for row, like in exact.items()]
@@ -69,6 +83,11 @@ def _text(value: str | list[str] | None) -> str:
     return " ".join(value) if isinstance(value, list) else value or ""
 
 
+def _long(text: str) -> bool:
+    """Whether it may have as many shingles as it takes."""
+    return len(text.casefold().encode()) >= LEAST_TEXT + hashes.SHINGLE - 1
+
+
 def _alike_pictures(column: pa.Array, other: pa.Array) -> list[Twin] | None:
     return _best(*lookalikes.alike(column, other))
 
@@ -81,13 +100,18 @@ def _best(pairs: Array, likeness: Array) -> list[Twin]:
 
 
 def _alike_rows(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str]) -> list[Twin] | None:
-    """Rows whose categories are equal, and their numbers within rounding; None where that may well be chance."""
-    words = [name for name, kind in kind_of.items() if kind == "category"]
+    """Rows whose categories and texts are equal, their numbers within rounding; None where that may well be chance."""
+    words = [name for name, kind in kind_of.items() if kind != "number"]
     one, two = (_numbers(side, [name for name in kind_of if name not in words]) for side in (table, other))
-    coded = [codes(plain(table.column(name)), plain(other.column(name))) for name in words]
+    coded = [codes(*(_words(side.column(name)) for side in (table, other))) for name in words]
     one = np.concatenate([one, *(code[: len(table), None] for code in coded)], axis=1)
     two = np.concatenate([two, *(code[len(table) :, None] for code in coded)], axis=1)
     return _near(one, two, exact=len(words))
+
+
+def _words(column: pa.ChunkedArray) -> pa.Array:
+    column = plain(column)
+    return pa.array(list(map(_text, column.to_pylist()))) if pa.types.is_list(column.type) else column
 
 
 def _near(one: Array, two: Array, exact: int = 0) -> list[Twin] | None:
@@ -105,6 +129,28 @@ def _near(one: Array, two: Array, exact: int = 0) -> list[Twin] | None:
     bits = _chance_bits(two, allowed)
     if bits.sum() < 2 * np.log2(len(one) * len(two)):
         return None
+    pairs = _equal(one[:, one.shape[1] - exact :], two[:, two.shape[1] - exact :]) if exact else None
+    pairs = _close(one, two, allowed, bits) if pairs is None else pairs
+    apart = np.abs(one[pairs[:, 0]] - two[pairs[:, 1]])
+    near = (apart <= allowed).all(axis=1)
+    return _best(pairs[near], 1 - apart[near].max(axis=1, initial=0))
+
+
+def _equal(one: Array, two: Array) -> Array | None:
+    """(M, 2) rows of the one and of the other that are equal; None where they are too many to look at each."""
+    group = np.unique(np.concatenate([one, two]), axis=0, return_inverse=True)[1].ravel()
+    mine, theirs = group[: len(one)], group[len(one) :]
+    order = np.argsort(theirs, kind="stable")
+    first, last = (np.searchsorted(theirs[order], mine, side) for side in ("left", "right"))
+    reach = last - first
+    if reach.sum() > PAIRS:
+        return None
+    places = np.arange(reach.sum()) - np.repeat(reach.cumsum() - reach, reach) + np.repeat(first, reach)
+    return np.stack([np.repeat(np.arange(len(one)), reach), order[places]], axis=1)
+
+
+def _close(one: Array, two: Array, allowed: Array, bits: Array) -> Array:
+    """(M, 2) rows of the one and of the other that hardly differ in the columns that tell most."""
     telling = np.argsort(-bits, kind="stable")[:COLUMNS]
     a, b = (np.asarray(side[:, telling], np.float32) for side in (one, two))
     most = float((allowed[telling] ** 2).sum()) + 1e-4 * float((b * b).sum(1).mean())  # room for the float32
@@ -114,8 +160,7 @@ def _near(one: Array, two: Array, exact: int = 0) -> list[Twin] | None:
         apart = (block * block).sum(1)[:, None] - 2 * block @ b.T + (b * b).sum(1)[None]
         pairs = np.argwhere(apart <= most) + np.array([start, 0])
         found.append(pairs[(np.abs(one[pairs[:, 0]] - two[pairs[:, 1]]) <= allowed).all(axis=1)])
-    pairs = np.concatenate(found)
-    return _best(pairs, 1 - np.abs(one[pairs[:, 0]] - two[pairs[:, 1]]).max(axis=1, initial=0))
+    return np.concatenate(found)
 
 
 def _chance_bits(rows: Array, allowed: Array) -> Array:

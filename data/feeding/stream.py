@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
@@ -100,7 +100,8 @@ class Stream:
         weigh, columns = self.weigh, [*self.spec.columns, *self.spec.target.columns]
         tables, chosen, before = [], [], 0
         for unit in units:
-            table = self.units[unit].read(list(dict.fromkeys([*columns, *(weigh.columns if weigh else [])])))
+            named = dict.fromkeys([*columns, *(weigh.columns if weigh else [])])
+            table = self.units[unit].read(list(named), coded=True)
             if weigh and self.draws:
                 rows = self.draws.chosen(unit, weigh(table), key(self.cut.seed, number))
             else:
@@ -137,6 +138,12 @@ class Stream:
         if self.cut.bucket:
             return self.cut.together
         return max(1, min(MOST, PIECE // (row_bytes(self.spec) * self.cut.size)))
+
+
+def alike(units: Sequence[Unit]) -> tuple[Unit, ...]:
+    """The units, of which every one is read into columns of the same types as the others."""
+    shared = set.intersection(*(set(unit.coded) for unit in units))
+    return tuple(replace(unit, coded=tuple(name for name in unit.coded if name in shared)) for unit in units)
 
 
 def row_bytes(spec: Spec) -> int:

@@ -25,6 +25,7 @@ class Kind:
 
     grouped: ClassVar[bool] = False
     AS: ClassVar[str] = ""  # the kind that models take its tensors for, where that is another
+    CODED: ClassVar[bool] = False  # whether `encode` takes columns that are stored as a dictionary as they are
     BLANKS: ClassVar[bool] = False  # whether it has a value for what is missing; else such rows are set aside
     OPTIONS: ClassVar[dict[str, Any]] = {}  # what a pipeline may say of a column of this kind, with the defaults
 
@@ -49,6 +50,20 @@ class Kind:
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         """The column in this kind's own Arrow type (null where missing), and what is wrong with which row."""
         raise NotImplementedError
+
+    def checked(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+        """What `check` says of any column; of one that is stored as a dictionary by looking at each value once."""
+        if not pa.types.is_dictionary(column.type) or self.whole(column.type.value_type):
+            return self.check(column)
+        values, wrong = self.check(column.dictionary)
+        faults: Faults = {}
+        if wrong:
+            places = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            rows = np.flatnonzero(np.isin(places, list(wrong)))
+            faults = {int(row): wrong[int(places[row])] for row in rows}
+        if not pa.types.is_string(values.type):
+            return values.take(column.indices), faults
+        return pa.DictionaryArray.from_arrays(column.indices, values), faults
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
         """The field these checked training columns make; DataError where nothing can be learned from them. `options`

@@ -27,6 +27,7 @@ WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or fals
 
 class Category(Kind):
     grouped = True
+    CODED = True
     BLANKS = True
     OPTIONS: ClassVar[dict[str, Any]] = {
         "most": 10_000,  # values of an input that have a slot of their own, the commonest
@@ -82,12 +83,15 @@ class Category(Kind):
 
     def _codes(self, field: Field, index: int, column: pa.Array) -> np.ndarray:
         values, kind = field.state["values"][index], field.state["types"][index]
-        text = _canonical(column, kind)
+        coded = pa.types.is_dictionary(column.type)
+        text = pa.concat_arrays([column.dictionary, pa.nulls(1, pa.string())]) if coded else column
+        text = _canonical(text, kind)
         found = pc.index_in(text, _words(tuple(values), kind)).fill_null(-1)
         codes = found.to_numpy(zero_copy_only=False).astype(np.int64)
-        if field.shape:
-            return self._hashed(field, index, text, codes + 1)
-        if (codes < 0).any():
+        codes = self._hashed(field, index, text, codes + 1) if field.shape else codes
+        if coded:
+            codes = codes[column.indices.fill_null(len(text) - 1).to_numpy(zero_copy_only=False)]
+        if not field.shape and (codes < 0).any():
             unseen = column[int(np.argmin(codes))].as_py()
             raise DataError(
                 f"'{unseen}' is no class of the training rows",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data import identity, pixels
 from data.columns import plain, stack, texts
@@ -22,6 +23,7 @@ SURE = 1e-3  # chance of being right so often by luck, below which there is drif
 MATTERS = 0.55  # share of right answers from which on it matters
 FEATURES = 256  # that the classifier sees, evenly chosen: more would only take longer
 NAMED = 3  # columns named
+SORTS = (r"\p{Lu}", r"\p{Nd}", r"[\s\p{Z}]", r"[^\p{L}\p{N}]")  # capitals, digits, spaces, signs
 SIDES = ("of the training rows", "of the test rows")
 Array = np.ndarray[Any, Any]
 
@@ -107,10 +109,11 @@ def _pictures(column: pa.Array) -> Array:
 
 def _words(column: pa.Array) -> Array:
     """How long a text is, and what it is made of: the share of capitals, digits, spaces and signs."""
-    rows = [" ".join(row) if isinstance(row, list) else row or "" for row in column.to_pylist()]
-    tests = (str.isupper, str.isdigit, str.isspace, lambda one: not one.isalnum())
-    shares = [[len(row), *(sum(map(test, row)) / max(1, len(row)) for test in tests)] for row in rows]
-    return np.array(shares, np.float64)
+    text = pc.binary_join(column, " ") if pa.types.is_list(column.type) else column
+    text = text.fill_null("")
+    length = pc.utf8_length(text).to_numpy(zero_copy_only=False)
+    counts = [pc.count_substring_regex(text, sort).to_numpy(zero_copy_only=False) for sort in SORTS]
+    return np.column_stack([length, *(count / np.maximum(1, length) for count in counts)]).astype(np.float64)
 
 
 def _course(column: pa.Array) -> Array:

@@ -25,14 +25,14 @@ class Wishes(Protocol):
 
 
 def look(
-    ready: Path, spec: Spec, summary: Mapping[str, Any], wishes: Wishes
+    ready: Path, spec: Spec, summary: Mapping[str, Any], wishes: Wishes, kept: Path
 ) -> tuple[samples.Samples, list[dict[str, Any]] | None]:
     """Some of the rows in `ready`, and the leaks found in them as JSON, the grave first; None where they are not
-    looked for.
+    looked for. `kept` is where some of the rows lie by themselves, see `data.ready.sample`.
 
     Raises PipelineError where something grave is found and the pipeline says `leaks: stop`.
     """
-    rows = samples.read(ready, spec, summary["inputs"], wishes.memory_mb)
+    rows = samples.read(ready, spec, summary["inputs"], wishes.memory_mb, kept)
     if wishes.leaks == "off":
         return rows, None
     found = leaks.find(rows, differ=_differ(spec, summary, wishes))

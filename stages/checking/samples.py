@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROWS = {"train": 10_000, "validation": 2_500, "test": 2_500}  # those with the smallest identities
 SHARES = {"train": 16, "validation": 64, "test": 64}  # of memory_mb that they may take, one part: fewer, where it must
-GROUPS = 12  # row groups of a split that are looked into, evenly spread
+GROUPS = 12  # row groups of a split that are looked into, evenly spread, where too few rows were kept
 SIMPLER = {"boolean": "category", "moment": "number"}  # what a kind is looked at as
 
 
@@ -44,14 +44,14 @@ class Samples:
         return replace(self, train=tables[0], validation=tables[1], test=tables[2], inputs=kinds)
 
 
-def read(ready: Path, spec: Spec, inputs: Mapping[str, str], memory_mb: int) -> Samples:
-    """The samples of the prepared rows in `ready`."""
+def read(ready: Path, spec: Spec, inputs: Mapping[str, str], memory_mb: int, kept: Path) -> Samples:
+    """The samples of the prepared rows in `ready`, some of which lie in `kept` by themselves."""
     tables = {}
     for name, most in ROWS.items():
         held = units(ready, name)
         bytes_a_row = sum(unit.size for unit in held) / max(1, sum(unit.rows for unit in held))
         room = max(1, int((memory_mb << 20) / SHARES[name] / max(1.0, bytes_a_row)))
-        tables[name] = sample(ready, name, min(most, room), groups=GROUPS).combine_chunks()
+        tables[name] = sample(ready, name, min(most, room), kept=kept, groups=GROUPS).combine_chunks()
     return Samples(**tables, inputs=inputs, spec=spec)
 
 

@@ -42,22 +42,12 @@ def spec(done: Passed, params: Params, folder: Path, *, task: str, options: Mapp
 
 def _learned(done: Passed, params: Params, folder: Path) -> pa.Table:
     """The training rows; of very many those with the smallest identities, which no order and no worker can change."""
-    import numpy as np
-    import pyarrow as pa
-
-    from data import identity, ready
+    from data import ready
 
     units, rows = ready.units(folder, "train"), done.tally.rows["train"]
     of_a_row = max(1, sum(unit.size for unit in units) // rows)
     most = max(1_000, min(FIT_ROWS, (params.memory_mb << 20) // SHARE // of_a_row))
-    if rows <= most:
-        return ready.read(folder, "train")
-    kept = sorted((folder / SAMPLE).glob("part-*.parquet"))
-    sample = pa.concat_tables([unit.read() for unit in ready.files.units(kept, ready.STAGE)]) if kept else None
-    if sample is None or len(sample) < most:
-        return ready.sample(folder, "train", most)
-    numbers = identity.from_arrow(sample.column("_id"))[:, 0]
-    return sample.filter(pa.array(numbers <= np.partition(numbers, most - 1)[most - 1])).slice(0, most)
+    return ready.sample(folder, "train", most, kept=folder / SAMPLE)
 
 
 def _one_quantity(

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from stages.preprocess import Params
 
 FIT_ROWS = 100_000  # training rows that a spec is fitted on, at most
-SPARE = 2  # times as many are kept as a sample while the rows pass, since some of those turn out to be no training rows
+LOOKED_AT = 10_000  # rows that are looked at for leaks; of the splits that test, a quarter
+SPARE = 2  # times as many of all rows are kept as samples while they pass, since some turn out to be of other splits
 SHOWN_ROWS = 100_000  # bad rows that are kept to be looked at where too many are
 
 
@@ -68,7 +69,9 @@ def passed(
     from data.quarantine import few_enough, some
 
     every, rows = shards(units, bool(reader.whole)), sum(unit.rows for unit in units)
-    work = Work(reader, folder, SPARE * FIT_ROWS / rows, params.memory_mb)
+    kept = {"train": FIT_ROWS, "validation": LOOKED_AT, "test": LOOKED_AT}
+    below = {split: SPARE * most / rows for split, most in kept.items()}
+    work = Work(reader, folder, below, params.memory_mb)
     _begin(work, units)
     tallies = _all(every, work, root, progress)
     total = Tally.summed(tallies)

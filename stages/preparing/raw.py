@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,22 +47,22 @@ def look(found: Sequence[Unit], keep: Callable[[pa.Table], pa.Table]) -> pa.Tabl
     """At most LOOK_ROWS of the rows that `keep` leaves, spread evenly; all where there are no more."""
     import pyarrow as pa
 
-    from data.columns import evenly
+    from data.columns import evenly, plain
 
     few = sum(unit.rows for unit in found) <= LOOK_ROWS
     share = LOOK_ROWS if few else -(-LOOK_ROWS // min(SPREAD, len(found)))
-    tables: dict[int, pa.Table] = {}
-    rows = 0
-    for place in _spread(len(found)):
-        table = keep(found[place].read())
-        tables[place] = table.take(pa.array(evenly(len(table), share)))
-        rows += len(tables[place])
-        if rows >= LOOK_ROWS:
+
+    def some(place: int) -> pa.Table:
+        table = keep(found[place].read(coded=True))
+        table = table.take(pa.array(evenly(len(table), share)))
+        return pa.table({name: plain(table.column(name)) for name in table.column_names})
+
+    first = sorted({round(place * (len(found) - 1) / max(1, SPREAD - 1)) for place in range(SPREAD)})
+    with ThreadPoolExecutor(SPREAD) as pool:
+        tables = dict(zip(first, pool.map(some, first), strict=True))
+    for place in range(len(found)):
+        if sum(map(len, tables.values())) >= LOOK_ROWS:
             break
+        if place not in tables:
+            tables[place] = some(place)
     return pa.concat_tables([tables[place] for place in sorted(tables)])
-
-
-def _spread(count: int) -> list[int]:
-    """Places, SPREAD evenly spaced ones before the others."""
-    first = sorted({round(place * (count - 1) / max(1, SPREAD - 1)) for place in range(SPREAD)})
-    return first + [place for place in range(count) if place not in first]

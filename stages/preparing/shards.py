@@ -6,7 +6,7 @@ shard that is finished stays finished when the rest is killed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ class Work:
 
     reader: Reader
     folder: Path
-    below: float  # of the training rows, those whose identity is below this share of all identities are a sample
+    below: Mapping[str, float]  # split → share of all identities: its rows whose own are below it are kept as a sample
     memory_mb: int
     turn: int = 0  # 1: once more, since all rows together told what no shard knew
 
@@ -79,8 +79,9 @@ def _written(shard: Shard, work: Work) -> Tally:
     from stages.preparing.tally import Tally
 
     name, tally = f"part-{shard.number:05}.parquet", Tally()
-    writers = {split: Writer(work.folder / split / name) for split in (*SPLITS, QUARANTINED, SAMPLE)}
-    for writer in writers.values():  # of an earlier turn
+    writers = {split: Writer(work.folder / split / name) for split in (*SPLITS, QUARANTINED)}
+    samples = {split: Writer(work.folder / SAMPLE / split / name) for split in work.below}
+    for writer in (*writers.values(), *samples.values()):  # of an earlier turn
         writer.path.unlink(missing_ok=True)
     schema = work.reader.schema
     for found in _examples(shard, work):
@@ -89,10 +90,9 @@ def _written(shard: Shard, work: Work) -> Tally:
             part = found.part(split)
             tally.add_part(split, part, schema.target if schema.target_kind == "category" else "")
             writers[split].add(part)
-            if split == "train":
-                writers[SAMPLE].add(_some(part, work.below))
+            samples[split].add(_some(part, work.below[split]))
         writers[QUARANTINED].add(found.quarantine)
-    for writer in writers.values():
+    for writer in (*writers.values(), *samples.values()):
         writer.close()
     return tally
 

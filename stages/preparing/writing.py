@@ -27,6 +27,7 @@ def write(done: Passed, spec: Spec, staged: Path, paths: Paths, params: Params) 
     from stages.artifacts import replace_folder, write_json
     from stages.checking.look import look
     from stages.describing.history import describe
+    from stages.preparing.shards import SAMPLE
 
     summary = _summary(done, spec, staged, params.memory_mb)
     with replace_folder(paths.ready) as folder:
@@ -36,7 +37,7 @@ def write(done: Passed, spec: Spec, staged: Path, paths: Paths, params: Params) 
             (folder / QUARANTINED).rmdir()
             write_table(QUARANTINE.empty_table(), folder / QUARANTINED)
         spec.save(folder)
-        rows, summary["leaks"] = look(folder, spec, summary, params)
+        rows, summary["leaks"] = look(folder, spec, summary, params, staged / SAMPLE)
         write_json(folder / "summary.json", summary)
         facts = seen.facts(done.tally.seen, summary["quarantined"]["rows"])
         write_json(folder / SCHEMA, facts, sort=False)  # columns in their order

@@ -4,7 +4,7 @@ parts, stored this way or that. For every kind in data/kinds/, whatever its colu
 import datetime
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from io import BytesIO
 from typing import Any
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from data import identity, kinds, pixels
 from data.field import DataError, Field
+from data.spec import Spec
 
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 ALIKE = settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=SLOW, database=None)
@@ -230,6 +231,26 @@ def test_a_row_is_encoded_alike_alone_and_among_others(name, folder, data):
         same(kind.encode(field, [typed]), whole[row : row + 1])
     example = json.loads(json.dumps(kind.json_schema(field, 0)["example"], allow_nan=False))
     assert np.isfinite(kind.encode(field, [kind.arrow(field, [kind.parse(field, 0, example)])])).all()
+
+
+@pytest.mark.parametrize("name", CASES)
+@ALIKE
+@given(data=st.data())
+def test_a_row_is_encoded_alike_where_texts_lie_as_a_dictionary(name, folder, data):
+    _, _, checked, field = fitted(name, data, folder)
+    if not pa.types.is_string(checked.type):
+        return
+    words = checked.dictionary_encode()
+    more = pa.concat_arrays([words.dictionary, pa.array(["no row says this"])])
+    coded = pa.DictionaryArray.from_arrays(words.indices, more)
+    spec = Spec("any", {"x": replace(field, columns=("x",))}, field, "y", None, {})
+    try:
+        plain = spec.encode(pa.table({"x": checked}), target=False)["x"]
+    except DataError:  # of a target: a class that was not learned
+        with pytest.raises(DataError):
+            spec.encode(pa.table({"x": coded}), target=False)
+        return
+    same(spec.encode(pa.table({"x": coded}), target=False)["x"], plain)
 
 
 @pytest.mark.parametrize("name", CASES)

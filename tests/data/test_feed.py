@@ -1,5 +1,6 @@
 """Streamed batches: one order for any number of ranks, exact resumption, the bits that memory would give."""
 
+import shutil
 import threading
 from dataclasses import replace
 from functools import partial
@@ -167,6 +168,15 @@ def test_rows_are_encoded_alike_whole_or_in_parts(ready):
     assert {name: values.tobytes() for name, values in apart.items()} == {
         name: values.tobytes() for name, values in at_once.items()
     }
+
+
+def test_parts_that_store_their_texts_in_two_ways_are_mixed(ready, tmp_path, stream):
+    shutil.copytree(ready, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "train" / "part-00001.parquet"
+    pq.write_table(pq.read_table(path), path, row_group_size=GROUP, use_dictionary=False)
+    assert len({unit.coded for unit in units(tmp_path, "train")}) == 2
+    mixed = feed(tmp_path, ["train"], BATCH, window=200, seed=3)
+    assert listed(mixed.epoch(1)) == listed(stream().epoch(1))
 
 
 @pytest.mark.parametrize(

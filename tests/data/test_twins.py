@@ -68,7 +68,29 @@ def test_texts_with_a_word_changed_are_found_and_texts_of_one_trade_are_not():
     train = pa.table({"text": [head + text for text in texts[20:] + changed]})
     found = twins(pa.table({"text": [head + text for text in texts[:20]]}), train, {"text": "text"})
     assert [(twin.row, twin.like) for twin in found] == [(row, 20 + row) for row in range(5)]
-    assert twins(pa.table({"text": ["yes", "no"]}), pa.table({"text": ["yes", "yes"]}), {"text": "text"}) == []
+    assert twins(pa.table({"text": ["yes", "no"]}), pa.table({"text": ["yes", "yes"]}), {"text": "text"}) is None
+
+
+def test_short_texts_tell_rows_apart_beside_what_else_there_is():
+    random = np.random.default_rng(0)
+    kinds = {**dict.fromkeys("vwxyz", "number"), "says": "text", "is": "category"}
+
+    def table(x, says):
+        return pa.table({**dict(zip("vwxyz", x.T, strict=True)), "says": says, "is": [f"{len(one)}" for one in says]})
+
+    x, says = random.normal(size=(400, 5)), [f"note {number % 40}" for number in range(400)]
+    mine, theirs = table(x[:100], says[:100]), table(x[100:], says[100:])
+    assert twins(mine, theirs, kinds) == []
+    copies = pa.concat_tables([theirs, table(x[:7] + 1e-4, says[:7]), table(x[7:9], ["other", "words"])])
+    assert [(twin.row, twin.like) for twin in twins(mine, copies, kinds)] == [(row, 300 + row) for row in range(7)]
+
+
+def test_a_long_text_is_no_twin_where_a_short_one_beside_it_differs():
+    text = ["the same long story is told of everyone who comes by and asks " + word for word in ("once", "twice")]
+    mine = pa.table({"story": text, "asked": ["who", "why"]})
+    theirs = pa.table({"story": text, "asked": ["who", "when"]})
+    found = twins(mine, theirs, {"story": "text", "asked": "text"})
+    assert [(twin.row, twin.like) for twin in found] == [(0, 0)]
 
 
 def test_a_sketch_shares_what_the_texts_share():
