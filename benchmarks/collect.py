@@ -4,6 +4,7 @@
 is what a remote holds more after `dvc push`.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -95,6 +96,7 @@ def main() -> None:
                 (root / ".gitignore").write_text("/.evergreen\n/data\n/photos\n")
             for step, (first, more) in enumerate([(0, count), (count, count // 100)]):
                 photos(root / "photos", first, more)
+                os.sync()  # writing them to the disk is no one's work here
                 before, start = size(remote) if remote.exists() else 0, time.perf_counter()
                 work(root)
                 seconds[name, step] = time.perf_counter() - start

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import lzma
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -75,14 +75,24 @@ class Contents:
         self.room = most  # bytes
         self._kept: dict[str, bytes] = {}
 
-    def stamp(self, path: str, size: int) -> str:
-        """The hash of a file's content: about a second a gigabyte."""
-        self.room += len(self._kept.pop(path, b""))
-        if size > min(self.room, BLOCK):
-            return content_hash(path)
-        self._kept[path] = data = content(path)
+    def stamp(self, path: str) -> tuple[Sign, str]:
+        """What a file is known by, and the hash of its content: about a second a gigabyte."""
+        if stale := self._kept.pop(path, None):
+            self.room += len(stale)
+        file = os.open(path, os.O_RDONLY)
+        try:
+            sign = _sign(os.fstat(file))
+            size = sign[0]
+            if size > self.room or size > BLOCK:
+                return sign, _hash(file)
+            data = os.read(file, size + 1)
+            if len(data) != size:  # it grows while it is read
+                data += _all(file)
+        finally:
+            os.close(file)
+        self._kept[path] = data
         self.room -= len(data)
-        return hashlib.blake2b(data, digest_size=16).hexdigest()
+        return sign, blake2b(data, digest_size=16).hexdigest()
 
     def take(self, path: str) -> bytes:
         """The content of a file: that which was stamped, where it is here still."""
@@ -99,44 +109,56 @@ def stamped(folder: Path, names: Sequence[str], root: Path, contents: Contents |
     A file is read again only if its size, its inode or a time of it differ from when it was read last: times are
     compared with what was noted of them, never with the clock, so one that jumps does no harm.
     """
-    memory = (
-        root / HOME / "stamps" / f"{hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}.arrow"
-    )
+    memory = root / HOME / "stamps" / f"{blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}.arrow"
     known = _remembered(memory)
     contents = contents or Contents(0)
     base = f"{folder}/"
-    signs = [_sign(os.stat(base + name)) for name in names]
-    new = {i for i, name in enumerate(names) if name not in known or known[name][0] != signs[i]}
-    stamps = [contents.stamp(base + name, signs[i][0]) if i in new else known[name][1] for i, name in enumerate(names)]
-    if new or len(known) != len(names):
+    found = []
+    for name in names:
+        held = known.get(name)
+        found.append(held if held and held[0] == _sign(os.stat(base + name)) else contents.stamp(base + name))
+    signs, stamps = zip(*found, strict=True) if found else ((), ())
+    if len(known) != len(names) or any(known.get(name) is not held for name, held in zip(names, found, strict=True)):
         _remember(memory, names, signs, stamps)
-    return [File(name, sign[0], stamp) for name, sign, stamp in zip(names, signs, stamps, strict=True)]
+    return [File(name, sign[0], stamp) for name, (sign, stamp) in zip(names, found, strict=True)]
 
 
 def content(path: str | Path) -> bytes:
     """All of a file. Of many small ones, file objects would cost more than the reading."""
     file = os.open(path, os.O_RDONLY)
     try:
-        data = os.read(file, SMALL)
-        if len(data) < SMALL:  # its end
-            return data
-        blocks = [data]
-        while block := os.read(file, BLOCK):
-            blocks.append(block)
-        return b"".join(blocks)
+        return _all(file)
     finally:
         os.close(file)
 
 
+def _all(file: int) -> bytes:
+    data = os.read(file, SMALL)
+    if len(data) < SMALL:  # its end
+        return data
+    blocks = [data]
+    while block := os.read(file, BLOCK):
+        blocks.append(block)
+    return b"".join(blocks)
+
+
 def content_hash(path: str | Path) -> str:
     """About a second a gigabyte."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return _hash(file)
+    finally:
+        os.close(file)
+
+
+def _hash(file: int) -> str:
+    with os.fdopen(file, "rb", closefd=False) as opened:
+        return file_digest(opened, lambda: blake2b(digest_size=16)).hexdigest()
 
 
 def combined(files: Iterable[File]) -> str:
     """One stamp for many files: it changes with any name and any content."""
-    total = hashlib.blake2b(digest_size=16)
+    total = blake2b(digest_size=16)
     for file in files:
         total.update(f"{file.name}\0{file.stamp}\0".encode())
     return total.hexdigest()

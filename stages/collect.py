@@ -73,7 +73,7 @@ def run(
     from data.sources import open_source
     from data.spec import DataError
     from stages.artifacts import replace_folder, write_json
-    from stages.collecting.parts import place, write_manifests
+    from stages.collecting.parts import place
     from stages.staging import room, staging
 
     source = open_source(params.uri, paths.root)
@@ -89,8 +89,7 @@ def run(
         if not rows:
             raise DataError("there are no rows", place=params.uri, fix="give a source with at least a few dozen rows")
         with replace_folder(paths.raw) as folder:
-            placed = place(parts, folder)
-            write_manifests(folder, placed)
+            place(parts, folder)
             facts = {"uri": params.uri, "fingerprint": fingerprint, "rows": rows, "reader": source.reader()}
             if params.watermark:
                 facts |= {"watermark": params.watermark, "covered": covered}

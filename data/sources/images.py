@@ -20,7 +20,7 @@ from data.files import Contents, File, combined, stamped, walk
 FOLDER_OF = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TABLES = (".csv", ".tsv")
 PATHS = ("path", "file", "filename", "file_name", "image", "image_path")
-AT_ONCE = 64  # images of a batch: photographs have megabytes
+AT_ONCE, BYTES = 1024, 1 << 22  # images of a batch, at most, and what they hold; the last may be a large one
 
 
 class Source(sources.Source):
@@ -144,11 +144,17 @@ def _batches(
     contents = contents or Contents()
     said = {**others, "_origin": pa.array(origin, pa.string())}
     said["_fault"] = pa.array(faults or [None] * len(origin), pa.string())
-    for first in range(0, len(origin), AT_ONCE):
-        part = slice(first, first + AT_ONCE)
-        read = {
-            name: [contents.take(str(path)) if path else None for path in paths[part]] for name, paths in files.items()
-        }
-        columns = {name: pa.array(data, pa.binary()) for name, data in read.items()}
-        columns |= {name: column.slice(first, AT_ONCE) for name, column in said.items()}
-        yield pa.record_batch(columns)
+    read: dict[str, list[bytes | None]] = {name: [] for name in files}
+    first = size = 0
+    for row in range(len(origin)):
+        for name, paths in files.items():
+            path = paths[row]
+            data = contents.take(str(path)) if path else None
+            read[name].append(data)
+            size += len(data or b"")
+        count = row + 1 - first
+        if count == AT_ONCE or size >= BYTES or row + 1 == len(origin):
+            columns = {name: pa.array(data, pa.binary()) for name, data in read.items()}
+            columns |= {name: column.slice(first, count) for name, column in said.items()}
+            yield pa.record_batch(columns)
+            read, first, size = {name: [] for name in files}, row + 1, 0

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.collecting.parts import BYTES, ROWS, Part, folded, held_part, next_number, without, write, write_manifests
+from stages.collecting.parts import BYTES, ROWS, Part, folded, held_part, next_number, noted, without, write
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,7 @@ def mirrored(
     for group in grouped([file for file in wanted.values() if file.name not in had], BYTES, ROWS):
         rows = source.of([file.name for file in group]).read()
         parts = write(_alike(rows, schema, group[0].name), staging, next_number([*before, *done]), group, said)
-        _note(staging, parts)
+        parts = _note(staging, parts)
         done += parts
         schema = schema or _schema(parts)
     counts = {"new": len(wanted.keys() - known.keys()), "changed": len(changed), "gone": len(gone)}
@@ -70,9 +70,8 @@ def distrusted(part: Part) -> Part:
     """The part as if its files had changed of which rows could not be read."""
     bad = part.faulty()
     told = [bool(bad[span.offset : span.offset + span.rows].any()) for span in part.spans]
-    return replace(
-        part, spans=[span._replace(stamp="") if odd else span for span, odd in zip(part.spans, told, strict=True)]
-    )
+    spans = [span._replace(stamp="") if odd else span for span, odd in zip(part.spans, told, strict=True)]
+    return replace(part, spans=spans, noted=None)
 
 
 def _less(part: Part, names: set[str], folder: Path) -> list[Part]:
@@ -97,13 +96,14 @@ def _alike(batches: Iterator[pa.RecordBatch], schema: pa.Schema | None, place: s
         yield batch if schema is None or batch.schema == schema else alike(batch, schema, place)
 
 
-def _note(staging: Path, parts: Sequence[Part]) -> None:
+def _note(staging: Path, parts: Sequence[Part]) -> list[Part]:
     """Says on disk that these parts hold the rows of their files, whole."""
-    write_manifests(staging, parts)
+    parts = noted(parts, staging)
     with (staging / JOURNAL).open("a", encoding="utf-8") as journal:
         journal.write(json.dumps([part.path.name for part in parts]) + "\n")
         journal.flush()
         os.fsync(journal.fileno())
+    return parts
 
 
 def _resumed(staging: Path, wanted: dict[str, File]) -> list[Part]:

@@ -39,6 +39,7 @@ class Part:
     path: Path
     rows: int
     spans: list[Span] = field(default_factory=list)
+    noted: Path | None = None  # where its spans are written already
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
         import pyarrow.parquet as pq
@@ -124,7 +125,9 @@ class Writer:
         if len(self.files) < 2:
             yield from ((name, len(table)) for name in self.files)
             return
-        names = pc.replace_substring_regex(table["_origin"].combine_chunks(), r"#\d+$", "")
+        names = table["_origin"].combine_chunks()
+        if pc.any(pc.match_substring(names, "#")).as_py():
+            names = pc.replace_substring_regex(names, r"#\d+$", "")
         runs = pc.run_end_encode(names)
         ends = runs.run_ends.to_pylist()
         yield from zip(runs.values.to_pylist(), [b - a for a, b in zip([0, *ends], ends, strict=False)], strict=True)
@@ -208,19 +211,23 @@ def _together(one: Part, other: Part) -> bool:
     return one.rows + other.rows <= ROWS and sum(sizes) <= BYTES
 
 
-def place(parts: Sequence[Part], folder: Path) -> list[Part]:
-    """Puts parts into a folder without writing their bytes again where the file system can."""
-    placed = []
+def place(parts: Sequence[Part], folder: Path) -> None:
+    """Puts parts into a folder, and beside each which rows come from which file, without writing what is written
+    already where the file system can."""
     for part in parts:
-        path = folder / part.path.name
-        try:
-            os.link(part.path, path)
-        except OSError:
-            if path.exists():
-                raise
-            shutil.copyfile(part.path, path)
-        placed.append(replace(part, path=path))
-    return placed
+        _put(part.path, folder / part.path.name)
+        if part.noted:
+            _put(part.noted, folder / part.noted.name)
+    noted([part for part in parts if not part.noted], folder)
+
+
+def _put(path: Path, place: Path) -> None:
+    try:
+        os.link(path, place)
+    except OSError:
+        if place.exists():
+            raise
+        shutil.copyfile(path, place)
 
 
 def next_number(parts: Sequence[Part]) -> int:
@@ -236,22 +243,27 @@ def held_part(path: Path) -> Part:
     import pyarrow.parquet as pq
 
     beside = _manifest(path)
-    table = pq.read_table(beside, columns=list(Span._fields)) if beside.is_file() else None
-    spans = list(map(Span, *(column.to_pylist() for column in table.columns))) if table else []
-    return Part(path, pq.read_metadata(path).num_rows, spans)
+    rows = pq.read_metadata(path).num_rows
+    if not beside.is_file():
+        return Part(path, rows)
+    table = pq.read_table(beside, columns=list(Span._fields))
+    return Part(path, rows, list(map(Span, *(column.to_pylist() for column in table.columns))), beside)
 
 
-def write_manifests(folder: Path, parts: Sequence[Part]) -> None:
-    """Which rows of each part come from which file; a file a part, so that what stays is not written again."""
+def noted(parts: Sequence[Part], folder: Path) -> list[Part]:
+    """Writes which rows of each part come from which file; a file a part, so that what stays is not written again."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    found = []
     for part in parts:
-        if part.spans:
+        path = _manifest(folder / part.path.name) if part.spans else None
+        if path:
             table = pa.table([pa.array(values) for values in zip(*part.spans, strict=True)], names=Span._fields)
-            path = _manifest(folder / part.path.name)
             pq.write_table(table, path.with_suffix(".tmp"), compression="zstd")
             _named(path)
+        found.append(replace(part, noted=path))
+    return found
 
 
 def _named(path: Path) -> None:

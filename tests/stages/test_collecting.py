@@ -259,8 +259,8 @@ def test_a_clock_that_jumps_hides_no_change(paths, monkeypatch, now):
 
 def test_a_file_is_read_again_only_if_something_about_it_changed(paths, monkeypatch):
     read = []
-    whole = data_files.content_hash
-    monkeypatch.setattr(data_files, "content_hash", lambda path: read.append(path) or whole(path))
+    stamp = data_files.Contents.stamp
+    monkeypatch.setattr(data_files.Contents, "stamp", lambda self, path: read.append(path) or stamp(self, path))
     csv(paths, "1.csv", 1)
 
     def times_read(after_seconds):
