@@ -1,17 +1,21 @@
 """A table from CSV to rows that can be learned from, against a bare script that reads, casts and writes the columns.
 
-`python -m benchmarks.preprocess 2000000` says how many rows; 20,000,000 by default; a tenth of them beside. Each side
+`python -m benchmarks.preprocess 2000000` says how many rows; 20,000,000 by default; a tenth of them beside, measured
+several times before and after, since machines are not always as fast. Each side
 is a process of its own, timed from when its modules are loaded. Core-seconds are its own; its peak is the operating
 system's, and that of processes that it starts is looked at ten times a second.
 """
 
 import contextlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import psutil
@@ -21,6 +25,7 @@ import pyarrow.csv
 
 SHIPPED = Path(__file__).parents[1]
 AT_ONCE = 100_000
+SMALL = 5  # times that the smaller table is measured: its seconds are few
 WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "islet", "knoll", "linden", "maple"]
 SHOPS = [f"shop {number:03}" for number in range(200)]
 PEAK = """
@@ -108,26 +113,44 @@ def _watch(process: psutil.Process, ended: threading.Event, largest: list[int]) 
                     largest[0] = max(largest[0], one.memory_info().rss)
 
 
+def both(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """What the bare script took, and what we took, of the same table."""
+    bare = measured(BARE, folder)
+    (folder / "t.parquet").unlink()
+    ours = measured(OURS.format(code=str(SHIPPED)), folder)
+    for left in ("data", ".evergreen"):
+        shutil.rmtree(folder / left)
+    return bare, ours
+
+
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000_000
+    sizes = (count // 10, count)
+    found: dict[int, list[tuple[dict[str, float], dict[str, float]]]] = {size: [] for size in sizes}
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folders = {size: Path(name) / str(size) for size in sizes}
+        for size, folder in folders.items():
+            folder.mkdir()
+            table(folder / "t.csv", size)
+        shown = {
+            size: f"{size:,} ({(folder / 't.csv').stat().st_size / 1e9:.2f} GB)" for size, folder in folders.items()
+        }
+        os.sync()
+        for size in (*sizes[:1] * (SMALL // 2), sizes[1], *sizes[:1] * (SMALL - SMALL // 2)):
+            found[size].append(both(folders[size]))
+    print(f"The smaller {SMALL} times, before and after the larger; medians.\n")
     print("| rows | | seconds | core-seconds | rows/s | ratio to bare | peak of any process, MiB |")
     print("|---:|---|---:|---:|---:|---:|---:|")
-    took = []
-    for size in (count // 10, count):
-        with tempfile.TemporaryDirectory(prefix="bench-") as name:
-            folder = Path(name)
-            table(folder / "t.csv", size)
-            shown = f"{size:,} ({(folder / 't.csv').stat().st_size / 1e9:.2f} GB)"
-            bare = measured(BARE, folder)
-            (folder / "t.parquet").unlink()
-            ours = measured(OURS.format(code=str(SHIPPED)), folder)
-            took.append(ours["seconds"])
-        print(f"| {shown} | bare pyarrow | {_line(size, bare, 1.0)} |")
-        part = f"collect {ours['collect']:.1f}, preprocess {ours['seconds'] - ours['collect']:.1f}"
-        print(
-            f"| | collect + preprocess ({part}) | {_line(size, ours, bare['seconds'] / ours['seconds'])} |", flush=True
+    for size in sizes:
+        bare, ours = (
+            {fact: median(run[side][fact] for run in found[size]) for fact in found[size][0][side]} for side in (0, 1)
         )
-    print(f"\nTen times the rows took {took[1] / took[0]:.1f} times as long.")
+        ratio = median(bare["seconds"] / ours["seconds"] for bare, ours in found[size])
+        part = f"collect {ours['collect']:.1f}, preprocess {ours['seconds'] - ours['collect']:.1f}"
+        print(f"| {shown[size]} | bare pyarrow | {_line(size, bare, 1.0)} |")
+        print(f"| | collect + preprocess ({part}) | {_line(size, ours, ratio)} |")
+    few, many = (median(ours["seconds"] for _, ours in found[size]) for size in sizes)
+    print(f"\nTen times the rows took {many / few:.1f} times as long.")
 
 
 def _line(size: int, found: dict[str, float], ratio: float) -> str:

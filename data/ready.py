@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from data import identity
 from data import parts as files
+from data.columns import plain
 from data.field import DataError
 from data.parts import MADE, ROWS, Unit
 from data.split import SPLITS
@@ -89,8 +90,9 @@ def sample(
     numbers = [identity.from_arrow(unit.read(["_id"]).column("_id"))[:, 0] for unit in found]
     known = np.concatenate(numbers)
     limit = np.partition(known, min(most, len(known)) - 1)[min(most, len(known)) - 1]
-    tables = [unit.read(columns).filter(one <= limit) for unit, one in zip(found, numbers, strict=True)]
-    return pa.concat_tables(tables).slice(0, most)
+    tables = [unit.read(columns, coded=True).filter(one <= limit) for unit, one in zip(found, numbers, strict=True)]
+    parts = [pa.table({name: plain(table.column(name)) for name in table.column_names}) for table in tables]
+    return pa.concat_tables(parts).slice(0, most)
 
 
 def parts(ready: Path, split: str) -> list[Path]:
