@@ -140,6 +140,8 @@ def _decide(lanes: list[Any], names: list[str], params: Params, paths: Paths) ->
         chosen = names[0]
         what = "the simplest" if chosen == ANCHOR else "the first to try"
         why = f"{params.seconds:g} s are too few to compare architectures: it is {what}; give select more seconds"
+        failed = [f"{lane.name}: {lane.reason}" for lane in lanes if lane.failed]
+        why = f"none could be trained ({'; '.join(failed[:FINALISTS])}): it is {what}" if failed else why
     else:
         chosen, why = _choose(raced, name, direction)
     missed = [one for one in names if one not in {lane.name for lane in lanes}] if len(names) > 1 else []

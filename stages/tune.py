@@ -173,8 +173,14 @@ def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]
         "metric": name,
         "direction": direction,
         "trials": rows,
-        "why": _why(name, len(scored), best, first, error),
+        "why": _failed(done) or _why(name, len(scored), best, first, error),
     }
+
+
+def _failed(done: list[dict[str, Any]]) -> str:
+    """What trials failed of, where all did; nothing where one did not."""
+    reasons = [entry.get("reason", "unknown why") for entry in done if entry["state"] == "failed"]
+    return f"every trial failed ({reasons[0]}), so the defaults stay" if reasons and len(reasons) == len(done) else ""
 
 
 def _why(name: str, count: int, best: Any, first: Any, error: float) -> str:

@@ -107,6 +107,13 @@ class Draws:
         return np.minimum(np.searchsorted(inner, places, side="right"), np.flatnonzero(weights)[-1])
 
 
+def by_weight(weights: np.ndarray, seed: int) -> Callable[[int], np.ndarray]:
+    """What gives the rows of each epoch where they are all at hand, each as often as its weight (N,) says."""
+    weighed = (weights, np.zeros(len(weights), np.int64))
+    draws = Draws([weighed])
+    return lambda epoch: draws.chosen(0, weighed, key(seed, epoch))
+
+
 def key(seed: int, epoch: int) -> int:
     """What the points of an epoch follow from."""
     return int(np.random.default_rng([seed, epoch, 0, 0, 1]).integers(2**63))

@@ -27,6 +27,7 @@ class Lane:
         self.whole_epochs = 0  # of its recipe
         self.worker: int | None = None  # that holds the trial
         self.reason = ""  # why there is no score
+        self.failed = False  # whether it is a mistake in it, and no lack of time
 
     def take(self, answer: dict[str, Any]) -> None:
         """What a worker found of its trial."""

@@ -53,7 +53,7 @@ class Contender:
                 self.trials[name, seed] = trial
             score = trial.advance(stretches * trial.stretch or trial.epochs, seconds - (time.monotonic() - begun))
         except (ValueError, ArithmeticError, RuntimeError) as error:  # one that cannot train does not end the race
-            return {"reason": f"it failed: {error}"}
+            return {"reason": f"it failed: {error}", "failed": True}
         if not stretches and not trial.loop.finished:
             return {"reason": "no time for another seed"}
         return {
@@ -113,6 +113,7 @@ class Race:
         def keep(lane: Lane, answer: dict[str, Any]) -> None:
             if "reason" in answer:
                 lane.reason, lane.score, lane.scores, lane.rows = answer["reason"], None, [], []
+                lane.failed = "failed" in answer
                 return
             lane.take(answer)
             lane.rung, lane.scores, lane.rows = rung, [answer["score"].value], [answer["rows"]]

@@ -173,9 +173,17 @@ def _watch(ledger: Ledger, until: float, stretches: int) -> Any:
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
             nothing = dict.fromkeys(("score", "rank", "epochs", "seconds"))
-            ledger.add(trial.config, {"state": "failed", **nothing})
+            ledger.add(trial.config, {"state": "failed", "reason": _reason(trial), **nothing})
 
     return Watch()
+
+
+def _reason(trial: Any) -> str:
+    """What a trial failed of: the last line of its traceback, without the name of the exception."""
+    note = Path(trial.error_file or "")
+    lines = note.read_text(encoding="utf-8").split("\n") if note.is_file() else []
+    last = next((line for line in reversed(lines) if line.strip()), "its process died")
+    return last.partition(": ")[2] or last
 
 
 if __name__ == "__main__":

@@ -86,12 +86,19 @@ def stretch(batches: int, recipe: Recipe) -> int:
 
 @functools.lru_cache(maxsize=2)
 def _rows(ready: Path, version: str) -> tuple[Spec, dict[str, Any], dict[str, Any]]:
-    """The spec and both splits encoded, kept for the next trial of this process while `version` stays the same."""
+    """The spec and both splits encoded, kept for the next trial of this process while `version` stays the same; beside
+    the fields of a row, where the pipeline says how often it comes, that."""
     from data.batches import arrays
+    from data.ready import WEIGHT, columns, sample
     from data.spec import Spec
 
     spec = Spec.load(ready)
-    train, validation = (arrays(ready, split, rows) for split, rows in most(spec).items())
+    found = []
+    for split, rows in most(spec).items():
+        found.append(arrays(ready, split, rows))
+        if WEIGHT in columns(ready, split):
+            found[-1][WEIGHT] = sample(ready, split, rows, [WEIGHT]).column(WEIGHT).to_numpy()
+    train, validation = found
     return spec, train, validation
 
 
@@ -132,6 +139,8 @@ class Trial:
         import torch
 
         from data.batches import Batches
+        from data.feeding.draws import by_weight
+        from data.ready import WEIGHT
         from models.catalogue import build
         from models.loop import Loop
         from stages.trials.folds import divided, identities
@@ -149,7 +158,10 @@ class Trial:
         if fold:
             learned = self.network.task.learns_from(torch.as_tensor(train["target"])).numpy()
             train = {name: column[learned] for name, column in train.items()}
-        feed = Batches(train, recipe.batch_size, seed=seed, shuffle=True)
+        train, validation = dict(train), dict(validation)
+        weights, _ = train.pop(WEIGHT, None), validation.pop(WEIGHT, None)
+        drawn = by_weight(weights, seed) if weights is not None else None
+        feed = Batches(train, recipe.batch_size, seed=seed, shuffle=True, drawn=drawn)
         self.loop = Loop(self.network, feed, validation, recipe)
         self.stretch = stretch(feed.steps(), recipe)
         self.parameters = sum(one.numel() for one in self.network.parameters() if one.requires_grad)

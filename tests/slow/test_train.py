@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stages import artifacts, collect, preprocess, train
+from stages import artifacts, collect, preprocess, train, tune
 from stages.artifacts import Paths, save_model, write_json
 from stages.settings import PipelineError
 from stages.training import worker
@@ -148,5 +149,7 @@ def test_what_only_a_worker_sees_to_be_wrong_is_one_clear_message(clone):
     kinds = {"image": {"kind": "image", "source": str(clone / "vit")}}
     preprocess.run(preprocess.Params(target="label", kinds=kinds, leaks="off"), paths, task="classification")
     write_json(paths.select, {"architecture": "pretrained"})
+    tuned = tune.run(tune.Params(seconds=30, trials=2), paths, task="classification")
+    assert re.match(r"every trial failed \(pretrained .*vit: .*safetensors.*\), so the defaults stay", tuned["why"])
     with pytest.raises(PipelineError, match=r"pretrained .*vit: .*safetensors"):
         train.run(train.Params(epochs=1), paths, task="classification")

@@ -67,6 +67,14 @@ def test_too_few_seconds_choose_the_anchor_and_say_so(candidates):
     assert read_json(paths.select) == choice
 
 
+def test_architectures_that_fail_are_not_called_slow(candidates):
+    one = Lane("mlp", 0)
+    one.reason, one.failed = "it failed: no weights", True
+    names, paths = ["linear", "mlp"], Paths(candidates, "diabetes")
+    why = select._decide([Lane("linear", 0), one], names, select.Params(seconds=20), paths)["why"]
+    assert why == "none could be trained (mlp: it failed: no weights): it is the simplest"
+
+
 def test_an_architecture_that_does_not_fit_is_refused(candidates):
     paths = Paths(candidates, "diabetes")
     with pytest.raises(PipelineError, match="cnn does not fit"):

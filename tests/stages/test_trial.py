@@ -2,9 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 
+from data.ready import read
 from data.spec import Spec
+from stages import collect, preprocess
 from stages.artifacts import Paths
 from stages.trials.trial import STRETCH_STEPS, Score, Trial, defaults, divide, sampled
 
@@ -26,6 +29,22 @@ def test_trials_on_more_rows_than_fit_see_a_sample_and_say_so(candidates, make, 
     rows = make(version="sampled").loop.train.rows
     assert rows == int(0.01 * 2**20) // (10 * 4 + 4) // 2
     assert sampled(ready) == f"; trials saw a sample of {rows} of the {Spec.load(ready).rows['train']} training rows"
+
+
+def test_a_trial_sees_rows_as_often_as_their_weight_says(tmp_path):
+    paths = Paths(tmp_path, "weighted")
+    (tmp_path / "rows.csv").write_text("x,y,often\n" + "\n".join(f"{n},{2 * n},{n % 3}" for n in range(300)))
+    collect.run(collect.Params("rows.csv"), paths)
+    preprocess.run(preprocess.Params("y", weight="often"), paths, task="regression")
+    held = read(paths.ready, "train")
+    feed = Trial(paths.ready, "v", "regression", "linear", {}).loop.train
+    assert feed.rows == sum(weight > 0 for weight in held["_weight"].to_pylist())
+    assert set(feed.arrays) == {"number", "target"}
+    often = np.bincount(feed.drawn(1), minlength=len(held))
+    assert not often[held["_weight"].to_numpy() == 0].any()
+    folded = Trial(paths.ready, "v", "regression", "linear", {}, fold=(0, 3)).loop
+    assert set(folded.train.arrays) == {"number", "target"}
+    assert folded.train.rows < len(folded.train.arrays["target"])
 
 
 def test_values_are_the_recipes_or_the_constructors():
