@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from data import identity
 from data.batches import arrays, feed
+from data.parts import Writer
 from data.ready import ROWS as GROUP
 from data.spec import Spec, fit
 from models.catalogue import architecture, build
@@ -28,7 +28,7 @@ from stages.artifacts import Paths
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
 PARTS, NUMBERS, CATEGORIES = 4, 10, 10
-BATCH, WINDOW, EPOCHS = 1024, 262_144, 3
+BATCH, WINDOW, EPOCHS = 1024, 262_144, 5
 
 
 def prepare(ready: Path) -> None:
@@ -37,8 +37,11 @@ def prepare(ready: Path) -> None:
     for split, count in rows.items():
         (ready / split).mkdir()
         for part in range(PARTS):
+            writer = Writer(ready / split / f"part-{part:05}.parquet")
             table = generated(count // PARTS, 100 * len(split) + part)
-            pq.write_table(table, ready / split / f"part-{part:05}.parquet", row_group_size=GROUP, compression="zstd")
+            for first in range(0, len(table), GROUP):
+                writer.add(table.slice(first, GROUP))
+            writer.close()
     sample = generated(GROUP, 0)
     inputs = {name: name.split("_")[0] for name in sample.column_names if "_" in name[1:]}
     fields, target = fit(sample, inputs, "target", "number")

@@ -90,9 +90,10 @@ def run(
         with rejecting(paths):
             reader = passing.reader(params, units, job)
             done = passing.passed(reader, units, params, job, options, staged, paths.root, progress)
-        spec = fitting.spec(done, params, staged, task=task, options=options)
+        train = fitting.learned(done, params, staged)
+        spec = fitting.spec(done, params, train, task=task, options=options)
         progress(stage="preprocess", doing="look for leaks")
-        summary = writing.write(done, spec, staged, paths, params)
+        summary = writing.write(done, spec, train, staged, paths, params)
         shutil.rmtree(staged)
     shutil.rmtree(paths.rejected, ignore_errors=True)
     grave = [leak["text"] for leak in summary["leaks"] or () if leak["grave"]]

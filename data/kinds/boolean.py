@@ -34,10 +34,14 @@ class Boolean(Kind):
             return 1.0
         if not pa.types.is_string(column.type):
             return 0.0
-        counts = {item["values"]: item["counts"] for item in pc.value_counts(_words(column).drop_null()).to_pylist()}
+        words = _words(column).drop_null()
+        known = words.filter(pc.is_in(words, WORDS))
+        if len(known) < SURE * len(words):  # soon told of what has many values
+            return 0.0
+        counts = {item["values"]: item["counts"] for item in pc.value_counts(known).to_pylist()}
         pairs = [pair for pair in PAIRS[:-1] if all(word in counts for word in pair)]
         most = max((sum(counts[word] for word in pair) for pair in pairs), default=0)
-        return 0.95 if most and most >= SURE * sum(counts.values()) else 0.0
+        return 0.95 if most and most >= SURE * len(words) else 0.0
 
     def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
         column = plain(column)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from stages.checking import leaks, samples
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from data.spec import Spec
 
 
@@ -25,14 +27,15 @@ class Wishes(Protocol):
 
 
 def look(
-    ready: Path, spec: Spec, summary: Mapping[str, Any], wishes: Wishes, kept: Path
+    ready: Path, spec: Spec, summary: Mapping[str, Any], wishes: Wishes, train: pa.Table, kept: Path
 ) -> tuple[samples.Samples, list[dict[str, Any]] | None]:
     """Some of the rows in `ready`, and the leaks found in them as JSON, the grave first; None where they are not
-    looked for. `kept` is where some of the rows lie by themselves, see `data.ready.sample`.
+    looked for. `train` are many of the training rows, those of smallest identities; `kept` is where some of the others
+    lie by themselves, see `data.ready.sample`.
 
     Raises PipelineError where something grave is found and the pipeline says `leaks: stop`.
     """
-    rows = samples.read(ready, spec, summary["inputs"], wishes.memory_mb, kept)
+    rows = samples.read(ready, spec, summary["inputs"], wishes.memory_mb, train, kept)
     if wishes.leaks == "off":
         return rows, None
     found = leaks.find(rows, differ=_differ(spec, summary, wishes))

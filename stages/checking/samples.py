@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from data.columns import plain
-from data.ready import sample, units
+from data.ready import sample, smallest, units
 
 if TYPE_CHECKING:
     from data.spec import Spec
@@ -44,14 +44,16 @@ class Samples:
         return replace(self, train=tables[0], validation=tables[1], test=tables[2], inputs=kinds)
 
 
-def read(ready: Path, spec: Spec, inputs: Mapping[str, str], memory_mb: int, kept: Path) -> Samples:
-    """The samples of the prepared rows in `ready`, some of which lie in `kept` by themselves."""
+def read(ready: Path, spec: Spec, inputs: Mapping[str, str], memory_mb: int, train: pa.Table, kept: Path) -> Samples:
+    """The samples of the prepared rows in `ready`; of training rows among `train`, some of the others lie in `kept`."""
     tables = {}
     for name, most in ROWS.items():
         held = units(ready, name)
         bytes_a_row = sum(unit.size for unit in held) / max(1, sum(unit.rows for unit in held))
         room = max(1, int((memory_mb << 20) / SHARES[name] / max(1.0, bytes_a_row)))
-        tables[name] = sample(ready, name, min(most, room), kept=kept, groups=GROUPS).combine_chunks()
+        most = min(most, room)
+        table = smallest(train, most) if name == "train" else sample(ready, name, most, kept=kept, groups=GROUPS)
+        tables[name] = table.combine_chunks()
     return Samples(**tables, inputs=inputs, spec=spec)
 
 

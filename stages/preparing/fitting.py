@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 SHARE = 8  # of memory_mb that rows to fit on may take, one part
 
 
-def spec(done: Passed, params: Params, folder: Path, *, task: str, options: Mapping[str, Any]) -> Spec:
-    """The spec of rows that were prepared in `folder`."""
+def spec(done: Passed, params: Params, train: pa.Table, *, task: str, options: Mapping[str, Any]) -> Spec:
+    """The spec of rows of which `train` were `learned`."""
     from data.schema import kind_options
     from data.spec import Spec, fit_inputs, fit_target
     from data.split import SPLITS
 
-    schema, train = done.reader.schema, _learned(done, params, folder)
+    schema = done.reader.schema
     said = {**kind_options(params.kinds), **schema.options}
     of_inputs = params.transform if schema.target_kind == "series" else ""
     inputs = fit_inputs(train, schema.inputs, of_inputs, said)
@@ -40,8 +40,9 @@ def spec(done: Passed, params: Params, folder: Path, *, task: str, options: Mapp
     return Spec(task, inputs, target, schema.target, params.time or None, rows, dict(options))
 
 
-def _learned(done: Passed, params: Params, folder: Path) -> pa.Table:
-    """The training rows; of very many those with the smallest identities, which no order and no worker can change."""
+def learned(done: Passed, params: Params, folder: Path) -> pa.Table:
+    """The training rows that were prepared in `folder`; of very many those with the smallest identities, which no order
+    and no worker can change."""
     from data import ready
 
     units, rows = ready.units(folder, "train"), done.tally.rows["train"]

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from data.spec import Spec
     from stages.artifacts import Paths
     from stages.preparing.passing import Passed
@@ -18,8 +20,9 @@ BYTES_OF_AN_ID = 24  # while they are sorted
 SHARE = 4  # of memory_mb that identities may take, one part
 
 
-def write(done: Passed, spec: Spec, staged: Path, paths: Paths, params: Params) -> dict[str, Any]:
-    """Writes the folders `ready` and `described`; returns the summary of the one with the history of the other."""
+def write(done: Passed, spec: Spec, train: pa.Table, staged: Path, paths: Paths, params: Params) -> dict[str, Any]:
+    """Writes the folders `ready` and `described`; returns the summary of the one with the history of the other. `train`
+    are the training rows that the spec was fitted on."""
     from data import seen
     from data.quarantine import QUARANTINE
     from data.ready import QUARANTINED, SCHEMA
@@ -37,7 +40,7 @@ def write(done: Passed, spec: Spec, staged: Path, paths: Paths, params: Params) 
             (folder / QUARANTINED).rmdir()
             write_table(QUARANTINE.empty_table(), folder / QUARANTINED)
         spec.save(folder)
-        rows, summary["leaks"] = look(folder, spec, summary, params, staged / SAMPLE)
+        rows, summary["leaks"] = look(folder, spec, summary, params, train, staged / SAMPLE)
         write_json(folder / "summary.json", summary)
         facts = seen.facts(done.tally.seen, summary["quarantined"]["rows"])
         write_json(folder / SCHEMA, facts, sort=False)  # columns in their order
