@@ -23,7 +23,7 @@ LIKE_SOUND = 0.95  # correlation of two recordings, at their best shift
 LIKE_COURSE = 0.98  # of how their loudness runs, which is compared first
 NEAREST = 3  # recordings that each is compared with
 COLUMNS = 64  # that tell rows apart best, by which rows are found that may be equal
-PAIRS = 100_000  # rows with equal categories that are compared one by one
+CELLS = 4_000_000  # values of rows with equal categories, up to which such rows are compared one by one
 PLAIN = {"number", "category", "text"}  # kinds of a table
 CHANCE_PAIRS = 1000  # random pairs of rows behind the estimate of how often rows are equal by chance
 Array = np.ndarray
@@ -129,29 +129,29 @@ def _near(one: Array, two: Array, exact: int = 0) -> list[Twin] | None:
     bits = _chance_bits(two, allowed)
     if bits.sum() < 2 * np.log2(len(one) * len(two)):
         return None
-    pairs = _equal(one[:, one.shape[1] - exact :], two[:, two.shape[1] - exact :]) if exact else None
-    pairs = _close(one, two, allowed, bits) if pairs is None else pairs
+    telling = np.argsort(-bits, kind="stable")
+    pairs = _equal(one, two, telling[telling >= one.shape[1] - exact][:COLUMNS]) if exact else None
+    pairs = _close(one, two, allowed, telling[:COLUMNS]) if pairs is None else pairs
     apart = np.abs(one[pairs[:, 0]] - two[pairs[:, 1]])
     near = (apart <= allowed).all(axis=1)
     return _best(pairs[near], 1 - apart[near].max(axis=1, initial=0))
 
 
-def _equal(one: Array, two: Array) -> Array | None:
-    """(M, 2) rows of the one and of the other that are equal; None where they are too many to look at each."""
-    group = np.unique(np.concatenate([one, two]), axis=0, return_inverse=True)[1].ravel()
+def _equal(one: Array, two: Array, columns: Array) -> Array | None:
+    """(M, 2) rows of the one and of the other that are equal there; None where they are too many to look at each."""
+    group = np.unique(np.concatenate([one[:, columns], two[:, columns]]), axis=0, return_inverse=True)[1].ravel()
     mine, theirs = group[: len(one)], group[len(one) :]
     order = np.argsort(theirs, kind="stable")
     first, last = (np.searchsorted(theirs[order], mine, side) for side in ("left", "right"))
     reach = last - first
-    if reach.sum() > PAIRS:
+    if reach.sum() * one.shape[1] > CELLS:
         return None
     places = np.arange(reach.sum()) - np.repeat(reach.cumsum() - reach, reach) + np.repeat(first, reach)
     return np.stack([np.repeat(np.arange(len(one)), reach), order[places]], axis=1)
 
 
-def _close(one: Array, two: Array, allowed: Array, bits: Array) -> Array:
-    """(M, 2) rows of the one and of the other that hardly differ in the columns that tell most."""
-    telling = np.argsort(-bits, kind="stable")[:COLUMNS]
+def _close(one: Array, two: Array, allowed: Array, telling: Array) -> Array:
+    """(M, 2) rows of the one and of the other that hardly differ, found by the columns that tell most."""
     a, b = (np.asarray(side[:, telling], np.float32) for side in (one, two))
     most = float((allowed[telling] ** 2).sum()) + 1e-4 * float((b * b).sum(1).mean())  # room for the float32
     found = [np.zeros((0, 2), np.int64)]
