@@ -59,14 +59,19 @@ def alike_texts(one: Sequence[Array], other: Sequence[Array]) -> Pairs:
     (mine, my_rows), (theirs, their_rows) = (
         (value[kept], row[kept]) for value, row in zip(values, rows, strict=True) for kept in [np.isin(value, telling)]
     )
-    order = np.argsort(theirs, kind="stable")
-    theirs, their_rows = theirs[order], their_rows[order]
-    first, last = np.searchsorted(theirs, mine, "left"), np.searchsorted(theirs, mine, "right")
-    reach = last - first
-    places = np.arange(reach.sum()) - np.repeat(reach.cumsum() - reach, reach) + np.repeat(first, reach)
-    pairs, shared = np.unique(np.stack([np.repeat(my_rows, reach), their_rows[places]], 1), axis=0, return_counts=True)
+    same = equal(mine, theirs)
+    pairs, shared = np.unique(np.stack([my_rows[same[:, 0]], their_rows[same[:, 1]]], 1), axis=0, return_counts=True)
     best = np.lexsort((pairs[:, 1], -shared, pairs[:, 0]))
     return pairs[best][np.unique(pairs[best, 0], return_index=True)[1]]
+
+
+def equal(one: Array, other: Array) -> Pairs:
+    """All pairs of equal values."""
+    order = np.argsort(other, kind="stable")
+    first, last = (np.searchsorted(other[order], one, side) for side in ("left", "right"))
+    reach = last - first
+    places = np.arange(reach.sum()) - np.repeat(reach.cumsum() - reach, reach) + np.repeat(first, reach)
+    return np.stack([np.repeat(np.arange(len(one)), reach), order[places]], axis=1)
 
 
 def _sketches(sets: Sequence[Array]) -> tuple[Array, Array]:

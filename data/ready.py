@@ -89,8 +89,7 @@ def sample(
     elif groups and groups < len(found):
         found = [found[place] for place in np.linspace(0, len(found) - 1, groups).round().astype(int)]
     numbers = [identity.from_arrow(unit.read(["_id"]).column("_id"))[:, 0] for unit in found]
-    known = np.concatenate(numbers)
-    limit = np.partition(known, min(most, len(known)) - 1)[min(most, len(known)) - 1]
+    limit = _limit(np.concatenate(numbers), most)
     tables = [unit.read(columns, coded=True).filter(one <= limit) for unit, one in zip(found, numbers, strict=True)]
     parts = [pa.table({name: plain(table.column(name)) for name in table.column_names}) for table in tables]
     return pa.concat_tables(parts).slice(0, most)
@@ -101,7 +100,14 @@ def smallest(rows: pa.Table, most: int) -> pa.Table:
     if len(rows) <= most:
         return rows
     numbers = identity.from_arrow(rows.column("_id"))[:, 0]
-    return rows.filter(pa.array(numbers <= np.partition(numbers, most - 1)[most - 1])).slice(0, most)
+    return rows.filter(pa.array(numbers <= _limit(numbers, most))).slice(0, most)
+
+
+def _limit(numbers: np.ndarray, most: int) -> np.uint64:
+    """The largest of the smallest `most`."""
+    place = min(most, len(numbers)) - 1
+    limit: np.uint64 = np.partition(numbers, place)[place]
+    return limit
 
 
 def parts(ready: Path, split: str) -> list[Path]:

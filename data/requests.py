@@ -1,12 +1,13 @@
-"""Values of JSON requests: arrays of numbers, and how a value is called in an error."""
+"""JSON requests: whether a row has the fields it should, arrays of numbers, and how a value is called in an error."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from data.field import DataError
+from data.field import DataError, nearest
 
 
 def told(value: Any) -> str:
@@ -18,6 +19,20 @@ def told(value: Any) -> str:
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     return f"the number {str(value)[:40]}"
+
+
+def same_fields(row: Any, columns: Sequence[str], place: str) -> None:
+    """Raises DataError where a row of a request is no object of exactly these fields."""
+    if not isinstance(row, dict):
+        raise DataError(f"it is {told(row)}, no object", place=place, fix="send each row as an object of named fields")
+    if extra := [name for name in row if name not in columns]:
+        raise DataError(f"there is no field '{extra[0][:80]}'", place=place, fix=nearest(extra[0][:80], columns))
+    if lacking := [name for name in columns if name not in row]:
+        raise DataError(
+            f"the field '{lacking[0]}' is missing",
+            place=place,
+            fix="give every field" + (f" ({len(lacking)} are missing)" if len(lacking) > 1 else ""),
+        )
 
 
 def numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray:

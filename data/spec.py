@@ -16,7 +16,7 @@ import pyarrow as pa
 from data import kinds
 from data.columns import Faults, plain
 from data.field import DataError, Field, nearest
-from data.requests import told
+from data.requests import same_fields
 from data.transform import transformed
 
 __all__ = ["DataError", "Field", "Spec", "fit"]
@@ -78,7 +78,7 @@ class Spec:
         columns = self.columns
         rows = [{**self._unsaid(), **row} if isinstance(row, dict) else row for row in rows]
         for number, row in enumerate(rows):
-            _same_fields(row, columns, f"{place}, row {number}")
+            same_fields(row, columns, f"{place}, row {number}")
         typed: dict[str, pa.Array] = {}
         for field in self.inputs.values():
             kind = kinds.of(field)
@@ -241,16 +241,3 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     except KeyError as error:  # asking first would cost a request of many columns more than the rest of it
         raise DataError(f"there is no column '{name}'", fix=nearest(name, table.column_names)) from error
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def _same_fields(row: Any, columns: Sequence[str], place: str) -> None:
-    if not isinstance(row, dict):
-        raise DataError(f"it is {told(row)}, no object", place=place, fix="send each row as an object of named fields")
-    if extra := [name for name in row if name not in columns]:
-        raise DataError(f"there is no field '{extra[0][:80]}'", place=place, fix=nearest(extra[0][:80], columns))
-    if lacking := [name for name in columns if name not in row]:
-        raise DataError(
-            f"the field '{lacking[0]}' is missing",
-            place=place,
-            fix="give every field" + (f" ({len(lacking)} are missing)" if len(lacking) > 1 else ""),
-        )

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.collecting import moments
-from stages.collecting.parts import Part, without
+from stages.collecting.parts import Part
+from stages.collecting.rewritten import without
 from stages.collecting.stream import contents
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.collecting.parts import BYTES, ROWS, Part, folded, held_part, next_number, noted, without, write
+from stages.collecting.parts import BYTES, ROWS, Part, held_part, next_number, noted, write
+from stages.collecting.rewritten import folded, without
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -162,55 +162,6 @@ def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held)
 
 
-def without(part: Part, keep: np.ndarray, folder: Path) -> list[Part]:
-    """The part with the rows alone that `keep` says, written into `folder`; nothing where none is left."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = int(np.count_nonzero(keep))
-    if not rows:
-        return []
-    before = np.concatenate([[0], np.cumsum(keep)])  # how many rows before each stay
-    spans = []
-    for span in part.spans:
-        start, end = int(before[span.offset]), int(before[span.offset + span.rows])
-        spans += [span._replace(offset=start, rows=end - start)]
-    path = folder / part.path.name
-    temporary = path.with_suffix(".tmp")
-    with pq.ParquetFile(part.path) as old, pq.ParquetWriter(temporary, old.schema_arrow, compression="zstd") as new:
-        start = 0
-        for group in range(old.num_row_groups):
-            table = old.read_row_group(group)
-            new.write_table(table.filter(pa.array(keep[start : start + len(table)])))
-            start += len(table)
-    temporary.replace(path)
-    return [Part(path, rows, spans)]
-
-
-def folded(parts: list[Part], folder: Path) -> list[Part]:
-    """Small parts at the end become one: two neighbours as long as the first is no larger and both fit into one."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    parts = list(parts)
-    while len(parts) > 1 and parts[-2].rows <= parts[-1].rows and _together(*parts[-2:]):
-        one, other = parts[-2:]
-        path = folder / one.path.name
-        tables = [one.read(), other.read()]
-        temporary = path.with_suffix(".tmp")
-        pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
-        temporary.replace(path)
-        moved = [span._replace(offset=span.offset + one.rows) for span in other.spans]
-        parts[-2:] = [Part(path, one.rows + other.rows, one.spans + moved)]
-    return parts
-
-
-def _together(one: Part, other: Part) -> bool:
-    sizes = [part.path.stat().st_size for part in (one, other)]
-    return one.rows + other.rows <= ROWS and sum(sizes) <= BYTES
-
-
 def place(parts: Sequence[Part], folder: Path) -> None:
     """Puts parts into a folder, and beside each which rows come from which file, without writing what is written
     already where the file system can."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from stages.collecting import moments
 from stages.collecting.moments import Mark
-from stages.collecting.parts import Part, folded, next_number, without, write
+from stages.collecting.parts import Part, next_number, write
+from stages.collecting.rewritten import folded, without
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from stages.preprocess import Params
 
 FIT_ROWS = 100_000  # training rows that a spec is fitted on, at most
-LOOKED_AT = 10_000  # rows that are looked at for leaks; of the splits that test, a quarter
 SPARE = 2  # times as many of all rows are kept as samples while they pass, since some turn out to be of other splits
+OTHERS = 4  # rows of other splits beside each that is looked at, where it is one of those that test
 SHOWN_ROWS = 100_000  # bad rows that are kept to be looked at where too many are
 
 
@@ -67,9 +67,10 @@ def passed(
     """All rows prepared in `folder`. Raises Rejected where too many are bad, DataError where a split is empty."""
     from data.examples import filled
     from data.quarantine import few_enough, some
+    from stages.checking import samples
 
     every, rows = shards(units, bool(reader.whole)), sum(unit.rows for unit in units)
-    kept = {"train": FIT_ROWS, "validation": LOOKED_AT, "test": LOOKED_AT}
+    kept = {split: OTHERS * most for split, most in samples.ROWS.items()} | {"train": FIT_ROWS}
     below = {split: SPARE * most / rows for split, most in kept.items()}
     work = Work(reader, folder, below, params.memory_mb)
     _begin(work, units)

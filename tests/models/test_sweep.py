@@ -45,12 +45,12 @@ CASES = [
 ]
 STEPS, EPOCHS = 5, (2, 3, 4, 6, 8, 10, 14, 20, 60)  # eight rows are seen so often an epoch, until they are learned
 PATIENT = ((2e-2, 60), (5e-3, 60), (2e-3, 60))  # rates and most epochs
-TRIES = [(3e-2, 20), (5e-2, 14), (1e-2, 20), *PATIENT]  # the first is quick, or too quick
+TRIES = ((3e-2, 20), (5e-2, 14), (1e-2, 20), *PATIENT)  # the first is quick, or too quick
 FIRST = {  # what is known to be quick with some of them
-    **dict.fromkeys(("vit", "resnet", "unet", "capsule", "inception"), (1e-2, 6)),
-    "deconvolution": (2e-2, 10),
-    "efficientnet": (5e-3, 4),
-    "decoder": (2e-2, 10),
+    **dict.fromkeys(("vit", "resnet", "unet", "capsule", "inception"), ((1e-2, 6),)),
+    "deconvolution": ((2e-2, 10),),
+    "efficientnet": ((5e-3, 4),),
+    "decoder": ((2e-2, 10),),
 }
 EACH = pytest.mark.parametrize(("name", "kinds", "job", "target"), CASES)
 
@@ -84,7 +84,7 @@ def libraries():
 def test_overfits_eight_rows(name, kinds, job, target, network, make):
     batch = rows(make, kinds, job, target)
     often = {column: torch.cat([values] * STEPS) for column, values in batch.items()}
-    for rate, most in [*filter(None, [FIRST.get(name)]), *TRIES]:
+    for rate, most in (*FIRST.get(name, ()), *TRIES):
         made = network(name, job, kinds, target, size=0.25)
         before, _ = made.judged(batch)
         recipe = Recipe(
