@@ -7,7 +7,7 @@ import lzma
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import blake2b, file_digest
+from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.feather as feather
 
+from data.contents import Contents, Sign
+from data.scan import hash_of
+
 HOME = ".evergreen"  # the ignored folder of a clone: what is kept there is only ever saved work
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "xz"}
-BLOCK, SMALL = 1 << 20, 1 << 14  # bytes read at once: of a file, and first of one that may be small
-KEPT = 1 << 28  # bytes of files kept from one reading to the next
+BLOCK = 1 << 20  # bytes read at once
 SIGNS = ("size", "inode", "mtime", "ctime")  # by which a file is seen to be as it was; times in nanoseconds
-Sign = tuple[int, int, int, int]
 LATEST = (1 << 63) - 1  # a clock may be wrong by any amount
 SETTLED_NS = 2_000_000_000  # a file changed less than this ago may change again within the same tick of its clock
 
@@ -50,9 +51,11 @@ def walk(folder: Path, endings: Sequence[str]) -> list[str]:
                 name = entry.name
                 if name[0] == ".":
                     continue
-                if entry.is_dir(follow_symlinks=False):
+                if name.endswith(plain) and entry.is_file():
+                    found.append(inside + name)
+                elif entry.is_dir(follow_symlinks=False):
                     todo.append(f"{inside}{name}/")
-                elif (name.endswith(plain) or ending(name) in endings) and entry.is_file():
+                elif ending(name) in endings and entry.is_file():
                     found.append(inside + name)
     return sorted(found)
 
@@ -67,42 +70,6 @@ def opened(path: Path) -> BinaryIO:
     return pa.CompressedInputStream(pa.OSFile(str(path)), kind) if kind else path.open("rb")
 
 
-class Contents:
-    """What files hold. What was read to see whether they are new is kept, as long as it is little, to be asked for
-    once: opening many small files twice would cost more than all else."""
-
-    def __init__(self, most: int = KEPT) -> None:
-        self.room = most  # bytes
-        self._kept: dict[str, bytes] = {}
-
-    def stamp(self, path: str) -> tuple[Sign, str]:
-        """What a file is known by, and the hash of its content: about a second a gigabyte."""
-        if stale := self._kept.pop(path, None):
-            self.room += len(stale)
-        file = os.open(path, os.O_RDONLY)
-        try:
-            sign = _sign(os.fstat(file))
-            size = sign[0]
-            if size > self.room or size > BLOCK:
-                return sign, _hash(file)
-            data = os.read(file, size + 1)
-            if len(data) != size:  # it grows while it is read
-                data += _all(file)
-        finally:
-            os.close(file)
-        self._kept[path] = data
-        self.room -= len(data)
-        return sign, blake2b(data, digest_size=16).hexdigest()
-
-    def take(self, path: str) -> bytes:
-        """The content of a file: that which was stamped, where it is here still."""
-        data = self._kept.pop(path, None)
-        if data is None:
-            return content(path)
-        self.room += len(data)
-        return data
-
-
 def stamped(folder: Path, names: Sequence[str], root: Path, contents: Contents | None = None) -> list[File]:
     """The files with hashes of their contents.
 
@@ -111,49 +78,21 @@ def stamped(folder: Path, names: Sequence[str], root: Path, contents: Contents |
     """
     memory = root / HOME / "stamps" / f"{blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}.arrow"
     known = _remembered(memory)
-    contents = contents or Contents(0)
-    base = f"{folder}/"
-    found = []
-    for name in names:
-        held = known.get(name)
-        found.append(held if held and held[0] == _sign(os.stat(base + name)) else contents.stamp(base + name))
+    paths = [f"{folder}/{name}" for name in names]
+    held = [known.get(name) for name in names]
+    same = [one is not None and one[0] == _sign(os.stat(path)) for one, path in zip(held, paths, strict=True)]
+    read = iter((contents or Contents(0)).scan([path for path, seen in zip(paths, same, strict=True) if not seen]))
+    found = [one if seen else next(read) for one, seen in zip(held, same, strict=True)]
     signs, stamps = zip(*found, strict=True) if found else ((), ())
-    if len(known) != len(names) or any(known.get(name) is not held for name, held in zip(names, found, strict=True)):
+    if len(known) != len(names) or not all(same):
         _remember(memory, names, signs, stamps)
-    return [File(name, sign[0], stamp) for name, (sign, stamp) in zip(names, found, strict=True)]
-
-
-def content(path: str | Path) -> bytes:
-    """All of a file. Of many small ones, file objects would cost more than the reading."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        return _all(file)
-    finally:
-        os.close(file)
-
-
-def _all(file: int) -> bytes:
-    data = os.read(file, SMALL)
-    if len(data) < SMALL:  # its end
-        return data
-    blocks = [data]
-    while block := os.read(file, BLOCK):
-        blocks.append(block)
-    return b"".join(blocks)
+    return [File(name, sign[0], stamp) for name, sign, stamp in zip(names, signs, stamps, strict=True)]
 
 
 def content_hash(path: str | Path) -> str:
     """About a second a gigabyte."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        return _hash(file)
-    finally:
-        os.close(file)
-
-
-def _hash(file: int) -> str:
-    with os.fdopen(file, "rb", closefd=False) as opened:
-        return file_digest(opened, lambda: blake2b(digest_size=16)).hexdigest()
+    with open(path, "rb", buffering=0) as file:
+        return hash_of(file.fileno())
 
 
 def combined(files: Iterable[File]) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stages.collecting.parts import Part
 
 RECORD = "source.json"
-SELDOM = 100_000  # objects made until cycles among them are looked for
+SELDOM = 1_000_000  # objects more than before, until cycles among them are looked for
 
 
 @dataclass(frozen=True)

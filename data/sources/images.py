@@ -14,13 +14,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from data import sources
+from data.contents import AT_ONCE, BYTES, Contents, content
 from data.field import DataError
-from data.files import Contents, File, combined, stamped, walk
+from data.files import File, combined, stamped, walk
 
 FOLDER_OF = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TABLES = (".csv", ".tsv")
 PATHS = ("path", "file", "filename", "file_name", "image", "image_path")
-AT_ONCE, BYTES = 1024, 1 << 22  # images of a batch, at most, and what they hold; the last may be a large one
 
 
 class Source(sources.Source):
@@ -93,13 +93,19 @@ def _by_class(folder: Path, only: Sequence[str] | None, contents: Contents) -> I
     if not names:
         raise DataError("there is no image in the folder", place=str(folder), fix=f"it reads {', '.join(FOLDER_OF)}")
     labels = [name.split("/")[-2] if "/" in name else None for name in names]
-    others = {"label": pa.array(labels, pa.string())} if any(labels) else {}
-    yield from _batches({"image": [f"{folder}/{name}" for name in names]}, others, list(names), contents=contents)
+    said = {"label": pa.array(labels, pa.string())} if any(labels) else {}
+    said |= {"_origin": pa.array(names, pa.string()), "_fault": pa.nulls(len(names), pa.string())}
+    first = 0
+    for images in contents.read([f"{folder}/{name}" for name in names]):
+        yield pa.record_batch(
+            {"image": images} | {name: column.slice(first, len(images)) for name, column in said.items()}
+        )
+        first += len(images)
 
 
 def _paired(folder: Path) -> Iterator[pa.RecordBatch]:
     masks, images = {path.stem: path for path in _images(folder / "masks")}, _images(folder / "images")
-    files: dict[str, Sequence[Path | str | None]] = {"image": images, "mask": [masks.get(path.stem) for path in images]}
+    files: dict[str, Sequence[Path | None]] = {"image": images, "mask": [masks.get(path.stem) for path in images]}
     yield from _batches(files, {}, [path.relative_to(folder).as_posix() for path in images])
 
 
@@ -118,7 +124,7 @@ def _listed(folder: Path, table: Path) -> Iterator[pa.RecordBatch]:
         for row, (value, path) in enumerate(zip(columns[name], paths[name], strict=True)):
             if value and not path:
                 faults[row] = faults[row] or f"there is no file: {value}"
-    files: dict[str, Sequence[Path | str | None]] = {"image": paths.pop(own), **paths}
+    files: dict[str, Sequence[Path | None]] = {"image": paths.pop(own), **paths}
     others = {name: rows[name].combine_chunks() for name in columns if name not in named and name not in files}
     yield from _batches(files, others, rows["_origin"].to_pylist(), faults)
 
@@ -134,14 +140,12 @@ def _there(folder: Path, value: str | None) -> Path | None:
 
 
 def _batches(
-    files: Mapping[str, Sequence[Path | str | None]],
+    files: Mapping[str, Sequence[Path | None]],
     others: Mapping[str, pa.Array],
     origin: list[str],
     faults: list[str | None] | None = None,
-    contents: Contents | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Columns of the files' bytes and the others; bytes are read as the batches are asked for."""
-    contents = contents or Contents()
     said = {**others, "_origin": pa.array(origin, pa.string())}
     said["_fault"] = pa.array(faults or [None] * len(origin), pa.string())
     read: dict[str, list[bytes | None]] = {name: [] for name in files}
@@ -149,7 +153,7 @@ def _batches(
     for row in range(len(origin)):
         for name, paths in files.items():
             path = paths[row]
-            data = contents.take(str(path)) if path else None
+            data = content(path) if path else None
             read[name].append(data)
             size += len(data or b"")
         count = row + 1 - first

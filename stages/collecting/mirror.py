@@ -43,21 +43,20 @@ def mirrored(
     if files is None:
         return list(write(source.read(), staging, 0, [], said)), {}
     known = {span.file: span.stamp for part in before for span in part.spans}
-    now = {file.name: file.stamp for file in files}
-    changed = {name for name, stamp in known.items() if name in now and (anew or now[name] != stamp)}
-    gone = known.keys() - now.keys()
+    wanted = [file for file in files if anew or known.get(file.name) != file.stamp]
+    changed = {file.name for file in wanted} & known.keys()
+    gone = known.keys() - {file.name for file in files}
     kept = [left for part in before for left in _less(part, changed if keep else changed | gone, again)]
-    wanted = {file.name: file for file in files if file.name in changed or file.name not in known}
     done = _resumed(staging, wanted)
     had = {span.file for part in done for span in part.spans}
     schema = _schema([*kept, *done])  # what is read again may have other columns than it had
-    for group in grouped([file for file in wanted.values() if file.name not in had], BYTES, ROWS):
+    for group in grouped([file for file in wanted if file.name not in had], BYTES, ROWS):
         rows = source.of([file.name for file in group]).read()
         parts = write(_alike(rows, schema, group[0].name), staging, next_number([*before, *done]), group, said)
         parts = _note(staging, parts)
         done += parts
         schema = schema or _schema(parts)
-    counts = {"new": len(wanted.keys() - known.keys()), "changed": len(changed), "gone": len(gone)}
+    counts = {"new": len(wanted) - len(changed), "changed": len(changed), "gone": len(gone)}
     return folded([*kept, *done], again) if kept else done, counts
 
 
@@ -107,14 +106,17 @@ def _note(staging: Path, parts: Sequence[Part]) -> list[Part]:
     return parts
 
 
-def _resumed(staging: Path, wanted: dict[str, File]) -> list[Part]:
+def _resumed(staging: Path, wanted: Sequence[File]) -> list[Part]:
     """The parts of a killed collection whose files are still wanted as they were; what else it left goes."""
     import pyarrow as pa
 
+    journal = staging / JOURNAL
+    if not journal.is_file():
+        return []
+    now = {file.name: file.stamp for file in wanted}
     done: list[Part] = []
     lines = []
-    journal = staging / JOURNAL
-    for line in journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else []:
+    for line in journal.read_text(encoding="utf-8").splitlines():
         try:
             parts = [held_part(staging / name) for name in json.loads(line)]
         except (json.JSONDecodeError, OSError, pa.ArrowInvalid):  # it was killed while it wrote this
@@ -122,7 +124,7 @@ def _resumed(staging: Path, wanted: dict[str, File]) -> list[Part]:
         if not all(part.spans for part in parts):  # whose rows they hold is lost
             break
         files = {span.file: span.stamp for part in parts for span in part.spans}
-        if all(name in wanted and wanted[name].stamp == stamp for name, stamp in files.items()):
+        if all(now.get(name) == stamp for name, stamp in files.items()):
             lines.append(line)
             done += parts
     journal.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

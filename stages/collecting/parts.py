@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 ROWS, BYTES = 100_000, 1 << 24  # a part ends at as many rows, or bytes in memory
 ROW_GROUP = 1 << 22  # bytes in memory
 AHEAD = 2  # row groups that are read before they are asked for
-TRIED, WORTH = 20, 0.95  # rows compressed to see whether their bytes become less, and how much less is worth it
+TRIED, WORTH = 20, 0.9  # rows compressed to see whether their bytes become less, and how much less is worth it
 NUMBERED = re.compile(r"part-(\d{5,})\.parquet")
 MANIFEST = "files-"  # in the place of "part-"
 
@@ -104,12 +105,13 @@ class Writer:
         return self.rows >= ROWS or self.bytes >= BYTES
 
     def add(self, table: pa.Table) -> None:
-        for name, rows in self._runs(table):
-            file, last = self.files[name], self.spans[-1] if self.spans else None
-            if last and last.file == name:
-                self.spans[-1] = last._replace(rows=last.rows + rows)
-            else:
-                self.spans.append(Span(name, file.size, file.stamp, last.offset + last.rows if last else 0, rows))
+        names, rows = self._runs(table)
+        if self.spans and names and names[0] == self.spans[-1].file:  # it goes on from the table before
+            self.spans[-1] = self.spans[-1]._replace(rows=self.spans[-1].rows + rows.pop(0))
+            del names[0]
+        starts = accumulate(rows, initial=self.rows + len(table) - sum(rows))
+        _, sizes, stamps = zip(*map(self.files.__getitem__, names), strict=True) if names else ((), (), ())
+        self.spans += map(Span, names, sizes, stamps, starts, rows)
         self.file.write_table(table, row_group_size=len(table))
         self.rows, self.bytes = self.rows + len(table), self.bytes + table.nbytes
 
@@ -118,19 +120,18 @@ class Writer:
         _named(self.path)
         return Part(self.path, self.rows, self.spans)
 
-    def _runs(self, table: pa.Table) -> Iterator[tuple[str, int]]:
-        """Which files the rows are of, in order: an origin is a file's name, or "name#place"."""
+    def _runs(self, table: pa.Table) -> tuple[list[str], list[int]]:
+        """Which files the rows are of, in order, and how many of each: an origin is a file's name, or "name#place"."""
+        import numpy as np
         import pyarrow.compute as pc
 
         if len(self.files) < 2:
-            yield from ((name, len(table)) for name in self.files)
-            return
+            return list(self.files), [len(table)] * len(self.files)
         names = table["_origin"].combine_chunks()
         if pc.any(pc.match_substring(names, "#")).as_py():
             names = pc.replace_substring_regex(names, r"#\d+$", "")
         runs = pc.run_end_encode(names)
-        ends = runs.run_ends.to_pylist()
-        yield from zip(runs.values.to_pylist(), [b - a for a, b in zip([0, *ends], ends, strict=False)], strict=True)
+        return runs.values.to_pylist(), np.diff(runs.run_ends.to_numpy(), prepend=0).tolist()
 
 
 def _compression(table: pa.Table) -> dict[str, str]:

@@ -259,8 +259,8 @@ def test_a_clock_that_jumps_hides_no_change(paths, monkeypatch, now):
 
 def test_a_file_is_read_again_only_if_something_about_it_changed(paths, monkeypatch):
     read = []
-    stamp = data_files.Contents.stamp
-    monkeypatch.setattr(data_files.Contents, "stamp", lambda self, path: read.append(path) or stamp(self, path))
+    scan = data_files.Contents.scan
+    monkeypatch.setattr(data_files.Contents, "scan", lambda self, paths: read.extend(paths) or scan(self, paths))
     csv(paths, "1.csv", 1)
 
     def times_read(after_seconds):

@@ -1,0 +1,116 @@
+"""Reads many files: what each is known by, the hash of its content, and the content of the small ones.
+
+`scanned` does it here. As a program, which needs Python alone and so starts in 20 ms, it takes paths that end in NUL
+from its input and writes the chunks to its output; `parsed` reads them.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import struct
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b, file_digest
+from typing import NamedTuple
+
+LARGE = 1 << 20  # bytes of a file that is hashed and not held
+AT_ONCE, BYTES = 1024, 1 << 22  # files of a chunk, at most, and what they hold; the last may be more
+SIGN = 4  # numbers by which a file is seen to be as it was: size, inode, mtime, ctime; times in nanoseconds
+STAMP = 32  # characters of a stamp
+HEAD = struct.Struct("<3q")  # files, whether they are held, bytes held
+
+
+class Chunk(NamedTuple):
+    """Some files, in order: SIGN numbers of each, STAMP characters of each, and, unless they are not held, the length
+    of each content and all contents."""
+
+    signs: array[int] | memoryview
+    stamps: str
+    lengths: array[int] | memoryview | None
+    data: bytes | memoryview
+
+    @property
+    def files(self) -> int:
+        return len(self.stamps) // STAMP
+
+
+def scanned(paths: Sequence[str], room: int) -> Iterator[Chunk]:
+    """The files in chunks, no more than `room` bytes of them held. Raises OSError where one cannot be read."""
+    signs: list[int] = []
+    stamps: list[str] = []
+    contents: list[bytes] = []
+    size = 0
+    for path in paths:
+        file = os.open(path, os.O_RDONLY)
+        try:
+            told = os.fstat(file)
+            length = told.st_size
+            if length <= room and length <= LARGE:
+                content = os.read(file, length + 1)
+                if len(content) != length:  # it grows while it is read
+                    content += _rest(file)
+                stamp = blake2b(content, digest_size=STAMP // 2).hexdigest()
+            else:
+                content, stamp = None, hash_of(file)
+        finally:
+            os.close(file)
+        if stamps and (content is None) is bool(contents):
+            yield _chunk(signs, stamps, contents)
+            signs, stamps, contents, size = [], [], [], 0
+        signs += (length, told.st_ino, told.st_mtime_ns, told.st_ctime_ns)
+        stamps.append(stamp)
+        if content is not None:
+            contents.append(content)
+            size, room = size + length, room - length
+        if len(stamps) == AT_ONCE or size >= BYTES:
+            yield _chunk(signs, stamps, contents)
+            signs, stamps, contents, size = [], [], [], 0
+    if stamps:
+        yield _chunk(signs, stamps, contents)
+
+
+def hash_of(file: int) -> str:
+    """About a second a gigabyte."""
+    with os.fdopen(file, "rb", closefd=False) as opened:
+        return file_digest(opened, lambda: blake2b(digest_size=STAMP // 2)).hexdigest()
+
+
+def parsed(written: memoryview) -> Iterator[Chunk]:
+    """The chunks that were written, without a copy of the contents."""
+    at = 0
+
+    def part(size: int) -> memoryview:
+        nonlocal at
+        at += size
+        return written[at - size : at]
+
+    while at < len(written):
+        files, held, size = HEAD.unpack(part(HEAD.size))
+        signs, stamps = part(8 * SIGN * files).cast("q"), str(part(STAMP * files), "ascii")
+        yield Chunk(signs, stamps, part(8 * files).cast("q") if held else None, part(size))
+
+
+def _chunk(signs: list[int], stamps: list[str], contents: list[bytes]) -> Chunk:
+    lengths = array("q", map(len, contents)) if contents else None
+    return Chunk(array("q", signs), "".join(stamps), lengths, b"".join(contents))
+
+
+def _rest(file: int) -> bytes:
+    blocks = []
+    while block := os.read(file, LARGE):
+        blocks.append(block)
+    return b"".join(blocks)
+
+
+def main(room: int) -> None:
+    gc.disable()  # nothing here is in cycles
+    paths = os.fsdecode(sys.stdin.buffer.read()).split("\0")[:-1]
+    for chunk in scanned(paths, room):
+        head = HEAD.pack(chunk.files, chunk.lengths is not None, len(chunk.data))
+        sys.stdout.buffer.write(b"".join([head, chunk.signs, chunk.stamps.encode(), chunk.lengths or b"", chunk.data]))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,90 @@
+import os
+import sys
+from hashlib import blake2b
+
+import pyarrow as pa
+import pytest
+
+from data import contents, scan
+from data.contents import Contents
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Paths and what they hold: small ones, an empty one, one too large to be held, a name that is no UTF-8."""
+    held = {f"{tmp_path}/{number:02}.bin": os.urandom(number) for number in range(40)}
+    held[f"{tmp_path}/20 large.bin"] = os.urandom(scan.LARGE + 1)
+    held[os.fsdecode(os.fsencode(tmp_path) + b"/\xff.bin")] = b"odd"
+    for path, data in held.items():
+        with open(path, "wb") as file:
+            file.write(data)
+    return dict(sorted(held.items()))
+
+
+def everything(batches):
+    return [value for batch in batches for value in batch.to_pylist()]
+
+
+@pytest.fixture(params=[1, 3])
+def processes(request, monkeypatch):
+    monkeypatch.setattr(contents, "SHARE", 5)
+    monkeypatch.setattr(contents, "PROCESSES", request.param)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+
+
+@pytest.mark.parametrize("room", [0, 100, 1 << 20])
+def test_what_a_file_is_known_by_and_what_it_holds(files, processes, room):
+    kept = Contents(room)
+    for (sign, stamp), (path, data) in zip(kept.scan(list(files)), files.items(), strict=True):
+        told = os.stat(path)
+        assert sign == (told.st_size, told.st_ino, told.st_mtime_ns, told.st_ctime_ns)
+        assert stamp == blake2b(data, digest_size=16).hexdigest()
+    assert everything(kept.read(list(files))) == list(files.values())
+    assert everything(kept.read(list(files))) == list(files.values())  # nothing is kept now
+
+
+def test_some_of_the_files_in_another_order(files, processes):
+    kept = Contents()
+    kept.scan(list(files))
+    some = [*list(files)[::3], *list(files)[::-1]]
+    assert everything(kept.read(some)) == [files[path] for path in some]
+
+
+def test_rows_are_of_the_bytes_that_were_hashed(files, processes):
+    kept = Contents()
+    kept.scan(list(files))
+    for path in files:
+        with open(path, "wb") as file:
+            file.write(b"other")
+    told = everything(kept.read(list(files)))
+    assert [one for one, data in zip(told, files.values(), strict=True) if one != data] == [b"other"]  # the large one
+
+
+def test_arrays_are_bounded(tmp_path):
+    paths = [f"{tmp_path}/{number}" for number in range(20)]
+    for path in paths:
+        with open(path, "wb") as file:
+            file.write(bytes(scan.LARGE))
+    for kept in (Contents(0), Contents()):
+        kept.scan(paths)
+        batches = list(kept.read(paths))
+        assert pa.chunked_array(batches).nbytes > 20 * scan.LARGE
+        assert max(batch.nbytes for batch in batches) < scan.BYTES + 2 * scan.LARGE
+
+
+@pytest.mark.parametrize("broken", ["no such program", "/bin/false"])
+def test_where_no_other_process_helps_all_is_read_here(files, monkeypatch, broken):
+    monkeypatch.setattr(contents, "SHARE", 5)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(sys, "executable", broken)
+    kept = Contents()
+    kept.scan(list(files))
+    assert everything(kept.read(list(files))) == list(files.values())
+
+
+def test_a_file_that_is_gone_is_named(files, processes):
+    for path in (min(files), max(files)):
+        os.rename(path, f"{path}.gone")
+        with pytest.raises(FileNotFoundError, match=os.path.basename(path) if path.isascii() else None):
+            Contents().scan(list(files))
+        os.rename(f"{path}.gone", path)
