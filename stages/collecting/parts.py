@@ -212,7 +212,7 @@ def noted(parts: Sequence[Part], folder: Path) -> list[Part]:
         path = _manifest(folder / part.path.name) if part.spans else None
         if path:
             table = pa.table([pa.array(values) for values in zip(*part.spans, strict=True)], names=Span._fields)
-            pq.write_table(table, path.with_suffix(".tmp"), compression="zstd")
+            pq.write_table(table, path.with_suffix(".tmp"), compression="zstd", use_dictionary=False)  # none repeats
             _named(path)
         found.append(replace(part, noted=path))
     return found
