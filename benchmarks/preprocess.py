@@ -47,6 +47,8 @@ sys.path.insert(0, {code!r})
 from pathlib import Path
 import pyarrow.csv, pyarrow.parquet, pyarrow.acero, torch, sklearn.ensemble, scipy.special, models.catalogue
 import data.sources.csv, data.rows, data.stretches, stages.checking.look, stages.collecting.mirror
+import data.ahead, data.seen, data.spec, stages.cluster, stages.describing.history, stages.staging
+import stages.collecting.keys, stages.collecting.moments, stages.collecting.stream
 from data import kinds
 from stages import collect, preprocess
 from stages.artifacts import Paths

@@ -37,6 +37,7 @@ with _NoPandas():
 DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+(e[+-]?\d+)?", re.IGNORECASE)  # 3,14 or 1.234,5
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")  # 1,234 or 1.234.567: what is meant, its neighbours tell
 COMMA, POINT = ",", "."
+FEW = 200  # values that show soon what the others need not be asked
 EXACT = 2.0**53  # below it floats hold whole numbers exactly
 Faults = dict[int, str]  # row → what is wrong with its value
 
@@ -72,6 +73,15 @@ def floats(column: pa.Array, decimal: str = "") -> tuple[np.ndarray, Faults]:
         return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), {}
     valid = column.is_valid().to_numpy(zero_copy_only=False)
     return np.full(len(column), np.nan), {int(row): f"a {column.type} is no number" for row in np.flatnonzero(valid)}
+
+
+def wordy(column: pa.Array) -> bool:
+    """Whether a column of text plainly holds words: of a few values, evenly spread, less than half are numbers."""
+    if not pa.types.is_string(column.type):
+        return False
+    few = column.drop_null()
+    few = few.take(pa.array(evenly(len(few), FEW)))
+    return 2 * len(floats(few)[1]) > len(few)
 
 
 def _text_floats(column: pa.Array, decimal: str) -> tuple[np.ndarray, Faults]:

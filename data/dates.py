@@ -97,8 +97,10 @@ def forms(column: pa.Array, share: float = SURE) -> list[str]:
     if not dated or dated < share * len(texts):
         return []
     few = texts.take(pa.array(evenly(len(texts), FEW)))  # most forms fit none of them: the others are counted
-    likely = [form for form in COMMON if len(_written(few, form)[1]) < len(few)] or list(COMMON)
-    counts = {form: len(texts) - len(_written(texts, form)[1]) for form in likely}
+    likely = [form for form in COMMON if len(_written(few, form)[1]) < len(few)]
+    if not likely and share:
+        return []
+    counts = {form: len(texts) - len(_written(texts, form)[1]) for form in likely or COMMON}
     best = max(counts.values())
     return [form for form, count in counts.items() if count == best >= max(1, share * len(texts))]
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data import dates, kinds
-from data.columns import floats, plain, texts
+from data.columns import floats, plain, texts, wordy
 from data.field import DataError, nearest
 from data.sources import RESERVED
 
 IDENTIFIER = re.compile(r"(^|_)(id|uuid|guid|index|key)$|^row(_?(number|nr|no))?$|^unnamed_\d+$|^#$", re.IGNORECASE)
+
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,7 @@ def infer(
     suits(plain(table.column(target)), target, target_kind)
     inputs, notes = {}, []
     asked = [name for name in columns if name not in {target, *ignore, *key, *given}]
-    with ThreadPoolExecutor() as pool:  # most of it is Arrow's work, which threads share
-        found = pool.map(lambda name: recognise(name, plain(table.column(name))), asked)
-        recognised = dict(zip(asked, found, strict=True))
+    recognised = _shared(lambda name: recognise(name, plain(table.column(name))), asked)
     for name in columns:
         if name == target or name in ignore or name in key:
             if name == target and from_itself:
@@ -83,8 +84,16 @@ def infer(
             place="preprocess",
             fix="; ".join(notes) or "give more columns than the target",
         )
-    options |= {name: _settled(table, name, kind, options) for name, kind in {**inputs, target: target_kind}.items()}
+    every = {**inputs, target: target_kind}
+    options |= _shared(lambda name: _settled(table, name, every[name], options), every)
     return Schema(inputs, target, target_kind, notes, {name: said for name, said in options.items() if said})
+
+
+def _shared(work: Callable[[str], Found], names: Iterable[str]) -> dict[str, Found]:
+    """What `work` finds of each column. Most of it is Arrow's, which threads share."""
+    names = list(names)
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(work, names), strict=True))
 
 
 def _settled(table: pa.Table, name: str, kind: str, options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -155,7 +164,7 @@ def identifies(name: str, column: pa.Array) -> bool:
 
 
 def _mixed(name: str, column: pa.Array) -> list[str]:
-    if not pa.types.is_string(column.type):
+    if not pa.types.is_string(column.type) or wordy(column):
         return []
     values, faults = floats(column)
     held = int(np.count_nonzero(~np.isnan(values)))

@@ -11,7 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 
 UNITS = ("character", "byte", "word", "bpe")
 IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff"  # written without spaces: each is a word
@@ -55,7 +55,7 @@ def learn(unit: str, texts: Iterable[str], most: int) -> list[str]:
 
 def commonest(rows: Iterable[Sequence[str]], most: int, *, fewest: int) -> list[str]:
     """The tokens seen at least so often, the commonest first, then by the alphabet."""
-    counts = Counter(token for row in rows for token in row)
+    counts = Counter(chain.from_iterable(rows))
     found = sorted((-count, token) for token, count in counts.items() if count >= fewest)
     return [token for _, token in found[:most]]
 

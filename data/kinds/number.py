@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from data import scaling
-from data.columns import Faults, decimal_mark, floats, plain
+from data.columns import Faults, decimal_mark, floats, plain, wordy
 from data.field import DataError, Field, nearest
 from data.kinds import Kind
 from data.requests import told
@@ -38,9 +38,10 @@ class Number(Kind):
     }
 
     def recognise(self, column: pa.Array) -> float:
-        if pa.types.is_boolean(column.type):
+        column = plain(column)
+        if pa.types.is_boolean(column.type) or wordy(column):
             return 0.0
-        values, faults = floats(plain(column))
+        values, faults = floats(column)
         held = len(faults) + int(np.count_nonzero(~np.isnan(values)))
         return 0.9 if held and len(faults) <= (1 - READABLE) * held else 0.0
 
