@@ -9,6 +9,7 @@ import codecs
 import csv
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codec
 WINDOWS = {*range(0x80, 0xA0)} - {0x81, 0x8D, 0x8F, 0x90, 0x9D}  # bytes that are signs in Windows-1252 alone
 DELIMITERS = ",;\t|"
 BLOCK = 1 << 23  # characters read at once
+LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # with its end
 LINE_END = ord("\n")
 LONGEST = 1 << 24  # characters of one field; an unclosed quote runs further and is an error
 
@@ -88,13 +90,20 @@ def _batches(file: io.TextIOWrapper, path: Path, name: str) -> Iterator[pa.Recor
     block = _block(file)
     _is_text(block, path)
     csv.field_size_limit(LONGEST)
-    lines, mark = io.StringIO(block, newline=""), delimiter(block[: 1 << 16])
-    header = csv.reader(lines, delimiter=mark)
+    mark, begun = delimiter(block[: 1 << 16]), 0
+
+    def lines() -> Iterator[str]:
+        nonlocal begun
+        while match := LINE.match(block, begun):
+            begun = match.end()
+            yield match[0]
+
+    header = csv.reader(lines(), delimiter=mark)
     names: list[str] = []
     while not names:  # blank lines may come first
         names = _header(next(header), path)
     table = Table(path, name, names, mark)
-    line, block = header.line_num + 1, lines.read()
+    line, block = header.line_num + 1, block[begun:]
     if not block.strip("\r\n"):  # a table without rows has columns, too
         yield table.batch([])
     while block:

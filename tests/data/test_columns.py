@@ -1,10 +1,13 @@
 """Numbers as files write them."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from data.columns import floats
+from data.columns import floats, wordy
 
 
 @pytest.mark.parametrize(
@@ -24,3 +27,33 @@ def test_decimal_commas_are_read_where_nothing_speaks_against(words, values):
     assert set(faults) == {row for row, value in enumerate(values) if value == "fault"}
     right = [np.nan if value in (None, "fault") else value for value in values]
     np.testing.assert_array_equal(found, right)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["1", "2.5", None, "3"], False),
+        (["a", "b", "3"], True),
+        (["a", "2", "3"], False),
+        ([None, None], False),
+        (["n/a"] * 900 + ["1"] * 100, False),
+        (["1"] * 400 + ["x"] * 600, True),
+    ],
+)
+def test_words_are_told_by_a_few(words, says):
+    assert wordy(pa.array(words, pa.string())) == says
+
+
+def test_pandas_is_loaded_for_frames_alone():
+    code = """
+import sys
+import pyarrow as pa
+from data.columns import floats
+floats(pa.array(["1", None]))
+assert "pandas" not in sys.modules
+import pandas
+frame = pandas.DataFrame({"a": [1.5, None], "b": ["x", "y"]})
+assert pa.Table.from_pandas(frame).to_pydict() == {"a": [1.5, None], "b": ["x", "y"]}
+assert pa.table({"a": [1]}).to_pandas().shape == (1, 1)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
