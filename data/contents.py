@@ -23,6 +23,7 @@ from data.scan import AT_ONCE, BYTES, STAMP, Chunk
 
 KEPT = 1 << 28  # bytes of files kept from one reading to the next
 SHARE, PROCESSES = 10_000, 4  # files that are worth a process, and how many there are at most, this one with them
+START = 4_000  # files that are read here while another process starts
 Sign = tuple[int, ...]  # size, inode, mtime, ctime
 
 
@@ -116,8 +117,9 @@ def _column(chunk: Chunk) -> pa.BinaryArray | None:
 def _shared(paths: Sequence[str], room: int) -> Iterator[Chunk]:
     """The chunks of all files in order; of very many the first shares are read by processes of their own."""
     shares = max(1, min(PROCESSES, os.cpu_count() or 1, len(paths) // SHARE))
-    ends = [len(paths) * number // shares for number in range(shares + 1)]
-    parts = [paths[start:end] for start, end in pairwise(ends)]
+    each = (len(paths) - START) // shares
+    starts = [number * each for number in range(shares)]
+    parts = [paths[start:end] for start, end in pairwise([*starts, len(paths)])]
     with ExitStack() as stack:
         apart = [stack.enter_context(_Apart(part, room // shares)) for part in parts[:-1]]
         own = list(scan.scanned(parts[-1], room // shares))

@@ -28,6 +28,7 @@ def everything(batches):
 @pytest.fixture(params=[1, 3])
 def processes(request, monkeypatch):
     monkeypatch.setattr(contents, "SHARE", 5)
+    monkeypatch.setattr(contents, "START", 0)
     monkeypatch.setattr(contents, "PROCESSES", request.param)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
 
@@ -75,6 +76,7 @@ def test_arrays_are_bounded(tmp_path):
 @pytest.mark.parametrize("broken", ["no such program", "/bin/false"])
 def test_where_no_other_process_helps_all_is_read_here(files, monkeypatch, broken):
     monkeypatch.setattr(contents, "SHARE", 5)
+    monkeypatch.setattr(contents, "START", 0)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(sys, "executable", broken)
     kept = Contents()
