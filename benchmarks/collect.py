@@ -1,21 +1,24 @@
 """Many small files: collect and version against `dvc add` and commit of the folder; then 1% more of them.
 
-`python -m benchmarks.collect 10000` says how many; 100,000 by default. Each command is a process of its own; what moves
-is what a remote holds more after `dvc push`.
+`python -m benchmarks.collect 10000` says how many; 100,000 by default. The two take turns in new repositories, each
+command a process of its own; what moves is what a remote holds more after `dvc push`.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from PIL import Image
 
 SHIPPED = Path(__file__).parents[1]
-PIXELS = 16
+PIXELS, REPEATS = 16, 3
 OURS = """
 import sys; sys.path.insert(0, {code!r})
 from pathlib import Path
@@ -84,32 +87,48 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def measured(name: str, folder: Path, given: list[Path]) -> list[tuple[float, int]]:
+    """Seconds, and bytes that the remote holds more, of the first files and of some more."""
+    root, remote, found = folder / name, folder / f"{name} remote", []
+    root.mkdir()
+    repository(root, remote)
+    if name == "evergreen":
+        (root / ".gitignore").write_text("/.evergreen\n/data\n/photos\n")
+    for files in given:
+        subprocess.run(["cp", "-r", f"{files}/.", root / "photos"], check=True)
+        os.sync()  # writing them to the disk is no one's work here
+        before, start = size(remote) if remote.exists() else 0, time.perf_counter()
+        SIDES[name](root)
+        seconds = time.perf_counter() - start
+        dvc(root, "push", "-q")
+        found.append((seconds, size(remote) - before))
+    shutil.rmtree(root)
+    shutil.rmtree(remote)
+    return found
+
+
+SIDES = {"evergreen": ours, "dvc add": theirs}
+
+
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    seconds, moved = {}, {}
+    runs = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        for name, work in (("evergreen", ours), ("dvc add", theirs)):
-            root, remote = Path(folder) / name, Path(folder) / f"{name} remote"
-            root.mkdir()
-            repository(root, remote)
-            if work is ours:
-                (root / ".gitignore").write_text("/.evergreen\n/data\n/photos\n")
-            for step, (first, more) in enumerate([(0, count), (count, count // 100)]):
-                photos(root / "photos", first, more)
-                os.sync()  # writing them to the disk is no one's work here
-                before, start = size(remote) if remote.exists() else 0, time.perf_counter()
-                work(root)
-                seconds[name, step] = time.perf_counter() - start
-                dvc(root, "push", "-q")
-                moved[name, step] = size(remote) - before
-    print(f"{count:,} PNG files of {PIXELS}×{PIXELS} pixels; then {count // 100:,} more.\n")
+        given = [Path(folder) / "all", Path(folder) / "more"]
+        for files, first, more in zip(given, (0, count), (count, count // 100), strict=True):
+            photos(files, first, more)
+        for _ in range(REPEATS):
+            for name in SIDES:
+                runs[name].append(measured(name, Path(folder), given))
+    seconds = {name: [median(one[step][0] for one in held) for step in (0, 1)] for name, held in runs.items()}
+    print(f"{count:,} PNG files of {PIXELS}×{PIXELS} pixels; then {count // 100:,} more. Medians of {REPEATS}.\n")
     print("| | seconds, all | seconds, 1% more | MB moved, all | MB moved, 1% more | share |")
     print("|---|---:|---:|---:|---:|---:|")
-    for name in ("evergreen", "dvc add"):
-        first, second = (moved[name, step] / 1e6 for step in (0, 1))
-        times = f"{seconds[name, 0]:.1f} | {seconds[name, 1]:.1f}"
+    for name, held in runs.items():
+        first, second = (moved / 1e6 for _, moved in held[0])
+        times = " | ".join(f"{value:.1f}" for value in seconds[name])
         print(f"| {name} | {times} | {first:.1f} | {second:.2f} | {second / first:.1%} |")
-    ratios = [seconds["dvc add", step] / seconds["evergreen", step] for step in (0, 1)]
+    ratios = [theirs / ours for ours, theirs in zip(*seconds.values(), strict=True)]
     print(f"| **times as fast** | **{ratios[0]:.1f}** | **{ratios[1]:.1f}** | | | |")
 
 
