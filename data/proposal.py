@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,16 +14,72 @@ import pyarrow.compute as pc
 from data import kinds
 from data.columns import floats, plain, texts
 from data.field import DataError, nearest
+from data.readings import missing
 from data.schema import infer, recognise
 from data.sources import RESERVED
 from data.split import ASIDE, by_word
 from data.windows import evenly_spaced
 
 SPLIT = re.compile(r"(data_?)?(split|set|subset|part|partition|usage)")
+SHOWN = 3  # values of a column that are named
+FEW, MANY = 10, 20  # different whole numbers that may well be names; rows that all have another one
+HALF = 0.5  # of the rows: as many different words may be texts, as many missing values are worth a doubt
+TOLD = 0.005  # of the rows: as many missing values are told
 
 
 def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
-    """A guess for a new pipeline: {"task", "kinds": {column: kind}, "time", "notes"}, and what else `preprocess` says.
+    """A guess for a new pipeline: {"task", "because", "kinds": {column: kind}, "time", "notes"}, and what else
+    `preprocess` says; what the columns hold ("holds"), and what of the guess is "unsure"."""
+    guess = _guess(table, target, time)
+    told = {name: about(plain(table.column(name)), kind) for name, kind in guess["kinds"].items()}
+    doubts = [f"'{name}' is taken as {guess['kinds'][name]}: {doubt}" for name, (_, doubt) in told.items() if doubt]
+    holds = {name: words for name, (words, _) in told.items()}
+    return {**guess, "holds": holds, "unsure": [*guess.get("unsure", []), *doubts]}
+
+
+def about(column: pa.Array, kind: str) -> tuple[str, str]:
+    """What a column of this kind holds, in words; and what speaks against the kind, if anything does."""
+    lacks = float(missing(column).mean()) if len(column) else 0.0
+    holds, doubt = HOLDS[kind](column) if kind in HOLDS else ("", "")
+    if lacks > HALF:
+        doubt = doubt or f"{lacks:.0%} of it is missing; `ignore` it if it tells nothing"
+    return "; ".join(filter(None, [holds, f"{lacks:.0%} missing" if lacks >= TOLD else ""])), doubt
+
+
+def _numbers(column: pa.Array) -> tuple[str, str]:
+    values, faults = floats(column)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return "", ""
+    odd = f"; {len(faults):,} are no numbers, and set aside" if faults else ""
+    distinct, doubt = len(np.unique(values)), ""
+    if (values == np.trunc(values)).all():
+        if distinct == len(column) >= MANY:
+            doubt = "every row has another whole number; `ignore` it if that only names the row"
+        elif distinct <= FEW:
+            doubt = f"it has {distinct} different whole numbers; say category if they are names"
+    return f"{values.min():.6g} to {values.max():.6g}{odd}", doubt
+
+
+def _words(column: pa.Array) -> tuple[str, str]:
+    words = texts(column).drop_null().to_pylist()
+    often = [word for word, _ in Counter(words).most_common()]
+    more = [f"{len(often) - SHOWN:,} more"] if len(often) > SHOWN else []
+    doubt = f"it has {len(often):,} different values" if len(often) > max(MANY, HALF * len(words)) else ""
+    return f"{len(often):,} values: {', '.join([*often[:SHOWN], *more])}", doubt
+
+
+def _times(column: pa.Array) -> tuple[str, str]:
+    held = kinds.find("moment").check(column)[0].drop_null()
+    ends = pc.min_max(held)
+    return f"{ends['min'].as_py():%Y-%m-%d} to {ends['max'].as_py():%Y-%m-%d}" if len(held) else "", ""
+
+
+HOLDS = {"number": _numbers, "category": _words, "moment": _times}
+
+
+def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:
+    """The guess itself, with what `infer` notes.
 
     Text, booleans and few whole numbers are classes; other numbers are regression; a number over evenly spaced times is
     a forecast when `time` is given or when nothing but the time stands beside the target; images are masks by name.
@@ -44,6 +101,7 @@ def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
             "kinds": {},
             "time": time,
             "series": which_series(table, time, [name for name in others if name != time]),
+            "because": f"'{target}' holds numbers over evenly spaced times",
             "notes": [f"rows are ordered by '{time}'; set validate_from and test_from to pin the split"],
         }
     plainer = max(kinds.find(kind).recognise(column) for kind in ("number", "category"))
@@ -59,11 +117,18 @@ def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
     classes = not number or (whole and distinct <= min(20, max(2, len(words) // 5)))
     given = [name for name in others if _says_split(name, table)][:1]
     schema = infer(table, target, "category" if classes else "number", ignore=given)
-    guess = {"task": "classification" if classes else "regression", "kinds": schema.inputs, "time": ""}
+    holds, _ = about(column, "category" if classes else "number")
+    guess: dict[str, Any] = {"task": "classification" if classes else "regression", "kinds": schema.inputs, "time": ""}
+    guess |= {"because": f"'{target}' holds {holds}", "notes": schema.notes}
+    if classes and number and distinct > 2:
+        note = (
+            f"'{target}' holds {distinct} different whole numbers, taken as names; for amounts say `task: regression`"
+        )
+        guess["notes"] = [note, *schema.notes]
     if not given:
-        return {**guess, "notes": schema.notes}
+        return guess
     note = f"'{given[0]}' says which rows train, validate and test; leave `given` out to have them chosen"
-    return {**guess, "notes": [*schema.notes, note], "preprocess": {"given": given[0]}}
+    return {**guess, "notes": [*guess["notes"], note], "preprocess": {"given": given[0]}}
 
 
 def _says_split(name: str, table: pa.Table) -> bool:
@@ -75,7 +140,8 @@ def _drawn(table: pa.Table, target: str) -> dict[str, Any]:
     """The guess for a target of images: masks where its name says so, else what other images were before."""
     task, kind = ("segmentation", "mask") if "mask" in target.lower() else ("reconstruction", "image")
     schema = infer(table, target, kind)
-    return {"task": task, "kinds": schema.inputs, "time": "", "notes": schema.notes}
+    because = f"'{target}' holds pictures" + (" and is called a mask" if kind == "mask" else "")
+    return {"task": task, "kinds": schema.inputs, "time": "", "because": because, "notes": schema.notes}
 
 
 def _written(table: pa.Table, target: str, others: Sequence[str]) -> dict[str, Any]:
@@ -83,9 +149,11 @@ def _written(table: pa.Table, target: str, others: Sequence[str]) -> dict[str, A
     found = {name: recognise(name, plain(table.column(name))) for name in others}
     if "text" in found.values():
         inputs = {name: kind for name, kind in found.items() if kind == "text"}
-        return {"task": "translation", "kinds": inputs, "time": "", "notes": []}
+        because = f"'{target}' holds texts, and so does '{next(iter(inputs))}'"
+        return {"task": "translation", "kinds": inputs, "time": "", "because": because, "notes": []}
     said: dict[str, Any] = {"kinds": {target: {"kind": "text", "unit": "character"}}}
     ordered = [name for name in others if evenly_spaced(plain(table.column(name)))]
     notes = [f"'{ordered[0]}' orders the text: its end is held out"] if ordered else []
     said |= {"time": ordered[0]} if ordered else {}
-    return {"task": "language_modelling", "kinds": {target: "text"}, "time": "", "preprocess": said, "notes": notes}
+    guess = {"task": "language_modelling", "kinds": {target: "text"}, "time": "", "preprocess": said, "notes": notes}
+    return guess | {"because": f"'{target}' holds texts, and no other column does"}

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from flows.answers import Answer
+from stages import amend
 from stages.artifacts import find_root
 from stages.pipeline import PipelineError, read
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 ROWS = 100_000  # the guess is made from the first so many
+LISTED = 50  # input columns that are each written down
+LONGEST = 100  # characters of a comment
 
 
 def new(given: Namespace) -> Answer:
@@ -37,7 +40,7 @@ def new(given: Namespace) -> Answer:
         path.unlink()
         raise
     value = {"pipeline": given.name, "file": str(path), **guess}
-    notes = [f"  note: {note}" for note in guess["notes"]]
+    notes = [*(f"  note: {note}" for note in guess["notes"]), *(f"  unsure: {doubt}" for doubt in guess["unsure"])]
     return Answer(value, "\n".join([f"wrote {path.relative_to(root)}", *notes, f"next: evergreen run {given.name}"]))
 
 
@@ -72,20 +75,12 @@ def head(uri: str, root: Path) -> Any:
 
 
 def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
-    preprocess: dict[str, Any] = {"target": target}
-    columns = f"{len(guess['kinds'])} input column{'s' * (len(guess['kinds']) != 1)}"
-    about = f"{columns}; a column's kind is guessed, and set by kinds: {{column: kind}}"
-    if guess["time"]:
-        preprocess |= {"time": guess["time"], "window": 12, "horizon": 1}
-        preprocess |= {"series": guess["series"]} if guess.get("series") else {}
-        about = "window: rows looked back on; horizon: rows foretold; covariates: [columns of numbers to see as well]"
-    preprocess |= guess.get("preprocess", {})
     return "\n".join(
         [
             f"# Written from {_line(uri)}; every line may be changed.",
-            f"task: {guess['task']}  # guessed from the values of {_line(target)}",
+            f"task: {guess['task']}  # guessed: {_line(guess['because'])}",
             f"collect: {{uri: {json.dumps(uri, ensure_ascii=False)}}}",
-            f"preprocess: {_flow(preprocess)}  # {about}",
+            *_preprocess(target, guess),
             "select: {seconds: 20}  # for the race of architectures",
             "tune: {seconds: 15, trials: 12}",
             "train: {}",
@@ -96,9 +91,32 @@ def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
     )
 
 
+def _preprocess(target: str, guess: dict[str, Any]) -> list[str]:
+    said: dict[str, Any] = {"target": target}
+    if guess["time"]:
+        said |= {"time": guess["time"], "window": 12, "horizon": 1}
+        said |= {"series": guess["series"]} if guess.get("series") else {}
+        about = "window: rows looked back on; horizon: rows foretold; covariates: [columns of numbers to see as well]"
+        return [f"preprocess: {_flow(said)}  # {about}"]
+    said |= guess.get("preprocess", {})
+    if "kinds" in said:
+        return [f"preprocess: {_flow(said)}"]
+    if len(guess["kinds"]) > LISTED:
+        about = f"{len(guess['kinds'])} input columns; a column's kind is guessed, and set by kinds: {{column: kind}}"
+        return [f"preprocess: {_flow(said)}  # {about}"]
+    lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in said.items()]
+    columns = [
+        f"    {amend.key(name)}: {kind}" + (f"  # {_line(holds)}" if (holds := guess["holds"][name]) else "")
+        for name, kind in guess["kinds"].items()
+    ]
+    return ["preprocess:", *lines, "  kinds:  # guessed; a column that is not wanted: ignore: [column]", *columns]
+
+
 def _line(name: str) -> str:
     """A name as a comment can hold it."""
-    return " ".join(name.split())
+    words = " ".join(name.split())
+    words = "".join(sign if sign.isprintable() else "?" for sign in words)
+    return words if len(words) <= LONGEST else f"{words[:LONGEST]}…"
 
 
 def _flow(values: dict[str, Any]) -> str:

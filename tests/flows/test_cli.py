@@ -120,6 +120,52 @@ def test_new_with_a_series(clone):
     assert (pipeline.task, pipeline.preprocess.time) == ("forecasting", "year")
 
 
+def test_new_tells_each_guess_and_what_is_unsure(clone, capsys):
+    from stages.pipeline import read
+
+    lines = ["customer,joined,due,plan,stars,seats,paid,left"]
+    for i in range(60):
+        due = f"{1 + i % 12:02}/{1 + i % 11:02}/2024"  # day or month first: nothing tells
+        dates = f"2024-{1 + i % 12:02}-{1 + i % 28:02},{due}"
+        lines += [
+            f"{5000 + 7 * i},{dates},{'pro' if i % 3 else 'free'},{i % 5},{i * 1.5},{i if i < 20 else ''},{i % 2}"
+        ]
+    rows(clone / "left.csv", "\n".join(lines) + "\n")
+    assert cli.main(["new", "left", "--from", "../left.csv", "--target", "left"]) == 0
+    said = capsys.readouterr().out
+    text = (clone / "pipelines" / "left.yaml").read_text()
+    assert "task: classification  # guessed: 'left' holds 2 values: 0, 1\n" in text
+    for line in (
+        "customer: number  # 5000 to 5413",
+        "joined: moment  # 2024-01-01 to 2024-12-24",
+        "plan: category  # 2 values: pro, free",
+        "stars: number  # 0 to 4",
+        "seats: number  # 0 to 88.5",
+        "paid: number  # 0 to 19; 67% missing",
+    ):
+        assert f"    {line}\n" in text
+    for words in (
+        "note: column 'due' is left out: its dates may be",
+        "unsure: 'customer' is taken as number: every row has another whole number",
+        "unsure: 'stars' is taken as number: it has 5 different whole numbers; say category",
+        "unsure: 'paid' is taken as number: 67% of it is missing",
+    ):
+        assert words in said
+    assert said.count("unsure:") == 3
+    assert set(read("left", clone).preprocess.kinds) == {"customer", "joined", "plan", "stars", "seats", "paid"}
+
+
+def test_new_with_very_many_columns_names_none(clone):
+    header = [f"pixel_{number}" for number in range(60)]
+    lines = [
+        ",".join([*header, "shows"]),
+        *(",".join([*(str(i * k % 7 / 2) for k in range(60)), "ab"[i % 2]]) for i in range(40)),
+    ]
+    rows(clone / "many.csv", "\n".join(lines) + "\n")
+    assert cli.main(["new", "many", "--from", "../many.csv", "--target", "shows"]) == 0
+    assert "# 60 input columns; a column's kind is guessed" in (clone / "pipelines" / "many.yaml").read_text()
+
+
 def test_new_with_a_name_on_two_lines(clone):
     from stages.pipeline import read
 
