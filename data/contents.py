@@ -19,12 +19,11 @@ import numpy as np
 import pyarrow as pa
 
 from data import scan
-from data.scan import AT_ONCE, BYTES, STAMP, Chunk
+from data.scan import AT_ONCE, BYTES, SIGN, STAMP, Chunk
 
 KEPT = 1 << 28  # bytes of files kept from one reading to the next
 SHARE, PROCESSES = 10_000, 4  # files that are worth a process, and how many there are at most, this one with them
 START = 4_000  # files that are read here while another process starts
-Sign = tuple[int, ...]  # size, inode, mtime, ctime
 
 
 class Contents:
@@ -37,21 +36,19 @@ class Contents:
         self._starts: list[int] = []
         self._kept: list[pa.BinaryArray | None] = []
 
-    def scan(self, paths: Sequence[str]) -> list[tuple[Sign, str]]:
-        """What each file is known by, and the hash of its content; what was kept before goes.
+    def scan(self, paths: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+        """(files, SIGN) what each file is known by, and the hashes of their contents; what was kept before goes.
 
         Raises OSError where a file cannot be read."""
         self._paths, self._places = paths, {path: place for place, path in enumerate(paths)}
         self._starts, self._kept = [], []
-        found: list[tuple[Sign, str]] = []
+        signs, stamps = [np.empty(0, np.int64)], list[str]()
         for chunk in _shared(paths, self.most):
-            self._starts.append(len(found))
+            self._starts.append(len(stamps))
             self._kept.append(_column(chunk))
-            number = iter(chunk.signs)
-            signs = zip(number, number, number, number, strict=True)
-            stamps = (chunk.stamps[at : at + STAMP] for at in range(0, len(chunk.stamps), STAMP))
-            found += zip(signs, stamps, strict=True)
-        return found
+            signs.append(np.frombuffer(chunk.signs, np.int64))
+            stamps += [chunk.stamps[at : at + STAMP] for at in range(0, len(chunk.stamps), STAMP)]
+        return np.concatenate(signs).reshape(-1, SIGN), stamps
 
     def read(self, paths: Sequence[str]) -> Iterator[pa.BinaryArray]:
         """What the files hold, in order and in bounded arrays: what was scanned, where it is kept, else what they hold

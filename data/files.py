@@ -11,17 +11,18 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.feather as feather
 
-from data.contents import Contents, Sign
-from data.scan import hash_of
+from data.contents import Contents
+from data.scan import SIGN, hash_of, sign_of
 
 HOME = ".evergreen"  # the ignored folder of a clone: what is kept there is only ever saved work
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "xz"}
 BLOCK = 1 << 20  # bytes read at once
-SIGNS = ("size", "inode", "mtime", "ctime")  # by which a file is seen to be as it was; times in nanoseconds
+SIGNS = ("size", "inode", "mtime", "ctime")  # by which a file is seen to be as it was: `scan.sign_of`
 LATEST = (1 << 63) - 1  # a clock may be wrong by any amount
 SETTLED_NS = 2_000_000_000  # a file changed less than this ago may change again within the same tick of its clock
 
@@ -79,14 +80,20 @@ def stamped(folder: Path, names: Sequence[str], root: Path, contents: Contents |
     memory = root / HOME / "stamps" / f"{blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}.arrow"
     known = _remembered(memory)
     paths = [f"{folder}/{name}" for name in names]
-    held = [known.get(name) for name in names]
-    same = [one is not None and one[0] == _sign(os.stat(path)) for one, path in zip(held, paths, strict=True)]
-    read = iter((contents or Contents(0)).scan([path for path, seen in zip(paths, same, strict=True) if not seen]))
-    found = [one if seen else next(read) for one, seen in zip(held, same, strict=True)]
-    signs, stamps = zip(*found, strict=True) if found else ((), ())
-    if len(known) != len(names) or not all(same):
+    at = np.array([known.places.get(name, -1) for name in names], np.int64)
+    same = at >= 0
+    now = [sign_of(os.stat(paths[place])) for place in np.flatnonzero(same)]
+    same[same] = (known.signs[at[same]] == np.array(now, np.int64).reshape(-1, SIGN)).all(axis=1)
+    signs = np.empty((len(names), SIGN), np.int64)
+    signs[same] = known.signs[at[same]]
+    unseen = [path for path, seen in zip(paths, same.tolist(), strict=True) if not seen]
+    signs[~same], read = (contents or Contents(0)).scan(unseen)
+    fresh = iter(read)
+    pairs = zip(at.tolist(), same.tolist(), strict=True)
+    stamps = [known.stamps[place] if seen else next(fresh) for place, seen in pairs]
+    if unseen or len(known.stamps) != len(names):
         _remember(memory, names, signs, stamps)
-    return [File(name, sign[0], stamp) for name, sign, stamp in zip(names, signs, stamps, strict=True)]
+    return list(map(File, names, signs[:, 0].tolist(), stamps))
 
 
 def content_hash(path: str | Path) -> str:
@@ -97,10 +104,8 @@ def content_hash(path: str | Path) -> str:
 
 def combined(files: Iterable[File]) -> str:
     """One stamp for many files: it changes with any name and any content."""
-    total = blake2b(digest_size=16)
-    for file in files:
-        total.update(f"{file.name}\0{file.stamp}\0".encode())
-    return total.hexdigest()
+    told = "".join([f"{file.name}\0{file.stamp}\0" for file in files])
+    return blake2b(told.encode(), digest_size=16).hexdigest()
 
 
 def grouped(files: Sequence[File], size: int, count: int) -> Iterator[list[File]]:
@@ -117,24 +122,29 @@ def grouped(files: Sequence[File], size: int, count: int) -> Iterator[list[File]
         yield group
 
 
-def _sign(stat: os.stat_result) -> Sign:
-    return stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
+class Noted(NamedTuple):
+    """What was noted of files when they were read last: name → place, (files, SIGN) numbers, and stamps."""
+
+    places: dict[str, int]
+    signs: np.ndarray
+    stamps: list[str]
 
 
-def _remembered(memory: Path) -> dict[str, tuple[Sign, str]]:
-    """File → (sign, stamp), as noted last; nothing where that cannot be read."""
+def _remembered(memory: Path) -> Noted:
+    """Nothing where that cannot be read."""
     try:
         table = feather.read_table(memory)
-        name, stamp, *signs = (table[column].to_pylist() for column in ("name", "stamp", *SIGNS))
-        return dict(zip(name, zip(zip(*signs, strict=True), stamp, strict=True), strict=True))
+        names, stamps = (table[column].to_pylist() for column in ("name", "stamp"))
+        signs = np.stack([table[column].to_numpy() for column in SIGNS], axis=1)
+        return Noted({name: place for place, name in enumerate(names)}, signs, stamps)
     except (OSError, pa.ArrowInvalid, KeyError):
-        return {}
+        return Noted({}, np.empty((0, SIGN), np.int64), [])
 
 
-def _remember(memory: Path, names: Sequence[str], signs: Sequence[Sign], stamps: Sequence[str]) -> None:
+def _remember(memory: Path, names: Sequence[str], signs: np.ndarray, stamps: Sequence[str]) -> None:
     """Notes what was read, but not of files that may still be changing."""
-    columns = [pa.array(values) for values in zip(*signs, strict=True)]
-    table = pa.table([pa.array(names), pa.array(stamps), *columns], names=["name", "stamp", *SIGNS])
+    columns = [pa.array(names), pa.array(stamps), *map(pa.array, signs.T.copy())]
+    table = pa.table(columns, names=["name", "stamp", *SIGNS])
     settled = min(time.time_ns() - SETTLED_NS, LATEST)
     table = table.filter((pc.field("mtime") < settled) & (pc.field("ctime") < settled))
     if not len(table):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 LARGE = 1 << 20  # bytes of a file that is hashed and not held
 AT_ONCE, BYTES = 1024, 1 << 22  # files of a chunk, at most, and what they hold; the last may be more
-SIGN = 4  # numbers by which a file is seen to be as it was: size, inode, mtime, ctime; times in nanoseconds
+SIGN, MOST = 4, (1 << 63) - 1  # numbers by which a file is seen to be as it was, and how large one may be
 STAMP = 32  # characters of a stamp
 HEAD = struct.Struct("<3q")  # files, whether they are held, bytes held
 
@@ -59,7 +59,7 @@ def scanned(paths: Sequence[str], room: int) -> Iterator[Chunk]:
         if stamps and (content is None) is bool(contents):
             yield _chunk(signs, stamps, contents)
             signs, stamps, contents, size = [], [], [], 0
-        signs += (length, told.st_ino, told.st_mtime_ns, told.st_ctime_ns)
+        signs += sign_of(told)
         stamps.append(stamp)
         if content is not None:
             contents.append(content)
@@ -69,6 +69,11 @@ def scanned(paths: Sequence[str], room: int) -> Iterator[Chunk]:
             signs, stamps, contents, size = [], [], [], 0
     if stamps:
         yield _chunk(signs, stamps, contents)
+
+
+def sign_of(told: os.stat_result) -> tuple[int, int, int, int]:
+    """By which a file is seen to be as it was: size, inode, mtime and ctime; times in nanoseconds."""
+    return told.st_size, told.st_ino & MOST, told.st_mtime_ns, told.st_ctime_ns
 
 
 def hash_of(file: int) -> str:
