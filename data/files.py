@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.feather as feather
 
 from data.contents import Contents
+from data.field import DataError
 from data.scan import SIGN, hash_of, sign_of
 
 HOME = ".evergreen"  # the ignored folder of a clone: what is kept there is only ever saved work
@@ -42,7 +43,8 @@ def ending(name: str) -> str:
 
 
 def walk(folder: Path, endings: Sequence[str]) -> list[str]:
-    """The files below a folder that end so, in the order of their paths; what is hidden is none."""
+    """The files below a folder that end so, in the order of their paths; what is hidden is none. Raises DataError where
+    the name of one cannot be written down."""
     found, todo = [], [""]
     plain = tuple(endings)  # most names need no more than this to be seen
     while todo:
@@ -58,7 +60,18 @@ def walk(folder: Path, endings: Sequence[str]) -> list[str]:
                     todo.append(f"{inside}{name}/")
                 elif ending(name) in endings and entry.is_file():
                     found.append(inside + name)
+    spelled(found, folder)
     return sorted(found)
+
+
+def spelled(names: Sequence[str], folder: Path | str = "") -> None:
+    """Raises DataError where a name is no UTF-8, which neither YAML nor Arrow can hold."""
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError:
+        odd = next(name for name in names if os.fsencode(name).decode(errors="replace") != name)
+        place = os.fsencode(f"{folder}/{odd}" if folder else odd).decode(errors="replace")
+        raise DataError("the name is no UTF-8", place=place, fix="rename it") from None
 
 
 def opened(path: Path) -> BinaryIO:

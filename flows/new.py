@@ -47,7 +47,9 @@ def new(given: Namespace) -> Answer:
 def located(given: str, root: Path) -> str:
     """A source as a YAML names it: a path relative to the clone where it lies in it, so that it works elsewhere too."""
     from data import sources
+    from data.files import spelled
 
+    spelled([given])
     if given.partition(":")[0] in sources.names() and ":" in given:
         return given
     if not Path(given).exists():

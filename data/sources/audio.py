@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from data import sources, wav
 from data.field import DataError, nearest
-from data.files import File, combined, stamped
+from data.files import File, combined, stamped, walk
 
 FOLDER_OF = (".wav",)
 TABLE, NAME = "transcripts.csv", "file"
@@ -75,7 +75,7 @@ class Source(sources.Source):
             raise DataError("there is no such folder", place=str(folder), fix="check the path")
         if self.only is not None:
             return folder, [folder / name for name in self.only]
-        files = sorted(one for one in folder.rglob("*") if one.suffix.lower() in FOLDER_OF and one.is_file())
+        files = [folder / name for name in walk(folder, FOLDER_OF)]
         if not files:
             raise DataError("no .wav file lies in it", place=str(folder), fix="save the recordings as WAV files")
         return folder, files

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from data import sources
 from data.field import DataError
-from data.files import File, combined, stamped
+from data.files import File, combined, stamped, walk
 from data.sources.csv import encoding
 
 FOLDER_OF = (".txt", ".md")
@@ -76,8 +76,7 @@ class Source(sources.Source):
             return [path]
         if self.only is not None:
             return [path / name for name in self.only]
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in FOLDER_OF and file.is_file())
-        found = [file for file in found if not any(part[0] == "." for part in file.relative_to(path).parts)]
+        found = [path / name for name in walk(path, FOLDER_OF)]
         if not found:
             fix = "name a file, or a folder that holds " + " or ".join(FOLDER_OF)
             raise DataError("there is no text", place=str(path), fix=fix)

@@ -231,6 +231,14 @@ DIRTY: dict[str, tuple[Any, ...]] = {
         {"rules": ["n >= 0 or label == 'yes'"]},
     ),
     "a rule about a column that is not there": ("t.csv", CSV, "did you mean 'label'", {"rules": ["labl == 'yes'"]}),
+    "a picture whose name is no UTF-8": (
+        "in",
+        folder(png(), "png") | {"yes/\udcff.png": png()},
+        "the name is no UTF-8",
+    ),
+    "a text whose name is no UTF-8": ("in", folder(b"a text", "txt") | {"yes/\udcff.txt": b"a text"}, "no UTF-8"),
+    "a recording whose name is no UTF-8": ("in", folder(SOUND, "wav") | {"yes/\udcff.wav": SOUND}, "no UTF-8"),
+    "a folder of tables of which one's name is no UTF-8": ("in", {"1.csv": CSV, "\udcff.csv": CSV}, "no UTF-8"),
     "another format than the ending says": ("t.xls", struct.pack("<Q", 0xE11AB1A1E011CFD0), "cannot read 'xls'"),
 }
 

@@ -213,9 +213,12 @@ def test_what_is_proposed_for_texts():
     labelled = corpus.drop_columns("place").append_column("label", pa.array(["a", "b"] * 20))
     assert proposal.propose(labelled, "label") == {
         "task": "classification",
+        "because": "'label' holds 2 values: a, b",
         "kinds": {"text": "text"},
+        "holds": {"text": ""},
         "time": "",
         "notes": [],
+        "unsure": [],
     }
 
 
