@@ -30,6 +30,8 @@ TOLD = 0.005  # of the rows: as many missing values are told
 def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
     """A guess for a new pipeline: {"task", "because", "kinds": {column: kind}, "time", "notes"}, and what else
     `preprocess` says; what the columns hold ("holds"), and what of the guess is "unsure"."""
+    if "_fault" in table.column_names:
+        table = table.filter(pc.is_null(table.column("_fault")))
     guess = _guess(table, target, time)
     told = {name: about(plain(table.column(name)), kind) for name, kind in guess["kinds"].items()}
     doubts = [f"'{name}' is taken as {guess['kinds'][name]}: {doubt}" for name, (_, doubt) in told.items() if doubt]
@@ -54,7 +56,7 @@ def _numbers(column: pa.Array) -> tuple[str, str]:
     odd = f"; {len(faults):,} are no numbers, and set aside" if faults else ""
     distinct, doubt = len(np.unique(values)), ""
     if (values == np.trunc(values)).all():
-        if distinct == len(column) >= MANY:
+        if distinct == len(values) >= max(MANY, HALF * len(column)):
             doubt = "every row has another whole number; `ignore` it if that only names the row"
         elif distinct <= FEW:
             doubt = f"it has {distinct} different whole numbers; say category if they are names"

@@ -130,7 +130,7 @@ def test_new_tells_each_guess_and_what_is_unsure(clone, capsys):
         lines += [
             f"{5000 + 7 * i},{dates},{'pro' if i % 3 else 'free'},{i % 5},{i * 1.5},{i if i < 20 else ''},{i % 2}"
         ]
-    rows(clone / "left.csv", "\n".join(lines) + "\n")
+    rows(clone / "left.csv", "\n".join([*lines, "broken,line"]) + "\n")
     assert cli.main(["new", "left", "--from", "../left.csv", "--target", "left"]) == 0
     said = capsys.readouterr().out
     text = (clone / "pipelines" / "left.yaml").read_text()
