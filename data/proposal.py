@@ -30,8 +30,8 @@ TOLD = 0.005  # of the rows: as many missing values are told
 def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
     """A guess for a new pipeline: {"task", "because", "kinds": {column: kind}, "time", "notes"}, and what else
     `preprocess` says; what the columns hold ("holds"), and what of the guess is "unsure"."""
-    if "_fault" in table.column_names:
-        table = table.filter(pc.is_null(table.column("_fault")))
+    whole = table.filter(pc.is_null(table.column("_fault"))) if "_fault" in table.column_names else table
+    table = whole if len(whole) else table
     guess = _guess(table, target, time)
     told = {name: about(plain(table.column(name)), kind) for name, kind in guess["kinds"].items()}
     doubts = [f"'{name}' is taken as {guess['kinds'][name]}: {doubt}" for name, (_, doubt) in told.items() if doubt]
