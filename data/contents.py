@@ -17,6 +17,7 @@ from itertools import pairwise, takewhile
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data import scan
 from data.scan import AT_ONCE, BYTES, SIGN, STAMP, Chunk
@@ -51,24 +52,29 @@ class Contents:
         return np.concatenate(signs).reshape(-1, SIGN), stamps
 
     def read(self, paths: Sequence[str]) -> Iterator[pa.BinaryArray]:
-        """What the files hold, in order and in bounded arrays: what was scanned, where it is kept, else what they hold
-        now."""
+        """What the files hold, in order: what was scanned, where it is kept, else what they hold now. An array ends at
+        AT_ONCE files or BYTES, the last file with them, whatever is kept and whoever scanned it."""
         done = 0
         while done < len(paths):
-            column = self._taken(paths[done : done + AT_ONCE])
-            yield column
-            done += len(column)
+            end, size, pieces = done + AT_ONCE, 0, list[pa.BinaryArray]()
+            while done < min(end, len(paths)) and size < BYTES:
+                pieces.append(self._taken(paths[done:end], BYTES - size))
+                done, size = done + len(pieces[-1]), size + pc.sum(pc.binary_length(pieces[-1])).as_py()
+            yield pa.concat_arrays(pieces) if len(pieces) > 1 else pieces[0]
 
-    def _taken(self, paths: Sequence[str]) -> pa.BinaryArray:
-        """Of as many of these paths as lie together, no longer kept where they are the last of a block."""
+    def _taken(self, paths: Sequence[str], most: int) -> pa.BinaryArray:
+        """Of as many of these paths as lie together, up to so many bytes, the last with them; no longer kept where they
+        are the last of a block."""
         place, block = self._place(paths[0])
         column = self._kept[block] if block >= 0 else None
         if column is None:
-            return _read(takewhile(lambda path: not self._keeps(path), paths))
+            return _read(takewhile(lambda path: not self._keeps(path), paths), most)
         first = place - self._starts[block]
         held = self._paths[place : place + min(len(column) - first, len(paths))]
         pairs = enumerate(zip(paths, held, strict=False))
         count = next((number for number, (one, other) in pairs if one != other), len(held))
+        ends = np.cumsum(pc.binary_length(column.slice(first, count)))
+        count = min(count, int(np.searchsorted(ends, most)) + 1)
         if first + count == len(column):
             self._kept[block] = None
         return column.slice(first, count)
@@ -89,14 +95,14 @@ def content(path: str | os.PathLike[str]) -> bytes:
         return file.read()
 
 
-def _read(paths: Iterable[str]) -> pa.BinaryArray:
-    """What the first of these files hold: as many as are no more than BYTES, the last with them."""
+def _read(paths: Iterable[str], most: int) -> pa.BinaryArray:
+    """What the first of these files hold, up to so many bytes, the last with them."""
     data: list[bytes] = []
     size = 0
     for path in paths:
         data.append(content(path))
         size += len(data[-1])
-        if size >= BYTES:
+        if size >= most:
             break
     return pa.array(data, pa.binary())
 

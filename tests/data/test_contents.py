@@ -2,7 +2,6 @@ import os
 import sys
 from hashlib import blake2b
 
-import pyarrow as pa
 import pytest
 
 from data import contents, scan
@@ -62,16 +61,30 @@ def test_rows_are_of_the_bytes_that_were_hashed(files, processes):
     assert [one for one, data in zip(told, files.values(), strict=True) if one != data] == [b"other"]  # the large one
 
 
-def test_arrays_are_bounded(tmp_path):
-    paths = [f"{tmp_path}/{number}" for number in range(20)]
-    for path in paths:
+@pytest.mark.parametrize("size", [1, 5_000, scan.LARGE])
+def test_arrays_are_bounded_alike_whoever_scanned(tmp_path, monkeypatch, size):
+    paths = [f"{tmp_path}/{number:04}" for number in range(3_000 if size < scan.LARGE else 30)]
+    for number, path in enumerate(paths):
         with open(path, "wb") as file:
-            file.write(bytes(scan.LARGE))
-    for kept in (Contents(0), Contents()):
-        kept.scan(paths)
+            file.write(bytes(size - number % 2))
+    told = []
+    monkeypatch.setattr(contents, "START", 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    for share, room, scanned in [
+        (10_000, 0, paths),
+        (7, 1 << 28, paths),
+        (10_000, 1 << 20, paths),
+        (7, 1 << 28, paths[1::3]),
+    ]:
+        monkeypatch.setattr(contents, "SHARE", share)
+        kept = Contents(room)
+        kept.scan(scanned)
         batches = list(kept.read(paths))
-        assert pa.chunked_array(batches).nbytes > 20 * scan.LARGE
         assert max(batch.nbytes for batch in batches) < scan.BYTES + 2 * scan.LARGE
+        assert max(map(len, batches)) <= scan.AT_ONCE
+        told.append([len(batch) for batch in batches])
+        assert sum(told[-1]) == len(paths)
+    assert told[1:] == told[:1] * 3
 
 
 @pytest.mark.parametrize("broken", ["no such program", "/bin/false"])
