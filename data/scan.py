@@ -56,7 +56,7 @@ def scanned(paths: Sequence[str], room: int) -> Iterator[Chunk]:
                 content, stamp = None, hash_of(file)
         finally:
             os.close(file)
-        if stamps and (content is None) is bool(contents):
+        if (content is None) is bool(contents) and stamps:
             yield _chunk(signs, stamps, contents)
             signs, stamps, contents, size = [], [], [], 0
         signs += sign_of(told)

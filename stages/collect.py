@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from stages.artifacts import Paths
 from stages.progress import Progress, quiet
 from stages.settings import PipelineError
+from stages.sweeping import seldom
 
 if TYPE_CHECKING:
     from data.sources import Source
     from stages.collecting.parts import Part
 
 RECORD = "source.json"
-SELDOM = 1_000_000  # objects more than before, until cycles among them are looked for
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,7 @@ class Params:
                 raise PipelineError(f"{name} is {mark!r}", fix="write a number or a time: 2026-01-31") from error
 
 
+@seldom()
 def run(
     params: Params, paths: Paths, *, task: str = "", progress: Progress = quiet, faulty: bool = False
 ) -> dict[str, Any]:
@@ -77,11 +75,7 @@ def run(
     from stages.staging import room, staging
 
     source = open_source(params.uri, paths.root)
-    with (
-        room(paths.raw, "what was collected before"),
-        staging(paths, "collect", "collected") as staged,
-        _seldom_swept(),
-    ):
+    with room(paths.raw, "what was collected before"), staging(paths, "collect", "collected") as staged:
         fingerprint = source.fingerprint()  # before it is read: what changes meanwhile is a change
         before, record = known(params, paths)
         parts, covered, counts = _brought(params, source, before, record, staged, progress, faulty=faulty)
@@ -96,17 +90,6 @@ def run(
             write_json(folder / RECORD, facts)
         shutil.rmtree(staged)
     return {"rows": rows, "uri": params.uri} | {name: count for name, count in counts.items() if count}
-
-
-@contextmanager
-def _seldom_swept() -> Iterator[None]:
-    """Names and stamps of very many files are in no cycles; to look through them over and over takes a fifth of all."""
-    before = gc.get_threshold()
-    gc.set_threshold(SELDOM, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def changed(params: Params, paths: Paths) -> bool:

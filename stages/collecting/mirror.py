@@ -9,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from stages.collecting.parts import BYTES, ROWS, Part, held_part, next_number, noted, write
 from stages.collecting.rewritten import folded, without
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from data.files import File
     from data.sources import Source
 
@@ -42,13 +45,13 @@ def mirrored(
     files = source.files()
     if files is None:
         return list(write(source.read(), staging, 0, [], said)), {}
-    known = {span.file: span.stamp for part in before for span in part.spans}
+    known = {name: stamp for part in before for name, stamp in part.stamps.items()}
     wanted = [file for file in files if anew or known.get(file.name) != file.stamp]
     changed = {file.name for file in wanted} & known.keys()
     gone = known.keys() - {file.name for file in files}
     kept = [left for part in before for left in _less(part, changed if keep else changed | gone, again)]
     done = _resumed(staging, wanted)
-    had = {span.file for part in done for span in part.spans}
+    had = {name for part in done for name in part.stamps}
     schema = _schema([*kept, *done])  # what is read again may have other columns than it had
     for group in grouped([file for file in wanted if file.name not in had], BYTES, ROWS):
         rows = source.of([file.name for file in group]).read()
@@ -61,31 +64,28 @@ def mirrored(
 
 
 def _schema(parts: Sequence[Part]) -> pa.Schema | None:
-    import pyarrow.parquet as pq
-
     return pq.read_schema(parts[0].path) if parts else None
 
 
 def distrusted(part: Part) -> Part:
     """The part as if its files had changed of which rows could not be read."""
-    bad = part.faulty()
-    told = [bool(bad[span.offset : span.offset + span.rows].any()) for span in part.spans]
-    spans = [span._replace(stamp="") if odd else span for span, odd in zip(part.spans, told, strict=True)]
+    before = np.append(0, np.cumsum(part.faulty()))  # how many bad rows lie before each
+    first, count = part.spans["offset"].to_numpy(), part.spans["rows"].to_numpy()
+    stamps = pc.if_else(pa.array(before[first + count] > before[first]), "", part.spans["stamp"])
+    spans = part.spans.set_column(part.spans.column_names.index("stamp"), "stamp", stamps)
     return replace(part, spans=spans, noted=None)
 
 
 def _less(part: Part, names: set[str], folder: Path) -> list[Part]:
     """The part without the rows of some files."""
-    import numpy as np
-
-    stale = [span for span in part.spans if span.file in names]
-    if not stale:
+    stale = pc.is_in(part.spans["file"], pa.array(sorted(names), pa.string()))
+    gone = part.spans.filter(stale)
+    if not len(gone):
         return [part]
     keep = np.ones(part.rows, bool)
-    for span in stale:
-        keep[span.offset : span.offset + span.rows] = False
-    left = without(part, keep, folder)
-    return [replace(one, spans=[span for span in one.spans if span.file not in names]) for one in left]
+    for first, count in zip(gone["offset"].to_pylist(), gone["rows"].to_pylist(), strict=True):
+        keep[first : first + count] = False
+    return [replace(one, spans=one.spans.filter(pc.invert(stale))) for one in without(part, keep, folder)]
 
 
 def _alike(batches: Iterator[pa.RecordBatch], schema: pa.Schema | None, place: str) -> Iterator[pa.RecordBatch]:
@@ -108,8 +108,6 @@ def _note(staging: Path, parts: Sequence[Part]) -> list[Part]:
 
 def _resumed(staging: Path, wanted: Sequence[File]) -> list[Part]:
     """The parts of a killed collection whose files are still wanted as they were; what else it left goes."""
-    import pyarrow as pa
-
     journal = staging / JOURNAL
     if not journal.is_file():
         return []
@@ -121,10 +119,9 @@ def _resumed(staging: Path, wanted: Sequence[File]) -> list[Part]:
             parts = [held_part(staging / name) for name in json.loads(line)]
         except (json.JSONDecodeError, OSError, pa.ArrowInvalid):  # it was killed while it wrote this
             break
-        if not all(part.spans for part in parts):  # whose rows they hold is lost
+        if not all(len(part.spans) for part in parts):  # whose rows they hold is lost
             break
-        files = {span.file: span.stamp for part in parts for span in part.spans}
-        if all(now.get(name) == stamp for name, stamp in files.items()):
+        if all(now.get(name) == stamp for part in parts for name, stamp in part.stamps.items()):
             lines.append(line)
             done += parts
     journal.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

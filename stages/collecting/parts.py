@@ -7,14 +7,15 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-
     from data.files import File
 
 ROWS, BYTES = 100_000, 1 << 24  # a part ends at as many rows, or bytes in memory
@@ -25,33 +26,29 @@ NUMBERED = re.compile(r"part-(\d{5,})\.parquet")
 MANIFEST = "files-"  # in the place of "part-"
 
 
-class Span(NamedTuple):
-    """`rows` rows from `offset` on that come from one file."""
-
-    file: str
-    size: int
-    stamp: str
-    offset: int
-    rows: int
+# which rows of a part are of which file: `rows` of them from `offset` on
+SPANS = pa.schema(
+    [("file", pa.string()), ("size", pa.int64()), ("stamp", pa.string()), ("offset", pa.int64()), ("rows", pa.int64())]
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     path: Path
     rows: int
-    spans: list[Span] = field(default_factory=list)
+    spans: pa.Table = field(default_factory=SPANS.empty_table)  # in the order of the rows
     noted: Path | None = None  # where its spans are written already
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
-        import pyarrow.parquet as pq
-
         return pq.read_table(self.path, columns=columns)
+
+    @property
+    def stamps(self) -> dict[str, str]:
+        """File → stamp."""
+        return dict(zip(self.spans["file"].to_pylist(), self.spans["stamp"].to_pylist(), strict=True))
 
     def faulty(self) -> np.ndarray:
         """(rows,) whether each row is one that could not be read."""
-        import numpy as np
-        import pyarrow.parquet as pq
-
         if "_fault" not in pq.read_schema(self.path).names:
             return np.zeros(self.rows, bool)
         found: np.ndarray = self.read(["_fault"]).column("_fault").is_valid().to_numpy()
@@ -66,19 +63,24 @@ def write(
     from data.ahead import ahead
 
     written: list[Part] = []
+    listed = [pa.array(values) for values in zip(*files, strict=True)] or [pa.array([], pa.string())] * 3
+    known = pa.table(listed, names=SPANS.names[:3])
     writer, tables = None, ahead(_row_groups(batches), AHEAD)
     try:
         for table in tables:
             if writer is None or writer.full:
                 written += [writer.close()] if writer else []
-                writer = Writer(folder / f"part-{first + len(written):05}.parquet", table, files)
+                writer = Writer(folder / f"part-{first + len(written):05}.parquet", table, known)
             writer.add(table)
             said(len(table))
         if writer:
-            read = {span.file for part in written for span in part.spans} | {span.file for span in writer.spans}
-            none = [Span(file.name, file.size, file.stamp, writer.rows, 0) for file in files if file.name not in read]
-            writer.spans += none  # files without rows are known, too
-            written.append(writer.close())
+            last = writer.close()
+            read = pa.chunked_array(
+                [column for part in [*written, last] for column in part.spans["file"].chunks], pa.string()
+            )
+            none = known.filter(pc.invert(pc.is_in(known["file"], read)))  # files without rows are known, too
+            rest = spans_of(none, np.full(len(none), last.rows), np.zeros(len(none), np.int64))
+            written.append(replace(last, spans=pa.concat_tables([last.spans, rest])))
         return written
     finally:
         tables.close()  # type: ignore[attr-defined]
@@ -89,14 +91,13 @@ def write(
 class Writer:
     """One part being written, of rows such as those of a first table. It has its name only when it is whole."""
 
-    def __init__(self, path: Path, like: pa.Table, files: Sequence[File]) -> None:
-        import pyarrow.parquet as pq
-
+    def __init__(self, path: Path, like: pa.Table, files: pa.Table) -> None:
         from data.parts import repeating
 
-        self.path, self.files = path, {file.name: file for file in files}
+        self.path, self.files = path, files
         self.rows = self.bytes = 0
-        self.spans: list[Span] = []
+        self.names: list[pa.Array] = []  # of the files of runs of rows …
+        self.runs: list[np.ndarray] = [np.zeros(0, np.int64)]  # … and how many rows each has
         how = {"compression": _compression(like), "use_dictionary": repeating(like), "write_statistics": False}
         self.file = pq.ParquetWriter(path.with_suffix(".tmp"), like.schema, **how)
 
@@ -105,39 +106,43 @@ class Writer:
         return self.rows >= ROWS or self.bytes >= BYTES
 
     def add(self, table: pa.Table) -> None:
-        names, rows = self._runs(table)
-        if self.spans and names and names[0] == self.spans[-1].file:  # it goes on from the table before
-            self.spans[-1] = self.spans[-1]._replace(rows=self.spans[-1].rows + rows.pop(0))
-            del names[0]
-        starts = accumulate(rows, initial=self.rows + len(table) - sum(rows))
-        _, sizes, stamps = zip(*map(self.files.__getitem__, names), strict=True) if names else ((), (), ())
-        self.spans += map(Span, names, sizes, stamps, starts, rows)
+        if len(self.files):
+            names, rows = self._runs(table)
+            self.names.append(names)
+            self.runs.append(rows)
         self.file.write_table(table, row_group_size=len(table))
         self.rows, self.bytes = self.rows + len(table), self.bytes + table.nbytes
 
     def close(self) -> Part:
         self.file.close()
         _named(self.path)
-        return Part(self.path, self.rows, self.spans)
+        if not self.names:
+            return Part(self.path, self.rows)
+        runs = pc.run_end_encode(pa.concat_arrays(self.names))  # a file may go on from one table to the next
+        ends = np.cumsum(np.concatenate(self.runs))[runs.run_ends.to_numpy() - 1]
+        starts = np.append(0, ends[:-1])
+        of = self.files.take(pc.index_in(runs.values, self.files["file"].combine_chunks()))
+        return Part(self.path, self.rows, spans_of(of, starts, ends - starts))
 
-    def _runs(self, table: pa.Table) -> tuple[list[str], list[int]]:
+    def _runs(self, table: pa.Table) -> tuple[pa.Array, np.ndarray]:
         """Which files the rows are of, in order, and how many of each: an origin is a file's name, or "name#place"."""
-        import numpy as np
-        import pyarrow.compute as pc
-
-        if len(self.files) < 2:
-            return list(self.files), [len(table)] * len(self.files)
+        if len(self.files) == 1:
+            return self.files["file"].combine_chunks(), np.array([len(table)])
         names = table["_origin"].combine_chunks()
         if pc.any(pc.match_substring(names, "#")).as_py():
             names = pc.replace_substring_regex(names, r"#\d+$", "")
         runs = pc.run_end_encode(names)
-        return runs.values.to_pylist(), np.diff(runs.run_ends.to_numpy(), prepend=0).tolist()
+        return runs.values, np.diff(runs.run_ends.to_numpy(), prepend=0)
+
+
+def spans_of(files: pa.Table, offset: np.ndarray, rows: np.ndarray) -> pa.Table:
+    """SPANS of these files, sizes and stamps: `rows` of each from `offset` on."""
+    places = [pa.array(values, pa.int64()) for values in (offset, rows)]
+    return pa.table([*files.select(SPANS.names[:3]).columns, *places], schema=SPANS)
 
 
 def _compression(table: pa.Table) -> dict[str, str]:
     """How each column is compressed: bytes that nothing makes smaller, such as those of photographs, not at all."""
-    import pyarrow as pa
-
     found = dict.fromkeys(table.column_names, "zstd")
     for name in (one.name for one in table.schema if pa.types.is_binary(one.type)):
         some = b"".join(filter(None, table[name].slice(0, TRIED).to_pylist()))
@@ -148,8 +153,6 @@ def _compression(table: pa.Table) -> dict[str, str]:
 
 def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Batches gathered until they are worth a row group, and cut where they are more than a part."""
-    import pyarrow as pa
-
     held: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
@@ -192,27 +195,21 @@ def held(folder: Path) -> list[Part]:
 
 
 def held_part(path: Path) -> Part:
-    import pyarrow.parquet as pq
-
     beside = _manifest(path)
     rows = pq.read_metadata(path).num_rows
     if not beside.is_file():
         return Part(path, rows)
-    table = pq.read_table(beside, columns=list(Span._fields))
-    return Part(path, rows, list(map(Span, *(column.to_pylist() for column in table.columns))), beside)
+    return Part(path, rows, pq.read_table(beside, columns=SPANS.names).cast(SPANS), beside)
 
 
 def noted(parts: Sequence[Part], folder: Path) -> list[Part]:
     """Writes which rows of each part come from which file; a file a part, so that what stays is not written again."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     found = []
     for part in parts:
-        path = _manifest(folder / part.path.name) if part.spans else None
+        path = _manifest(folder / part.path.name) if len(part.spans) else None
         if path:
-            table = pa.table([pa.array(values) for values in zip(*part.spans, strict=True)], names=Span._fields)
-            pq.write_table(table, path.with_suffix(".tmp"), compression="zstd", use_dictionary=False)  # none repeats
+            how = {"compression": "zstd", "use_dictionary": False}  # nothing repeats
+            pq.write_table(part.spans, path.with_suffix(".tmp"), **how)
             _named(path)
         found.append(replace(part, noted=path))
     return found

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from stages.collecting import parts
-from stages.collecting.parts import Part
-
-if TYPE_CHECKING:
-    import numpy as np
+from stages.collecting.parts import Part, spans_of
 
 
 def without(part: Part, keep: np.ndarray, folder: Path) -> list[Part]:
     """The part with the rows alone that `keep` says, written into `folder`; nothing where none is left."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     rows = int(np.count_nonzero(keep))
     if not rows:
         return []
     before = np.concatenate([[0], np.cumsum(keep)])  # how many rows before each stay
-    spans = []
-    for span in part.spans:
-        start, end = int(before[span.offset]), int(before[span.offset + span.rows])
-        spans += [span._replace(offset=start, rows=end - start)]
+    first, count = part.spans["offset"].to_numpy(), part.spans["rows"].to_numpy()
+    spans = spans_of(part.spans, before[first], before[first + count] - before[first])
     path = folder / part.path.name
     temporary = path.with_suffix(".tmp")
     with pq.ParquetFile(part.path) as old, pq.ParquetWriter(temporary, old.schema_arrow, compression="zstd") as new:
@@ -40,9 +34,6 @@ def without(part: Part, keep: np.ndarray, folder: Path) -> list[Part]:
 
 def folded(parts: list[Part], folder: Path) -> list[Part]:
     """Small parts at the end become one: two neighbours as long as the first is no larger and both fit into one."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     parts = list(parts)
     while len(parts) > 1 and parts[-2].rows <= parts[-1].rows and _together(*parts[-2:]):
         one, other = parts[-2:]
@@ -51,8 +42,9 @@ def folded(parts: list[Part], folder: Path) -> list[Part]:
         temporary = path.with_suffix(".tmp")
         pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
         temporary.replace(path)
-        moved = [span._replace(offset=span.offset + one.rows) for span in other.spans]
-        parts[-2:] = [Part(path, one.rows + other.rows, one.spans + moved)]
+        first, count = other.spans["offset"].to_numpy(), other.spans["rows"].to_numpy()
+        spans = pa.concat_tables([one.spans, spans_of(other.spans, first + one.rows, count)])
+        parts[-2:] = [Part(path, one.rows + other.rows, spans)]
     return parts
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.artifacts import Paths
 from stages.records.tags import VersionError
+from stages.sweeping import seldom
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -225,6 +226,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+@seldom()
 def commit(paths: Paths, stage: str) -> None:
     """Records in dvc.lock and DVC's cache what the stage has made, as `dvc repro` would have."""
     complete(paths)
