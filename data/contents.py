@@ -24,7 +24,7 @@ from data.scan import AT_ONCE, BYTES, SIGN, STAMP, Chunk
 
 KEPT = 1 << 28  # bytes of files kept from one reading to the next
 SHARE, PROCESSES = 10_000, 4  # files that are worth a process, and how many there are at most, this one with them
-START = 4_000  # files that are read here while another process starts
+START = 10_000  # files that are read here while another process starts, and tells what it found
 
 
 class Contents:

@@ -91,22 +91,33 @@ def stamped(folder: Path, names: Sequence[str], root: Path, contents: Contents |
     compared with what was noted of them, never with the clock, so one that jumps does no harm.
     """
     memory = root / HOME / "stamps" / f"{blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}.arrow"
-    known = _remembered(memory)
+    known, contents = _remembered(memory), contents or Contents(0)
     paths = [f"{folder}/{name}" for name in names]
+    if known.places:
+        signs, stamps, read = _compared(known, names, paths, contents)
+    else:
+        (signs, stamps), read = contents.scan(paths), len(paths)
+    if read or len(known.places) != len(names):
+        _remember(memory, names, signs, stamps)
+    return list(map(File, names, signs[:, 0].tolist(), stamps))
+
+
+def _compared(
+    known: Noted, names: Sequence[str], paths: Sequence[str], contents: Contents
+) -> tuple[np.ndarray, list[str], int]:
+    """(files, SIGN) what files are known by, their hashes, and how many of them had to be read."""
     at = np.array([known.places.get(name, -1) for name in names], np.int64)
     same = at >= 0
-    now = [sign_of(os.stat(paths[place])) for place in np.flatnonzero(same)]
+    now = [sign_of(os.stat(paths[place])) for place in np.flatnonzero(same).tolist()]
     same[same] = (known.signs[at[same]] == np.array(now, np.int64).reshape(-1, SIGN)).all(axis=1)
+    unseen = [path for path, seen in zip(paths, same.tolist(), strict=True) if not seen]
     signs = np.empty((len(names), SIGN), np.int64)
     signs[same] = known.signs[at[same]]
-    unseen = [path for path, seen in zip(paths, same.tolist(), strict=True) if not seen]
-    signs[~same], read = (contents or Contents(0)).scan(unseen)
+    signs[~same], read = contents.scan(unseen)
     fresh = iter(read)
     pairs = zip(at.tolist(), same.tolist(), strict=True)
     stamps = [known.stamps[place] if seen else next(fresh) for place, seen in pairs]
-    if unseen or len(known.stamps) != len(names):
-        _remember(memory, names, signs, stamps)
-    return list(map(File, names, signs[:, 0].tolist(), stamps))
+    return signs, stamps, len(unseen)
 
 
 def content_hash(path: str | Path) -> str:
@@ -117,7 +128,7 @@ def content_hash(path: str | Path) -> str:
 
 def combined(files: Iterable[File]) -> str:
     """One stamp for many files: it changes with any name and any content."""
-    told = "".join([f"{file.name}\0{file.stamp}\0" for file in files])
+    told = "".join([f"{name}\0{stamp}\0" for name, _, stamp in files])
     return blake2b(told.encode(), digest_size=16).hexdigest()
 
 

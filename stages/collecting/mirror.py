@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.collecting.parts import BYTES, ROWS, Part, held_part, next_number, noted, write
+from stages.collecting.parts import BYTES, ROWS, Part, held_part, named, next_number, noted, write
 from stages.collecting.rewritten import folded, without
 
 if TYPE_CHECKING:
@@ -53,12 +54,15 @@ def mirrored(
     done = _resumed(staging, wanted)
     had = {name for part in done for name in part.stamps}
     schema = _schema([*kept, *done])  # what is read again may have other columns than it had
-    for group in grouped([file for file in wanted if file.name not in had], BYTES, ROWS):
-        rows = source.of([file.name for file in group]).read()
-        parts = write(_alike(rows, schema, group[0].name), staging, next_number([*before, *done]), group, said)
-        parts = _note(staging, parts)
-        done += parts
-        schema = schema or _schema(parts)
+    number, written = next_number([*before, *done]), list[Future[list[Part]]]()
+    with ThreadPoolExecutor(1, "finish") as beside:  # while the disk takes one group the next is read
+        for group in grouped([file for file in wanted if file.name not in had], BYTES, ROWS):
+            rows = _alike(source.of([file.name for file in group]).read(), schema, group[0].name)
+            parts = write(rows, staging, number, group, said, name=False)
+            number += len(parts)
+            written.append(beside.submit(_finished, staging, parts))
+            schema = schema or _schema(written[0].result())
+    done += [part for one in written for part in one.result()]
     counts = {"new": len(wanted) - len(changed), "changed": len(changed), "gone": len(gone)}
     return folded([*kept, *done], again) if kept else done, counts
 
@@ -96,8 +100,10 @@ def _alike(batches: Iterator[pa.RecordBatch], schema: pa.Schema | None, place: s
         yield batch if schema is None or batch.schema == schema else alike(batch, schema, place)
 
 
-def _note(staging: Path, parts: Sequence[Part]) -> list[Part]:
+def _finished(staging: Path, parts: Sequence[Part]) -> list[Part]:
     """Says on disk that these parts hold the rows of their files, whole."""
+    for part in parts:
+        named(part.path)
     parts = noted(parts, staging)
     with (staging / JOURNAL).open("a", encoding="utf-8") as journal:
         journal.write(json.dumps([part.path.name for part in parts]) + "\n")

@@ -56,10 +56,16 @@ class Part:
 
 
 def write(
-    batches: Iterator[pa.RecordBatch], folder: Path, first: int, files: Sequence[File], said: Callable[[int], None]
+    batches: Iterator[pa.RecordBatch],
+    folder: Path,
+    first: int,
+    files: Sequence[File],
+    said: Callable[[int], None],
+    *,
+    name: bool = True,
 ) -> list[Part]:
     """Writes batches as new parts, numbered from `first`, never holding more than a few row groups; `files` are
-    theirs. While one row group is written the next is read."""
+    theirs. While one row group is written the next is read. Without `name` the parts still have to be `named`."""
     from data.ahead import ahead
 
     written: list[Part] = []
@@ -69,12 +75,12 @@ def write(
     try:
         for table in tables:
             if writer is None or writer.full:
-                written += [writer.close()] if writer else []
+                written += [writer.close(name=name)] if writer else []
                 writer = Writer(folder / f"part-{first + len(written):05}.parquet", table, known)
             writer.add(table)
             said(len(table))
         if writer:
-            last = writer.close()
+            last = writer.close(name=name)
             read = pa.chunked_array(
                 [column for part in [*written, last] for column in part.spans["file"].chunks], pa.string()
             )
@@ -113,9 +119,10 @@ class Writer:
         self.file.write_table(table, row_group_size=len(table))
         self.rows, self.bytes = self.rows + len(table), self.bytes + table.nbytes
 
-    def close(self) -> Part:
+    def close(self, *, name: bool = True) -> Part:
         self.file.close()
-        _named(self.path)
+        if name:
+            named(self.path)
         if not self.names:
             return Part(self.path, self.rows)
         runs = pc.run_end_encode(pa.concat_arrays(self.names))  # a file may go on from one table to the next
@@ -210,12 +217,12 @@ def noted(parts: Sequence[Part], folder: Path) -> list[Part]:
         if path:
             how = {"compression": "zstd", "use_dictionary": False}  # nothing repeats
             pq.write_table(part.spans, path.with_suffix(".tmp"), **how)
-            _named(path)
+            named(path)
         found.append(replace(part, noted=path))
     return found
 
 
-def _named(path: Path) -> None:
+def named(path: Path) -> None:
     """Gives its name to a file that is whole, once its bytes lie on the disk."""
     temporary = path.with_suffix(".tmp")
     with temporary.open("rb") as file:

@@ -51,7 +51,7 @@ def test_only_new_files_are_read_and_written(paths, monkeypatch):
     before = bytes_of(paths)
     csv(paths, "3.csv", 6)
     read = []
-    monkeypatch.setattr(mirror, "write", lambda *given: read.append(given[3]) or parts.write(*given))
+    monkeypatch.setattr(mirror, "write", lambda *given, **how: read.append(given[3]) or parts.write(*given, **how))
     assert run(paths, "in") == {"rows": 6, "uri": "in", "files new": 1}
     assert [[file.name for file in group] for group in read] == [["3.csv"]]
     assert rows(paths) == list("123456")
@@ -94,11 +94,11 @@ def test_a_killed_collection_goes_on_with_the_parts_it_finished(paths, monkeypat
         csv(paths, f"{number}.csv", number)
     written = []
 
-    def dies(*given):
+    def dies(*given, **how):
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append([file.name for file in given[3]])
-        return parts.write(*given)
+        return parts.write(*given, **how)
 
     monkeypatch.setattr(mirror, "write", dies)
     with pytest.raises(KeyboardInterrupt):
@@ -109,7 +109,9 @@ def test_a_killed_collection_goes_on_with_the_parts_it_finished(paths, monkeypat
         noted.write_bytes(lost) if lost else noted.unlink()
     csv(paths, "0.csv", 10)  # it changed meanwhile, so what was read of it does not hold
     again = []
-    monkeypatch.setattr(mirror, "write", lambda *given: again.append([f.name for f in given[3]]) or parts.write(*given))
+    monkeypatch.setattr(
+        mirror, "write", lambda *given, **how: again.append([f.name for f in given[3]]) or parts.write(*given, **how)
+    )
     run(paths, "in")
     assert written == [["0.csv", "1.csv"], ["2.csv", "3.csv"]]
     assert again == (
@@ -300,7 +302,9 @@ def test_small_files_are_packed_and_only_the_new_are_read(paths, kind, monkeypat
     before = bytes_of(paths)
     assert len(before) == 1
     read = []
-    monkeypatch.setattr(mirror, "write", lambda *given: read.extend(f.name for f in given[3]) or parts.write(*given))
+    monkeypatch.setattr(
+        mirror, "write", lambda *given, **how: read.extend(f.name for f in given[3]) or parts.write(*given, **how)
+    )
     small_files(paths.root / "in", kind, range(40, 42))
     assert run(paths, "in")["files new"] == 2
     assert sorted(read) == [f"a/41{kind}", f"b/40{kind}"]
