@@ -17,7 +17,9 @@ from data.columns import floats, plain, texts, wordy
 from data.field import DataError, nearest
 from data.sources import RESERVED
 
-IDENTIFIER = re.compile(r"(^|_)(id|uuid|guid|index|key)$|^row(_?(number|nr|no))?$|^unnamed_\d+$|^#$", re.IGNORECASE)
+IDENTIFIER = re.compile(  # customer_id, user.id, order key, customerId, CustomerID, row …
+    r"(^|[_.\s])(id|uuid|guid|index|key)$|(?-i:[a-z]I[dD])$|^row(_?(number|nr|no))?$|^unnamed_\d+$|^#$", re.IGNORECASE
+)
 
 
 Found = TypeVar("Found")
