@@ -123,10 +123,9 @@ def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:
     guess: dict[str, Any] = {"task": "classification" if classes else "regression", "kinds": schema.inputs, "time": ""}
     guess |= {"because": f"'{target}' holds {holds}", "notes": schema.notes}
     if classes and number and distinct > 2:
-        note = (
-            f"'{target}' holds {distinct} different whole numbers, taken as names; for amounts say `task: regression`"
-        )
-        guess["notes"] = [note, *schema.notes]
+        guess["unsure"] = [
+            f"'{target}' holds {distinct} whole numbers, taken as classes; for amounts: `task: regression`"
+        ]
     if not given:
         return guess
     note = f"'{given[0]}' says which rows train, validate and test; leave `given` out to have them chosen"

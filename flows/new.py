@@ -102,7 +102,7 @@ def _preprocess(target: str, guess: dict[str, Any]) -> list[str]:
         return [f"preprocess: {_flow(said)}  # {about}"]
     said |= guess.get("preprocess", {})
     if "kinds" in said:
-        return [f"preprocess: {_flow(said)}"]
+        return [f"preprocess: {_flow(said)}  # guessed: the kinds, and which column orders the rows, if one does"]
     if len(guess["kinds"]) > LISTED:
         about = f"{len(guess['kinds'])} input columns; a column's kind is guessed, and set by kinds: {{column: kind}}"
         return [f"preprocess: {_flow(said)}  # {about}"]

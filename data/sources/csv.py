@@ -32,8 +32,6 @@ BLOCK = 1 << 23  # characters read at once
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # with its end
 LINE_END = ord("\n")
 LONGEST = 1 << 24  # characters of one field; an unclosed quote runs further and is an error
-
-
 Row = tuple[list[str], int, str]  # fields, line, what is wrong with it
 
 

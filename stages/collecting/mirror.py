@@ -61,7 +61,7 @@ def mirrored(
             parts = write(rows, staging, number, group, said, name=False)
             number += len(parts)
             written.append(beside.submit(_finished, staging, parts))
-            schema = schema or _schema(written[0].result())
+            schema = schema or _schema(written[-1].result())  # a group may hold no rows
     done += [part for one in written for part in one.result()]
     counts = {"new": len(wanted) - len(changed), "changed": len(changed), "gone": len(gone)}
     return folded([*kept, *done], again) if kept else done, counts

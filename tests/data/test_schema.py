@@ -194,3 +194,10 @@ def test_columns_nobody_can_use_are_left_out(column, name):
     for kind in ("category", "number"):
         with pytest.raises(DataError):
             schema.infer(table(y=column), "y", kind)
+
+
+def test_whole_numbers_to_predict_are_classes_for_all_that_is_known():
+    found = proposal.propose(table(y=[1, 2, 3, 4] * (N // 4)), "y")
+    assert found["task"] == "classification"
+    assert found["unsure"][0] == "'y' holds 4 whole numbers, taken as classes; for amounts: `task: regression`"
+    assert not any("taken as classes" in doubt for doubt in proposal.propose(table(y=[0, 1] * (N // 2)), "y")["unsure"])

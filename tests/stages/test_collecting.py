@@ -314,6 +314,15 @@ def test_small_files_are_packed_and_only_the_new_are_read(paths, kind, monkeypat
     assert set(table["label"].to_pylist()) == {"a", "b"}
 
 
+def test_files_without_rows_before_others_hide_no_change_of_types(paths, monkeypatch):
+    monkeypatch.setattr(mirror, "ROWS", 1)  # files a group
+    (paths.root / "in").mkdir(exist_ok=True)
+    for name, text in (("0", ""), ("1", '{"n": 1}\n'), ("2", '{"n": "x"}\n')):
+        (paths.root / "in" / f"{name}.jsonl").write_text(text)
+    with pytest.raises(DataError, match="column 'n' is string here and was int64"):
+        run(paths, "in")
+
+
 def test_another_reader_reads_all_again_but_never_a_stream(paths, shop, monkeypatch):
     csv(paths, "1.csv", 1)
     run(paths, "in")
