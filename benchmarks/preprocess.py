@@ -1,7 +1,7 @@
 """A table from CSV to rows that can be learned from, against a bare script that reads, casts and writes the columns.
 
-`python -m benchmarks.preprocess 2000000` says how many rows; 20,000,000 by default; a tenth of them beside, measured
-several times before and after, since no machine is equally fast for minutes. Each side is a process of its own, timed
+`python -m benchmarks.preprocess 2000000` says how many rows; 20,000,000 by default; a tenth of them beside, the two
+measured in turns, since no machine is equally fast for minutes. Each side is a process of its own, timed
 from when its modules are loaded. Core-seconds are its own; its peak is the operating system's, and that of processes
 that it starts is looked at ten times a second.
 """
@@ -25,7 +25,7 @@ import pyarrow.csv
 
 SHIPPED = Path(__file__).parents[1]
 AT_ONCE = 100_000
-SMALL = 5  # times that the smaller table is measured: its seconds are few
+TURNS, SMALL = 3, 3  # the larger table, then so many times the smaller, whose seconds are few
 WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "islet", "knoll", "linden", "maple"]
 SHOPS = [f"shop {number:03}" for number in range(200)]
 PEAK = """
@@ -136,9 +136,9 @@ def main() -> None:
             table(folder / "t.csv", size)
         bytes_of = {size: (folder / "t.csv").stat().st_size for size, folder in folders.items()}
         os.sync()
-        for size in (*sizes[:1] * (SMALL // 2), sizes[1], *sizes[:1] * (SMALL - SMALL // 2)):
+        for size in (*sizes[:1], *(sizes[1], *sizes[:1] * SMALL) * TURNS):
             found[size].append(both(folders[size]))
-    print(f"The smaller {SMALL} times, before and after the larger; medians.\n")
+    print(f"The larger {TURNS} times, the smaller {len(found[sizes[0]])} times, in turns; medians.\n")
     print("| rows | | seconds | core-seconds | rows/s | ratio to bare | peak of any process, MiB |")
     print("|---:|---|---:|---:|---:|---:|---:|")
     for size in sizes:

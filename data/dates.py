@@ -96,6 +96,9 @@ def forms(column: pa.Array, share: float = SURE) -> list[str]:
     dated = pc.sum(pc.match_substring_regex(texts, r"\d{4}")).as_py() or 0
     if not dated or dated < share * len(texts):
         return []
+    for form in (ISO, ZONED):  # what is written so is in no other form
+        if not _written(texts, form)[1]:
+            return [form]
     few = texts.take(pa.array(evenly(len(texts), FEW)))  # most forms fit none of them: the others are counted
     likely = [form for form in COMMON if len(_written(few, form)[1]) < len(few)]
     if not likely and share:

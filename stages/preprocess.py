@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -79,7 +80,9 @@ def run(
     from data.described import kinds_of
     from models.catalogue import check_options
     from models.catalogue import task as find_task
+    from stages.checking.look import look
     from stages.preparing import fitting, passing, raw, writing
+    from stages.preparing.shards import SAMPLE
     from stages.staging import room, staging
 
     job, options = find_task(task), dict(task_options or {})
@@ -91,9 +94,13 @@ def run(
             reader = passing.reader(params, units, job)
             done = passing.passed(reader, units, params, job, options, staged, paths.root, progress)
         train = fitting.learned(done, params, staged)
-        spec = fitting.spec(done, params, train, task=task, options=options)
         progress(stage="preprocess", doing="look for leaks")
-        summary = writing.write(done, spec, train, staged, paths, params)
+        with ThreadPoolExecutor(1) as beside:  # what rows hide does not depend on how they are encoded
+            looking = beside.submit(look, staged, staged / SAMPLE, train, done.reader, done.rows, job, params)
+            spec = fitting.spec(done, params, train, task=task, options=options)
+            summary = writing.summarised(done, spec, staged, params.memory_mb)
+            rows, summary["leaks"] = looking.result()
+        summary |= writing.write(done, spec, summary, rows, staged, paths)
         shutil.rmtree(staged)
     shutil.rmtree(paths.rejected, ignore_errors=True)
     grave = [leak["text"] for leak in summary["leaks"] or () if leak["grave"]]

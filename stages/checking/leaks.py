@@ -30,10 +30,9 @@ def stop(found: Sequence[Leak]) -> None:
 def find(samples: Samples, *, differ: bool) -> list[Leak]:
     """Everything found, the grave first. `differ`: the splits are made to, by time or by groups."""
     splits = samples.simpler()
-    spec, looks, found = splits.spec, splits.inputs, list[Leak]()
-    target, kind = spec.target_name, spec.target.kind
+    looks, found = splits.inputs, list[Leak]()
     with ThreadPoolExecutor(1) as beside:
-        drifted = beside.submit(_drift, splits, {**looks, target: kind}, differ)
+        drifted = beside.submit(_drift, splits, {**looks, splits.target: splits.kind}, differ)
         found += _known(samples, splits, looks)
     found += drifted.result()
     return sorted(found, key=lambda one: not one.grave)
@@ -41,16 +40,15 @@ def find(samples: Samples, *, differ: bool) -> list[Leak]:
 
 def _known(samples: Samples, splits: Samples, looks: Mapping[str, str]) -> list[Leak]:
     """What tells the target, or stands on both sides of a split."""
-    spec, train, found = splits.spec, splits.train, list[Leak]()
-    target, kind = spec.target_name, spec.target.kind
+    train, target, kind, found = splits.train, splits.target, splits.kind, list[Leak]()
     if kind != "series":  # windows of a series overlap by design, and their columns are one series
         found += _twins(splits, looks or {target: kind})
         if kind in ("category", "number"):
             held = pa.concat_tables([splits.validation, splits.test])
             found += alone(train, held, looks, target, kind)
         found += told_by_absence(train, looks, target) if kind == "category" else []
-    if "_time" in train.column_names and spec.time:
-        found += chain(gone(train, splits.test, looks), later(samples.train, spec.time))
+    if "_time" in train.column_names and splits.time:
+        found += chain(gone(train, splits.test, looks), later(samples.train, splits.time))
     return found
 
 
@@ -82,9 +80,9 @@ def _told(splits: Samples, name: str, found: Sequence[Twin], looks: Mapping[str,
 
 def _looked(splits: Samples, name: str) -> str:
     held = {"train": splits.train, name: getattr(splits, name)}
-    if all(len(table) >= splits.spec.rows[split] for split, table in held.items()):
+    if all(len(table) >= splits.rows[split] for split, table in held.items()):
         return ""
-    shown = " and ".join(f"{len(table):,} of {splits.spec.rows[split]:,} {split}" for split, table in held.items())
+    shown = " and ".join(f"{len(table):,} of {splits.rows[split]:,} {split}" for split, table in held.items())
     return f", looking at {shown} rows"
 
 

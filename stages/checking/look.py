@@ -1,4 +1,4 @@
-"""What happens to prepared rows after they are written and before they take their place: a look at what they hide."""
+"""A look at what prepared rows hide, before they take their place and beside the fitting of what encodes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from stages.checking import leaks, samples
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from data.spec import Spec
+    from data.examples import Reader
+    from models.base import Task
 
 
 class Wishes(Protocol):
@@ -24,30 +25,31 @@ class Wishes(Protocol):
     def leaks(self) -> str: ...
     @property
     def memory_mb(self) -> int: ...
+    @property
+    def time(self) -> str: ...
 
 
 def look(
-    ready: Path, spec: Spec, summary: Mapping[str, Any], wishes: Wishes, train: pa.Table, kept: Path
+    folder: Path, kept: Path, train: pa.Table, reader: Reader, rows: Mapping[str, int], job: type[Task], wishes: Wishes
 ) -> tuple[samples.Samples, list[dict[str, Any]] | None]:
-    """Some of the rows in `ready`, and the leaks found in them as JSON, the grave first; None where they are not
-    looked for. `train` are many of the training rows, those of smallest identities; `kept` is where some of the others
-    lie by themselves, see `data.ready.sample`.
+    """Some of the prepared rows in `folder`, so many `rows` a split, and the leaks found in them as JSON, the grave
+    first; None where they are not looked for. `train` are many of the training rows, those of smallest identities;
+    `kept` is where some of the others lie by themselves, see `data.ready.sample`.
 
     Raises PipelineError where something grave is found and the pipeline says `leaks: stop`.
     """
-    rows = samples.read(ready, spec, summary["inputs"], wishes.memory_mb, train, kept)
+    time, memory_mb = wishes.time, wishes.memory_mb
+    found = samples.read(folder, kept, train, reader.schema, rows, time=time, memory_mb=memory_mb)
     if wishes.leaks == "off":
-        return rows, None
-    found = leaks.find(rows, differ=_differ(spec, summary, wishes))
+        return found, None
+    hidden = leaks.find(found, differ=_differ(reader, job, wishes))
     if wishes.leaks == "stop":
-        leaks.stop(found)
-    return rows, [asdict(leak) for leak in found]
+        leaks.stop(hidden)
+    return found, [asdict(leak) for leak in hidden]
 
 
-def _differ(spec: Spec, summary: Mapping[str, Any], wishes: Wishes) -> bool:
+def _differ(reader: Reader, job: type[Task], wishes: Wishes) -> bool:
     """Whether the splits are made to differ: by time, by groups, or by what the task learns from."""
     from models.base import Task
-    from models.catalogue import task
 
-    moved = task(spec.task).learns_from is not Task.learns_from
-    return summary["by"] != "identity" or bool(wishes.key) or moved
+    return reader.by != "identity" or bool(wishes.key) or job.learns_from is not Task.learns_from

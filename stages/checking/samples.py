@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from data.columns import plain
 from data.ready import sample, smallest, units
-
-if TYPE_CHECKING:
-    from data.spec import Spec
+from data.schema import Schema
 
 ROWS = {"train": 10_000, "validation": 2_500, "test": 2_500}  # those with the smallest identities
 SHARES = {"train": 16, "validation": 64, "test": 64}  # of memory_mb that they may take, one part: fewer, where it must
@@ -23,13 +20,16 @@ SIMPLER = {"boolean": "category", "moment": "number"}  # what a kind is looked a
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of the three splits, and what their columns are."""
+    """Samples of the three splits, and what their columns are. Nothing here waits for what encodes them."""
 
     train: pa.Table
     validation: pa.Table
     test: pa.Table
     inputs: Mapping[str, str]  # column → kind
-    spec: Spec
+    target: str
+    kind: str  # of the target
+    rows: Mapping[str, int]  # that each split has, of which these are some
+    time: str  # the column that rows were split by; mostly none
 
     @property
     def tables(self) -> tuple[pa.Table, pa.Table, pa.Table]:
@@ -44,17 +44,20 @@ class Samples:
         return replace(self, train=tables[0], validation=tables[1], test=tables[2], inputs=kinds)
 
 
-def read(ready: Path, spec: Spec, inputs: Mapping[str, str], memory_mb: int, train: pa.Table, kept: Path) -> Samples:
-    """The samples of the prepared rows in `ready`; of training rows among `train`, some of the others lie in `kept`."""
+def read(
+    folder: Path, kept: Path, train: pa.Table, schema: Schema, rows: Mapping[str, int], *, time: str, memory_mb: int
+) -> Samples:
+    """The samples of the prepared rows in `folder`, so many `rows` a split; those of training rows are among `train`,
+    some of the others lie in `kept`."""
     tables = {}
     for name, most in ROWS.items():
-        held = units(ready, name)
+        held = units(folder, name)
         bytes_a_row = sum(unit.size for unit in held) / max(1, sum(unit.rows for unit in held))
         room = max(1, int((memory_mb << 20) / SHARES[name] / max(1.0, bytes_a_row)))
         most = min(most, room)
-        table = smallest(train, most) if name == "train" else sample(ready, name, most, kept=kept, groups=GROUPS)
+        table = smallest(train, most) if name == "train" else sample(folder, name, most, kept=kept, groups=GROUPS)
         tables[name] = table.combine_chunks()
-    return Samples(**tables, inputs=inputs, spec=spec)
+    return Samples(**tables, inputs=schema.inputs, target=schema.target, kind=schema.target_kind, rows=rows, time=time)
 
 
 def _numbered(table: pa.Table, moments: list[str]) -> pa.Table:

@@ -29,10 +29,9 @@ Array = np.ndarray[Any, Any]
 
 def columns(samples: Samples, missing: Mapping[str, int], rows: int) -> str:
     """The target first; `missing` are counts over all `rows`."""
-    spec = samples.spec
-    kind_of = {spec.target_name: spec.target.kind, **samples.inputs}
+    kind_of = {samples.target: samples.kind, **samples.inputs}
     drawn = [
-        _figure(name, kind, samples, missing.get(name, 0) / max(1, rows), target=name == spec.target_name)
+        _figure(name, kind, samples, missing.get(name, 0) / max(1, rows), target=name == samples.target)
         for name, kind in list(kind_of.items())[:MOST]
         if name in samples.train.column_names
     ]

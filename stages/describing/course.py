@@ -23,16 +23,15 @@ Array = np.ndarray[Any, Any]
 
 def course(samples: Samples) -> str:
     """A line over time; nothing where rows have no time or the target is no number."""
-    spec = samples.spec
-    if spec.target.kind not in ("number", "series") or "_time" not in samples.train.column_names:
+    if samples.kind not in ("number", "series") or "_time" not in samples.train.column_names:
         return ""
     lines = []
     for table, name, style in zip(samples.tables, NAMES, STYLES, strict=True):
-        moment, value = _moment(plain(table.column("_time"))), _value(plain(table.column(spec.target_name)))
+        moment, value = _moment(plain(table.column("_time"))), _value(plain(table.column(samples.target)))
         order = np.argsort(moment, kind="stable")
         parts = np.array_split(order, min(POINTS, len(order)))  # neighbours in time as their mean
         lines.append(Line(name, [(float(moment[part].mean()), float(value[part].mean())) for part in parts], style))
-    return chart(lines, x=spec.time or "time", y=spec.target_name)
+    return chart(lines, x=samples.time or "time", y=samples.target)
 
 
 def _moment(column: pa.Array) -> Array:

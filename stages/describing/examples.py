@@ -18,6 +18,7 @@ from stages.drawing.over import boxed, tinted
 from stages.drawing.pictures import image, spark
 
 if TYPE_CHECKING:
+    from data.spec import Spec
     from stages.checking.samples import Samples
 
 SHOWN, LINES, ACROSS = 12, 6, 10  # examples; rows and columns of a table
@@ -26,25 +27,24 @@ POINTS = 400  # of a course
 PICTURED = ("image", "audio", "graph", "series", "text", "tokens")
 
 
-def examples(samples: Samples) -> str:
-    """Rows of the sample, of each class in turn where there are classes."""
-    spec = samples.spec
+def examples(samples: Samples, spec: Spec) -> str:
+    """Rows of the sample, of each class in turn where there are classes, as `spec` encodes them."""
     chosen = samples.train.take(_spread(samples))
     shown = {name: kind for name, kind in samples.inputs.items() if kind in PICTURED}
-    target = spec.target.kind in ("image", "mask", "boxes", "text", "tags", "series")
+    target = samples.kind in ("image", "mask", "boxes", "text", "tags", "series")
     if not shown and not target:
-        return _table(chosen, [spec.target_name, *samples.inputs])
-    parts = [_parts(chosen, row, samples, shown) for row in range(len(chosen))]
+        return _table(chosen, [samples.target, *samples.inputs])
+    parts = [_parts(chosen, row, spec, shown) for row in range(len(chosen))]
     wide = " wide" if any(kind in ("series", "text", "tokens") for kind in shown.values()) or len(shown) > 1 else ""
     figures = "".join(f"<figure>{part}{_origin(chosen, row)}</figure>" for row, part in enumerate(parts))
     return f'<div class="wrong-ones{wide}">{figures}</div>'
 
 
 def _spread(samples: Samples) -> list[int]:
-    train, spec = samples.train, samples.spec
-    if spec.target.kind != "category":
+    train = samples.train
+    if samples.kind != "category":
         return np.unique(np.linspace(0, len(train) - 1, SHOWN).round().astype(int)).tolist()
-    classes = texts(plain(train.column(spec.target_name))).to_pylist()
+    classes = texts(plain(train.column(samples.target))).to_pylist()
     seen: dict[Any, int] = {}
     order = []
     for row, name in enumerate(classes):
@@ -53,10 +53,9 @@ def _spread(samples: Samples) -> list[int]:
     return [row for _, _, row in sorted(order)[:SHOWN]]
 
 
-def _parts(rows: pa.Table, row: int, samples: Samples, shown: dict[str, str]) -> str:
+def _parts(rows: pa.Table, row: int, spec: Spec, shown: dict[str, str]) -> str:
     """What a row looks like, and its target."""
-    spec, one = samples.spec, rows.slice(row, 1)
-    target = spec.target.kind
+    one, target = rows.slice(row, 1), spec.target.kind
     if target == "series":
         history, values = (stack(plain(one.column(name)))[0] for name in ("history", spec.target_name))
         past = history.reshape(history.shape[1], -1)[:, 0].tolist()

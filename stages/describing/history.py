@@ -13,13 +13,14 @@ from stages.describing.moves import moves
 from stages.describing.page import page
 
 if TYPE_CHECKING:
+    from data.spec import Spec
     from stages.artifacts import Paths
     from stages.checking.samples import Samples
 
 PAGE, HISTORY = "report.html", "history.json"
 
 
-def describe(paths: Paths, now: Path, rows: Samples, summary: Mapping[str, Any]) -> dict[str, Any]:
+def describe(paths: Paths, now: Path, rows: Samples, spec: Spec, summary: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the folder `described`, a page and the history, of the rows in `now`, which are to replace those in
     `ready`. Returns the history: {"changes": words, "moves": see `moves`}.
 
@@ -28,13 +29,13 @@ def describe(paths: Paths, now: Path, rows: Samples, summary: Mapping[str, Any])
     told = known(paths)
     before, facts = _facts(paths.ready), _facts(now)
     same = before == facts
-    kind_of = {**summary["inputs"], rows.spec.target_name: rows.spec.target.kind}
+    kind_of = {**summary["inputs"], rows.target: rows.kind}
     history = {
         "changes": told["changes"] if same else seen.changes(before, facts) if before else [],
         "moves": moves(paths.ready, now, told["moves"], kind_of),
     }
     with replace_folder(paths.described) as folder:
-        (folder / PAGE).write_text(page(paths.name, now, rows, {**summary, **history}), encoding="utf-8")
+        (folder / PAGE).write_text(page(paths.name, now, rows, spec, {**summary, **history}), encoding="utf-8")
         write_json(folder / HISTORY, history)
     return history
 

@@ -18,6 +18,7 @@ from stages.drawing.markup import note, paragraph, table
 from stages.drawing.sheet import sheet
 
 if TYPE_CHECKING:
+    from data.spec import Spec
     from stages.checking.samples import Samples
 
 Json = Mapping[str, Any]
@@ -31,10 +32,10 @@ LOOK = ("wait", "Look at this before you trust a score", "M23 13v13M23 32v1")
 OFF = ("keep", "Leaks were not looked for", "M16 23h14")
 
 
-def page(name: str, ready: Path, samples: Samples, summary: Json) -> str:
+def page(name: str, ready: Path, samples: Samples, spec: Spec, summary: Json) -> str:
     """The page of pipeline `name`, of the rows in `ready`; `summary` is what summary.json and history.json hold."""
-    rows, target = sum(summary["rows"].values()), samples.spec.target_name
-    task = samples.spec.task.replace("_", " ").capitalize()
+    rows, target = sum(summary["rows"].values()), samples.target
+    task = spec.task.replace("_", " ").capitalize()
     head = (
         f"<header><h1>{escape(name)}: the data</h1><p>{escape(task)} of <b>{escape(target)}</b>, "
         f"{rows:,} rows of {_columns(samples)}{_by(summary)}</p></header>{_verdict(summary)}{_cards(summary)}"
@@ -45,7 +46,7 @@ def page(name: str, ready: Path, samples: Samples, summary: Json) -> str:
         "What changed since the last version": _changes(summary),
         "The splits side by side": _splits(summary, samples),
         "The columns": _seen(samples) + columns(samples, summary["missing"], rows),
-        "Some training rows": examples(samples),
+        "Some training rows": examples(samples, spec),
         "Rows set aside": _aside(ready, summary),
     }
     footer = "The same data, settings and code, prepared after the same version, make this very page again."
@@ -140,9 +141,9 @@ def _splits(summary: Json, samples: Samples) -> str:
 def _seen(samples: Samples) -> str:
     """Of how many rows the pictures are, where not of all."""
     shown = {split: len(held) for split, held in zip(SPLITS, samples.tables, strict=True)}
-    if all(count >= samples.spec.rows[split] for split, count in shown.items()):
+    if all(count >= samples.rows[split] for split, count in shown.items()):
         return ""
-    counts = ", ".join(f"{count:,} of {samples.spec.rows[split]:,} {SPLITS[split]}" for split, count in shown.items())
+    counts = ", ".join(f"{count:,} of {samples.rows[split]:,} {SPLITS[split]}" for split, count in shown.items())
     return note(f"Drawn from {counts} rows, those of smallest identity.")
 
 

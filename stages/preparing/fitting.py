@@ -23,7 +23,6 @@ def spec(done: Passed, params: Params, train: pa.Table, *, task: str, options: M
     """The spec of rows of which `train` were `learned`."""
     from data.schema import kind_options
     from data.spec import Spec, fit_inputs, fit_target
-    from data.split import SPLITS
 
     schema = done.reader.schema
     said = {**kind_options(params.kinds), **schema.options}
@@ -36,8 +35,7 @@ def spec(done: Passed, params: Params, train: pa.Table, *, task: str, options: M
     if schema.target_kind == "series":
         inputs, target = _one_quantity(inputs, target, train, params)
     inputs = {key: _lacking(field, done.tally.nulls.get("train", {})) for key, field in inputs.items()}
-    rows = {split: done.tally.rows[split] for split in SPLITS}
-    return Spec(task, inputs, target, schema.target, params.time or None, rows, dict(options))
+    return Spec(task, inputs, target, schema.target, params.time or None, done.rows, dict(options))
 
 
 def learned(done: Passed, params: Params, folder: Path) -> pa.Table:

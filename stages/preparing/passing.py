@@ -37,6 +37,11 @@ class Passed:
     tally: Tally
     target: Field | None  # of classes, which are counted over all training rows; others are fitted on a sample
 
+    @property
+    def rows(self) -> dict[str, int]:
+        """Split → rows."""
+        return _rows(self.tally)
+
 
 def reader(params: Params, units: Sequence[Unit], job: type[Task]) -> Reader:
     """What reads the raw rows of a pipeline. Raises DataError where the columns or the rows do not serve."""

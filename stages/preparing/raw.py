@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from data.parts import Unit
 
 LOOK_ROWS = 5_000  # rows that tell what the columns are
-SPREAD = 5  # row groups that they come from, where there are as many
+SPREAD = 4  # row groups that they come from, where there are as many
 GROWTH = 4  # bytes in memory while rows are worked on whole, for each byte that they take in a file uncompressed
 
 

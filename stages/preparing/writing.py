@@ -9,30 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from data.spec import Spec
     from stages.artifacts import Paths
+    from stages.checking.samples import Samples
     from stages.preparing.passing import Passed
-    from stages.preprocess import Params
 
 BYTES_OF_AN_ID = 24  # while they are sorted
 SHARE = 4  # of memory_mb that identities may take, one part
 
 
-def write(done: Passed, spec: Spec, train: pa.Table, staged: Path, paths: Paths, params: Params) -> dict[str, Any]:
-    """Writes the folders `ready` and `described`; returns the summary of the one with the history of the other. `train`
-    are the training rows that the spec was fitted on."""
+def write(
+    done: Passed, spec: Spec, summary: dict[str, Any], rows: Samples, staged: Path, paths: Paths
+) -> dict[str, Any]:
+    """Writes the folders `ready` and `described`; returns the history of the latter. `rows` are some of the rows."""
     from data import seen
     from data.quarantine import QUARANTINE
     from data.ready import QUARANTINED, SCHEMA
     from data.ready import write as write_table
     from stages.artifacts import replace_folder, write_json
-    from stages.checking.look import look
     from stages.describing.history import describe
-    from stages.preparing.shards import SAMPLE
 
-    summary = _summary(done, spec, staged, params.memory_mb)
     with replace_folder(paths.ready) as folder:
         for name in (*spec.rows, QUARANTINED):
             _placed(staged / name, folder / name)
@@ -40,12 +36,10 @@ def write(done: Passed, spec: Spec, train: pa.Table, staged: Path, paths: Paths,
             (folder / QUARANTINED).rmdir()
             write_table(QUARANTINE.empty_table(), folder / QUARANTINED)
         spec.save(folder)
-        rows, summary["leaks"] = look(folder, spec, summary, params, train, staged / SAMPLE)
         write_json(folder / "summary.json", summary)
         facts = seen.facts(done.tally.seen, summary["quarantined"]["rows"])
         write_json(folder / SCHEMA, facts, sort=False)  # columns in their order
-        history = describe(paths, folder, rows, summary)  # first: what is killed between compares once more
-    return summary | history
+        return describe(paths, folder, rows, spec, summary)  # first: what is killed between compares once more
 
 
 def _placed(parts: Path, folder: Path) -> None:
@@ -58,7 +52,7 @@ def _placed(parts: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
-def _summary(done: Passed, spec: Spec, staged: Path, memory_mb: int) -> dict[str, Any]:
+def summarised(done: Passed, spec: Spec, staged: Path, memory_mb: int) -> dict[str, Any]:
     """Counts by split, class and reason, and what was done about missing values."""
     tally, schema = done.tally, done.reader.schema
     classes = {split: dict(sorted(tally.classes.get(split, {}).items())) for split in spec.rows}
