@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, pairwise
 
@@ -44,20 +44,30 @@ def join(unit: str, tokens: Sequence[str]) -> str:
     return text
 
 
-def learn(unit: str, texts: Iterable[str], most: int) -> list[str]:
-    """The tokens of training texts, the commonest first, at most so many; words that occur once are none."""
-    if unit == "byte":
-        return [chr(number) for number in range(256)]
-    if unit == "bpe":
-        return _pairs(texts, most)
+def learn(unit: str, texts: Sequence[str], most: int) -> tuple[list[str], int]:
+    """The tokens of training texts, the commonest first, at most so many; words that occur once are none. And how many
+    the longest text has."""
+    if unit in ("byte", "bpe"):
+        found = [chr(number) for number in range(256)] if unit == "byte" else _pairs(texts, most)
+        return found, max(map(len, map(cut(unit, found), texts)), default=0)
     return commonest(map(cut(unit, ()), texts), most, fewest=2 if unit == "word" else 1)
 
 
-def commonest(rows: Iterable[Sequence[str]], most: int, *, fewest: int) -> list[str]:
-    """The tokens seen at least so often, the commonest first, then by the alphabet."""
-    counts = Counter(chain.from_iterable(rows))
+def commonest(rows: Iterable[Sequence[str]], most: int, *, fewest: int) -> tuple[list[str], int]:
+    """The tokens seen at least so often, the commonest first, then by the alphabet; and how many the longest row has.
+
+    Rows are cut once, and none is kept: of long texts all tokens together would be many."""
+    longest = 0
+
+    def measured() -> Iterator[Sequence[str]]:
+        nonlocal longest
+        for row in rows:
+            longest = max(longest, len(row))
+            yield row
+
+    counts = Counter(chain.from_iterable(measured()))
     found = sorted((-count, token) for token, count in counts.items() if count >= fewest)
-    return [token for _, token in found[:most]]
+    return [token for _, token in found[:most]], longest
 
 
 def _pairs(texts: Iterable[str], most: int) -> list[str]:

@@ -68,10 +68,10 @@ class Text(Kind):
         texts = held.take(pa.array(evenly(len(held), LEARNED))).to_pylist()
         listed = _listed(column.type)
         unit = _unit(unit, texts, listed, f"column '{name}'")
-        values = units.commonest(texts, vocabulary, fewest=2) if listed else units.learn(unit, texts, vocabulary)
+        found = units.commonest(texts, vocabulary, fewest=2) if listed else units.learn(unit, texts, vocabulary)
+        values, longest = found
         if not values:
             raise DataError("the training rows hold no token twice", place=f"column '{name}'", fix="give more text")
-        longest = max(map(len, map(_cutter(unit, tuple(values), listed), texts)))
         length = length or min(LONGEST, longest)
         state = {"values": [values], "sizes": [len(values) + SPECIAL], "unit": unit, "length": length, "listed": listed}
         return Field("text", (name,), (length,), "int64", {**state, "target": target})

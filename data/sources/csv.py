@@ -85,7 +85,7 @@ def _batches(file: io.TextIOWrapper, path: Path, name: str) -> Iterator[pa.Recor
     """Blocks of whole lines are parsed by Arrow; by Python's slower reader where quotes hold line ends, or rows are
     ragged. Both read a sound line alike.
     """
-    block = _block(file)
+    block = _block(file, BLOCK // 2)  # what waits for the first rows gets them sooner
     _is_text(block, path)
     csv.field_size_limit(LONGEST)
     mark, begun = delimiter(block[: 1 << 16]), 0
@@ -113,8 +113,8 @@ def _batches(file: io.TextIOWrapper, path: Path, name: str) -> Iterator[pa.Recor
         line, block = line + int(np.count_nonzero(np.frombuffer(data, np.uint8) == LINE_END)), _block(file)
 
 
-def _block(file: io.TextIOWrapper) -> str:
-    return file.read(BLOCK) + file.readline()
+def _block(file: io.TextIOWrapper, size: int = BLOCK) -> str:
+    return file.read(size) + file.readline()
 
 
 def _is_text(block: str, path: Path) -> None:

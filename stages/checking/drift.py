@@ -64,7 +64,7 @@ def drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) -> Drift 
         return None
     small = {"max_iter": 30, "max_leaf_nodes": 8, "min_samples_leaf": 10}  # larger trees learn what is chance
     model = HistGradientBoostingClassifier(**small, early_stopping=False, random_state=0)
-    with threadpool_limits(1):  # on a machine with other work, threads that wait for each other take many times as long
+    with threadpool_limits(1, "openmp"):  # beside other work threads that wait for each other take many times as long
         accuracy = float((model.fit(x[half], y[half]).predict(x[~half]) == y[~half]).mean())
     tried = len(np.unique(ids[~half]))
     p = float(bdtrc(round(accuracy * tried) - 1, tried, 0.5))

@@ -66,7 +66,8 @@ def test_long_texts_are_cut_and_a_target_ends_where_it_fits():
 
 
 def test_the_commonest_pairs_are_joined_first():
-    values = units.learn("bpe", ["low low low lower lowest"], 256 + 3)
+    values, longest = units.learn("bpe", ["low low low lower lowest"], 256 + 3)
+    assert longest == len(units.cut("bpe", values)("low low low lower lowest"))
     assert values[256:] == ["lo", "low", " low"]
     assert units.cut("bpe", values)("low slow") == ["low", " ", "s", "low"]
 
