@@ -41,7 +41,7 @@ class Contents:
         """(files, SIGN) what each file is known by, and the hashes of their contents; what was kept before goes.
 
         Raises OSError where a file cannot be read."""
-        self._paths, self._places = paths, {path: place for place, path in enumerate(paths)}
+        self._paths, self._places = paths, dict(zip(paths, range(len(paths)), strict=True))
         self._starts, self._kept = [], []
         signs, stamps = [np.empty(0, np.int64)], list[str]()
         for chunk in _shared(paths, self.most):
@@ -71,8 +71,10 @@ class Contents:
             return _read(takewhile(lambda path: not self._keeps(path), paths), most)
         first = place - self._starts[block]
         held = self._paths[place : place + min(len(column) - first, len(paths))]
-        pairs = enumerate(zip(paths, held, strict=False))
-        count = next((number for number, (one, other) in pairs if one != other), len(held))
+        count = len(held)
+        if held != paths[:count]:
+            pairs = enumerate(zip(paths, held, strict=False))
+            count = next((number for number, (one, other) in pairs if one != other), count)
         ends = np.cumsum(pc.binary_length(column.slice(first, count)))
         count = min(count, int(np.searchsorted(ends, most)) + 1)
         if first + count == len(column):

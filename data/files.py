@@ -13,7 +13,6 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.feather as feather
 
 from data.contents import Contents
@@ -169,8 +168,8 @@ def _remember(memory: Path, names: Sequence[str], signs: np.ndarray, stamps: Seq
     """Notes what was read, but not of files that may still be changing."""
     columns = [pa.array(names), pa.array(stamps), *map(pa.array, signs.T.copy())]
     table = pa.table(columns, names=["name", "stamp", *SIGNS])
-    settled = min(time.time_ns() - SETTLED_NS, LATEST)
-    table = table.filter((pc.field("mtime") < settled) & (pc.field("ctime") < settled))
+    settled = (signs[:, 2:] < min(time.time_ns() - SETTLED_NS, LATEST)).all(axis=1)  # mtime and ctime
+    table = table if settled.all() else table.filter(pa.array(settled))
     if not len(table):
         return
     temporary = memory.with_suffix(f".{os.getpid()}.tmp")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import glob
 import hashlib
-import http.client
 import importlib
 import random
 import shutil
@@ -180,12 +179,13 @@ def patiently(work: Callable[[], Found], place: str, progress: Callable[[], int]
     while True:
         try:
             return work()
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             lasting(error, place)
             now = progress()
             tries, reached = (tries + 1 if now <= reached else 1), now
             if tries == TRIES:
-                problem = f"it does not answer after {TRIES} tries ({str(error).splitlines()[0]})"
+                said = next(iter(str(error).splitlines()), type(error).__name__)
+                problem = f"it does not answer after {TRIES} tries ({said})"
                 raise Outage(problem, place=place, fix="run again when it does: what was fetched stays") from error
             time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1)) * (0.5 + random.random()))
 

@@ -39,7 +39,7 @@ class Chunk(NamedTuple):
 def scanned(paths: Sequence[str], room: int) -> Iterator[Chunk]:
     """The files in chunks, no more than `room` bytes of them held. Raises OSError where one cannot be read."""
     signs: list[int] = []
-    stamps: list[str] = []
+    stamps: list[bytes] = []
     contents: list[bytes] = []
     size = 0
     for path in paths:
@@ -51,9 +51,9 @@ def scanned(paths: Sequence[str], room: int) -> Iterator[Chunk]:
                 content = os.read(file, length + 1)
                 if len(content) != length:  # it grows while it is read
                     content += _rest(file)
-                stamp = blake2b(content, digest_size=STAMP // 2).hexdigest()
+                stamp = blake2b(content, digest_size=STAMP // 2).digest()
             else:
-                content, stamp = None, hash_of(file)
+                content, stamp = None, bytes.fromhex(hash_of(file))
         finally:
             os.close(file)
         if (content is None) is bool(contents) and stamps:
@@ -97,9 +97,9 @@ def parsed(written: memoryview) -> Iterator[Chunk]:
         yield Chunk(signs, stamps, part(8 * files).cast("q") if held else None, part(size))
 
 
-def _chunk(signs: list[int], stamps: list[str], contents: list[bytes]) -> Chunk:
+def _chunk(signs: list[int], stamps: list[bytes], contents: list[bytes]) -> Chunk:
     lengths = array("q", map(len, contents)) if contents else None
-    return Chunk(array("q", signs), "".join(stamps), lengths, b"".join(contents))
+    return Chunk(array("q", signs), b"".join(stamps).hex(), lengths, b"".join(contents))
 
 
 def _rest(file: int) -> bytes:

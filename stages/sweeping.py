@@ -4,11 +4,13 @@ are made that are in none, such as the names of files or the modules of a librar
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 OBJECTS = 1_000_000
+atexit.register(gc.freeze)  # nor need what a process leaves be swept: its end would take 50 ms longer
 
 
 @contextmanager

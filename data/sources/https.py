@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -39,7 +38,7 @@ class Web:
         """Raises ConnectionError where the server has another file by now, or sends another part than was asked for."""
         headers = {"Range": f"bytes={start}-", "If-Range": file.stamp} if start else {}
         with self._ask("GET", headers) as answer:
-            skip = start if start and answer.status != http.client.PARTIAL_CONTENT else 0  # it cannot resume
+            skip = start if start and answer.status != HTTPStatus.PARTIAL_CONTENT else 0  # it cannot resume
             now = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
             if file.stamp and now != file.stamp:
                 raise DataError("the file changed while it was fetched", place=self.address, fix="run again")
@@ -47,12 +46,20 @@ class Web:
                 yield block[skip:]
                 skip = max(0, skip - len(block))
 
-    def _ask(self, method: str, headers: dict[str, str] | None = None) -> Any:
+    @contextmanager
+    def _ask(self, method: str, headers: dict[str, str] | None = None) -> Iterator[Any]:
+        """The answer, to be read. What breaks while it is read is an OSError, too."""
+        from http.client import HTTPException
+        from urllib.error import HTTPError
+        from urllib.request import Request, urlopen
+
         wanted = {"Accept-Encoding": "identity", "User-Agent": "evergreen", **(headers or {})}
-        request = urllib.request.Request(self.address, headers=wanted, method=method)
         try:
-            return urllib.request.urlopen(request, timeout=TIMEOUT)
-        except urllib.error.HTTPError as error:
+            with urlopen(Request(self.address, headers=wanted, method=method), timeout=TIMEOUT) as answer:
+                yield answer
+        except HTTPException as error:
+            raise ConnectionError(str(error) or type(error).__name__) from error
+        except HTTPError as error:
             if error.code in PASSING:
                 raise ConnectionError(f"HTTP {error.code} {error.reason}") from error
             words = {401: "access is denied", 403: "access is denied", 404: "there is no such file", 410: "it is gone"}

@@ -48,27 +48,23 @@ def mirrored(
         return list(write(source.read(), staging, 0, [], said)), {}
     known = {name: stamp for part in before for name, stamp in part.stamps.items()}
     wanted = [file for file in files if anew or known.get(file.name) != file.stamp]
-    changed = {file.name for file in wanted} & known.keys()
-    gone = known.keys() - {file.name for file in files}
+    changed = {file.name for file in wanted if file.name in known}
+    gone = known.keys() - {file.name for file in files} if known else set()
     kept = [left for part in before for left in _less(part, changed if keep else changed | gone, again)]
     done = _resumed(staging, wanted)
     had = {name for part in done for name in part.stamps}
-    schema = _schema([*kept, *done])  # what is read again may have other columns than it had
+    left = [file for file in wanted if file.name not in had] if had else wanted
+    columns = _Columns([*kept, *done])  # what is read again may have other columns than it had
     number, written = next_number([*before, *done]), list[Future[list[Part]]]()
     with ThreadPoolExecutor(1, "finish") as beside:  # while the disk takes one group the next is read
-        for group in grouped([file for file in wanted if file.name not in had], BYTES, ROWS):
-            rows = _alike(source.of([file.name for file in group]).read(), schema, group[0].name)
+        for group in grouped(left, BYTES, ROWS):
+            rows = columns.of(source.of([file.name for file in group]).read(), group[0].name)
             parts = write(rows, staging, number, group, said, name=False)
             number += len(parts)
             written.append(beside.submit(_finished, staging, parts))
-            schema = schema or _schema(written[-1].result())  # a group may hold no rows
     done += [part for one in written for part in one.result()]
     counts = {"new": len(wanted) - len(changed), "changed": len(changed), "gone": len(gone)}
     return folded([*kept, *done], again) if kept else done, counts
-
-
-def _schema(parts: Sequence[Part]) -> pa.Schema | None:
-    return pq.read_schema(parts[0].path) if parts else None
 
 
 def distrusted(part: Part) -> Part:
@@ -92,12 +88,19 @@ def _less(part: Part, names: set[str], folder: Path) -> list[Part]:
     return [replace(one, spans=one.spans.filter(pc.invert(stale))) for one in without(part, keep, folder)]
 
 
-def _alike(batches: Iterator[pa.RecordBatch], schema: pa.Schema | None, place: str) -> Iterator[pa.RecordBatch]:
-    """Batches of the columns and types that were collected before."""
-    from data.sources import alike
+class _Columns:
+    """The columns and types that all rows have: those of the parts, else those of the first rows that come."""
 
-    for batch in batches:
-        yield batch if schema is None or batch.schema == schema else alike(batch, schema, place)
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.schema = pq.read_schema(parts[0].path) if parts else None
+
+    def of(self, batches: Iterator[pa.RecordBatch], place: str) -> Iterator[pa.RecordBatch]:
+        from data.sources import alike
+
+        for batch in batches:
+            if self.schema is None:
+                self.schema = batch.schema
+            yield batch if batch.schema == self.schema else alike(batch, self.schema, place)
 
 
 def _finished(staging: Path, parts: Sequence[Part]) -> list[Part]:

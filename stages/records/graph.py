@@ -130,6 +130,8 @@ def opened(root: Path) -> Iterator[Repo]:
     with contextlib.chdir(root):
         try:
             with Repo(str(root)) as repo:
+                if not repo.config["core"].get("checksum_jobs"):  # DVC's own guess is half of the cores
+                    repo.fs.hash_jobs = os.cpu_count() or 1
                 yield repo
         except DvcException as error:
             raise _explained(error) from error
