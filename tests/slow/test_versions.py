@@ -1,5 +1,6 @@
 """Staleness, releases and bytes, with real git and real DVC in small clones: the shipped graph, tiny stages."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,14 @@ def test_state_is_private_and_moves_with_the_clone(paths: Paths) -> None:
     assert dvc(paths.root, "config", "core.site_cache_dir").strip() == f"{paths.root}/.evergreen/dvc"
     assert (paths.home / "dvc").stat().st_mode & 0o777 == 0o700
     assert (paths.home).stat().st_mode & 0o777 == 0o700
+
+
+def test_all_cores_hash_unless_the_person_says_how_many(paths: Paths) -> None:
+    with graph.opened(paths.root) as repo:
+        assert repo.stage.load_one(name=f"train@{paths.name}").outs[0].fs.hash_jobs == os.cpu_count()
+    dvc(paths.root, "config", "core.checksum_jobs", "7")
+    with graph.opened(paths.root) as repo:
+        assert repo.stage.load_one(name=f"train@{paths.name}").outs[0].fs.hash_jobs == 7
 
 
 STALE = [
