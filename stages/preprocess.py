@@ -94,7 +94,7 @@ def run(
             reader = passing.reader(params, units, job)
             done = passing.passed(reader, units, params, job, options, staged, paths.root, progress)
         train = fitting.learned(done, params, staged)
-        progress(stage="preprocess", doing="look for leaks")
+        progress(stage="preprocess", doing="fit the encodings, look for leaks")
         with ThreadPoolExecutor(1) as beside:  # what rows hide does not depend on how they are encoded
             looking = beside.submit(look, staged, staged / SAMPLE, train, done.reader, done.rows, job, params)
             spec = fitting.spec(done, params, train, task=task, options=options)
