@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 
@@ -25,7 +26,7 @@ import pyarrow.csv
 
 SHIPPED = Path(__file__).parents[1]
 AT_ONCE = 100_000
-TURNS, SMALL = 3, 3  # the larger table, then so many times the smaller, whose seconds are few
+TURNS, BESIDE = 3, 2  # the larger table, the smaller so many times before and as many after it
 WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "islet", "knoll", "linden", "maple"]
 SHOPS = [f"shop {number:03}" for number in range(200)]
 PEAK = """
@@ -136,9 +137,9 @@ def main() -> None:
             table(folder / "t.csv", size)
         bytes_of = {size: (folder / "t.csv").stat().st_size for size, folder in folders.items()}
         os.sync()
-        for size in (*sizes[:1], *(sizes[1], *sizes[:1] * SMALL) * TURNS):
+        for size in (*sizes[:1] * BESIDE, sizes[1], *sizes[:1] * BESIDE) * TURNS:
             found[size].append(both(folders[size]))
-    print(f"The larger {TURNS} times, the smaller {len(found[sizes[0]])} times, in turns; medians.\n")
+    print(f"Medians of {TURNS} turns: the larger table, and the smaller one {BESIDE} times before and after it.\n")
     print("| rows | | seconds | core-seconds | rows/s | ratio to bare | peak of any process, MiB |")
     print("|---:|---|---:|---:|---:|---:|---:|")
     for size in sizes:
@@ -147,8 +148,20 @@ def main() -> None:
         part = f"collect {ours['collect']:.1f}, preprocess {ours['seconds'] - ours['collect']:.1f}"
         print(f"| {size:,} ({bytes_of[size] / 1e9:.2f} GB) | bare pyarrow | {_line(size, bare, 1.0)} |")
         print(f"| | collect + preprocess ({part}) | {_line(size, ours, ratio)} |")
-    few, many = (median(ours["seconds"] for _, ours in found[size]) for size in sizes)
-    print(f"\nTen times the rows took {many / few:.1f} times as long.")
+    theirs, times = (_times([run[side]["seconds"] for run in found[size]] for size in sizes) for side in (0, 1))
+    print(f"\nTen times the rows took {median(times):.1f} times as long ({_listed(times)} in the turns)")
+    print(f"where they took the bare script {median(theirs):.1f} times as long ({_listed(theirs)}).")
+
+
+def _times(seconds: Iterable[list[float]]) -> list[float]:
+    """How many times as long the larger table took, in each turn."""
+    few, many = seconds
+    turns = np.array_split(few, TURNS)
+    return [one / float(np.median(beside)) for one, beside in zip(many, turns, strict=True)]
+
+
+def _listed(times: list[float]) -> str:
+    return ", ".join(f"{one:.1f}" for one in times)
 
 
 def _middle(runs: list[dict[str, float]]) -> dict[str, float]:

@@ -40,10 +40,11 @@ class Text(Kind):
         if not pa.types.is_string(column.type):
             return 0.0
         held = column.drop_null()
-        lettered = pc.sum(pc.match_substring_regex(held, r"\pL")).as_py() or 0
-        if 2 * min(lettered, pc.count_distinct(held).as_py()) <= len(held):  # soon told of numbers, names and times
+        some = held.take(pa.array(evenly(len(held), GLANCED)))
+        lettered = pc.sum(pc.match_substring_regex(some, r"\pL")).as_py() or 0
+        if 2 * lettered <= len(some) or 2 * pc.count_distinct(held).as_py() <= len(held):  # numbers, names and times
             return 0.0
-        texts = held.take(pa.array(evenly(len(held), GLANCED))).to_pylist()
+        texts = some.to_pylist()
         words = [sum(word[0].isalpha() for word in units.WORD.findall(text)) for text in texts]
         long = sum(count >= SENTENCE for count in words) > len(texts) // 2
         return 0.6 if long else 0.0

@@ -110,8 +110,11 @@ def _moments(column: pa.Array) -> Array:
 
 
 def _lengths(column: pa.Array) -> Array:
-    rows = (row.split() if isinstance(row, str) else row for row in column.drop_null().to_pylist())
-    return np.array([len(row) for row in rows], np.float64)
+    held = column.drop_null()
+    words = (
+        pc.count_substring_regex(held, r"[^\s\p{Z}]+") if pa.types.is_string(held.type) else pc.list_value_length(held)
+    )
+    return words.to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def _brightness(column: pa.Array) -> Array:
