@@ -72,8 +72,9 @@ class Writer:
     Where no row comes, no file does. Texts that repeat much are written as a dictionary.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, lasting: bool = True) -> None:
+        """What does not last is written and read faster, and takes more room."""
+        self.path, self.lasting = path, lasting
         self.rows = self.held_rows = self.held_bytes = 0
         self.held: list[pa.Table] = []
         self.file: pq.ParquetWriter | None = None
@@ -105,15 +106,17 @@ class Writer:
         table = pa.concat_tables(self.held)
         if self.file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = pq.ParquetWriter(self._temporary, table.schema, **_stored(table))
+            self.file = pq.ParquetWriter(self._temporary, table.schema, **_stored(table, lasting=self.lasting))
         self.file.write_table(table, row_group_size=ROWS)
         self.held, self.held_rows, self.held_bytes = [], 0, 0
 
 
-def _stored(table: pa.Table) -> dict[str, Any]:
+def _stored(table: pa.Table, *, lasting: bool) -> dict[str, Any]:
     """How columns are written. Numbers of which few are alike are compressed byte by byte: the bytes of one weight are,
     and hashes not at all."""
     words = repeating(table)
+    if not lasting:
+        return {"compression": "lz4", "use_dictionary": words, "write_statistics": False}
     split = [field.name for field in table.schema if pa.types.is_floating(field.type) and field.name not in words]
     compression = dict.fromkeys(table.column_names, "zstd") | ({"_id": "none"} if "_id" in table.column_names else {})
     return {

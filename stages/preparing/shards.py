@@ -80,7 +80,7 @@ def _written(shard: Shard, work: Work) -> Tally:
 
     name, tally = f"part-{shard.number:05}.parquet", Tally()
     writers = {split: Writer(work.folder / split / name) for split in (*SPLITS, QUARANTINED)}
-    samples = {split: Writer(work.folder / SAMPLE / split / name) for split in work.below}
+    samples = {split: Writer(work.folder / SAMPLE / split / name, lasting=False) for split in work.below}
     for writer in (*writers.values(), *samples.values()):  # of an earlier turn
         writer.path.unlink(missing_ok=True)
     schema = work.reader.schema
