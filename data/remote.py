@@ -184,8 +184,7 @@ def patiently(work: Callable[[], Found], place: str, progress: Callable[[], int]
             now = progress()
             tries, reached = (tries + 1 if now <= reached else 1), now
             if tries == TRIES:
-                said = next(iter(str(error).splitlines()), type(error).__name__)
-                problem = f"it does not answer after {TRIES} tries ({said})"
+                problem = f"it does not answer after {TRIES} tries ({_said(error)})"
                 raise Outage(problem, place=place, fix="run again when it does: what was fetched stays") from error
             time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1)) * (0.5 + random.random()))
 
@@ -197,11 +196,16 @@ def lasting(error: Exception, place: str) -> None:
         raise error
     if isinstance(error, PermissionError) or any(word in text for word in DENIED):
         fix = "set the credentials in the environment, as this system's own tools read them"
-        raise DataError(f"access is denied ({text.splitlines()[0]})", place=place, fix=fix) from error
+        raise DataError(f"access is denied ({_said(error)})", place=place, fix=fix) from error
     if isinstance(error, FileNotFoundError) or any(word in text for word in GONE):
         raise DataError("there is no such file or folder", place=place, fix="check the address") from error
     if getattr(error, "errno", None) in (28, 122):  # no space, no quota
         raise error
+
+
+def _said(error: Exception) -> str:
+    """The first line of an error, or what it is called where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 class ArrowDisk:

@@ -82,7 +82,6 @@ def run(
     from models.catalogue import task as find_task
     from stages.checking.look import look
     from stages.preparing import fitting, passing, raw, writing
-    from stages.preparing.shards import SAMPLE
     from stages.staging import room, staging
 
     job, options = find_task(task), dict(task_options or {})
@@ -93,14 +92,14 @@ def run(
         with rejecting(paths):
             reader = passing.reader(params, units, job)
             done = passing.passed(reader, units, params, job, options, staged, paths.root, progress)
-        train = fitting.learned(done, params, staged)
+        train = fitting.learned(done, params)
         progress(stage="preprocess", doing="fit the encodings, look for leaks")
         with ThreadPoolExecutor(1) as beside:  # what rows hide does not depend on how they are encoded
-            looking = beside.submit(look, staged, staged / SAMPLE, train, done.reader, done.rows, job, params)
+            looking = beside.submit(look, done, train, job, params)
             spec = fitting.spec(done, params, train, task=task, options=options)
-            summary = writing.summarised(done, spec, staged, params.memory_mb)
+            summary = writing.summarised(done, spec, params.memory_mb)
             rows, summary["leaks"] = looking.result()
-        summary |= writing.write(done, spec, summary, rows, staged, paths)
+        summary |= writing.write(done, spec, summary, rows, paths)
         shutil.rmtree(staged)
     shutil.rmtree(paths.rejected, ignore_errors=True)
     grave = [leak["text"] for leak in summary["leaks"] or () if leak["grave"]]

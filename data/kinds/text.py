@@ -69,8 +69,9 @@ class Text(Kind):
         texts = held.take(pa.array(evenly(len(held), LEARNED))).to_pylist()
         listed = _listed(column.type)
         unit = _unit(unit, texts, listed, f"column '{name}'")
-        found = units.commonest(texts, vocabulary, fewest=2) if listed else units.learn(unit, texts, vocabulary)
-        values, longest = found
+        values, longest = (
+            units.commonest(texts, vocabulary, fewest=2) if listed else units.learn(unit, texts, vocabulary)
+        )
         if not values:
             raise DataError("the training rows hold no token twice", place=f"column '{name}'", fix="give more text")
         length = length or min(LONGEST, longest)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stages.checking import leaks, samples
@@ -12,8 +10,8 @@ from stages.checking import leaks, samples
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from data.examples import Reader
     from models.base import Task
+    from stages.preparing.passing import Passed
 
 
 class Wishes(Protocol):
@@ -30,26 +28,24 @@ class Wishes(Protocol):
 
 
 def look(
-    folder: Path, kept: Path, train: pa.Table, reader: Reader, rows: Mapping[str, int], job: type[Task], wishes: Wishes
+    done: Passed, train: pa.Table, job: type[Task], wishes: Wishes
 ) -> tuple[samples.Samples, list[dict[str, Any]] | None]:
-    """Some of the prepared rows in `folder`, so many `rows` a split, and the leaks found in them as JSON, the grave
-    first; None where they are not looked for. `train` are many of the training rows, those of smallest identities;
-    `kept` is where some of the others lie by themselves, see `data.ready.sample`.
+    """Some of the rows of a pass, and the leaks found in them as JSON, the grave first; None where they are not looked
+    for. `train` are many of the training rows, those of smallest identities.
 
     Raises PipelineError where something grave is found and the pipeline says `leaks: stop`.
     """
-    time, memory_mb = wishes.time, wishes.memory_mb
-    found = samples.read(folder, kept, train, reader.schema, rows, time=time, memory_mb=memory_mb)
+    found = samples.read(done, train, time=wishes.time, memory_mb=wishes.memory_mb)
     if wishes.leaks == "off":
         return found, None
-    hidden = leaks.find(found, differ=_differ(reader, job, wishes))
+    hidden = leaks.find(found, differ=_differ(done.reader.by, job, wishes))
     if wishes.leaks == "stop":
         leaks.stop(hidden)
     return found, [asdict(leak) for leak in hidden]
 
 
-def _differ(reader: Reader, job: type[Task], wishes: Wishes) -> bool:
+def _differ(by: str, job: type[Task], wishes: Wishes) -> bool:
     """Whether the splits are made to differ: by time, by groups, or by what the task learns from."""
     from models.base import Task
 
-    return reader.by != "identity" or bool(wishes.key) or job.learns_from is not Task.learns_from
+    return by != "identity" or bool(wishes.key) or job.learns_from is not Task.learns_from

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from data.columns import plain
 from data.ready import sample, smallest, units
-from data.schema import Schema
+
+if TYPE_CHECKING:
+    from stages.preparing.passing import Passed
 
 ROWS = {"train": 10_000, "validation": 2_500, "test": 2_500}  # those with the smallest identities
 SHARES = {"train": 16, "validation": 64, "test": 64}  # of memory_mb that they may take, one part: fewer, where it must
@@ -44,20 +46,21 @@ class Samples:
         return replace(self, train=tables[0], validation=tables[1], test=tables[2], inputs=kinds)
 
 
-def read(
-    folder: Path, kept: Path, train: pa.Table, schema: Schema, rows: Mapping[str, int], *, time: str, memory_mb: int
-) -> Samples:
-    """The samples of the prepared rows in `folder`, so many `rows` a split; those of training rows are among `train`,
-    some of the others lie in `kept`."""
-    tables = {}
+def read(done: Passed, train: pa.Table, *, time: str, memory_mb: int) -> Samples:
+    """The samples of the rows of a pass; those of training rows are among `train`."""
+    tables, schema = {}, done.reader.schema
     for name, most in ROWS.items():
-        held = units(folder, name)
+        held = units(done.folder, name)
         bytes_a_row = sum(unit.size for unit in held) / max(1, sum(unit.rows for unit in held))
         room = max(1, int((memory_mb << 20) / SHARES[name] / max(1.0, bytes_a_row)))
         most = min(most, room)
-        table = smallest(train, most) if name == "train" else sample(folder, name, most, kept=kept, groups=GROUPS)
+        if name == "train":
+            table = smallest(train, most)
+        else:
+            table = sample(done.folder, name, most, kept=done.samples, groups=GROUPS)
         tables[name] = table.combine_chunks()
-    return Samples(**tables, inputs=schema.inputs, target=schema.target, kind=schema.target_kind, rows=rows, time=time)
+    target, kind = schema.target, schema.target_kind
+    return Samples(**tables, inputs=schema.inputs, target=target, kind=kind, rows=done.rows, time=time)
 
 
 def _numbered(table: pa.Table, moments: list[str]) -> pa.Table:

@@ -49,15 +49,14 @@ def mirrored(
     known = {name: stamp for part in before for name, stamp in part.stamps.items()}
     wanted = [file for file in files if anew or known.get(file.name) != file.stamp]
     changed = {file.name for file in wanted if file.name in known}
-    gone = known.keys() - {file.name for file in files} if known else set()
+    gone = known.keys() - {file.name for file in files}
     kept = [left for part in before for left in _less(part, changed if keep else changed | gone, again)]
     done = _resumed(staging, wanted)
     had = {name for part in done for name in part.stamps}
-    left = [file for file in wanted if file.name not in had] if had else wanted
     columns = _Columns([*kept, *done])  # what is read again may have other columns than it had
     number, written = next_number([*before, *done]), list[Future[list[Part]]]()
     with ThreadPoolExecutor(1, "finish") as beside:  # while the disk takes one group the next is read
-        for group in grouped(left, BYTES, ROWS):
+        for group in grouped([file for file in wanted if file.name not in had], BYTES, ROWS):
             rows = columns.of(source.of([file.name for file in group]).read(), group[0].name)
             parts = write(rows, staging, number, group, said, name=False)
             number += len(parts)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.preparing.passing import FIT_ROWS, Passed
-from stages.preparing.shards import SAMPLE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,15 +36,15 @@ def spec(done: Passed, params: Params, train: pa.Table, *, task: str, options: M
     return Spec(task, inputs, target, schema.target, params.time or None, done.rows, dict(options))
 
 
-def learned(done: Passed, params: Params, folder: Path) -> pa.Table:
-    """The training rows that were prepared in `folder`; of very many those with the smallest identities, which no order
+def learned(done: Passed, params: Params) -> pa.Table:
+    """The training rows; of very many those with the smallest identities, which no order
     and no worker can change."""
     from data import ready
 
-    units, rows = ready.units(folder, "train"), done.tally.rows["train"]
+    units, rows = ready.units(done.folder, "train"), done.tally.rows["train"]
     of_a_row = max(1, sum(unit.size for unit in units) // rows)
     most = max(1_000, min(FIT_ROWS, (params.memory_mb << 20) // SHARE // of_a_row))
-    return ready.sample(folder, "train", most, kept=folder / SAMPLE)
+    return ready.sample(done.folder, "train", most, kept=done.samples)
 
 
 def _one_quantity(

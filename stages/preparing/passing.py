@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.preparing.crew import prepared
-from stages.preparing.shards import DONE, Shard, Work, shards
+from stages.preparing.shards import DONE, SAMPLE, Shard, Work, shards
 from stages.preparing.tally import Tally
 from stages.progress import Progress
 
@@ -31,16 +31,22 @@ SHOWN_ROWS = 100_000  # bad rows that are kept to be looked at where too many ar
 
 @dataclass(frozen=True)
 class Passed:
-    """Where a pass has come to: the parts lie in staging."""
+    """Where a pass has come to."""
 
     reader: Reader
     tally: Tally
+    folder: Path  # the parts lie here, by split
     target: Field | None  # of classes, which are counted over all training rows; others are fitted on a sample
 
     @property
     def rows(self) -> dict[str, int]:
         """Split → rows."""
         return _rows(self.tally)
+
+    @property
+    def samples(self) -> Path:
+        """Where the rows of smallest identities lie once more by themselves, by split; see `data.ready.sample`."""
+        return self.folder / SAMPLE
 
 
 def reader(params: Params, units: Sequence[Unit], job: type[Task]) -> Reader:
@@ -89,18 +95,18 @@ def passed(
     left = {split: count - _among(total, split, strange) for split, count in _rows(total).items()}
     filled(left, reader.by)
     if reader.schema.target_kind != "category":
-        return Passed(reader, total, None)
+        return Passed(reader, total, folder, None)
     target = _target(reader, total, params)
     spare = _spare(job, target, options, total)
     if not strange and not spare:
-        return Passed(reader, total, target)
+        return Passed(reader, total, folder, target)
     again = [shard for shard, one in zip(every, tallies, strict=True) if _touched(one, strange, spare)]
     changed = replace(reader, strange=strange, spare=spare)  # type: ignore[type-var]
     renewed = _all(again, replace(work, reader=changed, turn=1), root, progress)
     numbers = {shard.number: tally for shard, tally in zip(again, renewed, strict=True)}
     total = Tally.summed(numbers.get(shard.number, one) for shard, one in zip(every, tallies, strict=True))
     filled(_rows(total), reader.by)
-    return Passed(changed, total, target)
+    return Passed(changed, total, folder, target)
 
 
 def _begin(work: Work, units: Sequence[Unit]) -> None:

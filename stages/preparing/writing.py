@@ -18,9 +18,7 @@ BYTES_OF_AN_ID = 24  # while they are sorted
 SHARE = 4  # of memory_mb that identities may take, one part
 
 
-def write(
-    done: Passed, spec: Spec, summary: dict[str, Any], rows: Samples, staged: Path, paths: Paths
-) -> dict[str, Any]:
+def write(done: Passed, spec: Spec, summary: dict[str, Any], rows: Samples, paths: Paths) -> dict[str, Any]:
     """Writes the folders `ready` and `described`; returns the history of the latter. `rows` are some of the rows."""
     from data import seen
     from data.quarantine import QUARANTINE
@@ -31,7 +29,7 @@ def write(
 
     with replace_folder(paths.ready) as folder:
         for name in (*spec.rows, QUARANTINED):
-            _placed(staged / name, folder / name)
+            _placed(done.folder / name, folder / name)
         if not summary["quarantined"]["rows"]:
             (folder / QUARANTINED).rmdir()
             write_table(QUARANTINE.empty_table(), folder / QUARANTINED)
@@ -52,7 +50,7 @@ def _placed(parts: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
-def summarised(done: Passed, spec: Spec, staged: Path, memory_mb: int) -> dict[str, Any]:
+def summarised(done: Passed, spec: Spec, memory_mb: int) -> dict[str, Any]:
     """Counts by split, class and reason, and what was done about missing values."""
     tally, schema = done.tally, done.reader.schema
     classes = {split: dict(sorted(tally.classes.get(split, {}).items())) for split in spec.rows}
@@ -66,7 +64,7 @@ def summarised(done: Passed, spec: Spec, staged: Path, memory_mb: int) -> dict[s
         for name, count in missing.items()
         if schema.inputs[name] == "number"
     ]
-    twins = _twins(staged, spec.rows, memory_mb) if schema.target_kind != "series" else []
+    twins = _twins(done.folder, spec.rows, memory_mb) if schema.target_kind != "series" else []
     left = [f"{tally.left:,} rows are left out: `only` asks for others"] if tally.left else []
     notes = [*done.reader.notes(), *left, *twins, *tally.notes, *filled]
     return {
@@ -82,14 +80,14 @@ def summarised(done: Passed, spec: Spec, staged: Path, memory_mb: int) -> dict[s
     }
 
 
-def _twins(staged: Path, rows: Mapping[str, int], memory_mb: int) -> list[str]:
+def _twins(folder: Path, rows: Mapping[str, int], memory_mb: int) -> list[str]:
     """Which rows are others again, told by half of their identities: in as many rounds as memory asks for."""
     import numpy as np
 
     from data import identity
     from data.ready import units
 
-    every = [unit for split in rows for unit in units(staged, split)]
+    every = [unit for split in rows for unit in units(folder, split)]
     rounds = -(-sum(rows.values()) * BYTES_OF_AN_ID * SHARE // (memory_mb << 20))
     twins = 0
     for turn in range(rounds):

@@ -18,9 +18,10 @@ CONTENT = gzip.compress(b"a,b\n" + b"".join(b"%d,%d\n" % (n, n * n % 977) for n 
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers with `content`; every `fails`-th request fails, and no answer has more than `most` bytes."""
+    """Answers with `content`; every `fails`-th request fails, and no answer has more than `most` bytes.
+    The first `garbled` answers are no HTTP."""
 
-    content, stamp, fails, most, resumes = CONTENT, '"1"', 0, 0, True
+    content, stamp, fails, most, resumes, garbled = CONTENT, '"1"', 0, 0, True, 0
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -46,6 +47,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, content):
         server = self.server
         server.asked.append((self.command, self.headers.get("Range")))
+        if server.garbled:
+            server.garbled -= 1
+            self.wfile.write(b"what is a status?\r\n")
+            self.close_connection = True
+            return
         if server.fails and not next(server.count) % server.fails:
             self.send_error(503)
             return
@@ -92,6 +98,21 @@ def test_every_fifth_request_fails_and_every_answer_breaks_off(server, tmp_path)
     parts = [part for command, part in server.asked if command == "GET"]
     assert parts.count(None) == 1  # it went on each time
     assert len(parts) >= len(CONTENT) / 1500
+
+
+def test_answers_that_are_no_http_are_asked_for_again(server, tmp_path):
+    server.garbled = 2
+    assert pa.Table.from_batches(open_source(server.uri(), tmp_path).read()).num_rows == ROWS
+    assert not server.garbled
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), PermissionError()])
+def test_an_error_without_words_is_called_by_its_name(server, error):
+    def fails():
+        raise error
+
+    with pytest.raises(DataError, match=type(error).__name__):
+        remote.patiently(fails, "s3://there")
 
 
 def test_a_server_that_cannot_resume_is_read_past_what_is_here(server, tmp_path):
