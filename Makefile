@@ -32,5 +32,5 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,graphs,pretrained,sql,delta]'
-	@$(BIN)/python -c "import pathlib, stages.versions; stages.versions.prepare(pathlib.Path.cwd())"
+	@$(BIN)/python -c "import pathlib, evergreen.stages.engines.versions as versions; versions.prepare(pathlib.Path.cwd())"
 	@touch $@

@@ -22,8 +22,9 @@ PIXELS, REPEATS = 16, 3
 OURS = """
 import sys; sys.path.insert(0, {code!r})
 from pathlib import Path
-from stages import collect, versions
-from stages.artifacts import Paths
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.engines import versions
+from evergreen.core.paths import Paths
 paths = Paths(Path.cwd(), "photos")
 print(collect.run(collect.Params("photos"), paths))
 versions.commit(paths, "collect")

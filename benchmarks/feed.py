@@ -16,15 +16,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from data import identity
-from data.batches import arrays, feed
-from data.parts import Writer
-from data.ready import ROWS as GROUP
-from data.spec import Spec, fit
-from models.catalogue import architecture, build
-from models.loop import Loop, Recipe
-from stages import collect, preprocess
-from stages.artifacts import Paths
+from evergreen.core.paths import Paths
+from evergreen.data import row_ids
+from evergreen.data.feed.batches import arrays, feed
+from evergreen.data.parquet import Writer
+from evergreen.data.prepared import ROWS as GROUP
+from evergreen.data.spec import Spec, fit
+from evergreen.models.registry import architecture, build
+from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess import stage as preprocess
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
 PARTS, NUMBERS, CATEGORIES = 4, 10, 10
@@ -54,7 +55,7 @@ def generated(rows: int, seed: int) -> pa.Table:
     sizes = np.geomspace(2, 50, CATEGORIES).round().astype(int)
     words = {f"category_{n}": random.integers(0, size, rows).astype(str) for n, size in enumerate(sizes)}
     target = sum(numbers.values()) + random.normal(size=rows)
-    ids = identity.to_arrow(random.integers(0, 2**64, (rows, 2), np.uint64))
+    ids = row_ids.to_arrow(random.integers(0, 2**64, (rows, 2), np.uint64))
     return pa.table({**numbers, **words, "target": target, "_id": ids})
 
 

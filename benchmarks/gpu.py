@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from data.field import Field
-from models.catalogue import build
-from models.feed import TensorFeed
-from models.loop import Loop, Recipe
-from models.network import Network
+from evergreen.data.field import Field
+from evergreen.models.network import Network
+from evergreen.models.registry import build
+from evergreen.models.training.feed import TensorFeed
+from evergreen.models.training.trainer import Loop, Recipe
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 REPEATS = 5
 COMMANDS = {
-    "evergreen run digits": [sys.executable, "-m", "flows.cli", "run", "digits"],
+    "evergreen run digits": [sys.executable, "-m", "evergreen.cli.main", "run", "digits"],
     "dvc repro (nothing to do)": [
         sys.executable,
         "-m",
@@ -45,7 +45,7 @@ def main() -> None:
                 for name, command in COMMANDS.items():
                     times[name].append(seconds(command, clone))
         finally:
-            seconds([sys.executable, "-m", "flows.cli", "stop"], clone)
+            seconds([sys.executable, "-m", "evergreen.cli.main", "stop"], clone)
     ours = statistics.median(times["evergreen run digits"])
     print("| command | median seconds | evergreen ÷ this |\n|---|---:|---:|")
     for name, values in times.items():

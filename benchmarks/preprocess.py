@@ -46,15 +46,19 @@ OURS = """
 import json, sys, time
 sys.path.insert(0, {code!r})
 from pathlib import Path
-import pyarrow.csv, pyarrow.parquet, pyarrow.acero, torch, sklearn.ensemble, scipy.special, models.catalogue
-import data.sources.csv, data.rows, data.stretches, stages.checking.look, stages.collecting.mirror
-import data.ahead, data.seen, data.spec, stages.cluster, stages.describing.history, stages.staging
-import stages.collecting.keys, stages.collecting.moments, stages.collecting.stream
-from data import kinds
-from stages import collect, preprocess
-from stages.artifacts import Paths
-from stages.preparing import fitting, passing, raw, writing
-models.catalogue.task("classification")
+import pyarrow.csv, pyarrow.parquet, pyarrow.acero, torch, sklearn.ensemble, scipy.special, evergreen.models.registry
+import evergreen.data.prefetch, evergreen.data.spec, evergreen.data.sources.csv, evergreen.core.workdir
+from evergreen.data.prepare import series_reader, table_reader
+from evergreen.data.quality import profile
+from evergreen.stages.collect import deduplicate, incremental, snapshot, watermark
+from evergreen.stages.engines import ray_cluster
+from evergreen.stages.preprocess import changes, checks
+from evergreen.data import kinds
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess import stage as preprocess
+from evergreen.core.paths import Paths
+from evergreen.stages.preprocess import fit_spec, passes, publish, raw_sample
+evergreen.models.registry.task("classification")
 [kinds.find(name) for name in kinds.names()]
 start, spent, paths = time.perf_counter(), time.process_time(), Paths(Path.cwd(), "t")
 collect.run(collect.Params("t.csv"), paths)

@@ -21,7 +21,7 @@ def plain(folder: str) -> None:
     import uvicorn
     from fastapi import FastAPI
 
-    from stages.artifacts import load_model
+    from evergreen.stages.artifacts import load_model
 
     torch.set_num_threads(1)
     model, app = load_model(Path(folder)), FastAPI()
@@ -73,10 +73,10 @@ def released_model(folder: Path) -> Path:
     import pyarrow as pa
     from sklearn.datasets import load_digits
 
-    from data import kinds
-    from data.spec import Spec, fit
-    from models.catalogue import build
-    from stages.artifacts import save_model
+    from evergreen.data import kinds
+    from evergreen.data.spec import Spec, fit
+    from evergreen.models.registry import build
+    from evergreen.stages.artifacts import save_model
 
     digits = load_digits()
     image = kinds.find("image").check(pa.FixedShapeTensorArray.from_numpy_ndarray(digits.images))[0]
@@ -120,7 +120,8 @@ def report(found: dict[tuple[str, int], tuple[float, list[float]]], names: list[
 
 
 def main() -> None:
-    from stages import cluster, deploy
+    from evergreen.stages.deploy import stage as deploy
+    from evergreen.stages.engines import ray_cluster
 
     with tempfile.TemporaryDirectory() as scratch:
         root, folder = Path(scratch), released_model(Path(scratch) / "model")
@@ -140,7 +141,7 @@ def main() -> None:
         finally:
             opponent.kill()
             opponent.wait()
-            cluster.stop(root)
+            ray_cluster.stop(root)
     print(report(found, names))
 
 

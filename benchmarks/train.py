@@ -12,14 +12,18 @@ from pathlib import Path
 
 import torch
 
-from data.batches import Batches, arrays
-from data.spec import Spec
-from models.catalogue import build
-from models.optimisers import optimisers
-from stages import cluster, collect, preprocess, train
-from stages.artifacts import Paths, write_json
-from stages.training.plan import make
-from stages.trials.trial import divide
+from evergreen.core.files import write_json
+from evergreen.core.paths import Paths
+from evergreen.data.feed.batches import Batches, arrays
+from evergreen.data.spec import Spec
+from evergreen.models.registry import build
+from evergreen.models.training.optimizers import optimisers
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.engines import ray_cluster
+from evergreen.stages.preprocess import stage as preprocess
+from evergreen.stages.train import stage as train
+from evergreen.stages.train.plan import make
+from evergreen.stages.trials.trial import divide
 
 REPEATS, EPOCHS, BATCH, ARCHITECTURE = 5, 12, 64, "cnn"
 RECIPE = {"epochs": EPOCHS, "batch_size": BATCH, "ema": 0.0, "clip": 0.0, "schedule": "constant"}
@@ -66,7 +70,7 @@ def main() -> None:
         collect.run(collect.Params(uri="sklearn:digits"), paths, task="classification")
         preprocess.run(preprocess.Params(target="digit"), paths, task="classification")
         write_json(paths.select, {"architecture": ARCHITECTURE})
-        cluster.connect(paths.root)
+        ray_cluster.connect(paths.root)
         rates: dict[str, list[float]] = {"bare torch loop": [], "Ray Train, 1 worker": [], "Ray Train, 2 workers": []}
         apart: dict[str, list[float]] = {name: [] for name in rates}
         try:
@@ -77,7 +81,7 @@ def main() -> None:
                     rates[name].append(rate)
                     apart[name].append(rest)
         finally:
-            cluster.stop(paths.root)
+            ray_cluster.stop(paths.root)
     print(f"`{ARCHITECTURE}` on digits, batches of {BATCH}, one thread a process, median of {REPEATS}.\n")
     print("| | samples/s | ratio to bare | start and end, s |\n|---|---:|---:|---:|")
     base = statistics.median(rates["bare torch loop"])

@@ -9,12 +9,15 @@ import time
 from pathlib import Path
 from unittest import mock
 
-from stages import cluster, collect, preprocess
-from stages.artifacts import Paths, folder_version
-from stages.trials import search
-from stages.trials.ledger import Ledger
-from stages.trials.search import Search
-from stages.trials.trial import Trial, defaults
+from evergreen.core.paths import Paths
+from evergreen.stages.artifacts import folder_version
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.engines import ray_cluster
+from evergreen.stages.preprocess import stage as preprocess
+from evergreen.stages.trials import search
+from evergreen.stages.trials.ledger import Ledger
+from evergreen.stages.trials.search import Search
+from evergreen.stages.trials.trial import Trial, defaults
 
 REPEATS, TRIALS, ARCHITECTURE, TASK = 3, 8, "mlp", "classification"
 
@@ -23,7 +26,7 @@ def bare(wanted: Search, seed: int) -> float:
     """Seconds per trial of Optuna's own loop in this process."""
     import optuna
 
-    from models.catalogue import architecture
+    from evergreen.models.registry import architecture
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = {name: search._distribution(choice) for name, choice in architecture(ARCHITECTURE).SPACE.items()}
@@ -51,9 +54,9 @@ def main() -> None:
         paths = Paths(Path(name), "cancer")
         collect.run(collect.Params(uri="sklearn:breast_cancer"), paths, task=TASK)
         preprocess.run(preprocess.Params(target="diagnosis"), paths, task=TASK)
-        cluster.connect(paths.root)
+        ray_cluster.connect(paths.root)
         try:
-            cores = cluster.cpus()
+            cores = ray_cluster.cpus()
             common = (str(paths.ready), folder_version(paths.ready), TASK, ARCHITECTURE, defaults(ARCHITECTURE))
             alone, ray, inside = [], [], []
             for seed in range(REPEATS):
@@ -63,7 +66,7 @@ def main() -> None:
                 ray.append(whole)
                 inside.append(trained)
         finally:
-            cluster.stop(paths.root)
+            ray_cluster.stop(paths.root)
     base = statistics.median(alone)
     print(f"{TRIALS} trials of `{ARCHITECTURE}` on breast_cancer, each on one core, median of {REPEATS}.\n")
     print("| | seconds per trial | ratio to bare |\n|---|---:|---:|")

@@ -2,28 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-
-
-class DataError(ValueError):
-    """A mistake in the data, never in the program: says what is wrong, where, and what to do about it."""
-
-    def __init__(self, problem: str, *, place: str = "", fix: str = "") -> None:
-        self.problem, self.place, self.fix = problem, place, fix
-        text = f"{place}: {problem}" if place else problem
-        super().__init__(f"{text}; {fix}" if fix else text)
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint such as "did you mean 'age'? known: age, sex" for a word that is none of `known`."""
-    known = list(known)
-    close = difflib.get_close_matches(word.lower(), [k.lower() for k in known], n=1, cutoff=0.5)
-    hint = f"did you mean '{next(k for k in known if k.lower() == close[0])}'? " if close else ""
-    shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
-    return f"{hint}known: {shown}" if known else "none is known"
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data import kinds
-from data.columns import Faults, plain
-from data.field import DataError, Field, nearest
-from data.requests import same_fields
-from data.transform import transformed
+from evergreen.core.errors import DataError, suggest
+from evergreen.data import kinds
+from evergreen.data.arrow import Faults, plain
+from evergreen.data.field import Field
+from evergreen.data.kinds._json import same_fields
+from evergreen.data.kinds._transform import transformed
 
-__all__ = ["DataError", "Field", "Spec", "fit"]
+__all__ = ["Field", "Spec", "fit"]
 OVER = ("mask", "boxes", "image")  # targets that would have to move with the image
 
 
@@ -239,5 +240,5 @@ def _column(table: pa.Table, name: str) -> pa.Array:
     try:
         column = table.column(name)
     except KeyError as error:  # asking first would cost a request of many columns more than the rest of it
-        raise DataError(f"there is no column '{name}'", fix=nearest(name, table.column_names)) from error
+        raise DataError(f"there is no column '{name}'", fix=suggest(name, table.column_names)) from error
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

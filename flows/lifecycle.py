@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.steps import begun, collect, deploy, preprocess, release, select, train, tune, validate
+from evergreen.flows.steps import begun, collect, deploy, preprocess, release, select, train, tune, validate
 
 
 @flow(flow_run_name="{name}")

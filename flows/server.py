@@ -15,8 +15,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from flows import processes
-from stages.settings import PipelineError
+from evergreen.core import processes
+from evergreen.core.errors import PipelineError
 
 FIRST_PORT = 4200  # Prefect's own; a taken one moves on to the next
 PORTS = 100

@@ -10,9 +10,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from stages.artifacts import Paths
-from stages.pipeline import PipelineError, names, read
-from stages.progress import Progress, quiet
+from evergreen.core.errors import PipelineError
+from evergreen.core.paths import Paths
+from evergreen.core.progress import Progress, quiet
+from evergreen.stages.pipeline import names, read
 
 LONGEST = 400  # characters of a request that still looks well on a command line
 PATIENCE_SECONDS = 30.0
@@ -20,15 +21,16 @@ PATIENCE_SECONDS = 30.0
 
 def serving(root: Path) -> dict[str, str]:
     """The version of each pipeline that the endpoint answers with; {} while it is down."""
-    from stages import deploy
+    from evergreen.stages.deploy import stage as deploy
 
     found = deploy.status(root)
     return found["pipelines"] if found else {}
 
 
 def deploy_released(root: Path, progress: Progress = quiet) -> dict[str, Any]:
-    """Makes the endpoint serve every released version and nothing else; what `stages.deploy.deploy` returns."""
-    from stages import deploy, versions
+    """Make the endpoint serve every released version and nothing else; return what stages/deploy/stage.py does."""
+    from evergreen.stages.deploy import stage as deploy
+    from evergreen.stages.engines import versions
 
     released, params = {}, {}
     for name, version in versions.released(root).items():
@@ -45,7 +47,7 @@ def deploy_released(root: Path, progress: Progress = quiet) -> dict[str, Any]:
 
 def example(paths: Paths) -> dict[str, Any]:
     """The first row of the test split that can be asked about, as a request has it."""
-    from data.batches import load
+    from evergreen.data.feed.batches import load
 
     spec, table = load(paths.ready, "test")
     return spec.request(table)

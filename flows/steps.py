@@ -16,12 +16,15 @@ from prefect.context import get_run_context
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed
 
-from flows import processes, server, words
-from flows.serving import deploy_released, serving
-from stages import pipeline, versions
-from stages.artifacts import Paths, find_root, read_json
-from stages.pipeline import STAGES, Pipeline, perform
-from stages.progress import Progress, quiet
+from evergreen.core import processes
+from evergreen.core.files import read_json
+from evergreen.core.paths import Paths, find_root
+from evergreen.core.progress import Progress, quiet
+from evergreen.flows import format, server
+from evergreen.flows.serving import deploy_released, serving
+from evergreen.stages import pipeline
+from evergreen.stages.engines import versions
+from evergreen.stages.pipeline import STAGES, Pipeline, perform
 
 SCREEN: ContextVar[Progress] = ContextVar("SCREEN", default=quiet)  # who listens; Prefect's parameters must be JSON
 RETRIES = {"retries": 2, "retry_delay_seconds": [5, 30]}
@@ -42,7 +45,7 @@ def begun(name: str) -> Iterator[Run]:
     """A run of the pipeline, alone: PipelineError while another process runs it."""
     root = find_root()
     paths = Paths(root, name)
-    with processes.alone(words.lock(paths), f"{name} is being run already"):
+    with processes.alone(format.lock(paths), f"{name} is being run already"):
         server.crash_abandoned(name, keep=get_run_context().flow_run.id)  # type: ignore[union-attr]
         yield Run(pipeline.read(name, root), paths, SCREEN.get())
 
@@ -83,7 +86,7 @@ def stage(name: str) -> Task[[Run], Any]:
     """The step of one of DVC's stages."""
 
     def work(run: Run) -> dict[str, Any] | None:
-        if words.stale(run.pipeline, run.paths, name) is None:
+        if format.stale(run.pipeline, run.paths, name) is None:
             return None
         found = perform(name, run.pipeline, run.paths, run.progress)
         versions.commit(run.paths, name)
@@ -129,12 +132,12 @@ def publish(stage: str, paths: Paths) -> None:
     """What Prefect's UI shows of a finished stage."""
     key = paths.name.replace("_", "-")  # all that Prefect allows in a key
     if stage == "select" and (rows := read_json(paths.select)["leaderboard"]):
-        create_table_artifact(key=f"{key}-leaderboard", table=[words.flat(row) for row in rows])
+        create_table_artifact(key=f"{key}-leaderboard", table=[format.flat(row) for row in rows])
     if stage == "tune" and (rows := read_json(paths.tune)["trials"]):
-        create_table_artifact(key=f"{key}-trials", table=[words.flat(row) for row in rows])
+        create_table_artifact(key=f"{key}-trials", table=[format.flat(row) for row in rows])
     if stage == "validate":
         metrics = read_json(paths.report / "metrics.json")
-        text = f"**{metrics['verdict']}**: {metrics['why']}\n\n" + words.table(metrics)
+        text = f"**{metrics['verdict']}**: {metrics['why']}\n\n" + format.table(metrics)
         create_markdown_artifact(key=f"{key}-metrics", markdown=text)
         page = (paths.report / "report.html").as_uri()
         create_link_artifact(key=f"{key}-report", link=page, link_text="report.html")

@@ -17,7 +17,6 @@ surprise   (B,)          how unlike the training rows a row is
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -25,8 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from evergreen.core.errors import ModelError
+
 if TYPE_CHECKING:
-    from models.network import Network
+    from evergreen.models.network import Network
 
 Batch = Mapping[str, Tensor]
 STEPS = frozenset({"text", "series", "audio"})  # kinds that are read step by step
@@ -35,17 +36,8 @@ WITHIN = {"positions": STEPS, "causal": STEPS, "pixels": frozenset({"image"})}  
 Choice = tuple[float, float] | tuple[float, float, str] | list[Any]
 
 
-class ModelError(ValueError):
-    """A mistake of the user's: says what is wrong, at which place, and how to mend it."""
-
-    def __init__(self, problem: str, *, place: str = "", fix: str = "") -> None:
-        self.problem, self.place, self.fix = problem, place, fix
-        text = f"{place}: {problem}" if place else problem
-        super().__init__(f"{text}; {fix}" if fix else text)
-
-
 class FieldLike(Protocol):
-    """What a model needs to know of one tensor of a batch; `data.spec.Field` is one."""
+    """What a model needs to know of one tensor of a batch; `evergreen.data.spec.Field` is one."""
 
     @property
     def kind(self) -> str: ...
@@ -176,10 +168,3 @@ class Task(nn.Module):
     def reply(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
         """The answers to a request, for a task that needs more than one output: a text is written token by token."""
         return self.answer(network(rows))
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """'did you mean …' or, where nothing is near, the list of right words."""
-    right = sorted(words)
-    near = difflib.get_close_matches(word, right, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(right)}"

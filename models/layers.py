@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from models.base import BESIDE, STEPS, Batch, FieldLike, Inputs
+from evergreen.models.base import BESIDE, STEPS, Batch, FieldLike, Inputs
 
 PADDING = 0  # the token behind the end of a text
 SEQUENCES = ("text", "series", "audio", "image")  # kinds that are read step by step

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from models.base import Architecture, Batch, Task
-from models.parts import parts
+from evergreen.models.base import Architecture, Batch, Task
+from evergreen.models.chunked import parts
 
 
 class Network(nn.Module):

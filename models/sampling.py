@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from models.base import Batch, Inputs
-from models.layers import Flat
+from evergreen.models.base import Batch, Inputs
+from evergreen.models.layers import Flat
 
 STEP, FIRST, SECOND = (  # of the generator of Steele et al. 2014, as signed whole numbers
     value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Architecture, Batch, Choice
+from evergreen.models.base import Architecture, Batch, Choice
 
 LEAST = 2  # pixels: a side that is not longer is not halved any more
 LARGE = 64  # pixels: from here on the first layers halve an image twice, as networks for photographs do

@@ -8,107 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.atomic import read_json, replace_folder, write_json
-from stages.settings import PipelineError
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import read_json, replace_folder, write_json
+from evergreen.core.paths import IMPORT_ROOT
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
-    from data.spec import Spec
-    from models.network import Network
+    from evergreen.data.spec import Spec
+    from evergreen.models.network import Network
 
-__all__ = [
-    "Model",
-    "Paths",
-    "code_version",
-    "find_root",
-    "folder_version",
-    "load_model",
-    "read_json",
-    "replace_folder",
-    "save_model",
-    "write_json",
-]
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 SCRATCH = "scratch"  # the folder in a transferred candidate's that holds the same network trained from scratch
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where the things of one pipeline lie, all absolute when `root` is."""
-
-    root: Path
-    name: str
-
-    @property
-    def pipeline(self) -> Path:
-        return self.root / "pipelines" / f"{self.name}.yaml"
-
-    @property
-    def raw(self) -> Path:
-        return self.root / "data" / "store" / self.name / "raw"
-
-    @property
-    def ready(self) -> Path:
-        return self.root / "data" / "store" / self.name / "ready"
-
-    @property
-    def described(self) -> Path:
-        """What a person should know of the prepared rows, and what changed since the last ones; nothing reads it."""
-        return self.root / "data" / "store" / self.name / "described"
-
-    @property
-    def select(self) -> Path:
-        return self.root / "models" / "store" / self.name / "choice" / "select.json"
-
-    @property
-    def tune(self) -> Path:
-        return self.root / "models" / "store" / self.name / "choice" / "tune.json"
-
-    @property
-    def candidate(self) -> Path:
-        return self.root / "models" / "store" / self.name / "candidate"
-
-    @property
-    def report(self) -> Path:
-        return self.root / "models" / "store" / self.name / "report"
-
-    @property
-    def home(self) -> Path:
-        """The ignored folder in which everything that runs lives."""
-        return self.root / ".evergreen"
-
-    @property
-    def rejected(self) -> Path:
-        """The rows for which the last preprocessing was stopped, if it was."""
-        return self.home / "rejected" / self.name
-
-    @property
-    def run_folder(self) -> Path:
-        return self.home / "runs" / self.name
-
-    @property
-    def trials(self) -> Path:
-        return self.home / "trials" / f"{self.name}.jsonl"
-
-    @property
-    def released(self) -> Path:
-        return self.home / "released" / self.name
-
-
-def find_root(start: Path | None = None) -> Path:
-    """The nearest folder at or above `start` (default: the working directory) with `dvc.yaml` and `pipelines/`."""
-    here = (start or Path.cwd()).resolve()
-    for folder in (here, *here.parents):
-        if (folder / "dvc.yaml").is_file() and (folder / "pipelines").is_dir():
-            return folder
-    raise PipelineError(
-        "no dvc.yaml with a folder pipelines/ here or above",
-        place=str(here),
-        fix="change into a clone of the repository",
-    )
 
 
 def folder_version(folder: Path) -> str:
@@ -118,8 +31,8 @@ def folder_version(folder: Path) -> str:
 
 def code_version() -> str:
     """A hash of the sources that decide what a model becomes: those of data, models and stages, in hex."""
-    root = Path(__file__).resolve().parent.parent
-    files = [path for room in ("data", "models", "stages") for path in (root / room).rglob("*.py")]
+    root = IMPORT_ROOT / "evergreen"
+    files = [path for room in ("core", "data", "models", "stages") for path in (root / room).rglob("*.py")]
     return _hash(root, sorted(files))
 
 
@@ -187,8 +100,8 @@ def load_model(folder: Path) -> Model:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from data.spec import Spec
-    from models.catalogue import build
+    from evergreen.data.spec import Spec
+    from evergreen.models.registry import build
 
     again = "run the train stage again, or fetch the released version again"
     card = read_json(folder / CARD)

@@ -14,15 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.progress import Progress, quiet, screen, sentence
-from stages.settings import File, PipelineError, choose
+from evergreen.core.config import File
+from evergreen.core.errors import PipelineError, suggest
+from evergreen.core.progress import Progress, quiet, screen, sentence
 
 if TYPE_CHECKING:
-    from stages import collect, deploy, preprocess, select, train, tune, validate
-    from stages.artifacts import Paths
+    from evergreen.core.paths import Paths
+    from evergreen.stages.collect import stage as collect
+    from evergreen.stages.deploy import stage as deploy
+    from evergreen.stages.preprocess import stage as preprocess
+    from evergreen.stages.select import stage as select
+    from evergreen.stages.train import stage as train
+    from evergreen.stages.tune import stage as tune
+    from evergreen.stages.validate import stage as validate
 
 
-__all__ = ["SECTIONS", "STAGES", "Pipeline", "PipelineError", "choose", "main", "names", "perform", "read", "tasks"]
+__all__ = ["SECTIONS", "STAGES", "Pipeline", "main", "names", "perform", "read", "tasks"]
 
 
 @dataclass(frozen=True)
@@ -62,18 +69,18 @@ def read(name: str, root: Path) -> Pipeline:
     name = Path(name).stem
     if name not in names(root):
         known = names(root)
-        fix = choose(name, known, "pipelines") if known else "make one with: evergreen new"
+        fix = suggest(name, known, "pipelines") if known else "make one with: evergreen new"
         raise PipelineError(f"there is no pipeline {name!r}", fix=fix)
     file = File(f"pipelines/{name}.yaml")
     values = file.load(root / file.place)
     hints: dict[str, Any] = {"task": str | dict, "schedule": str}
-    hints |= {section: importlib.import_module(f"stages.{section}").Params for section in SECTIONS}
+    hints |= {section: importlib.import_module(f"evergreen.stages.{section}.stage").Params for section in SECTIONS}
     file.check_keys(values, hints, required=["task"])
     options = file.convert(values, "task", str | dict)
     options = dict(options) if isinstance(options, dict) else {"name": options}
     task = str(options.pop("name", ""))
     if task not in tasks():
-        raise file.error(values, "task", f"unknown task {task!r}", choose(task, tasks(), "tasks"))
+        raise file.error(values, "task", f"unknown task {task!r}", suggest(task, tasks(), "tasks"))
     parts = {key: file.convert(values, key, hint) for key, hint in hints.items() if key in values}
     for section in SECTIONS:
         if parts.get(section) is None:  # left out, or a name with nothing behind it: the defaults serve
@@ -114,7 +121,7 @@ def perform(stage: str, pipeline: Pipeline, paths: Paths, progress: Progress = q
     def told(**facts: Any) -> None:
         own.append(facts["summary"]) if "summary" in facts else progress(**facts)
 
-    run = importlib.import_module(f"stages.{stage}").run
+    run = importlib.import_module(f"evergreen.stages.{stage}.stage").run
     progress(stage=stage)
     given: dict[str, Any] = {"task": pipeline.task, "progress": told, **more}
     if stage == "preprocess":  # the later ones read them in the spec that it writes
@@ -126,13 +133,14 @@ def perform(stage: str, pipeline: Pipeline, paths: Paths, progress: Progress = q
 
 
 def main(stage: str) -> None:
-    """What `python -m stages.train digits` calls: run one stage of one pipeline, without Prefect."""
-    from stages.artifacts import Paths, find_root
+    """What `python -m evergreen.stages.train.stage digits` calls: run one stage of one pipeline, without Prefect."""
+    from evergreen.core.paths import Paths, find_root
 
     try:
         if len(sys.argv) != 2:
             raise PipelineError(
-                f"expected one pipeline's name, got {len(sys.argv) - 1}", fix=f"python -m stages.{stage} NAME"
+                f"expected one pipeline's name, got {len(sys.argv) - 1}",
+                fix=f"python -m evergreen.stages.{stage}.stage NAME",
             )
         root = find_root()
         pipeline = read(sys.argv[1], root)

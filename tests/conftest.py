@@ -12,10 +12,10 @@ def random_model():
     def make(name, folder, seed, architecture="linear", **options):
         import torch
 
-        from data import kinds
-        from data.spec import Spec, fit
-        from models.catalogue import build
-        from stages.artifacts import save_model
+        from evergreen.data import kinds
+        from evergreen.data.spec import Spec, fit
+        from evergreen.models.registry import build
+        from evergreen.stages.artifacts import save_model
 
         random = np.random.default_rng(0)
         columns = {

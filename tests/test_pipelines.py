@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from models.catalogue import tasks
-from models.recipe import CHOICES
-from stages import pipeline
+from evergreen.models.registry import tasks
+from evergreen.models.training.config import CHOICES
+from evergreen.stages import pipeline
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = {name: pipeline.read(name, ROOT) for name in pipeline.names(ROOT)}
@@ -17,7 +17,7 @@ OWN_DEFAULTS = {"optimizer": "adamw", "schedule": "cosine", "keep": "best"}  # w
 
 def train_settings(name: str) -> set[object]:
     """All values that the shipped pipelines and the architectures' own recipes give a setting of training."""
-    from models.catalogue import architecture, architectures
+    from evergreen.models.registry import architecture, architectures
 
     said = {getattr(one.train, name) for one in SHIPPED.values()}
     return said | {architecture(one).RECIPE.get(name) for one in architectures()} | {OWN_DEFAULTS.get(name)}

@@ -5,6 +5,7 @@ import math
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,11 +29,14 @@ deploy: {}
 LIFE = """
 import json, sys
 from pathlib import Path
-from data.batches import Batches, arrays, load
-from models.catalogue import accepting, build
-from models.loop import Loop, Recipe
-from stages import collect, pipeline, preprocess
-from stages.artifacts import Paths, load_model, save_model
+from evergreen.data.feed.batches import Batches, arrays, load
+from evergreen.models.registry import accepting, build
+from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.stages import pipeline
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess import stage as preprocess
+from evergreen.core.paths import Paths
+from evergreen.stages.artifacts import load_model, save_model
 
 paths = Paths(Path.cwd(), "sails")
 asked = pipeline.read("sails", paths.root)
@@ -61,9 +65,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     for place in listed.stdout.split("\n"):
-        if place and (ROOT / place).is_file():
+        if place and ((ROOT / place).is_file() or (ROOT / place).is_symlink()):
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
-            (folder / place).write_bytes((ROOT / place).read_bytes())
+            shutil.copy(ROOT / place, folder / place, follow_symlinks=False)
     for place, text in EXAMPLES.items():
         assert not (folder / place).exists(), f"{place} is there already: choose another example"
         (folder / place).write_text(text, encoding="utf-8")

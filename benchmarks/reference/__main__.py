@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks import reference
 from benchmarks.__main__ import machine
-from stages.atomic import write_json
+from evergreen.core.files import write_json
 
 HERE = Path(__file__).parent
 RESULTS, PAGE = HERE / "results.json", HERE.parent / "REFERENCE.md"

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.reference.protocol import learn
-from data.kinds.series import fixed
+from evergreen.data.kinds.series import fixed
 
 BARS = {"lstm_mse": ("<=", 0.002), "gru_mse": ("<=", 0.002), "rnn_mse": (">=", 0.1)}
 SEEDS = range(1)

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 
 from benchmarks.reference.protocol import Learned, digits, learn
-from models.architectures.capsule import Capsule
+from evergreen.models.architectures.capsule import Capsule
 
 BARS = {"accuracy": (">=", 0.987), "redrawn_db": (">=", 14.8)}
 SEEDS = range(5)

@@ -26,7 +26,7 @@ SEEN = (
 
 def run(seed: int) -> dict[str, float]:
     """Bits per character of the last tenth, learned from all before it; and of compressors that have read the same."""
-    from data.sources import open_source
+    from evergreen.data.sources import open_source
 
     rows = pa.Table.from_batches(list(open_source(f"python:docs?characters={LENGTH}", Path()).read())).select(["text"])
     parts = (rows.slice(0, len(rows) * 8 // 10), _between(rows, 8, 9), _between(rows, 9, 10))

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.reference.protocol import learn
-from data.sources import open_source
+from evergreen.data.sources import open_source
 
 BARS = {"accuracy": (">=", 0.975)}
 SEEDS = range(5)

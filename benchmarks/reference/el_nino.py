@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.reference.protocol import Tables, learn
-from data.windows import history_table, own_history
+from evergreen.data.prepare.windows import history_table, own_history
 
 BARS = {"mae": ("<=", 0.86)}
 SEEDS = range(5)

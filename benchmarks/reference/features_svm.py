@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmarks.reference.protocol import digits, learn
-from stages.judging.features import svm
+from evergreen.stages.validate.svm import svm
 
 BARS = {"lead_over_pixels": (">=", 0.005)}
 SEEDS = range(5)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 
 from benchmarks.reference.protocol import Learned, Tables, digits, learn
-from models.tasks.generation import copying, frechet
+from evergreen.models.tasks.generation import copying, frechet
 
 BARS = {
     "fid_less_pca_kde": ("<=", 0.0),  # Fréchet distance to the test images, less that of PCA with a kernel density

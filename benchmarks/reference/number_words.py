@@ -18,7 +18,7 @@ TEST, VALIDATION = 2000, 500  # numbers
 
 def run(seed: int) -> dict[str, float]:
     """Exact match and chrF, beside those of the nearest number's words."""
-    from data.sources import open_source
+    from evergreen.data.sources import open_source
 
     rows = pa.Table.from_batches(list(open_source("python:numbers", Path()).read())).select(["number", "words"])
     order = np.random.default_rng(seed).permutation(len(rows))

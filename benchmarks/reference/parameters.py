@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from models.catalogue import build
+from evergreen.models.registry import build
 
 NAMED = {  # case: architecture, size, parameters as torchvision counts them
     "alexnet": ("cnn", 8, 61_100_840),

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from data.batches import Batches
-from data.schema import kind_names, kind_options
-from data.spec import Spec, fit
-from models.catalogue import build, task
-from models.loop import Loop
-from models.network import Network
-from stages.trials.trial import divide
+from evergreen.data.feed.batches import Batches
+from evergreen.data.prepare.infer import kind_names, kind_options
+from evergreen.data.spec import Spec, fit
+from evergreen.models.network import Network
+from evergreen.models.registry import build, task
+from evergreen.models.training.trainer import Loop
+from evergreen.stages.trials.trial import divide
 
 Tables = tuple[pa.Table, pa.Table, pa.Table]  # train, validation, test
 HELD_OUT = 360  # digits to validate, and as many to test
@@ -158,9 +158,9 @@ def spec_of(
     train: pa.Table, task_name: str, target: str, kinds: Mapping[str, Any], transform: str, options: Mapping[str, Any]
 ) -> Spec:
     """The spec that preprocess would fit on these training rows."""
-    from data import kinds as known
-    from data.columns import plain
-    from data.schema import recognise, target_kind
+    from evergreen.data import kinds as known
+    from evergreen.data.arrow import plain
+    from evergreen.data.prepare.infer import recognise, target_kind
 
     job, named = task(task_name), kind_names(kinds)
     wanted = target_kind(train, target, job.TARGETS, kinds)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.reference.protocol import column, learn
-from data.sources.skimage import END, TEST_FROM, VALIDATE_FROM, scenes
+from evergreen.data.sources.skimage import END, TEST_FROM, VALIDATE_FROM, scenes
 
 BARS = {"miou": (">=", 0.955)}
 SEEDS = range(2)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.reference.protocol import Tables, learn
-from data.windows import history_table
+from evergreen.data.prepare.windows import history_table
 
 BARS = {"mse_1921_1955": ("<=", 0.100), "mse_1956_1979": ("<=", 0.33)}
 SEEDS = range(5)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from benchmarks.reference.protocol import Learned, column, learn
-from data.sources.skimage import PHOTOS, patches, photo
+from evergreen.data.sources.skimage import PHOTOS, patches, photo
 
 BARS = {"psnr": (">=", 34.9), "least_gain_over_bicubic": (">=", 0.0)}
 SEEDS = range(3)

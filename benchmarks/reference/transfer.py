@@ -9,13 +9,13 @@ import torch
 
 from benchmarks.reference.features_svm import pixel_svm
 from benchmarks.reference.protocol import images, learn, spec_of
-from data.batches import Batches
-from data.spec import Spec
-from models.catalogue import build
-from models.loop import Loop
-from models.network import Network
-from stages.judging.statistics import compare
-from stages.trials.trial import divide
+from evergreen.data.feed.batches import Batches
+from evergreen.data.spec import Spec
+from evergreen.models.network import Network
+from evergreen.models.registry import build
+from evergreen.models.training.trainer import Loop
+from evergreen.stages.trials.trial import divide
+from evergreen.stages.validate.statistics import compare
 
 BARS = {"frozen_found_harmful": (">=", 1.0), "from_scratch": (">=", 0.972), "fine_tuned": (">=", 0.949)}
 SEEDS = range(5)

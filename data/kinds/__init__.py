@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from data.columns import Faults
-from data.field import DataError, Field, nearest
+from evergreen.core.errors import DataError, suggest
+from evergreen.data.arrow import Faults
+from evergreen.data.field import Field
 
 
 class Kind:
@@ -114,13 +115,13 @@ class Kind:
 
 def names() -> list[str]:
     """All kinds: the files of this folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 @cache
 def find(name: str) -> Kind:
     if name not in names():
-        raise DataError(f"there is no kind of data called '{name}'", fix=nearest(name, names()))
+        raise DataError(f"there is no kind of data called '{name}'", fix=suggest(name, names()))
     module = importlib.import_module(f"{__name__}.{name}")
     found = [
         item
@@ -135,7 +136,7 @@ def check_options(kind: str, options: Mapping[str, Any], column: str) -> None:
     """Raises DataError for an option that the kind does not have."""
     for name in options:
         if name not in find(kind).OPTIONS:
-            fix = nearest(name, find(kind).OPTIONS)
+            fix = suggest(name, find(kind).OPTIONS)
             raise DataError(f"{kind} has no option '{name}'", place=f"preprocess.kinds.{column}", fix=fix)
 
 

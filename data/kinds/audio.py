@@ -18,11 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data import spectra, wav
-from data.columns import Faults, nested, plain
-from data.field import DataError, Field
-from data.kinds import Kind
-from data.requests import told
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import Faults, nested, plain
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds import _mel as spectra
+from evergreen.data.kinds import _wav as wav
+from evergreen.data.kinds._json import told
 
 TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])  # rate 0: that of the option
 LONG = 1000  # samples of a row from which on a list of numbers within −1…1 is taken for sound

@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.columns import MISSING, Faults, plain, texts
-from data.field import DataError, Field
-from data.kinds import Kind
-from data.requests import told
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import MISSING, Faults, plain, texts
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds._json import told
 
 PAIRS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1"))
 SURE = 0.95  # share of the values that must be words of one pair for text to be yes and no

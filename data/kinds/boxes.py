@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from data import pixels
-from data.columns import Faults, plain
-from data.field import DataError, Field
-from data.kinds import Kind
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import Faults, plain
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds import _images as pixels
 
 CORNERS = ("x0", "y0", "x1", "y1")
 TYPE = pa.list_(pa.struct([("class", pa.string()), *((corner, pa.float64()) for corner in CORNERS)]))

@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.columns import Faults, plain, texts
-from data.field import DataError, Field, nearest
-from data.kinds import Kind
-from data.requests import told
+from evergreen.core.errors import DataError, suggest
+from evergreen.data.arrow import Faults, plain, texts
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds._json import told
 
 MANY = 1000  # distinct values above which a text column is no category
 WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or false"}
@@ -96,7 +97,7 @@ class Category(Kind):
             raise DataError(
                 f"'{unseen}' is no class of the training rows",
                 place=f"column '{field.columns[index]}'",
-                fix=nearest(str(unseen), [str(value) for value in values]),
+                fix=suggest(str(unseen), [str(value) for value in values]),
             )
         return codes
 

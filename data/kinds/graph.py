@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data import graphs
-from data.columns import Faults, plain
-from data.field import DataError, Field
-from data.graphs import MOST, TYPE, pack, unpack
-from data.kinds import Kind
-from data.requests import numbers, told
+from evergreen.core.errors import DataError
+from evergreen.data import graph_type
+from evergreen.data.arrow import Faults, plain
+from evergreen.data.field import Field
+from evergreen.data.graph_type import MOST, TYPE, pack, unpack
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds._json import numbers, told
 
 VALUES = 1e8  # of all training graphs together, encoded: 400 MB
 SHAPE = "give {nodes: a list of lists of numbers, edges: a list of pairs of places in nodes}"
@@ -109,7 +110,7 @@ class Graph(Kind):
         nodes, edges = value["nodes"], value["edges"]
         lengths = {"weights": len(edges), "degree": len(nodes)}
         beside = (None if value.get(name) is None else numbers(value[name], (n,)) for name, n in lengths.items())
-        graph = graphs.Graph(
+        graph = graph_type.Graph(
             numbers(nodes, (len(nodes), field.state["features"])) if nodes else np.zeros((0, 0)),
             numbers(edges, (len(edges), 2)) if edges else np.zeros((0, 2)),
             *beside,
@@ -164,7 +165,7 @@ def _typed(column: pa.StructArray) -> pa.StructArray:
     return pa.StructArray.from_arrays(parts, fields=list(TYPE), mask=lacking)
 
 
-def _decoded(field: Field, row: np.ndarray) -> graphs.Graph:
+def _decoded(field: Field, row: np.ndarray) -> graph_type.Graph:
     """The graph that an encoded row (M, F + 2 + M) holds."""
     features = field.state["features"]
     count = int(row[:, features].sum())
@@ -173,7 +174,7 @@ def _decoded(field: Field, row: np.ndarray) -> graphs.Graph:
     nodes = row[:count, :features] * np.asarray(field.state["std"]) + np.asarray(field.state["mean"])
     weights = adjacency[tuple(pairs.T)]
     degree = row[:count, features + 1] if field.state["centre"] else None
-    return graphs.Graph(nodes, pairs, None if (weights == 1).all() else weights, degree)
+    return graph_type.Graph(nodes, pairs, None if (weights == 1).all() else weights, degree)
 
 
 def _bytes(part: np.ndarray | None) -> bytes:

@@ -10,11 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from data import affine, pixels, pretrained
-from data.columns import Faults, nested, plain, shapeless, stack
-from data.field import DataError, Field
-from data.kinds import Kind
-from data.requests import numbers, told
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import Faults, nested, plain, shapeless, stack
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds import _augment_image as affine
+from evergreen.data.kinds import _images as pixels
+from evergreen.data.kinds import _pretrained as pretrained
+from evergreen.data.kinds._json import numbers, told
 
 FIRST = 10  # files that are looked at to tell whether a column of bytes holds images; some may be damaged
 EXAMPLE = 4096  # values: a larger picture is not written out in the documentation of an endpoint

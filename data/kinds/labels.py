@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data.columns import Faults, plain
-from data.field import DataError, Field
-from data.kinds import Kind
-from data.requests import told
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import Faults, plain
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds._json import told
 
 MANY = 1000  # distinct labels above which lists of words are text
 BETWEEN = re.compile(r"[|;,]")

@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from data import pixels
-from data.columns import Faults, plain, shapeless, stack
-from data.field import DataError, Field
-from data.kinds import Kind
-from data.kinds.image import LONGEST
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import Faults, plain, shapeless, stack
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds import _images as pixels
+from evergreen.data.kinds.image import LONGEST
 
 MANY = 256  # classes: more are no classes but the shades of a drawing
 IGNORED = -100  # a pixel that counts neither in the loss nor in the metrics

@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data import dates
-from data.columns import Faults, evenly, plain
-from data.field import DataError, Field
-from data.kinds import Kind
-from data.kinds.number import FARTHEST
-from data.requests import told
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import Faults, evenly, plain
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds import _datetime_parse as dates
+from evergreen.data.kinds._json import told
+from evergreen.data.kinds.number import FARTHEST
 
 DAY = 86_400_000_000  # microseconds
 LOOKED_AT = 10_000  # times, spread evenly, that tell which of their parts differ

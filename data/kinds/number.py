@@ -13,13 +13,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from data import scaling
-from data.columns import Faults, decimal_mark, floats, plain, wordy
-from data.field import DataError, Field, nearest
-from data.kinds import Kind
-from data.requests import told
-from data.scaling import SCALINGS, STRAIGHT
-from data.transform import restored
+from evergreen.core.errors import DataError, suggest
+from evergreen.data.arrow import Faults, decimal_mark, floats, plain, wordy
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds import _scaling as scaling
+from evergreen.data.kinds._json import told
+from evergreen.data.kinds._scaling import SCALINGS, STRAIGHT
+from evergreen.data.kinds._transform import restored
 
 LARGEST = 1e30  # beyond it squares overflow float32
 FARTHEST = 1e6  # deviations from the mean: a wilder input is held here, so that no network answers NaN
@@ -145,7 +146,7 @@ def _possible(said: Mapping[str, Any], *, target: bool) -> None:
     """Raises DataError where the options of a column say what is not there, or what a target cannot be."""
     for option, known in (("scaling", SCALINGS), ("outliers", OUTLIERS)):
         if said[option] not in known:
-            raise DataError(f"{option} is {said[option]!r}", fix=nearest(str(said[option]), known))
+            raise DataError(f"{option} is {said[option]!r}", fix=suggest(str(said[option]), known))
     if said["decimal"] not in ("", ",", "."):
         raise DataError(f"decimal is {said['decimal']!r}", fix='say "," or "."')
     if target and (said["scaling"] not in STRAIGHT or said["outliers"] != "keep"):

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data.columns import Faults, plain
-from data.field import DataError, Field
-from data.kinds import Kind
-from data.requests import told
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import Faults, plain
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds._json import told
 
 LIMIT = 2**31  # seeds are below it
 

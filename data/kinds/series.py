@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data.columns import Faults, nested, plain, shapeless, stack
-from data.field import DataError, Field
-from data.kinds import Kind
-from data.requests import numbers
-from data.transform import restored
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import Faults, nested, plain, shapeless, stack
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds._json import numbers
+from evergreen.data.kinds._transform import restored
 
 
 class Series(Kind):

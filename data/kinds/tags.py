@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from data.columns import Faults, plain
-from data.field import DataError, Field
-from data.kinds import Kind
-from data.kinds.text import LONGEST
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import Faults, plain
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds.text import LONGEST
 
 PADDING = -100  # what torch's cross-entropy passes over
 

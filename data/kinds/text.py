@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data import units
-from data.columns import Faults, evenly, plain
-from data.field import DataError, Field
-from data.kinds import Kind
-from data.requests import told
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import Faults, evenly, plain
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds import _tokenize as units
+from evergreen.data.kinds._json import told
 
 PADDING, UNKNOWN, BEGIN, END = range(4)
 SPECIAL = 4  # tokens before the vocabulary

@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from data import pretrained
-from data.columns import Faults, plain
-from data.field import DataError, Field
-from data.kinds import Kind
-from data.requests import told
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import Faults, plain
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds import _pretrained as pretrained
+from evergreen.data.kinds._json import told
 
 LONGEST = 256  # tokens of a row, unless `length` says otherwise
 FIX = "give `source`, a folder with config.json and tokenizer.json, or a name on Hugging Face's hub"

@@ -27,9 +27,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.columns import plain
-from data.field import DataError, nearest
-from data.files import File, combined, ending, stamped, walk
+from evergreen.core.errors import DataError, suggest
+from evergreen.data.arrow import plain
+from evergreen.data.sources._files import File, combined, ending, stamped, walk
 
 RESERVED = ("_origin", "_fault", "_id", "_time", "_group", "_weight")
 ROWS = 50_000  # rows a batch
@@ -133,7 +133,7 @@ class Files(Source):
 
 def names() -> list[str]:
     """All schemes and file endings: the files of this folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def open_source(uri: str, root: Path) -> Source:
@@ -154,7 +154,7 @@ def open_source(uri: str, root: Path) -> Source:
 def find(kind: str, place: str) -> type[Source]:
     """The source of a scheme or an ending."""
     if kind not in names():
-        raise DataError(f"cannot read '{kind or 'a file without an ending'}'", place=place, fix=nearest(kind, names()))
+        raise DataError(f"cannot read '{kind or 'a file without an ending'}'", place=place, fix=suggest(kind, names()))
     source: type[Source] = importlib.import_module(f"{__name__}.{kind}").Source
     return source
 

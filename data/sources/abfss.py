@@ -1,6 +1,6 @@
 """Azure Data Lake: `abfss://container@account.dfs.core.windows.net/folder/`; credentials as Azure's tools find them."""
 
-from data.sources import gs
+from evergreen.data.sources import gs
 
 
 class Source(gs.Source):

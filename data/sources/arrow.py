@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data import sources
-from data.field import DataError
-from data.files import opened
+from evergreen.core.errors import DataError
+from evergreen.data import sources
+from evergreen.data.sources._files import opened
 
 FOLDER_OF = (".arrow", ".feather")
 STATE, SPLITS = "state.json", "dataset_dict.json"  # what `save_to_disk` writes beside the rows

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from data import sources, wav
-from data.field import DataError, nearest
-from data.files import File, combined, stamped, walk
+from evergreen.core.errors import DataError, suggest
+from evergreen.data import sources
+from evergreen.data.kinds import _wav as wav
+from evergreen.data.sources._files import File, combined, stamped, walk
 
 FOLDER_OF = (".wav",)
 TABLE, NAME = "transcripts.csv", "file"
@@ -89,7 +90,7 @@ class Source(sources.Source):
             rows = csv.DictReader(file)
             columns = list(rows.fieldnames or [])
             if NAME not in columns:
-                raise DataError(f"there is no column '{NAME}'", place=str(path), fix=nearest(NAME, columns))
+                raise DataError(f"there is no column '{NAME}'", place=str(path), fix=suggest(NAME, columns))
             for column in {"audio", "label", *sources.RESERVED} & set(columns):
                 raise DataError(f"the column name '{column}' is taken", place=str(path), fix="rename the column")
             table = {row[NAME]: {name: text for name, text in row.items() if name} for row in rows}

@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as arrow
 
-from data import sources
-from data.field import DataError
-from data.files import opened
+from evergreen.core.errors import DataError
+from evergreen.data import sources
+from evergreen.data.sources._files import opened
 
 FOLDER_OF = (".csv", ".tsv")
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))

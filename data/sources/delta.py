@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from data import sources
-from data.field import DataError
+from evergreen.core.errors import DataError
+from evergreen.data import sources
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

@@ -12,8 +12,8 @@ from importlib.metadata import version
 import numpy as np
 import pyarrow as pa
 
-from data import sources
-from data.field import DataError, nearest
+from evergreen.core.errors import DataError, suggest
+from evergreen.data import sources
 
 MARKS = {"even": (0, 2, 4, 6, 8), "prime": (2, 3, 5, 7), "large": (5, 6, 7, 8, 9), "round": (0, 6, 8, 9)}
 QUESTIONS = ("marks", "eight")
@@ -23,7 +23,7 @@ class Source(sources.Source):
     def read(self) -> Iterator[pa.RecordBatch]:
         if self.name not in QUESTIONS:
             raise DataError(
-                f"there is no question '{self.name}'", place=f"digits:{self.name}", fix=nearest(self.name, QUESTIONS)
+                f"there is no question '{self.name}'", place=f"digits:{self.name}", fix=suggest(self.name, QUESTIONS)
             )
         from sklearn.datasets import load_digits
 

@@ -1,3 +1,3 @@
 """Feather is Arrow's file layout under its other name."""
 
-from data.sources.arrow import Source as Source
+from evergreen.data.sources.arrow import Source as Source

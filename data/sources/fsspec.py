@@ -5,7 +5,7 @@ What the system needs beside an address (a user, a key) stands in fsspec's own c
 
 from __future__ import annotations
 
-from data.remote import ArrowDisk, Disk, Remote
+from evergreen.data.sources._remote import ArrowDisk, Disk, Remote
 
 
 class Source(Remote):

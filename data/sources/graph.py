@@ -5,7 +5,7 @@ column names; first the name of each node, last its label (or in the column call
 features of the node and of its neighbours; others stay columns beside the graph. Each node becomes a row: id, graph
 (all within 2 hops, true degrees), label. Nodes without a label are set aside when rows are prepared: they are seen as
 neighbours alone.
-`graph:FOLDER?label=COLUMN&hops=1&most=64&features=place` says otherwise (data/neighbourhoods.py). Files may end in .tsv
+`graph:FOLDER?label=COLUMN&hops=1&most=64&features=place` says otherwise (_neighborhoods.py). Files may end in .tsv
 as well.
 """
 
@@ -19,12 +19,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from data import sources
-from data.columns import floats
-from data.field import DataError, nearest
-from data.neighbourhoods import Network, options, reach
-from data.sources.csv import Source as Table
-from data.sources.csv import delimiter, encoding
+from evergreen.core.errors import DataError, suggest
+from evergreen.data import sources
+from evergreen.data.arrow import floats
+from evergreen.data.sources._neighborhoods import Network, options, reach
+from evergreen.data.sources.csv import Source as Table
+from evergreen.data.sources.csv import delimiter, encoding
 
 FOLDER_OF = ("edges.csv", "edges.tsv")
 Faults = list[tuple[str, str]]  # origin, what is wrong
@@ -74,7 +74,7 @@ class Source(sources.Source):
         if not label:
             return nodes, None
         if label not in others:
-            raise DataError(f"nodes.csv has no column '{label}'", place=self.name, fix=nearest(label, others))
+            raise DataError(f"nodes.csv has no column '{label}'", place=self.name, fix=suggest(label, others))
         beside, features = {"id": nodes.column("id")}, []
         last = {label: nodes.column(label), "_origin": nodes.column("_origin")}
         for name in others:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data.remote import ArrowDisk, Disk, Remote
+from evergreen.data.sources._remote import ArrowDisk, Disk, Remote
 
 
 class Source(Remote):

@@ -1,6 +1,6 @@
 """A file on the web, over a connection that anybody on its way can read or change."""
 
-from data.sources import https
+from evergreen.data.sources import https
 
 
 class Source(https.Source):

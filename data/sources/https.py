@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from data.field import DataError
-from data.files import BLOCK, File
-from data.remote import TIMEOUT, Disk, Remote
+from evergreen.core.errors import DataError
+from evergreen.data.sources._files import BLOCK, File
+from evergreen.data.sources._remote import TIMEOUT, Disk, Remote
 
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be others a minute later
 

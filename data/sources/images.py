@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data import sources
-from data.contents import AT_ONCE, BYTES, Contents, content
-from data.field import DataError
-from data.files import File, combined, stamped, walk
+from evergreen.core.errors import DataError
+from evergreen.data import sources
+from evergreen.data.sources._contents import AT_ONCE, BYTES, Contents, content
+from evergreen.data.sources._files import File, combined, stamped, walk
 
 FOLDER_OF = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TABLES = (".csv", ".tsv")

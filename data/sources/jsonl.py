@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as arrow
 
-from data import sources
-from data.field import DataError
-from data.files import opened
+from evergreen.core.errors import DataError
+from evergreen.data import sources
+from evergreen.data.sources._files import opened
 
 FOLDER_OF = (".jsonl", ".ndjson")
 BLOCK = 1 << 23  # bytes read at once

@@ -1,3 +1,3 @@
 """JSON lines under their other name."""
 
-from data.sources.jsonl import Source as Source
+from evergreen.data.sources.jsonl import Source as Source

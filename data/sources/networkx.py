@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data import sources
-from data.field import DataError, nearest
-from data.graphs import Graph, pack
-from data.neighbourhoods import Network, options, reach
+from evergreen.core.errors import DataError, suggest
+from evergreen.data import sources
+from evergreen.data.graph_type import Graph, pack
+from evergreen.data.sources._neighborhoods import Network, options, reach
 
 ATLAS = 7  # nodes of its largest graphs
 
@@ -44,7 +44,7 @@ class Source(sources.Source):
 
         known = [name.removesuffix("_graph") for name in social.__all__]
         if self.name not in known:
-            fix = nearest(self.name, [*known, "atlas"])
+            fix = suggest(self.name, [*known, "atlas"])
             raise DataError(f"networkx ships no graph '{self.name}'", place=f"networkx:{self.name}", fix=fix)
         graph = getattr(networkx, f"{self.name}_graph")()
         names = list(graph)
@@ -67,7 +67,7 @@ class Source(sources.Source):
         properties = _properties()
         label = self.options.get("label", "planar")
         if label not in properties:
-            fix = nearest(label, properties)
+            fix = suggest(label, properties)
             raise DataError(f"there is no property '{label}'", place="networkx:atlas", fix=fix)
         labels = [properties[label](graph) for graph in found]
         return pa.table({"graph": pack([_by_degree(graph) for graph in found]), "label": labels})

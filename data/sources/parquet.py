@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data import sources
-from data.field import DataError
+from evergreen.core.errors import DataError
+from evergreen.data import sources
 
 FOLDER_OF = (".parquet", ".pq")
 

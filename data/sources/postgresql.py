@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from data.database import Database, driver_of, quoted
-from data.field import DataError
+from evergreen.core.errors import DataError
+from evergreen.data.sources._database import Database, driver_of, quoted
 
 PLAIN = frozenset({"bool", "text", "varchar", "bpchar", "bytea", "date", "time", "timestamp", "timestamptz"}) | {
     f"{many}{kind}" for many in ("", "_") for kind in ("int2", "int4", "int8", "float4", "float8", "text", "bool")

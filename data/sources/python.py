@@ -22,9 +22,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data import sources
-from data.field import DataError, nearest
-from data.sources.texts import STRETCH, characters, stretches
+from evergreen.core.errors import DataError, suggest
+from evergreen.data import sources
+from evergreen.data.sources.texts import STRETCH, characters, stretches
 
 LIBRARY = Path(ast.__file__).parent
 PACKAGES = (
@@ -76,7 +76,7 @@ class Source(sources.Source):
         else:
             known = ["docs", *tables]
             problem = f"Python carries no data called '{self.name}'"
-            raise DataError(problem, place=f"python:{self.name}", fix=nearest(self.name, known))
+            raise DataError(problem, place=f"python:{self.name}", fix=suggest(self.name, known))
 
     def fingerprint(self) -> str:
         return f"Python {sys.version.split()[0]} {self.name} {self.characters}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from data.remote import TIMEOUT, ArrowDisk, Disk, Remote
+from evergreen.data.sources._remote import TIMEOUT, ArrowDisk, Disk, Remote
 
 
 class Source(Remote):

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from data import sources
-from data.field import DataError, nearest
+from evergreen.core.errors import DataError, suggest
+from evergreen.data import sources
 
 SIDE, SCENES = 32, 1500
 LIGHT, DIM = (200, 256), 0.8  # brightness of the digits' ink; of the ground, as a share of the texture's
@@ -36,7 +36,7 @@ class Source(sources.Source):
         makers = {"segmentation": _segmentation, "detection": _detection, "superres": _superres}
         if self.name not in makers:
             problem = f"there are no pictures called '{self.name}'"
-            raise DataError(problem, place=f"skimage:{self.name}", fix=nearest(self.name, makers))
+            raise DataError(problem, place=f"skimage:{self.name}", fix=suggest(self.name, makers))
         yield from sources.with_origin(makers[self.name](), f"skimage:{self.name}").combine_chunks().to_batches()
 
     def fingerprint(self) -> str:

@@ -1,7 +1,7 @@
 """The data sets that scikit-learn ships: `sklearn:digits`, breast_cancer, diabetes, iris, wine, linnerud.
 
 `sklearn:digits_graph` is digits as a graph: each image is a node, joined to the ten most like it and they to it;
-`?most=48` and the like follow, as data/neighbourhoods.py says.
+`?most=48` and the like follow, as data/sources/_neighborhoods.py says.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data import sources
-from data.field import DataError, nearest
-from data.neighbourhoods import Network, options, reach
+from evergreen.core.errors import DataError, suggest
+from evergreen.data import sources
+from evergreen.data.sources._neighborhoods import Network, options, reach
 
 GRAPH, NEIGHBOURS = "digits_graph", 10
 TARGETS = {
@@ -52,7 +52,7 @@ class Source(sources.Source):
             raise DataError(
                 f"scikit-learn ships no data set '{self.name}'",
                 place=f"sklearn:{self.name}",
-                fix=nearest(self.name, known),
+                fix=suggest(self.name, known),
             )
         return getattr(datasets, f"load_{self.name}")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from data.database import Database, driver_of, quoted
-from data.field import DataError
-from data.files import combined, stamped
+from evergreen.core.errors import DataError
+from evergreen.data.sources._database import Database, driver_of, quoted
+from evergreen.data.sources._files import combined, stamped
 
 
 class Source(Database):

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data import sources
-from data.field import DataError, nearest
-from data.sources.sklearn import clean
+from evergreen.core.errors import DataError, suggest
+from evergreen.data import sources
+from evergreen.data.sources.sklearn import clean
 
 NAMES = {"sunspots": {"sunactivity": "activity"}}
 
@@ -39,7 +39,7 @@ class Source(sources.Source):
             raise DataError(
                 f"statsmodels ships no data set '{self.name}'",
                 place=f"statsmodels:{self.name}",
-                fix=nearest(self.name, known),
+                fix=suggest(self.name, known),
             )
         return importlib.import_module(f"statsmodels.datasets.{self.name}")
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data import sources
-from data.field import DataError
+from evergreen.core.errors import DataError
+from evergreen.data import sources
 
 ASIDE = {"test", "tests", "idle_test", "site-packages", "dist-packages", "turtledemo", "lib2to3", "encodings"}
 

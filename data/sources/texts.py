@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data import sources
-from data.field import DataError
-from data.files import File, combined, stamped, walk
-from data.sources.csv import encoding
+from evergreen.core.errors import DataError
+from evergreen.data import sources
+from evergreen.data.sources._files import File, combined, stamped, walk
+from evergreen.data.sources.csv import encoding
 
 FOLDER_OF = (".txt", ".md")
 STRETCH = 256  # characters

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from data import sources
-from data.field import DataError, nearest
+from evergreen.core.errors import DataError, suggest
+from evergreen.data import sources
 
 RATE, ROWS, VERSION = 8000, 600, 1
 NOISE = 0.05  # of the loudest sample
@@ -51,7 +51,7 @@ class Source(sources.Source):
     def _words(self) -> tuple[int, int]:
         if self.name not in SETS:
             raise DataError(
-                f"no tones are called '{self.name}'", place=f"tones:{self.name}", fix=nearest(self.name, SETS)
+                f"no tones are called '{self.name}'", place=f"tones:{self.name}", fix=suggest(self.name, SETS)
             )
         return SETS[self.name]
 

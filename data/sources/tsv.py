@@ -1,3 +1,3 @@
-"""Text tables divided by tabs: `data.sources.csv` finds the delimiter by itself."""
+"""Text tables divided by tabs: `evergreen.data.sources.csv` finds the delimiter by itself."""
 
-from data.sources.csv import Source as Source
+from evergreen.data.sources.csv import Source as Source

@@ -1,1 +1,1 @@
-"""One architecture per file; the file's name is its registration. The contract is `models.base.Architecture`."""
+"""One architecture per file; the file's name is its name. The contract is `evergreen.models.base.Architecture`."""

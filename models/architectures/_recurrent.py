@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
-from models.layers import PADDED, Steps, packed
+from evergreen.models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
+from evergreen.models.layers import PADDED, Steps, packed
 
 
 class Recurrent(Architecture):

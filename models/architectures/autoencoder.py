@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
-from models.layers import FLAT, Flat
+from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
+from evergreen.models.layers import FLAT, Flat
 
 
 class Autoencoder(Architecture):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
+from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
 
 SMALL, LARGE = 8, 16  # numbers in a capsule of a part, of a class
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.base import Architecture, Batch, Choice, FieldLike, Inputs
-from models.vision import LARGE
+from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs
+from evergreen.models.vision import LARGE
 
 POOL = 0  # in a plan
 ALEXNET, VGG = (64, POOL, 192, POOL, 384, 256, 256, POOL), (64, 128, 256, 512, 512)

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.architectures.rbm import Boltzmann
-from models.base import Architecture, Batch, Choice, Inputs, ModelError
-from models.layers import FLAT, Flat
-from models.sampling import Span
+from evergreen.core.errors import ModelError
+from evergreen.models.architectures.rbm import Boltzmann
+from evergreen.models.base import Architecture, Batch, Choice, Inputs
+from evergreen.models.layers import FLAT, Flat
+from evergreen.models.sampling import Span
 
 
 class DBN(Architecture):

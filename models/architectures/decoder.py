@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
-from models.layers import Steps
+from evergreen.models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
+from evergreen.models.layers import Steps
 
 HEAD, WIDE = 32, 512  # width of a head; from WIDE features on it is doubled, as GPUs like it
 LINES = 1 << 16  # of the table of runs

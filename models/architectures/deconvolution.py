@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Architecture, Batch, Choice, FieldLike, Inputs
-from models.vision import rounded, stacked
+from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs
+from evergreen.models.vision import rounded, stacked
 
 DEPTH = 4  # residual blocks at the input's size
 MOST = 3  # doublings

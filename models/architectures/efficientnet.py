@@ -6,8 +6,8 @@ import math
 
 from torch import Tensor, nn
 
-from models.base import FieldLike, Inputs
-from models.vision import Sides, Towers, conv, rounded
+from evergreen.models.base import FieldLike, Inputs
+from evergreen.models.vision import Sides, Towers, conv, rounded
 
 NAMED = 4  # the size that is B0
 DEEPER, WIDER = 1.2, 1.1  # for each doubling of size beyond it (Tan and Le 2019, section 3.3)

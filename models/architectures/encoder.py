@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
-from models.layers import Steps, sequence
+from evergreen.models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
+from evergreen.models.layers import Steps, sequence
 
 HIDDEN = 0.15  # share of the steps that pre-training hides
 RATE = 1e-3  # learning rate of pre-training

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import BESIDE, Architecture, Batch, Choice, Inputs
+from evergreen.models.base import BESIDE, Architecture, Batch, Choice, Inputs
 
 HEADS = 4
 

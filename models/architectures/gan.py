@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from models.base import BESIDE, Architecture, Batch, Choice, FieldLike, Inputs, ModelError, Parameter, Task, nearest
-from models.sampling import Given, Span
+from evergreen.core.errors import ModelError, suggest
+from evergreen.models.base import BESIDE, Architecture, Batch, Choice, FieldLike, Inputs, Parameter, Task
+from evergreen.models.sampling import Given, Span
 
 OBJECTIVES, BODIES = ("hinge", "non_saturating"), ("dcgan", "mlp")
 
@@ -58,7 +59,7 @@ class GAN(Architecture):
         super().__init__()
         for word, right in ((body, BODIES), (objective, OBJECTIVES)):
             if word not in right:
-                raise ModelError(f"there is no {word!r}", place="gan", fix=nearest(word, right))
+                raise ModelError(f"there is no {word!r}", place="gan", fix=suggest(word, right))
         self.given, self.span, self.hinge = Given(inputs), Span(), objective == "hinge"
         self.features, width = 32, GROUPS * max(1, round(2 * size))  # F is the width of the random code
         inside, shape = self.features + self.given.width, tuple(target.shape)

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.base import Choice
-from models.graphs import GraphNetwork, Parts
+from evergreen.models.base import Choice
+from evergreen.models.graph_batch import GraphNetwork, Parts
 
 
 class GCN(GraphNetwork):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.base import Batch, FieldLike, Inputs, Task
-from models.vision import Sides, Towers, conv, rounded
+from evergreen.models.base import Batch, FieldLike, Inputs, Task
+from evergreen.models.vision import Sides, Towers, conv, rounded
 
 NAMED = 4  # the size that is GoogLeNet
 AUXILIARY, SHARE = 1024, 0.3  # features of an auxiliary head; how much its loss counts

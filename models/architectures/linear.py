@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from models.base import Architecture, Batch, Choice, Inputs
-from models.layers import Flat
+from evergreen.models.base import Architecture, Batch, Choice, Inputs
+from evergreen.models.layers import Flat
 
 
 class Linear(Architecture):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from models.architectures._recurrent import Recurrent
+from evergreen.models.architectures._recurrent import Recurrent
 
 
 class LSTM(Recurrent):

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.base import Architecture, Batch, Choice, Inputs, ModelError, nearest
-from models.layers import Flat
+from evergreen.core.errors import ModelError, suggest
+from evergreen.models.base import Architecture, Batch, Choice, Inputs
+from evergreen.models.layers import Flat
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 NORMS: dict[str, type[nn.Module]] = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
@@ -66,5 +67,5 @@ class MLP(Architecture):
 
 def _chosen(option: str, name: str, known: dict[str, type[nn.Module]]) -> type[nn.Module]:
     if name not in known:
-        raise ModelError(f"{option} is {name!r}", place="mlp", fix=nearest(name, known))
+        raise ModelError(f"{option} is {name!r}", place="mlp", fix=suggest(name, known))
     return known[name]

@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from models.base import Architecture, Batch, Choice, FieldLike, Inputs, ModelError, Task
-from models.layers import Flat
+from evergreen.core.errors import ModelError
+from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
+from evergreen.models.layers import Flat
 
 CLASSES = ("category", "labels")  # targets that a threshold unit can be right or wrong about
 

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from models.adapters import adapt
-from models.base import BESIDE, Architecture, Batch, Choice, Inputs, ModelError
-from models.layers import Flat
+from evergreen.core.errors import ModelError
+from evergreen.models.base import BESIDE, Architecture, Batch, Choice, Inputs
+from evergreen.models.layers import Flat
+from evergreen.models.lora import adapt
 
 WAYS = ("frozen", "adapters", "partly", "whole")
 READ = frozenset({"tokens", "image"})  # kinds that a model reads
-HERE = Path(__file__).parents[2]  # a worker may stand elsewhere
+HERE = Path(__file__).resolve().parents[2]  # a worker may stand elsewhere
 TIMM = "timm_wrapper"  # what transformers calls a model of timm's
 
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from models.base import Architecture, Batch, Choice, Inputs
-from models.layers import Flat
+from evergreen.models.base import Architecture, Batch, Choice, Inputs
+from evergreen.models.layers import Flat
 
 ROWS = 20_000  # from which centres are found, at most
 ROUNDS = 30  # of k-means, at most

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Architecture, Batch, Choice, Inputs, Task
-from models.layers import FLAT, Flat
-from models.sampling import Span
+from evergreen.models.base import Architecture, Batch, Choice, Inputs, Task
+from evergreen.models.layers import FLAT, Flat
+from evergreen.models.sampling import Span
 
 
 class Boltzmann(nn.Module):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Inputs
-from models.vision import Sides, Towers, conv, rounded
+from evergreen.models.base import Inputs
+from evergreen.models.vision import Sides, Towers, conv, rounded
 
 NAMED = 4  # the size from which on the first stage has 64 channels
 STAGES: tuple[tuple[float, tuple[int, ...], bool], ...] = (  # from size on; blocks of each stage; with bottlenecks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from models.architectures._recurrent import Recurrent
+from evergreen.models.architectures._recurrent import Recurrent
 
 
 class RNN(Recurrent):

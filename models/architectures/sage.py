@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.graphs import GraphNetwork, Parts
+from evergreen.models.graph_batch import GraphNetwork, Parts
 
 
 class SAGE(GraphNetwork):

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import STEPS, Architecture, Batch, Choice, FieldLike, Inputs, ModelError, Task
-from models.layers import Steps, packed
-from models.writing import BEGIN, END, PADDING, UNKNOWN
+from evergreen.core.errors import ModelError
+from evergreen.models.base import STEPS, Architecture, Batch, Choice, FieldLike, Inputs, Task
+from evergreen.models.layers import Steps, packed
+from evergreen.models.text_generation import BEGIN, END, PADDING, UNKNOWN
 
 State = tuple[Tensor, ...]  # what a writer carries from token to token; rows come first
 

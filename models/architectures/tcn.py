@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
-from models.layers import Steps
+from evergreen.models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
+from evergreen.models.layers import Steps
 
 KERNEL = 3  # steps
 

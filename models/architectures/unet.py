@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.base import Architecture, Batch, Choice, Inputs
-from models.vision import as_large_as, conv, rounded, stacked
+from evergreen.models.base import Architecture, Batch, Choice, Inputs
+from evergreen.models.vision import as_large_as, conv, rounded, stacked
 
 DEEPEST = 4  # halvings
 SMALLEST = 2  # pixels: the side below which an image is not halved

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Architecture, Batch, Choice, FieldLike, Inputs, ModelError, Task
-from models.layers import Flat
-from models.sampling import Given, Span, normal
+from evergreen.core.errors import ModelError
+from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
+from evergreen.models.layers import Flat
+from evergreen.models.sampling import Given, Span, normal
 
 DRAWS = 8  # of the code, for each row, where no random numbers may enter
 

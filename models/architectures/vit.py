@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Architecture, Batch, Choice, FieldLike, Inputs
+from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs
 
 HEAD = 64  # width of one head from size 3 on
 DEPTHS = ((16, 24), (3, 12), (0, 4))  # from size on: layers

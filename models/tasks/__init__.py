@@ -1,1 +1,1 @@
-"""One task per file; the file's name is its registration. The contract is `models.base.Task`."""
+"""One task per file; the file's name is its registration. The contract is `evergreen.models.base.Task`."""

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import FieldLike, ModelError, Task, nearest
-from models.units import Units
+from evergreen.core.errors import ModelError, suggest
+from evergreen.models.base import FieldLike, Task
+from evergreen.models.target_scaling import Units
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 LOSSES: dict[str, Loss] = {
@@ -136,7 +137,7 @@ def pinball(output: Tensor, target: Tensor, levels: Tensor) -> Tensor:
 
 def _check(loss: str, levels: Sequence[float], interval: float) -> None:
     if loss != "quantiles" and loss not in LOSSES:
-        raise ModelError(f"there is no loss {loss!r}", place="task.loss", fix=nearest(loss, [*LOSSES, "quantiles"]))
+        raise ModelError(f"there is no loss {loss!r}", place="task.loss", fix=suggest(loss, [*LOSSES, "quantiles"]))
     if not all(0 < level < 1 for level in levels) or len(set(levels)) < len(levels):
         fix = "give different shares between 0 and 1, such as [0.1, 0.5, 0.9]"
         raise ModelError(f"quantiles are {list(levels)}", place="task.quantiles", fix=fix)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.base import Batch, FieldLike, ModelError, Task, nearest
+from evergreen.core.errors import ModelError, suggest
+from evergreen.models.base import Batch, FieldLike, Task
 
 USUAL = ("normal", "ok", "good", "healthy")  # what people call it
 
@@ -107,7 +108,7 @@ class Anomaly(Task):
             commonest = counts.index(max(counts))
             return next((names.index(word) for word in USUAL if word in names), commonest)
         if str(normal).lower() not in names:
-            fix = nearest(str(normal), map(str, self.classes))
+            fix = suggest(str(normal), map(str, self.classes))
             raise ModelError(f"there is no class {normal!r}", place="task.normal", fix=fix)
         return names.index(str(normal).lower())
 

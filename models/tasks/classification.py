@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models import curves
-from models.base import Batch, FieldLike, ModelError, Task
+from evergreen.core.errors import ModelError
+from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.models.metrics import ranking_curves
 
 LOSSES = ("cross_entropy", "focal")
 WEIGHTS = ("none", "balanced")
@@ -98,30 +99,30 @@ class Classification(Task):
         if self.many:
             return self._many(output, target)
         p_NK, hit = output.double().softmax(1), output.argmax(1)
-        areas, precisions = curves.areas(p_NK, functional.one_hot(target, p_NK.shape[1]))
+        areas, precisions = ranking_curves.areas(p_NK, functional.one_hot(target, p_NK.shape[1]))
         chosen = slice(1, None) if p_NK.shape[1] == 2 else slice(None)
         right, said, there = (
             torch.bincount(of, minlength=p_NK.shape[1]).double() for of in (target[hit == target], hit, target)
         )
         found = {
-            "balanced_accuracy": curves.mean(right / there),
+            "balanced_accuracy": ranking_curves.mean(right / there),
             "accuracy": float(right.sum() / there.sum()),
-            "auc": curves.mean(areas[chosen]),
-            "average_precision": curves.mean(precisions[chosen]),
+            "auc": ranking_curves.mean(areas[chosen]),
+            "average_precision": ranking_curves.mean(precisions[chosen]),
             "log_loss": float(functional.cross_entropy(output.float(), target)),
-            "f1": curves.mean(2 * right / (said + there)),
+            "f1": ranking_curves.mean(2 * right / (said + there)),
         }
         return {name: found[name] for name in self.METRICS}
 
     def _many(self, output: Tensor, target: Tensor) -> dict[str, float]:
         said, has = output > 0, target > 0
-        areas, precisions = curves.areas(output.double(), has)
+        areas, precisions = ranking_curves.areas(output.double(), has)
         return {
             "row_f1": float(self.per_row(output, target).double().mean()),
-            "f1": curves.mean(2 * (said & has).sum(0).double() / (said.sum(0) + has.sum(0))),
+            "f1": ranking_curves.mean(2 * (said & has).sum(0).double() / (said.sum(0) + has.sum(0))),
             "subset_accuracy": float((said == has).all(1).double().mean()),
-            "auc": curves.mean(areas),
-            "average_precision": curves.mean(precisions),
+            "auc": ranking_curves.mean(areas),
+            "average_precision": ranking_curves.mean(precisions),
             "log_loss": float(functional.binary_cross_entropy_with_logits(output.float(), target)),
         }
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Batch, FieldLike, Task
-from models.boxes import average_precision, matched
+from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.models.metrics.boxes import average_precision, matched
 
 NEAR = 0.05  # scores below it are no boxes for any purpose
 OVERLAP = 0.5  # of intersection and union, from which on a box is found

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.base import Batch, FieldLike, ModelError
-from models.tasks._numbers import Numbers
+from evergreen.core.errors import ModelError
+from evergreen.models.base import Batch, FieldLike
+from evergreen.models.tasks._numbers import Numbers
 
 ENOUGH = 10_000  # training rows by which a season is found
 

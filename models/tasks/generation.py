@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.base import Batch, FieldLike, Task
-from models.sampling import normal
+from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.models.sampling import normal
 
 WIDTH, GRID, NEIGHBOURS = 32, 2, 3  # channels and places of the features; neighbours that a reach goes to
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Batch, FieldLike, Task
-from models.writing import END, PADDING, characters, nucleus, text, write_on
+from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.models.text_generation import END, PADDING, characters, nucleus, text, write_on
 
 if TYPE_CHECKING:
-    from models.network import Network
+    from evergreen.models.network import Network
 
 MOST = 2_000  # tokens of a vocabulary whose pairs are counted by the baseline
 PRIOR = 2.0  # how many pairs the frequencies of single tokens are worth beside those counted

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Batch, FieldLike, ModelError, Task
+from evergreen.core.errors import ModelError
+from evergreen.models.base import Batch, FieldLike, Task
 
 TOP = 10  # items recommended
 

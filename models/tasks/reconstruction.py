@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Batch, FieldLike, ModelError, Task, nearest
+from evergreen.core.errors import ModelError, suggest
+from evergreen.models.base import Batch, FieldLike, Task
 
 DISTANCES = {"squared": functional.mse_loss, "absolute": functional.l1_loss}
 WINDOW, SPREAD = 11, 1.5  # pixels: the window of SSIM and the deviation of its weights
@@ -38,7 +39,7 @@ class Reconstruction(Task):
     def __init__(self, target: FieldLike, features: int, *, form: str = "pixels", loss: str = "squared") -> None:
         super().__init__(target, features)
         if loss not in DISTANCES:
-            raise ModelError(f"there is no loss {loss!r}", place="task", fix=nearest(loss, DISTANCES))
+            raise ModelError(f"there is no loss {loss!r}", place="task", fix=suggest(loss, DISTANCES))
         self.distance = DISTANCES[loss]
         for name in ("mean", "std", "low", "high"):  # of each channel; the ends of its range are standardised
             self.register_buffer(name, torch.tensor(target.state[name]).view(-1, 1, 1), persistent=False)

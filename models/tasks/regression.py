@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.base import Batch
-from models.tasks._numbers import Numbers
+from evergreen.models.base import Batch
+from evergreen.models.tasks._numbers import Numbers
 
 
 class Regression(Numbers):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Batch, FieldLike, Task
+from evergreen.models.base import Batch, FieldLike, Task
 
 IGNORED = -100  # a pixel without a label
 

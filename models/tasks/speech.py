@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Batch, FieldLike, Task
-from models.edits import edits
-from models.writing import BEGIN, END, PADDING, text
+from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.models.metrics.edit_distance import edits
+from evergreen.models.text_generation import BEGIN, END, PADDING, text
 
 NOTHING = 4.0  # how much likelier than a letter "nothing" is at first; that it is at most steps takes long to learn
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.base import Batch, FieldLike, Task
+from evergreen.models.base import Batch, FieldLike, Task
 
 if TYPE_CHECKING:
-    from models.network import Network
+    from evergreen.models.network import Network
 
 PADDING = -100  # of tags
 OUTSIDE = "O"

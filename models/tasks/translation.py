@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.base import Batch, FieldLike, Task
-from models.writing import PADDING, UNKNOWN, text
+from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.models.text_generation import PADDING, UNKNOWN, text
 
 ORDERS = 6  # characters of the longest n-grams of chrF
 BETA = 2  # how many times recall counts more than precision

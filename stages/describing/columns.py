@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data import pixels
-from data.columns import plain, stack, texts
-from stages.drawing.markup import note
-from stages.drawing.small import bars, histogram, legend
+from evergreen.data.arrow import plain, stack, texts
+from evergreen.data.kinds import _images as pixels
+from evergreen.stages.drawing.markup import note
+from evergreen.stages.drawing.small import bars, histogram, legend
 
 if TYPE_CHECKING:
-    from stages.checking.samples import Samples
+    from evergreen.stages.preprocess.samples import Samples
 
 MOST = 60  # columns drawn; a page of more would not be read
 VALUES = 10  # of a category

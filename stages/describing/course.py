@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from data.columns import plain, stack
-from data.windows import read_times
-from stages.drawing.pictures import Line, chart
-from stages.drawing.small import STYLES
+from evergreen.data.arrow import plain, stack
+from evergreen.data.prepare.windows import read_times
+from evergreen.stages.drawing.pictures import Line, chart
+from evergreen.stages.drawing.small import STYLES
 
 if TYPE_CHECKING:
-    from stages.checking.samples import Samples
+    from evergreen.stages.preprocess.samples import Samples
 
 NAMES = ("training", "validation", "test")
 POINTS = 400  # of each split

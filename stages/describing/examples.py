@@ -9,17 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data import kinds
-from data.columns import plain, stack, texts
-from data.field import Field
-from stages.drawing.graphs import graph
-from stages.drawing.markup import table
-from stages.drawing.over import boxed, tinted
-from stages.drawing.pictures import image, spark
+from evergreen.data import kinds
+from evergreen.data.arrow import plain, stack, texts
+from evergreen.data.field import Field
+from evergreen.stages.drawing.graphs import graph
+from evergreen.stages.drawing.markup import table
+from evergreen.stages.drawing.over import boxed, tinted
+from evergreen.stages.drawing.pictures import image, spark
 
 if TYPE_CHECKING:
-    from data.spec import Spec
-    from stages.checking.samples import Samples
+    from evergreen.data.spec import Spec
+    from evergreen.stages.preprocess.samples import Samples
 
 SHOWN, LINES, ACROSS = 12, 6, 10  # examples; rows and columns of a table
 LONGEST = 280  # characters of a text

@@ -8,18 +8,18 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data import quarantine
-from data.ready import QUARANTINED, units
-from data.ways import MIDNIGHT
-from stages.describing.columns import columns
-from stages.describing.course import course
-from stages.describing.examples import examples
-from stages.drawing.markup import note, paragraph, table
-from stages.drawing.sheet import sheet
+from evergreen.data.prepare import invalid_rows
+from evergreen.data.prepare.splitters import MIDNIGHT
+from evergreen.data.prepared import QUARANTINED, units
+from evergreen.stages.describing.columns import columns
+from evergreen.stages.describing.course import course
+from evergreen.stages.describing.examples import examples
+from evergreen.stages.drawing.markup import note, paragraph, table
+from evergreen.stages.drawing.sheet import sheet
 
 if TYPE_CHECKING:
-    from data.spec import Spec
-    from stages.checking.samples import Samples
+    from evergreen.data.spec import Spec
+    from evergreen.stages.preprocess.samples import Samples
 
 Json = Mapping[str, Any]
 SPLITS = {"train": "training", "validation": "validation", "test": "test"}
@@ -151,7 +151,7 @@ def _aside(ready: Path, summary: Json) -> str:
     reasons = summary["quarantined"]["reasons"]
     if not reasons:
         return paragraph("None.")
-    held = quarantine.examples([units(ready, QUARANTINED)[0].read()], SHOWN)
+    held = invalid_rows.examples([units(ready, QUARANTINED)[0].read()], SHOWN)
     parts = []
     for reason, count in sorted(reasons.items(), key=lambda one: -one[1])[:REASONS]:
         lines = "".join(

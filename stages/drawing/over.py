@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.drawing.pictures import image
+from evergreen.stages.drawing.pictures import image
 
 COLOURS = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#edc948", "#b07aa1", "#ff9da7", "#9c755f", "#bab0ac")
 SIDE = 320  # units of a drawing's width

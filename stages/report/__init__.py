@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from stages.drawing.markup import label
-from stages.drawing.pictures import number_text
-from stages.drawing.sheet import sheet
-from stages.report import sections
-from stages.report.mistakes import mistakes
-from stages.report.outcomes import outcome
+from evergreen.stages.drawing.markup import label
+from evergreen.stages.drawing.pictures import number_text
+from evergreen.stages.drawing.sheet import sheet
+from evergreen.stages.report import sections
+from evergreen.stages.report.mistakes import mistakes
+from evergreen.stages.report.outcomes import outcome
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 Json = Mapping[str, Any]
 VERDICTS = {  # word → style, headline for a first version, headline against a released one, strokes of the icon

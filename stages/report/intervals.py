@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stages.drawing.markup import note
+from evergreen.stages.drawing.markup import note
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 
 def promise(evidence: Evidence) -> str:

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.drawing.graphs import graph
-from stages.drawing.pictures import image, number_text, spark
+from evergreen.stages.drawing.graphs import graph
+from evergreen.stages.drawing.pictures import image, number_text, spark
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 SHOWN = 12
 
 
 def mistakes(evidence: Evidence) -> str:
     """The wrong answers it was surest of, or the rows with the largest error."""
-    from data.windows import own_history
+    from evergreen.data.prepare.windows import own_history
 
     rows = worst(evidence)
     if not len(rows):

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from stages.drawing.markup import label, note, pairs, paragraph, plain, table
-from stages.drawing.pictures import Dot, Line, chart, dots, number_text
-from stages.judging.verdict import words
+from evergreen.stages.drawing.markup import label, note, pairs, paragraph, plain, table
+from evergreen.stages.drawing.pictures import Dot, Line, chart, dots, number_text
+from evergreen.stages.validate.verdict import words
 
 if TYPE_CHECKING:
-    from data.spec import Spec
-    from stages.judging.scores import Evidence
+    from evergreen.data.spec import Spec
+    from evergreen.stages.validate.evidence import Evidence
 
 Json = Mapping[str, Any]
 DATA_PAGE = "../../../../data/store/{name}/described/report.html"  # from where a pipeline's report lies

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 SHOWN = 12
 Array = np.ndarray[Any, Any]

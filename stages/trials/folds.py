@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.settings import PipelineError
+from evergreen.core.errors import PipelineError
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Ids = np.ndarray[Any, Any]  # (N, 2) uint64
@@ -34,17 +34,18 @@ def divided(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids, f
 
 def identities(ready: Path, most: Mapping[str, int]) -> Ids:
     """What so many rows of the training and of the validation split are: their group, else the rows themselves."""
-    from data import identity, ways
-    from data.ready import sample
+    from evergreen.data import row_ids
+    from evergreen.data.prepare import splitters
+    from evergreen.data.prepared import sample
 
     tables = [sample(ready, split, rows) for split, rows in most.items()]
     if "_group" in tables[0].column_names:
-        return np.concatenate([ways.groups(table.column("_group")) for table in tables])
-    return np.concatenate([identity.from_arrow(table.column("_id")) for table in tables])
+        return np.concatenate([splitters.groups(table.column("_group")) for table in tables])
+    return np.concatenate([row_ids.from_arrow(table.column("_id")) for table in tables])
 
 
 def places(ids: Ids, count: int) -> np.ndarray[Any, Any]:
     """(N,) the fold of each row, a function of what it is alone."""
-    from data.identity import uniform
+    from evergreen.data.row_ids import uniform
 
     return (uniform(ids, SALT) * count).astype(np.int64)

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from stages.progress import Progress
-from stages.trials.lane import Lane
+from evergreen.core.progress import Progress
+from evergreen.stages.trials.contender import Lane
 
 if TYPE_CHECKING:
-    from stages.trials.folds import Fold
+    from evergreen.stages.trials.folds import Fold
 
 SLACK_SECONDS = 0.5  # after the last allotted second: a step, a validation, an answer on its way
 FEWEST_SECONDS = 0.1  # less is not worth starting a trial for
@@ -31,7 +31,7 @@ class Contender:
         """Imports, reads and takes a first step, so that no trial pays for what all need."""
         from pathlib import Path
 
-        from stages.trials.trial import Trial
+        from evergreen.stages.trials.trial import Trial
 
         ready, version, task = self.common
         Trial(Path(ready), version, task, self.first, {}).advance(1, FEWEST_SECONDS)
@@ -41,7 +41,7 @@ class Contender:
         """Trains a trial on to `stretches`, or anew by its whole recipe where that is 0. A mistake is an answer."""
         from pathlib import Path
 
-        from stages.trials.trial import Trial
+        from evergreen.stages.trials.trial import Trial
 
         begun = time.monotonic()
         ready, version, task = self.common
@@ -75,10 +75,10 @@ class Race:
     def __enter__(self) -> Race:
         import ray
 
-        from stages import cluster
+        from evergreen.stages.engines import ray_cluster
 
         actor = ray.remote(num_cpus=1, max_restarts=0)(Contender)
-        self.workers = [actor.remote(self.common, self.first) for _ in range(cluster.cpus())]
+        self.workers = [actor.remote(self.common, self.first) for _ in range(ray_cluster.cpus())]
         left = max(0.0, self.deadline - SLACK_SECONDS - time.monotonic())
         calls = [worker.ready.remote() for worker in self.workers]
         done, _ = ray.wait(calls, num_returns=len(calls), timeout=left)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.trials.ledger import Ledger
+from evergreen.stages.trials.ledger import Ledger
 
 STRETCHES = (
     27,
@@ -52,11 +52,11 @@ class Search:
 
 def main() -> None:
     """Searches as a line of JSON on the input says; a line of JSON is the answer: the trials that the clock cut off."""
-    from stages import cluster
+    from evergreen.stages.engines import ray_cluster
 
     given = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    cluster.connect(Path(given["root"]))
+    ray_cluster.connect(Path(given["root"]))
     ledger = Ledger(Path(given["path"]), given["context"])
     cut = run(Search(**given["search"]), ledger, given["trials"], given["until"], given["store"])
     print(json.dumps(cut), flush=True)
@@ -73,7 +73,7 @@ def run(search: Search, ledger: Ledger, trials: int, until: float, store: str) -
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
-    from stages import cluster
+    from evergreen.stages.engines import ray_cluster
 
     done = ledger.entries()
     watch = _watch(ledger, until, search.stretches)
@@ -87,7 +87,7 @@ def run(search: Search, ledger: Ledger, trials: int, until: float, store: str) -
             search_alg=_sampler(search, done),
             scheduler=ASHAScheduler("training_iteration", "rank", "max", **halving),
             num_samples=trials - len(done),
-            max_concurrent_trials=cluster.cpus(),  # more than there is room for would wait for each other
+            max_concurrent_trials=ray_cluster.cpus(),  # more than there is room for would wait for each other
             time_budget_s=max(0.1, until - time.time()),
             reuse_actors=True,
         ),
@@ -106,7 +106,7 @@ def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[s
     def train(options: dict[str, Any]) -> None:
         from ray import tune
 
-        from stages.trials.trial import Trial
+        from evergreen.stages.trials.trial import Trial
 
         found = known.get(ledger.key(options))
         if found:
@@ -130,7 +130,7 @@ def _sampler(search: Search, done: Sequence[Mapping[str, Any]]) -> Any:
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 
-    from models.catalogue import architecture
+    from evergreen.models.registry import architecture
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = {name: _distribution(choice) for name, choice in architecture(search.architecture).SPACE.items()}
@@ -187,6 +187,8 @@ def _reason(trial: Any) -> str:
 
 
 if __name__ == "__main__":
-    from stages.trials.search import main as search  # by its name, so that Ray's workers find what is sent to them
+    from evergreen.stages.trials.search import (
+        main as search,  # by its name, so that Ray's workers find what is sent to them
+    )
 
     search()

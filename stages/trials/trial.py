@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from data.spec import Spec
-    from models.recipe import Recipe
-    from stages.trials.folds import Fold
+    from evergreen.data.spec import Spec
+    from evergreen.models.training.config import Recipe
+    from evergreen.stages.trials.folds import Fold
 
 STRETCH_STEPS = 30  # fewest optimisation steps between two comparisons
 ENDLESS = 10**9  # epochs: a trial trains for as long as it is told to
@@ -51,8 +51,8 @@ def divide(architecture: str, values: Mapping[str, Any]) -> tuple[Recipe, dict[s
 
     Raises ModelError for a name that is neither.
     """
-    from models.catalogue import architecture as find
-    from models.recipe import Recipe
+    from evergreen.models.registry import architecture as find
+    from evergreen.models.training.config import Recipe
 
     known = {field.name for field in dataclasses.fields(Recipe)}
     kind = find(architecture)
@@ -62,8 +62,8 @@ def divide(architecture: str, values: Mapping[str, Any]) -> tuple[Recipe, dict[s
 
 def defaults(architecture: str) -> dict[str, Any]:
     """The architecture's own value for each name in its SPACE."""
-    from models.catalogue import architecture as find
-    from models.catalogue import options
+    from evergreen.models.registry import architecture as find
+    from evergreen.models.registry import options
 
     kind = find(architecture)
     recipe = dataclasses.asdict(divide(architecture, {})[0])
@@ -72,8 +72,8 @@ def defaults(architecture: str) -> dict[str, Any]:
 
 def metric(ready: Path) -> tuple[str, str]:
     """The name of the metric that decides about prepared rows, and "max" or "min": the task's options have a say."""
-    from data.spec import Spec
-    from models.catalogue import head
+    from evergreen.data.spec import Spec
+    from evergreen.models.registry import head
 
     spec = Spec.load(ready)
     return metric_of(head(spec.task, spec.target, options=spec.task_options))
@@ -88,9 +88,9 @@ def stretch(batches: int, recipe: Recipe) -> int:
 def _rows(ready: Path, version: str) -> tuple[Spec, dict[str, Any], dict[str, Any]]:
     """The spec and both splits encoded, kept for the next trial of this process while `version` stays the same; beside
     the fields of a row, where the pipeline says how often it comes, that."""
-    from data.batches import arrays
-    from data.ready import WEIGHT, columns, sample
-    from data.spec import Spec
+    from evergreen.data.feed.batches import arrays
+    from evergreen.data.prepared import WEIGHT, columns, sample
+    from evergreen.data.spec import Spec
 
     spec = Spec.load(ready)
     found = []
@@ -104,7 +104,7 @@ def _rows(ready: Path, version: str) -> tuple[Spec, dict[str, Any], dict[str, An
 
 def most(spec: Spec) -> dict[str, int]:
     """Rows of the training and the validation split that trials are given: as many as fit into memory."""
-    from data import batches
+    from evergreen.data.feed import batches
 
     splits = ("train", "validation")
     fitting = batches.most(spec, splits, batches.MEGABYTES) or max(spec.rows.values())
@@ -113,7 +113,7 @@ def most(spec: Spec) -> dict[str, int]:
 
 def sampled(ready: Path) -> str:
     """What is said of a choice that was made on a sample."""
-    from data.spec import Spec
+    from evergreen.data.spec import Spec
 
     spec = Spec.load(ready)
     seen, rows = most(spec)["train"], spec.rows["train"]
@@ -138,12 +138,12 @@ class Trial:
     ) -> None:
         import torch
 
-        from data.batches import Batches
-        from data.feeding.draws import by_weight
-        from data.ready import WEIGHT
-        from models.catalogue import build
-        from models.loop import Loop
-        from stages.trials.folds import divided, identities
+        from evergreen.data.feed.batches import Batches
+        from evergreen.data.feed.sampler import by_weight
+        from evergreen.data.prepared import WEIGHT
+        from evergreen.models.registry import build
+        from evergreen.models.training.trainer import Loop
+        from evergreen.stages.trials.folds import divided, identities
 
         torch.set_num_threads(1)
         spec, train, validation = _rows(ready, version)

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data import spectra, wav
-from data.field import DataError
-from data.kinds import find
-from data.sources import open_source
-from data.sources.tones import Source as Tones
-from data.sources.tones import spoken
+from evergreen.core.errors import DataError
+from evergreen.data.kinds import _mel as spectra
+from evergreen.data.kinds import _wav as wav
+from evergreen.data.kinds import find
+from evergreen.data.sources import open_source
+from evergreen.data.sources.tones import Source as Tones
+from evergreen.data.sources.tones import spoken
 
 RATE = 8000
 SECOND = np.arange(RATE) / RATE

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data.batches import Batches
-from data.field import DataError
+from evergreen.core.errors import DataError
+from evergreen.data.feed.batches import Batches
 
 
 def feed(rows=103, size=16, **options) -> Batches:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data.columns import floats, wordy
+from evergreen.data.arrow import floats, wordy
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_pandas_is_loaded_for_frames_alone():
     code = """
 import sys
 import pyarrow as pa
-from data.columns import floats
+from evergreen.data.arrow import floats
 floats(pa.array(["1", None]))
 assert "pandas" not in sys.modules
 import pandas

@@ -4,8 +4,9 @@ from hashlib import blake2b
 
 import pytest
 
-from data import contents, scan
-from data.contents import Contents
+from evergreen.data.sources import _contents as contents
+from evergreen.data.sources import _scan as scan
+from evergreen.data.sources._contents import Contents
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data import wav
-from data.checked import check
-from data.field import DataError
-from data.rules import Rules
-from data.schema import infer
-from data.sources import open_source
+from evergreen.core.errors import DataError
+from evergreen.data.kinds import _wav as wav
+from evergreen.data.prepare.check import check
+from evergreen.data.prepare.infer import infer
+from evergreen.data.prepare.rules.constraints import Rules
+from evergreen.data.sources import open_source
 
 GOOD_DAYS = [(n, "yes" if n % 3 else "no") for n in range(30)]
 GOOD = [(n + 0.5, "yes" if n % 3 else "no") for n in range(30)]

@@ -16,9 +16,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from data import identity, kinds, pixels
-from data.field import DataError, Field
-from data.spec import Spec
+from evergreen.core.errors import DataError
+from evergreen.data import kinds, row_ids
+from evergreen.data.field import Field
+from evergreen.data.kinds import _images as pixels
+from evergreen.data.spec import Spec
 
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 ALIKE = settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=SLOW, database=None)
@@ -261,14 +263,14 @@ def test_a_row_is_the_same_however_it_was_stored(name, folder, data):
     again, faults = kind.check(checked)
     assert faults == {}
     assert again.equals(checked)
-    ids = identity.identities([kind.identity(checked)], len(checked))
+    ids = row_ids.identities([kind.identity(checked)], len(checked))
     for stored in (checked, raw):
         table = pa.table({"x": stored})
         file = BytesIO()
         pq.write_table(table, file)
         read = pq.read_table(file).column("x").combine_chunks()
         turned = kind.check(read.take(pa.array(range(len(read) - 1, -1, -1))))[0]
-        same(identity.identities([kind.identity(turned)], len(turned))[::-1], ids)
+        same(row_ids.identities([kind.identity(turned)], len(turned))[::-1], ids)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.back])

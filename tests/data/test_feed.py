@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data import identity
-from data.ahead import ahead
-from data.batches import arrays, encoded, feed, most, whole, window
-from data.feeding.draws import Weigh
-from data.field import DataError
-from data.ready import sample, units
-from data.spec import Spec, fit
+from evergreen.core.errors import DataError
+from evergreen.data import row_ids
+from evergreen.data.feed.batches import arrays, encoded, feed, most, whole, window
+from evergreen.data.feed.sampler import Weigh
+from evergreen.data.prefetch import ahead
+from evergreen.data.prepared import sample, units
+from evergreen.data.spec import Spec, fit
 
 ROWS, GROUP, PARTS, BATCH = 1000, 64, 3, 32
 
@@ -26,7 +26,7 @@ def table(rows: int, seed: int) -> pa.Table:
     number = pa.array(np.arange(rows) / 7 + 1000 * seed, mask=random.random(rows) < 0.1)
     city = pa.array(random.choice(["Ulm", "Jena", "Kiel"], rows))
     kind = pa.array(random.choice(["rare", "common"], rows, p=[0.1, 0.9]))
-    ids = identity.to_arrow(random.integers(0, 2**64, (rows, 2), np.uint64))
+    ids = row_ids.to_arrow(random.integers(0, 2**64, (rows, 2), np.uint64))
     weight = pa.array(np.arange(rows) % 4.0)
     return pa.table({"number": number, "city": city, "kind": kind, "_weight": weight, "_id": ids})
 
@@ -155,8 +155,8 @@ def test_the_window_follows_from_memory(ready):
 
 
 def test_a_sample_is_the_rows_of_smallest_identity_whatever_lies_between(ready):
-    first = identity.from_arrow(table(ROWS, 0)["_id"])[:, 0].tolist()
-    found = identity.from_arrow(sample(ready, "train", 50, ["_id"])["_id"])[:, 0].tolist()
+    first = row_ids.from_arrow(table(ROWS, 0)["_id"])[:, 0].tolist()
+    found = row_ids.from_arrow(sample(ready, "train", 50, ["_id"])["_id"])[:, 0].tolist()
     assert found == [one for one in first if one in sorted(first)[:50]]
     assert len(sample(ready, "train", ROWS)) == ROWS
     assert len(arrays(ready, "train", 50)["target"]) == 50
@@ -237,5 +237,5 @@ def test_every_split_says_when_a_part_is_missing(ready):
 
 def test_how_much_is_encoded_at_once_changes_nothing(stream, monkeypatch):
     before = listed(stream(world=2, rank=1).epoch(0, 3))
-    monkeypatch.setattr("data.feeding.stream.MOST", 2)
+    monkeypatch.setattr("evergreen.data.feed.stream.MOST", 2)
     assert listed(stream(world=2, rank=1).epoch(0, 3)) == before

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from data.field import DataError
-from data.sources import csv, jsonl, open_source
+from evergreen.core.errors import DataError
+from evergreen.data.sources import csv, jsonl, open_source
 
 TABLE = pa.table({"a": [1, 2, 3], "b": pa.array(["x", "y", "x"]).dictionary_encode()})
 ROWS = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}, {"a": 3, "b": "x"}]

@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data import kinds, neighbourhoods
-from data.field import DataError
-from data.graphs import Graph, pack, unpack
-from data.neighbourhoods import Network
-from data.sources import open_source
+from evergreen.core.errors import DataError
+from evergreen.data import kinds
+from evergreen.data.graph_type import Graph, pack, unpack
+from evergreen.data.sources import _neighborhoods as neighbourhoods
+from evergreen.data.sources import open_source
+from evergreen.data.sources._neighborhoods import Network
 
 
 @pytest.fixture

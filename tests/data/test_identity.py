@@ -8,19 +8,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data import identity
+from evergreen.data import row_ids
 
 TEXTS = ["", "a", "eight by", "nine byte", None, "é" * 300, "x" * 256, "x" * 257]
 
 
 def ids(*columns: pa.Array) -> np.ndarray:
-    return identity.identities(columns, len(columns[0]))
+    return row_ids.identities(columns, len(columns[0]))
 
 
 def test_it_is_splitmix():
     """The first numbers that SplitMix64 gives for the seed 1234567."""
     lane = np.array([1234567], np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    identity._mix(lane)
+    row_ids._mix(lane)
     assert lane.tolist() == [6457827717110365317]
 
 
@@ -56,25 +56,25 @@ def test_every_value_and_its_place_counts():
 
 
 def test_they_are_uniform():
-    found = identity.uniform(ids(pa.array(np.arange(50_000.0))), 7)
+    found = row_ids.uniform(ids(pa.array(np.arange(50_000.0))), 7)
     counts = np.bincount((found * 10).astype(int))
     assert np.abs(counts - 5_000).max() < 5 * 5_000**0.5
-    assert (found != identity.uniform(ids(pa.array(np.arange(50_000.0))), 8)).all()
+    assert (found != row_ids.uniform(ids(pa.array(np.arange(50_000.0))), 8)).all()
 
 
 def test_the_column_is_sixteen_bytes_a_row():
     held = ids(pa.array(["a", "b", "c"]))
-    column = identity.to_arrow(held)
+    column = row_ids.to_arrow(held)
     assert column.type == pa.binary(16)
-    np.testing.assert_array_equal(identity.from_arrow(pa.chunked_array([column.slice(1), column[:1]])), held[[1, 2, 0]])
-    assert identity.written(column)[0].as_py() == held[0].astype("<u8").tobytes().hex()
+    np.testing.assert_array_equal(row_ids.from_arrow(pa.chunked_array([column.slice(1), column[:1]])), held[[1, 2, 0]])
+    assert row_ids.written(column)[0].as_py() == held[0].astype("<u8").tobytes().hex()
 
 
 def test_a_long_text_is_hashed_by_its_bytes():
-    long = identity._values(pa.array(["x" * 257]))[:, 0]
+    long = row_ids._values(pa.array(["x" * 257]))[:, 0]
     assert long.tobytes() == hashlib.blake2b(b"x" * 257, digest_size=16).digest()
 
 
 def test_no_rows():
     assert ids(pa.array([], pa.string()), pa.array([], pa.float64())).shape == (0, 2)
-    assert identity.from_arrow(pa.chunked_array([], identity.ID)).shape == (0, 2)
+    assert row_ids.from_arrow(pa.chunked_array([], row_ids.ID)).shape == (0, 2)

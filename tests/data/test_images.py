@@ -9,10 +9,13 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from data import kinds, pixels, proposal
-from data.field import DataError, Field
-from data.sources.images import Source
-from data.spoil import spoiled
+from evergreen.core.errors import DataError
+from evergreen.data import kinds
+from evergreen.data.field import Field
+from evergreen.data.kinds import _images as pixels
+from evergreen.data.prepare import suggest
+from evergreen.data.prepare.degrade import spoiled
+from evergreen.data.sources.images import Source
 
 
 def file(height, width, ending="PNG", value=128):
@@ -193,5 +196,5 @@ def test_images_are_spoiled_to_be_mended():
 
 def test_what_a_target_of_images_asks_for():
     table = pa.table({"image": FILES, "mask": FILES, "clean": FILES})
-    assert proposal.propose(table.select(["image", "mask"]), "mask")["task"] == "segmentation"
-    assert proposal.propose(table.select(["image", "clean"]), "clean")["task"] == "reconstruction"
+    assert suggest.propose(table.select(["image", "mask"]), "mask")["task"] == "segmentation"
+    assert suggest.propose(table.select(["image", "clean"]), "clean")["task"] == "reconstruction"

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data import kinds
-from data.field import DataError
-from data.identity import identities
-from data.spec import Field
+from evergreen.core.errors import DataError
+from evergreen.data import kinds
+from evergreen.data.row_ids import identities
+from evergreen.data.spec import Field
 
 IMAGES = np.random.default_rng(0).integers(0, 17, (12, 8, 8)).astype(np.uint8)
 WIDE = [pa.large_list(pa.large_list(kind)) for kind in (pa.float32(), pa.int16())]  # another way to store a graph
@@ -275,7 +275,7 @@ def test_augmented_images_stay_near_and_dark_at_the_rim():
 
 
 def test_an_image_that_nothing_is_done_to_stays_the_same(monkeypatch):
-    from data import affine
+    from evergreen.data.kinds import _augment_image as affine
 
     for name in ("TURN", "SCALE", "SHEAR", "SHIFT"):
         monkeypatch.setattr(affine, name, 0)
@@ -322,9 +322,9 @@ ONE_MORE = '''
 import numpy as np
 import pyarrow as pa
 
-from data.columns import floats, plain
-from data.field import Field
-from data.kinds import Kind
+from evergreen.data.arrow import floats, plain
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
 
 
 class Angle(Kind):
@@ -348,8 +348,8 @@ class Angle(Kind):
 
 
 def test_one_more_kind_is_one_more_file(tmp_path, monkeypatch):
-    from data.rows import Rows
-    from stages.preprocess import Params
+    from evergreen.data.prepare.table_reader import Rows
+    from evergreen.stages.preprocess.stage import Params
 
     (tmp_path / "angle.py").write_text(ONE_MORE)
     monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path)])

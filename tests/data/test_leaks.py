@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
-from data.leaks import alone, gone, later, told_by_absence
+from evergreen.data.quality.leakage import alone, gone, later, told_by_absence
 
 RANDOM = np.random.default_rng(0)
 ROWS = 300

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data import identity
-from data.batches import feed
-from data.feeding.lengths import TOGETHER, Bucket
-from data.field import DataError
-from data.spec import Spec, fit
+from evergreen.core.errors import DataError
+from evergreen.data import row_ids
+from evergreen.data.feed.batches import feed
+from evergreen.data.feed.bucketing import TOGETHER, Bucket
+from evergreen.data.spec import Spec, fit
 
 ROWS, BATCH = 1500, 16
 
@@ -24,7 +24,7 @@ def ready(tmp_path_factory):
         random.choice(["a", "b", "c"], random.integers(1, 40)) for _ in range(ROWS - 1)
     ]
     tags = [["verb" if word == "a" else "noun" for word in text] for text in texts]
-    ids = identity.to_arrow(random.integers(0, 2**64, (ROWS, 2), np.uint64))
+    ids = row_ids.to_arrow(random.integers(0, 2**64, (ROWS, 2), np.uint64))
     table = pa.table({"words": list(map(list, texts)), "tags": tags, "_id": ids})
     (folder / "train").mkdir()
     pq.write_table(table, folder / "train" / "part-00000.parquet", row_group_size=256)

@@ -7,12 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data import dates, kinds
-from data.field import DataError, Field
-from data.rows import Rows
-from data.spec import fit
-from models.catalogue import accepting
-from stages.preprocess import Params
+from evergreen.core.errors import DataError
+from evergreen.data import kinds
+from evergreen.data.field import Field
+from evergreen.data.kinds import _datetime_parse as dates
+from evergreen.data.prepare.table_reader import Rows
+from evergreen.data.spec import fit
+from evergreen.models.registry import accepting
+from evergreen.stages.preprocess.stage import Params
 
 MOMENT = kinds.find("moment")
 NOON = "2024-01-31T12:00:00Z"

@@ -6,36 +6,36 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data import ready
-from data.field import DataError
+from evergreen.core.errors import DataError
+from evergreen.data import prepared
 
 
 @pytest.fixture
 def split(tmp_path):
     """Two parts of together three row groups."""
-    ready.write(pa.table({"a": range(ready.ROWS + 5), "b": ["x"] * (ready.ROWS + 5)}), tmp_path / "train")
+    prepared.write(pa.table({"a": range(prepared.ROWS + 5), "b": ["x"] * (prepared.ROWS + 5)}), tmp_path / "train")
     more = pa.table({"a": [-1, -2], "b": ["y", "z"]})
     pq.write_table(more, tmp_path / "train" / "part-00001.parquet")
     return tmp_path
 
 
 def test_units_hold_what_the_whole_does(split):
-    units, whole = ready.units(split, "train"), ready.read(split, "train")
-    assert [unit.rows for unit in units] == [ready.ROWS, 5, 2]
+    units, whole = prepared.units(split, "train"), prepared.read(split, "train")
+    assert [unit.rows for unit in units] == [prepared.ROWS, 5, 2]
     assert all(unit.size > 0 for unit in units)
     assert pa.concat_tables([unit.read() for unit in units]).equals(whole)
     assert units[2].read(["b"]).to_pydict() == {"b": ["y", "z"]}
-    assert ready.read(split, "train", ["b"]).column_names == ["b"]
+    assert prepared.read(split, "train", ["b"]).column_names == ["b"]
 
 
 def test_what_is_missing_or_damaged_is_named(split):
     with pytest.raises(DataError, match="no split 'trian'"):
-        ready.read(split, "trian")
+        prepared.read(split, "trian")
     with pytest.raises(DataError, match="are not here; fetch") as error:
-        ready.units(split, "test")
+        prepared.units(split, "test")
     assert error.value.place == str(split / "test")
-    units, part = ready.units(split, "train"), split / "train" / "part-00000.parquet"
+    units, part = prepared.units(split, "train"), split / "train" / "part-00000.parquet"
     part.write_bytes(part.read_bytes()[:1000])
-    for reading in (lambda: ready.read(split, "train"), lambda: ready.units(split, "train"), units[0].read):
+    for reading in (lambda: prepared.read(split, "train"), lambda: prepared.units(split, "train"), units[0].read):
         with pytest.raises(DataError, match=r"part-00000.parquet: a prepared file is damaged"):
             reading()

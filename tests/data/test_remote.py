@@ -8,10 +8,10 @@ import threading
 import pyarrow as pa
 import pytest
 
-from data import remote
-from data.field import DataError
-from data.files import HOME
-from data.sources import open_source
+from evergreen.core.errors import DataError
+from evergreen.data.sources import _remote as remote
+from evergreen.data.sources import open_source
+from evergreen.data.sources._files import HOME
 
 ROWS = 3000
 CONTENT = gzip.compress(b"a,b\n" + b"".join(b"%d,%d\n" % (n, n * n % 977) for n in range(ROWS)), mtime=0)

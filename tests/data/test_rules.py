@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data.checked import check
-from data.described import kinds_of, proposed
-from data.field import DataError
-from data.readings import hashed, reading, values
-from data.rules import Rules, joined, sound
-from data.schema import infer
-from data.seen import Seen, tally
+from evergreen.core.errors import DataError
+from evergreen.data.prepare.cast import hashed, reading, values
+from evergreen.data.prepare.check import check
+from evergreen.data.prepare.column_rules import kinds_of, proposed
+from evergreen.data.prepare.infer import infer
+from evergreen.data.prepare.rules.constraints import Rules, joined, sound
+from evergreen.data.quality.profile import Seen, tally
 
 UNTIMED = "day: not a time written as %d.%m.%Y %H:%M"
 TABLE = pa.table(

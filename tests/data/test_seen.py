@@ -5,7 +5,7 @@ import random
 import pyarrow as pa
 import pytest
 
-from data import seen
+from evergreen.data.quality import profile
 
 KINDS = {"age": "number", "plan": "category"}
 
@@ -16,7 +16,9 @@ def table(ages=range(91), plans=("basic", "pro")) -> pa.Table:
 
 
 def told(before: pa.Table, now: pa.Table, kinds=KINDS, aside=(0, 0)) -> list[str]:
-    return seen.changes(seen.facts(seen.tally(before, KINDS), aside[0]), seen.facts(seen.tally(now, kinds), aside[1]))
+    return profile.changes(
+        profile.facts(profile.tally(before, KINDS), aside[0]), profile.facts(profile.tally(now, kinds), aside[1])
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,15 +71,15 @@ def test_only_the_first_changes_are_told():
 def test_pieces_in_any_order_are_the_whole():
     random.seed(0)
     whole = table([random.choice([1, 2.5, None, float("inf")]) for _ in range(100)])
-    pieces = [seen.tally(whole.slice(start, 7), KINDS) for start in range(0, 100, 7)]
+    pieces = [profile.tally(whole.slice(start, 7), KINDS) for start in range(0, 100, 7)]
     random.shuffle(pieces)
-    assert seen.merged(pieces) == seen.tally(whole, KINDS)
+    assert profile.merged(pieces) == profile.tally(whole, KINDS)
     many = table(plans=[str(number) for number in range(91)])
     more = table(range(1000), plans=[f"x{number}" for number in range(1000)])
-    assert seen.merged([seen.tally(many, KINDS), seen.tally(more, KINDS)])["plan"].values is None
+    assert profile.merged([profile.tally(many, KINDS), profile.tally(more, KINDS)])["plan"].values is None
 
 
 def test_what_a_series_held():
     column = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 5.0, 2.0, 3.0]), 2)
-    found = seen.tally(pa.table({"y": column}), {"y": "series"})["y"]
+    found = profile.tally(pa.table({"y": column}), {"y": "series"})["y"]
     assert (found.low, found.high, found.rows) == (1.0, 5.0, 2)

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data import sources
-from data.field import DataError
-from data.sources import open_source
-from data.sources.csv import delimiter
+from evergreen.core.errors import DataError
+from evergreen.data import sources
+from evergreen.data.sources import open_source
+from evergreen.data.sources.csv import delimiter
 
 HERE = Path(".")
 
@@ -30,7 +30,7 @@ def csv(tmp_path):
 
 @pytest.mark.parametrize("name", sources.names())
 def test_every_source_keeps_the_contract(name):
-    source = importlib.import_module(f"data.sources.{name}").Source
+    source = importlib.import_module(f"evergreen.data.sources.{name}").Source
     assert issubclass(source, sources.Source)
 
 
@@ -195,7 +195,7 @@ ONE_MORE = '''
 
 import pyarrow as pa
 
-from data import sources
+from evergreen.data import sources
 
 
 class Source(sources.Source):

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data import kinds
-from data.spec import DataError, Field, Spec, fit
+from evergreen.core.errors import DataError
+from evergreen.data import kinds
+from evergreen.data.spec import Field, Spec, fit
 
 KINDS = {
     "age": "number",

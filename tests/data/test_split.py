@@ -4,11 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data import schema, split
-from data.checked import check
-from data.field import DataError
-from data.identity import identities, to_arrow, written
-from data.split import TEST, TRAIN, VALIDATION
+from evergreen.core.errors import DataError
+from evergreen.data.prepare import infer, split
+from evergreen.data.prepare.check import check
+from evergreen.data.prepare.split import TEST, TRAIN, VALIDATION
+from evergreen.data.row_ids import identities, to_arrow, written
 
 SHARES = (0.2, 0.2)
 
@@ -28,7 +28,7 @@ def table(rows: int, seed: int = 0) -> pa.Table:
 def places(rows: pa.Table, key: tuple[str, ...] = ()) -> dict[str, int]:
     kinds = {"a": "number", "b": "number", "c": "category"}
     inputs = {name: kinds[name] for name in rows.column_names if name in kinds}
-    found = schema.Schema(inputs, "y", "category")
+    found = infer.Schema(inputs, "y", "category")
     good, _ = check(rows.append_column("_origin", pa.array(map(str, range(len(rows))))), found, required=key)
     ids = split.identities(good, found, key)
     splits = split.by_identity(ids, *SHARES, seed=0, classes=None if key else good["y"].combine_chunks())
@@ -87,7 +87,7 @@ def test_this_very_split_is_frozen():
 
 def test_identity_is_frozen():
     rows = pa.table({"a": [1.0], "y": ["yes"], "_origin": ["x"]})
-    found = split.identities(rows, schema.Schema({"a": "number"}, "y", "category"))
+    found = split.identities(rows, infer.Schema({"a": "number"}, "y", "category"))
     assert written(to_arrow(found)).to_pylist() == ["82b7a885212cc5faa3065e30f7f8d83b"]
 
 

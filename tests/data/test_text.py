@@ -7,12 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data import kinds, proposal, schema, units
-from data.checked import check
-from data.field import DataError, Field
-from data.sources import open_source
-from data.sources.python import tags as roles
-from data.sources.python import words
+from evergreen.core.errors import DataError
+from evergreen.data import kinds
+from evergreen.data.field import Field
+from evergreen.data.kinds import _tokenize as units
+from evergreen.data.prepare import infer, suggest
+from evergreen.data.prepare.check import check
+from evergreen.data.sources import open_source
+from evergreen.data.sources.python import tags as roles
+from evergreen.data.sources.python import words
 
 TEXTS = [
     "Hello wörld! 👩‍👩‍👧 it's  two\n lines 日本語",
@@ -206,13 +209,13 @@ def test_numbers_in_words_and_names_in_lines():
 
 def test_what_is_proposed_for_texts():
     corpus = pa.table({"text": [f"this is the sentence of number {i}" for i in range(40)], "place": list(range(40))})
-    found = proposal.propose(corpus, "text")
+    found = suggest.propose(corpus, "text")
     assert found["task"] == "language_modelling"
     assert found["preprocess"] == {"kinds": {"text": {"kind": "text", "unit": "character"}}, "time": "place"}
     pairs = corpus.drop_columns("place").append_column("other", corpus["text"])
-    assert proposal.propose(pairs, "text")["task"] == "translation"
+    assert suggest.propose(pairs, "text")["task"] == "translation"
     labelled = corpus.drop_columns("place").append_column("label", pa.array(["a", "b"] * 20))
-    assert proposal.propose(labelled, "label") == {
+    assert suggest.propose(labelled, "label") == {
         "task": "classification",
         "because": "'label' holds 2 values: a, b",
         "kinds": {"text": "text"},
@@ -225,7 +228,7 @@ def test_what_is_proposed_for_texts():
 
 def test_a_row_with_more_tags_than_words_is_set_aside():
     rows = pa.table({"w": [["a", "b"], ["a"]] * 5, "t": [["O", "X"], ["O", "X"]] * 5, "_origin": ["f"] * 10})
-    found = schema.infer(rows, "t", "tags", given={"w": "text"})
+    found = infer.infer(rows, "t", "tags", given={"w": "text"})
     good, bad = check(rows, found)
     assert len(good) == 5
     assert set(bad["reason"].to_pylist()) == {"t: 2 tags for 1 words"}

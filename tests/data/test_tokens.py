@@ -8,8 +8,9 @@ import shutil
 import pyarrow as pa
 import pytest
 
-from data.field import DataError, Field
-from data.kinds import find
+from evergreen.core.errors import DataError
+from evergreen.data.field import Field
+from evergreen.data.kinds import find
 
 tokenizers = pytest.importorskip("tokenizers")
 TEXTS = ["a small test", "words of a test", "words"]

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data import kinds
-from data.field import DataError
-from data.kinds.series import fixed
-from data.spec import Spec, fit
+from evergreen.core.errors import DataError
+from evergreen.data import kinds
+from evergreen.data.kinds.series import fixed
+from evergreen.data.spec import Spec, fit
 
 COUNTS = pa.table({"history": fixed(np.arange(12.0).reshape(4, 3) ** 2), "next": fixed(np.arange(4.0)[:, None] ** 2)})
 
@@ -33,7 +33,7 @@ def test_without_one_nothing_is_in_the_state() -> None:
 
 @pytest.mark.parametrize("name", ["squrt", "log"])
 def test_an_unknown_one_names_the_known(name: str) -> None:
-    with pytest.raises(DataError, match=f"no transform '{name}'.*known: sqrt"):
+    with pytest.raises(DataError, match=f"no transform '{name}'.*sqrt"):
         spec(name)
 
 

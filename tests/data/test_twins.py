@@ -9,9 +9,9 @@ from PIL import Image
 from skimage import data as photographs
 from sklearn.datasets import load_diabetes, load_digits
 
-from data import hashes
-from data.kinds.series import fixed
-from data.twins import twins
+from evergreen.data.kinds.series import fixed
+from evergreen.data.quality import similarity_hashes
+from evergreen.data.quality.duplicates import twins
 
 SIDE, COPIES = 64, 12
 PHOTO = photographs.astronaut()
@@ -94,9 +94,12 @@ def test_a_long_text_is_no_twin_where_a_short_one_beside_it_differs():
 
 
 def test_a_sketch_shares_what_the_texts_share():
-    one, other = hashes.shingles("the cat sat on the mat all day"), hashes.shingles("the cat sat on the rug all day")
-    assert 0 < hashes.jaccard(one, other) < 1
-    assert hashes.jaccard(one, one) == 1
+    one, other = (
+        similarity_hashes.shingles("the cat sat on the mat all day"),
+        similarity_hashes.shingles("the cat sat on the rug all day"),
+    )
+    assert 0 < similarity_hashes.jaccard(one, other) < 1
+    assert similarity_hashes.jaccard(one, one) == 1
 
 
 def test_rows_of_a_table_are_the_same_within_rounding_where_chance_does_not_make_them_so():

@@ -3,8 +3,8 @@
 import pyarrow as pa
 import pytest
 
-from data import windows
-from data.field import DataError
+from evergreen.core.errors import DataError
+from evergreen.data.prepare import windows
 
 
 def series(values=range(8), years=None) -> pa.Table:

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from flows import catalogue, cli
-from models.catalogue import architecture, architectures, tasks
+from evergreen.cli import catalogue, main
+from evergreen.models.registry import architecture, architectures, tasks
 
 
 def test_the_page_is_up_to_date():
-    assert catalogue.PAGE.read_text(encoding="utf-8") == catalogue.page(), "run: python -m flows.catalogue"
+    assert catalogue.PAGE.read_text(encoding="utf-8") == catalogue.page(), "run: python -m evergreen.cli.catalogue"
 
 
 @pytest.mark.parametrize("name", architectures())
@@ -31,7 +31,7 @@ def test_what_suits_a_table(tmp_path, capsys):
         *(f"{i / 7},{'red' if i % 3 else 'blue'},{'big' if i > 40 else 'small'}" for i in range(80)),
     ]
     (tmp_path / "things.csv").write_text("\n".join(rows))
-    assert cli.main(["catalogue", "--from", str(tmp_path / "things.csv"), "--target", "kind", "--json"]) == 0
+    assert main.main(["catalogue", "--from", str(tmp_path / "things.csv"), "--target", "kind", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     names = [one["name"] for one in found["architectures"]]
     assert found["task"] == "classification"

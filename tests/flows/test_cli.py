@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import cli
+from evergreen.cli import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,12 +37,14 @@ def table(clone: Path) -> Path:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "flows.cli", *arguments]
+    return [sys.executable, "-m", "evergreen.cli.main", *arguments]
 
 
 def test_a_command_needs_no_engine_to_show_its_help():
     heavy = "sorted({'torch', 'ray', 'prefect', 'dvc', 'pyarrow', 'numpy', 'rich'} & set(sys.modules))"
-    code = f"import sys, flows.cli\ntry: flows.cli.main(['--help'])\nexcept SystemExit: print({heavy})"
+    code = (
+        f"import sys, evergreen.cli.main\ntry: evergreen.cli.main.main(['--help'])\nexcept SystemExit: print({heavy})"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
     assert "rollback" in done.stdout
@@ -70,7 +72,7 @@ MISTAKES = {
 @pytest.mark.parametrize("case", MISTAKES)
 def test_a_mistake_is_one_line_and_status_2(table, capsys, case):
     arguments, words = MISTAKES[case]
-    assert cli.main(arguments) == 2
+    assert main.main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("evergreen: ")
@@ -80,21 +82,21 @@ def test_a_mistake_is_one_line_and_status_2(table, capsys, case):
 
 def test_a_mistake_in_the_arguments_is_status_2(clone, capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main(["predict", "digits"])
+        main.main(["predict", "digits"])
     assert ended.value.code == 2
     assert "FILE" in capsys.readouterr().err
 
 
 def test_outside_a_clone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["status"]) == 2
+    assert main.main(["status"]) == 2
     assert "change into a clone" in capsys.readouterr().err
 
 
 def test_new_writes_a_pipeline_that_reads(table, clone, capsys):
-    from stages.pipeline import read
+    from evergreen.stages.pipeline import read
 
-    assert cli.main(["new", "houses", "--from", "../houses.csv", "--target", "price", "--json"]) == 0
+    assert main.main(["new", "houses", "--from", "../houses.csv", "--target", "price", "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
     assert (value["pipeline"], value["task"]) == ("houses", "regression")
     text = (clone / "pipelines" / "houses.yaml").read_text()
@@ -106,22 +108,22 @@ def test_new_writes_a_pipeline_that_reads(table, clone, capsys):
 
 def test_new_never_writes_over_a_pipeline(table, clone):
     before = (clone / "pipelines" / "digits.yaml").read_bytes()
-    assert cli.main(["new", "digits", "--from", "../houses.csv", "--target", "price"]) == 2
+    assert main.main(["new", "digits", "--from", "../houses.csv", "--target", "price"]) == 2
     assert (clone / "pipelines" / "digits.yaml").read_bytes() == before
 
 
 def test_new_with_a_series(clone):
-    from stages.pipeline import read
+    from evergreen.stages.pipeline import read
 
     lines = ["year,sold", *(f"{1900 + i},{i % 11}.5" for i in range(90))]
     rows(clone / "sales.csv", "\n".join(lines) + "\n")
-    assert cli.main(["new", "sales", "--from", "../sales.csv", "--target", "sold"]) == 0
+    assert main.main(["new", "sales", "--from", "../sales.csv", "--target", "sold"]) == 0
     pipeline = read("sales", clone)
     assert (pipeline.task, pipeline.preprocess.time) == ("forecasting", "year")
 
 
 def test_new_tells_each_guess_and_what_is_unsure(clone, capsys):
-    from stages.pipeline import read
+    from evergreen.stages.pipeline import read
 
     lines = ["customer,joined,due,plan,stars,seats,paid,left"]
     for i in range(60):
@@ -131,7 +133,7 @@ def test_new_tells_each_guess_and_what_is_unsure(clone, capsys):
             f"{5000 + 7 * i},{dates},{'pro' if i % 3 else 'free'},{i % 5},{i * 1.5},{i if i < 20 else ''},{i % 2}"
         ]
     rows(clone / "left.csv", "\n".join([*lines, "broken,line"]) + "\n")
-    assert cli.main(["new", "left", "--from", "../left.csv", "--target", "left"]) == 0
+    assert main.main(["new", "left", "--from", "../left.csv", "--target", "left"]) == 0
     said = capsys.readouterr().out
     text = (clone / "pipelines" / "left.yaml").read_text()
     assert "task: classification  # guessed: 'left' holds 2 values: 0, 1\n" in text
@@ -162,37 +164,37 @@ def test_new_with_very_many_columns_names_none(clone):
         *(",".join([*(str(i * k % 7 / 2) for k in range(60)), "ab"[i % 2]]) for i in range(40)),
     ]
     rows(clone / "many.csv", "\n".join(lines) + "\n")
-    assert cli.main(["new", "many", "--from", "../many.csv", "--target", "shows"]) == 0
+    assert main.main(["new", "many", "--from", "../many.csv", "--target", "shows"]) == 0
     assert "# 60 input columns; a column's kind is guessed" in (clone / "pipelines" / "many.yaml").read_text()
 
 
 def test_new_with_a_name_on_two_lines(clone):
-    from stages.pipeline import read
+    from evergreen.stages.pipeline import read
 
     lines = ['"the\nsize","price\nin €"', *(f"{i},{1000.5 + 37 * i}" for i in range(60))]
     rows(clone / "houses.csv", "\n".join(lines) + "\n")
-    assert cli.main(["new", "houses", "--from", "../houses.csv", "--target", "price\nin €"]) == 0
+    assert main.main(["new", "houses", "--from", "../houses.csv", "--target", "price\nin €"]) == 0
     assert read("houses", clone).preprocess.target == "price\nin €"
 
 
 @pytest.mark.parametrize("content", [b"", b"size,price\n", b"\0\0\0\0"])
 def test_new_from_a_bad_file_leaves_nothing(clone, capsys, content):
     (clone / "bad.csv").write_bytes(content)
-    assert cli.main(["new", "bad", "--from", "../bad.csv", "--target", "price"]) == 2
+    assert main.main(["new", "bad", "--from", "../bad.csv", "--target", "price"]) == 2
     assert "bad.csv" in capsys.readouterr().err
     assert not (clone / "pipelines" / "bad.yaml").exists()
 
 
 def test_new_from_a_corrupt_parquet_file(clone, capsys):
     (clone / "bad.parquet").write_bytes(b"PAR1 no more than that")
-    assert cli.main(["new", "bad", "--from", "../bad.parquet", "--target", "price"]) == 2
+    assert main.main(["new", "bad", "--from", "../bad.parquet", "--target", "price"]) == 2
     assert "bad.parquet" in capsys.readouterr().err
 
 
 def test_catalogue_lists_every_file_of_the_rooms(capsys):
-    from models.catalogue import architecture, architectures
+    from evergreen.models.registry import architecture, architectures
 
-    assert cli.main(["catalogue", "--json"]) == 0
+    assert main.main(["catalogue", "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
     assert [card["name"] for card in value["architectures"]] == sorted(architectures())
     for card in value["architectures"]:
@@ -210,22 +212,22 @@ def test_a_bug_is_no_mistake(clone, monkeypatch):
     def broken(given):
         raise ValueError("no fix: this is a bug")
 
-    monkeypatch.setattr("flows.catalogue.catalogue", broken)
+    monkeypatch.setattr("evergreen.cli.catalogue.catalogue", broken)
     with pytest.raises(ValueError, match="this is a bug"):
-        cli.main(["catalogue"])
+        main.main(["catalogue"])
 
 
 def test_an_interruption_is_quiet(monkeypatch, capsys):
     def interrupted(given):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flows.catalogue.catalogue", interrupted)
-    assert cli.main(["catalogue"]) == 130
+    monkeypatch.setattr("evergreen.cli.catalogue.catalogue", interrupted)
+    assert main.main(["catalogue"]) == 130
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_source_that_is_gone_does_not_hide_the_status(clone, capsys, monkeypatch):
-    from stages import versions
+    from evergreen.stages.engines import versions
 
     (clone / "pipelines" / "gone.yaml").write_text(
         "task: regression\ncollect: {uri: gone.csv}\npreprocess: {target: y}\n"
@@ -235,19 +237,19 @@ def test_a_source_that_is_gone_does_not_hide_the_status(clone, capsys, monkeypat
     (raw / "source.json").write_text('{"uri": "gone.csv", "fingerprint": "1", "rows": 3}')
     monkeypatch.setattr(versions, "stale", lambda paths, stage: None)
     monkeypatch.setattr(versions, "prepare", lambda root: None)
-    assert cli.main(["status", "gone", "--json"]) == 0
+    assert main.main(["status", "gone", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["pipelines"]
     assert "gone.csv: there is no such file" in found["stale"]["collect"]
 
 
 def test_stop_where_nothing_runs(clone, capsys):
-    assert cli.main(["stop", "--json"]) == 0
+    assert main.main(["stop", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"ended": []}
 
 
 def test_doctor_says_what_is_wrong_and_how_to_mend_it(clone, capsys):
     (clone / "pipelines" / "broken.yaml").write_text("task: classification\ncollect: {url: x.csv}\n")
-    assert cli.main(["doctor", "--json"]) == 1
+    assert main.main(["doctor", "--json"]) == 1
     findings = json.loads(capsys.readouterr().out)["findings"]
     failed = [one for one in findings if one["state"] == "fail"]
     assert any("broken.yaml:2" in one["text"] for one in failed), failed
@@ -259,7 +261,7 @@ def test_doctor_says_what_is_wrong_and_how_to_mend_it(clone, capsys):
     [("v1.0.0", None), ("v1.1.0", "v1.1.0, which is not in service"), (None, "a candidate that is not released")],
 )
 def test_scores_that_are_not_those_in_service_are_said_to_be(candidate, said):
-    from flows import run
+    from evergreen.cli import run
 
     known = dict.fromkeys(("scores", "report", "data", "runs"), "x")
     value = {"pipeline": "digits", "version": "v1.0.0", "candidate": candidate, "why": "It equals.", "ran": False}

@@ -6,16 +6,17 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from flows import cli, steps
-from flows.lifecycle import lifecycle
-from stages.pipeline import SECTIONS, STAGES
+from evergreen.cli import main
+from evergreen.flows import steps
+from evergreen.flows.lifecycle import lifecycle
+from evergreen.stages.pipeline import SECTIONS, STAGES
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_sections_are_files_and_steps():
     for name in SECTIONS:
-        assert importlib.import_module(f"stages.{name}").Params.__dataclass_params__.frozen
+        assert importlib.import_module(f"evergreen.stages.{name}.stage").Params.__dataclass_params__.frozen
         assert getattr(steps, name).name == name
 
 
@@ -23,7 +24,7 @@ def test_the_graph_has_the_stages():
     graph = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
     assert tuple(graph["stages"]) == STAGES
     for name, stage in graph["stages"].items():
-        assert f"python -m stages.{name} ${{item}}" in stage["do"]["cmd"]
+        assert f"python -m evergreen.stages.{name}.stage ${{item}}" in stage["do"]["cmd"]
 
 
 def test_the_lifecycle_takes_them_in_order():
@@ -33,7 +34,7 @@ def test_the_lifecycle_takes_them_in_order():
 
 
 def test_each_command_is_a_function():
-    commands = cli.parser()._subparsers._group_actions[0].choices
+    commands = main.parser()._subparsers._group_actions[0].choices
     for name, one in commands.items():
         module, function = one.get_default("command").split(":")
         assert callable(getattr(importlib.import_module(module), function)), name

@@ -8,17 +8,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import processes
-from flows.server import FIRST_PORT, bind
-from stages import session
-from stages.atomic import write_json
-from stages.pipeline import PipelineError
+from evergreen.core import processes
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import write_json
+from evergreen.core.processes import started
+from evergreen.flows.server import FIRST_PORT, bind
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys, time
 from pathlib import Path
-from flows.processes import alone
+from evergreen.core.processes import alone
 with alone(Path(sys.argv[1]), "held"):
     print("held", flush=True)
     time.sleep(60)
@@ -78,7 +78,7 @@ def test_a_process_is_found_again_after_the_clock_was_set(tmp_path, sleeper, mon
 
 def test_a_number_that_somebody_else_got_is_left_alone(tmp_path, sleeper):
     record = tmp_path / "server.json"
-    write_json(record, {"pid": sleeper.pid, "started": session.started(psutil.Process(sleeper.pid)) - 100})
+    write_json(record, {"pid": sleeper.pid, "started": started(psutil.Process(sleeper.pid)) - 100})
     assert processes.recorded(record) is None
     assert not processes.end(record)
     assert sleeper.poll() is None

@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stages.progress import finished, screen, under_way
+from evergreen.core.progress import finished, screen, under_way
 
 ROOT = Path(__file__).parents[2]
 TRAINING = """
 import time
-from stages.progress import screen
+from evergreen.core.progress import screen
 with screen() as progress:
     progress(stage="train", epoch=3, epochs=40)
     time.sleep(0.5)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flows import cli
-from stages import collect, preprocess
-from stages.artifacts import Paths
-from stages.pipeline import read
+from evergreen.cli import main
+from evergreen.core.paths import Paths
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.pipeline import read
+from evergreen.stages.preprocess import stage as preprocess
 
 ROOT = Path(__file__).parents[2]
 GOOD = [f"k{n},{18 + n % 60},{'basic' if n % 3 else 'pro'},{'yes' if n % 2 else 'no'}" for n in range(200)]
@@ -27,7 +28,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
     write(tmp_path, [*GOOD, *BAD])
-    assert cli.main(["new", "people", "--from", "people.csv", "--target", "churned"]) == 0
+    assert main.main(["new", "people", "--from", "people.csv", "--target", "churned"]) == 0
     return tmp_path
 
 
@@ -43,7 +44,7 @@ def prepare(root: Path) -> None:
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     capsys.readouterr()
-    assert cli.main(list(arguments)) == 0
+    assert main.main(list(arguments)) == 0
     return capsys.readouterr().out
 
 
@@ -75,14 +76,14 @@ def test_the_schema_is_shown_written_and_then_holds(clone, capsys):
 
 
 def test_a_run_that_stopped_can_be_looked_at_mended_and_replayed(clone, capsys, monkeypatch):
-    from stages import versions
+    from evergreen.stages.engines import versions
 
     monkeypatch.setattr(versions, "prepare", lambda root: None)
     monkeypatch.setattr(versions, "commit", lambda paths, stage: None)
-    assert cli.main(["quarantine", "people"]) == 2
+    assert main.main(["quarantine", "people"]) == 2
     assert "no rows of people are prepared yet; prepare them with: evergreen run people" in capsys.readouterr().err
     write(clone, [*GOOD, *BAD[:1] * 3, *BAD[1:] * 20])
-    assert cli.main(["quarantine", "people"]) == 2
+    assert main.main(["quarantine", "people"]) == 2
     file = clone / "pipelines" / "people.yaml"
     file.write_text(file.read_text().replace("  kinds:", '  bad_rows: 0.15\n  rules: ["age < 100"]\n  kinds:'))
     with pytest.raises(ValueError, match="look at them with: evergreen quarantine people"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.words import scores, table
+from evergreen.flows.format import scores, table
 
 
 def test_a_score_without_an_interval_stands_alone():

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.catalogue import build
-from models.network import Network
+from evergreen.models.network import Network
+from evergreen.models.registry import build
 
 torch.set_num_threads(1)
 WORDS = ["", "�", "⟨", "⟩", "a", "b", "c", "d", "e"]  # padding, unknown, begin, end, and five of its own
@@ -128,7 +128,7 @@ def network() -> Callable[..., Network]:
         target: str = "",
         **options: Any,
     ) -> Network:
-        from models.catalogue import task as find
+        from evergreen.models.registry import task as find
 
         torch.manual_seed(1)
         wanted = TARGETS[target or find(task).TARGETS[0]]

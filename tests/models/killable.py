@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from models import checkpoint
-from models.catalogue import build
-from models.feed import TensorFeed
-from models.loop import Loop, Recipe
+from evergreen.models.registry import build
+from evergreen.models.training import checkpoint
+from evergreen.models.training.feed import TensorFeed
+from evergreen.models.training.trainer import Loop, Recipe
 
 FOLDER: Path | None = globals().get("FOLDER")
 RESULT: Path = globals()["RESULT"]

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from models import checkpoint
-from models.catalogue import build
-from models.feed import TensorFeed
-from models.loop import Loop, Recipe
+from evergreen.models.registry import build
+from evergreen.models.training import checkpoint
+from evergreen.models.training.feed import TensorFeed
+from evergreen.models.training.trainer import Loop, Recipe
 
 RANK: int = globals()["RANK"]
 WORLD: int = globals()["WORLD"]

@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed
 
-from models import checkpoint
-from models.architectures.gan import GAN
-from models.base import Batch
-from models.catalogue import build
-from models.feed import TensorFeed
-from models.loop import Loop, Recipe
-from models.network import Network
-from models.sampling import normal
-from models.tasks.generation import Generation
+from evergreen.models.architectures.gan import GAN
+from evergreen.models.base import Batch
+from evergreen.models.network import Network
+from evergreen.models.registry import build
+from evergreen.models.sampling import normal
+from evergreen.models.tasks.generation import Generation
+from evergreen.models.training import checkpoint
+from evergreen.models.training.feed import TensorFeed
+from evergreen.models.training.trainer import Loop, Recipe
 from tests.models.conftest import INPUTS, TARGETS, rows
 
 RANK: int = globals()["RANK"]

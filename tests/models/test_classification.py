@@ -9,9 +9,9 @@ import torch
 from sklearn import metrics
 from torch.nn import functional
 
-from models import curves
-from models.base import ModelError
-from models.tasks.classification import Classification
+from evergreen.core.errors import ModelError
+from evergreen.models.metrics import ranking_curves
+from evergreen.models.tasks.classification import Classification
 
 CLASSES = {"values": [["no", "yes", "maybe"]], "counts": [[6, 2, 1]]}
 LABELS = {"values": [["x", "y", "z"]], "counts": [[8, 2, 0]], "rows": 10}
@@ -96,12 +96,12 @@ def test_areas_of_tied_scores_are_scikit_learn_s():
     torch.manual_seed(0)
     score, has = (torch.randn(200, 3) * 2).round(), torch.rand(200, 3) < 0.2
     has[:, 2] = True
-    area, precision = curves.areas(score, has)
+    area, precision = ranking_curves.areas(score, has)
     for k in (0, 1):
         assert float(area[k]) == pytest.approx(metrics.roc_auc_score(has[:, k], score[:, k]))
         assert float(precision[k]) == pytest.approx(metrics.average_precision_score(has[:, k], score[:, k]))
     assert area[2].isnan()
-    assert curves.mean(area) == pytest.approx(float(area[:2].mean()))
+    assert ranking_curves.mean(area) == pytest.approx(float(area[:2].mean()))
 
 
 def test_average_precision_of_two_classes_is_the_second_s():

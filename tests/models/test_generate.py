@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from models.architectures.rbm import Boltzmann
-from models.base import ModelError
-from models.catalogue import task
-from models.feed import TensorFeed
-from models.loop import Loop, Recipe
-from models.sampling import normal
-from models.tasks.generation import copying, embed, frechet
+from evergreen.core.errors import ModelError
+from evergreen.models.architectures.rbm import Boltzmann
+from evergreen.models.registry import task
+from evergreen.models.sampling import normal
+from evergreen.models.tasks.generation import copying, embed, frechet
+from evergreen.models.training.feed import TensorFeed
+from evergreen.models.training.trainer import Loop, Recipe
 from tests.models.conftest import TARGETS
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from data import kinds
-from data.graphs import Graph, pack
-from data.neighbourhoods import Network
-from models.catalogue import build
+from evergreen.data import kinds
+from evergreen.data.graph_type import Graph, pack
+from evergreen.data.sources._neighborhoods import Network
+from evergreen.models.registry import build
 
 pytest.importorskip("torch_geometric")
 GRAPH = networkx.karate_club_graph()
@@ -75,7 +75,7 @@ def test_the_order_of_nodes_says_nothing(name, centre):
 
 
 def test_messages_that_reach_no_centre_are_passed_over():
-    from models.graphs import _heard, parts
+    from evergreen.models.graph_batch import _heard, parts
 
     path = Graph(np.ones((4, 1), np.float32), np.array([[0, 1], [1, 2], [2, 3]]), None, np.array([1.0, 2, 2, 1]))
     field, x_BMX = encoded([path])

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from models.catalogue import accepting, architecture, build
-from models.writing import characters, nucleus, text, write_on
+from evergreen.models.registry import accepting, architecture, build
+from evergreen.models.text_generation import characters, nucleus, text, write_on
 from tests.models.conftest import INPUTS, TARGETS, Field
 
 TEXT = INPUTS["text"]
@@ -186,7 +186,7 @@ def test_chrf_of_what_is_right_wrong_and_half_right():
 
 
 def test_text_is_written_as_the_data_are():
-    from data import units
+    from evergreen.data.kinds import _tokenize as units
 
     tokens = ["a", "plain", "(", "old", ")", "twenty", "-", "two", "and", "/", "or", "not", "."]
     for unit in units.UNITS:

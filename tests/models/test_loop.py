@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import checkpoint
-from models.base import ModelError
-from models.feed import TensorFeed
-from models.loop import Loop, Recipe
+from evergreen.core.errors import ModelError
+from evergreen.models.training import checkpoint
+from evergreen.models.training.feed import TensorFeed
+from evergreen.models.training.trainer import Loop, Recipe
 
 
 @pytest.fixture

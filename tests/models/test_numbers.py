@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from models.base import ModelError
-from models.catalogue import task
-from models.tasks._numbers import pinball
+from evergreen.core.errors import ModelError
+from evergreen.models.registry import task
+from evergreen.models.tasks._numbers import pinball
 from tests.models.conftest import SCALE, Field
 
 ONE, THREE = Field("number", (), (), SCALE), Field("series", (3,), (), {**SCALE, "naive": 2.0})

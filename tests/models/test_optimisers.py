@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.base import ModelError
-from models.feed import TensorFeed
-from models.learner import Learner, mixed
-from models.loop import Loop, Recipe
-from models.optimisers import layers, optimisers, rates
+from evergreen.core.errors import ModelError
+from evergreen.models.training.feed import TensorFeed
+from evergreen.models.training.loss_module import Learner, mixed
+from evergreen.models.training.optimizers import layers, optimisers, rates
+from evergreen.models.training.trainer import Loop, Recipe
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop", "muon"])

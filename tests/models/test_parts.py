@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models import parts
-from models.catalogue import build
+from evergreen.models import chunked
+from evergreen.models.registry import build
 from tests.models.conftest import Field
 
 
@@ -23,8 +23,8 @@ from tests.models.conftest import Field
 def test_in_parts_as_at_once(architecture, task, kinds, target, network, make, monkeypatch):
     made, rows = network(architecture, task, kinds, target, size=0.5), make(kinds, target, 23)
     loss, facts = made.judged(rows)
-    monkeypatch.setattr(parts, "ROWS", 5)
-    assert [len(output) for _, output in parts.parts(made.say, rows)] == [5, 5, 5, 5, 3]
+    monkeypatch.setattr(chunked, "ROWS", 5)
+    assert [len(output) for _, output in chunked.parts(made.say, rows)] == [5, 5, 5, 5, 3]
     again, in_parts = made.judged(rows)
     for one, other in zip(facts, in_parts, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
@@ -37,8 +37,8 @@ def test_what_is_large_comes_in_few_rows():
     made = build("tcn", "language_modelling", {"text": text}, text, size=0.1)
     tokens = torch.randint(4, 20_000, (24, 64))
     rows = {"text": tokens, "target": tokens}
-    held = [output.numel() for _, output in parts.parts(made.say, rows)]
-    assert max(held) <= parts.NUMBERS
+    held = [output.numel() for _, output in chunked.parts(made.say, rows)]
+    assert max(held) <= chunked.NUMBERS
     assert sum(held) == 24 * 64 * 20_000
     loss, (bits, _) = made.judged(rows)
     assert len(bits) == 24

@@ -8,10 +8,10 @@ import types
 import pytest
 import torch
 
-from models.base import ModelError
-from models.catalogue import accepting, build
-from models.feed import TensorFeed
-from models.loop import Loop, Recipe
+from evergreen.core.errors import ModelError
+from evergreen.models.registry import accepting, build
+from evergreen.models.training.feed import TensorFeed
+from evergreen.models.training.trainer import Loop, Recipe
 
 transformers = pytest.importorskip("transformers")
 SETTINGS = {

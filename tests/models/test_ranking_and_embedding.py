@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from models.catalogue import build
-from models.tasks.embedding import Embedding
-from models.tasks.ranking import Ranking
+from evergreen.models.registry import build
+from evergreen.models.tasks.embedding import Embedding
+from evergreen.models.tasks.ranking import Ranking
 from tests.models.conftest import Field
 
 

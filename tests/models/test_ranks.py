@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import checkpoint
+from evergreen.models.training import checkpoint
 
 # Norms by batches see a rank's rows alone, so that a U-Net learns otherwise; the means before its first norm are equal.
 SEEN = ("unet.architecture.down.0.0.1.running_mean",)
@@ -20,7 +20,7 @@ def test_two_ranks_equal_one_process(hooks, tmp_path):
     script = str(Path(__file__).with_name(f"{hooks}.py"))
     runpy.run_path(script, {"RANK": 0, "WORLD": 1, "FOLDER": tmp_path})
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["models.loop"])
+    context.set_forkserver_preload(["evergreen.models.training.trainer"])
     ranks = [
         context.Process(target=runpy.run_path, args=(script, {"RANK": rank, "WORLD": 2, "FOLDER": tmp_path}))
         for rank in (0, 1)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.feed import TensorFeed
-from models.loop import Loop, Recipe
+from evergreen.models.training.feed import TensorFeed
+from evergreen.models.training.trainer import Loop, Recipe
 
 KILLS = 3
 SCRIPT = str(Path(__file__).with_name("killable.py"))
@@ -23,7 +23,7 @@ SCRIPT = str(Path(__file__).with_name("killable.py"))
 def processes():
     """Starts real processes; torch is imported once, by the server that forks them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["models.loop"])
+    context.set_forkserver_preload(["evergreen.models.training.trainer"])
     return context
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.architectures.lstm import LSTM
-from models.catalogue import architecture, architectures
+from evergreen.models.architectures.lstm import LSTM
+from evergreen.models.registry import architecture, architectures
 from tests.models.conftest import INPUTS, Field
 
 READERS = ("gru", "lstm", "rnn", "tcn")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.architectures.capsule import margins, route
-from models.architectures.perceptron import criterion
-from models.architectures.rbf import kmeans
-from models.base import ModelError
-from models.feed import TensorFeed
-from models.loop import Loop, Recipe
+from evergreen.core.errors import ModelError
+from evergreen.models.architectures.capsule import margins, route
+from evergreen.models.architectures.perceptron import criterion
+from evergreen.models.architectures.rbf import kmeans
+from evergreen.models.training.feed import TensorFeed
+from evergreen.models.training.trainer import Loop, Recipe
 
 XOR = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]])
 
@@ -46,7 +46,7 @@ def test_a_unit_on_its_threshold_is_wrong():
 @pytest.mark.parametrize("rule", ["rosenblatt", "logistic"])
 @pytest.mark.parametrize(("truth", "learned"), [([0, 0, 0, 1], True), ([0, 1, 1, 0], False)])
 def test_one_layer_learns_and_but_not_exclusive_or(rule, truth, learned):
-    from models.catalogue import build
+    from evergreen.models.registry import build
 
     field = type("Field", (), {"sizes": (), "state": {"values": [[False, True]]}, "shape": (), "kind": "category"})()
     two = type("Field", (), {"sizes": (), "state": {}, "shape": (2,), "kind": "number"})()

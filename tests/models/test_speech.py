@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.edits import edits
-from models.tasks.speech import greedy
+from evergreen.models.metrics.edit_distance import edits
+from evergreen.models.tasks.speech import greedy
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import json
 import pytest
 import torch
 
-from models import checkpoint
-from models.base import STEPS as STEPS_OF
-from models.base import Architecture
-from models.catalogue import _form as form_of
-from models.catalogue import accepting, architecture, architectures, build, installed, task, tasks
-from models.feed import TensorFeed
-from models.loop import Loop, Recipe
-from models.network import Network
+from evergreen.models.base import STEPS as STEPS_OF
+from evergreen.models.base import Architecture
+from evergreen.models.network import Network
+from evergreen.models.registry import _form as form_of
+from evergreen.models.registry import accepting, architecture, architectures, build, installed, task, tasks
+from evergreen.models.training import checkpoint
+from evergreen.models.training.feed import TensorFeed
+from evergreen.models.training.trainer import Loop, Recipe
 from tests.models.conftest import INPUTS, TARGETS
 
 KINDS = ("audio", "category", "graph", "image", "labels", "number", "series", "text")  # those that conftest makes

@@ -9,8 +9,8 @@ import pytest
 import torch
 from sklearn import metrics
 
-from models.base import ModelError
-from models.catalogue import build, task, tasks
+from evergreen.core.errors import ModelError
+from evergreen.models.registry import build, task, tasks
 
 
 def head(name: str, state: dict, shape: tuple[int, ...] = ()):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.boxes import average_precision, matched
-from models.catalogue import build
+from evergreen.models.metrics.boxes import average_precision, matched
+from evergreen.models.registry import build
 from tests.models.conftest import INPUTS, TARGETS, Field
 
 IMAGE = {"image": Field("image", (3, 224, 224))}

@@ -6,11 +6,11 @@ import pytest
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory):
     """The root of an empty clone whose own Ray is up and connected to."""
-    from stages import cluster
+    from evergreen.stages.engines import ray_cluster
 
     root = tmp_path_factory.mktemp("clone")
     (root / "pipelines").mkdir()
     (root / "dvc.yaml").touch()
-    cluster.connect(root)
+    ray_cluster.connect(root)
     yield root
-    cluster.stop(root)
+    ray_cluster.stop(root)

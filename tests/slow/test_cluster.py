@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stages import cluster
+from evergreen.stages.engines import ray_cluster
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -45,29 +45,29 @@ def other(tmp_path_factory):
 
 
 def test_two_clones_do_not_meet_and_stop_ends_one_alone(clone, other):
-    mine, theirs = cluster.status(clone), cluster.status(other)
+    mine, theirs = ray_cluster.status(clone), ray_cluster.status(other)
     assert mine["running"]
     assert theirs["running"]
     assert mine["address"] != theirs["address"]
     assert mine["dashboard"] != theirs["dashboard"]
-    folder = Path(cluster._read(other)["folder"])
+    folder = Path(ray_cluster._read(other)["folder"])
     assert folder.parent.stat().st_mode & 0o077 == 0  # Ray opens its own folder to everybody
     assert session(theirs["pid"])
     done = python(f"from pathlib import Path; from stages import cluster; print(cluster.stop(Path({str(other)!r})))")
     assert done.stdout.strip() == "True", done.stderr
     assert not session(theirs["pid"])
     assert not folder.parent.exists()
-    assert not cluster.status(other)["running"]
-    assert cluster.status(clone)["running"]
-    cluster.connect(clone)
+    assert not ray_cluster.status(other)["running"]
+    assert ray_cluster.status(clone)["running"]
+    ray_cluster.connect(clone)
 
 
 def test_nobody_enters_without_the_token(clone):
-    address = cluster.status(clone)["dashboard"] + "/api/serve/applications/"
+    address = ray_cluster.status(clone)["dashboard"] + "/api/serve/applications/"
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(address, timeout=10)
     assert refused.value.code in (401, 403)
-    ask = f"from ray._raylet import GcsClient; GcsClient({cluster.status(clone)['address']!r})"
+    ask = f"from ray._raylet import GcsClient; GcsClient({ray_cluster.status(clone)['address']!r})"
     token = (clone / ".evergreen" / "ray.token").read_text()
     wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "RAY_AUTH_TOKEN_PATH": ""}
     assert "AuthenticationError" in python(ask, **wrong).stderr
@@ -77,7 +77,7 @@ def test_nobody_enters_without_the_token(clone):
 def test_only_loopback_listens_and_no_list_shows_the_token(clone):
     token = (clone / ".evergreen" / "ray.token").read_text()
     assert (clone / ".evergreen" / "ray.token").stat().st_mode & 0o077 == 0
-    for pid in session(cluster.status(clone)["pid"]):
+    for pid in session(ray_cluster.status(clone)["pid"]):
         process = psutil.Process(pid)
         assert token not in " ".join(process.cmdline())
         if process.name() in ("gcs_server", "raylet"):

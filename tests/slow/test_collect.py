@@ -14,21 +14,22 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from data import remote
-from data.field import DataError
-from data.sources import open_source
-from stages import collect
-from stages.artifacts import Paths, folder_version
-from stages.preparing.raw import read_raw, units
+from evergreen.core.errors import DataError
+from evergreen.core.paths import Paths
+from evergreen.data.sources import _remote as remote
+from evergreen.data.sources import open_source
+from evergreen.stages.artifacts import folder_version
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess.raw_sample import read_raw, units
 
 ROOT = Path(__file__).parents[2]
 COLLECT = """
 import sys
 from pathlib import Path
-from data import files
-from stages import collect
-from stages.artifacts import Paths
-from stages.collecting import mirror, parts
+from evergreen.data.sources import _files as files
+from evergreen.stages.collect import stage as collect
+from evergreen.core.paths import Paths
+from evergreen.stages.collect import mirror, parts
 mirror.ROWS, parts.ROWS = 4, 40  # many small groups and parts, so that there is much to be killed in
 collect.run(collect.Params("in"), Paths(Path(sys.argv[1]), "t"))
 """
@@ -203,7 +204,7 @@ def test_a_full_disk_is_said_in_one_line_and_loses_nothing(paths):
     (paths.root / "pipelines" / "t.yaml").write_text(
         "task: classification\ncollect: {uri: in}\npreprocess: {target: b}\n"
     )
-    command = [sys.executable, "-m", "stages.collect", "t"]
+    command = [sys.executable, "-m", "evergreen.stages.collect.stage", "t"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, cwd=paths.root, env=environment, capture_output=True, text=True, preexec_fn=little_room
@@ -233,7 +234,7 @@ stages:
   collect:
     foreach: ${pipelines}
     do:
-      cmd: %s -m stages.collect ${item}
+      cmd: %s -m evergreen.stages.collect.stage ${item}
       outs:
         - data/store/${item}/raw:
             persist: true
@@ -241,7 +242,7 @@ stages:
 
 
 def test_dvc_repro_goes_on_with_what_is_there_and_finds_what_a_run_recorded(paths):
-    from stages import versions
+    from evergreen.stages.engines import versions
 
     def dvc(*arguments: str) -> str:
         command = [sys.executable, "-m", "dvc", *arguments]

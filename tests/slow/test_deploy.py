@@ -10,9 +10,10 @@ from collections import Counter
 import httpx
 import pytest
 
-from stages import artifacts, deploy
-from stages.serving import front
-from stages.settings import PipelineError
+from evergreen.core.errors import PipelineError
+from evergreen.stages import artifacts
+from evergreen.stages.deploy import haproxy
+from evergreen.stages.deploy import stage as deploy
 
 JSON = {"content-type": "application/json"}
 CLIENTS = 8  # each waits for its answer before it asks again
@@ -42,7 +43,7 @@ def endpoint(clone, released):
     """Both pipelines at their first version; port 8000, or the one after it, is somebody else's."""
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # an endpoint may have stood there a moment ago
-        taken = next(port for port in range(8000, 9000) if front._free(port))
+        taken = next(port for port in range(8000, 9000) if haproxy._free(port))
         other.bind(("127.0.0.1", taken))
         other.listen()
         one = deploy.deploy(clone, first(released), deploy.Params(max_body_bytes=50_000))
@@ -87,7 +88,7 @@ def example(url, name="digits"):
 
 
 def test_both_pipelines_answer_at_one_address(clone, endpoint):
-    assert endpoint["proxy"] == ("HAProxy" if front.haproxy_runs() else "Ray Serve's own")
+    assert endpoint["proxy"] == ("HAProxy" if haproxy.haproxy_runs() else "Ray Serve's own")
     for name in ("digits", "sizes"):
         body = {"rows": [example(endpoint["url"], name)] * 3}
         headers = {"x-request-id": f"mine-{name}"}

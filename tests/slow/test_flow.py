@@ -16,8 +16,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from flows import cli
-from flows.server import Server
+from evergreen.cli import main
+from evergreen.flows.server import Server
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".evergreen", "store", "__pycache__", ".*_cache", "tmp", "cache")
@@ -37,7 +37,7 @@ class Clone:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        shutil.copytree(ROOT, root, ignore=LEFT_OUT)
+        shutil.copytree(ROOT, root, ignore=LEFT_OUT, symlinks=True)
         (root / "pipelines" / "breast_cancer.yaml").write_text(YAML)
         name = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
         for arguments in (["init", "-q"], ["add", "-A"], [*name, "commit", "-q", "-m", "start"]):
@@ -45,7 +45,7 @@ class Clone:
 
     def evergreen(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         variables = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PREFECT_"))}
-        command = [sys.executable, "-m", "flows.cli", *arguments]
+        command = [sys.executable, "-m", "evergreen.cli.main", *arguments]
         done = subprocess.run(
             command, cwd=self.root, env=variables | {"PYTHONPATH": str(self.root)}, capture_output=True, text=True
         )
@@ -118,7 +118,7 @@ def test_prefect_has_the_record(home, first):
 
 
 def test_prefects_page_asks_its_own_server(tmp_path, monkeypatch):
-    monkeypatch.setattr("flows.server.FIRST_PORT", 4301)  # as where another clone has the first one
+    monkeypatch.setattr("evergreen.flows.server.FIRST_PORT", 4301)  # as where another clone has the first one
     with patch.dict(os.environ):
         server = Server(tmp_path)
         server.begin()
@@ -196,7 +196,7 @@ def test_a_bad_file_is_status_2_and_leaves_what_was_there(home, bad, name, monke
     output = bad / "out.csv"
     output.write_text("before")
     monkeypatch.chdir(home.root)
-    assert cli.main(["predict", "breast_cancer", str(bad / name), "--output", str(output)]) == 2
+    assert main.main(["predict", "breast_cancer", str(bad / name), "--output", str(output)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1

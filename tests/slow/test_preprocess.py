@@ -15,17 +15,19 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from stages import collect, preprocess
-from stages.artifacts import Paths, folder_version
-from stages.preparing import crew, shards
+from evergreen.core.paths import Paths
+from evergreen.stages.artifacts import folder_version
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess import shards, workers
+from evergreen.stages.preprocess import stage as preprocess
 
 ROOT = Path(__file__).parents[2]
 PREPARE = """
 import sys
 from pathlib import Path
-from stages import preprocess
-from stages.artifacts import Paths
-from stages.preparing import shards
+from evergreen.stages.preprocess import stage as preprocess
+from evergreen.core.paths import Paths
+from evergreen.stages.preprocess import shards
 shards.ROWS = int(sys.argv[2])
 preprocess.run(preprocess.Params("y", leaks="off", memory_mb=int(sys.argv[3])), Paths(Path(sys.argv[1]), "t"),
                task="classification")
@@ -54,18 +56,18 @@ def test_rays_workers_write_the_same_bytes(clone, monkeypatch, hands):
     paths, params = collected(clone, 100_000), preprocess.Params("y", leaks="off")
     preprocess.run(params, paths, task="classification")
     alone, by_ray = folder_version(paths.ready), []
-    whole = crew._by_ray
-    monkeypatch.setattr(crew, "_by_ray", lambda *given: by_ray.append(given) or whole(*given[:3], hands))
-    monkeypatch.setattr(crew, "worth", lambda rows, root: True)
+    whole = workers._by_ray
+    monkeypatch.setattr(workers, "_by_ray", lambda *given: by_ray.append(given) or whole(*given[:3], hands))
+    monkeypatch.setattr(workers, "worth", lambda rows, root: True)
     preprocess.run(params, paths, task="classification")
     assert by_ray
     assert folder_version(paths.ready) == alone
 
 
 def test_a_mistake_found_by_a_worker_is_one_message(clone, monkeypatch):
-    from data.field import DataError
+    from evergreen.core.errors import DataError
 
-    monkeypatch.setattr(crew, "worth", lambda rows, root: True)
+    monkeypatch.setattr(workers, "worth", lambda rows, root: True)
     paths = collected(clone, 60_000)
     part = sorted(paths.raw.glob("part-*.parquet"))[0]
     data = bytearray(part.read_bytes())

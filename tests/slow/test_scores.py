@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from data.batches import Batches, arrays, load
-from models.catalogue import build
-from models.loop import Loop
-from stages import collect, pipeline, preprocess
-from stages.artifacts import Paths
-from stages.judging.opponents import reference
-from stages.trials.trial import divide
+from evergreen.core.paths import Paths
+from evergreen.data.feed.batches import Batches, arrays, load
+from evergreen.models.registry import build
+from evergreen.models.training.trainer import Loop
+from evergreen.stages import pipeline
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess import stage as preprocess
+from evergreen.stages.trials.trial import divide
+from evergreen.stages.validate.reference_models import reference
 
 ROOT = Path(__file__).parents[2]
 WINDOWS = ((1921, 1955), (1956, 1979))

@@ -7,18 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from stages import artifacts, collect, preprocess, select, tune
-from stages.artifacts import Paths, read_json, write_json
-from stages.trials.trial import defaults
+from evergreen.core.files import read_json, write_json
+from evergreen.core.paths import Paths
+from evergreen.stages import artifacts
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess import stage as preprocess
+from evergreen.stages.select import stage as select
+from evergreen.stages.trials.trial import defaults
+from evergreen.stages.tune import stage as tune
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COLD = """
 import sys, time
 from pathlib import Path
-import stages.select, stages.artifacts, torch
+import evergreen.stages.select.stage, evergreen.stages.artifacts, torch
 started = time.monotonic()
-paths = stages.artifacts.Paths(Path(sys.argv[1]), "cancer")
-stages.select.run(stages.select.Params(seconds=13), paths, task="classification")
+paths = evergreen.stages.artifacts.Paths(Path(sys.argv[1]), "cancer")
+evergreen.stages.select.stage.run(evergreen.stages.select.stage.Params(seconds=13), paths, task="classification")
 print(time.monotonic() - started)
 """
 STOP = "import sys; from pathlib import Path; from stages import cluster; cluster.stop(Path(sys.argv[1]))"

@@ -15,11 +15,17 @@ import pytest
 import torch
 from PIL import Image
 
-from stages import artifacts, collect, preprocess, train, tune
-from stages.artifacts import Paths, save_model, write_json
-from stages.settings import PipelineError
-from stages.training import worker
-from stages.training.plan import make
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import write_json
+from evergreen.core.paths import Paths
+from evergreen.stages import artifacts
+from evergreen.stages.artifacts import save_model
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess import stage as preprocess
+from evergreen.stages.train import stage as train
+from evergreen.stages.train import worker
+from evergreen.stages.train.plan import make
+from evergreen.stages.tune import stage as tune
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARAMS = train.Params(epochs=30, batch_size=4, checkpoint_seconds=0.25)
@@ -28,7 +34,8 @@ STEPS = 65  # of an epoch: 261 training rows, of which a last one alone is left 
 DRIVER = """
 import dataclasses, json, sys
 from pathlib import Path
-from stages import artifacts, train
+from evergreen.stages import artifacts
+from evergreen.stages.train import stage as train
 artifacts.code_version = lambda: "as it is"
 params = train.Params(**json.loads(sys.argv[2]))
 train.run(params, artifacts.Paths(Path(sys.argv[1]), sys.argv[3]), task="regression")

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from stages import versions
-from stages.artifacts import Paths
-from stages.pipeline import STAGES
-from stages.records import cache, graph, tags
+from evergreen.core.errors import VersionError
+from evergreen.core.paths import Paths
+from evergreen.stages.engines import dvc_cache, dvc_graph, git_tags, versions
+from evergreen.stages.pipeline import STAGES
 
 SHIPPED = Path(__file__).resolve().parents[2]
 PERSON = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
@@ -153,10 +153,10 @@ def test_state_is_private_and_moves_with_the_clone(paths: Paths) -> None:
 
 
 def test_all_cores_hash_unless_the_person_says_how_many(paths: Paths) -> None:
-    with graph.opened(paths.root) as repo:
+    with dvc_graph.opened(paths.root) as repo:
         assert repo.stage.load_one(name=f"train@{paths.name}").outs[0].fs.hash_jobs == os.cpu_count()
     dvc(paths.root, "config", "core.checksum_jobs", "7")
-    with graph.opened(paths.root) as repo:
+    with dvc_graph.opened(paths.root) as repo:
         assert repo.stage.load_one(name=f"train@{paths.name}").outs[0].fs.hash_jobs == 7
 
 
@@ -199,7 +199,7 @@ def test_a_number_under_train_reruns_train_and_validate_alone(paths: Paths) -> N
 @pytest.mark.parametrize("text", ["{{:", "a: 1", ""])
 def test_a_broken_lock_file_is_named_with_the_way_out(paths: Paths, text: str) -> None:
     (paths.root / "dvc.lock").write_text(text)
-    with pytest.raises(versions.VersionError, match=r"^dvc\.lock: not readable.*git checkout dvc\.lock"):
+    with pytest.raises(VersionError, match=r"^dvc\.lock: not readable.*git checkout dvc\.lock"):
         versions.stale(paths, "train")
 
 
@@ -210,7 +210,7 @@ def test_missing_sections_are_added_and_the_rest_kept(paths: Paths) -> None:
     assert paths.pipeline.read_text() == minimal + "\nselect: {}\ntune: {}\ntrain: {}\nvalidate: {}\n"
     assert versions.complete(paths) == []
     paths.pipeline.write_text("{task: classification}")
-    with pytest.raises(versions.VersionError, match=r"pipelines/alpha\.yaml: .*on its own line"):
+    with pytest.raises(VersionError, match=r"pipelines/alpha\.yaml: .*on its own line"):
         versions.complete(paths)
     assert paths.pipeline.read_text() == "{task: classification}"
 
@@ -237,7 +237,7 @@ def test_a_changed_list_of_pipelines_stays_the_persons(paths: Paths) -> None:
 
 def test_another_process_at_work_is_waited_for(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0.1)  # DVC's own patience, in seconds
-    monkeypatch.setattr(graph, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(dvc_graph, "PATIENCE_SECONDS", 0.1)
     holder = (
         "import sys, zc.lockfile; lock = zc.lockfile.LockFile('.dvc/tmp/lock'); print(1, flush=True); sys.stdin.read()"
     )
@@ -245,9 +245,9 @@ def test_another_process_at_work_is_waited_for(paths: Paths, monkeypatch: pytest
     assert other.stdout is not None
     other.stdout.readline()
     try:
-        with pytest.raises(versions.VersionError, match=r"another DVC process is at work.*wait until it has ended"):
+        with pytest.raises(VersionError, match=r"another DVC process is at work.*wait until it has ended"):
             versions.stale(paths, "train")
-        monkeypatch.setattr(graph, "PATIENCE_SECONDS", 30)
+        monkeypatch.setattr(dvc_graph, "PATIENCE_SECONDS", 30)
         threading.Timer(0.5, other.terminate).start()
         assert versions.stale(paths, "train") is None
     finally:
@@ -310,7 +310,7 @@ def test_a_release_works_wherever_head_stands(paths: Paths, place: str, tmp_path
     assert tagger.strip() == author
     assert (
         sh(paths.root, "git", "rev-parse", "HEAD", "alpha@v1.0.0^{}", "alpha#production#1^{}").split()
-        == [tags.head(paths.root)] * 3
+        == [git_tags.head(paths.root)] * 3
     )
     assert versions.released(paths.root) == {"alpha": "v1.0.0"}
     assert not sh(paths.root, "git", "status", "--porcelain", "dvc.lock").startswith(" M")
@@ -319,9 +319,9 @@ def test_a_release_works_wherever_head_stands(paths: Paths, place: str, tmp_path
 def test_a_lock_file_the_person_committed_is_not_committed_again(paths: Paths) -> None:
     sh(paths.root, "git", "add", "dvc.lock")
     sh(paths.root, "git", *PERSON, "commit", "-qm", "mine")
-    head = tags.head(paths.root)
+    head = git_tags.head(paths.root)
     versions.release(paths)
-    assert tags.head(paths.root) == head == versions.versions(paths)[0].commit
+    assert git_tags.head(paths.root) == head == versions.versions(paths)[0].commit
 
 
 def test_releases_and_rollbacks_are_history_that_gto_reads(paths: Paths) -> None:
@@ -339,11 +339,9 @@ def test_releases_and_rollbacks_are_history_that_gto_reads(paths: Paths) -> None
     assert versions.released(paths.root) == {"alpha": "v1.2.0"}
     assert versions.rollback(paths, "v1.1.0") == "v1.1.0"
     assert versions.rollback(paths) == "v1.0.0"
-    with pytest.raises(
-        versions.VersionError, match=r"nothing to go back to; its versions are v1\.0\.0, v1\.1\.0, v1\.2\.0"
-    ):
+    with pytest.raises(VersionError, match=r"nothing to go back to; its versions are v1\.0\.0, v1\.1\.0, v1\.2\.0"):
         versions.rollback(paths)
-    with pytest.raises(versions.VersionError, match=r"no version v9; its versions are v1\.0\.0, "):
+    with pytest.raises(VersionError, match=r"no version v9; its versions are v1\.0\.0, "):
         versions.rollback(paths, "v9")
     assert versions.rollback(paths, "v1.2.0") == "v1.2.0"
     found = versions.versions(paths)
@@ -378,7 +376,7 @@ def test_tags_that_gto_made_count(paths: Paths) -> None:
 
 def test_nothing_to_release_is_said(paths: Paths) -> None:
     (paths.root / "dvc.lock").unlink()
-    with pytest.raises(versions.VersionError, match=r"no recorded candidate.*evergreen run alpha"):
+    with pytest.raises(VersionError, match=r"no recorded candidate.*evergreen run alpha"):
         versions.release(paths)
 
 
@@ -388,16 +386,16 @@ def remote(paths: Paths, url: Path) -> None:
 
 def test_bytes_come_back_from_the_cache(paths: Paths) -> None:
     versions.release(paths)
-    wanted = cache.folder_md5(paths.candidate)
+    wanted = dvc_cache.folder_md5(paths.candidate)
     train_again(paths, 4)
     shutil.rmtree(paths.candidate)
     folder = versions.fetch(paths, "v1.0.0")
     assert folder == paths.released / "v1.0.0"
-    assert cache.folder_md5(folder) == wanted
+    assert dvc_cache.folder_md5(folder) == wanted
     assert (folder / "deep" / "weights.safetensors").read_text() == "train alpha 3"
     (folder / "model.json").write_text("damaged")
     assert (versions.fetch(paths, "v1.0.0") / "model.json").read_text() == "train alpha 3"
-    with pytest.raises(versions.VersionError, match=r"no version v3\.0\.0; its versions: v1\.0\.0"):
+    with pytest.raises(VersionError, match=r"no version v3\.0\.0; its versions: v1\.0\.0"):
         versions.fetch(paths, "v3.0.0")
 
 
@@ -417,11 +415,11 @@ def test_bytes_come_back_from_the_remote(paths: Paths, tmp_path: Path) -> None:
 def test_bytes_that_are_nowhere_are_said_to_be(paths: Paths, tmp_path: Path) -> None:
     versions.release(paths)
     shutil.rmtree(paths.root / ".dvc" / "cache" / "files")
-    with pytest.raises(versions.VersionError, match=r"cannot fetch alpha v1\.0\.0.*no remote is set.*dvc remote add"):
+    with pytest.raises(VersionError, match=r"cannot fetch alpha v1\.0\.0.*no remote is set.*dvc remote add"):
         versions.fetch(paths, "v1.0.0")
     (tmp_path / "empty").mkdir()
     remote(paths, tmp_path / "empty")
-    with pytest.raises(versions.VersionError, match=r"the remote lacks it|the remote failed"):
+    with pytest.raises(VersionError, match=r"the remote lacks it|the remote failed"):
         versions.fetch(paths, "v1.0.0")
     assert not (paths.released / "v1.0.0").exists()
 

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.batches import Batches, arrays, load
-from models.catalogue import architecture as find
-from models.catalogue import build
-from models.loop import Loop, Recipe
-from stages import collect, preprocess
-from stages.artifacts import Paths, save_model
+from evergreen.core.paths import Paths
+from evergreen.data.feed.batches import Batches, arrays, load
+from evergreen.models.registry import architecture as find
+from evergreen.models.registry import build
+from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.stages.artifacts import save_model
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess import stage as preprocess
 
 SOURCES = {
     "breast_cancer": ("classification", "sklearn:breast_cancer", {"target": "diagnosis"}),

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from stages.amend import described
-from stages.pipeline import PipelineError
+from evergreen.core.errors import PipelineError
+from evergreen.core.yaml_edit import described
 
 SAID = {
     "age": {"kind": "number", "min": -1.5, "max": 90, "missing": 0},

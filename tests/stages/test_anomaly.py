@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.ready import read
-from stages.artifacts import Paths
-from stages.preprocess import Params, run
+from evergreen.core.paths import Paths
+from evergreen.data.prepared import read
+from evergreen.stages.preprocess.stage import Params, run
 
 
 def test_what_is_not_normal_validates_and_tests_alone(tmp_path):

@@ -13,11 +13,14 @@ import pyarrow as pa
 import pytest
 import torch
 
-from data.spec import Spec, fit
-from models.catalogue import build
-from stages import artifacts, atomic
-from stages.artifacts import Paths, find_root, folder_version, load_model, read_json, replace_folder, write_json
-from stages.pipeline import PipelineError
+from evergreen.core import files
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import read_json, replace_folder, write_json
+from evergreen.core.paths import Paths, find_root
+from evergreen.data.spec import Spec, fit
+from evergreen.models.registry import build
+from evergreen.stages import artifacts
+from evergreen.stages.artifacts import folder_version, load_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,7 +51,7 @@ def writer(folder: Path, *, exchange: bool) -> subprocess.Popen[str]:
     """A process that replaces `folder` again and again, each time with 20 files that all hold the same number."""
     code = f"""
         from pathlib import Path
-        from stages import atomic
+        from evergreen.core import files as atomic
         if not {exchange}:
             atomic._exchange = lambda one, other: False
         atomic._sync = lambda path: None  # many rounds a second: a kill is no power failure
@@ -72,7 +75,7 @@ def test_a_killed_writer_leaves_a_whole_folder(tmp_path, exchange):
         time.sleep(0.011 * kill)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        atomic._mend(folder)  # what the next run does first
+        files._mend(folder)  # what the next run does first
         numbers = {path.read_text() for path in folder.iterdir()}
         assert len(numbers) == 1
         assert len(list(folder.iterdir())) == 20
@@ -89,7 +92,7 @@ def test_the_gap_between_two_moves_is_mended(tmp_path):
     (old / "a").write_text("old")
     (tmp_path / f".out@{gone.pid}.1.tmp").mkdir()
     (tmp_path / f".out@{os.getppid()}.1.tmp").mkdir()  # of a living process
-    atomic._mend(tmp_path / "out")
+    files._mend(tmp_path / "out")
     assert (tmp_path / "out" / "a").read_text() == "old"
     assert sorted(os.listdir(tmp_path)) == [f".out@{os.getppid()}.1.tmp", "out"]
 

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from stages import collect, preprocess
-from stages.artifacts import Paths
-from stages.pipeline import PipelineError
-from stages.progress import sentence
+from evergreen.core.errors import PipelineError
+from evergreen.core.paths import Paths
+from evergreen.core.progress import sentence
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess import stage as preprocess
 
 RANDOM = np.random.default_rng(0)
 ROWS = 400

@@ -5,37 +5,38 @@ import os
 import psutil
 import pytest
 
-from stages import cluster, session
-from stages.settings import PipelineError
+from evergreen.core.errors import PipelineError
+from evergreen.core.processes import alive, started
+from evergreen.stages.engines import ray_cluster, ray_node
 
 
 def test_without_a_file_everything_runs_here(tmp_path):
-    assert cluster.settings(tmp_path) == cluster.Settings()
+    assert ray_cluster.settings(tmp_path) == ray_cluster.Settings()
 
 
 def test_a_real_cluster_needs_storage_that_all_see(tmp_path):
     (tmp_path / "cluster.yaml").write_text("address: 10.0.0.1:6379\nstorage: /shared\n")
-    assert cluster.settings(tmp_path) == cluster.Settings("10.0.0.1:6379", "/shared")
+    assert ray_cluster.settings(tmp_path) == ray_cluster.Settings("10.0.0.1:6379", "/shared")
     (tmp_path / "cluster.yaml").write_text("address: 10.0.0.1:6379\n")
     with pytest.raises(PipelineError, match="storage"):
-        cluster.settings(tmp_path)
+        ray_cluster.settings(tmp_path)
     (tmp_path / "cluster.yaml").write_text("adress: 10.0.0.1:6379\n")
     with pytest.raises(PipelineError, match="address"):
-        cluster.settings(tmp_path)
+        ray_cluster.settings(tmp_path)
 
 
 def test_a_recycled_number_is_somebody_elses():
-    mine = {"pid": os.getpid(), "started": session.started(psutil.Process())}
-    assert session.alive(mine)
-    assert not session.alive({**mine, "started": mine["started"] - 100})
+    mine = {"pid": os.getpid(), "started": started(psutil.Process())}
+    assert alive(mine)
+    assert not alive({**mine, "started": mine["started"] - 100})
 
 
 def test_stop_leaves_a_process_that_only_has_the_number(tmp_path):
-    from stages.atomic import write_json
+    from evergreen.core.files import write_json
 
     record = {"pid": os.getpid(), "started": 1.0, "folder": str(tmp_path / ".evergreen" / "ray")}
     write_json(tmp_path / ".evergreen" / "ray.json", record)
-    assert not cluster.stop(tmp_path)  # and this test goes on
+    assert not ray_cluster.stop(tmp_path)  # and this test goes on
     assert not (tmp_path / ".evergreen" / "ray.json").exists()
 
 
@@ -43,14 +44,14 @@ def test_sockets_stay_within_the_systems_limit(tmp_path):
     deep = tmp_path / ("long" * 20)
     deep.mkdir()
     for root in (tmp_path, deep):
-        folder = session.folder(root)
-        assert len(os.fsencode(folder)) <= session.LONGEST_FOLDER
+        folder = ray_node.folder(root)
+        assert len(os.fsencode(folder)) <= ray_node.LONGEST_FOLDER
         assert folder.parent.stat().st_mode & 0o077 == 0
         folder.rmdir()
 
 
 def test_the_environment_names_the_token_and_does_not_hold_it(tmp_path):
-    variables = cluster.environment(tmp_path)
+    variables = ray_cluster.environment(tmp_path)
     assert variables["RAY_AUTH_MODE"] == "token"
     assert variables["RAY_AUTH_TOKEN_PATH"].startswith(str(tmp_path))
     assert "RAY_AUTH_TOKEN" not in variables

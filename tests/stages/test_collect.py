@@ -3,10 +3,12 @@
 import pyarrow.parquet as pq
 import pytest
 
-from data.spec import DataError
-from stages import collect
-from stages.artifacts import Paths, folder_version, read_json
-from stages.collecting import parts
+from evergreen.core.errors import DataError
+from evergreen.core.files import read_json
+from evergreen.core.paths import Paths
+from evergreen.stages.artifacts import folder_version
+from evergreen.stages.collect import manifest
+from evergreen.stages.collect import stage as collect
 
 
 @pytest.fixture
@@ -34,10 +36,10 @@ def test_the_same_source_gives_the_same_bytes(paths):
 
 
 def test_many_rows_become_many_files(paths, monkeypatch):
-    from data import sources
+    from evergreen.data import sources
 
     monkeypatch.setattr(sources, "ROWS", 3)
-    monkeypatch.setattr(parts, "ROWS", 6)
+    monkeypatch.setattr(manifest, "ROWS", 6)
     collect.run(collect.Params("t.csv"), paths)
     assert [pq.read_metadata(path).num_rows for path in sorted(paths.raw.glob("part-*"))] == [6, 6, 6, 2]
     assert pq.ParquetDataset(sorted(paths.raw.glob("part-*"))).read()["a"].to_pylist() == ["1", "2"] * 10
@@ -79,7 +81,7 @@ def test_a_bad_source_is_one_clear_error_and_loses_nothing(paths, name, content)
 
 
 def test_with_faulty_only_files_with_rows_that_could_not_be_read_are_read_again(tmp_path, monkeypatch):
-    from data.sources import csv
+    from evergreen.data.sources import csv
 
     folder = tmp_path / "days"
     folder.mkdir()

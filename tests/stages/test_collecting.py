@@ -7,14 +7,16 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from data import files as data_files
-from data.field import DataError
-from stages import collect
-from stages.artifacts import Paths, folder_version, read_json
-from stages.collecting import mirror, parts
-from stages.preparing.raw import read_raw, units
-from stages.settings import PipelineError
-from stages.staging import staging
+from evergreen.core.errors import DataError, PipelineError
+from evergreen.core.files import read_json
+from evergreen.core.paths import Paths
+from evergreen.core.workdir import staging
+from evergreen.data.sources import _files as data_files
+from evergreen.stages.artifacts import folder_version
+from evergreen.stages.collect import manifest as parts
+from evergreen.stages.collect import snapshot
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess.raw_sample import read_raw, units
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_only_new_files_are_read_and_written(paths, monkeypatch):
     before = bytes_of(paths)
     csv(paths, "3.csv", 6)
     read = []
-    monkeypatch.setattr(mirror, "write", lambda *given, **how: read.append(given[3]) or parts.write(*given, **how))
+    monkeypatch.setattr(snapshot, "write", lambda *given, **how: read.append(given[3]) or parts.write(*given, **how))
     assert run(paths, "in") == {"rows": 6, "uri": "in", "files new": 1}
     assert [[file.name for file in group] for group in read] == [["3.csv"]]
     assert rows(paths) == list("123456")
@@ -89,7 +91,7 @@ def test_small_additions_do_not_become_ever_more_parts(paths):
 
 @pytest.mark.parametrize("lost", [None, b"", b"PAR1 half of it"])
 def test_a_killed_collection_goes_on_with_the_parts_it_finished(paths, monkeypatch, lost):
-    monkeypatch.setattr(mirror, "ROWS", 2)  # files a group
+    monkeypatch.setattr(snapshot, "ROWS", 2)  # files a group
     for number in range(6):
         csv(paths, f"{number}.csv", number)
     written = []
@@ -100,7 +102,7 @@ def test_a_killed_collection_goes_on_with_the_parts_it_finished(paths, monkeypat
         written.append([file.name for file in given[3]])
         return parts.write(*given, **how)
 
-    monkeypatch.setattr(mirror, "write", dies)
+    monkeypatch.setattr(snapshot, "write", dies)
     with pytest.raises(KeyboardInterrupt):
         run(paths, "in")
     assert not paths.raw.exists()
@@ -110,7 +112,7 @@ def test_a_killed_collection_goes_on_with_the_parts_it_finished(paths, monkeypat
     csv(paths, "0.csv", 10)  # it changed meanwhile, so what was read of it does not hold
     again = []
     monkeypatch.setattr(
-        mirror, "write", lambda *given, **how: again.append([f.name for f in given[3]]) or parts.write(*given, **how)
+        snapshot, "write", lambda *given, **how: again.append([f.name for f in given[3]]) or parts.write(*given, **how)
     )
     run(paths, "in")
     assert written == [["0.csv", "1.csv"], ["2.csv", "3.csv"]]
@@ -284,7 +286,7 @@ def small_files(folder, kind, names):
     import numpy as np
     from PIL import Image
 
-    from data import wav
+    from evergreen.data.kinds import _wav as wav
 
     for name in names:
         path = folder / ("a" if name % 2 else "b") / f"{name}{kind}"
@@ -303,7 +305,7 @@ def test_small_files_are_packed_and_only_the_new_are_read(paths, kind, monkeypat
     assert len(before) == 1
     read = []
     monkeypatch.setattr(
-        mirror, "write", lambda *given, **how: read.extend(f.name for f in given[3]) or parts.write(*given, **how)
+        snapshot, "write", lambda *given, **how: read.extend(f.name for f in given[3]) or parts.write(*given, **how)
     )
     small_files(paths.root / "in", kind, range(40, 42))
     assert run(paths, "in")["files new"] == 2
@@ -315,7 +317,7 @@ def test_small_files_are_packed_and_only_the_new_are_read(paths, kind, monkeypat
 
 
 def test_files_without_rows_before_others_hide_no_change_of_types(paths, monkeypatch):
-    monkeypatch.setattr(mirror, "ROWS", 1)  # files a group
+    monkeypatch.setattr(snapshot, "ROWS", 1)  # files a group
     (paths.root / "in").mkdir(exist_ok=True)
     for name, text in (("0", ""), ("1", '{"n": 1}\n'), ("2", '{"n": "x"}\n')):
         (paths.root / "in" / f"{name}.jsonl").write_text(text)
@@ -329,11 +331,11 @@ def test_another_reader_reads_all_again_but_never_a_stream(paths, shop, monkeypa
     csv(paths, "2.csv", 2)
     run(paths, "in")
     (paths.root / "in" / "2.csv").unlink()
-    monkeypatch.setattr("data.sources.csv.Source.VERSION", 2)
+    monkeypatch.setattr("evergreen.data.sources.csv.Source.VERSION", 2)
     assert run(paths, "in", deleted="keep")["files changed"] == 1
     assert rows(paths) == ["1", "2"]
     assert "files changed" not in run(paths, "in", deleted="keep")
     shop((1, "2026-01-01", 1.0))
     run(paths, URI, watermark="at")
-    monkeypatch.setattr("data.sources.sqlite.Source.VERSION", 2)
+    monkeypatch.setattr("evergreen.data.sources.sqlite.Source.VERSION", 2)
     assert "new" not in run(paths, URI, watermark="at")  # what it gave once it may not hold any more

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from stages import session
-from stages.atomic import write_json
-from stages.deploy import Params, status
-from stages.serving import front
-from stages.settings import PipelineError
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import write_json
+from evergreen.stages.deploy import haproxy
+from evergreen.stages.deploy.stage import Params, status
+from evergreen.stages.engines import ray_node
 
 
 @pytest.mark.parametrize("wrong", [{"replicas": 0}, {"cpus": -1}, {"max_rows": 0}, {"max_queue_rows": 10}])
@@ -20,23 +20,23 @@ def test_settings_that_cannot_work_are_named(wrong):
         Params(**wrong)
 
 
-@pytest.mark.skipif(not front.haproxy_runs(), reason="HAProxy's package is made for Linux")
+@pytest.mark.skipif(not haproxy.haproxy_runs(), reason="HAProxy's package is made for Linux")
 def test_two_clones_share_no_port_and_no_folder_and_keep_their_own(tmp_path):
-    one, other = (front.environment(tmp_path / name) for name in ("one", "other"))
+    one, other = (haproxy.environment(tmp_path / name) for name in ("one", "other"))
     same = {name for name in one if one[name] == other[name]}
     assert not {name for name in same if "PORT" in name or "SOCKET" in name or "FILE" in name or "BASE" in name}
-    assert front.environment(tmp_path / "one") == one
+    assert haproxy.environment(tmp_path / "one") == one
     for name in ("one", "other"):
-        front.clear(tmp_path / name)
+        haproxy.clear(tmp_path / name)
 
 
 def test_a_taken_port_moves_on_and_is_remembered(tmp_path):
-    port, _ = front.http_port(tmp_path)
-    assert front.http_port(tmp_path) == (port, None)
+    port, _ = haproxy.http_port(tmp_path)
+    assert haproxy.http_port(tmp_path) == (port, None)
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
         other.listen()
-        moved, before = front.http_port(tmp_path)
+        moved, before = haproxy.http_port(tmp_path)
     assert moved > port
     assert before == port
 
@@ -47,5 +47,5 @@ def test_a_ray_that_was_killed_serves_nothing(tmp_path):
     (tmp_path / ".evergreen").mkdir()
     (tmp_path / ".evergreen" / "ray.token").write_text("0")
     record = {"pid": gone.pid, "started": time.time(), "dashboard": "http://127.0.0.1:1"}
-    write_json(session.place(tmp_path), record | {"token": str(tmp_path / ".evergreen" / "ray.token")})
+    write_json(ray_node.place(tmp_path), record | {"token": str(tmp_path / ".evergreen" / "ray.token")})
     assert status(tmp_path) is None

@@ -7,8 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
-from stages import collect, preprocess
-from stages.artifacts import Paths
+from evergreen.core.paths import Paths
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess import stage as preprocess
 
 RANDOM = np.random.default_rng(0)
 EVIL = "<script>alert(1)</script>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.drawing.graphs import _rings, graph
+from evergreen.stages.drawing.graphs import _rings, graph
 
 STATE = {"features": 1, "centre": True}
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from stages.deploy import Params
-from stages.serving.batching import Batcher, QueueFull
-from stages.serving.endpoint import Endpoint
+from evergreen.stages.deploy.batching import Batcher, QueueFull
+from evergreen.stages.deploy.endpoint import Endpoint
+from evergreen.stages.deploy.stage import Params
 
 LIMITS = asdict(Params(max_rows=20, max_queue_rows=40, max_body_bytes=20_000))
 JSON = {"content-type": "application/json"}

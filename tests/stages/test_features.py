@@ -7,10 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from data.batches import arrays
-from stages.artifacts import Paths, load_model
-from stages.judging import features as judging
-from stages.settings import PipelineError
+from evergreen.core.errors import PipelineError
+from evergreen.core.paths import Paths
+from evergreen.data.feed.batches import arrays
+from evergreen.stages.artifacts import load_model
+from evergreen.stages.validate import svm as judging
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_the_svm_leaves_other_tasks_and_many_rows_alone(digits, candidates, monk
 def test_features_as_parquet_that_scikit_learn_learns_from(candidates, tmp_path):
     from sklearn.linear_model import LogisticRegression
 
-    from stages.features import features
+    from evergreen.stages.predict.extract_features import features
 
     paths, output = Paths(candidates, "digits"), tmp_path / "features.parquet"
     said = features(paths, None, output)
@@ -67,7 +68,7 @@ def test_features_as_parquet_that_scikit_learn_learns_from(candidates, tmp_path)
 
 
 def test_features_of_a_files_rows_and_of_none_that_cannot_be_read(candidates, tmp_path):
-    from stages.features import features
+    from evergreen.stages.predict.extract_features import features
 
     paths, file = Paths(candidates, "diabetes"), tmp_path / "rows.csv"
     names = list(load_model(paths.candidate).spec.columns)
@@ -81,7 +82,7 @@ def test_features_of_a_files_rows_and_of_none_that_cannot_be_read(candidates, tm
 
 
 def test_a_mistake_names_its_place(candidates, tmp_path):
-    from stages.features import features
+    from evergreen.stages.predict.extract_features import features
 
     with pytest.raises(PipelineError, match=r"\.parquet") as error:
         features(Paths(candidates, "digits"), None, tmp_path / "features.csv")

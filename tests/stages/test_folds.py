@@ -8,18 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data import identity
-from data.ready import read, write
-from stages import select
-from stages.artifacts import Paths
-from stages.settings import PipelineError
-from stages.trials.folds import divided, identities, places
-from stages.trials.lane import Lane
-from stages.trials.trial import Score, Trial
+from evergreen.core.errors import PipelineError
+from evergreen.core.paths import Paths
+from evergreen.data import row_ids
+from evergreen.data.prepared import read, write
+from evergreen.stages.select import stage as select
+from evergreen.stages.trials.contender import Lane
+from evergreen.stages.trials.folds import divided, identities, places
+from evergreen.stages.trials.trial import Score, Trial
 
 
 def ids(names) -> np.ndarray:
-    return identity.identities([pa.array(list(names))], len(names))
+    return row_ids.identities([pa.array(list(names))], len(names))
 
 
 def test_every_row_is_scored_in_one_fold_and_no_test_row_in_any(candidates, tmp_path):
@@ -49,7 +49,7 @@ def test_no_row_moves_between_folds_and_they_are_of_one_size():
 
 def test_rows_of_a_group_share_a_fold(tmp_path):
     for split, groups in (("train", ["ann", "ben", "ann"]), ("validation", ["ben", "cy"])):
-        rows = identity.to_arrow(ids([f"{split} {i}" for i in range(len(groups))]))
+        rows = row_ids.to_arrow(ids([f"{split} {i}" for i in range(len(groups))]))
         write(pa.table({"_id": rows, "_group": groups}), tmp_path / split)
     ann, ben, ann_too, ben_too, cy = map(bytes, identities(tmp_path, {"train": 3, "validation": 2}))
     assert (ann, ben) == (ann_too, ben_too)

@@ -7,15 +7,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from data.batches import arrays, load
-from data.proposal import propose
-from data.sources import open_source
-from data.spec import Spec
-from models.catalogue import build
-from stages import collect, preprocess, versions
-from stages.artifacts import Paths, load_model
-from stages.judging.scores import measure
-from stages.predict import predict
+from evergreen.core.paths import Paths
+from evergreen.data.feed.batches import arrays, load
+from evergreen.data.prepare.suggest import propose
+from evergreen.data.sources import open_source
+from evergreen.data.spec import Spec
+from evergreen.models.registry import build
+from evergreen.stages.artifacts import load_model
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.engines import versions
+from evergreen.stages.predict.batch import predict
+from evergreen.stages.preprocess import stage as preprocess
+from evergreen.stages.validate.evidence import measure
 
 DAYS = 120
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.pipeline import SECTIONS, STAGES, PipelineError, names, read, tasks
+from evergreen.core.errors import PipelineError
+from evergreen.stages.pipeline import SECTIONS, STAGES, names, read, tasks
 
 ROOT = Path(__file__).parents[2]
 LEAST = 'task: classification\ncollect: {uri: "sklearn:digits"}\npreprocess: {target: digit}\n'  # three lines
@@ -129,6 +130,6 @@ def test_an_unknown_pipeline_names_the_nearest(write, tmp_path):
 
 
 def test_tasks_are_the_files_of_their_folder():
-    from models.catalogue import tasks as registered
+    from evergreen.models.registry import tasks as registered
 
     assert tasks() == sorted(registered())

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data import ready
-from stages import versions
-from stages.artifacts import Paths
-from stages.predict import predict
+from evergreen.core.paths import Paths
+from evergreen.data import prepared
+from evergreen.stages.engines import versions
+from evergreen.stages.predict.batch import predict
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_missing_column_is_named_among_the_files_own(ask, tmp_path, name):
 
 
 def test_pictures_are_json_in_csv_and_themselves_in_parquet(ask, candidates, tmp_path):
-    table = ready.read(Paths(candidates, "digits").ready, "test").select(["image"]).slice(0, 5)
+    table = prepared.read(Paths(candidates, "digits").ready, "test").select(["image"]).slice(0, 5)
     pq.write_table(table, tmp_path / "images.parquet")
     ask("digits", tmp_path / "images.parquet")
     with (tmp_path / "out.csv").open(newline="") as file:

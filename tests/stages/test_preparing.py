@@ -8,13 +8,16 @@ import threading
 import numpy as np
 import pytest
 
-from data.ready import QUARANTINED, read
-from data.spec import DataError, Spec
-from data.split import SPLITS
-from stages import collect, preprocess
-from stages.artifacts import Paths, folder_version
-from stages.collecting import parts
-from stages.preparing import crew, fitting, passing, raw, shards
+from evergreen.core.errors import DataError
+from evergreen.core.paths import Paths
+from evergreen.data.prepare.split import SPLITS
+from evergreen.data.prepared import QUARANTINED, read
+from evergreen.data.spec import Spec
+from evergreen.stages.artifacts import folder_version
+from evergreen.stages.collect import manifest
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess import fit_spec, passes, raw_sample, shards, workers
+from evergreen.stages.preprocess import stage as preprocess
 
 ROWS = 2_000
 
@@ -22,7 +25,7 @@ ROWS = 2_000
 @pytest.fixture
 def small(monkeypatch):
     """Row groups of 50 rows and shards of 300, so that a few rows are many."""
-    monkeypatch.setattr(parts, "ROWS", 100)
+    monkeypatch.setattr(manifest, "ROWS", 100)
     monkeypatch.setattr(shards, "ROWS", 300)
 
 
@@ -38,7 +41,7 @@ def collected(root) -> Paths:
 
 def prepare(paths, hands=1, monkeypatch=None, **wishes):
     if monkeypatch:
-        monkeypatch.setattr(crew.os, "cpu_count", lambda: hands)
+        monkeypatch.setattr(workers.os, "cpu_count", lambda: hands)
     preprocess.run(preprocess.Params(**{"target": "y", "leaks": "off", **wishes}), paths, task="classification")
     return folder_version(paths.ready)
 
@@ -59,7 +62,7 @@ def test_shards_say_what_the_whole_does(tmp_path, monkeypatch):
     prepare(paths)
     tables, told = {name: read(paths.ready, name) for name in (*SPLITS, QUARANTINED)}, summary(paths)
     spec = Spec.load(paths.ready)
-    monkeypatch.setattr(parts, "ROWS", 100)
+    monkeypatch.setattr(manifest, "ROWS", 100)
     monkeypatch.setattr(shards, "ROWS", 300)
     collected(tmp_path)
     prepare(paths)
@@ -100,11 +103,11 @@ def test_cut_short_anywhere_it_goes_on_with_what_is_finished(tmp_path, small, mo
 
 def test_killed_before_the_last_step_nothing_is_prepared_again(tmp_path, small, monkeypatch):
     paths = collected(tmp_path)
-    whole, spec = prepare(paths), fitting.spec
-    monkeypatch.setattr(fitting, "spec", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    whole, spec = prepare(paths), fit_spec.spec
+    monkeypatch.setattr(fit_spec, "spec", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         prepare(paths)
-    monkeypatch.setattr(fitting, "spec", spec)
+    monkeypatch.setattr(fit_spec, "spec", spec)
     monkeypatch.setattr(shards, "_written", lambda shard, work: 1 / 0)
     assert prepare(paths) == whole
 
@@ -121,12 +124,12 @@ def test_other_wishes_begin_anew(tmp_path, small, monkeypatch):
 
 
 def test_two_at_once_are_one(tmp_path, small, monkeypatch):
-    from stages.settings import PipelineError
+    from evergreen.core.errors import PipelineError
 
     paths = collected(tmp_path)
     begun, go = threading.Event(), threading.Event()
-    units = raw.units
-    monkeypatch.setattr(raw, "units", lambda folder: (begun.set(), go.wait(10), units(folder))[2])
+    units = raw_sample.units
+    monkeypatch.setattr(raw_sample, "units", lambda folder: (begun.set(), go.wait(10), units(folder))[2])
     first = threading.Thread(target=prepare, args=[paths])
     first.start()
     begun.wait(10)
@@ -140,8 +143,8 @@ def test_of_many_rows_a_sample_is_fitted_that_no_order_changes(tmp_path, small, 
     paths = collected(tmp_path)
     prepare(paths)
     every = Spec.load(paths.ready)
-    monkeypatch.setattr(passing, "FIT_ROWS", 400)
-    monkeypatch.setattr("stages.preparing.fitting.FIT_ROWS", 400)
+    monkeypatch.setattr(passes, "FIT_ROWS", 400)
+    monkeypatch.setattr("evergreen.stages.preprocess.fit_spec.FIT_ROWS", 400)
     some = [prepare(paths) and Spec.load(paths.ready)]
     monkeypatch.setattr(shards, "ROWS", 700)
     some += [prepare(paths) and Spec.load(paths.ready)]
@@ -167,8 +170,8 @@ def test_a_damaged_shard_is_named(tmp_path, small):
 def test_a_full_disk_is_said_and_loses_nothing(tmp_path, small, monkeypatch):
     import errno
 
-    from data.parts import Writer
-    from stages.settings import PipelineError
+    from evergreen.core.errors import PipelineError
+    from evergreen.data.parquet import Writer
 
     paths = collected(tmp_path)
     whole, close = prepare(paths), Writer.close
@@ -190,7 +193,7 @@ def test_what_must_be_seen_whole_says_when_it_does_not_fit(tmp_path, monkeypatch
     paths = Paths(tmp_path, "t")
     (tmp_path / "t.csv").write_text("t,y\n" + "".join(f"{1900 + i},{i % 11}.5\n" for i in range(100)))
     collect.run(collect.Params("t.csv"), paths)
-    monkeypatch.setattr(raw, "GROWTH", 1 << 28)
+    monkeypatch.setattr(raw_sample, "GROWTH", 1 << 28)
     with pytest.raises(
         DataError, match=r"all rows are needed at once \(the rows of a series .*memory_mb is 1,024"
     ) as error:
@@ -199,7 +202,7 @@ def test_what_must_be_seen_whole_says_when_it_does_not_fit(tmp_path, monkeypatch
 
 
 def test_too_little_memory_is_a_mistake():
-    from stages.settings import PipelineError
+    from evergreen.core.errors import PipelineError
 
     with pytest.raises(PipelineError, match="memory_mb is 10"):
         preprocess.Params("y", memory_mb=10)

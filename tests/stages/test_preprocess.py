@@ -5,13 +5,18 @@ import json
 import numpy as np
 import pytest
 
-from data.batches import arrays, load
-from data.ready import QUARANTINED, read
-from data.spec import DataError, Spec
-from stages import collect, preprocess, train
-from stages.artifacts import Paths, folder_version, write_json
-from stages.training.plan import make
-from stages.training.worker import assemble
+from evergreen.core.errors import DataError
+from evergreen.core.files import write_json
+from evergreen.core.paths import Paths
+from evergreen.data.feed.batches import arrays, load
+from evergreen.data.prepared import QUARANTINED, read
+from evergreen.data.spec import Spec
+from evergreen.stages.artifacts import folder_version
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess import stage as preprocess
+from evergreen.stages.train import stage as train
+from evergreen.stages.train.plan import make
+from evergreen.stages.train.worker import assemble
 
 ROWS = 200
 RANDOM = np.random.default_rng(0)

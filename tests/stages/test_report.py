@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from stages.artifacts import Paths
-from stages.drawing.pictures import Axis, Dot, Line, chart, dots, image, number_text
-from stages.judging.scored import Scored
-from stages.judging.scores import Evidence, measure
-from stages.judging.verdict import judge
-from stages.report import page, sections
-from stages.report.mistakes import worst
-from stages.validate import Params, summarise
+from evergreen.core.paths import Paths
+from evergreen.stages.drawing.pictures import Axis, Dot, Line, chart, dots, image, number_text
+from evergreen.stages.report import page, sections
+from evergreen.stages.report.mistakes import worst
+from evergreen.stages.validate.evidence import Evidence, measure
+from evergreen.stages.validate.predictions import Scored
+from evergreen.stages.validate.stage import Params, summarise
+from evergreen.stages.validate.verdict import judge
 
 VOID = {"meta", "img", "br", "circle", "line", "path"}
 CHOICE = {

@@ -4,11 +4,12 @@ import random
 
 import pytest
 
-from stages import select
-from stages.artifacts import Paths, read_json
-from stages.settings import PipelineError
-from stages.trials.lane import Lane
-from stages.trials.trial import Score
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import read_json
+from evergreen.core.paths import Paths
+from evergreen.stages.select import stage as select
+from evergreen.stages.trials.contender import Lane
+from evergreen.stages.trials.trial import Score
 
 
 def lane(name, parameters, wrong, rung=4, rows=200):

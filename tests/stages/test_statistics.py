@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stages.judging.statistics import block_length, bootstrap, compare, resamples, rows_needed, tango, wilson
+from evergreen.stages.validate.statistics import block_length, bootstrap, compare, resamples, rows_needed, tango, wilson
 
 
 def test_wilson_is_scipys():

@@ -7,16 +7,17 @@ import os
 import pytest
 import torch
 
-from data.feeding.stream import Stream
-from data.field import DataError
-from data.spec import Spec
-from models.catalogue import architecture
-from models.recipe import Recipe
-from stages import train
-from stages.artifacts import Paths, load_model, read_json, write_json
-from stages.settings import PipelineError
-from stages.training import fit, worker
-from stages.training.plan import make
+from evergreen.core.errors import DataError, PipelineError
+from evergreen.core.files import read_json, write_json
+from evergreen.core.paths import Paths
+from evergreen.data.feed.stream import Stream
+from evergreen.data.spec import Spec
+from evergreen.models.registry import architecture
+from evergreen.models.training.config import Recipe
+from evergreen.stages.artifacts import load_model
+from evergreen.stages.train import ray_train, worker
+from evergreen.stages.train import stage as train
+from evergreen.stages.train.plan import make
 
 EPOCHS = {"epochs": 2}
 
@@ -128,7 +129,7 @@ class Failing:
 
 
 def test_rows_beyond_the_memory_are_streamed_and_it_is_said(paths, monkeypatch):
-    monkeypatch.setattr("data.batches.most", lambda spec, splits, megabytes: 50)
+    monkeypatch.setattr("evergreen.data.feed.batches.most", lambda spec, splits, megabytes: 50)
     made = plan(paths, memory_mb=7, **EPOCHS)
     assert made.window > 50
     assert made.validation_rows == 50
@@ -141,7 +142,7 @@ def test_a_feed_that_cannot_be_is_refused_before_hours_are_spent(paths, monkeypa
         plan(paths, balance=True)
     with pytest.raises(DataError, match=r"train\.bucket: rows have not one length each"):
         plan(paths, bucket=True)
-    monkeypatch.setattr("data.feeding.lengths.Bucket", lambda spec: None)
+    monkeypatch.setattr("evergreen.data.feed.bucketing.Bucket", lambda spec: None)
     with pytest.raises(PipelineError, match=r"bucket: mlp needs all rows of one length; .* gru"):
         plan(paths, bucket=True)
 
@@ -207,7 +208,7 @@ def test_the_oldest_runs_go_above_the_budget_and_this_one_never(tmp_path):
 def test_what_a_worker_tells_arrives(tmp_path):
     lines, told = tmp_path / "progress.jsonl", []
     lines.write_text('{"epoch": 1}\n')
-    with fit.told(lines, lambda **facts: told.append(facts)), lines.open("a") as file:
+    with ray_train.told(lines, lambda **facts: told.append(facts)), lines.open("a") as file:
         file.write('{"epoch": 2}\n{"epoch"')
     assert told == [{"stage": "train", "epoch": 2}]
 

@@ -9,12 +9,14 @@ import subprocess
 import pytest
 import torch
 
-from stages import train
-from stages.artifacts import Paths, load_model, read_json, save_model, write_json
-from stages.settings import PipelineError
-from stages.training import worker
-from stages.training.plan import make
-from stages.training.transfer import Start, take
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import read_json, write_json
+from evergreen.core.paths import Paths
+from evergreen.stages.artifacts import load_model, save_model
+from evergreen.stages.train import stage as train
+from evergreen.stages.train import worker
+from evergreen.stages.train.plan import make
+from evergreen.stages.train.transfer import Start, take
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def test_contradictions_are_refused():
 
 
 def test_the_report_says_whether_the_transfer_helped(paths, start):
-    from stages import validate
+    from evergreen.stages.validate import stage as validate
 
     made = {}
     for name, plan in (("alone", make(train.Params(epochs=3), paths, "regression")), ("begun", begun(paths, start))):

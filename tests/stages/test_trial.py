@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from data.ready import read
-from data.spec import Spec
-from stages import collect, preprocess
-from stages.artifacts import Paths
-from stages.trials.trial import STRETCH_STEPS, Score, Trial, defaults, divide, sampled
+from evergreen.core.paths import Paths
+from evergreen.data.prepared import read
+from evergreen.data.spec import Spec
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.preprocess import stage as preprocess
+from evergreen.stages.trials.trial import STRETCH_STEPS, Score, Trial, defaults, divide, sampled
 
 LONG = 60.0
 
@@ -25,7 +26,7 @@ def make(candidates):
 def test_trials_on_more_rows_than_fit_see_a_sample_and_say_so(candidates, make, monkeypatch):
     ready = Paths(candidates, "diabetes").ready
     assert sampled(ready) == ""
-    monkeypatch.setattr("data.batches.MEGABYTES", 0.01)
+    monkeypatch.setattr("evergreen.data.feed.batches.MEGABYTES", 0.01)
     rows = make(version="sampled").loop.train.rows
     assert rows == int(0.01 * 2**20) // (10 * 4 + 4) // 2
     assert sampled(ready) == f"; trials saw a sample of {rows} of the {Spec.load(ready).rows['train']} training rows"
@@ -56,7 +57,7 @@ def test_values_are_the_recipes_or_the_constructors():
 
 
 def test_defaults_are_inside_what_is_searched():
-    from models.catalogue import architecture, architectures
+    from evergreen.models.registry import architecture, architectures
 
     for name in architectures():
         for option, value in defaults(name).items():

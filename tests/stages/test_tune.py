@@ -4,11 +4,12 @@ import os
 
 import pytest
 
-from stages import tune
-from stages.artifacts import Paths, write_json
-from stages.settings import PipelineError
-from stages.trials.ledger import Ledger
-from stages.trials.search import Search, _distribution
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import write_json
+from evergreen.core.paths import Paths
+from evergreen.stages.trials.ledger import Ledger
+from evergreen.stages.trials.search import Search, _distribution
+from evergreen.stages.tune import stage as tune
 
 OWN = {"weight_decay": 0.02}
 SEARCH = Search("/ready", "v", "regression", "linear", OWN, ("r2", "max"), 0)
@@ -88,7 +89,7 @@ def test_trials_are_as_long_as_several_fit_into_the_time(candidates, seconds, le
 def test_without_a_search_the_defaults_stay_and_it_says_why(candidates, monkeypatch, seconds, own, why):
     paths = Paths(candidates, "diabetes")
     write_json(paths.select, {"architecture": "linear", "leaderboard": []})
-    monkeypatch.setattr("stages.trials.trial.defaults", lambda architecture: own)
+    monkeypatch.setattr("evergreen.stages.trials.trial.defaults", lambda architecture: own)
     choice = tune.run(tune.Params(seconds=seconds), paths, task="regression")
     assert choice["options"] == {}
     assert choice["why"] == f"the defaults stay: {why}"

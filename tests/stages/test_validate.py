@@ -7,13 +7,15 @@ import re
 import numpy as np
 import pytest
 
-from data.batches import arrays, load
-from stages.artifacts import Paths, folder_version, load_model, write_json
-from stages.judging.scores import Gap, measure
-from stages.judging.statistics import Interval
-from stages.judging.verdict import more_rows, percent
-from stages.pipeline import PipelineError
-from stages.validate import Params, released, run, validate
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import write_json
+from evergreen.core.paths import Paths
+from evergreen.data.feed.batches import arrays, load
+from evergreen.stages.artifacts import folder_version, load_model
+from evergreen.stages.validate.evidence import Gap, measure
+from evergreen.stages.validate.stage import Params, released, run, validate
+from evergreen.stages.validate.statistics import Interval
+from evergreen.stages.validate.verdict import more_rows, percent
 
 FAST = Params(resamples=200)
 PIPELINES = ["breast_cancer", "diabetes", "digits", "sunspots"]

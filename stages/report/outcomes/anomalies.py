@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.drawing.markup import note, paragraph, table
-from stages.drawing.pictures import Line, chart, image, number_text
+from evergreen.stages.drawing.markup import note, paragraph, table
+from evergreen.stages.drawing.pictures import Line, chart, image, number_text
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 TITLE = "How surprised it is"
 BINS, SHOWN = 40, 12

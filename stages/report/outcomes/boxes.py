@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stages.drawing.markup import note
-from stages.drawing.over import boxed
-from stages.drawing.pictures import number_text
-from stages.report import trios
+from evergreen.stages.drawing.markup import note
+from evergreen.stages.drawing.over import boxed
+from evergreen.stages.drawing.pictures import number_text
+from evergreen.stages.report import trios
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 TITLE = "Where it sees what"
 
 
 def draw(evidence: Evidence) -> str:
-    from data import kinds
+    from evergreen.data import kinds
 
     field, rows = evidence.model.spec.target, trios.chosen(evidence)
     answers = evidence.candidate.answers(rows)

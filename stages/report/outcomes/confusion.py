@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from stages.drawing.markup import note, paragraph
+from evergreen.stages.drawing.markup import note, paragraph
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 TITLE = "Which class is taken for which"
 MOST_CLASSES = 25  # a larger table cannot be read

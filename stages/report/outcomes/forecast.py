@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from stages.drawing.markup import paragraph
-from stages.drawing.pictures import Line, chart
-from stages.report.intervals import promise
+from evergreen.stages.drawing.markup import paragraph
+from evergreen.stages.drawing.pictures import Line, chart
+from evergreen.stages.report.intervals import promise
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 TITLE = "What it said and what came"
 MOST_SERIES = 6  # more charts are not looked at
@@ -70,7 +70,7 @@ def _first_steps(evidence: Evidence, heading: str, times: list[Any], truth: list
 
 def _whole(evidence: Evidence, row: int, heading: str, truth: Sequence[float], answer: dict[str, Any]) -> str:
     """All steps ahead from the last time at which all of them are known."""
-    from data.windows import own_history
+    from evergreen.data.prepare.windows import own_history
 
     history = own_history(evidence.table.slice(row, 1).combine_chunks())[0].tolist()
     past = [(float(at - len(history)), value) for at, value in enumerate(history)]

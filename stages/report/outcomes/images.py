@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from stages.drawing.markup import note
-from stages.drawing.pictures import image, number_text
-from stages.report import trios
+from evergreen.stages.drawing.markup import note
+from evergreen.stages.drawing.pictures import image, number_text
+from evergreen.stages.report import trios
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 TITLE = "What it makes of an image"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from stages.drawing.markup import note
+from evergreen.stages.drawing.markup import note
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 TITLE = "How well each label is found"
 COLUMNS = ("rows that have it", "said", "of those rightly", "of those that have it, found")

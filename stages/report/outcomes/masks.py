@@ -5,13 +5,13 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from stages.drawing.markup import note
-from stages.drawing.over import COLOURS, tinted
-from stages.drawing.pictures import image, number_text
-from stages.report import trios
+from evergreen.stages.drawing.markup import note
+from evergreen.stages.drawing.over import COLOURS, tinted
+from evergreen.stages.drawing.pictures import image, number_text
+from evergreen.stages.report import trios
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 TITLE = "Which pixels it takes for what"
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.drawing.markup import note
-from stages.drawing.pictures import Line, chart, image, number_text
+from evergreen.stages.drawing.markup import note
+from evergreen.stages.drawing.pictures import Line, chart, image, number_text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 TITLE = "What is near to what"
 ROWS, NEAREST = 8, 5  # test rows shown, and neighbours of each

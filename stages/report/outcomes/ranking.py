@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stages.drawing.markup import note
-from stages.drawing.pictures import Line, chart
+from evergreen.stages.drawing.markup import note
+from evergreen.stages.drawing.pictures import Line, chart
 
 if TYPE_CHECKING:
-    from stages.judging.scored import Scored
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
+    from evergreen.stages.validate.predictions import Scored
 
 TITLE = "How soon the right item comes up"
 FARTHEST = 50  # items down the list

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from stages.drawing.markup import note, paragraph
-from stages.drawing.pictures import image, number_text
+from evergreen.stages.drawing.markup import note, paragraph
+from evergreen.stages.drawing.pictures import image, number_text
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 TITLE = "What it draws"
 ROWS, ACROSS = 10, 8  # of a sheet
@@ -19,7 +19,7 @@ ROWS, ACROSS = 10, 8  # of a sheet
 
 def draw(evidence: Evidence) -> str:
     """A sheet of samples, one of real test images in the same order, and the samples' nearest training images."""
-    from models.tasks.generation import copying, nearest
+    from evergreen.models.tasks.generation import copying, nearest
 
     samples, real = evidence.candidate.output(), evidence.candidate.target
     train = torch.as_tensor(evidence.train["target"])

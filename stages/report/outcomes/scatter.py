@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stages.drawing.markup import note
-from stages.drawing.pictures import Line, chart
-from stages.report.intervals import promise
+from evergreen.stages.drawing.markup import note
+from evergreen.stages.drawing.pictures import Line, chart
+from evergreen.stages.report.intervals import promise
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 TITLE = "What it said and what it was"
 

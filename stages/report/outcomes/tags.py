@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.drawing.markup import note, table
-from stages.drawing.pictures import number_text
+from evergreen.stages.drawing.markup import note, table
+from evergreen.stages.drawing.pictures import number_text
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 TITLE = "Which tags are found"
 SHOWN = 6

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.drawing.markup import note
+from evergreen.stages.drawing.markup import note
 
 if TYPE_CHECKING:
-    from stages.judging.scores import Evidence
+    from evergreen.stages.validate.evidence import Evidence
 
 TITLE = "What it said and what it is"
 SHOWN = 8
@@ -52,7 +52,7 @@ def compared(said: str, true: str) -> str:
 
 def _foretold(evidence: Evidence, row: int) -> str:
     """The row's text, its tokens marked where another was likelier."""
-    from data import kinds
+    from evergreen.data import kinds
 
     field = evidence.model.spec.target
     target = evidence.candidate.target[row]

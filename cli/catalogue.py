@@ -1,0 +1,219 @@
+"""`evergreen catalogue`: what a pipeline can be made of, and which of it suits a person's data. Also docs/catalogue.md.
+
+Everything is read from the docstrings of architectures, tasks, kinds and sources; `python -m evergreen.cli.catalogue`
+writes the page anew, and a test fails while it is out of date.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from evergreen.cli.output import Answer
+from evergreen.core.paths import find_root
+
+ROOMS = Path(__file__).resolve().parents[1]
+FOLDERS = {
+    "architectures": ROOMS / "models" / "architectures",
+    "tasks": ROOMS / "models" / "tasks",
+    "kinds": ROOMS / "data" / "kinds",
+    "sources": ROOMS / "data" / "sources",
+}
+PAGE = ROOMS / "docs" / "catalogue.md"
+FIRST_SENTENCE = re.compile(r"(.*?(?<! al)(?<! cf)[.:]) (.*)", re.DOTALL)
+PARTS = ("In:", "Out:", "Choose", "At size=1:")  # lines of an architecture's docstring that promise something
+
+
+@dataclass(frozen=True)
+class Application:
+    """What people want, in their words: the kinds of its inputs, the task that serves it, and what to mind."""
+
+    name: str
+    kinds: str
+    task: str
+    mind: str = ""
+
+
+APPLICATIONS = (
+    Application(
+        "medical images: which finding?", "image", "classification", "split by patient: `preprocess: {group: …}`"
+    ),
+    Application("medical images: where is it?", "image", "segmentation"),
+    Application("counting and finding things on pictures", "image", "detection"),
+    Application("fraud, labelled", "number category", "classification", "`task: {class_weights: balanced}`"),
+    Application("fraud, defects, intrusions without labels", "number", "anomaly", "give rows known to be normal"),
+    Application("visual inspection of products", "image", "anomaly"),
+    Application("credit risk, churn", "number category", "classification", "split by time"),
+    Application("prices, demand per item, remaining life", "number category", "regression", "ask for quantiles"),
+    Application("sales, load, sensor forecasts", "series", "forecasting", "ask for intervals"),
+    Application("predictive maintenance from sensor windows", "series", "classification"),
+    Application("sentiment, topic, spam, triage of messages", "text", "classification"),
+    Application("several topics a document", "text", "classification", "a target of kind `labels`"),
+    Application("names, places, products in text", "text", "tagging"),
+    Application("translation, normalising, rewriting", "text", "translation"),
+    Application("writing on, autocompletion", "text", "language_modelling"),
+    Application("speech to text", "audio", "speech"),
+    Application("commands, alarms, engine sounds", "audio", "classification"),
+    Application("recommendation of the next item", "category", "ranking"),
+    Application("face or signature verification, search by example", "image", "embedding"),
+    Application("molecules: a property of each", "graph", "classification", "regression for numbers"),
+    Application("people, papers, accounts in a network", "graph", "classification", "the source `graph:` reads edges"),
+    Application("sharper, cleaner pictures", "image", "reconstruction"),
+    Application("new examples of a class", "seed category", "generation"),
+)
+
+
+def catalogue(given: Namespace) -> Answer:
+    """What a pipeline can be made of; with a source and a target, what of it suits them."""
+    if given.source or given.target:
+        return suiting(given.source, given.target)
+    value = {part: [_card(path, part) for path in sorted(folder.glob("[!_]*.py"))] for part, folder in FOLDERS.items()}
+    lines = []
+    for part, cards in value.items():
+        lines.append(part)
+        for card in cards:
+            accepts = f" [{', '.join(card['accepts'])}]".replace("*", "any kind") if "accepts" in card else ""
+            lines.append(f"  {card['name']:<20}{card['about']}{accepts}")
+    lines.append("for your own data: evergreen catalogue --from FILE --target COLUMN")
+    return Answer(value, "\n".join(lines))
+
+
+def suiting(source: str, target: str) -> Answer:
+    """The task that the target suggests, and the architectures that select would race, each with when to choose it."""
+    from evergreen.cli.new import head, located
+    from evergreen.core.errors import PipelineError
+    from evergreen.data.prepare import suggest
+    from evergreen.models import registry as parts_of
+
+    if not (source and target):
+        raise PipelineError(
+            "one of --from and --target is missing", fix="evergreen catalogue --from FILE --target COLUMN"
+        )
+    root = find_root()
+    guess = suggest.propose(head(located(source, root), root), target)
+    kinds = {"history": "series"} if guess["task"] == "forecasting" else guess["kinds"]
+    inputs = {kind: _tensor(kind) for kind in sorted(set(kinds.values()))}
+    names = parts_of.accepting(inputs, guess["task"])
+    found = [{"name": name, "choose": promise(parts_of.architecture(name))["Choose"]} for name in names]
+    value = {"task": guess["task"], "kinds": guess["kinds"], "architectures": found, "notes": guess["notes"]}
+    lines = [f"task: {guess['task']}, from {', '.join(inputs)}"]
+    lines += [f"  {one['name']:<20}{one['choose']}" for one in found]
+    lines += [f"  note: {note}" for note in guess["notes"]]
+    return Answer(value, "\n".join([*lines, "select races them all: evergreen new NAME --from … --target …"]))
+
+
+def _tensor(kind: str, state: dict[str, Any] | None = None) -> Any:
+    """What a network is told of an input of a kind: whose tensors it makes."""
+    from evergreen.data.kinds import find
+
+    return SimpleNamespace(kind=find(kind).AS or kind, state=state or {})
+
+
+def promise(part: type) -> dict[str, str]:
+    """A docstring's parts: "title", its first sentence; "idea"; of an architecture those of PARTS; and lines set in
+    columns, "table"."""
+    lines = inspect.cleandoc(part.__doc__ or "").splitlines()
+    table = [line for line in lines if "  " in line.strip()]
+    text = " ".join(" ".join(line for line in lines if line not in table).split())
+    marks = sorted((text.find(mark), mark) for mark in PARTS if mark in text)
+    starts = [*(at for at, _ in marks), len(text)]
+    title, idea = FIRST_SENTENCE.fullmatch(text[: starts[0]].strip() + " ").groups()  # type: ignore[union-attr]
+    found = {"title": title, "idea": idea.strip(), "table": "\n".join(table)}
+    for (start, mark), end in zip(marks, starts[1:], strict=True):
+        found[mark.rstrip(":")] = text[start + (0 if mark == "Choose" else len(mark)) : end].strip()
+    return found
+
+
+def _card(path: Path, part: str) -> dict[str, Any]:
+    """A part's name, the first line of its docstring and, of an architecture, the kinds of input it accepts."""
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    own: list[ast.Module | ast.ClassDef] = [module, *classes]
+    text = next(filter(None, map(ast.get_docstring, own)), "")
+    card: dict[str, Any] = {"name": path.stem, "about": text.split("\n")[0]}
+    if part == "architectures":
+        from evergreen.models import registry as parts_of
+
+        card["accepts"] = sorted(parts_of.architecture(path.stem).ACCEPTS)
+    return card
+
+
+def page() -> str:
+    """docs/catalogue.md."""
+    from evergreen.models import registry as parts_of
+
+    parts = [
+        "# The catalogue",
+        "What a pipeline can be made of. Written from the docstrings by `python -m evergreen.cli.catalogue`; scores on "
+        "real data beside simple opponents stand in [benchmarks/REFERENCE.md](../benchmarks/REFERENCE.md).",
+        "## From what you want to what serves it",
+        _applications(),
+        "## Architectures",
+    ]
+    for name in parts_of.architectures():
+        parts.append(_architecture(name, parts_of.architecture(name)))
+    parts.append("## Tasks")
+    parts += [_task(name, parts_of.task(name)) for name in parts_of.tasks()]
+    for part in ("kinds", "sources"):
+        cards = [_card(path, part) for path in sorted(FOLDERS[part].glob("[!_]*.py"))]
+        parts.append(f"## {part.capitalize()}\n\n" + "\n".join(f"- **{one['name']}**: {one['about']}" for one in cards))
+    return "\n\n".join(parts) + "\n"
+
+
+def _applications() -> str:
+    from evergreen.models import registry as parts_of
+
+    lines = ["| what you want | inputs | task | architectures | mind |", "|---|---|---|---|---|"]
+    for one in APPLICATIONS:
+        inputs = {kind: _tensor(kind, {"config": {}}) for kind in one.kinds.split()}  # a pretrained model's, as well
+        names = ", ".join(name for name in parts_of.fitting(inputs, one.task) if name != "linear")
+        lines.append(f"| {one.name} | {one.kinds.replace(' ', ', ')} | {one.task} | {names} | {one.mind} |")
+    return "\n".join(lines)
+
+
+def _architecture(name: str, kind: Any) -> str:
+    from evergreen.models import registry as parts_of
+
+    said = promise(kind)
+    space = ", ".join(f"`{option}`" for option in kind.SPACE)
+    own = ", ".join(f"`{option}: {json.dumps(value)}`" for option, value in parts_of.options(kind).items())
+    lines = [
+        f"### {name}",
+        f"**{said['title']}** {said['idea']}",
+        f"- In: {said.get('In', '')} Out: {said.get('Out', '')}",
+        f"- {said.get('Choose', '')}",
+        f"- At size=1: {said.get('At size=1', '')}",
+        f"- Options: {own}. Searched: {space}.",
+    ]
+    if kind.REQUIRES:
+        lines.append(f"- Needs `{kind.REQUIRES}`.")
+    table = ["", "```", *said["table"].splitlines(), "```"] if said["table"] else []
+    return "\n".join([*lines[:2], *table, "", *lines[2:]])
+
+
+def _task(name: str, job: Any) -> str:
+    from evergreen.models import registry as parts_of
+
+    said = promise(job)
+    order = {"max": "↑", "min": "↓"}
+    scores = ", ".join(f"{metric} {order[way]}" for metric, way in job.METRICS.items())
+    own = ", ".join(f"`{option}: {json.dumps(value)}`" for option, value in parts_of.options(job).items())
+    lines = [
+        f"### {name}",
+        f"{said['title']} {said['idea']}",
+        "",
+        f"- Target: {' or '.join(job.TARGETS)}. Metrics, the first decides: {scores}.",
+        *([f"- Options: {own}."] if own else []),
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,97 @@
+"""`evergreen quarantine`: the rows set aside, by reason, and another try after something was mended."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from evergreen.cli.output import Answer
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import read_json
+from evergreen.core.paths import Paths, find_root
+from evergreen.core.processes import alone
+from evergreen.core.progress import screen
+from evergreen.flows import format
+from evergreen.stages.pipeline import Pipeline, perform, read
+
+EXAMPLES = 3  # rows shown of each reason
+WIDTH = 100  # signs of a value shown
+
+
+def quarantine(given: Namespace) -> Answer:
+    """What was set aside when rows were prepared last, or when that was stopped; with --replay, after another try."""
+    root = find_root()
+    pipeline, paths = read(given.name, root), Paths(root, given.name)
+    if given.replay:
+        return _replayed(pipeline, paths)
+    value = aside(paths)
+    return Answer(value, _text(value))
+
+
+def aside(paths: Paths) -> dict[str, Any]:
+    """Counts by reason with examples, of the rows of a run that was stopped if the last one was."""
+    from evergreen.data import prepared
+    from evergreen.data.prepare.invalid_rows import examples
+
+    stopped = paths.rejected / "why.json"
+    folder = paths.rejected if stopped.is_file() else paths.ready
+    if not (folder / prepared.QUARANTINED).is_dir():
+        fix = f"prepare them with: evergreen run {paths.name}"
+        raise PipelineError(f"no rows of {paths.name} are prepared yet", fix=fix)
+    shown = examples((unit.read() for unit in prepared.units(folder, prepared.QUARANTINED)), EXAMPLES)
+    if folder == paths.rejected:
+        why = read_json(stopped)
+        counts, rows = why["reasons"], why["rows"]
+    else:
+        summary, why = read_json(paths.ready / "summary.json"), {}
+        counts = summary["quarantined"]["reasons"]
+        rows = sum(summary["rows"].values()) + summary["quarantined"]["rows"]
+    reasons = [{"reason": reason, "rows": count, "examples": shown.get(reason, [])} for reason, count in counts.items()]
+    value = {"pipeline": paths.name, "aside": sum(counts.values()), "rows": rows, "stopped": why.get("why")}
+    reasons.sort(key=lambda one: -one["rows"])
+    return value | {"reasons": reasons, "files": str(folder / prepared.QUARANTINED)}
+
+
+def _text(value: dict[str, Any]) -> str:
+    share = value["aside"] / max(value["rows"], 1)
+    lines = [f"{value['pipeline']}: {value['aside']:,} of {value['rows']:,} rows are set aside ({share:.1%})"]
+    if value["stopped"]:
+        lines.append(f"  the last run stopped here: {value['stopped'].partition(': ')[0]}")  # the reasons follow
+    for one in value["reasons"]:
+        lines.append(f"\n{one['rows']:>9,}  {one['reason']}")
+        wide = max((len(row["origin"]) for row in one["examples"]), default=0)
+        lines += [f"{'':11}{row['origin']:<{wide}}  {_brief(row['value'])}".rstrip() for row in one["examples"]]
+    if value["reasons"]:
+        lines.append(f"\n  all of them  {value['files']}")
+        lines.append(f"  when mended  evergreen quarantine {value['pipeline']} --replay")
+    return "\n".join(lines)
+
+
+def _brief(value: str) -> str:
+    text = " ".join(value.split())
+    return text if len(text) <= WIDTH else f"{text[:WIDTH]}…"
+
+
+def _replayed(pipeline: Pipeline, paths: Paths) -> Answer:
+    """Reads again what could not be read, checks every row again, and says what became of those set aside."""
+    from evergreen.stages.engines import versions
+
+    before = aside(paths)
+    versions.prepare(paths.root)
+    with alone(format.lock(paths), f"{paths.name} is being run already"), screen() as progress:
+        for stage, more in (("collect", {"faulty": True}), ("preprocess", {})):
+            perform(stage, pipeline, paths, progress, **more)
+            versions.commit(paths, stage)
+    after = aside(paths)
+    counts = {one["reason"]: [one["rows"], 0] for one in before["reasons"]}
+    for one in after["reasons"]:
+        counts.setdefault(one["reason"], [0, 0])[1] = one["rows"]
+    value = {"pipeline": paths.name, "before": before["aside"], "after": after["aside"], "reasons": counts}
+    value |= {"prepared": after["rows"] - after["aside"]}
+    lines = [
+        f"{paths.name}: {before['aside']:,} rows were set aside, {after['aside']:,} are now, and "
+        f"{value['prepared']:,} are prepared"
+    ]
+    lines += [f"{was:>9,} → {now:<9,}  {reason}" for reason, (was, now) in counts.items()]
+    lines.append(f"  next         evergreen run {paths.name}")
+    return Answer(value, "\n".join(lines))

@@ -1,0 +1,105 @@
+"""`evergreen schema`: what may be said of each column, from what the prepared rows hold; and into the file with it."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+from evergreen.cli.new import head
+from evergreen.cli.output import Answer
+from evergreen.core import yaml_edit
+from evergreen.core.files import read_json
+from evergreen.core.paths import Paths, find_root
+from evergreen.stages.pipeline import Pipeline, read
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from evergreen.data.quality.profile import Seen
+
+
+def schema(given: Namespace) -> Answer:
+    """The schema as YAML. What the file says of a column stays as it is; with --write the rest is added to it."""
+    root = find_root()
+    pipeline, paths = read(given.name, root), Paths(root, given.name)
+    written = pipeline.preprocess.schema
+    found, source, changes = look(pipeline, paths)
+    new = {name: said for name, said in found.items() if name not in written}
+    value: dict[str, Any] = {
+        "pipeline": given.name,
+        "written": written,
+        "proposed": new,
+        "from": source,
+        "changes": changes,
+    }
+    if given.write:
+        if new:
+            yaml_edit.described(paths.pipeline, new)
+            read(given.name, root)
+        what = f"wrote {_columns(new)} into" if new else "every column is described in"
+        fix = f"a row that breaks a line is set aside; look with: evergreen quarantine {given.name}"
+        return Answer(value | {"wrote": sorted(new)}, f"{what} {paths.pipeline.relative_to(root)}\n  {fix}")
+    lines = [f"    {yaml_edit.key(name)}: {yaml_edit.flow(said)}" for name, said in {**written, **new}.items()]
+    told = [f"{_columns(written)} from the file"] if written else []
+    told += [f"{_columns(new)} from {source}"] if new else []
+    head_lines = [f"# {', '.join(told)}", "preprocess:", "  schema:"]
+    write = [f"to write what is new into the file: evergreen schema {given.name} --write"] if new else []
+    changed = [f"changed since the last version: {change}" for change in changes]
+    return Answer(value, "\n".join([*head_lines, *lines, *changed, *write]))
+
+
+def look(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str, Any]], str, list[str]]:
+    """(what may be said of each column, what it was read from, what changed); not prepared, some of the raw rows."""
+    from evergreen.data.prepare.column_rules import proposed
+    from evergreen.data.prepared import SCHEMA
+    from evergreen.data.quality import profile
+    from evergreen.stages.preprocess import raw_sample
+    from evergreen.stages.preprocess.changes import known
+
+    collected = any(paths.raw.glob("part-*.parquet"))
+    table = (
+        raw_sample.look(raw_sample.units(paths.raw), lambda rows: rows)
+        if collected
+        else head(pipeline.collect.uri, paths.root)
+    )
+    path = paths.ready / SCHEMA
+    facts: dict[str, Any] = {}
+    if collected and path.is_file():
+        facts = read_json(path)
+        columns = {name: profile.Seen(**one) for name, one in facts["columns"].items()}
+        source = f"{facts['rows']:,} prepared rows"
+    else:
+        columns, source = _unprepared(pipeline, table), f"{len(table):,} rows of {pipeline.collect.uri}"
+    held = {name: one for name, one in columns.items() if name in table.column_names}
+    return proposed(held, _unique(table)), source, known(paths)["changes"]
+
+
+def _unique(table: pa.Table) -> list[str]:
+    """Columns that say which row is which."""
+    from evergreen.data.arrow import plain
+    from evergreen.data.prepare.infer import identifies
+
+    return [name for name in table.column_names if identifies(name, plain(table.column(name)).drop_null())]
+
+
+def _unprepared(pipeline: Pipeline, table: pa.Table) -> dict[str, Seen]:
+    """What the good ones of these raw rows hold."""
+    from evergreen.data.prepare import infer
+    from evergreen.data.prepare.check import check
+    from evergreen.data.prepare.column_rules import kinds_of
+    from evergreen.data.prepare.filter import kept
+    from evergreen.data.quality import profile
+    from evergreen.models.registry import task
+
+    wishes = pipeline.preprocess
+    given = kinds_of(wishes.schema, wishes.kinds)
+    table = kept(table, wishes.only)
+    kind = infer.target_kind(table, wishes.target, task(pipeline.task).TARGETS, given)
+    ignore = [*wishes.ignore, *([wishes.time] if wishes.time else [])]
+    told = infer.infer(table, wishes.target, kind, given=given, ignore=ignore, key=wishes.key, from_itself=True)
+    good, _ = check(table, told)
+    return profile.tally(good, told.kinds)
+
+
+def _columns(said: dict[str, Any]) -> str:
+    return f"{len(said)} column{'s' * (len(said) != 1)}"

@@ -1,0 +1,47 @@
+"""Say what is wrong, where, and what to do about it: the errors that a person can mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+MAX_SUGGESTIONS = 20  # words that a hint lists
+
+
+class UserError(ValueError):
+    """Report a mistake or an obstacle that a person can mend; never a bug.
+
+    `problem` says what is wrong, `place` where (a file with its line, a column, an address), `fix` what to do.
+    """
+
+    def __init__(self, problem: str, *, place: str = "", fix: str = "") -> None:
+        self.problem, self.place, self.fix = problem, place, fix
+        super().__init__("; ".join(part for part in (f"{place}: {problem}" if place else problem, fix) if part))
+
+
+class PipelineError(UserError):
+    """Report a mistake in a pipeline's YAML, a command or the state of the project."""
+
+
+class DataError(UserError):
+    """Report a mistake in the data, never in the program."""
+
+
+class ModelError(UserError):
+    """Report a network that cannot be built or used as it was asked for."""
+
+
+class VersionError(UserError):
+    """Report a version that cannot be recorded, found or fetched."""
+
+
+def suggest(word: str, known: Iterable[str], what: str = "known") -> str:
+    """Return the hint for a word that is not among the `known` ones: the nearest right word, or a list of them."""
+    words = list(known)
+    if not words:
+        return f"{what}: none"
+    lowered = {name.lower(): name for name in reversed(words)}
+    near = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {lowered[near[0]]!r}?"
+    return f"{what}: {', '.join(words[:MAX_SUGGESTIONS])}" + (", …" if len(words) > MAX_SUGGESTIONS else "")

@@ -1,0 +1,143 @@
+"""Writing that is whole or did not happen.
+
+Everything is written beside its place under another name and moved in at the end, so a process killed at any moment
+leaves the old thing or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import math
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from evergreen.core.errors import PipelineError
+
+
+def write_json(path: Path, value: Any, *, sort: bool = True) -> None:
+    """Writes `value`, by default with sorted keys, whole or not at all. NaN and infinities become null."""
+    write_text(path, json.dumps(_finite(value), indent=1, sort_keys=sort, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _mend(path)
+    temporary = _sibling(path, "tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises PipelineError when it is missing or is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PipelineError("no such file", place=str(path), fix="run the stage that writes it") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise PipelineError(
+            f"not JSON ({error})", place=str(path), fix="delete it and run the stage that writes it again"
+        ) from None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+@contextlib.contextmanager
+def replace_folder(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `folder`; on success it takes `folder`'s place in one move, on failure it goes.
+
+    What a killed process left beside `folder` is mended or removed first. A `.gitignore` stays: DVC writes one there.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _mend(folder)
+    temporary = _sibling(folder, "tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        if (folder / ".gitignore").is_file():
+            shutil.copyfile(folder / ".gitignore", temporary / ".gitignore")
+        for path in [*temporary.rglob("*"), temporary]:
+            _sync(path)
+        _swap(temporary, folder)
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """Puts `new` in the place of `folder`. Where the file system cannot exchange two names, `_mend` closes the gap."""
+    if not folder.exists():
+        new.rename(folder)
+    elif not _exchange(new, folder):
+        old = _sibling(folder, "old")
+        folder.rename(old)
+        new.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two names in one step (Linux renameat2 with RENAME_EXCHANGE); False where that does not exist."""
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+
+
+def _mend(folder: Path) -> None:
+    """Removes what dead processes left beside a file or folder; a folder moved aside and never replaced goes back."""
+    for left in folder.parent.glob(f".{folder.name}@*"):
+        process, thread, _ = left.name.rpartition("@")[2].split(".")
+        if _alive(int(process), int(thread)):
+            continue
+        if left.suffix == ".old" and not folder.exists():
+            left.rename(folder)
+        elif left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _sibling(path: Path, ending: str) -> Path:
+    """A name beside `path` that says which process and thread uses it."""
+    return path.with_name(f".{path.name}@{os.getpid()}.{threading.get_ident()}.{ending}")
+
+
+def _alive(process: int, thread: int) -> bool:
+    if process == os.getpid():  # a restarted container hands out the same numbers again
+        return thread != threading.get_ident() and thread in {one.ident for one in threading.enumerate()}
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

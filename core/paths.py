@@ -1,0 +1,87 @@
+"""Name the places of a project: where each thing of a pipeline lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import evergreen
+from evergreen.core.errors import PipelineError
+
+IMPORT_ROOT = Path(evergreen.__file__).parents[1]  # what a process needs on its path to import evergreen
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where the things of one pipeline lie, all absolute when `root` is."""
+
+    root: Path
+    name: str
+
+    @property
+    def pipeline(self) -> Path:
+        return self.root / "pipelines" / f"{self.name}.yaml"
+
+    @property
+    def raw(self) -> Path:
+        return self.root / "data" / "store" / self.name / "raw"
+
+    @property
+    def ready(self) -> Path:
+        return self.root / "data" / "store" / self.name / "ready"
+
+    @property
+    def described(self) -> Path:
+        """What a person should know of the prepared rows, and what changed since the last ones; nothing reads it."""
+        return self.root / "data" / "store" / self.name / "described"
+
+    @property
+    def select(self) -> Path:
+        return self.root / "models" / "store" / self.name / "choice" / "select.json"
+
+    @property
+    def tune(self) -> Path:
+        return self.root / "models" / "store" / self.name / "choice" / "tune.json"
+
+    @property
+    def candidate(self) -> Path:
+        return self.root / "models" / "store" / self.name / "candidate"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "models" / "store" / self.name / "report"
+
+    @property
+    def home(self) -> Path:
+        """The ignored folder in which everything that runs lives."""
+        return self.root / ".evergreen"
+
+    @property
+    def rejected(self) -> Path:
+        """The rows for which the last preprocessing was stopped, if it was."""
+        return self.home / "rejected" / self.name
+
+    @property
+    def run_folder(self) -> Path:
+        return self.home / "runs" / self.name
+
+    @property
+    def trials(self) -> Path:
+        return self.home / "trials" / f"{self.name}.jsonl"
+
+    @property
+    def released(self) -> Path:
+        return self.home / "released" / self.name
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The nearest folder at or above `start` (default: the working directory) with `dvc.yaml` and `pipelines/`."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").is_file() and (folder / "pipelines").is_dir():
+            return folder
+    raise PipelineError(
+        "no dvc.yaml with a folder pipelines/ here or above",
+        place=str(here),
+        fix="change into a clone of the repository",
+    )

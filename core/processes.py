@@ -1,0 +1,125 @@
+"""Processes that this clone started, found again by number and start time: numbers alone are handed out twice."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import read_json, write_json
+
+SAME_SECONDS = 1.5  # two readings of when a process began may lie apart: the machine's own start is rounded
+GRACE_SECONDS = 10.0  # between asking a process to end and ending it
+
+
+def record(path: Path, pid: int, **facts: Any) -> None:
+    """Writes down a process, so that it can be told from another that gets its number later."""
+    import psutil
+
+    write_json(path, {"pid": pid, "started": started(psutil.Process(pid)), **facts})
+
+
+def recorded(path: Path) -> dict[str, Any] | None:
+    """What was written down about a process, if it still lives."""
+    if not path.exists():
+        return None
+    facts: dict[str, Any] = read_json(path)
+    return facts if _process(facts) else None
+
+
+def end(path: Path) -> bool:
+    """Ends the process written down at `path`, with its children; whether there was one.
+
+    Children that lead or joined a session of their own, engines that it started, are ended by their own records.
+    """
+    import psutil
+
+    process = _process(read_json(path)) if path.exists() else None
+    path.unlink(missing_ok=True)
+    if process is None:
+        return False
+    children = process.children(recursive=True)
+    family = [process, *(one for one in children if _session(one) == _session(process))]
+    for one in family:
+        with suppress(psutil.NoSuchProcess):
+            one.terminate()
+    _, left = psutil.wait_procs(family, timeout=GRACE_SECONDS)
+    for one in left:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(left, timeout=GRACE_SECONDS)
+    return True
+
+
+def _session(process: Any) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except ProcessLookupError:
+        return None
+
+
+def _process(facts: dict[str, Any]) -> Any:
+    import psutil
+
+    try:
+        return psutil.Process(facts["pid"]) if alive(facts) else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+@contextmanager
+def alone(path: Path, what: str) -> Iterator[None]:
+    """Holds `path` locked; PipelineError when another process does. The system lets go when the holder dies."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "?"
+            raise PipelineError(f"{what} (process {holder})", fix="wait until it has ended, or end it") from None
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+        file.seek(0)
+        file.truncate()
+
+
+def holder(path: Path) -> int | None:
+    """The process that holds the lock at `path`, if any does."""
+    if not path.exists():
+        return None
+    with path.open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = file.read().strip()
+            return int(text) if text.isdigit() else 0
+    return None
+
+
+def alive(record: dict[str, Any] | None) -> bool:
+    """Whether the recorded leader runs: a process with its number that started at another time is somebody else's."""
+    import psutil
+
+    if record is None:
+        return False
+    try:
+        process = psutil.Process(record["pid"])
+        same = abs(started(process) - record["started"]) < SAME_SECONDS
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def started(process: Any) -> float:
+    """When a psutil.Process began, seconds since the machine did: that stays when somebody sets the clock."""
+    import psutil
+
+    return float(process.create_time() - psutil.boot_time())

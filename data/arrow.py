@@ -1,0 +1,229 @@
+"""Arrow columns as NumPy arrays: the conversions that kinds share. What cannot be converted is named, not guessed."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import sys
+from collections import Counter
+from importlib.abc import MetaPathFinder
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.core.errors import DataError
+
+
+class _NoPandas(MetaPathFinder):
+    """Arrow loads pandas with the first array it makes: 0.2 s and 40 MB of each process, where rows are never frames.
+    It loads it later all the same where it is asked to turn a frame into a table."""
+
+    def __enter__(self) -> None:
+        sys.meta_path.insert(0, self)
+
+    def __exit__(self, *_: object) -> None:
+        sys.meta_path.remove(self)
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(name=fullname)
+
+
+with _NoPandas():
+    MISSING = pa.array(["", "na", "n/a", "nan", "null", "none", "?"])  # "no number here" in files, in lower case
+DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+(e[+-]?\d+)?", re.IGNORECASE)  # 3,14 or 1.234,5
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")  # 1,234 or 1.234.567: what is meant, its neighbours tell
+COMMA, POINT = ",", "."
+FEW = 200  # values that show soon what the others need not be asked
+EXACT = 2.0**53  # below it floats hold whole numbers exactly
+Faults = dict[int, str]  # row → what is wrong with its value
+
+
+def one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One array, in its own type."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    return column
+
+
+def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One array, without dictionary encoding, text as `string`, halves as float32."""
+    column = one(column)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        column = column.cast(pa.string())
+    if pa.types.is_float16(column.type):  # Arrow computes little with it
+        column = column.cast(pa.float32())
+    return column
+
+
+def floats(column: pa.Array, decimal: str = "") -> tuple[np.ndarray, Faults]:
+    """(N,) float64, NaN where missing; text that is no number and values of other types are faults. `decimal` is the
+    mark that texts write before a fraction; "" finds it out from these rows."""
+    if pa.types.is_floating(column.type) and not column.null_count:
+        return column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False), {}
+    if pa.types.is_string(column.type):
+        return _text_floats(column, decimal)
+    numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)
+    if numeric or pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
+        return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), {}
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    return np.full(len(column), np.nan), {int(row): f"a {column.type} is no number" for row in np.flatnonzero(valid)}
+
+
+def wordy(column: pa.Array) -> bool:
+    """Whether a column of text plainly holds words: of a few values, evenly spread, less than half are numbers."""
+    if not pa.types.is_string(column.type):
+        return False
+    few = column.drop_null()
+    few = few.take(pa.array(evenly(len(few), FEW)))
+    return 2 * len(floats(few)[1]) > len(few)
+
+
+def _text_floats(column: pa.Array, decimal: str) -> tuple[np.ndarray, Faults]:
+    if decimal == COMMA:
+        column = pc.replace_substring(pc.replace_substring(column, POINT, ""), COMMA, POINT)
+    with contextlib.suppress(pa.ArrowInvalid):  # mostly there are numbers alone, or nothing
+        if not column.null_count:
+            return column.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
+    with contextlib.suppress(pa.ArrowInvalid):
+        held = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+        return held.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
+    text = pc.utf8_trim_whitespace(column)
+    text = pc.if_else(pc.is_in(pc.utf8_lower(text), MISSING), pa.scalar(None, pa.string()), text)
+    if not decimal and decimal_mark(text) == COMMA:
+        return _text_floats(text, COMMA)
+    words = text.dictionary_encode()
+    numbers = np.array([_number(word) for word in words.dictionary.to_pylist()] + [0.0])  # the last: of what is missing
+    places = words.indices.fill_null(len(numbers) - 1).to_numpy(zero_copy_only=False)
+    values = numbers[places]
+    strange = np.flatnonzero(np.isnan(values))
+    values[text.is_null().to_numpy(zero_copy_only=False)] = np.nan
+    return values, dict.fromkeys(strange.tolist(), "not a number")
+
+
+def _number(word: str) -> float:
+    """Not-a-number for what is none; Python reads 1_000 as one, no file means that."""
+    try:
+        return float(word.replace("_", "x"))
+    except ValueError:
+        return math.nan
+
+
+def decimal_mark(column: pa.Array) -> str:
+    """What a column of text writes before a fraction: a comma, or a point.
+
+    A comma where most words with one read so, one of them at least could not be thousands, and none writes a point
+    where only a fraction can follow.
+    """
+    if not pc.any(pc.match_substring(column, COMMA)).as_py():
+        return POINT
+    text = pc.utf8_trim_whitespace(column)
+    words = text.filter(pc.invert(pc.is_in(pc.utf8_lower(text), MISSING))).to_pylist()
+    marked = [word for word in words if word and "," in word]
+    decimal = [word for word in marked if DECIMAL_COMMA.fullmatch(word)]
+    pointed = any(word and "." in word and "," not in word and not THOUSANDS.fullmatch(word) for word in words)
+    if pointed or 2 * len(decimal) <= len(marked) or all(THOUSANDS.fullmatch(word) for word in decimal):
+        return POINT
+    return COMMA
+
+
+def weights(column: pa.Array) -> tuple[np.ndarray, Faults]:
+    """(N,) float64, how often each row is to count: numbers of 0 and above; all others are faults."""
+    values, faults = floats(column)
+    wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    return values, dict.fromkeys(wrong.tolist(), "is no weight, a number of 0 or above") | faults
+
+
+def texts(column: pa.Array) -> pa.Array:
+    """The column as text, null where missing or blank: 3 and 3.0 are "3", true is "true", a date is ISO 8601.
+
+    Raises DataError for what has no text: lists, structures, bytes.
+    """
+    if pa.types.is_string(column.type):
+        text = pc.utf8_trim_whitespace(column)
+        return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+    if pa.types.is_floating(column.type):  # each value by itself, so that its neighbours do not count
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column).cast(pa.float64())
+        whole = pc.and_(pc.equal(pc.trunc(column), column), pc.less(pc.abs(column), EXACT))
+        return pc.if_else(whole, column.cast(pa.int64(), safe=False).cast(pa.string()), column.cast(pa.string()))
+    try:
+        return column.cast(pa.string())
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise DataError(f"a column of type {column.type} has no text", fix="choose a column of plain values") from error
+
+
+def codes(column: pa.Array, other: pa.Array) -> np.ndarray:
+    """(N + M,) whole numbers from 1 on for the values of two columns, alike for values that are; 0 where missing."""
+    both = pa.concat_arrays([texts(column), texts(other)])
+    found: np.ndarray = both.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False) + 1
+    return found
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """Places of at most so many of `count` rows, spread evenly."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
+
+
+def nested(kind: pa.DataType) -> int:
+    """How many axes of numbers a row of this type has: 1 for a list, 2 for a list of lists or a matrix …, else 0."""
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return len(kind.shape)
+    axes = 0
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        kind, axes = kind.value_type, axes + 1
+    return axes if pa.types.is_integer(kind) or pa.types.is_floating(kind) else 0
+
+
+def shapeless(kind: pa.DataType) -> bool:
+    """Whether the rows of a column of this type are lists of numbers that may differ in shape."""
+    fixed = isinstance(kind, pa.FixedShapeTensorType) or (pa.types.is_fixed_size_list(kind) and nested(kind) == 1)
+    return nested(kind) > 0 and not fixed
+
+
+def stack(column: pa.Array) -> tuple[np.ndarray, Faults]:
+    """(N, *shape) of a column of lists or tensors.
+
+    The commonest shape rules; rows missing, of another shape or not finite are faults.
+    """
+    if isinstance(column.type, pa.FixedShapeTensorType):
+        return _stack_fixed(column, column.storage, tuple(column.type.shape))
+    if pa.types.is_fixed_size_list(column.type) and nested(column.type) == 1:
+        return _stack_fixed(column, column, (column.type.list_size,))
+    rows: list[np.ndarray | None] = [_array(value) for value in column.to_pylist()]
+    shapes = Counter(row.shape for row in rows if row is not None)
+    shape = shapes.most_common(1)[0][0] if shapes else (0,)
+    faults = {
+        i: "missing" if not column[i].is_valid else f"its shape is not {shape}"
+        for i, row in enumerate(rows)
+        if row is None or row.shape != shape
+    }
+    good = [row if row is not None and i not in faults else np.zeros(shape) for i, row in enumerate(rows)]
+    return _finite(np.stack(good) if good else np.zeros((0, *shape)), faults)
+
+
+def _stack_fixed(column: pa.Array, storage: pa.Array, shape: tuple[int, ...]) -> tuple[np.ndarray, Faults]:
+    if not column.null_count:
+        return _finite(storage.flatten().to_numpy(zero_copy_only=False).reshape(len(column), *shape), {})
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    values = np.zeros((len(column), *shape))
+    values[valid] = storage.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, *shape)
+    return _finite(values, {int(row): "missing" for row in np.flatnonzero(~valid)})
+
+
+def _array(value: Any) -> np.ndarray | None:
+    try:
+        return None if value is None else np.asarray(value, dtype=np.float64)
+    except (ValueError, TypeError):  # ragged, or not numbers
+        return None
+
+
+def _finite(values: np.ndarray, faults: Faults) -> tuple[np.ndarray, Faults]:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        faults = {**faults, **{int(row): "holds NaN or Infinity" for row in np.flatnonzero(bad)}}
+    return values, faults

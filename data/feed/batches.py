@@ -1,0 +1,178 @@
+"""Prepared rows as batches. Their order follows from the seed and the epoch alone, so a killed run resumes exactly.
+
+Rows that fit into the memory they are given are encoded once; others stay on disk and are streamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from evergreen.core.errors import DataError
+from evergreen.data import prepared
+from evergreen.data.feed.bucketing import Bucket
+from evergreen.data.feed.sampler import Draws, Weigh, key
+from evergreen.data.feed.sharding import Augment, Batch, Cut
+from evergreen.data.feed.stream import Stream, alike, row_bytes
+from evergreen.data.spec import Spec
+
+MEGABYTES = 1024  # of rows in one process, where nothing else is said
+SHARES = 8  # of the memory of a stream: four for rows that validate, two for a window, as read and as mixed, two spare
+
+
+class Batches:
+    """Batches of rows that are in memory, encoded. How they are cut and shared says `Cut`.
+
+    `drawn` gives the rows that an epoch has, in order; without it, each once.
+    """
+
+    def __init__(
+        self,
+        arrays: Batch,
+        batch_size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        rank: int = 0,
+        world: int = 1,
+        augment: Augment | None = None,
+        bucket: Bucket | None = None,
+        drawn: Callable[[int], np.ndarray] | None = None,
+    ) -> None:
+        self.arrays = arrays
+        self.drawn = drawn or (lambda epoch: np.arange(len(next(iter(arrays.values())))))
+        self.cut = Cut(len(self.drawn(0)), batch_size, seed, shuffle, rank, world, augment, bucket)
+        self.lengths = bucket.lengths(arrays) if bucket else None
+
+    @property
+    def rows(self) -> int:
+        return self.cut.rows
+
+    def steps(self) -> int:
+        """Batches an epoch, the same on every rank."""
+        return self.cut.steps
+
+    def whole(self) -> Batches:
+        """The same batches as a single process is given them."""
+        other = copy(self)
+        other.cut = self.cut.alone()
+        return other
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from step `start` on."""
+        order, cut = self.drawn(number), self.cut
+        if cut.shuffle:
+            order = order[np.random.default_rng([cut.seed, number]).permutation(len(order))]
+        for step in range(start, cut.steps):
+            if self.lengths is not None and (step == start or step % cut.together == 0):
+                first = step // cut.together * cut.together
+                place = slice(first * cut.size, min(first + cut.together, cut.steps) * cut.size)
+                order[place] = order[place][cut.sorted(self.lengths[order[place]], number, first)]
+            chosen = order[step * cut.size : (step + 1) * cut.size]
+            chosen = chosen[cut.mine(len(chosen))]
+            yield cut.done({name: values[chosen] for name, values in self.arrays.items()}, number, step)
+
+
+def feed(
+    ready: Path,
+    splits: Sequence[str],
+    batch_size: int,
+    *,
+    window: int,
+    seed: int,
+    rank: int = 0,
+    world: int = 1,
+    augment: Augment | None = None,
+    bucket: bool = False,
+    weigh: Weigh | None = None,
+) -> Batches | Stream:
+    """Shuffled batches of the splits' rows together: streamed by windows of so many rows, or from memory where that
+    is 0. `bucket` brings rows of one length together, `weigh` says how often a row comes.
+
+    Raises DataError where a part of a split is damaged or not there.
+    """
+    spec = Spec.load(ready)
+    units = [unit for split in splits for unit in whole(ready, split, spec)]
+    weighed = [weigh(unit.read(weigh.columns, coded=True)) for unit in units] if weigh else []
+    draws = Draws(weighed) if weigh else None
+    how: dict[str, Any] = {"rank": rank, "world": world, "augment": augment, "bucket": Bucket(spec) if bucket else None}
+    if window:
+        rows = draws.rows if draws else sum(unit.rows for unit in units)
+        return Stream(alike(units), spec, Cut(rows, batch_size, seed, **how), window, weigh, draws)
+    starts = np.cumsum([0, *(unit.rows for unit in units)])
+
+    def drawn(epoch: int) -> np.ndarray:
+        if draws is None:
+            return np.arange(starts[-1])
+        at = key(seed, epoch)
+        return np.concatenate([starts[n] + draws.chosen(n, one, at) for n, one in enumerate(weighed)])
+
+    return Batches(encoded(spec, units), batch_size, seed=seed, shuffle=True, drawn=drawn, **how)
+
+
+def whole(ready: Path, split: str, spec: Spec) -> list[prepared.Unit]:
+    """The row groups of a split. Raises DataError naming what is missing where not all of its rows are here."""
+    units = prepared.units(ready, split)
+    held = sum(unit.rows for unit in units)
+    if held != spec.rows[split]:
+        here = {unit.path.name for unit in units}
+        others = {path.name for other in spec.rows if other != split for path in (ready / other).glob("part-*.parquet")}
+        gone = " or ".join(sorted(others - here)[:3]) or "a part"  # a part of a split has the name of its neighbours
+        problem = f"{gone} is missing or another's: {held:,} rows are here, {spec.rows[split]:,} were prepared"
+        raise DataError(problem, place=str(ready / split), fix=prepared.FIX)
+    return units
+
+
+def window(spec: Spec, ready: Path, megabytes: float) -> int:
+    """Rows to mix at a time so that streaming keeps within so much memory; 0 where all rows fit into it, encoded."""
+    if not most(spec, ("train", "validation"), megabytes):
+        return 0
+    first = prepared.units(ready, "train")[0].read(_columns(spec))
+    return max(1, int(megabytes * 2**20) // (SHARES * -(-first.nbytes // max(1, len(first)))))
+
+
+def most(spec: Spec, splits: Sequence[str], megabytes: float) -> int:
+    """Rows of each split, encoded, so that all splits fit into so much memory; 0 where they do whole."""
+    fitting = int(megabytes * 2**20) // row_bytes(spec)
+    return 0 if sum(spec.rows[split] for split in splits) <= fitting else max(1, fitting // len(splits))
+
+
+def load(ready: Path, split: str) -> tuple[Spec, pa.Table]:
+    """The spec and the checked, not yet encoded rows of a split."""
+    return Spec.load(ready), prepared.read(ready, split)
+
+
+def arrays(ready: Path, split: str, most: int = 0) -> Batch:
+    """A split encoded: {field: (N, *shape), "target": (N, *shape)}; at most so many rows of it, those with the smallest
+    identities, where that is not 0."""
+    spec = Spec.load(ready)
+    units = whole(ready, split, spec)
+    if not most or spec.rows[split] <= most:
+        return encoded(spec, units)
+    return spec.encode(prepared.sample(ready, split, most, _columns(spec)), target=True)
+
+
+def encoded(spec: Spec, units: Sequence[prepared.Unit]) -> Batch:
+    """The rows of all units, encoded one unit after another."""
+    columns = _columns(spec)
+    parts = (spec.encode(unit.read(columns, coded=True), target=True) for unit in units)
+    if len(units) == 1:
+        return next(parts)
+    held: Batch = {}
+    first = 0
+    for unit, part in zip(units, parts, strict=True):
+        for name, values in part.items():
+            if not first:
+                held[name] = np.empty((sum(one.rows for one in units), *values.shape[1:]), values.dtype)
+            held[name][first : first + unit.rows] = values
+        first += unit.rows
+    return held
+
+
+def _columns(spec: Spec) -> list[str]:
+    return list(dict.fromkeys([*spec.columns, *spec.target.columns]))

@@ -1,0 +1,43 @@
+"""Batches of rows that are about as long as each other, so that little of them is padding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evergreen.core.errors import DataError
+from evergreen.data.spec import Spec
+
+Batch = dict[str, np.ndarray]
+PADDED = ("text", "audio")  # kinds whose rows may be of different lengths, zeros after their end
+OTHERS = ("series", "image")  # that are read step by step, too
+FIX = "leave bucket out: it is for one text or one sound a row, and no text as the target"
+TOGETHER = 32  # batches whose rows are sorted: the more, the less padding, and the less rows are mixed
+
+
+class Bucket:
+    """Sorts the rows of some batches by their length, cuts these anew and mixes them, and cuts off what is padding."""
+
+    def __init__(self, spec: Spec) -> None:
+        names = [name for name, field in spec.inputs.items() if field.kind in (*PADDED, *OTHERS)]
+        if len(names) != 1 or spec.inputs[names[0]].kind not in PADDED or spec.target.kind == "text":
+            raise DataError(
+                "rows have not one length each by which they could be sorted", place="train.bucket", fix=FIX
+            )
+        self.name, self.along = names[0], [names[0], *(["target"] if spec.target.kind == "tags" else [])]
+
+    def lengths(self, rows: Batch) -> np.ndarray:
+        """(N,) steps of each row up to its last that is not padding, one at least."""
+        steps = rows[self.name]
+        real = (steps != 0).reshape(*steps.shape[:2], -1).any(2)
+        return np.where(real.any(1), real.shape[1] - real[:, ::-1].argmax(1), 1)
+
+    def order(self, lengths: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
+        """(N,) the rows of some batches in their new order; a batch that is not full stays the last."""
+        order = np.argsort(lengths, kind="stable")
+        whole = len(order) // size
+        mixed = order[: whole * size].reshape(whole, size)[random.permutation(whole)]
+        return np.concatenate([mixed.ravel(), order[whole * size :]])
+
+    def trimmed(self, batch: Batch, longest: int) -> Batch:
+        """The batch without the steps that are padding in all its rows."""
+        return {name: values[:, :longest] if name in self.along else values for name, values in batch.items()}

@@ -1,0 +1,127 @@
+"""Which rows an epoch has, and how often, where not each of them comes once: by class, by a column, by a choice.
+
+An epoch has as many rows as may be learned from. A row's weight says how often it is among them: the weights are laid
+end to end, cut into as many equal stretches as there are rows, and a random point of each stretch says which row comes
+(stratified resampling, Kitagawa 1996). With equal weights each row comes once. What an epoch draws is a function of
+seed and epoch and, unit by unit, of that unit's rows: no more of them need be at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from evergreen.core.errors import DataError
+from evergreen.data.prepared import WEIGHT
+from evergreen.data.spec import Spec
+
+Weighed = tuple[np.ndarray, np.ndarray]  # (N,) weight, (N,) class; one class for all where they are not balanced
+Learned = Callable[[np.ndarray], np.ndarray]  # (N, …) encoded targets → (N,) bool
+
+
+@dataclass(frozen=True)
+class Weigh:
+    """How often rows come. `balance`: each class equally often. `weighted`: as often as their column WEIGHT says.
+    `learned`: those that it says yes to alone."""
+
+    spec: Spec
+    balance: bool = False
+    weighted: bool = False
+    learned: Learned | None = None
+
+    def __post_init__(self) -> None:
+        if self.balance and (self.spec.target.kind != "category" or self.spec.target.shape):
+            fix = "leave balance out: it is for a target of one class a row"
+            raise DataError(f"a target of kind {self.spec.target.kind} has no classes", place="train.balance", fix=fix)
+
+    @property
+    def needed(self) -> bool:
+        """Whether anything but each row once is asked for."""
+        return self.balance or self.weighted or self.learned is not None
+
+    @property
+    def columns(self) -> list[str]:
+        """What has to be read of rows to weigh them."""
+        return [*self.spec.target.columns, *([WEIGHT] if self.weighted else [])]
+
+    def __call__(self, table: pa.Table) -> Weighed:
+        """What each of these rows is."""
+        weights, classes = np.ones(len(table)), np.zeros(len(table), np.int64)
+        if self.balance or self.learned is not None:
+            target = replace(self.spec, inputs={}).encode(table, target=True)["target"]
+            classes = target if self.balance else classes
+            weights = weights * self.learned(target) if self.learned is not None else weights
+        if self.weighted:
+            weights = weights * table.column(WEIGHT).to_numpy()
+        return weights, classes
+
+
+class Draws:
+    """The rows of each epoch over units of rows; `weighed` is what each unit's rows are, unit after unit."""
+
+    def __init__(self, weighed: Iterable[Weighed]) -> None:
+        sums: list[np.ndarray] = []  # per unit, (classes,) weight
+        self.rows = 0  # of an epoch
+        for weights, classes in weighed:
+            sums.append(np.bincount(classes, weights))
+            self.rows += int(np.count_nonzero(weights))
+        if not self.rows:
+            raise DataError("no row may be learned from", place="train", fix="give some rows a weight above 0")
+        by_class = np.zeros((len(sums), max(map(len, sums))))
+        for unit, found in enumerate(sums):
+            by_class[unit, : len(found)] = found
+        whole = by_class.sum(0)
+        several = np.count_nonzero(whole) > 1
+        self.share = (
+            np.divide(1.0, whole, out=np.zeros(len(whole)), where=whole > 0) if several else np.ones(len(whole))
+        )
+        self.sums = by_class @ self.share  # (units,) weight of each
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """(units + 1,) where each unit's weights begin and end; all together are as long as the rows of an epoch."""
+        ends = np.concatenate([[0.0], np.cumsum(self.sums)])
+        return ends * (self.rows / ends[-1])
+
+    def counts(self, key: int) -> np.ndarray:
+        """(units + 1,) how many of an epoch's rows are drawn from the units before this one."""
+        stretch = np.floor(self.ends).astype(np.int64)
+        places = stretch + (_point(key, stretch) < self.ends - stretch)
+        places[-1] = self.rows
+        return np.minimum(places, self.rows)
+
+    def chosen(self, unit: int, weighed: Weighed, key: int) -> np.ndarray:
+        """Rows of a unit that an epoch has, in order, some more than once."""
+        first, last = self.counts(key)[unit : unit + 2]
+        if first == last:
+            return np.zeros(0, np.int64)
+        weights = weighed[0] * self.share[weighed[1]]
+        inner = np.cumsum(weights)
+        low, high = self.ends[unit : unit + 2]
+        stretch = np.arange(first, last)
+        places = (stretch + _point(key, stretch) - low) * (inner[-1] / (high - low))
+        return np.minimum(np.searchsorted(inner, places, side="right"), np.flatnonzero(weights)[-1])
+
+
+def by_weight(weights: np.ndarray, seed: int) -> Callable[[int], np.ndarray]:
+    """What gives the rows of each epoch where they are all at hand, each as often as its weight (N,) says."""
+    weighed = (weights, np.zeros(len(weights), np.int64))
+    draws = Draws([weighed])
+    return lambda epoch: draws.chosen(0, weighed, key(seed, epoch))
+
+
+def key(seed: int, epoch: int) -> int:
+    """What the points of an epoch follow from."""
+    return int(np.random.default_rng([seed, epoch, 0, 0, 1]).integers(2**63))
+
+
+def _point(key: int, stretch: np.ndarray) -> np.ndarray:
+    """Within [0, 1), for each stretch, a function of its number and the key: SplitMix64 (Steele et al. 2014)."""
+    x = stretch.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+    return (x ^ (x >> np.uint64(31))) / 2.0**64

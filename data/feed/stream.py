@@ -1,0 +1,152 @@
+"""Batches of rows that stay on disk: row groups are read in a new order each epoch and mixed a window at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
+
+import numpy as np
+import pyarrow as pa
+
+from evergreen.data.feed.sampler import Draws, Weigh, key
+from evergreen.data.feed.sharding import Batch, Cut
+from evergreen.data.prefetch import ahead
+from evergreen.data.prepared import Unit
+from evergreen.data.spec import Spec
+
+PIECE = 4 * 2**20  # bytes of batches that are encoded at once: few enough to wait for, many enough to be worth it
+MOST = 128  # of them
+AHEAD = 2  # pieces that wait
+
+
+@dataclass(frozen=True)
+class Stream:
+    """As `evergreen.data.feed.batches.Batches`, of rows that are read and encoded as they are needed.
+
+    The units come in an order that follows from seed and epoch. As many as fit `window` rows, one at least, are read
+    at once and their rows mixed, also by seed and epoch alone; what does not fill a batch begins the next. So the
+    order is the same for any number of ranks, an epoch can begin at any step, and a window of all rows gives the
+    batches that memory would give. Reading and encoding is done ahead of training, in a thread. With `draws` each row
+    comes as often as `weigh` says.
+    """
+
+    units: tuple[Unit, ...]
+    spec: Spec
+    cut: Cut
+    window: int  # rows that are mixed
+    weigh: Weigh | None = None
+    draws: Draws | None = None
+
+    @property
+    def rows(self) -> int:
+        return self.cut.rows
+
+    def steps(self) -> int:
+        """Batches an epoch, the same on every rank."""
+        return self.cut.steps
+
+    def whole(self) -> Stream:
+        """The same batches as a single process is given them."""
+        return replace(self, cut=self.cut.alone())
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from step `start` on. Raises DataError where a part is damaged or gone."""
+        with closing(ahead(self._pieces(number, start), AHEAD)) as pieces:
+            for batches in pieces:
+                yield from batches
+
+    def _pieces(self, number: int, start: int) -> Iterator[list[Batch]]:
+        """The batches, those encoded together in a list: threads that meet at each cost more than they bring."""
+        size, together = self.cut.size, self.cut.together
+        begin = step = start // together * together
+        held: list[pa.Table] = []
+        first = 0
+        windows = self._windows(number) if start < self.cut.steps else []
+        for place, (units, rows) in enumerate(windows):
+            first, before, last = first + rows, first, place == len(windows) - 1
+            if not held and not last and first <= begin * size:
+                continue  # all of it is done
+            mixed = self._mixed(number, place, units)
+            mixed = pa.concat_tables([*held, mixed if held else mixed.slice(max(0, begin * size - before))])
+            batches = self.cut.steps - step if last else len(mixed) // (size * together) * together
+            for piece in range(0, batches, self._at_once):
+                several = min(self._at_once, batches - piece)
+                made = self._encoded(mixed.slice(piece * size, several * size), number, step + piece)
+                yield list(islice(made, max(0, start - step - piece), None))
+            rest = np.arange(batches * size, max(len(mixed), batches * size))
+            step, held = step + batches, [mixed.take(pa.array(rest))]
+            del mixed  # before the next is read
+
+    def _windows(self, number: int) -> list[tuple[list[int], int]]:
+        """Which units are mixed together, in the order of this epoch, and how many rows they give."""
+        rows = np.array([unit.rows for unit in self.units])
+        drawn = rows if self.draws is None else np.diff(self.draws.counts(key(self.cut.seed, number)))
+        windows: list[list[int]] = []
+        full = self.window
+        for unit in np.random.default_rng([self.cut.seed, number, 0, 0, 2]).permutation(len(rows)).tolist():
+            more = int(max(rows[unit], drawn[unit]))
+            if not windows or full + more > self.window:
+                windows.append([])
+                full = 0
+            windows[-1].append(unit)
+            full += more
+        return [(sorted(units), int(drawn[units].sum())) for units in windows]
+
+    def _mixed(self, number: int, place: int, units: list[int]) -> pa.Table:
+        """The rows that an epoch has of these units, in an order of its own."""
+        weigh, columns = self.weigh, [*self.spec.columns, *self.spec.target.columns]
+        tables, chosen, before = [], [], 0
+        for unit in units:
+            named = dict.fromkeys([*columns, *(weigh.columns if weigh else [])])
+            table = self.units[unit].read(list(named), coded=True)
+            if weigh and self.draws:
+                rows = self.draws.chosen(unit, weigh(table), key(self.cut.seed, number))
+            else:
+                rows = np.arange(len(table))
+            chosen.append(rows + before)
+            tables.append(table)
+            before += len(table)
+        order = np.concatenate(chosen)
+        order = order[np.random.default_rng([self.cut.seed, number, place]).permutation(len(order))]
+        whole = pa.concat_tables(tables).combine_chunks()
+        del tables, table  # before the rows are there a third time
+        return whole.take(pa.array(order))
+
+    def _encoded(self, rows: pa.Table, number: int, step: int) -> Iterator[Batch]:
+        """This rank's share of each of some whole batches, the last of which may be short."""
+        firsts = range(0, len(rows), self.cut.size)
+        shares = [self.cut.mine(min(self.cut.size, len(rows) - first)) for first in firsts]
+        mine = [np.arange(first + one.start, first + one.stop) for first, one in zip(firsts, shares, strict=True)]
+        if self.cut.bucket:  # all ranks have to know how long all rows are
+            arrays = self.spec.encode(rows, target=True)
+            order = self.cut.sorted(self.cut.bucket.lengths(arrays), number, step)
+            arrays = {name: values[order[np.concatenate(mine)]] for name, values in arrays.items()}
+        else:
+            rows = rows if self.cut.world == 1 else rows.take(pa.array(np.concatenate(mine)))
+            arrays = self.spec.encode(rows, target=True)
+        ends = np.cumsum([0, *map(len, mine)])
+        for place, (first, last) in enumerate(pairwise(ends)):
+            batch = {name: values[first:last] for name, values in arrays.items()}
+            yield self.cut.done(batch, number, step + place)
+
+    @property
+    def _at_once(self) -> int:
+        """Batches that are encoded together."""
+        if self.cut.bucket:
+            return self.cut.together
+        return max(1, min(MOST, PIECE // (row_bytes(self.spec) * self.cut.size)))
+
+
+def alike(units: Sequence[Unit]) -> tuple[Unit, ...]:
+    """The units, of which every one is read into columns of the same types as the others."""
+    shared = set.intersection(*(set(unit.coded) for unit in units))
+    return tuple(replace(unit, coded=tuple(name for name in unit.coded if name in shared)) for unit in units)
+
+
+def row_bytes(spec: Spec) -> int:
+    """Of one encoded row, its target included."""
+    fields = [*spec.inputs.values(), spec.target]
+    return sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in fields)

@@ -1,0 +1,244 @@
+"""Times as people write them, read as microseconds since 1970 in UTC: ISO 8601, common formats, or one that is said.
+
+A form is `iso`, `iso+zone`, or what strptime takes: "%d.%m.%Y %H:%M". No language but English has names of months here,
+and no form is guessed where two fit alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from functools import cache
+from itertools import product
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import MISSING, Faults, evenly, floats
+
+TYPE = pa.timestamp("us", "UTC")
+ISO, ZONED, EITHER = "iso", "iso+zone", "iso or iso+zone"
+DATES = (
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%Y/%m/%d",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%d %b %Y",
+    "%b %d, %Y",
+    "%a, %d %b %Y",
+)
+CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S %z", " %I:%M %p", " %I:%M:%S %p")
+COMMON = (ISO, ZONED, *map("".join, product(DATES, CLOCKS)))
+MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+UNITS = {"d": 86_400e6, "s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}  # microseconds
+LOW, HIGH = (int(np.datetime64(day, "us").astype(np.int64)) for day in ("0001-01-01", "9999-12-31T23:59:59.999999"))
+BEYOND = "beyond the years 1 to 9999"
+LOOKED_AT = 1000  # values, to find out the form
+FEW = 50  # of them, that most forms are ruled out by
+SURE = 0.95  # share of them that must be times for the column to be one of times
+
+CLOCK = r"(?P<H>\d{2}):(?P<M>\d{2})(?::(?P<S>\d{2}(?:\.\d{1,9})?))?"
+ZONE = r"(?P<z>[Zz]|GMT|UTC|[+-]\d{2}(?::?\d{2})?)"
+DIRECTIVES = {
+    "%Y": r"(?P<Y>\d{4})",
+    "%y": r"(?P<y>\d{2})",
+    "%m": r"(?P<m>\d{1,2})",
+    "%d": r"(?P<d>\d{1,2})",
+    "%b": r"(?P<b>[A-Za-z]{3,9})\.?",
+    "%B": r"(?P<b>[A-Za-z]{3,9})\.?",
+    "%a": r"[A-Za-z]{2,9}\.?",
+    "%A": r"[A-Za-z]{2,9}\.?",
+    "%H": r"(?P<H>\d{1,2})",
+    "%I": r"(?P<I>\d{1,2})",
+    "%M": r"(?P<M>\d{2})",
+    "%S": r"(?P<S>\d{2}(?:\.\d{1,9})?)",
+    "%p": r"(?P<p>[AaPp]\.?[Mm]\.?)",
+    "%z": ZONE,
+    "%%": "%",
+}
+
+
+def read(column: pa.Array, form: str = "", unit: str = "", zone: str = "") -> tuple[pa.Array, Faults]:
+    """A column as TYPE, and what is wrong with which row. Text is read by `form` ("": the one that is found), numbers
+    as `unit` since 1970; times that name no zone are those of `zone`, or UTC."""
+    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
+        values, faults = _typed(column)
+        return values if not zone or getattr(column.type, "tz", None) else local(values, zone), faults
+    if pa.types.is_null(column.type):
+        return pa.nulls(len(column), TYPE), {}
+    if unit:
+        return _counted(column, unit)
+    if pa.types.is_string(column.type):
+        form = form or found(column) or ISO
+        return _written(column, EITHER if zone and form == ISO else form, zone)
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    reason = f"a {column.type} is no time; say `unit` where it counts since 1970"
+    return pa.nulls(len(column), TYPE), {int(row): reason for row in np.flatnonzero(valid)}
+
+
+def found(column: pa.Array) -> str:
+    """The form that the values of a column of text are written in; "" where few are in any, or two forms fit alike."""
+    fitting = forms(column)
+    return fitting[0] if len(fitting) == 1 else ""
+
+
+def forms(column: pa.Array, share: float = SURE) -> list[str]:
+    """The COMMON forms that fit so large a share of the values of a column of text, and none fits more."""
+    texts = _words(column).drop_null()
+    texts = texts.take(pa.array(np.linspace(0, len(texts) - 1, min(len(texts), LOOKED_AT)).astype(int)))
+    dated = pc.sum(pc.match_substring_regex(texts, r"\d{4}")).as_py() or 0
+    if not dated or dated < share * len(texts):
+        return []
+    for form in (ISO, ZONED):  # what is written so is in no other form
+        if not _written(texts, form)[1]:
+            return [form]
+    few = texts.take(pa.array(evenly(len(texts), FEW)))  # most forms fit none of them: the others are counted
+    likely = [form for form in COMMON if len(_written(few, form)[1]) < len(few)]
+    if not likely and share:
+        return []
+    counts = {form: len(texts) - len(_written(texts, form)[1]) for form in likely or COMMON}
+    best = max(counts.values())
+    return [form for form, count in counts.items() if count == best >= max(1, share * len(texts))]
+
+
+def local(column: pa.Array, zone: str) -> pa.Array:
+    """Times that were taken for UTC as those of a zone: of an hour that comes twice the first, of one that does not
+    come at all the end of the one before."""
+    naive = column.cast(pa.timestamp("us"))
+    try:
+        return pc.assume_timezone(naive, zone, ambiguous="earliest", nonexistent="earliest").cast(TYPE)
+    except pa.ArrowInvalid as error:
+        fix = 'give a name such as "Europe/Berlin"'
+        raise DataError(f"there is no time zone '{zone}'", place="preprocess.kinds", fix=fix) from error
+
+
+def _words(column: pa.Array) -> pa.Array:
+    text = pc.utf8_trim_whitespace(column)
+    return pc.if_else(pc.is_in(pc.utf8_lower(text), MISSING), pa.scalar(None, pa.string()), text)
+
+
+def _typed(column: pa.Array) -> tuple[pa.Array, Faults]:
+    kind = column.type
+    unit = "d" if pa.types.is_date32(kind) else "ms" if pa.types.is_date64(kind) else kind.unit
+    whole = column.cast(pa.int32() if unit == "d" else pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    scale = UNITS[unit]
+    held = column.is_valid().to_numpy(zero_copy_only=False)
+    beyond = (whole < LOW / scale) | (whole > HIGH / scale)
+    whole = np.where(beyond, 0, whole).astype(np.int64)
+    values = whole * int(scale) if scale >= 1 else whole // round(1 / scale)
+    return _timestamps(values, ~held | beyond), dict.fromkeys(np.flatnonzero(beyond & held).tolist(), BEYOND)
+
+
+def _counted(column: pa.Array, unit: str) -> tuple[pa.Array, Faults]:
+    if unit not in UNITS:
+        place, fix = "preprocess.kinds", f"choose {', '.join(UNITS)}"
+        raise DataError(f"there is no unit '{unit}' of times", place=place, fix=fix)
+    values, faults = floats(column)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.round(values * UNITS[unit])
+        beyond = (values < LOW) | (values > HIGH)
+    faults = {**faults, **dict.fromkeys(np.flatnonzero(beyond).tolist(), BEYOND)}
+    blank = np.isnan(values) | beyond
+    return _timestamps(np.where(blank, 0, values).astype(np.int64), blank), faults
+
+
+def _written(column: pa.Array, form: str, zone: str = "") -> tuple[pa.Array, Faults]:
+    text = _words(column)
+    if form in (ISO, ZONED) and not zone:
+        with contextlib.suppress(pa.ArrowInvalid):  # most often all is well, and this is fast
+            fast = text.cast(TYPE if form == ZONED else pa.timestamp("us")).cast(TYPE)
+            if (pc.min(fast.cast(pa.int64())).as_py() or 0) >= LOW:
+                return fast, {}
+    parts = pc.extract_regex(text, _pattern(form))
+    if parts.null_count == len(parts):  # as most forms that are tried
+        return pa.nulls(len(text), TYPE), _faulty(text.is_valid().to_numpy(zero_copy_only=False), form)
+    held = {part.name: pc.struct_field(parts, part.name) for part in parts.type}
+    made, wrong = _put_together(held, len(text))
+    whole = parts.is_valid().to_numpy(zero_copy_only=False) & ~wrong
+    values = _timestamps(made, ~whole)
+    if zone:
+        values = (
+            pc.if_else(pc.equal(held["z"], ""), local(values, zone), values) if "z" in held else local(values, zone)
+        )
+    return values, _faulty(text.is_valid().to_numpy(zero_copy_only=False) & ~whole, form)
+
+
+def _faulty(rows: np.ndarray, form: str) -> Faults:
+    return dict.fromkeys(np.flatnonzero(rows).tolist(), f"not a time written as {form}")
+
+
+def _put_together(held: dict[str, pa.Array], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """((N,) int64 microseconds, (N,) bool: which are no time of any calendar) of the parts that a pattern found."""
+    year = _number(held, "Y", 0, count) if "Y" in held else _century(_number(held, "y", 70, count))
+    month = _named(held["b"]) if "b" in held else _number(held, "m", 1, count)
+    day, hour = _number(held, "d", 1, count), _number(held, "H", 0, count)
+    minute, second = _number(held, "M", 0, count), _number(held, "S", 0.0, count)
+    wrong = (year < 1) | (month < 1) | (month > 12) | (day < 1) | (hour > 23) | (minute > 59) | (second >= 60)
+    if "p" in held:
+        twelve = _number(held, "I", 12, count)
+        late = pc.starts_with(pc.utf8_lower(held["p"]), "p").fill_null(False).to_numpy(zero_copy_only=False)
+        wrong |= (twelve < 1) | (twelve > 12)
+        hour = twelve % 12 + 12 * late
+    months = np.where(wrong, 0, (year - 1970) * 12 + month - 1).astype("datetime64[M]")
+    wrong |= day > ((months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")).astype(np.int64)
+    days = months.astype("datetime64[D]").astype(np.int64) + day - 1
+    offset = _offset(held["z"]) if "z" in held else 0
+    clock = (hour * 60 + minute - offset) * 60_000_000 + np.floor(second * 1e6 + 1e-3).astype(np.int64)
+    values = days * 86_400_000_000 + clock
+    return values, wrong | (values < LOW) | (values > HIGH)
+
+
+def _number(held: dict[str, pa.Array], name: str, default: float, count: int) -> np.ndarray:
+    kind = np.float64 if isinstance(default, float) else np.int64
+    if name not in held:
+        return np.full(count, default, kind)
+    words = pc.if_else(pc.equal(held[name], ""), pa.scalar(None, pa.string()), held[name])
+    return words.cast(pa.from_numpy_dtype(kind)).fill_null(default).to_numpy(zero_copy_only=False)
+
+
+def _named(words: pa.Array) -> np.ndarray:
+    known = pa.array([*MONTHS, *(name[:3] for name in MONTHS), "sept"])
+    place = pc.index_in(pc.utf8_lower(words), known).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return np.where(place < 0, 0, np.where(place == len(known) - 1, 9, place % 12 + 1))
+
+
+def _century(years: np.ndarray) -> np.ndarray:
+    """Two digits as POSIX reads them: 69 is 1969, 68 is 2068."""
+    return years + np.where(years < 69, 2000, 1900)
+
+
+def _offset(words: pa.Array) -> np.ndarray:
+    """Minutes east of Greenwich."""
+    digits = pc.extract_regex(words, r"^(?P<s>[+-])(?P<h>\d{2}):?(?P<m>\d{2})?$")
+    held = {name: pc.struct_field(digits, name) for name in "shm"}
+    minutes = _number(held, "h", 0, len(words)) * 60 + _number(held, "m", 0, len(words))
+    west = pc.equal(held["s"], "-").fill_null(False).to_numpy(zero_copy_only=False)
+    return np.where(west, -minutes, minutes)
+
+
+def _timestamps(values: np.ndarray, blank: np.ndarray) -> pa.Array:
+    return pa.array(values, pa.int64(), mask=blank).cast(TYPE)
+
+
+@cache
+def _pattern(form: str) -> str:
+    """The regular expression of a form. Raises DataError for one that says no day or holds what is not known."""
+    if form in (ISO, ZONED, EITHER):
+        zone = {ISO: "", ZONED: rf" ?{ZONE}", EITHER: rf"(?: ?{ZONE})?"}[form]
+        clock = f"[Tt ]{CLOCK}{zone}"
+        return rf"^(?P<Y>\d{{4}})-(?P<m>\d{{2}})-(?P<d>\d{{2}})(?:{clock}){'' if form == ZONED else '?'}$"
+    pieces = re.split(r"(%.)", form)
+    unknown = [piece for piece in pieces if piece.startswith("%") and piece not in DIRECTIVES]
+    whole = {"%Y", "%y"} & {*pieces} and {"%m", "%b", "%B"} & {*pieces}
+    if unknown or not whole:
+        problem = f"'{form}' holds {unknown[0]}" if unknown else f"'{form}' says no year or no month"
+        fix = f'write {ISO}, {ZONED}, or such as "%d.%m.%Y %H:%M"'
+        raise DataError(problem, place="preprocess.kinds", fix=fix)
+    return "^" + "".join(DIRECTIVES.get(piece, re.escape(piece)) for piece in pieces) + "$"

@@ -1,0 +1,142 @@
+"""Encoded image files (PNG, JPEG and whatever else Pillow reads) as arrays of pixels.
+
+A column of files is one of bytes, or of structures with a field `bytes`, as Hugging Face's data sets have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import Faults
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MOST = 100_000_000  # pixels; a small file can claim to be an image that fills the memory
+GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in brightness (ITU-R BT.601)
+
+
+def files(column: pa.Array) -> pa.Array | None:
+    """The column's files as bytes; None where it holds something else."""
+    kind = column.type
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        return files(column.field("bytes"))
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        column = column.cast(pa.binary())
+    return column if pa.types.is_binary(column.type) else None
+
+
+def faults(column: pa.Array) -> Faults:
+    """What is wrong with which file; a missing one is for the caller to name."""
+    found = {row: _fault(data.as_py()) for row, data in enumerate(column) if data.is_valid}
+    return {row: reason for row, reason in found.items() if reason}
+
+
+def _fault(data: bytes) -> str:
+    try:
+        opened(data, (1, 1)).load()
+    except DataError as error:
+        return error.problem
+    except (OSError, SyntaxError, ValueError, IndexError) as error:  # what Pillow raises for files cut off or damaged
+        return f"the image is damaged ({str(error).splitlines()[0][:80]})"
+    return ""
+
+
+def opened(data: bytes, least: tuple[int, int] | None = None) -> Image:
+    """The image, not decoded yet; a JPEG file need not be decoded larger than `least` (width, height).
+
+    Raises DataError for what is no image, or far too large a one.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(BytesIO(data))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        problem = "the file is empty" if not data else "it is no image that can be read"
+        raise DataError(problem, fix="give a whole PNG or JPEG file") from error
+    if image.width * image.height > MOST:
+        raise DataError(f"the image has {image.width} × {image.height} pixels", fix=f"give at most {MOST:,}")
+    if least:
+        image.draft(None, least)
+    return image
+
+
+def shape(data: bytes) -> tuple[int, int, int]:
+    """Height, width and channels (1 or 3), from the file's first bytes alone."""
+    image = opened(data)
+    return image.height, image.width, 1 if image.mode in ("1", "L", "LA", "I", "I;16", "I;16B", "F") else 3
+
+
+def decoded(data: bytes, size: Sequence[int], channels: int) -> np.ndarray:
+    """(H, W, channels) uint8 of a file, turned as the camera says, on white where it is transparent."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(opened(data, (2 * size[1], 2 * size[0])))
+    if image.mode.startswith("I"):  # 16 bits a pixel
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    return np.asarray(image).reshape(*size, channels)
+
+
+def labels(data: bytes, size: Sequence[int] | None) -> np.ndarray:
+    """(H, W) int64 of a file that holds classes: grey values, places in a palette, or colours as 0xRRGGBB."""
+    from PIL import Image
+
+    image = opened(data)
+    if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
+        image = image.convert("RGB")
+    if size and image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), Image.Resampling.NEAREST)
+    values = np.asarray(image).astype(np.int64)
+    return values if values.ndim == 2 else (values[:, :, 0] << 16) + (values[:, :, 1] << 8) + values[:, :, 2]
+
+
+def resized(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """(N, H, W, C) numbers in another height and width."""
+    from PIL import Image
+
+    if values.shape[1:3] == tuple(size):
+        return values
+    planes = values.astype(np.float32).transpose(0, 3, 1, 2).reshape(-1, *values.shape[1:3])
+    way = (size[1], size[0]), Image.Resampling.BICUBIC
+    small = np.stack([np.asarray(Image.fromarray(plane).resize(*way)) for plane in planes])
+    return small.reshape(len(values), values.shape[3], *size).transpose(0, 2, 3, 1)
+
+
+def coloured(values: np.ndarray, channels: int) -> np.ndarray:
+    """(N, H, W, C) numbers with 1 or 3 channels: brightness, or one grey three times."""
+    if values.shape[3] == channels:
+        return values
+    if channels == 3:
+        return values[..., :1].repeat(3, axis=3)
+    return values[..., :3] @ np.asarray(GREY)[:, None] if values.shape[3] >= 3 else values[..., :1]
+
+
+def png(values: np.ndarray) -> bytes:
+    """A file of (H, W) or (H, W, C) values from 0 to 255."""
+    from PIL import Image
+
+    whole = values.round().clip(0, 255).astype(np.uint8)
+    stream = BytesIO()
+    Image.fromarray(whole[:, :, 0] if whole.ndim == 3 and whole.shape[2] == 1 else whole).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def sides(given: Any, place: str) -> list[int]:
+    """The option `size`: [height, width], or one number for both; DataError otherwise."""
+    pair = [given, given] if isinstance(given, int) else given
+    whole = isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(side, int) for side in pair)
+    if not whole or min(pair) < 1:
+        raise DataError(f"size is {given!r}", place=place, fix="give [height, width] in pixels")
+    return list(pair)

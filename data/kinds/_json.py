@@ -1,0 +1,62 @@
+"""JSON requests: whether a row has the fields it should, arrays of numbers, and how a value is called in an error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from evergreen.core.errors import DataError, suggest
+
+
+def told(value: Any) -> str:
+    """A JSON value in a person's words, shortened."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, str):
+        return f"the text '{value[:40]}'"
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    return f"the number {str(value)[:40]}"
+
+
+def same_fields(row: Any, columns: Sequence[str], place: str) -> None:
+    """Raises DataError where a row of a request is no object of exactly these fields."""
+    if not isinstance(row, dict):
+        raise DataError(f"it is {told(row)}, no object", place=place, fix="send each row as an object of named fields")
+    if extra := [name for name in row if name not in columns]:
+        raise DataError(f"there is no field '{extra[0][:80]}'", place=place, fix=suggest(extra[0][:80], columns))
+    if lacking := [name for name in columns if name not in row]:
+        raise DataError(
+            f"the field '{lacking[0]}' is missing",
+            place=place,
+            fix="give every field" + (f" ({len(lacking)} are missing)" if len(lacking) > 1 else ""),
+        )
+
+
+def numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A nested list of finite numbers of exactly this shape as float64; DataError otherwise."""
+    wanted = (
+        f"give nested lists of finite numbers of shape {shape}"
+        if len(shape) > 1
+        else f"give a list of {shape[0]} finite numbers"
+    )
+    if not isinstance(value, list):
+        raise DataError(f"is {told(value)}, no list", fix=wanted)
+    try:
+        array = np.asarray(value)
+    except (ValueError, OverflowError) as error:
+        raise DataError("is ragged: its rows differ in length", fix=wanted) from error
+    if array.shape != shape:
+        raise DataError(f"has the shape {array.shape} where {shape} belongs", fix=wanted)
+    if array.dtype.kind not in "iuf" or _has_bool(value):
+        raise DataError("holds something that is no number", fix=wanted)
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all() or np.abs(array).max(initial=0) > 1e30:
+        raise DataError("holds NaN, Infinity or a number beyond 1e30", fix=wanted)
+    return array
+
+
+def _has_bool(value: Any) -> bool:
+    return any(_has_bool(item) for item in value) if isinstance(value, list) else isinstance(value, bool)

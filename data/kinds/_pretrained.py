@@ -1,0 +1,85 @@
+"""What a pretrained model says of itself: the small files beside its weights, in a folder or on Hugging Face's hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evergreen.core.errors import DataError
+
+FIX = "give `source`, a folder with config.json and model.safetensors, or a name on Hugging Face's hub"
+
+
+class Pictures(NamedTuple):
+    """How a model wants pictures; None where it does not say."""
+
+    config: dict[str, Any]
+    size: list[int] | None  # height and width in pixels
+    channels: int
+    mean: list[float] | None  # of each channel, where black is 0 and white is 1
+    std: list[float] | None
+
+
+def pictures(source: str, place: str) -> Pictures:
+    """What the config.json of a model for images says, and the preprocessor_config.json beside it, if any.
+
+    Raises DataError with the fix where the one is not to be had, or one of them is no JSON.
+    """
+    config = settings(source, "config.json", place, FIX)
+    own, half = (config.get(part) or {} for part in ("pretrained_cfg", "vision_config"))  # timm's; of a reader, too
+    try:
+        text = file(source, "preprocessor_config.json", place, FIX)
+    except DataError:  # many have none
+        text = "{}"
+    beside = _parsed(text, "preprocessor_config.json", source, place, FIX)
+    sizes = (
+        config.get("image_size"),
+        half.get("image_size"),
+        own.get("input_size"),
+        beside.get("crop_size"),
+        beside.get("size"),
+    )
+    size = next((found for one in sizes if (found := _sides(one))), None)
+    mean, std = (own.get(name) or beside.get(f"image_{name}") for name in ("mean", "std"))
+    channels = int(config.get("num_channels") or half.get("num_channels") or (own.get("input_size") or [3])[0])
+    return Pictures(config, size, channels, *(list(one) if one else None for one in (mean, std)))
+
+
+def _sides(said: Any) -> list[int] | None:
+    """Height and width of the ways in which sizes are written: 224, [224, 224], {"height": 224, "width": 224} …"""
+    if isinstance(said, dict):
+        short = said.get("shortest_edge")
+        said = [said.get("height", short), said.get("width", short)]
+    if isinstance(said, list):
+        return [int(side) for side in said[-2:]] if all(said[-2:]) else None
+    return [int(said)] * 2 if said else None
+
+
+def settings(source: str, name: str, place: str, fix: str) -> dict[str, Any]:
+    """What a JSON file of the model's says."""
+    return _parsed(file(source, name, place, fix), name, source, place, fix)
+
+
+def _parsed(text: str, name: str, source: str, place: str, fix: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{name} of {source!r} is no JSON ({error})", place=place, fix=fix) from error
+    return found if isinstance(found, dict) else {}
+
+
+def file(source: str, name: str, place: str, fix: str) -> str:
+    """The text of a file of the model's folder, fetched from the hub where there is no such folder."""
+    path = Path(source) / name
+    if not path.is_file():
+        if Path(source).is_dir() or source.startswith((".", "/")):
+            raise DataError(f"{source} holds no {name}", place=place, fix=fix)
+        try:
+            from huggingface_hub import hf_hub_download
+
+            path = Path(hf_hub_download(source, name))
+        except (ImportError, OSError, ValueError) as error:
+            why = str(error).splitlines()[0]
+            raise DataError(f"cannot fetch {name} of {source!r} ({why})", place=place, fix=fix) from error
+    return path.read_text(encoding="utf-8")

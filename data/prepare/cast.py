@@ -1,0 +1,93 @@
+"""How rules read a column: as numbers, texts, times or booleans, whatever the file wrote. What is missing is null."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.data import kinds
+from evergreen.data.arrow import MISSING, Faults, floats, one, plain, texts
+from evergreen.data.prepare.rules.grammar import BOOLEAN, NUMBER, TEXT, TIME
+from evergreen.data.row_ids import identities
+
+WORDS = pa.array(["true", "false"])
+LONGEST = pc.max(pc.binary_length(MISSING)).as_py()  # bytes of a word that says that there is no value
+
+
+def reading(column: pa.Array | pa.ChunkedArray) -> str:
+    """What a column is read as; nothing where it holds pictures, lists and the like, or no value at all."""
+    column = plain(column)
+    if pa.types.is_null(column.type):
+        return TEXT
+    if pa.types.is_boolean(column.type):
+        return BOOLEAN
+    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
+        return TIME
+    if kinds.find("number").recognise(column):
+        return NUMBER
+    if not pa.types.is_string(column.type):
+        return ""
+    held = texts(column).filter(pa.array(~missing(column)))
+    if not len(held):
+        return TEXT
+    if pc.all(pc.is_in(pc.utf8_lower(held), WORDS)).as_py():
+        return BOOLEAN
+    return TIME if kinds.find("moment").recognise(held) else TEXT
+
+
+def values(column: pa.Array, kind: str, options: Mapping[str, Any] | None = None) -> tuple[pa.Array, Faults]:
+    """(the column in a type, null where missing or not of it; the faults of the latter). `options` are those of the
+    kinds `moment` and `number`: how times and fractions are written.
+    """
+    if kind == NUMBER:
+        numbers, faults = floats(column, (options or {}).get("decimal", ""))
+        return pa.array(numbers, pa.float64(), from_pandas=True), faults
+    if kind == TIME:
+        found: tuple[pa.Array, Faults] = kinds.find("moment").reading(options or {}).check(column)
+        return found
+    if kind == TEXT:
+        return texts(column), {}
+    if pa.types.is_boolean(column.type):
+        return column, {}
+    words = pc.utf8_lower(texts(column))
+    known = pc.is_in(words, WORDS)
+    return pc.if_else(known, pc.equal(words, "true"), None), _where(pc.invert(known), words, "neither true nor false")
+
+
+def _where(odd: pa.Array, words: pa.Array, reason: str) -> Faults:
+    rows = pc.and_(odd, words.is_valid()).to_numpy(zero_copy_only=False)
+    return dict.fromkeys(np.flatnonzero(rows).tolist(), reason)
+
+
+def missing(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """(N,) whether a row has no value: null, not-a-number, or a text that is blank or says so ("n/a")."""
+    column = one(column)
+    if pa.types.is_dictionary(column.type):
+        held = missing(column.dictionary)
+        return np.append(held, True)[column.indices.fill_null(len(held)).to_numpy(zero_copy_only=False)]
+    column = plain(column)
+    if pa.types.is_string(column.type):
+        return _unsaid(column)
+    blank: np.ndarray = column.is_null(nan_is_null=pa.types.is_floating(column.type)).to_numpy(zero_copy_only=False)
+    return blank
+
+
+def _unsaid(column: pa.Array) -> np.ndarray:
+    words = pc.utf8_trim_whitespace(column)
+    blank: np.ndarray = words.is_null().to_numpy(zero_copy_only=False).copy()
+    short = pc.less_equal(pc.binary_length(words), LONGEST).fill_null(False)  # few are, so few are compared
+    rows = np.flatnonzero(short.to_numpy(zero_copy_only=False))
+    some = pc.utf8_lower(words.take(pa.array(rows)))
+    blank[rows] = pc.is_in(some, MISSING).to_numpy(zero_copy_only=False)
+    return blank
+
+
+def hashed(column: pa.Array) -> np.ndarray:
+    """(N,) uint64 of each value as it is written. Two different values share one once in 2^64 pairs."""
+    words = column.cast(pa.string()) if pa.types.is_floating(column.type) else texts(column)
+    found: np.ndarray = identities([words], len(words))[:, 0]
+    return found

@@ -1,0 +1,83 @@
+"""Which rows of a raw table can be learned from, in their kinds' types; the others with what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from evergreen.data import kinds
+from evergreen.data.arrow import Faults, one, plain, texts
+from evergreen.data.kinds.tags import unequal
+from evergreen.data.prepare.invalid_rows import RULE, quarantine
+
+if TYPE_CHECKING:
+    from evergreen.data.prepare.infer import Schema
+    from evergreen.data.prepare.rules.constraints import Rules
+
+
+def check(
+    table: pa.Table,
+    schema: Schema,
+    *,
+    required: Sequence[str] = (),
+    rules: Rules | None = None,
+    beside: Sequence[tuple[str, Faults]] = (),
+) -> tuple[pa.Table, pa.Table]:
+    """(good rows in their kinds' types with `_origin`, quarantined rows as QUARANTINE).
+
+    A row goes to quarantine when it could not be read, when a value does not suit its column's kind, when the target
+    or a `required` column is missing, when it breaks a rule, or for a fault of a column that is known `beside`. Columns
+    that the schema leaves out stay only if required.
+    """
+    faults: list[tuple[str, Faults]] = list(beside)
+    typed: dict[str, pa.Array] = {}
+    for name, kind in schema.kinds.items():
+        reader = kinds.find("number" if kind == "series" and name == schema.target else kind)
+        typed[name], found = reader.reading(schema.options.get(name, {})).checked(one(table.column(name)))
+        faults.append((name, found))
+        if not reader.BLANKS:
+            faults.append((name, _missing(typed[name])))
+    for name in dict.fromkeys([schema.target, *required]):
+        typed.setdefault(name, plain(table.column(name)))
+        faults.append((name, _missing(typed[name])))
+    if schema.target_kind == "tags":
+        texts_of = [name for name, kind in schema.inputs.items() if kind == "text"]
+        faults += [(schema.target, unequal(plain(typed[schema.target]), plain(typed[name]))) for name in texts_of]
+    faults += rules.broken(table) if rules else []
+    reasons = _reasons(table, faults)
+    typed["_origin"] = plain(table.column("_origin"))
+    good = pa.table(typed)
+    if reasons:
+        kept = np.ones(len(table), bool)
+        kept[list(reasons)] = False
+        good = good.filter(pa.array(kept))
+    return good, quarantine(table, reasons)
+
+
+def _missing(column: pa.Array) -> Faults:
+    if pa.types.is_dictionary(column.type):
+        blank = texts(plain(column.dictionary)).is_null().take(column.indices).fill_null(True)
+    elif pa.types.is_string(column.type) or pa.types.is_floating(column.type):
+        blank = texts(column).is_null()
+    else:
+        blank = column.is_null()
+    return dict.fromkeys(np.flatnonzero(blank.to_numpy(zero_copy_only=False)).tolist(), "missing")
+
+
+def _reasons(table: pa.Table, faults: list[tuple[str, Faults]]) -> Faults:
+    """Row → why it is bad: what its source could not read, else what is wrong with which columns."""
+    found: dict[int, dict[str, None]] = {}
+    for name, rows in faults:
+        for row, reason in rows.items():
+            told = found.setdefault(row, {})
+            if name == RULE or not any(text.startswith(f"{name}: ") for text in told):
+                told[f"{name}: {reason}"] = None
+    reasons = {row: "; ".join(told) for row, told in found.items()}
+    if "_fault" in table.column_names:
+        unread = plain(table.column("_fault"))
+        told_of = np.flatnonzero(unread.is_valid().to_numpy(zero_copy_only=False)).tolist()
+        reasons |= {row: fault for row in told_of if (fault := unread[row].as_py())}
+    return reasons

@@ -1,0 +1,124 @@
+"""What a person, or a look at the data, says of a column: `schema: {age: {min: 0, max: 120, missing: 0.1}}`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from evergreen.core.errors import DataError, suggest
+from evergreen.data.arrow import floats
+from evergreen.data.prepare.rules.grammar import NUMBER, TIME, TYPES, pattern
+
+if TYPE_CHECKING:
+    from evergreen.data.quality.profile import Seen
+
+FEW = 20  # values that are listed as allowed
+WHOLE = 1e15  # from here on a float is written as one
+
+
+@dataclass(frozen=True)
+class Column:
+    """What must hold of one column."""
+
+    kind: str = ""  # as under `kinds`
+    type: str = ""  # how rules read it: number, text, time or boolean
+    min: Any = None  # the least allowed: a number, or a time
+    max: Any = None  # the largest allowed
+    allowed: list[Any] | None = None  # the values there may be
+    pattern: str = ""  # a regular expression (RE2) that each whole value fits, as it was written
+    unique: bool = False  # rows whose value stands in another row as well are set aside, all of them
+    missing: float = 1.0  # largest share without a value; above it nothing is prepared; 0: rows without are set aside
+
+    @classmethod
+    def read(cls, name: str, said: Mapping[str, Any]) -> Column:
+        """Raises DataError where a key or its value makes no sense."""
+        known = [one.name for one in fields(cls)]
+        for key in said:
+            if key not in known:
+                raise wrong_of(name, f"'{key}' says nothing of a column", suggest(str(key), known))
+        column = cls(**said)
+        right = {"kind": str, "type": str, "pattern": str, "allowed": list, "unique": bool, "missing": int | float}
+        for key, wanted in right.items():
+            value = said.get(key, getattr(cls, key))
+            if (key in said and not isinstance(value, wanted)) or (key == "missing" and isinstance(value, bool)):
+                raise wrong_of(name, f"{key} is {value!r}", f"write {EXAMPLES[key]}")
+        if column.type and column.type not in TYPES:
+            raise wrong_of(name, f"there is no type '{column.type}'", suggest(column.type, TYPES))
+        if not 0 <= column.missing <= 1:
+            raise wrong_of(name, f"missing is {column.missing}, and a share is 0 to 1", f"write {EXAMPLES['missing']}")
+        if column.pattern:
+            pattern(column.pattern, lambda problem, fix: wrong_of(name, problem, fix))
+        return column
+
+    @property
+    def said(self) -> str:
+        """The type that rules read it in, where the schema tells."""
+        bounds = [one for one in (self.min, self.max) if one is not None]
+        implied = NUMBER if self.kind == "number" else ""
+        if bounds:
+            implied = TIME if isinstance(bounds[0], str) else NUMBER
+        return self.type or implied
+
+
+EXAMPLES = {
+    **{"kind": "the name of a kind: number", "type": "type: number, text, time or boolean"},
+    **{"pattern": 'a regular expression in quotes: pattern: "[A-Z]{2}[0-9]+"', "allowed": "a list: allowed: [a, b]"},
+    **{"unique": "unique: true", "missing": "a share: missing: 0.1"},
+}
+
+
+def wrong_of(column: str, problem: str, fix: str) -> DataError:
+    return DataError(f"schema of column '{column}': {problem}", place="preprocess.schema", fix=fix)
+
+
+def kinds_of(schema: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Column → kind, of what the pipeline says under `schema` and under `kinds`. DataError where they differ."""
+    found = {name: said["kind"] for name, said in schema.items() if "kind" in said}
+    for name, kind in found.items():
+        other = given.get(name, kind)
+        other = other.get("kind") if isinstance(other, Mapping) else other
+        if kind != other:
+            raise wrong_of(name, f"kind is {kind}, and `kinds` says {other}", "say it in one place")
+    return {**found, **given}
+
+
+def proposed(columns: Mapping[str, Seen], unique: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """What may be said of columns that hold what was seen: ranges a tenth wider, the values there were, twice the
+    share that was missing. `unique` are columns beside, of which no value came twice.
+    """
+    found: dict[str, dict[str, Any]] = {name: {"unique": True} for name in unique if name not in columns}
+    for name, seen in columns.items():
+        said: dict[str, Any] = {} if seen.kind == "series" else {"kind": seen.kind}
+        if seen.low is not None and seen.high is not None:
+            said |= dict(zip(("min", "max"), _wider(seen.low, seen.high), strict=True))
+        if seen.values and len(seen.values) <= FEW:
+            said["allowed"] = _typed(list(seen.values))
+        if seen.kind != "series":
+            said["missing"] = min(1.0, math.ceil(200 * seen.absent) / 100) if seen.missing else 0
+        found[name] = said
+    return found
+
+
+def _wider(low: float, high: float) -> tuple[float, float]:
+    """Both ends a tenth of the range farther out, in two digits of it, but not past zero."""
+    span = high - low
+    digits = 1 - math.floor(math.log10(span)) if span else 0
+    least = math.floor((low - span / 10) * 10.0**digits) / 10.0**digits
+    most = math.ceil((high + span / 10) * 10.0**digits) / 10.0**digits
+    return _short(max(least, 0.0) if low >= 0 else least), _short(min(most, 0.0) if high <= 0 else most)
+
+
+def _short(value: float) -> float:
+    return int(value) if value == int(value) and abs(value) < WHOLE else value
+
+
+def _typed(words: list[str]) -> list[Any]:
+    """Values as rules read them: numbers where all are, true and false where there are no others."""
+    if {word.lower() for word in words} <= {"true", "false"}:
+        return sorted({word.lower() == "true" for word in words})
+    numbers, faults = floats(pa.array(words))
+    return words if faults else sorted(_short(float(number)) for number in numbers)

@@ -1,0 +1,220 @@
+"""What the columns of a raw table are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.core.errors import DataError, suggest
+from evergreen.data import kinds
+from evergreen.data.arrow import floats, plain, texts, wordy
+from evergreen.data.kinds import _datetime_parse as dates
+from evergreen.data.sources import RESERVED
+
+IDENTIFIER = re.compile(  # customer_id, user.id, order key, customerId, CustomerID, row …
+    r"(^|[_.\s])(id|uuid|guid|index|key)$|(?-i:[a-z]I[dD])$|^row(_?(number|nr|no))?$|^unnamed_\d+$|^#$", re.IGNORECASE
+)
+
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The kind of each input column and of the target, with notes a person should read."""
+
+    inputs: dict[str, str]
+    target: str
+    target_kind: str
+    notes: list[str] = field(default_factory=list)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the kinds, by column: said, or found out
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        return {**self.inputs, self.target: self.target_kind}
+
+
+def infer(
+    table: pa.Table,
+    target: str,
+    target_kind: str,
+    *,
+    given: Mapping[str, Any] | None = None,
+    ignore: Iterable[str] = (),
+    key: Sequence[str] = (),
+    from_itself: bool = False,
+) -> Schema:
+    """The schema of a raw table: `given` kinds hold, the rest is recognised, what no kind accepts is left out.
+    With `from_itself` the target is an input, too.
+
+    Raises DataError for a column that is not there, a target that does not suit its kind, or when no input is left.
+    """
+    options, given, ignore = kind_options(given or {}), kind_names(given or {}), list(ignore)
+    if given.get(target, target_kind) != target_kind:
+        raise DataError(
+            f"the task predicts a {target_kind}, and kinds says that '{target}' is a {given[target]}",
+            place="preprocess.kinds",
+            fix=f"take '{target}' out of kinds, or change the task",
+        )
+    columns = known(table, [target, *given, *ignore, *key])
+    suits(plain(table.column(target)), target, target_kind)
+    inputs, notes = {}, []
+    asked = [name for name in columns if name not in {target, *ignore, *key, *given}]
+    recognised = _shared(lambda name: recognise(name, plain(table.column(name))), asked)
+    for name in columns:
+        if name == target or name in ignore or name in key:
+            if name == target and from_itself:
+                inputs[name] = target_kind
+            continue
+        column = plain(table.column(name))
+        kind = given.get(name) or recognised[name]
+        if kind:
+            kinds.find(kind)
+            inputs[name] = kind
+            notes += _mixed(name, column) if kind == "category" and name not in given else []
+        else:
+            notes.append(f"column '{name}' is left out: {_why_not(column)}; to use it, say `kinds: {{{name}: …}}`")
+    if not inputs:
+        raise DataError(
+            "no column is left to learn from",
+            place="preprocess",
+            fix="; ".join(notes) or "give more columns than the target",
+        )
+    every = {**inputs, target: target_kind}
+    options |= _shared(lambda name: _settled(table, name, every[name], options), every)
+    return Schema(inputs, target, target_kind, notes, {name: said for name, said in options.items() if said})
+
+
+def _shared(work: Callable[[str], Found], names: Iterable[str]) -> dict[str, Found]:
+    """What `work` finds of each column. Most of it is Arrow's, which threads share."""
+    names = list(names)
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(work, names), strict=True))
+
+
+def _settled(table: pa.Table, name: str, kind: str, options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The options of a column, with what a look at it finds out of how its values are written."""
+    kinds.check_options(kind, options.get(name, {}), name)
+    try:
+        return kinds.find(kind).settle(plain(table.column(name)), options.get(name, {}))
+    except DataError as error:
+        raise DataError(error.problem, place=f"preprocess.kinds.{name}", fix=error.fix) from error
+
+
+def kind_names(given: Mapping[str, Any]) -> dict[str, str]:
+    """Column → kind, of what a pipeline says under `kinds`: a kind's name, or {kind: name, option: value, …}."""
+    names = {column: said.get("kind", "") if isinstance(said, Mapping) else said for column, said in given.items()}
+    for column, name in names.items():
+        if name not in kinds.names():
+            place = f"preprocess.kinds.{column}"
+            raise DataError(f"there is no kind of data called '{name}'", place=place, fix=suggest(name, kinds.names()))
+    return names
+
+
+def kind_options(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Column → the options of its kind, of what a pipeline says under `kinds`."""
+    said = {column: one for column, one in given.items() if isinstance(one, Mapping)}
+    return {column: {name: value for name, value in one.items() if name != "kind"} for column, one in said.items()}
+
+
+def target_kind(table: pa.Table, target: str, wanted: Sequence[str], given: Mapping[str, Any]) -> str:
+    """Which of the kinds that a task can predict the target is: the one that is said, else the one that suits best."""
+    known(table, [target])
+    named = kind_names(given).get(target, "")
+    if named in wanted:
+        return named
+    if named or len(wanted) == 1:
+        return wanted[0]
+    column = plain(table.column(target))
+    return max(wanted, key=lambda kind: kinds.find(kind).recognise(column))  # of equals the first
+
+
+def known(table: pa.Table, names: Iterable[str]) -> list[str]:
+    """The table's own columns; raises DataError where one of `names` is not among them, or there are no rows."""
+    columns = [name for name in table.column_names if name not in RESERVED]
+    for name in names:
+        if name not in columns:
+            raise DataError(f"there is no column '{name}'", place="preprocess", fix=suggest(name, columns))
+    if table.num_rows == 0:
+        raise DataError("there are no rows", place="the collected data", fix="look at the source: it is empty")
+    if "_fault" in table.column_names and not table.column("_fault").null_count:
+        first = table.column("_fault")[0].as_py()
+        raise DataError(f"no row could be read; the first: {first}", place="the collected data", fix="mend the source")
+    return columns
+
+
+def recognise(name: str, column: pa.Array) -> str | None:
+    """The kind that suits the column best; None for identifiers, durations and empty columns."""
+    if identifies(name, column):
+        return None
+    scores = {kind: kinds.find(kind).recognise(column) for kind in kinds.names()}
+    best = max(scores, key=scores.__getitem__)
+    return best if scores[best] > 0 else None
+
+
+def identifies(name: str, column: pa.Array) -> bool:
+    """Whether a column is called as identifiers are, and no value comes twice."""
+    countable = pa.types.is_string(column.type) or pa.types.is_integer(column.type)
+    called = bool(countable and IDENTIFIER.search(name))
+    return called and bool(pc.count_distinct(texts(column)).as_py() == len(column) > 1)
+
+
+def _mixed(name: str, column: pa.Array) -> list[str]:
+    if not pa.types.is_string(column.type) or wordy(column):
+        return []
+    values, faults = floats(column)
+    held = int(np.count_nonzero(~np.isnan(values)))
+    if held <= len(faults):
+        return []
+    share = f"{len(faults) / (held + len(faults)):.0%} of its values are no numbers"
+    return [
+        f"column '{name}' is taken as a category: {share}; to set those rows aside, say `kinds: {{{name}: number}}`"
+    ]
+
+
+def _why_not(column: pa.Array) -> str:
+    if column.null_count == len(column) or (pa.types.is_string(column.type) and not texts(column).drop_null()):
+        return "it is empty"
+    if pa.types.is_temporal(column.type):
+        return "times of day and durations are no input"
+    if pa.types.is_string(column.type) and (fitting := dates.forms(column)):
+        return f"its dates may be {' or '.join(fitting)}, which kind: moment takes as `format`"
+    if not pa.types.is_string(column.type):
+        return f"it is an identifier, or of a type that no kind takes ({column.type})"
+    return "it looks like an identifier or free text, with too many different values to learn from"
+
+
+def suits(column: pa.Array, target: str, kind: str) -> None:
+    """Raises DataError where a target cannot be of the kind that its task predicts."""
+    place = f"target column '{target}'"
+    if kind in ("number", "series") and not kinds.find("number").recognise(column):
+        raise DataError(
+            "holds no numbers", place=place, fix="use `task: classification`, or choose a column of numbers"
+        )
+    if kind == "category":
+        words = texts(column).drop_null()
+        distinct = pc.count_distinct(words).as_py()
+        if distinct == 1:
+            raise DataError(
+                f"holds one class alone: '{words[0]}'",
+                place=place,
+                fix="collect rows of a second class, or choose another target",
+            )
+        if distinct > max(10, len(words) // 2):
+            fix = (
+                "use `task: regression`"
+                if kinds.find("number").recognise(column)
+                else "choose a column with fewer different values"
+            )
+            raise DataError(f"holds {distinct} different values in {len(words)} rows: no classes", place=place, fix=fix)
+        numbers, faults = floats(column)
+        held = numbers[~np.isnan(numbers)]
+        if not faults and len(held) and (held != np.trunc(held)).any():
+            raise DataError("holds fractions, no classes", place=place, fix="use `task: regression`")

@@ -1,0 +1,129 @@
+"""Rows set aside: what they held, why, which value was at fault, and where they came from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import Faults, plain
+from evergreen.data.sources import RESERVED
+
+QUARANTINE = pa.schema([("row", pa.string()), ("reason", pa.string()), ("value", pa.string()), ("origin", pa.string())])
+RULE = "rule"  # what reasons of rules across columns begin with; those of one column begin with its name
+SHOWN = 200  # signs of a value
+SOME_REASONS = 5
+UNREAD = re.compile(r" \(|: ")  # what a source could not read stands behind what is wrong with it
+
+
+class Rejected(DataError):
+    """Too many of `rows` are bad to go on without a person; `reasons` counts them, `aside` holds some of them."""
+
+    def __init__(
+        self, problem: str, place: str, fix: str, aside: pa.Table, rows: int, reasons: Mapping[str, int]
+    ) -> None:
+        super().__init__(problem, place=place, fix=fix)
+        self.aside, self.rows, self.reasons = aside, rows, dict(reasons)
+
+
+def quarantine(table: pa.Table, reasons: Faults) -> pa.Table:
+    """The named rows of a table as QUARANTINE, in order."""
+    rows = sorted(reasons)
+    columns = [name for name in table.column_names if name not in RESERVED]
+    held = table.take(pa.array(rows, pa.int64()))
+    said = _listed(held, columns) if columns else [{}] * len(rows)
+    origin = plain(held.column("_origin")).to_pylist() if "_origin" in held.column_names else [str(row) for row in rows]
+    faults = plain(held.column("_fault")).to_pylist() if "_fault" in held.column_names else [None] * len(rows)
+    named = {reason: _named(reason, columns) for reason in set(reasons.values())}
+    why, values = [], []
+    for row, one, fault in zip(rows, said, faults, strict=True):
+        if fault:
+            problem, sign, text = _split(fault)
+            why.append(problem)
+            values.append((sign.strip(": ") + text)[:SHOWN])
+        else:
+            why.append(reasons[row])
+            values.append(", ".join(f"{name}={_short(one[name])}" for name in named[reasons[row]]))
+    texts = [json.dumps(one, ensure_ascii=False, default=_told) for one in said]
+    return pa.table([texts, why, values, origin], schema=QUARANTINE)
+
+
+def counted(aside: pa.Table) -> dict[str, int]:
+    """Reason → rows, the commonest first."""
+    return dict(Counter(aside.column("reason").to_pylist()).most_common())
+
+
+def examples(parts: Iterable[pa.Table], most: int) -> dict[str, list[dict[str, Any]]]:
+    """Reason → the first so many rows set aside for it, of rows as QUARANTINE."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for part in parts:
+        for row, reason in enumerate(part.column("reason").to_pylist()):
+            held = found.setdefault(reason, [])
+            if len(held) < most:
+                held += part.slice(row, 1).to_pylist()
+    return found
+
+
+def told(reasons: Mapping[str, int]) -> str:
+    """Counts by reason in a line, the commonest first."""
+    common = Counter(reasons).most_common()
+    some = "; ".join(f"{reason} ({count:,} row{'s' * (count != 1)})" for reason, count in common[:SOME_REASONS])
+    left = sum(count for _, count in common[SOME_REASONS:])
+    return some + (f"; {left:,} for other reasons" if left else "")
+
+
+def some(good: int, bad: Mapping[str, int], aside: pa.Table) -> None:
+    """Raises Rejected where no row is good."""
+    if not good:
+        why = told(bad) or "there are fewer rows than `window` and `horizon` need"
+        fix = "mend the source, or `ignore` the columns at fault"
+        raise Rejected(f"no good row is left: {why}", "preprocess", fix, aside, sum(bad.values()), bad)
+
+
+def few_enough(rows: int, bad: Mapping[str, int], limit: float, aside: pa.Table) -> None:
+    """Raises Rejected where the share of bad rows is above the limit; `bad` counts them by reason."""
+    if (count := sum(bad.values())) > limit * rows:
+        share = f"{count:,} of {rows:,} rows are bad ({count / rows:.1%}), and the limit is {100 * limit:.4g}%"
+        fix = "mend the source or the rules, or raise bad_rows"
+        raise Rejected(f"{share}: {told(bad)}", "preprocess.bad_rows", fix, aside, rows, bad)
+
+
+def _split(fault: str) -> tuple[str, str, str]:
+    found = UNREAD.search(fault)
+    return (fault[: found.start()], found.group(), fault[found.end() :]) if found else (fault, "", "")
+
+
+def _named(reason: str, columns: Sequence[str]) -> list[str]:
+    """The columns that a reason speaks of."""
+    found: dict[str, None] = {}
+    for part in reason.split("; "):
+        if part.startswith(f"{RULE}: "):
+            words = {*re.findall(r"\w+", part), *re.findall(r"""field\(\s*['"](.+?)['"]""", part)}
+            found |= dict.fromkeys(name for name in columns if name in words and name != RULE)
+        else:
+            named = [name for name in columns if part.startswith(f"{name}: ")]
+            found |= dict.fromkeys(sorted(named, key=len)[-1:])
+    return list(found)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=_told)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def _listed(table: pa.Table, columns: list[str]) -> list[dict[str, Any]]:
+    plainer = {}
+    for name in columns:
+        column = plain(table.column(name))
+        plainer[name] = column.storage if isinstance(column, pa.ExtensionArray) else column
+    return pa.table(plainer).to_pylist()
+
+
+def _told(value: Any) -> str:
+    """What JSON has no form for; a file is not written out."""
+    return f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)

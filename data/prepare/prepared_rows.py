@@ -1,0 +1,115 @@
+"""What raw rows become: examples to learn from, each in a split, and the rows that were set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import plain
+from evergreen.data.prepare import splitters
+from evergreen.data.prepare.infer import Schema
+from evergreen.data.prepare.invalid_rows import quarantine
+from evergreen.data.prepare.split import SPLITS
+
+FIXES = {  # of a split that holds no row
+    "identity": "give more rows, larger shares or another seed",
+    "group": "give more groups, larger shares or another seed",
+    "time": "move validate_from and test_from, or make the gap shorter",
+    "given": "let the column say train, validation or test of some rows each",
+}
+
+
+class Wishes(splitters.Wishes, Protocol):
+    """What a pipeline says of its data, and of its split; see `evergreen.stages.preprocess.stage.Params` for each."""
+
+    @property
+    def target(self) -> str: ...
+    @property
+    def key(self) -> list[str]: ...
+    @property
+    def ignore(self) -> list[str]: ...
+    @property
+    def only(self) -> dict[str, list[Any]]: ...
+    @property
+    def noise(self) -> float: ...
+    @property
+    def shrink(self) -> int: ...
+    @property
+    def kinds(self) -> dict[str, Any]: ...
+    @property
+    def schema(self) -> dict[str, dict[str, Any]]: ...
+    @property
+    def rules(self) -> list[str]: ...
+    @property
+    def bad_rows(self) -> float: ...
+    @property
+    def weight(self) -> str: ...
+    @property
+    def window(self) -> int: ...
+    @property
+    def horizon(self) -> int: ...
+    @property
+    def covariates(self) -> list[str]: ...
+    @property
+    def series(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Good rows of one table with the split of each, and the quarantined ones."""
+
+    table: pa.Table  # columns of the schema, `_origin`, `_id`; `_weight`, `_time` or `_group` where they are asked for
+    splits: np.ndarray  # (N,) places in SPLITS
+    quarantine: pa.Table  # as QUARANTINE: first the rows that are bad, then those that suit no split
+    bad: int  # how many are bad
+    left: int = 0  # how many raw rows the pipeline is not about
+    notes: list[str] = field(default_factory=list)  # what a person should know
+    cuts: dict[str, Any] = field(default_factory=dict)  # the times at which validation and test begin, if by time
+
+    def part(self, name: str) -> pa.Table:
+        """The rows of one split, in order, in the types they are stored in."""
+        held = self.table.filter(pa.array(self.splits == SPLITS.index(name)))
+        return pa.table({column: plain(held.column(column)) for column in held.column_names})
+
+    def without(self, rows: np.ndarray, why: str) -> Examples:
+        """(N,) bool: these rows are set aside."""
+        if not rows.any():
+            return self
+        more = quarantine(self.table, dict.fromkeys(np.flatnonzero(rows).tolist(), why))
+        kept = {"table": self.table.filter(pa.array(~rows)), "splits": self.splits[~rows]}
+        return replace(self, quarantine=pa.concat_tables([self.quarantine, more]), **kept)
+
+
+class Reader(Protocol):
+    """Make examples of raw rows: `table_reader` of each row by itself, `series_reader` of a series."""
+
+    @property
+    def schema(self) -> Schema: ...
+    @property
+    def by(self) -> str: ...  # the way in which the rows are divided: see data/prepare/splitters.py
+    @property
+    def whole(self) -> str: ...  # why all raw rows have to be read at once; nothing where any may be read by themselves
+    @property
+    def cuts(self) -> dict[str, Any]: ...
+    def notes(self) -> list[str]: ...
+    def examples(self, raw: pa.Table) -> Examples: ...
+
+
+def filled(rows: Mapping[str, int], by: str) -> None:
+    """Raises DataError where a split is empty; `rows` are those of each."""
+    for name, count in rows.items():
+        if not count:
+            shown = ", ".join(f"{split} {held}" for split, held in rows.items())
+            raise DataError(f"no row is left for the {name} split ({shown})", place="preprocess", fix=FIXES[by])
+
+
+def moving_cuts(wishes: Wishes, cuts: Mapping[str, Any]) -> list[str]:
+    if not cuts or (wishes.validate_from is not None and wishes.test_from is not None):
+        return []
+    text = ", ".join(f"{name}: {cut}" for name, cut in cuts.items())
+    return [f"the cuts in time were taken by shares of the rows and move when rows come; to pin them, say {text}"]

@@ -1,0 +1,223 @@
+"""A rule as an expression that Arrow computes.
+
+Columns are read in one of four types: numbers (float64), texts, times (microseconds, UTC) and booleans. What is missing
+is null, and so is what cannot be told of it: `and` and `or` are Kleene's, and a row breaks a rule only where the rule
+is false.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.core.errors import DataError, suggest
+from evergreen.data.kinds import _datetime_parse as dates
+from evergreen.data.prepare.rules.grammar import (
+    ANY,
+    BOOLEAN,
+    FUNCTIONS,
+    GRAMMAR,
+    LITERAL,
+    NUMBER,
+    TEXT,
+    TIME,
+    Made,
+    Wrong,
+    mistaken,
+    parsed,
+)
+
+DAY = 86_400e6  # microseconds
+SIGNS: dict[type[ast.AST], Callable[[Any, Any], Made]] = {
+    ast.Eq: lambda a, b: a == b,
+    ast.NotEq: lambda a, b: a != b,
+    ast.Lt: lambda a, b: a < b,
+    ast.LtE: lambda a, b: a <= b,
+    ast.Gt: lambda a, b: a > b,
+    ast.GtE: lambda a, b: a >= b,
+    ast.Add: pc.add,
+    ast.Sub: pc.subtract,
+    ast.Mult: pc.multiply,
+    ast.Div: lambda a, b: pc.if_else(b == 0.0, pc.scalar(pa.scalar(None, pa.float64())), pc.divide(a, b)),
+    ast.And: lambda a, b: a & b,
+    ast.Or: lambda a, b: a | b,
+}
+
+
+@dataclass(frozen=True)
+class Term:
+    """A part of a rule."""
+
+    made: Made
+    type: str
+    column: str = ""  # where it is one and nothing else
+    value: Any = None  # where it is a constant
+
+
+@dataclass
+class Reader:
+    """What a rule is read with: what each column is, and which are asked for."""
+
+    rule: str
+    types: Mapping[str, str]
+    asked: dict[tuple[str, str], None] = field(default_factory=dict)  # (type, column), in order
+
+    def wrong(self, problem: str, fix: str) -> DataError:
+        return mistaken(self.rule, problem, fix)
+
+    def term(self, node: ast.AST) -> Term:
+        match node:
+            case ast.Constant(value=value):
+                return self.constant(value)
+            case ast.Name(id=name) | ast.Call(func=ast.Name(id="field"), args=[ast.Constant(value=str(name))]):
+                return self.column(name)
+            case ast.Call(func=ast.Name(id=name), args=arguments):
+                return self.call(name, arguments)
+            case ast.BoolOp(op=sign, values=values):
+                first, *rest = [self.typed(one, BOOLEAN).made for one in values]
+                for one in rest:
+                    first = SIGNS[type(sign)](first, one)
+                return Term(first, BOOLEAN)
+            case ast.UnaryOp(op=ast.Not(), operand=one):
+                return Term(~self.typed(one, BOOLEAN).made, BOOLEAN)
+            case ast.UnaryOp(op=ast.USub(), operand=one):
+                return Term(pc.negate(self.typed(one, NUMBER).made), NUMBER)
+            case ast.BinOp(left=left, op=sign, right=right):
+                return self.sum(sign, left, right)
+            case ast.Compare(left=left, ops=signs, comparators=others):
+                pairs = zip([left, *others], signs, others, strict=False)
+                first, *rest = [self.compared(one, sign, other) for one, sign, other in pairs]
+                for made in rest:
+                    first = first & made
+                return Term(first, BOOLEAN)
+        raise self.wrong(f"`{ast.unparse(node)}` has no place in a rule", GRAMMAR)
+
+    def typed(self, node: ast.AST, wanted: str) -> Term:
+        """A term of the type; a column of another is read again as text where text is wanted."""
+        found = self.term(node)
+        if wanted in (found.type, ANY):
+            return found
+        if wanted == TEXT and found.column:
+            return self.column(found.column, TEXT)
+        told = f"`{ast.unparse(node)}` is a {found.type}, and a {wanted} belongs there"
+        raise self.wrong(told, self.otherwise(found, wanted))
+
+    def otherwise(self, found: Term, wanted: str) -> str:
+        if found.column:
+            return f"say what it is, `schema: {{{found.column}: {{type: {wanted}}}}}`, or change the rule"
+        return "write numbers without quotes, texts and times in quotes"
+
+    def constant(self, value: Any) -> Term:
+        if isinstance(value, bool):
+            return Term(pc.scalar(value), BOOLEAN, value=value)
+        if isinstance(value, str):
+            return Term(pc.scalar(value), TEXT, value=value)
+        if isinstance(value, int | float) and abs(value) <= 1e300:
+            return Term(pc.scalar(float(value)), NUMBER, value=float(value))
+        if value is None:
+            raise self.wrong("nothing equals what is missing", "write is_null(COLUMN) or is_valid(COLUMN)")
+        raise self.wrong(f"`{value!r}` has no place in a rule", GRAMMAR)
+
+    def column(self, name: str, wanted: str = "") -> Term:
+        if name not in self.types:
+            raise self.wrong(f"there is no column '{name}'", suggest(name, self.types))
+        kind = wanted or self.types[name]
+        self.asked[kind, name] = None
+        return Term(pc.field(place(kind, name)), kind, column=name)
+
+    def call(self, name: str, arguments: list[ast.expr]) -> Term:
+        takes, gives, make = FUNCTIONS[name]
+        pairs = zip(arguments, takes, strict=True)
+        given = [ast.literal_eval(one) if wanted == LITERAL else self.typed(one, wanted) for one, wanted in pairs]
+        types = [one.type for one in given if isinstance(one, Term)]
+        if name == "coalesce" and types[0] != types[1]:
+            told = f"`{ast.unparse(arguments[0])}` is a {types[0]} and `{ast.unparse(arguments[1])}` a {types[1]}"
+            raise self.wrong(told, "give two of one type")
+        made = make(*(one.made if isinstance(one, Term) else one for one in given))
+        return Term(made, types[0] if gives == ANY else gives)
+
+    def sum(self, sign: ast.operator, left: ast.expr, right: ast.expr) -> Term:
+        first = self.term(left)
+        if first.type == TIME and isinstance(sign, ast.Sub):
+            apart = pc.subtract(first.made, self.typed(right, TIME).made)
+            return Term(pc.divide(apart.cast(pa.int64()).cast(pa.float64()), pc.scalar(DAY)), NUMBER)
+        return Term(SIGNS[type(sign)](self.typed(left, NUMBER).made, self.typed(right, NUMBER).made), NUMBER)
+
+    def compared(self, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> Made:
+        if isinstance(sign, ast.Is | ast.IsNot):
+            made = self.term(left).made
+            return made.is_null() if isinstance(sign, ast.Is) else made.is_valid()
+        if isinstance(sign, ast.In | ast.NotIn):
+            return self.among(left, right, isinstance(sign, ast.In))
+        first, second = self.term(left), self.term(right)
+        if first.type == TIME and isinstance(second.value, str):
+            second = self.moment(second.value)
+        if second.type == TIME and isinstance(first.value, str):
+            first = self.moment(first.value)
+        if first.type != second.type:
+            told = f"`{ast.unparse(left)}` is a {first.type} and `{ast.unparse(right)}` a {second.type}"
+            odd, other = (first, second) if first.column else (second, first)
+            raise self.wrong(told, self.otherwise(odd, other.type))
+        if first.type in (BOOLEAN, TEXT) and not isinstance(sign, ast.Eq | ast.NotEq):
+            name = first.column or second.column
+            told = f"`{ast.unparse(left)}` is a {first.type}, and of two of them none is larger"
+            fix = f"say what it is, `schema: {{{name}: {{type: time}}}}` or number, or " if name else ""
+            raise self.wrong(told, f"{fix}compare with == or !=")
+        return SIGNS[type(sign)](first.made, second.made)
+
+    def among(self, left: ast.expr, right: ast.expr, inside: bool) -> Made:
+        one = self.term(left)
+        values = ast.literal_eval(right)  # `parsed` made sure that it holds constants alone
+        found = member(one.made, one.type, list(values), self.wrong)
+        return found if inside else ~found
+
+    def moment(self, text: str) -> Term:
+        return Term(moment(text, self.wrong), TIME)
+
+
+def compiled(rule: str, types: Mapping[str, str]) -> tuple[Made, list[tuple[str, str]]]:
+    """(the rule for Arrow, the (type, column) pairs it reads), where column → type says how each column is read.
+
+    The expression reads columns called `place(type, column)`. Raises DataError where a column is unknown or types
+    do not go together.
+    """
+    reader = Reader(rule, types)
+    found = reader.term(parsed(rule))
+    if found.type != BOOLEAN:
+        raise reader.wrong(f"it is a {found.type}, and holds or not of no row", "compare it with something")
+    if not reader.asked:
+        raise reader.wrong("it names no column", "name one; a column that is no word is field('unit price')")
+    return found.made, list(reader.asked)
+
+
+def place(kind: str, name: str) -> str:
+    """What the column of a table is called that holds a column read as a type."""
+    return f"{kind} {name}"
+
+
+def moment(text: str, wrong: Wrong) -> Made:
+    values, faults = dates.read(pa.array([text]), dates.EITHER)
+    if faults or values.null_count:
+        raise wrong(f"'{text}' is no time", "write 2024-01-31 or 2024-01-31T12:00")
+    return pc.scalar(values[0])
+
+
+def member(made: Made, kind: str, values: list[Any], wrong: Wrong) -> Made:
+    """Whether a term is one of some values; null where it is null."""
+    right = {NUMBER: int | float, TEXT: str, TIME: str, BOOLEAN: bool}[kind]
+    odd = [one for one in values if not isinstance(one, right) or (isinstance(one, bool) and kind != BOOLEAN)]
+    if odd or not values:
+        said = f"{odd[0]!r} is no {kind}" if odd else "the list is empty"
+        raise wrong(said, "write numbers without quotes, texts and times in quotes")
+    if kind == TIME:
+        first, *rest = [made == moment(one, wrong) for one in values]
+        for one in rest:
+            first = first | one
+        return first
+    held = pa.array(values, {NUMBER: pa.float64(), TEXT: pa.string(), BOOLEAN: pa.bool_()}[kind])
+    return pc.if_else(made.is_null(), pc.scalar(pa.scalar(None, pa.bool_())), made.isin(held))

@@ -1,0 +1,203 @@
+"""What must hold of the rows: ranges, allowed values, patterns, rules across columns, that a column's values differ.
+
+A row breaks a rule only where the rule is false: what is missing breaks none, unless the schema says `missing: 0` or a
+rule asks `is_valid(column)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.acero as acero
+import pyarrow.compute as pc
+
+from evergreen.core.errors import DataError, suggest
+from evergreen.data import kinds
+from evergreen.data.arrow import Faults, decimal_mark, plain
+from evergreen.data.prepare.cast import hashed, missing, reading, values
+from evergreen.data.prepare.column_rules import Column, wrong_of
+from evergreen.data.prepare.invalid_rows import RULE
+from evergreen.data.prepare.rules.compiler import Made, compiled, member, moment, place
+from evergreen.data.prepare.rules.grammar import BOOLEAN, NUMBER, TEXT, TIME, parsed, whole
+
+REPEATED = "stands more than once"
+
+
+def sound(schema: Mapping[str, Mapping[str, Any]], rules: Sequence[str]) -> None:
+    """Raises DataError for what is wrong whatever the data are."""
+    for name, said in schema.items():
+        Column.read(name, said)
+    for rule in rules:
+        parsed(rule)
+
+
+Test = tuple[str, str, Made, list[tuple[str, str]]]  # column or RULE, reason, what holds, (type, column) pairs read
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Of some rows, what rules of whole columns need; of several, `Rules.settled` makes one answer."""
+
+    rows: int
+    missing: dict[str, int]
+    hashes: dict[str, np.ndarray]  # of the values that must differ, (N,) uint64
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of a pipeline, for data whose columns are read in the types given."""
+
+    columns: Mapping[str, Column]
+    texts: Sequence[str]  # rules across columns, as written
+    types: Mapping[str, str]  # column → number, text, time or boolean, of the columns that have one
+    options: Mapping[str, Any] = field(default_factory=dict)  # column → how its times and fractions are written
+    repeated: Mapping[str, np.ndarray] = field(default_factory=dict)  # column → hashes of values that stand twice
+
+    @classmethod
+    def read(
+        cls,
+        schema: Mapping[str, Mapping[str, Any]],
+        rules: Sequence[str],
+        look: pa.Table,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Rules:
+        """The rules for data that look like this; `options` are those of the columns' kinds.
+
+        Raises DataError for columns, types and values that do not fit.
+        """
+        names = [name for name in look.column_names if not name.startswith("_")]
+        columns = {name: Column.read(name, said) for name, said in schema.items()}
+        for name in columns:
+            if name not in names:
+                raise DataError(f"there is no column '{name}'", place="preprocess.schema", fix=suggest(name, names))
+        types = {name: reading(look.column(name)) for name in names if columns or rules}
+        types |= {name: one.said for name, one in columns.items() if one.said and types[name]}
+        timed = [name for name, kind in types.items() if kind == TIME]
+        times = {name: _written(name, look.column(name), (options or {}).get(name, {})) for name in timed}
+        numbers = {name: plain(look.column(name)) for name, kind in types.items() if kind == NUMBER}
+        marks = {name: decimal_mark(column) for name, column in numbers.items() if pa.types.is_string(column.type)}
+        said = {name: {"decimal": mark, **(options or {}).get(name, {})} for name, mark in marks.items()}
+        found = cls(columns, list(rules), types, times | said)
+        found.tests()
+        return found
+
+    @property
+    def whole(self) -> list[str]:
+        """The columns that must be seen whole before a row can be judged."""
+        return [name for name, one in self.columns.items() if one.unique or 0 < one.missing < 1]
+
+    def tally(self, table: pa.Table) -> Tally:
+        """What the rows of a table, which needs only the columns of `whole`, add to what is known of the columns."""
+        held = {name: plain(table.column(name)) for name in self.whole}
+        absent = {name: int(np.count_nonzero(missing(column))) for name, column in held.items()}
+        hashes = {name: hashed(column) for name, column in held.items() if self.columns[name].unique}
+        return Tally(len(table), absent, hashes)
+
+    def settled(self, tallies: Iterable[Tally]) -> Rules:
+        """The rules with what the whole says, in any order. Raises DataError where too many values are missing.
+
+        Memory: 16 bytes a row and column that is `unique`.
+        """
+        told = list(tallies)
+        rows = sum(one.rows for one in told)
+        for name in self.whole:
+            absent = sum(one.missing[name] for one in told)
+            if absent > self.columns[name].missing * rows and self.columns[name].missing:
+                problem = f"{absent:,} of {rows:,} rows have no value ({absent / rows:.1%}), and its schema allows"
+                allowed = f"{self.columns[name].missing:.1%} (`missing`)"
+                raise wrong_of(name, f"{problem} {allowed}", "mend the source, or allow more")
+        repeated = {}
+        for name in (name for name in self.whole if self.columns[name].unique):
+            every = np.sort(np.concatenate([one.hashes[name] for one in told]))
+            repeated[name] = np.unique(every[1:][every[1:] == every[:-1]])
+        return replace(self, repeated=repeated)
+
+    def broken(self, table: pa.Table) -> list[tuple[str, Faults]]:
+        """(a column's name or RULE, row → what is broken) for each rule that a row of the raw table breaks."""
+        tests = self.tests()
+        said = [(one.type, name) for name, one in self.columns.items() if one.type]
+        view, found = self._view(table, [*said, *(one for *_, asked in tests for one in asked)])
+        if tests:
+            columns = _computed(view, [made for _, _, made, _ in tests])
+            for (name, reason, *_), column in zip(tests, columns, strict=True):
+                false = pc.fill_null(pc.invert(column), False).to_numpy(zero_copy_only=False)
+                found.append((name, dict.fromkeys(np.flatnonzero(false).tolist(), reason)))
+        for name, hashes in self.repeated.items():
+            rows = np.flatnonzero(np.isin(hashed(plain(table.column(name))), hashes) & ~missing(table.column(name)))
+            found.append((name, dict.fromkeys(rows.tolist(), REPEATED)))
+        for name, one in self.columns.items():
+            if one.missing == 0:
+                found.append((name, dict.fromkeys(np.flatnonzero(missing(table.column(name))).tolist(), "missing")))
+        return [(name, faults) for name, faults in found if faults]
+
+    def tests(self) -> list[Test]:
+        """One for each rule of a row."""
+        found = [one for name, column in self.columns.items() for one in self._of_column(name, column)]
+        return found + [(RULE, rule, *compiled(rule, self.types)) for rule in self.texts]
+
+    def _of_column(self, name: str, column: Column) -> list[Test]:
+        def wrong(problem: str, fix: str) -> DataError:
+            return wrong_of(name, problem, fix)
+
+        kind = self.types[name]
+        if not kind and (column.min, column.max, column.allowed) != (None, None, None):
+            raise wrong("its values are no numbers, texts, times or booleans", "take its range and values away")
+        read, asked = pc.field(place(kind, name)), [(kind, name)]
+        found = []
+        for bound, word, holds in ((column.min, "below", read.__ge__), (column.max, "above", read.__le__)):
+            if bound is not None:
+                found.append((name, f"{word} {bound}", holds(_bound(bound, kind, wrong)), asked))
+        if column.allowed is not None:
+            shown = ", ".join(map(str, column.allowed[:5])) + (", …" if len(column.allowed) > 5 else "")
+            found.append((name, f"not one of {shown}", member(read, kind, column.allowed, wrong), asked))
+        if column.pattern:
+            fits = pc.match_substring_regex(pc.field(place(TEXT, name)), whole(column.pattern))
+            found.append((name, f"does not fit {column.pattern}", fits, [(TEXT, name)]))
+        return found
+
+    def _view(self, table: pa.Table, asked: Iterable[tuple[str, str]]) -> tuple[pa.Table, list[tuple[str, Faults]]]:
+        """(the columns that rules read, in the types they read them; where a value is not of its column's type)."""
+        view, found = {}, []
+        for kind, name in dict.fromkeys(asked):
+            view[place(kind, name)], faults = values(plain(table.column(name)), kind, self.options.get(name))
+            found.append((name, faults))
+        return pa.table(view), found
+
+
+def _written(name: str, column: pa.ChunkedArray, options: Mapping[str, Any]) -> dict[str, Any]:
+    """How the times of a column are written, found out once for all its pieces."""
+    try:
+        settled: dict[str, Any] = kinds.find("moment").settle(plain(column), options)
+    except DataError as error:
+        raise DataError(error.problem, place=f"column '{name}'", fix=f"{error.fix} under kinds") from error
+    return settled
+
+
+def joined(found: Iterable[tuple[str, Faults]]) -> Faults:
+    """Row → every reason why it is bad."""
+    reasons: dict[int, dict[str, None]] = {}
+    for name, faults in found:
+        for row, reason in faults.items():
+            reasons.setdefault(row, {})[f"{name}: {reason}"] = None
+    return {row: "; ".join(told) for row, told in reasons.items()}
+
+
+def _bound(bound: Any, kind: str, wrong: Any) -> Made:
+    if kind == NUMBER and isinstance(bound, int | float) and not isinstance(bound, bool):
+        return pc.scalar(float(bound))
+    if kind == TIME and isinstance(bound, str):
+        return moment(bound, wrong)
+    if kind in (TEXT, BOOLEAN):
+        raise wrong(f"it is read as {kind}, and has no least or largest value", "say `type: number` or `type: time`")
+    raise wrong(f"{bound!r} is no {kind}", "write a number for numbers, 2024-01-31 for times")
+
+
+def _computed(view: pa.Table, made: Sequence[Made]) -> list[pa.ChunkedArray]:
+    source = acero.Declaration("table_source", acero.TableSourceNodeOptions(view))
+    names = [str(number) for number in range(len(made))]
+    project = acero.Declaration("project", acero.ProjectNodeOptions(list(made), names))
+    return acero.Declaration.from_sequence([source, project]).to_table(use_threads=False).columns

@@ -1,0 +1,133 @@
+"""What a rule may say: `end >= start or is_null(end)`.
+
+The grammar is a small part of Python's expressions, and nothing is ever run as Python: what is not known is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.core.errors import DataError, suggest
+
+NUMBER, TEXT, TIME, BOOLEAN = TYPES = ("number", "text", "time", "boolean")
+LONGEST = 2000  # signs of a rule
+SHOWN = 200  # of a rule that cannot be read
+ANY = "any"
+LITERAL = "'…'"  # a text in quotes
+Made: TypeAlias = pc.Expression
+Wrong = Callable[[str, str], DataError]  # (problem, fix) → the error that says where
+
+FUNCTIONS: dict[str, tuple[tuple[str, ...], str, Callable[..., Made]]] = {  # name: takes, gives, how
+    "is_valid": ((ANY,), BOOLEAN, lambda value: value.is_valid()),
+    "is_null": ((ANY,), BOOLEAN, lambda value: value.is_null()),
+    "coalesce": ((ANY, ANY), ANY, pc.coalesce),
+    "match": ((TEXT, LITERAL), BOOLEAN, lambda text, sign: pc.match_substring_regex(text, whole(sign))),
+    "contains": ((TEXT, LITERAL), BOOLEAN, pc.match_substring),
+    "starts_with": ((TEXT, LITERAL), BOOLEAN, pc.starts_with),
+    "ends_with": ((TEXT, LITERAL), BOOLEAN, pc.ends_with),
+    "length": ((TEXT,), NUMBER, lambda text: pc.utf8_length(text).cast(pa.float64())),
+    "lower": ((TEXT,), TEXT, pc.utf8_lower),
+    "upper": ((TEXT,), TEXT, pc.utf8_upper),
+    "abs": ((NUMBER,), NUMBER, pc.abs),
+    "round": ((NUMBER,), NUMBER, pc.round),
+    "floor": ((NUMBER,), NUMBER, pc.floor),
+    "ceil": ((NUMBER,), NUMBER, pc.ceil),
+    "year": ((TIME,), NUMBER, lambda time: pc.year(time).cast(pa.float64())),
+    "month": ((TIME,), NUMBER, lambda time: pc.month(time).cast(pa.float64())),
+    "day": ((TIME,), NUMBER, lambda time: pc.day(time).cast(pa.float64())),
+    "hour": ((TIME,), NUMBER, lambda time: pc.hour(time).cast(pa.float64())),
+    "weekday": ((TIME,), NUMBER, lambda time: pc.day_of_week(time).cast(pa.float64())),  # Monday is 0
+}
+SEQUENCES = (ast.List, ast.Tuple)
+GRAMMAR = (
+    "a rule is made of columns (or field('a name')), constants, == != < <= > >= + - * /, and, or, not, in [ … ], and "
+    f"these functions: {', '.join(FUNCTIONS)}"
+)
+PARTS = (
+    *(ast.expr_context, ast.Constant, ast.Name, ast.Call, ast.BoolOp, ast.boolop, ast.BinOp, ast.Compare, *SEQUENCES),
+    *(ast.UnaryOp, ast.Not, ast.USub, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.cmpop),
+)
+
+
+def mistaken(rule: str, problem: str, fix: str) -> DataError:
+    """A mistake in a rule, which names the rule."""
+    return DataError(f"rule `{rule}`: {problem}", place="preprocess.rules", fix=fix)
+
+
+def parsed(rule: str) -> ast.expr:
+    """The rule's tree, of known parts alone. Raises DataError, which names what is wrong, without knowing the data."""
+    shown = rule if len(rule) <= SHOWN else f"{rule[:SHOWN]}…"
+
+    def wrong(problem: str, fix: str) -> DataError:
+        return mistaken(shown, problem, fix)
+
+    try:
+        if len(rule) > LONGEST:
+            raise wrong(f"it has {len(rule):,} signs, {LONGEST:,} at most", "make two of it")
+        tree = ast.parse(rule.strip(), mode="eval").body
+        for node in ast.walk(tree):
+            _known(node, wrong)
+        ast.unparse(tree)  # what is nested too deep for this is too deep for a person, too
+    except SyntaxError as error:
+        raise wrong(
+            f"it cannot be read ({error.msg})", "look for a missing bracket, quote or word; equal is =="
+        ) from error
+    except (RecursionError, MemoryError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise wrong("it is nested too deep or holds an odd sign", "write a simpler one") from error
+    return tree
+
+
+def _known(node: ast.AST, wrong: Wrong) -> None:
+    """Raises DataError where a part of a rule is none that rules have."""
+    if not isinstance(node, PARTS) or not isinstance(getattr(node, "op", node), PARTS):
+        raise wrong(f"`{ast.unparse(node)}` has no place in a rule", GRAMMAR)
+    if isinstance(node, ast.Compare):
+        for sign, other in zip(node.ops, node.comparators, strict=True):
+            if isinstance(sign, ast.Is | ast.IsNot) and not (isinstance(other, ast.Constant) and other.value is None):
+                raise wrong(f"`is` stands before None alone, not `{ast.unparse(other)}`", "write ==")
+            if isinstance(sign, ast.In | ast.NotIn) and not _listed(other):
+                raise wrong(f"`{ast.unparse(other)}` is no list of constants", "write in ['a', 'b'] or in [1, 2]")
+    if not isinstance(node, ast.Call):
+        return
+    name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)
+    if name == "field":
+        takes: tuple[str, ...] = (LITERAL,)
+    elif name in FUNCTIONS:
+        takes = FUNCTIONS[name][0]
+    else:
+        raise wrong(f"there is no function `{name}`", suggest(name, [*FUNCTIONS, "field"]))
+    if node.keywords or len(node.args) != len(takes):
+        raise wrong(f"`{ast.unparse(node)}` has not what {name} takes", f"write {name}({', '.join(takes)})")
+    for one, wanted in zip(node.args, takes, strict=True):
+        if wanted == LITERAL and not (isinstance(one, ast.Constant) and isinstance(one.value, str)):
+            raise wrong(f"`{ast.unparse(one)}` is no text in quotes", f"write {name}({', '.join(takes)})")
+        if name == "match" and isinstance(one, ast.Constant):
+            pattern(str(one.value), wrong)
+
+
+def _listed(node: ast.AST) -> bool:
+    """Whether it is `['a', 'b']` or `[1, -2]`."""
+    held = getattr(node, "elts", ())
+    signed = [one.operand for one in held if isinstance(one, ast.UnaryOp) and isinstance(one.op, ast.USub)]
+    right = all(isinstance(one, ast.Constant) and type(one.value) in (int, float) for one in signed)
+    return right and all(isinstance(one, ast.Constant | ast.UnaryOp) for one in held) and isinstance(node, SEQUENCES)
+
+
+def whole(sign: str) -> str:
+    """A regular expression that only whole texts fit."""
+    return f"^(?:{sign})$"
+
+
+def pattern(sign: str, wrong: Wrong) -> None:
+    """Raises what `wrong` makes where it is no regular expression."""
+    try:
+        pc.match_substring_regex(pa.array([""]), whole(sign))
+    except pa.ArrowInvalid as error:
+        raise wrong(f"'{sign}' is no regular expression ({error})", "write one as RE2 has them") from error

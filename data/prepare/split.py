@@ -1,0 +1,148 @@
+"""Which rows train, which validate, which test: by a stable hash of what the row is, by its time, or as a word says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.core.durations import microseconds
+from evergreen.core.errors import DataError
+from evergreen.data import kinds, row_ids
+from evergreen.data.arrow import one, plain, texts
+from evergreen.data.prepare.infer import Schema
+from evergreen.data.prepare.windows import times
+
+SPLITS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = range(len(SPLITS))
+ASIDE = -1  # in no split
+WORDS = {  # as a column names the splits, in lower case, with letters alone
+    **dict.fromkeys(("train", "training", "trn", "learn", "fit"), TRAIN),
+    **dict.fromkeys(("validation", "valid", "val", "validate", "dev", "development", "tune"), VALIDATION),
+    **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout", "evaluation", "eval"), TEST),
+}
+Moment = str | int | float | None
+
+
+def identities(table: pa.Table, schema: Schema, key: Sequence[str] = ()) -> np.ndarray:
+    """(N, 2) uint64, what each row is: its key columns, or else the values of its inputs and target.
+
+    Neither its place nor its origin counts, nor the order of the columns, nor whether 3 was stored as a whole number.
+    """
+    if key:
+        return row_ids.identities((texts(plain(table.column(name))) for name in sorted(key)), len(table))
+    held = [(kinds.find(kind), one(table.column(name))) for name, kind in sorted(schema.kinds.items())]
+    return row_ids.identities((_identity(kind, column) for kind, column in held), len(table))
+
+
+def _identity(kind: kinds.Kind, column: pa.Array) -> pa.Array | list[bytes]:
+    if not pa.types.is_dictionary(column.type):
+        return kind.identity(plain(column))
+    known = kind.identity(plain(column.dictionary))
+    known = known if isinstance(known, pa.Array) else pa.array(known, pa.binary())
+    return pa.DictionaryArray.from_arrays(column.indices, known)
+
+
+def by_identity(
+    ids: np.ndarray, test_share: float, validation_share: float, seed: int, classes: pa.Array | None = None
+) -> np.ndarray:
+    """(N,) TRAIN, VALIDATION or TEST, a function of each row's identity, its class and the seed alone.
+
+    So no row ever moves when others come or go, and equal rows stay together. Given `classes`, texts, each class has
+    its own stream of hashes. Both shares are of all rows.
+    """
+    shares(test_share, validation_share)
+    uniform = row_ids.uniform(ids, seed, *([] if classes is None else [row_ids.hashed(classes)]))
+    return np.where(uniform < test_share, TEST, np.where(uniform < test_share + validation_share, VALIDATION, TRAIN))
+
+
+def by_time(
+    column: pa.Array | pa.ChunkedArray,
+    name: str,
+    test_share: float,
+    validation_share: float,
+    validate_from: Moment = None,
+    test_from: Moment = None,
+    gap: str | int | float = 0,
+    form: str = "",
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """((N,) TRAIN, VALIDATION or TEST, the cuts used): rows from `validate_from` on validate, from `test_from` on test.
+
+    A cut that is not given is taken so that the shares of the rows, in order of time, come out. Rows less than `gap`
+    before a cut are ASIDE: so far may what is told of a row reach ahead ("7d", or units where times are numbers).
+    `form` is how times are written, where it was found out before.
+    """
+    shares(test_share, validation_share)
+    typed = times(plain(column), name, form)
+    values = typed.to_numpy(zero_copy_only=False)
+    ordered = np.sort(values)
+    cuts = {}
+    for label, given, share in (
+        ("validate_from", validate_from, test_share + validation_share),
+        ("test_from", test_from, test_share),
+    ):
+        cuts[label] = ordered[int(len(ordered) * (1 - share))] if given is None else _moment(given, typed.type, label)
+    if not cuts["validate_from"] < cuts["test_from"]:
+        raise DataError(
+            f"validate_from ({cuts['validate_from']}) is not before test_from ({cuts['test_from']})",
+            place="preprocess",
+            fix="give both cuts, validate_from first",
+        )
+    splits = np.where(values >= cuts["test_from"], TEST, np.where(values >= cuts["validate_from"], VALIDATION, TRAIN))
+    if width := _width(gap, typed.type):
+        for cut in cuts.values():
+            splits[(values < cut) & (values >= cut - width)] = ASIDE
+    return splits, {label: cut.item() if values.dtype.kind != "M" else str(cut) for label, cut in cuts.items()}
+
+
+def by_word(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """(N,) TRAIN, VALIDATION or TEST as a column says in usual words, whatever their case; ASIDE where it does not."""
+    words = pc.ascii_lower(pc.replace_substring_regex(texts(plain(column)), r"[^A-Za-z]", ""))
+    found = pc.index_in(words, pa.array(WORDS)).fill_null(len(WORDS)).to_numpy(zero_copy_only=False)
+    return np.array([*WORDS.values(), ASIDE])[found]
+
+
+def _width(gap: str | int | float, kind: pa.DataType) -> Any:
+    """A gap in what the times of a column are counted in."""
+    number = pa.types.is_floating(kind)
+    wrong = DataError(
+        f"{gap!r} is no distance between the times of this column",
+        place="preprocess.gap",
+        fix="give a number of their units" if number else 'give "12h", "7d" or "2w"',
+    )
+    if isinstance(gap, str) == number and gap:
+        raise wrong
+    try:
+        return float(gap) if number or not gap else np.timedelta64(round(microseconds(str(gap))), "us")
+    except ValueError as error:
+        raise wrong from error
+
+
+def _moment(given: Moment, kind: pa.DataType, label: str) -> Any:
+    wrong = DataError(
+        f"{given!r} is no time of the column",
+        place=f"preprocess.{label}",
+        fix='write it as the column does: a number for numbers, "2024-01-31" for dates',
+    )
+    if pa.types.is_floating(kind):
+        try:
+            return np.float64(given)  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            raise wrong from error
+    try:
+        return np.datetime64(str(given), "us")
+    except ValueError as error:
+        raise wrong from error
+
+
+def shares(test: float, validation: float) -> None:
+    """Raises DataError unless both shares are positive and leave rows to train on."""
+    if not (0 < test < 1 and 0 < validation < 1 and test + validation < 1):
+        raise DataError(
+            f"test_share {test} and validation_share {validation} leave no rows for one of the splits",
+            place="preprocess",
+            fix="make both greater than 0 and their sum less than 1",
+        )

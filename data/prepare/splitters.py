@@ -1,0 +1,150 @@
+"""The way in which a pipeline divides its rows: by what a row is, by its group, by its time, or as a column says.
+
+Whatever the way, where a row goes follows from its own values, the seed, and cuts that stand before the first row is
+looked at. So no row moves when others come or go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from evergreen.core.errors import DataError
+from evergreen.data import row_ids
+from evergreen.data.arrow import Faults, plain, texts
+from evergreen.data.kinds import _datetime_parse as dates
+from evergreen.data.prepare import split
+from evergreen.data.prepare.split import ASIDE, TRAIN, VALIDATION, Moment
+from evergreen.data.prepare.windows import no_time, read_times
+
+PLACE = "preprocess"
+MIDNIGHT = "T00:00:00.000000"
+
+
+class Wishes(Protocol):
+    """What a pipeline says of its split; see `evergreen.stages.preprocess.stage.Params` for each."""
+
+    @property
+    def test_share(self) -> float: ...
+    @property
+    def validation_share(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def given(self) -> str: ...
+    @property
+    def time(self) -> str: ...
+    @property
+    def gap(self) -> str | int | float: ...
+    @property
+    def validate_from(self) -> Moment: ...
+    @property
+    def test_from(self) -> Moment: ...
+
+
+@dataclass(frozen=True)
+class Way:
+    """`column` is what the way looks at, beside what the row is."""
+
+    by: str  # identity, group, time or given
+    column: str
+    test_share: float
+    validation_share: float
+    seed: int
+    gap: str | int | float = 0
+    cuts: dict[str, Any] | None = None  # of time; None where nobody gave both, and no rows have been looked at
+    form: str = ""  # of time: how it is written, once rows have been looked at
+    drawn: bool = False  # given: no row says that it validates, so some of those that train do
+
+    def fixed(self, column: pa.ChunkedArray) -> Way:
+        """The way once all rows of its column have been seen: cuts in time that are taken by shares, say."""
+        if self.by == "time":
+            form = self.form or written(column, self.column)
+            known = read_times(plain(column), form)[0].drop_null()
+            if not len(known):
+                raise no_time(self.column)
+            return replace(self, cuts=self._by_time(known)[1], form=form)
+        if self.by == "given":
+            return replace(self, drawn=VALIDATION not in split.by_word(column))
+        return self
+
+    def faults(self, column: pa.ChunkedArray) -> Faults:
+        """Rows that the way cannot divide, for their value of its column cannot be read."""
+        return read_times(plain(column), self.form)[1] if self.by == "time" else {}
+
+    def divide(self, rows: pa.Table, ids: np.ndarray, classes: pa.Array | None = None) -> tuple[np.ndarray, Faults]:
+        """((N,) TRAIN, VALIDATION, TEST or ASIDE of any of the rows, why those are ASIDE). `ids` (N, 2) say what the
+        rows are; `classes`, texts, are to be spread evenly, where the way can."""
+        if self.by == "time":
+            places, cuts = self._by_time(rows.column(self.column))
+            why = " or ".join(str(cut).removesuffix(MIDNIGHT) for cut in cuts.values())
+            return places, self._aside(places, f"less than {self.gap} before {why}, where a split begins")
+        if self.by == "given":
+            return self._given(plain(rows.column(self.column)), ids, classes)
+        if self.by == "group":
+            ids, classes = groups(rows.column(self.column)), None
+        return split.by_identity(ids, self.test_share, self.validation_share, self.seed, classes), {}
+
+    def notes(self) -> list[str]:
+        """What a person should know of the split."""
+        if not self.drawn:
+            return []
+        share = f"{self.validation_share:.0%} of those that train"
+        return [f"'{self.column}' names no validation rows: {share} validate, by identity, until it names some"]
+
+    def _by_time(self, column: pa.ChunkedArray) -> tuple[np.ndarray, dict[str, Any]]:
+        shares = (self.test_share, self.validation_share)
+        return split.by_time(column, self.column, *shares, **(self.cuts or {}), gap=self.gap, form=self.form)
+
+    def _given(self, column: pa.Array, ids: np.ndarray, classes: pa.Array | None) -> tuple[np.ndarray, Faults]:
+        places = split.by_word(column)
+        if self.drawn:
+            half = self.validation_share / 2
+            drawn = split.by_identity(ids, half, half, self.seed, classes) != TRAIN
+            places = np.where((places == TRAIN) & drawn, VALIDATION, places)
+        return places, self._aside(places, "names no split; write train, validation or test")
+
+    def _aside(self, places: np.ndarray, why: str) -> Faults:
+        return dict.fromkeys(np.flatnonzero(places == ASIDE).tolist(), f"{self.column}: {why}")
+
+
+def wanted(wishes: Wishes) -> Way:
+    """The way that a pipeline says. Raises DataError where it says two that exclude each other."""
+    said = [name for name in ("group", "given", "time") if getattr(wishes, name)]
+    if len(said) > 1:
+        raise DataError(
+            f"{' and '.join(said)} each say which rows test",
+            place=PLACE,
+            fix="keep one of them",
+        )
+    by = said[0] if said else "identity"
+    for name in ("gap", "validate_from", "test_from"):
+        if by != "time" and getattr(wishes, name) not in (None, 0, ""):
+            raise DataError(
+                f"{name} is of a split by time", place=PLACE, fix=f"say `time: COLUMN`, or leave {name} out"
+            )
+    column = getattr(wishes, by) if said else ""
+    split.shares(wishes.test_share, wishes.validation_share)
+    cuts = {"validate_from": wishes.validate_from, "test_from": wishes.test_from}
+    return Way(by, column, wishes.test_share, wishes.validation_share, wishes.seed, wishes.gap, cuts)
+
+
+def written(column: pa.Array | pa.ChunkedArray, name: str) -> str:
+    """The form in which a column of text writes times; nothing where it holds no text, or none that is known. Raises
+    DataError where two forms fit alike."""
+    text = plain(column)
+    forms = dates.forms(text) if pa.types.is_string(text.type) else []
+    if len(forms) > 1:
+        fix = f'say `kinds: {{{name}: {{kind: moment, format: "{forms[0]}"}}}}`'
+        raise DataError(f"its times may be {' or '.join(forms)}", place=f"column '{name}'", fix=fix)
+    return forms[0] if forms else ""
+
+
+def groups(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """(N, 2) uint64, what a row's group is; rows of one group go together."""
+    return row_ids.identities([texts(plain(column)).fill_null("")], len(column))

@@ -1,0 +1,160 @@
+"""A guess for a new pipeline, from a look at the data."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.core.errors import DataError, suggest
+from evergreen.data import kinds
+from evergreen.data.arrow import floats, plain, texts
+from evergreen.data.prepare.cast import missing
+from evergreen.data.prepare.infer import infer, recognise
+from evergreen.data.prepare.split import ASIDE, by_word
+from evergreen.data.prepare.windows import evenly_spaced
+from evergreen.data.sources import RESERVED
+
+SPLIT = re.compile(r"(data_?)?(split|set|subset|part|partition|usage)")
+SHOWN = 3  # values of a column that are named
+FEW, MANY = 10, 20  # different whole numbers that may well be names; rows that all have another one
+HALF = 0.5  # of the rows: as many different words may be texts, as many missing values are worth a doubt
+TOLD = 0.005  # of the rows: as many missing values are told
+
+
+def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
+    """A guess for a new pipeline: {"task", "because", "kinds": {column: kind}, "time", "notes"}, and what else
+    `preprocess` says; what the columns hold ("holds"), and what of the guess is "unsure"."""
+    whole = table.filter(pc.is_null(table.column("_fault"))) if "_fault" in table.column_names else table
+    table = whole if len(whole) else table
+    guess = _guess(table, target, time)
+    told = {name: about(plain(table.column(name)), kind) for name, kind in guess["kinds"].items()}
+    doubts = [f"'{name}' is taken as {guess['kinds'][name]}: {doubt}" for name, (_, doubt) in told.items() if doubt]
+    holds = {name: words for name, (words, _) in told.items()}
+    return {**guess, "holds": holds, "unsure": [*guess.get("unsure", []), *doubts]}
+
+
+def about(column: pa.Array, kind: str) -> tuple[str, str]:
+    """What a column of this kind holds, in words; and what speaks against the kind, if anything does."""
+    lacks = float(missing(column).mean()) if len(column) else 0.0
+    holds, doubt = HOLDS[kind](column) if kind in HOLDS else ("", "")
+    if lacks > HALF:
+        doubt = doubt or f"{lacks:.0%} of it is missing; `ignore` it if it tells nothing"
+    return "; ".join(filter(None, [holds, f"{lacks:.0%} missing" if lacks >= TOLD else ""])), doubt
+
+
+def _numbers(column: pa.Array) -> tuple[str, str]:
+    values, faults = floats(column)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return "", ""
+    odd = f"; {len(faults):,} are no numbers, and set aside" if faults else ""
+    distinct, doubt = len(np.unique(values)), ""
+    if (values == np.trunc(values)).all():
+        if distinct == len(values) >= max(MANY, HALF * len(column)):
+            doubt = "every row has another whole number; `ignore` it if that only names the row"
+        elif distinct <= FEW:
+            doubt = f"it has {distinct} different whole numbers; say category if they are names"
+    return f"{values.min():.6g} to {values.max():.6g}{odd}", doubt
+
+
+def _words(column: pa.Array) -> tuple[str, str]:
+    words = texts(column).drop_null().to_pylist()
+    often = [word for word, _ in Counter(words).most_common()]
+    more = [f"{len(often) - SHOWN:,} more"] if len(often) > SHOWN else []
+    doubt = f"it has {len(often):,} different values" if len(often) > max(MANY, HALF * len(words)) else ""
+    return f"{len(often):,} values: {', '.join([*often[:SHOWN], *more])}", doubt
+
+
+def _times(column: pa.Array) -> tuple[str, str]:
+    held = kinds.find("moment").check(column)[0].drop_null()
+    ends = pc.min_max(held)
+    return f"{ends['min'].as_py():%Y-%m-%d} to {ends['max'].as_py():%Y-%m-%d}" if len(held) else "", ""
+
+
+HOLDS = {"number": _numbers, "category": _words, "moment": _times}
+
+
+def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:
+    """The guess itself, with what `infer` notes.
+
+    Text, booleans and few whole numbers are classes; other numbers are regression; a number over evenly spaced times is
+    a forecast when `time` is given or when nothing but the time stands beside the target; images are masks by name.
+    Raises DataError where the target is missing or nothing can be predicted.
+    """
+    from evergreen.data.prepare.windows import which_series
+
+    names = [name for name in table.column_names if name not in RESERVED]
+    for place, name in (("--target", target), ("--time", time or target)):
+        if name not in names:
+            raise DataError(f"there is no column '{name}'", place=place, fix=suggest(name, names))
+    column = plain(table.column(target))
+    number = kinds.find("number").recognise(column) > 0
+    others = [name for name in names if name != target]
+    if number and (time or (len(others) == 1 and evenly_spaced(plain(table.column(others[0]))))):
+        time = time or others[0]
+        return {
+            "task": "forecasting",
+            "kinds": {},
+            "time": time,
+            "series": which_series(table, time, [name for name in others if name != time]),
+            "because": f"'{target}' holds numbers over evenly spaced times",
+            "notes": [f"rows are ordered by '{time}'; set validate_from and test_from to pin the split"],
+        }
+    plainer = max(kinds.find(kind).recognise(column) for kind in ("number", "category"))
+    if kinds.find("text").recognise(column) > plainer:
+        return _written(table, target, others)
+    if kinds.find("image").recognise(column) > plainer:
+        return _drawn(table, target)
+    words = texts(column).drop_null()
+    distinct = pc.count_distinct(words).as_py()
+    values = floats(column)[0] if number else np.empty(0)
+    held = values[~np.isnan(values)]
+    whole = bool((held == np.trunc(held)).all())
+    classes = not number or (whole and distinct <= min(20, max(2, len(words) // 5)))
+    given = [name for name in others if _says_split(name, table)][:1]
+    schema = infer(table, target, "category" if classes else "number", ignore=given)
+    holds, _ = about(column, "category" if classes else "number")
+    guess: dict[str, Any] = {"task": "classification" if classes else "regression", "kinds": schema.inputs, "time": ""}
+    guess |= {"because": f"'{target}' holds {holds}", "notes": schema.notes}
+    if classes and number and distinct > 2:
+        guess["unsure"] = [
+            f"'{target}' holds {distinct} whole numbers, taken as classes; for amounts: `task: regression`"
+        ]
+    if not given:
+        return guess
+    note = f"'{given[0]}' says which rows train, validate and test; leave `given` out to have them chosen"
+    return {**guess, "notes": [*guess["notes"], note], "preprocess": {"given": given[0]}}
+
+
+def _says_split(name: str, table: pa.Table) -> bool:
+    column = plain(table.column(name))
+    return bool(SPLIT.fullmatch(name.lower()) and pa.types.is_string(column.type) and (by_word(column) != ASIDE).all())
+
+
+def _drawn(table: pa.Table, target: str) -> dict[str, Any]:
+    """The guess for a target of images: masks where its name says so, else what other images were before."""
+    task, kind = ("segmentation", "mask") if "mask" in target.lower() else ("reconstruction", "image")
+    schema = infer(table, target, kind)
+    because = f"'{target}' holds pictures" + (" and is called a mask" if kind == "mask" else "")
+    return {"task": task, "kinds": schema.inputs, "time": "", "because": because, "notes": schema.notes}
+
+
+def _written(table: pa.Table, target: str, others: Sequence[str]) -> dict[str, Any]:
+    """The guess for a target that is a text: it follows from other texts; where there are none, it is written on."""
+    found = {name: recognise(name, plain(table.column(name))) for name in others}
+    if "text" in found.values():
+        inputs = {name: kind for name, kind in found.items() if kind == "text"}
+        because = f"'{target}' holds texts, and so does '{next(iter(inputs))}'"
+        return {"task": "translation", "kinds": inputs, "time": "", "because": because, "notes": []}
+    said: dict[str, Any] = {"kinds": {target: {"kind": "text", "unit": "character"}}}
+    ordered = [name for name in others if evenly_spaced(plain(table.column(name)))]
+    notes = [f"'{ordered[0]}' orders the text: its end is held out"] if ordered else []
+    said |= {"time": ordered[0]} if ordered else {}
+    guess = {"task": "language_modelling", "kinds": {target: "text"}, "time": "", "preprocess": said, "notes": notes}
+    return guess | {"because": f"'{target}' holds texts, and no other column does"}

@@ -1,0 +1,179 @@
+"""Each row of a table as an example, whatever other rows there are: what only all of them tell is settled before.
+
+`Rows.look` finds out from some rows what the columns are; `settled` takes in what has to be known of all rows (the cuts
+in time, values that must not come twice); after that `examples` reads any rows by themselves. What is decided of a row
+plugs in where it does so: rules (rules/constraints.py), the ways to split (splitters.py), the kinds' own reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.core.errors import DataError
+from evergreen.data import kinds, row_ids
+from evergreen.data.arrow import plain, texts, weights
+from evergreen.data.prepare import infer as schemas
+from evergreen.data.prepare import split, splitters
+from evergreen.data.prepare.check import check
+from evergreen.data.prepare.degrade import spoiled
+from evergreen.data.prepare.filter import kept
+from evergreen.data.prepare.infer import Schema
+from evergreen.data.prepare.invalid_rows import quarantine
+from evergreen.data.prepare.prepared_rows import Examples, Wishes, moving_cuts
+from evergreen.data.prepare.rules.constraints import Rules, Tally
+from evergreen.data.prepare.split import ASIDE, TEST, TRAIN, VALIDATION
+from evergreen.data.prepare.splitters import Way
+from evergreen.data.prepare.windows import read_times
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What makes examples of the rows of a table; see data/prepare/prepared_rows.py for the Reader that it is."""
+
+    wishes: Wishes
+    schema: Schema
+    way: Way
+    rules: Rules
+    made: Mapping[str, str]  # column → kind, of columns that the task needs and the data need not have
+    whole: str  # why all rows have to be read at once; mostly nothing
+    strange: frozenset[str] = frozenset()  # classes that no training row has
+    spare: frozenset[str] = frozenset()  # classes that the task does not learn from
+
+    @classmethod
+    def look(
+        cls,
+        sample: pa.Table,
+        target_kinds: Sequence[str],
+        wishes: Wishes,
+        *,
+        made: Mapping[str, str] | None = None,
+        from_itself: bool = False,
+    ) -> Rows:
+        """The reader for rows such as those of a sample; their target is of one of `target_kinds`, with `from_itself`
+        an input, too. Raises DataError where the columns or the rows do not serve."""
+        raw = _whole(sample, wishes, made or {})
+        target, way = wishes.target, splitters.wanted(wishes)
+        ignore = [*wishes.ignore, *(name for name in (way.column, wishes.weight) if name)]
+        target_kind = schemas.target_kind(raw, target, target_kinds, wishes.kinds)
+        named: dict[str, Any] = {"given": wishes.kinds, "ignore": ignore, "key": wishes.key}
+        schema = schemas.infer(raw, target, target_kind, **named, from_itself=from_itself)
+        rules = Rules.read(wishes.schema, wishes.rules, raw, schemas.kind_options(wishes.kinds))
+        return cls(wishes, schema, way, rules, made or {}, _why_whole(raw, schema, wishes))
+
+    @property
+    def by(self) -> str:
+        return self.way.by
+
+    @property
+    def asked(self) -> list[str]:
+        """The raw columns of which all rows have to be seen before any row can be read."""
+        cut = self.way.by == "time" and None in (self.wishes.validate_from, self.wishes.test_from)
+        names = [*self.rules.whole, *([self.way.column] if cut or self.way.by == "given" else [])]
+        return list(dict.fromkeys([*names, *self.wishes.only])) if names else []
+
+    def settled(self, tables: Iterable[pa.Table], sample: pa.Table) -> Rows:
+        """The reader once the columns `asked` of all rows have been seen; `sample` serves for those that are not."""
+        tallies: list[Tally] = []
+        seen: list[pa.Array] = []
+        way = self.way
+        if way.by == "time":
+            said = schemas.kind_options(self.wishes.kinds).get(way.column, {}).get("format", "")
+            way = replace(way, form=said or splitters.written(sample.column(way.column), way.column))
+        for table in (kept(table, self.wishes.only) for table in tables):
+            tallies.append(self.rules.tally(table))
+            if way.column in table.column_names:
+                seen.append(_small(plain(table.column(way.column)), way))
+        if way.column:
+            way = way.fixed(_alike(seen, way.column) if seen else sample.column(way.column))
+        return replace(self, way=way, rules=self.rules.settled(tallies))
+
+    def notes(self) -> list[str]:
+        cuts = self.cuts
+        return [*self.schema.notes, *moving_cuts(self.wishes, cuts), *self.way.notes()]
+
+    @property
+    def cuts(self) -> dict[str, Any]:
+        return self.way.cuts if self.way.by == "time" and self.way.cuts else {}
+
+    def examples(self, raw: pa.Table) -> Examples:
+        """Any rows as examples."""
+        count, raw = len(raw), _whole(raw, self.wishes, self.made)
+        wishes, way, target = self.wishes, self.way, self.schema.target
+        required = list(dict.fromkeys([*wishes.key, *(name for name in (way.column, wishes.weight) if name)]))
+        beside = [(way.column, way.faults(raw.column(way.column)))] if way.column else []
+        if wishes.weight:
+            beside.append((wishes.weight, weights(plain(raw.column(wishes.weight)))[1]))
+        good, bad = check(raw, self.schema, required=required, rules=self.rules, beside=beside)
+        ids = split.identities(good, self.schema, wishes.key)
+        stratified = self.schema.target_kind == "category" and not wishes.key  # rows of one key stay together
+        splits, aside = way.divide(good, ids, texts(plain(good.column(target))) if stratified else None)
+        if way.by in ("time", "group"):
+            good = good.append_column(f"_{way.by}", good.column(way.column))
+        if wishes.weight:
+            good = good.append_column("_weight", pa.array(weights(plain(good.column(wishes.weight)))[0]))
+        good = good.append_column("_id", row_ids.to_arrow(ids))
+        good = good.drop_columns([name for name in required if name not in self.schema.kinds])
+        held = Examples(good, splits, bad, len(bad), count - len(raw))
+        if aside:
+            held = replace(held, quarantine=pa.concat_tables([bad, quarantine(good, aside)]))
+            held = replace(held, table=good.filter(pa.array(splits != ASIDE)), splits=splits[splits != ASIDE])
+        return self._moved(held)
+
+    def _moved(self, held: Examples) -> Examples:
+        """Rows of classes that nobody learns from: set aside where no training row has them; where the task does not
+        learn from them they measure, one half validates, one half tests. Where a group or a column says the split they
+        may not: they are set aside."""
+        target = self.schema.target
+        if self.strange:
+            held = held.without(_among(held, target, self.strange), f"{target}: no training row has this class")
+        if not self.spare:
+            return held
+        spare = _among(held, target, self.spare) & (held.splits == TRAIN)
+        if self.way.by in ("group", "given"):
+            return held.without(spare, f"{target}: it is to train, and the task does not learn from it")
+        half = (row_ids.from_arrow(held.table.column("_id"))[:, 0] & np.uint64(1)).astype(bool)
+        return replace(held, splits=np.where(spare, np.where(half, TEST, VALIDATION), held.splits))
+
+
+def _whole(raw: pa.Table, wishes: Wishes, made: Mapping[str, str]) -> pa.Table:
+    """The rows that a pipeline is about, with the columns that it makes of others."""
+    raw = kept(raw, wishes.only)
+    for name, kind in made.items():
+        if name not in raw.column_names:
+            raw = raw.append_column(name, kinds.find(kind).made(raw.column("_origin").to_pylist()))
+    return spoiled(raw, wishes.target, noise=wishes.noise, shrink=wishes.shrink)
+
+
+def _why_whole(raw: pa.Table, schema: Schema, wishes: Wishes) -> str:
+    for name, kind in schema.kinds.items():
+        if kinds.find(kind).whole(raw.schema.field(name).type):
+            return f"the commonest shape of column '{name}' ({kind}) is right for all its rows"
+    spoils = wishes.noise > 0 or wishes.shrink > 1
+    if spoils and not pa.types.is_binary(plain(raw.column(wishes.target)).type):
+        return f"the noise in '{wishes.target}' is measured by the range of all its values"
+    return ""
+
+
+def _small(column: pa.Array, way: Way) -> pa.Array:
+    """All that a way has to see of a column, in as little memory as it takes."""
+    return read_times(column, way.form)[0].drop_null() if way.by == "time" else pc.unique(texts(column))
+
+
+def _alike(columns: Sequence[pa.Array], name: str) -> pa.ChunkedArray:
+    held = [column for column in columns if len(column)] or list(columns[:1])
+    if len({column.type for column in held}) > 1:
+        problem = "holds times in some rows and numbers in others, or a time zone in some rows alone"
+        raise DataError(problem, place=f"column '{name}'", fix="write all times alike")
+    return pa.chunked_array(held)
+
+
+def _among(held: Examples, target: str, classes: frozenset[str]) -> np.ndarray:
+    column = plain(held.table.column(target))
+    found: np.ndarray = pc.is_in(column, pa.array(sorted(classes), pa.string())).to_numpy(zero_copy_only=False)
+    return found

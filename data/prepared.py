@@ -1,0 +1,126 @@
+"""Prepared rows as they lie on disk: a folder of Parquet parts for each split, read whole or a row group at a time.
+
+`ready/train/part-00000.parquet …`, likewise `validation`, `test`, and `quarantine`: the rows that were set aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evergreen.core.errors import DataError
+from evergreen.data import parquet as files
+from evergreen.data import row_ids
+from evergreen.data.arrow import plain
+from evergreen.data.parquet import MADE, ROWS, Unit
+from evergreen.data.prepare.split import SPLITS
+
+__all__ = [
+    "FIX",
+    "QUARANTINED",
+    "ROWS",
+    "SCHEMA",
+    "WEIGHT",
+    "Unit",
+    "columns",
+    "parts",
+    "read",
+    "sample",
+    "smallest",
+    "units",
+    "write",
+]
+QUARANTINED = "quarantine"
+SCHEMA = "schema.json"  # what the columns held
+STAGE, PARTS = "preprocess", "part-*.parquet"
+WEIGHT = "_weight"  # the column of how often training sees a row, where the pipeline says one
+FIX = MADE[STAGE][1]
+
+
+def units(ready: Path, split: str) -> list[Unit]:
+    """The row groups of a split, or of QUARANTINED, in order. Raises DataError where it is not there or damaged."""
+    return files.units(parts(ready, split), STAGE)
+
+
+def read(ready: Path, split: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows of a split, or of QUARANTINED, in order, of `columns` alone where they are named."""
+    tables = []
+    for path in parts(ready, split):
+        try:
+            tables.append(pq.read_table(path, columns=columns))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise files.damaged(path, error, STAGE) from error
+    return pa.concat_tables(tables)
+
+
+def columns(ready: Path, split: str) -> list[str]:
+    """The columns of a split."""
+    path = parts(ready, split)[0]
+    try:
+        return pq.read_schema(path).names
+    except (pa.ArrowInvalid, OSError) as error:
+        raise files.damaged(path, error, STAGE) from error
+
+
+def sample(
+    ready: Path,
+    split: str,
+    most: int,
+    columns: Sequence[str] | None = None,
+    *,
+    kept: Path | None = None,
+    groups: int | None = None,
+) -> pa.Table:
+    """At most so many rows of a split, in order: those with the smallest identities, which no order of the rows and no
+    other row's coming decides. All rows where they are no more, or `most` is 0. At any time one row group is at hand
+    beside them. `kept` is a folder where some rows of smallest identities lie by themselves: if they are enough, no
+    others are read. With `groups` no more row groups than that are looked into, evenly spread: enough for a glance.
+    """
+    found = units(ready, split)
+    if not most or sum(unit.rows for unit in found) <= most:
+        return read(ready, split, columns)
+    some = files.units(sorted((kept / split).glob(PARTS)), STAGE) if kept else []
+    if sum(unit.rows for unit in some) >= most:
+        found = some
+    elif groups and groups < len(found):
+        found = [found[place] for place in np.linspace(0, len(found) - 1, groups).round().astype(int)]
+    numbers = [row_ids.from_arrow(unit.read(["_id"]).column("_id"))[:, 0] for unit in found]
+    limit = _limit(np.concatenate(numbers), most)
+    tables = [unit.read(columns, coded=True).filter(one <= limit) for unit, one in zip(found, numbers, strict=True)]
+    parts = [pa.table({name: plain(table.column(name)) for name in table.column_names}) for table in tables]
+    return pa.concat_tables(parts).slice(0, most)
+
+
+def smallest(rows: pa.Table, most: int) -> pa.Table:
+    """As `sample`, of rows that are at hand, with their `_id`."""
+    if len(rows) <= most:
+        return rows
+    numbers = row_ids.from_arrow(rows.column("_id"))[:, 0]
+    return rows.filter(pa.array(numbers <= _limit(numbers, most))).slice(0, most)
+
+
+def _limit(numbers: np.ndarray, most: int) -> np.uint64:
+    """The largest of the smallest `most`."""
+    place = min(most, len(numbers)) - 1
+    limit: np.uint64 = np.partition(numbers, place)[place]
+    return limit
+
+
+def parts(ready: Path, split: str) -> list[Path]:
+    """The files of a split in order; each has the same columns, and there is at least one."""
+    if split not in (*SPLITS, QUARANTINED):
+        raise DataError(f"there is no split '{split}'", fix="it is one of " + ", ".join(SPLITS))
+    found = sorted((ready / split).glob(PARTS))
+    if not found:
+        raise DataError("the prepared rows are not here", place=str(ready / split), fix=FIX)
+    return found
+
+
+def write(table: pa.Table, folder: Path) -> None:
+    """The only part of a folder that is made for it."""
+    folder.mkdir()
+    pq.write_table(table, folder / "part-00000.parquet", row_group_size=ROWS, compression="zstd")

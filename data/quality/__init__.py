@@ -1,0 +1,1 @@
+"""Measure what is wrong with prepared rows: duplicates across splits, leakage, changes of distribution."""

@@ -1,0 +1,173 @@
+"""What a model must not see: a column that alone tells the target, or that will not be there when it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.data.arrow import codes, plain, texts
+from evergreen.data.prepare.windows import read_times
+
+BINS = 32  # of a column of numbers, of equal counts
+PULL = 0.1  # rows' worth by which the mean of a bin is drawn to that of all
+FEWEST = 20  # rows behind every statement
+ALONE = 0.995  # AUC, or R² of ranks, of one column; the best of breast_cancer's reaches 0.983
+ONE_CLASS = 0.99  # share of the rows with, or without, a value that are of one class
+CHANCE = 1e-6  # of such rows being of one class though the value said nothing
+GONE, WAS_THERE = 0.95, 0.5  # share of the latest rows that lack a value, of the earlier ones that had it
+LATER = 0.05  # share of rows whose column names a later time than the row's own
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Something found, in words. `grave` is what makes scores on this data a promise that cannot be kept."""
+
+    what: str  # "twins", "alone", "absent" or "drift"
+    text: str
+    grave: bool = True
+    columns: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)  # origins of rows that belong together
+
+
+def alone(train: pa.Table, held: pa.Table, inputs: Mapping[str, str], target: str, kind: str) -> Iterator[Leak]:
+    """Each column of numbers or categories from which alone the target of the rows of `held` can be said."""
+    learned, true = _target(train, held, target, kind)
+    if len(held) < FEWEST or len(np.unique(true, axis=0)) < 2:
+        return
+    for name, of in inputs.items():
+        if of not in ("number", "category") or name == target:
+            continue
+        score, measure = predicts(plain(train.column(name)), plain(held.column(name)), of, learned, true)
+        if score >= ALONE:
+            told = f"column '{name}' alone predicts '{target}' ({measure} {score:.3f} on {len(held):,} held-out rows)"
+            asked = "was it known when the prediction is needed?"
+            yield Leak("alone", f"{told}: {asked} if not, `ignore: [{name}]`", columns=[name])
+
+
+def predicts(train: pa.Array, held: pa.Array, kind: str, learned: Array, true: Array) -> tuple[float, str]:
+    """How well the means of `learned` (N, K) in the bins of a training column say `true` (M, K), and the measure."""
+    bins, count = _binned(train, held, kind)
+    said = _rates(bins[: len(train)], learned, count)[bins[len(train) :]]  # (M, K)
+    return _score(said, true)
+
+
+def _target(train: pa.Table, held: pa.Table, target: str, kind: str) -> tuple[Array, Array]:
+    """(N, K) what is known of the classes of the training rows, or of the ranks of their numbers; the same (M, K)."""
+    one, two = plain(train.column(target)), plain(held.column(target))
+    if kind == "number":
+        known = np.sort(one.to_numpy(zero_copy_only=False))
+        return tuple(  # type: ignore[return-value]
+            (np.searchsorted(known, side.to_numpy(zero_copy_only=False)) / len(known))[:, None] for side in (one, two)
+        )
+    found = codes(one, two)
+    classes = np.eye(found.max() + 1)[found]
+    return classes[: len(train)], classes[len(train) :]
+
+
+def _binned(one: pa.Array, two: pa.Array, kind: str) -> tuple[Array, int]:
+    """(N + M,) the bin of each value, one of its own for what is missing; and how many bins there are."""
+    if kind == "category":
+        found = codes(one, two)
+        return found, int(found.max()) + 1
+    values = np.concatenate([side.to_numpy(zero_copy_only=False).astype(np.float64) for side in (one, two)])
+    learned = values[: len(one)]
+    held = learned[~np.isnan(learned)]
+    edges = np.unique(np.quantile(held, np.linspace(0, 1, BINS + 1)[1:-1])) if len(held) else np.zeros(0)
+    return np.where(np.isnan(values), 0, np.searchsorted(edges, values, "right") + 1), len(edges) + 2
+
+
+def _rates(bins: Array, learned: Array, count: int) -> Array:
+    """(bins, K) the mean of what was learned in each bin, drawn a little to that of all rows."""
+    mean = learned.mean(axis=0)
+    sums = np.stack([np.bincount(bins, column, minlength=count) for column in learned.T], axis=1)
+    found: Array = (sums + PULL * mean) / (np.bincount(bins, minlength=count) + PULL)[:, None]
+    return found
+
+
+def _score(said: Array, true: Array) -> tuple[float, str]:
+    """The mean AUC of the classes, each against the rest; of numbers the share of the variance of their ranks."""
+    if true.shape[1] == 1:
+        return 1 - float(((said - true) ** 2).sum() / ((true - true.mean()) ** 2).sum()), "R² of ranks"
+    there = [k for k in range(true.shape[1]) if 0 < true[:, k].sum() < len(true)]
+    return float(np.mean([_auc(said[:, k], true[:, k] > 0) for k in there])), "AUC"
+
+
+def _auc(said: Array, true: Array) -> float:
+    """Mann and Whitney's statistic (1947), ties counting half."""
+    _, place, count = np.unique(said, return_inverse=True, return_counts=True)
+    rank = (count.cumsum() - (count - 1) / 2)[place]
+    positive = int(true.sum())
+    return float((rank[true].sum() - positive * (positive + 1) / 2) / (positive * (len(true) - positive)))
+
+
+def told_by_absence(train: pa.Table, inputs: Mapping[str, str], target: str) -> Iterator[Leak]:
+    """Each column that has a value, or lacks one, only where the target is of one class."""
+    classes = texts(plain(train.column(target))).dictionary_encode()
+    codes, names = classes.indices.fill_null(-1).to_numpy(zero_copy_only=False), classes.dictionary.to_pylist()
+    share = np.bincount(codes[codes >= 0], minlength=len(names)) / len(codes)
+    for name in inputs:
+        lacks = plain(train.column(name)).is_null().to_numpy(zero_copy_only=False)
+        for rows, state in ((~lacks, "given"), (lacks, "missing")):
+            if name == target or not FEWEST <= rows.sum() <= len(rows) - FEWEST:
+                continue
+            counts = np.bincount(codes[rows], minlength=len(names))
+            best = int(counts.argmax())
+            if counts[best] >= ONE_CLASS * rows.sum() and share[best] ** rows.sum() < CHANCE:
+                told = f"column '{name}' is {state} only where '{target}' is '{names[best]}' ({rows.sum():,} rows)"
+                yield Leak("absent", f"{told}: is it filled in afterwards? if so, `ignore: [{name}]`", columns=[name])
+                break
+
+
+def gone(train: pa.Table, latest: pa.Table, inputs: Mapping[str, str]) -> Iterator[Leak]:
+    """Each column that earlier rows have and the latest ones lack, or that has become one and the same value there."""
+    for name, kind in inputs.items():
+        if len(latest) < FEWEST or kind not in ("number", "category"):
+            continue
+        one, two = plain(train.column(name)), plain(latest.column(name))
+        before, now = (side.null_count / max(1, len(side)) for side in (one, two))
+        value = _only(two)
+        if now >= GONE and before <= WAS_THERE:
+            told = f"is missing in {now:.0%} of the latest {len(two):,} rows, and in {before:.0%} of the training rows"
+        elif value is not None and now < WAS_THERE and _share(one, value) ** len(two) < CHANCE:
+            told = f"is '{value}' in all of the latest {len(two):,} rows, and was not in the training rows"
+        else:
+            continue
+        yield Leak("absent", f"column '{name}' {told}: will it be there when the model is asked?", columns=[name])
+
+
+def _only(column: pa.Array) -> str | None:
+    """The one value that a column holds."""
+    values = texts(column).drop_null().unique()
+    return values[0].as_py() if len(values) == 1 else None
+
+
+def _share(column: pa.Array, value: str) -> float:
+    held = texts(column).drop_null()
+    return float(pc.sum(pc.equal(held, value)).as_py() or 0) / max(1, len(held))
+
+
+def later(table: pa.Table, time: str) -> Iterator[Leak]:
+    """Each column of dates that names later times than the row's own."""
+    own, _ = read_times(plain(table.column("_time")))  # it stands there as it was written
+    for name in table.column_names:
+        column = plain(table.column(name))
+        if name == "_time" or not (pa.types.is_temporal(column.type) and pa.types.is_temporal(own.type)):
+            continue
+        ahead = _moments(column) > _moments(own)
+        if ahead.mean() > LATER:
+            told = f"column '{name}' lies after '{time}' in {ahead.mean():.0%} of {len(table):,} rows"
+            yield Leak("absent", f"{told}: was it known then? if not, `ignore: [{name}]`", columns=[name])
+
+
+def _moments(column: pa.Array) -> Any:
+    return (
+        column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None)))
+        .to_numpy(zero_copy_only=False)
+        .astype("datetime64[us]")
+    )

@@ -1,0 +1,162 @@
+"""What the checked columns held, from tallies of any pieces in any order; and what is otherwise than it was before.
+
+A change is named where a person should know of it, not where a sample differs by chance: see the limits below.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.data.arrow import one
+from evergreen.data.prepare.cast import missing
+
+MANY = 1000  # different values above which they are not held
+BEYOND = 0.1  # of the range there was: how far outside it a value must lie
+NARROW = 0.5  # of the range there was: a smaller one is told
+SHARE = 0.01  # of the rows: a rarer value is not told, nor are fewer missing ones where there were none
+MOVED = 0.05  # of the rows: how far a share of missing values, or of rows set aside, must move
+MOST = 20  # changes told
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one column held. `low` and `high` are of numbers; `values` of categories: value → rows."""
+
+    kind: str
+    type: str
+    rows: int
+    missing: int
+    low: float | None = None
+    high: float | None = None
+    values: dict[str, int] | None = None
+
+    def __add__(self, other: Seen) -> Seen:
+        lows, highs = ([one for one in pair if one is not None] for pair in self._ends(other))
+        values = None
+        if self.values is not None and other.values is not None:
+            values = _held(Counter(self.values) + Counter(other.values))
+        rows, absent = self.rows + other.rows, self.missing + other.missing
+        return Seen(self.kind, self.type, rows, absent, min(lows, default=None), max(highs, default=None), values)
+
+    def _ends(self, other: Seen) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+        return (self.low, other.low), (self.high, other.high)
+
+    @property
+    def absent(self) -> float:
+        """The share of missing values."""
+        return self.missing / max(self.rows, 1)
+
+
+def tally(table: pa.Table, kinds: Mapping[str, str]) -> dict[str, Seen]:
+    """Column → what it holds in these checked rows; `kinds` says what each is."""
+    return {name: _tallied(one(table.column(name)), kind) for name, kind in kinds.items()}
+
+
+def merged(tallies: Iterable[dict[str, Seen]]) -> dict[str, Seen]:
+    """Tallies of the same columns as one."""
+    found: dict[str, Seen] = {}
+    for more in tallies:
+        found = {name: found[name] + seen if name in found else seen for name, seen in more.items()}
+    return found
+
+
+def _tallied(column: pa.Array, kind: str) -> Seen:
+    coded = pa.types.is_dictionary(column.type)
+    stored = column.type.value_type if coded else column.type
+    seen: dict[str, Any] = {"kind": kind, "type": str(stored), "rows": len(column)}
+    seen["missing"] = int(missing(column).sum()) if not isinstance(column, pa.ExtensionArray) else column.null_count
+    if kind in ("number", "series") and pa.types.is_floating((numbers := _flat(column)).type):
+        ends = pc.min_max(numbers.filter(pc.is_finite(numbers)))
+        seen |= {"low": ends["min"].as_py(), "high": ends["max"].as_py()}
+    if kind == "category":
+        counts = pc.value_counts(column.drop_null())
+        words, rows = (counts.field(name).to_pylist() for name in ("values", "counts"))
+        told = Counter[str]()
+        for word, count in zip(words, rows, strict=True):  # of a dictionary two places may hold one word
+            if word is not None:
+                told[str(word)] += count
+        seen["values"] = _held(told)
+    return Seen(**seen)
+
+
+def _flat(column: pa.Array) -> pa.Array:
+    """The numbers of a column of lists, one after another."""
+    while pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        column = column.flatten()
+    return column
+
+
+def _held(counts: Counter[str]) -> dict[str, int] | None:
+    return dict(sorted(counts.items())) if len(counts) <= MANY else None
+
+
+def facts(columns: Mapping[str, Seen], aside: int) -> dict[str, Any]:
+    """What is stored: {"columns", "rows", "aside"}."""
+    rows = max((seen.rows for seen in columns.values()), default=0)
+    return {"columns": {name: asdict(seen) for name, seen in columns.items()}, "rows": rows, "aside": aside}
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is otherwise between two of `facts`, in words, the columns in their order."""
+    old = {name: Seen(**one) for name, one in before["columns"].items()}
+    new = {name: Seen(**one) for name, one in now["columns"].items()}
+    found = [f"new column '{name}', a {seen.kind}" for name, seen in new.items() if name not in old]
+    found += [f"column '{name}' is gone" for name in old if name not in new]
+    for name, seen in new.items():
+        if name in old:
+            found += [f"column '{name}': {change}" for change in _changed(old[name], seen)]
+    shares = [facts["aside"] / max(facts["aside"] + facts["rows"], 1) for facts in (before, now)]
+    if shares[1] - shares[0] >= MOVED:
+        found.append(f"the share of rows set aside went from {_share(shares[0])} to {_share(shares[1])}")
+    more = len(found) - MOST
+    return found[:MOST] + ([f"{more} more changes"] if more > 0 else [])
+
+
+def _changed(old: Seen, new: Seen) -> list[str]:
+    if old.kind != new.kind:
+        return [f"it is taken as {new.kind} now, and was taken as {old.kind}"]
+    found = [f"its type is {new.type} now, and was {old.type}"] if old.type != new.type else []
+    moved = abs(new.absent - old.absent) >= MOVED or (old.missing == 0 and new.absent >= SHARE)
+    if moved:
+        found.append(f"the share of missing values went from {_share(old.absent)} to {_share(new.absent)}")
+    return found + _ranged(old, new) + _valued(old.values, new.values, old.rows, new.rows)
+
+
+def _ranged(old: Seen, new: Seen) -> list[str]:
+    if old.low is None or old.high is None or new.low is None or new.high is None:
+        return []
+    span, found = old.high - old.low, []
+    if new.low < old.low - BEYOND * span:
+        found.append(f"the smallest value went from {old.low:.6g} to {new.low:.6g}")
+    if new.high > old.high + BEYOND * span:
+        found.append(f"the largest value went from {old.high:.6g} to {new.high:.6g}")
+    if not found and new.rows >= old.rows / 2 and new.high - new.low < NARROW * span:
+        found.append(
+            f"its values lay from {old.low:.6g} to {old.high:.6g}, and lie from {new.low:.6g} to {new.high:.6g}"
+        )
+    return found
+
+
+def _valued(old: Mapping[str, int] | None, new: Mapping[str, int] | None, before: int, now: int) -> list[str]:
+    if old is None or new is None:
+        return []
+    found = [
+        f"new value '{value}' ({_share(count / now)} of rows)"
+        for value, count in new.items()
+        if value not in old and count >= SHARE * now
+    ]
+    return found + [
+        f"the value '{value}' no longer comes (it did in {_share(count / before)} of rows)"
+        for value, count in old.items()
+        if value not in new and count >= SHARE * before
+    ]
+
+
+def _share(share: float) -> str:
+    return f"{share:.2g}" if not share else f"{share:.1%}"

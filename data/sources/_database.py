@@ -1,0 +1,125 @@
+"""Tables and queries of a database, through ADBC: what PostgreSQL's and SQLite's sources share."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlencode
+
+import pyarrow as pa
+
+from evergreen.core.errors import DataError, suggest
+from evergreen.data import sources
+
+
+class Database(sources.Source):
+    """`NAME?table=orders`, or `NAME?query=SELECT …`: a scheme says how to connect and how it writes SQL."""
+
+    DRIVER: str  # module of the driver
+
+    def __init__(self, name: str, root: Path) -> None:
+        base, _, said = name.partition("?")
+        options = dict(parse_qsl(said.replace("+", "%2B"), keep_blank_values=True))
+        self.table, self.query = options.pop("table", ""), options.pop("query", "")
+        self.where = ""
+        super().__init__(f"{base}?{urlencode(options)}" if options else base, root)
+
+    def connect(self) -> Any:
+        """An open connection (PEP 249); DataError where the database is not there."""
+        raise NotImplementedError
+
+    def tables(self, cursor: Any) -> list[str]:
+        """The names of its tables and views."""
+        raise NotImplementedError
+
+    def readable(self, cursor: Any, query: str) -> str:
+        """The query, its columns cast where Arrow would else not know what they hold."""
+        raise NotImplementedError
+
+    @property
+    def place(self) -> str:
+        return self.name
+
+    def between(self, column: str, since: Any, until: Any) -> Self:
+        """Rows without a value there may come late or early, so they always come."""
+        name, parts = quoted(column), []
+        if since is not None:
+            parts.append(f"{name} >= {literal(since)}")
+        if until is not None:
+            parts.append(f"{name} < {literal(until)}")
+        some = type(self)(self.name, self.root)
+        some.table, some.query = self.table, self.query
+        some.where = f" WHERE ({' AND '.join(parts)}) OR {name} IS NULL ORDER BY {name}" if parts else ""
+        return some
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        row = 0
+        with self._cursor() as cursor:
+            query, label = self._asked(cursor)
+            cursor.execute(self.readable(cursor, query))
+            for batch in self.kept(cursor.fetch_record_batch()):
+                for part in range(0, len(batch), sources.ROWS):
+                    table = pa.Table.from_batches([batch.slice(part, sources.ROWS)]).replace_schema_metadata()
+                    yield from sources.with_origin(plainly(table), label, row).combine_chunks().to_batches()
+                    row += len(table)
+
+    def kept(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The batches that are rows of the query."""
+        return batches
+
+    @contextlib.contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        driver = driver_of(self.DRIVER, self.place)
+        try:
+            with self.connect() as connection, connection.cursor() as cursor:
+                yield cursor
+        except driver.Error as error:
+            problem = str(error).strip().splitlines()[0]
+            raise DataError(problem, place=self.place, fix="look at the address, the table and its columns") from error
+
+    def _asked(self, cursor: Any) -> tuple[str, str]:
+        """The query for the rows, and what their origins call it."""
+        query, table = self.query, self.table
+        if query:
+            label = f"query {hashlib.blake2b(query.encode(), digest_size=4).hexdigest()}"
+        else:
+            known = self.tables(cursor)
+            label = table = table or (known[0] if len(known) == 1 else "")
+            if not table:
+                fix = f"add ?table=…: {', '.join(known[:20]) or 'it holds none'}"
+                raise DataError("which table is to be read", place=self.place, fix=fix)
+            if table not in known:
+                raise DataError(f"there is no table '{table}'", place=self.place, fix=suggest(table, known))
+            query = "SELECT * FROM " + ".".join(map(quoted, table.split(".")))
+        return f"SELECT * FROM ({query.strip().rstrip(';')}) AS asked{self.where}", label
+
+
+def driver_of(module: str, place: str) -> Any:
+    try:
+        return importlib.import_module(f"{module}.dbapi")
+    except ModuleNotFoundError as error:
+        package = module.replace("_", "-")
+        raise DataError(f"{package} is not installed", place=place, fix="pip install 'evergreen[sql]'") from error
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: Any) -> str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return repr(value)
+    text = value.isoformat(sep=" ") if hasattr(value, "hour") else str(value)
+    return "'" + text.replace("'", "''") + "'"
+
+
+def plainly(table: pa.Table) -> pa.Table:
+    """Numbers that a driver hands over as the text of a type of its own, as numbers of Arrow."""
+    for place, field in enumerate(table.schema):
+        if isinstance(field.type, pa.BaseExtensionType):
+            table = table.set_column(place, field.name, pa.chunked_array([c.storage for c in table[field.name].chunks]))
+    return table

@@ -1,0 +1,182 @@
+"""Files that hold rows: which there are, whether they changed, and their bytes, decompressed by their ending."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather as feather
+
+from evergreen.core.errors import DataError
+from evergreen.data.sources._contents import Contents
+from evergreen.data.sources._scan import SIGN, hash_of, sign_of
+
+HOME = ".evergreen"  # the ignored folder of a clone: what is kept there is only ever saved work
+COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "xz"}
+BLOCK = 1 << 20  # bytes read at once
+SIGNS = ("size", "inode", "mtime", "ctime")  # by which a file is seen to be as it was: `scan.sign_of`
+LATEST = (1 << 63) - 1  # a clock may be wrong by any amount
+SETTLED_NS = 2_000_000_000  # a file changed less than this ago may change again within the same tick of its clock
+
+
+class File(NamedTuple):
+    """A file of a source: its name below the source, bytes, and a stamp that changes when its content does."""
+
+    name: str
+    size: int
+    stamp: str
+
+
+def ending(name: str) -> str:
+    """The ending that says what a file holds, in lower case: ".csv" of "a.csv" and of "a.CSV.gz"."""
+    stem, last = os.path.splitext(name.lower())
+    return os.path.splitext(stem)[1] if last in COMPRESSED else last
+
+
+def walk(folder: Path, endings: Sequence[str]) -> list[str]:
+    """The files below a folder that end so, in the order of their paths; what is hidden is none. Raises DataError where
+    the name of one cannot be written down."""
+    found, todo = [], [""]
+    plain = tuple(endings)  # most names need no more than this to be seen
+    while todo:
+        inside = todo.pop()
+        with os.scandir(folder / inside) as entries:
+            for entry in entries:
+                name = entry.name
+                if name[0] == ".":
+                    continue
+                if name.endswith(plain) and entry.is_file():
+                    found.append(inside + name)
+                elif entry.is_dir(follow_symlinks=False):
+                    todo.append(f"{inside}{name}/")
+                elif ending(name) in endings and entry.is_file():
+                    found.append(inside + name)
+    spelled(found, folder)
+    return sorted(found)
+
+
+def spelled(names: Sequence[str], folder: Path | str = "") -> None:
+    """Raises DataError where a name is no UTF-8, which neither YAML nor Arrow can hold."""
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError:
+        odd = next(name for name in names if os.fsencode(name).decode(errors="replace") != name)
+        place = os.fsencode(f"{folder}/{odd}" if folder else odd).decode(errors="replace")
+        raise DataError("the name is no UTF-8", place=place, fix="rename it") from None
+
+
+def opened(path: Path) -> BinaryIO:
+    """The file's content, to be read from its beginning; OSError, EOFError or ValueError where it is damaged."""
+    kind = COMPRESSED.get(path.suffix.lower())
+    if kind == "gzip":  # Arrow's own reads a file that was cut off as if it ended there
+        return gzip.open(path)  # type: ignore[return-value]
+    if kind == "xz":
+        return lzma.open(path)  # type: ignore[return-value]
+    return pa.CompressedInputStream(pa.OSFile(str(path)), kind) if kind else path.open("rb")
+
+
+def stamped(folder: Path, names: Sequence[str], root: Path, contents: Contents | None = None) -> list[File]:
+    """The files with hashes of their contents.
+
+    A file is read again only if its size, its inode or a time of it differ from when it was read last: times are
+    compared with what was noted of them, never with the clock, so one that jumps does no harm.
+    """
+    memory = root / HOME / "stamps" / f"{blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}.arrow"
+    known, contents = _remembered(memory), contents or Contents(0)
+    paths = [f"{folder}/{name}" for name in names]
+    if known.places:
+        signs, stamps, read = _compared(known, names, paths, contents)
+    else:
+        (signs, stamps), read = contents.scan(paths), len(paths)
+    if read or len(known.places) != len(names):
+        _remember(memory, names, signs, stamps)
+    return list(map(File, names, signs[:, 0].tolist(), stamps))
+
+
+def _compared(
+    known: Noted, names: Sequence[str], paths: Sequence[str], contents: Contents
+) -> tuple[np.ndarray, list[str], int]:
+    """(files, SIGN) what files are known by, their hashes, and how many of them had to be read."""
+    at = np.array([known.places.get(name, -1) for name in names], np.int64)
+    same = at >= 0
+    now = [sign_of(os.stat(paths[place])) for place in np.flatnonzero(same).tolist()]
+    same[same] = (known.signs[at[same]] == np.array(now, np.int64).reshape(-1, SIGN)).all(axis=1)
+    unseen = [path for path, seen in zip(paths, same.tolist(), strict=True) if not seen]
+    signs = np.empty((len(names), SIGN), np.int64)
+    signs[same] = known.signs[at[same]]
+    signs[~same], read = contents.scan(unseen)
+    fresh = iter(read)
+    pairs = zip(at.tolist(), same.tolist(), strict=True)
+    stamps = [known.stamps[place] if seen else next(fresh) for place, seen in pairs]
+    return signs, stamps, len(unseen)
+
+
+def content_hash(path: str | Path) -> str:
+    """About a second a gigabyte."""
+    with open(path, "rb", buffering=0) as file:
+        return hash_of(file.fileno())
+
+
+def combined(files: Iterable[File]) -> str:
+    """One stamp for many files: it changes with any name and any content."""
+    told = "".join([f"{name}\0{stamp}\0" for name, _, stamp in files])
+    return blake2b(told.encode(), digest_size=16).hexdigest()
+
+
+def grouped(files: Sequence[File], size: int, count: int) -> Iterator[list[File]]:
+    """Files in order, in groups of at most `size` bytes and `count` files; a larger file is a group of its own."""
+    group: list[File] = []
+    held = 0
+    for file in files:
+        if group and (held + file.size > size or len(group) == count):
+            yield group
+            group, held = [], 0
+        group.append(file)
+        held += file.size
+    if group:
+        yield group
+
+
+class Noted(NamedTuple):
+    """What was noted of files when they were read last: name → place, (files, SIGN) numbers, and stamps."""
+
+    places: dict[str, int]
+    signs: np.ndarray
+    stamps: list[str]
+
+
+def _remembered(memory: Path) -> Noted:
+    """Nothing where that cannot be read."""
+    try:
+        table = feather.read_table(memory)
+        names, stamps = (table[column].to_pylist() for column in ("name", "stamp"))
+        signs = np.stack([table[column].to_numpy() for column in SIGNS], axis=1)
+        return Noted({name: place for place, name in enumerate(names)}, signs, stamps)
+    except (OSError, pa.ArrowInvalid, KeyError):
+        return Noted({}, np.empty((0, SIGN), np.int64), [])
+
+
+def _remember(memory: Path, names: Sequence[str], signs: np.ndarray, stamps: Sequence[str]) -> None:
+    """Notes what was read, but not of files that may still be changing."""
+    columns = [pa.array(names), pa.array(stamps), *map(pa.array, signs.T.copy())]
+    table = pa.table(columns, names=["name", "stamp", *SIGNS])
+    settled = (signs[:, 2:] < min(time.time_ns() - SETTLED_NS, LATEST)).all(axis=1)  # mtime and ctime
+    table = table if settled.all() else table.filter(pa.array(settled))
+    if not len(table):
+        return
+    temporary = memory.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        (memory.parent.parent).mkdir(mode=0o700, exist_ok=True)
+        memory.parent.mkdir(exist_ok=True)
+        feather.write_feather(table, temporary)
+        temporary.replace(memory)
+    except OSError:  # no place to keep notes: all is read again next time
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,240 @@
+"""Files that lie elsewhere are fetched, and then read as files here are: any place × any format.
+
+A transfer that breaks is tried again, later each time, and goes on where it stopped, in another process too. What was
+read is removed again; what was fetched of files that are still to be read stays in the clone's ignored folder.
+"""
+
+from __future__ import annotations
+
+import copy
+import glob
+import hashlib
+import importlib
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, Self, TypeVar
+
+import pyarrow as pa
+
+from evergreen.core.errors import DataError
+from evergreen.data import sources
+from evergreen.data.sources._files import BLOCK, HOME, File, combined, content_hash, ending, grouped
+
+TRIES = 6  # in a row without a byte
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds; each wait is twice the one before, and up to half shorter or longer
+TIMEOUT = 30.0  # seconds without an answer
+AT_ONCE = 1 << 28  # bytes of files that lie here at the same time, or one file that is larger
+DENIED = ("ACCESS_DENIED", "SIGNATURE_DOES_NOT_MATCH", "INVALID_ACCESS_KEY_ID", "INVALID_CLIENT_TOKEN_ID")
+GONE = ("NO_SUCH_BUCKET", "NO_SUCH_KEY", "RESOURCE_NOT_FOUND")
+Found = TypeVar("Found")
+
+
+class Outage(DataError, ConnectionError):
+    """Nobody's mistake: a system that does not answer. Trying again later may help."""
+
+
+class Disk(Protocol):
+    """A place where files lie."""
+
+    def files(self) -> list[File]:
+        """All there are at the address, their names below it; a file itself is one of its own name."""
+
+    def stream(self, file: File, start: int) -> Iterator[bytes]:
+        """A file's bytes from `start` on; asked for of files that were listed before."""
+
+
+class Remote(sources.Source):
+    """What follows the scheme names a file, or a folder of files of one format."""
+
+    only: Sequence[str] | None = None
+
+    def disk(self) -> Disk:
+        raise NotImplementedError
+
+    @property
+    def uri(self) -> str:
+        return f"{type(self).__module__.rpartition('.')[2]}:{self.name}"
+
+    def files(self) -> list[File] | None:
+        files = self._listed()
+        kind = self._kind(files)
+        return self._wanted(files) if kind.apart([file.name for file in files]) else None
+
+    def of(self, names: Sequence[str]) -> Self:
+        some = copy.copy(self)
+        some.only = names
+        return some
+
+    def reader(self) -> str:
+        kind = self._kind(self._listed())
+        return f"{kind.__module__.rpartition('.')[2]} {kind.VERSION}"
+
+    def fingerprint(self) -> str:
+        vars(self).pop("_files", None)  # as it is now, not as it was when it was listed
+        return combined(self._listed())
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        files, schema = self._listed(), None
+        kind = self._kind(files)
+        parts = [files]
+        if kind.apart([file.name for file in files]):
+            known = {file.name: file for file in self._wanted(files)}
+            parts = list(grouped([known[name] for name in self.only or known], AT_ONCE, len(known)))
+        for part in parts:
+            self._fetch(part)
+            for batch in self._here(kind, part, whole=part is files).read():
+                schema = schema or batch.schema
+                yield batch if batch.schema == schema else sources.alike(batch, schema, self.uri)
+            self._forget(part)
+
+    @cached_property
+    def _disk(self) -> Disk:
+        return self.disk()
+
+    @cached_property
+    def _files(self) -> list[File]:
+        """All that lies at the address, asked for once."""
+        files = patiently(lambda: self._disk.files(), self.uri)
+        if not files:
+            raise DataError("there is no such file or folder", place=self.uri, fix="check the address")
+        return files
+
+    def _listed(self) -> list[File]:
+        files = self._files
+        if any(not file.stamp for file in files):  # a server that says nothing of what it holds
+            self._fetch(files)
+            paths = {file.name: self._folder / file.name for file in files}
+            files = [File(name, path.stat().st_size, content_hash(path)) for name, path in paths.items()]
+        return files
+
+    def _kind(self, files: Sequence[File]) -> type[sources.Source]:
+        one = len(files) == 1
+        kind = (
+            ending(files[0].name).removeprefix(".") if one else sources.holds([file.name for file in files], self.uri)
+        )
+        return sources.find(kind, self.uri)
+
+    def _wanted(self, files: Sequence[File]) -> list[File]:
+        """Those of the format's endings: a folder may hold others."""
+        endings = getattr(importlib.import_module(self._kind(files).__module__), "FOLDER_OF", ())
+        return [file for file in files if ending(file.name) in endings] or list(files)
+
+    def _here(self, kind: type[sources.Source], part: Sequence[File], *, whole: bool) -> sources.Source:
+        if whole and len(part) == 1:
+            return kind(str(self._folder / part[0].name), self.root)
+        here = kind(str(self._folder), self.root)
+        return here if whole else here.of([file.name for file in part])
+
+    @property
+    def _folder(self) -> Path:
+        return self.root / HOME / "fetched" / hashlib.blake2b(self.uri.encode(), digest_size=8).hexdigest()
+
+    def _fetch(self, files: Sequence[File]) -> None:
+        """Brings what is not here yet. A part of one content is not taken for one of another: its name says which."""
+        (self.root / HOME).mkdir(mode=0o700, exist_ok=True)
+        for file in files:
+            target = self._folder / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            sign = hashlib.blake2b(f"{file.size} {file.stamp}".encode(), digest_size=8).hexdigest()
+            part = target.with_name(f".{target.name}.{sign}.part")
+            patiently(partial(_bring, self._disk, file, part), self.uri, partial(_size, part))
+            target.unlink(missing_ok=True)
+            target.symlink_to(part.name)
+
+    def _forget(self, files: Sequence[File]) -> None:
+        for target in (self._folder / file.name for file in files):
+            for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+                part.unlink()
+            target.unlink(missing_ok=True)
+        if not any(path.is_file() for path in self._folder.rglob("*")):
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _bring(disk: Disk, file: File, part: Path) -> None:
+    """Appends what is missing of a file; one that nobody vouches for, or of unknown length, is brought anew."""
+    start = _size(part) if file.stamp and file.size >= 0 else 0
+    if start == file.size and part.exists():
+        return
+    with part.open("ab" if start else "wb") as out:
+        for block in disk.stream(file, start):
+            out.write(block)
+    if _size(part) != file.size >= 0:
+        raise ConnectionError(f"{file.name} broke off after {_size(part):,} of {file.size:,} bytes")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def patiently(work: Callable[[], Found], place: str, progress: Callable[[], int] = lambda: 0) -> Found:
+    """What `work` returns. An error that may pass is waited out, with longer waits while `progress` stays the same.
+
+    Raises DataError for what will not pass by waiting, Outage when patience ends.
+    """
+    tries, reached = 0, progress()
+    while True:
+        try:
+            return work()
+        except OSError as error:
+            lasting(error, place)
+            now = progress()
+            tries, reached = (tries + 1 if now <= reached else 1), now
+            if tries == TRIES:
+                problem = f"it does not answer after {TRIES} tries ({_said(error)})"
+                raise Outage(problem, place=place, fix="run again when it does: what was fetched stays") from error
+            time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1)) * (0.5 + random.random()))
+
+
+def lasting(error: Exception, place: str) -> None:
+    """Raises DataError for an error that stays however often one tries."""
+    text = str(error)
+    if isinstance(error, DataError):
+        raise error
+    if isinstance(error, PermissionError) or any(word in text for word in DENIED):
+        fix = "set the credentials in the environment, as this system's own tools read them"
+        raise DataError(f"access is denied ({_said(error)})", place=place, fix=fix) from error
+    if isinstance(error, FileNotFoundError) or any(word in text for word in GONE):
+        raise DataError("there is no such file or folder", place=place, fix="check the address") from error
+    if getattr(error, "errno", None) in (28, 122):  # no space, no quota
+        raise error
+
+
+def _said(error: Exception) -> str:
+    """The first line of an error, or what it is called where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+class ArrowDisk:
+    """A folder or file of a pyarrow file system."""
+
+    def __init__(self, system: Any, path: str) -> None:
+        self.system, self.path = system, path.rstrip("/")
+
+    def files(self) -> list[File]:
+        from pyarrow.fs import FileSelector, FileType
+
+        info = self.system.get_file_info(self.path)
+        if info.type == FileType.File:
+            self.path = str(PurePosixPath(info.path).parent)
+            return [self._file(info)]
+        found = self.system.get_file_info(FileSelector(self.path, recursive=True, allow_not_found=True))
+        files = [self._file(one) for one in found if one.type == FileType.File]
+        return sorted((file for file in files if not _hidden(file.name)), key=lambda file: file.name)
+
+    def stream(self, file: File, start: int) -> Iterator[bytes]:
+        with self.system.open_input_file(f"{self.path}/{file.name}") as source:
+            source.seek(start)
+            while block := source.read(BLOCK):
+                yield block
+
+    def _file(self, info: Any) -> File:
+        name = PurePosixPath(info.path).relative_to(self.path).as_posix()
+        return File(name, info.size, f"{info.size} {info.mtime_ns}" if info.mtime_ns else "")
+
+
+def _hidden(name: str) -> bool:
+    return any(part[0] in "._" for part in PurePosixPath(name).parts)

@@ -1,0 +1,62 @@
+"""What there is to say about a pipeline: what is stale and why, its scores in text and tables."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.core.progress import number
+
+if TYPE_CHECKING:
+    from evergreen.core.paths import Paths
+    from evergreen.stages.pipeline import Pipeline
+
+
+def lock(paths: Paths) -> Path:
+    """Held by the one process that may run this pipeline."""
+    return paths.home / "locks" / paths.name
+
+
+def stale(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
+    """Why a stage must run, or None. A source that changed makes `collect` stale though DVC cannot see it."""
+    from evergreen.stages.engines import versions
+
+    reason = versions.stale(paths, stage)
+    if reason is None and stage == "collect":
+        collect = importlib.import_module("evergreen.stages.collect.stage")
+        return "the source changed" if collect.changed(pipeline.collect, paths) else None
+    return reason
+
+
+def scores(metrics: Mapping[str, Any]) -> str:
+    """Each score of the test split, with its interval where it has one, on one line."""
+    spans = {name: span(score) for name, score in metrics["test"].items()}
+    parts = [
+        f"{name} {number(score['value'])}" + (f" ({spans[name]})" if spans[name] else "")
+        for name, score in metrics["test"].items()
+    ]
+    sure = f"{metrics['confidence']:.0%} intervals " if any(spans.values()) else ""
+    return f"{', '.join(parts)}; {sure}over {metrics['rows']:,} test rows"
+
+
+def span(score: Mapping[str, Any]) -> str:
+    """A score's interval; empty where it has none."""
+    return "" if score["low"] is None else f"{number(score['low'])} to {number(score['high'])}"
+
+
+def table(metrics: Mapping[str, Any]) -> str:
+    """The scores of the candidate and of its opponents as a Markdown table."""
+    others = [name for name in ("baseline", "reference", "scratch", "svm", "released") if name in metrics]
+    lines = [" | ".join(["| score", "candidate", "interval", *others]) + " |", "|---" * (3 + len(others)) + "|"]
+    for name, score in metrics["test"].items():
+        cells = [name, number(score["value"]), span(score)]
+        cells += [number(metrics[other].get(name, "")) for other in others]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for a table: lists and mappings as text."""
+    return {name: value if isinstance(value, int | float | str) else str(value) for name, value in row.items()}

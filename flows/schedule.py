@@ -1,0 +1,68 @@
+"""Run each pipeline by the schedule in its YAML, through Prefect, while this process is left running."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from evergreen.core import processes
+from evergreen.core.errors import PipelineError
+from evergreen.core.paths import find_root
+from evergreen.stages.pipeline import names, read
+
+
+def record(root: Path) -> Path:
+    """Where the watching process is written down."""
+    return root / ".evergreen" / "watch.json"
+
+
+def watch(show: Callable[[str], None]) -> dict[str, str]:
+    """Serve the schedules until interrupted, one process a clone; return them by pipeline."""
+    from evergreen.flows.server import Server
+
+    root = find_root()
+    schedules = {name: pipeline.schedule for name in names(root) if (pipeline := read(name, root)).schedule}
+    if not schedules:
+        fix = 'write one into a pipeline\'s YAML: schedule: "30 4 * * *" is every day at 04:30 UTC'
+        raise PipelineError("no pipeline has a schedule", fix=fix)
+    server = Server(root)
+    with processes.alone(root / ".evergreen" / "locks" / "watch", "this clone is watched already"):
+        server.begin()
+        url = server.wait()
+        for name, schedule in schedules.items():
+            show(f"{name}: {schedule} (UTC)")
+        show(f"runs: {url}; stop: Ctrl-C, or evergreen stop")
+        processes.record(record(root), os.getpid())
+        try:
+            os.chdir(root)  # Prefect finds the flow's file from here, also in the processes that it starts
+            _serve(schedules)
+        finally:
+            record(root).unlink(missing_ok=True)
+    return schedules
+
+
+def _serve(schedules: dict[str, str]) -> None:
+    import warnings
+
+    from prefect import serve
+
+    warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect's own, when SIGTERM ends it
+    serve(*(deployment(name, schedule) for name, schedule in schedules.items()), print_starting_message=False)
+
+
+def deployment(name: str, schedule: str) -> Any:
+    """The lifecycle of one pipeline on a schedule: a run that would overlap the one before is left out."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.schedules import Cron
+
+    from evergreen.flows.lifecycle import lifecycle
+
+    return lifecycle.to_deployment(
+        name=name,
+        parameters={"name": name},
+        schedule=Cron(schedule, timezone="UTC"),
+        tags=[name],
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+    )

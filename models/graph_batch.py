@@ -1,0 +1,123 @@
+"""What graph networks share: a batch of padded graphs as one graph of separate parts, and what is read off its nodes.
+
+A row is whole in itself. The neighbourhood of a node, with the true degrees, holds all that two layers let it hear of,
+so that they say of the node what they would say of it in the whole graph.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from evergreen.models.base import BESIDE, Architecture, Batch, Choice, FieldLike, Inputs
+from evergreen.models.layers import Flat, graph_parts
+
+
+class Parts(NamedTuple):
+    """n nodes of all graphs of a batch behind each other, and their e edges, each in both directions."""
+
+    x_nF: Tensor
+    row_n: Tensor  # the graph of each node
+    first_n: Tensor  # True at node 0 of each graph
+    degree_n: Tensor  # in the graph that it was cut from
+    edges_2e: Tensor  # from, to
+    weight_e: Tensor
+
+    def only(self, kept_e: Tensor) -> Parts:
+        """With some of the edges."""
+        return self._replace(edges_2e=self.edges_2e[:, kept_e], weight_e=self.weight_e[kept_e])
+
+
+def parts(x_BMX: Tensor, features: int) -> Parts:
+    """A batch of encoded graphs (kind `graph`) as Parts."""
+    x_BMF, real_BM, degree_BM, adjacency_BMM = graph_parts(x_BMX, features)
+    place_BM = real_BM.flatten().cumsum(0).view_as(real_BM) - 1
+    row_e, to_e, from_e = adjacency_BMM.nonzero(as_tuple=True)
+    row_n, number_n = real_BM.nonzero(as_tuple=True)
+    edges_2e = torch.stack([place_BM[row_e, from_e], place_BM[row_e, to_e]])
+    weight_e = adjacency_BMM[row_e, to_e, from_e]
+    return Parts(x_BMF[real_BM], row_n, number_n == 0, degree_BM[real_BM], edges_2e, weight_e)
+
+
+class GraphNetwork(Architecture):
+    """Layers of messages between neighbours, which `layer` and `pass_on` define; all other inputs go past them.
+
+    Where rows are about a node, its vector is what counts, and edges that cannot reach it are passed over. Where they
+    are about the whole graph, it is the mean, the greatest and the sum of its nodes' vectors.
+    """
+
+    ACCEPTS = BESIDE | {"graph"}
+    FIRST_FOR = frozenset({"graph"})
+    NEEDS = frozenset({"graph"})
+    REQUIRES = "torch_geometric"
+    SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (1e-3, 2e-2, "log"),
+        "weight_decay": (1e-4, 1e-1, "log"),
+        "dropout": (0.0, 0.7),
+        "depth": [1, 2, 3],
+        "size": [0.5, 1.0, 2.0],
+    }
+    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "weight_decay": 5e-3, "keep": "last"}
+
+    def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.2) -> None:
+        super().__init__()
+        width = 4 * max(1, round(16 * size))
+        fields = {name: field for name, field in inputs.items() if field.kind == "graph"}
+        beside = {name: field for name, field in inputs.items() if field.kind != "graph"}
+        self.fields, self.width, self.depth = fields, width, depth
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleDict({name: self._layers(field) for name, field in fields.items()})
+        self.beside = Flat(beside) if beside else None
+        read = sum(width if field.state["centre"] else 3 * width for field in fields.values())
+        self.features = read + (self.beside.width if self.beside else 0)
+
+    def layer(self, inside: int, outside: int) -> nn.Module:
+        """One layer of messages: (n, inside) → (n, outside)."""
+        raise NotImplementedError
+
+    def pass_on(self, layer: nn.Module, x_nF: Tensor, parts: Parts) -> Tensor:
+        """The nodes' vectors after one layer."""
+        raise NotImplementedError
+
+    def forward(self, batch: Batch) -> Tensor:
+        read = [self._read(name, batch[name]) for name in self.fields]
+        return torch.cat([*read, *([self.beside(batch)] if self.beside else [])], 1)
+
+    def _layers(self, field: FieldLike) -> nn.ModuleList:
+        widths = [int(field.state["features"]), *[self.width] * self.depth]
+        return nn.ModuleList(self.layer(a, b) for a, b in pairwise(widths))
+
+    def _read(self, name: str, x_BMX: Tensor) -> Tensor:
+        state = self.fields[name].state
+        whole = parts(x_BMX, int(state["features"]))
+        heard = _heard(whole, self.depth) if state["centre"] else [whole] * self.depth
+        x_nD = whole.x_nF
+        for layer, edges in zip(self.layers[name], heard, strict=True):  # type: ignore[call-overload]
+            x_nD = self.pass_on(layer, self.dropout(x_nD), edges).relu()
+        if state["centre"]:
+            return x_nD[whole.first_n]
+        return _pooled(x_nD, whole.row_n, len(x_BMX), int(state["nodes"]))
+
+
+def _heard(whole: Parts, depth: int) -> list[Parts]:
+    """For each layer the edges whose messages can still reach a centre."""
+    wanted_n, heard = whole.first_n, []
+    for _ in range(depth):
+        kept_e = wanted_n[whole.edges_2e[1]]
+        heard.append(whole.only(kept_e))
+        wanted_n = wanted_n.clone()
+        wanted_n[heard[-1].edges_2e[0]] = True
+    return heard[::-1]
+
+
+def _pooled(x_nD: Tensor, row_n: Tensor, rows: int, most: int) -> Tensor:
+    """(B, 3 D) mean, greatest and sum (as a share of the most nodes there can be) of each graph's nodes."""
+    index_nD = row_n[:, None].expand_as(x_nD)
+    zeros = x_nD.new_zeros(rows, x_nD.shape[1])
+    count_B1 = torch.bincount(row_n, minlength=rows)[:, None].clamp_min(1)
+    total = zeros.scatter_add(0, index_nD, x_nD)
+    greatest = zeros.scatter_reduce(0, index_nD, x_nD, "amax", include_self=False)
+    return torch.cat([total / count_B1, greatest, total / most], 1)

@@ -1,0 +1,1 @@
+"""Compute scores that need more than one line: areas under curves, matched boxes, edit distances."""

@@ -1,0 +1,24 @@
+"""From the standardised numbers that a network sees to the data's own units."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from evergreen.core.errors import ModelError
+from evergreen.models.base import FieldLike
+
+
+class Units:
+    """Undoes the encoding of a numeric target: its `mean` and `std`, and its `transform` if it has one ("sqrt" steadies
+    the variance of counts: Bartlett 1936)."""
+
+    def __init__(self, target: FieldLike) -> None:
+        self.mean, self.std = float(target.state["mean"][0]), float(target.state["std"][0])
+        self.transform = target.state.get("transform") or ""
+        if self.transform not in ("", "sqrt"):
+            raise ModelError(f"there is no transform {self.transform!r}", place="target", fix="choose sqrt or none")
+
+    def __call__(self, encoded: Tensor) -> Tensor:
+        """Any shape, float64."""
+        value = encoded.double() * self.std + self.mean
+        return value.clamp_min(0).square() if self.transform == "sqrt" else value

@@ -1,0 +1,122 @@
+"""Text from tokens, and tokens written on one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from evergreen.models.base import Batch
+    from evergreen.models.network import Network
+
+PADDING, UNKNOWN, BEGIN, END, SPECIAL = 0, 1, 2, 3, 4  # tokens before the vocabulary, as data encodes text
+UNSEEN = "\ufffd"
+CLOSING, OPENING = set(".,;:!?)]}%…-/"), set("([{-/")  # no space before, none after
+Draw = Callable[[Tensor, float], Tensor]  # logits (B, V) and a number of [0, 1) → tokens (B,)
+
+
+def text(state: Mapping[str, Any], codes: Sequence[int]) -> str | list[str]:
+    """What tokens say, up to the end, as the data write it: a text, or a list of words."""
+    codes = codes[: codes.index(END)] if END in codes else codes
+    known = state["values"][0]
+    tokens = [known[code - SPECIAL] if code >= SPECIAL else UNSEEN for code in codes if code not in (PADDING, BEGIN)]
+    if state.get("listed"):
+        return tokens
+    if state["unit"] in ("byte", "bpe"):
+        return "".join(tokens).encode("latin-1", "replace").decode(errors="replace")
+    if state["unit"] == "character":
+        return "".join(tokens)
+    written = ""
+    for before, token in zip([None, *tokens], tokens, strict=False):
+        written += token if before is None or token in CLOSING or before in OPENING else f" {token}"
+    return written
+
+
+def characters(unit: str, token: str) -> int:
+    """How many characters of text a token stands for; a word's includes the space after it."""
+    if unit in ("byte", "bpe"):
+        return sum(not 0x80 <= ord(byte) < 0xC0 for byte in token)  # later bytes of a character begin with 10
+    return len(token) + (unit == "word")
+
+
+def nucleus(logits_BV: Tensor, number: float, temperature: float, top_p: float) -> Tensor:
+    """(B,) tokens drawn from the likeliest that hold `top_p` of the probability (Holtzman et al. 2020, section 3.1).
+
+    The drawing inverts the cumulative probability at `number`, so a row's token depends on that row alone.
+    """
+    if temperature == 0:
+        return logits_BV.argmax(1)
+    p_BV, order_BV = (logits_BV.float() / temperature).softmax(1).sort(dim=1, descending=True, stable=True)
+    before_BV = p_BV.cumsum(1) - p_BV
+    mass_B1 = (p_BV * (before_BV < top_p)).sum(1, keepdim=True)
+    place_B1 = (before_BV <= number * mass_B1).sum(1, keepdim=True) - 1
+    return order_BV.gather(1, place_B1)[:, 0]
+
+
+@torch.no_grad()
+def write_on(network: Network, rows: Batch, name: str, length: int, draw: Draw) -> Tensor:
+    """(B, length) tokens that follow the text `name` of each row, padded after its end.
+
+    An architecture that can `begin` and `extend` reads each token once; others read all of the text for each. A text
+    that leaves no room for the new tokens within the longest that was learned from loses its beginning, half at most.
+    """
+    whole, head = network.task.target.shape[0], network.task.get_submodule("head")
+    tokens_BL, lengths_B = _last(rows[name], max(whole - length, -(-whole // 2)))
+    write = _cached if hasattr(network.architecture, "extend") else _anew
+    features = write(network, rows, name, tokens_BL, lengths_B, length)
+    chance = torch.Generator().manual_seed(0)  # the same text is written on alike every time
+    ended_B = torch.zeros(len(tokens_BL), dtype=torch.bool, device=tokens_BL.device)
+    written: list[Tensor] = []
+    features_BF = next(features)
+    while True:
+        logits_BV = head(features_BF).float()
+        logits_BV[:, [PADDING, UNKNOWN, BEGIN]] = -torch.inf
+        token_B = draw(logits_BV, float(torch.rand((), generator=chance)))
+        written.append(token_B.masked_fill(ended_B, PADDING))
+        ended_B = ended_B | (token_B == END)
+        if len(written) == length or bool(ended_B.all()):
+            break
+        features_BF = features.send(token_B)
+    return torch.stack(written, 1)
+
+
+def _last(tokens_BL: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The last `most` real tokens of each row, padded behind; and how many they are, at least one."""
+    lengths_B = (tokens_BL != PADDING).sum(1)
+    first_B1 = (lengths_B - most).clamp_min(0)[:, None]
+    places = torch.arange(min(most, tokens_BL.shape[1]), device=tokens_BL.device)
+    return tokens_BL.gather(1, (first_B1 + places).clamp_max(tokens_BL.shape[1] - 1)), lengths_B.clamp(1, most)
+
+
+def _cached(
+    network: Network, rows: Batch, name: str, tokens_BL: Tensor, lengths_B: Tensor, length: int
+) -> Generator[Tensor, Tensor, None]:
+    """Features (B, F) of each row's last token, then of each token sent."""
+    writer: Any = network.architecture
+    features_BLF, cache = writer.begin({**rows, name: tokens_BL}, length)
+    features_BF = features_BLF[torch.arange(len(lengths_B)), lengths_B - 1]
+    reach = writer.reach  # tokens that the reading of one looks at
+    places_BR = lengths_B[:, None] + torch.arange(reach, device=lengths_B.device)
+    recent_BR = torch.nn.functional.pad(tokens_BL, (reach, 0)).gather(1, places_BR)
+    while True:
+        token_B = yield features_BF
+        recent_BR = torch.cat([recent_BR[:, 1:], token_B[:, None]], 1)
+        features_BF = writer.extend({**rows, name: recent_BR}, lengths_B, cache)
+        lengths_B = lengths_B + 1
+
+
+def _anew(
+    network: Network, rows: Batch, name: str, tokens_BL: Tensor, lengths_B: Tensor, length: int
+) -> Generator[Tensor, Tensor, None]:
+    """As `_cached`, for architectures that keep nothing: for every token they read the text again, as much of it as is
+    as long as the longest that was learned from."""
+    each = torch.arange(len(lengths_B), device=tokens_BL.device)
+    tokens_BL = torch.nn.functional.pad(tokens_BL, (0, length))
+    while True:
+        recent_BL, places_B = _last(tokens_BL, network.task.target.shape[0])
+        token_B = yield network.architecture({**rows, name: recent_BL})[each, places_B - 1]
+        tokens_BL[each, lengths_B] = token_B
+        lengths_B = lengths_B + 1

@@ -1,0 +1,1 @@
+"""Train a network: the one loop, its configuration, state, checkpoints and processes."""

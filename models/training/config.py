@@ -1,0 +1,126 @@
+"""Every number of a training run, and what follows from them: the learning rate and the averaging at each step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evergreen.core.errors import ModelError, suggest
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "optimizer": ("adamw", "adam", "sgd", "rmsprop", "muon"),
+    "schedule": ("cosine", "constant", "one_cycle", "plateau"),
+    "keep": ("best", "last"),
+    "precision": ("float32", "bfloat16", "float16"),
+}
+CYCLE_SHARE, CYCLE_START = 0.3, 1 / 25  # of the steps that one_cycle climbs, and of the peak where it begins
+PLATEAU_FACTOR = 0.3  # by which the learning rate falls where validation no longer gets better
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. A step is one update of the weights."""
+
+    epochs: int = 40  # passes over the training rows
+    batch_size: int = 32  # rows of one batch, over all ranks
+    learning_rate: float = 2e-3  # at its peak
+    weight_decay: float = (
+        1e-2  # of matrices, not of norms and biases; decoupled (adamw, muon) or an L2 penalty (adam, sgd, rmsprop)
+    )
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "muon"] = "adamw"  # muon: hidden matrices; adamw the rest
+    momentum: float = 0.9  # of sgd: the share of the last step's direction that is kept
+    layer_decay: float = 1.0  # each layer learns at this share of the rate of the one nearer the output, 1 is off
+    schedule: Literal["cosine", "constant", "one_cycle", "plateau"] = "cosine"
+    warmup_share: float = 0.05  # share of all steps in which cosine and plateau climb to their peak
+    plateau_patience: int = 5  # epochs without a better validation after which a plateau's learning rate falls
+    clip: float = 0.0  # largest norm of a group's gradient, 0 is off
+    accumulate: int = 1  # batches whose gradients make one step
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products; weights stay float32
+    ema: float = 0.0  # share of the running mean of the weights that a step keeps (0.99 averages ~100 steps), 0 is off
+    swa: float = 0.0  # share of all steps, the last ones, whose weights are averaged evenly instead, 0 is off
+    mixup: float = 0.0  # α of the Beta distribution by which pairs of rows are mixed (0.2 is mild), 0 is off
+    patience: int = 0  # epochs without a better validation after which training ends, 0 is never
+    keep: Literal["best", "last"] = "best"  # the epoch whose weights are the result: the best validated, or the last
+    seed: int = 0
+    checkpoint_seconds: float = 60.0  # between two checkpoints; 0 is after every step
+
+    def __post_init__(self) -> None:
+        for name, right in CHOICES.items():
+            if getattr(self, name) not in right:
+                raise ModelError(f"{name} is {getattr(self, name)!r}", place="recipe", fix=f"choose {', '.join(right)}")
+        for name in ("epochs", "batch_size", "accumulate", "plateau_patience"):
+            self._at_least(name, 1)
+        for name in ("weight_decay", "clip", "mixup", "patience", "checkpoint_seconds"):
+            self._at_least(name, 0)
+        for name in ("momentum", "ema", "swa", "warmup_share", "layer_decay"):
+            self._share(name)
+        if not self.learning_rate > 0:
+            raise ModelError(f"learning_rate is {self.learning_rate}", place="recipe", fix="give a number above 0")
+
+    def _at_least(self, name: str, least: int) -> None:
+        if not getattr(self, name) >= least:
+            raise ModelError(f"{name} is {getattr(self, name)}", place="recipe", fix=f"give at least {least}")
+
+    def _share(self, name: str) -> None:
+        if not 0 <= getattr(self, name) <= 1:
+            raise ModelError(f"{name} is {getattr(self, name)}", place="recipe", fix="give a share between 0 and 1")
+
+    def but(self, **changes: Any) -> Recipe:
+        """This recipe with some values changed; ModelError with the nearest right name for an unknown one."""
+        known = {field.name for field in dataclasses.fields(self)}
+        for name in changes:
+            if name not in known:
+                raise ModelError(f"there is no {name!r}", place="recipe", fix=suggest(name, known))
+        return dataclasses.replace(self, **changes)
+
+    def rate(self, step: int, steps: int, falls: int = 0) -> float:
+        """The learning rate at a step of `steps` in all, after as many `falls` of a plateau."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        if self.schedule == "one_cycle":
+            return self.learning_rate * _cycle(step / max(1, steps))
+        warmup = round(self.warmup_share * steps)
+        if step < warmup:
+            return self.learning_rate * (step + 1) / (warmup + 1)
+        if self.schedule == "plateau":
+            return self.learning_rate * PLATEAU_FACTOR**falls
+        return self.learning_rate * _fall((step - warmup) / max(1, steps - warmup))
+
+    def falls(self, standings: Sequence[Any]) -> int:
+        """How often a plateau's rate has fallen, given how each epoch's validation stands (greater is better)."""
+        best, waited, fallen = None, 0, 0
+        for standing in standings:
+            if best is None or standing > best:
+                best, waited = standing, 0
+            else:
+                waited += 1
+            if waited >= self.plateau_patience:
+                fallen, waited = fallen + 1, 0
+        return fallen
+
+    @property
+    def averages(self) -> bool:
+        """Whether averaged weights are the ones that are judged and kept."""
+        return self.ema > 0 or self.swa > 0
+
+    def kept(self, step: int, steps: int) -> float:
+        """The share of the mean of the weights that stays when a step of `steps` in all is taken in."""
+        if self.swa:  # evenly over the last steps (Izmailov et al. 2018); until then the weights are their own mean
+            before = step - round((1 - self.swa) * steps)  # steps that are in the mean already
+            return before / (before + 1) if before > 0 else 0.0
+        return min(self.ema, (1 + step) / (10 + step))  # a young mean forgets the random first weights sooner
+
+
+def _fall(share: float) -> float:
+    """Half a cosine from 1 down to 0 (Loshchilov and Hutter 2017)."""
+    return (1 + math.cos(math.pi * min(1.0, share))) / 2
+
+
+def _cycle(share: float) -> float:
+    """One cycle (Smith and Topin 2018): half a cosine up, then one down to nothing."""
+    if share < CYCLE_SHARE:
+        return CYCLE_START + (1 - CYCLE_START) * (1 - _fall(share / CYCLE_SHARE))
+    return _fall((share - CYCLE_SHARE) / (1 - CYCLE_SHARE))

@@ -1,0 +1,118 @@
+"""Everything that a run has to remember to go on: what a checkpoint holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from evergreen.models.network import Network
+from evergreen.models.training import checkpoint
+from evergreen.models.training.config import Recipe
+from evergreen.models.training.history import History
+from evergreen.models.training.optimizers import optimisers
+from evergreen.models.training.weight_average import Average
+
+POSITION = ("epoch", "batch", "step", "rows", "best")
+
+
+class State:
+    """The weights, the optimisers and the position of one run: of `network`, by `recipe`, on so many training rows."""
+
+    def __init__(self, network: Network, recipe: Recipe, rows: int) -> None:
+        self.epoch, self.batch, self.step = 0, 0, 0  # epochs done, batches done of the next, updates done
+        self.rows = 0  # of this rank, so far in this epoch
+        self.history = History(network.task.METRICS)
+        self.best: tuple[int, dict[str, float]] | None = None  # the best epoch and its record
+        self.best_weights: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = network.state_dict()  # live: it shares memory with the parameters
+        device = next(iter(self.weights.values())).device
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)  # summed over `rows`
+        self.run = _identity(recipe, self.weights, rows)
+        self.groups = network.groups()
+        self.optimisers = {name: optimisers(recipe, network, weights) for name, weights in self.groups.items()}
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
+        chosen = {f"task.{name}" for name, _ in network.task.named_buffers()}  # by validation rows: no step moves them
+        learned = {name: tensor for name, tensor in self.weights.items() if name not in chosen}
+        self.average = Average(learned) if recipe.averages else None
+
+    def begin(self) -> None:
+        """The weights as they are now are those that the run begins with."""
+        if self.average:
+            self.average.begin()
+
+    def smooth(self) -> dict[str, Tensor]:
+        """A copy of the weights that are judged: their running mean, where the recipe asks for one."""
+        return copy({**self.weights, **(self.average.mean if self.average else {})})
+
+    def encode(self) -> bytes:
+        """The whole state as a checkpoint."""
+        tensors = {"loss": self.loss, **_prefixed("weights", self.weights), **_prefixed("best", self.best_weights)}
+        if self.average:
+            tensors |= _prefixed("average", self.average.mean)
+        for name, optimiser in self._named_optimisers():
+            for index, values in optimiser.state_dict()["state"].items():
+                tensors |= _prefixed(f"{name}/{index}", values)
+        position = {name: getattr(self, name) for name in (*POSITION, "history")}
+        return checkpoint.encode(tensors, {"run": self.run, "position": position, "scaler": self.scaler.state_dict()})
+
+    def load(self, block: bytes) -> bool:
+        """Takes the state out of a checkpoint; False, and nothing changed, if it is of another run."""
+        tensors, kept = checkpoint.decode(block)
+        if kept["run"] != self.run:
+            return False
+        position = kept["position"]
+        for name in POSITION:
+            setattr(self, name, position[name])
+        self.history[:] = position["history"]
+        self.best = (self.best[0], self.best[1]) if self.best else None
+        self.best_weights = _under("best", tensors, self.loss.device)
+        self.loss.copy_(tensors["loss"])
+        _fill(self.weights, _under("weights", tensors))
+        if self.average:
+            _fill(self.average.mean, _under("average", tensors))
+        for name, optimiser in self._named_optimisers():
+            values: dict[int, dict[str, Tensor]] = {}
+            for place, tensor in _under(name, tensors).items():
+                index, _, inner = place.partition("/")
+                values.setdefault(int(index), {})[inner] = tensor
+            optimiser.load_state_dict({"state": values, "param_groups": optimiser.state_dict()["param_groups"]})
+        self.scaler.load_state_dict(kept["scaler"])
+        return True
+
+    def _named_optimisers(self) -> list[tuple[str, Optimizer]]:
+        return [
+            (f"optimiser/{group}/{number}", optimiser)
+            for group, ones in self.optimisers.items()
+            for number, optimiser in enumerate(ones)
+        ]
+
+
+def _identity(recipe: Recipe, weights: dict[str, Tensor], rows: int) -> str:
+    """Equal for two runs that may share checkpoints."""
+    values = {**dataclasses.asdict(recipe), "checkpoint_seconds": None}
+    shapes = {name: list(tensor.shape) for name, tensor in weights.items()}
+    return hashlib.sha256(json.dumps([values, shapes, rows], sort_keys=True).encode()).hexdigest()
+
+
+def copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights in memory of their own."""
+    return {name: tensor.detach().clone() for name, tensor in weights.items()}
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor], device: torch.device | None = None) -> dict[str, Tensor]:
+    start = f"{prefix}/"
+    return {name.removeprefix(start): tensor.to(device) for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _fill(live: dict[str, Tensor], kept: dict[str, Tensor]) -> None:
+    for name, tensor in live.items():
+        tensor.copy_(kept[name])

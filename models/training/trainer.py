@@ -1,0 +1,241 @@
+"""The one training loop.
+
+A run is a function of its recipe, its feed and the network it starts from. The order of batches is a function of the
+epoch's number and random numbers of the step's, so the position, the weights and the optimisers' state are all that a
+checkpoint holds: a run that is killed and started again ends, on the CPU, with the very bytes of one that was not.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evergreen.core.errors import ModelError
+from evergreen.models.network import Network
+from evergreen.models.training import checkpoint
+from evergreen.models.training.config import Recipe as Recipe
+from evergreen.models.training.distributed import Rank, apart, statistics
+from evergreen.models.training.feed import Feed as Feed
+from evergreen.models.training.history import History
+from evergreen.models.training.loss_module import Learner
+from evergreen.models.training.state import State, copy
+from evergreen.models.training.throughput import Pace
+
+Report = Callable[[dict[str, Any]], None]
+REPORT_SECONDS = 1.0  # between two reports within an epoch
+log = logging.getLogger(__name__)
+
+
+def ignore(report: dict[str, Any]) -> None:
+    """The report that goes nowhere."""
+
+
+class _Passes:
+    """What a warm start reads: each pass is an epoch over all training rows."""
+
+    def __init__(self, feed: Feed, rank: Rank) -> None:
+        self.feed, self.rank, self.number = feed, rank, 0
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        self.number += 1
+        return (self.rank.tensors(batch) for batch in self.feed.epoch(self.number - 1))
+
+
+class Loop:
+    """Trains `network` on `train` by `recipe` and validates after each epoch.
+
+    `validation` holds the whole validation split, its target included. `folder` is where checkpoints go: if it holds
+    one of this very run, the loop continues from it. With `world` > 1 the caller has initialised torch's process group
+    and each rank's feed yields its share of the global batches. `report` is called on every rank: after each epoch
+    with the epoch's metrics, and about once a second within long epochs without them. `warm` is whether the
+    architecture sets weights from the rows first; a network that brings its weights has them already.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        train: Feed,
+        validation: Mapping[str, Any],
+        recipe: Recipe,
+        *,
+        device: str | torch.device = "cpu",
+        rank: int = 0,
+        world: int = 1,
+        folder: Path | None = None,
+        report: Report = ignore,
+        warm: bool = True,
+    ) -> None:
+        self.rank = Rank(rank, world, device)
+        self.network, self.train, self.recipe = network.to(self.rank.device), train, recipe
+        self.folder, self.report = folder, report
+        self.validation = self.rank.tensors(validation)
+        self._state = State(self.network, recipe, train.rows)
+        self._steps = -(-train.steps() // recipe.accumulate)  # updates per epoch
+        resumed = self._restore()
+        if warm and not resumed:
+            self.rank.seed(recipe.seed, 0, 0)  # alike on every rank
+            network.architecture.warm_start(_Passes(train.whole(), self.rank))
+        self._learner = self.rank.joined(Learner(network, recipe.mixup))
+        if not resumed:
+            self._state.begin()
+        self._statistics = statistics(network)
+        self._saved = time.monotonic()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self._state.epoch
+
+    @property
+    def step(self) -> int:
+        """Updates of the weights done."""
+        return self._state.step
+
+    @property
+    def history(self) -> History:
+        """One record per epoch: epoch, train_loss, validation_loss and the task's metrics on the validation split."""
+        return self._state.history
+
+    @property
+    def best(self) -> tuple[int, dict[str, float]] | None:
+        """The epoch that is kept (the best validated, or the last, as the recipe says) and its record."""
+        return self._state.best
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left to do: all epochs are done, or patience is at its end, or the loss is no longer a number."""
+        return self.epoch >= self.recipe.epochs or self._stopped
+
+    @property
+    def _stopped(self) -> bool:
+        return 0 < self.recipe.patience <= self.history.waited or self.history.broken
+
+    def best_state(self) -> dict[str, Tensor]:
+        """The weights of the `best` epoch; today's, where no epoch is finished yet."""
+        return copy(self._state.best_weights) if self.best else self._state.smooth()
+
+    def run(self, epochs: int | None = None, deadline: float | None = None) -> None:
+        """Trains on to `epochs` in all (the recipe's, where None), or until time.monotonic() passes `deadline`.
+
+        Returns between two steps; another call goes on from there. Raises ModelError when the loss is not a number
+        before any epoch could be kept.
+        """
+        target = self.recipe.epochs if epochs is None else epochs
+        pace = Pace(self._rows_done, target * self.train.rows)
+        while self.epoch < target and not self._stopped:
+            if not self._train_epoch(target, deadline, pace):
+                break
+            self._close_epoch()
+            self.report({"epochs": target, **pace.now(), **self.history[-1]})
+        self._save()
+
+    def _train_epoch(self, target: int, deadline: float | None, pace: Pace) -> bool:
+        """Trains what is left of the epoch; False if time ran out before its end."""
+        state, steps = self._state, self.train.steps()
+        self._learner.train()
+        batches = iter(self.train.epoch(state.epoch, state.batch))
+        while state.batch < steps:
+            if deadline is not None and self.rank.agree(time.monotonic() >= deadline):
+                return False
+            parts = [self.rank.tensors(batch) for batch in islice(batches, self.recipe.accumulate)]
+            if not parts:
+                raise ModelError(f"the feed ended after {state.batch} of {steps} batches", place="feed")
+            self._update(parts)
+            state.batch += len(parts)
+            state.step += 1
+            now = time.monotonic()
+            if now - self._saved >= self.recipe.checkpoint_seconds:
+                self._save()
+            if now - pace.reported >= REPORT_SECONDS:
+                self.report({"epoch": state.epoch, "epochs": target, **pace.now()})
+        return True
+
+    def _update(self, parts: list[dict[str, Tensor]]) -> None:
+        """One step of every group in turn; its gradient is the mean over the rows of all parts."""
+        state, recipe = self._state, self.recipe
+        self.rank.seed(recipe.seed, state.step, self.rank.number)
+        steps = self._steps * recipe.epochs
+        falls = recipe.falls(state.history.standings) if recipe.schedule == "plateau" else 0
+        rate = recipe.rate(state.step, steps, falls)
+        counts = [part["target"].shape[0] for part in parts]
+        for group, optimisers in state.optimisers.items():
+            self.network.zero_grad(set_to_none=True)
+            for part, count in zip(parts, counts, strict=True):
+                with nullcontext() if part is parts[-1] else apart(self._learner), self._precision():
+                    loss = self._learner(part, group)
+                    state.scaler.scale(loss if len(parts) == 1 else loss * (count / sum(counts))).backward()
+                state.loss.add_(loss.detach(), alpha=count)
+            if recipe.clip:
+                for optimiser in optimisers:
+                    state.scaler.unscale_(optimiser)
+                torch.nn.utils.clip_grad_norm_(state.groups[group], recipe.clip, foreach=True)
+            for optimiser in optimisers:
+                for weights in optimiser.param_groups:
+                    weights["lr"] = rate * weights["scale"]
+                state.scaler.step(optimiser)
+        state.scaler.update()
+        state.rows += sum(counts)
+        self.rank.average(self._statistics)
+        if state.average:
+            state.average.update(recipe.kept(state.step, steps))
+
+    def _close_epoch(self) -> None:
+        state = self._state
+        names = ["train_loss", "validation_loss", *self.network.task.METRICS]
+        record = self.rank.shared(self._measure() if self.rank.first else None, names)
+        self.rank.follow(self.network.buffers())  # what the validation rows have chosen is among them
+        state.epoch, state.batch, state.rows = state.epoch + 1, 0, 0
+        state.loss.zero_()
+        state.history.append({"epoch": state.epoch, **record})
+        leads = state.history.waited == 0
+        if math.isfinite(record["validation_loss"]) and (leads or self.recipe.keep == "last"):
+            state.best, state.best_weights = (state.epoch, record), state.smooth()
+        if not math.isfinite(record["train_loss"]) and state.best is None:
+            fix = "lower learning_rate, or set clip to 1"
+            raise ModelError(f"the loss is {record['train_loss']} in epoch {state.epoch}", place="train", fix=fix)
+
+    def _measure(self) -> dict[str, float]:
+        state, task = self._state, self.network.task
+        live = copy(state.weights) if state.average else None
+        self.network.load_state_dict(state.smooth())
+        with self._precision():
+            loss, facts = self.network.judged(self.validation)
+        if live:
+            self.network.load_state_dict(live)
+        for name, value in task.calibrate(*facts).items():
+            task.get_buffer(name).copy_(value)
+        return {"train_loss": float(state.loss) / state.rows, "validation_loss": loss, **task.metrics(*facts)}
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.recipe.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.rank.device.type, getattr(torch, self.recipe.precision))
+
+    def _rows_done(self) -> int:
+        return self.epoch * self.train.rows + self._state.rows * self.rank.world
+
+    def _save(self) -> None:
+        self._saved = time.monotonic()
+        if self.folder and self.rank.first:
+            checkpoint.save(self.folder, self.step, self._state.encode())
+
+    def _restore(self) -> bool:
+        """Continues from the newest checkpoint of this very run; False where there is none."""
+        if self.folder is None:
+            return False
+        block = self.rank.block(checkpoint.newest(self.folder) if self.rank.first else None)
+        if block is None:
+            return False
+        found = self._state.load(block)
+        if not found:
+            log.warning("%s holds checkpoints of another run: training starts anew", self.folder)
+        return found

@@ -1,0 +1,1 @@
+"""Draw pages from stored JSON and Parquet: pure functions that return HTML and SVG."""

@@ -1,0 +1,99 @@
+"""Of rows with one key the newest stays, and rows whose key the source no longer has go."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.stages.collect import watermark as moments
+from evergreen.stages.collect.compaction import without
+from evergreen.stages.collect.incremental import contents
+from evergreen.stages.collect.manifest import Part
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+IDENTITY = [("high", "<u8"), ("low", "<u8")]  # of a key, 16 bytes of a hash
+
+
+def settled(
+    parts: Sequence[Part], key: Sequence[str], watermark: str, alive: set[bytes] | None, folder: Path
+) -> tuple[list[Part], dict[str, int]]:
+    """The parts without older rows of a key, and how many rows went: repeated (the same content), replaced, deleted.
+
+    Newest is what its watermark says, else what was read last. Memory: 40 bytes a row.
+    """
+    import numpy as np
+
+    ids = [identities(part.read(list(key)), key) for part in parts]
+    every = np.concatenate(ids) if ids else np.zeros(0, IDENTITY)
+    at = [moments.read(part.read([watermark])[watermark])[0] if watermark else np.zeros(part.rows) for part in parts]
+    when = np.nan_to_num(np.concatenate(at), nan=-np.inf) if at else np.zeros(0)
+    order = np.lexsort((when, every["low"], every["high"]))  # stable: what was read last is last of its equals
+    same = np.zeros(len(order), bool)
+    same[:-1] = every[order][1:] == every[order][:-1]
+    older = np.zeros(len(order), bool)
+    older[order[same]] = True
+    older &= every["high"] != 0  # a row without a key is no other's
+    shared = np.isin(every["high"], every["high"][older])
+    starts = np.cumsum([0, *(part.rows for part in parts)])
+    counts = _told(parts, every, older, shared, starts)
+    going = older
+    if alive is not None:
+        dead = np.array([one.tobytes() not in alive for one in every], bool) & ~older & (every["high"] != 0)
+        counts["deleted"] = int(np.count_nonzero(dead))
+        going = older | dead
+    left: list[Part] = []
+    for part, start, end in zip(parts, starts, starts[1:], strict=False):
+        gone = going[start:end]
+        left += without(part, ~gone, folder) if gone.any() else [part]
+    return left, counts
+
+
+def identities(rows: pa.Table | pa.RecordBatch, key: Sequence[str]) -> np.ndarray:
+    """(N,) IDENTITY of each row; zeros where a column of the key is missing."""
+    import numpy as np
+
+    from evergreen.core.errors import DataError, suggest
+    from evergreen.data.arrow import plain, texts
+
+    for name in key:
+        if name not in rows.schema.names:
+            problem = f"there is no column '{name}'"
+            raise DataError(problem, place="collect.key", fix=suggest(name, rows.schema.names))
+    columns = [texts(plain(rows.column(name))).to_pylist() for name in key]
+    words = (
+        bytes(16) if None in row else hashlib.blake2b(repr(row).encode(), digest_size=16).digest()
+        for row in zip(*columns, strict=True)
+    )
+    return np.frombuffer(b"".join(words), IDENTITY)
+
+
+def keys_of(batches: Iterable[pa.RecordBatch], key: Sequence[str]) -> set[bytes]:
+    return {one.tobytes() for batch in batches for one in identities(batch, key)}
+
+
+def _told(
+    parts: Sequence[Part], every: np.ndarray, older: np.ndarray, shared: np.ndarray, starts: np.ndarray
+) -> dict[str, int]:
+    """Of the rows that go, those that say just what a row that stays says are repeated, the others replaced."""
+    import numpy as np
+    import pyarrow as pa
+
+    stays: dict[bytes, bytes] = {}
+    goes: list[tuple[bytes, bytes]] = []
+    for part, start in zip(parts, starts, strict=False):
+        some = np.flatnonzero(shared[start : start + part.rows])
+        if not len(some):
+            continue
+        for row, content in zip(some + start, contents(part.read().take(pa.array(some))), strict=True):
+            if older[row]:
+                goes.append((every[row].tobytes(), content))
+            else:
+                stays[every[row].tobytes()] = content
+    found: Counter[Any] = Counter(stays[identity] == content for identity, content in goes)
+    return {"repeated": found[True], "replaced": found[False]}

@@ -1,0 +1,163 @@
+"""Rows that only ever come: a column says how far the source was read, and what lies beyond is added."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence, Set
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.stages.collect import watermark
+from evergreen.stages.collect.compaction import folded, without
+from evergreen.stages.collect.manifest import Part, next_number, write
+from evergreen.stages.collect.watermark import Mark
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from evergreen.data.sources import Source
+
+
+def advanced(
+    source: Source,
+    column: str,
+    wanted: tuple[Mark, Mark],
+    late: float,
+    covered: dict[str, Any],
+    before: Sequence[Part],
+    staging: Path,
+    said: Callable[[int], None],
+    *,
+    anew: Set[str] = frozenset(),
+) -> tuple[list[Part], dict[str, Any], dict[str, int]]:
+    """The parts with what is new of a range added, what is covered by then, and counts of the added rows.
+
+    Read is what lies beyond the last row collected, `late` before it, where rows may still have come, and what lies
+    before the first one, where the range begins earlier than it did; and the rows of the origins `anew`, wherever they
+    lie. No row is added twice.
+    """
+    since, until = (-math.inf if wanted[0] is None else watermark.number(wanted[0])), wanted[1]
+    end = math.inf if until is None else watermark.number(until)
+    reading = Reading(source, column, covered, before, said)
+    reading.times = any(isinstance(mark, str) for mark in (*wanted, covered.get("to")))
+    ranges = [(since, end)]
+    if before:
+        ranges = [(max(reading.start, reading.top - late), end)]
+        if since < reading.start:
+            ranges.insert(0, (since, reading.start))
+    parts = list(before)
+    for left, (low, high) in enumerate(ranges, 1 - len(ranges)):
+        rest = None if left else anew  # with the last range
+        parts += write(reading.between(low, high, rest), staging, next_number(parts), [], lambda rows: None)
+    counts = dict(reading.counts)
+    if reading.older > reading.held_older:  # more lie at the source than were collected when it was their turn
+        counts["too late"] = reading.older - reading.held_older
+    start = min(since, reading.start) if before else since
+    begun = None if start == -math.inf else watermark.said(start, reading.times)
+    reached = None if reading.top == -math.inf else watermark.said(reading.top, reading.times)
+    return folded(parts, staging) if before else parts, {"from": begun, "to": reached}, counts
+
+
+def readable(parts: Sequence[Part], folder: Path) -> tuple[list[Part], set[str]]:
+    """The parts without the rows that could not be read, written again in `folder` where they held such; and where
+    those rows are from."""
+    import pyarrow as pa
+
+    left, origins = [], set()
+    for part in parts:
+        bad = part.faulty()
+        if bad.any():
+            origins |= set(part.read(["_origin"]).filter(pa.array(bad)).column("_origin").to_pylist())
+        left += without(part, ~bad, folder) if bad.any() else [part]
+    return left, origins
+
+
+class Reading:
+    """One pass over a source. Positions are in the common order of `moments`."""
+
+    def __init__(
+        self, source: Source, column: str, covered: dict[str, Any], parts: Sequence[Part], said: Callable[[int], None]
+    ) -> None:
+        self.source, self.column, self.parts, self.said = source, column, parts, said
+        start, top = covered.get("from"), covered.get("to")
+        self.start = -math.inf if start is None else watermark.number(start)
+        self.reached = self.top = -math.inf if top is None else watermark.number(top)
+        self.times = False
+        self.counts: Counter[str] = Counter({"new": 0, "late": 0})
+        self.older = self.held_older = 0
+
+    def between(self, low: float, high: float, rest: Set[str] | None) -> Iterator[pa.RecordBatch]:
+        """What the source holds there and was not collected before; unless None, with the rows of the origins `rest`,
+        and those that do not say where they lie."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        held = self._held(low, high)
+        asked = self.source
+        if not rest and (self.reached > -math.inf or math.isfinite(low) or math.isfinite(high)):
+            bounds = [
+                None if not math.isfinite(at) else watermark.around(at, self.times, days)
+                for at, days in ((low, -1), (high, 2))
+            ]
+            asked = asked.between(self.column, *bounds)
+        for batch in asked.read():
+            at, self.times = self._where(batch)
+            inside = (at >= low) & (at < high)
+            if rest is not None:
+                inside |= np.isnan(at) | pc.is_in(batch["_origin"], pa.array(sorted(rest), pa.string())).to_numpy(False)
+            self.older += int(np.count_nonzero((at < low) & (at >= self.start) & ~inside))
+            again = np.flatnonzero(inside & ~(at > self.reached))
+            for row, content in zip(again, contents(batch.take(pa.array(again))), strict=True):
+                if held[content]:
+                    held[content] -= 1
+                    inside[row] = False
+            new = batch.filter(pa.array(inside))
+            if not len(new):
+                continue
+            self.counts["new"] += len(new)
+            self.counts["late"] += int(np.count_nonzero(inside & (at < self.reached)))
+            self.top = max(self.top, np.nanmax(at[inside], initial=-math.inf))
+            self.said(len(new))
+            yield new
+
+    def _where(self, batch: pa.RecordBatch) -> tuple[Any, bool]:
+        import numpy as np
+
+        from evergreen.core.errors import DataError, suggest
+        from evergreen.data.sources import RESERVED
+
+        names = [name for name in batch.schema.names if name not in RESERVED]
+        if self.column not in names:
+            problem = f"there is no column '{self.column}'"
+            raise DataError(problem, place="collect.watermark", fix=suggest(self.column, names))
+        at, times = watermark.read(batch.column(self.column))
+        if np.isnan(at).all() and batch.column(self.column).null_count < len(batch):
+            problem = f"column '{self.column}' holds neither numbers nor times"
+            raise DataError(problem, place="collect.watermark", fix="choose a column that grows with every new row")
+        return at, times or (self.times and bool(np.isnan(at).all()))
+
+    def _held(self, low: float, high: float) -> Counter[bytes]:
+        """How often each content was collected in a range, and how many rows lie before it."""
+        import numpy as np
+        import pyarrow as pa
+
+        found: Counter[bytes] = Counter()
+        self.older = self.held_older = 0
+        for part in self.parts:
+            at, _ = watermark.read(part.read([self.column])[self.column])
+            self.held_older += int(np.count_nonzero((at < low) & (at >= self.start)))
+            some = np.flatnonzero(np.isnan(at) | ((at >= low) & (at < high)))
+            if len(some):
+                found.update(contents(part.read().take(pa.array(some))))
+        return found
+
+
+def contents(rows: pa.Table | pa.RecordBatch) -> list[bytes]:
+    """What each row says, wherever it is from, in 16 bytes."""
+    if not len(rows):
+        return []
+    columns = [rows.column(name).to_pylist() for name in sorted(rows.schema.names) if name != "_origin"]
+    return [hashlib.blake2b(repr(row).encode(), digest_size=16).digest() for row in zip(*columns, strict=True)]

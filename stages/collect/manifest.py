@@ -1,0 +1,234 @@
+"""Parquet files of rows, each whole and never changed in place, and where in them the rows of each source file lie."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from evergreen.data.sources._files import File
+
+ROWS, BYTES = 100_000, 1 << 24  # a part ends at as many rows, or bytes in memory
+ROW_GROUP = 1 << 22  # bytes in memory
+AHEAD = 2  # row groups that are read before they are asked for
+TRIED, WORTH = 20, 0.9  # rows compressed to see whether their bytes become less, and how much less is worth it
+NUMBERED = re.compile(r"part-(\d{5,})\.parquet")
+MANIFEST = "files-"  # in the place of "part-"
+
+
+# which rows of a part are of which file: `rows` of them from `offset` on
+SPANS = pa.schema(
+    [("file", pa.string()), ("size", pa.int64()), ("stamp", pa.string()), ("offset", pa.int64()), ("rows", pa.int64())]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    path: Path
+    rows: int
+    spans: pa.Table = field(default_factory=SPANS.empty_table)  # in the order of the rows
+    noted: Path | None = None  # where its spans are written already
+
+    def read(self, columns: list[str] | None = None) -> pa.Table:
+        return pq.read_table(self.path, columns=columns)
+
+    @property
+    def stamps(self) -> dict[str, str]:
+        """File → stamp."""
+        return dict(zip(self.spans["file"].to_pylist(), self.spans["stamp"].to_pylist(), strict=True))
+
+    def faulty(self) -> np.ndarray:
+        """(rows,) whether each row is one that could not be read."""
+        if "_fault" not in pq.read_schema(self.path).names:
+            return np.zeros(self.rows, bool)
+        found: np.ndarray = self.read(["_fault"]).column("_fault").is_valid().to_numpy()
+        return found
+
+
+def write(
+    batches: Iterator[pa.RecordBatch],
+    folder: Path,
+    first: int,
+    files: Sequence[File],
+    said: Callable[[int], None],
+    *,
+    name: bool = True,
+) -> list[Part]:
+    """Writes batches as new parts, numbered from `first`, never holding more than a few row groups; `files` are
+    theirs. While one row group is written the next is read. Without `name` the parts still have to be `named`."""
+    from evergreen.data.prefetch import ahead
+
+    written: list[Part] = []
+    listed = [pa.array(values) for values in zip(*files, strict=True)] or [pa.array([], pa.string())] * 3
+    known = pa.table(listed, names=SPANS.names[:3])
+    writer, tables = None, ahead(_row_groups(batches), AHEAD)
+    try:
+        for table in tables:
+            if writer is None or writer.full:
+                written += [writer.close(name=name)] if writer else []
+                writer = Writer(folder / f"part-{first + len(written):05}.parquet", table, known)
+            writer.add(table)
+            said(len(table))
+        if writer:
+            last = writer.close(name=name)
+            read = pa.chunked_array(
+                [column for part in [*written, last] for column in part.spans["file"].chunks], pa.string()
+            )
+            none = known.filter(pc.invert(pc.is_in(known["file"], read)))  # files without rows are known, too
+            rest = spans_of(none, np.full(len(none), last.rows), np.zeros(len(none), np.int64))
+            written.append(replace(last, spans=pa.concat_tables([last.spans, rest])))
+        return written
+    finally:
+        tables.close()  # type: ignore[attr-defined]
+        if writer:
+            writer.file.close()
+
+
+class Writer:
+    """One part being written, of rows such as those of a first table. It has its name only when it is whole."""
+
+    def __init__(self, path: Path, like: pa.Table, files: pa.Table) -> None:
+        from evergreen.data.parquet import repeating
+
+        self.path, self.files = path, files
+        self.rows = self.bytes = 0
+        self.names: list[pa.Array] = []  # of the files of runs of rows …
+        self.runs: list[np.ndarray] = [np.zeros(0, np.int64)]  # … and how many rows each has
+        how = {"compression": _compression(like), "use_dictionary": repeating(like), "write_statistics": False}
+        self.file = pq.ParquetWriter(path.with_suffix(".tmp"), like.schema, **how)
+
+    @property
+    def full(self) -> bool:
+        return self.rows >= ROWS or self.bytes >= BYTES
+
+    def add(self, table: pa.Table) -> None:
+        if len(self.files):
+            names, rows = self._runs(table)
+            self.names.append(names)
+            self.runs.append(rows)
+        self.file.write_table(table, row_group_size=len(table))
+        self.rows, self.bytes = self.rows + len(table), self.bytes + table.nbytes
+
+    def close(self, *, name: bool = True) -> Part:
+        self.file.close()
+        if name:
+            named(self.path)
+        if not self.names:
+            return Part(self.path, self.rows)
+        runs = pc.run_end_encode(pa.concat_arrays(self.names))  # a file may go on from one table to the next
+        ends = np.cumsum(np.concatenate(self.runs))[runs.run_ends.to_numpy() - 1]
+        starts = np.append(0, ends[:-1])
+        of = self.files.take(pc.index_in(runs.values, self.files["file"].combine_chunks()))
+        return Part(self.path, self.rows, spans_of(of, starts, ends - starts))
+
+    def _runs(self, table: pa.Table) -> tuple[pa.Array, np.ndarray]:
+        """Which files the rows are of, in order, and how many of each: an origin is a file's name, or "name#place"."""
+        if len(self.files) == 1:
+            return self.files["file"].combine_chunks(), np.array([len(table)])
+        names = table["_origin"].combine_chunks()
+        if pc.any(pc.match_substring(names, "#")).as_py():
+            names = pc.replace_substring_regex(names, r"#\d+$", "")
+        runs = pc.run_end_encode(names)
+        return runs.values, np.diff(runs.run_ends.to_numpy(), prepend=0)
+
+
+def spans_of(files: pa.Table, offset: np.ndarray, rows: np.ndarray) -> pa.Table:
+    """SPANS of these files, sizes and stamps: `rows` of each from `offset` on."""
+    places = [pa.array(values, pa.int64()) for values in (offset, rows)]
+    return pa.table([*files.select(SPANS.names[:3]).columns, *places], schema=SPANS)
+
+
+def _compression(table: pa.Table) -> dict[str, str]:
+    """How each column is compressed: bytes that nothing makes smaller, such as those of photographs, not at all."""
+    found = dict.fromkeys(table.column_names, "zstd")
+    for name in (one.name for one in table.schema if pa.types.is_binary(one.type)):
+        some = b"".join(filter(None, table[name].slice(0, TRIED).to_pylist()))
+        if some and pa.Codec("zstd").compress(some).size > WORTH * len(some):
+            found[name] = "none"
+    return found
+
+
+def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Batches gathered until they are worth a row group, and cut where they are more than a part."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        for start in range(0, len(batch), ROWS):
+            held.append(batch.slice(start, ROWS))
+            rows, size = rows + len(held[-1]), size + held[-1].nbytes
+            if rows >= ROWS // 2 or size >= ROW_GROUP:
+                yield pa.Table.from_batches(held)
+                held, rows, size = [], 0, 0
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def place(parts: Sequence[Part], folder: Path) -> None:
+    """Puts parts into a folder, and beside each which rows come from which file, without writing what is written
+    already where the file system can."""
+    for part in parts:
+        _put(part.path, folder / part.path.name)
+        if part.noted:
+            _put(part.noted, folder / part.noted.name)
+    noted([part for part in parts if not part.noted], folder)
+
+
+def _put(path: Path, place: Path) -> None:
+    try:
+        os.link(path, place)
+    except OSError:
+        if place.exists():
+            raise
+        shutil.copyfile(path, place)
+
+
+def next_number(parts: Sequence[Part]) -> int:
+    return max((int(NUMBERED.fullmatch(part.path.name)[1]) + 1 for part in parts), default=0)  # type: ignore[index]
+
+
+def held(folder: Path) -> list[Part]:
+    """The parts in a folder, with what is written beside each of the files that its rows are from."""
+    return [held_part(path) for path in sorted(folder.glob("part-*.parquet"))]
+
+
+def held_part(path: Path) -> Part:
+    beside = _manifest(path)
+    rows = pq.read_metadata(path).num_rows
+    if not beside.is_file():
+        return Part(path, rows)
+    return Part(path, rows, pq.read_table(beside, columns=SPANS.names).cast(SPANS), beside)
+
+
+def noted(parts: Sequence[Part], folder: Path) -> list[Part]:
+    """Writes which rows of each part come from which file; a file a part, so that what stays is not written again."""
+    found = []
+    for part in parts:
+        path = _manifest(folder / part.path.name) if len(part.spans) else None
+        if path:
+            how = {"compression": "zstd", "use_dictionary": False}  # nothing repeats
+            pq.write_table(part.spans, path.with_suffix(".tmp"), **how)
+            named(path)
+        found.append(replace(part, noted=path))
+    return found
+
+
+def named(path: Path) -> None:
+    """Gives its name to a file that is whole, once its bytes lie on the disk."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _manifest(part: Path) -> Path:
+    return part.with_name(part.name.replace("part-", MANIFEST))

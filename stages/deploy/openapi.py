@@ -1,0 +1,166 @@
+"""The endpoint described: an OpenAPI 3.1 document built from the specs of what is served, and a page that shows it.
+
+The page is one file with no script and no address outside it, so it is there on a machine without a network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evergreen.stages.deploy.endpoint import Served
+
+REFUSALS = {
+    "400": "the body is not JSON",
+    "404": "there is no such pipeline",
+    "413": "the body is longer than may be",
+    "415": "the body is not sent as application/json",
+    "422": "a field is missing, unknown, of the wrong type or shape, or not a finite number",
+    "429": "too many rows are waiting; Retry-After says when to come again",
+}
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1a2b22;
+background:#fbfdfb}
+h1{margin-bottom:0}h2{margin:2.2rem 0 .4rem}h2 span{font:600 .8rem monospace;color:#fff;background:#2f7d4f;
+border-radius:.3rem;padding:.15rem .5rem;margin-right:.5rem;vertical-align:middle}h2 span.get{background:#35679a}
+p{margin:.4rem 0}code,pre{font:.85rem/1.45 ui-monospace,monospace}pre{background:#eef4ef;border-radius:.4rem;
+padding:.7rem .9rem;overflow-x:auto;white-space:pre-wrap;overflow-wrap:anywhere}
+table{border-collapse:collapse;width:100%}td,th{text-align:left;
+padding:.25rem .8rem .25rem 0;border-bottom:1px solid #dbe7de;vertical-align:top}summary{cursor:pointer}
+"""
+
+
+def document(served: Mapping[str, Served]) -> dict[str, Any]:
+    """The OpenAPI document of the pipelines that are served now."""
+    paths: dict[str, Any] = {
+        "/": {"get": _get("The pipelines that are served")},
+        "/healthz": {"get": _get("The version of each pipeline; 503 while nothing is loaded")},
+    }
+    schemas: dict[str, Any] = {"Error": _object(error={"type": "string"}, request_id={"type": "string"})}
+    for name, one in sorted(served.items()):
+        schemas[name] = one.schema
+        paths[f"/{name}"] = {"get": _get(f"What {name} is: architecture, version, scores, fields of a row")}
+        paths[f"/{name}/predict"] = {"post": _predict(name, one)}
+    info = {"title": "Evergreen", "version": "1", "description": "Predictions of the released models."}
+    return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
+
+
+def _get(summary: str) -> dict[str, Any]:
+    return {"summary": summary, "responses": {"200": _content("as said", {"type": "object"})}}
+
+
+def _predict(name: str, one: Served) -> dict[str, Any]:
+    row = {"$ref": f"#/components/schemas/{name}"}
+    most = one.limits["max_rows"]
+    batch = _object(rows={"type": "array", "items": row, "minItems": 1, "maxItems": most})
+    example = {"example": {"rows": [one.schema["example"]]}} if "example" in one.schema else {}
+    body = {"application/json": {"schema": {"oneOf": [batch, row]}, **example}}
+    answer = _object(
+        version={"type": "string", "example": one.version},
+        request_id={"type": "string"},
+        predictions={"type": "array", "items": _answer(one)},
+    )
+    responses = {"200": _content("one prediction per row, in the order of the rows", answer)}
+    responses |= {code: _content(text, {"$ref": "#/components/schemas/Error"}) for code, text in REFUSALS.items()}
+    return {
+        "summary": f"{one.model.card.get('task', 'prediction')}: what is {one.model.spec.target_name}?",
+        "description": f'Answers rows with {name} {one.version}; send {{"rows": […]}} or one row alone.',
+        "parameters": [
+            {"name": "X-Request-ID", "in": "header", "required": False, "schema": {"type": "string"},
+             "description": "comes back with the answer; made up where it is left out"}
+        ],
+        "requestBody": {"required": True, "content": body},
+        "responses": responses,
+    }  # fmt: skip
+
+
+def _answer(one: Served) -> dict[str, Any]:
+    kind = one.model.spec.target.kind
+    if kind not in ("category", "number", "series"):
+        spec = one.model.spec
+        said = one.model.predict(spec.parse([one.schema["example"]], "example"))[0] if "example" in one.schema else {}
+        return _object(**{name: _like(value) for name, value in said.items()})
+    if kind == "category":
+        shares = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1}}
+        return _object(prediction={}, probabilities=shares)
+    number = {"type": "number"}
+    value = {"type": "array", "items": number} if kind == "series" else number
+    answer = _object(prediction=value)
+    ends = {"low": value, "high": value} if kind in ("number", "series") else {}  # where an interval is known
+    return {**answer, "properties": {**answer["properties"], **ends}}
+
+
+def _like(value: Any) -> dict[str, Any]:
+    """The schema of values such as this one."""
+    if isinstance(value, dict):
+        return _object(**{name: _like(inner) for name, inner in value.items()})
+    if isinstance(value, list):
+        return {"type": "array", "items": _like(value[0]) if value else {}}
+    names = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    return {"type": names[type(value)]} if type(value) in names else {}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _content(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
+
+
+def page(document: Mapping[str, Any], url: str) -> str:
+    """The document as HTML, with a line for curl per pipeline; `url` is where the reader found it."""
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{document['info']['title']}: the endpoint</title>",
+        f"<meta name=viewport content='width=device-width'><style>{STYLE}</style>",
+        f"<h1>{document['info']['title']}</h1><p>{document['info']['description']} "
+        "<a href=/openapi.json>openapi.json</a> · <a href=/healthz>healthz</a></p>",
+    ]
+    operations = [(path, *item) for path, methods in document["paths"].items() for item in methods.items()]
+    for path, method, operation in sorted(operations, key=lambda one: one[1] != "post"):
+        parts.append(f"<h2><span class={method}>{method.upper()}</span><code>{escape(path)}</code></h2>")
+        parts.append(f"<p>{escape(operation['summary'])}</p>")
+        if method == "post":
+            parts += _details(path, operation, document, url)
+    return "\n".join(parts) + "\n</html>\n"
+
+
+def _details(path: str, operation: Mapping[str, Any], document: Mapping[str, Any], url: str) -> list[str]:
+    content = operation["requestBody"]["content"]["application/json"]
+    row = document["components"]["schemas"][path.split("/")[1]]
+    fields = _table((f"<code>{escape(name)}</code>", escape(_type(one))) for name, one in row["properties"].items())
+    answer = json.dumps(operation["responses"]["200"]["content"]["application/json"]["schema"], indent=1)
+    codes = _table((code, escape(one["description"])) for code, one in operation["responses"].items())
+    shown = []
+    if "example" in content:
+        body = json.dumps(content["example"], ensure_ascii=False).replace("'", "\\u0027")
+        curl = f"curl {url}{path} -H 'Content-Type: application/json' -d '{body}'"
+        shown = [f"<pre>{escape(curl)}</pre>"]
+    return [
+        f"<p>{escape(operation['description'])}</p>",
+        *shown,
+        f"<details open><summary>a row</summary>{fields}</details>",
+        f"<details><summary>an answer</summary><pre>{escape(answer)}</pre></details>",
+        f"<details><summary>status codes</summary>{codes}</details>",
+    ]
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    return "<table>" + "".join(f"<tr><td>{left}<td>{right}" for left, right in rows) + "</table>"
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """A field's schema in a few words: 8 × 8 numbers, number, text, one of a, b, c."""
+    sizes = []
+    while schema.get("type") == "array":
+        sizes.append(str(schema.get("maxItems", "any number of")))
+        schema = schema["items"]
+    if "enum" in schema:
+        values = [str(value) for value in schema["enum"][:12]]
+        return "one of " + ", ".join(values) + (" …" if len(schema["enum"]) > 12 else "")
+    kind = schema.get("type", "value")
+    word = " or ".join(kind) if isinstance(kind, list) else str(kind)
+    return f"{' × '.join(sizes)} {word}s" if sizes else word

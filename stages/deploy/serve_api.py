@@ -1,0 +1,78 @@
+"""Ray Serve's declarative interface, over HTTP at the dashboard of this clone's Ray."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evergreen.core.errors import PipelineError
+from evergreen.core.processes import alive
+
+APPLICATION, DEPLOYMENT = "evergreen", "Endpoint"
+SECONDS = 60.0  # until a call that is not answered is given up
+
+
+def ask(root: Path) -> dict[str, Any]:
+    """What Serve is to run and what it does. Raises PipelineError where Ray is not up or does not answer."""
+    return _call(root, "GET")
+
+
+def put(root: Path, schema: Mapping[str, Any]) -> None:
+    """Makes `schema` (ray.serve.schema.ServeDeploySchema) what Serve is to run; it goes there by itself."""
+    _call(root, "PUT", schema)
+
+
+def delete(root: Path) -> None:
+    """Ends Serve."""
+    _call(root, "DELETE")
+
+
+def up(details: Mapping[str, Any]) -> bool:
+    """Whether what `ask` gave is about this clone's endpoint."""
+    return APPLICATION in details.get("applications", {})
+
+
+def deployed(details: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of the endpoint's one deployment."""
+    config: dict[str, Any] = details["applications"][APPLICATION]["deployed_app_config"]["deployments"][0]
+    return config
+
+
+def reachable(root: Path) -> bool:
+    """Whether this clone's Ray runs; it does not where it was killed, either."""
+    return _dashboard(root) is not None
+
+
+def _call(root: Path, method: str, value: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    dashboard = _dashboard(root)
+    if dashboard is None:
+        raise PipelineError("Ray is not up", fix="start it with: evergreen serve")
+    url, token = dashboard
+    body = None if value is None else json.dumps(value).encode()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/api/serve/applications/", body, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            text = answer.read()
+    except urllib.error.HTTPError as error:
+        problem = error.read().decode(errors="replace").strip().splitlines()
+        raise RuntimeError(f"Serve refused the configuration ({error.code}): {problem[-1:]}") from error
+    except urllib.error.URLError as error:
+        raise PipelineError(f"Ray does not answer ({error.reason})", place=url, fix="try again in a moment") from error
+    return json.loads(text) if text else {}
+
+
+def _dashboard(root: Path) -> tuple[str, str] | None:
+    """The address and the token."""
+    from evergreen.core.files import read_json
+    from evergreen.stages.engines import ray_node
+
+    place = ray_node.place(root)
+    record = read_json(place) if place.exists() else None
+    if record is None or not alive(record):
+        return None
+    return record["dashboard"], Path(record["token"]).read_text().strip()

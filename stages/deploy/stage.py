@@ -1,0 +1,209 @@
+"""Deploy: puts the released versions of all pipelines behind one HTTP address, by Ray Serve, without a lost request.
+
+One application, one deployment: batching happens inside the replica, since each further hop between deployments costs
+three quarters of the throughput. A new version reaches running replicas as their `user_config`, by Serve's declarative
+interface: the replica loads and warms it beside the old one and then swaps (stages/deploy/endpoint.py).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from evergreen.core.errors import PipelineError
+from evergreen.core.paths import IMPORT_ROOT
+from evergreen.core.progress import Progress, quiet
+from evergreen.stages.deploy import haproxy, serve_api
+from evergreen.stages.deploy.serve_api import APPLICATION, DEPLOYMENT
+
+START_SECONDS = 120.0  # Serve's first start takes about 10 on two idle cores, an upgrade about 1
+
+
+@dataclass(frozen=True)
+class Params:
+    """How a pipeline is served. All pipelines share the replicas: of `replicas` and `cpus` the largest value counts."""
+
+    replicas: int = 1  # processes that answer
+    cpus: float = 0.0  # cores that Ray sets aside for each replica; 0 shares them with training, for one machine
+    max_batch_rows: int = 64  # rows in one pass through the network
+    batch_wait_ms: float = 0.0  # wait for company when idle; rows that come while a batch runs gather in any case
+    max_rows: int = 1000  # rows in one request
+    max_body_bytes: int = 8 * 2**20  # a longer request is refused (413)
+    max_queue_rows: int = 4096  # rows that wait in one replica; requests beyond them are refused (429)
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, least = getattr(self, field.name), 0 if field.name in ("cpus", "batch_wait_ms") else 1
+            if value < least:
+                raise PipelineError(f"{field.name} is {value}", fix=f"give at least {least}")
+        if self.max_queue_rows < self.max_rows:
+            raise PipelineError("max_queue_rows is below max_rows", fix="let a whole request fit into the queue")
+
+
+def deploy(
+    root: Path,
+    released: Mapping[str, Mapping[str, str]],
+    params: Params | Mapping[str, Params],
+    progress: Progress = quiet,
+) -> dict[str, Any]:
+    """Serves exactly the `released` versions, {pipeline: {"version", "path"}}; returns when every replica does.
+
+    `params` is one for all or one per pipeline. Returns {"url", "proxy", "moved_from", "pipelines", "seconds"}, where
+    `moved_from` is the port that was taken, if one was. Raises PipelineError when a version cannot be loaded: the
+    versions served before go on being served.
+    """
+    from evergreen.stages.engines import ray_cluster
+
+    start = time.monotonic()
+    ray_cluster.connect(root)
+    before = serve_api.ask(root)
+    port, moved_from = (before["http_options"]["port"], None) if serve_api.up(before) else haproxy.http_port(root)
+    each = {name: params if isinstance(params, Params) else params.get(name, Params()) for name in released}
+    config = _user_config(released, each)
+    _try_out(
+        config["pipelines"], serve_api.deployed(before)["user_config"]["pipelines"] if serve_api.up(before) else {}
+    )
+    serve_api.put(root, _schema(config, each, port))
+    try:
+        _wait(root, port, config["revision"], start + START_SECONDS, progress)
+    except PipelineError:
+        _restore(root, before)
+        raise
+    return {
+        "url": f"http://{haproxy.HOST}:{port}",
+        "proxy": "HAProxy" if haproxy.haproxy_runs() else "Ray Serve's own",
+        "moved_from": moved_from,
+        "pipelines": {name: one["version"] for name, one in released.items()},
+        "seconds": time.monotonic() - start,
+    }
+
+
+def status(root: Path) -> dict[str, Any] | None:
+    """What is served now: {"url", "pipelines": {name: version}, "replicas"}; None where nothing is."""
+    details = serve_api.ask(root) if serve_api.reachable(root) else {}
+    if not serve_api.up(details):
+        return None
+    url = f"http://{haproxy.HOST}:{details['http_options']['port']}"
+    wanted = serve_api.deployed(details)["user_config"]["pipelines"]
+    replicas = details["applications"][APPLICATION]["deployments"][DEPLOYMENT]["replicas"]
+    return {
+        "url": url,
+        "pipelines": {name: entry["version"] for name, entry in wanted.items()},
+        "replicas": [one["state"] for one in replicas],
+    }
+
+
+def undeploy(root: Path) -> bool:
+    """Ends Serve and gives its port back; False where nothing was served."""
+    if not (serve_api.reachable(root) and serve_api.up(serve_api.ask(root))):
+        return False
+    serve_api.delete(root)
+    return True
+
+
+def _user_config(released: Mapping[str, Mapping[str, str]], each: Mapping[str, Params]) -> dict[str, Any]:
+    """What replicas get. A version's folder may be written anew under its name, so its contents are told apart too."""
+    from evergreen.stages.artifacts import folder_version
+
+    for name, one in released.items():
+        if not Path(one["path"]).is_dir():
+            fix = f"fetch the release again: evergreen release {name}"
+            raise PipelineError(f"the released model {one['version']} is not there", place=one["path"], fix=fix)
+    entries = {
+        name: {
+            "version": one["version"],
+            "path": str(Path(one["path"]).resolve()),
+            "content": folder_version(Path(one["path"])),
+            "limits": {key: value for key, value in asdict(each[name]).items() if key not in ("replicas", "cpus")},
+        }
+        for name, one in released.items()
+    }
+    return {"revision": secrets.token_hex(8), "pipelines": entries}
+
+
+def _try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> None:
+    """Loads and runs each version that is not served yet, here and now: PipelineError before anything has changed."""
+    from evergreen.stages.deploy.endpoint import Served
+
+    for name, entry in wanted.items():
+        if served.get(name) != entry:
+            Served(entry)
+
+
+def _schema(config: Mapping[str, Any], each: Mapping[str, Params], port: int) -> dict[str, Any]:
+    """The whole of Serve's configuration (ray.serve.schema.ServeDeploySchema)."""
+    from evergreen.stages.artifacts import code_version
+
+    deployment = {
+        "name": DEPLOYMENT,
+        "num_replicas": max((params.replicas for params in each.values()), default=1),
+        "ray_actor_options": {"num_cpus": max((params.cpus for params in each.values()), default=0)},
+        "max_ongoing_requests": 100_000,  # the replica's own queue refuses earlier, and in JSON
+        "max_queued_requests": -1,
+        "max_surge_percent": 100,  # start the new replica before the old one goes, where one must go
+        "graceful_shutdown_timeout_s": 10,
+        "health_check_period_s": 5,
+        "user_config": config,
+        "logging_config": {"enable_access_log": False},
+    }
+    application = {
+        "name": APPLICATION,
+        "route_prefix": "/",
+        "import_path": "evergreen.stages.deploy.endpoint:application",
+        # Replicas that run older code than this are replaced: they may not know a new architecture.
+        "runtime_env": {"env_vars": {"PYTHONPATH": str(IMPORT_ROOT), "EVERGREEN_CODE": code_version()}},
+        "deployments": [deployment],
+    }
+    options = {"host": haproxy.HOST, "port": port}
+    return {"proxy_location": "HeadOnly", "http_options": options, "applications": [application]}
+
+
+def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progress) -> None:
+    """Returns when each replica that Serve counts says it serves `revision`; PipelineError if one could not load it."""
+    seen: set[str] = set()
+    replicas = None
+    while time.monotonic() < deadline:
+        application = serve_api.ask(root).get("applications", {}).get(APPLICATION, {})
+        if application.get("status") in ("DEPLOY_FAILED", "UNHEALTHY"):
+            raise PipelineError(f"Serve cannot start: {application['message']}", fix="see .evergreen/ray's logs")
+        if application.get("status") == "RUNNING":
+            replicas = application["deployments"][DEPLOYMENT]["target_num_replicas"]
+            for _ in range(4 * replicas):
+                seen |= _healthy(port, revision)
+            if len(seen) >= replicas:
+                return
+        progress(stage="deploy", replicas_ready=len(seen), seconds_left=None)
+        time.sleep(0.1)
+    raise PipelineError(f"{len(seen)} of {replicas} replicas serve it in time", fix="see .evergreen/ray's logs")
+
+
+def _healthy(port: int, revision: str) -> set[str]:
+    """The replica that answered, if it serves `revision`. Raises PipelineError with what it could not load."""
+    try:
+        with urllib.request.urlopen(f"http://{haproxy.HOST}:{port}/healthz", timeout=5) as answer:
+            state = json.load(answer)
+    except urllib.error.HTTPError as error:
+        state = json.load(error) if error.headers.get_content_type() == "application/json" else {}
+    except OSError:
+        return set()
+    if state.get("revision") != revision:
+        return set()
+    if state["failures"]:
+        name, problem = next(iter(state["failures"].items()))
+        raise PipelineError(f"the released version cannot be loaded: {problem}", place=name)
+    return {state["replica"]}
+
+
+def _restore(root: Path, before: Mapping[str, Any]) -> None:
+    """Makes what was asked for before the goal again, lest a replica that starts anew looks for what does not load."""
+    if serve_api.up(before):
+        config = before["applications"][APPLICATION]["deployed_app_config"]
+        rest = {"proxy_location": "HeadOnly", "http_options": before["http_options"]}
+        serve_api.put(root, {**rest, "applications": [config]})

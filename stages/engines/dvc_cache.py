@@ -1,0 +1,74 @@
+"""DVC's stored bytes: copied to the remote, and brought back by their hash from the cache or the remote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evergreen.core.errors import VersionError
+from evergreen.core.paths import Paths
+from evergreen.stages.engines.dvc_graph import opened
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+
+def push(paths: Paths) -> bool:
+    """Copies the pipeline's outs to the default remote; False where none is set."""
+    from evergreen.stages.pipeline import STAGES
+
+    with opened(paths.root) as repo:
+        if not repo.config["core"].get("remote"):
+            return False
+        repo.push(targets=[f"{stage}@{paths.name}" for stage in STAGES])
+    return True
+
+
+def folder_md5(folder: Path) -> str:
+    """What DVC would call this folder: the hash of the list of its files' hashes, with the ending .dir."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    found = [{"md5": _md5(path), "relpath": path.relative_to(folder).as_posix()} for path in files]
+    found.sort(key=lambda entry: entry["relpath"])
+    return hashlib.md5(json.dumps(found, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def export(root: Path, oid: str, folder: Path) -> None:
+    """Copies a folder known by its hash from DVC's cache into `folder`, or from the remote where the cache lacks it.
+
+    Raises VersionError when neither has it whole.
+    """
+    with opened(root) as repo:
+        for entry in json.loads(_object(repo, oid).read_bytes()):
+            target = folder / entry["relpath"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(_object(repo, entry["md5"]), target)
+
+
+def _object(repo: Repo, oid: str) -> Path:
+    """The cached file of this hash, verified; a broken one is thrown away and fetched again."""
+    from dvc.exceptions import DvcException
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    path, want = Path(repo.cache.local.oid_to_path(oid)), oid.removesuffix(".dir")
+    if path.is_file() and _md5(path) == want:
+        return path
+    path.unlink(missing_ok=True)
+    why = "no remote is set"
+    if repo.config["core"].get("remote"):
+        why = "the remote lacks it"
+        try:
+            repo.cloud.pull([HashInfo("md5", oid)])
+        except (DvcException, OSError) as error:
+            why = f"the remote failed: {' '.join(str(error).split())}"
+    if path.is_file() and _md5(path) == want:
+        return path
+    fix = "set the remote that has it with `dvc remote add -d NAME URL`, or `dvc push` it from the machine that made it"
+    raise VersionError(f"the bytes {oid} are not in DVC's cache, and {why}", place=".dvc/cache", fix=fix)

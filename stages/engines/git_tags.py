@@ -1,0 +1,206 @@
+"""Git's part of versions: the release tags, and a commit that touches nothing of the person's own work.
+
+Tags are annotated and follow GTO's format, so `gto show` and its API read them: `digits@v1.2.0` names a version,
+`digits#production#3` says that the version at the same commit went into production as the third event.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from evergreen.core.errors import VersionError
+
+NAMES = re.compile(
+    r"(?P<name>[^@#]+)(@(?P<version>v(?P<numbers>\d+\.\d+\.\d+)[^@#!]*)|#(?P<stage>[^@#!]+))(?P<cancel>!?)(#(?P<count>\d+))?"
+)
+OWN = {"NAME": "Evergreen", "EMAIL": "evergreen@localhost"}
+OTHER_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set while a git hook runs, of whatever repository
+NO_COMMIT = "0" * 40
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version of a pipeline's model."""
+
+    version: str
+    commit: str
+    date: str  # ISO 8601
+    message: str
+    production: bool = False  # whether it is in service now
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What the tags say of one pipeline."""
+
+    versions: tuple[Version, ...]  # oldest first
+    served: tuple[str, ...]  # each version that went into production, in order; "" where production was emptied
+    count: int  # events so far: GTO numbers the next one count + 1
+
+    @property
+    def production(self) -> str | None:
+        return (self.served[-1] or None) if self.served else None
+
+    def find(self, version: str) -> Version | None:
+        return next((one for one in self.versions if one.version == version), None)
+
+
+def git(root: Path, *arguments: str, text: str | None = None, env: dict[str, str] | None = None) -> str:
+    """Git's answer. Raises VersionError with git's own words when it refuses."""
+    clean = {key: value for key, value in os.environ.items() if key not in OTHER_PLACES}
+    command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
+    try:
+        done = subprocess.run(
+            command, cwd=root, input=text, env=clean | (env or {}), capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise VersionError("git is not installed", place="git", fix="install git") from None
+    if done.returncode:
+        words = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+        fix = "run `git init` in it" if "not a git repository" in words else ""
+        raise VersionError(f"git {arguments[0]}: {words}", place=str(root), fix=fix)
+    return done.stdout
+
+
+def _answers(root: Path, *arguments: str) -> str | None:
+    """Git's answer, None where it has none."""
+    try:
+        return git(root, *arguments)
+    except VersionError:
+        return None
+
+
+def head(root: Path) -> str | None:
+    """The current commit; None before the first one."""
+    return (_answers(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}") or "").strip() or None
+
+
+def content(root: Path, commit: str, path: str) -> str | None:
+    """A file's text at a commit, None where it is not there."""
+    return _answers(root, "show", f"{commit}:./{path}")
+
+
+def changed(root: Path, *places: str) -> list[str]:
+    """The files at these places that git does not have as they are now."""
+    return [line[3:] for line in git(root, "status", "--porcelain", "--", *places).splitlines()]
+
+
+def _signed(root: Path) -> dict[str, str]:
+    """The person's name where git knows one, else our own."""
+    names: dict[str, str] = {}
+    for role in ("AUTHOR", "COMMITTER"):
+        if _answers(root, "-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT") is None:
+            names |= {f"GIT_{role}_{key}": value for key, value in OWN.items()}
+    return names
+
+
+def commit_texts(root: Path, texts: dict[str, str], message: str) -> str:
+    """Commits these files with these texts on top of HEAD, nothing else; returns the commit, HEAD when nothing changed.
+
+    It builds the commit beside the person's index, and then tells that index about these files alone. Hooks do not run.
+    """
+    prefix = git(root, "rev-parse", "--show-prefix").strip()
+    blobs = {
+        prefix + path: git(root, "hash-object", "-w", "--stdin", "--path", path, text=text).strip()
+        for path, text in texts.items()
+    }
+    entries = [word for path, blob in blobs.items() for word in ("--cacheinfo", f"100644,{blob},{path}")]
+    for attempt in range(3):
+        old = head(root)
+        new = _tree_commit(root, old, entries, message)
+        if new == old:
+            break
+        try:
+            git(root, "update-ref", "--create-reflog", "-m", message.splitlines()[0], "HEAD", new, old or NO_COMMIT)
+            break
+        except VersionError:  # somebody committed in between: build on that
+            if attempt == 2:
+                raise
+    _tell_index(root, entries)
+    return new
+
+
+def _tree_commit(root: Path, parent: str | None, entries: list[str], message: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        if parent:
+            git(root, "read-tree", parent, env=env)
+        git(root, "update-index", "--add", *entries, env=env)
+        tree = git(root, "write-tree", env=env).strip()
+    if parent and tree == git(root, "rev-parse", f"{parent}^{{tree}}").strip():
+        return parent
+    parents = ["-p", parent] if parent else []
+    return git(root, "commit-tree", tree, *parents, "-F", "-", text=message, env=_signed(root)).strip()
+
+
+def _tell_index(root: Path, entries: list[str]) -> None:
+    """The index is locked for moments by other git commands, an editor's for instance."""
+    for attempt in range(20):
+        try:
+            git(root, "update-index", "--add", *entries)
+            return
+        except VersionError as error:
+            if "index.lock" not in str(error) or attempt == 19:
+                raise
+            time.sleep(0.25)
+
+
+def put(root: Path, name: str, commit: str, message: str) -> None:
+    """Makes an annotated tag. Each gets a later second than the one before: GTO orders events by their time."""
+    newest = git(root, "for-each-ref", "--sort=-creatordate", "--count=1", "--format=%(creatordate:unix)", "refs/tags")
+    moment = max(int(time.time()), int(newest.strip() or 0) + 1)
+    env = _signed(root) | {"GIT_COMMITTER_DATE": f"{moment} +0000"}
+    git(root, "tag", "--annotate", "--no-sign", "--cleanup=whitespace", "-F", "-", name, commit, text=message, env=env)
+
+
+def read(root: Path, pipeline: str = "") -> dict[str, Tags]:
+    """All that the tags say, by pipeline, in one call of git; nothing where there is no repository."""
+    if not (root / ".git").exists():
+        return {}
+    patterns = [f"refs/tags/{pipeline}@*", f"refs/tags/{pipeline}#*"] if pipeline else ["refs/tags"]
+    form = "%(refname:strip=2)%00%(*objectname)%00%(creatordate:iso-strict)%00%(contents)%01"
+    answer = git(root, "for-each-ref", "--sort=creatordate", f"--format={form}", *patterns)
+    events: dict[str, list[tuple[re.Match[str], Version]]] = {}
+    for record in answer.split("\x01\n"):
+        tag, commit, date, message = [*record.split("\0"), "", "", ""][:4]
+        match = NAMES.fullmatch(tag)
+        if match and commit:  # a tag without an object of its own is not GTO's
+            one = Version(match["version"] or "", commit, date, message.strip())
+            events.setdefault(match["name"], []).append((match, one))
+    return {name: _told(found) for name, found in events.items()}
+
+
+def _told(events: list[tuple[re.Match[str], Version]]) -> Tags:
+    gone = {match["version"] for match, _ in events if match["version"] and match["cancel"]}
+    versions = [one for match, one in events if match["version"] and not match["cancel"] and one.version not in gone]
+    versions.sort(key=lambda one: _numbers(one.version))
+    at = {one.commit: one.version for one in versions}
+    moves = [(match, one) for match, one in events if match["stage"] == "production" and one.commit in at]
+    moves.sort(key=lambda move: _count(move[0]))
+    served = tuple("" if match["cancel"] else at[one.commit] for match, one in moves)
+    now = served[-1] if served else ""
+    marked = tuple(Version(one.version, one.commit, one.date, one.message, one.version == now) for one in versions)
+    return Tags(marked, served, max((_count(match) for match, _ in events), default=0))
+
+
+def _count(match: re.Match[str]) -> int:
+    return int(match["count"] or 0)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = NAMES.fullmatch(f"x@{version}")
+    return tuple(int(number) for number in match["numbers"].split(".")) if match else ()
+
+
+def following(versions: tuple[Version, ...]) -> str:
+    """The next version: v1.0.0 first, then the highest with its minor number one up."""
+    if not versions:
+        return "v1.0.0"
+    major, minor, _ = _numbers(versions[-1].version)
+    return f"v{major}.{minor + 1}.0"

@@ -1,0 +1,232 @@
+"""The one door to Ray: a local cluster that belongs to this clone, or the real one that `cluster.yaml` names.
+
+The local cluster is started once and stays up. It is a session of processes of its own (ray_node.py), reachable
+through loopback alone and with this clone's token alone, on free ports and in its own folder, so that clones on one
+machine do not meet. Its record, `.evergreen/ray.json`, says how to reach it and what to end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evergreen.core.paths import IMPORT_ROOT
+from evergreen.core.processes import alive
+from evergreen.stages.engines import ray_node
+
+START_SECONDS = 60.0
+WORKERS_AFTER = {True: 5.0, False: 11.0}  # seconds until workers can train, where Ray is up and where it is not
+EXCLUDES = [".git", ".venv", ".evergreen", "data/store", "models/store"]  # never sent to a real cluster
+
+
+SETTINGS = {  # of the cluster's processes and of those that connect to it
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often Train looks whether its workers are done, 2 by default
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`cluster.yaml` at the clone's root; without it everything runs on this machine."""
+
+    address: str = ""  # of a Ray cluster, host:port
+    storage: str = ""  # a folder that all its machines see under this path
+
+
+def settings(root: Path) -> Settings:
+    """Where Ray is. Raises PipelineError for a mistake in `cluster.yaml`."""
+    from evergreen.core.config import File
+    from evergreen.core.errors import PipelineError
+
+    place = root / "cluster.yaml"
+    if not place.exists():
+        return Settings(address=os.environ.get("EVERGREEN_RAY_ADDRESS", ""))
+    file = File(place.name)
+    values = file.load(place)
+    found: Settings = file.build(Settings, values, "")
+    if found.address and not Path(found.storage).is_absolute():
+        fix = "give the absolute path of a folder that all machines of the cluster see"
+        raise PipelineError("a cluster needs storage", place=place.name, fix=fix)
+    return found
+
+
+def environment(root: Path) -> dict[str, str]:
+    """The environment in which this clone's local Ray is started; its workers inherit it."""
+    from evergreen.stages.deploy import haproxy
+
+    return {
+        **access(root),
+        **haproxy.environment(root),
+        "PYTHONPATH": str(IMPORT_ROOT),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # The name notwithstanding: it lets the dashboard, where Serve is configured, look for Ray on loopback.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_TRAIN_V2_ENABLED": "1",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often it looks for workers that are done; 2 by default
+        "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    }
+
+
+def access(root: Path) -> dict[str, str]:
+    """What a process needs in its environment to be let in. The token is a file, never a value that a list shows."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(ray_node.home(root) / "ray.token")}
+
+
+def connect(root: Path) -> None:
+    """Connects this process to the clone's Ray and starts that where it is not up. Called again, it does nothing."""
+    root = root.resolve()
+    real = settings(root)
+    os.environ.update(SETTINGS)
+    if real.address:
+        _join(real.address, runtime_env={"working_dir": str(IMPORT_ROOT), "excludes": EXCLUDES})
+        return
+    with _locked(root):
+        record = _record(root) or _start(root)
+    os.environ.update(access(root))
+    _join(record["address"])
+
+
+def stop(root: Path) -> bool:
+    """Ends the local cluster, its record and its files; False where nothing ran."""
+    root = root.resolve()
+    if "ray" in sys.modules:
+        import ray
+
+        ray.shutdown()
+    with _locked(root):
+        record = _read(root)
+        was_alive = alive(record)
+        if record:
+            _clear(root, record)
+        return was_alive
+
+
+def status(root: Path) -> dict[str, Any]:
+    """{"running", "address", "dashboard", "pid"}: where this clone's Ray is and whether it is up."""
+    root = root.resolve()
+    real = settings(root)
+    if real.address:
+        return {"running": True, "address": real.address, "dashboard": None, "pid": None}
+    record = _record(root) or {}
+    return {"running": bool(record), **{name: record.get(name) for name in ("address", "dashboard", "pid")}}
+
+
+def gpus() -> list[str]:
+    """The names of this machine's GPUs that torch can use."""
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def cpus() -> int:
+    """Cores of the connected cluster that no running work has set aside; at least 1."""
+    import ray
+
+    return max(1, int(ray.available_resources().get("CPU", 1)))
+
+
+def _join(address: str, **options: Any) -> None:
+    import logging
+
+    import ray
+    from ray._private import ray_constants
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    if ray.is_initialized():
+        if ray.get_runtime_context().gcs_address == address:
+            return
+        ray.shutdown()
+    Config.initialize("")  # the mode of authentication is read when ray is imported: read it now
+    AuthenticationTokenLoader.instance().reset_cache()
+    if address.startswith(ray_node.LOOPBACK):  # else Ray looks for its services at this machine's outer address
+        ray_constants.ENABLE_RAY_CLUSTER = False
+    quietly = {"configure_logging": True, "logging_level": logging.ERROR, "log_to_driver": False}
+    ray.init(address=address, **quietly, **options)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)  # the one that Ray puts there aborts with a page of addresses
+
+
+def _end(number: int, _: Any) -> None:
+    """Ends this process quietly; Ray then frees all that was its."""
+    raise SystemExit(128 + number)
+
+
+def _start(root: Path) -> dict[str, Any]:
+    """Starts the session that stages/engines/ray_node.py leads and waits until it has written its record."""
+    home = ray_node.home(root)
+    token = home / "ray.token"
+    if not token.exists():
+        with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    ray_node.place(root).unlink(missing_ok=True)
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-m", "evergreen.stages.engines.ray_node", str(root)]
+    log = home / "ray.log"
+    with log.open("w") as output:
+        leader = subprocess.Popen(
+            command,
+            cwd=IMPORT_ROOT,
+            env={**variables, **environment(root)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and leader.poll() is None:
+        if ray_node.place(root).exists():
+            return _read(root) or {}
+        time.sleep(0.02)
+    ray_node.end(leader.pid)
+    raise RuntimeError(f"Ray did not start; the end of {log}:\n" + "\n".join(log.read_text().splitlines()[-15:]))
+
+
+def _record(root: Path) -> dict[str, Any] | None:
+    """The record of a cluster that is up; what a dead one left is removed."""
+    record = _read(root)
+    if record and not alive(record):
+        _clear(root, record)
+        return None
+    return record
+
+
+def _clear(root: Path, record: dict[str, Any]) -> None:
+    """Ends the recorded session, also one whose leader was killed, and removes its files."""
+    import psutil
+
+    from evergreen.stages.deploy import haproxy
+
+    if alive(record) or not psutil.pid_exists(record["pid"]):  # else the number is another process's by now
+        ray_node.end(record["pid"])
+    folder = Path(record["folder"])
+    shutil.rmtree(folder if folder.parent == ray_node.home(root) else folder.parent, ignore_errors=True)
+    haproxy.clear(root)
+    ray_node.place(root).unlink(missing_ok=True)
+
+
+def _read(root: Path) -> dict[str, Any] | None:
+    from evergreen.core.files import read_json
+
+    return read_json(ray_node.place(root)) if ray_node.place(root).exists() else None
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One process at a time starts or stops this clone's Ray."""
+    with (ray_node.home(root) / "ray.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,1 +1,0 @@
-"""How validate judges: scores with intervals, paired tests, simple opponents, the verdict."""

@@ -1,0 +1,1 @@
+"""Answer rows of files with a released model: predictions, forecasts, features."""

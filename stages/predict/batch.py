@@ -1,0 +1,200 @@
+"""Batch prediction: the rows of a file answered by the released model, checked and encoded as in training."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.core.errors import PipelineError
+from evergreen.core.paths import Paths
+from evergreen.core.progress import Progress, quiet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from evergreen.stages.artifacts import Model
+
+ENDINGS = (".csv", ".parquet")
+
+
+def predict(paths: Paths, source: Path, output: Path, progress: Progress = quiet) -> dict[str, Any]:
+    """Writes `output`, whole or not at all: the columns of `source`, `prediction`, for classes one `p_<class>` each.
+
+    Raises PipelineError or DataError for a pipeline without a release, a column that is missing, a row that cannot be
+    answered (named by its line), an output that is neither CSV nor Parquet. Holds one record batch at a time; a
+    forecast, whose rows need those before them, holds the whole table.
+    """
+    from evergreen.data.sources import open_source
+    from evergreen.stages.artifacts import load_model
+    from evergreen.stages.engines import versions
+
+    _check_output(output)
+    version = versions.released(paths.root).get(paths.name)
+    if version is None:
+        raise PipelineError(f"{paths.name} has no released version", fix=f"make one with: evergreen run {paths.name}")
+    if not source.exists():
+        raise PipelineError("there is no such file or folder", place=str(source), fix="check the path")
+    if output.exists() and output.samefile(source):
+        raise PipelineError(f"{output} is the file to answer", place="--output", fix="give the name of another file")
+    batches = open_source(str(source.resolve()), paths.root).read()
+    model = load_model(versions.fetch(paths, version))
+    if model.spec.time and model.card["task"] == "forecasting":
+        tables = _forecast(model, batches, source)
+    else:
+        typed = output.suffix.lower() == ".parquet"
+        tables = (_answer(model, batch, source, typed) for batch in batches if len(batch))
+    rows = _write(tables, output, progress)
+    return {"pipeline": paths.name, "version": version, "rows": rows, "output": str(output)}
+
+
+def _check_output(output: Path) -> None:
+    if output.suffix.lower() not in ENDINGS:
+        raise PipelineError(f"cannot write {output.name!r}", place="--output", fix="end its name with .csv or .parquet")
+    if not output.parent.is_dir():
+        raise PipelineError(f"there is no folder {output.parent}", place="--output", fix="make it first")
+    if output.is_dir():
+        raise PipelineError(f"{output} is a folder", place="--output", fix="give the name of a file")
+
+
+def _answer(model: Model, batch: pa.RecordBatch, source: Path, typed: bool) -> pa.Table:
+    """The batch's own columns and the answers to its rows; `typed`: text that the model reads as numbers as numbers."""
+    import pyarrow as pa
+
+    from evergreen.core.errors import DataError
+
+    table = pa.Table.from_batches([batch])
+    _refuse_unread(table, source)
+    own = _own(table)
+    try:
+        read, faults = model.spec.check(own)
+    except DataError as error:
+        raise DataError(error.problem, place=str(source), fix=error.fix) from error
+    if faults:
+        row, reason = min(faults.items())
+        place = f"{source.parent / table.column('_origin')[row].as_py()}"
+        raise PipelineError(f"{reason}", place=place, fix="mend the row or leave it out; nothing was written")
+    for index, name in enumerate(own.column_names if typed else []):
+        if name in read.column_names and pa.types.is_string(own.field(name).type):
+            own = own.set_column(index, name, read.column(name))
+    return _with(own, _columns(model, model.predict(read)), source)
+
+
+def _refuse_unread(table: pa.Table, source: Path) -> None:
+    if "_fault" not in table.column_names:
+        return
+    for origin, fault in zip(table.column("_origin").to_pylist(), table.column("_fault").to_pylist(), strict=True):
+        if fault:
+            fix = "mend the row or leave it out; nothing was written"
+            raise PipelineError(fault, place=f"{source.parent / origin}", fix=fix)
+
+
+def _own(table: pa.Table) -> pa.Table:
+    """The columns that came from the source; of files, which no table names, with the `origin` of each row."""
+    import pyarrow as pa
+
+    own = table.drop_columns([name for name in ("_origin", "_fault") if name in table.column_names])
+    files = any(pa.types.is_binary(field.type) for field in own.schema) and "origin" not in own.column_names
+    return own.append_column("origin", table.column("_origin")) if files else own
+
+
+def _columns(model: Model, answers: list[dict[str, Any]]) -> dict[str, pa.Array]:
+    """What the answers hold, a column each (`prediction`, the ends of an interval …), and each class's probability."""
+    import pyarrow as pa
+
+    columns: dict[str, pa.Array] = {}
+    for name in answers[0]:
+        values = [answer[name] for answer in answers]
+        if name == "probabilities":
+            columns |= {f"p_{one}": pa.array([value[one] for value in values], pa.float64()) for one in values[0]}
+        else:
+            columns[name] = pa.array(values)
+    return columns
+
+
+def _with(table: pa.Table, columns: dict[str, pa.Array], source: Path) -> pa.Table:
+    for name, column in columns.items():
+        if name in table.column_names:
+            raise PipelineError(f"there is a column {name!r} already", place=str(source), fix="rename or remove it")
+        table = table.append_column(name, column)
+    return table
+
+
+def _forecast(model: Model, batches: Iterator[pa.RecordBatch], source: Path) -> Iterator[pa.Table]:
+    """The whole table, each row foretold from those before it."""
+    import pyarrow as pa
+
+    from evergreen.stages.predict.forecast import forecast
+
+    table = pa.Table.from_batches(list(batches))
+    _refuse_unread(table, source)
+    yield _with(_own(table), forecast(model, table, source), source)
+
+
+def _write(tables: Iterator[pa.Table], output: Path, progress: Progress) -> int:
+    """Writes the tables one after another into a file beside `output` that takes its place at the end."""
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    writing = _parquet if output.suffix.lower() == ".parquet" else _csv
+    rows = 0
+    try:
+        with contextlib.closing(writing(temporary)) as writer:
+            next(writer)
+            for table in tables:
+                writer.send(table)
+                rows += len(table)
+                progress(stage="predict", rows=rows)
+        if not rows:
+            raise PipelineError("there are no rows", fix="give a file with rows")
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return rows
+
+
+def _parquet(path: Path) -> Generator[None, pa.Table, None]:
+    """Takes tables of one schema."""
+    import pyarrow.parquet as pq
+
+    table = yield
+    with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
+        while True:
+            writer.write_table(table.cast(writer.schema))
+            table = yield
+
+
+def _csv(path: Path) -> Generator[None, pa.Table, None]:
+    """Takes tables of one schema. Python's writer quotes what needs it; Arrow's would quote every text."""
+    import pyarrow as pa
+
+    table = yield
+    kept = [field.name for field in table.schema if not pa.types.is_binary(field.type)]  # a picture's file, say
+    texts = [field.name for field in table.schema if pa.types.is_nested(field.type) or _tensors(field.type)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(kept)
+        while True:
+            columns = [_words(table.column(name), nested=name in texts) for name in kept]
+            writer.writerows(zip(*columns, strict=True))
+            table = yield
+
+
+def _tensors(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return isinstance(kind, pa.BaseExtensionType)
+
+
+def _words(column: pa.ChunkedArray, *, nested: bool) -> list[str | None]:
+    """The values of a column as CSV holds them, lists and structures as JSON."""
+    import pyarrow as pa
+
+    if not nested:
+        words: list[str | None] = column.cast(pa.string()).to_pylist()
+        return words
+    plain = column.combine_chunks()
+    values = plain.to_numpy_ndarray().tolist() if _tensors(plain.type) else plain.to_pylist()
+    return [json.dumps(value, ensure_ascii=False) for value in values]

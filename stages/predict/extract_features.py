@@ -1,0 +1,113 @@
+"""Feature extraction: what the released network, or the candidate, makes of rows, as Parquet that others learn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.core.errors import PipelineError
+from evergreen.core.paths import Paths
+from evergreen.core.progress import Progress, quiet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from evergreen.stages.artifacts import Model
+
+
+def features(paths: Paths, source: Path | None, output: Path, progress: Progress = quiet) -> dict[str, Any]:
+    """Writes `output`: columns feature_0 …, float32; of the pipeline's own rows `target`, `split` and `_id` too, of the
+    rows of `source` its target, where it has one, and `_origin`.
+
+    Raises PipelineError or DataError where there is no model, a row cannot be read, or the output is no Parquet file.
+    """
+    import pyarrow as pa
+
+    if output.suffix.lower() != ".parquet":
+        raise PipelineError(f"cannot write {output.name!r}", place="--output", fix="end its name with .parquet")
+    if not output.parent.is_dir():
+        raise PipelineError(f"there is no folder {output.parent}", place="--output", fix="make it first")
+    version, model = _model(paths)
+    if source is None:
+        tables = [_own(paths, model, split) for split in ("train", "validation", "test")]
+    else:
+        tables = [_given(source, paths.root, model)]
+    _write(pa.concat_tables(tables), output)
+    rows, width = sum(len(table) for table in tables), model.network.architecture.features
+    progress(stage="features", rows=rows)
+    return {"pipeline": paths.name, "version": version, "rows": rows, "features": width, "output": str(output)}
+
+
+def _model(paths: Paths) -> tuple[str, Model]:
+    """The released version, else the candidate."""
+    from evergreen.stages.artifacts import CARD, load_model
+    from evergreen.stages.engines import versions
+
+    version = versions.released(paths.root).get(paths.name)
+    if version:
+        return version, load_model(versions.fetch(paths, version))
+    if not (paths.candidate / CARD).is_file():
+        fix = f"make one with: evergreen run {paths.name}"
+        raise PipelineError(f"{paths.name} has neither a released version nor a candidate", fix=fix)
+    return "candidate", load_model(paths.candidate)
+
+
+def _own(paths: Paths, model: Model, split: str) -> pa.Table:
+    """One split of the prepared rows."""
+    import pyarrow as pa
+
+    from evergreen.core.errors import DataError
+    from evergreen.data.prepared import read
+    from evergreen.data.row_ids import written
+
+    try:
+        table = read(paths.ready, split)
+    except DataError as error:
+        fix = f"fetch the rows with `dvc pull`, or give a file with --input, or: evergreen run {paths.name}"
+        raise PipelineError(error.problem, place=error.place, fix=fix) from error
+    beside = {"split": pa.array([split] * len(table), pa.string()), "_id": written(table.column("_id"))}
+    return pa.table({**_features(model, table), "target": table.column(model.spec.target_name), **beside})
+
+
+def _given(source: Path, root: Path, model: Model) -> pa.Table:
+    """All rows of a file."""
+    import pyarrow as pa
+
+    from evergreen.data.sources import open_source
+
+    table = pa.Table.from_batches(list(open_source(str(source.resolve()), root).read()))
+    faults: dict[int, str] = {}
+    if "_fault" in table.column_names:
+        faults = {row: fault for row, fault in enumerate(table.column("_fault").to_pylist()) if fault}
+    if not faults:
+        read, faults = model.spec.check(table)
+    if faults:
+        row, reason = min(faults.items())
+        place = str(source.parent / table.column("_origin")[row].as_py())
+        raise PipelineError(reason, place=place, fix="mend the row or leave it out; nothing was written")
+    target = model.spec.target_name
+    known = {"target": table.column(target)} if target in table.column_names else {}
+    return pa.table({**_features(model, read), **known, "_origin": table.column("_origin")})
+
+
+def _features(model: Model, table: pa.Table) -> dict[str, pa.Array]:
+    import pyarrow as pa
+
+    from evergreen.stages.validate.svm import features
+
+    found = features(model.network, model.spec.encode(table, target=False))
+    return {f"feature_{column}": pa.array(found[:, column]) for column in range(found.shape[1])}
+
+
+def _write(table: pa.Table, output: Path) -> None:
+    """Whole or not at all."""
+    import os
+
+    import pyarrow.parquet as pq
+
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        pq.write_table(table, temporary, compression="zstd")
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)

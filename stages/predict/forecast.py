@@ -1,0 +1,139 @@
+"""Batch prediction of series: each row is foretold from the known values before it, rows to come by horizons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.core.errors import PipelineError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from evergreen.stages.artifacts import Model
+
+UNEVEN = 1.2  # times the largest step between known rows, or the smallest divided by it: months differ less
+
+
+def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]:
+    """`prediction` for each row of the table, with `low` and `high` where the model gives an interval.
+
+    A row without a value is one to come. What is foretold beyond the horizon stands on what was foretold before, and
+    has no interval. Raises PipelineError or DataError, naming the row, for what cannot be read, for rows to come that
+    do not follow at once, and where no row can be foretold.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    from evergreen.core.errors import DataError
+    from evergreen.data.prepare.windows import channels, history_table, ordered
+    from evergreen.data.sources import RESERVED
+
+    history, names, series = _columns(model)
+    time, (window, _) = str(model.spec.time), history.shape
+    try:
+        which: dict[str, Any] = {"covariates": names[1:], "series": series}
+        own = table.select([name for name in table.column_names if name not in RESERVED])
+        examples = history_table(own, time, names[0], window, model.spec.target.shape[0], targets=False, **which)
+        groups = ordered(table, time, series)
+        _refuse_words(table, names, source)
+        values_NC = channels(table, names)
+    except DataError as error:
+        place = ", ".join(part for part in (str(source), error.place) if part)
+        raise DataError(error.problem, place=place, fix=error.fix) from error
+    answers = model.predict(examples.select(list(model.spec.columns))) if len(examples) else []
+    said = {name: np.full(len(table), np.nan) for name in ("prediction", "low", "high")}
+    for row, answer in zip(examples.column("_row").to_pylist(), answers, strict=True):
+        _tell(said, [row], answer)
+    for rows, moment in groups:
+        _refuse_jumps(table, rows, moment, values_NC[rows, 0], source, time)
+        which = {series: table.column(series).take(pa.array(rows[:1]))} if series and len(rows) else {}
+        _continue(model, values_NC[rows], rows, said, which)
+    if len(table) and np.isnan(said["prediction"]).all():
+        fix = "put the rows that come before into the file"
+        raise PipelineError(f"no row has the {window} known values before it that it takes", place=str(source), fix=fix)
+    told = {name: column for name, column in said.items() if name == "prediction" or not np.isnan(column).all()}
+    return {name: pa.array(column, from_pandas=True) for name, column in told.items()}
+
+
+def _columns(model: Model) -> tuple[Any, list[str], str]:
+    """The field of the history, the columns that make it (the series itself first), and that which names the series."""
+    from evergreen.data.prepare.windows import HISTORY
+
+    history = model.spec.inputs[HISTORY]
+    others = [name for field in model.spec.inputs.values() for name in field.columns if field is not history]
+    return history, list(history.state.get("channels", [model.spec.target_name])), "".join(others)
+
+
+def _refuse_words(table: pa.Table, names: Sequence[str], source: Path) -> None:
+    from evergreen.data.arrow import floats, plain
+
+    for name in names:
+        _, faults = floats(plain(table.column(name)))
+        if faults:
+            row, reason = min(faults.items())
+            fix = "mend the row or leave it out; nothing was written"
+            raise PipelineError(f"{name}: {reason}", place=_place(table, row, source), fix=fix)
+
+
+def _refuse_jumps(table: pa.Table, rows: Any, moment: Any, value: Any, source: Path, time: str) -> None:
+    """Rows to come follow the known ones, and each other, as these do."""
+    import numpy as np
+
+    first, steps = _first_unknown(value), np.diff(moment.astype(np.float64))
+    known = steps[: max(0, first - 1)]
+    if len(known) < 2:
+        return
+    for place in range(first, len(value)):
+        step = steps[place - 1]
+        if not known.min() / UNEVEN <= step <= UNEVEN * known.max():
+            before, here = (table.column(time)[int(rows[one])].as_py() for one in (place - 1, place))
+            farther = bool(step > known.max())
+            raise PipelineError(
+                f"{time}: {here} follows {before}, {'farther' if farther else 'nearer'} than known rows are apart",
+                place=_place(table, int(rows[place]), source),
+                fix="append a row without a value for each point in time" + " between" * farther,
+            )
+
+
+def _continue(model: Model, values_NC: np.ndarray, rows: Any, said: dict[str, Any], which: dict[str, Any]) -> None:
+    """Fills what is said of the rows after the last known value of one series, given in order of time."""
+    import numpy as np
+    import pyarrow as pa
+
+    from evergreen.data.kinds.series import fixed
+    from evergreen.data.prepare.windows import HISTORY
+
+    (window, width), horizon = model.spec.inputs[HISTORY].shape, model.spec.target.shape[0]
+    values_NC, first = values_NC.copy(), _first_unknown(values_NC[:, 0])
+    for start in range(first, len(values_NC), horizon):
+        past = values_NC[start - window : start] if start >= window else values_NC[:0]
+        if not len(past) or np.isnan(past).any():
+            return
+        asked = pa.table({HISTORY: fixed(past[None] if width > 1 else past[None, :, 0]), **which})
+        answer = model.predict(asked)[0]
+        if start > first:  # its history was foretold itself, so that no interval is known
+            answer = {"prediction": answer["prediction"]}
+        ahead = rows[start : start + horizon]
+        _tell(said, ahead, answer)
+        values_NC[start : start + len(ahead), 0] = answer["prediction"][: len(ahead)]
+
+
+def _tell(said: dict[str, Any], rows: Sequence[int], answer: dict[str, Any]) -> None:
+    for name, column in said.items():
+        if name in answer:
+            column[rows] = answer[name][: len(rows)]
+
+
+def _first_unknown(value: Any) -> int:
+    """The place after the last known value."""
+    import numpy as np
+
+    known = np.flatnonzero(~np.isnan(value))
+    return int(known[-1]) + 1 if len(known) else 0
+
+
+def _place(table: pa.Table, row: int, source: Path) -> str:
+    return f"{source.parent / table.column('_origin')[row].as_py()}"

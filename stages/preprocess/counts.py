@@ -1,0 +1,112 @@
+"""What is counted while rows are prepared: of one shard, and of all together, in any order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from evergreen.data.prepare.infer import Schema
+    from evergreen.data.prepare.prepared_rows import Examples
+    from evergreen.data.quality.profile import Seen
+
+REASONS = 1_000  # different ones that are told apart; a file may be wrong in a new way in every row
+OTHERS = "other reasons"
+BY_SPLIT = ("classes", "nulls")
+
+
+@dataclass
+class Tally:
+    raw: int = 0  # rows that were looked at
+    left: int = 0  # rows that the pipeline is not about
+    rows: Counter[str] = field(default_factory=Counter)  # split → rows
+    classes: dict[str, Counter[str]] = field(default_factory=dict)  # split → class → rows
+    nulls: dict[str, Counter[str]] = field(default_factory=dict)  # split → column → missing values
+    bad: Counter[str] = field(default_factory=Counter)  # reason → rows that are bad
+    aside: Counter[str] = field(default_factory=Counter)  # reason → good rows that suit no split
+    notes: list[str] = field(default_factory=list)
+    cuts: dict[str, Any] = field(default_factory=dict)
+    seen: dict[str, Seen] = field(default_factory=dict)  # column → what it held
+
+    def add(self, found: Examples, schema: Schema) -> None:
+        """Rows that were read; what goes into which split is told to `add_part`."""
+        from evergreen.data.quality import profile
+
+        self.seen = profile.merged([one for one in (self.seen, profile.tally(found.table, schema.kinds)) if one])
+        self.raw += len(found.table) + len(found.quarantine)
+        self.left += found.left
+        reasons = found.quarantine.column("reason").to_pylist()
+        self.bad.update(reasons[: found.bad])
+        self.aside.update(reasons[found.bad :])
+        self.notes += found.notes
+        self.cuts |= found.cuts
+
+    def add_part(self, split: str, part: pa.Table, target: str) -> None:
+        import pyarrow.compute as pc
+
+        self.rows[split] += len(part)
+        nulls = {name: part.column(name).null_count for name in part.column_names}
+        self.nulls.setdefault(split, Counter()).update({name: count for name, count in nulls.items() if count})
+        if target:
+            counts = pc.value_counts(part.column(target))
+            words, rows = counts.field("values").to_pylist(), counts.field("counts").to_pylist()
+            self.classes.setdefault(split, Counter()).update(dict(zip(words, rows, strict=True)))
+
+    def quarantined(self) -> dict[str, int]:
+        """Reason → rows that were set aside, the commonest first."""
+        return dict((self.bad + self.aside).most_common())
+
+    def to_json(self) -> dict[str, Any]:
+        held = {name: dataclasses.asdict(one) for name, one in self.seen.items()}
+        return {**vars(self), "bad": _short(self.bad), "aside": _short(self.aside), "seen": held}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Tally:
+        from evergreen.data.quality.profile import Seen
+
+        def by_split(name: str) -> dict[str, Counter[str]]:
+            return {split: Counter(counts) for split, counts in value[name].items()}
+
+        return cls(
+            raw=value["raw"],
+            left=value["left"],
+            rows=Counter(value["rows"]),
+            classes=by_split("classes"),
+            nulls=by_split("nulls"),
+            bad=Counter(value["bad"]),
+            aside=Counter(value["aside"]),
+            notes=value["notes"],
+            cuts=value["cuts"],
+            seen={name: Seen(**one) for name, one in value["seen"].items()},
+        )
+
+    @classmethod
+    def summed(cls, tallies: Iterable[Tally]) -> Tally:
+        from evergreen.data.quality import profile
+
+        total = cls()
+        for one in tallies:
+            total.seen = profile.merged([held for held in (total.seen, one.seen) if held])
+            total.raw += one.raw
+            total.left += one.left
+            total.rows += one.rows
+            total.bad, total.aside = _short(total.bad + one.bad), _short(total.aside + one.aside)
+            total.notes, total.cuts = list(dict.fromkeys([*total.notes, *one.notes])), {**total.cuts, **one.cuts}
+            for name in BY_SPLIT:
+                held = getattr(total, name)
+                for split, counts in getattr(one, name).items():
+                    held.setdefault(split, Counter()).update(counts)
+        return total
+
+
+def _short(reasons: Counter[str]) -> Counter[str]:
+    if len(reasons) <= REASONS:
+        return reasons
+    told = Counter(dict(reasons.most_common(REASONS)))
+    told[OTHERS] += reasons.total() - told.total()
+    return told

@@ -1,0 +1,69 @@
+"""The spec: fitted on the training rows, or on the same sample of them for everybody where they are many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from evergreen.stages.preprocess.passes import FIT_ROWS, Passed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from evergreen.data.spec import Field, Spec
+    from evergreen.stages.preprocess.stage import Params
+
+SHARE = 8  # of memory_mb that rows to fit on may take, one part
+
+
+def spec(done: Passed, params: Params, train: pa.Table, *, task: str, options: Mapping[str, Any]) -> Spec:
+    """The spec of rows of which `train` were `learned`."""
+    from evergreen.data.prepare.infer import kind_options
+    from evergreen.data.spec import Spec, fit_inputs, fit_target
+
+    schema = done.reader.schema
+    said = {**kind_options(params.kinds), **schema.options}
+    of_inputs = params.transform if schema.target_kind == "series" else ""
+    inputs = fit_inputs(train, schema.inputs, of_inputs, said)
+    target = done.target
+    if target is None:
+        options_of = said.get(schema.target, {})
+        target = fit_target(train, schema.target, schema.target_kind, params.transform, options_of)
+    if schema.target_kind == "series":
+        inputs, target = _one_quantity(inputs, target, train, params)
+    inputs = {key: _lacking(field, done.tally.nulls.get("train", {})) for key, field in inputs.items()}
+    return Spec(task, inputs, target, schema.target, params.time or None, done.rows, dict(options))
+
+
+def learned(done: Passed, params: Params) -> pa.Table:
+    """The training rows; of very many those with the smallest identities, which no order
+    and no worker can change."""
+    from evergreen.data import prepared
+
+    units, rows = prepared.units(done.folder, "train"), done.tally.rows["train"]
+    of_a_row = max(1, sum(unit.size for unit in units) // rows)
+    most = max(1_000, min(FIT_ROWS, (params.memory_mb << 20) // SHARE // of_a_row))
+    return prepared.sample(done.folder, "train", most, kept=done.samples)
+
+
+def _one_quantity(
+    inputs: dict[str, Field], target: Field, train: pa.Table, params: Params
+) -> tuple[dict[str, Field], Field]:
+    """What comes before and after in a series is one quantity: one mean, one deviation."""
+    from evergreen.data.prepare.windows import HISTORY, steps_apart
+
+    history = inputs[HISTORY]
+    scale = {name: target.state[name] + history.state[name][1:] for name in ("mean", "std")}
+    names = {"channels": [params.target, *params.covariates]} if params.covariates else {}
+    inputs = {**inputs, HISTORY: replace(history, state={**history.state, **scale, **names})}
+    return inputs, replace(target, state={**target.state, "naive": steps_apart(train, params.target)})
+
+
+def _lacking(field: Field, nulls: Mapping[str, int]) -> Field:
+    """A field whose columns may lack what any training row lacks, whether a sample holds such a row or not."""
+    known = field.state.get("missing")
+    if known is None:
+        return field
+    lacking = [had or nulls.get(name, 0) > 0 for name, had in zip(field.columns, known, strict=True)]
+    return replace(field, state={**field.state, "missing": lacking})

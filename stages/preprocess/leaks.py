@@ -1,0 +1,105 @@
+"""All that is looked for in prepared rows before they are learned from, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import chain
+
+import pyarrow as pa
+
+from evergreen.core.errors import PipelineError
+from evergreen.data.quality.duplicates import Twin, twins
+from evergreen.data.quality.leakage import Leak, alone, gone, later, told_by_absence
+from evergreen.stages.preprocess.drift import drift
+from evergreen.stages.preprocess.samples import Samples
+
+MATTERS = 0.02  # share of validation or test rows with a twin among the training rows from which on scores flatter
+SHOWN = 5  # pairs of twins named
+
+
+def stop(found: Sequence[Leak]) -> None:
+    """Raises PipelineError where something grave was found."""
+    grave = [leak.text for leak in found if leak.grave]
+    if grave:
+        fix = "mend it, or say `leaks: report` to go on all the same"
+        raise PipelineError(" | ".join(grave), place="preprocess.leaks", fix=fix)
+
+
+def find(samples: Samples, *, differ: bool) -> list[Leak]:
+    """Everything found, the grave first. `differ`: the splits are made to, by time or by groups."""
+    splits = samples.simpler()
+    looks, found = splits.inputs, list[Leak]()
+    with ThreadPoolExecutor(1) as beside:
+        drifted = beside.submit(_drift, splits, {**looks, splits.target: splits.kind}, differ)
+        found += _known(samples, splits, looks)
+    found += drifted.result()
+    return sorted(found, key=lambda one: not one.grave)
+
+
+def _known(samples: Samples, splits: Samples, looks: Mapping[str, str]) -> list[Leak]:
+    """What tells the target, or stands on both sides of a split."""
+    train, target, kind, found = splits.train, splits.target, splits.kind, list[Leak]()
+    if kind != "series":  # windows of a series overlap by design, and their columns are one series
+        found += _twins(splits, looks or {target: kind})
+        if kind in ("category", "number"):
+            held = pa.concat_tables([splits.validation, splits.test])
+            found += alone(train, held, looks, target, kind)
+        found += told_by_absence(train, looks, target) if kind == "category" else []
+    if "_time" in train.column_names and splits.time:
+        found += chain(gone(train, splits.test, looks), later(samples.train, splits.time))
+    return found
+
+
+def _twins(splits: Samples, looks: Mapping[str, str]) -> list[Leak]:
+    both = pa.concat_tables([splits.validation, splits.test])
+    found, first = twins(both, splits.train, looks) or [], len(splits.validation)
+    parts = {
+        "validation": [twin for twin in found if twin.row < first],
+        "test": [replace(twin, row=twin.row - first) for twin in found if twin.row >= first],
+    }
+    return [_told(splits, name, part, looks) for name, part in parts.items() if part]
+
+
+def _told(splits: Samples, name: str, found: Sequence[Twin], looks: Mapping[str, str]) -> Leak:
+    table: pa.Table = getattr(splits, name)
+    grave = len(found) >= MATTERS * len(table)
+    exact = sum(twin.likeness == 1 for twin in found)
+    how = "the same" if exact == len(found) else f"{exact:,} the same, {len(found) - exact:,} nearly"
+    text = f"{len(found):,} of {len(table):,} {name} rows stand among the training rows as well ({how})"
+    origins = _origins(table, splits.train, found)
+    text += f"{_looked(splits, name)}, such as {origins[0][0]} and {origins[0][1]}"
+    text += (
+        ": scores on them are too good; clean the source, or keep such rows together with `group: COLUMN`"
+        if grave
+        else ": too few to matter"
+    )
+    return Leak("twins", text, grave, list(looks), origins)
+
+
+def _looked(splits: Samples, name: str) -> str:
+    held = {"train": splits.train, name: getattr(splits, name)}
+    if all(len(table) >= splits.rows[split] for split, table in held.items()):
+        return ""
+    shown = " and ".join(f"{len(table):,} of {splits.rows[split]:,} {split}" for split, table in held.items())
+    return f", looking at {shown} rows"
+
+
+def _origins(table: pa.Table, train: pa.Table, found: Sequence[Twin]) -> list[list[str]]:
+    most = sorted(found, key=lambda twin: (-twin.likeness, twin.row))[:SHOWN]
+    return [[str(table["_origin"][twin.row]), str(train["_origin"][twin.like])] for twin in most]
+
+
+def _drift(splits: Samples, kind_of: Mapping[str, str], differ: bool) -> list[Leak]:
+    told = drift(splits.train, splits.test, kind_of)
+    if told is None or not told.found:
+        return []
+    by = "; ".join(f"'{name}'" + (f" ({how})" if how else "") for name, how in told.columns.items())
+    text = f"training and test rows can be told apart ({told.accuracy:.0%} right, by chance 50%), most by {by}"
+    text += (
+        ": as the splits are made to differ, so they do; the test score says how well the model follows"
+        if differ
+        else ": the test rows are of another world than those learned from; find out why"
+    )
+    return [Leak("drift", text, not differ, list(told.columns))]

@@ -1,0 +1,205 @@
+"""The look at some rows, the pass over all of them, and once more over the shards that all together decide anew."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.core.progress import Progress
+from evergreen.stages.preprocess.counts import Tally
+from evergreen.stages.preprocess.shards import DONE, SAMPLE, Shard, Work, shards
+from evergreen.stages.preprocess.workers import prepared
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from evergreen.data.parquet import Unit
+    from evergreen.data.prepare.prepared_rows import Reader
+    from evergreen.data.spec import Field
+    from evergreen.models.base import Task
+    from evergreen.stages.preprocess.stage import Params
+
+FIT_ROWS = 100_000  # training rows that a spec is fitted on, at most
+SPARE = 2  # times as many of all rows are kept as samples while they pass, since some turn out to be of other splits
+OTHERS = 4  # rows of other splits beside each that is looked at, where it is one of those that test
+SHOWN_ROWS = 100_000  # bad rows that are kept to be looked at where too many are
+
+
+@dataclass(frozen=True)
+class Passed:
+    """Where a pass has come to."""
+
+    reader: Reader
+    tally: Tally
+    folder: Path  # the parts lie here, by split
+    target: Field | None  # of classes, which are counted over all training rows; others are fitted on a sample
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Split → rows."""
+        return _rows(self.tally)
+
+    @property
+    def samples(self) -> Path:
+        """Where the rows of smallest identities lie once more by themselves, by split; see data/prepared.py."""
+        return self.folder / SAMPLE
+
+
+def reader(params: Params, units: Sequence[Unit], job: type[Task]) -> Reader:
+    """What reads the raw rows of a pipeline. Raises DataError where the columns or the rows do not serve."""
+    from evergreen.data.prepare.filter import kept, none_kept
+    from evergreen.data.prepare.series_reader import Stretches
+    from evergreen.data.prepare.table_reader import Rows
+    from evergreen.stages.preprocess import raw_sample
+
+    if "series" in job.TARGETS:
+        return Stretches(params)
+    sample = raw_sample.look(units, lambda table: kept(table, params.only))
+    if not len(sample) and params.only:
+        raise none_kept(units[0].read(), params.only)
+    found = Rows.look(sample, job.TARGETS, params, made=job.MADE, from_itself=job.FROM_ITSELF)
+    return found.settled((unit.read(found.asked) for unit in units if found.asked), sample)
+
+
+def passed(
+    reader: Reader,
+    units: Sequence[Unit],
+    params: Params,
+    job: type[Task],
+    options: Mapping[str, Any],
+    folder: Path,
+    root: Path,
+    progress: Progress,
+) -> Passed:
+    """All rows prepared in `folder`. Raises Rejected where too many are bad, DataError where a split is empty."""
+    from evergreen.data.prepare.invalid_rows import few_enough, some
+    from evergreen.data.prepare.prepared_rows import filled
+    from evergreen.stages.preprocess import samples
+
+    every, rows = shards(units, bool(reader.whole)), sum(unit.rows for unit in units)
+    kept = {split: OTHERS * most for split, most in samples.ROWS.items()} | {"train": FIT_ROWS}
+    below = {split: SPARE * most / rows for split, most in kept.items()}
+    work = Work(reader, folder, below, params.memory_mb)
+    _begin(work, units)
+    tallies = _all(every, work, root, progress)
+    total = Tally.summed(tallies)
+    if total.bad:
+        few = _aside(folder) if not total.rows or total.bad.total() > params.bad_rows * total.raw else None
+        some(total.rows.total(), total.bad, few)
+        few_enough(total.raw, total.bad, params.bad_rows, few)
+    strange = _strange(total)
+    left = {split: count - _among(total, split, strange) for split, count in _rows(total).items()}
+    filled(left, reader.by)
+    if reader.schema.target_kind != "category":
+        return Passed(reader, total, folder, None)
+    target = _target(reader, total, params)
+    spare = _spare(job, target, options, total)
+    if not strange and not spare:
+        return Passed(reader, total, folder, target)
+    again = [shard for shard, one in zip(every, tallies, strict=True) if _touched(one, strange, spare)]
+    changed = replace(reader, strange=strange, spare=spare)  # type: ignore[type-var]
+    renewed = _all(again, replace(work, reader=changed, turn=1), root, progress)
+    numbers = {shard.number: tally for shard, tally in zip(again, renewed, strict=True)}
+    total = Tally.summed(numbers.get(shard.number, one) for shard, one in zip(every, tallies, strict=True))
+    filled(_rows(total), reader.by)
+    return Passed(changed, total, folder, target)
+
+
+def _begin(work: Work, units: Sequence[Unit]) -> None:
+    """Shards that a killed pass finished stay where code, wishes and raw rows are the same; else all begins anew."""
+    from evergreen.stages.artifacts import code_version
+
+    stats = [(unit.path.name, unit.group, unit.path.stat().st_size, unit.path.stat().st_mtime_ns) for unit in units]
+    known = repr((work.reader, stats, code_version()))
+    key = hashlib.blake2b(known.encode(), digest_size=16).hexdigest()
+    note = work.folder / "key"
+    if not note.is_file() or note.read_text() != key:
+        for left in work.folder.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        note.write_text(key)
+    (work.folder / DONE).mkdir(exist_ok=True)
+
+
+def _all(every: Sequence[Shard], work: Work, root: Path, progress: Progress) -> list[Tally]:
+    rows = 0
+
+    def said(more: int) -> None:
+        nonlocal rows
+        rows += more
+        progress(stage="preprocess", rows=rows)
+
+    return prepared(every, work, root, said) if every else []
+
+
+def _rows(tally: Tally) -> dict[str, int]:
+    from evergreen.data.prepare.split import SPLITS
+
+    return {split: tally.rows[split] for split in SPLITS}
+
+
+def _aside(folder: Path) -> pa.Table:
+    """Some of the rows that were set aside."""
+    import pyarrow as pa
+
+    from evergreen.data.prepared import QUARANTINED, units
+
+    tables, rows = [], 0
+    for unit in units(folder, QUARANTINED):
+        tables.append(unit.read())
+        rows += unit.rows
+        if rows >= SHOWN_ROWS:
+            break
+    return pa.concat_tables(tables)
+
+
+def _strange(tally: Tally) -> frozenset[str]:
+    """Classes that no training row has."""
+    classes = tally.classes
+    every = {word for held in classes.values() for word in held}
+    return frozenset(every - set(classes["train"])) if "train" in classes else frozenset(every)
+
+
+def _among(tally: Tally, split: str, words: frozenset[str]) -> int:
+    held = tally.classes.get(split)
+    return sum(held[word] for word in words) if held else 0
+
+
+def _touched(tally: Tally, strange: frozenset[str], spare: frozenset[str]) -> bool:
+    return any(_among(tally, split, strange) > 0 for split in tally.classes) or _among(tally, "train", spare) > 0
+
+
+def _target(reader: Reader, tally: Tally, params: Params) -> Field:
+    """The field of a target of classes: each one's rows are counted over all training rows."""
+    import numpy as np
+    import pyarrow as pa
+
+    from evergreen.data import kinds
+    from evergreen.data.spec import fit_target
+
+    schema, counts = reader.schema, tally.classes["train"]
+    words = pa.array(sorted(counts), pa.string())
+    options = schema.options.get(schema.target, {})
+    field = fit_target(pa.table({schema.target: words}), schema.target, schema.target_kind, params.transform, options)
+    codes = kinds.of(field).encode(field, [words])
+    rows = np.bincount(codes, [counts[word] for word in words.to_pylist()]).astype(int)
+    return replace(field, state={**field.state, "counts": [rows.tolist()]})
+
+
+def _spare(job: type[Task], target: Field, options: Mapping[str, Any], tally: Tally) -> frozenset[str]:
+    """Classes that the task does not learn from."""
+    import pyarrow as pa
+    import torch
+
+    from evergreen.data import kinds
+    from evergreen.models.base import Task
+
+    if job.learns_from is Task.learns_from:
+        return frozenset()
+    words = sorted(tally.classes["train"])
+    codes = torch.as_tensor(kinds.of(target).encode(target, [pa.array(words, pa.string())]))
+    learned = job(target, 1, **options).learns_from(codes).tolist()
+    return frozenset(word for word, one in zip(words, learned, strict=True) if not one)

@@ -1,0 +1,101 @@
+"""What a pass leaves behind, put in the place of what was ready before: the parts, and what a person should know."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evergreen.core.paths import Paths
+    from evergreen.data.spec import Spec
+    from evergreen.stages.preprocess.passes import Passed
+    from evergreen.stages.preprocess.samples import Samples
+
+BYTES_OF_AN_ID = 24  # while they are sorted
+SHARE = 4  # of memory_mb that identities may take, one part
+
+
+def write(done: Passed, spec: Spec, summary: dict[str, Any], rows: Samples, paths: Paths) -> dict[str, Any]:
+    """Writes the folders `ready` and `described`; returns the history of the latter. `rows` are some of the rows."""
+    from evergreen.core.files import replace_folder, write_json
+    from evergreen.data.prepare.invalid_rows import QUARANTINE
+    from evergreen.data.prepared import QUARANTINED, SCHEMA
+    from evergreen.data.prepared import write as write_table
+    from evergreen.data.quality import profile
+    from evergreen.stages.preprocess.changes import describe
+
+    with replace_folder(paths.ready) as folder:
+        for name in (*spec.rows, QUARANTINED):
+            _placed(done.folder / name, folder / name)
+        if not summary["quarantined"]["rows"]:
+            (folder / QUARANTINED).rmdir()
+            write_table(QUARANTINE.empty_table(), folder / QUARANTINED)
+        spec.save(folder)
+        write_json(folder / "summary.json", summary)
+        facts = profile.facts(done.tally.seen, summary["quarantined"]["rows"])
+        write_json(folder / SCHEMA, facts, sort=False)  # columns in their order
+        return describe(paths, folder, rows, spec, summary)  # first: what is killed between compares once more
+
+
+def _placed(parts: Path, folder: Path) -> None:
+    """The parts in their place, without writing their bytes again where the file system can."""
+    folder.mkdir()
+    for path in sorted(parts.glob("part-*.parquet")):
+        try:
+            os.link(path, folder / path.name)
+        except OSError:
+            shutil.copyfile(path, folder / path.name)
+
+
+def summarised(done: Passed, spec: Spec, memory_mb: int) -> dict[str, Any]:
+    """Counts by split, class and reason, and what was done about missing values."""
+    tally, schema = done.tally, done.reader.schema
+    classes = {split: dict(sorted(tally.classes.get(split, {}).items())) for split in spec.rows}
+    reasons = tally.quarantined()
+    missing = {name: sum(held[name] for held in tally.nulls.values()) for name in spec.columns}
+    missing = {name: count for name, count in missing.items() if count}
+    told = {field.columns[place] for field in spec.inputs.values() for place in field.state.get("missing_flags", ())}
+    filled = [
+        f"column '{name}': {count} missing values are filled by the training median"
+        + (", and a flag says so" if name in told else "")
+        for name, count in missing.items()
+        if schema.inputs[name] == "number"
+    ]
+    twins = _twins(done.folder, spec.rows, memory_mb) if schema.target_kind != "series" else []
+    left = [f"{tally.left:,} rows are left out: `only` asks for others"] if tally.left else []
+    notes = [*done.reader.notes(), *left, *twins, *tally.notes, *filled]
+    return {
+        "rows": spec.rows,
+        "classes": classes if spec.target.kind == "category" else {},
+        "quarantined": {"rows": sum(reasons.values()), "reasons": reasons},
+        "left_out": tally.left,
+        "inputs": schema.inputs,
+        "missing": missing,
+        "by": done.reader.by,
+        "cuts": tally.cuts or done.reader.cuts,
+        "notes": notes,
+    }
+
+
+def _twins(folder: Path, rows: Mapping[str, int], memory_mb: int) -> list[str]:
+    """Which rows are others again, told by half of their identities: in as many rounds as memory asks for."""
+    import numpy as np
+
+    from evergreen.data import row_ids
+    from evergreen.data.prepared import units
+
+    every = [unit for split in rows for unit in units(folder, split)]
+    rounds = -(-sum(rows.values()) * BYTES_OF_AN_ID * SHARE // (memory_mb << 20))
+    twins = 0
+    for turn in range(rounds):
+        found = []
+        for unit in every:
+            numbers = row_ids.from_arrow(unit.read(["_id"]).column("_id"))[:, 0]
+            found.append(numbers[numbers % np.uint64(rounds) == turn] if rounds > 1 else numbers)
+        held = np.concatenate(found)
+        held.sort()
+        twins += int(np.count_nonzero(held[1:] == held[:-1]))
+    return [f"{twins} rows repeat another; they are kept, in the same split as it"] if twins else []

@@ -1,0 +1,68 @@
+"""The collected rows, a row group at a time; all at once only where nothing less will do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from evergreen.data.parquet import Unit
+
+LOOK_ROWS = 5_000  # rows that tell what the columns are
+SPREAD = 4  # row groups that they come from, where there are as many
+GROWTH = 4  # bytes in memory while rows are worked on whole, for each byte that they take in a file uncompressed
+
+
+def units(folder: Path) -> list[Unit]:
+    """The row groups of all parts. Raises DataError where there are none, or one is damaged."""
+    from evergreen.core.errors import DataError
+    from evergreen.data import parquet
+
+    paths = sorted(folder.glob("part-*.parquet"))
+    if not paths:
+        raise DataError("nothing was collected yet", place=str(folder), fix="run the stage `collect`")
+    return parquet.units(paths, "collect")
+
+
+def read_raw(found: Sequence[Unit], memory_mb: int, why: str) -> pa.Table:
+    """All rows. Raises DataError where they do not fit; `why` says what they are all needed for."""
+    import pyarrow as pa
+
+    from evergreen.core.errors import DataError
+
+    needed = GROWTH * sum(unit.size for unit in found) >> 20
+    if needed > memory_mb:
+        problem = (
+            f"all rows are needed at once ({why}), which takes about {needed:,} MiB, and memory_mb is {memory_mb:,}"
+        )
+        raise DataError(problem, place="preprocess.memory_mb", fix=f"say `memory_mb: {needed}`, or use fewer rows")
+    return pa.concat_tables([unit.read() for unit in found])
+
+
+def look(found: Sequence[Unit], keep: Callable[[pa.Table], pa.Table]) -> pa.Table:
+    """At most LOOK_ROWS of the rows that `keep` leaves, spread evenly; all where there are no more."""
+    import pyarrow as pa
+
+    from evergreen.data.arrow import evenly, plain
+
+    few = sum(unit.rows for unit in found) <= LOOK_ROWS
+    share = LOOK_ROWS if few else -(-LOOK_ROWS // min(SPREAD, len(found)))
+
+    def some(place: int) -> pa.Table:
+        table = keep(found[place].read(coded=True))
+        table = table.take(pa.array(evenly(len(table), share)))
+        return pa.table({name: plain(table.column(name)) for name in table.column_names})
+
+    first = sorted({round(place * (len(found) - 1) / max(1, SPREAD - 1)) for place in range(SPREAD)})
+    with ThreadPoolExecutor(SPREAD) as pool:
+        tables = dict(zip(first, pool.map(some, first), strict=True))
+    for place in range(len(found)):
+        if sum(map(len, tables.values())) >= LOOK_ROWS:
+            break
+        if place not in tables:
+            tables[place] = some(place)
+    return pa.concat_tables([tables[place] for place in sorted(tables)])

@@ -1,0 +1,72 @@
+"""Which rows came, went and moved since rows were prepared last, by what they are; and whose numbers lie otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evergreen.core.errors import DataError
+from evergreen.data import row_ids
+from evergreen.data.arrow import plain
+from evergreen.data.prepare.split import SPLITS
+from evergreen.data.prepared import Unit, sample, units
+
+MOST = 200_000  # rows of each version that are compared: of more those with the smallest identities
+SIDES = ("before", "now")
+ROWS = 5_000  # training rows whose columns are compared
+OTHERWISE = 0.1  # from which difference of two distribution functions on a column is named
+Array = np.ndarray[Any, Any]
+
+
+def moves(before: Path, now: Path, told: Mapping[str, Any], kind_of: Mapping[str, str]) -> dict[str, Any]:
+    """{"rows": split → {"came", "went"}, "moved": rows in another split than before, "share": of all that was compared,
+    "columns": words}; `told` as long as nothing changed; {} where no rows were prepared before."""
+    try:
+        found = [{name: units(folder, name) for name in SPLITS} for folder in (before, now)]
+        most = max(sum(unit.rows for split in one.values() for unit in split) for one in found)
+        share = min(1.0, MOST / max(1, most))
+        (mine, my_split), (theirs, their_split) = (_places(one, share) for one in found)
+    except (DataError, KeyError):
+        return {}
+    came, went = ~np.isin(theirs, mine), ~np.isin(mine, theirs)
+    _, at, to = np.intersect1d(mine, theirs, return_indices=True)
+    moved = int((my_split[at] != their_split[to]).sum())
+    if not (came.any() or went.any() or moved):
+        return dict(told)
+    rows = {
+        name: {"came": int((their_split[came] == code).sum()), "went": int((my_split[went] == code).sum())}
+        for code, name in enumerate(SPLITS)
+    }
+    return {"rows": rows, "moved": moved, "share": share, "columns": _otherwise(before, now, kind_of)}
+
+
+def _places(found: Mapping[str, list[Unit]], share: float) -> tuple[Array, Array]:
+    """(N,) the first 64 bits of the identities of this share of the rows, the smallest ones, and (N,) their splits."""
+    ids, splits = [np.zeros(0, np.uint64)], [np.zeros(0, np.int8)]
+    limit = np.uint64(min(share * 2.0**64, 2.0**64 - 2048))
+    for code, name in enumerate(SPLITS):
+        for unit in found[name]:
+            column = unit.read(["_id"]).column("_id")
+            if column.type != row_ids.ID:
+                raise DataError("the rows were prepared by an earlier release")
+            held = row_ids.from_arrow(column)[:, 0]
+            ids.append(held if share == 1 else held[held <= limit])
+            splits.append(np.full(len(ids[-1]), code, np.int8))
+    return np.concatenate(ids), np.concatenate(splits)
+
+
+def _otherwise(before: Path, now: Path, kind_of: Mapping[str, str]) -> list[str]:
+    from evergreen.stages.preprocess.drift import apart, told
+
+    old, new = (sample(folder, "train", ROWS, groups=8) for folder in (before, now))
+    found = []
+    for name, kind in kind_of.items():
+        if kind not in ("number", "category") or name not in old.column_names or name not in new.column_names:
+            continue
+        one, two = plain(old.column(name)), plain(new.column(name))
+        if one.type == two.type and (far := apart(one, two, kind)) >= OTHERWISE:
+            found.append((far, f"column '{name}': {told(one, two, kind, SIDES)}"))
+    return [text for _, text in sorted(found, key=lambda pair: -pair[0])]

@@ -1,0 +1,70 @@
+"""The rows that are looked at: a bounded sample of each split, so that looking costs little however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from evergreen.data.arrow import plain
+from evergreen.data.prepared import sample, smallest, units
+
+if TYPE_CHECKING:
+    from evergreen.stages.preprocess.passes import Passed
+
+ROWS = {"train": 10_000, "validation": 2_500, "test": 2_500}  # those with the smallest identities
+SHARES = {"train": 16, "validation": 64, "test": 64}  # of memory_mb that they may take, one part: fewer, where it must
+GROUPS = 12  # row groups of a split that are looked into, evenly spread, where too few rows were kept
+SIMPLER = {"boolean": "category", "moment": "number"}  # what a kind is looked at as
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of the three splits, and what their columns are. Nothing here waits for what encodes them."""
+
+    train: pa.Table
+    validation: pa.Table
+    test: pa.Table
+    inputs: Mapping[str, str]  # column → kind
+    target: str
+    kind: str  # of the target
+    rows: Mapping[str, int]  # that each split has, of which these are some
+    time: str  # the column that rows were split by; mostly none
+
+    @property
+    def tables(self) -> tuple[pa.Table, pa.Table, pa.Table]:
+        return self.train, self.validation, self.test
+
+    def simpler(self) -> Samples:
+        """With yes and no as categories, and times as numbers."""
+        inputs = {name: kind for name, kind in self.inputs.items() if name in self.train.column_names}
+        moments = [name for name, kind in inputs.items() if kind == "moment"]
+        tables = [_numbered(table, moments) for table in self.tables]
+        kinds = {name: SIMPLER.get(kind, kind) for name, kind in inputs.items()}
+        return replace(self, train=tables[0], validation=tables[1], test=tables[2], inputs=kinds)
+
+
+def read(done: Passed, train: pa.Table, *, time: str, memory_mb: int) -> Samples:
+    """The samples of the rows of a pass; those of training rows are among `train`."""
+    tables, schema = {}, done.reader.schema
+    for name, most in ROWS.items():
+        held = units(done.folder, name)
+        bytes_a_row = sum(unit.size for unit in held) / max(1, sum(unit.rows for unit in held))
+        room = max(1, int((memory_mb << 20) / SHARES[name] / max(1.0, bytes_a_row)))
+        most = min(most, room)
+        if name == "train":
+            table = smallest(train, most)
+        else:
+            table = sample(done.folder, name, most, kept=done.samples, groups=GROUPS)
+        tables[name] = table.combine_chunks()
+    target, kind = schema.target, schema.target_kind
+    return Samples(**tables, inputs=schema.inputs, target=target, kind=kind, rows=done.rows, time=time)
+
+
+def _numbered(table: pa.Table, moments: list[str]) -> pa.Table:
+    for name in moments:
+        values = plain(table.column(name)).cast(pa.int64()).cast(pa.float64())
+        table = table.set_column(table.column_names.index(name), name, values)
+    return table

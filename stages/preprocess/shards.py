@@ -1,0 +1,117 @@
+"""A shard: some row groups in a row, prepared without a look at any other, into parts of its own.
+
+Which row groups make a shard is fixed by what was collected, so the parts are the same whoever prepares them, and a
+shard that is finished stays finished when the rest is killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from evergreen.data.parquet import Unit
+    from evergreen.data.prepare.prepared_rows import Examples, Reader
+    from evergreen.stages.preprocess.counts import Tally
+
+ROWS, BYTES = 250_000, 1 << 26  # a shard ends at as many raw rows, or bytes uncompressed
+DONE, SAMPLE = "done", "sample"
+
+
+@dataclass(frozen=True)
+class Shard:
+    number: int
+    units: tuple[Unit, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(unit.rows for unit in self.units)
+
+
+@dataclass(frozen=True)
+class Work:
+    """How shards are prepared, and where; what goes to another machine."""
+
+    reader: Reader
+    folder: Path
+    below: Mapping[str, float]  # split → share of all identities: its rows whose own are below it are kept as a sample
+    memory_mb: int
+    turn: int = 0  # 1: once more, since all rows together told what no shard knew
+
+    def done(self, shard: Shard) -> Path:
+        return self.folder / DONE / f"{shard.number:05}-{self.turn}.json"
+
+
+def shards(units: Sequence[Unit], whole: bool) -> list[Shard]:
+    """Units in order, gathered; with `whole` all of them together."""
+    gathered: list[list[Unit]] = [[]]
+    rows = size = 0
+    for unit in units:
+        if gathered[-1] and not whole and (rows + unit.rows > ROWS or size + unit.size > BYTES):
+            gathered.append([])
+            rows = size = 0
+        gathered[-1].append(unit)
+        rows, size = rows + unit.rows, size + unit.size
+    return [Shard(number, tuple(held)) for number, held in enumerate(gathered)]
+
+
+def prepare(shard: Shard, work: Work) -> Tally:
+    """Writes a shard's parts, and then what was counted. Finished already, it only says what was counted."""
+    from evergreen.core.files import read_json, write_json
+    from evergreen.stages.preprocess.counts import Tally
+
+    done = work.done(shard)
+    if done.is_file():
+        return Tally.from_json(read_json(done))
+    tally = _written(shard, work)
+    write_json(done, tally.to_json(), sort=False)  # read again it is told in the same order
+    return tally
+
+
+def _written(shard: Shard, work: Work) -> Tally:
+    from evergreen.data.parquet import Writer
+    from evergreen.data.prepare.split import SPLITS
+    from evergreen.data.prepared import QUARANTINED
+    from evergreen.stages.preprocess.counts import Tally
+
+    name, tally = f"part-{shard.number:05}.parquet", Tally()
+    writers = {split: Writer(work.folder / split / name) for split in (*SPLITS, QUARANTINED)}
+    samples = {split: Writer(work.folder / SAMPLE / split / name, lasting=False) for split in work.below}
+    for writer in (*writers.values(), *samples.values()):  # of an earlier turn
+        writer.path.unlink(missing_ok=True)
+    schema = work.reader.schema
+    for found in _examples(shard, work):
+        tally.add(found, schema)
+        for split in SPLITS:
+            part = found.part(split)
+            tally.add_part(split, part, schema.target if schema.target_kind == "category" else "")
+            writers[split].add(part)
+            samples[split].add(_some(part, work.below[split]))
+        writers[QUARANTINED].add(found.quarantine)
+    for writer in (*writers.values(), *samples.values()):
+        writer.close()
+    return tally
+
+
+def _examples(shard: Shard, work: Work) -> Iterator[Examples]:
+    from evergreen.stages.preprocess.raw_sample import read_raw
+
+    if work.reader.whole:
+        yield work.reader.examples(read_raw(shard.units, work.memory_mb, work.reader.whole))
+        return
+    for unit in shard.units:
+        yield work.reader.examples(unit.read(coded=True))
+
+
+def _some(part: pa.Table, below: float) -> pa.Table:
+    """The rows with the smallest identities."""
+    import numpy as np
+    import pyarrow as pa
+
+    from evergreen.data.row_ids import from_arrow
+
+    return part.filter(pa.array(from_arrow(part.column("_id"))[:, 0] < np.float64(below) * 2.0**64))

@@ -1,0 +1,78 @@
+"""Who prepares the shards: threads of this process, or, where the rows are many, Ray's workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evergreen.stages.preprocess.shards import Shard, Work, prepare
+
+if TYPE_CHECKING:
+    from evergreen.stages.preprocess.counts import Tally
+
+MANY = 5_000_000  # rows from which on Ray's workers may be worth their start
+THREADS = 4  # cores that threads of one interpreter keep busy
+BASE_MB, EACH_MB = 384, 128  # memory of Python with torch and Arrow, and of each thread that prepares
+
+
+def prepared(shards: Sequence[Shard], work: Work, root: Path, said: Callable[[int], None]) -> list[Tally]:
+    """The tallies of all shards, in their order; `said` is told the rows of each when it is done."""
+    by_ray = worth(sum(shard.rows for shard in shards), root)
+    hands = len(shards) if by_ray else min(len(shards), max(1, (work.memory_mb - BASE_MB) // EACH_MB))
+    found: dict[int, Tally] = {}
+    for place, tally in (_by_ray if by_ray else _by_threads)(shards, work, root, hands):
+        found[place] = tally
+        said(tally.raw)
+    return [found[place] for place in range(len(shards))]
+
+
+def worth(rows: int, root: Path) -> bool:
+    """Whether Ray's workers are worth it: for many rows, and where they reach more cores than threads do."""
+    from evergreen.stages.engines import ray_cluster
+
+    if rows < MANY:
+        return False
+    real = ray_cluster.settings(root)
+    if real.address:  # its machines must see the clone under this path
+        return bool(real.storage) and root.resolve().is_relative_to(real.storage)
+    return (os.cpu_count() or 1) > THREADS
+
+
+def _by_threads(shards: Sequence[Shard], work: Work, root: Path, hands: int) -> Iterator[tuple[int, Tally]]:
+    hands = min(hands, os.cpu_count() or 1)
+    if hands == 1:
+        yield from ((place, prepare(shard, work)) for place, shard in enumerate(shards))
+        return
+    with ThreadPoolExecutor(hands) as pool:
+        waiting = {pool.submit(prepare, shard, work): place for place, shard in enumerate(shards)}
+        try:
+            for one in as_completed(waiting):
+                yield waiting[one], one.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _by_ray(shards: Sequence[Shard], work: Work, root: Path, hands: int) -> Iterator[tuple[int, Tally]]:
+    import ray
+
+    from evergreen.stages.engines import ray_cluster
+
+    ray_cluster.connect(root)
+    task, shared = ray.remote(num_cpus=1, max_retries=2)(prepare), ray.put(work)
+    left = list(enumerate(shards))[::-1]
+    waiting: dict[ray.ObjectRef, int] = {}
+    try:
+        while left or waiting:
+            while left and len(waiting) < hands:  # Ray starts as many of them as there are cores
+                place, shard = left.pop()
+                waiting[task.remote(shard, shared)] = place
+            (done,), _ = ray.wait(list(waiting), num_returns=1)
+            yield waiting.pop(done), ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    finally:
+        for one in waiting:
+            ray.cancel(one)

@@ -1,0 +1,1 @@
+"""Choose an architecture: race all that fit the data and the task."""

@@ -1,0 +1,194 @@
+"""Select: races every architecture that fits the inputs and the task, within a budget in seconds.
+
+Synchronous successive halving (Jamieson and Talwalkar 2016) by a factor of 3 at a constant learning rate: all train a
+stretch, the best third goes on to three times as many. The linear anchor, where there is one, stays to the end. Where
+time is too short for all at once, they race in heats, those that are usually good with such inputs first; that order
+decides nothing else.
+Then the finalists are trained as the candidate will be, with several seeds, as time allows, and the one with fewest
+parameters within one standard error of the best is chosen (Breiman et al. 1984).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from evergreen.core.errors import PipelineError, suggest
+from evergreen.core.paths import Paths
+from evergreen.core.progress import Progress, quiet
+
+ANCHOR = "linear"
+FINALISTS = 2  # besides the anchor; no rung leaves fewer, for a first stretch shows little
+RACE_SHARE = 0.5  # of the time; the rest is for the finals
+
+
+@dataclass(frozen=True)
+class Params:
+    """How long and how wide the race is."""
+
+    seconds: float = 60  # for the whole stage
+    seeds: int = 3  # with which finalists are scored
+    folds: int = 0  # of the training and validation rows, over which finalists are scored instead of seeds; 0: seeds
+    architectures: list[str] = field(default_factory=list)  # empty: every one that accepts the inputs
+    rungs: list[int] = field(default_factory=lambda: [1, 3, 9, 27])  # stretches of epochs, see stages/trials/trial.py
+    keep: int = 3  # one in so many goes on to the next rung
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0:
+            raise PipelineError(f"seconds is {self.seconds}", fix="give a number above 0")
+        if self.seeds < 1:
+            raise PipelineError(f"seeds is {self.seeds}", fix="give at least 1")
+        if self.folds < 0 or self.folds == 1:
+            raise PipelineError(f"folds is {self.folds}", fix="give at least 2, or 0 to score with seeds")
+        if self.keep < 2:
+            raise PipelineError(f"keep is {self.keep}", fix="give at least 2")
+        if not self.rungs or sorted(set(self.rungs)) != self.rungs or self.rungs[0] < 1:
+            raise PipelineError(f"rungs is {self.rungs}", fix="give growing whole numbers such as [1, 3, 9, 27]")
+
+
+def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) -> dict[str, Any]:
+    """Writes `choice/select.json` and returns it. Ends within `seconds` whatever is not done by then."""
+    started = time.monotonic()
+    from evergreen.core.files import write_json
+    from evergreen.stages.engines import ray_cluster
+
+    names = _entrants(params, paths, task)
+    progress(stage="select", rung=0, rungs=len(params.rungs), seconds_left=params.seconds)
+    lanes: list[Any] = []
+    if len(names) > 1 and params.seconds > ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]]:
+        ray_cluster.connect(paths.root)
+        lanes = _race(params, paths, task, names, started, progress)
+    choice = {**_decide(lanes, names, params, paths), "seconds": round(time.monotonic() - started, 1)}
+    write_json(paths.select, choice)
+    progress(stage="select", summary=f"{choice['architecture']}: {choice['why']}", seconds=choice["seconds"])
+    return choice
+
+
+def _entrants(params: Params, paths: Paths, task: str) -> list[str]:
+    """Names of those that race, the anchor first, or the one asked for. Raises PipelineError for one that cannot."""
+    from evergreen.data.spec import Spec
+    from evergreen.models.registry import accepting, architectures
+
+    spec = Spec.load(paths.ready)
+    if spec.time and params.folds:
+        fix = "leave folds out: seeds score then"
+        raise PipelineError("folds: rows that follow each other in time cannot be dealt out", fix=fix)
+    fitting = accepting(spec.inputs, task)
+    for name in params.architectures:
+        if name not in fitting:
+            known = name in architectures()
+            problem = f"{name} does not fit these inputs and {task}" if known else f"there is no architecture {name!r}"
+            raise PipelineError(f"architectures: {problem}", fix=suggest(name, fitting, "those that fit"))
+    if len(params.architectures) == 1:
+        return params.architectures  # nothing to race
+    wanted = set(params.architectures) or set(fitting)
+    return [name for name in fitting if name in wanted or name == ANCHOR]
+
+
+def _race(params: Params, paths: Paths, task: str, names: list[str], started: float, progress: Progress) -> list[Any]:
+    from evergreen.stages.artifacts import folder_version
+    from evergreen.stages.trials.contender import Lane
+    from evergreen.stages.trials.race import Race
+    from evergreen.stages.trials.trial import metric
+
+    common = (str(paths.ready.resolve()), folder_version(paths.ready), task)
+    lanes = [Lane(name, params.seed) for name in names]
+    direction = metric(paths.ready)[1]
+    with Race(common, names[0], started + params.seconds, progress) as race:
+        begun = time.monotonic()
+        until = begun + RACE_SHARE * (started + params.seconds - begun)
+        waiting = lanes
+        while waiting and race.has_time(until):
+            room = race.room(until)
+            heat, waiting = waiting[:room], waiting[room:]
+            _heat(race, heat, params, until, direction)
+        for lane in waiting:
+            lane.reason = f"{params.seconds:g} s are too few for so many: it did not race"
+        ranked = sorted((lane for lane in lanes if lane.score), key=lambda lane: (lane.rung, lane.rank(direction)))
+        race.finish(_survivors(ranked[::-1], FINALISTS), params.seeds, params.folds)
+    return lanes
+
+
+def _heat(race: Any, alive: list[Any], params: Params, until: float, direction: str) -> None:
+    """Successive halving among those that there is time for at once."""
+    for rung, stretches in enumerate(params.rungs, 1):
+        alive = race.advance(alive, rung, stretches, until=until, rungs_left=len(params.rungs) - rung + 1)
+        if not alive:
+            return
+        alive.sort(key=lambda lane: lane.rank(direction), reverse=True)
+        if rung < len(params.rungs):
+            alive = _survivors(alive, max(FINALISTS, -(-(len(alive) - 1) // params.keep)))
+
+
+def _survivors(ranked: list[Any], count: int) -> list[Any]:
+    """The anchor and the best `count` of its challengers."""
+    challengers = [lane for lane in ranked if lane.name != ANCHOR][:count]
+    return [lane for lane in ranked if lane.name == ANCHOR or lane in challengers]
+
+
+def _decide(lanes: list[Any], names: list[str], params: Params, paths: Paths) -> dict[str, Any]:
+    from evergreen.stages.trials.trial import metric, sampled
+
+    name, direction = metric(paths.ready)
+    board = sorted((lane.entry() for lane in lanes), key=lambda entry: _order(entry, direction))
+    raced = [lane for lane in lanes if lane.rows]
+    if len(names) == 1:
+        chosen, why = names[0], f"{names[0]} is the only architecture asked for that accepts these inputs"
+    elif not raced:
+        chosen = names[0]
+        what = "the simplest" if chosen == ANCHOR else "the first to try"
+        why = f"{params.seconds:g} s are too few to compare architectures: it is {what}; give select more seconds"
+        failed = [f"{lane.name}: {lane.reason}" for lane in lanes if lane.failed]
+        why = f"none could be trained ({'; '.join(failed[:FINALISTS])}): it is {what}" if failed else why
+    else:
+        chosen, why = _choose(raced, name, direction)
+    missed = [one for one in names if one not in {lane.name for lane in lanes}] if len(names) > 1 else []
+    for missing in missed:
+        blank: dict[str, Any] = dict.fromkeys(("parameters", "score", "standard_error"))
+        board.append({"architecture": missing, "epochs": 0, "rung": 0, "scores": [], "seconds": 0.0, **blank})
+    folds = max((lane.folds for lane in raced), default=0)
+    why += f"; scored over {folds} folds of the training and validation rows" if folds else ""
+    why += sampled(paths.ready) if raced else ""
+    decided = {"architecture": chosen, "why": why, "metric": name, "direction": direction, "leaderboard": board}
+    return {**decided, "folds": folds} if folds else decided
+
+
+def _choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
+    """The cheapest of those within one standard error of the best, measured on the same validation rows."""
+    sign = 1 if direction == "max" else -1
+    furthest = max(one.rung for one in raced)
+    finalists = [lane for lane in raced if lane.final]
+    finalists = finalists or [lane for lane in raced if lane.rung == furthest or lane.name == ANCHOR]
+    best = max(finalists, key=lambda lane: sign * lane.mean)
+    close = [lane for lane in finalists if lane is best or lane.gap(best) <= 1]
+    chosen = min(close, key=lambda lane: (lane.parameters, -sign * lane.mean))
+    others = [lane for lane in finalists if lane is not chosen] or [lane for lane in raced if lane is not chosen]
+    others.sort(key=lambda lane: -sign * lane.mean)
+    if chosen is not best:
+        why = (
+            f"its {name} of {chosen.mean:.4g} is within one standard error of the best, {best.name}'s {best.mean:.4g} "
+            f"(the difference is {chosen.gap(best):.2g} standard errors), at {chosen.parameters:,} parameters "
+            f"instead of {best.parameters:,}"
+        )
+    elif others:
+        why = f"best {name}, {chosen.mean:.4g}; next is {others[0].name} with {others[0].mean:.4g}"
+        anchor = next((lane for lane in others[1:] if lane.name == ANCHOR), None)
+        why += f", and the linear anchor has {anchor.mean:.4g}" if anchor else ""
+    else:
+        why = f"the only one that could be scored in time, {name} {chosen.mean:.4g}"
+    return chosen.name, why
+
+
+def _order(entry: dict[str, Any], direction: str) -> tuple[Any, ...]:
+    score = entry["score"]
+    if score is None:
+        return (1, 0, 0)
+    return (0, -entry["rung"], -score if direction == "max" else score)
+
+
+if __name__ == "__main__":
+    from evergreen.stages.pipeline import main
+
+    main("select")

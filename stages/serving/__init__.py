@@ -1,1 +1,0 @@
-"""The endpoint: what a replica does with a request, and the proxy in front. `stages/deploy.py` puts it up."""

@@ -1,0 +1,132 @@
+"""What a run of training is made of: all that its result depends on, from the YAML, the choice and the code."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.core.errors import PipelineError
+from evergreen.core.paths import Paths
+
+if TYPE_CHECKING:
+    from evergreen.data.spec import Spec
+    from evergreen.stages.train.stage import Params
+
+PLACES = ("ready", "folder", "start_folder")  # where things lie decides nothing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a worker needs, and all that the result depends on but the folders."""
+
+    task: str
+    architecture: str
+    options: dict[str, Any]  # the constructor's
+    recipe: dict[str, Any]
+    augment: bool
+    refit: bool  # on the validation rows as well
+    balance: bool  # each class equally often
+    bucket: bool  # rows of about one length together
+    window: int  # rows that are mixed at a time, streamed; 0: all, in memory
+    validation_rows: int  # the most that validate; 0: all
+    workers: int
+    device: str
+    data_version: str
+    code_version: str
+    trial: int | None  # the number of the trial that the values come from
+    ready: str
+    folder: str = ""  # of this run
+    start: str = ""  # the released version whose weights it begins with, as NAME@VERSION, or nothing
+    start_bytes: str = ""  # what that version is
+    start_folder: str = ""  # where it lies
+    freeze: str = "nothing"  # the weights that do not move
+
+    def key(self) -> str:
+        """Equal for runs with equal results."""
+        values = dataclasses.asdict(self) | dict.fromkeys(PLACES)
+        values["recipe"] = values["recipe"] | {"checkpoint_seconds": None}
+        return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+    def at_home(self, runs: Path) -> Plan:
+        """This plan with its own folder among the pipeline's runs."""
+        return dataclasses.replace(self, folder=str(runs / self.key()))
+
+
+def make(params: Params, paths: Paths, task: str) -> Plan:
+    """The plan that the YAML's numbers, the choice and, before both, a version to start from make together."""
+    from evergreen.core.files import read_json
+    from evergreen.data.feed import batches
+    from evergreen.data.spec import Spec
+    from evergreen.stages.artifacts import code_version, folder_version
+    from evergreen.stages.engines import ray_cluster
+    from evergreen.stages.train.transfer import Start
+    from evergreen.stages.trials.trial import divide
+
+    choice = read_json(paths.tune if paths.tune.exists() else paths.select)
+    start = Start.find(params.start_from, paths) if params.start_from else None
+    if start and start.architecture != choice["architecture"]:
+        choice = {"architecture": start.architecture}
+    values = {**choice.get("options", {}), **params.options, **params.recipe()}
+    recipe, options = divide(choice["architecture"], values)
+    if params.refit:
+        recipe = recipe.but(keep="last", patience=0)
+    storage = ray_cluster.settings(paths.root).storage
+    runs = Path(storage) / "runs" / paths.name if storage else paths.run_folder.resolve()
+    data = folder_version(paths.ready)
+    spec = Spec.load(paths.ready)
+    _check_feed(params, choice["architecture"], spec)
+    return Plan(
+        task=task,
+        architecture=choice["architecture"],
+        options=start.options if start else options,
+        recipe=dataclasses.asdict(recipe),
+        augment=params.augment,
+        refit=params.refit,
+        balance=params.balance,
+        bucket=params.bucket,
+        window=batches.window(spec, paths.ready, params.memory_mb),
+        validation_rows=batches.most(spec, ("train", "validation"), params.memory_mb),
+        workers=params.workers,
+        device=params.device,
+        data_version=data,
+        code_version=code_version(),
+        trial=choice.get("trial"),
+        ready=_seen_by_all(paths.ready.resolve(), storage, "ready", paths.name, data),
+        start=start.name if start else "",
+        start_bytes=start.bytes if start else "",
+        start_folder=_seen_by_all(start.folder, storage, "start", paths.name, start.bytes) if start else "",
+        freeze=params.freeze,
+    ).at_home(runs)
+
+
+def _check_feed(params: Params, name: str, spec: Spec) -> None:
+    """Raises DataError or PipelineError where the rows or the architecture cannot be fed as is asked for."""
+    from evergreen.data.feed.bucketing import Bucket
+    from evergreen.data.feed.sampler import Weigh
+    from evergreen.models.registry import architecture, architectures
+
+    Weigh(spec, params.balance)
+    if not params.bucket:
+        return
+    Bucket(spec)
+    if not architecture(name).TRIMS:
+        able = ", ".join(one for one in architectures() if architecture(one).TRIMS)
+        raise PipelineError(f"bucket: {name} needs all rows of one length", fix=f"leave bucket out, or choose {able}")
+
+
+def _seen_by_all(folder: Path, storage: str, *place: str) -> str:
+    """The folder where all machines see it: copied once into a real cluster's storage."""
+    if not storage:
+        return str(folder)
+    from evergreen.core.files import replace_folder
+
+    shared = Path(storage).joinpath(*place)
+    if not shared.exists():
+        with replace_folder(shared) as new:
+            shutil.copytree(folder, new, dirs_exist_ok=True)
+    return str(shared)

@@ -1,0 +1,106 @@
+"""Ray Train around the workers: how many, with what, restarted when they die, and what they tell passed on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import read_json
+from evergreen.core.paths import Paths
+from evergreen.core.progress import Progress
+from evergreen.stages.train.plan import Plan
+from evergreen.stages.train.worker import MISTAKE, work
+
+if TYPE_CHECKING:
+    from evergreen.stages.train.stage import Params
+
+
+def fit(plan: Plan, params: Params, paths: Paths, progress: Progress) -> None:
+    """Trains the plan to its end; what dies on the way is started again as often as the YAML allows.
+
+    Raises PipelineError for a mistake that only a worker could see.
+    """
+    from evergreen.stages.engines import ray_cluster
+
+    ray_cluster.connect(paths.root)
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    cuda = params.device == "cuda" or (params.device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
+    folder = Path(plan.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    store = folder / "ray"
+    shutil.rmtree(store, ignore_errors=True)
+    trainer = TorchTrainer(
+        work,
+        train_loop_config=dataclasses.asdict(plan),
+        torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=params.workers, use_gpu=cuda, resources_per_worker=_share(params, cuda)
+        ),
+        run_config=RunConfig(
+            name=uuid.uuid4().hex,  # a name that was used would bring back what Ray stored under it
+            storage_path=str(store),
+            failure_config=FailureConfig(max_failures=params.max_failures),
+        ),
+    )
+    trainer._register_sigint_handler = lambda controller: None  # Ray's swallows Ctrl-C and stays on after the run
+    with told(folder / "progress.jsonl", progress), mistaken(folder / MISTAKE):
+        trainer.fit()
+    shutil.rmtree(store, ignore_errors=True)
+
+
+def _share(params: Params, cuda: bool) -> dict[str, float]:
+    """A core for each worker, or an even share where there are fewer cores than workers."""
+    import ray
+
+    share = min(1.0, ray.cluster_resources().get("CPU", 1.0) / params.workers)
+    return {"CPU": share, "GPU": 1} if cuda else {"CPU": share}
+
+
+@contextlib.contextmanager
+def mistaken(note: Path) -> Iterator[None]:
+    """Raises what a worker noted of a user's mistake, in the place of whatever it led to."""
+    note.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        if note.is_file():
+            raise PipelineError(**read_json(note)) from None
+
+
+@contextlib.contextmanager
+def told(lines: Path, progress: Progress) -> Iterator[None]:
+    """Passes on what rank 0 appends to `lines`. Ray Train's own reports wait for the controller's next look."""
+    done = threading.Event()
+    start = lines.stat().st_size if lines.exists() else 0
+
+    def follow() -> None:
+        position, last = start, False
+        while not last:
+            last = done.wait(0.2)
+            if not lines.exists():
+                continue
+            with lines.open("rb") as file:
+                file.seek(position)
+                for line in file:
+                    if line.endswith(b"\n"):
+                        position += len(line)
+                        progress(stage="train", **json.loads(line))
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

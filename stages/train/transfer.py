@@ -1,0 +1,92 @@
+"""Transfer: a network that begins with the weights of a released version instead of random ones.
+
+Features learned on much data often serve where there is little (Yosinski et al. 2014); and sometimes they hurt, so the
+same network is also trained from scratch where that is cheap, and the report says which is better.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.core.errors import PipelineError, suggest
+from evergreen.core.paths import Paths
+from evergreen.stages.artifacts import CARD, WEIGHTS
+
+if TYPE_CHECKING:
+    from evergreen.data.spec import Spec
+    from evergreen.models.network import Network
+
+PLACE = "train.start_from"
+
+
+@dataclass(frozen=True)
+class Start:
+    """A released version to begin with."""
+
+    name: str  # NAME@VERSION
+    folder: Path
+    bytes: str  # what it is
+    architecture: str
+    options: dict[str, Any]
+
+    @classmethod
+    def find(cls, text: str, paths: Paths) -> Start:
+        """NAME@VERSION, or NAME for the version of it in production. Raises PipelineError where there is none."""
+        from evergreen.core.files import read_json
+        from evergreen.stages.artifacts import folder_version
+        from evergreen.stages.engines import versions
+        from evergreen.stages.pipeline import names
+
+        name, _, version = text.partition("@")
+        if name not in names(paths.root):
+            fix = suggest(name, names(paths.root), "pipelines")
+            raise PipelineError(f"there is no pipeline {name!r}", place=PLACE, fix=fix)
+        version = version or versions.released(paths.root).get(name, "")
+        other = Paths(paths.root, name)
+        if not version or not any(one.version == version for one in versions.versions(other)):
+            problem = f"{name} has no version {version}" if version else f"{name} has no released version"
+            known = ", ".join(one.version for one in versions.versions(other))
+            fix = f"its versions: {known}" if known else f"make one first: evergreen run {name}"
+            raise PipelineError(problem, place=PLACE, fix=fix)
+        folder = versions.fetch(other, version)
+        card = read_json(folder / CARD)
+        return cls(f"{name}@{version}", folder, folder_version(folder), card["architecture"], card["options"])
+
+
+def take(network: Network, folder: Path, spec: Spec) -> tuple[int, int]:
+    """Puts the version's weights of the same name and shape into the network; how many of its tensors, and of how many.
+
+    The head is taken only where the target is the same. Raises PipelineError where no feature's weight fits.
+    """
+    from safetensors.torch import load_file
+
+    from evergreen.core.files import read_json
+    from evergreen.data.spec import Spec
+
+    weights, own = load_file(folder / WEIGHTS), network.state_dict()
+    same = _meaning(Spec.from_json(read_json(folder / CARD)["spec"])) == _meaning(spec)
+    fitting = {
+        name: tensor
+        for name, tensor in weights.items()
+        if name in own and own[name].shape == tensor.shape and (same or not name.startswith("task."))
+    }
+    learned = {f"architecture.{name}" for name, _ in network.architecture.named_parameters()}
+    if not learned & set(fitting):
+        why = "it has no features of its own" if not learned else "its weights have other names or shapes"
+        fix = "start from a version whose inputs have the same shapes, or leave start_from out"
+        raise PipelineError(f"nothing of it fits: {why}", place=PLACE, fix=fix)
+    network.load_state_dict({**own, **fitting})
+    return len(fitting), len(own)
+
+
+def freeze(network: Network) -> None:
+    """The features stay as they are: the task's head alone learns."""
+    network.architecture.requires_grad_(False)
+
+
+def _meaning(spec: Spec) -> tuple[Any, ...]:
+    """What a head answers."""
+    target = spec.target
+    return spec.task, spec.target_name, target.kind, target.shape, target.state.get("values")

@@ -1,0 +1,145 @@
+"""What a worker of training does: it builds the plan's loop, alone in the run's folder, and runs it to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.stages.train.plan import Plan
+
+if TYPE_CHECKING:
+    from evergreen.data.feed.sampler import Weigh
+    from evergreen.data.spec import Spec
+    from evergreen.models.base import Task
+    from evergreen.models.training.trainer import Loop
+
+MISTAKE = "mistake.json"  # a user's mistake that only training brought to light
+LOCK_SECONDS = 60.0  # how long to wait for another run of the same folder; Ray ends a dead driver's workers in seconds
+
+
+def assemble(
+    plan: Plan,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    device: str = "cpu",
+    report: Callable[[dict[str, Any]], None] | None = None,
+) -> Loop:
+    """The loop of this plan, standing where its newest checkpoint left it."""
+    import torch
+
+    from evergreen.data.feed.batches import arrays, feed
+    from evergreen.data.spec import Spec
+    from evergreen.models.registry import build
+    from evergreen.models.training.config import Recipe
+    from evergreen.models.training.trainer import Loop, ignore
+    from evergreen.stages.train import transfer
+
+    ready = Path(plan.ready)
+    spec = Spec.load(ready)
+    recipe = Recipe(**plan.recipe)
+    torch.manual_seed(recipe.seed)
+    network = build(plan.architecture, plan.task, spec.inputs, spec.target, spec.task_options, **plan.options)
+    rows = feed(
+        ready,
+        ["train", "validation"] if plan.refit else ["train"],
+        recipe.batch_size,
+        window=plan.window,
+        seed=recipe.seed,
+        rank=rank,
+        world=world,
+        augment=spec.augment if plan.augment else None,
+        bucket=plan.bucket,
+        weigh=_weigh(plan, spec, network.task),
+    )
+    if plan.start:
+        transfer.take(network, Path(plan.start_folder), spec)
+    if plan.freeze == "features":
+        transfer.freeze(network)
+    where: dict[str, Any] = {"device": device, "rank": rank, "world": world, "folder": Path(plan.folder)}
+    validation = arrays(ready, "validation", plan.validation_rows)
+    return Loop(network, rows, validation, recipe, **where, report=report or ignore, warm=not plan.start)
+
+
+def _weigh(plan: Plan, spec: Spec, task: Task) -> Weigh | None:
+    """How often which row comes, where not each comes once; of the validation rows not all may be learned from."""
+    import torch
+
+    from evergreen.data.feed.sampler import Weigh
+    from evergreen.data.prepared import WEIGHT, columns
+    from evergreen.models.base import Task
+
+    chooses = plan.refit and type(task).learns_from is not Task.learns_from
+    learned = (lambda target: task.learns_from(torch.as_tensor(target)).numpy()) if chooses else None
+    weigh = Weigh(spec, plan.balance, WEIGHT in columns(Path(plan.ready), "train"), learned)
+    return weigh if weigh.needed else None
+
+
+def finished(plan: Plan) -> Loop | None:
+    """The loop of a run that has ended; None where there is none."""
+    if not any(Path(plan.folder).glob("step-*.safetensors")):
+        return None
+    loop = assemble(plan)
+    return loop if loop.finished else None
+
+
+def work(values: dict[str, Any]) -> None:
+    """What each of Ray Train's workers does. A user's mistake is left to the driver: to try again would not mend it."""
+    import ray.train
+    import ray.train.torch
+    import torch
+
+    from evergreen.core.errors import DataError, ModelError
+    from evergreen.core.files import write_json
+
+    torch.set_num_threads(1)
+    plan = Plan(**values)
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    folder = Path(plan.folder)
+    device = str(ray.train.torch.get_device())
+    with alone(folder) if rank == 0 else contextlib.nullcontext():
+        lines = folder / "progress.jsonl"
+
+        def report(facts: dict[str, Any]) -> None:
+            if rank == 0:
+                with lines.open("a") as file:
+                    file.write(json.dumps(facts) + "\n")
+
+        try:
+            assemble(plan, rank=rank, world=world, device=device, report=report).run()
+        except (DataError, ModelError) as error:
+            write_json(folder / MISTAKE, {"problem": error.problem, "place": error.place, "fix": error.fix})
+            if world > 1:
+                raise  # the others wait for this one
+            return
+        (folder / MISTAKE).unlink(missing_ok=True)  # of an attempt before this one
+        if world > 1:
+            torch.distributed.barrier()  # nobody leaves before rank 0 has written the last checkpoint
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds the run's folder, so that a worker which has not yet heard of its driver's death cannot write beside us."""
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as file:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"another run holds {folder}") from None
+                time.sleep(0.05)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,1 +1,0 @@
-"""Parts of `stages/train.py`: the plan of a run, where its weights begin, its workers, and Ray Train around them."""

@@ -1,0 +1,91 @@
+"""One architecture's way through a race: how it stands, and how far it lies from another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evergreen.stages.trials.folds import Fold
+    from evergreen.stages.trials.trial import Score
+
+
+class Lane:
+    """One architecture's way through a race."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        self.name, self.seed = name, seed
+        self.parameters = 0
+        self.score: Score | None = None  # of the first seed
+        self.scores: list[float] = []  # per seed, each trained as long as the first
+        self.rows: list[list[float]] = []  # per seed: the deciding quantity of each validation row
+        self.error = 0.0  # of one seed's score, from the validation rows drawn again
+        self.rung = 0
+        self.final = False  # scored by its whole recipe
+        self.folds = 0  # over which it was scored, 0 where it was over seeds
+        self.whole_epochs = 0  # of its recipe
+        self.worker: int | None = None  # that holds the trial
+        self.reason = ""  # why there is no score
+        self.failed = False  # whether it is a mistake in it, and no lack of time
+
+    def take(self, answer: dict[str, Any]) -> None:
+        """What a worker found of its trial."""
+        self.score, self.error, self.parameters = answer["score"], answer["error"], answer["parameters"]
+        self.whole_epochs = answer["epochs"]
+
+    def final_score(self, answer: dict[str, Any], fold: Fold | None) -> None:
+        """Adds what a whole recipe reached: with another seed on the same rows, or in a fold on rows of its own."""
+        error = self.error  # that of the validation split, which later stages compare with
+        self.take(answer)
+        if not self.final:
+            self.scores, self.rows, self.final = [], [], True
+        self.scores.append(answer["score"].value)
+        if fold:
+            self.error, self.folds = error, self.folds + 1
+            self.rows = [[*(self.rows[0] if self.rows else []), *answer["rows"]]]
+        else:
+            self.rows.append(answer["rows"])
+
+    @property
+    def whole_seconds(self) -> float:
+        """What its whole recipe will take; endless where no epoch was done that could tell."""
+        if not self.score or not self.score.epochs:
+            return math.inf
+        return self.whole_epochs * self.score.seconds / self.score.epochs
+
+    @property
+    def mean(self) -> float:
+        return sum(self.scores) / len(self.scores)
+
+    def rank(self, direction: str) -> tuple[float, float]:
+        """Higher is better; below everything where there is no score."""
+        return self.score.rank(direction) if self.score else (-math.inf, -math.inf)
+
+    def gap(self, other: Lane) -> float:
+        """The difference to `other` on the same rows, in standard errors of that difference; 0 where there is none."""
+        mine, theirs = (_average(lane.rows) for lane in (self, other))
+        differences = [a - b for a, b in zip(mine, theirs, strict=True)]
+        n = len(differences)
+        mean = sum(differences) / n
+        variance = sum((one - mean) ** 2 for one in differences) / max(1, n - 1) / n
+        return abs(mean) / math.sqrt(variance) if variance else (math.inf if mean else 0.0)
+
+    def entry(self) -> dict[str, Any]:
+        """Its row of the leaderboard."""
+        score = self.score
+        found = {
+            "architecture": self.name,
+            "parameters": self.parameters or None,
+            "epochs": score.epochs if score else 0,
+            "rung": self.rung,
+            "score": self.mean if self.scores else None,
+            "scores": self.scores,
+            "standard_error": self.error if self.scores else None,
+            "seconds": round(score.seconds, 2) if score else 0.0,
+        }
+        return {**found, "reason": self.reason} if self.reason else found
+
+
+def _average(rows: Sequence[Sequence[float]]) -> list[float]:
+    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]

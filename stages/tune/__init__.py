@@ -1,0 +1,1 @@
+"""Search the chosen architecture's hyperparameters."""

@@ -1,0 +1,204 @@
+"""Tune: searches the chosen architecture's SPACE within a budget of seconds and trials, the defaults first.
+
+Ray Tune with Optuna's sampler (TPE, Bergstra et al. 2011) and asynchronous halving (ASHA, Li et al. 2020). Finished
+trials stand in a ledger, so a search that is run again, or was killed, goes on from them. What is found replaces the
+defaults only where it is better by more than one standard error of the score (Breiman et al. 1984): the best of many
+trials looks better than it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from evergreen.core.errors import PipelineError
+from evergreen.core.paths import IMPORT_ROOT, Paths
+from evergreen.core.progress import Progress, quiet
+from evergreen.stages.trials.ledger import Ledger
+
+if TYPE_CHECKING:
+    from evergreen.stages.trials.search import Search
+
+END_SECONDS = 1.0  # that Tune takes to close, mostly
+
+
+@dataclass(frozen=True)
+class Params:
+    """How long the search is."""
+
+    seconds: float = 60  # for the whole stage; 0 leaves the search out
+    trials: int = 20  # the most there are, those in the ledger included
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seconds < 0:
+            raise PipelineError(f"seconds is {self.seconds}", fix="give a number above 0, or 0 for no search")
+        if self.trials < 1:
+            raise PipelineError(f"trials is {self.trials}", fix="give at least 1")
+
+
+def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) -> dict[str, Any]:
+    """Writes `choice/tune.json` and returns it. Ends within `seconds` whatever is not done by then."""
+    started = time.monotonic()
+    from evergreen.core.files import read_json, write_json
+    from evergreen.stages.artifacts import code_version, folder_version
+    from evergreen.stages.engines import ray_cluster
+    from evergreen.stages.trials.search import Search
+    from evergreen.stages.trials.trial import defaults, metric, sampled
+
+    selected = read_json(paths.select)
+    architecture = selected["architecture"]
+    board = {one["architecture"]: one for one in selected.get("leaderboard", [])}
+    entry: dict[str, Any] = board.get(architecture, {})
+    own, length = defaults(architecture), _stretches(params, paths, architecture, entry)
+    ready, version = str(paths.ready.resolve()), folder_version(paths.ready)
+    search = Search(ready, version, task, architecture, own, metric(paths.ready), params.seed, length)
+    context = {**search.context(), "code": code_version()}
+    ledger = Ledger(paths.trials, context)
+    done = ledger.entries()
+    cut: list[dict[str, Any]] = []
+    idle = _idle(params, search, ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]])
+    if not idle and len(done) < params.trials:
+        ray_cluster.connect(paths.root)
+        cut = _search(search, context, params.seconds - (time.monotonic() - started), params, paths, progress)
+        done = ledger.entries()
+    choice = _decide(search, done[: params.trials], cut, entry.get("standard_error") or 0.0)
+    if idle and not done:
+        choice["why"] = f"the defaults stay: {idle}"
+    choice["why"] += sampled(paths.ready) if done else ""
+    choice["seconds"] = round(time.monotonic() - started, 1)
+    write_json(paths.tune, choice)
+    progress(stage="tune", summary=choice["why"], seconds=choice["seconds"])
+    return choice
+
+
+def _idle(params: Params, search: Search, start: float) -> str:
+    """Why there is no search, or nothing; workers take `start` seconds until they can train."""
+    if not search.own:
+        return f"{search.architecture} has nothing to search"
+    if not params.seconds:
+        return "no search was asked for (seconds: 0)"
+    if params.seconds <= start:
+        return f"a search takes {start:g} s to start and was given {params.seconds:g}"
+    return ""
+
+
+def _stretches(params: Params, paths: Paths, architecture: str, entry: Mapping[str, Any]) -> int:
+    """How long trials may be so that several fit into the time, judged by what select took for this architecture."""
+    from evergreen.data.spec import Spec
+    from evergreen.stages.engines import ray_cluster
+    from evergreen.stages.trials.search import STRETCHES, WHOLE
+    from evergreen.stages.trials.trial import divide, most, stretch
+
+    if not entry.get("epochs"):
+        return STRETCHES[0]
+    recipe, _ = divide(architecture, {})
+    batches = -(-most(Spec.load(paths.ready))["train"] // recipe.batch_size)
+    each = entry["seconds"] / entry["epochs"] * stretch(batches, recipe)
+    time_given = (params.seconds - ray_cluster.WORKERS_AFTER[True] - END_SECONDS) * (os.cpu_count() or 1)
+    return next((length for length in STRETCHES if WHOLE * length * each <= time_given), STRETCHES[-1])
+
+
+def _search(
+    search: Search, context: dict[str, Any], left: float, params: Params, paths: Paths, progress: Progress
+) -> list[dict[str, Any]]:
+    """Runs the search for at most `left` seconds and returns the trials that were cut off by the clock.
+
+    It is a process of its own, a driver to Ray: Tune can take long to close, and when a driver is ended Ray frees all
+    that was its. It ends by itself when this process does, for its input ends then.
+    """
+    until = time.monotonic() + left
+    given: dict[str, Any] = {
+        "root": str(paths.root.resolve()),
+        "search": vars(search),
+        "path": str(paths.trials.resolve()),
+    }
+    store = paths.home.resolve() / "tune" / paths.name
+    shutil.rmtree(store, ignore_errors=True)
+    given |= {
+        "store": str(store),
+        "context": context,
+        "trials": params.trials,
+        "until": time.time() + left - END_SECONDS,
+    }
+    command = [sys.executable, "-m", "evergreen.stages.trials.search"]
+    ledger = Ledger(paths.trials, context)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=IMPORT_ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(json.dumps(given) + "\n")
+            process.stdin.flush()
+            while process.poll() is None and (seconds_left := until - time.monotonic()) > 0:
+                entries = ledger.entries()
+                best = search.best(entries)
+                said = {"trial": len(entries), "trials": params.trials, "best": best["score"] if best else None}
+                progress(stage="tune", **said, seconds_left=seconds_left)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=min(0.25, seconds_left))
+        finally:
+            if process.poll() is None:
+                process.kill()
+            shutil.rmtree(store, ignore_errors=True)
+        lines = process.stdout.read().splitlines()
+    if process.returncode > 0:
+        raise RuntimeError("the search failed; what it said stands above")
+    cut: list[dict[str, Any]] = json.loads(lines[-1]) if process.returncode == 0 else []
+    return cut
+
+
+def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]], error: float) -> dict[str, Any]:
+    """`error` is the standard error of the architecture's score, as select found it."""
+    name, direction = search.metric
+    shown = ("options", "score", "epochs", "seconds", "state")
+    rows = [{"number": number, **{key: entry.get(key) for key in shown}} for number, entry in enumerate(done + cut)]
+    scored = [row for row in rows[: len(done)] if row["score"] is not None]
+    best, first = search.best(scored), next((row for row in scored if row["options"] == search.own), None)
+    better = best is not None and first is not None and abs(best["score"] - first["score"]) > error
+    chosen = best if better else first
+    return {
+        "architecture": search.architecture,
+        "options": chosen["options"] if chosen and chosen is not first else {},
+        "trial": chosen["number"] if chosen else None,
+        "score": chosen["score"] if chosen else None,
+        "metric": name,
+        "direction": direction,
+        "trials": rows,
+        "why": _failed(done) or _why(name, len(scored), best, first, error),
+    }
+
+
+def _failed(done: list[dict[str, Any]]) -> str:
+    """What trials failed of, where all did; nothing where one did not."""
+    reasons = [entry.get("reason", "unknown why") for entry in done if entry["state"] == "failed"]
+    return f"every trial failed ({reasons[0]}), so the defaults stay" if reasons and len(reasons) == len(done) else ""
+
+
+def _why(name: str, count: int, best: Any, first: Any, error: float) -> str:
+    """The choice in a sentence; `first` is the trial of the defaults, None where it was not done."""
+    trials = "1 trial" if count == 1 else f"{count} trials"
+    if best is None:
+        return "no trial ended in the time given, so the defaults stay; give tune more seconds"
+    if first is None:
+        return f"the defaults stay: they were not done in time to compare {trials} with; give tune more seconds"
+    if best is first:
+        return f"the defaults reach the best {name}, {best['score']:.4g}, of {trials}"
+    if abs(best["score"] - first["score"]) > error:
+        return f"best {name} of {trials}, {best['score']:.4g}; the defaults reach {first['score']:.4g}"
+    within = f"{best['score']:.4g}, is within one standard error ({error:.2g}) of theirs, {first['score']:.4g}"
+    return f"the defaults stay: the best {name} of {trials}, {within}"
+
+
+if __name__ == "__main__":
+    from evergreen.stages.pipeline import main
+
+    main("tune")

@@ -1,0 +1,195 @@
+"""What a candidate, its opponents and the released version say to the same rows, and how far apart they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from evergreen.stages.artifacts import SCRATCH, Model, load_model
+from evergreen.stages.validate.predictions import Scored
+from evergreen.stages.validate.reference_models import reference
+from evergreen.stages.validate.statistics import Array, Interval, Point, block_length, bootstrap, compare, wilson
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from evergreen.models.base import Batch
+    from evergreen.stages.validate.stage import Params
+
+
+MANY_ROWS = 20_000  # above it fewer drawings serve: intervals are narrow, and each drawing is slow
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How much better the candidate is than another: a share of the rows, or of the other's error or score."""
+
+    mine: float  # the mean over rows: of right answers, or of the error or score
+    theirs: float
+    share: Interval
+    p: float
+    rows: int
+    deviation: float  # of one row, in the same unit
+    of: str  # "rows" | "error" | "score"
+    test: str
+
+    def to_json(self) -> dict[str, Any]:
+        means = {"mine": self.mine, "theirs": self.theirs}
+        return {**vars(self.share), **means, "p": self.p, "share_of": self.of, "test": self.test}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that was measured on the test rows."""
+
+    model: Model
+    table: pa.Table  # the test rows, raw
+    candidate: Scored
+    baseline: Scored
+    reference: Scored | None
+    released: Scored | None
+    version: str  # of the released one, or nothing
+    refusal: str  # why the released version cannot score these rows, or nothing
+    block: int  # rows drawn together
+    train: dict[str, Array]  # the training rows, encoded
+    others: dict[str, Scored] = field(default_factory=dict)  # more opponents: the same network from scratch, its SVM
+
+    @property
+    def rows(self) -> int:
+        return len(self.candidate.target)
+
+    def truth(self) -> list[Any]:
+        """What each row really is, in the data's units."""
+        from evergreen.data import kinds
+
+        field = self.model.spec.target
+        if field.kind == "category":
+            return kinds.of(field).decode(field, self.candidate.target.numpy())
+        return self.table[field.columns[0]].to_pylist()
+
+    @property
+    def opponents(self) -> dict[str, Scored]:
+        found = {"baseline": self.baseline, "reference": self.reference, **self.others, "released": self.released}
+        return {role: scored for role, scored in found.items() if scored is not None}
+
+    def gap(self, other: Scored, params: Params) -> Gap:
+        """The paired test of the candidate against another model."""
+        right = self.candidate.right_or_wrong and other.right_or_wrong
+        mine, theirs = self.candidate.per_row, other.per_row
+        more = self.candidate.task.PER_ROW == "max"
+        scale = 1.0 if right else abs(float(theirs.mean())) or 1.0
+        pair = (mine / scale, theirs / scale) if more else (-mine / scale, -theirs / scale)
+        many = 2 * params.resamples
+        found = compare(*pair, confidence=params.confidence, times=many, block=self.block, seed=params.seed)
+        means, of = (float(mine.mean()), float(theirs.mean())), "rows" if right else "score" if more else "error"
+        return Gap(*means, found.difference, found.p, found.rows, found.deviation, of, found.test)
+
+    def intervals(self, params: Params, rows: np.ndarray[Any, Any] | None = None) -> Mapping[str, Interval | Point]:
+        """Every metric of the candidate on the given rows (default: all), with its interval where there is one."""
+        chosen = np.arange(self.rows) if rows is None else rows
+        if not self.candidate.task.RESAMPLE:
+            values = self.candidate.metrics(torch.from_numpy(chosen))
+            return {name: Point(value) for name, value in values.items()}
+        block = min(self.block, len(chosen))
+        many = max(100, min(params.resamples, params.resamples * MANY_ROWS // len(chosen)))
+        with _one_thread():
+            found = bootstrap(
+                lambda drawn: self.candidate.metrics(torch.from_numpy(chosen[drawn])),
+                len(chosen),
+                times=many,
+                confidence=params.confidence,
+                block=block,
+                seed=params.seed,
+            )
+        decider = next(iter(self.candidate.task.METRICS))
+        right = self.candidate.per_row[chosen].sum()
+        if self.candidate.right_or_wrong and block == 1 and abs(found[decider].value - right / len(chosen)) < 1e-6:
+            found[decider] = wilson(float(right), len(chosen), params.confidence)
+        return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Thousands of tiny operations are many times slower when threads hand each of them over."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, seed: int = 0) -> Evidence:
+    """Lets the candidate, the task's baseline, a simple model and the released version answer the test rows: a uniform
+    sample of them, and of the rows that opponents learn from, where they are more than fit into memory."""
+    from evergreen.data.feed import batches
+    from evergreen.data.prepared import sample
+    from evergreen.data.spec import Spec
+
+    model, spec = load_model(candidate), Spec.load(ready)
+    most = batches.most(spec, tuple(spec.rows), batches.MEGABYTES)
+    table = sample(ready, "test", most)
+    test = model.spec.encode(table, target=True)
+    rows = {name: torch.as_tensor(array) for name, array in test.items()}
+    target, task = rows["target"], model.network.task
+    splits = [batches.arrays(ready, split, most) for split in ("train", "validation")]
+    known = {name: torch.as_tensor(array) for name, array in splits[0].items()}
+    seen = {name: np.concatenate([split[name] for split in splits]) for name in splits[0]}
+    fitted = reference(spec, seen, test, seed=seed, task=task)
+    incumbent, refusal = _released(released, model, table)
+    steps = target.shape[1] if spec.target.kind == "series" else 1
+    return Evidence(
+        model=model,
+        table=table,
+        candidate=Scored("candidate", task, rows, model.network.say),
+        baseline=Scored("baseline", task, rows, lambda some: task.baseline(known, some)),
+        reference=fitted and Scored.of(fitted[0], task, fitted[1], target),
+        released=incumbent,
+        version=released[0] if released else "",
+        refusal=refusal,
+        block=block_length(table.num_rows, ordered=spec.time is not None, overlap=steps),
+        train=splits[0],
+        others=_others(candidate, model, splits, test, rows),
+    )
+
+
+def _others(
+    candidate: Path, model: Model, splits: list[dict[str, Array]], test: dict[str, Array], rows: Batch
+) -> dict[str, Scored]:
+    """The network that was trained from scratch beside a transferred one, and an SVM on the candidate's features."""
+    from evergreen.stages.validate.svm import svm
+
+    found: dict[str, Scored] = {}
+    if (candidate / SCRATCH).is_dir():
+        alone = load_model(candidate / SCRATCH).network
+        found["scratch"] = Scored("the same network from scratch", alone.task, rows, alone.say)
+    if (said := svm(model.network, model.spec, splits[0], splits[1], test)) is not None:
+        found["svm"] = Scored.of("an SVM on the network's features", model.network.task, said, rows["target"])
+    return found
+
+
+def _released(released: tuple[str, Path] | None, model: Model, table: pa.Table) -> tuple[Scored | None, str]:
+    """The released version's answers, encoded with its own spec; or why it has none."""
+    if released is None:
+        return None, ""
+    version, folder = released
+    old = load_model(folder)
+    if (old.spec.task, old.spec.target_name, old.spec.target.shape) != (
+        model.spec.task,
+        model.spec.target_name,
+        model.spec.target.shape,
+    ):
+        return None, f"it predicts {old.spec.target_name!r} ({old.spec.task}) and not what the candidate predicts"
+    try:
+        rows = {name: torch.as_tensor(array) for name, array in old.spec.encode(table, target=True).items()}
+        scored = Scored(version, old.network.task, rows, old.network.say)
+        _ = scored.facts  # asked at once, for it may not be able to answer
+        return scored, ""
+    except (ValueError, KeyError, RuntimeError) as error:  # other columns, unknown classes, another shape
+        return None, str(error).splitlines()[0]

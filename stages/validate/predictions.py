@@ -1,0 +1,72 @@
+"""What one model says to the test rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from evergreen.models.chunked import Say, parts
+from evergreen.stages.validate.statistics import Array
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from evergreen.models.base import Batch, Task
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one model says to all test rows, and the task that scores it. Outputs are made anew when they are asked for,
+    a few rows at a time: all of them, of a large vocabulary say, need not fit into memory."""
+
+    name: str
+    task: Task
+    rows: Batch  # (N, …) each: inputs and "target", as its own task encodes it
+    say: Say
+
+    @classmethod
+    def of(cls, name: str, task: Task, output: Any, target: Tensor) -> Scored:
+        """One whose outputs (N, …) are known."""
+        known = {"output": torch.as_tensor(output, dtype=torch.float32), "target": target}
+        return cls(name, task, known, lambda rows: rows["output"])
+
+    @property
+    def target(self) -> Tensor:
+        return self.rows["target"]
+
+    @cached_property
+    def facts(self) -> tuple[Tensor, Tensor]:
+        """What the metrics of each row are computed from."""
+        found = [
+            self.task.facts(out, some["target"]) for some, out in parts(self.say, self.rows, whole=self.task.WHOLE)
+        ]
+        first, second = zip(*found, strict=True)
+        return torch.cat(first), torch.cat(second)
+
+    @cached_property
+    def per_row(self) -> Array:
+        """(N,) right (1) or wrong (0), or another score, or an error."""
+        rows: Array = self.task.per_row(*self.facts).double().numpy()
+        return rows
+
+    @property
+    def right_or_wrong(self) -> bool:
+        return self.task.PER_ROW == "max" and set(np.unique(self.per_row)) <= {0.0, 1.0}
+
+    def metrics(self, rows: Any = slice(None)) -> dict[str, float]:
+        output, target = self.facts
+        return self.task.metrics(output[rows], target[rows])
+
+    def output(self, rows: Any = slice(None)) -> Tensor:
+        """What is said to some rows, by default all, (n, …)."""
+        some = {name: column[rows] for name, column in self.rows.items()}
+        return torch.cat([output for _, output in parts(self.say, some)])
+
+    def answers(self, rows: Any = slice(None)) -> list[dict[str, Any]]:
+        """As `output`, in words that a person reads."""
+        some = {name: column[rows] for name, column in self.rows.items()}
+        return [answer for _, output in parts(self.say, some) for answer in self.task.answer(output)]

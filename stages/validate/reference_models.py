@@ -1,0 +1,142 @@
+"""The strong simple opponent: what a statistician would fit first, measured on the same rows as the network.
+
+Ridge regression for numbers, logistic regression for classes, an autoregression for series, naive Bayes for what is
+recommended, linear discriminants for what is embedded; each is fitted on what the network may see (training and
+validation rows) and answers in the form of the task's head, so that the task scores it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from evergreen.data.spec import Spec
+    from evergreen.models.base import Task
+
+MOST_ROWS = 20_000  # more make the fit slow and, with so few coefficients, hardly better
+MOST_VALUES = 1000  # of a category; one with more is left out: a column for each would not fit into memory
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+def reference(
+    spec: Spec, fit: Arrays, test: Arrays, *, seed: int = 0, task: Task | None = None
+) -> tuple[str, np.ndarray[Any, Any]] | None:
+    """Its name and its outputs for the rows of `test`, shaped as the head's; None where no simple opponent is known.
+
+    `fit` and `test` are encoded inputs by name, `fit` with "target". Rows of `fit` are in their stored order.
+    `task` is the candidate's, which knows what is normal.
+    """
+    rows = len(fit["target"])
+    if rows > MOST_ROWS:
+        chosen = np.sort(np.random.default_rng(seed).choice(rows, MOST_ROWS, replace=False))
+        fit = {name: array[chosen] for name, array in fit.items()}
+    x, y, x_test = _matrix(spec, fit), fit["target"], _matrix(spec, test)
+    kind = spec.target.kind
+    if spec.task == "anomaly":
+        return None if task is None else ("nearest normal rows", _neighbours(task, x, y, x_test))
+    if not x.shape[1]:
+        return None
+    if spec.task == "ranking":
+        return ("naive Bayes", _naive_bayes(x, y, x_test, spec.target.sizes[0])) if x.min() >= 0 else None
+    if spec.task == "embedding":
+        return "linear discriminants", _discriminants(x, y, x_test)
+    if kind == "category" and spec.target.shape == ():
+        return "logistic regression", _logistic(x, y, x_test, len(spec.target.state["values"][0]))
+    if kind == "number":
+        return "ridge regression", _ridge(x, y, x_test)
+    if kind == "series" and y.ndim == 2:
+        return _autoregression(spec, fit, test)
+    return None
+
+
+def _matrix(spec: Spec, arrays: Arrays) -> np.ndarray[Any, Any]:
+    """All inputs side by side, (N, F), as the linear network is shown them."""
+    import torch
+
+    from evergreen.models.layers import Flat
+
+    small = {
+        name: field
+        for name, field in spec.inputs.items()
+        if field.shape and (field.kind != "category" or max(field.sizes) <= MOST_VALUES)
+    }
+    if not small:
+        return np.zeros((len(arrays["target"]), 0))
+    flat = Flat(small)({name: torch.as_tensor(arrays[name]) for name in small})
+    matrix: np.ndarray[Any, Any] = flat.double().numpy()
+    return matrix
+
+
+def _naive_bayes(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any], items: int) -> Any:
+    """What goes with what is known of the row, each thing by itself (Maron 1961)."""
+    from sklearn.naive_bayes import MultinomialNB
+
+    model = MultinomialNB(alpha=0.1).fit(x, y)
+    score = np.full((len(x_test), items), -1e3)
+    score[:, model.classes_] = model.predict_joint_log_proba(x_test)
+    return score
+
+
+def _discriminants(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]) -> Any:
+    """The directions that part the classes best (Fisher 1936; Rao 1948)."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    return LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto").fit(x, y).transform(x_test)
+
+
+def _logistic(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any], classes: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(x, y)
+    probability = np.zeros((len(x_test), classes))  # stays zero for a class that no row of the fit has
+    probability[:, model.classes_] = model.predict_proba(x_test)
+    return np.log(np.maximum(probability, 1e-12))
+
+
+def _neighbours(
+    task: Any, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """The mean distance to the three nearest normal rows (Ramaswamy et al. 2000), shifted so that the task's threshold
+    lets through the promised share of the rows of the fit, each measured without itself."""
+    from sklearn.neighbors import NearestNeighbors
+
+    x = x[y == task.normal]
+    near = NearestNeighbors(n_neighbors=min(3, len(x) - 1)).fit(x)
+    own, other = near.kneighbors()[0].mean(1), near.kneighbors(x_test)[0].mean(1)
+    shifted: np.ndarray[Any, Any] = other - np.quantile(own, 1 - task.false_alarms) + float(task.threshold)
+    return shifted
+
+
+def _ridge(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]) -> Any:
+    from sklearn.linear_model import RidgeCV
+
+    return RidgeCV(alphas=np.logspace(-3, 4, 29)).fit(x, y).predict(x_test).reshape(len(x_test), *y.shape[1:])
+
+
+def _autoregression(spec: Spec, rows: Arrays, test: Arrays) -> Any:
+    """Least squares of each step ahead on the last p values of all channels, and on all other inputs; p, up to the
+    window, has the least AIC (Akaike 1974)."""
+    history = next(name for name, field in spec.inputs.items() if field.kind == "series")
+    rest = {name: field for name, field in spec.inputs.items() if name != history}
+
+    def lags(arrays: Arrays, p: int) -> np.ndarray[Any, Any]:
+        x_NTC = arrays[history].astype(np.float64)
+        others = [_matrix(replace(spec, inputs=rest), arrays)] if rest else []
+        return np.column_stack([np.ones(len(x_NTC)), x_NTC[:, x_NTC.shape[1] - p :].reshape(len(x_NTC), -1), *others])
+
+    def fit(p: int) -> tuple[float, np.ndarray[Any, Any]]:
+        x = lags(rows, p)
+        weights = np.linalg.lstsq(x, rows["target"], rcond=None)[0]
+        error = float(((rows["target"] - x @ weights) ** 2).mean())
+        return len(x) * np.log(error) + 2 * x.shape[1], weights
+
+    window, width = spec.inputs[history].shape
+    orders = range(1, max(1, min(window, len(rows["target"]) // (3 * width))) + 1)
+    p = min(orders, key=lambda p: fit(p)[0])
+    return f"AR({p})", lags(test, p) @ fit(p)[1]

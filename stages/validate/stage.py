@@ -1,0 +1,185 @@
+"""Proves what a candidate is worth on rows it has never seen: against the baseline, a simple model, the released one.
+
+Writes `report/`: `metrics.json` for `dvc metrics show`, `plots/*.csv` for `dvc plots show`, `report.html` for people.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import read_json, replace_folder, write_json
+from evergreen.core.paths import Paths
+from evergreen.core.progress import Progress, quiet
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from evergreen.stages.validate.evidence import Evidence, Gap
+    from evergreen.stages.validate.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Params:
+    """What is asked of a candidate before it may be released."""
+
+    confidence: float = 0.95  # of every interval and test, between 0.5 and 1
+    resamples: int = 1000  # bootstrap drawings behind each interval; fewer above 20,000 test rows
+    release_when: Literal["better", "not worse"] = "better"  # than the released version, on the same test rows
+    margin: float = 0.01  # differences up to it do not matter: a share of the rows, or of the released version's error
+    slices: dict[str, list[Any]] = field(default_factory=dict)  # name: [from, to], times of test rows, both included
+    seed: int = 0  # of the bootstrap
+
+    def __post_init__(self) -> None:
+        if not 0.5 < self.confidence < 1:
+            raise PipelineError(f"confidence is {self.confidence}", fix="give a share between 0.5 and 1, such as 0.95")
+        if self.resamples < 100:
+            raise PipelineError(f"resamples is {self.resamples}", fix="give 100 or more")
+        if self.margin < 0:
+            raise PipelineError(f"margin is {self.margin}", fix="give a share of 0 or more, such as 0.01")
+        for name, bounds in self.slices.items():
+            if len(bounds) != 2:
+                raise PipelineError(f"slices: {name!r} has {len(bounds)} bounds", fix=f'write "{name}": [from, to]')
+
+
+def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) -> dict[str, Any]:
+    """Judges the candidate; raises PipelineError or DataError where something is missing, and writes nothing then."""
+    return validate(params, paths, released=released(paths), progress=progress)
+
+
+def validate(
+    params: Params, paths: Paths, *, released: tuple[str, Path] | None, progress: Progress = quiet
+) -> dict[str, Any]:
+    """`run` with the released version (its name and the folder of its model) given. Returns the verdict and scores."""
+    from evergreen.stages.report import page
+    from evergreen.stages.validate.evidence import measure
+    from evergreen.stages.validate.verdict import judge
+
+    progress(stage="validate", doing="answer the test rows")
+    evidence = measure(paths.candidate, paths.ready, released, seed=params.seed)
+    progress(stage="validate", doing="compare")
+    gaps = {role: evidence.gap(other, params) for role, other in evidence.opponents.items()}
+    verdict = judge(evidence, gaps, params)
+    metrics = summarise(evidence, gaps, verdict, params)
+    progress(stage="validate", doing="write the report")
+    read = (
+        read_json(path) if path.is_file() else {} for path in (paths.select, paths.tune, paths.ready / "summary.json")
+    )
+    parts = dict(zip(("choice", "search", "data"), read, strict=True))
+    with replace_folder(paths.report) as new:
+        write_json(new / "metrics.json", metrics)
+        write_plots(new / "plots", evidence, parts["choice"])
+        (new / "report.html").write_text(page(paths.name, evidence, metrics, **parts), encoding="utf-8")
+    decider = next(iter(metrics["test"]))
+    scores = {role: metrics[role][decider] for role in evidence.opponents}
+    summary = {"verdict": verdict.word, "why": verdict.why, "rows_needed": verdict.rows_needed, "metric": decider}
+    return summary | {
+        "score": metrics["test"][decider],
+        "opponents": scores,
+        "report": str(paths.report / "report.html"),
+    }
+
+
+def released(paths: Paths) -> tuple[str, Path] | None:
+    """The released version and the folder of its model; None before the first release or outside git."""
+    if not (paths.root / ".git").exists():
+        return None
+    from evergreen.stages.engines import versions
+
+    version = versions.released(paths.root).get(paths.name)
+    return (version, versions.fetch(paths, version)) if version else None
+
+
+def summarise(evidence: Evidence, gaps: dict[str, Gap], verdict: Verdict, params: Params) -> dict[str, Any]:
+    """What `metrics.json` holds."""
+    found: dict[str, Any] = {
+        "verdict": verdict.word,
+        "why": verdict.why,
+        "rows_needed": verdict.rows_needed,
+        "rows": evidence.rows,
+        "confidence": params.confidence,
+        "test": {name: vars(interval) for name, interval in evidence.intervals(params).items()},
+        "difference": {role: gap.to_json() for role, gap in gaps.items()},
+        "slices": {name: _slice(evidence, rows, params) for name, rows in slice_rows(evidence, params).items()},
+    }
+    found |= {role: scored.metrics() for role, scored in evidence.opponents.items()}
+    if evidence.reference:
+        found["reference"]["model"] = evidence.reference.name
+    if evidence.version:
+        found["released"] = found.get("released", {}) | {"version": evidence.version}
+    return found
+
+
+def slice_rows(evidence: Evidence, params: Params) -> dict[str, np.ndarray[Any, Any]]:
+    """The numbers of the test rows in each slice of time."""
+    import numpy as np
+
+    if not params.slices:
+        return {}
+    place, names = "validate.slices", evidence.table.column_names
+    if "_time" not in names:
+        raise PipelineError("the rows have no time", place=place, fix="name the column of time: preprocess: {time: …}")
+    times = evidence.table["_time"].to_numpy()
+    found = {}
+    for name, (first, last) in params.slices.items():
+        low, high = (np.asarray(bound).astype(times.dtype) for bound in (first, last))
+        found[name] = np.flatnonzero((times >= low) & (times <= high))
+        if not len(found[name]):
+            span = f"{times.min()} to {times.max()}"
+            raise PipelineError(f"no test row lies in {name!r}", place=place, fix=f"the test rows span {span}")
+    return found
+
+
+def _slice(evidence: Evidence, rows: np.ndarray[Any, Any], params: Params) -> dict[str, Any]:
+    import torch
+
+    chosen = torch.from_numpy(rows)
+    test = {name: vars(interval) for name, interval in evidence.intervals(params, rows).items()}
+    others = {role: scored.metrics(chosen) for role, scored in evidence.opponents.items()}
+    return {"rows": len(rows), "test": test, **others}
+
+
+def write_plots(folder: Path, evidence: Evidence, choice: dict[str, Any]) -> None:
+    """One CSV per picture; what DVC draws by default, the last column, is the one that matters."""
+    folder.mkdir()
+    history, decider = evidence.model.card.get("history", []), next(iter(evidence.candidate.task.METRICS))
+    if history:
+        names = sorted({name for row in history for name in row} - {"epoch", decider, f"validation_{decider}"})
+        last = [name for name in (decider, f"validation_{decider}") if name in history[0]]
+        columns = ["epoch", *names, *last]
+        _csv(folder / "learning.csv", columns, ([row.get(name, "") for name in columns] for row in history))
+    if board := choice.get("leaderboard"):
+        rows = ([row["architecture"], row["score"]] for row in board)
+        _csv(folder / "leaderboard.csv", ["architecture", "score"], rows)
+    _answers_plot(folder, evidence)
+
+
+def _answers_plot(folder: Path, evidence: Evidence) -> None:
+    """Said and actual of every test row, where both are one value."""
+    kind = {"category": "confusion", "series": "forecast", "number": "residuals"}.get(evidence.model.spec.target.kind)
+    if kind == "forecast":
+        from evergreen.stages.report.outcomes.forecast import forecast_rows
+
+        _csv(folder / "forecast.csv", ["time", "actual", "predicted"], forecast_rows(evidence))
+    elif kind:
+        answers = evidence.candidate.answers()
+        said = [answer["prediction"] for answer in answers if "prediction" in answer]
+        if len(said) == len(answers):
+            _csv(folder / f"{kind}.csv", ["actual", "predicted"], zip(evidence.truth(), said, strict=True))
+
+
+def _csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    from evergreen.stages.pipeline import main
+
+    main("validate")

@@ -1,0 +1,118 @@
+"""From measurements to a decision: release, keep what is in service, or gather more data first.
+
+What a person who retrains every night wants: nothing in service changes without proof (`release_when: better`). When
+the world moves, the test rows move with it, the released version falls behind on them, and the proof comes. Whoever
+prefers fresh models allows `release_when: not worse`; then a candidate may lose up to `margin`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from evergreen.stages.validate.evidence import Evidence, Gap
+from evergreen.stages.validate.statistics import rows_needed
+
+if TYPE_CHECKING:
+    from evergreen.stages.validate.stage import Params
+
+
+SIMPLER = {  # what a person should hear of when it is better than the candidate
+    "reference": "A simple model, {},",
+    "scratch": "The transfer hurts: {}",
+    "svm": "Its head is not the best use of its features: {}",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do with a candidate, in a word and in a sentence."""
+
+    word: Literal["release", "keep", "more data"]
+    why: str
+    rows_needed: int = 0  # more test rows, about, until the question can be told; 0 when it is told
+
+
+def judge(evidence: Evidence, gaps: Mapping[str, Gap], params: Params) -> Verdict:
+    """`gaps` holds the candidate's lead over each opponent, "baseline" and, if it could answer, "released"."""
+    verdict = _judge(evidence, gaps, params)
+    why = verdict.why
+    for role, text in SIMPLER.items():
+        gap = gaps.get(role)
+        if gap and gap.p < 1 - params.confidence and gap.share.value < 0:
+            why += f" {text.format(evidence.opponents[role].name)} does better still."
+    return replace(verdict, why=why)
+
+
+def _judge(evidence: Evidence, gaps: Mapping[str, Gap], params: Params) -> Verdict:
+    baseline, released = gaps["baseline"], gaps.get("released")
+    rows = f"on the same {evidence.rows:,} test rows"
+    if released is None:
+        note = (
+            ""
+            if not evidence.refusal
+            else (
+                f" The released version {evidence.version} cannot answer these rows ({evidence.refusal}), "
+                "so the baseline alone decides."
+            )
+        )
+        return _settle(baseline, "the baseline", rows, params, note=note)
+    if evidence.released and evidence.candidate.answers() == evidence.released.answers():
+        return Verdict(
+            "keep", f"It answers all {evidence.rows:,} test rows just as the released {evidence.version} does."
+        )
+    if baseline.p < 1 - params.confidence and baseline.share.value < 0:
+        return Verdict("keep", f"It is worse than the baseline: {words(baseline.to_json())} {rows}.")
+    not_worse = params.release_when == "not worse"
+    return _settle(released, f"the released {evidence.version}", rows, params, not_worse=not_worse)
+
+
+def _settle(gap: Gap, other: str, rows: str, params: Params, *, not_worse: bool = False, note: str = "") -> Verdict:
+    share, margin = gap.share, params.margin
+    found = f"{words(gap.to_json())} {rows}"
+    sure = gap.p < 1 - params.confidence
+    if sure and share.value > 0:
+        return Verdict("release", f"It is better than {other}: {found}.{note}")
+    if not_worse and share.low > -margin:
+        return Verdict(
+            "release", f"It is not worse than {other} by more than the margin of {margin:.3g}: {found}.{note}"
+        )
+    if sure:
+        return Verdict("keep", f"It is worse than {other}: {found}.{note}")
+    if -margin <= share.low and share.high <= margin:
+        return Verdict("keep", f"It equals {other} within the margin of {margin:.3g}: {found}.{note}")
+    more = more_rows(gap, params)
+    told = f"a difference of {percent(max(abs(share.value), margin))} would take about {more:,} more test rows to tell"
+    return Verdict("more data", f"It cannot be told from {other}: {found}; {told}.{note}", more)
+
+
+def more_rows(gap: Gap, params: Params) -> int:
+    """Test rows to add, to two digits, until the difference seen, or the margin if larger, is found in 4 of 5 tries."""
+    difference = max(abs(gap.share.value), params.margin)
+    least = math.sqrt(difference * (1 - difference)) if gap.of == "rows" and difference < 1 else 0.0
+    whole = rows_needed(difference, max(gap.deviation, least), confidence=params.confidence)
+    more = max(1, whole - gap.rows)
+    unit = 10 ** max(0, len(str(more)) - 2)
+    return math.ceil(more / unit) * unit
+
+
+def words(gap: Mapping[str, Any]) -> str:
+    """A gap's JSON as a person would say it: 98.6% of the rows right against 98.1%, ahead by 0.55 points (…)."""
+    chance = "p < 0.001" if gap["p"] < 0.001 else f"p = {gap['p']:.2g}"
+    far, low, high = (percent(share) for share in (abs(gap["value"]), gap["low"], gap["high"]))
+    if gap["share_of"] == "rows":
+        shares = f"{100 * gap['mine']:.1f}% of the rows right against {100 * gap['theirs']:.1f}%"
+        way = "ahead" if gap["value"] >= 0 else "behind"
+        return f"{shares}, {way} by {far[:-1]} points ({low[:-1]} to {high[:-1]}, {chance})"
+    if gap["share_of"] == "score":
+        return f"{far} {'more' if gap['value'] >= 0 else 'less'} score a row ({low} to {high}, {chance})"
+    return f"{far} {'less' if gap['value'] >= 0 else 'more'} error a row ({low} to {high}, {chance})"
+
+
+def percent(share: float) -> str:
+    """A share with as many digits as tell something: 88%, 2.1%, 0.14%."""
+    value = 100 * share
+    digits = 0 if abs(value) >= 20 else 1 if abs(value) >= 1 or value == 0 else 2
+    return f"{value:.{digits}f}%".replace("-", "−")
