@@ -15,7 +15,11 @@ MISTAKE, INTERRUPTED = 2, 130  # exit statuses
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. A user's mistake is one line on stderr and status 2; a bug is a traceback."""
-    given = parser().parse_args(arguments)
+    if (words := list(sys.argv[1:] if arguments is None else arguments))[:1] == ["dvc"]:
+        from evergreen.cli.dvc import replace_process
+
+        replace_process(words[1:])
+    given = parser().parse_args(words)
     try:
         module, function = given.command.split(":")
         answer = getattr(importlib.import_module(module), function)(given)
@@ -79,6 +83,10 @@ def parser() -> argparse.ArgumentParser:
     )
     parts.add_argument("--from", dest="source", metavar="FILE", default="", help="which of them suit this data")
     parts.add_argument("--target", metavar="COLUMN", default="", help="and the column to predict")
+    stage = command("stage", "evergreen.cli.stage:stage", "run one stage of one pipeline alone, as DVC does")
+    stage.add_argument("stage", metavar="STAGE", help="collect, preprocess, select, tune, train or validate")
+    stage.add_argument("name", metavar="NAME", help="a pipeline")
+    commands.add_parser("dvc", help="pass the rest of the line on to DVC: evergreen dvc status", add_help=False)
     command("doctor", "evergreen.cli.doctor:doctor", "what is missing or cannot work here, and the fix")
     command("stop", "evergreen.cli.status:stop", "end everything that this clone started")
     return top
