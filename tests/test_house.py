@@ -1,0 +1,56 @@
+"""The house keeps its shape: one name a module, folders that can be taken in at a glance, no circle of imports."""
+
+import collections
+import subprocess
+from pathlib import Path, PurePosixPath
+
+import grimp
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("cli", "core", "data", "flows", "models", "pages", "stages")
+PARTS = (
+    "architectures",
+    "tasks",
+    "kinds",
+    "sources",
+    "plots",
+    "outcomes",
+)  # folders in which a file is a part, found by its name
+SHARED_NAMES = {"__init__", "__main__", "config", "stage"}  # said once a package
+MAX_FILES = 35
+
+
+def modules() -> list[PurePosixPath]:
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", *ROOMS], cwd=ROOT, capture_output=True)
+    paths = map(PurePosixPath, listed.stdout.decode().splitlines())
+    return [path for path in paths if path.suffix == ".py" and (ROOT / path).is_file()]
+
+
+def is_part(path: PurePosixPath) -> bool:
+    return path.parent.name in PARTS
+
+
+def test_no_two_modules_have_one_name():
+    names = collections.defaultdict(list)
+    for path in modules():
+        if not is_part(path) and path.stem not in SHARED_NAMES:
+            names[path.stem].append(str(path))
+    assert len(names) > 50
+    assert {name: places for name, places in names.items() if len(places) > 1} == {}
+
+
+def test_no_folder_holds_more_files_than_can_be_taken_in():
+    folders = collections.Counter(str(path.parent) for path in modules() if not is_part(path))
+    assert {folder: count for folder, count in folders.items() if count > MAX_FILES} == {}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Imports inside functions count too: who needs a trick to import a module has it in the wrong place."""
+    graph = grimp.build_graph("evergreen", exclude_type_checking_imports=True)
+    circles = []
+    for name in sorted(graph.modules):
+        children = graph.find_modules_directly_imported_by(name)
+        for child in children:
+            if child != name and graph.chain_exists(child, name):
+                circles.append((name, child))
+    assert circles == []
