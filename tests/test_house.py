@@ -8,6 +8,7 @@ import grimp
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("cli", "core", "data", "flows", "models", "pages", "stages")
+# Folders in which a file is a part, found by its name.
 PARTS = (
     "architectures",
     "tasks",
@@ -15,7 +16,7 @@ PARTS = (
     "sources",
     "plots",
     "outcomes",
-)  # folders in which a file is a part, found by its name
+)
 SHARED_NAMES = {"__init__", "__main__", "config", "stage"}  # said once a package
 MAX_FILES = 35
 

@@ -20,13 +20,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 COLD = """
 import sys, time
 from pathlib import Path
-import evergreen.stages.select.stage, evergreen.stages.artifacts, torch
+import evergreen.core.paths, evergreen.stages.select.stage, torch
 started = time.monotonic()
-paths = evergreen.stages.artifacts.Paths(Path(sys.argv[1]), "cancer")
+paths = evergreen.core.paths.Paths(Path(sys.argv[1]), "cancer")
 evergreen.stages.select.stage.run(evergreen.stages.select.stage.Params(seconds=13), paths, task="classification")
 print(time.monotonic() - started)
 """
-STOP = "import sys; from pathlib import Path; from stages import cluster; cluster.stop(Path(sys.argv[1]))"
+STOP = "import sys; from pathlib import Path; from evergreen.stages.engines import ray_cluster; ray_cluster.stop(Path(sys.argv[1]))"
 
 
 def prepare(root):

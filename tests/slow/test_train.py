@@ -34,11 +34,12 @@ STEPS = 65  # of an epoch: 261 training rows, of which a last one alone is left 
 DRIVER = """
 import dataclasses, json, sys
 from pathlib import Path
+from evergreen.core import paths
 from evergreen.stages import artifacts
 from evergreen.stages.train import stage as train
 artifacts.code_version = lambda: "as it is"
 params = train.Params(**json.loads(sys.argv[2]))
-train.run(params, artifacts.Paths(Path(sys.argv[1]), sys.argv[3]), task="regression")
+train.run(params, paths.Paths(Path(sys.argv[1]), sys.argv[3]), task="regression")
 """
 
 
