@@ -1,1 +1,19 @@
-"""Keep deep-learning models alive: collect, tune, train, validate, release, serve, and start again."""
+"""Keep deep-learning models alive: collect, tune, train, validate, release, serve, and start again.
+
+>>> import evergreen
+>>> evergreen.load("digits@v1.2.0").predict(frame)  # doctest: +SKIP
+>>> evergreen.Project("~/churn").run("churn")  # doctest: +SKIP
+"""
+
+import importlib
+from typing import Any
+
+_MODULES = {"load": "api", "Model": "api", "Project": "api"}
+__all__ = [*_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what a name needs when it is first used, so that `import evergreen` costs nothing."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -81,7 +81,7 @@ def _answer(model: Model, batch: pa.RecordBatch, source: Path, typed: bool) -> p
     for index, name in enumerate(own.column_names if typed else []):
         if name in read.column_names and pa.types.is_string(own.field(name).type):
             own = own.set_column(index, name, read.column(name))
-    return _with(own, _columns(model, model.predict(read)), source)
+    return _with(own, answer_columns(model.predict(read)), source)
 
 
 def _refuse_unread(table: pa.Table, source: Path) -> None:
@@ -102,8 +102,8 @@ def _own(table: pa.Table) -> pa.Table:
     return own.append_column("origin", table.column("_origin")) if files else own
 
 
-def _columns(model: Model, answers: list[dict[str, Any]]) -> dict[str, pa.Array]:
-    """What the answers hold, a column each (`prediction`, the ends of an interval …), and each class's probability."""
+def answer_columns(answers: list[dict[str, Any]]) -> dict[str, pa.Array]:
+    """Turn answers into columns: `prediction`, the ends of an interval …, one `p_<class>` for each probability."""
     import pyarrow as pa
 
     columns: dict[str, pa.Array] = {}

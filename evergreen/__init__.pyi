@@ -1,0 +1,3 @@
+from evergreen.api import Model as Model
+from evergreen.api import Project as Project
+from evergreen.api import load as load

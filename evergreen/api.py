@@ -1,0 +1,205 @@
+"""Use released models and projects from Python: `load`, `Model`, `Project`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.core.errors import DataError, PipelineError
+from evergreen.core.paths import Paths, find_root
+from evergreen.core.progress import Progress, quiet
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from evergreen.data.spec import Spec
+    from evergreen.stages.artifacts import Model as StoredModel
+
+PLACE = "the rows"  # where an error in a frame lies
+
+
+def load(model: str | Path) -> Model:
+    """Load a model: "NAME" in production, "NAME@VERSION", or a folder that holds `model.json`.
+
+    A name is looked up in the project at or above the working directory; `Project(path).load(name)` looks elsewhere.
+    A folder needs no project and no git.
+
+    Raises:
+        PipelineError: there is no such folder, project or release, or a file of the model is missing or broken.
+        VersionError: the pipeline has no such version, or its bytes are nowhere.
+    """
+    folder = Path(model).expanduser()
+    if isinstance(model, Path) or folder.is_dir():
+        return Model(folder)
+    return Project().load(model)
+
+
+class Model:
+    """Predict with a stored model; it carries the encoding it was trained with and needs no training data."""
+
+    def __init__(self, folder: str | Path) -> None:
+        from evergreen.stages.artifacts import load_model
+
+        self._stored: StoredModel = load_model(Path(folder))
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """The facts of the model: its architecture, task, options, and its encoding as JSON."""
+        return self._stored.card
+
+    @property
+    def spec(self) -> Spec:
+        """The encoding of its inputs and target: `spec.columns` are those that a frame must have."""
+        return self._stored.spec
+
+    @property
+    def classes(self) -> list[Any]:
+        """The classes in the order of `predict_proba`'s columns; empty where the model predicts none."""
+        return list(self.spec.target.state["values"][0]) if self._has_classes else []
+
+    def predict(self, frame: Any) -> Any:
+        """Predict each row of a frame: a dict for each row of a list of dicts, else an Arrow table.
+
+        `frame` is a pandas or Polars DataFrame, an Arrow table or record batch, a mapping of columns, or a list of
+        dicts in which values are as in a request to the endpoint. Columns that the model does not read are passed over.
+        The answer has `prediction`, `low` and `high` where the model gives an interval, and each class's probability:
+        as `p_<class>` in a table, as the dict `probabilities` in a list. A forecast takes a table with the history.
+
+        Raises:
+            DataError: a column is missing, or a row cannot be encoded; the message names the row and the column.
+        """
+        from evergreen.stages.predict.batch import answer_columns
+        from evergreen.stages.predict.forecast import forecast
+
+        if _is_rows(frame):
+            return self._stored.predict(self._checked(frame))
+        import pyarrow as pa
+
+        if self.spec.time and self.spec.task == "forecasting":
+            table = to_table(frame)
+            origins = pa.array([f"{PLACE}, row {row}" for row in range(len(table))])
+            return pa.table(forecast(self._stored, table.append_column("_origin", origins), Path("frame")))
+        answers = self._stored.predict(self._checked(frame))
+        return pa.table(answer_columns(answers) if answers else {"prediction": []})
+
+    def predict_proba(self, frame: Any) -> np.ndarray:
+        """Predict the probability of each class: (N, K), in the order of `classes`.
+
+        Raises:
+            DataError: as `predict`, and where the model does not predict classes.
+        """
+        import numpy as np
+
+        if not self._has_classes:
+            raise DataError(f"{self.spec.task} predicts no classes", fix="use predict")
+        answers = self._stored.predict(self._checked(frame))
+        return np.array([[*answer["probabilities"].values()] for answer in answers]).reshape(-1, len(self.classes))
+
+    @property
+    def _has_classes(self) -> bool:
+        return self.spec.task == "classification"
+
+    def _checked(self, frame: Any) -> pa.Table:
+        """The frame's input columns in the types of their kinds."""
+        if _is_rows(frame):
+            known = set(self.spec.columns)
+            return self.spec.parse([{name: row[name] for name in row if name in known} for row in frame], PLACE)
+        table, faults = self.spec.check(to_table(frame))
+        if faults:
+            row, reason = min(faults.items())
+            raise DataError(reason, place=f"{PLACE}, row {row}", fix="mend the value or leave the row out")
+        return table
+
+
+class Project:
+    """Work with the pipelines of one project, as the command line does."""
+
+    def __init__(self, path: str | Path = ".") -> None:
+        self.root = find_root(Path(path).expanduser())
+
+    @property
+    def pipelines(self) -> list[str]:
+        """The names of the pipelines, in alphabetical order."""
+        from evergreen.stages.pipeline import names
+
+        return names(self.root)
+
+    def status(self, name: str = "") -> dict[str, Any]:
+        """Describe each pipeline, or one: what is stale and why, its scores, what is released and served.
+
+        Raises:
+            PipelineError: there is no such pipeline.
+        """
+        from evergreen.flows.overview import describe_project
+
+        with contextlib.chdir(self.root):
+            return describe_project(self.root, name)
+
+    def run(self, name: str, progress: Progress = quiet) -> dict[str, Any]:
+        """Bring a pipeline up to date, release it if it is better, serve it; return what `evergreen run --json` prints.
+
+        The working directory is the project's root meanwhile. `progress` is called with facts about each stage.
+
+        Raises:
+            UserError: a mistake in the pipeline or its data; the message says where it is and what to do.
+        """
+        from evergreen.flows.update import update
+
+        with contextlib.chdir(self.root):
+            return update(self.root, name, progress)
+
+    def load(self, name: str) -> Model:
+        """Load "NAME" in production, or "NAME@VERSION"; see `evergreen.load`."""
+        from evergreen.stages.engines import versions
+        from evergreen.stages.pipeline import names
+
+        from evergreen.core.errors import suggest
+
+        name, _, version = name.partition("@")
+        paths = Paths(self.root, name)
+        version = version or versions.released(self.root).get(name, "")
+        if not version:
+            fix = f"make one with: evergreen run {name}" if name in names(self.root) else suggest(name, names(self.root))
+            raise PipelineError(f"{name} has no released version", place=str(self.root), fix=fix)
+        versions.prepare(self.root)
+        return Model(versions.fetch(paths, version))
+
+
+def to_table(frame: Any) -> pa.Table:
+    """Convert a data frame, a record batch, a list of dicts or a mapping of columns to an Arrow table.
+
+    Raises:
+        DataError: the frame is of another type, or its columns differ in length.
+    """
+    import pyarrow as pa
+
+    try:
+        if isinstance(frame, pa.Table):
+            return frame
+        if isinstance(frame, Mapping) or hasattr(frame, "iloc"):  # pandas, whose index is no column
+            return pa.table({str(name): _to_array(column) for name, column in frame.items()})
+        if _is_rows(frame):
+            return pa.Table.from_pylist([dict(row) for row in frame])
+        return pa.table(frame)  # whatever speaks Arrow's C interface: Polars, DuckDB, record batches
+    except (TypeError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        fix = "give a DataFrame, an Arrow table, a list of dicts or a dict of columns"
+        raise DataError(f"a {type(frame).__name__} is not a frame ({error})", fix=fix) from error
+
+
+def _to_array(column: Any) -> pa.Array:
+    """Convert a list, a NumPy array (one of matrices to Arrow's tensors), a pandas Series or an Arrow array."""
+    import numpy as np
+    import pyarrow as pa
+
+    if hasattr(column, "iloc"):
+        column = column.array if hasattr(column.array, "__arrow_array__") else column.to_numpy()
+    if getattr(column, "ndim", 1) > 1:
+        return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(column))
+    return column if isinstance(column, pa.Array | pa.ChunkedArray) else pa.array(column, from_pandas=True)
+
+
+def _is_rows(frame: Any) -> bool:
+    return isinstance(frame, Sequence) and all(isinstance(row, Mapping) for row in frame)

@@ -1,0 +1,88 @@
+"""Bring a pipeline up to date and show that what is released answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import read_json
+from evergreen.core.paths import Paths
+from evergreen.core.processes import holder
+from evergreen.core.progress import Progress
+from evergreen.flows import format
+from evergreen.stages.pipeline import Pipeline, read
+
+
+def update(root: Path, name: str, progress: Progress) -> dict[str, Any]:
+    """Run the lifecycle under Prefect if anything is stale, else say so before Prefect is even imported."""
+    from evergreen.stages.engines import versions
+
+    pipeline, paths = read(name, root), Paths(root, name)
+    versions.prepare(root)
+    if process := holder(format.lock(paths)):
+        fix = "wait until it has ended, or end it"
+        raise PipelineError(f"{pipeline.name} is being run already (process {process})", fix=fix)
+    stale = not up_to_date(pipeline, paths)
+    if stale:
+        under_prefect(pipeline.name, paths, progress)
+    return show(pipeline, paths, progress) | {"ran": stale}
+
+
+def up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
+    from evergreen.stages.collect import stage as collect
+    from evergreen.stages.engines import versions
+
+    if not versions.fresh(paths) or collect.changed(pipeline.collect, paths):
+        return False
+    proven = read_json(paths.report / "metrics.json")["verdict"] == "release"
+    return not proven or versions.registered(paths) is not None  # else a run was ended right before its release
+
+
+def under_prefect(name: str, paths: Paths, progress: Progress) -> None:
+    """The flow `lifecycle` under this clone's Prefect server; Ray starts while the server does."""
+    from evergreen.flows.server import Server
+    from evergreen.stages.engines import ray_cluster
+
+    server = Server(paths.root)
+    server.begin()
+    progress(stage="start", engines="Ray and Prefect")
+    ray_cluster.connect(paths.root)
+    server.wait()
+    from evergreen.flows.lifecycle import lifecycle
+    from evergreen.flows.steps import watched
+
+    with watched(name, progress):
+        lifecycle(name)
+
+
+def show(pipeline: Pipeline, paths: Paths, progress: Progress) -> dict[str, Any]:
+    """What is released, after asking it for one real answer."""
+    from evergreen.flows import serving
+    from evergreen.flows.server import Server
+    from evergreen.stages.deploy import stage as deploy
+    from evergreen.stages.engines import versions
+
+    released = versions.released(paths.root)
+    metrics = read_json(paths.report / "metrics.json")
+    value = {
+        "pipeline": pipeline.name,
+        "version": released.get(pipeline.name),
+        "candidate": versions.registered(paths),
+        "verdict": metrics["verdict"],
+        "why": metrics["why"],
+        "test": metrics["test"],
+        "scores": format.scores(metrics),
+        "report": str(paths.report / "report.html"),
+        "data": str(paths.described / "report.html"),
+        "runs": Server(paths.root).url,
+    }
+    if pipeline.name not in released:
+        return value
+    if serving.serving(paths.root).get(pipeline.name) != released[pipeline.name]:
+        progress(stage="deploy")
+        serving.deploy_released(paths.root, progress)
+    url = deploy.status(paths.root)["url"]  # type: ignore[index]  # deployed above
+    row = serving.example(paths)
+    answer = serving.ask(url, pipeline.name, row)
+    return value | {"url": url, "answer": answer, "curl": serving.curl(url, paths, row)}
