@@ -26,7 +26,12 @@ paths = evergreen.core.paths.Paths(Path(sys.argv[1]), "cancer")
 evergreen.stages.select.stage.run(evergreen.stages.select.stage.Params(seconds=13), paths, task="classification")
 print(time.monotonic() - started)
 """
-STOP = "import sys; from pathlib import Path; from evergreen.stages.engines import ray_cluster; ray_cluster.stop(Path(sys.argv[1]))"
+STOP = """
+import sys
+from pathlib import Path
+from evergreen.stages.engines import ray_cluster
+ray_cluster.stop(Path(sys.argv[1]))
+"""
 
 
 def prepare(root):
