@@ -17,7 +17,7 @@ from evergreen.cli.output import Answer
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths, find_root
-from evergreen.core.processes import holder
+from evergreen.core.processes import lock_owner
 from evergreen.flows import format
 from evergreen.stages.pipeline import names, read
 
@@ -179,7 +179,7 @@ def engines(root: Path) -> Iterator[Finding]:
     else:
         yield Finding("endpoint", "ok", f"up: {served['url']}" if served else "down")
     for name in names(root):
-        if process := holder(format.lock(Paths(root, name))):
+        if process := lock_owner(format.lock(Paths(root, name))):
             yield Finding("lock", "ok", f"{name} is being run by process {process}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evergreen.cli.output import Answer
 from evergreen.core.paths import Paths, find_root
-from evergreen.core.progress import screen
+from evergreen.core.progress import console_progress
 from evergreen.stages.pipeline import read
 
 
@@ -20,7 +20,7 @@ def features(given: Namespace) -> Answer:
     versions.prepare(root)
     source = Path(given.input) if given.input else None
     output = Path(given.output or f"{given.name}-features.parquet")
-    with screen() as progress:
+    with console_progress() as progress:
         value = features(Paths(root, given.name), source, output, progress)
     text = "{rows:,} rows, {features:,} features each, by {pipeline} {version}: {output}".format(**value)
     return Answer(value, text)

@@ -86,7 +86,10 @@ def parser() -> argparse.ArgumentParser:
     stage = command("stage", "evergreen.cli.stage:stage", "run one stage of one pipeline alone, as DVC does")
     stage.add_argument("stage", metavar="STAGE", help="collect, preprocess, select, tune, train or validate")
     stage.add_argument("name", metavar="NAME", help="a pipeline")
-    commands.add_parser("dvc", help="pass the rest of the line on to DVC: evergreen dvc status", add_help=False)
+    passing = commands.add_parser(
+        "dvc", help="pass the rest of the line on to DVC: evergreen dvc status", add_help=False
+    )
+    passing.set_defaults(command="evergreen.cli.dvc:replace_process")
     command("doctor", "evergreen.cli.doctor:doctor", "what is missing or cannot work here, and the fix")
     command("stop", "evergreen.cli.status:stop", "end everything that this clone started")
     return top

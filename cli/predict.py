@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evergreen.cli.output import Answer
 from evergreen.core.paths import Paths, find_root
-from evergreen.core.progress import screen
+from evergreen.core.progress import console_progress
 from evergreen.stages.pipeline import read
 
 
@@ -18,7 +18,7 @@ def predict(given: Namespace) -> Answer:
     root = find_root()
     read(given.name, root)
     versions.prepare(root)
-    with screen() as progress:
+    with console_progress() as progress:
         value = predict(Paths(root, given.name), Path(given.file), Path(given.output), progress)
     text = f"{value['rows']:,} rows answered by {value['pipeline']} {value['version']}: {value['output']}"
     return Answer(value, text)

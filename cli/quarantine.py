@@ -9,8 +9,8 @@ from evergreen.cli.output import Answer
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths, find_root
-from evergreen.core.processes import alone
-from evergreen.core.progress import screen
+from evergreen.core.processes import exclusive_lock
+from evergreen.core.progress import console_progress
 from evergreen.flows import format
 from evergreen.stages.pipeline import Pipeline, perform, read
 
@@ -78,7 +78,7 @@ def _replayed(pipeline: Pipeline, paths: Paths) -> Answer:
 
     before = aside(paths)
     versions.prepare(paths.root)
-    with alone(format.lock(paths), f"{paths.name} is being run already"), screen() as progress:
+    with exclusive_lock(format.lock(paths), f"{paths.name} is being run already"), console_progress() as progress:
         for stage, more in (("collect", {"faulty": True}), ("preprocess", {})):
             perform(stage, pipeline, paths, progress, **more)
             versions.commit(paths, stage)

@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from evergreen.cli.output import Answer
 from evergreen.core.paths import Paths, find_root
-from evergreen.core.progress import screen
+from evergreen.core.progress import console_progress
 from evergreen.stages.pipeline import read
 
 
@@ -17,7 +17,7 @@ def serve(given: Namespace) -> Answer:
 
     root = find_root()
     versions.prepare(root)
-    with screen() as progress:
+    with console_progress() as progress:
         value = deploy_released(root, progress)
     lines = [f"  POST {value['url']}/{name}/predict  {version}" for name, version in value["pipelines"].items()]
     moved = f" (port {value['moved_from']} is taken)" if value.get("moved_from") else ""
@@ -44,7 +44,7 @@ def _change(name: str, what: str, *choice: str | None) -> Answer:
     versions.prepare(root)
     before, server = versions.released(root).get(name), Server(Paths(root, name).root)
     server.begin()
-    with screen() as progress:
+    with console_progress() as progress:
         progress(stage=what)
         server.wait()
         from evergreen.flows import promotion

@@ -10,7 +10,7 @@ from evergreen.cli.output import Answer
 def stage(given: Namespace) -> Answer:
     from evergreen.core.errors import PipelineError, suggest
     from evergreen.core.paths import Paths, find_root
-    from evergreen.core.progress import screen
+    from evergreen.core.progress import console_progress
     from evergreen.stages import pipeline as pipelines
 
     if given.stage not in pipelines.STAGES:
@@ -18,6 +18,6 @@ def stage(given: Namespace) -> Answer:
         raise PipelineError(f"{given.stage!r} is not a stage", fix=fix)
     root = find_root()
     pipeline = pipelines.read(given.name, root)
-    with screen() as progress:
+    with console_progress() as progress:
         found = pipelines.perform(given.stage, pipeline, Paths(root, pipeline.name), progress)
     return Answer({"pipeline": pipeline.name, "stage": given.stage, **found}, "")

@@ -61,7 +61,7 @@ def stop(given: Namespace) -> Answer:
 
     root = find_root()
     ended = {
-        "watch": processes.end(schedule.record(root)),
+        "watch": processes.terminate_tree(schedule.record(root)),
         "endpoint and Ray": ray_cluster.stop(root),
         "Prefect": Server(root).stop(),
     }

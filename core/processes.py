@@ -16,14 +16,14 @@ SAME_SECONDS = 1.5  # two readings of when a process began may lie apart: the ma
 GRACE_SECONDS = 10.0  # between asking a process to end and ending it
 
 
-def record(path: Path, pid: int, **facts: Any) -> None:
+def save_pid(path: Path, pid: int, **facts: Any) -> None:
     """Writes down a process, so that it can be told from another that gets its number later."""
     import psutil
 
-    write_json(path, {"pid": pid, "started": started(psutil.Process(pid)), **facts})
+    write_json(path, {"pid": pid, "started": start_time_s(psutil.Process(pid)), **facts})
 
 
-def recorded(path: Path) -> dict[str, Any] | None:
+def load_live(path: Path) -> dict[str, Any] | None:
     """What was written down about a process, if it still lives."""
     if not path.exists():
         return None
@@ -31,7 +31,7 @@ def recorded(path: Path) -> dict[str, Any] | None:
     return facts if _process(facts) else None
 
 
-def end(path: Path) -> bool:
+def terminate_tree(path: Path) -> bool:
     """Ends the process written down at `path`, with its children; whether there was one.
 
     Children that lead or joined a session of their own, engines that it started, are ended by their own records.
@@ -66,13 +66,13 @@ def _process(facts: dict[str, Any]) -> Any:
     import psutil
 
     try:
-        return psutil.Process(facts["pid"]) if alive(facts) else None
+        return psutil.Process(facts["pid"]) if is_alive(facts) else None
     except psutil.NoSuchProcess:
         return None
 
 
 @contextmanager
-def alone(path: Path, what: str) -> Iterator[None]:
+def exclusive_lock(path: Path, what: str) -> Iterator[None]:
     """Holds `path` locked; PipelineError when another process does. The system lets go when the holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.open("a+") as file:
@@ -91,7 +91,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
         file.truncate()
 
 
-def holder(path: Path) -> int | None:
+def lock_owner(path: Path) -> int | None:
     """The process that holds the lock at `path`, if any does."""
     if not path.exists():
         return None
@@ -104,7 +104,7 @@ def holder(path: Path) -> int | None:
     return None
 
 
-def alive(record: dict[str, Any] | None) -> bool:
+def is_alive(record: dict[str, Any] | None) -> bool:
     """Whether the recorded leader runs: a process with its number that started at another time is somebody else's."""
     import psutil
 
@@ -112,13 +112,13 @@ def alive(record: dict[str, Any] | None) -> bool:
         return False
     try:
         process = psutil.Process(record["pid"])
-        same = abs(started(process) - record["started"]) < SAME_SECONDS
+        same = abs(start_time_s(process) - record["started"]) < SAME_SECONDS
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
-def started(process: Any) -> float:
+def start_time_s(process: Any) -> float:
     """When a psutil.Process began, seconds since the machine did: that stays when somebody sets the clock."""
     import psutil
 

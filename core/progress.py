@@ -14,15 +14,15 @@ from typing import Any
 Progress = Callable[..., None]
 
 
-def quiet(**_: Any) -> None:
+def no_progress(**_: Any) -> None:
     """Says nothing."""
 
 
 @contextmanager
-def screen(on: bool = True) -> Iterator[Progress]:
+def console_progress(on: bool = True) -> Iterator[Progress]:
     """A Progress that writes to stderr: a live line where it is a terminal, plain lines otherwise."""
     if not on:
-        yield quiet
+        yield no_progress
     elif not sys.stderr.isatty():
         yield _kept
     else:
@@ -36,10 +36,10 @@ def screen(on: bool = True) -> Iterator[Progress]:
 
             def progress(**facts: Any) -> None:
                 if "summary" in facts:
-                    console.print(Text(finished(**facts)), soft_wrap=True)
+                    console.print(Text(format_done(**facts)), soft_wrap=True)
                     live.update("")
                 else:
-                    text = Text(under_way(**facts), no_wrap=True, overflow="ellipsis")
+                    text = Text(format_live(**facts), no_wrap=True, overflow="ellipsis")
                     live.update(Spinner("dots", text))
 
             yield progress
@@ -47,42 +47,42 @@ def screen(on: bool = True) -> Iterator[Progress]:
 
 def _kept(**facts: Any) -> None:
     if "summary" in facts:
-        print(finished(**facts), file=sys.stderr, flush=True)
+        print(format_done(**facts), file=sys.stderr, flush=True)
 
 
-def sentence(summary: Mapping[str, Any]) -> str:
+def format_summary(summary: Mapping[str, Any]) -> str:
     """A stage's summary in one line: its reason if it gives one, else its numbers and names."""
     if "why" in summary:
         return str(summary["why"])
     parts = []
     for name, value in summary.items():
         if isinstance(value, dict) and value and all(isinstance(item, int | float) for item in value.values()):
-            value = ", ".join(f"{key} {number(item)}" for key, item in value.items())
+            value = ", ".join(f"{key} {format_number(item)}" for key, item in value.items())
             parts.append(f"{name.replace('_', ' ')} ({value})")
         elif isinstance(value, str | int | float):
-            parts.append(f"{name.replace('_', ' ')} {number(value)}")
+            parts.append(f"{name.replace('_', ' ')} {format_number(value)}")
     return ", ".join(parts)
 
 
-def number(value: Any) -> str:
+def format_number(value: Any) -> str:
     """Four digits of a fraction, all of a whole number."""
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def finished(*, stage: str, summary: str, seconds: float | None = None, **_: Any) -> str:
+def format_done(*, stage: str, summary: str, seconds: float | None = None, **_: Any) -> str:
     """The line that stays: ✓ train       12.3 s  accuracy 0.993 after 31 epochs."""
     took = "" if seconds is None else f"{seconds:6.1f} s"
     return f"✓ {stage:<11}{took:>8}  {summary}".rstrip()
 
 
-def under_way(*, stage: str, samples_per_second: float = 0, seconds_left: float | None = None, **facts: Any) -> str:
+def format_live(*, stage: str, samples_per_second: float = 0, seconds_left: float | None = None, **facts: Any) -> str:
     """The live line: train · epoch 3/40 · accuracy 0.981 · 5,210 samples/s · 12 s left."""
     parts = [stage]
     for name, value in facts.items():
         total = facts.get(f"{name}s")
         if (name.endswith("s") and name[:-1] in facts) or value is None:
             continue
-        parts.append(f"{name.replace('_', ' ')} {number(value)}" + (f"/{total}" if total is not None else ""))
+        parts.append(f"{name.replace('_', ' ')} {format_number(value)}" + (f"/{total}" if total is not None else ""))
     if samples_per_second:
         parts.append(f"{samples_per_second:,.0f} samples/s")
     if seconds_left is not None:

@@ -18,7 +18,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextlib.contextmanager
-def staging(paths: Paths, stage: str, doing: str) -> Iterator[Path]:
+def exclusive_workdir(paths: Paths, stage: str, doing: str) -> Iterator[Path]:
     """The folder, held by this process alone; `doing` says what is being done to the pipeline. Raises PipelineError
     where another process holds it."""
     folder = paths.home / stage / paths.name
@@ -34,7 +34,7 @@ def staging(paths: Paths, stage: str, doing: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def room(place: Path, kept: str) -> Iterator[None]:
+def explain_disk_full(place: Path, kept: str) -> Iterator[None]:
     """A disk without space is no bug, and says so; `kept` says what is not lost by it."""
     try:
         yield

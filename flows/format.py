@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.core.progress import number
+from evergreen.core.progress import format_number
 
 if TYPE_CHECKING:
     from evergreen.core.paths import Paths
@@ -34,7 +34,7 @@ def scores(metrics: Mapping[str, Any]) -> str:
     """Each score of the test split, with its interval where it has one, on one line."""
     spans = {name: span(score) for name, score in metrics["test"].items()}
     parts = [
-        f"{name} {number(score['value'])}" + (f" ({spans[name]})" if spans[name] else "")
+        f"{name} {format_number(score['value'])}" + (f" ({spans[name]})" if spans[name] else "")
         for name, score in metrics["test"].items()
     ]
     sure = f"{metrics['confidence']:.0%} intervals " if any(spans.values()) else ""
@@ -43,7 +43,7 @@ def scores(metrics: Mapping[str, Any]) -> str:
 
 def span(score: Mapping[str, Any]) -> str:
     """A score's interval; empty where it has none."""
-    return "" if score["low"] is None else f"{number(score['low'])} to {number(score['high'])}"
+    return "" if score["low"] is None else f"{format_number(score['low'])} to {format_number(score['high'])}"
 
 
 def table(metrics: Mapping[str, Any]) -> str:
@@ -51,8 +51,8 @@ def table(metrics: Mapping[str, Any]) -> str:
     others = [name for name in ("baseline", "reference", "scratch", "svm", "released") if name in metrics]
     lines = [" | ".join(["| score", "candidate", "interval", *others]) + " |", "|---" * (3 + len(others)) + "|"]
     for name, score in metrics["test"].items():
-        cells = [name, number(score["value"]), span(score)]
-        cells += [number(metrics[other].get(name, "")) for other in others]
+        cells = [name, format_number(score["value"]), span(score)]
+        cells += [format_number(metrics[other].get(name, "")) for other in others]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -28,13 +28,13 @@ def watch(show: Callable[[str], None]) -> dict[str, str]:
         fix = 'write one into a pipeline\'s YAML: schedule: "30 4 * * *" is every day at 04:30 UTC'
         raise PipelineError("no pipeline has a schedule", fix=fix)
     server = Server(root)
-    with processes.alone(root / ".evergreen" / "locks" / "watch", "this clone is watched already"):
+    with processes.exclusive_lock(root / ".evergreen" / "locks" / "watch", "this clone is watched already"):
         server.begin()
         url = server.wait()
         for name, schedule in schedules.items():
             show(f"{name}: {schedule} (UTC)")
         show(f"runs: {url}; stop: Ctrl-C, or evergreen stop")
-        processes.record(record(root), os.getpid())
+        processes.save_pid(record(root), os.getpid())
         try:
             os.chdir(root)  # Prefect finds the flow's file from here, also in the processes that it starts
             _serve(schedules)

@@ -34,13 +34,13 @@ class Server:
     @property
     def url(self) -> str | None:
         """The address of the UI, if the server lives."""
-        facts = processes.recorded(self.file)
+        facts = processes.load_live(self.file)
         return facts["url"] if facts else None
 
     def begin(self) -> None:
         """Starts the server unless it lives, and points this process's Prefect at it (before Prefect is imported)."""
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with processes.alone(self.file.with_suffix(".lock"), "another command is starting Prefect"):
+        with processes.exclusive_lock(self.file.with_suffix(".lock"), "another command is starting Prefect"):
             if self.url is None:
                 self._start()
         os.environ.update(self._settings() | {"PREFECT_API_URL": f"{self.url}/api"})
@@ -62,7 +62,7 @@ class Server:
                 cwd=self.home,
                 start_new_session=True,
             )
-        processes.record(self.file, process.pid, url=url)
+        processes.save_pid(self.file, process.pid, url=url)
 
     def wait(self) -> str:
         """The server's address once it answers. Raises PipelineError when it does not."""
@@ -74,7 +74,7 @@ class Server:
         raise PipelineError("Prefect's server does not start", place=str(self.log), fix="read the end of that file")
 
     def stop(self) -> bool:
-        return processes.end(self.file)
+        return processes.terminate_tree(self.file)
 
     def _settings(self) -> dict[str, str]:
         return {

@@ -12,7 +12,7 @@ from typing import Any
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
-from evergreen.core.progress import Progress, quiet
+from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.pipeline import names, read
 
 LONGEST = 400  # characters of a request that still looks well on a command line
@@ -27,7 +27,7 @@ def serving(root: Path) -> dict[str, str]:
     return found["pipelines"] if found else {}
 
 
-def deploy_released(root: Path, progress: Progress = quiet) -> dict[str, Any]:
+def deploy_released(root: Path, progress: Progress = no_progress) -> dict[str, Any]:
     """Make the endpoint serve every released version and nothing else; return what stages/deploy/stage.py does."""
     from evergreen.stages.deploy import stage as deploy
     from evergreen.stages.engines import versions

@@ -19,14 +19,16 @@ from prefect.states import Completed
 from evergreen.core import processes
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths, find_root
-from evergreen.core.progress import Progress, quiet
+from evergreen.core.progress import Progress, no_progress
 from evergreen.flows import format, server
 from evergreen.flows.serving import deploy_released, serving
 from evergreen.stages import pipeline
 from evergreen.stages.engines import versions
 from evergreen.stages.pipeline import STAGES, Pipeline, perform
 
-SCREEN: ContextVar[Progress] = ContextVar("SCREEN", default=quiet)  # who listens; Prefect's parameters must be JSON
+SCREEN: ContextVar[Progress] = ContextVar(
+    "SCREEN", default=no_progress
+)  # who listens; Prefect's parameters must be JSON
 RETRIES = {"retries": 2, "retry_delay_seconds": [5, 30]}
 
 
@@ -45,7 +47,7 @@ def begun(name: str) -> Iterator[Run]:
     """A run of the pipeline, alone: PipelineError while another process runs it."""
     root = find_root()
     paths = Paths(root, name)
-    with processes.alone(format.lock(paths), f"{name} is being run already"):
+    with processes.exclusive_lock(format.lock(paths), f"{name} is being run already"):
         server.crash_abandoned(name, keep=get_run_context().flow_run.id)  # type: ignore[union-attr]
         yield Run(pipeline.read(name, root), paths, SCREEN.get())
 

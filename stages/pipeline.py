@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core.config import File
 from evergreen.core.errors import PipelineError, suggest
-from evergreen.core.progress import Progress, quiet, screen, sentence
+from evergreen.core.progress import Progress, console_progress, format_summary, no_progress
 
 if TYPE_CHECKING:
     from evergreen.core.paths import Paths
@@ -109,7 +109,9 @@ def cron_problem(schedule: str) -> str:
     return ""
 
 
-def perform(stage: str, pipeline: Pipeline, paths: Paths, progress: Progress = quiet, **more: Any) -> dict[str, Any]:
+def perform(
+    stage: str, pipeline: Pipeline, paths: Paths, progress: Progress = no_progress, **more: Any
+) -> dict[str, Any]:
     """Runs one stage in this process; `progress` hears one summary at its end, in the stage's own words if it has some.
     `more` is what the stage's `run` takes besides.
 
@@ -127,7 +129,7 @@ def perform(stage: str, pipeline: Pipeline, paths: Paths, progress: Progress = q
     if stage == "preprocess":  # the later ones read them in the spec that it writes
         given["task_options"] = pipeline.task_options
     found: dict[str, Any] = run(getattr(pipeline, stage), paths, **given)
-    summary = own[-1] if own else sentence(found)
+    summary = own[-1] if own else format_summary(found)
     progress(stage=stage, summary=summary, seconds=time.monotonic() - start)
     return found | {"summary": summary}
 
@@ -144,7 +146,7 @@ def main(stage: str) -> None:
             )
         root = find_root()
         pipeline = read(sys.argv[1], root)
-        with screen() as progress:
+        with console_progress() as progress:
             perform(stage, pipeline, Paths(root, pipeline.name), progress)
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -22,9 +22,9 @@ from torch import Tensor
 from evergreen.core.errors import ModelError
 from evergreen.models.network import Network
 from evergreen.models.training import checkpoint
-from evergreen.models.training.config import Recipe as Recipe
+from evergreen.models.training.config import Recipe
 from evergreen.models.training.distributed import Rank, apart, statistics
-from evergreen.models.training.feed import Feed as Feed
+from evergreen.models.training.feed import Feed
 from evergreen.models.training.history import History
 from evergreen.models.training.loss_module import Learner
 from evergreen.models.training.state import State, copy

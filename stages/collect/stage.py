@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evergreen.core.errors import PipelineError
 from evergreen.core.gc_tuning import seldom
 from evergreen.core.paths import Paths
-from evergreen.core.progress import Progress, quiet
+from evergreen.core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from evergreen.data.sources import Source
@@ -61,7 +61,7 @@ class Params:
 
 @seldom()
 def run(
-    params: Params, paths: Paths, *, task: str = "", progress: Progress = quiet, faulty: bool = False
+    params: Params, paths: Paths, *, task: str = "", progress: Progress = no_progress, faulty: bool = False
 ) -> dict[str, Any]:
     """Writes raw/part-00000.parquet …, what files their rows are of, and source.json, in the place of what was there.
     With `faulty` rows that could not be read are read again, whether their files changed or not.
@@ -70,12 +70,15 @@ def run(
     """
     from evergreen.core.errors import DataError
     from evergreen.core.files import replace_folder, write_json
-    from evergreen.core.workdir import room, staging
+    from evergreen.core.workdir import exclusive_workdir, explain_disk_full
     from evergreen.data.sources import open_source
     from evergreen.stages.collect.manifest import place
 
     source = open_source(params.uri, paths.root)
-    with room(paths.raw, "what was collected before"), staging(paths, "collect", "collected") as staged:
+    with (
+        explain_disk_full(paths.raw, "what was collected before"),
+        exclusive_workdir(paths, "collect", "collected") as staged,
+    ):
         fingerprint = source.fingerprint()  # before it is read: what changes meanwhile is a change
         before, record = known(params, paths)
         parts, covered, counts = _brought(params, source, before, record, staged, progress, faulty=faulty)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.errors import PipelineError
-from evergreen.core.processes import alive
+from evergreen.core.processes import is_alive
 
 APPLICATION, DEPLOYMENT = "evergreen", "Endpoint"
 SECONDS = 60.0  # until a call that is not answered is given up
@@ -73,6 +73,6 @@ def _dashboard(root: Path) -> tuple[str, str] | None:
 
     place = ray_node.place(root)
     record = read_json(place) if place.exists() else None
-    if record is None or not alive(record):
+    if record is None or not is_alive(record):
         return None
     return record["dashboard"], Path(record["token"]).read_text().strip()

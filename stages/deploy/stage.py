@@ -19,7 +19,7 @@ from typing import Any
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import IMPORT_ROOT
-from evergreen.core.progress import Progress, quiet
+from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.deploy import haproxy, serve_api
 from evergreen.stages.deploy.serve_api import APPLICATION, DEPLOYMENT
 
@@ -51,7 +51,7 @@ def deploy(
     root: Path,
     released: Mapping[str, Mapping[str, str]],
     params: Params | Mapping[str, Params],
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Serves exactly the `released` versions, {pipeline: {"version", "path"}}; returns when every replica does.
 

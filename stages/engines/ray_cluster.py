@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.paths import IMPORT_ROOT
-from evergreen.core.processes import alive
+from evergreen.core.processes import is_alive
 from evergreen.stages.engines import ray_node
 
 START_SECONDS = 60.0
@@ -109,7 +109,7 @@ def stop(root: Path) -> bool:
         ray.shutdown()
     with _locked(root):
         record = _read(root)
-        was_alive = alive(record)
+        was_alive = is_alive(record)
         if record:
             _clear(root, record)
         return was_alive
@@ -198,7 +198,7 @@ def _start(root: Path) -> dict[str, Any]:
 def _record(root: Path) -> dict[str, Any] | None:
     """The record of a cluster that is up; what a dead one left is removed."""
     record = _read(root)
-    if record and not alive(record):
+    if record and not is_alive(record):
         _clear(root, record)
         return None
     return record
@@ -210,7 +210,7 @@ def _clear(root: Path, record: dict[str, Any]) -> None:
 
     from evergreen.stages.deploy import haproxy
 
-    if alive(record) or not psutil.pid_exists(record["pid"]):  # else the number is another process's by now
+    if is_alive(record) or not psutil.pid_exists(record["pid"]):  # else the number is another process's by now
         ray_node.end(record["pid"])
     folder = Path(record["folder"])
     shutil.rmtree(folder if folder.parent == ray_node.home(root) else folder.parent, ignore_errors=True)

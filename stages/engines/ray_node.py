@@ -30,7 +30,7 @@ def lead(root: Path) -> None:
     from ray._private.parameter import RayParams
 
     from evergreen.core.files import write_json
-    from evergreen.core.processes import started
+    from evergreen.core.processes import start_time_s
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     own = folder(root)
@@ -51,7 +51,7 @@ def lead(root: Path) -> None:
     node = Node(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
     record = {
         "pid": os.getpid(),
-        "started": started(psutil.Process()),
+        "started": start_time_s(psutil.Process()),
         "address": node.gcs_address,
         "dashboard": f"http://{node.webui_url}",
         "token": os.environ["RAY_AUTH_TOKEN_PATH"],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
-from evergreen.core.progress import Progress, quiet
+from evergreen.core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ENDINGS = (".csv", ".parquet")
 
 
-def predict(paths: Paths, source: Path, output: Path, progress: Progress = quiet) -> dict[str, Any]:
+def predict(paths: Paths, source: Path, output: Path, progress: Progress = no_progress) -> dict[str, Any]:
     """Writes `output`, whole or not at all: the columns of `source`, `prediction`, for classes one `p_<class>` each.
 
     Raises PipelineError or DataError for a pipeline without a release, a column that is missing, a row that cannot be

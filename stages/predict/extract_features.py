@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
-from evergreen.core.progress import Progress, quiet
+from evergreen.core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from evergreen.stages.artifacts import Model
 
 
-def features(paths: Paths, source: Path | None, output: Path, progress: Progress = quiet) -> dict[str, Any]:
+def features(paths: Paths, source: Path | None, output: Path, progress: Progress = no_progress) -> dict[str, Any]:
     """Writes `output`: columns feature_0 …, float32; of the pipeline's own rows `target`, `split` and `_id` too, of the
     rows of `source` its target, where it has one, and `_origin`.
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
-from evergreen.core.progress import Progress, quiet
+from evergreen.core.progress import Progress, no_progress
 
 LEAST_MB = 512  # most of it is what Python, torch and Arrow take by themselves
 
@@ -69,7 +69,7 @@ def run(
     *,
     task: str,
     task_options: Mapping[str, Any] | None = None,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Writes ready/{train,validation,test,quarantine}/part-*.parquet, spec.json, summary.json and schema.json (what
     the columns held), all or nothing; and described/, a page of that and what changed since it was written last.
@@ -77,7 +77,7 @@ def run(
     Killed at any moment and run again, it goes on with the shards that are not finished.
     Raises DataError where the columns do not suit the task, no good row is left or a split is empty.
     """
-    from evergreen.core.workdir import room, staging
+    from evergreen.core.workdir import exclusive_workdir, explain_disk_full
     from evergreen.data.prepare.column_rules import kinds_of
     from evergreen.models.registry import check_options
     from evergreen.models.registry import task as find_task
@@ -87,7 +87,10 @@ def run(
     job, options = find_task(task), dict(task_options or {})
     check_options(f"task {task}", job, options)
     params = replace(params, kinds={**job.MADE, **kinds_of(params.schema, params.kinds)})
-    with room(paths.ready, "what was ready before"), staging(paths, "preprocess", "prepared") as staged:
+    with (
+        explain_disk_full(paths.ready, "what was ready before"),
+        exclusive_workdir(paths, "preprocess", "prepared") as staged,
+    ):
         units = raw_sample.units(paths.raw)
         with rejecting(paths):
             reader = passes.reader(params, units, job)

@@ -16,7 +16,7 @@ from typing import Any
 
 from evergreen.core.errors import PipelineError, suggest
 from evergreen.core.paths import Paths
-from evergreen.core.progress import Progress, quiet
+from evergreen.core.progress import Progress, no_progress
 
 ANCHOR = "linear"
 FINALISTS = 2  # besides the anchor; no rung leaves fewer, for a first stretch shows little
@@ -48,7 +48,7 @@ class Params:
             raise PipelineError(f"rungs is {self.rungs}", fix="give growing whole numbers such as [1, 3, 9, 27]")
 
 
-def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) -> dict[str, Any]:
+def run(params: Params, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
     """Writes `choice/select.json` and returns it. Ends within `seconds` whatever is not done by then."""
     started = time.monotonic()
     from evergreen.core.files import write_json

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
-from evergreen.core.progress import Progress, quiet
+from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.artifacts import SCRATCH
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Params:
         return {name: value for name, value in values.items() if name not in OWN and value is not None}
 
 
-def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) -> dict[str, Any]:
+def run(params: Params, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
     """Writes `candidate/` anew. Killed at any moment and called again, it goes on and ends with the same bytes."""
     started = time.monotonic()
     from evergreen.stages.artifacts import save_model

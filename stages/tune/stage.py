@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import IMPORT_ROOT, Paths
-from evergreen.core.progress import Progress, quiet
+from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.trials.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Params:
             raise PipelineError(f"trials is {self.trials}", fix="give at least 1")
 
 
-def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) -> dict[str, Any]:
+def run(params: Params, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
     """Writes `choice/tune.json` and returns it. Ends within `seconds` whatever is not done by then."""
     started = time.monotonic()
     from evergreen.core.files import read_json, write_json

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json, replace_folder, write_json
 from evergreen.core.paths import Paths
-from evergreen.core.progress import Progress, quiet
+from evergreen.core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,13 +46,13 @@ class Params:
                 raise PipelineError(f"slices: {name!r} has {len(bounds)} bounds", fix=f'write "{name}": [from, to]')
 
 
-def run(params: Params, paths: Paths, *, task: str, progress: Progress = quiet) -> dict[str, Any]:
+def run(params: Params, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
     """Judges the candidate; raises PipelineError or DataError where something is missing, and writes nothing then."""
     return validate(params, paths, released=released(paths), progress=progress)
 
 
 def validate(
-    params: Params, paths: Paths, *, released: tuple[str, Path] | None, progress: Progress = quiet
+    params: Params, paths: Paths, *, released: tuple[str, Path] | None, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """`run` with the released version (its name and the folder of its model) given. Returns the verdict and scores."""
     from evergreen.stages.report import page

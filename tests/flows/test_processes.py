@@ -11,15 +11,15 @@ import pytest
 from evergreen.core import processes
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
-from evergreen.core.processes import started
+from evergreen.core.processes import start_time_s
 from evergreen.flows.server import FIRST_PORT, bind
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
 import sys, time
 from pathlib import Path
-from evergreen.core.processes import alone
-with alone(Path(sys.argv[1]), "held"):
+from evergreen.core.processes import exclusive_lock
+with exclusive_lock(Path(sys.argv[1]), "held"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -42,45 +42,45 @@ def test_the_second_gets_one_clear_message_and_a_dead_holder_none(tmp_path):
     lock = tmp_path / "locks" / "digits"
     first = subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert first.stdout.readline() == "held\n"
-    assert processes.holder(lock) == first.pid
+    assert processes.lock_owner(lock) == first.pid
     with (
         pytest.raises(PipelineError, match=rf"digits is being run already \(process {first.pid}\); wait"),
-        processes.alone(lock, "digits is being run already"),
+        processes.exclusive_lock(lock, "digits is being run already"),
     ):
         pass
     first.kill()
     first.wait()
-    assert processes.holder(lock) is None
-    with processes.alone(lock, "digits is being run already"):
+    assert processes.lock_owner(lock) is None
+    with processes.exclusive_lock(lock, "digits is being run already"):
         pass
 
 
 def test_a_record_finds_its_process_until_it_ends(tmp_path, sleeper):
     record = tmp_path / "server.json"
-    processes.record(record, sleeper.pid, url="http://here")
-    assert processes.recorded(record)["url"] == "http://here"
-    assert processes.end(record)
+    processes.save_pid(record, sleeper.pid, url="http://here")
+    assert processes.load_live(record)["url"] == "http://here"
+    assert processes.terminate_tree(record)
     assert sleeper.poll() is not None
-    assert not processes.end(record)
+    assert not processes.terminate_tree(record)
 
 
 @pytest.mark.skipif(not psutil.LINUX, reason="simulates Linux's account of its start")
 def test_a_process_is_found_again_after_the_clock_was_set(tmp_path, sleeper, monkeypatch):
     record = tmp_path / "server.json"
-    processes.record(record, sleeper.pid)
+    processes.save_pid(record, sleeper.pid)
     boot = psutil.boot_time()
     monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot + 3600)
     assert psutil.Process(sleeper.pid).create_time() > time.time()
-    assert processes.recorded(record)
-    assert processes.end(record)
+    assert processes.load_live(record)
+    assert processes.terminate_tree(record)
     assert sleeper.poll() is not None
 
 
 def test_a_number_that_somebody_else_got_is_left_alone(tmp_path, sleeper):
     record = tmp_path / "server.json"
-    write_json(record, {"pid": sleeper.pid, "started": started(psutil.Process(sleeper.pid)) - 100})
-    assert processes.recorded(record) is None
-    assert not processes.end(record)
+    write_json(record, {"pid": sleeper.pid, "started": start_time_s(psutil.Process(sleeper.pid)) - 100})
+    assert processes.load_live(record) is None
+    assert not processes.terminate_tree(record)
     assert sleeper.poll() is None
 
 
@@ -88,8 +88,8 @@ def test_children_end_with_their_parent(tmp_path):
     parent = subprocess.Popen([sys.executable, "-c", PARENT])
     while not (children := psutil.Process(parent.pid).children()):
         time.sleep(0.01)
-    processes.record(tmp_path / "parent.json", parent.pid)
-    assert processes.end(tmp_path / "parent.json")
+    processes.save_pid(tmp_path / "parent.json", parent.pid)
+    assert processes.terminate_tree(tmp_path / "parent.json")
     assert not children[0].is_running()
 
 

@@ -6,13 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from evergreen.core.progress import finished, screen, under_way
+from evergreen.core.progress import console_progress, format_done, format_live
 
 ROOT = Path(__file__).parents[2]
 TRAINING = """
 import time
-from evergreen.core.progress import screen
-with screen() as progress:
+from evergreen.core.progress import console_progress
+with console_progress() as progress:
     progress(stage="train", epoch=3, epochs=40)
     time.sleep(0.5)
     progress(stage="train", summary="done", seconds=1)
@@ -20,16 +20,18 @@ with screen() as progress:
 
 
 def test_the_live_line():
-    line = under_way(stage="train", epoch=3, epochs=40, accuracy=0.98123, samples_per_second=5210.4, seconds_left=12.3)
+    line = format_live(
+        stage="train", epoch=3, epochs=40, accuracy=0.98123, samples_per_second=5210.4, seconds_left=12.3
+    )
     assert line == "train · epoch 3/40 · accuracy 0.9812 · 5,210 samples/s · 12 s left"
 
 
 def test_the_line_that_stays():
-    assert finished(stage="train", summary="accuracy 0.99", seconds=12.34) == "✓ train        12.3 s  accuracy 0.99"
+    assert format_done(stage="train", summary="accuracy 0.99", seconds=12.34) == "✓ train        12.3 s  accuracy 0.99"
 
 
 def test_plain_lines_off_a_terminal(capfd):
-    with screen() as progress:
+    with console_progress() as progress:
         progress(stage="train", epoch=3, epochs=40)
         progress(stage="train", summary="done", seconds=1)
     out, err = capfd.readouterr()

@@ -7,7 +7,7 @@ import pytest
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
-from evergreen.core.progress import sentence
+from evergreen.core.progress import format_summary
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.preprocess import stage as preprocess
 
@@ -61,7 +61,7 @@ def test_a_column_that_tells_stops_the_run_and_leaves_what_was_there(tmp_path):
     wishes = {"target": "y", "key": ["name"], "ignore": ["day"]}
     assert [leak["columns"] for leak in found(tmp_path, table(tmp_path, leak=True), **wishes)] == [["says"]]
     told = preprocess.run(preprocess.Params(**wishes), Paths(tmp_path, "t"), task="classification")
-    assert "beware column 'says' alone predicts 'y'" in sentence(told)
+    assert "beware column 'says' alone predicts 'y'" in format_summary(told)
     before = (tmp_path / "data/store/t/ready/summary.json").read_bytes()
     with pytest.raises(PipelineError, match="'says' alone predicts 'y'"):
         found(tmp_path, "t.csv", **wishes, leaks="stop")

@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from evergreen.core.errors import PipelineError
-from evergreen.core.processes import alive, started
+from evergreen.core.processes import is_alive, start_time_s
 from evergreen.stages.engines import ray_cluster, ray_node
 
 
@@ -26,9 +26,9 @@ def test_a_real_cluster_needs_storage_that_all_see(tmp_path):
 
 
 def test_a_recycled_number_is_somebody_elses():
-    mine = {"pid": os.getpid(), "started": started(psutil.Process())}
-    assert alive(mine)
-    assert not alive({**mine, "started": mine["started"] - 100})
+    mine = {"pid": os.getpid(), "started": start_time_s(psutil.Process())}
+    assert is_alive(mine)
+    assert not is_alive({**mine, "started": mine["started"] - 100})
 
 
 def test_stop_leaves_a_process_that_only_has_the_number(tmp_path):

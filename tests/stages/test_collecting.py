@@ -10,7 +10,7 @@ import pytest
 from evergreen.core.errors import DataError, PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
-from evergreen.core.workdir import staging
+from evergreen.core.workdir import exclusive_workdir
 from evergreen.data.sources import _files as data_files
 from evergreen.stages.artifacts import folder_version
 from evergreen.stages.collect import manifest as parts
@@ -244,7 +244,10 @@ def test_a_contradiction_is_named(settings, says):
 
 def test_two_collections_at_once_are_one(paths):
     csv(paths, "1.csv", 1)
-    with staging(paths, "collect", "collected"), pytest.raises(PipelineError, match="is being collected already"):
+    with (
+        exclusive_workdir(paths, "collect", "collected"),
+        pytest.raises(PipelineError, match="is being collected already"),
+    ):
         run(paths, "in")
 
 
