@@ -8,13 +8,13 @@ from typing import Any
 
 from evergreen.cli.output import Answer
 from evergreen.core.paths import find_root
-from evergreen.core.progress import screen
+from evergreen.core.progress import console_progress
 from evergreen.flows.update import update
 
 
 def run(given: Namespace) -> Answer:
     """Brings one pipeline up to date."""
-    with screen() as progress:
+    with console_progress() as progress:
         value = update(find_root(), given.name, progress)
     return Answer(value, text(value))
 

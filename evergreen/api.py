@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import DataError, PipelineError
 from evergreen.core.paths import Paths, find_root
-from evergreen.core.progress import Progress, quiet
+from evergreen.core.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,7 +138,7 @@ class Project:
         with contextlib.chdir(self.root):
             return describe_project(self.root, name)
 
-    def run(self, name: str, progress: Progress = quiet) -> dict[str, Any]:
+    def run(self, name: str, progress: Progress = no_progress) -> dict[str, Any]:
         """Bring a pipeline up to date, release it if it is better, serve it; return what `evergreen run --json` prints.
 
         The working directory is the project's root meanwhile. `progress` is called with facts about each stage.

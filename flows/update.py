@@ -8,7 +8,7 @@ from typing import Any
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
-from evergreen.core.processes import holder
+from evergreen.core.processes import lock_owner
 from evergreen.core.progress import Progress
 from evergreen.flows import format
 from evergreen.stages.pipeline import Pipeline, read
@@ -20,7 +20,7 @@ def update(root: Path, name: str, progress: Progress) -> dict[str, Any]:
 
     pipeline, paths = read(name, root), Paths(root, name)
     versions.prepare(root)
-    if process := holder(format.lock(paths)):
+    if process := lock_owner(format.lock(paths)):
         fix = "wait until it has ended, or end it"
         raise PipelineError(f"{pipeline.name} is being run already (process {process})", fix=fix)
     stale = not up_to_date(pipeline, paths)
