@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.cli.output import Answer
-from evergreen.core import yaml_edit
+from evergreen.core import parts, yaml_edit
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import find_root
 from evergreen.stages.pipeline import read
@@ -25,6 +25,7 @@ def new(given: Namespace) -> Answer:
     from evergreen.data.prepare import suggest
 
     root = find_root()
+    parts.use(root)
     path = root / "pipelines" / f"{given.name}.yaml"
     if not NAME.fullmatch(given.name):
         fix = "write it in small letters, digits and _, starting with a letter: house_prices"

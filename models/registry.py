@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import inspect
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import nn
 
+from evergreen.core import parts
 from evergreen.core.errors import ModelError, suggest
 from evergreen.models.base import WITHIN, Architecture, FieldLike, Inputs, Task
 from evergreen.models.network import Network
@@ -19,13 +18,13 @@ Part = TypeVar("Part")
 
 
 def architectures() -> list[str]:
-    """Names of all architectures: the files in `models/architectures/`."""
-    return _names("architectures")
+    """Return the names of all architectures: the files in `models/architectures/`, the project's among them."""
+    return parts.names("architectures")
 
 
 def tasks() -> list[str]:
-    """Names of all tasks: the files in `models/tasks/`."""
-    return _names("tasks")
+    """Return the names of all tasks: the files in `models/tasks/`, the project's among them."""
+    return parts.names("tasks")
 
 
 def architecture(name: str) -> type[Architecture]:
@@ -92,27 +91,10 @@ def build(
     return Network(made, head(task_name, target, made.features, task_options, form))
 
 
-def _names(folder: str) -> list[str]:
-    files = (Path(__file__).parent / folder).glob("*.py")
-    return sorted(file.stem for file in files if not file.stem.startswith("_"))
-
-
-def _find(folder: str, name: str, base: type[Part]) -> type[Part]:
-    if name not in _names(folder):
-        raise ModelError(f"there is no {name!r} in models/{folder}", fix=suggest(name, _names(folder)))
-    module = importlib.import_module(f"evergreen.models.{folder}.{name}")
-    own = [
-        part
-        for part in vars(module).values()
-        if inspect.isclass(part) and issubclass(part, base) and part.__module__ == module.__name__
-    ]
-    if len(own) != 1:
-        raise ModelError(
-            f"it defines {len(own)} subclasses of {base.__name__}",
-            place=f"models/{folder}/{name}.py",
-            fix="define exactly one",
-        )
-    return own[0]
+def _find(group: str, name: str, base: type[Part]) -> type[Part]:
+    if not parts.is_known(group, name):
+        raise ModelError(f"there is no {name!r} in models/{group}", fix=suggest(name, parts.names(group)))
+    return parts.find(group, name, base)
 
 
 def _form(kind: type[Architecture], job: type[Task], inputs: Inputs) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evergreen.core import parts
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json, replace_folder, write_json
 from evergreen.core.paths import IMPORT_ROOT
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
+PARTS = "parts"  # the folder in a model's that holds the source of each part of the project that it is made of
 SCRATCH = "scratch"  # the folder in a transferred candidate's that holds the same network trained from scratch
 
 
@@ -93,6 +96,36 @@ def _write_model(folder: Path, network: Network, card: dict[str, Any]) -> None:
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
     write_json(folder / CARD, card, sort=False)  # the order of a spec's inputs is the order of a layer's weights
+    for group, name in _parts(card):
+        if text := parts.text_of(group, name):
+            file = folder / PARTS / group / f"{name}.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+
+
+def _parts(card: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Return group and name of each part that a model needs to answer."""
+    kinds = {field.get("encoder") or field["kind"] for field in _fields(card)}
+    return {("architectures", card["architecture"]), ("tasks", card["task"]), *(("kinds", kind) for kind in kinds)}
+
+
+def _fields(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [*card["spec"]["inputs"].values(), card["spec"]["target"]]
+
+
+def _with_own_parts(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
+    """Return the card with the parts that lie beside it in the place of the project's of the same name."""
+    files = sorted((folder / PARTS).glob("*/*.py"))
+    texts = {f"{file.parent.name}/{file.stem}": file.read_text(encoding="utf-8") for file in files}
+    if not texts:
+        return card
+    names, card = parts.carry(texts), copy.deepcopy(card)
+    for key, group in (("architecture", "architectures"), ("task", "tasks")):
+        card[key] = names.get(f"{group}/{card[key]}", card[key])
+    for field in _fields(card):
+        if here := names.get(f"kinds/{field.get('encoder') or field['kind']}"):
+            field["encoder"] = here
+    return card
 
 
 def load_model(folder: Path) -> Model:
@@ -106,8 +139,9 @@ def load_model(folder: Path) -> Model:
     again = "run the train stage again, or fetch the released version again"
     card = read_json(folder / CARD)
     try:
-        spec = Spec.from_json(card["spec"])
-        architecture, task, options = card["architecture"], card["task"], card["options"]
+        own = _with_own_parts(folder, card)
+        spec = Spec.from_json(own["spec"])
+        architecture, task, options = own["architecture"], own["task"], own["options"]
         network = build(architecture, task, spec.inputs, spec.target, spec.task_options, **options)
     except (KeyError, TypeError) as error:
         raise PipelineError(f"not the card of a model ({error!r})", place=str(folder / CARD), fix=again) from None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evergreen.core import parts
 from evergreen.core.config import File
 from evergreen.core.errors import PipelineError, suggest
 from evergreen.core.progress import Progress, console_progress, format_summary, no_progress
@@ -60,12 +61,12 @@ def names(root: Path) -> list[str]:
 
 def tasks() -> list[str]:
     """The tasks there are, without importing torch: a task's file name is its registration."""
-    folder = Path(__file__).parent.parent / "models" / "tasks"
-    return sorted(path.stem for path in folder.glob("[!_]*.py"))
+    return parts.names("tasks")
 
 
 def read(name: str, root: Path) -> Pipeline:
     """Read `pipelines/NAME.yaml` (a path to it serves as well); raises PipelineError."""
+    parts.use(root)
     name = Path(name).stem
     if name not in names(root):
         known = names(root)
@@ -81,15 +82,15 @@ def read(name: str, root: Path) -> Pipeline:
     task = str(options.pop("name", ""))
     if task not in tasks():
         raise file.error(values, "task", f"unknown task {task!r}", suggest(task, tasks(), "tasks"))
-    parts = {key: file.convert(values, key, hint) for key, hint in hints.items() if key in values}
+    sections = {key: file.convert(values, key, hint) for key, hint in hints.items() if key in values}
     for section in SECTIONS:
-        if parts.get(section) is None:  # left out, or a name with nothing behind it: the defaults serve
-            parts[section] = file.build(hints[section], {}, section, line=file.line(values, section))
-    schedule = parts.setdefault("schedule", "")
+        if sections.get(section) is None:  # left out, or a name with nothing behind it: the defaults serve
+            sections[section] = file.build(hints[section], {}, section, line=file.line(values, section))
+    schedule = sections.setdefault("schedule", "")
     if problem := cron_problem(schedule):
         fix = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *" is every day at 04:30 UTC'
         raise file.error(values, "schedule", f"schedule {schedule!r} is not cron syntax ({problem})", fix)
-    return Pipeline(name=name, **{**parts, "task": task, "task_options": options})
+    return Pipeline(name=name, **{**sections, "task": task, "task_options": options})
 
 
 def cron_problem(schedule: str) -> str:

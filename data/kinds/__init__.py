@@ -7,8 +7,6 @@ another needs no architecture that knows it: dates become numbers.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar
@@ -16,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from evergreen.core import parts
 from evergreen.core.errors import DataError, suggest
 from evergreen.data.arrow import Faults
 from evergreen.data.field import Field
@@ -114,22 +113,21 @@ class Kind:
 
 
 def names() -> list[str]:
-    """All kinds: the files of this folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    """Return the names of all kinds: the files of this folder, and those of the project's `data/kinds/`."""
+    return parts.names("kinds")
+
+
+def find(name: str) -> Kind:
+    """Return the kind of that name. Raises DataError with the nearest right word if there is none."""
+    if not parts.is_known("kinds", name):
+        raise DataError(f"there is no kind of data called '{name}'", fix=suggest(name, names()))
+    return _instance(parts.find("kinds", name, Kind))
 
 
 @cache
-def find(name: str) -> Kind:
-    if name not in names():
-        raise DataError(f"there is no kind of data called '{name}'", fix=suggest(name, names()))
-    module = importlib.import_module(f"{__name__}.{name}")
-    found = [
-        item
-        for item in vars(module).values()
-        if isinstance(item, type) and issubclass(item, Kind) and item.__module__ == module.__name__
-    ]
-    kind: Kind = found[0]()
-    return kind
+def _instance(kind: Any) -> Kind:
+    found: Kind = kind()
+    return found
 
 
 def check_options(kind: str, options: Mapping[str, Any], column: str) -> None:

@@ -14,8 +14,6 @@ unreadable, a text column `_fault` saying why (null for whole rows).
 from __future__ import annotations
 
 import hashlib
-import importlib
-import pkgutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -27,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evergreen.core import parts
 from evergreen.core.errors import DataError, suggest
 from evergreen.data.arrow import plain
 from evergreen.data.sources._files import File, combined, ending, stamped, walk
@@ -132,8 +131,8 @@ class Files(Source):
 
 
 def names() -> list[str]:
-    """All schemes and file endings: the files of this folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    """Return all schemes and file endings: the files of this folder, and those of the project's `data/sources/`."""
+    return parts.names("sources")
 
 
 def open_source(uri: str, root: Path) -> Source:
@@ -153,24 +152,30 @@ def open_source(uri: str, root: Path) -> Source:
 
 def find(kind: str, place: str) -> type[Source]:
     """The source of a scheme or an ending."""
-    if kind not in names():
+    if not parts.is_known("sources", kind):
         raise DataError(f"cannot read '{kind or 'a file without an ending'}'", place=place, fix=suggest(kind, names()))
-    source: type[Source] = importlib.import_module(f"{__name__}.{kind}").Source
+    source: type[Source] = parts.load("sources", kind).Source
     return source
+
+
+def endings(kind: str) -> tuple[str, ...]:
+    """Return the file endings, and names at the top of a file, of the folders that a source reads."""
+    found: tuple[str, ...] = getattr(parts.load("sources", kind), "FOLDER_OF", ())
+    return found
 
 
 def holds(files: Iterable[str], place: str) -> str:
     """Which source reads a folder of files so called: one that is made for such names, else that of most endings."""
     listed = [PurePosixPath(name).name for name in files]
-    called, endings = Counter(listed), Counter(map(ending, listed))
-    takes = {name: getattr(importlib.import_module(f"{__name__}.{name}"), "FOLDER_OF", ()) for name in names()}
+    called, by_ending = Counter(listed), Counter(map(ending, listed))
+    takes = {name: endings(name) for name in names()}
     counts = {
-        name: (any(called[one] for one in wanted), sum(endings[one] for one in wanted))
+        name: (any(called[one] for one in wanted), sum(by_ending[one] for one in wanted))
         for name, wanted in takes.items()
     }
     best = max(counts, key=counts.__getitem__)
     if counts[best] == (False, 0):
-        shown = ", ".join(f"{count} {one or 'without an ending'}" for one, count in endings.most_common(5))
+        shown = ", ".join(f"{count} {one or 'without an ending'}" for one, count in by_ending.most_common(5))
         known = sorted({one for wanted in takes.values() for one in wanted})
         fix = f"fill it with files of one of these endings: {', '.join(known)}"
         raise DataError(f"the folder holds nothing that can be read ({shown or 'it is empty'})", place=place, fix=fix)

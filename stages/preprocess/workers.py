@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evergreen.core import parts
 from evergreen.stages.preprocess.shards import Shard, Work, prepare
 
 if TYPE_CHECKING:
@@ -55,13 +56,18 @@ def _by_threads(shards: Sequence[Shard], work: Work, root: Path, hands: int) -> 
             pool.shutdown(cancel_futures=True)
 
 
+def _prepare(shard: Shard, shared: tuple[Work, dict[str, str]]) -> Tally:
+    parts.adopt(shared[1])
+    return prepare(shard, shared[0])
+
+
 def _by_ray(shards: Sequence[Shard], work: Work, root: Path, hands: int) -> Iterator[tuple[int, Tally]]:
     import ray
 
     from evergreen.stages.engines import ray_cluster
 
     ray_cluster.connect(root)
-    task, shared = ray.remote(num_cpus=1, max_retries=2)(prepare), ray.put(work)
+    task, shared = ray.remote(num_cpus=1, max_retries=2)(_prepare), ray.put((work, parts.own()))
     left = list(enumerate(shards))[::-1]
     waiting: dict[ray.ObjectRef, int] = {}
     try:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evergreen.core import parts
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
@@ -42,7 +43,7 @@ def fit(plan: Plan, params: Params, paths: Paths, progress: Progress) -> None:
     shutil.rmtree(store, ignore_errors=True)
     trainer = TorchTrainer(
         work,
-        train_loop_config=dataclasses.asdict(plan),
+        train_loop_config={"plan": dataclasses.asdict(plan), "parts": parts.own()},
         torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=params.workers, use_gpu=cuda, resources_per_worker=_share(params, cuda)

@@ -94,11 +94,13 @@ def work(values: dict[str, Any]) -> None:
     import ray.train.torch
     import torch
 
-    from evergreen.core.errors import DataError, ModelError
+    from evergreen.core import parts
+    from evergreen.core.errors import UserError
     from evergreen.core.files import write_json
 
     torch.set_num_threads(1)
-    plan = Plan(**values)
+    plan = Plan(**values["plan"])
+    parts.adopt(values["parts"])
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     folder = Path(plan.folder)
@@ -113,7 +115,7 @@ def work(values: dict[str, Any]) -> None:
 
         try:
             assemble(plan, rank=rank, world=world, device=device, report=report).run()
-        except (DataError, ModelError) as error:
+        except UserError as error:
             write_json(folder / MISTAKE, {"problem": error.problem, "place": error.place, "fix": error.fix})
             if world > 1:
                 raise  # the others wait for this one

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from evergreen.core import parts
 from evergreen.core.progress import Progress
 from evergreen.stages.trials.contender import Lane
 
@@ -23,8 +24,9 @@ FIRST_SHARE = 0.4  # of the race's time, for the first rung: there everything is
 class Contender:
     """What a worker of the race is: it makes trials, keeps them and trains each on when told."""
 
-    def __init__(self, common: tuple[str, str, str], first: str) -> None:
+    def __init__(self, common: tuple[str, str, str], first: str, own_parts: Mapping[str, str]) -> None:
         self.common, self.first = common, first
+        parts.adopt(own_parts)
         self.trials: dict[tuple[str, int], Any] = {}
 
     def ready(self) -> bool:
@@ -78,7 +80,7 @@ class Race:
         from evergreen.stages.engines import ray_cluster
 
         actor = ray.remote(num_cpus=1, max_restarts=0)(Contender)
-        self.workers = [actor.remote(self.common, self.first) for _ in range(ray_cluster.cpus())]
+        self.workers = [actor.remote(self.common, self.first, parts.own()) for _ in range(ray_cluster.cpus())]
         left = max(0.0, self.deadline - SLACK_SECONDS - time.monotonic())
         calls = [worker.ready.remote() for worker in self.workers]
         done, _ = ray.wait(calls, num_returns=len(calls), timeout=left)

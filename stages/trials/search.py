@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evergreen.core import parts
 from evergreen.stages.trials.ledger import Ledger
 
 STRETCHES = (
@@ -56,6 +57,7 @@ def main() -> None:
 
     given = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    parts.use(Path(given["root"]))
     ray_cluster.connect(Path(given["root"]))
     ledger = Ledger(Path(given["path"]), given["context"])
     cut = run(Search(**given["search"]), ledger, given["trials"], given["until"], given["store"])
@@ -102,6 +104,7 @@ def run(search: Search, ledger: Ledger, trials: int, until: float, store: str) -
 def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[str, Any]], None]:
     """What a worker does with one point; a point of the ledger is answered from it."""
     known = {entry["key"]: entry for entry in ledger.entries()}
+    own_parts = parts.own()
 
     def train(options: dict[str, Any]) -> None:
         from ray import tune
@@ -112,6 +115,7 @@ def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[s
         if found:
             tune.report({name: found[name] for name in ("score", "rank", "epochs")} | {"seconds": 0.0, "whole": True})
             return
+        parts.adopt(own_parts)
         trial = Trial(Path(search.ready), search.version, search.task, search.architecture, options, search.seed)
         direction = search.metric[1]
         for stretch in range(1, search.stretches + 1):

@@ -347,12 +347,11 @@ class Angle(Kind):
 '''
 
 
-def test_one_more_kind_is_one_more_file(tmp_path, monkeypatch):
+def test_one_more_kind_is_one_more_file(monkeypatch):
     from evergreen.data.prepare.table_reader import Rows
     from evergreen.stages.preprocess.stage import Params
 
-    (tmp_path / "angle.py").write_text(ONE_MORE)
-    monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path)])
+    monkeypatch.setattr("evergreen.core.parts._project", {"kinds/angle": ONE_MORE})
     rows = pa.table(
         {"wind": [float(i) for i in range(100)], "y": ["a", "b"] * 50, "_origin": [str(i) for i in range(100)]}
     )

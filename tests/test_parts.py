@@ -1,0 +1,154 @@
+"""A project's own parts are found beside the built-in ones, travel as text, and are carried by what is released."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from evergreen.core import parts
+from evergreen.core.parts import PartError
+from evergreen.data import kinds, sources
+from evergreen.data.field import Field
+from evergreen.models import registry
+
+PLAIN = '''"""A plain network."""
+from __future__ import annotations
+from dataclasses import dataclass
+from torch import nn
+from evergreen.models.base import Architecture
+from evergreen.models.layers import Flat
+
+SCALE = 1.0
+
+@dataclass
+class Shape:
+    width: int
+
+class Plain(Architecture):
+    """One layer."""
+    ACCEPTS = frozenset({"number"})
+
+    def __init__(self, inputs, *, size: float = 1.0):
+        super().__init__()
+        self.flat = Flat(inputs)
+        self.features = Shape(3).width
+        self.layer = nn.Linear(self.flat.width, self.features)
+
+    def forward(self, batch):
+        return self.layer(self.flat(batch)) * SCALE
+'''
+INPUTS = {"number": Field("number", ("a",), (1,), "float32", {})}
+TARGET = Field("number", ("y",), (), "float32", {"mean": [0.0], "std": [1.0]})
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    yield
+    parts.adopt({})
+
+
+def write(root: Path, place: str, text: str) -> Path:
+    (root / place).parent.mkdir(parents=True, exist_ok=True)
+    (root / place).write_text(text, encoding="utf-8")
+    return root
+
+
+def test_a_projects_part_is_found_and_that_of_another_forgotten(tmp_path):
+    before = registry.architectures()
+    parts.use(write(tmp_path / "Ä b", "models/architectures/plain.py", PLAIN))
+    assert set(registry.architectures()) - set(before) == {"plain"}
+    assert "plain" in registry.accepting(INPUTS, "regression")
+    assert registry.architecture("plain").__module__ == "evergreen_parts.architectures.plain"
+    parts.use(tmp_path)
+    assert registry.architectures() == before
+
+
+def test_an_edited_part_is_loaded_anew(tmp_path):
+    parts.use(write(tmp_path, "models/architectures/plain.py", PLAIN))
+    first = registry.architecture("plain")
+    assert registry.architecture("plain") is first
+    parts.use(write(tmp_path, "models/architectures/plain.py", PLAIN.replace("One layer", "A layer")))
+    assert registry.architecture("plain").__doc__ == "A layer."
+
+
+def test_files_that_are_no_parts_are_left_alone(tmp_path):
+    write(tmp_path, "models/architectures/cnn.py", "import tensorflow\nraise SystemExit\n")
+    write(tmp_path, "data/sources/__init__.py", "raise SystemExit\n")
+    write(tmp_path, "data/sources/_shared.py", "import evergreen\nraise SystemExit\n")
+    parts.use(tmp_path)
+    assert not parts.own()
+
+
+def test_a_built_in_name_is_taken(tmp_path):
+    write(tmp_path, "models/architectures/cnn.py", PLAIN)
+    with pytest.raises(PartError, match=r"^models/architectures/cnn\.py: Evergreen has a part 'cnn' of its own; give"):
+        parts.use(tmp_path)
+
+
+def test_this_repository_is_tool_and_project():
+    parts.use(Path(__file__).parents[1])
+    assert not parts.own()
+
+
+def test_what_a_file_raises_is_told_with_its_line(tmp_path):
+    parts.use(write(tmp_path, "data/kinds/odd.py", "import evergreen\n\nnothing_there\n"))
+    with pytest.raises(PartError, match=r"^data/kinds/odd\.py:3: it cannot be imported \(NameError: name 'nothing"):
+        kinds.find("odd")
+    parts.use(write(tmp_path, "data/kinds/odd.py", "import evergreen\nx = = 1\n"))
+    with pytest.raises(PartError, match=r"^data/kinds/odd\.py:2: it cannot be imported \(SyntaxError"):
+        kinds.find("odd")
+    parts.use(write(tmp_path, "data/kinds/odd.py", "import evergreen\n"))
+    with pytest.raises(PartError, match=r"^data/kinds/odd\.py: it defines 0 subclasses of Kind; define exactly one"):
+        kinds.find("odd")
+
+
+def test_importing_registers_nothing(tmp_path):
+    write(tmp_path, "models/architectures/plain.py", PLAIN)
+    script = "from evergreen.models import registry; print('plain' in registry.architectures())"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_two_releases_carry_the_same_part_in_two_versions(tmp_path):
+    from evergreen.data.spec import Spec
+    from evergreen.stages.artifacts import load_model, save_model
+
+    spec = Spec("regression", INPUTS, TARGET, "y", "", {}, {})
+    card = {"architecture": "plain", "task": "regression", "options": {}, "spec": spec.to_json()}
+    batch = {"number": torch.ones(2, 1)}
+    for scale in ("1.0", "2.0"):
+        parts.adopt({"architectures/plain": PLAIN.replace("SCALE = 1.0", f"SCALE = {scale}")})
+        torch.manual_seed(0)
+        save_model(tmp_path / scale, registry.build("plain", "regression", INPUTS, TARGET), card)
+    parts.adopt({})
+    one, two = (load_model(tmp_path / scale) for scale in ("1.0", "2.0"))
+    features = [model.network.architecture(batch) for model in (one, two)]
+    assert torch.equal(features[0] * 2, features[1])
+    assert "plain" not in registry.architectures()
+    assert one.card == card
+    assert (tmp_path / "2.0" / "parts" / "architectures" / "plain.py").read_text().count("SCALE = 2.0") == 1
+
+
+def test_a_released_kind_is_read_by_its_own_code(tmp_path):
+    from evergreen.data.spec import Spec
+    from evergreen.stages.artifacts import _with_own_parts
+
+    text = "from evergreen.data.kinds import Kind\nclass Angle(Kind):\n    TURN = 360\n"
+    write(tmp_path, "parts/kinds/angle.py", text)
+    parts.adopt({"kinds/angle": text.replace("360", "400")})
+    field = Field("angle", ("a",), (2,), "float32", {})
+    spec = Spec("regression", {"a": field}, TARGET, "y", "", {}, {})
+    card = {"architecture": "linear", "task": "regression", "options": {}, "spec": spec.to_json()}
+    read = Spec.from_json(_with_own_parts(tmp_path, card)["spec"])
+    assert (kinds.of(read.inputs["a"]).TURN, kinds.of(field).TURN) == (360, 400)
+    assert read.inputs["a"].kind == "angle"
+
+
+def test_a_source_of_a_project_is_opened(tmp_path):
+    text = "from evergreen.data import sources\nclass Source(sources.Source):\n    VERSION = 3\n"
+    parts.use(write(tmp_path, "data/sources/words.py", text))
+    assert sources.open_source("words:a", tmp_path).reader() == "words 3"
