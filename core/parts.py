@@ -112,7 +112,8 @@ def load(group: str, name: str) -> ModuleType:
 
 def find(group: str, name: str, base: type[Part]) -> type[Part]:
     """Return the one subclass of `base` that a part's file defines. Raises PartError where there is not one."""
-    found: type[Part] = _the_class(load(group, name), f"{FOLDERS[group]}/{name}.py", base)
+    module, place = load(group, name), f"{FOLDERS[group]}/{name}.py"
+    found: type[Part] = _the_class(module, place, base)  # type: ignore[arg-type]
     return found
 
 

@@ -121,7 +121,7 @@ def find(name: str) -> Kind:
     """Return the kind of that name. Raises DataError with the nearest right word if there is none."""
     if not parts.is_known("kinds", name):
         raise DataError(f"there is no kind of data called '{name}'", fix=suggest(name, names()))
-    return _instance(parts.find("kinds", name, Kind))
+    return _instance(parts.find("kinds", name, Kind))  # type: ignore[arg-type]
 
 
 @cache
