@@ -17,7 +17,7 @@ surprise   (B,)          how unlike the training rows a row is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
@@ -27,6 +27,7 @@ from torch.nn import Parameter
 from evergreen.core.errors import ModelError
 
 if TYPE_CHECKING:
+    from evergreen.core.marks import Mark, Section
     from evergreen.models.network import Network
 
 Batch = Mapping[str, Tensor]
@@ -50,6 +51,50 @@ class FieldLike(Protocol):
 
 
 Inputs = Mapping[str, FieldLike]
+
+
+class EvaluatedRows(Protocol):
+    """The test rows as a task draws them: what they are, what the model predicts, and the marks of their kinds.
+
+    Rows are chosen by their numbers; by default all are.
+    """
+
+    target_name: str
+    target: Tensor  # (N, …) encoded
+    scores: Tensor  # (N,) `per_row` of each
+    facts: tuple[Tensor, Tensor]
+    truth: list[Any]  # the actual values in the data's units
+    time: str  # the column that rows are ordered by; "" where there is none
+
+    def output(self, rows: Any = slice(None)) -> Tensor:
+        """Return what the head gives, (n, …)."""
+
+    def answers(self, rows: Any = slice(None)) -> list[dict[str, Any]]:
+        """Return the answers as a person reads them."""
+
+    def spread(self, count: int) -> list[int]:
+        """Return rows at even distances in the order of their scores, the worst first."""
+
+    def inputs(self, rows: Sequence[int]) -> list[list[Mark]]:
+        """Return the marks of each row's inputs, those that have one."""
+
+    def targets(self, rows: Sequence[int], predicted: Sequence[Any] = ()) -> list[Mark | None]:
+        """Return the mark of each row's actual target, drawn over its first input, beside predictions in JSON."""
+
+    def values(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Return each row's input columns."""
+
+    def times(self) -> list[Any]:
+        """Return where each row lies in time, or its number."""
+
+    def groups(self) -> list[str]:
+        """Return the first category among the inputs of each row, which names its series; "" where there is none."""
+
+    def others(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the facts of the models that the candidate is compared with, by name."""
+
+    def train_target(self) -> Tensor:
+        """Return the encoded targets of the training rows, (M, …)."""
 
 
 class Architecture(nn.Module):
@@ -164,6 +209,10 @@ class Task(nn.Module):
     def answer(self, output: Tensor) -> list[dict[str, Any]]:
         """One JSON object per row, in the data's units."""
         raise NotImplementedError
+
+    def pictures(self, rows: EvaluatedRows) -> Section | None:
+        """Return all predictions in a few pictures, as data; None for a task that has no picture of its own."""
+        return None
 
     def reply(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
         """The answers to a request, for a task that needs more than one output: a text is written token by token."""

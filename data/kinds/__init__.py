@@ -7,6 +7,7 @@ another needs no architecture that knows it: dates become numbers.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from evergreen.core import parts
 from evergreen.core.errors import DataError, suggest
+from evergreen.core.marks import Mark
 from evergreen.data.arrow import Faults
 from evergreen.data.field import Field
 
@@ -27,6 +29,7 @@ class Kind:
     AS: ClassVar[str] = ""  # the kind that models take its tensors for, where that is another
     CODED: ClassVar[bool] = False  # whether `encode` takes columns that are stored as a dictionary as they are
     BLANKS: ClassVar[bool] = False  # whether it has a value for what is missing; else such rows are set aside
+    MEASURE: ClassVar[str] = ""  # what `measure` gives of a value, where that is not the value itself
     OPTIONS: ClassVar[dict[str, Any]] = {}  # what a pipeline may say of a column of this kind, with the defaults
 
     def recognise(self, column: pa.Array) -> float:
@@ -106,6 +109,24 @@ class Kind:
     def identity(self, column: pa.Array) -> pa.Array | list[bytes]:
         """A checked column as numbers, texts or bytes that stay the same however the same value was stored."""
         raise NotImplementedError
+
+    def measure(self, column: pa.Array) -> np.ndarray | Counter[str] | None:
+        """Return numbers for a histogram of a checked column, or counts of words for bars; None where neither helps."""
+        return None
+
+    def format_measure(self, value: float) -> str:
+        """Return one number that `measure` gave as a person writes it."""
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+    def show(self, field: Field, columns: Sequence[pa.Array]) -> Sequence[Mark | None]:
+        """Return a mark for each row of checked columns; None where the value itself says enough."""
+        return [None] * len(columns[0])
+
+    def show_target(
+        self, field: Field, columns: Sequence[pa.Array], over: Sequence[Any], predicted: Sequence[Any] = ()
+    ) -> Sequence[Mark | None]:
+        """Return a mark for each row of a target, drawn over its row's input, beside predictions in JSON if given."""
+        return self.show(field, columns)
 
     def augment(self, field: Field, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """A harmless variation of encoded training rows; by default none."""

@@ -18,7 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evergreen.core import marks
 from evergreen.core.errors import DataError
+from evergreen.core.marks import Mark
 from evergreen.data.arrow import Faults, nested, plain
 from evergreen.data.field import Field
 from evergreen.data.kinds import Kind
@@ -32,6 +34,7 @@ UNSAID = 8000  # samples a second where neither the rows nor the pipeline say
 FORMS = {"mel": 10, "waveform": 1}  # seconds of the longest row that are heard unless the pipeline says
 SILENT = 1e-15  # root of the mean power below which a row stays as faint as it is
 EXAMPLE = 0.02  # seconds of the documentation's example
+SHOWN = 400  # points of a drawn waveform
 FIX = "give a list of samples, {samples, rate}, or a WAV file as base64"
 
 
@@ -155,6 +158,23 @@ class Audio(Kind):
             b"" if row is None else np.ascontiguousarray(row, "<f4").tobytes() + str(rate).encode()
             for row, rate in zip(rows, rates, strict=True)
         ]
+
+    MEASURE = "seconds"
+
+    def measure(self, column: pa.Array) -> np.ndarray:
+        rates = [rate or 1 for rate in column.field("rate").to_pylist()]
+        lengths = pc.list_value_length(column.field("samples")).fill_null(0).to_pylist()
+        return np.array([length / rate for length, rate in zip(lengths, rates, strict=True)], np.float64)
+
+    def show(self, field: Field, columns: Sequence[pa.Array]) -> Sequence[Mark]:
+        """Draw spectra as images, about square, low tones at the bottom; waveforms as lines."""
+        values = self.encode(field, columns)  # (N, T, M)
+        if field.shape[1] == 1:
+            return [marks.Sparkline(row[:: 1 + len(row) // SHOWN, 0].tolist()) for row in values]
+        thickness = max(1, round(field.shape[0] / field.shape[1]))
+        tones = values.transpose(0, 2, 1)[:, None, ::-1].repeat(thickness, axis=2)
+        title = f"{field.columns[0]}: which tones, from low to high, at which time"
+        return [marks.Image(marks.png(row), title) for row in tones]
 
     def augment(self, field: Field, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """A stretch of time and, of spectra, a band of tones of each row silenced (SpecAugment, Park et al. 2019)."""

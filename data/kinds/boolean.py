@@ -5,6 +5,7 @@ Encoded as a category of two values: slot 0 is for what is missing, 1 for no, 2 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -86,6 +87,9 @@ class Boolean(Kind):
 
     def json_schema(self, field: Field, index: int) -> dict[str, Any]:
         return {"type": "boolean", "example": True} | ({"nullable": True} if field.state["missing"][index] else {})
+
+    def measure(self, column: pa.Array) -> Counter[str]:
+        return Counter(texts(column).drop_null().to_pylist())
 
     def identity(self, column: pa.Array) -> pa.Array:
         return column.cast(pa.string())  # as a category has it

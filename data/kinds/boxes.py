@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from evergreen.core import marks
 from evergreen.core.errors import DataError
+from evergreen.core.marks import Mark
 from evergreen.data.arrow import Faults, plain
 from evergreen.data.field import Field
 from evergreen.data.kinds import Kind
@@ -89,6 +92,17 @@ class Boxes(Kind):
         height, width = field.state["size"]
         scale, classes = np.array([width, height, width, height]), field.state["values"][0]
         return [[_named(classes[int(box[0])], box[1:] * scale) for box in row[row[:, 0] >= 0]] for row in values]
+
+    def measure(self, column: pa.Array) -> Counter[str]:
+        return Counter(box["class"] for row in column.drop_null().to_pylist() for box in row)
+
+    def show_target(
+        self, field: Field, columns: Sequence[pa.Array], over: Sequence[Any], predicted: Sequence[Any] = ()
+    ) -> Sequence[Mark]:
+        """Draw boxes over the images that they belong to."""
+        rows = zip(over, self.decode(field, self.encode(field, columns)), predicted or [()] * len(over), strict=True)
+        size = field.state["size"]
+        return [marks.BoxedImage(image.png, size, actual, said, "boxes") for image, actual, said in rows]
 
     def identity(self, column: pa.Array) -> list[bytes]:
         return [json.dumps(row, sort_keys=True).encode() for row in column.to_pylist()]

@@ -8,6 +8,7 @@ The state of a target holds how many training rows each class has (`counts`): wh
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -156,6 +157,9 @@ class Category(Kind):
             "description": "one of " + ", ".join(str(value) for value in held[:20]) + "; another is taken as unseen",
         }
         return schema | ({"nullable": True} if field.state["missing"][index] else {})
+
+    def measure(self, column: pa.Array) -> Counter[str]:
+        return Counter(texts(column).drop_null().to_pylist())
 
     def identity(self, column: pa.Array) -> pa.Array:
         return column

@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from evergreen.core import marks
 from evergreen.core.errors import DataError
+from evergreen.core.marks import Mark
 from evergreen.data import graph_type
 from evergreen.data.arrow import Faults, plain
 from evergreen.data.field import Field
@@ -141,6 +143,17 @@ class Graph(Kind):
             + (", of which the first is asked about" if centre else ""),
             "example": {"nodes": [median, median], "edges": [[0, 1]], **({"degree": [1, 1]} if centre else {})},
         }
+
+    MEASURE = "nodes"
+
+    def measure(self, column: pa.Array) -> np.ndarray:
+        counts = pc.list_value_length(column.drop_null().field("nodes"))
+        return counts.to_numpy(zero_copy_only=False).astype(np.float64)
+
+    def show(self, field: Field, columns: Sequence[pa.Array]) -> Sequence[Mark]:
+        has_center = bool(field.state["centre"])
+        graphs = (_decoded(field, row) for row in self.encode(field, columns))
+        return [marks.Graph(len(one.nodes), one.edges.tolist(), has_center, field.columns[0]) for one in graphs]
 
     def identity(self, column: pa.Array) -> list[bytes]:
         return [b"".join(_bytes(part) for part in vars(graph).values()) for graph in unpack(column)]

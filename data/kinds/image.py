@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from evergreen.core import marks
 from evergreen.core.errors import DataError
+from evergreen.core.marks import Mark
 from evergreen.data.arrow import Faults, nested, plain, shapeless, stack
 from evergreen.data.field import Field
 from evergreen.data.kinds import Kind
@@ -127,6 +129,18 @@ class Image(Kind):
         if pa.types.is_binary(column.type):
             return column
         return [row.tobytes() for row in np.ascontiguousarray(stack(column)[0] + 0.0, dtype="<f8")]
+
+    MEASURE = "mean brightness"
+
+    def measure(self, column: pa.Array) -> np.ndarray:
+        if pa.types.is_binary(column.type):
+            held = column.drop_null()
+            return np.array([pixels.decoded(data.as_py(), (16, 16), 1).mean() for data in held], np.float64)
+        values = stack(column)[0]
+        return values.reshape(len(values), -1).mean(axis=1).astype(np.float64)
+
+    def show(self, field: Field, columns: Sequence[pa.Array]) -> Sequence[Mark]:
+        return [marks.Image(marks.png(values), field.columns[0]) for values in self.encode(field, columns)]
 
     def augment(self, field: Field, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Each image turned, scaled, sheared and shifted a little."""

@@ -84,6 +84,9 @@ class Labels(Kind):
         shown = "any of " + ", ".join(names[:20]) + "; others are passed over"
         return {"type": "array", "items": {"type": "string"}, "example": names[:1], "description": shown}
 
+    def measure(self, column: pa.Array) -> Counter[str]:
+        return Counter(str(word) for row in column.drop_null().to_pylist() for word in row)
+
     def identity(self, column: pa.Array) -> list[bytes]:
         return [
             b"" if row is None else b"".join(b"=" + word.encode() + b"\0" for word in row) or b"="

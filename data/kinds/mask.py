@@ -3,13 +3,16 @@ palette places or colours."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from evergreen.core import marks
 from evergreen.core.errors import DataError
+from evergreen.core.marks import Mark
 from evergreen.data.arrow import Faults, plain, shapeless, stack
 from evergreen.data.field import Field
 from evergreen.data.kinds import Kind
@@ -76,6 +79,20 @@ class Mask(Kind):
         known = np.asarray(field.state["values"][0])
         result: list[Any] = np.where(values < 0, field.state["ignore"] or 0, known[values.clip(0)]).tolist()
         return result
+
+    def measure(self, column: pa.Array) -> Counter[str]:
+        """Count the classes of pixels."""
+        binary = pa.types.is_binary(column.type)
+        values = _masks(column.drop_null(), (32, 32)) if binary else stack(column)[0].astype(np.int64)
+        found, counts = np.unique(values, return_counts=True)
+        return Counter(dict(zip(map(str, found.tolist()), counts.tolist(), strict=True)))
+
+    def show_target(
+        self, field: Field, columns: Sequence[pa.Array], over: Sequence[Any], predicted: Sequence[Any] = ()
+    ) -> Sequence[Mark]:
+        """Draw masks over the images that they belong to."""
+        rows = zip(self.encode(field, columns).clip(-1), over, strict=True)
+        return [marks.MaskedImage(image.png, marks.mask_png(values), "actual mask") for values, image in rows]
 
     def identity(self, column: pa.Array) -> pa.Array | list[bytes]:
         if pa.types.is_binary(column.type):

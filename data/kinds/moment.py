@@ -7,6 +7,7 @@ that these go round at least once; and 1 where the time is missing, if training 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import numpy as np
@@ -131,6 +132,12 @@ class Moment(Kind):
             example = schema.pop("example")
             schema = {"oneOf": [schema, number], "example": example}
         return schema | ({"nullable": True} if field.state["missing"][index] else {})
+
+    def measure(self, column: pa.Array) -> np.ndarray:
+        return column.drop_null().cast(pa.int64()).to_numpy().astype(np.float64)
+
+    def format_measure(self, value: float) -> str:
+        return datetime.fromtimestamp(value / 1e6, UTC).date().isoformat()
 
     def identity(self, column: pa.Array) -> pa.Array:
         return column.cast(pa.int64()).cast(pa.float64(), safe=False)  # exact until the year 2255

@@ -138,6 +138,9 @@ class Number(Kind):
         schema: dict[str, Any] = {"type": "number", "example": field.state["median"][index]}
         return schema | ({"nullable": True} if field.state["missing"][index] else {})
 
+    def measure(self, column: pa.Array) -> np.ndarray:
+        return column.to_numpy(zero_copy_only=False).astype(np.float64)
+
     def identity(self, column: pa.Array) -> pa.Array:
         return column
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from evergreen.core import marks
 from evergreen.core.errors import DataError
+from evergreen.core.marks import Mark
 from evergreen.data.arrow import Faults, nested, plain, shapeless, stack
 from evergreen.data.field import Field
 from evergreen.data.kinds import Kind
@@ -84,8 +86,30 @@ class Series(Kind):
             "example": _restored(field, np.array(field.state["median"])),
         }
 
+    MEASURE = "all its values"
+
+    def measure(self, column: pa.Array) -> np.ndarray:
+        return _first_channel(column).ravel()
+
+    def show(self, field: Field, columns: Sequence[pa.Array]) -> Sequence[Mark]:
+        return [marks.Sparkline(row) for row in _first_channel(columns[0]).tolist()]
+
+    def show_target(
+        self, field: Field, columns: Sequence[pa.Array], over: Sequence[Any], predicted: Sequence[Any] = ()
+    ) -> Sequence[Mark]:
+        """Draw what comes after the history."""
+        rows = zip(over, _first_channel(columns[0]).tolist(), predicted or [()] * len(over), strict=True)
+        return [marks.Sparkline(past.history, actual, said) for past, actual, said in rows]
+
     def identity(self, column: pa.Array) -> list[bytes]:
         return [row.tobytes() for row in np.ascontiguousarray(stack(column)[0] + 0.0, dtype="<f8")]
+
+
+def _first_channel(column: pa.Array) -> np.ndarray:
+    """(N, T) of series (N, T) or (N, T, C)."""
+    values = stack(column)[0]
+    first: np.ndarray = values.reshape(*values.shape[:2], -1)[:, :, 0].astype(np.float64)
+    return first
 
 
 def fixed(values: np.ndarray) -> pa.Array:

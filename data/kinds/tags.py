@@ -6,6 +6,7 @@ A tag that no training row has is encoded −100, too: it can neither be learned
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -64,6 +65,9 @@ class Tags(Kind):
     def decode(self, field: Field, values: np.ndarray) -> list[Any]:
         names = field.state["values"][0]
         return [[names[code] for code in row if code != PADDING] for row in np.asarray(values).tolist()]
+
+    def measure(self, column: pa.Array) -> Counter[str]:
+        return Counter(str(word) for row in column.drop_null().to_pylist() for word in row)
 
     def identity(self, column: pa.Array) -> list[bytes]:
         return [b"" if row is None else b"=" + json.dumps(row).encode() for row in column.to_pylist()]

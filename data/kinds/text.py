@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
+from evergreen.core.marks import Mark
+from evergreen.core.marks import Text as TextMark
 from evergreen.data.arrow import Faults, evenly, plain
 from evergreen.data.field import Field
 from evergreen.data.kinds import Kind
@@ -28,6 +30,7 @@ LONGEST = 512  # tokens of a row, unless `length` says otherwise
 GLANCED = 2_000  # texts that tell whether they are words
 LEARNED = 10_000  # texts that tell the vocabulary and the length, spread evenly; all where they are no more
 SENTENCE = 4  # words: a column whose typical text has fewer is taken as names, not as text
+SHOWN = 280  # characters of a text on a page
 UNSEEN = "\ufffd"  # how an unknown token is written
 
 
@@ -132,6 +135,14 @@ class Text(Kind):
             return {"type": "array", "items": words, "minItems": 1, "example": example, **about}
         return {"type": "string", "minLength": 1, "example": units.join(unit, example), **about}
 
+    MEASURE = "words in a row"
+
+    def measure(self, column: pa.Array) -> np.ndarray:
+        return count_words(column)
+
+    def show(self, field: Field, columns: Sequence[pa.Array]) -> Sequence[Mark]:
+        return show_texts(columns[0])
+
     def identity(self, column: pa.Array) -> pa.Array | list[bytes]:
         if pa.types.is_string(column.type):
             return column
@@ -142,6 +153,21 @@ def _listed(kind: pa.DataType) -> bool:
     """Whether a column of this type holds lists of words."""
     listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     return listed and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type))
+
+
+def count_words(column: pa.Array) -> np.ndarray:
+    """Return the words of each row that is not missing, (N,)."""
+    held = column.drop_null()
+    words = (
+        pc.count_substring_regex(held, r"[^\s\p{Z}]+") if pa.types.is_string(held.type) else pc.list_value_length(held)
+    )
+    return words.to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def show_texts(column: pa.Array) -> list[Mark]:
+    """Return the beginning of each text."""
+    texts = (" ".join(value) if isinstance(value, list) else value or "" for value in column.to_pylist())
+    return [TextMark(text if len(text) <= SHOWN else text[:SHOWN] + "…") for text in texts]
 
 
 def _whole(words: Iterable[Any]) -> bool:

@@ -15,11 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
+from evergreen.core.marks import Mark
 from evergreen.data.arrow import Faults, plain
 from evergreen.data.field import Field
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _pretrained as pretrained
 from evergreen.data.kinds._json import told
+from evergreen.data.kinds.text import count_words, show_texts
 
 LONGEST = 256  # tokens of a row, unless `length` says otherwise
 FIX = "give `source`, a folder with config.json and tokenizer.json, or a name on Hugging Face's hub"
@@ -88,6 +90,14 @@ class Tokens(Kind):
     def json_schema(self, field: Field, index: int) -> dict[str, Any]:
         about = f"the first {field.shape[0]} tokens are read"
         return {"type": "string", "minLength": 1, "description": about, "example": "a text"}
+
+    MEASURE = "words in a row"
+
+    def measure(self, column: pa.Array) -> np.ndarray:
+        return count_words(column)
+
+    def show(self, field: Field, columns: Sequence[pa.Array]) -> Sequence[Mark]:
+        return show_texts(columns[0])
 
     def identity(self, column: pa.Array) -> pa.Array:
         return column

@@ -1,0 +1,267 @@
+"""Describe pictures as data: kinds and tasks return marks, stages store them as JSON, and `pages/` draws them.
+
+A mark says what is to be seen and nothing about HTML or SVG. Every value in it is JSON; pixels are PNG bytes as base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+Json = Mapping[str, Any]
+Points = Sequence[Sequence[float]]  # [x, y] each
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The base of all marks."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the mark as JSON, `mark` being the name of its class."""
+        return {"mark": type(self).__name__, **{part.name: _json(getattr(self, part.name)) for part in fields(self)}}
+
+
+@dataclass(frozen=True)
+class Text(Mark):
+    """A paragraph; what stands between `backticks` is code. A `note` is set in a quieter colour."""
+
+    text: str
+    note: bool = False
+
+
+@dataclass(frozen=True)
+class Table(Mark):
+    """Rows of text and numbers under a head; row `best` is set in bold."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    best: int | None = None
+
+
+@dataclass(frozen=True)
+class Values(Mark):
+    """Names and values."""
+
+    values: Json
+
+
+@dataclass(frozen=True)
+class Fold(Mark):
+    """Marks that are folded away behind a summary."""
+
+    summary: str
+    marks: Sequence[Mark]
+
+
+@dataclass(frozen=True)
+class Items(Mark):
+    """A list, of marks for each item."""
+
+    items: Sequence[Sequence[Mark]]
+
+
+@dataclass(frozen=True)
+class Matrix(Mark):
+    """Counts (K, K) by actual class (row) and predicted class (column)."""
+
+    names: Sequence[str]
+    counts: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Line(Mark):
+    """One curve of a chart. `style` is one of a, b, c (colours), faint, dashed; a `band` is a filled outline."""
+
+    name: str
+    points: Points
+    style: str = "a"
+    dots: bool = False  # dots alone, not connected
+
+
+@dataclass(frozen=True)
+class Chart(Mark):
+    """Curves or clouds over two linear axes; `diagonal` draws y = x, `rule` a vertical line at that x."""
+
+    lines: Sequence[Line]
+    x: str
+    y: str
+    diagonal: bool = False
+    rule: float | None = None
+
+
+@dataclass(frozen=True)
+class Dot(Mark):
+    """One row of a dot plot: a value, perhaps with an interval."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    style: str = "b"
+
+
+@dataclass(frozen=True)
+class DotPlot(Mark):
+    """Values below each other over one axis."""
+
+    rows: Sequence[Dot]
+    x: str
+
+
+@dataclass(frozen=True)
+class Histogram(Mark):
+    """Shares of each side's values in bins of equal width from `low` to `high` (as written on the axis)."""
+
+    sides: Sequence[Sequence[float]]
+    low: str
+    high: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Bars(Mark):
+    """The share of each side, 0 to 1, for each word."""
+
+    shares: Mapping[str, Sequence[float]]
+    title: str
+
+
+@dataclass(frozen=True)
+class SideLegend(Mark):
+    """Which colour is which side."""
+
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Sparkline(Mark):
+    """A window of a series, and what came after it, actual and predicted."""
+
+    history: Sequence[float]
+    actual: Sequence[float] = ()
+    predicted: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Graph(Mark):
+    """Nodes 0 to n_nodes - 1 and edges between them; node 0 is the one that is asked about if it `has_center`."""
+
+    n_nodes: int
+    edges: Sequence[Sequence[int]]
+    has_center: bool
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Image(Mark):
+    """A PNG file as base64; see `png`."""
+
+    png: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class MaskedImage(Mark):
+    """A class for each pixel over an image. In `mask`, a grey PNG file, 0 is unlabelled and k + 1 is class k."""
+
+    png: str
+    mask: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class ClassColors(Mark):
+    """The colour of each class in masks; the first class is left as the image has it."""
+
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class BoxedImage(Mark):
+    """Boxes {x0, y0, x1, y1, class, score} over an image, their corners in units of `size` (height, width)."""
+
+    png: str
+    size: Sequence[int]
+    actual: Sequence[Json] = ()
+    predicted: Sequence[Json] = ()
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class StyledText(Mark):
+    """Pieces of a text, each (text, style): "", strong, tag, marked, deleted (said in vain) or inserted (missing)."""
+
+    pieces: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Figure(Mark):
+    """Marks side by side over a caption of labels and values; `highlight` asks for attention."""
+
+    marks: Sequence[Mark]
+    labels: Json = field(default_factory=dict)
+    origin: str = ""
+    highlight: bool = False
+
+
+@dataclass(frozen=True)
+class Gallery(Mark):
+    """Figures in a grid, `wide` ones or small ones; `columns` fixes how many stand in a row."""
+
+    figures: Sequence[Figure]
+    wide: bool = False
+    columns: int = 0
+
+
+@dataclass(frozen=True)
+class Section(Mark):
+    """A heading and what stands under it."""
+
+    title: str
+    marks: Sequence[Mark]
+
+
+def png(values: Any) -> str:
+    """Return an array (C, H, W) as a PNG file in base64, stretched from its darkest value to its brightest.
+
+    The first or the first three channels are shown.
+    """
+    channels = values[:3] if len(values) >= 3 else values[:1]
+    low, high = float(channels.min()), float(channels.max())
+    return _png(((channels - low) * (255 / ((high - low) or 1))).round().astype("uint8").transpose(1, 2, 0))
+
+
+def mask_png(classes: Any) -> str:
+    """Return classes (H, W), -1 where there is none, as a grey PNG file in base64 that holds class + 1."""
+    return _png((classes + 1).astype("uint8")[:, :, None])
+
+
+def _png(pixels: Any) -> str:
+    """(H, W, 1 or 3) of bytes."""
+    height, width, depth = pixels.shape
+    raw = b"".join(b"\0" + pixels[row].tobytes() for row in range(height))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if depth == 3 else 0, 0, 0, 0)
+    body = b"".join(png_chunk(*part) for part in ((b"IHDR", header), (b"IDAT", zlib.compress(raw, 9)), (b"IEND", b"")))
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + body).decode()
+
+
+def png_chunk(name: bytes, data: bytes) -> bytes:
+    """Return one chunk of a PNG file."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Mark):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+        return value
+    return [_json(item) for item in value]
