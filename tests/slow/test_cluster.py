@@ -33,15 +33,18 @@ def session(pid):
     return found
 
 
+IMPORTS = "from pathlib import Path; from evergreen.stages.engines import ray_cluster; "
+
+
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
     """A second clone, at a path too long for a socket, whose Ray another process has started."""
     root = tmp_path_factory.mktemp("other") / ("long" * 20)
     root.mkdir()
-    done = python(f"from pathlib import Path; from stages import cluster; cluster.connect(Path({str(root)!r}))")
+    done = python(IMPORTS + f"ray_cluster.connect(Path({str(root)!r}))")
     assert done.returncode == 0, done.stderr
     yield root
-    python(f"from pathlib import Path; from stages import cluster; cluster.stop(Path({str(root)!r}))")
+    python(IMPORTS + f"ray_cluster.stop(Path({str(root)!r}))")
 
 
 def test_two_clones_do_not_meet_and_stop_ends_one_alone(clone, other):
@@ -53,7 +56,7 @@ def test_two_clones_do_not_meet_and_stop_ends_one_alone(clone, other):
     folder = Path(ray_cluster._read(other)["folder"])
     assert folder.parent.stat().st_mode & 0o077 == 0  # Ray opens its own folder to everybody
     assert session(theirs["pid"])
-    done = python(f"from pathlib import Path; from stages import cluster; print(cluster.stop(Path({str(other)!r})))")
+    done = python(IMPORTS + f"print(ray_cluster.stop(Path({str(other)!r})))")
     assert done.stdout.strip() == "True", done.stderr
     assert not session(theirs["pid"])
     assert not folder.parent.exists()
