@@ -31,6 +31,6 @@ stop: $(READY)         ## end everything this clone started
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,graphs,pretrained,sql,delta]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev,graphs,pretrained,sql,delta]'
 	@$(BIN)/python -c "import pathlib, evergreen.stages.engines.versions as versions; versions.prepare(pathlib.Path.cwd())"
 	@touch $@

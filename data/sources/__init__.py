@@ -17,6 +17,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Self
@@ -39,6 +40,7 @@ class Source:
     """The contract. Opening a source reads nothing."""
 
     VERSION: ClassVar[int] = 1  # raised when the same data gives other rows than before, so that it is read again
+    REQUIRES: ClassVar[dict[str, str]] = {}  # a module that it cannot be read without, and the extra that installs it
 
     def __init__(self, name: str, root: Path) -> None:
         """`name` is what follows the scheme, or the path as given, relative to `root`."""
@@ -139,7 +141,11 @@ def open_source(uri: str, root: Path) -> Source:
     """The source a URI names; DataError lists what can be read, with the nearest right word."""
     scheme, colon, rest = uri.partition(":")
     if colon and len(scheme) > 1:  # a single letter is a Windows drive
-        return find(scheme, uri)(rest, root)
+        source = find(scheme, uri)
+        for module, extra in source.REQUIRES.items():
+            if find_spec(module) is None:
+                raise DataError(f"{module} is not installed", place=uri, fix=f"pip install 'evergreen[{extra}]'")
+        return source(rest, root)
     path = root / uri
     if not path.exists():
         fix = "check the path; it is relative to the repository's root"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,8 @@ ATLAS = 7  # nodes of its largest graphs
 
 
 class Source(sources.Source):
+    REQUIRES: ClassVar[dict[str, str]] = {"networkx": "demo"}
+
     def __init__(self, name: str, root: Path) -> None:
         bare, self.options = options(name, ["label"])
         super().__init__(bare, root)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,8 @@ Scene = tuple[np.ndarray, np.ndarray, list[dict[str, object]]]  # image, mask, b
 
 
 class Source(sources.Source):
+    REQUIRES: ClassVar[dict[str, str]] = {"skimage": "demo"}
+
     def read(self) -> Iterator[pa.RecordBatch]:
         makers = {"segmentation": _segmentation, "detection": _detection, "superres": _superres}
         if self.name not in makers:

@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,8 @@ NAMES = {"sunspots": {"sunactivity": "activity"}}
 
 
 class Source(sources.Source):
+    REQUIRES: ClassVar[dict[str, str]] = {"statsmodels": "demo"}
+
     def read(self) -> Iterator[pa.RecordBatch]:
         frame = self._module().load_pandas().data
         table = _months(frame) if self.name == "elnino" else _table(frame, NAMES.get(self.name, {}))
