@@ -25,8 +25,9 @@ from pathlib import Path
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.engines import versions
 from evergreen.core.paths import Paths
+from evergreen.stages.collect.config import CollectConfig
 paths = Paths(Path.cwd(), "photos")
-print(collect.run(collect.Params("photos"), paths))
+print(collect.run(CollectConfig("photos"), paths))
 versions.commit(paths, "collect")
 """
 GRAPH = """

@@ -20,11 +20,13 @@ from evergreen.core.paths import Paths
 from evergreen.data import row_ids
 from evergreen.data.feed.batches import arrays, feed
 from evergreen.data.parquet import Writer
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepared import ROWS as GROUP
 from evergreen.data.spec import Spec, fit
 from evergreen.models.registry import architecture, build
 from evergreen.models.training.trainer import Loop, Recipe
 from evergreen.stages.collect import stage as collect
+from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
@@ -84,8 +86,8 @@ def streaming(ready: Path) -> None:
 def bucketing(root: Path) -> None:
     """Batches of rows of one length against batches of any, on a shipped pipeline."""
     paths = Paths(root, "python_names")
-    collect.run(collect.Params("python:tokens"), paths, task="tagging")
-    preprocess.run(preprocess.Params(target="tags", kinds={"words": "text"}), paths, task="tagging")
+    collect.run(CollectConfig("python:tokens"), paths, task="tagging")
+    preprocess.run(PreprocessConfig(target="tags", kinds={"words": "text"}), paths, task="tagging")
     spec, validation = Spec.load(paths.ready), arrays(paths.ready, "validation")
     torch.set_num_threads(1)
     print("\n`bucket` on python_names: lines of 1 to 40 words, one thread, the median of 3 times 4 epochs.\n")

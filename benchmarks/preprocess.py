@@ -58,12 +58,14 @@ from evergreen.stages.collect import stage as collect
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.core.paths import Paths
 from evergreen.stages.preprocess import fit_spec, passes, publish, raw_sample
+from evergreen.stages.collect.config import CollectConfig
+from evergreen.data.prepare.config import PreprocessConfig
 evergreen.models.registry.task("classification")
 [kinds.find(name) for name in kinds.names()]
 start, spent, paths = time.perf_counter(), time.process_time(), Paths(Path.cwd(), "t")
-collect.run(collect.Params("t.csv"), paths)
+collect.run(CollectConfig("t.csv"), paths)
 print(json.dumps({{"collect": time.perf_counter() - start}}))
-preprocess.run(preprocess.Params("churned"), paths, task="classification")
+preprocess.run(PreprocessConfig("churned"), paths, task="classification")
 """
 
 

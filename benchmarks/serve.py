@@ -10,6 +10,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from evergreen.stages.deploy.config import DeployConfig
+
 ROOT = Path(__file__).parents[1]
 CONNECTIONS = (16, 64)
 ROUNDS, SECONDS = 5, 2.0  # each pair of measurements is taken this often, each this long
@@ -130,7 +132,7 @@ def main() -> None:
             [sys.executable, "-m", "benchmarks.serve", "plain", str(folder), str(port)], cwd=ROOT
         )
         try:
-            served = deploy.deploy(root, {"digits": {"version": "v1.0.0", "path": str(folder)}}, deploy.Params())
+            served = deploy.deploy(root, {"digits": {"version": "v1.0.0", "path": str(folder)}}, DeployConfig())
             with urllib.request.urlopen(f"{served['url']}/digits") as answer:
                 body = json.dumps({"rows": [json.load(answer)["row"]["example"]]}).encode()
             head = "POST /digits/predict HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"

@@ -15,13 +15,16 @@ import torch
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
 from evergreen.data.feed.batches import Batches, arrays
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.spec import Spec
 from evergreen.models.registry import build
 from evergreen.models.training.optimizers import optimisers
 from evergreen.stages.collect import stage as collect
+from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.engines import ray_cluster
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.train import stage as train
+from evergreen.stages.train.config import TrainConfig
 from evergreen.stages.train.plan import make
 from evergreen.stages.trials.trial import divide
 
@@ -52,7 +55,7 @@ def bare(paths: Paths, seed: int) -> float:
 
 def under_ray(paths: Paths, seed: int, workers: int) -> tuple[float, float]:
     """Samples/s inside the workers, and the seconds of the whole call that were not training."""
-    params = train.Params(workers=workers, seed=seed, **RECIPE)
+    params = TrainConfig(workers=workers, seed=seed, **RECIPE)
     start = time.perf_counter()
     train.run(params, paths, task="classification")
     whole = time.perf_counter() - start
@@ -67,8 +70,8 @@ def under_ray(paths: Paths, seed: int, workers: int) -> tuple[float, float]:
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         paths = Paths(Path(folder), "digits")
-        collect.run(collect.Params(uri="sklearn:digits"), paths, task="classification")
-        preprocess.run(preprocess.Params(target="digit"), paths, task="classification")
+        collect.run(CollectConfig(uri="sklearn:digits"), paths, task="classification")
+        preprocess.run(PreprocessConfig(target="digit"), paths, task="classification")
         write_json(paths.select, {"architecture": ARCHITECTURE})
         ray_cluster.connect(paths.root)
         rates: dict[str, list[float]] = {"bare torch loop": [], "Ray Train, 1 worker": [], "Ray Train, 2 workers": []}

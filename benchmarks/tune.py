@@ -10,8 +10,10 @@ from pathlib import Path
 from unittest import mock
 
 from evergreen.core.paths import Paths
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages.artifacts import folder_version
 from evergreen.stages.collect import stage as collect
+from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.engines import ray_cluster
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.trials import search
@@ -52,8 +54,8 @@ def under_ray(wanted: Search, seed: int, folder: Path) -> tuple[float, float]:
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         paths = Paths(Path(name), "cancer")
-        collect.run(collect.Params(uri="sklearn:breast_cancer"), paths, task=TASK)
-        preprocess.run(preprocess.Params(target="diagnosis"), paths, task=TASK)
+        collect.run(CollectConfig(uri="sklearn:breast_cancer"), paths, task=TASK)
+        preprocess.run(PreprocessConfig(target="diagnosis"), paths, task=TASK)
         ray_cluster.connect(paths.root)
         try:
             cores = ray_cluster.cpus()

@@ -13,6 +13,7 @@ from typing import Any
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
+from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.pipeline import names, read
 
 LONGEST = 400  # characters of a request that still looks well on a command line
@@ -39,7 +40,7 @@ def deploy_released(root: Path, progress: Progress = no_progress) -> dict[str, A
         try:
             params[name] = read(name, root).deploy
         except PipelineError:  # a mistake in one pipeline's YAML must not keep the others from being served
-            params[name] = deploy.Params()
+            params[name] = DeployConfig()
     if not released:
         raise PipelineError("nothing is released yet", fix=f"run one of: {', '.join(names(root))}: evergreen run NAME")
     return deploy.deploy(root, released, params, progress)

@@ -1,12 +1,11 @@
 """A pipeline's YAML, read into one frozen dataclass per stage; a mistake in it names its file, its line and the fix.
 
-Each section of `pipelines/NAME.yaml` is a stage's name and becomes that stage's own `Params`, which stands in the
-stage's file. The fields of `Pipeline` are the one list of stages: adding a stage adds a field here.
+Each section of `pipelines/NAME.yaml` is a stage's name and becomes that stage's own configuration, `stages/X/config.py`
+(what the data reads of it: `data/prepare/config.py`). `CONFIGS` is the one list of stages.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import sys
 import time
@@ -18,16 +17,16 @@ from evergreen.core import parts
 from evergreen.core.config import File
 from evergreen.core.errors import PipelineError, suggest
 from evergreen.core.progress import Progress, console_progress, format_summary, no_progress
+from evergreen.data.prepare.config import PreprocessConfig
+from evergreen.stages.collect.config import CollectConfig
+from evergreen.stages.deploy.config import DeployConfig
+from evergreen.stages.select.config import SelectConfig
+from evergreen.stages.train.config import TrainConfig
+from evergreen.stages.tune.config import TuneConfig
+from evergreen.stages.validate.config import ValidateConfig
 
 if TYPE_CHECKING:
     from evergreen.core.paths import Paths
-    from evergreen.stages.collect import stage as collect
-    from evergreen.stages.deploy import stage as deploy
-    from evergreen.stages.preprocess import stage as preprocess
-    from evergreen.stages.select import stage as select
-    from evergreen.stages.train import stage as train
-    from evergreen.stages.tune import stage as tune
-    from evergreen.stages.validate import stage as validate
 
 
 __all__ = ["SECTIONS", "STAGES", "Pipeline", "main", "names", "perform", "read", "tasks"]
@@ -41,16 +40,25 @@ class Pipeline:
     task: str  # a file in models/tasks/
     task_options: dict[str, Any]  # what `task: {name: …, …}` says beside the name
     schedule: str  # cron, in UTC; "" runs by hand alone
-    collect: collect.Params
-    preprocess: preprocess.Params
-    select: select.Params
-    tune: tune.Params
-    train: train.Params
-    validate: validate.Params
-    deploy: deploy.Params
+    collect: CollectConfig
+    preprocess: PreprocessConfig
+    select: SelectConfig
+    tune: TuneConfig
+    train: TrainConfig
+    validate: ValidateConfig
+    deploy: DeployConfig
 
 
-SECTIONS = tuple(field.name for field in dataclasses.fields(Pipeline))[4:]
+CONFIGS: dict[str, type] = {
+    "collect": CollectConfig,
+    "preprocess": PreprocessConfig,
+    "select": SelectConfig,
+    "tune": TuneConfig,
+    "train": TrainConfig,
+    "validate": ValidateConfig,
+    "deploy": DeployConfig,
+}
+SECTIONS = tuple(CONFIGS)
 STAGES = SECTIONS[:-1]  # the DVC graph, in order: what is deployed is a release, not the graph's output
 
 
@@ -74,8 +82,7 @@ def read(name: str, root: Path) -> Pipeline:
         raise PipelineError(f"there is no pipeline {name!r}", fix=fix)
     file = File(f"pipelines/{name}.yaml")
     values = file.load(root / file.place)
-    hints: dict[str, Any] = {"task": str | dict, "schedule": str}
-    hints |= {section: importlib.import_module(f"evergreen.stages.{section}.stage").Params for section in SECTIONS}
+    hints: dict[str, Any] = {"task": str | dict, "schedule": str, **CONFIGS}
     file.check_keys(values, hints, required=["task"])
     options = file.convert(values, "task", str | dict)
     options = dict(options) if isinstance(options, dict) else {"name": options}

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError
 from evergreen.data.arrow import plain
-from evergreen.data.prepare import splitters
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.infer import Schema
 from evergreen.data.prepare.invalid_rows import quarantine
 from evergreen.data.prepare.split import SPLITS
@@ -22,41 +22,6 @@ FIXES = {  # of a split that holds no row
     "time": "move validate_from and test_from, or make the gap shorter",
     "given": "let the column say train, validation or test of some rows each",
 }
-
-
-class Wishes(splitters.Wishes, Protocol):
-    """What a pipeline says of its data, and of its split; see `evergreen.stages.preprocess.stage.Params` for each."""
-
-    @property
-    def target(self) -> str: ...
-    @property
-    def key(self) -> list[str]: ...
-    @property
-    def ignore(self) -> list[str]: ...
-    @property
-    def only(self) -> dict[str, list[Any]]: ...
-    @property
-    def noise(self) -> float: ...
-    @property
-    def shrink(self) -> int: ...
-    @property
-    def kinds(self) -> dict[str, Any]: ...
-    @property
-    def schema(self) -> dict[str, dict[str, Any]]: ...
-    @property
-    def rules(self) -> list[str]: ...
-    @property
-    def bad_rows(self) -> float: ...
-    @property
-    def weight(self) -> str: ...
-    @property
-    def window(self) -> int: ...
-    @property
-    def horizon(self) -> int: ...
-    @property
-    def covariates(self) -> list[str]: ...
-    @property
-    def series(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -108,8 +73,8 @@ def filled(rows: Mapping[str, int], by: str) -> None:
             raise DataError(f"no row is left for the {name} split ({shown})", place="preprocess", fix=FIXES[by])
 
 
-def moving_cuts(wishes: Wishes, cuts: Mapping[str, Any]) -> list[str]:
-    if not cuts or (wishes.validate_from is not None and wishes.test_from is not None):
+def moving_cuts(config: PreprocessConfig, cuts: Mapping[str, Any]) -> list[str]:
+    if not cuts or (config.validate_from is not None and config.test_from is not None):
         return []
     text = ", ".join(f"{name}: {cut}" for name, cut in cuts.items())
     return [f"the cuts in time were taken by shares of the rows and move when rows come; to pin them, say {text}"]

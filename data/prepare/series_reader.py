@@ -15,10 +15,11 @@ from evergreen.data import row_ids
 from evergreen.data.arrow import Faults, plain
 from evergreen.data.prepare import infer as schemas
 from evergreen.data.prepare import split, splitters, windows
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.filter import kept, none_kept
 from evergreen.data.prepare.infer import Schema
 from evergreen.data.prepare.invalid_rows import counted, few_enough, quarantine, some
-from evergreen.data.prepare.prepared_rows import Examples, Wishes, moving_cuts
+from evergreen.data.prepare.prepared_rows import Examples, moving_cuts
 from evergreen.data.prepare.rules.constraints import Rules, joined
 
 
@@ -26,7 +27,7 @@ from evergreen.data.prepare.rules.constraints import Rules, joined
 class Stretches:
     """What makes examples of a series; see data/prepare/prepared_rows.py for the Reader that it is."""
 
-    wishes: Wishes
+    config: PreprocessConfig
     by = "time"
     whole = "the rows of a series have to be put in order"
 
@@ -40,56 +41,56 @@ class Stretches:
 
     @property
     def schema(self) -> Schema:
-        series = self.wishes.series
+        series = self.config.series
         kinds = {windows.HISTORY: "series", **({series: "category"} if series else {})}
-        return Schema(kinds, self.wishes.target, "series")
+        return Schema(kinds, self.config.target, "series")
 
     def examples(self, raw: pa.Table) -> Examples:
         """The examples of all raw rows. Raises DataError where the columns or the rows do not serve."""
-        wishes = self.wishes
-        count, raw = len(raw), _asked(raw, wishes)
-        target, time = wishes.target, wishes.time
-        which: dict[str, Any] = {"covariates": wishes.covariates, "series": wishes.series}
-        _suits(raw, wishes)
-        rules = Rules.read(wishes.schema, wishes.rules, raw, schemas.kind_options(wishes.kinds))
+        config = self.config
+        count, raw = len(raw), _asked(raw, config)
+        target, time = config.target, config.time
+        which: dict[str, Any] = {"covariates": config.covariates, "series": config.series}
+        _suits(raw, config)
+        rules = Rules.read(config.schema, config.rules, raw, schemas.kind_options(config.kinds))
         broken = joined(rules.settled([rules.tally(raw)]).broken(raw))
-        points, faults = windows.readable(_emptied(raw, broken, [target, *wishes.covariates]), time, target, **which)
-        table = windows.history_table(points, time, target, wishes.window, wishes.horizon, **which)
+        points, faults = windows.readable(_emptied(raw, broken, [target, *config.covariates]), time, target, **which)
+        table = windows.history_table(points, time, target, config.window, config.horizon, **which)
         bad = quarantine(raw, faults | broken)
         some(len(table), counted(bad), bad)
-        few_enough(len(raw), counted(bad), wishes.bad_rows, bad)
+        few_enough(len(raw), counted(bad), config.bad_rows, bad)
         table = table.append_column("_origin", plain(points.column("_origin")).take(plain(table.column("_row"))))
-        splits, ends, aside, cuts = _divided(table, wishes)
+        splits, ends, aside, cuts = _divided(table, config)
         table = table.drop_columns(["_row", "_until"])
         table = table.append_column("_id", row_ids.to_arrow(split.identities(table, self.schema)))
-        notes = [*moving_cuts(wishes, cuts), *_silent(len(raw) - len(table) - len(bad)), *_notes(points, raw, wishes)]
+        notes = [*moving_cuts(config, cuts), *_silent(len(raw) - len(table) - len(bad)), *_notes(points, raw, config)]
         every, held = pa.concat_tables([bad, quarantine(table, aside)]), splits == ends
         table, splits = table.filter(pa.array(held)), splits[held]
         return Examples(table, splits, every, len(bad), count - len(raw), notes, cuts)
 
 
-def _asked(raw: pa.Table, wishes: Wishes) -> pa.Table:
+def _asked(raw: pa.Table, config: PreprocessConfig) -> pa.Table:
     """The rows that a pipeline is about."""
-    asked = kept(raw, wishes.only)
+    asked = kept(raw, config.only)
     if not len(asked) and len(raw):
-        raise none_kept(raw, wishes.only)
+        raise none_kept(raw, config.only)
     return asked
 
 
-def _suits(raw: pa.Table, wishes: Wishes) -> None:
-    if not wishes.time:
+def _suits(raw: pa.Table, config: PreprocessConfig) -> None:
+    if not config.time:
         raise DataError("a forecast needs the column of times", place="preprocess.time", fix="say `time: COLUMN`")
-    if wishes.weight:
+    if config.weight:
         raise DataError("the rows of a series have no weights", place="preprocess.weight", fix="leave weight out")
-    named = [wishes.target, wishes.time, *wishes.covariates, *([wishes.series] if wishes.series else [])]
+    named = [config.target, config.time, *config.covariates, *([config.series] if config.series else [])]
     schemas.known(raw, named)
-    for name in (wishes.target, *wishes.covariates):
+    for name in (config.target, *config.covariates):
         schemas.suits(plain(raw.column(name)), name, "series")
 
 
-def _divided(table: pa.Table, wishes: Wishes) -> tuple[np.ndarray, np.ndarray, Faults, dict[str, Any]]:
+def _divided(table: pa.Table, config: PreprocessConfig) -> tuple[np.ndarray, np.ndarray, Faults, dict[str, Any]]:
     """(the split of each example's first target, that of its last, why which example is in none, the cuts)."""
-    time, way = wishes.time, splitters.wanted(wishes).fixed(table.column("_time"))
+    time, way = config.time, splitters.wanted(config).fixed(table.column("_time"))
     none = np.empty((len(table), 2), np.uint64)  # by time, what a row is does not count
     splits, aside = way.divide(pa.table({time: table.column("_time")}), none)
     ends, _ = replace(way, gap=0).divide(pa.table({time: table.column("_until")}), none)
@@ -102,13 +103,13 @@ def _silent(rows: int) -> list[str]:
     return [f"{rows:,} rows are no examples: too few known values stand before or after them"] if rows else []
 
 
-def _notes(points: pa.Table, raw: pa.Table, wishes: Wishes) -> list[str]:
+def _notes(points: pa.Table, raw: pa.Table, config: PreprocessConfig) -> list[str]:
     notes = []
-    if any(windows.uneven(moment) for _, moment in windows.ordered(points, wishes.time, wishes.series)):
-        notes.append(f"the times are not evenly spaced: {wishes.window} rows back are not always as long ago")
-    seen = (wishes.target, wishes.time, wishes.series, *wishes.covariates)
+    if any(windows.uneven(moment) for _, moment in windows.ordered(points, config.time, config.series)):
+        notes.append(f"the times are not evenly spaced: {config.window} rows back are not always as long ago")
+    seen = (config.target, config.time, config.series, *config.covariates)
     unseen = [name for name in schemas.known(raw, []) if name not in seen]
-    if unseen and not wishes.covariates:
+    if unseen and not config.covariates:
         notes.append(
             f"not looked at: {', '.join(unseen)}; to see columns of numbers, too, say `covariates: [COLUMN, …]`"
         )

@@ -7,7 +7,7 @@ looked at. So no row moves when others come or go.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,34 +17,12 @@ from evergreen.data import row_ids
 from evergreen.data.arrow import Faults, plain, texts
 from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare import split
-from evergreen.data.prepare.split import ASIDE, TRAIN, VALIDATION, Moment
+from evergreen.data.prepare.config import PreprocessConfig
+from evergreen.data.prepare.split import ASIDE, TRAIN, VALIDATION
 from evergreen.data.prepare.windows import no_time, read_times
 
 PLACE = "preprocess"
 MIDNIGHT = "T00:00:00.000000"
-
-
-class Wishes(Protocol):
-    """What a pipeline says of its split; see `evergreen.stages.preprocess.stage.Params` for each."""
-
-    @property
-    def test_share(self) -> float: ...
-    @property
-    def validation_share(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def group(self) -> str: ...
-    @property
-    def given(self) -> str: ...
-    @property
-    def time(self) -> str: ...
-    @property
-    def gap(self) -> str | int | float: ...
-    @property
-    def validate_from(self) -> Moment: ...
-    @property
-    def test_from(self) -> Moment: ...
 
 
 @dataclass(frozen=True)
@@ -113,9 +91,9 @@ class Way:
         return dict.fromkeys(np.flatnonzero(places == ASIDE).tolist(), f"{self.column}: {why}")
 
 
-def wanted(wishes: Wishes) -> Way:
+def wanted(config: PreprocessConfig) -> Way:
     """The way that a pipeline says. Raises DataError where it says two that exclude each other."""
-    said = [name for name in ("group", "given", "time") if getattr(wishes, name)]
+    said = [name for name in ("group", "given", "time") if getattr(config, name)]
     if len(said) > 1:
         raise DataError(
             f"{' and '.join(said)} each say which rows test",
@@ -124,14 +102,14 @@ def wanted(wishes: Wishes) -> Way:
         )
     by = said[0] if said else "identity"
     for name in ("gap", "validate_from", "test_from"):
-        if by != "time" and getattr(wishes, name) not in (None, 0, ""):
+        if by != "time" and getattr(config, name) not in (None, 0, ""):
             raise DataError(
                 f"{name} is of a split by time", place=PLACE, fix=f"say `time: COLUMN`, or leave {name} out"
             )
-    column = getattr(wishes, by) if said else ""
-    split.shares(wishes.test_share, wishes.validation_share)
-    cuts = {"validate_from": wishes.validate_from, "test_from": wishes.test_from}
-    return Way(by, column, wishes.test_share, wishes.validation_share, wishes.seed, wishes.gap, cuts)
+    column = getattr(config, by) if said else ""
+    split.shares(config.test_share, config.validation_share)
+    cuts = {"validate_from": config.validate_from, "test_from": config.test_from}
+    return Way(by, column, config.test_share, config.validation_share, config.seed, config.gap, cuts)
 
 
 def written(column: pa.Array | pa.ChunkedArray, name: str) -> str:

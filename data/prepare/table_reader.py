@@ -21,11 +21,12 @@ from evergreen.data.arrow import plain, texts, weights
 from evergreen.data.prepare import infer as schemas
 from evergreen.data.prepare import split, splitters
 from evergreen.data.prepare.check import check
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.degrade import spoiled
 from evergreen.data.prepare.filter import kept
 from evergreen.data.prepare.infer import Schema
 from evergreen.data.prepare.invalid_rows import quarantine
-from evergreen.data.prepare.prepared_rows import Examples, Wishes, moving_cuts
+from evergreen.data.prepare.prepared_rows import Examples, moving_cuts
 from evergreen.data.prepare.rules.constraints import Rules, Tally
 from evergreen.data.prepare.split import ASIDE, TEST, TRAIN, VALIDATION
 from evergreen.data.prepare.splitters import Way
@@ -36,7 +37,7 @@ from evergreen.data.prepare.windows import read_times
 class Rows:
     """What makes examples of the rows of a table; see data/prepare/prepared_rows.py for the Reader that it is."""
 
-    wishes: Wishes
+    config: PreprocessConfig
     schema: Schema
     way: Way
     rules: Rules
@@ -50,21 +51,21 @@ class Rows:
         cls,
         sample: pa.Table,
         target_kinds: Sequence[str],
-        wishes: Wishes,
+        config: PreprocessConfig,
         *,
         made: Mapping[str, str] | None = None,
         from_itself: bool = False,
     ) -> Rows:
         """The reader for rows such as those of a sample; their target is of one of `target_kinds`, with `from_itself`
         an input, too. Raises DataError where the columns or the rows do not serve."""
-        raw = _whole(sample, wishes, made or {})
-        target, way = wishes.target, splitters.wanted(wishes)
-        ignore = [*wishes.ignore, *(name for name in (way.column, wishes.weight) if name)]
-        target_kind = schemas.target_kind(raw, target, target_kinds, wishes.kinds)
-        named: dict[str, Any] = {"given": wishes.kinds, "ignore": ignore, "key": wishes.key}
+        raw = _whole(sample, config, made or {})
+        target, way = config.target, splitters.wanted(config)
+        ignore = [*config.ignore, *(name for name in (way.column, config.weight) if name)]
+        target_kind = schemas.target_kind(raw, target, target_kinds, config.kinds)
+        named: dict[str, Any] = {"given": config.kinds, "ignore": ignore, "key": config.key}
         schema = schemas.infer(raw, target, target_kind, **named, from_itself=from_itself)
-        rules = Rules.read(wishes.schema, wishes.rules, raw, schemas.kind_options(wishes.kinds))
-        return cls(wishes, schema, way, rules, made or {}, _why_whole(raw, schema, wishes))
+        rules = Rules.read(config.schema, config.rules, raw, schemas.kind_options(config.kinds))
+        return cls(config, schema, way, rules, made or {}, _why_whole(raw, schema, config))
 
     @property
     def by(self) -> str:
@@ -73,9 +74,9 @@ class Rows:
     @property
     def asked(self) -> list[str]:
         """The raw columns of which all rows have to be seen before any row can be read."""
-        cut = self.way.by == "time" and None in (self.wishes.validate_from, self.wishes.test_from)
+        cut = self.way.by == "time" and None in (self.config.validate_from, self.config.test_from)
         names = [*self.rules.whole, *([self.way.column] if cut or self.way.by == "given" else [])]
-        return list(dict.fromkeys([*names, *self.wishes.only])) if names else []
+        return list(dict.fromkeys([*names, *self.config.only])) if names else []
 
     def settled(self, tables: Iterable[pa.Table], sample: pa.Table) -> Rows:
         """The reader once the columns `asked` of all rows have been seen; `sample` serves for those that are not."""
@@ -83,9 +84,9 @@ class Rows:
         seen: list[pa.Array] = []
         way = self.way
         if way.by == "time":
-            said = schemas.kind_options(self.wishes.kinds).get(way.column, {}).get("format", "")
+            said = schemas.kind_options(self.config.kinds).get(way.column, {}).get("format", "")
             way = replace(way, form=said or splitters.written(sample.column(way.column), way.column))
-        for table in (kept(table, self.wishes.only) for table in tables):
+        for table in (kept(table, self.config.only) for table in tables):
             tallies.append(self.rules.tally(table))
             if way.column in table.column_names:
                 seen.append(_small(plain(table.column(way.column)), way))
@@ -95,7 +96,7 @@ class Rows:
 
     def notes(self) -> list[str]:
         cuts = self.cuts
-        return [*self.schema.notes, *moving_cuts(self.wishes, cuts), *self.way.notes()]
+        return [*self.schema.notes, *moving_cuts(self.config, cuts), *self.way.notes()]
 
     @property
     def cuts(self) -> dict[str, Any]:
@@ -103,20 +104,20 @@ class Rows:
 
     def examples(self, raw: pa.Table) -> Examples:
         """Any rows as examples."""
-        count, raw = len(raw), _whole(raw, self.wishes, self.made)
-        wishes, way, target = self.wishes, self.way, self.schema.target
-        required = list(dict.fromkeys([*wishes.key, *(name for name in (way.column, wishes.weight) if name)]))
+        count, raw = len(raw), _whole(raw, self.config, self.made)
+        config, way, target = self.config, self.way, self.schema.target
+        required = list(dict.fromkeys([*config.key, *(name for name in (way.column, config.weight) if name)]))
         beside = [(way.column, way.faults(raw.column(way.column)))] if way.column else []
-        if wishes.weight:
-            beside.append((wishes.weight, weights(plain(raw.column(wishes.weight)))[1]))
+        if config.weight:
+            beside.append((config.weight, weights(plain(raw.column(config.weight)))[1]))
         good, bad = check(raw, self.schema, required=required, rules=self.rules, beside=beside)
-        ids = split.identities(good, self.schema, wishes.key)
-        stratified = self.schema.target_kind == "category" and not wishes.key  # rows of one key stay together
+        ids = split.identities(good, self.schema, config.key)
+        stratified = self.schema.target_kind == "category" and not config.key  # rows of one key stay together
         splits, aside = way.divide(good, ids, texts(plain(good.column(target))) if stratified else None)
         if way.by in ("time", "group"):
             good = good.append_column(f"_{way.by}", good.column(way.column))
-        if wishes.weight:
-            good = good.append_column("_weight", pa.array(weights(plain(good.column(wishes.weight)))[0]))
+        if config.weight:
+            good = good.append_column("_weight", pa.array(weights(plain(good.column(config.weight)))[0]))
         good = good.append_column("_id", row_ids.to_arrow(ids))
         good = good.drop_columns([name for name in required if name not in self.schema.kinds])
         held = Examples(good, splits, bad, len(bad), count - len(raw))
@@ -141,22 +142,22 @@ class Rows:
         return replace(held, splits=np.where(spare, np.where(half, TEST, VALIDATION), held.splits))
 
 
-def _whole(raw: pa.Table, wishes: Wishes, made: Mapping[str, str]) -> pa.Table:
+def _whole(raw: pa.Table, config: PreprocessConfig, made: Mapping[str, str]) -> pa.Table:
     """The rows that a pipeline is about, with the columns that it makes of others."""
-    raw = kept(raw, wishes.only)
+    raw = kept(raw, config.only)
     for name, kind in made.items():
         if name not in raw.column_names:
             raw = raw.append_column(name, kinds.find(kind).made(raw.column("_origin").to_pylist()))
-    return spoiled(raw, wishes.target, noise=wishes.noise, shrink=wishes.shrink)
+    return spoiled(raw, config.target, noise=config.noise, shrink=config.shrink)
 
 
-def _why_whole(raw: pa.Table, schema: Schema, wishes: Wishes) -> str:
+def _why_whole(raw: pa.Table, schema: Schema, config: PreprocessConfig) -> str:
     for name, kind in schema.kinds.items():
         if kinds.find(kind).whole(raw.schema.field(name).type):
             return f"the commonest shape of column '{name}' ({kind}) is right for all its rows"
-    spoils = wishes.noise > 0 or wishes.shrink > 1
-    if spoils and not pa.types.is_binary(plain(raw.column(wishes.target)).type):
-        return f"the noise in '{wishes.target}' is measured by the range of all its values"
+    spoils = config.noise > 0 or config.shrink > 1
+    if spoils and not pa.types.is_binary(plain(raw.column(config.target)).type):
+        return f"the noise in '{config.target}' is measured by the range of all its values"
     return ""
 
 

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +21,16 @@ from evergreen.core.errors import PipelineError
 from evergreen.core.paths import IMPORT_ROOT
 from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.deploy import haproxy, serve_api
+from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.serve_api import APPLICATION, DEPLOYMENT
 
 START_SECONDS = 120.0  # Serve's first start takes about 10 on two idle cores, an upgrade about 1
 
 
-@dataclass(frozen=True)
-class Params:
-    """How a pipeline is served. All pipelines share the replicas: of `replicas` and `cpus` the largest value counts."""
-
-    replicas: int = 1  # processes that answer
-    cpus: float = 0.0  # cores that Ray sets aside for each replica; 0 shares them with training, for one machine
-    max_batch_rows: int = 64  # rows in one pass through the network
-    batch_wait_ms: float = 0.0  # wait for company when idle; rows that come while a batch runs gather in any case
-    max_rows: int = 1000  # rows in one request
-    max_body_bytes: int = 8 * 2**20  # a longer request is refused (413)
-    max_queue_rows: int = 4096  # rows that wait in one replica; requests beyond them are refused (429)
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value, least = getattr(self, field.name), 0 if field.name in ("cpus", "batch_wait_ms") else 1
-            if value < least:
-                raise PipelineError(f"{field.name} is {value}", fix=f"give at least {least}")
-        if self.max_queue_rows < self.max_rows:
-            raise PipelineError("max_queue_rows is below max_rows", fix="let a whole request fit into the queue")
-
-
 def deploy(
     root: Path,
     released: Mapping[str, Mapping[str, str]],
-    params: Params | Mapping[str, Params],
+    params: DeployConfig | Mapping[str, DeployConfig],
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Serves exactly the `released` versions, {pipeline: {"version", "path"}}; returns when every replica does.
@@ -65,7 +45,7 @@ def deploy(
     ray_cluster.connect(root)
     before = serve_api.ask(root)
     port, moved_from = (before["http_options"]["port"], None) if serve_api.up(before) else haproxy.http_port(root)
-    each = {name: params if isinstance(params, Params) else params.get(name, Params()) for name in released}
+    each = {name: params if isinstance(params, DeployConfig) else params.get(name, DeployConfig()) for name in released}
     config = _user_config(released, each)
     _try_out(
         config["pipelines"], serve_api.deployed(before)["user_config"]["pipelines"] if serve_api.up(before) else {}
@@ -108,7 +88,7 @@ def undeploy(root: Path) -> bool:
     return True
 
 
-def _user_config(released: Mapping[str, Mapping[str, str]], each: Mapping[str, Params]) -> dict[str, Any]:
+def _user_config(released: Mapping[str, Mapping[str, str]], each: Mapping[str, DeployConfig]) -> dict[str, Any]:
     """What replicas get. A version's folder may be written anew under its name, so its contents are told apart too."""
     from evergreen.stages.artifacts import folder_version
 
@@ -137,7 +117,7 @@ def _try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> None:
             Served(entry)
 
 
-def _schema(config: Mapping[str, Any], each: Mapping[str, Params], port: int) -> dict[str, Any]:
+def _schema(config: Mapping[str, Any], each: Mapping[str, DeployConfig], port: int) -> dict[str, Any]:
     """The whole of Serve's configuration (ray.serve.schema.ServeDeploySchema)."""
     from evergreen.stages.artifacts import code_version
 

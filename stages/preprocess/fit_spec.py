@@ -11,53 +11,53 @@ from evergreen.stages.preprocess.passes import FIT_ROWS, Passed
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from evergreen.data.prepare.config import PreprocessConfig
     from evergreen.data.spec import Field, Spec
-    from evergreen.stages.preprocess.stage import Params
 
 SHARE = 8  # of memory_mb that rows to fit on may take, one part
 
 
-def spec(done: Passed, params: Params, train: pa.Table, *, task: str, options: Mapping[str, Any]) -> Spec:
+def spec(done: Passed, config: PreprocessConfig, train: pa.Table, *, task: str, options: Mapping[str, Any]) -> Spec:
     """The spec of rows of which `train` were `learned`."""
     from evergreen.data.prepare.infer import kind_options
     from evergreen.data.spec import Spec, fit_inputs, fit_target
 
     schema = done.reader.schema
-    said = {**kind_options(params.kinds), **schema.options}
-    of_inputs = params.transform if schema.target_kind == "series" else ""
+    said = {**kind_options(config.kinds), **schema.options}
+    of_inputs = config.transform if schema.target_kind == "series" else ""
     inputs = fit_inputs(train, schema.inputs, of_inputs, said)
     target = done.target
     if target is None:
         options_of = said.get(schema.target, {})
-        target = fit_target(train, schema.target, schema.target_kind, params.transform, options_of)
+        target = fit_target(train, schema.target, schema.target_kind, config.transform, options_of)
     if schema.target_kind == "series":
-        inputs, target = _one_quantity(inputs, target, train, params)
+        inputs, target = _one_quantity(inputs, target, train, config)
     inputs = {key: _lacking(field, done.tally.nulls.get("train", {})) for key, field in inputs.items()}
-    return Spec(task, inputs, target, schema.target, params.time or None, done.rows, dict(options))
+    return Spec(task, inputs, target, schema.target, config.time or None, done.rows, dict(options))
 
 
-def learned(done: Passed, params: Params) -> pa.Table:
+def learned(done: Passed, config: PreprocessConfig) -> pa.Table:
     """The training rows; of very many those with the smallest identities, which no order
     and no worker can change."""
     from evergreen.data import prepared
 
     units, rows = prepared.units(done.folder, "train"), done.tally.rows["train"]
     of_a_row = max(1, sum(unit.size for unit in units) // rows)
-    most = max(1_000, min(FIT_ROWS, (params.memory_mb << 20) // SHARE // of_a_row))
+    most = max(1_000, min(FIT_ROWS, (config.memory_mb << 20) // SHARE // of_a_row))
     return prepared.sample(done.folder, "train", most, kept=done.samples)
 
 
 def _one_quantity(
-    inputs: dict[str, Field], target: Field, train: pa.Table, params: Params
+    inputs: dict[str, Field], target: Field, train: pa.Table, config: PreprocessConfig
 ) -> tuple[dict[str, Field], Field]:
     """What comes before and after in a series is one quantity: one mean, one deviation."""
     from evergreen.data.prepare.windows import HISTORY, steps_apart
 
     history = inputs[HISTORY]
     scale = {name: target.state[name] + history.state[name][1:] for name in ("mean", "std")}
-    names = {"channels": [params.target, *params.covariates]} if params.covariates else {}
+    names = {"channels": [config.target, *config.covariates]} if config.covariates else {}
     inputs = {**inputs, HISTORY: replace(history, state={**history.state, **scale, **names})}
-    return inputs, replace(target, state={**target.state, "naive": steps_apart(train, params.target)})
+    return inputs, replace(target, state={**target.state, "naive": steps_apart(train, config.target)})
 
 
 def _lacking(field: Field, nulls: Mapping[str, int]) -> Field:

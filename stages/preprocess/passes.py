@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from evergreen.data.parquet import Unit
+    from evergreen.data.prepare.config import PreprocessConfig
     from evergreen.data.prepare.prepared_rows import Reader
     from evergreen.data.spec import Field
     from evergreen.models.base import Task
-    from evergreen.stages.preprocess.stage import Params
 
 FIT_ROWS = 100_000  # training rows that a spec is fitted on, at most
 SPARE = 2  # times as many of all rows are kept as samples while they pass, since some turn out to be of other splits
@@ -49,7 +49,7 @@ class Passed:
         return self.folder / SAMPLE
 
 
-def reader(params: Params, units: Sequence[Unit], job: type[Task]) -> Reader:
+def reader(config: PreprocessConfig, units: Sequence[Unit], job: type[Task]) -> Reader:
     """What reads the raw rows of a pipeline. Raises DataError where the columns or the rows do not serve."""
     from evergreen.data.prepare.filter import kept, none_kept
     from evergreen.data.prepare.series_reader import Stretches
@@ -57,18 +57,18 @@ def reader(params: Params, units: Sequence[Unit], job: type[Task]) -> Reader:
     from evergreen.stages.preprocess import raw_sample
 
     if "series" in job.TARGETS:
-        return Stretches(params)
-    sample = raw_sample.look(units, lambda table: kept(table, params.only))
-    if not len(sample) and params.only:
-        raise none_kept(units[0].read(), params.only)
-    found = Rows.look(sample, job.TARGETS, params, made=job.MADE, from_itself=job.FROM_ITSELF)
+        return Stretches(config)
+    sample = raw_sample.look(units, lambda table: kept(table, config.only))
+    if not len(sample) and config.only:
+        raise none_kept(units[0].read(), config.only)
+    found = Rows.look(sample, job.TARGETS, config, made=job.MADE, from_itself=job.FROM_ITSELF)
     return found.settled((unit.read(found.asked) for unit in units if found.asked), sample)
 
 
 def passed(
     reader: Reader,
     units: Sequence[Unit],
-    params: Params,
+    config: PreprocessConfig,
     job: type[Task],
     options: Mapping[str, Any],
     folder: Path,
@@ -83,20 +83,20 @@ def passed(
     every, rows = shards(units, bool(reader.whole)), sum(unit.rows for unit in units)
     kept = {split: OTHERS * most for split, most in samples.ROWS.items()} | {"train": FIT_ROWS}
     below = {split: SPARE * most / rows for split, most in kept.items()}
-    work = Work(reader, folder, below, params.memory_mb)
+    work = Work(reader, folder, below, config.memory_mb)
     _begin(work, units)
     tallies = _all(every, work, root, progress)
     total = Tally.summed(tallies)
     if total.bad:
-        few = _aside(folder) if not total.rows or total.bad.total() > params.bad_rows * total.raw else None
+        few = _aside(folder) if not total.rows or total.bad.total() > config.bad_rows * total.raw else None
         some(total.rows.total(), total.bad, few)
-        few_enough(total.raw, total.bad, params.bad_rows, few)
+        few_enough(total.raw, total.bad, config.bad_rows, few)
     strange = _strange(total)
     left = {split: count - _among(total, split, strange) for split, count in _rows(total).items()}
     filled(left, reader.by)
     if reader.schema.target_kind != "category":
         return Passed(reader, total, folder, None)
-    target = _target(reader, total, params)
+    target = _target(reader, total, config)
     spare = _spare(job, target, options, total)
     if not strange and not spare:
         return Passed(reader, total, folder, target)
@@ -172,7 +172,7 @@ def _touched(tally: Tally, strange: frozenset[str], spare: frozenset[str]) -> bo
     return any(_among(tally, split, strange) > 0 for split in tally.classes) or _among(tally, "train", spare) > 0
 
 
-def _target(reader: Reader, tally: Tally, params: Params) -> Field:
+def _target(reader: Reader, tally: Tally, config: PreprocessConfig) -> Field:
     """The field of a target of classes: each one's rows are counted over all training rows."""
     import numpy as np
     import pyarrow as pa
@@ -183,7 +183,7 @@ def _target(reader: Reader, tally: Tally, params: Params) -> Field:
     schema, counts = reader.schema, tally.classes["train"]
     words = pa.array(sorted(counts), pa.string())
     options = schema.options.get(schema.target, {})
-    field = fit_target(pa.table({schema.target: words}), schema.target, schema.target_kind, params.transform, options)
+    field = fit_target(pa.table({schema.target: words}), schema.target, schema.target_kind, config.transform, options)
     codes = kinds.of(field).encode(field, [words])
     rows = np.bincount(codes, [counts[word] for word in words.to_pylist()]).astype(int)
     return replace(field, state={**field.state, "counts": [rows.tolist()]})

@@ -11,115 +11,92 @@ parameters within one standard error of the best is chosen (Breiman et al. 1984)
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from evergreen.core.errors import PipelineError, suggest
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
+from evergreen.stages.select.config import SelectConfig
 
 ANCHOR = "linear"
 FINALISTS = 2  # besides the anchor; no rung leaves fewer, for a first stretch shows little
 RACE_SHARE = 0.5  # of the time; the rest is for the finals
 
 
-@dataclass(frozen=True)
-class Params:
-    """How long and how wide the race is."""
-
-    seconds: float = 60  # for the whole stage
-    seeds: int = 3  # with which finalists are scored
-    folds: int = 0  # of the training and validation rows, over which finalists are scored instead of seeds; 0: seeds
-    architectures: list[str] = field(default_factory=list)  # empty: every one that accepts the inputs
-    rungs: list[int] = field(default_factory=lambda: [1, 3, 9, 27])  # stretches of epochs, see stages/trials/trial.py
-    keep: int = 3  # one in so many goes on to the next rung
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.seconds <= 0:
-            raise PipelineError(f"seconds is {self.seconds}", fix="give a number above 0")
-        if self.seeds < 1:
-            raise PipelineError(f"seeds is {self.seeds}", fix="give at least 1")
-        if self.folds < 0 or self.folds == 1:
-            raise PipelineError(f"folds is {self.folds}", fix="give at least 2, or 0 to score with seeds")
-        if self.keep < 2:
-            raise PipelineError(f"keep is {self.keep}", fix="give at least 2")
-        if not self.rungs or sorted(set(self.rungs)) != self.rungs or self.rungs[0] < 1:
-            raise PipelineError(f"rungs is {self.rungs}", fix="give growing whole numbers such as [1, 3, 9, 27]")
-
-
-def run(params: Params, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
+def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
     """Writes `choice/select.json` and returns it. Ends within `seconds` whatever is not done by then."""
     started = time.monotonic()
     from evergreen.core.files import write_json
     from evergreen.stages.engines import ray_cluster
 
-    names = _entrants(params, paths, task)
-    progress(stage="select", rung=0, rungs=len(params.rungs), seconds_left=params.seconds)
+    names = _entrants(config, paths, task)
+    progress(stage="select", rung=0, rungs=len(config.rungs), seconds_left=config.seconds)
     lanes: list[Any] = []
-    if len(names) > 1 and params.seconds > ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]]:
+    if len(names) > 1 and config.seconds > ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]]:
         ray_cluster.connect(paths.root)
-        lanes = _race(params, paths, task, names, started, progress)
-    choice = {**_decide(lanes, names, params, paths), "seconds": round(time.monotonic() - started, 1)}
+        lanes = _race(config, paths, task, names, started, progress)
+    choice = {**_decide(lanes, names, config, paths), "seconds": round(time.monotonic() - started, 1)}
     write_json(paths.select, choice)
     progress(stage="select", summary=f"{choice['architecture']}: {choice['why']}", seconds=choice["seconds"])
     return choice
 
 
-def _entrants(params: Params, paths: Paths, task: str) -> list[str]:
+def _entrants(config: SelectConfig, paths: Paths, task: str) -> list[str]:
     """Names of those that race, the anchor first, or the one asked for. Raises PipelineError for one that cannot."""
     from evergreen.data.spec import Spec
     from evergreen.models.registry import accepting, architectures
 
     spec = Spec.load(paths.ready)
-    if spec.time and params.folds:
+    if spec.time and config.folds:
         fix = "leave folds out: seeds score then"
         raise PipelineError("folds: rows that follow each other in time cannot be dealt out", fix=fix)
     fitting = accepting(spec.inputs, task)
-    for name in params.architectures:
+    for name in config.architectures:
         if name not in fitting:
             known = name in architectures()
             problem = f"{name} does not fit these inputs and {task}" if known else f"there is no architecture {name!r}"
             raise PipelineError(f"architectures: {problem}", fix=suggest(name, fitting, "those that fit"))
-    if len(params.architectures) == 1:
-        return params.architectures  # nothing to race
-    wanted = set(params.architectures) or set(fitting)
+    if len(config.architectures) == 1:
+        return config.architectures  # nothing to race
+    wanted = set(config.architectures) or set(fitting)
     return [name for name in fitting if name in wanted or name == ANCHOR]
 
 
-def _race(params: Params, paths: Paths, task: str, names: list[str], started: float, progress: Progress) -> list[Any]:
+def _race(
+    config: SelectConfig, paths: Paths, task: str, names: list[str], started: float, progress: Progress
+) -> list[Any]:
     from evergreen.stages.artifacts import folder_version
     from evergreen.stages.trials.contender import Lane
     from evergreen.stages.trials.race import Race
     from evergreen.stages.trials.trial import metric
 
     common = (str(paths.ready.resolve()), folder_version(paths.ready), task)
-    lanes = [Lane(name, params.seed) for name in names]
+    lanes = [Lane(name, config.seed) for name in names]
     direction = metric(paths.ready)[1]
-    with Race(common, names[0], started + params.seconds, progress) as race:
+    with Race(common, names[0], started + config.seconds, progress) as race:
         begun = time.monotonic()
-        until = begun + RACE_SHARE * (started + params.seconds - begun)
+        until = begun + RACE_SHARE * (started + config.seconds - begun)
         waiting = lanes
         while waiting and race.has_time(until):
             room = race.room(until)
             heat, waiting = waiting[:room], waiting[room:]
-            _heat(race, heat, params, until, direction)
+            _heat(race, heat, config, until, direction)
         for lane in waiting:
-            lane.reason = f"{params.seconds:g} s are too few for so many: it did not race"
+            lane.reason = f"{config.seconds:g} s are too few for so many: it did not race"
         ranked = sorted((lane for lane in lanes if lane.score), key=lambda lane: (lane.rung, lane.rank(direction)))
-        race.finish(_survivors(ranked[::-1], FINALISTS), params.seeds, params.folds)
+        race.finish(_survivors(ranked[::-1], FINALISTS), config.seeds, config.folds)
     return lanes
 
 
-def _heat(race: Any, alive: list[Any], params: Params, until: float, direction: str) -> None:
+def _heat(race: Any, alive: list[Any], config: SelectConfig, until: float, direction: str) -> None:
     """Successive halving among those that there is time for at once."""
-    for rung, stretches in enumerate(params.rungs, 1):
-        alive = race.advance(alive, rung, stretches, until=until, rungs_left=len(params.rungs) - rung + 1)
+    for rung, stretches in enumerate(config.rungs, 1):
+        alive = race.advance(alive, rung, stretches, until=until, rungs_left=len(config.rungs) - rung + 1)
         if not alive:
             return
         alive.sort(key=lambda lane: lane.rank(direction), reverse=True)
-        if rung < len(params.rungs):
-            alive = _survivors(alive, max(FINALISTS, -(-(len(alive) - 1) // params.keep)))
+        if rung < len(config.rungs):
+            alive = _survivors(alive, max(FINALISTS, -(-(len(alive) - 1) // config.keep)))
 
 
 def _survivors(ranked: list[Any], count: int) -> list[Any]:
@@ -128,7 +105,7 @@ def _survivors(ranked: list[Any], count: int) -> list[Any]:
     return [lane for lane in ranked if lane.name == ANCHOR or lane in challengers]
 
 
-def _decide(lanes: list[Any], names: list[str], params: Params, paths: Paths) -> dict[str, Any]:
+def _decide(lanes: list[Any], names: list[str], config: SelectConfig, paths: Paths) -> dict[str, Any]:
     from evergreen.stages.trials.trial import metric, sampled
 
     name, direction = metric(paths.ready)
@@ -139,7 +116,7 @@ def _decide(lanes: list[Any], names: list[str], params: Params, paths: Paths) ->
     elif not raced:
         chosen = names[0]
         what = "the simplest" if chosen == ANCHOR else "the first to try"
-        why = f"{params.seconds:g} s are too few to compare architectures: it is {what}; give select more seconds"
+        why = f"{config.seconds:g} s are too few to compare architectures: it is {what}; give select more seconds"
         failed = [f"{lane.name}: {lane.reason}" for lane in lanes if lane.failed]
         why = f"none could be trained ({'; '.join(failed[:FINALISTS])}): it is {what}" if failed else why
     else:

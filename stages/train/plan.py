@@ -15,7 +15,7 @@ from evergreen.core.paths import Paths
 
 if TYPE_CHECKING:
     from evergreen.data.spec import Spec
-    from evergreen.stages.train.stage import Params
+    from evergreen.stages.train.config import TrainConfig
 
 PLACES = ("ready", "folder", "start_folder")  # where things lie decides nothing
 
@@ -57,7 +57,7 @@ class Plan:
         return dataclasses.replace(self, folder=str(runs / self.key()))
 
 
-def make(params: Params, paths: Paths, task: str) -> Plan:
+def make(config: TrainConfig, paths: Paths, task: str) -> Plan:
     """The plan that the YAML's numbers, the choice and, before both, a version to start from make together."""
     from evergreen.core.files import read_json
     from evergreen.data.feed import batches
@@ -68,31 +68,31 @@ def make(params: Params, paths: Paths, task: str) -> Plan:
     from evergreen.stages.trials.trial import divide
 
     choice = read_json(paths.tune if paths.tune.exists() else paths.select)
-    start = Start.find(params.start_from, paths) if params.start_from else None
+    start = Start.find(config.start_from, paths) if config.start_from else None
     if start and start.architecture != choice["architecture"]:
         choice = {"architecture": start.architecture}
-    values = {**choice.get("options", {}), **params.options, **params.recipe()}
+    values = {**choice.get("options", {}), **config.options, **config.recipe()}
     recipe, options = divide(choice["architecture"], values)
-    if params.refit:
+    if config.refit:
         recipe = recipe.but(keep="last", patience=0)
     storage = ray_cluster.settings(paths.root).storage
     runs = Path(storage) / "runs" / paths.name if storage else paths.run_folder.resolve()
     data = folder_version(paths.ready)
     spec = Spec.load(paths.ready)
-    _check_feed(params, choice["architecture"], spec)
+    _check_feed(config, choice["architecture"], spec)
     return Plan(
         task=task,
         architecture=choice["architecture"],
         options=start.options if start else options,
         recipe=dataclasses.asdict(recipe),
-        augment=params.augment,
-        refit=params.refit,
-        balance=params.balance,
-        bucket=params.bucket,
-        window=batches.window(spec, paths.ready, params.memory_mb),
-        validation_rows=batches.most(spec, ("train", "validation"), params.memory_mb),
-        workers=params.workers,
-        device=params.device,
+        augment=config.augment,
+        refit=config.refit,
+        balance=config.balance,
+        bucket=config.bucket,
+        window=batches.window(spec, paths.ready, config.memory_mb),
+        validation_rows=batches.most(spec, ("train", "validation"), config.memory_mb),
+        workers=config.workers,
+        device=config.device,
         data_version=data,
         code_version=code_version(),
         trial=choice.get("trial"),
@@ -100,18 +100,18 @@ def make(params: Params, paths: Paths, task: str) -> Plan:
         start=start.name if start else "",
         start_bytes=start.bytes if start else "",
         start_folder=_seen_by_all(start.folder, storage, "start", paths.name, start.bytes) if start else "",
-        freeze=params.freeze,
+        freeze=config.freeze,
     ).at_home(runs)
 
 
-def _check_feed(params: Params, name: str, spec: Spec) -> None:
+def _check_feed(config: TrainConfig, name: str, spec: Spec) -> None:
     """Raises DataError or PipelineError where the rows or the architecture cannot be fed as is asked for."""
     from evergreen.data.feed.bucketing import Bucket
     from evergreen.data.feed.sampler import Weigh
     from evergreen.models.registry import architecture, architectures
 
-    Weigh(spec, params.balance)
-    if not params.bucket:
+    Weigh(spec, config.balance)
+    if not config.bucket:
         return
     Bucket(spec)
     if not architecture(name).TRIMS:

@@ -21,10 +21,10 @@ from evergreen.stages.train.plan import Plan
 from evergreen.stages.train.worker import MISTAKE, work
 
 if TYPE_CHECKING:
-    from evergreen.stages.train.stage import Params
+    from evergreen.stages.train.config import TrainConfig
 
 
-def fit(plan: Plan, params: Params, paths: Paths, progress: Progress) -> None:
+def fit(plan: Plan, config: TrainConfig, paths: Paths, progress: Progress) -> None:
     """Trains the plan to its end; what dies on the way is started again as often as the YAML allows.
 
     Raises PipelineError for a mistake that only a worker could see.
@@ -36,7 +36,7 @@ def fit(plan: Plan, params: Params, paths: Paths, progress: Progress) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    cuda = params.device == "cuda" or (params.device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
+    cuda = config.device == "cuda" or (config.device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
     folder = Path(plan.folder)
     folder.mkdir(parents=True, exist_ok=True)
     store = folder / "ray"
@@ -46,12 +46,12 @@ def fit(plan: Plan, params: Params, paths: Paths, progress: Progress) -> None:
         train_loop_config={"plan": dataclasses.asdict(plan), "parts": parts.own()},
         torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=params.workers, use_gpu=cuda, resources_per_worker=_share(params, cuda)
+            num_workers=config.workers, use_gpu=cuda, resources_per_worker=_share(config, cuda)
         ),
         run_config=RunConfig(
             name=uuid.uuid4().hex,  # a name that was used would bring back what Ray stored under it
             storage_path=str(store),
-            failure_config=FailureConfig(max_failures=params.max_failures),
+            failure_config=FailureConfig(max_failures=config.max_failures),
         ),
     )
     trainer._register_sigint_handler = lambda controller: None  # Ray's swallows Ctrl-C and stays on after the run
@@ -60,11 +60,11 @@ def fit(plan: Plan, params: Params, paths: Paths, progress: Progress) -> None:
     shutil.rmtree(store, ignore_errors=True)
 
 
-def _share(params: Params, cuda: bool) -> dict[str, float]:
+def _share(config: TrainConfig, cuda: bool) -> dict[str, float]:
     """A core for each worker, or an even share where there are fewer cores than workers."""
     import ray
 
-    share = min(1.0, ray.cluster_resources().get("CPU", 1.0) / params.workers)
+    share = min(1.0, ray.cluster_resources().get("CPU", 1.0) / config.workers)
     return {"CPU": share, "GPU": 1} if cuda else {"CPU": share}
 
 

@@ -8,120 +8,36 @@ what it stores itself is never read back.
 from __future__ import annotations
 
 import dataclasses
-import math
 import shutil
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.artifacts import SCRATCH
+from evergreen.stages.train.config import TrainConfig
 
 if TYPE_CHECKING:
     from evergreen.models.network import Network
     from evergreen.models.training.trainer import Loop
     from evergreen.stages.train.plan import Plan
 
-OWN = (  # fields of Params that are not the recipe's
-    "augment",
-    "refit",
-    "balance",
-    "bucket",
-    "memory_mb",
-    "start_from",
-    "freeze",
-    "options",
-    "workers",
-    "device",
-    "max_failures",
-    "storage_bytes",
-)
 CHEAP_ROWS = 500_000  # trained in all epochs together: up to it a transfer is compared with training from scratch
 
-BOUNDS = {  # the least and the most, seen before hours are spent on what comes before training
-    **dict.fromkeys(("workers", "memory_mb", "epochs", "batch_size", "accumulate", "plateau_patience"), (1, math.inf)),
-    **dict.fromkeys(("max_failures", "storage_bytes", "weight_decay", "clip", "mixup"), (0, math.inf)),
-    **dict.fromkeys(("patience", "checkpoint_seconds"), (0, math.inf)),
-    **dict.fromkeys(("momentum", "layer_decay", "warmup_share", "ema", "swa"), (0, 1)),
-}
 
-
-@dataclass(frozen=True)
-class Params:
-    """How the candidate is trained. What is None is taken from tune, else from the architecture, else from Recipe."""
-
-    workers: int = 1  # processes that share each batch
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: cuda where the cluster has it
-    max_failures: int = 3  # times that dead workers are started again
-    storage_bytes: int = 2 * 2**30  # checkpoints of earlier runs are removed above it, the oldest first
-    seed: int = 0
-    refit: bool = False  # on the validation rows as well, once all is chosen by them; intervals, by a run without them
-    balance: bool = False  # each class equally often, however many rows it has
-    bucket: bool = False  # texts or sounds of about one length come together, so that little is padding
-    memory_mb: int = 1024  # of each worker, for rows: those that fit, encoded, are kept; else they are streamed
-    start_from: str = ""  # NAME@VERSION of a released version whose weights and architecture it begins with
-    freeze: Literal["nothing", "features"] = "nothing"  # of what it starts from: the head alone learns, or everything
-    options: dict[str, Any] = field(default_factory=dict)  # of the architecture, where the choice's do not serve
-    augment: bool = False  # vary training rows as their kinds do: images (not under masks, boxes) are turned, scaled …
-    epochs: int | None = None
-    batch_size: int | None = None  # rows, over all workers
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "muon"] | None = None  # muon: hidden matrices, adamw the rest
-    momentum: float | None = None  # of sgd: the share of the last step's direction that is kept
-    layer_decay: float | None = None  # each layer learns at this share of the rate of the one nearer the output
-    schedule: Literal["cosine", "constant", "one_cycle", "plateau"] | None = None  # of the learning rate
-    warmup_share: float | None = None  # of all steps, in which cosine and plateau climb to their peak
-    plateau_patience: int | None = None  # epochs without a better validation after which a plateau's rate falls
-    clip: float | None = None  # largest norm of the gradient, 0 is off
-    accumulate: int | None = None  # batches that make one step
-    precision: Literal["float32", "bfloat16", "float16"] | None = None
-    ema: float | None = None  # share of the running mean of weights that a step keeps, 0 is off
-    swa: float | None = None  # share of all steps, the last ones, whose weights are averaged evenly instead, 0 is off
-    mixup: float | None = None  # α of the Beta distribution by which pairs of rows are mixed, 0 is off
-    patience: int | None = None  # epochs without a better validation after which it ends, 0 is never
-    keep: Literal["best", "last"] | None = None  # the epoch whose weights are the result
-    checkpoint_seconds: float | None = None  # between two checkpoints; 0 is after every step
-
-    def __post_init__(self) -> None:
-        for name, (least, most) in BOUNDS.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                fix = f"give at least {least}" if most == math.inf else f"give a share between {least} and {most}"
-                raise PipelineError(f"{name} is {value}", fix=fix)
-        if self.learning_rate is not None and self.learning_rate <= 0:
-            raise PipelineError(f"learning_rate is {self.learning_rate}", fix="give a number above 0")
-        if self.freeze != "nothing" and not self.start_from:
-            fix = "say which version to start from, or leave freeze out"
-            raise PipelineError("freeze without start_from would keep random features", fix=fix)
-        if self.start_from and self.options:
-            fix = "leave options out: they are those of the version it starts from"
-            raise PipelineError("options and start_from contradict each other", fix=fix)
-        if self.refit and (self.keep == "best" or self.patience):
-            fix = "leave refit out, or keep: best and patience"
-            raise PipelineError("refit leaves no rows by which keep: best or patience could decide", fix=fix)
-
-    def recipe(self) -> dict[str, Any]:
-        """The recipe's fields that were set."""
-        values = dataclasses.asdict(self)
-        return {name: value for name, value in values.items() if name not in OWN and value is not None}
-
-
-def run(params: Params, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
+def run(config: TrainConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
     """Writes `candidate/` anew. Killed at any moment and called again, it goes on and ends with the same bytes."""
     started = time.monotonic()
     from evergreen.stages.artifacts import save_model
     from evergreen.stages.train.plan import make
 
-    plan = make(params, paths, task)
-    loop, reused = _trained(plan, params, paths, progress)
+    plan = make(config, paths, task)
+    loop, reused = _trained(plan, config, paths, progress)
     card = _card(plan, loop)
-    network = _settled(plan, loop, params, paths, progress)
-    save_model(paths.candidate, network, card, _beside(plan, loop, params, paths, progress))
-    _clean(Path(plan.folder), params.storage_bytes)
+    network = _settled(plan, loop, config, paths, progress)
+    save_model(paths.candidate, network, card, _beside(plan, loop, config, paths, progress))
+    _clean(Path(plan.folder), config.storage_bytes)
     seconds = time.monotonic() - started
     best = {"epochs": loop.epoch, "best_epoch": loop.best[0] if loop.best else 0}
     summary = {"architecture": plan.architecture, **best, **card["scores"], "reused": reused, "seconds": seconds}
@@ -129,28 +45,28 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = no_prog
     return summary
 
 
-def _trained(plan: Plan, params: Params, paths: Paths, progress: Progress) -> tuple[Loop, bool]:
+def _trained(plan: Plan, config: TrainConfig, paths: Paths, progress: Progress) -> tuple[Loop, bool]:
     """The plan's loop at its end, and whether it was found there."""
     from evergreen.stages.train.ray_train import fit
     from evergreen.stages.train.worker import finished
 
     if loop := finished(plan):
         return loop, True
-    fit(plan, params, paths, progress)
+    fit(plan, config, paths, progress)
     loop = finished(plan)
     if loop is None:
         raise RuntimeError(f"training ended before its last epoch; its checkpoints are in {plan.folder}")
     return loop, False
 
 
-def _settled(plan: Plan, loop: Loop, params: Params, paths: Paths, progress: Progress) -> Network:
+def _settled(plan: Plan, loop: Loop, config: TrainConfig, paths: Paths, progress: Progress) -> Network:
     """The plan's network with the weights of the epoch that is kept. Intervals and thresholds of a refit are those of
     the same network without the validation rows: what has learned from rows errs less on them than on new ones."""
     network, weights = loop.network, loop.best_state()
     chosen = [name for name, _ in network.named_buffers() if name.startswith("task.") and name in weights]
     if plan.refit and chosen:
         before = dataclasses.replace(plan, refit=False).at_home(Path(plan.folder).parent)
-        held = _trained(before, params, paths, progress)[0].best_state()
+        held = _trained(before, config, paths, progress)[0].best_state()
         weights |= {name: held[name] for name in chosen}
     network.load_state_dict(weights)
     return network
@@ -184,14 +100,14 @@ def _card(plan: Plan, loop: Loop) -> dict[str, Any]:
 
 
 def _beside(
-    plan: Plan, loop: Loop, params: Params, paths: Paths, progress: Progress
+    plan: Plan, loop: Loop, config: TrainConfig, paths: Paths, progress: Progress
 ) -> dict[str, tuple[Network, dict[str, Any]]]:
     """What a transfer is judged by: the same network trained from scratch, where that is cheap."""
     if not plan.start or loop.train.rows * plan.recipe["epochs"] > CHEAP_ROWS:
         return {}
     alone = dataclasses.replace(plan, start="", start_bytes="", start_folder="", freeze="nothing")
-    other, _ = _trained(alone.at_home(Path(plan.folder).parent), params, paths, progress)
-    return {SCRATCH: (_settled(alone, other, params, paths, progress), _card(alone, other))}
+    other, _ = _trained(alone.at_home(Path(plan.folder).parent), config, paths, progress)
+    return {SCRATCH: (_settled(alone, other, config, paths, progress), _card(alone, other))}
 
 
 def _clean(kept: Path, budget: int) -> None:

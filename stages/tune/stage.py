@@ -16,13 +16,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evergreen.core.errors import PipelineError
 from evergreen.core.paths import IMPORT_ROOT, Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.trials.ledger import Ledger
+from evergreen.stages.tune.config import TuneConfig
 
 if TYPE_CHECKING:
     from evergreen.stages.trials.search import Search
@@ -30,22 +29,7 @@ if TYPE_CHECKING:
 END_SECONDS = 1.0  # that Tune takes to close, mostly
 
 
-@dataclass(frozen=True)
-class Params:
-    """How long the search is."""
-
-    seconds: float = 60  # for the whole stage; 0 leaves the search out
-    trials: int = 20  # the most there are, those in the ledger included
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.seconds < 0:
-            raise PipelineError(f"seconds is {self.seconds}", fix="give a number above 0, or 0 for no search")
-        if self.trials < 1:
-            raise PipelineError(f"trials is {self.trials}", fix="give at least 1")
-
-
-def run(params: Params, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
+def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
     """Writes `choice/tune.json` and returns it. Ends within `seconds` whatever is not done by then."""
     started = time.monotonic()
     from evergreen.core.files import read_json, write_json
@@ -58,19 +42,19 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = no_prog
     architecture = selected["architecture"]
     board = {one["architecture"]: one for one in selected.get("leaderboard", [])}
     entry: dict[str, Any] = board.get(architecture, {})
-    own, length = defaults(architecture), _stretches(params, paths, architecture, entry)
+    own, length = defaults(architecture), _stretches(config, paths, architecture, entry)
     ready, version = str(paths.ready.resolve()), folder_version(paths.ready)
-    search = Search(ready, version, task, architecture, own, metric(paths.ready), params.seed, length)
+    search = Search(ready, version, task, architecture, own, metric(paths.ready), config.seed, length)
     context = {**search.context(), "code": code_version()}
     ledger = Ledger(paths.trials, context)
     done = ledger.entries()
     cut: list[dict[str, Any]] = []
-    idle = _idle(params, search, ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]])
-    if not idle and len(done) < params.trials:
+    idle = _idle(config, search, ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]])
+    if not idle and len(done) < config.trials:
         ray_cluster.connect(paths.root)
-        cut = _search(search, context, params.seconds - (time.monotonic() - started), params, paths, progress)
+        cut = _search(search, context, config.seconds - (time.monotonic() - started), config, paths, progress)
         done = ledger.entries()
-    choice = _decide(search, done[: params.trials], cut, entry.get("standard_error") or 0.0)
+    choice = _decide(search, done[: config.trials], cut, entry.get("standard_error") or 0.0)
     if idle and not done:
         choice["why"] = f"the defaults stay: {idle}"
     choice["why"] += sampled(paths.ready) if done else ""
@@ -80,18 +64,18 @@ def run(params: Params, paths: Paths, *, task: str, progress: Progress = no_prog
     return choice
 
 
-def _idle(params: Params, search: Search, start: float) -> str:
+def _idle(config: TuneConfig, search: Search, start: float) -> str:
     """Why there is no search, or nothing; workers take `start` seconds until they can train."""
     if not search.own:
         return f"{search.architecture} has nothing to search"
-    if not params.seconds:
+    if not config.seconds:
         return "no search was asked for (seconds: 0)"
-    if params.seconds <= start:
-        return f"a search takes {start:g} s to start and was given {params.seconds:g}"
+    if config.seconds <= start:
+        return f"a search takes {start:g} s to start and was given {config.seconds:g}"
     return ""
 
 
-def _stretches(params: Params, paths: Paths, architecture: str, entry: Mapping[str, Any]) -> int:
+def _stretches(config: TuneConfig, paths: Paths, architecture: str, entry: Mapping[str, Any]) -> int:
     """How long trials may be so that several fit into the time, judged by what select took for this architecture."""
     from evergreen.data.spec import Spec
     from evergreen.stages.engines import ray_cluster
@@ -103,12 +87,12 @@ def _stretches(params: Params, paths: Paths, architecture: str, entry: Mapping[s
     recipe, _ = divide(architecture, {})
     batches = -(-most(Spec.load(paths.ready))["train"] // recipe.batch_size)
     each = entry["seconds"] / entry["epochs"] * stretch(batches, recipe)
-    time_given = (params.seconds - ray_cluster.WORKERS_AFTER[True] - END_SECONDS) * (os.cpu_count() or 1)
+    time_given = (config.seconds - ray_cluster.WORKERS_AFTER[True] - END_SECONDS) * (os.cpu_count() or 1)
     return next((length for length in STRETCHES if WHOLE * length * each <= time_given), STRETCHES[-1])
 
 
 def _search(
-    search: Search, context: dict[str, Any], left: float, params: Params, paths: Paths, progress: Progress
+    search: Search, context: dict[str, Any], left: float, config: TuneConfig, paths: Paths, progress: Progress
 ) -> list[dict[str, Any]]:
     """Runs the search for at most `left` seconds and returns the trials that were cut off by the clock.
 
@@ -126,7 +110,7 @@ def _search(
     given |= {
         "store": str(store),
         "context": context,
-        "trials": params.trials,
+        "trials": config.trials,
         "until": time.time() + left - END_SECONDS,
     }
     command = [sys.executable, "-m", "evergreen.stages.trials.search"]
@@ -141,7 +125,7 @@ def _search(
             while process.poll() is None and (seconds_left := until - time.monotonic()) > 0:
                 entries = ledger.entries()
                 best = search.best(entries)
-                said = {"trial": len(entries), "trials": params.trials, "best": best["score"] if best else None}
+                said = {"trial": len(entries), "trials": config.trials, "best": best["score"] if best else None}
                 progress(stage="tune", **said, seconds_left=seconds_left)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=min(0.25, seconds_left))

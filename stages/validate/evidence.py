@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from evergreen.models.base import Batch
-    from evergreen.stages.validate.stage import Params
+    from evergreen.stages.validate.config import ValidateConfig
 
 
 MANY_ROWS = 20_000  # above it fewer drawings serve: intervals are narrow, and each drawing is slow
@@ -78,39 +78,41 @@ class Evidence:
         found = {"baseline": self.baseline, "reference": self.reference, **self.others, "released": self.released}
         return {role: scored for role, scored in found.items() if scored is not None}
 
-    def gap(self, other: Scored, params: Params) -> Gap:
+    def gap(self, other: Scored, config: ValidateConfig) -> Gap:
         """The paired test of the candidate against another model."""
         right = self.candidate.right_or_wrong and other.right_or_wrong
         mine, theirs = self.candidate.per_row, other.per_row
         more = self.candidate.task.PER_ROW == "max"
         scale = 1.0 if right else abs(float(theirs.mean())) or 1.0
         pair = (mine / scale, theirs / scale) if more else (-mine / scale, -theirs / scale)
-        many = 2 * params.resamples
-        found = compare(*pair, confidence=params.confidence, times=many, block=self.block, seed=params.seed)
+        many = 2 * config.resamples
+        found = compare(*pair, confidence=config.confidence, times=many, block=self.block, seed=config.seed)
         means, of = (float(mine.mean()), float(theirs.mean())), "rows" if right else "score" if more else "error"
         return Gap(*means, found.difference, found.p, found.rows, found.deviation, of, found.test)
 
-    def intervals(self, params: Params, rows: np.ndarray[Any, Any] | None = None) -> Mapping[str, Interval | Point]:
+    def intervals(
+        self, config: ValidateConfig, rows: np.ndarray[Any, Any] | None = None
+    ) -> Mapping[str, Interval | Point]:
         """Every metric of the candidate on the given rows (default: all), with its interval where there is one."""
         chosen = np.arange(self.rows) if rows is None else rows
         if not self.candidate.task.RESAMPLE:
             values = self.candidate.metrics(torch.from_numpy(chosen))
             return {name: Point(value) for name, value in values.items()}
         block = min(self.block, len(chosen))
-        many = max(100, min(params.resamples, params.resamples * MANY_ROWS // len(chosen)))
+        many = max(100, min(config.resamples, config.resamples * MANY_ROWS // len(chosen)))
         with _one_thread():
             found = bootstrap(
                 lambda drawn: self.candidate.metrics(torch.from_numpy(chosen[drawn])),
                 len(chosen),
                 times=many,
-                confidence=params.confidence,
+                confidence=config.confidence,
                 block=block,
-                seed=params.seed,
+                seed=config.seed,
             )
         decider = next(iter(self.candidate.task.METRICS))
         right = self.candidate.per_row[chosen].sum()
         if self.candidate.right_or_wrong and block == 1 and abs(found[decider].value - right / len(chosen)) < 1e-6:
-            found[decider] = wilson(float(right), len(chosen), params.confidence)
+            found[decider] = wilson(float(right), len(chosen), config.confidence)
         return found
 
 

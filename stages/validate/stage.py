@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json, replace_folder, write_json
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
+from evergreen.stages.validate.config import ValidateConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,36 +23,13 @@ if TYPE_CHECKING:
     from evergreen.stages.validate.verdict import Verdict
 
 
-@dataclass(frozen=True)
-class Params:
-    """What is asked of a candidate before it may be released."""
-
-    confidence: float = 0.95  # of every interval and test, between 0.5 and 1
-    resamples: int = 1000  # bootstrap drawings behind each interval; fewer above 20,000 test rows
-    release_when: Literal["better", "not worse"] = "better"  # than the released version, on the same test rows
-    margin: float = 0.01  # differences up to it do not matter: a share of the rows, or of the released version's error
-    slices: dict[str, list[Any]] = field(default_factory=dict)  # name: [from, to], times of test rows, both included
-    seed: int = 0  # of the bootstrap
-
-    def __post_init__(self) -> None:
-        if not 0.5 < self.confidence < 1:
-            raise PipelineError(f"confidence is {self.confidence}", fix="give a share between 0.5 and 1, such as 0.95")
-        if self.resamples < 100:
-            raise PipelineError(f"resamples is {self.resamples}", fix="give 100 or more")
-        if self.margin < 0:
-            raise PipelineError(f"margin is {self.margin}", fix="give a share of 0 or more, such as 0.01")
-        for name, bounds in self.slices.items():
-            if len(bounds) != 2:
-                raise PipelineError(f"slices: {name!r} has {len(bounds)} bounds", fix=f'write "{name}": [from, to]')
-
-
-def run(params: Params, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
+def run(config: ValidateConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
     """Judges the candidate; raises PipelineError or DataError where something is missing, and writes nothing then."""
-    return validate(params, paths, released=released(paths), progress=progress)
+    return validate(config, paths, released=released(paths), progress=progress)
 
 
 def validate(
-    params: Params, paths: Paths, *, released: tuple[str, Path] | None, progress: Progress = no_progress
+    config: ValidateConfig, paths: Paths, *, released: tuple[str, Path] | None, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """`run` with the released version (its name and the folder of its model) given. Returns the verdict and scores."""
     from evergreen.stages.report import page
@@ -60,11 +37,11 @@ def validate(
     from evergreen.stages.validate.verdict import judge
 
     progress(stage="validate", doing="answer the test rows")
-    evidence = measure(paths.candidate, paths.ready, released, seed=params.seed)
+    evidence = measure(paths.candidate, paths.ready, released, seed=config.seed)
     progress(stage="validate", doing="compare")
-    gaps = {role: evidence.gap(other, params) for role, other in evidence.opponents.items()}
-    verdict = judge(evidence, gaps, params)
-    metrics = summarise(evidence, gaps, verdict, params)
+    gaps = {role: evidence.gap(other, config) for role, other in evidence.opponents.items()}
+    verdict = judge(evidence, gaps, config)
+    metrics = summarise(evidence, gaps, verdict, config)
     progress(stage="validate", doing="write the report")
     read = (
         read_json(path) if path.is_file() else {} for path in (paths.select, paths.tune, paths.ready / "summary.json")
@@ -94,17 +71,17 @@ def released(paths: Paths) -> tuple[str, Path] | None:
     return (version, versions.fetch(paths, version)) if version else None
 
 
-def summarise(evidence: Evidence, gaps: dict[str, Gap], verdict: Verdict, params: Params) -> dict[str, Any]:
+def summarise(evidence: Evidence, gaps: dict[str, Gap], verdict: Verdict, config: ValidateConfig) -> dict[str, Any]:
     """What `metrics.json` holds."""
     found: dict[str, Any] = {
         "verdict": verdict.word,
         "why": verdict.why,
         "rows_needed": verdict.rows_needed,
         "rows": evidence.rows,
-        "confidence": params.confidence,
-        "test": {name: vars(interval) for name, interval in evidence.intervals(params).items()},
+        "confidence": config.confidence,
+        "test": {name: vars(interval) for name, interval in evidence.intervals(config).items()},
         "difference": {role: gap.to_json() for role, gap in gaps.items()},
-        "slices": {name: _slice(evidence, rows, params) for name, rows in slice_rows(evidence, params).items()},
+        "slices": {name: _slice(evidence, rows, config) for name, rows in slice_rows(evidence, config).items()},
     }
     found |= {role: scored.metrics() for role, scored in evidence.opponents.items()}
     if evidence.reference:
@@ -114,18 +91,18 @@ def summarise(evidence: Evidence, gaps: dict[str, Gap], verdict: Verdict, params
     return found
 
 
-def slice_rows(evidence: Evidence, params: Params) -> dict[str, np.ndarray[Any, Any]]:
+def slice_rows(evidence: Evidence, config: ValidateConfig) -> dict[str, np.ndarray[Any, Any]]:
     """The numbers of the test rows in each slice of time."""
     import numpy as np
 
-    if not params.slices:
+    if not config.slices:
         return {}
     place, names = "validate.slices", evidence.table.column_names
     if "_time" not in names:
         raise PipelineError("the rows have no time", place=place, fix="name the column of time: preprocess: {time: …}")
     times = evidence.table["_time"].to_numpy()
     found = {}
-    for name, (first, last) in params.slices.items():
+    for name, (first, last) in config.slices.items():
         low, high = (np.asarray(bound).astype(times.dtype) for bound in (first, last))
         found[name] = np.flatnonzero((times >= low) & (times <= high))
         if not len(found[name]):
@@ -134,11 +111,11 @@ def slice_rows(evidence: Evidence, params: Params) -> dict[str, np.ndarray[Any, 
     return found
 
 
-def _slice(evidence: Evidence, rows: np.ndarray[Any, Any], params: Params) -> dict[str, Any]:
+def _slice(evidence: Evidence, rows: np.ndarray[Any, Any], config: ValidateConfig) -> dict[str, Any]:
     import torch
 
     chosen = torch.from_numpy(rows)
-    test = {name: vars(interval) for name, interval in evidence.intervals(params, rows).items()}
+    test = {name: vars(interval) for name, interval in evidence.intervals(config, rows).items()}
     others = {role: scored.metrics(chosen) for role, scored in evidence.opponents.items()}
     return {"rows": len(rows), "test": test, **others}
 

@@ -16,7 +16,7 @@ from evergreen.stages.validate.evidence import Evidence, Gap
 from evergreen.stages.validate.statistics import rows_needed
 
 if TYPE_CHECKING:
-    from evergreen.stages.validate.stage import Params
+    from evergreen.stages.validate.config import ValidateConfig
 
 
 SIMPLER = {  # what a person should hear of when it is better than the candidate
@@ -35,18 +35,18 @@ class Verdict:
     rows_needed: int = 0  # more test rows, about, until the question can be told; 0 when it is told
 
 
-def judge(evidence: Evidence, gaps: Mapping[str, Gap], params: Params) -> Verdict:
+def judge(evidence: Evidence, gaps: Mapping[str, Gap], config: ValidateConfig) -> Verdict:
     """`gaps` holds the candidate's lead over each opponent, "baseline" and, if it could answer, "released"."""
-    verdict = _judge(evidence, gaps, params)
+    verdict = _judge(evidence, gaps, config)
     why = verdict.why
     for role, text in SIMPLER.items():
         gap = gaps.get(role)
-        if gap and gap.p < 1 - params.confidence and gap.share.value < 0:
+        if gap and gap.p < 1 - config.confidence and gap.share.value < 0:
             why += f" {text.format(evidence.opponents[role].name)} does better still."
     return replace(verdict, why=why)
 
 
-def _judge(evidence: Evidence, gaps: Mapping[str, Gap], params: Params) -> Verdict:
+def _judge(evidence: Evidence, gaps: Mapping[str, Gap], config: ValidateConfig) -> Verdict:
     baseline, released = gaps["baseline"], gaps.get("released")
     rows = f"on the same {evidence.rows:,} test rows"
     if released is None:
@@ -58,21 +58,23 @@ def _judge(evidence: Evidence, gaps: Mapping[str, Gap], params: Params) -> Verdi
                 "so the baseline alone decides."
             )
         )
-        return _settle(baseline, "the baseline", rows, params, note=note)
+        return _settle(baseline, "the baseline", rows, config, note=note)
     if evidence.released and evidence.candidate.answers() == evidence.released.answers():
         return Verdict(
             "keep", f"It answers all {evidence.rows:,} test rows just as the released {evidence.version} does."
         )
-    if baseline.p < 1 - params.confidence and baseline.share.value < 0:
+    if baseline.p < 1 - config.confidence and baseline.share.value < 0:
         return Verdict("keep", f"It is worse than the baseline: {words(baseline.to_json())} {rows}.")
-    not_worse = params.release_when == "not worse"
-    return _settle(released, f"the released {evidence.version}", rows, params, not_worse=not_worse)
+    not_worse = config.release_when == "not worse"
+    return _settle(released, f"the released {evidence.version}", rows, config, not_worse=not_worse)
 
 
-def _settle(gap: Gap, other: str, rows: str, params: Params, *, not_worse: bool = False, note: str = "") -> Verdict:
-    share, margin = gap.share, params.margin
+def _settle(
+    gap: Gap, other: str, rows: str, config: ValidateConfig, *, not_worse: bool = False, note: str = ""
+) -> Verdict:
+    share, margin = gap.share, config.margin
     found = f"{words(gap.to_json())} {rows}"
-    sure = gap.p < 1 - params.confidence
+    sure = gap.p < 1 - config.confidence
     if sure and share.value > 0:
         return Verdict("release", f"It is better than {other}: {found}.{note}")
     if not_worse and share.low > -margin:
@@ -83,16 +85,16 @@ def _settle(gap: Gap, other: str, rows: str, params: Params, *, not_worse: bool 
         return Verdict("keep", f"It is worse than {other}: {found}.{note}")
     if -margin <= share.low and share.high <= margin:
         return Verdict("keep", f"It equals {other} within the margin of {margin:.3g}: {found}.{note}")
-    more = more_rows(gap, params)
+    more = more_rows(gap, config)
     told = f"a difference of {percent(max(abs(share.value), margin))} would take about {more:,} more test rows to tell"
     return Verdict("more data", f"It cannot be told from {other}: {found}; {told}.{note}", more)
 
 
-def more_rows(gap: Gap, params: Params) -> int:
+def more_rows(gap: Gap, config: ValidateConfig) -> int:
     """Test rows to add, to two digits, until the difference seen, or the margin if larger, is found in 4 of 5 tries."""
-    difference = max(abs(gap.share.value), params.margin)
+    difference = max(abs(gap.share.value), config.margin)
     least = math.sqrt(difference * (1 - difference)) if gap.of == "rows" and difference < 1 else 0.0
-    whole = rows_needed(difference, max(gap.deviation, least), confidence=params.confidence)
+    whole = rows_needed(difference, max(gap.deviation, least), confidence=config.confidence)
     more = max(1, whole - gap.rows)
     unit = 10 ** max(0, len(str(more)) - 2)
     return math.ceil(more / unit) * unit

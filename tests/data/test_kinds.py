@@ -348,14 +348,14 @@ class Angle(Kind):
 
 
 def test_one_more_kind_is_one_more_file(monkeypatch):
+    from evergreen.data.prepare.config import PreprocessConfig
     from evergreen.data.prepare.table_reader import Rows
-    from evergreen.stages.preprocess.stage import Params
 
     monkeypatch.setattr("evergreen.core.parts._project", {"kinds/angle": ONE_MORE})
     rows = pa.table(
         {"wind": [float(i) for i in range(100)], "y": ["a", "b"] * 50, "_origin": [str(i) for i in range(100)]}
     )
-    found = Rows.look(rows, ["category"], Params("y", kinds={"wind": "angle"}))
+    found = Rows.look(rows, ["category"], PreprocessConfig("y", kinds={"wind": "angle"}))
     assert found.schema.inputs == {"wind": "angle"}
     kind = kinds.find("angle")
     assert kind.encode(kind.fit({"wind": rows["wind"]}), [pa.array([0.0, 90.0])]).round(3).tolist() == [[0, 1], [1, 0]]

@@ -11,10 +11,10 @@ from evergreen.core.errors import DataError
 from evergreen.data import kinds
 from evergreen.data.field import Field
 from evergreen.data.kinds import _datetime_parse as dates
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.table_reader import Rows
 from evergreen.data.spec import fit
 from evergreen.models.registry import accepting
-from evergreen.stages.preprocess.stage import Params
 
 MOMENT = kinds.find("moment")
 NOON = "2024-01-31T12:00:00Z"
@@ -160,7 +160,7 @@ def test_dates_of_a_table_are_inputs_that_any_network_for_numbers_takes():
     days = [f"{1 + i % 28:02}.{1 + i % 12:02}.2024" for i in range(100)]
     raw = {"due": days, "x": [float(i) for i in range(100)], "y": ["a", "b"] * 50}
     table = pa.table(raw | {"_origin": [str(i) for i in range(100)]})
-    found = Rows.look(table, ["category"], Params("y"))
+    found = Rows.look(table, ["category"], PreprocessConfig("y"))
     assert found.schema.inputs == {"due": "moment", "x": "number"}
     assert found.schema.options["due"]["format"] == "%d.%m.%Y"
     inputs, _ = fit(
@@ -169,5 +169,5 @@ def test_dates_of_a_table_are_inputs_that_any_network_for_numbers_takes():
     assert {name: field.kind for name, field in inputs.items()} == {"due": "number", "number": "number"}
     assert Field.from_json(json.loads(json.dumps(inputs["due"].to_json()))) == inputs["due"]
     assert {"linear", "mlp", "ft_transformer"} <= set(accepting(inputs, "classification"))
-    split = Rows.look(table, ["category"], Params("y", time="due"))
+    split = Rows.look(table, ["category"], PreprocessConfig("y", time="due"))
     assert split.schema.inputs == {"x": "number"}, "the time that splits is no input"

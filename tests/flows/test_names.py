@@ -9,14 +9,14 @@ from ruamel.yaml import YAML
 from evergreen.cli import main
 from evergreen.flows import steps
 from evergreen.flows.lifecycle import lifecycle
-from evergreen.stages.pipeline import SECTIONS, STAGES
+from evergreen.stages.pipeline import CONFIGS, SECTIONS, STAGES
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_sections_are_files_and_steps():
     for name in SECTIONS:
-        assert importlib.import_module(f"evergreen.stages.{name}.stage").Params.__dataclass_params__.frozen
+        assert CONFIGS[name].__dataclass_params__.frozen
         assert getattr(steps, name).name == name
 
 

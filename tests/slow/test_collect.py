@@ -20,6 +20,7 @@ from evergreen.data.sources import _remote as remote
 from evergreen.data.sources import open_source
 from evergreen.stages.artifacts import folder_version
 from evergreen.stages.collect import stage as collect
+from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess.raw_sample import read_raw, units
 
 ROOT = Path(__file__).parents[2]
@@ -30,8 +31,9 @@ from evergreen.data.sources import _files as files
 from evergreen.stages.collect import stage as collect
 from evergreen.core.paths import Paths
 from evergreen.stages.collect import mirror, parts
+from evergreen.stages.collect.config import CollectConfig
 mirror.ROWS, parts.ROWS = 4, 40  # many small groups and parts, so that there is much to be killed in
-collect.run(collect.Params("in"), Paths(Path(sys.argv[1]), "t"))
+collect.run(CollectConfig("in"), Paths(Path(sys.argv[1]), "t"))
 """
 
 
@@ -82,17 +84,17 @@ def pushed(monkeypatch):
 def test_a_bucket_grows_on_a_server_that_fails_one_request_in_five(pushed, paths):
     for number in range(12):
         asked = pushed(f"in/{number:02}.csv", f"a,b\n{number},x\n".encode(), every=5)
-    found = collect.run(collect.Params("s3://shop/in/"), paths)
+    found = collect.run(CollectConfig("s3://shop/in/"), paths)
     assert found["files new"] == 12
     assert len(asked) > 24
     asked = pushed("in/12.csv", b"a,b\n12,x\n", every=5)
-    assert collect.changed(collect.Params("s3://shop/in/"), paths)
-    assert collect.run(collect.Params("s3://shop/in/"), paths)["files new"] == 1
+    assert collect.changed(CollectConfig("s3://shop/in/"), paths)
+    assert collect.run(CollectConfig("s3://shop/in/"), paths)["files new"] == 1
     assert {path for path in asked if path.endswith(".csv")} == {"/shop/in/12.csv"}  # no other is fetched again
     assert sorted(read_raw(units(paths.raw), 1024, "a test")["a"].to_pylist(), key=int) == [
         str(number) for number in range(13)
     ]
-    assert not collect.changed(collect.Params("s3://shop/in/"), paths)
+    assert not collect.changed(CollectConfig("s3://shop/in/"), paths)
 
 
 def test_one_object_and_none(pushed, tmp_path):
@@ -128,7 +130,7 @@ def test_postgresql_by_table_and_query_and_beyond_a_watermark(postgres, paths):
     assert table["price"][99].as_py() == 24.75
     asked = f"{postgres.get_uri()}&query=SELECT id * 2 AS twice FROM orders WHERE id < 3"
     assert pa.Table.from_batches(list(open_source(asked, paths.root).read()))["twice"].to_pylist() == [0, 2, 4]
-    params = collect.Params(uri, watermark="at", key=["id"])
+    params = CollectConfig(uri, watermark="at", key=["id"])
     assert collect.run(params, paths)["rows"] == 100
     assert not collect.changed(params, paths)
     postgres.psql("INSERT INTO orders (id, at) VALUES (200, '2027-01-01'), (7, '2027-01-02')")
@@ -190,7 +192,7 @@ def test_killed_at_any_moment_it_continues(paths):
 
 def test_a_full_disk_is_said_in_one_line_and_loses_nothing(paths):
     fill(paths.root / "in", 0, 5)
-    collect.run(collect.Params("in"), paths)
+    collect.run(CollectConfig("in"), paths)
     before = folder_version(paths.raw)
     draw = random.Random(0)
     (paths.root / "in" / "large.csv").write_text("a,b\n" + "".join(f"{draw.random()},x\n" for _ in range(60_000)))
@@ -223,7 +225,7 @@ def test_a_truncated_table_is_read_up_to_its_broken_row(paths):
     fill(paths.root / "in", 0, 1)
     path = paths.root / "in" / "0000.csv"
     path.write_bytes(path.read_bytes()[:-3])
-    collect.run(collect.Params("in"), paths)
+    collect.run(CollectConfig("in"), paths)
     raw = read_raw(units(paths.raw), 1024, "a test")
     assert raw["_fault"].to_pylist() == [None] * 9 + ["1 fields where 2 belong: 9"]
     shutil.rmtree(paths.raw)
@@ -261,7 +263,7 @@ def test_dvc_repro_goes_on_with_what_is_there_and_finds_what_a_run_recorded(path
         f"task: classification\ncollect: {{uri: in, deleted: keep}}\npreprocess: {{target: b}}\n{sections}"
     )
     fill(paths.root / "in", 0, 3)
-    params = collect.Params("in", deleted="keep")
+    params = CollectConfig("in", deleted="keep")
     collect.run(params, paths)
     versions.commit(paths, "collect")
     assert "didn't change, skipping" in dvc("repro", "collect@t")

@@ -14,6 +14,7 @@ from evergreen.core.errors import PipelineError
 from evergreen.stages import artifacts
 from evergreen.stages.deploy import haproxy
 from evergreen.stages.deploy import stage as deploy
+from evergreen.stages.deploy.config import DeployConfig
 
 JSON = {"content-type": "application/json"}
 CLIENTS = 8  # each waits for its answer before it asks again
@@ -46,7 +47,7 @@ def endpoint(clone, released):
         taken = next(port for port in range(8000, 9000) if haproxy._free(port))
         other.bind(("127.0.0.1", taken))
         other.listen()
-        one = deploy.deploy(clone, first(released), deploy.Params(max_body_bytes=50_000))
+        one = deploy.deploy(clone, first(released), DeployConfig(max_body_bytes=50_000))
     assert int(one["url"].rpartition(":")[2]) > taken
     yield one
     assert deploy.undeploy(clone)
@@ -58,7 +59,7 @@ def first(released, **instead):
 
 
 def put(clone, released, **instead):
-    return deploy.deploy(clone, first(released, **instead), deploy.Params(max_body_bytes=50_000))
+    return deploy.deploy(clone, first(released, **instead), DeployConfig(max_body_bytes=50_000))
 
 
 async def under_load(url, body, change):
@@ -173,7 +174,7 @@ def test_bad_requests_through_serve(endpoint, method, path, body, status, word):
 
 
 def test_two_replicas_serve_the_same_version(clone, endpoint, released):
-    two = deploy.Params(replicas=2, max_body_bytes=50_000)
+    two = DeployConfig(replicas=2, max_body_bytes=50_000)
     deploy.deploy(clone, first(released, digits=released["digits"][1]), two)
     until, replicas = time.monotonic() + 20, set()
     while len(replicas) < 2 and time.monotonic() < until:  # the proxy spreads requests as it likes

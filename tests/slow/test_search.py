@@ -9,21 +9,26 @@ import pytest
 
 from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages import artifacts
 from evergreen.stages.collect import stage as collect
+from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.select import stage as select
+from evergreen.stages.select.config import SelectConfig
 from evergreen.stages.trials.trial import defaults
 from evergreen.stages.tune import stage as tune
+from evergreen.stages.tune.config import TuneConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COLD = """
 import sys, time
 from pathlib import Path
 import evergreen.core.paths, evergreen.stages.select.stage, torch
+from evergreen.stages.select.config import SelectConfig
 started = time.monotonic()
 paths = evergreen.core.paths.Paths(Path(sys.argv[1]), "cancer")
-evergreen.stages.select.stage.run(evergreen.stages.select.stage.Params(seconds=13), paths, task="classification")
+evergreen.stages.select.stage.run(SelectConfig(seconds=13), paths, task="classification")
 print(time.monotonic() - started)
 """
 STOP = """
@@ -36,8 +41,8 @@ ray_cluster.stop(Path(sys.argv[1]))
 
 def prepare(root):
     paths = Paths(root, "cancer")
-    collect.run(collect.Params(uri="sklearn:breast_cancer"), paths, task="classification")
-    preprocess.run(preprocess.Params(target="diagnosis"), paths, task="classification")
+    collect.run(CollectConfig(uri="sklearn:breast_cancer"), paths, task="classification")
+    preprocess.run(PreprocessConfig(target="diagnosis"), paths, task="classification")
     return paths
 
 
@@ -63,7 +68,7 @@ def test_a_cold_select_keeps_its_seconds(tmp_path):
 
 def test_a_warm_select_keeps_its_seconds_and_says_why(paths):
     started = time.monotonic()
-    choice = select.run(select.Params(seconds=8), paths, task="classification")
+    choice = select.run(SelectConfig(seconds=8), paths, task="classification")
     assert time.monotonic() - started < 8 * 1.15
     assert choice == read_json(paths.select)
     assert {"linear", "mlp"} <= {entry["architecture"] for entry in choice["leaderboard"]}
@@ -73,7 +78,7 @@ def test_a_warm_select_keeps_its_seconds_and_says_why(paths):
 def test_a_search_keeps_its_seconds(paths):
     write_json(paths.select, {"architecture": "mlp"})
     started = time.monotonic()
-    choice = tune.run(tune.Params(seconds=7, trials=1000, seed=3), paths, task="classification")
+    choice = tune.run(TuneConfig(seconds=7, trials=1000, seed=3), paths, task="classification")
     assert time.monotonic() - started < 7 * 1.15
     assert choice["why"]
 
@@ -81,7 +86,7 @@ def test_a_search_keeps_its_seconds(paths):
 def test_a_search_run_again_repeats_nothing(paths, monkeypatch):
     monkeypatch.setattr(artifacts, "code_version", lambda: "as it is")
     write_json(paths.select, {"architecture": "mlp"})
-    params = tune.Params(seconds=60, trials=3)
+    params = TuneConfig(seconds=60, trials=3)
     first = tune.run(params, paths, task="classification")
     assert len(first["trials"]) == 3
     assert defaults("mlp") in [trial["options"] for trial in first["trials"]]
@@ -90,6 +95,6 @@ def test_a_search_run_again_repeats_nothing(paths, monkeypatch):
     assert time.monotonic() - started < 5
     assert again["trials"] == first["trials"]
     assert again["options"] == first["options"]
-    more = tune.run(tune.Params(seconds=60, trials=4), paths, task="classification")
+    more = tune.run(TuneConfig(seconds=60, trials=4), paths, task="classification")
     assert more["trials"][:3] == first["trials"]
     assert len(more["trials"]) == 4

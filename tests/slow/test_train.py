@@ -18,17 +18,21 @@ from PIL import Image
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages import artifacts
 from evergreen.stages.artifacts import save_model
 from evergreen.stages.collect import stage as collect
+from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.train import stage as train
 from evergreen.stages.train import worker
+from evergreen.stages.train.config import TrainConfig
 from evergreen.stages.train.plan import make
 from evergreen.stages.tune import stage as tune
+from evergreen.stages.tune.config import TuneConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PARAMS = train.Params(epochs=30, batch_size=4, checkpoint_seconds=0.25)
+PARAMS = TrainConfig(epochs=30, batch_size=4, checkpoint_seconds=0.25)
 STEPS = 65  # of an epoch: 261 training rows, of which a last one alone is left out
 
 DRIVER = """
@@ -37,8 +41,9 @@ from pathlib import Path
 from evergreen.core import paths
 from evergreen.stages import artifacts
 from evergreen.stages.train import stage as train
+from evergreen.stages.train.config import TrainConfig
 artifacts.code_version = lambda: "as it is"
-params = train.Params(**json.loads(sys.argv[2]))
+params = TrainConfig(**json.loads(sys.argv[2]))
 train.run(params, paths.Paths(Path(sys.argv[1]), sys.argv[3]), task="regression")
 """
 
@@ -54,8 +59,8 @@ def code():
 @pytest.fixture(scope="module")
 def prepared(clone):
     paths = Paths(clone, "diabetes")
-    collect.run(collect.Params(uri="sklearn:diabetes"), paths, task="regression")
-    preprocess.run(preprocess.Params(target="progression"), paths, task="regression")
+    collect.run(CollectConfig(uri="sklearn:diabetes"), paths, task="regression")
+    preprocess.run(PreprocessConfig(target="progression"), paths, task="regression")
     write_json(paths.select, {"architecture": "mlp"})
     return paths
 
@@ -153,11 +158,11 @@ def test_what_only_a_worker_sees_to_be_wrong_is_one_clear_message(clone):
     layers = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
     config = {"model_type": "vit", "image_size": 8, "patch_size": 4, **layers}
     (clone / "vit" / "config.json").write_text(json.dumps(config))
-    collect.run(collect.Params(uri="photos"), paths)
+    collect.run(CollectConfig(uri="photos"), paths)
     kinds = {"image": {"kind": "image", "source": str(clone / "vit")}}
-    preprocess.run(preprocess.Params(target="label", kinds=kinds, leaks="off"), paths, task="classification")
+    preprocess.run(PreprocessConfig(target="label", kinds=kinds, leaks="off"), paths, task="classification")
     write_json(paths.select, {"architecture": "pretrained"})
-    tuned = tune.run(tune.Params(seconds=30, trials=2), paths, task="classification")
+    tuned = tune.run(TuneConfig(seconds=30, trials=2), paths, task="classification")
     assert re.match(r"every trial failed \(pretrained .*vit: .*safetensors.*\), so the defaults stay", tuned["why"])
     with pytest.raises(PipelineError, match=r"pretrained .*vit: .*safetensors"):
-        train.run(train.Params(epochs=1), paths, task="classification")
+        train.run(TrainConfig(epochs=1), paths, task="classification")

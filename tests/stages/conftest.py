@@ -8,11 +8,13 @@ import torch
 
 from evergreen.core.paths import Paths
 from evergreen.data.feed.batches import Batches, arrays, load
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.models.registry import architecture as find
 from evergreen.models.registry import build
 from evergreen.models.training.trainer import Loop, Recipe
 from evergreen.stages.artifacts import save_model
 from evergreen.stages.collect import stage as collect
+from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
 
 SOURCES = {
@@ -49,8 +51,8 @@ def candidates(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     for name, (task, uri, settings) in SOURCES.items():
         paths = Paths(root, name)
-        collect.run(collect.Params(uri), paths, task=task)
-        preprocess.run(preprocess.Params(**settings), paths, task=task)
+        collect.run(CollectConfig(uri), paths, task=task)
+        preprocess.run(PreprocessConfig(**settings), paths, task=task)
         train(paths, paths.candidate, epochs=4 if name == "digits" else 40)
     return root
 

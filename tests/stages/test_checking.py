@@ -8,7 +8,9 @@ import pytest
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
 from evergreen.core.progress import format_summary
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages.collect import stage as collect
+from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
 
 RANDOM = np.random.default_rng(0)
@@ -17,8 +19,8 @@ ROWS = 400
 
 def found(root, uri, *, task="classification", **wishes):
     paths = Paths(root, "t")
-    collect.run(collect.Params(uri), paths)
-    preprocess.run(preprocess.Params(**wishes), paths, task=task)
+    collect.run(CollectConfig(uri), paths)
+    preprocess.run(PreprocessConfig(**wishes), paths, task=task)
     return json.loads((paths.ready / "summary.json").read_text())["leaks"]
 
 
@@ -60,7 +62,7 @@ def test_twins_are_named_with_their_origins(tmp_path):
 def test_a_column_that_tells_stops_the_run_and_leaves_what_was_there(tmp_path):
     wishes = {"target": "y", "key": ["name"], "ignore": ["day"]}
     assert [leak["columns"] for leak in found(tmp_path, table(tmp_path, leak=True), **wishes)] == [["says"]]
-    told = preprocess.run(preprocess.Params(**wishes), Paths(tmp_path, "t"), task="classification")
+    told = preprocess.run(PreprocessConfig(**wishes), Paths(tmp_path, "t"), task="classification")
     assert "beware column 'says' alone predicts 'y'" in format_summary(told)
     before = (tmp_path / "data/store/t/ready/summary.json").read_bytes()
     with pytest.raises(PipelineError, match="'says' alone predicts 'y'"):

@@ -16,6 +16,7 @@ from evergreen.stages.artifacts import folder_version
 from evergreen.stages.collect import manifest as parts
 from evergreen.stages.collect import snapshot
 from evergreen.stages.collect import stage as collect
+from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess.raw_sample import read_raw, units
 
 
@@ -25,7 +26,7 @@ def paths(tmp_path):
 
 
 def run(paths, uri, **settings):
-    return collect.run(collect.Params(uri, **settings), paths)
+    return collect.run(CollectConfig(uri, **settings), paths)
 
 
 def rows(paths, column="a"):
@@ -62,7 +63,7 @@ def test_only_new_files_are_read_and_written(paths, monkeypatch):
     manifests = [pq.read_table(paths.raw / f"files-0000{number}.parquet").to_pylist() for number in (0, 1)]
     found = [[(one["file"], one["offset"], one["rows"]) for one in manifest] for manifest in manifests]
     assert found == [[("1.csv", 0, 3), ("2.csv", 3, 2)], [("3.csv", 0, 1)]]
-    assert not collect.changed(collect.Params("in"), paths)
+    assert not collect.changed(CollectConfig("in"), paths)
 
 
 def test_files_that_changed_or_are_gone_are_followed(paths):
@@ -71,7 +72,7 @@ def test_files_that_changed_or_are_gone_are_followed(paths):
     run(paths, "in")
     csv(paths, "1.csv", 7)
     (paths.root / "in" / "2.csv").unlink()
-    assert collect.changed(collect.Params("in"), paths)
+    assert collect.changed(CollectConfig("in"), paths)
     assert run(paths, "in") == {"rows": 3, "uri": "in", "files changed": 1, "files gone": 1}
     assert rows(paths) == ["30", "31", "7"]
     (paths.root / "in" / "3.csv").unlink()
@@ -151,10 +152,10 @@ URI = "sqlite:shop.db"
 def test_rows_beyond_the_watermark_are_added(paths, shop):
     shop((1, "2026-01-01", 1.0), (2, "2026-01-02", 2.0), (3, None, 3.0))
     assert run(paths, URI, watermark="at")["new"] == 3
-    assert not collect.changed(collect.Params(URI, watermark="at"), paths)
+    assert not collect.changed(CollectConfig(URI, watermark="at"), paths)
     assert run(paths, URI, watermark="at") == {"rows": 3, "uri": URI}
     shop((4, "2026-01-02", 4.0), (5, "2026-01-03T10:00:00+02:00", 5.0), (6, None, 6.0))
-    assert collect.changed(collect.Params(URI, watermark="at"), paths)
+    assert collect.changed(CollectConfig(URI, watermark="at"), paths)
     assert run(paths, URI, watermark="at") == {"rows": 6, "uri": URI, "new": 3}
     assert rows(paths, "id") == [1, 2, 3, 4, 5, 6]
     assert read_json(paths.raw / "source.json")["covered"] == {"from": None, "to": "2026-01-03T08:00:00+00:00"}
@@ -191,7 +192,7 @@ def test_a_row_mended_where_it_stands_comes_when_it_is_asked_for_again_and_no_ot
     settings = {"watermark": "n", "since": 0}
     assert run(paths, "t.csv", **settings)["rows"] == 4
     for _ in range(2):
-        collect.run(collect.Params("t.csv", **settings), paths, faulty=True)
+        collect.run(CollectConfig("t.csv", **settings), paths, faulty=True)
         assert [row for row in found(paths) if row] == ["10", "20", "30"]
         assert len(found(paths)) == 4
 
@@ -238,7 +239,7 @@ def test_deletions_are_followed_where_that_is_asked_for(paths, shop):
 )
 def test_a_contradiction_is_named(settings, says):
     with pytest.raises(PipelineError, match=says) as caught:
-        collect.Params("t.csv", **settings)
+        CollectConfig("t.csv", **settings)
     assert caught.value.fix
 
 
@@ -259,7 +260,7 @@ def test_a_clock_that_jumps_hides_no_change(paths, monkeypatch, now):
     run(paths, "in")
     csv(paths, "1.csv", 2)
     os.utime(paths.root / "in" / "1.csv", (1, 1))  # written long before what was collected, says its time
-    assert collect.changed(collect.Params("in"), paths)
+    assert collect.changed(CollectConfig("in"), paths)
     run(paths, "in")
     assert rows(paths) == ["2"]
 
@@ -273,7 +274,7 @@ def test_a_file_is_read_again_only_if_something_about_it_changed(paths, monkeypa
     def times_read(after_seconds):
         monkeypatch.setattr(data_files.time, "time_ns", lambda: started + after_seconds * 10**9)
         read.clear()
-        collect.changed(collect.Params("in"), paths)
+        collect.changed(CollectConfig("in"), paths)
         return len([path for path in read if str(path).endswith(".csv")])
 
     started = time.time_ns()

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from evergreen.core.paths import Paths
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages.collect import stage as collect
+from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
 
 RANDOM = np.random.default_rng(0)
@@ -18,8 +20,8 @@ EVIL = "<script>alert(1)</script>"
 def prepared(root, uri, task, **wishes) -> Paths:
     paths = Paths(root, "t")
     shutil.rmtree(paths.raw, ignore_errors=True)
-    collect.run(collect.Params(uri), paths)
-    preprocess.run(preprocess.Params(**wishes), paths, task=task)
+    collect.run(CollectConfig(uri), paths)
+    preprocess.run(PreprocessConfig(**wishes), paths, task=task)
     return paths
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from evergreen.stages.deploy.batching import Batcher, QueueFull
+from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.endpoint import Endpoint
-from evergreen.stages.deploy.stage import Params
 
-LIMITS = asdict(Params(max_rows=20, max_queue_rows=40, max_body_bytes=20_000))
+LIMITS = asdict(DeployConfig(max_rows=20, max_queue_rows=40, max_body_bytes=20_000))
 JSON = {"content-type": "application/json"}
 
 

@@ -13,6 +13,7 @@ from evergreen.core.paths import Paths
 from evergreen.data import row_ids
 from evergreen.data.prepared import read, write
 from evergreen.stages.select import stage as select
+from evergreen.stages.select.config import SelectConfig
 from evergreen.stages.trials.contender import Lane
 from evergreen.stages.trials.folds import divided, identities, places
 from evergreen.stages.trials.trial import Score, Trial
@@ -76,6 +77,6 @@ def test_finalists_are_compared_over_all_folds_together():
 
 def test_rows_in_time_are_not_dealt_out(candidates):
     with pytest.raises(PipelineError, match="time"):
-        select.run(select.Params(folds=5), Paths(candidates, "sunspots"), task="forecasting")
+        select.run(SelectConfig(folds=5), Paths(candidates, "sunspots"), task="forecasting")
     with pytest.raises(PipelineError, match="folds is 1"):
-        select.Params(folds=1)
+        SelectConfig(folds=1)

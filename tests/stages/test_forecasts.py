@@ -9,12 +9,14 @@ import pytest
 
 from evergreen.core.paths import Paths
 from evergreen.data.feed.batches import arrays, load
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.suggest import propose
 from evergreen.data.sources import open_source
 from evergreen.data.spec import Spec
 from evergreen.models.registry import build
 from evergreen.stages.artifacts import load_model
 from evergreen.stages.collect import stage as collect
+from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.engines import versions
 from evergreen.stages.predict.batch import predict
 from evergreen.stages.preprocess import stage as preprocess
@@ -40,9 +42,9 @@ def written(folder, lines, name="shops.csv"):
 
 def prepare(root, **wishes) -> Paths:
     paths = Paths(root, "shops")
-    collect.run(collect.Params("shops.csv"), paths)
+    collect.run(CollectConfig("shops.csv"), paths)
     told = {"target": "sales", "time": "day", "window": 3, "horizon": 2, "series": "shop", **wishes}
-    preprocess.run(preprocess.Params(**told), paths, task="forecasting")
+    preprocess.run(PreprocessConfig(**told), paths, task="forecasting")
     return paths
 
 

@@ -9,12 +9,14 @@ from evergreen.core.errors import DataError
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
 from evergreen.data.feed.batches import arrays, load
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepared import QUARANTINED, read
 from evergreen.data.spec import Spec
 from evergreen.stages.artifacts import folder_version
 from evergreen.stages.collect import stage as collect
+from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
-from evergreen.stages.train import stage as train
+from evergreen.stages.train.config import TrainConfig
 from evergreen.stages.train.plan import make
 from evergreen.stages.train.worker import assemble
 
@@ -26,8 +28,8 @@ GOOD = [f"{RANDOM.normal():.4f},{'uvw'[i % 3]},{'yes' if i % 2 else 'no'}" for i
 def prepare(root, lines, *, task="classification", header="x,c,y", **wishes) -> Paths:
     (root / "t.csv").write_text("\n".join([header, *lines]) + "\n")
     paths = Paths(root, "t")
-    collect.run(collect.Params("t.csv"), paths)
-    preprocess.run(preprocess.Params(**{"target": "y", **wishes}), paths, task=task)
+    collect.run(CollectConfig("t.csv"), paths)
+    preprocess.run(PreprocessConfig(**{"target": "y", **wishes}), paths, task=task)
     return paths
 
 
@@ -53,8 +55,8 @@ def summary(paths):
 )
 def test_shipped_data_sets(tmp_path, uri, task, wishes, rows, inputs, target):
     paths = Paths(tmp_path, "t")
-    collect.run(collect.Params(uri), paths)
-    result = preprocess.run(preprocess.Params(**wishes), paths, task=task)
+    collect.run(CollectConfig(uri), paths)
+    result = preprocess.run(PreprocessConfig(**wishes), paths, task=task)
     spec = Spec.load(paths.ready)
     assert sum(spec.rows.values()) == rows
     assert result["rows"] == spec.rows == summary(paths)["rows"]
@@ -66,15 +68,15 @@ def test_shipped_data_sets(tmp_path, uri, task, wishes, rows, inputs, target):
         assert abs(train[key].mean()) < 0.03
         assert abs(train[key].std() - 1) < 0.03
     before = folder_version(paths.ready)
-    preprocess.run(preprocess.Params(**wishes), paths, task=task)
+    preprocess.run(PreprocessConfig(**wishes), paths, task=task)
     assert folder_version(paths.ready) == before
 
 
 def test_sunspots_are_split_at_the_years_that_were_asked_for(tmp_path):
     paths = Paths(tmp_path, "t")
-    collect.run(collect.Params("statsmodels:sunspots"), paths)
+    collect.run(CollectConfig("statsmodels:sunspots"), paths)
     wishes = {"target": "activity", "time": "year", "window": 12, "validate_from": 1880, "test_from": 1921}
-    preprocess.run(preprocess.Params(**wishes), paths, task="forecasting")
+    preprocess.run(PreprocessConfig(**wishes), paths, task="forecasting")
     years = {name: load(paths.ready, name)[1]["_time"].to_pylist() for name in preprocess_splits()}
     assert {name: (held[0], held[-1]) for name, held in years.items()} == {
         "train": (1712, 1879),
@@ -237,12 +239,12 @@ def test_what_cannot_be_learned_from_is_one_clear_error_and_loses_nothing(tmp_pa
 def test_nothing_collected_or_a_damaged_file(tmp_path):
     paths = Paths(tmp_path, "t")
     with pytest.raises(DataError, match="nothing was collected yet"):
-        preprocess.run(preprocess.Params("y"), paths, task="classification")
+        preprocess.run(PreprocessConfig("y"), paths, task="classification")
     paths = prepare(tmp_path, GOOD)
     part = paths.raw / "part-00000.parquet"
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(DataError, match="a collected file is damaged"):
-        preprocess.run(preprocess.Params("y"), paths, task="classification")
+        preprocess.run(PreprocessConfig("y"), paths, task="classification")
 
 
 @pytest.mark.parametrize(
@@ -327,7 +329,7 @@ def test_what_changed_since_the_last_version_is_told_until_something_else_change
     said = ["column 'c': new value 'z' (1.5% of rows)", "column 'x': the largest value went from 2.0024 to 50"]
     assert sorted(changes(paths)) == said
     before = folder_version(paths.described)
-    told = preprocess.run(preprocess.Params("y"), paths, task="classification")
+    told = preprocess.run(PreprocessConfig("y"), paths, task="classification")
     assert folder_version(paths.described) == before
     assert {f"changed since the last version: {change}" for change in said} <= set(told["notes"])
 
@@ -378,14 +380,14 @@ def test_a_weight_is_no_input_travels_with_its_row_and_says_how_often_it_is_seen
     paths, file = Paths(tmp_path, "weighted"), tmp_path / "rows.csv"
     lines = [f"{n},{n * 7 % 50},{'nan,' if n == 3 else '-1,' if n == 4 else f'{n % 3},'}{n % 2}" for n in range(300)]
     file.write_text("\n".join(["number,other,often,kind", *lines]))
-    collect.run(collect.Params(str(file)), paths, task="classification")
-    preprocess.run(preprocess.Params(target="kind", weight="often"), paths, task="classification")
+    collect.run(CollectConfig(str(file)), paths, task="classification")
+    preprocess.run(PreprocessConfig(target="kind", weight="often"), paths, task="classification")
     spec, held = load(paths.ready, "train")
     assert spec.columns == ("number", "other")
     number, weight = (held[name].to_numpy() for name in ("number", "_weight"))
     assert (weight == number % 3).all()
     assert read(paths.ready, "quarantine")["reason"].to_pylist() == ["often: is no weight, a number of 0 or above"] * 2
     write_json(paths.select, {"architecture": "linear"})
-    rows = assemble(make(train.Params(), paths, "classification")).train
+    rows = assemble(make(TrainConfig(), paths, "classification")).train
     assert rows.rows == (weight > 0).sum()
     assert (weight[rows.drawn(0)] > 0).all()

@@ -17,9 +17,10 @@ from evergreen.core.paths import Paths
 from evergreen.stages.drawing.pictures import Axis, Dot, Line, chart, dots, image, number_text
 from evergreen.stages.report import page, sections
 from evergreen.stages.report.mistakes import worst
+from evergreen.stages.validate.config import ValidateConfig
 from evergreen.stages.validate.evidence import Evidence, measure
 from evergreen.stages.validate.predictions import Scored
-from evergreen.stages.validate.stage import Params, summarise
+from evergreen.stages.validate.stage import summarise
 from evergreen.stages.validate.verdict import judge
 
 VOID = {"meta", "img", "br", "circle", "line", "path"}
@@ -76,7 +77,7 @@ class Tags(HTMLParser):
 
 
 def written(evidence: Evidence, name: str = "p", **parts) -> str:
-    params = Params(resamples=100)
+    params = ValidateConfig(resamples=100)
     gaps = {role: evidence.gap(other, params) for role, other in evidence.opponents.items()}
     metrics = summarise(evidence, gaps, judge(evidence, gaps, params), params)
     return page(name, evidence, metrics, **{"choice": {}, "search": {}, "data": {}} | parts)

@@ -8,6 +8,7 @@ from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
 from evergreen.stages.select import stage as select
+from evergreen.stages.select.config import SelectConfig
 from evergreen.stages.trials.contender import Lane
 from evergreen.stages.trials.trial import Score
 
@@ -61,7 +62,7 @@ def test_survivors_are_the_best_and_the_anchor():
 
 def test_too_few_seconds_choose_the_anchor_and_say_so(candidates):
     paths = Paths(candidates, "diabetes")
-    choice = select.run(select.Params(seconds=0.5), paths, task="regression")
+    choice = select.run(SelectConfig(seconds=0.5), paths, task="regression")
     assert choice["architecture"] == "linear"
     assert "too few" in choice["why"]
     assert {"linear", "mlp"} <= {entry["architecture"] for entry in choice["leaderboard"]}
@@ -72,20 +73,20 @@ def test_architectures_that_fail_are_not_called_slow(candidates):
     one = Lane("mlp", 0)
     one.reason, one.failed = "it failed: no weights", True
     names, paths = ["linear", "mlp"], Paths(candidates, "diabetes")
-    why = select._decide([Lane("linear", 0), one], names, select.Params(seconds=20), paths)["why"]
+    why = select._decide([Lane("linear", 0), one], names, SelectConfig(seconds=20), paths)["why"]
     assert why == "none could be trained (mlp: it failed: no weights): it is the simplest"
 
 
 def test_an_architecture_that_does_not_fit_is_refused(candidates):
     paths = Paths(candidates, "diabetes")
     with pytest.raises(PipelineError, match="cnn does not fit"):
-        select.run(select.Params(architectures=["cnn"]), paths, task="regression")
+        select.run(SelectConfig(architectures=["cnn"]), paths, task="regression")
     with pytest.raises(PipelineError, match="did you mean 'mlp'"):
-        select.run(select.Params(architectures=["mpl"]), paths, task="regression")
+        select.run(SelectConfig(architectures=["mpl"]), paths, task="regression")
 
 
 def test_one_that_is_asked_for_alone_is_taken_without_a_race(candidates):
-    choice = select.run(select.Params(architectures=["mlp"]), Paths(candidates, "diabetes"), task="regression")
+    choice = select.run(SelectConfig(architectures=["mlp"]), Paths(candidates, "diabetes"), task="regression")
     assert choice["architecture"] == "mlp"
     assert "only architecture asked for" in choice["why"]
     assert choice["leaderboard"] == []
@@ -94,4 +95,4 @@ def test_one_that_is_asked_for_alone_is_taken_without_a_race(candidates):
 @pytest.mark.parametrize("wrong", [{"seconds": 0}, {"seeds": 0}, {"keep": 1}, {"rungs": [3, 1]}, {"rungs": []}])
 def test_a_wrong_number_is_refused(wrong):
     with pytest.raises(PipelineError, match=next(iter(wrong))):
-        select.Params(**wrong)
+        SelectConfig(**wrong)

@@ -17,6 +17,7 @@ from evergreen.models.training.config import Recipe
 from evergreen.stages.artifacts import load_model
 from evergreen.stages.train import ray_train, worker
 from evergreen.stages.train import stage as train
+from evergreen.stages.train.config import TrainConfig
 from evergreen.stages.train.plan import make
 
 EPOCHS = {"epochs": 2}
@@ -33,7 +34,7 @@ def paths(candidates, tmp_path):
 
 
 def plan(paths, **params):
-    return make(train.Params(**params), paths, "regression")
+    return make(TrainConfig(**params), paths, "regression")
 
 
 def test_yaml_then_tuned_then_the_architecture_then_the_recipe(paths):
@@ -71,7 +72,7 @@ def test_refit_trains_on_the_validation_rows_too_and_claims_no_score(paths):
     before = dataclasses.replace(made, refit=False).at_home(paths.run_folder)
     for one in (made, before):
         worker.assemble(one).run()
-    train.run(train.Params(refit=True, **EPOCHS), paths, task="regression")
+    train.run(TrainConfig(refit=True, **EPOCHS), paths, task="regression")
     card = read_json(paths.candidate / "model.json")
     assert card["refit"]
     assert card["scores"] == {}
@@ -150,20 +151,20 @@ def test_a_feed_that_cannot_be_is_refused_before_hours_are_spent(paths, monkeypa
 @pytest.mark.parametrize("contradiction", [{"keep": "best"}, {"patience": 3}])
 def test_refit_leaves_nothing_to_decide_by(contradiction):
     with pytest.raises(PipelineError, match="refit"):
-        train.Params(refit=True, **contradiction)
+        TrainConfig(refit=True, **contradiction)
 
 
 def test_a_finished_run_is_taken_as_it_is(paths):
     made = plan(paths, **EPOCHS)
     assert worker.finished(made) is None
     worker.assemble(made).run()
-    summary = train.run(train.Params(**EPOCHS), paths, task="regression")  # without Ray
+    summary = train.run(TrainConfig(**EPOCHS), paths, task="regression")  # without Ray
     assert summary["reused"]
     model = load_model(paths.candidate)
     assert model.card["architecture"] == "mlp"
     assert model.card["history"][-1]["epoch"] == 2
     before = {one.name: one.read_bytes() for one in paths.candidate.iterdir()}
-    train.run(train.Params(**EPOCHS), paths, task="regression")
+    train.run(TrainConfig(**EPOCHS), paths, task="regression")
     assert {one.name: one.read_bytes() for one in paths.candidate.iterdir()} == before
 
 
@@ -171,7 +172,7 @@ def test_the_card_has_no_clock_and_the_best_epochs_scores(paths):
     made = plan(paths, **EPOCHS)
     loop = worker.assemble(made)
     loop.run()
-    train.run(train.Params(**EPOCHS), paths, task="regression")
+    train.run(TrainConfig(**EPOCHS), paths, task="regression")
     card = read_json(paths.candidate / "model.json")
     assert "seconds" not in json.dumps({**card, "recipe": {}})
     assert card["scores"]["r2"] == loop.best[1]["r2"]
@@ -216,10 +217,10 @@ def test_what_a_worker_tells_arrives(tmp_path):
 @pytest.mark.parametrize("wrong", [{"workers": 0}, {"max_failures": -1}])
 def test_a_wrong_number_is_refused(wrong):
     with pytest.raises(PipelineError, match=next(iter(wrong))):
-        train.Params(**wrong)
+        TrainConfig(**wrong)
 
 
 def test_params_have_every_field_of_the_recipe():
     assert {field.name for field in dataclasses.fields(Recipe)} == {
-        field.name for field in dataclasses.fields(train.Params) if field.name not in train.OWN
+        field.name for field in dataclasses.fields(TrainConfig) if field.name not in train.OWN
     }

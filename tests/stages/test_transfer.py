@@ -15,8 +15,10 @@ from evergreen.core.paths import Paths
 from evergreen.stages.artifacts import load_model, save_model
 from evergreen.stages.train import stage as train
 from evergreen.stages.train import worker
+from evergreen.stages.train.config import TrainConfig
 from evergreen.stages.train.plan import make
 from evergreen.stages.train.transfer import Start, take
+from evergreen.stages.validate.config import ValidateConfig
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def paths(candidates, tmp_path):
 
 
 def begun(paths, start, **params):
-    plan = make(train.Params(epochs=2, **params), paths, "regression")
+    plan = make(TrainConfig(epochs=2, **params), paths, "regression")
     return dataclasses.replace(plan, start="diabetes@v1.0.0", start_bytes="b", start_folder=str(start))
 
 
@@ -92,29 +94,29 @@ def test_a_pipeline_without_a_release_is_named_with_the_command_that_makes_one(p
 
 
 def test_taking_says_how_much_it_took(paths, start):
-    network = worker.assemble(make(train.Params(epochs=1), paths, "regression")).network
+    network = worker.assemble(make(TrainConfig(epochs=1), paths, "regression")).network
     count, whole = take(network, start, load_model(start).spec)
     assert count == whole == len(network.state_dict())
 
 
 def test_contradictions_are_refused():
     with pytest.raises(PipelineError, match="start_from"):
-        train.Params(freeze="features")
+        TrainConfig(freeze="features")
     with pytest.raises(PipelineError, match="options"):
-        train.Params(start_from="digits", options={"dropout": 0.1})
+        TrainConfig(start_from="digits", options={"dropout": 0.1})
 
 
 def test_the_report_says_whether_the_transfer_helped(paths, start):
     from evergreen.stages.validate import stage as validate
 
     made = {}
-    for name, plan in (("alone", make(train.Params(epochs=3), paths, "regression")), ("begun", begun(paths, start))):
+    for name, plan in (("alone", make(TrainConfig(epochs=3), paths, "regression")), ("begun", begun(paths, start))):
         made[name] = worker.assemble(dataclasses.replace(plan, folder=str(paths.root / name)))
         made[name].run()
     card = {**train._card(begun(paths, start), made["begun"]), "start": "diabetes@v1.0.0", "freeze": "nothing"}
-    beside = {"scratch": (made["alone"].network, train._card(make(train.Params(), paths, "regression"), made["alone"]))}
+    beside = {"scratch": (made["alone"].network, train._card(make(TrainConfig(), paths, "regression"), made["alone"]))}
     save_model(paths.candidate, made["begun"].network, card, beside)
-    validate.validate(validate.Params(resamples=100), paths, released=None)
+    validate.validate(ValidateConfig(resamples=100), paths, released=None)
     metrics = read_json(paths.report / "metrics.json")
     assert metrics["scratch"]["r2"] != metrics["test"]["r2"]["value"]
     page = (paths.report / "report.html").read_text()

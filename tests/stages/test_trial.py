@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from evergreen.core.paths import Paths
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepared import read
 from evergreen.data.spec import Spec
 from evergreen.stages.collect import stage as collect
+from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.trials.trial import STRETCH_STEPS, Score, Trial, defaults, divide, sampled
 
@@ -35,8 +37,8 @@ def test_trials_on_more_rows_than_fit_see_a_sample_and_say_so(candidates, make, 
 def test_a_trial_sees_rows_as_often_as_their_weight_says(tmp_path):
     paths = Paths(tmp_path, "weighted")
     (tmp_path / "rows.csv").write_text("x,y,often\n" + "\n".join(f"{n},{2 * n},{n % 3}" for n in range(300)))
-    collect.run(collect.Params("rows.csv"), paths)
-    preprocess.run(preprocess.Params("y", weight="often"), paths, task="regression")
+    collect.run(CollectConfig("rows.csv"), paths)
+    preprocess.run(PreprocessConfig("y", weight="often"), paths, task="regression")
     held = read(paths.ready, "train")
     feed = Trial(paths.ready, "v", "regression", "linear", {}).loop.train
     assert feed.rows == sum(weight > 0 for weight in held["_weight"].to_pylist())

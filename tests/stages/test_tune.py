@@ -10,6 +10,7 @@ from evergreen.core.paths import Paths
 from evergreen.stages.trials.ledger import Ledger
 from evergreen.stages.trials.search import Search, _distribution
 from evergreen.stages.tune import stage as tune
+from evergreen.stages.tune.config import TuneConfig
 
 OWN = {"weight_decay": 0.02}
 SEARCH = Search("/ready", "v", "regression", "linear", OWN, ("r2", "max"), 0)
@@ -74,8 +75,8 @@ def test_without_the_defaults_there_is_nothing_to_compare_with():
 def test_trials_are_as_long_as_several_fit_into_the_time(candidates, seconds, length):
     paths = Paths(candidates, "diabetes")
     took = {"epochs": 4, "seconds": 0.2 * (os.cpu_count() or 1)}  # an epoch takes 0.05 s of each core, a stretch four
-    assert tune._stretches(tune.Params(seconds=seconds), paths, "linear", took) == length
-    assert tune._stretches(tune.Params(seconds=seconds), paths, "linear", {"epochs": 0}) == 27
+    assert tune._stretches(TuneConfig(seconds=seconds), paths, "linear", took) == length
+    assert tune._stretches(TuneConfig(seconds=seconds), paths, "linear", {"epochs": 0}) == 27
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_without_a_search_the_defaults_stay_and_it_says_why(candidates, monkeypa
     paths = Paths(candidates, "diabetes")
     write_json(paths.select, {"architecture": "linear", "leaderboard": []})
     monkeypatch.setattr("evergreen.stages.trials.trial.defaults", lambda architecture: own)
-    choice = tune.run(tune.Params(seconds=seconds), paths, task="regression")
+    choice = tune.run(TuneConfig(seconds=seconds), paths, task="regression")
     assert choice["options"] == {}
     assert choice["why"] == f"the defaults stay: {why}"
 
@@ -105,4 +106,4 @@ def test_a_space_in_optunas_words():
 @pytest.mark.parametrize("wrong", [{"seconds": -1}, {"trials": 0}])
 def test_a_wrong_number_is_refused(wrong):
     with pytest.raises(PipelineError, match=next(iter(wrong))):
-        tune.Params(**wrong)
+        TuneConfig(**wrong)

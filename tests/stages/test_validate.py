@@ -12,12 +12,13 @@ from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
 from evergreen.data.feed.batches import arrays, load
 from evergreen.stages.artifacts import folder_version, load_model
+from evergreen.stages.validate.config import ValidateConfig
 from evergreen.stages.validate.evidence import Gap, measure
-from evergreen.stages.validate.stage import Params, released, run, validate
+from evergreen.stages.validate.stage import released, run, validate
 from evergreen.stages.validate.statistics import Interval
 from evergreen.stages.validate.verdict import more_rows, percent
 
-FAST = Params(resamples=200)
+FAST = ValidateConfig(resamples=200)
 PIPELINES = ["breast_cancer", "diabetes", "digits", "sunspots"]
 
 
@@ -192,13 +193,13 @@ def test_plots_are_tables_that_dvc_draws(root):
 )
 def test_wrong_parameters_are_told(wrong, message):
     with pytest.raises(PipelineError, match=re.escape(message)):
-        Params(**wrong)
+        ValidateConfig(**wrong)
 
 
 def test_rows_to_add_shrink_with_the_difference_sought():
     def gap(value: float, deviation: float) -> Gap:
         return Gap(0.9, 0.9 - value, Interval(value, value - 1, value + 1), 0.5, 300, deviation, "rows", "")
 
-    assert more_rows(gap(0.0, 0.0), Params()) > 300  # never seen apart, and yet a point could hide
-    assert more_rows(gap(0.02, 0.2), Params()) > more_rows(gap(0.05, 0.2), Params())
+    assert more_rows(gap(0.0, 0.0), ValidateConfig()) > 300  # never seen apart, and yet a point could hide
+    assert more_rows(gap(0.02, 0.2), ValidateConfig()) > more_rows(gap(0.05, 0.2), ValidateConfig())
     assert [percent(share) for share in (0.8955, -0.0213, 0.0, 0.0014)] == ["90%", "−2.1%", "0.0%", "0.14%"]
