@@ -12,7 +12,7 @@ from evergreen.cli.output import Answer
 from evergreen.core import parts, yaml_edit
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import find_root
-from evergreen.stages.pipeline import read
+from evergreen.stages.pipeline import RESERVED, read
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 ROWS = 100_000  # the guess is made from the first so many
@@ -27,7 +27,7 @@ def new(given: Namespace) -> Answer:
     root = find_root()
     parts.use(root)
     path = root / "pipelines" / f"{given.name}.yaml"
-    if not NAME.fullmatch(given.name):
+    if not NAME.fullmatch(given.name) or given.name in RESERVED:
         fix = "write it in small letters, digits and _, starting with a letter: house_prices"
         raise PipelineError(f"{given.name!r} cannot be a pipeline's name", fix=fix)
     if path.exists():

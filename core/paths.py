@@ -8,6 +8,7 @@ from pathlib import Path
 import evergreen
 from evergreen.core.errors import PipelineError
 
+GRAPHS = ("dvc.yaml", "pipelines/dvc.yaml")  # where a project's graph may lie: the first may be the person's own
 IMPORT_ROOT = Path(evergreen.__file__).parents[1]  # what a process needs on its path to import evergreen
 
 
@@ -75,13 +76,13 @@ class Paths:
 
 
 def find_root(start: Path | None = None) -> Path:
-    """The nearest folder at or above `start` (default: the working directory) with `dvc.yaml` and `pipelines/`."""
+    """Return the nearest folder at or above `start` (default: the working directory) in which `evergreen init` ran."""
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
-        if (folder / "dvc.yaml").is_file() and (folder / "pipelines").is_dir():
+        if (folder / "pipelines").is_dir() and any((folder / graph).is_file() for graph in GRAPHS):
             return folder
     raise PipelineError(
-        "no dvc.yaml with a folder pipelines/ here or above",
+        "this folder lies in no project of Evergreen",
         place=str(here),
-        fix="change into a clone of the repository",
+        fix="change into one, or make this one a project with: evergreen init",
     )

@@ -61,10 +61,13 @@ CONFIGS: dict[str, type] = {
 SECTIONS = tuple(CONFIGS)
 STAGES = SECTIONS[:-1]  # the DVC graph, in order: what is deployed is a release, not the graph's output
 
+RESERVED = {"dvc", "params"}  # files that lie in pipelines/ where a person has a dvc.yaml of their own
+
 
 def names(root: Path) -> list[str]:
     """The pipelines of this clone, in alphabetical order."""
-    return sorted(path.stem for path in (root / "pipelines").glob("*.yaml"))
+    found = {path.stem for path in (root / "pipelines").glob("*.yaml")}
+    return sorted(found - RESERVED)
 
 
 def tasks() -> list[str]:

@@ -6,6 +6,7 @@ Tags are annotated and follow GTO's format, so `gto show` and its API read them:
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -153,24 +154,42 @@ def _tell_index(root: Path, entries: list[str]) -> None:
 
 def put(root: Path, name: str, commit: str, message: str) -> None:
     """Makes an annotated tag. Each gets a later second than the one before: GTO orders events by their time."""
+    name = tag_prefix(root) + name
     newest = git(root, "for-each-ref", "--sort=-creatordate", "--count=1", "--format=%(creatordate:unix)", "refs/tags")
     moment = max(int(time.time()), int(newest.strip() or 0) + 1)
     env = _signed(root) | {"GIT_COMMITTER_DATE": f"{moment} +0000"}
     git(root, "tag", "--annotate", "--no-sign", "--cleanup=whitespace", "-F", "-", name, commit, text=message, env=env)
 
 
+def tag_prefix(root: Path) -> str:
+    """Return how the tags of a project begin that is a subfolder of its repository: "sub/", in letters that GTO allows.
+
+    Raises VersionError where there is no repository.
+    """
+    folder = git(root, "rev-parse", "--show-prefix").rstrip("\n").rstrip("/")
+    plain = re.sub(r"[^a-zA-Z0-9/_]+", "-", folder).lstrip("-_/")
+    if plain != folder:  # another folder may be spelled alike by then
+        plain += "-" + hashlib.blake2b(folder.encode(), digest_size=3).hexdigest()
+    return f"{plain}/" if folder else ""
+
+
 def read(root: Path, pipeline: str = "") -> dict[str, Tags]:
     """All that the tags say, by pipeline, in one call of git; nothing where there is no repository."""
-    if not (root / ".git").exists():
-        return {}
-    patterns = [f"refs/tags/{pipeline}@*", f"refs/tags/{pipeline}#*"] if pipeline else ["refs/tags"]
+    try:
+        prefix = tag_prefix(root)
+    except VersionError as error:
+        if "not a git repository" in error.problem:
+            return {}
+        raise
+    start = f"refs/tags/{prefix}{pipeline}"
+    patterns = [f"{start}@*", f"{start}#*"] if pipeline else [start.rstrip("/")]
     form = "%(refname:strip=2)%00%(*objectname)%00%(creatordate:iso-strict)%00%(contents)%01"
     answer = git(root, "for-each-ref", "--sort=creatordate", f"--format={form}", *patterns)
     events: dict[str, list[tuple[re.Match[str], Version]]] = {}
     for record in answer.split("\x01\n"):
         tag, commit, date, message = [*record.split("\0"), "", "", ""][:4]
-        match = NAMES.fullmatch(tag)
-        if match and commit:  # a tag without an object of its own is not GTO's
+        match = NAMES.fullmatch(tag.removeprefix(prefix))
+        if match and commit and "/" not in match["name"]:  # a tag without an object of its own is not GTO's
             one = Version(match["version"] or "", commit, date, message.strip())
             events.setdefault(match["name"], []).append((match, one))
     return {name: _told(found) for name, found in events.items()}

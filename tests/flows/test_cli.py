@@ -90,7 +90,7 @@ def test_a_mistake_in_the_arguments_is_status_2(clone, capsys):
 def test_outside_a_clone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main.main(["status"]) == 2
-    assert "change into a clone" in capsys.readouterr().err
+    assert "evergreen init" in capsys.readouterr().err
 
 
 def test_new_writes_a_pipeline_that_reads(table, clone, capsys):

@@ -127,7 +127,7 @@ def test_the_root_is_found_from_below_and_missed_with_a_fix(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     assert find_root(tmp_path / "a" / "b") == tmp_path.resolve()
     (tmp_path / "dvc.yaml").unlink()
-    with pytest.raises(PipelineError, match="change into a clone"):
+    with pytest.raises(PipelineError, match="evergreen init"):
         find_root(tmp_path / "a")
     assert Paths(tmp_path, "digits").candidate == tmp_path / "models" / "store" / "digits" / "candidate"
 
