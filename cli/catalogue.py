@@ -10,14 +10,14 @@ import ast
 import inspect
 import json
 import re
-from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
-from evergreen.cli.output import Answer
-from evergreen.core.paths import find_root
+import typer
+
+from evergreen.cli.output import CommandResult
 
 ROOMS = Path(__file__).resolve().parents[1]
 FOLDERS = {
@@ -70,10 +70,13 @@ APPLICATIONS = (
 )
 
 
-def catalogue(given: Namespace) -> Answer:
-    """What a pipeline can be made of; with a source and a target, what of it suits them."""
-    if given.source or given.target:
-        return suiting(given.source, given.target)
+def catalogue(
+    source: Annotated[str, typer.Option("--from", metavar="FILE", help="Show which of them suit this data.")] = "",
+    target: Annotated[str, typer.Option(metavar="COLUMN", help="And this column to predict.")] = "",
+) -> CommandResult:
+    """Show the parts of pipelines, or those that suit a table."""
+    if source or target:
+        return suitable(source, target)
     value = {part: [_card(path, part) for path in sorted(folder.glob("[!_]*.py"))] for part, folder in FOLDERS.items()}
     lines = []
     for part, cards in value.items():
@@ -82,13 +85,14 @@ def catalogue(given: Namespace) -> Answer:
             accepts = f" [{', '.join(card['accepts'])}]".replace("*", "any kind") if "accepts" in card else ""
             lines.append(f"  {card['name']:<20}{card['about']}{accepts}")
     lines.append("for your own data: evergreen catalogue --from FILE --target COLUMN")
-    return Answer(value, "\n".join(lines))
+    return CommandResult(value, "\n".join(lines))
 
 
-def suiting(source: str, target: str) -> Answer:
-    """The task that the target suggests, and the architectures that select would race, each with when to choose it."""
-    from evergreen.cli.new import head, located
+def suitable(source: str, target: str) -> CommandResult:
+    """Show the task that the target suggests and the architectures that select would compare, with when to use each."""
+    from evergreen.cli.new import read_head, relative_uri
     from evergreen.core.errors import PipelineError
+    from evergreen.core.paths import find_root
     from evergreen.data.prepare import suggest
     from evergreen.models import registry as parts_of
 
@@ -97,28 +101,27 @@ def suiting(source: str, target: str) -> Answer:
             "one of --from and --target is missing", fix="evergreen catalogue --from FILE --target COLUMN"
         )
     root = find_root()
-    guess = suggest.propose(head(located(source, root), root), target)
+    guess = suggest.propose(read_head(relative_uri(source, root), root), target)
     kinds = {"history": "series"} if guess["task"] == "forecasting" else guess["kinds"]
     inputs = {kind: _tensor(kind) for kind in sorted(set(kinds.values()))}
     names = parts_of.accepting(inputs, guess["task"])
-    found = [{"name": name, "choose": promise(parts_of.architecture(name))["Choose"]} for name in names]
+    found = [{"name": name, "choose": parse_docstring(parts_of.architecture(name))["Choose"]} for name in names]
     value = {"task": guess["task"], "kinds": guess["kinds"], "architectures": found, "notes": guess["notes"]}
     lines = [f"task: {guess['task']}, from {', '.join(inputs)}"]
     lines += [f"  {one['name']:<20}{one['choose']}" for one in found]
     lines += [f"  note: {note}" for note in guess["notes"]]
-    return Answer(value, "\n".join([*lines, "select races them all: evergreen new NAME --from … --target …"]))
+    return CommandResult(value, "\n".join([*lines, "select races them all: evergreen new NAME --from … --target …"]))
 
 
 def _tensor(kind: str, state: dict[str, Any] | None = None) -> Any:
-    """What a network is told of an input of a kind: whose tensors it makes."""
+    """Stand in for an input of a kind, as far as a network asks what tensors it gets."""
     from evergreen.data.kinds import find
 
     return SimpleNamespace(kind=find(kind).AS or kind, state=state or {})
 
 
-def promise(part: type) -> dict[str, str]:
-    """A docstring's parts: "title", its first sentence; "idea"; of an architecture those of PARTS; and lines set in
-    columns, "table"."""
+def parse_docstring(part: type) -> dict[str, str]:
+    """Split a docstring into "title", "idea", "table" (aligned lines) and, of an architecture, its PARTS."""
     lines = inspect.cleandoc(part.__doc__ or "").splitlines()
     table = [line for line in lines if "  " in line.strip()]
     text = " ".join(" ".join(line for line in lines if line not in table).split())
@@ -132,7 +135,7 @@ def promise(part: type) -> dict[str, str]:
 
 
 def _card(path: Path, part: str) -> dict[str, Any]:
-    """A part's name, the first line of its docstring and, of an architecture, the kinds of input it accepts."""
+    """Read a part's name, the first line of its docstring and, of an architecture, the kinds of input it accepts."""
     module = ast.parse(path.read_text(encoding="utf-8"))
     classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
     own: list[ast.Module | ast.ClassDef] = [module, *classes]
@@ -145,8 +148,8 @@ def _card(path: Path, part: str) -> dict[str, Any]:
     return card
 
 
-def page() -> str:
-    """docs/catalogue.md."""
+def render_page() -> str:
+    """Render docs/catalogue.md."""
     from evergreen.models import registry as parts_of
 
     parts = [
@@ -181,7 +184,7 @@ def _applications() -> str:
 def _architecture(name: str, kind: Any) -> str:
     from evergreen.models import registry as parts_of
 
-    said = promise(kind)
+    said = parse_docstring(kind)
     space = ", ".join(f"`{option}`" for option in kind.SPACE)
     own = ", ".join(f"`{option}: {json.dumps(value)}`" for option, value in parts_of.options(kind).items())
     lines = [
@@ -201,7 +204,7 @@ def _architecture(name: str, kind: Any) -> str:
 def _task(name: str, job: Any) -> str:
     from evergreen.models import registry as parts_of
 
-    said = promise(job)
+    said = parse_docstring(job)
     order = {"max": "↑", "min": "↓"}
     scores = ", ".join(f"{metric} {order[way]}" for metric, way in job.METRICS.items())
     own = ", ".join(f"`{option}: {json.dumps(value)}`" for option, value in parts_of.options(job).items())
@@ -216,4 +219,4 @@ def _task(name: str, job: Any) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(render_page(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`evergreen doctor`: what is missing or cannot work here, and the fix. Each check is a generator of findings."""
+"""`evergreen doctor`: what is missing or cannot work here, and the fix. Each check yields findings."""
 
 from __future__ import annotations
 
@@ -8,124 +8,136 @@ import shutil
 import socket
 import subprocess
 import sys
-from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evergreen.cli.output import Answer
-from evergreen.core.errors import PipelineError
-from evergreen.core.files import read_json
-from evergreen.core.paths import Paths, find_root
-from evergreen.core.processes import lock_owner
-from evergreen.flows import format
-from evergreen.stages.pipeline import names, read
+from evergreen.cli.output import CommandResult
 
 GIB = 2**30
+REQUIRED_PYTHON = (3, 11)
 
 
 @dataclass(frozen=True)
 class Finding:
+    """One line of the doctor's: the state of one thing, and how to mend it."""
+
     what: str
     state: str  # ok | warn | fail
     text: str
     fix: str = ""
 
 
-def doctor(given: Namespace) -> Answer:
-    """All findings; status 1 when something cannot work."""
-    root = find_root()
-    checks = (python, packages, git, dvc, room, home, ports, engines, cluster, gpu, pipelines)
-    findings = [finding for check in checks for finding in check(root)]
+def doctor() -> CommandResult:
+    """Check what is missing or cannot work here; say how to mend it.
+
+    It works anywhere; in a project it checks that too: git, DVC, the cluster, what is running, each pipeline's YAML.
+    The status is 1 when something cannot work.
+    """
+    from evergreen.core.errors import PipelineError
+    from evergreen.core.paths import find_root
+
+    here = Path.cwd()
+    findings = [*check_python(), *check_packages(), *check_resources(here), *check_ports(), *check_gpu()]
+    try:
+        root = find_root()
+    except PipelineError:
+        findings += [*check_git(here), Finding("project", "ok", f"none at or above {here}: evergreen init makes one")]
+    else:
+        for check in (check_git, check_state_dir, check_dvc, check_engines, check_cluster, check_pipelines):
+            findings += check(root)
     failed = any(finding.state == "fail" for finding in findings)
     lines = [
-        f"{one.state:<5}{one.what:<12}{one.text}" + (f"; {one.fix}" if one.fix and one.state != "ok" else "")
-        for one in findings
+        f"{finding.state:<5}{finding.what:<12}{finding.text}"
+        + (f"; {finding.fix}" if finding.fix and finding.state != "ok" else "")
+        for finding in findings
     ]
-    return Answer({"ok": not failed, "findings": [asdict(one) for one in findings]}, "\n".join(lines), int(failed))
+    value = {"ok": not failed, "findings": [asdict(finding) for finding in findings]}
+    return CommandResult(value, "\n".join(lines), int(failed))
 
 
-def python(root: Path) -> Iterator[Finding]:
-    right = sys.version_info >= (3, 11)
+def check_python() -> Iterator[Finding]:
+    """Check the interpreter's version."""
     text = f"{sys.version.split()[0]} in {sys.prefix}"
-    yield Finding("python", "ok" if right else "fail", text, "use Python 3.11 or later")
+    yield Finding("python", "ok" if sys.version_info >= REQUIRED_PYTHON else "fail", text, "use Python 3.11 or later")
 
 
-def packages(root: Path) -> Iterator[Finding]:
-    """What pyproject.toml asks for is installed, in the versions that constraints.txt pins."""
-    import tomllib
-
+def check_packages() -> Iterator[Finding]:
+    """Check that what Evergreen requires is installed, in the tested versions where constraints.txt lies beside it."""
     from packaging.requirements import Requirement
 
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    pinned = {}
-    for line in (root / "constraints.txt").read_text(encoding="utf-8").splitlines():
-        name, equal, version = line.partition("==")
-        if equal:
-            pinned[name.strip().lower()] = version.strip()
-    fix = "make test installs what is pinned; or: pip install -c constraints.txt -e ."
-    wrong = 0
-    for text in project["dependencies"]:
-        need = Requirement(text)
-        if need.marker and not need.marker.evaluate():
-            continue
+    from evergreen.core.paths import IMPORT_ROOT
+
+    file = IMPORT_ROOT / "constraints.txt"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    pairs = (line.partition("==") for line in text.splitlines())
+    tested = {name.strip().lower(): version.strip() for name, equal, version in pairs if equal}
+    fix = "make test installs what is pinned; or: pip install -c constraints.txt -e ." if tested else "install it anew"
+    required = [Requirement(text) for text in importlib.metadata.requires("evergreen") or []]
+    required = [one for one in required if not one.marker or one.marker.evaluate({"extra": ""})]
+    findings = []
+    for requirement in required:
+        name = requirement.name
         try:
-            found = importlib.metadata.version(need.name)
+            installed = importlib.metadata.version(name).partition("+")[0]
         except importlib.metadata.PackageNotFoundError:
-            wrong += 1
-            yield Finding("packages", "fail", f"{need.name} is not installed", fix)
+            findings.append(Finding("packages", "fail", f"{name} is not installed", fix))
             continue
-        if not need.specifier.contains(found.partition("+")[0], prereleases=True):
-            wrong += 1
-            yield Finding("packages", "fail", f"{need.name} {found} where {need.specifier} is needed", fix)
-        elif (proved := pinned.get(need.name.lower(), found)).partition("+")[0] != found.partition("+")[0]:
-            wrong += 1
-            yield Finding("packages", "warn", f"{need.name} {found}, proved was {proved}", fix)
-    if not wrong:
-        yield Finding("packages", "ok", f"{len(project['dependencies'])} as constraints.txt pins them")
+        wanted = tested.get(name.lower(), installed).partition("+")[0]
+        if not requirement.specifier.contains(installed, prereleases=True):
+            problem = f"{name} {installed} does not fit {requirement.specifier}"
+            findings.append(Finding("packages", "fail", problem, fix))
+        elif wanted != installed:
+            findings.append(Finding("packages", "warn", f"{name} {installed} is installed, tested is {wanted}", fix))
+    yield from findings or [Finding("packages", "ok", f"all {len(required)} required ones are installed")]
 
 
-def git(root: Path) -> Iterator[Finding]:
+def check_git(folder: Path) -> Iterator[Finding]:
+    """Check that git is there and who signs releases."""
     if shutil.which("git") is None:
-        yield Finding("git", "fail", "there is no git", "install git: versions are tags")
+        yield Finding("git", "fail", "git is not installed", "install git: versions are tags")
         return
 
-    def said(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    def ask(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    if not said("rev-parse", "--git-dir"):
-        yield Finding("git", "fail", f"{root} is no git repository", "git init, then commit: versions are tags")
+    if not ask("rev-parse", "--git-dir"):
+        state = "fail" if (folder / "pipelines").is_dir() else "ok"
+        fix = "git init, then commit: versions are tags"
+        yield Finding("git", state, f"{folder} is not in a git repository", fix)
         return
-    identity = said("config", "user.email")
+    identity = ask("config", "user.email")
     text = f"releases are signed {identity}" if identity else "no identity is set: releases go under Evergreen's own"
     yield Finding("git", "ok", text)
 
 
-def dvc(root: Path) -> Iterator[Finding]:
+def check_dvc(root: Path) -> Iterator[Finding]:
+    """Check that DVC can read the project."""
+    from evergreen.core.paths import Paths
     from evergreen.stages.engines import versions
+    from evergreen.stages.pipeline import names
 
     try:
         versions.prepare(root)
-        found = versions.released(root)
+        released = versions.released(root)
         for name in names(root)[:1]:
             versions.stale(Paths(root, name), "collect")
     except (ValueError, OSError) as error:
         yield Finding("dvc", "fail", str(error), getattr(error, "fix", ""))
     else:
-        yield Finding("dvc", "ok", f"usable; {len(found)} pipelines released")
+        yield Finding("dvc", "ok", f"usable; {len(released)} pipelines released")
 
 
-def room(root: Path) -> Iterator[Finding]:
-    """Space on disk, in memory, and in the memory that Ray's processes share."""
+def check_resources(folder: Path) -> Iterator[Finding]:
+    """Check the space on disk, in memory, and in the memory that Ray's processes share."""
     import psutil
 
-    free = shutil.disk_usage(root).free / GIB
+    free = shutil.disk_usage(folder).free / GIB
     yield Finding("disk", _grade(free, 2, 10), f"{free:.0f} GiB free", "free some: models and data are kept by version")
     memory = psutil.virtual_memory().available / GIB
-    yield Finding(
-        "memory", _grade(memory, 1, 3), f"{memory:.1f} GiB available", "end other work: Ray and torch take 3 GiB"
-    )
+    fix = "end other work: Ray and torch take 3 GiB"
+    yield Finding("memory", _grade(memory, 1, 3), f"{memory:.1f} GiB available", fix)
     shared = Path("/dev/shm")
     if shared.is_dir():
         size = shutil.disk_usage(shared).total / GIB
@@ -133,11 +145,12 @@ def room(root: Path) -> Iterator[Finding]:
         yield Finding("/dev/shm", _grade(size, 0, 1), f"{size:.1f} GiB", fix)
 
 
-def _grade(value: float, least: float, good: float) -> str:
-    return "ok" if value >= good else "warn" if value >= least else "fail"
+def _grade(value: float, minimum: float, good: float) -> str:
+    return "ok" if value >= good else "warn" if value >= minimum else "fail"
 
 
-def home(root: Path) -> Iterator[Finding]:
+def check_state_dir(root: Path) -> Iterator[Finding]:
+    """Check that .evergreen can be written and that its path is short enough for Ray's sockets."""
     folder = root / ".evergreen"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -151,24 +164,25 @@ def home(root: Path) -> Iterator[Finding]:
 
     fits = len(os.fsencode(folder / "ray")) <= ray_node.LONGEST_FOLDER
     text = f"{folder} can be written" + ("" if fits else "; its path is too long for Ray's sockets, they go to /tmp")
-    yield Finding(".evergreen", "ok" if fits else "warn", text, "" if fits else "a clone at a shorter path keeps them")
+    yield Finding(".evergreen", "ok" if fits else "warn", text, "" if fits else "a shorter path keeps them")
 
 
-def ports(root: Path) -> Iterator[Finding]:
+def check_ports() -> Iterator[Finding]:
+    """Look whether the usual ports are free; a taken one is no fault."""
     for what, port in (("Prefect", 4200), ("endpoint", 8000)):
         with socket.socket() as probe:
             taken = probe.connect_ex(("127.0.0.1", port)) == 0
-        yield Finding(
-            "port",
-            "ok",
-            f"{port} ({what}) is {'taken; by this clone, or the next free one is used' if taken else 'free'}",
-        )
+        state = "taken; by this project, or the next free one is used" if taken else "free"
+        yield Finding("port", "ok", f"{port} ({what}) is {state}")
 
 
-def engines(root: Path) -> Iterator[Finding]:
-    """Which engines are up, and locks that are held."""
+def check_engines(root: Path) -> Iterator[Finding]:
+    """Look which engines are up, and which pipelines are being run."""
+    from evergreen.core.paths import Paths
+    from evergreen.core.processes import lock_owner
     from evergreen.flows.server import Server
     from evergreen.stages.deploy import stage as deploy
+    from evergreen.stages.pipeline import names
 
     url = Server(root).url
     yield Finding("Prefect", "ok", f"up: {url}" if url else "down; it starts when a run needs it")
@@ -179,12 +193,12 @@ def engines(root: Path) -> Iterator[Finding]:
     else:
         yield Finding("endpoint", "ok", f"up: {served['url']}" if served else "down")
     for name in names(root):
-        if process := lock_owner(format.lock(Paths(root, name))):
+        if process := lock_owner(Paths(root, name).run_lock):
             yield Finding("lock", "ok", f"{name} is being run by process {process}")
 
 
-def cluster(root: Path) -> Iterator[Finding]:
-    """Whether Ray is up here, or the cluster that cluster.yaml names can be reached."""
+def check_cluster(root: Path) -> Iterator[Finding]:
+    """Check that the cluster of cluster.yaml can be reached; without one, whether Ray is up here."""
     from evergreen.stages.engines import ray_cluster
 
     try:
@@ -206,30 +220,34 @@ def cluster(root: Path) -> Iterator[Finding]:
         yield Finding("cluster", "ok", f"{address} can be reached")
 
 
-def gpu(root: Path) -> Iterator[Finding]:
+def check_gpu() -> Iterator[Finding]:
+    """Check that torch can use this machine's GPUs, if it has any."""
     from evergreen.stages.engines import ray_cluster
 
-    if found := ray_cluster.gpus():
-        yield Finding("gpu", "ok", ", ".join(found))
+    if gpus := ray_cluster.gpus():
+        yield Finding("gpu", "ok", ", ".join(gpus))
     elif shutil.which("nvidia-smi"):
         yield Finding("gpu", "warn", "there is one, but the installed torch cannot use it", "install torch for CUDA")
     else:
         yield Finding("gpu", "ok", "none; the CPU trains")
 
 
-def pipelines(root: Path) -> Iterator[Finding]:
-    """Mistakes in the YAMLs, and records that cannot be read."""
+def check_pipelines(root: Path) -> Iterator[Finding]:
+    """Check each pipeline's YAML, and that the records of running processes can be read."""
+    from evergreen.core.errors import PipelineError
+    from evergreen.core.files import read_json
+    from evergreen.stages.pipeline import names, read
+
     for name in names(root):
         try:
             read(name, root)
         except PipelineError as error:
-            yield Finding(
-                "pipeline", "fail", f"{error.place}: {error.problem}" if error.place else error.problem, error.fix
-            )
+            problem = f"{error.place}: {error.problem}" if error.place else error.problem
+            yield Finding("pipeline", "fail", problem, error.fix)
         else:
             yield Finding("pipeline", "ok", name)
     if not names(root):
-        yield Finding("pipeline", "warn", "there is none", "make one with: evergreen new")
+        yield Finding("pipeline", "warn", "none is defined", "make one with: evergreen new")
     for record in (root / ".evergreen").glob("*.json"):
         try:
             read_json(record)

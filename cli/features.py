@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from pathlib import Path
+from typing import Annotated
 
-from evergreen.cli.output import Answer
-from evergreen.core.paths import Paths, find_root
-from evergreen.core.progress import console_progress
-from evergreen.stages.pipeline import read
+import typer
+
+from evergreen.cli.output import CommandResult
+from evergreen.cli.parameters import PipelineName
 
 
-def features(given: Namespace) -> Answer:
+def features(
+    name: PipelineName,
+    source: Annotated[
+        Path | None, typer.Option("--input", metavar="FILE", help="Rows to take instead of the pipeline's own.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="A .parquet file; default: NAME-features.parquet.")
+    ] = None,
+) -> CommandResult:
+    """Write what the released network makes of rows, as Parquet.
+
+    Columns feature_0, feature_1 …: what the network's head sees. Beside them `target`, `split` and `_id` of the
+    pipeline's own rows, or the target, where there is one, and `_origin` of the rows of a file. Before the first
+    release it is the candidate's features.
+    """
+    from evergreen.core.paths import Paths, find_root
+    from evergreen.core.progress import console_progress
     from evergreen.stages.engines import versions
-    from evergreen.stages.predict.extract_features import features
+    from evergreen.stages.pipeline import read
+    from evergreen.stages.predict import extract_features
 
     root = find_root()
-    read(given.name, root)
+    read(name, root)
     versions.prepare(root)
-    source = Path(given.input) if given.input else None
-    output = Path(given.output or f"{given.name}-features.parquet")
+    output = output or Path(f"{name}-features.parquet")
     with console_progress() as progress:
-        value = features(Paths(root, given.name), source, output, progress)
+        value = extract_features.features(Paths(root, name), source, output, progress)
     text = "{rows:,} rows, {features:,} features each, by {pipeline} {version}: {output}".format(**value)
-    return Answer(value, text)
+    return CommandResult(value, text)

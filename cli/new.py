@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from evergreen.cli.output import Answer
-from evergreen.core import parts, yaml_edit
+import typer
+
+from evergreen.cli.output import CommandResult
 from evergreen.core.errors import PipelineError
-from evergreen.core.paths import find_root
-from evergreen.stages.pipeline import RESERVED, read
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 ROWS = 100_000  # the guess is made from the first so many
@@ -20,33 +18,43 @@ LISTED = 50  # input columns that are each written down
 LONGEST = 100  # characters of a comment
 
 
-def new(given: Namespace) -> Answer:
-    """Writes pipelines/NAME.yaml; never over an existing one."""
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new pipeline.")],
+    source: Annotated[str, typer.Option("--from", metavar="FILE", help="A table, folder or address to learn from.")],
+    target: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict.")],
+) -> CommandResult:
+    """Write a pipeline's YAML from a table; never over another one.
+
+    Each guess has its reason beside it.
+    """
+    from evergreen.core import parts
+    from evergreen.core.paths import find_root
     from evergreen.data.prepare import suggest
+    from evergreen.stages.pipeline import RESERVED, read
 
     root = find_root()
     parts.use(root)
-    path = root / "pipelines" / f"{given.name}.yaml"
-    if not NAME.fullmatch(given.name) or given.name in RESERVED:
+    path = root / "pipelines" / f"{name}.yaml"
+    if not NAME.fullmatch(name) or name in RESERVED:
         fix = "write it in small letters, digits and _, starting with a letter: house_prices"
-        raise PipelineError(f"{given.name!r} cannot be a pipeline's name", fix=fix)
+        raise PipelineError(f"{name!r} cannot be a pipeline's name", fix=fix)
     if path.exists():
-        raise PipelineError(f"there is a pipeline {given.name!r} already", place=str(path), fix="choose another name")
-    uri = located(given.source, root)
-    guess = suggest.propose(head(uri, root), given.target)
+        raise PipelineError(f"there is a pipeline {name!r} already", place=str(path), fix="choose another name")
+    uri = relative_uri(source, root)
+    guess = suggest.propose(read_head(uri, root), target)
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(_yaml(uri, given.target, guess))
-        read(given.name, root)
+            file.write(_yaml(uri, target, guess))
+        read(name, root)
     except ValueError:  # what was written must be readable; if not, it is as if nothing had been
         path.unlink()
         raise
-    value = {"pipeline": given.name, "file": str(path), **guess}
+    value = {"pipeline": name, "file": str(path), **guess}
     notes = [*(f"  note: {note}" for note in guess["notes"]), *(f"  unsure: {doubt}" for doubt in guess["unsure"])]
-    return Answer(value, "\n".join([f"wrote {path.relative_to(root)}", *notes, f"next: evergreen run {given.name}"]))
+    return CommandResult(value, "\n".join([f"wrote {path.relative_to(root)}", *notes, f"next: evergreen run {name}"]))
 
 
-def located(given: str, root: Path) -> str:
+def relative_uri(given: str, root: Path) -> str:
     """A source as a YAML names it: a path relative to the clone where it lies in it, so that it works elsewhere too."""
     from evergreen.data import sources
     from evergreen.data.sources._files import spelled
@@ -60,7 +68,7 @@ def located(given: str, root: Path) -> str:
     return str(source.relative_to(root) if source.is_relative_to(root) else source)
 
 
-def head(uri: str, root: Path) -> Any:
+def read_head(uri: str, root: Path) -> Any:
     """The first rows of a source as a table."""
     import pyarrow as pa
 
@@ -108,6 +116,8 @@ def _preprocess(target: str, guess: dict[str, Any]) -> list[str]:
     if len(guess["kinds"]) > LISTED:
         about = f"{len(guess['kinds'])} input columns; a column's kind is guessed, and set by kinds: {{column: kind}}"
         return [f"preprocess: {_flow(said)}  # {about}"]
+    from evergreen.core import yaml_edit
+
     lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in said.items()]
     columns = [
         f"    {yaml_edit.key(name)}: {kind}" + (f"  # {_line(holds)}" if (holds := guess["holds"][name]) else "")

@@ -1,4 +1,4 @@
-"""What a command has to say: a value for programs, a text for people, an exit status for shells."""
+"""Hold what a command has to say: a value for programs, a text for people, an exit status for shells."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
+    """The result of one command; `main` prints its text, or its value as JSON."""
+
     value: dict[str, Any]
     text: str
     status: int = 0

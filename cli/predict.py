@@ -1,24 +1,40 @@
-"""`evergreen predict`: the rows of a file, answered by the released model."""
+"""`evergreen predict`: predict the rows of a file with the released model."""
 
 from __future__ import annotations
 
-from argparse import Namespace
 from pathlib import Path
+from typing import Annotated
 
-from evergreen.cli.output import Answer
-from evergreen.core.paths import Paths, find_root
-from evergreen.core.progress import console_progress
-from evergreen.stages.pipeline import read
+import typer
+
+from evergreen.cli.output import CommandResult
+from evergreen.cli.parameters import PipelineName
 
 
-def predict(given: Namespace) -> Answer:
+def predict(
+    name: PipelineName,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .csv, .tsv or .parquet file, or a folder of .parquet files.")
+    ],
+    output: Annotated[Path, typer.Option("--output", metavar="FILE", help="Where to write, as .csv or .parquet.")],
+) -> CommandResult:
+    """Predict the rows of a file with the released model.
+
+    The output has the input's columns, `prediction`, and for classes one `p_<class>` each. A row that the model cannot
+    take ends the whole call: the message names its line, and nothing is written. The target may be among the columns;
+    it is not read. A forecast is made for each row with enough known rows before it, and for rows at the end whose
+    target is empty.
+    """
+    from evergreen.core.paths import Paths, find_root
+    from evergreen.core.progress import console_progress
     from evergreen.stages.engines import versions
-    from evergreen.stages.predict.batch import predict
+    from evergreen.stages.pipeline import read
+    from evergreen.stages.predict import batch
 
     root = find_root()
-    read(given.name, root)
+    read(name, root)
     versions.prepare(root)
     with console_progress() as progress:
-        value = predict(Paths(root, given.name), Path(given.file), Path(given.output), progress)
-    text = f"{value['rows']:,} rows answered by {value['pipeline']} {value['version']}: {value['output']}"
-    return Answer(value, text)
+        value = batch.predict(Paths(root, name), file, output, progress)
+    text = f"{value['rows']:,} rows predicted by {value['pipeline']} {value['version']}: {value['output']}"
+    return CommandResult(value, text)

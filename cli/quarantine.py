@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from evergreen.cli.output import Answer
+import typer
+
+from evergreen.cli.output import CommandResult
+from evergreen.cli.parameters import PipelineName
 from evergreen.core.errors import PipelineError
-from evergreen.core.files import read_json
-from evergreen.core.paths import Paths, find_root
-from evergreen.core.processes import exclusive_lock
-from evergreen.core.progress import console_progress
-from evergreen.flows import format
-from evergreen.stages.pipeline import Pipeline, perform, read
+
+if TYPE_CHECKING:
+    from evergreen.core.paths import Paths
+    from evergreen.stages.pipeline import Pipeline
 
 EXAMPLES = 3  # rows shown of each reason
 WIDTH = 100  # signs of a value shown
 
 
-def quarantine(given: Namespace) -> Answer:
-    """What was set aside when rows were prepared last, or when that was stopped; with --replay, after another try."""
+def quarantine(
+    name: PipelineName,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Try again, after a rule, a file or a reader was mended.")
+    ] = False,
+) -> CommandResult:
+    """Show the quarantined rows by reason, with examples.
+
+    Where too many rows were invalid and the run was stopped, these are shown. With --replay, files whose rows could not
+    be read are read again, every row is checked again by the rules as they are now, and the difference is shown.
+    """
+    from evergreen.core.paths import Paths, find_root
+    from evergreen.stages.pipeline import read
+
     root = find_root()
-    pipeline, paths = read(given.name, root), Paths(root, given.name)
-    if given.replay:
-        return _replayed(pipeline, paths)
-    value = aside(paths)
-    return Answer(value, _text(value))
+    pipeline, paths = read(name, root), Paths(root, name)
+    if replay:
+        return _replay(pipeline, paths)
+    value = read_quarantine(paths)
+    return CommandResult(value, _format_quarantine(value))
 
 
-def aside(paths: Paths) -> dict[str, Any]:
-    """Counts by reason with examples, of the rows of a run that was stopped if the last one was."""
+def read_quarantine(paths: Paths) -> dict[str, Any]:
+    """Count the quarantined rows by reason, with examples; those of the last run, also where it was stopped."""
+    from evergreen.core.files import read_json
     from evergreen.data import prepared
     from evergreen.data.prepare.invalid_rows import examples
 
@@ -52,7 +65,7 @@ def aside(paths: Paths) -> dict[str, Any]:
     return value | {"reasons": reasons, "files": str(folder / prepared.QUARANTINED)}
 
 
-def _text(value: dict[str, Any]) -> str:
+def _format_quarantine(value: dict[str, Any]) -> str:
     share = value["aside"] / max(value["rows"], 1)
     lines = [f"{value['pipeline']}: {value['aside']:,} of {value['rows']:,} rows are set aside ({share:.1%})"]
     if value["stopped"]:
@@ -60,29 +73,32 @@ def _text(value: dict[str, Any]) -> str:
     for one in value["reasons"]:
         lines.append(f"\n{one['rows']:>9,}  {one['reason']}")
         wide = max((len(row["origin"]) for row in one["examples"]), default=0)
-        lines += [f"{'':11}{row['origin']:<{wide}}  {_brief(row['value'])}".rstrip() for row in one["examples"]]
+        lines += [f"{'':11}{row['origin']:<{wide}}  {_shorten(row['value'])}".rstrip() for row in one["examples"]]
     if value["reasons"]:
         lines.append(f"\n  all of them  {value['files']}")
         lines.append(f"  when mended  evergreen quarantine {value['pipeline']} --replay")
     return "\n".join(lines)
 
 
-def _brief(value: str) -> str:
+def _shorten(value: str) -> str:
     text = " ".join(value.split())
     return text if len(text) <= WIDTH else f"{text[:WIDTH]}…"
 
 
-def _replayed(pipeline: Pipeline, paths: Paths) -> Answer:
-    """Reads again what could not be read, checks every row again, and says what became of those set aside."""
+def _replay(pipeline: Pipeline, paths: Paths) -> CommandResult:
+    """Read again what could not be read, check every row again, and show what became of the quarantined ones."""
+    from evergreen.core.processes import exclusive_lock
+    from evergreen.core.progress import console_progress
     from evergreen.stages.engines import versions
+    from evergreen.stages.pipeline import perform
 
-    before = aside(paths)
+    before = read_quarantine(paths)
     versions.prepare(paths.root)
-    with exclusive_lock(format.lock(paths), f"{paths.name} is being run already"), console_progress() as progress:
+    with exclusive_lock(paths.run_lock, f"{paths.name} is being run already"), console_progress() as progress:
         for stage, more in (("collect", {"faulty": True}), ("preprocess", {})):
             perform(stage, pipeline, paths, progress, **more)
             versions.commit(paths, stage)
-    after = aside(paths)
+    after = read_quarantine(paths)
     counts = {one["reason"]: [one["rows"], 0] for one in before["reasons"]}
     for one in after["reasons"]:
         counts.setdefault(one["reason"], [0, 0])[1] = one["rows"]
@@ -94,4 +110,4 @@ def _replayed(pipeline: Pipeline, paths: Paths) -> Answer:
     ]
     lines += [f"{was:>9,} → {now:<9,}  {reason}" for reason, (was, now) in counts.items()]
     lines.append(f"  next         evergreen run {paths.name}")
-    return Answer(value, "\n".join(lines))
+    return CommandResult(value, "\n".join(lines))

@@ -1,57 +1,37 @@
-"""`evergreen serve`, `release` and `rollback`: what is in production, changed by a person."""
+"""`evergreen release`: put a candidate into production by hand."""
 
 from __future__ import annotations
 
-from argparse import Namespace
-
-from evergreen.cli.output import Answer
-from evergreen.core.paths import Paths, find_root
-from evergreen.core.progress import console_progress
-from evergreen.stages.pipeline import read
+from evergreen.cli.output import CommandResult
+from evergreen.cli.parameters import PipelineName
 
 
-def serve(given: Namespace) -> Answer:
-    """Makes the endpoint answer with every released version."""
-    from evergreen.flows.serving import deploy_released
-    from evergreen.stages.engines import versions
-
-    root = find_root()
-    versions.prepare(root)
-    with console_progress() as progress:
-        value = deploy_released(root, progress)
-    lines = [f"  POST {value['url']}/{name}/predict  {version}" for name, version in value["pipelines"].items()]
-    moved = f" (port {value['moved_from']} is taken)" if value.get("moved_from") else ""
-    return Answer(
-        value, "\n".join([f"the endpoint is up: {value['url']}/docs{moved}", *lines, "  stop: evergreen stop"])
-    )
+def release(name: PipelineName) -> CommandResult:
+    """Release a candidate and serve it, whatever its verdict."""
+    return change_release(name, "release")
 
 
-def release(given: Namespace) -> Answer:
-    return _change(given.name, "release")
-
-
-def rollback(given: Namespace) -> Answer:
-    return _change(given.name, "rollback", given.version)
-
-
-def _change(name: str, what: str, *choice: str | None) -> Answer:
-    """Runs the flow of that name, so that Prefect's record says who served what when."""
+def change_release(name: str, flow: str, *arguments: str | None) -> CommandResult:
+    """Run a flow of flows/promotion.py, so that Prefect's record says who served what when."""
+    from evergreen.core.paths import find_root
+    from evergreen.core.progress import console_progress
     from evergreen.flows.server import Server
     from evergreen.stages.engines import versions
+    from evergreen.stages.pipeline import read
 
     root = find_root()
     read(name, root)
     versions.prepare(root)
-    before, server = versions.released(root).get(name), Server(Paths(root, name).root)
-    server.begin()
+    before, server = versions.released(root).get(name), Server(root)
+    server.start()
     with console_progress() as progress:
-        progress(stage=what)
+        progress(stage=flow)
         server.wait()
         from evergreen.flows import promotion
-        from evergreen.flows.steps import watched
+        from evergreen.flows.steps import with_progress
 
-        with watched(name, progress):
-            found = getattr(promotion, what)(name, *choice)
-    value = {"pipeline": name, "before": before, **found}
+        with with_progress(name, progress):
+            after = getattr(promotion, flow)(name, *arguments)
+    value = {"pipeline": name, "before": before, **after}
     text = f"{name} {value['version']} is released (before: {before}); it answers at {value['url']}/{name}/predict"
-    return Answer(value, text)
+    return CommandResult(value, text)

@@ -2,54 +2,79 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Annotated, Any
 
-from evergreen.cli.new import head
-from evergreen.cli.output import Answer
-from evergreen.core import yaml_edit
-from evergreen.core.files import read_json
-from evergreen.core.paths import Paths, find_root
-from evergreen.stages.pipeline import Pipeline, read
+import typer
+
+from evergreen.cli.new import read_head
+from evergreen.cli.output import CommandResult
+from evergreen.cli.parameters import AnyPipelineName
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from evergreen.core.paths import Paths
     from evergreen.data.quality.profile import Seen
+    from evergreen.stages.pipeline import Pipeline
 
 
-def schema(given: Namespace) -> Answer:
-    """The schema as YAML. What the file says of a column stays as it is; with --write the rest is added to it."""
+def schema(
+    name: AnyPipelineName = "",
+    write: Annotated[
+        bool, typer.Option("--write", help="Add it to the pipeline's file, which keeps its lines.")
+    ] = False,
+) -> CommandResult:
+    """Propose a schema of each column: kind, range, values.
+
+    It is read from the prepared rows, or else from the first rows of the source, and printed as YAML for the section
+    `preprocess`. A column that the file describes stays as it is described. Without NAME: the JSON Schema of a
+    pipeline's YAML, with which an editor completes and checks it.
+    """
+    if not name:
+        from evergreen.stages import pipeline as pipelines
+
+        json_schema = pipelines.json_schema()  # type: ignore[attr-defined]
+        return CommandResult(json_schema, json.dumps(json_schema, indent=2, ensure_ascii=False))
+    return _schema_of_columns(name, write)
+
+
+def _schema_of_columns(name: str, write: bool) -> CommandResult:
+    from evergreen.core import yaml_edit
+    from evergreen.core.paths import Paths, find_root
+    from evergreen.stages.pipeline import read
+
     root = find_root()
-    pipeline, paths = read(given.name, root), Paths(root, given.name)
+    pipeline, paths = read(name, root), Paths(root, name)
     written = pipeline.preprocess.schema
-    found, source, changes = look(pipeline, paths)
+    found, source, changes = propose_schema(pipeline, paths)
     new = {name: said for name, said in found.items() if name not in written}
     value: dict[str, Any] = {
-        "pipeline": given.name,
+        "pipeline": name,
         "written": written,
         "proposed": new,
         "from": source,
         "changes": changes,
     }
-    if given.write:
+    if write:
         if new:
             yaml_edit.described(paths.pipeline, new)
-            read(given.name, root)
+            read(name, root)
         what = f"wrote {_columns(new)} into" if new else "every column is described in"
-        fix = f"a row that breaks a line is set aside; look with: evergreen quarantine {given.name}"
-        return Answer(value | {"wrote": sorted(new)}, f"{what} {paths.pipeline.relative_to(root)}\n  {fix}")
+        fix = f"a row that breaks a line is set aside; look with: evergreen quarantine {name}"
+        return CommandResult(value | {"wrote": sorted(new)}, f"{what} {paths.pipeline.relative_to(root)}\n  {fix}")
     lines = [f"    {yaml_edit.key(name)}: {yaml_edit.flow(said)}" for name, said in {**written, **new}.items()]
     told = [f"{_columns(written)} from the file"] if written else []
     told += [f"{_columns(new)} from {source}"] if new else []
     head_lines = [f"# {', '.join(told)}", "preprocess:", "  schema:"]
-    write = [f"to write what is new into the file: evergreen schema {given.name} --write"] if new else []
+    hint = [f"to write what is new into the file: evergreen schema {name} --write"] if new else []
     changed = [f"changed since the last version: {change}" for change in changes]
-    return Answer(value, "\n".join([*head_lines, *lines, *changed, *write]))
+    return CommandResult(value, "\n".join([*head_lines, *lines, *changed, *hint]))
 
 
-def look(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str, Any]], str, list[str]]:
+def propose_schema(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str, Any]], str, list[str]]:
     """(what may be said of each column, what it was read from, what changed); not prepared, some of the raw rows."""
+    from evergreen.core.files import read_json
     from evergreen.data.prepare.column_rules import proposed
     from evergreen.data.prepared import SCHEMA
     from evergreen.data.quality import profile
@@ -60,7 +85,7 @@ def look(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str, Any]], s
     table = (
         raw_sample.look(raw_sample.units(paths.raw), lambda rows: rows)
         if collected
-        else head(pipeline.collect.uri, paths.root)
+        else read_head(pipeline.collect.uri, paths.root)
     )
     path = paths.ready / SCHEMA
     facts: dict[str, Any] = {}

@@ -1,23 +1,31 @@
-"""Run one DVC stage of one pipeline alone, in this process and without Prefect: the command that dvc.yaml names."""
+"""`evergreen stage`: one stage of one pipeline alone, in this process and without Prefect; dvc.yaml calls it."""
 
 from __future__ import annotations
 
-from argparse import Namespace
+from typing import Annotated
 
-from evergreen.cli.output import Answer
+import typer
+
+from evergreen.cli.output import CommandResult
+from evergreen.cli.parameters import PipelineName
 
 
-def stage(given: Namespace) -> Answer:
+def stage(
+    stage: Annotated[
+        str, typer.Argument(metavar="STAGE", help="collect, preprocess, select, tune, train, validate ….")
+    ],
+    name: PipelineName,
+) -> CommandResult:
+    """Run one stage of one pipeline alone, as DVC does."""
     from evergreen.core.errors import PipelineError, suggest
     from evergreen.core.paths import Paths, find_root
     from evergreen.core.progress import console_progress
     from evergreen.stages import pipeline as pipelines
 
-    if given.stage not in pipelines.STAGES:
-        fix = suggest(given.stage, list(pipelines.STAGES), "stages")
-        raise PipelineError(f"{given.stage!r} is not a stage", fix=fix)
+    if stage not in pipelines.STAGES:
+        raise PipelineError(f"there is no stage {stage!r}", fix=suggest(stage, pipelines.STAGES, "stages"))
     root = find_root()
-    pipeline = pipelines.read(given.name, root)
+    pipeline = pipelines.read(name, root)
     with console_progress() as progress:
-        found = pipelines.perform(given.stage, pipeline, Paths(root, pipeline.name), progress)
-    return Answer({"pipeline": pipeline.name, "stage": given.stage, **found}, "")
+        result = pipelines.perform(stage, pipeline, Paths(root, pipeline.name), progress)
+    return CommandResult({"pipeline": pipeline.name, "stage": stage, **result}, "")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from functools import partial
 
-from evergreen.cli.output import Answer
-from evergreen.flows import schedule
+from evergreen.cli.output import CommandResult
 
 
-def watch(given: Namespace) -> Answer:
-    """Serve the schedules until interrupted."""
-    return Answer({"schedules": schedule.watch(partial(print, flush=True))}, "")
+def watch() -> CommandResult:
+    """Run the pipelines' schedules, in UTC, until interrupted."""
+    from evergreen.flows import schedule
+
+    return CommandResult({"schedules": schedule.watch(partial(print, flush=True))}, "")

@@ -63,6 +63,11 @@ class Paths:
         return self.home / "rejected" / self.name
 
     @property
+    def run_lock(self) -> Path:
+        """The file that the one process which may run this pipeline holds locked."""
+        return self.home / "locks" / self.name
+
+    @property
     def run_folder(self) -> Path:
         return self.home / "runs" / self.name
 

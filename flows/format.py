@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core.progress import format_number
@@ -14,12 +13,7 @@ if TYPE_CHECKING:
     from evergreen.stages.pipeline import Pipeline
 
 
-def lock(paths: Paths) -> Path:
-    """Held by the one process that may run this pipeline."""
-    return paths.home / "locks" / paths.name
-
-
-def stale(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
+def stale_reason(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
     """Why a stage must run, or None. A source that changed makes `collect` stale though DVC cannot see it."""
     from evergreen.stages.engines import versions
 
@@ -30,9 +24,9 @@ def stale(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
     return reason
 
 
-def scores(metrics: Mapping[str, Any]) -> str:
+def format_scores(metrics: Mapping[str, Any]) -> str:
     """Each score of the test split, with its interval where it has one, on one line."""
-    spans = {name: span(score) for name, score in metrics["test"].items()}
+    spans = {name: format_interval(score) for name, score in metrics["test"].items()}
     parts = [
         f"{name} {format_number(score['value'])}" + (f" ({spans[name]})" if spans[name] else "")
         for name, score in metrics["test"].items()
@@ -41,22 +35,22 @@ def scores(metrics: Mapping[str, Any]) -> str:
     return f"{', '.join(parts)}; {sure}over {metrics['rows']:,} test rows"
 
 
-def span(score: Mapping[str, Any]) -> str:
+def format_interval(score: Mapping[str, Any]) -> str:
     """A score's interval; empty where it has none."""
     return "" if score["low"] is None else f"{format_number(score['low'])} to {format_number(score['high'])}"
 
 
-def table(metrics: Mapping[str, Any]) -> str:
+def scores_table(metrics: Mapping[str, Any]) -> str:
     """The scores of the candidate and of its opponents as a Markdown table."""
     others = [name for name in ("baseline", "reference", "scratch", "svm", "released") if name in metrics]
     lines = [" | ".join(["| score", "candidate", "interval", *others]) + " |", "|---" * (3 + len(others)) + "|"]
     for name, score in metrics["test"].items():
-        cells = [name, format_number(score["value"]), span(score)]
+        cells = [name, format_number(score["value"]), format_interval(score)]
         cells += [format_number(metrics[other].get(name, "")) for other in others]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+def to_table_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row for a table: lists and mappings as text."""
     return {name: value if isinstance(value, int | float | str) else str(value) for name, value in row.items()}

@@ -6,13 +6,13 @@ from typing import Any
 
 from prefect import flow
 
-from evergreen.flows.steps import begun, collect, deploy, preprocess, release, select, train, tune, validate
+from evergreen.flows.steps import collect, deploy, locked_run, preprocess, release, select, train, tune, validate
 
 
 @flow(flow_run_name="{name}")
 def lifecycle(name: str) -> dict[str, Any]:
     """Brings one pipeline up to date; returns what its steps had to say."""
-    with begun(name) as run:
+    with locked_run(name) as run:
         collect(run)  # the source's rows, with the origin of each
         preprocess(run)  # checked, split, fitted on the training rows alone
         select(run)  # the architecture that wins a race within its seconds

@@ -42,7 +42,7 @@ def _describe(name: str, root: Path, served: dict[str, Any] | None) -> dict[str,
         "stale": _stale(pipeline, paths),
         "verdict": metrics["verdict"] if metrics else None,
         "test": metrics["test"] if metrics else None,
-        "scores": format.scores(metrics) if metrics else None,
+        "scores": format.format_scores(metrics) if metrics else None,
         "released": versions.released(root).get(name),
         "served": served["pipelines"].get(name) if served else None,
         "next": _next_run(pipeline),
@@ -54,7 +54,7 @@ def _stale(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
     found = {}
     for stage in STAGES:
         try:
-            reason = format.stale(pipeline, paths, stage)
+            reason = format.stale_reason(pipeline, paths, stage)
         except DataError as error:
             reason = str(error)
         if reason:

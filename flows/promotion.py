@@ -7,14 +7,14 @@ from typing import Any
 from prefect import flow
 
 from evergreen.flows.serving import deploy_released
-from evergreen.flows.steps import begun
+from evergreen.flows.steps import locked_run
 from evergreen.stages.engines import versions
 
 
 @flow(flow_run_name="{name}")
 def release(name: str) -> dict[str, Any]:
     """Releases and serves the candidate, whatever its verdict."""
-    with begun(name) as run:
+    with locked_run(name) as run:
         version = versions.release(run.paths, "released by hand", again=True)
         return {"version": version, **deploy_released(run.paths.root, run.progress)}
 
@@ -22,6 +22,6 @@ def release(name: str) -> dict[str, Any]:
 @flow(flow_run_name="{name}")
 def rollback(name: str, version: str | None = None) -> dict[str, Any]:
     """Returns to an earlier version, by default the one before the released one, and serves it."""
-    with begun(name) as run:
+    with locked_run(name) as run:
         version = versions.rollback(run.paths, version)
         return {"version": version, **deploy_released(run.paths.root, run.progress)}

@@ -13,7 +13,7 @@ from evergreen.core.paths import find_root
 from evergreen.stages.pipeline import names, read
 
 
-def record(root: Path) -> Path:
+def pid_file(root: Path) -> Path:
     """Where the watching process is written down."""
     return root / ".evergreen" / "watch.json"
 
@@ -29,17 +29,17 @@ def watch(show: Callable[[str], None]) -> dict[str, str]:
         raise PipelineError("no pipeline has a schedule", fix=fix)
     server = Server(root)
     with processes.exclusive_lock(root / ".evergreen" / "locks" / "watch", "this clone is watched already"):
-        server.begin()
+        server.start()
         url = server.wait()
         for name, schedule in schedules.items():
             show(f"{name}: {schedule} (UTC)")
         show(f"runs: {url}; stop: Ctrl-C, or evergreen stop")
-        processes.save_pid(record(root), os.getpid())
+        processes.save_pid(pid_file(root), os.getpid())
         try:
             os.chdir(root)  # Prefect finds the flow's file from here, also in the processes that it starts
             _serve(schedules)
         finally:
-            record(root).unlink(missing_ok=True)
+            pid_file(root).unlink(missing_ok=True)
     return schedules
 
 
@@ -49,10 +49,10 @@ def _serve(schedules: dict[str, str]) -> None:
     from prefect import serve
 
     warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect's own, when SIGTERM ends it
-    serve(*(deployment(name, schedule) for name, schedule in schedules.items()), print_starting_message=False)
+    serve(*(make_deployment(name, schedule) for name, schedule in schedules.items()), print_starting_message=False)
 
 
-def deployment(name: str, schedule: str) -> Any:
+def make_deployment(name: str, schedule: str) -> Any:
     """The lifecycle of one pipeline on a schedule: a run that would overlap the one before is left out."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.schedules import Cron

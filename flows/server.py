@@ -24,7 +24,7 @@ START_SECONDS = 90.0  # a new database takes 7 s on a free two-core machine
 
 
 class Server:
-    """The server of one clone. `begin` returns at once, so that other engines may start meanwhile; then `wait`."""
+    """The server of one clone. `start` returns at once, so that other engines may start meanwhile; then `wait`."""
 
     def __init__(self, root: Path) -> None:
         self.home = root / ".evergreen" / "prefect"
@@ -37,17 +37,17 @@ class Server:
         facts = processes.load_live(self.file)
         return facts["url"] if facts else None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Starts the server unless it lives, and points this process's Prefect at it (before Prefect is imported)."""
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         with processes.exclusive_lock(self.file.with_suffix(".lock"), "another command is starting Prefect"):
             if self.url is None:
-                self._start()
+                self._launch()
         os.environ.update(self._settings() | {"PREFECT_API_URL": f"{self.url}/api"})
 
-    def _start(self) -> None:
+    def _launch(self) -> None:
         """The port is bound here and handed over open: no other clone can take it while the server wakes up."""
-        with bind(FIRST_PORT) as listener, self.log.open("ab") as log:
+        with bind_free_port(FIRST_PORT) as listener, self.log.open("ab") as log:
             url = "http://{}:{}".format(*listener.getsockname())
             # else Prefect's page asks what listens on its first port, another clone's server
             own = {"PREFECT_API_URL": "", "PREFECT_SERVER_UI_API_URL": f"{url}/api"}
@@ -89,7 +89,7 @@ class Server:
         }
 
 
-def bind(first: int) -> socket.socket:
+def bind_free_port(first: int) -> socket.socket:
     """A socket on the first port from `first` on that is free on this machine."""
     for port in range(first, first + PORTS):
         listener = socket.socket()
@@ -112,7 +112,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def crash_abandoned(tag: str, keep: Any = None) -> int:
+def mark_abandoned_crashed(tag: str, keep: Any = None) -> int:
     """Marks flow runs with `tag` that still count as running, though their process died, as crashed; how many.
 
     Only who holds the pipeline's lock may ask: then no other process runs it. `keep` is the asking run's own id.

@@ -20,7 +20,7 @@ LONGEST = 400  # characters of a request that still looks well on a command line
 PATIENCE_SECONDS = 30.0
 
 
-def serving(root: Path) -> dict[str, str]:
+def served_versions(root: Path) -> dict[str, str]:
     """The version of each pipeline that the endpoint answers with; {} while it is down."""
     from evergreen.stages.deploy import stage as deploy
 
@@ -46,7 +46,7 @@ def deploy_released(root: Path, progress: Progress = no_progress) -> dict[str, A
     return deploy.deploy(root, released, params, progress)
 
 
-def example(paths: Paths) -> dict[str, Any]:
+def example_request(paths: Paths) -> dict[str, Any]:
     """The first row of the test split that can be asked about, as a request has it."""
     from evergreen.data.feed.batches import load
 
@@ -74,7 +74,7 @@ def ask(url: str, name: str, row: dict[str, Any]) -> dict[str, Any]:
             time.sleep(0.2)
 
 
-def curl(url: str, paths: Paths, row: dict[str, Any]) -> str:
+def curl_command(url: str, paths: Paths, row: dict[str, Any]) -> str:
     """A line to paste into a shell that sends the row; a long one is put into a file."""
     body = json.dumps({"rows": [row]})
     if len(body) > LONGEST:

@@ -21,7 +21,7 @@ from evergreen.core.files import read_json
 from evergreen.core.paths import Paths, find_root
 from evergreen.core.progress import Progress, no_progress
 from evergreen.flows import format, server
-from evergreen.flows.serving import deploy_released, serving
+from evergreen.flows.serving import deploy_released, served_versions
 from evergreen.stages import pipeline
 from evergreen.stages.engines import versions
 from evergreen.stages.pipeline import STAGES, Pipeline, perform
@@ -43,17 +43,17 @@ class Run:
 
 
 @contextmanager
-def begun(name: str) -> Iterator[Run]:
+def locked_run(name: str) -> Iterator[Run]:
     """A run of the pipeline, alone: PipelineError while another process runs it."""
     root = find_root()
     paths = Paths(root, name)
-    with processes.exclusive_lock(format.lock(paths), f"{name} is being run already"):
-        server.crash_abandoned(name, keep=get_run_context().flow_run.id)  # type: ignore[union-attr]
+    with processes.exclusive_lock(paths.run_lock, f"{name} is being run already"):
+        server.mark_abandoned_crashed(name, keep=get_run_context().flow_run.id)  # type: ignore[union-attr]
         yield Run(pipeline.read(name, root), paths, SCREEN.get())
 
 
 @contextmanager
-def watched(name: str, progress: Progress) -> Iterator[None]:
+def with_progress(name: str, progress: Progress) -> Iterator[None]:
     """Flows called inside carry the pipeline's name as a tag and tell `progress` what they do."""
     token = SCREEN.set(progress)
     try:
@@ -64,12 +64,12 @@ def watched(name: str, progress: Progress) -> Iterator[None]:
         SCREEN.reset(token)
 
 
-def outage(_task: Any, _run: Any, state: Any) -> bool:
+def is_transient(_task: Any, _run: Any, state: Any) -> bool:
     """Whether trying again may help: it does against an outage, never against a mistake or a bug."""
     return isinstance(state.result(raise_on_failure=False), ConnectionError | TimeoutError)
 
 
-def step(work: Callable[[Run], dict[str, Any] | None]) -> Task[[Run], Any]:
+def prefect_step(work: Callable[[Run], dict[str, Any] | None]) -> Task[[Run], Any]:
     """A function of a Run as Prefect's step of the same name; returning None says that there was nothing to do."""
     name = work.__name__
 
@@ -81,14 +81,14 @@ def step(work: Callable[[Run], dict[str, Any] | None]) -> Task[[Run], Any]:
         run.summaries[name] = found
         return Completed(message=found["summary"])
 
-    return task(name=name, cache_policy=NO_CACHE, retry_condition_fn=outage, **RETRIES)(recorded)
+    return task(name=name, cache_policy=NO_CACHE, retry_condition_fn=is_transient, **RETRIES)(recorded)
 
 
-def stage(name: str) -> Task[[Run], Any]:
+def dvc_stage(name: str) -> Task[[Run], Any]:
     """The step of one of DVC's stages."""
 
     def work(run: Run) -> dict[str, Any] | None:
-        if format.stale(run.pipeline, run.paths, name) is None:
+        if format.stale_reason(run.pipeline, run.paths, name) is None:
             return None
         found = perform(name, run.pipeline, run.paths, run.progress)
         versions.commit(run.paths, name)
@@ -96,13 +96,13 @@ def stage(name: str) -> Task[[Run], Any]:
         return found
 
     work.__name__ = name
-    return step(work)
+    return prefect_step(work)
 
 
-collect, preprocess, select, tune, train, validate = (stage(name) for name in STAGES)
+collect, preprocess, select, tune, train, validate = (dvc_stage(name) for name in STAGES)
 
 
-@step
+@prefect_step
 def release(run: Run) -> dict[str, Any] | None:
     """Puts a candidate that proved better into production; one that did not stays a candidate."""
     start = time.monotonic()
@@ -117,12 +117,12 @@ def release(run: Run) -> dict[str, Any] | None:
     return {"summary": summary, "version": after}
 
 
-@step
+@prefect_step
 def deploy(run: Run) -> dict[str, Any] | None:
     """Makes the endpoint answer with what is released."""
     start = time.monotonic()
     root = run.paths.root
-    if serving(root) == versions.released(root):
+    if served_versions(root) == versions.released(root):
         return None
     found = deploy_released(root, run.progress)
     summary = f"{found['url']} answers"
@@ -134,12 +134,12 @@ def publish(stage: str, paths: Paths) -> None:
     """What Prefect's UI shows of a finished stage."""
     key = paths.name.replace("_", "-")  # all that Prefect allows in a key
     if stage == "select" and (rows := read_json(paths.select)["leaderboard"]):
-        create_table_artifact(key=f"{key}-leaderboard", table=[format.flat(row) for row in rows])
+        create_table_artifact(key=f"{key}-leaderboard", table=[format.to_table_row(row) for row in rows])
     if stage == "tune" and (rows := read_json(paths.tune)["trials"]):
-        create_table_artifact(key=f"{key}-trials", table=[format.flat(row) for row in rows])
+        create_table_artifact(key=f"{key}-trials", table=[format.to_table_row(row) for row in rows])
     if stage == "validate":
         metrics = read_json(paths.report / "metrics.json")
-        text = f"**{metrics['verdict']}**: {metrics['why']}\n\n" + format.table(metrics)
+        text = f"**{metrics['verdict']}**: {metrics['why']}\n\n" + format.scores_table(metrics)
         create_markdown_artifact(key=f"{key}-metrics", markdown=text)
         page = (paths.report / "report.html").as_uri()
         create_link_artifact(key=f"{key}-report", link=page, link_text="report.html")

@@ -20,16 +20,16 @@ def update(root: Path, name: str, progress: Progress) -> dict[str, Any]:
 
     pipeline, paths = read(name, root), Paths(root, name)
     versions.prepare(root)
-    if process := lock_owner(format.lock(paths)):
+    if process := lock_owner(paths.run_lock):
         fix = "wait until it has ended, or end it"
         raise PipelineError(f"{pipeline.name} is being run already (process {process})", fix=fix)
-    stale = not up_to_date(pipeline, paths)
+    stale = not is_up_to_date(pipeline, paths)
     if stale:
-        under_prefect(pipeline.name, paths, progress)
-    return show(pipeline, paths, progress) | {"ran": stale}
+        run_lifecycle(pipeline.name, paths, progress)
+    return describe_result(pipeline, paths, progress) | {"ran": stale}
 
 
-def up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
+def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
     from evergreen.stages.collect import stage as collect
     from evergreen.stages.engines import versions
 
@@ -39,24 +39,24 @@ def up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
     return not proven or versions.registered(paths) is not None  # else a run was ended right before its release
 
 
-def under_prefect(name: str, paths: Paths, progress: Progress) -> None:
+def run_lifecycle(name: str, paths: Paths, progress: Progress) -> None:
     """The flow `lifecycle` under this clone's Prefect server; Ray starts while the server does."""
     from evergreen.flows.server import Server
     from evergreen.stages.engines import ray_cluster
 
     server = Server(paths.root)
-    server.begin()
+    server.start()
     progress(stage="start", engines="Ray and Prefect")
     ray_cluster.connect(paths.root)
     server.wait()
     from evergreen.flows.lifecycle import lifecycle
-    from evergreen.flows.steps import watched
+    from evergreen.flows.steps import with_progress
 
-    with watched(name, progress):
+    with with_progress(name, progress):
         lifecycle(name)
 
 
-def show(pipeline: Pipeline, paths: Paths, progress: Progress) -> dict[str, Any]:
+def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress) -> dict[str, Any]:
     """What is released, after asking it for one real answer."""
     from evergreen.flows import serving
     from evergreen.flows.server import Server
@@ -72,17 +72,17 @@ def show(pipeline: Pipeline, paths: Paths, progress: Progress) -> dict[str, Any]
         "verdict": metrics["verdict"],
         "why": metrics["why"],
         "test": metrics["test"],
-        "scores": format.scores(metrics),
+        "scores": format.format_scores(metrics),
         "report": str(paths.report / "report.html"),
         "data": str(paths.described / "report.html"),
         "runs": Server(paths.root).url,
     }
     if pipeline.name not in released:
         return value
-    if serving.serving(paths.root).get(pipeline.name) != released[pipeline.name]:
+    if serving.served_versions(paths.root).get(pipeline.name) != released[pipeline.name]:
         progress(stage="deploy")
         serving.deploy_released(paths.root, progress)
     url = deploy.status(paths.root)["url"]  # type: ignore[index]  # deployed above
-    row = serving.example(paths)
+    row = serving.example_request(paths)
     answer = serving.ask(url, pipeline.name, row)
-    return value | {"url": url, "answer": answer, "curl": serving.curl(url, paths, row)}
+    return value | {"url": url, "answer": answer, "curl": serving.curl_command(url, paths, row)}

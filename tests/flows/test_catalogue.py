@@ -9,12 +9,14 @@ from evergreen.models.registry import architecture, architectures, tasks
 
 
 def test_the_page_is_up_to_date():
-    assert catalogue.PAGE.read_text(encoding="utf-8") == catalogue.page(), "run: python -m evergreen.cli.catalogue"
+    assert catalogue.PAGE.read_text(encoding="utf-8") == catalogue.render_page(), (
+        "run: python -m evergreen.cli.catalogue"
+    )
 
 
 @pytest.mark.parametrize("name", architectures())
 def test_an_architecture_promises_everything(name):
-    said = catalogue.promise(architecture(name))
+    said = catalogue.parse_docstring(architecture(name))
     assert all(said[part] for part in ("title", "idea", "In", "Out", "Choose", "At size=1"))
 
 

@@ -33,8 +33,8 @@ def test_the_lifecycle_takes_them_in_order():
     assert places == sorted(places)
 
 
-def test_each_command_is_a_function():
-    commands = main.parser()._subparsers._group_actions[0].choices
-    for name, one in commands.items():
-        module, function = one.get_default("command").split(":")
-        assert callable(getattr(importlib.import_module(module), function)), name
+def test_each_command_is_a_function_with_one_sentence():
+    for name in main.COMMANDS:
+        function = main.load_command(name)
+        assert inspect.getdoc(function).partition("\n")[0] == main.read_summary(name)
+        assert inspect.signature(function).return_annotation == "CommandResult"

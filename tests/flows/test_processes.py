@@ -12,7 +12,7 @@ from evergreen.core import processes
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
 from evergreen.core.processes import start_time_s
-from evergreen.flows.server import FIRST_PORT, bind
+from evergreen.flows.server import FIRST_PORT, bind_free_port
 
 ROOT = Path(__file__).parents[2]
 HOLD = """
@@ -94,5 +94,5 @@ def test_children_end_with_their_parent(tmp_path):
 
 
 def test_a_taken_port_moves_on():
-    with bind(FIRST_PORT) as first, bind(FIRST_PORT) as second:
+    with bind_free_port(FIRST_PORT) as first, bind_free_port(FIRST_PORT) as second:
         assert second.getsockname()[1] > first.getsockname()[1]

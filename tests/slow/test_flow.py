@@ -121,7 +121,7 @@ def test_prefects_page_asks_its_own_server(tmp_path, monkeypatch):
     monkeypatch.setattr("evergreen.flows.server.FIRST_PORT", 4301)  # as where another clone has the first one
     with patch.dict(os.environ):
         server = Server(tmp_path)
-        server.begin()
+        server.start()
         try:
             with urllib.request.urlopen(f"{server.wait()}/ui-settings") as answer:
                 assert json.load(answer)["api_url"] == f"{server.url}/api"

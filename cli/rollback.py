@@ -1,0 +1,21 @@
+"""`evergreen rollback`: return to an earlier version."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from evergreen.cli.output import CommandResult
+from evergreen.cli.parameters import PipelineName
+from evergreen.cli.release import change_release
+
+
+def rollback(
+    name: PipelineName,
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="Default: the one before the released one.")
+    ] = None,
+) -> CommandResult:
+    """Return to an earlier version and serve it."""
+    return change_release(name, "rollback", version)
