@@ -84,7 +84,7 @@ WRONG = {
     "predict digits x.csv --outptu y.csv": "evergreen predict has no option --outptu; did you mean '--output'?",
     "report digits --output": "evergreen report has no option --output; options: --data, --open, --json, --help",
     "predict digits x.csv --output": "option '--output' requires an argument",
-    "run digits digits": "got unexpected extra argument (digits); see evergreen run --help",
+    "run digits digits": "got unexpected extra argument(s) (digits); see evergreen run --help",
     "statsu": "there is no command 'statsu'; did you mean 'status'?",
     "--jsn": "evergreen has no option --jsn; options: --version, --install-completion, --show-completion, --help",
 }

@@ -1,6 +1,5 @@
 """One word, four places: a stage's name is its file, its section, its stage in the graph, and its step in Prefect."""
 
-import importlib
 import inspect
 from pathlib import Path
 
