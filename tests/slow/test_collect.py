@@ -30,9 +30,9 @@ from pathlib import Path
 from evergreen.data.sources import _files as files
 from evergreen.stages.collect import stage as collect
 from evergreen.core.paths import Paths
-from evergreen.stages.collect import mirror, parts
+from evergreen.stages.collect import manifest, snapshot
 from evergreen.stages.collect.config import CollectConfig
-mirror.ROWS, parts.ROWS = 4, 40  # many small groups and parts, so that there is much to be killed in
+snapshot.ROWS, manifest.ROWS = 4, 40  # many small groups and parts, so that there is much to be killed in
 collect.run(CollectConfig("in"), Paths(Path(sys.argv[1]), "t"))
 """
 
