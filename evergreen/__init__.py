@@ -3,12 +3,13 @@
 >>> import evergreen
 >>> evergreen.load("digits@v1.2.0").predict(frame)  # doctest: +SKIP
 >>> evergreen.Project("~/churn").run("churn")  # doctest: +SKIP
+>>> evergreen.Classifier().fit(X, y).predict(X)  # doctest: +SKIP
 """
 
 import importlib
 from typing import Any
 
-_MODULES = {"load": "api", "Model": "api", "Project": "api"}
+_MODULES = {"load": "api", "Model": "api", "Project": "api", "Classifier": "estimators", "Regressor": "estimators"}
 __all__ = [*_MODULES]
 
 

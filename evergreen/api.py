@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from evergreen.data.spec import Spec
     from evergreen.stages.artifacts import Model as StoredModel
 
+FRAME_ATTRIBUTES = ("__arrow_c_stream__", "iloc")
 PLACE = "the rows"  # where an error in a frame lies
 
 
@@ -33,17 +34,15 @@ def load(model: str | Path) -> Model:
     """
     folder = Path(model).expanduser()
     if isinstance(model, Path) or folder.is_dir():
-        return Model(folder)
+        return _load_folder(folder)
     return Project().load(model)
 
 
 class Model:
     """Predict with a stored model; it carries the encoding it was trained with and needs no training data."""
 
-    def __init__(self, folder: str | Path) -> None:
-        from evergreen.stages.artifacts import load_model
-
-        self._stored: StoredModel = load_model(Path(folder))
+    def __init__(self, stored: StoredModel) -> None:
+        self._stored = stored
 
     @property
     def card(self) -> Mapping[str, Any]:
@@ -97,6 +96,12 @@ class Model:
             raise DataError(f"{self.spec.task} predicts no classes", fix="use predict")
         answers = self._stored.predict(self._checked(frame))
         return np.array([[*answer["probabilities"].values()] for answer in answers]).reshape(-1, len(self.classes))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the weights and the card into a folder, anew; `load` reads it."""
+        from evergreen.stages.artifacts import save_model
+
+        save_model(Path(folder), self._stored.network, self._stored.card)
 
     @property
     def _has_classes(self) -> bool:
@@ -165,7 +170,18 @@ class Project:
             fix = f"make one with: evergreen run {name}" if name in names(self.root) else suggest(name, names(self.root))
             raise PipelineError(f"{name} has no released version", place=str(self.root), fix=fix)
         versions.prepare(self.root)
-        return Model(versions.fetch(paths, version))
+        return _load_folder(versions.fetch(paths, version))
+
+
+def _load_folder(folder: Path) -> Model:
+    from evergreen.stages.artifacts import load_model
+
+    return Model(load_model(folder))
+
+
+def is_frame(value: Any) -> bool:
+    """Return whether a value has named columns: a data frame, an Arrow table, a mapping, a list of dicts."""
+    return isinstance(value, Mapping) or _is_rows(value) or any(hasattr(value, name) for name in FRAME_ATTRIBUTES)
 
 
 def to_table(frame: Any) -> pa.Table:
@@ -202,4 +218,4 @@ def _to_array(column: Any) -> pa.Array:
 
 
 def _is_rows(frame: Any) -> bool:
-    return isinstance(frame, Sequence) and all(isinstance(row, Mapping) for row in frame)
+    return isinstance(frame, Sequence) and bool(frame) and all(isinstance(row, Mapping) for row in frame)

@@ -1,0 +1,232 @@
+"""Train networks as scikit-learn estimators, in memory and in this process: `Classifier` and `Regressor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_array, check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+
+from evergreen.api import Model, is_frame, to_table
+from evergreen.core.errors import DataError
+from evergreen.data.feed.batches import Batches
+from evergreen.data.prepare.split import VALIDATION
+from evergreen.data.prepare.table_reader import Rows
+from evergreen.data.spec import Spec, fit
+from evergreen.models import registry
+from evergreen.models.training.trainer import Loop
+from evergreen.stages import artifacts
+from evergreen.stages.preprocess.stage import Params
+from evergreen.stages.trials.trial import divide, metric_of
+
+TARGET = "_target"  # the column that y becomes
+MAX_RACED = 3  # architectures that "auto" compares
+NO_TEST = 1e-12  # share of test rows: whoever calls `fit` has set them apart
+
+
+class _Estimator(BaseEstimator):  # type: ignore[misc]
+    """Infer the kinds of the columns, encode the rows, train, and keep the network that validates best."""
+
+    _task: ClassVar[str]
+
+    def __init__(
+        self,
+        architecture: str = "auto",
+        *,
+        epochs: int | None = None,
+        options: Mapping[str, Any] | None = None,
+        kinds: Mapping[str, Any] | None = None,
+        validation_fraction: float = 0.2,
+        random_state: Any = 0,
+    ) -> None:
+        self.architecture = architecture
+        self.epochs = epochs
+        self.options = options
+        self.kinds = kinds
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
+        return tags
+
+    def _fit(self, X: Any, y: np.ndarray, labels: list[Any] | None = None) -> None:
+        """Train on y (N,): numbers, or places in `labels`."""
+        table = self._to_table(X, is_fit=True)
+        check_consistent_length(y, np.empty(len(table)))
+        seed = self.random_state
+        seed = seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31))
+        spec, train, validation = self._prepare(table.append_column(TARGET, pa.array(y)), seed)
+        if labels:
+            state = {"values": [labels], "types": ["integer" if isinstance(labels[0], int) else "string"]}
+            spec = replace(spec, target=replace(spec.target, state={**spec.target.state, **state}))
+        names = [self.architecture] if self.architecture != "auto" else _candidates(spec)
+        with _reproducible():
+            trained = [self._train(name, spec, train, validation, seed) for name in names]
+        best = max(trained, key=lambda one: one[0])
+        self.leaderboard_ = [{"architecture": name, **one[2]} for name, one in zip(names, trained, strict=True)]
+        self.architecture_ = names[trained.index(best)]
+        card = {"architecture": self.architecture_, "task": self._task, "options": best[3], "spec": spec.to_json()}
+        self.model_ = Model(artifacts.Model(best[1].eval(), spec, card))
+
+    def _to_table(self, X: Any, *, is_fit: bool) -> pa.Table:
+        """The columns of a frame, or those of an array of numbers: x0, x1 … or the names of the frame fitted on."""
+        if is_frame(X) and not issparse(X):  # of SciPy's matrices one is a mapping
+            table = to_table(X)
+            validate_data(self, table, reset=is_fit, skip_check_array=True)
+            return table
+        array = validate_data(self, X, reset=is_fit, ensure_all_finite="allow-nan")
+        names = getattr(self, "feature_names_in_", [f"x{column}" for column in range(array.shape[1])])
+        return pa.table({name: pa.array(column.astype(float)) for name, column in zip(names, array.T, strict=True)})
+
+    def _prepare(self, raw: pa.Table, seed: int) -> tuple[Spec, Mapping[str, Any], Mapping[str, Any]]:
+        """Fit the encoding on all rows; return it with the encoded rows that train and that validate."""
+        job = registry.task(self._task)
+        numbers = {} if hasattr(self, "feature_names_in_") else dict.fromkeys(raw.column_names[:-1], "number")
+        kinds = {**numbers, **(self.kinds or {}), TARGET: job.TARGETS[0]}
+        fractions = {"test_share": NO_TEST, "validation_share": self.validation_fraction}
+        raw = raw.append_column("_origin", pa.array([f"row {row}" for row in range(len(raw))]))
+        reader = Rows.look(raw, job.TARGETS, Params(target=TARGET, kinds=kinds, seed=seed, **fractions))
+        examples = reader.settled([], raw).examples(raw)
+        if examples.bad:
+            first = examples.quarantine.to_pylist()[0]
+            raise DataError(first["reason"], place=f"X, {first['origin']}", fix="mend the value or leave the row out")
+        schema = reader.schema
+        inputs, target = fit(examples.table, schema.inputs, TARGET, schema.target_kind, "", schema.options)
+        spec = Spec(self._task, inputs, target, TARGET, None, {"train": len(raw)})
+        rows = spec.encode(examples.table, target=True)
+        is_validation = examples.splits == VALIDATION
+        if self._task == "classification":  # a class is learned, however few rows it has
+            is_validation &= np.isin(rows["target"], rows["target"][~is_validation])
+        if is_validation.all() or not is_validation.any():  # too few rows to set some apart
+            return spec, rows, rows
+        train, validation = ({name: rows[name][part] for name in rows} for part in (~is_validation, is_validation))
+        return spec, train, validation
+
+    def _train(
+        self, name: str, spec: Spec, train: Mapping[str, Any], validation: Mapping[str, Any], seed: int
+    ) -> tuple[tuple[float, float], Any, dict[str, float], dict[str, Any]]:
+        """Train one architecture; return its rank (higher is better), network, validation scores and options."""
+        epochs = {} if self.epochs is None else {"epochs": self.epochs}
+        recipe, options = divide(name, {**(self.options or {}), **epochs})
+        recipe = recipe.but(seed=seed)
+        torch.manual_seed(seed)
+        network = registry.build(name, self._task, spec.inputs, spec.target, spec.task_options, **options)
+        loop = Loop(network, Batches(dict(train), recipe.batch_size, seed=seed, shuffle=True), validation, recipe)
+        loop.run()
+        network.load_state_dict(loop.best_state())
+        record = loop.best[1]  # type: ignore[index]  # a run that kept no epoch raises
+        metric, direction = metric_of(network.task)
+        rank = record[metric] if direction == "max" else -record[metric]
+        return (rank, -record["validation_loss"]), network, record, options
+
+
+class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
+    """Learn classes from a data frame or an array, as a scikit-learn classifier.
+
+    Args:
+        architecture: A name of the catalogue; "auto" trains the linear one and those to try first with such inputs,
+            each by its own recipe, and keeps the one that validates best.
+        epochs: Passes over the training rows; None takes the architecture's own number.
+        options: Options of the architecture and numbers of its recipe: `{"dropout": 0.1, "learning_rate": 1e-3}`.
+        kinds: Column → kind, where the guess is wrong: `{"zip": "category", "day": {"kind": "moment"}}`.
+        validation_fraction: Share of the rows, between 0 and 1, that choose the epoch and the architecture.
+        random_state: Seed of the weights, the order of the rows and the held-out rows. The same rows and the same
+            seed give the same network, whatever else the machine does.
+
+    Attributes:
+        classes_: The labels, sorted.
+        architecture_: The name of the architecture that was kept.
+        leaderboard_: The validation scores of each architecture that was trained.
+        model_: The trained `evergreen.Model`; `model_.save(folder)` writes what `evergreen.load(folder)` reads.
+
+    Example:
+        >>> from evergreen import Classifier
+        >>> X = {"age": [20.0, 30.0, 60.0, 70.0] * 10, "town": ["here", "there"] * 20}
+        >>> Classifier("linear", epochs=20).fit(X, ["young", "young", "old", "old"] * 10).predict(X)[:4]
+        array(['young', 'young', 'old', 'old'], dtype='<U5')
+    """
+
+    _task = "classification"
+
+    def fit(self, X: Any, y: Any) -> Classifier:
+        """Train on a frame or an array of numbers (N, columns) and labels (N,).
+
+        Raises:
+            ValueError: shapes differ, y has one class or no classes, or a value cannot be encoded.
+        """
+        if y is None:
+            raise ValueError("Classifier requires y to be passed, but the target y is None")
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(column_or_1d(y, warn=True), return_inverse=True)
+        self._fit(X, codes, self.classes_.tolist())
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the likeliest label of each row: (N,)."""
+        chances = self.predict_proba(X)
+        return self.classes_[chances.argmax(axis=1)]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the probability of each label: (N, K), in the order of `classes_`."""
+        check_is_fitted(self, "model_")
+        return self.model_.predict_proba(self._to_table(X, is_fit=False))
+
+
+class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
+    """Learn numbers from a data frame or an array, as a scikit-learn regressor; arguments as of `Classifier`.
+
+    Example:
+        >>> from evergreen import Regressor
+        >>> Regressor("linear").fit([[float(x)] for x in range(50)], range(50)).predict([[10.0]]).round()
+        array([10.])
+    """
+
+    _task = "regression"
+
+    def fit(self, X: Any, y: Any) -> Regressor:
+        """Train on a frame or an array of numbers (N, columns) and numbers (N,).
+
+        Raises:
+            ValueError: shapes differ, y holds what is no number, or a value cannot be encoded.
+        """
+        if y is None:
+            raise ValueError("Regressor requires y to be passed, but the target y is None")
+        y = check_array(column_or_1d(y, warn=True), ensure_2d=False, dtype=float, input_name="y", estimator=self)
+        self._fit(X, y)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the number of each row: (N,)."""
+        check_is_fitted(self, "model_")
+        return self.model_.predict(self._to_table(X, is_fit=False)).column("prediction").to_numpy()
+
+
+def _candidates(spec: Spec) -> list[str]:
+    """The linear architecture and those that are usually worth the first try with such inputs."""
+    kinds = {field.kind for field in spec.inputs.values()}
+    names = registry.accepting(spec.inputs, spec.task)
+    first = [name for name in names if name == "linear" or registry.architecture(name).FIRST_FOR & kinds]
+    return (first or names)[:MAX_RACED]
+
+
+@contextmanager
+def _reproducible() -> Iterator[None]:
+    """One thread, so that sums have one order on every machine; torch's random state is put back afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(threads)
