@@ -25,7 +25,7 @@ from evergreen.data.spec import Spec, fit
 from evergreen.models import registry
 from evergreen.models.training.trainer import Loop
 from evergreen.stages import artifacts
-from evergreen.stages.preprocess.stage import Params
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages.trials.trial import divide, metric_of
 
 TARGET = "_target"  # the column that y becomes
@@ -96,7 +96,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         kinds = {**numbers, **(self.kinds or {}), TARGET: job.TARGETS[0]}
         fractions = {"test_share": NO_TEST, "validation_share": self.validation_fraction}
         raw = raw.append_column("_origin", pa.array([f"row {row}" for row in range(len(raw))]))
-        reader = Rows.look(raw, job.TARGETS, Params(target=TARGET, kinds=kinds, seed=seed, **fractions))
+        reader = Rows.look(raw, job.TARGETS, PreprocessConfig(target=TARGET, kinds=kinds, seed=seed, **fractions))
         examples = reader.settled([], raw).examples(raw)
         if examples.bad:
             first = examples.quarantine.to_pylist()[0]
