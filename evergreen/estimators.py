@@ -94,7 +94,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         job = registry.task(self._task)
         numbers = {} if hasattr(self, "feature_names_in_") else dict.fromkeys(raw.column_names[:-1], "number")
         kinds = {**numbers, **(self.kinds or {}), TARGET: job.TARGETS[0]}
-        fractions = {"test_share": NO_TEST, "validation_share": self.validation_fraction}
+        fractions: dict[str, Any] = {"test_share": NO_TEST, "validation_share": self.validation_fraction}
         raw = raw.append_column("_origin", pa.array([f"row {row}" for row in range(len(raw))]))
         reader = Rows.look(raw, job.TARGETS, PreprocessConfig(target=TARGET, kinds=kinds, seed=seed, **fractions))
         examples = reader.settled([], raw).examples(raw)
