@@ -16,7 +16,7 @@ from evergreen.models.tasks.generation import Generation
 from evergreen.models.training import checkpoint
 from evergreen.models.training.feed import TensorFeed
 from evergreen.models.training.trainer import Loop, Recipe
-from tests.models.conftest import INPUTS, TARGETS, rows
+from evergreen.stages.checking.sample_inputs import INPUTS, TARGETS, rows
 
 RANK: int = globals()["RANK"]
 WORLD: int = globals()["WORLD"]

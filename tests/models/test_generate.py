@@ -15,7 +15,7 @@ from evergreen.models.sampling import normal
 from evergreen.models.tasks.generation import copying, embed, frechet
 from evergreen.models.training.feed import TensorFeed
 from evergreen.models.training.trainer import Loop, Recipe
-from tests.models.conftest import TARGETS
+from evergreen.stages.checking.sample_inputs import TARGETS
 
 
 def test_contrastive_divergence_is_the_difference_of_statistics():

@@ -20,7 +20,7 @@ FEATURES = np.random.default_rng(0).normal(size=(34, 5)).astype(np.float32)
 
 
 def network(name, field):
-    from tests.models.conftest import TARGETS
+    from evergreen.stages.checking.sample_inputs import TARGETS
 
     torch.manual_seed(0)
     return build(name, "classification", {"graph": field}, TARGETS["category"]).architecture.eval()

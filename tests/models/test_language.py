@@ -8,7 +8,7 @@ import torch
 
 from evergreen.models.registry import accepting, architecture, build
 from evergreen.models.text_generation import characters, nucleus, text, write_on
-from tests.models.conftest import INPUTS, TARGETS, Field
+from evergreen.stages.checking.sample_inputs import INPUTS, TARGETS, Field
 
 TEXT = INPUTS["text"]
 CAUSAL = [name for name in accepting({"text": TEXT}, "language_modelling") if architecture(name).NEEDS]

@@ -8,7 +8,7 @@ import torch
 from evergreen.core.errors import ModelError
 from evergreen.models.registry import task
 from evergreen.models.tasks._numbers import pinball
-from tests.models.conftest import SCALE, Field
+from evergreen.stages.checking.sample_inputs import SCALE, Field
 
 ONE, THREE = Field("number", (), (), SCALE), Field("series", (3,), (), {**SCALE, "naive": 2.0})
 

@@ -7,7 +7,7 @@ import torch
 
 from evergreen.models import chunked
 from evergreen.models.registry import build
-from tests.models.conftest import Field
+from evergreen.stages.checking.sample_inputs import Field
 
 
 @pytest.mark.parametrize(

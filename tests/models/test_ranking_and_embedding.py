@@ -10,7 +10,7 @@ import torch
 from evergreen.models.registry import build
 from evergreen.models.tasks.embedding import Embedding
 from evergreen.models.tasks.ranking import Ranking
-from tests.models.conftest import Field
+from evergreen.stages.checking.sample_inputs import Field
 
 
 def items(count):

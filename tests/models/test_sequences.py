@@ -5,7 +5,7 @@ import torch
 
 from evergreen.models.architectures.lstm import LSTM
 from evergreen.models.registry import architecture, architectures
-from tests.models.conftest import INPUTS, Field
+from evergreen.stages.checking.sample_inputs import INPUTS, Field
 
 READERS = ("gru", "lstm", "rnn", "tcn")
 

@@ -5,7 +5,7 @@ import torch
 
 from evergreen.models.metrics.boxes import average_precision, matched
 from evergreen.models.registry import build
-from tests.models.conftest import INPUTS, TARGETS, Field
+from evergreen.stages.checking.sample_inputs import INPUTS, TARGETS, Field
 
 IMAGE = {"image": Field("image", (3, 224, 224))}
 CLASSES = Field("category", (), (1000,), {"values": [list(range(1000))]})
