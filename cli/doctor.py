@@ -122,7 +122,7 @@ def check_dvc(root: Path) -> Iterator[Finding]:
         versions.prepare(root)
         released = versions.released(root)
         for name in names(root)[:1]:
-            versions.stale(Paths(root, name), "collect")
+            versions.stale_reasons(root, [read(name, root)])
     except (ValueError, OSError) as error:
         yield Finding("dvc", "fail", str(error), getattr(error, "fix", ""))
     else:

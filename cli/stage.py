@@ -21,11 +21,16 @@ def stage(
     from evergreen.core.paths import Paths, find_root
     from evergreen.core.progress import console_progress
     from evergreen.stages import pipeline as pipelines
+    from evergreen.stages.engines import versions
 
-    if stage not in pipelines.STAGES:
+    if stage not in ("versions", *pipelines.STAGES):
         raise PipelineError(f"there is no stage {stage!r}", fix=suggest(stage, pipelines.STAGES, "stages"))
     root = find_root()
     pipeline = pipelines.read(name, root)
+    if stage == "versions":
+        versions.register_pipeline(Paths(root, pipeline.name))
+        versions.write_code_versions(pipeline, Paths(root, pipeline.name))
+        return CommandResult({"pipeline": pipeline.name, "stage": stage}, "")
     with console_progress() as progress:
         result = pipelines.perform(stage, pipeline, Paths(root, pipeline.name), progress)
     return CommandResult({"pipeline": pipeline.name, "stage": stage, **result}, "")

@@ -170,7 +170,7 @@ class Project:
             fix = f"make one with: evergreen run {name}" if name in names(self.root) else suggest(name, names(self.root))
             raise PipelineError(f"{name} has no released version", place=str(self.root), fix=fix)
         versions.prepare(self.root)
-        return _load_folder(versions.fetch(paths, version))
+        return _load_folder(versions.checkout(paths, version))
 
 
 def _load_folder(folder: Path) -> Model:

@@ -17,7 +17,7 @@ def stale_reason(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
     """Why a stage must run, or None. A source that changed makes `collect` stale though DVC cannot see it."""
     from evergreen.stages.engines import versions
 
-    reason = versions.stale(paths, stage)
+    reason = versions.stale_reason(pipeline, paths, stage)
     if reason is None and stage == "collect":
         collect = importlib.import_module("evergreen.stages.collect.stage")
         return "the source changed" if collect.changed(pipeline.collect, paths) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from evergreen.core.errors import DataError, PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
 from evergreen.flows import format
-from evergreen.stages.pipeline import STAGES, Pipeline, names, read
+from evergreen.stages.pipeline import Pipeline, names, read
 
 
 def describe_project(root: Path, name: str = "") -> dict[str, Any]:
@@ -22,44 +23,48 @@ def describe_project(root: Path, name: str = "") -> dict[str, Any]:
     if name:
         read(name, root)
     versions.prepare(root)
+    pipelines, mistakes = [], {}
+    for one in [name] if name else names(root):
+        try:
+            pipelines.append(read(one, root))
+        except PipelineError as error:
+            mistakes[one] = {"name": one, "mistake": str(error)}
     served = deploy.status(root)
-    pipelines = [_describe(one, root, served) for one in ([name] if name else names(root))]
-    return {"pipelines": pipelines, "endpoint": served["url"] if served else None, "runs": Server(root).url}
+    known = {"released": versions.released(root), "served": served["pipelines"] if served else {}}
+    reasons = versions.stale_reasons(root, pipelines)
+    described = mistakes | {one.name: _describe(one, root, reasons[one.name], known) for one in pipelines}
+    return {
+        "pipelines": [described[one] for one in sorted(described)],
+        "endpoint": served["url"] if served else None,
+        "runs": Server(root).url,
+    }
 
 
-def _describe(name: str, root: Path, served: dict[str, Any] | None) -> dict[str, Any]:
-    from evergreen.stages.engines import versions
-
-    try:
-        pipeline = read(name, root)
-    except PipelineError as error:
-        return {"name": name, "mistake": str(error)}
-    paths = Paths(root, name)
+def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
+    paths = Paths(root, pipeline.name)
     report = paths.report / "metrics.json"
     metrics = read_json(report) if report.is_file() else None
+    source = {} if "collect" in stale else _stale_source(pipeline, paths)
     return {
-        "name": name,
-        "stale": _stale(pipeline, paths),
+        "name": pipeline.name,
+        "stale": source | stale,
         "verdict": metrics["verdict"] if metrics else None,
         "test": metrics["test"] if metrics else None,
         "scores": format.format_scores(metrics) if metrics else None,
-        "released": versions.released(root).get(name),
-        "served": served["pipelines"].get(name) if served else None,
+        "released": known["released"].get(pipeline.name),
+        "served": known["served"].get(pipeline.name),
         "next": _next_run(pipeline),
     }
 
 
-def _stale(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
-    """Why each stage must run that must; a source that cannot be read is one more reason."""
-    found = {}
-    for stage in STAGES:
-        try:
-            reason = format.stale_reason(pipeline, paths, stage)
-        except DataError as error:
-            reason = str(error)
-        if reason:
-            found[stage] = reason
-    return found
+def _stale_source(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
+    """Say whether the source changed, which DVC cannot see; one that cannot be read is a reason as well."""
+    from evergreen.stages.collect import stage as collect
+
+    try:
+        return {"collect": "the source changed"} if collect.changed(pipeline.collect, paths) else {}
+    except DataError as error:
+        return {"collect": str(error)}
 
 
 def _next_run(pipeline: Pipeline) -> str | None:

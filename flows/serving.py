@@ -36,7 +36,7 @@ def deploy_released(root: Path, progress: Progress = no_progress) -> dict[str, A
     released, params = {}, {}
     for name, version in versions.released(root).items():
         progress(stage="deploy", fetch=f"{name} {version}")
-        released[name] = {"version": version, "path": str(versions.fetch(Paths(root, name), version))}
+        released[name] = {"version": version, "path": str(versions.checkout(Paths(root, name), version))}
         try:
             params[name] = read(name, root).deploy
         except PipelineError:  # a mistake in one pipeline's YAML must not keep the others from being served

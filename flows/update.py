@@ -33,10 +33,10 @@ def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
     from evergreen.stages.collect import stage as collect
     from evergreen.stages.engines import versions
 
-    if not versions.fresh(paths) or collect.changed(pipeline.collect, paths):
+    if not versions.is_up_to_date(pipeline, paths) or collect.changed(pipeline.collect, paths):
         return False
     proven = read_json(paths.report / "metrics.json")["verdict"] == "release"
-    return not proven or versions.registered(paths) is not None  # else a run was ended right before its release
+    return not proven or versions.candidate_version(paths) is not None  # else a run was ended right before its release
 
 
 def run_lifecycle(name: str, paths: Paths, progress: Progress) -> None:
@@ -68,7 +68,7 @@ def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress) -> dic
     value = {
         "pipeline": pipeline.name,
         "version": released.get(pipeline.name),
-        "candidate": versions.registered(paths),
+        "candidate": versions.candidate_version(paths),
         "verdict": metrics["verdict"],
         "why": metrics["why"],
         "test": metrics["test"],

@@ -105,6 +105,7 @@ class Architecture(nn.Module):
     one that names `form` or `target` is told the form of features asked for, or the target's field.
     """
 
+    VERSION: ClassVar[int] = 1  # raised when the same rows and options give another result
     ACCEPTS: ClassVar[frozenset[str]]  # kinds of input; it fits when every input's kind is among them; "*" is any kind
     NEEDS: ClassVar[frozenset[str]] = frozenset()  # kinds of which one at least must be among the inputs, if any
     FORMS: ClassVar[tuple[str, ...]] = ("row",)  # of features that it can give
@@ -149,6 +150,7 @@ class Task(nn.Module):
     Constructor options are keyword arguments with defaults; one that names `form` is told the form of the features.
     """
 
+    VERSION: ClassVar[int] = 1  # raised when the same output or target gives another result
     TARGETS: ClassVar[tuple[str, ...]]  # kinds of target; a column whose kind nobody says is taken for the first
     FORMS: ClassVar[tuple[str, ...]] = ("row",)  # of features that it works on, the best first
     NEEDS: ClassVar[frozenset[str]] = frozenset()  # kinds of which one at least must be among the inputs, if any

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from evergreen.core import parts
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json, replace_folder, write_json
-from evergreen.core.paths import IMPORT_ROOT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,23 +27,12 @@ SCRATCH = "scratch"  # the folder in a transferred candidate's that holds the sa
 
 
 def folder_version(folder: Path) -> str:
-    """A hash of the names and contents of all files under `folder`, in hex."""
-    return _hash(folder, sorted(path for path in folder.rglob("*") if path.is_file()))
-
-
-def code_version() -> str:
-    """A hash of the sources that decide what a model becomes: those of data, models and stages, in hex."""
-    root = IMPORT_ROOT / "evergreen"
-    files = [path for room in ("core", "data", "models", "stages") for path in (root / room).rglob("*.py")]
-    return _hash(root, sorted(files))
-
-
-def _hash(root: Path, files: list[Path]) -> str:
+    """Return a hash of the names and contents of all files under `folder`, in hex."""
     total = hashlib.blake2b(digest_size=16)
-    for path in files:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "blake2b").digest()
-        total.update(path.relative_to(root).as_posix().encode() + b"\0" + digest)
+        total.update(path.relative_to(folder).as_posix().encode() + b"\0" + digest)
     return total.hexdigest()
 
 

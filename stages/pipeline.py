@@ -7,7 +7,6 @@ Each section of `pipelines/NAME.yaml` is a stage's name and becomes that stage's
 from __future__ import annotations
 
 import importlib
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from evergreen.core.paths import Paths
 
 
-__all__ = ["SECTIONS", "STAGES", "Pipeline", "main", "names", "perform", "read", "tasks"]
+__all__ = ["SECTIONS", "STAGES", "Pipeline", "names", "perform", "read", "tasks"]
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,8 @@ def perform(
 
     Returns what the stage returns, with that "summary".
     """
+    from evergreen.stages.engines.dvc_code import write_code_versions
+
     start = time.monotonic()
     own = []
 
@@ -140,29 +141,7 @@ def perform(
     if stage == "preprocess":  # the later ones read them in the spec that it writes
         given["task_options"] = pipeline.task_options
     found: dict[str, Any] = run(getattr(pipeline, stage), paths, **given)
+    write_code_versions(pipeline, paths)
     summary = own[-1] if own else format_summary(found)
     progress(stage=stage, summary=summary, seconds=time.monotonic() - start)
     return found | {"summary": summary}
-
-
-def main(stage: str) -> None:
-    """What `python -m evergreen.stages.train.stage digits` calls: run one stage of one pipeline, without Prefect."""
-    from evergreen.core.paths import Paths, find_root
-
-    try:
-        if len(sys.argv) != 2:
-            raise PipelineError(
-                f"expected one pipeline's name, got {len(sys.argv) - 1}",
-                fix=f"python -m evergreen.stages.{stage}.stage NAME",
-            )
-        root = find_root()
-        pipeline = read(sys.argv[1], root)
-        with console_progress() as progress:
-            perform(stage, pipeline, Paths(root, pipeline.name), progress)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except ValueError as error:
-        if not hasattr(error, "fix"):
-            raise
-        print(f"evergreen: {error}", file=sys.stderr)
-        raise SystemExit(2) from None

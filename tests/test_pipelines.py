@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from evergreen.models.registry import tasks
 from evergreen.models.training.config import CHOICES
@@ -33,10 +32,9 @@ def test_every_task_has_a_pipeline(task):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_pipeline_says_its_question_first_and_stands_in_the_graph(name):
+def test_a_pipeline_says_its_question_first(name):
     first = (ROOT / "pipelines" / f"{name}.yaml").read_text().splitlines()[0]
     assert first.startswith("# ")
-    assert name in YAML(typ="safe").load((ROOT / "params.yaml").read_text())["pipelines"]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from evergreen.data.field import Field
 class Kind:
     """The contract. State is fitted on the training split alone and is JSON, so that it travels inside the model."""
 
+    VERSION: ClassVar[int] = 1  # raised when the same column gives another result
     grouped: ClassVar[bool] = False
     AS: ClassVar[str] = ""  # the kind that models take its tensors for, where that is another
     CODED: ClassVar[bool] = False  # whether `encode` takes columns that are stored as a dictionary as they are

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 RECORD = "source.json"
 
+VERSION = 1  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+
 
 @seldom()
 def run(
@@ -122,9 +124,3 @@ def _brought(
         parts, gone = deduplicate.settled(parts, config.key, config.watermark, alive, again)
         counts |= gone
     return parts, covered, counts
-
-
-if __name__ == "__main__":
-    from evergreen.stages.pipeline import main
-
-    main("collect")

@@ -7,6 +7,7 @@ interface: the replica loads and warms it beside the old one and then swaps (sta
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import time
@@ -119,8 +120,6 @@ def _try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> None:
 
 def _schema(config: Mapping[str, Any], each: Mapping[str, DeployConfig], port: int) -> dict[str, Any]:
     """The whole of Serve's configuration (ray.serve.schema.ServeDeploySchema)."""
-    from evergreen.stages.artifacts import code_version
-
     deployment = {
         "name": DEPLOYMENT,
         "num_replicas": max((params.replicas for params in each.values()), default=1),
@@ -137,12 +136,24 @@ def _schema(config: Mapping[str, Any], each: Mapping[str, DeployConfig], port: i
         "name": APPLICATION,
         "route_prefix": "/",
         "import_path": "evergreen.stages.deploy.endpoint:application",
-        # Replicas that run older code than this are replaced: they may not know a new architecture.
-        "runtime_env": {"env_vars": {"PYTHONPATH": str(IMPORT_ROOT), "EVERGREEN_CODE": code_version()}},
+        # Replicas that run other code are replaced: older code may not know a new architecture.
+        "runtime_env": {"env_vars": {"PYTHONPATH": str(IMPORT_ROOT), "EVERGREEN_CODE": _code()}},
         "deployments": [deployment],
     }
     options = {"host": haproxy.HOST, "port": port}
     return {"proxy_location": "HeadOnly", "http_options": options, "applications": [application]}
+
+
+def _code() -> str:
+    """Return what changes with Evergreen's version and with that of any part that a model may be made of."""
+    from importlib.metadata import version
+
+    from evergreen.core import parts
+    from evergreen.stages.code_version import GROUPS, code_version
+
+    known = {part: parts.names(group) for part, group in GROUPS.items()}
+    code = f"evergreen {version('evergreen')}\n{code_version('deploy', known)}"
+    return hashlib.blake2b(code.encode(), digest_size=16).hexdigest()
 
 
 def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progress) -> None:

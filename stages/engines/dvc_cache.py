@@ -1,4 +1,4 @@
-"""DVC's stored bytes: copied to the remote, and brought back by their hash from the cache or the remote."""
+"""Copy DVC's stored bytes to the remote, and bring them back by their hash from the cache or the remote."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING
 
 from evergreen.core.errors import VersionError
 from evergreen.core.paths import Paths
-from evergreen.stages.engines.dvc_graph import opened
+from evergreen.stages.engines.dvc_stages import open_repo, stage_target
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
 
 def push(paths: Paths) -> bool:
-    """Copies the pipeline's outs to the default remote; False where none is set."""
+    """Copy the pipeline's outs to the default remote; return False where none is set."""
     from evergreen.stages.pipeline import STAGES
 
-    with opened(paths.root) as repo:
+    with open_repo(paths.root) as repo:
         if not repo.config["core"].get("remote"):
             return False
-        repo.push(targets=[f"{stage}@{paths.name}" for stage in STAGES])
+        repo.push(targets=[stage_target(paths.root, stage, paths.name) for stage in STAGES])
     return True
 
 
 def folder_md5(folder: Path) -> str:
-    """What DVC would call this folder: the hash of the list of its files' hashes, with the ending .dir."""
+    """Return what DVC would call this folder: the hash of the list of its files' hashes, with the ending .dir."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    found = [{"md5": _md5(path), "relpath": path.relative_to(folder).as_posix()} for path in files]
-    found.sort(key=lambda entry: entry["relpath"])
-    return hashlib.md5(json.dumps(found, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    entries = [{"md5": _md5(path), "relpath": path.relative_to(folder).as_posix()} for path in files]
+    entries.sort(key=lambda entry: entry["relpath"])
+    return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def _md5(path: Path) -> str:
@@ -40,12 +40,12 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def export(root: Path, oid: str, folder: Path) -> None:
-    """Copies a folder known by its hash from DVC's cache into `folder`, or from the remote where the cache lacks it.
+def export_folder(root: Path, oid: str, folder: Path) -> None:
+    """Copy a folder known by its hash from DVC's cache into `folder`, or from the remote where the cache lacks it.
 
     Raises VersionError when neither has it whole.
     """
-    with opened(root) as repo:
+    with open_repo(root) as repo:
         for entry in json.loads(_object(repo, oid).read_bytes()):
             target = folder / entry["relpath"]
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def export(root: Path, oid: str, folder: Path) -> None:
 
 
 def _object(repo: Repo, oid: str) -> Path:
-    """The cached file of this hash, verified; a broken one is thrown away and fetched again."""
+    """Return the cached file of this hash, verified; a broken one is thrown away and fetched again."""
     from dvc.exceptions import DvcException
     from dvc_data.hashfile.hash_info import HashInfo
 

@@ -1,4 +1,4 @@
-"""Git's part of versions: the release tags, and a commit that touches nothing of the person's own work.
+"""Read and write release tags, and commit files without touching the person's own work.
 
 Tags are annotated and follow GTO's format, so `gto show` and its API read them: `digits@v1.2.0` names a version,
 `digits#production#3` says that the version at the same commit went into production as the third event.
@@ -20,8 +20,12 @@ from evergreen.core.errors import VersionError
 NAMES = re.compile(
     r"(?P<name>[^@#]+)(@(?P<version>v(?P<numbers>\d+\.\d+\.\d+)[^@#!]*)|#(?P<stage>[^@#!]+))(?P<cancel>!?)(#(?P<count>\d+))?"
 )
-OWN = {"NAME": "Evergreen", "EMAIL": "evergreen@localhost"}
-OTHER_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set while a git hook runs, of whatever repository
+OWN_IDENTITY = {"NAME": "Evergreen", "EMAIL": "evergreen@localhost"}
+REPOSITORY_VARIABLES = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+)  # set while a git hook runs, of whatever repository
 NO_COMMIT = "0" * 40
 
 
@@ -38,23 +42,25 @@ class Version:
 
 @dataclass(frozen=True)
 class Tags:
-    """What the tags say of one pipeline."""
+    """The versions and production events of one pipeline, as its tags say."""
 
     versions: tuple[Version, ...]  # oldest first
-    served: tuple[str, ...]  # each version that went into production, in order; "" where production was emptied
+    production_history: tuple[
+        str, ...
+    ]  # each version that went into production, in order; "" where production was emptied
     count: int  # events so far: GTO numbers the next one count + 1
 
     @property
     def production(self) -> str | None:
-        return (self.served[-1] or None) if self.served else None
+        return (self.production_history[-1] or None) if self.production_history else None
 
     def find(self, version: str) -> Version | None:
         return next((one for one in self.versions if one.version == version), None)
 
 
 def git(root: Path, *arguments: str, text: str | None = None, env: dict[str, str] | None = None) -> str:
-    """Git's answer. Raises VersionError with git's own words when it refuses."""
-    clean = {key: value for key, value in os.environ.items() if key not in OTHER_PLACES}
+    """Run git and return its output. Raises VersionError with git's own words when it refuses."""
+    clean = {key: value for key, value in os.environ.items() if key not in REPOSITORY_VARIABLES}
     command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
     try:
         done = subprocess.run(
@@ -69,8 +75,8 @@ def git(root: Path, *arguments: str, text: str | None = None, env: dict[str, str
     return done.stdout
 
 
-def _answers(root: Path, *arguments: str) -> str | None:
-    """Git's answer, None where it has none."""
+def _try_git(root: Path, *arguments: str) -> str | None:
+    """Run git and return its output, None where it refuses."""
     try:
         return git(root, *arguments)
     except VersionError:
@@ -78,31 +84,31 @@ def _answers(root: Path, *arguments: str) -> str | None:
 
 
 def head(root: Path) -> str | None:
-    """The current commit; None before the first one."""
-    return (_answers(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}") or "").strip() or None
+    """Return the current commit; None before the first one."""
+    return (_try_git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}") or "").strip() or None
 
 
 def content(root: Path, commit: str, path: str) -> str | None:
-    """A file's text at a commit, None where it is not there."""
-    return _answers(root, "show", f"{commit}:./{path}")
+    """Return a file's text at a commit, None where it is not there."""
+    return _try_git(root, "show", f"{commit}:./{path}")
 
 
 def changed(root: Path, *places: str) -> list[str]:
-    """The files at these places that git does not have as they are now."""
+    """Return the files at these places that git does not have as they are now."""
     return [line[3:] for line in git(root, "status", "--porcelain", "--", *places).splitlines()]
 
 
-def _signed(root: Path) -> dict[str, str]:
-    """The person's name where git knows one, else our own."""
+def _identity(root: Path) -> dict[str, str]:
+    """Return the variables that name the author: none where git knows the person, else our own name."""
     names: dict[str, str] = {}
     for role in ("AUTHOR", "COMMITTER"):
-        if _answers(root, "-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT") is None:
-            names |= {f"GIT_{role}_{key}": value for key, value in OWN.items()}
+        if _try_git(root, "-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT") is None:
+            names |= {f"GIT_{role}_{key}": value for key, value in OWN_IDENTITY.items()}
     return names
 
 
 def commit_texts(root: Path, texts: dict[str, str], message: str) -> str:
-    """Commits these files with these texts on top of HEAD, nothing else; returns the commit, HEAD when nothing changed.
+    """Commit these files with these texts on top of HEAD, nothing else; return the commit, HEAD when nothing changed.
 
     It builds the commit beside the person's index, and then tells that index about these files alone. Hooks do not run.
     """
@@ -123,7 +129,7 @@ def commit_texts(root: Path, texts: dict[str, str], message: str) -> str:
         except VersionError:  # somebody committed in between: build on that
             if attempt == 2:
                 raise
-    _tell_index(root, entries)
+    _update_index(root, entries)
     return new
 
 
@@ -137,11 +143,11 @@ def _tree_commit(root: Path, parent: str | None, entries: list[str], message: st
     if parent and tree == git(root, "rev-parse", f"{parent}^{{tree}}").strip():
         return parent
     parents = ["-p", parent] if parent else []
-    return git(root, "commit-tree", tree, *parents, "-F", "-", text=message, env=_signed(root)).strip()
+    return git(root, "commit-tree", tree, *parents, "-F", "-", text=message, env=_identity(root)).strip()
 
 
-def _tell_index(root: Path, entries: list[str]) -> None:
-    """The index is locked for moments by other git commands, an editor's for instance."""
+def _update_index(root: Path, entries: list[str]) -> None:
+    """Tell the person's index about the files; other git commands, an editor's for instance, lock it for moments."""
     for attempt in range(20):
         try:
             git(root, "update-index", "--add", *entries)
@@ -152,12 +158,12 @@ def _tell_index(root: Path, entries: list[str]) -> None:
             time.sleep(0.25)
 
 
-def put(root: Path, name: str, commit: str, message: str) -> None:
-    """Makes an annotated tag. Each gets a later second than the one before: GTO orders events by their time."""
+def create_tag(root: Path, name: str, commit: str, message: str) -> None:
+    """Create an annotated tag, a second later than the newest one at least: GTO orders events by their time."""
     name = tag_prefix(root) + name
     newest = git(root, "for-each-ref", "--sort=-creatordate", "--count=1", "--format=%(creatordate:unix)", "refs/tags")
-    moment = max(int(time.time()), int(newest.strip() or 0) + 1)
-    env = _signed(root) | {"GIT_COMMITTER_DATE": f"{moment} +0000"}
+    time_s = max(int(time.time()), int(newest.strip() or 0) + 1)
+    env = _identity(root) | {"GIT_COMMITTER_DATE": f"{time_s} +0000"}
     git(root, "tag", "--annotate", "--no-sign", "--cleanup=whitespace", "-F", "-", name, commit, text=message, env=env)
 
 
@@ -173,8 +179,8 @@ def tag_prefix(root: Path) -> str:
     return f"{plain}/" if folder else ""
 
 
-def read(root: Path, pipeline: str = "") -> dict[str, Tags]:
-    """All that the tags say, by pipeline, in one call of git; nothing where there is no repository."""
+def read_tags(root: Path, pipeline: str = "") -> dict[str, Tags]:
+    """Read the tags of all pipelines, or of one, in one call of git; {} where there is no repository."""
     try:
         prefix = tag_prefix(root)
     except VersionError as error:
@@ -192,20 +198,20 @@ def read(root: Path, pipeline: str = "") -> dict[str, Tags]:
         if match and commit and "/" not in match["name"]:  # a tag without an object of its own is not GTO's
             one = Version(match["version"] or "", commit, date, message.strip())
             events.setdefault(match["name"], []).append((match, one))
-    return {name: _told(found) for name, found in events.items()}
+    return {name: _parse_tags(found) for name, found in events.items()}
 
 
-def _told(events: list[tuple[re.Match[str], Version]]) -> Tags:
+def _parse_tags(events: list[tuple[re.Match[str], Version]]) -> Tags:
     gone = {match["version"] for match, _ in events if match["version"] and match["cancel"]}
     versions = [one for match, one in events if match["version"] and not match["cancel"] and one.version not in gone]
     versions.sort(key=lambda one: _numbers(one.version))
     at = {one.commit: one.version for one in versions}
     moves = [(match, one) for match, one in events if match["stage"] == "production" and one.commit in at]
     moves.sort(key=lambda move: _count(move[0]))
-    served = tuple("" if match["cancel"] else at[one.commit] for match, one in moves)
-    now = served[-1] if served else ""
+    history = tuple("" if match["cancel"] else at[one.commit] for match, one in moves)
+    now = history[-1] if history else ""
     marked = tuple(Version(one.version, one.commit, one.date, one.message, one.version == now) for one in versions)
-    return Tags(marked, served, max((_count(match) for match, _ in events), default=0))
+    return Tags(marked, history, max((_count(match) for match, _ in events), default=0))
 
 
 def _count(match: re.Match[str]) -> int:
@@ -217,8 +223,8 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in match["numbers"].split(".")) if match else ()
 
 
-def following(versions: tuple[Version, ...]) -> str:
-    """The next version: v1.0.0 first, then the highest with its minor number one up."""
+def next_version(versions: tuple[Version, ...]) -> str:
+    """Return the next version: v1.0.0 first, then the highest with its minor number one up."""
     if not versions:
         return "v1.0.0"
     major, minor, _ = _numbers(versions[-1].version)

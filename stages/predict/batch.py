@@ -42,7 +42,7 @@ def predict(paths: Paths, source: Path, output: Path, progress: Progress = no_pr
     if output.exists() and output.samefile(source):
         raise PipelineError(f"{output} is the file to answer", place="--output", fix="give the name of another file")
     batches = open_source(str(source.resolve()), paths.root).read()
-    model = load_model(versions.fetch(paths, version))
+    model = load_model(versions.checkout(paths, version))
     if model.spec.time and model.card["task"] == "forecasting":
         tables = _forecast(model, batches, source)
     else:

@@ -45,7 +45,7 @@ def _model(paths: Paths) -> tuple[str, Model]:
 
     version = versions.released(paths.root).get(paths.name)
     if version:
-        return version, load_model(versions.fetch(paths, version))
+        return version, load_model(versions.checkout(paths, version))
     if not (paths.candidate / CARD).is_file():
         fix = f"make one with: evergreen run {paths.name}"
         raise PipelineError(f"{paths.name} has neither a released version nor a candidate", fix=fix)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evergreen.core import parts
 from evergreen.core.progress import Progress
 from evergreen.stages.preprocess.counts import Tally
 from evergreen.stages.preprocess.shards import DONE, SAMPLE, Shard, Work, shards
@@ -111,10 +112,11 @@ def passed(
 
 def _begin(work: Work, units: Sequence[Unit]) -> None:
     """Shards that a killed pass finished stay where code, wishes and raw rows are the same; else all begins anew."""
-    from evergreen.stages.artifacts import code_version
+    from evergreen.stages.code_version import code_version
 
     stats = [(unit.path.name, unit.group, unit.path.stat().st_size, unit.path.stat().st_mtime_ns) for unit in units]
-    known = repr((work.reader, stats, code_version()))
+    code = code_version("preprocess", {"kind": parts.names("kinds")})
+    known = repr((work.reader, stats, code))
     key = hashlib.blake2b(known.encode(), digest_size=16).hexdigest()
     note = work.folder / "key"
     if not note.is_file() or note.read_text() != key:

@@ -13,6 +13,8 @@ from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.data.prepare.config import PreprocessConfig
 
+VERSION = 1  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+
 
 def run(
     config: PreprocessConfig,
@@ -86,9 +88,3 @@ def rejecting(paths: Paths) -> Iterator[None]:
             write_json(folder / "why.json", {"why": error.problem, "rows": error.rows, "reasons": error.reasons})
         fix = f"look at them with: evergreen quarantine {paths.name}; then {error.fix}"
         raise DataError(error.problem, place=error.place, fix=fix) from error
-
-
-if __name__ == "__main__":
-    from evergreen.stages.pipeline import main
-
-    main("preprocess")

@@ -22,6 +22,8 @@ ANCHOR = "linear"
 FINALISTS = 2  # besides the anchor; no rung leaves fewer, for a first stretch shows little
 RACE_SHARE = 0.5  # of the time; the rest is for the finals
 
+VERSION = 1  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+
 
 def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
     """Writes `choice/select.json` and returns it. Ends within `seconds` whatever is not done by then."""
@@ -163,9 +165,3 @@ def _order(entry: dict[str, Any], direction: str) -> tuple[Any, ...]:
     if score is None:
         return (1, 0, 0)
     return (0, -entry["rung"], -score if direction == "max" else score)
-
-
-if __name__ == "__main__":
-    from evergreen.stages.pipeline import main
-
-    main("select")

@@ -62,7 +62,8 @@ def make(config: TrainConfig, paths: Paths, task: str) -> Plan:
     from evergreen.core.files import read_json
     from evergreen.data.feed import batches
     from evergreen.data.spec import Spec
-    from evergreen.stages.artifacts import code_version, folder_version
+    from evergreen.stages.artifacts import folder_version
+    from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.engines import ray_cluster
     from evergreen.stages.train.transfer import Start
     from evergreen.stages.trials.trial import divide
@@ -94,7 +95,7 @@ def make(config: TrainConfig, paths: Paths, task: str) -> Plan:
         workers=config.workers,
         device=config.device,
         data_version=data,
-        code_version=code_version(),
+        code_version=learned_code_version("train", spec.to_json(), task, choice["architecture"]),
         trial=choice.get("trial"),
         ready=_seen_by_all(paths.ready.resolve(), storage, "ready", paths.name, data),
         start=start.name if start else "",

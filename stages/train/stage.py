@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CHEAP_ROWS = 500_000  # trained in all epochs together: up to it a transfer is compared with training from scratch
 
+VERSION = 1  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+
 
 def run(config: TrainConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
     """Writes `candidate/` anew. Killed at any moment and called again, it goes on and ends with the same bytes."""
@@ -118,9 +120,3 @@ def _clean(kept: Path, budget: int) -> None:
         if one != kept and sum(sizes.values()) > budget:
             shutil.rmtree(one, ignore_errors=True)
             del sizes[one]
-
-
-if __name__ == "__main__":
-    from evergreen.stages.pipeline import main
-
-    main("train")

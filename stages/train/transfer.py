@@ -50,7 +50,7 @@ class Start:
             known = ", ".join(one.version for one in versions.versions(other))
             fix = f"its versions: {known}" if known else f"make one first: evergreen run {name}"
             raise PipelineError(problem, place=PLACE, fix=fix)
-        folder = versions.fetch(other, version)
+        folder = versions.checkout(other, version)
         card = read_json(folder / CARD)
         return cls(f"{name}@{version}", folder, folder_version(folder), card["architecture"], card["options"])
 

@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 
 END_SECONDS = 1.0  # that Tune takes to close, mostly
 
+VERSION = 1  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+
 
 def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
     """Writes `choice/tune.json` and returns it. Ends within `seconds` whatever is not done by then."""
     started = time.monotonic()
     from evergreen.core.files import read_json, write_json
-    from evergreen.stages.artifacts import code_version, folder_version
+    from evergreen.data.spec import Spec
+    from evergreen.stages.artifacts import folder_version
+    from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.engines import ray_cluster
     from evergreen.stages.trials.search import Search
     from evergreen.stages.trials.trial import defaults, metric, sampled
@@ -45,7 +49,8 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
     own, length = defaults(architecture), _stretches(config, paths, architecture, entry)
     ready, version = str(paths.ready.resolve()), folder_version(paths.ready)
     search = Search(ready, version, task, architecture, own, metric(paths.ready), config.seed, length)
-    context = {**search.context(), "code": code_version()}
+    code = learned_code_version("tune", Spec.load(paths.ready).to_json(), task, architecture)
+    context = {**search.context(), "code": code}
     ledger = Ledger(paths.trials, context)
     done = ledger.entries()
     cut: list[dict[str, Any]] = []
@@ -180,9 +185,3 @@ def _why(name: str, count: int, best: Any, first: Any, error: float) -> str:
         return f"best {name} of {trials}, {best['score']:.4g}; the defaults reach {first['score']:.4g}"
     within = f"{best['score']:.4g}, is within one standard error ({error:.2g}) of theirs, {first['score']:.4g}"
     return f"the defaults stay: the best {name} of {trials}, {within}"
-
-
-if __name__ == "__main__":
-    from evergreen.stages.pipeline import main
-
-    main("tune")

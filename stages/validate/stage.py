@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from evergreen.stages.validate.evidence import Evidence, Gap
     from evergreen.stages.validate.verdict import Verdict
 
+VERSION = 1  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+
 
 def run(config: ValidateConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
     """Judges the candidate; raises PipelineError or DataError where something is missing, and writes nothing then."""
@@ -68,7 +70,7 @@ def released(paths: Paths) -> tuple[str, Path] | None:
     from evergreen.stages.engines import versions
 
     version = versions.released(paths.root).get(paths.name)
-    return (version, versions.fetch(paths, version)) if version else None
+    return (version, versions.checkout(paths, version)) if version else None
 
 
 def summarise(evidence: Evidence, gaps: dict[str, Gap], verdict: Verdict, config: ValidateConfig) -> dict[str, Any]:
@@ -154,9 +156,3 @@ def _csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> N
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
-
-
-if __name__ == "__main__":
-    from evergreen.stages.pipeline import main
-
-    main("validate")

@@ -244,7 +244,7 @@ def test_a_source_that_is_gone_does_not_hide_the_status(clone, capsys, monkeypat
     raw = clone / "data/store/gone/raw"
     raw.mkdir(parents=True)
     (raw / "source.json").write_text('{"uri": "gone.csv", "fingerprint": "1", "rows": 3}')
-    monkeypatch.setattr(versions, "stale", lambda paths, stage: None)
+    monkeypatch.setattr(versions, "stale_reasons", lambda root, pipelines: {one.name: {} for one in pipelines})
     monkeypatch.setattr(versions, "prepare", lambda root: None)
     assert main.main(["status", "gone", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["pipelines"]

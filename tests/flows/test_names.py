@@ -21,9 +21,9 @@ def test_sections_are_files_and_steps():
 
 def test_the_graph_has_the_stages():
     graph = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
-    assert tuple(graph["stages"]) == STAGES
+    assert tuple(graph["stages"]) == ("versions", *STAGES)
     for name, stage in graph["stages"].items():
-        assert f"python -m evergreen.stages.{name}.stage ${{item}}" in stage["do"]["cmd"]
+        assert f"evergreen stage {name} ${{item}}" in stage["do"]["cmd"]
 
 
 def test_the_lifecycle_takes_them_in_order():

@@ -206,7 +206,7 @@ def test_a_full_disk_is_said_in_one_line_and_loses_nothing(paths):
     (paths.root / "pipelines" / "t.yaml").write_text(
         "task: classification\ncollect: {uri: in}\npreprocess: {target: b}\n"
     )
-    command = [sys.executable, "-m", "evergreen.stages.collect.stage", "t"]
+    command = [sys.executable, "-m", "evergreen.cli.main", "stage", "collect", "t"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, cwd=paths.root, env=environment, capture_output=True, text=True, preexec_fn=little_room
@@ -231,20 +231,9 @@ def test_a_truncated_table_is_read_up_to_its_broken_row(paths):
     shutil.rmtree(paths.raw)
 
 
-GRAPH = """
-stages:
-  collect:
-    foreach: ${pipelines}
-    do:
-      cmd: %s -m evergreen.stages.collect.stage ${item}
-      outs:
-        - data/store/${item}/raw:
-            persist: true
-"""
-
-
 def test_dvc_repro_goes_on_with_what_is_there_and_finds_what_a_run_recorded(paths):
-    from evergreen.stages.engines import versions
+    from evergreen.stages.engines import dvc_graph, versions
+    from evergreen.stages.pipeline import read
 
     def dvc(*arguments: str) -> str:
         command = [sys.executable, "-m", "dvc", *arguments]
@@ -255,7 +244,7 @@ def test_dvc_repro_goes_on_with_what_is_there_and_finds_what_a_run_recorded(path
 
     subprocess.run(["git", "init", "-q"], cwd=paths.root, check=True)
     dvc("init", "-q")
-    (paths.root / "dvc.yaml").write_text(GRAPH % sys.executable)
+    (paths.root / "dvc.yaml").write_text(dvc_graph.graph_text(f"{sys.executable} -m evergreen.cli.main"))
     (paths.root / "params.yaml").write_text("pipelines:\n  - t\n")
     (paths.root / "pipelines").mkdir()
     sections = "".join(f"{name}: {{}}\n" for name in ("select", "tune", "train", "validate"))
@@ -271,5 +260,5 @@ def test_dvc_repro_goes_on_with_what_is_there_and_finds_what_a_run_recorded(path
     fill(paths.root / "in", 3, 1)  # the older files are gone at the source, and wanted still
     dvc("repro", "--force", "collect@t")
     assert sorted(map(int, read_raw(units(paths.raw), 1024, "a test")["a"].to_pylist())) == list(range(40))
-    assert versions.stale(paths, "collect") is None
+    assert versions.stale_reason(read("t", paths.root), paths, "collect") is None
     assert not collect.changed(params, paths)

@@ -1,6 +1,7 @@
 """Staleness, releases and bytes, with real git and real DVC in small clones: the shipped graph, tiny stages."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from ruamel.yaml import YAML
 
 from evergreen.core.errors import VersionError
 from evergreen.core.paths import Paths
-from evergreen.stages.engines import dvc_cache, dvc_graph, git_tags, versions
-from evergreen.stages.pipeline import STAGES
+from evergreen.stages.engines import dvc_cache, dvc_stages, git_tags, versions
+from evergreen.stages.engines.dvc_graph import PARAMS, graph_text
+from evergreen.stages.pipeline import STAGES, read
 
 SHIPPED = Path(__file__).resolve().parents[2]
 PERSON = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
@@ -29,21 +31,37 @@ train:
 validate: {}
 """
 STAGE = """
-import pathlib, sys
-stage, name = sys.argv[1:]
+import json, pathlib, sys
+*_, stage, name = sys.argv
 outs = {
-    "collect": ["data/store/%s/raw/part.parquet"],
-    "preprocess": ["data/store/%s/ready/train/part.parquet", "data/store/%s/described/report.html"],
+    "versions": [],
+    "collect": ["data/store/%s/raw/part.parquet", "data/store/%s/raw/source.json"],
+    "preprocess": ["data/store/%s/ready/train/part.parquet", "data/store/%s/ready/spec.json",
+                   "data/store/%s/described/report.html"],
     "select": ["models/store/%s/choice/select.json"], "tune": ["models/store/%s/choice/tune.json"],
     "train": ["models/store/%s/candidate/model.json", "models/store/%s/candidate/deep/weights.safetensors"],
     "validate": ["models/store/%s/report/" + file for file in ("report.html", "metrics.json", "plots/curve.csv")],
 }
 epochs = pathlib.Path(f"pipelines/{name}.yaml").read_text().partition("epochs: ")[2][:1]
+made = {
+    "metrics.json": {"test": {"accuracy": {"value": float("0." + epochs)}}},
+    "source.json": {"reader": "csv 1"},
+    "spec.json": {"inputs": {"image": {"kind": "image"}}, "target": {"kind": "category"}},
+    "select.json": {"architecture": "cnn"},
+    "tune.json": {"architecture": "cnn"},
+}
 for out in outs[stage]:
     path = pathlib.Path(out % name)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = f"{stage} {name} {epochs if stage in ('train', 'validate') else ''}"
-    path.write_text('{"test": {"accuracy": {"value": 0.%s}}}' % epochs if path.name == "metrics.json" else text)
+    path.write_text({"curve.csv": "step,loss\\n1,0.5\\n"}.get(path.name) or (
+        json.dumps(made[path.name]) if path.name in made else text))
+
+from evergreen.core.paths import Paths
+from evergreen.stages.engines.dvc_code import write_code_versions
+from evergreen.stages.pipeline import read
+root = pathlib.Path.cwd()
+write_code_versions(read(name, root), Paths(root, name))
 """
 
 
@@ -55,9 +73,17 @@ def dvc(root: Path, *arguments: str) -> str:
     return sh(root, sys.executable, "-m", "dvc", *arguments)
 
 
+def running(output: str) -> list[str]:
+    return re.findall(r"^Running stage '(.*)':$", output, re.MULTILINE)
+
+
 def run(paths: Paths, stage: str) -> None:
     sh(paths.root, sys.executable, "stage.py", stage, paths.name)
     versions.commit(paths, stage)
+
+
+def stale(paths: Paths, stage: str) -> str | None:
+    return versions.stale_reason(read(paths.name, paths.root), paths, stage)
 
 
 def edit(paths: Paths, old: str, new: str) -> None:
@@ -87,14 +113,9 @@ def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / ".dvc").mkdir(parents=True)
     for name in (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
         shutil.copy(SHIPPED / name, root / name)
-    yaml = YAML()
-    shipped = yaml.load((SHIPPED / "dvc.yaml").read_text())
-    for name, stage in shipped["stages"].items():
-        stage["do"]["cmd"] = f"{sys.executable} stage.py {name} ${{item}}"
-        stage["do"]["deps"] = ["stage.py", *(dep for dep in stage["do"]["deps"] if "${item}" in dep)]
-    yaml.dump(shipped, root / "dvc.yaml")
+    (root / "dvc.yaml").write_text(graph_text(f"{sys.executable} stage.py"))
     (root / "stage.py").write_text(STAGE)
-    (root / "params.yaml").write_text("# the list\npipelines:\n  - alpha\n")
+    (root / "params.yaml").write_text(PARAMS)
     (root / "pipelines").mkdir()
     (root / "pipelines" / "alpha.yaml").write_text(FILE)
     sh(root, "git", "init", "-q", "-b", "main")
@@ -115,17 +136,17 @@ def paths(pattern: Path, tmp_path: Path) -> Paths:
 
 
 def test_what_is_recorded_is_up_to_date_for_dvc_too(paths: Paths) -> None:
-    assert versions.fresh(paths)
-    assert [versions.stale(paths, stage) for stage in STAGES] == [None] * 6
-    assert dvc(paths.root, "status") == "Data and pipelines are up to date.\n"
-    assert "Running" not in dvc(paths.root, "repro", "--dry")
+    assert versions.is_up_to_date(read(paths.name, paths.root), paths)
+    assert [stale(paths, stage) for stage in STAGES] == [None] * 6
+    assert re.findall(r"^\S+", dvc(paths.root, "status"), re.MULTILINE) == ["versions@alpha:"]
+    assert running(dvc(paths.root, "repro")) == ["versions@alpha"]
     assert not sh(paths.root, "git", "status", "--porcelain", "--", "data", "models", ".dvc")
     assert not list(paths.root.glob("*/store/**/.gitignore"))
 
 
 def test_what_is_recorded_is_what_dvc_would_have_written(paths: Paths) -> None:
     lock = paths.root / "dvc.lock"
-    paths.pipeline.write_text(FILE.replace("seconds: 1", 'seconds: 2, note: "one\\n\\n  two"'))
+    paths.pipeline.write_text(FILE.replace("seconds: 1", 'seconds: 2, architectures: ["one\\n\\n  two"]'))
     for stage in ("select", "train"):
         run(paths, stage)
         ours = lock.read_bytes()
@@ -134,7 +155,7 @@ def test_what_is_recorded_is_what_dvc_would_have_written(paths: Paths) -> None:
         assert lock.read_bytes().replace(b"stages:\n\n", b"stages:\n") == ours
     lock.write_text("# Ada's own words\n" + lock.read_text() + "datasets: []\n")
     run(paths, "select")
-    assert versions.stale(paths, "select") is None
+    assert stale(paths, "select") is None
     assert YAML(typ="safe").load(lock)["datasets"] == []
 
 
@@ -142,7 +163,7 @@ def test_state_is_private_and_moves_with_the_clone(paths: Paths) -> None:
     (paths.root / ".dvc" / "config.local").write_text(
         "['remote \"ours\"']\n    url = https://example.org\n    password = secret\n"
     )
-    assert versions.fresh(paths)
+    assert versions.is_up_to_date(read(paths.name, paths.root), paths)
     local = (paths.root / ".dvc" / "config.local").read_text()
     assert "password = secret" in local
     assert (paths.root / ".dvc" / "config.local").stat().st_mode & 0o777 == 0o600
@@ -153,10 +174,10 @@ def test_state_is_private_and_moves_with_the_clone(paths: Paths) -> None:
 
 
 def test_all_cores_hash_unless_the_person_says_how_many(paths: Paths) -> None:
-    with dvc_graph.opened(paths.root) as repo:
+    with dvc_stages.open_repo(paths.root) as repo:
         assert repo.stage.load_one(name=f"train@{paths.name}").outs[0].fs.hash_jobs == os.cpu_count()
     dvc(paths.root, "config", "core.checksum_jobs", "7")
-    with dvc_graph.opened(paths.root) as repo:
+    with dvc_stages.open_repo(paths.root) as repo:
         assert repo.stage.load_one(name=f"train@{paths.name}").outs[0].fs.hash_jobs == 7
 
 
@@ -170,60 +191,58 @@ STALE = [
 @pytest.mark.parametrize(("old", "new", "stage", "reason"), STALE)
 def test_a_setting_makes_stale_what_reads_it(paths: Paths, old: str, new: str, stage: str, reason: str) -> None:
     edit(paths, old, new)
-    assert versions.stale(paths, stage) == reason
-    assert versions.stale(paths, "collect") is None
-    assert not versions.fresh(paths)
+    assert stale(paths, stage) == reason
+    assert stale(paths, "collect") is None
+    assert not versions.is_up_to_date(read(paths.name, paths.root), paths)
 
 
 def test_bytes_make_stale_what_reads_them(paths: Paths) -> None:
     shutil.rmtree(paths.candidate)
-    assert versions.stale(paths, "train") == "missing output: models/store/alpha/candidate"
-    assert versions.stale(paths, "validate") == "missing input: models/store/alpha/candidate"
+    assert stale(paths, "train") == "missing output: models/store/alpha/candidate"
+    assert stale(paths, "validate") == "missing input: models/store/alpha/candidate"
     (paths.ready / "train" / "part.parquet").write_text("other")
-    assert versions.stale(paths, "preprocess") == "output changed: data/store/alpha/ready"
-    assert versions.stale(paths, "select") == "input changed: data/store/alpha/ready"
-    with (paths.root / "stage.py").open("a") as file:
-        file.write("# more\n")
-    assert versions.stale(paths, "collect") == "code changed: stage.py"
+    assert stale(paths, "preprocess") == "output changed: data/store/alpha/ready"
+    assert stale(paths, "select") == "input changed: data/store/alpha/ready"
     (paths.root / "dvc.lock").unlink()
-    assert versions.stale(paths, "collect") == "never run"
+    assert stale(paths, "collect") == "never run"
 
 
 def test_a_number_under_train_reruns_train_and_validate_alone(paths: Paths) -> None:
     edit(paths, "  epochs: 3", "  epochs: 5")
-    ran = [line for line in dvc(paths.root, "repro").splitlines() if line.startswith("Running")]
-    assert ran == ["Running stage 'train@alpha':", "Running stage 'validate@alpha':"]
-    assert versions.fresh(paths)
+    assert running(dvc(paths.root, "repro")) == ["versions@alpha", "train@alpha", "validate@alpha"]
+    assert versions.is_up_to_date(read(paths.name, paths.root), paths)
 
 
 @pytest.mark.parametrize("text", ["{{:", "a: 1", ""])
 def test_a_broken_lock_file_is_named_with_the_way_out(paths: Paths, text: str) -> None:
     (paths.root / "dvc.lock").write_text(text)
     with pytest.raises(VersionError, match=r"^dvc\.lock: not readable.*git checkout dvc\.lock"):
-        versions.stale(paths, "train")
+        stale(paths, "train")
 
 
 def test_missing_sections_are_added_and_the_rest_kept(paths: Paths) -> None:
     minimal = FILE.partition("select")[0].rstrip("\n") + "  # mine"
     paths.pipeline.write_text(minimal)
-    assert versions.complete(paths) == ["pipelines/alpha.yaml: added the empty sections select, tune, train, validate"]
+    assert versions.register_pipeline(paths) == [
+        "pipelines/alpha.yaml: added the empty sections select, tune, train, validate"
+    ]
     assert paths.pipeline.read_text() == minimal + "\nselect: {}\ntune: {}\ntrain: {}\nvalidate: {}\n"
-    assert versions.complete(paths) == []
+    assert versions.register_pipeline(paths) == []
     paths.pipeline.write_text("{task: classification}")
     with pytest.raises(VersionError, match=r"pipelines/alpha\.yaml: .*on its own line"):
-        versions.complete(paths)
+        versions.register_pipeline(paths)
     assert paths.pipeline.read_text() == "{task: classification}"
 
 
 def test_a_new_pipeline_enters_the_list_by_itself(paths: Paths) -> None:
     beta = Paths(paths.root, "beta")
     beta.pipeline.write_text(FILE)
-    assert versions.stale(beta, "train") == "never run"
-    assert not versions.fresh(beta)
+    assert stale(beta, "train") == "never run"
+    assert not versions.is_up_to_date(read(beta.name, beta.root), beta)
     for stage in STAGES:
         run(beta, stage)
-    assert (paths.root / "params.yaml").read_text() == "# the list\npipelines:\n  - alpha\n  - beta\n"
-    assert versions.fresh(beta)
+    assert (paths.root / "params.yaml").read_text() == PARAMS.replace(" []", "") + "  - alpha\n  - beta\n"
+    assert versions.is_up_to_date(read(beta.name, beta.root), beta)
     assert versions.release(beta) == "v1.0.0"
     assert sh(paths.root, "git", "show", "--name-only", "--format=", "HEAD").split() == ["dvc.lock", "params.yaml"]
 
@@ -237,7 +256,7 @@ def test_a_changed_list_of_pipelines_stays_the_persons(paths: Paths) -> None:
 
 def test_another_process_at_work_is_waited_for(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0.1)  # DVC's own patience, in seconds
-    monkeypatch.setattr(dvc_graph, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(dvc_stages, "PATIENCE_SECONDS", 0.1)
     holder = (
         "import sys, zc.lockfile; lock = zc.lockfile.LockFile('.dvc/tmp/lock'); print(1, flush=True); sys.stdin.read()"
     )
@@ -245,11 +264,12 @@ def test_another_process_at_work_is_waited_for(paths: Paths, monkeypatch: pytest
     assert other.stdout is not None
     other.stdout.readline()
     try:
+        assert stale(paths, "train") is None  # who only asks waits for nobody
         with pytest.raises(VersionError, match=r"another DVC process is at work.*wait until it has ended"):
-            versions.stale(paths, "train")
-        monkeypatch.setattr(dvc_graph, "PATIENCE_SECONDS", 30)
+            versions.commit(paths, "train")
+        monkeypatch.setattr(dvc_stages, "PATIENCE_SECONDS", 30)
         threading.Timer(0.5, other.terminate).start()
-        assert versions.stale(paths, "train") is None
+        versions.commit(paths, "train")
     finally:
         other.kill()
         other.wait()
@@ -389,14 +409,14 @@ def test_bytes_come_back_from_the_cache(paths: Paths) -> None:
     wanted = dvc_cache.folder_md5(paths.candidate)
     train_again(paths, 4)
     shutil.rmtree(paths.candidate)
-    folder = versions.fetch(paths, "v1.0.0")
+    folder = versions.checkout(paths, "v1.0.0")
     assert folder == paths.released / "v1.0.0"
     assert dvc_cache.folder_md5(folder) == wanted
     assert (folder / "deep" / "weights.safetensors").read_text() == "train alpha 3"
     (folder / "model.json").write_text("damaged")
-    assert (versions.fetch(paths, "v1.0.0") / "model.json").read_text() == "train alpha 3"
+    assert (versions.checkout(paths, "v1.0.0") / "model.json").read_text() == "train alpha 3"
     with pytest.raises(VersionError, match=r"no version v3\.0\.0; its versions: v1\.0\.0"):
-        versions.fetch(paths, "v3.0.0")
+        versions.checkout(paths, "v3.0.0")
 
 
 def test_bytes_come_back_from_the_remote(paths: Paths, tmp_path: Path) -> None:
@@ -406,21 +426,21 @@ def test_bytes_come_back_from_the_remote(paths: Paths, tmp_path: Path) -> None:
     for path in [path for path in stored.rglob("*") if path.is_file() and path.read_bytes() == b"train alpha 3"]:
         path.chmod(0o644)
         path.write_text("damaged")
-    assert (versions.fetch(paths, "v1.0.0") / "model.json").read_text() == "train alpha 3"
+    assert (versions.checkout(paths, "v1.0.0") / "model.json").read_text() == "train alpha 3"
     for folder in (paths.released, stored, paths.candidate):
         shutil.rmtree(folder)
-    assert (versions.fetch(paths, "v1.0.0") / "deep" / "weights.safetensors").read_text() == "train alpha 3"
+    assert (versions.checkout(paths, "v1.0.0") / "deep" / "weights.safetensors").read_text() == "train alpha 3"
 
 
 def test_bytes_that_are_nowhere_are_said_to_be(paths: Paths, tmp_path: Path) -> None:
     versions.release(paths)
     shutil.rmtree(paths.root / ".dvc" / "cache" / "files")
     with pytest.raises(VersionError, match=r"cannot fetch alpha v1\.0\.0.*no remote is set.*dvc remote add"):
-        versions.fetch(paths, "v1.0.0")
+        versions.checkout(paths, "v1.0.0")
     (tmp_path / "empty").mkdir()
     remote(paths, tmp_path / "empty")
     with pytest.raises(VersionError, match=r"the remote lacks it|the remote failed"):
-        versions.fetch(paths, "v1.0.0")
+        versions.checkout(paths, "v1.0.0")
     assert not (paths.released / "v1.0.0").exists()
 
 

@@ -1,4 +1,4 @@
-"""The graph in dvc.yaml agrees with the stages and their imports; tags are read as GTO reads them."""
+"""The graph in dvc.yaml agrees with the stages; tags are read as GTO reads them."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ from ruamel.yaml import YAML
 
 from evergreen.core.errors import VersionError
 from evergreen.core.paths import Paths
-from evergreen.stages.engines import dvc_graph, git_tags, versions
-from evergreen.stages.pipeline import STAGES, names
+from evergreen.stages.engines import dvc_code, dvc_graph, dvc_stages, git_tags, versions
+from evergreen.stages.pipeline import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = Paths(ROOT, "${item}")
@@ -23,31 +23,43 @@ def stage(name: str) -> dict[str, Any]:
     return found
 
 
+def test_this_repositorys_graph_is_the_one_that_projects_get() -> None:
+    text = (ROOT / "dvc.yaml").read_text()
+    assert text == dvc_graph.graph_text("PATH=.venv/bin:$PATH evergreen")
+    assert len(text.splitlines()) <= 120
+    below = YAML(typ="safe").load(dvc_graph.graph_text(wdir=".."))["stages"]
+    assert all(one["do"].pop("wdir") == ".." for one in below.values())
+    assert below == YAML(typ="safe").load(dvc_graph.graph_text())["stages"]
+
+
 def test_the_graph_has_the_stages_in_order() -> None:
-    assert tuple(GRAPH) == STAGES
+    assert tuple(GRAPH) == ("versions", *STAGES)
     assert all(one["foreach"] == "${pipelines}" for one in GRAPH.values())
-    assert YAML(typ="safe").load((ROOT / "params.yaml").read_text())["pipelines"] == names(ROOT)
+    assert (ROOT / "params.yaml").read_text() == dvc_graph.PARAMS
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stages_name_is_its_file_its_section_and_its_command(name: str) -> None:
     assert (ROOT / "stages" / name / "stage.py").is_file()
-    assert stage(name)["cmd"] == f"PATH=.venv/bin:$PATH python -m evergreen.stages.{name}.stage ${{item}}"
+    assert stage(name)["cmd"] == f"PATH=.venv/bin:$PATH evergreen stage {name} ${{item}}"
     sections = [name] if name == "collect" else ["task", name]
     assert stage(name)["params"] == [{"pipelines/${item}.yaml": sections}]
 
 
-def test_outs_are_where_the_stages_write_and_hold_no_code() -> None:
-    def at(path: Path) -> str:
-        return path.relative_to(ROOT).as_posix()
+def at(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
-    outs = {name: [out for key in ("outs", "metrics", "plots") for out in stage(name).get(key, [])] for name in STAGES}
+
+def test_outs_are_where_the_stages_write() -> None:
+    outs = {name: [out for key in ("outs", "metrics", "plots") for out in stage(name).get(key, [])] for name in GRAPH}
     # DVC must not delete what the stage compares with
     kept = {"collect": [PATHS.raw], "preprocess": [PATHS.ready, PATHS.described]}
     for name, folders in kept.items():
         assert outs[name] == [{at(path): {"persist": True}} for path in folders]
         outs[name] = [at(path) for path in folders]
+    versions = at(dvc_code.version_file(PATHS, "any").parent)
     assert outs == {
+        "versions": [{versions: {"cache": False, "persist": True}}],
         "collect": [at(PATHS.raw)],
         "preprocess": [at(PATHS.ready), at(PATHS.described)],
         "select": [at(PATHS.select)],
@@ -55,18 +67,14 @@ def test_outs_are_where_the_stages_write_and_hold_no_code() -> None:
         "train": [at(PATHS.candidate)],
         "validate": [at(PATHS.report / file) for file in ("report.html", "metrics.json", "plots")],
     }
-    for name in STAGES:
-        for dep in stage(name)["deps"]:
-            assert not any(f"{out}/".startswith(f"{dep}/") and out != dep for made in outs.values() for out in made), (
-                dep
-            )
 
 
-def test_each_stage_reads_what_an_earlier_one_made() -> None:
+def test_each_stage_reads_its_code_version_and_what_an_earlier_one_made() -> None:
     made: set[str] = set()
     for name in STAGES:
-        read = {dep for dep in stage(name)["deps"] if "${item}" in dep}
-        assert read <= made
+        code, *inputs = stage(name)["deps"]
+        assert code == at(dvc_code.version_file(PATHS, name))
+        assert set(inputs) <= made
         made.update(out for one in stage(name)["outs"] for out in ([one] if isinstance(one, str) else one))
 
 
@@ -83,8 +91,8 @@ def test_tags_are_read_as_gto_reads_them() -> None:
 
 def test_the_next_version_is_one_minor_up() -> None:
     known = [git_tags.Version(name, "c", "", "") for name in ("v1.0.0", "v1.9.0", "v1.10.3")]
-    assert git_tags.following(()) == "v1.0.0"
-    assert git_tags.following(tuple(known)) == "v1.11.0"
+    assert git_tags.next_version(()) == "v1.0.0"
+    assert git_tags.next_version(tuple(known)) == "v1.11.0"
 
 
 def test_without_git_nothing_is_released(tmp_path: Path) -> None:
@@ -94,7 +102,7 @@ def test_without_git_nothing_is_released(tmp_path: Path) -> None:
 
 
 def test_settings_are_compared_one_by_one() -> None:
-    assert dvc_graph._flat({"train": {"epochs": 3, "clip": {}}, "task": "x"}) == {
+    assert dvc_stages._flatten({"train": {"epochs": 3, "clip": {}}, "task": "x"}) == {
         "train.epochs": 3,
         "train.clip": {},
         "task": "x",

@@ -1,0 +1,103 @@
+"""Write the one file per stage through which DVC sees the code: models/store/NAME/versions/STAGE.
+
+It names the stage's version and those of the parts it uses, as far as they are known yet: the kinds of the columns once
+rows are prepared, the architecture once one is chosen. So it is written before DVC is asked and after each stage.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.core.files import write_text
+from evergreen.core.paths import Paths
+from evergreen.stages.code_version import (
+    accepting_architectures,
+    code_version,
+    column_kinds,
+    describe_change,
+    learned_code_version,
+)
+
+if TYPE_CHECKING:
+    from evergreen.stages.pipeline import Pipeline
+
+CHOSEN = ("tune", "train", "validate")  # stages that use one architecture
+ANCHOR = "linear"  # is tried beside the architectures that the YAML names
+
+
+def code_versions(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
+    """Return the code version of each stage."""
+    task, spec = pipeline.task, _read(paths.ready / "spec.json")
+    prepared = {"kind": column_kinds(spec), "task": [task]}
+    reader = _read(paths.raw / "source.json").get("reader", "").split()[:1]
+    return {
+        "collect": code_version("collect", {"source": reader}),
+        "preprocess": code_version("preprocess", prepared),
+        "select": code_version("select", prepared | {"architecture": _candidates(pipeline, spec)}),
+        **{stage: learned_code_version(stage, spec, task, _chosen(stage, pipeline, paths)) for stage in CHOSEN},
+    }
+
+
+def write_code_versions(pipeline: Pipeline, paths: Paths) -> None:
+    """Bring the files up to date; one that is right already is not touched."""
+    for stage, text in code_versions(pipeline, paths).items():
+        file = version_file(paths, stage)
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, text)
+
+
+def version_file(paths: Paths, stage: str) -> Path:
+    """Return the file that a stage depends on for its code."""
+    return paths.candidate.parent / "versions" / stage
+
+
+def remember(paths: Paths, stage: str) -> None:
+    """Keep the code version with which a stage was recorded, so that `explain` can say what moved since."""
+    file = version_file(paths, stage)
+    if file.is_file():
+        known = _read(_memory(paths)) | {stage: file.read_text(encoding="utf-8")}
+        _memory(paths).parent.mkdir(parents=True, exist_ok=True)
+        write_text(_memory(paths), json.dumps(known, indent=1))
+
+
+def explain(paths: Paths, stage: str, md5: str, *, same_parts: bool) -> str:
+    """Say which part's version moved since the stage was recorded with a code version of this hash."""
+    import hashlib
+
+    old = str(_read(_memory(paths)).get(stage, ""))
+    new = version_file(paths, stage).read_text(encoding="utf-8")
+    known = hashlib.md5(old.encode(), usedforsecurity=False).hexdigest() == md5
+    return describe_change(old, new, same_parts=same_parts) if known else "versions of its code changed"
+
+
+def _memory(paths: Paths) -> Path:
+    return paths.home / "versions" / f"{paths.name}.json"
+
+
+def _candidates(pipeline: Pipeline, spec: Mapping[str, Any]) -> Iterable[str]:
+    """Return the architectures among which select chooses."""
+    if named := pipeline.select.architectures:
+        return [*named, ANCHOR] if len(named) > 1 else named
+    kinds = [field["kind"] for field in spec.get("inputs", {}).values()]
+    return accepting_architectures(kinds) if kinds else []
+
+
+def _chosen(stage: str, pipeline: Pipeline, paths: Paths) -> str:
+    """Return the architecture that was chosen, or that of the version whose weights train begins with."""
+    places = [paths.select]
+    if stage != "tune":
+        name, _, version = pipeline.train.start_from.partition("@")
+        places = [Paths(paths.root, name).released / version / "model.json", paths.tune, paths.select]
+    return next((card["architecture"] for card in map(_read, places) if "architecture" in card), "")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found

@@ -1,0 +1,187 @@
+"""Ask DVC what is stale and why, and record what a stage made.
+
+Each call opens the repository anew, so it sees what anybody changed in between: dvc.yaml, dvc.lock, a YAML. Asking
+takes none of DVC's locks: another `dvc` command may be at work. Paths inside DVC resolve against the working directory,
+so a call made elsewhere changes into the project and back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.core.errors import VersionError
+from evergreen.core.files import write_text
+from evergreen.core.gc_tuning import seldom
+from evergreen.core.paths import Paths
+from evergreen.stages.engines.dvc_code import explain, remember, version_file, write_code_versions
+from evergreen.stages.engines.dvc_graph import graph_file, prepare, register_pipeline, registered_pipelines
+from evergreen.stages.pipeline import STAGES, Pipeline, read
+
+if TYPE_CHECKING:
+    from dvc.dependency.base import Dependency
+    from dvc.output import Output
+    from dvc.repo import Repo
+    from dvc.stage import Stage
+
+HEAD = "schema: '2.0'\nstages:\n"  # of dvc.lock
+PATIENCE_SECONDS = 60.0  # how long to wait for another DVC process on the same files
+BROKEN_LOCK = "bring it back with `git checkout dvc.lock`, or delete it: every stage then runs again"
+
+
+@contextlib.contextmanager
+def open_repo(root: Path) -> Iterator[Repo]:
+    """Open DVC's repository from inside the project; what DVC finds wrong becomes a VersionError."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # its progress bars show up to ERROR
+    prepare(root)
+    with contextlib.chdir(root):
+        try:
+            with Repo(str(root)) as repo:
+                if not repo.config["core"].get("checksum_jobs"):  # DVC's own guess is half of the cores
+                    repo.fs.hash_jobs = os.cpu_count() or 1
+                yield repo
+        except DvcException as error:
+            raise _explain_error(error) from error
+
+
+def _explain_error(error: Exception) -> VersionError:
+    from dvc.lock import LockError
+
+    text = " ".join(str(error).split())
+    if isinstance(error, LockError):
+        return VersionError(f"another DVC process is at work ({text})", place="dvc", fix="wait until it has ended")
+    if "dvc.lock" in text:
+        return VersionError(f"not readable ({text})", place="dvc.lock", fix=BROKEN_LOCK)
+    return VersionError(text, place="dvc", fix="`dvc status` shows what DVC sees")
+
+
+def stage_target(root: Path, stage: str, name: str) -> str:
+    """Return how DVC's commands call a stage of a pipeline."""
+    graph = graph_file(root, "dvc.yaml")
+    return f"{stage}@{name}" if graph == "dvc.yaml" else f"{graph}:{stage}@{name}"
+
+
+def _load_stage(repo: Repo, paths: Paths, stage: str) -> Stage:
+    return repo.stage.load_one(path=graph_file(paths.root, "dvc.yaml"), name=f"{stage}@{paths.name}")
+
+
+def stale_reasons(
+    root: Path, pipelines: Sequence[Pipeline], stages: Sequence[str] = STAGES
+) -> dict[str, dict[str, str]]:
+    """Say of each pipeline which of its stages must run, and why; {} where nothing is stale."""
+    reasons: dict[str, dict[str, str]] = {pipeline.name: dict.fromkeys(stages, "never run") for pipeline in pipelines}
+    registered = registered_pipelines(root)
+    known = [one for one in pipelines if one.name in registered]
+    for pipeline in known:
+        write_code_versions(pipeline, Paths(root, pipeline.name))
+    if known:
+        with open_repo(root) as repo:
+            for pipeline in known:
+                paths = Paths(root, pipeline.name)
+                found = {stage: _stale_reason(_load_stage(repo, paths, stage), paths, stage) for stage in stages}
+                reasons[pipeline.name] = {stage: reason for stage, reason in found.items() if reason}
+    return reasons
+
+
+def stale_reason(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
+    """Say why the stage must run; None when what it made is up to date with everything it depends on."""
+    return stale_reasons(paths.root, [pipeline], [stage])[paths.name].get(stage)
+
+
+def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
+    """Whether nothing is stale in the whole pipeline."""
+    return not stale_reasons(paths.root, [pipeline])[paths.name]
+
+
+def _stale_reason(entry: Stage, paths: Paths, stage: str) -> str:
+    """Compare a stage with its record in dvc.lock; the most telling reason first."""
+    if not any(out.hash_info for out in entry.outs):
+        return "never run"
+    code = next(
+        dep for dep in entry.deps if dep.def_path == version_file(paths, stage).relative_to(paths.root).as_posix()
+    )
+    reasons = [_dep_reason(dep) for dep in entry.deps if dep is not code]
+    reasons += [_file_reason(out, "output") for out in entry.outs]
+    reasons += ["command changed"] * entry.changed_stage()
+    if code.status():  # other parts are used where another task or architecture is: that is said already
+        reasons.append(explain(paths, stage, code.hash_info.value, same_parts=any(reasons)))
+    return "; ".join(sorted(filter(None, reasons), key=lambda text: not text.startswith(("missing", "params"))))
+
+
+def _dep_reason(dep: Dependency) -> str:
+    from dvc.dependency.param import ParamsDependency
+
+    if isinstance(dep, ParamsDependency):
+        old, new = _flatten(dep.hash_info.value or {}), _flatten(dep.read_params())
+        keys = sorted(key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
+        return f"params {', '.join(keys)} changed" if keys else ""
+    return _file_reason(dep, "input")
+
+
+def _file_reason(file: Output, sort: str) -> str:
+    changes = file.status().values()
+    if "deleted" in changes:
+        return f"missing {sort}: {file.def_path}"
+    return f"{sort} changed: {file.def_path}" if changes else ""
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return flat
+
+
+@seldom()
+def commit(paths: Paths, stage: str) -> None:
+    """Record in dvc.lock and DVC's cache what the stage has made, as `dvc repro` would have.
+
+    Waits while another DVC process holds the files, for at most PATIENCE_SECONDS.
+    """
+    from dvc.lock import LockError
+
+    register_pipeline(paths)
+    write_code_versions(read(paths.name, paths.root), paths)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            with open_repo(paths.root) as repo:
+                _record(repo, _load_stage(repo, paths, stage), paths.root / graph_file(paths.root, "dvc.lock"))
+            return remember(paths, stage)
+        except VersionError as error:
+            if not isinstance(error.__cause__, LockError) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
+
+
+def _record(repo: Repo, stage: Stage, lock: Path) -> None:
+    """Do what `repo.commit` does, which would write all of dvc.lock; one that holds more than stages is left to it."""
+    from dvc.repo import lock_repo
+    from dvc.stage.serialize import to_lockfile
+
+    with lock_repo(repo):
+        rest = (lock.read_text(encoding="utf-8") if lock.is_file() else HEAD).removeprefix(HEAD)
+        if re.search(r"^\S", rest, re.MULTILINE):
+            repo.commit(stage.addressing, force=True, relink=False)
+            return
+        stage.save()
+        stage.commit(relink=False)
+        write_text(lock, HEAD + replace_entry(rest, stage.name, to_lockfile(stage)))
+
+
+def replace_entry(entries: str, name: str, entry: dict[str, Any]) -> str:
+    """Return the stages of a dvc.lock, as text, with one of them replaced or added."""
+    from dvc.utils.serialize import dumps_yaml
+
+    text = dumps_yaml({"stages": entry}).partition("\n")[2]
+    old = re.search(rf"^  {re.escape(name)}:\n((   .*)?\n)*", entries, re.MULTILINE)
+    return entries[: old.start()] + text + entries[old.end() :] if old else entries + text
