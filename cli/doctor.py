@@ -114,9 +114,8 @@ def check_git(folder: Path) -> Iterator[Finding]:
 
 def check_dvc(root: Path) -> Iterator[Finding]:
     """Check that DVC can read the project."""
-    from evergreen.core.paths import Paths
     from evergreen.stages.engines import versions
-    from evergreen.stages.pipeline import names
+    from evergreen.stages.pipeline import names, read
 
     try:
         versions.prepare(root)

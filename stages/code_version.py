@@ -7,6 +7,7 @@ counts by the hash of its syntax tree, too. Parts are read as text and never imp
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -76,10 +77,8 @@ def _part_version(part: str, name: str) -> str:
 
 def _hash(text: str) -> str:
     """Hash a syntax tree without comments, docstrings and places; the same in every release of Python."""
-    try:
+    with contextlib.suppress(SyntaxError):  # who runs it hears of that
         text = repr(_plain(ast.parse(text)))
-    except SyntaxError:
-        pass  # who runs it hears of that
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
@@ -115,7 +114,7 @@ def _module(text: str) -> dict[str, Definition]:
         if isinstance(node, ast.ClassDef):
             names[node.name] = text, node
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
-            names |= {target: (text, node.value) for target in _targets(node)}
+            names |= dict.fromkeys(_targets(node), (text, node.value))
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evergreen."):
             names |= {one.asname or one.name: (_imported(node.module or "", one.name), one) for one in node.names}
     return names

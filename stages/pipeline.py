@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from evergreen.core import parts
 from evergreen.core.config import File
 from evergreen.core.errors import PipelineError, suggest
-from evergreen.core.progress import Progress, console_progress, format_summary, no_progress
+from evergreen.core.progress import Progress, format_summary, no_progress
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.deploy.config import DeployConfig

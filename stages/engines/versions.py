@@ -163,7 +163,8 @@ def _say_notes(paths: Paths, say: Callable[[str], None]) -> None:
 
 def _needed_to_rebuild(paths: Paths) -> list[str]:
     """Return what git must hold to build a version again: the YAML, the graph, the project's own parts."""
-    own = ("core", "data", "models", "stages") if paths.root.resolve() == IMPORT_ROOT.resolve() else parts.FOLDERS.values()
+    is_evergreen = paths.root.resolve() == IMPORT_ROOT.resolve()
+    own = ("core", "data", "models", "stages") if is_evergreen else parts.FOLDERS.values()
     places = [graph_file(paths.root, "dvc.yaml"), *own]
     return [f"pipelines/{paths.name}.yaml", *(place for place in places if (paths.root / place).exists())]
 

@@ -11,21 +11,12 @@ import httpx
 import pytest
 
 from evergreen.core.errors import PipelineError
-from evergreen.stages import artifacts
 from evergreen.stages.deploy import haproxy
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
 
 JSON = {"content-type": "application/json"}
 CLIENTS = 8  # each waits for its answer before it asks again
-
-
-@pytest.fixture(scope="module", autouse=True)
-def code():
-    """Somebody may be editing the sources meanwhile, and other code means other replicas: not the subject here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(artifacts, "code_version", lambda: "as it is")
-        yield
 
 
 @pytest.fixture(scope="module")

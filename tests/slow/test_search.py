@@ -10,7 +10,6 @@ import pytest
 from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
 from evergreen.data.prepare.config import PreprocessConfig
-from evergreen.stages import artifacts
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
@@ -83,8 +82,7 @@ def test_a_search_keeps_its_seconds(paths):
     assert choice["why"]
 
 
-def test_a_search_run_again_repeats_nothing(paths, monkeypatch):
-    monkeypatch.setattr(artifacts, "code_version", lambda: "as it is")
+def test_a_search_run_again_repeats_nothing(paths):
     write_json(paths.select, {"architecture": "mlp"})
     params = TuneConfig(seconds=60, trials=3)
     first = tune.run(params, paths, task="classification")

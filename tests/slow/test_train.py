@@ -19,7 +19,6 @@ from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
 from evergreen.data.prepare.config import PreprocessConfig
-from evergreen.stages import artifacts
 from evergreen.stages.artifacts import save_model
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
@@ -39,21 +38,11 @@ DRIVER = """
 import dataclasses, json, sys
 from pathlib import Path
 from evergreen.core import paths
-from evergreen.stages import artifacts
 from evergreen.stages.train import stage as train
 from evergreen.stages.train.config import TrainConfig
-artifacts.code_version = lambda: "as it is"
 params = TrainConfig(**json.loads(sys.argv[2]))
 train.run(params, paths.Paths(Path(sys.argv[1]), sys.argv[3]), task="regression")
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def code():
-    """Somebody may be editing the sources meanwhile, and other code means another run: not the subject here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(artifacts, "code_version", lambda: "as it is")
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def shops(tmp_path_factory, train):
 @pytest.fixture
 def ask(shops, monkeypatch, tmp_path):
     monkeypatch.setattr(versions, "released", lambda root: {"shops": "v1.0.0"})
-    monkeypatch.setattr(versions, "fetch", lambda paths, version: paths.candidate)
+    monkeypatch.setattr(versions, "checkout", lambda paths, version: paths.candidate)
 
     def asked(lines):
         predict(shops, written(tmp_path, lines, "ask.csv"), tmp_path / "out.csv")

@@ -19,7 +19,7 @@ def ask(candidates, monkeypatch, tmp_path):
     monkeypatch.setattr(
         versions, "released", lambda root: {"digits": "v1.0.0", "diabetes": "v1.0.0", "sunspots": "v1.0.0"}
     )
-    monkeypatch.setattr(versions, "fetch", lambda paths, version: paths.candidate)
+    monkeypatch.setattr(versions, "checkout", lambda paths, version: paths.candidate)
 
     def asked(name, source, output="out.csv"):
         return predict(Paths(candidates, name), source, tmp_path / output)

@@ -25,17 +25,17 @@ def test_tags_carry_the_folder_as_gto_allows_it(repository: Path, folder: str) -
     root = repository / folder
     root.mkdir(parents=True, exist_ok=True)
     commit = git_tags.head(root)
-    git_tags.put(root, "digits@v1.0.0", commit, "one")
-    git_tags.put(root, "digits#production#1", commit, "one")
+    git_tags.create_tag(root, "digits@v1.0.0", commit, "one")
+    git_tags.create_tag(root, "digits#production#1", commit, "one")
     tags = git_tags.git(root, "tag").split()
     assert all(parse_name(tag) for tag in tags)
     assert all(tag.startswith(f"{folder}/" if folder in ("sub", "a/b") else "") for tag in tags)
-    for found in (git_tags.read(root), git_tags.read(root, "digits")):
+    for found in (git_tags.read_tags(root), git_tags.read_tags(root, "digits")):
         assert found["digits"].production == "v1.0.0"
     if folder:
-        assert git_tags.read(repository) == {}
+        assert git_tags.read_tags(repository) == {}
         (repository / "other").mkdir()
-        assert git_tags.read(repository / "other") == {}
+        assert git_tags.read_tags(repository / "other") == {}
 
 
 def test_folders_that_are_spelled_alike_stay_apart(repository: Path) -> None:
