@@ -18,11 +18,11 @@ import torch
 
 from evergreen.core.paths import Paths
 from evergreen.data import row_ids
-from evergreen.data.feed.batches import arrays, feed
-from evergreen.data.parquet import Writer
+from evergreen.data.feed.batches import load_encoded_split, training_batches
+from evergreen.data.parquet import RowGroupWriter
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepared import ROWS as GROUP
-from evergreen.data.spec import Spec, fit
+from evergreen.data.spec import FeatureSpec, fit
 from evergreen.models.registry import architecture, build
 from evergreen.models.training.trainer import Loop, Recipe
 from evergreen.stages.collect import stage as collect
@@ -40,7 +40,7 @@ def prepare(ready: Path) -> None:
     for split, count in rows.items():
         (ready / split).mkdir()
         for part in range(PARTS):
-            writer = Writer(ready / split / f"part-{part:05}.parquet")
+            writer = RowGroupWriter(ready / split / f"part-{part:05}.parquet")
             table = generated(count // PARTS, 100 * len(split) + part)
             for first in range(0, len(table), GROUP):
                 writer.add(table.slice(first, GROUP))
@@ -48,7 +48,7 @@ def prepare(ready: Path) -> None:
     sample = generated(GROUP, 0)
     inputs = {name: name.split("_")[0] for name in sample.column_names if "_" in name[1:]}
     fields, target = fit(sample, inputs, "target", "number")
-    Spec("regression", fields, target, "target", None, rows).save(ready)
+    FeatureSpec("regression", fields, target, "target", None, rows).save(ready)
 
 
 def generated(rows: int, seed: int) -> pa.Table:
@@ -66,13 +66,13 @@ def streaming(ready: Path) -> None:
     print(f"windows of {WINDOW:,} rows; the median of {EPOCHS} epochs.\n")
     print("| threads of torch | from memory, samples/s | streamed, samples/s | ratio |\n|---:|---:|---:|---:|")
     prepare(ready)
-    spec, validation = Spec.load(ready), arrays(ready, "validation")
+    spec, validation = FeatureSpec.load(ready), load_encoded_split(ready, "validation")
     for threads in sorted({1, min(2, os.cpu_count() or 1)}):
         torch.set_num_threads(threads)
         loops = []
         for window in (0, WINDOW):
             torch.manual_seed(0)
-            rows = feed(ready, ["train"], BATCH, window=window, seed=0)
+            rows = training_batches(ready, ["train"], BATCH, window=window, seed=0)
             network = build("mlp", spec.task, spec.inputs, spec.target)
             loops.append(Loop(network, rows, validation, Recipe(epochs=EPOCHS + 1, batch_size=BATCH)))
         rates: list[list[float]] = [[], []]
@@ -88,7 +88,7 @@ def bucketing(root: Path) -> None:
     paths = Paths(root, "python_names")
     collect.run(CollectConfig("python:tokens"), paths, task="tagging")
     preprocess.run(PreprocessConfig(target="tags", kinds={"words": "text"}), paths, task="tagging")
-    spec, validation = Spec.load(paths.ready), arrays(paths.ready, "validation")
+    spec, validation = FeatureSpec.load(paths.ready), load_encoded_split(paths.ready, "validation")
     torch.set_num_threads(1)
     print("\n`bucket` on python_names: lines of 1 to 40 words, one thread, the median of 3 times 4 epochs.\n")
     print("| | as they come, s | by length, s | times as fast | F1 | F1 by length |\n|---|---:|---:|---:|---:|---:|")
@@ -99,7 +99,7 @@ def bucketing(root: Path) -> None:
             for bucket in seconds:
                 torch.manual_seed(seed)
                 recipe = Recipe(**{**architecture(name).RECIPE, "epochs": 4, "seed": seed})
-                rows = feed(paths.ready, ["train"], recipe.batch_size, window=0, seed=seed, bucket=bucket)
+                rows = training_batches(paths.ready, ["train"], recipe.batch_size, window=0, seed=seed, bucket=bucket)
                 loop = Loop(build(name, spec.task, spec.inputs, spec.target), rows, validation, recipe)
                 seconds[bucket].append(timed(loop, 4))
                 scores[bucket].append(loop.history[-1]["f1"])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from evergreen.data.field import Field
+from evergreen.data.field import TensorField
 from evergreen.models.network import Network
 from evergreen.models.registry import build
 from evergreen.models.training.feed import TensorFeed
@@ -115,7 +115,7 @@ def same(case: Case) -> tuple[nn.Module, Loss]:
 def decoder() -> Case:
     values = [str(number) for number in range(VOCABULARY - 4)]
     state = {"values": [values], "sizes": [VOCABULARY], "unit": "word", "length": LENGTH}
-    field = Field("text", ("text",), (LENGTH,), "int64", state)
+    field = TensorField("text", ("text",), (LENGTH,), "int64", state)
     tokens = torch.randint(4, VOCABULARY, (ROWS * STEPS, LENGTH), device=DEVICE)
 
     def make() -> Network:
@@ -142,8 +142,8 @@ def decoder() -> Case:
 
 
 def resnet() -> Case:
-    image = Field("image", ("image",), (3, PIXELS, PIXELS), "float32", {})
-    target = Field("category", ("label",), (), "int64", {"values": [list(range(CLASSES))]})
+    image = TensorField("image", ("image",), (3, PIXELS, PIXELS), "float32", {})
+    target = TensorField("category", ("label",), (), "int64", {"values": [list(range(CLASSES))]})
     pictures = torch.randn(IMAGES * STEPS, 3, PIXELS, PIXELS, dtype=torch.bfloat16 if GPU else torch.float32)
     labels = torch.randint(CLASSES, (IMAGES * STEPS,), device=DEVICE)
 

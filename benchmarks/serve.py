@@ -76,7 +76,7 @@ def released_model(folder: Path) -> Path:
     from sklearn.datasets import load_digits
 
     from evergreen.data import kinds
-    from evergreen.data.spec import Spec, fit
+    from evergreen.data.spec import FeatureSpec, fit
     from evergreen.models.registry import build
     from evergreen.stages.artifacts import save_model
 
@@ -84,7 +84,7 @@ def released_model(folder: Path) -> Path:
     image = kinds.find("image").check(pa.FixedShapeTensorArray.from_numpy_ndarray(digits.images))[0]
     digit = kinds.find("category").check(pa.array(digits.target))[0]
     inputs, target = fit(pa.table({"image": image, "digit": digit}), {"image": "image"}, "digit", "category")
-    spec = Spec("classification", inputs, target, "digit", None, {"train": len(digit)})
+    spec = FeatureSpec("classification", inputs, target, "digit", None, {"train": len(digit)})
     network = build("cnn", spec.task, spec.inputs, spec.target)
     save_model(folder, network, {"architecture": "cnn", "task": spec.task, "options": {}, "spec": spec.to_json()})
     return folder

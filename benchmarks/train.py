@@ -14,9 +14,9 @@ import torch
 
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
-from evergreen.data.feed.batches import Batches, arrays
+from evergreen.data.feed.batches import InMemoryBatches, load_encoded_split
 from evergreen.data.prepare.config import PreprocessConfig
-from evergreen.data.spec import Spec
+from evergreen.data.spec import FeatureSpec
 from evergreen.models.registry import build
 from evergreen.models.training.optimizers import optimisers
 from evergreen.stages.collect import stage as collect
@@ -35,12 +35,14 @@ RECIPE = {"epochs": EPOCHS, "batch_size": BATCH, "ema": 0.0, "clip": 0.0, "sched
 def bare(paths: Paths, seed: int) -> float:
     """Samples/s of the shortest loop that does the same."""
     torch.set_num_threads(1)  # as a worker has
-    spec, rows = Spec.load(paths.ready), arrays(paths.ready, "train")
+    spec, rows = FeatureSpec.load(paths.ready), load_encoded_split(paths.ready, "train")
     torch.manual_seed(seed)
     network = build(ARCHITECTURE, spec.task, spec.inputs, spec.target)
     (optimiser,) = optimisers(divide(ARCHITECTURE, RECIPE)[0], network, network.parameters())
-    feed = Batches(rows, BATCH, seed=seed, shuffle=True, augment=spec.augment)
-    validation = {name: torch.as_tensor(column) for name, column in arrays(paths.ready, "validation").items()}
+    feed = InMemoryBatches(rows, BATCH, seed=seed, shuffle=True, augment=spec.augment)
+    validation = {
+        name: torch.as_tensor(column) for name, column in load_encoded_split(paths.ready, "validation").items()
+    }
     ends = []
     for epoch in range(EPOCHS):
         for batch in feed.epoch(epoch):
@@ -62,7 +64,7 @@ def under_ray(paths: Paths, seed: int, workers: int) -> tuple[float, float]:
     plan = make(params, paths, "classification")
     lines = [json.loads(line) for line in (Path(plan.folder) / "progress.jsonl").read_text().splitlines()]
     ends = [line for line in lines if "train_loss" in line]
-    rows = Spec.load(paths.ready).rows["train"]
+    rows = FeatureSpec.load(paths.ready).rows["train"]
     seconds = [line["epoch"] * rows / line["samples_per_second"] for line in ends]
     return rows * (EPOCHS - 1) / (seconds[-1] - seconds[0]), whole - seconds[-1]
 

@@ -101,7 +101,7 @@ def suitable(source: str, target: str) -> CommandResult:
             "one of --from and --target is missing", fix="evergreen catalogue --from FILE --target COLUMN"
         )
     root = find_root()
-    guess = suggest.propose(read_head(relative_uri(source, root), root), target)
+    guess = suggest.suggest_pipeline(read_head(relative_uri(source, root), root), target)
     kinds = {"history": "series"} if guess["task"] == "forecasting" else guess["kinds"]
     inputs = {kind: _tensor(kind) for kind in sorted(set(kinds.values()))}
     names = parts_of.accepting(inputs, guess["task"])

@@ -41,7 +41,7 @@ def new(
     if path.exists():
         raise PipelineError(f"there is a pipeline {name!r} already", place=str(path), fix="choose another name")
     uri = relative_uri(source, root)
-    guess = suggest.propose(read_head(uri, root), target)
+    guess = suggest.suggest_pipeline(read_head(uri, root), target)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(_yaml(uri, target, guess))
@@ -57,9 +57,9 @@ def new(
 def relative_uri(given: str, root: Path) -> str:
     """A source as a YAML names it: a path relative to the clone where it lies in it, so that it works elsewhere too."""
     from evergreen.data import sources
-    from evergreen.data.sources._files import spelled
+    from evergreen.data.sources._files import check_utf8_names
 
-    spelled([given])
+    check_utf8_names([given])
     if given.partition(":")[0] in sources.names() and ":" in given:
         return given
     if not Path(given).exists():

@@ -44,14 +44,14 @@ def read_quarantine(paths: Paths) -> dict[str, Any]:
     """Count the quarantined rows by reason, with examples; those of the last run, also where it was stopped."""
     from evergreen.core.files import read_json
     from evergreen.data import prepared
-    from evergreen.data.prepare.invalid_rows import examples
+    from evergreen.data.prepare.invalid_rows import examples_by_reason
 
     stopped = paths.rejected / "why.json"
     folder = paths.rejected if stopped.is_file() else paths.ready
     if not (folder / prepared.QUARANTINED).is_dir():
         fix = f"prepare them with: evergreen run {paths.name}"
         raise PipelineError(f"no rows of {paths.name} are prepared yet", fix=fix)
-    shown = examples((unit.read() for unit in prepared.units(folder, prepared.QUARANTINED)), EXAMPLES)
+    shown = examples_by_reason((unit.read() for unit in prepared.row_groups(folder, prepared.QUARANTINED)), EXAMPLES)
     if folder == paths.rejected:
         why = read_json(stopped)
         counts, rows = why["reasons"], why["rows"]

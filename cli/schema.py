@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from evergreen.core.paths import Paths
-    from evergreen.data.quality.profile import Seen
+    from evergreen.data.quality.profile import ColumnProfile
     from evergreen.stages.pipeline import Pipeline
 
 
@@ -75,7 +75,7 @@ def _schema_of_columns(name: str, write: bool) -> CommandResult:
 def propose_schema(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str, Any]], str, list[str]]:
     """(what may be said of each column, what it was read from, what changed); not prepared, some of the raw rows."""
     from evergreen.core.files import read_json
-    from evergreen.data.prepare.column_rules import proposed
+    from evergreen.data.prepare.column_rules import suggest_rules
     from evergreen.data.prepared import SCHEMA
     from evergreen.data.quality import profile
     from evergreen.stages.preprocess import raw_sample
@@ -91,39 +91,39 @@ def propose_schema(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str
     facts: dict[str, Any] = {}
     if collected and path.is_file():
         facts = read_json(path)
-        columns = {name: profile.Seen(**one) for name, one in facts["columns"].items()}
+        columns = {name: profile.ColumnProfile(**one) for name, one in facts["columns"].items()}
         source = f"{facts['rows']:,} prepared rows"
     else:
         columns, source = _unprepared(pipeline, table), f"{len(table):,} rows of {pipeline.collect.uri}"
     held = {name: one for name, one in columns.items() if name in table.column_names}
-    return proposed(held, _unique(table)), source, known(paths)["changes"]
+    return suggest_rules(held, _unique(table)), source, known(paths)["changes"]
 
 
 def _unique(table: pa.Table) -> list[str]:
     """Columns that say which row is which."""
-    from evergreen.data.arrow import plain
-    from evergreen.data.prepare.infer import identifies
+    from evergreen.data.arrow import decode_array
+    from evergreen.data.prepare.infer import is_identifier
 
-    return [name for name in table.column_names if identifies(name, plain(table.column(name)).drop_null())]
+    return [name for name in table.column_names if is_identifier(name, decode_array(table.column(name)).drop_null())]
 
 
-def _unprepared(pipeline: Pipeline, table: pa.Table) -> dict[str, Seen]:
+def _unprepared(pipeline: Pipeline, table: pa.Table) -> dict[str, ColumnProfile]:
     """What the good ones of these raw rows hold."""
     from evergreen.data.prepare import infer
-    from evergreen.data.prepare.check import check
-    from evergreen.data.prepare.column_rules import kinds_of
-    from evergreen.data.prepare.filter import kept
+    from evergreen.data.prepare.check import separate_invalid_rows
+    from evergreen.data.prepare.column_rules import merge_kinds
+    from evergreen.data.prepare.filter import filter_rows
     from evergreen.data.quality import profile
     from evergreen.models.registry import task
 
     wishes = pipeline.preprocess
-    given = kinds_of(wishes.schema, wishes.kinds)
-    table = kept(table, wishes.only)
+    given = merge_kinds(wishes.schema, wishes.kinds)
+    table = filter_rows(table, wishes.only)
     kind = infer.target_kind(table, wishes.target, task(pipeline.task).TARGETS, given)
     ignore = [*wishes.ignore, *([wishes.time] if wishes.time else [])]
-    told = infer.infer(table, wishes.target, kind, given=given, ignore=ignore, key=wishes.key, from_itself=True)
-    good, _ = check(table, told)
-    return profile.tally(good, told.kinds)
+    told = infer.infer_schema(table, wishes.target, kind, given=given, ignore=ignore, key=wishes.key, from_itself=True)
+    good, _ = separate_invalid_rows(table, told)
+    return profile.profile_columns(good, told.kinds)
 
 
 def _columns(said: dict[str, Any]) -> str:

@@ -39,19 +39,19 @@ THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")  # 1,234 or 1.234.567: 
 COMMA, POINT = ",", "."
 FEW = 200  # values that show soon what the others need not be asked
 EXACT = 2.0**53  # below it floats hold whole numbers exactly
-Faults = dict[int, str]  # row → what is wrong with its value
+RowErrors = dict[int, str]  # row → what is wrong with its value
 
 
-def one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+def combine_chunks(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """One array, in its own type."""
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     return column
 
 
-def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+def decode_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """One array, without dictionary encoding, text as `string`, halves as float32."""
-    column = one(column)
+    column = combine_chunks(column)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
@@ -61,7 +61,7 @@ def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column
 
 
-def floats(column: pa.Array, decimal: str = "") -> tuple[np.ndarray, Faults]:
+def to_float64(column: pa.Array, decimal: str = "") -> tuple[np.ndarray, RowErrors]:
     """(N,) float64, NaN where missing; text that is no number and values of other types are faults. `decimal` is the
     mark that texts write before a fraction; "" finds it out from these rows."""
     if pa.types.is_floating(column.type) and not column.null_count:
@@ -75,16 +75,16 @@ def floats(column: pa.Array, decimal: str = "") -> tuple[np.ndarray, Faults]:
     return np.full(len(column), np.nan), {int(row): f"a {column.type} is no number" for row in np.flatnonzero(valid)}
 
 
-def wordy(column: pa.Array) -> bool:
+def is_mostly_words(column: pa.Array) -> bool:
     """Whether a column of text plainly holds words: of a few values, evenly spread, less than half are numbers."""
     if not pa.types.is_string(column.type):
         return False
     few = column.drop_null()
-    few = few.take(pa.array(evenly(len(few), FEW)))
-    return 2 * len(floats(few)[1]) > len(few)
+    few = few.take(pa.array(evenly_spaced_indices(len(few), FEW)))
+    return 2 * len(to_float64(few)[1]) > len(few)
 
 
-def _text_floats(column: pa.Array, decimal: str) -> tuple[np.ndarray, Faults]:
+def _text_floats(column: pa.Array, decimal: str) -> tuple[np.ndarray, RowErrors]:
     if decimal == COMMA:
         column = pc.replace_substring(pc.replace_substring(column, POINT, ""), COMMA, POINT)
     with contextlib.suppress(pa.ArrowInvalid):  # mostly there are numbers alone, or nothing
@@ -95,7 +95,7 @@ def _text_floats(column: pa.Array, decimal: str) -> tuple[np.ndarray, Faults]:
         return held.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
     text = pc.utf8_trim_whitespace(column)
     text = pc.if_else(pc.is_in(pc.utf8_lower(text), MISSING), pa.scalar(None, pa.string()), text)
-    if not decimal and decimal_mark(text) == COMMA:
+    if not decimal and detect_decimal_separator(text) == COMMA:
         return _text_floats(text, COMMA)
     words = text.dictionary_encode()
     numbers = np.array([_number(word) for word in words.dictionary.to_pylist()] + [0.0])  # the last: of what is missing
@@ -114,7 +114,7 @@ def _number(word: str) -> float:
         return math.nan
 
 
-def decimal_mark(column: pa.Array) -> str:
+def detect_decimal_separator(column: pa.Array) -> str:
     """What a column of text writes before a fraction: a comma, or a point.
 
     A comma where most words with one read so, one of them at least could not be thousands, and none writes a point
@@ -132,14 +132,14 @@ def decimal_mark(column: pa.Array) -> str:
     return COMMA
 
 
-def weights(column: pa.Array) -> tuple[np.ndarray, Faults]:
+def to_sample_weights(column: pa.Array) -> tuple[np.ndarray, RowErrors]:
     """(N,) float64, how often each row is to count: numbers of 0 and above; all others are faults."""
-    values, faults = floats(column)
+    values, faults = to_float64(column)
     wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     return values, dict.fromkeys(wrong.tolist(), "is no weight, a number of 0 or above") | faults
 
 
-def texts(column: pa.Array) -> pa.Array:
+def to_strings(column: pa.Array) -> pa.Array:
     """The column as text, null where missing or blank: 3 and 3.0 are "3", true is "true", a date is ISO 8601.
 
     Raises DataError for what has no text: lists, structures, bytes.
@@ -157,19 +157,19 @@ def texts(column: pa.Array) -> pa.Array:
         raise DataError(f"a column of type {column.type} has no text", fix="choose a column of plain values") from error
 
 
-def codes(column: pa.Array, other: pa.Array) -> np.ndarray:
+def joint_codes(column: pa.Array, other: pa.Array) -> np.ndarray:
     """(N + M,) whole numbers from 1 on for the values of two columns, alike for values that are; 0 where missing."""
-    both = pa.concat_arrays([texts(column), texts(other)])
+    both = pa.concat_arrays([to_strings(column), to_strings(other)])
     found: np.ndarray = both.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False) + 1
     return found
 
 
-def evenly(count: int, most: int) -> np.ndarray:
+def evenly_spaced_indices(count: int, most: int) -> np.ndarray:
     """Places of at most so many of `count` rows, spread evenly."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
 
-def nested(kind: pa.DataType) -> int:
+def list_depth(kind: pa.DataType) -> int:
     """How many axes of numbers a row of this type has: 1 for a list, 2 for a list of lists or a matrix …, else 0."""
     if isinstance(kind, pa.FixedShapeTensorType):
         return len(kind.shape)
@@ -179,20 +179,20 @@ def nested(kind: pa.DataType) -> int:
     return axes if pa.types.is_integer(kind) or pa.types.is_floating(kind) else 0
 
 
-def shapeless(kind: pa.DataType) -> bool:
+def is_ragged(kind: pa.DataType) -> bool:
     """Whether the rows of a column of this type are lists of numbers that may differ in shape."""
-    fixed = isinstance(kind, pa.FixedShapeTensorType) or (pa.types.is_fixed_size_list(kind) and nested(kind) == 1)
-    return nested(kind) > 0 and not fixed
+    fixed = isinstance(kind, pa.FixedShapeTensorType) or (pa.types.is_fixed_size_list(kind) and list_depth(kind) == 1)
+    return list_depth(kind) > 0 and not fixed
 
 
-def stack(column: pa.Array) -> tuple[np.ndarray, Faults]:
+def stack_lists(column: pa.Array) -> tuple[np.ndarray, RowErrors]:
     """(N, *shape) of a column of lists or tensors.
 
     The commonest shape rules; rows missing, of another shape or not finite are faults.
     """
     if isinstance(column.type, pa.FixedShapeTensorType):
         return _stack_fixed(column, column.storage, tuple(column.type.shape))
-    if pa.types.is_fixed_size_list(column.type) and nested(column.type) == 1:
+    if pa.types.is_fixed_size_list(column.type) and list_depth(column.type) == 1:
         return _stack_fixed(column, column, (column.type.list_size,))
     rows: list[np.ndarray | None] = [_array(value) for value in column.to_pylist()]
     shapes = Counter(row.shape for row in rows if row is not None)
@@ -206,7 +206,7 @@ def stack(column: pa.Array) -> tuple[np.ndarray, Faults]:
     return _finite(np.stack(good) if good else np.zeros((0, *shape)), faults)
 
 
-def _stack_fixed(column: pa.Array, storage: pa.Array, shape: tuple[int, ...]) -> tuple[np.ndarray, Faults]:
+def _stack_fixed(column: pa.Array, storage: pa.Array, shape: tuple[int, ...]) -> tuple[np.ndarray, RowErrors]:
     if not column.null_count:
         return _finite(storage.flatten().to_numpy(zero_copy_only=False).reshape(len(column), *shape), {})
     valid = column.is_valid().to_numpy(zero_copy_only=False)
@@ -222,7 +222,7 @@ def _array(value: Any) -> np.ndarray | None:
         return None
 
 
-def _finite(values: np.ndarray, faults: Faults) -> tuple[np.ndarray, Faults]:
+def _finite(values: np.ndarray, faults: RowErrors) -> tuple[np.ndarray, RowErrors]:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
         faults = {**faults, **{int(row): "holds NaN or Infinity" for row in np.flatnonzero(bad)}}

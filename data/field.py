@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Field:
+class TensorField:
     """One tensor of a batch.
 
     `shape` is that of one row: category inputs (columns,), numbers (columns + flags,), image (C, H, W), series (T, 1);
@@ -45,6 +45,6 @@ class Field:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Field:
+    def from_json(cls, value: dict[str, Any]) -> TensorField:
         columns, shape = tuple(value["columns"]), tuple(value["shape"])
         return cls(value["kind"], columns, shape, value["dtype"], value["state"], value.get("encoder", ""))

@@ -20,7 +20,7 @@ TYPE = pa.struct(
         "degree": pa.list_(pa.float32()),  # in the graph that this one was cut from; null where it is whole
     }
 )
-MOST = 128  # nodes of a graph that a network is shown, unless it is asked to take more
+MAX_NODES = 128  # nodes of a graph that a network is shown, unless it is asked to take more
 LARGEST = 1e6  # weights and degrees beyond it are mistakes
 
 

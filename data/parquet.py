@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import plain
+from evergreen.data.arrow import decode_array
 
 ROWS, BYTES = 65_536, 1 << 24  # of a row group, at most; the bytes in memory, unless one table given holds more
 MADE = {  # what files lie there, and how to come by whole ones
@@ -22,7 +22,7 @@ MADE = {  # what files lie there, and how to come by whole ones
 
 
 @dataclass(frozen=True)
-class Unit:
+class RowGroup:
     """One row group of a part: what is read at once."""
 
     path: Path
@@ -39,10 +39,10 @@ class Unit:
             with pq.ParquetFile(self.path, read_dictionary=self.coded if coded else None) as file:
                 return file.read_row_group(self.group, columns=columns, use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
-            raise damaged(self.path, error, self.stage) from error
+            raise corrupt_file_error(self.path, error, self.stage) from error
 
 
-def units(paths: Iterable[Path], stage: str) -> list[Unit]:
+def row_groups(paths: Iterable[Path], stage: str) -> list[RowGroup]:
     """The row groups of parts in order. Raises DataError where one is damaged."""
     found = []
     for path in paths:
@@ -50,23 +50,23 @@ def units(paths: Iterable[Path], stage: str) -> list[Unit]:
             with pq.ParquetFile(path) as file:
                 facts, schema = file.metadata, file.schema_arrow
         except (pa.ArrowInvalid, OSError) as error:
-            raise damaged(path, error, stage) from error
+            raise corrupt_file_error(path, error, stage) from error
         words = {field.name for field in schema if pa.types.is_string(field.type)}
         for number in range(facts.num_row_groups):
             group = facts.row_group(number)
             held = [group.column(place) for place in range(group.num_columns)]
             repeated = [one.path_in_schema for one in held if "RLE_DICTIONARY" in one.encodings]
             coded = tuple(name for name in repeated if name in words)
-            found.append(Unit(path, number, group.num_rows, group.total_byte_size, stage, coded))
+            found.append(RowGroup(path, number, group.num_rows, group.total_byte_size, stage, coded))
     return found
 
 
-def damaged(path: Path, error: Exception, stage: str) -> DataError:
+def corrupt_file_error(path: Path, error: Exception, stage: str) -> DataError:
     kind, fix = MADE[stage]
     return DataError(f"a {kind} file is damaged ({str(error).splitlines()[0]})", place=str(path), fix=fix)
 
 
-class Writer:
+class RowGroupWriter:
     """Writes the tables that it is given, all of the same columns, as one part, which has its name when it is whole.
 
     Where no row comes, no file does. Texts that repeat much are written as a dictionary.
@@ -114,7 +114,7 @@ class Writer:
 def _stored(table: pa.Table, *, lasting: bool) -> dict[str, Any]:
     """How columns are written. Numbers of which few are alike are compressed byte by byte: the bytes of one weight are,
     and hashes not at all."""
-    words = repeating(table)
+    words = dictionary_columns(table)
     if not lasting:
         return {"compression": "lz4", "use_dictionary": words, "write_statistics": False}
     split = [field.name for field in table.schema if pa.types.is_floating(field.type) and field.name not in words]
@@ -130,12 +130,12 @@ def _stored(table: pa.Table, *, lasting: bool) -> dict[str, Any]:
 LOOKED_AT, REPEATS = 2_000, 4  # rows at the beginning of a table; how often a value stands among them, on average
 
 
-def repeating(table: pa.Table) -> list[str]:
+def dictionary_columns(table: pa.Table) -> list[str]:
     """The columns worth a dictionary: texts and numbers of which the first rows repeat each value."""
     head = table.slice(0, LOOKED_AT)
     found = []
     for name, stored in zip(head.column_names, head.schema.types, strict=True):
         if pa.types.is_primitive(stored) or pa.types.is_string(stored) or pa.types.is_dictionary(stored):
-            column = plain(head.column(name))
+            column = decode_array(head.column(name))
             found += [name] if len(column.unique()) * REPEATS <= len(column) else []
     return found

@@ -10,7 +10,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
+def prefetch(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
     """The items in their order, up to `depth` of them made before they are asked for.
 
     What making one raises is raised in its place. When this iterator ends or is closed, its thread has ended.

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from evergreen.core.errors import DataError
 from evergreen.data import parquet as files
 from evergreen.data import row_ids
-from evergreen.data.arrow import plain
-from evergreen.data.parquet import MADE, ROWS, Unit
+from evergreen.data.arrow import decode_array
+from evergreen.data.parquet import MADE, ROWS, RowGroup
 from evergreen.data.prepare.split import SPLITS
 
 __all__ = [
@@ -25,13 +25,13 @@ __all__ = [
     "ROWS",
     "SCHEMA",
     "WEIGHT",
-    "Unit",
+    "RowGroup",
     "columns",
-    "parts",
+    "hash_sample",
+    "hash_sample_table",
+    "part_files",
     "read",
-    "sample",
-    "smallest",
-    "units",
+    "row_groups",
     "write",
 ]
 QUARANTINED = "quarantine"
@@ -41,32 +41,32 @@ WEIGHT = "_weight"  # the column of how often training sees a row, where the pip
 FIX = MADE[STAGE][1]
 
 
-def units(ready: Path, split: str) -> list[Unit]:
+def row_groups(ready: Path, split: str) -> list[RowGroup]:
     """The row groups of a split, or of QUARANTINED, in order. Raises DataError where it is not there or damaged."""
-    return files.units(parts(ready, split), STAGE)
+    return files.row_groups(part_files(ready, split), STAGE)
 
 
 def read(ready: Path, split: str, columns: Sequence[str] | None = None) -> pa.Table:
     """All rows of a split, or of QUARANTINED, in order, of `columns` alone where they are named."""
     tables = []
-    for path in parts(ready, split):
+    for path in part_files(ready, split):
         try:
             tables.append(pq.read_table(path, columns=columns))
         except (pa.ArrowInvalid, OSError) as error:
-            raise files.damaged(path, error, STAGE) from error
+            raise files.corrupt_file_error(path, error, STAGE) from error
     return pa.concat_tables(tables)
 
 
 def columns(ready: Path, split: str) -> list[str]:
     """The columns of a split."""
-    path = parts(ready, split)[0]
+    path = part_files(ready, split)[0]
     try:
         return pq.read_schema(path).names
     except (pa.ArrowInvalid, OSError) as error:
-        raise files.damaged(path, error, STAGE) from error
+        raise files.corrupt_file_error(path, error, STAGE) from error
 
 
-def sample(
+def hash_sample(
     ready: Path,
     split: str,
     most: int,
@@ -80,10 +80,10 @@ def sample(
     beside them. `kept` is a folder where some rows of smallest identities lie by themselves: if they are enough, no
     others are read. With `groups` no more row groups than that are looked into, evenly spread: enough for a glance.
     """
-    found = units(ready, split)
+    found = row_groups(ready, split)
     if not most or sum(unit.rows for unit in found) <= most:
         return read(ready, split, columns)
-    some = files.units(sorted((kept / split).glob(PARTS)), STAGE) if kept else []
+    some = files.row_groups(sorted((kept / split).glob(PARTS)), STAGE) if kept else []
     if sum(unit.rows for unit in some) >= most:
         found = some
     elif groups and groups < len(found):
@@ -91,11 +91,11 @@ def sample(
     numbers = [row_ids.from_arrow(unit.read(["_id"]).column("_id"))[:, 0] for unit in found]
     limit = _limit(np.concatenate(numbers), most)
     tables = [unit.read(columns, coded=True).filter(one <= limit) for unit, one in zip(found, numbers, strict=True)]
-    parts = [pa.table({name: plain(table.column(name)) for name in table.column_names}) for table in tables]
+    parts = [pa.table({name: decode_array(table.column(name)) for name in table.column_names}) for table in tables]
     return pa.concat_tables(parts).slice(0, most)
 
 
-def smallest(rows: pa.Table, most: int) -> pa.Table:
+def hash_sample_table(rows: pa.Table, most: int) -> pa.Table:
     """As `sample`, of rows that are at hand, with their `_id`."""
     if len(rows) <= most:
         return rows
@@ -110,7 +110,7 @@ def _limit(numbers: np.ndarray, most: int) -> np.uint64:
     return limit
 
 
-def parts(ready: Path, split: str) -> list[Path]:
+def part_files(ready: Path, split: str) -> list[Path]:
     """The files of a split in order; each has the same columns, and there is at least one."""
     if split not in (*SPLITS, QUARANTINED):
         raise DataError(f"there is no split '{split}'", fix="it is one of " + ", ".join(SPLITS))

@@ -20,7 +20,7 @@ LONG = 256  # bytes of a text from which on it is hashed by itself
 ID = pa.binary(16)
 
 
-def identities(columns: Iterable[pa.Array | Sequence[bytes]], rows: int) -> np.ndarray:
+def hash_rows(columns: Iterable[pa.Array | Sequence[bytes]], rows: int) -> np.ndarray:
     """(N, 2) uint64 of rows that hold these values, in this order: numbers, texts, bytes, or a dictionary of those."""
     lanes = np.empty((2, rows), np.uint64)
     lanes[:] = np.array(SEEDS, np.uint64)[:, None]
@@ -32,7 +32,7 @@ def identities(columns: Iterable[pa.Array | Sequence[bytes]], rows: int) -> np.n
     return np.ascontiguousarray(lanes.T)
 
 
-def uniform(ids: np.ndarray, *salts: np.ndarray | int) -> np.ndarray:
+def hash_to_unit_interval(ids: np.ndarray, *salts: np.ndarray | int) -> np.ndarray:
     """(N,) float64 in [0, 1), a function of each identity and the salts alone; other salts, other numbers."""
     lane = ids[:, 0].copy()
     for salt in (*salts, ids[:, 1]):
@@ -41,7 +41,7 @@ def uniform(ids: np.ndarray, *salts: np.ndarray | int) -> np.ndarray:
     return (lane >> np.uint64(11)) * 2.0**-53
 
 
-def hashed(texts: pa.Array) -> np.ndarray:
+def hash_strings(texts: pa.Array) -> np.ndarray:
     """(N,) uint64 of texts, as a salt: equal texts have equal ones."""
     lane: np.ndarray = _values(texts)[0]
     return lane
@@ -60,7 +60,7 @@ def from_arrow(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return np.concatenate(held) if held else np.empty((0, 2), np.uint64)
 
 
-def written(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+def to_hex(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """The column `_id` as 32 hex digits a row, for people and other programs."""
     return pa.array([one.hex() for one in column.to_pylist()], pa.string())
 

@@ -15,22 +15,22 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import kinds
-from evergreen.data.arrow import Faults, plain
-from evergreen.data.field import Field
-from evergreen.data.kinds._json import same_fields
-from evergreen.data.kinds._transform import transformed
+from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.field import TensorField
+from evergreen.data.kinds._json import check_fields
+from evergreen.data.kinds._transform import apply_transform
 
-__all__ = ["Field", "Spec", "fit"]
-OVER = ("mask", "boxes", "image")  # targets that would have to move with the image
+__all__ = ["FeatureSpec", "TensorField", "fit"]
+SPATIAL_TARGETS = ("mask", "boxes", "image")  # targets that would have to move with the image
 
 
 @dataclass(frozen=True)
-class Spec:
+class FeatureSpec:
     """Fitted on the training split alone; JSON beside the data and inside every model."""
 
     task: str
-    inputs: dict[str, Field]  # keyed by the kind's name for grouped kinds, by the column's otherwise
-    target: Field
+    inputs: dict[str, TensorField]  # keyed by the kind's name for grouped kinds, by the column's otherwise
+    target: TensorField
     target_name: str
     time: str | None
     rows: dict[str, int]  # split → rows
@@ -49,15 +49,15 @@ class Spec:
         fields = {**self.inputs, "target": self.target} if target else self.inputs
         return {key: _encode(field, table) for key, field in fields.items()}
 
-    def check(self, table: pa.Table) -> tuple[pa.Table, Faults]:
+    def check(self, table: pa.Table) -> tuple[pa.Table, RowErrors]:
         """The input columns in their own types, and what is wrong with which row of a file."""
         for name in [name for name in self._unsaid() if name not in table.column_names]:
             table = table.append_column(name, pa.array([self._unsaid()[name] for _ in range(len(table))]))
-        found: Faults = {}
+        found: RowErrors = {}
         typed: dict[str, pa.Array] = {}
         for field in self.inputs.values():
             for index, name in enumerate(field.columns):
-                typed[name], faults = kinds.of(field).check(_column(table, name))
+                typed[name], faults = kinds.kind_of(field).check(_column(table, name))
                 may_lack = field.state.get("missing", [False] * len(field.columns))[index]
                 if not may_lack and typed[name].null_count:
                     lacking = np.flatnonzero(typed[name].is_null().to_numpy(zero_copy_only=False))
@@ -67,9 +67,9 @@ class Spec:
 
     def augment(self, batch: Mapping[str, np.ndarray], random: np.random.Generator) -> dict[str, np.ndarray]:
         """The training batch with each input varied as its kind does, unless the target lies over the image."""
-        if self.target.kind in OVER:
+        if self.target.kind in SPATIAL_TARGETS:
             return dict(batch)
-        varied = {key: kinds.of(field).augment(field, batch[key], random) for key, field in self.inputs.items()}
+        varied = {key: kinds.kind_of(field).augment(field, batch[key], random) for key, field in self.inputs.items()}
         return {**batch, **varied}
 
     def parse(self, rows: Sequence[Mapping[str, Any]], place: str) -> pa.Table:
@@ -79,10 +79,10 @@ class Spec:
         columns = self.columns
         rows = [{**self._unsaid(), **row} if isinstance(row, dict) else row for row in rows]
         for number, row in enumerate(rows):
-            same_fields(row, columns, f"{place}, row {number}")
+            check_fields(row, columns, f"{place}, row {number}")
         typed: dict[str, pa.Array] = {}
         for field in self.inputs.values():
-            kind = kinds.of(field)
+            kind = kinds.kind_of(field)
             for index, name in enumerate(field.columns):
                 values = []
                 for number, row in enumerate(rows):
@@ -100,7 +100,7 @@ class Spec:
         read, faults = self.check(table)
         row = next((row for row in range(len(read)) if row not in faults), 0)
         return {
-            name: kinds.of(field).request(field, index, read.column(name)[row])
+            name: kinds.kind_of(field).request(field, index, read.column(name)[row])
             for field in self.inputs.values()
             for index, name in enumerate(field.columns)
         }
@@ -108,7 +108,7 @@ class Spec:
     def json_schema(self) -> dict[str, Any]:
         """OpenAPI schema of one request row, with an `example` row of typical values."""
         properties = {
-            name: kinds.of(field).json_schema(field, index)
+            name: kinds.kind_of(field).json_schema(field, index)
             for field in self.inputs.values()
             for index, name in enumerate(field.columns)
         }
@@ -123,8 +123,8 @@ class Spec:
 
     def _unsaid(self) -> dict[str, Any]:
         """What a row is taken to say where it leaves out a column that it may leave out."""
-        fields = [field for field in self.inputs.values() if not kinds.of(field).grouped]
-        found = {field.columns[0]: kinds.of(field).unsaid() for field in fields}
+        fields = [field for field in self.inputs.values() if not kinds.kind_of(field).grouped]
+        found = {field.columns[0]: kinds.kind_of(field).unsaid() for field in fields}
         return {name: value for name, value in found.items() if value is not None}
 
     def to_json(self) -> dict[str, Any]:
@@ -139,18 +139,18 @@ class Spec:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Spec:
-        inputs = {key: Field.from_json(one) for key, one in value["inputs"].items()}
+    def from_json(cls, value: Mapping[str, Any]) -> FeatureSpec:
+        inputs = {key: TensorField.from_json(one) for key, one in value["inputs"].items()}
         same = {name: value[name] for name in ("task", "target_name", "time", "rows")}
         options = value.get("task_options", {})  # releases of before there were any lack it
-        return cls(inputs=inputs, target=Field.from_json(value["target"]), task_options=options, **same)
+        return cls(inputs=inputs, target=TensorField.from_json(value["target"]), task_options=options, **same)
 
     def save(self, folder: Path) -> None:
         text = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
         (folder / "spec.json").write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Spec:
+    def load(cls, folder: Path) -> FeatureSpec:
         path = folder / "spec.json"
         if not path.is_file():
             raise DataError("there is no prepared data", place=str(folder), fix="run the stage `preprocess`")
@@ -164,7 +164,7 @@ def fit(
     target_kind: str,
     transform: str = "",
     options: Mapping[str, Mapping[str, Any]] | None = None,
-) -> tuple[dict[str, Field], Field]:
+) -> tuple[dict[str, TensorField], TensorField]:
     """The fields of checked training rows: one per grouped kind, one per column of other kinds; and the target's.
 
     `transform` is of the target, and of the history that it continues where it is a series. `options` are those of the
@@ -177,7 +177,7 @@ def fit(
 
 def fit_inputs(
     train: pa.Table, kind_of: Mapping[str, str], transform: str, options: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Field]:
+) -> dict[str, TensorField]:
     """The fields of the inputs; `transform` is of those that are series."""
     groups: dict[str, list[str]] = {}
     together = {kind for kind in kind_of.values() if kinds.find(kind).grouped}
@@ -192,7 +192,7 @@ def fit_inputs(
     }
 
 
-def fit_target(train: pa.Table, target: str, kind: str, transform: str, options: Mapping[str, Any]) -> Field:
+def fit_target(train: pa.Table, target: str, kind: str, transform: str, options: Mapping[str, Any]) -> TensorField:
     """The field of the target."""
     return _fit(kind, train, [target], transform, [options], target=True)
 
@@ -205,13 +205,13 @@ def _fit(
     options: Sequence[Mapping[str, Any]],
     *,
     target: bool = False,
-) -> Field:
-    columns = {name: transformed(_column(train, name), transform, f"column '{name}'") for name in names}
-    field = kinds.find(kind).fit(columns, target=target, **_told(kind, names, options))
+) -> TensorField:
+    columns = {name: apply_transform(_column(train, name), transform, f"column '{name}'") for name in names}
+    field = kinds.find(kind).fit(columns, target=target, **_options_of(kind, names, options))
     return replace(field, state={**field.state, "transform": transform}) if transform else field
 
 
-def _told(kind: str, names: Sequence[str], options: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _options_of(kind: str, names: Sequence[str], options: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The options of the columns of one field as `fit` takes them; DataError for one that the kind does not have."""
     known, grouped = kinds.find(kind).OPTIONS, kinds.find(kind).grouped
     for column, said in zip(names, options, strict=True):
@@ -223,16 +223,16 @@ def _told(kind: str, names: Sequence[str], options: Sequence[Mapping[str, Any]])
     }
 
 
-def _encode(field: Field, table: pa.Table) -> np.ndarray:
-    kind = kinds.of(field)
+def _encode(field: TensorField, table: pa.Table) -> np.ndarray:
+    kind = kinds.kind_of(field)
     columns = []
     for name in field.columns:
         column, faults = kind.checked(_column(table, name))
         if faults:
             row, reason = min(faults.items())
             raise DataError(reason, place=f"row {row}, column '{name}'", fix="mend the value or leave the row out")
-        column = column if kind.CODED else plain(column)
-        columns.append(transformed(column, field.state.get("transform", ""), f"column '{name}'"))
+        column = column if kind.CODED else decode_array(column)
+        columns.append(apply_transform(column, field.state.get("transform", ""), f"column '{name}'"))
     return kind.encode(field, columns)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.stages.artifacts import Model as StoredModel
 
 FRAME_ATTRIBUTES = ("__arrow_c_stream__", "iloc")
@@ -50,7 +50,7 @@ class Model:
         return self._stored.card
 
     @property
-    def spec(self) -> Spec:
+    def spec(self) -> FeatureSpec:
         """The encoding of its inputs and target: `spec.columns` are those that a frame must have."""
         return self._stored.spec
 

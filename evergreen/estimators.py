@@ -18,10 +18,10 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from evergreen.api import Model, is_frame, to_table
 from evergreen.core.errors import DataError
-from evergreen.data.feed.batches import Batches
+from evergreen.data.feed.batches import InMemoryBatches
 from evergreen.data.prepare.split import VALIDATION
-from evergreen.data.prepare.table_reader import Rows
-from evergreen.data.spec import Spec, fit
+from evergreen.data.prepare.table_reader import TableReader
+from evergreen.data.spec import FeatureSpec, fit
 from evergreen.models import registry
 from evergreen.models.training.trainer import Loop
 from evergreen.stages import artifacts
@@ -89,21 +89,21 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         names = getattr(self, "feature_names_in_", [f"x{column}" for column in range(array.shape[1])])
         return pa.table({name: pa.array(column.astype(float)) for name, column in zip(names, array.T, strict=True)})
 
-    def _prepare(self, raw: pa.Table, seed: int) -> tuple[Spec, Mapping[str, Any], Mapping[str, Any]]:
+    def _prepare(self, raw: pa.Table, seed: int) -> tuple[FeatureSpec, Mapping[str, Any], Mapping[str, Any]]:
         """Fit the encoding on all rows; return it with the encoded rows that train and that validate."""
         job = registry.task(self._task)
         numbers = {} if hasattr(self, "feature_names_in_") else dict.fromkeys(raw.column_names[:-1], "number")
         kinds = {**numbers, **(self.kinds or {}), TARGET: job.TARGETS[0]}
         fractions: dict[str, Any] = {"test_share": NO_TEST, "validation_share": self.validation_fraction}
         raw = raw.append_column("_origin", pa.array([f"row {row}" for row in range(len(raw))]))
-        reader = Rows.look(raw, job.TARGETS, PreprocessConfig(target=TARGET, kinds=kinds, seed=seed, **fractions))
+        reader = TableReader.look(raw, job.TARGETS, PreprocessConfig(target=TARGET, kinds=kinds, seed=seed, **fractions))
         examples = reader.settled([], raw).examples(raw)
         if examples.bad:
             first = examples.quarantine.to_pylist()[0]
             raise DataError(first["reason"], place=f"X, {first['origin']}", fix="mend the value or leave the row out")
         schema = reader.schema
         inputs, target = fit(examples.table, schema.inputs, TARGET, schema.target_kind, "", schema.options)
-        spec = Spec(self._task, inputs, target, TARGET, None, {"train": len(raw)})
+        spec = FeatureSpec(self._task, inputs, target, TARGET, None, {"train": len(raw)})
         rows = spec.encode(examples.table, target=True)
         is_validation = examples.splits == VALIDATION
         if self._task == "classification":  # a class is learned, however few rows it has
@@ -114,7 +114,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         return spec, train, validation
 
     def _train(
-        self, name: str, spec: Spec, train: Mapping[str, Any], validation: Mapping[str, Any], seed: int
+        self, name: str, spec: FeatureSpec, train: Mapping[str, Any], validation: Mapping[str, Any], seed: int
     ) -> tuple[tuple[float, float], Any, dict[str, float], dict[str, Any]]:
         """Train one architecture; return its rank (higher is better), network, validation scores and options."""
         epochs = {} if self.epochs is None else {"epochs": self.epochs}
@@ -122,7 +122,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         recipe = recipe.but(seed=seed)
         torch.manual_seed(seed)
         network = registry.build(name, self._task, spec.inputs, spec.target, spec.task_options, **options)
-        loop = Loop(network, Batches(dict(train), recipe.batch_size, seed=seed, shuffle=True), validation, recipe)
+        loop = Loop(network, InMemoryBatches(dict(train), recipe.batch_size, seed=seed, shuffle=True), validation, recipe)
         loop.run()
         network.load_state_dict(loop.best_state())
         record = loop.best[1]  # type: ignore[index]  # a run that kept no epoch raises
@@ -212,7 +212,7 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         return self.model_.predict(self._to_table(X, is_fit=False)).column("prediction").to_numpy()
 
 
-def _candidates(spec: Spec) -> list[str]:
+def _candidates(spec: FeatureSpec) -> list[str]:
     """The linear architecture and those that are usually worth the first try with such inputs."""
     kinds = {field.kind for field in spec.inputs.values()}
     names = registry.accepting(spec.inputs, spec.task)

@@ -48,9 +48,9 @@ def deploy_released(root: Path, progress: Progress = no_progress) -> dict[str, A
 
 def example_request(paths: Paths) -> dict[str, Any]:
     """The first row of the test split that can be asked about, as a request has it."""
-    from evergreen.data.feed.batches import load
+    from evergreen.data.feed.batches import load_split
 
-    spec, table = load(paths.ready, "test")
+    spec, table = load_split(paths.ready, "test")
     return spec.request(table)
 
 

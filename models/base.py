@@ -38,7 +38,7 @@ Choice = tuple[float, float] | tuple[float, float, str] | list[Any]
 
 
 class FieldLike(Protocol):
-    """What a model needs to know of one tensor of a batch; `evergreen.data.spec.Field` is one."""
+    """What a model needs to know of one tensor of a batch; `evergreen.data.spec.TensorField` is one."""
 
     @property
     def kind(self) -> str: ...

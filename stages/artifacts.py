@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.models.network import Network
 
 
@@ -41,7 +41,7 @@ class Model:
     """A stored network, ready to answer: it carries the spec it was trained with and needs no training data."""
 
     network: Network
-    spec: Spec
+    spec: FeatureSpec
     card: dict[str, Any]
 
     def predict(self, table: pa.Table, batch_size: int = 1024) -> list[dict[str, Any]]:
@@ -121,14 +121,14 @@ def load_model(folder: Path) -> Model:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.models.registry import build
 
     again = "run the train stage again, or fetch the released version again"
     card = read_json(folder / CARD)
     try:
         own = _with_own_parts(folder, card)
-        spec = Spec.from_json(own["spec"])
+        spec = FeatureSpec.from_json(own["spec"])
         architecture, task, options = own["architecture"], own["task"], own["options"]
         network = build(architecture, task, spec.inputs, spec.target, spec.task_options, **options)
     except (KeyError, TypeError) as error:

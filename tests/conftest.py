@@ -13,7 +13,7 @@ def random_model():
         import torch
 
         from evergreen.data import kinds
-        from evergreen.data.spec import Spec, fit
+        from evergreen.data.spec import FeatureSpec, fit
         from evergreen.models.registry import build
         from evergreen.stages.artifacts import save_model
 
@@ -32,7 +32,7 @@ def random_model():
         table = pa.table({column: kinds.find(kind).check(values)[0] for column, (kind, values) in columns.items()})
         *inputs, target = columns
         fields, aim = fit(table, {column: columns[column][0] for column in inputs}, target, "category")
-        spec = Spec("classification", fields, aim, target, None, {"train": 40})
+        spec = FeatureSpec("classification", fields, aim, target, None, {"train": 40})
         torch.manual_seed(seed)
         network = build(architecture, spec.task, spec.inputs, spec.target, **options)
         card = {"architecture": architecture, "task": spec.task, "options": options, "spec": spec.to_json()}

@@ -12,7 +12,7 @@ import torch
 from evergreen.core import parts
 from evergreen.core.parts import PartError
 from evergreen.data import kinds, sources
-from evergreen.data.field import Field
+from evergreen.data.field import TensorField
 from evergreen.models import registry
 
 PLAIN = '''"""A plain network."""
@@ -41,8 +41,8 @@ class Plain(Architecture):
     def forward(self, batch):
         return self.layer(self.flat(batch)) * SCALE
 '''
-INPUTS = {"number": Field("number", ("a",), (1,), "float32", {})}
-TARGET = Field("number", ("y",), (), "float32", {"mean": [0.0], "std": [1.0]})
+INPUTS = {"number": TensorField("number", ("a",), (1,), "float32", {})}
+TARGET = TensorField("number", ("y",), (), "float32", {"mean": [0.0], "std": [1.0]})
 
 
 @pytest.fixture(autouse=True)
@@ -114,10 +114,10 @@ def test_importing_registers_nothing(tmp_path):
 
 
 def test_two_releases_carry_the_same_part_in_two_versions(tmp_path):
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.stages.artifacts import load_model, save_model
 
-    spec = Spec("regression", INPUTS, TARGET, "y", "", {}, {})
+    spec = FeatureSpec("regression", INPUTS, TARGET, "y", "", {}, {})
     card = {"architecture": "plain", "task": "regression", "options": {}, "spec": spec.to_json()}
     batch = {"number": torch.ones(2, 1)}
     for scale in ("1.0", "2.0"):
@@ -134,17 +134,17 @@ def test_two_releases_carry_the_same_part_in_two_versions(tmp_path):
 
 
 def test_a_released_kind_is_read_by_its_own_code(tmp_path):
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.stages.artifacts import _with_own_parts
 
     text = "from evergreen.data.kinds import Kind\nclass Angle(Kind):\n    TURN = 360\n"
     write(tmp_path, "parts/kinds/angle.py", text)
     parts.adopt({"kinds/angle": text.replace("360", "400")})
-    field = Field("angle", ("a",), (2,), "float32", {})
-    spec = Spec("regression", {"a": field}, TARGET, "y", "", {}, {})
+    field = TensorField("angle", ("a",), (2,), "float32", {})
+    spec = FeatureSpec("regression", {"a": field}, TARGET, "y", "", {}, {})
     card = {"architecture": "linear", "task": "regression", "options": {}, "spec": spec.to_json()}
-    read = Spec.from_json(_with_own_parts(tmp_path, card)["spec"])
-    assert (kinds.of(read.inputs["a"]).TURN, kinds.of(field).TURN) == (360, 400)
+    read = FeatureSpec.from_json(_with_own_parts(tmp_path, card)["spec"])
+    assert (kinds.kind_of(read.inputs["a"]).TURN, kinds.kind_of(field).TURN) == (360, 400)
     assert read.inputs["a"].kind == "angle"
 
 

@@ -29,7 +29,7 @@ deploy: {}
 LIFE = """
 import json, sys
 from pathlib import Path
-from evergreen.data.feed.batches import Batches, arrays, load
+from evergreen.data.feed.batches import InMemoryBatches, load_encoded_split, load_split
 from evergreen.models.registry import accepting, build
 from evergreen.models.training.trainer import Loop, Recipe
 from evergreen.stages import pipeline
@@ -42,10 +42,10 @@ paths = Paths(Path.cwd(), "sails")
 asked = pipeline.read("sails", paths.root)
 collect.run(asked.collect, paths, task=asked.task)
 preprocess.run(asked.preprocess, paths, task=asked.task)
-spec, test = load(paths.ready, "test")
-train, validation = arrays(paths.ready, "train"), arrays(paths.ready, "validation")
+spec, test = load_split(paths.ready, "test")
+train, validation = load_encoded_split(paths.ready, "train"), load_encoded_split(paths.ready, "validation")
 network = build("fourier", "median", spec.inputs, spec.target, size=0.5)
-feed = Batches(train, 32, seed=0, shuffle=True)
+feed = InMemoryBatches(train, 32, seed=0, shuffle=True)
 loop = Loop(network, feed, validation, Recipe(epochs=30, learning_rate=0.01))
 loop.run()
 network.load_state_dict(loop.best_state())

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.reference.protocol import learn
-from evergreen.data.kinds.series import fixed
+from evergreen.data.kinds.series import to_fixed_lists
 
 BARS = {"lstm_mse": ("<=", 0.002), "gru_mse": ("<=", 0.002), "rnn_mse": (">=", 0.1)}
 SEEDS = range(1)
@@ -36,4 +36,4 @@ def adding(rows: int, random: np.random.Generator) -> pa.Table:
     for half in (0, STEPS // 2):
         marks[np.arange(rows), half + random.integers(STEPS // 2, size=rows)] = 1
     steps = np.stack([numbers, marks], axis=2)
-    return pa.table({"steps": fixed(steps), "sum": (numbers * marks).sum(axis=1)})
+    return pa.table({"steps": to_fixed_lists(steps), "sum": (numbers * marks).sum(axis=1)})

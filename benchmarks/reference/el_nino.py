@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.reference.protocol import Tables, learn
-from evergreen.data.prepare.windows import history_table, own_history
+from evergreen.data.prepare.windows import make_windows, own_history
 
 BARS = {"mae": ("<=", 0.86)}
 SEEDS = range(5)
@@ -34,7 +34,7 @@ def tables(origins: range) -> Tables:
     months = np.arange(12 * len(data)) / 12 + float(data.iloc[0, 0])
     season = {"sine": np.sin(2 * np.pi * months), "cosine": np.cos(2 * np.pi * months)}
     raw = pa.table({"time": months, "temperature": data.iloc[:, 1:].to_numpy(float).ravel(), **season})
-    examples = history_table(raw, "time", "temperature", WINDOW, HORIZON, covariates=list(season))
+    examples = make_windows(raw, "time", "temperature", WINDOW, HORIZON, covariates=list(season))
     first, last = (examples[name].to_numpy() for name in ("_time", "_until"))
 
     def part(chosen: np.ndarray) -> pa.Table:

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from evergreen.data.feed.batches import Batches
+from evergreen.data.feed.batches import InMemoryBatches
 from evergreen.data.prepare.infer import kind_names, kind_options
-from evergreen.data.spec import Spec, fit
+from evergreen.data.spec import FeatureSpec, fit
 from evergreen.models.network import Network
 from evergreen.models.registry import build, task
 from evergreen.models.training.trainer import Loop
@@ -79,7 +79,7 @@ class Learned:
     """A network with the weights that its recipe keeps, and its rows, encoded."""
 
     network: Network
-    spec: Spec
+    spec: FeatureSpec
     loop: Loop
     train: dict[str, torch.Tensor]
     validation: dict[str, torch.Tensor]
@@ -120,7 +120,9 @@ def learn(
     seen = {name: torch.cat([rows, validation[name]]) if refit else rows for name, rows in train.items()}
     learned = network.task.learns_from(seen["target"])
     arrays = {name: rows[learned].numpy() for name, rows in seen.items()}
-    feed = Batches(arrays, recipe.batch_size, seed=seed, shuffle=True, augment=spec.augment if augment else None)
+    feed = InMemoryBatches(
+        arrays, recipe.batch_size, seed=seed, shuffle=True, augment=spec.augment if augment else None
+    )
     loop = Loop(network, feed, validation, recipe)
     loop.run()
     network.load_state_dict(loop.best_state())
@@ -156,18 +158,18 @@ def chosen(
 
 def spec_of(
     train: pa.Table, task_name: str, target: str, kinds: Mapping[str, Any], transform: str, options: Mapping[str, Any]
-) -> Spec:
+) -> FeatureSpec:
     """The spec that preprocess would fit on these training rows."""
     from evergreen.data import kinds as known
-    from evergreen.data.arrow import plain
-    from evergreen.data.prepare.infer import recognise, target_kind
+    from evergreen.data.arrow import decode_array
+    from evergreen.data.prepare.infer import detect_kind, target_kind
 
     job, named = task(task_name), kind_names(kinds)
     wanted = target_kind(train, target, job.TARGETS, kinds)
     inputs = [name for name in train.column_names if (name != target or job.FROM_ITSELF) and not name.startswith("_")]
-    found = {name: named.get(name) or recognise(name, plain(train.column(name))) for name in inputs}
+    found = {name: named.get(name) or detect_kind(name, decode_array(train.column(name))) for name in inputs}
     kind_of = {name: kind for name, kind in found.items() if kind}
-    checked = {name: known.find(kind).check(plain(train.column(name)))[0] for name, kind in kind_of.items()}
-    checked[target] = known.find(wanted).check(plain(train.column(target)))[0]
+    checked = {name: known.find(kind).check(decode_array(train.column(name)))[0] for name, kind in kind_of.items()}
+    checked[target] = known.find(wanted).check(decode_array(train.column(target)))[0]
     fields, answer = fit(pa.table(checked), kind_of, target, wanted, transform, kind_options(kinds))
-    return Spec(task_name, fields, answer, target, None, {"train": len(train)}, dict(options))
+    return FeatureSpec(task_name, fields, answer, target, None, {"train": len(train)}, dict(options))

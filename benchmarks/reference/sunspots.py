@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.reference.protocol import Tables, learn
-from evergreen.data.prepare.windows import history_table
+from evergreen.data.prepare.windows import make_windows
 
 BARS = {"mse_1921_1955": ("<=", 0.100), "mse_1956_1979": ("<=", 0.33)}
 SEEDS = range(5)
@@ -55,7 +55,7 @@ def tables(first: int, last: int) -> Tables:
 
     data = sunspots.load_pandas().data
     raw = pa.table({"year": data["YEAR"].to_numpy(), "activity": data["SUNACTIVITY"].to_numpy()})
-    examples = history_table(raw, "year", "activity", WINDOW, 1)
+    examples = make_windows(raw, "year", "activity", WINDOW, 1)
     years = examples["_time"].to_numpy()
 
     def part(first: int, last: int) -> pa.Table:

@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.reference.features_svm import pixel_svm
 from benchmarks.reference.protocol import images, learn, spec_of
-from evergreen.data.feed.batches import Batches
-from evergreen.data.spec import Spec
+from evergreen.data.feed.batches import InMemoryBatches
+from evergreen.data.spec import FeatureSpec
 from evergreen.models.network import Network
 from evergreen.models.registry import build
 from evergreen.models.training.trainer import Loop
@@ -72,14 +72,18 @@ _ENDS = ((0, EACH), (EACH, 2 * EACH), (2 * EACH, None))
 
 
 def _right(
-    spec: Spec, rows: list[dict[str, np.ndarray]], seed: int, prepare: Callable[[Network], None], **changes: float
+    spec: FeatureSpec,
+    rows: list[dict[str, np.ndarray]],
+    seed: int,
+    prepare: Callable[[Network], None],
+    **changes: float,
 ) -> np.ndarray:
     """1 for each test row that is classified rightly, else 0."""
     recipe, _ = divide(ARCHITECTURE, {"epochs": 150, "batch_size": 16, **changes})
     torch.manual_seed(seed)
     network = build(ARCHITECTURE, spec.task, spec.inputs, spec.target)
     prepare(network)
-    feed = Batches(rows[0], recipe.batch_size, seed=seed, shuffle=True, augment=spec.augment)
+    feed = InMemoryBatches(rows[0], recipe.batch_size, seed=seed, shuffle=True, augment=spec.augment)
     loop = Loop(network, feed, rows[1], dataclasses.replace(recipe, seed=seed))
     loop.run()
     network.load_state_dict(loop.best_state())

@@ -15,17 +15,17 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError
 from evergreen.data import prepared
-from evergreen.data.feed.bucketing import Bucket
-from evergreen.data.feed.sampler import Draws, Weigh, key
-from evergreen.data.feed.sharding import Augment, Batch, Cut
-from evergreen.data.feed.stream import Stream, alike, row_bytes
-from evergreen.data.spec import Spec
+from evergreen.data.feed.bucketing import LengthBucketing
+from evergreen.data.feed.sampler import RowWeights, WeightedSampler, epoch_seed
+from evergreen.data.feed.sharding import Augment, Batch, BatchPlan
+from evergreen.data.feed.stream import StreamedBatches, harmonize_dictionaries, row_bytes
+from evergreen.data.spec import FeatureSpec
 
 MEGABYTES = 1024  # of rows in one process, where nothing else is said
 SHARES = 8  # of the memory of a stream: four for rows that validate, two for a window, as read and as mixed, two spare
 
 
-class Batches:
+class InMemoryBatches:
     """Batches of rows that are in memory, encoded. How they are cut and shared says `Cut`.
 
     `drawn` gives the rows that an epoch has, in order; without it, each once.
@@ -41,12 +41,12 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         augment: Augment | None = None,
-        bucket: Bucket | None = None,
+        bucket: LengthBucketing | None = None,
         drawn: Callable[[int], np.ndarray] | None = None,
     ) -> None:
         self.arrays = arrays
         self.drawn = drawn or (lambda epoch: np.arange(len(next(iter(arrays.values())))))
-        self.cut = Cut(len(self.drawn(0)), batch_size, seed, shuffle, rank, world, augment, bucket)
+        self.cut = BatchPlan(len(self.drawn(0)), batch_size, seed, shuffle, rank, world, augment, bucket)
         self.lengths = bucket.lengths(arrays) if bucket else None
 
     @property
@@ -57,7 +57,7 @@ class Batches:
         """Batches an epoch, the same on every rank."""
         return self.cut.steps
 
-    def whole(self) -> Batches:
+    def whole(self) -> InMemoryBatches:
         """The same batches as a single process is given them."""
         other = copy(self)
         other.cut = self.cut.alone()
@@ -78,7 +78,7 @@ class Batches:
             yield cut.done({name: values[chosen] for name, values in self.arrays.items()}, number, step)
 
 
-def feed(
+def training_batches(
     ready: Path,
     splits: Sequence[str],
     batch_size: int,
@@ -89,35 +89,42 @@ def feed(
     world: int = 1,
     augment: Augment | None = None,
     bucket: bool = False,
-    weigh: Weigh | None = None,
-) -> Batches | Stream:
+    weigh: RowWeights | None = None,
+) -> InMemoryBatches | StreamedBatches:
     """Shuffled batches of the splits' rows together: streamed by windows of so many rows, or from memory where that
     is 0. `bucket` brings rows of one length together, `weigh` says how often a row comes.
 
     Raises DataError where a part of a split is damaged or not there.
     """
-    spec = Spec.load(ready)
-    units = [unit for split in splits for unit in whole(ready, split, spec)]
+    spec = FeatureSpec.load(ready)
+    units = [unit for split in splits for unit in complete_row_groups(ready, split, spec)]
     weighed = [weigh(unit.read(weigh.columns, coded=True)) for unit in units] if weigh else []
-    draws = Draws(weighed) if weigh else None
-    how: dict[str, Any] = {"rank": rank, "world": world, "augment": augment, "bucket": Bucket(spec) if bucket else None}
+    draws = WeightedSampler(weighed) if weigh else None
+    how: dict[str, Any] = {
+        "rank": rank,
+        "world": world,
+        "augment": augment,
+        "bucket": LengthBucketing(spec) if bucket else None,
+    }
     if window:
         rows = draws.rows if draws else sum(unit.rows for unit in units)
-        return Stream(alike(units), spec, Cut(rows, batch_size, seed, **how), window, weigh, draws)
+        return StreamedBatches(
+            harmonize_dictionaries(units), spec, BatchPlan(rows, batch_size, seed, **how), window, weigh, draws
+        )
     starts = np.cumsum([0, *(unit.rows for unit in units)])
 
     def drawn(epoch: int) -> np.ndarray:
         if draws is None:
             return np.arange(starts[-1])
-        at = key(seed, epoch)
+        at = epoch_seed(seed, epoch)
         return np.concatenate([starts[n] + draws.chosen(n, one, at) for n, one in enumerate(weighed)])
 
-    return Batches(encoded(spec, units), batch_size, seed=seed, shuffle=True, drawn=drawn, **how)
+    return InMemoryBatches(encode_row_groups(spec, units), batch_size, seed=seed, shuffle=True, drawn=drawn, **how)
 
 
-def whole(ready: Path, split: str, spec: Spec) -> list[prepared.Unit]:
+def complete_row_groups(ready: Path, split: str, spec: FeatureSpec) -> list[prepared.RowGroup]:
     """The row groups of a split. Raises DataError naming what is missing where not all of its rows are here."""
-    units = prepared.units(ready, split)
+    units = prepared.row_groups(ready, split)
     held = sum(unit.rows for unit in units)
     if held != spec.rows[split]:
         here = {unit.path.name for unit in units}
@@ -128,36 +135,36 @@ def whole(ready: Path, split: str, spec: Spec) -> list[prepared.Unit]:
     return units
 
 
-def window(spec: Spec, ready: Path, megabytes: float) -> int:
+def shuffle_window_rows(spec: FeatureSpec, ready: Path, megabytes: float) -> int:
     """Rows to mix at a time so that streaming keeps within so much memory; 0 where all rows fit into it, encoded."""
-    if not most(spec, ("train", "validation"), megabytes):
+    if not max_rows_in_memory(spec, ("train", "validation"), megabytes):
         return 0
-    first = prepared.units(ready, "train")[0].read(_columns(spec))
+    first = prepared.row_groups(ready, "train")[0].read(_columns(spec))
     return max(1, int(megabytes * 2**20) // (SHARES * -(-first.nbytes // max(1, len(first)))))
 
 
-def most(spec: Spec, splits: Sequence[str], megabytes: float) -> int:
+def max_rows_in_memory(spec: FeatureSpec, splits: Sequence[str], megabytes: float) -> int:
     """Rows of each split, encoded, so that all splits fit into so much memory; 0 where they do whole."""
     fitting = int(megabytes * 2**20) // row_bytes(spec)
     return 0 if sum(spec.rows[split] for split in splits) <= fitting else max(1, fitting // len(splits))
 
 
-def load(ready: Path, split: str) -> tuple[Spec, pa.Table]:
+def load_split(ready: Path, split: str) -> tuple[FeatureSpec, pa.Table]:
     """The spec and the checked, not yet encoded rows of a split."""
-    return Spec.load(ready), prepared.read(ready, split)
+    return FeatureSpec.load(ready), prepared.read(ready, split)
 
 
-def arrays(ready: Path, split: str, most: int = 0) -> Batch:
+def load_encoded_split(ready: Path, split: str, most: int = 0) -> Batch:
     """A split encoded: {field: (N, *shape), "target": (N, *shape)}; at most so many rows of it, those with the smallest
     identities, where that is not 0."""
-    spec = Spec.load(ready)
-    units = whole(ready, split, spec)
+    spec = FeatureSpec.load(ready)
+    units = complete_row_groups(ready, split, spec)
     if not most or spec.rows[split] <= most:
-        return encoded(spec, units)
-    return spec.encode(prepared.sample(ready, split, most, _columns(spec)), target=True)
+        return encode_row_groups(spec, units)
+    return spec.encode(prepared.hash_sample(ready, split, most, _columns(spec)), target=True)
 
 
-def encoded(spec: Spec, units: Sequence[prepared.Unit]) -> Batch:
+def encode_row_groups(spec: FeatureSpec, units: Sequence[prepared.RowGroup]) -> Batch:
     """The rows of all units, encoded one unit after another."""
     columns = _columns(spec)
     parts = (spec.encode(unit.read(columns, coded=True), target=True) for unit in units)
@@ -174,5 +181,5 @@ def encoded(spec: Spec, units: Sequence[prepared.Unit]) -> Batch:
     return held
 
 
-def _columns(spec: Spec) -> list[str]:
+def _columns(spec: FeatureSpec) -> list[str]:
     return list(dict.fromkeys([*spec.columns, *spec.target.columns]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evergreen.core.errors import DataError
-from evergreen.data.spec import Spec
+from evergreen.data.spec import FeatureSpec
 
 Batch = dict[str, np.ndarray]
 PADDED = ("text", "audio")  # kinds whose rows may be of different lengths, zeros after their end
@@ -14,10 +14,10 @@ FIX = "leave bucket out: it is for one text or one sound a row, and no text as t
 TOGETHER = 32  # batches whose rows are sorted: the more, the less padding, and the less rows are mixed
 
 
-class Bucket:
+class LengthBucketing:
     """Sorts the rows of some batches by their length, cuts these anew and mixes them, and cuts off what is padding."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: FeatureSpec) -> None:
         names = [name for name, field in spec.inputs.items() if field.kind in (*PADDED, *OTHERS)]
         if len(names) != 1 or spec.inputs[names[0]].kind not in PADDED or spec.target.kind == "text":
             raise DataError(

@@ -17,18 +17,18 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError
 from evergreen.data.prepared import WEIGHT
-from evergreen.data.spec import Spec
+from evergreen.data.spec import FeatureSpec
 
 Weighed = tuple[np.ndarray, np.ndarray]  # (N,) weight, (N,) class; one class for all where they are not balanced
 Learned = Callable[[np.ndarray], np.ndarray]  # (N, …) encoded targets → (N,) bool
 
 
 @dataclass(frozen=True)
-class Weigh:
+class RowWeights:
     """How often rows come. `balance`: each class equally often. `weighted`: as often as their column WEIGHT says.
     `learned`: those that it says yes to alone."""
 
-    spec: Spec
+    spec: FeatureSpec
     balance: bool = False
     weighted: bool = False
     learned: Learned | None = None
@@ -60,7 +60,7 @@ class Weigh:
         return weights, classes
 
 
-class Draws:
+class WeightedSampler:
     """The rows of each epoch over units of rows; `weighed` is what each unit's rows are, unit after unit."""
 
     def __init__(self, weighed: Iterable[Weighed]) -> None:
@@ -107,14 +107,14 @@ class Draws:
         return np.minimum(np.searchsorted(inner, places, side="right"), np.flatnonzero(weights)[-1])
 
 
-def by_weight(weights: np.ndarray, seed: int) -> Callable[[int], np.ndarray]:
+def weighted_epoch(weights: np.ndarray, seed: int) -> Callable[[int], np.ndarray]:
     """What gives the rows of each epoch where they are all at hand, each as often as its weight (N,) says."""
     weighed = (weights, np.zeros(len(weights), np.int64))
-    draws = Draws([weighed])
-    return lambda epoch: draws.chosen(0, weighed, key(seed, epoch))
+    draws = WeightedSampler([weighed])
+    return lambda epoch: draws.chosen(0, weighed, epoch_seed(seed, epoch))
 
 
-def key(seed: int, epoch: int) -> int:
+def epoch_seed(seed: int, epoch: int) -> int:
     """What the points of an epoch follow from."""
     return int(np.random.default_rng([seed, epoch, 0, 0, 1]).integers(2**63))
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evergreen.core.errors import DataError
-from evergreen.data.feed.bucketing import TOGETHER, Bucket
+from evergreen.data.feed.bucketing import TOGETHER, LengthBucketing
 
 Batch = dict[str, np.ndarray]
 Augment = Callable[[Batch, np.random.Generator], Batch]
 
 
 @dataclass(frozen=True)
-class Cut:
+class BatchPlan:
     """Batches of `size` rows over all ranks together; each rank is given its 1/world of every one.
 
     Rows of a last batch that do not divide by `world` are left out when world > 1. When shuffling, a last batch of
@@ -30,7 +30,7 @@ class Cut:
     rank: int = 0
     world: int = 1
     augment: Augment | None = None
-    bucket: Bucket | None = None
+    bucket: LengthBucketing | None = None
 
     def __post_init__(self) -> None:
         if self.size < self.world:
@@ -52,7 +52,7 @@ class Cut:
         """Batches that are cut out of the same rows."""
         return TOGETHER if self.bucket else 1
 
-    def alone(self) -> Cut:
+    def alone(self) -> BatchPlan:
         """The same batches as a single process is given them."""
         return replace(self, rank=0, world=1)
 

@@ -11,11 +11,11 @@ from itertools import islice, pairwise
 import numpy as np
 import pyarrow as pa
 
-from evergreen.data.feed.sampler import Draws, Weigh, key
-from evergreen.data.feed.sharding import Batch, Cut
-from evergreen.data.prefetch import ahead
-from evergreen.data.prepared import Unit
-from evergreen.data.spec import Spec
+from evergreen.data.feed.sampler import RowWeights, WeightedSampler, epoch_seed
+from evergreen.data.feed.sharding import Batch, BatchPlan
+from evergreen.data.prefetch import prefetch
+from evergreen.data.prepared import RowGroup
+from evergreen.data.spec import FeatureSpec
 
 PIECE = 4 * 2**20  # bytes of batches that are encoded at once: few enough to wait for, many enough to be worth it
 MOST = 128  # of them
@@ -23,8 +23,8 @@ AHEAD = 2  # pieces that wait
 
 
 @dataclass(frozen=True)
-class Stream:
-    """As `evergreen.data.feed.batches.Batches`, of rows that are read and encoded as they are needed.
+class StreamedBatches:
+    """As `evergreen.data.feed.batches.InMemoryBatches`, of rows that are read and encoded as they are needed.
 
     The units come in an order that follows from seed and epoch. As many as fit `window` rows, one at least, are read
     at once and their rows mixed, also by seed and epoch alone; what does not fill a batch begins the next. So the
@@ -33,12 +33,12 @@ class Stream:
     comes as often as `weigh` says.
     """
 
-    units: tuple[Unit, ...]
-    spec: Spec
-    cut: Cut
+    units: tuple[RowGroup, ...]
+    spec: FeatureSpec
+    cut: BatchPlan
     window: int  # rows that are mixed
-    weigh: Weigh | None = None
-    draws: Draws | None = None
+    weigh: RowWeights | None = None
+    draws: WeightedSampler | None = None
 
     @property
     def rows(self) -> int:
@@ -48,13 +48,13 @@ class Stream:
         """Batches an epoch, the same on every rank."""
         return self.cut.steps
 
-    def whole(self) -> Stream:
+    def whole(self) -> StreamedBatches:
         """The same batches as a single process is given them."""
         return replace(self, cut=self.cut.alone())
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on. Raises DataError where a part is damaged or gone."""
-        with closing(ahead(self._pieces(number, start), AHEAD)) as pieces:
+        with closing(prefetch(self._pieces(number, start), AHEAD)) as pieces:
             for batches in pieces:
                 yield from batches
 
@@ -83,7 +83,7 @@ class Stream:
     def _windows(self, number: int) -> list[tuple[list[int], int]]:
         """Which units are mixed together, in the order of this epoch, and how many rows they give."""
         rows = np.array([unit.rows for unit in self.units])
-        drawn = rows if self.draws is None else np.diff(self.draws.counts(key(self.cut.seed, number)))
+        drawn = rows if self.draws is None else np.diff(self.draws.counts(epoch_seed(self.cut.seed, number)))
         windows: list[list[int]] = []
         full = self.window
         for unit in np.random.default_rng([self.cut.seed, number, 0, 0, 2]).permutation(len(rows)).tolist():
@@ -103,7 +103,7 @@ class Stream:
             named = dict.fromkeys([*columns, *(weigh.columns if weigh else [])])
             table = self.units[unit].read(list(named), coded=True)
             if weigh and self.draws:
-                rows = self.draws.chosen(unit, weigh(table), key(self.cut.seed, number))
+                rows = self.draws.chosen(unit, weigh(table), epoch_seed(self.cut.seed, number))
             else:
                 rows = np.arange(len(table))
             chosen.append(rows + before)
@@ -140,13 +140,13 @@ class Stream:
         return max(1, min(MOST, PIECE // (row_bytes(self.spec) * self.cut.size)))
 
 
-def alike(units: Sequence[Unit]) -> tuple[Unit, ...]:
+def harmonize_dictionaries(units: Sequence[RowGroup]) -> tuple[RowGroup, ...]:
     """The units, of which every one is read into columns of the same types as the others."""
     shared = set.intersection(*(set(unit.coded) for unit in units))
     return tuple(replace(unit, coded=tuple(name for name in unit.coded if name in shared)) for unit in units)
 
 
-def row_bytes(spec: Spec) -> int:
+def row_bytes(spec: FeatureSpec) -> int:
     """Of one encoded row, its target included."""
     fields = [*spec.inputs.values(), spec.target]
     return sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in fields)

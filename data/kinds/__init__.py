@@ -18,8 +18,8 @@ import pyarrow as pa
 from evergreen.core import parts
 from evergreen.core.errors import DataError, suggest
 from evergreen.core.marks import Mark
-from evergreen.data.arrow import Faults
-from evergreen.data.field import Field
+from evergreen.data.arrow import RowErrors
+from evergreen.data.field import TensorField
 
 
 class Kind:
@@ -51,16 +51,16 @@ class Kind:
         Else `check`, with what `settle` found, reads any rows of it by themselves."""
         return False
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         """The column in this kind's own Arrow type (null where missing), and what is wrong with which row."""
         raise NotImplementedError
 
-    def checked(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+    def checked(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         """What `check` says of any column; of one that is stored as a dictionary by looking at each value once."""
         if not pa.types.is_dictionary(column.type) or self.whole(column.type.value_type):
             return self.check(column)
         values, wrong = self.check(column.dictionary)
-        faults: Faults = {}
+        faults: RowErrors = {}
         if wrong:
             places = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
             rows = np.flatnonzero(np.isin(places, list(wrong)))
@@ -69,20 +69,20 @@ class Kind:
             return values.take(column.indices), faults
         return pa.DictionaryArray.from_arrays(column.indices, values), faults
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         """The field these checked training columns make; DataError where nothing can be learned from them. `options`
         are those of OPTIONS that the pipeline sets; of a grouped kind each is a list, a value for every column."""
         raise NotImplementedError
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         """(N, *field.shape) of field.dtype from checked columns."""
         raise NotImplementedError
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """JSON values, in the data's own units, of an encoded array (N, *field.shape)."""
         raise NotImplementedError
 
-    def parse(self, field: Field, index: int, value: Any) -> Any:
+    def parse(self, field: TensorField, index: int, value: Any) -> Any:
         """One JSON value of a request for column `index`; DataError (problem and fix, no place) if it is wrong."""
         raise NotImplementedError
 
@@ -94,16 +94,16 @@ class Kind:
         """The JSON value of a row that does not say it; None where it has to be said."""
         return None
 
-    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         """Parsed values as a checked column."""
         raise NotImplementedError
 
-    def request(self, field: Field, index: int, value: pa.Scalar) -> Any:
+    def request(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
         """One value of a checked column as a request has it: what `parse` takes."""
         plain = value.to_numpy() if hasattr(value, "to_numpy") else value.as_py()  # a matrix, or anything else
         return plain.tolist() if hasattr(plain, "tolist") else plain
 
-    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+    def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         """OpenAPI schema of column `index` of the field, with an `example` that is no real row but a typical value."""
         raise NotImplementedError
 
@@ -119,17 +119,17 @@ class Kind:
         """Return one number that `measure` gave as a person writes it."""
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
-    def show(self, field: Field, columns: Sequence[pa.Array]) -> Sequence[Mark | None]:
+    def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark | None]:
         """Return a mark for each row of checked columns; None where the value itself says enough."""
         return [None] * len(columns[0])
 
     def show_target(
-        self, field: Field, columns: Sequence[pa.Array], over: Sequence[Any], predicted: Sequence[Any] = ()
+        self, field: TensorField, columns: Sequence[pa.Array], over: Sequence[Any], predicted: Sequence[Any] = ()
     ) -> Sequence[Mark | None]:
         """Return a mark for each row of a target, drawn over its row's input, beside predictions in JSON if given."""
         return self.show(field, columns)
 
-    def augment(self, field: Field, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def augment(self, field: TensorField, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """A harmless variation of encoded training rows; by default none."""
         return values
 
@@ -160,6 +160,6 @@ def check_options(kind: str, options: Mapping[str, Any], column: str) -> None:
             raise DataError(f"{kind} has no option '{name}'", place=f"preprocess.kinds.{column}", fix=fix)
 
 
-def of(field: Field) -> Kind:
+def kind_of(field: TensorField) -> Kind:
     """The kind that encodes a field, as its columns are written."""
     return find(field.encoder or field.kind).reading(field.state)

@@ -10,7 +10,7 @@ SHEAR = 0.12  # at most: so many columns a row, or rows a column
 SHIFT = 0.08  # at most: a share of the side
 
 
-def varied(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def random_affine(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Each image of (N, C, H, W) drawn again by a random affine map of its own, between pixels bilinearly.
 
     What comes in at the rim is the image's own darkest value of that channel. Same shape and type.

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import MISSING, Faults, evenly, floats
+from evergreen.data.arrow import MISSING, RowErrors, evenly_spaced_indices, to_float64
 
 TYPE = pa.timestamp("us", "UTC")
 ISO, ZONED, EITHER = "iso", "iso+zone", "iso or iso+zone"
@@ -65,31 +65,31 @@ DIRECTIVES = {
 }
 
 
-def read(column: pa.Array, form: str = "", unit: str = "", zone: str = "") -> tuple[pa.Array, Faults]:
+def parse_datetimes(column: pa.Array, form: str = "", unit: str = "", zone: str = "") -> tuple[pa.Array, RowErrors]:
     """A column as TYPE, and what is wrong with which row. Text is read by `form` ("": the one that is found), numbers
     as `unit` since 1970; times that name no zone are those of `zone`, or UTC."""
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
         values, faults = _typed(column)
-        return values if not zone or getattr(column.type, "tz", None) else local(values, zone), faults
+        return values if not zone or getattr(column.type, "tz", None) else localize(values, zone), faults
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), TYPE), {}
     if unit:
         return _counted(column, unit)
     if pa.types.is_string(column.type):
-        form = form or found(column) or ISO
+        form = form or detect_format(column) or ISO
         return _written(column, EITHER if zone and form == ISO else form, zone)
     valid = column.is_valid().to_numpy(zero_copy_only=False)
     reason = f"a {column.type} is no time; say `unit` where it counts since 1970"
     return pa.nulls(len(column), TYPE), {int(row): reason for row in np.flatnonzero(valid)}
 
 
-def found(column: pa.Array) -> str:
+def detect_format(column: pa.Array) -> str:
     """The form that the values of a column of text are written in; "" where few are in any, or two forms fit alike."""
-    fitting = forms(column)
+    fitting = matching_formats(column)
     return fitting[0] if len(fitting) == 1 else ""
 
 
-def forms(column: pa.Array, share: float = SURE) -> list[str]:
+def matching_formats(column: pa.Array, share: float = SURE) -> list[str]:
     """The COMMON forms that fit so large a share of the values of a column of text, and none fits more."""
     texts = _words(column).drop_null()
     texts = texts.take(pa.array(np.linspace(0, len(texts) - 1, min(len(texts), LOOKED_AT)).astype(int)))
@@ -99,7 +99,9 @@ def forms(column: pa.Array, share: float = SURE) -> list[str]:
     for form in (ISO, ZONED):  # what is written so is in no other form
         if not _written(texts, form)[1]:
             return [form]
-    few = texts.take(pa.array(evenly(len(texts), FEW)))  # most forms fit none of them: the others are counted
+    few = texts.take(
+        pa.array(evenly_spaced_indices(len(texts), FEW))
+    )  # most forms fit none of them: the others are counted
     likely = [form for form in COMMON if len(_written(few, form)[1]) < len(few)]
     if not likely and share:
         return []
@@ -108,7 +110,7 @@ def forms(column: pa.Array, share: float = SURE) -> list[str]:
     return [form for form, count in counts.items() if count == best >= max(1, share * len(texts))]
 
 
-def local(column: pa.Array, zone: str) -> pa.Array:
+def localize(column: pa.Array, zone: str) -> pa.Array:
     """Times that were taken for UTC as those of a zone: of an hour that comes twice the first, of one that does not
     come at all the end of the one before."""
     naive = column.cast(pa.timestamp("us"))
@@ -124,7 +126,7 @@ def _words(column: pa.Array) -> pa.Array:
     return pc.if_else(pc.is_in(pc.utf8_lower(text), MISSING), pa.scalar(None, pa.string()), text)
 
 
-def _typed(column: pa.Array) -> tuple[pa.Array, Faults]:
+def _typed(column: pa.Array) -> tuple[pa.Array, RowErrors]:
     kind = column.type
     unit = "d" if pa.types.is_date32(kind) else "ms" if pa.types.is_date64(kind) else kind.unit
     whole = column.cast(pa.int32() if unit == "d" else pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
@@ -136,11 +138,11 @@ def _typed(column: pa.Array) -> tuple[pa.Array, Faults]:
     return _timestamps(values, ~held | beyond), dict.fromkeys(np.flatnonzero(beyond & held).tolist(), BEYOND)
 
 
-def _counted(column: pa.Array, unit: str) -> tuple[pa.Array, Faults]:
+def _counted(column: pa.Array, unit: str) -> tuple[pa.Array, RowErrors]:
     if unit not in UNITS:
         place, fix = "preprocess.kinds", f"choose {', '.join(UNITS)}"
         raise DataError(f"there is no unit '{unit}' of times", place=place, fix=fix)
-    values, faults = floats(column)
+    values, faults = to_float64(column)
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.round(values * UNITS[unit])
         beyond = (values < LOW) | (values > HIGH)
@@ -149,7 +151,7 @@ def _counted(column: pa.Array, unit: str) -> tuple[pa.Array, Faults]:
     return _timestamps(np.where(blank, 0, values).astype(np.int64), blank), faults
 
 
-def _written(column: pa.Array, form: str, zone: str = "") -> tuple[pa.Array, Faults]:
+def _written(column: pa.Array, form: str, zone: str = "") -> tuple[pa.Array, RowErrors]:
     text = _words(column)
     if form in (ISO, ZONED) and not zone:
         with contextlib.suppress(pa.ArrowInvalid):  # most often all is well, and this is fast
@@ -165,12 +167,14 @@ def _written(column: pa.Array, form: str, zone: str = "") -> tuple[pa.Array, Fau
     values = _timestamps(made, ~whole)
     if zone:
         values = (
-            pc.if_else(pc.equal(held["z"], ""), local(values, zone), values) if "z" in held else local(values, zone)
+            pc.if_else(pc.equal(held["z"], ""), localize(values, zone), values)
+            if "z" in held
+            else localize(values, zone)
         )
     return values, _faulty(text.is_valid().to_numpy(zero_copy_only=False) & ~whole, form)
 
 
-def _faulty(rows: np.ndarray, form: str) -> Faults:
+def _faulty(rows: np.ndarray, form: str) -> RowErrors:
     return dict.fromkeys(np.flatnonzero(rows).tolist(), f"not a time written as {form}")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import Faults
+from evergreen.data.arrow import RowErrors
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,17 +22,17 @@ MOST = 100_000_000  # pixels; a small file can claim to be an image that fills t
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in brightness (ITU-R BT.601)
 
 
-def files(column: pa.Array) -> pa.Array | None:
+def as_image_bytes(column: pa.Array) -> pa.Array | None:
     """The column's files as bytes; None where it holds something else."""
     kind = column.type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return files(column.field("bytes"))
+        return as_image_bytes(column.field("bytes"))
     if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
         column = column.cast(pa.binary())
     return column if pa.types.is_binary(column.type) else None
 
 
-def faults(column: pa.Array) -> Faults:
+def image_errors(column: pa.Array) -> RowErrors:
     """What is wrong with which file; a missing one is for the caller to name."""
     found = {row: _fault(data.as_py()) for row, data in enumerate(column) if data.is_valid}
     return {row: reason for row, reason in found.items() if reason}
@@ -40,7 +40,7 @@ def faults(column: pa.Array) -> Faults:
 
 def _fault(data: bytes) -> str:
     try:
-        opened(data, (1, 1)).load()
+        open_image(data, (1, 1)).load()
     except DataError as error:
         return error.problem
     except (OSError, SyntaxError, ValueError, IndexError) as error:  # what Pillow raises for files cut off or damaged
@@ -48,7 +48,7 @@ def _fault(data: bytes) -> str:
     return ""
 
 
-def opened(data: bytes, least: tuple[int, int] | None = None) -> Image:
+def open_image(data: bytes, least: tuple[int, int] | None = None) -> Image:
     """The image, not decoded yet; a JPEG file need not be decoded larger than `least` (width, height).
 
     Raises DataError for what is no image, or far too large a one.
@@ -67,17 +67,17 @@ def opened(data: bytes, least: tuple[int, int] | None = None) -> Image:
     return image
 
 
-def shape(data: bytes) -> tuple[int, int, int]:
+def image_shape(data: bytes) -> tuple[int, int, int]:
     """Height, width and channels (1 or 3), from the file's first bytes alone."""
-    image = opened(data)
+    image = open_image(data)
     return image.height, image.width, 1 if image.mode in ("1", "L", "LA", "I", "I;16", "I;16B", "F") else 3
 
 
-def decoded(data: bytes, size: Sequence[int], channels: int) -> np.ndarray:
+def decode_image(data: bytes, size: Sequence[int], channels: int) -> np.ndarray:
     """(H, W, channels) uint8 of a file, turned as the camera says, on white where it is transparent."""
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(opened(data, (2 * size[1], 2 * size[0])))
+    image = ImageOps.exif_transpose(open_image(data, (2 * size[1], 2 * size[0])))
     if image.mode.startswith("I"):  # 16 bits a pixel
         image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -89,11 +89,11 @@ def decoded(data: bytes, size: Sequence[int], channels: int) -> np.ndarray:
     return np.asarray(image).reshape(*size, channels)
 
 
-def labels(data: bytes, size: Sequence[int] | None) -> np.ndarray:
+def decode_labels(data: bytes, size: Sequence[int] | None) -> np.ndarray:
     """(H, W) int64 of a file that holds classes: grey values, places in a palette, or colours as 0xRRGGBB."""
     from PIL import Image
 
-    image = opened(data)
+    image = open_image(data)
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
         image = image.convert("RGB")
     if size and image.size != (size[1], size[0]):
@@ -102,7 +102,7 @@ def labels(data: bytes, size: Sequence[int] | None) -> np.ndarray:
     return values if values.ndim == 2 else (values[:, :, 0] << 16) + (values[:, :, 1] << 8) + values[:, :, 2]
 
 
-def resized(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
+def resize_images(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """(N, H, W, C) numbers in another height and width."""
     from PIL import Image
 
@@ -114,7 +114,7 @@ def resized(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return small.reshape(len(values), values.shape[3], *size).transpose(0, 2, 3, 1)
 
 
-def coloured(values: np.ndarray, channels: int) -> np.ndarray:
+def with_channels(values: np.ndarray, channels: int) -> np.ndarray:
     """(N, H, W, C) numbers with 1 or 3 channels: brightness, or one grey three times."""
     if values.shape[3] == channels:
         return values
@@ -123,7 +123,7 @@ def coloured(values: np.ndarray, channels: int) -> np.ndarray:
     return values[..., :3] @ np.asarray(GREY)[:, None] if values.shape[3] >= 3 else values[..., :1]
 
 
-def png(values: np.ndarray) -> bytes:
+def encode_png(values: np.ndarray) -> bytes:
     """A file of (H, W) or (H, W, C) values from 0 to 255."""
     from PIL import Image
 
@@ -133,7 +133,7 @@ def png(values: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def sides(given: Any, place: str) -> list[int]:
+def parse_size(given: Any, place: str) -> list[int]:
     """The option `size`: [height, width], or one number for both; DataError otherwise."""
     pair = [given, given] if isinstance(given, int) else given
     whole = isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(side, int) for side in pair)

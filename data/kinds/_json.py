@@ -10,7 +10,7 @@ import numpy as np
 from evergreen.core.errors import DataError, suggest
 
 
-def told(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A JSON value in a person's words, shortened."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
@@ -21,10 +21,12 @@ def told(value: Any) -> str:
     return f"the number {str(value)[:40]}"
 
 
-def same_fields(row: Any, columns: Sequence[str], place: str) -> None:
+def check_fields(row: Any, columns: Sequence[str], place: str) -> None:
     """Raises DataError where a row of a request is no object of exactly these fields."""
     if not isinstance(row, dict):
-        raise DataError(f"it is {told(row)}, no object", place=place, fix="send each row as an object of named fields")
+        raise DataError(
+            f"it is {format_value(row)}, no object", place=place, fix="send each row as an object of named fields"
+        )
     if extra := [name for name in row if name not in columns]:
         raise DataError(f"there is no field '{extra[0][:80]}'", place=place, fix=suggest(extra[0][:80], columns))
     if lacking := [name for name in columns if name not in row]:
@@ -35,7 +37,7 @@ def same_fields(row: Any, columns: Sequence[str], place: str) -> None:
         )
 
 
-def numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray:
+def parse_numeric_array(value: Any, shape: tuple[int, ...]) -> np.ndarray:
     """A nested list of finite numbers of exactly this shape as float64; DataError otherwise."""
     wanted = (
         f"give nested lists of finite numbers of shape {shape}"
@@ -43,7 +45,7 @@ def numbers(value: Any, shape: tuple[int, ...]) -> np.ndarray:
         else f"give a list of {shape[0]} finite numbers"
     )
     if not isinstance(value, list):
-        raise DataError(f"is {told(value)}, no list", fix=wanted)
+        raise DataError(f"is {format_value(value)}, no list", fix=wanted)
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:

@@ -26,15 +26,15 @@ def log_mel(samples: np.ndarray, state: Mapping[str, Any]) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::step] * np.hanning(window).astype(np.float32)
     size = 1 << (window - 1).bit_length()
     power = np.abs(np.fft.rfft(frames, size)) ** 2
-    heard = power @ filters(rate, size, bands).T  # (T, M)
+    heard = power @ mel_filters(rate, size, bands).T  # (T, M)
     result: np.ndarray = np.log(heard / max(float(heard.mean()), 1e-30) + FLOOR)
     return result
 
 
 @cache
-def filters(rate: int, size: int, bands: int) -> np.ndarray:
+def mel_filters(rate: int, size: int, bands: int) -> np.ndarray:
     """(M, size // 2 + 1) weights of a spectrum's tones in each band; every band holds a tone at least."""
-    edges = hertz(np.linspace(0, mel(rate / 2), bands + 2))
+    edges = mel_to_hz(np.linspace(0, hz_to_mel(rate / 2), bands + 2))
     tones = np.fft.rfftfreq(size, 1 / rate)
     low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rise, fall = (tones - low) / (middle - low), (high - tones) / (high - middle)
@@ -44,16 +44,16 @@ def filters(rate: int, size: int, bands: int) -> np.ndarray:
     return weights
 
 
-def mel(frequency: Any) -> Any:
+def hz_to_mel(frequency: Any) -> Any:
     """Hertz → mel (O'Shaughnessy 1987)."""
     return 2595 * np.log10(1 + frequency / 700)
 
 
-def hertz(value: Any) -> Any:
+def mel_to_hz(value: Any) -> Any:
     return 700 * (10 ** (value / 2595) - 1)
 
 
-def resampled(samples: np.ndarray, old: int, new: int) -> np.ndarray:
+def resample(samples: np.ndarray, old: int, new: int) -> np.ndarray:
     """The same sound with `new` samples a second instead of `old`; tones that do not fit are left out."""
     if old == new:
         return samples

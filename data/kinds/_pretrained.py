@@ -11,7 +11,7 @@ from evergreen.core.errors import DataError
 FIX = "give `source`, a folder with config.json and model.safetensors, or a name on Hugging Face's hub"
 
 
-class Pictures(NamedTuple):
+class ImagePreprocessing(NamedTuple):
     """How a model wants pictures; None where it does not say."""
 
     config: dict[str, Any]
@@ -21,15 +21,15 @@ class Pictures(NamedTuple):
     std: list[float] | None
 
 
-def pictures(source: str, place: str) -> Pictures:
+def image_preprocessing(source: str, place: str) -> ImagePreprocessing:
     """What the config.json of a model for images says, and the preprocessor_config.json beside it, if any.
 
     Raises DataError with the fix where the one is not to be had, or one of them is no JSON.
     """
-    config = settings(source, "config.json", place, FIX)
+    config = read_json_file(source, "config.json", place, FIX)
     own, half = (config.get(part) or {} for part in ("pretrained_cfg", "vision_config"))  # timm's; of a reader, too
     try:
-        text = file(source, "preprocessor_config.json", place, FIX)
+        text = read_file(source, "preprocessor_config.json", place, FIX)
     except DataError:  # many have none
         text = "{}"
     beside = _parsed(text, "preprocessor_config.json", source, place, FIX)
@@ -43,7 +43,7 @@ def pictures(source: str, place: str) -> Pictures:
     size = next((found for one in sizes if (found := _sides(one))), None)
     mean, std = (own.get(name) or beside.get(f"image_{name}") for name in ("mean", "std"))
     channels = int(config.get("num_channels") or half.get("num_channels") or (own.get("input_size") or [3])[0])
-    return Pictures(config, size, channels, *(list(one) if one else None for one in (mean, std)))
+    return ImagePreprocessing(config, size, channels, *(list(one) if one else None for one in (mean, std)))
 
 
 def _sides(said: Any) -> list[int] | None:
@@ -56,9 +56,9 @@ def _sides(said: Any) -> list[int] | None:
     return [int(said)] * 2 if said else None
 
 
-def settings(source: str, name: str, place: str, fix: str) -> dict[str, Any]:
+def read_json_file(source: str, name: str, place: str, fix: str) -> dict[str, Any]:
     """What a JSON file of the model's says."""
-    return _parsed(file(source, name, place, fix), name, source, place, fix)
+    return _parsed(read_file(source, name, place, fix), name, source, place, fix)
 
 
 def _parsed(text: str, name: str, source: str, place: str, fix: str) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _parsed(text: str, name: str, source: str, place: str, fix: str) -> dict[str
     return found if isinstance(found, dict) else {}
 
 
-def file(source: str, name: str, place: str, fix: str) -> str:
+def read_file(source: str, name: str, place: str, fix: str) -> str:
     """The text of a file of the model's folder, fetched from the hub where there is no such folder."""
     path = Path(source) / name
     if not path.is_file():

@@ -18,7 +18,7 @@ NORMAL = 1.349  # deviations between the quartiles of a normal distribution
 STEPS = 101  # quantiles that are kept
 
 
-def shape(values: np.ndarray, said: Mapping[str, Any]) -> dict[str, Any]:
+def fit_warp(values: np.ndarray, said: Mapping[str, Any]) -> dict[str, Any]:
     """What `bent` does to values like these (N,), none missing."""
     found: dict[str, Any] = {}
     if said["outliers"] != "keep" and len(values):
@@ -38,7 +38,7 @@ def shape(values: np.ndarray, said: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def line(values: np.ndarray, scaling: str) -> tuple[float, float]:
+def fit_affine(values: np.ndarray, scaling: str) -> tuple[float, float]:
     """What is subtracted from values (N,), and what they are then divided by."""
     if not len(values):
         return 0.0, 1.0
@@ -53,13 +53,13 @@ def line(values: np.ndarray, scaling: str) -> tuple[float, float]:
     return centre, width if width > 1e-9 * abs(centre) else 1.0  # a constant column
 
 
-def outlying(values: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:
+def is_outlier(values: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:
     """(N,) bool: beyond the ends."""
     low, high = shape.get("ends", (-np.inf, np.inf))
     return (values < low) | (values > high)
 
 
-def bent(values: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:
+def warp(values: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:
     """(N,) values, held between the ends, on a curve."""
     if "ends" in shape:
         values = np.clip(values, *shape["ends"])
@@ -68,7 +68,7 @@ def bent(values: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:
     return np.interp(values, shape["points"], shape["levels"]) if "points" in shape else values
 
 
-def straightened(values: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:
+def unwarp(values: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:
     """The opposite of `bent`, but for what was clipped."""
     if "points" in shape:
         values = np.interp(values, shape["levels"], shape["points"])

@@ -20,7 +20,7 @@ PIECE = re.compile(r" ?\w+| ?[^\w\s]+|\s+")  # byte pairs do not reach over its 
 CLOSING, OPENING = set(".,;:!?)]}%…-/"), set("([{-/")  # no space before, none after
 
 
-def cut(unit: str, values: Sequence[str]) -> Callable[[str], list[str]]:
+def tokenizer(unit: str, values: Sequence[str]) -> Callable[[str], list[str]]:
     """The function that cuts a text into tokens; `values` are the known tokens, which byte pairs are joined by."""
     if unit == "byte":
         return lambda text: list(text.encode().decode("latin-1"))
@@ -32,7 +32,7 @@ def cut(unit: str, values: Sequence[str]) -> Callable[[str], list[str]]:
     return list
 
 
-def join(unit: str, tokens: Sequence[str]) -> str:
+def detokenize(unit: str, tokens: Sequence[str]) -> str:
     """The text of tokens. Exact, but for words: what was between them is a space, or nothing beside punctuation."""
     if unit in ("byte", "bpe"):
         return "".join(tokens).encode("latin-1", "replace").decode(errors="replace")
@@ -44,16 +44,16 @@ def join(unit: str, tokens: Sequence[str]) -> str:
     return text
 
 
-def learn(unit: str, texts: Sequence[str], most: int) -> tuple[list[str], int]:
+def learn_vocabulary(unit: str, texts: Sequence[str], most: int) -> tuple[list[str], int]:
     """The tokens of training texts, the commonest first, at most so many; words that occur once are none. And how many
     the longest text has."""
     if unit in ("byte", "bpe"):
         found = [chr(number) for number in range(256)] if unit == "byte" else _pairs(texts, most)
-        return found, max(map(len, map(cut(unit, found), texts)), default=0)
-    return commonest(map(cut(unit, ()), texts), most, fewest=2 if unit == "word" else 1)
+        return found, max(map(len, map(tokenizer(unit, found), texts)), default=0)
+    return most_common(map(tokenizer(unit, ()), texts), most, fewest=2 if unit == "word" else 1)
 
 
-def commonest(rows: Iterable[Sequence[str]], most: int, *, fewest: int) -> tuple[list[str], int]:
+def most_common(rows: Iterable[Sequence[str]], most: int, *, fewest: int) -> tuple[list[str], int]:
     """The tokens seen at least so often, the commonest first, then by the alphabet; and how many the longest row has.
 
     Rows are cut once, and none is kept: of long texts all tokens together would be many."""

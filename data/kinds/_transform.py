@@ -17,7 +17,7 @@ FORWARD: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sqrt": np.sqrt}
 BACK: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sqrt": np.square}
 
 
-def transformed(column: pa.Array, name: str, place: str) -> pa.Array:
+def apply_transform(column: pa.Array, name: str, place: str) -> pa.Array:
     """A checked column of numbers, or of stretches of a series, with every value transformed; "" changes nothing.
     Of a series with several channels the first alone, which is the series itself.
 
@@ -29,11 +29,11 @@ def transformed(column: pa.Array, name: str, place: str) -> pa.Array:
         raise DataError(f"there is no transform '{name}'", place="preprocess.transform", fix=suggest(name, FORWARD))
     if isinstance(column.type, pa.FixedShapeTensorType):
         values = column.to_numpy_ndarray().copy()
-        first = transformed(pa.array(values[..., 0].ravel()), name, place)
+        first = apply_transform(pa.array(values[..., 0].ravel()), name, place)
         values[..., 0] = first.to_numpy(zero_copy_only=False).reshape(values.shape[:-1])
         return pa.FixedShapeTensorArray.from_numpy_ndarray(values)
     if pa.types.is_fixed_size_list(column.type):
-        inner = transformed(column.flatten(), name, place)
+        inner = apply_transform(column.flatten(), name, place)
         return pa.FixedSizeListArray.from_arrays(inner, column.type.list_size)
     if not pa.types.is_floating(column.type):
         raise DataError(f"a {column.type} has no {name}", place=place, fix="leave preprocess.transform out")
@@ -44,7 +44,7 @@ def transformed(column: pa.Array, name: str, place: str) -> pa.Array:
     return pa.array(FORWARD[name](values), from_pandas=True)
 
 
-def restored(values: np.ndarray, name: str) -> list[Any]:
+def invert_transform(values: np.ndarray, name: str) -> list[Any]:
     """Values in the data's own units again, as lists."""
     result: list[Any] = (BACK[name](np.maximum(values, 0)) if name else values).tolist()
     return result

@@ -12,7 +12,7 @@ PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # format tags
 FIX = "save it as WAV: PCM of 8, 16, 24 or 32 bits, or float"
 
 
-def read(block: bytes) -> tuple[np.ndarray, int]:
+def decode_wav(block: bytes) -> tuple[np.ndarray, int]:
     """(N,) float32 samples within −1…1, the mean of all channels, and how many of them make a second.
 
     Raises DataError, without a place, for what is no WAV file, is cut off or holds no sample.
@@ -62,7 +62,7 @@ def _samples(data: bytes, tag: int, bits: int, channels: int) -> np.ndarray:
     return mono
 
 
-def write(samples: np.ndarray, rate: int) -> bytes:
+def encode_wav(samples: np.ndarray, rate: int) -> bytes:
     """(N,) samples within −1…1 as a WAV file of 16 bits and one channel."""
     data = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
     form = struct.pack("<HHIIHH", PCM, 1, rate, 2 * rate, 2, 16)

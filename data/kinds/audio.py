@@ -21,12 +21,12 @@ import pyarrow.compute as pc
 from evergreen.core import marks
 from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark
-from evergreen.data.arrow import Faults, nested, plain
-from evergreen.data.field import Field
+from evergreen.data.arrow import RowErrors, decode_array, list_depth
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _mel as spectra
 from evergreen.data.kinds import _wav as wav
-from evergreen.data.kinds._json import told
+from evergreen.data.kinds._json import format_value
 
 TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])  # rate 0: that of the option
 LONG = 1000  # samples of a row from which on a list of numbers within −1…1 is taken for sound
@@ -48,11 +48,11 @@ class Audio(Kind):
     }
 
     def recognise(self, column: pa.Array) -> float:
-        column = plain(column)
+        column = decode_array(column)
         if pa.types.is_struct(column.type):
             names = {field.name for field in column.type}
-            return 1.0 if {"samples", "rate"} <= names and nested(column.type.field("samples").type) == 1 else 0.0
-        if nested(column.type) != 1 or isinstance(column.type, pa.FixedShapeTensorType):
+            return 1.0 if {"samples", "rate"} <= names and list_depth(column.type.field("samples").type) == 1 else 0.0
+        if list_depth(column.type) != 1 or isinstance(column.type, pa.FixedShapeTensorType):
             return 0.0
         held = column.drop_null()
         if not len(held) or pc.approximate_median(pc.list_value_length(held)).as_py() < LONG:
@@ -60,15 +60,15 @@ class Audio(Kind):
         values = held.flatten().to_numpy(zero_copy_only=False)
         return 0.95 if values.dtype.kind == "f" and np.abs(values).max(initial=0) <= 1 else 0.0
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        column = plain(column)
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        column = decode_array(column)
         if column.type == TYPE:
             samples, rates = column.field("samples"), column.field("rate").fill_null(0)
         elif pa.types.is_struct(column.type):
             samples, rates = column.field("samples"), column.field("rate").cast(pa.int32()).fill_null(0)
         else:
             samples, rates = column, pa.array(np.zeros(len(column), np.int32))
-        if nested(samples.type) != 1:
+        if list_depth(samples.type) != 1:
             return pa.nulls(len(column), TYPE), dict.fromkeys(range(len(column)), "not a list of samples")
         samples = samples.cast(pa.list_(pa.float32()), safe=False)
         rows = [_row(samples, index) if column[index].is_valid else None for index in range(len(column))]
@@ -77,7 +77,7 @@ class Audio(Kind):
         made = pa.StructArray.from_arrays([samples, rates], fields=list(TYPE), mask=blank)
         return made, faults
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         place = f"preprocess.kinds.{name}"
         if target:
@@ -99,9 +99,9 @@ class Audio(Kind):
         whole = np.concatenate([one[:length] for one in found])
         std = whole.std(axis=0)
         state |= {"mean": whole.mean(axis=0).tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
-        return Field("audio", (name,), (max(1, length), state["mel"]), "float32", state)
+        return TensorField("audio", (name,), (max(1, length), state["mel"]), "float32", state)
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         mean, std = (np.asarray(field.state[name]) for name in ("mean", "std"))
         values = np.zeros((len(columns[0]), *field.shape), np.float32)
         for row, samples in enumerate(_sounds(columns[0], field.state["rate"], field.shape[0] * field.state["step"])):
@@ -109,17 +109,17 @@ class Audio(Kind):
             values[row, : len(found)] = (found - mean) / std
         return values
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """The log-mel spectra, or the waveform: samples cannot be had back, for how loud they were is gone."""
         mean, std = (np.asarray(field.state[name]) for name in ("mean", "std"))
         result: list[Any] = (values * std + mean).tolist()
         return result
 
-    def parse(self, field: Field, index: int, value: Any) -> Any:
+    def parse(self, field: TensorField, index: int, value: Any) -> Any:
         rate = 0
         if isinstance(value, str):
             try:
-                value, rate = wav.read(base64.b64decode(value, validate=True))
+                value, rate = wav.decode_wav(base64.b64decode(value, validate=True))
             except binascii.Error as error:
                 raise DataError("is no base64", fix=FIX) from error
         elif isinstance(value, dict):
@@ -129,19 +129,19 @@ class Audio(Kind):
         if isinstance(value, list):
             value = _numbers(value)
         if not isinstance(value, np.ndarray):
-            raise DataError(f"is {told(value)}, no sound", fix=FIX)
+            raise DataError(f"is {format_value(value)}, no sound", fix=FIX)
         return {"samples": value, "rate": rate}
 
-    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         samples = pa.array([value["samples"] for value in values], pa.list_(pa.float32()))
         rates = pa.array([value["rate"] for value in values], pa.int32())
         return pa.StructArray.from_arrays([samples, rates], fields=list(TYPE))
 
-    def request(self, field: Field, index: int, value: pa.Scalar) -> Any:
+    def request(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
         plain_value = value.as_py()
         return plain_value if plain_value["rate"] else plain_value["samples"]
 
-    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+    def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         rate = field.state["rate"]
         tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(EXAMPLE * rate)) / rate)
         forms: list[dict[str, Any]] = [
@@ -149,7 +149,7 @@ class Audio(Kind):
             {"type": "array", "items": {"type": "number"}, "description": f"samples, {rate} a second"},
             {"type": "object", "description": "`samples`, and their `rate` a second"},
         ]
-        return {"oneOf": forms, "example": base64.b64encode(wav.write(tone, rate)).decode()}
+        return {"oneOf": forms, "example": base64.b64encode(wav.encode_wav(tone, rate)).decode()}
 
     def identity(self, column: pa.Array) -> list[bytes]:
         rates = column.field("rate").to_pylist()
@@ -166,7 +166,7 @@ class Audio(Kind):
         lengths = pc.list_value_length(column.field("samples")).fill_null(0).to_pylist()
         return np.array([length / rate for length, rate in zip(lengths, rates, strict=True)], np.float64)
 
-    def show(self, field: Field, columns: Sequence[pa.Array]) -> Sequence[Mark]:
+    def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
         """Draw spectra as images, about square, low tones at the bottom; waveforms as lines."""
         values = self.encode(field, columns)  # (N, T, M)
         if field.shape[1] == 1:
@@ -176,7 +176,7 @@ class Audio(Kind):
         title = f"{field.columns[0]}: which tones, from low to high, at which time"
         return [marks.Image(marks.png(row), title) for row in tones]
 
-    def augment(self, field: Field, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def augment(self, field: TensorField, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """A stretch of time and, of spectra, a band of tones of each row silenced (SpecAugment, Park et al. 2019)."""
         count, steps, bands = values.shape
         places = (np.arange(steps)[None, :, None], np.arange(bands)[None, None, :])
@@ -220,7 +220,7 @@ def _sounds(column: pa.Array, rate: int, seconds: float = 0.0) -> list[np.ndarra
         row = _row(samples, index)
         assert row is not None, "rows that lack their sound were set aside"
         most = round((seconds + 1) * (own or rate)) if seconds else len(row)
-        found.append(spectra.resampled(row[:most], own or rate, rate))
+        found.append(spectra.resample(row[:most], own or rate, rate))
     return found
 
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import MISSING, Faults, plain, texts
-from evergreen.data.field import Field
+from evergreen.data.arrow import MISSING, RowErrors, decode_array, to_strings
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
-from evergreen.data.kinds._json import told
+from evergreen.data.kinds._json import format_value
 
 PAIRS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1"))
 SURE = 0.95  # share of the values that must be words of one pair for text to be yes and no
@@ -31,7 +31,7 @@ class Boolean(Kind):
 
     def recognise(self, column: pa.Array) -> float:
         """Text is taken for it where it holds both words of a pair and hardly anything else; numbers stay numbers."""
-        column = plain(column)
+        column = decode_array(column)
         if pa.types.is_boolean(column.type):
             return 1.0
         if not pa.types.is_string(column.type):
@@ -45,8 +45,8 @@ class Boolean(Kind):
         most = max((sum(counts[word] for word in pair) for pair in pairs), default=0)
         return 0.95 if most and most >= SURE * len(words) else 0.0
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        column = plain(column)
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        column = decode_array(column)
         if pa.types.is_boolean(column.type):
             return column, {}
         try:
@@ -58,43 +58,43 @@ class Boolean(Kind):
         yes = pc.equal(pc.bit_wise_and(place, 1), 1)
         return yes, dict.fromkeys(np.flatnonzero(strange).tolist(), "neither yes nor no")
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         if target:
             place, fix = f"column '{next(iter(columns))}'", "say `kind: category`"
             raise DataError("a target of two classes is a category", place=place, fix=fix)
         missing = [column.null_count > 0 for column in columns.values()]
         state = {"values": [[False, True]] * len(columns), "missing": missing}
-        return Field("category", tuple(columns), (len(columns),), "int64", state, "boolean")
+        return TensorField("category", tuple(columns), (len(columns),), "int64", state, "boolean")
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         codes = [pc.add(column.cast(pa.int64()), 1).fill_null(0).to_numpy(zero_copy_only=False) for column in columns]
         return np.stack(codes, axis=1)
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         return [[None if code == 0 else code == 2 for code in row] for row in np.asarray(values).tolist()]
 
-    def parse(self, field: Field, index: int, value: Any) -> Any:
+    def parse(self, field: TensorField, index: int, value: Any) -> Any:
         if value is None and field.state["missing"][index]:
             return None
         if isinstance(value, bool):
             return value
         if isinstance(value, str | int) and str(value).strip().lower() in WORDS.to_pylist():
             return WORDS.to_pylist().index(str(value).strip().lower()) % 2 == 1
-        raise DataError(f"is {told(value)}", fix="give true or false")
+        raise DataError(f"is {format_value(value)}", fix="give true or false")
 
-    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, pa.bool_())
 
-    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+    def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         return {"type": "boolean", "example": True} | ({"nullable": True} if field.state["missing"][index] else {})
 
     def measure(self, column: pa.Array) -> Counter[str]:
-        return Counter(texts(column).drop_null().to_pylist())
+        return Counter(to_strings(column).drop_null().to_pylist())
 
     def identity(self, column: pa.Array) -> pa.Array:
         return column.cast(pa.string())  # as a category has it
 
 
 def _words(column: pa.Array) -> pa.Array:
-    words = pc.utf8_lower(texts(column))
+    words = pc.utf8_lower(to_strings(column))
     return pc.if_else(pc.is_in(words, MISSING), pa.scalar(None, pa.string()), words)

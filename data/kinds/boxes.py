@@ -14,8 +14,8 @@ import pyarrow as pa
 from evergreen.core import marks
 from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark
-from evergreen.data.arrow import Faults, plain
-from evergreen.data.field import Field
+from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _images as pixels
 
@@ -37,10 +37,10 @@ class Boxes(Kind):
     def recognise(self, column: pa.Array) -> float:
         return 0.0  # only a target is boxes
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         rows: list[Any] = []
-        faults: Faults = {}
-        for row, value in enumerate(plain(column).to_pylist()):
+        faults: RowErrors = {}
+        for row, value in enumerate(decode_array(column).to_pylist()):
             try:
                 rows.append(None if value is None else _boxes(value))
             except DataError as error:
@@ -48,7 +48,7 @@ class Boxes(Kind):
                 faults[row] = error.problem
         return pa.array(rows, TYPE), faults
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         place = f"column '{name}'"
         found = [box for row in column.to_pylist() for box in row]
@@ -63,13 +63,13 @@ class Boxes(Kind):
             if options.get("size") is None:
                 fix = "say `{kind: boxes, size: [height, width]}`, or give shares of the image's sides"
                 raise DataError("the boxes are in pixels of images whose size nobody said", place=place, fix=fix)
-            size = pixels.sides(options["size"], place)
+            size = pixels.parse_size(options["size"], place)
         most = options.get("most") or 2 * max(len(row) for row in column.to_pylist())
         classes = sorted({box["class"] for box in found})
         state = {"values": [classes], "sizes": [len(classes)], "unit": unit, "size": size}
-        return Field("boxes", (name,), (int(most), 5), "float32", state)
+        return TensorField("boxes", (name,), (int(most), 5), "float32", state)
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         place = {name: number for number, name in enumerate(field.state["values"][0])}
         height, width = field.state["size"]
         encoded = np.zeros((len(columns[0]), *field.shape), np.float32)
@@ -88,7 +88,7 @@ class Boxes(Kind):
                 encoded[number, index] = [place[box["class"]], *np.clip(shares, 0, 1)]
         return encoded
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         height, width = field.state["size"]
         scale, classes = np.array([width, height, width, height]), field.state["values"][0]
         return [[_named(classes[int(box[0])], box[1:] * scale) for box in row[row[:, 0] >= 0]] for row in values]
@@ -97,7 +97,7 @@ class Boxes(Kind):
         return Counter(box["class"] for row in column.drop_null().to_pylist() for box in row)
 
     def show_target(
-        self, field: Field, columns: Sequence[pa.Array], over: Sequence[Any], predicted: Sequence[Any] = ()
+        self, field: TensorField, columns: Sequence[pa.Array], over: Sequence[Any], predicted: Sequence[Any] = ()
     ) -> Sequence[Mark]:
         """Draw boxes over the images that they belong to."""
         rows = zip(over, self.decode(field, self.encode(field, columns)), predicted or [()] * len(over), strict=True)

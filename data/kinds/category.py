@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import Faults, plain, texts
-from evergreen.data.field import Field
+from evergreen.data.arrow import RowErrors, decode_array, to_strings
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
-from evergreen.data.kinds._json import told
+from evergreen.data.kinds._json import format_value
 
 MANY = 1000  # distinct values above which a text column is no category
 WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or false"}
@@ -37,25 +37,25 @@ class Category(Kind):
     }
 
     def recognise(self, column: pa.Array) -> float:
-        column = plain(column)
+        column = decode_array(column)
         if pa.types.is_boolean(column.type):
             return 0.5
         if pa.types.is_integer(column.type):
             return 0.1
         if not pa.types.is_string(column.type):
             return 0.0
-        text = texts(column).drop_null()
+        text = to_strings(column).drop_null()
         distinct = pc.count_distinct(text).as_py()
         return 0.5 if 0 < distinct <= min(MANY, max(10, len(text) // 2)) else 0.0
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        column = plain(column)
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        column = decode_array(column)
         try:
-            return texts(column), {}
+            return to_strings(column), {}
         except DataError as error:
             return pa.nulls(len(column), pa.string()), dict.fromkeys(range(len(column)), error.problem)
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         types = [_type(column) for column in columns.values()]
         most, buckets = ([*options.get(name, [self.OPTIONS[name]] * len(types))] for name in ("most", "buckets"))
         _possible(list(columns), most, buckets, target)
@@ -74,16 +74,16 @@ class Category(Kind):
         if any(buckets):
             state |= {"buckets": buckets}
             state["sizes"] = [len(known) + 1 + spare for known, spare in zip(values, buckets, strict=True)]
-        field = Field("category", tuple(columns), () if target else (len(columns),), "int64", state)
+        field = TensorField("category", tuple(columns), () if target else (len(columns),), "int64", state)
         if target:
             state["counts"] = [np.bincount(self.encode(field, list(columns.values()))).tolist()]
         return field
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         codes = [self._codes(field, index, column) for index, column in enumerate(columns)]
         return np.stack(codes, axis=1).reshape(len(codes[0]), *field.shape)
 
-    def _codes(self, field: Field, index: int, column: pa.Array) -> np.ndarray:
+    def _codes(self, field: TensorField, index: int, column: pa.Array) -> np.ndarray:
         values, kind = field.state["values"][index], field.state["types"][index]
         coded = pa.types.is_dictionary(column.type)
         text = pa.concat_arrays([column.dictionary, pa.nulls(1, pa.string())]) if coded else column
@@ -102,7 +102,7 @@ class Category(Kind):
             )
         return codes
 
-    def _hashed(self, field: Field, index: int, text: pa.Array, codes: np.ndarray) -> np.ndarray:
+    def _hashed(self, field: TensorField, index: int, text: pa.Array, codes: np.ndarray) -> np.ndarray:
         """The codes with values that have no slot of their own put into the buckets, which follow the known ones."""
         buckets = field.state.get("buckets", [0] * (index + 1))[index]
         other = (codes == 0) & text.is_valid().to_numpy(zero_copy_only=False)
@@ -112,7 +112,7 @@ class Category(Kind):
             codes[other] = 1 + len(field.state["values"][index]) + places[words.indices.to_numpy(zero_copy_only=False)]
         return codes
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         if not field.shape:
             return [field.state["values"][0][code] for code in values]
         known = field.state["values"]
@@ -121,7 +121,7 @@ class Category(Kind):
             for row in values
         ]
 
-    def parse(self, field: Field, index: int, value: Any) -> Any:
+    def parse(self, field: TensorField, index: int, value: Any) -> Any:
         kind = field.state["types"][index]
         if value is None:
             if field.state["missing"][index]:
@@ -129,7 +129,7 @@ class Category(Kind):
             raise DataError("is null, and no training row lacked it", fix=f"give {WORDS[kind]}")
         right = {"string": str, "integer": int, "boolean": bool}[kind]
         if not isinstance(value, right) or (kind == "integer" and isinstance(value, bool)):
-            raise DataError(f"is {told(value)}", fix=f"give {WORDS[kind]}")
+            raise DataError(f"is {format_value(value)}", fix=f"give {WORDS[kind]}")
         word = _text(value)
         try:
             word.encode()
@@ -137,17 +137,17 @@ class Category(Kind):
             raise DataError("is no Unicode text", fix="send whole characters") from error
         return word
 
-    def request(self, field: Field, index: int, value: pa.Scalar) -> Any:
+    def request(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
         word, kind = value.as_py(), field.state["types"][index]
         try:
             return None if word is None else _typed(word, kind)
         except ValueError:  # a word where training rows held whole numbers alone
             return word
 
-    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
-        return texts(pa.array(values, pa.string()))
+    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+        return to_strings(pa.array(values, pa.string()))
 
-    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+    def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         known = field.state["values"][index]
         held = [value for value in known if value is not None]
         kind = field.state["types"][index]
@@ -159,7 +159,7 @@ class Category(Kind):
         return schema | ({"nullable": True} if field.state["missing"][index] else {})
 
     def measure(self, column: pa.Array) -> Counter[str]:
-        return Counter(texts(column).drop_null().to_pylist())
+        return Counter(to_strings(column).drop_null().to_pylist())
 
     def identity(self, column: pa.Array) -> pa.Array:
         return column

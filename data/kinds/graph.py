@@ -17,11 +17,11 @@ from evergreen.core import marks
 from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark
 from evergreen.data import graph_type
-from evergreen.data.arrow import Faults, plain
-from evergreen.data.field import Field
-from evergreen.data.graph_type import MOST, TYPE, pack, unpack
+from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.field import TensorField
+from evergreen.data.graph_type import MAX_NODES, TYPE, pack, unpack
 from evergreen.data.kinds import Kind
-from evergreen.data.kinds._json import numbers, told
+from evergreen.data.kinds._json import format_value, parse_numeric_array
 
 VALUES = 1e8  # of all training graphs together, encoded: 400 MB
 SHAPE = "give {nodes: a list of lists of numbers, edges: a list of pairs of places in nodes}"
@@ -34,15 +34,15 @@ class Graph(Kind):
     }
 
     def recognise(self, column: pa.Array) -> float:
-        kind = plain(column).type
+        kind = decode_array(column).type
         names = {field.name for field in kind} if pa.types.is_struct(kind) else set()
         return 1.0 if {"nodes", "edges"} <= names else 0.0
 
     def whole(self, stored: pa.DataType) -> bool:
         return True
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        column = plain(column)
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        column = decode_array(column)
         if not self.recognise(column):
             return pa.nulls(len(column), TYPE), dict.fromkeys(range(len(column)), "no graph {nodes, edges}")
         try:
@@ -57,7 +57,7 @@ class Graph(Kind):
         faults = {int(row): graph.fault(commonest) for row, graph in zip(rows, found, strict=True)}
         return typed, {row: fault for row, fault in faults.items() if fault}
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         if target:
             raise DataError("a graph cannot be predicted", place=f"column '{name}'", fix="choose another target")
@@ -75,9 +75,9 @@ class Graph(Kind):
             "std": np.where(flag | (std == 0), 1.0, std).tolist(),
             "median": np.median(nodes, axis=0).tolist(),
         }
-        return Field("graph", (name,), (most, nodes.shape[1] + 2 + most), "float32", state)
+        return TensorField("graph", (name,), (most, nodes.shape[1] + 2 + most), "float32", state)
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         most, features = field.state["nodes"], field.state["features"]
         encoded = np.zeros((len(columns[0]), *field.shape), np.float32)
         mean, std = (np.asarray(field.state[name], np.float32) for name in ("mean", "std"))
@@ -97,24 +97,26 @@ class Graph(Kind):
             row[:count, features + 1] = degree[:count]
         return encoded
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         return [_decoded(field, row).to_json() for row in values]
 
-    def parse(self, field: Field, index: int, value: Any) -> Any:
+    def parse(self, field: TensorField, index: int, value: Any) -> Any:
         centre, names = field.state["centre"], [part.name for part in TYPE]
         fix = SHAPE + (", and degree: of each node, in the graph that it is cut from" if centre else "")
         if not isinstance(value, dict) or not all(isinstance(value.get(name), list) for name in ("nodes", "edges")):
             raise DataError("is no graph", fix=fix)
         if strange := [name for name in value if name not in names]:
-            raise DataError(f"has {told(strange[0])} for a field", fix=fix)
+            raise DataError(f"has {format_value(strange[0])} for a field", fix=fix)
         if centre and value.get("degree") is None:
             raise DataError("brings no degrees", fix=fix)
         nodes, edges = value["nodes"], value["edges"]
         lengths = {"weights": len(edges), "degree": len(nodes)}
-        beside = (None if value.get(name) is None else numbers(value[name], (n,)) for name, n in lengths.items())
+        beside = (
+            None if value.get(name) is None else parse_numeric_array(value[name], (n,)) for name, n in lengths.items()
+        )
         graph = graph_type.Graph(
-            numbers(nodes, (len(nodes), field.state["features"])) if nodes else np.zeros((0, 0)),
-            numbers(edges, (len(edges), 2)) if edges else np.zeros((0, 2)),
+            parse_numeric_array(nodes, (len(nodes), field.state["features"])) if nodes else np.zeros((0, 0)),
+            parse_numeric_array(edges, (len(edges), 2)) if edges else np.zeros((0, 2)),
             *beside,
         )
         fault = graph.fault(field.state["features"])
@@ -122,10 +124,10 @@ class Graph(Kind):
             raise DataError(fault or "has an edge to a fraction of a node", fix=fix)
         return graph
 
-    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pack(values)
 
-    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+    def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         centre, median = field.state["centre"], field.state["median"]
         number, pair = {"type": "number"}, {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
         node = {"type": "array", "items": number, "minItems": len(median), "maxItems": len(median)}
@@ -150,7 +152,7 @@ class Graph(Kind):
         counts = pc.list_value_length(column.drop_null().field("nodes"))
         return counts.to_numpy(zero_copy_only=False).astype(np.float64)
 
-    def show(self, field: Field, columns: Sequence[pa.Array]) -> Sequence[Mark]:
+    def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
         has_center = bool(field.state["centre"])
         graphs = (_decoded(field, row) for row in self.encode(field, columns))
         return [marks.Graph(len(one.nodes), one.edges.tolist(), has_center, field.columns[0]) for one in graphs]
@@ -161,7 +163,7 @@ class Graph(Kind):
 
 def _most(counts: Sequence[int], features: int) -> int:
     """Nodes of the largest graph, at most MOST, and where there are very many rows no more than memory should hold."""
-    most = min(MOST, max(counts))
+    most = min(MAX_NODES, max(counts))
     while most > 16 and len(counts) * most * (features + 2 + most) > VALUES:
         most -= 1
     return most
@@ -178,7 +180,7 @@ def _typed(column: pa.StructArray) -> pa.StructArray:
     return pa.StructArray.from_arrays(parts, fields=list(TYPE), mask=lacking)
 
 
-def _decoded(field: Field, row: np.ndarray) -> graph_type.Graph:
+def _decoded(field: TensorField, row: np.ndarray) -> graph_type.Graph:
     """The graph that an encoded row (M, F + 2 + M) holds."""
     features = field.state["features"]
     count = int(row[:, features].sum())

@@ -13,13 +13,13 @@ import pyarrow as pa
 from evergreen.core import marks
 from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark
-from evergreen.data.arrow import Faults, nested, plain, shapeless, stack
-from evergreen.data.field import Field
+from evergreen.data.arrow import RowErrors, decode_array, is_ragged, list_depth, stack_lists
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _augment_image as affine
 from evergreen.data.kinds import _images as pixels
 from evergreen.data.kinds import _pretrained as pretrained
-from evergreen.data.kinds._json import numbers, told
+from evergreen.data.kinds._json import format_value, parse_numeric_array
 
 FIRST = 10  # files that are looked at to tell whether a column of bytes holds images; some may be damaged
 EXAMPLE = 4096  # values: a larger picture is not written out in the documentation of an endpoint
@@ -39,32 +39,32 @@ class Image(Kind):
     OPTIONS: ClassVar[dict[str, Any]] = {"size": None, "channels": None, "source": ""}
 
     def recognise(self, column: pa.Array) -> float:
-        column = plain(column)
-        found = pixels.files(column)
+        column = decode_array(column)
+        found = pixels.as_image_bytes(column)
         if found is not None:
             first = found.drop_null()[:FIRST]
-            return 1.0 if len(pixels.faults(first)) < len(first) else 0.0
-        return 1.0 if nested(column.type) in (2, 3) else 0.0
+            return 1.0 if len(pixels.image_errors(first)) < len(first) else 0.0
+        return 1.0 if list_depth(column.type) in (2, 3) else 0.0
 
     def whole(self, stored: pa.DataType) -> bool:
-        return shapeless(stored)
+        return is_ragged(stored)
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        column = plain(column)
-        found = pixels.files(column)
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        column = decode_array(column)
+        found = pixels.as_image_bytes(column)
         if found is not None:
-            return found, pixels.faults(found)
-        values, faults = stack(column)
+            return found, pixels.image_errors(found)
+        values, faults = stack_lists(column)
         if values.ndim not in (3, 4) or not values.size:
             return column, dict.fromkeys(range(len(column)), "not an image (H, W) or (H, W, C)")
         return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values)), faults
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         place, source = f"preprocess.kinds.{name}", str(options.get("source") or "")
         if source and target:
             raise DataError("a target is no input of a pretrained model", place=place, fix="leave `source` out")
-        wanted = pretrained.pictures(source, place) if source else None
+        wanted = pretrained.image_preprocessing(source, place) if source else None
         own = {"size": wanted.size, "channels": wanted.channels} if wanted else {}
         if wanted and options.get("channels") not in (None, wanted.channels):
             raise DataError(f"the source wants {wanted.channels} channels", place=place, fix="leave `channels` out")
@@ -83,9 +83,9 @@ class Image(Kind):
         state |= {"mean": mean.tolist(), "std": std.tolist(), **ends}
         if values[0].size <= EXAMPLE:
             state["median"] = _as_given(np.median(values, axis=0), state)
-        return Field("image", (name,), (values.shape[3], *values.shape[1:3]), "float32", state)
+        return TensorField("image", (name,), (values.shape[3], *values.shape[1:3]), "float32", state)
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         try:
             values = _images(columns[0], field.state).astype(np.float32)
         except DataError as error:
@@ -93,29 +93,29 @@ class Image(Kind):
         mean, std = (np.asarray(field.state[name], np.float32) for name in ("mean", "std"))
         return np.ascontiguousarray(((values - mean) / std).transpose(0, 3, 1, 2))
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         mean, std = (np.asarray(field.state[name])[:, None, None] for name in ("mean", "std"))
         images = np.moveaxis(values * std + mean, 1, -1)
         result: list[Any] = images.reshape(len(values), *field.state["pixels"]).tolist()
         return result
 
-    def parse(self, field: Field, index: int, value: Any) -> Any:
+    def parse(self, field: TensorField, index: int, value: Any) -> Any:
         given = field.state.get("given", field.state["pixels"])
         if given is not None:
-            return numbers(value, tuple(given))
+            return parse_numeric_array(value, tuple(given))
         return _file(value) if isinstance(value, str) else _drawn(value)
 
-    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         if field.state.get("given", ()) is None:
             return pa.array(values, pa.binary())
         return pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack(values))
 
-    def request(self, field: Field, index: int, value: pa.Scalar) -> Any:
+    def request(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
         if field.state.get("given", ()) is None:
             return base64.b64encode(value.as_py()).decode()
         return super().request(field, index, value)
 
-    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+    def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         if field.state.get("given", ()) is None:
             lists = {"type": "array", "items": {"type": "array", "items": {}}}
             schema: dict[str, Any] = {"oneOf": [{"type": "string", "format": "byte"}, lists], "description": FILE}
@@ -128,23 +128,23 @@ class Image(Kind):
     def identity(self, column: pa.Array) -> pa.Array | list[bytes]:
         if pa.types.is_binary(column.type):
             return column
-        return [row.tobytes() for row in np.ascontiguousarray(stack(column)[0] + 0.0, dtype="<f8")]
+        return [row.tobytes() for row in np.ascontiguousarray(stack_lists(column)[0] + 0.0, dtype="<f8")]
 
     MEASURE = "mean brightness"
 
     def measure(self, column: pa.Array) -> np.ndarray:
         if pa.types.is_binary(column.type):
             held = column.drop_null()
-            return np.array([pixels.decoded(data.as_py(), (16, 16), 1).mean() for data in held], np.float64)
-        values = stack(column)[0]
+            return np.array([pixels.decode_image(data.as_py(), (16, 16), 1).mean() for data in held], np.float64)
+        values = stack_lists(column)[0]
         return values.reshape(len(values), -1).mean(axis=1).astype(np.float64)
 
-    def show(self, field: Field, columns: Sequence[pa.Array]) -> Sequence[Mark]:
+    def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
         return [marks.Image(marks.png(values), field.columns[0]) for values in self.encode(field, columns)]
 
-    def augment(self, field: Field, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def augment(self, field: TensorField, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Each image turned, scaled, sheared and shifted a little."""
-        return affine.varied(values, random)
+        return affine.random_affine(values, random)
 
 
 def _layout(column: pa.Array, options: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -152,9 +152,9 @@ def _layout(column: pa.Array, options: Mapping[str, Any], place: str) -> dict[st
     channels = options.get("channels")
     if channels not in (None, 1, 3):
         raise DataError(f"channels is {channels!r}", place=place, fix="give 1 for grey, 3 for colours")
-    size = pixels.sides(options["size"], place) if options.get("size") is not None else None
+    size = pixels.parse_size(options["size"], place) if options.get("size") is not None else None
     if pa.types.is_binary(column.type):
-        shapes = np.array([pixels.shape(data.as_py()) for data in column])
+        shapes = np.array([pixels.image_shape(data.as_py()) for data in column])
         height, width, _ = np.median(shapes, axis=0)
         share = min(1.0, LONGEST / max(height, width))
         size = size or [max(1, round(height * share)), max(1, round(width * share))]
@@ -172,23 +172,23 @@ def _images(column: pa.Array, state: Mapping[str, Any]) -> np.ndarray:
     if state.get("given", ()) is None:
         if not pa.types.is_binary(column.type):
             raise DataError("holds no files", fix="give the bytes of PNG or JPEG files, as the training rows did")
-        return np.stack([pixels.decoded(data.as_py(), size, channels) for data in column])
+        return np.stack([pixels.decode_image(data.as_py(), size, channels) for data in column])
     given = tuple(state.get("given", state["pixels"]))
-    values, _ = stack(column)
+    values, _ = stack_lists(column)
     if values.shape[1:] != given:
         fix = "resize them as the training images were"
         raise DataError(f"holds images of shape {values.shape[1:]} where {given} belongs", fix=fix)
     values = values[..., None] if values.ndim == 3 else values
-    return pixels.coloured(pixels.resized(values, size), channels)
+    return pixels.with_channels(pixels.resize_images(values, size), channels)
 
 
 def _as_given(median: np.ndarray, state: Mapping[str, Any]) -> Any:
     """A typical image as a request has it."""
     if state["given"] is None:
-        return base64.b64encode(pixels.png(median)).decode()
+        return base64.b64encode(pixels.encode_png(median)).decode()
     if state["given"] != state["pixels"]:
         side, depth = state["given"][:2], (state["given"][2:] or [1])[0]
-        median = pixels.coloured(pixels.resized(median[None], side), depth if depth in (1, 3) else 1)[0]
+        median = pixels.with_channels(pixels.resize_images(median[None], side), depth if depth in (1, 3) else 1)[0]
         median = np.broadcast_to(median[..., :1], (*side, depth)) if median.shape[2] != depth else median
     return median.reshape(state["given"]).tolist()
 
@@ -200,7 +200,7 @@ def _file(text: str) -> bytes:
         data = base64.b64decode(rest if comma and head.startswith("data:") else text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise DataError("is no base64 text", fix=f"give {FILE}") from error
-    if reason := pixels.faults(pa.array([data], pa.binary())):
+    if reason := pixels.image_errors(pa.array([data], pa.binary())):
         raise DataError(reason[0], fix=f"give {FILE}")
     return data
 
@@ -208,14 +208,14 @@ def _file(text: str) -> bytes:
 def _drawn(value: Any) -> bytes:
     """A file of nested lists of numbers from 0 to 255."""
     if not isinstance(value, list):
-        raise DataError(f"is {told(value)}", fix=f"give {FILE}")
+        raise DataError(f"is {format_value(value)}", fix=f"give {FILE}")
     try:
         shape = np.shape(value)
     except ValueError:  # ragged
         shape = (0,)
     if len(shape) not in (2, 3) or 0 in shape or (len(shape) == 3 and shape[2] not in (1, 3)):
         raise DataError("is no image", fix=f"give {FILE}")
-    values = numbers(value, shape)
+    values = parse_numeric_array(value, shape)
     if values.min() < 0 or values.max() > 255:
         raise DataError("holds numbers that are not from 0 to 255", fix=f"give {FILE}")
-    return pixels.png(values)
+    return pixels.encode_png(values)

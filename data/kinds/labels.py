@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import Faults, plain
-from evergreen.data.field import Field
+from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
-from evergreen.data.kinds._json import told
+from evergreen.data.kinds._json import format_value
 
 MANY = 1000  # distinct labels above which lists of words are text
 BETWEEN = re.compile(r"[|;,]")
@@ -27,7 +27,7 @@ WORDS = pa.list_(pa.string())
 
 class Labels(Kind):
     def recognise(self, column: pa.Array) -> float:
-        column = plain(column)
+        column = decode_array(column)
         if not _lists(column.type) or not pa.types.is_string(column.type.value_type):
             return 0.0
         rows = [row for row in column.to_pylist() if row]
@@ -35,8 +35,8 @@ class Labels(Kind):
         once = all(len(set(row)) == len(row) for row in rows)
         return 0.8 if once and 0 < len(distinct) <= min(MANY, max(10, len(rows) // 2)) else 0.0
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        column = plain(column)
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        column = decode_array(column)
         if pa.types.is_string(column.type):
             rows = [None if text is None else BETWEEN.split(text) for text in column.to_pylist()]
         elif _lists(column.type) and (pa.types.is_string(column.type.value_type) or _whole(column.type.value_type)):
@@ -45,7 +45,7 @@ class Labels(Kind):
             return pa.nulls(len(column), WORDS), dict.fromkeys(range(len(column)), "no list of labels")
         return pa.array([_set(row) for row in rows], WORDS), {}
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         """The state holds, beside the labels, how many training rows have each and how many rows there are: what
         balanced weights are made of."""
         ((name, column),) = columns.items()
@@ -55,31 +55,31 @@ class Labels(Kind):
         values = sorted(counts)
         state: dict[str, Any] = {"values": [values], "counts": [[counts[value] for value in values]]}
         state |= {"sizes": [len(values)], "rows": len(column)}
-        return Field("labels", (name,), (len(values),), "float32", state)
+        return TensorField("labels", (name,), (len(values),), "float32", state)
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         places = {value: place for place, value in enumerate(field.state["values"][0])}
         encoded = np.zeros((len(columns[0]), len(places)), np.float32)
         for number, row in enumerate(columns[0].to_pylist()):
             encoded[number, [places[word] for word in row or () if word in places]] = 1
         return encoded
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         names = field.state["values"][0]
         return [[names[place] for place in np.flatnonzero(row > 0.5)] for row in values]
 
-    def parse(self, field: Field, index: int, value: Any) -> Any:
+    def parse(self, field: TensorField, index: int, value: Any) -> Any:
         if not isinstance(value, list):
-            raise DataError(f"is {told(value)}", fix="give a list of labels, empty where there are none")
+            raise DataError(f"is {format_value(value)}", fix="give a list of labels, empty where there are none")
         for word in value:
             if not isinstance(word, str):
-                raise DataError(f"holds {told(word)}", fix="give labels as texts")
+                raise DataError(f"holds {format_value(word)}", fix="give labels as texts")
         return _set(value)
 
-    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, WORDS)
 
-    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+    def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         names = field.state["values"][0]
         shown = "any of " + ", ".join(names[:20]) + "; others are passed over"
         return {"type": "array", "items": {"type": "string"}, "example": names[:1], "description": shown}

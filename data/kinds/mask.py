@@ -13,8 +13,8 @@ import pyarrow as pa
 from evergreen.core import marks
 from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark
-from evergreen.data.arrow import Faults, plain, shapeless, stack
-from evergreen.data.field import Field
+from evergreen.data.arrow import RowErrors, decode_array, is_ragged, stack_lists
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _images as pixels
 from evergreen.data.kinds.image import LONGEST
@@ -35,24 +35,24 @@ class Mask(Kind):
         return 0.0  # it looks like an image; only a target is a mask
 
     def whole(self, stored: pa.DataType) -> bool:
-        return shapeless(stored)
+        return is_ragged(stored)
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        column = plain(column)
-        found = pixels.files(column)
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        column = decode_array(column)
+        found = pixels.as_image_bytes(column)
         if found is not None:
-            return found, pixels.faults(found)
-        values, faults = stack(column)
+            return found, pixels.image_errors(found)
+        values, faults = stack_lists(column)
         if values.ndim != 3 or not values.size:
             return column, dict.fromkeys(range(len(column)), "not a mask (H, W)")
         broken = (values != np.trunc(values)).any(axis=(1, 2)) if values.dtype.kind == "f" else np.zeros(len(values))
         faults = {**{int(row): "holds fractions, no classes" for row in np.flatnonzero(broken)}, **faults}
         return pa.FixedShapeTensorArray.from_numpy_ndarray(np.nan_to_num(values).astype(np.int64)), faults
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         place = f"column '{name}'"
-        size = pixels.sides(options["size"], place) if options.get("size") is not None else _size(column)
+        size = pixels.parse_size(options["size"], place) if options.get("size") is not None else _size(column)
         found = set(np.unique(_masks(column, size)).tolist()) - {options.get("ignore")}
         if len(found) < 2:
             raise DataError(f"the training masks hold one class alone: {sorted(found)}", place=place, fix="mend them")
@@ -60,9 +60,9 @@ class Mask(Kind):
             fix = "save masks without blurred edges (PNG, one value a class)"
             raise DataError(f"holds {len(found)} different values: no classes", place=place, fix=fix)
         state = {"values": [sorted(found)], "sizes": [len(found)], "ignore": options.get("ignore"), "size": size}
-        return Field("mask", (name,), tuple(size), "int64", state)
+        return TensorField("mask", (name,), tuple(size), "int64", state)
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         values, known = _masks(columns[0], field.state["size"]), np.asarray(field.state["values"][0])
         codes = np.searchsorted(known, values).clip(0, len(known) - 1)
         strange = known[codes] != values
@@ -75,7 +75,7 @@ class Mask(Kind):
             raise DataError(problem, place=f"column '{field.columns[0]}'", fix=fix)
         return codes.astype(np.int64)
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         known = np.asarray(field.state["values"][0])
         result: list[Any] = np.where(values < 0, field.state["ignore"] or 0, known[values.clip(0)]).tolist()
         return result
@@ -83,12 +83,12 @@ class Mask(Kind):
     def measure(self, column: pa.Array) -> Counter[str]:
         """Count the classes of pixels."""
         binary = pa.types.is_binary(column.type)
-        values = _masks(column.drop_null(), (32, 32)) if binary else stack(column)[0].astype(np.int64)
+        values = _masks(column.drop_null(), (32, 32)) if binary else stack_lists(column)[0].astype(np.int64)
         found, counts = np.unique(values, return_counts=True)
         return Counter(dict(zip(map(str, found.tolist()), counts.tolist(), strict=True)))
 
     def show_target(
-        self, field: Field, columns: Sequence[pa.Array], over: Sequence[Any], predicted: Sequence[Any] = ()
+        self, field: TensorField, columns: Sequence[pa.Array], over: Sequence[Any], predicted: Sequence[Any] = ()
     ) -> Sequence[Mark]:
         """Draw masks over the images that they belong to."""
         rows = zip(self.encode(field, columns).clip(-1), over, strict=True)
@@ -97,13 +97,13 @@ class Mask(Kind):
     def identity(self, column: pa.Array) -> pa.Array | list[bytes]:
         if pa.types.is_binary(column.type):
             return column
-        return [row.tobytes() for row in np.ascontiguousarray(stack(column)[0], dtype="<i8")]
+        return [row.tobytes() for row in np.ascontiguousarray(stack_lists(column)[0], dtype="<i8")]
 
 
 def _size(column: pa.Array) -> list[int]:
     if not pa.types.is_binary(column.type):
         return list(column.type.shape)
-    height, width, _ = np.median([pixels.shape(data.as_py()) for data in column], axis=0)
+    height, width, _ = np.median([pixels.image_shape(data.as_py()) for data in column], axis=0)
     share = min(1.0, LONGEST / max(height, width))
     return [max(1, round(height * share)), max(1, round(width * share))]
 
@@ -111,7 +111,7 @@ def _size(column: pa.Array) -> list[int]:
 def _masks(column: pa.Array, size: Sequence[int]) -> np.ndarray:
     """(N, H, W) int64 of checked masks."""
     if pa.types.is_binary(column.type):
-        return np.stack([pixels.labels(data.as_py(), size) for data in column])
-    values, _ = stack(column)
+        return np.stack([pixels.decode_labels(data.as_py(), size) for data in column])
+    values, _ = stack_lists(column)
     rows, columns = (np.arange(new) * old // new for new, old in zip(size, values.shape[1:], strict=True))
     return values.astype(np.int64)[:, rows][:, :, columns]

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import Faults, evenly, plain
-from evergreen.data.field import Field
+from evergreen.data.arrow import RowErrors, decode_array, evenly_spaced_indices
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _datetime_parse as dates
-from evergreen.data.kinds._json import told
+from evergreen.data.kinds._json import format_value
 from evergreen.data.kinds.number import FARTHEST
 
 DAY = 86_400_000_000  # microseconds
@@ -42,16 +42,16 @@ class Moment(Kind):
         self.form, self.unit, self.zone = form, unit, zone
 
     def recognise(self, column: pa.Array) -> float:
-        column = plain(column)
+        column = decode_array(column)
         if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
             return 1.0
-        return 0.95 if pa.types.is_string(column.type) and dates.found(column) else 0.0
+        return 0.95 if pa.types.is_string(column.type) and dates.detect_format(column) else 0.0
 
     def settle(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
-        column = plain(column)
+        column = decode_array(column)
         if options.get("format") or options.get("unit") or not pa.types.is_string(column.type):
             return dict(options)
-        forms = dates.forms(column, 0) or [dates.ISO]
+        forms = dates.matching_formats(column, 0) or [dates.ISO]
         if len(forms) > 1:
             fix = f'say `{{kind: moment, format: "{forms[0]}"}}`'
             raise DataError(f"its dates may be {' or '.join(forms)}", fix=fix)
@@ -60,13 +60,13 @@ class Moment(Kind):
     def reading(self, options: Mapping[str, Any]) -> Moment:
         return type(self)(*(str(options.get(name) or "") for name in ("format", "unit", "zone")))
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        column = plain(column)
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        column = decode_array(column)
         if column.type == dates.TYPE:  # it was checked before
             return column, {}
-        return dates.read(column, self.form, self.unit, self.zone)
+        return dates.parse_datetimes(column, self.form, self.unit, self.zone)
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         place = f"preprocess.kinds.{name}"
         if target:
@@ -79,9 +79,9 @@ class Moment(Kind):
         lacks = len(held) < len(column)
         state |= {"missing": [lacks], "flag": lacks, "cycles": _cycles(wishes["cycles"], held, place)}
         width = 1 + 2 * len(state["cycles"]) + lacks
-        return Field("number", (name,), (width,), "float32", state, "moment")
+        return TensorField("number", (name,), (width,), "float32", state, "moment")
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         (column,), state = columns, field.state
         blank = column.is_null().to_numpy(zero_copy_only=False)
         column = column.fill_null(pa.scalar(state["median"], pa.int64()).cast(dates.TYPE))
@@ -94,36 +94,36 @@ class Moment(Kind):
         parts += [blank] if state["flag"] else []
         return np.stack(parts, axis=1).astype(np.float32)
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """The times in ISO 8601, as near as float32 holds them: to a ten-millionth of what training rows reach over."""
         time = np.asarray(values, np.float64)[:, 0] * field.state["std"] + field.state["mean"]
         return [_said(value) for value in np.clip(np.round(time), dates.LOW, dates.HIGH).astype(np.int64).tolist()]
 
-    def parse(self, field: Field, index: int, value: Any) -> Any:
+    def parse(self, field: TensorField, index: int, value: Any) -> Any:
         if value is None:
             if field.state["missing"][index]:
                 return None
             raise DataError("is null, and no training row lacked it", fix=FIX)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and self.unit:
-            read, faults = dates.read(pa.array([value], pa.float64()), unit=self.unit)
+            read, faults = dates.parse_datetimes(pa.array([value], pa.float64()), unit=self.unit)
         elif isinstance(value, str) and value.isprintable():
-            read, faults = dates.read(pa.array([value]), dates.EITHER, zone=self.zone)
+            read, faults = dates.parse_datetimes(pa.array([value]), dates.EITHER, zone=self.zone)
             if faults and self.form:
-                read, faults = dates.read(pa.array([value]), self.form, zone=self.zone)
+                read, faults = dates.parse_datetimes(pa.array([value]), self.form, zone=self.zone)
         else:
-            raise DataError(f"is {told(value)}", fix=FIX)
+            raise DataError(f"is {format_value(value)}", fix=FIX)
         if faults or not read[0].is_valid:
-            raise DataError(f"is {told(value)}, no time" + (f" ({faults[0]})" if faults else ""), fix=FIX)
+            raise DataError(f"is {format_value(value)}, no time" + (f" ({faults[0]})" if faults else ""), fix=FIX)
         return read[0].value
 
-    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, pa.int64()).cast(dates.TYPE)
 
-    def request(self, field: Field, index: int, value: pa.Scalar) -> Any:
+    def request(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
         return _said(value.value) if value.is_valid else None
 
-    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+    def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         zone = self.zone or "UTC"
         schema: dict[str, Any] = {"type": "string", "format": "date-time", "example": _said(field.state["median"])}
         schema["description"] = f"a time in ISO 8601; one that names no zone is of {zone}"
@@ -152,7 +152,7 @@ def _cycles(wanted: Sequence[str] | None, held: np.ndarray, place: str) -> list[
         return list(wanted)
     if not len(held):
         return []
-    turns, reach = _turns(held[evenly(len(held), LOOKED_AT)]), (held.max() - held.min()) / DAY
+    turns, reach = _turns(held[evenly_spaced_indices(len(held), LOOKED_AT)]), (held.max() - held.min()) / DAY
     return [name for name, days in CYCLES.items() if reach >= days and np.ptp(turns[name]) > 0]
 
 

@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import Faults, decimal_mark, floats, plain, wordy
-from evergreen.data.field import Field
+from evergreen.data.arrow import RowErrors, decode_array, detect_decimal_separator, is_mostly_words, to_float64
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _scaling as scaling
-from evergreen.data.kinds._json import told
+from evergreen.data.kinds._json import format_value
 from evergreen.data.kinds._scaling import SCALINGS, STRAIGHT
-from evergreen.data.kinds._transform import restored
+from evergreen.data.kinds._transform import invert_transform
 
 LARGEST = 1e30  # beyond it squares overflow float32
 FARTHEST = 1e6  # deviations from the mean: a wilder input is held here, so that no network answers NaN
@@ -39,10 +39,10 @@ class Number(Kind):
     }
 
     def recognise(self, column: pa.Array) -> float:
-        column = plain(column)
-        if pa.types.is_boolean(column.type) or wordy(column):
+        column = decode_array(column)
+        if pa.types.is_boolean(column.type) or is_mostly_words(column):
             return 0.0
-        values, faults = floats(column)
+        values, faults = to_float64(column)
         held = len(faults) + int(np.count_nonzero(~np.isnan(values)))
         return 0.9 if held and len(faults) <= (1 - READABLE) * held else 0.0
 
@@ -51,16 +51,16 @@ class Number(Kind):
 
     def settle(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
         _possible({**self.OPTIONS, **options}, target=False)
-        column = plain(column)
-        found = {"decimal": decimal_mark(column)} if pa.types.is_string(column.type) else {}
+        column = decode_array(column)
+        found = {"decimal": detect_decimal_separator(column)} if pa.types.is_string(column.type) else {}
         return {**found, **options}
 
     def reading(self, options: Mapping[str, Any]) -> Number:
         return type(self)(str(options.get("decimal") or ""))
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        column = plain(column)
-        values, faults = floats(column, self.decimal)
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        column = decode_array(column)
+        values, faults = to_float64(column, self.decimal)
         if column.type == pa.float64() and np.abs(values).max(initial=0) <= LARGEST:  # no NaN among them either
             return column, faults
         faults = dict(faults)
@@ -68,7 +68,7 @@ class Number(Kind):
             faults[int(row)] = "infinite" if math.isinf(values[row]) else f"larger than {LARGEST:g}"
         return pa.array(values, from_pandas=True), faults
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         whole = {name: options.get(name, [value] * len(columns)) for name, value in self.OPTIONS.items()}
         wishes = [{name: said[place] for name, said in whole.items()} for place in range(len(columns))]
         state: dict[str, Any] = {"mean": [], "std": [], "median": [], "missing": []}
@@ -80,8 +80,8 @@ class Number(Kind):
                 raise DataError(error.problem, place=f"preprocess.kinds.{name}", fix=error.fix) from error
             values = column.to_numpy(zero_copy_only=False)
             held = values[~np.isnan(values)]
-            shapes.append(scaling.shape(held, said))
-            mean, std = scaling.line(scaling.bent(held, shapes[-1]), said["scaling"])
+            shapes.append(scaling.fit_warp(held, said))
+            mean, std = scaling.fit_affine(scaling.warp(held, shapes[-1]), said["scaling"])
             state["mean"].append(mean)
             state["std"].append(std)
             state["median"].append(float(np.median(held)) if len(held) else 0.0)
@@ -93,48 +93,50 @@ class Number(Kind):
             state["shapes"] = shapes
         state |= ({"missing_flags": flags} if flags else {}) | ({"outlier_flags": outlying} if outlying else {})
         shape = () if target else (len(columns) + len(flags) + len(outlying),)
-        return Field("number", tuple(columns), shape, "float32", state)
+        return TensorField("number", tuple(columns), shape, "float32", state)
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         values = np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)  # (N, columns)
         blank = np.isnan(values)
         median, mean, std = (np.asarray(field.state[name]) for name in ("median", "mean", "std"))
         values = np.where(blank, median, values)
         flags = [blank[:, place] for place in field.state.get("missing_flags", ())]
         shapes = field.state.get("shapes", ())
-        flags += [scaling.outlying(values[:, place], shapes[place]) for place in field.state.get("outlier_flags", ())]
+        flags += [scaling.is_outlier(values[:, place], shapes[place]) for place in field.state.get("outlier_flags", ())]
         for place, shape in enumerate(shapes):
-            values[:, place] = scaling.bent(np.ascontiguousarray(values[:, place]), shape)
+            values[:, place] = scaling.warp(np.ascontiguousarray(values[:, place]), shape)
         values = np.clip((values - mean) / std, -FARTHEST, FARTHEST).astype(np.float32)
         if flags:
             values = np.concatenate([values, np.stack(flags, axis=1).astype(np.float32)], axis=1)
         return values.reshape(len(values), *field.shape)
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """Numbers; of what was clipped or missing those that stand for it."""
         if not field.shape:
-            return restored(values * field.state["std"][0] + field.state["mean"][0], field.state.get("transform", ""))
+            return invert_transform(
+                values * field.state["std"][0] + field.state["mean"][0], field.state.get("transform", "")
+            )
         lines = values[:, : len(field.columns)] * np.asarray(field.state["std"]) + np.asarray(field.state["mean"])
         for place, shape in enumerate(field.state.get("shapes", ())):
-            lines[:, place] = scaling.straightened(lines[:, place], shape)
+            lines[:, place] = scaling.unwarp(lines[:, place], shape)
         result: list[Any] = lines.tolist()
         return result
 
-    def parse(self, field: Field, index: int, value: Any) -> Any:
+    def parse(self, field: TensorField, index: int, value: Any) -> Any:
         if value is None and field.state["missing"][index]:
             return None
         if value is None:
             raise DataError("is null, and no training row lacked it", fix="give a number")
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise DataError(f"is {told(value)}", fix="give a number, without quotes")
+            raise DataError(f"is {format_value(value)}", fix="give a number, without quotes")
         if not abs(value) <= LARGEST:  # NaN compares false
             raise DataError(f"is {str(value)[:40]}", fix=f"give a finite number up to {LARGEST:g}")
         return float(value)
 
-    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, pa.float64())
 
-    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+    def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         schema: dict[str, Any] = {"type": "number", "example": field.state["median"][index]}
         return schema | ({"nullable": True} if field.state["missing"][index] else {})
 

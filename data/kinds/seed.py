@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import Faults, plain
-from evergreen.data.field import Field
+from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
-from evergreen.data.kinds._json import told
+from evergreen.data.kinds._json import format_value
 
 LIMIT = 2**31  # seeds are below it
 
@@ -22,8 +22,8 @@ class Seed(Kind):
     def recognise(self, column: pa.Array) -> float:
         return 0.0
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        column = plain(column)
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        column = decode_array(column)
         if not pa.types.is_integer(column.type):
             return pa.nulls(len(column), pa.int64()), dict.fromkeys(range(len(column)), "not a whole number")
         values = column.cast(pa.int64(), safe=False)
@@ -31,16 +31,16 @@ class Seed(Kind):
         wrong = np.flatnonzero((held < 0) | (held >= LIMIT))
         return values, dict.fromkeys(wrong.tolist(), f"not a whole number from 0 to {LIMIT - 1}")
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         (name,) = columns
         if target:
             raise DataError("a seed cannot be predicted", place=f"column '{name}'", fix="choose another target")
-        return Field("seed", (name,), (), "int64", {})
+        return TensorField("seed", (name,), (), "int64", {})
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         return columns[0].to_numpy(zero_copy_only=False).astype(np.int64)
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         seeds: list[int] = values.tolist()
         return seeds
 
@@ -51,15 +51,17 @@ class Seed(Kind):
     def unsaid(self) -> int:
         return int(np.random.default_rng().integers(LIMIT))
 
-    def parse(self, field: Field, index: int, value: Any) -> int:
+    def parse(self, field: TensorField, index: int, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < LIMIT:
-            raise DataError(f"is {told(value)}", fix=f"give a whole number from 0 to {LIMIT - 1}, or leave it out")
+            raise DataError(
+                f"is {format_value(value)}", fix=f"give a whole number from 0 to {LIMIT - 1}, or leave it out"
+            )
         return value
 
-    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, pa.int64())
 
-    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+    def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         text = "which sample to draw: the same seed gives the same sample; left out, it is drawn by lot"
         return {"type": "integer", "minimum": 0, "maximum": LIMIT - 1, "description": text, "example": 7}
 

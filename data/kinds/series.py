@@ -12,29 +12,29 @@ import pyarrow as pa
 from evergreen.core import marks
 from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark
-from evergreen.data.arrow import Faults, nested, plain, shapeless, stack
-from evergreen.data.field import Field
+from evergreen.data.arrow import RowErrors, decode_array, is_ragged, list_depth, stack_lists
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
-from evergreen.data.kinds._json import numbers
-from evergreen.data.kinds._transform import restored
+from evergreen.data.kinds._json import parse_numeric_array
+from evergreen.data.kinds._transform import invert_transform
 
 
 class Series(Kind):
     def recognise(self, column: pa.Array) -> float:
-        return 0.9 if nested(plain(column).type) == 1 else 0.0
+        return 0.9 if list_depth(decode_array(column).type) == 1 else 0.0
 
     def whole(self, stored: pa.DataType) -> bool:
-        return shapeless(stored)
+        return is_ragged(stored)
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        values, faults = stack(plain(column))
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        values, faults = stack_lists(decode_array(column))
         if values.ndim not in (2, 3) or not math.prod(values.shape[1:]):
             return column, dict.fromkeys(range(len(column)), "not a list of numbers, nor of lists of them")
-        return fixed(values), faults
+        return to_fixed_lists(values), faults
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
-        values, faults = stack(column)
+        values, faults = stack_lists(column)
         if faults:
             raise DataError("a stretch of the series is not whole", place=f"column '{name}'")
         x_NTC = values.reshape(*values.shape[:2], -1)
@@ -44,10 +44,10 @@ class Series(Kind):
             "std": np.where(std_C > 0, std_C, 1.0).tolist(),
             "median": np.median(values, axis=0).tolist(),
         }
-        return Field("series", (name,), values.shape[1:] if target else x_NTC.shape[1:], "float32", state)
+        return TensorField("series", (name,), values.shape[1:] if target else x_NTC.shape[1:], "float32", state)
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
-        values, _ = stack(columns[0])  # (N, T) or (N, T, C)
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
+        values, _ = stack_lists(columns[0])  # (N, T) or (N, T, C)
         if field.shape[1:] == (1,) and values.ndim == 3:  # a history with covariates, and a model that sees none
             values = values[..., :1]
         if math.prod(values.shape[1:]) != math.prod(field.shape):
@@ -60,17 +60,17 @@ class Series(Kind):
         mean, std = np.asarray(field.state["mean"]), np.asarray(field.state["std"])
         return ((values.reshape(len(values), *field.shape) - mean) / std).astype(np.float32)
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         units = values * np.asarray(field.state["std"]) + np.asarray(field.state["mean"])
         return _restored(field, units.reshape(len(values), *_sides(field)))
 
-    def parse(self, field: Field, index: int, value: Any) -> Any:
-        return numbers(value, _sides(field))
+    def parse(self, field: TensorField, index: int, value: Any) -> Any:
+        return parse_numeric_array(value, _sides(field))
 
-    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
-        return fixed(np.stack(values))
+    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+        return to_fixed_lists(np.stack(values))
 
-    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+    def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         length, *width = _sides(field)
         step: dict[str, Any] = {"type": "number"}
         told = "oldest first"
@@ -91,28 +91,28 @@ class Series(Kind):
     def measure(self, column: pa.Array) -> np.ndarray:
         return _first_channel(column).ravel()
 
-    def show(self, field: Field, columns: Sequence[pa.Array]) -> Sequence[Mark]:
+    def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
         return [marks.Sparkline(row) for row in _first_channel(columns[0]).tolist()]
 
     def show_target(
-        self, field: Field, columns: Sequence[pa.Array], over: Sequence[Any], predicted: Sequence[Any] = ()
+        self, field: TensorField, columns: Sequence[pa.Array], over: Sequence[Any], predicted: Sequence[Any] = ()
     ) -> Sequence[Mark]:
         """Draw what comes after the history."""
         rows = zip(over, _first_channel(columns[0]).tolist(), predicted or [()] * len(over), strict=True)
         return [marks.Sparkline(past.history, actual, said) for past, actual, said in rows]
 
     def identity(self, column: pa.Array) -> list[bytes]:
-        return [row.tobytes() for row in np.ascontiguousarray(stack(column)[0] + 0.0, dtype="<f8")]
+        return [row.tobytes() for row in np.ascontiguousarray(stack_lists(column)[0] + 0.0, dtype="<f8")]
 
 
 def _first_channel(column: pa.Array) -> np.ndarray:
     """(N, T) of series (N, T) or (N, T, C)."""
-    values = stack(column)[0]
+    values = stack_lists(column)[0]
     first: np.ndarray = values.reshape(*values.shape[:2], -1)[:, :, 0].astype(np.float64)
     return first
 
 
-def fixed(values: np.ndarray) -> pa.Array:
+def to_fixed_lists(values: np.ndarray) -> pa.Array:
     """(N, T) as a column of lists of T float64 each, (N, T, C) as one of matrices."""
     values = np.ascontiguousarray(values, dtype=np.float64)
     if values.ndim == 3:
@@ -121,15 +121,15 @@ def fixed(values: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
-def _sides(field: Field) -> tuple[int, ...]:
+def _sides(field: TensorField) -> tuple[int, ...]:
     """The sides of a row as it stands in a table or a request: (T,) of one channel, (T, C) of several."""
     return field.shape[:1] if field.shape[1:] == (1,) else field.shape
 
 
-def _restored(field: Field, units: np.ndarray) -> list[Any]:
+def _restored(field: TensorField, units: np.ndarray) -> list[Any]:
     """Values in the data's own units; a transform is of the first channel, the series itself."""
     name, sides = field.state.get("transform", ""), _sides(field)
     if name and len(sides) == 2:
-        units[..., 0] = restored(units[..., 0], name)
+        units[..., 0] = invert_transform(units[..., 0], name)
         return units.tolist()
-    return restored(units, name)
+    return invert_transform(units, name)

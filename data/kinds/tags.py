@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import Faults, plain
-from evergreen.data.field import Field
+from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds.text import LONGEST
 
@@ -28,8 +28,8 @@ class Tags(Kind):
     def recognise(self, column: pa.Array) -> float:
         return 0.0
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        column = plain(column)
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        column = decode_array(column)
         try:
             column = column.cast(pa.list_(pa.string()))
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
@@ -39,7 +39,7 @@ class Tags(Kind):
             number: "holds no tag, or an empty one" for number, row in rows if row is not None and not _whole(row)
         }
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         if not target:
             raise DataError("tags are a target, no input", place=f"column '{name}'", fix="ignore the column")
@@ -50,11 +50,11 @@ class Tags(Kind):
                 f"the training rows hold one tag alone: {values}", place=f"column '{name}'", fix="give more"
             )
         length = options.get("length") or min(LONGEST, max(map(len, rows)))
-        return Field(
+        return TensorField(
             "tags", (name,), (length,), "int64", {"values": [values], "sizes": [len(values)], "length": length}
         )
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         codes = {tag: number for number, tag in enumerate(field.state["values"][0])}
         found = np.full((len(columns[0]), *field.shape), PADDING, np.int64)
         for number, row in enumerate(columns[0].to_pylist()):
@@ -62,7 +62,7 @@ class Tags(Kind):
             found[number, : len(tags)] = tags
         return found
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         names = field.state["values"][0]
         return [[names[code] for code in row if code != PADDING] for row in np.asarray(values).tolist()]
 
@@ -73,7 +73,7 @@ class Tags(Kind):
         return [b"" if row is None else b"=" + json.dumps(row).encode() for row in column.to_pylist()]
 
 
-def unequal(tags: pa.Array, words: pa.Array) -> Faults:
+def unequal_lengths(tags: pa.Array, words: pa.Array) -> RowErrors:
     """The rows that have not as many tags as words; a text that is not given as words cannot be counted."""
     if not pa.types.is_list(words.type):
         return {}

@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark
 from evergreen.core.marks import Text as TextMark
-from evergreen.data.arrow import Faults, evenly, plain
-from evergreen.data.field import Field
+from evergreen.data.arrow import RowErrors, decode_array, evenly_spaced_indices
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _tokenize as units
-from evergreen.data.kinds._json import told
+from evergreen.data.kinds._json import format_value
 
 PADDING, UNKNOWN, BEGIN, END = range(4)
 SPECIAL = 4  # tokens before the vocabulary
@@ -38,13 +38,13 @@ class Text(Kind):
     OPTIONS: ClassVar[dict[str, Any]] = {"unit": "", "length": 0, "vocabulary": 8000}  # "" and 0: found from the texts
 
     def recognise(self, column: pa.Array) -> float:
-        column = plain(column)
+        column = decode_array(column)
         if _listed(column.type):  # a set of labels holds nothing twice
             return 0.7 if any(len(set(row)) < len(row) for row in column.drop_null().to_pylist()) else 0.0
         if not pa.types.is_string(column.type):
             return 0.0
         held = column.drop_null()
-        some = held.take(pa.array(evenly(len(held), GLANCED)))
+        some = held.take(pa.array(evenly_spaced_indices(len(held), GLANCED)))
         lettered = pc.sum(pc.match_substring_regex(some, r"\pL")).as_py() or 0
         if 2 * lettered <= len(some) or 2 * pc.count_distinct(held).as_py() <= len(held):  # numbers, names and times
             return 0.0
@@ -53,8 +53,8 @@ class Text(Kind):
         long = sum(count >= SENTENCE for count in words) > len(texts) // 2
         return 0.6 if long else 0.0
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        column = plain(column)
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        column = decode_array(column)
         if pa.types.is_string(column.type):
             return column, {}
         if not _listed(column.type):
@@ -66,23 +66,25 @@ class Text(Kind):
         }
         return column, faults
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         unit, length, vocabulary = ({**self.OPTIONS, **options}[name] for name in ("unit", "length", "vocabulary"))
         held = column.drop_null()
-        texts = held.take(pa.array(evenly(len(held), LEARNED))).to_pylist()
+        texts = held.take(pa.array(evenly_spaced_indices(len(held), LEARNED))).to_pylist()
         listed = _listed(column.type)
         unit = _unit(unit, texts, listed, f"column '{name}'")
         values, longest = (
-            units.commonest(texts, vocabulary, fewest=2) if listed else units.learn(unit, texts, vocabulary)
+            units.most_common(texts, vocabulary, fewest=2)
+            if listed
+            else units.learn_vocabulary(unit, texts, vocabulary)
         )
         if not values:
             raise DataError("the training rows hold no token twice", place=f"column '{name}'", fix="give more text")
         length = length or min(LONGEST, longest)
         state = {"values": [values], "sizes": [len(values) + SPECIAL], "unit": unit, "length": length, "listed": listed}
-        return Field("text", (name,), (length,), "int64", {**state, "target": target})
+        return TensorField("text", (name,), (length,), "int64", {**state, "target": target})
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         state, (length,) = field.state, field.shape
         values = tuple(state["values"][0])
         tokens, codes = _cutter(state["unit"], values, state["listed"]), _codes(values)
@@ -96,7 +98,7 @@ class Text(Kind):
             found[number, : len(row)] = row
         return found
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """The text up to its end; an unknown token is written �."""
         known, unit = field.state["values"][0], field.state["unit"]
         written = []
@@ -105,15 +107,15 @@ class Text(Kind):
             tokens = [
                 known[code - SPECIAL] if code >= SPECIAL else UNSEEN for code in row if code not in (PADDING, BEGIN)
             ]
-            written.append(tokens if field.state["listed"] else units.join(unit, tokens))
+            written.append(tokens if field.state["listed"] else units.detokenize(unit, tokens))
         return written
 
-    def parse(self, field: Field, index: int, value: Any) -> Any:
+    def parse(self, field: TensorField, index: int, value: Any) -> Any:
         if field.state["listed"]:
             if not isinstance(value, list) or not _whole(value):
-                raise DataError(f"is {told(value)}", fix="give a list of words, none empty")
+                raise DataError(f"is {format_value(value)}", fix="give a list of words, none empty")
         elif not isinstance(value, str):
-            raise DataError(f"is {told(value)}", fix="give text")
+            raise DataError(f"is {format_value(value)}", fix="give text")
         elif not value.strip():
             raise DataError("is empty", fix="give text")
         try:
@@ -122,10 +124,10 @@ class Text(Kind):
             raise DataError("is no Unicode text", fix="send whole characters") from error
         return value
 
-    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, pa.list_(pa.string()) if field.state["listed"] else pa.string())
 
-    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+    def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         unit, length = field.state["unit"], field.shape[0]
         plural = {"bpe": "pieces of words"}.get(unit, f"{unit}s")
         example = [value for value in field.state["values"][0] if value.strip()][:8]
@@ -133,14 +135,14 @@ class Text(Kind):
         if field.state["listed"]:
             words = {"type": "string", "minLength": 1}
             return {"type": "array", "items": words, "minItems": 1, "example": example, **about}
-        return {"type": "string", "minLength": 1, "example": units.join(unit, example), **about}
+        return {"type": "string", "minLength": 1, "example": units.detokenize(unit, example), **about}
 
     MEASURE = "words in a row"
 
     def measure(self, column: pa.Array) -> np.ndarray:
         return count_words(column)
 
-    def show(self, field: Field, columns: Sequence[pa.Array]) -> Sequence[Mark]:
+    def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
         return show_texts(columns[0])
 
     def identity(self, column: pa.Array) -> pa.Array | list[bytes]:
@@ -190,7 +192,7 @@ def _unit(unit: str, texts: Sequence[Any], listed: bool, place: str) -> str:
 
 @lru_cache(maxsize=8)
 def _cutter(unit: str, values: tuple[str, ...], listed: bool) -> Callable[[Any], list[str]]:
-    return list if listed else units.cut(unit, values)
+    return list if listed else units.tokenizer(unit, values)
 
 
 @lru_cache(maxsize=8)

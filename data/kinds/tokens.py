@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark
-from evergreen.data.arrow import Faults, plain
-from evergreen.data.field import Field
+from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _pretrained as pretrained
-from evergreen.data.kinds._json import told
+from evergreen.data.kinds._json import format_value
 from evergreen.data.kinds.text import count_words, show_texts
 
 LONGEST = 256  # tokens of a row, unless `length` says otherwise
@@ -33,13 +33,13 @@ class Tokens(Kind):
     def recognise(self, column: pa.Array) -> float:
         return 0.0  # nobody guesses a tokenizer
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, Faults]:
-        column = plain(column)
+    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        column = decode_array(column)
         if pa.types.is_string(column.type):
             return column, {}
         return pa.nulls(len(column), pa.string()), dict.fromkeys(range(len(column)), "no text")
 
-    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> Field:
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         source, length = str(options.get("source", "")), int(options.get("length", 0))
         place = f"preprocess.kinds.{name}"
@@ -47,8 +47,8 @@ class Tokens(Kind):
             raise DataError("it does not say whose tokens", place=place, fix=FIX)
         if target:
             raise DataError("a target is no input of a pretrained model", place=place, fix="use the kind text")
-        tokenizer = pretrained.file(source, "tokenizer.json", place, FIX)
-        config = pretrained.settings(source, "config.json", place, FIX)
+        tokenizer = pretrained.read_file(source, "tokenizer.json", place, FIX)
+        config = pretrained.read_json_file(source, "config.json", place, FIX)
         made = _tokenizer(tokenizer, 0)
         longest = max((len(one.ids) for one in made.encode_batch(column.drop_null().to_pylist())), default=1)
         state: dict[str, Any] = {
@@ -58,9 +58,9 @@ class Tokens(Kind):
             "config": config,
             "tokenizer": tokenizer,
         }
-        return Field("tokens", (name,), (state["length"],), "int64", state)
+        return TensorField("tokens", (name,), (state["length"],), "int64", state)
 
-    def encode(self, field: Field, columns: Sequence[pa.Array]) -> np.ndarray:
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         (length,) = field.shape
         texts = columns[0].to_pylist()
         if None in texts:
@@ -70,24 +70,24 @@ class Tokens(Kind):
             values[row, : len(one.ids)] = np.asarray(one.ids) + 1
         return values
 
-    def decode(self, field: Field, values: np.ndarray) -> list[Any]:
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         rows = [[code - 1 for code in row if code] for row in np.asarray(values).tolist()]
         texts: list[Any] = _tokenizer(field.state["tokenizer"], field.shape[0]).decode_batch(rows)
         return texts
 
-    def parse(self, field: Field, index: int, value: Any) -> Any:
+    def parse(self, field: TensorField, index: int, value: Any) -> Any:
         if not isinstance(value, str) or not value.strip():
-            raise DataError("is empty" if isinstance(value, str) else f"is {told(value)}", fix="give text")
+            raise DataError("is empty" if isinstance(value, str) else f"is {format_value(value)}", fix="give text")
         try:
             value.encode()
         except UnicodeEncodeError as error:  # JSON can escape half of a character
             raise DataError("is no Unicode text", fix="send whole characters") from error
         return value
 
-    def arrow(self, field: Field, values: list[Any]) -> pa.Array:
+    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, pa.string())
 
-    def json_schema(self, field: Field, index: int) -> dict[str, Any]:
+    def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         about = f"the first {field.shape[0]} tokens are read"
         return {"type": "string", "minLength": 1, "description": about, "example": "a text"}
 
@@ -96,7 +96,7 @@ class Tokens(Kind):
     def measure(self, column: pa.Array) -> np.ndarray:
         return count_words(column)
 
-    def show(self, field: Field, columns: Sequence[pa.Array]) -> Sequence[Mark]:
+    def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
         return show_texts(columns[0])
 
     def identity(self, column: pa.Array) -> pa.Array:

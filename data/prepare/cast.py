@@ -10,17 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.data import kinds
-from evergreen.data.arrow import MISSING, Faults, floats, one, plain, texts
+from evergreen.data.arrow import MISSING, RowErrors, combine_chunks, decode_array, to_float64, to_strings
 from evergreen.data.prepare.rules.grammar import BOOLEAN, NUMBER, TEXT, TIME
-from evergreen.data.row_ids import identities
+from evergreen.data.row_ids import hash_rows
 
 WORDS = pa.array(["true", "false"])
 LONGEST = pc.max(pc.binary_length(MISSING)).as_py()  # bytes of a word that says that there is no value
 
 
-def reading(column: pa.Array | pa.ChunkedArray) -> str:
+def rule_type(column: pa.Array | pa.ChunkedArray) -> str:
     """What a column is read as; nothing where it holds pictures, lists and the like, or no value at all."""
-    column = plain(column)
+    column = decode_array(column)
     if pa.types.is_null(column.type):
         return TEXT
     if pa.types.is_boolean(column.type):
@@ -31,7 +31,7 @@ def reading(column: pa.Array | pa.ChunkedArray) -> str:
         return NUMBER
     if not pa.types.is_string(column.type):
         return ""
-    held = texts(column).filter(pa.array(~missing(column)))
+    held = to_strings(column).filter(pa.array(~is_missing(column)))
     if not len(held):
         return TEXT
     if pc.all(pc.is_in(pc.utf8_lower(held), WORDS)).as_py():
@@ -39,37 +39,37 @@ def reading(column: pa.Array | pa.ChunkedArray) -> str:
     return TIME if kinds.find("moment").recognise(held) else TEXT
 
 
-def values(column: pa.Array, kind: str, options: Mapping[str, Any] | None = None) -> tuple[pa.Array, Faults]:
+def cast_column(column: pa.Array, kind: str, options: Mapping[str, Any] | None = None) -> tuple[pa.Array, RowErrors]:
     """(the column in a type, null where missing or not of it; the faults of the latter). `options` are those of the
     kinds `moment` and `number`: how times and fractions are written.
     """
     if kind == NUMBER:
-        numbers, faults = floats(column, (options or {}).get("decimal", ""))
+        numbers, faults = to_float64(column, (options or {}).get("decimal", ""))
         return pa.array(numbers, pa.float64(), from_pandas=True), faults
     if kind == TIME:
-        found: tuple[pa.Array, Faults] = kinds.find("moment").reading(options or {}).check(column)
+        found: tuple[pa.Array, RowErrors] = kinds.find("moment").reading(options or {}).check(column)
         return found
     if kind == TEXT:
-        return texts(column), {}
+        return to_strings(column), {}
     if pa.types.is_boolean(column.type):
         return column, {}
-    words = pc.utf8_lower(texts(column))
+    words = pc.utf8_lower(to_strings(column))
     known = pc.is_in(words, WORDS)
     return pc.if_else(known, pc.equal(words, "true"), None), _where(pc.invert(known), words, "neither true nor false")
 
 
-def _where(odd: pa.Array, words: pa.Array, reason: str) -> Faults:
+def _where(odd: pa.Array, words: pa.Array, reason: str) -> RowErrors:
     rows = pc.and_(odd, words.is_valid()).to_numpy(zero_copy_only=False)
     return dict.fromkeys(np.flatnonzero(rows).tolist(), reason)
 
 
-def missing(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def is_missing(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """(N,) whether a row has no value: null, not-a-number, or a text that is blank or says so ("n/a")."""
-    column = one(column)
+    column = combine_chunks(column)
     if pa.types.is_dictionary(column.type):
-        held = missing(column.dictionary)
+        held = is_missing(column.dictionary)
         return np.append(held, True)[column.indices.fill_null(len(held)).to_numpy(zero_copy_only=False)]
-    column = plain(column)
+    column = decode_array(column)
     if pa.types.is_string(column.type):
         return _unsaid(column)
     blank: np.ndarray = column.is_null(nan_is_null=pa.types.is_floating(column.type)).to_numpy(zero_copy_only=False)
@@ -86,8 +86,8 @@ def _unsaid(column: pa.Array) -> np.ndarray:
     return blank
 
 
-def hashed(column: pa.Array) -> np.ndarray:
+def hash_values(column: pa.Array) -> np.ndarray:
     """(N,) uint64 of each value as it is written. Two different values share one once in 2^64 pairs."""
-    words = column.cast(pa.string()) if pa.types.is_floating(column.type) else texts(column)
-    found: np.ndarray = identities([words], len(words))[:, 0]
+    words = column.cast(pa.string()) if pa.types.is_floating(column.type) else to_strings(column)
+    found: np.ndarray = hash_rows([words], len(words))[:, 0]
     return found

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.data import kinds
-from evergreen.data.arrow import Faults, one, plain, texts
-from evergreen.data.kinds.tags import unequal
+from evergreen.data.arrow import RowErrors, combine_chunks, decode_array, to_strings
+from evergreen.data.kinds.tags import unequal_lengths
 from evergreen.data.prepare.invalid_rows import RULE, quarantine
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from evergreen.data.prepare.rules.constraints import Rules
 
 
-def check(
+def separate_invalid_rows(
     table: pa.Table,
     schema: Schema,
     *,
     required: Sequence[str] = (),
     rules: Rules | None = None,
-    beside: Sequence[tuple[str, Faults]] = (),
+    beside: Sequence[tuple[str, RowErrors]] = (),
 ) -> tuple[pa.Table, pa.Table]:
     """(good rows in their kinds' types with `_origin`, quarantined rows as QUARANTINE).
 
@@ -32,23 +32,26 @@ def check(
     or a `required` column is missing, when it breaks a rule, or for a fault of a column that is known `beside`. Columns
     that the schema leaves out stay only if required.
     """
-    faults: list[tuple[str, Faults]] = list(beside)
+    faults: list[tuple[str, RowErrors]] = list(beside)
     typed: dict[str, pa.Array] = {}
     for name, kind in schema.kinds.items():
         reader = kinds.find("number" if kind == "series" and name == schema.target else kind)
-        typed[name], found = reader.reading(schema.options.get(name, {})).checked(one(table.column(name)))
+        typed[name], found = reader.reading(schema.options.get(name, {})).checked(combine_chunks(table.column(name)))
         faults.append((name, found))
         if not reader.BLANKS:
             faults.append((name, _missing(typed[name])))
     for name in dict.fromkeys([schema.target, *required]):
-        typed.setdefault(name, plain(table.column(name)))
+        typed.setdefault(name, decode_array(table.column(name)))
         faults.append((name, _missing(typed[name])))
     if schema.target_kind == "tags":
         texts_of = [name for name, kind in schema.inputs.items() if kind == "text"]
-        faults += [(schema.target, unequal(plain(typed[schema.target]), plain(typed[name]))) for name in texts_of]
+        faults += [
+            (schema.target, unequal_lengths(decode_array(typed[schema.target]), decode_array(typed[name])))
+            for name in texts_of
+        ]
     faults += rules.broken(table) if rules else []
     reasons = _reasons(table, faults)
-    typed["_origin"] = plain(table.column("_origin"))
+    typed["_origin"] = decode_array(table.column("_origin"))
     good = pa.table(typed)
     if reasons:
         kept = np.ones(len(table), bool)
@@ -57,17 +60,17 @@ def check(
     return good, quarantine(table, reasons)
 
 
-def _missing(column: pa.Array) -> Faults:
+def _missing(column: pa.Array) -> RowErrors:
     if pa.types.is_dictionary(column.type):
-        blank = texts(plain(column.dictionary)).is_null().take(column.indices).fill_null(True)
+        blank = to_strings(decode_array(column.dictionary)).is_null().take(column.indices).fill_null(True)
     elif pa.types.is_string(column.type) or pa.types.is_floating(column.type):
-        blank = texts(column).is_null()
+        blank = to_strings(column).is_null()
     else:
         blank = column.is_null()
     return dict.fromkeys(np.flatnonzero(blank.to_numpy(zero_copy_only=False)).tolist(), "missing")
 
 
-def _reasons(table: pa.Table, faults: list[tuple[str, Faults]]) -> Faults:
+def _reasons(table: pa.Table, faults: list[tuple[str, RowErrors]]) -> RowErrors:
     """Row → why it is bad: what its source could not read, else what is wrong with which columns."""
     found: dict[int, dict[str, None]] = {}
     for name, rows in faults:
@@ -77,7 +80,7 @@ def _reasons(table: pa.Table, faults: list[tuple[str, Faults]]) -> Faults:
                 told[f"{name}: {reason}"] = None
     reasons = {row: "; ".join(told) for row, told in found.items()}
     if "_fault" in table.column_names:
-        unread = plain(table.column("_fault"))
+        unread = decode_array(table.column("_fault"))
         told_of = np.flatnonzero(unread.is_valid().to_numpy(zero_copy_only=False)).tolist()
         reasons |= {row: fault for row in told_of if (fault := unread[row].as_py())}
     return reasons

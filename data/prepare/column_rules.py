@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import floats
-from evergreen.data.prepare.rules.grammar import NUMBER, TIME, TYPES, pattern
+from evergreen.data.arrow import to_float64
+from evergreen.data.prepare.rules.grammar import NUMBER, TIME, TYPES, check_pattern
 
 if TYPE_CHECKING:
-    from evergreen.data.quality.profile import Seen
+    from evergreen.data.quality.profile import ColumnProfile
 
 FEW = 20  # values that are listed as allowed
 WHOLE = 1e15  # from here on a float is written as one
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnRule:
     """What must hold of one column."""
 
     kind: str = ""  # as under `kinds`
@@ -34,24 +34,26 @@ class Column:
     missing: float = 1.0  # largest share without a value; above it nothing is prepared; 0: rows without are set aside
 
     @classmethod
-    def read(cls, name: str, said: Mapping[str, Any]) -> Column:
+    def read(cls, name: str, said: Mapping[str, Any]) -> ColumnRule:
         """Raises DataError where a key or its value makes no sense."""
         known = [one.name for one in fields(cls)]
         for key in said:
             if key not in known:
-                raise wrong_of(name, f"'{key}' says nothing of a column", suggest(str(key), known))
+                raise column_error(name, f"'{key}' says nothing of a column", suggest(str(key), known))
         column = cls(**said)
         right = {"kind": str, "type": str, "pattern": str, "allowed": list, "unique": bool, "missing": int | float}
         for key, wanted in right.items():
             value = said.get(key, getattr(cls, key))
             if (key in said and not isinstance(value, wanted)) or (key == "missing" and isinstance(value, bool)):
-                raise wrong_of(name, f"{key} is {value!r}", f"write {EXAMPLES[key]}")
+                raise column_error(name, f"{key} is {value!r}", f"write {EXAMPLES[key]}")
         if column.type and column.type not in TYPES:
-            raise wrong_of(name, f"there is no type '{column.type}'", suggest(column.type, TYPES))
+            raise column_error(name, f"there is no type '{column.type}'", suggest(column.type, TYPES))
         if not 0 <= column.missing <= 1:
-            raise wrong_of(name, f"missing is {column.missing}, and a share is 0 to 1", f"write {EXAMPLES['missing']}")
+            raise column_error(
+                name, f"missing is {column.missing}, and a share is 0 to 1", f"write {EXAMPLES['missing']}"
+            )
         if column.pattern:
-            pattern(column.pattern, lambda problem, fix: wrong_of(name, problem, fix))
+            check_pattern(column.pattern, lambda problem, fix: column_error(name, problem, fix))
         return column
 
     @property
@@ -71,22 +73,22 @@ EXAMPLES = {
 }
 
 
-def wrong_of(column: str, problem: str, fix: str) -> DataError:
+def column_error(column: str, problem: str, fix: str) -> DataError:
     return DataError(f"schema of column '{column}': {problem}", place="preprocess.schema", fix=fix)
 
 
-def kinds_of(schema: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
+def merge_kinds(schema: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
     """Column → kind, of what the pipeline says under `schema` and under `kinds`. DataError where they differ."""
     found = {name: said["kind"] for name, said in schema.items() if "kind" in said}
     for name, kind in found.items():
         other = given.get(name, kind)
         other = other.get("kind") if isinstance(other, Mapping) else other
         if kind != other:
-            raise wrong_of(name, f"kind is {kind}, and `kinds` says {other}", "say it in one place")
+            raise column_error(name, f"kind is {kind}, and `kinds` says {other}", "say it in one place")
     return {**found, **given}
 
 
-def proposed(columns: Mapping[str, Seen], unique: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+def suggest_rules(columns: Mapping[str, ColumnProfile], unique: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     """What may be said of columns that hold what was seen: ranges a tenth wider, the values there were, twice the
     share that was missing. `unique` are columns beside, of which no value came twice.
     """
@@ -120,5 +122,5 @@ def _typed(words: list[str]) -> list[Any]:
     """Values as rules read them: numbers where all are, true and false where there are no others."""
     if {word.lower() for word in words} <= {"true", "false"}:
         return sorted({word.lower() == "true" for word in words})
-    numbers, faults = floats(pa.array(words))
+    numbers, faults = to_float64(pa.array(words))
     return words if faults else sorted(_short(float(number)) for number in numbers)

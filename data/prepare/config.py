@@ -48,9 +48,9 @@ class PreprocessConfig:
 
     def __post_init__(self) -> None:
         if self.schema or self.rules:
-            from evergreen.data.prepare.rules.constraints import sound
+            from evergreen.data.prepare.rules.constraints import validate_rules
 
-            sound(self.schema, self.rules)
+            validate_rules(self.schema, self.rules)
         if self.memory_mb < LEAST_MB:
             raise PipelineError(f"memory_mb is {self.memory_mb}", fix=f"write {LEAST_MB} or more, in MiB")
         if not 0 <= self.bad_rows <= 1:

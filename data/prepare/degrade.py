@@ -9,13 +9,13 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError
 from evergreen.data import kinds
-from evergreen.data.arrow import plain, stack
+from evergreen.data.arrow import decode_array, stack_lists
 from evergreen.data.kinds import _images as pixels
 
 PLACE = "preprocess"
 
 
-def spoiled(table: pa.Table, target: str, *, noise: float, shrink: int) -> pa.Table:
+def degrade_images(table: pa.Table, target: str, *, noise: float, shrink: int) -> pa.Table:
     """The table with a column `small`, of images with 1 / `shrink` of the sides, or `noisy`, with Gaussian noise whose
     deviation is `noise` times the range of values, cut off at its ends; both together are `noisy`. 0 and 1 change
     nothing. The noise of an image follows from its own bytes: the same image gets the same.
@@ -31,28 +31,28 @@ def spoiled(table: pa.Table, target: str, *, noise: float, shrink: int) -> pa.Ta
         fix = "take noise and shrink out: the column is taken as the input"
         raise DataError(f"there is a column '{name}' already", place=PLACE, fix=fix)
     kind = kinds.find("image")
-    column, faults = kind.check(plain(table.column(target)))
+    column, faults = kind.check(decode_array(table.column(target)))
     if len(faults) == len(column):
         raise DataError(f"'{target}' holds no images to spoil", place=PLACE, fix="take noise and shrink out")
     if pa.types.is_binary(column.type):
         files = [None if row in faults or not data.is_valid else data.as_py() for row, data in enumerate(column)]
         made = pa.array([file and _file(file, noise, shrink) for file in files], pa.binary())
     else:
-        made = _matrices(stack(column)[0], noise, shrink)
+        made = _matrices(stack_lists(column)[0], noise, shrink)
     return table.append_column(name, made)
 
 
 def _file(data: bytes, noise: float, shrink: int) -> bytes:
-    height, width, channels = pixels.shape(data)
-    values = pixels.decoded(data, (max(1, height // shrink), max(1, width // shrink)), channels).astype(np.float64)
-    return pixels.png(values + _noise(data, values.shape) * noise * 255)
+    height, width, channels = pixels.image_shape(data)
+    values = pixels.decode_image(data, (max(1, height // shrink), max(1, width // shrink)), channels).astype(np.float64)
+    return pixels.encode_png(values + _noise(data, values.shape) * noise * 255)
 
 
 def _matrices(values: np.ndarray, noise: float, shrink: int) -> pa.Array:
     """(N, H, W) or (N, H, W, C) as a column of smaller or noisier ones."""
     low, high = float(values.min()), float(values.max())
     size = [max(1, side // shrink) for side in values.shape[1:3]]
-    small = pixels.resized(values if values.ndim == 4 else values[..., None], size).astype(np.float64)
+    small = pixels.resize_images(values if values.ndim == 4 else values[..., None], size).astype(np.float64)
     added = np.stack([_noise(row.tobytes(), small.shape[1:]) for row in values]) * noise * (high - low)
     spoilt = (small + added).clip(low, high)
     spoilt = np.ascontiguousarray(spoilt.reshape(len(values), *size, *values.shape[3:]))

@@ -9,26 +9,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import plain, texts
+from evergreen.data.arrow import decode_array, to_strings
 
 
-def kept(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> pa.Table:
+def filter_rows(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> pa.Table:
     """The rows of which each column named holds one of its values: column → values."""
     for name, values in wanted.items():
         if name not in raw.column_names:
             place = f"preprocess.only.{name}"
             raise DataError(f"there is no column '{name}'", place=place, fix=suggest(name, raw.column_names))
         words = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
-        raw = raw.filter(pc.is_in(texts(plain(raw.column(name))), pa.array(words, pa.string())))
+        raw = raw.filter(pc.is_in(to_strings(decode_array(raw.column(name))), pa.array(words, pa.string())))
     return raw
 
 
-def none_kept(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> DataError:
+def no_rows_left_error(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> DataError:
     """What to say where no row is left, in view of some rows."""
     for name, values in wanted.items():
-        left = kept(raw, {name: values})
+        left = filter_rows(raw, {name: values})
         if not len(left):
-            some = ", ".join(map(str, pc.unique(texts(plain(raw.column(name)))).to_pylist()[:10]))
+            some = ", ".join(map(str, pc.unique(to_strings(decode_array(raw.column(name)))).to_pylist()[:10]))
             place = f"preprocess.only.{name}"
             return DataError("no row has one of these values", place=place, fix=f"it holds {some}")
         raw = left

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import kinds
-from evergreen.data.arrow import floats, plain, texts, wordy
+from evergreen.data.arrow import decode_array, is_mostly_words, to_float64, to_strings
 from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.sources import RESERVED
 
@@ -41,7 +41,7 @@ class Schema:
         return {**self.inputs, self.target: self.target_kind}
 
 
-def infer(
+def infer_schema(
     table: pa.Table,
     target: str,
     target_kind: str,
@@ -63,17 +63,17 @@ def infer(
             place="preprocess.kinds",
             fix=f"take '{target}' out of kinds, or change the task",
         )
-    columns = known(table, [target, *given, *ignore, *key])
-    suits(plain(table.column(target)), target, target_kind)
+    columns = check_columns(table, [target, *given, *ignore, *key])
+    check_target_kind(decode_array(table.column(target)), target, target_kind)
     inputs, notes = {}, []
     asked = [name for name in columns if name not in {target, *ignore, *key, *given}]
-    recognised = _shared(lambda name: recognise(name, plain(table.column(name))), asked)
+    recognised = _shared(lambda name: detect_kind(name, decode_array(table.column(name))), asked)
     for name in columns:
         if name == target or name in ignore or name in key:
             if name == target and from_itself:
                 inputs[name] = target_kind
             continue
-        column = plain(table.column(name))
+        column = decode_array(table.column(name))
         kind = given.get(name) or recognised[name]
         if kind:
             kinds.find(kind)
@@ -103,7 +103,7 @@ def _settled(table: pa.Table, name: str, kind: str, options: Mapping[str, Mappin
     """The options of a column, with what a look at it finds out of how its values are written."""
     kinds.check_options(kind, options.get(name, {}), name)
     try:
-        return kinds.find(kind).settle(plain(table.column(name)), options.get(name, {}))
+        return kinds.find(kind).settle(decode_array(table.column(name)), options.get(name, {}))
     except DataError as error:
         raise DataError(error.problem, place=f"preprocess.kinds.{name}", fix=error.fix) from error
 
@@ -126,17 +126,17 @@ def kind_options(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def target_kind(table: pa.Table, target: str, wanted: Sequence[str], given: Mapping[str, Any]) -> str:
     """Which of the kinds that a task can predict the target is: the one that is said, else the one that suits best."""
-    known(table, [target])
+    check_columns(table, [target])
     named = kind_names(given).get(target, "")
     if named in wanted:
         return named
     if named or len(wanted) == 1:
         return wanted[0]
-    column = plain(table.column(target))
+    column = decode_array(table.column(target))
     return max(wanted, key=lambda kind: kinds.find(kind).recognise(column))  # of equals the first
 
 
-def known(table: pa.Table, names: Iterable[str]) -> list[str]:
+def check_columns(table: pa.Table, names: Iterable[str]) -> list[str]:
     """The table's own columns; raises DataError where one of `names` is not among them, or there are no rows."""
     columns = [name for name in table.column_names if name not in RESERVED]
     for name in names:
@@ -150,26 +150,26 @@ def known(table: pa.Table, names: Iterable[str]) -> list[str]:
     return columns
 
 
-def recognise(name: str, column: pa.Array) -> str | None:
+def detect_kind(name: str, column: pa.Array) -> str | None:
     """The kind that suits the column best; None for identifiers, durations and empty columns."""
-    if identifies(name, column):
+    if is_identifier(name, column):
         return None
     scores = {kind: kinds.find(kind).recognise(column) for kind in kinds.names()}
     best = max(scores, key=scores.__getitem__)
     return best if scores[best] > 0 else None
 
 
-def identifies(name: str, column: pa.Array) -> bool:
+def is_identifier(name: str, column: pa.Array) -> bool:
     """Whether a column is called as identifiers are, and no value comes twice."""
     countable = pa.types.is_string(column.type) or pa.types.is_integer(column.type)
     called = bool(countable and IDENTIFIER.search(name))
-    return called and bool(pc.count_distinct(texts(column)).as_py() == len(column) > 1)
+    return called and bool(pc.count_distinct(to_strings(column)).as_py() == len(column) > 1)
 
 
 def _mixed(name: str, column: pa.Array) -> list[str]:
-    if not pa.types.is_string(column.type) or wordy(column):
+    if not pa.types.is_string(column.type) or is_mostly_words(column):
         return []
-    values, faults = floats(column)
+    values, faults = to_float64(column)
     held = int(np.count_nonzero(~np.isnan(values)))
     if held <= len(faults):
         return []
@@ -180,18 +180,18 @@ def _mixed(name: str, column: pa.Array) -> list[str]:
 
 
 def _why_not(column: pa.Array) -> str:
-    if column.null_count == len(column) or (pa.types.is_string(column.type) and not texts(column).drop_null()):
+    if column.null_count == len(column) or (pa.types.is_string(column.type) and not to_strings(column).drop_null()):
         return "it is empty"
     if pa.types.is_temporal(column.type):
         return "times of day and durations are no input"
-    if pa.types.is_string(column.type) and (fitting := dates.forms(column)):
+    if pa.types.is_string(column.type) and (fitting := dates.matching_formats(column)):
         return f"its dates may be {' or '.join(fitting)}, which kind: moment takes as `format`"
     if not pa.types.is_string(column.type):
         return f"it is an identifier, or of a type that no kind takes ({column.type})"
     return "it looks like an identifier or free text, with too many different values to learn from"
 
 
-def suits(column: pa.Array, target: str, kind: str) -> None:
+def check_target_kind(column: pa.Array, target: str, kind: str) -> None:
     """Raises DataError where a target cannot be of the kind that its task predicts."""
     place = f"target column '{target}'"
     if kind in ("number", "series") and not kinds.find("number").recognise(column):
@@ -199,7 +199,7 @@ def suits(column: pa.Array, target: str, kind: str) -> None:
             "holds no numbers", place=place, fix="use `task: classification`, or choose a column of numbers"
         )
     if kind == "category":
-        words = texts(column).drop_null()
+        words = to_strings(column).drop_null()
         distinct = pc.count_distinct(words).as_py()
         if distinct == 1:
             raise DataError(
@@ -214,7 +214,7 @@ def suits(column: pa.Array, target: str, kind: str) -> None:
                 else "choose a column with fewer different values"
             )
             raise DataError(f"holds {distinct} different values in {len(words)} rows: no classes", place=place, fix=fix)
-        numbers, faults = floats(column)
+        numbers, faults = to_float64(column)
         held = numbers[~np.isnan(numbers)]
         if not faults and len(held) and (held != np.trunc(held)).any():
             raise DataError("holds fractions, no classes", place=place, fix="use `task: regression`")

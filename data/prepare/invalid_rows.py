@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import Faults, plain
+from evergreen.data.arrow import RowErrors, decode_array
 from evergreen.data.sources import RESERVED
 
 QUARANTINE = pa.schema([("row", pa.string()), ("reason", pa.string()), ("value", pa.string()), ("origin", pa.string())])
@@ -21,7 +21,7 @@ SOME_REASONS = 5
 UNREAD = re.compile(r" \(|: ")  # what a source could not read stands behind what is wrong with it
 
 
-class Rejected(DataError):
+class TooManyInvalidRows(DataError):
     """Too many of `rows` are bad to go on without a person; `reasons` counts them, `aside` holds some of them."""
 
     def __init__(
@@ -31,14 +31,18 @@ class Rejected(DataError):
         self.aside, self.rows, self.reasons = aside, rows, dict(reasons)
 
 
-def quarantine(table: pa.Table, reasons: Faults) -> pa.Table:
+def quarantine(table: pa.Table, reasons: RowErrors) -> pa.Table:
     """The named rows of a table as QUARANTINE, in order."""
     rows = sorted(reasons)
     columns = [name for name in table.column_names if name not in RESERVED]
     held = table.take(pa.array(rows, pa.int64()))
     said = _listed(held, columns) if columns else [{}] * len(rows)
-    origin = plain(held.column("_origin")).to_pylist() if "_origin" in held.column_names else [str(row) for row in rows]
-    faults = plain(held.column("_fault")).to_pylist() if "_fault" in held.column_names else [None] * len(rows)
+    origin = (
+        decode_array(held.column("_origin")).to_pylist()
+        if "_origin" in held.column_names
+        else [str(row) for row in rows]
+    )
+    faults = decode_array(held.column("_fault")).to_pylist() if "_fault" in held.column_names else [None] * len(rows)
     named = {reason: _named(reason, columns) for reason in set(reasons.values())}
     why, values = [], []
     for row, one, fault in zip(rows, said, faults, strict=True):
@@ -53,12 +57,12 @@ def quarantine(table: pa.Table, reasons: Faults) -> pa.Table:
     return pa.table([texts, why, values, origin], schema=QUARANTINE)
 
 
-def counted(aside: pa.Table) -> dict[str, int]:
+def count_reasons(aside: pa.Table) -> dict[str, int]:
     """Reason → rows, the commonest first."""
     return dict(Counter(aside.column("reason").to_pylist()).most_common())
 
 
-def examples(parts: Iterable[pa.Table], most: int) -> dict[str, list[dict[str, Any]]]:
+def examples_by_reason(parts: Iterable[pa.Table], most: int) -> dict[str, list[dict[str, Any]]]:
     """Reason → the first so many rows set aside for it, of rows as QUARANTINE."""
     found: dict[str, list[dict[str, Any]]] = {}
     for part in parts:
@@ -69,7 +73,7 @@ def examples(parts: Iterable[pa.Table], most: int) -> dict[str, list[dict[str, A
     return found
 
 
-def told(reasons: Mapping[str, int]) -> str:
+def format_reasons(reasons: Mapping[str, int]) -> str:
     """Counts by reason in a line, the commonest first."""
     common = Counter(reasons).most_common()
     some = "; ".join(f"{reason} ({count:,} row{'s' * (count != 1)})" for reason, count in common[:SOME_REASONS])
@@ -77,20 +81,20 @@ def told(reasons: Mapping[str, int]) -> str:
     return some + (f"; {left:,} for other reasons" if left else "")
 
 
-def some(good: int, bad: Mapping[str, int], aside: pa.Table) -> None:
+def check_any_valid(good: int, bad: Mapping[str, int], aside: pa.Table) -> None:
     """Raises Rejected where no row is good."""
     if not good:
-        why = told(bad) or "there are fewer rows than `window` and `horizon` need"
+        why = format_reasons(bad) or "there are fewer rows than `window` and `horizon` need"
         fix = "mend the source, or `ignore` the columns at fault"
-        raise Rejected(f"no good row is left: {why}", "preprocess", fix, aside, sum(bad.values()), bad)
+        raise TooManyInvalidRows(f"no good row is left: {why}", "preprocess", fix, aside, sum(bad.values()), bad)
 
 
-def few_enough(rows: int, bad: Mapping[str, int], limit: float, aside: pa.Table) -> None:
+def check_invalid_fraction(rows: int, bad: Mapping[str, int], limit: float, aside: pa.Table) -> None:
     """Raises Rejected where the share of bad rows is above the limit; `bad` counts them by reason."""
     if (count := sum(bad.values())) > limit * rows:
         share = f"{count:,} of {rows:,} rows are bad ({count / rows:.1%}), and the limit is {100 * limit:.4g}%"
         fix = "mend the source or the rules, or raise bad_rows"
-        raise Rejected(f"{share}: {told(bad)}", "preprocess.bad_rows", fix, aside, rows, bad)
+        raise TooManyInvalidRows(f"{share}: {format_reasons(bad)}", "preprocess.bad_rows", fix, aside, rows, bad)
 
 
 def _split(fault: str) -> tuple[str, str, str]:
@@ -119,7 +123,7 @@ def _short(value: Any) -> str:
 def _listed(table: pa.Table, columns: list[str]) -> list[dict[str, Any]]:
     plainer = {}
     for name in columns:
-        column = plain(table.column(name))
+        column = decode_array(table.column(name))
         plainer[name] = column.storage if isinstance(column, pa.ExtensionArray) else column
     return pa.table(plainer).to_pylist()
 

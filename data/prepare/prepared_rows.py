@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import plain
+from evergreen.data.arrow import decode_array
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.infer import Schema
 from evergreen.data.prepare.invalid_rows import quarantine
@@ -25,7 +25,7 @@ FIXES = {  # of a split that holds no row
 
 
 @dataclass(frozen=True)
-class Examples:
+class PreparedRows:
     """Good rows of one table with the split of each, and the quarantined ones."""
 
     table: pa.Table  # columns of the schema, `_origin`, `_id`; `_weight`, `_time` or `_group` where they are asked for
@@ -39,9 +39,9 @@ class Examples:
     def part(self, name: str) -> pa.Table:
         """The rows of one split, in order, in the types they are stored in."""
         held = self.table.filter(pa.array(self.splits == SPLITS.index(name)))
-        return pa.table({column: plain(held.column(column)) for column in held.column_names})
+        return pa.table({column: decode_array(held.column(column)) for column in held.column_names})
 
-    def without(self, rows: np.ndarray, why: str) -> Examples:
+    def without(self, rows: np.ndarray, why: str) -> PreparedRows:
         """(N,) bool: these rows are set aside."""
         if not rows.any():
             return self
@@ -50,7 +50,7 @@ class Examples:
         return replace(self, quarantine=pa.concat_tables([self.quarantine, more]), **kept)
 
 
-class Reader(Protocol):
+class RowReader(Protocol):
     """Make examples of raw rows: `table_reader` of each row by itself, `series_reader` of a series."""
 
     @property
@@ -62,10 +62,10 @@ class Reader(Protocol):
     @property
     def cuts(self) -> dict[str, Any]: ...
     def notes(self) -> list[str]: ...
-    def examples(self, raw: pa.Table) -> Examples: ...
+    def examples(self, raw: pa.Table) -> PreparedRows: ...
 
 
-def filled(rows: Mapping[str, int], by: str) -> None:
+def check_no_empty_split(rows: Mapping[str, int], by: str) -> None:
     """Raises DataError where a split is empty; `rows` are those of each."""
     for name, count in rows.items():
         if not count:
@@ -73,7 +73,7 @@ def filled(rows: Mapping[str, int], by: str) -> None:
             raise DataError(f"no row is left for the {name} split ({shown})", place="preprocess", fix=FIXES[by])
 
 
-def moving_cuts(config: PreprocessConfig, cuts: Mapping[str, Any]) -> list[str]:
+def warn_moving_cuts(config: PreprocessConfig, cuts: Mapping[str, Any]) -> list[str]:
     if not cuts or (config.validate_from is not None and config.test_from is not None):
         return []
     text = ", ".join(f"{name}: {cut}" for name, cut in cuts.items())

@@ -12,19 +12,19 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
 from evergreen.data import row_ids
-from evergreen.data.arrow import Faults, plain
+from evergreen.data.arrow import RowErrors, decode_array
 from evergreen.data.prepare import infer as schemas
 from evergreen.data.prepare import split, splitters, windows
 from evergreen.data.prepare.config import PreprocessConfig
-from evergreen.data.prepare.filter import kept, none_kept
+from evergreen.data.prepare.filter import filter_rows, no_rows_left_error
 from evergreen.data.prepare.infer import Schema
-from evergreen.data.prepare.invalid_rows import counted, few_enough, quarantine, some
-from evergreen.data.prepare.prepared_rows import Examples, moving_cuts
-from evergreen.data.prepare.rules.constraints import Rules, joined
+from evergreen.data.prepare.invalid_rows import check_any_valid, check_invalid_fraction, count_reasons, quarantine
+from evergreen.data.prepare.prepared_rows import PreparedRows, warn_moving_cuts
+from evergreen.data.prepare.rules.constraints import Rules, merge_errors
 
 
 @dataclass(frozen=True)
-class Stretches:
+class SeriesReader:
     """What makes examples of a series; see data/prepare/prepared_rows.py for the Reader that it is."""
 
     config: PreprocessConfig
@@ -45,7 +45,7 @@ class Stretches:
         kinds = {windows.HISTORY: "series", **({series: "category"} if series else {})}
         return Schema(kinds, self.config.target, "series")
 
-    def examples(self, raw: pa.Table) -> Examples:
+    def examples(self, raw: pa.Table) -> PreparedRows:
         """The examples of all raw rows. Raises DataError where the columns or the rows do not serve."""
         config = self.config
         count, raw = len(raw), _asked(raw, config)
@@ -53,27 +53,35 @@ class Stretches:
         which: dict[str, Any] = {"covariates": config.covariates, "series": config.series}
         _suits(raw, config)
         rules = Rules.read(config.schema, config.rules, raw, schemas.kind_options(config.kinds))
-        broken = joined(rules.settled([rules.tally(raw)]).broken(raw))
-        points, faults = windows.readable(_emptied(raw, broken, [target, *config.covariates]), time, target, **which)
-        table = windows.history_table(points, time, target, config.window, config.horizon, **which)
+        broken = merge_errors(rules.settled([rules.tally(raw)]).broken(raw))
+        points, faults = windows.drop_rows_without_time(
+            _emptied(raw, broken, [target, *config.covariates]), time, target, **which
+        )
+        table = windows.make_windows(points, time, target, config.window, config.horizon, **which)
         bad = quarantine(raw, faults | broken)
-        some(len(table), counted(bad), bad)
-        few_enough(len(raw), counted(bad), config.bad_rows, bad)
-        table = table.append_column("_origin", plain(points.column("_origin")).take(plain(table.column("_row"))))
+        check_any_valid(len(table), count_reasons(bad), bad)
+        check_invalid_fraction(len(raw), count_reasons(bad), config.bad_rows, bad)
+        table = table.append_column(
+            "_origin", decode_array(points.column("_origin")).take(decode_array(table.column("_row")))
+        )
         splits, ends, aside, cuts = _divided(table, config)
         table = table.drop_columns(["_row", "_until"])
-        table = table.append_column("_id", row_ids.to_arrow(split.identities(table, self.schema)))
-        notes = [*moving_cuts(config, cuts), *_silent(len(raw) - len(table) - len(bad)), *_notes(points, raw, config)]
+        table = table.append_column("_id", row_ids.to_arrow(split.compute_row_ids(table, self.schema)))
+        notes = [
+            *warn_moving_cuts(config, cuts),
+            *_silent(len(raw) - len(table) - len(bad)),
+            *_notes(points, raw, config),
+        ]
         every, held = pa.concat_tables([bad, quarantine(table, aside)]), splits == ends
         table, splits = table.filter(pa.array(held)), splits[held]
-        return Examples(table, splits, every, len(bad), count - len(raw), notes, cuts)
+        return PreparedRows(table, splits, every, len(bad), count - len(raw), notes, cuts)
 
 
 def _asked(raw: pa.Table, config: PreprocessConfig) -> pa.Table:
     """The rows that a pipeline is about."""
-    asked = kept(raw, config.only)
+    asked = filter_rows(raw, config.only)
     if not len(asked) and len(raw):
-        raise none_kept(raw, config.only)
+        raise no_rows_left_error(raw, config.only)
     return asked
 
 
@@ -83,14 +91,14 @@ def _suits(raw: pa.Table, config: PreprocessConfig) -> None:
     if config.weight:
         raise DataError("the rows of a series have no weights", place="preprocess.weight", fix="leave weight out")
     named = [config.target, config.time, *config.covariates, *([config.series] if config.series else [])]
-    schemas.known(raw, named)
+    schemas.check_columns(raw, named)
     for name in (config.target, *config.covariates):
-        schemas.suits(plain(raw.column(name)), name, "series")
+        schemas.check_target_kind(decode_array(raw.column(name)), name, "series")
 
 
-def _divided(table: pa.Table, config: PreprocessConfig) -> tuple[np.ndarray, np.ndarray, Faults, dict[str, Any]]:
+def _divided(table: pa.Table, config: PreprocessConfig) -> tuple[np.ndarray, np.ndarray, RowErrors, dict[str, Any]]:
     """(the split of each example's first target, that of its last, why which example is in none, the cuts)."""
-    time, way = config.time, splitters.wanted(config).fixed(table.column("_time"))
+    time, way = config.time, splitters.splitter_from_config(config).fixed(table.column("_time"))
     none = np.empty((len(table), 2), np.uint64)  # by time, what a row is does not count
     splits, aside = way.divide(pa.table({time: table.column("_time")}), none)
     ends, _ = replace(way, gap=0).divide(pa.table({time: table.column("_until")}), none)
@@ -105,10 +113,10 @@ def _silent(rows: int) -> list[str]:
 
 def _notes(points: pa.Table, raw: pa.Table, config: PreprocessConfig) -> list[str]:
     notes = []
-    if any(windows.uneven(moment) for _, moment in windows.ordered(points, config.time, config.series)):
+    if any(windows.is_irregular(moment) for _, moment in windows.order_by_time(points, config.time, config.series)):
         notes.append(f"the times are not evenly spaced: {config.window} rows back are not always as long ago")
     seen = (config.target, config.time, config.series, *config.covariates)
-    unseen = [name for name in schemas.known(raw, []) if name not in seen]
+    unseen = [name for name in schemas.check_columns(raw, []) if name not in seen]
     if unseen and not config.covariates:
         notes.append(
             f"not looked at: {', '.join(unseen)}; to see columns of numbers, too, say `covariates: [COLUMN, …]`"
@@ -116,14 +124,14 @@ def _notes(points: pa.Table, raw: pa.Table, config: PreprocessConfig) -> list[st
     return notes
 
 
-def _emptied(table: pa.Table, rows: Faults, names: Sequence[str]) -> pa.Table:
+def _emptied(table: pa.Table, rows: RowErrors, names: Sequence[str]) -> pa.Table:
     """The table without the values of some columns in some rows, which keep their place in time."""
     if not rows:
         return table
     bad = np.zeros(len(table), bool)
     bad[list(rows)] = True
     for name in names:
-        column = plain(table.column(name))
+        column = decode_array(table.column(name))
         held = pc.if_else(pa.array(bad), pa.scalar(None, column.type), column)
         table = table.set_column(table.column_names.index(name), name, held)
     return table

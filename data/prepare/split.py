@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 from evergreen.core.durations import microseconds
 from evergreen.core.errors import DataError
 from evergreen.data import kinds, row_ids
-from evergreen.data.arrow import one, plain, texts
+from evergreen.data.arrow import combine_chunks, decode_array, to_strings
 from evergreen.data.prepare.infer import Schema
-from evergreen.data.prepare.windows import times
+from evergreen.data.prepare.windows import parse_times
 
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(len(SPLITS))
-ASIDE = -1  # in no split
+NO_SPLIT = -1  # in no split
 WORDS = {  # as a column names the splits, in lower case, with letters alone
     **dict.fromkeys(("train", "training", "trn", "learn", "fit"), TRAIN),
     **dict.fromkeys(("validation", "valid", "val", "validate", "dev", "development", "tune"), VALIDATION),
@@ -27,26 +27,26 @@ WORDS = {  # as a column names the splits, in lower case, with letters alone
 Moment = str | int | float | None
 
 
-def identities(table: pa.Table, schema: Schema, key: Sequence[str] = ()) -> np.ndarray:
+def compute_row_ids(table: pa.Table, schema: Schema, key: Sequence[str] = ()) -> np.ndarray:
     """(N, 2) uint64, what each row is: its key columns, or else the values of its inputs and target.
 
     Neither its place nor its origin counts, nor the order of the columns, nor whether 3 was stored as a whole number.
     """
     if key:
-        return row_ids.identities((texts(plain(table.column(name))) for name in sorted(key)), len(table))
-    held = [(kinds.find(kind), one(table.column(name))) for name, kind in sorted(schema.kinds.items())]
-    return row_ids.identities((_identity(kind, column) for kind, column in held), len(table))
+        return row_ids.hash_rows((to_strings(decode_array(table.column(name))) for name in sorted(key)), len(table))
+    held = [(kinds.find(kind), combine_chunks(table.column(name))) for name, kind in sorted(schema.kinds.items())]
+    return row_ids.hash_rows((_identity(kind, column) for kind, column in held), len(table))
 
 
 def _identity(kind: kinds.Kind, column: pa.Array) -> pa.Array | list[bytes]:
     if not pa.types.is_dictionary(column.type):
-        return kind.identity(plain(column))
-    known = kind.identity(plain(column.dictionary))
+        return kind.identity(decode_array(column))
+    known = kind.identity(decode_array(column.dictionary))
     known = known if isinstance(known, pa.Array) else pa.array(known, pa.binary())
     return pa.DictionaryArray.from_arrays(column.indices, known)
 
 
-def by_identity(
+def split_by_hash(
     ids: np.ndarray, test_share: float, validation_share: float, seed: int, classes: pa.Array | None = None
 ) -> np.ndarray:
     """(N,) TRAIN, VALIDATION or TEST, a function of each row's identity, its class and the seed alone.
@@ -54,12 +54,12 @@ def by_identity(
     So no row ever moves when others come or go, and equal rows stay together. Given `classes`, texts, each class has
     its own stream of hashes. Both shares are of all rows.
     """
-    shares(test_share, validation_share)
-    uniform = row_ids.uniform(ids, seed, *([] if classes is None else [row_ids.hashed(classes)]))
+    check_fractions(test_share, validation_share)
+    uniform = row_ids.hash_to_unit_interval(ids, seed, *([] if classes is None else [row_ids.hash_strings(classes)]))
     return np.where(uniform < test_share, TEST, np.where(uniform < test_share + validation_share, VALIDATION, TRAIN))
 
 
-def by_time(
+def split_by_time(
     column: pa.Array | pa.ChunkedArray,
     name: str,
     test_share: float,
@@ -75,8 +75,8 @@ def by_time(
     before a cut are ASIDE: so far may what is told of a row reach ahead ("7d", or units where times are numbers).
     `form` is how times are written, where it was found out before.
     """
-    shares(test_share, validation_share)
-    typed = times(plain(column), name, form)
+    check_fractions(test_share, validation_share)
+    typed = parse_times(decode_array(column), name, form)
     values = typed.to_numpy(zero_copy_only=False)
     ordered = np.sort(values)
     cuts = {}
@@ -94,15 +94,15 @@ def by_time(
     splits = np.where(values >= cuts["test_from"], TEST, np.where(values >= cuts["validate_from"], VALIDATION, TRAIN))
     if width := _width(gap, typed.type):
         for cut in cuts.values():
-            splits[(values < cut) & (values >= cut - width)] = ASIDE
+            splits[(values < cut) & (values >= cut - width)] = NO_SPLIT
     return splits, {label: cut.item() if values.dtype.kind != "M" else str(cut) for label, cut in cuts.items()}
 
 
-def by_word(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def split_by_column(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """(N,) TRAIN, VALIDATION or TEST as a column says in usual words, whatever their case; ASIDE where it does not."""
-    words = pc.ascii_lower(pc.replace_substring_regex(texts(plain(column)), r"[^A-Za-z]", ""))
+    words = pc.ascii_lower(pc.replace_substring_regex(to_strings(decode_array(column)), r"[^A-Za-z]", ""))
     found = pc.index_in(words, pa.array(WORDS)).fill_null(len(WORDS)).to_numpy(zero_copy_only=False)
-    return np.array([*WORDS.values(), ASIDE])[found]
+    return np.array([*WORDS.values(), NO_SPLIT])[found]
 
 
 def _width(gap: str | int | float, kind: pa.DataType) -> Any:
@@ -138,7 +138,7 @@ def _moment(given: Moment, kind: pa.DataType, label: str) -> Any:
         raise wrong from error
 
 
-def shares(test: float, validation: float) -> None:
+def check_fractions(test: float, validation: float) -> None:
     """Raises DataError unless both shares are positive and leave rows to train on."""
     if not (0 < test < 1 and 0 < validation < 1 and test + validation < 1):
         raise DataError(

@@ -14,19 +14,19 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError
 from evergreen.data import row_ids
-from evergreen.data.arrow import Faults, plain, texts
+from evergreen.data.arrow import RowErrors, decode_array, to_strings
 from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare import split
 from evergreen.data.prepare.config import PreprocessConfig
-from evergreen.data.prepare.split import ASIDE, TRAIN, VALIDATION
-from evergreen.data.prepare.windows import no_time, read_times
+from evergreen.data.prepare.split import NO_SPLIT, TRAIN, VALIDATION
+from evergreen.data.prepare.windows import no_time_error, read_times
 
 PLACE = "preprocess"
 MIDNIGHT = "T00:00:00.000000"
 
 
 @dataclass(frozen=True)
-class Way:
+class Splitter:
     """`column` is what the way looks at, beside what the row is."""
 
     by: str  # identity, group, time or given
@@ -39,23 +39,23 @@ class Way:
     form: str = ""  # of time: how it is written, once rows have been looked at
     drawn: bool = False  # given: no row says that it validates, so some of those that train do
 
-    def fixed(self, column: pa.ChunkedArray) -> Way:
+    def fixed(self, column: pa.ChunkedArray) -> Splitter:
         """The way once all rows of its column have been seen: cuts in time that are taken by shares, say."""
         if self.by == "time":
-            form = self.form or written(column, self.column)
-            known = read_times(plain(column), form)[0].drop_null()
+            form = self.form or detect_time_format(column, self.column)
+            known = read_times(decode_array(column), form)[0].drop_null()
             if not len(known):
-                raise no_time(self.column)
+                raise no_time_error(self.column)
             return replace(self, cuts=self._by_time(known)[1], form=form)
         if self.by == "given":
-            return replace(self, drawn=VALIDATION not in split.by_word(column))
+            return replace(self, drawn=VALIDATION not in split.split_by_column(column))
         return self
 
-    def faults(self, column: pa.ChunkedArray) -> Faults:
+    def faults(self, column: pa.ChunkedArray) -> RowErrors:
         """Rows that the way cannot divide, for their value of its column cannot be read."""
-        return read_times(plain(column), self.form)[1] if self.by == "time" else {}
+        return read_times(decode_array(column), self.form)[1] if self.by == "time" else {}
 
-    def divide(self, rows: pa.Table, ids: np.ndarray, classes: pa.Array | None = None) -> tuple[np.ndarray, Faults]:
+    def divide(self, rows: pa.Table, ids: np.ndarray, classes: pa.Array | None = None) -> tuple[np.ndarray, RowErrors]:
         """((N,) TRAIN, VALIDATION, TEST or ASIDE of any of the rows, why those are ASIDE). `ids` (N, 2) say what the
         rows are; `classes`, texts, are to be spread evenly, where the way can."""
         if self.by == "time":
@@ -63,10 +63,10 @@ class Way:
             why = " or ".join(str(cut).removesuffix(MIDNIGHT) for cut in cuts.values())
             return places, self._aside(places, f"less than {self.gap} before {why}, where a split begins")
         if self.by == "given":
-            return self._given(plain(rows.column(self.column)), ids, classes)
+            return self._given(decode_array(rows.column(self.column)), ids, classes)
         if self.by == "group":
-            ids, classes = groups(rows.column(self.column)), None
-        return split.by_identity(ids, self.test_share, self.validation_share, self.seed, classes), {}
+            ids, classes = group_ids(rows.column(self.column)), None
+        return split.split_by_hash(ids, self.test_share, self.validation_share, self.seed, classes), {}
 
     def notes(self) -> list[str]:
         """What a person should know of the split."""
@@ -77,21 +77,21 @@ class Way:
 
     def _by_time(self, column: pa.ChunkedArray) -> tuple[np.ndarray, dict[str, Any]]:
         shares = (self.test_share, self.validation_share)
-        return split.by_time(column, self.column, *shares, **(self.cuts or {}), gap=self.gap, form=self.form)
+        return split.split_by_time(column, self.column, *shares, **(self.cuts or {}), gap=self.gap, form=self.form)
 
-    def _given(self, column: pa.Array, ids: np.ndarray, classes: pa.Array | None) -> tuple[np.ndarray, Faults]:
-        places = split.by_word(column)
+    def _given(self, column: pa.Array, ids: np.ndarray, classes: pa.Array | None) -> tuple[np.ndarray, RowErrors]:
+        places = split.split_by_column(column)
         if self.drawn:
             half = self.validation_share / 2
-            drawn = split.by_identity(ids, half, half, self.seed, classes) != TRAIN
+            drawn = split.split_by_hash(ids, half, half, self.seed, classes) != TRAIN
             places = np.where((places == TRAIN) & drawn, VALIDATION, places)
         return places, self._aside(places, "names no split; write train, validation or test")
 
-    def _aside(self, places: np.ndarray, why: str) -> Faults:
-        return dict.fromkeys(np.flatnonzero(places == ASIDE).tolist(), f"{self.column}: {why}")
+    def _aside(self, places: np.ndarray, why: str) -> RowErrors:
+        return dict.fromkeys(np.flatnonzero(places == NO_SPLIT).tolist(), f"{self.column}: {why}")
 
 
-def wanted(config: PreprocessConfig) -> Way:
+def splitter_from_config(config: PreprocessConfig) -> Splitter:
     """The way that a pipeline says. Raises DataError where it says two that exclude each other."""
     said = [name for name in ("group", "given", "time") if getattr(config, name)]
     if len(said) > 1:
@@ -107,22 +107,22 @@ def wanted(config: PreprocessConfig) -> Way:
                 f"{name} is of a split by time", place=PLACE, fix=f"say `time: COLUMN`, or leave {name} out"
             )
     column = getattr(config, by) if said else ""
-    split.shares(config.test_share, config.validation_share)
+    split.check_fractions(config.test_share, config.validation_share)
     cuts = {"validate_from": config.validate_from, "test_from": config.test_from}
-    return Way(by, column, config.test_share, config.validation_share, config.seed, config.gap, cuts)
+    return Splitter(by, column, config.test_share, config.validation_share, config.seed, config.gap, cuts)
 
 
-def written(column: pa.Array | pa.ChunkedArray, name: str) -> str:
+def detect_time_format(column: pa.Array | pa.ChunkedArray, name: str) -> str:
     """The form in which a column of text writes times; nothing where it holds no text, or none that is known. Raises
     DataError where two forms fit alike."""
-    text = plain(column)
-    forms = dates.forms(text) if pa.types.is_string(text.type) else []
+    text = decode_array(column)
+    forms = dates.matching_formats(text) if pa.types.is_string(text.type) else []
     if len(forms) > 1:
         fix = f'say `kinds: {{{name}: {{kind: moment, format: "{forms[0]}"}}}}`'
         raise DataError(f"its times may be {' or '.join(forms)}", place=f"column '{name}'", fix=fix)
     return forms[0] if forms else ""
 
 
-def groups(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def group_ids(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """(N, 2) uint64, what a row's group is; rows of one group go together."""
-    return row_ids.identities([texts(plain(column)).fill_null("")], len(column))
+    return row_ids.hash_rows([to_strings(decode_array(column)).fill_null("")], len(column))

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import kinds
-from evergreen.data.arrow import floats, plain, texts
-from evergreen.data.prepare.cast import missing
-from evergreen.data.prepare.infer import infer, recognise
-from evergreen.data.prepare.split import ASIDE, by_word
-from evergreen.data.prepare.windows import evenly_spaced
+from evergreen.data.arrow import decode_array, to_float64, to_strings
+from evergreen.data.prepare.cast import is_missing
+from evergreen.data.prepare.infer import detect_kind, infer_schema
+from evergreen.data.prepare.split import NO_SPLIT, split_by_column
+from evergreen.data.prepare.windows import is_evenly_spaced
 from evergreen.data.sources import RESERVED
 
 SPLIT = re.compile(r"(data_?)?(split|set|subset|part|partition|usage)")
@@ -27,21 +27,21 @@ HALF = 0.5  # of the rows: as many different words may be texts, as many missing
 TOLD = 0.005  # of the rows: as many missing values are told
 
 
-def propose(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
+def suggest_pipeline(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
     """A guess for a new pipeline: {"task", "because", "kinds": {column: kind}, "time", "notes"}, and what else
     `preprocess` says; what the columns hold ("holds"), and what of the guess is "unsure"."""
     whole = table.filter(pc.is_null(table.column("_fault"))) if "_fault" in table.column_names else table
     table = whole if len(whole) else table
     guess = _guess(table, target, time)
-    told = {name: about(plain(table.column(name)), kind) for name, kind in guess["kinds"].items()}
+    told = {name: describe_column(decode_array(table.column(name)), kind) for name, kind in guess["kinds"].items()}
     doubts = [f"'{name}' is taken as {guess['kinds'][name]}: {doubt}" for name, (_, doubt) in told.items() if doubt]
     holds = {name: words for name, (words, _) in told.items()}
     return {**guess, "holds": holds, "unsure": [*guess.get("unsure", []), *doubts]}
 
 
-def about(column: pa.Array, kind: str) -> tuple[str, str]:
+def describe_column(column: pa.Array, kind: str) -> tuple[str, str]:
     """What a column of this kind holds, in words; and what speaks against the kind, if anything does."""
-    lacks = float(missing(column).mean()) if len(column) else 0.0
+    lacks = float(is_missing(column).mean()) if len(column) else 0.0
     holds, doubt = HOLDS[kind](column) if kind in HOLDS else ("", "")
     if lacks > HALF:
         doubt = doubt or f"{lacks:.0%} of it is missing; `ignore` it if it tells nothing"
@@ -49,7 +49,7 @@ def about(column: pa.Array, kind: str) -> tuple[str, str]:
 
 
 def _numbers(column: pa.Array) -> tuple[str, str]:
-    values, faults = floats(column)
+    values, faults = to_float64(column)
     values = values[np.isfinite(values)]
     if not len(values):
         return "", ""
@@ -64,7 +64,7 @@ def _numbers(column: pa.Array) -> tuple[str, str]:
 
 
 def _words(column: pa.Array) -> tuple[str, str]:
-    words = texts(column).drop_null().to_pylist()
+    words = to_strings(column).drop_null().to_pylist()
     often = [word for word, _ in Counter(words).most_common()]
     more = [f"{len(often) - SHOWN:,} more"] if len(often) > SHOWN else []
     doubt = f"it has {len(often):,} different values" if len(often) > max(MANY, HALF * len(words)) else ""
@@ -87,22 +87,22 @@ def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:
     a forecast when `time` is given or when nothing but the time stands beside the target; images are masks by name.
     Raises DataError where the target is missing or nothing can be predicted.
     """
-    from evergreen.data.prepare.windows import which_series
+    from evergreen.data.prepare.windows import find_series_column
 
     names = [name for name in table.column_names if name not in RESERVED]
     for place, name in (("--target", target), ("--time", time or target)):
         if name not in names:
             raise DataError(f"there is no column '{name}'", place=place, fix=suggest(name, names))
-    column = plain(table.column(target))
+    column = decode_array(table.column(target))
     number = kinds.find("number").recognise(column) > 0
     others = [name for name in names if name != target]
-    if number and (time or (len(others) == 1 and evenly_spaced(plain(table.column(others[0]))))):
+    if number and (time or (len(others) == 1 and is_evenly_spaced(decode_array(table.column(others[0]))))):
         time = time or others[0]
         return {
             "task": "forecasting",
             "kinds": {},
             "time": time,
-            "series": which_series(table, time, [name for name in others if name != time]),
+            "series": find_series_column(table, time, [name for name in others if name != time]),
             "because": f"'{target}' holds numbers over evenly spaced times",
             "notes": [f"rows are ordered by '{time}'; set validate_from and test_from to pin the split"],
         }
@@ -111,15 +111,15 @@ def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:
         return _written(table, target, others)
     if kinds.find("image").recognise(column) > plainer:
         return _drawn(table, target)
-    words = texts(column).drop_null()
+    words = to_strings(column).drop_null()
     distinct = pc.count_distinct(words).as_py()
-    values = floats(column)[0] if number else np.empty(0)
+    values = to_float64(column)[0] if number else np.empty(0)
     held = values[~np.isnan(values)]
     whole = bool((held == np.trunc(held)).all())
     classes = not number or (whole and distinct <= min(20, max(2, len(words) // 5)))
     given = [name for name in others if _says_split(name, table)][:1]
-    schema = infer(table, target, "category" if classes else "number", ignore=given)
-    holds, _ = about(column, "category" if classes else "number")
+    schema = infer_schema(table, target, "category" if classes else "number", ignore=given)
+    holds, _ = describe_column(column, "category" if classes else "number")
     guess: dict[str, Any] = {"task": "classification" if classes else "regression", "kinds": schema.inputs, "time": ""}
     guess |= {"because": f"'{target}' holds {holds}", "notes": schema.notes}
     if classes and number and distinct > 2:
@@ -133,27 +133,31 @@ def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:
 
 
 def _says_split(name: str, table: pa.Table) -> bool:
-    column = plain(table.column(name))
-    return bool(SPLIT.fullmatch(name.lower()) and pa.types.is_string(column.type) and (by_word(column) != ASIDE).all())
+    column = decode_array(table.column(name))
+    return bool(
+        SPLIT.fullmatch(name.lower())
+        and pa.types.is_string(column.type)
+        and (split_by_column(column) != NO_SPLIT).all()
+    )
 
 
 def _drawn(table: pa.Table, target: str) -> dict[str, Any]:
     """The guess for a target of images: masks where its name says so, else what other images were before."""
     task, kind = ("segmentation", "mask") if "mask" in target.lower() else ("reconstruction", "image")
-    schema = infer(table, target, kind)
+    schema = infer_schema(table, target, kind)
     because = f"'{target}' holds pictures" + (" and is called a mask" if kind == "mask" else "")
     return {"task": task, "kinds": schema.inputs, "time": "", "because": because, "notes": schema.notes}
 
 
 def _written(table: pa.Table, target: str, others: Sequence[str]) -> dict[str, Any]:
     """The guess for a target that is a text: it follows from other texts; where there are none, it is written on."""
-    found = {name: recognise(name, plain(table.column(name))) for name in others}
+    found = {name: detect_kind(name, decode_array(table.column(name))) for name in others}
     if "text" in found.values():
         inputs = {name: kind for name, kind in found.items() if kind == "text"}
         because = f"'{target}' holds texts, and so does '{next(iter(inputs))}'"
         return {"task": "translation", "kinds": inputs, "time": "", "because": because, "notes": []}
     said: dict[str, Any] = {"kinds": {target: {"kind": "text", "unit": "character"}}}
-    ordered = [name for name in others if evenly_spaced(plain(table.column(name)))]
+    ordered = [name for name in others if is_evenly_spaced(decode_array(table.column(name)))]
     notes = [f"'{ordered[0]}' orders the text: its end is held out"] if ordered else []
     said |= {"time": ordered[0]} if ordered else {}
     guess = {"task": "language_modelling", "kinds": {target: "text"}, "time": "", "preprocess": said, "notes": notes}

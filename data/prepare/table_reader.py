@@ -17,29 +17,29 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
 from evergreen.data import kinds, row_ids
-from evergreen.data.arrow import plain, texts, weights
+from evergreen.data.arrow import decode_array, to_sample_weights, to_strings
 from evergreen.data.prepare import infer as schemas
 from evergreen.data.prepare import split, splitters
-from evergreen.data.prepare.check import check
+from evergreen.data.prepare.check import separate_invalid_rows
 from evergreen.data.prepare.config import PreprocessConfig
-from evergreen.data.prepare.degrade import spoiled
-from evergreen.data.prepare.filter import kept
+from evergreen.data.prepare.degrade import degrade_images
+from evergreen.data.prepare.filter import filter_rows
 from evergreen.data.prepare.infer import Schema
 from evergreen.data.prepare.invalid_rows import quarantine
-from evergreen.data.prepare.prepared_rows import Examples, moving_cuts
-from evergreen.data.prepare.rules.constraints import Rules, Tally
-from evergreen.data.prepare.split import ASIDE, TEST, TRAIN, VALIDATION
-from evergreen.data.prepare.splitters import Way
+from evergreen.data.prepare.prepared_rows import PreparedRows, warn_moving_cuts
+from evergreen.data.prepare.rules.constraints import Rules, RuleStats
+from evergreen.data.prepare.split import NO_SPLIT, TEST, TRAIN, VALIDATION
+from evergreen.data.prepare.splitters import Splitter
 from evergreen.data.prepare.windows import read_times
 
 
 @dataclass(frozen=True)
-class Rows:
+class TableReader:
     """What makes examples of the rows of a table; see data/prepare/prepared_rows.py for the Reader that it is."""
 
     config: PreprocessConfig
     schema: Schema
-    way: Way
+    way: Splitter
     rules: Rules
     made: Mapping[str, str]  # column → kind, of columns that the task needs and the data need not have
     whole: str  # why all rows have to be read at once; mostly nothing
@@ -55,15 +55,15 @@ class Rows:
         *,
         made: Mapping[str, str] | None = None,
         from_itself: bool = False,
-    ) -> Rows:
+    ) -> TableReader:
         """The reader for rows such as those of a sample; their target is of one of `target_kinds`, with `from_itself`
         an input, too. Raises DataError where the columns or the rows do not serve."""
         raw = _whole(sample, config, made or {})
-        target, way = config.target, splitters.wanted(config)
+        target, way = config.target, splitters.splitter_from_config(config)
         ignore = [*config.ignore, *(name for name in (way.column, config.weight) if name)]
         target_kind = schemas.target_kind(raw, target, target_kinds, config.kinds)
         named: dict[str, Any] = {"given": config.kinds, "ignore": ignore, "key": config.key}
-        schema = schemas.infer(raw, target, target_kind, **named, from_itself=from_itself)
+        schema = schemas.infer_schema(raw, target, target_kind, **named, from_itself=from_itself)
         rules = Rules.read(config.schema, config.rules, raw, schemas.kind_options(config.kinds))
         return cls(config, schema, way, rules, made or {}, _why_whole(raw, schema, config))
 
@@ -78,55 +78,57 @@ class Rows:
         names = [*self.rules.whole, *([self.way.column] if cut or self.way.by == "given" else [])]
         return list(dict.fromkeys([*names, *self.config.only])) if names else []
 
-    def settled(self, tables: Iterable[pa.Table], sample: pa.Table) -> Rows:
+    def settled(self, tables: Iterable[pa.Table], sample: pa.Table) -> TableReader:
         """The reader once the columns `asked` of all rows have been seen; `sample` serves for those that are not."""
-        tallies: list[Tally] = []
+        tallies: list[RuleStats] = []
         seen: list[pa.Array] = []
         way = self.way
         if way.by == "time":
             said = schemas.kind_options(self.config.kinds).get(way.column, {}).get("format", "")
-            way = replace(way, form=said or splitters.written(sample.column(way.column), way.column))
-        for table in (kept(table, self.config.only) for table in tables):
+            way = replace(way, form=said or splitters.detect_time_format(sample.column(way.column), way.column))
+        for table in (filter_rows(table, self.config.only) for table in tables):
             tallies.append(self.rules.tally(table))
             if way.column in table.column_names:
-                seen.append(_small(plain(table.column(way.column)), way))
+                seen.append(_small(decode_array(table.column(way.column)), way))
         if way.column:
             way = way.fixed(_alike(seen, way.column) if seen else sample.column(way.column))
         return replace(self, way=way, rules=self.rules.settled(tallies))
 
     def notes(self) -> list[str]:
         cuts = self.cuts
-        return [*self.schema.notes, *moving_cuts(self.config, cuts), *self.way.notes()]
+        return [*self.schema.notes, *warn_moving_cuts(self.config, cuts), *self.way.notes()]
 
     @property
     def cuts(self) -> dict[str, Any]:
         return self.way.cuts if self.way.by == "time" and self.way.cuts else {}
 
-    def examples(self, raw: pa.Table) -> Examples:
+    def examples(self, raw: pa.Table) -> PreparedRows:
         """Any rows as examples."""
         count, raw = len(raw), _whole(raw, self.config, self.made)
         config, way, target = self.config, self.way, self.schema.target
         required = list(dict.fromkeys([*config.key, *(name for name in (way.column, config.weight) if name)]))
         beside = [(way.column, way.faults(raw.column(way.column)))] if way.column else []
         if config.weight:
-            beside.append((config.weight, weights(plain(raw.column(config.weight)))[1]))
-        good, bad = check(raw, self.schema, required=required, rules=self.rules, beside=beside)
-        ids = split.identities(good, self.schema, config.key)
+            beside.append((config.weight, to_sample_weights(decode_array(raw.column(config.weight)))[1]))
+        good, bad = separate_invalid_rows(raw, self.schema, required=required, rules=self.rules, beside=beside)
+        ids = split.compute_row_ids(good, self.schema, config.key)
         stratified = self.schema.target_kind == "category" and not config.key  # rows of one key stay together
-        splits, aside = way.divide(good, ids, texts(plain(good.column(target))) if stratified else None)
+        splits, aside = way.divide(good, ids, to_strings(decode_array(good.column(target))) if stratified else None)
         if way.by in ("time", "group"):
             good = good.append_column(f"_{way.by}", good.column(way.column))
         if config.weight:
-            good = good.append_column("_weight", pa.array(weights(plain(good.column(config.weight)))[0]))
+            good = good.append_column(
+                "_weight", pa.array(to_sample_weights(decode_array(good.column(config.weight)))[0])
+            )
         good = good.append_column("_id", row_ids.to_arrow(ids))
         good = good.drop_columns([name for name in required if name not in self.schema.kinds])
-        held = Examples(good, splits, bad, len(bad), count - len(raw))
+        held = PreparedRows(good, splits, bad, len(bad), count - len(raw))
         if aside:
             held = replace(held, quarantine=pa.concat_tables([bad, quarantine(good, aside)]))
-            held = replace(held, table=good.filter(pa.array(splits != ASIDE)), splits=splits[splits != ASIDE])
+            held = replace(held, table=good.filter(pa.array(splits != NO_SPLIT)), splits=splits[splits != NO_SPLIT])
         return self._moved(held)
 
-    def _moved(self, held: Examples) -> Examples:
+    def _moved(self, held: PreparedRows) -> PreparedRows:
         """Rows of classes that nobody learns from: set aside where no training row has them; where the task does not
         learn from them they measure, one half validates, one half tests. Where a group or a column says the split they
         may not: they are set aside."""
@@ -144,11 +146,11 @@ class Rows:
 
 def _whole(raw: pa.Table, config: PreprocessConfig, made: Mapping[str, str]) -> pa.Table:
     """The rows that a pipeline is about, with the columns that it makes of others."""
-    raw = kept(raw, config.only)
+    raw = filter_rows(raw, config.only)
     for name, kind in made.items():
         if name not in raw.column_names:
             raw = raw.append_column(name, kinds.find(kind).made(raw.column("_origin").to_pylist()))
-    return spoiled(raw, config.target, noise=config.noise, shrink=config.shrink)
+    return degrade_images(raw, config.target, noise=config.noise, shrink=config.shrink)
 
 
 def _why_whole(raw: pa.Table, schema: Schema, config: PreprocessConfig) -> str:
@@ -156,14 +158,14 @@ def _why_whole(raw: pa.Table, schema: Schema, config: PreprocessConfig) -> str:
         if kinds.find(kind).whole(raw.schema.field(name).type):
             return f"the commonest shape of column '{name}' ({kind}) is right for all its rows"
     spoils = config.noise > 0 or config.shrink > 1
-    if spoils and not pa.types.is_binary(plain(raw.column(config.target)).type):
+    if spoils and not pa.types.is_binary(decode_array(raw.column(config.target)).type):
         return f"the noise in '{config.target}' is measured by the range of all its values"
     return ""
 
 
-def _small(column: pa.Array, way: Way) -> pa.Array:
+def _small(column: pa.Array, way: Splitter) -> pa.Array:
     """All that a way has to see of a column, in as little memory as it takes."""
-    return read_times(column, way.form)[0].drop_null() if way.by == "time" else pc.unique(texts(column))
+    return read_times(column, way.form)[0].drop_null() if way.by == "time" else pc.unique(to_strings(column))
 
 
 def _alike(columns: Sequence[pa.Array], name: str) -> pa.ChunkedArray:
@@ -174,7 +176,7 @@ def _alike(columns: Sequence[pa.Array], name: str) -> pa.ChunkedArray:
     return pa.chunked_array(held)
 
 
-def _among(held: Examples, target: str, classes: frozenset[str]) -> np.ndarray:
-    column = plain(held.table.column(target))
+def _among(held: PreparedRows, target: str, classes: frozenset[str]) -> np.ndarray:
+    column = decode_array(held.table.column(target))
     found: np.ndarray = pc.is_in(column, pa.array(sorted(classes), pa.string())).to_numpy(zero_copy_only=False)
     return found

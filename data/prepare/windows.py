@@ -11,15 +11,15 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import kinds
-from evergreen.data.arrow import Faults, floats, plain, stack, texts
+from evergreen.data.arrow import RowErrors, decode_array, stack_lists, to_float64, to_strings
 from evergreen.data.kinds import _datetime_parse as dates
-from evergreen.data.kinds.series import fixed
+from evergreen.data.kinds.series import to_fixed_lists
 
 HISTORY = "history"  # the input's name
 LONGEST = 1_000_000  # rows of a window or a horizon
 
 
-def history_table(
+def make_windows(
     table: pa.Table,
     time: str,
     value: str,
@@ -46,99 +46,102 @@ def history_table(
     if not (1 <= window <= LONGEST and 1 <= horizon <= LONGEST):
         fix = f"set both to 1 or more (in rows), and to {LONGEST:,} at most"
         raise DataError(f"window {window} and horizon {horizon}", place="preprocess", fix=fix)
-    values_NC = channels(table, [value, *covariates])
-    when, ahead = plain(table.column(time)), horizon if targets else 0
+    values_NC = stack_channels(table, [value, *covariates])
+    when, ahead = decode_array(table.column(time)), horizon if targets else 0
     parts = [
-        _stretches(values_NC[order], order, moment, window, ahead) for order, moment in ordered(table, time, series)
+        _stretches(values_NC[order], order, moment, window, ahead)
+        for order, moment in order_by_time(table, time, series)
     ]
     rows, last, moment, history, future = (np.concatenate(part) for part in zip(*parts, strict=True))
     turn = np.argsort(moment, kind="stable")
     places = pa.array(rows[turn], pa.int64())
-    columns = {HISTORY: fixed(history[turn] if covariates else history[turn, :, 0])}
+    columns = {HISTORY: to_fixed_lists(history[turn] if covariates else history[turn, :, 0])}
     if series:
-        columns[series] = plain(table.column(series)).take(places)
+        columns[series] = decode_array(table.column(series)).take(places)
     if targets:
-        columns[value] = fixed(future[turn])
+        columns[value] = to_fixed_lists(future[turn])
         columns["_until"] = when.take(pa.array(last[turn], pa.int64()))
     return pa.table({**columns, "_time": when.take(places), "_row": places})
 
 
 def own_history(examples: pa.Table) -> np.ndarray:
     """(N, T) of the series itself, without what goes with it."""
-    values, _ = stack(plain(examples.column(HISTORY)))
+    values, _ = stack_lists(decode_array(examples.column(HISTORY)))
     return values[..., 0] if values.ndim == 3 else values
 
 
-def steps_apart(examples: pa.Table, value: str) -> float:
+def mean_step(examples: pa.Table, value: str) -> float:
     """How far the series moves in one row: the mean of the absolute steps from the last value of each example's history
     to the first of its targets."""
-    targets, _ = stack(plain(examples.column(value)))
+    targets, _ = stack_lists(decode_array(examples.column(value)))
     return float(np.abs(targets[:, 0] - own_history(examples)[:, -1]).mean())
 
 
-def channels(table: pa.Table, names: Sequence[str]) -> np.ndarray:
+def stack_channels(table: pa.Table, names: Sequence[str]) -> np.ndarray:
     """(N, C) the columns side by side, not-a-number where a value is unknown."""
     columns = []
     for name in names:
-        values, faults = floats(plain(table.column(name)))
+        values, faults = to_float64(decode_array(table.column(name)))
         values = values.copy()
         values[list(faults)] = np.nan
         columns.append(np.where(np.isfinite(values), values, np.nan))
     return np.stack(columns, axis=1)
 
 
-def ordered(table: pa.Table, time: str, series: str = "") -> list[tuple[np.ndarray, np.ndarray]]:
+def order_by_time(table: pa.Table, time: str, series: str = "") -> list[tuple[np.ndarray, np.ndarray]]:
     """For each series its rows in order of time, and their moments; without the column `series` there is one."""
     groups = [np.arange(len(table))]
     if series:
-        index = plain(table.column(series)).dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        index = (
+            decode_array(table.column(series)).dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        )
         groups = [np.flatnonzero(index == number) for number in range(index.max(initial=-1) + 1)] or groups
     found = []
     for rows in groups:
-        moment = moments(table.column(time).take(pa.array(rows, pa.int64())), time)
+        moment = time_axis(table.column(time).take(pa.array(rows, pa.int64())), time)
         order = np.argsort(moment, kind="stable")
         found.append((rows[order], moment[order]))
     return found
 
 
-def which_series(table: pa.Table, time: str, names: Sequence[str]) -> str:
+def find_series_column(table: pa.Table, time: str, names: Sequence[str]) -> str:
     """The column of words that says which of several series a row belongs to; nothing where each time comes once, or
     where none does."""
-    for name in ["", *(name for name in names if pa.types.is_string(plain(table.column(name)).type))]:
+    for name in ["", *(name for name in names if pa.types.is_string(decode_array(table.column(name)).type))]:
         with contextlib.suppress(DataError):
-            ordered(table, time, name)
+            order_by_time(table, time, name)
             return name
     return ""
 
 
-def readable(
+def drop_rows_without_time(
     table: pa.Table, time: str, value: str, *, covariates: Sequence[str] = (), series: str = ""
-) -> tuple[pa.Table, Faults]:
+) -> tuple[pa.Table, RowErrors]:
     """(the rows that have a time, with values null where they are unknown; the faults of the rows of `table`).
 
     A row without a value keeps its place in time, so that no window closes over the gap as if it were none.
     """
-    faults: Faults = {}
+    faults: RowErrors = {}
     held = table
     for name in (value, *covariates):
         _, found = kinds.find("number").check(table.column(name))
-        values = channels(table, [name])[:, 0]
+        values = stack_channels(table, [name])[:, 0]
         values[list(found)] = np.nan
         missing = {int(row): f"{name}: missing" for row in np.flatnonzero(np.isnan(values))}
         faults = {**missing, **{row: f"{name}: {reason}" for row, reason in found.items()}, **faults}
         held = held.set_column(table.column_names.index(name), name, pa.array(values, from_pandas=True))
-    when, strange = read_times(plain(table.column(time)))
+    when, strange = read_times(decode_array(table.column(time)))
     lost = when.is_null().to_numpy(zero_copy_only=False)
     if lost.all():
-        raise no_time(time)
+        raise no_time_error(time)
     faults |= {int(row): f"{time}: {strange.get(int(row), 'missing')}" for row in np.flatnonzero(lost)}
     if series:
-        held = held.set_column(table.column_names.index(series), series, texts(plain(table.column(series))))
+        held = held.set_column(table.column_names.index(series), series, to_strings(decode_array(table.column(series))))
         nameless = held.column(series).combine_chunks().is_null().to_numpy(zero_copy_only=False)
         faults |= {int(row): f"{series}: missing" for row in np.flatnonzero(nameless)}
         lost = lost | nameless
     if "_fault" in table.column_names:
-        unread_rows = plain(table.column("_fault")).to_pylist()
+        unread_rows = decode_array(table.column("_fault")).to_pylist()
         faults |= {row: reason for row, reason in enumerate(unread_rows) if reason}
     return held.filter(pa.array(~lost)), faults
 
@@ -161,9 +164,9 @@ def _stretches(
     return order[first], order[first + max(ahead, 1) - 1], moment[first], history, future
 
 
-def moments(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
+def time_axis(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
     """(N,) times as int64 microseconds, or float64 where they are plain numbers (years); no two alike, none missing."""
-    typed = times(plain(column), name)
+    typed = parse_times(decode_array(column), name)
     if typed.null_count:
         raise DataError("a time is missing", place=f"column '{name}'", fix="give every row its time")
     values = typed.to_numpy(zero_copy_only=False)
@@ -178,46 +181,46 @@ def moments(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
     return values
 
 
-def times(column: pa.Array, name: str, form: str = "") -> pa.Array:
+def parse_times(column: pa.Array, name: str, form: str = "") -> pa.Array:
     """As `read_times`; DataError where a value is no time."""
     read, faults = read_times(column, form)
     if faults:
-        raise no_time(name)
+        raise no_time_error(name)
     return read
 
 
-def no_time(name: str) -> DataError:
+def no_time_error(name: str) -> DataError:
     fix = "write times as 2024-01-31 or 2024-01-31 12:00, all in one form, or as numbers"
     return DataError("holds something that is no time", place=f"column '{name}'", fix=fix)
 
 
-def read_times(column: pa.Array, form: str = "") -> tuple[pa.Array, Faults]:
+def read_times(column: pa.Array, form: str = "") -> tuple[pa.Array, RowErrors]:
     """A time column as timestamps, or as float64 where it holds plain numbers, and which rows are neither. `form` is
     that of dates.py, of text; "" finds it out."""
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
         return column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None))), {}
-    values, faults = floats(column)
+    values, faults = to_float64(column)
     if pa.types.is_string(column.type) and (form or faults):
         text = pc.utf8_trim_whitespace(column)
         text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
         for zone in (None, "UTC") if not form else ():  # all times carry a zone, or none does
             with contextlib.suppress(pa.ArrowInvalid):
                 return text.cast(pa.timestamp("us", tz=zone)), {}
-        if form := form or dates.found(text):
-            read, faults = dates.read(text, form)
+        if form := form or dates.detect_format(text):
+            read, faults = dates.parse_datetimes(text, form)
             return read.cast(pa.timestamp("us")) if form == dates.ISO else read, faults
     return pa.array(values, from_pandas=True), faults
 
 
-def evenly_spaced(column: pa.Array) -> bool:
+def is_evenly_spaced(column: pa.Array) -> bool:
     """Whether a column looks like the time of a series: rising in steps that differ as little as months do."""
     try:
-        return not uneven(moments(column, "time"))
+        return not is_irregular(time_axis(column, "time"))
     except DataError:
         return False
 
 
-def uneven(moment: np.ndarray) -> bool:
+def is_irregular(moment: np.ndarray) -> bool:
     """Whether the steps between moments differ by more than those between months do."""
     steps = np.diff(moment.astype(np.float64))
     return not (len(steps) > 1 and bool(steps.min() > 0 and steps.max() <= 1.2 * steps.min()))

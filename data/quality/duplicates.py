@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from evergreen.data.arrow import codes, plain, stack
+from evergreen.data.arrow import decode_array, joint_codes, stack_lists
 from evergreen.data.kinds import _mel as spectra
 from evergreen.data.quality import image_duplicates, similarity_hashes
 
@@ -31,7 +31,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class Twin:
+class NearDuplicate:
     """A row of the one table and its like in the other."""
 
     row: int
@@ -39,11 +39,11 @@ class Twin:
     likeness: float  # 1 is the same
 
 
-def twins(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str]) -> list[Twin] | None:
+def find_near_duplicates(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str]) -> list[NearDuplicate] | None:
     """For each row of `table` that has a twin in `other` the one most like it, by the columns of `kind_of`; None where
     nothing can be said: the rows hold nothing by which they could be told from others, or overlap by design."""
     looked = {
-        name: LOOKS[kind](plain(table.column(name)), plain(other.column(name)))
+        name: LOOKS[kind](decode_array(table.column(name)), decode_array(other.column(name)))
         for name, kind in kind_of.items()
         if kind in LOOKS
     }
@@ -62,7 +62,7 @@ def twins(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str]) -> list[
     ]
 
 
-def _alike_texts(column: pa.Array, other: pa.Array) -> list[Twin] | None:
+def _alike_texts(column: pa.Array, other: pa.Array) -> list[NearDuplicate] | None:
     """None where all texts of the first are too short to be told from others."""
     words = list(map(_text, column.to_pylist()))
     one = list(map(similarity_hashes.shingles, words)) if any(map(_long, words)) else []
@@ -72,11 +72,11 @@ def _alike_texts(column: pa.Array, other: pa.Array) -> list[Twin] | None:
     two = [similarity_hashes.shingles(_text(row)) for row in other.to_pylist()]
     same = {found.tobytes(): row for row, found in reversed(list(enumerate(two)))}
     exact = {row: same[one[row].tobytes()] for row in long if one[row].tobytes() in same}
-    twin = [Twin(row, like, 1.0) for row, like in exact.items()]
+    twin = [NearDuplicate(row, like, 1.0) for row, like in exact.items()]
     rest = [row for row in long if row not in exact]
-    for number, like in similarity_hashes.alike_texts([one[row] for row in rest], two).tolist():
+    for number, like in similarity_hashes.candidate_text_pairs([one[row] for row in rest], two).tolist():
         likeness = similarity_hashes.jaccard(one[rest[number]], two[like])
-        twin += [Twin(rest[number], like, likeness)] if likeness >= LIKE_TEXT else []
+        twin += [NearDuplicate(rest[number], like, likeness)] if likeness >= LIKE_TEXT else []
     return sorted(twin, key=lambda one: one.row)
 
 
@@ -89,33 +89,33 @@ def _long(text: str) -> bool:
     return len(text.casefold().encode()) >= LEAST_TEXT + similarity_hashes.SHINGLE - 1
 
 
-def _alike_pictures(column: pa.Array, other: pa.Array) -> list[Twin] | None:
-    return _best(*image_duplicates.alike(column, other))
+def _alike_pictures(column: pa.Array, other: pa.Array) -> list[NearDuplicate] | None:
+    return _best(*image_duplicates.find_duplicate_images(column, other))
 
 
-def _best(pairs: Array, likeness: Array) -> list[Twin]:
+def _best(pairs: Array, likeness: Array) -> list[NearDuplicate]:
     """For each row of the first the one of the second most like it."""
     order = np.lexsort((pairs[:, 1], -likeness, pairs[:, 0]))
     first = np.unique(pairs[order, 0], return_index=True)[1]
-    return [Twin(int(pairs[at, 0]), int(pairs[at, 1]), float(likeness[at])) for at in order[first]]
+    return [NearDuplicate(int(pairs[at, 0]), int(pairs[at, 1]), float(likeness[at])) for at in order[first]]
 
 
-def _alike_rows(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str]) -> list[Twin] | None:
+def _alike_rows(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str]) -> list[NearDuplicate] | None:
     """Rows whose categories and texts are equal, their numbers within rounding; None where that may well be chance."""
     words = [name for name, kind in kind_of.items() if kind != "number"]
     one, two = (_numbers(side, [name for name in kind_of if name not in words]) for side in (table, other))
-    coded = [codes(*(_words(side.column(name)) for side in (table, other))) for name in words]
+    coded = [joint_codes(*(_words(side.column(name)) for side in (table, other))) for name in words]
     one = np.concatenate([one, *(code[: len(table), None] for code in coded)], axis=1)
     two = np.concatenate([two, *(code[len(table) :, None] for code in coded)], axis=1)
     return _near(one, two, exact=len(words))
 
 
 def _words(column: pa.ChunkedArray) -> pa.Array:
-    column = plain(column)
+    column = decode_array(column)
     return pa.array(list(map(_text, column.to_pylist()))) if pa.types.is_list(column.type) else column
 
 
-def _near(one: Array, two: Array, exact: int = 0) -> list[Twin] | None:
+def _near(one: Array, two: Array, exact: int = 0) -> list[NearDuplicate] | None:
     """Rows of numbers that differ by rounding alone; the last `exact` columns do not differ at all."""
     if len(two) < 2:
         return None
@@ -143,7 +143,7 @@ def _equal(one: Array, two: Array, columns: Array) -> Array | None:
     group = np.unique(np.concatenate([one[:, columns], two[:, columns]]), axis=0, return_inverse=True)[1].ravel()
     mine, theirs = group[: len(one)], group[len(one) :]
     often = (np.bincount(side, minlength=len(group)) for side in (mine, theirs))
-    return similarity_hashes.equal(mine, theirs) if np.dot(*often) * one.shape[1] <= CELLS else None
+    return similarity_hashes.equal_pairs(mine, theirs) if np.dot(*often) * one.shape[1] <= CELLS else None
 
 
 def _close(one: Array, two: Array, allowed: Array, telling: Array) -> Array:
@@ -171,16 +171,16 @@ def _chance_bits(rows: Array, allowed: Array) -> Array:
 
 
 def _numbers(table: pa.Table, names: list[str]) -> Array:
-    columns = [plain(table.column(name)).to_numpy(zero_copy_only=False).astype(np.float64) for name in names]
+    columns = [decode_array(table.column(name)).to_numpy(zero_copy_only=False).astype(np.float64) for name in names]
     return np.stack(columns, axis=1) if columns else np.zeros((len(table), 0))
 
 
-def _alike_series(column: pa.Array, other: pa.Array) -> list[Twin] | None:
-    one, two = (stack(side)[0].reshape(len(side), -1).astype(np.float64) for side in (column, other))
+def _alike_series(column: pa.Array, other: pa.Array) -> list[NearDuplicate] | None:
+    one, two = (stack_lists(side)[0].reshape(len(side), -1).astype(np.float64) for side in (column, other))
     return _near(one, two) if one.shape[1] == two.shape[1] else []
 
 
-def _alike_sounds(column: pa.Array, other: pa.Array) -> list[Twin] | None:
+def _alike_sounds(column: pa.Array, other: pa.Array) -> list[NearDuplicate] | None:
     """Recordings of one course of loudness and, at the best shift, of one wave."""
     (one, mine), (two, theirs) = (_sounds(side) for side in (column, other))
     alike = mine @ theirs.T
@@ -195,7 +195,7 @@ def _sounds(column: pa.Array) -> tuple[list[Array], Array]:
     """Each row's samples, 4000 a second, and (N, 64) how its loudness runs."""
     samples, rates = column.field("samples"), column.field("rate").to_pylist()
     found = [
-        spectra.resampled(np.asarray(samples[row].values.to_numpy(zero_copy_only=False)), rate or 8000, 4000)
+        spectra.resample(np.asarray(samples[row].values.to_numpy(zero_copy_only=False)), rate or 8000, 4000)
         for row, rate in enumerate(rates)
     ]
     course = np.array([[abs(part).mean() if len(part) else 0 for part in np.array_split(one, 64)] for one in found])
@@ -210,7 +210,7 @@ def _wave(one: Array, two: Array) -> float:
     return float(np.abs(crossed).max() / max(float(np.linalg.norm(one) * np.linalg.norm(two)), 1e-12))
 
 
-LOOKS: dict[str, Callable[[pa.Array, pa.Array], list[Twin] | None]] = {
+LOOKS: dict[str, Callable[[pa.Array, pa.Array], list[NearDuplicate] | None]] = {
     "image": _alike_pictures,
     "text": _alike_texts,
     "tokens": _alike_texts,

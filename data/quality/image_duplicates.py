@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pyarrow as pa
 
-from evergreen.data.arrow import stack
+from evergreen.data.arrow import stack_lists
 from evergreen.data.kinds import _images as pixels
 from evergreen.data.quality import similarity_hashes
 
@@ -24,13 +24,13 @@ FLAT = 0.01  # of the range of grey values: pictures that vary less show nothing
 Array = np.ndarray
 
 
-def alike(column: pa.Array, other: pa.Array) -> tuple[Array, Array]:
+def find_duplicate_images(column: pa.Array, other: pa.Array) -> tuple[Array, Array]:
     """(M, 2) rows of the one and of the other that look alike, (M,) how much: 1 is the same."""
     (one, one_small, mine), (two, two_small, theirs) = _grey(column), _grey(other)
     if not len(mine) or not len(theirs) or one.shape[1:] != two.shape[1:]:
         return np.zeros((0, 2), np.int64), np.zeros(0)
-    pairs = similarity_hashes.alike_pictures(
-        similarity_hashes.picture_hashes(one_small), similarity_hashes.picture_hashes(two_small), BITS
+    pairs = similarity_hashes.candidate_image_pairs(
+        similarity_hashes.perceptual_hashes(one_small), similarity_hashes.perceptual_hashes(two_small), BITS
     )
     like = LIKE if min(one.shape[1:]) >= similarity_hashes.SIDE else LIKE_SMALL
     score = np.zeros(len(pairs))
@@ -53,7 +53,7 @@ def _grey(column: pa.Array) -> tuple[Array, Array, Array]:
     for start in range(0, len(column), PART):
         part = _close(column.slice(start, PART))
         values[start : start + PART] = part
-        small[start : start + PART] = pixels.resized(part[..., None], (similarity_hashes.SIDE,) * 2)[..., 0]
+        small[start : start + PART] = pixels.resize_images(part[..., None], (similarity_hashes.SIDE,) * 2)[..., 0]
     shows = small.std(axis=(1, 2)) > FLAT * (float(small.max()) - float(small.min()))
     rows = np.flatnonzero(shows)
     return (values, small, rows) if shows.all() else (values[rows], small[rows], rows)
@@ -61,12 +61,12 @@ def _grey(column: pa.Array) -> tuple[Array, Array, Array]:
 
 def _close(column: pa.Array) -> Array:
     if pa.types.is_binary(column.type):
-        values = np.stack([pixels.decoded(data.as_py(), (CLOSE, CLOSE), 1)[..., 0] for data in column])
+        values = np.stack([pixels.decode_image(data.as_py(), (CLOSE, CLOSE), 1)[..., 0] for data in column])
         return values.astype(np.float32)
-    values = stack(column)[0]
-    values = pixels.coloured(values if values.ndim == 4 else values[..., None], 1)
+    values = stack_lists(column)[0]
+    values = pixels.with_channels(values if values.ndim == 4 else values[..., None], 1)
     sides = [min(side, CLOSE) for side in values.shape[1:3]]
-    return pixels.resized(values, sides)[..., 0].astype(np.float32)
+    return pixels.resize_images(values, sides)[..., 0].astype(np.float32)
 
 
 def _correlation(one: Array, two: Array) -> Array:

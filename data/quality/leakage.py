@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evergreen.data.arrow import codes, plain, texts
+from evergreen.data.arrow import decode_array, joint_codes, to_strings
 from evergreen.data.prepare.windows import read_times
 
 BINS = 32  # of a column of numbers, of equal counts
@@ -35,7 +35,9 @@ class Leak:
     rows: list[list[str]] = field(default_factory=list)  # origins of rows that belong together
 
 
-def alone(train: pa.Table, held: pa.Table, inputs: Mapping[str, str], target: str, kind: str) -> Iterator[Leak]:
+def target_predicting_columns(
+    train: pa.Table, held: pa.Table, inputs: Mapping[str, str], target: str, kind: str
+) -> Iterator[Leak]:
     """Each column of numbers or categories from which alone the target of the rows of `held` can be said."""
     learned, true = _target(train, held, target, kind)
     if len(held) < FEWEST or len(np.unique(true, axis=0)) < 2:
@@ -43,14 +45,16 @@ def alone(train: pa.Table, held: pa.Table, inputs: Mapping[str, str], target: st
     for name, of in inputs.items():
         if of not in ("number", "category") or name == target:
             continue
-        score, measure = predicts(plain(train.column(name)), plain(held.column(name)), of, learned, true)
+        score, measure = single_column_score(
+            decode_array(train.column(name)), decode_array(held.column(name)), of, learned, true
+        )
         if score >= ALONE:
             told = f"column '{name}' alone predicts '{target}' ({measure} {score:.3f} on {len(held):,} held-out rows)"
             asked = "was it known when the prediction is needed?"
             yield Leak("alone", f"{told}: {asked} if not, `ignore: [{name}]`", columns=[name])
 
 
-def predicts(train: pa.Array, held: pa.Array, kind: str, learned: Array, true: Array) -> tuple[float, str]:
+def single_column_score(train: pa.Array, held: pa.Array, kind: str, learned: Array, true: Array) -> tuple[float, str]:
     """How well the means of `learned` (N, K) in the bins of a training column say `true` (M, K), and the measure."""
     bins, count = _binned(train, held, kind)
     said = _rates(bins[: len(train)], learned, count)[bins[len(train) :]]  # (M, K)
@@ -59,13 +63,13 @@ def predicts(train: pa.Array, held: pa.Array, kind: str, learned: Array, true: A
 
 def _target(train: pa.Table, held: pa.Table, target: str, kind: str) -> tuple[Array, Array]:
     """(N, K) what is known of the classes of the training rows, or of the ranks of their numbers; the same (M, K)."""
-    one, two = plain(train.column(target)), plain(held.column(target))
+    one, two = decode_array(train.column(target)), decode_array(held.column(target))
     if kind == "number":
         known = np.sort(one.to_numpy(zero_copy_only=False))
         return tuple(  # type: ignore[return-value]
             (np.searchsorted(known, side.to_numpy(zero_copy_only=False)) / len(known))[:, None] for side in (one, two)
         )
-    found = codes(one, two)
+    found = joint_codes(one, two)
     classes = np.eye(found.max() + 1)[found]
     return classes[: len(train)], classes[len(train) :]
 
@@ -73,7 +77,7 @@ def _target(train: pa.Table, held: pa.Table, target: str, kind: str) -> tuple[Ar
 def _binned(one: pa.Array, two: pa.Array, kind: str) -> tuple[Array, int]:
     """(N + M,) the bin of each value, one of its own for what is missing; and how many bins there are."""
     if kind == "category":
-        found = codes(one, two)
+        found = joint_codes(one, two)
         return found, int(found.max()) + 1
     values = np.concatenate([side.to_numpy(zero_copy_only=False).astype(np.float64) for side in (one, two)])
     learned = values[: len(one)]
@@ -106,13 +110,13 @@ def _auc(said: Array, true: Array) -> float:
     return float((rank[true].sum() - positive * (positive + 1) / 2) / (positive * (len(true) - positive)))
 
 
-def told_by_absence(train: pa.Table, inputs: Mapping[str, str], target: str) -> Iterator[Leak]:
+def target_from_missingness(train: pa.Table, inputs: Mapping[str, str], target: str) -> Iterator[Leak]:
     """Each column that has a value, or lacks one, only where the target is of one class."""
-    classes = texts(plain(train.column(target))).dictionary_encode()
+    classes = to_strings(decode_array(train.column(target))).dictionary_encode()
     codes, names = classes.indices.fill_null(-1).to_numpy(zero_copy_only=False), classes.dictionary.to_pylist()
     share = np.bincount(codes[codes >= 0], minlength=len(names)) / len(codes)
     for name in inputs:
-        lacks = plain(train.column(name)).is_null().to_numpy(zero_copy_only=False)
+        lacks = decode_array(train.column(name)).is_null().to_numpy(zero_copy_only=False)
         for rows, state in ((~lacks, "given"), (lacks, "missing")):
             if name == target or not FEWEST <= rows.sum() <= len(rows) - FEWEST:
                 continue
@@ -124,12 +128,12 @@ def told_by_absence(train: pa.Table, inputs: Mapping[str, str], target: str) -> 
                 break
 
 
-def gone(train: pa.Table, latest: pa.Table, inputs: Mapping[str, str]) -> Iterator[Leak]:
+def vanished_columns(train: pa.Table, latest: pa.Table, inputs: Mapping[str, str]) -> Iterator[Leak]:
     """Each column that earlier rows have and the latest ones lack, or that has become one and the same value there."""
     for name, kind in inputs.items():
         if len(latest) < FEWEST or kind not in ("number", "category"):
             continue
-        one, two = plain(train.column(name)), plain(latest.column(name))
+        one, two = decode_array(train.column(name)), decode_array(latest.column(name))
         before, now = (side.null_count / max(1, len(side)) for side in (one, two))
         value = _only(two)
         if now >= GONE and before <= WAS_THERE:
@@ -143,20 +147,20 @@ def gone(train: pa.Table, latest: pa.Table, inputs: Mapping[str, str]) -> Iterat
 
 def _only(column: pa.Array) -> str | None:
     """The one value that a column holds."""
-    values = texts(column).drop_null().unique()
+    values = to_strings(column).drop_null().unique()
     return values[0].as_py() if len(values) == 1 else None
 
 
 def _share(column: pa.Array, value: str) -> float:
-    held = texts(column).drop_null()
+    held = to_strings(column).drop_null()
     return float(pc.sum(pc.equal(held, value)).as_py() or 0) / max(1, len(held))
 
 
-def later(table: pa.Table, time: str) -> Iterator[Leak]:
+def future_columns(table: pa.Table, time: str) -> Iterator[Leak]:
     """Each column of dates that names later times than the row's own."""
-    own, _ = read_times(plain(table.column("_time")))  # it stands there as it was written
+    own, _ = read_times(decode_array(table.column("_time")))  # it stands there as it was written
     for name in table.column_names:
-        column = plain(table.column(name))
+        column = decode_array(table.column(name))
         if name == "_time" or not (pa.types.is_temporal(column.type) and pa.types.is_temporal(own.type)):
             continue
         ahead = _moments(column) > _moments(own)

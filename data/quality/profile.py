@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evergreen.data.arrow import one
-from evergreen.data.prepare.cast import missing
+from evergreen.data.arrow import combine_chunks
+from evergreen.data.prepare.cast import is_missing
 
 MANY = 1000  # different values above which they are not held
 BEYOND = 0.1  # of the range there was: how far outside it a value must lie
@@ -25,7 +25,7 @@ MOST = 20  # changes told
 
 
 @dataclass(frozen=True)
-class Seen:
+class ColumnProfile:
     """What one column held. `low` and `high` are of numbers; `values` of categories: value → rows."""
 
     kind: str
@@ -36,15 +36,17 @@ class Seen:
     high: float | None = None
     values: dict[str, int] | None = None
 
-    def __add__(self, other: Seen) -> Seen:
+    def __add__(self, other: ColumnProfile) -> ColumnProfile:
         lows, highs = ([one for one in pair if one is not None] for pair in self._ends(other))
         values = None
         if self.values is not None and other.values is not None:
             values = _held(Counter(self.values) + Counter(other.values))
         rows, absent = self.rows + other.rows, self.missing + other.missing
-        return Seen(self.kind, self.type, rows, absent, min(lows, default=None), max(highs, default=None), values)
+        return ColumnProfile(
+            self.kind, self.type, rows, absent, min(lows, default=None), max(highs, default=None), values
+        )
 
-    def _ends(self, other: Seen) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+    def _ends(self, other: ColumnProfile) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
         return (self.low, other.low), (self.high, other.high)
 
     @property
@@ -53,24 +55,24 @@ class Seen:
         return self.missing / max(self.rows, 1)
 
 
-def tally(table: pa.Table, kinds: Mapping[str, str]) -> dict[str, Seen]:
+def profile_columns(table: pa.Table, kinds: Mapping[str, str]) -> dict[str, ColumnProfile]:
     """Column → what it holds in these checked rows; `kinds` says what each is."""
-    return {name: _tallied(one(table.column(name)), kind) for name, kind in kinds.items()}
+    return {name: _tallied(combine_chunks(table.column(name)), kind) for name, kind in kinds.items()}
 
 
-def merged(tallies: Iterable[dict[str, Seen]]) -> dict[str, Seen]:
+def merge_profiles(tallies: Iterable[dict[str, ColumnProfile]]) -> dict[str, ColumnProfile]:
     """Tallies of the same columns as one."""
-    found: dict[str, Seen] = {}
+    found: dict[str, ColumnProfile] = {}
     for more in tallies:
         found = {name: found[name] + seen if name in found else seen for name, seen in more.items()}
     return found
 
 
-def _tallied(column: pa.Array, kind: str) -> Seen:
+def _tallied(column: pa.Array, kind: str) -> ColumnProfile:
     coded = pa.types.is_dictionary(column.type)
     stored = column.type.value_type if coded else column.type
     seen: dict[str, Any] = {"kind": kind, "type": str(stored), "rows": len(column)}
-    seen["missing"] = int(missing(column).sum()) if not isinstance(column, pa.ExtensionArray) else column.null_count
+    seen["missing"] = int(is_missing(column).sum()) if not isinstance(column, pa.ExtensionArray) else column.null_count
     if kind in ("number", "series") and pa.types.is_floating((numbers := _flat(column)).type):
         ends = pc.min_max(numbers.filter(pc.is_finite(numbers)))
         seen |= {"low": ends["min"].as_py(), "high": ends["max"].as_py()}
@@ -82,7 +84,7 @@ def _tallied(column: pa.Array, kind: str) -> Seen:
             if word is not None:
                 told[str(word)] += count
         seen["values"] = _held(told)
-    return Seen(**seen)
+    return ColumnProfile(**seen)
 
 
 def _flat(column: pa.Array) -> pa.Array:
@@ -96,16 +98,16 @@ def _held(counts: Counter[str]) -> dict[str, int] | None:
     return dict(sorted(counts.items())) if len(counts) <= MANY else None
 
 
-def facts(columns: Mapping[str, Seen], aside: int) -> dict[str, Any]:
+def to_json(columns: Mapping[str, ColumnProfile], aside: int) -> dict[str, Any]:
     """What is stored: {"columns", "rows", "aside"}."""
     rows = max((seen.rows for seen in columns.values()), default=0)
     return {"columns": {name: asdict(seen) for name, seen in columns.items()}, "rows": rows, "aside": aside}
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What is otherwise between two of `facts`, in words, the columns in their order."""
-    old = {name: Seen(**one) for name, one in before["columns"].items()}
-    new = {name: Seen(**one) for name, one in now["columns"].items()}
+    old = {name: ColumnProfile(**one) for name, one in before["columns"].items()}
+    new = {name: ColumnProfile(**one) for name, one in now["columns"].items()}
     found = [f"new column '{name}', a {seen.kind}" for name, seen in new.items() if name not in old]
     found += [f"column '{name}' is gone" for name in old if name not in new]
     for name, seen in new.items():
@@ -118,7 +120,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return found[:MOST] + ([f"{more} more changes"] if more > 0 else [])
 
 
-def _changed(old: Seen, new: Seen) -> list[str]:
+def _changed(old: ColumnProfile, new: ColumnProfile) -> list[str]:
     if old.kind != new.kind:
         return [f"it is taken as {new.kind} now, and was taken as {old.kind}"]
     found = [f"its type is {new.type} now, and was {old.type}"] if old.type != new.type else []
@@ -128,7 +130,7 @@ def _changed(old: Seen, new: Seen) -> list[str]:
     return found + _ranged(old, new) + _valued(old.values, new.values, old.rows, new.rows)
 
 
-def _ranged(old: Seen, new: Seen) -> list[str]:
+def _ranged(old: ColumnProfile, new: ColumnProfile) -> list[str]:
     if old.low is None or old.high is None or new.low is None or new.high is None:
         return []
     span, found = old.high - old.low, []

@@ -51,7 +51,7 @@ def jaccard(one: Array, other: Array) -> float:
     return float((np.isin(both, one) & np.isin(both, other)).sum()) / max(1, len(both))
 
 
-def alike_texts(one: Sequence[Array], other: Sequence[Array]) -> Pairs:
+def candidate_text_pairs(one: Sequence[Array], other: Sequence[Array]) -> Pairs:
     """For each text of `one` that shares hashes of its sketch with some of `other`, the one it shares the most with."""
     values, rows = zip(*(_sketches(side) for side in (one, other)), strict=True)
     known, counts = np.unique(np.concatenate(values), return_counts=True)
@@ -59,13 +59,13 @@ def alike_texts(one: Sequence[Array], other: Sequence[Array]) -> Pairs:
     (mine, my_rows), (theirs, their_rows) = (
         (value[kept], row[kept]) for value, row in zip(values, rows, strict=True) for kept in [np.isin(value, telling)]
     )
-    same = equal(mine, theirs)
+    same = equal_pairs(mine, theirs)
     pairs, shared = np.unique(np.stack([my_rows[same[:, 0]], their_rows[same[:, 1]]], 1), axis=0, return_counts=True)
     best = np.lexsort((pairs[:, 1], -shared, pairs[:, 0]))
     return pairs[best][np.unique(pairs[best, 0], return_index=True)[1]]
 
 
-def equal(one: Array, other: Array) -> Pairs:
+def equal_pairs(one: Array, other: Array) -> Pairs:
     """All pairs of equal values."""
     order = np.argsort(other, kind="stable")
     first, last = (np.searchsorted(other[order], one, side) for side in ("left", "right"))
@@ -80,7 +80,7 @@ def _sketches(sets: Sequence[Array]) -> tuple[Array, Array]:
     return np.concatenate([np.zeros(0, np.uint64), *kept]), rows
 
 
-def picture_hashes(pictures: Array) -> Array:
+def perceptual_hashes(pictures: Array) -> Array:
     """(N,) uint64 of grey pictures (N, SIDE, SIDE)."""
     waves = np.cos(np.pi * (np.arange(SIDE) + 0.5)[None] * np.arange(WAVES)[:, None] / SIDE)
     found = (waves @ pictures @ waves.T).reshape(len(pictures), -1)[:, 1:]  # without the mean: how bright it is
@@ -89,7 +89,7 @@ def picture_hashes(pictures: Array) -> Array:
     return packed
 
 
-def alike_pictures(one: Array, other: Array, most: int) -> Pairs:
+def candidate_image_pairs(one: Array, other: Array, most: int) -> Pairs:
     """For each hash of `one` the NEAREST of `other` that differ in at most `most` bits."""
     found, nearest = [np.zeros((0, 2), np.int64)], min(NEAREST, len(other))
     for start in range(0, len(one), BLOCK):

@@ -1,8 +1,8 @@
 """Where rows come from.
 
 One file is one source and its name registers it: `sklearn:digits` is read by `data/sources/sklearn.py`, `people.csv`
-by `data/sources/csv.py`, a folder of Parquet files by `data/sources/parquet.py`. Each holds a class `Source`, which
-follows the one here.
+by `data/sources/csv.py`, a folder of Parquet files by `data/sources/parquet.py`. Each holds one class that follows the
+contract `Source`. ALIASES lists further schemes and endings that these files read.
 
 A folder is read by the source whose FOLDER_OF, file endings or names at the top of its file, most of its files have. An
 ending may be followed by that of a compression: `people.csv.gz`.
@@ -28,17 +28,22 @@ import pyarrow.compute as pc
 
 from evergreen.core import parts
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import plain
-from evergreen.data.sources._files import File, combined, ending, stamped, walk
+from evergreen.data.arrow import decode_array
+from evergreen.data.sources._files import File, combined_hash, extension, list_with_hashes, walk
 
 RESERVED = ("_origin", "_fault", "_id", "_time", "_group", "_weight")
 ROWS = 50_000  # rows a batch
 LOOKED_AT = 1000  # files of a folder, to see what it holds
+ALIASES = {  # scheme or ending → the source that reads it
+    **{"tsv": "csv", "txt": "texts", "md": "texts", "ndjson": "jsonl", "feather": "arrow"},
+    **{"http": "https", "abfss": "gs"},
+}
 
 
 class Source:
     """The contract. Opening a source reads nothing."""
 
+    scheme: str = ""  # as the URI writes it, where it names one
     VERSION: ClassVar[int] = 1  # raised when the same data gives other rows than before, so that it is read again
     REQUIRES: ClassVar[dict[str, str]] = {}  # a module that it cannot be read without, and the extra that installs it
 
@@ -78,7 +83,7 @@ class Source:
         return self
 
 
-class Files(Source):
+class FileSource(Source):
     """A file, or all files of ENDINGS in a folder and below it: each is read by itself, all have the same columns."""
 
     ENDINGS: ClassVar[tuple[str, ...]]
@@ -97,7 +102,7 @@ class Files(Source):
 
     @cached_property
     def _files(self) -> list[File]:
-        return stamped(self.folder, self.names(), self.root)
+        return list_with_hashes(self.folder, self.names(), self.root)
 
     def of(self, names: Sequence[str]) -> Self:
         some = type(self)(self.name, self.root)
@@ -109,11 +114,11 @@ class Files(Source):
         for name in self.names():
             for batch in self.rows(self.folder / name, name):
                 schema = schema or batch.schema
-                yield batch if batch.schema == schema else alike(batch, schema, str(self.folder / name))
+                yield batch if batch.schema == schema else cast_to_schema(batch, schema, str(self.folder / name))
 
     def fingerprint(self) -> str:
         vars(self).pop("_files", None)  # as it is now, not as it was when it was listed
-        return combined(self._files)
+        return combined_hash(self._files)
 
     @property
     def folder(self) -> Path:
@@ -133,8 +138,8 @@ class Files(Source):
 
 
 def names() -> list[str]:
-    """Return all schemes and file endings: the files of this folder, and those of the project's `data/sources/`."""
-    return parts.names("sources")
+    """Return all schemes and file endings: the sources here, their ALIASES, and those of the project."""
+    return sorted([*ALIASES, *parts.names("sources")])
 
 
 def open_source(uri: str, root: Path) -> Source:
@@ -145,23 +150,25 @@ def open_source(uri: str, root: Path) -> Source:
         for module, extra in source.REQUIRES.items():
             if find_spec(module) is None:
                 raise DataError(f"{module} is not installed", place=uri, fix=f"pip install 'evergreen[{extra}]'")
-        return source(rest, root)
+        opened = source(rest, root)
+        opened.scheme = scheme
+        return opened
     path = root / uri
     if not path.exists():
         fix = "check the path; it is relative to the repository's root"
         raise DataError("there is no such file or folder", place=str(path), fix=fix)
     if not path.is_dir():
-        return find(ending(uri).removeprefix("."), uri)(uri, root)
+        return find(extension(uri).removeprefix("."), uri)(uri, root)
     inside = (file for file in path.rglob("*") if file.is_file() and file.name[0] != ".")
-    return find(holds((file.name for file in islice(inside, LOOKED_AT)), str(path)), uri)(uri, root)
+    return find(detect_folder_source((file.name for file in islice(inside, LOOKED_AT)), str(path)), uri)(uri, root)
 
 
 def find(kind: str, place: str) -> type[Source]:
     """The source of a scheme or an ending."""
+    kind = ALIASES.get(kind, kind)
     if not parts.is_known("sources", kind):
         raise DataError(f"cannot read '{kind or 'a file without an ending'}'", place=place, fix=suggest(kind, names()))
-    source: type[Source] = parts.load("sources", kind).Source
-    return source
+    return parts.find("sources", kind, Source)
 
 
 def endings(kind: str) -> tuple[str, ...]:
@@ -170,11 +177,11 @@ def endings(kind: str) -> tuple[str, ...]:
     return found
 
 
-def holds(files: Iterable[str], place: str) -> str:
+def detect_folder_source(files: Iterable[str], place: str) -> str:
     """Which source reads a folder of files so called: one that is made for such names, else that of most endings."""
     listed = [PurePosixPath(name).name for name in files]
-    called, by_ending = Counter(listed), Counter(map(ending, listed))
-    takes = {name: endings(name) for name in names()}
+    called, by_ending = Counter(listed), Counter(map(extension, listed))
+    takes = {name: endings(name) for name in parts.names("sources")}
     counts = {
         name: (any(called[one] for one in wanted), sum(by_ending[one] for one in wanted))
         for name, wanted in takes.items()
@@ -188,7 +195,7 @@ def holds(files: Iterable[str], place: str) -> str:
     return best
 
 
-def digest(paths: list[Path]) -> str:
+def hash_files(paths: list[Path]) -> str:
     """Hash of the names and contents of files (about a second a gigabyte)."""
     total = hashlib.blake2b(digest_size=16)
     for path in paths:
@@ -201,8 +208,8 @@ def digest(paths: list[Path]) -> str:
 
 def with_origin(table: pa.Table, name: str, first: int = 0) -> pa.Table:
     """The table, in plain types, with `_origin` "name#row", counted from `first`."""
-    distinct(table.column_names, name)
-    columns = {column: plain(table.column(column)) for column in table.column_names}
+    check_column_names(table.column_names, name)
+    columns = {column: decode_array(table.column(column)) for column in table.column_names}
     return pa.table({**columns, "_origin": origins(name, np.arange(first, first + len(table)))})
 
 
@@ -211,7 +218,7 @@ def origins(name: str, places: np.ndarray) -> pa.Array:
     return pc.binary_join_element_wise(name, pa.array(places).cast(pa.string()), "#")
 
 
-def distinct(names: Sequence[str], place: str) -> None:
+def check_column_names(names: Sequence[str], place: str) -> None:
     """Raises DataError where a column's name stands there twice, or is one of RESERVED."""
     for name, count in Counter(names).items():
         if count > 1:
@@ -220,7 +227,7 @@ def distinct(names: Sequence[str], place: str) -> None:
             raise DataError(f"the column name '{name}' is taken", place=place, fix="rename the column")
 
 
-def alike(batch: pa.RecordBatch, schema: pa.Schema, place: str) -> pa.RecordBatch:
+def cast_to_schema(batch: pa.RecordBatch, schema: pa.Schema, place: str) -> pa.RecordBatch:
     """The batch with the columns and types of `schema`; DataError where others are there or values do not fit."""
     if set(batch.schema.names) != set(schema.names):
         new, gone = set(batch.schema.names) - set(schema.names), set(schema.names) - set(batch.schema.names)

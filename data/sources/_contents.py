@@ -27,7 +27,7 @@ SHARE, PROCESSES = 10_000, 4  # files that are worth a process, and how many the
 START = 10_000  # files that are read here while another process starts, and tells what it found
 
 
-class Contents:
+class FileCache:
     """Opening many small files twice would cost more than all else."""
 
     def __init__(self, most: int = KEPT) -> None:
@@ -91,7 +91,7 @@ class Contents:
         return block >= 0 and self._kept[block] is not None
 
 
-def content(path: str | os.PathLike[str]) -> bytes:
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """All of a file."""
     with open(path, "rb", buffering=0) as file:
         return file.read()
@@ -102,7 +102,7 @@ def _read(paths: Iterable[str], most: int) -> pa.BinaryArray:
     data: list[bytes] = []
     size = 0
     for path in paths:
-        data.append(content(path))
+        data.append(read_bytes(path))
         size += len(data[-1])
         if size >= most:
             break
@@ -127,7 +127,7 @@ def _shared(paths: Sequence[str], room: int) -> Iterator[Chunk]:
     parts = [paths[start:end] for start, end in pairwise([*starts, len(paths)])]
     with ExitStack() as stack:
         apart = [stack.enter_context(_Apart(part, room // shares)) for part in parts[:-1]]
-        own = list(scan.scanned(parts[-1], room // shares))
+        own = list(scan.scan_files(parts[-1], room // shares))
         for one in apart:
             yield from one.chunks()
         yield from own
@@ -157,5 +157,5 @@ class _Apart:
 
     def chunks(self) -> Iterator[Chunk]:
         if self.process is None or self.process.wait():  # for a reason that who reads the files here finds, too
-            return scan.scanned(self.paths, self.room)
-        return scan.parsed(memoryview(mmap.mmap(self.found.fileno(), 0, access=mmap.ACCESS_READ)))
+            return scan.scan_files(self.paths, self.room)
+        return scan.read_chunks(memoryview(mmap.mmap(self.found.fileno(), 0, access=mmap.ACCESS_READ)))

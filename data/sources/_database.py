@@ -16,7 +16,7 @@ from evergreen.core.errors import DataError, suggest
 from evergreen.data import sources
 
 
-class Database(sources.Source):
+class DatabaseSource(sources.Source):
     """`NAME?table=orders`, or `NAME?query=SELECT …`: a scheme says how to connect and how it writes SQL."""
 
     DRIVER: str  # module of the driver
@@ -46,11 +46,11 @@ class Database(sources.Source):
 
     def between(self, column: str, since: Any, until: Any) -> Self:
         """Rows without a value there may come late or early, so they always come."""
-        name, parts = quoted(column), []
+        name, parts = quote_identifier(column), []
         if since is not None:
-            parts.append(f"{name} >= {literal(since)}")
+            parts.append(f"{name} >= {quote_literal(since)}")
         if until is not None:
-            parts.append(f"{name} < {literal(until)}")
+            parts.append(f"{name} < {quote_literal(until)}")
         some = type(self)(self.name, self.root)
         some.table, some.query = self.table, self.query
         some.where = f" WHERE ({' AND '.join(parts)}) OR {name} IS NULL ORDER BY {name}" if parts else ""
@@ -64,7 +64,9 @@ class Database(sources.Source):
             for batch in self.kept(cursor.fetch_record_batch()):
                 for part in range(0, len(batch), sources.ROWS):
                     table = pa.Table.from_batches([batch.slice(part, sources.ROWS)]).replace_schema_metadata()
-                    yield from sources.with_origin(plainly(table), label, row).combine_chunks().to_batches()
+                    yield from (
+                        sources.with_origin(numeric_text_to_numbers(table), label, row).combine_chunks().to_batches()
+                    )
                     row += len(table)
 
     def kept(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -73,7 +75,7 @@ class Database(sources.Source):
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:
-        driver = driver_of(self.DRIVER, self.place)
+        driver = load_driver(self.DRIVER, self.place)
         try:
             with self.connect() as connection, connection.cursor() as cursor:
                 yield cursor
@@ -94,11 +96,11 @@ class Database(sources.Source):
                 raise DataError("which table is to be read", place=self.place, fix=fix)
             if table not in known:
                 raise DataError(f"there is no table '{table}'", place=self.place, fix=suggest(table, known))
-            query = "SELECT * FROM " + ".".join(map(quoted, table.split(".")))
+            query = "SELECT * FROM " + ".".join(map(quote_identifier, table.split(".")))
         return f"SELECT * FROM ({query.strip().rstrip(';')}) AS asked{self.where}", label
 
 
-def driver_of(module: str, place: str) -> Any:
+def load_driver(module: str, place: str) -> Any:
     try:
         return importlib.import_module(f"{module}.dbapi")
     except ModuleNotFoundError as error:
@@ -106,18 +108,18 @@ def driver_of(module: str, place: str) -> Any:
         raise DataError(f"{package} is not installed", place=place, fix="pip install 'evergreen[sql]'") from error
 
 
-def quoted(name: str) -> str:
+def quote_identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def literal(value: Any) -> str:
+def quote_literal(value: Any) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)
     text = value.isoformat(sep=" ") if hasattr(value, "hour") else str(value)
     return "'" + text.replace("'", "''") + "'"
 
 
-def plainly(table: pa.Table) -> pa.Table:
+def numeric_text_to_numbers(table: pa.Table) -> pa.Table:
     """Numbers that a driver hands over as the text of a type of its own, as numbers of Arrow."""
     for place, field in enumerate(table.schema):
         if isinstance(field.type, pa.BaseExtensionType):

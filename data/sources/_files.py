@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.feather as feather
 
 from evergreen.core.errors import DataError
-from evergreen.data.sources._contents import Contents
-from evergreen.data.sources._scan import SIGN, hash_of, sign_of
+from evergreen.data.sources._contents import FileCache
+from evergreen.data.sources._scan import SIGN, hash_descriptor, stat_signature
 
 HOME = ".evergreen"  # the ignored folder of a clone: what is kept there is only ever saved work
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4", ".xz": "xz"}
@@ -35,7 +35,7 @@ class File(NamedTuple):
     stamp: str
 
 
-def ending(name: str) -> str:
+def extension(name: str) -> str:
     """The ending that says what a file holds, in lower case: ".csv" of "a.csv" and of "a.CSV.gz"."""
     stem, last = os.path.splitext(name.lower())
     return os.path.splitext(stem)[1] if last in COMPRESSED else last
@@ -57,13 +57,13 @@ def walk(folder: Path, endings: Sequence[str]) -> list[str]:
                     found.append(inside + name)
                 elif entry.is_dir(follow_symlinks=False):
                     todo.append(f"{inside}{name}/")
-                elif ending(name) in endings and entry.is_file():
+                elif extension(name) in endings and entry.is_file():
                     found.append(inside + name)
-    spelled(found, folder)
+    check_utf8_names(found, folder)
     return sorted(found)
 
 
-def spelled(names: Sequence[str], folder: Path | str = "") -> None:
+def check_utf8_names(names: Sequence[str], folder: Path | str = "") -> None:
     """Raises DataError where a name is no UTF-8, which neither YAML nor Arrow can hold."""
     try:
         "".join(names).encode()
@@ -73,7 +73,7 @@ def spelled(names: Sequence[str], folder: Path | str = "") -> None:
         raise DataError("the name is no UTF-8", place=place, fix="rename it") from None
 
 
-def opened(path: Path) -> BinaryIO:
+def open_decompressed(path: Path) -> BinaryIO:
     """The file's content, to be read from its beginning; OSError, EOFError or ValueError where it is damaged."""
     kind = COMPRESSED.get(path.suffix.lower())
     if kind == "gzip":  # Arrow's own reads a file that was cut off as if it ended there
@@ -83,14 +83,14 @@ def opened(path: Path) -> BinaryIO:
     return pa.CompressedInputStream(pa.OSFile(str(path)), kind) if kind else path.open("rb")
 
 
-def stamped(folder: Path, names: Sequence[str], root: Path, contents: Contents | None = None) -> list[File]:
+def list_with_hashes(folder: Path, names: Sequence[str], root: Path, contents: FileCache | None = None) -> list[File]:
     """The files with hashes of their contents.
 
     A file is read again only if its size, its inode or a time of it differ from when it was read last: times are
     compared with what was noted of them, never with the clock, so one that jumps does no harm.
     """
     memory = root / HOME / "stamps" / f"{blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}.arrow"
-    known, contents = _remembered(memory), contents or Contents(0)
+    known, contents = _remembered(memory), contents or FileCache(0)
     paths = [f"{folder}/{name}" for name in names]
     if known.places:
         signs, stamps, read = _compared(known, names, paths, contents)
@@ -102,12 +102,12 @@ def stamped(folder: Path, names: Sequence[str], root: Path, contents: Contents |
 
 
 def _compared(
-    known: Noted, names: Sequence[str], paths: Sequence[str], contents: Contents
+    known: HashIndex, names: Sequence[str], paths: Sequence[str], contents: FileCache
 ) -> tuple[np.ndarray, list[str], int]:
     """(files, SIGN) what files are known by, their hashes, and how many of them had to be read."""
     at = np.array([known.places.get(name, -1) for name in names], np.int64)
     same = at >= 0
-    now = [sign_of(os.stat(paths[place])) for place in np.flatnonzero(same).tolist()]
+    now = [stat_signature(os.stat(paths[place])) for place in np.flatnonzero(same).tolist()]
     same[same] = (known.signs[at[same]] == np.array(now, np.int64).reshape(-1, SIGN)).all(axis=1)
     unseen = [path for path, seen in zip(paths, same.tolist(), strict=True) if not seen]
     signs = np.empty((len(names), SIGN), np.int64)
@@ -119,19 +119,19 @@ def _compared(
     return signs, stamps, len(unseen)
 
 
-def content_hash(path: str | Path) -> str:
+def hash_content(path: str | Path) -> str:
     """About a second a gigabyte."""
     with open(path, "rb", buffering=0) as file:
-        return hash_of(file.fileno())
+        return hash_descriptor(file.fileno())
 
 
-def combined(files: Iterable[File]) -> str:
+def combined_hash(files: Iterable[File]) -> str:
     """One stamp for many files: it changes with any name and any content."""
     told = "".join([f"{name}\0{stamp}\0" for name, _, stamp in files])
     return blake2b(told.encode(), digest_size=16).hexdigest()
 
 
-def grouped(files: Sequence[File], size: int, count: int) -> Iterator[list[File]]:
+def batch_files(files: Sequence[File], size: int, count: int) -> Iterator[list[File]]:
     """Files in order, in groups of at most `size` bytes and `count` files; a larger file is a group of its own."""
     group: list[File] = []
     held = 0
@@ -145,7 +145,7 @@ def grouped(files: Sequence[File], size: int, count: int) -> Iterator[list[File]
         yield group
 
 
-class Noted(NamedTuple):
+class HashIndex(NamedTuple):
     """What was noted of files when they were read last: name → place, (files, SIGN) numbers, and stamps."""
 
     places: dict[str, int]
@@ -153,15 +153,15 @@ class Noted(NamedTuple):
     stamps: list[str]
 
 
-def _remembered(memory: Path) -> Noted:
+def _remembered(memory: Path) -> HashIndex:
     """Nothing where that cannot be read."""
     try:
         table = feather.read_table(memory)
         names, stamps = (table[column].to_pylist() for column in ("name", "stamp"))
         signs = np.stack([table[column].to_numpy() for column in SIGNS], axis=1)
-        return Noted({name: place for place, name in enumerate(names)}, signs, stamps)
+        return HashIndex({name: place for place, name in enumerate(names)}, signs, stamps)
     except (OSError, pa.ArrowInvalid, KeyError):
-        return Noted({}, np.empty((0, SIGN), np.int64), [])
+        return HashIndex({}, np.empty((0, SIGN), np.int64), [])
 
 
 def _remember(memory: Path, names: Sequence[str], signs: np.ndarray, stamps: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.graph_type import MOST, Graph, pack
+from evergreen.data.graph_type import MAX_NODES, Graph, pack
 
 HOPS = 2  # how far a neighbourhood reaches
 ONE_HOT = 256  # nodes of a graph without features up to which each node is its own feature
@@ -17,7 +17,7 @@ COORDINATES = 16  # of the spectral embedding that larger ones are given instead
 CHUNK = 1000  # rows a batch: neighbourhoods are large
 
 
-class Network:
+class NodeGraph:
     """A whole graph of `count` nodes, of which each node is to be a row."""
 
     def __init__(self, count: int, edges: np.ndarray, weights: np.ndarray | None = None) -> None:
@@ -51,7 +51,7 @@ class Network:
         order = np.argsort(-values)[1:]  # the first says nothing: it is the degree
         return vectors[:, order] * scale[:, None]
 
-    def neighbourhood(self, centre: int, features: np.ndarray, hops: int = HOPS, most: int = MOST) -> Graph:
+    def neighbourhood(self, centre: int, features: np.ndarray, hops: int = HOPS, most: int = MAX_NODES) -> Graph:
         """All nodes within `hops` of the centre and the edges among them, cut to `most` nodes: the nearest first, of
         those equally near the ones with the heaviest edges to nearer nodes."""
         chosen = [np.array([centre])]
@@ -101,7 +101,7 @@ def _undirected(edges: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarr
     return pairs, heaviest
 
 
-def options(name: str, more: Sequence[str] = ()) -> tuple[str, dict[str, str]]:
+def parse_options(name: str, more: Sequence[str] = ()) -> tuple[str, dict[str, str]]:
     """What follows `?` in a URI, apart: "karate_club?most=64" is ("karate_club", {"most": "64"}).
 
     `hops` and `most` say how far a neighbourhood reaches and how many nodes it keeps; `features=place` tells nodes
@@ -119,6 +119,6 @@ def options(name: str, more: Sequence[str] = ()) -> tuple[str, dict[str, str]]:
     return bare, found
 
 
-def reach(found: Mapping[str, str]) -> dict[str, int]:
+def parse_hops(found: Mapping[str, str]) -> dict[str, int]:
     """The options `hops` and `most` as numbers."""
     return {key: int(word) for key, word in found.items() if key in ("hops", "most")}

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError
 from evergreen.data import sources
-from evergreen.data.sources._files import BLOCK, HOME, File, combined, content_hash, ending, grouped
+from evergreen.data.sources._files import BLOCK, HOME, File, batch_files, combined_hash, extension, hash_content
 
 TRIES = 6  # in a row without a byte
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds; each wait is twice the one before, and up to half shorter or longer
@@ -37,7 +37,7 @@ class Outage(DataError, ConnectionError):
     """Nobody's mistake: a system that does not answer. Trying again later may help."""
 
 
-class Disk(Protocol):
+class RemoteStore(Protocol):
     """A place where files lie."""
 
     def files(self) -> list[File]:
@@ -47,17 +47,17 @@ class Disk(Protocol):
         """A file's bytes from `start` on; asked for of files that were listed before."""
 
 
-class Remote(sources.Source):
+class RemoteSource(sources.Source):
     """What follows the scheme names a file, or a folder of files of one format."""
 
     only: Sequence[str] | None = None
 
-    def disk(self) -> Disk:
+    def disk(self) -> RemoteStore:
         raise NotImplementedError
 
     @property
     def uri(self) -> str:
-        return f"{type(self).__module__.rpartition('.')[2]}:{self.name}"
+        return f"{self.scheme or type(self).__module__.rpartition('.')[2]}:{self.name}"
 
     def files(self) -> list[File] | None:
         files = self._listed()
@@ -75,7 +75,7 @@ class Remote(sources.Source):
 
     def fingerprint(self) -> str:
         vars(self).pop("_files", None)  # as it is now, not as it was when it was listed
-        return combined(self._listed())
+        return combined_hash(self._listed())
 
     def read(self) -> Iterator[pa.RecordBatch]:
         files, schema = self._listed(), None
@@ -83,22 +83,22 @@ class Remote(sources.Source):
         parts = [files]
         if kind.apart([file.name for file in files]):
             known = {file.name: file for file in self._wanted(files)}
-            parts = list(grouped([known[name] for name in self.only or known], AT_ONCE, len(known)))
+            parts = list(batch_files([known[name] for name in self.only or known], AT_ONCE, len(known)))
         for part in parts:
             self._fetch(part)
             for batch in self._here(kind, part, whole=part is files).read():
                 schema = schema or batch.schema
-                yield batch if batch.schema == schema else sources.alike(batch, schema, self.uri)
+                yield batch if batch.schema == schema else sources.cast_to_schema(batch, schema, self.uri)
             self._forget(part)
 
     @cached_property
-    def _disk(self) -> Disk:
+    def _disk(self) -> RemoteStore:
         return self.disk()
 
     @cached_property
     def _files(self) -> list[File]:
         """All that lies at the address, asked for once."""
-        files = patiently(lambda: self._disk.files(), self.uri)
+        files = retry(lambda: self._disk.files(), self.uri)
         if not files:
             raise DataError("there is no such file or folder", place=self.uri, fix="check the address")
         return files
@@ -108,20 +108,22 @@ class Remote(sources.Source):
         if any(not file.stamp for file in files):  # a server that says nothing of what it holds
             self._fetch(files)
             paths = {file.name: self._folder / file.name for file in files}
-            files = [File(name, path.stat().st_size, content_hash(path)) for name, path in paths.items()]
+            files = [File(name, path.stat().st_size, hash_content(path)) for name, path in paths.items()]
         return files
 
     def _kind(self, files: Sequence[File]) -> type[sources.Source]:
         one = len(files) == 1
         kind = (
-            ending(files[0].name).removeprefix(".") if one else sources.holds([file.name for file in files], self.uri)
+            extension(files[0].name).removeprefix(".")
+            if one
+            else sources.detect_folder_source([file.name for file in files], self.uri)
         )
         return sources.find(kind, self.uri)
 
     def _wanted(self, files: Sequence[File]) -> list[File]:
         """Those of the format's endings: a folder may hold others."""
         endings = getattr(importlib.import_module(self._kind(files).__module__), "FOLDER_OF", ())
-        return [file for file in files if ending(file.name) in endings] or list(files)
+        return [file for file in files if extension(file.name) in endings] or list(files)
 
     def _here(self, kind: type[sources.Source], part: Sequence[File], *, whole: bool) -> sources.Source:
         if whole and len(part) == 1:
@@ -141,7 +143,7 @@ class Remote(sources.Source):
             target.parent.mkdir(parents=True, exist_ok=True)
             sign = hashlib.blake2b(f"{file.size} {file.stamp}".encode(), digest_size=8).hexdigest()
             part = target.with_name(f".{target.name}.{sign}.part")
-            patiently(partial(_bring, self._disk, file, part), self.uri, partial(_size, part))
+            retry(partial(_download, self._disk, file, part), self.uri, partial(_size, part))
             target.unlink(missing_ok=True)
             target.symlink_to(part.name)
 
@@ -154,7 +156,7 @@ class Remote(sources.Source):
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _bring(disk: Disk, file: File, part: Path) -> None:
+def _download(disk: RemoteStore, file: File, part: Path) -> None:
     """Appends what is missing of a file; one that nobody vouches for, or of unknown length, is brought anew."""
     start = _size(part) if file.stamp and file.size >= 0 else 0
     if start == file.size and part.exists():
@@ -170,7 +172,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def patiently(work: Callable[[], Found], place: str, progress: Callable[[], int] = lambda: 0) -> Found:
+def retry(work: Callable[[], Found], place: str, progress: Callable[[], int] = lambda: 0) -> Found:
     """What `work` returns. An error that may pass is waited out, with longer waits while `progress` stays the same.
 
     Raises DataError for what will not pass by waiting, Outage when patience ends.
@@ -180,7 +182,7 @@ def patiently(work: Callable[[], Found], place: str, progress: Callable[[], int]
         try:
             return work()
         except OSError as error:
-            lasting(error, place)
+            raise_permanent(error, place)
             now = progress()
             tries, reached = (tries + 1 if now <= reached else 1), now
             if tries == TRIES:
@@ -189,7 +191,7 @@ def patiently(work: Callable[[], Found], place: str, progress: Callable[[], int]
             time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1)) * (0.5 + random.random()))
 
 
-def lasting(error: Exception, place: str) -> None:
+def raise_permanent(error: Exception, place: str) -> None:
     """Raises DataError for an error that stays however often one tries."""
     text = str(error)
     if isinstance(error, DataError):
@@ -208,7 +210,7 @@ def _said(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-class ArrowDisk:
+class ArrowStore:
     """A folder or file of a pyarrow file system."""
 
     def __init__(self, system: Any, path: str) -> None:

@@ -36,7 +36,7 @@ class Chunk(NamedTuple):
         return len(self.stamps) // STAMP
 
 
-def scanned(paths: Sequence[str], room: int) -> Iterator[Chunk]:
+def scan_files(paths: Sequence[str], room: int) -> Iterator[Chunk]:
     """The files in chunks, no more than `room` bytes of them held. Raises OSError where one cannot be read."""
     signs: list[int] = []
     stamps: list[bytes] = []
@@ -53,13 +53,13 @@ def scanned(paths: Sequence[str], room: int) -> Iterator[Chunk]:
                     content += _rest(file)
                 stamp = blake2b(content, digest_size=STAMP // 2).digest()
             else:
-                content, stamp = None, bytes.fromhex(hash_of(file))
+                content, stamp = None, bytes.fromhex(hash_descriptor(file))
         finally:
             os.close(file)
         if (content is None) is bool(contents) and stamps:
             yield _chunk(signs, stamps, contents)
             signs, stamps, contents, size = [], [], [], 0
-        signs += sign_of(told)
+        signs += stat_signature(told)
         stamps.append(stamp)
         if content is not None:
             contents.append(content)
@@ -71,18 +71,18 @@ def scanned(paths: Sequence[str], room: int) -> Iterator[Chunk]:
         yield _chunk(signs, stamps, contents)
 
 
-def sign_of(told: os.stat_result) -> tuple[int, int, int, int]:
+def stat_signature(told: os.stat_result) -> tuple[int, int, int, int]:
     """By which a file is seen to be as it was: size, inode, mtime and ctime; times in nanoseconds."""
     return told.st_size, told.st_ino & MOST, told.st_mtime_ns, told.st_ctime_ns
 
 
-def hash_of(file: int) -> str:
+def hash_descriptor(file: int) -> str:
     """About a second a gigabyte."""
     with os.fdopen(file, "rb", closefd=False) as opened:
         return file_digest(opened, lambda: blake2b(digest_size=STAMP // 2)).hexdigest()
 
 
-def parsed(written: memoryview) -> Iterator[Chunk]:
+def read_chunks(written: memoryview) -> Iterator[Chunk]:
     """The chunks that were written, without a copy of the contents."""
     at = 0
 
@@ -112,7 +112,7 @@ def _rest(file: int) -> bytes:
 def main(room: int) -> None:
     gc.disable()  # nothing here is in cycles
     paths = os.fsdecode(sys.stdin.buffer.read()).split("\0")[:-1]
-    for chunk in scanned(paths, room):
+    for chunk in scan_files(paths, room):
         head = HEAD.pack(chunk.files, chunk.lengths is not None, len(chunk.data))
         sys.stdout.buffer.write(b"".join([head, chunk.signs, chunk.stamps.encode(), chunk.lengths or b"", chunk.data]))
 

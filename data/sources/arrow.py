@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
 from evergreen.data import sources
-from evergreen.data.sources._files import opened
+from evergreen.data.sources._files import open_decompressed
 
 FOLDER_OF = (".arrow", ".feather")
 STATE, SPLITS = "state.json", "dataset_dict.json"  # what `save_to_disk` writes beside the rows
 SPLIT = "split"
 
 
-class Source(sources.Files):
+class ArrowSource(sources.FileSource):
     ENDINGS = FOLDER_OF
 
     def rows(self, path: Path, name: str) -> Iterator[pa.RecordBatch]:
@@ -72,11 +72,11 @@ def _named(table: pa.Table) -> pa.Table:
 
 def _read(path: Path) -> Iterator[pa.RecordBatch]:
     """The batches of a file in one of Arrow's two layouts, for random access or for streams."""
-    with opened(path) as file:
+    with open_decompressed(path) as file:
         signature = file.read(6)
     if signature == b"ARROW1" and path.suffix in FOLDER_OF:
         with pa.memory_map(str(path)) as held, pa.ipc.open_file(held) as reader:
             yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
     else:
-        with opened(path) as stream, pa.ipc.open_stream(stream) as batches:
+        with open_decompressed(path) as stream, pa.ipc.open_stream(stream) as batches:
             yield from batches

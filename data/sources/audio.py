@@ -17,7 +17,7 @@ import pyarrow as pa
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import sources
 from evergreen.data.kinds import _wav as wav
-from evergreen.data.sources._files import File, combined, stamped, walk
+from evergreen.data.sources._files import File, combined_hash, list_with_hashes, walk
 
 FOLDER_OF = (".wav",)
 TABLE, NAME = "transcripts.csv", "file"
@@ -25,7 +25,7 @@ FILES = 200  # a batch
 TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])
 
 
-class Source(sources.Source):
+class AudioSource(sources.Source):
     only: Sequence[str] | None = None
 
     @classmethod
@@ -36,8 +36,8 @@ class Source(sources.Source):
         folder = self._files()[0]
         return None if (folder / TABLE).is_file() else self._held
 
-    def of(self, names: Sequence[str]) -> Source:
-        some = Source(self.name, self.root)
+    def of(self, names: Sequence[str]) -> AudioSource:
+        some = AudioSource(self.name, self.root)
         some.only = names
         return some
 
@@ -62,13 +62,13 @@ class Source(sources.Source):
 
     def fingerprint(self) -> str:
         vars(self).pop("_held", None)  # as it is now, not as it was when it was listed
-        return combined(self._held)
+        return combined_hash(self._held)
 
     @cached_property
     def _held(self) -> list[File]:
         folder, files = self._files()
         table = [TABLE] if (folder / TABLE).is_file() else []
-        return stamped(folder, [*(file.relative_to(folder).as_posix() for file in files), *table], self.root)
+        return list_with_hashes(folder, [*(file.relative_to(folder).as_posix() for file in files), *table], self.root)
 
     def _files(self) -> tuple[Path, list[Path]]:
         folder = self.root / self.name
@@ -100,7 +100,7 @@ class Source(sources.Source):
 def _sound(file: Path) -> tuple[dict[str, np.ndarray | int] | None, str]:
     """The sound of a file, or why there is none."""
     try:
-        samples, rate = wav.read(file.read_bytes())
+        samples, rate = wav.decode_wav(file.read_bytes())
     except DataError as error:
         return None, error.problem
     return {"samples": samples, "rate": rate}, ""

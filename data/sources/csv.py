@@ -22,7 +22,7 @@ import pyarrow.csv as arrow
 
 from evergreen.core.errors import DataError
 from evergreen.data import sources
-from evergreen.data.sources._files import opened
+from evergreen.data.sources._files import open_decompressed
 
 FOLDER_OF = (".csv", ".tsv")
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -35,12 +35,12 @@ LONGEST = 1 << 24  # characters of one field; an unclosed quote runs further and
 Row = tuple[list[str], int, str]  # fields, line, what is wrong with it
 
 
-class Source(sources.Files):
+class CsvSource(sources.FileSource):
     ENDINGS = FOLDER_OF
 
     def rows(self, path: Path, name: str) -> Iterator[pa.RecordBatch]:
         try:
-            with io.TextIOWrapper(opened(path), encoding(path), newline="") as file:
+            with io.TextIOWrapper(open_decompressed(path), detect_encoding(path), newline="") as file:
                 yield from _batches(file, path, name)
         except UnicodeError as error:
             raise DataError(f"cannot be read ({error})", place=str(path), fix="save the file as UTF-8") from error
@@ -49,10 +49,10 @@ class Source(sources.Files):
             raise DataError(f"cannot be read ({error})", place=str(path), fix=fix) from error
 
 
-def encoding(path: Path) -> str:
+def detect_encoding(path: Path) -> str:
     """By the byte order mark; else UTF-8 if the whole file is; else Windows-1252 or Latin-1, which every file is."""
     decoder, seen = codecs.getincrementaldecoder("utf-8")(), b""
-    with opened(path) as file:
+    with open_decompressed(path) as file:
         block = file.read(1 << 20)
         for mark, name in MARKS:
             if block.startswith(mark):
@@ -70,7 +70,7 @@ def encoding(path: Path) -> str:
     return "utf-8"
 
 
-def delimiter(sample: str) -> str:
+def detect_delimiter(sample: str) -> str:
     """The one of , ; tab | that divides the most lines of the sample into as many fields as the first."""
 
     def agreement(mark: str) -> tuple[int, int]:
@@ -88,7 +88,7 @@ def _batches(file: io.TextIOWrapper, path: Path, name: str) -> Iterator[pa.Recor
     block = _block(file, BLOCK // 2)  # what waits for the first rows gets them sooner
     _is_text(block, path)
     csv.field_size_limit(LONGEST)
-    mark, begun = delimiter(block[: 1 << 16]), 0
+    mark, begun = detect_delimiter(block[: 1 << 16]), 0
 
     def lines() -> Iterator[str]:
         nonlocal begun
@@ -100,7 +100,7 @@ def _batches(file: io.TextIOWrapper, path: Path, name: str) -> Iterator[pa.Recor
     names: list[str] = []
     while not names:  # blank lines may come first
         names = _header(next(header), path)
-    table = Table(path, name, names, mark)
+    table = CsvParser(path, name, names, mark)
     line, block = header.line_num + 1, block[begun:]
     if not block.strip("\r\n"):  # a table without rows has columns, too
         yield table.batch([])
@@ -129,7 +129,7 @@ def _is_text(block: str, path: Path) -> None:
 def _header(row: list[str], path: Path) -> list[str]:
     names = [name.strip() or f"unnamed_{number}" for number, name in enumerate(row, 1)] if any(row) else []
     place = f"{path}, line 1"
-    sources.distinct(names, place)
+    sources.check_column_names(names, place)
     if names and all(_is_number(name) for name in names):
         fix = "put a line of column names first"
         raise DataError("the first line holds numbers, no column names", place=place, fix=fix)
@@ -148,7 +148,7 @@ def _line_is_row(block: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Table:
+class CsvParser:
     """How a file's rows are parsed."""
 
     path: Path

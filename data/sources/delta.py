@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
-class Source(sources.Source):
+class DeltaSource(sources.Source):
     def __init__(self, name: str, root: Path) -> None:
         address, _, said = name.partition("?")
         super().__init__(address, root)

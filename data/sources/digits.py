@@ -19,7 +19,7 @@ MARKS = {"even": (0, 2, 4, 6, 8), "prime": (2, 3, 5, 7), "large": (5, 6, 7, 8, 9
 QUESTIONS = ("marks", "eight")
 
 
-class Source(sources.Source):
+class DigitsSource(sources.Source):
     def read(self) -> Iterator[pa.RecordBatch]:
         if self.name not in QUESTIONS:
             raise DataError(

@@ -5,13 +5,13 @@ What the system needs beside an address (a user, a key) stands in fsspec's own c
 
 from __future__ import annotations
 
-from evergreen.data.sources._remote import ArrowDisk, Disk, Remote
+from evergreen.data.sources._remote import ArrowStore, RemoteSource, RemoteStore
 
 
-class Source(Remote):
-    def disk(self) -> Disk:
+class FsspecSource(RemoteSource):
+    def disk(self) -> RemoteStore:
         from fsspec.core import url_to_fs
         from pyarrow.fs import FSSpecHandler, PyFileSystem
 
         system, path = url_to_fs(self.name)
-        return ArrowDisk(PyFileSystem(FSSpecHandler(system)), path)
+        return ArrowStore(PyFileSystem(FSSpecHandler(system)), path)

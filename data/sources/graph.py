@@ -21,10 +21,10 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import sources
-from evergreen.data.arrow import floats
-from evergreen.data.sources._neighborhoods import Network, options, reach
-from evergreen.data.sources.csv import Source as Table
-from evergreen.data.sources.csv import delimiter, encoding
+from evergreen.data.arrow import to_float64
+from evergreen.data.sources._neighborhoods import NodeGraph, parse_hops, parse_options
+from evergreen.data.sources.csv import CsvSource as Table
+from evergreen.data.sources.csv import detect_delimiter, detect_encoding
 
 FOLDER_OF = ("edges.csv", "edges.tsv")
 Faults = list[tuple[str, str]]  # origin, what is wrong
@@ -36,9 +36,9 @@ class Edge(NamedTuple):
     weight: str | None
 
 
-class Source(sources.Source):
+class GraphSource(sources.Source):
     def __init__(self, name: str, root: Path) -> None:
-        bare, self.options = options(name, ["label"])
+        bare, self.options = parse_options(name, ["label"])
         super().__init__(bare, root)
 
     def read(self) -> Iterator[pa.RecordBatch]:
@@ -55,13 +55,15 @@ class Source(sources.Source):
         whole, strange = _network(edges, places, listed)
         beside, features = self._divided(nodes)
         features = None if self.options.get("features") == "place" else features
-        for table in whole.tables(features, beside, **reach(self.options)):
+        for table in whole.tables(features, beside, **parse_hops(self.options)):
             yield from _with_faults(table).to_batches()
         yield from _with_faults(table.slice(0, 0), faults + strange).to_batches()
 
     def fingerprint(self) -> str:
         paths = [path for path in (self._file("edges"), self._file("nodes")) if path]
-        return " ".join([sources.digest(paths), *(f"{name}={value}" for name, value in sorted(self.options.items()))])
+        return " ".join(
+            [sources.hash_files(paths), *(f"{name}={value}" for name, value in sorted(self.options.items()))]
+        )
 
     def _file(self, stem: str) -> Path | None:
         paths = [self.root / self.name / f"{stem}{end}" for end in (".csv", ".tsv")]
@@ -78,7 +80,7 @@ class Source(sources.Source):
         beside, features = {"id": nodes.column("id")}, []
         last = {label: nodes.column(label), "_origin": nodes.column("_origin")}
         for name in others:
-            values, faults = floats(nodes.column(name).combine_chunks())
+            values, faults = to_float64(nodes.column(name).combine_chunks())
             if name != label and (faults or np.isnan(values).all()):
                 beside[name] = nodes.column(name)
             elif name != label:
@@ -88,9 +90,9 @@ class Source(sources.Source):
 
 def _edges(path: Path) -> list[Edge]:
     """Every line of the file, the first one even where it holds column names."""
-    with path.open(encoding=encoding(path), newline="") as file:
+    with path.open(encoding=detect_encoding(path), newline="") as file:
         lines = {number: line for number, line in enumerate(file, 1) if line.strip() and not line.startswith("#")}
-    mark = delimiter("".join(list(lines.values())[:50]))
+    mark = detect_delimiter("".join(list(lines.values())[:50]))
     edges = []
     for number, line in lines.items():
         words = next(csv.reader([line], delimiter=mark)) if mark in line else line.split()
@@ -120,7 +122,7 @@ def _bare(names: list[str], file: str) -> pa.Table:
     return pa.table({"id": names, "_origin": [f"{file}#{name}" for name in names]})
 
 
-def _network(edges: list[Edge], places: dict[str, int], path: Path) -> tuple[Network, Faults]:
+def _network(edges: list[Edge], places: dict[str, int], path: Path) -> tuple[NodeGraph, Faults]:
     """The graph of the edges between known nodes, and the edges that name others."""
     known = [edge for edge in edges if all(name in places for name in edge.nodes)]
     strange = [
@@ -131,14 +133,14 @@ def _network(edges: list[Edge], places: dict[str, int], path: Path) -> tuple[Net
     ]
     if not known:
         raise DataError("no edge joins two known nodes", place=str(path), fix="look at the names in both files")
-    weights, _ = floats(pa.array([edge.weight for edge in known], pa.string()))
+    weights, _ = to_float64(pa.array([edge.weight for edge in known], pa.string()))
     weighted = any(edge.weight is not None for edge in known)
     if weighted and not (weights >= 0).all():
         worst = known[int(np.argmin(weights >= 0))]
         fix = "give every edge a weight of 0 or more, or none"
         raise DataError(f"the weight is '{worst.weight or ''}'", place=worst.origin, fix=fix)
     pairs = np.array([[places[name] for name in edge.nodes] for edge in known])
-    return Network(len(places), pairs, weights if weighted else None), strange
+    return NodeGraph(len(places), pairs, weights if weighted else None), strange
 
 
 def _with_faults(table: pa.Table, faults: Faults | None = None) -> pa.Table:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from evergreen.data.sources._remote import ArrowDisk, Disk, Remote
+from evergreen.data.sources._remote import ArrowStore, RemoteSource, RemoteStore
 
 
-class Source(Remote):
-    def disk(self) -> Disk:
+class GsSource(RemoteSource):
+    def disk(self) -> RemoteStore:
         from pyarrow.fs import FileSystem
 
-        return ArrowDisk(*FileSystem.from_uri(self.uri))
+        return ArrowStore(*FileSystem.from_uri(self.uri))

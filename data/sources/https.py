@@ -11,19 +11,19 @@ from urllib.parse import unquote, urlsplit
 
 from evergreen.core.errors import DataError
 from evergreen.data.sources._files import BLOCK, File
-from evergreen.data.sources._remote import TIMEOUT, Disk, Remote
+from evergreen.data.sources._remote import TIMEOUT, RemoteSource, RemoteStore
 
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be others a minute later
 
 
-class Source(Remote):
-    def disk(self) -> Disk:
+class HttpsSource(RemoteSource):
+    def disk(self) -> RemoteStore:
         if urlsplit(self.uri).password:
             raise DataError("the address holds a password", place="collect.uri", fix="take it out")
-        return Web(self.uri)
+        return HttpStore(self.uri)
 
 
-class Web:
+class HttpStore:
     def __init__(self, address: str) -> None:
         self.address = address
         self.name = PurePosixPath(unquote(urlsplit(address).path)).name

@@ -15,20 +15,20 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError
 from evergreen.data import sources
-from evergreen.data.sources._contents import AT_ONCE, BYTES, Contents, content
-from evergreen.data.sources._files import File, combined, stamped, walk
+from evergreen.data.sources._contents import AT_ONCE, BYTES, FileCache, read_bytes
+from evergreen.data.sources._files import File, combined_hash, list_with_hashes, walk
 
 FOLDER_OF = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TABLES = (".csv", ".tsv")
 PATHS = ("path", "file", "filename", "file_name", "image", "image_path")
 
 
-class Source(sources.Source):
+class ImagesSource(sources.Source):
     only: Sequence[str] | None = None
 
     def __init__(self, name: str, root: Path) -> None:
         super().__init__(name, root)
-        self._contents = Contents()
+        self._contents = FileCache()
 
     @classmethod
     def apart(cls, names: Sequence[str]) -> bool:
@@ -42,8 +42,8 @@ class Source(sources.Source):
         files = self._held
         return files if self._apart else None
 
-    def of(self, names: Sequence[str]) -> Source:
-        some = Source(self.name, self.root)
+    def of(self, names: Sequence[str]) -> ImagesSource:
+        some = ImagesSource(self.name, self.root)
         some.only, some._contents = names, self._contents
         return some
 
@@ -58,7 +58,7 @@ class Source(sources.Source):
 
     def fingerprint(self) -> str:
         vars(self).pop("_held", None)  # as it is now, not as it was when it was listed
-        return combined(self._held)
+        return combined_hash(self._held)
 
     @cached_property
     def _held(self) -> list[File]:
@@ -66,7 +66,7 @@ class Source(sources.Source):
         names = walk(self._folder(), (*FOLDER_OF, *TABLES))
         names = [name for name in names if "/" not in name or not name.endswith(TABLES)]
         self._apart = self.apart(names)
-        return stamped(self._folder(), names, self.root, self._contents if self._apart else None)
+        return list_with_hashes(self._folder(), names, self.root, self._contents if self._apart else None)
 
     def _folder(self) -> Path:
         folder = self.root / self.name
@@ -88,7 +88,7 @@ def _table(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _by_class(folder: Path, only: Sequence[str] | None, contents: Contents) -> Iterator[pa.RecordBatch]:
+def _by_class(folder: Path, only: Sequence[str] | None, contents: FileCache) -> Iterator[pa.RecordBatch]:
     names = walk(folder, FOLDER_OF) if only is None else only
     if not names:
         raise DataError("there is no image in the folder", place=str(folder), fix=f"it reads {', '.join(FOLDER_OF)}")
@@ -153,7 +153,7 @@ def _batches(
     for row in range(len(origin)):
         for name, paths in files.items():
             path = paths[row]
-            data = content(path) if path else None
+            data = read_bytes(path) if path else None
             read[name].append(data)
             size += len(data or b"")
         count = row + 1 - first

@@ -18,14 +18,14 @@ import pyarrow.json as arrow
 
 from evergreen.core.errors import DataError
 from evergreen.data import sources
-from evergreen.data.sources._files import opened
+from evergreen.data.sources._files import open_decompressed
 
 FOLDER_OF = (".jsonl", ".ndjson")
 BLOCK = 1 << 23  # bytes read at once
 SHOWN = 500  # characters of a line that cannot be read
 
 
-class Source(sources.Files):
+class JsonlSource(sources.FileSource):
     ENDINGS = FOLDER_OF
 
     def rows(self, path: Path, name: str) -> Iterator[pa.RecordBatch]:
@@ -38,7 +38,7 @@ class Source(sources.Files):
                 table, places, faults = _parsed(block, schema)
                 while wide := [field.name for field in table.schema if _is_plain_object(field.type)]:
                     table = _flattened(table, wide)
-                sources.distinct(table.column_names, str(path))
+                sources.check_column_names(table.column_names, str(path))
                 said = {"_origin": sources.origins(name, line + places), "_fault": pa.array(faults, pa.string())}
                 table = pa.table({**{column: table[column] for column in table.column_names}, **said})
                 yield from table.combine_chunks().to_batches(sources.ROWS)
@@ -50,7 +50,7 @@ class Source(sources.Files):
 
 def _blocks(path: Path) -> Iterator[bytes]:
     """The file in pieces of whole lines."""
-    with io.BufferedReader(opened(path)) as file:  # type: ignore[type-var]
+    with io.BufferedReader(open_decompressed(path)) as file:  # type: ignore[type-var]
         block = (file.read(BLOCK) + file.readline()).removeprefix(b"\xef\xbb\xbf")
         if block.lstrip()[:1] == b"[":
             fix = "write one object a line, without brackets around them and commas between them"

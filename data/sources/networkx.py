@@ -18,16 +18,16 @@ import pyarrow as pa
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import sources
 from evergreen.data.graph_type import Graph, pack
-from evergreen.data.sources._neighborhoods import Network, options, reach
+from evergreen.data.sources._neighborhoods import NodeGraph, parse_hops, parse_options
 
 ATLAS = 7  # nodes of its largest graphs
 
 
-class Source(sources.Source):
+class NetworkxSource(sources.Source):
     REQUIRES: ClassVar[dict[str, str]] = {"networkx": "demo"}
 
     def __init__(self, name: str, root: Path) -> None:
-        bare, self.options = options(name, ["label"])
+        bare, self.options = parse_options(name, ["label"])
         super().__init__(bare, root)
 
     def read(self) -> Iterator[pa.RecordBatch]:
@@ -57,10 +57,10 @@ class Source(sources.Source):
             raise DataError("nothing is known of its nodes", place=f"networkx:{self.name}", fix=fix)
         pairs = np.array([[place[a], place[b]] for a, b in graph.edges])
         weights = [weight for _, _, weight in graph.edges.data("weight")]
-        whole = Network(len(names), pairs, None if None in weights else np.array(weights))
+        whole = NodeGraph(len(names), pairs, None if None in weights else np.array(weights))
         labels = [str(graph.nodes[name][label]) for name in names]
         beside = pa.table({"id": [str(name) for name in names], "label": labels})
-        yield from whole.tables(None, beside, **reach(self.options))
+        yield from whole.tables(None, beside, **parse_hops(self.options))
 
     def _atlas(self) -> pa.Table:
         from networkx.generators.atlas import graph_atlas_g

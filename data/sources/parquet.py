@@ -14,14 +14,14 @@ from evergreen.data import sources
 FOLDER_OF = (".parquet", ".pq")
 
 
-class Source(sources.Files):
+class ParquetSource(sources.FileSource):
     ENDINGS = FOLDER_OF
 
     def rows(self, path: Path, name: str) -> Iterator[pa.RecordBatch]:
         row = 0
         try:
             with pq.ParquetFile(path) as file:
-                sources.distinct(file.schema_arrow.names, str(path))
+                sources.check_column_names(file.schema_arrow.names, str(path))
                 for batch in file.iter_batches(batch_size=sources.ROWS):
                     table = pa.Table.from_batches([batch]).replace_schema_metadata()
                     yield from sources.with_origin(table, name, row).combine_chunks().to_batches()

@@ -10,14 +10,14 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from evergreen.core.errors import DataError
-from evergreen.data.sources._database import Database, driver_of, quoted
+from evergreen.data.sources._database import DatabaseSource, load_driver, quote_identifier
 
 PLAIN = frozenset({"bool", "text", "varchar", "bpchar", "bytea", "date", "time", "timestamp", "timestamptz"}) | {
     f"{many}{kind}" for many in ("", "_") for kind in ("int2", "int4", "int8", "float4", "float8", "text", "bool")
 }  # types that Arrow has; a leading _ is a list of them
 
 
-class Source(Database):
+class PostgresqlSource(DatabaseSource):
     DRIVER = "adbc_driver_postgresql"
 
     def __init__(self, name: str, root: Path) -> None:
@@ -37,7 +37,7 @@ class Source(Database):
         return f"postgresql://{parts.hostname or ''}{parts.path}"
 
     def connect(self) -> Any:
-        return driver_of(self.DRIVER, self.place).connect(self.address)
+        return load_driver(self.DRIVER, self.place).connect(self.address)
 
     def tables(self, cursor: Any) -> list[str]:
         cursor.execute(
@@ -50,7 +50,7 @@ class Source(Database):
     def readable(self, cursor: Any, query: str) -> str:
         """Types that Arrow has none for are text; numerics are floats."""
         cursor.execute(f"SELECT * FROM ({query}) AS asked LIMIT 0")
-        names = [quoted(one[0]) for one in cursor.description]
+        names = [quote_identifier(one[0]) for one in cursor.description]
         cursor.execute(
             f"SELECT {', '.join(f'pg_typeof({name})::oid::int8' for name in names)} FROM"
             f" (SELECT 1) AS one LEFT JOIN (SELECT * FROM ({query}) AS asked LIMIT 1) AS held ON true"

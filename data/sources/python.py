@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import sources
-from evergreen.data.sources.texts import STRETCH, characters, stretches
+from evergreen.data.sources.texts import STRETCH, parse_characters, text_chunks
 
 LIBRARY = Path(ast.__file__).parent
 PACKAGES = (
@@ -60,16 +60,16 @@ ONES_AND_TENS = (
 ONES, TENS = ONES_AND_TENS.split()[:20], ONES_AND_TENS.split()[20:]
 
 
-class Source(sources.Source):
+class PythonSource(sources.Source):
     def __init__(self, name: str, root: Path) -> None:
         name, _, option = name.partition("?")
         super().__init__(name, root)
-        self.characters = characters(option, f"python:{name}") or STRETCH
+        self.characters = parse_characters(option, f"python:{name}") or STRETCH
 
     def read(self) -> Iterator[pa.RecordBatch]:
         tables: dict[str, Callable[[], pa.Table]] = {"docstrings": docstrings, "tokens": tokens, "numbers": numbers}
         if self.name == "docs":
-            yield from stretches([("python:docs", docs())], self.characters)
+            yield from text_chunks([("python:docs", docs())], self.characters)
         elif self.name in tables:
             table = sources.with_origin(tables[self.name](), f"python:{self.name}")
             yield from table.combine_chunks().to_batches(sources.ROWS)

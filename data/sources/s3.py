@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 
-from evergreen.data.sources._remote import TIMEOUT, ArrowDisk, Disk, Remote
+from evergreen.data.sources._remote import TIMEOUT, ArrowStore, RemoteSource, RemoteStore
 
 
-class Source(Remote):
-    def disk(self) -> Disk:
+class S3Source(RemoteSource):
+    def disk(self) -> RemoteStore:
         from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
         path, _, said = self.name.removeprefix("//").partition("?")
@@ -26,4 +26,4 @@ class Source(Remote):
             request_timeout=TIMEOUT,
             retry_strategy=AwsStandardS3RetryStrategy(max_attempts=3),
         )
-        return ArrowDisk(system, path)
+        return ArrowStore(system, path)

@@ -32,7 +32,7 @@ PATCHES = 60  # of each photograph
 Scene = tuple[np.ndarray, np.ndarray, list[dict[str, object]]]  # image, mask, boxes
 
 
-class Source(sources.Source):
+class SkimageSource(sources.Source):
     REQUIRES: ClassVar[dict[str, str]] = {"skimage": "demo"}
 
     def read(self) -> Iterator[pa.RecordBatch]:

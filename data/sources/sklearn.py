@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import sources
-from evergreen.data.sources._neighborhoods import Network, options, reach
+from evergreen.data.sources._neighborhoods import NodeGraph, parse_hops, parse_options
 
 GRAPH, NEIGHBOURS = "digits_graph", 10
 TARGETS = {
@@ -28,7 +28,7 @@ TARGETS = {
 }
 
 
-class Source(sources.Source):
+class SklearnSource(sources.Source):
     def read(self) -> Iterator[pa.RecordBatch]:
         if self.name.partition("?")[0] == GRAPH:
             yield from _graph(self.name)
@@ -71,12 +71,12 @@ def _graph(name: str) -> Iterator[pa.RecordBatch]:
     from sklearn.datasets import load_digits
     from sklearn.neighbors import kneighbors_graph
 
-    _, found = options(name)
+    _, found = parse_options(name)
     bunch = load_digits()
     pairs = np.stack(kneighbors_graph(bunch.data, NEIGHBOURS).nonzero(), axis=1)
     beside = pa.table({"id": [str(node) for node in range(len(bunch.data))], "digit": bunch.target})
     pixels = None if found.get("features") == "place" else bunch.data
-    tables = Network(len(bunch.data), pairs).tables(pixels, beside, **reach(found))
+    tables = NodeGraph(len(bunch.data), pairs).tables(pixels, beside, **parse_hops(found))
     rows = 0
     for table in tables:
         yield from sources.with_origin(table, f"sklearn:{GRAPH}", rows).combine_chunks().to_batches()

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
-from evergreen.data.sources._database import Database, driver_of, quoted
-from evergreen.data.sources._files import combined, stamped
+from evergreen.data.sources._database import DatabaseSource, load_driver, quote_identifier
+from evergreen.data.sources._files import combined_hash, list_with_hashes
 
 
-class Source(Database):
+class SqliteSource(DatabaseSource):
     DRIVER = "adbc_driver_sqlite"
 
     @property
@@ -27,7 +27,7 @@ class Source(Database):
     def connect(self) -> Any:
         if not self.path.is_file():
             raise DataError("there is no such file", place=self.place, fix="check the path; it is relative to the root")
-        return driver_of(self.DRIVER, self.place).connect(f"file:{self.path.as_posix()}?mode=ro")
+        return load_driver(self.DRIVER, self.place).connect(f"file:{self.path.as_posix()}?mode=ro")
 
     def tables(self, cursor: Any) -> list[str]:
         cursor.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'")
@@ -43,12 +43,14 @@ class Source(Database):
         names = [one[0] for one in cursor.description]
         found = {}
         for name in names:
-            cursor.execute(f"SELECT DISTINCT typeof({quoted(name)}) FROM ({query})")
+            cursor.execute(f"SELECT DISTINCT typeof({quote_identifier(name)}) FROM ({query})")
             found[name] = {kind for (kind,) in cursor.fetchall()} - {"null"}
         kinds = {name: _held(types) for name, types in found.items()}
-        first = ", ".join(f"{SAMPLES[kind]} AS {quoted(name)}" for name, kind in kinds.items())
+        first = ", ".join(f"{SAMPLES[kind]} AS {quote_identifier(name)}" for name, kind in kinds.items())
         rest = ", ".join(
-            quoted(name) if found[name] <= {kind.lower()} else f"CAST({quoted(name)} AS {kind}) AS {quoted(name)}"
+            quote_identifier(name)
+            if found[name] <= {kind.lower()}
+            else f"CAST({quote_identifier(name)} AS {kind}) AS {quote_identifier(name)}"
             for name, kind in kinds.items()
         )
         return f"SELECT {first} UNION ALL SELECT * FROM (SELECT {rest} FROM ({query}))"
@@ -61,7 +63,7 @@ class Source(Database):
         """Of the file, and of what was written to it and is not yet in it."""
         files = [self.path, self.path.with_name(f"{self.path.name}-wal")]
         held = [file.name for file in files if file.is_file() and file.stat().st_size]
-        return f"{combined(stamped(self.path.parent, held, self.root))} {self.table or self.query}"
+        return f"{combined_hash(list_with_hashes(self.path.parent, held, self.root))} {self.table or self.query}"
 
 
 SAMPLES = {"INTEGER": "0", "REAL": "0.0", "TEXT": "''", "BLOB": "x'00'"}

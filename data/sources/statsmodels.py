@@ -18,7 +18,7 @@ from evergreen.data.sources.sklearn import clean
 NAMES = {"sunspots": {"sunactivity": "activity"}}
 
 
-class Source(sources.Source):
+class StatsmodelsSource(sources.Source):
     REQUIRES: ClassVar[dict[str, str]] = {"statsmodels": "demo"}
 
     def read(self) -> Iterator[pa.RecordBatch]:

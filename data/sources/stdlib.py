@@ -21,7 +21,7 @@ from evergreen.data import sources
 ASIDE = {"test", "tests", "idle_test", "site-packages", "dist-packages", "turtledemo", "lib2to3", "encodings"}
 
 
-class Source(sources.Source):
+class StdlibSource(sources.Source):
     def read(self) -> Iterator[pa.RecordBatch]:
         if self.name != "imports":
             raise DataError(f"there is no '{self.name}'", place=f"stdlib:{self.name}", fix="write stdlib:imports")

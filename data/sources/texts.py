@@ -15,21 +15,21 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError
 from evergreen.data import sources
-from evergreen.data.sources._files import File, combined, stamped, walk
-from evergreen.data.sources.csv import encoding
+from evergreen.data.sources._files import File, combined_hash, list_with_hashes, walk
+from evergreen.data.sources.csv import detect_encoding
 
 FOLDER_OF = (".txt", ".md")
 STRETCH = 256  # characters
 AT_ONCE = 1000  # rows of a batch
 
 
-class Source(sources.Source):
+class TextsSource(sources.Source):
     only: Sequence[str] | None = None
 
     def __init__(self, name: str, root: Path) -> None:
         name, _, option = name.partition("?")
         super().__init__(name, root)
-        self.characters = characters(option, f"texts:{name}")
+        self.characters = parse_characters(option, f"texts:{name}")
 
     @classmethod
     def apart(cls, names: Sequence[str]) -> bool:
@@ -39,8 +39,8 @@ class Source(sources.Source):
         whole = self.characters or not (self.root / self.name).is_dir()
         return None if whole else self._files
 
-    def of(self, names: Sequence[str]) -> Source:
-        some = Source(self.name, self.root)
+    def of(self, names: Sequence[str]) -> TextsSource:
+        some = TextsSource(self.name, self.root)
         some.only = names
         return some
 
@@ -48,7 +48,7 @@ class Source(sources.Source):
         path, paths = self.root / self.name, self._paths()
         if self.characters or not path.is_dir():
             parts = ((_origin(path, file), _read(file)) for file in paths)
-            yield from stretches(parts, self.characters or STRETCH)
+            yield from text_chunks(parts, self.characters or STRETCH)
             return
         labelled = any(file.parent != path for file in paths)
         for first in range(0, len(paths), AT_ONCE):
@@ -61,13 +61,13 @@ class Source(sources.Source):
 
     def fingerprint(self) -> str:
         vars(self).pop("_files", None)  # as it is now, not as it was when it was listed
-        return f"{combined(self._files)} {self.characters}"
+        return f"{combined_hash(self._files)} {self.characters}"
 
     @cached_property
     def _files(self) -> list[File]:
         path, paths = self.root / self.name, self._paths()
         folder = path if path.is_dir() else path.parent
-        return stamped(folder, [_origin(path, file) for file in paths], self.root)
+        return list_with_hashes(folder, [_origin(path, file) for file in paths], self.root)
 
     def _paths(self) -> list[Path]:
         """Every text below the folder, in the order of their paths; what is hidden is none."""
@@ -83,7 +83,7 @@ class Source(sources.Source):
         return found
 
 
-def characters(option: str, place: str) -> int:
+def parse_characters(option: str, place: str) -> int:
     """The number that `characters=256` says; 0 where nothing is said."""
     name, _, value = option.partition("=")
     if not option:
@@ -93,7 +93,7 @@ def characters(option: str, place: str) -> int:
     return int(value)
 
 
-def stretches(parts: Iterable[tuple[str, str]], length: int) -> Iterator[pa.RecordBatch]:
+def text_chunks(parts: Iterable[tuple[str, str]], length: int) -> Iterator[pa.RecordBatch]:
     """Named texts in stretches of `length` characters, in order; the last of a text is as long as it comes."""
     place, rows = 0, []
     for name, text in parts:
@@ -114,7 +114,7 @@ def _batch(rows: list[tuple[str, int, str]]) -> pa.RecordBatch:
 
 def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding=encoding(path))
+        text = path.read_text(encoding=detect_encoding(path))
     except (UnicodeError, OSError) as error:
         raise DataError(f"cannot be read ({error})", place=str(path), fix="save the file as UTF-8") from error
     if "\0" in text:

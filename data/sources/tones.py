@@ -32,14 +32,14 @@ SOUNDS = {  # a voice's share, the resonances in Hz (Peterson and Barney 1952, r
 }  # fmt: skip
 
 
-class Source(sources.Source):
+class TonesSource(sources.Source):
     def read(self) -> Iterator[pa.RecordBatch]:
         least, most = self._words()
         random = np.random.default_rng([VERSION, most])
         sounds, texts = [], []
         for _ in range(ROWS):
             words = [str(word) for word in random.choice(list(WORDS), random.integers(least, most + 1))]
-            sounds.append({"samples": spoken(words, random), "rate": RATE})
+            sounds.append({"samples": synthesize(words, random), "rate": RATE})
             texts.append(" ".join(words))
         table = pa.table({"audio": pa.array(sounds, TYPE), "text" if most > 1 else "word": pa.array(texts)})
         yield from sources.with_origin(table, f"tones:{self.name}").combine_chunks().to_batches()
@@ -56,7 +56,7 @@ class Source(sources.Source):
         return SETS[self.name]
 
 
-def spoken(words: list[str], random: np.random.Generator) -> np.ndarray:
+def synthesize(words: list[str], random: np.random.Generator) -> np.ndarray:
     """(N,) float32 samples of the words, said by a voice of its own with some noise around it."""
     pitch, tract, haste = random.uniform(90, 240), random.uniform(0.85, 1.15), random.uniform(0.8, 1.25)
     parts = [_silence(random.uniform(0.02, 0.4))]

@@ -59,13 +59,13 @@ def identities(rows: pa.Table | pa.RecordBatch, key: Sequence[str]) -> np.ndarra
     import numpy as np
 
     from evergreen.core.errors import DataError, suggest
-    from evergreen.data.arrow import plain, texts
+    from evergreen.data.arrow import decode_array, to_strings
 
     for name in key:
         if name not in rows.schema.names:
             problem = f"there is no column '{name}'"
             raise DataError(problem, place="collect.key", fix=suggest(name, rows.schema.names))
-    columns = [texts(plain(rows.column(name))).to_pylist() for name in key]
+    columns = [to_strings(decode_array(rows.column(name))).to_pylist() for name in key]
     words = (
         bytes(16) if None in row else hashlib.blake2b(repr(row).encode(), digest_size=16).digest()
         for row in zip(*columns, strict=True)

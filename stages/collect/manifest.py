@@ -66,12 +66,12 @@ def write(
 ) -> list[Part]:
     """Writes batches as new parts, numbered from `first`, never holding more than a few row groups; `files` are
     theirs. While one row group is written the next is read. Without `name` the parts still have to be `named`."""
-    from evergreen.data.prefetch import ahead
+    from evergreen.data.prefetch import prefetch
 
     written: list[Part] = []
     listed = [pa.array(values) for values in zip(*files, strict=True)] or [pa.array([], pa.string())] * 3
     known = pa.table(listed, names=SPANS.names[:3])
-    writer, tables = None, ahead(_row_groups(batches), AHEAD)
+    writer, tables = None, prefetch(_row_groups(batches), AHEAD)
     try:
         for table in tables:
             if writer is None or writer.full:
@@ -98,13 +98,13 @@ class Writer:
     """One part being written, of rows such as those of a first table. It has its name only when it is whole."""
 
     def __init__(self, path: Path, like: pa.Table, files: pa.Table) -> None:
-        from evergreen.data.parquet import repeating
+        from evergreen.data.parquet import dictionary_columns
 
         self.path, self.files = path, files
         self.rows = self.bytes = 0
         self.names: list[pa.Array] = []  # of the files of runs of rows …
         self.runs: list[np.ndarray] = [np.zeros(0, np.int64)]  # … and how many rows each has
-        how = {"compression": _compression(like), "use_dictionary": repeating(like), "write_statistics": False}
+        how = {"compression": _compression(like), "use_dictionary": dictionary_columns(like), "write_statistics": False}
         self.file = pq.ParquetWriter(path.with_suffix(".tmp"), like.schema, **how)
 
     @property

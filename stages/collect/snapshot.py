@@ -41,7 +41,7 @@ def mirrored(
     Parts finished by a collection that was killed are in `staging` and are not read again; parts that are written
     again, from what is here, lie in `again`.
     """
-    from evergreen.data.sources._files import grouped
+    from evergreen.data.sources._files import batch_files
 
     files = source.files()
     if files is None:
@@ -56,7 +56,7 @@ def mirrored(
     columns = _Columns([*kept, *done])  # what is read again may have other columns than it had
     number, written = next_number([*before, *done]), list[Future[list[Part]]]()
     with ThreadPoolExecutor(1, "finish") as beside:  # while the disk takes one group the next is read
-        for group in grouped([file for file in wanted if file.name not in had], BYTES, ROWS):
+        for group in batch_files([file for file in wanted if file.name not in had], BYTES, ROWS):
             rows = columns.of(source.of([file.name for file in group]).read(), group[0].name)
             parts = write(rows, staging, number, group, said, name=False)
             number += len(parts)
@@ -94,12 +94,12 @@ class _Columns:
         self.schema = pq.read_schema(parts[0].path) if parts else None
 
     def of(self, batches: Iterator[pa.RecordBatch], place: str) -> Iterator[pa.RecordBatch]:
-        from evergreen.data.sources import alike
+        from evergreen.data.sources import cast_to_schema
 
         for batch in batches:
             if self.schema is None:
                 self.schema = batch.schema
-            yield batch if batch.schema == self.schema else alike(batch, self.schema, place)
+            yield batch if batch.schema == self.schema else cast_to_schema(batch, self.schema, place)
 
 
 def _finished(staging: Path, parts: Sequence[Part]) -> list[Part]:

@@ -62,14 +62,14 @@ def read(column: pa.Array) -> tuple[np.ndarray, bool]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from evergreen.data.arrow import floats, plain
+    from evergreen.data.arrow import decode_array, to_float64
 
-    column = plain(column)
+    column = decode_array(column)
     if pa.types.is_temporal(column.type):
         kind = pa.timestamp("us", tz=column.type.tz) if pa.types.is_timestamp(column.type) else pa.timestamp("us")
         whole = column.cast(kind, safe=False).cast(pa.int64())
         return pc.fill_null(whole.cast(pa.float64()), float("nan")).to_numpy(zero_copy_only=False), True
-    values, faults = floats(column)
+    values, faults = to_float64(column)
     if not pa.types.is_string(column.type) or len(faults) * 2 < len(column) - column.null_count:
         return values, False
     return np.array([_moment(text) for text in column.to_pylist()], np.float64), True

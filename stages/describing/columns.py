@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evergreen.data.arrow import plain, stack, texts
+from evergreen.data.arrow import decode_array, stack_lists, to_strings
 from evergreen.data.kinds import _images as pixels
 from evergreen.stages.drawing.markup import note
 from evergreen.stages.drawing.small import bars, histogram, legend
@@ -41,7 +41,7 @@ def columns(samples: Samples, missing: Mapping[str, int], rows: int) -> str:
 
 
 def _figure(name: str, kind: str, samples: Samples, missing: float, *, target: bool) -> str:
-    sides = [plain(table.column(name)) for table in samples.tables]
+    sides = [decode_array(table.column(name)) for table in samples.tables]
     drawn, said = _drawn(sides, kind, name)
     lacking = f", {missing:.1%} missing" if missing else ""
     role = "<b>target</b>, " if target else ""
@@ -101,7 +101,7 @@ def _plain(column: pa.Array) -> Array:
 
 
 def _values(column: pa.Array) -> Array:
-    values = stack(column)[0]
+    values = stack_lists(column)[0]
     return values.reshape(*values.shape[:2], -1)[:, :, 0].ravel().astype(np.float64)
 
 
@@ -119,8 +119,10 @@ def _lengths(column: pa.Array) -> Array:
 
 def _brightness(column: pa.Array) -> Array:
     if pa.types.is_binary(column.type):
-        return np.array([pixels.decoded(data.as_py(), (16, 16), 1).mean() for data in column.drop_null()], np.float64)
-    values = stack(column)[0]
+        return np.array(
+            [pixels.decode_image(data.as_py(), (16, 16), 1).mean() for data in column.drop_null()], np.float64
+        )
+    values = stack_lists(column)[0]
     return values.reshape(len(values), -1).mean(axis=1).astype(np.float64)
 
 
@@ -135,7 +137,7 @@ def _nodes(column: pa.Array) -> Array:
 
 
 def _categories(column: pa.Array) -> Counter[str]:
-    return Counter(texts(column).drop_null().to_pylist())
+    return Counter(to_strings(column).drop_null().to_pylist())
 
 
 def _listed(column: pa.Array) -> Counter[str]:
@@ -149,9 +151,9 @@ def _boxes(column: pa.Array) -> Counter[str]:
 def _classes(column: pa.Array) -> Counter[str]:
     """The classes of a mask's pixels."""
     if pa.types.is_binary(column.type):
-        values = np.concatenate([pixels.labels(data.as_py(), (32, 32)).ravel() for data in column.drop_null()])
+        values = np.concatenate([pixels.decode_labels(data.as_py(), (32, 32)).ravel() for data in column.drop_null()])
     else:
-        values = stack(column)[0].ravel()
+        values = stack_lists(column)[0].ravel()
     found, counts = np.unique(values.astype(np.int64), return_counts=True)
     return Counter(dict(zip(map(str, found.tolist()), counts.tolist(), strict=True)))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from evergreen.data.arrow import plain, stack
+from evergreen.data.arrow import decode_array, stack_lists
 from evergreen.data.prepare.windows import read_times
 from evergreen.stages.drawing.pictures import Line, chart
 from evergreen.stages.drawing.small import STYLES
@@ -27,7 +27,7 @@ def course(samples: Samples) -> str:
         return ""
     lines = []
     for table, name, style in zip(samples.tables, NAMES, STYLES, strict=True):
-        moment, value = _moment(plain(table.column("_time"))), _value(plain(table.column(samples.target)))
+        moment, value = _moment(decode_array(table.column("_time"))), _value(decode_array(table.column(samples.target)))
         order = np.argsort(moment, kind="stable")
         parts = np.array_split(order, min(POINTS, len(order)))  # neighbours in time as their mean
         lines.append(Line(name, [(float(moment[part].mean()), float(value[part].mean())) for part in parts], style))
@@ -46,5 +46,5 @@ def _moment(column: pa.Array) -> Array:
 def _value(column: pa.Array) -> Array:
     if pa.types.is_floating(column.type):
         return column.to_numpy(zero_copy_only=False)
-    values: Array = stack(column)[0].reshape(len(column), -1)[:, 0]
+    values: Array = stack_lists(column)[0].reshape(len(column), -1)[:, 0]
     return values

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.data import kinds
-from evergreen.data.arrow import plain, stack, texts
-from evergreen.data.field import Field
+from evergreen.data.arrow import decode_array, stack_lists, to_strings
+from evergreen.data.field import TensorField
 from evergreen.stages.drawing.graphs import graph
 from evergreen.stages.drawing.markup import table
 from evergreen.stages.drawing.over import boxed, tinted
 from evergreen.stages.drawing.pictures import image, spark
 
 if TYPE_CHECKING:
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.stages.preprocess.samples import Samples
 
 SHOWN, LINES, ACROSS = 12, 6, 10  # examples; rows and columns of a table
@@ -27,7 +27,7 @@ POINTS = 400  # of a course
 PICTURED = ("image", "audio", "graph", "series", "text", "tokens")
 
 
-def examples(samples: Samples, spec: Spec) -> str:
+def examples(samples: Samples, spec: FeatureSpec) -> str:
     """Rows of the sample, of each class in turn where there are classes, as `spec` encodes them."""
     chosen = samples.train.take(_spread(samples))
     shown = {name: kind for name, kind in samples.inputs.items() if kind in PICTURED}
@@ -44,7 +44,7 @@ def _spread(samples: Samples) -> list[int]:
     train = samples.train
     if samples.kind != "category":
         return np.unique(np.linspace(0, len(train) - 1, SHOWN).round().astype(int)).tolist()
-    classes = texts(plain(train.column(samples.target))).to_pylist()
+    classes = to_strings(decode_array(train.column(samples.target))).to_pylist()
     seen: dict[Any, int] = {}
     order = []
     for row, name in enumerate(classes):
@@ -53,15 +53,15 @@ def _spread(samples: Samples) -> list[int]:
     return [row for _, _, row in sorted(order)[:SHOWN]]
 
 
-def _parts(rows: pa.Table, row: int, spec: Spec, shown: dict[str, str]) -> str:
+def _parts(rows: pa.Table, row: int, spec: FeatureSpec, shown: dict[str, str]) -> str:
     """What a row looks like, and its target."""
     one, target = rows.slice(row, 1), spec.target.kind
     if target == "series":
-        history, values = (stack(plain(one.column(name)))[0] for name in ("history", spec.target_name))
+        history, values = (stack_lists(decode_array(one.column(name)))[0] for name in ("history", spec.target_name))
         past = history.reshape(history.shape[1], -1)[:, 0].tolist()
         return spark(past, values.reshape(-1).tolist(), []) + _said(spec.target_name, _short(values.ravel().tolist()))
     drawn = [_drawn(spec.inputs.get(name), one, name, kind) for name, kind in shown.items()]
-    true = plain(one.column(spec.target_name))
+    true = decode_array(one.column(spec.target_name))
     if target in ("mask", "boxes"):
         picture = next(_encoded(field, one) for field in spec.inputs.values() if field.kind == "image")
         return _over(picture, _encoded(spec.target, one), spec.target)
@@ -71,12 +71,12 @@ def _parts(rows: pa.Table, row: int, spec: Spec, shown: dict[str, str]) -> str:
     return "".join(drawn) + _said(spec.target_name, _short(value))
 
 
-def _encoded(field: Field, row: pa.Table) -> Any:
+def _encoded(field: TensorField, row: pa.Table) -> Any:
     """What a model sees of the row's field."""
-    return kinds.of(field).encode(field, [plain(row.column(name)) for name in field.columns])[0]
+    return kinds.kind_of(field).encode(field, [decode_array(row.column(name)) for name in field.columns])[0]
 
 
-def _drawn(field: Field | None, row: pa.Table, name: str, kind: str) -> str:
+def _drawn(field: TensorField | None, row: pa.Table, name: str, kind: str) -> str:
     if kind in ("text", "tokens") or field is None:
         value = row.column(name)[0].as_py()
         words = " ".join(value) if isinstance(value, list) else str(value or "")
@@ -94,10 +94,10 @@ def _drawn(field: Field | None, row: pa.Table, name: str, kind: str) -> str:
     return spark(course[:: 1 + len(course) // POINTS].tolist(), [], [])
 
 
-def _over(picture: Any, target: Any, field: Field) -> str:
+def _over(picture: Any, target: Any, field: TensorField) -> str:
     if field.kind == "mask":
         return f'<div class="trio two">{image(picture, "")}{image(tinted(picture, target), "with its mask")}</div>'
-    found = kinds.of(field).decode(field, target[None])[0]
+    found = kinds.kind_of(field).decode(field, target[None])[0]
     return boxed(picture, field.state["size"], found, [], "with its boxes") + escape(
         ", ".join(sorted(box["class"] for box in found))
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.data.prepare import invalid_rows
 from evergreen.data.prepare.splitters import MIDNIGHT
-from evergreen.data.prepared import QUARANTINED, units
+from evergreen.data.prepared import QUARANTINED, row_groups
 from evergreen.stages.describing.columns import columns
 from evergreen.stages.describing.course import course
 from evergreen.stages.describing.examples import examples
@@ -18,7 +18,7 @@ from evergreen.stages.drawing.markup import note, paragraph, table
 from evergreen.stages.drawing.sheet import sheet
 
 if TYPE_CHECKING:
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.stages.preprocess.samples import Samples
 
 Json = Mapping[str, Any]
@@ -32,7 +32,7 @@ LOOK = ("wait", "Look at this before you trust a score", "M23 13v13M23 32v1")
 OFF = ("keep", "Leaks were not looked for", "M16 23h14")
 
 
-def page(name: str, ready: Path, samples: Samples, spec: Spec, summary: Json) -> str:
+def page(name: str, ready: Path, samples: Samples, spec: FeatureSpec, summary: Json) -> str:
     """The page of pipeline `name`, of the rows in `ready`; `summary` is what summary.json and history.json hold."""
     rows, target = sum(summary["rows"].values()), samples.target
     task = spec.task.replace("_", " ").capitalize()
@@ -151,7 +151,7 @@ def _aside(ready: Path, summary: Json) -> str:
     reasons = summary["quarantined"]["reasons"]
     if not reasons:
         return paragraph("None.")
-    held = invalid_rows.examples([units(ready, QUARANTINED)[0].read()], SHOWN)
+    held = invalid_rows.examples_by_reason([row_groups(ready, QUARANTINED)[0].read()], SHOWN)
     parts = []
     for reason, count in sorted(reasons.items(), key=lambda one: -one[1])[:REASONS]:
         lines = "".join(

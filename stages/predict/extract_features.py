@@ -58,14 +58,14 @@ def _own(paths: Paths, model: Model, split: str) -> pa.Table:
 
     from evergreen.core.errors import DataError
     from evergreen.data.prepared import read
-    from evergreen.data.row_ids import written
+    from evergreen.data.row_ids import to_hex
 
     try:
         table = read(paths.ready, split)
     except DataError as error:
         fix = f"fetch the rows with `dvc pull`, or give a file with --input, or: evergreen run {paths.name}"
         raise PipelineError(error.problem, place=error.place, fix=fix) from error
-    beside = {"split": pa.array([split] * len(table), pa.string()), "_id": written(table.column("_id"))}
+    beside = {"split": pa.array([split] * len(table), pa.string()), "_id": to_hex(table.column("_id"))}
     return pa.table({**_features(model, table), "target": table.column(model.spec.target_name), **beside})
 
 

@@ -28,7 +28,7 @@ def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]
     import pyarrow as pa
 
     from evergreen.core.errors import DataError
-    from evergreen.data.prepare.windows import channels, history_table, ordered
+    from evergreen.data.prepare.windows import make_windows, order_by_time, stack_channels
     from evergreen.data.sources import RESERVED
 
     history, names, series = _columns(model)
@@ -36,10 +36,10 @@ def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]
     try:
         which: dict[str, Any] = {"covariates": names[1:], "series": series}
         own = table.select([name for name in table.column_names if name not in RESERVED])
-        examples = history_table(own, time, names[0], window, model.spec.target.shape[0], targets=False, **which)
-        groups = ordered(table, time, series)
+        examples = make_windows(own, time, names[0], window, model.spec.target.shape[0], targets=False, **which)
+        groups = order_by_time(table, time, series)
         _refuse_words(table, names, source)
-        values_NC = channels(table, names)
+        values_NC = stack_channels(table, names)
     except DataError as error:
         place = ", ".join(part for part in (str(source), error.place) if part)
         raise DataError(error.problem, place=place, fix=error.fix) from error
@@ -68,10 +68,10 @@ def _columns(model: Model) -> tuple[Any, list[str], str]:
 
 
 def _refuse_words(table: pa.Table, names: Sequence[str], source: Path) -> None:
-    from evergreen.data.arrow import floats, plain
+    from evergreen.data.arrow import decode_array, to_float64
 
     for name in names:
-        _, faults = floats(plain(table.column(name)))
+        _, faults = to_float64(decode_array(table.column(name)))
         if faults:
             row, reason = min(faults.items())
             fix = "mend the row or leave it out; nothing was written"
@@ -103,7 +103,7 @@ def _continue(model: Model, values_NC: np.ndarray, rows: Any, said: dict[str, An
     import numpy as np
     import pyarrow as pa
 
-    from evergreen.data.kinds.series import fixed
+    from evergreen.data.kinds.series import to_fixed_lists
     from evergreen.data.prepare.windows import HISTORY
 
     (window, width), horizon = model.spec.inputs[HISTORY].shape, model.spec.target.shape[0]
@@ -112,7 +112,7 @@ def _continue(model: Model, values_NC: np.ndarray, rows: Any, said: dict[str, An
         past = values_NC[start - window : start] if start >= window else values_NC[:0]
         if not len(past) or np.isnan(past).any():
             return
-        asked = pa.table({HISTORY: fixed(past[None] if width > 1 else past[None, :, 0]), **which})
+        asked = pa.table({HISTORY: to_fixed_lists(past[None] if width > 1 else past[None, :, 0]), **which})
         answer = model.predict(asked)[0]
         if start > first:  # its history was foretold itself, so that no interval is known
             answer = {"prediction": answer["prediction"]}

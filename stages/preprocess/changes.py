@@ -14,13 +14,13 @@ from evergreen.stages.preprocess.row_changes import moves
 
 if TYPE_CHECKING:
     from evergreen.core.paths import Paths
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.stages.preprocess.samples import Samples
 
 PAGE, HISTORY = "report.html", "history.json"
 
 
-def describe(paths: Paths, now: Path, rows: Samples, spec: Spec, summary: Mapping[str, Any]) -> dict[str, Any]:
+def describe(paths: Paths, now: Path, rows: Samples, spec: FeatureSpec, summary: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the folder `described`, a page and the history, of the rows in `now`, which are to replace those in
     `ready`. Returns the history: {"changes": words, "moves": see `moves`}.
 
@@ -31,7 +31,7 @@ def describe(paths: Paths, now: Path, rows: Samples, spec: Spec, summary: Mappin
     same = before == facts
     kind_of = {**summary["inputs"], rows.target: rows.kind}
     history = {
-        "changes": told["changes"] if same else profile.changes(before, facts) if before else [],
+        "changes": told["changes"] if same else profile.describe_changes(before, facts) if before else [],
         "moves": moves(paths.ready, now, told["moves"], kind_of),
     }
     with replace_folder(paths.described) as folder:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from evergreen.data.prepare.infer import Schema
-    from evergreen.data.prepare.prepared_rows import Examples
-    from evergreen.data.quality.profile import Seen
+    from evergreen.data.prepare.prepared_rows import PreparedRows
+    from evergreen.data.quality.profile import ColumnProfile
 
 REASONS = 1_000  # different ones that are told apart; a file may be wrong in a new way in every row
 OTHERS = "other reasons"
@@ -31,13 +31,15 @@ class Tally:
     aside: Counter[str] = field(default_factory=Counter)  # reason → good rows that suit no split
     notes: list[str] = field(default_factory=list)
     cuts: dict[str, Any] = field(default_factory=dict)
-    seen: dict[str, Seen] = field(default_factory=dict)  # column → what it held
+    seen: dict[str, ColumnProfile] = field(default_factory=dict)  # column → what it held
 
-    def add(self, found: Examples, schema: Schema) -> None:
+    def add(self, found: PreparedRows, schema: Schema) -> None:
         """Rows that were read; what goes into which split is told to `add_part`."""
         from evergreen.data.quality import profile
 
-        self.seen = profile.merged([one for one in (self.seen, profile.tally(found.table, schema.kinds)) if one])
+        self.seen = profile.merge_profiles(
+            [one for one in (self.seen, profile.profile_columns(found.table, schema.kinds)) if one]
+        )
         self.raw += len(found.table) + len(found.quarantine)
         self.left += found.left
         reasons = found.quarantine.column("reason").to_pylist()
@@ -67,7 +69,7 @@ class Tally:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Tally:
-        from evergreen.data.quality.profile import Seen
+        from evergreen.data.quality.profile import ColumnProfile
 
         def by_split(name: str) -> dict[str, Counter[str]]:
             return {split: Counter(counts) for split, counts in value[name].items()}
@@ -82,7 +84,7 @@ class Tally:
             aside=Counter(value["aside"]),
             notes=value["notes"],
             cuts=value["cuts"],
-            seen={name: Seen(**one) for name, one in value["seen"].items()},
+            seen={name: ColumnProfile(**one) for name, one in value["seen"].items()},
         )
 
     @classmethod
@@ -91,7 +93,7 @@ class Tally:
 
         total = cls()
         for one in tallies:
-            total.seen = profile.merged([held for held in (total.seen, one.seen) if held])
+            total.seen = profile.merge_profiles([held for held in (total.seen, one.seen) if held])
             total.raw += one.raw
             total.left += one.left
             total.rows += one.rows

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.data import row_ids
-from evergreen.data.arrow import plain, stack, texts
+from evergreen.data.arrow import decode_array, stack_lists, to_strings
 from evergreen.data.kinds import _images as pixels
 
 ROWS = 2000  # of each of the two, at most
@@ -52,7 +52,7 @@ def drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) -> Drift 
     if count < FEWEST:
         return None
     sides = [_thinned(side, count) for side in (train, test)]
-    pairs = {name: [plain(side.column(name)) for side in sides] for name in kind_of}
+    pairs = {name: [decode_array(side.column(name)) for side in sides] for name in kind_of}
     seen = {name: _features(one, two, kind_of[name]) for name, (one, two) in pairs.items()}
     seen = {name: values for name, values in seen.items() if values.shape[1]}
     if not seen:
@@ -91,7 +91,7 @@ def _features(one: pa.Array, two: pa.Array, kind: str) -> Array:
 
 def _frequencies(one: pa.Array, two: pa.Array) -> Array:
     """Categories as places in the order of how common they are."""
-    both = pa.concat_arrays([texts(one), texts(two)]).dictionary_encode()
+    both = pa.concat_arrays([to_strings(one), to_strings(two)]).dictionary_encode()
     codes = both.indices.fill_null(len(both.dictionary)).to_numpy(zero_copy_only=False)
     place = np.argsort(np.argsort(-np.bincount(codes), kind="stable"), kind="stable")
     found: Array = place[codes].astype(np.float64)[:, None]
@@ -101,11 +101,11 @@ def _frequencies(one: pa.Array, two: pa.Array) -> Array:
 def _pictures(column: pa.Array) -> Array:
     """Brightness, contrast, and the picture itself in 4 × 4 pixels."""
     if pa.types.is_binary(column.type):
-        values = np.stack([pixels.decoded(data.as_py(), (16, 16), 3) for data in column]).astype(np.float32)
+        values = np.stack([pixels.decode_image(data.as_py(), (16, 16), 3) for data in column]).astype(np.float32)
     else:
-        values = stack(column)[0].astype(np.float32)
+        values = stack_lists(column)[0].astype(np.float32)
         values = values if values.ndim == 4 else values[..., None]
-    small = pixels.resized(values, (4, 4)).reshape(len(values), -1)
+    small = pixels.resize_images(values, (4, 4)).reshape(len(values), -1)
     return np.column_stack([values.mean(axis=(1, 2, 3)), values.std(axis=(1, 2, 3)), small])
 
 
@@ -120,7 +120,7 @@ def _words(column: pa.Array) -> Array:
 
 def _course(column: pa.Array) -> Array:
     """Mean, spread, first and last value of a stretch."""
-    values = stack(column)[0].reshape(len(column), -1).astype(np.float64)
+    values = stack_lists(column)[0].reshape(len(column), -1).astype(np.float64)
     return np.column_stack([values.mean(1), values.std(1), values[:, 0], values[:, -1]])
 
 
@@ -169,7 +169,7 @@ def told(one: pa.Array, two: pa.Array, kind: str, names: tuple[str, str]) -> str
         return f"median {middles[0]} {names[0]}, {middles[1]} {names[1]}"
     if kind != "category":
         return ""
-    words = [Counter(texts(side).drop_null().to_pylist()) for side in (one, two)]
+    words = [Counter(to_strings(side).drop_null().to_pylist()) for side in (one, two)]
     shares = [{word: count / side.total() for word, count in side.items()} for side in words]
     word = max(
         sorted(set(words[0]) | set(words[1])), key=lambda name: abs(shares[0].get(name, 0) - shares[1].get(name, 0))

@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from evergreen.data.prepare.config import PreprocessConfig
-    from evergreen.data.spec import Field, Spec
+    from evergreen.data.spec import FeatureSpec, TensorField
 
 SHARE = 8  # of memory_mb that rows to fit on may take, one part
 
 
-def spec(done: Passed, config: PreprocessConfig, train: pa.Table, *, task: str, options: Mapping[str, Any]) -> Spec:
+def spec(
+    done: Passed, config: PreprocessConfig, train: pa.Table, *, task: str, options: Mapping[str, Any]
+) -> FeatureSpec:
     """The spec of rows of which `train` were `learned`."""
     from evergreen.data.prepare.infer import kind_options
-    from evergreen.data.spec import Spec, fit_inputs, fit_target
+    from evergreen.data.spec import FeatureSpec, fit_inputs, fit_target
 
     schema = done.reader.schema
     said = {**kind_options(config.kinds), **schema.options}
@@ -33,7 +35,7 @@ def spec(done: Passed, config: PreprocessConfig, train: pa.Table, *, task: str, 
     if schema.target_kind == "series":
         inputs, target = _one_quantity(inputs, target, train, config)
     inputs = {key: _lacking(field, done.tally.nulls.get("train", {})) for key, field in inputs.items()}
-    return Spec(task, inputs, target, schema.target, config.time or None, done.rows, dict(options))
+    return FeatureSpec(task, inputs, target, schema.target, config.time or None, done.rows, dict(options))
 
 
 def learned(done: Passed, config: PreprocessConfig) -> pa.Table:
@@ -41,26 +43,26 @@ def learned(done: Passed, config: PreprocessConfig) -> pa.Table:
     and no worker can change."""
     from evergreen.data import prepared
 
-    units, rows = prepared.units(done.folder, "train"), done.tally.rows["train"]
+    units, rows = prepared.row_groups(done.folder, "train"), done.tally.rows["train"]
     of_a_row = max(1, sum(unit.size for unit in units) // rows)
     most = max(1_000, min(FIT_ROWS, (config.memory_mb << 20) // SHARE // of_a_row))
-    return prepared.sample(done.folder, "train", most, kept=done.samples)
+    return prepared.hash_sample(done.folder, "train", most, kept=done.samples)
 
 
 def _one_quantity(
-    inputs: dict[str, Field], target: Field, train: pa.Table, config: PreprocessConfig
-) -> tuple[dict[str, Field], Field]:
+    inputs: dict[str, TensorField], target: TensorField, train: pa.Table, config: PreprocessConfig
+) -> tuple[dict[str, TensorField], TensorField]:
     """What comes before and after in a series is one quantity: one mean, one deviation."""
-    from evergreen.data.prepare.windows import HISTORY, steps_apart
+    from evergreen.data.prepare.windows import HISTORY, mean_step
 
     history = inputs[HISTORY]
     scale = {name: target.state[name] + history.state[name][1:] for name in ("mean", "std")}
     names = {"channels": [config.target, *config.covariates]} if config.covariates else {}
     inputs = {**inputs, HISTORY: replace(history, state={**history.state, **scale, **names})}
-    return inputs, replace(target, state={**target.state, "naive": steps_apart(train, config.target)})
+    return inputs, replace(target, state={**target.state, "naive": mean_step(train, config.target)})
 
 
-def _lacking(field: Field, nulls: Mapping[str, int]) -> Field:
+def _lacking(field: TensorField, nulls: Mapping[str, int]) -> TensorField:
     """A field whose columns may lack what any training row lacks, whether a sample holds such a row or not."""
     known = field.state.get("missing")
     if known is None:

@@ -10,8 +10,14 @@ from itertools import chain
 import pyarrow as pa
 
 from evergreen.core.errors import PipelineError
-from evergreen.data.quality.duplicates import Twin, twins
-from evergreen.data.quality.leakage import Leak, alone, gone, later, told_by_absence
+from evergreen.data.quality.duplicates import NearDuplicate, find_near_duplicates
+from evergreen.data.quality.leakage import (
+    Leak,
+    future_columns,
+    target_from_missingness,
+    target_predicting_columns,
+    vanished_columns,
+)
 from evergreen.stages.preprocess.drift import drift
 from evergreen.stages.preprocess.samples import Samples
 
@@ -45,16 +51,16 @@ def _known(samples: Samples, splits: Samples, looks: Mapping[str, str]) -> list[
         found += _twins(splits, looks or {target: kind})
         if kind in ("category", "number"):
             held = pa.concat_tables([splits.validation, splits.test])
-            found += alone(train, held, looks, target, kind)
-        found += told_by_absence(train, looks, target) if kind == "category" else []
+            found += target_predicting_columns(train, held, looks, target, kind)
+        found += target_from_missingness(train, looks, target) if kind == "category" else []
     if "_time" in train.column_names and splits.time:
-        found += chain(gone(train, splits.test, looks), later(samples.train, splits.time))
+        found += chain(vanished_columns(train, splits.test, looks), future_columns(samples.train, splits.time))
     return found
 
 
 def _twins(splits: Samples, looks: Mapping[str, str]) -> list[Leak]:
     both = pa.concat_tables([splits.validation, splits.test])
-    found, first = twins(both, splits.train, looks) or [], len(splits.validation)
+    found, first = find_near_duplicates(both, splits.train, looks) or [], len(splits.validation)
     parts = {
         "validation": [twin for twin in found if twin.row < first],
         "test": [replace(twin, row=twin.row - first) for twin in found if twin.row >= first],
@@ -62,7 +68,7 @@ def _twins(splits: Samples, looks: Mapping[str, str]) -> list[Leak]:
     return [_told(splits, name, part, looks) for name, part in parts.items() if part]
 
 
-def _told(splits: Samples, name: str, found: Sequence[Twin], looks: Mapping[str, str]) -> Leak:
+def _told(splits: Samples, name: str, found: Sequence[NearDuplicate], looks: Mapping[str, str]) -> Leak:
     table: pa.Table = getattr(splits, name)
     grave = len(found) >= MATTERS * len(table)
     exact = sum(twin.likeness == 1 for twin in found)
@@ -86,7 +92,7 @@ def _looked(splits: Samples, name: str) -> str:
     return f", looking at {shown} rows"
 
 
-def _origins(table: pa.Table, train: pa.Table, found: Sequence[Twin]) -> list[list[str]]:
+def _origins(table: pa.Table, train: pa.Table, found: Sequence[NearDuplicate]) -> list[list[str]]:
     most = sorted(found, key=lambda twin: (-twin.likeness, twin.row))[:SHOWN]
     return [[str(table["_origin"][twin.row]), str(train["_origin"][twin.like])] for twin in most]
 

@@ -18,10 +18,10 @@ from evergreen.stages.preprocess.workers import prepared
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from evergreen.data.parquet import Unit
+    from evergreen.data.parquet import RowGroup
     from evergreen.data.prepare.config import PreprocessConfig
-    from evergreen.data.prepare.prepared_rows import Reader
-    from evergreen.data.spec import Field
+    from evergreen.data.prepare.prepared_rows import RowReader
+    from evergreen.data.spec import TensorField
     from evergreen.models.base import Task
 
 FIT_ROWS = 100_000  # training rows that a spec is fitted on, at most
@@ -34,10 +34,10 @@ SHOWN_ROWS = 100_000  # bad rows that are kept to be looked at where too many ar
 class Passed:
     """Where a pass has come to."""
 
-    reader: Reader
+    reader: RowReader
     tally: Tally
     folder: Path  # the parts lie here, by split
-    target: Field | None  # of classes, which are counted over all training rows; others are fitted on a sample
+    target: TensorField | None  # of classes, which are counted over all training rows; others are fitted on a sample
 
     @property
     def rows(self) -> dict[str, int]:
@@ -50,25 +50,25 @@ class Passed:
         return self.folder / SAMPLE
 
 
-def reader(config: PreprocessConfig, units: Sequence[Unit], job: type[Task]) -> Reader:
+def reader(config: PreprocessConfig, units: Sequence[RowGroup], job: type[Task]) -> RowReader:
     """What reads the raw rows of a pipeline. Raises DataError where the columns or the rows do not serve."""
-    from evergreen.data.prepare.filter import kept, none_kept
-    from evergreen.data.prepare.series_reader import Stretches
-    from evergreen.data.prepare.table_reader import Rows
+    from evergreen.data.prepare.filter import filter_rows, no_rows_left_error
+    from evergreen.data.prepare.series_reader import SeriesReader
+    from evergreen.data.prepare.table_reader import TableReader
     from evergreen.stages.preprocess import raw_sample
 
     if "series" in job.TARGETS:
-        return Stretches(config)
-    sample = raw_sample.look(units, lambda table: kept(table, config.only))
+        return SeriesReader(config)
+    sample = raw_sample.look(units, lambda table: filter_rows(table, config.only))
     if not len(sample) and config.only:
-        raise none_kept(units[0].read(), config.only)
-    found = Rows.look(sample, job.TARGETS, config, made=job.MADE, from_itself=job.FROM_ITSELF)
+        raise no_rows_left_error(units[0].read(), config.only)
+    found = TableReader.look(sample, job.TARGETS, config, made=job.MADE, from_itself=job.FROM_ITSELF)
     return found.settled((unit.read(found.asked) for unit in units if found.asked), sample)
 
 
 def passed(
-    reader: Reader,
-    units: Sequence[Unit],
+    reader: RowReader,
+    units: Sequence[RowGroup],
     config: PreprocessConfig,
     job: type[Task],
     options: Mapping[str, Any],
@@ -77,8 +77,8 @@ def passed(
     progress: Progress,
 ) -> Passed:
     """All rows prepared in `folder`. Raises Rejected where too many are bad, DataError where a split is empty."""
-    from evergreen.data.prepare.invalid_rows import few_enough, some
-    from evergreen.data.prepare.prepared_rows import filled
+    from evergreen.data.prepare.invalid_rows import check_any_valid, check_invalid_fraction
+    from evergreen.data.prepare.prepared_rows import check_no_empty_split
     from evergreen.stages.preprocess import samples
 
     every, rows = shards(units, bool(reader.whole)), sum(unit.rows for unit in units)
@@ -90,11 +90,11 @@ def passed(
     total = Tally.summed(tallies)
     if total.bad:
         few = _aside(folder) if not total.rows or total.bad.total() > config.bad_rows * total.raw else None
-        some(total.rows.total(), total.bad, few)
-        few_enough(total.raw, total.bad, config.bad_rows, few)
+        check_any_valid(total.rows.total(), total.bad, few)
+        check_invalid_fraction(total.raw, total.bad, config.bad_rows, few)
     strange = _strange(total)
     left = {split: count - _among(total, split, strange) for split, count in _rows(total).items()}
-    filled(left, reader.by)
+    check_no_empty_split(left, reader.by)
     if reader.schema.target_kind != "category":
         return Passed(reader, total, folder, None)
     target = _target(reader, total, config)
@@ -106,11 +106,11 @@ def passed(
     renewed = _all(again, replace(work, reader=changed, turn=1), root, progress)
     numbers = {shard.number: tally for shard, tally in zip(again, renewed, strict=True)}
     total = Tally.summed(numbers.get(shard.number, one) for shard, one in zip(every, tallies, strict=True))
-    filled(_rows(total), reader.by)
+    check_no_empty_split(_rows(total), reader.by)
     return Passed(changed, total, folder, target)
 
 
-def _begin(work: Work, units: Sequence[Unit]) -> None:
+def _begin(work: Work, units: Sequence[RowGroup]) -> None:
     """Shards that a killed pass finished stay where code, wishes and raw rows are the same; else all begins anew."""
     from evergreen.stages.code_version import code_version
 
@@ -147,10 +147,10 @@ def _aside(folder: Path) -> pa.Table:
     """Some of the rows that were set aside."""
     import pyarrow as pa
 
-    from evergreen.data.prepared import QUARANTINED, units
+    from evergreen.data.prepared import QUARANTINED, row_groups
 
     tables, rows = [], 0
-    for unit in units(folder, QUARANTINED):
+    for unit in row_groups(folder, QUARANTINED):
         tables.append(unit.read())
         rows += unit.rows
         if rows >= SHOWN_ROWS:
@@ -174,7 +174,7 @@ def _touched(tally: Tally, strange: frozenset[str], spare: frozenset[str]) -> bo
     return any(_among(tally, split, strange) > 0 for split in tally.classes) or _among(tally, "train", spare) > 0
 
 
-def _target(reader: Reader, tally: Tally, config: PreprocessConfig) -> Field:
+def _target(reader: RowReader, tally: Tally, config: PreprocessConfig) -> TensorField:
     """The field of a target of classes: each one's rows are counted over all training rows."""
     import numpy as np
     import pyarrow as pa
@@ -186,12 +186,12 @@ def _target(reader: Reader, tally: Tally, config: PreprocessConfig) -> Field:
     words = pa.array(sorted(counts), pa.string())
     options = schema.options.get(schema.target, {})
     field = fit_target(pa.table({schema.target: words}), schema.target, schema.target_kind, config.transform, options)
-    codes = kinds.of(field).encode(field, [words])
+    codes = kinds.kind_of(field).encode(field, [words])
     rows = np.bincount(codes, [counts[word] for word in words.to_pylist()]).astype(int)
     return replace(field, state={**field.state, "counts": [rows.tolist()]})
 
 
-def _spare(job: type[Task], target: Field, options: Mapping[str, Any], tally: Tally) -> frozenset[str]:
+def _spare(job: type[Task], target: TensorField, options: Mapping[str, Any], tally: Tally) -> frozenset[str]:
     """Classes that the task does not learn from."""
     import pyarrow as pa
     import torch
@@ -202,6 +202,6 @@ def _spare(job: type[Task], target: Field, options: Mapping[str, Any], tally: Ta
     if job.learns_from is Task.learns_from:
         return frozenset()
     words = sorted(tally.classes["train"])
-    codes = torch.as_tensor(kinds.of(target).encode(target, [pa.array(words, pa.string())]))
+    codes = torch.as_tensor(kinds.kind_of(target).encode(target, [pa.array(words, pa.string())]))
     learned = job(target, 1, **options).learns_from(codes).tolist()
     return frozenset(word for word, one in zip(words, learned, strict=True) if not one)

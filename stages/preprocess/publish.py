@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evergreen.core.paths import Paths
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.stages.preprocess.passes import Passed
     from evergreen.stages.preprocess.samples import Samples
 
@@ -18,7 +18,7 @@ BYTES_OF_AN_ID = 24  # while they are sorted
 SHARE = 4  # of memory_mb that identities may take, one part
 
 
-def write(done: Passed, spec: Spec, summary: dict[str, Any], rows: Samples, paths: Paths) -> dict[str, Any]:
+def write(done: Passed, spec: FeatureSpec, summary: dict[str, Any], rows: Samples, paths: Paths) -> dict[str, Any]:
     """Writes the folders `ready` and `described`; returns the history of the latter. `rows` are some of the rows."""
     from evergreen.core.files import replace_folder, write_json
     from evergreen.data.prepare.invalid_rows import QUARANTINE
@@ -35,7 +35,7 @@ def write(done: Passed, spec: Spec, summary: dict[str, Any], rows: Samples, path
             write_table(QUARANTINE.empty_table(), folder / QUARANTINED)
         spec.save(folder)
         write_json(folder / "summary.json", summary)
-        facts = profile.facts(done.tally.seen, summary["quarantined"]["rows"])
+        facts = profile.to_json(done.tally.seen, summary["quarantined"]["rows"])
         write_json(folder / SCHEMA, facts, sort=False)  # columns in their order
         return describe(paths, folder, rows, spec, summary)  # first: what is killed between compares once more
 
@@ -50,7 +50,7 @@ def _placed(parts: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
-def summarised(done: Passed, spec: Spec, memory_mb: int) -> dict[str, Any]:
+def summarised(done: Passed, spec: FeatureSpec, memory_mb: int) -> dict[str, Any]:
     """Counts by split, class and reason, and what was done about missing values."""
     tally, schema = done.tally, done.reader.schema
     classes = {split: dict(sorted(tally.classes.get(split, {}).items())) for split in spec.rows}
@@ -85,9 +85,9 @@ def _twins(folder: Path, rows: Mapping[str, int], memory_mb: int) -> list[str]:
     import numpy as np
 
     from evergreen.data import row_ids
-    from evergreen.data.prepared import units
+    from evergreen.data.prepared import row_groups
 
-    every = [unit for split in rows for unit in units(folder, split)]
+    every = [unit for split in rows for unit in row_groups(folder, split)]
     rounds = -(-sum(rows.values()) * BYTES_OF_AN_ID * SHARE // (memory_mb << 20))
     twins = 0
     for turn in range(rounds):

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from evergreen.data.parquet import Unit
+    from evergreen.data.parquet import RowGroup
 
 LOOK_ROWS = 5_000  # rows that tell what the columns are
 SPREAD = 4  # row groups that they come from, where there are as many
 GROWTH = 4  # bytes in memory while rows are worked on whole, for each byte that they take in a file uncompressed
 
 
-def units(folder: Path) -> list[Unit]:
+def units(folder: Path) -> list[RowGroup]:
     """The row groups of all parts. Raises DataError where there are none, or one is damaged."""
     from evergreen.core.errors import DataError
     from evergreen.data import parquet
@@ -25,10 +25,10 @@ def units(folder: Path) -> list[Unit]:
     paths = sorted(folder.glob("part-*.parquet"))
     if not paths:
         raise DataError("nothing was collected yet", place=str(folder), fix="run the stage `collect`")
-    return parquet.units(paths, "collect")
+    return parquet.row_groups(paths, "collect")
 
 
-def read_raw(found: Sequence[Unit], memory_mb: int, why: str) -> pa.Table:
+def read_raw(found: Sequence[RowGroup], memory_mb: int, why: str) -> pa.Table:
     """All rows. Raises DataError where they do not fit; `why` says what they are all needed for."""
     import pyarrow as pa
 
@@ -43,19 +43,19 @@ def read_raw(found: Sequence[Unit], memory_mb: int, why: str) -> pa.Table:
     return pa.concat_tables([unit.read() for unit in found])
 
 
-def look(found: Sequence[Unit], keep: Callable[[pa.Table], pa.Table]) -> pa.Table:
+def look(found: Sequence[RowGroup], keep: Callable[[pa.Table], pa.Table]) -> pa.Table:
     """At most LOOK_ROWS of the rows that `keep` leaves, spread evenly; all where there are no more."""
     import pyarrow as pa
 
-    from evergreen.data.arrow import evenly, plain
+    from evergreen.data.arrow import decode_array, evenly_spaced_indices
 
     few = sum(unit.rows for unit in found) <= LOOK_ROWS
     share = LOOK_ROWS if few else -(-LOOK_ROWS // min(SPREAD, len(found)))
 
     def some(place: int) -> pa.Table:
         table = keep(found[place].read(coded=True))
-        table = table.take(pa.array(evenly(len(table), share)))
-        return pa.table({name: plain(table.column(name)) for name in table.column_names})
+        table = table.take(pa.array(evenly_spaced_indices(len(table), share)))
+        return pa.table({name: decode_array(table.column(name)) for name in table.column_names})
 
     first = sorted({round(place * (len(found) - 1) / max(1, SPREAD - 1)) for place in range(SPREAD)})
     with ThreadPoolExecutor(SPREAD) as pool:

@@ -10,9 +10,9 @@ import numpy as np
 
 from evergreen.core.errors import DataError
 from evergreen.data import row_ids
-from evergreen.data.arrow import plain
+from evergreen.data.arrow import decode_array
 from evergreen.data.prepare.split import SPLITS
-from evergreen.data.prepared import Unit, sample, units
+from evergreen.data.prepared import RowGroup, hash_sample, row_groups
 
 MOST = 200_000  # rows of each version that are compared: of more those with the smallest identities
 SIDES = ("before", "now")
@@ -25,7 +25,7 @@ def moves(before: Path, now: Path, told: Mapping[str, Any], kind_of: Mapping[str
     """{"rows": split → {"came", "went"}, "moved": rows in another split than before, "share": of all that was compared,
     "columns": words}; `told` as long as nothing changed; {} where no rows were prepared before."""
     try:
-        found = [{name: units(folder, name) for name in SPLITS} for folder in (before, now)]
+        found = [{name: row_groups(folder, name) for name in SPLITS} for folder in (before, now)]
         most = max(sum(unit.rows for split in one.values() for unit in split) for one in found)
         share = min(1.0, MOST / max(1, most))
         (mine, my_split), (theirs, their_split) = (_places(one, share) for one in found)
@@ -43,7 +43,7 @@ def moves(before: Path, now: Path, told: Mapping[str, Any], kind_of: Mapping[str
     return {"rows": rows, "moved": moved, "share": share, "columns": _otherwise(before, now, kind_of)}
 
 
-def _places(found: Mapping[str, list[Unit]], share: float) -> tuple[Array, Array]:
+def _places(found: Mapping[str, list[RowGroup]], share: float) -> tuple[Array, Array]:
     """(N,) the first 64 bits of the identities of this share of the rows, the smallest ones, and (N,) their splits."""
     ids, splits = [np.zeros(0, np.uint64)], [np.zeros(0, np.int8)]
     limit = np.uint64(min(share * 2.0**64, 2.0**64 - 2048))
@@ -61,12 +61,12 @@ def _places(found: Mapping[str, list[Unit]], share: float) -> tuple[Array, Array
 def _otherwise(before: Path, now: Path, kind_of: Mapping[str, str]) -> list[str]:
     from evergreen.stages.preprocess.drift import apart, told
 
-    old, new = (sample(folder, "train", ROWS, groups=8) for folder in (before, now))
+    old, new = (hash_sample(folder, "train", ROWS, groups=8) for folder in (before, now))
     found = []
     for name, kind in kind_of.items():
         if kind not in ("number", "category") or name not in old.column_names or name not in new.column_names:
             continue
-        one, two = plain(old.column(name)), plain(new.column(name))
+        one, two = decode_array(old.column(name)), decode_array(new.column(name))
         if one.type == two.type and (far := apart(one, two, kind)) >= OTHERWISE:
             found.append((far, f"column '{name}': {told(one, two, kind, SIDES)}"))
     return [text for _, text in sorted(found, key=lambda pair: -pair[0])]

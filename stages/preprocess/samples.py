@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from evergreen.data.arrow import plain
-from evergreen.data.prepared import sample, smallest, units
+from evergreen.data.arrow import decode_array
+from evergreen.data.prepared import hash_sample, hash_sample_table, row_groups
 
 if TYPE_CHECKING:
     from evergreen.stages.preprocess.passes import Passed
@@ -50,14 +50,14 @@ def read(done: Passed, train: pa.Table, *, time: str, memory_mb: int) -> Samples
     """The samples of the rows of a pass; those of training rows are among `train`."""
     tables, schema = {}, done.reader.schema
     for name, most in ROWS.items():
-        held = units(done.folder, name)
+        held = row_groups(done.folder, name)
         bytes_a_row = sum(unit.size for unit in held) / max(1, sum(unit.rows for unit in held))
         room = max(1, int((memory_mb << 20) / SHARES[name] / max(1.0, bytes_a_row)))
         most = min(most, room)
         if name == "train":
-            table = smallest(train, most)
+            table = hash_sample_table(train, most)
         else:
-            table = sample(done.folder, name, most, kept=done.samples, groups=GROUPS)
+            table = hash_sample(done.folder, name, most, kept=done.samples, groups=GROUPS)
         tables[name] = table.combine_chunks()
     target, kind = schema.target, schema.target_kind
     return Samples(**tables, inputs=schema.inputs, target=target, kind=kind, rows=done.rows, time=time)
@@ -65,6 +65,6 @@ def read(done: Passed, train: pa.Table, *, time: str, memory_mb: int) -> Samples
 
 def _numbered(table: pa.Table, moments: list[str]) -> pa.Table:
     for name in moments:
-        values = plain(table.column(name)).cast(pa.int64()).cast(pa.float64())
+        values = decode_array(table.column(name)).cast(pa.int64()).cast(pa.float64())
         table = table.set_column(table.column_names.index(name), name, values)
     return table

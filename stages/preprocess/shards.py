@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from evergreen.data.parquet import Unit
-    from evergreen.data.prepare.prepared_rows import Examples, Reader
+    from evergreen.data.parquet import RowGroup
+    from evergreen.data.prepare.prepared_rows import PreparedRows, RowReader
     from evergreen.stages.preprocess.counts import Tally
 
 ROWS, BYTES = 250_000, 1 << 26  # a shard ends at as many raw rows, or bytes uncompressed
@@ -25,7 +25,7 @@ DONE, SAMPLE = "done", "sample"
 @dataclass(frozen=True)
 class Shard:
     number: int
-    units: tuple[Unit, ...]
+    units: tuple[RowGroup, ...]
 
     @property
     def rows(self) -> int:
@@ -36,7 +36,7 @@ class Shard:
 class Work:
     """How shards are prepared, and where; what goes to another machine."""
 
-    reader: Reader
+    reader: RowReader
     folder: Path
     below: Mapping[str, float]  # split → share of all identities: its rows whose own are below it are kept as a sample
     memory_mb: int
@@ -46,9 +46,9 @@ class Work:
         return self.folder / DONE / f"{shard.number:05}-{self.turn}.json"
 
 
-def shards(units: Sequence[Unit], whole: bool) -> list[Shard]:
+def shards(units: Sequence[RowGroup], whole: bool) -> list[Shard]:
     """Units in order, gathered; with `whole` all of them together."""
-    gathered: list[list[Unit]] = [[]]
+    gathered: list[list[RowGroup]] = [[]]
     rows = size = 0
     for unit in units:
         if gathered[-1] and not whole and (rows + unit.rows > ROWS or size + unit.size > BYTES):
@@ -73,14 +73,14 @@ def prepare(shard: Shard, work: Work) -> Tally:
 
 
 def _written(shard: Shard, work: Work) -> Tally:
-    from evergreen.data.parquet import Writer
+    from evergreen.data.parquet import RowGroupWriter
     from evergreen.data.prepare.split import SPLITS
     from evergreen.data.prepared import QUARANTINED
     from evergreen.stages.preprocess.counts import Tally
 
     name, tally = f"part-{shard.number:05}.parquet", Tally()
-    writers = {split: Writer(work.folder / split / name) for split in (*SPLITS, QUARANTINED)}
-    samples = {split: Writer(work.folder / SAMPLE / split / name, lasting=False) for split in work.below}
+    writers = {split: RowGroupWriter(work.folder / split / name) for split in (*SPLITS, QUARANTINED)}
+    samples = {split: RowGroupWriter(work.folder / SAMPLE / split / name, lasting=False) for split in work.below}
     for writer in (*writers.values(), *samples.values()):  # of an earlier turn
         writer.path.unlink(missing_ok=True)
     schema = work.reader.schema
@@ -97,7 +97,7 @@ def _written(shard: Shard, work: Work) -> Tally:
     return tally
 
 
-def _examples(shard: Shard, work: Work) -> Iterator[Examples]:
+def _examples(shard: Shard, work: Work) -> Iterator[PreparedRows]:
     from evergreen.stages.preprocess.raw_sample import read_raw
 
     if work.reader.whole:

@@ -31,7 +31,7 @@ def run(
     Raises DataError where the columns do not suit the task, no good row is left or a split is empty.
     """
     from evergreen.core.workdir import exclusive_workdir, explain_disk_full
-    from evergreen.data.prepare.column_rules import kinds_of
+    from evergreen.data.prepare.column_rules import merge_kinds
     from evergreen.models.registry import check_options
     from evergreen.models.registry import task as find_task
     from evergreen.stages.preprocess import fit_spec, passes, publish, raw_sample
@@ -39,7 +39,7 @@ def run(
 
     job, options = find_task(task), dict(task_options or {})
     check_options(f"task {task}", job, options)
-    config = replace(config, kinds={**job.MADE, **kinds_of(config.schema, config.kinds)})
+    config = replace(config, kinds={**job.MADE, **merge_kinds(config.schema, config.kinds)})
     with (
         explain_disk_full(paths.ready, "what was ready before"),
         exclusive_workdir(paths, "preprocess", "prepared") as staged,
@@ -77,12 +77,12 @@ def rejecting(paths: Paths) -> Iterator[None]:
     """Where too many rows are bad, they lie in `paths.rejected` to be looked at, and what was ready stays as it was."""
     from evergreen.core.errors import DataError
     from evergreen.core.files import replace_folder, write_json
-    from evergreen.data.prepare.invalid_rows import Rejected
+    from evergreen.data.prepare.invalid_rows import TooManyInvalidRows
     from evergreen.data.prepared import QUARANTINED, write
 
     try:
         yield
-    except Rejected as error:
+    except TooManyInvalidRows as error:
         with replace_folder(paths.rejected) as folder:
             write(error.aside.combine_chunks(), folder / QUARANTINED)
             write_json(folder / "why.json", {"why": error.problem, "rows": error.rows, "reasons": error.reasons})

@@ -11,7 +11,7 @@ from evergreen.stages.drawing.pictures import Dot, Line, chart, dots, number_tex
 from evergreen.stages.validate.verdict import words
 
 if TYPE_CHECKING:
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.stages.validate.evidence import Evidence
 
 Json = Mapping[str, Any]
@@ -165,7 +165,7 @@ def learning(evidence: Evidence) -> str:
     return said + chart([line for line in losses if line.points], x="epoch", y="loss") + scored
 
 
-def data(counts: Json, spec: Spec, name: str) -> str:
+def data(counts: Json, spec: FeatureSpec, name: str) -> str:
     """What was found that flatters scores, rows of each split, what was set aside and why, what a person should know;
     and the way from the report of pipeline `name` to the page about its data."""
     split = table(["split", "rows"], [[name, f"{spec.rows[name]:,}"] for name in ("train", "validation", "test")])

@@ -45,10 +45,10 @@ def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = n
 
 def _entrants(config: SelectConfig, paths: Paths, task: str) -> list[str]:
     """Names of those that race, the anchor first, or the one asked for. Raises PipelineError for one that cannot."""
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.models.registry import accepting, architectures
 
-    spec = Spec.load(paths.ready)
+    spec = FeatureSpec.load(paths.ready)
     if spec.time and config.folds:
         fix = "leave folds out: seeds score then"
         raise PipelineError("folds: rows that follow each other in time cannot be dealt out", fix=fix)

@@ -14,7 +14,7 @@ from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
 
 if TYPE_CHECKING:
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.stages.train.config import TrainConfig
 
 PLACES = ("ready", "folder", "start_folder")  # where things lie decides nothing
@@ -61,7 +61,7 @@ def make(config: TrainConfig, paths: Paths, task: str) -> Plan:
     """The plan that the YAML's numbers, the choice and, before both, a version to start from make together."""
     from evergreen.core.files import read_json
     from evergreen.data.feed import batches
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.stages.artifacts import folder_version
     from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.engines import ray_cluster
@@ -79,7 +79,7 @@ def make(config: TrainConfig, paths: Paths, task: str) -> Plan:
     storage = ray_cluster.settings(paths.root).storage
     runs = Path(storage) / "runs" / paths.name if storage else paths.run_folder.resolve()
     data = folder_version(paths.ready)
-    spec = Spec.load(paths.ready)
+    spec = FeatureSpec.load(paths.ready)
     _check_feed(config, choice["architecture"], spec)
     return Plan(
         task=task,
@@ -90,8 +90,8 @@ def make(config: TrainConfig, paths: Paths, task: str) -> Plan:
         refit=config.refit,
         balance=config.balance,
         bucket=config.bucket,
-        window=batches.window(spec, paths.ready, config.memory_mb),
-        validation_rows=batches.most(spec, ("train", "validation"), config.memory_mb),
+        window=batches.shuffle_window_rows(spec, paths.ready, config.memory_mb),
+        validation_rows=batches.max_rows_in_memory(spec, ("train", "validation"), config.memory_mb),
         workers=config.workers,
         device=config.device,
         data_version=data,
@@ -105,16 +105,16 @@ def make(config: TrainConfig, paths: Paths, task: str) -> Plan:
     ).at_home(runs)
 
 
-def _check_feed(config: TrainConfig, name: str, spec: Spec) -> None:
+def _check_feed(config: TrainConfig, name: str, spec: FeatureSpec) -> None:
     """Raises DataError or PipelineError where the rows or the architecture cannot be fed as is asked for."""
-    from evergreen.data.feed.bucketing import Bucket
-    from evergreen.data.feed.sampler import Weigh
+    from evergreen.data.feed.bucketing import LengthBucketing
+    from evergreen.data.feed.sampler import RowWeights
     from evergreen.models.registry import architecture, architectures
 
-    Weigh(spec, config.balance)
+    RowWeights(spec, config.balance)
     if not config.bucket:
         return
-    Bucket(spec)
+    LengthBucketing(spec)
     if not architecture(name).TRIMS:
         able = ", ".join(one for one in architectures() if architecture(one).TRIMS)
         raise PipelineError(f"bucket: {name} needs all rows of one length", fix=f"leave bucket out, or choose {able}")

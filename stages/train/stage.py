@@ -84,7 +84,7 @@ def _said(plan: Plan, card: dict[str, Any], epochs: int) -> str:
 
 
 def _card(plan: Plan, loop: Loop) -> dict[str, Any]:
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
 
     kept = ("architecture", "options", "recipe", "task", "data_version", "code_version", "trial", "refit")
     begun = {"start": plan.start, "start_bytes": plan.start_bytes, "freeze": plan.freeze} if plan.start else {}
@@ -93,7 +93,7 @@ def _card(plan: Plan, loop: Loop) -> dict[str, Any]:
     return {
         **{name: getattr(plan, name) for name in kept},
         **begun,
-        "spec": Spec.load(Path(plan.ready)).to_json(),
+        "spec": FeatureSpec.load(Path(plan.ready)).to_json(),
         "seed": plan.recipe["seed"],
         "parameters": sum(one.numel() for one in loop.network.parameters()),
         "history": loop.history,

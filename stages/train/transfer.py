@@ -15,7 +15,7 @@ from evergreen.core.paths import Paths
 from evergreen.stages.artifacts import CARD, WEIGHTS
 
 if TYPE_CHECKING:
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.models.network import Network
 
 PLACE = "train.start_from"
@@ -55,7 +55,7 @@ class Start:
         return cls(f"{name}@{version}", folder, folder_version(folder), card["architecture"], card["options"])
 
 
-def take(network: Network, folder: Path, spec: Spec) -> tuple[int, int]:
+def take(network: Network, folder: Path, spec: FeatureSpec) -> tuple[int, int]:
     """Puts the version's weights of the same name and shape into the network; how many of its tensors, and of how many.
 
     The head is taken only where the target is the same. Raises PipelineError where no feature's weight fits.
@@ -63,10 +63,10 @@ def take(network: Network, folder: Path, spec: Spec) -> tuple[int, int]:
     from safetensors.torch import load_file
 
     from evergreen.core.files import read_json
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
 
     weights, own = load_file(folder / WEIGHTS), network.state_dict()
-    same = _meaning(Spec.from_json(read_json(folder / CARD)["spec"])) == _meaning(spec)
+    same = _meaning(FeatureSpec.from_json(read_json(folder / CARD)["spec"])) == _meaning(spec)
     fitting = {
         name: tensor
         for name, tensor in weights.items()
@@ -86,7 +86,7 @@ def freeze(network: Network) -> None:
     network.architecture.requires_grad_(False)
 
 
-def _meaning(spec: Spec) -> tuple[Any, ...]:
+def _meaning(spec: FeatureSpec) -> tuple[Any, ...]:
     """What a head answers."""
     target = spec.target
     return spec.task, spec.target_name, target.kind, target.shape, target.state.get("values")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from evergreen.stages.train.plan import Plan
 
 if TYPE_CHECKING:
-    from evergreen.data.feed.sampler import Weigh
-    from evergreen.data.spec import Spec
+    from evergreen.data.feed.sampler import RowWeights
+    from evergreen.data.spec import FeatureSpec
     from evergreen.models.base import Task
     from evergreen.models.training.trainer import Loop
 
@@ -33,19 +33,19 @@ def assemble(
     """The loop of this plan, standing where its newest checkpoint left it."""
     import torch
 
-    from evergreen.data.feed.batches import arrays, feed
-    from evergreen.data.spec import Spec
+    from evergreen.data.feed.batches import load_encoded_split, training_batches
+    from evergreen.data.spec import FeatureSpec
     from evergreen.models.registry import build
     from evergreen.models.training.config import Recipe
     from evergreen.models.training.trainer import Loop, ignore
     from evergreen.stages.train import transfer
 
     ready = Path(plan.ready)
-    spec = Spec.load(ready)
+    spec = FeatureSpec.load(ready)
     recipe = Recipe(**plan.recipe)
     torch.manual_seed(recipe.seed)
     network = build(plan.architecture, plan.task, spec.inputs, spec.target, spec.task_options, **plan.options)
-    rows = feed(
+    rows = training_batches(
         ready,
         ["train", "validation"] if plan.refit else ["train"],
         recipe.batch_size,
@@ -62,21 +62,21 @@ def assemble(
     if plan.freeze == "features":
         transfer.freeze(network)
     where: dict[str, Any] = {"device": device, "rank": rank, "world": world, "folder": Path(plan.folder)}
-    validation = arrays(ready, "validation", plan.validation_rows)
+    validation = load_encoded_split(ready, "validation", plan.validation_rows)
     return Loop(network, rows, validation, recipe, **where, report=report or ignore, warm=not plan.start)
 
 
-def _weigh(plan: Plan, spec: Spec, task: Task) -> Weigh | None:
+def _weigh(plan: Plan, spec: FeatureSpec, task: Task) -> RowWeights | None:
     """How often which row comes, where not each comes once; of the validation rows not all may be learned from."""
     import torch
 
-    from evergreen.data.feed.sampler import Weigh
+    from evergreen.data.feed.sampler import RowWeights
     from evergreen.data.prepared import WEIGHT, columns
     from evergreen.models.base import Task
 
     chooses = plan.refit and type(task).learns_from is not Task.learns_from
     learned = (lambda target: task.learns_from(torch.as_tensor(target)).numpy()) if chooses else None
-    weigh = Weigh(spec, plan.balance, WEIGHT in columns(Path(plan.ready), "train"), learned)
+    weigh = RowWeights(spec, plan.balance, WEIGHT in columns(Path(plan.ready), "train"), learned)
     return weigh if weigh.needed else None
 
 

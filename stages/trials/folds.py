@@ -36,16 +36,16 @@ def identities(ready: Path, most: Mapping[str, int]) -> Ids:
     """What so many rows of the training and of the validation split are: their group, else the rows themselves."""
     from evergreen.data import row_ids
     from evergreen.data.prepare import splitters
-    from evergreen.data.prepared import sample
+    from evergreen.data.prepared import hash_sample
 
-    tables = [sample(ready, split, rows) for split, rows in most.items()]
+    tables = [hash_sample(ready, split, rows) for split, rows in most.items()]
     if "_group" in tables[0].column_names:
-        return np.concatenate([splitters.groups(table.column("_group")) for table in tables])
+        return np.concatenate([splitters.group_ids(table.column("_group")) for table in tables])
     return np.concatenate([row_ids.from_arrow(table.column("_id")) for table in tables])
 
 
 def places(ids: Ids, count: int) -> np.ndarray[Any, Any]:
     """(N,) the fold of each row, a function of what it is alone."""
-    from evergreen.data.row_ids import uniform
+    from evergreen.data.row_ids import hash_to_unit_interval
 
-    return (uniform(ids, SALT) * count).astype(np.int64)
+    return (hash_to_unit_interval(ids, SALT) * count).astype(np.int64)

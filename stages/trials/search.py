@@ -191,8 +191,6 @@ def _reason(trial: Any) -> str:
 
 
 if __name__ == "__main__":
-    from evergreen.stages.trials.search import (
-        main as search,  # by its name, so that Ray's workers find what is sent to them
-    )
+    from evergreen.stages.trials.search import main as search
 
     search()

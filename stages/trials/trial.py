@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.models.training.config import Recipe
     from evergreen.stages.trials.folds import Fold
 
@@ -72,10 +72,10 @@ def defaults(architecture: str) -> dict[str, Any]:
 
 def metric(ready: Path) -> tuple[str, str]:
     """The name of the metric that decides about prepared rows, and "max" or "min": the task's options have a say."""
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.models.registry import head
 
-    spec = Spec.load(ready)
+    spec = FeatureSpec.load(ready)
     return metric_of(head(spec.task, spec.target, options=spec.task_options))
 
 
@@ -85,37 +85,37 @@ def stretch(batches: int, recipe: Recipe) -> int:
 
 
 @functools.lru_cache(maxsize=2)
-def _rows(ready: Path, version: str) -> tuple[Spec, dict[str, Any], dict[str, Any]]:
+def _rows(ready: Path, version: str) -> tuple[FeatureSpec, dict[str, Any], dict[str, Any]]:
     """The spec and both splits encoded, kept for the next trial of this process while `version` stays the same; beside
     the fields of a row, where the pipeline says how often it comes, that."""
-    from evergreen.data.feed.batches import arrays
-    from evergreen.data.prepared import WEIGHT, columns, sample
-    from evergreen.data.spec import Spec
+    from evergreen.data.feed.batches import load_encoded_split
+    from evergreen.data.prepared import WEIGHT, columns, hash_sample
+    from evergreen.data.spec import FeatureSpec
 
-    spec = Spec.load(ready)
+    spec = FeatureSpec.load(ready)
     found = []
     for split, rows in most(spec).items():
-        found.append(arrays(ready, split, rows))
+        found.append(load_encoded_split(ready, split, rows))
         if WEIGHT in columns(ready, split):
-            found[-1][WEIGHT] = sample(ready, split, rows, [WEIGHT]).column(WEIGHT).to_numpy()
+            found[-1][WEIGHT] = hash_sample(ready, split, rows, [WEIGHT]).column(WEIGHT).to_numpy()
     train, validation = found
     return spec, train, validation
 
 
-def most(spec: Spec) -> dict[str, int]:
+def most(spec: FeatureSpec) -> dict[str, int]:
     """Rows of the training and the validation split that trials are given: as many as fit into memory."""
     from evergreen.data.feed import batches
 
     splits = ("train", "validation")
-    fitting = batches.most(spec, splits, batches.MEGABYTES) or max(spec.rows.values())
+    fitting = batches.max_rows_in_memory(spec, splits, batches.MEGABYTES) or max(spec.rows.values())
     return {split: min(fitting, spec.rows[split], bound) for split, bound in zip(splits, BOUNDS, strict=True)}
 
 
 def sampled(ready: Path) -> str:
     """What is said of a choice that was made on a sample."""
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
 
-    spec = Spec.load(ready)
+    spec = FeatureSpec.load(ready)
     seen, rows = most(spec)["train"], spec.rows["train"]
     return f"; trials saw a sample of {seen:,} of the {rows:,} training rows" if seen < rows else ""
 
@@ -138,8 +138,8 @@ class Trial:
     ) -> None:
         import torch
 
-        from evergreen.data.feed.batches import Batches
-        from evergreen.data.feed.sampler import by_weight
+        from evergreen.data.feed.batches import InMemoryBatches
+        from evergreen.data.feed.sampler import weighted_epoch
         from evergreen.data.prepared import WEIGHT
         from evergreen.models.registry import build
         from evergreen.models.training.trainer import Loop
@@ -160,8 +160,8 @@ class Trial:
             train = {name: column[learned] for name, column in train.items()}
         train, validation = dict(train), dict(validation)
         weights, _ = train.pop(WEIGHT, None), validation.pop(WEIGHT, None)
-        drawn = by_weight(weights, seed) if weights is not None else None
-        feed = Batches(train, recipe.batch_size, seed=seed, shuffle=True, drawn=drawn)
+        drawn = weighted_epoch(weights, seed) if weights is not None else None
+        feed = InMemoryBatches(train, recipe.batch_size, seed=seed, shuffle=True, drawn=drawn)
         self.loop = Loop(self.network, feed, validation, recipe)
         self.stretch = stretch(feed.steps(), recipe)
         self.parameters = sum(one.numel() for one in self.network.parameters() if one.requires_grad)

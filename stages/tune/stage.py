@@ -35,7 +35,7 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
     """Writes `choice/tune.json` and returns it. Ends within `seconds` whatever is not done by then."""
     started = time.monotonic()
     from evergreen.core.files import read_json, write_json
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec as Spec
     from evergreen.stages.artifacts import folder_version
     from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.engines import ray_cluster
@@ -82,7 +82,7 @@ def _idle(config: TuneConfig, search: Search, start: float) -> str:
 
 def _stretches(config: TuneConfig, paths: Paths, architecture: str, entry: Mapping[str, Any]) -> int:
     """How long trials may be so that several fit into the time, judged by what select took for this architecture."""
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.stages.engines import ray_cluster
     from evergreen.stages.trials.search import STRETCHES, WHOLE
     from evergreen.stages.trials.trial import divide, most, stretch
@@ -90,7 +90,7 @@ def _stretches(config: TuneConfig, paths: Paths, architecture: str, entry: Mappi
     if not entry.get("epochs"):
         return STRETCHES[0]
     recipe, _ = divide(architecture, {})
-    batches = -(-most(Spec.load(paths.ready))["train"] // recipe.batch_size)
+    batches = -(-most(FeatureSpec.load(paths.ready))["train"] // recipe.batch_size)
     each = entry["seconds"] / entry["epochs"] * stretch(batches, recipe)
     time_given = (config.seconds - ray_cluster.WORKERS_AFTER[True] - END_SECONDS) * (os.cpu_count() or 1)
     return next((length for length in STRETCHES if WHOLE * length * each <= time_given), STRETCHES[-1])

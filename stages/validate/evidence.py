@@ -70,7 +70,7 @@ class Evidence:
 
         field = self.model.spec.target
         if field.kind == "category":
-            return kinds.of(field).decode(field, self.candidate.target.numpy())
+            return kinds.kind_of(field).decode(field, self.candidate.target.numpy())
         return self.table[field.columns[0]].to_pylist()
 
     @property
@@ -131,16 +131,16 @@ def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, 
     """Lets the candidate, the task's baseline, a simple model and the released version answer the test rows: a uniform
     sample of them, and of the rows that opponents learn from, where they are more than fit into memory."""
     from evergreen.data.feed import batches
-    from evergreen.data.prepared import sample
-    from evergreen.data.spec import Spec
+    from evergreen.data.prepared import hash_sample
+    from evergreen.data.spec import FeatureSpec
 
-    model, spec = load_model(candidate), Spec.load(ready)
-    most = batches.most(spec, tuple(spec.rows), batches.MEGABYTES)
-    table = sample(ready, "test", most)
+    model, spec = load_model(candidate), FeatureSpec.load(ready)
+    most = batches.max_rows_in_memory(spec, tuple(spec.rows), batches.MEGABYTES)
+    table = hash_sample(ready, "test", most)
     test = model.spec.encode(table, target=True)
     rows = {name: torch.as_tensor(array) for name, array in test.items()}
     target, task = rows["target"], model.network.task
-    splits = [batches.arrays(ready, split, most) for split in ("train", "validation")]
+    splits = [batches.load_encoded_split(ready, split, most) for split in ("train", "validation")]
     known = {name: torch.as_tensor(array) for name, array in splits[0].items()}
     seen = {name: np.concatenate([split[name] for split in splits]) for name in splits[0]}
     fitted = reference(spec, seen, test, seed=seed, task=task)

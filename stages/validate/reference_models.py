@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.models.base import Task
 
 MOST_ROWS = 20_000  # more make the fit slow and, with so few coefficients, hardly better
@@ -23,7 +23,7 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
 def reference(
-    spec: Spec, fit: Arrays, test: Arrays, *, seed: int = 0, task: Task | None = None
+    spec: FeatureSpec, fit: Arrays, test: Arrays, *, seed: int = 0, task: Task | None = None
 ) -> tuple[str, np.ndarray[Any, Any]] | None:
     """Its name and its outputs for the rows of `test`, shaped as the head's; None where no simple opponent is known.
 
@@ -53,7 +53,7 @@ def reference(
     return None
 
 
-def _matrix(spec: Spec, arrays: Arrays) -> np.ndarray[Any, Any]:
+def _matrix(spec: FeatureSpec, arrays: Arrays) -> np.ndarray[Any, Any]:
     """All inputs side by side, (N, F), as the linear network is shown them."""
     import torch
 
@@ -119,7 +119,7 @@ def _ridge(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[
     return RidgeCV(alphas=np.logspace(-3, 4, 29)).fit(x, y).predict(x_test).reshape(len(x_test), *y.shape[1:])
 
 
-def _autoregression(spec: Spec, rows: Arrays, test: Arrays) -> Any:
+def _autoregression(spec: FeatureSpec, rows: Arrays, test: Arrays) -> Any:
     """Least squares of each step ahead on the last p values of all channels, and on all other inputs; p, up to the
     window, has the least AIC (Akaike 1974)."""
     history = next(name for name, field in spec.inputs.items() if field.kind == "series")

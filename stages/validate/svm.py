@@ -11,7 +11,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from evergreen.data.spec import Spec
+    from evergreen.data.spec import FeatureSpec
     from evergreen.models.network import Network
 
 MOST_ROWS = 5_000  # training rows; the fit takes their square
@@ -38,7 +38,9 @@ def _pooled(x: Tensor) -> Tensor:
     return x.mean(1) if x.ndim == 3 else x[:, None] if x.ndim == 1 else x
 
 
-def svm(network: Network, spec: Spec, train: Arrays, validation: Arrays, test: Arrays) -> np.ndarray[Any, Any] | None:
+def svm(
+    network: Network, spec: FeatureSpec, train: Arrays, validation: Arrays, test: Arrays
+) -> np.ndarray[Any, Any] | None:
     """(N, K) logarithms of probabilities by a machine with a radial kernel (Cortes and Vapnik 1995) on the training
     rows' features. Its penalty and the scale of its margins are chosen by the validation rows.
 

@@ -15,8 +15,8 @@ from evergreen.data.kinds import _mel as spectra
 from evergreen.data.kinds import _wav as wav
 from evergreen.data.kinds import find
 from evergreen.data.sources import open_source
-from evergreen.data.sources.tones import Source as Tones
-from evergreen.data.sources.tones import spoken
+from evergreen.data.sources.tones import TonesSource as Tones
+from evergreen.data.sources.tones import synthesize
 
 RATE = 8000
 SECOND = np.arange(RATE) / RATE
@@ -43,22 +43,22 @@ def test_what_the_standard_library_writes_is_read(width, channels):
     with wave.open(written, "wb") as file:
         file.setparams((channels, width, RATE, 0, "NONE", ""))
         file.writeframes(block)
-    samples, rate = wav.read(written.getvalue())
+    samples, rate = wav.decode_wav(written.getvalue())
     assert rate == RATE
     np.testing.assert_allclose(samples, sound, atol=2.0 ** (1 - 8 * width))
 
 
 def test_what_is_written_is_read_by_the_standard_library():
-    with wave.open(io.BytesIO(wav.write(tone(440, 100), RATE))) as file:
+    with wave.open(io.BytesIO(wav.encode_wav(tone(440, 100), RATE))) as file:
         assert (file.getframerate(), file.getnframes(), file.getsampwidth()) == (RATE, 100, 2)
-    np.testing.assert_allclose(wav.read(wav.write(tone(440, 100), RATE))[0], tone(440, 100), atol=1e-4)
+    np.testing.assert_allclose(wav.decode_wav(wav.encode_wav(tone(440, 100), RATE))[0], tone(440, 100), atol=1e-4)
 
 
 def test_floats_are_read_and_odd_chunks_passed_over():
     sound = tone(440, 10).astype("<f4")
     form = b"fmt \x10\0\0\0\x03\0\x01\0\x40\x1f\0\0\0\x7d\0\0\x04\0\x20\0"
     body = b"WAVELIST\x03\0\0\0abc\0" + form + b"data" + (40).to_bytes(4, "little") + sound.tobytes()
-    samples, _ = wav.read(b"RIFF" + len(body).to_bytes(4, "little") + body)
+    samples, _ = wav.decode_wav(b"RIFF" + len(body).to_bytes(4, "little") + body)
     np.testing.assert_array_equal(samples, sound)
 
 
@@ -67,32 +67,32 @@ def test_floats_are_read_and_odd_chunks_passed_over():
     [
         (b"", "empty"),
         (b"ID3 something else", "no WAV"),
-        (wav.write(tone(440), RATE)[:30], "cut off"),
-        (wav.write(np.zeros(0), RATE), "0 samples"),
+        (wav.encode_wav(tone(440), RATE)[:30], "cut off"),
+        (wav.encode_wav(np.zeros(0), RATE), "0 samples"),
     ],
 )
 def test_broken_files_say_why(block, why):
     with pytest.raises(DataError, match=why):
-        wav.read(block)
+        wav.decode_wav(block)
 
 
 def test_the_power_of_a_pure_tone_lies_in_its_band():
     state = {"rate": RATE, "mel": 30, "step": 0.01}
-    edges = spectra.hertz(np.linspace(0, spectra.mel(RATE / 2), 32))
+    edges = spectra.mel_to_hz(np.linspace(0, spectra.hz_to_mel(RATE / 2), 32))
     for hertz in (300, 1000, 2500):
         band = int(spectra.log_mel(tone(hertz), state).mean(axis=0).argmax())
         assert edges[band] <= hertz <= edges[band + 2]
 
 
 def test_bands_cover_every_tone_and_none_is_empty():
-    weights = spectra.filters(RATE, 256, 40)
+    weights = spectra.mel_filters(RATE, 256, 40)
     assert (weights.sum(axis=1) > 0).all()
     assert (weights.sum(axis=0)[2:-1] > 0).all()
 
 
 def test_another_rate_is_the_same_sound():
     fast = 0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / (2 * RATE))
-    np.testing.assert_allclose(spectra.resampled(fast, 2 * RATE, RATE), tone(440), atol=1e-5)
+    np.testing.assert_allclose(spectra.resample(fast, 2 * RATE, RATE), tone(440), atol=1e-5)
 
 
 def test_shorter_rows_end_in_zeros_and_loudness_does_not_count():
@@ -129,7 +129,7 @@ def test_a_request_may_be_samples_or_a_file():
     field = kind.fit({"sound": sounds})
     sent = [
         tone(440).tolist(),
-        base64.b64encode(wav.write(tone(440), RATE)).decode(),
+        base64.b64encode(wav.encode_wav(tone(440), RATE)).decode(),
         kind.request(field, 0, sounds[0]),
     ]
     values = kind.encode(field, [kind.arrow(field, [kind.parse(field, 0, one) for one in sent])])
@@ -164,7 +164,7 @@ def test_sound_is_recognised_and_a_series_is_left_alone():
 def test_a_folder_of_recordings_with_labels_and_transcripts(tmp_path):
     for name, sound in (("low/a.wav", tone(200, 50)), ("high/b.wav", tone(900, 60))):
         (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_bytes(wav.write(sound, RATE))
+        (tmp_path / name).write_bytes(wav.encode_wav(sound, RATE))
     (tmp_path / "high" / "empty.wav").touch()
     (tmp_path / "transcripts.csv").write_text("file,text\nlow/a.wav,mm\nhigh/b.wav,ee\n")
     source = open_source(f"audio:{tmp_path}", tmp_path)
@@ -181,7 +181,7 @@ def test_a_folder_of_recordings_with_labels_and_transcripts(tmp_path):
 
 
 def test_the_synthesiser_says_the_same_every_time(tmp_path):
-    one, other = (spoken(["seven", "two"], np.random.default_rng(3)) for _ in range(2))
+    one, other = (synthesize(["seven", "two"], np.random.default_rng(3)) for _ in range(2))
     np.testing.assert_array_equal(one, other)
     assert RATE / 3 < len(one) < 2 * RATE
     with pytest.raises(DataError, match="digits"):

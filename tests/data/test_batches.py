@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from evergreen.core.errors import DataError
-from evergreen.data.feed.batches import Batches
+from evergreen.data.feed.batches import InMemoryBatches
 
 
-def feed(rows=103, size=16, **options) -> Batches:
+def feed(rows=103, size=16, **options) -> InMemoryBatches:
     values = np.arange(rows)
-    return Batches({"x": values, "target": values * 2}, size, **{"seed": 1, "shuffle": True, **options})
+    return InMemoryBatches({"x": values, "target": values * 2}, size, **{"seed": 1, "shuffle": True, **options})
 
 
-def order(batches: Batches, number: int, start: int = 0) -> list[list[int]]:
+def order(batches: InMemoryBatches, number: int, start: int = 0) -> list[list[int]]:
     return [batch["x"].tolist() for batch in batches.epoch(number, start)]
 
 

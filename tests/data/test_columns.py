@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evergreen.data.arrow import floats, wordy
+from evergreen.data.arrow import is_mostly_words, to_float64
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from evergreen.data.arrow import floats, wordy
     ],
 )
 def test_decimal_commas_are_read_where_nothing_speaks_against(words, values):
-    found, faults = floats(pa.array(words))
+    found, faults = to_float64(pa.array(words))
     assert set(faults) == {row for row, value in enumerate(values) if value == "fault"}
     right = [np.nan if value in (None, "fault") else value for value in values]
     np.testing.assert_array_equal(found, right)
@@ -41,15 +41,15 @@ def test_decimal_commas_are_read_where_nothing_speaks_against(words, values):
     ],
 )
 def test_words_are_told_by_a_few(words, says):
-    assert wordy(pa.array(words, pa.string())) == says
+    assert is_mostly_words(pa.array(words, pa.string())) == says
 
 
 def test_pandas_is_loaded_for_frames_alone():
     code = """
 import sys
 import pyarrow as pa
-from evergreen.data.arrow import floats
-floats(pa.array(["1", None]))
+from evergreen.data.arrow import to_float64
+to_float64(pa.array(["1", None]))
 assert "pandas" not in sys.modules
 import pandas
 frame = pandas.DataFrame({"a": [1.5, None], "b": ["x", "y"]})

@@ -6,7 +6,7 @@ import pytest
 
 from evergreen.data.sources import _contents as contents
 from evergreen.data.sources import _scan as scan
-from evergreen.data.sources._contents import Contents
+from evergreen.data.sources._contents import FileCache
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def processes(request, monkeypatch):
 
 @pytest.mark.parametrize("room", [0, 100, 1 << 20])
 def test_what_a_file_is_known_by_and_what_it_holds(files, processes, room):
-    kept = Contents(room)
+    kept = FileCache(room)
     signs, stamps = kept.scan(list(files))
     for sign, stamp, (path, data) in zip(signs.tolist(), stamps, files.items(), strict=True):
         told = os.stat(path)
@@ -46,14 +46,14 @@ def test_what_a_file_is_known_by_and_what_it_holds(files, processes, room):
 
 
 def test_some_of_the_files_in_another_order(files, processes):
-    kept = Contents()
+    kept = FileCache()
     kept.scan(list(files))
     some = [*list(files)[::3], *list(files)[::-1]]
     assert everything(kept.read(some)) == [files[path] for path in some]
 
 
 def test_rows_are_of_the_bytes_that_were_hashed(files, processes):
-    kept = Contents()
+    kept = FileCache()
     kept.scan(list(files))
     for path in files:
         with open(path, "wb") as file:
@@ -78,7 +78,7 @@ def test_arrays_are_bounded_alike_whoever_scanned(tmp_path, monkeypatch, size):
         (7, 1 << 28, paths[1::3]),
     ]:
         monkeypatch.setattr(contents, "SHARE", share)
-        kept = Contents(room)
+        kept = FileCache(room)
         kept.scan(scanned)
         batches = list(kept.read(paths))
         assert max(batch.nbytes for batch in batches) < scan.BYTES + 2 * scan.LARGE
@@ -94,7 +94,7 @@ def test_where_no_other_process_helps_all_is_read_here(files, monkeypatch, broke
     monkeypatch.setattr(contents, "START", 0)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(sys, "executable", broken)
-    kept = Contents()
+    kept = FileCache()
     kept.scan(list(files))
     assert everything(kept.read(list(files))) == list(files.values())
 
@@ -103,5 +103,5 @@ def test_a_file_that_is_gone_is_named(files, processes):
     for path in (min(files), max(files)):
         os.rename(path, f"{path}.gone")
         with pytest.raises(FileNotFoundError, match=os.path.basename(path) if path.isascii() else None):
-            Contents().scan(list(files))
+            FileCache().scan(list(files))
         os.rename(f"{path}.gone", path)

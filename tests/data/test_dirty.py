@@ -19,8 +19,8 @@ from PIL import Image
 
 from evergreen.core.errors import DataError
 from evergreen.data.kinds import _wav as wav
-from evergreen.data.prepare.check import check
-from evergreen.data.prepare.infer import infer
+from evergreen.data.prepare.check import separate_invalid_rows
+from evergreen.data.prepare.infer import infer_schema
 from evergreen.data.prepare.rules.constraints import Rules
 from evergreen.data.sources import open_source
 
@@ -66,7 +66,7 @@ def folder(good: bytes, ending: str, *bad: bytes) -> dict[str, bytes]:
     return files | {f"yes/bad{n}.{ending}": content for n, content in enumerate(bad)}
 
 
-SOUND = wav.write(np.sin(np.arange(400) / 5).astype(np.float32) / 2, 8000)
+SOUND = wav.encode_wav(np.sin(np.arange(400) / 5).astype(np.float32) / 2, 8000)
 DAYS = "day,label\n" + "".join(f"2021-01-{n % 28 + 1:02},{label}\n" for n, label in GOOD_DAYS)
 MOMENT = {"kinds": {"day": "moment"}}
 
@@ -185,7 +185,11 @@ DIRTY: dict[str, tuple[Any, ...]] = {
         {"a.png": png(), "b.png": png(), "t.csv": b"path,label\na.png,yes\nb.png,no\nc.png,no\n"},
         (2, ["there is no file: c.png"]),
     ),
-    "a sound of no samples": ("sounds", folder(SOUND, "wav", wav.write(np.zeros(0, np.float32), 8000)), (12, [".*"])),
+    "a sound of no samples": (
+        "sounds",
+        folder(SOUND, "wav", wav.encode_wav(np.zeros(0, np.float32), 8000)),
+        (12, [".*"]),
+    ),
     "a sound cut off in its head": ("sounds", folder(SOUND, "wav", SOUND[:30]), (12, [".*"])),
     "a sound that is none": ("sounds", folder(SOUND, "wav", b"ID3" + bytes(100)), (12, [".*"])),
     "a value out of its range": (
@@ -271,9 +275,9 @@ def prepared(file: str, root: Path, wishes: dict[str, Any] | None = None) -> tup
     if not len(table):
         raise DataError("there are no rows", place=file, fix="as `collect` says")
     kinds = wishes.get("kinds") or ({"n": "number"} if "n" in table.column_names else {})
-    schema = infer(table, "label", "category", given=kinds)
+    schema = infer_schema(table, "label", "category", given=kinds)
     rules = Rules.read(wishes.get("schema", {}), wishes.get("rules", []), table)
-    return check(table, schema, rules=rules.settled([rules.tally(table)]))
+    return separate_invalid_rows(table, schema, rules=rules.settled([rules.tally(table)]))
 
 
 def test_the_table_is_long_enough() -> None:

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from evergreen.core.errors import DataError
 from evergreen.data import kinds, row_ids
-from evergreen.data.field import Field
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import _images as pixels
-from evergreen.data.spec import Spec
+from evergreen.data.spec import FeatureSpec
 
 SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 ALIKE = settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=SLOW, database=None)
@@ -40,7 +40,7 @@ class Case:
     columns: st.SearchStrategy[pa.Array]
     options: st.SearchStrategy[dict[str, Any]] = field(default_factory=lambda: st.just({}))
     target: bool = False  # a target alone: nobody asks with it
-    back: Callable[[Field, list[Any]], Any] | None = (
+    back: Callable[[TensorField, list[Any]], Any] | None = (
         None  # what is promised to come back of checked values; None: nothing
     )
 
@@ -58,7 +58,7 @@ def choice(**options: list[Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def png(size: tuple[int, int, int], seed: int) -> bytes:
-    return pixels.png(np.random.default_rng(seed).integers(0, 256, size).astype(np.float64))
+    return pixels.encode_png(np.random.default_rng(seed).integers(0, 256, size).astype(np.float64))
 
 
 def sound(length: int, seed: int, rate: int) -> dict[str, Any]:
@@ -88,14 +88,14 @@ def matrices(draw: st.DrawFn, *sizes: tuple[int, ...], whole: bool = True) -> pa
     return pa.FixedShapeTensorArray.from_numpy_ndarray(drawn.astype(np.uint8 if whole else np.float32))
 
 
-def near(field: Field, rows: list[Any]) -> Any:
+def near(field: TensorField, rows: list[Any]) -> Any:
     if "shapes" in field.state or None in rows:
         return None
     error = 1e-5 * (field.state["std"][0] + abs(field.state["mean"][0]))
     return [[pytest.approx(row, abs=error)] for row in rows]
 
 
-def named(field: Field, rows: list[Any]) -> Any:
+def named(field: TensorField, rows: list[Any]) -> Any:
     known = {str(value).lower() if isinstance(value, bool) else str(value): value for value in field.state["values"][0]}
     return [[known.get(row) if row is not None else None] for row in rows]
 
@@ -177,7 +177,7 @@ def folder(tmp_path_factory):
 
 def fitted(
     name: str, data: st.DataObject, folder: str, *, fewest: int = 2
-) -> tuple[pa.Array, kinds.Kind, pa.Array, Field]:
+) -> tuple[pa.Array, kinds.Kind, pa.Array, TensorField]:
     """(a raw column, the kind as it reads it, its good rows as checked, a field fitted on `fewest` of them or more)."""
     case = CASES[name]
     raw, options = data.draw(case.columns), data.draw(case.options)
@@ -211,9 +211,9 @@ def test_every_kind_has_columns_here():
 @given(data=st.data())
 def test_a_row_is_encoded_alike_alone_and_among_others(name, folder, data):
     _, kind, checked, field = fitted(name, data, folder)
-    field = Field.from_json(json.loads(json.dumps(field.to_json(), allow_nan=False)))
+    field = TensorField.from_json(json.loads(json.dumps(field.to_json(), allow_nan=False)))
     try:
-        whole = kinds.of(field).encode(field, [checked])
+        whole = kinds.kind_of(field).encode(field, [checked])
     except DataError:  # of a target: a class that was not learned
         assume(False)
     assert whole.dtype == field.dtype
@@ -245,7 +245,7 @@ def test_a_row_is_encoded_alike_where_texts_lie_as_a_dictionary(name, folder, da
     words = checked.dictionary_encode()
     more = pa.concat_arrays([words.dictionary, pa.array(["no row says this"])])
     coded = pa.DictionaryArray.from_arrays(words.indices, more)
-    spec = Spec("any", {"x": replace(field, columns=("x",))}, field, "y", None, {})
+    spec = FeatureSpec("any", {"x": replace(field, columns=("x",))}, field, "y", None, {})
     try:
         plain = spec.encode(pa.table({"x": checked}), target=False)["x"]
     except DataError:  # of a target: a class that was not learned
@@ -263,14 +263,14 @@ def test_a_row_is_the_same_however_it_was_stored(name, folder, data):
     again, faults = kind.check(checked)
     assert faults == {}
     assert again.equals(checked)
-    ids = row_ids.identities([kind.identity(checked)], len(checked))
+    ids = row_ids.hash_rows([kind.identity(checked)], len(checked))
     for stored in (checked, raw):
         table = pa.table({"x": stored})
         file = BytesIO()
         pq.write_table(table, file)
         read = pq.read_table(file).column("x").combine_chunks()
         turned = kind.check(read.take(pa.array(range(len(read) - 1, -1, -1))))[0]
-        same(row_ids.identities([kind.identity(turned)], len(turned))[::-1], ids)
+        same(row_ids.hash_rows([kind.identity(turned)], len(turned))[::-1], ids)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.back])

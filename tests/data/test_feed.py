@@ -12,11 +12,18 @@ import pytest
 
 from evergreen.core.errors import DataError
 from evergreen.data import row_ids
-from evergreen.data.feed.batches import arrays, encoded, feed, most, whole, window
-from evergreen.data.feed.sampler import Weigh
-from evergreen.data.prefetch import ahead
-from evergreen.data.prepared import sample, units
-from evergreen.data.spec import Spec, fit
+from evergreen.data.feed.batches import (
+    complete_row_groups,
+    encode_row_groups,
+    load_encoded_split,
+    max_rows_in_memory,
+    shuffle_window_rows,
+    training_batches,
+)
+from evergreen.data.feed.sampler import RowWeights
+from evergreen.data.prefetch import prefetch
+from evergreen.data.prepared import hash_sample, row_groups
+from evergreen.data.spec import FeatureSpec, fit
 
 ROWS, GROUP, PARTS, BATCH = 1000, 64, 3, 32
 
@@ -43,13 +50,13 @@ def ready(tmp_path_factory):
         rows[split] = count
     train = table(ROWS, 0)
     inputs, target = fit(train, {"number": "number", "city": "category"}, "kind", "category")
-    Spec("classification", inputs, target, "kind", None, rows).save(folder)
+    FeatureSpec("classification", inputs, target, "kind", None, rows).save(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def stream(ready):
-    return partial(feed, ready, ["train"], BATCH, window=200, seed=3)
+    return partial(training_batches, ready, ["train"], BATCH, window=200, seed=3)
 
 
 def listed(batches) -> list[list[tuple]]:
@@ -59,7 +66,7 @@ def listed(batches) -> list[list[tuple]]:
 
 def test_each_row_comes_once_in_an_order_of_the_epochs_own(ready, stream):
     rows = [row for batch in listed(stream().epoch(0)) for row in batch]
-    assert sorted(map(repr, rows)) == sorted(map(repr, listed([arrays(ready, "train")])[0]))
+    assert sorted(map(repr, rows)) == sorted(map(repr, listed([load_encoded_split(ready, "train")])[0]))
     again = [row for batch in listed(stream().epoch(1)) for row in batch]
     assert again != rows
     assert sorted(map(repr, again)) == sorted(map(repr, rows))
@@ -68,7 +75,7 @@ def test_each_row_comes_once_in_an_order_of_the_epochs_own(ready, stream):
 
 
 def test_a_window_of_all_rows_gives_what_memory_gives(ready, stream):
-    held, streamed = feed(ready, ["train"], BATCH, window=0, seed=3), stream(window=ROWS)
+    held, streamed = training_batches(ready, ["train"], BATCH, window=0, seed=3), stream(window=ROWS)
     assert listed(streamed.epoch(2)) == listed(held.epoch(2))
     first, other = next(streamed.epoch(4)), next(held.epoch(4))
     assert all(first[name].tobytes() == other[name].tobytes() for name in other)
@@ -86,7 +93,7 @@ def test_ranks_put_together_are_the_one_feed(stream, world):
 
 @pytest.mark.parametrize("weighed", [False, True])
 def test_an_epoch_goes_on_at_any_step_with_any_number_of_ranks(ready, stream, weighed):
-    options = {"weigh": Weigh(Spec.load(ready), balance=True)} if weighed else {}
+    options = {"weigh": RowWeights(FeatureSpec.load(ready), balance=True)} if weighed else {}
     whole_epoch = listed(stream(**options).epoch(1))
     for start in range(len(whole_epoch) + 1):
         assert listed(stream(**options).epoch(1, start)) == whole_epoch[start:]
@@ -99,13 +106,20 @@ def test_an_augmented_stream_resumes_exactly(ready, stream):
         return {**batch, "number": batch["number"] + random.normal(size=batch["number"].shape)}
 
     assert listed(stream(augment=noisy).epoch(1, 5)) == listed(stream(augment=noisy).epoch(1))[5:]
-    held = feed(ready, ["train"], BATCH, window=0, seed=3, augment=noisy)
+    held = training_batches(ready, ["train"], BATCH, window=0, seed=3, augment=noisy)
     assert listed(stream(augment=noisy, window=ROWS).epoch(1)) == listed(held.epoch(1))
 
 
 @pytest.mark.parametrize("size", [0, 200])
 def test_balanced_classes_come_equally_often(ready, size):
-    fed = feed(ready, ["train", "validation"], BATCH, window=size, seed=3, weigh=Weigh(Spec.load(ready), balance=True))
+    fed = training_batches(
+        ready,
+        ["train", "validation"],
+        BATCH,
+        window=size,
+        seed=3,
+        weigh=RowWeights(FeatureSpec.load(ready), balance=True),
+    )
     target = np.concatenate([batch["target"] for batch in fed.epoch(0)])
     assert fed.rows == ROWS + 300
     assert abs(target.mean() - 0.5) < 0.02
@@ -114,8 +128,8 @@ def test_balanced_classes_come_equally_often(ready, size):
 
 
 def test_a_row_comes_as_often_as_its_weight_says(ready):
-    weigh = Weigh(Spec.load(ready), weighted=True)
-    held, streamed = (feed(ready, ["train"], BATCH, window=size, seed=0, weigh=weigh) for size in (0, ROWS))
+    weigh = RowWeights(FeatureSpec.load(ready), weighted=True)
+    held, streamed = (training_batches(ready, ["train"], BATCH, window=size, seed=0, weigh=weigh) for size in (0, ROWS))
     assert held.rows == ROWS * 3 // 4  # a row without weight is none
     rows = held.drawn(1)
     counts = np.bincount(rows, minlength=ROWS)
@@ -125,12 +139,12 @@ def test_a_row_comes_as_often_as_its_weight_says(ready):
 
 
 def test_rows_that_may_not_be_learned_from_are_left_out(ready, stream):
-    weigh = Weigh(Spec.load(ready), learned=lambda target: target == 1)
-    held = feed(ready, ["train", "validation"], BATCH, window=0, seed=3, weigh=weigh)
+    weigh = RowWeights(FeatureSpec.load(ready), learned=lambda target: target == 1)
+    held = training_batches(ready, ["train", "validation"], BATCH, window=0, seed=3, weigh=weigh)
     assert len(np.unique(held.drawn(0))) == len(held.drawn(0)) == held.rows
     fed = stream(weigh=weigh)
     for one, splits in ((held, ("train", "validation")), (fed, ("train",))):
-        target = np.concatenate([arrays(ready, split)["target"] for split in splits])
+        target = np.concatenate([load_encoded_split(ready, split)["target"] for split in splits])
         seen = np.concatenate([batch["target"] for batch in one.epoch(0)])
         assert one.rows == (target == 1).sum()
         assert len(seen) >= one.rows - 1
@@ -138,33 +152,33 @@ def test_rows_that_may_not_be_learned_from_are_left_out(ready, stream):
 
 
 def test_a_number_has_no_classes_to_balance(ready):
-    spec = Spec.load(ready)
+    spec = FeatureSpec.load(ready)
     with pytest.raises(DataError, match=r"train\.balance: a target of kind number has no classes"):
-        Weigh(Spec("regression", {}, spec.inputs["number"], "number", None, {}), balance=True)
+        RowWeights(FeatureSpec("regression", {}, spec.inputs["number"], "number", None, {}), balance=True)
 
 
 def test_the_window_follows_from_memory(ready):
-    spec = Spec.load(ready)
-    assert window(spec, ready, 1024) == most(spec, ("train", "test"), 1024) == 0
+    spec = FeatureSpec.load(ready)
+    assert shuffle_window_rows(spec, ready, 1024) == max_rows_in_memory(spec, ("train", "test"), 1024) == 0
     large = replace(spec, rows={**spec.rows, "train": 10**9})
-    wide, narrow = (window(large, ready, size) for size in (1024, 256))
+    wide, narrow = (shuffle_window_rows(large, ready, size) for size in (1024, 256))
     assert 10**5 < narrow < wide < 10**8
     assert wide == pytest.approx(4 * narrow, rel=0.01)
     row = 4 + 4 + 8 + 8  # a number, whether it is missing, two whole ones
-    assert most(large, ("train", "validation"), 1024) == 2**30 // row // 2
+    assert max_rows_in_memory(large, ("train", "validation"), 1024) == 2**30 // row // 2
 
 
 def test_a_sample_is_the_rows_of_smallest_identity_whatever_lies_between(ready):
     first = row_ids.from_arrow(table(ROWS, 0)["_id"])[:, 0].tolist()
-    found = row_ids.from_arrow(sample(ready, "train", 50, ["_id"])["_id"])[:, 0].tolist()
+    found = row_ids.from_arrow(hash_sample(ready, "train", 50, ["_id"])["_id"])[:, 0].tolist()
     assert found == [one for one in first if one in sorted(first)[:50]]
-    assert len(sample(ready, "train", ROWS)) == ROWS
-    assert len(arrays(ready, "train", 50)["target"]) == 50
+    assert len(hash_sample(ready, "train", ROWS)) == ROWS
+    assert len(load_encoded_split(ready, "train", 50)["target"]) == 50
 
 
 def test_rows_are_encoded_alike_whole_or_in_parts(ready):
-    spec, found = Spec.load(ready), units(ready, "train")
-    apart, at_once = encoded(spec, found), spec.encode(table(ROWS, 0), target=True)
+    spec, found = FeatureSpec.load(ready), row_groups(ready, "train")
+    apart, at_once = encode_row_groups(spec, found), spec.encode(table(ROWS, 0), target=True)
     assert {name: values.tobytes() for name, values in apart.items()} == {
         name: values.tobytes() for name, values in at_once.items()
     }
@@ -174,8 +188,8 @@ def test_parts_that_store_their_texts_in_two_ways_are_mixed(ready, tmp_path, str
     shutil.copytree(ready, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "train" / "part-00001.parquet"
     pq.write_table(pq.read_table(path), path, row_group_size=GROUP, use_dictionary=False)
-    assert len({unit.coded for unit in units(tmp_path, "train")}) == 2
-    mixed = feed(tmp_path, ["train"], BATCH, window=200, seed=3)
+    assert len({unit.coded for unit in row_groups(tmp_path, "train")}) == 2
+    mixed = training_batches(tmp_path, ["train"], BATCH, window=200, seed=3)
     assert listed(mixed.epoch(1)) == listed(stream().epoch(1))
 
 
@@ -224,15 +238,15 @@ def test_work_ahead_keeps_its_distance():
             made.append(number)
             yield number
 
-    reading = ahead(items(), 3)
+    reading = prefetch(items(), 3)
     assert [next(reading) for _ in range(5)] == [0, 1, 2, 3, 4]
     reading.close()
     assert len(made) <= 5 + 3
 
 
 def test_every_split_says_when_a_part_is_missing(ready):
-    spec = Spec.load(ready)
-    assert sum(unit.rows for unit in whole(ready, "validation", spec)) == 300
+    spec = FeatureSpec.load(ready)
+    assert sum(unit.rows for unit in complete_row_groups(ready, "validation", spec)) == 300
 
 
 def test_how_much_is_encoded_at_once_changes_nothing(stream, monkeypatch):

@@ -11,7 +11,7 @@ from evergreen.data import kinds
 from evergreen.data.graph_type import Graph, pack, unpack
 from evergreen.data.sources import _neighborhoods as neighbourhoods
 from evergreen.data.sources import open_source
-from evergreen.data.sources._neighborhoods import Network
+from evergreen.data.sources._neighborhoods import NodeGraph
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_nodes_without_features_are_told_apart(tmp_path, monkeypatch):
     table = read(tmp_path)
     assert table["graph"][0].as_py()["nodes"] == np.eye(3).tolist()
     monkeypatch.setattr(neighbourhoods, "ONE_HOT", 10)
-    ring = Network(40, np.array([[node, (node + 1) % 40] for node in range(40)]))
+    ring = NodeGraph(40, np.array([[node, (node + 1) % 40] for node in range(40)]))
     assert ring.features().shape == (40, 17)  # the degree and 16 coordinates
 
 
@@ -85,7 +85,7 @@ def test_mistakes_in_the_files_are_named(folder):
 
 
 def test_the_nearest_nodes_are_kept():
-    star = Network(6, np.array([[0, 1], [1, 2], [1, 3], [1, 4], [0, 5]]), np.array([1, 1, 1, 5, 1]))
+    star = NodeGraph(6, np.array([[0, 1], [1, 2], [1, 3], [1, 4], [0, 5]]), np.array([1, 1, 1, 5, 1]))
     kept = star.neighbourhood(0, np.arange(6)[:, None], most=4)
     assert kept.nodes[:, 0].tolist() == [0, 1, 5, 4]
     assert kept.degree.tolist() == [2, 8, 1, 5]

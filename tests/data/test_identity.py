@@ -14,7 +14,7 @@ TEXTS = ["", "a", "eight by", "nine byte", None, "é" * 300, "x" * 256, "x" * 25
 
 
 def ids(*columns: pa.Array) -> np.ndarray:
-    return row_ids.identities(columns, len(columns[0]))
+    return row_ids.hash_rows(columns, len(columns[0]))
 
 
 def test_it_is_splitmix():
@@ -56,10 +56,10 @@ def test_every_value_and_its_place_counts():
 
 
 def test_they_are_uniform():
-    found = row_ids.uniform(ids(pa.array(np.arange(50_000.0))), 7)
+    found = row_ids.hash_to_unit_interval(ids(pa.array(np.arange(50_000.0))), 7)
     counts = np.bincount((found * 10).astype(int))
     assert np.abs(counts - 5_000).max() < 5 * 5_000**0.5
-    assert (found != row_ids.uniform(ids(pa.array(np.arange(50_000.0))), 8)).all()
+    assert (found != row_ids.hash_to_unit_interval(ids(pa.array(np.arange(50_000.0))), 8)).all()
 
 
 def test_the_column_is_sixteen_bytes_a_row():
@@ -67,7 +67,7 @@ def test_the_column_is_sixteen_bytes_a_row():
     column = row_ids.to_arrow(held)
     assert column.type == pa.binary(16)
     np.testing.assert_array_equal(row_ids.from_arrow(pa.chunked_array([column.slice(1), column[:1]])), held[[1, 2, 0]])
-    assert row_ids.written(column)[0].as_py() == held[0].astype("<u8").tobytes().hex()
+    assert row_ids.to_hex(column)[0].as_py() == held[0].astype("<u8").tobytes().hex()
 
 
 def test_a_long_text_is_hashed_by_its_bytes():

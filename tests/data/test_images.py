@@ -11,11 +11,11 @@ from PIL import Image
 
 from evergreen.core.errors import DataError
 from evergreen.data import kinds
-from evergreen.data.field import Field
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import _images as pixels
 from evergreen.data.prepare import suggest
-from evergreen.data.prepare.degrade import spoiled
-from evergreen.data.sources.images import Source
+from evergreen.data.prepare.degrade import degrade_images
+from evergreen.data.sources.images import ImagesSource
 
 
 def file(height, width, ending="PNG", value=128):
@@ -37,7 +37,7 @@ def test_files_of_any_size_become_one_size():
     assert kind.encode(field, [FILES]).shape == (3, 3, 16, 18)
     grey = fitted(size=[8, 10], channels=1)
     assert grey.shape == (1, 8, 10)
-    assert Field.from_json(json.loads(json.dumps(grey.to_json()))) == grey
+    assert TensorField.from_json(json.loads(json.dumps(grey.to_json()))) == grey
     assert kind.decode(grey, kind.encode(grey, [FILES]))[2] == [pytest.approx([7] * 10, abs=0.01)] * 8
 
 
@@ -93,7 +93,7 @@ def test_pictures_are_as_a_pretrained_model_wants_them(tmp_path, config, beside,
         (tmp_path / "preprocessor_config.json").write_text(json.dumps(beside))
     field = fitted(source=str(tmp_path))
     assert (field.shape, field.state["config"]) == ((3, side, side), config)
-    assert Field.from_json(json.loads(json.dumps(field.to_json()))) == field
+    assert TensorField.from_json(json.loads(json.dumps(field.to_json()))) == field
     if mean:
         assert field.state["mean"] == [pytest.approx(255 * mean)] * 3
     assert fitted(source=str(tmp_path), size=[6, 6]).shape == (3, 6, 6)
@@ -121,14 +121,14 @@ def test_a_source_that_says_nothing_is_one_clear_error(tmp_path, content, says):
 def test_masks_are_classes_of_pixels():
     kind = kinds.find("mask")
     drawn = np.array([[[0, 0, 9], [9, 4, 4]]] * 2)
-    for column in (drawn.tolist(), [pixels.png(one) for one in drawn]):
+    for column in (drawn.tolist(), [pixels.encode_png(one) for one in drawn]):
         checked, faults = kind.check(pa.array(column))
         field = kind.fit({"m": checked}, target=True, ignore=9)
         assert (faults, field.shape, field.sizes) == ({}, (2, 3), (2,))
         assert kind.encode(field, [checked])[0].tolist() == [[0, 0, -100], [-100, 1, 1]]
         assert kind.decode(field, kind.encode(field, [checked])) == drawn.tolist()
     with pytest.raises(DataError, match="5 is no class"):
-        kind.encode(field, [kind.check(pa.array([pixels.png(drawn[0] + (drawn[0] == 4))]))[0]])
+        kind.encode(field, [kind.check(pa.array([pixels.encode_png(drawn[0] + (drawn[0] == 4))]))[0]])
 
 
 def test_boxes_are_shares_of_the_image():
@@ -146,7 +146,7 @@ def test_boxes_are_shares_of_the_image():
 
 
 def read(folder):
-    return pa.Table.from_batches(list(Source(folder.name, folder.parent).read()))
+    return pa.Table.from_batches(list(ImagesSource(folder.name, folder.parent).read()))
 
 
 def test_a_folder_of_classes(tmp_path):
@@ -156,9 +156,9 @@ def test_a_folder_of_classes(tmp_path):
     table = read(tmp_path)
     assert table["label"].to_pylist() == ["cat", "cat", "dog"]
     assert table["_origin"].to_pylist() == ["cat/1.png", "cat/2.jpg", "dog/1.png"]
-    before = Source(tmp_path.name, tmp_path.parent).fingerprint()
+    before = ImagesSource(tmp_path.name, tmp_path.parent).fingerprint()
     (tmp_path / "dog/1.png").rename(tmp_path / "cat/3.png")
-    assert Source(tmp_path.name, tmp_path.parent).fingerprint() != before
+    assert ImagesSource(tmp_path.name, tmp_path.parent).fingerprint() != before
 
 
 def test_a_table_beside_the_images(tmp_path):
@@ -181,20 +181,20 @@ def test_images_and_their_masks(tmp_path):
 def test_images_are_spoiled_to_be_mended():
     values = np.random.default_rng(0).integers(0, 17, (3, 8, 8)).astype(np.uint8)
     table = pa.table({"image": pa.FixedShapeTensorArray.from_numpy_ndarray(values)})
-    noisy = spoiled(table, "image", noise=0.25, shrink=1)["noisy"].combine_chunks().to_numpy_ndarray()
+    noisy = degrade_images(table, "image", noise=0.25, shrink=1)["noisy"].combine_chunks().to_numpy_ndarray()
     assert 0 < np.abs(noisy - values).mean() < 8
     assert noisy.min() == 0
     assert noisy.max() == 16
-    small = spoiled(table, "image", noise=0, shrink=2)["small"].combine_chunks().to_numpy_ndarray()
+    small = degrade_images(table, "image", noise=0, shrink=2)["small"].combine_chunks().to_numpy_ndarray()
     assert small.shape == (3, 4, 4)
-    files = spoiled(pa.table({"image": FILES}), "image", noise=0, shrink=2)["small"].to_pylist()
-    assert [pixels.shape(data)[:2] for data in files] == [(6, 10), (15, 9), (8, 8)]
-    assert spoiled(table, "image", noise=0, shrink=1) is table
+    files = degrade_images(pa.table({"image": FILES}), "image", noise=0, shrink=2)["small"].to_pylist()
+    assert [pixels.image_shape(data)[:2] for data in files] == [(6, 10), (15, 9), (8, 8)]
+    assert degrade_images(table, "image", noise=0, shrink=1) is table
     with pytest.raises(DataError, match="'small' already"):
-        spoiled(spoiled(table, "image", noise=0, shrink=2), "image", noise=0, shrink=2)
+        degrade_images(degrade_images(table, "image", noise=0, shrink=2), "image", noise=0, shrink=2)
 
 
 def test_what_a_target_of_images_asks_for():
     table = pa.table({"image": FILES, "mask": FILES, "clean": FILES})
-    assert suggest.propose(table.select(["image", "mask"]), "mask")["task"] == "segmentation"
-    assert suggest.propose(table.select(["image", "clean"]), "clean")["task"] == "reconstruction"
+    assert suggest.suggest_pipeline(table.select(["image", "mask"]), "mask")["task"] == "segmentation"
+    assert suggest.suggest_pipeline(table.select(["image", "clean"]), "clean")["task"] == "reconstruction"

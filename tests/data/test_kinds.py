@@ -8,8 +8,8 @@ import pytest
 
 from evergreen.core.errors import DataError
 from evergreen.data import kinds
-from evergreen.data.row_ids import identities
-from evergreen.data.spec import Field
+from evergreen.data.row_ids import hash_rows
+from evergreen.data.spec import TensorField
 
 IMAGES = np.random.default_rng(0).integers(0, 17, (12, 8, 8)).astype(np.uint8)
 WIDE = [pa.large_list(pa.large_list(kind)) for kind in (pa.float32(), pa.int16())]  # another way to store a graph
@@ -44,7 +44,7 @@ def test_encode_decode_and_json(name):
     column, faults = kind.check(COLUMNS[name])
     assert faults == {}
     field = kind.fit({"x": column})
-    assert Field.from_json(json.loads(json.dumps(field.to_json()))) == field
+    assert TensorField.from_json(json.loads(json.dumps(field.to_json()))) == field
     encoded = kind.encode(field, [column])
     assert encoded.shape == (12, *field.shape)
     assert encoded.dtype == field.dtype
@@ -88,7 +88,7 @@ def test_identity_does_not_depend_on_the_storage(name):
         "text": COLUMNS["text"].cast(pa.large_string()),
         "labels": pa.array([row[::-1] for row in COLUMNS["labels"].to_pylist()], pa.large_list(pa.string())),
     }[name]
-    one, same = (identities([kind.identity(kind.check(column)[0])], len(column)) for column in (COLUMNS[name], other))
+    one, same = (hash_rows([kind.identity(kind.check(column)[0])], len(column)) for column in (COLUMNS[name], other))
     np.testing.assert_array_equal(one, same)
 
 
@@ -280,7 +280,7 @@ def test_an_image_that_nothing_is_done_to_stays_the_same(monkeypatch):
     for name in ("TURN", "SCALE", "SHEAR", "SHIFT"):
         monkeypatch.setattr(affine, name, 0)
     images = np.random.default_rng(0).normal(size=(3, 2, 5, 7)).astype(np.float32)
-    np.testing.assert_allclose(affine.varied(images, np.random.default_rng(0)), images, atol=1e-6)
+    np.testing.assert_allclose(affine.random_affine(images, np.random.default_rng(0)), images, atol=1e-6)
 
 
 def test_labels_are_sets_of_words_whatever_holds_them():
@@ -322,8 +322,8 @@ ONE_MORE = '''
 import numpy as np
 import pyarrow as pa
 
-from evergreen.data.arrow import floats, plain
-from evergreen.data.field import Field
+from evergreen.data.arrow import decode_array, to_float64
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 
 
@@ -332,11 +332,11 @@ class Angle(Kind):
         return 0.0  # only where a pipeline says so
 
     def check(self, column):
-        values, faults = floats(plain(column))
+        values, faults = to_float64(decode_array(column))
         return pa.array(values), faults
 
     def fit(self, columns, *, target=False):
-        return Field("angle", tuple(columns), (2,), "float32", {})
+        return TensorField("angle", tuple(columns), (2,), "float32", {})
 
     def encode(self, field, columns):
         turns = np.deg2rad(columns[0].to_numpy())
@@ -349,13 +349,13 @@ class Angle(Kind):
 
 def test_one_more_kind_is_one_more_file(monkeypatch):
     from evergreen.data.prepare.config import PreprocessConfig
-    from evergreen.data.prepare.table_reader import Rows
+    from evergreen.data.prepare.table_reader import TableReader
 
     monkeypatch.setattr("evergreen.core.parts._project", {"kinds/angle": ONE_MORE})
     rows = pa.table(
         {"wind": [float(i) for i in range(100)], "y": ["a", "b"] * 50, "_origin": [str(i) for i in range(100)]}
     )
-    found = Rows.look(rows, ["category"], PreprocessConfig("y", kinds={"wind": "angle"}))
+    found = TableReader.look(rows, ["category"], PreprocessConfig("y", kinds={"wind": "angle"}))
     assert found.schema.inputs == {"wind": "angle"}
     kind = kinds.find("angle")
     assert kind.encode(kind.fit({"wind": rows["wind"]}), [pa.array([0.0, 90.0])]).round(3).tolist() == [[0, 1], [1, 0]]

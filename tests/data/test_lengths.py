@@ -9,9 +9,9 @@ import pytest
 
 from evergreen.core.errors import DataError
 from evergreen.data import row_ids
-from evergreen.data.feed.batches import feed
-from evergreen.data.feed.bucketing import TOGETHER, Bucket
-from evergreen.data.spec import Spec, fit
+from evergreen.data.feed.batches import training_batches
+from evergreen.data.feed.bucketing import TOGETHER, LengthBucketing
+from evergreen.data.spec import FeatureSpec, fit
 
 ROWS, BATCH = 1500, 16
 
@@ -29,13 +29,13 @@ def ready(tmp_path_factory):
     (folder / "train").mkdir()
     pq.write_table(table, folder / "train" / "part-00000.parquet", row_group_size=256)
     inputs, target = fit(table, {"words": "text"}, "tags", "tags")
-    Spec("tagging", inputs, target, "tags", None, {"train": ROWS}).save(folder)
+    FeatureSpec("tagging", inputs, target, "tags", None, {"train": ROWS}).save(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def make(ready):
-    return partial(feed, ready, ["train"], BATCH, seed=0, bucket=True)
+    return partial(training_batches, ready, ["train"], BATCH, seed=0, bucket=True)
 
 
 def listed(batches):
@@ -75,6 +75,10 @@ def test_streamed_they_are_those_of_memory_at_any_step_and_for_any_ranks(make):
 
 
 def test_rows_without_one_length_are_refused(ready):
-    spec = Spec.load(ready)
+    spec = FeatureSpec.load(ready)
     with pytest.raises(DataError, match=r"train\.bucket: rows have not one length"):
-        Bucket(Spec("tagging", {"a": spec.inputs["words"], "b": spec.inputs["words"]}, spec.target, "tags", None, {}))
+        LengthBucketing(
+            FeatureSpec(
+                "tagging", {"a": spec.inputs["words"], "b": spec.inputs["words"]}, spec.target, "tags", None, {}
+            )
+        )

@@ -9,10 +9,10 @@ import pytest
 
 from evergreen.core.errors import DataError
 from evergreen.data import kinds
-from evergreen.data.field import Field
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare.config import PreprocessConfig
-from evergreen.data.prepare.table_reader import Rows
+from evergreen.data.prepare.table_reader import TableReader
 from evergreen.data.spec import fit
 from evergreen.models.registry import accepting
 
@@ -21,7 +21,7 @@ NOON = "2024-01-31T12:00:00Z"
 
 
 def said(column: pa.Array) -> list[str | None]:
-    field = Field("number", ("t",), (1,), "float32", {}, "moment")
+    field = TensorField("number", ("t",), (1,), "float32", {}, "moment")
     return [MOMENT.request(field, 0, value) for value in column]
 
 
@@ -40,11 +40,11 @@ def said(column: pa.Array) -> list[str | None]:
     ],
 )
 def test_one_moment_in_many_forms(form, text):
-    column, faults = dates.read(pa.array([text, None, "", "soon"]), form)
+    column, faults = dates.parse_datetimes(pa.array([text, None, "", "soon"]), form)
     assert said(column) == [NOON, None, None, None]
     assert faults == {3: f"not a time written as {form}"}
     if form in dates.COMMON:
-        assert dates.found(pa.array([text] * 3)) == form
+        assert dates.detect_format(pa.array([text] * 3)) == form
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_one_moment_in_many_forms(form, text):
     ],
 )
 def test_what_is_no_time_is_a_fault(form, text):
-    column, faults = dates.read(pa.array([text]), form)
+    column, faults = dates.parse_datetimes(pa.array([text]), form)
     assert (column.null_count, list(faults)) == (1, [0])
 
 
@@ -79,27 +79,27 @@ def test_what_is_no_time_is_a_fault(form, text):
     ],
 )
 def test_arrows_own_times_and_numbers_since_1970(column, unit):
-    assert said(dates.read(column, unit=unit)[0]) == [NOON]
+    assert said(dates.parse_datetimes(column, unit=unit)[0]) == [NOON]
 
 
 def test_numbers_are_no_times_unless_the_unit_is_said_and_none_is_beyond_the_calendar():
-    assert "say `unit`" in dates.read(pa.array([1706702400]))[1][0]
-    assert dates.read(pa.array([1e18, 0.0]), unit="s")[1] == {0: dates.BEYOND}
-    assert dates.read(pa.array([2**40, 0], pa.timestamp("s")))[1] == {0: dates.BEYOND}
-    assert said(dates.read(pa.array([-1], pa.date32()))[0]) == ["1969-12-31T00:00:00Z"]
+    assert "say `unit`" in dates.parse_datetimes(pa.array([1706702400]))[1][0]
+    assert dates.parse_datetimes(pa.array([1e18, 0.0]), unit="s")[1] == {0: dates.BEYOND}
+    assert dates.parse_datetimes(pa.array([2**40, 0], pa.timestamp("s")))[1] == {0: dates.BEYOND}
+    assert said(dates.parse_datetimes(pa.array([-1], pa.date32()))[0]) == ["1969-12-31T00:00:00Z"]
 
 
 def test_times_without_a_zone_are_those_of_the_column():
     text = pa.array(["2024-07-01T00:00", "2024-07-01T00:00Z", "2024-03-31 02:30"])
-    column, faults = dates.read(text, "iso", zone="Europe/Berlin")
+    column, faults = dates.parse_datetimes(text, "iso", zone="Europe/Berlin")
     assert (said(column)[:2], faults) == (["2024-06-30T22:00:00Z", "2024-07-01T00:00:00Z"], {})
     with pytest.raises(DataError, match="no time zone 'Mars'"):
-        dates.read(text, "iso", zone="Mars")
+        dates.parse_datetimes(text, "iso", zone="Mars")
 
 
 def test_a_form_that_may_be_read_two_ways_is_not_guessed():
     days = pa.array([f"{month:02}/{month:02}/2024" for month in range(1, 13)])
-    assert dates.forms(days) == ["%d/%m/%Y", "%m/%d/%Y"]
+    assert dates.matching_formats(days) == ["%d/%m/%Y", "%m/%d/%Y"]
     assert MOMENT.recognise(days) == 0
     assert MOMENT.recognise(pa.concat_arrays([days, pa.array(["31/01/2024"])])) > 0.9
     with pytest.raises(DataError, match="may be %d/%m/%Y or %m/%d/%Y"):
@@ -160,14 +160,14 @@ def test_dates_of_a_table_are_inputs_that_any_network_for_numbers_takes():
     days = [f"{1 + i % 28:02}.{1 + i % 12:02}.2024" for i in range(100)]
     raw = {"due": days, "x": [float(i) for i in range(100)], "y": ["a", "b"] * 50}
     table = pa.table(raw | {"_origin": [str(i) for i in range(100)]})
-    found = Rows.look(table, ["category"], PreprocessConfig("y"))
+    found = TableReader.look(table, ["category"], PreprocessConfig("y"))
     assert found.schema.inputs == {"due": "moment", "x": "number"}
     assert found.schema.options["due"]["format"] == "%d.%m.%Y"
     inputs, _ = fit(
         found.examples(table).part("train"), found.schema.inputs, "y", "category", options=found.schema.options
     )
     assert {name: field.kind for name, field in inputs.items()} == {"due": "number", "number": "number"}
-    assert Field.from_json(json.loads(json.dumps(inputs["due"].to_json()))) == inputs["due"]
+    assert TensorField.from_json(json.loads(json.dumps(inputs["due"].to_json()))) == inputs["due"]
     assert {"linear", "mlp", "ft_transformer"} <= set(accepting(inputs, "classification"))
-    split = Rows.look(table, ["category"], PreprocessConfig("y", time="due"))
+    split = TableReader.look(table, ["category"], PreprocessConfig("y", time="due"))
     assert split.schema.inputs == {"x": "number"}, "the time that splits is no input"

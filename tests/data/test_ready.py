@@ -20,7 +20,7 @@ def split(tmp_path):
 
 
 def test_units_hold_what_the_whole_does(split):
-    units, whole = prepared.units(split, "train"), prepared.read(split, "train")
+    units, whole = prepared.row_groups(split, "train"), prepared.read(split, "train")
     assert [unit.rows for unit in units] == [prepared.ROWS, 5, 2]
     assert all(unit.size > 0 for unit in units)
     assert pa.concat_tables([unit.read() for unit in units]).equals(whole)
@@ -32,10 +32,10 @@ def test_what_is_missing_or_damaged_is_named(split):
     with pytest.raises(DataError, match="no split 'trian'"):
         prepared.read(split, "trian")
     with pytest.raises(DataError, match="are not here; fetch") as error:
-        prepared.units(split, "test")
+        prepared.row_groups(split, "test")
     assert error.value.place == str(split / "test")
-    units, part = prepared.units(split, "train"), split / "train" / "part-00000.parquet"
+    units, part = prepared.row_groups(split, "train"), split / "train" / "part-00000.parquet"
     part.write_bytes(part.read_bytes()[:1000])
-    for reading in (lambda: prepared.read(split, "train"), lambda: prepared.units(split, "train"), units[0].read):
+    for reading in (lambda: prepared.read(split, "train"), lambda: prepared.row_groups(split, "train"), units[0].read):
         with pytest.raises(DataError, match=r"part-00000.parquet: a prepared file is damaged"):
             reading()

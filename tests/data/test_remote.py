@@ -112,7 +112,7 @@ def test_an_error_without_words_is_called_by_its_name(server, error):
         raise error
 
     with pytest.raises(DataError, match=type(error).__name__):
-        remote.patiently(fails, "s3://there")
+        remote.retry(fails, "s3://there")
 
 
 def test_a_server_that_cannot_resume_is_read_past_what_is_here(server, tmp_path):

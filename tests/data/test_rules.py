@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 
 from evergreen.core.errors import DataError
-from evergreen.data.prepare.cast import hashed, reading, values
-from evergreen.data.prepare.check import check
-from evergreen.data.prepare.column_rules import kinds_of, proposed
-from evergreen.data.prepare.infer import infer
-from evergreen.data.prepare.rules.constraints import Rules, joined, sound
-from evergreen.data.quality.profile import Seen, tally
+from evergreen.data.prepare.cast import cast_column, hash_values, rule_type
+from evergreen.data.prepare.check import separate_invalid_rows
+from evergreen.data.prepare.column_rules import merge_kinds, suggest_rules
+from evergreen.data.prepare.infer import infer_schema
+from evergreen.data.prepare.rules.constraints import Rules, merge_errors, validate_rules
+from evergreen.data.quality.profile import ColumnProfile, profile_columns
 
 UNTIMED = "day: not a time written as %d.%m.%Y %H:%M"
 TABLE = pa.table(
@@ -32,7 +32,7 @@ TABLE = pa.table(
 
 def broken(*rules: str, schema=None, table: pa.Table = TABLE) -> dict[int, str]:
     read = Rules.read(schema or {}, rules, table)
-    return joined(read.settled([read.tally(table)]).broken(table))
+    return merge_errors(read.settled([read.tally(table)]).broken(table))
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,10 @@ def test_a_row_is_judged_alike_whatever_stands_beside_it():
     rules = Rules.read(schema, ["x < 2 or is_null(x)"], table)
     pieces = [table.slice(start, 10) for start in range(0, 97, 10)]
     rules = rules.settled([rules.tally(piece) for piece in reversed(pieces)])
-    apart = {10 * i + row: why for i, piece in enumerate(pieces) for row, why in joined(rules.broken(piece)).items()}
-    assert apart == joined(rules.broken(table))
+    apart = {
+        10 * i + row: why for i, piece in enumerate(pieces) for row, why in merge_errors(rules.broken(piece)).items()
+    }
+    assert apart == merge_errors(rules.broken(table))
     assert {"x: not a number", "day: not a time written as iso", "name: stands more than once"} <= {
         one for why in apart.values() for one in why.split("; ")
     }
@@ -188,12 +190,15 @@ def test_a_row_is_judged_alike_whatever_stands_beside_it():
 
 def test_values_have_the_same_hash_only_where_they_are_the_same():
     words = [f"{n:x}" for n in range(50_000)]
-    assert len(np.unique(hashed(pa.array(words)))) == len(words)
-    assert hashed(pa.array(["ab", "ba", " ab ", "é", ""]))[[0, 1]].tolist() != hashed(pa.array(["ab", "ab"])).tolist()
-    assert hashed(pa.array([" ab ", None]))[0] == hashed(pa.array(["x", "ab"]))[1]
+    assert len(np.unique(hash_values(pa.array(words)))) == len(words)
+    assert (
+        hash_values(pa.array(["ab", "ba", " ab ", "é", ""]))[[0, 1]].tolist()
+        != hash_values(pa.array(["ab", "ab"])).tolist()
+    )
+    assert hash_values(pa.array([" ab ", None]))[0] == hash_values(pa.array(["x", "ab"]))[1]
     big = pa.array([2**62, 2**62 + 1])
-    assert len(set(hashed(big).tolist())) == 2
-    assert len(hashed(pa.array([], pa.string()))) == 0
+    assert len(set(hash_values(big).tolist())) == 2
+    assert len(hash_values(pa.array([], pa.string()))) == 0
 
 
 @pytest.mark.parametrize(
@@ -209,14 +214,14 @@ def test_values_have_the_same_hash_only_where_they_are_the_same():
     ],
 )
 def test_how_a_column_is_read(held, kind):
-    assert reading(pa.array(held)) == kind
+    assert rule_type(pa.array(held)) == kind
     if kind:
-        assert not values(pa.array(held, pa.string()), kind)[1]
+        assert not cast_column(pa.array(held, pa.string()), kind)[1]
 
 
 def test_times_with_a_zone_are_compared_as_the_moments_they_are():
     column = pa.array(["2020-01-01T01:00+02:00", "2019-12-31T23:00:00", "2019-12-31T23:00Z"])
-    assert len(set(values(column, "time", {"format": "iso or iso+zone"})[0].to_pylist())) == 1
+    assert len(set(cast_column(column, "time", {"format": "iso or iso+zone"})[0].to_pylist())) == 1
     table = pa.table(
         {"day": ["31.12.2020 10:00", "13.1.2021 11:00", "soon"] + ["14.2.2021 11:00"] * 40, "_origin": ["t"] * 43}
     )
@@ -230,16 +235,16 @@ def test_times_with_a_zone_are_compared_as_the_moments_they_are():
 
 
 def test_kinds_may_be_said_in_the_schema_but_not_otherwise_elsewhere():
-    assert kinds_of({"a": {"kind": "number"}, "b": {"min": 1}}, {"c": "text"}) == {"a": "number", "c": "text"}
+    assert merge_kinds({"a": {"kind": "number"}, "b": {"min": 1}}, {"c": "text"}) == {"a": "number", "c": "text"}
     with pytest.raises(DataError, match="kind is number, and `kinds` says text"):
-        kinds_of({"a": {"kind": "number"}}, {"a": {"kind": "text"}})
+        merge_kinds({"a": {"kind": "number"}}, {"a": {"kind": "text"}})
 
 
 def test_mistakes_are_told_before_any_data_are_read():
-    sound({"a": {"min": 1}}, ["no_such_column > 1"])  # what the data hold is not known yet
+    validate_rules({"a": {"min": 1}}, ["no_such_column > 1"])  # what the data hold is not known yet
     for schema, rules in (({"a": {"mn": 1}}, []), ({}, ["a % 2 == 0"]), ({}, ["lower(a, 1) == 'x'"]), ({}, ["a >"])):
         with pytest.raises(DataError):
-            sound(schema, rules)
+            validate_rules(schema, rules)
 
 
 @pytest.mark.parametrize(
@@ -255,15 +260,15 @@ def test_mistakes_are_told_before_any_data_are_read():
     ],
 )
 def test_a_proposed_range_is_a_tenth_wider_than_what_was_seen(held, said):
-    numbers = {"x": Seen("number", "double", 100, 6, *held)}
-    assert proposed(numbers) == {"x": {"kind": "number", **said, "missing": 0.12}}
+    numbers = {"x": ColumnProfile("number", "double", 100, 6, *held)}
+    assert suggest_rules(numbers) == {"x": {"kind": "number", **said, "missing": 0.12}}
 
 
 def test_proposed_values_are_of_the_type_that_rules_read():
     table = pa.table(
         {name: [*words, None] for name, words in {"a": ["2", "10"], "b": ["x", "1"], "c": ["True", "false"]}.items()}
     )
-    found = proposed(tally(table, dict.fromkeys(table.column_names, "category")), ["id"])
+    found = suggest_rules(profile_columns(table, dict.fromkeys(table.column_names, "category")), ["id"])
     assert [found[name]["allowed"] for name in "abc"] == [[2, 10], ["1", "x"], [False, True]]
     assert found["id"] == {"unique": True}
     told = {name: {"allowed": found[name]["allowed"]} for name in "abc"}
@@ -271,8 +276,8 @@ def test_proposed_values_are_of_the_type_that_rules_read():
 
 
 def test_what_is_proposed_holds_of_the_data_it_was_read_from():
-    schema = infer(TABLE, "active", "category", given={"age": "number", "end": "moment", "unit price": "number"})
-    good, _ = check(TABLE, schema)
-    said = proposed(tally(good, schema.kinds))
+    schema = infer_schema(TABLE, "active", "category", given={"age": "number", "end": "moment", "unit price": "number"})
+    good, _ = separate_invalid_rows(TABLE, schema)
+    said = suggest_rules(profile_columns(good, schema.kinds))
     assert set(said) >= {"age", "active", "end", "unit price"}
-    assert joined(Rules.read(said, [], good).broken(good)) == {}
+    assert merge_errors(Rules.read(said, [], good).broken(good)) == {}

@@ -8,7 +8,7 @@ import pytest
 
 from evergreen.core.errors import DataError
 from evergreen.data.prepare import infer, suggest
-from evergreen.data.prepare.check import check
+from evergreen.data.prepare.check import separate_invalid_rows
 
 N = 40
 
@@ -48,20 +48,20 @@ def table(**columns) -> pa.Table:
     ],
 )
 def test_kinds_are_recognised(name, column, kind):
-    found = infer.infer(table(**{name: column}), "y", "category")
+    found = infer.infer_schema(table(**{name: column}), "y", "category")
     assert found.inputs.get(name) == kind
     assert bool(found.notes) == (kind is None)
     assert all(name in note for note in found.notes)
 
 
 def test_a_column_of_numbers_and_much_text_is_told():
-    found = infer.infer(table(v=[*["1"] * 30, *["oops"] * 10]), "y", "category")
+    found = infer.infer_schema(table(v=[*["1"] * 30, *["oops"] * 10]), "y", "category")
     assert found.inputs["v"] == "category"
     assert "column 'v' is taken as a category: 25% of its values are no numbers" in found.notes[0]
 
 
 def test_a_given_kind_holds():
-    found = infer.infer(table(v=[1, 2] * 20), "y", "category", given={"v": "category"})
+    found = infer.infer_schema(table(v=[1, 2] * 20), "y", "category", given={"v": "category"})
     assert found.inputs == {"x": "number", "v": "category"}
 
 
@@ -80,7 +80,7 @@ def test_a_given_kind_holds():
 )
 def test_wishes_that_cannot_be(wishes, says):
     with pytest.raises(DataError, match=says):
-        infer.infer(table(), wishes.pop("target"), "category", **wishes)
+        infer.infer_schema(table(), wishes.pop("target"), "category", **wishes)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ def test_wishes_that_cannot_be(wishes, says):
 )
 def test_targets_that_do_not_suit_the_task(column, kind, says):
     with pytest.raises(DataError, match=says):
-        infer.infer(table(y=column), "y", kind)
+        infer.infer_schema(table(y=column), "y", kind)
 
 
 def test_no_rows():
     with pytest.raises(DataError, match="there are no rows"):
-        infer.infer(table().slice(0, 0), "y", "category")
+        infer.infer_schema(table().slice(0, 0), "y", "category")
 
 
 def test_bad_rows_are_set_aside_with_reason_value_and_origin():
@@ -112,7 +112,7 @@ def test_bad_rows_are_set_aside_with_reason_value_and_origin():
     y = ["a", "b"] * (N // 2)
     y[6], y[8] = None, ""
     raw = table(x=x, y=y).append_column("_fault", pa.array([None] * 9 + ["3 fields where 2 belong"] + [None] * 30))
-    good, bad = check(raw, infer.infer(raw, "y", "category", given={"x": "number"}))
+    good, bad = separate_invalid_rows(raw, infer.infer_schema(raw, "y", "category", given={"x": "number"}))
     assert good.num_rows == N - 5
     assert good["x"].null_count == 1
     assert bad["origin"].to_pylist() == ["t#3", "t#5", "t#6", "t#8", "t#9"]
@@ -128,7 +128,7 @@ def test_bad_rows_are_set_aside_with_reason_value_and_origin():
 
 def test_a_row_without_a_key_is_set_aside():
     raw = table(who=[None, "", *["k"] * 38])
-    good, bad = check(raw, infer.infer(raw, "y", "category", key=["who"]), required=["who"])
+    good, bad = separate_invalid_rows(raw, infer.infer_schema(raw, "y", "category", key=["who"]), required=["who"])
     assert (good.num_rows, bad["reason"].to_pylist()) == (38, ["who: missing"] * 2)
 
 
@@ -136,7 +136,7 @@ def test_a_bad_image_is_set_aside():
     pixels = [[[1.0, 2.0], [3.0, 4.0]]] * N
     pixels[1], pixels[2], pixels[3] = [[1.0, 2.0]], None, [[1.0, float("nan")], [3.0, 4.0]]
     raw = table(photo=pixels)
-    good, bad = check(raw, infer.infer(raw, "y", "category"))
+    good, bad = separate_invalid_rows(raw, infer.infer_schema(raw, "y", "category"))
     assert bad["reason"].to_pylist() == [
         "photo: its shape is not (2, 2)",
         "photo: missing",
@@ -165,39 +165,41 @@ MONTHS = [f"{1990 + i // 12}-{i % 12 + 1:02}-01" for i in range(N)]
     ],
 )
 def test_proposals(columns, time, task):
-    found = suggest.propose(table(**columns), "y", time)
+    found = suggest.suggest_pipeline(table(**columns), "y", time)
     assert found["task"] == task
     assert (found["time"] == "x") == (task == "forecasting")
 
 
 def test_a_column_that_says_the_split_is_proposed_to():
-    found = suggest.propose(table(split=["train", "test"] * 20), "y")
+    found = suggest.suggest_pipeline(table(split=["train", "test"] * 20), "y")
     assert (found["preprocess"], found["kinds"]) == ({"given": "split"}, {"x": "number"})
     for name, words in (("split", ["train", "left"]), ("mood", ["train", "test"])):
-        assert "preprocess" not in suggest.propose(table(**{name: words * 20}), "y")
+        assert "preprocess" not in suggest.suggest_pipeline(table(**{name: words * 20}), "y")
 
 
 def test_a_proposal_for_a_missing_column():
     with pytest.raises(DataError, match="--target: there is no column 'yy'"):
-        suggest.propose(table(), "yy")
+        suggest.suggest_pipeline(table(), "yy")
 
 
 def test_a_kind_that_contradicts_the_task():
     with pytest.raises(DataError, match="predicts a category, and kinds says that 'y' is a number"):
-        infer.infer(table(), "y", "category", given={"y": "number"})
+        infer.infer_schema(table(), "y", "category", given={"y": "number"})
 
 
 @pytest.mark.parametrize("column", [[{"a": 1}] * N, [b"\xff"] * N, [[{"a": 1}]] * N, [datetime.timedelta(1)] * N])
 @pytest.mark.parametrize("name", ["v", "v_id"])
 def test_columns_nobody_can_use_are_left_out(column, name):
-    assert name not in infer.infer(table(**{name: column}), "y", "category").inputs
+    assert name not in infer.infer_schema(table(**{name: column}), "y", "category").inputs
     for kind in ("category", "number"):
         with pytest.raises(DataError):
-            infer.infer(table(y=column), "y", kind)
+            infer.infer_schema(table(y=column), "y", kind)
 
 
 def test_whole_numbers_to_predict_are_classes_for_all_that_is_known():
-    found = suggest.propose(table(y=[1, 2, 3, 4] * (N // 4)), "y")
+    found = suggest.suggest_pipeline(table(y=[1, 2, 3, 4] * (N // 4)), "y")
     assert found["task"] == "classification"
     assert found["unsure"][0] == "'y' holds 4 whole numbers, taken as classes; for amounts: `task: regression`"
-    assert not any("taken as classes" in doubt for doubt in suggest.propose(table(y=[0, 1] * (N // 2)), "y")["unsure"])
+    assert not any(
+        "taken as classes" in doubt for doubt in suggest.suggest_pipeline(table(y=[0, 1] * (N // 2)), "y")["unsure"]
+    )

@@ -16,8 +16,9 @@ def table(ages=range(91), plans=("basic", "pro")) -> pa.Table:
 
 
 def told(before: pa.Table, now: pa.Table, kinds=KINDS, aside=(0, 0)) -> list[str]:
-    return profile.changes(
-        profile.facts(profile.tally(before, KINDS), aside[0]), profile.facts(profile.tally(now, kinds), aside[1])
+    return profile.describe_changes(
+        profile.to_json(profile.profile_columns(before, KINDS), aside[0]),
+        profile.to_json(profile.profile_columns(now, kinds), aside[1]),
     )
 
 
@@ -71,15 +72,20 @@ def test_only_the_first_changes_are_told():
 def test_pieces_in_any_order_are_the_whole():
     random.seed(0)
     whole = table([random.choice([1, 2.5, None, float("inf")]) for _ in range(100)])
-    pieces = [profile.tally(whole.slice(start, 7), KINDS) for start in range(0, 100, 7)]
+    pieces = [profile.profile_columns(whole.slice(start, 7), KINDS) for start in range(0, 100, 7)]
     random.shuffle(pieces)
-    assert profile.merged(pieces) == profile.tally(whole, KINDS)
+    assert profile.merge_profiles(pieces) == profile.profile_columns(whole, KINDS)
     many = table(plans=[str(number) for number in range(91)])
     more = table(range(1000), plans=[f"x{number}" for number in range(1000)])
-    assert profile.merged([profile.tally(many, KINDS), profile.tally(more, KINDS)])["plan"].values is None
+    assert (
+        profile.merge_profiles([profile.profile_columns(many, KINDS), profile.profile_columns(more, KINDS)])[
+            "plan"
+        ].values
+        is None
+    )
 
 
 def test_what_a_series_held():
     column = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 5.0, 2.0, 3.0]), 2)
-    found = profile.tally(pa.table({"y": column}), {"y": "series"})["y"]
+    found = profile.profile_columns(pa.table({"y": column}), {"y": "series"})["y"]
     assert (found.low, found.high, found.rows) == (1.0, 5.0, 2)

@@ -9,7 +9,7 @@ import pytest
 
 from evergreen.core.errors import DataError
 from evergreen.data import kinds
-from evergreen.data.spec import Field, Spec, fit
+from evergreen.data.spec import FeatureSpec, TensorField, fit
 
 KINDS = {
     "age": "number",
@@ -38,10 +38,10 @@ def table() -> pa.Table:
 
 
 @pytest.fixture
-def spec() -> Spec:
+def spec() -> FeatureSpec:
     typed = {name: kinds.find(kind).check(table()[name])[0] for name, kind in {**KINDS, "buys": "category"}.items()}
     inputs, target = fit(pa.table(typed), KINDS, "buys", "category")
-    return Spec("classification", inputs, target, "buys", None, {"train": 12})
+    return FeatureSpec("classification", inputs, target, "buys", None, {"train": 12})
 
 
 def row() -> dict:
@@ -62,9 +62,9 @@ def test_fields(spec):
 
 def test_save_and_load(spec, tmp_path):
     spec.save(tmp_path)
-    assert Spec.load(tmp_path) == spec
+    assert FeatureSpec.load(tmp_path) == spec
     with pytest.raises(DataError, match="run the stage `preprocess`"):
-        Spec.load(tmp_path / "nowhere")
+        FeatureSpec.load(tmp_path / "nowhere")
 
 
 def test_the_same_row_is_encoded_alike_from_a_table_a_text_file_and_a_request(spec):
@@ -186,8 +186,8 @@ def test_augment_leaves_the_target_and_the_numbers(spec):
 
 def test_a_target_of_numbers_is_in_deviations():
     inputs, target = fit(table(), {"age": "number"}, "age", "number")
-    assert isinstance(target, Field)
-    spec = Spec("regression", inputs, target, "age", None, {})
+    assert isinstance(target, TensorField)
+    spec = FeatureSpec("regression", inputs, target, "age", None, {})
     values = spec.encode(table(), target=True)["target"]
     assert values.shape == (12,)
     np.testing.assert_allclose(values * target.state["std"][0] + target.state["mean"][0], table()["age"], rtol=1e-6)

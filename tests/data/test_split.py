@@ -6,9 +6,9 @@ import pytest
 
 from evergreen.core.errors import DataError
 from evergreen.data.prepare import infer, split
-from evergreen.data.prepare.check import check
+from evergreen.data.prepare.check import separate_invalid_rows
 from evergreen.data.prepare.split import TEST, TRAIN, VALIDATION
-from evergreen.data.row_ids import identities, to_arrow, written
+from evergreen.data.row_ids import hash_rows, to_arrow, to_hex
 
 SHARES = (0.2, 0.2)
 
@@ -29,9 +29,11 @@ def places(rows: pa.Table, key: tuple[str, ...] = ()) -> dict[str, int]:
     kinds = {"a": "number", "b": "number", "c": "category"}
     inputs = {name: kinds[name] for name in rows.column_names if name in kinds}
     found = infer.Schema(inputs, "y", "category")
-    good, _ = check(rows.append_column("_origin", pa.array(map(str, range(len(rows))))), found, required=key)
-    ids = split.identities(good, found, key)
-    splits = split.by_identity(ids, *SHARES, seed=0, classes=None if key else good["y"].combine_chunks())
+    good, _ = separate_invalid_rows(
+        rows.append_column("_origin", pa.array(map(str, range(len(rows))))), found, required=key
+    )
+    ids = split.compute_row_ids(good, found, key)
+    splits = split.split_by_hash(ids, *SHARES, seed=0, classes=None if key else good["y"].combine_chunks())
     moved = {}
     for name, place in zip(map(bytes, ids), splits.tolist(), strict=True):
         assert moved.setdefault(name, place) == place, "equal rows in two splits"
@@ -68,9 +70,9 @@ def test_rows_of_one_key_stay_together_whatever_else_they_hold():
 
 
 def test_shares_and_classes_come_out():
-    ids = identities([pa.array([f"row {i}" for i in range(30_000)])], 30_000)
+    ids = hash_rows([pa.array([f"row {i}" for i in range(30_000)])], 30_000)
     classes = ["rare" if i % 10 == 0 else "common" for i in range(30_000)]
-    found = split.by_identity(ids, 0.2, 0.1, seed=3, classes=pa.array(classes))
+    found = split.split_by_hash(ids, 0.2, 0.1, seed=3, classes=pa.array(classes))
     for name, rows in (("rare", 3000), ("common", 27000)):
         mine = found[[held == name for held in classes]]
         deviation = 3.5 * (rows * 0.2 * 0.8) ** 0.5
@@ -81,14 +83,14 @@ def test_shares_and_classes_come_out():
 def test_this_very_split_is_frozen():
     """Another hash would move the rows of every pipeline in service."""
     ids, classes = np.arange(24, dtype=np.uint64).reshape(12, 2), pa.array(["a", "b"] * 6)
-    found = [split.by_identity(ids, *SHARES, seed=seed, classes=classes).tolist() for seed in (0, 1)]
+    found = [split.split_by_hash(ids, *SHARES, seed=seed, classes=classes).tolist() for seed in (0, 1)]
     assert found == [[1, 2, 0, 0, 1, 0, 0, 2, 1, 1, 1, 0], [1, 0, 0, 0, 0, 0, 2, 0, 1, 2, 0, 0]]
 
 
 def test_identity_is_frozen():
     rows = pa.table({"a": [1.0], "y": ["yes"], "_origin": ["x"]})
-    found = split.identities(rows, infer.Schema({"a": "number"}, "y", "category"))
-    assert written(to_arrow(found)).to_pylist() == ["82b7a885212cc5faa3065e30f7f8d83b"]
+    found = split.compute_row_ids(rows, infer.Schema({"a": "number"}, "y", "category"))
+    assert to_hex(to_arrow(found)).to_pylist() == ["82b7a885212cc5faa3065e30f7f8d83b"]
 
 
 @pytest.mark.parametrize(
@@ -100,19 +102,19 @@ def test_identity_is_frozen():
     ],
 )
 def test_by_time(column):
-    found, cuts = split.by_time(column, "year", *SHARES, validate_from=2004, test_from=2008)
+    found, cuts = split.split_by_time(column, "year", *SHARES, validate_from=2004, test_from=2008)
     assert found.tolist() == [TRAIN] * 4 + [VALIDATION] * 4 + [TEST] * 2
     assert cuts == {"validate_from": 2004.0, "test_from": 2008.0}
-    found, cuts = split.by_time(column, "year", *SHARES)
+    found, cuts = split.split_by_time(column, "year", *SHARES)
     assert found.tolist() == [TRAIN] * 6 + [VALIDATION] * 2 + [TEST] * 2
     assert cuts == {"validate_from": 2006.0, "test_from": 2008.0}
 
 
 def test_by_date():
     days = pa.array([f"2024-01-{day:02}" for day in range(1, 11)])
-    found, cuts = split.by_time(days, "day", *SHARES, validate_from="2024-01-05", test_from="2024-01-09")
+    found, cuts = split.split_by_time(days, "day", *SHARES, validate_from="2024-01-05", test_from="2024-01-09")
     assert found.tolist() == [TRAIN] * 4 + [VALIDATION] * 4 + [TEST] * 2
-    again, _ = split.by_time(days, "day", *SHARES, **cuts)
+    again, _ = split.split_by_time(days, "day", *SHARES, **cuts)
     assert again.tolist() == found.tolist()
 
 
@@ -127,10 +129,10 @@ def test_by_date():
 )
 def test_times_that_cannot_be(column, cuts, says):
     with pytest.raises(DataError, match=says):
-        split.by_time(pa.array(column), "t", *SHARES, **cuts)
+        split.split_by_time(pa.array(column), "t", *SHARES, **cuts)
 
 
 @pytest.mark.parametrize("shares", [(0, 0.2), (0.5, 0.5), (-0.1, 0.2), (0.2, 1.0)])
 def test_shares_that_leave_nothing(shares):
     with pytest.raises(DataError, match="leave no rows"):
-        split.by_identity(np.zeros((1, 2), np.uint64), *shares, seed=0)
+        split.split_by_hash(np.zeros((1, 2), np.uint64), *shares, seed=0)

@@ -9,10 +9,10 @@ import pytest
 
 from evergreen.core.errors import DataError
 from evergreen.data import kinds
-from evergreen.data.field import Field
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import _tokenize as units
 from evergreen.data.prepare import infer, suggest
-from evergreen.data.prepare.check import check
+from evergreen.data.prepare.check import separate_invalid_rows
 from evergreen.data.sources import open_source
 from evergreen.data.sources.python import tags as roles
 from evergreen.data.sources.python import words
@@ -26,7 +26,7 @@ text, tags = kinds.find("text"), kinds.find("tags")
 HERE = Path(".")
 
 
-def fitted(unit: str = "", texts: list = TEXTS, **options) -> Field:
+def fitted(unit: str = "", texts: list = TEXTS, **options) -> TensorField:
     column, faults = text.check(pa.array(texts))
     assert not faults
     return text.fit({"x": column}, unit=unit, **options)
@@ -39,7 +39,7 @@ def test_every_unit_gives_the_text_back(unit):
     assert encoded.shape == (3, *field.shape)
     assert encoded.max() < field.sizes[0]
     assert text.decode(field, encoded) == TEXTS
-    assert Field.from_json(json.loads(json.dumps(field.to_json()))) == field
+    assert TensorField.from_json(json.loads(json.dumps(field.to_json()))) == field
 
 
 @pytest.mark.parametrize("unit", ["byte", "bpe"])
@@ -69,10 +69,10 @@ def test_long_texts_are_cut_and_a_target_ends_where_it_fits():
 
 
 def test_the_commonest_pairs_are_joined_first():
-    values, longest = units.learn("bpe", ["low low low lower lowest"], 256 + 3)
-    assert longest == len(units.cut("bpe", values)("low low low lower lowest"))
+    values, longest = units.learn_vocabulary("bpe", ["low low low lower lowest"], 256 + 3)
+    assert longest == len(units.tokenizer("bpe", values)("low low low lower lowest"))
     assert values[256:] == ["lo", "low", " low"]
-    assert units.cut("bpe", values)("low slow") == ["low", " ", "s", "low"]
+    assert units.tokenizer("bpe", values)("low slow") == ["low", " ", "s", "low"]
 
 
 @pytest.mark.parametrize(
@@ -209,13 +209,13 @@ def test_numbers_in_words_and_names_in_lines():
 
 def test_what_is_proposed_for_texts():
     corpus = pa.table({"text": [f"this is the sentence of number {i}" for i in range(40)], "place": list(range(40))})
-    found = suggest.propose(corpus, "text")
+    found = suggest.suggest_pipeline(corpus, "text")
     assert found["task"] == "language_modelling"
     assert found["preprocess"] == {"kinds": {"text": {"kind": "text", "unit": "character"}}, "time": "place"}
     pairs = corpus.drop_columns("place").append_column("other", corpus["text"])
-    assert suggest.propose(pairs, "text")["task"] == "translation"
+    assert suggest.suggest_pipeline(pairs, "text")["task"] == "translation"
     labelled = corpus.drop_columns("place").append_column("label", pa.array(["a", "b"] * 20))
-    assert suggest.propose(labelled, "label") == {
+    assert suggest.suggest_pipeline(labelled, "label") == {
         "task": "classification",
         "because": "'label' holds 2 values: a, b",
         "kinds": {"text": "text"},
@@ -228,7 +228,7 @@ def test_what_is_proposed_for_texts():
 
 def test_a_row_with_more_tags_than_words_is_set_aside():
     rows = pa.table({"w": [["a", "b"], ["a"]] * 5, "t": [["O", "X"], ["O", "X"]] * 5, "_origin": ["f"] * 10})
-    found = infer.infer(rows, "t", "tags", given={"w": "text"})
-    good, bad = check(rows, found)
+    found = infer.infer_schema(rows, "t", "tags", given={"w": "text"})
+    good, bad = separate_invalid_rows(rows, found)
     assert len(good) == 5
     assert set(bad["reason"].to_pylist()) == {"t: 2 tags for 1 words"}

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from evergreen.core.errors import DataError
-from evergreen.data.field import Field
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import find
 
 tokenizers = pytest.importorskip("tokenizers")
@@ -55,7 +55,7 @@ def test_a_long_text_is_cut_and_still_ends_as_the_model_knows_it(source):
 
 
 def test_the_folder_is_no_longer_needed(source):
-    field = Field.from_json(json.loads(json.dumps(fitted(source).to_json())))
+    field = TensorField.from_json(json.loads(json.dumps(fitted(source).to_json())))
     shutil.rmtree(source)
     assert find("tokens").encode(field, [pa.array(["words"])]).any()
     assert field.state["config"]["model_type"] == "bert"

@@ -6,15 +6,20 @@ import pytest
 
 from evergreen.core.errors import DataError
 from evergreen.data import kinds
-from evergreen.data.kinds.series import fixed
-from evergreen.data.spec import Spec, fit
+from evergreen.data.kinds.series import to_fixed_lists
+from evergreen.data.spec import FeatureSpec, fit
 
-COUNTS = pa.table({"history": fixed(np.arange(12.0).reshape(4, 3) ** 2), "next": fixed(np.arange(4.0)[:, None] ** 2)})
+COUNTS = pa.table(
+    {
+        "history": to_fixed_lists(np.arange(12.0).reshape(4, 3) ** 2),
+        "next": to_fixed_lists(np.arange(4.0)[:, None] ** 2),
+    }
+)
 
 
-def spec(transform: str) -> Spec:
+def spec(transform: str) -> FeatureSpec:
     inputs, target = fit(COUNTS, {"history": "series"}, "next", "series", transform)
-    return Spec("forecasting", inputs, target, "next", None, {})
+    return FeatureSpec("forecasting", inputs, target, "next", None, {})
 
 
 def test_encoding_applies_it_and_decoding_undoes_it() -> None:

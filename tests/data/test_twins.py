@@ -9,9 +9,9 @@ from PIL import Image
 from skimage import data as photographs
 from sklearn.datasets import load_diabetes, load_digits
 
-from evergreen.data.kinds.series import fixed
+from evergreen.data.kinds.series import to_fixed_lists
 from evergreen.data.quality import similarity_hashes
-from evergreen.data.quality.duplicates import twins
+from evergreen.data.quality.duplicates import find_near_duplicates
 
 SIDE, COPIES = 64, 12
 PHOTO = photographs.astronaut()
@@ -45,7 +45,7 @@ CHANGED = {
 def test_changed_copies_of_pictures_are_found_and_nothing_else(change):
     mine, theirs = SQUARES[::2], SQUARES[1::2]
     train = np.concatenate([theirs, mine[:COPIES]])
-    found = twins(CHANGED[change](mine), files(train), {"image": "image"})
+    found = find_near_duplicates(CHANGED[change](mine), files(train), {"image": "image"})
     assert all(twin.like == len(theirs) + twin.row for twin in found)
     assert len(found) >= COPIES - 1  # a square of bare background may be lost
 
@@ -53,9 +53,9 @@ def test_changed_copies_of_pictures_are_found_and_nothing_else(change):
 def test_digits_that_look_alike_are_no_twins_and_copies_of_them_are():
     images = load_digits().images
     mine, theirs = images[::3], images[1::3]
-    assert twins(pictures(mine), pictures(theirs), {"image": "image"}) == []
+    assert find_near_duplicates(pictures(mine), pictures(theirs), {"image": "image"}) == []
     brighter = np.concatenate([theirs, mine[:COPIES] * 2 + 1])
-    found = twins(pictures(mine), pictures(brighter), {"image": "image"})
+    found = find_near_duplicates(pictures(mine), pictures(brighter), {"image": "image"})
     assert [twin.row for twin in found] == list(range(COPIES))
 
 
@@ -66,9 +66,12 @@ def test_texts_with_a_word_changed_are_found_and_texts_of_one_trade_are_not():
     head = "This message and its attachments are meant for the addressee alone. "
     changed = [text.upper().replace(" ", ",  ", 3) + " indeed" for text in texts[:5]]
     train = pa.table({"text": [head + text for text in texts[20:] + changed]})
-    found = twins(pa.table({"text": [head + text for text in texts[:20]]}), train, {"text": "text"})
+    found = find_near_duplicates(pa.table({"text": [head + text for text in texts[:20]]}), train, {"text": "text"})
     assert [(twin.row, twin.like) for twin in found] == [(row, 20 + row) for row in range(5)]
-    assert twins(pa.table({"text": ["yes", "no"]}), pa.table({"text": ["yes", "yes"]}), {"text": "text"}) is None
+    assert (
+        find_near_duplicates(pa.table({"text": ["yes", "no"]}), pa.table({"text": ["yes", "yes"]}), {"text": "text"})
+        is None
+    )
 
 
 def test_short_texts_tell_rows_apart_beside_what_else_there_is():
@@ -80,16 +83,18 @@ def test_short_texts_tell_rows_apart_beside_what_else_there_is():
 
     x, says = random.normal(size=(400, 5)), [f"note {number % 40}" for number in range(400)]
     mine, theirs = table(x[:100], says[:100]), table(x[100:], says[100:])
-    assert twins(mine, theirs, kinds) == []
+    assert find_near_duplicates(mine, theirs, kinds) == []
     copies = pa.concat_tables([theirs, table(x[:7] + 1e-4, says[:7]), table(x[7:9], ["other", "words"])])
-    assert [(twin.row, twin.like) for twin in twins(mine, copies, kinds)] == [(row, 300 + row) for row in range(7)]
+    assert [(twin.row, twin.like) for twin in find_near_duplicates(mine, copies, kinds)] == [
+        (row, 300 + row) for row in range(7)
+    ]
 
 
 def test_a_long_text_is_no_twin_where_a_short_one_beside_it_differs():
     text = ["the same long story is told of everyone who comes by and asks " + word for word in ("once", "twice")]
     mine = pa.table({"story": text, "asked": ["who", "why"]})
     theirs = pa.table({"story": text, "asked": ["who", "when"]})
-    found = twins(mine, theirs, {"story": "text", "asked": "text"})
+    found = find_near_duplicates(mine, theirs, {"story": "text", "asked": "text"})
     assert [(twin.row, twin.like) for twin in found] == [(0, 0)]
 
 
@@ -109,12 +114,12 @@ def test_rows_of_a_table_are_the_same_within_rounding_where_chance_does_not_make
     def table(rows):
         return pa.table({name: pa.array(rows[:, int(name)]) for name in kinds})
 
-    assert twins(table(x[:200]), table(x[200:]), kinds) == []
-    found = twins(table(x[:200]), table(np.concatenate([x[200:], x[:9] * 1.0001])), kinds)
+    assert find_near_duplicates(table(x[:200]), table(x[200:]), kinds) == []
+    found = find_near_duplicates(table(x[:200]), table(np.concatenate([x[200:], x[:9] * 1.0001])), kinds)
     assert [(twin.row, twin.like) for twin in found] == [(row, len(x) - 200 + row) for row in range(9)]
     few = {"sex": "category", "smokes": "category"}
     people = pa.table({"sex": ["m", "f"] * 50, "smokes": ["y", "n", "n", "y"] * 25})
-    assert twins(people, people, few) is None  # such people are many: nothing can be said
+    assert find_near_duplicates(people, people, few) is None  # such people are many: nothing can be said
 
 
 def test_recordings_and_stretches_of_a_series():
@@ -125,9 +130,9 @@ def test_recordings_and_stretches_of_a_series():
         return pa.table({"a": pa.array([{"samples": row, "rate": 4000} for row in rows])})
 
     louder = [*sounds[10:], *(0.5 * sound + random.normal(size=4000) * 0.01 for sound in sounds[:4])]
-    found = twins(heard(sounds[:10]), heard(louder), {"a": "audio"})
+    found = find_near_duplicates(heard(sounds[:10]), heard(louder), {"a": "audio"})
     assert [(twin.row, twin.like) for twin in found] == [(row, 10 + row) for row in range(4)]
     walks = random.normal(size=(40, 30)).cumsum(axis=1)
-    train = pa.table({"h": fixed(np.concatenate([walks[20:], walks[:3] + 0.001]))})
-    found = twins(pa.table({"h": fixed(walks[:20])}), train, {"h": "series"})
+    train = pa.table({"h": to_fixed_lists(np.concatenate([walks[20:], walks[:3] + 0.001]))})
+    found = find_near_duplicates(pa.table({"h": to_fixed_lists(walks[:20])}), train, {"h": "series"})
     assert [(twin.row, twin.like) for twin in found] == [(row, 20 + row) for row in range(3)]

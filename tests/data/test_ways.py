@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from evergreen.core.errors import DataError
 from evergreen.data.prepare import splitters
 from evergreen.data.prepare.config import PreprocessConfig
-from evergreen.data.prepare.split import ASIDE, TEST, TRAIN, VALIDATION
-from evergreen.data.row_ids import identities
+from evergreen.data.prepare.split import NO_SPLIT, TEST, TRAIN, VALIDATION
+from evergreen.data.row_ids import hash_rows
 
 ALIKE = settings(max_examples=25, derandomize=True, deadline=None)
 WAYS = {
@@ -33,14 +33,14 @@ def table(rows) -> pa.Table:
 
 
 def ids(rows) -> np.ndarray:
-    return identities([pa.array([repr(row) for row in rows], pa.string())], len(rows))
+    return hash_rows([pa.array([repr(row) for row in rows], pa.string())], len(rows))
 
 
 def places(way, rows) -> dict[tuple, int]:
     """Row → its split; a row that comes twice goes the same way twice."""
     made = table(rows)
     found, aside = way.divide(made, ids(rows), made["y"].combine_chunks())
-    assert set(aside) == set(np.flatnonzero(found == ASIDE).tolist())
+    assert set(aside) == set(np.flatnonzero(found == NO_SPLIT).tolist())
     named: dict[tuple, int] = {}
     for row, place in zip(rows, found.tolist(), strict=True):
         assert named.setdefault(row, place) == place
@@ -51,7 +51,7 @@ def places(way, rows) -> dict[tuple, int]:
 @ALIKE
 @given(versions=st.lists(st.lists(ROW, min_size=1, max_size=30), min_size=2, max_size=4), seed=st.integers(0, 3))
 def test_no_row_moves_over_versions(name, versions, seed):
-    way = splitters.wanted(PreprocessConfig("y", **WAYS[name], seed=seed))
+    way = splitters.splitter_from_config(PreprocessConfig("y", **WAYS[name], seed=seed))
     seen: dict[tuple, int] = {}
     held: list[tuple] = [(0, 0, "val")]  # some row validates in every version
     for number, came in enumerate(versions):
@@ -66,36 +66,38 @@ def test_no_row_moves_over_versions(name, versions, seed):
 @ALIKE
 @given(rows=st.lists(ROW, min_size=1, max_size=60), seed=st.integers(0, 99))
 def test_a_group_is_in_one_split(rows, seed):
-    found = places(splitters.wanted(PreprocessConfig("y", group="who", seed=seed)), rows)
+    found = places(splitters.splitter_from_config(PreprocessConfig("y", group="who", seed=seed)), rows)
     for who in {row[1] for row in found}:
         assert len({place for row, place in found.items() if row[1] == who}) == 1
 
 
 def test_shares_of_groups_come_out():
     rows = [(number % 100, number, "") for number in range(3000)]
-    found = np.array(list(places(splitters.wanted(PreprocessConfig("y", group="who")), rows).values()))
+    found = np.array(list(places(splitters.splitter_from_config(PreprocessConfig("y", group="who")), rows).values()))
     assert abs((found == TEST).mean() - 0.2) < 0.03
     assert abs((found == VALIDATION).mean() - 0.2) < 0.03
 
 
 def test_rows_near_a_cut_are_set_aside_with_the_reason():
-    way = splitters.wanted(PreprocessConfig("y", **WAYS["dates"]))
+    way = splitters.splitter_from_config(PreprocessConfig("y", **WAYS["dates"]))
     days = [str(np.datetime64("2024-01-01") + number) for number in (35, 36, 39, 40, 65, 66, 69, 70)]
     found, aside = way.divide(pa.table({"day": days}), ids(days))
-    assert found.tolist() == [TRAIN, ASIDE, ASIDE, VALIDATION, VALIDATION, ASIDE, ASIDE, TEST]
+    assert found.tolist() == [TRAIN, NO_SPLIT, NO_SPLIT, VALIDATION, VALIDATION, NO_SPLIT, NO_SPLIT, TEST]
     assert aside[1] == "day: less than 4d before 2024-02-10 or 2024-03-11, where a split begins"
 
 
 def test_a_column_says_the_split_in_usual_words():
     words = ["Train", "training", "dev", "validation", "VAL", "test", "hold-out", "Test ", "other", "", None]
-    found, aside = splitters.wanted(PreprocessConfig("y", given="part")).divide(pa.table({"part": words}), ids(words))
-    assert found.tolist() == [TRAIN] * 2 + [VALIDATION] * 3 + [TEST] * 3 + [ASIDE] * 3
+    found, aside = splitters.splitter_from_config(PreprocessConfig("y", given="part")).divide(
+        pa.table({"part": words}), ids(words)
+    )
+    assert found.tolist() == [TRAIN] * 2 + [VALIDATION] * 3 + [TEST] * 3 + [NO_SPLIT] * 3
     assert aside[8] == "part: names no split; write train, validation or test"
 
 
 def test_where_no_row_validates_some_of_those_that_train_do():
     words = pa.chunked_array([["train"] * 900 + ["test"] * 100])
-    way = splitters.wanted(PreprocessConfig("y", given="part", validation_share=0.1)).fixed(words)
+    way = splitters.splitter_from_config(PreprocessConfig("y", given="part", validation_share=0.1)).fixed(words)
     found, aside = way.divide(pa.table({"part": words}), ids(range(1000)))
     assert (found[900:] == TEST).all()
     assert not aside
@@ -116,7 +118,7 @@ def test_where_no_row_validates_some_of_those_that_train_do():
 )
 def test_ways_that_exclude_each_other(said, says):
     with pytest.raises(DataError, match=says) as error:
-        splitters.wanted(PreprocessConfig("y", **said))
+        splitters.splitter_from_config(PreprocessConfig("y", **said))
     assert error.value.fix
 
 
@@ -125,7 +127,7 @@ def test_ways_that_exclude_each_other(said, says):
     [("when", "7d", "a number of their units"), ("day", 7, '"12h", "7d"'), ("day", "soon", '"12h", "7d"')],
 )
 def test_a_gap_is_counted_as_the_times_are(column, gap, fix):
-    way = splitters.wanted(PreprocessConfig("y", time=column, gap=gap))
+    way = splitters.splitter_from_config(PreprocessConfig("y", time=column, gap=gap))
     with pytest.raises(DataError, match="no distance") as error:
         way.divide(table([(number, 0, "") for number in range(50)]), ids(range(50)))
     assert fix in error.value.fix

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
-from evergreen.data.prepared import sample
+from evergreen.data.prepared import hash_sample
 from evergreen.data.sources import open_source
-from evergreen.data.spec import Spec
+from evergreen.data.spec import FeatureSpec
 from evergreen.models.registry import architecture, installed
 from evergreen.stages import pipeline
 from evergreen.stages.artifacts import CARD, WEIGHTS, load_model
@@ -83,7 +83,7 @@ class Run:
         """Returns the last epoch's record, and the candidate's loss and metrics on the test rows."""
         last = read_json(self.paths.candidate / CARD)["history"][-1]
         model = load_model(self.paths.candidate)
-        table = sample(self.paths.ready, "test", 0)
+        table = hash_sample(self.paths.ready, "test", 0)
         rows = {name: torch.as_tensor(array) for name, array in model.spec.encode(table, target=True).items()}
         loss, facts = model.network.judged(rows)
         test = {"loss": loss, **model.network.task.metrics(*facts)}
@@ -91,7 +91,7 @@ class Run:
 
     def parts(self) -> dict[str, list[str]]:
         """Returns by group the names of what the pipeline is made of: its results may change only with one of them."""
-        spec, asked = Spec.load(self.paths.ready), self.asked
+        spec, asked = FeatureSpec.load(self.paths.ready), self.asked
         return {
             "stage": ["collect", "preprocess", "train"],
             "source": [open_source(asked.collect.uri, self.root).reader().split()[0]],

@@ -9,7 +9,7 @@ import torch
 
 from evergreen.data import kinds
 from evergreen.data.graph_type import Graph, pack
-from evergreen.data.sources._neighborhoods import Network
+from evergreen.data.sources._neighborhoods import NodeGraph
 from evergreen.models.registry import build
 
 pytest.importorskip("torch_geometric")
@@ -52,7 +52,7 @@ def whole_graph(name, made, x_nF):
 
 @pytest.mark.parametrize("name", ["gcn", "gat", "sage"])
 def test_a_neighbourhood_says_what_the_whole_graph_says(name):
-    whole = Network(34, PAIRS, WEIGHTS)
+    whole = NodeGraph(34, PAIRS, WEIGHTS)
     field, x_BMX = encoded([whole.neighbourhood(node, FEATURES) for node in range(34)])
     made = network(name, field)
     with torch.no_grad():

@@ -191,9 +191,9 @@ def test_text_is_written_as_the_data_are():
     tokens = ["a", "plain", "(", "old", ")", "twenty", "-", "two", "and", "/", "or", "not", "."]
     for unit in units.UNITS:
         state = {"values": [tokens], "unit": unit}
-        assert text(state, [*range(4, 4 + len(tokens)), 3, 0]) == units.join(unit, tokens)
-    assert units.join("word", tokens) == "a plain (old) twenty-two and/or not."
-    assert units.join("word", []) == ""
+        assert text(state, [*range(4, 4 + len(tokens)), 3, 0]) == units.detokenize(unit, tokens)
+    assert units.detokenize("word", tokens) == "a plain (old) twenty-two and/or not."
+    assert units.detokenize("word", []) == ""
 
 
 def test_pretraining_learns_from_the_training_rows_and_changes_the_weights():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evergreen.core.paths import Paths
-from evergreen.data.feed.batches import Batches, arrays, load
+from evergreen.data.feed.batches import InMemoryBatches, load_encoded_split, load_split
 from evergreen.models.registry import build
 from evergreen.models.training.trainer import Loop
 from evergreen.stages import pipeline
@@ -28,14 +28,14 @@ class Reached:
         asked, paths = pipeline.read(name, ROOT), Paths(folder, name)
         collect.run(asked.collect, paths)
         preprocess.run(asked.preprocess, paths, task=asked.task)
-        spec, self.test = load(paths.ready, "test")
-        train, validation, test = (arrays(paths.ready, split) for split in ("train", "validation", "test"))
+        spec, self.test = load_split(paths.ready, "test")
+        train, validation, test = (load_encoded_split(paths.ready, split) for split in ("train", "validation", "test"))
         recipe, _ = divide(architecture, {})
         torch.manual_seed(0)
         network = build(architecture, asked.task, spec.inputs, spec.target)
         seen = {key: np.concatenate([train[key], validation[key]]) for key in train}
         rows = seen if asked.train.refit else train
-        loop = Loop(network, Batches(rows, recipe.batch_size, seed=0, shuffle=True), validation, recipe)
+        loop = Loop(network, InMemoryBatches(rows, recipe.batch_size, seed=0, shuffle=True), validation, recipe)
         loop.run()
         network.load_state_dict(loop.best_state())
         self.task, self.target = network.task, torch.as_tensor(test["target"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from evergreen.core.paths import Paths
-from evergreen.data.feed.batches import Batches, arrays, load
+from evergreen.data.feed.batches import InMemoryBatches, load_encoded_split, load_split
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.models.registry import architecture as find
 from evergreen.models.registry import build
@@ -32,12 +32,12 @@ SOURCES = {
 def train(paths: Paths, folder: Path, *, epochs: int, architecture: str = "linear", seed: int = 0) -> Path:
     """A candidate as the train stage leaves it."""
     torch.set_num_threads(1)
-    spec, _ = load(paths.ready, "train")
+    spec, _ = load_split(paths.ready, "train")
     recipe = Recipe(**{**find(architecture).RECIPE, "epochs": epochs, "seed": seed})
     torch.manual_seed(seed)
     network = build(architecture, spec.task, spec.inputs, spec.target)
-    feed = Batches(arrays(paths.ready, "train"), recipe.batch_size, seed=seed, shuffle=True)
-    loop = Loop(network, feed, arrays(paths.ready, "validation"), recipe)
+    feed = InMemoryBatches(load_encoded_split(paths.ready, "train"), recipe.batch_size, seed=seed, shuffle=True)
+    loop = Loop(network, feed, load_encoded_split(paths.ready, "validation"), recipe)
     loop.run()
     network.load_state_dict(loop.best_state())
     card = {"architecture": architecture, "task": spec.task, "options": {}, "spec": spec.to_json(), "seed": seed}

@@ -17,7 +17,7 @@ from evergreen.core import files
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json, replace_folder, write_json
 from evergreen.core.paths import Paths, find_root
-from evergreen.data.spec import Spec, fit
+from evergreen.data.spec import FeatureSpec, fit
 from evergreen.models.registry import build
 from evergreen.stages import artifacts
 from evergreen.stages.artifacts import folder_version, load_model
@@ -140,7 +140,7 @@ def stored(tmp_path):
         "kind": ["a", "b", "a", "b"] * 5,
     })  # fmt: skip
     inputs, target = fit(table, {"x": "number", "colour": "category"}, "kind", "category")
-    spec = Spec("classification", inputs, target, "kind", None, {"train": 20})
+    spec = FeatureSpec("classification", inputs, target, "kind", None, {"train": 20})
     torch.manual_seed(0)
     network = build("mlp", "classification", inputs, target).eval()
     card = {"architecture": "mlp", "task": "classification", "options": {}, "spec": spec.to_json()}

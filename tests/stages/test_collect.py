@@ -90,13 +90,13 @@ def test_with_faulty_only_files_with_rows_that_could_not_be_read_are_read_again(
         (folder / f"{day}.csv").write_text("a,b\n1,x\n" + ("2\n" if day == 2 else "2,y\n"))
     paths, params = Paths(tmp_path, "t"), CollectConfig("days")
     assert collect.run(params, paths)["rows"] == 8
-    whole, opened = csv.Table.batch, []
+    whole, opened = csv.CsvParser.batch, []
 
     def mended(table, rows):
         opened.append(table.name)
         return whole(table, [([*row, "y"][:2], line, fault) for row, line, fault in rows])
 
-    monkeypatch.setattr(csv.Table, "batch", mended)
+    monkeypatch.setattr(csv.CsvParser, "batch", mended)
     collect.run(params, paths)
     assert not opened
     assert collect.run(params, paths, faulty=True)["files changed"] == 1

@@ -267,8 +267,8 @@ def test_a_clock_that_jumps_hides_no_change(paths, monkeypatch, now):
 
 def test_a_file_is_read_again_only_if_something_about_it_changed(paths, monkeypatch):
     read = []
-    scan = data_files.Contents.scan
-    monkeypatch.setattr(data_files.Contents, "scan", lambda self, paths: read.extend(paths) or scan(self, paths))
+    scan = data_files.FileCache.scan
+    monkeypatch.setattr(data_files.FileCache, "scan", lambda self, paths: read.extend(paths) or scan(self, paths))
     csv(paths, "1.csv", 1)
 
     def times_read(after_seconds):
@@ -297,7 +297,7 @@ def small_files(folder, kind, names):
         path.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         Image.fromarray(np.full((4, 4), name, np.uint8)).save(buffer, "PNG")
-        sound = wav.write(np.zeros(8, np.float32), 8000) if kind == ".wav" and hasattr(wav, "write") else b"RIFF"
+        sound = wav.encode_wav(np.zeros(8, np.float32), 8000) if kind == ".wav" and hasattr(wav, "write") else b"RIFF"
         path.write_bytes({".png": buffer.getvalue(), ".txt": f"text {name}".encode(), ".wav": sound}[kind])
 
 
@@ -335,11 +335,11 @@ def test_another_reader_reads_all_again_but_never_a_stream(paths, shop, monkeypa
     csv(paths, "2.csv", 2)
     run(paths, "in")
     (paths.root / "in" / "2.csv").unlink()
-    monkeypatch.setattr("evergreen.data.sources.csv.Source.VERSION", 2)
+    monkeypatch.setattr("evergreen.data.sources.csv.CsvSource.VERSION", 2)
     assert run(paths, "in", deleted="keep")["files changed"] == 1
     assert rows(paths) == ["1", "2"]
     assert "files changed" not in run(paths, "in", deleted="keep")
     shop((1, "2026-01-01", 1.0))
     run(paths, URI, watermark="at")
-    monkeypatch.setattr("evergreen.data.sources.sqlite.Source.VERSION", 2)
+    monkeypatch.setattr("evergreen.data.sources.sqlite.SqliteSource.VERSION", 2)
     assert "new" not in run(paths, URI, watermark="at")  # what it gave once it may not hold any more

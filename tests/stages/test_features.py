@@ -9,7 +9,7 @@ import torch
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
-from evergreen.data.feed.batches import arrays
+from evergreen.data.feed.batches import load_encoded_split
 from evergreen.stages.artifacts import load_model
 from evergreen.stages.validate import svm as judging
 
@@ -17,7 +17,9 @@ from evergreen.stages.validate import svm as judging
 @pytest.fixture(scope="module")
 def digits(candidates):
     paths = Paths(candidates, "digits")
-    return load_model(paths.candidate), [arrays(paths.ready, split) for split in ("train", "validation", "test")]
+    return load_model(paths.candidate), [
+        load_encoded_split(paths.ready, split) for split in ("train", "validation", "test")
+    ]
 
 
 def test_features_are_the_architectures_whatever_the_batches(digits, monkeypatch):

@@ -20,7 +20,7 @@ from evergreen.stages.trials.trial import Score, Trial
 
 
 def ids(names) -> np.ndarray:
-    return row_ids.identities([pa.array(list(names))], len(names))
+    return row_ids.hash_rows([pa.array(list(names))], len(names))
 
 
 def test_every_row_is_scored_in_one_fold_and_no_test_row_in_any(candidates, tmp_path):

@@ -8,11 +8,11 @@ import pyarrow.compute as pc
 import pytest
 
 from evergreen.core.paths import Paths
-from evergreen.data.feed.batches import arrays, load
+from evergreen.data.feed.batches import load_encoded_split, load_split
 from evergreen.data.prepare.config import PreprocessConfig
-from evergreen.data.prepare.suggest import propose
+from evergreen.data.prepare.suggest import suggest_pipeline
 from evergreen.data.sources import open_source
-from evergreen.data.spec import Spec
+from evergreen.data.spec import FeatureSpec
 from evergreen.models.registry import build
 from evergreen.stages.artifacts import load_model
 from evergreen.stages.collect import stage as collect
@@ -71,7 +71,7 @@ def ask(shops, monkeypatch, tmp_path):
 
 
 def test_covariates_and_series_are_inputs(shops):
-    spec, table = load(shops.ready, "train")
+    spec, table = load_split(shops.ready, "train")
     assert {key: field.shape for key, field in spec.inputs.items()} == {"history": (3, 2), "category": (1,)}
     assert spec.inputs["history"].state["channels"] == ["sales", "advertising"]
     assert spec.inputs["history"].state["mean"][0] == spec.target.state["mean"][0]
@@ -79,12 +79,12 @@ def test_covariates_and_series_are_inputs(shops):
     first = table["history"].combine_chunks().to_numpy_ndarray()[0]
     assert first[:, 0].tolist() == [10 + ((day - 1) * 7 + 5) % 5 for day in range(3)]
     assert first[:, 1].tolist() == [(day * 7 + 5) % 5 for day in range(3)]
-    batch = arrays(shops.ready, "train")
+    batch = load_encoded_split(shops.ready, "train")
     assert np.abs(batch["history"].mean(axis=(0, 1))).max() < 0.1
 
 
 def test_a_request_is_told_what_each_channel_is(shops):
-    spec, table = load(shops.ready, "test")
+    spec, table = load_split(shops.ready, "test")
     schema = spec.json_schema()
     assert "each step: sales, advertising" in schema["properties"]["history"]["description"]
     asked = spec.request(table)
@@ -94,7 +94,7 @@ def test_a_request_is_told_what_each_channel_is(shops):
 
 def test_a_series_of_one_shop_never_reaches_into_another(tmp_path):
     written(tmp_path, [line for line in rows() if "south" not in line or "2024-01-1" in line])
-    _, table = load(prepare(tmp_path).ready, "train")
+    _, table = load_split(prepare(tmp_path).ready, "train")
     south = [row["history"] for row in table.select(["history", "shop"]).to_pylist() if row["shop"] == "south"]
     assert all(value >= 30 for values in south for value in values)
     assert len(south) == 10 - 3 - 1
@@ -135,7 +135,7 @@ def test_a_model_without_covariates_still_scores(tmp_path, train):
 
 
 def test_a_candidate_s_spec_builds_every_reader(shops):
-    spec = Spec.load(shops.ready)
+    spec = FeatureSpec.load(shops.ready)
     for name in ("linear", "mlp", "gru", "tcn"):
         network = build(name, "forecasting", spec.inputs, spec.target, {"quantiles": [0.1, 0.5, 0.9]})
         assert network.task.season == 0
@@ -145,5 +145,5 @@ def test_a_candidate_s_spec_builds_every_reader(shops):
 def test_several_series_are_seen_in_a_new_table(tmp_path):
     written(tmp_path, rows(range(20)))
     table = pa.Table.from_batches(list(open_source("shops.csv", tmp_path).read()))
-    assert propose(table, "sales", "day")["series"] == "shop"
-    assert propose(table.filter(pc.equal(table["shop"], "north")), "sales", "day")["series"] == ""
+    assert suggest_pipeline(table, "sales", "day")["series"] == "shop"
+    assert suggest_pipeline(table.filter(pc.equal(table["shop"], "north")), "sales", "day")["series"] == ""

@@ -13,7 +13,7 @@ from evergreen.core.paths import Paths
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.split import SPLITS
 from evergreen.data.prepared import QUARANTINED, read
-from evergreen.data.spec import Spec
+from evergreen.data.spec import FeatureSpec
 from evergreen.stages.artifacts import folder_version
 from evergreen.stages.collect import manifest
 from evergreen.stages.collect import stage as collect
@@ -63,7 +63,7 @@ def test_shards_say_what_the_whole_does(tmp_path, monkeypatch):
     paths = collected(tmp_path)
     prepare(paths)
     tables, told = {name: read(paths.ready, name) for name in (*SPLITS, QUARANTINED)}, summary(paths)
-    spec = Spec.load(paths.ready)
+    spec = FeatureSpec.load(paths.ready)
     monkeypatch.setattr(manifest, "ROWS", 100)
     monkeypatch.setattr(shards, "ROWS", 300)
     collected(tmp_path)
@@ -73,7 +73,7 @@ def test_shards_say_what_the_whole_does(tmp_path, monkeypatch):
     for column in ("row", "reason", "origin"):  # what suits no split stands at the end of its shard
         assert set(read(paths.ready, QUARANTINED)[column].to_pylist()) == set(tables[QUARANTINED][column].to_pylist())
     assert summary(paths) == told
-    assert Spec.load(paths.ready).target == spec.target
+    assert FeatureSpec.load(paths.ready).target == spec.target
     assert told["quarantined"]["reasons"]["y: no training row has this class"] == 1
     assert told["quarantined"]["rows"] == 3
 
@@ -144,12 +144,12 @@ def test_two_at_once_are_one(tmp_path, small, monkeypatch):
 def test_of_many_rows_a_sample_is_fitted_that_no_order_changes(tmp_path, small, monkeypatch):
     paths = collected(tmp_path)
     prepare(paths)
-    every = Spec.load(paths.ready)
+    every = FeatureSpec.load(paths.ready)
     monkeypatch.setattr(passes, "FIT_ROWS", 400)
     monkeypatch.setattr("evergreen.stages.preprocess.fit_spec.FIT_ROWS", 400)
-    some = [prepare(paths) and Spec.load(paths.ready)]
+    some = [prepare(paths) and FeatureSpec.load(paths.ready)]
     monkeypatch.setattr(shards, "ROWS", 700)
-    some += [prepare(paths) and Spec.load(paths.ready)]
+    some += [prepare(paths) and FeatureSpec.load(paths.ready)]
     assert some[0] == some[1]
     assert some[0].inputs["number"].state["mean"] != every.inputs["number"].state["mean"]
     assert some[0].inputs["number"].state["mean"] == pytest.approx(every.inputs["number"].state["mean"], abs=0.15)
@@ -173,21 +173,21 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path, small, monkeypatch):
     import errno
 
     from evergreen.core.errors import PipelineError
-    from evergreen.data.parquet import Writer
+    from evergreen.data.parquet import RowGroupWriter
 
     paths = collected(tmp_path)
-    whole, close = prepare(paths), Writer.close
+    whole, close = prepare(paths), RowGroupWriter.close
 
     def full(writer):
         if "part-00004" in writer.path.name:
             raise OSError(errno.ENOSPC, "No space left on device")
         close(writer)
 
-    monkeypatch.setattr(Writer, "close", full)
+    monkeypatch.setattr(RowGroupWriter, "close", full)
     with pytest.raises(PipelineError, match=r"the disk is full .*; make room and run again"):
         prepare(paths)
     assert folder_version(paths.ready) == whole
-    monkeypatch.setattr(Writer, "close", close)
+    monkeypatch.setattr(RowGroupWriter, "close", close)
     assert prepare(paths) == whole
 
 

@@ -8,10 +8,10 @@ import pytest
 from evergreen.core.errors import DataError
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
-from evergreen.data.feed.batches import arrays, load
+from evergreen.data.feed.batches import load_encoded_split, load_split
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepared import QUARANTINED, read
-from evergreen.data.spec import Spec
+from evergreen.data.spec import FeatureSpec
 from evergreen.stages.artifacts import folder_version
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
@@ -57,13 +57,13 @@ def test_shipped_data_sets(tmp_path, uri, task, wishes, rows, inputs, target):
     paths = Paths(tmp_path, "t")
     collect.run(CollectConfig(uri), paths)
     result = preprocess.run(PreprocessConfig(**wishes), paths, task=task)
-    spec = Spec.load(paths.ready)
+    spec = FeatureSpec.load(paths.ready)
     assert sum(spec.rows.values()) == rows
     assert result["rows"] == spec.rows == summary(paths)["rows"]
     assert {key: field.shape for key, field in spec.inputs.items()} == inputs
     assert spec.target.shape == target
     assert (spec.task, spec.target_name, spec.time) == (task, wishes["target"], wishes.get("time"))
-    train = arrays(paths.ready, "train")
+    train = load_encoded_split(paths.ready, "train")
     for key in inputs:
         assert abs(train[key].mean()) < 0.03
         assert abs(train[key].std() - 1) < 0.03
@@ -77,13 +77,13 @@ def test_sunspots_are_split_at_the_years_that_were_asked_for(tmp_path):
     collect.run(CollectConfig("statsmodels:sunspots"), paths)
     wishes = {"target": "activity", "time": "year", "window": 12, "validate_from": 1880, "test_from": 1921}
     preprocess.run(PreprocessConfig(**wishes), paths, task="forecasting")
-    years = {name: load(paths.ready, name)[1]["_time"].to_pylist() for name in preprocess_splits()}
+    years = {name: load_split(paths.ready, name)[1]["_time"].to_pylist() for name in preprocess_splits()}
     assert {name: (held[0], held[-1]) for name, held in years.items()} == {
         "train": (1712, 1879),
         "validation": (1880, 1920),
         "test": (1921, 2008),
     }
-    spec, _ = load(paths.ready, "test")
+    spec, _ = load_split(paths.ready, "test")
     assert spec.inputs["history"].state["mean"] == spec.target.state["mean"]
 
 
@@ -104,7 +104,7 @@ def test_no_target_of_one_split_reaches_into_the_next(tmp_path):
         validate_from=1960,
         test_from=1980,
     )
-    last = {name: max(load(paths.ready, name)[1]["_time"].to_pylist()) for name in preprocess_splits()}
+    last = {name: max(load_split(paths.ready, name)[1]["_time"].to_pylist()) for name in preprocess_splits()}
     assert last == {"train": "1956", "validation": "1976", "test": "1996"}
     assert summary(paths)["quarantined"]["reasons"] == {"its targets reach into the next split": 6}
     assert "8 rows are no examples: too few known values stand before or after them" in summary(paths)["notes"]
@@ -135,7 +135,7 @@ def test_every_row_is_ready_or_in_quarantine(tmp_path):
     assert any("column 'x': 1 missing values are filled by the training median" in note for note in told["notes"])
     assert told["missing"] == {"x": 1, "c": 1}
     for name in told["rows"]:
-        assert all(np.isfinite(values).all() for values in arrays(paths.ready, name).values())
+        assert all(np.isfinite(values).all() for values in load_encoded_split(paths.ready, name).values())
 
 
 def test_no_row_moves_when_rows_come(tmp_path):
@@ -143,7 +143,9 @@ def test_no_row_moves_when_rows_come(tmp_path):
         return {
             (x, c, y): name
             for name in preprocess_splits()
-            for x, c, y in zip(*load(paths.ready, name)[1].select(["x", "c", "y"]).to_pydict().values(), strict=True)
+            for x, c, y in zip(
+                *load_split(paths.ready, name)[1].select(["x", "c", "y"]).to_pydict().values(), strict=True
+            )
         }
 
     before = where(prepare(tmp_path, GOOD))
@@ -154,7 +156,7 @@ def test_no_row_moves_when_rows_come(tmp_path):
 def test_by_time_the_latest_rows_test_and_the_cuts_are_told(tmp_path):
     lines = [f"2024-{1 + i // 28:02}-{1 + i % 28:02},{line}" for i, line in enumerate(GOOD)]
     paths = prepare(tmp_path, lines[::-1], header="day,x,c,y", time="day")
-    held = {name: load(paths.ready, name)[1]["_time"].to_pylist() for name in preprocess_splits()}
+    held = {name: load_split(paths.ready, name)[1]["_time"].to_pylist() for name in preprocess_splits()}
     assert max(held["train"]) < min(held["validation"]) <= max(held["validation"]) < min(held["test"])
     told = summary(paths)
     assert "day" not in told["inputs"]
@@ -168,10 +170,10 @@ def test_by_time_the_latest_rows_test_and_the_cuts_are_told(tmp_path):
 def test_a_class_no_training_row_has_is_set_aside(tmp_path):
     for number in range(20):  # one row of a class: in some split or other
         paths = prepare(tmp_path, [*GOOD, f"{number}.5,u,rare"])
-        assert "rare" in [str(v) for v in Spec.load(paths.ready).target.state["values"][0]] or summary(paths)[
+        assert "rare" in [str(v) for v in FeatureSpec.load(paths.ready).target.state["values"][0]] or summary(paths)[
             "quarantined"
         ]["reasons"] == {"y: no training row has this class": 1}
-        arrays(paths.ready, "test")
+        load_encoded_split(paths.ready, "test")
 
 
 def test_only_the_rows_asked_for_are_prepared(tmp_path):
@@ -179,7 +181,7 @@ def test_only_the_rows_asked_for_are_prepared(tmp_path):
     assert sum(summary(paths)["rows"].values()) == sum(line.split(",")[1] in "uv" for line in GOOD)
     assert summary(paths)["left_out"] == sum(line.split(",")[1] == "w" for line in GOOD)
     assert "66 rows are left out: `only` asks for others" in summary(paths)["notes"]
-    assert "w" not in Spec.load(paths.ready).inputs["category"].state["values"][0]
+    assert "w" not in FeatureSpec.load(paths.ready).inputs["category"].state["values"][0]
     with pytest.raises(DataError, match="it holds"):
         prepare(tmp_path, GOOD, only={"c": ["z"]})
     with pytest.raises(DataError, match="did you mean 'c'"):
@@ -198,7 +200,7 @@ def test_an_identifier_is_not_learned_and_that_is_said(tmp_path):
 def test_a_key_keeps_rows_together(tmp_path):
     lines = [f"patient {i % 50},{line}" for i, line in enumerate(GOOD)]
     paths = prepare(tmp_path, lines, header="patient,x,c,y", key=["patient"])
-    held = [set(load(paths.ready, name)[1]["_id"].to_pylist()) for name in preprocess_splits()]
+    held = [set(load_split(paths.ready, name)[1]["_id"].to_pylist()) for name in preprocess_splits()]
     assert sum(map(len, held)) == len(set.union(*held)) == 50
 
 
@@ -266,7 +268,7 @@ def test_no_row_moves_from_version_to_version(tmp_path, way, aside):
     paths = Paths(tmp_path, "t")
     before = {split: read(paths.ready, split) for split in preprocess_splits()}
     assert summary(paths)["quarantined"]["reasons"] == aside
-    assert set(Spec.load(paths.ready).columns) == {"x", "c"} | ({"who", "part", "at"} - {"at", *way.values()})
+    assert set(FeatureSpec.load(paths.ready).columns) == {"x", "c"} | ({"who", "part", "at"} - {"at", *way.values()})
     more = [f"{line},q{i},train,{1000 + i}" for i, line in enumerate(GOOD[:60])]
     prepare(tmp_path, [*more, *reversed(rows)], header=header, key=["at"], **way)
     for split, held in before.items():
@@ -351,7 +353,7 @@ def test_a_row_whose_time_cannot_be_read_is_set_aside(tmp_path, cuts):
     found = summary(paths)
     assert found["quarantined"]["reasons"] == {"day: not a time written as %d.%m.%Y": 2, "day: missing": 1}
     assert found["cuts"].items() >= {name: f"{day}T00:00:00.000000" for name, day in cuts.items()}.items()
-    assert set(Spec.load(paths.ready).columns) == {"x", "c"}
+    assert set(FeatureSpec.load(paths.ready).columns) == {"x", "c"}
 
 
 def test_a_forecast_leaves_a_gap_before_each_cut(tmp_path):
@@ -382,7 +384,7 @@ def test_a_weight_is_no_input_travels_with_its_row_and_says_how_often_it_is_seen
     file.write_text("\n".join(["number,other,often,kind", *lines]))
     collect.run(CollectConfig(str(file)), paths, task="classification")
     preprocess.run(PreprocessConfig(target="kind", weight="often"), paths, task="classification")
-    spec, held = load(paths.ready, "train")
+    spec, held = load_split(paths.ready, "train")
     assert spec.columns == ("number", "other")
     number, weight = (held[name].to_numpy() for name in ("number", "_weight"))
     assert (weight == number % 3).all()

@@ -10,8 +10,8 @@ import torch
 from evergreen.core.errors import DataError, PipelineError
 from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
-from evergreen.data.feed.stream import Stream
-from evergreen.data.spec import Spec
+from evergreen.data.feed.stream import StreamedBatches
+from evergreen.data.spec import FeatureSpec
 from evergreen.models.registry import architecture
 from evergreen.models.training.config import Recipe
 from evergreen.stages.artifacts import load_model
@@ -66,7 +66,7 @@ def test_the_name_of_a_run_follows_what_decides_its_result(paths):
 def test_refit_trains_on_the_validation_rows_too_and_claims_no_score(paths):
     made = plan(paths, refit=True, **EPOCHS)
     rows = [worker.assemble(one).train.rows for one in (plan(paths, **EPOCHS), made)]
-    spec = Spec.load(paths.ready)
+    spec = FeatureSpec.load(paths.ready)
     assert rows == [spec.rows["train"], spec.rows["train"] + spec.rows["validation"]]
     assert made.recipe["keep"] == "last"
     before = dataclasses.replace(made, refit=False).at_home(paths.run_folder)
@@ -95,10 +95,13 @@ def test_a_streamed_run_ends_with_the_weights_of_one_from_memory(paths, tmp_path
     small = at(made, tmp_path / "small", window=1, validation_rows=40)
     for loop in (held, streamed, small):
         loop.run()
-    assert isinstance(streamed.train, Stream)
+    assert isinstance(streamed.train, StreamedBatches)
     assert held.history == streamed.history
     assert all(torch.equal(one, streamed.best_state()[name]) for name, one in held.best_state().items())
-    assert [len(loop.validation["target"]) for loop in (held, small)] == [Spec.load(paths.ready).rows["validation"], 40]
+    assert [len(loop.validation["target"]) for loop in (held, small)] == [
+        FeatureSpec.load(paths.ready).rows["validation"],
+        40,
+    ]
 
 
 def test_a_streamed_run_that_was_killed_goes_on_where_it_was(paths, tmp_path):
@@ -130,7 +133,7 @@ class Failing:
 
 
 def test_rows_beyond_the_memory_are_streamed_and_it_is_said(paths, monkeypatch):
-    monkeypatch.setattr("evergreen.data.feed.batches.most", lambda spec, splits, megabytes: 50)
+    monkeypatch.setattr("evergreen.data.feed.batches.max_rows_in_memory", lambda spec, splits, megabytes: 50)
     made = plan(paths, memory_mb=7, **EPOCHS)
     assert made.window > 50
     assert made.validation_rows == 50
@@ -143,7 +146,7 @@ def test_a_feed_that_cannot_be_is_refused_before_hours_are_spent(paths, monkeypa
         plan(paths, balance=True)
     with pytest.raises(DataError, match=r"train\.bucket: rows have not one length each"):
         plan(paths, bucket=True)
-    monkeypatch.setattr("evergreen.data.feed.bucketing.Bucket", lambda spec: None)
+    monkeypatch.setattr("evergreen.data.feed.bucketing.LengthBucketing", lambda spec: None)
     with pytest.raises(PipelineError, match=r"bucket: mlp needs all rows of one length; .* gru"):
         plan(paths, bucket=True)
 

@@ -8,7 +8,7 @@ import pytest
 from evergreen.core.paths import Paths
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepared import read
-from evergreen.data.spec import Spec
+from evergreen.data.spec import FeatureSpec
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
@@ -31,7 +31,10 @@ def test_trials_on_more_rows_than_fit_see_a_sample_and_say_so(candidates, make, 
     monkeypatch.setattr("evergreen.data.feed.batches.MEGABYTES", 0.01)
     rows = make(version="sampled").loop.train.rows
     assert rows == int(0.01 * 2**20) // (10 * 4 + 4) // 2
-    assert sampled(ready) == f"; trials saw a sample of {rows} of the {Spec.load(ready).rows['train']} training rows"
+    assert (
+        sampled(ready)
+        == f"; trials saw a sample of {rows} of the {FeatureSpec.load(ready).rows['train']} training rows"
+    )
 
 
 def test_a_trial_sees_rows_as_often_as_their_weight_says(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
-from evergreen.data.feed.batches import arrays, load
+from evergreen.data.feed.batches import load_encoded_split, load_split
 from evergreen.stages.artifacts import folder_version, load_model
 from evergreen.stages.validate.config import ValidateConfig
 from evergreen.stages.validate.evidence import Gap, measure
@@ -41,7 +41,7 @@ def read(paths: Paths):
 def test_a_first_version_is_judged_against_the_baseline(root, name):
     paths = Paths(root, name)
     summary, metrics = validate(FAST, paths, released=None), read(paths)
-    _, table = load(paths.ready, "test")
+    _, table = load_split(paths.ready, "test")
     assert summary["verdict"] == metrics["verdict"] == "release"
     assert metrics["rows"] == table.num_rows
     assert f"{metrics['rows']} test rows" in metrics["why"]
@@ -63,7 +63,7 @@ def test_outside_git_there_is_no_released_version(root):
 
 def test_scores_are_those_of_the_model(root):
     paths = Paths(root, "digits")
-    model, (_, table) = load_model(paths.candidate), load(paths.ready, "test")
+    model, (_, table) = load_model(paths.candidate), load_split(paths.ready, "test")
     said = [answer["prediction"] for answer in model.predict(table)]
     truth = [int(value) for value in table["digit"].to_pylist()]
     validate(FAST, paths, released=None)
@@ -76,7 +76,7 @@ def test_the_simple_models_are_what_sklearn_and_least_squares_give(root):
 
     digits, sunspots = Paths(root, "digits"), Paths(root, "sunspots")
     evidence = measure(digits.candidate, digits.ready, None)
-    fitted = [arrays(digits.ready, split) for split in ("train", "validation", "test")]
+    fitted = [load_encoded_split(digits.ready, split) for split in ("train", "validation", "test")]
     images = [part["image"].reshape(len(part["image"]), -1) for part in fitted]
     scaler = StandardScaler().fit(np.concatenate(images[:2]))
     model = LogisticRegression(max_iter=500)

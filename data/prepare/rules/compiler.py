@@ -26,14 +26,14 @@ from evergreen.data.prepare.rules.grammar import (
     NUMBER,
     TEXT,
     TIME,
-    Made,
-    Wrong,
-    mistaken,
-    parsed,
+    Expression,
+    MakeError,
+    parse_rule,
+    rule_error,
 )
 
 DAY = 86_400e6  # microseconds
-SIGNS: dict[type[ast.AST], Callable[[Any, Any], Made]] = {
+SIGNS: dict[type[ast.AST], Callable[[Any, Any], Expression]] = {
     ast.Eq: lambda a, b: a == b,
     ast.NotEq: lambda a, b: a != b,
     ast.Lt: lambda a, b: a < b,
@@ -53,14 +53,14 @@ SIGNS: dict[type[ast.AST], Callable[[Any, Any], Made]] = {
 class Term:
     """A part of a rule."""
 
-    made: Made
+    made: Expression
     type: str
     column: str = ""  # where it is one and nothing else
     value: Any = None  # where it is a constant
 
 
 @dataclass
-class Reader:
+class RuleCompiler:
     """What a rule is read with: what each column is, and which are asked for."""
 
     rule: str
@@ -68,7 +68,7 @@ class Reader:
     asked: dict[tuple[str, str], None] = field(default_factory=dict)  # (type, column), in order
 
     def wrong(self, problem: str, fix: str) -> DataError:
-        return mistaken(self.rule, problem, fix)
+        return rule_error(self.rule, problem, fix)
 
     def term(self, node: ast.AST) -> Term:
         match node:
@@ -128,7 +128,7 @@ class Reader:
             raise self.wrong(f"there is no column '{name}'", suggest(name, self.types))
         kind = wanted or self.types[name]
         self.asked[kind, name] = None
-        return Term(pc.field(place(kind, name)), kind, column=name)
+        return Term(pc.field(typed_column_name(kind, name)), kind, column=name)
 
     def call(self, name: str, arguments: list[ast.expr]) -> Term:
         takes, gives, make = FUNCTIONS[name]
@@ -148,7 +148,7 @@ class Reader:
             return Term(pc.divide(apart.cast(pa.int64()).cast(pa.float64()), pc.scalar(DAY)), NUMBER)
         return Term(SIGNS[type(sign)](self.typed(left, NUMBER).made, self.typed(right, NUMBER).made), NUMBER)
 
-    def compared(self, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> Made:
+    def compared(self, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> Expression:
         if isinstance(sign, ast.Is | ast.IsNot):
             made = self.term(left).made
             return made.is_null() if isinstance(sign, ast.Is) else made.is_valid()
@@ -170,24 +170,24 @@ class Reader:
             raise self.wrong(told, f"{fix}compare with == or !=")
         return SIGNS[type(sign)](first.made, second.made)
 
-    def among(self, left: ast.expr, right: ast.expr, inside: bool) -> Made:
+    def among(self, left: ast.expr, right: ast.expr, inside: bool) -> Expression:
         one = self.term(left)
         values = ast.literal_eval(right)  # `parsed` made sure that it holds constants alone
-        found = member(one.made, one.type, list(values), self.wrong)
+        found = is_in(one.made, one.type, list(values), self.wrong)
         return found if inside else ~found
 
     def moment(self, text: str) -> Term:
-        return Term(moment(text, self.wrong), TIME)
+        return Term(time_scalar(text, self.wrong), TIME)
 
 
-def compiled(rule: str, types: Mapping[str, str]) -> tuple[Made, list[tuple[str, str]]]:
+def compile_rule(rule: str, types: Mapping[str, str]) -> tuple[Expression, list[tuple[str, str]]]:
     """(the rule for Arrow, the (type, column) pairs it reads), where column → type says how each column is read.
 
     The expression reads columns called `place(type, column)`. Raises DataError where a column is unknown or types
     do not go together.
     """
-    reader = Reader(rule, types)
-    found = reader.term(parsed(rule))
+    reader = RuleCompiler(rule, types)
+    found = reader.term(parse_rule(rule))
     if found.type != BOOLEAN:
         raise reader.wrong(f"it is a {found.type}, and holds or not of no row", "compare it with something")
     if not reader.asked:
@@ -195,19 +195,19 @@ def compiled(rule: str, types: Mapping[str, str]) -> tuple[Made, list[tuple[str,
     return found.made, list(reader.asked)
 
 
-def place(kind: str, name: str) -> str:
+def typed_column_name(kind: str, name: str) -> str:
     """What the column of a table is called that holds a column read as a type."""
     return f"{kind} {name}"
 
 
-def moment(text: str, wrong: Wrong) -> Made:
-    values, faults = dates.read(pa.array([text]), dates.EITHER)
+def time_scalar(text: str, wrong: MakeError) -> Expression:
+    values, faults = dates.parse_datetimes(pa.array([text]), dates.EITHER)
     if faults or values.null_count:
         raise wrong(f"'{text}' is no time", "write 2024-01-31 or 2024-01-31T12:00")
     return pc.scalar(values[0])
 
 
-def member(made: Made, kind: str, values: list[Any], wrong: Wrong) -> Made:
+def is_in(made: Expression, kind: str, values: list[Any], wrong: MakeError) -> Expression:
     """Whether a term is one of some values; null where it is null."""
     right = {NUMBER: int | float, TEXT: str, TIME: str, BOOLEAN: bool}[kind]
     odd = [one for one in values if not isinstance(one, right) or (isinstance(one, bool) and kind != BOOLEAN)]
@@ -215,7 +215,7 @@ def member(made: Made, kind: str, values: list[Any], wrong: Wrong) -> Made:
         said = f"{odd[0]!r} is no {kind}" if odd else "the list is empty"
         raise wrong(said, "write numbers without quotes, texts and times in quotes")
     if kind == TIME:
-        first, *rest = [made == moment(one, wrong) for one in values]
+        first, *rest = [made == time_scalar(one, wrong) for one in values]
         for one in rest:
             first = first | one
         return first

@@ -17,29 +17,31 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import kinds
-from evergreen.data.arrow import Faults, decimal_mark, plain
-from evergreen.data.prepare.cast import hashed, missing, reading, values
-from evergreen.data.prepare.column_rules import Column, wrong_of
+from evergreen.data.arrow import RowErrors, decode_array, detect_decimal_separator
+from evergreen.data.prepare.cast import cast_column, hash_values, is_missing, rule_type
+from evergreen.data.prepare.column_rules import ColumnRule, column_error
 from evergreen.data.prepare.invalid_rows import RULE
-from evergreen.data.prepare.rules.compiler import Made, compiled, member, moment, place
-from evergreen.data.prepare.rules.grammar import BOOLEAN, NUMBER, TEXT, TIME, parsed, whole
+from evergreen.data.prepare.rules.compiler import Expression, compile_rule, is_in, time_scalar, typed_column_name
+from evergreen.data.prepare.rules.grammar import BOOLEAN, NUMBER, TEXT, TIME, anchor, parse_rule
 
 REPEATED = "stands more than once"
 
 
-def sound(schema: Mapping[str, Mapping[str, Any]], rules: Sequence[str]) -> None:
+def validate_rules(schema: Mapping[str, Mapping[str, Any]], rules: Sequence[str]) -> None:
     """Raises DataError for what is wrong whatever the data are."""
     for name, said in schema.items():
-        Column.read(name, said)
+        ColumnRule.read(name, said)
     for rule in rules:
-        parsed(rule)
+        parse_rule(rule)
 
 
-Test = tuple[str, str, Made, list[tuple[str, str]]]  # column or RULE, reason, what holds, (type, column) pairs read
+Test = tuple[
+    str, str, Expression, list[tuple[str, str]]
+]  # column or RULE, reason, what holds, (type, column) pairs read
 
 
 @dataclass(frozen=True)
-class Tally:
+class RuleStats:
     """Of some rows, what rules of whole columns need; of several, `Rules.settled` makes one answer."""
 
     rows: int
@@ -51,7 +53,7 @@ class Tally:
 class Rules:
     """The rules of a pipeline, for data whose columns are read in the types given."""
 
-    columns: Mapping[str, Column]
+    columns: Mapping[str, ColumnRule]
     texts: Sequence[str]  # rules across columns, as written
     types: Mapping[str, str]  # column → number, text, time or boolean, of the columns that have one
     options: Mapping[str, Any] = field(default_factory=dict)  # column → how its times and fractions are written
@@ -70,16 +72,20 @@ class Rules:
         Raises DataError for columns, types and values that do not fit.
         """
         names = [name for name in look.column_names if not name.startswith("_")]
-        columns = {name: Column.read(name, said) for name, said in schema.items()}
+        columns = {name: ColumnRule.read(name, said) for name, said in schema.items()}
         for name in columns:
             if name not in names:
                 raise DataError(f"there is no column '{name}'", place="preprocess.schema", fix=suggest(name, names))
-        types = {name: reading(look.column(name)) for name in names if columns or rules}
+        types = {name: rule_type(look.column(name)) for name in names if columns or rules}
         types |= {name: one.said for name, one in columns.items() if one.said and types[name]}
         timed = [name for name, kind in types.items() if kind == TIME]
         times = {name: _written(name, look.column(name), (options or {}).get(name, {})) for name in timed}
-        numbers = {name: plain(look.column(name)) for name, kind in types.items() if kind == NUMBER}
-        marks = {name: decimal_mark(column) for name, column in numbers.items() if pa.types.is_string(column.type)}
+        numbers = {name: decode_array(look.column(name)) for name, kind in types.items() if kind == NUMBER}
+        marks = {
+            name: detect_decimal_separator(column)
+            for name, column in numbers.items()
+            if pa.types.is_string(column.type)
+        }
         said = {name: {"decimal": mark, **(options or {}).get(name, {})} for name, mark in marks.items()}
         found = cls(columns, list(rules), types, times | said)
         found.tests()
@@ -90,14 +96,14 @@ class Rules:
         """The columns that must be seen whole before a row can be judged."""
         return [name for name, one in self.columns.items() if one.unique or 0 < one.missing < 1]
 
-    def tally(self, table: pa.Table) -> Tally:
+    def tally(self, table: pa.Table) -> RuleStats:
         """What the rows of a table, which needs only the columns of `whole`, add to what is known of the columns."""
-        held = {name: plain(table.column(name)) for name in self.whole}
-        absent = {name: int(np.count_nonzero(missing(column))) for name, column in held.items()}
-        hashes = {name: hashed(column) for name, column in held.items() if self.columns[name].unique}
-        return Tally(len(table), absent, hashes)
+        held = {name: decode_array(table.column(name)) for name in self.whole}
+        absent = {name: int(np.count_nonzero(is_missing(column))) for name, column in held.items()}
+        hashes = {name: hash_values(column) for name, column in held.items() if self.columns[name].unique}
+        return RuleStats(len(table), absent, hashes)
 
-    def settled(self, tallies: Iterable[Tally]) -> Rules:
+    def settled(self, tallies: Iterable[RuleStats]) -> Rules:
         """The rules with what the whole says, in any order. Raises DataError where too many values are missing.
 
         Memory: 16 bytes a row and column that is `unique`.
@@ -109,14 +115,14 @@ class Rules:
             if absent > self.columns[name].missing * rows and self.columns[name].missing:
                 problem = f"{absent:,} of {rows:,} rows have no value ({absent / rows:.1%}), and its schema allows"
                 allowed = f"{self.columns[name].missing:.1%} (`missing`)"
-                raise wrong_of(name, f"{problem} {allowed}", "mend the source, or allow more")
+                raise column_error(name, f"{problem} {allowed}", "mend the source, or allow more")
         repeated = {}
         for name in (name for name in self.whole if self.columns[name].unique):
             every = np.sort(np.concatenate([one.hashes[name] for one in told]))
             repeated[name] = np.unique(every[1:][every[1:] == every[:-1]])
         return replace(self, repeated=repeated)
 
-    def broken(self, table: pa.Table) -> list[tuple[str, Faults]]:
+    def broken(self, table: pa.Table) -> list[tuple[str, RowErrors]]:
         """(a column's name or RULE, row → what is broken) for each rule that a row of the raw table breaks."""
         tests = self.tests()
         said = [(one.type, name) for name, one in self.columns.items() if one.type]
@@ -127,43 +133,47 @@ class Rules:
                 false = pc.fill_null(pc.invert(column), False).to_numpy(zero_copy_only=False)
                 found.append((name, dict.fromkeys(np.flatnonzero(false).tolist(), reason)))
         for name, hashes in self.repeated.items():
-            rows = np.flatnonzero(np.isin(hashed(plain(table.column(name))), hashes) & ~missing(table.column(name)))
+            rows = np.flatnonzero(
+                np.isin(hash_values(decode_array(table.column(name))), hashes) & ~is_missing(table.column(name))
+            )
             found.append((name, dict.fromkeys(rows.tolist(), REPEATED)))
         for name, one in self.columns.items():
             if one.missing == 0:
-                found.append((name, dict.fromkeys(np.flatnonzero(missing(table.column(name))).tolist(), "missing")))
+                found.append((name, dict.fromkeys(np.flatnonzero(is_missing(table.column(name))).tolist(), "missing")))
         return [(name, faults) for name, faults in found if faults]
 
     def tests(self) -> list[Test]:
         """One for each rule of a row."""
         found = [one for name, column in self.columns.items() for one in self._of_column(name, column)]
-        return found + [(RULE, rule, *compiled(rule, self.types)) for rule in self.texts]
+        return found + [(RULE, rule, *compile_rule(rule, self.types)) for rule in self.texts]
 
-    def _of_column(self, name: str, column: Column) -> list[Test]:
+    def _of_column(self, name: str, column: ColumnRule) -> list[Test]:
         def wrong(problem: str, fix: str) -> DataError:
-            return wrong_of(name, problem, fix)
+            return column_error(name, problem, fix)
 
         kind = self.types[name]
         if not kind and (column.min, column.max, column.allowed) != (None, None, None):
             raise wrong("its values are no numbers, texts, times or booleans", "take its range and values away")
-        read, asked = pc.field(place(kind, name)), [(kind, name)]
+        read, asked = pc.field(typed_column_name(kind, name)), [(kind, name)]
         found = []
         for bound, word, holds in ((column.min, "below", read.__ge__), (column.max, "above", read.__le__)):
             if bound is not None:
                 found.append((name, f"{word} {bound}", holds(_bound(bound, kind, wrong)), asked))
         if column.allowed is not None:
             shown = ", ".join(map(str, column.allowed[:5])) + (", …" if len(column.allowed) > 5 else "")
-            found.append((name, f"not one of {shown}", member(read, kind, column.allowed, wrong), asked))
+            found.append((name, f"not one of {shown}", is_in(read, kind, column.allowed, wrong), asked))
         if column.pattern:
-            fits = pc.match_substring_regex(pc.field(place(TEXT, name)), whole(column.pattern))
+            fits = pc.match_substring_regex(pc.field(typed_column_name(TEXT, name)), anchor(column.pattern))
             found.append((name, f"does not fit {column.pattern}", fits, [(TEXT, name)]))
         return found
 
-    def _view(self, table: pa.Table, asked: Iterable[tuple[str, str]]) -> tuple[pa.Table, list[tuple[str, Faults]]]:
+    def _view(self, table: pa.Table, asked: Iterable[tuple[str, str]]) -> tuple[pa.Table, list[tuple[str, RowErrors]]]:
         """(the columns that rules read, in the types they read them; where a value is not of its column's type)."""
         view, found = {}, []
         for kind, name in dict.fromkeys(asked):
-            view[place(kind, name)], faults = values(plain(table.column(name)), kind, self.options.get(name))
+            view[typed_column_name(kind, name)], faults = cast_column(
+                decode_array(table.column(name)), kind, self.options.get(name)
+            )
             found.append((name, faults))
         return pa.table(view), found
 
@@ -171,13 +181,13 @@ class Rules:
 def _written(name: str, column: pa.ChunkedArray, options: Mapping[str, Any]) -> dict[str, Any]:
     """How the times of a column are written, found out once for all its pieces."""
     try:
-        settled: dict[str, Any] = kinds.find("moment").settle(plain(column), options)
+        settled: dict[str, Any] = kinds.find("moment").settle(decode_array(column), options)
     except DataError as error:
         raise DataError(error.problem, place=f"column '{name}'", fix=f"{error.fix} under kinds") from error
     return settled
 
 
-def joined(found: Iterable[tuple[str, Faults]]) -> Faults:
+def merge_errors(found: Iterable[tuple[str, RowErrors]]) -> RowErrors:
     """Row → every reason why it is bad."""
     reasons: dict[int, dict[str, None]] = {}
     for name, faults in found:
@@ -186,17 +196,17 @@ def joined(found: Iterable[tuple[str, Faults]]) -> Faults:
     return {row: "; ".join(told) for row, told in reasons.items()}
 
 
-def _bound(bound: Any, kind: str, wrong: Any) -> Made:
+def _bound(bound: Any, kind: str, wrong: Any) -> Expression:
     if kind == NUMBER and isinstance(bound, int | float) and not isinstance(bound, bool):
         return pc.scalar(float(bound))
     if kind == TIME and isinstance(bound, str):
-        return moment(bound, wrong)
+        return time_scalar(bound, wrong)
     if kind in (TEXT, BOOLEAN):
         raise wrong(f"it is read as {kind}, and has no least or largest value", "say `type: number` or `type: time`")
     raise wrong(f"{bound!r} is no {kind}", "write a number for numbers, 2024-01-31 for times")
 
 
-def _computed(view: pa.Table, made: Sequence[Made]) -> list[pa.ChunkedArray]:
+def _computed(view: pa.Table, made: Sequence[Expression]) -> list[pa.ChunkedArray]:
     source = acero.Declaration("table_source", acero.TableSourceNodeOptions(view))
     names = [str(number) for number in range(len(made))]
     project = acero.Declaration("project", acero.ProjectNodeOptions(list(made), names))

@@ -19,14 +19,14 @@ LONGEST = 2000  # signs of a rule
 SHOWN = 200  # of a rule that cannot be read
 ANY = "any"
 LITERAL = "'…'"  # a text in quotes
-Made: TypeAlias = pc.Expression
-Wrong = Callable[[str, str], DataError]  # (problem, fix) → the error that says where
+Expression: TypeAlias = pc.Expression
+MakeError = Callable[[str, str], DataError]  # (problem, fix) → the error that says where
 
-FUNCTIONS: dict[str, tuple[tuple[str, ...], str, Callable[..., Made]]] = {  # name: takes, gives, how
+FUNCTIONS: dict[str, tuple[tuple[str, ...], str, Callable[..., Expression]]] = {  # name: takes, gives, how
     "is_valid": ((ANY,), BOOLEAN, lambda value: value.is_valid()),
     "is_null": ((ANY,), BOOLEAN, lambda value: value.is_null()),
     "coalesce": ((ANY, ANY), ANY, pc.coalesce),
-    "match": ((TEXT, LITERAL), BOOLEAN, lambda text, sign: pc.match_substring_regex(text, whole(sign))),
+    "match": ((TEXT, LITERAL), BOOLEAN, lambda text, sign: pc.match_substring_regex(text, anchor(sign))),
     "contains": ((TEXT, LITERAL), BOOLEAN, pc.match_substring),
     "starts_with": ((TEXT, LITERAL), BOOLEAN, pc.starts_with),
     "ends_with": ((TEXT, LITERAL), BOOLEAN, pc.ends_with),
@@ -54,17 +54,17 @@ PARTS = (
 )
 
 
-def mistaken(rule: str, problem: str, fix: str) -> DataError:
+def rule_error(rule: str, problem: str, fix: str) -> DataError:
     """A mistake in a rule, which names the rule."""
     return DataError(f"rule `{rule}`: {problem}", place="preprocess.rules", fix=fix)
 
 
-def parsed(rule: str) -> ast.expr:
+def parse_rule(rule: str) -> ast.expr:
     """The rule's tree, of known parts alone. Raises DataError, which names what is wrong, without knowing the data."""
     shown = rule if len(rule) <= SHOWN else f"{rule[:SHOWN]}…"
 
     def wrong(problem: str, fix: str) -> DataError:
-        return mistaken(shown, problem, fix)
+        return rule_error(shown, problem, fix)
 
     try:
         if len(rule) > LONGEST:
@@ -84,7 +84,7 @@ def parsed(rule: str) -> ast.expr:
     return tree
 
 
-def _known(node: ast.AST, wrong: Wrong) -> None:
+def _known(node: ast.AST, wrong: MakeError) -> None:
     """Raises DataError where a part of a rule is none that rules have."""
     if not isinstance(node, PARTS) or not isinstance(getattr(node, "op", node), PARTS):
         raise wrong(f"`{ast.unparse(node)}` has no place in a rule", GRAMMAR)
@@ -109,7 +109,7 @@ def _known(node: ast.AST, wrong: Wrong) -> None:
         if wanted == LITERAL and not (isinstance(one, ast.Constant) and isinstance(one.value, str)):
             raise wrong(f"`{ast.unparse(one)}` is no text in quotes", f"write {name}({', '.join(takes)})")
         if name == "match" and isinstance(one, ast.Constant):
-            pattern(str(one.value), wrong)
+            check_pattern(str(one.value), wrong)
 
 
 def _listed(node: ast.AST) -> bool:
@@ -120,14 +120,14 @@ def _listed(node: ast.AST) -> bool:
     return right and all(isinstance(one, ast.Constant | ast.UnaryOp) for one in held) and isinstance(node, SEQUENCES)
 
 
-def whole(sign: str) -> str:
+def anchor(sign: str) -> str:
     """A regular expression that only whole texts fit."""
     return f"^(?:{sign})$"
 
 
-def pattern(sign: str, wrong: Wrong) -> None:
+def check_pattern(sign: str, wrong: MakeError) -> None:
     """Raises what `wrong` makes where it is no regular expression."""
     try:
-        pc.match_substring_regex(pa.array([""]), whole(sign))
+        pc.match_substring_regex(pa.array([""]), anchor(sign))
     except pa.ArrowInvalid as error:
         raise wrong(f"'{sign}' is no regular expression ({error})", "write one as RE2 has them") from error

@@ -59,7 +59,7 @@ def _foretold(evidence: Evidence, row: int) -> str:
     right = (evidence.candidate.output([row])[0, : len(target)].argmax(1) == target).tolist()
     parts = []
     for good, token in zip(right, target[:LONGEST].tolist(), strict=False):
-        written = escape(_line(kinds.of(field).decode(field, np.array([[token]]))[0])).replace("\n", "<br>")
+        written = escape(_line(kinds.kind_of(field).decode(field, np.array([[token]]))[0])).replace("\n", "<br>")
         parts.append(written if good or not written else f"<mark>{written}</mark>")
     return (" " if field.state["unit"] == "word" else "").join(parts)
 

@@ -1,3 +1,0 @@
-"""JSON lines under their other name."""
-
-from evergreen.data.sources.jsonl import Source as Source
