@@ -4,7 +4,7 @@ PIPELINE ?= digits
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test check bench reference stop
+.PHONY: run test check bench reference docs stop
 .DEFAULT_GOAL := run
 
 run: $(READY)          ## bring the pipeline up to date, release it, serve it, ask it once
@@ -24,6 +24,9 @@ bench: $(READY)        ## ratios measured side by side; results in benchmarks/RE
 reference: $(READY)    ## CASE=NAME runs one; scores on real data in benchmarks/REFERENCE.md
 	@$(BIN)/python -m benchmarks.reference $(CASE)
 
+docs: $(READY)         ## the site of docs/, into .evergreen/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 stop: $(READY)         ## end everything this clone started
 	@$(BIN)/evergreen stop
 
@@ -31,6 +34,6 @@ stop: $(READY)         ## end everything this clone started
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev,graphs,pretrained,sql,delta]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev,docs,graphs,pretrained,sql,delta]'
 	@$(BIN)/python -c "import pathlib, evergreen.stages.engines.versions as versions; versions.prepare(pathlib.Path.cwd())"
 	@touch $@

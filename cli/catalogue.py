@@ -1,6 +1,6 @@
-"""`evergreen catalogue`: what a pipeline can be made of, and which of it suits a person's data. Also docs/catalogue.md.
+"""`evergreen catalogue`: what a pipeline can be made of, and which of it suits a person's data.
 
-Everything is read from the docstrings of architectures, tasks, kinds and sources; `python -m evergreen.cli.catalogue`
+Also docs/reference/catalogue.md. Everything is read from the docstrings of architectures, tasks, kinds and sources; `python -m evergreen.cli.catalogue`
 writes the page anew, and a test fails while it is out of date.
 """
 
@@ -26,7 +26,7 @@ FOLDERS = {
     "kinds": ROOMS / "data" / "kinds",
     "sources": ROOMS / "data" / "sources",
 }
-PAGE = ROOMS / "docs" / "catalogue.md"
+PAGE = ROOMS / "docs" / "reference" / "catalogue.md"
 FIRST_SENTENCE = re.compile(r"(.*?(?<! al)(?<! cf)[.:]) (.*)", re.DOTALL)
 PARTS = ("In:", "Out:", "Choose", "At size=1:")  # lines of an architecture's docstring that promise something
 
@@ -149,13 +149,13 @@ def _card(path: Path, part: str) -> dict[str, Any]:
 
 
 def render_page() -> str:
-    """Render docs/catalogue.md."""
+    """Render docs/reference/catalogue.md."""
     from evergreen.models import registry as parts_of
 
     parts = [
         "# The catalogue",
         "What a pipeline can be made of. Written from the docstrings by `python -m evergreen.cli.catalogue`; scores on "
-        "real data beside simple opponents stand in [benchmarks/REFERENCE.md](../benchmarks/REFERENCE.md).",
+        "real data beside simple opponents stand in [benchmarks/REFERENCE.md](../../benchmarks/REFERENCE.md).",
         "## From what you want to what serves it",
         _applications(),
         "## Architectures",

@@ -1,4 +1,4 @@
-"""docs/catalogue.md says what the docstrings say, and a person's data finds what suits it."""
+"""docs/reference/catalogue.md says what the docstrings say, and a person's data finds what suits it."""
 
 import json
 
