@@ -1,7 +1,7 @@
 """`evergreen catalogue`: what a pipeline can be made of, and which of it suits a person's data.
 
-Also docs/reference/catalogue.md. Everything is read from the docstrings of architectures, tasks, kinds and sources; `python -m evergreen.cli.catalogue`
-writes the page anew, and a test fails while it is out of date.
+Also docs/reference/catalogue.md. Everything is read from the docstrings of architectures, tasks, kinds and sources;
+`python -m evergreen.cli.catalogue` writes the page anew, and a test fails while it is out of date.
 """
 
 from __future__ import annotations

