@@ -26,10 +26,10 @@ PROG = "evergreen"
 COMPLETION = f"_{PROG.upper()}_COMPLETE"  # set by the shell that asks for completions
 COMMANDS = (
     *("new", "run", "status", "report", "predict", "features"),
-    *("serve", "release", "rollback", "watch", "stop"),
+    *("serve", "release", "rollback", "retire", "watch", "stop"),
     *("schema", "quarantine", "catalogue", "doctor", "stage", "dvc"),
 )
-USAGE_ERROR = 2  # the exit status
+USAGE_ERROR, INTERRUPTED = 2, 130  # exit statuses
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             load_command("dvc")(words[1:])
         app = typer.main.get_command(build_app(words))
         return int(app.main(words or ["--help"], prog_name=PROG, standalone_mode=False) or 0)
+    except typer.Abort:  # Ctrl-C or the end of the input at a question
+        return INTERRUPTED
     except UserError as error:
         message = str(error)
     except TyperException as error:

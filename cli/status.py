@@ -14,7 +14,9 @@ def status(name: AnyPipelineName = "") -> CommandResult:
     from evergreen.flows.overview import describe_project
 
     value = describe_project(find_root(), name)
+    retired = f"retired   {', '.join(value['retired'])}; evergreen rollback NAME VERSION brings one back"
     engines = [
+        *([retired] if value["retired"] else []),
         f"endpoint  {value['endpoint'] or 'down; evergreen serve'}",
         f"runs      {value['runs'] or 'Prefect is down'}",
     ]

@@ -6,12 +6,16 @@ from typing import Any
 
 from prefect import flow
 
+from evergreen.core.paths import find_root
 from evergreen.flows.steps import collect, deploy, locked_run, preprocess, release, select, train, tune, validate
+from evergreen.stages.engines import versions
 
 
 @flow(flow_run_name="{name}")
 def lifecycle(name: str) -> dict[str, Any]:
-    """Brings one pipeline up to date; returns what its steps had to say."""
+    """Bring one pipeline up to date; return what its steps report. A retired one is left alone."""
+    if name in versions.retired(find_root()):
+        return {}
     with locked_run(name) as run:
         collect(run)  # the source's rows, with the origin of each
         preprocess(run)  # checked, split, fitted on the training rows alone

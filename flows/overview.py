@@ -20,21 +20,26 @@ def describe_project(root: Path, name: str = "") -> dict[str, Any]:
     from evergreen.stages.deploy import stage as deploy
     from evergreen.stages.engines import versions
 
-    if name:
-        read(name, root)
     versions.prepare(root)
+    released, retired = versions.released(root), versions.retired(root)
+    if name not in ("", *released):
+        read(name, root)
     pipelines, mistakes = [], {}
-    for one in [name] if name else names(root):
+    for one in [name] if name else sorted({*names(root), *released} - {*retired}):
         try:
+            if one not in names(root):
+                problem = f"there is no pipelines/{one}.yaml, but {released[one]} is in service"
+                raise PipelineError(problem, fix=f"take it out with: evergreen retire {one}")
             pipelines.append(read(one, root))
         except PipelineError as error:
             mistakes[one] = {"name": one, "mistake": str(error)}
     served = deploy.status(root)
-    known = {"released": versions.released(root), "served": served["pipelines"] if served else {}}
+    known = {"released": released, "served": served["pipelines"] if served else {}}
     reasons = versions.stale_reasons(root, pipelines)
     described = mistakes | {one.name: _describe(one, root, reasons[one.name], known) for one in pipelines}
     return {
         "pipelines": [described[one] for one in sorted(described)],
+        "retired": [one for one in retired if name in ("", one)],
         "endpoint": served["url"] if served else None,
         "runs": Server(root).url,
     }

@@ -21,9 +21,11 @@ def pid_file(root: Path) -> Path:
 def watch(show: Callable[[str], None]) -> dict[str, str]:
     """Serve the schedules until interrupted, one process a clone; return them by pipeline."""
     from evergreen.flows.server import Server
+    from evergreen.stages.engines import versions
 
     root = find_root()
-    schedules = {name: pipeline.schedule for name in names(root) if (pipeline := read(name, root)).schedule}
+    active = [name for name in names(root) if name not in versions.retired(root)]
+    schedules = {name: pipeline.schedule for name in active if (pipeline := read(name, root)).schedule}
     if not schedules:
         fix = 'write one into a pipeline\'s YAML: schedule: "30 4 * * *" is every day at 04:30 UTC'
         raise PipelineError("no pipeline has a schedule", fix=fix)

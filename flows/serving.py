@@ -46,6 +46,18 @@ def deploy_released(root: Path, progress: Progress = no_progress) -> dict[str, A
     return deploy.deploy(root, released, params, progress)
 
 
+def refresh_endpoint(root: Path, progress: Progress = no_progress) -> dict[str, str]:
+    """Make the endpoint, where it is up, serve what is released, and end it where nothing is; return what it serves."""
+    from evergreen.stages.deploy import stage as deploy
+    from evergreen.stages.engines import versions
+
+    if served_versions(root) and not versions.released(root):
+        deploy.undeploy(root)
+    elif served_versions(root) not in ({}, versions.released(root)):
+        deploy_released(root, progress)
+    return served_versions(root)
+
+
 def example_request(paths: Paths) -> dict[str, Any]:
     """The first row of the test split that can be asked about, as a request has it."""
     from evergreen.data.feed.batches import load_split

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import Task, tags, task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import get_run_context
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -131,7 +131,7 @@ def deploy(run: Run) -> dict[str, Any] | None:
 
 
 def publish(stage: str, paths: Paths) -> None:
-    """What Prefect's UI shows of a finished stage."""
+    """Put the results of a finished stage into Prefect's UI."""
     key = paths.name.replace("_", "-")  # all that Prefect allows in a key
     if stage == "select" and (rows := read_json(paths.select)["leaderboard"]):
         create_table_artifact(key=f"{key}-leaderboard", table=[format.to_table_row(row) for row in rows])
@@ -139,7 +139,6 @@ def publish(stage: str, paths: Paths) -> None:
         create_table_artifact(key=f"{key}-trials", table=[format.to_table_row(row) for row in rows])
     if stage == "validate":
         metrics = read_json(paths.report / "metrics.json")
-        text = f"**{metrics['verdict']}**: {metrics['why']}\n\n" + format.scores_table(metrics)
+        page = paths.report / "report.html"  # browsers open no file:// link of an http page: the path is shown
+        text = f"**{metrics['verdict']}**: {metrics['why']}\n\n{format.scores_table(metrics)}\n\nReport: `{page}`"
         create_markdown_artifact(key=f"{key}-metrics", markdown=text)
-        page = (paths.report / "report.html").as_uri()
-        create_link_artifact(key=f"{key}-report", link=page, link_text="report.html")

@@ -20,6 +20,9 @@ def update(root: Path, name: str, progress: Progress) -> dict[str, Any]:
 
     pipeline, paths = read(name, root), Paths(root, name)
     versions.prepare(root)
+    if name in versions.retired(root):
+        version = versions.versions(paths)[-1].version
+        raise PipelineError(f"{name} is retired", fix=f"bring it back with: evergreen rollback {name} {version}")
     if process := lock_owner(paths.run_lock):
         fix = "wait until it has ended, or end it"
         raise PipelineError(f"{pipeline.name} is being run already (process {process})", fix=fix)

@@ -81,8 +81,15 @@ def register_pipeline(paths: Paths) -> list[str]:
     return added
 
 
-def add_to_params(text: str, names: list[str]) -> str:
-    """Return the text of params.yaml with more pipelines in its list, its comments kept."""
+def unregister_pipeline(paths: Paths) -> None:
+    """Take the pipeline out of DVC's list, so that `dvc repro` leaves it alone; `register_pipeline` puts it back."""
+    if paths.name in registered_pipelines(paths.root):
+        params = paths.root / graph_file(paths.root, "params.yaml")
+        write_text(params, add_to_params(params.read_text(encoding="utf-8"), [], without=paths.name))
+
+
+def add_to_params(text: str, names: list[str], without: str = "") -> str:
+    """Return the text of params.yaml with more pipelines in its list, or one less, its comments kept."""
     import io
 
     from ruamel.yaml import YAML
@@ -92,6 +99,8 @@ def add_to_params(text: str, names: list[str]) -> str:
     params = yaml.load(text)
     params["pipelines"] = params["pipelines"] or []
     params["pipelines"].extend(names)
+    if without:
+        params["pipelines"].remove(without)
     if hasattr(params["pipelines"], "fa"):
         params["pipelines"].fa.set_block_style()  # a list that was written as [] grows line by line
     out = io.StringIO()

@@ -54,6 +54,11 @@ class Tags:
     def production(self) -> str | None:
         return (self.production_history[-1] or None) if self.production_history else None
 
+    @property
+    def is_retired(self) -> bool:
+        """Whether the last event took the pipeline out of production."""
+        return bool(self.production_history) and not self.production_history[-1]
+
     def find(self, version: str) -> Version | None:
         return next((one for one in self.versions if one.version == version), None)
 

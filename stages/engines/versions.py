@@ -20,7 +20,14 @@ from evergreen.core.paths import IMPORT_ROOT, Paths
 from evergreen.stages.engines import git_tags
 from evergreen.stages.engines.dvc_cache import export_folder, folder_md5, push
 from evergreen.stages.engines.dvc_code import write_code_versions
-from evergreen.stages.engines.dvc_graph import add_to_params, graph_file, load_yaml, prepare, register_pipeline
+from evergreen.stages.engines.dvc_graph import (
+    add_to_params,
+    graph_file,
+    load_yaml,
+    prepare,
+    register_pipeline,
+    unregister_pipeline,
+)
 from evergreen.stages.engines.dvc_stages import commit, is_up_to_date, stale_reason, stale_reasons
 from evergreen.stages.engines.git_tags import Version
 
@@ -34,6 +41,8 @@ __all__ = [
     "register_pipeline",
     "release",
     "released",
+    "retire",
+    "retired",
     "rollback",
     "scores",
     "stale_reason",
@@ -53,6 +62,11 @@ def print_note(note: str) -> None:
 def released(root: Path) -> dict[str, str]:
     """Return the version in production of each pipeline that has one."""
     return {name: tags.production for name, tags in git_tags.read_tags(root).items() if tags.production}
+
+
+def retired(root: Path) -> list[str]:
+    """Return the pipelines that were taken out of production, in alphabetical order."""
+    return sorted(name for name, tags in git_tags.read_tags(root).items() if tags.is_retired)
 
 
 def versions(paths: Paths) -> list[Version]:
@@ -109,7 +123,7 @@ def release(paths: Paths, message: str = "", say: Callable[[str], None] = print_
         if known is None:
             known = _register_version(paths, text, tags, message)
         if known.version not in tags.production_history or (again and known.version != tags.production):
-            _assign(paths, known, message or f"release {known.version}")
+            _put_event(paths, "production", known, message or f"release {known.version}")
         elif known.version != tags.production:
             back = f"`evergreen rollback {paths.name} {known.version}` puts it back"
             say(f"{known.version} was rolled back, so {tags.production} stays in production; {back}")
@@ -146,8 +160,9 @@ def _own_params(root: Path) -> dict[str, str]:
     return {place: now} if added and add_to_params(then, added) == now else {}
 
 
-def _assign(paths: Paths, version: Version, message: str) -> None:
-    tag = f"{paths.name}#production#{_tags(paths).count + 1}"
+def _put_event(paths: Paths, stage: str, version: Version, message: str) -> None:
+    """Tag that a version went into a stage, or ("production!") out of it."""
+    tag = f"{paths.name}#{stage}#{_tags(paths).count + 1}"
     git_tags.create_tag(paths.root, tag, version.commit, message + "\n")
 
 
@@ -183,8 +198,24 @@ def rollback(paths: Paths, version: str | None = None) -> str:
             fix = f"its versions are {known}" if known else f"release one with `evergreen run {paths.name}`"
             raise VersionError(problem, fix=fix)
         if not target.production:
-            _assign(paths, target, f"roll back to {target.version}")
+            _put_event(paths, "production", target, f"roll back to {target.version}")
     return target.version
+
+
+def retire(paths: Paths) -> str:
+    """Take a pipeline out of production and out of DVC's list; return the version that was there. All versions stay.
+
+    Raises VersionError when nothing of it is in production.
+    """
+    with release_lock(paths):
+        tags = _tags(paths)
+        version = tags.find(tags.production or "")
+        if version is None:
+            problem = f"{paths.name} is retired already" if tags.is_retired else f"nothing of {paths.name} is released"
+            raise VersionError(problem, fix=f"released: {', '.join(released(paths.root)) or 'nothing'}")
+        _put_event(paths, "production!", version, f"retire {version.version}")
+    unregister_pipeline(paths)
+    return version.version
 
 
 def _earlier(tags: git_tags.Tags) -> Version | None:

@@ -1,7 +1,10 @@
 """A whole `evergreen run` in a clone of its own, with every engine: what a newcomer sees, does next, and ends."""
 
+import contextlib
 import json
 import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -16,8 +19,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from evergreen.cli import main
 from evergreen.flows.server import Server
+from evergreen.stages.pipeline import STAGES
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".evergreen", "store", "__pycache__", ".*_cache", "tmp", "cache")
@@ -52,6 +55,20 @@ class Clone:
         if check:
             assert done.returncode == 0, done.stderr
         return done
+
+    def in_terminal(self, *arguments: str) -> str:
+        """All that a command writes to a terminal."""
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "evergreen.cli.main", *arguments]
+        variables = os.environ | {"PYTHONPATH": str(self.root), "TERM": "xterm", "COLUMNS": "120"}
+        with subprocess.Popen(command, cwd=self.root, env=variables, stdin=theirs, stdout=theirs, stderr=theirs):
+            os.close(theirs)
+            chunks = []
+            with contextlib.suppress(OSError):  # the other side is closed
+                while chunk := os.read(ours, 65536):
+                    chunks.append(chunk)
+        os.close(ours)
+        return b"".join(chunks).decode()
 
     def prefect(self, what: str, body: dict) -> list:
         """What this clone's Prefect answers."""
@@ -114,7 +131,7 @@ def test_prefect_has_the_record(home, first):
         ("breast_cancer", "COMPLETED", ["breast_cancer"])
     ]
     keys = {artifact["key"] for artifact in home.prefect("artifacts", {})}
-    assert {f"breast-cancer-{part}" for part in ("leaderboard", "trials", "metrics", "report")} <= keys
+    assert {f"breast-cancer-{part}" for part in ("leaderboard", "trials", "metrics")} <= keys
 
 
 def test_prefects_page_asks_its_own_server(tmp_path, monkeypatch):
@@ -192,17 +209,48 @@ def bad(table, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_file_is_status_2_and_leaves_what_was_there(home, bad, name, monkeypatch, capsys):
+def test_a_bad_file_is_status_2_and_leaves_what_was_there(home, bad, name):
     output = bad / "out.csv"
     output.write_text("before")
-    monkeypatch.chdir(home.root)
-    assert main.main(["predict", "breast_cancer", str(bad / name), "--output", str(output)]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
+    done = home.evergreen("predict", "breast_cancer", str(bad / name), "--output", str(output), check=False)
+    out, err = done.stdout, done.stderr
+    assert (done.returncode, out) == (2, "")
     assert err.count("\n") == 1
     assert BAD[name] in err
     assert output.read_text() == "before"
     assert not list(bad.glob(".out*"))
+
+
+def test_on_a_terminal_nothing_but_evergreens_own_lines_shows(home, first):
+    (home.root / "rows.csv").write_text("a,b\n" + "".join(f"{n},{3 * n + n % 5}\n" for n in range(300)))
+    settings = "select: {seconds: 5, architectures: [linear], seeds: 1}\ntune: {seconds: 0}\ntrain: {epochs: 2}\n"
+    yaml = f"task: regression\ncollect: {{uri: rows.csv}}\npreprocess: {{target: b}}\n{settings}"
+    (home.root / "pipelines" / "tiny.yaml").write_text(yaml)
+    text = home.in_terminal("run", "tiny")
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).strip() for line in re.split(r"[\r\n]+", text)]
+    stages = {*STAGES, "release", "deploy", "start"}
+    live = [line for line in lines if line[:1] in "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"]
+    assert all(line.split()[1] in stages for line in live if line)
+    kept = [line for line in lines if line and line not in live]
+    done = [line for line in kept if line.startswith("✓")]
+    assert {line.split()[1] for line in done} <= stages
+    assert len(done) == 8
+    assert len(kept) <= 20, "\n".join(kept)
+    assert all(
+        re.match(r"✓|tiny v1.0.0 |(answer|scores|report|data|runs|docs|ask it|stop)  ", line) for line in kept
+    ), kept
+
+
+def test_a_retired_pipeline_is_not_served_until_it_is_brought_back(home, first):
+    served = json.loads(home.evergreen("serve", "--json").stdout)["pipelines"]
+    assert "breast_cancer" in served
+    value = json.loads(home.evergreen("retire", "breast_cancer", "--yes", "--json").stdout)
+    assert value["served"] == {name: version for name, version in served.items() if name != "breast_cancer"}
+    for name in value["served"]:
+        assert json.loads(home.evergreen("retire", name, "--yes", "--json").stdout)["served"] == {}
+    assert json.loads(home.evergreen("status", "--json").stdout)["endpoint"] is None
+    value = json.loads(home.evergreen("rollback", "breast_cancer", "v1.0.0", "--json").stdout)
+    assert (value["version"], value["pipelines"]) == ("v1.0.0", {"breast_cancer": "v1.0.0"})
 
 
 def test_stop_leaves_no_process(home, first):
