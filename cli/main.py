@@ -25,9 +25,9 @@ from evergreen.core.errors import PipelineError, UserError, suggest
 PROG = "evergreen"
 COMPLETION = f"_{PROG.upper()}_COMPLETE"  # set by the shell that asks for completions
 COMMANDS = (
-    *("new", "run", "status", "report", "predict", "features"),
+    *("init", "new", "run", "status", "report", "predict", "features"),
     *("serve", "release", "rollback", "retire", "watch", "stop"),
-    *("schema", "quarantine", "catalogue", "doctor", "stage", "dvc"),
+    *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", "dvc"),
 )
 USAGE_ERROR, INTERRUPTED = 2, 130  # exit statuses
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]

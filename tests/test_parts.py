@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from evergreen.core import parts
+from evergreen.core.errors import UserError
 from evergreen.core.parts import PartError
 from evergreen.data import kinds, sources
 from evergreen.data.field import TensorField
 from evergreen.models import registry
+from evergreen.stages.checking.part import check_part
 
 PLAIN = '''"""A plain network."""
 from __future__ import annotations
@@ -152,3 +154,87 @@ def test_a_source_of_a_project_is_opened(tmp_path):
     text = "from evergreen.data import sources\nclass Source(sources.Source):\n    VERSION = 3\n"
     parts.use(write(tmp_path, "data/sources/words.py", text))
     assert sources.open_source("words:a", tmp_path).reader() == "words 3"
+
+
+def found(file: Path, sample: str = "") -> dict[str, str]:
+    return {one.check: one.problem for one in check_part(file, sample)}
+
+
+GOOD = PLAIN.replace(
+    '"""One layer."""', '"""One layer. In: numbers. Out: (B, 3). Choose it first. At size=1: quick."""'
+)
+
+
+def test_a_part_that_keeps_its_contract_passes(tmp_path):
+    text = GOOD.replace("Shape(3)", "Shape(round(32 * size))")
+    file = write(tmp_path, "models/architectures/plain.py", text) / "models/architectures/plain.py"
+    checks = found(file)
+    assert set(checks.values()) == {""}
+    assert {"size is a dial", "learns eight rows by heart"} <= set(checks)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "problem"),
+    [
+        ("At size=1", "At 1", "its docstring lacks size=1"),
+        ("* SCALE", "* 0", "it does not learn eight rows by heart: loss"),
+        ("* SCALE", ".detach()", "no gradient reaches architecture.layer.weight"),
+        ("* SCALE", "[:, :2]", "its features are (8, 2) where row is (8, 3)"),
+        ("* SCALE", "* torch.rand(1)", "NameError: name 'torch' is not defined"),
+    ],
+)
+def test_what_is_wrong_with_an_architecture_is_told(tmp_path, good, bad, problem):
+    file = write(tmp_path, "models/architectures/plain.py", GOOD.replace(good, bad)) / "models/architectures/plain.py"
+    assert any(problem in told for told in found(file).values())
+
+
+KIND = """
+import numpy as np
+import pyarrow as pa
+from evergreen.data.field import Field
+from evergreen.data.kinds import Kind
+
+class Plate(Kind):
+    def recognise(self, column): return 0.0
+    def check(self, column):
+        return column.cast(pa.string()), {i: "no plate" for i, x in enumerate(column.to_pylist()) if "-" not in str(x)}
+    def fit(self, columns, *, target=False): return Field("plate", tuple(columns), (1,), "float32", {})
+    def encode(self, field, columns): return np.array([[float(len(x))] for x in columns[0].to_pylist()], "float32")
+    def decode(self, field, values): return values.tolist()
+    def identity(self, column): return column
+    def parse(self, field, index, value): return value
+    def arrow(self, field, values): return pa.array(values)
+    def json_schema(self, field, index): return {"type": "string", "example": "A-1"}
+"""
+
+
+def test_a_kind_is_checked_on_a_column_that_it_takes(tmp_path):
+    file = write(tmp_path, "data/kinds/plate.py", KIND) / "data/kinds/plate.py"
+    write(tmp_path, "cars.csv", "plate\n" + "".join(f"A-{i}\n" for i in range(12)))
+    assert set(found(file, "cars.csv#plate").values()) == {""}
+    file.write_text(KIND.replace('"float32")', '"float64")'))
+    assert found(file, "cars.csv#plate")["encodes and decodes"] == "encode gives float64, the field says float32"
+    file.write_text(KIND.replace("return column.cast", "return column.take([0]).cast"))
+    with pytest.raises(UserError, match="there is no column 'plates'; did you mean 'plate'"):
+        found(file, "cars.csv#plates")
+
+
+def test_a_source_is_checked_on_what_it_reads(tmp_path):
+    text = (
+        "import pyarrow as pa\nfrom evergreen.data import sources\n\n\nclass Source(sources.Source):\n"
+        "    def read(self):\n        table = pa.table({'word': self.name.split()})\n"
+        "        yield from sources.with_origin(table, 'words').to_batches()\n\n"
+        "    def fingerprint(self):\n        return self.name\n"
+    )
+    file = write(tmp_path, "data/sources/words.py", text) / "data/sources/words.py"
+    assert found(file, "words:the cat sat") == {"has its methods": "", "reads": ""}
+    file.write_text(text.replace("self.name.split()", "self.name.split(), '_id': [1, 2, 3]"))
+    assert "taken" in found(file, "words:the cat sat")["reads"]
+    file.write_text(text.replace("def fingerprint", "def other"))
+    assert found(file)["has its methods"] == "it lacks fingerprint"
+
+
+def test_a_file_elsewhere_is_no_part(tmp_path):
+    (tmp_path / "plain.py").write_text(PLAIN)
+    with pytest.raises(UserError, match="it lies in no folder of parts; move it into one of models/architectures"):
+        found(tmp_path / "plain.py")

@@ -1,0 +1,34 @@
+"""`evergreen check-part`: the tests of Evergreen's own parts, on one file of a project."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evergreen.cli.output import CommandResult
+
+
+def check_part(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="models/architectures/NAME.py, or another part.")],
+    on: Annotated[
+        str, typer.Option("--on", metavar="SAMPLE", help="NAME:… for a source, FILE#COLUMN for a kind.")
+    ] = "",
+) -> CommandResult:
+    """Check that a part keeps its contract: an architecture, a task, a kind or a source.
+
+    These are the tests of Evergreen's own parts. The exit status is 1 where one fails.
+    """
+    from evergreen.stages.checking.part import check_part as check
+
+    findings = list(check(file, on))
+    lines = [
+        f"FAIL {one.check}: {one.problem}" if one.problem else f"ok   {one.check}" + f" ({one.cases})" * (one.cases > 1)
+        for one in findings
+    ]
+    failed = any(one.problem for one in findings)
+    return CommandResult(
+        {"ok": not failed, "findings": [asdict(one) for one in findings]}, "\n".join(lines), int(failed)
+    )
