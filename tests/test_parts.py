@@ -191,14 +191,14 @@ def test_what_is_wrong_with_an_architecture_is_told(tmp_path, good, bad, problem
 KIND = """
 import numpy as np
 import pyarrow as pa
-from evergreen.data.field import Field
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 
 class Plate(Kind):
     def recognise(self, column): return 0.0
     def check(self, column):
         return column.cast(pa.string()), {i: "no plate" for i, x in enumerate(column.to_pylist()) if "-" not in str(x)}
-    def fit(self, columns, *, target=False): return Field("plate", tuple(columns), (1,), "float32", {})
+    def fit(self, columns, *, target=False): return TensorField("plate", tuple(columns), (1,), "float32", {})
     def encode(self, field, columns): return np.array([[float(len(x))] for x in columns[0].to_pylist()], "float32")
     def decode(self, field, values): return values.tolist()
     def identity(self, column): return column

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.sources import RESERVED, Source, open_source
-from evergreen.data.spec import Field
 
 COLUMNS = (  # a kind is checked on the first that it takes
     pa.array([1.5, -2.0, 3.25, 0.0] * 3),
@@ -46,7 +46,7 @@ def check_detection(kind: Kind) -> None:
 def check_encoding(kind: Kind, column: pa.Array) -> None:
     """Check that a column is fitted, encoded, varied and decoded, and that what is fitted is JSON."""
     checked, field, encoded = _encode(kind, column)
-    assert Field.from_json(json.loads(json.dumps(field.to_json()))) == field, (
+    assert TensorField.from_json(json.loads(json.dumps(field.to_json()))) == field, (
         "its state changes on its way through JSON"
     )
     wanted = (len(column), *field.shape)
@@ -79,7 +79,7 @@ def check_identity(kind: Kind, column: pa.Array) -> None:
     assert len(set(whole)) == len({str(value) for value in checked.to_pylist()}), "different values are taken for one"
 
 
-def _encode(kind: Kind, column: pa.Array) -> tuple[pa.Array, Field, np.ndarray]:
+def _encode(kind: Kind, column: pa.Array) -> tuple[pa.Array, TensorField, np.ndarray]:
     checked, faults = kind.check(column)
     assert not faults, f"it finds faults: {faults}"
     field = kind.fit({"x": checked})

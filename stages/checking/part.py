@@ -111,11 +111,11 @@ def _column(root: Path, sample: str) -> Any:
     """Return the column of a table that FILE#COLUMN names."""
     import pyarrow as pa
 
-    from evergreen.data.arrow import one
+    from evergreen.data.arrow import combine_chunks
     from evergreen.data.sources import open_source
 
     uri, _, name = sample.rpartition("#")
     table = pa.Table.from_batches(list(open_source(uri, root).read()))
     if name not in table.column_names:
         raise PipelineError(f"there is no column {name!r}", place=uri, fix=suggest(name, table.column_names))
-    return one(table.column(name))
+    return combine_chunks(table.column(name))
