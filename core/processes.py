@@ -1,9 +1,10 @@
-"""Processes that this clone started, found again by number and start time: numbers alone are handed out twice."""
+"""Lock files, and find the processes that a project started by number and start time: numbers alone are reused."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,14 +18,14 @@ GRACE_SECONDS = 10.0  # between asking a process to end and ending it
 
 
 def save_pid(path: Path, pid: int, **facts: Any) -> None:
-    """Writes down a process, so that it can be told from another that gets its number later."""
+    """Record a process, so that it can be told from another that gets its number later."""
     import psutil
 
     write_json(path, {"pid": pid, "started": start_time_s(psutil.Process(pid)), **facts})
 
 
 def load_live(path: Path) -> dict[str, Any] | None:
-    """What was written down about a process, if it still lives."""
+    """Read the record of a process; None when it has ended."""
     if not path.exists():
         return None
     facts: dict[str, Any] = read_json(path)
@@ -32,7 +33,7 @@ def load_live(path: Path) -> dict[str, Any] | None:
 
 
 def terminate_tree(path: Path) -> bool:
-    """Ends the process written down at `path`, with its children; whether there was one.
+    """End the process recorded at `path` with its children; return whether there was one.
 
     Children that lead or joined a session of their own, engines that it started, are ended by their own records.
     """
@@ -72,16 +73,26 @@ def _process(facts: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def exclusive_lock(path: Path, what: str) -> Iterator[None]:
-    """Holds `path` locked; PipelineError when another process does. The system lets go when the holder dies."""
+def exclusive_lock(path: Path, problem: str, *, timeout_s: float = 0.0) -> Iterator[None]:
+    """Hold `path` locked, with this process's number in it; the system lets go when the process dies.
+
+    Raises:
+        PipelineError: `problem`, where another process still holds it after `timeout_s`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    deadline = time.monotonic() + timeout_s
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "?"
-            raise PipelineError(f"{what} (process {holder})", fix="wait until it has ended, or end it") from None
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    file.seek(0)
+                    owner = file.read().strip() or "?"
+                    fix = "wait until it has ended, or end it"
+                    raise PipelineError(f"{problem} (process {owner})", fix=fix) from None
+            time.sleep(0.02)
         file.seek(0)
         file.truncate()
         file.write(f"{os.getpid()}\n")
@@ -92,7 +103,7 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
 
 
 def lock_owner(path: Path) -> int | None:
-    """The process that holds the lock at `path`, if any does."""
+    """Return the number of the process that holds the lock at `path`; None where none does."""
     if not path.exists():
         return None
     with path.open("r+") as file:
@@ -105,7 +116,7 @@ def lock_owner(path: Path) -> int | None:
 
 
 def is_alive(record: dict[str, Any] | None) -> bool:
-    """Whether the recorded leader runs: a process with its number that started at another time is somebody else's."""
+    """Tell whether the recorded process runs: one with its number that started at another time is somebody else's."""
     import psutil
 
     if record is None:
@@ -119,7 +130,7 @@ def is_alive(record: dict[str, Any] | None) -> bool:
 
 
 def start_time_s(process: Any) -> float:
-    """When a psutil.Process began, seconds since the machine did: that stays when somebody sets the clock."""
+    """Return when a psutil.Process began, in seconds since the machine did: no setting of the clock changes that."""
     import psutil
 
     return float(process.create_time() - psutil.boot_time())

@@ -8,7 +8,6 @@ machine do not meet. Its record, `.evergreen/ray.json`, says how to reach it and
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.paths import IMPORT_ROOT
-from evergreen.core.processes import is_alive
+from evergreen.core.processes import exclusive_lock, is_alive
 from evergreen.stages.engines import ray_node
 
 START_SECONDS = 60.0
@@ -227,6 +226,6 @@ def _read(root: Path) -> dict[str, Any] | None:
 @contextlib.contextmanager
 def _locked(root: Path) -> Iterator[None]:
     """One process at a time starts or stops this clone's Ray."""
-    with (ray_node.home(root) / "ray.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    problem = "another command starts or stops Ray"
+    with exclusive_lock(ray_node.home(root) / "ray.lock", problem, timeout_s=2 * START_SECONDS):
         yield

@@ -7,7 +7,6 @@ is a tag as well, so releases and rollbacks are history that nobody rewrites, an
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from evergreen.core import parts
 from evergreen.core.errors import VersionError
 from evergreen.core.files import replace_folder
 from evergreen.core.paths import IMPORT_ROOT, Paths
+from evergreen.core.processes import exclusive_lock
 from evergreen.stages.engines import git_tags
 from evergreen.stages.engines.dvc_cache import export_folder, folder_md5, push
 from evergreen.stages.engines.dvc_code import write_code_versions
@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 SCORES = "Scores: "
+LOCK_SECONDS = 60.0  # a release takes one
 
 
 def print_note(note: str) -> None:
@@ -97,9 +98,7 @@ def _tags(paths: Paths) -> git_tags.Tags:
 @contextlib.contextmanager
 def release_lock(paths: Paths) -> Iterator[None]:
     """Let one release or rollback at a time happen in this project."""
-    paths.home.mkdir(mode=0o700, exist_ok=True)
-    with (paths.home / "release.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with exclusive_lock(paths.home / "release.lock", "another release is being made", timeout_s=LOCK_SECONDS):
         yield
 
 

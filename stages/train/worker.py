@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +95,7 @@ def work(values: dict[str, Any]) -> None:
     from evergreen.core import parts
     from evergreen.core.errors import UserError
     from evergreen.core.files import write_json
+    from evergreen.core.processes import exclusive_lock
 
     torch.set_num_threads(1)
     plan = Plan(**values["plan"])
@@ -105,7 +104,9 @@ def work(values: dict[str, Any]) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     folder = Path(plan.folder)
     device = str(ray.train.torch.get_device())
-    with alone(folder) if rank == 0 else contextlib.nullcontext():
+    # a worker which has not yet heard of its driver's death may still write into the run's folder
+    lock = exclusive_lock(folder / "lock", f"another run writes into {folder}", timeout_s=LOCK_SECONDS)
+    with lock if rank == 0 else contextlib.nullcontext():
         lines = folder / "progress.jsonl"
 
         def report(facts: dict[str, Any]) -> None:
@@ -123,25 +124,3 @@ def work(values: dict[str, Any]) -> None:
         (folder / MISTAKE).unlink(missing_ok=True)  # of an attempt before this one
         if world > 1:
             torch.distributed.barrier()  # nobody leaves before rank 0 has written the last checkpoint
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Holds the run's folder, so that a worker which has not yet heard of its driver's death cannot write beside us."""
-    import fcntl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as file:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"another run holds {folder}") from None
-                time.sleep(0.05)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

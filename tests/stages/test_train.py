@@ -188,16 +188,6 @@ def test_an_unfinished_run_is_not_taken(paths):
     assert worker.finished(made) is None
 
 
-def test_one_alone_writes_into_a_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker, "LOCK_SECONDS", 0.1)
-    with worker.alone(tmp_path):
-        assert (tmp_path / "lock").read_text() == str(os.getpid())
-        with pytest.raises(TimeoutError), worker.alone(tmp_path):
-            pass
-    with worker.alone(tmp_path):
-        pass
-
-
 def test_the_oldest_runs_go_above_the_budget_and_this_one_never(tmp_path):
     for age, name in enumerate(("old", "newer", "kept")):
         (tmp_path / name).mkdir()

@@ -1,5 +1,6 @@
 """Locks and records of processes: two at once, a dead holder, a number that somebody else got."""
 
+import os
 import subprocess
 import sys
 import time
@@ -53,6 +54,18 @@ def test_the_second_gets_one_clear_message_and_a_dead_holder_none(tmp_path):
     assert processes.lock_owner(lock) is None
     with processes.exclusive_lock(lock, "digits is being run already"):
         pass
+
+
+def test_a_lock_is_waited_for(tmp_path):
+    lock = tmp_path / "lock"
+    command = [sys.executable, "-c", HOLD.replace("sleep(60)", "sleep(0.3)"), str(lock)]
+    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline() == "held\n"
+    with pytest.raises(PipelineError), processes.exclusive_lock(lock, "held", timeout_s=0.05):
+        pass
+    with processes.exclusive_lock(lock, "held", timeout_s=20):
+        assert lock.read_text() == f"{os.getpid()}\n"
+    first.wait()
 
 
 def test_a_record_finds_its_process_until_it_ends(tmp_path, sleeper):
