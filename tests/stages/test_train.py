@@ -17,7 +17,7 @@ from evergreen.models.training.config import Recipe
 from evergreen.stages.artifacts import load_model
 from evergreen.stages.train import ray_train, worker
 from evergreen.stages.train import stage as train
-from evergreen.stages.train.config import TrainConfig
+from evergreen.stages.train.config import OWN, TrainConfig
 from evergreen.stages.train.plan import make
 
 EPOCHS = {"epochs": 2}
@@ -215,5 +215,5 @@ def test_a_wrong_number_is_refused(wrong):
 
 def test_params_have_every_field_of_the_recipe():
     assert {field.name for field in dataclasses.fields(Recipe)} == {
-        field.name for field in dataclasses.fields(TrainConfig) if field.name not in train.OWN
+        field.name for field in dataclasses.fields(TrainConfig) if field.name not in OWN
     }
