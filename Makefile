@@ -1,8 +1,22 @@
 # The verbs of a working day. Each makes .venv first if it is missing or out of date.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIPELINE ?= digits
 BIN := .venv/bin
 READY := .venv/.ready
+UNFINISHED := .venv/.unfinished
+LOG := .venv/install.log
+TORCH := 2.13.0
+EXTRAS := demo,dev,docs,graphs,pretrained,sql,delta
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action ignore -c constraints.txt
+PREPARE := import pathlib, evergreen.stages.engines.versions as versions; versions.prepare(pathlib.Path.cwd())
+FITS := import sys; print(sys.version_info >= (3, 11))
+REFUSAL = Evergreen needs Python 3.11 or later, and $(or $(PYTHON),python3) is $(or $(shell $(PYTHON) --version \
+  2>/dev/null),not there): make PYTHON=python3.12 takes another
+
+# One line says what is being done; what it prints is shown when it fails.
+define step
+@echo "$(1)"; { $(2); } >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }
+endef
 
 .PHONY: run test check bench reference docs stop
 .DEFAULT_GOAL := run
@@ -30,10 +44,14 @@ docs: $(READY)         ## the site of docs/, into .evergreen/site
 stop: $(READY)         ## end everything this clone started
 	@$(BIN)/evergreen stop
 
-# torch goes first and pinned: no other package may pull a newer one with gigabytes of CUDA.
+# Made anew unless it was finished once. torch goes first and pinned: no other package may pull a newer one with
+# gigabytes of CUDA.
 $(READY): pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,dev,docs,graphs,pretrained,sql,delta]'
-	@$(BIN)/python -c "import pathlib, evergreen.stages.engines.versions as versions; versions.prepare(pathlib.Path.cwd())"
-	@touch $@
+	$(if $(filter True,$(shell $(PYTHON) -c "$(FITS)" 2>/dev/null)),,$(error $(REFUSAL)))
+	@test ! -e $(UNFINISHED) && $(BIN)/python -m pip --version >/dev/null 2>&1 \
+	  || { rm -rf .venv && mkdir .venv && touch $(UNFINISHED); }
+	$(call step,making .venv with $(PYTHON),test -x $(BIN)/python || $(PYTHON) -m venv .venv)
+	$(call step,installing torch $(TORCH),$(PIP) torch==$(TORCH))
+	$(call step,installing Evergreen and what it needs: minutes the first time,$(PIP) --editable '.[$(EXTRAS)]')
+	$(call step,preparing DVC,$(BIN)/python -c "$(PREPARE)")
+	@rm -f $(UNFINISHED) $(LOG) && touch $@
