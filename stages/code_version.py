@@ -159,7 +159,11 @@ def _attribute(part: str, name: str, attribute: str) -> Any:
     group = GROUPS[part]
     text = parts.text_of(group, name) or _text(PACKAGE / parts.FOLDERS[group] / f"{name}.py")
     for home, node in _module(text).values():
-        lineage = [*_lineage(home, node)] if home == text else []
+        if isinstance(node, ast.alias):  # `from … import Source as Source`: another part under a further name
+            home, node = _module(home).get(node.name, (home, node)) if node.asname else (home, node)
+        elif home != text:
+            continue
+        lineage = [*_lineage(home, node)]
         if any(one.name == CONTRACTS[part] for _, one in lineage):
             for where, owner in lineage:
                 for statement in owner.body:

@@ -20,6 +20,7 @@ from evergreen.data.spec import FeatureSpec
 from evergreen.models.registry import architecture, installed
 from evergreen.stages import pipeline
 from evergreen.stages.artifacts import CARD, WEIGHTS, load_model
+from evergreen.stages.engines.dvc_code import code_versions
 from evergreen.stages.train import plan, worker
 
 
@@ -101,8 +102,10 @@ class Run:
         }
 
     def versions(self) -> dict[str, int]:
-        """Returns the VERSION of each of `parts` by "group name", such as "source csv"; none while parts carry none."""
-        return {}
+        """Returns the VERSION of each of `parts` by "group name", such as "source csv"."""
+        texts = code_versions(self.asked, self.paths)
+        lines = [line.split() for stage in self.parts()["stage"] for line in texts[stage].splitlines()]
+        return {f"{group} {name}": int(version) for group, name, version in lines}
 
     def _plan(self) -> plan.Plan:
         return plan.make(self.asked.train, self.paths, self.asked.task)
