@@ -23,8 +23,9 @@ from evergreen.data.parquet import RowGroupWriter
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepared import ROWS as GROUP
 from evergreen.data.spec import FeatureSpec, fit
-from evergreen.models.registry import architecture, build
-from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.models.registry import build, find_architecture
+from evergreen.models.training.config import TrainingConfig
+from evergreen.models.training.trainer import Trainer
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
@@ -74,7 +75,7 @@ def streaming(ready: Path) -> None:
             torch.manual_seed(0)
             rows = training_batches(ready, ["train"], BATCH, window=window, seed=0)
             network = build("mlp", spec.task, spec.inputs, spec.target)
-            loops.append(Loop(network, rows, validation, Recipe(epochs=EPOCHS + 1, batch_size=BATCH)))
+            loops.append(Trainer(network, rows, validation, TrainingConfig(epochs=EPOCHS + 1, batch_size=BATCH)))
         rates: list[list[float]] = [[], []]
         for epoch in range(EPOCHS + 1):
             for loop, found in zip(loops, rates, strict=True):
@@ -98,16 +99,16 @@ def bucketing(root: Path) -> None:
         for seed in range(3):
             for bucket in seconds:
                 torch.manual_seed(seed)
-                recipe = Recipe(**{**architecture(name).RECIPE, "epochs": 4, "seed": seed})
+                recipe = TrainingConfig(**{**find_architecture(name).DEFAULTS, "epochs": 4, "seed": seed})
                 rows = training_batches(paths.ready, ["train"], recipe.batch_size, window=0, seed=seed, bucket=bucket)
-                loop = Loop(build(name, spec.task, spec.inputs, spec.target), rows, validation, recipe)
+                loop = Trainer(build(name, spec.task, spec.inputs, spec.target), rows, validation, recipe)
                 seconds[bucket].append(timed(loop, 4))
                 scores[bucket].append(loop.history[-1]["f1"])
         (plain, short), (f1, other) = ([statistics.median(one) for one in held.values()] for held in (seconds, scores))
         print(f"| `{name}` | {plain:.1f} | {short:.1f} | {plain / short:.1f} | {f1:.3f} | {other:.3f} |", flush=True)
 
 
-def timed(loop: Loop, epochs: int) -> float:
+def timed(loop: Trainer, epochs: int) -> float:
     """Seconds of training on to so many epochs."""
     begun = time.perf_counter()
     loop.run(epochs)

@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from evergreen.data.field import TensorField
 from evergreen.models.network import Network
 from evergreen.models.registry import build
+from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
-from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.models.training.trainer import Trainer
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
 STEPS, EPOCHS = (20, 4) if GPU else (2, 2)  # steps of an epoch; the first epoch is not timed: it compiles
 VOCABULARY, LENGTH, ROWS, DEPTH, SIZE = (24_576, 1024, 16, 12, 12.0) if GPU else (64, 16, 2, 1, 1.0)
 PIXELS, CLASSES, IMAGES, RESNET = (224, 1000, 256, 8.0) if GPU else (32, 10, 2, 0.5)
-RECIPE = Recipe(
+RECIPE = TrainingConfig(
     epochs=EPOCHS, learning_rate=3e-4, clip=1.0, schedule="constant", keep="last", checkpoint_seconds=1e9,
     precision="bfloat16" if GPU else "float32",
 )  # fmt: skip
@@ -79,7 +80,7 @@ def by_the_loop(case: Case) -> float:
         if "train_loss" in report:
             ends.append(now())
 
-    Loop(network, TensorFeed(case.rows, case.batch), few, RECIPE, device=DEVICE, report=note).run()
+    Trainer(network, TensorFeed(case.rows, case.batch), few, RECIPE, device=DEVICE, report=note).run()
     return len(case.rows["target"]) * (EPOCHS - 1) / (ends[-1] - ends[0])
 
 
@@ -125,15 +126,19 @@ def decoder() -> Case:
     def hugging_face() -> tuple[nn.Module, Loss]:
         from transformers import GPT2Config, GPT2LMHeadModel
 
-        width = make().architecture.features
+        width = make().architecture.out_features
         shape = {"n_positions": LENGTH, "n_embd": width, "n_layer": DEPTH, "n_head": max(1, width // 64)}
         none = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
         model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, **shape, **none))
         return model, lambda batch: model(input_ids=batch["text"], labels=batch["text"], use_cache=False).loss
 
     network = make()
-    matrices = sum(p.numel() for p in network.parameters() if p.ndim == 2) - VOCABULARY * network.architecture.features
-    attention = DEPTH * LENGTH * network.architecture.features  # of one token, half of the square: it looks back alone
+    matrices = (
+        sum(p.numel() for p in network.parameters() if p.ndim == 2) - VOCABULARY * network.architecture.out_features
+    )
+    attention = (
+        DEPTH * LENGTH * network.architecture.out_features
+    )  # of one token, half of the square: it looks back alone
     flops = LENGTH * 6 * (matrices + attention)
     size = sum(p.numel() for p in network.parameters()) / 1e6
     name = f"decoder, {size:.0f} million parameters, {ROWS} × {LENGTH} tokens a step"

@@ -60,7 +60,7 @@ from evergreen.core.paths import Paths
 from evergreen.stages.preprocess import fit_spec, passes, publish, raw_sample
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.data.prepare.config import PreprocessConfig
-evergreen.models.registry.task("classification")
+evergreen.models.registry.find_task("classification")
 [kinds.find(name) for name in kinds.names()]
 start, spent, paths = time.perf_counter(), time.process_time(), Paths(Path.cwd(), "t")
 collect.run(CollectConfig("t.csv"), paths)

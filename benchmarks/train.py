@@ -18,7 +18,7 @@ from evergreen.data.feed.batches import InMemoryBatches, load_encoded_split
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.spec import FeatureSpec
 from evergreen.models.registry import build
-from evergreen.models.training.optimizers import optimisers
+from evergreen.models.training.optimizers import build_optimizers
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.engines import ray_cluster
@@ -38,7 +38,7 @@ def bare(paths: Paths, seed: int) -> float:
     spec, rows = FeatureSpec.load(paths.ready), load_encoded_split(paths.ready, "train")
     torch.manual_seed(seed)
     network = build(ARCHITECTURE, spec.task, spec.inputs, spec.target)
-    (optimiser,) = optimisers(divide(ARCHITECTURE, RECIPE)[0], network, network.parameters())
+    (optimiser,) = build_optimizers(divide(ARCHITECTURE, RECIPE)[0], network, network.parameters())
     feed = InMemoryBatches(rows, BATCH, seed=seed, shuffle=True, augment=spec.augment)
     validation = {
         name: torch.as_tensor(column) for name, column in load_encoded_split(paths.ready, "validation").items()
@@ -50,7 +50,7 @@ def bare(paths: Paths, seed: int) -> float:
             optimiser.zero_grad(set_to_none=True)
             network.task.loss(network(tensors), tensors["target"]).backward()
             optimiser.step()
-        network.task.metrics(network.outputs(validation), validation["target"])
+        network.task.metrics(network.compute_outputs(validation), validation["target"])
         ends.append(time.perf_counter())
     return feed.rows * (EPOCHS - 1) / (ends[-1] - ends[0])
 

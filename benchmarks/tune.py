@@ -28,10 +28,12 @@ def bare(wanted: Search, seed: int) -> float:
     """Seconds per trial of Optuna's own loop in this process."""
     import optuna
 
-    from evergreen.models.registry import architecture
+    from evergreen.models.registry import find_architecture
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = {name: search._distribution(choice) for name, choice in architecture(ARCHITECTURE).SPACE.items()}
+    space = {
+        name: search._distribution(choice) for name, choice in find_architecture(ARCHITECTURE).SEARCH_SPACE.items()
+    }
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     start = time.perf_counter()
     for _ in range(TRIALS):

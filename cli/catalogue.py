@@ -104,8 +104,8 @@ def suitable(source: str, target: str) -> CommandResult:
     guess = suggest.suggest_pipeline(read_head(relative_uri(source, root), root), target)
     kinds = {"history": "series"} if guess["task"] == "forecasting" else guess["kinds"]
     inputs = {kind: _tensor(kind) for kind in sorted(set(kinds.values()))}
-    names = parts_of.accepting(inputs, guess["task"])
-    found = [{"name": name, "choose": parse_docstring(parts_of.architecture(name))["Choose"]} for name in names]
+    names = parts_of.buildable(inputs, guess["task"])
+    found = [{"name": name, "choose": parse_docstring(parts_of.find_architecture(name))["Choose"]} for name in names]
     value = {"task": guess["task"], "kinds": guess["kinds"], "architectures": found, "notes": guess["notes"]}
     lines = [f"task: {guess['task']}, from {', '.join(inputs)}"]
     lines += [f"  {one['name']:<20}{one['choose']}" for one in found]
@@ -144,7 +144,7 @@ def _card(path: Path, part: str) -> dict[str, Any]:
     if part == "architectures":
         from evergreen.models import registry as parts_of
 
-        card["accepts"] = sorted(parts_of.architecture(path.stem).ACCEPTS)
+        card["accepts"] = sorted(parts_of.find_architecture(path.stem).ACCEPTS)
     return card
 
 
@@ -160,10 +160,10 @@ def render_page() -> str:
         _applications(),
         "## Architectures",
     ]
-    for name in parts_of.architectures():
-        parts.append(_architecture(name, parts_of.architecture(name)))
+    for name in parts_of.list_architectures():
+        parts.append(_architecture(name, parts_of.find_architecture(name)))
     parts.append("## Tasks")
-    parts += [_task(name, parts_of.task(name)) for name in parts_of.tasks()]
+    parts += [_task(name, parts_of.find_task(name)) for name in parts_of.list_tasks()]
     for part in ("kinds", "sources"):
         cards = [_card(path, part) for path in sorted(FOLDERS[part].glob("[!_]*.py"))]
         parts.append(f"## {part.capitalize()}\n\n" + "\n".join(f"- **{one['name']}**: {one['about']}" for one in cards))
@@ -176,7 +176,7 @@ def _applications() -> str:
     lines = ["| what you want | inputs | task | architectures | mind |", "|---|---|---|---|---|"]
     for one in APPLICATIONS:
         inputs = {kind: _tensor(kind, {"config": {}}) for kind in one.kinds.split()}  # a pretrained model's, as well
-        names = ", ".join(name for name in parts_of.fitting(inputs, one.task) if name != "linear")
+        names = ", ".join(name for name in parts_of.compatible(inputs, one.task) if name != "linear")
         lines.append(f"| {one.name} | {one.kinds.replace(' ', ', ')} | {one.task} | {names} | {one.mind} |")
     return "\n".join(lines)
 
@@ -185,7 +185,7 @@ def _architecture(name: str, kind: Any) -> str:
     from evergreen.models import registry as parts_of
 
     said = parse_docstring(kind)
-    space = ", ".join(f"`{option}`" for option in kind.SPACE)
+    space = ", ".join(f"`{option}`" for option in kind.SEARCH_SPACE)
     own = ", ".join(f"`{option}: {json.dumps(value)}`" for option, value in parts_of.options(kind).items())
     lines = [
         f"### {name}",
@@ -195,8 +195,8 @@ def _architecture(name: str, kind: Any) -> str:
         f"- At size=1: {said.get('At size=1', '')}",
         f"- Options: {own}. Searched: {space}.",
     ]
-    if kind.REQUIRES:
-        lines.append(f"- Needs `{kind.REQUIRES}`.")
+    if kind.EXTRA:
+        lines.append(f"- Needs `{kind.EXTRA}`.")
     table = ["", "```", *said["table"].splitlines(), "```"] if said["table"] else []
     return "\n".join([*lines[:2], *table, "", *lines[2:]])
 

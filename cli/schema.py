@@ -114,12 +114,12 @@ def _unprepared(pipeline: Pipeline, table: pa.Table) -> dict[str, ColumnProfile]
     from evergreen.data.prepare.column_rules import merge_kinds
     from evergreen.data.prepare.filter import filter_rows
     from evergreen.data.quality import profile
-    from evergreen.models.registry import task
+    from evergreen.models.registry import find_task
 
     wishes = pipeline.preprocess
     given = merge_kinds(wishes.schema, wishes.kinds)
     table = filter_rows(table, wishes.only)
-    kind = infer.target_kind(table, wishes.target, task(pipeline.task).TARGETS, given)
+    kind = infer.target_kind(table, wishes.target, find_task(pipeline.task).TARGETS, given)
     ignore = [*wishes.ignore, *([wishes.time] if wishes.time else [])]
     told = infer.infer_schema(table, wishes.target, kind, given=given, ignore=ignore, key=wishes.key, from_itself=True)
     good, _ = separate_invalid_rows(table, told)

@@ -23,7 +23,7 @@ from evergreen.data.prepare.split import VALIDATION
 from evergreen.data.prepare.table_reader import TableReader
 from evergreen.data.spec import FeatureSpec, fit
 from evergreen.models import registry
-from evergreen.models.training.trainer import Loop
+from evergreen.models.training.trainer import Trainer
 from evergreen.stages import artifacts
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages.trials.trial import divide, metric_of
@@ -91,7 +91,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _prepare(self, raw: pa.Table, seed: int) -> tuple[FeatureSpec, Mapping[str, Any], Mapping[str, Any]]:
         """Fit the encoding on all rows; return it with the encoded rows that train and that validate."""
-        job = registry.task(self._task)
+        job = registry.find_task(self._task)
         numbers = {} if hasattr(self, "feature_names_in_") else dict.fromkeys(raw.column_names[:-1], "number")
         kinds = {**numbers, **(self.kinds or {}), TARGET: job.TARGETS[0]}
         fractions: dict[str, Any] = {"test_share": NO_TEST, "validation_share": self.validation_fraction}
@@ -119,10 +119,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         """Train one architecture; return its rank (higher is better), network, validation scores and options."""
         epochs = {} if self.epochs is None else {"epochs": self.epochs}
         recipe, options = divide(name, {**(self.options or {}), **epochs})
-        recipe = recipe.but(seed=seed)
+        recipe = recipe.replace(seed=seed)
         torch.manual_seed(seed)
         network = registry.build(name, self._task, spec.inputs, spec.target, spec.task_options, **options)
-        loop = Loop(network, InMemoryBatches(dict(train), recipe.batch_size, seed=seed, shuffle=True), validation, recipe)
+        loop = Trainer(network, InMemoryBatches(dict(train), recipe.batch_size, seed=seed, shuffle=True), validation, recipe)
         loop.run()
         network.load_state_dict(loop.best_state())
         record = loop.best[1]  # type: ignore[index]  # a run that kept no epoch raises
@@ -215,8 +215,8 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
 def _candidates(spec: FeatureSpec) -> list[str]:
     """The linear architecture and those that are usually worth the first try with such inputs."""
     kinds = {field.kind for field in spec.inputs.values()}
-    names = registry.accepting(spec.inputs, spec.task)
-    first = [name for name in names if name == "linear" or registry.architecture(name).FIRST_FOR & kinds]
+    names = registry.buildable(spec.inputs, spec.task)
+    first = [name for name in names if name == "linear" or registry.find_architecture(name).FIRST_FOR & kinds]
     return (first or names)[:MAX_RACED]
 
 

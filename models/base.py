@@ -31,9 +31,13 @@ if TYPE_CHECKING:
     from evergreen.models.network import Network
 
 Batch = Mapping[str, Tensor]
-STEPS = frozenset({"text", "series", "audio"})  # kinds that are read step by step
-BESIDE = frozenset({"number", "category", "labels"})  # kinds whose values are of a row as a whole
-WITHIN = {"positions": STEPS, "causal": STEPS, "pixels": frozenset({"image"})}  # form → kinds that it is a feature of
+SEQUENCE_KINDS = frozenset({"text", "series", "audio"})  # kinds that are read step by step
+ROW_KINDS = frozenset({"number", "category", "labels"})  # kinds whose values are of a row as a whole
+LAYOUT_KINDS = {
+    "sequence": SEQUENCE_KINDS,
+    "causal": SEQUENCE_KINDS,
+    "pixels": frozenset({"image"}),
+}  # form → kinds that it is a feature of
 Choice = tuple[float, float] | tuple[float, float, str] | list[Any]
 
 
@@ -62,7 +66,7 @@ class EvaluatedRows(Protocol):
     target_name: str
     target: Tensor  # (N, …) encoded
     scores: Tensor  # (N,) `per_row` of each
-    facts: tuple[Tensor, Tensor]
+    metric_inputs: tuple[Tensor, Tensor]
     truth: list[Any]  # the actual values in the data's units
     time: str  # the column that rows are ordered by; "" where there is none
 
@@ -107,15 +111,17 @@ class Architecture(nn.Module):
 
     VERSION: ClassVar[int] = 1  # raised when the same rows and options give another result
     ACCEPTS: ClassVar[frozenset[str]]  # kinds of input; it fits when every input's kind is among them; "*" is any kind
-    NEEDS: ClassVar[frozenset[str]] = frozenset()  # kinds of which one at least must be among the inputs, if any
-    FORMS: ClassVar[tuple[str, ...]] = ("row",)  # of features that it can give
-    MAKES: ClassVar[frozenset[str]] = frozenset()  # kinds of target that it makes itself, in the form "target"
-    TRIMS: ClassVar[bool] = False  # it answers alike where the one text or sound of a row ends with the batch's longest
+    NEEDS_ONE_OF: ClassVar[frozenset[str]] = frozenset()  # kinds of which one at least must be among the inputs, if any
+    LAYOUTS: ClassVar[tuple[str, ...]] = ("pooled",)  # of features that it can give
+    GENERATES: ClassVar[frozenset[str]] = frozenset()  # kinds of target that it makes itself, in the form "target"
+    CAN_TRIM_PADDING: ClassVar[bool] = (
+        False  # it answers alike where the one text or sound of a row ends with the batch's longest
+    )
     FIRST_FOR: ClassVar[frozenset[str]] = frozenset()  # kinds of input with which it is usually worth the first try
-    REQUIRES: ClassVar[str] = ""  # a module of an extra without which it cannot be built
-    SPACE: ClassVar[dict[str, Choice]] = {}  # what search may move: fields of Recipe or constructor options
-    RECIPE: ClassVar[dict[str, Any]] = {}  # its own defaults for fields of Recipe
-    features: int  # F
+    EXTRA: ClassVar[str] = ""  # a module of an extra without which it cannot be built
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {}  # what search may move: fields of Recipe or constructor options
+    DEFAULTS: ClassVar[dict[str, Any]] = {}  # its own defaults for fields of Recipe
+    out_features: int  # F
 
     def forward(self, batch: Batch) -> Tensor:
         """Inputs of a batch → features, in the form that was asked for. It never looks at the target."""
@@ -133,11 +139,11 @@ class Architecture(nn.Module):
         return task.loss(output, batch["target"])
 
     @classmethod
-    def serves(cls, inputs: Inputs) -> bool:
+    def supports(cls, inputs: Inputs) -> bool:
         """Whether it can take inputs of the right kinds: what their state must say, where kinds alone do not tell."""
         return True
 
-    def warm_start(self, batches: Iterable[Batch]) -> None:
+    def init_from_data(self, batches: Iterable[Batch]) -> None:
         """Sets weights from data once, before the first step. Each pass over `batches` is one over all training rows,
         on every rank alike."""
 
@@ -152,18 +158,22 @@ class Task(nn.Module):
 
     VERSION: ClassVar[int] = 1  # raised when the same output or target gives another result
     TARGETS: ClassVar[tuple[str, ...]]  # kinds of target; a column whose kind nobody says is taken for the first
-    FORMS: ClassVar[tuple[str, ...]] = ("row",)  # of features that it works on, the best first
-    NEEDS: ClassVar[frozenset[str]] = frozenset()  # kinds of which one at least must be among the inputs, if any
-    FROM_ITSELF: ClassVar[bool] = False  # the target is an input, too
-    MADE: ClassVar[dict[str, str]] = {}  # inputs that the data need not have: column → kind, each made for every row
-    LOSS: ClassVar[bool] = True  # False: it has none of its own, the architecture's counts
-    PER_ROW: ClassVar[str] = "min"  # what `per_row` gives is an error; "max": a score
-    WHOLE: ClassVar[bool] = False  # True: a row's facts compare it with all others, so all outputs are needed at once
-    RESAMPLE: ClassVar[bool] = True  # False: metrics are too slow for the drawings behind an interval
-    PICTURE: str = ""  # the file in stages/report/outcomes/ that draws all answers in one
+    LAYOUTS: ClassVar[tuple[str, ...]] = ("pooled",)  # of features that it works on, the best first
+    NEEDS_ONE_OF: ClassVar[frozenset[str]] = frozenset()  # kinds of which one at least must be among the inputs, if any
+    TARGET_IS_INPUT: ClassVar[bool] = False  # the target is an input, too
+    GENERATED_INPUTS: ClassVar[
+        dict[str, str]
+    ] = {}  # inputs that the data need not have: column → kind, each made for every row
+    HAS_LOSS: ClassVar[bool] = True  # False: it has none of its own, the architecture's counts
+    ROW_SCORE_GOAL: ClassVar[str] = "min"  # what `per_row` gives is an error; "max": a score
+    NEEDS_ALL_OUTPUTS: ClassVar[bool] = (
+        False  # True: a row's facts compare it with all others, so all outputs are needed at once
+    )
+    BOOTSTRAP_METRICS: ClassVar[bool] = True  # False: metrics are too slow for the drawings behind an interval
+    PLOT: str = ""  # the file in stages/report/outcomes/ that draws all answers in one
     METRICS: dict[str, str]  # name → "max" | "min"; the first decides
 
-    def __init__(self, target: FieldLike, features: int) -> None:
+    def __init__(self, target: FieldLike, in_features: int) -> None:
         super().__init__()
         if target.kind not in self.TARGETS:
             raise ModelError(
@@ -172,7 +182,7 @@ class Task(nn.Module):
                 place="task",
                 fix="choose the task that fits the target, or say the target's kind under preprocess",
             )
-        self.target, self.features = target, features
+        self.target = target
 
     def forward(self, features: Tensor) -> Tensor:
         """Features → the head's output, (B, …)."""
@@ -182,16 +192,16 @@ class Task(nn.Module):
         """Scalar: the mean loss of the rows."""
         raise NotImplementedError
 
-    def learns_from(self, target: Tensor) -> Tensor:
+    def trainable_rows(self, target: Tensor) -> Tensor:
         """(N,) bool: which training rows it may learn from."""
         return torch.ones(len(target), dtype=torch.bool, device=target.device)
 
-    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """What the metrics of these rows are computed from, (N, …) each: counts, say, where outputs are large. Those of
         many rows are put together from those of a few, unless the task is WHOLE."""
         return output, target
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """(N,) the deciding quantity of each row in the data's units, for paired tests; takes what `facts` gives."""
         raise NotImplementedError
 
@@ -208,7 +218,7 @@ class Task(nn.Module):
         """The simple opponent's output for `rows`, shaped as the head's. Both batches hold inputs and "target"."""
         raise NotImplementedError
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+    def decode(self, output: Tensor) -> list[dict[str, Any]]:
         """One JSON object per row, in the data's units."""
         raise NotImplementedError
 
@@ -216,6 +226,6 @@ class Task(nn.Module):
         """Return all predictions in a few pictures, as data; None for a task that has no picture of its own."""
         return None
 
-    def reply(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
+    def predict(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
         """The answers to a request, for a task that needs more than one output: a text is written token by token."""
-        return self.answer(network(rows))
+        return self.decode(network(rows))

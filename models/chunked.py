@@ -11,14 +11,14 @@ from evergreen.models.base import Batch
 
 ROWS = 1024  # at once, at most
 NUMBERS = 1 << 24  # that rows and their outputs may hold at once, 64 MiB of float32
-Say = Callable[[Batch], Tensor]  # rows → outputs, (B, …) each
+PredictFn = Callable[[Batch], Tensor]  # rows → outputs, (B, …) each
 
 
-def parts(say: Say, rows: Batch, *, whole: bool = False) -> Iterator[tuple[Batch, Tensor]]:
+def iter_chunks(say: PredictFn, rows: Batch, *, whole: bool = False) -> Iterator[tuple[Batch, Tensor]]:
     """Some of the rows and what `say` says to them, until all have had their turn. With `whole` all rows come at once,
     for who compares each with every other."""
     if whole:
-        yield rows, torch.cat([output for _, output in parts(say, rows)])
+        yield rows, torch.cat([output for _, output in iter_chunks(say, rows)])
         return
     one = {name: column[:1] for name, column in rows.items()}
     numbers = sum(column.numel() for column in (*one.values(), _said(say, one)))
@@ -28,6 +28,6 @@ def parts(say: Say, rows: Batch, *, whole: bool = False) -> Iterator[tuple[Batch
         yield some, _said(say, some)
 
 
-def _said(say: Say, rows: Batch) -> Tensor:
+def _said(say: PredictFn, rows: Batch) -> Tensor:
     with torch.no_grad():
         return say(rows)

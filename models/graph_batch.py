@@ -12,11 +12,11 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from evergreen.models.base import BESIDE, Architecture, Batch, Choice, FieldLike, Inputs
-from evergreen.models.layers import Flat, graph_parts
+from evergreen.models.base import ROW_KINDS, Architecture, Batch, Choice, FieldLike, Inputs
+from evergreen.models.layers import FlattenInputs, split_graph
 
 
-class Parts(NamedTuple):
+class GraphBatch(NamedTuple):
     """n nodes of all graphs of a batch behind each other, and their e edges, each in both directions."""
 
     x_nF: Tensor
@@ -26,20 +26,20 @@ class Parts(NamedTuple):
     edges_2e: Tensor  # from, to
     weight_e: Tensor
 
-    def only(self, kept_e: Tensor) -> Parts:
+    def only(self, kept_e: Tensor) -> GraphBatch:
         """With some of the edges."""
         return self._replace(edges_2e=self.edges_2e[:, kept_e], weight_e=self.weight_e[kept_e])
 
 
-def parts(x_BMX: Tensor, features: int) -> Parts:
+def to_graph_batch(x_BMX: Tensor, features: int) -> GraphBatch:
     """A batch of encoded graphs (kind `graph`) as Parts."""
-    x_BMF, real_BM, degree_BM, adjacency_BMM = graph_parts(x_BMX, features)
+    x_BMF, real_BM, degree_BM, adjacency_BMM = split_graph(x_BMX, features)
     place_BM = real_BM.flatten().cumsum(0).view_as(real_BM) - 1
     row_e, to_e, from_e = adjacency_BMM.nonzero(as_tuple=True)
     row_n, number_n = real_BM.nonzero(as_tuple=True)
     edges_2e = torch.stack([place_BM[row_e, from_e], place_BM[row_e, to_e]])
     weight_e = adjacency_BMM[row_e, to_e, from_e]
-    return Parts(x_BMF[real_BM], row_n, number_n == 0, degree_BM[real_BM], edges_2e, weight_e)
+    return GraphBatch(x_BMF[real_BM], row_n, number_n == 0, degree_BM[real_BM], edges_2e, weight_e)
 
 
 class GraphNetwork(Architecture):
@@ -49,18 +49,18 @@ class GraphNetwork(Architecture):
     are about the whole graph, it is the mean, the greatest and the sum of its nodes' vectors.
     """
 
-    ACCEPTS = BESIDE | {"graph"}
+    ACCEPTS = ROW_KINDS | {"graph"}
     FIRST_FOR = frozenset({"graph"})
-    NEEDS = frozenset({"graph"})
-    REQUIRES = "torch_geometric"
-    SPACE: ClassVar[dict[str, Choice]] = {
+    NEEDS_ONE_OF = frozenset({"graph"})
+    EXTRA = "torch_geometric"
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (1e-3, 2e-2, "log"),
         "weight_decay": (1e-4, 1e-1, "log"),
         "dropout": (0.0, 0.7),
         "depth": [1, 2, 3],
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "weight_decay": 5e-3, "keep": "last"}
+    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "weight_decay": 5e-3, "keep": "last"}
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.2) -> None:
         super().__init__()
@@ -70,15 +70,15 @@ class GraphNetwork(Architecture):
         self.fields, self.width, self.depth = fields, width, depth
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleDict({name: self._layers(field) for name, field in fields.items()})
-        self.beside = Flat(beside) if beside else None
+        self.beside = FlattenInputs(beside) if beside else None
         read = sum(width if field.state["centre"] else 3 * width for field in fields.values())
-        self.features = read + (self.beside.width if self.beside else 0)
+        self.out_features = read + (self.beside.width if self.beside else 0)
 
     def layer(self, inside: int, outside: int) -> nn.Module:
         """One layer of messages: (n, inside) → (n, outside)."""
         raise NotImplementedError
 
-    def pass_on(self, layer: nn.Module, x_nF: Tensor, parts: Parts) -> Tensor:
+    def propagate(self, layer: nn.Module, x_nF: Tensor, parts: GraphBatch) -> Tensor:
         """The nodes' vectors after one layer."""
         raise NotImplementedError
 
@@ -92,17 +92,17 @@ class GraphNetwork(Architecture):
 
     def _read(self, name: str, x_BMX: Tensor) -> Tensor:
         state = self.fields[name].state
-        whole = parts(x_BMX, int(state["features"]))
-        heard = _heard(whole, self.depth) if state["centre"] else [whole] * self.depth
+        whole = to_graph_batch(x_BMX, int(state["features"]))
+        heard = _edges_reaching_center(whole, self.depth) if state["centre"] else [whole] * self.depth
         x_nD = whole.x_nF
         for layer, edges in zip(self.layers[name], heard, strict=True):  # type: ignore[call-overload]
-            x_nD = self.pass_on(layer, self.dropout(x_nD), edges).relu()
+            x_nD = self.propagate(layer, self.dropout(x_nD), edges).relu()
         if state["centre"]:
             return x_nD[whole.first_n]
         return _pooled(x_nD, whole.row_n, len(x_BMX), int(state["nodes"]))
 
 
-def _heard(whole: Parts, depth: int) -> list[Parts]:
+def _edges_reaching_center(whole: GraphBatch, depth: int) -> list[GraphBatch]:
     """For each layer the edges whose messages can still reach a centre."""
     wanted_n, heard = whole.first_n, []
     for _ in range(depth):

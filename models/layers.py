@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from evergreen.models.base import BESIDE, STEPS, Batch, FieldLike, Inputs
+from evergreen.models.base import ROW_KINDS, SEQUENCE_KINDS, Batch, FieldLike, Inputs
 
 PADDING = 0  # the token behind the end of a text
-SEQUENCES = ("text", "series", "audio", "image")  # kinds that are read step by step
-BAGS = ("text", "tokens")  # those whose tokens can be counted instead
-FLAT = BESIDE | STEPS | {"image", "graph"}  # kinds that make sense as one vector
-LOUD = 8  # length of a text's vector of counts: one that suits weights that are decayed as those of numbers are
-MANY, EMBEDDED = 1000, 32  # values of a category above which each is a learned vector of so many numbers
-PADDED = ("text", "audio")  # those of them whose rows may be of different lengths
+STEPWISE_KINDS = ("text", "series", "audio", "image")  # kinds that are read step by step
+COUNTED_KINDS = ("text", "tokens")  # those whose tokens can be counted instead
+FLATTENABLE_KINDS = ROW_KINDS | SEQUENCE_KINDS | {"image", "graph"}  # kinds that make sense as one vector
+TEXT_NORM = 8  # length of a text's vector of counts: one that suits weights that are decayed as those of numbers are
+MAX_ONE_HOT, EMBEDDING_WIDTH = 1000, 32  # values of a category above which each is a learned vector of so many numbers
+PADDED_KINDS = ("text", "audio")  # those of them whose rows may be of different lengths
 
 
-class Flat(nn.Module):
+class FlattenInputs(nn.Module):
     """All inputs of a row as one vector: (B, width). Categories become one-hot, so that a linear map of it is what an
     embedding of each column, summed, would be; one of more than a thousand values is embedded at once, which makes a
     linear model of it a factorisation (Koren et al. 2009). Text becomes the counts of its words, a graph the mean of
@@ -33,7 +33,7 @@ class Flat(nn.Module):
                 f"{place}_{column}": _table(size)
                 for place, field in enumerate(inputs.values())
                 for column, size in enumerate(field.sizes)
-                if field.kind == "category" and size > MANY
+                if field.kind == "category" and size > MAX_ONE_HOT
             }
         )
         self.width = sum(_flat_width(field) for field in inputs.values())
@@ -52,15 +52,15 @@ class Flat(nn.Module):
 
 
 def _table(size: int) -> nn.Embedding:
-    table = nn.Embedding(size, EMBEDDED)
+    table = nn.Embedding(size, EMBEDDING_WIDTH)
     nn.init.normal_(table.weight, std=0.1)
     return table
 
 
 def _flat_width(field: FieldLike) -> int:
     if field.kind == "category":
-        return sum(size if size <= MANY else EMBEDDED for size in field.sizes)
-    if field.kind in BAGS:
+        return sum(size if size <= MAX_ONE_HOT else EMBEDDING_WIDTH for size in field.sizes)
+    if field.kind in COUNTED_KINDS:
         return sum(field.sizes)
     if field.kind == "graph":
         return 2 * int(field.state["features"])
@@ -68,25 +68,25 @@ def _flat_width(field: FieldLike) -> int:
 
 
 def _flat(field: FieldLike, x: Tensor) -> Tensor:
-    if field.kind in BAGS:
+    if field.kind in COUNTED_KINDS:
         counts = x.new_zeros(len(x), *field.sizes, dtype=torch.float32)
         counts = counts.scatter_add_(1, x, (x != PADDING).float())
-        return LOUD * counts / counts.norm(dim=1, keepdim=True).clamp_min(1)
+        return TEXT_NORM * counts / counts.norm(dim=1, keepdim=True).clamp_min(1)
     if field.kind == "graph":
-        nodes_BMF, real_BM, _, _ = graph_parts(x, int(field.state["features"]))
+        nodes_BMF, real_BM, _, _ = split_graph(x, int(field.state["features"]))
         mean_BF = (nodes_BMF * real_BM[..., None]).sum(1) / real_BM.sum(1, keepdim=True).clamp_min(1)
         return torch.cat([mean_BF, nodes_BMF[:, 0]], 1)
     return x.flatten(1)
 
 
-def graph_parts(x_BMX: Tensor, features: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def split_graph(x_BMX: Tensor, features: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A batch of encoded graphs as nodes (B, M, F), which of them are real (B, M), their true degrees (B, M) and the
     adjacency (B, M, M) with the weights of the edges."""
     nodes, rest = x_BMX[..., :features], x_BMX[..., features:]
     return nodes, rest[..., 0] > 0, rest[..., 1], rest[..., 2:]
 
 
-class Steps(nn.Module):
+class SequenceInputs(nn.Module):
     """All inputs of a row as one sequence: steps (B, L, D) and which of them are real (B, L).
 
     The steps of text are embeddings of its tokens, of a series or of audio linear maps, of an image its rows; they
@@ -96,11 +96,11 @@ class Steps(nn.Module):
 
     def __init__(self, inputs: Inputs, width: int) -> None:
         super().__init__()
-        walks = {name: field for name, field in inputs.items() if field.kind in SEQUENCES}
+        walks = {name: field for name, field in inputs.items() if field.kind in STEPWISE_KINDS}
         rest = {name: field for name, field in inputs.items() if name not in walks}
         self.kinds = {name: field.kind for name, field in walks.items()}
         self.readers = nn.ModuleDict({name: _reader(field, width) for name, field in walks.items()})
-        self.rest = Flat(rest) if rest else None
+        self.rest = FlattenInputs(rest) if rest else None
         self.context = nn.Linear(self.rest.width, width) if self.rest else None
         lengths = [_steps(field) for field in walks.values()] or [1]
         self.length, self.first, self.width = sum(lengths), lengths[0], width
@@ -108,9 +108,9 @@ class Steps(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         parts, real = [], []
         for name, reader in self.readers.items():
-            x = batch[name] if self.kinds[name] == "text" else sequence(batch[name])
+            x = batch[name] if self.kinds[name] == "text" else image_rows_to_sequence(batch[name])
             parts.append(reader(x))
-            real.append(_real(self.kinds[name], x))
+            real.append(_real_steps(self.kinds[name], x))
         if self.rest is None or self.context is None:
             return torch.cat(parts, 1), torch.cat(real, 1)
         context_B1D = self.context(self.rest(batch))[:, None]
@@ -129,9 +129,9 @@ def _steps(field: FieldLike) -> int:
     return field.shape[1] if len(field.shape) == 3 else field.shape[0]
 
 
-def _real(kind: str, x: Tensor) -> Tensor:
+def _real_steps(kind: str, x: Tensor) -> Tensor:
     """(B, L): False where a shorter row is padded; the first step always counts, so that no row is empty."""
-    if kind not in PADDED:
+    if kind not in PADDED_KINDS:
         return x.new_ones(x.shape[:2], dtype=torch.bool)
     held = (x != PADDING) if kind == "text" else x.abs().sum(2) > 0
     held = held.long().flip(1).cummax(1).values.flip(1).bool()  # what comes before a real step is real
@@ -139,7 +139,7 @@ def _real(kind: str, x: Tensor) -> Tensor:
     return held
 
 
-def packed(cell: nn.Module, x_BLD: Tensor, real_BL: Tensor) -> tuple[Tensor, Any]:
+def run_packed(cell: nn.Module, x_BLD: Tensor, real_BL: Tensor) -> tuple[Tensor, Any]:
     """What a recurrent cell makes of the real steps alone, (B, L, F), and its last state; two sequences in one may each
     have padding of their own."""
     order_BL = (~real_BL).byte().argsort(dim=1, stable=True)  # real steps first
@@ -150,7 +150,7 @@ def packed(cell: nn.Module, x_BLD: Tensor, real_BL: Tensor) -> tuple[Tensor, Any
     return y_BLF.gather(1, order_BL.argsort(1)[..., None].expand_as(y_BLF)), state
 
 
-def sequence(x: Tensor) -> Tensor:
+def image_rows_to_sequence(x: Tensor) -> Tensor:
     """A series (B, T, C) as it is; an image (B, C, H, W) row by row: (B, H, C · W)."""
     return x if x.ndim == 3 else x.transpose(1, 2).flatten(2)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class Adapted(nn.Linear):
+class LoRALinear(nn.Linear):
     """A linear layer that stays and a low-rank one beside it that learns (Hu et al. 2022); at first it adds nothing."""
 
     def __init__(self, linear: nn.Linear, rank: int) -> None:
@@ -23,7 +23,7 @@ class Adapted(nn.Linear):
         return super().forward(x) + functional.linear(functional.linear(x, self.down), self.up)
 
 
-class AdaptedConv(nn.Conv2d):
+class LoRAConv2d(nn.Conv2d):
     """The same of a convolution: beside it one of its shape to few channels, and from these one of single pixels."""
 
     def __init__(self, conv: nn.Conv2d, rank: int) -> None:
@@ -47,12 +47,12 @@ class AdaptedConv(nn.Conv2d):
         return super().forward(x) + functional.conv2d(few, self.up)
 
 
-def adapt(module: nn.Module, rank: int) -> None:
+def add_lora(module: nn.Module, rank: int) -> None:
     """Puts an adapter beside every linear layer and every convolution within that mixes all its channels."""
     for name, child in list(module.named_children()):
         if isinstance(child, nn.Linear):
-            setattr(module, name, Adapted(child, rank))
+            setattr(module, name, LoRALinear(child, rank))
         elif type(child) is nn.Conv2d and child.groups == 1 and child.padding_mode == "zeros":
-            setattr(module, name, AdaptedConv(child, rank))
+            setattr(module, name, LoRAConv2d(child, rank))
         else:
-            adapt(child, rank)
+            add_lora(child, rank)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from evergreen.models.base import Architecture, Batch, Task
-from evergreen.models.chunked import parts
+from evergreen.models.chunked import iter_chunks
 
 
 class Network(nn.Module):
@@ -25,31 +25,31 @@ class Network(nn.Module):
         output: Tensor = self.task(self.architecture(batch))
         return output
 
-    def answer(self, rows: Batch) -> list[dict[str, Any]]:
+    def predict(self, rows: Batch) -> list[dict[str, Any]]:
         """The task's answer to each row; the network is to be in evaluation mode."""
-        return self.task.reply(self, rows)
+        return self.task.predict(self, rows)
 
     def groups(self) -> dict[str, list[Parameter]]:
         """The architecture's parameter groups, the head's parameters included."""
         return self.architecture.groups(self.task)
 
     @torch.no_grad()
-    def say(self, rows: Batch) -> Tensor:
+    def predict_outputs(self, rows: Batch) -> Tensor:
         """The head's output for rows, their target unseen, in evaluation mode; the mode is put back afterwards."""
         with _evaluating(self):
             output: Tensor = self({name: column for name, column in rows.items() if name != "target"})
         return output.float() if output.is_floating_point() else output
 
-    def outputs(self, rows: Batch) -> Tensor:
+    def compute_outputs(self, rows: Batch) -> Tensor:
         """What it says to any number of rows, all together."""
-        return torch.cat([output for _, output in parts(self.say, rows)])
+        return torch.cat([output for _, output in iter_chunks(self.predict_outputs, rows)])
 
-    def judged(self, rows: Batch) -> tuple[float, tuple[Tensor, Tensor]]:
+    def evaluate(self, rows: Batch) -> tuple[float, tuple[Tensor, Tensor]]:
         """The mean loss of rows, and the facts that their metrics are computed from."""
         losses, facts = [], []
-        for chunk, output in parts(self.say, rows, whole=self.task.WHOLE):
+        for chunk, output in iter_chunks(self.predict_outputs, rows, whole=self.task.NEEDS_ALL_OUTPUTS):
             losses.append(self._loss(chunk, output) * len(output))
-            facts.append(self.task.facts(output, chunk["target"]))
+            facts.append(self.task.metric_inputs(output, chunk["target"]))
         first, second = zip(*facts, strict=True)
         return sum(losses) / len(rows["target"]), (torch.cat(first), torch.cat(second))
 
@@ -57,7 +57,7 @@ class Network(nn.Module):
     def _loss(self, rows: Batch, output: Tensor) -> float:
         """The task's loss, or that of the architecture's first group where the task has none."""
         with _evaluating(self):
-            if self.task.LOSS:
+            if self.task.HAS_LOSS:
                 return float(self.task.loss(output, rows["target"]))
             return float(self.architecture.loss(rows, next(iter(self.groups())), self.task))
 

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from evergreen.models.base import Batch, Inputs
-from evergreen.models.layers import Flat
+from evergreen.models.layers import FlattenInputs
 
 STEP, FIRST, SECOND = (  # of the generator of Steele et al. 2014, as signed whole numbers
     value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 )
 
 
-def normal(seed_B: Tensor, width: int) -> Tensor:
+def seeded_normal(seed_B: Tensor, width: int) -> Tensor:
     """(B, width) standard normal numbers, each row a function of its seed alone: SplitMix64 (Steele et al. 2014).
 
     The same seed gives the same row in every batch, process and machine, which torch's generators do not promise.
@@ -37,14 +37,14 @@ def _right(x: Tensor, bits: int) -> Tensor:
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
-class Given(nn.Module):
+class Condition(nn.Module):
     """What a sample is drawn for: all inputs but the seed, flattened, (B, width); none at all is (B, 0)."""
 
     def __init__(self, inputs: Inputs) -> None:
         super().__init__()
         self.seed = next((name for name, field in inputs.items() if field.kind == "seed"), "")
         others = {name: field for name, field in inputs.items() if field.kind != "seed"}
-        self.flat = Flat(others) if others else None
+        self.flat = FlattenInputs(others) if others else None
         self.width = self.flat.width if self.flat else 0
 
     def forward(self, batch: Batch) -> Tensor:
@@ -56,12 +56,12 @@ class Given(nn.Module):
     def draw(self, batch: Batch, width: int) -> Tensor:
         """(B, width) normal numbers by each row's seed; without a seed the likeliest: zeros."""
         if self.seed:
-            return normal(batch[self.seed], width)
+            return seeded_normal(batch[self.seed], width)
         first = next(iter(batch.values()))
         return torch.zeros(len(first), width, device=first.device)
 
 
-class Span(nn.Module):
+class MinMaxScaler(nn.Module):
     """The least and the greatest value of the training rows, so that data become shares from 0 to 1 and back."""
 
     low: Tensor

@@ -8,7 +8,7 @@ from evergreen.core.errors import ModelError
 from evergreen.models.base import FieldLike
 
 
-class Units:
+class InverseTarget:
     """Undoes the encoding of a numeric target: its `mean` and `std`, and its `transform` if it has one ("sqrt" steadies
     the variance of counts: Bartlett 1936)."""
 

@@ -18,7 +18,7 @@ CLOSING, OPENING = set(".,;:!?)]}%…-/"), set("([{-/")  # no space before, none
 Draw = Callable[[Tensor, float], Tensor]  # logits (B, V) and a number of [0, 1) → tokens (B,)
 
 
-def text(state: Mapping[str, Any], codes: Sequence[int]) -> str | list[str]:
+def decode_tokens(state: Mapping[str, Any], codes: Sequence[int]) -> str | list[str]:
     """What tokens say, up to the end, as the data write it: a text, or a list of words."""
     codes = codes[: codes.index(END)] if END in codes else codes
     known = state["values"][0]
@@ -35,14 +35,14 @@ def text(state: Mapping[str, Any], codes: Sequence[int]) -> str | list[str]:
     return written
 
 
-def characters(unit: str, token: str) -> int:
+def count_characters(unit: str, token: str) -> int:
     """How many characters of text a token stands for; a word's includes the space after it."""
     if unit in ("byte", "bpe"):
         return sum(not 0x80 <= ord(byte) < 0xC0 for byte in token)  # later bytes of a character begin with 10
     return len(token) + (unit == "word")
 
 
-def nucleus(logits_BV: Tensor, number: float, temperature: float, top_p: float) -> Tensor:
+def sample_top_p(logits_BV: Tensor, number: float, temperature: float, top_p: float) -> Tensor:
     """(B,) tokens drawn from the likeliest that hold `top_p` of the probability (Holtzman et al. 2020, section 3.1).
 
     The drawing inverts the cumulative probability at `number`, so a row's token depends on that row alone.
@@ -57,15 +57,15 @@ def nucleus(logits_BV: Tensor, number: float, temperature: float, top_p: float) 
 
 
 @torch.no_grad()
-def write_on(network: Network, rows: Batch, name: str, length: int, draw: Draw) -> Tensor:
+def generate(network: Network, rows: Batch, name: str, length: int, draw: Draw) -> Tensor:
     """(B, length) tokens that follow the text `name` of each row, padded after its end.
 
     An architecture that can `begin` and `extend` reads each token once; others read all of the text for each. A text
     that leaves no room for the new tokens within the longest that was learned from loses its beginning, half at most.
     """
     whole, head = network.task.target.shape[0], network.task.get_submodule("head")
-    tokens_BL, lengths_B = _last(rows[name], max(whole - length, -(-whole // 2)))
-    write = _cached if hasattr(network.architecture, "extend") else _anew
+    tokens_BL, lengths_B = _last_tokens(rows[name], max(whole - length, -(-whole // 2)))
+    write = _cached if hasattr(network.architecture, "extend") else _reread
     features = write(network, rows, name, tokens_BL, lengths_B, length)
     chance = torch.Generator().manual_seed(0)  # the same text is written on alike every time
     ended_B = torch.zeros(len(tokens_BL), dtype=torch.bool, device=tokens_BL.device)
@@ -83,7 +83,7 @@ def write_on(network: Network, rows: Batch, name: str, length: int, draw: Draw) 
     return torch.stack(written, 1)
 
 
-def _last(tokens_BL: Tensor, most: int) -> tuple[Tensor, Tensor]:
+def _last_tokens(tokens_BL: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """The last `most` real tokens of each row, padded behind; and how many they are, at least one."""
     lengths_B = (tokens_BL != PADDING).sum(1)
     first_B1 = (lengths_B - most).clamp_min(0)[:, None]
@@ -108,7 +108,7 @@ def _cached(
         lengths_B = lengths_B + 1
 
 
-def _anew(
+def _reread(
     network: Network, rows: Batch, name: str, tokens_BL: Tensor, lengths_B: Tensor, length: int
 ) -> Generator[Tensor, Tensor, None]:
     """As `_cached`, for architectures that keep nothing: for every token they read the text again, as much of it as is
@@ -116,7 +116,7 @@ def _anew(
     each = torch.arange(len(lengths_B), device=tokens_BL.device)
     tokens_BL = torch.nn.functional.pad(tokens_BL, (0, length))
     while True:
-        recent_BL, places_B = _last(tokens_BL, network.task.target.shape[0])
+        recent_BL, places_B = _last_tokens(tokens_BL, network.task.target.shape[0])
         token_B = yield network.architecture({**rows, name: recent_BL})[each, places_B - 1]
         tokens_BL[each, lengths_B] = token_B
         lengths_B = lengths_B + 1

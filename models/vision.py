@@ -16,17 +16,17 @@ LEAST = 2  # pixels: a side that is not longer is not halved any more
 LARGE = 64  # pixels: from here on the first layers halve an image twice, as networks for photographs do
 
 
-class Towers(Architecture):
+class ImageTowers(Architecture):
     """A tower of convolutions for each image, (B, C, H, W) → (B, F', H', W'); the features are what they make, as means
     over all places, side by side."""
 
     ACCEPTS = frozenset({"image"})
-    SPACE: ClassVar[dict[str, Choice]] = {
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.5),
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {
+    DEFAULTS: ClassVar[dict[str, Any]] = {
         "learning_rate": 3e-3,
         "weight_decay": 0.05,
         "clip": 1.0,
@@ -34,9 +34,9 @@ class Towers(Architecture):
         "keep": "last",
     }
 
-    def __init__(self, towers: Mapping[str, nn.Module], features: int, dropout: float) -> None:
+    def __init__(self, towers: Mapping[str, nn.Module], out_features: int, dropout: float) -> None:
         super().__init__()
-        self.towers, self.dropout, self.features = nn.ModuleDict(towers), nn.Dropout(dropout), features
+        self.towers, self.dropout, self.out_features = nn.ModuleDict(towers), nn.Dropout(dropout), out_features
 
     def forward(self, batch: Batch) -> Tensor:
         x_BF = torch.cat([tower(batch[name]).mean((2, 3)) for name, tower in self.towers.items()], 1)
@@ -44,7 +44,7 @@ class Towers(Architecture):
         return dropped
 
 
-def norm(channels: int) -> nn.GroupNorm:
+def group_norm(channels: int) -> nn.GroupNorm:
     """Normalisation by groups of sixteen channels (Wu and He 2018): smaller groups lose what all places have in common.
 
     It does not mix rows: any batch size and any number of ranks learn the same. It has the parameters of a batch norm.
@@ -52,7 +52,7 @@ def norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(max(1, channels // 16), channels), channels)
 
 
-def conv(
+def conv_norm_act(
     inside: int,
     outside: int,
     side: int | tuple[int, int] = 3,
@@ -60,7 +60,7 @@ def conv(
     *,
     groups: int = 1,
     activation: Callable[[], nn.Module] | None = nn.ReLU,
-    normal: Callable[[int], nn.Module] = norm,
+    normal: Callable[[int], nn.Module] = group_norm,
 ) -> nn.Sequential:
     """Convolution, norm and activation: (B, inside, H, W) → (B, outside, ⌈H / stride⌉, ⌈W / stride⌉)."""
     padding = (side // 2) if isinstance(side, int) else (side[0] // 2, side[1] // 2)
@@ -69,12 +69,12 @@ def conv(
     return nn.Sequential(*layers, activation()) if activation else nn.Sequential(*layers)
 
 
-def rounded(width: float, by: int = 4) -> int:
+def round_to_multiple(width: float, by: int = 4) -> int:
     """The multiple of `by` that is nearest, one at least."""
     return by * max(1, int(width / by + 0.5))
 
 
-class Sides:
+class SpatialSize:
     """The height and width of an image on its way through a network, so that no layer halves what is small already."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -88,13 +88,13 @@ class Sides:
         return taken
 
 
-def as_large_as(x_BCHW: Tensor, other: Tensor) -> Tensor:
+def resize_like(x_BCHW: Tensor, other: Tensor) -> Tensor:
     """x enlarged to the other's height and width by taking the nearest pixel: a convolution after it is free of the
     checkerboards that transposed ones leave (Odena et al. 2016)."""
     return x_BCHW if x_BCHW.shape[2:] == other.shape[2:] else functional.interpolate(x_BCHW, tuple(other.shape[2:]))
 
 
-def stacked(batch: Batch, names: Iterable[str]) -> Tensor:
+def stack_images(batch: Batch, names: Iterable[str]) -> Tensor:
     """All images on top of each other, (B, ΣC, H, W), in the size of the first."""
     images = [batch[name] for name in names]
     size = tuple(images[0].shape[2:])

@@ -51,7 +51,7 @@ class Model:
         if not table.num_rows:
             return []
         with torch.inference_mode():
-            return [answer for batch in self._batches(table, batch_size) for answer in self.network.answer(batch)]
+            return [answer for batch in self._batches(table, batch_size) for answer in self.network.predict(batch)]
 
     def _batches(self, table: pa.Table, batch_size: int) -> Iterator[dict[str, Tensor]]:
         import torch

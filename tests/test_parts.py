@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from torch import nn
 from evergreen.models.base import Architecture
-from evergreen.models.layers import Flat
+from evergreen.models.layers import FlattenInputs
 
 SCALE = 1.0
 
@@ -36,9 +36,9 @@ class Plain(Architecture):
 
     def __init__(self, inputs, *, size: float = 1.0):
         super().__init__()
-        self.flat = Flat(inputs)
-        self.features = Shape(3).width
-        self.layer = nn.Linear(self.flat.width, self.features)
+        self.flat = FlattenInputs(inputs)
+        self.out_features = Shape(3).width
+        self.layer = nn.Linear(self.flat.width, self.out_features)
 
     def forward(self, batch):
         return self.layer(self.flat(batch)) * SCALE
@@ -60,21 +60,21 @@ def write(root: Path, place: str, text: str) -> Path:
 
 
 def test_a_projects_part_is_found_and_that_of_another_forgotten(tmp_path):
-    before = registry.architectures()
+    before = registry.list_architectures()
     parts.use(write(tmp_path / "Ä b", "models/architectures/plain.py", PLAIN))
-    assert set(registry.architectures()) - set(before) == {"plain"}
-    assert "plain" in registry.accepting(INPUTS, "regression")
-    assert registry.architecture("plain").__module__ == "evergreen_parts.architectures.plain"
+    assert set(registry.list_architectures()) - set(before) == {"plain"}
+    assert "plain" in registry.buildable(INPUTS, "regression")
+    assert registry.find_architecture("plain").__module__ == "evergreen_parts.architectures.plain"
     parts.use(tmp_path)
-    assert registry.architectures() == before
+    assert registry.list_architectures() == before
 
 
 def test_an_edited_part_is_loaded_anew(tmp_path):
     parts.use(write(tmp_path, "models/architectures/plain.py", PLAIN))
-    first = registry.architecture("plain")
-    assert registry.architecture("plain") is first
+    first = registry.find_architecture("plain")
+    assert registry.find_architecture("plain") is first
     parts.use(write(tmp_path, "models/architectures/plain.py", PLAIN.replace("One layer", "A layer")))
-    assert registry.architecture("plain").__doc__ == "A layer."
+    assert registry.find_architecture("plain").__doc__ == "A layer."
 
 
 def test_files_that_are_no_parts_are_left_alone(tmp_path):
@@ -110,7 +110,7 @@ def test_what_a_file_raises_is_told_with_its_line(tmp_path):
 
 def test_importing_registers_nothing(tmp_path):
     write(tmp_path, "models/architectures/plain.py", PLAIN)
-    script = "from evergreen.models import registry; print('plain' in registry.architectures())"
+    script = "from evergreen.models import registry; print('plain' in registry.list_architectures())"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
@@ -130,7 +130,7 @@ def test_two_releases_carry_the_same_part_in_two_versions(tmp_path):
     one, two = (load_model(tmp_path / scale) for scale in ("1.0", "2.0"))
     features = [model.network.architecture(batch) for model in (one, two)]
     assert torch.equal(features[0] * 2, features[1])
-    assert "plain" not in registry.architectures()
+    assert "plain" not in registry.list_architectures()
     assert one.card == card
     assert (tmp_path / "2.0" / "parts" / "architectures" / "plain.py").read_text().count("SCALE = 2.0") == 1
 

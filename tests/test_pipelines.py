@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evergreen.models.registry import tasks
+from evergreen.models.registry import list_tasks
 from evergreen.models.training.config import CHOICES
 from evergreen.stages import pipeline
 
@@ -16,17 +16,17 @@ OWN_DEFAULTS = {"optimizer": "adamw", "schedule": "cosine", "keep": "best"}  # w
 
 def train_settings(name: str) -> set[object]:
     """All values that the shipped pipelines and the architectures' own recipes give a setting of training."""
-    from evergreen.models.registry import architecture, architectures
+    from evergreen.models.registry import find_architecture, list_architectures
 
     said = {getattr(one.train, name) for one in SHIPPED.values()}
-    return said | {architecture(one).RECIPE.get(name) for one in architectures()} | {OWN_DEFAULTS.get(name)}
+    return said | {find_architecture(one).DEFAULTS.get(name) for one in list_architectures()} | {OWN_DEFAULTS.get(name)}
 
 
 def test_there_are_enough():
     assert len(SHIPPED) >= 15
 
 
-@pytest.mark.parametrize("task", tasks())
+@pytest.mark.parametrize("task", list_tasks())
 def test_every_task_has_a_pipeline(task):
     assert task in {one.task for one in SHIPPED.values()}
 

@@ -30,8 +30,9 @@ LIFE = """
 import json, sys
 from pathlib import Path
 from evergreen.data.feed.batches import InMemoryBatches, load_encoded_split, load_split
-from evergreen.models.registry import accepting, build
-from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.models.registry import buildable, build
+from evergreen.models.training.config import TrainingConfig
+from evergreen.models.training.trainer import Trainer
 from evergreen.stages import pipeline
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.preprocess import stage as preprocess
@@ -46,14 +47,14 @@ spec, test = load_split(paths.ready, "test")
 train, validation = load_encoded_split(paths.ready, "train"), load_encoded_split(paths.ready, "validation")
 network = build("fourier", "median", spec.inputs, spec.target, size=0.5)
 feed = InMemoryBatches(train, 32, seed=0, shuffle=True)
-loop = Loop(network, feed, validation, Recipe(epochs=30, learning_rate=0.01))
+loop = Trainer(network, feed, validation, TrainingConfig(epochs=30, learning_rate=0.01))
 loop.run()
 network.load_state_dict(loop.best_state())
 card = {"architecture": "fourier", "task": "median", "options": {"size": 0.5}, "spec": spec.to_json()}
 save_model(paths.candidate, network, card)
 row = spec.parse([{"wind": 270, "sail": 20}], "the request")
 print(json.dumps({
-    "accepting": accepting(spec.inputs), "inputs": list(spec.inputs), "history": loop.history,
+    "buildable": buildable(spec.inputs), "inputs": list(spec.inputs), "history": trainer.history,
     "answer": load_model(paths.candidate).predict(row), "origin": test.column("_origin")[0].as_py(),
 }))
 """
@@ -94,8 +95,8 @@ def test_there_is_one_example_of_each_part() -> None:
 
 def test_the_examples_learn_together(clone: Path) -> None:
     found = json.loads(python(clone, "-c", LIFE))
-    assert found["accepting"][0] == "linear"
-    assert {"fourier", "mlp"} <= set(found["accepting"])
+    assert found["buildable"][0] == "linear"
+    assert {"fourier", "mlp"} <= set(found["buildable"])
     assert found["inputs"] == ["angle", "number"] or found["inputs"] == ["number", "angle"]
     assert found["origin"].startswith("sails.npz#")
     assert found["history"][-1]["r2"] > 0.9

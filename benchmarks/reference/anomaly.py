@@ -41,9 +41,11 @@ def opponents(found: Learned) -> dict[str, float]:
     from sklearn.neighbors import NearestNeighbors
     from sklearn.svm import OneClassSVM
 
-    seen = [rows["image"][found.network.task.learns_from(rows["target"])] for rows in (found.train, found.validation)]
+    seen = [
+        rows["image"][found.network.task.trainable_rows(rows["target"])] for rows in (found.train, found.validation)
+    ]
     x, x_test = torch.cat(seen).flatten(1).numpy(), found.test["image"].flatten(1).numpy()
-    odd = ~found.network.task.learns_from(found.test["target"]).numpy()
+    odd = ~found.network.task.trainable_rows(found.test["target"]).numpy()
     scores = {
         "auroc_nearest": NearestNeighbors(n_neighbors=1).fit(x).kneighbors(x_test)[0].mean(1),
         "auroc_one_class_svm": -OneClassSVM(nu=0.1).fit(x).decision_function(x_test),

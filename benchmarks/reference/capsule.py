@@ -27,6 +27,6 @@ def redrawn(learned: Learned) -> float:
     capsules = cast(Capsule, network.architecture)
     found = capsules.capsules(learned.test)
     chosen = torch.nn.functional.one_hot(network(learned.test).argmax(1), found.shape[1])
-    error = capsules.redrawn(found, chosen) - learned.test["image"].flatten(1)
+    error = capsules.reconstruct(found, chosen) - learned.test["image"].flatten(1)
     std = learned.spec.inputs["image"].state["std"][0]
     return float(10 * torch.log10(1 / (error * std / 16).square().mean()))

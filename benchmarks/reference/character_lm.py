@@ -32,7 +32,7 @@ def run(seed: int) -> dict[str, float]:
     parts = (rows.slice(0, len(rows) * 8 // 10), _between(rows, 8, 9), _between(rows, 9, 10))
     found = learn(ARCHITECTURE, "language_modelling", parts, "text", seed=seed, kinds=KINDS, refit=True, **OPTIONS)
     task = found.network.task
-    pairs = task.metrics(*task.facts(task.baseline(found.train, found.test), found.test["target"]))
+    pairs = task.metrics(*task.metric_inputs(task.baseline(found.train, found.test), found.test["target"]))
     seen, held = ("".join(part["text"].to_pylist()) for part in (rows.slice(0, len(rows) * 9 // 10), parts[2]))
     packed = {name: _bits(pack, seen, held) for name, pack in (("gzip", gzip.compress), ("xz", lzma.compress))}
     return found.metrics() | packed | {"pairs_of_characters": pairs["bits_per_character"]}

@@ -50,7 +50,7 @@ def few(seed: int) -> Tables:
 def named(learned: Learned, images: pa.Table) -> pa.Table:
     """The images of which the network is sure, and what it takes them for."""
     inputs = {name: torch.as_tensor(rows) for name, rows in learned.spec.encode(images, target=False).items()}
-    share, kind = learned.network.outputs(inputs).softmax(1).max(1)
+    share, kind = learned.network.compute_outputs(inputs).softmax(1).max(1)
     said = np.array(learned.spec.target.state["values"][0])[kind.numpy()]
     return images.append_column("digit", pa.array(said)).filter(pa.array((share > SURE).numpy()))
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 
 from benchmarks.reference.protocol import Learned, Tables, digits, learn
-from evergreen.models.tasks.generation import copying, frechet
+from evergreen.models.tasks.generation import frechet_distance, memorization_ratio
 
 BARS = {
     "fid_less_pca_kde": ("<=", 0.0),  # Fréchet distance to the test images, less that of PCA with a kernel density
@@ -36,7 +36,7 @@ def run(seed: int) -> dict[str, float]:
     samples, labels = drawn(found, reader)
     known = torch.cat([found.train["target"], found.validation["target"]])
     real, y = found.test["target"], reader.test["target"]
-    read = reader.network.outputs({"image": samples}).argmax(1)
+    read = reader.network.compute_outputs({"image": samples}).argmax(1)
     svc = SVC(C=10.0).fit(samples.flatten(1), labels).score(real.flatten(1), y)
     fid = distance(reader, samples, real)
     kernel = distance(reader, pca_kde(found, seed), real)
@@ -44,7 +44,7 @@ def run(seed: int) -> dict[str, float]:
         "fid_less_pca_kde": fid - kernel,
         "label_fidelity": float((read == labels).double().mean()),
         "svc_on_samples": float(svc),
-        "nearest_ratio": copying(samples, real, known),
+        "nearest_ratio": memorization_ratio(samples, real, known),
         "fid": fid,
         "fid_pca_kde": kernel,
         "fid_training_images": distance(reader, known, real),
@@ -64,7 +64,7 @@ def seeded(tables: Tables) -> Tables:
 def drawn(found: Learned, reader: Learned) -> tuple[torch.Tensor, torch.Tensor]:
     """Samples, standardised, and the classes they were asked for: those of the rows learned from, several times."""
     condition = torch.cat([found.train["category"], found.validation["category"]]).repeat(TIMES, 1)
-    samples = found.network.outputs({"category": condition, "seed": torch.arange(len(condition)) + 10**6})
+    samples = found.network.compute_outputs({"category": condition, "seed": torch.arange(len(condition)) + 10**6})
     known, read = (spec.state["values"][0] for spec in (found.spec.inputs["category"], reader.spec.target))
     return samples, torch.tensor([read.index(value) for value in known])[condition[:, 0] - 1]  # 0 is of unseen values
 
@@ -73,7 +73,7 @@ def distance(reader: Learned, some: torch.Tensor, other: torch.Tensor) -> float:
     """The Fréchet distance of two sets of images in the features of the reader."""
     made = reader.network.architecture.eval()
     with torch.no_grad():
-        return frechet(made({"image": some}), made({"image": other}))
+        return frechet_distance(made({"image": some}), made({"image": other}))
 
 
 def pca_kde(found: Learned, seed: int) -> torch.Tensor:

@@ -26,7 +26,7 @@ def run(seed: int) -> dict[str, float]:
     tables = tuple(rows.take(part) for part in (train, validation, test))
     found = learn(ARCHITECTURE, "translation", tables, "words", seed=seed, kinds=KINDS, **OPTIONS)  # type: ignore[arg-type]
     task = found.network.task
-    nearest = task.metrics(*task.facts(task.baseline(found.train, found.test), found.test["target"]))
+    nearest = task.metrics(*task.metric_inputs(task.baseline(found.train, found.test), found.test["target"]))
     return found.metrics() | {f"{name}_of_the_nearest": value for name, value in nearest.items()}
 
 

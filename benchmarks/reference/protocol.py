@@ -14,8 +14,8 @@ from evergreen.data.feed.batches import InMemoryBatches
 from evergreen.data.prepare.infer import kind_names, kind_options
 from evergreen.data.spec import FeatureSpec, fit
 from evergreen.models.network import Network
-from evergreen.models.registry import build, task
-from evergreen.models.training.trainer import Loop
+from evergreen.models.registry import build, find_task
+from evergreen.models.training.trainer import Trainer
 from evergreen.stages.trials.trial import divide
 
 Tables = tuple[pa.Table, pa.Table, pa.Table]  # train, validation, test
@@ -80,7 +80,7 @@ class Learned:
 
     network: Network
     spec: FeatureSpec
-    loop: Loop
+    loop: Trainer
     train: dict[str, torch.Tensor]
     validation: dict[str, torch.Tensor]
     test: dict[str, torch.Tensor]
@@ -88,7 +88,7 @@ class Learned:
     def metrics(self, rows: Mapping[str, torch.Tensor] | None = None) -> dict[str, float]:
         """The task's metrics, by default on the test rows."""
         rows = self.test if rows is None else rows
-        return self.network.task.metrics(*self.network.judged(rows)[1])
+        return self.network.task.metrics(*self.network.evaluate(rows)[1])
 
 
 def learn(
@@ -114,16 +114,16 @@ def learn(
     spec = spec_of(tables[0], task_name, target, kinds or {}, transform, task_options or {})
     train, validation, test = ({k: torch.as_tensor(v) for k, v in spec.encode(t, target=True).items()} for t in tables)
     recipe, rest = divide(architecture, options)
-    recipe = recipe.but(seed=seed, **({"keep": "last", "patience": 0} if refit else {}))
+    recipe = recipe.replace(seed=seed, **({"keep": "last", "patience": 0} if refit else {}))
     torch.manual_seed(seed)
     network = build(architecture, task_name, spec.inputs, spec.target, spec.task_options, **rest)
     seen = {name: torch.cat([rows, validation[name]]) if refit else rows for name, rows in train.items()}
-    learned = network.task.learns_from(seen["target"])
+    learned = network.task.trainable_rows(seen["target"])
     arrays = {name: rows[learned].numpy() for name, rows in seen.items()}
     feed = InMemoryBatches(
         arrays, recipe.batch_size, seed=seed, shuffle=True, augment=spec.augment if augment else None
     )
-    loop = Loop(network, feed, validation, recipe)
+    loop = Trainer(network, feed, validation, recipe)
     loop.run()
     network.load_state_dict(loop.best_state())
     return Learned(network, spec, loop, train, validation, test)
@@ -164,9 +164,11 @@ def spec_of(
     from evergreen.data.arrow import decode_array
     from evergreen.data.prepare.infer import detect_kind, target_kind
 
-    job, named = task(task_name), kind_names(kinds)
+    job, named = find_task(task_name), kind_names(kinds)
     wanted = target_kind(train, target, job.TARGETS, kinds)
-    inputs = [name for name in train.column_names if (name != target or job.FROM_ITSELF) and not name.startswith("_")]
+    inputs = [
+        name for name in train.column_names if (name != target or job.TARGET_IS_INPUT) and not name.startswith("_")
+    ]
     found = {name: named.get(name) or detect_kind(name, decode_array(train.column(name))) for name in inputs}
     kind_of = {name: kind for name, kind in found.items() if kind}
     checked = {name: known.find(kind).check(decode_array(train.column(name)))[0] for name, kind in kind_of.items()}

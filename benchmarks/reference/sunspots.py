@@ -45,7 +45,7 @@ def foretold(parts: Tables, seed: int) -> np.ndarray:
     kinds = {"history": "series"}
     learned = learn(ARCHITECTURE, "forecasting", parts, "activity", seed=seed, kinds=kinds, transform="sqrt", **OPTIONS)
     network = learned.network
-    said: np.ndarray = network.task.units(network.outputs(learned.test))[:, 0].numpy()  # type: ignore[operator]
+    said: np.ndarray = network.task.units(network.compute_outputs(learned.test))[:, 0].numpy()  # type: ignore[operator]
     return said
 
 

@@ -13,7 +13,7 @@ from evergreen.data.feed.batches import InMemoryBatches
 from evergreen.data.spec import FeatureSpec
 from evergreen.models.network import Network
 from evergreen.models.registry import build
-from evergreen.models.training.trainer import Loop
+from evergreen.models.training.trainer import Trainer
 from evergreen.stages.trials.trial import divide
 from evergreen.stages.validate.statistics import compare
 
@@ -84,8 +84,8 @@ def _right(
     network = build(ARCHITECTURE, spec.task, spec.inputs, spec.target)
     prepare(network)
     feed = InMemoryBatches(rows[0], recipe.batch_size, seed=seed, shuffle=True, augment=spec.augment)
-    loop = Loop(network, feed, rows[1], dataclasses.replace(recipe, seed=seed))
+    loop = Trainer(network, feed, rows[1], dataclasses.replace(recipe, seed=seed))
     loop.run()
     network.load_state_dict(loop.best_state())
     test = {name: torch.as_tensor(column) for name, column in rows[2].items()}
-    return network.task.per_row(network.outputs(test), test["target"]).numpy()
+    return network.task.row_scores(network.compute_outputs(test), test["target"]).numpy()

@@ -38,7 +38,7 @@ def run(seed: int) -> dict[str, float]:
 @torch.no_grad()
 def measured(made: Any, x: torch.Tensor, seed: int) -> dict[str, float]:
     torch.manual_seed(seed)
-    made.draws = torch.randn(DRAWS, made.features)
+    made.draws = torch.randn(DRAWS, made.out_features)
     none = x[:, :0]
     return {
         "minus_elbo": float(made.minus_elbo(x, none).mean()),

@@ -57,7 +57,7 @@ class InMemoryBatches:
         """Batches an epoch, the same on every rank."""
         return self.cut.steps
 
-    def whole(self) -> InMemoryBatches:
+    def single_process(self) -> InMemoryBatches:
         """The same batches as a single process is given them."""
         other = copy(self)
         other.cut = self.cut.alone()

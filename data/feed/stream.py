@@ -48,7 +48,7 @@ class StreamedBatches:
         """Batches an epoch, the same on every rank."""
         return self.cut.steps
 
-    def whole(self) -> StreamedBatches:
+    def single_process(self) -> StreamedBatches:
         """The same batches as a single process is given them."""
         return replace(self, cut=self.cut.alone())
 

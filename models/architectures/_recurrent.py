@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from evergreen.models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
-from evergreen.models.layers import PADDED, Steps, packed
+from evergreen.models.base import ROW_KINDS, SEQUENCE_KINDS, Architecture, Batch, Choice, Inputs
+from evergreen.models.layers import PADDED_KINDS, SequenceInputs, run_packed
 
 
 class Recurrent(Architecture):
@@ -19,23 +19,23 @@ class Recurrent(Architecture):
     """
 
     CELL: ClassVar[type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]]
-    ACCEPTS = STEPS | BESIDE | {"image"}
-    NEEDS = STEPS | {"image"}
-    FORMS = ("row", "positions", "causal")
-    TRIMS = True
-    SPACE: ClassVar[dict[str, Choice]] = {
+    ACCEPTS = SEQUENCE_KINDS | ROW_KINDS | {"image"}
+    NEEDS_ONE_OF = SEQUENCE_KINDS | {"image"}
+    LAYOUTS = ("pooled", "sequence", "causal")
+    CAN_TRIM_PADDING = True
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.5),
         "bidirectional": [True, False],
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
+    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
 
     def __init__(
         self,
         inputs: Inputs,
         *,
-        form: str = "row",
+        layout: str = "pooled",
         size: float = 1.0,
         depth: int = 1,
         bidirectional: bool = True,
@@ -43,14 +43,14 @@ class Recurrent(Architecture):
     ) -> None:
         super().__init__()
         width = max(4, round(64 * size))
-        both = bidirectional and form != "causal"
-        self.form = form
-        self.steps = Steps(inputs, width)
-        self.padded = any(field.kind in PADDED for field in inputs.values())
+        both = bidirectional and layout != "causal"
+        self.layout = layout
+        self.steps = SequenceInputs(inputs, width)
+        self.padded = any(field.kind in PADDED_KINDS for field in inputs.values())
         between = dropout if depth > 1 else 0.0
         self.cell = self.CELL(width, width, depth, batch_first=True, bidirectional=both, dropout=between)
         self.dropout = nn.Dropout(dropout)
-        self.features = 2 * width if both else width
+        self.out_features = 2 * width if both else width
         self.start()
 
     @torch.no_grad()
@@ -63,10 +63,10 @@ class Recurrent(Architecture):
 
     def forward(self, batch: Batch) -> Tensor:
         x_BLD, real_BL = self.steps(batch)
-        y_BLF, state = packed(self.cell, x_BLD, real_BL) if self.padded else self.cell(x_BLD)
-        if self.form == "row":
+        y_BLF, state = run_packed(self.cell, x_BLD, real_BL) if self.padded else self.cell(x_BLD)
+        if self.layout == "pooled":
             ends = state[0] if isinstance(state, tuple) else state  # (depth · directions, B, D)
-            y_BF = ends[-(self.features // ends.shape[2]) :].transpose(0, 1).flatten(1)
+            y_BF = ends[-(self.out_features // ends.shape[2]) :].transpose(0, 1).flatten(1)
             x_BF: Tensor = self.dropout(y_BF)
             return x_BF
         x_BLF: Tensor = self.dropout(y_BLF[:, : self.steps.first])

@@ -29,12 +29,12 @@ class Capsule(Architecture):
     """
 
     ACCEPTS = frozenset({"image"})
-    SPACE: ClassVar[dict[str, Choice]] = {
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (1e-3, 1e-2, "log"),
         "redraw": (0.1, 10.0, "log"),
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {
+    DEFAULTS: ClassVar[dict[str, Any]] = {
         "epochs": 30,
         "learning_rate": 3e-3,
         "weight_decay": 0.01,
@@ -59,7 +59,7 @@ class Capsule(Architecture):
             nn.ReLU(),
             nn.Linear(4 * width, sum(prod(field.shape) for field in inputs.values())),
         )
-        self.features = count + count * LARGE
+        self.out_features = count + count * LARGE
 
     def forward(self, batch: Batch) -> Tensor:
         return self._features(self.capsules(batch))
@@ -69,7 +69,7 @@ class Capsule(Architecture):
         votes_BPKD = torch.einsum("bps,pksd->bpkd", self._parts(batch), self.votes)
         return route(votes_BPKD, self.rounds)[0]
 
-    def redrawn(self, capsules_BKD: Tensor, chosen_BK: Tensor) -> Tensor:
+    def reconstruct(self, capsules_BKD: Tensor, chosen_BK: Tensor) -> Tensor:
         """The inputs' pixels (B, all), drawn from the chosen capsules (1 or 0 each) alone."""
         pixels: Tensor = self.draw((capsules_BKD * chosen_BK[:, :, None]).flatten(1))
         return pixels
@@ -83,9 +83,9 @@ class Capsule(Architecture):
         if self.classes:
             target = batch["target"]
             has = target if target.ndim == 2 else functional.one_hot(target, self.classes)
-            total = total + margins(length, has)
+            total = total + margin_loss(length, has)
         seen = torch.cat([batch[name].flatten(1) for name in self.eyes], 1)
-        return total + self.redraw * functional.mse_loss(self.redrawn(capsules, has), seen)
+        return total + self.redraw * functional.mse_loss(self.reconstruct(capsules, has), seen)
 
     def _parts(self, batch: Batch) -> Tensor:
         """The capsules of all parts, (B, P, 8)."""
@@ -116,7 +116,7 @@ def route(votes_BPKD: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
     return squash(torch.einsum("bpk,bpkd->bkd", shares, votes_BPKD)), shares
 
 
-def margins(length_BK: Tensor, has_BK: Tensor) -> Tensor:
+def margin_loss(length_BK: Tensor, has_BK: Tensor) -> Tensor:
     """Classes that are there should be longer than 0.9, the others, which count half, shorter than 0.1."""
     there, elsewhere = (0.9 - length_BK).relu().square(), (length_BK - 0.1).relu().square()
     return (has_BK * there + 0.5 * (1 - has_BK) * elsewhere).sum(1).mean()

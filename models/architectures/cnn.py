@@ -43,12 +43,12 @@ class CNN(Architecture):
 
     ACCEPTS = frozenset({"image", "series"})
     FIRST_FOR = frozenset({"image"})
-    SPACE: ClassVar[dict[str, Choice]] = {
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.6),
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "weight_decay": 0.05, "ema": 0.98, "keep": "last"}
+    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "weight_decay": 0.05, "ema": 0.98, "keep": "last"}
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.4) -> None:
         super().__init__()
@@ -57,8 +57,8 @@ class CNN(Architecture):
         towers = {name: _small(field, width) if plan is None else _named(field, plan) for name, field in inputs.items()}
         self.towers = nn.ModuleDict(towers)
         flat = sum(_width(tower, inputs[name]) for name, tower in towers.items())
-        self.features = 4 * width if plan is None else WIDE
-        dense = [nn.Dropout(dropout), nn.Linear(flat, self.features), nn.GELU() if plan is None else nn.ReLU()]
+        self.out_features = 4 * width if plan is None else WIDE
+        dense = [nn.Dropout(dropout), nn.Linear(flat, self.out_features), nn.GELU() if plan is None else nn.ReLU()]
         if plan is not None:
             dense += [nn.Dropout(dropout), nn.Linear(WIDE, WIDE), nn.ReLU()]
         self.mix = nn.Sequential(*dense, nn.Dropout(dropout))

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from evergreen.core.errors import ModelError
 from evergreen.models.architectures.rbm import Boltzmann
 from evergreen.models.base import Architecture, Batch, Choice, Inputs
-from evergreen.models.layers import FLAT, Flat
-from evergreen.models.sampling import Span
+from evergreen.models.layers import FLATTENABLE_KINDS, FlattenInputs
+from evergreen.models.sampling import MinMaxScaler
 
 
 class DBN(Architecture):
@@ -28,13 +28,13 @@ class DBN(Architecture):
     At size=1: digits 0.972 in 8 s of one core with 30 greedy epochs, 0.967 with none (validation rows of one split).
     """
 
-    ACCEPTS = FLAT
-    SPACE: ClassVar[dict[str, Choice]] = {
+    ACCEPTS = FLATTENABLE_KINDS
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.5),
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "weight_decay": 0.05, "ema": 0.98, "keep": "last"}
+    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "weight_decay": 0.05, "ema": 0.98, "keep": "last"}
 
     def __init__(
         self,
@@ -49,10 +49,10 @@ class DBN(Architecture):
         super().__init__()
         if greedy < 0 or not greedy_rate > 0:
             raise ModelError("greedy and greedy_rate cannot be negative", place="dbn", fix="give 10 and 0.1")
-        self.flat, self.span = Flat(inputs), Span()
+        self.flat, self.span = FlattenInputs(inputs), MinMaxScaler()
         widths = [self.flat.width, max(8, round(200 * size)), max(4, round(100 * size))]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-        self.greedy, self.greedy_rate, self.dropout, self.features = (
+        self.greedy, self.greedy_rate, self.dropout, self.out_features = (
             greedy,
             greedy_rate,
             nn.Dropout(dropout),
@@ -65,7 +65,7 @@ class DBN(Architecture):
             x_BD = self.dropout(layer(x_BD).sigmoid())
         return x_BD
 
-    def warm_start(self, batches: Iterable[Batch]) -> None:
+    def init_from_data(self, batches: Iterable[Batch]) -> None:
         """Greedy, layer by layer, by contrastive divergence of one step; the layers below do not draw lots."""
         self.span.fit(self.flat(batch) for batch in batches)
         for number, layer in enumerate(self._stack()):
@@ -76,7 +76,7 @@ class DBN(Architecture):
                 for batch in batches:
                     v_BD = self._below(batch, number)
                     optimiser.zero_grad()
-                    machine.contrast(v_BD, machine.wander(v_BD, 1)).backward()
+                    machine.contrastive_divergence(v_BD, machine.gibbs(v_BD, 1)).backward()
                     optimiser.step()
             with torch.no_grad():
                 layer.weight.copy_(machine.weight.T)

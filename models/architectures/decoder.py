@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
-from evergreen.models.layers import Steps
+from evergreen.models.base import ROW_KINDS, SEQUENCE_KINDS, Architecture, Batch, Choice, Inputs
+from evergreen.models.layers import SequenceInputs
 
 HEAD, WIDE = 32, 512  # width of a head; from WIDE features on it is doubled, as GPUs like it
 LINES = 1 << 16  # of the table of runs
@@ -33,17 +33,17 @@ class Decoder(Architecture):
     one core.
     """
 
-    ACCEPTS = STEPS | BESIDE
-    NEEDS = STEPS
-    FORMS = ("causal", "row")
-    TRIMS = True
-    SPACE: ClassVar[dict[str, Choice]] = {
+    ACCEPTS = SEQUENCE_KINDS | ROW_KINDS
+    NEEDS_ONE_OF = SEQUENCE_KINDS
+    LAYOUTS = ("causal", "pooled")
+    CAN_TRIM_PADDING = True
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.3),
         "depth": [1, 2, 3, 4],
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {
+    DEFAULTS: ClassVar[dict[str, Any]] = {
         "learning_rate": 4e-3,
         "weight_decay": 0.1,
         "clip": 1.0,
@@ -55,7 +55,7 @@ class Decoder(Architecture):
         self,
         inputs: Inputs,
         *,
-        form: str = "causal",
+        layout: str = "causal",
         size: float = 1.0,
         depth: int = 3,
         dropout: float = 0.1,
@@ -64,14 +64,16 @@ class Decoder(Architecture):
         super().__init__()
         head = HEAD if 64 * size < WIDE else 2 * HEAD
         heads = max(1, round(64 * size / head))
-        self.form, self.features = form, heads * head
-        self.steps = Steps(inputs, self.features)
+        self.layout, self.out_features = layout, heads * head
+        self.steps = SequenceInputs(inputs, self.out_features)
         self.text = next((name for name, field in inputs.items() if field.kind == "text"), "")
-        self.runs = _Runs(self.features, runs, round(LINES * min(1.0, size))) if self.text and runs > 1 else None
+        self.runs = (
+            NGramEmbedding(self.out_features, runs, round(LINES * min(1.0, size))) if self.text and runs > 1 else None
+        )
         self.reach = runs if self.runs else 1  # tokens that the reading of one looks at
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList([_Block(self.features, heads, dropout) for _ in range(depth)])
-        self.norm = nn.RMSNorm(self.features)
+        self.blocks = nn.ModuleList([_Block(self.out_features, heads, dropout) for _ in range(depth)])
+        self.norm = nn.RMSNorm(self.out_features)
         for name, matrix in self.blocks.named_parameters():
             if matrix.ndim == 2:  # what is added to the stream starts smaller the more often there is something added
                 nn.init.normal_(matrix, std=0.02 if name.endswith("into.weight") else 0.02 / (2 * depth) ** 0.5)
@@ -83,10 +85,10 @@ class Decoder(Architecture):
         for block in self.blocks:
             x_BLD = block(x_BLD, places)
         x_BLD = self.norm(x_BLD)
-        if self.form == "causal":
+        if self.layout == "causal":
             return x_BLD[:, : self.steps.first]
         last_B = (real_BL * places).argmax(1)
-        return x_BLD.gather(1, last_B[:, None, None].expand(-1, 1, self.features))[:, 0]
+        return x_BLD.gather(1, last_B[:, None, None].expand(-1, 1, self.out_features))[:, 0]
 
     def _read(self, batch: Batch) -> tuple[Tensor, Tensor]:
         x_BLD, real_BL = self.steps(batch)
@@ -115,7 +117,7 @@ class Decoder(Architecture):
         return self.norm(x_B1D)[:, 0]
 
 
-class _Runs(nn.Module):
+class NGramEmbedding(nn.Module):
     """A vector for each run of 2, 3 … tokens up to a place, added (Pagnoni et al. 2024, section 3.2.1): runs are met
     by a table of fixed size through a hash, and two may share a line."""
 
@@ -173,7 +175,7 @@ class _Block(nn.Module):
         """Queries, keys and values (B, heads, L, width of a head), the first two turned by their places."""
         parts = self.attend["into"](self.before(x_BLD)).unflatten(-1, (3, self.heads, -1))
         q, k, v = parts.permute(2, 0, 3, 1, 4)
-        return turned(q, places), turned(k, places), v
+        return apply_rotary(q, places), apply_rotary(k, places), v
 
     def _add(self, x_BLD: Tensor, found_BHLE: Tensor) -> Tensor:
         x_BLD = x_BLD + self.dropout(self.attend["out"](found_BHLE.transpose(1, 2).flatten(2)))
@@ -182,7 +184,7 @@ class _Block(nn.Module):
         return added
 
 
-def turned(x_BHLE: Tensor, places: Tensor) -> Tensor:
+def apply_rotary(x_BHLE: Tensor, places: Tensor) -> Tensor:
     """Pairs of values turned by an angle that grows with the place, so that a product of two knows their distance.
 
     `places` is (L,), or (B, 1, L) where rows stand at different ones.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs
-from evergreen.models.vision import rounded, stacked
+from evergreen.models.vision import round_to_multiple, stack_images
 
 DEPTH = 4  # residual blocks at the input's size
 MOST = 3  # doublings
@@ -34,14 +34,14 @@ class Deconvolution(Architecture):
     """
 
     ACCEPTS = frozenset({"image"})
-    FORMS = ("target", "pixels")
-    MAKES = frozenset({"image"})
-    SPACE: ClassVar[dict[str, Choice]] = {
+    LAYOUTS = ("target", "pixels")
+    GENERATES = frozenset({"image"})
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "depth": [2, 4, 6],
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {
+    DEFAULTS: ClassVar[dict[str, Any]] = {
         "learning_rate": 2e-3,
         "weight_decay": 0.0,
         "clip": 1.0,
@@ -50,10 +50,10 @@ class Deconvolution(Architecture):
     }
 
     def __init__(
-        self, inputs: Inputs, *, size: float = 1.0, depth: int = DEPTH, target: FieldLike, form: str = "pixels"
+        self, inputs: Inputs, *, size: float = 1.0, depth: int = DEPTH, target: FieldLike, layout: str = "pixels"
     ) -> None:
         super().__init__()
-        self.names, width = list(inputs), rounded(24 * size)
+        self.names, width = list(inputs), round_to_multiple(24 * size)
         channels = sum(field.shape[0] for field in inputs.values())
         sides = next(iter(inputs.values())).shape[1:]
         wanted = target.shape[1:] if target.kind == "image" else target.shape if target.kind == "mask" else sides
@@ -62,11 +62,11 @@ class Deconvolution(Architecture):
         self.blocks = nn.Sequential(*(_Block(width) for _ in range(depth)))
         steps = 0 if max(self.times) == 1 else min(MOST, max(1, round(math.log2(max(self.times)))))
         self.grow = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(steps)])
-        self.features = width + channels
-        self.last = _Added(width, next(iter(inputs.values())), target) if form == "target" else None
+        self.out_features = width + channels
+        self.last = _Added(width, next(iter(inputs.values())), target) if layout == "target" else None
 
     def forward(self, batch: Batch) -> Tensor:
-        image = stacked(batch, self.names)
+        image = stack_images(batch, self.names)
         x_BCHW = self.first(image)
         x_BCHW = x_BCHW + self.blocks(x_BCHW)
         size = [round(side * times) for side, times in zip(image.shape[2:], self.times, strict=True)]

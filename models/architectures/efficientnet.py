@@ -7,7 +7,7 @@ import math
 from torch import Tensor, nn
 
 from evergreen.models.base import FieldLike, Inputs
-from evergreen.models.vision import Sides, Towers, conv, rounded
+from evergreen.models.vision import ImageTowers, SpatialSize, conv_norm_act, round_to_multiple
 
 NAMED = 4  # the size that is B0
 DEEPER, WIDER = 1.2, 1.1  # for each doubling of size beyond it (Tan and Le 2019, section 3.3)
@@ -24,7 +24,7 @@ STAGES = (
 FIRST, LAST = 32, 1280  # channels
 
 
-class EfficientNet(Towers):
+class EfficientNet(ImageTowers):
     """EfficientNet (Tan and Le 2019), with normalisation by groups (Wu and He 2018).
 
     Cheap convolutions, one filter a channel, within a wide block whose channels are weighed by what the whole image
@@ -51,9 +51,9 @@ class EfficientNet(Towers):
 def _wide(channels: float, size: float) -> int:
     """Channels at this size: a multiple of 8 (of 4 when small) that is not more than a tenth below the exact number."""
     if size < NAMED:
-        return rounded(channels * size / NAMED)
+        return round_to_multiple(channels * size / NAMED)
     exact = channels * WIDER ** math.log2(size / NAMED)
-    near = rounded(exact, 8)
+    near = round_to_multiple(exact, 8)
     return near if near >= 0.9 * exact else near + 8
 
 
@@ -62,16 +62,16 @@ def _deep(blocks: int, size: float) -> int:
 
 
 def _tower(field: FieldLike, size: float) -> nn.Sequential:
-    sides, inside = Sides(field.shape), _wide(FIRST, size)
+    sides, inside = SpatialSize(field.shape), _wide(FIRST, size)
     layers: list[nn.Module] = [
-        conv(field.shape[0], inside, 3, sides.stride(2) if sides.large else 1, activation=nn.SiLU)
+        conv_norm_act(field.shape[0], inside, 3, sides.stride(2) if sides.large else 1, activation=nn.SiLU)
     ]
     for wider, side, stride, channels, blocks in STAGES:
         outside = _wide(channels, size)
         for number in range(_deep(blocks, size)):
             layers.append(_Block(inside, outside, wider, side, sides.stride(1 if number else stride)))
             inside = outside
-    return nn.Sequential(*layers, conv(inside, _wide(LAST, size), 1, activation=nn.SiLU))
+    return nn.Sequential(*layers, conv_norm_act(inside, _wide(LAST, size), 1, activation=nn.SiLU))
 
 
 class _Block(nn.Module):
@@ -80,10 +80,10 @@ class _Block(nn.Module):
     def __init__(self, inside: int, outside: int, wider: int, side: int, stride: int) -> None:
         super().__init__()
         width = inside * wider
-        widen = [conv(inside, width, 1, activation=nn.SiLU)] if wider > 1 else []
-        each = conv(width, width, side, stride, groups=width, activation=nn.SiLU)
+        widen = [conv_norm_act(inside, width, 1, activation=nn.SiLU)] if wider > 1 else []
+        each = conv_norm_act(width, width, side, stride, groups=width, activation=nn.SiLU)
         self.body = nn.Sequential(
-            *widen, each, _Weigh(width, max(1, inside // 4)), conv(width, outside, 1, activation=None)
+            *widen, each, SqueezeExcite(width, max(1, inside // 4)), conv_norm_act(width, outside, 1, activation=None)
         )
         self.added = inside == outside and stride == 1
 
@@ -92,7 +92,7 @@ class _Block(nn.Module):
         return x_BCHW + out if self.added else out
 
 
-class _Weigh(nn.Module):
+class SqueezeExcite(nn.Module):
     """Squeeze and excitation (Hu et al. 2018): each channel times a share that follows from the means of all."""
 
     def __init__(self, width: int, narrow: int) -> None:

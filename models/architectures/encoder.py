@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
-from evergreen.models.layers import Steps, sequence
+from evergreen.models.base import ROW_KINDS, SEQUENCE_KINDS, Architecture, Batch, Choice, Inputs
+from evergreen.models.layers import SequenceInputs, image_rows_to_sequence
 
 HIDDEN = 0.15  # share of the steps that pre-training hides
 RATE = 1e-3  # learning rate of pre-training
@@ -24,23 +24,23 @@ class Encoder(Architecture):
     it (of a series: which values), and then the task. The features of a row are the mean of its real steps.
 
     In: text (B, L), series (B, T, C), audio (B, T, M); number, category and labels go with every
-    step. Out: (B, F), F = 64 · size; positions (B, L, F).
+    step. Out: (B, F), F = 64 · size; sequence (B, L, F).
     Choose it for tags and for texts whose words mean what their neighbours make of them, from some thousands of rows
     on; with fewer, counting words (linear) is as good.
     At size=1: which of ten packages a docstring describes, 0.59 in 11 s of one core, where counted words reach 0.71.
     """
 
-    ACCEPTS = STEPS | BESIDE
-    NEEDS = STEPS
-    FORMS = ("row", "positions")
-    TRIMS = True
-    SPACE: ClassVar[dict[str, Choice]] = {
+    ACCEPTS = SEQUENCE_KINDS | ROW_KINDS
+    NEEDS_ONE_OF = SEQUENCE_KINDS
+    LAYOUTS = ("pooled", "sequence")
+    CAN_TRIM_PADDING = True
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (3e-4, 5e-3, "log"),
         "dropout": (0.0, 0.4),
         "depth": [1, 2, 4],
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {
+    DEFAULTS: ClassVar[dict[str, Any]] = {
         "learning_rate": 2e-3,
         "weight_decay": 0.05,
         "clip": 1.0,
@@ -52,26 +52,26 @@ class Encoder(Architecture):
         self,
         inputs: Inputs,
         *,
-        form: str = "row",
+        layout: str = "pooled",
         size: float = 1.0,
         depth: int = 2,
         dropout: float = 0.1,
         pretrain: int = 0,
     ) -> None:
         super().__init__()
-        self.form, self.pretrain = form, pretrain
-        self.features = 4 * max(2, round(16 * size))  # D: four heads share it
-        self.steps = Steps(inputs, self.features)
-        self.places = nn.Parameter(torch.randn(self.steps.length, self.features) * 0.02)
+        self.layout, self.pretrain = layout, pretrain
+        self.out_features = 4 * max(2, round(16 * size))  # D: four heads share it
+        self.steps = SequenceInputs(inputs, self.out_features)
+        self.places = nn.Parameter(torch.randn(self.steps.length, self.out_features) * 0.02)
         layer = nn.TransformerEncoderLayer(
-            self.features, 4, 2 * self.features, dropout, "gelu", batch_first=True, norm_first=True
+            self.out_features, 4, 2 * self.out_features, dropout, "gelu", batch_first=True, norm_first=True
         )
-        self.blocks = nn.TransformerEncoder(layer, depth, nn.LayerNorm(self.features), enable_nested_tensor=False)
+        self.blocks = nn.TransformerEncoder(layer, depth, nn.LayerNorm(self.out_features), enable_nested_tensor=False)
 
     def forward(self, batch: Batch) -> Tensor:
         x_BLD, real_BL = self.steps(batch)
         x_BLD = self._read(x_BLD, real_BL)
-        if self.form == "positions":
+        if self.layout == "sequence":
             return x_BLD[:, : self.steps.first]
         return (x_BLD * real_BL[..., None]).sum(1) / real_BL.sum(1, keepdim=True)
 
@@ -80,7 +80,7 @@ class Encoder(Architecture):
         found: Tensor = self.blocks(x_BLD + self.places[: x_BLD.shape[1]], src_key_padding_mask=unreal)
         return found
 
-    def warm_start(self, batches: Iterable[Batch]) -> None:
+    def init_from_data(self, batches: Iterable[Batch]) -> None:
         """Pre-training: hidden steps of the first sequence are told from the others."""
         name = next(iter(self.steps.kinds), "")
         if not self.pretrain or not name:
@@ -88,9 +88,9 @@ class Encoder(Architecture):
         first = next(iter(batches))[name]
         words = self.steps.kinds[name] == "text"
         reader = self.steps.readers[name]
-        wide = reader.num_embeddings if isinstance(reader, nn.Embedding) else sequence(first).shape[2]
-        head = nn.Linear(self.features, wide, device=first.device)
-        mask = nn.Parameter(torch.zeros(self.features, device=first.device))
+        wide = reader.num_embeddings if isinstance(reader, nn.Embedding) else image_rows_to_sequence(first).shape[2]
+        head = nn.Linear(self.out_features, wide, device=first.device)
+        mask = nn.Parameter(torch.zeros(self.out_features, device=first.device))
         optimiser = torch.optim.AdamW([*self.parameters(), *head.parameters(), mask], RATE, weight_decay=0.05)
         self.train()
         for _ in range(self.pretrain):
@@ -100,7 +100,7 @@ class Encoder(Architecture):
                 hidden_BL[:, self.steps.first :] = False
                 x_BLD = self._read(torch.where(hidden_BL[..., None], mask, x_BLD), real_BL)
                 said = head(x_BLD[hidden_BL])
-                true = (batch[name] if words else sequence(batch[name]))[hidden_BL[:, : self.steps.first]]
+                true = (batch[name] if words else image_rows_to_sequence(batch[name]))[hidden_BL[:, : self.steps.first]]
                 loss = functional.cross_entropy(said, true) if words else functional.mse_loss(said, true)
                 optimiser.zero_grad()
                 loss.backward()

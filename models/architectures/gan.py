@@ -13,8 +13,8 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from evergreen.core.errors import ModelError, suggest
-from evergreen.models.base import BESIDE, Architecture, Batch, Choice, FieldLike, Inputs, Parameter, Task
-from evergreen.models.sampling import Given, Span
+from evergreen.models.base import ROW_KINDS, Architecture, Batch, Choice, FieldLike, Inputs, Parameter, Task
+from evergreen.models.sampling import Condition, MinMaxScaler
 
 OBJECTIVES, BODIES = ("hinge", "non_saturating"), ("dcgan", "mlp")
 
@@ -32,11 +32,11 @@ class GAN(Architecture):
     was asked for, after 5300 steps in 109 s of one core.
     """
 
-    ACCEPTS = BESIDE | {"seed"}
-    FORMS = ("target",)
-    MAKES = frozenset({"image"})
-    SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-4, 2e-3, "log"), "size": [0.5, 1.0, 2.0]}
-    RECIPE: ClassVar[dict[str, Any]] = {
+    ACCEPTS = ROW_KINDS | {"seed"}
+    LAYOUTS = ("target",)
+    GENERATES = frozenset({"image"})
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-4, 2e-3, "log"), "size": [0.5, 1.0, 2.0]}
+    DEFAULTS: ClassVar[dict[str, Any]] = {
         "optimizer": "rmsprop",
         "momentum": 0.0,  # with it the two sides circle each other
         "learning_rate": 1.2e-3,
@@ -60,10 +60,12 @@ class GAN(Architecture):
         for word, right in ((body, BODIES), (objective, OBJECTIVES)):
             if word not in right:
                 raise ModelError(f"there is no {word!r}", place="gan", fix=suggest(word, right))
-        self.given, self.span, self.hinge = Given(inputs), Span(), objective == "hinge"
-        self.features, width = 32, GROUPS * max(1, round(2 * size))  # F is the width of the random code
-        inside, shape = self.features + self.given.width, tuple(target.shape)
-        self.generator = _dense_generator(inside, shape, 4 * width) if body == "mlp" else _Painter(inside, shape, width)
+        self.given, self.span, self.hinge = Condition(inputs), MinMaxScaler(), objective == "hinge"
+        self.out_features, width = 32, GROUPS * max(1, round(2 * size))  # F is the width of the random code
+        inside, shape = self.out_features + self.given.width, tuple(target.shape)
+        self.generator = (
+            _dense_generator(inside, shape, 4 * width) if body == "mlp" else _Generator(inside, shape, width)
+        )
         self.critic = _dense_critic(shape, 4 * width) if body == "mlp" else _convolutional_critic(shape, width)
         with torch.no_grad():
             wide = self.critic(torch.zeros(1, *shape)).shape[1]
@@ -80,44 +82,44 @@ class GAN(Architecture):
         }
 
     def forward(self, batch: Batch) -> Tensor:
-        return self._painted(self.given.draw(batch, self.features), self.given(batch))
+        return self._generate(self.given.draw(batch, self.out_features), self.given(batch))
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
         c_BC = self.given(batch)
         z_BZ = self.noise(batch)
         if group == "generator":
-            said_B = self._judged(self._painted(z_BZ, c_BC), c_BC)
+            said_B = self._discriminate(self._generate(z_BZ, c_BC), c_BC)
             return -said_B.mean() if self.hinge else functional.softplus(-said_B).mean()
         with torch.no_grad():
-            made = self._painted(z_BZ, c_BC)
-        said_2B = self._judged(torch.cat([batch["target"], made]), torch.cat([c_BC, c_BC]))
+            made = self._generate(z_BZ, c_BC)
+        said_2B = self._discriminate(torch.cat([batch["target"], made]), torch.cat([c_BC, c_BC]))
         real_B, made_B = said_2B.chunk(2)
         if self.hinge:
             return functional.relu(1 - real_B).mean() + functional.relu(1 + made_B).mean()
         return functional.softplus(-real_B).mean() + functional.softplus(made_B).mean()
 
-    def warm_start(self, batches: Iterable[Batch]) -> None:
+    def init_from_data(self, batches: Iterable[Batch]) -> None:
         """The span of the data, which the generator's last bend covers."""
         self.span.fit(batch["target"] for batch in batches)
 
     def noise(self, batch: Batch) -> Tensor:
         """(B, Z) what images are made from: by lot in training, by each row's seed otherwise."""
         if not self.training:
-            return self.given.draw(batch, self.features)
-        return torch.randn(len(batch["target"]), self.features, device=batch["target"].device)
+            return self.given.draw(batch, self.out_features)
+        return torch.randn(len(batch["target"]), self.out_features, device=batch["target"].device)
 
-    def _painted(self, z_BZ: Tensor, c_BC: Tensor) -> Tensor:
+    def _generate(self, z_BZ: Tensor, c_BC: Tensor) -> Tensor:
         made: Tensor = self.generator(torch.cat([z_BZ, c_BC], 1))
         return self.span.value((made.tanh() + 1) / 2)
 
-    def _judged(self, x_BCHW: Tensor, c_BC: Tensor) -> Tensor:
+    def _discriminate(self, x_BCHW: Tensor, c_BC: Tensor) -> Tensor:
         """(B,) how real the images look as images of what was asked for."""
         x_BF = self.critic(2 * self.span.share(x_BCHW) - 1)
         said_B = self.verdict(x_BF)[:, 0]
         return said_B if self.wanted is None else said_B + (self.wanted(c_BC) * x_BF).sum(1)
 
 
-class _Painter(nn.Module):
+class _Generator(nn.Module):
     """(B, inside) → (B, C, H, W): a small picture, enlarged and refined until it has its size. Enlarging by the nearest
     pixel before each convolution leaves no checkerboards (Odena et al. 2016)."""
 

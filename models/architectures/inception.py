@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from evergreen.models.base import Batch, FieldLike, Inputs, Task
-from evergreen.models.vision import Sides, Towers, conv, rounded
+from evergreen.models.vision import ImageTowers, SpatialSize, conv_norm_act, round_to_multiple
 
 NAMED = 4  # the size that is GoogLeNet
 AUXILIARY, SHARE = 1024, 0.3  # features of an auxiliary head; how much its loss counts
@@ -25,7 +25,7 @@ BLOCKS = (
 HELPED = (3, 6)  # blocks before which an auxiliary head looks on
 
 
-class Inception(Towers):
+class Inception(ImageTowers):
     """GoogLeNet (Szegedy et al. 2015), with normalisation by groups (Wu and He 2018).
 
     Each block looks at its input with filters of several sizes side by side, narrow 1×1 convolutions before them keep
@@ -46,7 +46,7 @@ class Inception(Towers):
         helps = size >= NAMED and target.kind == "category" and len(inputs) == 1
         classes = target.sizes[0] if helps else 0
         towers = {name: _Tower(field, size / NAMED, classes) for name, field in inputs.items()}
-        super().__init__(towers, sum(tower.features for tower in towers.values()), dropout)
+        super().__init__(towers, sum(tower.out_features for tower in towers.values()), dropout)
 
     def forward(self, batch: Batch) -> Tensor:
         return self._seen(batch)[0]
@@ -67,11 +67,13 @@ class Inception(Towers):
 class _Tower(nn.Module):
     def __init__(self, field: FieldLike, share: float, classes: int) -> None:
         super().__init__()
-        sides, a, b = Sides(field.shape), rounded(64 * share), rounded(192 * share)
+        sides, a, b = SpatialSize(field.shape), round_to_multiple(64 * share), round_to_multiple(192 * share)
         first = (
-            [conv(field.shape[0], a, 7, sides.stride(2)), _pool(sides)] if sides.large else [conv(field.shape[0], a)]
+            [conv_norm_act(field.shape[0], a, 7, sides.stride(2)), _pool(sides)]
+            if sides.large
+            else [conv_norm_act(field.shape[0], a)]
         )
-        self.stem = nn.Sequential(*first, conv(a, a, 1), conv(a, b, 3), _pool(sides))
+        self.stem = nn.Sequential(*first, conv_norm_act(a, a, 1), conv_norm_act(a, b, 3), _pool(sides))
         self.blocks, self.pools, self.helpers = nn.ModuleList(), nn.ModuleDict(), nn.ModuleDict()
         inside = b
         for stage, blocks in enumerate(BLOCKS):
@@ -80,9 +82,9 @@ class _Tower(nn.Module):
             for widths in blocks if share >= 0.5 else blocks[:1]:
                 if classes and len(self.blocks) in HELPED:
                     self.helpers[str(len(self.blocks))] = _helper(inside, classes)
-                self.blocks.append(_Block(inside, [rounded(width * share) for width in widths]))
-                inside = sum(rounded(widths[place] * share) for place in (0, 2, 4, 5))
-        self.features = inside
+                self.blocks.append(_Block(inside, [round_to_multiple(width * share) for width in widths]))
+                inside = sum(round_to_multiple(widths[place] * share) for place in (0, 2, 4, 5))
+        self.out_features = inside
 
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
         x_BCHW, helped = self.stem(x_BCHW), []
@@ -101,12 +103,12 @@ class _Block(nn.Module):
     def __init__(self, inside: int, widths: list[int]) -> None:
         super().__init__()
         a, b1, b2, c1, c2, d = widths
-        pooled = nn.Sequential(nn.MaxPool2d(3, 1, 1), conv(inside, d, 1))
+        pooled = nn.Sequential(nn.MaxPool2d(3, 1, 1), conv_norm_act(inside, d, 1))
         self.paths = nn.ModuleList(
             [
-                conv(inside, a, 1),
-                nn.Sequential(conv(inside, b1, 1), conv(b1, b2, 3)),
-                nn.Sequential(conv(inside, c1, 1), conv(c1, c2, 3)),
+                conv_norm_act(inside, a, 1),
+                nn.Sequential(conv_norm_act(inside, b1, 1), conv_norm_act(b1, b2, 3)),
+                nn.Sequential(conv_norm_act(inside, c1, 1), conv_norm_act(c1, c2, 3)),
                 pooled,
             ]
         )
@@ -115,11 +117,11 @@ class _Block(nn.Module):
         return torch.cat([path(x_BCHW) for path in self.paths], 1)
 
 
-def _pool(sides: Sides) -> nn.Module:
+def _pool(sides: SpatialSize) -> nn.Module:
     return nn.MaxPool2d(3, sides.stride(2), 1)
 
 
 def _helper(inside: int, classes: int) -> nn.Sequential:
     """An auxiliary classifier: (B, inside, H, W) → (B, K)."""
     dense = [nn.Linear(2048, AUXILIARY), nn.ReLU(), nn.Dropout(0.7), nn.Linear(AUXILIARY, classes)]
-    return nn.Sequential(nn.AdaptiveAvgPool2d(4), conv(inside, 128, 1), nn.Flatten(), *dense)
+    return nn.Sequential(nn.AdaptiveAvgPool2d(4), conv_norm_act(inside, 128, 1), nn.Flatten(), *dense)

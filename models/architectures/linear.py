@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from evergreen.models.base import Architecture, Batch, Choice, Inputs
-from evergreen.models.layers import Flat
+from evergreen.models.layers import FlattenInputs
 
 
 class Linear(Architecture):
@@ -23,8 +23,8 @@ class Linear(Architecture):
     """
 
     ACCEPTS = frozenset({"*"})
-    SPACE: ClassVar[dict[str, Choice]] = {"weight_decay": (1e-4, 1.0, "log")}
-    RECIPE: ClassVar[dict[str, Any]] = {
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {"weight_decay": (1e-4, 1.0, "log")}
+    DEFAULTS: ClassVar[dict[str, Any]] = {
         "optimizer": "adam",
         "learning_rate": 0.05,
         "weight_decay": 0.005,
@@ -33,8 +33,8 @@ class Linear(Architecture):
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0) -> None:
         super().__init__()
-        self.flat = Flat(inputs)
-        self.features = self.flat.width
+        self.flat = FlattenInputs(inputs)
+        self.out_features = self.flat.width
 
     def forward(self, batch: Batch) -> Tensor:
         x_BF: Tensor = self.flat(batch)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from evergreen.core.errors import ModelError, suggest
 from evergreen.models.base import Architecture, Batch, Choice, Inputs
-from evergreen.models.layers import Flat
+from evergreen.models.layers import FlattenInputs
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 NORMS: dict[str, type[nn.Module]] = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
@@ -29,14 +29,14 @@ class MLP(Architecture):
 
     ACCEPTS = frozenset({"*"})
     FIRST_FOR = frozenset({"number", "category", "labels", "series", "text"})
-    SPACE: ClassVar[dict[str, Choice]] = {
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (3e-4, 1e-2, "log"),
         "weight_decay": (1e-4, 1.0, "log"),
         "dropout": (0.0, 0.5),
         "size": [0.5, 1.0, 2.0],
     }
 
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 2e-3, "weight_decay": 0.5, "ema": 0.98, "keep": "last"}
+    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 2e-3, "weight_decay": 0.5, "ema": 0.98, "keep": "last"}
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class MLP(Architecture):
     ) -> None:
         super().__init__()
         bend, level = _chosen("activation", activation, ACTIVATIONS), _chosen("norm", norm, NORMS)
-        self.flat = Flat(inputs)
+        self.flat = FlattenInputs(inputs)
         width = max(4, round(128 * size))
         self.layers = nn.Sequential(
             *(
@@ -58,7 +58,7 @@ class MLP(Architecture):
                 for inside, outside in pairwise([self.flat.width, *[width] * depth])
             )
         )
-        self.features = width + self.flat.width
+        self.out_features = width + self.flat.width
 
     def forward(self, batch: Batch) -> Tensor:
         x_BD = self.flat(batch)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from evergreen.core.errors import ModelError
 from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
-from evergreen.models.layers import Flat
+from evergreen.models.layers import FlattenInputs
 
 CLASSES = ("category", "labels")  # targets that a threshold unit can be right or wrong about
 
@@ -28,8 +28,11 @@ class Perceptron(Architecture):
     """
 
     ACCEPTS = frozenset({"*"})
-    SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-3, 1e-1, "log"), "rule": ["rosenblatt", "logistic"]}
-    RECIPE: ClassVar[dict[str, Any]] = {
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
+        "learning_rate": (1e-3, 1e-1, "log"),
+        "rule": ["rosenblatt", "logistic"],
+    }
+    DEFAULTS: ClassVar[dict[str, Any]] = {
         "optimizer": "sgd",
         "learning_rate": 0.03,
         "weight_decay": 0.0,
@@ -48,8 +51,8 @@ class Perceptron(Architecture):
         super().__init__()
         if rule not in ("rosenblatt", "logistic"):
             raise ModelError(f"rule is {rule!r}", place="perceptron", fix="choose rosenblatt or logistic")
-        self.flat = Flat(inputs)
-        self.features = self.flat.width
+        self.flat = FlattenInputs(inputs)
+        self.out_features = self.flat.width
         self.units = len(target.state["values"][0]) if rule == "rosenblatt" and target.kind in CLASSES else 0
 
     def forward(self, batch: Batch) -> Tensor:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from evergreen.core.errors import ModelError
-from evergreen.models.base import BESIDE, Architecture, Batch, Choice, Inputs
-from evergreen.models.layers import Flat
-from evergreen.models.lora import adapt
+from evergreen.models.base import ROW_KINDS, Architecture, Batch, Choice, Inputs
+from evergreen.models.layers import FlattenInputs
+from evergreen.models.lora import add_lora
 
 WAYS = ("frozen", "adapters", "partly", "whole")
 READ = frozenset({"tokens", "image"})  # kinds that a model reads
@@ -30,25 +30,25 @@ class Pretrained(Architecture):
     mean of the last states, over the real tokens or over all places of an image.
 
     In: tokens (B, L), or image (B, C, H, W) with a source; beside it number, category, labels. Out: (B, F), F = the
-    model's width and that of the other inputs; of tokens also positions (B, L, F).
+    model's width and that of the other inputs; of tokens also sequence (B, L, F).
     Choose it for text or pictures with some hundreds of rows, where a model pretrained on such is at hand. `size` is
     ignored: the model has its own.
     At size=1: not measured, since no pretrained weights are shipped; the machinery is tested on tiny random models.
     """
 
-    ACCEPTS = BESIDE | READ
-    NEEDS = READ
-    FORMS = ("row", "positions")
+    ACCEPTS = ROW_KINDS | READ
+    NEEDS_ONE_OF = READ
+    LAYOUTS = ("pooled", "sequence")
     FIRST_FOR = frozenset({"image"})
-    REQUIRES = "transformers"
-    SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-5, 1e-2, "log"), "train": [*WAYS]}
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "epochs": 10, "clip": 1.0, "warmup_share": 0.1}
+    EXTRA = "transformers"
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-5, 1e-2, "log"), "train": [*WAYS]}
+    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "epochs": 10, "clip": 1.0, "warmup_share": 0.1}
 
     def __init__(
         self,
         inputs: Inputs,
         *,
-        form: str = "row",
+        layout: str = "pooled",
         size: float = 1.0,
         train: str = "adapters",
         layers: int = 2,
@@ -57,27 +57,27 @@ class Pretrained(Architecture):
         super().__init__()
         if train not in WAYS:
             raise ModelError(f"train is {train!r}", place="pretrained", fix=f"choose {', '.join(WAYS)}")
-        if not self.serves(inputs):
+        if not self.supports(inputs):
             fix = "give one column `kind: tokens` or `kind: image` with a `source`, ignore others of these kinds"
             raise ModelError("there is not one column that names its source", place="pretrained", fix=fix)
         self.name = next(name for name, field in inputs.items() if field.kind in READ)
-        own, self.form, self.moves = inputs[self.name], form, train
+        own, self.layout, self.moves = inputs[self.name], layout, train
         self.pictures, self.source = own.kind == "image", str(own.state["source"])
         self.settings = _settings(own.state["config"], self.source)
         self.body = _body(self.settings, self.source, self.pictures)
         rest = {name: field for name, field in inputs.items() if name != self.name}
-        self.rest = Flat(rest) if rest else None
-        self.features = self._width(own.shape) + (self.rest.width if self.rest else 0)
+        self.rest = FlattenInputs(rest) if rest else None
+        self.out_features = self._width(own.shape) + (self.rest.width if self.rest else 0)
         if train != "whole":
             self.body.requires_grad_(False)
         if train == "partly":
             for layer in _layers(self.body)[-layers:]:
                 layer.requires_grad_(True)
         if train == "adapters":
-            adapt(self.body, rank)
+            add_lora(self.body, rank)
 
     @classmethod
-    def serves(cls, inputs: Inputs) -> bool:
+    def supports(cls, inputs: Inputs) -> bool:
         """Whether one column, and no other, is one that a model reads, and says which."""
         read = [field for field in inputs.values() if field.kind in READ]
         return len(read) == 1 and "config" in read[0].state
@@ -95,13 +95,13 @@ class Pretrained(Architecture):
         x_BLD = self._seen(batch[self.name]) if self.pictures else self._read(batch[self.name])
         if self.rest:
             x_BLD = torch.cat([x_BLD, self.rest(batch)[:, None].expand(-1, x_BLD.shape[1], -1)], 2)
-        return x_BLD[:, 0] if self.form == "row" else x_BLD
+        return x_BLD[:, 0] if self.layout == "pooled" else x_BLD
 
     def _read(self, tokens_BL: Tensor) -> Tensor:
         """(B, L, D) of tokens, or of a row as a whole (B, 1, D)."""
         real_BL, ids_BL = tokens_BL > 0, (tokens_BL - 1).clamp_min(0)
         x_BLD: Tensor = self.body(input_ids=ids_BL, attention_mask=real_BL.long()).last_hidden_state
-        if self.form != "row":
+        if self.layout != "pooled":
             return x_BLD
         count_B1 = real_BL.sum(1, keepdim=True).clamp_min(1)
         return ((x_BLD * real_BL[..., None]).sum(1) / count_B1)[:, None]
@@ -126,7 +126,7 @@ class Pretrained(Architecture):
             fix = "leave `size` and `channels` out: the source says them; or choose a model that reads images"
             raise ModelError(problem, place=f"pretrained {self.source}", fix=fix) from error
 
-    def warm_start(self, batches: Iterable[Batch]) -> None:
+    def init_from_data(self, batches: Iterable[Batch]) -> None:
         """Takes the pretrained weights. Raises ModelError where they are not to be had as safetensors."""
         import transformers
 

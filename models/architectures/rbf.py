@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evergreen.models.base import Architecture, Batch, Choice, Inputs
-from evergreen.models.layers import Flat
+from evergreen.models.layers import FlattenInputs
 
 ROWS = 20_000  # from which centres are found, at most
 ROUNDS = 30  # of k-means, at most
@@ -27,12 +27,12 @@ class RBF(Architecture):
     """
 
     ACCEPTS = frozenset({"*"})
-    SPACE: ClassVar[dict[str, Choice]] = {
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (1e-3, 1e-1, "log"),
         "width": (0.3, 3.0, "log"),
         "size": [0.25, 0.5, 1.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {
+    DEFAULTS: ClassVar[dict[str, Any]] = {
         "optimizer": "adam",
         "learning_rate": 0.02,
         "weight_decay": 1e-3,
@@ -44,17 +44,17 @@ class RBF(Architecture):
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0, width: float = 0.85) -> None:
         super().__init__()
-        self.flat = Flat(inputs)
-        self.features = max(4, round(300 * size))
+        self.flat = FlattenInputs(inputs)
+        self.out_features = max(4, round(300 * size))
         self.width = width
-        self.register_buffer("centres", torch.randn(self.features, self.flat.width))
+        self.register_buffer("centres", torch.randn(self.out_features, self.flat.width))
         self.register_buffer("scale", torch.tensor(0.5 / (self.flat.width * width**2)))
 
     def forward(self, batch: Batch) -> Tensor:
         near_BF = torch.exp(-self.scale * torch.cdist(self.flat(batch), self.centres).square())
-        return near_BF * self.features**0.5
+        return near_BF * self.out_features**0.5
 
-    def warm_start(self, batches: Iterable[Batch]) -> None:
+    def init_from_data(self, batches: Iterable[Batch]) -> None:
         """Centres by k-means; the width is `width` times the mean distance of a row from its nearest centre."""
         rows, count = [], 0
         for batch in batches:
@@ -63,7 +63,7 @@ class RBF(Architecture):
             if count >= ROWS:
                 break
         x_ND = torch.cat(rows)[:ROWS]
-        self.centres.copy_(kmeans(x_ND, self.features))
+        self.centres.copy_(kmeans(x_ND, self.out_features))
         near = torch.cdist(x_ND, self.centres).sort(1).values
         # where there are few rows, many are centres themselves: the next centre tells how far apart neighbours are
         self.scale.copy_(0.5 / (self.width * near[:, 1].mean()).square().clamp_min(1e-12))

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evergreen.models.base import Architecture, Batch, Choice, Inputs, Task
-from evergreen.models.layers import FLAT, Flat
-from evergreen.models.sampling import Span
+from evergreen.models.layers import FLATTENABLE_KINDS, FlattenInputs
+from evergreen.models.sampling import MinMaxScaler
 
 
 class Boltzmann(nn.Module):
@@ -32,14 +32,14 @@ class Boltzmann(nn.Module):
         return -v_BW @ self.visible - functional.softplus(v_BW @ self.weight + self.hidden).sum(1)
 
     @torch.no_grad()
-    def wander(self, v_BW: Tensor, steps: int) -> Tensor:
+    def gibbs(self, v_BW: Tensor, steps: int) -> Tensor:
         """(B, W) on or off: the visible units after some steps of block Gibbs sampling."""
         for _ in range(steps):
             h_BH = torch.bernoulli(self(v_BW))
             v_BW = torch.bernoulli((h_BH @ self.weight.T + self.visible).sigmoid())
         return v_BW
 
-    def contrast(self, v_BW: Tensor, other_BW: Tensor) -> Tensor:
+    def contrastive_divergence(self, v_BW: Tensor, other_BW: Tensor) -> Tensor:
         """Scalar; its gradient is contrastive divergence's: statistics of `other`, the model's, less those of `v`."""
         return self.free_energy(v_BW).mean() - self.free_energy(other_BW).mean()
 
@@ -56,7 +56,7 @@ class RBM(Architecture):
     once given the other. Learning makes rows likely and what the model dreams in their stead unlikely.
 
     In: every kind but a seed, flattened and brought to 0…1. Out: (B, F), how likely each hidden unit is on,
-    standardised, F = 100 · size; "surprise" (B,), the free energy in nats.
+    standardised, F = 100 · size; "anomaly_score" (B,), the free energy in nats.
     Choose it for features where few rows have labels and numbers are nearly on or off, and to know where deep learning
     came from; an SVC beats it on images. `supervised`: the task's gradient moves the features, too (Larochelle and
     Bengio 2008); False learns them from the inputs alone. `persistent`: chains go on from step to step, else each
@@ -65,17 +65,17 @@ class RBM(Architecture):
     one split); logistic regression on the same pixels 0.79.
     """
 
-    ACCEPTS = FLAT
-    FORMS = ("row", "surprise")
-    SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-3, 3e-2, "log"), "size": [0.5, 1.0, 2.0, 4.0]}
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 1e-2, "weight_decay": 1e-3, "ema": 0.98, "keep": "last"}
+    ACCEPTS = FLATTENABLE_KINDS
+    LAYOUTS = ("pooled", "anomaly_score")
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-3, 3e-2, "log"), "size": [0.5, 1.0, 2.0, 4.0]}
+    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 1e-2, "weight_decay": 1e-3, "ema": 0.98, "keep": "last"}
     chains_NW: Tensor
 
     def __init__(
         self,
         inputs: Inputs,
         *,
-        form: str = "row",
+        layout: str = "pooled",
         size: float = 1.0,
         steps: int = 1,
         chains: int = 64,
@@ -84,11 +84,13 @@ class RBM(Architecture):
     ) -> None:
         """`steps` of Gibbs sampling for each update of the weights."""
         super().__init__()
-        self.flat, self.span, self.form = Flat(inputs), Span(), form
-        self.features = max(4, round(100 * size))
-        self.layer = Boltzmann(self.flat.width, self.features)
+        self.flat, self.span, self.layout = FlattenInputs(inputs), MinMaxScaler(), layout
+        self.out_features = max(4, round(100 * size))
+        self.layer = Boltzmann(self.flat.width, self.out_features)
         self.steps, self.persistent, self.supervised = steps, persistent, supervised
-        self.level = nn.BatchNorm1d(self.features, affine=False) if form == "row" else None  # units differ in spread
+        self.level = (
+            nn.BatchNorm1d(self.out_features, affine=False) if layout == "pooled" else None
+        )  # units differ in spread
         self.register_buffer("chains_NW", torch.rand(chains, self.flat.width) < 0.5)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -99,7 +101,7 @@ class RBM(Architecture):
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
         """What the task adds to the difference of free energies between the rows and the model's own."""
         v_BW = self._visible(batch)
-        other_NW = self.layer.wander(self.chains_NW.float() if self.persistent else v_BW, self.steps)
+        other_NW = self.layer.gibbs(self.chains_NW.float() if self.persistent else v_BW, self.steps)
         if self.training and self.persistent:
             self.chains_NW.copy_(other_NW > 0.5)
         if self.level is None:
@@ -107,9 +109,9 @@ class RBM(Architecture):
             return task.loss(task(own), batch["target"]) - self.layer.free_energy(other_NW).mean()
         h_BH = self.layer(v_BW)
         fit = task.loss(task(self.level(h_BH if self.supervised else h_BH.detach())), batch["target"])
-        return fit + self.layer.contrast(v_BW, other_NW)
+        return fit + self.layer.contrastive_divergence(v_BW, other_NW)
 
-    def warm_start(self, batches: Iterable[Batch]) -> None:
+    def init_from_data(self, batches: Iterable[Batch]) -> None:
         """The span of the data and how often each visible unit is on."""
         self.span.fit(self.flat(batch) for batch in batches)
         self.layer.start(torch.cat([self._visible(batch) for batch in batches]).mean(0))

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evergreen.models.base import Inputs
-from evergreen.models.vision import Sides, Towers, conv, rounded
+from evergreen.models.vision import ImageTowers, SpatialSize, conv_norm_act, round_to_multiple
 
 NAMED = 4  # the size from which on the first stage has 64 channels
 STAGES: tuple[tuple[float, tuple[int, ...], bool], ...] = (  # from size on; blocks of each stage; with bottlenecks
@@ -18,7 +18,7 @@ STAGES: tuple[tuple[float, tuple[int, ...], bool], ...] = (  # from size on; blo
 )
 
 
-class ResNet(Towers):
+class ResNet(ImageTowers):
     """Residual network (He et al. 2016) with normalisation by groups (Wu and He 2018).
 
     Each block adds to what it was given, so that gradients reach the first layer however deep the network is. Norms by
@@ -39,7 +39,7 @@ class ResNet(Towers):
     """
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.2) -> None:
-        width = 64 if size >= NAMED else rounded(16 * size)
+        width = 64 if size >= NAMED else round_to_multiple(16 * size)
         blocks, bottleneck = next((blocks, deep) for least, blocks, deep in STAGES if size >= least)
         towers = {name: _tower(field.shape, width, blocks, bottleneck) for name, field in inputs.items()}
         super().__init__(towers, 8 * width * (4 if bottleneck else 1) * len(inputs), dropout)
@@ -52,13 +52,17 @@ class _Block(nn.Module):
         super().__init__()
         outside = 4 * width if bottleneck else width
         layers = (
-            [conv(inside, width, 1), conv(width, width, 3, stride), conv(width, outside, 1, activation=None)]
+            [
+                conv_norm_act(inside, width, 1),
+                conv_norm_act(width, width, 3, stride),
+                conv_norm_act(width, outside, 1, activation=None),
+            ]
             if bottleneck
-            else [conv(inside, width, 3, stride), conv(width, width, 3, activation=None)]
+            else [conv_norm_act(inside, width, 3, stride), conv_norm_act(width, width, 3, activation=None)]
         )
         self.body = nn.Sequential(*layers)
         same = inside == outside and stride == 1
-        self.skip = nn.Identity() if same else conv(inside, outside, 1, stride, activation=None)
+        self.skip = nn.Identity() if same else conv_norm_act(inside, outside, 1, stride, activation=None)
         nn.init.zeros_(layers[-1].get_parameter("1.weight"))  # it starts as its skip: depth is no hindrance
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -66,11 +70,14 @@ class _Block(nn.Module):
 
 
 def _tower(shape: tuple[int, ...], width: int, blocks: tuple[int, ...], bottleneck: bool) -> nn.Sequential:
-    sides = Sides(shape)
+    sides = SpatialSize(shape)
     if sides.large:
-        layers: list[nn.Module] = [conv(shape[0], width, 7, sides.stride(2)), nn.MaxPool2d(3, sides.stride(2), 1)]
+        layers: list[nn.Module] = [
+            conv_norm_act(shape[0], width, 7, sides.stride(2)),
+            nn.MaxPool2d(3, sides.stride(2), 1),
+        ]
     else:
-        layers = [conv(shape[0], width, 3)]
+        layers = [conv_norm_act(shape[0], width, 3)]
     inside = width
     for stage, count in enumerate(blocks):
         for number in range(count):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from evergreen.models.graph_batch import GraphNetwork, Parts
+from evergreen.models.graph_batch import GraphBatch, GraphNetwork
 
 
 class SAGE(GraphNetwork):
@@ -25,6 +25,6 @@ class SAGE(GraphNetwork):
 
         return SAGEConv(inside, outside)  # type: ignore[no-any-return]
 
-    def pass_on(self, layer: nn.Module, x_nF: Tensor, parts: Parts) -> Tensor:
+    def propagate(self, layer: nn.Module, x_nF: Tensor, parts: GraphBatch) -> Tensor:
         passed: Tensor = layer(x_nF, parts.edges_2e)
         return passed

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evergreen.core.errors import ModelError
-from evergreen.models.base import STEPS, Architecture, Batch, Choice, FieldLike, Inputs, Task
-from evergreen.models.layers import Steps, packed
+from evergreen.models.base import SEQUENCE_KINDS, Architecture, Batch, Choice, FieldLike, Inputs, Task
+from evergreen.models.layers import SequenceInputs, run_packed
 from evergreen.models.text_generation import BEGIN, END, PADDING, UNKNOWN
 
 State = tuple[Tensor, ...]  # what a writer carries from token to token; rows come first
@@ -30,15 +30,15 @@ class Seq2Seq(Architecture):
     At size=1: 8000 numbers into English words, 0.998 of 2000 unseen ones exactly right, in 50 s of one core.
     """
 
-    ACCEPTS = STEPS
-    FORMS = ("target",)
-    MAKES = frozenset({"text"})
-    SPACE: ClassVar[dict[str, Choice]] = {
+    ACCEPTS = SEQUENCE_KINDS
+    LAYOUTS = ("target",)
+    GENERATES = frozenset({"text"})
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.4),
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
+    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
 
     def __init__(
         self,
@@ -58,12 +58,12 @@ class Seq2Seq(Architecture):
             raise ModelError(
                 problem, place="seq2seq", fix=f"choose the writer from {', '.join(WRITERS)}, beam from 1 on"
             )
-        self.features = 8 * max(1, round(16 * size))  # D
+        self.out_features = 8 * max(1, round(16 * size))  # D
         self.length, self.beam = target.shape[0], beam
-        self.steps = Steps(inputs, self.features)
-        self.words = nn.Embedding(target.sizes[0], self.features)
-        self.writer = WRITERS[writer](self.features, self.steps.length, self.length, dropout)
-        self.head = nn.Linear(self.features, target.sizes[0])
+        self.steps = SequenceInputs(inputs, self.out_features)
+        self.words = nn.Embedding(target.sizes[0], self.out_features)
+        self.writer = WRITERS[writer](self.out_features, self.steps.length, self.length, dropout)
+        self.head = nn.Linear(self.out_features, target.sizes[0])
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
         target_BL = batch["target"]
@@ -143,7 +143,7 @@ class _GRU(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def read(self, x_BLD: Tensor, real_BL: Tensor) -> tuple[State, State]:
-        steps_BLD, ends = packed(self.reader, self.dropout(x_BLD), real_BL)
+        steps_BLD, ends = run_packed(self.reader, self.dropout(x_BLD), real_BL)
         state_BD = self.begin(ends.transpose(0, 1).flatten(1)).tanh()
         return (steps_BLD, self.key(steps_BLD), real_BL), (state_BD,)
 

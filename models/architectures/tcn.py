@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import BESIDE, STEPS, Architecture, Batch, Choice, Inputs
-from evergreen.models.layers import Steps
+from evergreen.models.base import ROW_KINDS, SEQUENCE_KINDS, Architecture, Batch, Choice, Inputs
+from evergreen.models.layers import SequenceInputs
 
 KERNEL = 3  # steps
 
@@ -21,45 +21,45 @@ class TCN(Architecture):
     whole sequence. It looks at all steps at once, where a recurrent network goes one by one.
 
     In: series (B, T, C), image (B, C, H, W) row by row, text (B, L), audio (B, T, M); number, category and labels go
-    with every step. Out: (B, F), F = 64 · size, the last real step; causal (B, L, F); positions (B, L, F), convolved
+    with every step. Out: (B, F), F = 64 · size, the last real step; causal (B, L, F); sequence (B, L, F), convolved
     around each step.
     Choose it for long series with patterns of a known length; it trains faster than a recurrent network.
     At size=1: digits 0.975 (one split) in 9 s of one core.
     """
 
-    ACCEPTS = STEPS | BESIDE | {"image"}
+    ACCEPTS = SEQUENCE_KINDS | ROW_KINDS | {"image"}
     FIRST_FOR = frozenset({"series", "audio"})
-    NEEDS = STEPS | {"image"}
-    FORMS = ("row", "causal", "positions")
-    TRIMS = True
-    SPACE: ClassVar[dict[str, Choice]] = {
+    NEEDS_ONE_OF = SEQUENCE_KINDS | {"image"}
+    LAYOUTS = ("pooled", "causal", "sequence")
+    CAN_TRIM_PADDING = True
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.4),
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
+    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
 
-    def __init__(self, inputs: Inputs, *, form: str = "row", size: float = 1.0, dropout: float = 0.1) -> None:
+    def __init__(self, inputs: Inputs, *, layout: str = "pooled", size: float = 1.0, dropout: float = 0.1) -> None:
         super().__init__()
-        self.form, self.features = form, max(4, round(64 * size))
-        self.steps = Steps(inputs, self.features)
+        self.layout, self.out_features = layout, max(4, round(64 * size))
+        self.steps = SequenceInputs(inputs, self.out_features)
         dilations, seen = [1], 1 + 2 * (KERNEL - 1)
         while seen < self.steps.length:  # two convolutions a block
             dilations.append(2 * dilations[-1])
             seen += 2 * (KERNEL - 1) * dilations[-1]
-        around = form == "positions"
-        self.blocks = nn.ModuleList([_Block(self.features, dilation, dropout, around) for dilation in dilations])
+        around = layout == "sequence"
+        self.blocks = nn.ModuleList([_Block(self.out_features, dilation, dropout, around) for dilation in dilations])
 
     def forward(self, batch: Batch) -> Tensor:
         x_BLD, real_BL = self.steps(batch)
         x_BDL, real_B1L = x_BLD.transpose(1, 2), real_BL[:, None].to(x_BLD.dtype)
         for block in self.blocks:
             x_BDL = block(x_BDL, real_B1L)
-        if self.form != "row":
+        if self.layout != "pooled":
             return x_BDL[..., : self.steps.first].transpose(1, 2)
         places = torch.arange(real_BL.shape[1], device=real_BL.device)
         last_B = (real_BL * places).argmax(1)
-        return x_BDL.gather(2, last_B[:, None, None].expand(-1, self.features, 1))[..., 0]
+        return x_BDL.gather(2, last_B[:, None, None].expand(-1, self.out_features, 1))[..., 0]
 
 
 class _Block(nn.Module):

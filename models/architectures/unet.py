@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from evergreen.models.base import Architecture, Batch, Choice, Inputs
-from evergreen.models.vision import as_large_as, conv, rounded, stacked
+from evergreen.models.vision import conv_norm_act, resize_like, round_to_multiple, stack_images
 
 DEEPEST = 4  # halvings
 SMALLEST = 2  # pixels: the side below which an image is not halved
@@ -31,13 +31,13 @@ class UNet(Architecture):
     """
 
     ACCEPTS = frozenset({"image"})
-    FORMS = ("pixels", "row")
-    SPACE: ClassVar[dict[str, Choice]] = {
+    LAYOUTS = ("pixels", "pooled")
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.4),
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {
+    DEFAULTS: ClassVar[dict[str, Any]] = {
         "learning_rate": 3e-3,
         "weight_decay": 0.01,
         "clip": 1.0,
@@ -45,38 +45,38 @@ class UNet(Architecture):
         "keep": "last",
     }
 
-    def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.0, form: str = "pixels") -> None:
+    def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.0, layout: str = "pixels") -> None:
         super().__init__()
-        self.names, width = list(inputs), rounded(16 * size, 8)
+        self.names, width = list(inputs), round_to_multiple(16 * size, 8)
         channels = sum(field.shape[0] for field in inputs.values())
         side, halvings = min(next(iter(inputs.values())).shape[1:]), 0
         while side >= 2 * SMALLEST and halvings < DEEPEST:
             side, halvings = side // 2, halvings + 1
         widths = [width << step for step in range(halvings + 1)]
         self.down = nn.ModuleList([_twice(a, b) for a, b in pairwise([channels, *widths])])
-        ups = [*reversed([*pairwise(widths)])] if form == "pixels" else []
+        ups = [*reversed([*pairwise(widths)])] if layout == "pixels" else []
         self.narrow = nn.ModuleList([_conv(deep, wide) for wide, deep in ups])
         self.up = nn.ModuleList([_twice(2 * wide, wide) for wide, _ in ups])
         self.pool, self.dropout = nn.MaxPool2d(2), nn.Dropout(dropout)
-        self.features = width + channels if form == "pixels" else widths[-1]
-        self.form = form
+        self.out_features = width + channels if layout == "pixels" else widths[-1]
+        self.layout = layout
 
     def forward(self, batch: Batch) -> Tensor:
-        image = x_BCHW = stacked(batch, self.names)
+        image = x_BCHW = stack_images(batch, self.names)
         heights = []
         for number, layers in enumerate(self.down):
             x_BCHW = layers(self.pool(x_BCHW) if number else x_BCHW)
             heights.append(x_BCHW)
         x_BCHW = self.dropout(heights.pop())
-        if self.form == "row":
+        if self.layout == "pooled":
             return x_BCHW.mean((2, 3))
         for narrow, layers in zip(self.narrow, self.up, strict=True):
-            x_BCHW = layers(torch.cat([narrow(as_large_as(x_BCHW, heights[-1])), heights.pop()], 1))
+            x_BCHW = layers(torch.cat([narrow(resize_like(x_BCHW, heights[-1])), heights.pop()], 1))
         return torch.cat([x_BCHW, image], 1)
 
 
 def _conv(inside: int, outside: int) -> nn.Sequential:
-    return conv(inside, outside, activation=nn.GELU, normal=nn.BatchNorm2d)
+    return conv_norm_act(inside, outside, activation=nn.GELU, normal=nn.BatchNorm2d)
 
 
 def _twice(inside: int, outside: int) -> nn.Sequential:

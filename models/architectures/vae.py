@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from evergreen.core.errors import ModelError
 from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
-from evergreen.models.layers import Flat
-from evergreen.models.sampling import Given, Span, normal
+from evergreen.models.layers import FlattenInputs
+from evergreen.models.sampling import Condition, MinMaxScaler, seeded_normal
 
 DRAWS = 8  # of the code, for each row, where no random numbers may enter
 
@@ -25,7 +25,7 @@ class VAE(Architecture):
     bound of the data's likelihood. So new rows are drawn by decoding codes from a normal distribution.
 
     In: every kind but text and graphs, flattened; the seed of a sample. Out: (B, F), the mean code, F = 16 · size;
-    "target" (B, …), a sample of the target given the inputs; "surprise" (B,), −ELBO in nats.
+    "target" (B, …), a sample of the target given the inputs; "anomaly_score" (B,), −ELBO in nats.
     Choose it to draw samples when training must be quick and calm (a GAN's are sharper), and to find what does not
     belong. `likelihood`: "gaussian", with one learned deviation (Rybkin et al. 2021), or "bernoulli", for pixels that
     are on or off and for shades between.
@@ -35,14 +35,14 @@ class VAE(Architecture):
     """
 
     ACCEPTS = frozenset({"seed", "number", "category", "labels", "image", "series", "audio"})
-    FORMS = ("row", "target", "surprise")
-    MAKES = frozenset({"image"})
-    SPACE: ClassVar[dict[str, Choice]] = {
+    LAYOUTS = ("pooled", "target", "anomaly_score")
+    GENERATES = frozenset({"image"})
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (3e-4, 5e-3, "log"),
         "dropout": (0.0, 0.4),
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {
+    DEFAULTS: ClassVar[dict[str, Any]] = {
         "epochs": 80,
         "learning_rate": 4e-3,
         "ema": 0.99,
@@ -56,7 +56,7 @@ class VAE(Architecture):
         self,
         inputs: Inputs,
         *,
-        form: str = "row",
+        layout: str = "pooled",
         target: FieldLike | None = None,
         size: float = 1.0,
         likelihood: str = "gaussian",
@@ -67,38 +67,38 @@ class VAE(Architecture):
         super().__init__()
         if likelihood not in ("gaussian", "bernoulli"):
             raise ModelError(f"there is no likelihood {likelihood!r}", place="vae", fix="choose gaussian or bernoulli")
-        self.form, self.share, self.bernoulli = form, share, likelihood == "bernoulli"
-        self.span = Span()
-        self.given = Given(inputs if form == "target" else {})
-        self.flat = None if form == "target" else Flat(inputs)
+        self.layout, self.share, self.bernoulli = layout, share, likelihood == "bernoulli"
+        self.span = MinMaxScaler()
+        self.given = Condition(inputs if layout == "target" else {})
+        self.flat = None if layout == "target" else FlattenInputs(inputs)
         self.shape = tuple(target.shape) if self.flat is None and target is not None else (0,)
         wide = self.flat.width if self.flat else math.prod(self.shape)
-        self.features, width = max(2, round(16 * size)), max(8, round(256 * size))
-        self.encoder = _layers(wide + self.given.width, width, 2 * self.features, dropout)
-        self.decoder = _layers(self.features + self.given.width, width, wide, dropout)
+        self.out_features, width = max(2, round(16 * size)), max(8, round(256 * size))
+        self.encoder = _layers(wide + self.given.width, width, 2 * self.out_features, dropout)
+        self.decoder = _layers(self.out_features + self.given.width, width, wide, dropout)
         self.spread = None if self.bernoulli else nn.Parameter(torch.zeros(()))  # logarithm of the deviation
-        fixed = normal(torch.arange(DRAWS // 2), self.features)
+        fixed = seeded_normal(torch.arange(DRAWS // 2), self.out_features)
         self.register_buffer("draws", torch.cat([fixed, -fixed]), persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
-        if self.form == "target":
-            z_BZ = self.given.draw(batch, self.features)
+        if self.layout == "target":
+            z_BZ = self.given.draw(batch, self.out_features)
             return self._made(self._decoded(z_BZ, self.given(batch))).unflatten(1, self.shape)
         x_BD, none = self._row(batch)
-        return self._code(x_BD, none)[0] if self.form == "row" else self.minus_elbo(x_BD, none)
+        return self._code(x_BD, none)[0] if self.layout == "pooled" else self.minus_elbo(x_BD, none)
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
         """−ELBO in nats; the task's loss beside it where features are asked for."""
-        if self.form == "surprise":
+        if self.layout == "anomaly_score":
             return super().loss(batch, group, task)
         x_BD, c_BC = self._row(batch)
         bound = self.minus_elbo(x_BD, c_BC).mean()
-        if self.form == "target":
+        if self.layout == "target":
             return bound
         mean_BZ, _ = self._code(x_BD, c_BC)
         return task.loss(task(mean_BZ), batch["target"]) + self.share * bound / x_BD.shape[1]
 
-    def warm_start(self, batches: Iterable[Batch]) -> None:
+    def init_from_data(self, batches: Iterable[Batch]) -> None:
         """The span of the data, which a Bernoulli likelihood takes as shares from 0 to 1."""
         if self.bernoulli:
             self.span.fit(self._row(batch)[0] for batch in batches)

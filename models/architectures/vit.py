@@ -34,12 +34,12 @@ class ViT(Architecture):
     """
 
     ACCEPTS = frozenset({"image"})
-    SPACE: ClassVar[dict[str, Choice]] = {
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
         "learning_rate": (3e-4, 5e-3, "log"),
         "dropout": (0.0, 0.4),
         "size": [0.5, 1.0, 2.0],
     }
-    RECIPE: ClassVar[dict[str, Any]] = {
+    DEFAULTS: ClassVar[dict[str, Any]] = {
         "learning_rate": 2e-3,
         "weight_decay": 0.05,
         "clip": 1.0,
@@ -54,7 +54,7 @@ class ViT(Architecture):
         width = HEAD * heads if size >= 3 else 4 * max(1, round(16 * size))
         towers = {name: _Tower(field, width, depth, heads, dropout) for name, field in inputs.items()}
         self.towers = nn.ModuleDict(towers)
-        self.features = width * len(inputs)
+        self.out_features = width * len(inputs)
 
     def forward(self, batch: Batch) -> Tensor:
         return torch.cat([tower(batch[name]) for name, tower in self.towers.items()], 1)

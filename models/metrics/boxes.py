@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def overlap(a: Tensor, b: Tensor) -> Tensor:
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
     """(…, A, B) intersection over union of boxes (…, A, 4) and (…, B, 4) with corners x0, y0, x1, y1."""
     a, b = a[..., :, None, :], b[..., None, :, :]
     sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp_min(0)
@@ -15,10 +15,10 @@ def overlap(a: Tensor, b: Tensor) -> Tensor:
     return both / (areas[0] + areas[1] - both).clamp_min(1e-12)
 
 
-def matched(said: Tensor, true: Tensor, least: float) -> Tensor:
+def match_boxes(said: Tensor, true: Tensor, least: float) -> Tensor:
     """(N, M) whether each box said (N, M, 6), the surest first, finds a true one (N, T, 5) of its class that no surer
     box has found: the one that it overlaps most, by `least` or more."""
-    shares = overlap(said[..., 1:5], true[..., 1:5])
+    shares = box_iou(said[..., 1:5], true[..., 1:5])
     shares = shares * (said[..., 0, None] == true[:, None, :, 0]) * (true[:, None, :, 0] >= 0)
     free = torch.ones(true.shape[:2], dtype=torch.bool, device=true.device)
     found = torch.zeros(said.shape[:2], dtype=torch.bool, device=true.device)

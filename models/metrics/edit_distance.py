@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def edits(said: Sequence[Sequence[Hashable]], meant: Sequence[Sequence[Hashable]]) -> Tensor:
+def edit_distance(said: Sequence[Sequence[Hashable]], meant: Sequence[Sequence[Hashable]]) -> Tensor:
     """(N,) fewest insertions, deletions and substitutions from each of `said` to its counterpart of `meant`
     (Levenshtein 1966), computed for all pairs at once."""
     codes: dict[Hashable, int] = {}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def areas(score_NK: Tensor, positive_NK: Tensor) -> tuple[Tensor, Tensor]:
+def roc_auc_and_average_precision(score_NK: Tensor, positive_NK: Tensor) -> tuple[Tensor, Tensor]:
     """(areas under the ROC curves (K,), average precisions (K,)), float64; nan where all rows are of one sort.
 
     The first is the Mann-Whitney statistic, ties counted half (Hanley and McNeil 1982). The second is the mean of the
@@ -36,6 +36,6 @@ def _ties(score: Tensor) -> tuple[Tensor, Tensor]:
     return first, last
 
 
-def mean(values: Tensor) -> float:
+def nanmean(values: Tensor) -> float:
     """The mean of those that are numbers, nan where none is."""
     return float(values.nanmean())

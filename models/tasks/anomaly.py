@@ -27,22 +27,22 @@ class Anomaly(Task):
     """
 
     TARGETS = ("category",)
-    FORMS = ("surprise",)
-    LOSS = False
-    PER_ROW = "max"
-    PICTURE = "anomalies"
+    LAYOUTS = ("anomaly_score",)
+    HAS_LOSS = False
+    ROW_SCORE_GOAL = "max"
+    PLOT = "anomalies"
     METRICS = {"auroc": "max", "found": "max", "false_alarms": "min"}
     threshold: Tensor
 
     def __init__(
         self,
         target: FieldLike,
-        features: int,
+        in_features: int,
         *,
         normal: str | int | float | bool | None = None,
         false_alarms: float = 0.05,
     ) -> None:
-        super().__init__(target, features)
+        super().__init__(target, in_features)
         self.classes: list[Any] = list(target.state["values"][0])
         self.normal = self._index(normal)
         if not 0 < false_alarms < 1:
@@ -53,7 +53,7 @@ class Anomaly(Task):
     def forward(self, features: Tensor) -> Tensor:
         return features
 
-    def learns_from(self, target: Tensor) -> Tensor:
+    def trainable_rows(self, target: Tensor) -> Tensor:
         return target == self.normal
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class Anomaly(Task):
         rank = math.ceil((len(surprise) + 1) * (1 - self.false_alarms) - 1e-9)
         return {"threshold": surprise[min(rank, len(surprise)) - 1].float()}
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """The share of rows of the other side that a row stands rightly to, ties half; its mean over either side is
         the AUROC (DeLong et al. 1988)."""
         odd = target != self.normal
@@ -81,7 +81,7 @@ class Anomaly(Task):
         odd = target != self.normal
         alarm = (output > self.threshold).double()
         return {
-            "auroc": float(self.per_row(output, target)[odd].mean()) if 0 < int(odd.sum()) < len(odd) else math.nan,
+            "auroc": float(self.row_scores(output, target)[odd].mean()) if 0 < int(odd.sum()) < len(odd) else math.nan,
             "found": float(alarm[odd].mean()),
             "false_alarms": float(alarm[~odd].mean()),
         }
@@ -96,7 +96,7 @@ class Anomaly(Task):
         limit = usual.quantile(1 - self.false_alarms)
         return away if self.threshold.isinf() else away - limit + self.threshold
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+    def decode(self, output: Tensor) -> list[dict[str, Any]]:
         limit = float(self.threshold)
         scores = output.double().tolist()
         return [{"prediction": "anomalous" if score > limit else "normal", "score": score} for score in scores]

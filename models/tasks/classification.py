@@ -33,8 +33,8 @@ class Classification(Task):
     """
 
     TARGETS = ("category", "labels")
-    PER_ROW = "max"
-    PICTURE = "confusion"
+    ROW_SCORE_GOAL = "max"
+    PLOT = "confusion"
     METRICS: dict[str, str] = {
         "accuracy": "max",
         "auc": "max",
@@ -48,14 +48,14 @@ class Classification(Task):
     def __init__(
         self,
         target: FieldLike,
-        features: int,
+        in_features: int,
         *,
         loss: Literal["cross_entropy", "focal"] = "cross_entropy",
         gamma: float = 2.0,
         label_smoothing: float = 0.0,
         class_weights: Literal["none", "balanced"] = "none",
     ) -> None:
-        super().__init__(target, features)
+        super().__init__(target, in_features)
         _check(loss, gamma, label_smoothing, class_weights)
         self.classes: list[Any] = list(target.state["values"][0])
         self.many = target.kind == "labels"
@@ -64,12 +64,12 @@ class Classification(Task):
         self.gamma, self.smoothing = gamma if loss == "focal" else 0.0, label_smoothing
         self.balanced = class_weights == "balanced"
         if self.many:
-            self.METRICS, self.PICTURE = MANY, "labels"
+            self.METRICS, self.PLOT = MANY, "labels"
         elif self.balanced:
             self.METRICS = {"balanced_accuracy": "max", **self.METRICS}
-        weights = balance(target.state, self.many) if self.balanced else torch.ones(1)
+        weights = balanced_weights(target.state, self.many) if self.balanced else torch.ones(1)
         self.register_buffer("weights", weights, persistent=False)
-        self.head = nn.Linear(features, len(self.classes))
+        self.head = nn.Linear(in_features, len(self.classes))
 
     def forward(self, features: Tensor) -> Tensor:
         logits_BK: Tensor = self.head(features)
@@ -86,7 +86,7 @@ class Classification(Task):
             surprise = surprise * (-torch.expm1(log_p)).clamp_min(1e-7) ** self.gamma
         return surprise.sum(-1).mean()
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """1 where the row is right, else 0, times its class's weight if classes are balanced; of many labels: F1."""
         if self.many:
             said, has = output > 0, target > 0
@@ -99,30 +99,32 @@ class Classification(Task):
         if self.many:
             return self._many(output, target)
         p_NK, hit = output.double().softmax(1), output.argmax(1)
-        areas, precisions = ranking_curves.areas(p_NK, functional.one_hot(target, p_NK.shape[1]))
+        areas, precisions = ranking_curves.roc_auc_and_average_precision(
+            p_NK, functional.one_hot(target, p_NK.shape[1])
+        )
         chosen = slice(1, None) if p_NK.shape[1] == 2 else slice(None)
         right, said, there = (
             torch.bincount(of, minlength=p_NK.shape[1]).double() for of in (target[hit == target], hit, target)
         )
         found = {
-            "balanced_accuracy": ranking_curves.mean(right / there),
+            "balanced_accuracy": ranking_curves.nanmean(right / there),
             "accuracy": float(right.sum() / there.sum()),
-            "auc": ranking_curves.mean(areas[chosen]),
-            "average_precision": ranking_curves.mean(precisions[chosen]),
+            "auc": ranking_curves.nanmean(areas[chosen]),
+            "average_precision": ranking_curves.nanmean(precisions[chosen]),
             "log_loss": float(functional.cross_entropy(output.float(), target)),
-            "f1": ranking_curves.mean(2 * right / (said + there)),
+            "f1": ranking_curves.nanmean(2 * right / (said + there)),
         }
         return {name: found[name] for name in self.METRICS}
 
     def _many(self, output: Tensor, target: Tensor) -> dict[str, float]:
         said, has = output > 0, target > 0
-        areas, precisions = ranking_curves.areas(output.double(), has)
+        areas, precisions = ranking_curves.roc_auc_and_average_precision(output.double(), has)
         return {
-            "row_f1": float(self.per_row(output, target).double().mean()),
-            "f1": ranking_curves.mean(2 * (said & has).sum(0).double() / (said.sum(0) + has.sum(0))),
+            "row_f1": float(self.row_scores(output, target).double().mean()),
+            "f1": ranking_curves.nanmean(2 * (said & has).sum(0).double() / (said.sum(0) + has.sum(0))),
             "subset_accuracy": float((said == has).all(1).double().mean()),
-            "auc": ranking_curves.mean(areas),
-            "average_precision": ranking_curves.mean(precisions),
+            "auc": ranking_curves.nanmean(areas),
+            "average_precision": ranking_curves.nanmean(precisions),
             "log_loss": float(functional.binary_cross_entropy_with_logits(output.float(), target)),
         }
 
@@ -134,7 +136,7 @@ class Classification(Task):
         count_K = torch.bincount(target, minlength=len(self.classes)).float()
         return ((count_K + 1e-6) / count_K.sum()).log().expand(count, -1)
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+    def decode(self, output: Tensor) -> list[dict[str, Any]]:
         names = [str(value).lower() if isinstance(value, bool) else str(value) for value in self.classes]  # as JSON
         rows = output.float().sigmoid() if self.many else output.float().softmax(1)
         return [
@@ -148,7 +150,7 @@ class Classification(Task):
         return self.classes[p.index(max(p))]
 
 
-def balance(state: Mapping[str, Any], many: bool) -> Tensor:
+def balanced_weights(state: Mapping[str, Any], many: bool) -> Tensor:
     """Weights that are inverse to how common a class is, 1 in the mean over the training rows: N / (K n); (K,).
 
     Of many labels, having and lacking each are two classes: (K, 2). What no training row has weighs as if one had it.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evergreen.models.base import Batch, FieldLike, Task
-from evergreen.models.metrics.boxes import average_precision, matched
+from evergreen.models.metrics.boxes import average_precision, match_boxes
 
 NEAR = 0.05  # scores below it are no boxes for any purpose
 OVERLAP = 0.5  # of intersection and union, from which on a box is found
@@ -31,19 +31,19 @@ class Detection(Task):
     """
 
     TARGETS = ("boxes",)
-    FORMS = ("pixels",)
-    PICTURE = "boxes"
-    PER_ROW = "max"
+    LAYOUTS = ("pixels",)
+    PLOT = "boxes"
+    ROW_SCORE_GOAL = "max"
     METRICS = {"map": "max", "f1": "max", "precision": "max", "recall": "max"}
 
     threshold: Tensor
 
-    def __init__(self, target: FieldLike, features: int, *, stride: int = 2, sizes: float = 0.5) -> None:
-        super().__init__(target, features)
+    def __init__(self, target: FieldLike, in_features: int, *, stride: int = 2, sizes: float = 0.5) -> None:
+        super().__init__(target, in_features)
         self.classes: list[Any] = list(target.state["values"][0])
         self.most, self.stride, self.sizes = int(target.shape[0]), stride, sizes
-        last = nn.Conv2d(features, len(self.classes) + 4, 1)
-        self.head = nn.Sequential(nn.Conv2d(features, features, 3, padding=1), nn.ReLU(), last)
+        last = nn.Conv2d(in_features, len(self.classes) + 4, 1)
+        self.head = nn.Sequential(nn.Conv2d(in_features, in_features, 3, padding=1), nn.ReLU(), last)
         with torch.no_grad():
             last.get_parameter("bias")[: len(self.classes)] = RARE
         self.register_buffer("threshold", torch.tensor(0.3))
@@ -84,7 +84,7 @@ class Detection(Task):
             heat[rows, kind] = torch.maximum(heat[rows, kind], bump)
         return heat.clamp(max=0.99)
 
-    def decode(self, output: Tensor) -> Tensor:
+    def decode_boxes(self, output: Tensor) -> Tensor:
         """(N, M, 6) the boxes of each row, the surest first: class, x0, y0, x1, y1 as shares, score."""
         classes, (height, width) = len(self.classes), output.shape[2:]
         heat, box = output[:, :classes].float().sigmoid(), output[:, classes:].float()
@@ -98,16 +98,16 @@ class Detection(Task):
         corners = torch.stack([x - half_x, y - half_y, x + half_x, y + half_y], -1).clamp(0, 1)
         return torch.cat([kind.flatten(1).gather(1, place)[..., None], corners, score[..., None]], -1)
 
-    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Of each row the boxes said (N, M, 3): class (−1 is none), score, whether it finds a true one; and how many
         true ones of each class there are (N, K)."""
-        boxes = self.decode(output)
-        found = matched(boxes, target, OVERLAP)
+        boxes = self.decode_boxes(output)
+        found = match_boxes(boxes, target, OVERLAP)
         kind = torch.where(boxes[..., 5] >= NEAR, boxes[..., 0], -1)
         true = torch.stack([(target[..., 0] == k).sum(1) for k in range(len(self.classes))], 1)
         return torch.stack([kind, boxes[..., 5], found.float()], -1), true
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """The F1 of the row alone."""
         said, right, true = self._answered(output, target, self.threshold)
         return torch.where(said + true > 0, 2 * right / (said + true).clamp_min(1), 1.0)
@@ -145,13 +145,13 @@ class Detection(Task):
         output[0, -2:] = size.logit()[:, None, None]
         return output.expand(len(rows["target"]), -1, -1, -1)
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+    def decode(self, output: Tensor) -> list[dict[str, Any]]:
         """The boxes whose score reaches the threshold, in the unit of the target's column."""
         height, width = self.target.state.get("size", (1, 1))
         scale = torch.tensor([width, height, width, height])
         return [
             {"prediction": [self._named(box, scale) for box in row if float(box[5]) >= float(self.threshold)]}
-            for row in self.decode(output)
+            for row in self.decode_boxes(output)
         ]
 
     def _named(self, box: Tensor, scale: Tensor) -> dict[str, Any]:

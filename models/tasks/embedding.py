@@ -29,9 +29,9 @@ class Embedding(Task):
     """
 
     TARGETS = ("category",)
-    PICTURE = "neighbours"
-    PER_ROW = "max"
-    WHOLE = True
+    PLOT = "neighbours"
+    ROW_SCORE_GOAL = "max"
+    NEEDS_ALL_OUTPUTS = True
     METRICS: dict[str, str] = {
         "mean_average_precision": "max",
         "recall_at_1": "max",
@@ -41,13 +41,13 @@ class Embedding(Task):
 
     threshold: Tensor  # () cosine
 
-    def __init__(self, target: FieldLike, features: int, *, width: int = 64, temperature: float = 0.1) -> None:
-        super().__init__(target, features)
+    def __init__(self, target: FieldLike, in_features: int, *, width: int = 64, temperature: float = 0.1) -> None:
+        super().__init__(target, in_features)
         if width < 2 or not temperature > 0:
             problem = f"width is {width} and temperature {temperature}"
             raise ModelError(problem, place="task", fix="make the width 2 or more and the temperature positive")
         self.temperature = temperature
-        self.head = nn.Linear(features, width)
+        self.head = nn.Linear(in_features, width)
         self.register_buffer("threshold", torch.tensor(0.5))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class Embedding(Task):
         loss_B = (loss_BB * pairs_BB).sum(1) / pairs_BB.sum(1).clamp_min(1)
         return loss_B.sum() / pairs_BB.any(1).sum().clamp_min(1)
 
-    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 2 + 2 BINS): of each row its average precision, whether its nearest is of its class, and how many rows of
         its class and of others lie at which similarity. Rows that are alone of their class count as right."""
         unit = functional.normalize(output.float(), dim=1)
@@ -84,7 +84,7 @@ class Embedding(Task):
         scores = torch.stack([torch.where(alone, 1.0, precise), (same[:, :1].any(1) | alone).float()], 1)
         return torch.cat([scores, counts], 1)
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """The average precision of each row."""
         return output[:, 0]
 
@@ -110,7 +110,7 @@ class Embedding(Task):
         raw, known = (torch.cat([part[name].flatten(1).float() for name in names], 1) for part in (rows, train))
         return functional.normalize(raw - known.mean(0), dim=1)
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+    def decode(self, output: Tensor) -> list[dict[str, Any]]:
         same = float(self.threshold)
         return [{"prediction": row, "same_from": same} for row in output.tolist()]
 

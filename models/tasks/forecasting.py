@@ -9,12 +9,12 @@ from torch import Tensor
 
 from evergreen.core.errors import ModelError
 from evergreen.models.base import Batch, FieldLike
-from evergreen.models.tasks._numbers import Numbers
+from evergreen.models.tasks._quantile import NumericTask
 
 ENOUGH = 10_000  # training rows by which a season is found
 
 
-class Forecasting(Numbers):
+class Forecasting(NumericTask):
     """All H steps at once (the direct strategy: Ben Taieb et al. 2012). Output (B, H), or (B, H, Q) with quantiles;
     target (B, H), standardised by the mean and deviation of the history.
 
@@ -25,20 +25,20 @@ class Forecasting(Numbers):
     """
 
     TARGETS = ("series",)
-    PICTURE = "forecast"
+    PLOT = "forecast"
     METRICS = {"mse": "min", "mae": "min"}
 
     def __init__(
         self,
         target: FieldLike,
-        features: int,
+        in_features: int,
         *,
         season: int = 0,
         loss: str = "mse",
         quantiles: Sequence[float] = (),
         interval: float = 0.9,
     ) -> None:
-        super().__init__(target, features, loss=loss, quantiles=quantiles, interval=interval)
+        super().__init__(target, in_features, loss=loss, quantiles=quantiles, interval=interval)
         if season < 0:
             raise ModelError(f"season is {season}", place="task.season", fix="give it in rows; 0 is to be found")
         self.season, self.naive = season, float(target.state.get("naive", 0.0))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from evergreen.models.base import Batch, FieldLike, Task
-from evergreen.models.sampling import normal
+from evergreen.models.sampling import seeded_normal
 
 WIDTH, GRID, NEIGHBOURS = 32, 2, 3  # channels and places of the features; neighbours that a reach goes to
 
@@ -28,12 +28,12 @@ class Generation(Task):
     """
 
     TARGETS = ("image",)
-    FORMS = ("target",)
-    NEEDS = frozenset({"seed"})
-    MADE: ClassVar[dict[str, str]] = {"seed": "seed"}
-    LOSS = False
-    RESAMPLE = False
-    PICTURE = "samples"
+    LAYOUTS = ("target",)
+    NEEDS_ONE_OF = frozenset({"seed"})
+    GENERATED_INPUTS: ClassVar[dict[str, str]] = {"seed": "seed"}
+    HAS_LOSS = False
+    BOOTSTRAP_METRICS = False
+    PLOT = "samples"
     METRICS = {"fid": "min", "precision": "max", "recall": "max"}
 
     mean: Tensor
@@ -41,8 +41,8 @@ class Generation(Task):
     low: Tensor
     high: Tensor
 
-    def __init__(self, target: FieldLike, features: int) -> None:
-        super().__init__(target, features)
+    def __init__(self, target: FieldLike, in_features: int) -> None:
+        super().__init__(target, in_features)
         ends = {
             "mean": 0.0,
             "std": 1.0,
@@ -56,26 +56,26 @@ class Generation(Task):
     def forward(self, features: Tensor) -> Tensor:
         return features
 
-    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(N, F) features of the samples and of the real images."""
         return embed(output), embed(target)
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """What a sample and a real image, the pair of a row, add to the energy distance of the two clouds."""
         across, made, real = (torch.cdist(a, b) for a, b in ((output, target), (output, output), (target, target)))
         return across.mean(1) + across.mean(0) - made.mean(1) - real.mean(1)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
         return {
-            "fid": frechet(output, target),
-            "precision": _among(output, target),
-            "recall": _among(target, output),
+            "fid": frechet_distance(output, target),
+            "precision": _fraction_within(output, target),
+            "recall": _fraction_within(target, output),
         }
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
         """Pixels drawn from normal distributions of their own, one for each value of the categories that are given."""
         seeds = rows["seed"] if "seed" in rows else torch.arange(len(rows["target"]))
-        noise = normal(seeds, rows["target"][0].numel()).view_as(rows["target"])
+        noise = seeded_normal(seeds, rows["target"][0].numel()).view_as(rows["target"])
         groups, asked = _groups(train, rows)
         drawn = noise * train["target"].std(0) + train["target"].mean(0)
         for group in asked.unique().tolist():
@@ -84,7 +84,7 @@ class Generation(Task):
                 drawn[asked == group] = noise[asked == group] * own.std(0) + own.mean(0)
         return drawn
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+    def decode(self, output: Tensor) -> list[dict[str, Any]]:
         """Pixels as the target's column has them: (H, W) or (H, W, C)."""
         values = output.clamp(self.low, self.high).double() * self.std + self.mean
         images = values.permute(0, 2, 3, 1)
@@ -104,7 +104,7 @@ def embed(x_NCHW: Tensor) -> Tensor:
         return functional.adaptive_avg_pool2d(x, GRID).flatten(1)
 
 
-def frechet(a_NF: Tensor, b_NF: Tensor) -> float:
+def frechet_distance(a_NF: Tensor, b_NF: Tensor) -> float:
     """The Fréchet distance of the Gaussians with the means and covariances of two clouds of features, squared."""
     a, b = a_NF.double(), b_NF.double()
     first, second = torch.cov(a.T), torch.cov(b.T)
@@ -114,20 +114,20 @@ def frechet(a_NF: Tensor, b_NF: Tensor) -> float:
     return float((a.mean(0) - b.mean(0)).square().sum() + first.trace() + second.trace() - 2 * mixed)
 
 
-def _among(some_NF: Tensor, cloud_MF: Tensor) -> float:
+def _fraction_within(some_NF: Tensor, cloud_MF: Tensor) -> float:
     """The share of `some` that lies within the reach of any of the cloud, to its third neighbour."""
     reach = torch.cdist(cloud_MF, cloud_MF).sort(1).values[:, min(NEIGHBOURS, len(cloud_MF) - 1)]
     return float((torch.cdist(some_NF, cloud_MF) <= reach).any(1).double().mean())
 
 
-def copying(samples: Tensor, fresh: Tensor, train: Tensor) -> float:
+def memorization_ratio(samples: Tensor, fresh: Tensor, train: Tensor) -> float:
     """How near samples come to training images, by how near real images do that were not learned from: the ratio of the
     median distances to the nearest. About 1: no nearer than chance; towards 0: copies (Meehan et al. 2020)."""
-    near = [nearest(x, train)[0].median() for x in (samples, fresh)]
+    near = [nearest_images(x, train)[0].median() for x in (samples, fresh)]
     return float(near[0] / near[1].clamp_min(1e-9))
 
 
-def nearest(x_NCHW: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
+def nearest_images(x_NCHW: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
     """(N,) each: the distance of each image to the nearest training image, and the number of that."""
     found = torch.cdist(x_NCHW.flatten(1).float(), train.flatten(1).float()).min(1)
     return found.values, found.indices

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evergreen.models.base import Batch, FieldLike, Task
-from evergreen.models.text_generation import END, PADDING, characters, nucleus, text, write_on
+from evergreen.models.text_generation import END, PADDING, count_characters, decode_tokens, generate, sample_top_p
 
 if TYPE_CHECKING:
     from evergreen.models.network import Network
@@ -30,9 +30,9 @@ class LanguageModelling(Task):
     """
 
     TARGETS = ("text",)
-    FORMS = ("causal",)
-    FROM_ITSELF = True
-    PICTURE = "texts"
+    LAYOUTS = ("causal",)
+    TARGET_IS_INPUT = True
+    PLOT = "texts"
     METRICS = {"bits_per_character": "min", "bits_per_token": "min", "perplexity": "min"}
 
     held: Tensor  # (V,) characters that each token stands for
@@ -40,19 +40,19 @@ class LanguageModelling(Task):
     def __init__(
         self,
         target: FieldLike,
-        features: int,
+        in_features: int,
         *,
         temperature: float = 0.8,
         top_p: float = 0.95,
         length: int = 100,
         pieces: bool = False,
     ) -> None:
-        super().__init__(target, features)
+        super().__init__(target, in_features)
         self.temperature, self.top_p, self.length, self.pieces = temperature, top_p, length, pieces
         (self.vocabulary,) = target.sizes
-        self.first = nn.Parameter(torch.zeros(features))
-        self.head = nn.Linear(features, self.vocabulary, bias=False)
-        counts = [characters(target.state["unit"], token) for token in target.state["values"][0]]
+        self.first = nn.Parameter(torch.zeros(in_features))
+        self.head = nn.Linear(in_features, self.vocabulary, bias=False)
+        counts = [count_characters(target.state["unit"], token) for token in target.state["values"][0]]
         self.register_buffer("held", torch.tensor([0, 1, 0, 0, *counts]), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -63,14 +63,14 @@ class LanguageModelling(Task):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return functional.cross_entropy(output.flatten(0, 1), self._told(target).flatten(), ignore_index=PADDING)
 
-    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(N,) bits of each row; (N, 2) its characters and tokens."""
         target = self._told(target)
         nats_BL = functional.cross_entropy(output.transpose(1, 2), target, ignore_index=PADDING, reduction="none")
         bits = nats_BL.double().sum(1) / math.log(2)
         return bits, torch.stack([self.held[target].sum(1), (target != PADDING).sum(1)], 1)
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """Bits per character."""
         return output / target[:, 0].clamp_min(1)
 
@@ -95,15 +95,15 @@ class LanguageModelling(Task):
             (pairs_VV / pairs_VV.sum(1, keepdim=True)).log()[_pairs(rows["target"])[0]].view(*rows["target"].shape, -1)
         )
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+    def decode(self, output: Tensor) -> list[dict[str, Any]]:
         """The likeliest token at each place, given the true ones before it."""
-        return [{"prediction": text(self.target.state, row)} for row in output.argmax(-1).tolist()]
+        return [{"prediction": decode_tokens(self.target.state, row)} for row in output.argmax(-1).tolist()]
 
-    def reply(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
+    def predict(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
         """Each row's text written on."""
         name = next(name for name, column in rows.items() if column.dtype == torch.int64 and column.ndim == 2)
-        written = write_on(network, rows, name, self.length, self._draw)
-        return [{"prediction": text(self.target.state, row)} for row in written.tolist()]
+        written = generate(network, rows, name, self.length, self._draw)
+        return [{"prediction": decode_tokens(self.target.state, row)} for row in written.tolist()]
 
     def _told(self, tokens_BL: Tensor) -> Tensor:
         """What is to be foretold: of a piece all but its end, which is nobody's doing."""
@@ -112,7 +112,7 @@ class LanguageModelling(Task):
     def _draw(self, logits_BV: Tensor, number: float) -> Tensor:
         if self.pieces:
             logits_BV[:, END] = -torch.inf
-        return nucleus(logits_BV, number, self.temperature, self.top_p)
+        return sample_top_p(logits_BV, number, self.temperature, self.top_p)
 
 
 def _pairs(tokens_BL: Tensor) -> tuple[Tensor, Tensor]:

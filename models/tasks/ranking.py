@@ -28,19 +28,19 @@ class Ranking(Task):
     """
 
     TARGETS = ("category",)
-    PICTURE = "ranking"
-    PER_ROW = "max"
+    PLOT = "ranking"
+    ROW_SCORE_GOAL = "max"
     METRICS: dict[str, str] = {"ndcg_at_10": "max", "hit_rate_at_10": "max", "reciprocal_rank": "max"}
 
-    def __init__(self, target: FieldLike, features: int, *, whole: int = 20_000, sampled: int = 2_000) -> None:
-        super().__init__(target, features)
+    def __init__(self, target: FieldLike, in_features: int, *, whole: int = 20_000, sampled: int = 2_000) -> None:
+        super().__init__(target, in_features)
         self.items: list[Any] = list(target.state["values"][0])
         if len(self.items) < 2:
             raise ModelError("there is one item alone", place="task", fix="give data with many items")
         self.drawn = sampled if len(self.items) > whole else 0
         if sampled < 1:
             raise ModelError(f"sampled is {sampled}", place="task", fix="draw one item at least")
-        self.head = nn.Linear(features, len(self.items))
+        self.head = nn.Linear(in_features, len(self.items))
 
     def forward(self, features: Tensor) -> Tensor:
         """Scores (B, V); while it learns of too many items to score them all, the features, which `loss` scores."""
@@ -63,20 +63,20 @@ class Ranking(Task):
         rest_B = scores_BS.logsumexp(1) + torch.tensor((len(self.items) - 1) / self.drawn).log()
         return (torch.logaddexp(right_B, rest_B) - right_B).mean()
 
-    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The rank of the right item, from 1; where others have its very score, the middle of their places."""
         right_N1 = output.gather(1, target[:, None])
         above_N = (output > right_N1).sum(1)
         equal_N = (output == right_N1).sum(1) - 1
         return 1 + above_N + equal_N / 2, target
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """The gain of the right item at its rank."""
         return torch.where(output <= TOP, 1 / (1 + output).log2(), 0.0)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
         return {
-            "ndcg_at_10": float(self.per_row(output, target).mean()),
+            "ndcg_at_10": float(self.row_scores(output, target).mean()),
             "hit_rate_at_10": float((output <= TOP).float().mean()),
             "reciprocal_rank": float((1 / output).mean()),
         }
@@ -86,7 +86,7 @@ class Ranking(Task):
         count_V = torch.bincount(train["target"], minlength=len(self.items)).float()
         return ((count_V + 1e-6) / count_V.sum()).log().expand(len(rows["target"]), -1)
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+    def decode(self, output: Tensor) -> list[dict[str, Any]]:
         share, best = output.float().softmax(1).topk(min(TOP, len(self.items)))
         return [
             {

@@ -26,9 +26,9 @@ class Reconstruction(Task):
     """
 
     TARGETS = ("image",)
-    FORMS = ("target", "pixels")
-    NEEDS = frozenset({"image"})
-    PICTURE = "images"
+    LAYOUTS = ("target", "pixels")
+    NEEDS_ONE_OF = frozenset({"image"})
+    PLOT = "images"
     mean: Tensor
     std: Tensor
     low: Tensor
@@ -36,14 +36,14 @@ class Reconstruction(Task):
 
     METRICS = {"psnr": "max", "ssim": "max"}
 
-    def __init__(self, target: FieldLike, features: int, *, form: str = "pixels", loss: str = "squared") -> None:
-        super().__init__(target, features)
+    def __init__(self, target: FieldLike, in_features: int, *, layout: str = "pixels", loss: str = "squared") -> None:
+        super().__init__(target, in_features)
         if loss not in DISTANCES:
             raise ModelError(f"there is no loss {loss!r}", place="task", fix=suggest(loss, DISTANCES))
         self.distance = DISTANCES[loss]
         for name in ("mean", "std", "low", "high"):  # of each channel; the ends of its range are standardised
             self.register_buffer(name, torch.tensor(target.state[name]).view(-1, 1, 1), persistent=False)
-        self.head = nn.Conv2d(features, target.shape[0], 3, padding=1) if form == "pixels" else nn.Identity()
+        self.head = nn.Conv2d(in_features, target.shape[0], 3, padding=1) if layout == "pixels" else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
         x_BCHW: Tensor = self.head(_sized(features, self.target.shape[1:]))
@@ -52,12 +52,12 @@ class Reconstruction(Task):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return self.distance(output, target)
 
-    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Of each row: the mean squared error (N,), as a share of the squared peak, and the SSIM (N,)."""
         said, true = self._pixels(output), self._pixels(target)
         return (said - true).square().flatten(1).mean(1), ssim(said, true)
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """The squared error, a mean over the pixels, as a share of the squared peak."""
         return output
 
@@ -74,7 +74,7 @@ class Reconstruction(Task):
         slope = slope / (x - centre[0]).square().sum((0, 2, 3), keepdim=True).clamp_min(1e-9)
         return (self._enlarged(rows[name]) - centre[0]) * slope + centre[1]
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+    def decode(self, output: Tensor) -> list[dict[str, Any]]:
         """Pixels as the target's column has them, in its range: (H, W) or (H, W, C)."""
         units = output.float().clamp(self.low, self.high).double() * self.std + self.mean
         images = units.permute(0, 2, 3, 1)

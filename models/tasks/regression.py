@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from evergreen.models.base import Batch
-from evergreen.models.tasks._numbers import Numbers
+from evergreen.models.tasks._quantile import NumericTask
 
 
-class Regression(Numbers):
+class Regression(NumericTask):
     """One number a row. Output (B,), or (B, Q) with quantiles; target (B,), standardised.
 
     Loss: least squares (Legendre 1805), least absolute deviations, Huber's (1964) or the pinball loss of quantiles
@@ -18,7 +18,7 @@ class Regression(Numbers):
     """
 
     TARGETS = ("number",)
-    PICTURE = "scatter"
+    PLOT = "scatter"
     METRICS = {"r2": "max", "rmse": "min", "mae": "min"}
 
     def scores(self, said: Tensor, came: Tensor) -> dict[str, float]:

@@ -23,16 +23,16 @@ class Segmentation(Task):
     """
 
     TARGETS = ("mask",)
-    FORMS = ("pixels",)
-    PICTURE = "masks"
-    PER_ROW = "max"
+    LAYOUTS = ("pixels",)
+    PLOT = "masks"
+    ROW_SCORE_GOAL = "max"
     METRICS = {"miou": "max", "dice": "max", "accuracy": "max"}
 
-    def __init__(self, target: FieldLike, features: int, *, dice: float = 1.0) -> None:
-        super().__init__(target, features)
+    def __init__(self, target: FieldLike, in_features: int, *, dice: float = 1.0) -> None:
+        super().__init__(target, in_features)
         self.classes: list[Any] = list(target.state["values"][0])
         self.dice = dice
-        self.head = nn.Conv2d(features, len(self.classes), 1)
+        self.head = nn.Conv2d(in_features, len(self.classes), 1)
 
     def forward(self, features: Tensor) -> Tensor:
         logits_BKHW: Tensor = self.head(features)
@@ -53,7 +53,7 @@ class Segmentation(Task):
         lost_BK = (1 - 2 * both / sums.clamp_min(1)) * occurs_BK
         return (lost_BK.sum(1) / occurs_BK.sum(1).clamp_min(1)).mean()
 
-    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Of each row and class the pixels that are said (N, K), and those that are true and rightly said (N, 2K)."""
         true = self._one_hot(target)
         said = self._one_hot(torch.where(target == IGNORED, IGNORED, output.argmax(1)))
@@ -64,7 +64,7 @@ class Segmentation(Task):
         """(B, K, H, W), zeros where unlabelled."""
         return torch.stack([target == k for k in range(len(self.classes))], 1).float()
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean intersection over union of the row alone."""
         true, both = target.double().chunk(2, 1)
         union = output.double() + true - both
@@ -86,7 +86,7 @@ class Segmentation(Task):
         share_1KHW = (count_1KHW + 1e-3) / (count_1KHW + 1e-3).sum(1, keepdim=True)
         return share_1KHW.log().expand(len(rows["target"]), -1, -1, -1)
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+    def decode(self, output: Tensor) -> list[dict[str, Any]]:
         """The class of each pixel, and the share of the pixels of each class that was found."""
         said_NHW = output.argmax(1)
         answers = []

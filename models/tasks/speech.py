@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evergreen.models.base import Batch, FieldLike, Task
-from evergreen.models.metrics.edit_distance import edits
-from evergreen.models.text_generation import BEGIN, END, PADDING, text
+from evergreen.models.metrics.edit_distance import edit_distance
+from evergreen.models.text_generation import BEGIN, END, PADDING, decode_tokens
 
 NOTHING = 4.0  # how much likelier than a letter "nothing" is at first; that it is at most steps takes long to learn
 
@@ -26,13 +26,13 @@ class Speech(Task):
     """
 
     TARGETS = ("text",)
-    FORMS = ("positions", "causal")
-    PICTURE = "texts"
+    LAYOUTS = ("sequence", "causal")
+    PLOT = "texts"
     METRICS = {"word_error_rate": "min", "character_error_rate": "min"}
 
-    def __init__(self, target: FieldLike, features: int) -> None:
-        super().__init__(target, features)
-        self.head = nn.Linear(features, target.sizes[0])
+    def __init__(self, target: FieldLike, in_features: int) -> None:
+        super().__init__(target, in_features)
+        self.head = nn.Linear(in_features, target.sizes[0])
         with torch.no_grad():
             self.head.bias[PADDING] = NOTHING
 
@@ -49,15 +49,15 @@ class Speech(Task):
         )
         return (losses_B / letters_B.clamp_min(1)).mean()
 
-    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 2) words and letters to change, (N, 2) words and letters of the transcripts."""
-        said, meant = self.said(output), [_line(text(self.target.state, row)) for row in target.tolist()]
+        said, meant = self.said(output), [_line(decode_tokens(self.target.state, row)) for row in target.tolist()]
         words = [[line.split() for line in lines] for lines in (said, meant)]
-        changes = torch.stack([edits(*words), edits(said, meant)], 1)
+        changes = torch.stack([edit_distance(*words), edit_distance(said, meant)], 1)
         counts = [[len(row), len(line)] for row, line in zip(words[1], meant, strict=True)]
         return changes, torch.tensor(counts).view(-1, 2)
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """The word error rate of each row."""
         return output[:, 0] / target[:, 0].clamp_min(1)
 
@@ -73,15 +73,15 @@ class Speech(Task):
         logits_TV = 10.0 * functional.one_hot(torch.tensor(path), self.target.sizes[0])
         return logits_TV.expand(len(rows["target"]), -1, -1)
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+    def decode(self, output: Tensor) -> list[dict[str, Any]]:
         return [{"prediction": line} for line in self.said(output)]
 
     def said(self, output: Tensor) -> list[str]:
         """The transcript of each row."""
-        return [_line(text(self.target.state, greedy(row))) for row in output.argmax(2).tolist()]
+        return [_line(decode_tokens(self.target.state, collapse_ctc_path(row))) for row in output.argmax(2).tolist()]
 
 
-def greedy(path: list[int]) -> list[int]:
+def collapse_ctc_path(path: list[int]) -> list[int]:
     """The letters of a path of steps: repetitions are one, and nothing (0) is taken out."""
     changed = [code for before, code in zip([PADDING, *path], path, strict=False) if code != before]
     return [code for code in changed if code != PADDING]

@@ -26,17 +26,17 @@ class Tagging(Task):
     """
 
     TARGETS = ("tags",)
-    FORMS = ("positions", "causal")
-    PICTURE = "tags"
+    LAYOUTS = ("sequence", "causal")
+    PLOT = "tags"
     METRICS = {"f1": "max", "macro_f1": "max", "accuracy": "max"}
 
     kind: Tensor  # (K,) which entity each tag is of, 0 outside of any
     begins: Tensor  # (K,) whether it begins one
 
-    def __init__(self, target: FieldLike, features: int) -> None:
-        super().__init__(target, features)
+    def __init__(self, target: FieldLike, in_features: int) -> None:
+        super().__init__(target, in_features)
         self.tags: list[str] = list(target.state["values"][0])
-        self.head = nn.Linear(features, len(self.tags))
+        self.head = nn.Linear(in_features, len(self.tags))
         kinds = sorted({tag[2:] for tag in self.tags if tag[:2] in ("B-", "I-")})
         self.entities = bool(kinds) and all(tag == OUTSIDE or tag[2:] in kinds for tag in self.tags)
         kind = [kinds.index(tag[2:]) + 1 if self.entities and tag != OUTSIDE else 0 for tag in self.tags]
@@ -51,7 +51,7 @@ class Tagging(Task):
         target = target[:, : output.shape[1]]
         return functional.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=PADDING)
 
-    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 1 + K, 3) how many were right, said and there: of entities (or tags but O), and of each tag; (N,)."""
         said_BL = output.argmax(-1).masked_fill(target[:, : output.shape[1]] == PADDING, PADDING)
         true_BL = target[:, : output.shape[1]]
@@ -64,7 +64,7 @@ class Tagging(Task):
             whole_B3 = counts_BK3[:, [k for k, tag in enumerate(self.tags) if tag != OUTSIDE]].sum(1)
         return torch.cat([whole_B3[:, None], counts_BK3], 1).double(), (target != PADDING).sum(1)
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """The share of wrong tags."""
         return 1 - output[:, 1:, 0].sum(1) / target.clamp_min(1)
 
@@ -90,13 +90,13 @@ class Tagging(Task):
         table = (table + 0.1 * table.sum(0) / table.sum()).log()
         return table[words["rows"][:, :length].clamp_min(0)]
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+    def decode(self, output: Tensor) -> list[dict[str, Any]]:
         """A tag for every position, padding included."""
         return [{"prediction": [self.tags[code] for code in row]} for row in output.argmax(-1).tolist()]
 
-    def reply(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
+    def predict(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
         """A tag for each word of a row."""
-        answers = self.answer(network(rows))
+        answers = self.decode(network(rows))
         name = next((name for name, column in rows.items() if _tokens(column)), "")
         if name:
             for answer, length in zip(answers, (rows[name] != 0).sum(1).tolist(), strict=True):

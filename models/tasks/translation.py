@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evergreen.models.base import Batch, FieldLike, Task
-from evergreen.models.text_generation import PADDING, UNKNOWN, text
+from evergreen.models.text_generation import PADDING, UNKNOWN, decode_tokens
 
 ORDERS = 6  # characters of the longest n-grams of chrF
 BETA = 2  # how many times recall counts more than precision
@@ -24,29 +24,29 @@ class Translation(Task):
     """
 
     TARGETS = ("text",)
-    FORMS = ("target",)
-    LOSS = False
-    PER_ROW = "max"
-    PICTURE = "texts"
+    LAYOUTS = ("target",)
+    HAS_LOSS = False
+    ROW_SCORE_GOAL = "max"
+    PLOT = "texts"
     METRICS = {"exact_match": "max", "chrf": "max"}
 
-    def __init__(self, target: FieldLike, features: int) -> None:
-        super().__init__(target, features)
+    def __init__(self, target: FieldLike, in_features: int) -> None:
+        super().__init__(target, in_features)
 
     def forward(self, features: Tensor) -> Tensor:
         return features
 
-    def facts(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, 6) runs of each length that are in both, in what was said, in what is right; (N,) exactly right."""
         state = self.target.state
         runs = [
-            _runs(_line(text(state, said)), _line(text(state, true)))
+            _runs(_line(decode_tokens(state, said)), _line(decode_tokens(state, true)))
             for said, true in zip(output.tolist(), target.tolist(), strict=True)
         ]
         exact = (output == target).all(1) & (target != UNKNOWN).all(1)
         return torch.tensor(runs, dtype=torch.float64).view(-1, 3, ORDERS), exact.float()
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """1 where the text is exactly right, else 0."""
         return target
 
@@ -66,8 +66,8 @@ class Translation(Task):
                 near += _agreement(column.flatten(1), train[name][: near.shape[1]].flatten(1))
         return train["target"][near.argmax(1)]
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
-        return [{"prediction": text(self.target.state, row)} for row in output.tolist()]
+    def decode(self, output: Tensor) -> list[dict[str, Any]]:
+        return [{"prediction": decode_tokens(self.target.state, row)} for row in output.tolist()]
 
 
 def _line(said: str | list[str]) -> str:

@@ -21,7 +21,7 @@ PLATEAU_FACTOR = 0.3  # by which the learning rate falls where validation no lon
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingConfig:
     """How a network is trained. A step is one update of the weights."""
 
     epochs: int = 40  # passes over the training rows
@@ -68,7 +68,7 @@ class Recipe:
         if not 0 <= getattr(self, name) <= 1:
             raise ModelError(f"{name} is {getattr(self, name)}", place="recipe", fix="give a share between 0 and 1")
 
-    def but(self, **changes: Any) -> Recipe:
+    def replace(self, **changes: Any) -> TrainingConfig:
         """This recipe with some values changed; ModelError with the nearest right name for an unknown one."""
         known = {field.name for field in dataclasses.fields(self)}
         for name in changes:
@@ -76,20 +76,20 @@ class Recipe:
                 raise ModelError(f"there is no {name!r}", place="recipe", fix=suggest(name, known))
         return dataclasses.replace(self, **changes)
 
-    def rate(self, step: int, steps: int, falls: int = 0) -> float:
+    def learning_rate_at(self, step: int, steps: int, falls: int = 0) -> float:
         """The learning rate at a step of `steps` in all, after as many `falls` of a plateau."""
         if self.schedule == "constant":
             return self.learning_rate
         if self.schedule == "one_cycle":
-            return self.learning_rate * _cycle(step / max(1, steps))
+            return self.learning_rate * _one_cycle(step / max(1, steps))
         warmup = round(self.warmup_share * steps)
         if step < warmup:
             return self.learning_rate * (step + 1) / (warmup + 1)
         if self.schedule == "plateau":
             return self.learning_rate * PLATEAU_FACTOR**falls
-        return self.learning_rate * _fall((step - warmup) / max(1, steps - warmup))
+        return self.learning_rate * _cosine_decay((step - warmup) / max(1, steps - warmup))
 
-    def falls(self, standings: Sequence[Any]) -> int:
+    def plateau_drops(self, standings: Sequence[Any]) -> int:
         """How often a plateau's rate has fallen, given how each epoch's validation stands (greater is better)."""
         best, waited, fallen = None, 0, 0
         for standing in standings:
@@ -102,11 +102,11 @@ class Recipe:
         return fallen
 
     @property
-    def averages(self) -> bool:
+    def averages_weights(self) -> bool:
         """Whether averaged weights are the ones that are judged and kept."""
         return self.ema > 0 or self.swa > 0
 
-    def kept(self, step: int, steps: int) -> float:
+    def average_decay(self, step: int, steps: int) -> float:
         """The share of the mean of the weights that stays when a step of `steps` in all is taken in."""
         if self.swa:  # evenly over the last steps (Izmailov et al. 2018); until then the weights are their own mean
             before = step - round((1 - self.swa) * steps)  # steps that are in the mean already
@@ -114,13 +114,13 @@ class Recipe:
         return min(self.ema, (1 + step) / (10 + step))  # a young mean forgets the random first weights sooner
 
 
-def _fall(share: float) -> float:
+def _cosine_decay(share: float) -> float:
     """Half a cosine from 1 down to 0 (Loshchilov and Hutter 2017)."""
     return (1 + math.cos(math.pi * min(1.0, share))) / 2
 
 
-def _cycle(share: float) -> float:
+def _one_cycle(share: float) -> float:
     """One cycle (Smith and Topin 2018): half a cosine up, then one down to nothing."""
     if share < CYCLE_SHARE:
-        return CYCLE_START + (1 - CYCLE_START) * (1 - _fall(share / CYCLE_SHARE))
-    return _fall((share - CYCLE_SHARE) / (1 - CYCLE_SHARE))
+        return CYCLE_START + (1 - CYCLE_START) * (1 - _cosine_decay(share / CYCLE_SHARE))
+    return _cosine_decay((share - CYCLE_SHARE) / (1 - CYCLE_SHARE))

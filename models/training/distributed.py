@@ -14,7 +14,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
-class Rank:
+class DistributedContext:
     """Process `number` of `world`, computing on `device`. Rank 0 decides, all others follow; one alone is rank 0.
 
     With `world` > 1 the caller has initialised torch's process group.
@@ -27,7 +27,7 @@ class Rank:
     def first(self) -> bool:
         return self.number == 0
 
-    def tensors(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def to_device(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """A batch where this rank computes."""
         return {name: torch.as_tensor(column).to(self.device, non_blocking=True) for name, column in batch.items()}
 
@@ -39,7 +39,7 @@ class Rank:
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(number)
 
-    def joined(self, module: nn.Module) -> nn.Module:
+    def wrap_ddp(self, module: nn.Module) -> nn.Module:
         """The module with rank 0's weights, its gradients averaged over all ranks."""
         return DistributedDataParallel(module, find_unused_parameters=True) if self.world > 1 else module
 
@@ -52,22 +52,22 @@ class Rank:
         for tensor, mean in zip(tensors, (flat / self.world).split([one.numel() for one in tensors]), strict=True):
             tensor.copy_(mean.view_as(tensor))
 
-    def follow(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast_from_0(self, tensors: Iterable[Tensor]) -> None:
         """Each becomes what it is on rank 0."""
         if self.world > 1:
             for tensor in tensors:
                 distributed.broadcast(tensor, 0)
 
-    def agree(self, mine: bool) -> bool:
+    def broadcast_bool(self, mine: bool) -> bool:
         """Rank 0's answer to a yes-or-no question, on every rank."""
         return mine if self.world == 1 else bool(self._from_first(torch.tensor([float(mine)]))[0])
 
-    def shared(self, mine: Mapping[str, float] | None, names: Sequence[str]) -> dict[str, float]:
+    def broadcast_metrics(self, mine: Mapping[str, float] | None, names: Sequence[str]) -> dict[str, float]:
         """Rank 0's numbers under `names`, on every rank; the others give None."""
         numbers = torch.tensor([mine[name] for name in names] if mine else [0.0] * len(names), dtype=torch.float64)
         return dict(zip(names, (numbers if self.world == 1 else self._from_first(numbers)).tolist(), strict=True))
 
-    def block(self, mine: bytes | None) -> bytes | None:
+    def broadcast_bytes(self, mine: bytes | None) -> bytes | None:
         """Rank 0's bytes, on every rank."""
         if self.world == 1:
             return mine
@@ -84,12 +84,12 @@ class Rank:
         return moved.cpu()
 
 
-def apart(module: nn.Module) -> AbstractContextManager[Any]:
+def no_grad_sync(module: nn.Module) -> AbstractContextManager[Any]:
     """Gradients of a joined module's calls within stay on their rank: they are averaged with the next call's."""
     return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
 
 
-def statistics(module: nn.Module) -> list[Tensor]:
+def batch_norm_buffers(module: nn.Module) -> list[Tensor]:
     """The running means and variances of norms by batches: each rank has seen its own share of the rows alone."""
     norms = [one for one in module.modules() if isinstance(one, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)]
     return [one for norm in norms for one in (norm.running_mean, norm.running_var) if one is not None]

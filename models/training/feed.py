@@ -19,7 +19,7 @@ class Feed(Protocol):
         """Batches per epoch, equal on every rank."""
         ...
 
-    def whole(self) -> Feed:
+    def single_process(self) -> Feed:
         """The same rows as a single process is fed them."""
         ...
 
@@ -41,7 +41,7 @@ class TensorFeed:
     def steps(self) -> int:
         return -(-self.rows // self.batch_size)
 
-    def whole(self) -> TensorFeed:
+    def single_process(self) -> TensorFeed:
         return TensorFeed(self.columns, self.batch_size, seed=self.seed)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[dict[str, Tensor]]:

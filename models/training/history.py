@@ -15,23 +15,23 @@ class History(list[dict[str, Any]]):
         super().__init__()
         self.decider, self.direction = next(iter(metrics.items()))
 
-    def standing(self, record: Mapping[str, Any]) -> tuple[float, float]:
+    def sort_key(self, record: Mapping[str, Any]) -> tuple[float, float]:
         """Greater is better: by the deciding metric, then by the validation loss; not-a-number is worst."""
         score = record[self.decider] if self.direction == "max" else -record[self.decider]
         finite = math.isfinite(score) and math.isfinite(record["validation_loss"])
         return (score, -record["validation_loss"]) if finite else (-math.inf, -math.inf)
 
     @property
-    def standings(self) -> list[tuple[float, float]]:
-        return [self.standing(record) for record in self]
+    def sort_keys(self) -> list[tuple[float, float]]:
+        return [self.sort_key(record) for record in self]
 
     @property
-    def waited(self) -> int:
+    def epochs_since_best(self) -> int:
         """Epochs since the best one, the first of equals."""
-        standings = self.standings
+        standings = self.sort_keys
         return len(self) - 1 - standings.index(max(standings)) if self else 0
 
     @property
-    def broken(self) -> bool:
+    def has_diverged(self) -> bool:
         """Whether the last epoch's loss is no number: nothing can be learned any more."""
         return bool(self) and not math.isfinite(self[-1]["train_loss"])

@@ -10,7 +10,7 @@ from evergreen.models.base import Architecture, Batch
 from evergreen.models.network import Network
 
 
-class Learner(nn.Module):
+class LossModule(nn.Module):
     """Its forward is the loss: gradients of a call that goes past DDP's wrapper would not be averaged over ranks.
 
     `mixup` is the α of Beta(α, α) by which rows are mixed in pairs (Zhang et al. 2018), 0 is off. An architecture that
@@ -31,18 +31,18 @@ class Learner(nn.Module):
             return architecture.loss(batch, group, task)
         share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
         other = torch.randperm(batch["target"].shape[0]).to(batch["target"].device)
-        output, target = self.network(mixed(batch, share, other)), batch["target"]
+        output, target = self.network(mixup_inputs(batch, share, other)), batch["target"]
         loss: Tensor = share * task.loss(output, target) + (1 - share) * task.loss(output, target[other])
         return loss
 
-    def train(self, mode: bool = True) -> Learner:
+    def train(self, mode: bool = True) -> LossModule:
         super().train(mode)
         if not any(weights.requires_grad for weights in self.network.architecture.parameters()):
             self.network.architecture.eval()
         return self
 
 
-def mixed(batch: Batch, share: float, other: Tensor) -> dict[str, Tensor]:
+def mixup_inputs(batch: Batch, share: float, other: Tensor) -> dict[str, Tensor]:
     """Each row's inputs, of which `share` is its own and the rest that of the row `other` names."""
     inputs = {name: column for name, column in batch.items() if name != "target"}
     whole = [name for name, column in inputs.items() if not column.is_floating_point()]

@@ -11,26 +11,30 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from evergreen.models.network import Network
-from evergreen.models.training.config import Recipe
+from evergreen.models.training.config import TrainingConfig
 
 
-def optimisers(recipe: Recipe, network: Network, parameters: Iterable[Parameter]) -> list[Optimizer]:
+def build_optimizers(recipe: TrainingConfig, network: Network, parameters: Iterable[Parameter]) -> list[Optimizer]:
     """One optimiser, or two where Muon takes the hidden matrices; frozen weights are in none.
 
     Every group has a "scale": its share of the learning rate, 1 at the output and less with each layer towards the
     input. Vectors and scalars (norms, biases) do not decay.
     """
-    scales = rates(network, recipe.layer_decay)
+    scales = layerwise_lr_scales(network, recipe.layer_decay)
     weights = [one for one in parameters if one.requires_grad]
-    matrices = hidden(network) if recipe.optimizer == "muon" else set()
+    matrices = muon_parameters(network) if recipe.optimizer == "muon" else set()
     parts = [[one for one in weights if one in matrices], [one for one in weights if one not in matrices]]
     kinds = ["muon", "adamw"] if recipe.optimizer == "muon" else ["", recipe.optimizer]
     return [
-        _optimiser(kind, recipe, _groups(part, scales, recipe)) for kind, part in zip(kinds, parts, strict=True) if part
+        _build_optimizer(kind, recipe, _parameter_groups(part, scales, recipe))
+        for kind, part in zip(kinds, parts, strict=True)
+        if part
     ]
 
 
-def _groups(weights: list[Parameter], scales: dict[Parameter, float], recipe: Recipe) -> list[dict[str, Any]]:
+def _parameter_groups(
+    weights: list[Parameter], scales: dict[Parameter, float], recipe: TrainingConfig
+) -> list[dict[str, Any]]:
     """Parameters of equal decay and equal scale together, in order."""
     found: dict[tuple[float, float], list[Parameter]] = {}
     for one in weights:
@@ -39,7 +43,7 @@ def _groups(weights: list[Parameter], scales: dict[Parameter, float], recipe: Re
     return [{"params": ones, "weight_decay": decay, "scale": scale} for (decay, scale), ones in found.items()]
 
 
-def _optimiser(kind: str, recipe: Recipe, groups: list[dict[str, Any]]) -> Optimizer:
+def _build_optimizer(kind: str, recipe: TrainingConfig, groups: list[dict[str, Any]]) -> Optimizer:
     rate, momentum = recipe.learning_rate, recipe.momentum
     if kind == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=True)
@@ -50,25 +54,25 @@ def _optimiser(kind: str, recipe: Recipe, groups: list[dict[str, Any]]) -> Optim
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[kind](groups, lr=rate, fused=True)
 
 
-def hidden(network: Network) -> set[Parameter]:
+def muon_parameters(network: Network) -> set[Parameter]:
     """The matrices that Muon is made for (Jordan et al. 2024): those of the architecture's own layers, neither
     embeddings nor the task's head; convolutions are no matrices and stay with AdamW."""
     embedded = {id(one.weight) for one in network.modules() if isinstance(one, nn.Embedding | nn.EmbeddingBag)}
     return {one for one in network.architecture.parameters() if one.ndim == 2 and id(one) not in embedded}
 
 
-def rates(network: Network, decay: float) -> dict[Parameter, float]:
+def layerwise_lr_scales(network: Network, decay: float) -> dict[Parameter, float]:
     """Each parameter's share of the learning rate: `decay` to the power of the layers between it and the output
     (Howard and Ruder 2018; Clark et al. 2020). The task's head learns at the full rate."""
-    stack = [*layers(network.architecture), network.task]
+    stack = [*list_layers(network.architecture), network.task]
     least = dict.fromkeys(network.architecture.parameters(), decay ** (len(stack) - 1))  # tokens and places of no layer
     return least | {
         one: decay ** (len(stack) - 1 - place) for place, layer in enumerate(stack) for one in layer.parameters()
     }
 
 
-def layers(module: nn.Module) -> list[nn.Module]:
+def list_layers(module: nn.Module) -> list[nn.Module]:
     """The layers of a network from the input on: a list or a sequence holds several, everything else is one."""
     if not any(isinstance(one, nn.Sequential | nn.ModuleList | nn.ModuleDict) for one in module.modules()):
         return [module] if any(True for _ in module.parameters()) else []
-    return [layer for child in module.children() for layer in layers(child)]
+    return [layer for child in module.children() for layer in list_layers(child)]

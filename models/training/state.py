@@ -12,18 +12,18 @@ from torch.optim import Optimizer
 
 from evergreen.models.network import Network
 from evergreen.models.training import checkpoint
-from evergreen.models.training.config import Recipe
+from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.history import History
-from evergreen.models.training.optimizers import optimisers
-from evergreen.models.training.weight_average import Average
+from evergreen.models.training.optimizers import build_optimizers
+from evergreen.models.training.weight_average import WeightAverage
 
 POSITION = ("epoch", "batch", "step", "rows", "best")
 
 
-class State:
+class TrainingState:
     """The weights, the optimisers and the position of one run: of `network`, by `recipe`, on so many training rows."""
 
-    def __init__(self, network: Network, recipe: Recipe, rows: int) -> None:
+    def __init__(self, network: Network, recipe: TrainingConfig, rows: int) -> None:
         self.epoch, self.batch, self.step = 0, 0, 0  # epochs done, batches done of the next, updates done
         self.rows = 0  # of this rank, so far in this epoch
         self.history = History(network.task.METRICS)
@@ -34,20 +34,20 @@ class State:
         self.loss = torch.zeros((), dtype=torch.float64, device=device)  # summed over `rows`
         self.run = _identity(recipe, self.weights, rows)
         self.groups = network.groups()
-        self.optimisers = {name: optimisers(recipe, network, weights) for name, weights in self.groups.items()}
+        self.optimizers = {name: build_optimizers(recipe, network, weights) for name, weights in self.groups.items()}
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
         chosen = {f"task.{name}" for name, _ in network.task.named_buffers()}  # by validation rows: no step moves them
         learned = {name: tensor for name, tensor in self.weights.items() if name not in chosen}
-        self.average = Average(learned) if recipe.averages else None
+        self.average = WeightAverage(learned) if recipe.averages_weights else None
 
     def begin(self) -> None:
         """The weights as they are now are those that the run begins with."""
         if self.average:
             self.average.begin()
 
-    def smooth(self) -> dict[str, Tensor]:
+    def averaged_weights(self) -> dict[str, Tensor]:
         """A copy of the weights that are judged: their running mean, where the recipe asks for one."""
-        return copy({**self.weights, **(self.average.mean if self.average else {})})
+        return clone_weights({**self.weights, **(self.average.mean if self.average else {})})
 
     def encode(self) -> bytes:
         """The whole state as a checkpoint."""
@@ -70,14 +70,14 @@ class State:
             setattr(self, name, position[name])
         self.history[:] = position["history"]
         self.best = (self.best[0], self.best[1]) if self.best else None
-        self.best_weights = _under("best", tensors, self.loss.device)
+        self.best_weights = _without_prefix("best", tensors, self.loss.device)
         self.loss.copy_(tensors["loss"])
-        _fill(self.weights, _under("weights", tensors))
+        _fill(self.weights, _without_prefix("weights", tensors))
         if self.average:
-            _fill(self.average.mean, _under("average", tensors))
+            _fill(self.average.mean, _without_prefix("average", tensors))
         for name, optimiser in self._named_optimisers():
             values: dict[int, dict[str, Tensor]] = {}
-            for place, tensor in _under(name, tensors).items():
+            for place, tensor in _without_prefix(name, tensors).items():
                 index, _, inner = place.partition("/")
                 values.setdefault(int(index), {})[inner] = tensor
             optimiser.load_state_dict({"state": values, "param_groups": optimiser.state_dict()["param_groups"]})
@@ -87,19 +87,19 @@ class State:
     def _named_optimisers(self) -> list[tuple[str, Optimizer]]:
         return [
             (f"optimiser/{group}/{number}", optimiser)
-            for group, ones in self.optimisers.items()
+            for group, ones in self.optimizers.items()
             for number, optimiser in enumerate(ones)
         ]
 
 
-def _identity(recipe: Recipe, weights: dict[str, Tensor], rows: int) -> str:
+def _identity(recipe: TrainingConfig, weights: dict[str, Tensor], rows: int) -> str:
     """Equal for two runs that may share checkpoints."""
     values = {**dataclasses.asdict(recipe), "checkpoint_seconds": None}
     shapes = {name: list(tensor.shape) for name, tensor in weights.items()}
     return hashlib.sha256(json.dumps([values, shapes, rows], sort_keys=True).encode()).hexdigest()
 
 
-def copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def clone_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same weights in memory of their own."""
     return {name: tensor.detach().clone() for name, tensor in weights.items()}
 
@@ -108,7 +108,7 @@ def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
-def _under(prefix: str, tensors: dict[str, Tensor], device: torch.device | None = None) -> dict[str, Tensor]:
+def _without_prefix(prefix: str, tensors: dict[str, Tensor], device: torch.device | None = None) -> dict[str, Tensor]:
     start = f"{prefix}/"
     return {name.removeprefix(start): tensor.to(device) for name, tensor in tensors.items() if name.startswith(start)}
 

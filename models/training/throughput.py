@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-class Pace:
+class ThroughputMeter:
     """Counts rows from a call of `run` on. `rows_done` gives the rows trained so far, `rows_in_all` where that ends."""
 
     def __init__(self, rows_done: Callable[[], int], rows_in_all: int) -> None:

@@ -22,35 +22,35 @@ from torch import Tensor
 from evergreen.core.errors import ModelError
 from evergreen.models.network import Network
 from evergreen.models.training import checkpoint
-from evergreen.models.training.config import Recipe
-from evergreen.models.training.distributed import Rank, apart, statistics
+from evergreen.models.training.config import TrainingConfig
+from evergreen.models.training.distributed import DistributedContext, batch_norm_buffers, no_grad_sync
 from evergreen.models.training.feed import Feed
 from evergreen.models.training.history import History
-from evergreen.models.training.loss_module import Learner
-from evergreen.models.training.state import State, copy
-from evergreen.models.training.throughput import Pace
+from evergreen.models.training.loss_module import LossModule
+from evergreen.models.training.state import TrainingState, clone_weights
+from evergreen.models.training.throughput import ThroughputMeter
 
 Report = Callable[[dict[str, Any]], None]
 REPORT_SECONDS = 1.0  # between two reports within an epoch
 log = logging.getLogger(__name__)
 
 
-def ignore(report: dict[str, Any]) -> None:
+def no_report(report: dict[str, Any]) -> None:
     """The report that goes nowhere."""
 
 
-class _Passes:
+class _TrainingPasses:
     """What a warm start reads: each pass is an epoch over all training rows."""
 
-    def __init__(self, feed: Feed, rank: Rank) -> None:
+    def __init__(self, feed: Feed, rank: DistributedContext) -> None:
         self.feed, self.rank, self.number = feed, rank, 0
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         self.number += 1
-        return (self.rank.tensors(batch) for batch in self.feed.epoch(self.number - 1))
+        return (self.rank.to_device(batch) for batch in self.feed.epoch(self.number - 1))
 
 
-class Loop:
+class Trainer:
     """Trains `network` on `train` by `recipe` and validates after each epoch.
 
     `validation` holds the whole validation split, its target included. `folder` is where checkpoints go: if it holds
@@ -65,29 +65,29 @@ class Loop:
         network: Network,
         train: Feed,
         validation: Mapping[str, Any],
-        recipe: Recipe,
+        recipe: TrainingConfig,
         *,
         device: str | torch.device = "cpu",
         rank: int = 0,
         world: int = 1,
         folder: Path | None = None,
-        report: Report = ignore,
-        warm: bool = True,
+        report: Report = no_report,
+        initialize_from_data: bool = True,
     ) -> None:
-        self.rank = Rank(rank, world, device)
+        self.rank = DistributedContext(rank, world, device)
         self.network, self.train, self.recipe = network.to(self.rank.device), train, recipe
         self.folder, self.report = folder, report
-        self.validation = self.rank.tensors(validation)
-        self._state = State(self.network, recipe, train.rows)
+        self.validation = self.rank.to_device(validation)
+        self._state = TrainingState(self.network, recipe, train.rows)
         self._steps = -(-train.steps() // recipe.accumulate)  # updates per epoch
         resumed = self._restore()
-        if warm and not resumed:
+        if initialize_from_data and not resumed:
             self.rank.seed(recipe.seed, 0, 0)  # alike on every rank
-            network.architecture.warm_start(_Passes(train.whole(), self.rank))
-        self._learner = self.rank.joined(Learner(network, recipe.mixup))
+            network.architecture.init_from_data(_TrainingPasses(train.single_process(), self.rank))
+        self._learner = self.rank.wrap_ddp(LossModule(network, recipe.mixup))
         if not resumed:
             self._state.begin()
-        self._statistics = statistics(network)
+        self._statistics = batch_norm_buffers(network)
         self._saved = time.monotonic()
 
     @property
@@ -117,11 +117,11 @@ class Loop:
 
     @property
     def _stopped(self) -> bool:
-        return 0 < self.recipe.patience <= self.history.waited or self.history.broken
+        return 0 < self.recipe.patience <= self.history.epochs_since_best or self.history.has_diverged
 
     def best_state(self) -> dict[str, Tensor]:
         """The weights of the `best` epoch; today's, where no epoch is finished yet."""
-        return copy(self._state.best_weights) if self.best else self._state.smooth()
+        return clone_weights(self._state.best_weights) if self.best else self._state.averaged_weights()
 
     def run(self, epochs: int | None = None, deadline: float | None = None) -> None:
         """Trains on to `epochs` in all (the recipe's, where None), or until time.monotonic() passes `deadline`.
@@ -130,7 +130,7 @@ class Loop:
         before any epoch could be kept.
         """
         target = self.recipe.epochs if epochs is None else epochs
-        pace = Pace(self._rows_done, target * self.train.rows)
+        pace = ThroughputMeter(self._rows_done, target * self.train.rows)
         while self.epoch < target and not self._stopped:
             if not self._train_epoch(target, deadline, pace):
                 break
@@ -138,15 +138,15 @@ class Loop:
             self.report({"epochs": target, **pace.now(), **self.history[-1]})
         self._save()
 
-    def _train_epoch(self, target: int, deadline: float | None, pace: Pace) -> bool:
+    def _train_epoch(self, target: int, deadline: float | None, pace: ThroughputMeter) -> bool:
         """Trains what is left of the epoch; False if time ran out before its end."""
         state, steps = self._state, self.train.steps()
         self._learner.train()
         batches = iter(self.train.epoch(state.epoch, state.batch))
         while state.batch < steps:
-            if deadline is not None and self.rank.agree(time.monotonic() >= deadline):
+            if deadline is not None and self.rank.broadcast_bool(time.monotonic() >= deadline):
                 return False
-            parts = [self.rank.tensors(batch) for batch in islice(batches, self.recipe.accumulate)]
+            parts = [self.rank.to_device(batch) for batch in islice(batches, self.recipe.accumulate)]
             if not parts:
                 raise ModelError(f"the feed ended after {state.batch} of {steps} batches", place="feed")
             self._update(parts)
@@ -164,13 +164,13 @@ class Loop:
         state, recipe = self._state, self.recipe
         self.rank.seed(recipe.seed, state.step, self.rank.number)
         steps = self._steps * recipe.epochs
-        falls = recipe.falls(state.history.standings) if recipe.schedule == "plateau" else 0
-        rate = recipe.rate(state.step, steps, falls)
+        falls = recipe.plateau_drops(state.history.sort_keys) if recipe.schedule == "plateau" else 0
+        rate = recipe.learning_rate_at(state.step, steps, falls)
         counts = [part["target"].shape[0] for part in parts]
-        for group, optimisers in state.optimisers.items():
+        for group, optimisers in state.optimizers.items():
             self.network.zero_grad(set_to_none=True)
             for part, count in zip(parts, counts, strict=True):
-                with nullcontext() if part is parts[-1] else apart(self._learner), self._precision():
+                with nullcontext() if part is parts[-1] else no_grad_sync(self._learner), self._precision():
                     loss = self._learner(part, group)
                     state.scaler.scale(loss if len(parts) == 1 else loss * (count / sum(counts))).backward()
                 state.loss.add_(loss.detach(), alpha=count)
@@ -186,29 +186,29 @@ class Loop:
         state.rows += sum(counts)
         self.rank.average(self._statistics)
         if state.average:
-            state.average.update(recipe.kept(state.step, steps))
+            state.average.update(recipe.average_decay(state.step, steps))
 
     def _close_epoch(self) -> None:
         state = self._state
         names = ["train_loss", "validation_loss", *self.network.task.METRICS]
-        record = self.rank.shared(self._measure() if self.rank.first else None, names)
-        self.rank.follow(self.network.buffers())  # what the validation rows have chosen is among them
+        record = self.rank.broadcast_metrics(self._measure() if self.rank.first else None, names)
+        self.rank.broadcast_from_0(self.network.buffers())  # what the validation rows have chosen is among them
         state.epoch, state.batch, state.rows = state.epoch + 1, 0, 0
         state.loss.zero_()
         state.history.append({"epoch": state.epoch, **record})
-        leads = state.history.waited == 0
+        leads = state.history.epochs_since_best == 0
         if math.isfinite(record["validation_loss"]) and (leads or self.recipe.keep == "last"):
-            state.best, state.best_weights = (state.epoch, record), state.smooth()
+            state.best, state.best_weights = (state.epoch, record), state.averaged_weights()
         if not math.isfinite(record["train_loss"]) and state.best is None:
             fix = "lower learning_rate, or set clip to 1"
             raise ModelError(f"the loss is {record['train_loss']} in epoch {state.epoch}", place="train", fix=fix)
 
     def _measure(self) -> dict[str, float]:
         state, task = self._state, self.network.task
-        live = copy(state.weights) if state.average else None
-        self.network.load_state_dict(state.smooth())
+        live = clone_weights(state.weights) if state.average else None
+        self.network.load_state_dict(state.averaged_weights())
         with self._precision():
-            loss, facts = self.network.judged(self.validation)
+            loss, facts = self.network.evaluate(self.validation)
         if live:
             self.network.load_state_dict(live)
         for name, value in task.calibrate(*facts).items():
@@ -232,7 +232,7 @@ class Loop:
         """Continues from the newest checkpoint of this very run; False where there is none."""
         if self.folder is None:
             return False
-        block = self.rank.block(checkpoint.newest(self.folder) if self.rank.first else None)
+        block = self.rank.broadcast_bytes(checkpoint.newest(self.folder) if self.rank.first else None)
         if block is None:
             return False
         found = self._state.load(block)

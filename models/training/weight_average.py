@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
-class Average:
+class WeightAverage:
     """Mean of a network's floating-point state over the steps (Polyak and Juditsky 1992): exponential or even, as the
     shares say by which it is updated. `weights` is the live state_dict of the network."""
 

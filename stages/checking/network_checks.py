@@ -14,14 +14,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from evergreen.models.base import STEPS as STEPS_OF
+from evergreen.models.base import SEQUENCE_KINDS as STEPS_OF
 from evergreen.models.base import Architecture
 from evergreen.models.network import Network
-from evergreen.models.registry import _form as form_of
-from evergreen.models.registry import accepting, architecture, installed, task
+from evergreen.models.registry import buildable, common_layout, find_architecture, find_task, is_available
 from evergreen.models.training import checkpoint
+from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
-from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.models.training.trainer import Trainer
 from evergreen.stages.checking.sample_inputs import INPUTS, make_network
 from evergreen.stages.checking.sample_inputs import rows as sample_rows
 
@@ -48,19 +48,19 @@ def cases(names: Iterable[str], tasks: Iterable[str]) -> Iterator[Case]:
         for kinds in SETS:
             for job in tasks:
                 if is_case(name, kinds, job):
-                    yield from (Case(name, job, kinds, target) for target in task(job).TARGETS)
+                    yield from (Case(name, job, kinds, target) for target in find_task(job).TARGETS)
 
 
 def is_case(name: str, kinds: tuple[str, ...], job: str) -> bool:
     """Tell whether select would let the architecture race; `seed` is an input of what draws samples alone."""
     fields = {kind: INPUTS[kind] for kind in kinds}
-    if ("seed" in kinds) != ("seed" in task(job).NEEDS):
+    if ("seed" in kinds) != ("seed" in find_task(job).NEEDS_ONE_OF):
         return False
-    if "series" in task(job).TARGETS and "series" not in kinds:  # what comes next follows a history
+    if "series" in find_task(job).TARGETS and "series" not in kinds:  # what comes next follows a history
         return False
-    if task(job).FROM_ITSELF and kinds != task(job).TARGETS[:1]:
+    if find_task(job).TARGET_IS_INPUT and kinds != find_task(job).TARGETS[:1]:
         return False
-    return installed(architecture(name)) and name in accepting(fields, job)
+    return is_available(find_architecture(name)) and name in buildable(fields, job)
 
 
 def case_rows(case: Case) -> dict[str, Tensor]:
@@ -68,7 +68,7 @@ def case_rows(case: Case) -> dict[str, Tensor]:
     batch = sample_rows(case.kinds, case.target, 8)
     if case.task == "anomaly":
         batch["target"][:4] = 0  # the class that is normal
-    return {**batch, "target": batch[case.kinds[0]]} if task(case.task).FROM_ITSELF else batch
+    return {**batch, "target": batch[case.kinds[0]]} if find_task(case.task).TARGET_IS_INPUT else batch
 
 
 def check_pair(case: Case) -> None:
@@ -88,11 +88,11 @@ def check_learns(case: Case, first_tries: Iterable[tuple[float, int]] = ()) -> N
     before, losses = float("nan"), list[float]()
     for rate, most in (*first_tries, *TRIES):
         network = make_network(*case, size=0.25)
-        before, _ = network.judged(batch)
-        recipe = Recipe(
+        before, _ = network.evaluate(batch)
+        recipe = TrainingConfig(
             epochs=EPOCHS[-1], batch_size=8, learning_rate=rate, weight_decay=0, schedule="constant", clip=1.0
         )
-        loop = Loop(network, TensorFeed(often, 8), batch, recipe)
+        loop = Trainer(network, TensorFeed(often, 8), batch, recipe)
         for epochs in (epochs for epochs in EPOCHS if epochs <= most):
             loop.run(epochs)
             if _has_learned(network, loop, before):
@@ -101,17 +101,21 @@ def check_learns(case: Case, first_tries: Iterable[tuple[float, int]] = ()) -> N
     raise AssertionError(f"it does not learn eight rows by heart: loss {before} before, then {losses}")
 
 
-def _has_learned(network: Network, loop: Loop, before: float) -> bool:
+def _has_learned(network: Network, loop: Trainer, before: float) -> bool:
     least = min(record["validation_loss"] for record in loop.history)
     own = type(network.architecture).loss is not Architecture.loss  # a criterion that may end where the task's goes on
     if own and loop.history[-1]["train_loss"] < 0.4 * loop.history[0]["train_loss"]:
         return True
-    return bool(least < 0.4 * before if network.task.LOSS else least < before or len(network.groups()) > 1)
+    return bool(least < 0.4 * before if network.task.HAS_LOSS else least < before or len(network.groups()) > 1)
 
 
 def is_trimmed(case: Case) -> bool:
     """Tell whether `check_padding` concerns the case."""
-    return architecture(case.name).TRIMS and bool({"text", "audio"} & {*case.kinds}) and case.target != "text"
+    return (
+        find_architecture(case.name).CAN_TRIM_PADDING
+        and bool({"text", "audio"} & {*case.kinds})
+        and case.target != "text"
+    )
 
 
 def check_padding(case: Case) -> None:
@@ -122,9 +126,9 @@ def check_padding(case: Case) -> None:
     steps = batch[long].shape[1] - 2
     batch[long][:, steps:] = 0
     short = {column: values[:, :steps] if column in along else values for column, values in batch.items()}
-    whole = network.outputs(batch)
+    whole = network.compute_outputs(batch)
     whole = whole[:, :steps] if case.target == "tags" else whole
-    assert torch.allclose(network.outputs(short), whole, atol=1e-5), "TRIMS, and yet padding changes an answer"
+    assert torch.allclose(network.compute_outputs(short), whole, atol=1e-5), "TRIMS, and yet padding changes an answer"
 
 
 def check_size(case: Case) -> None:
@@ -132,17 +136,17 @@ def check_size(case: Case) -> None:
     small, large = (
         sum(weights.numel() for weights in make_network(*case, size=size).parameters()) for size in (0.5, 2.0)
     )
-    fixed = "size" not in architecture(case.name).SPACE and small == large
+    fixed = "size" not in find_architecture(case.name).SEARCH_SPACE and small == large
     assert small < large or fixed, f"size=2 has {large} weights, size=0.5 has {small}"
 
 
 def check_declarations(name: str) -> None:
     """Check that SPACE and RECIPE name what exists, and that the docstring promises what a person chooses by."""
-    kind = architecture(name)
-    fields = {field.name for field in dataclasses.fields(Recipe)}
-    unknown = set(kind.SPACE) - fields - set(inspect.signature(kind).parameters)
+    kind = find_architecture(name)
+    fields = {field.name for field in dataclasses.fields(TrainingConfig)}
+    unknown = set(kind.SEARCH_SPACE) - fields - set(inspect.signature(kind).parameters)
     assert not unknown, f"SPACE names neither an option nor a setting of training: {', '.join(sorted(unknown))}"
-    Recipe().but(**kind.RECIPE)
+    TrainingConfig().replace(**kind.DEFAULTS)
     lacking = [word for word in PROMISES if word not in (kind.__doc__ or "")]
     assert not lacking, f"its docstring lacks {', '.join(lacking)}"
 
@@ -150,34 +154,37 @@ def check_declarations(name: str) -> None:
 def _check_shapes(network: Network, case: Case, batch: dict[str, Tensor]) -> None:
     """Check that features have the form that the task was built for."""
     fields = {kind: INPUTS[kind] for kind in case.kinds}
-    form, width = form_of(type(network.architecture), task(case.task), fields), network.architecture.features
+    layout, width = (
+        common_layout(type(network.architecture), find_task(case.task), fields),
+        network.architecture.out_features,
+    )
     found = tuple(network.eval().architecture({kind: batch[kind] for kind in case.kinds}).shape)
     length = next((fields[kind].shape[0] for kind in case.kinds if kind in STEPS_OF), 0)
-    wanted = {"row": (width,), "positions": (length, width), "causal": (length, width), "surprise": ()}
+    wanted = {"pooled": (width,), "sequence": (length, width), "causal": (length, width), "anomaly_score": ()}
     wanted |= {"pixels": (width, 8, 8), "target": tuple(network.task.target.shape)}
-    assert found == (8, *wanted[form]), f"its features are {found} where {form} is {(8, *wanted[form])}"
+    assert found == (8, *wanted[layout]), f"its features are {found} where {layout} is {(8, *wanted[layout])}"
 
 
 def _check_request(network: Network, batch: dict[str, Tensor]) -> None:
     """Check that a request of one row is answered in JSON, and alike when it is asked again."""
     row = {name: column[:1] for name, column in batch.items() if name != "target"}
     with torch.inference_mode():
-        answers = network.eval().answer(row)
-        assert json.loads(json.dumps(answers)) == json.loads(json.dumps(network.answer(row))), "it answers by chance"
+        answers = network.eval().predict(row)
+        assert json.loads(json.dumps(answers)) == json.loads(json.dumps(network.predict(row))), "it answers by chance"
     assert len(answers) == 1, f"{len(answers)} answers to one row"
     assert "prediction" in answers[0], f"no prediction in the answer {answers[0]}"
 
 
 def _check_answers(network: Network, batch: dict[str, Tensor]) -> None:
-    output, target, job = network.outputs(batch), batch["target"], network.task
+    output, target, job = network.compute_outputs(batch), batch["target"], network.task
     assert len(output) == len(target), f"{len(output)} outputs of {len(target)} rows"
-    answers = json.loads(json.dumps(job.answer(output)))
+    answers = json.loads(json.dumps(job.decode(output)))
     assert len(answers) == len(target), f"{len(answers)} answers of {len(target)} rows"
-    facts = job.facts(output, target)
-    assert len(job.per_row(*facts)) == len(target), "per_row gives not one number a row"
+    facts = job.metric_inputs(output, target)
+    assert len(job.row_scores(*facts)) == len(target), "row_scores gives not one number a row"
     baseline = job.baseline(batch, batch)
     assert baseline.shape[0] == len(target), "the baseline gives not one output a row"
-    for metrics in (job.metrics(*facts), job.metrics(*job.facts(baseline, target))):
+    for metrics in (job.metrics(*facts), job.metrics(*job.metric_inputs(baseline, target))):
         assert set(metrics) == set(job.METRICS), f"metrics gives {sorted(metrics)}, METRICS says {sorted(job.METRICS)}"
 
 
@@ -194,6 +201,10 @@ def _check_storage(network: Network, other: Network, batch: dict[str, Tensor]) -
         for parameter in network.parameters():
             parameter.add_(0.1)
     tensors, _ = checkpoint.decode(checkpoint.encode(network.state_dict(), {}))
-    assert not torch.equal(network.outputs(batch), other.outputs(batch)), "other weights give the same outputs"
+    assert not torch.equal(network.compute_outputs(batch), other.compute_outputs(batch)), (
+        "other weights give the same outputs"
+    )
     other.load_state_dict(tensors)
-    assert torch.equal(network.outputs(batch), other.outputs(batch)), "stored weights give other outputs"
+    assert torch.equal(network.compute_outputs(batch), other.compute_outputs(batch)), (
+        "stored weights give other outputs"
+    )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evergreen.models.network import Network
-from evergreen.models.registry import build, task
+from evergreen.models.registry import build, find_task
 
 WORDS = ["", "�", "⟨", "⟩", "a", "b", "c", "d", "e"]  # padding, unknown, begin, end, and five of its own
 NODES, FEATURES = 4, 3  # of a graph
@@ -119,5 +119,5 @@ def make_network(
 ) -> Network:
     """Return the same weights at every call. `target` is its kind, the task's first where it is left out."""
     torch.manual_seed(1)
-    wanted = TARGETS[target or task(task_name).TARGETS[0]]
+    wanted = TARGETS[target or find_task(task_name).TARGETS[0]]
     return build(architecture, task_name, {kind: INPUTS[kind] for kind in kinds}, wanted, **options)

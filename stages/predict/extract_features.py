@@ -33,7 +33,7 @@ def features(paths: Paths, source: Path | None, output: Path, progress: Progress
     else:
         tables = [_given(source, paths.root, model)]
     _write(pa.concat_tables(tables), output)
-    rows, width = sum(len(table) for table in tables), model.network.architecture.features
+    rows, width = sum(len(table) for table in tables), model.network.architecture.out_features
     progress(stage="features", rows=rows)
     return {"pipeline": paths.name, "version": version, "rows": rows, "features": width, "output": str(output)}
 

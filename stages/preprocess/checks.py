@@ -36,4 +36,4 @@ def _differ(by: str, job: type[Task], config: PreprocessConfig) -> bool:
     """Whether the splits are made to differ: by time, by groups, or by what the task learns from."""
     from evergreen.models.base import Task
 
-    return by != "identity" or bool(config.key) or job.learns_from is not Task.learns_from
+    return by != "identity" or bool(config.key) or job.trainable_rows is not Task.trainable_rows

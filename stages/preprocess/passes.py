@@ -62,7 +62,7 @@ def reader(config: PreprocessConfig, units: Sequence[RowGroup], job: type[Task])
     sample = raw_sample.look(units, lambda table: filter_rows(table, config.only))
     if not len(sample) and config.only:
         raise no_rows_left_error(units[0].read(), config.only)
-    found = TableReader.look(sample, job.TARGETS, config, made=job.MADE, from_itself=job.FROM_ITSELF)
+    found = TableReader.look(sample, job.TARGETS, config, made=job.GENERATED_INPUTS, from_itself=job.TARGET_IS_INPUT)
     return found.settled((unit.read(found.asked) for unit in units if found.asked), sample)
 
 
@@ -199,9 +199,9 @@ def _spare(job: type[Task], target: TensorField, options: Mapping[str, Any], tal
     from evergreen.data import kinds
     from evergreen.models.base import Task
 
-    if job.learns_from is Task.learns_from:
+    if job.trainable_rows is Task.trainable_rows:
         return frozenset()
     words = sorted(tally.classes["train"])
     codes = torch.as_tensor(kinds.kind_of(target).encode(target, [pa.array(words, pa.string())]))
-    learned = job(target, 1, **options).learns_from(codes).tolist()
+    learned = job(target, 1, **options).trainable_rows(codes).tolist()
     return frozenset(word for word, one in zip(words, learned, strict=True) if not one)

@@ -32,14 +32,13 @@ def run(
     """
     from evergreen.core.workdir import exclusive_workdir, explain_disk_full
     from evergreen.data.prepare.column_rules import merge_kinds
-    from evergreen.models.registry import check_options
-    from evergreen.models.registry import task as find_task
+    from evergreen.models.registry import check_options, find_task
     from evergreen.stages.preprocess import fit_spec, passes, publish, raw_sample
     from evergreen.stages.preprocess.checks import look
 
     job, options = find_task(task), dict(task_options or {})
     check_options(f"task {task}", job, options)
-    config = replace(config, kinds={**job.MADE, **merge_kinds(config.schema, config.kinds)})
+    config = replace(config, kinds={**job.GENERATED_INPUTS, **merge_kinds(config.schema, config.kinds)})
     with (
         explain_disk_full(paths.ready, "what was ready before"),
         exclusive_workdir(paths, "preprocess", "prepared") as staged,

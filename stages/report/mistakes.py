@@ -54,9 +54,9 @@ def mistakes(evidence: Evidence) -> str:
 
 def worst(evidence: Evidence) -> np.ndarray[Any, Any]:
     """Numbers of the test rows to show, the worst first."""
-    scores = evidence.candidate.per_row
+    scores = evidence.candidate.row_scores
     if not evidence.candidate.right_or_wrong:
-        badness = -scores if evidence.candidate.task.PER_ROW == "max" else scores
+        badness = -scores if evidence.candidate.task.ROW_SCORE_GOAL == "max" else scores
         return np.argsort(-badness, kind="stable")[:SHOWN]
     sure = [max(answer.get("probabilities", {"": 1.0}).values()) for answer in evidence.candidate.answers()]
     wrong = np.flatnonzero(scores == 0)
@@ -81,9 +81,9 @@ def caption(answer: dict[str, Any], truth: Any) -> str:
 
 def _intro(evidence: Evidence, shown: int) -> str:
     if not evidence.candidate.right_or_wrong:
-        what = "lowest score" if evidence.candidate.task.PER_ROW == "max" else "largest error"
+        what = "lowest score" if evidence.candidate.task.ROW_SCORE_GOAL == "max" else "largest error"
         return f'<p class="soft">The {shown} test rows with the {what}.</p>'
-    wrong = int((evidence.candidate.per_row == 0).sum())
+    wrong = int((evidence.candidate.row_scores == 0).sum())
     of = f"the {shown} it was surest of" if shown < wrong else "the surest first"
     return f'<p class="soft">{wrong:,} of {evidence.rows:,} test rows are answered wrongly; {of}.</p>'
 

@@ -16,8 +16,8 @@ Array = np.ndarray[Any, Any]
 
 def chosen(evidence: Evidence) -> list[int]:
     """Rows at even distances in the order of how well they are answered, the worst first."""
-    scores = evidence.candidate.per_row
-    order = np.argsort(scores if evidence.candidate.task.PER_ROW == "max" else -scores, kind="stable")
+    scores = evidence.candidate.row_scores
+    order = np.argsort(scores if evidence.candidate.task.ROW_SCORE_GOAL == "max" else -scores, kind="stable")
     places = np.unique(np.linspace(0, len(order) - 1, SHOWN).round().astype(int))
     return [int(row) for row in order[places]]
 

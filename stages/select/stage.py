@@ -46,16 +46,16 @@ def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = n
 def _entrants(config: SelectConfig, paths: Paths, task: str) -> list[str]:
     """Names of those that race, the anchor first, or the one asked for. Raises PipelineError for one that cannot."""
     from evergreen.data.spec import FeatureSpec
-    from evergreen.models.registry import accepting, architectures
+    from evergreen.models.registry import buildable, list_architectures
 
     spec = FeatureSpec.load(paths.ready)
     if spec.time and config.folds:
         fix = "leave folds out: seeds score then"
         raise PipelineError("folds: rows that follow each other in time cannot be dealt out", fix=fix)
-    fitting = accepting(spec.inputs, task)
+    fitting = buildable(spec.inputs, task)
     for name in config.architectures:
         if name not in fitting:
-            known = name in architectures()
+            known = name in list_architectures()
             problem = f"{name} does not fit these inputs and {task}" if known else f"there is no architecture {name!r}"
             raise PipelineError(f"architectures: {problem}", fix=suggest(name, fitting, "those that fit"))
     if len(config.architectures) == 1:

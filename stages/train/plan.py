@@ -75,7 +75,7 @@ def make(config: TrainConfig, paths: Paths, task: str) -> Plan:
     values = {**choice.get("options", {}), **config.options, **config.recipe()}
     recipe, options = divide(choice["architecture"], values)
     if config.refit:
-        recipe = recipe.but(keep="last", patience=0)
+        recipe = recipe.replace(keep="last", patience=0)
     storage = ray_cluster.settings(paths.root).storage
     runs = Path(storage) / "runs" / paths.name if storage else paths.run_folder.resolve()
     data = folder_version(paths.ready)
@@ -109,14 +109,14 @@ def _check_feed(config: TrainConfig, name: str, spec: FeatureSpec) -> None:
     """Raises DataError or PipelineError where the rows or the architecture cannot be fed as is asked for."""
     from evergreen.data.feed.bucketing import LengthBucketing
     from evergreen.data.feed.sampler import RowWeights
-    from evergreen.models.registry import architecture, architectures
+    from evergreen.models.registry import find_architecture, list_architectures
 
     RowWeights(spec, config.balance)
     if not config.bucket:
         return
     LengthBucketing(spec)
-    if not architecture(name).TRIMS:
-        able = ", ".join(one for one in architectures() if architecture(one).TRIMS)
+    if not find_architecture(name).CAN_TRIM_PADDING:
+        able = ", ".join(one for one in list_architectures() if find_architecture(one).CAN_TRIM_PADDING)
         raise PipelineError(f"bucket: {name} needs all rows of one length", fix=f"leave bucket out, or choose {able}")
 
 

@@ -20,7 +20,7 @@ from evergreen.stages.train.config import TrainConfig
 
 if TYPE_CHECKING:
     from evergreen.models.network import Network
-    from evergreen.models.training.trainer import Loop
+    from evergreen.models.training.trainer import Trainer
     from evergreen.stages.train.plan import Plan
 
 CHEAP_ROWS = 500_000  # trained in all epochs together: up to it a transfer is compared with training from scratch
@@ -47,7 +47,7 @@ def run(config: TrainConfig, paths: Paths, *, task: str, progress: Progress = no
     return summary
 
 
-def _trained(plan: Plan, config: TrainConfig, paths: Paths, progress: Progress) -> tuple[Loop, bool]:
+def _trained(plan: Plan, config: TrainConfig, paths: Paths, progress: Progress) -> tuple[Trainer, bool]:
     """The plan's loop at its end, and whether it was found there."""
     from evergreen.stages.train.ray_train import fit
     from evergreen.stages.train.worker import finished
@@ -61,7 +61,7 @@ def _trained(plan: Plan, config: TrainConfig, paths: Paths, progress: Progress) 
     return loop, False
 
 
-def _settled(plan: Plan, loop: Loop, config: TrainConfig, paths: Paths, progress: Progress) -> Network:
+def _settled(plan: Plan, loop: Trainer, config: TrainConfig, paths: Paths, progress: Progress) -> Network:
     """The plan's network with the weights of the epoch that is kept. Intervals and thresholds of a refit are those of
     the same network without the validation rows: what has learned from rows errs less on them than on new ones."""
     network, weights = loop.network, loop.best_state()
@@ -83,7 +83,7 @@ def _said(plan: Plan, card: dict[str, Any], epochs: int) -> str:
     return f"{plan.architecture}{begun}: {name} {value:.4g} after {epochs} epochs"
 
 
-def _card(plan: Plan, loop: Loop) -> dict[str, Any]:
+def _card(plan: Plan, loop: Trainer) -> dict[str, Any]:
     from evergreen.data.spec import FeatureSpec
 
     kept = ("architecture", "options", "recipe", "task", "data_version", "code_version", "trial", "refit")
@@ -102,7 +102,7 @@ def _card(plan: Plan, loop: Loop) -> dict[str, Any]:
 
 
 def _beside(
-    plan: Plan, loop: Loop, config: TrainConfig, paths: Paths, progress: Progress
+    plan: Plan, loop: Trainer, config: TrainConfig, paths: Paths, progress: Progress
 ) -> dict[str, tuple[Network, dict[str, Any]]]:
     """What a transfer is judged by: the same network trained from scratch, where that is cheap."""
     if not plan.start or loop.train.rows * plan.recipe["epochs"] > CHEAP_ROWS:

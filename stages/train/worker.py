@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from evergreen.data.feed.sampler import RowWeights
     from evergreen.data.spec import FeatureSpec
     from evergreen.models.base import Task
-    from evergreen.models.training.trainer import Loop
+    from evergreen.models.training.trainer import Trainer
 
 MISTAKE = "mistake.json"  # a user's mistake that only training brought to light
 LOCK_SECONDS = 60.0  # how long to wait for another run of the same folder; Ray ends a dead driver's workers in seconds
@@ -27,20 +27,20 @@ def assemble(
     world: int = 1,
     device: str = "cpu",
     report: Callable[[dict[str, Any]], None] | None = None,
-) -> Loop:
+) -> Trainer:
     """The loop of this plan, standing where its newest checkpoint left it."""
     import torch
 
     from evergreen.data.feed.batches import load_encoded_split, training_batches
     from evergreen.data.spec import FeatureSpec
     from evergreen.models.registry import build
-    from evergreen.models.training.config import Recipe
-    from evergreen.models.training.trainer import Loop, ignore
+    from evergreen.models.training.config import TrainingConfig
+    from evergreen.models.training.trainer import Trainer, no_report
     from evergreen.stages.train import transfer
 
     ready = Path(plan.ready)
     spec = FeatureSpec.load(ready)
-    recipe = Recipe(**plan.recipe)
+    recipe = TrainingConfig(**plan.recipe)
     torch.manual_seed(recipe.seed)
     network = build(plan.architecture, plan.task, spec.inputs, spec.target, spec.task_options, **plan.options)
     rows = training_batches(
@@ -60,8 +60,9 @@ def assemble(
     if plan.freeze == "features":
         transfer.freeze(network)
     where: dict[str, Any] = {"device": device, "rank": rank, "world": world, "folder": Path(plan.folder)}
+    where |= {"initialize_from_data": not plan.start, "report": report or no_report}
     validation = load_encoded_split(ready, "validation", plan.validation_rows)
-    return Loop(network, rows, validation, recipe, **where, report=report or ignore, warm=not plan.start)
+    return Trainer(network, rows, validation, recipe, **where)
 
 
 def _weigh(plan: Plan, spec: FeatureSpec, task: Task) -> RowWeights | None:
@@ -72,13 +73,13 @@ def _weigh(plan: Plan, spec: FeatureSpec, task: Task) -> RowWeights | None:
     from evergreen.data.prepared import WEIGHT, columns
     from evergreen.models.base import Task
 
-    chooses = plan.refit and type(task).learns_from is not Task.learns_from
-    learned = (lambda target: task.learns_from(torch.as_tensor(target)).numpy()) if chooses else None
+    chooses = plan.refit and type(task).trainable_rows is not Task.trainable_rows
+    learned = (lambda target: task.trainable_rows(torch.as_tensor(target)).numpy()) if chooses else None
     weigh = RowWeights(spec, plan.balance, WEIGHT in columns(Path(plan.ready), "train"), learned)
     return weigh if weigh.needed else None
 
 
-def finished(plan: Plan) -> Loop | None:
+def finished(plan: Plan) -> Trainer | None:
     """The loop of a run that has ended; None where there is none."""
     if not any(Path(plan.folder).glob("step-*.safetensors")):
         return None

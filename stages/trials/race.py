@@ -62,7 +62,7 @@ class Contender:
             "score": score,
             "parameters": trial.parameters,
             "error": trial.standard_error(),
-            "rows": trial.per_row(),
+            "rows": trial.row_scores(),
             "epochs": trial.epochs,
         }
 

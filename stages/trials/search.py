@@ -134,10 +134,12 @@ def _sampler(search: Search, done: Sequence[Mapping[str, Any]]) -> Any:
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 
-    from evergreen.models.registry import architecture
+    from evergreen.models.registry import find_architecture
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    space = {name: _distribution(choice) for name, choice in architecture(search.architecture).SPACE.items()}
+    space = {
+        name: _distribution(choice) for name, choice in find_architecture(search.architecture).SEARCH_SPACE.items()
+    }
     first = None if any(entry["options"] == search.own for entry in done) else [dict(search.own)]
     sampler = OptunaSearch(space, metric="rank", mode="max", points_to_evaluate=first, seed=search.seed + len(done))
     for entry in done:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from evergreen.data.spec import FeatureSpec
-    from evergreen.models.training.config import Recipe
+    from evergreen.models.training.config import TrainingConfig
     from evergreen.stages.trials.folds import Fold
 
 STRETCH_STEPS = 30  # fewest optimisation steps between two comparisons
@@ -46,40 +46,42 @@ class Score:
         return (self.value if direction == "max" else -self.value), -self.loss
 
 
-def divide(architecture: str, values: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
+def divide(architecture: str, values: Mapping[str, Any]) -> tuple[TrainingConfig, dict[str, Any]]:
     """The architecture's own recipe changed by `values`, and those of them that are its constructor's options.
 
     Raises ModelError for a name that is neither.
     """
-    from evergreen.models.registry import architecture as find
-    from evergreen.models.training.config import Recipe
+    from evergreen.models.registry import find_architecture as find
+    from evergreen.models.training.config import TrainingConfig
 
-    known = {field.name for field in dataclasses.fields(Recipe)}
+    known = {field.name for field in dataclasses.fields(TrainingConfig)}
     kind = find(architecture)
-    recipe = Recipe().but(**{**kind.RECIPE, **{name: value for name, value in values.items() if name in known}})
+    recipe = TrainingConfig().replace(
+        **{**kind.DEFAULTS, **{name: value for name, value in values.items() if name in known}}
+    )
     return recipe, {name: value for name, value in values.items() if name not in known}
 
 
 def defaults(architecture: str) -> dict[str, Any]:
     """The architecture's own value for each name in its SPACE."""
-    from evergreen.models.registry import architecture as find
+    from evergreen.models.registry import find_architecture as find
     from evergreen.models.registry import options
 
     kind = find(architecture)
     recipe = dataclasses.asdict(divide(architecture, {})[0])
-    return {name: {**options(kind), **recipe}[name] for name in kind.SPACE}
+    return {name: {**options(kind), **recipe}[name] for name in kind.SEARCH_SPACE}
 
 
 def metric(ready: Path) -> tuple[str, str]:
     """The name of the metric that decides about prepared rows, and "max" or "min": the task's options have a say."""
     from evergreen.data.spec import FeatureSpec
-    from evergreen.models.registry import head
+    from evergreen.models.registry import build_head
 
     spec = FeatureSpec.load(ready)
-    return metric_of(head(spec.task, spec.target, options=spec.task_options))
+    return metric_of(build_head(spec.task, spec.target, options=spec.task_options))
 
 
-def stretch(batches: int, recipe: Recipe) -> int:
+def stretch(batches: int, recipe: TrainingConfig) -> int:
     """Epochs between two comparisons, of `batches` each."""
     return -(-STRETCH_STEPS // max(1, batches // recipe.accumulate))
 
@@ -142,7 +144,7 @@ class Trial:
         from evergreen.data.feed.sampler import weighted_epoch
         from evergreen.data.prepared import WEIGHT
         from evergreen.models.registry import build
-        from evergreen.models.training.trainer import Loop
+        from evergreen.models.training.trainer import Trainer
         from evergreen.stages.trials.folds import divided, identities
 
         torch.set_num_threads(1)
@@ -150,19 +152,19 @@ class Trial:
         if fold:
             train, validation = divided(train, validation, identities(ready, most(spec)), fold)
         recipe, rest = divide(architecture, options)
-        recipe, self.epochs = recipe.but(seed=seed), recipe.epochs  # those of the whole recipe
+        recipe, self.epochs = recipe.replace(seed=seed), recipe.epochs  # those of the whole recipe
         if not whole:
-            recipe = recipe.but(epochs=ENDLESS, schedule="constant", patience=0, keep="best")
+            recipe = recipe.replace(epochs=ENDLESS, schedule="constant", patience=0, keep="best")
         torch.manual_seed(seed)
         self.network = build(architecture, task, spec.inputs, spec.target, spec.task_options, **rest)
         if fold:
-            learned = self.network.task.learns_from(torch.as_tensor(train["target"])).numpy()
+            learned = self.network.task.trainable_rows(torch.as_tensor(train["target"])).numpy()
             train = {name: column[learned] for name, column in train.items()}
         train, validation = dict(train), dict(validation)
         weights, _ = train.pop(WEIGHT, None), validation.pop(WEIGHT, None)
         drawn = weighted_epoch(weights, seed) if weights is not None else None
         feed = InMemoryBatches(train, recipe.batch_size, seed=seed, shuffle=True, drawn=drawn)
-        self.loop = Loop(self.network, feed, validation, recipe)
+        self.loop = Trainer(self.network, feed, validation, recipe)
         self.stretch = stretch(feed.steps(), recipe)
         self.parameters = sum(one.numel() for one in self.network.parameters() if one.requires_grad)
         self.seconds = 0.0
@@ -182,12 +184,12 @@ class Trial:
         import torch
 
         task = self.network.task
-        output, target = self._judged()[1]
+        output, target = self._evaluate()[1]
         n = min(len(target), MOST_RESAMPLED)
         draw = torch.Generator().manual_seed(0)
         name, _ = metric_of(task)
-        if not task.RESAMPLE:
-            return float(task.per_row(output, target).double().std() / len(target) ** 0.5)
+        if not task.BOOTSTRAP_METRICS:
+            return float(task.row_scores(output, target).double().std() / len(target) ** 0.5)
         values = []
         for _ in range(RESAMPLES):
             rows = torch.randint(len(target), (n,), generator=draw)
@@ -195,23 +197,23 @@ class Trial:
         spread = float(torch.tensor(values, dtype=torch.float64).std())
         return spread * (n / len(target)) ** 0.5
 
-    def per_row(self) -> list[float]:
+    def row_scores(self) -> list[float]:
         """The deciding quantity of each validation row, for paired comparisons."""
         task = self.network.task
-        rows: list[float] = task.per_row(*self._judged()[1]).double().tolist()
+        rows: list[float] = task.row_scores(*self._evaluate()[1]).double().tolist()
         return rows
 
-    def _judged(self) -> tuple[float, tuple[Tensor, Tensor]]:
+    def _evaluate(self) -> tuple[float, tuple[Tensor, Tensor]]:
         """The validation loss of the best weights, and the facts of the validation rows."""
         live = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.network.load_state_dict(self.loop.best_state())
-        found = self.network.judged(self.loop.validation)
+        found = self.network.evaluate(self.loop.validation)
         self.network.load_state_dict(live)
         return found
 
     def _measure(self) -> dict[str, float]:
         """Today's scores, where no epoch could be finished."""
-        loss, facts = self._judged()
+        loss, facts = self._evaluate()
         return {"validation_loss": loss, **self.network.task.metrics(*facts)}
 
 

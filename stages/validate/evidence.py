@@ -81,8 +81,8 @@ class Evidence:
     def gap(self, other: Scored, config: ValidateConfig) -> Gap:
         """The paired test of the candidate against another model."""
         right = self.candidate.right_or_wrong and other.right_or_wrong
-        mine, theirs = self.candidate.per_row, other.per_row
-        more = self.candidate.task.PER_ROW == "max"
+        mine, theirs = self.candidate.row_scores, other.row_scores
+        more = self.candidate.task.ROW_SCORE_GOAL == "max"
         scale = 1.0 if right else abs(float(theirs.mean())) or 1.0
         pair = (mine / scale, theirs / scale) if more else (-mine / scale, -theirs / scale)
         many = 2 * config.resamples
@@ -95,7 +95,7 @@ class Evidence:
     ) -> Mapping[str, Interval | Point]:
         """Every metric of the candidate on the given rows (default: all), with its interval where there is one."""
         chosen = np.arange(self.rows) if rows is None else rows
-        if not self.candidate.task.RESAMPLE:
+        if not self.candidate.task.BOOTSTRAP_METRICS:
             values = self.candidate.metrics(torch.from_numpy(chosen))
             return {name: Point(value) for name, value in values.items()}
         block = min(self.block, len(chosen))
@@ -110,7 +110,7 @@ class Evidence:
                 seed=config.seed,
             )
         decider = next(iter(self.candidate.task.METRICS))
-        right = self.candidate.per_row[chosen].sum()
+        right = self.candidate.row_scores[chosen].sum()
         if self.candidate.right_or_wrong and block == 1 and abs(found[decider].value - right / len(chosen)) < 1e-6:
             found[decider] = wilson(float(right), len(chosen), config.confidence)
         return found
@@ -149,7 +149,7 @@ def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, 
     return Evidence(
         model=model,
         table=table,
-        candidate=Scored("candidate", task, rows, model.network.say),
+        candidate=Scored("candidate", task, rows, model.network.predict_outputs),
         baseline=Scored("baseline", task, rows, lambda some: task.baseline(known, some)),
         reference=fitted and Scored.of(fitted[0], task, fitted[1], target),
         released=incumbent,
@@ -170,7 +170,7 @@ def _others(
     found: dict[str, Scored] = {}
     if (candidate / SCRATCH).is_dir():
         alone = load_model(candidate / SCRATCH).network
-        found["scratch"] = Scored("the same network from scratch", alone.task, rows, alone.say)
+        found["scratch"] = Scored("the same network from scratch", alone.task, rows, alone.predict_outputs)
     if (said := svm(model.network, model.spec, splits[0], splits[1], test)) is not None:
         found["svm"] = Scored.of("an SVM on the network's features", model.network.task, said, rows["target"])
     return found
@@ -190,8 +190,8 @@ def _released(released: tuple[str, Path] | None, model: Model, table: pa.Table) 
         return None, f"it predicts {old.spec.target_name!r} ({old.spec.task}) and not what the candidate predicts"
     try:
         rows = {name: torch.as_tensor(array) for name, array in old.spec.encode(table, target=True).items()}
-        scored = Scored(version, old.network.task, rows, old.network.say)
-        _ = scored.facts  # asked at once, for it may not be able to answer
+        scored = Scored(version, old.network.task, rows, old.network.predict_outputs)
+        _ = scored.metric_inputs  # asked at once, for it may not be able to answer
         return scored, ""
     except (ValueError, KeyError, RuntimeError) as error:  # other columns, unknown classes, another shape
         return None, str(error).splitlines()[0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from evergreen.models.chunked import Say, parts
+from evergreen.models.chunked import PredictFn, iter_chunks
 from evergreen.stages.validate.statistics import Array
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Scored:
     name: str
     task: Task
     rows: Batch  # (N, …) each: inputs and "target", as its own task encodes it
-    say: Say
+    predict_outputs: PredictFn
 
     @classmethod
     def of(cls, name: str, task: Task, output: Any, target: Tensor) -> Scored:
@@ -39,34 +39,35 @@ class Scored:
         return self.rows["target"]
 
     @cached_property
-    def facts(self) -> tuple[Tensor, Tensor]:
+    def metric_inputs(self) -> tuple[Tensor, Tensor]:
         """What the metrics of each row are computed from."""
         found = [
-            self.task.facts(out, some["target"]) for some, out in parts(self.say, self.rows, whole=self.task.WHOLE)
+            self.task.metric_inputs(out, some["target"])
+            for some, out in iter_chunks(self.predict_outputs, self.rows, whole=self.task.NEEDS_ALL_OUTPUTS)
         ]
         first, second = zip(*found, strict=True)
         return torch.cat(first), torch.cat(second)
 
     @cached_property
-    def per_row(self) -> Array:
+    def row_scores(self) -> Array:
         """(N,) right (1) or wrong (0), or another score, or an error."""
-        rows: Array = self.task.per_row(*self.facts).double().numpy()
+        rows: Array = self.task.row_scores(*self.metric_inputs).double().numpy()
         return rows
 
     @property
     def right_or_wrong(self) -> bool:
-        return self.task.PER_ROW == "max" and set(np.unique(self.per_row)) <= {0.0, 1.0}
+        return self.task.ROW_SCORE_GOAL == "max" and set(np.unique(self.row_scores)) <= {0.0, 1.0}
 
     def metrics(self, rows: Any = slice(None)) -> dict[str, float]:
-        output, target = self.facts
+        output, target = self.metric_inputs
         return self.task.metrics(output[rows], target[rows])
 
     def output(self, rows: Any = slice(None)) -> Tensor:
         """What is said to some rows, by default all, (n, …)."""
         some = {name: column[rows] for name, column in self.rows.items()}
-        return torch.cat([output for _, output in parts(self.say, some)])
+        return torch.cat([output for _, output in iter_chunks(self.predict_outputs, some)])
 
     def answers(self, rows: Any = slice(None)) -> list[dict[str, Any]]:
         """As `output`, in words that a person reads."""
         some = {name: column[rows] for name, column in self.rows.items()}
-        return [answer for _, output in parts(self.say, some) for answer in self.task.answer(output)]
+        return [answer for _, output in iter_chunks(self.predict_outputs, some) for answer in self.task.decode(output)]

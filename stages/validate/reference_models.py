@@ -57,7 +57,7 @@ def _matrix(spec: FeatureSpec, arrays: Arrays) -> np.ndarray[Any, Any]:
     """All inputs side by side, (N, F), as the linear network is shown them."""
     import torch
 
-    from evergreen.models.layers import Flat
+    from evergreen.models.layers import FlattenInputs
 
     small = {
         name: field
@@ -66,7 +66,7 @@ def _matrix(spec: FeatureSpec, arrays: Arrays) -> np.ndarray[Any, Any]:
     }
     if not small:
         return np.zeros((len(arrays["target"]), 0))
-    flat = Flat(small)({name: torch.as_tensor(arrays[name]) for name in small})
+    flat = FlattenInputs(small)({name: torch.as_tensor(arrays[name]) for name in small})
     matrix: np.ndarray[Any, Any] = flat.double().numpy()
     return matrix
 

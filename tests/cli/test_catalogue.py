@@ -5,7 +5,7 @@ import json
 import pytest
 
 from evergreen.cli import catalogue, main
-from evergreen.models.registry import architecture, architectures, tasks
+from evergreen.models.registry import find_architecture, list_architectures, list_tasks
 
 
 def test_the_page_is_up_to_date():
@@ -14,15 +14,15 @@ def test_the_page_is_up_to_date():
     )
 
 
-@pytest.mark.parametrize("name", architectures())
+@pytest.mark.parametrize("name", list_architectures())
 def test_an_architecture_promises_everything(name):
-    said = catalogue.parse_docstring(architecture(name))
+    said = catalogue.parse_docstring(find_architecture(name))
     assert all(said[part] for part in ("title", "idea", "In", "Out", "Choose", "At size=1"))
 
 
 def test_every_application_is_served():
     for one in catalogue.APPLICATIONS:
-        assert one.task in tasks()
+        assert one.task in list_tasks()
     for line in catalogue._applications().splitlines()[2:]:
         assert line.split("|")[4].strip(), line
 

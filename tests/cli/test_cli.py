@@ -201,13 +201,13 @@ def test_new_from_a_corrupt_parquet_file(clone, capsys):
 
 
 def test_catalogue_lists_every_file_of_the_rooms(capsys):
-    from evergreen.models.registry import architecture, architectures
+    from evergreen.models.registry import find_architecture, list_architectures
 
     assert main.main(["catalogue", "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
-    assert [card["name"] for card in value["architectures"]] == sorted(architectures())
+    assert [card["name"] for card in value["architectures"]] == sorted(list_architectures())
     for card in value["architectures"]:
-        assert card["accepts"] == sorted(architecture(card["name"]).ACCEPTS)
+        assert card["accepts"] == sorted(find_architecture(card["name"]).ACCEPTS)
         assert card["about"]
 
 

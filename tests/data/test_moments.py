@@ -14,7 +14,7 @@ from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.table_reader import TableReader
 from evergreen.data.spec import fit
-from evergreen.models.registry import accepting
+from evergreen.models.registry import buildable
 
 MOMENT = kinds.find("moment")
 NOON = "2024-01-31T12:00:00Z"
@@ -168,6 +168,6 @@ def test_dates_of_a_table_are_inputs_that_any_network_for_numbers_takes():
     )
     assert {name: field.kind for name, field in inputs.items()} == {"due": "number", "number": "number"}
     assert TensorField.from_json(json.loads(json.dumps(inputs["due"].to_json()))) == inputs["due"]
-    assert {"linear", "mlp", "ft_transformer"} <= set(accepting(inputs, "classification"))
+    assert {"linear", "mlp", "ft_transformer"} <= set(buildable(inputs, "classification"))
     split = TableReader.look(table, ["category"], PreprocessConfig("y", time="due"))
     assert split.schema.inputs == {"x": "number"}, "the time that splits is no input"

@@ -17,7 +17,7 @@ from evergreen.core.paths import Paths
 from evergreen.data.prepared import hash_sample
 from evergreen.data.sources import open_source
 from evergreen.data.spec import FeatureSpec
-from evergreen.models.registry import architecture, installed
+from evergreen.models.registry import find_architecture, is_available
 from evergreen.stages import pipeline
 from evergreen.stages.artifacts import CARD, WEIGHTS, load_model
 from evergreen.stages.engines.dvc_code import code_versions
@@ -42,8 +42,8 @@ class Run:
     @property
     def lacking(self) -> str:
         """The extra package that the architecture needs and that is not there, or nothing."""
-        kind = architecture(self.asked.select.architectures[0])
-        return "" if installed(kind) else str(kind.REQUIRES)
+        kind = find_architecture(self.asked.select.architectures[0])
+        return "" if is_available(kind) else str(kind.EXTRA)
 
     def collect(self) -> Path:
         """Collects and returns the folder of raw rows."""
@@ -86,7 +86,7 @@ class Run:
         model = load_model(self.paths.candidate)
         table = hash_sample(self.paths.ready, "test", 0)
         rows = {name: torch.as_tensor(array) for name, array in model.spec.encode(table, target=True).items()}
-        loss, facts = model.network.judged(rows)
+        loss, facts = model.network.evaluate(rows)
         test = {"loss": loss, **model.network.task.metrics(*facts)}
         return {**last, **{f"test_{name}": float(value) for name, value in test.items()}}
 

@@ -9,8 +9,9 @@ import torch
 
 from evergreen.models.registry import build
 from evergreen.models.training import checkpoint
+from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
-from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.models.training.trainer import Trainer
 
 FOLDER: Path | None = globals().get("FOLDER")
 RESULT: Path = globals()["RESULT"]
@@ -33,8 +34,8 @@ train, validation = ({name: column[part] for name, column in rows.items()} for p
 torch.manual_seed(3)
 target = Field("category", (), {"values": [["no", "yes"]]})
 network = build("mlp", "classification", {"number": Field("number", (6,), {})}, target, dropout=0.3, size=0.25)
-recipe = Recipe(epochs=8, batch_size=8, accumulate=2, clip=1.0, ema=0.9, seed=5, checkpoint_seconds=0)
-loop = Loop(network, TensorFeed(train, 8, seed=5), validation, recipe, folder=FOLDER)
+recipe = TrainingConfig(epochs=8, batch_size=8, accumulate=2, clip=1.0, ema=0.9, seed=5, checkpoint_seconds=0)
+loop = Trainer(network, TensorFeed(train, 8, seed=5), validation, recipe, folder=FOLDER)
 loop.run()
 block = checkpoint.encode({**network.state_dict(), **{f"best.{k}": v for k, v in loop.best_state().items()}}, {})
 RESULT.write_bytes(block + repr(loop.history).encode())

@@ -9,8 +9,9 @@ from torch import distributed
 
 from evergreen.models.registry import build
 from evergreen.models.training import checkpoint
+from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
-from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.models.training.trainer import Trainer
 
 RANK: int = globals()["RANK"]
 WORLD: int = globals()["WORLD"]
@@ -44,9 +45,9 @@ network = build(
     dropout=0.0,
     size=0.25,
 )
-recipe = Recipe(epochs=30, batch_size=16, accumulate=2, learning_rate=1e-2, patience=3)
+recipe = TrainingConfig(epochs=30, batch_size=16, accumulate=2, learning_rate=1e-2, patience=3)
 feed = TensorFeed({k: v[:80] for k, v in rows.items()}, 16, rank=RANK, world=WORLD)
-loop = Loop(
+loop = Trainer(
     network, feed, {k: v[80:] for k, v in rows.items()}, recipe, rank=RANK, world=WORLD, folder=FOLDER / f"run-{WORLD}"
 )
 loop.run(epochs=2)

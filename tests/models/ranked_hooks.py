@@ -11,11 +11,12 @@ from evergreen.models.architectures.gan import GAN
 from evergreen.models.base import Batch
 from evergreen.models.network import Network
 from evergreen.models.registry import build
-from evergreen.models.sampling import normal
+from evergreen.models.sampling import seeded_normal
 from evergreen.models.tasks.generation import Generation
 from evergreen.models.training import checkpoint
+from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
-from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.models.training.trainer import Trainer
 from evergreen.stages.checking.sample_inputs import INPUTS, TARGETS, rows
 
 RANK: int = globals()["RANK"]
@@ -27,12 +28,12 @@ class ByRow(GAN):
     """Draws what each row's seed says: ranks draw by lots of their own, which one process would draw otherwise."""
 
     def noise(self, batch: Batch) -> Tensor:
-        return normal(batch["seed"], self.features)
+        return seeded_normal(batch["seed"], self.out_features)
 
 
-def trained(network: Network, batch: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
+def trained(network: Network, batch: dict[str, Tensor], recipe: TrainingConfig) -> dict[str, Tensor]:
     feed = TensorFeed(batch, recipe.batch_size, rank=RANK, world=WORLD)
-    loop = Loop(network, feed, batch, recipe, rank=RANK, world=WORLD)
+    loop = Trainer(network, feed, batch, recipe, rank=RANK, world=WORLD)
     loop.run()
     said["epochs"] += [len(loop.history)]
     return network.state_dict()
@@ -47,11 +48,11 @@ if WORLD > 1:
 said: dict = {"epochs": [], "history": [], "best": 0}
 torch.manual_seed(3 + RANK)  # ranks start apart: rank 0's weights must win
 drawer = ByRow({"seed": INPUTS["seed"]}, target=TARGETS["image"], size=0.25)
-recipe = Recipe(epochs=2, batch_size=8, learning_rate=1e-3, optimizer="sgd", keep="last")
-gan = trained(Network(drawer, Generation(TARGETS["image"], drawer.features)), rows(("seed",), "image", 16), recipe)
+recipe = TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-3, optimizer="sgd", keep="last")
+gan = trained(Network(drawer, Generation(TARGETS["image"], drawer.out_features)), rows(("seed",), "image", 16), recipe)
 stack = build("dbn", "classification", {"number": INPUTS["number"]}, TARGETS["category"], size=0.25)
 dbn = trained(stack, rows(("number",), "category", 16), recipe)
-still = Recipe(epochs=1, batch_size=8, learning_rate=1e-12, optimizer="sgd", ema=0.5, keep="last")
+still = TrainingConfig(epochs=1, batch_size=8, learning_rate=1e-12, optimizer="sgd", ema=0.5, keep="last")
 finder = build("unet", "detection", {"image": INPUTS["image"]}, TARGETS["boxes"], {"stride": 1}, size=0.25)
 unet = trained(finder, rows(("image",), "boxes", 16), still)
 runs = {"gan": gan, "dbn": dbn, "unet": unet}

@@ -76,7 +76,7 @@ def test_balanced_classes_are_judged_alike(head, answers):
     assert next(iter(found)) == next(iter(task.METRICS)) == "balanced_accuracy"
     assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(y, z.argmax(1)))
     y = torch.tensor([0] * 6 + [1] * 2 + [2])  # as common as in training: the mean over rows is the metric
-    assert float(task.per_row(z[:9], y).mean()) == pytest.approx(task.metrics(z[:9], y)["balanced_accuracy"])
+    assert float(task.row_scores(z[:9], y).mean()) == pytest.approx(task.metrics(z[:9], y)["balanced_accuracy"])
 
 
 def test_metrics_of_many_labels_are_scikit_learn_s(head, answers):
@@ -89,19 +89,19 @@ def test_metrics_of_many_labels_are_scikit_learn_s(head, answers):
     assert found["subset_accuracy"] == pytest.approx(metrics.accuracy_score(has, said))
     assert found["auc"] == pytest.approx(metrics.roc_auc_score(has, z))
     assert found["average_precision"] == pytest.approx(metrics.average_precision_score(has, z))
-    assert found["row_f1"] == pytest.approx(float(task.per_row(z, has).mean()))
+    assert found["row_f1"] == pytest.approx(float(task.row_scores(z, has).mean()))
 
 
 def test_areas_of_tied_scores_are_scikit_learn_s():
     torch.manual_seed(0)
     score, has = (torch.randn(200, 3) * 2).round(), torch.rand(200, 3) < 0.2
     has[:, 2] = True
-    area, precision = ranking_curves.areas(score, has)
+    area, precision = ranking_curves.roc_auc_and_average_precision(score, has)
     for k in (0, 1):
         assert float(area[k]) == pytest.approx(metrics.roc_auc_score(has[:, k], score[:, k]))
         assert float(precision[k]) == pytest.approx(metrics.average_precision_score(has[:, k], score[:, k]))
     assert area[2].isnan()
-    assert ranking_curves.mean(area) == pytest.approx(float(area[:2].mean()))
+    assert ranking_curves.nanmean(area) == pytest.approx(float(area[:2].mean()))
 
 
 def test_average_precision_of_two_classes_is_the_second_s():
@@ -113,7 +113,7 @@ def test_average_precision_of_two_classes_is_the_second_s():
 
 
 def test_answers_name_all_labels_that_are_likely(head):
-    (answer,) = json.loads(json.dumps(head("labels").answer(torch.tensor([[2.0, -1.0, 0.5]]))))
+    (answer,) = json.loads(json.dumps(head("labels").decode(torch.tensor([[2.0, -1.0, 0.5]]))))
     assert answer["prediction"] == ["x", "z"]
     assert answer["probabilities"]["y"] == pytest.approx(0.2689, abs=1e-4)
     prior = head("labels").baseline({"target": torch.tensor([[1.0, 0, 0], [1, 1, 0]])}, {"target": torch.zeros(3, 3)})

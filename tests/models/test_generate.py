@@ -10,18 +10,19 @@ from torch import nn
 
 from evergreen.core.errors import ModelError
 from evergreen.models.architectures.rbm import Boltzmann
-from evergreen.models.registry import task
-from evergreen.models.sampling import normal
-from evergreen.models.tasks.generation import copying, embed, frechet
+from evergreen.models.registry import find_task
+from evergreen.models.sampling import seeded_normal
+from evergreen.models.tasks.generation import embed, frechet_distance, memorization_ratio
+from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
-from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.models.training.trainer import Trainer
 from evergreen.stages.checking.sample_inputs import TARGETS
 
 
 def test_contrastive_divergence_is_the_difference_of_statistics():
     torch.manual_seed(0)
     machine, v, other = Boltzmann(3, 2), torch.rand(5, 3), torch.bernoulli(torch.full((4, 3), 0.5))
-    machine.contrast(v, other).backward()
+    machine.contrastive_divergence(v, other).backward()
     on, dreamt = machine(v), machine(other)
     torch.testing.assert_close(machine.weight.grad, other.T @ dreamt / 4 - v.T @ on / 5)
     torch.testing.assert_close(machine.visible.grad, other.mean(0) - v.mean(0))
@@ -41,7 +42,7 @@ def test_chains_dream_what_was_learned(network):
     torch.manual_seed(0)
     x = (torch.rand(200, 1) < 0.5).float().expand(200, 5) * 2 - 1
     rows = {"number": x, "target": torch.zeros(200, dtype=torch.long)}
-    loop = Loop(network("rbm", size=0.1), TensorFeed(rows, 20), rows, Recipe(epochs=20, learning_rate=0.02))
+    loop = Trainer(network("rbm", size=0.1), TensorFeed(rows, 20), rows, TrainingConfig(epochs=20, learning_rate=0.02))
     loop.run()
     dreams = loop.network.architecture.chains_NW
     assert (dreams == dreams[:, :1]).float().mean() > 0.8  # 0.6 by chance
@@ -53,7 +54,7 @@ def test_a_step_of_one_side_leaves_the_other_untouched(group, network, make, mon
     sides = made.architecture.groups(made.task)
     monkeypatch.setattr(made.architecture, "groups", lambda task: {group: sides[group]})
     rows = make(("category", "seed"), "image", 8)
-    loop = Loop(made, TensorFeed(rows, 8), rows, Recipe(epochs=1, warmup_share=0))
+    loop = Trainer(made, TensorFeed(rows, 8), rows, TrainingConfig(epochs=1, warmup_share=0))
     before = {side: [p.detach().clone() for p in sides[side]] for side in sides}
     loop.run()
     for side, parameters in sides.items():
@@ -91,21 +92,21 @@ def test_the_bound_is_its_closed_form_where_the_decoder_ignores_the_code(likelih
 def test_the_same_seed_draws_the_same_sample_in_every_batch(network):
     made = network("vae", "generation", ("seed",), "image", size=0.25)
     seeds = torch.tensor([5, 2**31 - 1, 0, 5])
-    drawn = made.outputs({"seed": seeds})
+    drawn = made.compute_outputs({"seed": seeds})
     assert torch.equal(drawn[0], drawn[3])
     assert not torch.equal(drawn[0], drawn[1])
-    torch.testing.assert_close(made.outputs({"seed": seeds[1:2]})[0], drawn[1])
+    torch.testing.assert_close(made.compute_outputs({"seed": seeds[1:2]})[0], drawn[1])
 
 
 def test_numbers_by_seed_are_normal():
-    x = normal(torch.arange(2000), 50)
+    x = seeded_normal(torch.arange(2000), 50)
     assert x.mean().abs() < 0.01
     assert abs(float(x.std()) - 1) < 0.01
     assert x.T.cov().sub(torch.eye(50)).abs().max() < 0.12  # columns do not hang together
 
 
 def anomaly(**options):
-    return task("anomaly")(TARGETS["category"], 1, **options)
+    return find_task("anomaly")(TARGETS["category"], 1, **options)
 
 
 def test_the_threshold_holds_its_rate_of_false_alarms():
@@ -127,7 +128,7 @@ def test_auroc_is_scikit_learn_s_and_its_rows_mean_it():
     made = anomaly(normal="green")
     found = made.metrics(output, target)
     assert found["auroc"] == pytest.approx(metrics.roc_auc_score(target != 1, output))
-    rows = made.per_row(output, target)
+    rows = made.row_scores(output, target)
     assert float(rows[target == 1].mean()) == pytest.approx(found["auroc"])
 
 
@@ -137,7 +138,7 @@ def test_anomalies_are_not_learned_from(network, make):
     normal_ones = {name: x[batch["target"] == 0] for name, x in batch.items()}
     both, alone = (float(made.architecture.loss(rows, "all", made.task)) for rows in (batch, normal_ones))
     assert both == pytest.approx(alone, rel=1e-5)
-    assert made.task.learns_from(batch["target"]).tolist() == (batch["target"] == 0).tolist()
+    assert made.task.trainable_rows(batch["target"]).tolist() == (batch["target"] == 0).tolist()
 
 
 def test_a_class_that_is_not_there_cannot_be_normal():
@@ -149,8 +150,8 @@ def test_distances_of_clouds():
     torch.manual_seed(0)
     a = torch.randn(4000, 3, dtype=torch.float64)
     b = 2 * torch.randn(4000, 3, dtype=torch.float64) + torch.tensor([1.0, 0, 0])
-    assert frechet(a, a) == pytest.approx(0, abs=1e-6)
-    assert frechet(a, b) == pytest.approx(1 + 3 * (2 - 1) ** 2, rel=0.05)  # |Δmean|² + Σ(σ − σ')²
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(a, b) == pytest.approx(1 + 3 * (2 - 1) ** 2, rel=0.05)  # |Δmean|² + Σ(σ − σ')²
     x = torch.randn(6, 1, 8, 8)
     torch.testing.assert_close(embed(x)[:2], embed(x[:2]))
 
@@ -158,5 +159,5 @@ def test_distances_of_clouds():
 def test_copies_are_seen():
     torch.manual_seed(0)
     train, fresh, new = (torch.randn(50, 1, 4, 4) for _ in range(3))
-    assert copying(train + 0.01 * torch.randn_like(train), fresh, train) < 0.1
-    assert copying(new, fresh, train) == pytest.approx(1, abs=0.15)
+    assert memorization_ratio(train + 0.01 * torch.randn_like(train), fresh, train) < 0.1
+    assert memorization_ratio(new, fresh, train) == pytest.approx(1, abs=0.15)

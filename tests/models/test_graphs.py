@@ -75,10 +75,10 @@ def test_the_order_of_nodes_says_nothing(name, centre):
 
 
 def test_messages_that_reach_no_centre_are_passed_over():
-    from evergreen.models.graph_batch import _heard, parts
+    from evergreen.models.graph_batch import _edges_reaching_center, to_graph_batch
 
     path = Graph(np.ones((4, 1), np.float32), np.array([[0, 1], [1, 2], [2, 3]]), None, np.array([1.0, 2, 2, 1]))
     field, x_BMX = encoded([path])
-    first, last = _heard(parts(x_BMX, field.state["features"]), 2)
+    first, last = _edges_reaching_center(to_graph_batch(x_BMX, field.state["features"]), 2)
     assert sorted(map(tuple, last.edges_2e.T.tolist())) == [(1, 0)]
     assert sorted(map(tuple, first.edges_2e.T.tolist())) == [(0, 1), (1, 0), (2, 1)]

@@ -6,12 +6,12 @@ import math
 import pytest
 import torch
 
-from evergreen.models.registry import accepting, architecture, build
-from evergreen.models.text_generation import characters, nucleus, text, write_on
+from evergreen.models.registry import build, buildable, find_architecture
+from evergreen.models.text_generation import count_characters, decode_tokens, generate, sample_top_p
 from evergreen.stages.checking.sample_inputs import INPUTS, TARGETS, Field
 
 TEXT = INPUTS["text"]
-CAUSAL = [name for name in accepting({"text": TEXT}, "language_modelling") if architecture(name).NEEDS]
+CAUSAL = [name for name in buildable({"text": TEXT}, "language_modelling") if find_architecture(name).NEEDS_ONE_OF]
 
 
 def made(name: str, task: str, target, inputs=None, **options):
@@ -50,16 +50,16 @@ def test_the_cache_gives_what_the_full_pass_gives(runs):
 def test_texts_of_different_lengths_are_written_on_as_each_alone(name):
     network, tokens = made(name, "language_modelling", TEXT, task_options={"length": 3}), rows()
     tokens[1, 2:], tokens[2, 1:] = 0, 0
-    together = network.answer({"text": tokens})
-    assert together == [network.answer({"text": row[None]})[0] for row in tokens]
+    together = network.predict({"text": tokens})
+    assert together == [network.predict({"text": row[None]})[0] for row in tokens]
 
 
 def test_what_is_kept_writes_what_is_read_anew():
     network, tokens = made("decoder", "language_modelling", TEXT), rows()
     tokens[1, 2:] = 0
-    kept = write_on(network, {"text": tokens}, "text", 3, network.task._draw)
+    kept = generate(network, {"text": tokens}, "text", 3, network.task._draw)
     network.architecture.__class__ = type("Anew", (type(network.architecture),), {"__getattribute__": _no_extend})
-    assert torch.equal(write_on(network, {"text": tokens}, "text", 3, network.task._draw), kept)
+    assert torch.equal(generate(network, {"text": tokens}, "text", 3, network.task._draw), kept)
 
 
 def _no_extend(self, name: str):
@@ -70,9 +70,9 @@ def _no_extend(self, name: str):
 
 def test_tokens_are_drawn_from_the_nucleus_alone():
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    drawn = [int(nucleus(logits, number, 1.0, 0.75)) for number in (0.0, 0.62, 0.63, 0.99)]
+    drawn = [int(sample_top_p(logits, number, 1.0, 0.75)) for number in (0.0, 0.62, 0.63, 0.99)]
     assert drawn == [0, 0, 1, 1]  # the two hold 0.8 of the probability, and the first 5/8 of that
-    assert int(nucleus(logits, 0.99, 0, 1.0)) == 0
+    assert int(sample_top_p(logits, 0.99, 0, 1.0)) == 0
 
 
 @pytest.mark.parametrize("task", ["classification", "tagging"])
@@ -125,11 +125,15 @@ def test_bits_per_character_of_even_odds():
     target = rows()
     target[0, 3:] = torch.tensor([3, 0, 0])  # three letters and an end
     output = torch.zeros(4, 6, 9)
-    facts = task.facts(output, target)
+    facts = task.metric_inputs(output, target)
     assert facts[1].tolist() == [[3, 4], [6, 6], [6, 6], [6, 6]]
     assert task.metrics(*facts)["bits_per_token"] == pytest.approx(math.log2(9))
     assert task.metrics(*facts)["bits_per_character"] == pytest.approx(math.log2(9) * 22 / 21)
-    assert [characters("word", "word"), characters("bpe", "Ã¼"), characters("character", "ü")] == [5, 1, 1]
+    assert [count_characters("word", "word"), count_characters("bpe", "Ã¼"), count_characters("character", "ü")] == [
+        5,
+        1,
+        1,
+    ]
 
 
 def test_pieces_have_no_end():
@@ -139,7 +143,7 @@ def test_pieces_have_no_end():
     whole = task.loss(output[:, :3], target[:, :3])
     target[:, 3:] = torch.tensor([3, 0, 0])  # three letters and an end
     assert task.loss(output, target) == whole
-    assert task.facts(output, target)[1].tolist() == [[3, 3]] * 4
+    assert task.metric_inputs(output, target)[1].tolist() == [[3, 3]] * 4
     logits = torch.zeros(1, 9)
     logits[0, 3] = 9.0
     assert task._draw(logits, 0.0) != 3
@@ -149,7 +153,7 @@ def test_pairs_of_letters_are_a_better_guess_than_letters():
     task = made("decoder", "language_modelling", TEXT).task
     tokens = torch.tensor([[4, 5, 6, 4, 5, 6]] * 3)
     batch = {"text": tokens, "target": tokens}
-    assert task.metrics(*task.facts(task.baseline(batch, batch), tokens))["bits_per_token"] < 1
+    assert task.metrics(*task.metric_inputs(task.baseline(batch, batch), tokens))["bits_per_token"] < 1
 
 
 def test_entities_are_right_as_a_whole_alone():
@@ -157,10 +161,10 @@ def test_entities_are_right_as_a_whole_alone():
     out, begin, inside = range(3)
     target = torch.tensor([[begin, inside, out, begin, begin, -100], [out, inside, inside, out, begin, inside]])
     said = torch.tensor([[begin, inside, inside, begin, begin, begin], [out, begin, inside, out, begin, out]])
-    facts = task.facts(torch.nn.functional.one_hot(said, 3).float(), target)
+    facts = task.metric_inputs(torch.nn.functional.one_hot(said, 3).float(), target)
     assert facts[0][:, 0].tolist() == [[2, 3, 3], [1, 2, 2]]  # right, said, there
     assert task.metrics(*facts)["f1"] == pytest.approx(2 * 3 / 10)
-    assert task.per_row(*facts).tolist() == pytest.approx([1 / 5, 2 / 6])
+    assert task.row_scores(*facts).tolist() == pytest.approx([1 / 5, 2 / 6])
 
 
 def test_the_commonest_tag_of_each_word_is_the_baseline():
@@ -173,14 +177,14 @@ def test_the_commonest_tag_of_each_word_is_the_baseline():
 def test_answers_hold_a_tag_for_each_word():
     network, tokens = made("encoder", "tagging", TARGETS["tags"]), rows()
     tokens[1, 2:] = 0
-    assert [len(answer["prediction"]) for answer in network.answer({"text": tokens})] == [6, 2, 6, 6]
+    assert [len(answer["prediction"]) for answer in network.predict({"text": tokens})] == [6, 2, 6, 6]
 
 
 def test_chrf_of_what_is_right_wrong_and_half_right():
     task = made("seq2seq", "translation", TARGETS["text"]).task
     true = torch.tensor([[4, 5, 6, 3, 0]])
     half = torch.tensor([[4, 5, 8, 3, 0]])  # ab of abc: runs of one 2/3, of two 1/2, of three none
-    scores = [task.metrics(*task.facts(said, true)) for said in (true, half, torch.full_like(true, 7))]
+    scores = [task.metrics(*task.metric_inputs(said, true)) for said in (true, half, torch.full_like(true, 7))]
     assert [round(score["chrf"], 4) for score in scores] == [1.0, round((2 / 3 + 1 / 2) / 3, 4), 0.0]
     assert [score["exact_match"] for score in scores] == [1, 0, 0]
 
@@ -191,7 +195,7 @@ def test_text_is_written_as_the_data_are():
     tokens = ["a", "plain", "(", "old", ")", "twenty", "-", "two", "and", "/", "or", "not", "."]
     for unit in units.UNITS:
         state = {"values": [tokens], "unit": unit}
-        assert text(state, [*range(4, 4 + len(tokens)), 3, 0]) == units.detokenize(unit, tokens)
+        assert decode_tokens(state, [*range(4, 4 + len(tokens)), 3, 0]) == units.detokenize(unit, tokens)
     assert units.detokenize("word", tokens) == "a plain (old) twenty-two and/or not."
     assert units.detokenize("word", []) == ""
 
@@ -200,6 +204,6 @@ def test_pretraining_learns_from_the_training_rows_and_changes_the_weights():
     tokens = rows(8)
     encoder = made("encoder", "classification", TARGETS["category"], pretrain=3).architecture
     before = encoder.steps.readers["text"].weight.clone()
-    encoder.warm_start([{"text": tokens[:4]}, {"text": tokens[4:]}])
+    encoder.init_from_data([{"text": tokens[:4]}, {"text": tokens[4:]}])
     assert not torch.equal(encoder.steps.readers["text"].weight, before)
     assert all(parameter.grad is None for parameter in encoder.parameters())

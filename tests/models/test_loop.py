@@ -14,18 +14,19 @@ import torch
 
 from evergreen.core.errors import ModelError
 from evergreen.models.training import checkpoint
+from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
-from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.models.training.trainer import Trainer
 
 
 @pytest.fixture
 def started(network, make):
     """started(recipe, **options): a loop over 40 rows that can be learned, always from the same weights."""
 
-    def start(recipe: Recipe, rows: int = 40, **options) -> Loop:
+    def start(recipe: TrainingConfig, rows: int = 40, **options) -> Trainer:
         train, validation = make(("number",), "category", rows, 0), make(("number",), "category", 40, 1)
         dropout = options.pop("dropout", 0.2)
-        return Loop(
+        return Trainer(
             network(dropout=dropout, size=0.25),
             TensorFeed(train, recipe.batch_size, seed=recipe.seed),
             validation,
@@ -36,13 +37,13 @@ def started(network, make):
     return start
 
 
-def equal(one: Loop, other: Loop) -> bool:
+def equal(one: Trainer, other: Trainer) -> bool:
     pairs = zip(one.network.state_dict().values(), other.network.state_dict().values(), strict=True)
     return one.history == other.history and all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_stops_at_the_deadline_and_goes_on_from_there(started):
-    recipe = Recipe(epochs=4, batch_size=8)
+    recipe = TrainingConfig(epochs=4, batch_size=8)
     whole, halting = started(recipe), started(recipe)
     whole.run()
     halting.run(deadline=time.monotonic())
@@ -53,8 +54,8 @@ def test_stops_at_the_deadline_and_goes_on_from_there(started):
 
 
 def test_parts_of_a_step_make_the_gradient_of_the_whole(started):
-    one = started(Recipe(epochs=2, batch_size=20), dropout=0.0)
-    parts = started(Recipe(epochs=2, batch_size=5, accumulate=4), dropout=0.0)
+    one = started(TrainingConfig(epochs=2, batch_size=20), dropout=0.0)
+    parts = started(TrainingConfig(epochs=2, batch_size=5, accumulate=4), dropout=0.0)
     one.run()
     parts.run()
     assert one.step == parts.step == 4
@@ -63,16 +64,17 @@ def test_parts_of_a_step_make_the_gradient_of_the_whole(started):
 
 
 def test_patience_ends_a_run_that_does_not_improve(started):
-    loop = started(Recipe(epochs=50, learning_rate=1e-9, patience=3))
+    loop = started(TrainingConfig(epochs=50, learning_rate=1e-9, patience=3))
     loop.run()
     assert loop.finished
     assert loop.epoch < 50
-    assert loop.epoch == max(loop.history, key=loop.history.standing)["epoch"] + 3
+    assert loop.epoch == max(loop.history, key=loop.history.sort_key)["epoch"] + 3
 
 
 def test_keeps_the_best_epoch_or_the_last(started):
     best, last = (
-        started(Recipe(epochs=12, learning_rate=0.1, keep=keep, schedule="constant")) for keep in ("best", "last")
+        started(TrainingConfig(epochs=12, learning_rate=0.1, keep=keep, schedule="constant"))
+        for keep in ("best", "last")
     )
     for loop in (best, last):
         loop.run()
@@ -84,14 +86,14 @@ def test_keeps_the_best_epoch_or_the_last(started):
     best.network.load_state_dict(best.best_state())
     validation = best.validation
     assert (
-        best.network.task.metrics(best.network.outputs(validation), validation["target"])["accuracy"]
+        best.network.task.metrics(best.network.compute_outputs(validation), validation["target"])["accuracy"]
         == record["accuracy"]
     )
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_mixed_precision_learns(started, precision):
-    loop = started(Recipe(epochs=15, batch_size=8, precision=precision, clip=1.0, learning_rate=1e-2))
+    loop = started(TrainingConfig(epochs=15, batch_size=8, precision=precision, clip=1.0, learning_rate=1e-2))
     loop.run()
     assert loop.history[-1]["train_loss"] < 0.6 * loop.history[0]["train_loss"]
     assert all(weight.dtype == torch.float32 for weight in loop.network.parameters())
@@ -100,23 +102,23 @@ def test_mixed_precision_learns(started, precision):
 @pytest.mark.parametrize("practice", [{"ema": 0.9}, {"swa": 0.5}], ids=repr)
 def test_averages_begin_at_the_weights_that_a_warm_start_sets(network, make, practice):
     rows = make(("number",), "category", 16)
-    loop = Loop(network("rbf"), TensorFeed(rows, 8), rows, Recipe(epochs=1, **practice))
+    loop = Trainer(network("rbf"), TensorFeed(rows, 8), rows, TrainingConfig(epochs=1, **practice))
     assert not torch.equal(loop.network.state_dict()["architecture.centres"], network("rbf").architecture.centres)
     for name, weights in loop.network.state_dict().items():
         assert torch.equal(loop.best_state()[name], weights) or weights.isnan().any(), name
 
 
 def test_learning_rate_climbs_then_falls_to_nothing():
-    recipe = Recipe(learning_rate=1.0, warmup_share=0.1)
-    rates = [recipe.rate(step, 100) for step in range(101)]
+    recipe = TrainingConfig(learning_rate=1.0, warmup_share=0.1)
+    rates = [recipe.learning_rate_at(step, 100) for step in range(101)]
     assert rates[0] < 0.1 < 1.0 == max(rates) == rates[10]
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[100] == pytest.approx(0)
-    assert {recipe.but(schedule="constant").rate(step, 100) for step in range(100)} == {1.0}
+    assert {recipe.replace(schedule="constant").learning_rate_at(step, 100) for step in range(100)} == {1.0}
 
 
 def test_a_damaged_checkpoint_is_skipped(started, tmp_path):
-    recipe = Recipe(epochs=3, batch_size=8, checkpoint_seconds=0)
+    recipe = TrainingConfig(epochs=3, batch_size=8, checkpoint_seconds=0)
     whole = started(recipe, folder=tmp_path)
     whole.run()
     old, new = sorted(tmp_path.iterdir())
@@ -137,15 +139,15 @@ def test_a_damaged_checkpoint_is_skipped(started, tmp_path):
 
 
 def test_checkpoints_of_another_run_are_not_taken(started, tmp_path, caplog):
-    started(Recipe(epochs=1), folder=tmp_path).run()
-    assert started(Recipe(epochs=1), folder=tmp_path).finished
-    assert started(Recipe(epochs=1, learning_rate=0.5), folder=tmp_path).step == 0
+    started(TrainingConfig(epochs=1), folder=tmp_path).run()
+    assert started(TrainingConfig(epochs=1), folder=tmp_path).finished
+    assert started(TrainingConfig(epochs=1, learning_rate=0.5), folder=tmp_path).step == 0
     assert "another run" in caplog.text
 
 
 def test_safetensors_reads_a_checkpoint(started, tmp_path):
     safetensors = pytest.importorskip("safetensors.torch")
-    loop = started(Recipe(epochs=1), folder=tmp_path)
+    loop = started(TrainingConfig(epochs=1), folder=tmp_path)
     loop.run()
     read = safetensors.load_file(next(tmp_path.glob("*.safetensors")))
     for name, tensor in loop.network.state_dict().items():
@@ -161,7 +163,7 @@ def test_tensors_of_every_type_come_back():
 
 
 def test_a_loss_that_is_no_number_is_said(started):
-    loop = started(Recipe(epochs=2))
+    loop = started(TrainingConfig(epochs=2))
     loop.validation["number"][0] = math.inf
     loop.train.columns["number"][:] = math.nan
     with pytest.raises(ModelError, match="lower learning_rate"):
@@ -169,7 +171,7 @@ def test_a_loss_that_is_no_number_is_said(started):
 
 
 def test_a_feed_that_ends_early_is_said(started):
-    loop = started(Recipe(epochs=1, batch_size=8))
+    loop = started(TrainingConfig(epochs=1, batch_size=8))
     loop.train.steps = lambda: 9
     with pytest.raises(ModelError, match="5 of 9 batches"):
         loop.run()
@@ -177,7 +179,7 @@ def test_a_feed_that_ends_early_is_said(started):
 
 def test_reports_each_epoch_with_its_metrics(started):
     reports = []
-    started(Recipe(epochs=3), report=reports.append).run()
+    started(TrainingConfig(epochs=3), report=reports.append).run()
     assert [report["epoch"] for report in reports] == [1, 2, 3]
     assert {"epochs", "samples_per_second", "seconds_left", "accuracy", "train_loss"} <= set(reports[0])
     assert reports[-1]["seconds_left"] == 0
@@ -186,14 +188,14 @@ def test_reports_each_epoch_with_its_metrics(started):
 @pytest.mark.parametrize("wrong", [{"optimizer": "adamm"}, {"epochs": 0}, {"learning_rate": 0}, {"weight_decay": -1}])
 def test_a_wrong_recipe_is_refused(wrong):
     with pytest.raises(ModelError) as error:
-        Recipe(**wrong)
+        TrainingConfig(**wrong)
     assert error.value.fix
     assert next(iter(wrong)) in str(error.value)
 
 
 def test_a_misspelt_name_in_a_recipe_is_refused():
     with pytest.raises(ModelError, match="did you mean 'learning_rate'"):
-        Recipe().but(learningrate=1)
+        TrainingConfig().replace(learningrate=1)
 
 
 def test_trains_on_a_machine_without_numpy(tmp_path):

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from evergreen.core.errors import ModelError
-from evergreen.models.registry import task
-from evergreen.models.tasks._numbers import pinball
+from evergreen.models.registry import find_task
+from evergreen.models.tasks._quantile import pinball
 from evergreen.stages.checking.sample_inputs import SCALE, Field
 
 ONE, THREE = Field("number", (), (), SCALE), Field("series", (3,), (), {**SCALE, "naive": 2.0})
 
 
 def made(name: str = "regression", **options):
-    return task(name)(ONE if name == "regression" else THREE, 4, **options)
+    return find_task(name)(ONE if name == "regression" else THREE, 4, **options)
 
 
 @pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
@@ -62,9 +62,9 @@ def test_a_small_validation_split_takes_its_largest_error():
 def test_answers_hold_the_interval_once_it_is_known():
     job = made("forecasting")
     output = torch.zeros(2, 3)
-    assert job.answer(output)[0] == {"prediction": [10.0] * 3}
+    assert job.decode(output)[0] == {"prediction": [10.0] * 3}
     job.margin.copy_(torch.tensor([0.5, 1.0, 2.0]))
-    (answer, _) = json.loads(json.dumps(job.answer(output)))
+    (answer, _) = json.loads(json.dumps(job.decode(output)))
     assert answer == {"prediction": [10.0] * 3, "low": [9.0, 8.0, 6.0], "high": [11.0, 12.0, 14.0]}
     assert made("forecasting", interval=0).calibrate(output, output) == {}
 
@@ -74,7 +74,7 @@ def test_quantiles_never_cross_and_are_named():
     output = job(torch.randn(50, 4)).detach()
     assert output.shape == (50, 3, 4)
     assert (output.diff(dim=-1) >= 0).all()
-    answer = job.answer(output)[0]
+    answer = job.decode(output)[0]
     assert list(answer["quantiles"]) == ["0.1", "0.3", "0.7", "0.9"]
     assert answer["low"] == answer["quantiles"]["0.1"]
     assert set(job.metrics(output, torch.randn(50, 3))) == {"mse", "mae", "pinball", "mase"}
@@ -83,7 +83,7 @@ def test_quantiles_never_cross_and_are_named():
 def test_weights_of_a_model_without_intervals_still_load():
     job = made()
     job.load_state_dict({name: value for name, value in job.state_dict().items() if name != "margin"})
-    assert "low" not in job.answer(torch.zeros(1))[0]
+    assert "low" not in job.decode(torch.zeros(1))[0]
 
 
 def test_the_season_that_served_the_training_rows_is_the_opponent():

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from evergreen.core.errors import ModelError
+from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
-from evergreen.models.training.loss_module import Learner, mixed
-from evergreen.models.training.optimizers import layers, optimisers, rates
-from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.models.training.loss_module import LossModule, mixup_inputs
+from evergreen.models.training.optimizers import build_optimizers, layerwise_lr_scales, list_layers
+from evergreen.models.training.trainer import Trainer
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "rmsprop", "muon"])
@@ -17,7 +18,7 @@ def test_vectors_do_not_decay_and_every_weight_is_in_one_group(network, optimize
     made = network()
     groups = [
         group
-        for one in optimisers(Recipe(optimizer=optimizer, weight_decay=0.3), made, made.parameters())
+        for one in build_optimizers(TrainingConfig(optimizer=optimizer, weight_decay=0.3), made, made.parameters())
         for group in one.param_groups
     ]
     assert {(p.ndim > 1, group["weight_decay"]) for group in groups for p in group["params"]} == {
@@ -29,7 +30,7 @@ def test_vectors_do_not_decay_and_every_weight_is_in_one_group(network, optimize
 
 def test_muon_takes_hidden_matrices_and_leaves_embeddings_and_the_head(network):
     made = network("mlp", kinds=("number", "category"))
-    muon, adamw = optimisers(Recipe(optimizer="muon"), made, made.parameters())
+    muon, adamw = build_optimizers(TrainingConfig(optimizer="muon"), made, made.parameters())
     taken = {id(p) for group in muon.param_groups for p in group["params"]}
     assert taken
     assert all(p.ndim == 2 for group in muon.param_groups for p in group["params"])
@@ -40,12 +41,12 @@ def test_muon_takes_hidden_matrices_and_leaves_embeddings_and_the_head(network):
 
 def test_layers_nearer_the_input_learn_slower(network):
     made = network("mlp")
-    stack = [[*layer.parameters()] for layer in layers(made.architecture)]
+    stack = [[*layer.parameters()] for layer in list_layers(made.architecture)]
     assert len(stack) >= 2
-    found = rates(made, 0.5)
+    found = layerwise_lr_scales(made, 0.5)
     assert {found[one] for one in made.task.parameters()} == {1.0}
     assert [{found[one] for one in layer} for layer in stack[::-1]] == [{0.5 ** (n + 1)} for n in range(len(stack))]
-    assert set(rates(made, 1.0).values()) == {1.0}
+    assert set(layerwise_lr_scales(made, 1.0).values()) == {1.0}
 
 
 def test_scales_reach_the_steps(network, make):
@@ -53,13 +54,13 @@ def test_scales_reach_the_steps(network, make):
     moved = []
     for decay in (1.0, 0.1):
         made = network("mlp", dropout=0.0)
-        first = layers(made.architecture)[-1]
+        first = list_layers(made.architecture)[-1]
         before = [p.detach().clone() for p in first.parameters()]
         rows = make(("number",), "category", 16)
-        recipe = Recipe(
+        recipe = TrainingConfig(
             epochs=1, batch_size=16, optimizer="sgd", momentum=0, weight_decay=0, schedule="constant", layer_decay=decay
         )
-        Loop(made, TensorFeed(rows, 16), rows, recipe).run()
+        Trainer(made, TensorFeed(rows, 16), rows, recipe).run()
         moved.append([p.detach() - q for p, q in zip(first.parameters(), before, strict=True)])
     for whole, tenth in zip(*moved, strict=True):
         torch.testing.assert_close(tenth, whole / 10, atol=1e-7, rtol=1e-3)
@@ -67,19 +68,19 @@ def test_scales_reach_the_steps(network, make):
 
 def test_frozen_weights_do_not_move_and_neither_do_their_norms(network, make):
     made = network("cnn", kinds=("image",), size=0.25)
-    made.architecture.add_module("norm", torch.nn.BatchNorm1d(made.architecture.features))
+    made.architecture.add_module("norm", torch.nn.BatchNorm1d(made.architecture.out_features))
     made.architecture.mix.append(made.architecture.norm)
     made.architecture.requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
     rows = make(("image",), "category", 16)
-    Loop(made, TensorFeed(rows, 8), rows, Recipe(epochs=2, optimizer="adam")).run()
+    Trainer(made, TensorFeed(rows, 8), rows, TrainingConfig(epochs=2, optimizer="adam")).run()
     for name, tensor in made.state_dict().items():
         assert torch.equal(tensor, before[name]) == name.startswith("architecture."), name
 
 
 def test_one_cycle_climbs_for_a_third_and_falls_to_nothing():
-    recipe = Recipe(learning_rate=1.0, schedule="one_cycle")
-    made = [recipe.rate(step, 100) for step in range(101)]
+    recipe = TrainingConfig(learning_rate=1.0, schedule="one_cycle")
+    made = [recipe.learning_rate_at(step, 100) for step in range(101)]
     assert made[0] == pytest.approx(0.04)
     assert made[30] == max(made) == 1.0
     assert made[:31] == sorted(made[:31])
@@ -88,19 +89,19 @@ def test_one_cycle_climbs_for_a_third_and_falls_to_nothing():
 
 
 def test_a_plateau_lets_the_rate_fall_when_validation_stands_still():
-    recipe = Recipe(learning_rate=1.0, schedule="plateau", plateau_patience=2, warmup_share=0)
-    assert recipe.falls([1, 2, 3, 4]) == 0
-    assert recipe.falls([1, 2, 2]) == 0
-    assert recipe.falls([1, 2, 2, 1]) == 1
-    assert recipe.falls([1, 2, 2, 1, 2, 1]) == 2
-    assert recipe.falls([1, 2, 2, 1, 3, 1]) == 1
-    assert [recipe.rate(50, 100, falls) for falls in (0, 1, 2)] == pytest.approx([1, 0.3, 0.09])
+    recipe = TrainingConfig(learning_rate=1.0, schedule="plateau", plateau_patience=2, warmup_share=0)
+    assert recipe.plateau_drops([1, 2, 3, 4]) == 0
+    assert recipe.plateau_drops([1, 2, 2]) == 0
+    assert recipe.plateau_drops([1, 2, 2, 1]) == 1
+    assert recipe.plateau_drops([1, 2, 2, 1, 2, 1]) == 2
+    assert recipe.plateau_drops([1, 2, 2, 1, 3, 1]) == 1
+    assert [recipe.learning_rate_at(50, 100, falls) for falls in (0, 1, 2)] == pytest.approx([1, 0.3, 0.09])
 
 
 def test_swa_is_the_even_mean_of_the_last_steps():
-    recipe, mean = Recipe(swa=0.4), 0.0
+    recipe, mean = TrainingConfig(swa=0.4), 0.0
     for step, weight in enumerate([7.0, 7, 7, 7, 7, 7, 1, 2, 3, 6]):
-        keep = recipe.kept(step, 10)
+        keep = recipe.average_decay(step, 10)
         mean = keep * mean + (1 - keep) * weight
     assert mean == pytest.approx((1 + 2 + 3 + 6) / 4)
 
@@ -108,18 +109,18 @@ def test_swa_is_the_even_mean_of_the_last_steps():
 def test_mixup_of_a_row_with_itself_is_the_plain_loss(network, make, monkeypatch):
     made, rows = network("mlp", dropout=0.0), make(("number",), "category", 16)
     other = torch.randperm(16)
-    assert torch.equal(mixed(rows, 1.0, other)["number"], rows["number"])
-    assert torch.equal(mixed(rows, 0.0, other)["number"], rows["number"][other])
+    assert torch.equal(mixup_inputs(rows, 1.0, other)["number"], rows["number"])
+    assert torch.equal(mixup_inputs(rows, 0.0, other)["number"], rows["number"][other])
     monkeypatch.setattr(torch.distributions.Beta, "sample", lambda self: torch.tensor(1.0))
-    assert Learner(made, 0.4)(rows).item() == Learner(made)(rows).item()
+    assert LossModule(made, 0.4)(rows).item() == LossModule(made)(rows).item()
 
 
 def test_mixup_refuses_what_cannot_be_mixed(network, make):
     with pytest.raises(ModelError, match="category"):
-        Learner(network(kinds=("number", "category")), 0.2)(make(("number", "category"), "category", 4))
+        LossModule(network(kinds=("number", "category")), 0.2)(make(("number", "category"), "category", 4))
 
 
 @pytest.mark.parametrize("wrong", [{"layer_decay": 1.5}, {"swa": -0.1}, {"plateau_patience": 0}, {"mixup": -1}])
 def test_wrong_numbers_are_refused(wrong):
     with pytest.raises(ModelError, match=next(iter(wrong))):
-        Recipe(**wrong)
+        TrainingConfig(**wrong)

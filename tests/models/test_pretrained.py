@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from evergreen.core.errors import ModelError
-from evergreen.models.registry import accepting, build
+from evergreen.models.registry import build, buildable
+from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
-from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.models.training.trainer import Trainer
 
 transformers = pytest.importorskip("transformers")
 SETTINGS = {
@@ -53,19 +54,19 @@ def made(inputs, **options):
 
 
 def start(network, batch, **recipe):
-    return Loop(network, TensorFeed(batch, 8), batch, Recipe(**recipe))
+    return Trainer(network, TensorFeed(batch, 8), batch, TrainingConfig(**recipe))
 
 
 def test_only_what_names_its_source_calls_for_it(inputs):
-    assert "pretrained" in accepting(inputs, "classification")
+    assert "pretrained" in buildable(inputs, "classification")
     text = types.SimpleNamespace(kind="text", shape=(8,), sizes=(21,), state={})
-    assert "pretrained" not in accepting({"text": text}, "classification")
+    assert "pretrained" not in buildable({"text": text}, "classification")
     image = types.SimpleNamespace(kind="image", shape=(3, 32, 32), sizes=(), state={})
-    assert "pretrained" not in accepting({"image": image}, "classification")
+    assert "pretrained" not in buildable({"image": image}, "classification")
     with pytest.raises(ModelError, match="names its source"):
         made({"image": image})
     image.state["config"] = {"model_type": "vit"}
-    assert "pretrained" in accepting({"image": image}, "classification")
+    assert "pretrained" in buildable({"image": image}, "classification")
 
 
 def test_its_weights_are_the_folders(inputs, source):
@@ -110,7 +111,7 @@ def test_other_columns_stand_beside_it_in_every_form(inputs):
     network = made({**inputs, "number": number})
     batch = {**rows(), "number": torch.ones(16, 3)}
     assert network.architecture(batch).shape == (16, 19)
-    network.architecture.form = "positions"
+    network.architecture.layout = "sequence"
     assert network.architecture(batch).shape == (16, 8, 19)
 
 
@@ -161,7 +162,7 @@ def pictures(count=8):
 def test_models_that_see_start_from_their_folder_and_learn_what_was_asked_for(tmp_path, kind, train):
     network, batch = made(seeing(tmp_path, kind), train=train, layers=1, rank=2), pictures()
     body = network.architecture.body
-    network.architecture.warm_start([])
+    network.architecture.init_from_data([])
     own = {name: tensor.clone() for name, tensor in body.state_dict().items()}
     true = transformers.AutoModel.from_pretrained(tmp_path)
     held = getattr(true, "vision_model", true).state_dict()
@@ -192,7 +193,7 @@ def test_models_of_timm_start_from_their_folder(tmp_path, name):
     timm.models._hub.save_for_hf(true, str(tmp_path), safe_serialization=True)
     state = {"source": str(tmp_path), "config": json.loads((tmp_path / "config.json").read_text())}
     network = made({"image": types.SimpleNamespace(kind="image", shape=(3, 224, 224), sizes=(), state=state)}).eval()
-    network.architecture.warm_start([])
+    network.architecture.init_from_data([])
     batch = {"image": torch.randn(2, 3, 224, 224)}
     with torch.no_grad():
         states = true.forward_features(batch["image"])

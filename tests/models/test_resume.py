@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
-from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.models.training.trainer import Trainer
 
 KILLS = 3
 SCRIPT = str(Path(__file__).with_name("killable.py"))
@@ -77,7 +78,9 @@ class Cut(Exception):
     ids=repr,
 )
 def test_every_practice_goes_on_exactly(practice, network, make, tmp_path):
-    recipe = Recipe(epochs=4, batch_size=8, learning_rate=0.02, checkpoint_seconds=0, plateau_patience=1, **practice)
+    recipe = TrainingConfig(
+        epochs=4, batch_size=8, learning_rate=0.02, checkpoint_seconds=0, plateau_patience=1, **practice
+    )
     whole, cut = (_loop(recipe, network, make, tmp_path / name) for name in ("whole", "cut"))
     whole.run()
     cut.train.epoch = _cut_short(cut.train.epoch)
@@ -91,10 +94,10 @@ def test_every_practice_goes_on_exactly(practice, network, make, tmp_path):
         assert torch.equal(one, other)
 
 
-def _loop(recipe: Recipe, network, make, folder: Path) -> Loop:
+def _loop(recipe: TrainingConfig, network, make, folder: Path) -> Trainer:
     train, validation = (make(("number",), "category", 40, seed) for seed in (0, 1))
     feed = TensorFeed(train, recipe.batch_size)
-    return Loop(network(dropout=0.2, size=0.25), feed, validation, recipe, folder=folder)
+    return Trainer(network(dropout=0.2, size=0.25), feed, validation, recipe, folder=folder)
 
 
 def _cut_short(epoch):

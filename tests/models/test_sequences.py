@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from evergreen.models.architectures.lstm import LSTM
-from evergreen.models.registry import architecture, architectures
+from evergreen.models.registry import find_architecture, list_architectures
 from evergreen.stages.checking.sample_inputs import INPUTS, Field
 
 READERS = ("gru", "lstm", "rnn", "tcn")
@@ -12,7 +12,7 @@ READERS = ("gru", "lstm", "rnn", "tcn")
 
 def made(name: str, inputs: dict[str, Field], **options):
     torch.manual_seed(0)
-    return architecture(name)(inputs, **options).eval()
+    return find_architecture(name)(inputs, **options).eval()
 
 
 def longer(field: Field, length: int) -> Field:
@@ -21,10 +21,10 @@ def longer(field: Field, length: int) -> Field:
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("kind", ["text", "audio"])
-@pytest.mark.parametrize("form", ["row", "positions"])
-def test_padding_changes_nothing(name, kind, form, make):
+@pytest.mark.parametrize("layout", ["pooled", "sequence"])
+def test_padding_changes_nothing(name, kind, layout, make):
     few, many = INPUTS[kind], longer(INPUTS[kind], 20)
-    short, long = (made(name, {kind: few}, form=form), made(name, {kind: many}, form=form))
+    short, long = (made(name, {kind: few}, layout=layout), made(name, {kind: many}, layout=layout))
     if name == "tcn":  # the length decides how many blocks it has
         short = long
     long.load_state_dict(short.state_dict())
@@ -32,7 +32,7 @@ def test_padding_changes_nothing(name, kind, form, make):
     padded = torch.cat([x, x.new_zeros(8, 20 - x.shape[1], *x.shape[2:])], 1)
     one, other = short({kind: x}), long({kind: padded})
     real = x[..., 0] != 0 if x.ndim == 3 else x != 0
-    one, other = (one, other) if form == "row" else (one[real], other[:, : x.shape[1]][real])
+    one, other = (one, other) if layout == "pooled" else (one[real], other[:, : x.shape[1]][real])
     torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
 
 
@@ -48,12 +48,12 @@ def test_padding_between_two_texts_is_not_read(name, make):
     torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", [name for name in architectures() if "causal" in architecture(name).FORMS])
+@pytest.mark.parametrize("name", [name for name in list_architectures() if "causal" in find_architecture(name).LAYOUTS])
 @pytest.mark.parametrize("kind", ["text", "series"])
 def test_causal_features_never_see_ahead(name, kind, make):
-    if kind not in architecture(name).ACCEPTS:
+    if kind not in find_architecture(name).ACCEPTS:
         pytest.skip(f"it reads no {kind}")
-    network = made(name, {kind: longer(INPUTS[kind], 12)}, form="causal")
+    network = made(name, {kind: longer(INPUTS[kind], 12)}, layout="causal")
     shape = (4, 12, *INPUTS[kind].shape[1:])
     x = torch.randint(4, 9, shape) if kind == "text" else torch.randn(shape)
     before = network({kind: x})

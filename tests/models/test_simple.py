@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from evergreen.core.errors import ModelError
-from evergreen.models.architectures.capsule import margins, route
+from evergreen.models.architectures.capsule import margin_loss, route
 from evergreen.models.architectures.perceptron import criterion
 from evergreen.models.architectures.rbf import kmeans
+from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
-from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.models.training.trainer import Trainer
 
 XOR = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]])
 
@@ -53,8 +54,8 @@ def test_one_layer_learns_and_but_not_exclusive_or(rule, truth, learned):
     torch.manual_seed(0)
     made = build("perceptron", "classification", {"number": two}, field, rule=rule)
     rows = {"number": XOR.repeat(4, 1), "target": torch.tensor(truth).repeat(4)}
-    recipe = Recipe(epochs=40, batch_size=4, learning_rate=0.1, weight_decay=0, keep="best")
-    loop = Loop(made, TensorFeed(rows, 4), rows, recipe)
+    recipe = TrainingConfig(epochs=40, batch_size=4, learning_rate=0.1, weight_decay=0, keep="best")
+    loop = Trainer(made, TensorFeed(rows, 4), rows, recipe)
     loop.run()
     best = max(record["accuracy"] for record in loop.history)
     assert best == 1 if learned else best <= 0.75
@@ -93,7 +94,7 @@ def test_centres_are_those_of_k_means(network, make):
     x = middles.repeat_interleave(20, 0) + torch.randn(80, 5)
     made = network("rbf", "classification", ("number",), size=4 / 300)
     feed = TensorFeed({"number": x, "target": torch.zeros(80, dtype=torch.long)}, 16)
-    made.architecture.warm_start(feed.epoch(0))
+    made.architecture.init_from_data(feed.epoch(0))
     theirs = torch.tensor(KMeans(4, n_init=3, random_state=0).fit(x.numpy()).cluster_centers_)
     near = torch.cdist(made.architecture.centres, theirs).min(1)
     assert near.values.max() < 1e-4
@@ -115,8 +116,8 @@ def test_shares_of_a_vote_add_up_to_one_and_move_to_agreement():
 
 def test_margins_are_nothing_where_lengths_are_right():
     has = torch.tensor([[1, 0]])
-    assert margins(torch.tensor([[0.95, 0.05]]), has) == 0
-    torch.testing.assert_close(margins(torch.tensor([[0.5, 0.5]]), has), torch.tensor(0.16 + 0.5 * 0.16))
+    assert margin_loss(torch.tensor([[0.95, 0.05]]), has) == 0
+    torch.testing.assert_close(margin_loss(torch.tensor([[0.5, 0.5]]), has), torch.tensor(0.16 + 0.5 * 0.16))
 
 
 def test_a_table_s_columns_are_tokens_that_matter_each(network, make):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from evergreen.models.registry import accepting, architecture, architectures, build, tasks
+from evergreen.models.registry import build, buildable, find_architecture, list_architectures, list_tasks
 from evergreen.stages.checking import network_checks
 from evergreen.stages.checking.network_checks import SETS
 from evergreen.stages.checking.sample_inputs import INPUTS, TARGETS
 
-CASES = list(network_checks.cases(architectures(), tasks()))
+CASES = list(network_checks.cases(list_architectures(), list_tasks()))
 FIRST = {  # what is known to be quick with some of them
     **dict.fromkeys(("vit", "resnet", "unet", "capsule", "inception"), ((1e-2, 6),)),
     "deconvolution": ((2e-2, 10),),
@@ -51,15 +51,15 @@ def test_size_is_a_dial(case):
     network_checks.check_size(case)
 
 
-@pytest.mark.parametrize("name", architectures())
+@pytest.mark.parametrize("name", list_architectures())
 def test_space_and_recipe_name_what_exists(name):
     network_checks.check_declarations(name)
 
 
 def test_the_anchor_is_first(inputs):
-    assert accepting(inputs)[0] == "linear"
+    assert buildable(inputs)[0] == "linear"
 
 
 def test_no_kind_is_left_out():
-    taken = frozenset.union(*(architecture(name).ACCEPTS for name in architectures()))
+    taken = frozenset.union(*(find_architecture(name).ACCEPTS for name in list_architectures()))
     assert taken - {"*", "tokens"} == {kind for kinds in SETS for kind in kinds}  # tokens: tests/models/test_pretrained

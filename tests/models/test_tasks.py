@@ -10,12 +10,12 @@ import torch
 from sklearn import metrics
 
 from evergreen.core.errors import ModelError
-from evergreen.models.registry import build, task, tasks
+from evergreen.models.registry import build, find_task, list_tasks
 
 
 def head(name: str, state: dict, shape: tuple[int, ...] = ()):
-    field = type("Field", (), {"kind": task(name).TARGETS[0], "shape": shape, "sizes": (), "state": state})()
-    return task(name)(field, 3)
+    field = type("Field", (), {"kind": find_task(name).TARGETS[0], "shape": shape, "sizes": (), "state": state})()
+    return find_task(name)(field, 3)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -40,14 +40,14 @@ def test_regression_scores_in_the_data_s_units():
     assert found["r2"] == pytest.approx(metrics.r2_score(y, p), rel=1e-4)
     assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(y, p), rel=1e-4)
     assert found["mae"] == pytest.approx(metrics.mean_absolute_error(y, p), rel=1e-4)
-    assert made.per_row(output, target).mean().sqrt() == pytest.approx(found["rmse"])
-    assert made.answer(output)[0]["prediction"] == pytest.approx(float(p[0]))
+    assert made.row_scores(output, target).mean().sqrt() == pytest.approx(found["rmse"])
+    assert made.decode(output)[0]["prediction"] == pytest.approx(float(p[0]))
 
 
 def test_a_square_root_is_undone():
     made = head("forecasting", {"mean": [5.0], "std": [2.0], "transform": "sqrt"}, (1,))
     output, target = torch.tensor([[-3.0], [2.0]]), torch.tensor([[0.0], [1.0]])
-    assert [row["prediction"] for row in made.answer(output)] == [[0.0], [81.0]]
+    assert [row["prediction"] for row in made.decode(output)] == [[0.0], [81.0]]
     assert made.metrics(output, target) == {"mse": (25**2 + 32**2) / 2, "mae": 28.5}
     with pytest.raises(ModelError, match="cube"):
         head("forecasting", {"mean": [0.0], "std": [1.0], "transform": "cube"}, (1,))
@@ -67,17 +67,17 @@ def test_the_opponents():
 
 def test_answers_are_json_with_the_classes_themselves():
     made = head("classification", {"values": [[3, 7]]})
-    (answer,) = json.loads(json.dumps(made.answer(torch.tensor([[0.0, 2.0]]))))
+    (answer,) = json.loads(json.dumps(made.decode(torch.tensor([[0.0, 2.0]]))))
     assert answer["prediction"] == 7
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
     assert list(answer["probabilities"]) == ["3", "7"]
-    (answer,) = head("classification", {"values": [[False, True]]}).answer(torch.tensor([[0.0, 2.0]]))
+    (answer,) = head("classification", {"values": [[False, True]]}).decode(torch.tensor([[0.0, 2.0]]))
     assert (answer["prediction"], list(answer["probabilities"])) == (True, ["false", "true"])
 
 
-@pytest.mark.parametrize("name", tasks())
+@pytest.mark.parametrize("name", list_tasks())
 def test_every_task_says_its_direction_and_refuses_a_wrong_target(name):
-    kind = task(name)
+    kind = find_task(name)
     assert set(kind.METRICS.values()) <= {"max", "min"}
     assert kind.__doc__
     with pytest.raises(ModelError, match="kind"):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from evergreen.models.metrics.boxes import average_precision, matched
+from evergreen.models.metrics.boxes import average_precision, match_boxes
 from evergreen.models.registry import build
 from evergreen.stages.checking.sample_inputs import INPUTS, TARGETS, Field
 
@@ -42,14 +42,14 @@ def test_a_named_network_reads_a_small_image_too(architecture, size):
 def test_super_resolution_works_on_images_of_any_size():
     target = Field("image", (1, 16, 16), (), TARGETS["image"].state)
     made = build("deconvolution", "reconstruction", {"image": INPUTS["image"]}, target, size=0.5)
-    assert made.outputs({"image": torch.zeros(2, 1, 8, 8)}).shape == (2, 1, 16, 16)
+    assert made.compute_outputs({"image": torch.zeros(2, 1, 8, 8)}).shape == (2, 1, 16, 16)
     assert made.architecture({"image": torch.zeros(2, 1, 11, 7)}).shape[2:] == (22, 14)
 
 
 def test_boxes_that_find_one():
     true = torch.tensor([[[0, 0.0, 0.0, 0.5, 0.5], [1, 0.5, 0.5, 1.0, 1.0], [-1, 0, 0, 0, 0]]])
     said = torch.tensor([[[0, 0.0, 0.0, 0.5, 0.4, 0.9], [0, 0.0, 0.0, 0.5, 0.5, 0.8], [0, 0.5, 0.5, 1, 1, 0.7]]])
-    found = matched(said, true, 0.5)
+    found = match_boxes(said, true, 0.5)
     assert found.tolist() == [[True, False, False]]  # a box finds once, and of its own class
     boxes = torch.stack([said[..., 0], said[..., 5], found.float()], -1)
     assert average_precision(boxes, torch.tensor([[1, 1]])) == pytest.approx(0.5)
@@ -62,9 +62,9 @@ def test_boxes_come_back_as_they_were():
     output = torch.full((1, 6, 8, 8), -9.0)
     output[0, 1, 3, 4] = 9.0  # its centre is (4.0, 3.0) pixels, half a pixel left of and above the middle of that one
     output[0, 4:] = torch.tensor([0.5, 0.25]).logit()[:, None, None]
-    assert task.decode(output)[0, 0].tolist() == pytest.approx([1, 0.25, 0.25, 0.75, 0.5, 1.0], abs=2e-3)
-    assert task.metrics(*task.facts(output, target))["map"] == 1.0
-    assert task.answer(output)[0]["prediction"][0]["class"] == "dog"
+    assert task.decode_boxes(output)[0, 0].tolist() == pytest.approx([1, 0.25, 0.25, 0.75, 0.5, 1.0], abs=2e-3)
+    assert task.metrics(*task.metric_inputs(output, target))["map"] == 1.0
+    assert task.decode(output)[0]["prediction"][0]["class"] == "dog"
 
 
 def test_unlabelled_pixels_count_nowhere():
@@ -73,6 +73,6 @@ def test_unlabelled_pixels_count_nowhere():
     target[:, 4:] = -100
     right, wrong = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)
     right[:, 0, :4], right[:, 1, 4:], wrong[:, 1] = 9, 9, 9
-    assert task.metrics(*task.facts(right, target)) == {"miou": 1.0, "dice": 1.0, "accuracy": 1.0}
-    assert task.metrics(*task.facts(wrong, target))["miou"] == 0.0
+    assert task.metrics(*task.metric_inputs(right, target)) == {"miou": 1.0, "dice": 1.0, "accuracy": 1.0}
+    assert task.metrics(*task.metric_inputs(wrong, target))["miou"] == 0.0
     assert task.loss(right, target) < 0.01

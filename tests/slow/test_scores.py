@@ -10,7 +10,7 @@ import torch
 from evergreen.core.paths import Paths
 from evergreen.data.feed.batches import InMemoryBatches, load_encoded_split, load_split
 from evergreen.models.registry import build
-from evergreen.models.training.trainer import Loop
+from evergreen.models.training.trainer import Trainer
 from evergreen.stages import pipeline
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.preprocess import stage as preprocess
@@ -35,11 +35,11 @@ class Reached:
         network = build(architecture, asked.task, spec.inputs, spec.target)
         seen = {key: np.concatenate([train[key], validation[key]]) for key in train}
         rows = seen if asked.train.refit else train
-        loop = Loop(network, InMemoryBatches(rows, recipe.batch_size, seed=0, shuffle=True), validation, recipe)
+        loop = Trainer(network, InMemoryBatches(rows, recipe.batch_size, seed=0, shuffle=True), validation, recipe)
         loop.run()
         network.load_state_dict(loop.best_state())
         self.task, self.target = network.task, torch.as_tensor(test["target"])
-        self.output = network.outputs({key: torch.as_tensor(value) for key, value in test.items()})
+        self.output = network.compute_outputs({key: torch.as_tensor(value) for key, value in test.items()})
         found = reference(spec, seen, test)
         assert found
         self.opponent = torch.as_tensor(found[1]).float()
@@ -71,7 +71,7 @@ def test_sunspots_a_year_ahead_beat_an_autoregression_of_the_counts(tmp_path: Pa
 
     reached = Reached(tmp_path, "sunspots", "linear")
     years = np.array(reached.test.column("_time").to_pylist())
-    ours = reached.task.per_row(reached.output, reached.target).numpy()
+    ours = reached.task.row_scores(reached.output, reached.target).numpy()
     known = sunspots.load_pandas().data
     counts, when = known["SUNACTIVITY"].to_numpy(), known["YEAR"].to_numpy()
     fitted = AutoReg(counts[when <= 1920], lags=9).fit()

@@ -9,9 +9,10 @@ import torch
 from evergreen.core.paths import Paths
 from evergreen.data.feed.batches import InMemoryBatches, load_encoded_split, load_split
 from evergreen.data.prepare.config import PreprocessConfig
-from evergreen.models.registry import architecture as find
 from evergreen.models.registry import build
-from evergreen.models.training.trainer import Loop, Recipe
+from evergreen.models.registry import find_architecture as find
+from evergreen.models.training.config import TrainingConfig
+from evergreen.models.training.trainer import Trainer
 from evergreen.stages.artifacts import save_model
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
@@ -33,11 +34,11 @@ def train(paths: Paths, folder: Path, *, epochs: int, architecture: str = "linea
     """A candidate as the train stage leaves it."""
     torch.set_num_threads(1)
     spec, _ = load_split(paths.ready, "train")
-    recipe = Recipe(**{**find(architecture).RECIPE, "epochs": epochs, "seed": seed})
+    recipe = TrainingConfig(**{**find(architecture).DEFAULTS, "epochs": epochs, "seed": seed})
     torch.manual_seed(seed)
     network = build(architecture, spec.task, spec.inputs, spec.target)
     feed = InMemoryBatches(load_encoded_split(paths.ready, "train"), recipe.batch_size, seed=seed, shuffle=True)
-    loop = Loop(network, feed, load_encoded_split(paths.ready, "validation"), recipe)
+    loop = Trainer(network, feed, load_encoded_split(paths.ready, "validation"), recipe)
     loop.run()
     network.load_state_dict(loop.best_state())
     card = {"architecture": architecture, "task": spec.task, "options": {}, "spec": spec.to_json(), "seed": seed}

@@ -152,7 +152,7 @@ def test_a_model_comes_back_as_it_was(stored, tmp_path):
     folder, network, spec, table, card = stored
     model = load_model(folder)
     batch = {name: torch.as_tensor(array) for name, array in spec.encode(table, target=False).items()}
-    assert torch.equal(model.network.outputs(batch), network.outputs(batch))
+    assert torch.equal(model.network.compute_outputs(batch), network.compute_outputs(batch))
     assert model.predict(table)[0]["prediction"] in ("a", "b")
     assert model.predict(table.slice(0, 0)) == []
     artifacts.save_model(tmp_path / "again", network, card)

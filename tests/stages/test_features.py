@@ -27,7 +27,7 @@ def test_features_are_the_architectures_whatever_the_batches(digits, monkeypatch
     whole = judging.features(model.network, validation)
     monkeypatch.setattr(judging, "AT_ONCE", 7)
     np.testing.assert_allclose(judging.features(model.network, validation), whole, atol=1e-5)
-    assert whole.shape == (len(validation["target"]), model.network.architecture.features)
+    assert whole.shape == (len(validation["target"]), model.network.architecture.out_features)
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (2, 3, 5), (2, 5, 4, 4)])

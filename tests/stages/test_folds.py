@@ -32,7 +32,7 @@ def test_every_row_is_scored_in_one_fold_and_no_test_row_in_any(candidates, tmp_
         trial.advance(1, 60.0)
         scored.append(trial.loop.validation["number"].numpy())
         learned.append(trial.loop.train.rows)
-        assert len(trial.per_row()) == len(scored[-1])
+        assert len(trial.row_scores()) == len(scored[-1])
     rows = sum(len(read(ready, split)) for split in ("train", "validation"))
     assert sum(map(len, scored)) == rows
     assert len(np.unique(np.concatenate(scored), axis=0)) == rows

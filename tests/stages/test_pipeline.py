@@ -130,6 +130,6 @@ def test_an_unknown_pipeline_names_the_nearest(write, tmp_path):
 
 
 def test_tasks_are_the_files_of_their_folder():
-    from evergreen.models.registry import tasks as registered
+    from evergreen.models.registry import list_tasks as registered
 
     assert tasks() == sorted(registered())

@@ -12,8 +12,8 @@ from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
 from evergreen.data.feed.stream import StreamedBatches
 from evergreen.data.spec import FeatureSpec
-from evergreen.models.registry import architecture
-from evergreen.models.training.config import Recipe
+from evergreen.models.registry import find_architecture
+from evergreen.models.training.config import TrainingConfig
 from evergreen.stages.artifacts import load_model
 from evergreen.stages.train import ray_train, worker
 from evergreen.stages.train import stage as train
@@ -43,8 +43,8 @@ def test_yaml_then_tuned_then_the_architecture_then_the_recipe(paths):
     assert made.architecture == "linear"
     assert made.trial == 4
     assert made.recipe["weight_decay"] == 0.7
-    assert made.recipe["learning_rate"] == architecture("linear").RECIPE["learning_rate"]
-    assert made.recipe["batch_size"] == Recipe().batch_size
+    assert made.recipe["learning_rate"] == find_architecture("linear").DEFAULTS["learning_rate"]
+    assert made.recipe["batch_size"] == TrainingConfig().batch_size
     assert plan(paths, weight_decay=0.1).recipe["weight_decay"] == 0.1
 
 
@@ -214,6 +214,6 @@ def test_a_wrong_number_is_refused(wrong):
 
 
 def test_params_have_every_field_of_the_recipe():
-    assert {field.name for field in dataclasses.fields(Recipe)} == {
+    assert {field.name for field in dataclasses.fields(TrainingConfig)} == {
         field.name for field in dataclasses.fields(TrainConfig) if field.name not in OWN
     }

@@ -62,11 +62,11 @@ def test_values_are_the_recipes_or_the_constructors():
 
 
 def test_defaults_are_inside_what_is_searched():
-    from evergreen.models.registry import architecture, architectures
+    from evergreen.models.registry import find_architecture, list_architectures
 
-    for name in architectures():
+    for name in list_architectures():
         for option, value in defaults(name).items():
-            choice = architecture(name).SPACE[option]
+            choice = find_architecture(name).SEARCH_SPACE[option]
             inside = value in choice if isinstance(choice, list) else choice[0] <= value <= choice[1]
             assert inside, f"{name}.{option} is {value}"
 
@@ -95,7 +95,7 @@ def test_no_time_is_scored_as_it_stands(make):
 def test_the_standard_error_is_that_of_a_share(make):
     trial = make("breast_cancer", "classification")
     share = trial.advance(9, LONG).value
-    rows = len(trial.per_row())
+    rows = len(trial.row_scores())
     assert trial.standard_error() == pytest.approx(math.sqrt(share * (1 - share) / rows), rel=0.4)
 
 

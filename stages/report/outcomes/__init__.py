@@ -20,7 +20,7 @@ def names() -> list[str]:
 
 def outcome(evidence: Evidence) -> tuple[str, str]:
     """The title of the section and its picture; an empty one for a task that names none."""
-    name = evidence.candidate.task.PICTURE
+    name = evidence.candidate.task.PLOT
     if not name:
         return "", ""
     picture = importlib.import_module(f"{__name__}.{name}")

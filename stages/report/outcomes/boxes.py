@@ -24,7 +24,7 @@ def draw(evidence: Evidence) -> str:
     figures = []
     for number, (row, picture) in enumerate(zip(rows, trios.given(evidence, rows), strict=True)):
         svg = boxed(picture, field.state["size"], truth[number], answers[number]["prediction"], f"test row {row}")
-        score = number_text(float(evidence.candidate.per_row[row]))
+        score = number_text(float(evidence.candidate.row_scores[row]))
         figures.append(f"<figure>{svg}test row {row}, F1 <b>{score}</b></figure>")
     about = "Dashed boxes are true, whole ones were said, with how sure it was; from the worst row to the best."
     return note(about) + f'<div class="wrong-ones">{"".join(figures)}</div>'

@@ -25,7 +25,7 @@ def draw(evidence: Evidence) -> str:
     for number, row in enumerate(rows):
         low, high = float(columns[-1][number].min()), float(columns[-1][number].max())
         parts = [image(column[number].clip(low, high), name) for column, name in zip(columns, names, strict=True)]
-        noise = -10 * math.log10(max(float(evidence.candidate.per_row[row]), 1e-10))
+        noise = -10 * math.log10(max(float(evidence.candidate.row_scores[row]), 1e-10))
         figures.append(trios.figure(parts, f"test row {row}, <b>{number_text(noise)} dB</b>"))
     about = f"Side by side: {', '.join(names)}; from the worst of all test rows to the best."
     return note(about) + trios.grid(figures)

@@ -28,7 +28,7 @@ def draw(evidence: Evidence) -> str:
         parts += [
             image(tinted(picture, mask), alt) for mask, alt in ((true[number], "the true mask"), (said[number], "said"))
         ]
-        score = number_text(float(evidence.candidate.per_row[row]))
+        score = number_text(float(evidence.candidate.row_scores[row]))
         figures.append(trios.figure(parts, f"test row {row}, intersection over union <b>{score}</b>"))
     key = "".join(
         f'<span style="color:{COLOURS[(place - 1) % len(COLOURS)]}">■</span> {escape(str(name))} '

@@ -23,7 +23,7 @@ POINTS = 80  # of a curve
 def draw(evidence: Evidence) -> str:
     """The rows are evenly spread from the best retrieved to the worst; a neighbour of another class is named orange."""
     unit = evidence.candidate.output().float().numpy()
-    order = np.argsort(-evidence.candidate.per_row, kind="stable")
+    order = np.argsort(-evidence.candidate.row_scores, kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(ROWS, len(order))).round().astype(int)]
     similar = unit[chosen] @ unit.T
     similar[np.arange(len(chosen)), chosen] = -np.inf
@@ -53,7 +53,7 @@ def _art(evidence: Evidence, rows: np.ndarray) -> list[tuple[int, str]]:
 
 def _pairs(evidence: Evidence) -> str:
     """How cosines are spread among pairs of one class and of two, and where the line between them is drawn."""
-    facts, _ = evidence.candidate.facts
+    facts, _ = evidence.candidate.metric_inputs
     same, other = facts[:, 2:].double().sum(0).view(2, -1)
     lines = [
         Line("pairs of one class", _spread(same), "a"),

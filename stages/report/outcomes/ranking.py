@@ -27,5 +27,5 @@ def draw(evidence: Evidence) -> str:
 
 
 def _hits(scored: Scored, items: int) -> list[tuple[float, float]]:
-    rank, _ = scored.facts
+    rank, _ = scored.metric_inputs
     return [(float(k), float((rank <= k).float().mean())) for k in range(1, min(FARTHEST, items) + 1)]

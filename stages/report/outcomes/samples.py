@@ -19,13 +19,13 @@ ROWS, ACROSS = 10, 8  # of a sheet
 
 def draw(evidence: Evidence) -> str:
     """A sheet of samples, one of real test images in the same order, and the samples' nearest training images."""
-    from evergreen.models.tasks.generation import copying, nearest
+    from evergreen.models.tasks.generation import memorization_ratio, nearest_images
 
     samples, real = evidence.candidate.output(), evidence.candidate.target
     train = torch.as_tensor(evidence.train["target"])
     chosen = _chosen(evidence)
-    near = train[nearest(samples[chosen], train)[1]]
-    ratio = copying(samples, real, train)
+    near = train[nearest_images(samples[chosen], train)[1]]
+    ratio = memorization_ratio(samples, real, train)
     said = (
         f"Samples are {number_text(ratio)} times as far from the nearest training image as real images are that it has "
         "never seen: about 1 is no copying, towards 0 they are copies."

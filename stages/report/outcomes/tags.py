@@ -18,7 +18,7 @@ SHOWN = 6
 
 
 def draw(evidence: Evidence) -> str:
-    counts, _ = evidence.candidate.facts  # (N, 1 + K, 3): right, said, there
+    counts, _ = evidence.candidate.metric_inputs  # (N, 1 + K, 3): right, said, there
     tags = evidence.model.spec.target.state["values"][0]
     lines = []
     for tag, (right, said, there) in zip(tags, counts.sum(0)[1:].tolist(), strict=True):
@@ -34,7 +34,7 @@ def _rows(evidence: Evidence) -> str:
     words = next((name for name, field in evidence.model.spec.inputs.items() if field.state.get("listed")), "")
     if not words:
         return ""
-    order = np.argsort(-evidence.candidate.per_row, kind="stable")
+    order = np.argsort(-evidence.candidate.row_scores, kind="stable")
     rows = order[np.linspace(0, len(order) - 1, min(SHOWN, len(order))).astype(int)].tolist()
     truth, answers, texts = evidence.truth(), evidence.candidate.answers(), evidence.table[words].to_pylist()
     parts = [f"<figure>{tagged(texts[row], answers[row]['prediction'], truth[row])}</figure>" for row in rows]

@@ -20,10 +20,10 @@ LONGEST = 400  # characters of a text
 
 def draw(evidence: Evidence) -> str:
     """Rows from best to worst, evenly."""
-    scores = evidence.candidate.per_row
-    order = np.argsort(-scores if evidence.candidate.task.PER_ROW == "max" else scores, kind="stable")
+    scores = evidence.candidate.row_scores
+    order = np.argsort(-scores if evidence.candidate.task.ROW_SCORE_GOAL == "max" else scores, kind="stable")
     rows = order[np.linspace(0, len(order) - 1, min(SHOWN, len(order))).astype(int)].tolist()
-    if evidence.candidate.task.FROM_ITSELF:
+    if evidence.candidate.task.TARGET_IS_INPUT:
         about = (
             "Read from left to right: what is marked it would not have written there. From the best row to the worst."
         )

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from evergreen.core.errors import ModelError, suggest
 from evergreen.models.base import FieldLike, Task
-from evergreen.models.target_scaling import Units
+from evergreen.models.target_scaling import InverseTarget
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 LOSSES: dict[str, Loss] = {
@@ -22,7 +22,7 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-class Numbers(Task):
+class NumericTask(Task):
     """A target of one standardised number or several: output (B, *S), or (B, *S, Q) with Q quantiles, rising.
 
     `loss` is mse, mae, huber or quantiles; naming `quantiles` asks for them, too. `interval` is the share of answers to
@@ -37,24 +37,24 @@ class Numbers(Task):
     def __init__(
         self,
         target: FieldLike,
-        features: int,
+        in_features: int,
         *,
         loss: str = "mse",
         quantiles: Sequence[float] = (),
         interval: float = 0.9,
     ) -> None:
-        super().__init__(target, features)
+        super().__init__(target, in_features)
         levels = sorted(quantiles)
         if not levels and loss == "quantiles":
             levels = [(1 - interval) / 2, 0.5, (1 + interval) / 2]
         _check(loss, levels, interval)
-        self.units = Units(target)
+        self.units = InverseTarget(target)
         self.coverage = levels[-1] - levels[0] if levels else interval
         self.kind = "quantiles" if levels else loss
         if levels:
             self.METRICS = {**self.METRICS, "pinball": "min"}
         self.shape = tuple(target.shape)
-        self.head = nn.Linear(features, math.prod(self.shape) * max(1, len(levels)))
+        self.head = nn.Linear(in_features, math.prod(self.shape) * max(1, len(levels)))
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.register_buffer("margin", torch.full(self.shape, math.nan))  # not a number: not yet known
 
@@ -71,7 +71,7 @@ class Numbers(Task):
         """(N, *S): what is answered in one number, of quantiles the one nearest to the median."""
         return output[..., int((self.levels - 0.5).abs().argmin())] if self._wide(output) else output
 
-    def per_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """The squared error, a mean over the values of a row, in the target's unit squared."""
         return (self.units(self.point(output)) - self.units(target)).square().view(len(target), -1).mean(1)
 
@@ -105,7 +105,7 @@ class Numbers(Task):
         middle = self.point(output)  # a margin below 0 may not carry an end past it
         return self.units(torch.minimum(low - margin, middle)), self.units(torch.maximum(high + margin, middle))
 
-    def answer(self, output: Tensor) -> list[dict[str, Any]]:
+    def decode(self, output: Tensor) -> list[dict[str, Any]]:
         columns = {"prediction": self.units(self.point(output))}
         if ends := self.bounds(output):
             columns |= dict(zip(("low", "high"), ends, strict=True))
