@@ -63,7 +63,7 @@ def accepting_architectures(kinds: Iterable[str]) -> list[str]:
     """List the architectures, built in or the project's, that accept inputs of all these kinds."""
     here, accepting = set(kinds), []
     for name in parts.names("architectures"):
-        accepts, needs = (_attribute("architecture", name, key) for key in ("ACCEPTS", "NEEDS"))
+        accepts, needs = (_attribute("architecture", name, key) for key in ("ACCEPTS", "NEEDS_ONE_OF"))
         if (accepts is None or "*" in accepts or here <= set(accepts)) and (not needs or here & set(needs)):
             accepting.append(name)
     return accepting

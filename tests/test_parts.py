@@ -179,7 +179,7 @@ def test_a_part_that_keeps_its_contract_passes(tmp_path):
         ("At size=1", "At 1", "its docstring lacks size=1"),
         ("* SCALE", "* 0", "it does not learn eight rows by heart: loss"),
         ("* SCALE", ".detach()", "no gradient reaches architecture.layer.weight"),
-        ("* SCALE", "[:, :2]", "its features are (8, 2) where row is (8, 3)"),
+        ("* SCALE", "[:, :2]", "its features are (8, 2) where pooled is (8, 3)"),
         ("* SCALE", "* torch.rand(1)", "NameError: name 'torch' is not defined"),
     ],
 )

@@ -63,12 +63,12 @@ def _locate(file: Path) -> tuple[str, Path]:
 def _network_checks(group: str, name: str, root: Path, sample: str) -> Checks:
     import torch
 
-    from evergreen.models.registry import architecture, architectures, task, tasks
+    from evergreen.models.registry import find_architecture, find_task, list_architectures, list_tasks
     from evergreen.stages.checking import network_checks as checks
 
     torch.set_num_threads(1)
-    part: Any = (architecture if group == "architectures" else task)(name)
-    names, jobs = ([name], tasks()) if group == "architectures" else (architectures(), [name])
+    part: Any = (find_architecture if group == "architectures" else find_task)(name)
+    names, jobs = ([name], list_tasks()) if group == "architectures" else (list_architectures(), [name])
     cases = list(checks.cases(names, jobs))
     if not cases:
         raise PipelineError(f"nothing fits {part.__name__}", place=name, fix="widen what it takes")
