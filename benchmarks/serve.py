@@ -30,7 +30,7 @@ def plain(folder: str) -> None:
 
     @app.post("/digits/predict")
     async def predict(body: dict) -> dict:
-        return {"predictions": model.predict(model.spec.parse(body["rows"], "rows"))}
+        return {"predictions": model.predict(model.spec.parse_request(body["rows"], "rows"))}
 
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[3]), log_level="error", access_log=False)
 
@@ -81,8 +81,8 @@ def released_model(folder: Path) -> Path:
     from evergreen.stages.artifacts import save_model
 
     digits = load_digits()
-    image = kinds.find("image").check(pa.FixedShapeTensorArray.from_numpy_ndarray(digits.images))[0]
-    digit = kinds.find("category").check(pa.array(digits.target))[0]
+    image = kinds.find("image").validate(pa.FixedShapeTensorArray.from_numpy_ndarray(digits.images))[0]
+    digit = kinds.find("category").validate(pa.array(digits.target))[0]
     inputs, target = fit(pa.table({"image": image, "digit": digit}), {"image": "image"}, "digit", "category")
     spec = FeatureSpec("classification", inputs, target, "digit", None, {"train": len(digit)})
     network = build("cnn", spec.task, spec.inputs, spec.target)

@@ -117,7 +117,7 @@ def _tensor(kind: str, state: dict[str, Any] | None = None) -> Any:
     """Stand in for an input of a kind, as far as a network asks what tensors it gets."""
     from evergreen.data.kinds import find
 
-    return SimpleNamespace(kind=find(kind).AS or kind, state=state or {})
+    return SimpleNamespace(kind=find(kind).ENCODES_AS or kind, state=state or {})
 
 
 def parse_docstring(part: type) -> dict[str, str]:

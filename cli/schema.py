@@ -83,7 +83,7 @@ def propose_schema(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str
 
     collected = any(paths.raw.glob("part-*.parquet"))
     table = (
-        raw_sample.look(raw_sample.units(paths.raw), lambda rows: rows)
+        raw_sample.sample_raw(raw_sample.units(paths.raw), lambda rows: rows)
         if collected
         else read_head(pipeline.collect.uri, paths.root)
     )

@@ -33,7 +33,7 @@ class Graph:
     weights: np.ndarray | None = None  # (E,)
     degree: np.ndarray | None = None  # (n,)
 
-    def fault(self, features: int) -> str:
+    def validation_error(self, features: int) -> str:
         """What is wrong with it, or nothing."""
         count = len(self.nodes)
         if not count:

@@ -30,13 +30,13 @@ class RowGroup:
     rows: int
     size: int  # bytes of its columns, uncompressed
     stage: str = "preprocess"  # that wrote it
-    coded: tuple[str, ...] = ()  # the columns of texts that lie there as a dictionary
+    dictionary: tuple[str, ...] = ()  # the columns of texts that lie there as a dictionary
 
-    def read(self, columns: Sequence[str] | None = None, *, coded: bool = False) -> pa.Table:
-        """Its rows, of `columns` alone where they are named; with `coded` texts stay as they lie there, which is
+    def read(self, columns: Sequence[str] | None = None, *, dictionary: bool = False) -> pa.Table:
+        """Its rows, of `columns` alone where they are named; with `dictionary` texts stay as they lie there, which is
         quicker. Raises DataError where the part is damaged."""
         try:
-            with pq.ParquetFile(self.path, read_dictionary=self.coded if coded else None) as file:
+            with pq.ParquetFile(self.path, read_dictionary=self.dictionary if dictionary else None) as file:
                 return file.read_row_group(self.group, columns=columns, use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
             raise corrupt_file_error(self.path, error, self.stage) from error
@@ -72,9 +72,9 @@ class RowGroupWriter:
     Where no row comes, no file does. Texts that repeat much are written as a dictionary.
     """
 
-    def __init__(self, path: Path, *, lasting: bool = True) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         """What does not last is written and read faster, and takes more room."""
-        self.path, self.lasting = path, lasting
+        self.path, self.durable = path, durable
         self.rows = self.held_rows = self.held_bytes = 0
         self.held: list[pa.Table] = []
         self.file: pq.ParquetWriter | None = None
@@ -106,16 +106,16 @@ class RowGroupWriter:
         table = pa.concat_tables(self.held)
         if self.file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = pq.ParquetWriter(self._temporary, table.schema, **_stored(table, lasting=self.lasting))
+            self.file = pq.ParquetWriter(self._temporary, table.schema, **_stored(table, durable=self.durable))
         self.file.write_table(table, row_group_size=ROWS)
         self.held, self.held_rows, self.held_bytes = [], 0, 0
 
 
-def _stored(table: pa.Table, *, lasting: bool) -> dict[str, Any]:
+def _stored(table: pa.Table, *, durable: bool) -> dict[str, Any]:
     """How columns are written. Numbers of which few are alike are compressed byte by byte: the bytes of one weight are,
     and hashes not at all."""
     words = dictionary_columns(table)
-    if not lasting:
+    if not durable:
         return {"compression": "lz4", "use_dictionary": words, "write_statistics": False}
     split = [field.name for field in table.schema if pa.types.is_floating(field.type) and field.name not in words]
     compression = dict.fromkeys(table.column_names, "zstd") | ({"_id": "none"} if "_id" in table.column_names else {})

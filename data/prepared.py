@@ -90,7 +90,9 @@ def hash_sample(
         found = [found[place] for place in np.linspace(0, len(found) - 1, groups).round().astype(int)]
     numbers = [row_ids.from_arrow(unit.read(["_id"]).column("_id"))[:, 0] for unit in found]
     limit = _limit(np.concatenate(numbers), most)
-    tables = [unit.read(columns, coded=True).filter(one <= limit) for unit, one in zip(found, numbers, strict=True)]
+    tables = [
+        unit.read(columns, dictionary=True).filter(one <= limit) for unit, one in zip(found, numbers, strict=True)
+    ]
     parts = [pa.table({name: decode_array(table.column(name)) for name in table.column_names}) for table in tables]
     return pa.concat_tables(parts).slice(0, most)
 

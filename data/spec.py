@@ -49,15 +49,15 @@ class FeatureSpec:
         fields = {**self.inputs, "target": self.target} if target else self.inputs
         return {key: _encode(field, table) for key, field in fields.items()}
 
-    def check(self, table: pa.Table) -> tuple[pa.Table, RowErrors]:
+    def validate_table(self, table: pa.Table) -> tuple[pa.Table, RowErrors]:
         """The input columns in their own types, and what is wrong with which row of a file."""
-        for name in [name for name in self._unsaid() if name not in table.column_names]:
-            table = table.append_column(name, pa.array([self._unsaid()[name] for _ in range(len(table))]))
+        for name in [name for name in self._defaults() if name not in table.column_names]:
+            table = table.append_column(name, pa.array([self._defaults()[name] for _ in range(len(table))]))
         found: RowErrors = {}
         typed: dict[str, pa.Array] = {}
         for field in self.inputs.values():
             for index, name in enumerate(field.columns):
-                typed[name], faults = kinds.kind_of(field).check(_column(table, name))
+                typed[name], faults = kinds.kind_of(field).validate(_column(table, name))
                 may_lack = field.state.get("missing", [False] * len(field.columns))[index]
                 if not may_lack and typed[name].null_count:
                     lacking = np.flatnonzero(typed[name].is_null().to_numpy(zero_copy_only=False))
@@ -72,12 +72,12 @@ class FeatureSpec:
         varied = {key: kinds.kind_of(field).augment(field, batch[key], random) for key, field in self.inputs.items()}
         return {**batch, **varied}
 
-    def parse(self, rows: Sequence[Mapping[str, Any]], place: str) -> pa.Table:
+    def parse_request(self, rows: Sequence[Mapping[str, Any]], place: str) -> pa.Table:
         """The rows of a JSON request as a table ready to `encode`; DataError names the row, the field and the fix."""
         if not isinstance(rows, list) or not rows:
             raise DataError("there are no rows", place=place, fix="send a list of one row or more")
         columns = self.columns
-        rows = [{**self._unsaid(), **row} if isinstance(row, dict) else row for row in rows]
+        rows = [{**self._defaults(), **row} if isinstance(row, dict) else row for row in rows]
         for number, row in enumerate(rows):
             check_fields(row, columns, f"{place}, row {number}")
         typed: dict[str, pa.Array] = {}
@@ -87,20 +87,20 @@ class FeatureSpec:
                 values = []
                 for number, row in enumerate(rows):
                     try:
-                        values.append(kind.parse(field, index, row[name]))
+                        values.append(kind.from_json(field, index, row[name]))
                     except DataError as error:
                         raise DataError(
                             error.problem, place=f"{place}, row {number}, field '{name}'", fix=error.fix
                         ) from error
-                typed[name] = kind.arrow(field, values)
+                typed[name] = kind.to_arrow(field, values)
         return pa.table(typed)
 
-    def request(self, table: pa.Table) -> dict[str, Any]:
+    def example_request(self, table: pa.Table) -> dict[str, Any]:
         """The first row of checked ones that can be asked about, as a request has it: `parse` takes it."""
-        read, faults = self.check(table)
+        read, faults = self.validate_table(table)
         row = next((row for row in range(len(read)) if row not in faults), 0)
         return {
-            name: kinds.kind_of(field).request(field, index, read.column(name)[row])
+            name: kinds.kind_of(field).to_json(field, index, read.column(name)[row])
             for field in self.inputs.values()
             for index, name in enumerate(field.columns)
         }
@@ -116,15 +116,15 @@ class FeatureSpec:
         schema = {
             "type": "object",
             "properties": properties,
-            "required": [name for name in properties if name not in self._unsaid()],
+            "required": [name for name in properties if name not in self._defaults()],
             "additionalProperties": False,
         }
         return schema | ({"example": example} if len(example) == len(properties) else {})
 
-    def _unsaid(self) -> dict[str, Any]:
+    def _defaults(self) -> dict[str, Any]:
         """What a row is taken to say where it leaves out a column that it may leave out."""
         fields = [field for field in self.inputs.values() if not kinds.kind_of(field).grouped]
-        found = {field.columns[0]: kinds.kind_of(field).unsaid() for field in fields}
+        found = {field.columns[0]: kinds.kind_of(field).request_default() for field in fields}
         return {name: value for name, value in found.items() if value is not None}
 
     def to_json(self) -> dict[str, Any]:
@@ -227,11 +227,11 @@ def _encode(field: TensorField, table: pa.Table) -> np.ndarray:
     kind = kinds.kind_of(field)
     columns = []
     for name in field.columns:
-        column, faults = kind.checked(_column(table, name))
+        column, faults = kind.validate_encoded(_column(table, name))
         if faults:
             row, reason = min(faults.items())
             raise DataError(reason, place=f"row {row}, column '{name}'", fix="mend the value or leave the row out")
-        column = column if kind.CODED else decode_array(column)
+        column = column if kind.ACCEPTS_DICTIONARY else decode_array(column)
         columns.append(apply_transform(column, field.state.get("transform", ""), f"column '{name}'"))
     return kind.encode(field, columns)
 

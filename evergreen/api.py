@@ -111,8 +111,8 @@ class Model:
         """The frame's input columns in the types of their kinds."""
         if _is_rows(frame):
             known = set(self.spec.columns)
-            return self.spec.parse([{name: row[name] for name in row if name in known} for row in frame], PLACE)
-        table, faults = self.spec.check(to_table(frame))
+            return self.spec.parse_request([{name: row[name] for name in row if name in known} for row in frame], PLACE)
+        table, faults = self.spec.validate_table(to_table(frame))
         if faults:
             row, reason = min(faults.items())
             raise DataError(reason, place=f"{PLACE}, row {row}", fix="mend the value or leave the row out")

@@ -96,8 +96,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         kinds = {**numbers, **(self.kinds or {}), TARGET: job.TARGETS[0]}
         fractions: dict[str, Any] = {"test_share": NO_TEST, "validation_share": self.validation_fraction}
         raw = raw.append_column("_origin", pa.array([f"row {row}" for row in range(len(raw))]))
-        reader = TableReader.look(raw, job.TARGETS, PreprocessConfig(target=TARGET, kinds=kinds, seed=seed, **fractions))
-        examples = reader.settled([], raw).examples(raw)
+        reader = TableReader.from_sample(raw, job.TARGETS, PreprocessConfig(target=TARGET, kinds=kinds, seed=seed, **fractions))
+        examples = reader.fit_global_state([], raw).prepare(raw)
         if examples.bad:
             first = examples.quarantine.to_pylist()[0]
             raise DataError(first["reason"], place=f"X, {first['origin']}", fix="mend the value or leave the row out")

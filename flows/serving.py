@@ -63,7 +63,7 @@ def example_request(paths: Paths) -> dict[str, Any]:
     from evergreen.data.feed.batches import load_split
 
     spec, table = load_split(paths.ready, "test")
-    return spec.request(table)
+    return spec.example_request(table)
 
 
 def ask(url: str, name: str, row: dict[str, Any]) -> dict[str, Any]:

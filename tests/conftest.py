@@ -29,7 +29,7 @@ def random_model():
                 "size": ("category", pa.array(["small", "large"] * 20)),
             },
         }[name]
-        table = pa.table({column: kinds.find(kind).check(values)[0] for column, (kind, values) in columns.items()})
+        table = pa.table({column: kinds.find(kind).validate(values)[0] for column, (kind, values) in columns.items()})
         *inputs, target = columns
         fields, aim = fit(table, {column: columns[column][0] for column in inputs}, target, "category")
         spec = FeatureSpec("classification", fields, aim, target, None, {"train": 40})

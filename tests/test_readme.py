@@ -52,7 +52,7 @@ loop.run()
 network.load_state_dict(loop.best_state())
 card = {"architecture": "fourier", "task": "median", "options": {"size": 0.5}, "spec": spec.to_json()}
 save_model(paths.candidate, network, card)
-row = spec.parse([{"wind": 270, "sail": 20}], "the request")
+row = spec.parse_request([{"wind": 270, "sail": 20}], "the request")
 print(json.dumps({
     "buildable": buildable(spec.inputs), "inputs": list(spec.inputs), "history": trainer.history,
     "answer": load_model(paths.candidate).predict(row), "origin": test.column("_origin")[0].as_py(),

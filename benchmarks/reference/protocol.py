@@ -171,7 +171,7 @@ def spec_of(
     ]
     found = {name: named.get(name) or detect_kind(name, decode_array(train.column(name))) for name in inputs}
     kind_of = {name: kind for name, kind in found.items() if kind}
-    checked = {name: known.find(kind).check(decode_array(train.column(name)))[0] for name, kind in kind_of.items()}
-    checked[target] = known.find(wanted).check(decode_array(train.column(target)))[0]
+    checked = {name: known.find(kind).validate(decode_array(train.column(name)))[0] for name, kind in kind_of.items()}
+    checked[target] = known.find(wanted).validate(decode_array(train.column(target)))[0]
     fields, answer = fit(pa.table(checked), kind_of, target, wanted, transform, kind_options(kinds))
     return FeatureSpec(task_name, fields, answer, target, None, {"train": len(train)}, dict(options))

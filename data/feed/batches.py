@@ -60,7 +60,7 @@ class InMemoryBatches:
     def single_process(self) -> InMemoryBatches:
         """The same batches as a single process is given them."""
         other = copy(self)
-        other.cut = self.cut.alone()
+        other.cut = self.cut.single_process()
         return other
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
@@ -69,13 +69,13 @@ class InMemoryBatches:
         if cut.shuffle:
             order = order[np.random.default_rng([cut.seed, number]).permutation(len(order))]
         for step in range(start, cut.steps):
-            if self.lengths is not None and (step == start or step % cut.together == 0):
-                first = step // cut.together * cut.together
-                place = slice(first * cut.size, min(first + cut.together, cut.steps) * cut.size)
-                order[place] = order[place][cut.sorted(self.lengths[order[place]], number, first)]
+            if self.lengths is not None and (step == start or step % cut.batches_per_group == 0):
+                first = step // cut.batches_per_group * cut.batches_per_group
+                place = slice(first * cut.size, min(first + cut.batches_per_group, cut.steps) * cut.size)
+                order[place] = order[place][cut.sort_rows(self.lengths[order[place]], number, first)]
             chosen = order[step * cut.size : (step + 1) * cut.size]
-            chosen = chosen[cut.mine(len(chosen))]
-            yield cut.done({name: values[chosen] for name, values in self.arrays.items()}, number, step)
+            chosen = chosen[cut.rank_slice(len(chosen))]
+            yield cut.finish_batch({name: values[chosen] for name, values in self.arrays.items()}, number, step)
 
 
 def training_batches(
@@ -98,7 +98,7 @@ def training_batches(
     """
     spec = FeatureSpec.load(ready)
     units = [unit for split in splits for unit in complete_row_groups(ready, split, spec)]
-    weighed = [weigh(unit.read(weigh.columns, coded=True)) for unit in units] if weigh else []
+    weighed = [weigh(unit.read(weigh.columns, dictionary=True)) for unit in units] if weigh else []
     draws = WeightedSampler(weighed) if weigh else None
     how: dict[str, Any] = {
         "rank": rank,
@@ -167,7 +167,7 @@ def load_encoded_split(ready: Path, split: str, most: int = 0) -> Batch:
 def encode_row_groups(spec: FeatureSpec, units: Sequence[prepared.RowGroup]) -> Batch:
     """The rows of all units, encoded one unit after another."""
     columns = _columns(spec)
-    parts = (spec.encode(unit.read(columns, coded=True), target=True) for unit in units)
+    parts = (spec.encode(unit.read(columns, dictionary=True), target=True) for unit in units)
     if len(units) == 1:
         return next(parts)
     held: Batch = {}

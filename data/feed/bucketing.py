@@ -38,6 +38,6 @@ class LengthBucketing:
         mixed = order[: whole * size].reshape(whole, size)[random.permutation(whole)]
         return np.concatenate([mixed.ravel(), order[whole * size :]])
 
-    def trimmed(self, batch: Batch, longest: int) -> Batch:
+    def trim_padding(self, batch: Batch, longest: int) -> Batch:
         """The batch without the steps that are padding in all its rows."""
         return {name: values[:, :longest] if name in self.along else values for name, values in batch.items()}

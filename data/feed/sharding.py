@@ -48,27 +48,27 @@ class BatchPlan:
         return whole + (1 if rest >= fewest else 0)
 
     @property
-    def together(self) -> int:
+    def batches_per_group(self) -> int:
         """Batches that are cut out of the same rows."""
         return TOGETHER if self.bucket else 1
 
-    def alone(self) -> BatchPlan:
+    def single_process(self) -> BatchPlan:
         """The same batches as a single process is given them."""
         return replace(self, rank=0, world=1)
 
-    def mine(self, rows: int) -> slice:
+    def rank_slice(self, rows: int) -> slice:
         """This rank's share of a batch of so many rows."""
         share = rows // self.world
         return slice(self.rank * share, (self.rank + 1) * share)
 
-    def sorted(self, lengths: np.ndarray, epoch: int, step: int) -> np.ndarray:
+    def sort_rows(self, lengths: np.ndarray, epoch: int, step: int) -> np.ndarray:
         """(N,) the rows of the batches from `step` on that are cut together, in the order in which they come."""
         assert self.bucket
         return self.bucket.order(lengths, self.size, np.random.default_rng([self.seed, epoch, step, 0, 3]))
 
-    def done(self, batch: Batch, epoch: int, step: int) -> Batch:
+    def finish_batch(self, batch: Batch, epoch: int, step: int) -> Batch:
         """A rank's share of a batch as it is given out: varied, its padding cut off."""
         longest = int(self.bucket.lengths(batch).max()) if self.bucket else 0
         if self.augment is not None:
             batch = self.augment(batch, np.random.default_rng([self.seed, epoch, step, self.rank]))
-        return self.bucket.trimmed(batch, longest) if self.bucket else batch
+        return self.bucket.trim_padding(batch, longest) if self.bucket else batch

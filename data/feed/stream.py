@@ -50,7 +50,7 @@ class StreamedBatches:
 
     def single_process(self) -> StreamedBatches:
         """The same batches as a single process is given them."""
-        return replace(self, cut=self.cut.alone())
+        return replace(self, cut=self.cut.single_process())
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on. Raises DataError where a part is damaged or gone."""
@@ -60,7 +60,7 @@ class StreamedBatches:
 
     def _pieces(self, number: int, start: int) -> Iterator[list[Batch]]:
         """The batches, those encoded together in a list: threads that meet at each cost more than they bring."""
-        size, together = self.cut.size, self.cut.together
+        size, together = self.cut.size, self.cut.batches_per_group
         begin = step = start // together * together
         held: list[pa.Table] = []
         first = 0
@@ -101,7 +101,7 @@ class StreamedBatches:
         tables, chosen, before = [], [], 0
         for unit in units:
             named = dict.fromkeys([*columns, *(weigh.columns if weigh else [])])
-            table = self.units[unit].read(list(named), coded=True)
+            table = self.units[unit].read(list(named), dictionary=True)
             if weigh and self.draws:
                 rows = self.draws.chosen(unit, weigh(table), epoch_seed(self.cut.seed, number))
             else:
@@ -118,11 +118,11 @@ class StreamedBatches:
     def _encoded(self, rows: pa.Table, number: int, step: int) -> Iterator[Batch]:
         """This rank's share of each of some whole batches, the last of which may be short."""
         firsts = range(0, len(rows), self.cut.size)
-        shares = [self.cut.mine(min(self.cut.size, len(rows) - first)) for first in firsts]
+        shares = [self.cut.rank_slice(min(self.cut.size, len(rows) - first)) for first in firsts]
         mine = [np.arange(first + one.start, first + one.stop) for first, one in zip(firsts, shares, strict=True)]
         if self.cut.bucket:  # all ranks have to know how long all rows are
             arrays = self.spec.encode(rows, target=True)
-            order = self.cut.sorted(self.cut.bucket.lengths(arrays), number, step)
+            order = self.cut.sort_rows(self.cut.bucket.lengths(arrays), number, step)
             arrays = {name: values[order[np.concatenate(mine)]] for name, values in arrays.items()}
         else:
             rows = rows if self.cut.world == 1 else rows.take(pa.array(np.concatenate(mine)))
@@ -130,20 +130,20 @@ class StreamedBatches:
         ends = np.cumsum([0, *map(len, mine)])
         for place, (first, last) in enumerate(pairwise(ends)):
             batch = {name: values[first:last] for name, values in arrays.items()}
-            yield self.cut.done(batch, number, step + place)
+            yield self.cut.finish_batch(batch, number, step + place)
 
     @property
     def _at_once(self) -> int:
         """Batches that are encoded together."""
         if self.cut.bucket:
-            return self.cut.together
+            return self.cut.batches_per_group
         return max(1, min(MOST, PIECE // (row_bytes(self.spec) * self.cut.size)))
 
 
 def harmonize_dictionaries(units: Sequence[RowGroup]) -> tuple[RowGroup, ...]:
     """The units, of which every one is read into columns of the same types as the others."""
-    shared = set.intersection(*(set(unit.coded) for unit in units))
-    return tuple(replace(unit, coded=tuple(name for name in unit.coded if name in shared)) for unit in units)
+    shared = set.intersection(*(set(unit.dictionary) for unit in units))
+    return tuple(replace(unit, dictionary=tuple(name for name in unit.dictionary if name in shared)) for unit in units)
 
 
 def row_bytes(spec: FeatureSpec) -> int:

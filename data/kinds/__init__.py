@@ -27,39 +27,41 @@ class Kind:
 
     VERSION: ClassVar[int] = 1  # raised when the same column gives another result
     grouped: ClassVar[bool] = False
-    AS: ClassVar[str] = ""  # the kind that models take its tensors for, where that is another
-    CODED: ClassVar[bool] = False  # whether `encode` takes columns that are stored as a dictionary as they are
-    BLANKS: ClassVar[bool] = False  # whether it has a value for what is missing; else such rows are set aside
+    ENCODES_AS: ClassVar[str] = ""  # the kind that models take its tensors for, where that is another
+    ACCEPTS_DICTIONARY: ClassVar[bool] = (
+        False  # whether `encode` takes columns that are stored as a dictionary as they are
+    )
+    ALLOWS_MISSING: ClassVar[bool] = False  # whether it has a value for what is missing; else such rows are set aside
     MEASURE: ClassVar[str] = ""  # what `measure` gives of a value, where that is not the value itself
     OPTIONS: ClassVar[dict[str, Any]] = {}  # what a pipeline may say of a column of this kind, with the defaults
 
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         """How well this kind suits the column, 0 (not at all) to 1 (surely); the highest of all kinds is taken."""
         raise NotImplementedError
 
-    def settle(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
+    def infer_options(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a column, with what a look at its rows finds out of how values are written, so that every part
         of the column is read alike."""
         return dict(options)
 
-    def reading(self, options: Mapping[str, Any]) -> Kind:
+    def with_options(self, options: Mapping[str, Any]) -> Kind:
         """This kind as it reads a column of these options, or of this state."""
         return self
 
-    def whole(self, stored: pa.DataType) -> bool:
+    def needs_all_rows(self, stored: pa.DataType) -> bool:
         """Whether only all rows of a column so stored say together what is right for one: the commonest shape, say.
         Else `check`, with what `settle` found, reads any rows of it by themselves."""
         return False
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         """The column in this kind's own Arrow type (null where missing), and what is wrong with which row."""
         raise NotImplementedError
 
-    def checked(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate_encoded(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         """What `check` says of any column; of one that is stored as a dictionary by looking at each value once."""
-        if not pa.types.is_dictionary(column.type) or self.whole(column.type.value_type):
-            return self.check(column)
-        values, wrong = self.check(column.dictionary)
+        if not pa.types.is_dictionary(column.type) or self.needs_all_rows(column.type.value_type):
+            return self.validate(column)
+        values, wrong = self.validate(column.dictionary)
         faults: RowErrors = {}
         if wrong:
             places = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
@@ -82,23 +84,23 @@ class Kind:
         """JSON values, in the data's own units, of an encoded array (N, *field.shape)."""
         raise NotImplementedError
 
-    def parse(self, field: TensorField, index: int, value: Any) -> Any:
+    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         """One JSON value of a request for column `index`; DataError (problem and fix, no place) if it is wrong."""
         raise NotImplementedError
 
-    def made(self, origins: Sequence[str]) -> pa.Array:
+    def generate(self, origins: Sequence[str]) -> pa.Array:
         """A column for rows of these origins that have none, where a task needs one of this kind."""
         raise NotImplementedError
 
-    def unsaid(self) -> Any:
+    def request_default(self) -> Any:
         """The JSON value of a row that does not say it; None where it has to be said."""
         return None
 
-    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         """Parsed values as a checked column."""
         raise NotImplementedError
 
-    def request(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
+    def to_json(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
         """One value of a checked column as a request has it: what `parse` takes."""
         plain = value.to_numpy() if hasattr(value, "to_numpy") else value.as_py()  # a matrix, or anything else
         return plain.tolist() if hasattr(plain, "tolist") else plain
@@ -107,7 +109,7 @@ class Kind:
         """OpenAPI schema of column `index` of the field, with an `example` that is no real row but a typical value."""
         raise NotImplementedError
 
-    def identity(self, column: pa.Array) -> pa.Array | list[bytes]:
+    def hash_input(self, column: pa.Array) -> pa.Array | list[bytes]:
         """A checked column as numbers, texts or bytes that stay the same however the same value was stored."""
         raise NotImplementedError
 
@@ -162,4 +164,4 @@ def check_options(kind: str, options: Mapping[str, Any], column: str) -> None:
 
 def kind_of(field: TensorField) -> Kind:
     """The kind that encodes a field, as its columns are written."""
-    return find(field.encoder or field.kind).reading(field.state)
+    return find(field.encoder or field.kind).with_options(field.state)

@@ -1,7 +1,7 @@
-"""Times as people write them, read as microseconds since 1970 in UTC: ISO 8601, common formats, or one that is said.
+"""Parse times that are written as text into microseconds since 1970 in UTC.
 
-A form is `iso`, `iso+zone`, or what strptime takes: "%d.%m.%Y %H:%M". No language but English has names of months here,
-and no form is guessed where two fit alike.
+A format is `iso`, `iso+zone`, or what strptime takes: "%d.%m.%Y %H:%M". Names of months are English. Where two formats
+fit equally well, none is chosen.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MONTHS = (
 UNITS = {"d": 86_400e6, "s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}  # microseconds
 LOW, HIGH = (int(np.datetime64(day, "us").astype(np.int64)) for day in ("0001-01-01", "9999-12-31T23:59:59.999999"))
 BEYOND = "beyond the years 1 to 9999"
-LOOKED_AT = 1000  # values, to find out the form
+LOOKED_AT = 1000  # values, to find out the format
 FEW = 50  # of them, that most forms are ruled out by
 SURE = 0.95  # share of them that must be times for the column to be one of times
 
@@ -65,8 +65,8 @@ DIRECTIVES = {
 }
 
 
-def parse_datetimes(column: pa.Array, form: str = "", unit: str = "", zone: str = "") -> tuple[pa.Array, RowErrors]:
-    """A column as TYPE, and what is wrong with which row. Text is read by `form` ("": the one that is found), numbers
+def parse_datetimes(column: pa.Array, format: str = "", unit: str = "", zone: str = "") -> tuple[pa.Array, RowErrors]:
+    """A column as TYPE, and what is wrong with which row. Text is read by `format` ("": the one that is found), numbers
     as `unit` since 1970; times that name no zone are those of `zone`, or UTC."""
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
         values, faults = _typed(column)
@@ -76,15 +76,15 @@ def parse_datetimes(column: pa.Array, form: str = "", unit: str = "", zone: str 
     if unit:
         return _counted(column, unit)
     if pa.types.is_string(column.type):
-        form = form or detect_format(column) or ISO
-        return _written(column, EITHER if zone and form == ISO else form, zone)
+        format = format or detect_format(column) or ISO
+        return _written(column, EITHER if zone and format == ISO else format, zone)
     valid = column.is_valid().to_numpy(zero_copy_only=False)
     reason = f"a {column.type} is no time; say `unit` where it counts since 1970"
     return pa.nulls(len(column), TYPE), {int(row): reason for row in np.flatnonzero(valid)}
 
 
 def detect_format(column: pa.Array) -> str:
-    """The form that the values of a column of text are written in; "" where few are in any, or two forms fit alike."""
+    """Return the format of a column of text; "" where few values match any format, or two match equally well."""
     fitting = matching_formats(column)
     return fitting[0] if len(fitting) == 1 else ""
 
@@ -96,18 +96,18 @@ def matching_formats(column: pa.Array, share: float = SURE) -> list[str]:
     dated = pc.sum(pc.match_substring_regex(texts, r"\d{4}")).as_py() or 0
     if not dated or dated < share * len(texts):
         return []
-    for form in (ISO, ZONED):  # what is written so is in no other form
-        if not _written(texts, form)[1]:
-            return [form]
+    for format in (ISO, ZONED):  # what is written so is in no other format
+        if not _written(texts, format)[1]:
+            return [format]
     few = texts.take(
         pa.array(evenly_spaced_indices(len(texts), FEW))
     )  # most forms fit none of them: the others are counted
-    likely = [form for form in COMMON if len(_written(few, form)[1]) < len(few)]
+    likely = [format for format in COMMON if len(_written(few, format)[1]) < len(few)]
     if not likely and share:
         return []
-    counts = {form: len(texts) - len(_written(texts, form)[1]) for form in likely or COMMON}
+    counts = {format: len(texts) - len(_written(texts, format)[1]) for format in likely or COMMON}
     best = max(counts.values())
-    return [form for form, count in counts.items() if count == best >= max(1, share * len(texts))]
+    return [format for format, count in counts.items() if count == best >= max(1, share * len(texts))]
 
 
 def localize(column: pa.Array, zone: str) -> pa.Array:
@@ -151,16 +151,16 @@ def _counted(column: pa.Array, unit: str) -> tuple[pa.Array, RowErrors]:
     return _timestamps(np.where(blank, 0, values).astype(np.int64), blank), faults
 
 
-def _written(column: pa.Array, form: str, zone: str = "") -> tuple[pa.Array, RowErrors]:
+def _written(column: pa.Array, format: str, zone: str = "") -> tuple[pa.Array, RowErrors]:
     text = _words(column)
-    if form in (ISO, ZONED) and not zone:
+    if format in (ISO, ZONED) and not zone:
         with contextlib.suppress(pa.ArrowInvalid):  # most often all is well, and this is fast
-            fast = text.cast(TYPE if form == ZONED else pa.timestamp("us")).cast(TYPE)
+            fast = text.cast(TYPE if format == ZONED else pa.timestamp("us")).cast(TYPE)
             if (pc.min(fast.cast(pa.int64())).as_py() or 0) >= LOW:
                 return fast, {}
-    parts = pc.extract_regex(text, _pattern(form))
+    parts = pc.extract_regex(text, _pattern(format))
     if parts.null_count == len(parts):  # as most forms that are tried
-        return pa.nulls(len(text), TYPE), _faulty(text.is_valid().to_numpy(zero_copy_only=False), form)
+        return pa.nulls(len(text), TYPE), _faulty(text.is_valid().to_numpy(zero_copy_only=False), format)
     held = {part.name: pc.struct_field(parts, part.name) for part in parts.type}
     made, wrong = _put_together(held, len(text))
     whole = parts.is_valid().to_numpy(zero_copy_only=False) & ~wrong
@@ -171,11 +171,11 @@ def _written(column: pa.Array, form: str, zone: str = "") -> tuple[pa.Array, Row
             if "z" in held
             else localize(values, zone)
         )
-    return values, _faulty(text.is_valid().to_numpy(zero_copy_only=False) & ~whole, form)
+    return values, _faulty(text.is_valid().to_numpy(zero_copy_only=False) & ~whole, format)
 
 
-def _faulty(rows: np.ndarray, form: str) -> RowErrors:
-    return dict.fromkeys(np.flatnonzero(rows).tolist(), f"not a time written as {form}")
+def _faulty(rows: np.ndarray, format: str) -> RowErrors:
+    return dict.fromkeys(np.flatnonzero(rows).tolist(), f"not a time written as {format}")
 
 
 def _put_together(held: dict[str, pa.Array], count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -232,17 +232,17 @@ def _timestamps(values: np.ndarray, blank: np.ndarray) -> pa.Array:
 
 
 @cache
-def _pattern(form: str) -> str:
-    """The regular expression of a form. Raises DataError for one that says no day or holds what is not known."""
-    if form in (ISO, ZONED, EITHER):
-        zone = {ISO: "", ZONED: rf" ?{ZONE}", EITHER: rf"(?: ?{ZONE})?"}[form]
+def _pattern(format: str) -> str:
+    """The regular expression of a format. Raises DataError for one that says no day or holds what is not known."""
+    if format in (ISO, ZONED, EITHER):
+        zone = {ISO: "", ZONED: rf" ?{ZONE}", EITHER: rf"(?: ?{ZONE})?"}[format]
         clock = f"[Tt ]{CLOCK}{zone}"
-        return rf"^(?P<Y>\d{{4}})-(?P<m>\d{{2}})-(?P<d>\d{{2}})(?:{clock}){'' if form == ZONED else '?'}$"
-    pieces = re.split(r"(%.)", form)
+        return rf"^(?P<Y>\d{{4}})-(?P<m>\d{{2}})-(?P<d>\d{{2}})(?:{clock}){'' if format == ZONED else '?'}$"
+    pieces = re.split(r"(%.)", format)
     unknown = [piece for piece in pieces if piece.startswith("%") and piece not in DIRECTIVES]
     whole = {"%Y", "%y"} & {*pieces} and {"%m", "%b", "%B"} & {*pieces}
     if unknown or not whole:
-        problem = f"'{form}' holds {unknown[0]}" if unknown else f"'{form}' says no year or no month"
+        problem = f"'{format}' holds {unknown[0]}" if unknown else f"'{format}' says no year or no month"
         fix = f'write {ISO}, {ZONED}, or such as "%d.%m.%Y %H:%M"'
         raise DataError(problem, place="preprocess.kinds", fix=fix)
     return "^" + "".join(DIRECTIVES.get(piece, re.escape(piece)) for piece in pieces) + "$"

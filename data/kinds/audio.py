@@ -47,7 +47,7 @@ class Audio(Kind):
         "step": 0.01,  # seconds from one spectrum to the next
     }
 
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         column = decode_array(column)
         if pa.types.is_struct(column.type):
             names = {field.name for field in column.type}
@@ -60,7 +60,7 @@ class Audio(Kind):
         values = held.flatten().to_numpy(zero_copy_only=False)
         return 0.95 if values.dtype.kind == "f" and np.abs(values).max(initial=0) <= 1 else 0.0
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         if column.type == TYPE:
             samples, rates = column.field("samples"), column.field("rate").fill_null(0)
@@ -115,7 +115,7 @@ class Audio(Kind):
         result: list[Any] = (values * std + mean).tolist()
         return result
 
-    def parse(self, field: TensorField, index: int, value: Any) -> Any:
+    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         rate = 0
         if isinstance(value, str):
             try:
@@ -132,12 +132,12 @@ class Audio(Kind):
             raise DataError(f"is {format_value(value)}, no sound", fix=FIX)
         return {"samples": value, "rate": rate}
 
-    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         samples = pa.array([value["samples"] for value in values], pa.list_(pa.float32()))
         rates = pa.array([value["rate"] for value in values], pa.int32())
         return pa.StructArray.from_arrays([samples, rates], fields=list(TYPE))
 
-    def request(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
+    def to_json(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
         plain_value = value.as_py()
         return plain_value if plain_value["rate"] else plain_value["samples"]
 
@@ -151,7 +151,7 @@ class Audio(Kind):
         ]
         return {"oneOf": forms, "example": base64.b64encode(wav.encode_wav(tone, rate)).decode()}
 
-    def identity(self, column: pa.Array) -> list[bytes]:
+    def hash_input(self, column: pa.Array) -> list[bytes]:
         rates = column.field("rate").to_pylist()
         rows = (_row(column.field("samples"), index) for index in range(len(column)))
         return [

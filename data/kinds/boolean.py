@@ -26,10 +26,10 @@ WORDS = pa.array([word for pair in PAIRS for word in pair])
 
 class Boolean(Kind):
     grouped: ClassVar[bool] = True
-    AS: ClassVar[str] = "category"
-    BLANKS: ClassVar[bool] = True
+    ENCODES_AS: ClassVar[str] = "category"
+    ALLOWS_MISSING: ClassVar[bool] = True
 
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         """Text is taken for it where it holds both words of a pair and hardly anything else; numbers stay numbers."""
         column = decode_array(column)
         if pa.types.is_boolean(column.type):
@@ -45,7 +45,7 @@ class Boolean(Kind):
         most = max((sum(counts[word] for word in pair) for pair in pairs), default=0)
         return 0.95 if most and most >= SURE * len(words) else 0.0
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         if pa.types.is_boolean(column.type):
             return column, {}
@@ -73,7 +73,7 @@ class Boolean(Kind):
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         return [[None if code == 0 else code == 2 for code in row] for row in np.asarray(values).tolist()]
 
-    def parse(self, field: TensorField, index: int, value: Any) -> Any:
+    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if value is None and field.state["missing"][index]:
             return None
         if isinstance(value, bool):
@@ -82,7 +82,7 @@ class Boolean(Kind):
             return WORDS.to_pylist().index(str(value).strip().lower()) % 2 == 1
         raise DataError(f"is {format_value(value)}", fix="give true or false")
 
-    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, pa.bool_())
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Boolean(Kind):
     def measure(self, column: pa.Array) -> Counter[str]:
         return Counter(to_strings(column).drop_null().to_pylist())
 
-    def identity(self, column: pa.Array) -> pa.Array:
+    def hash_input(self, column: pa.Array) -> pa.Array:
         return column.cast(pa.string())  # as a category has it
 
 

@@ -34,10 +34,10 @@ class Boxes(Kind):
         "most": None,  # boxes on one image; twice as many as on any training image
     }
 
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         return 0.0  # only a target is boxes
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         rows: list[Any] = []
         faults: RowErrors = {}
         for row, value in enumerate(decode_array(column).to_pylist()):
@@ -104,7 +104,7 @@ class Boxes(Kind):
         size = field.state["size"]
         return [marks.BoxedImage(image.png, size, actual, said, "boxes") for image, actual, said in rows]
 
-    def identity(self, column: pa.Array) -> list[bytes]:
+    def hash_input(self, column: pa.Array) -> list[bytes]:
         return [json.dumps(row, sort_keys=True).encode() for row in column.to_pylist()]
 
 

@@ -29,14 +29,14 @@ WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or fals
 
 class Category(Kind):
     grouped = True
-    CODED = True
-    BLANKS = True
+    ACCEPTS_DICTIONARY = True
+    ALLOWS_MISSING = True
     OPTIONS: ClassVar[dict[str, Any]] = {
         "most": 10_000,  # values of an input that have a slot of their own, the commonest
         "buckets": 0,  # slots that all other values share by their hash, unseen ones too; 0: one slot for all
     }
 
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         column = decode_array(column)
         if pa.types.is_boolean(column.type):
             return 0.5
@@ -48,7 +48,7 @@ class Category(Kind):
         distinct = pc.count_distinct(text).as_py()
         return 0.5 if 0 < distinct <= min(MANY, max(10, len(text) // 2)) else 0.0
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         try:
             return to_strings(column), {}
@@ -121,7 +121,7 @@ class Category(Kind):
             for row in values
         ]
 
-    def parse(self, field: TensorField, index: int, value: Any) -> Any:
+    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         kind = field.state["types"][index]
         if value is None:
             if field.state["missing"][index]:
@@ -137,14 +137,14 @@ class Category(Kind):
             raise DataError("is no Unicode text", fix="send whole characters") from error
         return word
 
-    def request(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
+    def to_json(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
         word, kind = value.as_py(), field.state["types"][index]
         try:
             return None if word is None else _typed(word, kind)
         except ValueError:  # a word where training rows held whole numbers alone
             return word
 
-    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return to_strings(pa.array(values, pa.string()))
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class Category(Kind):
     def measure(self, column: pa.Array) -> Counter[str]:
         return Counter(to_strings(column).drop_null().to_pylist())
 
-    def identity(self, column: pa.Array) -> pa.Array:
+    def hash_input(self, column: pa.Array) -> pa.Array:
         return column
 
 

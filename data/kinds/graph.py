@@ -33,17 +33,17 @@ class Graph(Kind):
         "centre": None,  # whether node 0 is what a row is about; by default where the column brings degrees
     }
 
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         kind = decode_array(column).type
         names = {field.name for field in kind} if pa.types.is_struct(kind) else set()
         return 1.0 if {"nodes", "edges"} <= names else 0.0
 
-    def whole(self, stored: pa.DataType) -> bool:
+    def needs_all_rows(self, stored: pa.DataType) -> bool:
         return True
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
-        if not self.recognise(column):
+        if not self.detect(column):
             return pa.nulls(len(column), TYPE), dict.fromkeys(range(len(column)), "no graph {nodes, edges}")
         try:
             typed = _typed(column)
@@ -54,7 +54,7 @@ class Graph(Kind):
         found = list(unpack(typed.drop_null()))
         widths = [graph.nodes.shape[1] for graph in found]
         commonest = max(set(widths), key=widths.count, default=0)
-        faults = {int(row): graph.fault(commonest) for row, graph in zip(rows, found, strict=True)}
+        faults = {int(row): graph.validation_error(commonest) for row, graph in zip(rows, found, strict=True)}
         return typed, {row: fault for row, fault in faults.items() if fault}
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
@@ -100,7 +100,7 @@ class Graph(Kind):
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         return [_decoded(field, row).to_json() for row in values]
 
-    def parse(self, field: TensorField, index: int, value: Any) -> Any:
+    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         centre, names = field.state["centre"], [part.name for part in TYPE]
         fix = SHAPE + (", and degree: of each node, in the graph that it is cut from" if centre else "")
         if not isinstance(value, dict) or not all(isinstance(value.get(name), list) for name in ("nodes", "edges")):
@@ -119,12 +119,12 @@ class Graph(Kind):
             parse_numeric_array(edges, (len(edges), 2)) if edges else np.zeros((0, 2)),
             *beside,
         )
-        fault = graph.fault(field.state["features"])
+        fault = graph.validation_error(field.state["features"])
         if fault or (graph.edges != np.trunc(graph.edges)).any():
             raise DataError(fault or "has an edge to a fraction of a node", fix=fix)
         return graph
 
-    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pack(values)
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Graph(Kind):
         graphs = (_decoded(field, row) for row in self.encode(field, columns))
         return [marks.Graph(len(one.nodes), one.edges.tolist(), has_center, field.columns[0]) for one in graphs]
 
-    def identity(self, column: pa.Array) -> list[bytes]:
+    def hash_input(self, column: pa.Array) -> list[bytes]:
         return [b"".join(_bytes(part) for part in vars(graph).values()) for graph in unpack(column)]
 
 

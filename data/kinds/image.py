@@ -38,7 +38,7 @@ class Image(Kind):
     # [height, width] in pixels; 1 grey, 3 colours; whose pixels
     OPTIONS: ClassVar[dict[str, Any]] = {"size": None, "channels": None, "source": ""}
 
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         column = decode_array(column)
         found = pixels.as_image_bytes(column)
         if found is not None:
@@ -46,10 +46,10 @@ class Image(Kind):
             return 1.0 if len(pixels.image_errors(first)) < len(first) else 0.0
         return 1.0 if list_depth(column.type) in (2, 3) else 0.0
 
-    def whole(self, stored: pa.DataType) -> bool:
+    def needs_all_rows(self, stored: pa.DataType) -> bool:
         return is_ragged(stored)
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         found = pixels.as_image_bytes(column)
         if found is not None:
@@ -99,21 +99,21 @@ class Image(Kind):
         result: list[Any] = images.reshape(len(values), *field.state["pixels"]).tolist()
         return result
 
-    def parse(self, field: TensorField, index: int, value: Any) -> Any:
+    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         given = field.state.get("given", field.state["pixels"])
         if given is not None:
             return parse_numeric_array(value, tuple(given))
         return _file(value) if isinstance(value, str) else _drawn(value)
 
-    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         if field.state.get("given", ()) is None:
             return pa.array(values, pa.binary())
         return pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack(values))
 
-    def request(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
+    def to_json(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
         if field.state.get("given", ()) is None:
             return base64.b64encode(value.as_py()).decode()
-        return super().request(field, index, value)
+        return super().to_json(field, index, value)
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         if field.state.get("given", ()) is None:
@@ -125,7 +125,7 @@ class Image(Kind):
                 schema = {"type": "array", "items": schema, "minItems": length, "maxItems": length}
         return schema | ({"example": field.state["median"]} if "median" in field.state else {})
 
-    def identity(self, column: pa.Array) -> pa.Array | list[bytes]:
+    def hash_input(self, column: pa.Array) -> pa.Array | list[bytes]:
         if pa.types.is_binary(column.type):
             return column
         return [row.tobytes() for row in np.ascontiguousarray(stack_lists(column)[0] + 0.0, dtype="<f8")]

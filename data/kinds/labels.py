@@ -26,7 +26,7 @@ WORDS = pa.list_(pa.string())
 
 
 class Labels(Kind):
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         column = decode_array(column)
         if not _lists(column.type) or not pa.types.is_string(column.type.value_type):
             return 0.0
@@ -35,7 +35,7 @@ class Labels(Kind):
         once = all(len(set(row)) == len(row) for row in rows)
         return 0.8 if once and 0 < len(distinct) <= min(MANY, max(10, len(rows) // 2)) else 0.0
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         if pa.types.is_string(column.type):
             rows = [None if text is None else BETWEEN.split(text) for text in column.to_pylist()]
@@ -68,7 +68,7 @@ class Labels(Kind):
         names = field.state["values"][0]
         return [[names[place] for place in np.flatnonzero(row > 0.5)] for row in values]
 
-    def parse(self, field: TensorField, index: int, value: Any) -> Any:
+    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if not isinstance(value, list):
             raise DataError(f"is {format_value(value)}", fix="give a list of labels, empty where there are none")
         for word in value:
@@ -76,7 +76,7 @@ class Labels(Kind):
                 raise DataError(f"holds {format_value(word)}", fix="give labels as texts")
         return _set(value)
 
-    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, WORDS)
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
@@ -87,10 +87,10 @@ class Labels(Kind):
     def measure(self, column: pa.Array) -> Counter[str]:
         return Counter(str(word) for row in column.drop_null().to_pylist() for word in row)
 
-    def identity(self, column: pa.Array) -> list[bytes]:
+    def hash_input(self, column: pa.Array) -> list[bytes]:
         return [
             b"" if row is None else b"".join(b"=" + word.encode() + b"\0" for word in row) or b"="
-            for row in self.check(column)[0].to_pylist()
+            for row in self.validate(column)[0].to_pylist()
         ]
 
 

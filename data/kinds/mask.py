@@ -31,13 +31,13 @@ class Mask(Kind):
         "ignore": None,
     }  # [height, width]; the value of unlabelled pixels
 
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         return 0.0  # it looks like an image; only a target is a mask
 
-    def whole(self, stored: pa.DataType) -> bool:
+    def needs_all_rows(self, stored: pa.DataType) -> bool:
         return is_ragged(stored)
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         found = pixels.as_image_bytes(column)
         if found is not None:
@@ -94,7 +94,7 @@ class Mask(Kind):
         rows = zip(self.encode(field, columns).clip(-1), over, strict=True)
         return [marks.MaskedImage(image.png, marks.mask_png(values), "actual mask") for values, image in rows]
 
-    def identity(self, column: pa.Array) -> pa.Array | list[bytes]:
+    def hash_input(self, column: pa.Array) -> pa.Array | list[bytes]:
         if pa.types.is_binary(column.type):
             return column
         return [row.tobytes() for row in np.ascontiguousarray(stack_lists(column)[0], dtype="<i8")]

@@ -29,8 +29,8 @@ FIX = "give a time such as 2024-01-31 or 2024-01-31T12:00:00Z"
 
 
 class Moment(Kind):
-    AS: ClassVar[str] = "number"
-    BLANKS: ClassVar[bool] = True
+    ENCODES_AS: ClassVar[str] = "number"
+    ALLOWS_MISSING: ClassVar[bool] = True
     OPTIONS: ClassVar[dict[str, Any]] = {
         "format": "",  # iso, iso+zone, or as strptime has it: "%d.%m.%Y %H:%M"; "": found out
         "unit": "",  # of numbers since 1970: d, s, ms, us or ns
@@ -38,16 +38,16 @@ class Moment(Kind):
         "cycles": None,  # of hour, weekday, day (of the month), month, year (its day); all that can be learned
     }
 
-    def __init__(self, form: str = "", unit: str = "", zone: str = "") -> None:
-        self.form, self.unit, self.zone = form, unit, zone
+    def __init__(self, format: str = "", unit: str = "", zone: str = "") -> None:
+        self.format, self.unit, self.zone = format, unit, zone
 
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         column = decode_array(column)
         if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
             return 1.0
         return 0.95 if pa.types.is_string(column.type) and dates.detect_format(column) else 0.0
 
-    def settle(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
+    def infer_options(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
         column = decode_array(column)
         if options.get("format") or options.get("unit") or not pa.types.is_string(column.type):
             return dict(options)
@@ -57,14 +57,14 @@ class Moment(Kind):
             raise DataError(f"its dates may be {' or '.join(forms)}", fix=fix)
         return {**options, "format": forms[0]}
 
-    def reading(self, options: Mapping[str, Any]) -> Moment:
+    def with_options(self, options: Mapping[str, Any]) -> Moment:
         return type(self)(*(str(options.get(name) or "") for name in ("format", "unit", "zone")))
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         if column.type == dates.TYPE:  # it was checked before
             return column, {}
-        return dates.parse_datetimes(column, self.form, self.unit, self.zone)
+        return dates.parse_datetimes(column, self.format, self.unit, self.zone)
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
@@ -99,7 +99,7 @@ class Moment(Kind):
         time = np.asarray(values, np.float64)[:, 0] * field.state["std"] + field.state["mean"]
         return [_said(value) for value in np.clip(np.round(time), dates.LOW, dates.HIGH).astype(np.int64).tolist()]
 
-    def parse(self, field: TensorField, index: int, value: Any) -> Any:
+    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if value is None:
             if field.state["missing"][index]:
                 return None
@@ -109,18 +109,18 @@ class Moment(Kind):
             read, faults = dates.parse_datetimes(pa.array([value], pa.float64()), unit=self.unit)
         elif isinstance(value, str) and value.isprintable():
             read, faults = dates.parse_datetimes(pa.array([value]), dates.EITHER, zone=self.zone)
-            if faults and self.form:
-                read, faults = dates.parse_datetimes(pa.array([value]), self.form, zone=self.zone)
+            if faults and self.format:
+                read, faults = dates.parse_datetimes(pa.array([value]), self.format, zone=self.zone)
         else:
             raise DataError(f"is {format_value(value)}", fix=FIX)
         if faults or not read[0].is_valid:
             raise DataError(f"is {format_value(value)}, no time" + (f" ({faults[0]})" if faults else ""), fix=FIX)
         return read[0].value
 
-    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, pa.int64()).cast(dates.TYPE)
 
-    def request(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
+    def to_json(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
         return _said(value.value) if value.is_valid else None
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Moment(Kind):
     def format_measure(self, value: float) -> str:
         return datetime.fromtimestamp(value / 1e6, UTC).date().isoformat()
 
-    def identity(self, column: pa.Array) -> pa.Array:
+    def hash_input(self, column: pa.Array) -> pa.Array:
         return column.cast(pa.int64()).cast(pa.float64(), safe=False)  # exact until the year 2255
 
 

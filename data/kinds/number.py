@@ -30,7 +30,7 @@ OUTLIERS = ("keep", "clip", "flag")
 
 class Number(Kind):
     grouped = True
-    BLANKS = True
+    ALLOWS_MISSING = True
     OPTIONS: ClassVar[dict[str, Any]] = {
         "scaling": "standard",  # or minmax, robust (median and quartiles), log, quantile (to a normal distribution)
         "outliers": "keep",  # clip: beyond three times the distance of the quartiles, held there; flag: and told of
@@ -38,7 +38,7 @@ class Number(Kind):
         "indicator": True,  # whether a further number says that a value is missing, where training rows lack some
     }
 
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         column = decode_array(column)
         if pa.types.is_boolean(column.type) or is_mostly_words(column):
             return 0.0
@@ -49,16 +49,16 @@ class Number(Kind):
     def __init__(self, decimal: str = "") -> None:
         self.decimal = decimal
 
-    def settle(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
+    def infer_options(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
         _possible({**self.OPTIONS, **options}, target=False)
         column = decode_array(column)
         found = {"decimal": detect_decimal_separator(column)} if pa.types.is_string(column.type) else {}
         return {**found, **options}
 
-    def reading(self, options: Mapping[str, Any]) -> Number:
+    def with_options(self, options: Mapping[str, Any]) -> Number:
         return type(self)(str(options.get("decimal") or ""))
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         values, faults = to_float64(column, self.decimal)
         if column.type == pa.float64() and np.abs(values).max(initial=0) <= LARGEST:  # no NaN among them either
@@ -122,7 +122,7 @@ class Number(Kind):
         result: list[Any] = lines.tolist()
         return result
 
-    def parse(self, field: TensorField, index: int, value: Any) -> Any:
+    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if value is None and field.state["missing"][index]:
             return None
         if value is None:
@@ -133,7 +133,7 @@ class Number(Kind):
             raise DataError(f"is {str(value)[:40]}", fix=f"give a finite number up to {LARGEST:g}")
         return float(value)
 
-    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, pa.float64())
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class Number(Kind):
     def measure(self, column: pa.Array) -> np.ndarray:
         return column.to_numpy(zero_copy_only=False).astype(np.float64)
 
-    def identity(self, column: pa.Array) -> pa.Array:
+    def hash_input(self, column: pa.Array) -> pa.Array:
         return column
 
 

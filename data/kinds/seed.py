@@ -19,10 +19,10 @@ LIMIT = 2**31  # seeds are below it
 
 
 class Seed(Kind):
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         return 0.0
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         if not pa.types.is_integer(column.type):
             return pa.nulls(len(column), pa.int64()), dict.fromkeys(range(len(column)), "not a whole number")
@@ -44,27 +44,27 @@ class Seed(Kind):
         seeds: list[int] = values.tolist()
         return seeds
 
-    def made(self, origins: Sequence[str]) -> pa.Array:
+    def generate(self, origins: Sequence[str]) -> pa.Array:
         words = [hashlib.blake2b(origin.encode(), digest_size=8).digest() for origin in origins]
         return pa.array([int.from_bytes(word, "little") % LIMIT for word in words], pa.int64())
 
-    def unsaid(self) -> int:
+    def request_default(self) -> int:
         return int(np.random.default_rng().integers(LIMIT))
 
-    def parse(self, field: TensorField, index: int, value: Any) -> int:
+    def from_json(self, field: TensorField, index: int, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < LIMIT:
             raise DataError(
                 f"is {format_value(value)}", fix=f"give a whole number from 0 to {LIMIT - 1}, or leave it out"
             )
         return value
 
-    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, pa.int64())
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         text = "which sample to draw: the same seed gives the same sample; left out, it is drawn by lot"
         return {"type": "integer", "minimum": 0, "maximum": LIMIT - 1, "description": text, "example": 7}
 
-    def identity(self, column: pa.Array) -> list[bytes]:
+    def hash_input(self, column: pa.Array) -> list[bytes]:
         """Nothing: what a row is does not hang on the sample that is drawn for it."""
         return [b""] * len(column)

@@ -20,13 +20,13 @@ from evergreen.data.kinds._transform import invert_transform
 
 
 class Series(Kind):
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         return 0.9 if list_depth(decode_array(column).type) == 1 else 0.0
 
-    def whole(self, stored: pa.DataType) -> bool:
+    def needs_all_rows(self, stored: pa.DataType) -> bool:
         return is_ragged(stored)
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         values, faults = stack_lists(decode_array(column))
         if values.ndim not in (2, 3) or not math.prod(values.shape[1:]):
             return column, dict.fromkeys(range(len(column)), "not a list of numbers, nor of lists of them")
@@ -64,10 +64,10 @@ class Series(Kind):
         units = values * np.asarray(field.state["std"]) + np.asarray(field.state["mean"])
         return _restored(field, units.reshape(len(values), *_sides(field)))
 
-    def parse(self, field: TensorField, index: int, value: Any) -> Any:
+    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         return parse_numeric_array(value, _sides(field))
 
-    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return to_fixed_lists(np.stack(values))
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Series(Kind):
         rows = zip(over, _first_channel(columns[0]).tolist(), predicted or [()] * len(over), strict=True)
         return [marks.Sparkline(past.history, actual, said) for past, actual, said in rows]
 
-    def identity(self, column: pa.Array) -> list[bytes]:
+    def hash_input(self, column: pa.Array) -> list[bytes]:
         return [row.tobytes() for row in np.ascontiguousarray(stack_lists(column)[0] + 0.0, dtype="<f8")]
 
 

@@ -25,10 +25,10 @@ PADDING = -100  # what torch's cross-entropy passes over
 class Tags(Kind):
     OPTIONS: ClassVar[dict[str, Any]] = {"length": 0}  # 0: of the longest training row
 
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         return 0.0
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         try:
             column = column.cast(pa.list_(pa.string()))
@@ -69,7 +69,7 @@ class Tags(Kind):
     def measure(self, column: pa.Array) -> Counter[str]:
         return Counter(str(word) for row in column.drop_null().to_pylist() for word in row)
 
-    def identity(self, column: pa.Array) -> list[bytes]:
+    def hash_input(self, column: pa.Array) -> list[bytes]:
         return [b"" if row is None else b"=" + json.dumps(row).encode() for row in column.to_pylist()]
 
 

@@ -37,7 +37,7 @@ UNSEEN = "\ufffd"  # how an unknown token is written
 class Text(Kind):
     OPTIONS: ClassVar[dict[str, Any]] = {"unit": "", "length": 0, "vocabulary": 8000}  # "" and 0: found from the texts
 
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         column = decode_array(column)
         if _listed(column.type):  # a set of labels holds nothing twice
             return 0.7 if any(len(set(row)) < len(row) for row in column.drop_null().to_pylist()) else 0.0
@@ -53,7 +53,7 @@ class Text(Kind):
         long = sum(count >= SENTENCE for count in words) > len(texts) // 2
         return 0.6 if long else 0.0
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         if pa.types.is_string(column.type):
             return column, {}
@@ -110,7 +110,7 @@ class Text(Kind):
             written.append(tokens if field.state["listed"] else units.detokenize(unit, tokens))
         return written
 
-    def parse(self, field: TensorField, index: int, value: Any) -> Any:
+    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if field.state["listed"]:
             if not isinstance(value, list) or not _whole(value):
                 raise DataError(f"is {format_value(value)}", fix="give a list of words, none empty")
@@ -124,7 +124,7 @@ class Text(Kind):
             raise DataError("is no Unicode text", fix="send whole characters") from error
         return value
 
-    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, pa.list_(pa.string()) if field.state["listed"] else pa.string())
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class Text(Kind):
     def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
         return show_texts(columns[0])
 
-    def identity(self, column: pa.Array) -> pa.Array | list[bytes]:
+    def hash_input(self, column: pa.Array) -> pa.Array | list[bytes]:
         if pa.types.is_string(column.type):
             return column
         return [b"" if row is None else json.dumps(row, ensure_ascii=False).encode() for row in column.to_pylist()]

@@ -30,10 +30,10 @@ FIX = "give `source`, a folder with config.json and tokenizer.json, or a name on
 class Tokens(Kind):
     OPTIONS: ClassVar[dict[str, Any]] = {"source": "", "length": 0}  # 0: the longest of the training rows, at most 256
 
-    def recognise(self, column: pa.Array) -> float:
+    def detect(self, column: pa.Array) -> float:
         return 0.0  # nobody guesses a tokenizer
 
-    def check(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         if pa.types.is_string(column.type):
             return column, {}
@@ -75,7 +75,7 @@ class Tokens(Kind):
         texts: list[Any] = _tokenizer(field.state["tokenizer"], field.shape[0]).decode_batch(rows)
         return texts
 
-    def parse(self, field: TensorField, index: int, value: Any) -> Any:
+    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if not isinstance(value, str) or not value.strip():
             raise DataError("is empty" if isinstance(value, str) else f"is {format_value(value)}", fix="give text")
         try:
@@ -84,7 +84,7 @@ class Tokens(Kind):
             raise DataError("is no Unicode text", fix="send whole characters") from error
         return value
 
-    def arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, pa.string())
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Tokens(Kind):
     def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
         return show_texts(columns[0])
 
-    def identity(self, column: pa.Array) -> pa.Array:
+    def hash_input(self, column: pa.Array) -> pa.Array:
         return column
 
 

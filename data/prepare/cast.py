@@ -27,7 +27,7 @@ def rule_type(column: pa.Array | pa.ChunkedArray) -> str:
         return BOOLEAN
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
         return TIME
-    if kinds.find("number").recognise(column):
+    if kinds.find("number").detect(column):
         return NUMBER
     if not pa.types.is_string(column.type):
         return ""
@@ -36,7 +36,7 @@ def rule_type(column: pa.Array | pa.ChunkedArray) -> str:
         return TEXT
     if pc.all(pc.is_in(pc.utf8_lower(held), WORDS)).as_py():
         return BOOLEAN
-    return TIME if kinds.find("moment").recognise(held) else TEXT
+    return TIME if kinds.find("moment").detect(held) else TEXT
 
 
 def cast_column(column: pa.Array, kind: str, options: Mapping[str, Any] | None = None) -> tuple[pa.Array, RowErrors]:
@@ -47,7 +47,7 @@ def cast_column(column: pa.Array, kind: str, options: Mapping[str, Any] | None =
         numbers, faults = to_float64(column, (options or {}).get("decimal", ""))
         return pa.array(numbers, pa.float64(), from_pandas=True), faults
     if kind == TIME:
-        found: tuple[pa.Array, RowErrors] = kinds.find("moment").reading(options or {}).check(column)
+        found: tuple[pa.Array, RowErrors] = kinds.find("moment").with_options(options or {}).validate(column)
         return found
     if kind == TEXT:
         return to_strings(column), {}

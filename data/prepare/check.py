@@ -36,9 +36,11 @@ def separate_invalid_rows(
     typed: dict[str, pa.Array] = {}
     for name, kind in schema.kinds.items():
         reader = kinds.find("number" if kind == "series" and name == schema.target else kind)
-        typed[name], found = reader.reading(schema.options.get(name, {})).checked(combine_chunks(table.column(name)))
+        typed[name], found = reader.with_options(schema.options.get(name, {})).validate_encoded(
+            combine_chunks(table.column(name))
+        )
         faults.append((name, found))
-        if not reader.BLANKS:
+        if not reader.ALLOWS_MISSING:
             faults.append((name, _missing(typed[name])))
     for name in dict.fromkeys([schema.target, *required]):
         typed.setdefault(name, decode_array(table.column(name)))
@@ -49,7 +51,7 @@ def separate_invalid_rows(
             (schema.target, unequal_lengths(decode_array(typed[schema.target]), decode_array(typed[name])))
             for name in texts_of
         ]
-    faults += rules.broken(table) if rules else []
+    faults += rules.violations(table) if rules else []
     reasons = _reasons(table, faults)
     typed["_origin"] = decode_array(table.column("_origin"))
     good = pa.table(typed)

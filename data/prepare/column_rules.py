@@ -57,7 +57,7 @@ class ColumnRule:
         return column
 
     @property
-    def said(self) -> str:
+    def declared_type(self) -> str:
         """The type that rules read it in, where the schema tells."""
         bounds = [one for one in (self.min, self.max) if one is not None]
         implied = NUMBER if self.kind == "number" else ""
@@ -100,7 +100,7 @@ def suggest_rules(columns: Mapping[str, ColumnProfile], unique: Sequence[str] = 
         if seen.values and len(seen.values) <= FEW:
             said["allowed"] = _typed(list(seen.values))
         if seen.kind != "series":
-            said["missing"] = min(1.0, math.ceil(200 * seen.absent) / 100) if seen.missing else 0
+            said["missing"] = min(1.0, math.ceil(200 * seen.missing_fraction) / 100) if seen.missing else 0
         found[name] = said
     return found
 

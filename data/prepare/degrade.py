@@ -31,7 +31,7 @@ def degrade_images(table: pa.Table, target: str, *, noise: float, shrink: int) -
         fix = "take noise and shrink out: the column is taken as the input"
         raise DataError(f"there is a column '{name}' already", place=PLACE, fix=fix)
     kind = kinds.find("image")
-    column, faults = kind.check(decode_array(table.column(target)))
+    column, faults = kind.validate(decode_array(table.column(target)))
     if len(faults) == len(column):
         raise DataError(f"'{target}' holds no images to spoil", place=PLACE, fix="take noise and shrink out")
     if pa.types.is_binary(column.type):

@@ -103,7 +103,7 @@ def _settled(table: pa.Table, name: str, kind: str, options: Mapping[str, Mappin
     """The options of a column, with what a look at it finds out of how its values are written."""
     kinds.check_options(kind, options.get(name, {}), name)
     try:
-        return kinds.find(kind).settle(decode_array(table.column(name)), options.get(name, {}))
+        return kinds.find(kind).infer_options(decode_array(table.column(name)), options.get(name, {}))
     except DataError as error:
         raise DataError(error.problem, place=f"preprocess.kinds.{name}", fix=error.fix) from error
 
@@ -133,7 +133,7 @@ def target_kind(table: pa.Table, target: str, wanted: Sequence[str], given: Mapp
     if named or len(wanted) == 1:
         return wanted[0]
     column = decode_array(table.column(target))
-    return max(wanted, key=lambda kind: kinds.find(kind).recognise(column))  # of equals the first
+    return max(wanted, key=lambda kind: kinds.find(kind).detect(column))  # of equals the first
 
 
 def check_columns(table: pa.Table, names: Iterable[str]) -> list[str]:
@@ -154,7 +154,7 @@ def detect_kind(name: str, column: pa.Array) -> str | None:
     """The kind that suits the column best; None for identifiers, durations and empty columns."""
     if is_identifier(name, column):
         return None
-    scores = {kind: kinds.find(kind).recognise(column) for kind in kinds.names()}
+    scores = {kind: kinds.find(kind).detect(column) for kind in kinds.names()}
     best = max(scores, key=scores.__getitem__)
     return best if scores[best] > 0 else None
 
@@ -194,7 +194,7 @@ def _why_not(column: pa.Array) -> str:
 def check_target_kind(column: pa.Array, target: str, kind: str) -> None:
     """Raises DataError where a target cannot be of the kind that its task predicts."""
     place = f"target column '{target}'"
-    if kind in ("number", "series") and not kinds.find("number").recognise(column):
+    if kind in ("number", "series") and not kinds.find("number").detect(column):
         raise DataError(
             "holds no numbers", place=place, fix="use `task: classification`, or choose a column of numbers"
         )
@@ -210,7 +210,7 @@ def check_target_kind(column: pa.Array, target: str, kind: str) -> None:
         if distinct > max(10, len(words) // 2):
             fix = (
                 "use `task: regression`"
-                if kinds.find("number").recognise(column)
+                if kinds.find("number").detect(column)
                 else "choose a column with fewer different values"
             )
             raise DataError(f"holds {distinct} different values in {len(words)} rows: no classes", place=place, fix=fix)

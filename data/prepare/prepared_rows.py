@@ -36,12 +36,12 @@ class PreparedRows:
     notes: list[str] = field(default_factory=list)  # what a person should know
     cuts: dict[str, Any] = field(default_factory=dict)  # the times at which validation and test begin, if by time
 
-    def part(self, name: str) -> pa.Table:
+    def split_rows(self, name: str) -> pa.Table:
         """The rows of one split, in order, in the types they are stored in."""
         held = self.table.filter(pa.array(self.splits == SPLITS.index(name)))
         return pa.table({column: decode_array(held.column(column)) for column in held.column_names})
 
-    def without(self, rows: np.ndarray, why: str) -> PreparedRows:
+    def quarantine_rows(self, rows: np.ndarray, why: str) -> PreparedRows:
         """(N,) bool: these rows are set aside."""
         if not rows.any():
             return self
@@ -56,13 +56,15 @@ class RowReader(Protocol):
     @property
     def schema(self) -> Schema: ...
     @property
-    def by(self) -> str: ...  # the way in which the rows are divided: see data/prepare/splitters.py
+    def split_method(self) -> str: ...  # the way in which the rows are divided: see data/prepare/splitters.py
     @property
-    def whole(self) -> str: ...  # why all raw rows have to be read at once; nothing where any may be read by themselves
+    def all_rows_reason(
+        self,
+    ) -> str: ...  # why all raw rows have to be read at once; nothing where any may be read by themselves
     @property
     def cuts(self) -> dict[str, Any]: ...
     def notes(self) -> list[str]: ...
-    def examples(self, raw: pa.Table) -> PreparedRows: ...
+    def prepare(self, raw: pa.Table) -> PreparedRows: ...
 
 
 def check_no_empty_split(rows: Mapping[str, int], by: str) -> None:

@@ -28,8 +28,8 @@ class SeriesReader:
     """What makes examples of a series; see data/prepare/prepared_rows.py for the Reader that it is."""
 
     config: PreprocessConfig
-    by = "time"
-    whole = "the rows of a series have to be put in order"
+    split_method = "time"
+    all_rows_reason = "the rows of a series have to be put in order"
 
     def notes(self) -> list[str]:
         """Nothing before the rows have been read: see Examples."""
@@ -45,7 +45,7 @@ class SeriesReader:
         kinds = {windows.HISTORY: "series", **({series: "category"} if series else {})}
         return Schema(kinds, self.config.target, "series")
 
-    def examples(self, raw: pa.Table) -> PreparedRows:
+    def prepare(self, raw: pa.Table) -> PreparedRows:
         """The examples of all raw rows. Raises DataError where the columns or the rows do not serve."""
         config = self.config
         count, raw = len(raw), _asked(raw, config)
@@ -53,7 +53,7 @@ class SeriesReader:
         which: dict[str, Any] = {"covariates": config.covariates, "series": config.series}
         _suits(raw, config)
         rules = Rules.read(config.schema, config.rules, raw, schemas.kind_options(config.kinds))
-        broken = merge_errors(rules.settled([rules.tally(raw)]).broken(raw))
+        broken = merge_errors(rules.with_global_stats([rules.collect_stats(raw)]).violations(raw))
         points, faults = windows.drop_rows_without_time(
             _emptied(raw, broken, [target, *config.covariates]), time, target, **which
         )
@@ -98,10 +98,10 @@ def _suits(raw: pa.Table, config: PreprocessConfig) -> None:
 
 def _divided(table: pa.Table, config: PreprocessConfig) -> tuple[np.ndarray, np.ndarray, RowErrors, dict[str, Any]]:
     """(the split of each example's first target, that of its last, why which example is in none, the cuts)."""
-    time, way = config.time, splitters.splitter_from_config(config).fixed(table.column("_time"))
+    time, way = config.time, splitters.splitter_from_config(config).fit(table.column("_time"))
     none = np.empty((len(table), 2), np.uint64)  # by time, what a row is does not count
-    splits, aside = way.divide(pa.table({time: table.column("_time")}), none)
-    ends, _ = replace(way, gap=0).divide(pa.table({time: table.column("_until")}), none)
+    splits, aside = way.split(pa.table({time: table.column("_time")}), none)
+    ends, _ = replace(way, gap=0).split(pa.table({time: table.column("_until")}), none)
     torn = dict.fromkeys(np.flatnonzero(splits != ends).tolist(), "its targets reach into the next split")
     return splits, ends, torn | aside, way.cuts or {}
 

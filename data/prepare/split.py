@@ -40,8 +40,8 @@ def compute_row_ids(table: pa.Table, schema: Schema, key: Sequence[str] = ()) ->
 
 def _identity(kind: kinds.Kind, column: pa.Array) -> pa.Array | list[bytes]:
     if not pa.types.is_dictionary(column.type):
-        return kind.identity(decode_array(column))
-    known = kind.identity(decode_array(column.dictionary))
+        return kind.hash_input(decode_array(column))
+    known = kind.hash_input(decode_array(column.dictionary))
     known = known if isinstance(known, pa.Array) else pa.array(known, pa.binary())
     return pa.DictionaryArray.from_arrays(column.indices, known)
 
@@ -67,16 +67,16 @@ def split_by_time(
     validate_from: Moment = None,
     test_from: Moment = None,
     gap: str | int | float = 0,
-    form: str = "",
+    format: str = "",
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """((N,) TRAIN, VALIDATION or TEST, the cuts used): rows from `validate_from` on validate, from `test_from` on test.
 
     A cut that is not given is taken so that the shares of the rows, in order of time, come out. Rows less than `gap`
     before a cut are ASIDE: so far may what is told of a row reach ahead ("7d", or units where times are numbers).
-    `form` is how times are written, where it was found out before.
+    `format` is how times are written, where it was found out before.
     """
     check_fractions(test_share, validation_share)
-    typed = parse_times(decode_array(column), name, form)
+    typed = parse_times(decode_array(column), name, format)
     values = typed.to_numpy(zero_copy_only=False)
     ordered = np.sort(values)
     cuts = {}

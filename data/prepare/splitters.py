@@ -36,26 +36,26 @@ class Splitter:
     seed: int
     gap: str | int | float = 0
     cuts: dict[str, Any] | None = None  # of time; None where nobody gave both, and no rows have been looked at
-    form: str = ""  # of time: how it is written, once rows have been looked at
-    drawn: bool = False  # given: no row says that it validates, so some of those that train do
+    format: str = ""  # of time: how it is written, once rows have been looked at
+    draws_validation: bool = False  # given: no row says that it validates, so some of those that train do
 
-    def fixed(self, column: pa.ChunkedArray) -> Splitter:
+    def fit(self, column: pa.ChunkedArray) -> Splitter:
         """The way once all rows of its column have been seen: cuts in time that are taken by shares, say."""
         if self.by == "time":
-            form = self.form or detect_time_format(column, self.column)
-            known = read_times(decode_array(column), form)[0].drop_null()
+            format = self.format or detect_time_format(column, self.column)
+            known = read_times(decode_array(column), format)[0].drop_null()
             if not len(known):
                 raise no_time_error(self.column)
-            return replace(self, cuts=self._by_time(known)[1], form=form)
+            return replace(self, cuts=self._by_time(known)[1], format=format)
         if self.by == "given":
-            return replace(self, drawn=VALIDATION not in split.split_by_column(column))
+            return replace(self, draws_validation=VALIDATION not in split.split_by_column(column))
         return self
 
     def faults(self, column: pa.ChunkedArray) -> RowErrors:
         """Rows that the way cannot divide, for their value of its column cannot be read."""
-        return read_times(decode_array(column), self.form)[1] if self.by == "time" else {}
+        return read_times(decode_array(column), self.format)[1] if self.by == "time" else {}
 
-    def divide(self, rows: pa.Table, ids: np.ndarray, classes: pa.Array | None = None) -> tuple[np.ndarray, RowErrors]:
+    def split(self, rows: pa.Table, ids: np.ndarray, classes: pa.Array | None = None) -> tuple[np.ndarray, RowErrors]:
         """((N,) TRAIN, VALIDATION, TEST or ASIDE of any of the rows, why those are ASIDE). `ids` (N, 2) say what the
         rows are; `classes`, texts, are to be spread evenly, where the way can."""
         if self.by == "time":
@@ -70,18 +70,18 @@ class Splitter:
 
     def notes(self) -> list[str]:
         """What a person should know of the split."""
-        if not self.drawn:
+        if not self.draws_validation:
             return []
         share = f"{self.validation_share:.0%} of those that train"
         return [f"'{self.column}' names no validation rows: {share} validate, by identity, until it names some"]
 
     def _by_time(self, column: pa.ChunkedArray) -> tuple[np.ndarray, dict[str, Any]]:
         shares = (self.test_share, self.validation_share)
-        return split.split_by_time(column, self.column, *shares, **(self.cuts or {}), gap=self.gap, form=self.form)
+        return split.split_by_time(column, self.column, *shares, **(self.cuts or {}), gap=self.gap, format=self.format)
 
     def _given(self, column: pa.Array, ids: np.ndarray, classes: pa.Array | None) -> tuple[np.ndarray, RowErrors]:
         places = split.split_by_column(column)
-        if self.drawn:
+        if self.draws_validation:
             half = self.validation_share / 2
             drawn = split.split_by_hash(ids, half, half, self.seed, classes) != TRAIN
             places = np.where((places == TRAIN) & drawn, VALIDATION, places)
@@ -113,7 +113,7 @@ def splitter_from_config(config: PreprocessConfig) -> Splitter:
 
 
 def detect_time_format(column: pa.Array | pa.ChunkedArray, name: str) -> str:
-    """The form in which a column of text writes times; nothing where it holds no text, or none that is known. Raises
+    """The format in which a column of text writes times; nothing where it holds no text, or none that is known. Raises
     DataError where two forms fit alike."""
     text = decode_array(column)
     forms = dates.matching_formats(text) if pa.types.is_string(text.type) else []

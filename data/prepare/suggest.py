@@ -72,7 +72,7 @@ def _words(column: pa.Array) -> tuple[str, str]:
 
 
 def _times(column: pa.Array) -> tuple[str, str]:
-    held = kinds.find("moment").check(column)[0].drop_null()
+    held = kinds.find("moment").validate(column)[0].drop_null()
     ends = pc.min_max(held)
     return f"{ends['min'].as_py():%Y-%m-%d} to {ends['max'].as_py():%Y-%m-%d}" if len(held) else "", ""
 
@@ -94,7 +94,7 @@ def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:
         if name not in names:
             raise DataError(f"there is no column '{name}'", place=place, fix=suggest(name, names))
     column = decode_array(table.column(target))
-    number = kinds.find("number").recognise(column) > 0
+    number = kinds.find("number").detect(column) > 0
     others = [name for name in names if name != target]
     if number and (time or (len(others) == 1 and is_evenly_spaced(decode_array(table.column(others[0]))))):
         time = time or others[0]
@@ -106,10 +106,10 @@ def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:
             "because": f"'{target}' holds numbers over evenly spaced times",
             "notes": [f"rows are ordered by '{time}'; set validate_from and test_from to pin the split"],
         }
-    plainer = max(kinds.find(kind).recognise(column) for kind in ("number", "category"))
-    if kinds.find("text").recognise(column) > plainer:
+    plainer = max(kinds.find(kind).detect(column) for kind in ("number", "category"))
+    if kinds.find("text").detect(column) > plainer:
         return _written(table, target, others)
-    if kinds.find("image").recognise(column) > plainer:
+    if kinds.find("image").detect(column) > plainer:
         return _drawn(table, target)
     words = to_strings(column).drop_null()
     distinct = pc.count_distinct(words).as_py()

@@ -39,73 +39,76 @@ class TableReader:
 
     config: PreprocessConfig
     schema: Schema
-    way: Splitter
+    splitter: Splitter
     rules: Rules
-    made: Mapping[str, str]  # column → kind, of columns that the task needs and the data need not have
-    whole: str  # why all rows have to be read at once; mostly nothing
-    strange: frozenset[str] = frozenset()  # classes that no training row has
-    spare: frozenset[str] = frozenset()  # classes that the task does not learn from
+    generated: Mapping[str, str]  # column → kind, of columns that the task needs and the data need not have
+    all_rows_reason: str  # why all rows have to be read at once; mostly nothing
+    unseen_classes: frozenset[str] = frozenset()  # classes that no training row has
+    unlearned_classes: frozenset[str] = frozenset()  # classes that the task does not learn from
 
     @classmethod
-    def look(
+    def from_sample(
         cls,
         sample: pa.Table,
         target_kinds: Sequence[str],
         config: PreprocessConfig,
         *,
-        made: Mapping[str, str] | None = None,
+        generated: Mapping[str, str] | None = None,
         from_itself: bool = False,
     ) -> TableReader:
         """The reader for rows such as those of a sample; their target is of one of `target_kinds`, with `from_itself`
         an input, too. Raises DataError where the columns or the rows do not serve."""
-        raw = _whole(sample, config, made or {})
+        raw = _whole(sample, config, generated or {})
         target, way = config.target, splitters.splitter_from_config(config)
         ignore = [*config.ignore, *(name for name in (way.column, config.weight) if name)]
         target_kind = schemas.target_kind(raw, target, target_kinds, config.kinds)
         named: dict[str, Any] = {"given": config.kinds, "ignore": ignore, "key": config.key}
         schema = schemas.infer_schema(raw, target, target_kind, **named, from_itself=from_itself)
         rules = Rules.read(config.schema, config.rules, raw, schemas.kind_options(config.kinds))
-        return cls(config, schema, way, rules, made or {}, _why_whole(raw, schema, config))
+        return cls(config, schema, way, rules, generated or {}, _why_whole(raw, schema, config))
 
     @property
-    def by(self) -> str:
-        return self.way.by
+    def split_method(self) -> str:
+        return self.splitter.by
 
     @property
-    def asked(self) -> list[str]:
+    def columns_needed_globally(self) -> list[str]:
         """The raw columns of which all rows have to be seen before any row can be read."""
-        cut = self.way.by == "time" and None in (self.config.validate_from, self.config.test_from)
-        names = [*self.rules.whole, *([self.way.column] if cut or self.way.by == "given" else [])]
+        cut = self.splitter.by == "time" and None in (self.config.validate_from, self.config.test_from)
+        names = [
+            *self.rules.columns_needed_globally,
+            *([self.splitter.column] if cut or self.splitter.by == "given" else []),
+        ]
         return list(dict.fromkeys([*names, *self.config.only])) if names else []
 
-    def settled(self, tables: Iterable[pa.Table], sample: pa.Table) -> TableReader:
-        """The reader once the columns `asked` of all rows have been seen; `sample` serves for those that are not."""
+    def fit_global_state(self, tables: Iterable[pa.Table], sample: pa.Table) -> TableReader:
+        """Return the reader fitted to `columns_needed_globally` of all rows; `sample` serves for the other columns."""
         tallies: list[RuleStats] = []
         seen: list[pa.Array] = []
-        way = self.way
+        way = self.splitter
         if way.by == "time":
             said = schemas.kind_options(self.config.kinds).get(way.column, {}).get("format", "")
-            way = replace(way, form=said or splitters.detect_time_format(sample.column(way.column), way.column))
+            way = replace(way, format=said or splitters.detect_time_format(sample.column(way.column), way.column))
         for table in (filter_rows(table, self.config.only) for table in tables):
-            tallies.append(self.rules.tally(table))
+            tallies.append(self.rules.collect_stats(table))
             if way.column in table.column_names:
                 seen.append(_small(decode_array(table.column(way.column)), way))
         if way.column:
-            way = way.fixed(_alike(seen, way.column) if seen else sample.column(way.column))
-        return replace(self, way=way, rules=self.rules.settled(tallies))
+            way = way.fit(_alike(seen, way.column) if seen else sample.column(way.column))
+        return replace(self, splitter=way, rules=self.rules.with_global_stats(tallies))
 
     def notes(self) -> list[str]:
         cuts = self.cuts
-        return [*self.schema.notes, *warn_moving_cuts(self.config, cuts), *self.way.notes()]
+        return [*self.schema.notes, *warn_moving_cuts(self.config, cuts), *self.splitter.notes()]
 
     @property
     def cuts(self) -> dict[str, Any]:
-        return self.way.cuts if self.way.by == "time" and self.way.cuts else {}
+        return self.splitter.cuts if self.splitter.by == "time" and self.splitter.cuts else {}
 
-    def examples(self, raw: pa.Table) -> PreparedRows:
+    def prepare(self, raw: pa.Table) -> PreparedRows:
         """Any rows as examples."""
-        count, raw = len(raw), _whole(raw, self.config, self.made)
-        config, way, target = self.config, self.way, self.schema.target
+        count, raw = len(raw), _whole(raw, self.config, self.generated)
+        config, way, target = self.config, self.splitter, self.schema.target
         required = list(dict.fromkeys([*config.key, *(name for name in (way.column, config.weight) if name)]))
         beside = [(way.column, way.faults(raw.column(way.column)))] if way.column else []
         if config.weight:
@@ -113,7 +116,7 @@ class TableReader:
         good, bad = separate_invalid_rows(raw, self.schema, required=required, rules=self.rules, beside=beside)
         ids = split.compute_row_ids(good, self.schema, config.key)
         stratified = self.schema.target_kind == "category" and not config.key  # rows of one key stay together
-        splits, aside = way.divide(good, ids, to_strings(decode_array(good.column(target))) if stratified else None)
+        splits, aside = way.split(good, ids, to_strings(decode_array(good.column(target))) if stratified else None)
         if way.by in ("time", "group"):
             good = good.append_column(f"_{way.by}", good.column(way.column))
         if config.weight:
@@ -133,13 +136,15 @@ class TableReader:
         learn from them they measure, one half validates, one half tests. Where a group or a column says the split they
         may not: they are set aside."""
         target = self.schema.target
-        if self.strange:
-            held = held.without(_among(held, target, self.strange), f"{target}: no training row has this class")
-        if not self.spare:
+        if self.unseen_classes:
+            held = held.quarantine_rows(
+                _among(held, target, self.unseen_classes), f"{target}: no training row has this class"
+            )
+        if not self.unlearned_classes:
             return held
-        spare = _among(held, target, self.spare) & (held.splits == TRAIN)
-        if self.way.by in ("group", "given"):
-            return held.without(spare, f"{target}: it is to train, and the task does not learn from it")
+        spare = _among(held, target, self.unlearned_classes) & (held.splits == TRAIN)
+        if self.splitter.by in ("group", "given"):
+            return held.quarantine_rows(spare, f"{target}: it is to train, and the task does not learn from it")
         half = (row_ids.from_arrow(held.table.column("_id"))[:, 0] & np.uint64(1)).astype(bool)
         return replace(held, splits=np.where(spare, np.where(half, TEST, VALIDATION), held.splits))
 
@@ -149,13 +154,13 @@ def _whole(raw: pa.Table, config: PreprocessConfig, made: Mapping[str, str]) -> 
     raw = filter_rows(raw, config.only)
     for name, kind in made.items():
         if name not in raw.column_names:
-            raw = raw.append_column(name, kinds.find(kind).made(raw.column("_origin").to_pylist()))
+            raw = raw.append_column(name, kinds.find(kind).generate(raw.column("_origin").to_pylist()))
     return degrade_images(raw, config.target, noise=config.noise, shrink=config.shrink)
 
 
 def _why_whole(raw: pa.Table, schema: Schema, config: PreprocessConfig) -> str:
     for name, kind in schema.kinds.items():
-        if kinds.find(kind).whole(raw.schema.field(name).type):
+        if kinds.find(kind).needs_all_rows(raw.schema.field(name).type):
             return f"the commonest shape of column '{name}' ({kind}) is right for all its rows"
     spoils = config.noise > 0 or config.shrink > 1
     if spoils and not pa.types.is_binary(decode_array(raw.column(config.target)).type):
@@ -165,7 +170,7 @@ def _why_whole(raw: pa.Table, schema: Schema, config: PreprocessConfig) -> str:
 
 def _small(column: pa.Array, way: Splitter) -> pa.Array:
     """All that a way has to see of a column, in as little memory as it takes."""
-    return read_times(column, way.form)[0].drop_null() if way.by == "time" else pc.unique(to_strings(column))
+    return read_times(column, way.format)[0].drop_null() if way.by == "time" else pc.unique(to_strings(column))
 
 
 def _alike(columns: Sequence[pa.Array], name: str) -> pa.ChunkedArray:

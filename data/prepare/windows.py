@@ -124,7 +124,7 @@ def drop_rows_without_time(
     faults: RowErrors = {}
     held = table
     for name in (value, *covariates):
-        _, found = kinds.find("number").check(table.column(name))
+        _, found = kinds.find("number").validate(table.column(name))
         values = stack_channels(table, [name])[:, 0]
         values[list(found)] = np.nan
         missing = {int(row): f"{name}: missing" for row in np.flatnonzero(np.isnan(values))}
@@ -181,34 +181,34 @@ def time_axis(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
     return values
 
 
-def parse_times(column: pa.Array, name: str, form: str = "") -> pa.Array:
+def parse_times(column: pa.Array, name: str, format: str = "") -> pa.Array:
     """As `read_times`; DataError where a value is no time."""
-    read, faults = read_times(column, form)
+    read, faults = read_times(column, format)
     if faults:
         raise no_time_error(name)
     return read
 
 
 def no_time_error(name: str) -> DataError:
-    fix = "write times as 2024-01-31 or 2024-01-31 12:00, all in one form, or as numbers"
+    fix = "write times as 2024-01-31 or 2024-01-31 12:00, all in one format, or as numbers"
     return DataError("holds something that is no time", place=f"column '{name}'", fix=fix)
 
 
-def read_times(column: pa.Array, form: str = "") -> tuple[pa.Array, RowErrors]:
-    """A time column as timestamps, or as float64 where it holds plain numbers, and which rows are neither. `form` is
+def read_times(column: pa.Array, format: str = "") -> tuple[pa.Array, RowErrors]:
+    """A time column as timestamps, or as float64 where it holds plain numbers, and which rows are neither. `format` is
     that of dates.py, of text; "" finds it out."""
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
         return column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None))), {}
     values, faults = to_float64(column)
-    if pa.types.is_string(column.type) and (form or faults):
+    if pa.types.is_string(column.type) and (format or faults):
         text = pc.utf8_trim_whitespace(column)
         text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-        for zone in (None, "UTC") if not form else ():  # all times carry a zone, or none does
+        for zone in (None, "UTC") if not format else ():  # all times carry a zone, or none does
             with contextlib.suppress(pa.ArrowInvalid):
                 return text.cast(pa.timestamp("us", tz=zone)), {}
-        if form := form or dates.detect_format(text):
-            read, faults = dates.parse_datetimes(text, form)
-            return read.cast(pa.timestamp("us")) if form == dates.ISO else read, faults
+        if format := format or dates.detect_format(text):
+            read, faults = dates.parse_datetimes(text, format)
+            return read.cast(pa.timestamp("us")) if format == dates.ISO else read, faults
     return pa.array(values, from_pandas=True), faults
 
 

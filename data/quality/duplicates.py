@@ -35,8 +35,8 @@ class NearDuplicate:
     """A row of the one table and its like in the other."""
 
     row: int
-    like: int
-    likeness: float  # 1 is the same
+    match: int
+    similarity: float  # 1 is the same
 
 
 def find_near_duplicates(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str]) -> list[NearDuplicate] | None:
@@ -52,13 +52,13 @@ def find_near_duplicates(table: pa.Table, other: pa.Table, kind_of: Mapping[str,
         return _alike_rows(table, other, kind_of)
     if not known:
         return None
-    shared = set.intersection(*({(twin.row, twin.like) for twin in one} for one in known))
+    shared = set.intersection(*({(twin.row, twin.match) for twin in one} for one in known))
     short = [name for name, one in looked.items() if one is None and kind_of[name] == "text"]
     return [
         twin
         for twin in known[0]
-        if (twin.row, twin.like) in shared
-        and all(table.column(name)[twin.row] == other.column(name)[twin.like] for name in short)
+        if (twin.row, twin.match) in shared
+        and all(table.column(name)[twin.row] == other.column(name)[twin.match] for name in short)
     ]
 
 

@@ -30,9 +30,13 @@ class Leak:
 
     what: str  # "twins", "alone", "absent" or "drift"
     text: str
-    grave: bool = True
+    severe: bool = True
     columns: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)  # origins of rows that belong together
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what summary.json stores."""
+        return {"what": self.what, "text": self.text, "grave": self.severe, "columns": self.columns, "rows": self.rows}
 
 
 def target_predicting_columns(

@@ -50,7 +50,7 @@ class ColumnProfile:
         return (self.low, other.low), (self.high, other.high)
 
     @property
-    def absent(self) -> float:
+    def missing_fraction(self) -> float:
         """The share of missing values."""
         return self.missing / max(self.rows, 1)
 
@@ -124,9 +124,13 @@ def _changed(old: ColumnProfile, new: ColumnProfile) -> list[str]:
     if old.kind != new.kind:
         return [f"it is taken as {new.kind} now, and was taken as {old.kind}"]
     found = [f"its type is {new.type} now, and was {old.type}"] if old.type != new.type else []
-    moved = abs(new.absent - old.absent) >= MOVED or (old.missing == 0 and new.absent >= SHARE)
+    moved = abs(new.missing_fraction - old.missing_fraction) >= MOVED or (
+        old.missing == 0 and new.missing_fraction >= SHARE
+    )
     if moved:
-        found.append(f"the share of missing values went from {_share(old.absent)} to {_share(new.absent)}")
+        found.append(
+            f"the share of missing values went from {_share(old.missing_fraction)} to {_share(new.missing_fraction)}"
+        )
     return found + _ranged(old, new) + _valued(old.values, new.values, old.rows, new.rows)
 
 

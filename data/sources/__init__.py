@@ -60,7 +60,7 @@ class Source:
         raise NotImplementedError
 
     @classmethod
-    def apart(cls, names: Sequence[str]) -> bool:
+    def is_incremental(cls, names: Sequence[str]) -> bool:
         """Whether a folder of these files can be read some files at a time, so that new ones are read alone."""
         return False
 
@@ -68,15 +68,15 @@ class Source:
         """The files that can be read one by one; None where the source is one whole."""
         return None
 
-    def of(self, names: Sequence[str]) -> Source:
+    def with_files(self, names: Sequence[str]) -> Source:
         """The same source, but only these of its files, in this order. `_origin` is a file's name, or "name#place"."""
         raise NotImplementedError
 
-    def reader(self) -> str:
+    def reader_version(self) -> str:
         """Which code says what its rows are."""
         return f"{type(self).__module__.rpartition('.')[2]} {self.VERSION}"
 
-    def between(self, column: str, since: Any, until: Any) -> Source:
+    def with_range(self, column: str, since: Any, until: Any) -> Source:
         """The same source, if it can without the rows that a `column` says are before `since` or not before `until`;
         either may be None. More rows may come than were asked for.
         """
@@ -94,7 +94,7 @@ class FileSource(Source):
         raise NotImplementedError
 
     @classmethod
-    def apart(cls, names: Sequence[str]) -> bool:
+    def is_incremental(cls, names: Sequence[str]) -> bool:
         return True
 
     def files(self) -> list[File]:
@@ -104,7 +104,7 @@ class FileSource(Source):
     def _files(self) -> list[File]:
         return list_with_hashes(self.folder, self.names(), self.root)
 
-    def of(self, names: Sequence[str]) -> Self:
+    def with_files(self, names: Sequence[str]) -> Self:
         some = type(self)(self.name, self.root)
         some.only = names
         return some

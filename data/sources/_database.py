@@ -36,7 +36,7 @@ class DatabaseSource(sources.Source):
         """The names of its tables and views."""
         raise NotImplementedError
 
-    def readable(self, cursor: Any, query: str) -> str:
+    def cast_query(self, cursor: Any, query: str) -> str:
         """The query, its columns cast where Arrow would else not know what they hold."""
         raise NotImplementedError
 
@@ -44,7 +44,7 @@ class DatabaseSource(sources.Source):
     def place(self) -> str:
         return self.name
 
-    def between(self, column: str, since: Any, until: Any) -> Self:
+    def with_range(self, column: str, since: Any, until: Any) -> Self:
         """Rows without a value there may come late or early, so they always come."""
         name, parts = quote_identifier(column), []
         if since is not None:
@@ -60,8 +60,8 @@ class DatabaseSource(sources.Source):
         row = 0
         with self._cursor() as cursor:
             query, label = self._asked(cursor)
-            cursor.execute(self.readable(cursor, query))
-            for batch in self.kept(cursor.fetch_record_batch()):
+            cursor.execute(self.cast_query(cursor, query))
+            for batch in self.query_rows(cursor.fetch_record_batch()):
                 for part in range(0, len(batch), sources.ROWS):
                     table = pa.Table.from_batches([batch.slice(part, sources.ROWS)]).replace_schema_metadata()
                     yield from (
@@ -69,7 +69,7 @@ class DatabaseSource(sources.Source):
                     )
                     row += len(table)
 
-    def kept(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def query_rows(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The batches that are rows of the query."""
         return batches
 

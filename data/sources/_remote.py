@@ -62,14 +62,14 @@ class RemoteSource(sources.Source):
     def files(self) -> list[File] | None:
         files = self._listed()
         kind = self._kind(files)
-        return self._wanted(files) if kind.apart([file.name for file in files]) else None
+        return self._wanted(files) if kind.is_incremental([file.name for file in files]) else None
 
-    def of(self, names: Sequence[str]) -> Self:
+    def with_files(self, names: Sequence[str]) -> Self:
         some = copy.copy(self)
         some.only = names
         return some
 
-    def reader(self) -> str:
+    def reader_version(self) -> str:
         kind = self._kind(self._listed())
         return f"{kind.__module__.rpartition('.')[2]} {kind.VERSION}"
 
@@ -81,7 +81,7 @@ class RemoteSource(sources.Source):
         files, schema = self._listed(), None
         kind = self._kind(files)
         parts = [files]
-        if kind.apart([file.name for file in files]):
+        if kind.is_incremental([file.name for file in files]):
             known = {file.name: file for file in self._wanted(files)}
             parts = list(batch_files([known[name] for name in self.only or known], AT_ONCE, len(known)))
         for part in parts:
@@ -129,7 +129,7 @@ class RemoteSource(sources.Source):
         if whole and len(part) == 1:
             return kind(str(self._folder / part[0].name), self.root)
         here = kind(str(self._folder), self.root)
-        return here if whole else here.of([file.name for file in part])
+        return here if whole else here.with_files([file.name for file in part])
 
     @property
     def _folder(self) -> Path:

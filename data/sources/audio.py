@@ -29,14 +29,14 @@ class AudioSource(sources.Source):
     only: Sequence[str] | None = None
 
     @classmethod
-    def apart(cls, names: Sequence[str]) -> bool:
+    def is_incremental(cls, names: Sequence[str]) -> bool:
         return TABLE not in names
 
     def files(self) -> list[File] | None:
         folder = self._files()[0]
         return None if (folder / TABLE).is_file() else self._held
 
-    def of(self, names: Sequence[str]) -> AudioSource:
+    def with_files(self, names: Sequence[str]) -> AudioSource:
         some = AudioSource(self.name, self.root)
         some.only = names
         return some

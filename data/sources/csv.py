@@ -106,10 +106,10 @@ def _batches(file: io.TextIOWrapper, path: Path, name: str) -> Iterator[pa.Recor
         yield table.batch([])
     while block:
         if not _line_is_row(block):
-            yield from table.slowly(chain(io.StringIO(block, newline=""), file), line)
+            yield from table.parse_with_csv(chain(io.StringIO(block, newline=""), file), line)
             return
         data = block.encode()
-        yield from table.fast(block, data, line)
+        yield from table.parse_with_arrow(block, data, line)
         line, block = line + int(np.count_nonzero(np.frombuffer(data, np.uint8) == LINE_END)), _block(file)
 
 
@@ -156,7 +156,7 @@ class CsvParser:
     names: list[str]
     mark: str
 
-    def fast(self, block: str, data: bytes, line: int) -> Iterator[pa.RecordBatch]:
+    def parse_with_arrow(self, block: str, data: bytes, line: int) -> Iterator[pa.RecordBatch]:
         """The rows of a block in which every line is one, and its bytes; `line` is the number of its first."""
         ragged: list[arrow.InvalidRow] = []
 
@@ -173,7 +173,7 @@ class CsvParser:
             ),
         )
         if ragged:
-            yield from self.slowly(io.StringIO(block, newline=""), line)
+            yield from self.parse_with_csv(io.StringIO(block, newline=""), line)
             return
         if not len(table):  # blank lines alone
             return
@@ -186,7 +186,7 @@ class CsvParser:
         table = table.append_column("_fault", pa.nulls(len(table), pa.string()))
         yield from table.combine_chunks().to_batches(sources.ROWS)
 
-    def slowly(self, lines: Iterable[str], line: int) -> Iterator[pa.RecordBatch]:
+    def parse_with_csv(self, lines: Iterable[str], line: int) -> Iterator[pa.RecordBatch]:
         """The rows of lines of which the first has the number `line`."""
         rows: list[Row] = []
         text: list[str] = []  # the lines of the row at hand

@@ -31,7 +31,7 @@ class ImagesSource(sources.Source):
         self._contents = FileCache()
 
     @classmethod
-    def apart(cls, names: Sequence[str]) -> bool:
+    def is_incremental(cls, names: Sequence[str]) -> bool:
         """Not where a table, or the name of another file, says what belongs to an image."""
         folders = {name.partition("/")[0] for name in names if "/" in name}
         return not {"images", "masks"} <= folders and not any(
@@ -42,7 +42,7 @@ class ImagesSource(sources.Source):
         files = self._held
         return files if self._apart else None
 
-    def of(self, names: Sequence[str]) -> ImagesSource:
+    def with_files(self, names: Sequence[str]) -> ImagesSource:
         some = ImagesSource(self.name, self.root)
         some.only, some._contents = names, self._contents
         return some
@@ -65,7 +65,7 @@ class ImagesSource(sources.Source):
         """The images, and the table beside them."""
         names = walk(self._folder(), (*FOLDER_OF, *TABLES))
         names = [name for name in names if "/" not in name or not name.endswith(TABLES)]
-        self._apart = self.apart(names)
+        self._apart = self.is_incremental(names)
         return list_with_hashes(self._folder(), names, self.root, self._contents if self._apart else None)
 
     def _folder(self) -> Path:

@@ -47,7 +47,7 @@ class PostgresqlSource(DatabaseSource):
         )
         return [name for (name,) in cursor.fetchall()]
 
-    def readable(self, cursor: Any, query: str) -> str:
+    def cast_query(self, cursor: Any, query: str) -> str:
         """Types that Arrow has none for are text; numerics are floats."""
         cursor.execute(f"SELECT * FROM ({query}) AS asked LIMIT 0")
         names = [quote_identifier(one[0]) for one in cursor.description]

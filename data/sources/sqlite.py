@@ -33,7 +33,7 @@ class SqliteSource(DatabaseSource):
         cursor.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'")
         return [name for (name,) in cursor.fetchall()]
 
-    def readable(self, cursor: Any, query: str) -> str:
+    def cast_query(self, cursor: Any, query: str) -> str:
         """In SQLite each value has a type of its own: a column of several is text, whole and broken numbers are floats.
 
         The driver takes a column's type from its first values, so a row of the right types, left out again by `kept`,
@@ -55,7 +55,7 @@ class SqliteSource(DatabaseSource):
         )
         return f"SELECT {first} UNION ALL SELECT * FROM (SELECT {rest} FROM ({query}))"
 
-    def kept(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def query_rows(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for number, batch in enumerate(batches):
             yield batch.slice(0 if number else 1)
 

@@ -32,14 +32,14 @@ class TextsSource(sources.Source):
         self.characters = parse_characters(option, f"texts:{name}")
 
     @classmethod
-    def apart(cls, names: Sequence[str]) -> bool:
+    def is_incremental(cls, names: Sequence[str]) -> bool:
         return len(names) > 1  # a single text is a corpus
 
     def files(self) -> list[File] | None:
         whole = self.characters or not (self.root / self.name).is_dir()
         return None if whole else self._files
 
-    def of(self, names: Sequence[str]) -> TextsSource:
+    def with_files(self, names: Sequence[str]) -> TextsSource:
         some = TextsSource(self.name, self.root)
         some.only = names
         return some

@@ -102,7 +102,7 @@ class Reading:
                 None if not math.isfinite(at) else watermark.around(at, self.times, days)
                 for at, days in ((low, -1), (high, 2))
             ]
-            asked = asked.between(self.column, *bounds)
+            asked = asked.with_range(self.column, *bounds)
         for batch in asked.read():
             at, self.times = self._where(batch)
             inside = (at >= low) & (at < high)

@@ -57,7 +57,7 @@ def mirrored(
     number, written = next_number([*before, *done]), list[Future[list[Part]]]()
     with ThreadPoolExecutor(1, "finish") as beside:  # while the disk takes one group the next is read
         for group in batch_files([file for file in wanted if file.name not in had], BYTES, ROWS):
-            rows = columns.of(source.of([file.name for file in group]).read(), group[0].name)
+            rows = columns.of(source.with_files([file.name for file in group]).read(), group[0].name)
             parts = write(rows, staging, number, group, said, name=False)
             number += len(parts)
             written.append(beside.submit(_finished, staging, parts))

@@ -48,7 +48,7 @@ def run(
             raise DataError("there are no rows", place=config.uri, fix="give a source with at least a few dozen rows")
         with replace_folder(paths.raw) as folder:
             place(parts, folder)
-            facts = {"uri": config.uri, "fingerprint": fingerprint, "rows": rows, "reader": source.reader()}
+            facts = {"uri": config.uri, "fingerprint": fingerprint, "rows": rows, "reader": source.reader_version()}
             if config.watermark:
                 facts |= {"watermark": config.watermark, "covered": covered}
             write_json(folder / RECORD, facts)
@@ -113,7 +113,7 @@ def _brought(
         parts, covered, counts = advanced(source, config.watermark, wanted, late, last, whole, again, said, anew=bad)
     else:
         # rows that gave way to others of their key may have to come back, and a mended reader may find more
-        anew = bool(config.key) or record.get("reader") != source.reader()
+        anew = bool(config.key) or record.get("reader") != source.reader_version()
         keep = config.deleted == "keep"
         trusted = [distrusted(part) for part in before] if faulty else before
         parts, files = mirrored(source, trusted, staging, again, anew=anew, keep=keep, said=said)

@@ -54,7 +54,7 @@ class Served:
         """Runs one row and full batches, for the first pass of a shape is the slow one. Seconds of a full batch."""
         if "example" not in self.schema:
             return math.inf
-        parse, example = self.model.spec.parse, self.schema["example"]
+        parse, example = self.model.spec.parse_request, self.schema["example"]
         for number in (1, self.limits["max_batch_rows"], self.limits["max_batch_rows"]):
             table = parse([example] * number, "example")
             start = time.perf_counter()
@@ -158,7 +158,7 @@ class Endpoint:
     async def predict(self, request: Request, name: str) -> tuple[str, list[dict[str, Any]]]:
         """The version that answers, and one answer per row."""
         served = self.find(name)
-        table = served.model.spec.parse(await rows(request, served.limits), "rows")
+        table = served.model.spec.parse_request(await rows(request, served.limits), "rows")
         try:
             return served.version, await served.answer(table)
         except QueueFull:

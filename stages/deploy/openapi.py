@@ -81,7 +81,11 @@ def _answer(one: Served) -> dict[str, Any]:
     kind = one.model.spec.target.kind
     if kind not in ("category", "number", "series"):
         spec = one.model.spec
-        said = one.model.predict(spec.parse([one.schema["example"]], "example"))[0] if "example" in one.schema else {}
+        said = (
+            one.model.predict(spec.parse_request([one.schema["example"]], "example"))[0]
+            if "example" in one.schema
+            else {}
+        )
         return _object(**{name: _like(value) for name, value in said.items()})
     if kind == "category":
         shares = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1}}

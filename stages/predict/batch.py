@@ -71,7 +71,7 @@ def _answer(model: Model, batch: pa.RecordBatch, source: Path, typed: bool) -> p
     _refuse_unread(table, source)
     own = _own(table)
     try:
-        read, faults = model.spec.check(own)
+        read, faults = model.spec.validate_table(own)
     except DataError as error:
         raise DataError(error.problem, place=str(source), fix=error.fix) from error
     if faults:

@@ -80,7 +80,7 @@ def _given(source: Path, root: Path, model: Model) -> pa.Table:
     if "_fault" in table.column_names:
         faults = {row: fault for row, fault in enumerate(table.column("_fault").to_pylist()) if fault}
     if not faults:
-        read, faults = model.spec.check(table)
+        read, faults = model.spec.validate_table(table)
     if faults:
         row, reason = min(faults.items())
         place = str(source.parent / table.column("_origin")[row].as_py())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from evergreen.data.prepare.config import PreprocessConfig
@@ -26,10 +25,10 @@ def look(
     found = samples.read(done, train, time=config.time, memory_mb=config.memory_mb)
     if config.leaks == "off":
         return found, None
-    hidden = leaks.find(found, differ=_differ(done.reader.by, job, config))
+    hidden = leaks.find(found, differ=_differ(done.reader.split_method, job, config))
     if config.leaks == "stop":
         leaks.stop(hidden)
-    return found, [asdict(leak) for leak in hidden]
+    return found, [leak.to_json() for leak in hidden]
 
 
 def _differ(by: str, job: type[Task], config: PreprocessConfig) -> bool:

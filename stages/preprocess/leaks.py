@@ -27,7 +27,7 @@ SHOWN = 5  # pairs of twins named
 
 def stop(found: Sequence[Leak]) -> None:
     """Raises PipelineError where something grave was found."""
-    grave = [leak.text for leak in found if leak.grave]
+    grave = [leak.text for leak in found if leak.severe]
     if grave:
         fix = "mend it, or say `leaks: report` to go on all the same"
         raise PipelineError(" | ".join(grave), place="preprocess.leaks", fix=fix)
@@ -41,7 +41,7 @@ def find(samples: Samples, *, differ: bool) -> list[Leak]:
         drifted = beside.submit(_drift, splits, {**looks, splits.target: splits.kind}, differ)
         found += _known(samples, splits, looks)
     found += drifted.result()
-    return sorted(found, key=lambda one: not one.grave)
+    return sorted(found, key=lambda one: not one.severe)
 
 
 def _known(samples: Samples, splits: Samples, looks: Mapping[str, str]) -> list[Leak]:
@@ -71,7 +71,7 @@ def _twins(splits: Samples, looks: Mapping[str, str]) -> list[Leak]:
 def _told(splits: Samples, name: str, found: Sequence[NearDuplicate], looks: Mapping[str, str]) -> Leak:
     table: pa.Table = getattr(splits, name)
     grave = len(found) >= MATTERS * len(table)
-    exact = sum(twin.likeness == 1 for twin in found)
+    exact = sum(twin.similarity == 1 for twin in found)
     how = "the same" if exact == len(found) else f"{exact:,} the same, {len(found) - exact:,} nearly"
     text = f"{len(found):,} of {len(table):,} {name} rows stand among the training rows as well ({how})"
     origins = _origins(table, splits.train, found)
@@ -93,8 +93,8 @@ def _looked(splits: Samples, name: str) -> str:
 
 
 def _origins(table: pa.Table, train: pa.Table, found: Sequence[NearDuplicate]) -> list[list[str]]:
-    most = sorted(found, key=lambda twin: (-twin.likeness, twin.row))[:SHOWN]
-    return [[str(table["_origin"][twin.row]), str(train["_origin"][twin.like])] for twin in most]
+    most = sorted(found, key=lambda twin: (-twin.similarity, twin.row))[:SHOWN]
+    return [[str(table["_origin"][twin.row]), str(train["_origin"][twin.match])] for twin in most]
 
 
 def _drift(splits: Samples, kind_of: Mapping[str, str], differ: bool) -> list[Leak]:

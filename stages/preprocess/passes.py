@@ -59,11 +59,11 @@ def reader(config: PreprocessConfig, units: Sequence[RowGroup], job: type[Task])
 
     if "series" in job.TARGETS:
         return SeriesReader(config)
-    sample = raw_sample.look(units, lambda table: filter_rows(table, config.only))
+    sample = raw_sample.sample_raw(units, lambda table: filter_rows(table, config.only))
     if not len(sample) and config.only:
         raise no_rows_left_error(units[0].read(), config.only)
-    found = TableReader.look(sample, job.TARGETS, config, made=job.GENERATED_INPUTS, from_itself=job.TARGET_IS_INPUT)
-    return found.settled((unit.read(found.asked) for unit in units if found.asked), sample)
+    found = TableReader.from_sample(sample, job.TARGETS, config, generated=job.GENERATED_INPUTS, from_itself=job.TARGET_IS_INPUT)
+    return found.fit_global_state((unit.read(found.columns_needed_globally) for unit in units if found.columns_needed_globally), sample)
 
 
 def passed(
@@ -81,7 +81,7 @@ def passed(
     from evergreen.data.prepare.prepared_rows import check_no_empty_split
     from evergreen.stages.preprocess import samples
 
-    every, rows = shards(units, bool(reader.whole)), sum(unit.rows for unit in units)
+    every, rows = shards(units, bool(reader.all_rows_reason)), sum(unit.rows for unit in units)
     kept = {split: OTHERS * most for split, most in samples.ROWS.items()} | {"train": FIT_ROWS}
     below = {split: SPARE * most / rows for split, most in kept.items()}
     work = Work(reader, folder, below, config.memory_mb)
@@ -94,7 +94,7 @@ def passed(
         check_invalid_fraction(total.raw, total.bad, config.bad_rows, few)
     strange = _strange(total)
     left = {split: count - _among(total, split, strange) for split, count in _rows(total).items()}
-    check_no_empty_split(left, reader.by)
+    check_no_empty_split(left, reader.split_method)
     if reader.schema.target_kind != "category":
         return Passed(reader, total, folder, None)
     target = _target(reader, total, config)
@@ -102,11 +102,11 @@ def passed(
     if not strange and not spare:
         return Passed(reader, total, folder, target)
     again = [shard for shard, one in zip(every, tallies, strict=True) if _touched(one, strange, spare)]
-    changed = replace(reader, strange=strange, spare=spare)  # type: ignore[type-var]
+    changed = replace(reader, unseen_classes=strange, unlearned_classes=spare)  # type: ignore[type-var]
     renewed = _all(again, replace(work, reader=changed, turn=1), root, progress)
     numbers = {shard.number: tally for shard, tally in zip(again, renewed, strict=True)}
     total = Tally.summed(numbers.get(shard.number, one) for shard, one in zip(every, tallies, strict=True))
-    check_no_empty_split(_rows(total), reader.by)
+    check_no_empty_split(_rows(total), reader.split_method)
     return Passed(changed, total, folder, target)
 
 

@@ -74,7 +74,7 @@ def summarised(done: Passed, spec: FeatureSpec, memory_mb: int) -> dict[str, Any
         "left_out": tally.left,
         "inputs": schema.inputs,
         "missing": missing,
-        "by": done.reader.by,
+        "by": done.reader.split_method,
         "cuts": tally.cuts or done.reader.cuts,
         "notes": notes,
     }

@@ -43,7 +43,7 @@ def read_raw(found: Sequence[RowGroup], memory_mb: int, why: str) -> pa.Table:
     return pa.concat_tables([unit.read() for unit in found])
 
 
-def look(found: Sequence[RowGroup], keep: Callable[[pa.Table], pa.Table]) -> pa.Table:
+def sample_raw(found: Sequence[RowGroup], keep: Callable[[pa.Table], pa.Table]) -> pa.Table:
     """At most LOOK_ROWS of the rows that `keep` leaves, spread evenly; all where there are no more."""
     import pyarrow as pa
 
@@ -53,7 +53,7 @@ def look(found: Sequence[RowGroup], keep: Callable[[pa.Table], pa.Table]) -> pa.
     share = LOOK_ROWS if few else -(-LOOK_ROWS // min(SPREAD, len(found)))
 
     def some(place: int) -> pa.Table:
-        table = keep(found[place].read(coded=True))
+        table = keep(found[place].read(dictionary=True))
         table = table.take(pa.array(evenly_spaced_indices(len(table), share)))
         return pa.table({name: decode_array(table.column(name)) for name in table.column_names})
 

@@ -80,14 +80,14 @@ def _written(shard: Shard, work: Work) -> Tally:
 
     name, tally = f"part-{shard.number:05}.parquet", Tally()
     writers = {split: RowGroupWriter(work.folder / split / name) for split in (*SPLITS, QUARANTINED)}
-    samples = {split: RowGroupWriter(work.folder / SAMPLE / split / name, lasting=False) for split in work.below}
+    samples = {split: RowGroupWriter(work.folder / SAMPLE / split / name, durable=False) for split in work.below}
     for writer in (*writers.values(), *samples.values()):  # of an earlier turn
         writer.path.unlink(missing_ok=True)
     schema = work.reader.schema
     for found in _examples(shard, work):
         tally.add(found, schema)
         for split in SPLITS:
-            part = found.part(split)
+            part = found.split_rows(split)
             tally.add_part(split, part, schema.target if schema.target_kind == "category" else "")
             writers[split].add(part)
             samples[split].add(_some(part, work.below[split]))
@@ -100,11 +100,11 @@ def _written(shard: Shard, work: Work) -> Tally:
 def _examples(shard: Shard, work: Work) -> Iterator[PreparedRows]:
     from evergreen.stages.preprocess.raw_sample import read_raw
 
-    if work.reader.whole:
-        yield work.reader.examples(read_raw(shard.units, work.memory_mb, work.reader.whole))
+    if work.reader.all_rows_reason:
+        yield work.reader.prepare(read_raw(shard.units, work.memory_mb, work.reader.all_rows_reason))
         return
     for unit in shard.units:
-        yield work.reader.examples(unit.read(coded=True))
+        yield work.reader.prepare(unit.read(dictionary=True))
 
 
 def _some(part: pa.Table, below: float) -> pa.Table:

@@ -28,7 +28,7 @@ def tone(hertz: float, count: int = RATE) -> np.ndarray:
 
 def column(*sounds: np.ndarray, rate: int = RATE) -> pa.Array:
     rows = [{"samples": sound.tolist(), "rate": rate} for sound in sounds]
-    return find("audio").check(pa.array(rows))[0]
+    return find("audio").validate(pa.array(rows))[0]
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4])
@@ -130,11 +130,11 @@ def test_a_request_may_be_samples_or_a_file():
     sent = [
         tone(440).tolist(),
         base64.b64encode(wav.encode_wav(tone(440), RATE)).decode(),
-        kind.request(field, 0, sounds[0]),
+        kind.to_json(field, 0, sounds[0]),
     ]
-    values = kind.encode(field, [kind.arrow(field, [kind.parse(field, 0, one) for one in sent])])
+    values = kind.encode(field, [kind.to_arrow(field, [kind.from_json(field, 0, one) for one in sent])])
     np.testing.assert_allclose(values, np.repeat(kind.encode(field, [sounds])[:1], 3, axis=0), atol=0.1)
-    kind.parse(field, 0, kind.json_schema(field, 0)["example"])
+    kind.from_json(field, 0, kind.json_schema(field, 0)["example"])
 
 
 @pytest.mark.parametrize("wrong", [[], "###", 3, None, [[1.0]], ["a"], [True], [float("nan")], {"samples": [1.0]}])
@@ -142,23 +142,23 @@ def test_a_request_that_is_no_sound_is_refused(wrong):
     kind = find("audio")
     field = kind.fit({"sound": column(tone(440))})
     with pytest.raises(DataError) as error:
-        kind.parse(field, 0, wrong)
+        kind.from_json(field, 0, wrong)
     assert error.value.fix
 
 
 def test_empty_rows_are_faults():
     kind = find("audio")
     rows = pa.array([{"samples": [0.1], "rate": RATE}, {"samples": [], "rate": RATE}, None])
-    checked, faults = kind.check(rows)
+    checked, faults = kind.validate(rows)
     assert faults == {1: "holds 0 samples"}
     assert [row.is_valid for row in checked] == [True, False, False]
 
 
 def test_sound_is_recognised_and_a_series_is_left_alone():
     kind = find("audio")
-    assert kind.recognise(pa.array([{"samples": [0.0], "rate": 1}])) == 1
-    assert kind.recognise(pa.array([tone(440).tolist()])) > find("series").recognise(pa.array([tone(440).tolist()]))
-    assert kind.recognise(pa.array([[1.0, 2.0, 3.0]])) == 0
+    assert kind.detect(pa.array([{"samples": [0.0], "rate": 1}])) == 1
+    assert kind.detect(pa.array([tone(440).tolist()])) > find("series").detect(pa.array([tone(440).tolist()]))
+    assert kind.detect(pa.array([[1.0, 2.0, 3.0]])) == 0
 
 
 def test_a_folder_of_recordings_with_labels_and_transcripts(tmp_path):

@@ -277,7 +277,7 @@ def prepared(file: str, root: Path, wishes: dict[str, Any] | None = None) -> tup
     kinds = wishes.get("kinds") or ({"n": "number"} if "n" in table.column_names else {})
     schema = infer_schema(table, "label", "category", given=kinds)
     rules = Rules.read(wishes.get("schema", {}), wishes.get("rules", []), table)
-    return separate_invalid_rows(table, schema, rules=rules.settled([rules.tally(table)]))
+    return separate_invalid_rows(table, schema, rules=rules.with_global_stats([rules.collect_stats(table)]))
 
 
 def test_the_table_is_long_enough() -> None:

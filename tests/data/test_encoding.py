@@ -182,10 +182,10 @@ def fitted(
     case = CASES[name]
     raw, options = data.draw(case.columns), data.draw(case.options)
     options |= {"source": tokenizer_of(folder)} if name == "tokens" else {}
-    options = kinds.find(name).settle(raw, options)
-    kind = kinds.find(name).reading(options)
-    checked, faults = kind.check(raw)
-    good = [row for row in range(len(raw)) if row not in faults and (kind.BLANKS or checked[row].is_valid)]
+    options = kinds.find(name).infer_options(raw, options)
+    kind = kinds.find(name).with_options(options)
+    checked, faults = kind.validate(raw)
+    good = [row for row in range(len(raw)) if row not in faults and (kind.ALLOWS_MISSING or checked[row].is_valid)]
     assume(len(good) > 1)
     checked = checked.take(pa.array(good))
     learned = checked.slice(0, data.draw(st.integers(min(fewest, len(good)), len(good))))
@@ -228,11 +228,11 @@ def test_a_row_is_encoded_alike_alone_and_among_others(name, folder, data):
     for row in range(len(checked)):
         if not checked[row].is_valid and not may_lack:
             continue
-        sent = json.loads(json.dumps(kind.request(field, 0, checked[row]), allow_nan=False))
-        typed = kind.arrow(field, [kind.parse(field, 0, sent)])
+        sent = json.loads(json.dumps(kind.to_json(field, 0, checked[row]), allow_nan=False))
+        typed = kind.to_arrow(field, [kind.from_json(field, 0, sent)])
         same(kind.encode(field, [typed]), whole[row : row + 1])
     example = json.loads(json.dumps(kind.json_schema(field, 0)["example"], allow_nan=False))
-    assert np.isfinite(kind.encode(field, [kind.arrow(field, [kind.parse(field, 0, example)])])).all()
+    assert np.isfinite(kind.encode(field, [kind.to_arrow(field, [kind.from_json(field, 0, example)])])).all()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -260,17 +260,17 @@ def test_a_row_is_encoded_alike_where_texts_lie_as_a_dictionary(name, folder, da
 @given(data=st.data())
 def test_a_row_is_the_same_however_it_was_stored(name, folder, data):
     raw, kind, checked, _ = fitted(name, data, folder)
-    again, faults = kind.check(checked)
+    again, faults = kind.validate(checked)
     assert faults == {}
     assert again.equals(checked)
-    ids = row_ids.hash_rows([kind.identity(checked)], len(checked))
+    ids = row_ids.hash_rows([kind.hash_input(checked)], len(checked))
     for stored in (checked, raw):
         table = pa.table({"x": stored})
         file = BytesIO()
         pq.write_table(table, file)
         read = pq.read_table(file).column("x").combine_chunks()
-        turned = kind.check(read.take(pa.array(range(len(read) - 1, -1, -1))))[0]
-        same(row_ids.hash_rows([kind.identity(turned)], len(turned))[::-1], ids)
+        turned = kind.validate(read.take(pa.array(range(len(read) - 1, -1, -1))))[0]
+        same(row_ids.hash_rows([kind.hash_input(turned)], len(turned))[::-1], ids)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.back])

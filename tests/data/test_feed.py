@@ -188,7 +188,7 @@ def test_parts_that_store_their_texts_in_two_ways_are_mixed(ready, tmp_path, str
     shutil.copytree(ready, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "train" / "part-00001.parquet"
     pq.write_table(pq.read_table(path), path, row_group_size=GROUP, use_dictionary=False)
-    assert len({unit.coded for unit in row_groups(tmp_path, "train")}) == 2
+    assert len({unit.dictionary for unit in row_groups(tmp_path, "train")}) == 2
     mixed = training_batches(tmp_path, ["train"], BATCH, window=200, seed=3)
     assert listed(mixed.epoch(1)) == listed(stream().epoch(1))
 

@@ -158,7 +158,7 @@ def test_sqlite_values_of_any_type_anywhere_in_a_column(database):
     assert table.to_pylist()[-1] == last
     some = read("sqlite:shop.db?query=SELECT id, price + 1 AS more FROM orders WHERE id < 3;", database)
     assert plain(some) == [{"id": 0, "more": 1.0}, {"id": 1, "more": 2.0}, {"id": 2, "more": 2.0}]
-    narrow = open_source("sqlite:shop.db", database).between("id", 2, 5)
+    narrow = open_source("sqlite:shop.db", database).with_range("id", 2, 5)
     assert pa.Table.from_batches(list(narrow.read()))["id"].to_pylist() == [2, 3, 4]
 
 

@@ -94,7 +94,7 @@ def test_the_nearest_nodes_are_kept():
 def test_a_column_of_graphs_as_tensors():
     graphs = [Graph(np.array([[1.0, 0], [3, 1]]), np.array([[0, 1]])), Graph(np.array([[5.0, 1]]), np.zeros((0, 2)))]
     kind = kinds.find("graph")
-    column, faults = kind.check(pack(graphs))
+    column, faults = kind.validate(pack(graphs))
     field = kind.fit({"graph": column})
     assert (faults, field.shape, field.state["centre"]) == ({}, (2, 6), False)
     first, second = kind.encode(field, [column])
@@ -116,13 +116,13 @@ def test_a_column_of_graphs_as_tensors():
 def test_what_is_no_graph_is_a_fault_of_its_row_alone(row, fault):
     good = {"nodes": [[1.0, 2.0]], "edges": [[0, 0]]}
     kind = kinds.find("graph")
-    column, faults = kind.check(pa.array([good, row, good, None]))
+    column, faults = kind.validate(pa.array([good, row, good, None]))
     assert list(faults) == [1]
     assert fault in faults[1]
     assert column.null_count == 1
     field = kind.fit({"graph": column.take(pa.array([0, 2]))})
     with pytest.raises(DataError):
-        kind.parse(field, 0, row)
+        kind.from_json(field, 0, row)
 
 
 def test_graphs_survive_packing():

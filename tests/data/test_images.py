@@ -44,8 +44,8 @@ def test_files_of_any_size_become_one_size():
 def test_broken_files_are_faults_of_their_rows():
     rows = [file(9, 9), file(40, 40)[:60], b"", b"hello", None]
     for column in (pa.array(rows, pa.binary()), pa.array([{"bytes": row, "path": "x"} for row in rows])):
-        assert kinds.find("image").recognise(column) == 1.0
-        checked, faults = kinds.find("image").check(column)
+        assert kinds.find("image").detect(column) == 1.0
+        checked, faults = kinds.find("image").validate(column)
         assert checked.type == pa.binary()
         assert {row: reason.split(" (")[0] for row, reason in faults.items()} == {
             1: "the image is damaged",
@@ -56,20 +56,22 @@ def test_broken_files_are_faults_of_their_rows():
 
 def test_requests_send_files_as_text_or_pixels_as_lists():
     kind, field = kinds.find("image"), fitted()
-    text = kind.request(field, 0, FILES[0])
-    assert kind.parse(field, 0, text) == kind.parse(field, 0, "data:image/png;base64," + text) == FILES[0].as_py()
-    lists = kind.arrow(field, [kind.parse(field, 0, np.full((12, 20, 3), 128).tolist())])
+    text = kind.to_json(field, 0, FILES[0])
+    assert (
+        kind.from_json(field, 0, text) == kind.from_json(field, 0, "data:image/png;base64," + text) == FILES[0].as_py()
+    )
+    lists = kind.to_arrow(field, [kind.from_json(field, 0, np.full((12, 20, 3), 128).tolist())])
     np.testing.assert_array_equal(kind.encode(field, [lists]), kind.encode(field, [FILES.slice(0, 1)]))
     for wrong in ("hello", base64.b64encode(b"hello").decode(), 5, [[1, 2], [3]], [[300]], [[-1]], []):
         with pytest.raises(DataError):
-            kind.parse(field, 0, wrong)
+            kind.from_json(field, 0, wrong)
 
 
 def test_matrices_are_brought_to_the_size_that_is_said():
     kind, column = kinds.find("image"), pa.FixedShapeTensorArray.from_numpy_ndarray(np.arange(128.0).reshape(2, 8, 8))
     field = kind.fit({"x": column}, size=[4, 4], channels=3)
     assert kind.encode(field, [column]).shape == (2, 3, 4, 4)
-    assert kind.parse(field, 0, kind.request(field, 0, column[0])).shape == (8, 8)
+    assert kind.from_json(field, 0, kind.to_json(field, 0, column[0])).shape == (8, 8)
     with pytest.raises(DataError, match="size is"):
         kind.fit({"x": column}, size="big")
 
@@ -122,20 +124,20 @@ def test_masks_are_classes_of_pixels():
     kind = kinds.find("mask")
     drawn = np.array([[[0, 0, 9], [9, 4, 4]]] * 2)
     for column in (drawn.tolist(), [pixels.encode_png(one) for one in drawn]):
-        checked, faults = kind.check(pa.array(column))
+        checked, faults = kind.validate(pa.array(column))
         field = kind.fit({"m": checked}, target=True, ignore=9)
         assert (faults, field.shape, field.sizes) == ({}, (2, 3), (2,))
         assert kind.encode(field, [checked])[0].tolist() == [[0, 0, -100], [-100, 1, 1]]
         assert kind.decode(field, kind.encode(field, [checked])) == drawn.tolist()
     with pytest.raises(DataError, match="5 is no class"):
-        kind.encode(field, [kind.check(pa.array([pixels.encode_png(drawn[0] + (drawn[0] == 4))]))[0]])
+        kind.encode(field, [kind.validate(pa.array([pixels.encode_png(drawn[0] + (drawn[0] == 4))]))[0]])
 
 
 def test_boxes_are_shares_of_the_image():
     kind = kinds.find("boxes")
     rows = [[{"class": "cat", "x0": 2, "y0": 1, "x1": 6, "y1": 3}], [], '[{"class": "cat"}]', "no", None]
     texts = [row if isinstance(row, str) or row is None else json.dumps(row) for row in rows]
-    column, faults = kind.check(pa.array(texts))
+    column, faults = kind.validate(pa.array(texts))
     assert faults == {2: "a box lacks its class or a corner", 3: "no JSON"}
     field = kind.fit({"b": column.slice(0, 2)}, target=True, size=[4, 8])
     encoded = kind.encode(field, [column.slice(0, 2)])

@@ -34,14 +34,14 @@ def test_every_kind_has_a_sample():
 
 @pytest.mark.parametrize("name", sorted(COLUMNS))
 def test_the_right_kind_is_recognised(name):
-    scores = {kind: kinds.find(kind).recognise(COLUMNS[name]) for kind in kinds.names()}
+    scores = {kind: kinds.find(kind).detect(COLUMNS[name]) for kind in kinds.names()}
     assert max(scores, key=scores.get) == name
 
 
 @pytest.mark.parametrize("name", sorted(COLUMNS))
 def test_encode_decode_and_json(name):
     kind = kinds.find(name)
-    column, faults = kind.check(COLUMNS[name])
+    column, faults = kind.validate(COLUMNS[name])
     assert faults == {}
     field = kind.fit({"x": column})
     assert TensorField.from_json(json.loads(json.dumps(field.to_json()))) == field
@@ -66,11 +66,11 @@ def test_encode_decode_and_json(name):
 @pytest.mark.parametrize("name", sorted(COLUMNS))
 def test_a_requests_value_is_encoded_as_the_columns_is(name):
     kind = kinds.find(name)
-    column, _ = kind.check(COLUMNS[name])
+    column, _ = kind.validate(COLUMNS[name])
     field = kind.fit({"x": column})
-    value = kind.request(field, 0, column[0])
+    value = kind.to_json(field, 0, column[0])
     assert value == (IMAGES[0].tolist() if name == "image" else column[0].as_py())
-    typed = kind.arrow(field, [kind.parse(field, 0, value)])
+    typed = kind.to_arrow(field, [kind.from_json(field, 0, value)])
     np.testing.assert_array_equal(kind.encode(field, [typed]), kind.encode(field, [column.slice(0, 1)]))
     assert kind.json_schema(field, 0)["example"] is not None
 
@@ -88,13 +88,15 @@ def test_identity_does_not_depend_on_the_storage(name):
         "text": COLUMNS["text"].cast(pa.large_string()),
         "labels": pa.array([row[::-1] for row in COLUMNS["labels"].to_pylist()], pa.large_list(pa.string())),
     }[name]
-    one, same = (hash_rows([kind.identity(kind.check(column)[0])], len(column)) for column in (COLUMNS[name], other))
+    one, same = (
+        hash_rows([kind.hash_input(kind.validate(column)[0])], len(column)) for column in (COLUMNS[name], other)
+    )
     np.testing.assert_array_equal(one, same)
 
 
 def test_numbers_are_standardised_and_missing_ones_become_the_median():
     kind = kinds.find("number")
-    column, _ = kind.check(pa.array([1.0, 2.0, None, 9.0]))
+    column, _ = kind.validate(pa.array([1.0, 2.0, None, 9.0]))
     field = kind.fit({"x": column})
     scale = {"mean": [4.0], "std": [pytest.approx(3.559026)], "median": [2.0]}
     assert field.state == {**scale, "missing": [True], "missing_flags": [0]}
@@ -162,7 +164,7 @@ def test_a_constant_column_stays_finite():
     ],
 )
 def test_numbers_written_as_text(words, faults):
-    assert kinds.find("number").check(pa.array(words))[1] == faults
+    assert kinds.find("number").validate(pa.array(words))[1] == faults
 
 
 def test_an_unseen_category_has_a_slot_of_its_own_and_rare_ones_share_it():
@@ -192,25 +194,25 @@ def test_of_very_many_values_the_commonest_have_a_slot_and_others_share():
 
 def test_a_boolean_is_one_in_whichever_words():
     kind = kinds.find("boolean")
-    column, faults = kind.check(pa.array(["TRUE", "no", "N", "1", "off", " t ", "", "NA", "maybe"]))
+    column, faults = kind.validate(pa.array(["TRUE", "no", "N", "1", "off", " t ", "", "NA", "maybe"]))
     assert column.to_pylist() == [True, False, False, True, False, True, None, None, None]
     assert faults == {8: "neither yes nor no"}
-    assert kind.check(pa.array([1, 0, 2, None]))[0].to_pylist() == [True, False, None, None]
+    assert kind.validate(pa.array([1, 0, 2, None]))[0].to_pylist() == [True, False, None, None]
     field = kind.fit({"x": column})
     assert (field.kind, field.encoder, field.sizes) == ("category", "boolean", (3,))
     assert kind.encode(field, [column]).ravel().tolist() == [2, 1, 1, 2, 1, 2, 0, 0, 0]
-    assert [kind.parse(field, 0, value) for value in (True, "no", 1, None)] == [True, False, True, None]
+    assert [kind.from_json(field, 0, value) for value in (True, "no", 1, None)] == [True, False, True, None]
     for wrong in (2, "maybe", 0.5, [True]):
         with pytest.raises(DataError, match="is "):
-            kind.parse(field, 0, wrong)
-    assert kind.recognise(pa.array(["f", "m"])) == kind.recognise(pa.array(["no", "no"])) == 0
+            kind.from_json(field, 0, wrong)
+    assert kind.detect(pa.array(["f", "m"])) == kind.detect(pa.array(["no", "no"])) == 0
 
 
 def test_a_missing_category_is_a_value_when_training_rows_had_it():
     kind = kinds.find("category")
     field = kind.fit({"x": pa.array(["a", "a", None, None])})
     assert kind.encode(field, [pa.array([None, "a", "z"])]).tolist() == [[1], [2], [0]]
-    assert kind.parse(field, 0, None) is None
+    assert kind.from_json(field, 0, None) is None
 
 
 @pytest.mark.parametrize(
@@ -227,11 +229,11 @@ def test_a_missing_category_is_a_value_when_training_rows_had_it():
 )
 def test_classes_keep_their_type(column, values):
     kind = kinds.find("category")
-    field = kind.fit({"y": kind.check(column)[0]}, target=True)
+    field = kind.fit({"y": kind.validate(column)[0]}, target=True)
     assert field.state["values"] == [values]
     assert field.sizes == (len(values),)
-    assert kind.decode(field, kind.encode(field, [kind.check(column)[0]])) == [
-        values[int(i)] for i in kind.encode(field, [kind.check(column)[0]])
+    assert kind.decode(field, kind.encode(field, [kind.validate(column)[0]])) == [
+        values[int(i)] for i in kind.encode(field, [kind.validate(column)[0]])
     ]
 
 
@@ -252,7 +254,7 @@ def test_an_unknown_class_is_an_error():
 def test_images_of_another_shape_are_faults_and_channels_come_first():
     kind = kinds.find("image")
     column = pa.array([[[1, 2], [3, 4]], [[1, 2, 3], [4, 5, 6]], None, [[5, 6], [7, 8]]])
-    _, faults = kind.check(column)
+    _, faults = kind.validate(column)
     assert set(faults) == {1, 2}
     assert faults[2] == "missing"
     coloured = np.random.default_rng(0).normal(size=(4, 6, 5, 3))
@@ -285,10 +287,10 @@ def test_an_image_that_nothing_is_done_to_stays_the_same(monkeypatch):
 
 def test_labels_are_sets_of_words_whatever_holds_them():
     kind = kinds.find("labels")
-    column, faults = kind.check(pa.array(["sea; sky", "sky|sun", "", None]))
+    column, faults = kind.validate(pa.array(["sea; sky", "sky|sun", "", None]))
     assert (column.to_pylist(), faults) == ([["sea", "sky"], ["sky", "sun"], [], None], {})
-    assert kind.check(pa.array([[2, 1, 2], [3]]))[0].to_pylist() == [["1", "2"], ["3"]]
-    assert set(kind.check(pa.array([1.5, 2.5]))[1]) == {0, 1}
+    assert kind.validate(pa.array([[2, 1, 2], [3]]))[0].to_pylist() == [["1", "2"], ["3"]]
+    assert set(kind.validate(pa.array([1.5, 2.5]))[1]) == {0, 1}
     field = kind.fit({"x": column.slice(0, 3)}, target=True)
     assert (field.shape, field.sizes) == ((3,), (3,))
     assert field.state == {"values": [["sea", "sky", "sun"]], "counts": [[1, 2, 1]], "sizes": [3], "rows": 3}
@@ -299,9 +301,9 @@ def test_labels_are_sets_of_words_whatever_holds_them():
 def test_a_request_gives_labels_as_a_list_of_texts(wrong):
     kind = kinds.find("labels")
     field = kind.fit({"x": COLUMNS["labels"]})
-    assert kind.parse(field, 0, ["sky", "sea", "sky"]) == ["sea", "sky"]
+    assert kind.from_json(field, 0, ["sky", "sea", "sky"]) == ["sea", "sky"]
     with pytest.raises(DataError, match=r"^(is|holds) ") as error:
-        kind.parse(field, 0, wrong)
+        kind.from_json(field, 0, wrong)
     assert error.value.fix
 
 
@@ -328,10 +330,10 @@ from evergreen.data.kinds import Kind
 
 
 class Angle(Kind):
-    def recognise(self, column):
+    def detect(self, column):
         return 0.0  # only where a pipeline says so
 
-    def check(self, column):
+    def validate(self, column):
         values, faults = to_float64(decode_array(column))
         return pa.array(values), faults
 
@@ -342,7 +344,7 @@ class Angle(Kind):
         turns = np.deg2rad(columns[0].to_numpy())
         return np.stack([np.sin(turns), np.cos(turns)], axis=1).astype(np.float32)
 
-    def identity(self, column):
+    def hash_input(self, column):
         return [value.tobytes() for value in column.to_numpy()]
 '''
 
@@ -355,7 +357,7 @@ def test_one_more_kind_is_one_more_file(monkeypatch):
     rows = pa.table(
         {"wind": [float(i) for i in range(100)], "y": ["a", "b"] * 50, "_origin": [str(i) for i in range(100)]}
     )
-    found = TableReader.look(rows, ["category"], PreprocessConfig("y", kinds={"wind": "angle"}))
+    found = TableReader.from_sample(rows, ["category"], PreprocessConfig("y", kinds={"wind": "angle"}))
     assert found.schema.inputs == {"wind": "angle"}
     kind = kinds.find("angle")
     assert kind.encode(kind.fit({"wind": rows["wind"]}), [pa.array([0.0, 90.0])]).round(3).tolist() == [[0, 1], [1, 0]]

@@ -22,7 +22,7 @@ NOON = "2024-01-31T12:00:00Z"
 
 def said(column: pa.Array) -> list[str | None]:
     field = TensorField("number", ("t",), (1,), "float32", {}, "moment")
-    return [MOMENT.request(field, 0, value) for value in column]
+    return [MOMENT.to_json(field, 0, value) for value in column]
 
 
 @pytest.mark.parametrize(
@@ -100,29 +100,29 @@ def test_times_without_a_zone_are_those_of_the_column():
 def test_a_form_that_may_be_read_two_ways_is_not_guessed():
     days = pa.array([f"{month:02}/{month:02}/2024" for month in range(1, 13)])
     assert dates.matching_formats(days) == ["%d/%m/%Y", "%m/%d/%Y"]
-    assert MOMENT.recognise(days) == 0
-    assert MOMENT.recognise(pa.concat_arrays([days, pa.array(["31/01/2024"])])) > 0.9
+    assert MOMENT.detect(days) == 0
+    assert MOMENT.detect(pa.concat_arrays([days, pa.array(["31/01/2024"])])) > 0.9
     with pytest.raises(DataError, match="may be %d/%m/%Y or %m/%d/%Y"):
-        MOMENT.settle(days, {})
-    assert MOMENT.settle(days, {"format": "%m/%d/%Y"}) == {"format": "%m/%d/%Y"}
+        MOMENT.infer_options(days, {})
+    assert MOMENT.infer_options(days, {"format": "%m/%d/%Y"}) == {"format": "%m/%d/%Y"}
     for other in (["2024", "2025"], ["20240131"], ["in 2024 we met"], ["12:00"], ["3.1416"]):
-        assert MOMENT.recognise(pa.array(other)) == 0
+        assert MOMENT.detect(pa.array(other)) == 0
 
 
 def test_a_minority_in_another_form_is_set_aside():
     days = [f"2024-01-{day:02}" for day in range(1, 29)] + ["01.02.2024"]
-    assert MOMENT.settle(pa.array(days[-3:]), {}) == {"format": "iso"}, "what most are, where the kind is said"
-    column, faults = MOMENT.check(pa.array(days))
+    assert MOMENT.infer_options(pa.array(days[-3:]), {}) == {"format": "iso"}, "what most are, where the kind is said"
+    column, faults = MOMENT.validate(pa.array(days))
     assert (column.null_count, faults) == (1, {28: "not a time written as iso"})
 
 
 def test_cycles_that_training_rows_do_not_go_round_are_left_out():
     hours = pa.array([f"2024-01-01T{hour:02}:00" for hour in range(24)] + ["2024-01-05T10:00"])
-    field = MOMENT.fit({"t": MOMENT.check(hours)[0]})
+    field = MOMENT.fit({"t": MOMENT.validate(hours)[0]})
     assert (field.state["cycles"], field.shape, field.kind, field.encoder) == (["hour"], (3,), "number", "moment")
-    encoded = MOMENT.encode(field, [MOMENT.check(pa.array(["2024-06-01T06:00", "2024-06-01T18:00"]))[0]])
+    encoded = MOMENT.encode(field, [MOMENT.validate(pa.array(["2024-06-01T06:00", "2024-06-01T18:00"]))[0]])
     np.testing.assert_allclose(encoded[:, 1:], [[1, 0], [-1, 0]], atol=1e-6)
-    years = MOMENT.check(pa.array(["2020-01-01", "2022-07-02T12:00", "2024-12-31", None]))[0]
+    years = MOMENT.validate(pa.array(["2020-01-01", "2022-07-02T12:00", "2024-12-31", None]))[0]
     field = MOMENT.fit({"t": years})
     assert field.state["cycles"] == ["hour", "weekday", "day", "month", "year"]
     assert field.shape == (1 + 2 * 5 + 1,)
@@ -138,8 +138,8 @@ def test_cycles_that_training_rows_do_not_go_round_are_left_out():
 
 
 def test_the_hour_is_that_of_the_zone():
-    zoned = MOMENT.reading({"zone": "Asia/Tokyo"})
-    column, _ = zoned.check(pa.array(["2024-01-01T09:00", "2024-01-02T00:00", "2024-01-03T09:00"]))
+    zoned = MOMENT.with_options({"zone": "Asia/Tokyo"})
+    column, _ = zoned.validate(pa.array(["2024-01-01T09:00", "2024-01-02T00:00", "2024-01-03T09:00"]))
     field = zoned.fit({"t": column}, zone="Asia/Tokyo", cycles=["hour"])
     midnight = zoned.encode(field, [column])[1]
     np.testing.assert_allclose(midnight[1:], [0, 1], atol=1e-6)
@@ -147,27 +147,27 @@ def test_the_hour_is_that_of_the_zone():
 
 @pytest.mark.parametrize("wrong", ["soon", "2024-02-30", "", 3, True, None, ["2024-01-31"], "\ud800"])
 def test_a_request_says_a_time(wrong):
-    field = MOMENT.fit({"t": MOMENT.check(pa.array(["2024-01-01", "2024-01-09"]))[0]})
-    assert MOMENT.parse(field, 0, "2024-01-31T13:00+01:00") == MOMENT.parse(field, 0, "2024-01-31 12:00")
+    field = MOMENT.fit({"t": MOMENT.validate(pa.array(["2024-01-01", "2024-01-09"]))[0]})
+    assert MOMENT.from_json(field, 0, "2024-01-31T13:00+01:00") == MOMENT.from_json(field, 0, "2024-01-31 12:00")
     with pytest.raises(DataError, match=r"^is ") as error:
-        MOMENT.parse(field, 0, wrong)
+        MOMENT.from_json(field, 0, wrong)
     assert error.value.fix
-    counted = MOMENT.reading({"unit": "s"})
-    assert counted.parse(field, 0, 1706702400) == counted.parse(field, 0, NOON)
+    counted = MOMENT.with_options({"unit": "s"})
+    assert counted.from_json(field, 0, 1706702400) == counted.from_json(field, 0, NOON)
 
 
 def test_dates_of_a_table_are_inputs_that_any_network_for_numbers_takes():
     days = [f"{1 + i % 28:02}.{1 + i % 12:02}.2024" for i in range(100)]
     raw = {"due": days, "x": [float(i) for i in range(100)], "y": ["a", "b"] * 50}
     table = pa.table(raw | {"_origin": [str(i) for i in range(100)]})
-    found = TableReader.look(table, ["category"], PreprocessConfig("y"))
+    found = TableReader.from_sample(table, ["category"], PreprocessConfig("y"))
     assert found.schema.inputs == {"due": "moment", "x": "number"}
     assert found.schema.options["due"]["format"] == "%d.%m.%Y"
     inputs, _ = fit(
-        found.examples(table).part("train"), found.schema.inputs, "y", "category", options=found.schema.options
+        found.prepare(table).split_rows("train"), found.schema.inputs, "y", "category", options=found.schema.options
     )
     assert {name: field.kind for name, field in inputs.items()} == {"due": "number", "number": "number"}
     assert TensorField.from_json(json.loads(json.dumps(inputs["due"].to_json()))) == inputs["due"]
     assert {"linear", "mlp", "ft_transformer"} <= set(buildable(inputs, "classification"))
-    split = TableReader.look(table, ["category"], PreprocessConfig("y", time="due"))
+    split = TableReader.from_sample(table, ["category"], PreprocessConfig("y", time="due"))
     assert split.schema.inputs == {"x": "number"}, "the time that splits is no input"

@@ -182,5 +182,5 @@ def test_any_file_system_of_fsspec_and_any_format(tmp_path):
     source = open_source("fsspec:memory://shop", tmp_path)
     assert [file.name for file in source.files()] == ["1.jsonl.gz", "2.jsonl"]
     assert read("fsspec:memory://shop", tmp_path)["a"].to_pylist() == [1, 2, 3]
-    assert pa.Table.from_batches(list(source.of(["2.jsonl"]).read()))["_origin"].to_pylist() == ["2.jsonl#1"]
+    assert pa.Table.from_batches(list(source.with_files(["2.jsonl"]).read()))["_origin"].to_pylist() == ["2.jsonl#1"]
     memory.rm("/shop", recursive=True)

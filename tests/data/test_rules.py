@@ -32,7 +32,7 @@ TABLE = pa.table(
 
 def broken(*rules: str, schema=None, table: pa.Table = TABLE) -> dict[int, str]:
     read = Rules.read(schema or {}, rules, table)
-    return merge_errors(read.settled([read.tally(table)]).broken(table))
+    return merge_errors(read.with_global_stats([read.collect_stats(table)]).violations(table))
 
 
 @pytest.mark.parametrize(
@@ -178,11 +178,13 @@ def test_a_row_is_judged_alike_whatever_stands_beside_it():
     schema = {"x": {"type": "number", "max": 2}, "day": {"type": "time", "min": "2020-06-01"}, "name": {"unique": True}}
     rules = Rules.read(schema, ["x < 2 or is_null(x)"], table)
     pieces = [table.slice(start, 10) for start in range(0, 97, 10)]
-    rules = rules.settled([rules.tally(piece) for piece in reversed(pieces)])
+    rules = rules.with_global_stats([rules.collect_stats(piece) for piece in reversed(pieces)])
     apart = {
-        10 * i + row: why for i, piece in enumerate(pieces) for row, why in merge_errors(rules.broken(piece)).items()
+        10 * i + row: why
+        for i, piece in enumerate(pieces)
+        for row, why in merge_errors(rules.violations(piece)).items()
     }
-    assert apart == merge_errors(rules.broken(table))
+    assert apart == merge_errors(rules.violations(table))
     assert {"x: not a number", "day: not a time written as iso", "name: stands more than once"} <= {
         one for why in apart.values() for one in why.split("; ")
     }
@@ -280,4 +282,4 @@ def test_what_is_proposed_holds_of_the_data_it_was_read_from():
     good, _ = separate_invalid_rows(TABLE, schema)
     said = suggest_rules(profile_columns(good, schema.kinds))
     assert set(said) >= {"age", "active", "end", "unit price"}
-    assert merge_errors(Rules.read(said, [], good).broken(good)) == {}
+    assert merge_errors(Rules.read(said, [], good).violations(good)) == {}

@@ -39,7 +39,7 @@ def table() -> pa.Table:
 
 @pytest.fixture
 def spec() -> FeatureSpec:
-    typed = {name: kinds.find(kind).check(table()[name])[0] for name, kind in {**KINDS, "buys": "category"}.items()}
+    typed = {name: kinds.find(kind).validate(table()[name])[0] for name, kind in {**KINDS, "buys": "category"}.items()}
     inputs, target = fit(pa.table(typed), KINDS, "buys", "category")
     return FeatureSpec("classification", inputs, target, "buys", None, {"train": 12})
 
@@ -72,7 +72,7 @@ def test_the_same_row_is_encoded_alike_from_a_table_a_text_file_and_a_request(sp
     for i, one in enumerate(rows):
         one["image"] = table()["image"].chunk(0).to_numpy_ndarray()[i].tolist()
     wanted = spec.encode(table(), target=False)
-    parsed = spec.encode(spec.parse(rows, PLACE), target=False)
+    parsed = spec.encode(spec.parse_request(rows, PLACE), target=False)
     texts = table()
     for name in ("age", "income", "city", "member"):
         words = [None if value is None else str(value) for value in texts[name].to_pylist()]
@@ -122,7 +122,7 @@ def test_encoding_row_by_row_is_encoding_all(spec):
 def test_a_wrong_request_names_the_row_the_field_and_the_fix(spec, change, says):
     wrong = {name: value for name, value in {**row(), **change}.items() if value is not ...}
     with pytest.raises(DataError, match=says) as caught:
-        spec.parse([row(), wrong], PLACE)
+        spec.parse_request([row(), wrong], PLACE)
     assert str(caught.value).startswith(f"{PLACE}, row 1")
     assert caught.value.fix
 
@@ -130,35 +130,37 @@ def test_a_wrong_request_names_the_row_the_field_and_the_fix(spec, change, says)
 @pytest.mark.parametrize("rows", [[], {}, "x", None, [1], [None], [[]]])
 def test_what_is_no_list_of_objects_is_refused(spec, rows):
     with pytest.raises(DataError):
-        spec.parse(rows, PLACE)
+        spec.parse_request(rows, PLACE)
 
 
 def test_a_row_of_a_table_is_asked_about_as_it_is_meant(spec):
-    read, _ = spec.check(table())
-    asked = spec.request(read.slice(1))
+    read, _ = spec.validate_table(table())
+    asked = spec.example_request(read.slice(1))
     assert (asked["member"], asked["income"], asked["city"]) == (False, None, "Bonn")
     np.testing.assert_array_equal(
-        spec.encode(spec.parse([json.loads(json.dumps(asked))], PLACE), target=False)["category"],
+        spec.encode(spec.parse_request([json.loads(json.dumps(asked))], PLACE), target=False)["category"],
         spec.encode(read.slice(1, 1), target=False)["category"],
     )
     lacking = pa.table({**{name: table()[name] for name in KINDS}, "city": [None] + ["Ulm"] * 11})
-    assert spec.parse([spec.request(lacking)], PLACE)  # no training row lacked it, so that the next row is taken
+    assert spec.parse_request(
+        [spec.example_request(lacking)], PLACE
+    )  # no training row lacked it, so that the next row is taken
 
 
 def test_a_long_name_is_shortened_in_the_message(spec):
     with pytest.raises(DataError) as caught:
-        spec.parse([{**row(), "x" * 100_000: 1}], PLACE)
+        spec.parse_request([{**row(), "x" * 100_000: 1}], PLACE)
     assert len(str(caught.value)) < 400
 
 
 def test_an_unseen_category_is_answered(spec):
-    codes = spec.encode(spec.parse([{**row(), "city": "Mars"}], PLACE), target=False)["category"]
+    codes = spec.encode(spec.parse_request([{**row(), "city": "Mars"}], PLACE), target=False)["category"]
     assert codes[0, 0] == 0
 
 
 def test_the_documentations_example_is_a_right_request(spec):
     schema = json.loads(json.dumps(spec.json_schema()))
-    assert spec.parse([schema["example"]], PLACE).num_rows == 1
+    assert spec.parse_request([schema["example"]], PLACE).num_rows == 1
     assert schema["required"] == ["age", "income", "city", "member", "image", "past"]
     assert schema["additionalProperties"] is False
 
@@ -170,7 +172,7 @@ def test_a_table_without_a_column_is_refused_with_the_nearest_name(spec):
 
 def test_bad_rows_of_a_file_are_named(spec):
     bad = table().set_column(0, "age", pa.array(["20", "old", None, "inf", *["1"] * 8]))
-    _, faults = spec.check(bad)
+    _, faults = spec.validate_table(bad)
     assert faults == {1: "age: not a number", 2: "age: missing, which no training row was", 3: "age: infinite"}
     with pytest.raises(DataError, match="row 1, column 'age': not a number"):
         spec.encode(bad, target=False)

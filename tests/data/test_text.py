@@ -27,7 +27,7 @@ HERE = Path(".")
 
 
 def fitted(unit: str = "", texts: list = TEXTS, **options) -> TensorField:
-    column, faults = text.check(pa.array(texts))
+    column, faults = text.validate(pa.array(texts))
     assert not faults
     return text.fit({"x": column}, unit=unit, **options)
 
@@ -88,7 +88,7 @@ def test_the_commonest_pairs_are_joined_first():
     ],
 )
 def test_sentences_are_taken_as_text(column, taken):
-    scores = {kind: kinds.find(kind).recognise(pa.array(column)) for kind in kinds.names()}
+    scores = {kind: kinds.find(kind).detect(pa.array(column)) for kind in kinds.names()}
     assert (max(scores, key=scores.get) == "text" and scores["text"] > 0) == taken
 
 
@@ -100,21 +100,21 @@ def test_units_are_chosen_by_the_texts():
 @pytest.mark.parametrize("value", ["", "  ", 5, None, ["a"], "half \ud800"])
 def test_requests_that_are_no_text(value):
     with pytest.raises(DataError, match=r"give text|whole characters"):
-        text.parse(fitted(), 0, value)
+        text.from_json(fitted(), 0, value)
 
 
 @pytest.mark.parametrize("value", ["a b", [], ["a", ""], [1], None])
 def test_requests_that_are_no_words(value):
     with pytest.raises(DataError, match="list of words"):
-        text.parse(fitted(texts=[["a", "b", "a"]]), 0, value)
+        text.from_json(fitted(texts=[["a", "b", "a"]]), 0, value)
 
 
 @pytest.mark.parametrize("sent", ["a plain text", ["a", "plain", "a"]])
 def test_a_request_is_encoded_as_the_column_is(sent):
     field = fitted(texts=[sent, sent])
-    asked = text.arrow(field, [text.parse(field, 0, sent)])
+    asked = text.to_arrow(field, [text.from_json(field, 0, sent)])
     np.testing.assert_array_equal(text.encode(field, [asked]), text.encode(field, [pa.array([sent])]))
-    assert text.parse(field, 0, text.json_schema(field, 0)["example"])
+    assert text.from_json(field, 0, text.json_schema(field, 0)["example"])
 
 
 def test_options_that_are_none():
@@ -125,7 +125,7 @@ def test_options_that_are_none():
 
 
 def test_tags_are_padded_and_unseen_ones_passed_over():
-    column, faults = tags.check(pa.array([["O", "B-X"], ["O"], [""], None]))
+    column, faults = tags.validate(pa.array([["O", "B-X"], ["O"], [""], None]))
     assert list(faults) == [2]
     field = tags.fit({"t": column.slice(0, 2)}, target=True)
     encoded = tags.encode(field, [pa.array([["B-X"], ["O", "NEW"]])])

@@ -45,4 +45,4 @@ def test_an_unknown_one_names_the_known(name: str) -> None:
 def test_a_request_below_zero_is_refused() -> None:
     made = spec("sqrt")
     with pytest.raises(DataError, match="holds -4, which has no sqrt"):
-        made.encode(made.parse([{"history": [1, -4, 2]}], "the request"), target=False)
+        made.encode(made.parse_request([{"history": [1, -4, 2]}], "the request"), target=False)

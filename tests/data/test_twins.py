@@ -46,7 +46,7 @@ def test_changed_copies_of_pictures_are_found_and_nothing_else(change):
     mine, theirs = SQUARES[::2], SQUARES[1::2]
     train = np.concatenate([theirs, mine[:COPIES]])
     found = find_near_duplicates(CHANGED[change](mine), files(train), {"image": "image"})
-    assert all(twin.like == len(theirs) + twin.row for twin in found)
+    assert all(twin.match == len(theirs) + twin.row for twin in found)
     assert len(found) >= COPIES - 1  # a square of bare background may be lost
 
 
@@ -67,7 +67,7 @@ def test_texts_with_a_word_changed_are_found_and_texts_of_one_trade_are_not():
     changed = [text.upper().replace(" ", ",  ", 3) + " indeed" for text in texts[:5]]
     train = pa.table({"text": [head + text for text in texts[20:] + changed]})
     found = find_near_duplicates(pa.table({"text": [head + text for text in texts[:20]]}), train, {"text": "text"})
-    assert [(twin.row, twin.like) for twin in found] == [(row, 20 + row) for row in range(5)]
+    assert [(twin.row, twin.match) for twin in found] == [(row, 20 + row) for row in range(5)]
     assert (
         find_near_duplicates(pa.table({"text": ["yes", "no"]}), pa.table({"text": ["yes", "yes"]}), {"text": "text"})
         is None
@@ -85,7 +85,7 @@ def test_short_texts_tell_rows_apart_beside_what_else_there_is():
     mine, theirs = table(x[:100], says[:100]), table(x[100:], says[100:])
     assert find_near_duplicates(mine, theirs, kinds) == []
     copies = pa.concat_tables([theirs, table(x[:7] + 1e-4, says[:7]), table(x[7:9], ["other", "words"])])
-    assert [(twin.row, twin.like) for twin in find_near_duplicates(mine, copies, kinds)] == [
+    assert [(twin.row, twin.match) for twin in find_near_duplicates(mine, copies, kinds)] == [
         (row, 300 + row) for row in range(7)
     ]
 
@@ -95,7 +95,7 @@ def test_a_long_text_is_no_twin_where_a_short_one_beside_it_differs():
     mine = pa.table({"story": text, "asked": ["who", "why"]})
     theirs = pa.table({"story": text, "asked": ["who", "when"]})
     found = find_near_duplicates(mine, theirs, {"story": "text", "asked": "text"})
-    assert [(twin.row, twin.like) for twin in found] == [(0, 0)]
+    assert [(twin.row, twin.match) for twin in found] == [(0, 0)]
 
 
 def test_a_sketch_shares_what_the_texts_share():
@@ -116,7 +116,7 @@ def test_rows_of_a_table_are_the_same_within_rounding_where_chance_does_not_make
 
     assert find_near_duplicates(table(x[:200]), table(x[200:]), kinds) == []
     found = find_near_duplicates(table(x[:200]), table(np.concatenate([x[200:], x[:9] * 1.0001])), kinds)
-    assert [(twin.row, twin.like) for twin in found] == [(row, len(x) - 200 + row) for row in range(9)]
+    assert [(twin.row, twin.match) for twin in found] == [(row, len(x) - 200 + row) for row in range(9)]
     few = {"sex": "category", "smokes": "category"}
     people = pa.table({"sex": ["m", "f"] * 50, "smokes": ["y", "n", "n", "y"] * 25})
     assert find_near_duplicates(people, people, few) is None  # such people are many: nothing can be said
@@ -131,8 +131,8 @@ def test_recordings_and_stretches_of_a_series():
 
     louder = [*sounds[10:], *(0.5 * sound + random.normal(size=4000) * 0.01 for sound in sounds[:4])]
     found = find_near_duplicates(heard(sounds[:10]), heard(louder), {"a": "audio"})
-    assert [(twin.row, twin.like) for twin in found] == [(row, 10 + row) for row in range(4)]
+    assert [(twin.row, twin.match) for twin in found] == [(row, 10 + row) for row in range(4)]
     walks = random.normal(size=(40, 30)).cumsum(axis=1)
     train = pa.table({"h": to_fixed_lists(np.concatenate([walks[20:], walks[:3] + 0.001]))})
     found = find_near_duplicates(pa.table({"h": to_fixed_lists(walks[:20])}), train, {"h": "series"})
-    assert [(twin.row, twin.like) for twin in found] == [(row, 20 + row) for row in range(3)]
+    assert [(twin.row, twin.match) for twin in found] == [(row, 20 + row) for row in range(3)]

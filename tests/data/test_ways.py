@@ -39,7 +39,7 @@ def ids(rows) -> np.ndarray:
 def places(way, rows) -> dict[tuple, int]:
     """Row → its split; a row that comes twice goes the same way twice."""
     made = table(rows)
-    found, aside = way.divide(made, ids(rows), made["y"].combine_chunks())
+    found, aside = way.split(made, ids(rows), made["y"].combine_chunks())
     assert set(aside) == set(np.flatnonzero(found == NO_SPLIT).tolist())
     named: dict[tuple, int] = {}
     for row, place in zip(rows, found.tolist(), strict=True):
@@ -59,7 +59,7 @@ def test_no_row_moves_over_versions(name, versions, seed):
         if (0, 0, "val") not in held:
             held.append((0, 0, "val"))
         column = table(held).column(way.column) if way.column else None
-        found = places(way.fixed(column) if column is not None else way, held)
+        found = places(way.fit(column) if column is not None else way, held)
         assert all(seen.setdefault(row, place) == place for row, place in found.items())
 
 
@@ -81,14 +81,14 @@ def test_shares_of_groups_come_out():
 def test_rows_near_a_cut_are_set_aside_with_the_reason():
     way = splitters.splitter_from_config(PreprocessConfig("y", **WAYS["dates"]))
     days = [str(np.datetime64("2024-01-01") + number) for number in (35, 36, 39, 40, 65, 66, 69, 70)]
-    found, aside = way.divide(pa.table({"day": days}), ids(days))
+    found, aside = way.split(pa.table({"day": days}), ids(days))
     assert found.tolist() == [TRAIN, NO_SPLIT, NO_SPLIT, VALIDATION, VALIDATION, NO_SPLIT, NO_SPLIT, TEST]
     assert aside[1] == "day: less than 4d before 2024-02-10 or 2024-03-11, where a split begins"
 
 
 def test_a_column_says_the_split_in_usual_words():
     words = ["Train", "training", "dev", "validation", "VAL", "test", "hold-out", "Test ", "other", "", None]
-    found, aside = splitters.splitter_from_config(PreprocessConfig("y", given="part")).divide(
+    found, aside = splitters.splitter_from_config(PreprocessConfig("y", given="part")).split(
         pa.table({"part": words}), ids(words)
     )
     assert found.tolist() == [TRAIN] * 2 + [VALIDATION] * 3 + [TEST] * 3 + [NO_SPLIT] * 3
@@ -97,8 +97,8 @@ def test_a_column_says_the_split_in_usual_words():
 
 def test_where_no_row_validates_some_of_those_that_train_do():
     words = pa.chunked_array([["train"] * 900 + ["test"] * 100])
-    way = splitters.splitter_from_config(PreprocessConfig("y", given="part", validation_share=0.1)).fixed(words)
-    found, aside = way.divide(pa.table({"part": words}), ids(range(1000)))
+    way = splitters.splitter_from_config(PreprocessConfig("y", given="part", validation_share=0.1)).fit(words)
+    found, aside = way.split(pa.table({"part": words}), ids(range(1000)))
     assert (found[900:] == TEST).all()
     assert not aside
     assert 60 < (found == VALIDATION).sum() < 120
@@ -129,5 +129,5 @@ def test_ways_that_exclude_each_other(said, says):
 def test_a_gap_is_counted_as_the_times_are(column, gap, fix):
     way = splitters.splitter_from_config(PreprocessConfig("y", time=column, gap=gap))
     with pytest.raises(DataError, match="no distance") as error:
-        way.divide(table([(number, 0, "") for number in range(50)]), ids(range(50)))
+        way.split(table([(number, 0, "") for number in range(50)]), ids(range(50)))
     assert fix in error.value.fix

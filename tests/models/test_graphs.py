@@ -28,7 +28,7 @@ def network(name, field):
 
 def encoded(graphs):
     kind = kinds.find("graph")
-    column, faults = kind.check(pack(graphs))
+    column, faults = kind.validate(pack(graphs))
     assert not faults
     field = kind.fit({"graph": column})
     return field, torch.from_numpy(kind.encode(field, [column]))

@@ -71,7 +71,7 @@ def test_answers_rows_in_order_with_version_and_the_senders_request_id(endpoint)
     assert first == third != second
     assert sum(first["probabilities"].values()) == pytest.approx(1)
     model = endpoint.served["digits"].model
-    alone = model.predict(model.spec.parse([dark], ""))[0]
+    alone = model.predict(model.spec.parse_request([dark], ""))[0]
     assert alone["probabilities"] == pytest.approx(second["probabilities"], abs=1e-6)  # a batch sums in another order
 
 

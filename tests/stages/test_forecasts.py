@@ -87,9 +87,9 @@ def test_a_request_is_told_what_each_channel_is(shops):
     spec, table = load_split(shops.ready, "test")
     schema = spec.json_schema()
     assert "each step: sales, advertising" in schema["properties"]["history"]["description"]
-    asked = spec.request(table)
-    assert spec.encode(spec.parse([asked], "rows"), target=False)["history"].shape == (1, 3, 2)
-    assert spec.parse([schema["example"]], "rows").num_rows == 1
+    asked = spec.example_request(table)
+    assert spec.encode(spec.parse_request([asked], "rows"), target=False)["history"].shape == (1, 3, 2)
+    assert spec.parse_request([schema["example"]], "rows").num_rows == 1
 
 
 def test_a_series_of_one_shop_never_reaches_into_another(tmp_path):

@@ -53,7 +53,7 @@ SIGNS: dict[type[ast.AST], Callable[[Any, Any], Expression]] = {
 class Term:
     """A part of a rule."""
 
-    made: Expression
+    expression: Expression
     type: str
     column: str = ""  # where it is one and nothing else
     value: Any = None  # where it is a constant
@@ -79,14 +79,14 @@ class RuleCompiler:
             case ast.Call(func=ast.Name(id=name), args=arguments):
                 return self.call(name, arguments)
             case ast.BoolOp(op=sign, values=values):
-                first, *rest = [self.typed(one, BOOLEAN).made for one in values]
+                first, *rest = [self.typed(one, BOOLEAN).expression for one in values]
                 for one in rest:
                     first = SIGNS[type(sign)](first, one)
                 return Term(first, BOOLEAN)
             case ast.UnaryOp(op=ast.Not(), operand=one):
-                return Term(~self.typed(one, BOOLEAN).made, BOOLEAN)
+                return Term(~self.typed(one, BOOLEAN).expression, BOOLEAN)
             case ast.UnaryOp(op=ast.USub(), operand=one):
-                return Term(pc.negate(self.typed(one, NUMBER).made), NUMBER)
+                return Term(pc.negate(self.typed(one, NUMBER).expression), NUMBER)
             case ast.BinOp(left=left, op=sign, right=right):
                 return self.sum(sign, left, right)
             case ast.Compare(left=left, ops=signs, comparators=others):
@@ -138,19 +138,21 @@ class RuleCompiler:
         if name == "coalesce" and types[0] != types[1]:
             told = f"`{ast.unparse(arguments[0])}` is a {types[0]} and `{ast.unparse(arguments[1])}` a {types[1]}"
             raise self.wrong(told, "give two of one type")
-        made = make(*(one.made if isinstance(one, Term) else one for one in given))
+        made = make(*(one.expression if isinstance(one, Term) else one for one in given))
         return Term(made, types[0] if gives == ANY else gives)
 
     def sum(self, sign: ast.operator, left: ast.expr, right: ast.expr) -> Term:
         first = self.term(left)
         if first.type == TIME and isinstance(sign, ast.Sub):
-            apart = pc.subtract(first.made, self.typed(right, TIME).made)
+            apart = pc.subtract(first.expression, self.typed(right, TIME).expression)
             return Term(pc.divide(apart.cast(pa.int64()).cast(pa.float64()), pc.scalar(DAY)), NUMBER)
-        return Term(SIGNS[type(sign)](self.typed(left, NUMBER).made, self.typed(right, NUMBER).made), NUMBER)
+        return Term(
+            SIGNS[type(sign)](self.typed(left, NUMBER).expression, self.typed(right, NUMBER).expression), NUMBER
+        )
 
     def compared(self, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> Expression:
         if isinstance(sign, ast.Is | ast.IsNot):
-            made = self.term(left).made
+            made = self.term(left).expression
             return made.is_null() if isinstance(sign, ast.Is) else made.is_valid()
         if isinstance(sign, ast.In | ast.NotIn):
             return self.among(left, right, isinstance(sign, ast.In))
@@ -168,12 +170,12 @@ class RuleCompiler:
             told = f"`{ast.unparse(left)}` is a {first.type}, and of two of them none is larger"
             fix = f"say what it is, `schema: {{{name}: {{type: time}}}}` or number, or " if name else ""
             raise self.wrong(told, f"{fix}compare with == or !=")
-        return SIGNS[type(sign)](first.made, second.made)
+        return SIGNS[type(sign)](first.expression, second.expression)
 
     def among(self, left: ast.expr, right: ast.expr, inside: bool) -> Expression:
         one = self.term(left)
         values = ast.literal_eval(right)  # `parsed` made sure that it holds constants alone
-        found = is_in(one.made, one.type, list(values), self.wrong)
+        found = is_in(one.expression, one.type, list(values), self.wrong)
         return found if inside else ~found
 
     def moment(self, text: str) -> Term:
@@ -192,7 +194,7 @@ def compile_rule(rule: str, types: Mapping[str, str]) -> tuple[Expression, list[
         raise reader.wrong(f"it is a {found.type}, and holds or not of no row", "compare it with something")
     if not reader.asked:
         raise reader.wrong("it names no column", "name one; a column that is no word is field('unit price')")
-    return found.made, list(reader.asked)
+    return found.expression, list(reader.asked)
 
 
 def typed_column_name(kind: str, name: str) -> str:

@@ -77,7 +77,7 @@ class Rules:
             if name not in names:
                 raise DataError(f"there is no column '{name}'", place="preprocess.schema", fix=suggest(name, names))
         types = {name: rule_type(look.column(name)) for name in names if columns or rules}
-        types |= {name: one.said for name, one in columns.items() if one.said and types[name]}
+        types |= {name: one.declared_type for name, one in columns.items() if one.declared_type and types[name]}
         timed = [name for name, kind in types.items() if kind == TIME]
         times = {name: _written(name, look.column(name), (options or {}).get(name, {})) for name in timed}
         numbers = {name: decode_array(look.column(name)) for name, kind in types.items() if kind == NUMBER}
@@ -92,37 +92,37 @@ class Rules:
         return found
 
     @property
-    def whole(self) -> list[str]:
+    def columns_needed_globally(self) -> list[str]:
         """The columns that must be seen whole before a row can be judged."""
         return [name for name, one in self.columns.items() if one.unique or 0 < one.missing < 1]
 
-    def tally(self, table: pa.Table) -> RuleStats:
+    def collect_stats(self, table: pa.Table) -> RuleStats:
         """What the rows of a table, which needs only the columns of `whole`, add to what is known of the columns."""
-        held = {name: decode_array(table.column(name)) for name in self.whole}
+        held = {name: decode_array(table.column(name)) for name in self.columns_needed_globally}
         absent = {name: int(np.count_nonzero(is_missing(column))) for name, column in held.items()}
         hashes = {name: hash_values(column) for name, column in held.items() if self.columns[name].unique}
         return RuleStats(len(table), absent, hashes)
 
-    def settled(self, tallies: Iterable[RuleStats]) -> Rules:
+    def with_global_stats(self, tallies: Iterable[RuleStats]) -> Rules:
         """The rules with what the whole says, in any order. Raises DataError where too many values are missing.
 
         Memory: 16 bytes a row and column that is `unique`.
         """
         told = list(tallies)
         rows = sum(one.rows for one in told)
-        for name in self.whole:
+        for name in self.columns_needed_globally:
             absent = sum(one.missing[name] for one in told)
             if absent > self.columns[name].missing * rows and self.columns[name].missing:
                 problem = f"{absent:,} of {rows:,} rows have no value ({absent / rows:.1%}), and its schema allows"
                 allowed = f"{self.columns[name].missing:.1%} (`missing`)"
                 raise column_error(name, f"{problem} {allowed}", "mend the source, or allow more")
         repeated = {}
-        for name in (name for name in self.whole if self.columns[name].unique):
+        for name in (name for name in self.columns_needed_globally if self.columns[name].unique):
             every = np.sort(np.concatenate([one.hashes[name] for one in told]))
             repeated[name] = np.unique(every[1:][every[1:] == every[:-1]])
         return replace(self, repeated=repeated)
 
-    def broken(self, table: pa.Table) -> list[tuple[str, RowErrors]]:
+    def violations(self, table: pa.Table) -> list[tuple[str, RowErrors]]:
         """(a column's name or RULE, row → what is broken) for each rule that a row of the raw table breaks."""
         tests = self.tests()
         said = [(one.type, name) for name, one in self.columns.items() if one.type]
@@ -181,7 +181,7 @@ class Rules:
 def _written(name: str, column: pa.ChunkedArray, options: Mapping[str, Any]) -> dict[str, Any]:
     """How the times of a column are written, found out once for all its pieces."""
     try:
-        settled: dict[str, Any] = kinds.find("moment").settle(decode_array(column), options)
+        settled: dict[str, Any] = kinds.find("moment").infer_options(decode_array(column), options)
     except DataError as error:
         raise DataError(error.problem, place=f"column '{name}'", fix=f"{error.fix} under kinds") from error
     return settled
