@@ -103,7 +103,7 @@ def test_where_no_row_validates_some_of_those_that_train_do():
     assert not aside
     assert 60 < (found == VALIDATION).sum() < 120
     assert "names no validation rows" in way.notes()[0]
-    assert replace(way, drawn=False).notes() == []
+    assert replace(way, draws_validation=False).notes() == []
 
 
 @pytest.mark.parametrize(
