@@ -151,9 +151,9 @@ def test_a_released_kind_is_read_by_its_own_code(tmp_path):
 
 
 def test_a_source_of_a_project_is_opened(tmp_path):
-    text = "from evergreen.data import sources\nclass Source(sources.Source):\n    VERSION = 3\n"
+    text = "from evergreen.data import sources\nclass WordsSource(sources.Source):\n    VERSION = 3\n"
     parts.use(write(tmp_path, "data/sources/words.py", text))
-    assert sources.open_source("words:a", tmp_path).reader() == "words 3"
+    assert sources.open_source("words:a", tmp_path).reader_version() == "words 3"
 
 
 def found(file: Path, sample: str = "") -> dict[str, str]:
@@ -195,15 +195,15 @@ from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 
 class Plate(Kind):
-    def recognise(self, column): return 0.0
-    def check(self, column):
+    def detect(self, column): return 0.0
+    def validate(self, column):
         return column.cast(pa.string()), {i: "no plate" for i, x in enumerate(column.to_pylist()) if "-" not in str(x)}
     def fit(self, columns, *, target=False): return TensorField("plate", tuple(columns), (1,), "float32", {})
     def encode(self, field, columns): return np.array([[float(len(x))] for x in columns[0].to_pylist()], "float32")
     def decode(self, field, values): return values.tolist()
-    def identity(self, column): return column
-    def parse(self, field, index, value): return value
-    def arrow(self, field, values): return pa.array(values)
+    def hash_input(self, column): return column
+    def from_json(self, field, index, value): return value
+    def to_arrow(self, field, values): return pa.array(values)
     def json_schema(self, field, index): return {"type": "string", "example": "A-1"}
 """
 
@@ -221,7 +221,7 @@ def test_a_kind_is_checked_on_a_column_that_it_takes(tmp_path):
 
 def test_a_source_is_checked_on_what_it_reads(tmp_path):
     text = (
-        "import pyarrow as pa\nfrom evergreen.data import sources\n\n\nclass Source(sources.Source):\n"
+        "import pyarrow as pa\nfrom evergreen.data import sources\n\n\nclass WordsSource(sources.Source):\n"
         "    def read(self):\n        table = pa.table({'word': self.name.split()})\n"
         "        yield from sources.with_origin(table, 'words').to_batches()\n\n"
         "    def fingerprint(self):\n        return self.name\n"

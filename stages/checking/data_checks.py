@@ -29,7 +29,7 @@ def find_column(kind: Kind) -> pa.Array:
     """Return the first sample column that the kind takes. Raises DataError where it takes none."""
     for column in COLUMNS:
         try:
-            if not kind.check(column)[1]:
+            if not kind.validate(column)[1]:
                 return column
         except (DataError, TypeError, ValueError, AttributeError, NotImplementedError):
             continue
@@ -39,8 +39,8 @@ def find_column(kind: Kind) -> pa.Array:
 def check_detection(kind: Kind) -> None:
     """Check that any column gets a degree of suitability."""
     for column in COLUMNS:
-        degree = kind.recognise(column)
-        assert 0 <= degree <= 1, f"recognise says {degree} of a column of {column.type}"
+        degree = kind.detect(column)
+        assert 0 <= degree <= 1, f"detect says {degree} of a column of {column.type}"
 
 
 def check_encoding(kind: Kind, column: pa.Array) -> None:
@@ -63,8 +63,8 @@ def check_encoding(kind: Kind, column: pa.Array) -> None:
 def check_requests(kind: Kind, column: pa.Array) -> None:
     """Check that a value in a request is encoded as it is in a column."""
     checked, field, encoded = _encode(kind, column)
-    value = json.loads(json.dumps(kind.request(field, 0, checked[0])))
-    typed = kind.arrow(field, [kind.parse(field, 0, value)])
+    value = json.loads(json.dumps(kind.to_json(field, 0, checked[0])))
+    typed = kind.to_arrow(field, [kind.from_json(field, 0, value)])
     assert np.array_equal(kind.encode(field, [typed]), encoded[:1]), f"the request {value!r} is encoded otherwise"
     schema = json.loads(json.dumps(kind.json_schema(field, 0)))
     assert schema.get("example") is not None, "its JSON schema has no example"
@@ -72,15 +72,15 @@ def check_requests(kind: Kind, column: pa.Array) -> None:
 
 def check_identity(kind: Kind, column: pa.Array) -> None:
     """Check that equal values are the same, and others are not, whichever rows they stand with."""
-    checked, _ = kind.check(column)
-    whole, first = (list(map(str, kind.identity(part))) for part in (checked, checked.slice(0, 4)))
+    checked, _ = kind.validate(column)
+    whole, first = (list(map(str, kind.hash_input(part))) for part in (checked, checked.slice(0, 4)))
     assert len(whole) == len(column), f"identity gives {len(whole)} values of {len(column)} rows"
     assert whole[:4] == first, "a row is known by something else where it is read with other rows"
     assert len(set(whole)) == len({str(value) for value in checked.to_pylist()}), "different values are taken for one"
 
 
 def _encode(kind: Kind, column: pa.Array) -> tuple[pa.Array, TensorField, np.ndarray]:
-    checked, faults = kind.check(column)
+    checked, faults = kind.validate(column)
     assert not faults, f"it finds faults: {faults}"
     field = kind.fit({"x": checked})
     return checked, field, kind.encode(field, [checked])
