@@ -62,8 +62,12 @@ def reader(config: PreprocessConfig, units: Sequence[RowGroup], job: type[Task])
     sample = raw_sample.sample_raw(units, lambda table: filter_rows(table, config.only))
     if not len(sample) and config.only:
         raise no_rows_left_error(units[0].read(), config.only)
-    found = TableReader.from_sample(sample, job.TARGETS, config, generated=job.GENERATED_INPUTS, from_itself=job.TARGET_IS_INPUT)
-    return found.fit_global_state((unit.read(found.columns_needed_globally) for unit in units if found.columns_needed_globally), sample)
+    found = TableReader.from_sample(
+        sample, job.TARGETS, config, generated=job.GENERATED_INPUTS, from_itself=job.TARGET_IS_INPUT
+    )
+    return found.fit_global_state(
+        (unit.read(found.columns_needed_globally) for unit in units if found.columns_needed_globally), sample
+    )
 
 
 def passed(
