@@ -33,7 +33,7 @@ PARTS = ("In:", "Out:", "Choose", "At size=1:")  # lines of an architecture's do
 
 @dataclass(frozen=True)
 class Application:
-    """What people want, in their words: the kinds of its inputs, the task that serves it, and what to mind."""
+    """Map what people want, in their words, to the kinds of inputs, the task that serves it, and what to mind."""
 
     name: str
     kinds: str

@@ -13,9 +13,9 @@ from evergreen.cli.output import CommandResult
 from evergreen.core.errors import PipelineError
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-ROWS = 100_000  # the guess is made from the first so many
-LISTED = 50  # input columns that are each written down
-LONGEST = 100  # characters of a comment
+MAX_SAMPLED_ROWS = 100_000  # the guess is made from the first ones
+MAX_LISTED_COLUMNS = 50  # of the inputs
+MAX_COMMENT_CHARACTERS = 100
 
 
 def new(
@@ -39,14 +39,14 @@ def new(
         fix = "write it in small letters, digits and _, starting with a letter: house_prices"
         raise PipelineError(f"{name!r} cannot be a pipeline's name", fix=fix)
     if path.exists():
-        raise PipelineError(f"there is a pipeline {name!r} already", place=str(path), fix="choose another name")
+        raise PipelineError(f"pipeline {name!r} exists already", place=str(path), fix="choose another name")
     uri = relative_uri(source, root)
     guess = suggest.suggest_pipeline(read_head(uri, root), target)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(_yaml(uri, target, guess))
         read(name, root)
-    except ValueError:  # what was written must be readable; if not, it is as if nothing had been
+    except ValueError:  # a file that cannot be read back is not left behind
         path.unlink()
         raise
     value = {"pipeline": name, "file": str(path), **guess}
@@ -55,7 +55,7 @@ def new(
 
 
 def relative_uri(given: str, root: Path) -> str:
-    """A source as a YAML names it: a path relative to the clone where it lies in it, so that it works elsewhere too."""
+    """Name a source as a YAML does: by a path relative to the project where it lies in it, so that it moves along."""
     from evergreen.data import sources
     from evergreen.data.sources._files import check_utf8_names
 
@@ -63,13 +63,17 @@ def relative_uri(given: str, root: Path) -> str:
     if given.partition(":")[0] in sources.names() and ":" in given:
         return given
     if not Path(given).exists():
-        raise PipelineError("there is no such file or folder", place=given, fix="check the path")
+        raise PipelineError("no such file or folder", place=given, fix="check the path")
     source = Path(given).resolve()
     return str(source.relative_to(root) if source.is_relative_to(root) else source)
 
 
 def read_head(uri: str, root: Path) -> Any:
-    """The first rows of a source as a table."""
+    """Read the first rows of a source as a table.
+
+    Raises:
+        DataError: it has no rows, or cannot be read.
+    """
     import pyarrow as pa
 
     from evergreen.core.errors import DataError
@@ -79,10 +83,10 @@ def read_head(uri: str, root: Path) -> Any:
     for batch in open_source(uri, root).read():
         batches.append(batch)
         rows += len(batch)
-        if rows >= ROWS:
+        if rows >= MAX_SAMPLED_ROWS:
             break
     if not rows:
-        raise DataError("there are no rows", place=uri, fix="give a file with at least a few dozen rows")
+        raise DataError("it has no rows", place=uri, fix="give a file with at least a few dozen rows")
     return pa.Table.from_batches(batches)
 
 
@@ -93,7 +97,7 @@ def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
             f"task: {guess['task']}  # guessed: {_line(guess['because'])}",
             f"collect: {{uri: {json.dumps(uri, ensure_ascii=False)}}}",
             *_preprocess(target, guess),
-            "select: {seconds: 20}  # for the race of architectures",
+            "select: {seconds: 20}  # for the comparison of architectures",
             "tune: {seconds: 15, trials: 12}",
             "train: {}",
             "validate: {}",
@@ -104,21 +108,21 @@ def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
 
 
 def _preprocess(target: str, guess: dict[str, Any]) -> list[str]:
-    said: dict[str, Any] = {"target": target}
+    config: dict[str, Any] = {"target": target}
     if guess["time"]:
-        said |= {"time": guess["time"], "window": 12, "horizon": 1}
-        said |= {"series": guess["series"]} if guess.get("series") else {}
-        about = "window: rows looked back on; horizon: rows foretold; covariates: [columns of numbers to see as well]"
-        return [f"preprocess: {_flow(said)}  # {about}"]
-    said |= guess.get("preprocess", {})
-    if "kinds" in said:
-        return [f"preprocess: {_flow(said)}  # guessed: the kinds, and which column orders the rows, if one does"]
-    if len(guess["kinds"]) > LISTED:
+        config |= {"time": guess["time"], "window": 12, "horizon": 1}
+        config |= {"series": guess["series"]} if guess.get("series") else {}
+        about = "window: past rows it sees; horizon: rows ahead it predicts; covariates: [more columns of numbers]"
+        return [f"preprocess: {_flow(config)}  # {about}"]
+    config |= guess.get("preprocess", {})
+    if "kinds" in config:
+        return [f"preprocess: {_flow(config)}  # guessed: the kinds, and which column orders the rows, if one does"]
+    if len(guess["kinds"]) > MAX_LISTED_COLUMNS:
         about = f"{len(guess['kinds'])} input columns; a column's kind is guessed, and set by kinds: {{column: kind}}"
-        return [f"preprocess: {_flow(said)}  # {about}"]
+        return [f"preprocess: {_flow(config)}  # {about}"]
     from evergreen.core import yaml_edit
 
-    lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in said.items()]
+    lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in config.items()]
     columns = [
         f"    {yaml_edit.key(name)}: {kind}" + (f"  # {_line(holds)}" if (holds := guess["holds"][name]) else "")
         for name, kind in guess["kinds"].items()
@@ -127,13 +131,13 @@ def _preprocess(target: str, guess: dict[str, Any]) -> list[str]:
 
 
 def _line(name: str) -> str:
-    """A name as a comment can hold it."""
+    """Shorten a text to what one line of a comment can hold."""
     words = " ".join(name.split())
     words = "".join(sign if sign.isprintable() else "?" for sign in words)
-    return words if len(words) <= LONGEST else f"{words[:LONGEST]}…"
+    return words if len(words) <= MAX_COMMENT_CHARACTERS else f"{words[:MAX_COMMENT_CHARACTERS]}…"
 
 
 def _flow(values: dict[str, Any]) -> str:
-    """A mapping on one line; JSON's quotes hold for YAML too."""
+    """Write a mapping on one line; JSON's quotes are YAML's too."""
     shown = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
     return "{" + ", ".join(shown) + "}"

@@ -1,4 +1,4 @@
-"""`evergreen quarantine`: the rows set aside, by reason, and another try after something was mended."""
+"""`evergreen quarantine`: the quarantined rows by reason, and another try after something was mended."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from evergreen.core.paths import Paths
     from evergreen.stages.pipeline import Pipeline
 
-EXAMPLES = 3  # rows shown of each reason
-WIDTH = 100  # signs of a value shown
+EXAMPLES_PER_REASON = 3
+MAX_VALUE_CHARACTERS = 100
 
 
 def quarantine(
@@ -51,7 +51,9 @@ def read_quarantine(paths: Paths) -> dict[str, Any]:
     if not (folder / prepared.QUARANTINED).is_dir():
         fix = f"prepare them with: evergreen run {paths.name}"
         raise PipelineError(f"no rows of {paths.name} are prepared yet", fix=fix)
-    shown = examples_by_reason((unit.read() for unit in prepared.row_groups(folder, prepared.QUARANTINED)), EXAMPLES)
+    shown = examples_by_reason(
+        (unit.read() for unit in prepared.row_groups(folder, prepared.QUARANTINED)), EXAMPLES_PER_REASON
+    )
     if folder == paths.rejected:
         why = read_json(stopped)
         counts, rows = why["reasons"], why["rows"]
@@ -60,14 +62,16 @@ def read_quarantine(paths: Paths) -> dict[str, Any]:
         counts = summary["quarantined"]["reasons"]
         rows = sum(summary["rows"].values()) + summary["quarantined"]["rows"]
     reasons = [{"reason": reason, "rows": count, "examples": shown.get(reason, [])} for reason, count in counts.items()]
-    value = {"pipeline": paths.name, "aside": sum(counts.values()), "rows": rows, "stopped": why.get("why")}
+    value = {"pipeline": paths.name, "quarantined": sum(counts.values()), "rows": rows, "stopped": why.get("why")}
     reasons.sort(key=lambda one: -one["rows"])
     return value | {"reasons": reasons, "files": str(folder / prepared.QUARANTINED)}
 
 
 def _format_quarantine(value: dict[str, Any]) -> str:
-    share = value["aside"] / max(value["rows"], 1)
-    lines = [f"{value['pipeline']}: {value['aside']:,} of {value['rows']:,} rows are set aside ({share:.1%})"]
+    fraction = value["quarantined"] / max(value["rows"], 1)
+    lines = [
+        f"{value['pipeline']}: {value['quarantined']:,} of {value['rows']:,} rows are quarantined ({fraction:.1%})"
+    ]
     if value["stopped"]:
         lines.append(f"  the last run stopped here: {value['stopped'].partition(': ')[0]}")  # the reasons follow
     for one in value["reasons"]:
@@ -82,7 +86,7 @@ def _format_quarantine(value: dict[str, Any]) -> str:
 
 def _shorten(value: str) -> str:
     text = " ".join(value.split())
-    return text if len(text) <= WIDTH else f"{text[:WIDTH]}…"
+    return text if len(text) <= MAX_VALUE_CHARACTERS else f"{text[:MAX_VALUE_CHARACTERS]}…"
 
 
 def _replay(pipeline: Pipeline, paths: Paths) -> CommandResult:
@@ -102,10 +106,10 @@ def _replay(pipeline: Pipeline, paths: Paths) -> CommandResult:
     counts = {one["reason"]: [one["rows"], 0] for one in before["reasons"]}
     for one in after["reasons"]:
         counts.setdefault(one["reason"], [0, 0])[1] = one["rows"]
-    value = {"pipeline": paths.name, "before": before["aside"], "after": after["aside"], "reasons": counts}
-    value |= {"prepared": after["rows"] - after["aside"]}
+    value = {"pipeline": paths.name, "before": before["quarantined"], "after": after["quarantined"], "reasons": counts}
+    value |= {"prepared": after["rows"] - after["quarantined"]}
     lines = [
-        f"{paths.name}: {before['aside']:,} rows were set aside, {after['aside']:,} are now, and "
+        f"{paths.name}: {before['quarantined']:,} rows were quarantined, {after['quarantined']:,} are now, and "
         f"{value['prepared']:,} are prepared"
     ]
     lines += [f"{was:>9,} → {now:<9,}  {reason}" for reason, (was, now) in counts.items()]

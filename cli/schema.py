@@ -1,4 +1,4 @@
-"""`evergreen schema`: what may be said of each column, from what the prepared rows hold; and into the file with it."""
+"""`evergreen schema`: the rules that the rows of each column suggest, and the JSON Schema of a pipeline's YAML."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def _schema_of_columns(name: str, write: bool) -> CommandResult:
     root = find_root()
     pipeline, paths = read(name, root), Paths(root, name)
     written = pipeline.preprocess.schema
-    found, source, changes = propose_schema(pipeline, paths)
-    new = {name: said for name, said in found.items() if name not in written}
+    suggested, source, changes = propose_schema(pipeline, paths)
+    new = {name: rules for name, rules in suggested.items() if name not in written}
     value: dict[str, Any] = {
         "pipeline": name,
         "written": written,
@@ -61,19 +61,23 @@ def _schema_of_columns(name: str, write: bool) -> CommandResult:
             yaml_edit.described(paths.pipeline, new)
             read(name, root)
         what = f"wrote {_columns(new)} into" if new else "every column is described in"
-        fix = f"a row that breaks a line is set aside; look with: evergreen quarantine {name}"
+        fix = f"a row that breaks a line is quarantined; look with: evergreen quarantine {name}"
         return CommandResult(value | {"wrote": sorted(new)}, f"{what} {paths.pipeline.relative_to(root)}\n  {fix}")
-    lines = [f"    {yaml_edit.key(name)}: {yaml_edit.flow(said)}" for name, said in {**written, **new}.items()]
-    told = [f"{_columns(written)} from the file"] if written else []
-    told += [f"{_columns(new)} from {source}"] if new else []
-    head_lines = [f"# {', '.join(told)}", "preprocess:", "  schema:"]
+    lines = [f"    {yaml_edit.key(name)}: {yaml_edit.flow(rules)}" for name, rules in {**written, **new}.items()]
+    origins = [f"{_columns(written)} from the file"] if written else []
+    origins += [f"{_columns(new)} from {source}"] if new else []
+    head_lines = [f"# {', '.join(origins)}", "preprocess:", "  schema:"]
     hint = [f"to write what is new into the file: evergreen schema {name} --write"] if new else []
     changed = [f"changed since the last version: {change}" for change in changes]
     return CommandResult(value, "\n".join([*head_lines, *lines, *changed, *hint]))
 
 
 def propose_schema(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str, Any]], str, list[str]]:
-    """(what may be said of each column, what it was read from, what changed); not prepared, some of the raw rows."""
+    """Suggest rules for each column from the prepared rows, else from a sample of raw ones.
+
+    Returns:
+        The rules by column, what they were read from, and what changed since the version before.
+    """
     from evergreen.core.files import read_json
     from evergreen.data.prepare.column_rules import suggest_rules
     from evergreen.data.prepared import SCHEMA
@@ -95,12 +99,12 @@ def propose_schema(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str
         source = f"{facts['rows']:,} prepared rows"
     else:
         columns, source = _unprepared(pipeline, table), f"{len(table):,} rows of {pipeline.collect.uri}"
-    held = {name: one for name, one in columns.items() if name in table.column_names}
-    return suggest_rules(held, _unique(table)), source, known(paths)["changes"]
+    present = {name: column for name, column in columns.items() if name in table.column_names}
+    return suggest_rules(present, _unique(table)), source, known(paths)["changes"]
 
 
 def _unique(table: pa.Table) -> list[str]:
-    """Columns that say which row is which."""
+    """List the columns that identify rows."""
     from evergreen.data.arrow import decode_array
     from evergreen.data.prepare.infer import is_identifier
 
@@ -108,7 +112,7 @@ def _unique(table: pa.Table) -> list[str]:
 
 
 def _unprepared(pipeline: Pipeline, table: pa.Table) -> dict[str, ColumnProfile]:
-    """What the good ones of these raw rows hold."""
+    """Profile the columns of the valid ones among these raw rows."""
     from evergreen.data.prepare import infer
     from evergreen.data.prepare.check import separate_invalid_rows
     from evergreen.data.prepare.column_rules import merge_kinds
@@ -116,15 +120,17 @@ def _unprepared(pipeline: Pipeline, table: pa.Table) -> dict[str, ColumnProfile]
     from evergreen.data.quality import profile
     from evergreen.models.registry import find_task
 
-    wishes = pipeline.preprocess
-    given = merge_kinds(wishes.schema, wishes.kinds)
-    table = filter_rows(table, wishes.only)
-    kind = infer.target_kind(table, wishes.target, find_task(pipeline.task).TARGETS, given)
-    ignore = [*wishes.ignore, *([wishes.time] if wishes.time else [])]
-    told = infer.infer_schema(table, wishes.target, kind, given=given, ignore=ignore, key=wishes.key, from_itself=True)
-    good, _ = separate_invalid_rows(table, told)
-    return profile.profile_columns(good, told.kinds)
+    config = pipeline.preprocess
+    given = merge_kinds(config.schema, config.kinds)
+    table = filter_rows(table, config.only)
+    kind = infer.target_kind(table, config.target, find_task(pipeline.task).TARGETS, given)
+    ignore = [*config.ignore, *([config.time] if config.time else [])]
+    schema = infer.infer_schema(
+        table, config.target, kind, given=given, ignore=ignore, key=config.key, from_itself=True
+    )
+    valid, _ = separate_invalid_rows(table, schema)
+    return profile.profile_columns(valid, schema.kinds)
 
 
-def _columns(said: dict[str, Any]) -> str:
-    return f"{len(said)} column{'s' * (len(said) != 1)}"
+def _columns(rules: dict[str, Any]) -> str:
+    return f"{len(rules)} column{'s' * (len(rules) != 1)}"

@@ -1,4 +1,4 @@
-"""What long work says while it runs: one live line on a terminal, one kept line per finished stage, nothing else.
+"""Report the progress of long work: one live line on a terminal, one kept line per finished stage, nothing else.
 
 A stage calls `progress(stage="train", epoch=3, epochs=40, samples_per_second=…, seconds_left=…, accuracy=…)` as often
 as it likes. Whoever runs it calls `progress(stage="train", summary="…", seconds=…)` when the stage is done.
@@ -15,12 +15,12 @@ Progress = Callable[..., None]
 
 
 def no_progress(**_: Any) -> None:
-    """Says nothing."""
+    """Report nothing."""
 
 
 @contextmanager
 def console_progress(on: bool = True) -> Iterator[Progress]:
-    """A Progress that writes to stderr: a live line where it is a terminal, plain lines otherwise."""
+    """Yield a Progress that writes to stderr: a live line where it is a terminal, else plain lines."""
     if not on:
         yield no_progress
     elif not sys.stderr.isatty():
@@ -51,7 +51,7 @@ def _kept(**facts: Any) -> None:
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
-    """A stage's summary in one line: its reason if it gives one, else its numbers and names."""
+    """Format a stage's summary in one line: its reason if it gives one, else its numbers and names."""
     if "why" in summary:
         return str(summary["why"])
     parts = []
@@ -65,18 +65,18 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 
 
 def format_number(value: Any) -> str:
-    """Four digits of a fraction, all of a whole number."""
+    """Format four digits of a fraction, all of a whole number."""
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def format_done(*, stage: str, summary: str, seconds: float | None = None, **_: Any) -> str:
-    """The line that stays: ✓ train       12.3 s  accuracy 0.993 after 31 epochs."""
+    """Format the line that stays: ✓ train       12.3 s  accuracy 0.993 after 31 epochs."""
     took = "" if seconds is None else f"{seconds:6.1f} s"
     return f"✓ {stage:<11}{took:>8}  {summary}".rstrip()
 
 
 def format_live(*, stage: str, samples_per_second: float = 0, seconds_left: float | None = None, **facts: Any) -> str:
-    """The live line: train · epoch 3/40 · accuracy 0.981 · 5,210 samples/s · 12 s left."""
+    """Format the live line: train · epoch 3/40 · accuracy 0.981 · 5,210 samples/s · 12 s left."""
     parts = [stage]
     for name, value in facts.items():
         total = facts.get(f"{name}s")

@@ -1,1 +1,1 @@
-"""When: Prefect decides when a pipeline runs, what follows what, and keeps the record. Nothing below imports it."""
+"""Decide when a pipeline runs and what follows what, by Prefect, which keeps the record."""

@@ -1,4 +1,4 @@
-"""What there is to say about a pipeline: what is stale and why, its scores in text and tables."""
+"""Say what is stale and why, and format scores as text and tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def stale_reason(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
-    """Why a stage must run, or None. A source that changed makes `collect` stale though DVC cannot see it."""
+    """Return why a stage must run, or None. A changed source makes `collect` stale, which DVC cannot see."""
     from evergreen.stages.engines import versions
 
     reason = versions.stale_reason(pipeline, paths, stage)
@@ -25,7 +25,7 @@ def stale_reason(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
 
 
 def format_scores(metrics: Mapping[str, Any]) -> str:
-    """Each score of the test split, with its interval where it has one, on one line."""
+    """Format each score of the test split, with its interval where it has one, on one line."""
     spans = {name: format_interval(score) for name, score in metrics["test"].items()}
     parts = [
         f"{name} {format_number(score['value'])}" + (f" ({spans[name]})" if spans[name] else "")
@@ -36,12 +36,12 @@ def format_scores(metrics: Mapping[str, Any]) -> str:
 
 
 def format_interval(score: Mapping[str, Any]) -> str:
-    """A score's interval; empty where it has none."""
+    """Format a score's interval; "" where it has none."""
     return "" if score["low"] is None else f"{format_number(score['low'])} to {format_number(score['high'])}"
 
 
 def scores_table(metrics: Mapping[str, Any]) -> str:
-    """The scores of the candidate and of its opponents as a Markdown table."""
+    """Format the scores of the candidate and of its reference models as a Markdown table."""
     others = [name for name in ("baseline", "reference", "scratch", "svm", "released") if name in metrics]
     lines = [" | ".join(["| score", "candidate", "interval", *others]) + " |", "|---" * (3 + len(others)) + "|"]
     for name, score in metrics["test"].items():
@@ -52,5 +52,5 @@ def scores_table(metrics: Mapping[str, Any]) -> str:
 
 
 def to_table_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for a table: lists and mappings as text."""
+    """Convert a row for a table: lists and mappings become text."""
     return {name: value if isinstance(value, int | float | str) else str(value) for name, value in row.items()}

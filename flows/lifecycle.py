@@ -1,4 +1,4 @@
-"""The whole life of a model, in order. What has not changed is skipped; what is not better stays a candidate."""
+"""Run the whole life of a model in order: skip what has not changed, release only what is better."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def lifecycle(name: str) -> dict[str, Any]:
     with locked_run(name) as run:
         collect(run)  # the source's rows, with the origin of each
         preprocess(run)  # checked, split, fitted on the training rows alone
-        select(run)  # the architecture that wins a race within its seconds
+        select(run)  # the architecture that wins within its time budget
         tune(run)  # its settings
         train(run)  # the candidate
-        validate(run)  # judged on rows that nothing above has seen
+        validate(run)  # evaluated on rows that nothing above has seen
         release(run)  # if validate says that it is better
         deploy(run)  # what is released answers
     return run.summaries

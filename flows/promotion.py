@@ -1,4 +1,4 @@
-"""What is in production changes here, by a person's word; the lifecycle does the same by validate's."""
+"""Change what is in production by hand; the lifecycle does the same by the verdict of validate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evergreen.stages.engines import versions
 
 @flow(flow_run_name="{name}")
 def release(name: str) -> dict[str, Any]:
-    """Releases and serves the candidate, whatever its verdict."""
+    """Release and serve the candidate, whatever its verdict."""
     with locked_run(name) as run:
         version = versions.release(run.paths, "released by hand", again=True)
         return {"version": version, **deploy_released(run.paths.root, run.progress)}
@@ -21,7 +21,7 @@ def release(name: str) -> dict[str, Any]:
 
 @flow(flow_run_name="{name}")
 def rollback(name: str, version: str | None = None) -> dict[str, Any]:
-    """Returns to an earlier version, by default the one before the released one, and serves it."""
+    """Return to an earlier version, by default the one before the released one, and serve it."""
     with locked_run(name) as run:
         version = versions.rollback(run.paths, version)
         return {"version": version, **deploy_released(run.paths.root, run.progress)}

@@ -14,12 +14,12 @@ from evergreen.stages.pipeline import names, read
 
 
 def pid_file(root: Path) -> Path:
-    """Where the watching process is written down."""
+    """Return the file that records the watching process."""
     return root / ".evergreen" / "watch.json"
 
 
 def watch(show: Callable[[str], None]) -> dict[str, str]:
-    """Serve the schedules until interrupted, one process a clone; return them by pipeline."""
+    """Run the schedules until interrupted, in one process a project; return them by pipeline."""
     from evergreen.flows.server import Server
     from evergreen.stages.engines import versions
 
@@ -30,7 +30,7 @@ def watch(show: Callable[[str], None]) -> dict[str, str]:
         fix = 'write one into a pipeline\'s YAML: schedule: "30 4 * * *" is every day at 04:30 UTC'
         raise PipelineError("no pipeline has a schedule", fix=fix)
     server = Server(root)
-    with processes.exclusive_lock(root / ".evergreen" / "locks" / "watch", "this clone is watched already"):
+    with processes.exclusive_lock(root / ".evergreen" / "locks" / "watch", "this project is watched already"):
         server.start()
         url = server.wait()
         for name, schedule in schedules.items():
@@ -55,7 +55,7 @@ def _serve(schedules: dict[str, str]) -> None:
 
 
 def make_deployment(name: str, schedule: str) -> Any:
-    """The lifecycle of one pipeline on a schedule: a run that would overlap the one before is left out."""
+    """Schedule the lifecycle of one pipeline; a run that would overlap the one before is left out."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.schedules import Cron
 

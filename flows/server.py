@@ -1,4 +1,4 @@
-"""This clone's own Prefect server: started when a flow needs it, kept for the next one, ended by `evergreen stop`.
+"""Run the project's own Prefect server: a flow starts it, the next one finds it, `evergreen stop` ends it.
 
 A flow without a server starts a temporary one (5 to 12 s each time) which may lose the last states at its exit.
 """
@@ -24,21 +24,22 @@ START_SECONDS = 90.0  # a new database takes 7 s on a free two-core machine
 
 
 class Server:
-    """The server of one clone. `start` returns at once, so that other engines may start meanwhile; then `wait`."""
+    """Start, find and end the server of one project; between `start` and `wait` other engines may start."""
 
     def __init__(self, root: Path) -> None:
+        """Name the files of the server of the project at `root`."""
         self.home = root / ".evergreen" / "prefect"
         self.file = root / ".evergreen" / "prefect.json"
         self.log = root / ".evergreen" / "prefect.log"
 
     @property
     def url(self) -> str | None:
-        """The address of the UI, if the server lives."""
+        """The address of the UI; None where the server is down."""
         facts = processes.load_live(self.file)
         return facts["url"] if facts else None
 
     def start(self) -> None:
-        """Starts the server unless it lives, and points this process's Prefect at it (before Prefect is imported)."""
+        """Start the server unless it is up, and point this process's Prefect at it (before Prefect is imported)."""
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         with processes.exclusive_lock(self.file.with_suffix(".lock"), "another command is starting Prefect"):
             if self.url is None:
@@ -46,10 +47,10 @@ class Server:
         os.environ.update(self._settings() | {"PREFECT_API_URL": f"{self.url}/api"})
 
     def _launch(self) -> None:
-        """The port is bound here and handed over open: no other clone can take it while the server wakes up."""
+        """Bind the port here and hand it over open: no other project can take it while the server starts."""
         with bind_free_port(FIRST_PORT) as listener, self.log.open("ab") as log:
             url = "http://{}:{}".format(*listener.getsockname())
-            # else Prefect's page asks what listens on its first port, another clone's server
+            # else Prefect's page asks what listens on its first port, another project's server
             own = {"PREFECT_API_URL": "", "PREFECT_SERVER_UI_API_URL": f"{url}/api"}
             app, fd = "prefect.server.api.server:create_app", str(listener.fileno())
             process = subprocess.Popen(
@@ -65,7 +66,11 @@ class Server:
         processes.save_pid(self.file, process.pid, url=url)
 
     def wait(self) -> str:
-        """The server's address once it answers. Raises PipelineError when it does not."""
+        """Return the server's address once it answers.
+
+        Raises:
+            PipelineError: it does not answer in time.
+        """
         limit = time.monotonic() + START_SECONDS
         while (url := self.url) and time.monotonic() < limit:
             if _answers(f"{url}/api/health"):
@@ -74,6 +79,7 @@ class Server:
         raise PipelineError("Prefect's server does not start", place=str(self.log), fix="read the end of that file")
 
     def stop(self) -> bool:
+        """End the server; return whether it was up."""
         return processes.terminate_tree(self.file)
 
     def _settings(self) -> dict[str, str]:
@@ -90,7 +96,7 @@ class Server:
 
 
 def bind_free_port(first: int) -> socket.socket:
-    """A socket on the first port from `first` on that is free on this machine."""
+    """Return a socket on the first free port of this machine, from `first` on."""
     for port in range(first, first + PORTS):
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -113,9 +119,9 @@ def _answers(url: str) -> bool:
 
 
 def mark_abandoned_crashed(tag: str, keep: Any = None) -> int:
-    """Marks flow runs with `tag` that still count as running, though their process died, as crashed; how many.
+    """Mark flow runs with `tag` as crashed that count as running though their process died; return how many.
 
-    Only who holds the pipeline's lock may ask: then no other process runs it. `keep` is the asking run's own id.
+    The caller holds the pipeline's lock: then no other process runs it. `keep` is the id of the caller's own run.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter
@@ -125,5 +131,5 @@ def mark_abandoned_crashed(tag: str, keep: Any = None) -> int:
     with get_client(sync_client=True) as client:
         runs = [run for run in client.read_flow_runs(flow_run_filter=left) if run.id != keep]
         for run in runs:
-            client.set_flow_run_state(run.id, Crashed(message="its process ended without a word"), force=True)
+            client.set_flow_run_state(run.id, Crashed(message="its process died"), force=True)
     return len(runs)

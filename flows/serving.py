@@ -1,4 +1,4 @@
-"""The endpoint as flows and commands need it: what it serves, making it serve what is released, asking it something."""
+"""Make the endpoint serve what is released, and send it requests."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.pipeline import names, read
 
-LONGEST = 400  # characters of a request that still looks well on a command line
-PATIENCE_SECONDS = 30.0
+MAX_INLINE_CHARACTERS = 400  # characters of a request that still looks well on a command line
+TIMEOUT_S = 30.0
 
 
 def served_versions(root: Path) -> dict[str, str]:
-    """The version of each pipeline that the endpoint answers with; {} while it is down."""
+    """Return the version of each pipeline that the endpoint serves; {} while it is down."""
     from evergreen.stages.deploy import stage as deploy
 
     found = deploy.status(root)
@@ -59,7 +59,7 @@ def refresh_endpoint(root: Path, progress: Progress = no_progress) -> dict[str, 
 
 
 def example_request(paths: Paths) -> dict[str, Any]:
-    """The first row of the test split that can be asked about, as a request has it."""
+    """Return the first row of the test split in the form of a request."""
     from evergreen.data.feed.batches import load_split
 
     spec, table = load_split(paths.ready, "test")
@@ -67,14 +67,18 @@ def example_request(paths: Paths) -> dict[str, Any]:
 
 
 def ask(url: str, name: str, row: dict[str, Any]) -> dict[str, Any]:
-    """The endpoint's answer to one row. Raises PipelineError with the endpoint's own words when it refuses."""
+    """Send one row to the endpoint and return its response.
+
+    Raises:
+        PipelineError: the endpoint refuses it, with its own words, or does not answer.
+    """
     body = json.dumps({"rows": [row]}).encode()
     request = urllib.request.Request(f"{url}/{name}/predict", body, {"Content-Type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of this machine
-    limit = time.monotonic() + PATIENCE_SECONDS
+    limit = time.monotonic() + TIMEOUT_S
     while True:
         try:
-            with opener.open(request, timeout=PATIENCE_SECONDS) as answer:
+            with opener.open(request, timeout=TIMEOUT_S) as answer:
                 found: dict[str, Any] = json.load(answer)
                 return found
         except urllib.error.HTTPError as error:
@@ -87,9 +91,9 @@ def ask(url: str, name: str, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def curl_command(url: str, paths: Paths, row: dict[str, Any]) -> str:
-    """A line to paste into a shell that sends the row; a long one is put into a file."""
+    """Return a line for the shell that sends the row; a long row is put into a file."""
     body = json.dumps({"rows": [row]})
-    if len(body) > LONGEST:
+    if len(body) > MAX_INLINE_CHARACTERS:
         file = paths.home / "examples" / f"{paths.name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(body, encoding="utf-8")

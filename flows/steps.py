@@ -1,4 +1,4 @@
-"""The stages as Prefect's steps: skipped while nothing they depend on changed, run in this process, recorded in DVC."""
+"""Run the stages as Prefect's steps: skip what is up to date, run the rest in this process, record it in DVC."""
 
 from __future__ import annotations
 
@@ -26,15 +26,13 @@ from evergreen.stages import pipeline
 from evergreen.stages.engines import versions
 from evergreen.stages.pipeline import STAGES, Pipeline, perform
 
-SCREEN: ContextVar[Progress] = ContextVar(
-    "SCREEN", default=no_progress
-)  # who listens; Prefect's parameters must be JSON
+PROGRESS: ContextVar[Progress] = ContextVar("PROGRESS", default=no_progress)  # Prefect's parameters must be JSON
 RETRIES = {"retries": 2, "retry_delay_seconds": [5, 30]}
 
 
 @dataclass
 class Run:
-    """One pipeline being brought up to date, and what its steps had to say."""
+    """Hold one pipeline that is being brought up to date, and what its steps reported."""
 
     pipeline: Pipeline
     paths: Paths
@@ -44,33 +42,37 @@ class Run:
 
 @contextmanager
 def locked_run(name: str) -> Iterator[Run]:
-    """A run of the pipeline, alone: PipelineError while another process runs it."""
+    """Yield a run of the pipeline, whose lock it holds.
+
+    Raises:
+        PipelineError: another process runs it.
+    """
     root = find_root()
     paths = Paths(root, name)
     with processes.exclusive_lock(paths.run_lock, f"{name} is being run already"):
         server.mark_abandoned_crashed(name, keep=get_run_context().flow_run.id)  # type: ignore[union-attr]
-        yield Run(pipeline.read(name, root), paths, SCREEN.get())
+        yield Run(pipeline.read(name, root), paths, PROGRESS.get())
 
 
 @contextmanager
 def with_progress(name: str, progress: Progress) -> Iterator[None]:
-    """Flows called inside carry the pipeline's name as a tag and tell `progress` what they do."""
-    token = SCREEN.set(progress)
+    """Tag the flows called inside with the pipeline's name, and report what they do to `progress`."""
+    token = PROGRESS.set(progress)
     try:
         # with a heartbeat, a synchronous flow waits a second at its end for the heartbeat's thread
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(name):
             yield
     finally:
-        SCREEN.reset(token)
+        PROGRESS.reset(token)
 
 
 def is_transient(_task: Any, _run: Any, state: Any) -> bool:
-    """Whether trying again may help: it does against an outage, never against a mistake or a bug."""
+    """Tell whether a retry may help: it does after an outage, not after a mistake or a bug."""
     return isinstance(state.result(raise_on_failure=False), ConnectionError | TimeoutError)
 
 
 def prefect_step(work: Callable[[Run], dict[str, Any] | None]) -> Task[[Run], Any]:
-    """A function of a Run as Prefect's step of the same name; returning None says that there was nothing to do."""
+    """Make a Prefect step of a function of a Run, under its name; it returns None when there was nothing to do."""
     name = work.__name__
 
     def recorded(run: Run) -> Any:
@@ -85,7 +87,7 @@ def prefect_step(work: Callable[[Run], dict[str, Any] | None]) -> Task[[Run], An
 
 
 def dvc_stage(name: str) -> Task[[Run], Any]:
-    """The step of one of DVC's stages."""
+    """Make the step of one of DVC's stages."""
 
     def work(run: Run) -> dict[str, Any] | None:
         if format.stale_reason(run.pipeline, run.paths, name) is None:
@@ -104,7 +106,7 @@ collect, preprocess, select, tune, train, validate = (dvc_stage(name) for name i
 
 @prefect_step
 def release(run: Run) -> dict[str, Any] | None:
-    """Puts a candidate that proved better into production; one that did not stays a candidate."""
+    """Put a candidate that proved better into production; leave another one a candidate."""
     start = time.monotonic()
     report = read_json(run.paths.report / "metrics.json")
     before = versions.released(run.paths.root).get(run.paths.name)
@@ -119,7 +121,7 @@ def release(run: Run) -> dict[str, Any] | None:
 
 @prefect_step
 def deploy(run: Run) -> dict[str, Any] | None:
-    """Makes the endpoint answer with what is released."""
+    """Make the endpoint serve what is released."""
     start = time.monotonic()
     root = run.paths.root
     if served_versions(root) == versions.released(root):

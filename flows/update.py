@@ -33,6 +33,7 @@ def update(root: Path, name: str, progress: Progress) -> dict[str, Any]:
 
 
 def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
+    """Tell whether no stage is stale, the source is as it was, and a candidate that proved better is released."""
     from evergreen.stages.collect import stage as collect
     from evergreen.stages.engines import versions
 
@@ -43,7 +44,7 @@ def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
 
 
 def run_lifecycle(name: str, paths: Paths, progress: Progress) -> None:
-    """The flow `lifecycle` under this clone's Prefect server; Ray starts while the server does."""
+    """Run the flow `lifecycle` under the project's Prefect server; Ray starts while the server does."""
     from evergreen.flows.server import Server
     from evergreen.stages.engines import ray_cluster
 
@@ -60,7 +61,7 @@ def run_lifecycle(name: str, paths: Paths, progress: Progress) -> None:
 
 
 def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress) -> dict[str, Any]:
-    """What is released, after asking it for one real answer."""
+    """Describe what is released, after asking it for one real prediction."""
     from evergreen.flows import serving
     from evergreen.flows.server import Server
     from evergreen.stages.deploy import stage as deploy

@@ -59,7 +59,7 @@ MISTAKES = {
     ),
     "taken name": (
         ["new", "digits", *GIVEN],
-        "there is a pipeline 'digits' already",
+        "pipeline 'digits' exists already",
     ),
     "no file": (["new", "houses", "--from", "nowhere.csv", "--target", "price"], "nowhere.csv"),
     "no column": (["new", "houses", "--from", "../houses.csv", "--target", "prize"], "did you mean 'price'?"),

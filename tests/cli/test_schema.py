@@ -64,7 +64,7 @@ def test_the_schema_is_shown_written_and_then_holds(clone, capsys):
     assert "max: 100" in file.read_text()  # what a person wrote stays
     prepare(clone)
     told = json.loads(said(capsys, "quarantine", "people", "--json"))
-    assert (told["aside"], told["rows"], told["stopped"]) == (4, 204, None)
+    assert (told["quarantined"], told["rows"], told["stopped"]) == (4, 204, None)
     assert {one["reason"]: one["examples"][0]["value"] for one in told["reasons"]} == {
         "age: not a number": "age=forty",
         "age: above 100": "age=130",
@@ -89,13 +89,13 @@ def test_a_run_that_stopped_can_be_looked_at_mended_and_replayed(clone, capsys, 
     with pytest.raises(ValueError, match="look at them with: evergreen quarantine people"):
         prepare(clone)
     shown = said(capsys, "quarantine", "people")
-    assert "people: 43 of 263 rows are set aside (16.3%)" in shown
+    assert "people: 43 of 263 rows are quarantined (16.3%)" in shown
     assert "the last run stopped here" in shown
     assert "rule: age < 100\n           people.csv#205  age=130" in shown
     write(clone, [*GOOD, *BAD[1:] * 20])
     file.write_text(file.read_text().replace("age < 100", "age < 200"))
     shown = said(capsys, "quarantine", "people", "--replay")
-    assert "people: 43 rows were set aside, 20 are now, and 240 are prepared" in shown
+    assert "people: 43 rows were quarantined, 20 are now, and 240 are prepared" in shown
     assert "       20 → 0          rule: age < 100" in shown
     assert "       20 → 20         3 fields where 4 belong" in shown
     assert "stopped here" not in said(capsys, "quarantine", "people")
