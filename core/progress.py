@@ -39,7 +39,8 @@ def console_progress(on: bool = True) -> Iterator[Progress]:
                     console.print(Text(format_done(**facts)), soft_wrap=True)
                     live.update("")
                 else:
-                    text = Text(format_live(**facts), no_wrap=True, overflow="ellipsis")
+                    text = Text(format_live(**facts))
+                    text.truncate(console.width - 2, overflow="ellipsis")  # beside the spinner, on one line
                     live.update(Spinner("dots", text))
 
             yield progress
