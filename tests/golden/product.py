@@ -95,7 +95,7 @@ class Run:
         spec, asked = FeatureSpec.load(self.paths.ready), self.asked
         return {
             "stage": ["collect", "preprocess", "train"],
-            "source": [open_source(asked.collect.uri, self.root).reader().split()[0]],
+            "source": [open_source(asked.collect.uri, self.root).reader_version().split()[0]],
             "kind": sorted({field.encoder or field.kind for field in (*spec.inputs.values(), spec.target)}),
             "task": [asked.task],
             "architecture": list(asked.select.architectures),
