@@ -46,7 +46,6 @@ def write_code_versions(pipeline: Pipeline, paths: Paths) -> None:
     for stage, text in code_versions(pipeline, paths).items():
         file = version_file(paths, stage)
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
-            file.parent.mkdir(parents=True, exist_ok=True)
             write_text(file, text)
 
 
@@ -55,13 +54,9 @@ def version_file(paths: Paths, stage: str) -> Path:
     return paths.candidate.parent / "versions" / stage
 
 
-def remember(paths: Paths, stage: str) -> None:
+def remember(paths: Paths, stage: str, version: str) -> None:
     """Keep the code version with which a stage was recorded, so that `explain` can say what moved since."""
-    file = version_file(paths, stage)
-    if file.is_file():
-        known = _read(_memory(paths)) | {stage: file.read_text(encoding="utf-8")}
-        _memory(paths).parent.mkdir(parents=True, exist_ok=True)
-        write_text(_memory(paths), json.dumps(known, indent=1))
+    write_text(_memory(paths), json.dumps(_read(_memory(paths)) | {stage: version}, indent=1))
 
 
 def explain(paths: Paths, stage: str, md5: str, *, same_parts: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,12 @@ def load_yaml(text: str, place: str, fix: str = "") -> Any:
     except YAMLError as error:
         problem = " ".join(str(error).split())
         raise VersionError(f"not YAML ({problem})", place=place, fix=fix or "mend it") from None
+
+
+def replace_entry(lock: str, name: str, entry: dict[str, Any]) -> str:
+    """Return the text of a dvc.lock with the record of one stage replaced or added."""
+    from dvc.utils.serialize import dumps_yaml
+
+    text = dumps_yaml({"stages": {name: entry}}).partition("\n")[2]
+    old = re.search(rf"^  {re.escape(name)}:\n((   .*)?\n)*", lock, re.MULTILINE)
+    return lock[: old.start()] + text + lock[old.end() :] if old else lock + text

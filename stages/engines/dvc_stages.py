@@ -21,7 +21,14 @@ from evergreen.core.files import write_text
 from evergreen.core.gc_tuning import seldom
 from evergreen.core.paths import Paths
 from evergreen.stages.engines.dvc_code import explain, remember, version_file, write_code_versions
-from evergreen.stages.engines.dvc_graph import graph_file, prepare, register_pipeline, registered_pipelines
+from evergreen.stages.engines.dvc_graph import (
+    graph_file,
+    prepare,
+    register_pipeline,
+    registered_pipelines,
+    replace_entry,
+)
+from evergreen.stages.engines.dvc_upgrade import has_older_records, upgrade_records
 from evergreen.stages.pipeline import STAGES, Pipeline, read
 
 if TYPE_CHECKING:
@@ -79,10 +86,7 @@ def stale_reasons(
 ) -> dict[str, dict[str, str]]:
     """Say of each pipeline which of its stages must run, and why; {} where nothing is stale."""
     reasons: dict[str, dict[str, str]] = {pipeline.name: dict.fromkeys(stages, "never run") for pipeline in pipelines}
-    registered = registered_pipelines(root)
-    known = [one for one in pipelines if one.name in registered]
-    for pipeline in known:
-        write_code_versions(pipeline, Paths(root, pipeline.name))
+    known = _known_to_dvc(root, pipelines)
     if known:
         with open_repo(root) as repo:
             for pipeline in known:
@@ -90,6 +94,26 @@ def stale_reasons(
                 found = {stage: _stale_reason(_load_stage(repo, paths, stage), paths, stage) for stage in stages}
                 reasons[pipeline.name] = {stage: reason for stage, reason in found.items() if reason}
     return reasons
+
+
+def _known_to_dvc(root: Path, pipelines: Sequence[Pipeline]) -> list[Pipeline]:
+    """Return the pipelines that DVC knows, after bringing up to date all that it reads of them."""
+    lock = root / graph_file(root, "dvc.lock")
+    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
+    names = set(re.findall(r"^  \w+@(.+):$", text, re.MULTILINE))
+    registered = registered_pipelines(root)
+    known = [one for one in pipelines if one.name in names or one.name in registered]
+    for pipeline in known:
+        paths = Paths(root, pipeline.name)
+        if pipeline.name not in registered:
+            register_pipeline(paths)
+        write_code_versions(pipeline, paths)
+    if has_older_records(text):
+        from dvc.repo import lock_repo
+
+        with contextlib.suppress(VersionError), open_repo(root) as repo, lock_repo(repo):
+            write_text(lock, upgrade_records(lock.read_text(encoding="utf-8"), root, known))
+    return known
 
 
 def stale_reason(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
@@ -156,7 +180,7 @@ def commit(paths: Paths, stage: str) -> None:
         try:
             with open_repo(paths.root) as repo:
                 _record(repo, _load_stage(repo, paths, stage), paths.root / graph_file(paths.root, "dvc.lock"))
-            return remember(paths, stage)
+            return remember(paths, stage, version_file(paths, stage).read_text(encoding="utf-8"))
         except VersionError as error:
             if not isinstance(error.__cause__, LockError) or time.monotonic() > deadline:
                 raise
@@ -169,19 +193,10 @@ def _record(repo: Repo, stage: Stage, lock: Path) -> None:
     from dvc.stage.serialize import to_lockfile
 
     with lock_repo(repo):
-        rest = (lock.read_text(encoding="utf-8") if lock.is_file() else HEAD).removeprefix(HEAD)
-        if re.search(r"^\S", rest, re.MULTILINE):
+        text = lock.read_text(encoding="utf-8") if lock.is_file() else HEAD
+        if re.search(r"^\S", text.removeprefix(HEAD), re.MULTILINE):
             repo.commit(stage.addressing, force=True, relink=False)
             return
         stage.save()
         stage.commit(relink=False)
-        write_text(lock, HEAD + replace_entry(rest, stage.name, to_lockfile(stage)))
-
-
-def replace_entry(entries: str, name: str, entry: dict[str, Any]) -> str:
-    """Return the stages of a dvc.lock, as text, with one of them replaced or added."""
-    from dvc.utils.serialize import dumps_yaml
-
-    text = dumps_yaml({"stages": entry}).partition("\n")[2]
-    old = re.search(rf"^  {re.escape(name)}:\n((   .*)?\n)*", entries, re.MULTILINE)
-    return entries[: old.start()] + text + entries[old.end() :] if old else entries + text
+        write_text(lock, replace_entry(text, stage.name, to_lockfile(stage)[stage.name]))
