@@ -17,13 +17,13 @@ from evergreen.stages.pipeline import STAGES, read
 
 OWN = '''
 """A network of a project's own."""
-from evergreen.models.base import Architecture, STEPS
+from evergreen.models.base import Architecture, SEQUENCE_KINDS
 
 class Mine(Architecture):
     """Reads steps."""
 
     VERSION = 3
-    ACCEPTS = STEPS | {"angle"}
+    ACCEPTS = SEQUENCE_KINDS | {"angle"}
 
     def forward(self, batch):
         return batch["x"]  # as it is
@@ -148,12 +148,12 @@ def test_one_more_architecture_makes_select_stale_where_it_fits(source, pipeline
 
 
 def test_what_an_architecture_accepts_is_read_without_torch_as_torch_has_it():
-    from evergreen.models.registry import architecture
+    from evergreen.models.registry import find_architecture
 
     for name in parts.names("architectures"):
-        for attribute in ("ACCEPTS", "NEEDS"):
+        for attribute in ("ACCEPTS", "NEEDS_ONE_OF"):
             found = module._attribute("architecture", name, attribute)
-            assert found == getattr(architecture(name), attribute), name
+            assert found == getattr(find_architecture(name), attribute), name
 
 
 @pytest.mark.parametrize("part", module.GROUPS)
