@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from evergreen.cli.output import CommandResult
-from evergreen.cli.parameters import PipelineName
+from evergreen.cli.parameters import PipelineName, open_pipeline
+from evergreen.core.progress import console_progress
 
 
 def features(
@@ -26,17 +27,11 @@ def features(
     pipeline's own rows, or the target, where there is one, and `_origin` of the rows of a file. Before the first
     release it is the candidate's features.
     """
-    from evergreen.core.paths import Paths, find_root
-    from evergreen.core.progress import console_progress
-    from evergreen.stages.engines import versions
-    from evergreen.stages.pipeline import read
     from evergreen.stages.predict import extract_features
 
-    root = find_root()
-    read(name, root)
-    versions.prepare(root)
+    _, paths = open_pipeline(name)
     output = output or Path(f"{name}-features.parquet")
     with console_progress() as progress:
-        value = extract_features.features(Paths(root, name), source, output, progress)
+        value = extract_features.features(paths, source, output, progress)
     text = "{rows:,} rows, {features:,} features each, by {pipeline} {version}: {output}".format(**value)
     return CommandResult(value, text)

@@ -1,14 +1,17 @@
-"""Define the parameters that several commands take."""
+"""Define the parameters that several commands take, and open the pipeline that they name."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evergreen.core.errors import PipelineError
-from evergreen.core.paths import find_root
+from evergreen.core.paths import Paths, find_root
+
+if TYPE_CHECKING:
+    from evergreen.stages.pipeline import Pipeline
 
 
 def complete_pipeline(incomplete: str) -> list[str]:
@@ -26,3 +29,18 @@ PipelineName = Annotated[
 AnyPipelineName = Annotated[
     str, typer.Argument(metavar="[NAME]", help="Name of a pipeline.", autocompletion=complete_pipeline)
 ]
+
+
+def open_pipeline(name: str) -> tuple[Pipeline, Paths]:
+    """Read a pipeline of the project around the working directory, and make the project's engines ready.
+
+    Raises:
+        PipelineError: there is no such project or pipeline, or a mistake in its YAML.
+    """
+    from evergreen.stages.engines import versions
+    from evergreen.stages.pipeline import read
+
+    root = find_root()
+    pipeline = read(name, root)
+    versions.prepare(root)
+    return pipeline, Paths(root, name)

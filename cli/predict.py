@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from evergreen.cli.output import CommandResult
-from evergreen.cli.parameters import PipelineName
+from evergreen.cli.parameters import PipelineName, open_pipeline
+from evergreen.core.progress import console_progress
 
 
 def predict(
@@ -25,16 +26,10 @@ def predict(
     it is not read. A forecast is made for each row with enough known rows before it, and for rows at the end whose
     target is empty.
     """
-    from evergreen.core.paths import Paths, find_root
-    from evergreen.core.progress import console_progress
-    from evergreen.stages.engines import versions
-    from evergreen.stages.pipeline import read
     from evergreen.stages.predict import batch
 
-    root = find_root()
-    read(name, root)
-    versions.prepare(root)
+    _, paths = open_pipeline(name)
     with console_progress() as progress:
-        value = batch.predict(Paths(root, name), file, output, progress)
+        value = batch.predict(paths, file, output, progress)
     text = f"{value['rows']:,} rows predicted by {value['pipeline']} {value['version']}: {value['output']}"
     return CommandResult(value, text)

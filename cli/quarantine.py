@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evergreen.cli.output import CommandResult
-from evergreen.cli.parameters import PipelineName
+from evergreen.cli.parameters import PipelineName, open_pipeline
 from evergreen.core.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -29,11 +29,7 @@ def quarantine(
     Where too many rows were invalid and the run was stopped, these are shown. With --replay, files whose rows could not
     be read are read again, every row is checked again by the rules as they are now, and the difference is shown.
     """
-    from evergreen.core.paths import Paths, find_root
-    from evergreen.stages.pipeline import read
-
-    root = find_root()
-    pipeline, paths = read(name, root), Paths(root, name)
+    pipeline, paths = open_pipeline(name)
     if replay:
         return _replay(pipeline, paths)
     value = read_quarantine(paths)
@@ -97,7 +93,6 @@ def _replay(pipeline: Pipeline, paths: Paths) -> CommandResult:
     from evergreen.stages.pipeline import perform
 
     before = read_quarantine(paths)
-    versions.prepare(paths.root)
     with exclusive_lock(paths.run_lock, f"{paths.name} is being run already"), console_progress() as progress:
         for stage, more in (("collect", {"faulty": True}), ("preprocess", {})):
             perform(stage, pipeline, paths, progress, **more)

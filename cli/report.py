@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from evergreen.cli.output import CommandResult
-from evergreen.cli.parameters import PipelineName
+from evergreen.cli.parameters import PipelineName, open_pipeline
 
 
 def report(
@@ -17,12 +17,8 @@ def report(
 ) -> CommandResult:
     """Print where a pipeline's report lies, or open it."""
     from evergreen.core.errors import PipelineError
-    from evergreen.core.paths import Paths, find_root
-    from evergreen.stages.pipeline import read
 
-    root = find_root()
-    read(name, root)
-    paths = Paths(root, name)
+    _, paths = open_pipeline(name)
     page = (paths.described if data else paths.report) / "report.html"
     if not page.is_file():
         raise PipelineError(f"{name} has no report yet", fix=f"make one with: evergreen run {name}")

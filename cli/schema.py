@@ -9,7 +9,7 @@ import typer
 
 from evergreen.cli.new import read_head
 from evergreen.cli.output import CommandResult
-from evergreen.cli.parameters import AnyPipelineName
+from evergreen.cli.parameters import AnyPipelineName, open_pipeline
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,28 +41,22 @@ def schema(
 
 def _schema_of_columns(name: str, write: bool) -> CommandResult:
     from evergreen.core import yaml_edit
-    from evergreen.core.paths import Paths, find_root
     from evergreen.stages.pipeline import read
 
-    root = find_root()
-    pipeline, paths = read(name, root), Paths(root, name)
+    pipeline, paths = open_pipeline(name)
     written = pipeline.preprocess.schema
     suggested, source, changes = propose_schema(pipeline, paths)
     new = {name: rules for name, rules in suggested.items() if name not in written}
-    value: dict[str, Any] = {
-        "pipeline": name,
-        "written": written,
-        "proposed": new,
-        "from": source,
-        "changes": changes,
-    }
+    value: dict[str, Any] = {"pipeline": name, "written": written, "proposed": new, "from": source, "changes": changes}
     if write:
         if new:
             yaml_edit.described(paths.pipeline, new)
-            read(name, root)
+            read(name, paths.root)
         what = f"wrote {_columns(new)} into" if new else "every column is described in"
         fix = f"a row that breaks a line is quarantined; look with: evergreen quarantine {name}"
-        return CommandResult(value | {"wrote": sorted(new)}, f"{what} {paths.pipeline.relative_to(root)}\n  {fix}")
+        return CommandResult(
+            value | {"wrote": sorted(new)}, f"{what} {paths.pipeline.relative_to(paths.root)}\n  {fix}"
+        )
     lines = [f"    {yaml_edit.key(name)}: {yaml_edit.flow(rules)}" for name, rules in {**written, **new}.items()]
     origins = [f"{_columns(written)} from the file"] if written else []
     origins += [f"{_columns(new)} from {source}"] if new else []

@@ -8,6 +8,9 @@ import typer
 
 from evergreen.cli.output import CommandResult
 from evergreen.cli.parameters import PipelineName
+from evergreen.core.errors import PipelineError, suggest
+from evergreen.core.paths import Paths, find_root
+from evergreen.core.progress import console_progress
 
 
 def stage(
@@ -17,20 +20,17 @@ def stage(
     name: PipelineName,
 ) -> CommandResult:
     """Run one stage of one pipeline alone, as DVC does."""
-    from evergreen.core.errors import PipelineError, suggest
-    from evergreen.core.paths import Paths, find_root
-    from evergreen.core.progress import console_progress
     from evergreen.stages import pipeline as pipelines
     from evergreen.stages.engines import versions
 
     if stage not in ("versions", *pipelines.STAGES):
         raise PipelineError(f"there is no stage {stage!r}", fix=suggest(stage, pipelines.STAGES, "stages"))
     root = find_root()
-    pipeline = pipelines.read(name, root)
+    pipeline, paths = pipelines.read(name, root), Paths(root, name)
     if stage == "versions":
-        versions.register_pipeline(Paths(root, pipeline.name))
-        versions.write_code_versions(pipeline, Paths(root, pipeline.name))
-        return CommandResult({"pipeline": pipeline.name, "stage": stage}, "")
+        versions.register_pipeline(paths)
+        versions.write_code_versions(pipeline, paths)
+        return CommandResult({"pipeline": name, "stage": stage}, "")
     with console_progress() as progress:
-        result = pipelines.perform(stage, pipeline, Paths(root, pipeline.name), progress)
-    return CommandResult({"pipeline": pipeline.name, "stage": stage, **result}, "")
+        result = pipelines.perform(stage, pipeline, paths, progress)
+    return CommandResult({"pipeline": name, "stage": stage, **result}, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def update(root: Path, name: str, progress: Progress) -> dict[str, Any]:
         raise PipelineError(f"{pipeline.name} is being run already (process {process})", fix=fix)
     stale = not is_up_to_date(pipeline, paths)
     if stale:
-        run_lifecycle(pipeline.name, paths, progress)
+        call_flow(paths, "lifecycle:lifecycle", progress)
     return describe_result(pipeline, paths, progress) | {"ran": stale}
 
 
@@ -43,8 +44,8 @@ def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
     return not proven or versions.candidate_version(paths) is not None  # else a run was ended right before its release
 
 
-def run_lifecycle(name: str, paths: Paths, progress: Progress) -> None:
-    """Run the flow `lifecycle` under the project's Prefect server; Ray starts while the server does."""
+def call_flow(paths: Paths, flow: str, progress: Progress, *arguments: Any) -> Any:
+    """Call a flow, "module:function", under the project's Prefect server; Ray starts while the server does."""
     from evergreen.flows.server import Server
     from evergreen.stages.engines import ray_cluster
 
@@ -53,11 +54,11 @@ def run_lifecycle(name: str, paths: Paths, progress: Progress) -> None:
     progress(stage="start", engines="Ray and Prefect")
     ray_cluster.connect(paths.root)
     server.wait()
-    from evergreen.flows.lifecycle import lifecycle
     from evergreen.flows.steps import with_progress
 
-    with with_progress(name, progress):
-        lifecycle(name)
+    module, _, function = flow.partition(":")
+    with with_progress(paths.name, progress):
+        return getattr(importlib.import_module(f"evergreen.flows.{module}"), function)(paths.name, *arguments)
 
 
 def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress) -> dict[str, Any]:
