@@ -13,6 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from evergreen.cli.output import CommandResult
+from evergreen.core.errors import PipelineError
+from evergreen.core.files import read_json
+from evergreen.core.paths import IMPORT_ROOT, Paths, find_root
+from evergreen.core.processes import lock_owner
 
 GIB = 2**30
 REQUIRED_PYTHON = (3, 11)
@@ -34,8 +38,6 @@ def doctor() -> CommandResult:
     It works anywhere; in a project it checks that too: git, DVC, the cluster, what is running, each pipeline's YAML.
     The status is 1 when something cannot work.
     """
-    from evergreen.core.errors import PipelineError
-    from evergreen.core.paths import find_root
 
     here = Path.cwd()
     findings = [*check_python(), *check_packages(), *check_resources(here), *check_ports(), *check_gpu()]
@@ -65,8 +67,6 @@ def check_python() -> Iterator[Finding]:
 def check_packages() -> Iterator[Finding]:
     """Check that what Evergreen requires is installed, in the tested versions where constraints.txt lies beside it."""
     from packaging.requirements import Requirement
-
-    from evergreen.core.paths import IMPORT_ROOT
 
     file = IMPORT_ROOT / "constraints.txt"
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
@@ -177,8 +177,6 @@ def check_ports() -> Iterator[Finding]:
 
 def check_engines(root: Path) -> Iterator[Finding]:
     """Look which engines are up, and which pipelines are being run."""
-    from evergreen.core.paths import Paths
-    from evergreen.core.processes import lock_owner
     from evergreen.flows.server import Server
     from evergreen.stages.deploy import stage as deploy
     from evergreen.stages.pipeline import names
@@ -233,20 +231,18 @@ def check_gpu() -> Iterator[Finding]:
 
 def check_pipelines(root: Path) -> Iterator[Finding]:
     """Check each pipeline's YAML, and that the records of running processes can be read."""
-    from evergreen.core.errors import PipelineError
-    from evergreen.core.files import read_json
     from evergreen.stages.pipeline import names, read
 
+    right = 0
     for name in names(root):
         try:
             read(name, root)
+            right += 1
         except PipelineError as error:
             problem = f"{error.place}: {error.problem}" if error.place else error.problem
-            yield Finding("pipeline", "fail", problem, error.fix)
-        else:
-            yield Finding("pipeline", "ok", name)
-    if not names(root):
-        yield Finding("pipeline", "warn", "none is defined", "make one with: evergreen new")
+            yield Finding("pipelines", "fail", problem, error.fix)
+    state = "ok" if names(root) else "warn"
+    yield Finding("pipelines", state, f"{right} of {len(names(root))} can be read", "make one with: evergreen new")
     for record in (root / ".evergreen").glob("*.json"):
         try:
             read_json(record)

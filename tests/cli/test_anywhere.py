@@ -53,5 +53,5 @@ def test_doctor_outside_a_project_checks_the_machine(tmp_path, monkeypatch, caps
     findings = {one["what"]: one for one in json.loads(capsys.readouterr().out)["findings"]}
     assert {"python", "packages", "disk", "memory", "gpu", "git", "project"} <= set(findings)
     assert "evergreen init makes one" in findings["project"]["text"]
-    assert "pipeline" not in findings
+    assert "pipelines" not in findings
     assert list(tmp_path.iterdir()) == []
