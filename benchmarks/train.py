@@ -25,8 +25,8 @@ from evergreen.stages.engines import ray_cluster
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.train import stage as train
 from evergreen.stages.train.config import TrainConfig
-from evergreen.stages.train.plan import make
-from evergreen.stages.trials.trial import divide
+from evergreen.stages.train.plan import plan_run
+from evergreen.stages.trials.trial import split_config_and_options
 
 REPEATS, EPOCHS, BATCH, ARCHITECTURE = 5, 12, 64, "cnn"
 RECIPE = {"epochs": EPOCHS, "batch_size": BATCH, "ema": 0.0, "clip": 0.0, "schedule": "constant"}
@@ -38,7 +38,7 @@ def bare(paths: Paths, seed: int) -> float:
     spec, rows = FeatureSpec.load(paths.ready), load_encoded_split(paths.ready, "train")
     torch.manual_seed(seed)
     network = build(ARCHITECTURE, spec.task, spec.inputs, spec.target)
-    (optimiser,) = build_optimizers(divide(ARCHITECTURE, RECIPE)[0], network, network.parameters())
+    (optimiser,) = build_optimizers(split_config_and_options(ARCHITECTURE, RECIPE)[0], network, network.parameters())
     feed = InMemoryBatches(rows, BATCH, seed=seed, shuffle=True, augment=spec.augment)
     validation = {
         name: torch.as_tensor(column) for name, column in load_encoded_split(paths.ready, "validation").items()
@@ -61,7 +61,7 @@ def under_ray(paths: Paths, seed: int, workers: int) -> tuple[float, float]:
     start = time.perf_counter()
     train.run(params, paths, task="classification")
     whole = time.perf_counter() - start
-    plan = make(params, paths, "classification")
+    plan = plan_run(params, paths, "classification")
     lines = [json.loads(line) for line in (Path(plan.folder) / "progress.jsonl").read_text().splitlines()]
     ends = [line for line in lines if "train_loss" in line]
     rows = FeatureSpec.load(paths.ready).rows["train"]

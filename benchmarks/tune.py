@@ -19,7 +19,7 @@ from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.trials import search
 from evergreen.stages.trials.ledger import Ledger
 from evergreen.stages.trials.search import Search
-from evergreen.stages.trials.trial import Trial, defaults
+from evergreen.stages.trials.trial import Trial, search_defaults
 
 REPEATS, TRIALS, ARCHITECTURE, TASK = 3, 8, "mlp", "classification"
 
@@ -39,7 +39,7 @@ def bare(wanted: Search, seed: int) -> float:
     for _ in range(TRIALS):
         point = study.ask(space)
         trial = Trial(Path(wanted.ready), wanted.version, TASK, ARCHITECTURE, point.params, wanted.seed)
-        study.tell(point, trial.advance(wanted.stretches * trial.stretch, 600).value)
+        study.tell(point, trial.advance(wanted.chunks * trial.epochs_per_chunk, 600).value)
     return (time.perf_counter() - start) / TRIALS
 
 
@@ -61,7 +61,7 @@ def main() -> None:
         ray_cluster.connect(paths.root)
         try:
             cores = ray_cluster.cpus()
-            common = (str(paths.ready), folder_version(paths.ready), TASK, ARCHITECTURE, defaults(ARCHITECTURE))
+            common = (str(paths.ready), folder_version(paths.ready), TASK, ARCHITECTURE, search_defaults(ARCHITECTURE))
             alone, ray, inside = [], [], []
             for seed in range(REPEATS):
                 wanted = Search(*common, seed)

@@ -26,7 +26,7 @@ from evergreen.models import registry
 from evergreen.models.training.trainer import Trainer
 from evergreen.stages import artifacts
 from evergreen.data.prepare.config import PreprocessConfig
-from evergreen.stages.trials.trial import divide, metric_of
+from evergreen.stages.trials.trial import split_config_and_options, first_metric
 
 TARGET = "_target"  # the column that y becomes
 MAX_RACED = 3  # architectures that "auto" compares
@@ -118,7 +118,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
     ) -> tuple[tuple[float, float], Any, dict[str, float], dict[str, Any]]:
         """Train one architecture; return its rank (higher is better), network, validation scores and options."""
         epochs = {} if self.epochs is None else {"epochs": self.epochs}
-        recipe, options = divide(name, {**(self.options or {}), **epochs})
+        recipe, options = split_config_and_options(name, {**(self.options or {}), **epochs})
         recipe = recipe.replace(seed=seed)
         torch.manual_seed(seed)
         network = registry.build(name, self._task, spec.inputs, spec.target, spec.task_options, **options)
@@ -126,7 +126,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         loop.run()
         network.load_state_dict(loop.best_state())
         record = loop.best[1]  # type: ignore[index]  # a run that kept no epoch raises
-        metric, direction = metric_of(network.task)
+        metric, direction = first_metric(network.task)
         rank = record[metric] if direction == "max" else -record[metric]
         return (rank, -record["validation_loss"]), network, record, options
 

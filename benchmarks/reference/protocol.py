@@ -16,7 +16,7 @@ from evergreen.data.spec import FeatureSpec, fit
 from evergreen.models.network import Network
 from evergreen.models.registry import build, find_task
 from evergreen.models.training.trainer import Trainer
-from evergreen.stages.trials.trial import divide
+from evergreen.stages.trials.trial import split_config_and_options
 
 Tables = tuple[pa.Table, pa.Table, pa.Table]  # train, validation, test
 HELD_OUT = 360  # digits to validate, and as many to test
@@ -113,7 +113,7 @@ def learn(
     """
     spec = spec_of(tables[0], task_name, target, kinds or {}, transform, task_options or {})
     train, validation, test = ({k: torch.as_tensor(v) for k, v in spec.encode(t, target=True).items()} for t in tables)
-    recipe, rest = divide(architecture, options)
+    recipe, rest = split_config_and_options(architecture, options)
     recipe = recipe.replace(seed=seed, **({"keep": "last", "patience": 0} if refit else {}))
     torch.manual_seed(seed)
     network = build(architecture, task_name, spec.inputs, spec.target, spec.task_options, **rest)

@@ -14,7 +14,7 @@ from evergreen.data.spec import FeatureSpec
 from evergreen.models.network import Network
 from evergreen.models.registry import build
 from evergreen.models.training.trainer import Trainer
-from evergreen.stages.trials.trial import divide
+from evergreen.stages.trials.trial import split_config_and_options
 from evergreen.stages.validate.statistics import compare
 
 BARS = {"frozen_found_harmful": (">=", 1.0), "from_scratch": (">=", 0.972), "fine_tuned": (">=", 0.949)}
@@ -79,7 +79,7 @@ def _right(
     **changes: float,
 ) -> np.ndarray:
     """1 for each test row that is classified rightly, else 0."""
-    recipe, _ = divide(ARCHITECTURE, {"epochs": 150, "batch_size": 16, **changes})
+    recipe, _ = split_config_and_options(ARCHITECTURE, {"epochs": 150, "batch_size": 16, **changes})
     torch.manual_seed(seed)
     network = build(ARCHITECTURE, spec.task, spec.inputs, spec.target)
     prepare(network)

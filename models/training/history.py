@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from evergreen.models.training.config import TrainingConfig
+
 
 class History(list[dict[str, Any]]):
     """One record per epoch: epoch, train_loss, validation_loss and the metrics of the validation split. It holds no
@@ -30,6 +32,14 @@ class History(list[dict[str, Any]]):
         """Epochs since the best one, the first of equals."""
         standings = self.sort_keys
         return len(self) - 1 - standings.index(max(standings)) if self else 0
+
+    def is_over(self, config: TrainingConfig) -> bool:
+        """Tell whether nothing is left to train: all epochs are done, or training has stopped before."""
+        return len(self) >= config.epochs or self.has_stopped(config)
+
+    def has_stopped(self, config: TrainingConfig) -> bool:
+        """Tell whether patience is at its end or the loss has diverged."""
+        return 0 < config.patience <= self.epochs_since_best or self.has_diverged
 
     @property
     def has_diverged(self) -> bool:

@@ -70,14 +70,14 @@ class TrainingState:
             setattr(self, name, position[name])
         self.history[:] = position["history"]
         self.best = (self.best[0], self.best[1]) if self.best else None
-        self.best_weights = _without_prefix("best", tensors, self.loss.device)
+        self.best_weights = without_prefix("best", tensors, self.loss.device)
         self.loss.copy_(tensors["loss"])
-        _fill(self.weights, _without_prefix("weights", tensors))
+        _fill(self.weights, without_prefix("weights", tensors))
         if self.average:
-            _fill(self.average.mean, _without_prefix("average", tensors))
+            _fill(self.average.mean, without_prefix("average", tensors))
         for name, optimiser in self._named_optimisers():
             values: dict[int, dict[str, Tensor]] = {}
-            for place, tensor in _without_prefix(name, tensors).items():
+            for place, tensor in without_prefix(name, tensors).items():
                 index, _, inner = place.partition("/")
                 values.setdefault(int(index), {})[inner] = tensor
             optimiser.load_state_dict({"state": values, "param_groups": optimiser.state_dict()["param_groups"]})
@@ -108,7 +108,7 @@ def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
-def _without_prefix(prefix: str, tensors: dict[str, Tensor], device: torch.device | None = None) -> dict[str, Tensor]:
+def without_prefix(prefix: str, tensors: dict[str, Tensor], device: torch.device | None = None) -> dict[str, Tensor]:
     start = f"{prefix}/"
     return {name.removeprefix(start): tensor.to(device) for name, tensor in tensors.items() if name.startswith(start)}
 

@@ -111,13 +111,9 @@ class Trainer:
         return self._state.best
 
     @property
-    def finished(self) -> bool:
-        """Nothing is left to do: all epochs are done, or patience is at its end, or the loss is no longer a number."""
-        return self.epoch >= self.recipe.epochs or self._stopped
-
-    @property
-    def _stopped(self) -> bool:
-        return 0 < self.recipe.patience <= self.history.epochs_since_best or self.history.has_diverged
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.history.is_over(self.recipe)
 
     def best_state(self) -> dict[str, Tensor]:
         """The weights of the `best` epoch; today's, where no epoch is finished yet."""
@@ -131,7 +127,7 @@ class Trainer:
         """
         target = self.recipe.epochs if epochs is None else epochs
         pace = ThroughputMeter(self._rows_done, target * self.train.rows)
-        while self.epoch < target and not self._stopped:
+        while self.epoch < target and not self.history.has_stopped(self.recipe):
             if not self._train_epoch(target, deadline, pace):
                 break
             self._close_epoch()

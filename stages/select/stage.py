@@ -31,19 +31,19 @@ def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = n
     from evergreen.core.files import write_json
     from evergreen.stages.engines import ray_cluster
 
-    names = _entrants(config, paths, task)
+    names = _candidates(config, paths, task)
     progress(stage="select", rung=0, rungs=len(config.rungs), seconds_left=config.seconds)
-    lanes: list[Any] = []
+    contenders: list[Any] = []
     if len(names) > 1 and config.seconds > ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]]:
         ray_cluster.connect(paths.root)
-        lanes = _race(config, paths, task, names, started, progress)
-    choice = {**_decide(lanes, names, config, paths), "seconds": round(time.monotonic() - started, 1)}
+        contenders = _race(config, paths, task, names, started, progress)
+    choice = {**_decide(contenders, names, config, paths), "seconds": round(time.monotonic() - started, 1)}
     write_json(paths.select, choice)
     progress(stage="select", summary=f"{choice['architecture']}: {choice['why']}", seconds=choice["seconds"])
     return choice
 
 
-def _entrants(config: SelectConfig, paths: Paths, task: str) -> list[str]:
+def _candidates(config: SelectConfig, paths: Paths, task: str) -> list[str]:
     """Names of those that race, the anchor first, or the one asked for. Raises PipelineError for one that cannot."""
     from evergreen.data.spec import FeatureSpec
     from evergreen.models.registry import buildable, list_architectures
@@ -68,68 +68,73 @@ def _race(
     config: SelectConfig, paths: Paths, task: str, names: list[str], started: float, progress: Progress
 ) -> list[Any]:
     from evergreen.stages.artifacts import folder_version
-    from evergreen.stages.trials.contender import Lane
+    from evergreen.stages.trials.contender import ContenderState
     from evergreen.stages.trials.race import Race
-    from evergreen.stages.trials.trial import metric
+    from evergreen.stages.trials.trial import deciding_metric
 
     common = (str(paths.ready.resolve()), folder_version(paths.ready), task)
-    lanes = [Lane(name, config.seed) for name in names]
-    direction = metric(paths.ready)[1]
+    contenders = [ContenderState(name, config.seed) for name in names]
+    direction = deciding_metric(paths.ready)[1]
     with Race(common, names[0], started + config.seconds, progress) as race:
         begun = time.monotonic()
         until = begun + RACE_SHARE * (started + config.seconds - begun)
-        waiting = lanes
+        waiting = contenders
         while waiting and race.has_time(until):
-            room = race.room(until)
+            room = race.max_contenders(until)
             heat, waiting = waiting[:room], waiting[room:]
-            _heat(race, heat, config, until, direction)
-        for lane in waiting:
-            lane.reason = f"{config.seconds:g} s are too few for so many: it did not race"
-        ranked = sorted((lane for lane in lanes if lane.score), key=lambda lane: (lane.rung, lane.rank(direction)))
-        race.finish(_survivors(ranked[::-1], FINALISTS), config.seeds, config.folds)
-    return lanes
+            _halving_round(race, heat, config, until, direction)
+        for contender in waiting:
+            contender.reason = f"{config.seconds:g} s are too few for so many: it did not race"
+        ranked = sorted(
+            (contender for contender in contenders if contender.score),
+            key=lambda contender: (contender.rung, contender.rank(direction)),
+        )
+        race.run_finals(_promote(ranked[::-1], FINALISTS), config.seeds, config.folds)
+    return contenders
 
 
-def _heat(race: Any, alive: list[Any], config: SelectConfig, until: float, direction: str) -> None:
+def _halving_round(race: Any, alive: list[Any], config: SelectConfig, until: float, direction: str) -> None:
     """Successive halving among those that there is time for at once."""
-    for rung, stretches in enumerate(config.rungs, 1):
-        alive = race.advance(alive, rung, stretches, until=until, rungs_left=len(config.rungs) - rung + 1)
+    for rung, chunks in enumerate(config.rungs, 1):
+        alive = race.advance(alive, rung, chunks, until=until, rungs_left=len(config.rungs) - rung + 1)
         if not alive:
             return
-        alive.sort(key=lambda lane: lane.rank(direction), reverse=True)
+        alive.sort(key=lambda contender: contender.rank(direction), reverse=True)
         if rung < len(config.rungs):
-            alive = _survivors(alive, max(FINALISTS, -(-(len(alive) - 1) // config.keep)))
+            alive = _promote(alive, max(FINALISTS, -(-(len(alive) - 1) // config.keep)))
 
 
-def _survivors(ranked: list[Any], count: int) -> list[Any]:
+def _promote(ranked: list[Any], count: int) -> list[Any]:
     """The anchor and the best `count` of its challengers."""
-    challengers = [lane for lane in ranked if lane.name != ANCHOR][:count]
-    return [lane for lane in ranked if lane.name == ANCHOR or lane in challengers]
+    challengers = [contender for contender in ranked if contender.name != ANCHOR][:count]
+    return [contender for contender in ranked if contender.name == ANCHOR or contender in challengers]
 
 
-def _decide(lanes: list[Any], names: list[str], config: SelectConfig, paths: Paths) -> dict[str, Any]:
-    from evergreen.stages.trials.trial import metric, sampled
+def _decide(contenders: list[Any], names: list[str], config: SelectConfig, paths: Paths) -> dict[str, Any]:
+    from evergreen.stages.trials.trial import deciding_metric, sampling_note
 
-    name, direction = metric(paths.ready)
-    board = sorted((lane.entry() for lane in lanes), key=lambda entry: _order(entry, direction))
-    raced = [lane for lane in lanes if lane.rows]
+    name, direction = deciding_metric(paths.ready)
+    board = sorted(
+        (contender.to_row() for contender in contenders), key=lambda entry: _leaderboard_key(entry, direction)
+    )
+    raced = [contender for contender in contenders if contender.rows]
     if len(names) == 1:
         chosen, why = names[0], f"{names[0]} is the only architecture asked for that accepts these inputs"
     elif not raced:
         chosen = names[0]
         what = "the simplest" if chosen == ANCHOR else "the first to try"
         why = f"{config.seconds:g} s are too few to compare architectures: it is {what}; give select more seconds"
-        failed = [f"{lane.name}: {lane.reason}" for lane in lanes if lane.failed]
+        failed = [f"{contender.name}: {contender.reason}" for contender in contenders if contender.failed]
         why = f"none could be trained ({'; '.join(failed[:FINALISTS])}): it is {what}" if failed else why
     else:
         chosen, why = _choose(raced, name, direction)
-    missed = [one for one in names if one not in {lane.name for lane in lanes}] if len(names) > 1 else []
+    missed = [one for one in names if one not in {contender.name for contender in contenders}] if len(names) > 1 else []
     for missing in missed:
         blank: dict[str, Any] = dict.fromkeys(("parameters", "score", "standard_error"))
         board.append({"architecture": missing, "epochs": 0, "rung": 0, "scores": [], "seconds": 0.0, **blank})
-    folds = max((lane.folds for lane in raced), default=0)
+    folds = max((contender.folds for contender in raced), default=0)
     why += f"; scored over {folds} folds of the training and validation rows" if folds else ""
-    why += sampled(paths.ready) if raced else ""
+    why += sampling_note(paths.ready) if raced else ""
     decided = {"architecture": chosen, "why": why, "metric": name, "direction": direction, "leaderboard": board}
     return {**decided, "folds": folds} if folds else decided
 
@@ -138,29 +143,33 @@ def _choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
     """The cheapest of those within one standard error of the best, measured on the same validation rows."""
     sign = 1 if direction == "max" else -1
     furthest = max(one.rung for one in raced)
-    finalists = [lane for lane in raced if lane.final]
-    finalists = finalists or [lane for lane in raced if lane.rung == furthest or lane.name == ANCHOR]
-    best = max(finalists, key=lambda lane: sign * lane.mean)
-    close = [lane for lane in finalists if lane is best or lane.gap(best) <= 1]
-    chosen = min(close, key=lambda lane: (lane.parameters, -sign * lane.mean))
-    others = [lane for lane in finalists if lane is not chosen] or [lane for lane in raced if lane is not chosen]
-    others.sort(key=lambda lane: -sign * lane.mean)
+    finalists = [contender for contender in raced if contender.final]
+    finalists = finalists or [
+        contender for contender in raced if contender.rung == furthest or contender.name == ANCHOR
+    ]
+    best = max(finalists, key=lambda contender: sign * contender.mean)
+    close = [contender for contender in finalists if contender is best or contender.paired_gap(best) <= 1]
+    chosen = min(close, key=lambda contender: (contender.parameters, -sign * contender.mean))
+    others = [contender for contender in finalists if contender is not chosen] or [
+        contender for contender in raced if contender is not chosen
+    ]
+    others.sort(key=lambda contender: -sign * contender.mean)
     if chosen is not best:
         why = (
             f"its {name} of {chosen.mean:.4g} is within one standard error of the best, {best.name}'s {best.mean:.4g} "
-            f"(the difference is {chosen.gap(best):.2g} standard errors), at {chosen.parameters:,} parameters "
+            f"(the difference is {chosen.paired_gap(best):.2g} standard errors), at {chosen.parameters:,} parameters "
             f"instead of {best.parameters:,}"
         )
     elif others:
         why = f"best {name}, {chosen.mean:.4g}; next is {others[0].name} with {others[0].mean:.4g}"
-        anchor = next((lane for lane in others[1:] if lane.name == ANCHOR), None)
+        anchor = next((contender for contender in others[1:] if contender.name == ANCHOR), None)
         why += f", and the linear anchor has {anchor.mean:.4g}" if anchor else ""
     else:
         why = f"the only one that could be scored in time, {name} {chosen.mean:.4g}"
     return chosen.name, why
 
 
-def _order(entry: dict[str, Any], direction: str) -> tuple[Any, ...]:
+def _leaderboard_key(entry: dict[str, Any], direction: str) -> tuple[Any, ...]:
     score = entry["score"]
     if score is None:
         return (1, 0, 0)

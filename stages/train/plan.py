@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from evergreen.data.spec import FeatureSpec
     from evergreen.stages.train.config import TrainConfig
 
-PLACES = ("ready", "folder", "start_folder")  # where things lie decides nothing
+LOCATION_FIELDS = ("ready", "folder", "start_folder")  # where things lie decides nothing
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """All that a worker needs, and all that the result depends on but the folders."""
 
     task: str
@@ -48,16 +48,16 @@ class Plan:
 
     def key(self) -> str:
         """Equal for runs with equal results."""
-        values = dataclasses.asdict(self) | dict.fromkeys(PLACES)
+        values = dataclasses.asdict(self) | dict.fromkeys(LOCATION_FIELDS)
         values["recipe"] = values["recipe"] | {"checkpoint_seconds": None}
         return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
-    def at_home(self, runs: Path) -> Plan:
+    def in_folder(self, runs: Path) -> RunPlan:
         """This plan with its own folder among the pipeline's runs."""
         return dataclasses.replace(self, folder=str(runs / self.key()))
 
 
-def make(config: TrainConfig, paths: Paths, task: str) -> Plan:
+def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
     """The plan that the YAML's numbers, the choice and, before both, a version to start from make together."""
     from evergreen.core.files import read_json
     from evergreen.data.feed import batches
@@ -65,15 +65,15 @@ def make(config: TrainConfig, paths: Paths, task: str) -> Plan:
     from evergreen.stages.artifacts import folder_version
     from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.engines import ray_cluster
-    from evergreen.stages.train.transfer import Start
-    from evergreen.stages.trials.trial import divide
+    from evergreen.stages.train.transfer import InitWeights
+    from evergreen.stages.trials.trial import split_config_and_options
 
     choice = read_json(paths.tune if paths.tune.exists() else paths.select)
-    start = Start.find(config.start_from, paths) if config.start_from else None
+    start = InitWeights.find(config.start_from, paths) if config.start_from else None
     if start and start.architecture != choice["architecture"]:
         choice = {"architecture": start.architecture}
     values = {**choice.get("options", {}), **config.options, **config.recipe()}
-    recipe, options = divide(choice["architecture"], values)
+    recipe, options = split_config_and_options(choice["architecture"], values)
     if config.refit:
         recipe = recipe.replace(keep="last", patience=0)
     storage = ray_cluster.settings(paths.root).storage
@@ -81,7 +81,7 @@ def make(config: TrainConfig, paths: Paths, task: str) -> Plan:
     data = folder_version(paths.ready)
     spec = FeatureSpec.load(paths.ready)
     _check_feed(config, choice["architecture"], spec)
-    return Plan(
+    return RunPlan(
         task=task,
         architecture=choice["architecture"],
         options=start.options if start else options,
@@ -97,12 +97,12 @@ def make(config: TrainConfig, paths: Paths, task: str) -> Plan:
         data_version=data,
         code_version=learned_code_version("train", spec.to_json(), task, choice["architecture"]),
         trial=choice.get("trial"),
-        ready=_seen_by_all(paths.ready.resolve(), storage, "ready", paths.name, data),
+        ready=_share_folder(paths.ready.resolve(), storage, "ready", paths.name, data),
         start=start.name if start else "",
         start_bytes=start.bytes if start else "",
-        start_folder=_seen_by_all(start.folder, storage, "start", paths.name, start.bytes) if start else "",
+        start_folder=_share_folder(start.folder, storage, "start", paths.name, start.bytes) if start else "",
         freeze=config.freeze,
-    ).at_home(runs)
+    ).in_folder(runs)
 
 
 def _check_feed(config: TrainConfig, name: str, spec: FeatureSpec) -> None:
@@ -120,7 +120,7 @@ def _check_feed(config: TrainConfig, name: str, spec: FeatureSpec) -> None:
         raise PipelineError(f"bucket: {name} needs all rows of one length", fix=f"leave bucket out, or choose {able}")
 
 
-def _seen_by_all(folder: Path, storage: str, *place: str) -> str:
+def _share_folder(folder: Path, storage: str, *place: str) -> str:
     """The folder where all machines see it: copied once into a real cluster's storage."""
     if not storage:
         return str(folder)

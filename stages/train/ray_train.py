@@ -17,14 +17,14 @@ from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress
-from evergreen.stages.train.plan import Plan
-from evergreen.stages.train.worker import MISTAKE, work
+from evergreen.stages.train.plan import RunPlan
+from evergreen.stages.train.worker import MISTAKE, train_worker
 
 if TYPE_CHECKING:
     from evergreen.stages.train.config import TrainConfig
 
 
-def fit(plan: Plan, config: TrainConfig, paths: Paths, progress: Progress) -> None:
+def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) -> None:
     """Trains the plan to its end; what dies on the way is started again as often as the YAML allows.
 
     Raises PipelineError for a mistake that only a worker could see.
@@ -42,11 +42,11 @@ def fit(plan: Plan, config: TrainConfig, paths: Paths, progress: Progress) -> No
     store = folder / "ray"
     shutil.rmtree(store, ignore_errors=True)
     trainer = TorchTrainer(
-        work,
+        train_worker,
         train_loop_config={"plan": dataclasses.asdict(plan), "parts": parts.own()},
         torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=config.workers, use_gpu=cuda, resources_per_worker=_share(config, cuda)
+            num_workers=config.workers, use_gpu=cuda, resources_per_worker=_resources_per_worker(config, cuda)
         ),
         run_config=RunConfig(
             name=uuid.uuid4().hex,  # a name that was used would bring back what Ray stored under it
@@ -55,12 +55,12 @@ def fit(plan: Plan, config: TrainConfig, paths: Paths, progress: Progress) -> No
         ),
     )
     trainer._register_sigint_handler = lambda controller: None  # Ray's swallows Ctrl-C and stays on after the run
-    with told(folder / "progress.jsonl", progress), mistaken(folder / MISTAKE):
+    with forward_progress(folder / "progress.jsonl", progress), reraise_user_error(folder / MISTAKE):
         trainer.fit()
     shutil.rmtree(store, ignore_errors=True)
 
 
-def _share(config: TrainConfig, cuda: bool) -> dict[str, float]:
+def _resources_per_worker(config: TrainConfig, cuda: bool) -> dict[str, float]:
     """A core for each worker, or an even share where there are fewer cores than workers."""
     import ray
 
@@ -69,7 +69,7 @@ def _share(config: TrainConfig, cuda: bool) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def mistaken(note: Path) -> Iterator[None]:
+def reraise_user_error(note: Path) -> Iterator[None]:
     """Raises what a worker noted of a user's mistake, in the place of whatever it led to."""
     note.unlink(missing_ok=True)
     try:
@@ -80,7 +80,7 @@ def mistaken(note: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def told(lines: Path, progress: Progress) -> Iterator[None]:
+def forward_progress(lines: Path, progress: Progress) -> Iterator[None]:
     """Passes on what rank 0 appends to `lines`. Ray Train's own reports wait for the controller's next look."""
     done = threading.Event()
     start = lines.stat().st_size if lines.exists() else 0

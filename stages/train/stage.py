@@ -1,4 +1,4 @@
-"""Train: the one loop, by the choice and the YAML's numbers, under Ray Train on one worker or many.
+"""Train: the one run, by the choice and the YAML's numbers, under Ray Train on one worker or many.
 
 A run's folder is named by all that decides its result: recipe, choice, data, code, workers. So a finished run is found
 again, a killed one goes on from its newest checkpoint, and changed numbers start anew. Ray restarts workers that die;
@@ -20,8 +20,8 @@ from evergreen.stages.train.config import TrainConfig
 
 if TYPE_CHECKING:
     from evergreen.models.network import Network
-    from evergreen.models.training.trainer import Trainer
-    from evergreen.stages.train.plan import Plan
+    from evergreen.models.training.finished import FinishedRun
+    from evergreen.stages.train.plan import RunPlan
 
 CHEAP_ROWS = 500_000  # trained in all epochs together: up to it a transfer is compared with training from scratch
 
@@ -29,52 +29,58 @@ VERSION = 1  # raised when the same inputs and settings give another result, by 
 
 
 def run(config: TrainConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
-    """Writes `candidate/` anew. Killed at any moment and called again, it goes on and ends with the same bytes."""
+    """Train the candidate into `candidate/`. Killed at any moment and called again, it ends with the same bytes."""
     started = time.monotonic()
     from evergreen.stages.artifacts import save_model
-    from evergreen.stages.train.plan import make
+    from evergreen.stages.train.plan import plan_run
 
-    plan = make(config, paths, task)
-    loop, reused = _trained(plan, config, paths, progress)
-    card = _card(plan, loop)
-    network = _settled(plan, loop, config, paths, progress)
-    save_model(paths.candidate, network, card, _beside(plan, loop, config, paths, progress))
-    _clean(Path(plan.folder), config.storage_bytes)
-    seconds = time.monotonic() - started
-    best = {"epochs": loop.epoch, "best_epoch": loop.best[0] if loop.best else 0}
+    plan = plan_run(config, paths, task)
+    trained, reused = _train_or_load(plan, config, paths, progress)
+    card = _model_card(plan, trained)
+    network = _final_network(plan, trained, config, paths, progress)
+    save_model(paths.candidate, network, card, _train_from_scratch(plan, config, paths, progress))
+    _remove_old_runs(Path(plan.folder), config.storage_bytes)
+    seconds, epochs = time.monotonic() - started, len(trained.history)
+    best = {"epochs": epochs, "best_epoch": trained.best[0] if trained.best else 0}
     summary = {"architecture": plan.architecture, **best, **card["scores"], "reused": reused, "seconds": seconds}
-    progress(stage="train", summary=_said(plan, card, loop.epoch) + " (found finished)" * reused, seconds=seconds)
+    sentence = _format_summary(plan, card, epochs) + " (found finished)" * reused
+    progress(stage="train", summary=sentence, seconds=seconds)
     return summary
 
 
-def _trained(plan: Plan, config: TrainConfig, paths: Paths, progress: Progress) -> tuple[Trainer, bool]:
-    """The plan's loop at its end, and whether it was found there."""
+def _train_or_load(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) -> tuple[FinishedRun, bool]:
+    """Train what the plan says; return what was reached, and whether that was there already."""
     from evergreen.stages.train.ray_train import fit
-    from evergreen.stages.train.worker import finished
+    from evergreen.stages.train.worker import load_finished
 
-    if loop := finished(plan):
-        return loop, True
+    if trained := load_finished(plan):
+        return trained, True
     fit(plan, config, paths, progress)
-    loop = finished(plan)
-    if loop is None:
+    trained = load_finished(plan)
+    if trained is None:
         raise RuntimeError(f"training ended before its last epoch; its checkpoints are in {plan.folder}")
-    return loop, False
+    return trained, False
 
 
-def _settled(plan: Plan, loop: Trainer, config: TrainConfig, paths: Paths, progress: Progress) -> Network:
-    """The plan's network with the weights of the epoch that is kept. Intervals and thresholds of a refit are those of
-    the same network without the validation rows: what has learned from rows errs less on them than on new ones."""
-    network, weights = loop.network, loop.best_state()
+def _final_network(
+    plan: RunPlan, trained: FinishedRun, config: TrainConfig, paths: Paths, progress: Progress
+) -> Network:
+    """Return the plan's network with the weights of the epoch that is kept.
+
+    A refit takes intervals and thresholds from the same network trained without the validation rows: a network errs
+    less on rows that it has learned from than on new ones.
+    """
+    network, weights = trained.network, trained.weights.copy()
     chosen = [name for name, _ in network.named_buffers() if name.startswith("task.") and name in weights]
     if plan.refit and chosen:
-        before = dataclasses.replace(plan, refit=False).at_home(Path(plan.folder).parent)
-        held = _trained(before, config, paths, progress)[0].best_state()
-        weights |= {name: held[name] for name in chosen}
+        before = dataclasses.replace(plan, refit=False).in_folder(Path(plan.folder).parent)
+        calibrated = _train_or_load(before, config, paths, progress)[0].weights
+        weights |= {name: calibrated[name] for name in chosen}
     network.load_state_dict(weights)
     return network
 
 
-def _said(plan: Plan, card: dict[str, Any], epochs: int) -> str:
+def _format_summary(plan: RunPlan, card: dict[str, Any], epochs: int) -> str:
     begun = f", begun with {plan.start}" if plan.start else ""
     begun += f", {plan.window:,} rows mixed at a time" if plan.window else ""
     if plan.refit:
@@ -83,37 +89,44 @@ def _said(plan: Plan, card: dict[str, Any], epochs: int) -> str:
     return f"{plan.architecture}{begun}: {name} {value:.4g} after {epochs} epochs"
 
 
-def _card(plan: Plan, loop: Trainer) -> dict[str, Any]:
+def _model_card(plan: RunPlan, trained: FinishedRun) -> dict[str, Any]:
     from evergreen.data.spec import FeatureSpec
 
     kept = ("architecture", "options", "recipe", "task", "data_version", "code_version", "trial", "refit")
     begun = {"start": plan.start, "start_bytes": plan.start_bytes, "freeze": plan.freeze} if plan.start else {}
-    best = loop.best[1] if loop.best and not plan.refit else {}  # rows that were trained on score nothing
+    best = trained.best[1] if trained.best and not plan.refit else {}  # rows that were trained on score nothing
     scores = {name: value for name, value in best.items() if name != "epoch"}
     return {
         **{name: getattr(plan, name) for name in kept},
         **begun,
         "spec": FeatureSpec.load(Path(plan.ready)).to_json(),
         "seed": plan.recipe["seed"],
-        "parameters": sum(one.numel() for one in loop.network.parameters()),
-        "history": loop.history,
+        "parameters": sum(one.numel() for one in trained.network.parameters()),
+        "history": trained.history,
         "scores": scores,
     }
 
 
-def _beside(
-    plan: Plan, loop: Trainer, config: TrainConfig, paths: Paths, progress: Progress
+def _train_from_scratch(
+    plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress
 ) -> dict[str, tuple[Network, dict[str, Any]]]:
-    """What a transfer is judged by: the same network trained from scratch, where that is cheap."""
-    if not plan.start or loop.train.rows * plan.recipe["epochs"] > CHEAP_ROWS:
+    """Train the network of a transfer from scratch as well, where that is cheap: validation compares the two."""
+    if not plan.start or _training_rows(plan) * plan.recipe["epochs"] > CHEAP_ROWS:
         return {}
-    alone = dataclasses.replace(plan, start="", start_bytes="", start_folder="", freeze="nothing")
-    other, _ = _trained(alone.at_home(Path(plan.folder).parent), config, paths, progress)
-    return {SCRATCH: (_settled(alone, other, config, paths, progress), _card(alone, other))}
+    scratch = dataclasses.replace(plan, start="", start_bytes="", start_folder="", freeze="nothing")
+    trained, _ = _train_or_load(scratch.in_folder(Path(plan.folder).parent), config, paths, progress)
+    return {SCRATCH: (_final_network(scratch, trained, config, paths, progress), _model_card(scratch, trained))}
 
 
-def _clean(kept: Path, budget: int) -> None:
-    """Removes the oldest other runs of this pipeline until all of them together fit the budget, bytes."""
+def _training_rows(plan: RunPlan) -> int:
+    from evergreen.data.spec import FeatureSpec
+
+    rows = FeatureSpec.load(Path(plan.ready)).rows
+    return rows["train"] + (rows["validation"] if plan.refit else 0)
+
+
+def _remove_old_runs(kept: Path, budget: int) -> None:
+    """Remove the oldest other runs of this pipeline until all of them together fit the budget, bytes."""
     runs = sorted((one for one in kept.parent.iterdir() if one.is_dir()), key=lambda one: one.stat().st_mtime)
     sizes = {one: sum(file.stat().st_size for file in one.rglob("*") if file.is_file()) for one in runs}
     for one in runs:

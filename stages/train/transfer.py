@@ -22,7 +22,7 @@ PLACE = "train.start_from"
 
 
 @dataclass(frozen=True)
-class Start:
+class InitWeights:
     """A released version to begin with."""
 
     name: str  # NAME@VERSION
@@ -32,7 +32,7 @@ class Start:
     options: dict[str, Any]
 
     @classmethod
-    def find(cls, text: str, paths: Paths) -> Start:
+    def find(cls, text: str, paths: Paths) -> InitWeights:
         """NAME@VERSION, or NAME for the version of it in production. Raises PipelineError where there is none."""
         from evergreen.core.files import read_json
         from evergreen.stages.artifacts import folder_version
@@ -55,7 +55,7 @@ class Start:
         return cls(f"{name}@{version}", folder, folder_version(folder), card["architecture"], card["options"])
 
 
-def take(network: Network, folder: Path, spec: FeatureSpec) -> tuple[int, int]:
+def load_matching_weights(network: Network, folder: Path, spec: FeatureSpec) -> tuple[int, int]:
     """Puts the version's weights of the same name and shape into the network; how many of its tensors, and of how many.
 
     The head is taken only where the target is the same. Raises PipelineError where no feature's weight fits.
@@ -66,7 +66,7 @@ def take(network: Network, folder: Path, spec: FeatureSpec) -> tuple[int, int]:
     from evergreen.data.spec import FeatureSpec
 
     weights, own = load_file(folder / WEIGHTS), network.state_dict()
-    same = _meaning(FeatureSpec.from_json(read_json(folder / CARD)["spec"])) == _meaning(spec)
+    same = _target_meaning(FeatureSpec.from_json(read_json(folder / CARD)["spec"])) == _target_meaning(spec)
     fitting = {
         name: tensor
         for name, tensor in weights.items()
@@ -81,12 +81,12 @@ def take(network: Network, folder: Path, spec: FeatureSpec) -> tuple[int, int]:
     return len(fitting), len(own)
 
 
-def freeze(network: Network) -> None:
+def freeze_backbone(network: Network) -> None:
     """The features stay as they are: the task's head alone learns."""
     network.architecture.requires_grad_(False)
 
 
-def _meaning(spec: FeatureSpec) -> tuple[Any, ...]:
+def _target_meaning(spec: FeatureSpec) -> tuple[Any, ...]:
     """What a head answers."""
     target = spec.target
     return spec.task, spec.target_name, target.kind, target.shape, target.state.get("values")

@@ -8,20 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.stages.train.plan import Plan
+from evergreen.stages.train.plan import RunPlan
 
 if TYPE_CHECKING:
     from evergreen.data.feed.sampler import RowWeights
     from evergreen.data.spec import FeatureSpec
     from evergreen.models.base import Task
+    from evergreen.models.network import Network
+    from evergreen.models.training.config import TrainingConfig
+    from evergreen.models.training.finished import FinishedRun
     from evergreen.models.training.trainer import Trainer
 
 MISTAKE = "mistake.json"  # a user's mistake that only training brought to light
 LOCK_SECONDS = 60.0  # how long to wait for another run of the same folder; Ray ends a dead driver's workers in seconds
 
 
-def assemble(
-    plan: Plan,
+def build_trainer(
+    plan: RunPlan,
     *,
     rank: int = 0,
     world: int = 1,
@@ -29,20 +32,12 @@ def assemble(
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> Trainer:
     """The loop of this plan, standing where its newest checkpoint left it."""
-    import torch
-
     from evergreen.data.feed.batches import load_encoded_split, training_batches
-    from evergreen.data.spec import FeatureSpec
-    from evergreen.models.registry import build
-    from evergreen.models.training.config import TrainingConfig
     from evergreen.models.training.trainer import Trainer, no_report
     from evergreen.stages.train import transfer
 
     ready = Path(plan.ready)
-    spec = FeatureSpec.load(ready)
-    recipe = TrainingConfig(**plan.recipe)
-    torch.manual_seed(recipe.seed)
-    network = build(plan.architecture, plan.task, spec.inputs, spec.target, spec.task_options, **plan.options)
+    network, recipe, spec = _build_network(plan)
     rows = training_batches(
         ready,
         ["train", "validation"] if plan.refit else ["train"],
@@ -53,19 +48,33 @@ def assemble(
         world=world,
         augment=spec.augment if plan.augment else None,
         bucket=plan.bucket,
-        weigh=_weigh(plan, spec, network.task),
+        weigh=_row_weights(plan, spec, network.task),
     )
     if plan.start:
-        transfer.take(network, Path(plan.start_folder), spec)
+        transfer.load_matching_weights(network, Path(plan.start_folder), spec)
     if plan.freeze == "features":
-        transfer.freeze(network)
+        transfer.freeze_backbone(network)
     where: dict[str, Any] = {"device": device, "rank": rank, "world": world, "folder": Path(plan.folder)}
     where |= {"initialize_from_data": not plan.start, "report": report or no_report}
     validation = load_encoded_split(ready, "validation", plan.validation_rows)
     return Trainer(network, rows, validation, recipe, **where)
 
 
-def _weigh(plan: Plan, spec: FeatureSpec, task: Task) -> RowWeights | None:
+def _build_network(plan: RunPlan) -> tuple[Network, TrainingConfig, FeatureSpec]:
+    """Build the plan's network with random weights, a function of its seed."""
+    import torch
+
+    from evergreen.data.spec import FeatureSpec
+    from evergreen.models.registry import build
+    from evergreen.models.training.config import TrainingConfig
+
+    config, spec = TrainingConfig(**plan.recipe), FeatureSpec.load(Path(plan.ready))
+    torch.manual_seed(config.seed)
+    network = build(plan.architecture, plan.task, spec.inputs, spec.target, spec.task_options, **plan.options)
+    return network, config, spec
+
+
+def _row_weights(plan: RunPlan, spec: FeatureSpec, task: Task) -> RowWeights | None:
     """How often which row comes, where not each comes once; of the validation rows not all may be learned from."""
     import torch
 
@@ -79,15 +88,15 @@ def _weigh(plan: Plan, spec: FeatureSpec, task: Task) -> RowWeights | None:
     return weigh if weigh.needed else None
 
 
-def finished(plan: Plan) -> Trainer | None:
-    """The loop of a run that has ended; None where there is none."""
-    if not any(Path(plan.folder).glob("step-*.safetensors")):
-        return None
-    loop = assemble(plan)
-    return loop if loop.finished else None
+def load_finished(plan: RunPlan) -> FinishedRun | None:
+    """Load what the plan's run has reached; None where it has not ended. The rows that it learned from are not read."""
+    from evergreen.models.training import finished
+
+    network, config, _ = _build_network(plan)
+    return finished.load_finished(network, config, Path(plan.folder))
 
 
-def work(values: dict[str, Any]) -> None:
+def train_worker(values: dict[str, Any]) -> None:
     """What each of Ray Train's workers does. A user's mistake is left to the driver: to try again would not mend it."""
     import ray.train
     import ray.train.torch
@@ -99,7 +108,7 @@ def work(values: dict[str, Any]) -> None:
     from evergreen.core.processes import exclusive_lock
 
     torch.set_num_threads(1)
-    plan = Plan(**values["plan"])
+    plan = RunPlan(**values["plan"])
     parts.adopt(values["parts"])
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
@@ -116,7 +125,7 @@ def work(values: dict[str, Any]) -> None:
                     file.write(json.dumps(facts) + "\n")
 
         try:
-            assemble(plan, rank=rank, world=world, device=device, report=report).run()
+            build_trainer(plan, rank=rank, world=world, device=device, report=report).run()
         except UserError as error:
             write_json(folder / MISTAKE, {"problem": error.problem, "place": error.place, "fix": error.fix})
             if world > 1:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from evergreen.stages.trials.trial import Score
 
 
-class Lane:
+class ContenderState:
     """One architecture's way through a race."""
 
     def __init__(self, name: str, seed: int) -> None:
@@ -24,20 +24,20 @@ class Lane:
         self.rung = 0
         self.final = False  # scored by its whole recipe
         self.folds = 0  # over which it was scored, 0 where it was over seeds
-        self.whole_epochs = 0  # of its recipe
+        self.full_epochs = 0  # of its recipe
         self.worker: int | None = None  # that holds the trial
         self.reason = ""  # why there is no score
         self.failed = False  # whether it is a mistake in it, and no lack of time
 
-    def take(self, answer: dict[str, Any]) -> None:
+    def record(self, answer: dict[str, Any]) -> None:
         """What a worker found of its trial."""
         self.score, self.error, self.parameters = answer["score"], answer["error"], answer["parameters"]
-        self.whole_epochs = answer["epochs"]
+        self.full_epochs = answer["epochs"]
 
-    def final_score(self, answer: dict[str, Any], fold: Fold | None) -> None:
+    def add_final_score(self, answer: dict[str, Any], fold: Fold | None) -> None:
         """Adds what a whole recipe reached: with another seed on the same rows, or in a fold on rows of its own."""
         error = self.error  # that of the validation split, which later stages compare with
-        self.take(answer)
+        self.record(answer)
         if not self.final:
             self.scores, self.rows, self.final = [], [], True
         self.scores.append(answer["score"].value)
@@ -48,11 +48,11 @@ class Lane:
             self.rows.append(answer["rows"])
 
     @property
-    def whole_seconds(self) -> float:
+    def full_run_seconds(self) -> float:
         """What its whole recipe will take; endless where no epoch was done that could tell."""
         if not self.score or not self.score.epochs:
             return math.inf
-        return self.whole_epochs * self.score.seconds / self.score.epochs
+        return self.full_epochs * self.score.seconds / self.score.epochs
 
     @property
     def mean(self) -> float:
@@ -62,16 +62,16 @@ class Lane:
         """Higher is better; below everything where there is no score."""
         return self.score.rank(direction) if self.score else (-math.inf, -math.inf)
 
-    def gap(self, other: Lane) -> float:
+    def paired_gap(self, other: ContenderState) -> float:
         """The difference to `other` on the same rows, in standard errors of that difference; 0 where there is none."""
-        mine, theirs = (_average(lane.rows) for lane in (self, other))
+        mine, theirs = (_average(contender.rows) for contender in (self, other))
         differences = [a - b for a, b in zip(mine, theirs, strict=True)]
         n = len(differences)
         mean = sum(differences) / n
         variance = sum((one - mean) ** 2 for one in differences) / max(1, n - 1) / n
         return abs(mean) / math.sqrt(variance) if variance else (math.inf if mean else 0.0)
 
-    def entry(self) -> dict[str, Any]:
+    def to_row(self) -> dict[str, Any]:
         """Its row of the leaderboard."""
         score = self.score
         found = {

@@ -20,19 +20,19 @@ Fold = tuple[int, int]  # which one, of how many
 SALT = 0x666F6C64  # so that a fold has nothing to do with the split
 
 
-def divided(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids, fold: Fold) -> tuple[Arrays, Arrays]:
+def split_fold(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids, fold: Fold) -> tuple[Arrays, Arrays]:
     """The rows to learn from and those to score by in one fold. `ids` are those of the training rows, then of the
     validation rows. Raises PipelineError where one of both would be none."""
     number, count = fold
     whole = {name: np.concatenate([column, validation[name]]) for name, column in train.items()}
-    held = places(ids, count) == number
+    held = fold_of(ids, count) == number
     if held.all() or not held.any():
         raise PipelineError(f"folds: {len(ids)} rows do not fill {count} of them", fix="say fewer, or 0 for seeds")
     learned, scored = ({name: column[rows] for name, column in whole.items()} for rows in (~held, held))
     return learned, scored
 
 
-def identities(ready: Path, most: Mapping[str, int]) -> Ids:
+def fold_ids(ready: Path, most: Mapping[str, int]) -> Ids:
     """What so many rows of the training and of the validation split are: their group, else the rows themselves."""
     from evergreen.data import row_ids
     from evergreen.data.prepare import splitters
@@ -44,7 +44,7 @@ def identities(ready: Path, most: Mapping[str, int]) -> Ids:
     return np.concatenate([row_ids.from_arrow(table.column("_id")) for table in tables])
 
 
-def places(ids: Ids, count: int) -> np.ndarray[Any, Any]:
+def fold_of(ids: Ids, count: int) -> np.ndarray[Any, Any]:
     """(N,) the fold of each row, a function of what it is alone."""
     from evergreen.data.row_ids import hash_to_unit_interval
 

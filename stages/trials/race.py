@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core import parts
 from evergreen.core.progress import Progress
-from evergreen.stages.trials.contender import Lane
+from evergreen.stages.trials.contender import ContenderState
 
 if TYPE_CHECKING:
     from evergreen.stages.trials.folds import Fold
 
 SLACK_SECONDS = 0.5  # after the last allotted second: a step, a validation, an answer on its way
-FEWEST_SECONDS = 0.1  # less is not worth starting a trial for
+MIN_SECONDS = 0.1  # less is not worth starting a trial for
 TURN_SECONDS = 1.5  # that a first stretch is given at least: where time is short, fewer get a turn
-FEWEST = 3  # contenders, however short the time is
+MIN_CONTENDERS = 3  # contenders, however short the time is
 FIRST_SHARE = 0.4  # of the race's time, for the first rung: there everything is built
 
 
-class Contender:
+class TrialWorker:
     """What a worker of the race is: it makes trials, keeps them and trains each on when told."""
 
     def __init__(self, common: tuple[str, str, str], first: str, own_parts: Mapping[str, str]) -> None:
@@ -36,10 +36,10 @@ class Contender:
         from evergreen.stages.trials.trial import Trial
 
         ready, version, task = self.common
-        Trial(Path(ready), version, task, self.first, {}).advance(1, FEWEST_SECONDS)
+        Trial(Path(ready), version, task, self.first, {}).advance(1, MIN_SECONDS)
         return True
 
-    def advance(self, name: str, seed: int, stretches: int, seconds: float, fold: Fold | None = None) -> dict[str, Any]:
+    def advance(self, name: str, seed: int, chunks: int, seconds: float, fold: Fold | None = None) -> dict[str, Any]:
         """Trains a trial on to `stretches`, or anew by its whole recipe where that is 0. A mistake is an answer."""
         from pathlib import Path
 
@@ -48,15 +48,15 @@ class Contender:
         begun = time.monotonic()
         ready, version, task = self.common
         try:
-            trial = self.trials.get((name, seed)) if stretches else None
+            trial = self.trials.get((name, seed)) if chunks else None
             if trial is None:
-                trial = Trial(Path(ready), version, task, name, {}, seed, whole=not stretches, fold=fold)
-            if stretches:
+                trial = Trial(Path(ready), version, task, name, {}, seed, whole=not chunks, fold=fold)
+            if chunks:
                 self.trials[name, seed] = trial
-            score = trial.advance(stretches * trial.stretch or trial.epochs, seconds - (time.monotonic() - begun))
+            score = trial.advance(chunks * trial.epochs_per_chunk or trial.epochs, seconds - (time.monotonic() - begun))
         except (ValueError, ArithmeticError, RuntimeError) as error:  # one that cannot train does not end the race
             return {"reason": f"it failed: {error}", "failed": True}
-        if not stretches and not trial.loop.finished:
+        if not chunks and not trial.loop.is_finished:
             return {"reason": "no time for another seed"}
         return {
             "score": score,
@@ -79,7 +79,7 @@ class Race:
 
         from evergreen.stages.engines import ray_cluster
 
-        actor = ray.remote(num_cpus=1, max_restarts=0)(Contender)
+        actor = ray.remote(num_cpus=1, max_restarts=0)(TrialWorker)
         self.workers = [actor.remote(self.common, self.first, parts.own()) for _ in range(ray_cluster.cpus())]
         left = max(0.0, self.deadline - SLACK_SECONDS - time.monotonic())
         calls = [worker.ready.remote() for worker in self.workers]
@@ -97,69 +97,77 @@ class Race:
         """Whether another heat can show anything until `until`."""
         return bool(self.workers) and until - time.monotonic() > TURN_SECONDS
 
-    def room(self, until: float) -> int:
+    def max_contenders(self, until: float) -> int:
         """How many contenders there is time for until `until`."""
-        return max(FEWEST, int(FIRST_SHARE * (until - time.monotonic()) * len(self.workers) / TURN_SECONDS))
+        return max(MIN_CONTENDERS, int(FIRST_SHARE * (until - time.monotonic()) * len(self.workers) / TURN_SECONDS))
 
-    def advance(self, lanes: list[Lane], rung: int, stretches: int, *, until: float, rungs_left: int) -> list[Lane]:
+    def advance(
+        self, contenders: list[ContenderState], rung: int, chunks: int, *, until: float, rungs_left: int
+    ) -> list[ContenderState]:
         """One rung: each lane's trial goes on to `stretches`, within its share of the time until `until`.
 
         Lanes start in the order given; those that got no turn in time are not among the ones returned.
         """
         left = min(until, self.deadline - SLACK_SECONDS) - time.monotonic()
         left *= FIRST_SHARE if rung == 1 and rungs_left > 1 else 1 / rungs_left
-        if not self.workers or left < FEWEST_SECONDS:
+        if not self.workers or left < MIN_SECONDS:
             return []
-        each = max(left * len(self.workers) / max(1, len(lanes)), FEWEST_SECONDS)
+        each = max(left * len(self.workers) / max(1, len(contenders)), MIN_SECONDS)
 
-        def keep(lane: Lane, answer: dict[str, Any]) -> None:
+        def keep(contender: ContenderState, answer: dict[str, Any]) -> None:
             if "reason" in answer:
-                lane.reason, lane.score, lane.scores, lane.rows = answer["reason"], None, [], []
-                lane.failed = "failed" in answer
+                contender.reason, contender.score, contender.scores, contender.rows = answer["reason"], None, [], []
+                contender.failed = "failed" in answer
                 return
-            lane.take(answer)
-            lane.rung, lane.scores, lane.rows = rung, [answer["score"].value], [answer["rows"]]
+            contender.record(answer)
+            contender.rung, contender.scores, contender.rows = rung, [answer["score"].value], [answer["rows"]]
 
-        jobs = [(lane, lane.seed, stretches, each, None) for lane in lanes]
-        for lane in self._work(jobs, keep, f"{stretches} stretches", time.monotonic() + left):
-            if not lane.scores:
-                lane.reason = "its turn did not come in time"
-        return [lane for lane in lanes if lane.rung == rung and lane.score]
+        jobs = [(contender, contender.seed, chunks, each, None) for contender in contenders]
+        for contender in self._schedule(jobs, keep, f"{chunks} chunks", time.monotonic() + left):
+            if not contender.scores:
+                contender.reason = "its turn did not come in time"
+        return [contender for contender in contenders if contender.rung == rung and contender.score]
 
-    def finish(self, lanes: list[Lane], seeds: int, folds: int = 0) -> None:
+    def run_finals(self, contenders: list[ContenderState], seeds: int, folds: int = 0) -> None:
         """Trains each lane by its whole recipe, with as many seeds, or folds, as there is time for; those scores take
         the place of the race's, which were reached on the way."""
         for extra in range(folds or seeds):
             left = self.deadline - SLACK_SECONDS - time.monotonic()
-            needed = sum(lane.whole_seconds for lane in lanes) / max(1, len(self.workers))
-            longest = max((lane.whole_seconds for lane in lanes), default=math.inf)
-            if left < 1.2 * max(needed, longest) + FEWEST_SECONDS:
+            needed = sum(contender.full_run_seconds for contender in contenders) / max(1, len(self.workers))
+            longest = max((contender.full_run_seconds for contender in contenders), default=math.inf)
+            if left < 1.2 * max(needed, longest) + MIN_SECONDS:
                 return
             answers: dict[str, dict[str, Any]] = {}
 
-            def keep(lane: Lane, answer: dict[str, Any], answers: dict[str, dict[str, Any]] = answers) -> None:
+            def keep(
+                contender: ContenderState, answer: dict[str, Any], answers: dict[str, dict[str, Any]] = answers
+            ) -> None:
                 if "reason" not in answer:
-                    answers[lane.name] = answer
+                    answers[contender.name] = answer
 
-            for lane in lanes:
-                lane.worker = None
+            for contender in contenders:
+                contender.worker = None
             fold = (extra, folds) if folds else None
-            jobs = [(lane, lane.seed + (0 if folds else extra), 0, left, fold) for lane in lanes]
-            self._work(jobs, keep, f"finals, {'fold' if folds else 'seed'} {extra + 1}")
-            if len(answers) < len(lanes):  # means of unequally many seeds do not compare
+            jobs = [(contender, contender.seed + (0 if folds else extra), 0, left, fold) for contender in contenders]
+            self._schedule(jobs, keep, f"finals, {'fold' if folds else 'seed'} {extra + 1}")
+            if len(answers) < len(contenders):  # means of unequally many seeds do not compare
                 return
-            for lane in lanes:
-                lane.final_score(answers[lane.name], fold)
+            for contender in contenders:
+                contender.add_final_score(answers[contender.name], fold)
 
-    def _work(
-        self, jobs: list[Any], keep: Callable[[Lane, dict[str, Any]], None], what: str, until: float = math.inf
-    ) -> list[Lane]:
+    def _schedule(
+        self,
+        jobs: list[Any],
+        keep: Callable[[ContenderState, dict[str, Any]], None],
+        what: str,
+        until: float = math.inf,
+    ) -> list[ContenderState]:
         """Gives each free worker its next job: a trial goes on where it lives, a new one anywhere. Returns the lanes
         whose job was not begun by `until`."""
         import ray
 
         waiting, late = list(jobs), []
-        running: dict[Any, tuple[int, Lane]] = {}
+        running: dict[Any, tuple[int, ContenderState]] = {}
         while (waiting or running) and time.monotonic() < self.deadline - SLACK_SECONDS / 2:
             if time.monotonic() >= until:
                 late += [job[0] for job in waiting]
@@ -169,19 +177,19 @@ class Race:
                 job = next((one for one in waiting if one[0].worker in (None, worker)), None)
                 if job:
                     waiting.remove(job)
-                    lane, seed, stretches, seconds, fold = job
-                    lane.worker = worker
+                    contender, seed, chunks, seconds, fold = job
+                    contender.worker = worker
                     seconds = min(seconds, self.deadline - SLACK_SECONDS - time.monotonic())
-                    call = self.workers[worker].advance.remote(lane.name, seed, stretches, seconds, fold)
-                    running[call] = (worker, lane)
+                    call = self.workers[worker].advance.remote(contender.name, seed, chunks, seconds, fold)
+                    running[call] = (worker, contender)
             left = self.deadline - SLACK_SECONDS / 2 - time.monotonic()
             done, _ = ray.wait(list(running), num_returns=1, timeout=max(0.0, min(left, 0.5))) if running else ([], [])
             for call in done:
-                _, lane = running.pop(call)
-                keep(lane, self._answer(call))
+                _, contender = running.pop(call)
+                keep(contender, self._answer(call))
             self.progress(stage="select", doing=what, seconds_left=max(0.0, self.deadline - time.monotonic()))
-        for _, lane in running.values():
-            lane.reason = lane.reason if lane.scores else "its time ran out within one step"
+        for _, contender in running.values():
+            contender.reason = contender.reason if contender.scores else "its time ran out within one step"
         return late + [job[0] for job in waiting]
 
     def _answer(self, call: Any) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from typing import Any
 from evergreen.core import parts
 from evergreen.stages.trials.ledger import Ledger
 
-STRETCHES = (
+CHUNKS = (
     27,
     9,
     3,
 )  # of a trial that is not stopped, see stages/trials/trial.py: the most of which WHOLE fit into the time
-WHOLE = 6  # trials
+FULL_TRIALS = 6  # trials
 RUNGS, FACTOR = 9, 3  # a trial may first be stopped after a ninth of its stretches; one in so many goes on
 
 
@@ -34,21 +34,21 @@ class Search:
     version: str  # of the folder `ready`
     task: str
     architecture: str
-    own: dict[str, Any]  # the architecture's defaults for what is searched
+    defaults: dict[str, Any]  # the architecture's defaults for what is searched
     metric: tuple[str, str]  # the one that decides, and "max" or "min"
     seed: int
-    stretches: int = STRETCHES[0]
+    chunks: int = CHUNKS[0]
 
     def context(self) -> dict[str, Any]:
         """All that decides a trial's score, but its options and the code."""
         shared = {"task": self.task, "architecture": self.architecture, "seed": self.seed}
-        return {**shared, "data": self.version, "stretches": self.stretches}
+        return {**shared, "data": self.version, "stretches": self.chunks}
 
     def best(self, entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """The entry with the best score; of equal ones the defaults, then the earliest."""
         sign = 1 if self.metric[1] == "max" else -1
         scored = [entry for entry in entries if entry["score"] is not None]
-        return max(scored, key=lambda entry: (sign * entry["score"], entry["options"] == self.own), default=None)
+        return max(scored, key=lambda entry: (sign * entry["score"], entry["options"] == self.defaults), default=None)
 
 
 def main() -> None:
@@ -78,15 +78,15 @@ def run(search: Search, ledger: Ledger, trials: int, until: float, store: str) -
     from evergreen.stages.engines import ray_cluster
 
     done = ledger.entries()
-    watch = _watch(ledger, until, search.stretches)
+    watch = _ledger_callback(ledger, until, search.chunks)
     name = f"evergreen-{uuid.uuid4().hex}"  # searches of one cluster overwrite each other's trainables by name
     tune.register_trainable(name, tune.with_resources(_trainable(search, ledger, until), {"cpu": 1}))
-    grace = max(1, search.stretches // RUNGS)
-    halving = {"max_t": search.stretches, "grace_period": grace, "reduction_factor": FACTOR}
+    grace = max(1, search.chunks // RUNGS)
+    halving = {"max_t": search.chunks, "grace_period": grace, "reduction_factor": FACTOR}
     tuner = tune.Tuner(
         name,
         tune_config=tune.TuneConfig(
-            search_alg=_sampler(search, done),
+            search_alg=_optuna_sampler(search, done),
             scheduler=ASHAScheduler("training_iteration", "rank", "max", **halving),
             num_samples=trials - len(done),
             max_concurrent_trials=ray_cluster.cpus(),  # more than there is room for would wait for each other
@@ -118,8 +118,8 @@ def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[s
         parts.adopt(own_parts)
         trial = Trial(Path(search.ready), search.version, search.task, search.architecture, options, search.seed)
         direction = search.metric[1]
-        for stretch in range(1, search.stretches + 1):
-            goal = stretch * trial.stretch
+        for stretch in range(1, search.chunks + 1):
+            goal = stretch * trial.epochs_per_chunk
             score = trial.advance(goal, until - time.time())
             facts = {"score": score.value, "rank": score.rank(direction)[0], "whole": score.epochs >= goal}
             tune.report({**facts, "epochs": score.epochs, "seconds": score.seconds})
@@ -129,7 +129,7 @@ def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[s
     return train
 
 
-def _sampler(search: Search, done: Sequence[Mapping[str, Any]]) -> Any:
+def _optuna_sampler(search: Search, done: Sequence[Mapping[str, Any]]) -> Any:
     """Optuna, told what the ledger knows. Its seed moves on with that, or it would propose the same points again."""
     import optuna
     from ray.tune.search.optuna import OptunaSearch
@@ -140,7 +140,7 @@ def _sampler(search: Search, done: Sequence[Mapping[str, Any]]) -> Any:
     space = {
         name: _distribution(choice) for name, choice in find_architecture(search.architecture).SEARCH_SPACE.items()
     }
-    first = None if any(entry["options"] == search.own for entry in done) else [dict(search.own)]
+    first = None if any(entry["options"] == search.defaults for entry in done) else [dict(search.defaults)]
     sampler = OptunaSearch(space, metric="rank", mode="max", points_to_evaluate=first, seed=search.seed + len(done))
     for entry in done:
         if entry["score"] is not None:
@@ -159,7 +159,7 @@ def _distribution(choice: Any) -> Any:
     return kind(low, high, log=rest == ["log"])
 
 
-def _watch(ledger: Ledger, until: float, stretches: int) -> Any:
+def _ledger_callback(ledger: Ledger, until: float, chunks: int) -> Any:
     """Tune's callback that writes each finished trial into the ledger and keeps those that the clock cut off."""
     from ray import tune
 
@@ -174,17 +174,17 @@ def _watch(ledger: Ledger, until: float, stretches: int) -> Any:
                 if facts["epochs"]:
                     self.cut.append({"options": trial.config, "state": "out of time", **facts})
             else:
-                whole = last["training_iteration"] >= stretches
+                whole = last["training_iteration"] >= chunks
                 ledger.add(trial.config, {"state": "finished" if whole else "stopped early", **facts})
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
             nothing = dict.fromkeys(("score", "rank", "epochs", "seconds"))
-            ledger.add(trial.config, {"state": "failed", "reason": _reason(trial), **nothing})
+            ledger.add(trial.config, {"state": "failed", "reason": _failure_reason(trial), **nothing})
 
     return Watch()
 
 
-def _reason(trial: Any) -> str:
+def _failure_reason(trial: Any) -> str:
     """What a trial failed of: the last line of its traceback, without the name of the exception."""
     note = Path(trial.error_file or "")
     lines = note.read_text(encoding="utf-8").split("\n") if note.is_file() else []

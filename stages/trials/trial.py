@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from evergreen.models.training.config import TrainingConfig
     from evergreen.stages.trials.folds import Fold
 
-STRETCH_STEPS = 30  # fewest optimisation steps between two comparisons
+CHUNK_STEPS = 30  # fewest optimisation steps between two comparisons
 ENDLESS = 10**9  # epochs: a trial trains for as long as it is told to
-RESAMPLES = 100  # bootstrap drawings behind a score's standard error
-MOST_RESAMPLED = 20_000  # rows
-BOUNDS = (10**9, 200_000)  # rows that train, and that validate: more of these tell architectures apart no better
+BOOTSTRAP_SAMPLES = 100  # bootstrap drawings behind a score's standard error
+MAX_RESAMPLED_ROWS = 20_000  # rows
+MAX_ROWS = (10**9, 200_000)  # rows that train, and that validate: more of these tell architectures apart no better
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Score:
         return (self.value if direction == "max" else -self.value), -self.loss
 
 
-def divide(architecture: str, values: Mapping[str, Any]) -> tuple[TrainingConfig, dict[str, Any]]:
+def split_config_and_options(architecture: str, values: Mapping[str, Any]) -> tuple[TrainingConfig, dict[str, Any]]:
     """The architecture's own recipe changed by `values`, and those of them that are its constructor's options.
 
     Raises ModelError for a name that is neither.
@@ -62,28 +62,28 @@ def divide(architecture: str, values: Mapping[str, Any]) -> tuple[TrainingConfig
     return recipe, {name: value for name, value in values.items() if name not in known}
 
 
-def defaults(architecture: str) -> dict[str, Any]:
+def search_defaults(architecture: str) -> dict[str, Any]:
     """The architecture's own value for each name in its SPACE."""
     from evergreen.models.registry import find_architecture as find
     from evergreen.models.registry import options
 
     kind = find(architecture)
-    recipe = dataclasses.asdict(divide(architecture, {})[0])
+    recipe = dataclasses.asdict(split_config_and_options(architecture, {})[0])
     return {name: {**options(kind), **recipe}[name] for name in kind.SEARCH_SPACE}
 
 
-def metric(ready: Path) -> tuple[str, str]:
+def deciding_metric(ready: Path) -> tuple[str, str]:
     """The name of the metric that decides about prepared rows, and "max" or "min": the task's options have a say."""
     from evergreen.data.spec import FeatureSpec
     from evergreen.models.registry import build_head
 
     spec = FeatureSpec.load(ready)
-    return metric_of(build_head(spec.task, spec.target, options=spec.task_options))
+    return first_metric(build_head(spec.task, spec.target, options=spec.task_options))
 
 
-def stretch(batches: int, recipe: TrainingConfig) -> int:
+def epochs_per_chunk(batches: int, recipe: TrainingConfig) -> int:
     """Epochs between two comparisons, of `batches` each."""
-    return -(-STRETCH_STEPS // max(1, batches // recipe.accumulate))
+    return -(-CHUNK_STEPS // max(1, batches // recipe.accumulate))
 
 
 @functools.lru_cache(maxsize=2)
@@ -96,7 +96,7 @@ def _rows(ready: Path, version: str) -> tuple[FeatureSpec, dict[str, Any], dict[
 
     spec = FeatureSpec.load(ready)
     found = []
-    for split, rows in most(spec).items():
+    for split, rows in max_rows(spec).items():
         found.append(load_encoded_split(ready, split, rows))
         if WEIGHT in columns(ready, split):
             found[-1][WEIGHT] = hash_sample(ready, split, rows, [WEIGHT]).column(WEIGHT).to_numpy()
@@ -104,21 +104,21 @@ def _rows(ready: Path, version: str) -> tuple[FeatureSpec, dict[str, Any], dict[
     return spec, train, validation
 
 
-def most(spec: FeatureSpec) -> dict[str, int]:
+def max_rows(spec: FeatureSpec) -> dict[str, int]:
     """Rows of the training and the validation split that trials are given: as many as fit into memory."""
     from evergreen.data.feed import batches
 
     splits = ("train", "validation")
     fitting = batches.max_rows_in_memory(spec, splits, batches.MEGABYTES) or max(spec.rows.values())
-    return {split: min(fitting, spec.rows[split], bound) for split, bound in zip(splits, BOUNDS, strict=True)}
+    return {split: min(fitting, spec.rows[split], bound) for split, bound in zip(splits, MAX_ROWS, strict=True)}
 
 
-def sampled(ready: Path) -> str:
+def sampling_note(ready: Path) -> str:
     """What is said of a choice that was made on a sample."""
     from evergreen.data.spec import FeatureSpec
 
     spec = FeatureSpec.load(ready)
-    seen, rows = most(spec)["train"], spec.rows["train"]
+    seen, rows = max_rows(spec)["train"], spec.rows["train"]
     return f"; trials saw a sample of {seen:,} of the {rows:,} training rows" if seen < rows else ""
 
 
@@ -145,13 +145,13 @@ class Trial:
         from evergreen.data.prepared import WEIGHT
         from evergreen.models.registry import build
         from evergreen.models.training.trainer import Trainer
-        from evergreen.stages.trials.folds import divided, identities
+        from evergreen.stages.trials.folds import fold_ids, split_fold
 
         torch.set_num_threads(1)
         spec, train, validation = _rows(ready, version)
         if fold:
-            train, validation = divided(train, validation, identities(ready, most(spec)), fold)
-        recipe, rest = divide(architecture, options)
+            train, validation = split_fold(train, validation, fold_ids(ready, max_rows(spec)), fold)
+        recipe, rest = split_config_and_options(architecture, options)
         recipe, self.epochs = recipe.replace(seed=seed), recipe.epochs  # those of the whole recipe
         if not whole:
             recipe = recipe.replace(epochs=ENDLESS, schedule="constant", patience=0, keep="best")
@@ -165,7 +165,7 @@ class Trial:
         drawn = weighted_epoch(weights, seed) if weights is not None else None
         feed = InMemoryBatches(train, recipe.batch_size, seed=seed, shuffle=True, drawn=drawn)
         self.loop = Trainer(self.network, feed, validation, recipe)
-        self.stretch = stretch(feed.steps(), recipe)
+        self.epochs_per_chunk = epochs_per_chunk(feed.steps(), recipe)
         self.parameters = sum(one.numel() for one in self.network.parameters() if one.requires_grad)
         self.seconds = 0.0
 
@@ -176,7 +176,7 @@ class Trial:
         best = self.loop.best
         record = best[1] if best else self._measure()
         self.seconds += time.monotonic() - begun
-        name, _ = metric_of(self.network.task)
+        name, _ = first_metric(self.network.task)
         return Score(record[name], record["validation_loss"], self.loop.epoch, self.seconds)
 
     def standard_error(self) -> float:
@@ -185,13 +185,13 @@ class Trial:
 
         task = self.network.task
         output, target = self._evaluate()[1]
-        n = min(len(target), MOST_RESAMPLED)
+        n = min(len(target), MAX_RESAMPLED_ROWS)
         draw = torch.Generator().manual_seed(0)
-        name, _ = metric_of(task)
+        name, _ = first_metric(task)
         if not task.BOOTSTRAP_METRICS:
             return float(task.row_scores(output, target).double().std() / len(target) ** 0.5)
         values = []
-        for _ in range(RESAMPLES):
+        for _ in range(BOOTSTRAP_SAMPLES):
             rows = torch.randint(len(target), (n,), generator=draw)
             values.append(task.metrics(output[rows], target[rows])[name])
         spread = float(torch.tensor(values, dtype=torch.float64).std())
@@ -217,6 +217,6 @@ class Trial:
         return {"validation_loss": loss, **self.network.task.metrics(*facts)}
 
 
-def metric_of(task: Any) -> tuple[str, str]:
+def first_metric(task: Any) -> tuple[str, str]:
     """As `metric`, of a task that is built."""
     return next(iter(task.METRICS.items()))

@@ -40,21 +40,21 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
     from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.engines import ray_cluster
     from evergreen.stages.trials.search import Search
-    from evergreen.stages.trials.trial import defaults, metric, sampled
+    from evergreen.stages.trials.trial import deciding_metric, sampling_note, search_defaults
 
     selected = read_json(paths.select)
     architecture = selected["architecture"]
     board = {one["architecture"]: one for one in selected.get("leaderboard", [])}
     entry: dict[str, Any] = board.get(architecture, {})
-    own, length = defaults(architecture), _stretches(config, paths, architecture, entry)
+    own, length = search_defaults(architecture), _chunks(config, paths, architecture, entry)
     ready, version = str(paths.ready.resolve()), folder_version(paths.ready)
-    search = Search(ready, version, task, architecture, own, metric(paths.ready), config.seed, length)
+    search = Search(ready, version, task, architecture, own, deciding_metric(paths.ready), config.seed, length)
     code = learned_code_version("tune", Spec.load(paths.ready).to_json(), task, architecture)
     context = {**search.context(), "code": code}
     ledger = Ledger(paths.trials, context)
     done = ledger.entries()
     cut: list[dict[str, Any]] = []
-    idle = _idle(config, search, ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]])
+    idle = _skip_reason(config, search, ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]])
     if not idle and len(done) < config.trials:
         ray_cluster.connect(paths.root)
         cut = _search(search, context, config.seconds - (time.monotonic() - started), config, paths, progress)
@@ -62,16 +62,16 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
     choice = _decide(search, done[: config.trials], cut, entry.get("standard_error") or 0.0)
     if idle and not done:
         choice["why"] = f"the defaults stay: {idle}"
-    choice["why"] += sampled(paths.ready) if done else ""
+    choice["why"] += sampling_note(paths.ready) if done else ""
     choice["seconds"] = round(time.monotonic() - started, 1)
     write_json(paths.tune, choice)
     progress(stage="tune", summary=choice["why"], seconds=choice["seconds"])
     return choice
 
 
-def _idle(config: TuneConfig, search: Search, start: float) -> str:
+def _skip_reason(config: TuneConfig, search: Search, start: float) -> str:
     """Why there is no search, or nothing; workers take `start` seconds until they can train."""
-    if not search.own:
+    if not search.defaults:
         return f"{search.architecture} has nothing to search"
     if not config.seconds:
         return "no search was asked for (seconds: 0)"
@@ -80,20 +80,20 @@ def _idle(config: TuneConfig, search: Search, start: float) -> str:
     return ""
 
 
-def _stretches(config: TuneConfig, paths: Paths, architecture: str, entry: Mapping[str, Any]) -> int:
+def _chunks(config: TuneConfig, paths: Paths, architecture: str, entry: Mapping[str, Any]) -> int:
     """How long trials may be so that several fit into the time, judged by what select took for this architecture."""
     from evergreen.data.spec import FeatureSpec
     from evergreen.stages.engines import ray_cluster
-    from evergreen.stages.trials.search import STRETCHES, WHOLE
-    from evergreen.stages.trials.trial import divide, most, stretch
+    from evergreen.stages.trials.search import CHUNKS, FULL_TRIALS
+    from evergreen.stages.trials.trial import epochs_per_chunk, max_rows, split_config_and_options
 
     if not entry.get("epochs"):
-        return STRETCHES[0]
-    recipe, _ = divide(architecture, {})
-    batches = -(-most(FeatureSpec.load(paths.ready))["train"] // recipe.batch_size)
-    each = entry["seconds"] / entry["epochs"] * stretch(batches, recipe)
+        return CHUNKS[0]
+    recipe, _ = split_config_and_options(architecture, {})
+    batches = -(-max_rows(FeatureSpec.load(paths.ready))["train"] // recipe.batch_size)
+    each = entry["seconds"] / entry["epochs"] * epochs_per_chunk(batches, recipe)
     time_given = (config.seconds - ray_cluster.WORKERS_AFTER[True] - END_SECONDS) * (os.cpu_count() or 1)
-    return next((length for length in STRETCHES if WHOLE * length * each <= time_given), STRETCHES[-1])
+    return next((length for length in CHUNKS if FULL_TRIALS * length * each <= time_given), CHUNKS[-1])
 
 
 def _search(
@@ -151,7 +151,7 @@ def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]
     shown = ("options", "score", "epochs", "seconds", "state")
     rows = [{"number": number, **{key: entry.get(key) for key in shown}} for number, entry in enumerate(done + cut)]
     scored = [row for row in rows[: len(done)] if row["score"] is not None]
-    best, first = search.best(scored), next((row for row in scored if row["options"] == search.own), None)
+    best, first = search.best(scored), next((row for row in scored if row["options"] == search.defaults), None)
     better = best is not None and first is not None and abs(best["score"] - first["score"]) > error
     chosen = best if better else first
     return {
@@ -162,11 +162,11 @@ def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]
         "metric": name,
         "direction": direction,
         "trials": rows,
-        "why": _failed(done) or _why(name, len(scored), best, first, error),
+        "why": _failure_note(done) or _why(name, len(scored), best, first, error),
     }
 
 
-def _failed(done: list[dict[str, Any]]) -> str:
+def _failure_note(done: list[dict[str, Any]]) -> str:
     """What trials failed of, where all did; nothing where one did not."""
     reasons = [entry.get("reason", "unknown why") for entry in done if entry["state"] == "failed"]
     return f"every trial failed ({reasons[0]}), so the defaults stay" if reasons and len(reasons) == len(done) else ""

@@ -62,14 +62,14 @@ class Run:
             pipeline.perform(stage, self.asked, self.paths)
         made = self._plan()
         if made.refit:  # a refit takes its thresholds from the same run without the validation rows
-            before = dataclasses.replace(made, refit=False).at_home(Path(made.folder).parent)
-            worker.assemble(before).run()
-        worker.assemble(made).run()
+            before = dataclasses.replace(made, refit=False).in_folder(Path(made.folder).parent)
+            worker.build_trainer(before).run()
+        worker.build_trainer(made).run()
         pipeline.perform("train", self.asked, self.paths)
 
     def batches(self) -> Iterator[Mapping[str, np.ndarray]]:
         """Yields the batches of the first epoch as the training run is fed them; the choice has to be made."""
-        return iter(worker.assemble(self._plan()).train.epoch(0))
+        return iter(worker.build_trainer(self._plan()).train.epoch(0))
 
     def weights(self) -> dict[str, np.ndarray]:
         """Returns the candidate's tensors by name."""
@@ -107,5 +107,5 @@ class Run:
         lines = [line.split() for stage in self.parts()["stage"] for line in texts[stage].splitlines()]
         return {f"{group} {name}": int(version) for group, name, version in lines}
 
-    def _plan(self) -> plan.Plan:
-        return plan.make(self.asked.train, self.paths, self.asked.task)
+    def _plan(self) -> plan.RunPlan:
+        return plan.plan_run(self.asked.train, self.paths, self.asked.task)

@@ -47,8 +47,8 @@ def test_stops_at_the_deadline_and_goes_on_from_there(started):
     whole, halting = started(recipe), started(recipe)
     whole.run()
     halting.run(deadline=time.monotonic())
-    assert (halting.step, halting.finished) == (0, False)
-    while not halting.finished:
+    assert (halting.step, halting.is_finished) == (0, False)
+    while not halting.is_finished:
         halting.run(epochs=2 if halting.epoch < 2 else None, deadline=time.monotonic() + 0.01)
     assert equal(whole, halting)
 
@@ -66,7 +66,7 @@ def test_parts_of_a_step_make_the_gradient_of_the_whole(started):
 def test_patience_ends_a_run_that_does_not_improve(started):
     loop = started(TrainingConfig(epochs=50, learning_rate=1e-9, patience=3))
     loop.run()
-    assert loop.finished
+    assert loop.is_finished
     assert loop.epoch < 50
     assert loop.epoch == max(loop.history, key=loop.history.sort_key)["epoch"] + 3
 
@@ -140,7 +140,7 @@ def test_a_damaged_checkpoint_is_skipped(started, tmp_path):
 
 def test_checkpoints_of_another_run_are_not_taken(started, tmp_path, caplog):
     started(TrainingConfig(epochs=1), folder=tmp_path).run()
-    assert started(TrainingConfig(epochs=1), folder=tmp_path).finished
+    assert started(TrainingConfig(epochs=1), folder=tmp_path).is_finished
     assert started(TrainingConfig(epochs=1, learning_rate=0.5), folder=tmp_path).step == 0
     assert "another run" in caplog.text
 

@@ -14,7 +14,7 @@ from evergreen.models.training.trainer import Trainer
 from evergreen.stages import pipeline
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.preprocess import stage as preprocess
-from evergreen.stages.trials.trial import divide
+from evergreen.stages.trials.trial import split_config_and_options
 from evergreen.stages.validate.reference_models import reference
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ class Reached:
         preprocess.run(asked.preprocess, paths, task=asked.task)
         spec, self.test = load_split(paths.ready, "test")
         train, validation, test = (load_encoded_split(paths.ready, split) for split in ("train", "validation", "test"))
-        recipe, _ = divide(architecture, {})
+        recipe, _ = split_config_and_options(architecture, {})
         torch.manual_seed(0)
         network = build(architecture, asked.task, spec.inputs, spec.target)
         seen = {key: np.concatenate([train[key], validation[key]]) for key in train}

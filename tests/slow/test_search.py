@@ -15,7 +15,7 @@ from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.select import stage as select
 from evergreen.stages.select.config import SelectConfig
-from evergreen.stages.trials.trial import defaults
+from evergreen.stages.trials.trial import search_defaults
 from evergreen.stages.tune import stage as tune
 from evergreen.stages.tune.config import TuneConfig
 
@@ -87,7 +87,7 @@ def test_a_search_run_again_repeats_nothing(paths):
     params = TuneConfig(seconds=60, trials=3)
     first = tune.run(params, paths, task="classification")
     assert len(first["trials"]) == 3
-    assert defaults("mlp") in [trial["options"] for trial in first["trials"]]
+    assert search_defaults("mlp") in [trial["options"] for trial in first["trials"]]
     started = time.monotonic()
     again = tune.run(params, paths, task="classification")
     assert time.monotonic() - started < 5

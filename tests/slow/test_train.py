@@ -26,7 +26,7 @@ from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.train import stage as train
 from evergreen.stages.train import worker
 from evergreen.stages.train.config import TrainConfig
-from evergreen.stages.train.plan import make
+from evergreen.stages.train.plan import plan_run
 from evergreen.stages.tune import stage as tune
 from evergreen.stages.tune.config import TuneConfig
 
@@ -56,13 +56,13 @@ def prepared(clone):
 
 def alone(params, paths):
     """The weights of the same run without Ray and without an interruption."""
-    plan = make(params, paths, "regression")
+    plan = plan_run(params, paths, "regression")
     plan = dataclasses.replace(plan, folder=str(paths.home / "alone" / plan.key()))
     torch.set_num_threads(1)
-    loop = worker.assemble(plan)
+    loop = worker.build_trainer(plan)
     loop.run()
     loop.network.load_state_dict(loop.best_state())
-    save_model(dataclasses.replace(paths, name="alone").candidate, loop.network, train._card(plan, loop))
+    save_model(dataclasses.replace(paths, name="alone").candidate, loop.network, train._model_card(plan, loop))
     return bytes_of(dataclasses.replace(paths, name="alone"))
 
 
@@ -88,7 +88,7 @@ def epochs_told(folder):
 
 
 def folder_of(params, paths):
-    return Path(make(params, paths, "regression").folder)
+    return Path(plan_run(params, paths, "regression").folder)
 
 
 def went_on(folder):

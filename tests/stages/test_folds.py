@@ -14,8 +14,8 @@ from evergreen.data import row_ids
 from evergreen.data.prepared import read, write
 from evergreen.stages.select import stage as select
 from evergreen.stages.select.config import SelectConfig
-from evergreen.stages.trials.contender import Lane
-from evergreen.stages.trials.folds import divided, identities, places
+from evergreen.stages.trials.contender import ContenderState
+from evergreen.stages.trials.folds import fold_ids, fold_of, split_fold
 from evergreen.stages.trials.trial import Score, Trial
 
 
@@ -41,9 +41,9 @@ def test_every_row_is_scored_in_one_fold_and_no_test_row_in_any(candidates, tmp_
 
 def test_no_row_moves_between_folds_and_they_are_of_one_size():
     names = [f"row {number}" for number in range(1000)]
-    found = dict(zip(names, places(ids(names), 5).tolist(), strict=True))
+    found = dict(zip(names, fold_of(ids(names), 5).tolist(), strict=True))
     more = [f"new {number}" for number in range(300)] + names[::-2]
-    again = zip(more, places(ids(more), 5), strict=True)
+    again = zip(more, fold_of(ids(more), 5), strict=True)
     assert found.items() >= {name: place for name, place in again if name in found}.items()
     assert all(160 < list(found.values()).count(fold) < 240 for fold in range(5))
 
@@ -52,7 +52,7 @@ def test_rows_of_a_group_share_a_fold(tmp_path):
     for split, groups in (("train", ["ann", "ben", "ann"]), ("validation", ["ben", "cy"])):
         rows = row_ids.to_arrow(ids([f"{split} {i}" for i in range(len(groups))]))
         write(pa.table({"_id": rows, "_group": groups}), tmp_path / split)
-    ann, ben, ann_too, ben_too, cy = map(bytes, identities(tmp_path, {"train": 3, "validation": 2}))
+    ann, ben, ann_too, ben_too, cy = map(bytes, fold_ids(tmp_path, {"train": 3, "validation": 2}))
     assert (ann, ben) == (ann_too, ben_too)
     assert len({ann, ben, cy}) == 3
 
@@ -60,13 +60,13 @@ def test_rows_of_a_group_share_a_fold(tmp_path):
 def test_folds_that_hold_no_row_are_an_error():
     rows = {"target": np.arange(3)}
     six = ids("abcdef")
-    empty = next(fold for fold in range(9) if fold not in places(six, 9))
+    empty = next(fold for fold in range(9) if fold not in fold_of(six, 9))
     with pytest.raises(PipelineError, match="do not fill"):
-        divided(rows, rows, six, (empty, 9))
+        split_fold(rows, rows, six, (empty, 9))
 
 
 def test_finalists_are_compared_over_all_folds_together():
-    lane = Lane("mlp", 0)
+    lane = ContenderState("mlp", 0)
     lane.error = 0.3
     for number, rows in enumerate(([1.0, 0.0], [1.0, 1.0])):
         answer = {"score": Score(sum(rows) / 2, 0.1, 3, 1.0), "error": 0.9, "parameters": 5, "epochs": 3, "rows": rows}

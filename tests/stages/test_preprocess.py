@@ -17,8 +17,8 @@ from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.train.config import TrainConfig
-from evergreen.stages.train.plan import make
-from evergreen.stages.train.worker import assemble
+from evergreen.stages.train.plan import plan_run
+from evergreen.stages.train.worker import build_trainer
 
 ROWS = 200
 RANDOM = np.random.default_rng(0)
@@ -390,6 +390,6 @@ def test_a_weight_is_no_input_travels_with_its_row_and_says_how_often_it_is_seen
     assert (weight == number % 3).all()
     assert read(paths.ready, "quarantine")["reason"].to_pylist() == ["often: is no weight, a number of 0 or above"] * 2
     write_json(paths.select, {"architecture": "linear"})
-    rows = assemble(make(TrainConfig(), paths, "classification")).train
+    rows = build_trainer(plan_run(TrainConfig(), paths, "classification")).train
     assert rows.rows == (weight > 0).sum()
     assert (weight[rows.drawn(0)] > 0).all()

@@ -9,13 +9,13 @@ from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
 from evergreen.stages.select import stage as select
 from evergreen.stages.select.config import SelectConfig
-from evergreen.stages.trials.contender import Lane
+from evergreen.stages.trials.contender import ContenderState
 from evergreen.stages.trials.trial import Score
 
 
-def lane(name, parameters, wrong, rung=4, rows=200):
+def contender(name, parameters, wrong, rung=4, rows=200):
     """A lane whose first `wrong` rows of 200 are wrong, and some of the others' too."""
-    one = Lane(name, 0)
+    one = ContenderState(name, 0)
     one.rows = [[0.0] * wrong + [1.0] * (rows - wrong)]
     one.scores, one.parameters, one.rung = [1 - wrong / rows], parameters, rung
     one.score = Score(1 - wrong / rows, 0.1, 27, 1.0)
@@ -23,41 +23,41 @@ def lane(name, parameters, wrong, rung=4, rows=200):
 
 
 def test_a_clear_winner_is_chosen():
-    chosen, why = select._choose([lane("linear", 10, 40), lane("mlp", 100, 5)], "accuracy", "max")
+    chosen, why = select._choose([contender("linear", 10, 40), contender("mlp", 100, 5)], "accuracy", "max")
     assert chosen == "mlp"
     assert "0.975" in why
     assert "0.8" in why
 
 
 def test_the_anchor_within_one_standard_error_is_chosen_and_said():
-    chosen, why = select._choose([lane("linear", 10, 6), lane("mlp", 100, 5)], "accuracy", "max")
+    chosen, why = select._choose([contender("linear", 10, 6), contender("mlp", 100, 5)], "accuracy", "max")
     assert chosen == "linear"
     for said in ("one standard error", "mlp", "0.97", "0.975", "instead of 100"):
         assert said in why
 
 
 def test_smaller_is_better_where_the_metric_says_so():
-    chosen, _ = select._choose([lane("linear", 10, 5), lane("mlp", 100, 60)], "mse", "min")
+    chosen, _ = select._choose([contender("linear", 10, 5), contender("mlp", 100, 60)], "mse", "min")
     assert chosen == "mlp"
 
 
 def test_of_two_close_ones_the_cheaper():
-    lanes = [lane("linear", 10, 80), lane("cnn", 900, 5), lane("mlp", 100, 6)]
-    assert select._choose(lanes, "accuracy", "max")[0] == "mlp"
+    contenders = [contender("linear", 10, 80), contender("cnn", 900, 5), contender("mlp", 100, 6)]
+    assert select._choose(contenders, "accuracy", "max")[0] == "mlp"
 
 
 def test_the_gap_is_paired():
     noise = random.Random(0)
     shared = [noise.gauss(0, 10) for _ in range(100)]
-    one, other = Lane("a", 0), Lane("b", 0)
+    one, other = ContenderState("a", 0), ContenderState("b", 0)
     one.rows = [[value + 0.5 + noise.gauss(0, 0.1) for value in shared]]
     other.rows = [shared]
-    assert one.gap(other) > 10  # against rows so different, unpaired it would be below one
+    assert one.paired_gap(other) > 10  # against rows so different, unpaired it would be below one
 
 
 def test_survivors_are_the_best_and_the_anchor():
-    ranked = [lane(name, 1, 0) for name in ("cnn", "mlp", "gru", "linear")]
-    assert [one.name for one in select._survivors(ranked, 1)] == ["cnn", "linear"]
+    ranked = [contender(name, 1, 0) for name in ("cnn", "mlp", "gru", "linear")]
+    assert [one.name for one in select._promote(ranked, 1)] == ["cnn", "linear"]
 
 
 def test_too_few_seconds_choose_the_anchor_and_say_so(candidates):
@@ -70,10 +70,10 @@ def test_too_few_seconds_choose_the_anchor_and_say_so(candidates):
 
 
 def test_architectures_that_fail_are_not_called_slow(candidates):
-    one = Lane("mlp", 0)
+    one = ContenderState("mlp", 0)
     one.reason, one.failed = "it failed: no weights", True
     names, paths = ["linear", "mlp"], Paths(candidates, "diabetes")
-    why = select._decide([Lane("linear", 0), one], names, SelectConfig(seconds=20), paths)["why"]
+    why = select._decide([ContenderState("linear", 0), one], names, SelectConfig(seconds=20), paths)["why"]
     assert why == "none could be trained (mlp: it failed: no weights): it is the simplest"
 
 

@@ -18,7 +18,7 @@ from evergreen.stages.artifacts import load_model
 from evergreen.stages.train import ray_train, worker
 from evergreen.stages.train import stage as train
 from evergreen.stages.train.config import OWN, TrainConfig
-from evergreen.stages.train.plan import make
+from evergreen.stages.train.plan import plan_run
 
 EPOCHS = {"epochs": 2}
 
@@ -34,7 +34,7 @@ def paths(candidates, tmp_path):
 
 
 def plan(paths, **params):
-    return make(TrainConfig(**params), paths, "regression")
+    return plan_run(TrainConfig(**params), paths, "regression")
 
 
 def test_yaml_then_tuned_then_the_architecture_then_the_recipe(paths):
@@ -65,18 +65,18 @@ def test_the_name_of_a_run_follows_what_decides_its_result(paths):
 
 def test_refit_trains_on_the_validation_rows_too_and_claims_no_score(paths):
     made = plan(paths, refit=True, **EPOCHS)
-    rows = [worker.assemble(one).train.rows for one in (plan(paths, **EPOCHS), made)]
+    rows = [worker.build_trainer(one).train.rows for one in (plan(paths, **EPOCHS), made)]
     spec = FeatureSpec.load(paths.ready)
     assert rows == [spec.rows["train"], spec.rows["train"] + spec.rows["validation"]]
     assert made.recipe["keep"] == "last"
-    before = dataclasses.replace(made, refit=False).at_home(paths.run_folder)
+    before = dataclasses.replace(made, refit=False).in_folder(paths.run_folder)
     for one in (made, before):
-        worker.assemble(one).run()
+        worker.build_trainer(one).run()
     train.run(TrainConfig(refit=True, **EPOCHS), paths, task="regression")
     card = read_json(paths.candidate / "model.json")
     assert card["refit"]
     assert card["scores"] == {}
-    refitted, held = worker.assemble(made).best_state(), worker.assemble(before).best_state()
+    refitted, held = worker.build_trainer(made).best_state(), worker.build_trainer(before).best_state()
     kept = load_model(paths.candidate).network.state_dict()
     assert torch.equal(kept["architecture.layers.0.0.weight"], refitted["architecture.layers.0.0.weight"])
     assert kept["task.margin"] == held["task.margin"] > refitted["task.margin"]  # new rows lie in it as promised
@@ -84,7 +84,7 @@ def test_refit_trains_on_the_validation_rows_too_and_claims_no_score(paths):
 
 def at(made, folder, **changes):
     """The loop of a plan with another feed, in a folder of its own."""
-    return worker.assemble(dataclasses.replace(made, folder=str(folder), **changes))
+    return worker.build_trainer(dataclasses.replace(made, folder=str(folder), **changes))
 
 
 @pytest.mark.parametrize("refit", [False, True])
@@ -137,7 +137,7 @@ def test_rows_beyond_the_memory_are_streamed_and_it_is_said(paths, monkeypatch):
     made = plan(paths, memory_mb=7, **EPOCHS)
     assert made.window > 50
     assert made.validation_rows == 50
-    said = train._said(made, {"scores": {"mae": 1.0}}, 2)
+    said = train._format_summary(made, {"scores": {"mae": 1.0}}, 2)
     assert said == f"mlp, {made.window:,} rows mixed at a time: mae 1 after 2 epochs"
 
 
@@ -159,8 +159,8 @@ def test_refit_leaves_nothing_to_decide_by(contradiction):
 
 def test_a_finished_run_is_taken_as_it_is(paths):
     made = plan(paths, **EPOCHS)
-    assert worker.finished(made) is None
-    worker.assemble(made).run()
+    assert worker.load_finished(made) is None
+    worker.build_trainer(made).run()
     summary = train.run(TrainConfig(**EPOCHS), paths, task="regression")  # without Ray
     assert summary["reused"]
     model = load_model(paths.candidate)
@@ -173,7 +173,7 @@ def test_a_finished_run_is_taken_as_it_is(paths):
 
 def test_the_card_has_no_clock_and_the_best_epochs_scores(paths):
     made = plan(paths, **EPOCHS)
-    loop = worker.assemble(made)
+    loop = worker.build_trainer(made)
     loop.run()
     train.run(TrainConfig(**EPOCHS), paths, task="regression")
     card = read_json(paths.candidate / "model.json")
@@ -184,8 +184,8 @@ def test_the_card_has_no_clock_and_the_best_epochs_scores(paths):
 
 def test_an_unfinished_run_is_not_taken(paths):
     made = plan(paths, **EPOCHS)
-    worker.assemble(made).run(epochs=1)
-    assert worker.finished(made) is None
+    worker.build_trainer(made).run(epochs=1)
+    assert worker.load_finished(made) is None
 
 
 def test_the_oldest_runs_go_above_the_budget_and_this_one_never(tmp_path):
@@ -193,16 +193,16 @@ def test_the_oldest_runs_go_above_the_budget_and_this_one_never(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "step").write_bytes(b"x" * 100)
         os.utime(tmp_path / name, (age, age))
-    train._clean(tmp_path / "kept", 250)
+    train._remove_old_runs(tmp_path / "kept", 250)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["kept", "newer"]
-    train._clean(tmp_path / "kept", 10)
+    train._remove_old_runs(tmp_path / "kept", 10)
     assert [one.name for one in tmp_path.iterdir()] == ["kept"]
 
 
 def test_what_a_worker_tells_arrives(tmp_path):
     lines, told = tmp_path / "progress.jsonl", []
     lines.write_text('{"epoch": 1}\n')
-    with ray_train.told(lines, lambda **facts: told.append(facts)), lines.open("a") as file:
+    with ray_train.forward_progress(lines, lambda **facts: told.append(facts)), lines.open("a") as file:
         file.write('{"epoch": 2}\n{"epoch"')
     assert told == [{"stage": "train", "epoch": 2}]
 
@@ -217,3 +217,18 @@ def test_params_have_every_field_of_the_recipe():
     assert {field.name for field in dataclasses.fields(TrainingConfig)} == {
         field.name for field in dataclasses.fields(TrainConfig) if field.name not in OWN
     }
+
+
+@pytest.mark.parametrize("changes", [{}, {"keep": "last", "ema": 0.9}])
+def test_what_a_finished_run_reached_is_loaded_without_its_rows(paths, tmp_path, changes):
+    made = plan(paths, **EPOCHS, **changes)
+    trainer = worker.build_trainer(made)
+    trainer.run()
+    (tmp_path / "spec.json").write_bytes((paths.ready / "spec.json").read_bytes())
+    made = dataclasses.replace(made, ready=str(tmp_path))
+    trained = worker.load_finished(made)
+    assert (trained.history, trained.best) == (trainer.history, trainer.best)
+    assert trained.weights.keys() == trainer.best_state().keys()
+    assert all(torch.equal(trained.weights[name], tensor) for name, tensor in trainer.best_state().items())
+    other = dataclasses.replace(made, recipe={**made.recipe, "epochs": 9})
+    assert worker.load_finished(other) is None, "it is not at its end yet"

@@ -16,8 +16,8 @@ from evergreen.stages.artifacts import load_model, save_model
 from evergreen.stages.train import stage as train
 from evergreen.stages.train import worker
 from evergreen.stages.train.config import TrainConfig
-from evergreen.stages.train.plan import make
-from evergreen.stages.train.transfer import Start, take
+from evergreen.stages.train.plan import plan_run
+from evergreen.stages.train.transfer import InitWeights, load_matching_weights
 from evergreen.stages.validate.config import ValidateConfig
 
 
@@ -37,7 +37,7 @@ def paths(candidates, tmp_path):
 
 
 def begun(paths, start, **params):
-    plan = make(TrainConfig(epochs=2, **params), paths, "regression")
+    plan = plan_run(TrainConfig(epochs=2, **params), paths, "regression")
     return dataclasses.replace(plan, start="diabetes@v1.0.0", start_bytes="b", start_folder=str(start))
 
 
@@ -48,20 +48,20 @@ def elsewhere(paths):
 
 
 def test_all_weights_are_taken_where_the_target_is_the_same(paths, start):
-    network = worker.assemble(begun(paths, start)).network
+    network = worker.build_trainer(begun(paths, start)).network
     for name, tensor in load_model(start).network.state_dict().items():
         assert torch.equal(network.state_dict()[name], tensor), name
 
 
 def test_the_head_is_new_where_the_target_differs(paths, start):
     elsewhere(paths)
-    network = worker.assemble(begun(paths, start)).network
+    network = worker.build_trainer(begun(paths, start)).network
     for name, tensor in load_model(start).network.state_dict().items():
         assert torch.equal(network.state_dict()[name], tensor) == name.startswith("architecture."), name
 
 
 def test_frozen_features_stay_and_the_head_learns(paths, start):
-    loop = worker.assemble(dataclasses.replace(begun(paths, start), freeze="features"))
+    loop = worker.build_trainer(dataclasses.replace(begun(paths, start), freeze="features"))
     loop.run()
     assert loop.step > 0
     for name, tensor in load_model(start).network.state_dict().items():
@@ -80,7 +80,7 @@ def test_a_version_with_nothing_that_fits_is_refused(paths, start):
         begun(paths, start), architecture="linear", options={}, recipe=begun(paths, start).recipe
     )
     with pytest.raises(PipelineError, match="nothing of it fits"):
-        worker.assemble(plan)
+        worker.build_trainer(plan)
 
 
 def test_a_pipeline_without_a_release_is_named_with_the_command_that_makes_one(paths):
@@ -89,13 +89,13 @@ def test_a_pipeline_without_a_release_is_named_with_the_command_that_makes_one(p
     subprocess.run(["git", "init", "-q", paths.root], check=True)
     for text, what in (("othr@v1.0.0", "did you mean 'other'"), ("other", "evergreen run other")):
         with pytest.raises(PipelineError, match=what) as error:
-            Start.find(text, paths)
+            InitWeights.find(text, paths)
         assert error.value.place == "train.start_from"
 
 
 def test_taking_says_how_much_it_took(paths, start):
-    network = worker.assemble(make(TrainConfig(epochs=1), paths, "regression")).network
-    count, whole = take(network, start, load_model(start).spec)
+    network = worker.build_trainer(plan_run(TrainConfig(epochs=1), paths, "regression")).network
+    count, whole = load_matching_weights(network, start, load_model(start).spec)
     assert count == whole == len(network.state_dict())
 
 
@@ -110,11 +110,16 @@ def test_the_report_says_whether_the_transfer_helped(paths, start):
     from evergreen.stages.validate import stage as validate
 
     made = {}
-    for name, plan in (("alone", make(TrainConfig(epochs=3), paths, "regression")), ("begun", begun(paths, start))):
-        made[name] = worker.assemble(dataclasses.replace(plan, folder=str(paths.root / name)))
+    for name, plan in (("alone", plan_run(TrainConfig(epochs=3), paths, "regression")), ("begun", begun(paths, start))):
+        made[name] = worker.build_trainer(dataclasses.replace(plan, folder=str(paths.root / name)))
         made[name].run()
-    card = {**train._card(begun(paths, start), made["begun"]), "start": "diabetes@v1.0.0", "freeze": "nothing"}
-    beside = {"scratch": (made["alone"].network, train._card(make(TrainConfig(), paths, "regression"), made["alone"]))}
+    card = {**train._model_card(begun(paths, start), made["begun"]), "start": "diabetes@v1.0.0", "freeze": "nothing"}
+    beside = {
+        "scratch": (
+            made["alone"].network,
+            train._model_card(plan_run(TrainConfig(), paths, "regression"), made["alone"]),
+        )
+    }
     save_model(paths.candidate, made["begun"].network, card, beside)
     validate.validate(ValidateConfig(resamples=100), paths, released=None)
     metrics = read_json(paths.report / "metrics.json")

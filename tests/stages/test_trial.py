@@ -12,7 +12,14 @@ from evergreen.data.spec import FeatureSpec
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
-from evergreen.stages.trials.trial import STRETCH_STEPS, Score, Trial, defaults, divide, sampled
+from evergreen.stages.trials.trial import (
+    CHUNK_STEPS,
+    Score,
+    Trial,
+    sampling_note,
+    search_defaults,
+    split_config_and_options,
+)
 
 LONG = 60.0
 
@@ -27,12 +34,12 @@ def make(candidates):
 
 def test_trials_on_more_rows_than_fit_see_a_sample_and_say_so(candidates, make, monkeypatch):
     ready = Paths(candidates, "diabetes").ready
-    assert sampled(ready) == ""
+    assert sampling_note(ready) == ""
     monkeypatch.setattr("evergreen.data.feed.batches.MEGABYTES", 0.01)
     rows = make(version="sampled").loop.train.rows
     assert rows == int(0.01 * 2**20) // (10 * 4 + 4) // 2
     assert (
-        sampled(ready)
+        sampling_note(ready)
         == f"; trials saw a sample of {rows} of the {FeatureSpec.load(ready).rows['train']} training rows"
     )
 
@@ -54,10 +61,10 @@ def test_a_trial_sees_rows_as_often_as_their_weight_says(tmp_path):
 
 
 def test_values_are_the_recipes_or_the_constructors():
-    recipe, options = divide("mlp", {"learning_rate": 0.5, "dropout": 0.3})
+    recipe, options = split_config_and_options("mlp", {"learning_rate": 0.5, "dropout": 0.3})
     assert recipe.learning_rate == 0.5
     assert options == {"dropout": 0.3}
-    own, _ = divide("linear", {})
+    own, _ = split_config_and_options("linear", {})
     assert own.optimizer == "adam"  # the architecture's own recipe
 
 
@@ -65,7 +72,7 @@ def test_defaults_are_inside_what_is_searched():
     from evergreen.models.registry import find_architecture, list_architectures
 
     for name in list_architectures():
-        for option, value in defaults(name).items():
+        for option, value in search_defaults(name).items():
             choice = find_architecture(name).SEARCH_SPACE[option]
             inside = value in choice if isinstance(choice, list) else choice[0] <= value <= choice[1]
             assert inside, f"{name}.{option} is {value}"
@@ -74,7 +81,7 @@ def test_defaults_are_inside_what_is_searched():
 def test_a_stretch_is_some_steps_whatever_the_rows(make):
     trial = make()
     steps = trial.loop.train.steps()
-    assert trial.stretch * steps >= STRETCH_STEPS > (trial.stretch - 1) * steps
+    assert trial.epochs_per_chunk * steps >= CHUNK_STEPS > (trial.epochs_per_chunk - 1) * steps
 
 
 def test_going_on_in_parts_is_as_good_as_at_once(make):

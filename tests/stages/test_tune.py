@@ -75,8 +75,8 @@ def test_without_the_defaults_there_is_nothing_to_compare_with():
 def test_trials_are_as_long_as_several_fit_into_the_time(candidates, seconds, length):
     paths = Paths(candidates, "diabetes")
     took = {"epochs": 4, "seconds": 0.2 * (os.cpu_count() or 1)}  # an epoch takes 0.05 s of each core, a stretch four
-    assert tune._stretches(TuneConfig(seconds=seconds), paths, "linear", took) == length
-    assert tune._stretches(TuneConfig(seconds=seconds), paths, "linear", {"epochs": 0}) == 27
+    assert tune._chunks(TuneConfig(seconds=seconds), paths, "linear", took) == length
+    assert tune._chunks(TuneConfig(seconds=seconds), paths, "linear", {"epochs": 0}) == 27
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_trials_are_as_long_as_several_fit_into_the_time(candidates, seconds, le
 def test_without_a_search_the_defaults_stay_and_it_says_why(candidates, monkeypatch, seconds, own, why):
     paths = Paths(candidates, "diabetes")
     write_json(paths.select, {"architecture": "linear", "leaderboard": []})
-    monkeypatch.setattr("evergreen.stages.trials.trial.defaults", lambda architecture: own)
+    monkeypatch.setattr("evergreen.stages.trials.trial.search_defaults", lambda architecture: own)
     choice = tune.run(TuneConfig(seconds=seconds), paths, task="regression")
     assert choice["options"] == {}
     assert choice["why"] == f"the defaults stay: {why}"
