@@ -70,7 +70,7 @@ def test_finalists_are_compared_over_all_folds_together():
     lane.error = 0.3
     for number, rows in enumerate(([1.0, 0.0], [1.0, 1.0])):
         answer = {"score": Score(sum(rows) / 2, 0.1, 3, 1.0), "error": 0.9, "parameters": 5, "epochs": 3, "rows": rows}
-        lane.final_score(answer, (number, 2))
+        lane.add_final_score(answer, (number, 2))
     assert lane.rows == [[1.0, 0.0, 1.0, 1.0]]
     assert (lane.mean, lane.folds, lane.error) == (0.75, 2, 0.3)
 
