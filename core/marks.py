@@ -35,6 +35,14 @@ class Text(Mark):
 
 
 @dataclass(frozen=True)
+class Link(Mark):
+    """A way to another page, relative to this one."""
+
+    text: str
+    target: str
+
+
+@dataclass(frozen=True)
 class Table(Mark):
     """Rows of text and numbers under a head; row `best` is set in bold."""
 
@@ -194,7 +202,7 @@ class BoxedImage(Mark):
 
 @dataclass(frozen=True)
 class StyledText(Mark):
-    """Pieces of a text, each (text, style): "", strong, tag, marked, deleted (said in vain) or inserted (missing)."""
+    """Pieces of a text, each (text, style): "", strong, soft, code, tag, marked, deleted or inserted."""
 
     pieces: Sequence[tuple[str, str]]
 

@@ -9,6 +9,7 @@ import evergreen
 from evergreen.core.errors import PipelineError
 
 GRAPHS = ("dvc.yaml", "pipelines/dvc.yaml")  # where a project's graph may lie: the first may be the person's own
+METRICS = "metrics.json"
 IMPORT_ROOT = Path(evergreen.__file__).parents[1]  # what a process needs on its path to import evergreen
 
 
@@ -47,6 +48,17 @@ class Paths:
     @property
     def candidate(self) -> Path:
         return self.root / "models" / "store" / self.name / "candidate"
+
+    @property
+    def evaluation(self) -> Path:
+        """The evidence of the last validation: metrics, predictions, and what its page is drawn from."""
+        return self.root / "models" / "store" / self.name / "evaluation"
+
+    @property
+    def metrics(self) -> Path:
+        """The scores of the last validation; where an older Evergreen validated, they lie in `report`."""
+        path, older = self.evaluation / METRICS, self.report / METRICS
+        return older if older.is_file() and not path.is_file() else path
 
     @property
     def report(self) -> Path:

@@ -7,7 +7,18 @@ from typing import Any
 from prefect import flow
 
 from evergreen.core.paths import find_root
-from evergreen.flows.steps import collect, deploy, locked_run, preprocess, release, select, train, tune, validate
+from evergreen.flows.steps import (
+    collect,
+    deploy,
+    locked_run,
+    preprocess,
+    release,
+    report,
+    select,
+    train,
+    tune,
+    validate,
+)
 from evergreen.stages.engines import versions
 
 
@@ -23,6 +34,7 @@ def lifecycle(name: str) -> dict[str, Any]:
         tune(run)  # its settings
         train(run)  # the candidate
         validate(run)  # evaluated on rows that nothing above has seen
+        report(run)  # drawn from the evidence
         release(run)  # if validate says that it is better
         deploy(run)  # what is released answers
     return run.summaries

@@ -47,8 +47,7 @@ def describe_project(root: Path, name: str = "") -> dict[str, Any]:
 
 def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
     paths = Paths(root, pipeline.name)
-    report = paths.report / "metrics.json"
-    metrics = read_json(report) if report.is_file() else None
+    metrics = read_json(paths.metrics) if paths.metrics.is_file() else None
     source = {} if "collect" in stale else _stale_source(pipeline, paths)
     return {
         "name": pipeline.name,

@@ -101,19 +101,19 @@ def dvc_stage(name: str) -> Task[[Run], Any]:
     return prefect_step(work)
 
 
-collect, preprocess, select, tune, train, validate = (dvc_stage(name) for name in STAGES)
+collect, preprocess, select, tune, train, validate, report = (dvc_stage(name) for name in STAGES)
 
 
 @prefect_step
 def release(run: Run) -> dict[str, Any] | None:
     """Put a candidate that proved better into production; leave another one a candidate."""
     start = time.monotonic()
-    report = read_json(run.paths.report / "metrics.json")
+    metrics = read_json(run.paths.metrics)
     before = versions.released(run.paths.root).get(run.paths.name)
-    if report["verdict"] == "release":
-        versions.release(run.paths, report["why"])
+    if metrics["verdict"] == "release":
+        versions.release(run.paths, metrics["why"])
     after = versions.released(run.paths.root).get(run.paths.name)  # a candidate rolled back by a person stays back
-    kept = f"{before or 'nothing'} stays released: {report['why']}"
+    kept = f"{before or 'nothing'} stays released: {metrics['why']}"
     summary = kept if after == before else f"{after} is released"
     run.progress(stage="release", summary=summary, seconds=time.monotonic() - start)
     return {"summary": summary, "version": after}
@@ -140,7 +140,7 @@ def publish(stage: str, paths: Paths) -> None:
     if stage == "tune" and (rows := read_json(paths.tune)["trials"]):
         create_table_artifact(key=f"{key}-trials", table=[format.to_table_row(row) for row in rows])
     if stage == "validate":
-        metrics = read_json(paths.report / "metrics.json")
+        metrics = read_json(paths.metrics)
         page = paths.report / "report.html"  # browsers open no file:// link of an http page: the path is shown
         text = f"**{metrics['verdict']}**: {metrics['why']}\n\n{format.scores_table(metrics)}\n\nReport: `{page}`"
         create_markdown_artifact(key=f"{key}-metrics", markdown=text)

@@ -40,7 +40,7 @@ def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
 
     if not versions.is_up_to_date(pipeline, paths) or collect.changed(pipeline.collect, paths):
         return False
-    proven = read_json(paths.report / "metrics.json")["verdict"] == "release"
+    proven = read_json(paths.metrics)["verdict"] == "release"
     return not proven or versions.candidate_version(paths) is not None  # else a run was ended right before its release
 
 
@@ -69,7 +69,7 @@ def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress) -> dic
     from evergreen.stages.engines import versions
 
     released = versions.released(paths.root)
-    metrics = read_json(paths.report / "metrics.json")
+    metrics = read_json(paths.metrics)
     value = {
         "pipeline": pipeline.name,
         "version": released.get(pipeline.name),

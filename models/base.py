@@ -63,12 +63,29 @@ class EvaluatedRows(Protocol):
     Rows are chosen by their numbers; by default all are.
     """
 
-    target_name: str
-    target: Tensor  # (N, …) encoded
-    scores: Tensor  # (N,) `per_row` of each
-    metric_inputs: tuple[Tensor, Tensor]
-    truth: list[Any]  # the actual values in the data's units
-    time: str  # the column that rows are ordered by; "" where there is none
+    @property
+    def target_name(self) -> str:
+        """The column that is predicted."""
+
+    @property
+    def target(self) -> Tensor:
+        """(N, …) encoded."""
+
+    @property
+    def scores(self) -> Tensor:
+        """(N,) what `row_scores` gives."""
+
+    @property
+    def metric_inputs(self) -> tuple[Tensor, Tensor]:
+        """What `metric_inputs` gives of all rows."""
+
+    @property
+    def truth(self) -> list[Any]:
+        """The actual values in the data's units."""
+
+    @property
+    def time(self) -> str:
+        """The column that rows are ordered by; "" where there is none."""
 
     def output(self, rows: Any = slice(None)) -> Tensor:
         """Return what the head gives, (n, …)."""
@@ -170,7 +187,7 @@ class Task(nn.Module):
         False  # True: a row's facts compare it with all others, so all outputs are needed at once
     )
     BOOTSTRAP_METRICS: ClassVar[bool] = True  # False: metrics are too slow for the drawings behind an interval
-    PLOT: str = ""  # the file in stages/report/outcomes/ that draws all answers in one
+    PLOT: str = ""  # what DVC draws of actual and predicted values: confusion, residuals or forecast; "" is nothing
     METRICS: dict[str, str]  # name → "max" | "min"; the first decides
 
     def __init__(self, target: FieldLike, in_features: int) -> None:

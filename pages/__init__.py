@@ -1,1 +1,5 @@
-"""Draw pages from stored JSON and Parquet: pure functions that return HTML and SVG."""
+"""Draw pages: pure functions of stored JSON to self-contained HTML. No torch, no Ray, no kind's and no task's name.
+
+`model_page` and `data_page` arrange what is stored into sections of marks (`evergreen.core.marks`); `layout` renders
+them with the templates; `charts` draws one mark.
+"""

@@ -58,7 +58,7 @@ CONFIGS: dict[str, type] = {
     "deploy": DeployConfig,
 }
 SECTIONS = tuple(CONFIGS)
-STAGES = SECTIONS[:-1]  # the DVC graph, in order: what is deployed is a release, not the graph's output
+STAGES = (*SECTIONS[:-1], "report")  # the DVC graph, in order: what is deployed is a release, no output of the graph
 
 RESERVED = {"dvc", "params"}  # files that lie in pipelines/ where a person has a dvc.yaml of their own
 
@@ -140,7 +140,7 @@ def perform(
     given: dict[str, Any] = {"task": pipeline.task, "progress": told, **more}
     if stage == "preprocess":  # the later ones read them in the spec that it writes
         given["task_options"] = pipeline.task_options
-    found: dict[str, Any] = run(getattr(pipeline, stage), paths, **given)
+    found: dict[str, Any] = run(getattr(pipeline, stage, None), paths, **given)
     write_code_versions(pipeline, paths)
     summary = own[-1] if own else format_summary(found)
     progress(stage=stage, summary=summary, seconds=time.monotonic() - start)

@@ -10,8 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from evergreen.core.errors import ModelError, suggest
-from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.core.marks import Chart, Figure, Gallery, Section, Table, Text
+from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
+from evergreen.models.tasks._pictures import SHOWN, steps
 
+BINS = 40  # of the histogram of scores
 USUAL = ("normal", "ok", "good", "healthy")  # what people call it
 
 
@@ -30,7 +33,7 @@ class Anomaly(Task):
     LAYOUTS = ("anomaly_score",)
     HAS_LOSS = False
     ROW_SCORE_GOAL = "max"
-    PLOT = "anomalies"
+    PLOT = "confusion"
     METRICS = {"auroc": "max", "found": "max", "false_alarms": "min"}
     threshold: Tensor
 
@@ -95,6 +98,38 @@ class Anomaly(Task):
         away, usual = (asked - known.mean(0)).norm(dim=1), (known - known.mean(0)).norm(dim=1)
         limit = usual.quantile(1 - self.false_alarms)
         return away if self.threshold.isinf() else away - limit + self.threshold
+
+    def pictures(self, rows: EvaluatedRows) -> Section:
+        """Return a histogram of the scores with the threshold, alarms by class, and the most surprising rows."""
+        score, limit = rows.output().float(), float(self.threshold)
+        odd = rows.target != self.normal
+        low, high = float(score.min()), max(float(score.double().quantile(0.99)), limit)
+        edges = torch.linspace(low, high, BINS + 1).tolist()
+        sides = [
+            steps(name, score[side].clamp(low, high).histc(BINS, low, high), edges, style)
+            for name, side, style in (("normal", ~odd, "a"), ("others", odd, "b"))
+        ]
+        alarms = float((score[~odd] > limit).float().mean())
+        text = (
+            f"Normal is {self.classes[self.normal]!s}. A row raises an alarm above {limit:.4g}, the dashed line, "
+            f"chosen so that at most {self.false_alarms:.1%} of normal rows do; here {alarms:.1%} did, "
+            f"of {int((~odd).sum()):,}."
+        )
+        by_class = []
+        for index, name in enumerate(self.classes):
+            if len(own := score[rows.target == index]):
+                raised = f"{float((own > limit).float().mean()):.1%}"
+                by_class.append([str(name), len(own), float(own.quantile(0.5)), raised])
+        chosen = score.argsort(descending=True, stable=True)[:SHOWN].tolist()
+        figures = [
+            Figure(marks, {"surprise": float(score[row]), "actual": str(rows.truth[row])})
+            for row, marks in zip(chosen, rows.inputs(chosen), strict=True)
+            if marks
+        ]
+        top = [Text(f"The {len(figures)} test rows that surprise it most.", note=True), Gallery(figures)]
+        chart = Chart(sides, "surprise", "share of the rows", rule=limit)
+        table = Table([rows.target_name, "rows", "median surprise", "alarms"], by_class)
+        return Section("How surprised it is", [Text(text), chart, table, *(top if figures else [])])
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         limit = float(self.threshold)

@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evergreen.core.errors import ModelError
-from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.core.marks import Matrix, Section, Table, Text
+from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.metrics import ranking_curves
+from evergreen.models.tasks._pictures import MAX_CLASSES
 
 LOSSES = ("cross_entropy", "focal")
+CONFUSION = "Which class is taken for which"
 WEIGHTS = ("none", "balanced")
 MANY = dict.fromkeys(("row_f1", "f1", "subset_accuracy", "auc", "average_precision"), "max") | {"log_loss": "min"}
 
@@ -64,7 +67,7 @@ class Classification(Task):
         self.gamma, self.smoothing = gamma if loss == "focal" else 0.0, label_smoothing
         self.balanced = class_weights == "balanced"
         if self.many:
-            self.METRICS, self.PLOT = MANY, "labels"
+            self.METRICS, self.PLOT = MANY, ""
         elif self.balanced:
             self.METRICS = {"balanced_accuracy": "max", **self.METRICS}
         weights = balanced_weights(target.state, self.many) if self.balanced else torch.ones(1)
@@ -136,6 +139,19 @@ class Classification(Task):
         count_K = torch.bincount(target, minlength=len(self.classes)).float()
         return ((count_K + 1e-6) / count_K.sum()).log().expand(count, -1)
 
+    def pictures(self, rows: EvaluatedRows) -> Section:
+        """Return a confusion matrix; of many labels how well each is found."""
+        output, target = rows.metric_inputs
+        names = [str(value) for value in self.classes]
+        if self.many:
+            return _label_table(names, output > 0, target > 0)
+        if len(names) > MAX_CLASSES:
+            text = f"A table of {len(names)} classes could not be read; plots/confusion.csv holds every answer."
+            return Section(CONFUSION, [Text(text)])
+        counts = torch.bincount(target * len(names) + output.argmax(1), minlength=len(names) ** 2)
+        about = Text("Each row is an actual class, each column what the model predicted.", note=True)
+        return Section(CONFUSION, [about, Matrix(names, counts.view(len(names), -1).tolist())])
+
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         names = [str(value).lower() if isinstance(value, bool) else str(value) for value in self.classes]  # as JSON
         rows = output.float().sigmoid() if self.many else output.float().softmax(1)
@@ -148,6 +164,22 @@ class Classification(Task):
         if self.many:
             return [name for name, chance in zip(self.classes, p, strict=True) if chance > 0.5]
         return self.classes[p.index(max(p))]
+
+
+def _label_table(names: list[str], predicted: Tensor, actual: Tensor) -> Section:
+    """A line for each label, the commonest first, of (N, K) bool each."""
+    counts = zip(names, *(found.sum(0).tolist() for found in (actual, predicted, actual & predicted)), strict=True)
+    rows = [
+        [name, n_actual, n_predicted, _share(right, n_predicted), _share(right, n_actual)]
+        for name, n_actual, n_predicted, right in sorted(counts, key=lambda row: -row[1])
+    ]
+    head = ["", "rows that have it", "predicted", "of those rightly", "of those that have it, found"]
+    about = Text("A label is predicted where its probability is above a half.", note=True)
+    return Section("How well each label is found", [about, Table(head, rows)])
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.0%}" if whole else "–"
 
 
 def balanced_weights(state: Mapping[str, Any], many: bool) -> Tensor:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.core.marks import Figure, Gallery, Section, Text
+from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.metrics.boxes import average_precision, match_boxes
+from evergreen.models.tasks._pictures import ORDER, SHOWN, row_label
 
 NEAR = 0.05  # scores below it are no boxes for any purpose
 OVERLAP = 0.5  # of intersection and union, from which on a box is found
@@ -32,7 +34,6 @@ class Detection(Task):
 
     TARGETS = ("boxes",)
     LAYOUTS = ("pixels",)
-    PLOT = "boxes"
     ROW_SCORE_GOAL = "max"
     METRICS = {"map": "max", "f1": "max", "precision": "max", "recall": "max"}
 
@@ -144,6 +145,17 @@ class Detection(Task):
         size = torch.stack([mean[2] - mean[0], mean[3] - mean[1]]).clamp(0.01, 0.99)
         output[0, -2:] = size.logit()[:, None, None]
         return output.expand(len(rows["target"]), -1, -1, -1)
+
+    def pictures(self, rows: EvaluatedRows) -> Section:
+        chosen = rows.spread(SHOWN)
+        drawn = rows.targets(chosen, [answer["prediction"] for answer in rows.answers(chosen)])
+        figures = [
+            Figure([mark], row_label(row, "F1", float(rows.scores[row])))
+            for row, mark in zip(chosen, drawn, strict=True)
+            if mark
+        ]
+        about = "Dashed boxes are actual, whole ones predicted, with how sure it is; " + ORDER
+        return Section("Where it sees what", [Text(about, note=True), Gallery(figures)])
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         """The boxes whose score reaches the threshold, in the unit of the target's column."""

@@ -9,8 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evergreen.core.errors import ModelError
-from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.core.marks import Chart, Figure, Gallery, Section, Text
+from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
+from evergreen.models.tasks._pictures import steps
 
+QUERIES, NEAREST = 8, 5  # test rows shown, and neighbours of each
+POINTS = 80  # of a curve
 BINS = 400  # of similarities from -1 to 1: areas under curves are exact to about a thousandth
 
 
@@ -29,7 +33,6 @@ class Embedding(Task):
     """
 
     TARGETS = ("category",)
-    PLOT = "neighbours"
     ROW_SCORE_GOAL = "max"
     NEEDS_ALL_OUTPUTS = True
     METRICS: dict[str, str] = {
@@ -109,6 +112,31 @@ class Embedding(Task):
         names = [name for name in rows if name != "target"]
         raw, known = (torch.cat([part[name].flatten(1).float() for name in names], 1) for part in (rows, train))
         return functional.normalize(raw - known.mean(0), dim=1)
+
+    def pictures(self, rows: EvaluatedRows) -> Section:
+        """Return how cosines of pairs are spread, and test rows with those nearest to them."""
+        unit, chosen = rows.output().float(), rows.spread(QUERIES)
+        similar = unit[chosen] @ unit.T
+        similar[torch.arange(len(chosen)), chosen] = -torch.inf
+        cosines, near = similar.sort(dim=1, descending=True, stable=True)
+        figures = []
+        for row, others, values in zip(chosen, near[:, :NEAREST].tolist(), cosines.tolist(), strict=True):
+            marks = rows.inputs([row, *others])
+            figures.append(Figure(marks[0], {"": str(rows.truth[row])}))
+            for other, cosine, drawn in zip(others, values, marks[1:], strict=False):
+                is_same = rows.truth[other] == rows.truth[row]
+                figures.append(Figure(drawn, {str(rows.truth[other]): cosine}, highlight=not is_same))
+        same, different = rows.metric_inputs[0][:, 2:].double().sum(0).view(2, POINTS, -1).sum(2)
+        edges = [place / POINTS * 2 - 1 for place in range(POINTS + 1)]
+        curves = [steps("pairs of one class", same, edges, "a"), steps("pairs of two classes", different, edges, "b")]
+        about = (
+            "On the left a test row, then those nearest to it with their cosine, another class in orange; "
+            "from the worst retrieved to the best."
+        )
+        rule = "The dashed line is the threshold: from there on two rows are taken for one class."
+        chart = Chart(curves, "cosine of the pair", "share of the pairs", rule=float(self.threshold))
+        gallery = Gallery(figures, columns=NEAREST + 1)
+        return Section("What is near to what", [Text(rule, note=True), chart, Text(about, note=True), gallery])
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         same = float(self.threshold)

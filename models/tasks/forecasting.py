@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from evergreen.core.errors import ModelError
-from evergreen.models.base import Batch, FieldLike
+from evergreen.core.marks import Chart, Line, Mark, Section, Sparkline, Text
+from evergreen.models.base import Batch, EvaluatedRows, FieldLike
+from evergreen.models.tasks._pictures import MAX_POINTS, coverage
 from evergreen.models.tasks._quantile import NumericTask
 
+Answers = list[dict[str, Any]]
+MAX_SERIES = 6  # more charts are not looked at
 ENOUGH = 10_000  # training rows by which a season is found
 
 
@@ -49,6 +54,53 @@ class Forecasting(NumericTask):
         error = said - came
         mae = float(error.abs().mean())
         return {"mse": float(error.square().mean()), "mae": mae} | ({"mase": mae / self.naive} if self.naive else {})
+
+    def pictures(self, rows: EvaluatedRows) -> Section:
+        """Return each series one step ahead, and the whole of its last forecast."""
+        answers, groups = rows.answers(), rows.groups()
+        marks: list[Mark] = coverage(answers, rows.truth, self.coverage)
+        names = sorted(set(groups))
+        for name in names[:MAX_SERIES]:
+            chosen = [row for row, group in enumerate(groups) if group == name]
+            heading = f"{name}: " if name else ""
+            marks.append(self._first_steps(rows, chosen, answers, heading))
+            if len(rows.truth[chosen[-1]]) > 1:
+                marks.append(self._last_forecast(rows, chosen[-1], answers[chosen[-1]], heading))
+        if len(names) > MAX_SERIES:
+            text = f"{MAX_SERIES} of {len(names)} series are drawn; plots/forecast.csv holds every answer."
+            marks.append(Text(text))
+        return Section("What it predicted and what came", marks)
+
+    def _first_steps(self, rows: EvaluatedRows, chosen: list[int], answers: Answers, heading: str) -> Chart:
+        """One step ahead, over time."""
+        times = rows.times()
+        numeric = isinstance(times[chosen[0]], int | float)
+        x = rows.time if numeric else f"test row, {times[chosen[0]]} to {times[chosen[-1]]}"
+        places = [float(times[row]) if numeric else float(number) for number, row in enumerate(chosen)]
+        every = slice(None, None, 1 + len(chosen) // MAX_POINTS)
+        came = [(at, rows.truth[row][0]) for at, row in zip(places, chosen, strict=True)][every]
+        steps = [{key: value[0] for key, value in answers[row].items() if isinstance(value, list)} for row in chosen]
+        lines = self._forecast_lines(places[every], steps[every], f"{heading}predicted, one step ahead")
+        return Chart([*lines, Line("what came", came, "b")], x, rows.target_name)
+
+    def _last_forecast(self, rows: EvaluatedRows, row: int, answer: dict[str, Any], heading: str) -> Chart:
+        """All steps ahead from the last time at which all of them are known."""
+        (history,) = [vars(mark)["history"] for mark in rows.inputs([row])[0] if isinstance(mark, Sparkline)][:1]
+        past = [(float(at - len(history)), value) for at, value in enumerate(history)]
+        ahead = [float(step) for step in range(len(rows.truth[row]))]
+        came = Line("what came", [*past[-1:], *zip(ahead, rows.truth[row], strict=True)], "b")
+        keys = [key for key, values in answer.items() if isinstance(values, list)]
+        steps = [dict(zip(keys, values, strict=True)) for values in zip(*(answer[key] for key in keys), strict=True)]
+        lines = self._forecast_lines(ahead, steps, f"{heading}predicted from there on")
+        return Chart([Line("what it saw", past, "faint"), *lines, came], "steps ahead", rows.target_name)
+
+    def _forecast_lines(self, places: list[float], steps: list[dict[str, float]], name: str) -> list[Line]:
+        """The predicted line, and the band between its ends where there is one."""
+        points = {key: [(at, step[key]) for at, step in zip(places, steps, strict=True)] for key in steps[0]}
+        line = Line(name, points["prediction"], "a")
+        if "low" not in points:
+            return [line]
+        return [Line(f"where {self.coverage:.0%} were to lie", [*points["high"], *points["low"][::-1]], "band"), line]
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
         """As it was a season ago, in each step; a season of 1 is the last known value throughout."""

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.core.marks import Figure, Gallery, Image, Section, Text, png
+from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.sampling import seeded_normal
 
+DOWN, ACROSS = 10, 8  # images of a sheet
 WIDTH, GRID, NEIGHBOURS = 32, 2, 3  # channels and places of the features; neighbours that a reach goes to
 
 
@@ -33,7 +35,6 @@ class Generation(Task):
     GENERATED_INPUTS: ClassVar[dict[str, str]] = {"seed": "seed"}
     HAS_LOSS = False
     BOOTSTRAP_METRICS = False
-    PLOT = "samples"
     METRICS = {"fid": "min", "precision": "max", "recall": "max"}
 
     mean: Tensor
@@ -84,6 +85,24 @@ class Generation(Task):
                 drawn[asked == group] = noise[asked == group] * own.std(0) + own.mean(0)
         return drawn
 
+    def pictures(self, rows: EvaluatedRows) -> Section:
+        """Return a sheet of samples, one of real images in the same order, and the samples' nearest training images."""
+        samples, train = rows.output(), rows.train_target()
+        chosen = _sheet_rows(rows.groups())
+        near = train[nearest_images(samples[chosen], train)[1]]
+        ratio = memorization_ratio(samples, rows.target, train)
+        text = (
+            f"Samples are {ratio:.3g} times as far from the nearest training image as real images that the model has "
+            "never seen: about 1 is no copying, towards 0 they are copies."
+        )
+        sheets = {
+            "drawn by the model": samples[chosen],
+            "real images of the test rows, for the same conditions": rows.target[chosen],
+            "the training image that each sample is nearest to": near,
+        }
+        figures = [Figure([Image(png(_sheet(x).numpy()), name)], {name: ""}) for name, x in sheets.items()]
+        return Section("What it draws", [Text(text), Gallery(figures, wide=True)])
+
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         """Pixels as the target's column has them: (H, W) or (H, W, C)."""
         values = output.clamp(self.low, self.high).double() * self.std + self.mean
@@ -131,6 +150,28 @@ def nearest_images(x_NCHW: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
     """(N,) each: the distance of each image to the nearest training image, and the number of that."""
     found = torch.cdist(x_NCHW.flatten(1).float(), train.flatten(1).float()).min(1)
     return found.values, found.indices
+
+
+def _sheet_rows(groups: list[str]) -> list[int]:
+    """Test rows to show: a line of the sheet for each of the first groups, equally many of each."""
+    lines: dict[str, list[int]] = {}
+    for row, group in enumerate(groups):
+        lines.setdefault(group, []).append(row)
+    if len(lines) == 1:
+        return list(range(min(len(groups), DOWN * ACROSS)))
+    shown = [lines[group][:ACROSS] for group in sorted(lines)[:DOWN]]
+    least = min(map(len, shown))
+    return [row for line in shown for row in line[:least]]
+
+
+def _sheet(x_NCHW: Tensor) -> Tensor:
+    """Images as one (C, …), ACROSS side by side, with dark lines between."""
+    count, channels, height, width = x_NCHW.shape
+    down = -(-count // ACROSS)
+    sheet = x_NCHW.new_full((down * ACROSS, channels, height + 1, width + 1), float(x_NCHW.min()))
+    sheet[:count, :, :-1, :-1] = x_NCHW
+    lines = sheet.view(down, ACROSS, channels, height + 1, width + 1).permute(2, 0, 3, 1, 4)
+    return lines.reshape(channels, down * (height + 1), ACROSS * (width + 1)).float()
 
 
 def _groups(train: Batch, rows: Batch) -> tuple[Tensor, Tensor]:

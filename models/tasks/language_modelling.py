@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.core.marks import Figure, Gallery, Section, StyledText, Text
+from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
+from evergreen.models.tasks._pictures import LONGEST, ORDER, TEXTS, joined
 from evergreen.models.text_generation import END, PADDING, count_characters, decode_tokens, generate, sample_top_p
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ class LanguageModelling(Task):
     TARGETS = ("text",)
     LAYOUTS = ("causal",)
     TARGET_IS_INPUT = True
-    PLOT = "texts"
     METRICS = {"bits_per_character": "min", "bits_per_token": "min", "perplexity": "min"}
 
     held: Tensor  # (V,) characters that each token stands for
@@ -94,6 +95,20 @@ class LanguageModelling(Task):
         return (
             (pairs_VV / pairs_VV.sum(1, keepdim=True)).log()[_pairs(rows["target"])[0]].view(*rows["target"].shape, -1)
         )
+
+    def pictures(self, rows: EvaluatedRows) -> Section:
+        """Return texts, their tokens marked where another was likelier."""
+        state, chosen = self.target.state, rows.spread(TEXTS)
+        glue = " " if state["unit"] == "word" else ""
+        figures = []
+        for output, target in zip(rows.output(chosen), rows.target[chosen], strict=True):
+            right = (output[: len(target)].argmax(1) == target).tolist()
+            tokens = [joined(decode_tokens(state, [token])) for token in target[:LONGEST].tolist()]
+            pairs = zip(tokens, right, strict=False)
+            pieces = [(token + glue, "" if good else "marked") for token, good in pairs if token]
+            figures.append(Figure([StyledText(pieces)]))
+        about = "Read from left to right: what is marked it would not have written there; " + ORDER
+        return Section("Which tokens it foretells", [Text(about, note=True), Gallery(figures, wide=True)])
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         """The likeliest token at each place, given the true ones before it."""

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evergreen.core.errors import ModelError
-from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.core.marks import Chart, Line, Section, Text
+from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 
+FARTHEST = 50  # items down the list that the curve shows
 TOP = 10  # items recommended
 
 
@@ -28,7 +30,7 @@ class Ranking(Task):
     """
 
     TARGETS = ("category",)
-    PLOT = "ranking"
+    PLOT = "confusion"
     ROW_SCORE_GOAL = "max"
     METRICS: dict[str, str] = {"ndcg_at_10": "max", "hit_rate_at_10": "max", "reciprocal_rank": "max"}
 
@@ -85,6 +87,18 @@ class Ranking(Task):
         """How often each item is taken in the training rows."""
         count_V = torch.bincount(train["target"], minlength=len(self.items)).float()
         return ((count_V + 1e-6) / count_V.sum()).log().expand(len(rows["target"]), -1)
+
+    def pictures(self, rows: EvaluatedRows) -> Section:
+        """Return the share of test rows whose item is among the first k, over k."""
+        ranks = {"the candidate": rows.metric_inputs[0], **{name: facts[0] for name, facts in rows.others().items()}}
+        places = range(1, min(FARTHEST, len(self.items)) + 1)
+        lines = [
+            Line(name, [(float(k), float((rank <= k).float().mean())) for k in places], style)
+            for (name, rank), style in zip(ranks.items(), "abc", strict=False)
+        ]
+        about = f"Of {len(self.items):,} items; at {TOP} it is the hit rate of the ten that an answer lists."
+        chart = Chart(lines, "items shown, k", "share found among them")
+        return Section("How soon the right item comes up", [Text(about, note=True), chart])
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         share, best = output.float().softmax(1).topk(min(TOP, len(self.items)))

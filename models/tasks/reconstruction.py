@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evergreen.core.errors import ModelError, suggest
-from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.core.marks import Figure, Gallery, Image, Section, Text, png
+from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
+from evergreen.models.tasks._pictures import ORDER, SHOWN, row_label
 
 DISTANCES = {"squared": functional.mse_loss, "absolute": functional.l1_loss}
 WINDOW, SPREAD = 11, 1.5  # pixels: the window of SSIM and the deviation of its weights
@@ -28,7 +31,6 @@ class Reconstruction(Task):
     TARGETS = ("image",)
     LAYOUTS = ("target", "pixels")
     NEEDS_ONE_OF = frozenset({"image"})
-    PLOT = "images"
     mean: Tensor
     std: Tensor
     low: Tensor
@@ -73,6 +75,21 @@ class Reconstruction(Task):
         slope = ((x - centre[0]) * (y - centre[1])).sum((0, 2, 3), keepdim=True)
         slope = slope / (x - centre[0]).square().sum((0, 2, 3), keepdim=True).clamp_min(1e-9)
         return (self._enlarged(rows[name]) - centre[0]) * slope + centre[1]
+
+    def pictures(self, rows: EvaluatedRows) -> Section:
+        """Return images as given, where they are, as predicted, and as they are."""
+        chosen = rows.spread(SHOWN)
+        figures, names = [], ["given", "predicted", "actual"]
+        for row, given, said, true in zip(
+            chosen, rows.inputs(chosen), rows.output(chosen), rows.target[chosen], strict=True
+        ):
+            ends = float(true.min()), float(true.max())
+            pair = ((said, "predicted"), (true, "actual"))
+            images = [Image(png(x.float().clamp(*ends).numpy()), name) for x, name in pair]
+            noise = -10 * math.log10(max(float(rows.scores[row]), 1e-10))
+            figures.append(Figure([*given[:1], *images], row_label(row, "PSNR", f"{noise:.1f} dB")))
+        order = ", ".join(names[-len(figures[0].marks) :])
+        return Section("What it makes of an image", [Text(f"{order}; {ORDER}", note=True), Gallery(figures, wide=True)])
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         """Pixels as the target's column has them, in its range: (H, W) or (H, W, C)."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evergreen.models.base import Batch
+from evergreen.core.marks import Chart, Line, Section, Text
+from evergreen.models.base import Batch, EvaluatedRows
+from evergreen.models.tasks._pictures import MAX_POINTS, coverage
 from evergreen.models.tasks._quantile import NumericTask
 
 
@@ -18,7 +20,7 @@ class Regression(NumericTask):
     """
 
     TARGETS = ("number",)
-    PLOT = "scatter"
+    PLOT = "residuals"
     METRICS = {"r2": "max", "rmse": "min", "mae": "min"}
 
     def scores(self, said: Tensor, came: Tensor) -> dict[str, float]:
@@ -30,6 +32,15 @@ class Regression(NumericTask):
             "rmse": float(mse.sqrt()),
             "mae": float(error.abs().mean()),
         }
+
+    def pictures(self, rows: EvaluatedRows) -> Section:
+        """Return predicted against actual values."""
+        answers, truth = rows.answers(), rows.truth
+        pairs = [(actual, answer["prediction"]) for actual, answer in zip(truth, answers, strict=True)]
+        cloud = Line("a test row", pairs[:: 1 + len(pairs) // MAX_POINTS], dots=True)
+        chart = Chart([cloud], f"{rows.target_name}, actual", f"{rows.target_name}, predicted", diagonal=True)
+        about = Text("On the dashed line a prediction is exact.", note=True)
+        return Section("Predicted and actual values", [about, *coverage(answers, truth, self.coverage), chart])
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
         """What is best said of the training rows without looking at their inputs."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.core.marks import ClassColors, Figure, Gallery, MaskedImage, Section, Text, mask_png
+from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
+from evergreen.models.tasks._pictures import ORDER, SHOWN, row_label
 
 IGNORED = -100  # a pixel without a label
 
@@ -24,7 +27,6 @@ class Segmentation(Task):
 
     TARGETS = ("mask",)
     LAYOUTS = ("pixels",)
-    PLOT = "masks"
     ROW_SCORE_GOAL = "max"
     METRICS = {"miou": "max", "dice": "max", "accuracy": "max"}
 
@@ -85,6 +87,21 @@ class Segmentation(Task):
         count_1KHW = self._one_hot(train["target"]).sum(0, keepdim=True)
         share_1KHW = (count_1KHW + 1e-3) / (count_1KHW + 1e-3).sum(1, keepdim=True)
         return share_1KHW.log().expand(len(rows["target"]), -1, -1, -1)
+
+    def pictures(self, rows: EvaluatedRows) -> Section:
+        """Return images, their actual masks and the predicted ones."""
+        chosen = rows.spread(SHOWN)
+        predicted = rows.output(chosen).argmax(1).cpu().numpy()
+        figures = []
+        triples = zip(chosen, rows.inputs(chosen), rows.targets(chosen), predicted, strict=True)
+        for row, given, actual, classes in triples:
+            if isinstance(actual, MaskedImage):
+                said = replace(actual, mask=mask_png(classes), title="predicted")
+                label = row_label(row, "intersection over union", float(rows.scores[row]))
+                figures.append(Figure([given[0], actual, said], label))
+        about = Text("The image, the actual mask, the predicted one; " + ORDER, note=True)
+        key = ClassColors([str(name) for name in self.classes])
+        return Section("Which pixels it takes for what", [about, key, Gallery(figures, wide=True)])
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         """The class of each pixel, and the share of the pixels of each class that was found."""

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.core.marks import Section
+from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.metrics.edit_distance import edit_distance
+from evergreen.models.tasks._pictures import text_diffs
 from evergreen.models.text_generation import BEGIN, END, PADDING, decode_tokens
 
 NOTHING = 4.0  # how much likelier than a letter "nothing" is at first; that it is at most steps takes long to learn
@@ -27,7 +29,6 @@ class Speech(Task):
 
     TARGETS = ("text",)
     LAYOUTS = ("sequence", "causal")
-    PLOT = "texts"
     METRICS = {"word_error_rate": "min", "character_error_rate": "min"}
 
     def __init__(self, target: FieldLike, in_features: int) -> None:
@@ -72,6 +73,9 @@ class Speech(Task):
         path = [code for letter in letters for code in (letter, PADDING)] or [PADDING]
         logits_TV = 10.0 * functional.one_hot(torch.tensor(path), self.target.sizes[0])
         return logits_TV.expand(len(rows["target"]), -1, -1)
+
+    def pictures(self, rows: EvaluatedRows) -> Section:
+        return text_diffs("Predicted and actual texts", rows)
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         return [{"prediction": line} for line in self.said(output)]

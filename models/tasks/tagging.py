@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.core.marks import Figure, Gallery, Section, StyledText, Table, Text
+from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
+from evergreen.models.tasks._pictures import ORDER, TEXTS
 
 if TYPE_CHECKING:
     from evergreen.models.network import Network
@@ -27,7 +29,6 @@ class Tagging(Task):
 
     TARGETS = ("tags",)
     LAYOUTS = ("sequence", "causal")
-    PLOT = "tags"
     METRICS = {"f1": "max", "macro_f1": "max", "accuracy": "max"}
 
     kind: Tensor  # (K,) which entity each tag is of, 0 outside of any
@@ -90,6 +91,23 @@ class Tagging(Task):
         table = (table + 0.1 * table.sum(0) / table.sum()).log()
         return table[words["rows"][:, :length].clamp_min(0)]
 
+    def pictures(self, rows: EvaluatedRows) -> Section:
+        """Return how well each tag is found, and rows of words with theirs."""
+        counts = rows.metric_inputs[0].sum(0)[1:].tolist()  # (K, 3): right, predicted, actual
+        table = [
+            [str(tag), int(actual), right / (said or 1), right / (actual or 1), 2 * right / (said + actual or 1)]
+            for tag, (right, said, actual) in zip(self.tags, counts, strict=True)
+        ]
+        chosen = rows.spread(TEXTS)
+        figures = []
+        for row, answer, values in zip(chosen, rows.answers(chosen), rows.values(chosen), strict=True):
+            if words := next((value for value in values.values() if isinstance(value, list)), None):
+                figures.append(Figure([StyledText(_tagged(words, answer["prediction"], rows.truth[row]))]))
+        about = "Struck out is a tag it predicted and should not have, underlined the right one; " + ORDER
+        marks = [Text(about, note=True), Gallery(figures, wide=True)] if figures else []
+        head = ["tag", "words", "precision", "recall", "F1"]
+        return Section("Which tags are found", [Table(head, table), *marks])
+
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         """A tag for every position, padding included."""
         return [{"prediction": [self.tags[code] for code in row]} for row in output.argmax(-1).tolist()]
@@ -125,3 +143,15 @@ class Tagging(Task):
 
 def _tokens(column: Tensor) -> bool:
     return column.dtype == torch.int64 and column.ndim == 2
+
+
+def _tagged(words: list[str], predicted: list[str], actual: list[str]) -> list[tuple[str, str]]:
+    """Each word with its tag, those outside of anything bare."""
+    pieces: list[tuple[str, str]] = []
+    for word, said, true in zip(words, predicted, actual, strict=False):
+        if said == true:
+            pieces += [(word, "")] if true == "O" else [(word, "strong"), (true, "tag")]
+        else:
+            pieces += [(word, "strong"), (said, "deleted"), (true, "inserted")]
+        pieces.append((" ", ""))
+    return pieces

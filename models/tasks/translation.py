@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evergreen.models.base import Batch, FieldLike, Task
+from evergreen.core.marks import Section
+from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
+from evergreen.models.tasks._pictures import text_diffs
 from evergreen.models.text_generation import PADDING, UNKNOWN, decode_tokens
 
 ORDERS = 6  # characters of the longest n-grams of chrF
@@ -27,7 +29,6 @@ class Translation(Task):
     LAYOUTS = ("target",)
     HAS_LOSS = False
     ROW_SCORE_GOAL = "max"
-    PLOT = "texts"
     METRICS = {"exact_match": "max", "chrf": "max"}
 
     def __init__(self, target: FieldLike, in_features: int) -> None:
@@ -65,6 +66,9 @@ class Translation(Task):
             if name != "target":
                 near += _agreement(column.flatten(1), train[name][: near.shape[1]].flatten(1))
         return train["target"][near.argmax(1)]
+
+    def pictures(self, rows: EvaluatedRows) -> Section:
+        return text_diffs("Predicted and actual texts", rows)
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         return [{"prediction": decode_tokens(self.target.state, row)} for row in output.tolist()]

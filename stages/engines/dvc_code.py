@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core.files import write_text
 from evergreen.core.paths import Paths
+from evergreen.pages.version import templates_version
 from evergreen.stages.code_version import (
     accepting_architectures,
     code_version,
@@ -38,6 +39,7 @@ def code_versions(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
         "preprocess": code_version("preprocess", prepared),
         "select": code_version("select", prepared | {"architecture": _candidates(pipeline, spec)}),
         **{stage: learned_code_version(stage, spec, task, _chosen(stage, pipeline, paths)) for stage in CHOSEN},
+        "report": code_version("report", {}) + f"templates html {templates_version()}\n",
     }
 
 

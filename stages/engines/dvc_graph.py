@@ -9,7 +9,7 @@ from typing import Any
 from evergreen.core.errors import VersionError
 from evergreen.core.files import write_text
 from evergreen.core.paths import Paths
-from evergreen.stages.pipeline import STAGES
+from evergreen.stages.pipeline import SECTIONS
 
 PARAMS = "# The pipelines that DVC knows: each enters by itself at its first run.\npipelines: []\n"
 
@@ -65,7 +65,7 @@ def register_pipeline(paths: Paths) -> list[str]:
     """
     place = f"pipelines/{paths.name}.yaml"
     text = paths.pipeline.read_text(encoding="utf-8")
-    missing = [stage for stage in STAGES if stage not in (load_yaml(text, place) or {})]
+    missing = [stage for stage in SECTIONS[:-1] if stage not in (load_yaml(text, place) or {})]
     added = []
     if missing:
         longer = text.rstrip("\n") + "\n" + "".join(f"{stage}: {{}}\n" for stage in missing)

@@ -143,7 +143,7 @@ def _register_version(paths: Paths, lock: str, tags: git_tags.Tags, message: str
 
 def _test_scores(paths: Paths) -> dict[str, float]:
     """Return the candidate's scores on the test split, as validate wrote them."""
-    file = paths.report / "metrics.json"
+    file = paths.metrics
     scored = json.loads(file.read_text(encoding="utf-8")).get("test", {}) if file.is_file() else {}
     return {name: score["value"] for name, score in scored.items()}
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.core.files import read_json, replace_folder, write_json
-from evergreen.data.prepared import SCHEMA
+from evergreen.core.files import read_json, replace_folder, write_json, write_text
+from evergreen.data.prepare import invalid_rows
+from evergreen.data.prepared import QUARANTINED, SCHEMA, row_groups
 from evergreen.data.quality import profile
-from evergreen.stages.describing.page import page
+from evergreen.pages import data_page
+from evergreen.stages.preprocess import pictures
 from evergreen.stages.preprocess.row_changes import moves
 
 if TYPE_CHECKING:
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from evergreen.data.spec import FeatureSpec
     from evergreen.stages.preprocess.samples import Samples
 
-PAGE, HISTORY = "report.html", "history.json"
+PAGE, FACTS, HISTORY = "report.html", "facts.json", "history.json"
+EXAMPLES = 3  # of rows set aside for one reason
 
 
 def describe(paths: Paths, now: Path, rows: Samples, spec: FeatureSpec, summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,17 +30,36 @@ def describe(paths: Paths, now: Path, rows: Samples, spec: FeatureSpec, summary:
     What changed stays told as long as nothing else changes, so that the same data give the same again.
     """
     told = known(paths)
-    before, facts = _facts(paths.ready), _facts(now)
-    same = before == facts
+    before, after = _facts(paths.ready), _facts(now)
+    same = before == after
     kind_of = {**summary["inputs"], rows.target: rows.kind}
     history = {
-        "changes": told["changes"] if same else profile.describe_changes(before, facts) if before else [],
+        "changes": told["changes"] if same else profile.describe_changes(before, after) if before else [],
         "moves": moves(paths.ready, now, told["moves"], kind_of),
     }
+    facts = _page_facts(now, rows, spec, summary)
     with replace_folder(paths.described) as folder:
-        (folder / PAGE).write_text(page(paths.name, now, rows, spec, {**summary, **history}), encoding="utf-8")
+        write_json(folder / FACTS, facts, sort=False)
         write_json(folder / HISTORY, history)
+        write_text(folder / PAGE, data_page.page(paths.name, {**summary, **history}, facts))
     return history
+
+
+def _page_facts(ready: Path, rows: Samples, spec: FeatureSpec, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page about the data shows beside the summary."""
+    marks = {
+        "columns": pictures.columns(rows, summary["missing"], sum(summary["rows"].values())),
+        "over_time": pictures.over_time(rows),
+        "examples": pictures.examples(rows, spec),
+    }
+    return {
+        "format": 1,
+        "task": spec.task,
+        "target": rows.target,
+        "n_inputs": len(rows.inputs),
+        **{name: [mark.to_json() for mark in listed] for name, listed in marks.items()},
+        "quarantine": invalid_rows.examples_by_reason([row_groups(ready, QUARANTINED)[0].read()], EXAMPLES),
+    }
 
 
 def known(paths: Paths) -> dict[str, Any]:

@@ -1,18 +1,17 @@
-"""Proves what a candidate is worth on rows it has never seen: against the baseline, a simple model, the released one.
+"""Prove what a candidate is worth on rows it has never seen: against the baseline, a simple model, the released one.
 
-Writes `report/`: `metrics.json` for `dvc metrics show`, `plots/*.csv` for `dvc plots show`, `report.html` for people.
+Writes `evaluation/`: `metrics.json` for `dvc metrics show`, `plots/*.csv` for `dvc plots show`, `predictions.parquet`,
+and `evidence.json`, from which the stage `report` draws a page.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json, replace_folder, write_json
-from evergreen.core.paths import Paths
+from evergreen.core.paths import METRICS, Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.validate.config import ValidateConfig
 
@@ -34,7 +33,7 @@ def validate(
     config: ValidateConfig, paths: Paths, *, released: tuple[str, Path] | None, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """`run` with the released version (its name and the folder of its model) given. Returns the verdict and scores."""
-    from evergreen.stages.report import page
+    from evergreen.stages.validate import evaluation
     from evergreen.stages.validate.evidence import measure
     from evergreen.stages.validate.verdict import judge
 
@@ -44,23 +43,15 @@ def validate(
     gaps = {role: evidence.gap(other, config) for role, other in evidence.opponents.items()}
     verdict = judge(evidence, gaps, config)
     metrics = summarise(evidence, gaps, verdict, config)
-    progress(stage="validate", doing="write the report")
-    read = (
-        read_json(path) if path.is_file() else {} for path in (paths.select, paths.tune, paths.ready / "summary.json")
-    )
-    parts = dict(zip(("choice", "search", "data"), read, strict=True))
-    with replace_folder(paths.report) as new:
-        write_json(new / "metrics.json", metrics)
-        write_plots(new / "plots", evidence, parts["choice"])
-        (new / "report.html").write_text(page(paths.name, evidence, metrics, **parts), encoding="utf-8")
+    progress(stage="validate", doing="write the evidence")
+    choice = read_json(paths.select) if paths.select.is_file() else {}
+    with replace_folder(paths.evaluation) as folder:
+        write_json(folder / METRICS, metrics)
+        evaluation.write(folder, evidence, choice)
     decider = next(iter(metrics["test"]))
     scores = {role: metrics[role][decider] for role in evidence.opponents}
     summary = {"verdict": verdict.word, "why": verdict.why, "rows_needed": verdict.rows_needed, "metric": decider}
-    return summary | {
-        "score": metrics["test"][decider],
-        "opponents": scores,
-        "report": str(paths.report / "report.html"),
-    }
+    return summary | {"score": metrics["test"][decider], "opponents": scores}
 
 
 def released(paths: Paths) -> tuple[str, Path] | None:
@@ -120,39 +111,3 @@ def _slice(evidence: Evidence, rows: np.ndarray[Any, Any], config: ValidateConfi
     test = {name: vars(interval) for name, interval in evidence.intervals(config, rows).items()}
     others = {role: scored.metrics(chosen) for role, scored in evidence.opponents.items()}
     return {"rows": len(rows), "test": test, **others}
-
-
-def write_plots(folder: Path, evidence: Evidence, choice: dict[str, Any]) -> None:
-    """One CSV per picture; what DVC draws by default, the last column, is the one that matters."""
-    folder.mkdir()
-    history, decider = evidence.model.card.get("history", []), next(iter(evidence.candidate.task.METRICS))
-    if history:
-        names = sorted({name for row in history for name in row} - {"epoch", decider, f"validation_{decider}"})
-        last = [name for name in (decider, f"validation_{decider}") if name in history[0]]
-        columns = ["epoch", *names, *last]
-        _csv(folder / "learning.csv", columns, ([row.get(name, "") for name in columns] for row in history))
-    if board := choice.get("leaderboard"):
-        rows = ([row["architecture"], row["score"]] for row in board)
-        _csv(folder / "leaderboard.csv", ["architecture", "score"], rows)
-    _answers_plot(folder, evidence)
-
-
-def _answers_plot(folder: Path, evidence: Evidence) -> None:
-    """Said and actual of every test row, where both are one value."""
-    kind = {"category": "confusion", "series": "forecast", "number": "residuals"}.get(evidence.model.spec.target.kind)
-    if kind == "forecast":
-        from evergreen.stages.report.outcomes.forecast import forecast_rows
-
-        _csv(folder / "forecast.csv", ["time", "actual", "predicted"], forecast_rows(evidence))
-    elif kind:
-        answers = evidence.candidate.answers()
-        said = [answer["prediction"] for answer in answers if "prediction" in answer]
-        if len(said) == len(answers):
-            _csv(folder / f"{kind}.csv", ["actual", "predicted"], zip(evidence.truth(), said, strict=True))
-
-
-def _csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)

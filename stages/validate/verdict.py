@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from evergreen.pages.wording import format_gap, percent
 from evergreen.stages.validate.evidence import Evidence, Gap
 from evergreen.stages.validate.statistics import rows_needed
 
@@ -64,7 +65,7 @@ def _judge(evidence: Evidence, gaps: Mapping[str, Gap], config: ValidateConfig) 
             "keep", f"It answers all {evidence.rows:,} test rows just as the released {evidence.version} does."
         )
     if baseline.p < 1 - config.confidence and baseline.share.value < 0:
-        return Verdict("keep", f"It is worse than the baseline: {words(baseline.to_json())} {rows}.")
+        return Verdict("keep", f"It is worse than the baseline: {format_gap(baseline.to_json())} {rows}.")
     not_worse = config.release_when == "not worse"
     return _settle(released, f"the released {evidence.version}", rows, config, not_worse=not_worse)
 
@@ -73,7 +74,7 @@ def _settle(
     gap: Gap, other: str, rows: str, config: ValidateConfig, *, not_worse: bool = False, note: str = ""
 ) -> Verdict:
     share, margin = gap.share, config.margin
-    found = f"{words(gap.to_json())} {rows}"
+    found = f"{format_gap(gap.to_json())} {rows}"
     sure = gap.p < 1 - config.confidence
     if sure and share.value > 0:
         return Verdict("release", f"It is better than {other}: {found}.{note}")
@@ -98,23 +99,3 @@ def more_rows(gap: Gap, config: ValidateConfig) -> int:
     more = max(1, whole - gap.rows)
     unit = 10 ** max(0, len(str(more)) - 2)
     return math.ceil(more / unit) * unit
-
-
-def words(gap: Mapping[str, Any]) -> str:
-    """A gap's JSON as a person would say it: 98.6% of the rows right against 98.1%, ahead by 0.55 points (…)."""
-    chance = "p < 0.001" if gap["p"] < 0.001 else f"p = {gap['p']:.2g}"
-    far, low, high = (percent(share) for share in (abs(gap["value"]), gap["low"], gap["high"]))
-    if gap["share_of"] == "rows":
-        shares = f"{100 * gap['mine']:.1f}% of the rows right against {100 * gap['theirs']:.1f}%"
-        way = "ahead" if gap["value"] >= 0 else "behind"
-        return f"{shares}, {way} by {far[:-1]} points ({low[:-1]} to {high[:-1]}, {chance})"
-    if gap["share_of"] == "score":
-        return f"{far} {'more' if gap['value'] >= 0 else 'less'} score a row ({low} to {high}, {chance})"
-    return f"{far} {'less' if gap['value'] >= 0 else 'more'} error a row ({low} to {high}, {chance})"
-
-
-def percent(share: float) -> str:
-    """A share with as many digits as tell something: 88%, 2.1%, 0.14%."""
-    value = 100 * share
-    digits = 0 if abs(value) >= 20 else 1 if abs(value) >= 1 or value == 0 else 2
-    return f"{value:.{digits}f}%".replace("-", "−")

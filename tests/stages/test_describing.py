@@ -46,7 +46,7 @@ def table(root, rows, shift=0.0) -> str:
     [
         ("sklearn:digits", "classification", {"target": "digit"}, "<img"),
         ("statsmodels:sunspots", "forecasting", {"target": "activity", "time": "year"}, "a window of the series"),
-        ("skimage:segmentation", "segmentation", {"target": "mask", "time": "x"}, "with its mask"),
+        ("skimage:segmentation", "segmentation", {"target": "mask", "time": "x"}, "actual mask"),
         ("networkx:atlas?label=planar", "classification", {"target": "label"}, "nodes"),
     ],
 )

@@ -122,7 +122,7 @@ def test_the_report_says_whether_the_transfer_helped(paths, start):
     }
     save_model(paths.candidate, made["begun"].network, card, beside)
     validate.validate(ValidateConfig(resamples=100), paths, released=None)
-    metrics = read_json(paths.report / "metrics.json")
+    metrics = read_json(paths.metrics)
     assert metrics["scratch"]["r2"] != metrics["test"]["r2"]["value"]
     page = (paths.report / "report.html").read_text()
     assert "Begun with diabetes@v1.0.0 it is" in page

@@ -11,12 +11,13 @@ from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
 from evergreen.data.feed.batches import load_encoded_split, load_split
+from evergreen.pages.wording import percent
 from evergreen.stages.artifacts import folder_version, load_model
 from evergreen.stages.validate.config import ValidateConfig
 from evergreen.stages.validate.evidence import Gap, measure
 from evergreen.stages.validate.stage import released, run, validate
 from evergreen.stages.validate.statistics import Interval
-from evergreen.stages.validate.verdict import more_rows, percent
+from evergreen.stages.validate.verdict import more_rows
 
 FAST = ValidateConfig(resamples=200)
 PIPELINES = ["breast_cancer", "diabetes", "digits", "sunspots"]
@@ -34,7 +35,7 @@ def weak(root, train, tmp_path_factory):
 
 
 def read(paths: Paths):
-    return json.loads((paths.report / "metrics.json").read_text())
+    return json.loads((paths.metrics).read_text())
 
 
 @pytest.mark.parametrize("name", PIPELINES)

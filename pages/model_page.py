@@ -1,0 +1,237 @@
+"""Draw the page a person reads before a release: the verdict first, then what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from evergreen.core.marks import Chart, Dot, DotPlot, Fold, Line, Link, Mark, Section, StyledText, Table, Text, Values
+from evergreen.pages.layout import render
+from evergreen.pages.wording import format_gap, label, number_text, plain
+
+Json = Mapping[str, Any]
+DATA_PAGE = "../../../../data/store/{name}/described/report.html"  # from where a pipeline's report lies
+VERDICTS = {  # word → style, headline for a first version, headline against a released one
+    "release": ("release", "Release it", "Release it"),
+    "keep": ("keep", "Do not release it", "Keep the released version"),
+    "more data": ("wait", "More test rows are needed to tell", "Keep the released version for now"),
+}
+COSTS = {"parameters": "parameters", "epochs": "epochs", "seconds": "fit, s", "predict_ms": "predict, ms"}
+ROLES = {"baseline": "baseline", "reference": "simple model", "released": "released"}
+
+
+def page(name: str, *, metrics: Json, evidence: Json, card: Json, choice: Json, search: Json, data: Json) -> str:
+    """Return the page of pipeline `name`.
+
+    `metrics` and `evidence` are what validate wrote, `card` the candidate's model.json, `choice` and `search` what
+    select and tune wrote, `data` the summary of preprocess; an empty one is answered by a sentence in its section.
+    """
+    style, first, later = VERDICTS[metrics["verdict"]]
+    footer = (
+        f"Intervals hold the true value with {metrics['confidence']:.0%} confidence. "
+        "The same data, code and settings make this very page again."
+    )
+    return render(
+        f"{name}: {metrics['verdict']}",
+        heading=name,
+        lead=_lead(card, evidence, metrics),
+        verdict=(style, later if "released" in metrics else first, metrics["why"]),
+        cards=_cards(metrics),
+        sections=[
+            Section("Compared on the same rows", list(_comparison(metrics, evidence, card))),
+            Section("Slices", [_slices(metrics)]),
+            *evidence["sections"],
+            Section("Why this architecture", _architecture(card, choice)),
+            Section("How its options were found", _options(search)),
+            Section("How it learned", _learning(card, next(iter(evidence["metrics"])))),
+            Section("The data", list(_data(data, evidence["rows"], name))),
+            Section("The model", [_model(card)]),
+        ],
+        footer=footer,
+    )
+
+
+def _lead(card: Json, evidence: Json, metrics: Json) -> StyledText:
+    n_all, n_rows = evidence["rows"]["test"], metrics["rows"]
+    rows = f"{n_rows:,}" if n_rows >= n_all else f"a sample of {n_rows:,} of the {n_all:,}"
+    return StyledText(
+        [
+            (card["task"].replace("_", " ").capitalize() + " of ", ""),
+            (evidence["target"], "strong"),
+            (" by ", ""),
+            (card["architecture"], "strong"),
+            (f", judged on {rows} test rows it has never seen", ""),
+        ]
+    )
+
+
+def _cards(metrics: Json) -> Iterator[tuple[str, str, list[str]]]:
+    """One card a metric: the value, its interval, the baseline's."""
+    for name, found in metrics["test"].items():
+        span = [] if found["low"] is None else [f"{number_text(found['low'])} to {number_text(found['high'])}"]
+        base = f"baseline {number_text(metrics['baseline'].get(name))}"
+        yield label(name), number_text(found["value"]), [*span, base]
+
+
+def _comparison(metrics: Json, evidence: Json, card: Json) -> Iterator[Mark]:
+    """The deciding metric as a picture, every metric as a table, the paired tests, and what they mean in a sentence."""
+    directions, names = evidence["metrics"], evidence["names"]
+    decider = next(iter(directions))
+    found = metrics["test"][decider]
+    dots = [Dot("this candidate", found["value"], found["low"], found["high"], "a")]
+    dots += [Dot(text, metrics[role][decider]) for role, text in names.items()]
+    order = "more is better" if directions[decider] == "max" else "less is better"
+    yield DotPlot(dots, f"{label(decider)} ({order})")
+    head = ["", *(f"{label(name)} {'↑' if way == 'max' else '↓'}" for name, way in directions.items())]
+    rows = [["this candidate", *(metrics["test"][name]["value"] for name in directions)]]
+    rows += [[text, *(metrics[role].get(name) for name in directions)] for role, text in names.items()]
+    yield Table(head, [[row[0], *map(number_text, row[1:])] for row in rows], best=0)
+    gaps = metrics["difference"]
+    yield Table(
+        ["compared with", "the candidate has", "test"],
+        [[names[role], format_gap(gap), gap["test"]] for role, gap in gaps.items()],
+    )
+    chance = 1 - metrics["confidence"]
+    if "reference" in names:
+        yield Text(_against_simple(gaps["reference"], names["reference"], chance))
+    if "scratch" in gaps:
+        yield Text(_transferred(card, gaps["scratch"], chance))
+    if evidence["refusal"]:
+        yield Text(f"The released {evidence['version']} cannot answer these rows: {evidence['refusal']}.")
+
+
+def _against_simple(gap: Json, name: str, chance: float) -> str:
+    """Whether the network is worth more than the simple model."""
+    if gap["p"] >= chance:
+        return f"Between it and the simple model ({name}) these rows show no difference beyond chance."
+    if gap["value"] > 0:
+        return f"It beats the simple model ({name}) beyond doubt."
+    return f"The simple model ({name}) beats it: prefer that one, or gather more data."
+
+
+def _transferred(card: Json, gap: Json, chance: float) -> str:
+    """Whether the weights it began with were worth it."""
+    frozen = ", its features frozen," if card["freeze"] == "features" else ""
+    begun = f"Begun with {card['start']}{frozen} it is"
+    if gap["p"] >= chance:
+        return f"{begun} neither better nor worse, beyond chance, than the same network trained from scratch."
+    if gap["value"] > 0:
+        return f"{begun} better beyond doubt than the same network trained from scratch: the transfer helps."
+    return f"{begun} worse beyond doubt than the same network trained from scratch: the transfer hurts, leave it out."
+
+
+def _slices(metrics: Json) -> Table:
+    """The deciding metric within each slice; nothing where no slices were asked for."""
+    roles = {role: text for role, text in ROLES.items() if role in metrics["difference"]}
+    rows = []
+    for name, found in metrics["slices"].items():
+        metric, score = next(iter(found["test"].items()))
+        span = "" if score["low"] is None else f" ({number_text(score['low'])} to {number_text(score['high'])})"
+        others = (number_text(found[role][metric]) for role in roles)
+        rows.append([name, found["rows"], number_text(score["value"]) + span, *others])
+    return Table(["slice", "rows", f"{label(next(iter(metrics['test'])))} of the candidate", *roles.values()], rows)
+
+
+def _architecture(card: Json, choice: Json) -> list[Mark]:
+    """The race between architectures."""
+    board = choice.get("leaderboard", [])
+    if not board:
+        given = f"The architecture {card['architecture']} was given; no race between architectures is recorded"
+        return [Text(f"{choice.get('why', given)}.")]
+    dots, rows, best, metric = [], [], None, label(choice["metric"])
+    for number, entry in enumerate(board):
+        score, spread = entry.get("score"), entry.get("standard_error") or 0.0
+        if chosen := entry["architecture"] == choice["architecture"]:
+            best = number
+        if score is not None:
+            dots.append(Dot(entry["architecture"], score, score - spread, score + spread, "a" if chosen else "b"))
+        shown = number_text(score) + (f" ± {number_text(spread)}" if spread else "")
+        figures = [entry.get(name) for name in COSTS]
+        rows.append([entry["architecture"] + (" (chosen)" if chosen else ""), shown, *figures])
+    marks: list[Mark] = [
+        Text(f"{choice['architecture']} was chosen: {choice.get('why', '')}."),
+        DotPlot(dots, f"{metric} on validation rows, ± one standard error; blue is the one chosen"),
+        Table(["architecture", f"validation {metric}", *COSTS.values()], rows, best),
+    ]
+    if folds := choice.get("folds"):
+        text = (
+            f"Finalists were scored over {folds} folds of the training and the validation rows, each row by a network "
+            "that had not seen it. No test row is in a fold."
+        )
+        marks.append(Text(text))
+    return marks
+
+
+def _options(search: Json) -> list[Mark]:
+    """The search over the architecture's options."""
+    trials = search.get("trials", [])
+    if not trials:
+        return [Text(search.get("why", "No search is recorded: the architecture's own defaults were used."))]
+    metric = label(search["metric"])
+    points = [(float(trial["number"]), float(trial["score"])) for trial in trials if trial.get("score") is not None]
+    names = sorted({name for trial in trials for name in trial["options"]})
+    rows = [
+        [
+            str(trial["number"]),
+            number_text(trial.get("score")),
+            *(plain(trial["options"].get(name)) for name in names),
+            trial.get("epochs"),
+            trial.get("state", ""),
+        ]
+        for trial in trials
+    ]
+    return [
+        Text(search.get("why", "")),
+        Text(f"Chosen: {plain(search['options'])}." if search.get("options") else "Chosen: the defaults."),
+        Chart([Line("", points, dots=True)], "trial", f"validation {metric}"),
+        Fold(f"All {len(trials)} trials", [Table(["trial", metric, *map(label, names), "epochs", "state"], rows)]),
+    ]
+
+
+def _learning(card: Json, decider: str) -> list[Mark]:
+    """Losses and the deciding metric by epoch."""
+    history = card.get("history") or []
+    if not history:
+        return [Text("No learning curve is recorded with this model.")]
+
+    def curve(key: str, text: str, style: str) -> Line:
+        return Line(text, [(row["epoch"], row[key]) for row in history if row.get(key) is not None], style)
+
+    refit = (
+        "After everything was chosen by them, the validation rows were trained on as well: the curves here flatter. "
+        "Intervals and thresholds are those of the same network trained without them."
+    )
+    losses = [
+        curve("train_loss", "loss on training rows", "a"),
+        curve("validation_loss", "loss on validation rows", "b"),
+    ]
+    return [
+        *([Text(refit)] if card.get("refit") else []),
+        Chart([line for line in losses if line.points], "epoch", "loss"),
+        Chart([curve(decider, "", "c")], "epoch", f"validation {label(decider)}"),
+    ]
+
+
+def _data(counts: Json, rows: Json, name: str) -> Iterator[Mark]:
+    """What flatters scores, rows of each split, what was set aside and why, and the way to the page about the data."""
+    for leak in counts.get("leaks") or ():
+        if leak["grave"]:
+            yield Text(f"Beware: {leak['text']}")
+    yield Table(["split", "rows"], [[split, rows[split]] for split in ("train", "validation", "test")])
+    quarantined = counts.get("quarantined")
+    if quarantined is None:
+        yield Text("No counts of rows set aside are recorded.")
+        return
+    reasons = list(quarantined.get("reasons", {}).items()) if isinstance(quarantined, Mapping) else []
+    yield Table(["set aside because", "rows"], reasons) if reasons else Text("No row was set aside.")
+    for text in counts.get("notes", []):
+        yield Text(text, note=True)
+    if "leaks" in counts:
+        yield Link("All about the data", DATA_PAGE.format(name=name))
+
+
+def _model(card: Json) -> Values:
+    """What is needed to make it again."""
+    keys = ("architecture", "parameters", "options", "recipe", "trial", "seed", "data_version", "code_version")
+    shown = {key.replace("_", " "): plain(card.get(key)) for key in keys if card.get(key) not in (None, "", {})}
+    return Values(shown)

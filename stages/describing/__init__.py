@@ -1,1 +1,0 @@
-"""The page about prepared rows: what they hold, how the splits differ, what was found, what changed."""
