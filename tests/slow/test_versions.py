@@ -40,7 +40,9 @@ outs = {
                    "data/store/%s/described/report.html"],
     "select": ["models/store/%s/choice/select.json"], "tune": ["models/store/%s/choice/tune.json"],
     "train": ["models/store/%s/candidate/model.json", "models/store/%s/candidate/deep/weights.safetensors"],
-    "validate": ["models/store/%s/report/" + file for file in ("report.html", "metrics.json", "plots/curve.csv")],
+    "validate": ["models/store/%s/evaluation/" + file
+                 for file in ("evidence.json", "predictions.parquet", "metrics.json", "plots/curve.csv")],
+    "report": ["models/store/%s/report/report.html"],
 }
 epochs = pathlib.Path(f"pipelines/{name}.yaml").read_text().partition("epochs: ")[2][:1]
 made = {
@@ -137,7 +139,7 @@ def paths(pattern: Path, tmp_path: Path) -> Paths:
 
 def test_what_is_recorded_is_up_to_date_for_dvc_too(paths: Paths) -> None:
     assert versions.is_up_to_date(read(paths.name, paths.root), paths)
-    assert [stale(paths, stage) for stage in STAGES] == [None] * 6
+    assert [stale(paths, stage) for stage in STAGES] == [None] * len(STAGES)
     assert re.findall(r"^\S+", dvc(paths.root, "status"), re.MULTILINE) == ["versions@alpha:"]
     assert running(dvc(paths.root, "repro")) == ["versions@alpha"]
     assert not sh(paths.root, "git", "status", "--porcelain", "--", "data", "models", ".dvc")

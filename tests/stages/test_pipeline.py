@@ -49,8 +49,9 @@ def test_an_unquoted_date_is_a_text(write):
 
 
 def test_stages_are_sections_in_order():
-    assert (*STAGES, "deploy") == SECTIONS
-    assert STAGES == ("collect", "preprocess", "select", "tune", "train", "validate")
+    assert (*SECTIONS[:-1], "report") == STAGES
+    assert SECTIONS[-1] == "deploy"
+    assert STAGES == ("collect", "preprocess", "select", "tune", "train", "validate", "report")
 
 
 MISTAKES = {

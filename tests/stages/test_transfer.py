@@ -107,6 +107,7 @@ def test_contradictions_are_refused():
 
 
 def test_the_report_says_whether_the_transfer_helped(paths, start):
+    from evergreen.stages.report import stage as report
     from evergreen.stages.validate import stage as validate
 
     made = {}
@@ -124,6 +125,7 @@ def test_the_report_says_whether_the_transfer_helped(paths, start):
     validate.validate(ValidateConfig(resamples=100), paths, released=None)
     metrics = read_json(paths.metrics)
     assert metrics["scratch"]["r2"] != metrics["test"]["r2"]["value"]
+    report.run(None, paths, task="regression")
     page = (paths.report / "report.html").read_text()
     assert "Begun with diabetes@v1.0.0 it is" in page
     assert "from scratch" in page

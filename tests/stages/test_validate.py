@@ -153,7 +153,7 @@ def test_a_released_version_that_cannot_answer_is_named_and_passed_over(root):
 def test_a_missing_or_broken_candidate_leaves_the_last_report(root, tmp_path):
     digits = Paths(root, "digits")
     validate(FAST, digits, released=None)
-    before, weights = folder_version(digits.report), digits.candidate / "weights.safetensors"
+    before, weights = folder_version(digits.evaluation), digits.candidate / "weights.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:100])
     try:
@@ -161,7 +161,7 @@ def test_a_missing_or_broken_candidate_leaves_the_last_report(root, tmp_path):
             validate(FAST, digits, released=None)
     finally:
         weights.write_bytes(whole)
-    assert folder_version(digits.report) == before
+    assert folder_version(digits.evaluation) == before
 
 
 def test_plots_are_tables_that_dvc_draws(root):
@@ -170,7 +170,7 @@ def test_plots_are_tables_that_dvc_draws(root):
     write_json(paths.select, {"architecture": "cnn", "why": "", "metric": "accuracy", "leaderboard": board})
     validate(FAST, paths, released=None)
     paths.select.unlink()
-    plots = {path.name: path.read_text().splitlines() for path in (paths.report / "plots").iterdir()}
+    plots = {path.name: path.read_text().splitlines() for path in (paths.evaluation / "plots").iterdir()}
     assert sorted(plots) == ["confusion.csv", "leaderboard.csv", "learning.csv"]
     assert plots["confusion.csv"][0] == "actual,predicted"
     assert len(plots["confusion.csv"]) == 1 + read(paths)["rows"]
@@ -178,7 +178,7 @@ def test_plots_are_tables_that_dvc_draws(root):
     assert plots["learning.csv"][0].endswith(",accuracy")
     assert len(plots["learning.csv"]) == 5
     validate(FAST, Paths(root, "sunspots"), released=None)
-    lines = (Paths(root, "sunspots").report / "plots" / "forecast.csv").read_text().splitlines()
+    lines = (Paths(root, "sunspots").evaluation / "plots" / "forecast.csv").read_text().splitlines()
     assert lines[0] == "time,actual,predicted"
     assert lines[1].startswith("1921.0,26.1,")
 

@@ -43,7 +43,8 @@ def test_a_stages_name_is_its_file_its_section_and_its_command(name: str) -> Non
     assert (ROOT / "stages" / name / "stage.py").is_file()
     assert stage(name)["cmd"] == f"PATH=.venv/bin:$PATH evergreen stage {name} ${{item}}"
     sections = [name] if name == "collect" else ["task", name]
-    assert stage(name)["params"] == [{"pipelines/${item}.yaml": sections}]
+    params = [] if name == "report" else [{"pipelines/${item}.yaml": sections}]
+    assert stage(name).get("params", []) == params
 
 
 def at(path: Path) -> str:
@@ -65,7 +66,10 @@ def test_outs_are_where_the_stages_write() -> None:
         "select": [at(PATHS.select)],
         "tune": [at(PATHS.tune)],
         "train": [at(PATHS.candidate)],
-        "validate": [at(PATHS.report / file) for file in ("report.html", "metrics.json", "plots")],
+        "validate": [
+            at(PATHS.evaluation / file) for file in ("evidence.json", "predictions.parquet", "metrics.json", "plots")
+        ],
+        "report": [at(PATHS.report / "report.html")],
     }
 
 
@@ -75,7 +79,8 @@ def test_each_stage_reads_its_code_version_and_what_an_earlier_one_made() -> Non
         code, *inputs = stage(name)["deps"]
         assert code == at(dvc_code.version_file(PATHS, name))
         assert set(inputs) <= made
-        made.update(out for one in stage(name)["outs"] for out in ([one] if isinstance(one, str) else one))
+        outs = [*stage(name)["outs"], *stage(name).get("metrics", [])]
+        made.update(out for one in outs for out in ([one] if isinstance(one, str) else one))
 
 
 def test_tags_are_read_as_gto_reads_them() -> None:
