@@ -124,7 +124,7 @@ def _preprocess(target: str, guess: dict[str, Any]) -> list[str]:
 
     lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in config.items()]
     columns = [
-        f"    {yaml_edit.key(name)}: {kind}" + (f"  # {_line(holds)}" if (holds := guess["holds"][name]) else "")
+        f"    {yaml_edit.quote_key(name)}: {kind}" + (f"  # {_line(holds)}" if (holds := guess["holds"][name]) else "")
         for name, kind in guess["kinds"].items()
     ]
     return ["preprocess:", *lines, "  kinds:  # guessed; a column that is not wanted: ignore: [column]", *columns]

@@ -50,14 +50,17 @@ def _schema_of_columns(name: str, write: bool) -> CommandResult:
     value: dict[str, Any] = {"pipeline": name, "written": written, "proposed": new, "from": source, "changes": changes}
     if write:
         if new:
-            yaml_edit.described(paths.pipeline, new)
+            yaml_edit.add_schema_section(paths.pipeline, new)
             read(name, paths.root)
         what = f"wrote {_columns(new)} into" if new else "every column is described in"
         fix = f"a row that breaks a line is quarantined; look with: evergreen quarantine {name}"
         return CommandResult(
             value | {"wrote": sorted(new)}, f"{what} {paths.pipeline.relative_to(paths.root)}\n  {fix}"
         )
-    lines = [f"    {yaml_edit.key(name)}: {yaml_edit.flow(rules)}" for name, rules in {**written, **new}.items()]
+    lines = [
+        f"    {yaml_edit.quote_key(name)}: {yaml_edit.to_flow_yaml(rules)}"
+        for name, rules in {**written, **new}.items()
+    ]
     origins = [f"{_columns(written)} from the file"] if written else []
     origins += [f"{_columns(new)} from {source}"] if new else []
     head_lines = [f"# {', '.join(origins)}", "preprocess:", "  schema:"]

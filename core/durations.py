@@ -8,7 +8,7 @@ SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def microseconds(text: str) -> float:
+def parse_duration(text: str) -> float:
     """The length of a span. Raises ValueError for what is none."""
     found = SPAN.fullmatch(text.strip())
     if not found:

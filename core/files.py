@@ -65,7 +65,7 @@ def _finite(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def replace_folder(folder: Path) -> Iterator[Path]:
+def atomic_directory(folder: Path) -> Iterator[Path]:
     """Yields an empty folder beside `folder`; on success it takes `folder`'s place in one move, on failure it goes.
 
     What a killed process left beside `folder` is mended or removed first. A `.gitignore` stays: DVC writes one there.

@@ -14,7 +14,7 @@ atexit.register(gc.freeze)  # nor need what a process leaves be swept: its end w
 
 
 @contextmanager
-def seldom() -> Iterator[None]:
+def infrequent_gc() -> Iterator[None]:
     """Meanwhile it looks once in so many OBJECTS."""
     before = gc.get_threshold()
     gc.set_threshold(OBJECTS, *before[1:])

@@ -18,7 +18,7 @@ WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # … unl
 INDENT = "  "
 
 
-def described(path: Path, schema: Mapping[str, Mapping[str, Any]]) -> None:
+def add_schema_section(path: Path, schema: Mapping[str, Mapping[str, Any]]) -> None:
     """Adds what `schema` says of columns to the file's `preprocess: {schema: …}`, which says nothing of them yet.
 
     Raises PipelineError where the file is laid out so that nothing can go in safely; then it stays as it was.
@@ -26,7 +26,7 @@ def described(path: Path, schema: Mapping[str, Mapping[str, Any]]) -> None:
     from evergreen.core.files import write_text
 
     text = path.read_bytes().decode()
-    lines = [f"{key(name)}: {flow(said)}" for name, said in schema.items()]
+    lines = [f"{quote_key(name)}: {to_flow_yaml(said)}" for name, said in schema.items()]
     try:
         amended = _amended(text, lines)
         wanted = _plain(text)
@@ -40,12 +40,12 @@ def described(path: Path, schema: Mapping[str, Mapping[str, Any]]) -> None:
     write_text(path, amended)
 
 
-def key(name: str) -> str:
+def quote_key(name: str) -> str:
     plain = PLAIN.fullmatch(name) and name.lower() not in WORDS
     return name if plain else json.dumps(name, ensure_ascii=False)
 
 
-def flow(said: Mapping[str, Any]) -> str:
+def to_flow_yaml(said: Mapping[str, Any]) -> str:
     """A mapping on one line; JSON's quotes hold for YAML too."""
     return "{" + ", ".join(f"{name}: {_scalar(value)}" for name, value in said.items()) + "}"
 
@@ -53,7 +53,7 @@ def flow(said: Mapping[str, Any]) -> str:
 def _scalar(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_scalar, value)) + "]"
-    return key(value) if isinstance(value, str) else json.dumps(value)
+    return quote_key(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _plain(text: str) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core import parts
 from evergreen.core.errors import PipelineError
-from evergreen.core.files import read_json, replace_folder, write_json
+from evergreen.core.files import atomic_directory, read_json, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,7 +71,7 @@ def save_model(
 
     The same networks and cards give the same bytes.
     """
-    with replace_folder(folder) as new:
+    with atomic_directory(folder) as new:
         _write_model(new, network, card)
         for name, (other, its_card) in (beside or {}).items():
             (new / name).mkdir()

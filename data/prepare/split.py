@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evergreen.core.durations import microseconds
+from evergreen.core.durations import parse_duration
 from evergreen.core.errors import DataError
 from evergreen.data import kinds, row_ids
 from evergreen.data.arrow import combine_chunks, decode_array, to_strings
@@ -116,7 +116,7 @@ def _width(gap: str | int | float, kind: pa.DataType) -> Any:
     if isinstance(gap, str) == number and gap:
         raise wrong
     try:
-        return float(gap) if number or not gap else np.timedelta64(round(microseconds(str(gap))), "us")
+        return float(gap) if number or not gap else np.timedelta64(round(parse_duration(str(gap))), "us")
     except ValueError as error:
         raise wrong from error
 

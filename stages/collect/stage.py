@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.core.gc_tuning import seldom
+from evergreen.core.gc_tuning import infrequent_gc
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.collect.config import CollectConfig
@@ -20,7 +20,7 @@ RECORD = "source.json"
 VERSION = 1  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
-@seldom()
+@infrequent_gc()
 def run(
     config: CollectConfig, paths: Paths, *, task: str = "", progress: Progress = no_progress, faulty: bool = False
 ) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def run(
     Raises DataError with the place and the fix where the source is missing, empty or damaged.
     """
     from evergreen.core.errors import DataError
-    from evergreen.core.files import replace_folder, write_json
+    from evergreen.core.files import atomic_directory, write_json
     from evergreen.core.workdir import exclusive_workdir, explain_disk_full
     from evergreen.data.sources import open_source
     from evergreen.stages.collect.manifest import place
@@ -46,7 +46,7 @@ def run(
         rows = sum(part.rows for part in parts)
         if not rows:
             raise DataError("there are no rows", place=config.uri, fix="give a source with at least a few dozen rows")
-        with replace_folder(paths.raw) as folder:
+        with atomic_directory(paths.raw) as folder:
             place(parts, folder)
             facts = {"uri": config.uri, "fingerprint": fingerprint, "rows": rows, "reader": source.reader_version()}
             if config.watermark:

@@ -6,7 +6,7 @@ import math
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from evergreen.core.durations import microseconds
+from evergreen.core.durations import parse_duration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ def moment(text: str) -> float:
 def span(late: str | int | float) -> float:
     """How far back, in the common order: 3 of a number's units, or "6h", "2d" of time."""
     try:
-        return microseconds(late) if isinstance(late, str) else float(late)
+        return parse_duration(late) if isinstance(late, str) else float(late)
     except ValueError as error:
         raise ValueError(f"late: {late!r} is no span") from error
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import VersionError
 from evergreen.core.files import write_text
-from evergreen.core.gc_tuning import seldom
+from evergreen.core.gc_tuning import infrequent_gc
 from evergreen.core.paths import Paths
 from evergreen.stages.engines.dvc_code import explain, remember, version_file, write_code_versions
 from evergreen.stages.engines.dvc_graph import (
@@ -165,7 +165,7 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-@seldom()
+@infrequent_gc()
 def commit(paths: Paths, stage: str) -> None:
     """Record in dvc.lock and DVC's cache what the stage has made, as `dvc repro` would have.
 

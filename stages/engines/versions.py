@@ -14,7 +14,7 @@ from pathlib import Path
 
 from evergreen.core import parts
 from evergreen.core.errors import VersionError
-from evergreen.core.files import replace_folder
+from evergreen.core.files import atomic_directory
 from evergreen.core.paths import IMPORT_ROOT, Paths
 from evergreen.core.processes import exclusive_lock
 from evergreen.stages.engines import git_tags
@@ -251,7 +251,7 @@ def checkout(paths: Paths, version: str) -> Path:
         raise VersionError(problem, place="dvc.lock", fix="register the commit that made it")
     if folder.is_dir() and folder_md5(folder) == wanted:
         return folder
-    with replace_folder(folder) as new:
+    with atomic_directory(folder) as new:
         try:
             export_folder(paths.root, wanted, new)
         except VersionError as error:

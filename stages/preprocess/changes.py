@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.core.files import read_json, replace_folder, write_json, write_text
+from evergreen.core.files import read_json, atomic_directory, write_json, write_text
 from evergreen.data.prepare import invalid_rows
 from evergreen.data.prepared import QUARANTINED, SCHEMA, row_groups
 from evergreen.data.quality import profile
@@ -38,7 +38,7 @@ def describe(paths: Paths, now: Path, rows: Samples, spec: FeatureSpec, summary:
         "moves": moves(paths.ready, now, told["moves"], kind_of),
     }
     facts = _page_facts(now, rows, spec, summary)
-    with replace_folder(paths.described) as folder:
+    with atomic_directory(paths.described) as folder:
         write_json(folder / FACTS, facts, sort=False)
         write_json(folder / HISTORY, history)
         write_text(folder / PAGE, data_page.page(paths.name, {**summary, **history}, facts))

@@ -20,14 +20,14 @@ SHARE = 4  # of memory_mb that identities may take, one part
 
 def write(done: Passed, spec: FeatureSpec, summary: dict[str, Any], rows: Samples, paths: Paths) -> dict[str, Any]:
     """Writes the folders `ready` and `described`; returns the history of the latter. `rows` are some of the rows."""
-    from evergreen.core.files import replace_folder, write_json
+    from evergreen.core.files import atomic_directory, write_json
     from evergreen.data.prepare.invalid_rows import QUARANTINE
     from evergreen.data.prepared import QUARANTINED, SCHEMA
     from evergreen.data.prepared import write as write_table
     from evergreen.data.quality import profile
     from evergreen.stages.preprocess.changes import describe
 
-    with replace_folder(paths.ready) as folder:
+    with atomic_directory(paths.ready) as folder:
         for name in (*spec.rows, QUARANTINED):
             _placed(done.folder / name, folder / name)
         if not summary["quarantined"]["rows"]:

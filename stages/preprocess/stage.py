@@ -75,14 +75,14 @@ def run(
 def rejecting(paths: Paths) -> Iterator[None]:
     """Where too many rows are bad, they lie in `paths.rejected` to be looked at, and what was ready stays as it was."""
     from evergreen.core.errors import DataError
-    from evergreen.core.files import replace_folder, write_json
+    from evergreen.core.files import atomic_directory, write_json
     from evergreen.data.prepare.invalid_rows import TooManyInvalidRows
     from evergreen.data.prepared import QUARANTINED, write
 
     try:
         yield
     except TooManyInvalidRows as error:
-        with replace_folder(paths.rejected) as folder:
+        with atomic_directory(paths.rejected) as folder:
             write(error.aside.combine_chunks(), folder / QUARANTINED)
             write_json(folder / "why.json", {"why": error.problem, "rows": error.rows, "reasons": error.reasons})
         fix = f"look at them with: evergreen quarantine {paths.name}; then {error.fix}"

@@ -124,10 +124,10 @@ def _share_folder(folder: Path, storage: str, *place: str) -> str:
     """The folder where all machines see it: copied once into a real cluster's storage."""
     if not storage:
         return str(folder)
-    from evergreen.core.files import replace_folder
+    from evergreen.core.files import atomic_directory
 
     shared = Path(storage).joinpath(*place)
     if not shared.exists():
-        with replace_folder(shared) as new:
+        with atomic_directory(shared) as new:
             shutil.copytree(folder, new, dirs_exist_ok=True)
     return str(shared)

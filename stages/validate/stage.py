@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import PipelineError
-from evergreen.core.files import read_json, replace_folder, write_json
+from evergreen.core.files import read_json, atomic_directory, write_json
 from evergreen.core.paths import METRICS, Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.validate.config import ValidateConfig
@@ -45,7 +45,7 @@ def validate(
     metrics = summarise(evidence, gaps, verdict, config)
     progress(stage="validate", doing="write the evidence")
     choice = read_json(paths.select) if paths.select.is_file() else {}
-    with replace_folder(paths.evaluation) as folder:
+    with atomic_directory(paths.evaluation) as folder:
         write_json(folder / METRICS, metrics)
         evaluation.write(folder, evidence, choice)
     decider = next(iter(metrics["test"]))

@@ -6,7 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from evergreen.core.errors import PipelineError
-from evergreen.core.yaml_edit import described
+from evergreen.core.yaml_edit import add_schema_section
 
 SAID = {
     "age": {"kind": "number", "min": -1.5, "max": 90, "missing": 0},
@@ -59,7 +59,7 @@ def block(indent: str) -> str:
 def test_lines_go_in_and_all_else_stays(tmp_path: Path, before: str, after: str) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(TOP + before + END)
-    described(path, SAID)
+    add_schema_section(path, SAID)
     assert path.read_text() == TOP + after + END
     read = YAML(typ="safe").load(path)["preprocess"]["schema"]
     assert {name: read[name] for name in SAID} == SAID
@@ -68,7 +68,7 @@ def test_lines_go_in_and_all_else_stays(tmp_path: Path, before: str, after: str)
 def test_a_file_may_end_without_a_line_end(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text("preprocess: {target: y}")
-    described(path, {"x": {"min": 1}})
+    add_schema_section(path, {"x": {"min": 1}})
     assert path.read_text() == "preprocess:\n  target: y\n  schema:\n    x: {min: 1}\n"
 
 
@@ -85,5 +85,5 @@ def test_what_cannot_be_amended_safely_stays_and_the_lines_are_told(tmp_path: Pa
     path = tmp_path / "p.yaml"
     path.write_text(text)
     with pytest.raises(PipelineError, match=r"yourself:\n    x: \{min: 1\}"):
-        described(path, {"x": {"min": 1}})
+        add_schema_section(path, {"x": {"min": 1}})
     assert path.read_text() == text

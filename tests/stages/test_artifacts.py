@@ -15,7 +15,7 @@ import torch
 
 from evergreen.core import files
 from evergreen.core.errors import PipelineError
-from evergreen.core.files import read_json, replace_folder, write_json
+from evergreen.core.files import atomic_directory, read_json, write_json
 from evergreen.core.paths import Paths, find_root
 from evergreen.data.spec import FeatureSpec, fit
 from evergreen.models.registry import build
@@ -27,10 +27,10 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_folder_is_replaced_whole_and_keeps_dvcs_gitignore(tmp_path):
     folder = tmp_path / "report"
-    with replace_folder(folder) as new:
+    with atomic_directory(folder) as new:
         (new / "a").write_text("old")
     (folder / ".gitignore").write_text("/a\n")
-    with replace_folder(folder) as new:
+    with atomic_directory(folder) as new:
         (new / "b").write_text("new")
         assert (folder / "a").read_text() == "old"
     assert sorted(path.name for path in folder.iterdir()) == [".gitignore", "b"]
@@ -41,7 +41,7 @@ def test_a_failure_leaves_the_old_folder(tmp_path):
     folder = tmp_path / "report"
     folder.mkdir()
     (folder / "a").write_text("old")
-    with pytest.raises(FileNotFoundError), replace_folder(folder) as new:
+    with pytest.raises(FileNotFoundError), atomic_directory(folder) as new:
         (new / "a").write_text((new / "none").read_text())
     assert (folder / "a").read_text() == "old"
     assert os.listdir(tmp_path) == ["report"]
@@ -58,7 +58,7 @@ def writer(folder: Path, *, exchange: bool) -> subprocess.Popen[str]:
         number = 0
         while True:
             number += 1
-            with atomic.replace_folder(Path({str(folder)!r})) as new:
+            with atomic.atomic_directory(Path({str(folder)!r})) as new:
                 for name in range(20):
                     (new / str(name)).write_text(str(number))
             print(number, flush=True)
