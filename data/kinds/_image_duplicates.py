@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from evergreen.data.arrow import stack_lists
 from evergreen.data.kinds import _images as pixels
-from evergreen.data.quality import similarity_hashes
+from evergreen.data.kinds import _minhash as similarity_hashes
 
 LIKE = 0.985  # correlation of two pictures' grey values
 LIKE_SMALL = 0.997  # of pictures of fewer than hashes.SIDE pixels a side, which look alike more often

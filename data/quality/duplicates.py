@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.data.arrow import decode_array, joint_codes, stack_lists
+from evergreen.data.kinds import _image_duplicates as image_duplicates
 from evergreen.data.kinds import _mel as spectra
-from evergreen.data.quality import image_duplicates, similarity_hashes
+from evergreen.data.kinds import _minhash as similarity_hashes
 
 LIKE_TEXT = 0.8  # Jaccard's index of two texts' shingles
 LEAST_TEXT = 40  # shingles: shorter texts are often the same by chance
