@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.core.files import read_json, atomic_directory, write_json, write_text
+from evergreen.core.files import atomic_directory, read_json, write_json, write_text
 from evergreen.data.prepare import invalid_rows
 from evergreen.data.prepared import QUARANTINED, SCHEMA, row_groups
 from evergreen.data.quality import profile

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import PipelineError
-from evergreen.core.files import read_json, atomic_directory, write_json
+from evergreen.core.files import atomic_directory, read_json, write_json
 from evergreen.core.paths import METRICS, Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.validate.config import ValidateConfig
