@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from evergreen.cli import main
+from evergreen.stages.pipeline import read
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
@@ -43,3 +46,27 @@ def test_the_site_builds_without_a_warning_and_asks_no_other_server(tmp_path: Pa
         link for text in pages.values() for link in re.findall(r'<(?:script|link|img)[^>]+="(https?://[^"]+)', text)
     ]
     assert loaded == []
+
+
+def test_every_command_that_is_named_is_there() -> None:
+    commands = {*main.COMMANDS, "init", "check-part", "retire"}
+    for page in PAGES:
+        named = re.findall(r"(?:`|^|/bin/)evergreen ([a-z][a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(named) <= commands, (page.name, set(named) - commands)
+
+
+def yaml_blocks() -> list[str]:
+    """The fenced pieces of pipelines; those of cluster.yaml are none."""
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    blocks = [block for text in texts for block in re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+    return [block for block in blocks if not block.startswith("address:")]
+
+
+@pytest.mark.parametrize("block", yaml_blocks())
+def test_every_pipeline_that_is_shown_is_read_without_a_warning(block: str, tmp_path: Path, recwarn) -> None:
+    needed = {"task": "classification", "collect": "{uri: people.csv}", "preprocess": "{target: churned}"}
+    missing = [f"{key}: {value}" for key, value in needed.items() if not re.search(rf"^{key}:", block, re.MULTILINE)]
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "shown.yaml").write_text("\n".join([*missing, block]), encoding="utf-8")
+    assert read("shown", tmp_path).name == "shown"
+    assert [str(warning.message) for warning in recwarn] == []
