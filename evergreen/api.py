@@ -33,7 +33,7 @@ def load(model: str | Path) -> Model:
         VersionError: the pipeline has no such version, or its bytes are nowhere.
     """
     folder = Path(model).expanduser()
-    if isinstance(model, Path) or folder.is_dir():
+    if isinstance(model, Path) or "/" in model or (folder / "model.json").is_file():
         return _load_folder(folder)
     return Project().load(model)
 

@@ -103,7 +103,11 @@ def test_facts_cannot_be_set(model) -> None:
 def test_what_is_not_there_is_said_with_the_way_out(tmp_path, monkeypatch) -> None:
     with pytest.raises(PipelineError, match=r"model\.json"):
         evergreen.load(tmp_path)
-    monkeypatch.chdir(ROOT)
+    with pytest.raises(PipelineError, match=r"models/digits/model\.json"):
+        evergreen.load("models/digits")
+    monkeypatch.chdir(ROOT)  # where a folder is called data
+    with pytest.raises(PipelineError, match="data has no released version"):
+        evergreen.load("data")
     with pytest.raises(PipelineError, match="did you mean 'digits'"):
         evergreen.load("digit")
 
