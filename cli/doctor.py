@@ -161,8 +161,8 @@ def check_state_dir(root: Path) -> Iterator[Finding]:
         return
     from evergreen.stages.engines import ray_node
 
-    fits = len(os.fsencode(folder / "ray")) <= ray_node.LONGEST_FOLDER
-    text = f"{folder} can be written" + ("" if fits else "; its path is too long for Ray's sockets, they go to /tmp")
+    fits = ray_node.is_fit(folder / "ray", ray_node.LONGEST_FOLDER)
+    text = f"{folder} can be written" + ("" if fits else "; its path does not suit Ray's sockets, they go to /tmp")
     yield Finding(".evergreen", "ok" if fits else "warn", text, "" if fits else "a shorter path keeps them")
 
 

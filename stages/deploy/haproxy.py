@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.errors import PipelineError
+from evergreen.stages.engines import ray_node
 
 HOST = "127.0.0.1"
 # Serve writes HAProxy's configuration with its statistics open on every interface and has no setting for that; it has
@@ -119,7 +120,7 @@ def _folder(root: Path) -> Path:
     """HAProxy's configuration and sockets, for its owner alone. In the clone where the sockets' paths, which Serve
     makes longer by a node's 56 characters, stay within the system's limit; beside other temporary files elsewhere."""
     folder = root / ".evergreen" / "haproxy"
-    if len(os.fsencode(folder)) > LONGEST_FOLDER:
+    if not ray_node.is_fit(folder, LONGEST_FOLDER):
         name = hashlib.blake2b(os.fsencode(root), digest_size=4).hexdigest()
         folder = Path("/tmp") / f"evergreen-{name}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

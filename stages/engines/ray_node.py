@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sys
@@ -63,16 +64,21 @@ def lead(root: Path) -> None:
 
 
 def folder(root: Path) -> Path:
-    """An empty folder for Ray's sockets and logs: in the clone, or in /tmp where a socket's path would be too long.
+    """An empty folder for Ray's sockets and logs: in the project, or in /tmp where Ray could not use a path there.
 
     Ray opens it to everybody, so it lies in one that is open to its owner alone.
     """
     own = home(root) / "ray"
     shutil.rmtree(own, ignore_errors=True)
-    if len(os.fsencode(own)) > LONGEST_FOLDER:
+    if not is_fit(own, LONGEST_FOLDER):
         own = Path(tempfile.mkdtemp(prefix="evergreen-", dir="/tmp")) / "ray"
     own.mkdir(mode=0o700)
     return own
+
+
+def is_fit(folder: Path, max_bytes: int) -> bool:
+    """Tell whether sockets may lie in the folder: paths have a limit, Ray takes ASCII alone, and HAProxy no spaces."""
+    return re.fullmatch(r"[\w./+@-]+", str(folder), re.ASCII) is not None and len(os.fsencode(folder)) <= max_bytes
 
 
 def end(leader: int) -> None:
