@@ -27,7 +27,7 @@ from evergreen.stages.engines import versions
 from evergreen.core.paths import Paths
 from evergreen.stages.collect.config import CollectConfig
 paths = Paths(Path.cwd(), "photos")
-print(collect.run(CollectConfig("photos"), paths))
+print(collect.run(CollectConfig(uri="photos"), paths))
 versions.commit(paths, "collect")
 """
 GRAPH = """

@@ -87,7 +87,7 @@ def streaming(ready: Path) -> None:
 def bucketing(root: Path) -> None:
     """Batches of rows of one length against batches of any, on a shipped pipeline."""
     paths = Paths(root, "python_names")
-    collect.run(CollectConfig("python:tokens"), paths, task="tagging")
+    collect.run(CollectConfig(uri="python:tokens"), paths, task="tagging")
     preprocess.run(PreprocessConfig(target="tags", kinds={"words": "text"}), paths, task="tagging")
     spec, validation = FeatureSpec.load(paths.ready), load_encoded_split(paths.ready, "validation")
     torch.set_num_threads(1)

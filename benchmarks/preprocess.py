@@ -63,9 +63,9 @@ from evergreen.data.prepare.config import PreprocessConfig
 evergreen.models.registry.find_task("classification")
 [kinds.find(name) for name in kinds.names()]
 start, spent, paths = time.perf_counter(), time.process_time(), Paths(Path.cwd(), "t")
-collect.run(CollectConfig("t.csv"), paths)
+collect.run(CollectConfig(uri="t.csv"), paths)
 print(json.dumps({{"collect": time.perf_counter() - start}}))
-preprocess.run(PreprocessConfig("churned"), paths, task="classification")
+preprocess.run(PreprocessConfig(target="churned"), paths, task="classification")
 """
 
 

@@ -97,8 +97,8 @@ def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
             f"task: {guess['task']}  # guessed: {_line(guess['because'])}",
             f"collect: {{uri: {json.dumps(uri, ensure_ascii=False)}}}",
             *_preprocess(target, guess),
-            "select: {seconds: 20}  # for the comparison of architectures",
-            "tune: {seconds: 15, trials: 12}",
+            "select: {time_budget_s: 20}  # for the comparison of architectures",
+            "tune: {time_budget_s: 15, trials: 12}",
             "train: {}",
             "validate: {}",
             "deploy: {}",
@@ -127,7 +127,7 @@ def _preprocess(target: str, guess: dict[str, Any]) -> list[str]:
         f"    {yaml_edit.quote_key(name)}: {kind}" + (f"  # {_line(holds)}" if (holds := guess["holds"][name]) else "")
         for name, kind in guess["kinds"].items()
     ]
-    return ["preprocess:", *lines, "  kinds:  # guessed; a column that is not wanted: ignore: [column]", *columns]
+    return ["preprocess:", *lines, "  kinds:  # guessed; a column that is not wanted: drop_columns: [column]", *columns]
 
 
 def _line(name: str) -> str:

@@ -44,7 +44,7 @@ def _schema_of_columns(name: str, write: bool) -> CommandResult:
     from evergreen.stages.pipeline import read
 
     pipeline, paths = open_pipeline(name)
-    written = pipeline.preprocess.schema
+    written = pipeline.preprocess.column_rules
     suggested, source, changes = propose_schema(pipeline, paths)
     new = {name: rules for name, rules in suggested.items() if name not in written}
     value: dict[str, Any] = {"pipeline": name, "written": written, "proposed": new, "from": source, "changes": changes}
@@ -118,12 +118,12 @@ def _unprepared(pipeline: Pipeline, table: pa.Table) -> dict[str, ColumnProfile]
     from evergreen.models.registry import find_task
 
     config = pipeline.preprocess
-    given = merge_kinds(config.schema, config.kinds)
-    table = filter_rows(table, config.only)
+    given = merge_kinds(config.column_rules, config.kinds)
+    table = filter_rows(table, config.filter)
     kind = infer.target_kind(table, config.target, find_task(pipeline.task).TARGETS, given)
-    ignore = [*config.ignore, *([config.time] if config.time else [])]
+    ignore = [*config.drop_columns, *([config.time] if config.time else [])]
     schema = infer.infer_schema(
-        table, config.target, kind, given=given, ignore=ignore, key=config.key, from_itself=True
+        table, config.target, kind, given=given, ignore=ignore, key=config.id_columns, from_itself=True
     )
     valid, _ = separate_invalid_rows(table, schema)
     return profile.profile_columns(valid, schema.kinds)

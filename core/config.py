@@ -1,175 +1,143 @@
-"""A YAML file read into dataclasses: fields are the known keys, type hints the checks, each mistake has its line."""
+"""Describe the sections of YAML files by pydantic models, and explain what is wrong with a section in a line."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import types
-import typing
-from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evergreen.core.errors import PipelineError, suggest
 
+WORDS = {  # pydantic's type of an error → what was expected
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "none_required": "nothing",
+    "list_type": "a list like [a, b]",
+    "dict_type": "a mapping like {name: value}",
+}
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and torch both take
+NAMES: dict[type, str] = {type(None): "nothing", dict: "a mapping", list: "a list"}
 
-class File:
-    """One YAML file: turns its mappings into dataclasses and places each mistake at its line."""
 
-    def __init__(self, place: str) -> None:
-        self.place = place
+class Section(BaseModel):
+    """Hold one section of a YAML file: no unknown keys, no conversions, no changes once it is read."""
 
-    def load(self, path: Path) -> Mapping[str, Any]:
-        from ruamel.yaml import YAML, YAMLError
-        from ruamel.yaml.constructor import DuplicateKeyError
-        from ruamel.yaml.error import MarkedYAMLError
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        validate_by_name=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+    )
+    RENAMED: ClassVar[Mapping[str, str]] = {}  # keys of earlier versions → today's; they are read with a warning
+    REWORDED: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # key → its values of earlier versions → today's
 
-        try:
-            values = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
-        except DuplicateKeyError as error:
-            line = error.problem_mark.line + 1
-            problem = str(error.problem).split(" with value")[0].replace("found duplicate", "duplicate")
-            raise PipelineError(problem, place=f"{self.place}:{line}", fix="keep one of the two") from error
-        except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            place = f"{self.place}:{mark.line + 1}" if mark else self.place
-            fix = "check quotes, brackets, colons and indentation near this line"
-            raise PipelineError(f"not YAML: {error.problem or error.context}", place=place, fix=fix) from error
-        except (YAMLError, UnicodeDecodeError, RecursionError) as error:
-            text = str(error).splitlines()[0]
-            raise PipelineError(f"not YAML: {text}", place=self.place, fix="write plain UTF-8 text") from error
-        if not isinstance(values, dict):
-            problem = "the file is empty" if values is None else f"expected keys and values, got {_show(values)}"
-            fix = "the least is: task: …, collect: {uri: …}, preprocess: {target: …}"
-            raise PipelineError(problem, place=f"{self.place}:1", fix=fix)
-        return values
+    @classmethod
+    def keys(cls) -> list[str]:
+        """Return the keys that the section may have in YAML."""
+        return [field.alias or name for name, field in cls.model_fields.items()]
 
-    def line(self, values: Mapping[str, Any], key: str) -> int:
-        """The line of a key; of its mapping where the key was not written."""
-        position = getattr(values, "lc", None)
-        if position is None:
-            return 1
-        return int((position.data or {}).get(key, [position.line])[0]) + 1
 
-    def error(self, values: Mapping[str, Any], key: str, problem: str, fix: str = "") -> PipelineError:
-        return PipelineError(problem, place=f"{self.place}:{self.line(values, key)}", fix=fix)
+S = TypeVar("S", bound=Section)
 
-    def check_keys(
-        self,
-        values: Mapping[str, Any],
-        known: Collection[str],
-        required: Iterable[str],
-        section: str = "",
-        line: int = 0,
-    ) -> None:
-        for key in values:
-            if key not in known:
-                where = f" in {section}" if section else ""
-                raise self.error(values, key, f"unknown key {key!r}{where}", suggest(str(key), known, "known keys"))
-        for key in required:
-            if key not in values:
-                name = f"{section}.{key}" if section else key
-                place = f"{self.place}:{line or self.line(values, key)}"
-                raise PipelineError(f"{name} is missing", place=place, fix=f"add {key}: … {_under(section)}")
 
-    def build(self, cls: type, values: Mapping[str, Any], section: str, line: int = 0) -> Any:
-        """A dataclass from a mapping: its fields are the known keys, its type hints the checks."""
-        hints = typing.get_type_hints(cls)
-        fields = [field for field in dataclasses.fields(cls) if field.init]
-        none = dataclasses.MISSING
-        required = [field.name for field in fields if field.default is none and field.default_factory is none]
-        self.check_keys(values, [field.name for field in fields], required, section, line)
-        parts = {key: self.convert(values, key, hints[key], section) for key in values}
-        try:
-            return cls(**parts)
-        except ValueError as error:  # the stage's own rule: a number out of range, a contradiction
-            named = [key for key in values if key in str(error)]
-            place = f"{self.place}:{self.line(values, named[0]) if named else line or self.line(values, '')}"
-            text = getattr(error, "problem", str(error))
-            text = text if text.startswith(section) else f"{section}: {text}"
-            raise PipelineError(text, place=place, fix=getattr(error, "fix", "")) from error
+def build(model: type[S], values: Mapping[str, Any], name: str) -> S:
+    """Make a section from values that stand in no file; `name` is its name in messages. Raises PipelineError."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problem, location, fix = explain(error, model, values, name)
+        raise PipelineError(problem, place=".".join(map(str, (name, *location))), fix=fix) from error
 
-    def convert(self, values: Mapping[str, Any], key: str, hint: Any, section: str = "") -> Any:
-        value = values[key]
+
+def explain(
+    error: ValidationError, model: type[Section], values: Mapping[str, Any], section: str
+) -> tuple[str, tuple[str | int, ...], str]:
+    """Return the first mistake in `values` as (problem, keys to it, fix): unknown keys first, then missing ones."""
+    ranks = {"extra_forbidden": 0, "missing": 1}
+    order = {key: place for place, key in enumerate(values)}
+    details = sorted(
+        error.errors(include_url=False),
+        key=lambda one: (ranks.get(one["type"], 2), order.get(str(one["loc"][0]), 0) if one["loc"] else len(order)),
+    )
+    first, kind = details[0], details[0]["type"]
+    location = _written_keys(first["loc"], values)
+    name = ".".join(map(str, (section, *location) if section else location))
+    if kind == "extra_forbidden":
+        where = f" in {section}" if section else ""
+        fix = suggest(str(first["loc"][0]), model.keys(), "known keys")
+        return f"unknown key {first['loc'][0]!r}{where}", location, fix
+    if kind == "missing":
+        key = str(first["loc"][0])
         name = f"{section}.{key}" if section else key
-        if dataclasses.is_dataclass(hint):
-            if value is None:
-                return None
-            if isinstance(value, dict):
-                return self.build(typing.cast(type, hint), value, name, self.line(values, key))
-            raise self.error(values, key, f"{name} must be keys and values, got {_show(value)}", f"write {key}: {{}}")
-        try:
-            return _convert(value, hint)
-        except TypeError as error:
-            raise self.error(values, key, f"{name} must be {error}, got {_show(value)}") from error
+        return f"{name} is missing", (), f"add {key}: … " + (f"under {section}:" if section else "to the file")
+    if kind == "value_error":
+        cause = first["ctx"]["error"]
+        problem, fix = getattr(cause, "problem", str(cause)), getattr(cause, "fix", "")
+        named = location or tuple(key for key in values if key in problem)[:1]
+        return (problem if problem.startswith(section) else f"{section}: {problem}"), named, fix
+    value = _value_at(values, location)
+    alike = [one for one in details if _written_keys(one["loc"], values) == location]
+    if words := [_expected(one) for one in alike if _expected(one)]:
+        expected = " or ".join(dict.fromkeys(words))
+        return f"{name} must be {expected}, got {show_value(value)}", location, ""
+    shown = ".".join(map(str, location))
+    problem = (
+        f"{shown} has {len(value)} values" if value and isinstance(value, list) else f"{shown} is {show_value(value)}"
+    )
+    return f"{section}: {problem}", location, _bounds(model, location, first)
 
 
-def _convert(value: Any, hint: Any) -> Any:
-    """A YAML value as the hint's type; raises TypeError with the words for what was expected."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return _plain(value)
-    if origin in (typing.Union, types.UnionType):
-        return _first(value, inner)
-    if origin is typing.Literal:
-        if value in inner:
-            return value
-        raise TypeError("one of " + ", ".join(map(str, inner)))
-    if origin in (list, tuple):
-        if not isinstance(value, list):
-            raise TypeError("a list like [a, b]")
-        return origin(_convert(item, inner[0]) for item in value)
-    if origin is dict or hint is dict:
-        if not isinstance(value, dict):
-            raise TypeError("a mapping like {name: value}")
-        return {str(key): _convert(item, inner[1] if inner else Any) for key, item in value.items()}
-    return _scalar(value, hint)
+def _expected(detail: Any) -> str:
+    if detail["type"] == "literal_error":
+        return "one of " + detail["ctx"]["expected"].replace("' or '", "', '").replace("'", "")
+    return WORDS.get(detail["type"], "")
 
 
-def _scalar(value: Any, hint: Any) -> Any:
-    if hint is types.NoneType and value is None:
-        return None
-    if hint is bool and isinstance(value, bool):
-        return value
-    if hint is int and isinstance(value, int) and not isinstance(value, bool):
-        return int(value)
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    if hint is str and isinstance(value, str):
-        return str(value)
-    if hint is str and hasattr(value, "isoformat"):  # YAML reads an unquoted date as a date
-        return value.isoformat()
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", types.NoneType: "nothing"}
-    raise TypeError(words.get(hint, str(hint)))
+def _bounds(model: type[Section], location: Sequence[str | int], detail: Any) -> str:
+    """Return the hint for a value out of bounds: both bounds of the field where it has two."""
+    context = detail.get("ctx", {})
+    if "min_length" in context or "max_length" in context:
+        most = "max_length" in context
+        return f"give at {'most' if most else 'least'} {context['max_length' if most else 'min_length']}"
+    field: dict[str, Any] = model.model_json_schema()["properties"].get(location[0], {})
+    parts = [field.get("items", {})] if len(location) > 1 else [field, *field.get("anyOf", ())]
+    limits = {name: value for part in parts for name, value in part.items() if name.lower().endswith("mum")}
+    low, high = (limits.get(f"exclusive{name}", limits.get(name.lower())) for name in ("Minimum", "Maximum"))
+    if low is not None and high is not None and high <= 1:
+        return f"give a fraction between {low:g} and {high:g}"
+    if detail["type"].startswith("less"):
+        return f"give at most {high:,}"
+    return f"give a number above {low:,}" if "exclusiveMinimum" in limits else f"give at least {low:,}"
 
 
-def _first(value: Any, hints: Iterable[Any]) -> Any:
-    expected = []
-    for hint in hints:
-        try:
-            return _convert(value, hint)
-        except TypeError as error:
-            expected.append(str(error))
-    raise TypeError(" or ".join(expected))
+def _written_keys(location: Sequence[Any], values: Any) -> tuple[Any, ...]:
+    """Return the keys of a location that stand in the file; pydantic adds the names of a union's types."""
+    found: list[Any] = []
+    for key in location:
+        if (isinstance(values, dict) and key in values) or (isinstance(values, list) and isinstance(key, int)):
+            found.append(key)
+            values = values[key]
+        else:
+            break
+    return tuple(found)
 
 
-def _plain(value: Any) -> Any:
-    """The parser's own number and text classes as Python's."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value.isoformat() if hasattr(value, "isoformat") else value
+def _value_at(values: Any, location: Sequence[str | int]) -> Any:
+    for key in location:
+        values = values[key]
+    return values
 
 
-def _show(value: Any) -> str:
-    words: dict[type, str] = {type(None): "nothing", dict: "a mapping", list: "a list"}
-    kind = next((word for cls, word in words.items() if isinstance(value, cls)), "")
-    return kind or (f"the text {str(value)!r}" if isinstance(value, str) else str(value))
-
-
-def _under(section: str) -> str:
-    return f"under {section}:" if section else "at the top of the file"
+def show_value(value: Any) -> str:
+    """Return a value as a message shows it: texts in quotes and cut, mappings and lists by their kind."""
+    kind = next((word for cls, word in NAMES.items() if isinstance(value, cls)), "")
+    if isinstance(value, str):
+        return f"the text {value if len(value) <= 100 else value[:100] + '…'!r}"
+    return kind or str(value)

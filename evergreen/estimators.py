@@ -25,6 +25,9 @@ from evergreen.data.spec import FeatureSpec, fit
 from evergreen.models import registry
 from evergreen.models.training.trainer import Trainer
 from evergreen.stages import artifacts
+from evergreen.core.config import build
+from evergreen.core.config import build
+from evergreen.core.config import build
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages.trials.trial import split_config_and_options, first_metric
 
@@ -94,9 +97,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         job = registry.find_task(self._task)
         numbers = {} if hasattr(self, "feature_names_in_") else dict.fromkeys(raw.column_names[:-1], "number")
         kinds = {**numbers, **(self.kinds or {}), TARGET: job.TARGETS[0]}
-        fractions: dict[str, Any] = {"test_share": NO_TEST, "validation_share": self.validation_fraction}
+        settings = {"target": TARGET, "kinds": kinds, "seed": seed, "test_fraction": NO_TEST}
+        settings["validation_fraction"] = self.validation_fraction
         raw = raw.append_column("_origin", pa.array([f"row {row}" for row in range(len(raw))]))
-        reader = TableReader.from_sample(raw, job.TARGETS, PreprocessConfig(target=TARGET, kinds=kinds, seed=seed, **fractions))
+        reader = TableReader.from_sample(raw, job.TARGETS, build(PreprocessConfig, settings, type(self).__name__))
         examples = reader.fit_global_state([], raw).prepare(raw)
         if examples.bad:
             first = examples.quarantine.to_pylist()[0]

@@ -50,7 +50,7 @@ def _section(title: str, marks: Sequence[Mark | Json]) -> Json:
 
 def _verdict(summary: Json) -> tuple[str, str, str]:
     if summary["leaks"] is None:
-        return "keep", "Leaks were not looked for", "The pipeline says so: leaks: off."
+        return "keep", "Leaks were not looked for", "The pipeline says so: leakage_checks: off."
     if grave := [leak["text"] for leak in summary["leaks"] if leak["grave"]]:
         return "wait", "Look at this before you trust a score", grave[0]
     return "release", "Nothing was found that would flatter the scores", CHECKED

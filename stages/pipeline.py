@@ -1,4 +1,4 @@
-"""A pipeline's YAML, read into one frozen dataclass per stage; a mistake in it names its file, its line and the fix.
+"""A pipeline's YAML, read into one pydantic model per stage; a mistake in it names its file, its line and the fix.
 
 Each section of `pipelines/NAME.yaml` is a stage's name and becomes that stage's own configuration, `stages/X/config.py`
 (what the data reads of it: `data/prepare/config.py`). `CONFIGS` is the one list of stages.
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core import parts
-from evergreen.core.config import File
+from evergreen.core.config import Section, show_value
 from evergreen.core.errors import PipelineError, suggest
 from evergreen.core.progress import Progress, format_summary, no_progress
+from evergreen.core.yaml_file import YamlFile
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.deploy.config import DeployConfig
@@ -48,7 +49,7 @@ class Pipeline:
     deploy: DeployConfig
 
 
-CONFIGS: dict[str, type] = {
+CONFIGS: dict[str, type[Section]] = {
     "collect": CollectConfig,
     "preprocess": PreprocessConfig,
     "select": SelectConfig,
@@ -82,24 +83,39 @@ def read(name: str, root: Path) -> Pipeline:
         known = names(root)
         fix = suggest(name, known, "pipelines") if known else "make one with: evergreen new"
         raise PipelineError(f"there is no pipeline {name!r}", fix=fix)
-    file = File(f"pipelines/{name}.yaml")
-    values = file.load(root / file.place)
-    hints: dict[str, Any] = {"task": str | dict, "schedule": str, **CONFIGS}
-    file.check_keys(values, hints, required=["task"])
-    options = file.convert(values, "task", str | dict)
+    path = f"pipelines/{name}.yaml"
+    file = YamlFile(root / path, path, "task: …, collect: {uri: …}, preprocess: {target: …}")
+    file.check_keys(("task", "schedule", *SECTIONS), required=["task"])
+    task, options = _task(file)
+    sections: dict[str, Any] = {section: file.section(model, section) for section, model in CONFIGS.items()}
+    for position, architecture in enumerate(sections["select"].architectures):
+        if architecture not in (known := parts.names("architectures")):
+            problem = f"select.architectures: there is no architecture {architecture!r}"
+            fix = suggest(architecture, known, "architectures")
+            raise file.error(problem, "select", "architectures", position, fix=fix)
+    return Pipeline(name, task, options, _schedule(file), **sections)
+
+
+def _task(file: YamlFile) -> tuple[str, dict[str, Any]]:
+    """Return the task's name and its options."""
+    options = file.values["task"]
     options = dict(options) if isinstance(options, dict) else {"name": options}
-    task = str(options.pop("name", ""))
+    task = options.pop("name", "")
+    if not isinstance(task, str):
+        raise file.error(f"task must be text or a mapping like {{name: value}}, got {show_value(task)}", "task")
     if task not in tasks():
-        raise file.error(values, "task", f"unknown task {task!r}", suggest(task, tasks(), "tasks"))
-    sections = {key: file.convert(values, key, hint) for key, hint in hints.items() if key in values}
-    for section in SECTIONS:
-        if sections.get(section) is None:  # left out, or a name with nothing behind it: the defaults serve
-            sections[section] = file.build(hints[section], {}, section, line=file.line(values, section))
-    schedule = sections.setdefault("schedule", "")
+        raise file.error(f"unknown task {task!r}", "task", fix=suggest(task, tasks(), "tasks"))
+    return task, options
+
+
+def _schedule(file: YamlFile) -> str:
+    schedule = file.values.get("schedule", "")
+    if not isinstance(schedule, str):
+        raise file.error(f"schedule must be text, got {show_value(schedule)}", "schedule")
     if problem := cron_problem(schedule):
         fix = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *" is every day at 04:30 UTC'
-        raise file.error(values, "schedule", f"schedule {schedule!r} is not cron syntax ({problem})", fix)
-    return Pipeline(name=name, **{**sections, "task": task, "task_options": options})
+        raise file.error(f"schedule {schedule!r} is not cron syntax ({problem})", "schedule", fix=fix)
+    return schedule
 
 
 def cron_problem(schedule: str) -> str:

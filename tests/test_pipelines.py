@@ -1,6 +1,5 @@
 """The shipped pipelines show one whole life of everything that can be asked for."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from evergreen.models.registry import list_tasks
 from evergreen.models.training.config import CHOICES
 from evergreen.stages import pipeline
+from evergreen.stages.train.config import RECIPE
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = {name: pipeline.read(name, ROOT) for name in pipeline.names(ROOT)}
@@ -19,7 +19,8 @@ def train_settings(name: str) -> set[object]:
     from evergreen.models.registry import find_architecture, list_architectures
 
     said = {getattr(one.train, name) for one in SHIPPED.values()}
-    return said | {find_architecture(one).DEFAULTS.get(name) for one in list_architectures()} | {OWN_DEFAULTS.get(name)}
+    name = RECIPE.get(name, name)
+    name = RECIPE.get(name, name)
 
 
 def test_there_are_enough():
@@ -40,14 +41,15 @@ def test_a_pipeline_says_its_question_first(name):
 @pytest.mark.parametrize(
     ("setting", "value"),
     [(name, value) for name in ("optimizer", "schedule") for value in CHOICES[name]]
-    + [("augment", True), ("refit", True), ("freeze", "features")],
+    + [("augment", True), ("train_on_validation", True), ("freeze", "backbone")],
 )
 def test_every_named_practice_is_shipped(setting, value):
     assert value in train_settings(setting)
 
 
 @pytest.mark.parametrize(
-    "setting", ["ema", "swa", "mixup", "clip", "patience", "layer_decay", "start_from", "weight_decay"]
+    "setting",
+    ["ema", "swa", "mixup", "grad_clip_norm", "early_stopping_patience", "layer_decay", "init_from", "weight_decay"],
 )
 def test_every_practice_with_a_number_is_shipped(setting):
     off = {None, 0, ""} | ({1.0} if setting == "layer_decay" else set())
@@ -56,4 +58,4 @@ def test_every_practice_with_a_number_is_shipped(setting):
 
 def test_class_weights_and_folds_are_shipped():
     assert any(one.task_options.get("class_weights") == "balanced" for one in SHIPPED.values())
-    assert any(dataclasses.asdict(one.select).get("folds") for one in SHIPPED.values())
+    assert any(one.select.folds for one in SHIPPED.values())

@@ -21,7 +21,7 @@ class LengthBucketing:
         names = [name for name, field in spec.inputs.items() if field.kind in (*PADDED, *OTHERS)]
         if len(names) != 1 or spec.inputs[names[0]].kind not in PADDED or spec.target.kind == "text":
             raise DataError(
-                "rows have not one length each by which they could be sorted", place="train.bucket", fix=FIX
+                "rows have not one length each by which they could be sorted", place="train.bucket_by_length", fix=FIX
             )
         self.name, self.along = names[0], [names[0], *(["target"] if spec.target.kind == "tags" else [])]
 

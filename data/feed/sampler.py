@@ -36,7 +36,9 @@ class RowWeights:
     def __post_init__(self) -> None:
         if self.balance and (self.spec.target.kind != "category" or self.spec.target.shape):
             fix = "leave balance out: it is for a target of one class a row"
-            raise DataError(f"a target of kind {self.spec.target.kind} has no classes", place="train.balance", fix=fix)
+            raise DataError(
+                f"a target of kind {self.spec.target.kind} has no classes", place="train.class_balanced", fix=fix
+            )
 
     @property
     def needed(self) -> bool:

@@ -1,4 +1,4 @@
-"""The rows of a raw table that a pipeline is about: `only: {country: [DE, FR]}`."""
+"""The rows of a raw table that a pipeline is about: `filter: {country: [DE, FR]}`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def filter_rows(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> pa.Table:
     """The rows of which each column named holds one of its values: column → values."""
     for name, values in wanted.items():
         if name not in raw.column_names:
-            place = f"preprocess.only.{name}"
+            place = f"preprocess.filter.{name}"
             raise DataError(f"there is no column '{name}'", place=place, fix=suggest(name, raw.column_names))
         words = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
         raw = raw.filter(pc.is_in(to_strings(decode_array(raw.column(name))), pa.array(words, pa.string())))
@@ -29,7 +29,7 @@ def no_rows_left_error(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> DataEr
         left = filter_rows(raw, {name: values})
         if not len(left):
             some = ", ".join(map(str, pc.unique(to_strings(decode_array(raw.column(name)))).to_pylist()[:10]))
-            place = f"preprocess.only.{name}"
+            place = f"preprocess.filter.{name}"
             return DataError("no row has one of these values", place=place, fix=f"it holds {some}")
         raw = left
-    return DataError("no row has all of these values", place="preprocess.only", fix="ask for fewer of them")
+    return DataError("no row has all of these values", place="preprocess.filter", fix="ask for fewer of them")

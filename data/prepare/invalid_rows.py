@@ -85,7 +85,7 @@ def check_any_valid(good: int, bad: Mapping[str, int], aside: pa.Table) -> None:
     """Raises Rejected where no row is good."""
     if not good:
         why = format_reasons(bad) or "there are fewer rows than `window` and `horizon` need"
-        fix = "mend the source, or `ignore` the columns at fault"
+        fix = "mend the source, or leave the columns at fault out (`drop_columns`)"
         raise TooManyInvalidRows(f"no good row is left: {why}", "preprocess", fix, aside, sum(bad.values()), bad)
 
 
@@ -93,8 +93,10 @@ def check_invalid_fraction(rows: int, bad: Mapping[str, int], limit: float, asid
     """Raises Rejected where the share of bad rows is above the limit; `bad` counts them by reason."""
     if (count := sum(bad.values())) > limit * rows:
         share = f"{count:,} of {rows:,} rows are bad ({count / rows:.1%}), and the limit is {100 * limit:.4g}%"
-        fix = "mend the source or the rules, or raise bad_rows"
-        raise TooManyInvalidRows(f"{share}: {format_reasons(bad)}", "preprocess.bad_rows", fix, aside, rows, bad)
+        fix = "mend the source or the rules, or raise max_invalid_fraction"
+        raise TooManyInvalidRows(
+            f"{share}: {format_reasons(bad)}", "preprocess.max_invalid_fraction", fix, aside, rows, bad
+        )
 
 
 def _split(fault: str) -> tuple[str, str, str]:

@@ -41,7 +41,7 @@ class SeriesReader:
 
     @property
     def schema(self) -> Schema:
-        series = self.config.series
+        series = self.config.series_column
         kinds = {windows.HISTORY: "series", **({series: "category"} if series else {})}
         return Schema(kinds, self.config.target, "series")
 
@@ -50,9 +50,9 @@ class SeriesReader:
         config = self.config
         count, raw = len(raw), _asked(raw, config)
         target, time = config.target, config.time
-        which: dict[str, Any] = {"covariates": config.covariates, "series": config.series}
+        which: dict[str, Any] = {"covariates": config.covariates, "series": config.series_column}
         _suits(raw, config)
-        rules = Rules.read(config.schema, config.rules, raw, schemas.kind_options(config.kinds))
+        rules = Rules.read(config.column_rules, config.rules, raw, schemas.kind_options(config.kinds))
         broken = merge_errors(rules.with_global_stats([rules.collect_stats(raw)]).violations(raw))
         points, faults = windows.drop_rows_without_time(
             _emptied(raw, broken, [target, *config.covariates]), time, target, **which
@@ -60,7 +60,7 @@ class SeriesReader:
         table = windows.make_windows(points, time, target, config.window, config.horizon, **which)
         bad = quarantine(raw, faults | broken)
         check_any_valid(len(table), count_reasons(bad), bad)
-        check_invalid_fraction(len(raw), count_reasons(bad), config.bad_rows, bad)
+        check_invalid_fraction(len(raw), count_reasons(bad), config.max_invalid_fraction, bad)
         table = table.append_column(
             "_origin", decode_array(points.column("_origin")).take(decode_array(table.column("_row")))
         )
@@ -79,18 +79,20 @@ class SeriesReader:
 
 def _asked(raw: pa.Table, config: PreprocessConfig) -> pa.Table:
     """The rows that a pipeline is about."""
-    asked = filter_rows(raw, config.only)
+    asked = filter_rows(raw, config.filter)
     if not len(asked) and len(raw):
-        raise no_rows_left_error(raw, config.only)
+        raise no_rows_left_error(raw, config.filter)
     return asked
 
 
 def _suits(raw: pa.Table, config: PreprocessConfig) -> None:
     if not config.time:
         raise DataError("a forecast needs the column of times", place="preprocess.time", fix="say `time: COLUMN`")
-    if config.weight:
-        raise DataError("the rows of a series have no weights", place="preprocess.weight", fix="leave weight out")
-    named = [config.target, config.time, *config.covariates, *([config.series] if config.series else [])]
+    if config.sample_weight:
+        raise DataError(
+            "the rows of a series have no weights", place="preprocess.sample_weight", fix="leave sample_weight out"
+        )
+    named = [config.target, config.time, *config.covariates, *([config.series_column] if config.series_column else [])]
     schemas.check_columns(raw, named)
     for name in (config.target, *config.covariates):
         schemas.check_target_kind(decode_array(raw.column(name)), name, "series")
@@ -113,9 +115,11 @@ def _silent(rows: int) -> list[str]:
 
 def _notes(points: pa.Table, raw: pa.Table, config: PreprocessConfig) -> list[str]:
     notes = []
-    if any(windows.is_irregular(moment) for _, moment in windows.order_by_time(points, config.time, config.series)):
+    if any(
+        windows.is_irregular(moment) for _, moment in windows.order_by_time(points, config.time, config.series_column)
+    ):
         notes.append(f"the times are not evenly spaced: {config.window} rows back are not always as long ago")
-    seen = (config.target, config.time, config.series, *config.covariates)
+    seen = (config.target, config.time, config.series_column, *config.covariates)
     unseen = [name for name in schemas.check_columns(raw, []) if name not in seen]
     if unseen and not config.covariates:
         notes.append(

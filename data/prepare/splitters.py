@@ -92,24 +92,12 @@ class Splitter:
 
 
 def splitter_from_config(config: PreprocessConfig) -> Splitter:
-    """The way that a pipeline says. Raises DataError where it says two that exclude each other."""
-    said = [name for name in ("group", "given", "time") if getattr(config, name)]
-    if len(said) > 1:
-        raise DataError(
-            f"{' and '.join(said)} each say which rows test",
-            place=PLACE,
-            fix="keep one of them",
-        )
-    by = said[0] if said else "identity"
-    for name in ("gap", "validate_from", "test_from"):
-        if by != "time" and getattr(config, name) not in (None, 0, ""):
-            raise DataError(
-                f"{name} is of a split by time", place=PLACE, fix=f"say `time: COLUMN`, or leave {name} out"
-            )
-    column = getattr(config, by) if said else ""
-    split.check_fractions(config.test_share, config.validation_share)
+    """Return the splitter that a pipeline asks for."""
+    columns = {"group": config.group, "given": config.split_column, "time": config.time}
+    by = next((name for name, column in columns.items() if column), "identity")
     cuts = {"validate_from": config.validate_from, "test_from": config.test_from}
-    return Splitter(by, column, config.test_share, config.validation_share, config.seed, config.gap, cuts)
+    fractions = config.test_fraction, config.validation_fraction
+    return Splitter(by, columns.get(by, ""), *fractions, config.seed, config.gap, cuts)
 
 
 def detect_time_format(column: pa.Array | pa.ChunkedArray, name: str) -> str:

@@ -44,7 +44,7 @@ def describe_column(column: pa.Array, kind: str) -> tuple[str, str]:
     lacks = float(is_missing(column).mean()) if len(column) else 0.0
     holds, doubt = HOLDS[kind](column) if kind in HOLDS else ("", "")
     if lacks > HALF:
-        doubt = doubt or f"{lacks:.0%} of it is missing; `ignore` it if it tells nothing"
+        doubt = doubt or f"{lacks:.0%} of it is missing; leave it out (`drop_columns`) if it tells nothing"
     return "; ".join(filter(None, [holds, f"{lacks:.0%} missing" if lacks >= TOLD else ""])), doubt
 
 
@@ -57,7 +57,7 @@ def _numbers(column: pa.Array) -> tuple[str, str]:
     distinct, doubt = len(np.unique(values)), ""
     if (values == np.trunc(values)).all():
         if distinct == len(values) >= max(MANY, HALF * len(column)):
-            doubt = "every row has another whole number; `ignore` it if that only names the row"
+            doubt = "every row has another whole number; leave it out (`drop_columns`) if that only names the row"
         elif distinct <= FEW:
             doubt = f"it has {distinct} different whole numbers; say category if they are names"
     return f"{values.min():.6g} to {values.max():.6g}{odd}", doubt
@@ -128,8 +128,8 @@ def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:
         ]
     if not given:
         return guess
-    note = f"'{given[0]}' says which rows train, validate and test; leave `given` out to have them chosen"
-    return {**guess, "notes": [*guess["notes"], note], "preprocess": {"given": given[0]}}
+    note = f"'{given[0]}' says which rows train, validate and test; leave `split_column` out to have them chosen"
+    return {**guess, "notes": [*guess["notes"], note], "preprocess": {"split_column": given[0]}}
 
 
 def _says_split(name: str, table: pa.Table) -> bool:

@@ -60,11 +60,11 @@ class TableReader:
         an input, too. Raises DataError where the columns or the rows do not serve."""
         raw = _whole(sample, config, generated or {})
         target, way = config.target, splitters.splitter_from_config(config)
-        ignore = [*config.ignore, *(name for name in (way.column, config.weight) if name)]
+        ignore = [*config.drop_columns, *(name for name in (way.column, config.sample_weight) if name)]
         target_kind = schemas.target_kind(raw, target, target_kinds, config.kinds)
-        named: dict[str, Any] = {"given": config.kinds, "ignore": ignore, "key": config.key}
+        named: dict[str, Any] = {"given": config.kinds, "ignore": ignore, "key": config.id_columns}
         schema = schemas.infer_schema(raw, target, target_kind, **named, from_itself=from_itself)
-        rules = Rules.read(config.schema, config.rules, raw, schemas.kind_options(config.kinds))
+        rules = Rules.read(config.column_rules, config.rules, raw, schemas.kind_options(config.kinds))
         return cls(config, schema, way, rules, generated or {}, _why_whole(raw, schema, config))
 
     @property
@@ -79,7 +79,7 @@ class TableReader:
             *self.rules.columns_needed_globally,
             *([self.splitter.column] if cut or self.splitter.by == "given" else []),
         ]
-        return list(dict.fromkeys([*names, *self.config.only])) if names else []
+        return list(dict.fromkeys([*names, *self.config.filter])) if names else []
 
     def fit_global_state(self, tables: Iterable[pa.Table], sample: pa.Table) -> TableReader:
         """Return the reader fitted to `columns_needed_globally` of all rows; `sample` serves for the other columns."""
@@ -89,7 +89,7 @@ class TableReader:
         if way.by == "time":
             said = schemas.kind_options(self.config.kinds).get(way.column, {}).get("format", "")
             way = replace(way, format=said or splitters.detect_time_format(sample.column(way.column), way.column))
-        for table in (filter_rows(table, self.config.only) for table in tables):
+        for table in (filter_rows(table, self.config.filter) for table in tables):
             tallies.append(self.rules.collect_stats(table))
             if way.column in table.column_names:
                 seen.append(_small(decode_array(table.column(way.column)), way))
@@ -109,19 +109,21 @@ class TableReader:
         """Any rows as examples."""
         count, raw = len(raw), _whole(raw, self.config, self.generated)
         config, way, target = self.config, self.splitter, self.schema.target
-        required = list(dict.fromkeys([*config.key, *(name for name in (way.column, config.weight) if name)]))
+        required = list(
+            dict.fromkeys([*config.id_columns, *(name for name in (way.column, config.sample_weight) if name)])
+        )
         beside = [(way.column, way.faults(raw.column(way.column)))] if way.column else []
-        if config.weight:
-            beside.append((config.weight, to_sample_weights(decode_array(raw.column(config.weight)))[1]))
+        if config.sample_weight:
+            beside.append((config.sample_weight, to_sample_weights(decode_array(raw.column(config.sample_weight)))[1]))
         good, bad = separate_invalid_rows(raw, self.schema, required=required, rules=self.rules, beside=beside)
-        ids = split.compute_row_ids(good, self.schema, config.key)
-        stratified = self.schema.target_kind == "category" and not config.key  # rows of one key stay together
+        ids = split.compute_row_ids(good, self.schema, config.id_columns)
+        stratified = self.schema.target_kind == "category" and not config.id_columns  # rows of one key stay together
         splits, aside = way.split(good, ids, to_strings(decode_array(good.column(target))) if stratified else None)
         if way.by in ("time", "group"):
             good = good.append_column(f"_{way.by}", good.column(way.column))
-        if config.weight:
+        if config.sample_weight:
             good = good.append_column(
-                "_weight", pa.array(to_sample_weights(decode_array(good.column(config.weight)))[0])
+                "_weight", pa.array(to_sample_weights(decode_array(good.column(config.sample_weight)))[0])
             )
         good = good.append_column("_id", row_ids.to_arrow(ids))
         good = good.drop_columns([name for name in required if name not in self.schema.kinds])
@@ -151,18 +153,18 @@ class TableReader:
 
 def _whole(raw: pa.Table, config: PreprocessConfig, made: Mapping[str, str]) -> pa.Table:
     """The rows that a pipeline is about, with the columns that it makes of others."""
-    raw = filter_rows(raw, config.only)
+    raw = filter_rows(raw, config.filter)
     for name, kind in made.items():
         if name not in raw.column_names:
             raw = raw.append_column(name, kinds.find(kind).generate(raw.column("_origin").to_pylist()))
-    return degrade_images(raw, config.target, noise=config.noise, shrink=config.shrink)
+    return degrade_images(raw, config.target, noise=config.noise_std, shrink=config.downscale)
 
 
 def _why_whole(raw: pa.Table, schema: Schema, config: PreprocessConfig) -> str:
     for name, kind in schema.kinds.items():
         if kinds.find(kind).needs_all_rows(raw.schema.field(name).type):
             return f"the commonest shape of column '{name}' ({kind}) is right for all its rows"
-    spoils = config.noise > 0 or config.shrink > 1
+    spoils = config.noise_std > 0 or config.downscale > 1
     if spoils and not pa.types.is_binary(decode_array(raw.column(config.target)).type):
         return f"the noise in '{config.target}' is measured by the range of all its values"
     return ""

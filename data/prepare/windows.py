@@ -176,7 +176,7 @@ def time_axis(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
         raise DataError(
             "the same time comes twice",
             place=f"column '{name}'",
-            fix="keep one row for each point in time, or say `series: COLUMN` where several series stand in one table",
+            fix="keep one row for each time, or say `series_column: COLUMN` where one table holds several series",
         )
     return values
 

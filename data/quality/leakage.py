@@ -55,7 +55,7 @@ def target_predicting_columns(
         if score >= ALONE:
             told = f"column '{name}' alone predicts '{target}' ({measure} {score:.3f} on {len(held):,} held-out rows)"
             asked = "was it known when the prediction is needed?"
-            yield Leak("alone", f"{told}: {asked} if not, `ignore: [{name}]`", columns=[name])
+            yield Leak("alone", f"{told}: {asked} if not, `drop_columns: [{name}]`", columns=[name])
 
 
 def single_column_score(train: pa.Array, held: pa.Array, kind: str, learned: Array, true: Array) -> tuple[float, str]:
@@ -128,7 +128,9 @@ def target_from_missingness(train: pa.Table, inputs: Mapping[str, str], target: 
             best = int(counts.argmax())
             if counts[best] >= ONE_CLASS * rows.sum() and share[best] ** rows.sum() < CHANCE:
                 told = f"column '{name}' is {state} only where '{target}' is '{names[best]}' ({rows.sum():,} rows)"
-                yield Leak("absent", f"{told}: is it filled in afterwards? if so, `ignore: [{name}]`", columns=[name])
+                yield Leak(
+                    "absent", f"{told}: is it filled in afterwards? if so, `drop_columns: [{name}]`", columns=[name]
+                )
                 break
 
 
@@ -170,7 +172,7 @@ def future_columns(table: pa.Table, time: str) -> Iterator[Leak]:
         ahead = _moments(column) > _moments(own)
         if ahead.mean() > LATER:
             told = f"column '{name}' lies after '{time}' in {ahead.mean():.0%} of {len(table):,} rows"
-            yield Leak("absent", f"{told}: was it known then? if not, `ignore: [{name}]`", columns=[name])
+            yield Leak("absent", f"{told}: was it known then? if not, `drop_columns: [{name}]`", columns=[name])
 
 
 def _moments(column: pa.Array) -> Any:

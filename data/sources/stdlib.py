@@ -2,7 +2,7 @@
 
 A row for each module that a file imports: `module` (the file), `others` (all else that it imports) and `imports` (the
 one left out). Tests, demonstrations, tables of encodings and relative imports are passed over. To ask for a module of
-files never seen, let `module` be the key: then all rows of a file are in one split.
+files never seen, let `id_columns` be [module]: then all rows of a file are in one split.
 """
 
 from __future__ import annotations

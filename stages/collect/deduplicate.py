@@ -64,7 +64,7 @@ def identities(rows: pa.Table | pa.RecordBatch, key: Sequence[str]) -> np.ndarra
     for name in key:
         if name not in rows.schema.names:
             problem = f"there is no column '{name}'"
-            raise DataError(problem, place="collect.key", fix=suggest(name, rows.schema.names))
+            raise DataError(problem, place="collect.id_columns", fix=suggest(name, rows.schema.names))
     columns = [to_strings(decode_array(rows.column(name))).to_pylist() for name in key]
     words = (
         bytes(16) if None in row else hashlib.blake2b(repr(row).encode(), digest_size=16).digest()

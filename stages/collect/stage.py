@@ -107,20 +107,20 @@ def _brought(
 
     covered: dict[str, Any] = {}
     if config.watermark:
-        wanted, late = (config.since, config.until), moments.span(config.late)
+        wanted, late = (config.since, config.until), moments.span(config.allowed_lateness)
         last = record.get("covered", {})
         whole, bad = readable(before, again) if faulty else (before, set())
         parts, covered, counts = advanced(source, config.watermark, wanted, late, last, whole, again, said, anew=bad)
     else:
         # rows that gave way to others of their key may have to come back, and a mended reader may find more
-        anew = bool(config.key) or record.get("reader") != source.reader_version()
-        keep = config.deleted == "keep"
+        anew = bool(config.id_columns) or record.get("reader") != source.reader_version()
+        keep = config.on_source_delete == "keep"
         trusted = [distrusted(part) for part in before] if faulty else before
         parts, files = mirrored(source, trusted, staging, again, anew=anew, keep=keep, said=said)
         counts = {f"files {name}": count for name, count in files.items()}
-    if config.key:
-        followed = config.watermark and config.deleted == "follow"
-        alive = deduplicate.keys_of(source.read(), config.key) if followed else None
-        parts, gone = deduplicate.settled(parts, config.key, config.watermark, alive, again)
+    if config.id_columns:
+        followed = config.watermark and config.on_source_delete == "follow"
+        alive = deduplicate.keys_of(source.read(), config.id_columns) if followed else None
+        parts, gone = deduplicate.settled(parts, config.id_columns, config.watermark, alive, again)
         counts |= gone
     return parts, covered, counts

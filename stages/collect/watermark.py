@@ -37,7 +37,7 @@ def span(late: str | int | float) -> float:
     try:
         return parse_duration(late) if isinstance(late, str) else float(late)
     except ValueError as error:
-        raise ValueError(f"late: {late!r} is no span") from error
+        raise ValueError(f"allowed_lateness: {late!r} is no span") from error
 
 
 def said(order: float, times: bool) -> str | int | float:

@@ -1,28 +1,33 @@
-"""The section `deploy` of a pipeline's YAML."""
+"""The section `deploy` of a pipeline's YAML: how its released version is served."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from pydantic import Field, model_validator
 
+from evergreen.core.config import Section
 from evergreen.core.errors import PipelineError
 
 
-@dataclass(frozen=True)
-class DeployConfig:
-    """How a pipeline is served. All pipelines share the replicas: of `replicas` and `cpus` the largest value counts."""
+class DeployConfig(Section):
+    """Say how a pipeline is served. All share the replicas: of `replicas` and `cpus` the largest value counts."""
 
-    replicas: int = 1  # processes that answer
-    cpus: float = 0.0  # cores that Ray sets aside for each replica; 0 shares them with training, for one machine
-    max_batch_rows: int = 64  # rows in one pass through the network
-    batch_wait_ms: float = 0.0  # wait for company when idle; rows that come while a batch runs gather in any case
-    max_rows: int = 1000  # rows in one request
-    max_body_bytes: int = 8 * 2**20  # a longer request is refused (413)
-    max_queue_rows: int = 4096  # rows that wait in one replica; requests beyond them are refused (429)
+    replicas: int = Field(1, ge=1, le=1000)
+    """Processes that answer."""
+    cpus: float = Field(0.0, ge=0, le=1024)
+    """Cores that Ray sets aside for each replica; 0 shares them with training, for one machine."""
+    max_batch_rows: int = Field(64, ge=1, le=1_000_000)
+    """Rows in one pass through the network."""
+    batch_wait_ms: float = Field(0.0, ge=0, le=60_000)
+    """Milliseconds that an idle replica waits for more rows; rows that come while a batch runs gather in any case."""
+    max_rows: int = Field(1000, ge=1, le=10_000_000)
+    """Rows in one request."""
+    max_body_bytes: int = Field(8 * 2**20, ge=1, le=2**40)
+    """Bytes of one request; a longer one is refused (413)."""
+    max_queue_rows: int = Field(4096, ge=1, le=100_000_000)
+    """Rows that wait in one replica; requests beyond them are refused (429)."""
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value, least = getattr(self, field.name), 0 if field.name in ("cpus", "batch_wait_ms") else 1
-            if value < least:
-                raise PipelineError(f"{field.name} is {value}", fix=f"give at least {least}")
+    @model_validator(mode="after")
+    def _check(self) -> DeployConfig:
         if self.max_queue_rows < self.max_rows:
             raise PipelineError("max_queue_rows is below max_rows", fix="let a whole request fit into the queue")
+        return self

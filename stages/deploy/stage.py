@@ -14,7 +14,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +101,7 @@ def _user_config(released: Mapping[str, Mapping[str, str]], each: Mapping[str, D
             "version": one["version"],
             "path": str(Path(one["path"]).resolve()),
             "content": folder_version(Path(one["path"])),
-            "limits": {key: value for key, value in asdict(each[name]).items() if key not in ("replicas", "cpus")},
+            "limits": {key: value for key, value in each[name] if key not in ("replicas", "cpus")},
         }
         for name, one in released.items()
     }

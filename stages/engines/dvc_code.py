@@ -87,7 +87,7 @@ def _chosen(stage: str, pipeline: Pipeline, paths: Paths) -> str:
     """Return the architecture that was chosen, or that of the version whose weights train begins with."""
     places = [paths.select]
     if stage != "tune":
-        name, _, version = pipeline.train.start_from.partition("@")
+        name, _, version = pipeline.train.init_from.partition("@")
         places = [Paths(paths.root, name).released / version / "model.json", paths.tune, paths.select]
     return next((card["architecture"] for card in map(_read, places) if "architecture" in card), "")
 

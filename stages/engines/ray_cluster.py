@@ -17,10 +17,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evergreen.core.config import Section
 from evergreen.core.paths import IMPORT_ROOT
 from evergreen.core.processes import exclusive_lock, is_alive
 from evergreen.stages.engines import ray_node
@@ -38,25 +38,24 @@ SETTINGS = {  # of the cluster's processes and of those that connect to it
 }
 
 
-@dataclass(frozen=True)
-class Settings:
-    """`cluster.yaml` at the clone's root; without it everything runs on this machine."""
+class Settings(Section):
+    """`cluster.yaml` at the project's root; without it everything runs on this machine."""
 
-    address: str = ""  # of a Ray cluster, host:port
-    storage: str = ""  # a folder that all its machines see under this path
+    address: str = ""
+    """Of a Ray cluster, host:port."""
+    storage: str = ""
+    """A folder that all its machines see under this path."""
 
 
 def settings(root: Path) -> Settings:
     """Where Ray is. Raises PipelineError for a mistake in `cluster.yaml`."""
-    from evergreen.core.config import File
     from evergreen.core.errors import PipelineError
+    from evergreen.core.yaml_file import YamlFile
 
     place = root / "cluster.yaml"
     if not place.exists():
         return Settings(address=os.environ.get("EVERGREEN_RAY_ADDRESS", ""))
-    file = File(place.name)
-    values = file.load(place)
-    found: Settings = file.build(Settings, values, "")
+    found = YamlFile(place, place.name, "address: HOST:PORT, storage: /a/shared/folder").section(Settings)
     if found.address and not Path(found.storage).is_absolute():
         fix = "give the absolute path of a folder that all machines of the cluster see"
         raise PipelineError("a cluster needs storage", place=place.name, fix=fix)

@@ -20,13 +20,13 @@ def look(
     """Some of the rows of a pass, and the leaks found in them as JSON, the grave first; None where they are not looked
     for. `train` are many of the training rows, those of smallest identities.
 
-    Raises PipelineError where something grave is found and the pipeline says `leaks: stop`.
+    Raises PipelineError where something grave is found and the pipeline says `leakage_checks: stop`.
     """
     found = samples.read(done, train, time=config.time, memory_mb=config.memory_mb)
-    if config.leaks == "off":
+    if config.leakage_checks == "off":
         return found, None
     hidden = leaks.find(found, differ=_differ(done.reader.split_method, job, config))
-    if config.leaks == "stop":
+    if config.leakage_checks == "stop":
         leaks.stop(hidden)
     return found, [leak.to_json() for leak in hidden]
 
@@ -35,4 +35,4 @@ def _differ(by: str, job: type[Task], config: PreprocessConfig) -> bool:
     """Whether the splits are made to differ: by time, by groups, or by what the task learns from."""
     from evergreen.models.base import Task
 
-    return by != "identity" or bool(config.key) or job.trainable_rows is not Task.trainable_rows
+    return by != "identity" or bool(config.id_columns) or job.trainable_rows is not Task.trainable_rows

@@ -29,8 +29,8 @@ def stop(found: Sequence[Leak]) -> None:
     """Raises PipelineError where something grave was found."""
     grave = [leak.text for leak in found if leak.severe]
     if grave:
-        fix = "mend it, or say `leaks: report` to go on all the same"
-        raise PipelineError(" | ".join(grave), place="preprocess.leaks", fix=fix)
+        fix = "mend it, or say `leakage_checks: report` to go on all the same"
+        raise PipelineError(" | ".join(grave), place="preprocess.leakage_checks", fix=fix)
 
 
 def find(samples: Samples, *, differ: bool) -> list[Leak]:

@@ -59,9 +59,9 @@ def reader(config: PreprocessConfig, units: Sequence[RowGroup], job: type[Task])
 
     if "series" in job.TARGETS:
         return SeriesReader(config)
-    sample = raw_sample.sample_raw(units, lambda table: filter_rows(table, config.only))
-    if not len(sample) and config.only:
-        raise no_rows_left_error(units[0].read(), config.only)
+    sample = raw_sample.sample_raw(units, lambda table: filter_rows(table, config.filter))
+    if not len(sample) and config.filter:
+        raise no_rows_left_error(units[0].read(), config.filter)
     found = TableReader.from_sample(
         sample, job.TARGETS, config, generated=job.GENERATED_INPUTS, from_itself=job.TARGET_IS_INPUT
     )
@@ -93,9 +93,9 @@ def passed(
     tallies = _all(every, work, root, progress)
     total = Tally.summed(tallies)
     if total.bad:
-        few = _aside(folder) if not total.rows or total.bad.total() > config.bad_rows * total.raw else None
+        few = _aside(folder) if not total.rows or total.bad.total() > config.max_invalid_fraction * total.raw else None
         check_any_valid(total.rows.total(), total.bad, few)
-        check_invalid_fraction(total.raw, total.bad, config.bad_rows, few)
+        check_invalid_fraction(total.raw, total.bad, config.max_invalid_fraction, few)
     strange = _strange(total)
     left = {split: count - _among(total, split, strange) for split, count in _rows(total).items()}
     check_no_empty_split(left, reader.split_method)

@@ -65,7 +65,7 @@ def summarised(done: Passed, spec: FeatureSpec, memory_mb: int) -> dict[str, Any
         if schema.inputs[name] == "number"
     ]
     twins = _twins(done.folder, spec.rows, memory_mb) if schema.target_kind != "series" else []
-    left = [f"{tally.left:,} rows are left out: `only` asks for others"] if tally.left else []
+    left = [f"{tally.left:,} rows are left out: `filter` asks for others"] if tally.left else []
     notes = [*done.reader.notes(), *left, *twins, *tally.notes, *filled]
     return {
         "rows": spec.rows,

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from evergreen.core.paths import Paths
@@ -38,7 +37,9 @@ def run(
 
     job, options = find_task(task), dict(task_options or {})
     check_options(f"task {task}", job, options)
-    config = replace(config, kinds={**job.GENERATED_INPUTS, **merge_kinds(config.schema, config.kinds)})
+    config = config.model_copy(
+        update={"kinds": {**job.GENERATED_INPUTS, **merge_kinds(config.column_rules, config.kinds)}}
+    )
     with (
         explain_disk_full(paths.ready, "what was ready before"),
         exclusive_workdir(paths, "preprocess", "prepared") as staged,

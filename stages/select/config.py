@@ -1,32 +1,39 @@
-"""The section `select` of a pipeline's YAML."""
+"""The section `select` of a pipeline's YAML: how architectures are compared."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
+from pydantic import Field, model_validator
+
+from evergreen.core.config import Section, Seed
 from evergreen.core.errors import PipelineError
 
 
-@dataclass(frozen=True)
-class SelectConfig:
-    """How long and how wide the race is."""
+class SelectConfig(Section):
+    """Say how long the comparison of architectures takes, and how wide it is."""
 
-    seconds: float = 60  # for the whole stage
-    seeds: int = 3  # with which finalists are scored
-    folds: int = 0  # of the training and validation rows, over which finalists are scored instead of seeds; 0: seeds
-    architectures: list[str] = field(default_factory=list)  # empty: every one that accepts the inputs
-    rungs: list[int] = field(default_factory=lambda: [1, 3, 9, 27])  # stretches of epochs, see stages/trials/trial.py
-    keep: int = 3  # one in so many goes on to the next rung
-    seed: int = 0
+    RENAMED: ClassVar = {"seconds": "time_budget_s", "keep": "reduction_factor"}
 
-    def __post_init__(self) -> None:
-        if self.seconds <= 0:
-            raise PipelineError(f"seconds is {self.seconds}", fix="give a number above 0")
-        if self.seeds < 1:
-            raise PipelineError(f"seeds is {self.seeds}", fix="give at least 1")
-        if self.folds < 0 or self.folds == 1:
-            raise PipelineError(f"folds is {self.folds}", fix="give at least 2, or 0 to score with seeds")
-        if self.keep < 2:
-            raise PipelineError(f"keep is {self.keep}", fix="give at least 2")
-        if not self.rungs or sorted(set(self.rungs)) != self.rungs or self.rungs[0] < 1:
+    time_budget_s: float = Field(60, gt=0, le=1e9)
+    """Seconds for the whole stage."""
+    seeds: int = Field(3, ge=1, le=1000)
+    """Seeds with which finalists are scored."""
+    folds: int = Field(0, ge=0, le=1000)
+    """Folds of the training and validation rows over which finalists are scored instead of seeds; 0: seeds."""
+    architectures: list[str] = []
+    """Names of those to compare; empty: every one that accepts the inputs."""
+    rungs: list[Annotated[int, Field(ge=1, le=1_000_000)]] = Field([1, 3, 9, 27], min_length=1)
+    """Chunks of epochs after which the worst are dropped, growing; see stages/trials/trial.py."""
+    reduction_factor: int = Field(3, ge=2, le=1000)
+    """One in so many goes on to the next rung."""
+    seed: Seed = 0
+    """Of the networks' first weights and the order of rows."""
+
+    @model_validator(mode="after")
+    def _check(self) -> SelectConfig:
+        if self.folds == 1:
+            raise PipelineError("folds is 1", fix="give at least 2, or 0 to score with seeds")
+        if sorted(set(self.rungs)) != self.rungs:
             raise PipelineError(f"rungs is {self.rungs}", fix="give growing whole numbers such as [1, 3, 9, 27]")
+        return self

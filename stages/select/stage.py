@@ -26,15 +26,15 @@ VERSION = 1  # raised when the same inputs and settings give another result, by 
 
 
 def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
-    """Writes `choice/select.json` and returns it. Ends within `seconds` whatever is not done by then."""
+    """Writes `choice/select.json` and returns it. Ends within `time_budget_s` whatever is not done by then."""
     started = time.monotonic()
     from evergreen.core.files import write_json
     from evergreen.stages.engines import ray_cluster
 
     names = _candidates(config, paths, task)
-    progress(stage="select", rung=0, rungs=len(config.rungs), seconds_left=config.seconds)
+    progress(stage="select", rung=0, rungs=len(config.rungs), seconds_left=config.time_budget_s)
     contenders: list[Any] = []
-    if len(names) > 1 and config.seconds > ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]]:
+    if len(names) > 1 and config.time_budget_s > ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]]:
         ray_cluster.connect(paths.root)
         contenders = _race(config, paths, task, names, started, progress)
     choice = {**_decide(contenders, names, config, paths), "seconds": round(time.monotonic() - started, 1)}
@@ -75,16 +75,16 @@ def _race(
     common = (str(paths.ready.resolve()), folder_version(paths.ready), task)
     contenders = [ContenderState(name, config.seed) for name in names]
     direction = deciding_metric(paths.ready)[1]
-    with Race(common, names[0], started + config.seconds, progress) as race:
+    with Race(common, names[0], started + config.time_budget_s, progress) as race:
         begun = time.monotonic()
-        until = begun + RACE_SHARE * (started + config.seconds - begun)
+        until = begun + RACE_SHARE * (started + config.time_budget_s - begun)
         waiting = contenders
         while waiting and race.has_time(until):
             room = race.max_contenders(until)
             heat, waiting = waiting[:room], waiting[room:]
             _halving_round(race, heat, config, until, direction)
         for contender in waiting:
-            contender.reason = f"{config.seconds:g} s are too few for so many: it did not race"
+            contender.reason = f"{config.time_budget_s:g} s are too few for so many: it did not race"
         ranked = sorted(
             (contender for contender in contenders if contender.score),
             key=lambda contender: (contender.rung, contender.rank(direction)),
@@ -101,7 +101,7 @@ def _halving_round(race: Any, alive: list[Any], config: SelectConfig, until: flo
             return
         alive.sort(key=lambda contender: contender.rank(direction), reverse=True)
         if rung < len(config.rungs):
-            alive = _promote(alive, max(FINALISTS, -(-(len(alive) - 1) // config.keep)))
+            alive = _promote(alive, max(FINALISTS, -(-(len(alive) - 1) // config.reduction_factor)))
 
 
 def _promote(ranked: list[Any], count: int) -> list[Any]:
@@ -123,7 +123,7 @@ def _decide(contenders: list[Any], names: list[str], config: SelectConfig, paths
     elif not raced:
         chosen = names[0]
         what = "the simplest" if chosen == ANCHOR else "the first to try"
-        why = f"{config.seconds:g} s are too few to compare architectures: it is {what}; give select more seconds"
+        why = f"{config.time_budget_s:g} s are too few to compare architectures: it is {what}; give select more seconds"
         failed = [f"{contender.name}: {contender.reason}" for contender in contenders if contender.failed]
         why = f"none could be trained ({'; '.join(failed[:FINALISTS])}): it is {what}" if failed else why
     else:

@@ -69,12 +69,12 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
     from evergreen.stages.trials.trial import split_config_and_options
 
     choice = read_json(paths.tune if paths.tune.exists() else paths.select)
-    start = InitWeights.find(config.start_from, paths) if config.start_from else None
+    start = InitWeights.find(config.init_from, paths) if config.init_from else None
     if start and start.architecture != choice["architecture"]:
         choice = {"architecture": start.architecture}
     values = {**choice.get("options", {}), **config.options, **config.recipe()}
     recipe, options = split_config_and_options(choice["architecture"], values)
-    if config.refit:
+    if config.train_on_validation:
         recipe = recipe.replace(keep="last", patience=0)
     storage = ray_cluster.settings(paths.root).storage
     runs = Path(storage) / "runs" / paths.name if storage else paths.run_folder.resolve()
@@ -87,9 +87,9 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
         options=start.options if start else options,
         recipe=dataclasses.asdict(recipe),
         augment=config.augment,
-        refit=config.refit,
-        balance=config.balance,
-        bucket=config.bucket,
+        refit=config.train_on_validation,
+        balance=config.class_balanced,
+        bucket=config.bucket_by_length,
         window=batches.shuffle_window_rows(spec, paths.ready, config.memory_mb),
         validation_rows=batches.max_rows_in_memory(spec, ("train", "validation"), config.memory_mb),
         workers=config.workers,
@@ -101,7 +101,7 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
         start=start.name if start else "",
         start_bytes=start.bytes if start else "",
         start_folder=_share_folder(start.folder, storage, "start", paths.name, start.bytes) if start else "",
-        freeze=config.freeze,
+        freeze="features" if config.freeze == "backbone" else "nothing",  # as runs and models record it
     ).in_folder(runs)
 
 
@@ -111,13 +111,15 @@ def _check_feed(config: TrainConfig, name: str, spec: FeatureSpec) -> None:
     from evergreen.data.feed.sampler import RowWeights
     from evergreen.models.registry import find_architecture, list_architectures
 
-    RowWeights(spec, config.balance)
-    if not config.bucket:
+    RowWeights(spec, config.class_balanced)
+    if not config.bucket_by_length:
         return
     LengthBucketing(spec)
     if not find_architecture(name).CAN_TRIM_PADDING:
         able = ", ".join(one for one in list_architectures() if find_architecture(one).CAN_TRIM_PADDING)
-        raise PipelineError(f"bucket: {name} needs all rows of one length", fix=f"leave bucket out, or choose {able}")
+        raise PipelineError(
+            f"bucket_by_length: {name} needs all rows of one length", fix=f"leave it out, or choose {able}"
+        )
 
 
 def _share_folder(folder: Path, storage: str, *place: str) -> str:

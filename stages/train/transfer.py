@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evergreen.data.spec import FeatureSpec
     from evergreen.models.network import Network
 
-PLACE = "train.start_from"
+PLACE = "train.init_from"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def load_matching_weights(network: Network, folder: Path, spec: FeatureSpec) -> 
     learned = {f"architecture.{name}" for name, _ in network.architecture.named_parameters()}
     if not learned & set(fitting):
         why = "it has no features of its own" if not learned else "its weights have other names or shapes"
-        fix = "start from a version whose inputs have the same shapes, or leave start_from out"
+        fix = "start from a version whose inputs have the same shapes, or leave init_from out"
         raise PipelineError(f"nothing of it fits: {why}", place=PLACE, fix=fix)
     network.load_state_dict({**own, **fitting})
     return len(fitting), len(own)

@@ -1,22 +1,22 @@
-"""The section `tune` of a pipeline's YAML."""
+"""The section `tune` of a pipeline's YAML: how long the search for options is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import ClassVar
 
-from evergreen.core.errors import PipelineError
+from pydantic import Field
+
+from evergreen.core.config import Section, Seed
 
 
-@dataclass(frozen=True)
-class TuneConfig:
-    """How long the search is."""
+class TuneConfig(Section):
+    """Say how long the search for the architecture's options is."""
 
-    seconds: float = 60  # for the whole stage; 0 leaves the search out
-    trials: int = 20  # the most there are, those in the ledger included
-    seed: int = 0
+    RENAMED: ClassVar = {"seconds": "time_budget_s"}
 
-    def __post_init__(self) -> None:
-        if self.seconds < 0:
-            raise PipelineError(f"seconds is {self.seconds}", fix="give a number above 0, or 0 for no search")
-        if self.trials < 1:
-            raise PipelineError(f"trials is {self.trials}", fix="give at least 1")
+    time_budget_s: float = Field(60, ge=0, le=1e9)
+    """Seconds for the whole stage; 0 leaves the search out."""
+    trials: int = Field(20, ge=1, le=1_000_000)
+    """The most trials there are, those of earlier runs included."""
+    seed: Seed = 0
+    """Of the search and of each trial."""

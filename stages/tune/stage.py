@@ -32,7 +32,7 @@ VERSION = 1  # raised when the same inputs and settings give another result, by 
 
 
 def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
-    """Writes `choice/tune.json` and returns it. Ends within `seconds` whatever is not done by then."""
+    """Writes `choice/tune.json` and returns it. Ends within `time_budget_s` whatever is not done by then."""
     started = time.monotonic()
     from evergreen.core.files import read_json, write_json
     from evergreen.data.spec import FeatureSpec as Spec
@@ -57,7 +57,7 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
     idle = _skip_reason(config, search, ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]])
     if not idle and len(done) < config.trials:
         ray_cluster.connect(paths.root)
-        cut = _search(search, context, config.seconds - (time.monotonic() - started), config, paths, progress)
+        cut = _search(search, context, config.time_budget_s - (time.monotonic() - started), config, paths, progress)
         done = ledger.entries()
     choice = _decide(search, done[: config.trials], cut, entry.get("standard_error") or 0.0)
     if idle and not done:
@@ -73,10 +73,10 @@ def _skip_reason(config: TuneConfig, search: Search, start: float) -> str:
     """Why there is no search, or nothing; workers take `start` seconds until they can train."""
     if not search.defaults:
         return f"{search.architecture} has nothing to search"
-    if not config.seconds:
-        return "no search was asked for (seconds: 0)"
-    if config.seconds <= start:
-        return f"a search takes {start:g} s to start and was given {config.seconds:g}"
+    if not config.time_budget_s:
+        return "no search was asked for (time_budget_s: 0)"
+    if config.time_budget_s <= start:
+        return f"a search takes {start:g} s to start and was given {config.time_budget_s:g}"
     return ""
 
 
@@ -92,7 +92,7 @@ def _chunks(config: TuneConfig, paths: Paths, architecture: str, entry: Mapping[
     recipe, _ = split_config_and_options(architecture, {})
     batches = -(-max_rows(FeatureSpec.load(paths.ready))["train"] // recipe.batch_size)
     each = entry["seconds"] / entry["epochs"] * epochs_per_chunk(batches, recipe)
-    time_given = (config.seconds - ray_cluster.WORKERS_AFTER[True] - END_SECONDS) * (os.cpu_count() or 1)
+    time_given = (config.time_budget_s - ray_cluster.WORKERS_AFTER[True] - END_SECONDS) * (os.cpu_count() or 1)
     return next((length for length in CHUNKS if FULL_TRIALS * length * each <= time_given), CHUNKS[-1])
 
 

@@ -85,7 +85,7 @@ class Evidence:
         more = self.candidate.task.ROW_SCORE_GOAL == "max"
         scale = 1.0 if right else abs(float(theirs.mean())) or 1.0
         pair = (mine / scale, theirs / scale) if more else (-mine / scale, -theirs / scale)
-        many = 2 * config.resamples
+        many = 2 * config.bootstrap_samples
         found = compare(*pair, confidence=config.confidence, times=many, block=self.block, seed=config.seed)
         means, of = (float(mine.mean()), float(theirs.mean())), "rows" if right else "score" if more else "error"
         return Gap(*means, found.difference, found.p, found.rows, found.deviation, of, found.test)
@@ -99,7 +99,7 @@ class Evidence:
             values = self.candidate.metrics(torch.from_numpy(chosen))
             return {name: Point(value) for name, value in values.items()}
         block = min(self.block, len(chosen))
-        many = max(100, min(config.resamples, config.resamples * MANY_ROWS // len(chosen)))
+        many = max(100, min(config.bootstrap_samples, config.bootstrap_samples * MANY_ROWS // len(chosen)))
         with _one_thread():
             found = bootstrap(
                 lambda drawn: self.candidate.metrics(torch.from_numpy(chosen[drawn])),

@@ -2,7 +2,7 @@
 
 What a person who retrains every night wants: nothing in service changes without proof (`release_when: better`). When
 the world moves, the test rows move with it, the released version falls behind on them, and the proof comes. Whoever
-prefers fresh models allows `release_when: not worse`; then a candidate may lose up to `margin`.
+prefers fresh models allows `release_when: not worse`; then a candidate may lose up to `equivalence_margin`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _judge(evidence: Evidence, gaps: Mapping[str, Gap], config: ValidateConfig) 
 def _settle(
     gap: Gap, other: str, rows: str, config: ValidateConfig, *, not_worse: bool = False, note: str = ""
 ) -> Verdict:
-    share, margin = gap.share, config.margin
+    share, margin = gap.share, config.equivalence_margin
     found = f"{format_gap(gap.to_json())} {rows}"
     sure = gap.p < 1 - config.confidence
     if sure and share.value > 0:
@@ -93,7 +93,7 @@ def _settle(
 
 def more_rows(gap: Gap, config: ValidateConfig) -> int:
     """Test rows to add, to two digits, until the difference seen, or the margin if larger, is found in 4 of 5 tries."""
-    difference = max(abs(gap.share.value), config.margin)
+    difference = max(abs(gap.share.value), config.equivalence_margin)
     least = math.sqrt(difference * (1 - difference)) if gap.of == "rows" and difference < 1 else 0.0
     whole = rows_needed(difference, max(gap.deviation, least), confidence=config.confidence)
     more = max(1, whole - gap.rows)

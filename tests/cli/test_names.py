@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_sections_are_files_and_steps():
     for name in SECTIONS:
-        assert CONFIGS[name].__dataclass_params__.frozen
+        assert CONFIGS[name].model_config["frozen"]
         assert getattr(steps, name).name == name
 
 

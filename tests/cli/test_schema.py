@@ -85,7 +85,9 @@ def test_a_run_that_stopped_can_be_looked_at_mended_and_replayed(clone, capsys, 
     write(clone, [*GOOD, *BAD[:1] * 3, *BAD[1:] * 20])
     assert main.main(["quarantine", "people"]) == 2
     file = clone / "pipelines" / "people.yaml"
-    file.write_text(file.read_text().replace("  kinds:", '  bad_rows: 0.15\n  rules: ["age < 100"]\n  kinds:'))
+    file.write_text(
+        file.read_text().replace("  kinds:", '  max_invalid_fraction: 0.15\n  rules: ["age < 100"]\n  kinds:')
+    )
     with pytest.raises(ValueError, match="look at them with: evergreen quarantine people"):
         prepare(clone)
     shown = said(capsys, "quarantine", "people")

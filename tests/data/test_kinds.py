@@ -357,7 +357,7 @@ def test_one_more_kind_is_one_more_file(monkeypatch):
     rows = pa.table(
         {"wind": [float(i) for i in range(100)], "y": ["a", "b"] * 50, "_origin": [str(i) for i in range(100)]}
     )
-    found = TableReader.from_sample(rows, ["category"], PreprocessConfig("y", kinds={"wind": "angle"}))
+    found = TableReader.from_sample(rows, ["category"], PreprocessConfig(target="y", kinds={"wind": "angle"}))
     assert found.schema.inputs == {"wind": "angle"}
     kind = kinds.find("angle")
     assert kind.encode(kind.fit({"wind": rows["wind"]}), [pa.array([0.0, 90.0])]).round(3).tolist() == [[0, 1], [1, 0]]

@@ -160,7 +160,7 @@ def test_dates_of_a_table_are_inputs_that_any_network_for_numbers_takes():
     days = [f"{1 + i % 28:02}.{1 + i % 12:02}.2024" for i in range(100)]
     raw = {"due": days, "x": [float(i) for i in range(100)], "y": ["a", "b"] * 50}
     table = pa.table(raw | {"_origin": [str(i) for i in range(100)]})
-    found = TableReader.from_sample(table, ["category"], PreprocessConfig("y"))
+    found = TableReader.from_sample(table, ["category"], PreprocessConfig(target="y"))
     assert found.schema.inputs == {"due": "moment", "x": "number"}
     assert found.schema.options["due"]["format"] == "%d.%m.%Y"
     inputs, _ = fit(
@@ -169,5 +169,5 @@ def test_dates_of_a_table_are_inputs_that_any_network_for_numbers_takes():
     assert {name: field.kind for name, field in inputs.items()} == {"due": "number", "number": "number"}
     assert TensorField.from_json(json.loads(json.dumps(inputs["due"].to_json()))) == inputs["due"]
     assert {"linear", "mlp", "ft_transformer"} <= set(buildable(inputs, "classification"))
-    split = TableReader.from_sample(table, ["category"], PreprocessConfig("y", time="due"))
+    split = TableReader.from_sample(table, ["category"], PreprocessConfig(target="y", time="due"))
     assert split.schema.inputs == {"x": "number"}, "the time that splits is no input"

@@ -172,7 +172,7 @@ def test_proposals(columns, time, task):
 
 def test_a_column_that_says_the_split_is_proposed_to():
     found = suggest.suggest_pipeline(table(split=["train", "test"] * 20), "y")
-    assert (found["preprocess"], found["kinds"]) == ({"given": "split"}, {"x": "number"})
+    assert (found["preprocess"], found["kinds"]) == ({"split_column": "split"}, {"x": "number"})
     for name, words in (("split", ["train", "left"]), ("mood", ["train", "test"])):
         assert "preprocess" not in suggest.suggest_pipeline(table(**{name: words * 20}), "y")
 

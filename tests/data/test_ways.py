@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evergreen.core.errors import DataError
+from evergreen.core.config import build
+from evergreen.core.errors import DataError, PipelineError
 from evergreen.data.prepare import splitters
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.split import NO_SPLIT, TEST, TRAIN, VALIDATION
@@ -18,7 +19,7 @@ ALIKE = settings(max_examples=25, derandomize=True, deadline=None)
 WAYS = {
     "identity": {},
     "group": {"group": "who"},
-    "given": {"given": "part"},
+    "given": {"split_column": "part"},
     "time": {"time": "when", "validate_from": 40, "test_from": 70, "gap": 5},
     "dates": {"time": "day", "validate_from": "2024-02-10", "test_from": "2024-03-11", "gap": "4d"},
 }
@@ -51,7 +52,7 @@ def places(way, rows) -> dict[tuple, int]:
 @ALIKE
 @given(versions=st.lists(st.lists(ROW, min_size=1, max_size=30), min_size=2, max_size=4), seed=st.integers(0, 3))
 def test_no_row_moves_over_versions(name, versions, seed):
-    way = splitters.splitter_from_config(PreprocessConfig("y", **WAYS[name], seed=seed))
+    way = splitters.splitter_from_config(PreprocessConfig(target="y", **WAYS[name], seed=seed))
     seen: dict[tuple, int] = {}
     held: list[tuple] = [(0, 0, "val")]  # some row validates in every version
     for number, came in enumerate(versions):
@@ -66,20 +67,22 @@ def test_no_row_moves_over_versions(name, versions, seed):
 @ALIKE
 @given(rows=st.lists(ROW, min_size=1, max_size=60), seed=st.integers(0, 99))
 def test_a_group_is_in_one_split(rows, seed):
-    found = places(splitters.splitter_from_config(PreprocessConfig("y", group="who", seed=seed)), rows)
+    found = places(splitters.splitter_from_config(PreprocessConfig(target="y", group="who", seed=seed)), rows)
     for who in {row[1] for row in found}:
         assert len({place for row, place in found.items() if row[1] == who}) == 1
 
 
 def test_shares_of_groups_come_out():
     rows = [(number % 100, number, "") for number in range(3000)]
-    found = np.array(list(places(splitters.splitter_from_config(PreprocessConfig("y", group="who")), rows).values()))
+    found = np.array(
+        list(places(splitters.splitter_from_config(PreprocessConfig(target="y", group="who")), rows).values())
+    )
     assert abs((found == TEST).mean() - 0.2) < 0.03
     assert abs((found == VALIDATION).mean() - 0.2) < 0.03
 
 
 def test_rows_near_a_cut_are_set_aside_with_the_reason():
-    way = splitters.splitter_from_config(PreprocessConfig("y", **WAYS["dates"]))
+    way = splitters.splitter_from_config(PreprocessConfig(target="y", **WAYS["dates"]))
     days = [str(np.datetime64("2024-01-01") + number) for number in (35, 36, 39, 40, 65, 66, 69, 70)]
     found, aside = way.split(pa.table({"day": days}), ids(days))
     assert found.tolist() == [TRAIN, NO_SPLIT, NO_SPLIT, VALIDATION, VALIDATION, NO_SPLIT, NO_SPLIT, TEST]
@@ -88,7 +91,7 @@ def test_rows_near_a_cut_are_set_aside_with_the_reason():
 
 def test_a_column_says_the_split_in_usual_words():
     words = ["Train", "training", "dev", "validation", "VAL", "test", "hold-out", "Test ", "other", "", None]
-    found, aside = splitters.splitter_from_config(PreprocessConfig("y", given="part")).split(
+    found, aside = splitters.splitter_from_config(PreprocessConfig(target="y", split_column="part")).split(
         pa.table({"part": words}), ids(words)
     )
     assert found.tolist() == [TRAIN] * 2 + [VALIDATION] * 3 + [TEST] * 3 + [NO_SPLIT] * 3
@@ -97,7 +100,9 @@ def test_a_column_says_the_split_in_usual_words():
 
 def test_where_no_row_validates_some_of_those_that_train_do():
     words = pa.chunked_array([["train"] * 900 + ["test"] * 100])
-    way = splitters.splitter_from_config(PreprocessConfig("y", given="part", validation_share=0.1)).fit(words)
+    way = splitters.splitter_from_config(
+        PreprocessConfig(target="y", split_column="part", validation_fraction=0.1)
+    ).fit(words)
     found, aside = way.split(pa.table({"part": words}), ids(range(1000)))
     assert (found[900:] == TEST).all()
     assert not aside
@@ -110,15 +115,15 @@ def test_where_no_row_validates_some_of_those_that_train_do():
     ("said", "says"),
     [
         ({"group": "who", "time": "when"}, "group and time each say which rows test"),
-        ({"group": "who", "given": "part"}, "group and given each say"),
+        ({"group": "who", "split_column": "part"}, "group and split_column each say"),
         ({"gap": "7d"}, "gap is of a split by time"),
         ({"group": "who", "test_from": 3}, "test_from is of a split by time"),
-        ({"test_share": 0.9}, "leave no rows"),
+        ({"test_fraction": 0.9}, "leave no rows"),
     ],
 )
 def test_ways_that_exclude_each_other(said, says):
-    with pytest.raises(DataError, match=says) as error:
-        splitters.splitter_from_config(PreprocessConfig("y", **said))
+    with pytest.raises(PipelineError, match=says) as error:
+        build(PreprocessConfig, {"target": "y", **said}, "preprocess")
     assert error.value.fix
 
 
@@ -127,7 +132,7 @@ def test_ways_that_exclude_each_other(said, says):
     [("when", "7d", "a number of their units"), ("day", 7, '"12h", "7d"'), ("day", "soon", '"12h", "7d"')],
 )
 def test_a_gap_is_counted_as_the_times_are(column, gap, fix):
-    way = splitters.splitter_from_config(PreprocessConfig("y", time=column, gap=gap))
+    way = splitters.splitter_from_config(PreprocessConfig(target="y", time=column, gap=gap))
     with pytest.raises(DataError, match="no distance") as error:
         way.split(table([(number, 0, "") for number in range(50)]), ids(range(50)))
     assert fix in error.value.fix

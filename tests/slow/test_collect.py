@@ -33,7 +33,7 @@ from evergreen.core.paths import Paths
 from evergreen.stages.collect import manifest, snapshot
 from evergreen.stages.collect.config import CollectConfig
 snapshot.ROWS, manifest.ROWS = 4, 40  # many small groups and parts, so that there is much to be killed in
-collect.run(CollectConfig("in"), Paths(Path(sys.argv[1]), "t"))
+collect.run(CollectConfig(uri="in"), Paths(Path(sys.argv[1]), "t"))
 """
 
 
@@ -84,17 +84,17 @@ def pushed(monkeypatch):
 def test_a_bucket_grows_on_a_server_that_fails_one_request_in_five(pushed, paths):
     for number in range(12):
         asked = pushed(f"in/{number:02}.csv", f"a,b\n{number},x\n".encode(), every=5)
-    found = collect.run(CollectConfig("s3://shop/in/"), paths)
+    found = collect.run(CollectConfig(uri="s3://shop/in/"), paths)
     assert found["files new"] == 12
     assert len(asked) > 24
     asked = pushed("in/12.csv", b"a,b\n12,x\n", every=5)
-    assert collect.changed(CollectConfig("s3://shop/in/"), paths)
-    assert collect.run(CollectConfig("s3://shop/in/"), paths)["files new"] == 1
+    assert collect.changed(CollectConfig(uri="s3://shop/in/"), paths)
+    assert collect.run(CollectConfig(uri="s3://shop/in/"), paths)["files new"] == 1
     assert {path for path in asked if path.endswith(".csv")} == {"/shop/in/12.csv"}  # no other is fetched again
     assert sorted(read_raw(units(paths.raw), 1024, "a test")["a"].to_pylist(), key=int) == [
         str(number) for number in range(13)
     ]
-    assert not collect.changed(CollectConfig("s3://shop/in/"), paths)
+    assert not collect.changed(CollectConfig(uri="s3://shop/in/"), paths)
 
 
 def test_one_object_and_none(pushed, tmp_path):
@@ -130,7 +130,7 @@ def test_postgresql_by_table_and_query_and_beyond_a_watermark(postgres, paths):
     assert table["price"][99].as_py() == 24.75
     asked = f"{postgres.get_uri()}&query=SELECT id * 2 AS twice FROM orders WHERE id < 3"
     assert pa.Table.from_batches(list(open_source(asked, paths.root).read()))["twice"].to_pylist() == [0, 2, 4]
-    params = CollectConfig(uri, watermark="at", key=["id"])
+    params = CollectConfig(uri=uri, watermark="at", id_columns=["id"])
     assert collect.run(params, paths)["rows"] == 100
     assert not collect.changed(params, paths)
     postgres.psql("INSERT INTO orders (id, at) VALUES (200, '2027-01-01'), (7, '2027-01-02')")
@@ -192,7 +192,7 @@ def test_killed_at_any_moment_it_continues(paths):
 
 def test_a_full_disk_is_said_in_one_line_and_loses_nothing(paths):
     fill(paths.root / "in", 0, 5)
-    collect.run(CollectConfig("in"), paths)
+    collect.run(CollectConfig(uri="in"), paths)
     before = folder_version(paths.raw)
     draw = random.Random(0)
     (paths.root / "in" / "large.csv").write_text("a,b\n" + "".join(f"{draw.random()},x\n" for _ in range(60_000)))
@@ -225,7 +225,7 @@ def test_a_truncated_table_is_read_up_to_its_broken_row(paths):
     fill(paths.root / "in", 0, 1)
     path = paths.root / "in" / "0000.csv"
     path.write_bytes(path.read_bytes()[:-3])
-    collect.run(CollectConfig("in"), paths)
+    collect.run(CollectConfig(uri="in"), paths)
     raw = read_raw(units(paths.raw), 1024, "a test")
     assert raw["_fault"].to_pylist() == [None] * 9 + ["1 fields where 2 belong: 9"]
     shutil.rmtree(paths.raw)
@@ -249,10 +249,10 @@ def test_dvc_repro_goes_on_with_what_is_there_and_finds_what_a_run_recorded(path
     (paths.root / "pipelines").mkdir()
     sections = "".join(f"{name}: {{}}\n" for name in ("select", "tune", "train", "validate"))
     paths.pipeline.write_text(
-        f"task: classification\ncollect: {{uri: in, deleted: keep}}\npreprocess: {{target: b}}\n{sections}"
+        f"task: classification\ncollect: {{uri: in, on_source_delete: keep}}\npreprocess: {{target: b}}\n{sections}"
     )
     fill(paths.root / "in", 0, 3)
-    params = CollectConfig("in", deleted="keep")
+    params = CollectConfig(uri="in", on_source_delete="keep")
     collect.run(params, paths)
     versions.commit(paths, "collect")
     assert "didn't change, skipping" in dvc("repro", "collect@t")

@@ -27,8 +27,8 @@ LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".evergreen", "store", "__pyc
 YAML = """task: classification
 collect: {uri: "sklearn:breast_cancer"}
 preprocess: {target: diagnosis}
-select: {seconds: 16, architectures: [linear, mlp], seeds: 1}
-tune: {seconds: 30, trials: 1}
+select: {time_budget_s: 16, architectures: [linear, mlp], seeds: 1}
+tune: {time_budget_s: 30, trials: 1}
 train: {epochs: 5}
 validate: {}
 deploy: {}
@@ -156,7 +156,7 @@ def test_nothing_is_stale_the_second_time(home, first):
 
 def test_what_changed_runs_again_and_the_rest_is_skipped(home, first):
     file = home.root / "pipelines" / "breast_cancer.yaml"
-    file.write_text(file.read_text().replace("validate: {}", "validate: {resamples: 200}"))
+    file.write_text(file.read_text().replace("validate: {}", "validate: {bootstrap_samples: 200}"))
     done = home.evergreen("run", "breast_cancer")
     lines = {line.split()[1]: line for line in done.stderr.splitlines() if line.startswith("✓")}
     fresh = [stage for stage, line in lines.items() if "up to date" in line]
@@ -223,7 +223,9 @@ def test_a_bad_file_is_status_2_and_leaves_what_was_there(home, bad, name):
 
 def test_on_a_terminal_nothing_but_evergreens_own_lines_shows(home):
     (home.root / "rows.csv").write_text("a,b\n" + "".join(f"{n},{3 * n + n % 5}\n" for n in range(300)))
-    settings = "select: {seconds: 5, architectures: [linear], seeds: 1}\ntune: {seconds: 0}\ntrain: {epochs: 2}\n"
+    settings = (
+        "select: {time_budget_s: 5, architectures: [linear], seeds: 1}\ntune: {time_budget_s: 0}\ntrain: {epochs: 2}\n"
+    )
     yaml = f"task: regression\ncollect: {{uri: rows.csv}}\npreprocess: {{target: b}}\n{settings}"
     (home.root / "pipelines" / "tiny.yaml").write_text(yaml)
     text = home.in_terminal("run", "tiny")

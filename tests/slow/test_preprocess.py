@@ -32,7 +32,7 @@ from evergreen.core.paths import Paths
 from evergreen.stages.preprocess import shards
 from evergreen.data.prepare.config import PreprocessConfig
 shards.ROWS = int(sys.argv[2])
-preprocess.run(PreprocessConfig("y", leaks="off", memory_mb=int(sys.argv[3])), Paths(Path(sys.argv[1]), "t"),
+preprocess.run(PreprocessConfig(target="y", leaks="off", memory_mb=int(sys.argv[3])), Paths(Path(sys.argv[1]), "t"),
                task="classification")
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))  # the peak, in KiB
 """
@@ -43,7 +43,7 @@ def collected(root: Path, rows: int) -> Paths:
     columns = {name: draw.normal(size=rows).round(4) for name in "abcd"}
     columns |= {"c": draw.integers(0, 50, rows), "y": np.array(["yes", "no"])[draw.integers(0, 2, rows)]}
     pyarrow.csv.write_csv(pa.table(columns), root / "t.csv")
-    collect.run(CollectConfig("t.csv"), paths)
+    collect.run(CollectConfig(uri="t.csv"), paths)
     return paths
 
 
@@ -56,7 +56,7 @@ def preparing(paths: Paths, rows: int = 5_000, memory_mb: int = 512, **options) 
 @pytest.mark.parametrize("hands", [1, 3])
 def test_rays_workers_write_the_same_bytes(clone, monkeypatch, hands):
     monkeypatch.setattr(shards, "ROWS", 5_000)
-    paths, params = collected(clone, 100_000), PreprocessConfig("y", leaks="off")
+    paths, params = collected(clone, 100_000), PreprocessConfig(target="y", leakage_checks="off")
     preprocess.run(params, paths, task="classification")
     alone, by_ray = folder_version(paths.ready), []
     whole = workers._by_ray
@@ -78,7 +78,7 @@ def test_a_mistake_found_by_a_worker_is_one_message(clone, monkeypatch):
     data[middle : middle + 2000] = bytes(2000)
     part.write_bytes(data)
     with pytest.raises(DataError, match="a collected file is damaged"):
-        preprocess.run(PreprocessConfig("y", leaks="off"), paths, task="classification")
+        preprocess.run(PreprocessConfig(target="y", leakage_checks="off"), paths, task="classification")
 
 
 def test_killed_at_any_moment_it_ends_as_if_it_never_was(tmp_path):

@@ -34,7 +34,7 @@ class Reached:
         torch.manual_seed(0)
         network = build(architecture, asked.task, spec.inputs, spec.target)
         seen = {key: np.concatenate([train[key], validation[key]]) for key in train}
-        rows = seen if asked.train.refit else train
+        rows = seen if asked.train.train_on_validation else train
         loop = Trainer(network, InMemoryBatches(rows, recipe.batch_size, seed=0, shuffle=True), validation, recipe)
         loop.run()
         network.load_state_dict(loop.best_state())

@@ -67,7 +67,7 @@ def test_a_cold_select_keeps_its_seconds(tmp_path):
 
 def test_a_warm_select_keeps_its_seconds_and_says_why(paths):
     started = time.monotonic()
-    choice = select.run(SelectConfig(seconds=8), paths, task="classification")
+    choice = select.run(SelectConfig(time_budget_s=8), paths, task="classification")
     assert time.monotonic() - started < 8 * 1.15
     assert choice == read_json(paths.select)
     assert {"linear", "mlp"} <= {entry["architecture"] for entry in choice["leaderboard"]}
@@ -77,14 +77,14 @@ def test_a_warm_select_keeps_its_seconds_and_says_why(paths):
 def test_a_search_keeps_its_seconds(paths):
     write_json(paths.select, {"architecture": "mlp"})
     started = time.monotonic()
-    choice = tune.run(TuneConfig(seconds=7, trials=1000, seed=3), paths, task="classification")
+    choice = tune.run(TuneConfig(time_budget_s=7, trials=1000, seed=3), paths, task="classification")
     assert time.monotonic() - started < 7 * 1.15
     assert choice["why"]
 
 
 def test_a_search_run_again_repeats_nothing(paths):
     write_json(paths.select, {"architecture": "mlp"})
-    params = TuneConfig(seconds=60, trials=3)
+    params = TuneConfig(time_budget_s=60, trials=3)
     first = tune.run(params, paths, task="classification")
     assert len(first["trials"]) == 3
     assert search_defaults("mlp") in [trial["options"] for trial in first["trials"]]
@@ -93,6 +93,6 @@ def test_a_search_run_again_repeats_nothing(paths):
     assert time.monotonic() - started < 5
     assert again["trials"] == first["trials"]
     assert again["options"] == first["options"]
-    more = tune.run(TuneConfig(seconds=60, trials=4), paths, task="classification")
+    more = tune.run(TuneConfig(time_budget_s=60, trials=4), paths, task="classification")
     assert more["trials"][:3] == first["trials"]
     assert len(more["trials"]) == 4

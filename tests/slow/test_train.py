@@ -98,9 +98,9 @@ def went_on(folder):
 
 
 def test_a_killed_run_goes_on_where_it_was(prepared):
-    params = dataclasses.replace(PARAMS, seed=2)
+    params = PARAMS.model_copy(update={"seed": 2})
     folder = folder_of(params, prepared)
-    values = json.dumps(dataclasses.asdict(params))
+    values = params.model_dump_json()
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(prepared.root), values, prepared.name],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
@@ -149,9 +149,9 @@ def test_what_only_a_worker_sees_to_be_wrong_is_one_clear_message(clone):
     (clone / "vit" / "config.json").write_text(json.dumps(config))
     collect.run(CollectConfig(uri="photos"), paths)
     kinds = {"image": {"kind": "image", "source": str(clone / "vit")}}
-    preprocess.run(PreprocessConfig(target="label", kinds=kinds, leaks="off"), paths, task="classification")
+    preprocess.run(PreprocessConfig(target="label", kinds=kinds, leakage_checks="off"), paths, task="classification")
     write_json(paths.select, {"architecture": "pretrained"})
-    tuned = tune.run(TuneConfig(seconds=30, trials=2), paths, task="classification")
+    tuned = tune.run(TuneConfig(time_budget_s=30, trials=2), paths, task="classification")
     assert re.match(r"every trial failed \(pretrained .*vit: .*safetensors.*\), so the defaults stay", tuned["why"])
     with pytest.raises(PipelineError, match=r"pretrained .*vit: .*safetensors"):
         train.run(TrainConfig(epochs=1), paths, task="classification")

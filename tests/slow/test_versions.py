@@ -24,7 +24,7 @@ FILE = """# Ada's own words
 task: classification
 collect: {uri: "sklearn:digits"}
 preprocess: {target: digit}
-select: {seconds: 1}
+select: {time_budget_s: 1}
 tune:
 train:
   epochs: 3  # enough
@@ -148,7 +148,7 @@ def test_what_is_recorded_is_up_to_date_for_dvc_too(paths: Paths) -> None:
 
 def test_what_is_recorded_is_what_dvc_would_have_written(paths: Paths) -> None:
     lock = paths.root / "dvc.lock"
-    paths.pipeline.write_text(FILE.replace("seconds: 1", 'seconds: 2, architectures: ["one\\n\\n  two"]'))
+    paths.pipeline.write_text(FILE.replace("time_budget_s: 1", 'time_budget_s: 2, architectures: ["one\\n\\n  two"]'))
     for stage in ("select", "train"):
         run(paths, stage)
         ours = lock.read_bytes()

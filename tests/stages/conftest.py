@@ -52,7 +52,7 @@ def candidates(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     for name, (task, uri, settings) in SOURCES.items():
         paths = Paths(root, name)
-        collect.run(CollectConfig(uri), paths, task=task)
+        collect.run(CollectConfig(uri=uri), paths, task=task)
         preprocess.run(PreprocessConfig(**settings), paths, task=task)
         train(paths, paths.candidate, epochs=4 if name == "digits" else 40)
     return root

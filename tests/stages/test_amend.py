@@ -18,7 +18,7 @@ LINES = (
     '"my plan": {kind: category, allowed: [basic, "yes", "3 days", true]}',
     r'"no": {pattern: "\\d{5}\"\\\\"}',
 )
-TOP, END = "# mine\ntask: regression # why\n", "select: {seconds: 20}  # s\n\n# the end\n"
+TOP, END = "# mine\ntask: regression # why\n", "select: {time_budget_s: 20}  # s\n\n# the end\n"
 
 
 def block(indent: str) -> str:

@@ -19,7 +19,7 @@ ROWS = 400
 
 def found(root, uri, *, task="classification", **wishes):
     paths = Paths(root, "t")
-    collect.run(CollectConfig(uri), paths)
+    collect.run(CollectConfig(uri=uri), paths)
     preprocess.run(PreprocessConfig(**wishes), paths, task=task)
     return json.loads((paths.ready / "summary.json").read_text())["leaks"]
 
@@ -52,7 +52,7 @@ def test_honest_data_raises_no_alarm(tmp_path, uri, task, wishes):
 
 
 def test_twins_are_named_with_their_origins(tmp_path):
-    leaks = found(tmp_path, table(tmp_path, twins=True), target="y", key=["name"], ignore=["day", "says"])
+    leaks = found(tmp_path, table(tmp_path, twins=True), target="y", id_columns=["name"], drop_columns=["day", "says"])
     assert {leak["what"] for leak in leaks if leak["grave"]} == {"twins"}
     for mine, theirs in leaks[0]["rows"]:
         first, second = sorted(int(origin.split("#")[1]) for origin in (mine, theirs))
@@ -60,18 +60,18 @@ def test_twins_are_named_with_their_origins(tmp_path):
 
 
 def test_a_column_that_tells_stops_the_run_and_leaves_what_was_there(tmp_path):
-    wishes = {"target": "y", "key": ["name"], "ignore": ["day"]}
+    wishes = {"target": "y", "id_columns": ["name"], "drop_columns": ["day"]}
     assert [leak["columns"] for leak in found(tmp_path, table(tmp_path, leak=True), **wishes)] == [["says"]]
     told = preprocess.run(PreprocessConfig(**wishes), Paths(tmp_path, "t"), task="classification")
     assert "beware column 'says' alone predicts 'y'" in format_summary(told)
     before = (tmp_path / "data/store/t/ready/summary.json").read_bytes()
     with pytest.raises(PipelineError, match="'says' alone predicts 'y'"):
-        found(tmp_path, "t.csv", **wishes, leaks="stop")
+        found(tmp_path, "t.csv", **wishes, leakage_checks="stop")
     assert (tmp_path / "data/store/t/ready/summary.json").read_bytes() == before
-    assert found(tmp_path, "t.csv", **wishes, leaks="off") is None
+    assert found(tmp_path, "t.csv", **wishes, leakage_checks="off") is None
 
 
 def test_drift_in_time_is_told_calmly_with_the_column_that_moves(tmp_path):
-    wishes = {"target": "y", "time": "day", "ignore": ["says", "name"], "leaks": "stop"}
+    wishes = {"target": "y", "time": "day", "drop_columns": ["says", "name"], "leakage_checks": "stop"}
     leaks = found(tmp_path, table(tmp_path, drifts=0.02), **wishes)
     assert [(leak["what"], leak["grave"], leak["columns"][0]) for leak in leaks] == [("drift", False, "a")]

@@ -20,7 +20,7 @@ def paths(tmp_path):
 
 def test_rows_and_their_origin(paths):
     said = []
-    result = collect.run(CollectConfig("t.csv"), paths, progress=lambda **facts: said.append(facts))
+    result = collect.run(CollectConfig(uri="t.csv"), paths, progress=lambda **facts: said.append(facts))
     assert result["rows"] == 20
     table = pq.read_table(paths.raw / "part-00000.parquet")
     assert table["_origin"][0].as_py() == "t.csv#2"
@@ -30,9 +30,9 @@ def test_rows_and_their_origin(paths):
 
 
 def test_the_same_source_gives_the_same_bytes(paths):
-    collect.run(CollectConfig("sklearn:digits"), paths)
+    collect.run(CollectConfig(uri="sklearn:digits"), paths)
     before = folder_version(paths.raw)
-    collect.run(CollectConfig("sklearn:digits"), paths)
+    collect.run(CollectConfig(uri="sklearn:digits"), paths)
     assert folder_version(paths.raw) == before
 
 
@@ -41,17 +41,17 @@ def test_many_rows_become_many_files(paths, monkeypatch):
 
     monkeypatch.setattr(sources, "ROWS", 3)
     monkeypatch.setattr(manifest, "ROWS", 6)
-    collect.run(CollectConfig("t.csv"), paths)
+    collect.run(CollectConfig(uri="t.csv"), paths)
     assert [pq.read_metadata(path).num_rows for path in sorted(paths.raw.glob("part-*"))] == [6, 6, 6, 2]
     assert pq.ParquetDataset(sorted(paths.raw.glob("part-*"))).read()["a"].to_pylist() == ["1", "2"] * 10
 
 
 def test_a_changed_source_is_noticed(paths):
-    params = CollectConfig("t.csv")
+    params = CollectConfig(uri="t.csv")
     assert collect.changed(params, paths)
     collect.run(params, paths)
     assert not collect.changed(params, paths)
-    assert collect.changed(CollectConfig("sklearn:digits"), paths)
+    assert collect.changed(CollectConfig(uri="sklearn:digits"), paths)
     with (paths.root / "t.csv").open("a") as file:
         file.write("3,z\n")
     assert collect.changed(params, paths)
@@ -69,12 +69,12 @@ def test_a_changed_source_is_noticed(paths):
     ],
 )
 def test_a_bad_source_is_one_clear_error_and_loses_nothing(paths, name, content):
-    collect.run(CollectConfig("t.csv"), paths)
+    collect.run(CollectConfig(uri="t.csv"), paths)
     before = folder_version(paths.raw)
     if content is not None:
         (paths.root / name).write_bytes(content)
     with pytest.raises(DataError) as caught:
-        collect.run(CollectConfig(name), paths)
+        collect.run(CollectConfig(uri=name), paths)
     assert name in caught.value.place
     assert caught.value.fix
     assert folder_version(paths.raw) == before
@@ -88,7 +88,7 @@ def test_with_faulty_only_files_with_rows_that_could_not_be_read_are_read_again(
     folder.mkdir()
     for day in range(4):
         (folder / f"{day}.csv").write_text("a,b\n1,x\n" + ("2\n" if day == 2 else "2,y\n"))
-    paths, params = Paths(tmp_path, "t"), CollectConfig("days")
+    paths, params = Paths(tmp_path, "t"), CollectConfig(uri="days")
     assert collect.run(params, paths)["rows"] == 8
     whole, opened = csv.CsvParser.batch, []
 
@@ -108,7 +108,7 @@ def test_with_faulty_only_files_with_rows_that_could_not_be_read_are_read_again(
 def test_files_of_one_source_have_the_same_columns_whenever_they_came(tmp_path):
     (tmp_path / "days").mkdir()
     (tmp_path / "days" / "0.csv").write_text("a,b\n1,x\n")
-    paths, params = Paths(tmp_path, "t"), CollectConfig("days")
+    paths, params = Paths(tmp_path, "t"), CollectConfig(uri="days")
     collect.run(params, paths)
     (tmp_path / "days" / "1.csv").write_text("a,c\n1,x\n")
     with pytest.raises(DataError, match="'c' is new, 'b' is missing"):
@@ -116,7 +116,7 @@ def test_files_of_one_source_have_the_same_columns_whenever_they_came(tmp_path):
 
 
 def test_a_file_may_come_to_have_another_column(paths):
-    params = CollectConfig("t.csv")
+    params = CollectConfig(uri="t.csv")
     collect.run(params, paths)
     (paths.root / "t.csv").write_text("a,b,c\n1,x,z\n")
     assert collect.run(params, paths)["rows"] == 1

@@ -26,7 +26,7 @@ def paths(tmp_path):
 
 
 def run(paths, uri, **settings):
-    return collect.run(CollectConfig(uri, **settings), paths)
+    return collect.run(CollectConfig(uri=uri, **settings), paths)
 
 
 def rows(paths, column="a"):
@@ -63,7 +63,7 @@ def test_only_new_files_are_read_and_written(paths, monkeypatch):
     manifests = [pq.read_table(paths.raw / f"files-0000{number}.parquet").to_pylist() for number in (0, 1)]
     found = [[(one["file"], one["offset"], one["rows"]) for one in manifest] for manifest in manifests]
     assert found == [[("1.csv", 0, 3), ("2.csv", 3, 2)], [("3.csv", 0, 1)]]
-    assert not collect.changed(CollectConfig("in"), paths)
+    assert not collect.changed(CollectConfig(uri="in"), paths)
 
 
 def test_files_that_changed_or_are_gone_are_followed(paths):
@@ -72,13 +72,13 @@ def test_files_that_changed_or_are_gone_are_followed(paths):
     run(paths, "in")
     csv(paths, "1.csv", 7)
     (paths.root / "in" / "2.csv").unlink()
-    assert collect.changed(CollectConfig("in"), paths)
+    assert collect.changed(CollectConfig(uri="in"), paths)
     assert run(paths, "in") == {"rows": 3, "uri": "in", "files changed": 1, "files gone": 1}
     assert rows(paths) == ["30", "31", "7"]
     (paths.root / "in" / "3.csv").unlink()
-    assert run(paths, "in", deleted="keep")["rows"] == 3
+    assert run(paths, "in", on_source_delete="keep")["rows"] == 3
     csv(paths, "1.csv", 8, 9)
-    run(paths, "in", deleted="keep")
+    run(paths, "in", on_source_delete="keep")
     assert rows(paths) == ["30", "31", "8", "9"]
 
 
@@ -170,7 +170,7 @@ def test_late_rows_come_within_their_time_and_are_counted_beyond(paths):
     write(10, 20, 20)  # two rows may say the same
     run(paths, "t.csv", watermark="n")
     write(10, 20, 20, 15, 12, 30)
-    assert run(paths, "t.csv", watermark="n", late=6) == {
+    assert run(paths, "t.csv", watermark="n", allowed_lateness=6) == {
         "rows": 5,
         "uri": "t.csv",
         "new": 2,
@@ -179,7 +179,7 @@ def test_late_rows_come_within_their_time_and_are_counted_beyond(paths):
     }
     assert rows(paths, "n") == ["10", "15", "20", "20", "30"]
     write(40)  # an export that holds the last rows alone
-    assert run(paths, "t.csv", watermark="n", late=6)["rows"] == 6
+    assert run(paths, "t.csv", watermark="n", allowed_lateness=6)["rows"] == 6
 
 
 def test_a_row_mended_where_it_stands_comes_when_it_is_asked_for_again_and_no_other_twice(paths):
@@ -192,7 +192,7 @@ def test_a_row_mended_where_it_stands_comes_when_it_is_asked_for_again_and_no_ot
     settings = {"watermark": "n", "since": 0}
     assert run(paths, "t.csv", **settings)["rows"] == 4
     for _ in range(2):
-        collect.run(CollectConfig("t.csv", **settings), paths, faulty=True)
+        collect.run(CollectConfig(uri="t.csv", **settings), paths, faulty=True)
         assert [row for row in found(paths) if row] == ["10", "20", "30"]
         assert len(found(paths)) == 4
 
@@ -209,21 +209,25 @@ def test_a_range_is_filled_backwards(paths, shop):
 
 def test_of_a_key_the_newest_row_stays(paths, shop):
     shop((1, "2026-01-01", 1.0), (1, "2026-01-01", 1.0), (2, "2026-01-05", 2.0), (2, "2026-01-03", 9.0))
-    found = run(paths, URI, watermark="at", key=["id"])
+    found = run(paths, URI, watermark="at", id_columns=["id"])
     assert (found["rows"], found["repeated"], found["replaced"]) == (2, 1, 1)
     shop((1, "2026-01-06", 5.0), (None, "2026-01-06", 0.0), (None, "2026-01-07", 0.0))
-    found = run(paths, URI, watermark="at", key=["id"])
+    found = run(paths, URI, watermark="at", id_columns=["id"])
     assert (found["new"], found["replaced"]) == (3, 1)
     assert rows(paths, "price") == [0.0, 0.0, 2.0, 5.0]
 
 
 def test_deletions_are_followed_where_that_is_asked_for(paths, shop):
     shop(*((day, f"2026-01-{day:02}", 1.0) for day in range(1, 6)))
-    run(paths, URI, watermark="at", key=["id"])
+    run(paths, URI, watermark="at", id_columns=["id"])
     with sqlite3.connect(paths.root / "shop.db") as database:
         database.execute("DELETE FROM orders WHERE id < 3")
-    assert run(paths, URI, watermark="at", key=["id"])["rows"] == 5
-    assert run(paths, URI, watermark="at", key=["id"], deleted="follow") == {"rows": 3, "uri": URI, "deleted": 2}
+    assert run(paths, URI, watermark="at", id_columns=["id"])["rows"] == 5
+    assert run(paths, URI, watermark="at", id_columns=["id"], on_source_delete="follow") == {
+        "rows": 3,
+        "uri": URI,
+        "deleted": 2,
+    }
 
 
 @pytest.mark.parametrize(
@@ -239,7 +243,7 @@ def test_deletions_are_followed_where_that_is_asked_for(paths, shop):
 )
 def test_a_contradiction_is_named(settings, says):
     with pytest.raises(PipelineError, match=says) as caught:
-        CollectConfig("t.csv", **settings)
+        CollectConfig(uri="t.csv", **settings)
     assert caught.value.fix
 
 
@@ -260,7 +264,7 @@ def test_a_clock_that_jumps_hides_no_change(paths, monkeypatch, now):
     run(paths, "in")
     csv(paths, "1.csv", 2)
     os.utime(paths.root / "in" / "1.csv", (1, 1))  # written long before what was collected, says its time
-    assert collect.changed(CollectConfig("in"), paths)
+    assert collect.changed(CollectConfig(uri="in"), paths)
     run(paths, "in")
     assert rows(paths) == ["2"]
 
@@ -274,7 +278,7 @@ def test_a_file_is_read_again_only_if_something_about_it_changed(paths, monkeypa
     def times_read(after_seconds):
         monkeypatch.setattr(data_files.time, "time_ns", lambda: started + after_seconds * 10**9)
         read.clear()
-        collect.changed(CollectConfig("in"), paths)
+        collect.changed(CollectConfig(uri="in"), paths)
         return len([path for path in read if str(path).endswith(".csv")])
 
     started = time.time_ns()
@@ -336,9 +340,9 @@ def test_another_reader_reads_all_again_but_never_a_stream(paths, shop, monkeypa
     run(paths, "in")
     (paths.root / "in" / "2.csv").unlink()
     monkeypatch.setattr("evergreen.data.sources.csv.CsvSource.VERSION", 2)
-    assert run(paths, "in", deleted="keep")["files changed"] == 1
+    assert run(paths, "in", on_source_delete="keep")["files changed"] == 1
     assert rows(paths) == ["1", "2"]
-    assert "files changed" not in run(paths, "in", deleted="keep")
+    assert "files changed" not in run(paths, "in", on_source_delete="keep")
     shop((1, "2026-01-01", 1.0))
     run(paths, URI, watermark="at")
     monkeypatch.setattr("evergreen.data.sources.sqlite.SqliteSource.VERSION", 2)

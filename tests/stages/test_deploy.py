@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from evergreen.core.config import build
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
 from evergreen.stages.deploy import haproxy
@@ -18,7 +19,7 @@ from evergreen.stages.engines import ray_node
 @pytest.mark.parametrize("wrong", [{"replicas": 0}, {"cpus": -1}, {"max_rows": 0}, {"max_queue_rows": 10}])
 def test_settings_that_cannot_work_are_named(wrong):
     with pytest.raises(PipelineError, match=next(iter(wrong))):
-        DeployConfig(**wrong)
+        build(DeployConfig, wrong, "deploy")
 
 
 @pytest.mark.skipif(not haproxy.haproxy_runs(), reason="HAProxy's package is made for Linux")

@@ -20,7 +20,7 @@ EVIL = "<script>alert(1)</script>"
 def prepared(root, uri, task, **wishes) -> Paths:
     paths = Paths(root, "t")
     shutil.rmtree(paths.raw, ignore_errors=True)
-    collect.run(CollectConfig(uri), paths)
+    collect.run(CollectConfig(uri=uri), paths)
     preprocess.run(PreprocessConfig(**wishes), paths, task=task)
     return paths
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from dataclasses import asdict
 
 import httpx
 import pyarrow as pa
@@ -13,7 +12,7 @@ from evergreen.stages.deploy.batching import Batcher, QueueFull
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.endpoint import Endpoint
 
-LIMITS = asdict(DeployConfig(max_rows=20, max_queue_rows=40, max_body_bytes=20_000))
+LIMITS = DeployConfig(max_rows=20, max_queue_rows=40, max_body_bytes=20_000).model_dump()
 JSON = {"content-type": "application/json"}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from evergreen.core.config import build
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
 from evergreen.data import row_ids
@@ -79,4 +80,4 @@ def test_rows_in_time_are_not_dealt_out(candidates):
     with pytest.raises(PipelineError, match="time"):
         select.run(SelectConfig(folds=5), Paths(candidates, "sunspots"), task="forecasting")
     with pytest.raises(PipelineError, match="folds is 1"):
-        SelectConfig(folds=1)
+        build(SelectConfig, {"folds": 1}, "select")

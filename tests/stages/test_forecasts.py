@@ -42,8 +42,8 @@ def written(folder, lines, name="shops.csv"):
 
 def prepare(root, **wishes) -> Paths:
     paths = Paths(root, "shops")
-    collect.run(CollectConfig("shops.csv"), paths)
-    told = {"target": "sales", "time": "day", "window": 3, "horizon": 2, "series": "shop", **wishes}
+    collect.run(CollectConfig(uri="shops.csv"), paths)
+    told = {"target": "sales", "time": "day", "window": 3, "horizon": 2, "series_column": "shop", **wishes}
     preprocess.run(PreprocessConfig(**told), paths, task="forecasting")
     return paths
 

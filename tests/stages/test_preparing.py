@@ -37,14 +37,14 @@ def collected(root) -> Paths:
     lines[700], lines[1500] = "oops,u,yes", "1.0,u"  # one in the third shard, one in the sixth
     lines[1200] = "0.75,u,rare"  # it does not train
     (root / "t.csv").write_text("\n".join(["x,c,y", *lines]) + "\n")
-    collect.run(CollectConfig("t.csv"), paths)
+    collect.run(CollectConfig(uri="t.csv"), paths)
     return paths
 
 
 def prepare(paths, hands=1, monkeypatch=None, **wishes):
     if monkeypatch:
         monkeypatch.setattr(workers.os, "cpu_count", lambda: hands)
-    preprocess.run(PreprocessConfig(**{"target": "y", "leaks": "off", **wishes}), paths, task="classification")
+    preprocess.run(PreprocessConfig(**{"target": "y", "leakage_checks": "off", **wishes}), paths, task="classification")
     return folder_version(paths.ready)
 
 
@@ -194,12 +194,12 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path, small, monkeypatch):
 def test_what_must_be_seen_whole_says_when_it_does_not_fit(tmp_path, monkeypatch):
     paths = Paths(tmp_path, "t")
     (tmp_path / "t.csv").write_text("t,y\n" + "".join(f"{1900 + i},{i % 11}.5\n" for i in range(100)))
-    collect.run(CollectConfig("t.csv"), paths)
+    collect.run(CollectConfig(uri="t.csv"), paths)
     monkeypatch.setattr(raw_sample, "GROWTH", 1 << 28)
     with pytest.raises(
         DataError, match=r"all rows are needed at once \(the rows of a series .*memory_mb is 1,024"
     ) as error:
-        preprocess.run(PreprocessConfig("y", time="t", window=5), paths, task="forecasting")
+        preprocess.run(PreprocessConfig(target="y", time="t", window=5), paths, task="forecasting")
     assert error.value.place == "preprocess.memory_mb"
 
 
@@ -207,7 +207,7 @@ def test_too_little_memory_is_a_mistake():
     from evergreen.core.errors import PipelineError
 
     with pytest.raises(PipelineError, match="memory_mb is 10"):
-        PreprocessConfig("y", memory_mb=10)
+        PreprocessConfig(target="y", memory_mb=10)
 
 
 def test_what_the_whole_column_tells_holds_in_every_shard(tmp_path, small):
@@ -216,8 +216,8 @@ def test_what_the_whole_column_tells_holds_in_every_shard(tmp_path, small):
     fractions = [f'"{i % 7},25",{"uv"[i % 2]},no' for i in range(500)]
     thousands = [f"1.{100 + i % 800},{'uv'[i % 2]},yes" for i in range(500)]
     (tmp_path / "t.csv").write_text("\n".join(["x,c,y", *thousands, *fractions]) + "\n")
-    collect.run(CollectConfig("t.csv"), paths)
-    prepare(paths, test_share=0.3, schema={"x": {"min": 0.2, "max": 2000}})
+    collect.run(CollectConfig(uri="t.csv"), paths)
+    prepare(paths, test_fraction=0.3, schema={"x": {"min": 0.2, "max": 2000}})
     held = read(paths.ready, "train").to_pydict()
     assert min(x for x, y in zip(held["x"], held["y"], strict=True) if y == "yes") >= 1100
     assert max(x for x, y in zip(held["x"], held["y"], strict=True) if y == "no") <= 6.25

@@ -28,7 +28,7 @@ GOOD = [f"{RANDOM.normal():.4f},{'uvw'[i % 3]},{'yes' if i % 2 else 'no'}" for i
 def prepare(root, lines, *, task="classification", header="x,c,y", **wishes) -> Paths:
     (root / "t.csv").write_text("\n".join([header, *lines]) + "\n")
     paths = Paths(root, "t")
-    collect.run(CollectConfig("t.csv"), paths)
+    collect.run(CollectConfig(uri="t.csv"), paths)
     preprocess.run(PreprocessConfig(**{"target": "y", **wishes}), paths, task=task)
     return paths
 
@@ -55,7 +55,7 @@ def summary(paths):
 )
 def test_shipped_data_sets(tmp_path, uri, task, wishes, rows, inputs, target):
     paths = Paths(tmp_path, "t")
-    collect.run(CollectConfig(uri), paths)
+    collect.run(CollectConfig(uri=uri), paths)
     result = preprocess.run(PreprocessConfig(**wishes), paths, task=task)
     spec = FeatureSpec.load(paths.ready)
     assert sum(spec.rows.values()) == rows
@@ -74,7 +74,7 @@ def test_shipped_data_sets(tmp_path, uri, task, wishes, rows, inputs, target):
 
 def test_sunspots_are_split_at_the_years_that_were_asked_for(tmp_path):
     paths = Paths(tmp_path, "t")
-    collect.run(CollectConfig("statsmodels:sunspots"), paths)
+    collect.run(CollectConfig(uri="statsmodels:sunspots"), paths)
     wishes = {"target": "activity", "time": "year", "window": 12, "validate_from": 1880, "test_from": 1921}
     preprocess.run(PreprocessConfig(**wishes), paths, task="forecasting")
     years = {name: load_split(paths.ready, name)[1]["_time"].to_pylist() for name in preprocess_splits()}
@@ -112,7 +112,7 @@ def test_no_target_of_one_split_reaches_into_the_next(tmp_path):
     wishes = {"task": "forecasting", "header": "t,y,which", "time": "t", "window": 5, "only": {"which": ["a"]}}
     assert summary(prepare(tmp_path, others, **wishes))["left_out"] == 50
     with pytest.raises(DataError, match="no row has one of these values; it holds a, b"):
-        prepare(tmp_path, others, **{**wishes, "only": {"which": ["c"]}})
+        prepare(tmp_path, others, **{**wishes, "filter": {"which": ["c"]}})
 
 
 def test_every_row_is_ready_or_in_quarantine(tmp_path):
@@ -177,15 +177,15 @@ def test_a_class_no_training_row_has_is_set_aside(tmp_path):
 
 
 def test_only_the_rows_asked_for_are_prepared(tmp_path):
-    paths = prepare(tmp_path, GOOD, only={"c": ["u", "v"]})
+    paths = prepare(tmp_path, GOOD, filter={"c": ["u", "v"]})
     assert sum(summary(paths)["rows"].values()) == sum(line.split(",")[1] in "uv" for line in GOOD)
     assert summary(paths)["left_out"] == sum(line.split(",")[1] == "w" for line in GOOD)
     assert "66 rows are left out: `only` asks for others" in summary(paths)["notes"]
     assert "w" not in FeatureSpec.load(paths.ready).inputs["category"].state["values"][0]
     with pytest.raises(DataError, match="it holds"):
-        prepare(tmp_path, GOOD, only={"c": ["z"]})
+        prepare(tmp_path, GOOD, filter={"c": ["z"]})
     with pytest.raises(DataError, match="did you mean 'c'"):
-        prepare(tmp_path, GOOD, only={"C": ["z"]})
+        prepare(tmp_path, GOOD, filter={"C": ["z"]})
 
 
 def test_an_identifier_is_not_learned_and_that_is_said(tmp_path):
@@ -199,7 +199,7 @@ def test_an_identifier_is_not_learned_and_that_is_said(tmp_path):
 
 def test_a_key_keeps_rows_together(tmp_path):
     lines = [f"patient {i % 50},{line}" for i, line in enumerate(GOOD)]
-    paths = prepare(tmp_path, lines, header="patient,x,c,y", key=["patient"])
+    paths = prepare(tmp_path, lines, header="patient,x,c,y", id_columns=["patient"])
     held = [set(load_split(paths.ready, name)[1]["_id"].to_pylist()) for name in preprocess_splits()]
     assert sum(map(len, held)) == len(set.union(*held)) == 50
 
@@ -212,7 +212,7 @@ FEW = GOOD[:3]
     [
         (GOOD, {"target": "yy"}, "no column 'yy'; did you mean 'y'"),
         (GOOD, {"target": ""}, "no column ''"),
-        (GOOD, {"ignore": ["nope"]}, "no column 'nope'"),
+        (GOOD, {"drop_columns": ["nope"]}, "no column 'nope'"),
         (GOOD, {"kinds": {"c": "numbr"}}, "no kind of data called 'numbr'"),
         (GOOD, {"kinds": {"c": "number"}}, "no good row is left: c: not a number"),
         (GOOD, {"kinds": {"x": "image"}}, "no good row is left"),
@@ -221,8 +221,8 @@ FEW = GOOD[:3]
         ([line[:-3] + "yes" for line in GOOD], {}, "holds one class alone"),
         ([line.rsplit(",", 1)[0] + "," for line in GOOD], {}, "no good row is left: y: missing"),
         (FEW, {}, "no row is left for the"),
-        (GOOD, {"test_share": 0.9}, "leave no rows"),
-        (GOOD, {"ignore": ["x", "c"]}, "no column is left to learn from"),
+        (GOOD, {"test_fraction": 0.9}, "leave no rows"),
+        (GOOD, {"drop_columns": ["x", "c"]}, "no column is left to learn from"),
         (GOOD, {"task": "forecasting", "target": "x"}, "a forecast needs the column of times"),
         (GOOD, {"task": "forecasting", "target": "x", "time": "c"}, "no time"),
         (GOOD, {"task": "forecasting", "target": "x", "time": "z"}, "no column 'z'"),
@@ -241,19 +241,19 @@ def test_what_cannot_be_learned_from_is_one_clear_error_and_loses_nothing(tmp_pa
 def test_nothing_collected_or_a_damaged_file(tmp_path):
     paths = Paths(tmp_path, "t")
     with pytest.raises(DataError, match="nothing was collected yet"):
-        preprocess.run(PreprocessConfig("y"), paths, task="classification")
+        preprocess.run(PreprocessConfig(target="y"), paths, task="classification")
     paths = prepare(tmp_path, GOOD)
     part = paths.raw / "part-00000.parquet"
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(DataError, match="a collected file is damaged"):
-        preprocess.run(PreprocessConfig("y"), paths, task="classification")
+        preprocess.run(PreprocessConfig(target="y"), paths, task="classification")
 
 
 @pytest.mark.parametrize(
     ("way", "aside"),
     [
         ({"group": "who"}, {}),
-        ({"given": "part"}, {"part: names no split; write train, validation or test": 10}),
+        ({"split_column": "part"}, {"part: names no split; write train, validation or test": 10}),
         (
             {"time": "at", "validate_from": 100, "test_from": 150, "gap": 5},
             {"at: less than 5 before 100.0 or 150.0, where a split begins": 10},
@@ -264,13 +264,13 @@ def test_no_row_moves_from_version_to_version(tmp_path, way, aside):
     words = ["train", "train", "val", "test"]
     rows = [f"{line},p{i % 40},{words[i % 4] if i % 20 else 'x'},{i}" for i, line in enumerate(GOOD)]
     header = "x,c,y,who,part,at"
-    prepare(tmp_path, rows, header=header, key=["at"], **way)
+    prepare(tmp_path, rows, header=header, id_columns=["at"], **way)
     paths = Paths(tmp_path, "t")
     before = {split: read(paths.ready, split) for split in preprocess_splits()}
     assert summary(paths)["quarantined"]["reasons"] == aside
     assert set(FeatureSpec.load(paths.ready).columns) == {"x", "c"} | ({"who", "part", "at"} - {"at", *way.values()})
     more = [f"{line},q{i},train,{1000 + i}" for i, line in enumerate(GOOD[:60])]
-    prepare(tmp_path, [*more, *reversed(rows)], header=header, key=["at"], **way)
+    prepare(tmp_path, [*more, *reversed(rows)], header=header, id_columns=["at"], **way)
     for split, held in before.items():
         assert set(held["_id"].to_pylist()) <= set(read(paths.ready, split, ["_id"])["_id"].to_pylist())
     if "group" in way:
@@ -301,7 +301,7 @@ def test_too_many_bad_rows_stop_the_run_and_can_be_looked_at(tmp_path):
     paths = Paths(tmp_path, "t")
     assert folder_version(paths.ready) == before
     assert read(paths.rejected, QUARANTINED).num_rows == 28
-    prepare(tmp_path, lines, kinds={"x": "number"}, bad_rows=0.25)
+    prepare(tmp_path, lines, kinds={"x": "number"}, max_invalid_fraction=0.25)
     assert not paths.rejected.exists()
 
 
@@ -331,7 +331,7 @@ def test_what_changed_since_the_last_version_is_told_until_something_else_change
     said = ["column 'c': new value 'z' (1.5% of rows)", "column 'x': the largest value went from 2.0024 to 50"]
     assert sorted(changes(paths)) == said
     before = folder_version(paths.described)
-    told = preprocess.run(PreprocessConfig("y"), paths, task="classification")
+    told = preprocess.run(PreprocessConfig(target="y"), paths, task="classification")
     assert folder_version(paths.described) == before
     assert {f"changed since the last version: {change}" for change in said} <= set(told["notes"])
 
@@ -382,8 +382,8 @@ def test_a_weight_is_no_input_travels_with_its_row_and_says_how_often_it_is_seen
     paths, file = Paths(tmp_path, "weighted"), tmp_path / "rows.csv"
     lines = [f"{n},{n * 7 % 50},{'nan,' if n == 3 else '-1,' if n == 4 else f'{n % 3},'}{n % 2}" for n in range(300)]
     file.write_text("\n".join(["number,other,often,kind", *lines]))
-    collect.run(CollectConfig(str(file)), paths, task="classification")
-    preprocess.run(PreprocessConfig(target="kind", weight="often"), paths, task="classification")
+    collect.run(CollectConfig(uri=str(file)), paths, task="classification")
+    preprocess.run(PreprocessConfig(target="kind", sample_weight="often"), paths, task="classification")
     spec, held = load_split(paths.ready, "train")
     assert spec.columns == ("number", "other")
     number, weight = (held[name].to_numpy() for name in ("number", "_weight"))

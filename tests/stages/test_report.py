@@ -83,7 +83,7 @@ class Tags(HTMLParser):
 
 def stored(evidence: Evidence, folder) -> tuple[dict, dict]:
     """The metrics and the evidence as validate stores them."""
-    config = ValidateConfig(resamples=100)
+    config = ValidateConfig(bootstrap_samples=100)
     gaps = {role: evidence.gap(other, config) for role, other in evidence.opponents.items()}
     metrics = summarise(evidence, gaps, judge(evidence, gaps, config), config)
     evaluation.write(folder, evidence, CHOICE)

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from evergreen.core.config import build
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
@@ -62,7 +63,7 @@ def test_survivors_are_the_best_and_the_anchor():
 
 def test_too_few_seconds_choose_the_anchor_and_say_so(candidates):
     paths = Paths(candidates, "diabetes")
-    choice = select.run(SelectConfig(seconds=0.5), paths, task="regression")
+    choice = select.run(SelectConfig(time_budget_s=0.5), paths, task="regression")
     assert choice["architecture"] == "linear"
     assert "too few" in choice["why"]
     assert {"linear", "mlp"} <= {entry["architecture"] for entry in choice["leaderboard"]}
@@ -73,7 +74,7 @@ def test_architectures_that_fail_are_not_called_slow(candidates):
     one = ContenderState("mlp", 0)
     one.reason, one.failed = "it failed: no weights", True
     names, paths = ["linear", "mlp"], Paths(candidates, "diabetes")
-    why = select._decide([ContenderState("linear", 0), one], names, SelectConfig(seconds=20), paths)["why"]
+    why = select._decide([ContenderState("linear", 0), one], names, SelectConfig(time_budget_s=20), paths)["why"]
     assert why == "none could be trained (mlp: it failed: no weights): it is the simplest"
 
 
@@ -92,7 +93,9 @@ def test_one_that_is_asked_for_alone_is_taken_without_a_race(candidates):
     assert choice["leaderboard"] == []
 
 
-@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"seeds": 0}, {"keep": 1}, {"rungs": [3, 1]}, {"rungs": []}])
+@pytest.mark.parametrize(
+    "wrong", [{"time_budget_s": 0}, {"seeds": 0}, {"reduction_factor": 1}, {"rungs": [3, 1]}, {"rungs": []}]
+)
 def test_a_wrong_number_is_refused(wrong):
     with pytest.raises(PipelineError, match=next(iter(wrong))):
-        SelectConfig(**wrong)
+        build(SelectConfig, wrong, "select")

@@ -7,6 +7,7 @@ import os
 import pytest
 import torch
 
+from evergreen.core.config import build
 from evergreen.core.errors import DataError, PipelineError
 from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
@@ -17,7 +18,7 @@ from evergreen.models.training.config import TrainingConfig
 from evergreen.stages.artifacts import load_model
 from evergreen.stages.train import ray_train, worker
 from evergreen.stages.train import stage as train
-from evergreen.stages.train.config import OWN, TrainConfig
+from evergreen.stages.train.config import OWN, RECIPE, TrainConfig
 from evergreen.stages.train.plan import plan_run
 
 EPOCHS = {"epochs": 2}
@@ -64,7 +65,7 @@ def test_the_name_of_a_run_follows_what_decides_its_result(paths):
 
 
 def test_refit_trains_on_the_validation_rows_too_and_claims_no_score(paths):
-    made = plan(paths, refit=True, **EPOCHS)
+    made = plan(paths, train_on_validation=True, **EPOCHS)
     rows = [worker.build_trainer(one).train.rows for one in (plan(paths, **EPOCHS), made)]
     spec = FeatureSpec.load(paths.ready)
     assert rows == [spec.rows["train"], spec.rows["train"] + spec.rows["validation"]]
@@ -72,7 +73,7 @@ def test_refit_trains_on_the_validation_rows_too_and_claims_no_score(paths):
     before = dataclasses.replace(made, refit=False).in_folder(paths.run_folder)
     for one in (made, before):
         worker.build_trainer(one).run()
-    train.run(TrainConfig(refit=True, **EPOCHS), paths, task="regression")
+    train.run(TrainConfig(train_on_validation=True, **EPOCHS), paths, task="regression")
     card = read_json(paths.candidate / "model.json")
     assert card["refit"]
     assert card["scores"] == {}
@@ -89,7 +90,7 @@ def at(made, folder, **changes):
 
 @pytest.mark.parametrize("refit", [False, True])
 def test_a_streamed_run_ends_with_the_weights_of_one_from_memory(paths, tmp_path, refit):
-    made = plan(paths, refit=refit, **EPOCHS)
+    made = plan(paths, train_on_validation=refit, **EPOCHS)
     assert (made.window, made.validation_rows) == (0, 0)
     held, streamed = (at(made, tmp_path / f"{rows}", window=rows) for rows in (0, 10**6))
     small = at(made, tmp_path / "small", window=1, validation_rows=40)
@@ -142,19 +143,19 @@ def test_rows_beyond_the_memory_are_streamed_and_it_is_said(paths, monkeypatch):
 
 
 def test_a_feed_that_cannot_be_is_refused_before_hours_are_spent(paths, monkeypatch):
-    with pytest.raises(DataError, match=r"train\.balance: a target of kind number has no classes"):
-        plan(paths, balance=True)
-    with pytest.raises(DataError, match=r"train\.bucket: rows have not one length each"):
-        plan(paths, bucket=True)
+    with pytest.raises(DataError, match=r"train\.class_balanced: a target of kind number has no classes"):
+        plan(paths, class_balanced=True)
+    with pytest.raises(DataError, match=r"train\.bucket_by_length: rows have not one length each"):
+        plan(paths, bucket_by_length=True)
     monkeypatch.setattr("evergreen.data.feed.bucketing.LengthBucketing", lambda spec: None)
-    with pytest.raises(PipelineError, match=r"bucket: mlp needs all rows of one length; .* gru"):
-        plan(paths, bucket=True)
+    with pytest.raises(PipelineError, match=r"bucket_by_length: mlp needs all rows of one length; .* gru"):
+        plan(paths, bucket_by_length=True)
 
 
-@pytest.mark.parametrize("contradiction", [{"keep": "best"}, {"patience": 3}])
+@pytest.mark.parametrize("contradiction", [{"restore": "best"}, {"early_stopping_patience": 3}])
 def test_refit_leaves_nothing_to_decide_by(contradiction):
-    with pytest.raises(PipelineError, match="refit"):
-        TrainConfig(refit=True, **contradiction)
+    with pytest.raises(PipelineError, match="train_on_validation"):
+        build(TrainConfig, {"train_on_validation": True, **contradiction}, "train")
 
 
 def test_a_finished_run_is_taken_as_it_is(paths):
@@ -210,12 +211,12 @@ def test_what_a_worker_tells_arrives(tmp_path):
 @pytest.mark.parametrize("wrong", [{"workers": 0}, {"max_failures": -1}])
 def test_a_wrong_number_is_refused(wrong):
     with pytest.raises(PipelineError, match=next(iter(wrong))):
-        TrainConfig(**wrong)
+        build(TrainConfig, wrong, "train")
 
 
 def test_params_have_every_field_of_the_recipe():
     assert {field.name for field in dataclasses.fields(TrainingConfig)} == {
-        field.name for field in dataclasses.fields(TrainConfig) if field.name not in OWN
+        RECIPE.get(name, name) for name in TrainConfig.model_fields if name not in OWN
     }
 
 

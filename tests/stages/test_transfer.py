@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import torch
 
+from evergreen.core.config import build
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
@@ -90,7 +91,7 @@ def test_a_pipeline_without_a_release_is_named_with_the_command_that_makes_one(p
     for text, what in (("othr@v1.0.0", "did you mean 'other'"), ("other", "evergreen run other")):
         with pytest.raises(PipelineError, match=what) as error:
             InitWeights.find(text, paths)
-        assert error.value.place == "train.start_from"
+        assert error.value.place == "train.init_from"
 
 
 def test_taking_says_how_much_it_took(paths, start):
@@ -100,10 +101,10 @@ def test_taking_says_how_much_it_took(paths, start):
 
 
 def test_contradictions_are_refused():
-    with pytest.raises(PipelineError, match="start_from"):
-        TrainConfig(freeze="features")
+    with pytest.raises(PipelineError, match="init_from"):
+        build(TrainConfig, {"freeze": "backbone"}, "train")
     with pytest.raises(PipelineError, match="options"):
-        TrainConfig(start_from="digits", options={"dropout": 0.1})
+        build(TrainConfig, {"init_from": "digits", "options": {"dropout": 0.1}}, "train")
 
 
 def test_the_report_says_whether_the_transfer_helped(paths, start):
@@ -122,7 +123,7 @@ def test_the_report_says_whether_the_transfer_helped(paths, start):
         )
     }
     save_model(paths.candidate, made["begun"].network, card, beside)
-    validate.validate(ValidateConfig(resamples=100), paths, released=None)
+    validate.validate(ValidateConfig(bootstrap_samples=100), paths, released=None)
     metrics = read_json(paths.metrics)
     assert metrics["scratch"]["r2"] != metrics["test"]["r2"]["value"]
     report.run(None, paths, task="regression")

@@ -47,8 +47,8 @@ def test_trials_on_more_rows_than_fit_see_a_sample_and_say_so(candidates, make, 
 def test_a_trial_sees_rows_as_often_as_their_weight_says(tmp_path):
     paths = Paths(tmp_path, "weighted")
     (tmp_path / "rows.csv").write_text("x,y,often\n" + "\n".join(f"{n},{2 * n},{n % 3}" for n in range(300)))
-    collect.run(CollectConfig("rows.csv"), paths)
-    preprocess.run(PreprocessConfig("y", weight="often"), paths, task="regression")
+    collect.run(CollectConfig(uri="rows.csv"), paths)
+    preprocess.run(PreprocessConfig(target="y", sample_weight="often"), paths, task="regression")
     held = read(paths.ready, "train")
     feed = Trial(paths.ready, "v", "regression", "linear", {}).loop.train
     assert feed.rows == sum(weight > 0 for weight in held["_weight"].to_pylist())

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from evergreen.core.config import build
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
@@ -75,14 +76,14 @@ def test_without_the_defaults_there_is_nothing_to_compare_with():
 def test_trials_are_as_long_as_several_fit_into_the_time(candidates, seconds, length):
     paths = Paths(candidates, "diabetes")
     took = {"epochs": 4, "seconds": 0.2 * (os.cpu_count() or 1)}  # an epoch takes 0.05 s of each core, a stretch four
-    assert tune._chunks(TuneConfig(seconds=seconds), paths, "linear", took) == length
-    assert tune._chunks(TuneConfig(seconds=seconds), paths, "linear", {"epochs": 0}) == 27
+    assert tune._chunks(TuneConfig(time_budget_s=seconds), paths, "linear", took) == length
+    assert tune._chunks(TuneConfig(time_budget_s=seconds), paths, "linear", {"epochs": 0}) == 27
 
 
 @pytest.mark.parametrize(
     ("seconds", "own", "why"),
     [
-        (0, OWN, "no search was asked for (seconds: 0)"),
+        (0, OWN, "no search was asked for (time_budget_s: 0)"),
         (0.5, OWN, "a search takes 11 s to start and was given 0.5"),
         (60, {}, "linear has nothing to search"),
     ],
@@ -91,7 +92,7 @@ def test_without_a_search_the_defaults_stay_and_it_says_why(candidates, monkeypa
     paths = Paths(candidates, "diabetes")
     write_json(paths.select, {"architecture": "linear", "leaderboard": []})
     monkeypatch.setattr("evergreen.stages.trials.trial.search_defaults", lambda architecture: own)
-    choice = tune.run(TuneConfig(seconds=seconds), paths, task="regression")
+    choice = tune.run(TuneConfig(time_budget_s=seconds), paths, task="regression")
     assert choice["options"] == {}
     assert choice["why"] == f"the defaults stay: {why}"
 
@@ -103,7 +104,7 @@ def test_a_space_in_optunas_words():
     assert _distribution([1, 2]).choices == (1, 2)
 
 
-@pytest.mark.parametrize("wrong", [{"seconds": -1}, {"trials": 0}])
+@pytest.mark.parametrize("wrong", [{"time_budget_s": -1}, {"trials": 0}])
 def test_a_wrong_number_is_refused(wrong):
     with pytest.raises(PipelineError, match=next(iter(wrong))):
-        TuneConfig(**wrong)
+        build(TuneConfig, wrong, "tune")

@@ -1,12 +1,12 @@
 """A candidate is judged on rows it has never seen, against all who can answer them. Real data, real small models."""
 
-import dataclasses
 import json
 import re
 
 import numpy as np
 import pytest
 
+from evergreen.core.config import build
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
@@ -19,7 +19,7 @@ from evergreen.stages.validate.stage import released, run, validate
 from evergreen.stages.validate.statistics import Interval
 from evergreen.stages.validate.verdict import more_rows
 
-FAST = ValidateConfig(resamples=200)
+FAST = ValidateConfig(bootstrap_samples=200)
 PIPELINES = ["breast_cancer", "diabetes", "digits", "sunspots"]
 
 
@@ -93,15 +93,15 @@ def test_the_simple_models_are_what_sklearn_and_least_squares_give(root):
 def test_slices_of_time_are_scored_apart(root):
     paths = Paths(root, "sunspots")
     slices = {"1921–1955": [1921, 1955], "1956–1979": [1956, 1979]}
-    validate(dataclasses.replace(FAST, slices=slices), paths, released=None)
+    validate(FAST.model_copy(update={"slices": slices}), paths, released=None)
     found = read(paths)["slices"]
     assert [found[name]["rows"] for name in slices] == [35, 24]
     assert found["1921–1955"]["baseline"]["mse"] / 1535 == pytest.approx(0.416, abs=0.005)  # Weigend et al. 1990
     assert found["1956–1979"]["baseline"]["mse"] / 1535 == pytest.approx(0.940, abs=0.005)
     with pytest.raises(PipelineError, match="no test row lies in 'old'; the test rows span 1921"):
-        validate(dataclasses.replace(FAST, slices={"old": [1800, 1850]}), paths, released=None)
+        validate(FAST.model_copy(update={"slices": {"old": [1800, 1850]}}), paths, released=None)
     with pytest.raises(PipelineError, match="the rows have no time"):
-        validate(dataclasses.replace(FAST, slices=slices), Paths(root, "digits"), released=None)
+        validate(FAST.model_copy(update={"slices": slices}), Paths(root, "digits"), released=None)
 
 
 def test_a_better_candidate_replaces_the_released_one(root, weak):
@@ -137,9 +137,9 @@ def test_an_equal_candidate_needs_more_rows_unless_not_worse_is_enough(root, tra
     assert summary["verdict"] == "more data"
     assert summary["rows_needed"] > 100
     assert re.search(rf"about {summary['rows_needed']:,} more test rows", summary["why"])
-    lenient = dataclasses.replace(FAST, release_when="not worse", margin=0.1)
+    lenient = FAST.model_copy(update={"release_when": "not worse", "equivalence_margin": 0.1})
     assert validate(lenient, digits, released=("v1.0.0", other))["verdict"] == "release"
-    strict = dataclasses.replace(FAST, margin=0.1)
+    strict = FAST.model_copy(update={"equivalence_margin": 0.1})
     assert validate(strict, digits, released=("v1.0.0", other))["verdict"] == "keep"
 
 
@@ -186,15 +186,15 @@ def test_plots_are_tables_that_dvc_draws(root):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"confidence": 95}, "confidence is 95; give a share between 0.5 and 1"),
-        ({"resamples": 3}, "resamples is 3; give 100 or more"),
-        ({"margin": -1}, "margin is -1; give a share of 0"),
-        ({"slices": {"a": [1]}}, "'a' has 1 bounds"),
+        ({"confidence": 95}, "confidence is 95; give a fraction between 0.5 and 1"),
+        ({"bootstrap_samples": 3}, "bootstrap_samples is 3; give at least 100"),
+        ({"equivalence_margin": -1}, "equivalence_margin is -1; give at least 0"),
+        ({"slices": {"a": [1]}}, "slices.a has 1 values; give at least 2"),
     ],
 )
 def test_wrong_parameters_are_told(wrong, message):
     with pytest.raises(PipelineError, match=re.escape(message)):
-        ValidateConfig(**wrong)
+        build(ValidateConfig, wrong, "validate")
 
 
 def test_rows_to_add_shrink_with_the_difference_sought():
