@@ -7,6 +7,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
+from evergreen.core.config import build
 from evergreen.core.errors import DataError, PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
@@ -152,10 +153,10 @@ URI = "sqlite:shop.db"
 def test_rows_beyond_the_watermark_are_added(paths, shop):
     shop((1, "2026-01-01", 1.0), (2, "2026-01-02", 2.0), (3, None, 3.0))
     assert run(paths, URI, watermark="at")["new"] == 3
-    assert not collect.changed(CollectConfig(URI, watermark="at"), paths)
+    assert not collect.changed(CollectConfig(uri=URI, watermark="at"), paths)
     assert run(paths, URI, watermark="at") == {"rows": 3, "uri": URI}
     shop((4, "2026-01-02", 4.0), (5, "2026-01-03T10:00:00+02:00", 5.0), (6, None, 6.0))
-    assert collect.changed(CollectConfig(URI, watermark="at"), paths)
+    assert collect.changed(CollectConfig(uri=URI, watermark="at"), paths)
     assert run(paths, URI, watermark="at") == {"rows": 6, "uri": URI, "new": 3}
     assert rows(paths, "id") == [1, 2, 3, 4, 5, 6]
     assert read_json(paths.raw / "source.json")["covered"] == {"from": None, "to": "2026-01-03T08:00:00+00:00"}
@@ -233,17 +234,16 @@ def test_deletions_are_followed_where_that_is_asked_for(paths, shop):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"late": "2d"}, "late needs watermark"),
+        ({"allowed_lateness": "2d"}, "allowed_lateness needs watermark"),
         ({"since": 3}, "since needs watermark"),
-        ({"watermark": "at", "late": "soon"}, "'soon' is no span"),
+        ({"watermark": "at", "allowed_lateness": "soon"}, "allowed_lateness is 'soon'"),
         ({"watermark": "at", "since": "yesterday"}, "since is 'yesterday'"),
-        ({"deleted": "yes"}, "deleted is 'yes'"),
-        ({"watermark": "at", "deleted": "follow"}, "deleted: follow needs key"),
+        ({"watermark": "at", "on_source_delete": "follow"}, "on_source_delete: follow needs id_columns"),
     ],
 )
 def test_a_contradiction_is_named(settings, says):
     with pytest.raises(PipelineError, match=says) as caught:
-        CollectConfig(uri="t.csv", **settings)
+        build(CollectConfig, {"uri": "t.csv", **settings}, "collect")
     assert caught.value.fix
 
 

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 
+from evergreen.core.config import build
 from evergreen.core.errors import DataError
 from evergreen.core.paths import Paths
 from evergreen.data.prepare.config import PreprocessConfig
@@ -207,7 +208,7 @@ def test_too_little_memory_is_a_mistake():
     from evergreen.core.errors import PipelineError
 
     with pytest.raises(PipelineError, match="memory_mb is 10"):
-        PreprocessConfig(target="y", memory_mb=10)
+        build(PreprocessConfig, {"target": "y", "memory_mb": 10}, "preprocess")
 
 
 def test_what_the_whole_column_tells_holds_in_every_shard(tmp_path, small):
