@@ -1,0 +1,210 @@
+"""Check an architecture or a task: every pair on every kind that it accepts is built, trained, stored and asked.
+
+A check raises AssertionError with what is wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from evergreen.models.base import SEQUENCE_KINDS as STEPS_OF
+from evergreen.models.base import Architecture
+from evergreen.models.network import Network
+from evergreen.models.registry import buildable, common_layout, find_architecture, find_task, is_available
+from evergreen.models.training import checkpoint
+from evergreen.models.training.config import TrainingConfig
+from evergreen.models.training.feed import TensorFeed
+from evergreen.models.training.trainer import Trainer
+from evergreen.stages.checking.sample_inputs import INPUTS, make_network
+from evergreen.stages.checking.sample_inputs import rows as sample_rows
+
+KINDS = ("audio", "category", "graph", "image", "labels", "number", "series", "text")
+SETS = [*((kind,) for kind in KINDS), ("number", "category"), ("text", "number"), ("seed",), ("category", "seed")]
+STEPS, EPOCHS = 5, (2, 3, 4, 6, 8, 10, 14, 20, 60)  # eight rows are seen so often an epoch, until they are learned
+PATIENT = ((2e-2, 60), (5e-3, 60), (2e-3, 60))  # rates and most epochs
+TRIES = ((3e-2, 20), (5e-2, 14), (1e-2, 20), *PATIENT)  # the first is quick, or too quick
+PROMISES = ("In:", "Out:", "Choose", "size=1")  # of an architecture's docstring
+
+
+class Case(NamedTuple):
+    """An architecture with a task, on inputs of these kinds and a target of that kind."""
+
+    name: str
+    task: str
+    kinds: tuple[str, ...]
+    target: str
+
+
+def cases(names: Iterable[str], tasks: Iterable[str]) -> Iterator[Case]:
+    """Yield the cases of these architectures and tasks that select would let race."""
+    for name in names:
+        for kinds in SETS:
+            for job in tasks:
+                if is_case(name, kinds, job):
+                    yield from (Case(name, job, kinds, target) for target in find_task(job).TARGETS)
+
+
+def is_case(name: str, kinds: tuple[str, ...], job: str) -> bool:
+    """Tell whether select would let the architecture race; `seed` is an input of what draws samples alone."""
+    fields = {kind: INPUTS[kind] for kind in kinds}
+    if ("seed" in kinds) != ("seed" in find_task(job).NEEDS_ONE_OF):
+        return False
+    if "series" in find_task(job).TARGETS and "series" not in kinds:  # what comes next follows a history
+        return False
+    if find_task(job).TARGET_IS_INPUT and kinds != find_task(job).TARGETS[:1]:
+        return False
+    return is_available(find_architecture(name)) and name in buildable(fields, job)
+
+
+def case_rows(case: Case) -> dict[str, Tensor]:
+    """Return eight rows that the case can learn."""
+    batch = sample_rows(case.kinds, case.target, 8)
+    if case.task == "anomaly":
+        batch["target"][:4] = 0  # the class that is normal
+    return {**batch, "target": batch[case.kinds[0]]} if find_task(case.task).TARGET_IS_INPUT else batch
+
+
+def check_pair(case: Case) -> None:
+    """Check features, answers, gradients, and that stored weights come back."""
+    network, batch = make_network(*case, size=0.5), case_rows(case)
+    _check_shapes(network, case, batch)
+    _check_answers(network, batch)
+    _check_request(network, batch)
+    _check_gradients(network, batch)
+    _check_storage(network, make_network(*case, size=0.5), batch)
+
+
+def check_learns(case: Case, first_tries: Iterable[tuple[float, int]] = ()) -> None:
+    """Check that eight rows are learned by heart; `first_tries` are learning rates and epochs that are known to do."""
+    batch = case_rows(case)
+    often = {column: torch.cat([values] * STEPS) for column, values in batch.items()}
+    before, losses = float("nan"), list[float]()
+    for rate, most in (*first_tries, *TRIES):
+        network = make_network(*case, size=0.25)
+        before, _ = network.evaluate(batch)
+        recipe = TrainingConfig(
+            epochs=EPOCHS[-1], batch_size=8, learning_rate=rate, weight_decay=0, schedule="constant", clip=1.0
+        )
+        loop = Trainer(network, TensorFeed(often, 8), batch, recipe)
+        for epochs in (epochs for epochs in EPOCHS if epochs <= most):
+            loop.run(epochs)
+            if _has_learned(network, loop, before):
+                return
+        losses = [record["validation_loss"] for record in loop.history]
+    raise AssertionError(f"it does not learn eight rows by heart: loss {before} before, then {losses}")
+
+
+def _has_learned(network: Network, loop: Trainer, before: float) -> bool:
+    least = min(record["validation_loss"] for record in loop.history)
+    own = type(network.architecture).loss is not Architecture.loss  # a criterion that may end where the task's goes on
+    if own and loop.history[-1]["train_loss"] < 0.4 * loop.history[0]["train_loss"]:
+        return True
+    return bool(least < 0.4 * before if network.task.HAS_LOSS else least < before or len(network.groups()) > 1)
+
+
+def is_trimmed(case: Case) -> bool:
+    """Tell whether `check_padding` concerns the case."""
+    return (
+        find_architecture(case.name).CAN_TRIM_PADDING
+        and bool({"text", "audio"} & {*case.kinds})
+        and case.target != "text"
+    )
+
+
+def check_padding(case: Case) -> None:
+    """Check that padding which all rows have changes no answer, as TRIMS promises."""
+    network, batch = make_network(*case, size=0.5), sample_rows(case.kinds, case.target, 8)
+    long = next(name for name in ("text", "audio") if name in case.kinds)
+    along = [long, *(["target"] if case.target == "tags" else [])]
+    steps = batch[long].shape[1] - 2
+    batch[long][:, steps:] = 0
+    short = {column: values[:, :steps] if column in along else values for column, values in batch.items()}
+    whole = network.compute_outputs(batch)
+    whole = whole[:, :steps] if case.target == "tags" else whole
+    assert torch.allclose(network.compute_outputs(short), whole, atol=1e-5), "TRIMS, and yet padding changes an answer"
+
+
+def check_size(case: Case) -> None:
+    """Check that `size` is a dial."""
+    small, large = (
+        sum(weights.numel() for weights in make_network(*case, size=size).parameters()) for size in (0.5, 2.0)
+    )
+    fixed = "size" not in find_architecture(case.name).SEARCH_SPACE and small == large
+    assert small < large or fixed, f"size=2 has {large} weights, size=0.5 has {small}"
+
+
+def check_declarations(name: str) -> None:
+    """Check that SPACE and RECIPE name what exists, and that the docstring promises what a person chooses by."""
+    kind = find_architecture(name)
+    fields = {field.name for field in dataclasses.fields(TrainingConfig)}
+    unknown = set(kind.SEARCH_SPACE) - fields - set(inspect.signature(kind).parameters)
+    assert not unknown, f"SPACE names neither an option nor a setting of training: {', '.join(sorted(unknown))}"
+    TrainingConfig().replace(**kind.DEFAULTS)
+    lacking = [word for word in PROMISES if word not in (kind.__doc__ or "")]
+    assert not lacking, f"its docstring lacks {', '.join(lacking)}"
+
+
+def _check_shapes(network: Network, case: Case, batch: dict[str, Tensor]) -> None:
+    """Check that features have the form that the task was built for."""
+    fields = {kind: INPUTS[kind] for kind in case.kinds}
+    layout, width = (
+        common_layout(type(network.architecture), find_task(case.task), fields),
+        network.architecture.out_features,
+    )
+    found = tuple(network.eval().architecture({kind: batch[kind] for kind in case.kinds}).shape)
+    length = next((fields[kind].shape[0] for kind in case.kinds if kind in STEPS_OF), 0)
+    wanted = {"pooled": (width,), "sequence": (length, width), "causal": (length, width), "anomaly_score": ()}
+    wanted |= {"pixels": (width, 8, 8), "target": tuple(network.task.target.shape)}
+    assert found == (8, *wanted[layout]), f"its features are {found} where {layout} is {(8, *wanted[layout])}"
+
+
+def _check_request(network: Network, batch: dict[str, Tensor]) -> None:
+    """Check that a request of one row is answered in JSON, and alike when it is asked again."""
+    row = {name: column[:1] for name, column in batch.items() if name != "target"}
+    with torch.inference_mode():
+        answers = network.eval().predict(row)
+        assert json.loads(json.dumps(answers)) == json.loads(json.dumps(network.predict(row))), "it answers by chance"
+    assert len(answers) == 1, f"{len(answers)} answers to one row"
+    assert "prediction" in answers[0], f"no prediction in the answer {answers[0]}"
+
+
+def _check_answers(network: Network, batch: dict[str, Tensor]) -> None:
+    output, target, job = network.compute_outputs(batch), batch["target"], network.task
+    assert len(output) == len(target), f"{len(output)} outputs of {len(target)} rows"
+    answers = json.loads(json.dumps(job.decode(output)))
+    assert len(answers) == len(target), f"{len(answers)} answers of {len(target)} rows"
+    facts = job.metric_inputs(output, target)
+    assert len(job.row_scores(*facts)) == len(target), "row_scores gives not one number a row"
+    baseline = job.baseline(batch, batch)
+    assert baseline.shape[0] == len(target), "the baseline gives not one output a row"
+    for metrics in (job.metrics(*facts), job.metrics(*job.metric_inputs(baseline, target))):
+        assert set(metrics) == set(job.METRICS), f"metrics gives {sorted(metrics)}, METRICS says {sorted(job.METRICS)}"
+
+
+def _check_gradients(network: Network, batch: dict[str, Tensor]) -> None:
+    for group in network.groups():
+        network.architecture.loss(batch, group, network.task).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, f"no gradient reaches {name}"
+        assert parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"
+
+
+def _check_storage(network: Network, other: Network, batch: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1)
+    tensors, _ = checkpoint.decode(checkpoint.encode(network.state_dict(), {}))
+    assert not torch.equal(network.compute_outputs(batch), other.compute_outputs(batch)), (
+        "other weights give the same outputs"
+    )
+    other.load_state_dict(tensors)
+    assert torch.equal(network.compute_outputs(batch), other.compute_outputs(batch)), (
+        "stored weights give other outputs"
+    )

@@ -1,0 +1,121 @@
+"""Run all checks of one part's file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from evergreen.core import parts
+from evergreen.core.errors import PipelineError, UserError, suggest
+
+Checks = dict[str, list[partial[None]]]
+MISTAKES = (ArithmeticError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one check over so many cases: `problem` is empty where the part passes."""
+
+    check: str
+    cases: int
+    problem: str
+
+
+def check_part(file: Path, sample: str = "") -> Iterator[Finding]:
+    """Yield what each check of a part's file finds; `sample` is what a source or a kind is tried on.
+
+    Raises PipelineError for a file that lies in no folder of parts, PartError for one that is no part.
+    """
+    group, root = _locate(file)
+    parts.use(root)
+    find_checks = {"kinds": _kind_checks, "sources": _source_checks}.get(group, partial(_network_checks, group))
+    for name, checks in find_checks(file.stem, root, sample).items():
+        if checks:
+            yield Finding(name, len(checks), next(filter(None, map(_problem, checks)), ""))
+
+
+def _problem(check: partial[None]) -> str:
+    """Return what a check finds wrong, and with which case; "" where it passes."""
+    try:
+        check()
+    except (AssertionError, *MISTAKES) as error:
+        text = str(error) if isinstance(error, AssertionError | UserError) else f"{type(error).__name__}: {error}"
+        case = check.args[0]
+        return f"{' '.join([*case[:2], *case[2], case[3]])}: {text}" if isinstance(case, tuple) else text
+    return ""
+
+
+def _locate(file: Path) -> tuple[str, Path]:
+    """Return the group of a part and the project that it lies in."""
+    if not file.is_file():
+        raise PipelineError("there is no such file", place=str(file), fix="check the path")
+    path = file.resolve()
+    for group, folder in parts.FOLDERS.items():
+        if path.parent == path.parents[2] / folder:
+            return group, path.parents[2]
+    fix = f"move it into one of {', '.join(parts.FOLDERS.values())}"
+    raise PipelineError("it lies in no folder of parts", place=str(file), fix=fix)
+
+
+def _network_checks(group: str, name: str, root: Path, sample: str) -> Checks:
+    import torch
+
+    from evergreen.models.registry import find_architecture, find_task, list_architectures, list_tasks
+    from evergreen.stages.checking import network_checks as checks
+
+    torch.set_num_threads(1)
+    part: Any = (find_architecture if group == "architectures" else find_task)(name)
+    names, jobs = ([name], list_tasks()) if group == "architectures" else (list_architectures(), [name])
+    cases = list(checks.cases(names, jobs))
+    if not cases:
+        raise PipelineError(f"nothing fits {part.__name__}", place=name, fix="widen what it takes")
+    own: Checks = {}
+    if group == "architectures":
+        own["docstring, SPACE and RECIPE"] = [partial(checks.check_declarations, name)]
+        own["size is a dial"] = [partial(checks.check_size, cases[0])]
+        own["padding changes nothing"] = [
+            partial(checks.check_padding, case) for case in cases if checks.is_trimmed(case)
+        ]
+    return own | {
+        "builds, answers and is stored": [partial(checks.check_pair, case) for case in cases],
+        "learns eight rows by heart": [partial(checks.check_learns, case) for case in cases],
+    }
+
+
+def _kind_checks(name: str, root: Path, sample: str) -> Checks:
+    from evergreen.data import kinds
+    from evergreen.stages.checking import data_checks as checks
+
+    kind = kinds.find(name)
+    column = _column(root, sample) if sample else checks.find_column(kind)
+    return {
+        "detects": [partial(checks.check_detection, kind)],
+        "encodes and decodes": [partial(checks.check_encoding, kind, column)],
+        "reads requests": [partial(checks.check_requests, kind, column)],
+        "tells values apart": [partial(checks.check_identity, kind, column)],
+    }
+
+
+def _source_checks(name: str, root: Path, sample: str) -> Checks:
+    from evergreen.data import sources
+    from evergreen.stages.checking import data_checks as checks
+
+    found: Checks = {"has its methods": [partial(checks.check_methods, sources.find(name, name))]}
+    return found | ({"reads": [partial(checks.check_reading, sample, root)]} if sample else {})
+
+
+def _column(root: Path, sample: str) -> Any:
+    """Return the column of a table that FILE#COLUMN names."""
+    import pyarrow as pa
+
+    from evergreen.data.arrow import combine_chunks
+    from evergreen.data.sources import open_source
+
+    uri, _, name = sample.rpartition("#")
+    table = pa.Table.from_batches(list(open_source(uri, root).read()))
+    if name not in table.column_names:
+        raise PipelineError(f"there is no column {name!r}", place=uri, fix=suggest(name, table.column_names))
+    return combine_chunks(table.column(name))
