@@ -20,7 +20,7 @@ def train_settings(name: str) -> set[object]:
 
     said = {getattr(one.train, name) for one in SHIPPED.values()}
     name = RECIPE.get(name, name)
-    name = RECIPE.get(name, name)
+    return said | {find_architecture(one).DEFAULTS.get(name) for one in list_architectures()} | {OWN_DEFAULTS.get(name)}
 
 
 def test_there_are_enough():
