@@ -220,7 +220,7 @@ def test_params_have_every_field_of_the_recipe():
     }
 
 
-@pytest.mark.parametrize("changes", [{}, {"keep": "last", "ema": 0.9}])
+@pytest.mark.parametrize("changes", [{}, {"restore": "last", "ema": 0.9}])
 def test_what_a_finished_run_reached_is_loaded_without_its_rows(paths, tmp_path, changes):
     made = plan(paths, **EPOCHS, **changes)
     trainer = worker.build_trainer(made)
