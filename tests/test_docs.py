@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from evergreen.cli import main
+from evergreen.data import kinds
 from evergreen.stages import pipeline
 
 ROOT = Path(__file__).parents[1]
@@ -71,3 +72,9 @@ def test_every_pipeline_that_is_shown_is_read_without_a_warning(block: str, tmp_
     (tmp_path / "pipelines" / "shown.yaml").write_text("\n".join([*missing, block]), encoding="utf-8")
     assert pipeline.read("shown", tmp_path).name == "shown"
     assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_the_table_of_kinds_names_every_kind() -> None:
+    text = (DOCS / "guides" / "prepare.md").read_text(encoding="utf-8")
+    table = text.split("| kind | is |")[1].split("\n\n")[0].splitlines()[2:]
+    assert sorted(name for row in table for name in row.split("|")[1].strip().split(", ")) == kinds.names()

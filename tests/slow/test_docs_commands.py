@@ -31,8 +31,9 @@ def script(page: str) -> str:
     parts = ["set -euo pipefail"]
     for block in BLOCK.finditer((ROOT / page).read_text(encoding="utf-8")):
         if not block["why"]:
-            code = block["code"].replace(" …", "")
-            parts.append(code if block["kind"] == "sh" else f"python - <<'BLOCK'\n{code}BLOCK")
+            code, file = block["code"].replace(" …", ""), re.match(r"# ((\S+)/\S+\.py)\n", block["code"])
+            run = f"mkdir -p {file[2]}; cat > {file[1]}" if file else "python -"
+            parts.append(code if block["kind"] == "sh" else f"{run} <<'BLOCK'\n{code}BLOCK")
     return "\n".join(parts)
 
 
