@@ -15,7 +15,7 @@ NOT_RUN = 5  # blocks with a reason in the page's source
 GUIDES = ("collect", "prepare", "training", "parts", "serving", "releases")
 DOCS = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))
 PAGES = ["README.md", "CONTRIBUTING.md", *DOCS]
-SHORT = "s/^select: .*/select: {architectures: [linear]}/; s/^tune: .*/tune: {seconds: 0}/"
+SHORT = "s/^select: .*/select: {architectures: [linear]}/; s/^tune: .*/tune: {time_budget_s: 0}/"
 EVERGREEN = """#!/bin/sh
 {python} -m evergreen.cli.main "$@" || exit $?
 [ "$1" != new ] || sed -i '{short}' pipelines/*.yaml
