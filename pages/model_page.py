@@ -146,7 +146,7 @@ def _architecture(card: Json, choice: Json) -> list[Mark]:
         if score is not None:
             dots.append(Dot(entry["architecture"], score, score - spread, score + spread, "a" if chosen else "b"))
         shown = number_text(score) + (f" ± {number_text(spread)}" if spread else "")
-        figures = [entry.get(name) for name in COSTS]
+        figures = [entry.get(name) or None for name in COSTS]
         rows.append([entry["architecture"] + (" (chosen)" if chosen else ""), shown, *figures])
     marks: list[Mark] = [
         Text(f"{choice['architecture']} was chosen: {choice.get('why', '')}."),

@@ -47,7 +47,7 @@ def dot_plot(mark: Json) -> str:
     rows = [row for row in mark["rows"] if row["value"] is not None and math.isfinite(row["value"])]
     if not rows:
         return ""
-    left, right = min(16 + 7 * max(len(row["name"]) for row in rows), 260), WIDTH - 64
+    left, right = min(16 + 7.7 * max(len(row["name"]) for row in rows), 290), WIDTH - 64
     values = [row[end] for row in rows for end in ("value", "low", "high") if row[end] is not None]
     x, height = Axis.around(values, left, right), 30 * len(rows) + TOP + BOTTOM
     parts = []

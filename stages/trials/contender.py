@@ -25,6 +25,7 @@ class ContenderState:
         self.final = False  # scored by its whole recipe
         self.folds = 0  # over which it was scored, 0 where it was over seeds
         self.full_epochs = 0  # of its recipe
+        self.predict_ms: float | None = None  # of one validation row; decides nothing
         self.worker: int | None = None  # that holds the trial
         self.reason = ""  # why there is no score
         self.failed = False  # whether it is a mistake in it, and no lack of time
@@ -32,7 +33,7 @@ class ContenderState:
     def record(self, answer: dict[str, Any]) -> None:
         """What a worker found of its trial."""
         self.score, self.error, self.parameters = answer["score"], answer["error"], answer["parameters"]
-        self.full_epochs = answer["epochs"]
+        self.full_epochs, self.predict_ms = answer["epochs"], answer.get("predict_ms")
 
     def add_final_score(self, answer: dict[str, Any], fold: Fold | None) -> None:
         """Adds what a whole recipe reached: with another seed on the same rows, or in a fold on rows of its own."""
@@ -83,6 +84,7 @@ class ContenderState:
             "scores": self.scores,
             "standard_error": self.error if self.scores else None,
             "seconds": round(score.seconds, 2) if score else 0.0,
+            "predict_ms": round(self.predict_ms, 4) if self.predict_ms else None,
         }
         return {**found, "reason": self.reason} if self.reason else found
 

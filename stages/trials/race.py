@@ -63,6 +63,7 @@ class TrialWorker:
             "parameters": trial.parameters,
             "error": trial.standard_error(),
             "rows": trial.row_scores(),
+            "predict_ms": trial.predict_ms,
             "epochs": trial.epochs,
         }
 

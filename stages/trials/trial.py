@@ -167,7 +167,7 @@ class Trial:
         self.loop = Trainer(self.network, feed, validation, recipe)
         self.epochs_per_chunk = epochs_per_chunk(feed.steps(), recipe)
         self.parameters = sum(one.numel() for one in self.network.parameters() if one.requires_grad)
-        self.seconds = 0.0
+        self.seconds = self.predict_ms = 0.0  # trained in all; of one validation row, for information alone
 
     def advance(self, epochs: int, seconds: float) -> Score:
         """Trains on to `epochs` in all, for at most `seconds`; a started epoch is left where it stands."""
@@ -207,7 +207,9 @@ class Trial:
         """The validation loss of the best weights, and the facts of the validation rows."""
         live = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.network.load_state_dict(self.loop.best_state())
+        begun = time.monotonic()
         found = self.network.evaluate(self.loop.validation)
+        self.predict_ms = 1e3 * (time.monotonic() - begun) / len(self.loop.validation["target"])
         self.network.load_state_dict(live)
         return found
 
