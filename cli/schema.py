@@ -34,7 +34,7 @@ def schema(
     if not name:
         from evergreen.stages import pipeline as pipelines
 
-        json_schema = pipelines.json_schema()  # type: ignore[attr-defined]
+        json_schema = pipelines.json_schema()
         return CommandResult(json_schema, json.dumps(json_schema, indent=2, ensure_ascii=False))
     return _schema_of_columns(name, write)
 

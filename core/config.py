@@ -20,6 +20,7 @@ WORDS = {  # pydantic's type of an error → what was expected
     "dict_type": "a mapping like {name: value}",
 }
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and torch both take
+MAX_SHOWN = 100  # characters of a key or text in a message
 NAMES: dict[type, str] = {type(None): "nothing", dict: "a mapping", list: "a list"}
 
 
@@ -42,6 +43,17 @@ class Section(BaseModel):
     def keys(cls) -> list[str]:
         """Return the keys that the section may have in YAML."""
         return [field.alias or name for name, field in cls.model_fields.items()]
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema of the section, in which keys of earlier versions are deprecated."""
+        found = cls.model_json_schema()
+        found["properties"] |= {
+            old: {"deprecated": True, "description": f"Now `{new}`."} for old, new in cls.RENAMED.items()
+        }
+        for key, words in cls.REWORDED.items():
+            found["properties"][key]["enum"] += words
+        return found if "required" in found else found | {"type": ["object", "null"]}
 
 
 S = TypeVar("S", bound=Section)
@@ -68,15 +80,18 @@ def explain(
     )
     first, kind = details[0], details[0]["type"]
     location = _written_keys(first["loc"], values)
-    name = ".".join(map(str, (section, *location) if section else location))
+    name = _path(section, *location)
     if kind == "extra_forbidden":
         where = f" in {section}" if section else ""
         fix = suggest(str(first["loc"][0]), model.keys(), "known keys")
-        return f"unknown key {first['loc'][0]!r}{where}", location, fix
+        return f"unknown key {_key(location[0])}{where}", location, fix
     if kind == "missing":
         key = str(first["loc"][0])
-        name = f"{section}.{key}" if section else key
-        return f"{name} is missing", (), f"add {key}: … " + (f"under {section}:" if section else "to the file")
+        return (
+            f"{_path(section, key)} is missing",
+            (),
+            f"add {key}: … " + (f"under {section}:" if section else "to the file"),
+        )
     if kind == "value_error":
         cause = first["ctx"]["error"]
         problem, fix = getattr(cause, "problem", str(cause)), getattr(cause, "fix", "")
@@ -87,7 +102,7 @@ def explain(
     if words := [_expected(one) for one in alike if _expected(one)]:
         expected = " or ".join(dict.fromkeys(words))
         return f"{name} must be {expected}, got {show_value(value)}", location, ""
-    shown = ".".join(map(str, location))
+    shown = _path(*location)
     problem = (
         f"{shown} has {len(value)} values" if value and isinstance(value, list) else f"{shown} is {show_value(value)}"
     )
@@ -129,6 +144,17 @@ def _written_keys(location: Sequence[Any], values: Any) -> tuple[Any, ...]:
     return tuple(found)
 
 
+def _path(*keys: str | int) -> str:
+    """Return keys as a message names them, in one line."""
+    return ".".join(
+        str(key) if str(key).isprintable() and len(str(key)) <= MAX_SHOWN else _key(key) for key in keys if key != ""
+    )
+
+
+def _key(key: str | int) -> str:
+    return repr(key if len(str(key)) <= MAX_SHOWN else f"{str(key)[:MAX_SHOWN]}…")
+
+
 def _value_at(values: Any, location: Sequence[str | int]) -> Any:
     for key in location:
         values = values[key]
@@ -139,5 +165,5 @@ def show_value(value: Any) -> str:
     """Return a value as a message shows it: texts in quotes and cut, mappings and lists by their kind."""
     kind = next((word for cls, word in NAMES.items() if isinstance(value, cls)), "")
     if isinstance(value, str):
-        return f"the text {value if len(value) <= 100 else value[:100] + '…'!r}"
+        return f"the text {_key(value)}"
     return kind or str(value)

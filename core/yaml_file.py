@@ -24,7 +24,7 @@ class YamlFile:
         """Read the file at `path`; messages call it `name`, and say what is the `least` that it must hold."""
         self.name, self.least = name, least
         self._root = self._parse(path)
-        self.values: dict[str, Any] = _plain(self._construct())
+        self.values: dict[str, Any] = self._construct()
 
     def line(self, *keys: str | int) -> int:
         """Return the line of a value, counted from 1: of the innermost key on the way to it that was written."""
@@ -49,7 +49,7 @@ class YamlFile:
         """Raise PipelineError for an unknown key at the top of the file, or a missing one."""
         for key in self.values:
             if key not in known:
-                raise self.error(f"unknown key {key!r}", key, fix=suggest(key, known, "known keys"))
+                raise self.error(f"unknown key {key[:100]!r}", key, fix=suggest(key, known, "known keys"))
         for key in required:
             if key not in self.values:
                 raise self.error(f"{key} is missing", fix=f"add {key}: … at the top of the file")
@@ -127,7 +127,7 @@ class YamlFile:
         from ruamel.yaml.error import MarkedYAMLError
 
         try:
-            return YAML(typ="safe").constructor.construct_document(self._root)
+            return _plain(YAML(typ="safe").constructor.construct_document(self._root))
         except DuplicateKeyError as error:
             problem = str(error.problem).split(" with value")[0].replace("found duplicate", "duplicate")
             place = f"{self.name}:{error.problem_mark.line + 1}"
@@ -163,7 +163,11 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    return value.isoformat() if hasattr(value, "isoformat") else value
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if not isinstance(value, str | int | float | None):
+        raise ValueError(f"a value of type {type(value).__name__}")
+    return value
 
 
 @cache

@@ -7,13 +7,14 @@ Each section of `pipelines/NAME.yaml` is a stage's name and becomes that stage's
 from __future__ import annotations
 
 import importlib
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core import parts
-from evergreen.core.config import Section, show_value
+from evergreen.core.config import MAX_SHOWN, Section, show_value
 from evergreen.core.errors import PipelineError, suggest
 from evergreen.core.progress import Progress, format_summary, no_progress
 from evergreen.core.yaml_file import YamlFile
@@ -59,6 +60,7 @@ CONFIGS: dict[str, type[Section]] = {
     "deploy": DeployConfig,
 }
 SECTIONS = tuple(CONFIGS)
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # it is part of tags, files and addresses
 STAGES = (*SECTIONS[:-1], "report")  # the DVC graph, in order: what is deployed is a release, no output of the graph
 
 RESERVED = {"dvc", "params"}  # files that lie in pipelines/ where a person has a dvc.yaml of their own
@@ -75,10 +77,30 @@ def tasks() -> list[str]:
     return parts.names("tasks")
 
 
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a pipeline's YAML, by which editors complete and check it."""
+    task = {"enum": tasks()}
+    with_options = {"type": "object", "required": ["name"], "properties": {"name": task}}
+    sections = {name: model.json_schema() for name, model in CONFIGS.items()}
+    sections["select"]["properties"]["architectures"]["items"] = {"enum": parts.names("architectures")}
+    schedule = {"type": "string", "description": "Cron, in UTC; left out, it runs by hand alone."}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A pipeline of Evergreen",
+        "type": "object",
+        "properties": {"task": {"anyOf": [task, with_options]}, "schedule": schedule, **sections},
+        "required": ["task", *(name for name, schema in sections.items() if "required" in schema)],
+        "additionalProperties": False,
+    }
+
+
 def read(name: str, root: Path) -> Pipeline:
     """Read `pipelines/NAME.yaml` (a path to it serves as well); raises PipelineError."""
     parts.use(root)
     name = Path(name).stem
+    if not NAME.fullmatch(name):
+        problem = f"{name[:MAX_SHOWN]!r} cannot be a pipeline's name"
+        raise PipelineError(problem, fix="use letters, digits, _ and -, starting with a letter or a digit")
     if name not in names(root):
         known = names(root)
         fix = suggest(name, known, "pipelines") if known else "make one with: evergreen new"
@@ -104,7 +126,7 @@ def _task(file: YamlFile) -> tuple[str, dict[str, Any]]:
     if not isinstance(task, str):
         raise file.error(f"task must be text or a mapping like {{name: value}}, got {show_value(task)}", "task")
     if task not in tasks():
-        raise file.error(f"unknown task {task!r}", "task", fix=suggest(task, tasks(), "tasks"))
+        raise file.error(f"unknown task {task[:MAX_SHOWN]!r}", "task", fix=suggest(task, tasks(), "tasks"))
     return task, options
 
 

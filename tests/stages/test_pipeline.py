@@ -1,11 +1,18 @@
 """Reading a pipeline's YAML: what is right is read, and each mistake is told with its line and the fix."""
 
+import dataclasses
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import jsonschema
 import pytest
+from ruamel.yaml import YAML
 
 from evergreen.core.errors import PipelineError
-from evergreen.stages.pipeline import SECTIONS, STAGES, names, read, tasks
+from evergreen.models.training.config import TrainingConfig
+from evergreen.stages.pipeline import CONFIGS, SECTIONS, STAGES, json_schema, names, read, tasks
 
 ROOT = Path(__file__).parents[2]
 LEAST = 'task: classification\ncollect: {uri: "sklearn:digits"}\npreprocess: {target: digit}\n'  # three lines
@@ -151,3 +158,178 @@ def test_tasks_are_the_files_of_their_folder():
     from evergreen.models.registry import list_tasks as registered
 
     assert tasks() == sorted(registered())
+
+
+NONSENSE = {  # section and key: value → what the message says
+    "collect: {uri: 3}": "collect.uri must be text",
+    'collect: {uri: ""}': "uri is the text ''",
+    "collect: {uri: a.csv, watermark: at, allowed_lateness: -1 h}": "allowed_lateness is '-1 h'",
+    "collect: {uri: a.csv, watermark: at, since: [1]}": "collect.since must be text or a whole number or a number",
+    "collect: {uri: a.csv, watermark: at, until: soon}": "until is 'soon'",
+    "collect: {uri: a.csv, since: 3}": "since needs watermark",
+    "collect: {uri: a.csv, id_columns: id}": "collect.id_columns must be a list",
+    "collect: {uri: a.csv, id_columns: [1]}": "collect.id_columns.0 must be text, got 1",
+    "collect: {uri: a.csv, on_source_delete: yes}": "on_source_delete must be one of follow, keep",
+    "preprocess: {target: y, test_fraction: -0.1}": "test_fraction is -0.1; give a fraction between 0 and 1",
+    "preprocess: {target: y, test_fraction: 0}": "test_fraction is 0",
+    "preprocess: {target: y, test_fraction: 0.6, validation_fraction: 0.4}": "leave no rows to train on",
+    "preprocess: {target: y, validation_fraction: 1}": "validation_fraction is 1",
+    "preprocess: {target: y, max_invalid_fraction: 20}": "max_invalid_fraction is 20",
+    "preprocess: {target: y, horizon: 0}": "horizon is 0; give at least 1",
+    "preprocess: {target: y, window: 0}": "window is 0; give at least 1",
+    "preprocess: {target: y, window: 1.5}": "preprocess.window must be a whole number, got 1.5",
+    "preprocess: {target: y, seed: -1}": "seed is -1; give at least 0",
+    "preprocess: {target: y, seed: 4294967296}": "seed is 4294967296",
+    "preprocess: {target: y, noise_std: -1}": "noise_std is -1",
+    "preprocess: {target: y, downscale: 0}": "downscale is 0",
+    "preprocess: {target: y, memory_mb: 100}": "memory_mb is 100; give at least 512",
+    "preprocess: {target: y, kinds: {a: 3}}": "preprocess.kinds.a must be text or a mapping",
+    "preprocess: {target: y, kinds: }": "preprocess.kinds must be a mapping",
+    "preprocess: {target: y, filter: {a: 3}}": "preprocess.filter.a must be a list",
+    'preprocess: {target: y, filter: {"a\\nb": 3}}': "preprocess.filter.'a\\nb' must be a list",
+    'preprocess: {target: y, rules: ["a >"]}': "rule",
+    "preprocess: {target: y, schema: {a: {mim: 3}}}": "did you mean 'min'?",
+    "preprocess: {target: y, group: a, split_column: b}": "group and split_column each say which rows test",
+    "preprocess: {target: y, gap: 7d}": "gap is of a split by time",
+    "preprocess: {target: y, leakage_checks: maybe}": "leakage_checks must be one of report, stop, off",
+    "select: {time_budget_s: 0}": "time_budget_s is 0; give a number above 0",
+    "select: {time_budget_s: .inf}": "select.time_budget_s must be a number",
+    "select: {architectures: [nope]}": "there is no architecture 'nope'",
+    "select: {architectures: [cnnn]}": "did you mean 'cnn'?",
+    "select: {rungs: [1, 0]}": "rungs.1 is 0; give at least 1",
+    "select: {rungs: []}": "rungs is a list; give at least 1",
+    "select: {rungs: [3, 3]}": "rungs is [3, 3]",
+    "select: {folds: 1}": "folds is 1",
+    "select: {reduction_factor: 1}": "reduction_factor is 1",
+    "tune: {trials: -1}": "trials is -1",
+    "tune: {time_budget_s: -1}": "time_budget_s is -1; give at least 0",
+    "train: {workers: 1e9}": "train.workers must be a whole number, got 1000000000.0",
+    "train: {workers: 1000000000}": "workers is 1000000000; give at most 4,096",
+    "train: {device: gpu}": "train.device must be one of auto, cpu, cuda",
+    "train: {restore: first}": "train.restore must be one of best, last",
+    "train: {grad_clip_norm: -1}": "grad_clip_norm is -1",
+    "train: {freeze: backbone}": "freeze without init_from",
+    "train: {train_on_validation: true, restore: best}": "leaves no rows",
+    "train: {train_on_validation: 1}": "train.train_on_validation must be true or false, got 1",
+    "train: {options: [1]}": "train.options must be a mapping",
+    "train: {secnods: 1}": "unknown key 'secnods' in train",
+    "validate: {bootstrap_samples: 10}": "bootstrap_samples is 10; give at least 100",
+    "validate: {slices: {a: [1, 2, 3]}}": "slices.a has 3 values; give at most 2",
+    "validate: {equivalence_margin: -0.1}": "equivalence_margin is -0.1",
+    "deploy: {replicas: 0}": "replicas is 0; give at least 1",
+    "deploy: {max_rows: 5000}": "max_queue_rows is below max_rows",
+    "deploy: {cpus: 1e9}": "cpus is 1000000000.0; give at most 1,024",
+    "schedule: 5": "schedule must be text, got 5",
+    "schedule: !!binary aGk=": "a value of type bytes",
+    "task: {name: [a]}": "task must be text",
+    "? [a, b]\n: 3": "",
+    '"a\\nb": 3': "unknown key 'a\\nb'",
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+def test_nonsense_is_one_line_with_its_place(write, nonsense):
+    key = nonsense.partition(":")[0]
+    kept = [line for line in LEAST.splitlines() if not line.startswith(f"{key}:")]
+    with pytest.raises(PipelineError) as caught:
+        write("\n".join([*kept, nonsense, ""]))
+    message = str(caught.value)
+    assert NONSENSE[nonsense] in message
+    assert message.startswith("pipelines/digits.yaml")
+    assert "\n" not in message
+    if "type bytes" not in message and key[0] not in "?":
+        assert message.startswith(f"pipelines/digits.yaml:{len(kept) + 1}: ")
+
+
+@pytest.mark.parametrize("name", ["x@y", "--help", "a\nb", "", "a b", "../..", "~", "x:y", "-"])
+def test_a_name_that_tags_and_files_cannot_bear(tmp_path, name):
+    with pytest.raises(PipelineError, match="cannot be a pipeline's name") as caught:
+        read(name, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+BOMB = "\n".join(
+    ['a: &a0 ["lol"]', *(f"b{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)), "schedule: *a11", ""]
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (BOMB, "its aliases stand for more than 100,000 values"),
+        (LEAST + "train: &a {options: {b: *a}}\n", "not YAML"),
+        (f"task: {'x' * 100_000_000}", "the file has 100,000,006 bytes"),
+        (f"task: {'x' * 1_000_000}", "unknown task 'xxx"),
+        (LEAST + f"train: {{epochs: {'9' * 5000}}}", "not YAML"),
+        ("task: " + "[" * 900 + "]" * 900, ""),
+        ("task: !!python/object/apply:os.system [ls]", "not YAML"),
+    ],
+    ids=["bomb", "loop", "large", "long", "digits", "deep", "object"],
+)
+def test_what_would_swallow_time_or_memory_is_refused_at_once(write, text, says):
+    start = time.process_time()
+    with pytest.raises(PipelineError) as caught:
+        write(text)
+    assert time.process_time() - start < 2
+    assert says in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+OLD = """task: classification
+collect: {uri: "sklearn:digits", key: [a], deleted: keep, watermark: at, late: 2}
+preprocess: {target: digit, ignore: [a], only: {b: [1]}, key: [c], bad_rows: 0.1, test_share: 0.3,
+  validation_share: 0.1, noise: 0.1, shrink: 2, given: part, series: s, weight: w, leaks: stop}
+select: {seconds: 7, keep: 4}
+tune: {seconds: 3}
+train: {balance: true, bucket: true, start_from: x@v1.0.0, freeze: features, clip: 1, accumulate: 2, patience: 3,
+  keep: last, warmup_share: 0.1}
+validate: {resamples: 200, margin: 0.2}
+"""
+
+
+def test_keys_of_earlier_versions_are_read_with_one_warning_each(write, caplog):
+    pipeline = write(OLD)
+    assert (pipeline.collect.id_columns, pipeline.collect.on_source_delete) == (["a"], "keep")
+    assert (pipeline.preprocess.drop_columns, pipeline.preprocess.filter) == (["a"], {"b": [1]})
+    assert (pipeline.select.time_budget_s, pipeline.select.reduction_factor) == (7, 4)
+    assert (pipeline.train.restore, pipeline.train.freeze) == ("last", "backbone")
+    assert set(pipeline.train.recipe()) <= {field.name for field in dataclasses.fields(TrainingConfig)}
+    warnings = [record.getMessage() for record in caplog.records]
+    renamed = sum(len(model.RENAMED) for model in CONFIGS.values())
+    assert len(warnings) == renamed  # one is not in OLD (refit), and one value has another word
+    assert "pipelines/digits.yaml:3: `ignore` is now `drop_columns`" in warnings
+    assert "pipelines/digits.yaml:7: `freeze: features` is now `freeze: backbone`" in warnings
+    caplog.clear()
+    write(OLD)
+    assert not caplog.records
+
+
+def test_a_mistake_under_an_old_key_is_told_at_its_line_and_an_old_key_beside_its_new_one_is_refused(write):
+    with pytest.raises(PipelineError, match=r"digits.yaml:5: tune: time_budget_s is -1; give at least 0"):
+        write(LEAST + "tune:\n  seconds: -1\n")
+    with pytest.raises(PipelineError, match=r"digits.yaml:4: time_budget_s is said twice"):
+        write(LEAST + "tune: {time_budget_s: 1, seconds: 2}\n")
+
+
+def test_the_json_schema_accepts_what_is_read_and_refuses_what_is_not():
+    schema = json_schema()
+    check = jsonschema.Draft202012Validator(schema)
+    load = YAML(typ="safe").load
+    check.check_schema(schema)
+    for name in names(ROOT):
+        check.validate(load(ROOT / "pipelines" / f"{name}.yaml"))
+    check.validate(load(OLD))
+    for nonsense in ("train: {workers: 0}", "train: {secnods: 1}", "select: {architectures: [nope]}", "task: magic"):
+        assert not check.is_valid(load(LEAST) | load(nonsense)), nonsense
+    for section in CONFIGS:
+        assert all("description" in field for field in schema["properties"][section]["properties"].values())
+
+
+def test_reading_needs_no_torch_and_no_arrow():
+    code = (
+        "import sys, pathlib; from evergreen.stages import pipeline; root = pathlib.Path.cwd()\n"
+        "for name in ('digits', 'high_digits', 'sunspots'): pipeline.read(name, root)\n"
+        "pipeline.json_schema(); print([name for name in ('torch', 'pyarrow', 'numpy', 'ray') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
