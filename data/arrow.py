@@ -38,6 +38,7 @@ DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+(e[+-]?\d+)?", re.I
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")  # 1,234 or 1.234.567: what is meant, its neighbours tell
 COMMA, POINT = ",", "."
 FEW = 200  # values that show soon what the others need not be asked
+READABLE = 0.95  # fraction of a text column's values that must read as numbers for the column to hold numbers
 EXACT = 2.0**53  # below it floats hold whole numbers exactly
 RowErrors = dict[int, str]  # row → what is wrong with its value
 
@@ -82,6 +83,16 @@ def is_mostly_words(column: pa.Array) -> bool:
     few = column.drop_null()
     few = few.take(pa.array(evenly_spaced_indices(len(few), FEW)))
     return 2 * len(to_float64(few)[1]) > len(few)
+
+
+def is_mostly_numbers(column: pa.Array) -> bool:
+    """Tell whether a column holds numbers, or text of which at least READABLE reads as numbers."""
+    column = decode_array(column)
+    if pa.types.is_boolean(column.type) or is_mostly_words(column):
+        return False
+    values, errors = to_float64(column)
+    n_held = len(errors) + int(np.count_nonzero(~np.isnan(values)))
+    return bool(n_held) and len(errors) <= (1 - READABLE) * n_held
 
 
 def _text_floats(column: pa.Array, decimal: str) -> tuple[np.ndarray, RowErrors]:

@@ -21,7 +21,6 @@ from evergreen.data.kinds._json import check_fields
 from evergreen.data.kinds._transform import apply_transform
 
 __all__ = ["FeatureSpec", "TensorField", "fit"]
-SPATIAL_TARGETS = ("mask", "boxes", "image")  # targets that would have to move with the image
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class FeatureSpec:
 
     def augment(self, batch: Mapping[str, np.ndarray], random: np.random.Generator) -> dict[str, np.ndarray]:
         """The training batch with each input varied as its kind does, unless the target lies over the image."""
-        if self.target.kind in SPATIAL_TARGETS:
+        if kinds.kind_of(self.target).SPATIAL:
             return dict(batch)
         varied = {key: kinds.kind_of(field).augment(field, batch[key], random) for key, field in self.inputs.items()}
         return {**batch, **varied}
@@ -170,7 +169,7 @@ def fit(
     `transform` is of the target, and of the history that it continues where it is a series. `options` are those of the
     kinds, by column.
     """
-    options, of_inputs = options or {}, transform if target_kind == "series" else ""
+    options, of_inputs = options or {}, transform if kinds.find(target_kind).SPANS_ROWS else ""
     inputs = fit_inputs(train, kind_of, of_inputs, options)
     return inputs, fit_target(train, target, target_kind, transform, options.get(target, {}))
 
@@ -187,7 +186,9 @@ def fit_inputs(
     said = {key: [options.get(column, {}) for column in columns] for key, columns in groups.items()}
     kind_of_key = {key: kind_of[columns[0]] for key, columns in groups.items()}
     return {
-        key: _fit(kind_of_key[key], train, columns, transform if kind_of_key[key] == "series" else "", said[key])
+        key: _fit(
+            kind_of_key[key], train, columns, transform if kinds.find(kind_of_key[key]).SPANS_ROWS else "", said[key]
+        )
         for key, columns in groups.items()
     }
 

@@ -54,7 +54,7 @@ card = {"architecture": "fourier", "task": "median", "options": {"size": 0.5}, "
 save_model(paths.candidate, network, card)
 row = spec.parse_request([{"wind": 270, "sail": 20}], "the request")
 print(json.dumps({
-    "buildable": buildable(spec.inputs), "inputs": list(spec.inputs), "history": trainer.history,
+    "buildable": buildable(spec.inputs), "inputs": list(spec.inputs), "history": loop.history,
     "answer": load_model(paths.candidate).predict(row), "origin": test.column("_origin")[0].as_py(),
 }))
 """

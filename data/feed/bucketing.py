@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from evergreen.core.errors import DataError
+from evergreen.data import kinds
 from evergreen.data.spec import FeatureSpec
 
 Batch = dict[str, np.ndarray]
-PADDED = ("text", "audio")  # kinds whose rows may be of different lengths, zeros after their end
-OTHERS = ("series", "image")  # that are read step by step, too
 FIX = "leave bucket out: it is for one text or one sound a row, and no text as the target"
 TOGETHER = 32  # batches whose rows are sorted: the more, the less padding, and the less rows are mixed
 
@@ -18,12 +17,14 @@ class LengthBucketing:
     """Sorts the rows of some batches by their length, cuts these anew and mixes them, and cuts off what is padding."""
 
     def __init__(self, spec: FeatureSpec) -> None:
-        names = [name for name, field in spec.inputs.items() if field.kind in (*PADDED, *OTHERS)]
-        if len(names) != 1 or spec.inputs[names[0]].kind not in PADDED or spec.target.kind == "text":
+        found = {name: kinds.kind_of(field) for name, field in spec.inputs.items()}
+        names = [name for name, kind in found.items() if kind.HAS_LENGTH or kind.STEPWISE]
+        target = kinds.kind_of(spec.target)
+        if len(names) != 1 or not found[names[0]].HAS_LENGTH or target.HAS_LENGTH:
             raise DataError(
                 "rows have not one length each by which they could be sorted", place="train.bucket_by_length", fix=FIX
             )
-        self.name, self.along = names[0], [names[0], *(["target"] if spec.target.kind == "tags" else [])]
+        self.name, self.along = names[0], [names[0], *(["target"] if target.ALIGNED else [])]
 
     def lengths(self, rows: Batch) -> np.ndarray:
         """(N,) steps of each row up to its last that is not padding, one at least."""

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
+from evergreen.data import kinds
 from evergreen.data.prepared import WEIGHT
 from evergreen.data.spec import FeatureSpec
 
@@ -34,7 +35,7 @@ class RowWeights:
     learned: Learned | None = None
 
     def __post_init__(self) -> None:
-        if self.balance and (self.spec.target.kind != "category" or self.spec.target.shape):
+        if self.balance and (not kinds.kind_of(self.spec.target).HAS_CLASSES or self.spec.target.shape):
             fix = "leave balance out: it is for a target of one class a row"
             raise DataError(
                 f"a target of kind {self.spec.target.kind} has no classes", place="train.class_balanced", fix=fix

@@ -26,7 +26,9 @@ from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _mel as spectra
 from evergreen.data.kinds import _wav as wav
+from evergreen.data.kinds._audio_duplicates import find_duplicate_sounds, sound_features
 from evergreen.data.kinds._json import format_value
+from evergreen.data.kinds._near_duplicates import NearDuplicate, join_features
 
 TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])  # rate 0: that of the option
 LONG = 1000  # samples of a row from which on a list of numbers within −1…1 is taken for sound
@@ -39,6 +41,8 @@ FIX = "give a list of samples, {samples, rate}, or a WAV file as base64"
 
 
 class Audio(Kind):
+    TELLS_ROWS_APART = True
+    HAS_LENGTH = True
     OPTIONS: ClassVar[dict[str, Any]] = {
         "form": "mel",  # or waveform: the samples themselves
         "rate": 0,  # samples a second that rows are brought to; 0: the commonest of the training rows
@@ -150,6 +154,12 @@ class Audio(Kind):
             {"type": "object", "description": "`samples`, and their `rate` a second"},
         ]
         return {"oneOf": forms, "example": base64.b64encode(wav.encode_wav(tone, rate)).decode()}
+
+    def find_near_duplicates(self, column: pa.Array, other: pa.Array) -> list[NearDuplicate]:
+        return find_duplicate_sounds(column, other)
+
+    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
+        return join_features(sound_features(one), sound_features(two))
 
     def hash_input(self, column: pa.Array) -> list[bytes]:
         rates = column.field("rate").to_pylist()

@@ -28,6 +28,7 @@ class Boolean(Kind):
     grouped: ClassVar[bool] = True
     ENCODES_AS: ClassVar[str] = "category"
     ALLOWS_MISSING: ClassVar[bool] = True
+    COMPARES_AS: ClassVar[str] = "category"
 
     def detect(self, column: pa.Array) -> float:
         """Text is taken for it where it holds both words of a pair and hardly anything else; numbers stay numbers."""

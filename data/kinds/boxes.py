@@ -28,6 +28,7 @@ FORM = 'give lists of {"class": …, "x0": …, "y0": …, "x1": …, "y1": …}
 class Boxes(Kind):
     """A row is (M, 5): the class's index (−1 where there is no box), and the corners as shares of the image's sides."""
 
+    SPATIAL = True
     OPTIONS: ClassVar[dict[str, Any]] = {
         "unit": "",  # of the corners: "pixels" or "shares" of the image's sides; pixels where any is above 1
         "size": None,  # [height, width] of the images in pixels, where corners are pixels

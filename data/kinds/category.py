@@ -18,9 +18,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import RowErrors, decode_array, to_strings
+from evergreen.data.arrow import RowErrors, decode_array, joint_codes, to_strings
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
+from evergreen.data.kinds._class_checks import check_class_target, note_mixed_column
+from evergreen.data.kinds._class_counts import (
+    count_values,
+    describe_words,
+    frequency_ranks,
+    most_changed_value,
+    one_hot,
+)
 from evergreen.data.kinds._json import format_value
 
 MANY = 1000  # distinct values above which a text column is no category
@@ -29,6 +37,8 @@ WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or fals
 
 class Category(Kind):
     grouped = True
+    HAS_CLASSES = True
+    SCALAR = True
     ACCEPTS_DICTIONARY = True
     ALLOWS_MISSING = True
     OPTIONS: ClassVar[dict[str, Any]] = {
@@ -160,6 +170,34 @@ class Category(Kind):
 
     def measure(self, column: pa.Array) -> Counter[str]:
         return Counter(to_strings(column).drop_null().to_pylist())
+
+    def note_detection(self, name: str, column: pa.Array) -> list[str]:
+        return note_mixed_column(name, column)
+
+    def describe_values(self, column: pa.Array) -> tuple[str, str]:
+        return describe_words(column, min_distinct=20)
+
+    def check_target(self, column: pa.Array, place: str) -> None:
+        check_class_target(column, place)
+
+    def profile(self, column: pa.Array) -> dict[str, Any]:
+        return {"values": count_values(column)}
+
+    def to_scalars(self, column: pa.Array) -> pa.Array:
+        return column
+
+    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
+        return frequency_ranks(one, two)
+
+    def describe_drift(self, one: pa.Array, two: pa.Array, names: tuple[str, str]) -> str:
+        return most_changed_value(one, two, names)
+
+    def assign_bins(self, train: pa.Array, held_out: pa.Array) -> tuple[np.ndarray, int]:
+        codes = joint_codes(train, held_out)
+        return codes, int(codes.max()) + 1
+
+    def target_scores(self, train: pa.Array, held_out: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        return one_hot(train, held_out)
 
     def hash_input(self, column: pa.Array) -> pa.Array:
         return column

@@ -19,7 +19,9 @@ from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _augment_image as affine
 from evergreen.data.kinds import _images as pixels
 from evergreen.data.kinds import _pretrained as pretrained
+from evergreen.data.kinds._image_duplicates import find_duplicate_images
 from evergreen.data.kinds._json import format_value, parse_numeric_array
+from evergreen.data.kinds._near_duplicates import NearDuplicate, join_features
 
 FIRST = 10  # files that are looked at to tell whether a column of bytes holds images; some may be damaged
 EXAMPLE = 4096  # values: a larger picture is not written out in the documentation of an endpoint
@@ -35,6 +37,9 @@ class Image(Kind):
     `low` and `high` are the ends of each channel's range, standardised.
     """
 
+    SPATIAL = True
+    STEPWISE = True
+    TELLS_ROWS_APART = True
     # [height, width] in pixels; 1 grey, 3 colours; whose pixels
     OPTIONS: ClassVar[dict[str, Any]] = {"size": None, "channels": None, "source": ""}
 
@@ -125,6 +130,13 @@ class Image(Kind):
                 schema = {"type": "array", "items": schema, "minItems": length, "maxItems": length}
         return schema | ({"example": field.state["median"]} if "median" in field.state else {})
 
+    def find_near_duplicates(self, column: pa.Array, other: pa.Array) -> list[NearDuplicate]:
+        return find_duplicate_images(column, other)
+
+    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
+        """Return brightness, contrast, and each image in 4 × 4 pixels."""
+        return join_features(*map(_thumbnail_features, (one, two)))
+
     def hash_input(self, column: pa.Array) -> pa.Array | list[bytes]:
         if pa.types.is_binary(column.type):
             return column
@@ -191,6 +203,16 @@ def _as_given(median: np.ndarray, state: Mapping[str, Any]) -> Any:
         median = pixels.with_channels(pixels.resize_images(median[None], side), depth if depth in (1, 3) else 1)[0]
         median = np.broadcast_to(median[..., :1], (*side, depth)) if median.shape[2] != depth else median
     return median.reshape(state["given"]).tolist()
+
+
+def _thumbnail_features(column: pa.Array) -> np.ndarray:
+    if pa.types.is_binary(column.type):
+        values = np.stack([pixels.decode_image(data.as_py(), (16, 16), 3) for data in column]).astype(np.float32)
+    else:
+        values = stack_lists(column)[0].astype(np.float32)
+        values = values if values.ndim == 4 else values[..., None]
+    small = pixels.resize_images(values, (4, 4)).reshape(len(values), -1)
+    return np.column_stack([values.mean(axis=(1, 2, 3)), values.std(axis=(1, 2, 3)), small])
 
 
 def _file(text: str) -> bytes:

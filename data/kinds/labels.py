@@ -87,6 +87,10 @@ class Labels(Kind):
     def measure(self, column: pa.Array) -> Counter[str]:
         return Counter(str(word) for row in column.drop_null().to_pylist() for word in row)
 
+    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
+        """Return how many labels each row has."""
+        return np.array([[len(row or ())] for side in (one, two) for row in side.to_pylist()], np.float64)
+
     def hash_input(self, column: pa.Array) -> list[bytes]:
         return [
             b"" if row is None else b"".join(b"=" + word.encode() + b"\0" for word in row) or b"="

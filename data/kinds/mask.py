@@ -26,6 +26,7 @@ IGNORED = -100  # a pixel that counts neither in the loss nor in the metrics
 class Mask(Kind):
     """Files are brought to one size by taking the nearest pixel, chosen as that of images is."""
 
+    SPATIAL = True
     OPTIONS: ClassVar[dict[str, Any]] = {
         "size": None,
         "ignore": None,

@@ -31,6 +31,7 @@ FIX = "give a time such as 2024-01-31 or 2024-01-31T12:00:00Z"
 class Moment(Kind):
     ENCODES_AS: ClassVar[str] = "number"
     ALLOWS_MISSING: ClassVar[bool] = True
+    COMPARES_AS: ClassVar[str] = "number"
     OPTIONS: ClassVar[dict[str, Any]] = {
         "format": "",  # iso, iso+zone, or as strptime has it: "%d.%m.%Y %H:%M"; "": found out
         "unit": "",  # of numbers since 1970: d, s, ms, us or ns
@@ -138,6 +139,15 @@ class Moment(Kind):
 
     def format_measure(self, value: float) -> str:
         return datetime.fromtimestamp(value / 1e6, UTC).date().isoformat()
+
+    def describe_values(self, column: pa.Array) -> tuple[str, str]:
+        """Return the first and the last day."""
+        held = self.validate(column)[0].drop_null()
+        ends = pc.min_max(held)
+        return f"{ends['min'].as_py():%Y-%m-%d} to {ends['max'].as_py():%Y-%m-%d}" if len(held) else "", ""
+
+    def to_comparable(self, column: pa.Array) -> pa.Array:
+        return column.cast(pa.int64()).cast(pa.float64())
 
     def hash_input(self, column: pa.Array) -> pa.Array:
         return column.cast(pa.int64()).cast(pa.float64(), safe=False)  # exact until the year 2255

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import RowErrors, decode_array, detect_decimal_separator, is_mostly_words, to_float64
+from evergreen.data.arrow import RowErrors, decode_array, detect_decimal_separator, is_mostly_numbers, to_float64
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _scaling as scaling
@@ -24,13 +25,17 @@ from evergreen.data.kinds._transform import invert_transform
 
 LARGEST = 1e30  # beyond it squares overflow float32
 FARTHEST = 1e6  # deviations from the mean: a wilder input is held here, so that no network answers NaN
-READABLE = 0.95  # share of a text column's values that must be numbers for the column to be one
+MAX_NAMES, MIN_IDENTIFIERS = 10, 20  # distinct whole numbers that may be names; rows that may be named by them
+N_BINS = 32  # of equal counts, for the leak check
 OUTLIERS = ("keep", "clip", "flag")
 
 
 class Number(Kind):
     grouped = True
     ALLOWS_MISSING = True
+    MISSING_BECOMES = "filled by the training median"
+    RULE_TYPE = "number"
+    SCALAR = True
     OPTIONS: ClassVar[dict[str, Any]] = {
         "scaling": "standard",  # or minmax, robust (median and quartiles), log, quantile (to a normal distribution)
         "outliers": "keep",  # clip: beyond three times the distance of the quartiles, held there; flag: and told of
@@ -39,12 +44,25 @@ class Number(Kind):
     }
 
     def detect(self, column: pa.Array) -> float:
-        column = decode_array(column)
-        if pa.types.is_boolean(column.type) or is_mostly_words(column):
-            return 0.0
-        values, faults = to_float64(column)
-        held = len(faults) + int(np.count_nonzero(~np.isnan(values)))
-        return 0.9 if held and len(faults) <= (1 - READABLE) * held else 0.0
+        return 0.9 if is_mostly_numbers(column) else 0.0
+
+    def describe_values(self, column: pa.Array) -> tuple[str, str]:
+        """Return the range, and a doubt where whole numbers may be names."""
+        values, errors = to_float64(column)
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return "", ""
+        odd = f"; {len(errors):,} are no numbers, and set aside" if errors else ""
+        n_distinct, doubt = len(np.unique(values)), ""
+        if (values == np.trunc(values)).all():
+            if n_distinct == len(values) >= max(MIN_IDENTIFIERS, 0.5 * len(column)):
+                doubt = "every row has another whole number; leave it out (`drop_columns`) if that only names the row"
+            elif n_distinct <= MAX_NAMES:
+                doubt = f"it has {n_distinct} different whole numbers; say category if they are names"
+        return f"{values.min():.6g} to {values.max():.6g}{odd}", doubt
+
+    def check_target(self, column: pa.Array, place: str) -> None:
+        check_numeric_target(column, place)
 
     def __init__(self, decimal: str = "") -> None:
         self.decimal = decimal
@@ -143,8 +161,60 @@ class Number(Kind):
     def measure(self, column: pa.Array) -> np.ndarray:
         return column.to_numpy(zero_copy_only=False).astype(np.float64)
 
+    def profile(self, column: pa.Array) -> dict[str, Any]:
+        return numeric_range(column)
+
+    def to_scalars(self, column: pa.Array) -> np.ndarray:
+        return _floats(column)
+
+    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
+        return _floats(one, two)[:, None]
+
+    def describe_drift(self, one: pa.Array, two: pa.Array, names: tuple[str, str]) -> str:
+        """Compare the medians."""
+        held = [side.drop_null().to_numpy().astype(np.float64) for side in (one, two)]
+        medians = [f"{np.median(side):.4g}" if len(side) else "unknown" for side in held]
+        return f"median {medians[0]} {names[0]}, {medians[1]} {names[1]}"
+
+    def assign_bins(self, train: pa.Array, held_out: pa.Array) -> tuple[np.ndarray, int]:
+        """Cut at quantiles of the training values; bin 0 is for missing values."""
+        values = _floats(train, held_out)
+        known = values[: len(train)][~np.isnan(values[: len(train)])]
+        edges = np.unique(np.quantile(known, np.linspace(0, 1, N_BINS + 1)[1:-1])) if len(known) else np.zeros(0)
+        return np.where(np.isnan(values), 0, np.searchsorted(edges, values, "right") + 1), len(edges) + 2
+
+    def target_scores(self, train: pa.Array, held_out: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """Return ranks among the training values, 0 to 1."""
+        known = np.sort(train.to_numpy(zero_copy_only=False))
+        one, two = (
+            (np.searchsorted(known, side.to_numpy(zero_copy_only=False)) / len(known))[:, None]
+            for side in (train, held_out)
+        )
+        return one, two
+
     def hash_input(self, column: pa.Array) -> pa.Array:
         return column
+
+
+def check_numeric_target(column: pa.Array, place: str) -> None:
+    """Raise DataError unless a raw target column holds numbers."""
+    if not is_mostly_numbers(column):
+        fix = "use `task: classification`, or choose a column of numbers"
+        raise DataError("holds no numbers", place=place, fix=fix)
+
+
+def numeric_range(column: pa.Array) -> dict[str, Any]:
+    """Return {"low", "high"} of the finite values of floats, or of lists of them; {} of other columns."""
+    while pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        column = column.flatten()
+    if not pa.types.is_floating(column.type):
+        return {}
+    ends = pc.min_max(column.filter(pc.is_finite(column)))
+    return {"low": ends["min"].as_py(), "high": ends["max"].as_py()}
+
+
+def _floats(*columns: pa.Array) -> np.ndarray:
+    return np.concatenate([column.to_numpy(zero_copy_only=False).astype(np.float64) for column in columns])
 
 
 def _possible(said: Mapping[str, Any], *, target: bool) -> None:

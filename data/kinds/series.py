@@ -16,10 +16,17 @@ from evergreen.data.arrow import RowErrors, decode_array, is_ragged, list_depth,
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds._json import parse_numeric_array
+from evergreen.data.kinds._near_duplicates import NearDuplicate, join_features, match_rounded
 from evergreen.data.kinds._transform import invert_transform
+from evergreen.data.kinds.number import check_numeric_target, numeric_range
 
 
 class Series(Kind):
+    GROUP_KIND = "category"
+    SPANS_ROWS = True
+    STEPWISE = True
+    TELLS_ROWS_APART = True
+
     def detect(self, column: pa.Array) -> float:
         return 0.9 if list_depth(decode_array(column).type) == 1 else 0.0
 
@@ -101,6 +108,19 @@ class Series(Kind):
         rows = zip(over, _first_channel(columns[0]).tolist(), predicted or [()] * len(over), strict=True)
         return [marks.Sparkline(past.history, actual, said) for past, actual, said in rows]
 
+    def check_target(self, column: pa.Array, place: str) -> None:
+        check_numeric_target(column, place)
+
+    def profile(self, column: pa.Array) -> dict[str, Any]:
+        return numeric_range(column)
+
+    def find_near_duplicates(self, column: pa.Array, other: pa.Array) -> list[NearDuplicate] | None:
+        one, two = _flat_windows(column), _flat_windows(other)
+        return match_rounded(one, two) if one.shape[1] == two.shape[1] else []
+
+    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
+        return join_features(_window_features(one), _window_features(two))
+
     def hash_input(self, column: pa.Array) -> list[bytes]:
         return [row.tobytes() for row in np.ascontiguousarray(stack_lists(column)[0] + 0.0, dtype="<f8")]
 
@@ -110,6 +130,17 @@ def _first_channel(column: pa.Array) -> np.ndarray:
     values = stack_lists(column)[0]
     first: np.ndarray = values.reshape(*values.shape[:2], -1)[:, :, 0].astype(np.float64)
     return first
+
+
+def _window_features(column: pa.Array) -> np.ndarray:
+    """Return (N, 4) mean, spread, first and last value of each window."""
+    values = _flat_windows(column)
+    return np.column_stack([values.mean(1), values.std(1), values[:, 0], values[:, -1]])
+
+
+def _flat_windows(column: pa.Array) -> np.ndarray:
+    flat: np.ndarray = stack_lists(column)[0].reshape(len(column), -1).astype(np.float64)
+    return flat
 
 
 def to_fixed_lists(values: np.ndarray) -> pa.Array:

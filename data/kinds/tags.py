@@ -23,6 +23,7 @@ PADDING = -100  # what torch's cross-entropy passes over
 
 
 class Tags(Kind):
+    ALIGNED = True
     OPTIONS: ClassVar[dict[str, Any]] = {"length": 0}  # 0: of the longest training row
 
     def detect(self, column: pa.Array) -> float:
@@ -68,6 +69,10 @@ class Tags(Kind):
 
     def measure(self, column: pa.Array) -> Counter[str]:
         return Counter(str(word) for row in column.drop_null().to_pylist() for word in row)
+
+    def check_against_inputs(self, target: pa.Array, inputs: Mapping[str, tuple[str, pa.Array]]) -> list[RowErrors]:
+        """Return errors of rows that have not as many tags as words."""
+        return [unequal_lengths(target, words) for kind, words in inputs.values() if kind == "text"]
 
     def hash_input(self, column: pa.Array) -> list[bytes]:
         return [b"" if row is None else b"=" + json.dumps(row).encode() for row in column.to_pylist()]

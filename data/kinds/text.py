@@ -23,6 +23,8 @@ from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _tokenize as units
 from evergreen.data.kinds._json import format_value
+from evergreen.data.kinds._minhash import find_similar_texts, join_words
+from evergreen.data.kinds._near_duplicates import NearDuplicate, join_features
 
 PADDING, UNKNOWN, BEGIN, END = range(4)
 SPECIAL = 4  # tokens before the vocabulary
@@ -31,10 +33,13 @@ GLANCED = 2_000  # texts that tell whether they are words
 LEARNED = 10_000  # texts that tell the vocabulary and the length, spread evenly; all where they are no more
 SENTENCE = 4  # words: a column whose typical text has fewer is taken as names, not as text
 SHOWN = 280  # characters of a text on a page
+SORTS = (r"\p{Lu}", r"\p{Nd}", r"[\s\p{Z}]", r"[^\p{L}\p{N}]")  # capitals, digits, spaces, signs
 UNSEEN = "\ufffd"  # how an unknown token is written
 
 
 class Text(Kind):
+    TELLS_ROWS_APART = True
+    HAS_LENGTH = True
     OPTIONS: ClassVar[dict[str, Any]] = {"unit": "", "length": 0, "vocabulary": 8000}  # "" and 0: found from the texts
 
     def detect(self, column: pa.Array) -> float:
@@ -145,6 +150,15 @@ class Text(Kind):
     def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
         return show_texts(columns[0])
 
+    def find_near_duplicates(self, column: pa.Array, other: pa.Array) -> list[NearDuplicate] | None:
+        return find_similar_texts(column, other)
+
+    def to_scalars(self, column: pa.Array) -> pa.Array:
+        return pa.array(map(join_words, column.to_pylist()), pa.string()) if pa.types.is_list(column.type) else column
+
+    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
+        return join_features(text_features(one), text_features(two))
+
     def hash_input(self, column: pa.Array) -> pa.Array | list[bytes]:
         if pa.types.is_string(column.type):
             return column
@@ -164,6 +178,15 @@ def count_words(column: pa.Array) -> np.ndarray:
         pc.count_substring_regex(held, r"[^\s\p{Z}]+") if pa.types.is_string(held.type) else pc.list_value_length(held)
     )
     return words.to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def text_features(column: pa.Array) -> np.ndarray:
+    """Return (N, 5) how long each text is, and its fractions of capitals, digits, spaces and signs."""
+    text = pc.binary_join(column, " ") if pa.types.is_list(column.type) else column
+    text = text.fill_null("")
+    length = pc.utf8_length(text).to_numpy(zero_copy_only=False)
+    counts = [pc.count_substring_regex(text, sort).to_numpy(zero_copy_only=False) for sort in SORTS]
+    return np.column_stack([length, *(count / np.maximum(1, length) for count in counts)]).astype(np.float64)
 
 
 def show_texts(column: pa.Array) -> list[Mark]:

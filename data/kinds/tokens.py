@@ -21,13 +21,16 @@ from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _pretrained as pretrained
 from evergreen.data.kinds._json import format_value
-from evergreen.data.kinds.text import count_words, show_texts
+from evergreen.data.kinds._minhash import find_similar_texts
+from evergreen.data.kinds._near_duplicates import NearDuplicate, join_features
+from evergreen.data.kinds.text import count_words, show_texts, text_features
 
 LONGEST = 256  # tokens of a row, unless `length` says otherwise
 FIX = "give `source`, a folder with config.json and tokenizer.json, or a name on Hugging Face's hub"
 
 
 class Tokens(Kind):
+    TELLS_ROWS_APART = True
     OPTIONS: ClassVar[dict[str, Any]] = {"source": "", "length": 0}  # 0: the longest of the training rows, at most 256
 
     def detect(self, column: pa.Array) -> float:
@@ -98,6 +101,12 @@ class Tokens(Kind):
 
     def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
         return show_texts(columns[0])
+
+    def find_near_duplicates(self, column: pa.Array, other: pa.Array) -> list[NearDuplicate] | None:
+        return find_similar_texts(column, other)
+
+    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
+        return join_features(text_features(one), text_features(two))
 
     def hash_input(self, column: pa.Array) -> pa.Array:
         return column

@@ -9,8 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evergreen.data import kinds
-from evergreen.data.arrow import MISSING, RowErrors, combine_chunks, decode_array, to_float64, to_strings
+from evergreen.data.arrow import (
+    MISSING,
+    RowErrors,
+    combine_chunks,
+    decode_array,
+    is_mostly_numbers,
+    to_float64,
+    to_strings,
+)
+from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare.rules.grammar import BOOLEAN, NUMBER, TEXT, TIME
 from evergreen.data.row_ids import hash_rows
 
@@ -27,7 +35,7 @@ def rule_type(column: pa.Array | pa.ChunkedArray) -> str:
         return BOOLEAN
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
         return TIME
-    if kinds.find("number").detect(column):
+    if is_mostly_numbers(column):
         return NUMBER
     if not pa.types.is_string(column.type):
         return ""
@@ -36,7 +44,7 @@ def rule_type(column: pa.Array | pa.ChunkedArray) -> str:
         return TEXT
     if pc.all(pc.is_in(pc.utf8_lower(held), WORDS)).as_py():
         return BOOLEAN
-    return TIME if kinds.find("moment").detect(held) else TEXT
+    return TIME if dates.detect_format(held) else TEXT
 
 
 def cast_column(column: pa.Array, kind: str, options: Mapping[str, Any] | None = None) -> tuple[pa.Array, RowErrors]:
@@ -47,8 +55,11 @@ def cast_column(column: pa.Array, kind: str, options: Mapping[str, Any] | None =
         numbers, faults = to_float64(column, (options or {}).get("decimal", ""))
         return pa.array(numbers, pa.float64(), from_pandas=True), faults
     if kind == TIME:
-        found: tuple[pa.Array, RowErrors] = kinds.find("moment").with_options(options or {}).validate(column)
-        return found
+        if column.type == dates.TYPE:
+            return column, {}
+        return dates.parse_datetimes(
+            column, *(str((options or {}).get(key) or "") for key in ("format", "unit", "zone"))
+        )
     if kind == TEXT:
         return to_strings(column), {}
     if pa.types.is_boolean(column.type):

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from evergreen.data import kinds
 from evergreen.data.arrow import RowErrors, combine_chunks, decode_array, to_strings
-from evergreen.data.kinds.tags import unequal_lengths
 from evergreen.data.prepare.invalid_rows import RULE, quarantine
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def separate_invalid_rows(
     faults: list[tuple[str, RowErrors]] = list(beside)
     typed: dict[str, pa.Array] = {}
     for name, kind in schema.kinds.items():
-        reader = kinds.find("number" if kind == "series" and name == schema.target else kind)
+        reader = kinds.find(kind)
         typed[name], found = reader.with_options(schema.options.get(name, {})).validate_encoded(
             combine_chunks(table.column(name))
         )
@@ -45,12 +44,9 @@ def separate_invalid_rows(
     for name in dict.fromkeys([schema.target, *required]):
         typed.setdefault(name, decode_array(table.column(name)))
         faults.append((name, _missing(typed[name])))
-    if schema.target_kind == "tags":
-        texts_of = [name for name, kind in schema.inputs.items() if kind == "text"]
-        faults += [
-            (schema.target, unequal_lengths(decode_array(typed[schema.target]), decode_array(typed[name])))
-            for name in texts_of
-        ]
+    checked = {name: (kind, decode_array(typed[name])) for name, kind in schema.inputs.items()}
+    target_errors = kinds.find(schema.target_kind).check_against_inputs(decode_array(typed[schema.target]), checked)
+    faults += [(schema.target, found) for found in target_errors]
     faults += rules.violations(table) if rules else []
     reasons = _reasons(table, faults)
     typed["_origin"] = decode_array(table.column("_origin"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
+from evergreen.data import kinds
 from evergreen.data.arrow import to_float64
 from evergreen.data.prepare.rules.grammar import NUMBER, TIME, TYPES, check_pattern
 
@@ -60,7 +61,7 @@ class ColumnRule:
     def declared_type(self) -> str:
         """The type that rules read it in, where the schema tells."""
         bounds = [one for one in (self.min, self.max) if one is not None]
-        implied = NUMBER if self.kind == "number" else ""
+        implied = kinds.find(self.kind).RULE_TYPE if self.kind else ""
         if bounds:
             implied = TIME if isinstance(bounds[0], str) else NUMBER
         return self.type or implied
@@ -94,12 +95,12 @@ def suggest_rules(columns: Mapping[str, ColumnProfile], unique: Sequence[str] = 
     """
     found: dict[str, dict[str, Any]] = {name: {"unique": True} for name in unique if name not in columns}
     for name, seen in columns.items():
-        said: dict[str, Any] = {} if seen.kind == "series" else {"kind": seen.kind}
+        said: dict[str, Any] = {} if kinds.find(seen.kind).SPANS_ROWS else {"kind": seen.kind}
         if seen.low is not None and seen.high is not None:
             said |= dict(zip(("min", "max"), _wider(seen.low, seen.high), strict=True))
         if seen.values and len(seen.values) <= FEW:
             said["allowed"] = _typed(list(seen.values))
-        if seen.kind != "series":
+        if "kind" in said:
             said["missing"] = min(1.0, math.ceil(200 * seen.missing_fraction) / 100) if seen.missing else 0
         found[name] = said
     return found

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
-from evergreen.data import kinds
 from evergreen.data.arrow import decode_array, stack_lists
 from evergreen.data.kinds import _images as pixels
+from evergreen.data.kinds.image import Image
 
 PLACE = "preprocess"
 
@@ -30,8 +30,7 @@ def degrade_images(table: pa.Table, target: str, *, noise: float, shrink: int) -
     if name in table.column_names:
         fix = "take noise and shrink out: the column is taken as the input"
         raise DataError(f"there is a column '{name}' already", place=PLACE, fix=fix)
-    kind = kinds.find("image")
-    column, faults = kind.validate(decode_array(table.column(target)))
+    column, faults = Image().validate(decode_array(table.column(target)))
     if len(faults) == len(column):
         raise DataError(f"'{target}' holds no images to spoil", place=PLACE, fix="take noise and shrink out")
     if pa.types.is_binary(column.type):

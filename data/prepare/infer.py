@@ -8,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import kinds
-from evergreen.data.arrow import decode_array, is_mostly_words, to_float64, to_strings
+from evergreen.data.arrow import decode_array, to_strings
 from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.sources import RESERVED
 
@@ -64,7 +63,7 @@ def infer_schema(
             fix=f"take '{target}' out of kinds, or change the task",
         )
     columns = check_columns(table, [target, *given, *ignore, *key])
-    check_target_kind(decode_array(table.column(target)), target, target_kind)
+    kinds.find(target_kind).check_target(decode_array(table.column(target)), f"target column '{target}'")
     inputs, notes = {}, []
     asked = [name for name in columns if name not in {target, *ignore, *key, *given}]
     recognised = _shared(lambda name: detect_kind(name, decode_array(table.column(name))), asked)
@@ -78,7 +77,7 @@ def infer_schema(
         if kind:
             kinds.find(kind)
             inputs[name] = kind
-            notes += _mixed(name, column) if kind == "category" and name not in given else []
+            notes += kinds.find(kind).note_detection(name, column) if name not in given else []
         else:
             notes.append(f"column '{name}' is left out: {_why_not(column)}; to use it, say `kinds: {{{name}: …}}`")
     if not inputs:
@@ -166,19 +165,6 @@ def is_identifier(name: str, column: pa.Array) -> bool:
     return called and bool(pc.count_distinct(to_strings(column)).as_py() == len(column) > 1)
 
 
-def _mixed(name: str, column: pa.Array) -> list[str]:
-    if not pa.types.is_string(column.type) or is_mostly_words(column):
-        return []
-    values, faults = to_float64(column)
-    held = int(np.count_nonzero(~np.isnan(values)))
-    if held <= len(faults):
-        return []
-    share = f"{len(faults) / (held + len(faults)):.0%} of its values are no numbers"
-    return [
-        f"column '{name}' is taken as a category: {share}; to set those rows aside, say `kinds: {{{name}: number}}`"
-    ]
-
-
 def _why_not(column: pa.Array) -> str:
     if column.null_count == len(column) or (pa.types.is_string(column.type) and not to_strings(column).drop_null()):
         return "it is empty"
@@ -189,32 +175,3 @@ def _why_not(column: pa.Array) -> str:
     if not pa.types.is_string(column.type):
         return f"it is an identifier, or of a type that no kind takes ({column.type})"
     return "it looks like an identifier or free text, with too many different values to learn from"
-
-
-def check_target_kind(column: pa.Array, target: str, kind: str) -> None:
-    """Raises DataError where a target cannot be of the kind that its task predicts."""
-    place = f"target column '{target}'"
-    if kind in ("number", "series") and not kinds.find("number").detect(column):
-        raise DataError(
-            "holds no numbers", place=place, fix="use `task: classification`, or choose a column of numbers"
-        )
-    if kind == "category":
-        words = to_strings(column).drop_null()
-        distinct = pc.count_distinct(words).as_py()
-        if distinct == 1:
-            raise DataError(
-                f"holds one class alone: '{words[0]}'",
-                place=place,
-                fix="collect rows of a second class, or choose another target",
-            )
-        if distinct > max(10, len(words) // 2):
-            fix = (
-                "use `task: regression`"
-                if kinds.find("number").detect(column)
-                else "choose a column with fewer different values"
-            )
-            raise DataError(f"holds {distinct} different values in {len(words)} rows: no classes", place=place, fix=fix)
-        numbers, faults = to_float64(column)
-        held = numbers[~np.isnan(numbers)]
-        if not faults and len(held) and (held != np.trunc(held)).any():
-            raise DataError("holds fractions, no classes", place=place, fix="use `task: regression`")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.data import row_ids
+from evergreen.data import kinds, row_ids
 from evergreen.data.arrow import RowErrors, decode_array
 from evergreen.data.prepare import infer as schemas
 from evergreen.data.prepare import split, splitters, windows
@@ -28,6 +28,7 @@ class SeriesReader:
     """What makes examples of a series; see data/prepare/prepared_rows.py for the Reader that it is."""
 
     config: PreprocessConfig
+    kind: str  # of the windows, and of the target
     split_method = "time"
     all_rows_reason = "the rows of a series have to be put in order"
 
@@ -42,8 +43,8 @@ class SeriesReader:
     @property
     def schema(self) -> Schema:
         series = self.config.series_column
-        kinds = {windows.HISTORY: "series", **({series: "category"} if series else {})}
-        return Schema(kinds, self.config.target, "series")
+        inputs = {windows.HISTORY: self.kind, **({series: kinds.find(self.kind).GROUP_KIND} if series else {})}
+        return Schema(inputs, self.config.target, self.kind)
 
     def prepare(self, raw: pa.Table) -> PreparedRows:
         """The examples of all raw rows. Raises DataError where the columns or the rows do not serve."""
@@ -51,7 +52,7 @@ class SeriesReader:
         count, raw = len(raw), _asked(raw, config)
         target, time = config.target, config.time
         which: dict[str, Any] = {"covariates": config.covariates, "series": config.series_column}
-        _suits(raw, config)
+        _check_columns(raw, config, self.kind)
         rules = Rules.read(config.column_rules, config.rules, raw, schemas.kind_options(config.kinds))
         broken = merge_errors(rules.with_global_stats([rules.collect_stats(raw)]).violations(raw))
         points, faults = windows.drop_rows_without_time(
@@ -85,7 +86,7 @@ def _asked(raw: pa.Table, config: PreprocessConfig) -> pa.Table:
     return asked
 
 
-def _suits(raw: pa.Table, config: PreprocessConfig) -> None:
+def _check_columns(raw: pa.Table, config: PreprocessConfig, kind: str) -> None:
     if not config.time:
         raise DataError("a forecast needs the column of times", place="preprocess.time", fix="say `time: COLUMN`")
     if config.sample_weight:
@@ -95,7 +96,7 @@ def _suits(raw: pa.Table, config: PreprocessConfig) -> None:
     named = [config.target, config.time, *config.covariates, *([config.series_column] if config.series_column else [])]
     schemas.check_columns(raw, named)
     for name in (config.target, *config.covariates):
-        schemas.check_target_kind(decode_array(raw.column(name)), name, "series")
+        kinds.find(kind).check_target(decode_array(raw.column(name)), f"target column '{name}'")
 
 
 def _divided(table: pa.Table, config: PreprocessConfig) -> tuple[np.ndarray, np.ndarray, RowErrors, dict[str, Any]]:

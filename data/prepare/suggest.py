@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +20,6 @@ from evergreen.data.prepare.windows import is_evenly_spaced
 from evergreen.data.sources import RESERVED
 
 SPLIT = re.compile(r"(data_?)?(split|set|subset|part|partition|usage)")
-SHOWN = 3  # values of a column that are named
-FEW, MANY = 10, 20  # different whole numbers that may well be names; rows that all have another one
 HALF = 0.5  # of the rows: as many different words may be texts, as many missing values are worth a doubt
 TOLD = 0.005  # of the rows: as many missing values are told
 
@@ -42,42 +39,10 @@ def suggest_pipeline(table: pa.Table, target: str, time: str = "") -> dict[str, 
 def describe_column(column: pa.Array, kind: str) -> tuple[str, str]:
     """What a column of this kind holds, in words; and what speaks against the kind, if anything does."""
     lacks = float(is_missing(column).mean()) if len(column) else 0.0
-    holds, doubt = HOLDS[kind](column) if kind in HOLDS else ("", "")
+    holds, doubt = kinds.find(kind).describe_values(column)
     if lacks > HALF:
         doubt = doubt or f"{lacks:.0%} of it is missing; leave it out (`drop_columns`) if it tells nothing"
     return "; ".join(filter(None, [holds, f"{lacks:.0%} missing" if lacks >= TOLD else ""])), doubt
-
-
-def _numbers(column: pa.Array) -> tuple[str, str]:
-    values, faults = to_float64(column)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return "", ""
-    odd = f"; {len(faults):,} are no numbers, and set aside" if faults else ""
-    distinct, doubt = len(np.unique(values)), ""
-    if (values == np.trunc(values)).all():
-        if distinct == len(values) >= max(MANY, HALF * len(column)):
-            doubt = "every row has another whole number; leave it out (`drop_columns`) if that only names the row"
-        elif distinct <= FEW:
-            doubt = f"it has {distinct} different whole numbers; say category if they are names"
-    return f"{values.min():.6g} to {values.max():.6g}{odd}", doubt
-
-
-def _words(column: pa.Array) -> tuple[str, str]:
-    words = to_strings(column).drop_null().to_pylist()
-    often = [word for word, _ in Counter(words).most_common()]
-    more = [f"{len(often) - SHOWN:,} more"] if len(often) > SHOWN else []
-    doubt = f"it has {len(often):,} different values" if len(often) > max(MANY, HALF * len(words)) else ""
-    return f"{len(often):,} values: {', '.join([*often[:SHOWN], *more])}", doubt
-
-
-def _times(column: pa.Array) -> tuple[str, str]:
-    held = kinds.find("moment").validate(column)[0].drop_null()
-    ends = pc.min_max(held)
-    return f"{ends['min'].as_py():%Y-%m-%d} to {ends['max'].as_py():%Y-%m-%d}" if len(held) else "", ""
-
-
-HOLDS = {"number": _numbers, "category": _words, "moment": _times}
 
 
 def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:

@@ -117,7 +117,9 @@ class TableReader:
             beside.append((config.sample_weight, to_sample_weights(decode_array(raw.column(config.sample_weight)))[1]))
         good, bad = separate_invalid_rows(raw, self.schema, required=required, rules=self.rules, beside=beside)
         ids = split.compute_row_ids(good, self.schema, config.id_columns)
-        stratified = self.schema.target_kind == "category" and not config.id_columns  # rows of one key stay together
+        stratified = (
+            kinds.find(self.schema.target_kind).HAS_CLASSES and not config.id_columns
+        )  # rows of one key stay together
         splits, aside = way.split(good, ids, to_strings(decode_array(good.column(target))) if stratified else None)
         if way.by in ("time", "group"):
             good = good.append_column(f"_{way.by}", good.column(way.column))

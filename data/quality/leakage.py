@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evergreen.data.arrow import decode_array, joint_codes, to_strings
+from evergreen.data import kinds
+from evergreen.data.arrow import decode_array, to_strings
 from evergreen.data.prepare.windows import read_times
 
-BINS = 32  # of a column of numbers, of equal counts
 PULL = 0.1  # rows' worth by which the mean of a bin is drawn to that of all
-FEWEST = 20  # rows behind every statement
+MIN_ROWS = 20  # rows behind every statement
 ALONE = 0.995  # AUC, or R² of ranks, of one column; the best of breast_cancer's reaches 0.983
 ONE_CLASS = 0.99  # share of the rows with, or without, a value that are of one class
 CHANCE = 1e-6  # of such rows being of one class though the value said nothing
@@ -40,57 +40,36 @@ class Leak:
 
 
 def target_predicting_columns(
-    train: pa.Table, held: pa.Table, inputs: Mapping[str, str], target: str, kind: str
+    train: pa.Table, held_out: pa.Table, inputs: Mapping[str, str], target: str, kind: str
 ) -> Iterator[Leak]:
-    """Each column of numbers or categories from which alone the target of the rows of `held` can be said."""
-    learned, true = _target(train, held, target, kind)
-    if len(held) < FEWEST or len(np.unique(true, axis=0)) < 2:
+    """Yield a leak for each input column that alone predicts the target of held-out rows; `kind` is the target's."""
+    scores = kinds.find(kind).target_scores(decode_array(train.column(target)), decode_array(held_out.column(target)))
+    if scores is None or len(held_out) < MIN_ROWS or len(np.unique(scores[1], axis=0)) < 2:
         return
-    for name, of in inputs.items():
-        if of not in ("number", "category") or name == target:
+    for name, input_kind in inputs.items():
+        columns = decode_array(train.column(name)), decode_array(held_out.column(name))
+        bins = kinds.find(input_kind).assign_bins(*columns) if name != target else None
+        if bins is None:
             continue
-        score, measure = single_column_score(
-            decode_array(train.column(name)), decode_array(held.column(name)), of, learned, true
-        )
+        score, measure = single_column_score(*bins, *scores)
         if score >= ALONE:
-            told = f"column '{name}' alone predicts '{target}' ({measure} {score:.3f} on {len(held):,} held-out rows)"
-            asked = "was it known when the prediction is needed?"
-            yield Leak("alone", f"{told}: {asked} if not, `drop_columns: [{name}]`", columns=[name])
+            problem = (
+                f"column '{name}' alone predicts '{target}' ({measure} {score:.3f} on {len(held_out):,} held-out rows)"
+            )
+            hint = f"was it known when the prediction is needed? if not, `drop_columns: [{name}]`"
+            yield Leak("alone", f"{problem}: {hint}", columns=[name])
 
 
-def single_column_score(train: pa.Array, held: pa.Array, kind: str, learned: Array, true: Array) -> tuple[float, str]:
-    """How well the means of `learned` (N, K) in the bins of a training column say `true` (M, K), and the measure."""
-    bins, count = _binned(train, held, kind)
-    said = _rates(bins[: len(train)], learned, count)[bins[len(train) :]]  # (M, K)
-    return _score(said, true)
+def single_column_score(bins: Array, n_bins: int, train_scores: Array, true_scores: Array) -> tuple[float, str]:
+    """Return how well the training means in the bins (N + M,) of a column predict a target, and the measure's name.
+
+    `train_scores` is (N, K), `true_scores` (M, K).
+    """
+    means = _bin_means(bins[: len(train_scores)], train_scores, n_bins)
+    return _score(means[bins[len(train_scores) :]], true_scores)
 
 
-def _target(train: pa.Table, held: pa.Table, target: str, kind: str) -> tuple[Array, Array]:
-    """(N, K) what is known of the classes of the training rows, or of the ranks of their numbers; the same (M, K)."""
-    one, two = decode_array(train.column(target)), decode_array(held.column(target))
-    if kind == "number":
-        known = np.sort(one.to_numpy(zero_copy_only=False))
-        return tuple(  # type: ignore[return-value]
-            (np.searchsorted(known, side.to_numpy(zero_copy_only=False)) / len(known))[:, None] for side in (one, two)
-        )
-    found = joint_codes(one, two)
-    classes = np.eye(found.max() + 1)[found]
-    return classes[: len(train)], classes[len(train) :]
-
-
-def _binned(one: pa.Array, two: pa.Array, kind: str) -> tuple[Array, int]:
-    """(N + M,) the bin of each value, one of its own for what is missing; and how many bins there are."""
-    if kind == "category":
-        found = joint_codes(one, two)
-        return found, int(found.max()) + 1
-    values = np.concatenate([side.to_numpy(zero_copy_only=False).astype(np.float64) for side in (one, two)])
-    learned = values[: len(one)]
-    held = learned[~np.isnan(learned)]
-    edges = np.unique(np.quantile(held, np.linspace(0, 1, BINS + 1)[1:-1])) if len(held) else np.zeros(0)
-    return np.where(np.isnan(values), 0, np.searchsorted(edges, values, "right") + 1), len(edges) + 2
-
-
-def _rates(bins: Array, learned: Array, count: int) -> Array:
+def _bin_means(bins: Array, learned: Array, count: int) -> Array:
     """(bins, K) the mean of what was learned in each bin, drawn a little to that of all rows."""
     mean = learned.mean(axis=0)
     sums = np.stack([np.bincount(bins, column, minlength=count) for column in learned.T], axis=1)
@@ -122,7 +101,7 @@ def target_from_missingness(train: pa.Table, inputs: Mapping[str, str], target: 
     for name in inputs:
         lacks = decode_array(train.column(name)).is_null().to_numpy(zero_copy_only=False)
         for rows, state in ((~lacks, "given"), (lacks, "missing")):
-            if name == target or not FEWEST <= rows.sum() <= len(rows) - FEWEST:
+            if name == target or not MIN_ROWS <= rows.sum() <= len(rows) - MIN_ROWS:
                 continue
             counts = np.bincount(codes[rows], minlength=len(names))
             best = int(counts.argmax())
@@ -137,7 +116,7 @@ def target_from_missingness(train: pa.Table, inputs: Mapping[str, str], target: 
 def vanished_columns(train: pa.Table, latest: pa.Table, inputs: Mapping[str, str]) -> Iterator[Leak]:
     """Each column that earlier rows have and the latest ones lack, or that has become one and the same value there."""
     for name, kind in inputs.items():
-        if len(latest) < FEWEST or kind not in ("number", "category"):
+        if len(latest) < MIN_ROWS or not kinds.find(kind).SCALAR:
             continue
         one, two = decode_array(train.column(name)), decode_array(latest.column(name))
         before, now = (side.null_count / max(1, len(side)) for side in (one, two))

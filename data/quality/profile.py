@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from evergreen.data.arrow import combine_chunks
+from evergreen.data.kinds import find
+from evergreen.data.kinds._class_counts import limit_values
 from evergreen.data.prepare.cast import is_missing
 
-MANY = 1000  # different values above which they are not held
 BEYOND = 0.1  # of the range there was: how far outside it a value must lie
 NARROW = 0.5  # of the range there was: a smaller one is told
 SHARE = 0.01  # of the rows: a rarer value is not told, nor are fewer missing ones where there were none
@@ -40,7 +40,7 @@ class ColumnProfile:
         lows, highs = ([one for one in pair if one is not None] for pair in self._ends(other))
         values = None
         if self.values is not None and other.values is not None:
-            values = _held(Counter(self.values) + Counter(other.values))
+            values = limit_values(Counter(self.values) + Counter(other.values))
         rows, absent = self.rows + other.rows, self.missing + other.missing
         return ColumnProfile(
             self.kind, self.type, rows, absent, min(lows, default=None), max(highs, default=None), values
@@ -57,7 +57,7 @@ class ColumnProfile:
 
 def profile_columns(table: pa.Table, kinds: Mapping[str, str]) -> dict[str, ColumnProfile]:
     """Column → what it holds in these checked rows; `kinds` says what each is."""
-    return {name: _tallied(combine_chunks(table.column(name)), kind) for name, kind in kinds.items()}
+    return {name: _profile_column(combine_chunks(table.column(name)), kind) for name, kind in kinds.items()}
 
 
 def merge_profiles(tallies: Iterable[dict[str, ColumnProfile]]) -> dict[str, ColumnProfile]:
@@ -68,34 +68,11 @@ def merge_profiles(tallies: Iterable[dict[str, ColumnProfile]]) -> dict[str, Col
     return found
 
 
-def _tallied(column: pa.Array, kind: str) -> ColumnProfile:
-    coded = pa.types.is_dictionary(column.type)
-    stored = column.type.value_type if coded else column.type
-    seen: dict[str, Any] = {"kind": kind, "type": str(stored), "rows": len(column)}
-    seen["missing"] = int(is_missing(column).sum()) if not isinstance(column, pa.ExtensionArray) else column.null_count
-    if kind in ("number", "series") and pa.types.is_floating((numbers := _flat(column)).type):
-        ends = pc.min_max(numbers.filter(pc.is_finite(numbers)))
-        seen |= {"low": ends["min"].as_py(), "high": ends["max"].as_py()}
-    if kind == "category":
-        counts = pc.value_counts(column.drop_null())
-        words, rows = (counts.field(name).to_pylist() for name in ("values", "counts"))
-        told = Counter[str]()
-        for word, count in zip(words, rows, strict=True):  # of a dictionary two places may hold one word
-            if word is not None:
-                told[str(word)] += count
-        seen["values"] = _held(told)
-    return ColumnProfile(**seen)
-
-
-def _flat(column: pa.Array) -> pa.Array:
-    """The numbers of a column of lists, one after another."""
-    while pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-        column = column.flatten()
-    return column
-
-
-def _held(counts: Counter[str]) -> dict[str, int] | None:
-    return dict(sorted(counts.items())) if len(counts) <= MANY else None
+def _profile_column(column: pa.Array, kind: str) -> ColumnProfile:
+    stored = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    is_extension = isinstance(column, pa.ExtensionArray)
+    n_missing = column.null_count if is_extension else int(is_missing(column).sum())
+    return ColumnProfile(kind, str(stored), len(column), n_missing, **find(kind).profile(column))
 
 
 def to_json(columns: Mapping[str, ColumnProfile], aside: int) -> dict[str, Any]:

@@ -21,18 +21,20 @@ def spec(
     done: Passed, config: PreprocessConfig, train: pa.Table, *, task: str, options: Mapping[str, Any]
 ) -> FeatureSpec:
     """The spec of rows of which `train` were `learned`."""
+    from evergreen.data import kinds
     from evergreen.data.prepare.infer import kind_options
     from evergreen.data.spec import FeatureSpec, fit_inputs, fit_target
 
     schema = done.reader.schema
+    spans_rows = kinds.find(schema.target_kind).SPANS_ROWS
     said = {**kind_options(config.kinds), **schema.options}
-    of_inputs = config.transform if schema.target_kind == "series" else ""
+    of_inputs = config.transform if spans_rows else ""
     inputs = fit_inputs(train, schema.inputs, of_inputs, said)
     target = done.target
     if target is None:
         options_of = said.get(schema.target, {})
         target = fit_target(train, schema.target, schema.target_kind, config.transform, options_of)
-    if schema.target_kind == "series":
+    if spans_rows:
         inputs, target = _one_quantity(inputs, target, train, config)
     inputs = {key: _lacking(field, done.tally.nulls.get("train", {})) for key, field in inputs.items()}
     return FeatureSpec(task, inputs, target, schema.target, config.time or None, done.rows, dict(options))

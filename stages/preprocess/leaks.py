@@ -10,6 +10,7 @@ from itertools import chain
 import pyarrow as pa
 
 from evergreen.core.errors import PipelineError
+from evergreen.data import kinds
 from evergreen.data.quality.duplicates import NearDuplicate, find_near_duplicates
 from evergreen.data.quality.leakage import (
     Leak,
@@ -35,7 +36,7 @@ def stop(found: Sequence[Leak]) -> None:
 
 def find(samples: Samples, *, differ: bool) -> list[Leak]:
     """Everything found, the grave first. `differ`: the splits are made to, by time or by groups."""
-    splits = samples.simpler()
+    splits = samples.as_compared()
     looks, found = splits.inputs, list[Leak]()
     with ThreadPoolExecutor(1) as beside:
         drifted = beside.submit(_drift, splits, {**looks, splits.target: splits.kind}, differ)
@@ -47,12 +48,11 @@ def find(samples: Samples, *, differ: bool) -> list[Leak]:
 def _known(samples: Samples, splits: Samples, looks: Mapping[str, str]) -> list[Leak]:
     """What tells the target, or stands on both sides of a split."""
     train, target, kind, found = splits.train, splits.target, splits.kind, list[Leak]()
-    if kind != "series":  # windows of a series overlap by design, and their columns are one series
+    if not kinds.find(kind).SPANS_ROWS:  # windows of a series overlap by design, and their columns are one series
         found += _twins(splits, looks or {target: kind})
-        if kind in ("category", "number"):
-            held = pa.concat_tables([splits.validation, splits.test])
-            found += target_predicting_columns(train, held, looks, target, kind)
-        found += target_from_missingness(train, looks, target) if kind == "category" else []
+        held = pa.concat_tables([splits.validation, splits.test])
+        found += target_predicting_columns(train, held, looks, target, kind)
+        found += target_from_missingness(train, looks, target) if kinds.find(kind).HAS_CLASSES else []
     if "_time" in train.column_names and splits.time:
         found += chain(vanished_columns(train, splits.test, looks), future_columns(samples.train, splits.time))
     return found

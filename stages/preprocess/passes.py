@@ -52,13 +52,15 @@ class Passed:
 
 def reader(config: PreprocessConfig, units: Sequence[RowGroup], job: type[Task]) -> RowReader:
     """What reads the raw rows of a pipeline. Raises DataError where the columns or the rows do not serve."""
+    from evergreen.data import kinds
     from evergreen.data.prepare.filter import filter_rows, no_rows_left_error
     from evergreen.data.prepare.series_reader import SeriesReader
     from evergreen.data.prepare.table_reader import TableReader
     from evergreen.stages.preprocess import raw_sample
 
-    if "series" in job.TARGETS:
-        return SeriesReader(config)
+    windows = [kind for kind in job.TARGETS if kinds.find(kind).SPANS_ROWS]
+    if windows:
+        return SeriesReader(config, windows[0])
     sample = raw_sample.sample_raw(units, lambda table: filter_rows(table, config.filter))
     if not len(sample) and config.filter:
         raise no_rows_left_error(units[0].read(), config.filter)
@@ -81,6 +83,7 @@ def passed(
     progress: Progress,
 ) -> Passed:
     """All rows prepared in `folder`. Raises Rejected where too many are bad, DataError where a split is empty."""
+    from evergreen.data import kinds
     from evergreen.data.prepare.invalid_rows import check_any_valid, check_invalid_fraction
     from evergreen.data.prepare.prepared_rows import check_no_empty_split
     from evergreen.stages.preprocess import samples
@@ -99,7 +102,7 @@ def passed(
     strange = _strange(total)
     left = {split: count - _among(total, split, strange) for split, count in _rows(total).items()}
     check_no_empty_split(left, reader.split_method)
-    if reader.schema.target_kind != "category":
+    if not kinds.find(reader.schema.target_kind).HAS_CLASSES:
         return Passed(reader, total, folder, None)
     target = _target(reader, total, config)
     spare = _spare(job, target, options, total)

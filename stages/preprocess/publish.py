@@ -52,6 +52,8 @@ def _placed(parts: Path, folder: Path) -> None:
 
 def summarised(done: Passed, spec: FeatureSpec, memory_mb: int) -> dict[str, Any]:
     """Counts by split, class and reason, and what was done about missing values."""
+    from evergreen.data import kinds
+
     tally, schema = done.tally, done.reader.schema
     classes = {split: dict(sorted(tally.classes.get(split, {}).items())) for split in spec.rows}
     reasons = tally.quarantined()
@@ -59,17 +61,17 @@ def summarised(done: Passed, spec: FeatureSpec, memory_mb: int) -> dict[str, Any
     missing = {name: count for name, count in missing.items() if count}
     told = {field.columns[place] for field in spec.inputs.values() for place in field.state.get("missing_flags", ())}
     filled = [
-        f"column '{name}': {count} missing values are filled by the training median"
+        f"column '{name}': {count} missing values are {kinds.find(schema.inputs[name]).MISSING_BECOMES}"
         + (", and a flag says so" if name in told else "")
         for name, count in missing.items()
-        if schema.inputs[name] == "number"
+        if kinds.find(schema.inputs[name]).MISSING_BECOMES
     ]
-    twins = _twins(done.folder, spec.rows, memory_mb) if schema.target_kind != "series" else []
+    twins = _twins(done.folder, spec.rows, memory_mb) if not kinds.find(schema.target_kind).SPANS_ROWS else []
     left = [f"{tally.left:,} rows are left out: `filter` asks for others"] if tally.left else []
     notes = [*done.reader.notes(), *left, *twins, *tally.notes, *filled]
     return {
         "rows": spec.rows,
-        "classes": classes if spec.target.kind == "category" else {},
+        "classes": classes if kinds.kind_of(spec.target).HAS_CLASSES else {},
         "quarantined": {"rows": sum(reasons.values()), "reasons": reasons},
         "left_out": tally.left,
         "inputs": schema.inputs,

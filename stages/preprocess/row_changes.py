@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from evergreen.core.errors import DataError
-from evergreen.data import row_ids
+from evergreen.data import kinds, row_ids
 from evergreen.data.arrow import decode_array
 from evergreen.data.prepare.split import SPLITS
 from evergreen.data.prepared import RowGroup, hash_sample, row_groups
@@ -59,14 +59,14 @@ def _places(found: Mapping[str, list[RowGroup]], share: float) -> tuple[Array, A
 
 
 def _otherwise(before: Path, now: Path, kind_of: Mapping[str, str]) -> list[str]:
-    from evergreen.stages.preprocess.drift import apart, told
+    from evergreen.stages.preprocess.drift import apart
 
     old, new = (hash_sample(folder, "train", ROWS, groups=8) for folder in (before, now))
     found = []
     for name, kind in kind_of.items():
-        if kind not in ("number", "category") or name not in old.column_names or name not in new.column_names:
+        if not kinds.find(kind).SCALAR or name not in old.column_names or name not in new.column_names:
             continue
         one, two = decode_array(old.column(name)), decode_array(new.column(name))
         if one.type == two.type and (far := apart(one, two, kind)) >= OTHERWISE:
-            found.append((far, f"column '{name}': {told(one, two, kind, SIDES)}"))
+            found.append((far, f"column '{name}': {kinds.find(kind).describe_drift(one, two, SIDES)}"))
     return [text for _, text in sorted(found, key=lambda pair: -pair[0])]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from evergreen.data import kinds
 from evergreen.data.arrow import decode_array
 from evergreen.data.prepared import hash_sample, hash_sample_table, row_groups
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 ROWS = {"train": 10_000, "validation": 2_500, "test": 2_500}  # those with the smallest identities
 SHARES = {"train": 16, "validation": 64, "test": 64}  # of memory_mb that they may take, one part: fewer, where it must
 GROUPS = 12  # row groups of a split that are looked into, evenly spread, where too few rows were kept
-SIMPLER = {"boolean": "category", "moment": "number"}  # what a kind is looked at as
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,12 @@ class Samples:
     def tables(self) -> tuple[pa.Table, pa.Table, pa.Table]:
         return self.train, self.validation, self.test
 
-    def simpler(self) -> Samples:
-        """With yes and no as categories, and times as numbers."""
+    def as_compared(self) -> Samples:
+        """Return the samples with each input as the kind that it is compared as: times as numbers, say."""
         inputs = {name: kind for name, kind in self.inputs.items() if name in self.train.column_names}
-        moments = [name for name, kind in inputs.items() if kind == "moment"]
-        tables = [_numbered(table, moments) for table in self.tables]
-        kinds = {name: SIMPLER.get(kind, kind) for name, kind in inputs.items()}
-        return replace(self, train=tables[0], validation=tables[1], test=tables[2], inputs=kinds)
+        other = {name: kinds.find(kind) for name, kind in inputs.items() if kinds.find(kind).COMPARES_AS}
+        tables = {name: _convert(getattr(self, name), other) for name in ("train", "validation", "test")}
+        return replace(self, inputs=inputs | {name: kind.COMPARES_AS for name, kind in other.items()}, **tables)
 
 
 def read(done: Passed, train: pa.Table, *, time: str, memory_mb: int) -> Samples:
@@ -63,8 +62,8 @@ def read(done: Passed, train: pa.Table, *, time: str, memory_mb: int) -> Samples
     return Samples(**tables, inputs=schema.inputs, target=target, kind=kind, rows=done.rows, time=time)
 
 
-def _numbered(table: pa.Table, moments: list[str]) -> pa.Table:
-    for name in moments:
-        values = decode_array(table.column(name)).cast(pa.int64()).cast(pa.float64())
+def _convert(table: pa.Table, other: Mapping[str, kinds.Kind]) -> pa.Table:
+    for name, kind in other.items():
+        values = kind.to_comparable(decode_array(table.column(name)))
         table = table.set_column(table.column_names.index(name), name, values)
     return table

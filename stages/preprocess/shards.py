@@ -73,6 +73,7 @@ def prepare(shard: Shard, work: Work) -> Tally:
 
 
 def _written(shard: Shard, work: Work) -> Tally:
+    from evergreen.data import kinds
     from evergreen.data.parquet import RowGroupWriter
     from evergreen.data.prepare.split import SPLITS
     from evergreen.data.prepared import QUARANTINED
@@ -88,7 +89,7 @@ def _written(shard: Shard, work: Work) -> Tally:
         tally.add(found, schema)
         for split in SPLITS:
             part = found.split_rows(split)
-            tally.add_part(split, part, schema.target if schema.target_kind == "category" else "")
+            tally.add_part(split, part, schema.target if kinds.find(schema.target_kind).HAS_CLASSES else "")
             writers[split].add(part)
             samples[split].add(_some(part, work.below[split]))
         writers[QUARANTINED].add(found.quarantine)

@@ -9,8 +9,8 @@ from PIL import Image
 from skimage import data as photographs
 from sklearn.datasets import load_diabetes, load_digits
 
+from evergreen.data.kinds import _minhash as minhash
 from evergreen.data.kinds.series import to_fixed_lists
-from evergreen.data.quality import similarity_hashes
 from evergreen.data.quality.duplicates import find_near_duplicates
 
 SIDE, COPIES = 64, 12
@@ -100,11 +100,11 @@ def test_a_long_text_is_no_twin_where_a_short_one_beside_it_differs():
 
 def test_a_sketch_shares_what_the_texts_share():
     one, other = (
-        similarity_hashes.shingles("the cat sat on the mat all day"),
-        similarity_hashes.shingles("the cat sat on the rug all day"),
+        minhash.shingles("the cat sat on the mat all day"),
+        minhash.shingles("the cat sat on the rug all day"),
     )
-    assert 0 < similarity_hashes.jaccard(one, other) < 1
-    assert similarity_hashes.jaccard(one, one) == 1
+    assert 0 < minhash.jaccard(one, other) < 1
+    assert minhash.jaccard(one, one) == 1
 
 
 def test_rows_of_a_table_are_the_same_within_rounding_where_chance_does_not_make_them_so():

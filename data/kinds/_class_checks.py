@@ -1,0 +1,40 @@
+"""Check raw columns that are taken as categories."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import is_mostly_numbers, is_mostly_words, to_float64, to_strings
+
+
+def note_mixed_column(name: str, column: pa.Array) -> list[str]:
+    """Return a note where more than half of a column's values are numbers."""
+    if not pa.types.is_string(column.type) or is_mostly_words(column):
+        return []
+    values, errors = to_float64(column)
+    n_numbers = int(np.count_nonzero(~np.isnan(values)))
+    if n_numbers <= len(errors):
+        return []
+    fraction = f"{len(errors) / (n_numbers + len(errors)):.0%} of its values are no numbers"
+    fix = f"to set those rows aside, say `kinds: {{{name}: number}}`"
+    return [f"column '{name}' is taken as a category: {fraction}; {fix}"]
+
+
+def check_class_target(column: pa.Array, place: str) -> None:
+    """Raise DataError unless a raw target column holds several classes, each of several rows."""
+    words = to_strings(column).drop_null()
+    n_distinct = pc.count_distinct(words).as_py()
+    if n_distinct == 1:
+        fix = "collect rows of a second class, or choose another target"
+        raise DataError(f"holds one class alone: '{words[0]}'", place=place, fix=fix)
+    if n_distinct > max(10, len(words) // 2):
+        numeric = is_mostly_numbers(column)
+        fix = "use `task: regression`" if numeric else "choose a column with fewer different values"
+        raise DataError(f"holds {n_distinct} different values in {len(words)} rows: no classes", place=place, fix=fix)
+    numbers, errors = to_float64(column)
+    held = numbers[~np.isnan(numbers)]
+    if not errors and len(held) and (held != np.trunc(held)).any():
+        raise DataError("holds fractions, no classes", place=place, fix="use `task: regression`")

@@ -1,0 +1,68 @@
+"""Count and compare the values of checked columns of words."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.data.arrow import joint_codes, to_strings
+
+MAX_VALUES = 1000  # distinct values above which a profile does not hold them
+
+
+def count_values(column: pa.Array) -> dict[str, int] | None:
+    """Return value → rows, in alphabetical order; None where there are more than MAX_VALUES."""
+    counts = pc.value_counts(column.drop_null())
+    words, rows = (counts.field(name).to_pylist() for name in ("values", "counts"))
+    total = Counter[str]()
+    for word, count in zip(words, rows, strict=True):  # a dictionary may hold one word twice
+        if word is not None:
+            total[str(word)] += count
+    return limit_values(total)
+
+
+def limit_values(counts: Counter[str]) -> dict[str, int] | None:
+    """Return counts in alphabetical order; None where there are more than MAX_VALUES."""
+    return dict(sorted(counts.items())) if len(counts) <= MAX_VALUES else None
+
+
+def frequency_ranks(one: pa.Array, two: pa.Array) -> np.ndarray:
+    """Return (N + M, 1) for each value its place in the order of how common values are."""
+    both = pa.concat_arrays([to_strings(one), to_strings(two)]).dictionary_encode()
+    codes = both.indices.fill_null(len(both.dictionary)).to_numpy(zero_copy_only=False)
+    place = np.argsort(np.argsort(-np.bincount(codes), kind="stable"), kind="stable")
+    ranks: np.ndarray = place[codes].astype(np.float64)[:, None]
+    return ranks
+
+
+def most_changed_value(one: pa.Array, two: pa.Array, names: tuple[str, str]) -> str:
+    """Return in words the value whose fraction of the rows differs most between two columns."""
+    words = [Counter(to_strings(side).drop_null().to_pylist()) for side in (one, two)]
+    fractions = [{word: count / side.total() for word, count in side.items()} for side in words]
+    word = max(
+        sorted(set(words[0]) | set(words[1])),
+        key=lambda name: abs(fractions[0].get(name, 0) - fractions[1].get(name, 0)),
+    )
+    return f"'{word}' in {fractions[0].get(word, 0):.0%} {names[0]}, in {fractions[1].get(word, 0):.0%} {names[1]}"
+
+
+def one_hot(one: pa.Array, two: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N, K), (M, K) the classes of two columns."""
+    codes = joint_codes(one, two)
+    classes = np.eye(codes.max() + 1)[codes]
+    return classes[: len(one)], classes[len(one) :]
+
+
+def describe_words(column: pa.Array, min_distinct: int) -> tuple[str, str]:
+    """Return the most common values of a raw column, and a doubt where most rows have another value."""
+    words = to_strings(column).drop_null().to_pylist()
+    often = [word for word, _ in Counter(words).most_common()]
+    more = [f"{len(often) - SHOWN:,} more"] if len(often) > SHOWN else []
+    doubt = f"it has {len(often):,} different values" if len(often) > max(min_distinct, 0.5 * len(words)) else ""
+    return f"{len(often):,} values: {', '.join([*often[:SHOWN], *more])}", doubt
+
+
+SHOWN = 3  # values of a column that are named

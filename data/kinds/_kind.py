@@ -1,0 +1,198 @@
+"""The contract of a kind: everything that Evergreen does with a column, in one class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from evergreen.core.marks import Mark
+from evergreen.data.arrow import RowErrors
+from evergreen.data.field import TensorField
+
+if TYPE_CHECKING:
+    from evergreen.data.kinds._near_duplicates import NearDuplicate
+
+
+class Kind:
+    """Say how a column is read, encoded, profiled, compared and shown.
+
+    State is fitted on the training split alone. It is JSON, so that it travels inside the model. "Checked" columns are
+    those that `validate` returned, in this kind's own Arrow type.
+    """
+
+    VERSION: ClassVar[int] = 1  # raised when the same column gives another result
+    OPTIONS: ClassVar[dict[str, Any]] = {}  # what a pipeline may set for a column of this kind, with the defaults
+    grouped: ClassVar[bool] = False  # whether all columns of this kind make one tensor; else each makes its own
+    ENCODES_AS: ClassVar[str] = ""  # the kind that models take its tensors for, where that is another
+    ACCEPTS_DICTIONARY: ClassVar[bool] = False  # whether `encode` takes dictionary columns as they are
+    ALLOWS_MISSING: ClassVar[bool] = False  # whether it encodes missing values; else such rows are quarantined
+    MISSING_BECOMES: ClassVar[str] = ""  # how missing values are encoded, for the person who reads the notes
+    MEASURE: ClassVar[str] = ""  # what `measure` gives of a value, where that is not the value itself
+    COMPARES_AS: ClassVar[str] = ""  # the kind as which drift and leakage look at its columns (see `to_comparable`)
+    RULE_TYPE: ClassVar[str] = ""  # the type in which rules read its columns, where the kind alone says so
+    GROUP_KIND: ClassVar[str] = ""  # of windows: the kind of the column that says which series a row belongs to
+    HAS_CLASSES: ClassVar[bool] = False  # whether a target is one class a row, so that classes can be counted
+    SCALAR: ClassVar[bool] = False  # whether a value is one number or one class
+    TELLS_ROWS_APART: ClassVar[bool] = False  # whether a value says enough to find its row again
+    SPANS_ROWS: ClassVar[bool] = False  # whether a value is made of several raw rows: windows of a series overlap
+    SPATIAL: ClassVar[bool] = False  # whether a target would have to move with the image that it lies over
+    STEPWISE: ClassVar[bool] = False  # whether networks read its tensors step by step, all rows of one length
+    HAS_LENGTH: ClassVar[bool] = False  # whether rows differ in their number of steps, with zeros after their end
+    ALIGNED: ClassVar[bool] = False  # whether a target has a value for each step of the input
+
+    def detect(self, column: pa.Array) -> float:
+        """Return how well this kind suits a raw column, 0 to 1; the kind with the highest score is taken."""
+        raise NotImplementedError
+
+    def note_detection(self, name: str, column: pa.Array) -> list[str]:
+        """Return what a person should know when this kind was detected for a column."""
+        return []
+
+    def describe_values(self, column: pa.Array) -> tuple[str, str]:
+        """Return (what a raw column holds, what speaks against this kind), in words; "" where there is nothing."""
+        return "", ""
+
+    def infer_options(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of a raw column, completed by how its values are written, so that all parts agree."""
+        return dict(options)
+
+    def with_options(self, options: Mapping[str, Any]) -> Kind:
+        """Return the kind that reads a column with these options, or with the state of a field."""
+        return self
+
+    def needs_all_rows(self, stored: pa.DataType) -> bool:
+        """Tell whether a column of this Arrow type can only be validated whole: its commonest shape is right, say."""
+        return False
+
+    def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        """Return a raw column in this kind's own Arrow type, null where missing, and row → what is wrong."""
+        raise NotImplementedError
+
+    def validate_encoded(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
+        """Validate any raw column; of a dictionary column each distinct value once."""
+        if not pa.types.is_dictionary(column.type) or self.needs_all_rows(column.type.value_type):
+            return self.validate(column)
+        values, wrong = self.validate(column.dictionary)
+        errors: RowErrors = {}
+        if wrong:
+            places = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            rows = np.flatnonzero(np.isin(places, list(wrong)))
+            errors = {int(row): wrong[int(places[row])] for row in rows}
+        if not pa.types.is_string(values.type):
+            return values.take(column.indices), errors
+        return pa.DictionaryArray.from_arrays(column.indices, values), errors
+
+    def check_target(self, column: pa.Array, place: str) -> None:
+        """Raise DataError where a raw column cannot be a target of this kind."""
+
+    def check_against_inputs(self, target: pa.Array, inputs: Mapping[str, tuple[str, pa.Array]]) -> list[RowErrors]:
+        """Return errors of rows whose target contradicts an input; `inputs` is column → (kind, checked column)."""
+        return []
+
+    def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
+        """Return the field of checked training columns.
+
+        Args:
+            columns: Column → checked values; of a kind that is not `grouped` there is one.
+            target: Whether the column is the target.
+            options: Those of OPTIONS that the pipeline sets; of a grouped kind a list each, a value for every column.
+
+        Raises:
+            DataError: Where nothing can be learned from the columns.
+        """
+        raise NotImplementedError
+
+    def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
+        """Return (N, *field.shape) of field.dtype from checked columns."""
+        raise NotImplementedError
+
+    def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
+        """Return JSON values, in the data's own units, of an encoded array (N, *field.shape)."""
+        raise NotImplementedError
+
+    def augment(self, field: TensorField, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Return a harmless variation of encoded training rows; by default none."""
+        return values
+
+    def generate(self, origins: Sequence[str]) -> pa.Array:
+        """Return a column for rows that have none, where a task needs one of this kind; `origins` name the rows."""
+        raise NotImplementedError
+
+    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
+        """Parse a value of a request for column `index`. Raises DataError (problem and hint, no place)."""
+        raise NotImplementedError
+
+    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
+        """Return values that `from_json` parsed as a checked column."""
+        raise NotImplementedError
+
+    def to_json(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
+        """Return a value of a checked column as a request has it: what `from_json` parses."""
+        plain = value.to_numpy() if hasattr(value, "to_numpy") else value.as_py()  # a matrix, or anything else
+        return plain.tolist() if hasattr(plain, "tolist") else plain
+
+    def request_default(self) -> Any:
+        """Return the JSON value of a request that leaves the column out; None where it must not."""
+        return None
+
+    def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
+        """Return the OpenAPI schema of column `index`, with a typical value as `example`, never a real row's."""
+        raise NotImplementedError
+
+    def hash_input(self, column: pa.Array) -> pa.Array | list[bytes]:
+        """Return a checked column as numbers, texts or bytes that are equal however the same value was stored."""
+        raise NotImplementedError
+
+    def profile(self, column: pa.Array) -> dict[str, Any]:
+        """Return what a checked column holds: `low` and `high` of numbers, `values` (value → rows) of categories."""
+        return {}
+
+    def measure(self, column: pa.Array) -> np.ndarray | Counter[str] | None:
+        """Return numbers for a histogram of a checked column, or counts of words for bars; None where neither helps."""
+        return None
+
+    def format_measure(self, value: float) -> str:
+        """Return one number that `measure` gave as a person writes it."""
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+    def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark | None]:
+        """Return a mark for each row of checked columns; None where the value itself says enough."""
+        return [None] * len(columns[0])
+
+    def show_target(
+        self, field: TensorField, columns: Sequence[pa.Array], over: Sequence[Any], predicted: Sequence[Any] = ()
+    ) -> Sequence[Mark | None]:
+        """Return a mark for each row of a target, drawn over its row's input, beside predictions in JSON if given."""
+        return self.show(field, columns)
+
+    def to_comparable(self, column: pa.Array) -> pa.Array:
+        """Return a checked column as one of the kind COMPARES_AS."""
+        return column
+
+    def to_scalars(self, column: pa.Array) -> np.ndarray | pa.Array | None:
+        """Return a checked column as (N,) float64, to compare within rounding, or as exact texts; else None."""
+        return None
+
+    def find_near_duplicates(self, column: pa.Array, other: pa.Array) -> list[NearDuplicate] | None:
+        """Match rows of two checked columns that are nearly equal; None where the values cannot tell rows apart."""
+        return None
+
+    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
+        """Return (N + M, F) numbers by which a classifier tells two checked columns apart; F is 0 if there are none."""
+        return np.zeros((len(one) + len(two), 0))
+
+    def describe_drift(self, one: pa.Array, two: pa.Array, names: tuple[str, str]) -> str:
+        """Return how a checked column differs between two tables of these names; "" where words do not tell."""
+        return ""
+
+    def assign_bins(self, train: pa.Array, held_out: pa.Array) -> tuple[np.ndarray, int] | None:
+        """Return ((N + M,) bin of each value, number of bins) for the leak check; None where values have no bins."""
+        return None
+
+    def target_scores(self, train: pa.Array, held_out: pa.Array) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return (N, K), (M, K) a target as classes, or as ranks (K = 1); None where leaks cannot be looked for."""
+        return None
