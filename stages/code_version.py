@@ -158,13 +158,18 @@ def _attribute(part: str, name: str, attribute: str) -> Any:
     """Return the value of a part's class attribute, None where nobody may know without running it."""
     group = GROUPS[part]
     text = parts.text_of(group, name) or _text(PACKAGE / parts.FOLDERS[group] / f"{name}.py")
+    return _class_attribute(text, CONTRACTS[part], attribute)
+
+
+@cache
+def _class_attribute(text: str, contract: str, attribute: str) -> Any:
     for home, node in _module(text).values():
         if isinstance(node, ast.alias):  # `from … import Source as Source`: another part under a further name
             home, node = _module(home).get(node.name, (home, node)) if node.asname else (home, node)
         elif home != text:
             continue
         lineage = [*_lineage(home, node)]
-        if any(one.name == CONTRACTS[part] for _, one in lineage):
+        if any(one.name == contract for _, one in lineage):
             for where, owner in lineage:
                 for statement in owner.body:
                     if attribute in _targets(statement):

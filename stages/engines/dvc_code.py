@@ -18,7 +18,6 @@ from evergreen.stages.code_version import (
     accepting_architectures,
     code_version,
     column_kinds,
-    describe_change,
     learned_code_version,
 )
 
@@ -31,9 +30,9 @@ ANCHOR = "linear"  # is tried beside the architectures that the YAML names
 
 def code_versions(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
     """Return the code version of each stage."""
-    task, spec = pipeline.task, _read(paths.ready / "spec.json")
+    task, spec = pipeline.task, read_optional(paths.ready / "spec.json")
     prepared = {"kind": column_kinds(spec), "task": [task]}
-    reader = _read(paths.raw / "source.json").get("reader", "").split()[:1]
+    reader = read_optional(paths.raw / "source.json").get("reader", "").split()[:1]
     return {
         "collect": code_version("collect", {"source": reader}),
         "preprocess": code_version("preprocess", prepared),
@@ -56,25 +55,6 @@ def version_file(paths: Paths, stage: str) -> Path:
     return paths.candidate.parent / "versions" / stage
 
 
-def remember(paths: Paths, stage: str, version: str) -> None:
-    """Keep the code version with which a stage was recorded, so that `explain` can say what moved since."""
-    write_text(_memory(paths), json.dumps(_read(_memory(paths)) | {stage: version}, indent=1))
-
-
-def explain(paths: Paths, stage: str, md5: str, *, same_parts: bool) -> str:
-    """Say which part's version moved since the stage was recorded with a code version of this hash."""
-    import hashlib
-
-    old = str(_read(_memory(paths)).get(stage, ""))
-    new = version_file(paths, stage).read_text(encoding="utf-8")
-    known = hashlib.md5(old.encode(), usedforsecurity=False).hexdigest() == md5
-    return describe_change(old, new, same_parts=same_parts) if known else "versions of its code changed"
-
-
-def _memory(paths: Paths) -> Path:
-    return paths.home / "versions" / f"{paths.name}.json"
-
-
 def _candidates(pipeline: Pipeline, spec: Mapping[str, Any]) -> Iterable[str]:
     """Return the architectures among which select chooses."""
     if named := pipeline.select.architectures:
@@ -89,12 +69,13 @@ def _chosen(stage: str, pipeline: Pipeline, paths: Paths) -> str:
     if stage != "tune":
         name, _, version = pipeline.train.init_from.partition("@")
         places = [Paths(paths.root, name).released / version / "model.json", paths.tune, paths.select]
-    return next((card["architecture"] for card in map(_read, places) if "architecture" in card), "")
+    return next((card["architecture"] for card in map(read_optional, places) if "architecture" in card), "")
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_optional(file: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; {} where there is none."""
     try:
-        found: dict[str, Any] = json.loads(file.read_bytes())
+        value: dict[str, Any] = json.loads(file.read_bytes())
     except (OSError, ValueError):
         return {}
-    return found
+    return value

@@ -12,7 +12,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +21,21 @@ from evergreen.core.errors import VersionError
 from evergreen.core.files import write_text
 from evergreen.core.gc_tuning import infrequent_gc
 from evergreen.core.paths import Paths
-from evergreen.stages.engines.dvc_code import explain, remember, version_file, write_code_versions
+from evergreen.stages.engines.dvc_code import version_file, write_code_versions
 from evergreen.stages.engines.dvc_graph import (
     graph_file,
+    load_yaml,
     prepare,
     register_pipeline,
     registered_pipelines,
     replace_entry,
 )
+from evergreen.stages.engines.dvc_memory import UP_TO_DATE, explain, recall, remember, state_hash
 from evergreen.stages.engines.dvc_upgrade import has_older_records, upgrade_records
 from evergreen.stages.pipeline import STAGES, Pipeline, read
 
 if TYPE_CHECKING:
-    from dvc.dependency.base import Dependency
+    from dvc.dependency.param import ParamsDependency
     from dvc.output import Output
     from dvc.repo import Repo
     from dvc.stage import Stage
@@ -77,8 +80,12 @@ def stage_target(root: Path, stage: str, name: str) -> str:
     return f"{stage}@{name}" if graph == "dvc.yaml" else f"{graph}:{stage}@{name}"
 
 
-def _load_stage(repo: Repo, paths: Paths, stage: str) -> Stage:
-    return repo.stage.load_one(path=graph_file(paths.root, "dvc.yaml"), name=f"{stage}@{paths.name}")
+def _stages(repo: Repo, root: Path) -> Mapping[str, Stage]:
+    """Return the stages by name, such as "train@digits"; dvc.yaml and dvc.lock are read once."""
+    from dvc.dvcfile import load_file
+
+    stages: Mapping[str, Stage] = load_file(repo, graph_file(root, "dvc.yaml")).stages
+    return stages
 
 
 def stale_reasons(
@@ -86,14 +93,28 @@ def stale_reasons(
 ) -> dict[str, dict[str, str]]:
     """Say of each pipeline which of its stages must run, and why; {} where nothing is stale."""
     reasons: dict[str, dict[str, str]] = {pipeline.name: dict.fromkeys(stages, "never run") for pipeline in pipelines}
-    known = _known_to_dvc(root, pipelines)
-    if known:
+    reasons |= {pipeline.name: {} for pipeline in _known_to_dvc(root, pipelines)}
+    known = [Paths(root, name) for name, stale in reasons.items() if not stale]
+    states = {paths.name: state for paths, state in zip(known, _states(root, known), strict=True)}
+    changed = [paths for paths in known if recall(paths).get(UP_TO_DATE) != states[paths.name]]
+    if changed:
         with open_repo(root) as repo:
-            for pipeline in known:
-                paths = Paths(root, pipeline.name)
-                found = {stage: _stale_reason(_load_stage(repo, paths, stage), paths, stage) for stage in stages}
-                reasons[pipeline.name] = {stage: reason for stage, reason in found.items() if reason}
+            records, files = _stages(repo, root), _Files(root)
+            for paths in changed:
+                found = {
+                    stage: _stale_reason(records[f"{stage}@{paths.name}"], paths, stage, files) for stage in stages
+                }
+                reasons[paths.name] = {stage: reason for stage, reason in found.items() if reason}
+                if len(stages) == len(STAGES) and not reasons[paths.name]:
+                    remember(paths, UP_TO_DATE, states[paths.name])
     return reasons
+
+
+def _states(root: Path, pipelines: Sequence[Paths]) -> list[str]:
+    """Return the state of each pipeline's files: where one has not changed, neither has DVC's answer."""
+    files = [root / graph_file(root, name) for name in ("dvc.yaml", "dvc.lock")]
+    graph, lock = (file.read_text(encoding="utf-8") if file.is_file() else "" for file in files)
+    return [state_hash(paths, graph, lock) for paths in pipelines]
 
 
 def _known_to_dvc(root: Path, pipelines: Sequence[Pipeline]) -> list[Pipeline]:
@@ -126,36 +147,50 @@ def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
     return not stale_reasons(paths.root, [pipeline])[paths.name]
 
 
-def _stale_reason(entry: Stage, paths: Paths, stage: str) -> str:
+class _Files:
+    """What the files that stages share hold now, each read once for all stages that ask."""
+
+    def __init__(self, root: Path) -> None:
+        self._hashes: dict[str, Any] = {}
+        self._values = cache(lambda path: load_yaml((root / path).read_text(encoding="utf-8"), path) or {})
+
+    def reason(self, file: Output, sort: str) -> str:
+        """Say how a file differs from its record; nothing where it does not."""
+        path = file.def_path
+        if path not in self._hashes:
+            self._hashes[path] = file.get_hash() if file.exists else None
+        if self._hashes[path] is None:
+            return f"missing {sort}: {path}"
+        return f"{sort} changed: {path}" if self._hashes[path] != file.hash_info else ""
+
+    def params_reason(self, dep: ParamsDependency) -> str:
+        """Say which settings differ from those recorded."""
+        values = self._values(dep.def_path)
+        old, new = (
+            _flatten(dep.hash_info.value or {}),
+            _flatten({key: values[key] for key in dep.params if key in values}),
+        )
+        keys = sorted(key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
+        return f"params {', '.join(keys)} changed" if keys else ""
+
+
+def _stale_reason(entry: Stage, paths: Paths, stage: str, files: _Files) -> str:
     """Compare a stage with its record in dvc.lock; the most telling reason first."""
     if not any(out.hash_info for out in entry.outs):
         return "never run"
-    code = next(
-        dep for dep in entry.deps if dep.def_path == version_file(paths, stage).relative_to(paths.root).as_posix()
-    )
-    reasons = [_dep_reason(dep) for dep in entry.deps if dep is not code]
-    reasons += [_file_reason(out, "output") for out in entry.outs]
+    code = version_file(paths, stage).relative_to(paths.root).as_posix()
+    reasons, moved = [files.reason(out, "output") for out in entry.outs], ""
+    for dep in entry.deps:
+        if hasattr(dep, "params"):
+            reasons.append(files.params_reason(dep))
+        elif dep.def_path == code:
+            moved = (dep.hash_info.value or "unknown") if files.reason(dep, "code") else ""
+        else:
+            reasons.append(files.reason(dep, "input"))
     reasons += ["command changed"] * entry.changed_stage()
-    if code.status():  # other parts are used where another task or architecture is: that is said already
-        reasons.append(explain(paths, stage, code.hash_info.value, same_parts=any(reasons)))
+    if moved:  # other parts are used where another task or architecture is: that is said already
+        reasons.append(explain(paths, stage, moved, same_parts=any(reasons)))
     return "; ".join(sorted(filter(None, reasons), key=lambda text: not text.startswith(("missing", "params"))))
-
-
-def _dep_reason(dep: Dependency) -> str:
-    from dvc.dependency.param import ParamsDependency
-
-    if isinstance(dep, ParamsDependency):
-        old, new = _flatten(dep.hash_info.value or {}), _flatten(dep.read_params())
-        keys = sorted(key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
-        return f"params {', '.join(keys)} changed" if keys else ""
-    return _file_reason(dep, "input")
-
-
-def _file_reason(file: Output, sort: str) -> str:
-    changes = file.status().values()
-    if "deleted" in changes:
-        return f"missing {sort}: {file.def_path}"
-    return f"{sort} changed: {file.def_path}" if changes else ""
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -179,7 +214,11 @@ def commit(paths: Paths, stage: str) -> None:
     while True:
         try:
             with open_repo(paths.root) as repo:
-                _record(repo, _load_stage(repo, paths, stage), paths.root / graph_file(paths.root, "dvc.lock"))
+                _record(
+                    repo,
+                    _stages(repo, paths.root)[f"{stage}@{paths.name}"],
+                    paths.root / graph_file(paths.root, "dvc.lock"),
+                )
             return remember(paths, stage, version_file(paths, stage).read_text(encoding="utf-8"))
         except VersionError as error:
             if not isinstance(error.__cause__, LockError) or time.monotonic() > deadline:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.paths import Paths
-from evergreen.stages.engines.dvc_code import code_versions, remember, version_file
+from evergreen.stages.engines.dvc_code import code_versions, version_file
 from evergreen.stages.engines.dvc_graph import graph_file, load_yaml, replace_entry
+from evergreen.stages.engines.dvc_memory import remember
 from evergreen.stages.pipeline import STAGES, Pipeline
 
 CODE = re.compile(r"^    - path: (?!(data|models)/store/)", re.MULTILINE)  # a dependency on a file of code
