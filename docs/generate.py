@@ -17,6 +17,16 @@ from evergreen.stages import pipeline
 NOTEBOOK = Path(__file__).with_name("notebook.ipynb")
 OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(README\.md|CONTRIBUTING\.md|benchmarks/[^)]*)\)")
 
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+WORDS |= {"array": "list", "object": "mapping"}
+
+PIPELINE = """# Pipeline file
+
+One file `pipelines/NAME.yaml` describes one pipeline. Its keys are `task` (the task's name, or a mapping with the name and the
+task's options), `schedule` (cron, in UTC; without it the pipeline runs by hand alone), and one section a stage. `evergreen schema
+--json` prints the JSON Schema, with which an editor completes and checks the file."""
+
 
 def on_files(files: Any, config: Any) -> Any:
     """Add the generated pages."""
@@ -53,43 +63,32 @@ def render_commands() -> str:
 
 def render_pipeline() -> str:
     """Render the JSON Schema of a pipeline as a table for each section."""
-    if not hasattr(pipeline, "json_schema"):
-        return "# Pipeline file\n"
-    schema = pipeline.json_schema()
-    parts = [
-        "# Pipeline file",
-        "One file `pipelines/NAME.yaml` describes one pipeline. Each section is a key at its top; all have defaults.",
-        _table(schema, schema["properties"]),
-    ]
-    for name, section in schema["properties"].items():
-        found = _resolve(schema, section)
-        if "properties" in found:
-            parts.append(f"## {name}\n\n{found.get('description', '')}\n\n{_table(schema, found['properties'])}")
+    sections = pipeline.json_schema()["properties"]
+    parts = [PIPELINE]
+    for name, section in sections.items():
+        if "properties" in section:
+            parts.append(f"## {name}\n\n{section.get('description', '')}\n\n{_table(section['properties'])}")
     return "\n\n".join(parts) + "\n"
 
 
-def _resolve(schema: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """The definition that a part refers to, itself or by one of its alternatives."""
-    for one in (part, *part.get("allOf", ()), *part.get("anyOf", ())):
-        if "$ref" in one:
-            return schema["$defs"][one["$ref"].rpartition("/")[2]]
-    return part
-
-
-def _table(schema: dict[str, Any], properties: dict[str, Any]) -> str:
+def _table(properties: dict[str, Any]) -> str:
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, part in properties.items():
-        default = f"`{json.dumps(part['default'], ensure_ascii=False)}`" if "default" in part else ""
-        about = " ".join(part.get("description", "").split()).replace("|", "\\|")
-        lines.append(f"| `{name}` | {_type(schema, part)} | {default} | {about} |")
+        if not part.get("deprecated"):
+            value = part.get("default")
+            default = "" if value is None else f"`{json.dumps(value, ensure_ascii=False)}`"
+            about = " ".join(part.get("description", "").split()).replace("|", "\\|")
+            lines.append(f"| `{name}` | {_type(part)} | {default} | {about} |")
     return "\n".join(lines)
 
 
-def _type(schema: dict[str, Any], part: dict[str, Any]) -> str:
+def _type(part: dict[str, Any]) -> str:
+    """Name the values that a key takes, in words, with their bounds."""
     if "enum" in part:
-        return " · ".join(map(str, part["enum"]))
+        return " · ".join(str(value) for value in part["enum"] if value is not None)
     if "anyOf" in part:
-        return " or ".join(dict.fromkeys(_type(schema, one) for one in part["anyOf"] if one.get("type") != "null"))
-    bounds = {"minimum": "≥ ", "exclusiveMinimum": "> ", "maximum": "≤ ", "exclusiveMaximum": "< "}
-    limits = ", ".join(f"{sign}{part[key]:g}" for key, sign in bounds.items() if key in part)
-    return f"{part.get('type', 'section')} {limits}".strip()
+        return " or ".join(filter(None, dict.fromkeys(map(_type, part["anyOf"]))))
+    kinds = part.get("type", [])
+    names = [WORDS[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind in WORDS]
+    limits = [f"{sign} {part[key]:,}" for key, sign in BOUNDS.items() if key in part]
+    return ", ".join([" or ".join(names), *limits]).strip(", ")

@@ -43,6 +43,7 @@ def test_the_site_builds_without_a_warning_and_asks_no_other_server(tmp_path: Pa
     pages = {page.relative_to(tmp_path).as_posix(): page.read_text() for page in tmp_path.rglob("*.html")}
     assert "predict_proba" in pages["reference/python.html"]
     assert "evergreen rollback" in pages["reference/cli.html"]
+    assert "leakage_checks" in pages["reference/pipeline.html"]
     assert "Fourier" not in pages["reference/catalogue.html"]
     loaded = [
         link for text in pages.values() for link in re.findall(r'<(?:script|link|img)[^>]+="(https?://[^"]+)', text)
