@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evergreen.core.errors import DataError, PipelineError
+from evergreen.core.errors import DataError, PipelineError, suggest
 from evergreen.core.paths import Paths, find_root
 from evergreen.core.progress import Progress, no_progress
 
@@ -160,8 +160,6 @@ class Project:
         """Load "NAME" in production, or "NAME@VERSION"; see `evergreen.load`."""
         from evergreen.stages.engines import versions
         from evergreen.stages.pipeline import names
-
-        from evergreen.core.errors import suggest
 
         name, _, version = name.partition("@")
         paths = Paths(self.root, name)
