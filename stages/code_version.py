@@ -135,13 +135,17 @@ def _imported(module: str, name: str) -> str:
 
 
 def _resolve(text: str, node: ast.AST) -> Definition | None:
-    """Follow a name, or `module.name`, to its definition."""
+    """Follow a name, or `module.name`, through any imports to its definition."""
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
         module = _module(text).get(node.value.id)
-        return _module(module[0]).get(node.attr) if module else None
-    definition = _module(text).get(node.id) if isinstance(node, ast.Name) else None
-    if definition and isinstance(definition[1], ast.alias):
-        return _module(definition[0]).get(definition[1].name)
+        return _definition(module[0], node.attr) if module else None
+    return _definition(text, node.id) if isinstance(node, ast.Name) else None
+
+
+def _definition(text: str, name: str) -> Definition | None:
+    definition = _module(text).get(name)
+    if definition and isinstance(definition[1], ast.alias) and definition[0] != text:
+        return _definition(definition[0], definition[1].name)
     return definition
 
 
@@ -165,7 +169,7 @@ def _attribute(part: str, name: str, attribute: str) -> Any:
 def _class_attribute(text: str, contract: str, attribute: str) -> Any:
     for home, node in _module(text).values():
         if isinstance(node, ast.alias):  # `from … import Source as Source`: another part under a further name
-            home, node = _module(home).get(node.name, (home, node)) if node.asname else (home, node)
+            home, node = (node.asname and _definition(home, node.name)) or (home, node)
         elif home != text:
             continue
         lineage = [*_lineage(home, node)]
