@@ -55,3 +55,14 @@ def test_doctor_outside_a_project_checks_the_machine(tmp_path, monkeypatch, caps
     assert "evergreen init makes one" in findings["project"]["text"]
     assert "pipelines" not in findings
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_json_schema_knows_every_section(tmp_path, monkeypatch, capsys):
+    from evergreen.stages.pipeline import SECTIONS
+
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["schema", "--json"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert {"task", "schedule", *SECTIONS} == set(schema["properties"])
+    assert main.main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == schema

@@ -111,7 +111,7 @@ def table(home, first) -> pa.Table:
 
 def test_a_run_says_what_it_did(first):
     stages = [line.split()[1] for line in first.stderr.splitlines() if line.startswith("✓")]
-    assert stages == ["collect", "preprocess", "select", "tune", "train", "validate", "release", "deploy"]
+    assert stages == ["collect", "preprocess", "select", "tune", "train", "validate", "report", "release", "deploy"]
     assert "breast_cancer v1.0.0 is released" in first.stdout
     assert "/report.html" in first.stdout
     assert "Traceback" not in first.stderr
@@ -236,7 +236,7 @@ def test_on_a_terminal_nothing_but_evergreens_own_lines_shows(home):
     kept = [line for line in lines if line and line not in live]
     done = [line for line in kept if line.startswith("✓")]
     assert {line.split()[1] for line in done} <= stages
-    assert len(done) == 8
+    assert len(done) == 9
     assert len(kept) <= 20, "\n".join(kept)
     own = re.compile(
         r"✓|evergreen: released, but git lacks |tiny v1.0.0 |(answer|scores|report|data|runs|docs|ask it|stop)  "
