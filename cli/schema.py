@@ -80,11 +80,11 @@ def propose_schema(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str
     from evergreen.data.prepared import SCHEMA
     from evergreen.data.quality import profile
     from evergreen.stages.preprocess import raw_sample
-    from evergreen.stages.preprocess.changes import known
+    from evergreen.stages.preprocess.changes import load_history
 
     collected = any(paths.raw.glob("part-*.parquet"))
     table = (
-        raw_sample.sample_raw(raw_sample.units(paths.raw), lambda rows: rows)
+        raw_sample.sample_raw(raw_sample.raw_row_groups(paths.raw), lambda rows: rows)
         if collected
         else read_head(pipeline.collect.uri, paths.root)
     )
@@ -97,7 +97,7 @@ def propose_schema(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str
     else:
         columns, source = _unprepared(pipeline, table), f"{len(table):,} rows of {pipeline.collect.uri}"
     present = {name: column for name, column in columns.items() if name in table.column_names}
-    return suggest_rules(present, _unique(table)), source, known(paths)["changes"]
+    return suggest_rules(present, _unique(table)), source, load_history(paths)["changes"]
 
 
 def _unique(table: pa.Table) -> list[str]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-import sys
 from collections import Counter
-from importlib.abc import MetaPathFinder
 from typing import Any
 
 import numpy as np
@@ -16,24 +14,7 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
 
-
-class _NoPandas(MetaPathFinder):
-    """Arrow loads pandas with the first array it makes: 0.2 s and 40 MB of each process, where rows are never frames.
-    It loads it later all the same where it is asked to turn a frame into a table."""
-
-    def __enter__(self) -> None:
-        sys.meta_path.insert(0, self)
-
-    def __exit__(self, *_: object) -> None:
-        sys.meta_path.remove(self)
-
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
-        if fullname == "pandas":
-            raise ModuleNotFoundError(name=fullname)
-
-
-with _NoPandas():
-    MISSING = pa.array(["", "na", "n/a", "nan", "null", "none", "?"])  # "no number here" in files, in lower case
+MISSING = pa.array(["", "na", "n/a", "nan", "null", "none", "?"])  # "no number here" in files, in lower case
 DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+(e[+-]?\d+)?", re.IGNORECASE)  # 3,14 or 1.234,5
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")  # 1,234 or 1.234.567: what is meant, its neighbours tell
 COMMA, POINT = ",", "."

@@ -66,7 +66,7 @@ def _stale_source(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
     from evergreen.stages.collect import stage as collect
 
     try:
-        return {"collect": "the source changed"} if collect.changed(pipeline.collect, paths) else {}
+        return {"collect": "the source changed"} if collect.has_changed(pipeline.collect, paths) else {}
     except DataError as error:
         return {"collect": str(error)}
 

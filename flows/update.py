@@ -38,7 +38,7 @@ def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
     from evergreen.stages.collect import stage as collect
     from evergreen.stages.engines import versions
 
-    if not versions.is_up_to_date(pipeline, paths) or collect.changed(pipeline.collect, paths):
+    if not versions.is_up_to_date(pipeline, paths) or collect.has_changed(pipeline.collect, paths):
         return False
     proven = read_json(paths.metrics)["verdict"] == "release"
     return not proven or versions.candidate_version(paths) is not None  # else a run was ended right before its release

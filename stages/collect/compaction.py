@@ -12,7 +12,7 @@ from evergreen.stages.collect import manifest
 from evergreen.stages.collect.manifest import Part, spans_of
 
 
-def without(part: Part, keep: np.ndarray, folder: Path) -> list[Part]:
+def drop_rows(part: Part, keep: np.ndarray, folder: Path) -> list[Part]:
     """The part with the rows alone that `keep` says, written into `folder`; nothing where none is left."""
     rows = int(np.count_nonzero(keep))
     if not rows:
@@ -32,7 +32,7 @@ def without(part: Part, keep: np.ndarray, folder: Path) -> list[Part]:
     return [Part(path, rows, spans)]
 
 
-def folded(parts: list[Part], folder: Path) -> list[Part]:
+def merge_small_parts(parts: list[Part], folder: Path) -> list[Part]:
     """Small parts at the end become one: two neighbours as long as the first is no larger and both fit into one."""
     parts = list(parts)
     while len(parts) > 1 and parts[-2].rows <= parts[-1].rows and _together(*parts[-2:]):

@@ -45,14 +45,14 @@ class CollectConfig(Section):
             name = "allowed_lateness" if self.allowed_lateness else "since" if self.since is not None else "until"
             raise PipelineError(f"{name} needs watermark", fix="name the column that says when a row came")
         try:
-            moments.span(self.allowed_lateness)
+            moments.parse_lateness(self.allowed_lateness)
         except ValueError as error:
             problem = f"allowed_lateness is {self.allowed_lateness!r}"
             raise PipelineError(problem, fix='write a number, or "30m", "6h", "2d", "1w"') from error
         for name in ("since", "until"):
             mark = getattr(self, name)
             try:
-                moments.number(mark) if mark is not None else None
+                moments.to_position(mark) if mark is not None else None
             except ValueError as error:
                 raise PipelineError(f"{name} is {mark!r}", fix="write a number or a time: 2026-01-31") from error
         return self

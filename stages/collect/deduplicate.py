@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.stages.collect import watermark as moments
-from evergreen.stages.collect.compaction import without
-from evergreen.stages.collect.incremental import contents
+from evergreen.stages.collect.compaction import drop_rows
+from evergreen.stages.collect.incremental import content_hashes
 from evergreen.stages.collect.manifest import Part
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 IDENTITY = [("high", "<u8"), ("low", "<u8")]  # of a key, 16 bytes of a hash
 
 
-def settled(
+def keep_latest(
     parts: Sequence[Part], key: Sequence[str], watermark: str, alive: set[bytes] | None, folder: Path
 ) -> tuple[list[Part], dict[str, int]]:
     """The parts without older rows of a key, and how many rows went: repeated (the same content), replaced, deleted.
@@ -29,9 +29,12 @@ def settled(
     """
     import numpy as np
 
-    ids = [identities(part.read(list(key)), key) for part in parts]
+    ids = [hash_keys(part.read(list(key)), key) for part in parts]
     every = np.concatenate(ids) if ids else np.zeros(0, IDENTITY)
-    at = [moments.read(part.read([watermark])[watermark])[0] if watermark else np.zeros(part.rows) for part in parts]
+    at = [
+        moments.positions_of(part.read([watermark])[watermark])[0] if watermark else np.zeros(part.rows)
+        for part in parts
+    ]
     when = np.nan_to_num(np.concatenate(at), nan=-np.inf) if at else np.zeros(0)
     order = np.lexsort((when, every["low"], every["high"]))  # stable: what was read last is last of its equals
     same = np.zeros(len(order), bool)
@@ -50,11 +53,11 @@ def settled(
     left: list[Part] = []
     for part, start, end in zip(parts, starts, starts[1:], strict=False):
         gone = going[start:end]
-        left += without(part, ~gone, folder) if gone.any() else [part]
+        left += drop_rows(part, ~gone, folder) if gone.any() else [part]
     return left, counts
 
 
-def identities(rows: pa.Table | pa.RecordBatch, key: Sequence[str]) -> np.ndarray:
+def hash_keys(rows: pa.Table | pa.RecordBatch, key: Sequence[str]) -> np.ndarray:
     """(N,) IDENTITY of each row; zeros where a column of the key is missing."""
     import numpy as np
 
@@ -73,8 +76,8 @@ def identities(rows: pa.Table | pa.RecordBatch, key: Sequence[str]) -> np.ndarra
     return np.frombuffer(b"".join(words), IDENTITY)
 
 
-def keys_of(batches: Iterable[pa.RecordBatch], key: Sequence[str]) -> set[bytes]:
-    return {one.tobytes() for batch in batches for one in identities(batch, key)}
+def read_keys(batches: Iterable[pa.RecordBatch], key: Sequence[str]) -> set[bytes]:
+    return {one.tobytes() for batch in batches for one in hash_keys(batch, key)}
 
 
 def _told(
@@ -90,7 +93,7 @@ def _told(
         some = np.flatnonzero(shared[start : start + part.rows])
         if not len(some):
             continue
-        for row, content in zip(some + start, contents(part.read().take(pa.array(some))), strict=True):
+        for row, content in zip(some + start, content_hashes(part.read().take(pa.array(some))), strict=True):
             if older[row]:
                 goes.append((every[row].tobytes(), content))
             else:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.stages.collect import watermark
-from evergreen.stages.collect.compaction import folded, without
-from evergreen.stages.collect.manifest import Part, next_number, write
+from evergreen.stages.collect.compaction import drop_rows, merge_small_parts
+from evergreen.stages.collect.manifest import Part, next_number, write_parts
 from evergreen.stages.collect.watermark import Mark
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from evergreen.data.sources import Source
 
 
-def advanced(
+def read_new_rows(
     source: Source,
     column: str,
     wanted: tuple[Mark, Mark],
@@ -38,9 +38,9 @@ def advanced(
     before the first one, where the range begins earlier than it did; and the rows of the origins `anew`, wherever they
     lie. No row is added twice.
     """
-    since, until = (-math.inf if wanted[0] is None else watermark.number(wanted[0])), wanted[1]
-    end = math.inf if until is None else watermark.number(until)
-    reading = Reading(source, column, covered, before, said)
+    since, until = (-math.inf if wanted[0] is None else watermark.to_position(wanted[0])), wanted[1]
+    end = math.inf if until is None else watermark.to_position(until)
+    reading = IncrementalRead(source, column, covered, before, said)
     reading.times = any(isinstance(mark, str) for mark in (*wanted, covered.get("to")))
     ranges = [(since, end)]
     if before:
@@ -50,17 +50,17 @@ def advanced(
     parts = list(before)
     for left, (low, high) in enumerate(ranges, 1 - len(ranges)):
         rest = None if left else anew  # with the last range
-        parts += write(reading.between(low, high, rest), staging, next_number(parts), [], lambda rows: None)
+        parts += write_parts(reading.between(low, high, rest), staging, next_number(parts), [], lambda rows: None)
     counts = dict(reading.counts)
     if reading.older > reading.held_older:  # more lie at the source than were collected when it was their turn
         counts["too late"] = reading.older - reading.held_older
     start = min(since, reading.start) if before else since
-    begun = None if start == -math.inf else watermark.said(start, reading.times)
-    reached = None if reading.top == -math.inf else watermark.said(reading.top, reading.times)
-    return folded(parts, staging) if before else parts, {"from": begun, "to": reached}, counts
+    begun = None if start == -math.inf else watermark.from_position(start, reading.times)
+    reached = None if reading.top == -math.inf else watermark.from_position(reading.top, reading.times)
+    return merge_small_parts(parts, staging) if before else parts, {"from": begun, "to": reached}, counts
 
 
-def readable(parts: Sequence[Part], folder: Path) -> tuple[list[Part], set[str]]:
+def drop_unreadable_rows(parts: Sequence[Part], folder: Path) -> tuple[list[Part], set[str]]:
     """The parts without the rows that could not be read, written again in `folder` where they held such; and where
     those rows are from."""
     import pyarrow as pa
@@ -70,11 +70,11 @@ def readable(parts: Sequence[Part], folder: Path) -> tuple[list[Part], set[str]]
         bad = part.faulty()
         if bad.any():
             origins |= set(part.read(["_origin"]).filter(pa.array(bad)).column("_origin").to_pylist())
-        left += without(part, ~bad, folder) if bad.any() else [part]
+        left += drop_rows(part, ~bad, folder) if bad.any() else [part]
     return left, origins
 
 
-class Reading:
+class IncrementalRead:
     """One pass over a source. Positions are in the common order of `moments`."""
 
     def __init__(
@@ -82,8 +82,8 @@ class Reading:
     ) -> None:
         self.source, self.column, self.parts, self.said = source, column, parts, said
         start, top = covered.get("from"), covered.get("to")
-        self.start = -math.inf if start is None else watermark.number(start)
-        self.reached = self.top = -math.inf if top is None else watermark.number(top)
+        self.start = -math.inf if start is None else watermark.to_position(start)
+        self.reached = self.top = -math.inf if top is None else watermark.to_position(top)
         self.times = False
         self.counts: Counter[str] = Counter({"new": 0, "late": 0})
         self.older = self.held_older = 0
@@ -99,7 +99,7 @@ class Reading:
         asked = self.source
         if not rest and (self.reached > -math.inf or math.isfinite(low) or math.isfinite(high)):
             bounds = [
-                None if not math.isfinite(at) else watermark.around(at, self.times, days)
+                None if not math.isfinite(at) else watermark.widen_bound(at, self.times, days)
                 for at, days in ((low, -1), (high, 2))
             ]
             asked = asked.with_range(self.column, *bounds)
@@ -110,7 +110,7 @@ class Reading:
                 inside |= np.isnan(at) | pc.is_in(batch["_origin"], pa.array(sorted(rest), pa.string())).to_numpy(False)
             self.older += int(np.count_nonzero((at < low) & (at >= self.start) & ~inside))
             again = np.flatnonzero(inside & ~(at > self.reached))
-            for row, content in zip(again, contents(batch.take(pa.array(again))), strict=True):
+            for row, content in zip(again, content_hashes(batch.take(pa.array(again))), strict=True):
                 if held[content]:
                     held[content] -= 1
                     inside[row] = False
@@ -133,7 +133,7 @@ class Reading:
         if self.column not in names:
             problem = f"there is no column '{self.column}'"
             raise DataError(problem, place="collect.watermark", fix=suggest(self.column, names))
-        at, times = watermark.read(batch.column(self.column))
+        at, times = watermark.positions_of(batch.column(self.column))
         if np.isnan(at).all() and batch.column(self.column).null_count < len(batch):
             problem = f"column '{self.column}' holds neither numbers nor times"
             raise DataError(problem, place="collect.watermark", fix="choose a column that grows with every new row")
@@ -147,15 +147,15 @@ class Reading:
         found: Counter[bytes] = Counter()
         self.older = self.held_older = 0
         for part in self.parts:
-            at, _ = watermark.read(part.read([self.column])[self.column])
+            at, _ = watermark.positions_of(part.read([self.column])[self.column])
             self.held_older += int(np.count_nonzero((at < low) & (at >= self.start)))
             some = np.flatnonzero(np.isnan(at) | ((at >= low) & (at < high)))
             if len(some):
-                found.update(contents(part.read().take(pa.array(some))))
+                found.update(content_hashes(part.read().take(pa.array(some))))
         return found
 
 
-def contents(rows: pa.Table | pa.RecordBatch) -> list[bytes]:
+def content_hashes(rows: pa.Table | pa.RecordBatch) -> list[bytes]:
     """What each row says, wherever it is from, in 16 bytes."""
     if not len(rows):
         return []

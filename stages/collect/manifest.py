@@ -55,7 +55,7 @@ class Part:
         return found
 
 
-def write(
+def write_parts(
     batches: Iterator[pa.RecordBatch],
     folder: Path,
     first: int,
@@ -76,7 +76,7 @@ def write(
         for table in tables:
             if writer is None or writer.full:
                 written += [writer.close(name=name)] if writer else []
-                writer = Writer(folder / f"part-{first + len(written):05}.parquet", table, known)
+                writer = PartWriter(folder / f"part-{first + len(written):05}.parquet", table, known)
             writer.add(table)
             said(len(table))
         if writer:
@@ -94,7 +94,7 @@ def write(
             writer.file.close()
 
 
-class Writer:
+class PartWriter:
     """One part being written, of rows such as those of a first table. It has its name only when it is whole."""
 
     def __init__(self, path: Path, like: pa.Table, files: pa.Table) -> None:
@@ -122,7 +122,7 @@ class Writer:
     def close(self, *, name: bool = True) -> Part:
         self.file.close()
         if name:
-            named(self.path)
+            publish(self.path)
         if not self.names:
             return Part(self.path, self.rows)
         runs = pc.run_end_encode(pa.concat_arrays(self.names))  # a file may go on from one table to the next
@@ -173,14 +173,14 @@ def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held)
 
 
-def place(parts: Sequence[Part], folder: Path) -> None:
+def publish_parts(parts: Sequence[Part], folder: Path) -> None:
     """Puts parts into a folder, and beside each which rows come from which file, without writing what is written
     already where the file system can."""
     for part in parts:
         _put(part.path, folder / part.path.name)
         if part.noted:
             _put(part.noted, folder / part.noted.name)
-    noted([part for part in parts if not part.noted], folder)
+    write_manifest([part for part in parts if not part.noted], folder)
 
 
 def _put(path: Path, place: Path) -> None:
@@ -196,12 +196,12 @@ def next_number(parts: Sequence[Part]) -> int:
     return max((int(NUMBERED.fullmatch(part.path.name)[1]) + 1 for part in parts), default=0)  # type: ignore[index]
 
 
-def held(folder: Path) -> list[Part]:
+def load_parts(folder: Path) -> list[Part]:
     """The parts in a folder, with what is written beside each of the files that its rows are from."""
-    return [held_part(path) for path in sorted(folder.glob("part-*.parquet"))]
+    return [load_part(path) for path in sorted(folder.glob("part-*.parquet"))]
 
 
-def held_part(path: Path) -> Part:
+def load_part(path: Path) -> Part:
     beside = _manifest(path)
     rows = pq.read_metadata(path).num_rows
     if not beside.is_file():
@@ -209,7 +209,7 @@ def held_part(path: Path) -> Part:
     return Part(path, rows, pq.read_table(beside, columns=SPANS.names).cast(SPANS), beside)
 
 
-def noted(parts: Sequence[Part], folder: Path) -> list[Part]:
+def write_manifest(parts: Sequence[Part], folder: Path) -> list[Part]:
     """Writes which rows of each part come from which file; a file a part, so that what stays is not written again."""
     found = []
     for part in parts:
@@ -217,12 +217,12 @@ def noted(parts: Sequence[Part], folder: Path) -> list[Part]:
         if path:
             how = {"compression": "zstd", "use_dictionary": False}  # nothing repeats
             pq.write_table(part.spans, path.with_suffix(".tmp"), **how)
-            named(path)
+            publish(path)
         found.append(replace(part, noted=path))
     return found
 
 
-def named(path: Path) -> None:
+def publish(path: Path) -> None:
     """Gives its name to a file that is whole, once its bytes lie on the disk."""
     temporary = path.with_suffix(".tmp")
     with temporary.open("rb") as file:

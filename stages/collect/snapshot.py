@@ -15,8 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from evergreen.stages.collect.compaction import folded, without
-from evergreen.stages.collect.manifest import BYTES, ROWS, Part, held_part, named, next_number, noted, write
+from evergreen.stages.collect.compaction import drop_rows, merge_small_parts
+from evergreen.stages.collect.manifest import (
+    BYTES,
+    ROWS,
+    Part,
+    load_part,
+    next_number,
+    publish,
+    write_manifest,
+    write_parts,
+)
 
 if TYPE_CHECKING:
     from evergreen.data.sources import Source
@@ -25,7 +34,7 @@ if TYPE_CHECKING:
 JOURNAL = "done.jsonl"
 
 
-def mirrored(
+def sync_snapshot(
     source: Source,
     before: Sequence[Part],
     staging: Path,
@@ -45,7 +54,7 @@ def mirrored(
 
     files = source.files()
     if files is None:
-        return list(write(source.read(), staging, 0, [], said)), {}
+        return list(write_parts(source.read(), staging, 0, [], said)), {}
     known = {name: stamp for part in before for name, stamp in part.stamps.items()}
     wanted = [file for file in files if anew or known.get(file.name) != file.stamp]
     changed = {file.name for file in wanted if file.name in known}
@@ -58,15 +67,15 @@ def mirrored(
     with ThreadPoolExecutor(1, "finish") as beside:  # while the disk takes one group the next is read
         for group in batch_files([file for file in wanted if file.name not in had], BYTES, ROWS):
             rows = columns.of(source.with_files([file.name for file in group]).read(), group[0].name)
-            parts = write(rows, staging, number, group, said, name=False)
+            parts = write_parts(rows, staging, number, group, said, name=False)
             number += len(parts)
             written.append(beside.submit(_finished, staging, parts))
     done += [part for one in written for part in one.result()]
     counts = {"new": len(wanted) - len(changed), "changed": len(changed), "gone": len(gone)}
-    return folded([*kept, *done], again) if kept else done, counts
+    return merge_small_parts([*kept, *done], again) if kept else done, counts
 
 
-def distrusted(part: Part) -> Part:
+def without_fingerprints(part: Part) -> Part:
     """The part as if its files had changed of which rows could not be read."""
     before = np.append(0, np.cumsum(part.faulty()))  # how many bad rows lie before each
     first, count = part.spans["offset"].to_numpy(), part.spans["rows"].to_numpy()
@@ -84,7 +93,7 @@ def _less(part: Part, names: set[str], folder: Path) -> list[Part]:
     keep = np.ones(part.rows, bool)
     for first, count in zip(gone["offset"].to_pylist(), gone["rows"].to_pylist(), strict=True):
         keep[first : first + count] = False
-    return [replace(one, spans=one.spans.filter(pc.invert(stale))) for one in without(part, keep, folder)]
+    return [replace(one, spans=one.spans.filter(pc.invert(stale))) for one in drop_rows(part, keep, folder)]
 
 
 class _Columns:
@@ -105,8 +114,8 @@ class _Columns:
 def _finished(staging: Path, parts: Sequence[Part]) -> list[Part]:
     """Says on disk that these parts hold the rows of their files, whole."""
     for part in parts:
-        named(part.path)
-    parts = noted(parts, staging)
+        publish(part.path)
+    parts = write_manifest(parts, staging)
     with (staging / JOURNAL).open("a", encoding="utf-8") as journal:
         journal.write(json.dumps([part.path.name for part in parts]) + "\n")
         journal.flush()
@@ -124,7 +133,7 @@ def _resumed(staging: Path, wanted: Sequence[File]) -> list[Part]:
     lines = []
     for line in journal.read_text(encoding="utf-8").splitlines():
         try:
-            parts = [held_part(staging / name) for name in json.loads(line)]
+            parts = [load_part(staging / name) for name in json.loads(line)]
         except (json.JSONDecodeError, OSError, pa.ArrowInvalid):  # it was killed while it wrote this
             break
         if not all(len(part.spans) for part in parts):  # whose rows they hold is lost

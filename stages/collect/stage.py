@@ -33,7 +33,7 @@ def run(
     from evergreen.core.files import atomic_directory, write_json
     from evergreen.core.workdir import exclusive_workdir, explain_disk_full
     from evergreen.data.sources import open_source
-    from evergreen.stages.collect.manifest import place
+    from evergreen.stages.collect.manifest import publish_parts
 
     source = open_source(config.uri, paths.root)
     with (
@@ -41,13 +41,13 @@ def run(
         exclusive_workdir(paths, "collect", "collected") as staged,
     ):
         fingerprint = source.fingerprint()  # before it is read: what changes meanwhile is a change
-        before, record = known(config, paths)
+        before, record = load_collected(config, paths)
         parts, covered, counts = _brought(config, source, before, record, staged, progress, faulty=faulty)
         rows = sum(part.rows for part in parts)
         if not rows:
             raise DataError("there are no rows", place=config.uri, fix="give a source with at least a few dozen rows")
         with atomic_directory(paths.raw) as folder:
-            place(parts, folder)
+            publish_parts(parts, folder)
             facts = {"uri": config.uri, "fingerprint": fingerprint, "rows": rows, "reader": source.reader_version()}
             if config.watermark:
                 facts |= {"watermark": config.watermark, "covered": covered}
@@ -56,7 +56,7 @@ def run(
     return {"rows": rows, "uri": config.uri} | {name: count for name, count in counts.items() if count}
 
 
-def changed(config: CollectConfig, paths: Paths) -> bool:
+def has_changed(config: CollectConfig, paths: Paths) -> bool:
     """Whether the source, which DVC does not watch, holds other data than was collected, or nothing was."""
     from evergreen.core.files import read_json
     from evergreen.data.sources import open_source
@@ -68,16 +68,16 @@ def changed(config: CollectConfig, paths: Paths) -> bool:
     return (last["uri"], last["fingerprint"]) != (config.uri, open_source(config.uri, paths.root).fingerprint())
 
 
-def known(config: CollectConfig, paths: Paths) -> tuple[list[Part], dict[str, Any]]:
+def load_collected(config: CollectConfig, paths: Paths) -> tuple[list[Part], dict[str, Any]]:
     """What was collected from this source before, and its record; nothing after another address or column."""
     from evergreen.core.files import read_json
-    from evergreen.stages.collect.manifest import held
+    from evergreen.stages.collect.manifest import load_parts
 
     path = paths.raw / RECORD
     record = read_json(path) if path.is_file() else {}
     if (record.get("uri"), record.get("watermark", "")) != (config.uri, config.watermark):
         return [], {}
-    return held(paths.raw), record
+    return load_parts(paths.raw), record
 
 
 def _brought(
@@ -92,8 +92,8 @@ def _brought(
 ) -> tuple[list[Part], dict[str, Any], dict[str, int]]:
     from evergreen.stages.collect import deduplicate
     from evergreen.stages.collect import watermark as moments
-    from evergreen.stages.collect.incremental import advanced, readable
-    from evergreen.stages.collect.snapshot import distrusted, mirrored
+    from evergreen.stages.collect.incremental import drop_unreadable_rows, read_new_rows
+    from evergreen.stages.collect.snapshot import sync_snapshot, without_fingerprints
 
     again = staging / "again"
     shutil.rmtree(again, ignore_errors=True)
@@ -107,20 +107,22 @@ def _brought(
 
     covered: dict[str, Any] = {}
     if config.watermark:
-        wanted, late = (config.since, config.until), moments.span(config.allowed_lateness)
+        wanted, late = (config.since, config.until), moments.parse_lateness(config.allowed_lateness)
         last = record.get("covered", {})
-        whole, bad = readable(before, again) if faulty else (before, set())
-        parts, covered, counts = advanced(source, config.watermark, wanted, late, last, whole, again, said, anew=bad)
+        whole, bad = drop_unreadable_rows(before, again) if faulty else (before, set())
+        parts, covered, counts = read_new_rows(
+            source, config.watermark, wanted, late, last, whole, again, said, anew=bad
+        )
     else:
         # rows that gave way to others of their key may have to come back, and a mended reader may find more
         anew = bool(config.id_columns) or record.get("reader") != source.reader_version()
         keep = config.on_source_delete == "keep"
-        trusted = [distrusted(part) for part in before] if faulty else before
-        parts, files = mirrored(source, trusted, staging, again, anew=anew, keep=keep, said=said)
+        trusted = [without_fingerprints(part) for part in before] if faulty else before
+        parts, files = sync_snapshot(source, trusted, staging, again, anew=anew, keep=keep, said=said)
         counts = {f"files {name}": count for name, count in files.items()}
     if config.id_columns:
         followed = config.watermark and config.on_source_delete == "follow"
-        alive = deduplicate.keys_of(source.read(), config.id_columns) if followed else None
-        parts, gone = deduplicate.settled(parts, config.id_columns, config.watermark, alive, again)
+        alive = deduplicate.read_keys(source.read(), config.id_columns) if followed else None
+        parts, gone = deduplicate.keep_latest(parts, config.id_columns, config.watermark, alive, again)
         counts |= gone
     return parts, covered, counts

@@ -16,23 +16,23 @@ Mark = str | int | float | None  # as a person writes it: a number, or a time in
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def number(mark: str | int | float) -> float:
+def to_position(mark: str | int | float) -> float:
     """A mark in the common order: a number is itself, a time microseconds since 1970."""
     if isinstance(mark, str):
         try:
             return float(mark)
         except ValueError:
-            return moment(mark)
+            return parse_time(mark)
     return float(mark)
 
 
-def moment(text: str) -> float:
+def parse_time(text: str) -> float:
     """Microseconds since 1970. Raises ValueError for what is no time."""
     found = datetime.fromisoformat(text.strip())
     return ((found if found.tzinfo else found.replace(tzinfo=UTC)) - EPOCH) / timedelta(microseconds=1)
 
 
-def span(late: str | int | float) -> float:
+def parse_lateness(late: str | int | float) -> float:
     """How far back, in the common order: 3 of a number's units, or "6h", "2d" of time."""
     try:
         return parse_duration(late) if isinstance(late, str) else float(late)
@@ -40,23 +40,23 @@ def span(late: str | int | float) -> float:
         raise ValueError(f"allowed_lateness: {late!r} is no span") from error
 
 
-def said(order: float, times: bool) -> str | int | float:
+def from_position(order: float, times: bool) -> str | int | float:
     """A mark as it is written down: the opposite of `number`."""
     if times:
         return (EPOCH + timedelta(microseconds=order)).isoformat()
     return int(order) if order == int(order) else order
 
 
-def around(order: float, times: bool, days: int) -> str | int | float:
+def widen_bound(order: float, times: bool, days: int) -> str | int | float:
     """A mark for a source that compares values by itself. Of times that are text, in whichever zone and form, nothing
     is lost if they are asked for by whole days, and some more.
     """
     if not times or not math.isfinite(order):
-        return said(order, times)
+        return from_position(order, times)
     return (EPOCH + timedelta(microseconds=order, days=days)).date().isoformat()
 
 
-def read(column: pa.Array) -> tuple[np.ndarray, bool]:
+def positions_of(column: pa.Array) -> tuple[np.ndarray, bool]:
     """(N,) in the common order, and whether these are times."""
     import numpy as np
     import pyarrow as pa
@@ -77,6 +77,6 @@ def read(column: pa.Array) -> tuple[np.ndarray, bool]:
 
 def _moment(value: str | date | None) -> float:
     try:
-        return moment(value) if isinstance(value, str) else float("nan")
+        return parse_time(value) if isinstance(value, str) else float("nan")
     except ValueError:
         return float("nan")

@@ -12,7 +12,7 @@ from evergreen.data.prepared import QUARANTINED, SCHEMA, row_groups
 from evergreen.data.quality import profile
 from evergreen.pages import data_page
 from evergreen.stages.preprocess import pictures
-from evergreen.stages.preprocess.row_changes import moves
+from evergreen.stages.preprocess.row_changes import compare_rows
 
 if TYPE_CHECKING:
     from evergreen.core.paths import Paths
@@ -23,19 +23,21 @@ PAGE, FACTS, HISTORY = "report.html", "facts.json", "history.json"
 EXAMPLES = 3  # of rows set aside for one reason
 
 
-def describe(paths: Paths, now: Path, rows: Samples, spec: FeatureSpec, summary: Mapping[str, Any]) -> dict[str, Any]:
+def write_description(
+    paths: Paths, now: Path, rows: Samples, spec: FeatureSpec, summary: Mapping[str, Any]
+) -> dict[str, Any]:
     """Writes the folder `described`, a page and the history, of the rows in `now`, which are to replace those in
     `ready`. Returns the history: {"changes": words, "moves": see `moves`}.
 
     What changed stays told as long as nothing else changes, so that the same data give the same again.
     """
-    told = known(paths)
+    told = load_history(paths)
     before, after = _facts(paths.ready), _facts(now)
     same = before == after
     kind_of = {**summary["inputs"], rows.target: rows.kind}
     history = {
         "changes": told["changes"] if same else profile.describe_changes(before, after) if before else [],
-        "moves": moves(paths.ready, now, told["moves"], kind_of),
+        "moves": compare_rows(paths.ready, now, told["moves"], kind_of),
     }
     facts = _page_facts(now, rows, spec, summary)
     with atomic_directory(paths.described) as folder:
@@ -62,7 +64,7 @@ def _page_facts(ready: Path, rows: Samples, spec: FeatureSpec, summary: Mapping[
     }
 
 
-def known(paths: Paths) -> dict[str, Any]:
+def load_history(paths: Paths) -> dict[str, Any]:
     """The history that was told last."""
     path = paths.described / HISTORY
     return read_json(path) if path.is_file() else {"changes": [], "moves": {}}

@@ -11,23 +11,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from evergreen.models.base import Task
-    from evergreen.stages.preprocess.passes import Passed
+    from evergreen.stages.preprocess.passes import PreparedResult
 
 
-def look(
-    done: Passed, train: pa.Table, job: type[Task], config: PreprocessConfig
+def run_checks(
+    done: PreparedResult, train: pa.Table, job: type[Task], config: PreprocessConfig
 ) -> tuple[samples.Samples, list[dict[str, Any]] | None]:
     """Some of the rows of a pass, and the leaks found in them as JSON, the grave first; None where they are not looked
     for. `train` are many of the training rows, those of smallest identities.
 
     Raises PipelineError where something grave is found and the pipeline says `leakage_checks: stop`.
     """
-    found = samples.read(done, train, time=config.time, memory_mb=config.memory_mb)
+    found = samples.read_samples(done, train, time=config.time, memory_mb=config.memory_mb)
     if config.leakage_checks == "off":
         return found, None
-    hidden = leaks.find(found, differ=_differ(done.reader.split_method, job, config))
+    hidden = leaks.find_issues(found, differ=_differ(done.reader.split_method, job, config))
     if config.leakage_checks == "stop":
-        leaks.stop(hidden)
+        leaks.raise_if_severe(hidden)
     return found, [leak.to_json() for leak in hidden]
 
 

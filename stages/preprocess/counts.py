@@ -21,7 +21,7 @@ BY_SPLIT = ("classes", "nulls")
 
 
 @dataclass
-class Tally:
+class ShardCounts:
     raw: int = 0  # rows that were looked at
     left: int = 0  # rows that the pipeline is not about
     rows: Counter[str] = field(default_factory=Counter)  # split → rows
@@ -68,7 +68,7 @@ class Tally:
         return {**vars(self), "bad": _short(self.bad), "aside": _short(self.aside), "seen": held}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Tally:
+    def from_json(cls, value: dict[str, Any]) -> ShardCounts:
         from evergreen.data.quality.profile import ColumnProfile
 
         def by_split(name: str) -> dict[str, Counter[str]]:
@@ -88,7 +88,7 @@ class Tally:
         )
 
     @classmethod
-    def summed(cls, tallies: Iterable[Tally]) -> Tally:
+    def summed(cls, tallies: Iterable[ShardCounts]) -> ShardCounts:
         from evergreen.data.quality import profile
 
         total = cls()

@@ -38,7 +38,7 @@ class Drift:
         return self.p < SURE and self.accuracy >= MATTERS
 
 
-def drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) -> Drift | None:
+def detect_drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) -> Drift | None:
     """None where there are too few rows, or no column that can be looked at."""
     from scipy.special import bdtrc
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -89,7 +89,7 @@ def _apart(one: Array, two: Array) -> float:
     return max(lacking, float(np.abs(below[0] - below[1]).max()))
 
 
-def apart(one: pa.Array, two: pa.Array, kind: str) -> float:
+def distance(one: pa.Array, two: pa.Array, kind: str) -> float:
     """Return how far the values of two columns of one kind are from each other, 0 to 1; 0 if they have no features."""
     values = kinds.find(kind).drift_features(one, two)
     return max((_apart(column[: len(one)], column[len(one) :]) for column in values.T), default=0.0)

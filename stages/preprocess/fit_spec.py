@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from evergreen.stages.preprocess.passes import FIT_ROWS, Passed
+from evergreen.stages.preprocess.passes import FIT_ROWS, PreparedResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 SHARE = 8  # of memory_mb that rows to fit on may take, one part
 
 
-def spec(
-    done: Passed, config: PreprocessConfig, train: pa.Table, *, task: str, options: Mapping[str, Any]
+def fit_spec(
+    done: PreparedResult, config: PreprocessConfig, train: pa.Table, *, task: str, options: Mapping[str, Any]
 ) -> FeatureSpec:
     """The spec of rows of which `train` were `learned`."""
     from evergreen.data import kinds
@@ -40,7 +40,7 @@ def spec(
     return FeatureSpec(task, inputs, target, schema.target, config.time or None, done.rows, dict(options))
 
 
-def learned(done: Passed, config: PreprocessConfig) -> pa.Table:
+def training_sample(done: PreparedResult, config: PreprocessConfig) -> pa.Table:
     """The training rows; of very many those with the smallest identities, which no order
     and no worker can change."""
     from evergreen.data import prepared

@@ -19,14 +19,14 @@ from evergreen.data.quality.leakage import (
     target_predicting_columns,
     vanished_columns,
 )
-from evergreen.stages.preprocess.drift import drift
+from evergreen.stages.preprocess.drift import detect_drift
 from evergreen.stages.preprocess.samples import Samples
 
 MATTERS = 0.02  # share of validation or test rows with a twin among the training rows from which on scores flatter
 SHOWN = 5  # pairs of twins named
 
 
-def stop(found: Sequence[Leak]) -> None:
+def raise_if_severe(found: Sequence[Leak]) -> None:
     """Raises PipelineError where something grave was found."""
     grave = [leak.text for leak in found if leak.severe]
     if grave:
@@ -34,7 +34,7 @@ def stop(found: Sequence[Leak]) -> None:
         raise PipelineError(" | ".join(grave), place="preprocess.leakage_checks", fix=fix)
 
 
-def find(samples: Samples, *, differ: bool) -> list[Leak]:
+def find_issues(samples: Samples, *, differ: bool) -> list[Leak]:
     """Everything found, the grave first. `differ`: the splits are made to, by time or by groups."""
     splits = samples.as_compared()
     looks, found = splits.inputs, list[Leak]()
@@ -98,7 +98,7 @@ def _origins(table: pa.Table, train: pa.Table, found: Sequence[NearDuplicate]) -
 
 
 def _drift(splits: Samples, kind_of: Mapping[str, str], differ: bool) -> list[Leak]:
-    told = drift(splits.train, splits.test, kind_of)
+    told = detect_drift(splits.train, splits.test, kind_of)
     if told is None or not told.found:
         return []
     by = "; ".join(f"'{name}'" + (f" ({how})" if how else "") for name, how in told.columns.items())

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core import parts
 from evergreen.core.progress import Progress
-from evergreen.stages.preprocess.counts import Tally
-from evergreen.stages.preprocess.shards import DONE, SAMPLE, Shard, Work, shards
-from evergreen.stages.preprocess.workers import prepared
+from evergreen.stages.preprocess.counts import ShardCounts
+from evergreen.stages.preprocess.shards import DONE, SAMPLE, PrepareJob, Shard, make_shards
+from evergreen.stages.preprocess.workers import run_shards
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,11 +31,11 @@ SHOWN_ROWS = 100_000  # bad rows that are kept to be looked at where too many ar
 
 
 @dataclass(frozen=True)
-class Passed:
+class PreparedResult:
     """Where a pass has come to."""
 
     reader: RowReader
-    tally: Tally
+    tally: ShardCounts
     folder: Path  # the parts lie here, by split
     target: TensorField | None  # of classes, which are counted over all training rows; others are fitted on a sample
 
@@ -50,7 +50,7 @@ class Passed:
         return self.folder / SAMPLE
 
 
-def reader(config: PreprocessConfig, units: Sequence[RowGroup], job: type[Task]) -> RowReader:
+def make_reader(config: PreprocessConfig, units: Sequence[RowGroup], job: type[Task]) -> RowReader:
     """What reads the raw rows of a pipeline. Raises DataError where the columns or the rows do not serve."""
     from evergreen.data import kinds
     from evergreen.data.prepare.filter import filter_rows, no_rows_left_error
@@ -72,7 +72,7 @@ def reader(config: PreprocessConfig, units: Sequence[RowGroup], job: type[Task])
     )
 
 
-def passed(
+def prepare_all(
     reader: RowReader,
     units: Sequence[RowGroup],
     config: PreprocessConfig,
@@ -81,20 +81,20 @@ def passed(
     folder: Path,
     root: Path,
     progress: Progress,
-) -> Passed:
+) -> PreparedResult:
     """All rows prepared in `folder`. Raises Rejected where too many are bad, DataError where a split is empty."""
     from evergreen.data import kinds
     from evergreen.data.prepare.invalid_rows import check_any_valid, check_invalid_fraction
     from evergreen.data.prepare.prepared_rows import check_no_empty_split
     from evergreen.stages.preprocess import samples
 
-    every, rows = shards(units, bool(reader.all_rows_reason)), sum(unit.rows for unit in units)
+    every, rows = make_shards(units, bool(reader.all_rows_reason)), sum(unit.rows for unit in units)
     kept = {split: OTHERS * most for split, most in samples.ROWS.items()} | {"train": FIT_ROWS}
     below = {split: SPARE * most / rows for split, most in kept.items()}
-    work = Work(reader, folder, below, config.memory_mb)
+    work = PrepareJob(reader, folder, below, config.memory_mb)
     _begin(work, units)
     tallies = _all(every, work, root, progress)
-    total = Tally.summed(tallies)
+    total = ShardCounts.summed(tallies)
     if total.bad:
         few = _aside(folder) if not total.rows or total.bad.total() > config.max_invalid_fraction * total.raw else None
         check_any_valid(total.rows.total(), total.bad, few)
@@ -103,21 +103,21 @@ def passed(
     left = {split: count - _among(total, split, strange) for split, count in _rows(total).items()}
     check_no_empty_split(left, reader.split_method)
     if not kinds.find(reader.schema.target_kind).HAS_CLASSES:
-        return Passed(reader, total, folder, None)
+        return PreparedResult(reader, total, folder, None)
     target = _target(reader, total, config)
     spare = _spare(job, target, options, total)
     if not strange and not spare:
-        return Passed(reader, total, folder, target)
+        return PreparedResult(reader, total, folder, target)
     again = [shard for shard, one in zip(every, tallies, strict=True) if _touched(one, strange, spare)]
     changed = replace(reader, unseen_classes=strange, unlearned_classes=spare)  # type: ignore[type-var]
     renewed = _all(again, replace(work, reader=changed, turn=1), root, progress)
     numbers = {shard.number: tally for shard, tally in zip(again, renewed, strict=True)}
-    total = Tally.summed(numbers.get(shard.number, one) for shard, one in zip(every, tallies, strict=True))
+    total = ShardCounts.summed(numbers.get(shard.number, one) for shard, one in zip(every, tallies, strict=True))
     check_no_empty_split(_rows(total), reader.split_method)
-    return Passed(changed, total, folder, target)
+    return PreparedResult(changed, total, folder, target)
 
 
-def _begin(work: Work, units: Sequence[RowGroup]) -> None:
+def _begin(work: PrepareJob, units: Sequence[RowGroup]) -> None:
     """Shards that a killed pass finished stay where code, wishes and raw rows are the same; else all begins anew."""
     from evergreen.stages.code_version import code_version
 
@@ -133,7 +133,7 @@ def _begin(work: Work, units: Sequence[RowGroup]) -> None:
     (work.folder / DONE).mkdir(exist_ok=True)
 
 
-def _all(every: Sequence[Shard], work: Work, root: Path, progress: Progress) -> list[Tally]:
+def _all(every: Sequence[Shard], work: PrepareJob, root: Path, progress: Progress) -> list[ShardCounts]:
     rows = 0
 
     def said(more: int) -> None:
@@ -141,10 +141,10 @@ def _all(every: Sequence[Shard], work: Work, root: Path, progress: Progress) -> 
         rows += more
         progress(stage="preprocess", rows=rows)
 
-    return prepared(every, work, root, said) if every else []
+    return run_shards(every, work, root, said) if every else []
 
 
-def _rows(tally: Tally) -> dict[str, int]:
+def _rows(tally: ShardCounts) -> dict[str, int]:
     from evergreen.data.prepare.split import SPLITS
 
     return {split: tally.rows[split] for split in SPLITS}
@@ -165,23 +165,23 @@ def _aside(folder: Path) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _strange(tally: Tally) -> frozenset[str]:
+def _strange(tally: ShardCounts) -> frozenset[str]:
     """Classes that no training row has."""
     classes = tally.classes
     every = {word for held in classes.values() for word in held}
     return frozenset(every - set(classes["train"])) if "train" in classes else frozenset(every)
 
 
-def _among(tally: Tally, split: str, words: frozenset[str]) -> int:
+def _among(tally: ShardCounts, split: str, words: frozenset[str]) -> int:
     held = tally.classes.get(split)
     return sum(held[word] for word in words) if held else 0
 
 
-def _touched(tally: Tally, strange: frozenset[str], spare: frozenset[str]) -> bool:
+def _touched(tally: ShardCounts, strange: frozenset[str], spare: frozenset[str]) -> bool:
     return any(_among(tally, split, strange) > 0 for split in tally.classes) or _among(tally, "train", spare) > 0
 
 
-def _target(reader: RowReader, tally: Tally, config: PreprocessConfig) -> TensorField:
+def _target(reader: RowReader, tally: ShardCounts, config: PreprocessConfig) -> TensorField:
     """The field of a target of classes: each one's rows are counted over all training rows."""
     import numpy as np
     import pyarrow as pa
@@ -198,7 +198,7 @@ def _target(reader: RowReader, tally: Tally, config: PreprocessConfig) -> Tensor
     return replace(field, state={**field.state, "counts": [rows.tolist()]})
 
 
-def _spare(job: type[Task], target: TensorField, options: Mapping[str, Any], tally: Tally) -> frozenset[str]:
+def _spare(job: type[Task], target: TensorField, options: Mapping[str, Any], tally: ShardCounts) -> frozenset[str]:
     """Classes that the task does not learn from."""
     import pyarrow as pa
     import torch

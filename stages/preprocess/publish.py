@@ -11,21 +11,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evergreen.core.paths import Paths
     from evergreen.data.spec import FeatureSpec
-    from evergreen.stages.preprocess.passes import Passed
+    from evergreen.stages.preprocess.passes import PreparedResult
     from evergreen.stages.preprocess.samples import Samples
 
 BYTES_OF_AN_ID = 24  # while they are sorted
 SHARE = 4  # of memory_mb that identities may take, one part
 
 
-def write(done: Passed, spec: FeatureSpec, summary: dict[str, Any], rows: Samples, paths: Paths) -> dict[str, Any]:
+def publish(
+    done: PreparedResult, spec: FeatureSpec, summary: dict[str, Any], rows: Samples, paths: Paths
+) -> dict[str, Any]:
     """Writes the folders `ready` and `described`; returns the history of the latter. `rows` are some of the rows."""
     from evergreen.core.files import atomic_directory, write_json
     from evergreen.data.prepare.invalid_rows import QUARANTINE
     from evergreen.data.prepared import QUARANTINED, SCHEMA
     from evergreen.data.prepared import write as write_table
     from evergreen.data.quality import profile
-    from evergreen.stages.preprocess.changes import describe
+    from evergreen.stages.preprocess.changes import write_description
 
     with atomic_directory(paths.ready) as folder:
         for name in (*spec.rows, QUARANTINED):
@@ -37,7 +39,7 @@ def write(done: Passed, spec: FeatureSpec, summary: dict[str, Any], rows: Sample
         write_json(folder / "summary.json", summary)
         facts = profile.to_json(done.tally.seen, summary["quarantined"]["rows"])
         write_json(folder / SCHEMA, facts, sort=False)  # columns in their order
-        return describe(paths, folder, rows, spec, summary)  # first: what is killed between compares once more
+        return write_description(paths, folder, rows, spec, summary)  # first: what is killed between compares once more
 
 
 def _placed(parts: Path, folder: Path) -> None:
@@ -50,7 +52,7 @@ def _placed(parts: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
-def summarised(done: Passed, spec: FeatureSpec, memory_mb: int) -> dict[str, Any]:
+def summarize(done: PreparedResult, spec: FeatureSpec, memory_mb: int) -> dict[str, Any]:
     """Counts by split, class and reason, and what was done about missing values."""
     from evergreen.data import kinds
 

@@ -17,7 +17,7 @@ SPREAD = 4  # row groups that they come from, where there are as many
 GROWTH = 4  # bytes in memory while rows are worked on whole, for each byte that they take in a file uncompressed
 
 
-def units(folder: Path) -> list[RowGroup]:
+def raw_row_groups(folder: Path) -> list[RowGroup]:
     """The row groups of all parts. Raises DataError where there are none, or one is damaged."""
     from evergreen.core.errors import DataError
     from evergreen.data import parquet

@@ -21,7 +21,7 @@ OTHERWISE = 0.1  # from which difference of two distribution functions on a colu
 Array = np.ndarray[Any, Any]
 
 
-def moves(before: Path, now: Path, told: Mapping[str, Any], kind_of: Mapping[str, str]) -> dict[str, Any]:
+def compare_rows(before: Path, now: Path, told: Mapping[str, Any], kind_of: Mapping[str, str]) -> dict[str, Any]:
     """{"rows": split → {"came", "went"}, "moved": rows in another split than before, "share": of all that was compared,
     "columns": words}; `told` as long as nothing changed; {} where no rows were prepared before."""
     try:
@@ -59,7 +59,7 @@ def _places(found: Mapping[str, list[RowGroup]], share: float) -> tuple[Array, A
 
 
 def _otherwise(before: Path, now: Path, kind_of: Mapping[str, str]) -> list[str]:
-    from evergreen.stages.preprocess.drift import apart
+    from evergreen.stages.preprocess.drift import distance
 
     old, new = (hash_sample(folder, "train", ROWS, groups=8) for folder in (before, now))
     found = []
@@ -67,6 +67,6 @@ def _otherwise(before: Path, now: Path, kind_of: Mapping[str, str]) -> list[str]
         if not kinds.find(kind).SCALAR or name not in old.column_names or name not in new.column_names:
             continue
         one, two = decode_array(old.column(name)), decode_array(new.column(name))
-        if one.type == two.type and (far := apart(one, two, kind)) >= OTHERWISE:
+        if one.type == two.type and (far := distance(one, two, kind)) >= OTHERWISE:
             found.append((far, f"column '{name}': {kinds.find(kind).describe_drift(one, two, SIDES)}"))
     return [text for _, text in sorted(found, key=lambda pair: -pair[0])]

@@ -13,7 +13,7 @@ from evergreen.data.arrow import decode_array
 from evergreen.data.prepared import hash_sample, hash_sample_table, row_groups
 
 if TYPE_CHECKING:
-    from evergreen.stages.preprocess.passes import Passed
+    from evergreen.stages.preprocess.passes import PreparedResult
 
 ROWS = {"train": 10_000, "validation": 2_500, "test": 2_500}  # those with the smallest identities
 SHARES = {"train": 16, "validation": 64, "test": 64}  # of memory_mb that they may take, one part: fewer, where it must
@@ -45,7 +45,7 @@ class Samples:
         return replace(self, inputs=inputs | {name: kind.COMPARES_AS for name, kind in other.items()}, **tables)
 
 
-def read(done: Passed, train: pa.Table, *, time: str, memory_mb: int) -> Samples:
+def read_samples(done: PreparedResult, train: pa.Table, *, time: str, memory_mb: int) -> Samples:
     """The samples of the rows of a pass; those of training rows are among `train`."""
     tables, schema = {}, done.reader.schema
     for name, most in ROWS.items():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from evergreen.data.parquet import RowGroup
     from evergreen.data.prepare.prepared_rows import PreparedRows, RowReader
-    from evergreen.stages.preprocess.counts import Tally
+    from evergreen.stages.preprocess.counts import ShardCounts
 
 ROWS, BYTES = 250_000, 1 << 26  # a shard ends at as many raw rows, or bytes uncompressed
 DONE, SAMPLE = "done", "sample"
@@ -33,7 +33,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Work:
+class PrepareJob:
     """How shards are prepared, and where; what goes to another machine."""
 
     reader: RowReader
@@ -46,7 +46,7 @@ class Work:
         return self.folder / DONE / f"{shard.number:05}-{self.turn}.json"
 
 
-def shards(units: Sequence[RowGroup], whole: bool) -> list[Shard]:
+def make_shards(units: Sequence[RowGroup], whole: bool) -> list[Shard]:
     """Units in order, gathered; with `whole` all of them together."""
     gathered: list[list[RowGroup]] = [[]]
     rows = size = 0
@@ -59,27 +59,27 @@ def shards(units: Sequence[RowGroup], whole: bool) -> list[Shard]:
     return [Shard(number, tuple(held)) for number, held in enumerate(gathered)]
 
 
-def prepare(shard: Shard, work: Work) -> Tally:
+def prepare_shard(shard: Shard, work: PrepareJob) -> ShardCounts:
     """Writes a shard's parts, and then what was counted. Finished already, it only says what was counted."""
     from evergreen.core.files import read_json, write_json
-    from evergreen.stages.preprocess.counts import Tally
+    from evergreen.stages.preprocess.counts import ShardCounts
 
     done = work.done(shard)
     if done.is_file():
-        return Tally.from_json(read_json(done))
+        return ShardCounts.from_json(read_json(done))
     tally = _written(shard, work)
     write_json(done, tally.to_json(), sort=False)  # read again it is told in the same order
     return tally
 
 
-def _written(shard: Shard, work: Work) -> Tally:
+def _written(shard: Shard, work: PrepareJob) -> ShardCounts:
     from evergreen.data import kinds
     from evergreen.data.parquet import RowGroupWriter
     from evergreen.data.prepare.split import SPLITS
     from evergreen.data.prepared import QUARANTINED
-    from evergreen.stages.preprocess.counts import Tally
+    from evergreen.stages.preprocess.counts import ShardCounts
 
-    name, tally = f"part-{shard.number:05}.parquet", Tally()
+    name, tally = f"part-{shard.number:05}.parquet", ShardCounts()
     writers = {split: RowGroupWriter(work.folder / split / name) for split in (*SPLITS, QUARANTINED)}
     samples = {split: RowGroupWriter(work.folder / SAMPLE / split / name, durable=False) for split in work.below}
     for writer in (*writers.values(), *samples.values()):  # of an earlier turn
@@ -98,7 +98,7 @@ def _written(shard: Shard, work: Work) -> Tally:
     return tally
 
 
-def _examples(shard: Shard, work: Work) -> Iterator[PreparedRows]:
+def _examples(shard: Shard, work: PrepareJob) -> Iterator[PreparedRows]:
     from evergreen.stages.preprocess.raw_sample import read_raw
 
     if work.reader.all_rows_reason:

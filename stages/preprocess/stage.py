@@ -33,7 +33,7 @@ def run(
     from evergreen.data.prepare.column_rules import merge_kinds
     from evergreen.models.registry import check_options, find_task
     from evergreen.stages.preprocess import fit_spec, passes, publish, raw_sample
-    from evergreen.stages.preprocess.checks import look
+    from evergreen.stages.preprocess.checks import run_checks
 
     job, options = find_task(task), dict(task_options or {})
     check_options(f"task {task}", job, options)
@@ -44,18 +44,18 @@ def run(
         explain_disk_full(paths.ready, "what was ready before"),
         exclusive_workdir(paths, "preprocess", "prepared") as staged,
     ):
-        units = raw_sample.units(paths.raw)
-        with rejecting(paths):
-            reader = passes.reader(config, units, job)
-            done = passes.passed(reader, units, config, job, options, staged, paths.root, progress)
-        train = fit_spec.learned(done, config)
+        units = raw_sample.raw_row_groups(paths.raw)
+        with store_invalid_rows(paths):
+            reader = passes.make_reader(config, units, job)
+            done = passes.prepare_all(reader, units, config, job, options, staged, paths.root, progress)
+        train = fit_spec.training_sample(done, config)
         progress(stage="preprocess", doing="fit the encodings, look for leaks")
         with ThreadPoolExecutor(1) as beside:  # what rows hide does not depend on how they are encoded
-            looking = beside.submit(look, done, train, job, config)
-            spec = fit_spec.spec(done, config, train, task=task, options=options)
-            summary = publish.summarised(done, spec, config.memory_mb)
+            looking = beside.submit(run_checks, done, train, job, config)
+            spec = fit_spec.fit_spec(done, config, train, task=task, options=options)
+            summary = publish.summarize(done, spec, config.memory_mb)
             rows, summary["leaks"] = looking.result()
-        summary |= publish.write(done, spec, summary, rows, paths)
+        summary |= publish.publish(done, spec, summary, rows, paths)
         shutil.rmtree(staged)
     shutil.rmtree(paths.rejected, ignore_errors=True)
     grave = [leak["text"] for leak in summary["leaks"] or () if leak["grave"]]
@@ -73,7 +73,7 @@ def run(
 
 
 @contextmanager
-def rejecting(paths: Paths) -> Iterator[None]:
+def store_invalid_rows(paths: Paths) -> Iterator[None]:
     """Where too many rows are bad, they lie in `paths.rejected` to be looked at, and what was ready stays as it was."""
     from evergreen.core.errors import DataError
     from evergreen.core.files import atomic_directory, write_json

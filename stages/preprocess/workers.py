@@ -9,28 +9,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.core import parts
-from evergreen.stages.preprocess.shards import Shard, Work, prepare
+from evergreen.stages.preprocess.shards import PrepareJob, Shard, prepare_shard
 
 if TYPE_CHECKING:
-    from evergreen.stages.preprocess.counts import Tally
+    from evergreen.stages.preprocess.counts import ShardCounts
 
 MANY = 5_000_000  # rows from which on Ray's workers may be worth their start
 THREADS = 4  # cores that threads of one interpreter keep busy
 BASE_MB, EACH_MB = 384, 128  # memory of Python with torch and Arrow, and of each thread that prepares
 
 
-def prepared(shards: Sequence[Shard], work: Work, root: Path, said: Callable[[int], None]) -> list[Tally]:
+def run_shards(shards: Sequence[Shard], work: PrepareJob, root: Path, said: Callable[[int], None]) -> list[ShardCounts]:
     """The tallies of all shards, in their order; `said` is told the rows of each when it is done."""
-    by_ray = worth(sum(shard.rows for shard in shards), root)
+    by_ray = use_ray(sum(shard.rows for shard in shards), root)
     hands = len(shards) if by_ray else min(len(shards), max(1, (work.memory_mb - BASE_MB) // EACH_MB))
-    found: dict[int, Tally] = {}
+    found: dict[int, ShardCounts] = {}
     for place, tally in (_by_ray if by_ray else _by_threads)(shards, work, root, hands):
         found[place] = tally
         said(tally.raw)
     return [found[place] for place in range(len(shards))]
 
 
-def worth(rows: int, root: Path) -> bool:
+def use_ray(rows: int, root: Path) -> bool:
     """Whether Ray's workers are worth it: for many rows, and where they reach more cores than threads do."""
     from evergreen.stages.engines import ray_cluster
 
@@ -42,13 +42,13 @@ def worth(rows: int, root: Path) -> bool:
     return (os.cpu_count() or 1) > THREADS
 
 
-def _by_threads(shards: Sequence[Shard], work: Work, root: Path, hands: int) -> Iterator[tuple[int, Tally]]:
+def _by_threads(shards: Sequence[Shard], work: PrepareJob, root: Path, hands: int) -> Iterator[tuple[int, ShardCounts]]:
     hands = min(hands, os.cpu_count() or 1)
     if hands == 1:
-        yield from ((place, prepare(shard, work)) for place, shard in enumerate(shards))
+        yield from ((place, prepare_shard(shard, work)) for place, shard in enumerate(shards))
         return
     with ThreadPoolExecutor(hands) as pool:
-        waiting = {pool.submit(prepare, shard, work): place for place, shard in enumerate(shards)}
+        waiting = {pool.submit(prepare_shard, shard, work): place for place, shard in enumerate(shards)}
         try:
             for one in as_completed(waiting):
                 yield waiting[one], one.result()
@@ -56,12 +56,12 @@ def _by_threads(shards: Sequence[Shard], work: Work, root: Path, hands: int) -> 
             pool.shutdown(cancel_futures=True)
 
 
-def _prepare(shard: Shard, shared: tuple[Work, dict[str, str]]) -> Tally:
+def _prepare(shard: Shard, shared: tuple[PrepareJob, dict[str, str]]) -> ShardCounts:
     parts.adopt(shared[1])
-    return prepare(shard, shared[0])
+    return prepare_shard(shard, shared[0])
 
 
-def _by_ray(shards: Sequence[Shard], work: Work, root: Path, hands: int) -> Iterator[tuple[int, Tally]]:
+def _by_ray(shards: Sequence[Shard], work: PrepareJob, root: Path, hands: int) -> Iterator[tuple[int, ShardCounts]]:
     import ray
 
     from evergreen.stages.engines import ray_cluster

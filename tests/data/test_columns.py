@@ -1,8 +1,5 @@
 """Numbers as files write them."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -42,18 +39,3 @@ def test_decimal_commas_are_read_where_nothing_speaks_against(words, values):
 )
 def test_words_are_told_by_a_few(words, says):
     assert is_mostly_words(pa.array(words, pa.string())) == says
-
-
-def test_pandas_is_loaded_for_frames_alone():
-    code = """
-import sys
-import pyarrow as pa
-from evergreen.data.arrow import to_float64
-to_float64(pa.array(["1", None]))
-assert "pandas" not in sys.modules
-import pandas
-frame = pandas.DataFrame({"a": [1.5, None], "b": ["x", "y"]})
-assert pa.Table.from_pandas(frame).to_pydict() == {"a": [1.5, None], "b": ["x", "y"]}
-assert pa.table({"a": [1]}).to_pandas().shape == (1, 1)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -21,7 +21,7 @@ from evergreen.data.sources import open_source
 from evergreen.stages.artifacts import folder_version
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
-from evergreen.stages.preprocess.raw_sample import read_raw, units
+from evergreen.stages.preprocess.raw_sample import raw_row_groups, read_raw
 
 ROOT = Path(__file__).parents[2]
 COLLECT = """
@@ -88,13 +88,13 @@ def test_a_bucket_grows_on_a_server_that_fails_one_request_in_five(pushed, paths
     assert found["files new"] == 12
     assert len(asked) > 24
     asked = pushed("in/12.csv", b"a,b\n12,x\n", every=5)
-    assert collect.changed(CollectConfig(uri="s3://shop/in/"), paths)
+    assert collect.has_changed(CollectConfig(uri="s3://shop/in/"), paths)
     assert collect.run(CollectConfig(uri="s3://shop/in/"), paths)["files new"] == 1
     assert {path for path in asked if path.endswith(".csv")} == {"/shop/in/12.csv"}  # no other is fetched again
-    assert sorted(read_raw(units(paths.raw), 1024, "a test")["a"].to_pylist(), key=int) == [
+    assert sorted(read_raw(raw_row_groups(paths.raw), 1024, "a test")["a"].to_pylist(), key=int) == [
         str(number) for number in range(13)
     ]
-    assert not collect.changed(CollectConfig(uri="s3://shop/in/"), paths)
+    assert not collect.has_changed(CollectConfig(uri="s3://shop/in/"), paths)
 
 
 def test_one_object_and_none(pushed, tmp_path):
@@ -132,9 +132,9 @@ def test_postgresql_by_table_and_query_and_beyond_a_watermark(postgres, paths):
     assert pa.Table.from_batches(list(open_source(asked, paths.root).read()))["twice"].to_pylist() == [0, 2, 4]
     params = CollectConfig(uri=uri, watermark="at", id_columns=["id"])
     assert collect.run(params, paths)["rows"] == 100
-    assert not collect.changed(params, paths)
+    assert not collect.has_changed(params, paths)
     postgres.psql("INSERT INTO orders (id, at) VALUES (200, '2027-01-01'), (7, '2027-01-02')")
-    assert collect.changed(params, paths)
+    assert collect.has_changed(params, paths)
     assert collect.run(params, paths) == {"rows": 101, "uri": uri, "new": 2, "replaced": 1}
 
 
@@ -185,7 +185,9 @@ def test_killed_at_any_moment_it_continues(paths):
             if paths.raw.exists() and folder_version(paths.raw) != before:  # it had just finished
                 break
         assert collecting(paths).wait() == 0, time.monotonic() - start
-        assert sorted(map(int, read_raw(units(paths.raw), 1024, "a test")["a"].to_pylist())) == list(range(files * 10))
+        assert sorted(map(int, read_raw(raw_row_groups(paths.raw), 1024, "a test")["a"].to_pylist())) == list(
+            range(files * 10)
+        )
     assert [path.name for path in paths.raw.parent.iterdir()] == ["raw"]
     assert not (paths.home / "collect" / "t").exists()
 
@@ -218,7 +220,7 @@ def test_a_full_disk_is_said_in_one_line_and_loses_nothing(paths):
     assert folder_version(paths.raw) == before
     done = subprocess.run(command, cwd=paths.root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert read_raw(units(paths.raw), 1024, "a test").num_rows == 60_050
+    assert read_raw(raw_row_groups(paths.raw), 1024, "a test").num_rows == 60_050
 
 
 def test_a_truncated_table_is_read_up_to_its_broken_row(paths):
@@ -226,7 +228,7 @@ def test_a_truncated_table_is_read_up_to_its_broken_row(paths):
     path = paths.root / "in" / "0000.csv"
     path.write_bytes(path.read_bytes()[:-3])
     collect.run(CollectConfig(uri="in"), paths)
-    raw = read_raw(units(paths.raw), 1024, "a test")
+    raw = read_raw(raw_row_groups(paths.raw), 1024, "a test")
     assert raw["_fault"].to_pylist() == [None] * 9 + ["1 fields where 2 belong: 9"]
     shutil.rmtree(paths.raw)
 
@@ -259,6 +261,6 @@ def test_dvc_repro_goes_on_with_what_is_there_and_finds_what_a_run_recorded(path
     shutil.rmtree(paths.root / "in")
     fill(paths.root / "in", 3, 1)  # the older files are gone at the source, and wanted still
     dvc("repro", "--force", "collect@t")
-    assert sorted(map(int, read_raw(units(paths.raw), 1024, "a test")["a"].to_pylist())) == list(range(40))
+    assert sorted(map(int, read_raw(raw_row_groups(paths.raw), 1024, "a test")["a"].to_pylist())) == list(range(40))
     assert versions.stale_reason(read("t", paths.root), paths, "collect") is None
-    assert not collect.changed(params, paths)
+    assert not collect.has_changed(params, paths)

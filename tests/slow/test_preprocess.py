@@ -61,7 +61,7 @@ def test_rays_workers_write_the_same_bytes(clone, monkeypatch, hands):
     alone, by_ray = folder_version(paths.ready), []
     whole = workers._by_ray
     monkeypatch.setattr(workers, "_by_ray", lambda *given: by_ray.append(given) or whole(*given[:3], hands))
-    monkeypatch.setattr(workers, "worth", lambda rows, root: True)
+    monkeypatch.setattr(workers, "use_ray", lambda rows, root: True)
     preprocess.run(params, paths, task="classification")
     assert by_ray
     assert folder_version(paths.ready) == alone
@@ -70,7 +70,7 @@ def test_rays_workers_write_the_same_bytes(clone, monkeypatch, hands):
 def test_a_mistake_found_by_a_worker_is_one_message(clone, monkeypatch):
     from evergreen.core.errors import DataError
 
-    monkeypatch.setattr(workers, "worth", lambda rows, root: True)
+    monkeypatch.setattr(workers, "use_ray", lambda rows, root: True)
     paths = collected(clone, 60_000)
     part = sorted(paths.raw.glob("part-*.parquet"))[0]
     data = bytearray(part.read_bytes())

@@ -32,7 +32,7 @@ DRIVER = """
 import json, pathlib, sys
 import pyarrow as pa
 from stages import pipeline, versions
-from stages.artifacts import Paths, load_model
+from evergreen.stages.artifacts import Paths, load_model
 from stages.training import plan, worker
 
 root = pathlib.Path.cwd()

@@ -48,13 +48,13 @@ def test_many_rows_become_many_files(paths, monkeypatch):
 
 def test_a_changed_source_is_noticed(paths):
     params = CollectConfig(uri="t.csv")
-    assert collect.changed(params, paths)
+    assert collect.has_changed(params, paths)
     collect.run(params, paths)
-    assert not collect.changed(params, paths)
-    assert collect.changed(CollectConfig(uri="sklearn:digits"), paths)
+    assert not collect.has_changed(params, paths)
+    assert collect.has_changed(CollectConfig(uri="sklearn:digits"), paths)
     with (paths.root / "t.csv").open("a") as file:
         file.write("3,z\n")
-    assert collect.changed(params, paths)
+    assert collect.has_changed(params, paths)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from evergreen.stages.collect import manifest as parts
 from evergreen.stages.collect import snapshot
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
-from evergreen.stages.preprocess.raw_sample import read_raw, units
+from evergreen.stages.preprocess.raw_sample import raw_row_groups, read_raw
 
 
 @pytest.fixture
@@ -31,11 +31,11 @@ def run(paths, uri, **settings):
 
 
 def rows(paths, column="a"):
-    return sorted(read_raw(units(paths.raw), 1024, "a test")[column].to_pylist())
+    return sorted(read_raw(raw_row_groups(paths.raw), 1024, "a test")[column].to_pylist())
 
 
 def found(paths):
-    return sorted(read_raw(units(paths.raw), 1024, "a test")["n"].to_pylist(), key=str)
+    return sorted(read_raw(raw_row_groups(paths.raw), 1024, "a test")["n"].to_pylist(), key=str)
 
 
 def bytes_of(paths):
@@ -55,7 +55,9 @@ def test_only_new_files_are_read_and_written(paths, monkeypatch):
     before = bytes_of(paths)
     csv(paths, "3.csv", 6)
     read = []
-    monkeypatch.setattr(snapshot, "write", lambda *given, **how: read.append(given[3]) or parts.write(*given, **how))
+    monkeypatch.setattr(
+        snapshot, "write_parts", lambda *given, **how: read.append(given[3]) or parts.write_parts(*given, **how)
+    )
     assert run(paths, "in") == {"rows": 6, "uri": "in", "files new": 1}
     assert [[file.name for file in group] for group in read] == [["3.csv"]]
     assert rows(paths) == list("123456")
@@ -64,7 +66,7 @@ def test_only_new_files_are_read_and_written(paths, monkeypatch):
     manifests = [pq.read_table(paths.raw / f"files-0000{number}.parquet").to_pylist() for number in (0, 1)]
     found = [[(one["file"], one["offset"], one["rows"]) for one in manifest] for manifest in manifests]
     assert found == [[("1.csv", 0, 3), ("2.csv", 3, 2)], [("3.csv", 0, 1)]]
-    assert not collect.changed(CollectConfig(uri="in"), paths)
+    assert not collect.has_changed(CollectConfig(uri="in"), paths)
 
 
 def test_files_that_changed_or_are_gone_are_followed(paths):
@@ -73,7 +75,7 @@ def test_files_that_changed_or_are_gone_are_followed(paths):
     run(paths, "in")
     csv(paths, "1.csv", 7)
     (paths.root / "in" / "2.csv").unlink()
-    assert collect.changed(CollectConfig(uri="in"), paths)
+    assert collect.has_changed(CollectConfig(uri="in"), paths)
     assert run(paths, "in") == {"rows": 3, "uri": "in", "files changed": 1, "files gone": 1}
     assert rows(paths) == ["30", "31", "7"]
     (paths.root / "in" / "3.csv").unlink()
@@ -102,9 +104,9 @@ def test_a_killed_collection_goes_on_with_the_parts_it_finished(paths, monkeypat
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append([file.name for file in given[3]])
-        return parts.write(*given, **how)
+        return parts.write_parts(*given, **how)
 
-    monkeypatch.setattr(snapshot, "write", dies)
+    monkeypatch.setattr(snapshot, "write_parts", dies)
     with pytest.raises(KeyboardInterrupt):
         run(paths, "in")
     assert not paths.raw.exists()
@@ -114,7 +116,9 @@ def test_a_killed_collection_goes_on_with_the_parts_it_finished(paths, monkeypat
     csv(paths, "0.csv", 10)  # it changed meanwhile, so what was read of it does not hold
     again = []
     monkeypatch.setattr(
-        snapshot, "write", lambda *given, **how: again.append([f.name for f in given[3]]) or parts.write(*given, **how)
+        snapshot,
+        "write",
+        lambda *given, **how: again.append([f.name for f in given[3]]) or parts.write_parts(*given, **how),
     )
     run(paths, "in")
     assert written == [["0.csv", "1.csv"], ["2.csv", "3.csv"]]
@@ -153,10 +157,10 @@ URI = "sqlite:shop.db"
 def test_rows_beyond_the_watermark_are_added(paths, shop):
     shop((1, "2026-01-01", 1.0), (2, "2026-01-02", 2.0), (3, None, 3.0))
     assert run(paths, URI, watermark="at")["new"] == 3
-    assert not collect.changed(CollectConfig(uri=URI, watermark="at"), paths)
+    assert not collect.has_changed(CollectConfig(uri=URI, watermark="at"), paths)
     assert run(paths, URI, watermark="at") == {"rows": 3, "uri": URI}
     shop((4, "2026-01-02", 4.0), (5, "2026-01-03T10:00:00+02:00", 5.0), (6, None, 6.0))
-    assert collect.changed(CollectConfig(uri=URI, watermark="at"), paths)
+    assert collect.has_changed(CollectConfig(uri=URI, watermark="at"), paths)
     assert run(paths, URI, watermark="at") == {"rows": 6, "uri": URI, "new": 3}
     assert rows(paths, "id") == [1, 2, 3, 4, 5, 6]
     assert read_json(paths.raw / "source.json")["covered"] == {"from": None, "to": "2026-01-03T08:00:00+00:00"}
@@ -264,7 +268,7 @@ def test_a_clock_that_jumps_hides_no_change(paths, monkeypatch, now):
     run(paths, "in")
     csv(paths, "1.csv", 2)
     os.utime(paths.root / "in" / "1.csv", (1, 1))  # written long before what was collected, says its time
-    assert collect.changed(CollectConfig(uri="in"), paths)
+    assert collect.has_changed(CollectConfig(uri="in"), paths)
     run(paths, "in")
     assert rows(paths) == ["2"]
 
@@ -278,7 +282,7 @@ def test_a_file_is_read_again_only_if_something_about_it_changed(paths, monkeypa
     def times_read(after_seconds):
         monkeypatch.setattr(data_files.time, "time_ns", lambda: started + after_seconds * 10**9)
         read.clear()
-        collect.changed(CollectConfig(uri="in"), paths)
+        collect.has_changed(CollectConfig(uri="in"), paths)
         return len([path for path in read if str(path).endswith(".csv")])
 
     started = time.time_ns()
@@ -313,13 +317,15 @@ def test_small_files_are_packed_and_only_the_new_are_read(paths, kind, monkeypat
     assert len(before) == 1
     read = []
     monkeypatch.setattr(
-        snapshot, "write", lambda *given, **how: read.extend(f.name for f in given[3]) or parts.write(*given, **how)
+        snapshot,
+        "write",
+        lambda *given, **how: read.extend(f.name for f in given[3]) or parts.write_parts(*given, **how),
     )
     small_files(paths.root / "in", kind, range(40, 42))
     assert run(paths, "in")["files new"] == 2
     assert sorted(read) == [f"a/41{kind}", f"b/40{kind}"]
     assert before.items() <= bytes_of(paths).items()
-    table = read_raw(units(paths.raw), 1024, "a test")
+    table = read_raw(raw_row_groups(paths.raw), 1024, "a test")
     assert sorted(table["_origin"].to_pylist()) == sorted(f"{'a' if n % 2 else 'b'}/{n}{kind}" for n in range(42))
     assert set(table["label"].to_pylist()) == {"a", "b"}
 

@@ -106,11 +106,11 @@ def test_cut_short_anywhere_it_goes_on_with_what_is_finished(tmp_path, small, mo
 
 def test_killed_before_the_last_step_nothing_is_prepared_again(tmp_path, small, monkeypatch):
     paths = collected(tmp_path)
-    whole, spec = prepare(paths), fit_spec.spec
-    monkeypatch.setattr(fit_spec, "spec", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    whole, spec = prepare(paths), fit_spec.fit_spec
+    monkeypatch.setattr(fit_spec, "fit_spec", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         prepare(paths)
-    monkeypatch.setattr(fit_spec, "spec", spec)
+    monkeypatch.setattr(fit_spec, "fit_spec", spec)
     monkeypatch.setattr(shards, "_written", lambda shard, work: 1 / 0)
     assert prepare(paths) == whole
 
@@ -131,8 +131,8 @@ def test_two_at_once_are_one(tmp_path, small, monkeypatch):
 
     paths = collected(tmp_path)
     begun, go = threading.Event(), threading.Event()
-    units = raw_sample.units
-    monkeypatch.setattr(raw_sample, "units", lambda folder: (begun.set(), go.wait(10), units(folder))[2])
+    units = raw_sample.raw_row_groups
+    monkeypatch.setattr(raw_sample, "raw_row_groups", lambda folder: (begun.set(), go.wait(10), units(folder))[2])
     first = threading.Thread(target=prepare, args=[paths])
     first.start()
     begun.wait(10)
