@@ -117,7 +117,7 @@ def test_a_killed_collection_goes_on_with_the_parts_it_finished(paths, monkeypat
     again = []
     monkeypatch.setattr(
         snapshot,
-        "write",
+        "write_parts",
         lambda *given, **how: again.append([f.name for f in given[3]]) or parts.write_parts(*given, **how),
     )
     run(paths, "in")
@@ -305,7 +305,9 @@ def small_files(folder, kind, names):
         path.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         Image.fromarray(np.full((4, 4), name, np.uint8)).save(buffer, "PNG")
-        sound = wav.encode_wav(np.zeros(8, np.float32), 8000) if kind == ".wav" and hasattr(wav, "write") else b"RIFF"
+        sound = (
+            wav.encode_wav(np.zeros(8, np.float32), 8000) if kind == ".wav" and hasattr(wav, "write_parts") else b"RIFF"
+        )
         path.write_bytes({".png": buffer.getvalue(), ".txt": f"text {name}".encode(), ".wav": sound}[kind])
 
 
@@ -318,7 +320,7 @@ def test_small_files_are_packed_and_only_the_new_are_read(paths, kind, monkeypat
     read = []
     monkeypatch.setattr(
         snapshot,
-        "write",
+        "write_parts",
         lambda *given, **how: read.extend(f.name for f in given[3]) or parts.write_parts(*given, **how),
     )
     small_files(paths.root / "in", kind, range(40, 42))
