@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from evergreen.core import marks
 from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark
+from evergreen.core.png import png
 from evergreen.data.arrow import RowErrors, decode_array, list_depth
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
@@ -184,7 +185,7 @@ class Audio(Kind):
         thickness = max(1, round(field.shape[0] / field.shape[1]))
         tones = values.transpose(0, 2, 1)[:, None, ::-1].repeat(thickness, axis=2)
         title = f"{field.columns[0]}: which tones, from low to high, at which time"
-        return [marks.Image(marks.png(row), title) for row in tones]
+        return [marks.Image(png(row), title) for row in tones]
 
     def augment(self, field: TensorField, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """A stretch of time and, of spectra, a band of tones of each row silenced (SpecAugment, Park et al. 2019)."""

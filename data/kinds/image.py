@@ -13,6 +13,7 @@ import pyarrow as pa
 from evergreen.core import marks
 from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark
+from evergreen.core.png import png
 from evergreen.data.arrow import RowErrors, decode_array, is_ragged, list_depth, stack_lists
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
@@ -152,7 +153,7 @@ class Image(Kind):
         return values.reshape(len(values), -1).mean(axis=1).astype(np.float64)
 
     def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
-        return [marks.Image(marks.png(values), field.columns[0]) for values in self.encode(field, columns)]
+        return [marks.Image(png(values), field.columns[0]) for values in self.encode(field, columns)]
 
     def augment(self, field: TensorField, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Each image turned, scaled, sheared and shifted a little."""

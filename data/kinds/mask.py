@@ -13,6 +13,7 @@ import pyarrow as pa
 from evergreen.core import marks
 from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark
+from evergreen.core.png import mask_png
 from evergreen.data.arrow import RowErrors, decode_array, is_ragged, stack_lists
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
@@ -93,7 +94,7 @@ class Mask(Kind):
     ) -> Sequence[Mark]:
         """Draw masks over the images that they belong to."""
         rows = zip(self.encode(field, columns).clip(-1), over, strict=True)
-        return [marks.MaskedImage(image.png, marks.mask_png(values), "actual mask") for values, image in rows]
+        return [marks.MaskedImage(image.png, mask_png(values), "actual mask") for values, image in rows]
 
     def hash_input(self, column: pa.Array) -> pa.Array | list[bytes]:
         if pa.types.is_binary(column.type):

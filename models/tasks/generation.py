@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evergreen.core.marks import Figure, Gallery, Image, Section, Text, png
+from evergreen.core.marks import Figure, Gallery, Image, Section, Text
+from evergreen.core.png import png
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.sampling import seeded_normal
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evergreen.core.errors import ModelError, suggest
-from evergreen.core.marks import Figure, Gallery, Image, Section, Text, png
+from evergreen.core.marks import Figure, Gallery, Image, Section, Text
+from evergreen.core.png import png
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.tasks._pictures import ORDER, SHOWN, row_label
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.core.marks import ClassColors, Figure, Gallery, MaskedImage, Section, Text, mask_png
+from evergreen.core.marks import ClassColors, Figure, Gallery, MaskedImage, Section, Text
+from evergreen.core.png import mask_png
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.tasks._pictures import ORDER, SHOWN, row_label
 

@@ -13,7 +13,8 @@ import PIL.Image
 import pytest
 
 from evergreen.core import marks
-from evergreen.core.marks import Chart, Dot, DotPlot, Line, png
+from evergreen.core.marks import Chart, Dot, DotPlot, Line
+from evergreen.core.png import mask_png, png
 from evergreen.pages.charts.overlays import COLORS, color_mask
 from evergreen.pages.charts.svg import Axis
 from evergreen.pages.layout import DRAWINGS, draw
@@ -35,7 +36,7 @@ def test_an_image_is_a_png_of_its_values():
 
 
 def test_a_mask_is_colored_by_class_and_black_where_there_is_none():
-    mask = marks.mask_png(np.array([[-1, 0], [1, 2]]))
+    mask = mask_png(np.array([[-1, 0], [1, 2]]))
     image = PIL.Image.open(io.BytesIO(b64decode(color_mask(mask)))).convert("RGBA")
     pixels = [image.getpixel((x, y)) for y in (0, 1) for x in (0, 1)]
     assert pixels[0] == (0, 0, 0, 255)
@@ -74,7 +75,7 @@ EXAMPLES = [
     marks.Sparkline([1.0, 2.0, 2.0], [3.0], [2.5]),
     marks.Graph(2, [(0, 1)], True, EVIL),
     marks.Image(PNG, EVIL),
-    marks.MaskedImage(PNG, marks.mask_png(np.array([[-1, 0], [1, 2]])), EVIL),
+    marks.MaskedImage(PNG, mask_png(np.array([[-1, 0], [1, 2]])), EVIL),
     marks.ClassColors([EVIL, EVIL]),
     marks.BoxedImage(
         PNG, (2, 2), [{"x0": 0, "y0": 0, "x1": 1, "y1": 1}],
