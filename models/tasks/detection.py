@@ -155,7 +155,7 @@ class Detection(Task):
             if mark
         ]
         about = "Dashed boxes are actual, whole ones predicted, with how sure it is; " + ORDER
-        return Section("Where it sees what", [Text(about, note=True), Gallery(figures)])
+        return Section("Where it sees what", [Text(about, note=True), Gallery(figures, wide=True)])
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
         """The boxes whose score reaches the threshold, in the unit of the target's column."""

@@ -47,7 +47,7 @@ def worst_rows(evidence: Evidence, shown: ShownRows) -> Section | None:
         marks = _picture(inputs[number], targets[number], values[number])
         origin = str(origins[number] or "") if origins else ""
         figures.append(Figure(marks, labels(answer, shown.truth[row]), origin))
-    small = isinstance(figures[0].marks[0], Image | Graph | BoxedImage)
+    small = isinstance(figures[0].marks[0], Image | Graph)
     return Section(TITLE, [Text(_intro(evidence, len(chosen)), note=True), Gallery(figures, wide=not small)])
 
 
@@ -66,7 +66,7 @@ def labels(answer: dict[str, Any], actual: Any) -> dict[str, Any]:
     """Return what was predicted and what is, in few words; nothing where only a picture can say it."""
     predicted = answer.get("prediction")
     if isinstance(predicted, list):
-        if not all(isinstance(value, int | float) for value in predicted):
+        if any(isinstance(value, list | dict) for value in predicted):
             return {}
         if not isinstance(actual, list):  # a vector: what is near to it says more
             return {"actual": str(actual)[:LONGEST]}
@@ -97,5 +97,6 @@ def _intro(evidence: Evidence, shown: int) -> str:
     return f"{wrong:,} of {evidence.rows:,} test rows are predicted wrongly; {which}."
 
 
-def _short(values: list[float]) -> str:
-    return ", ".join(f"{value:.4g}" for value in values[:3]) + (", …" if len(values) > 3 else "")
+def _short(values: list[Any]) -> str:
+    shown = ", ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values[:3])
+    return shown + (", …" if len(values) > 3 else "") if values else "none"

@@ -26,7 +26,7 @@ from evergreen.stages.validate.evidence import Evidence, measure
 from evergreen.stages.validate.predictions import Scored
 from evergreen.stages.validate.stage import summarise
 from evergreen.stages.validate.verdict import judge
-from evergreen.stages.validate.worst_rows import find_worst
+from evergreen.stages.validate.worst_rows import find_worst, labels
 
 VOID = {"meta", "img", "br", "circle", "line", "path"}
 CHOICE = {
@@ -187,6 +187,20 @@ def test_the_worst_are_wrong_and_the_surest_come_first(evidence):
     assert all(answers[row]["prediction"] != truth[row] for row in rows)
     sure = [max(answers[row]["probabilities"].values()) for row in rows]
     assert sure == sorted(sure, reverse=True)
+
+
+def test_captions_say_what_was_predicted_and_what_is():
+    chances = {"prediction": 3, "probabilities": {"3": 0.9, "4": 0.1}}
+    assert labels(chances, 4) == {"predicted": "3 (90% sure)", "actual": "4"}
+    assert labels({"prediction": 1.5}, 2.0) == {"predicted": 1.5, "actual": 2.0}
+    none = {"prediction": [], "probabilities": {"a": 0.1}}
+    assert labels(none, ["a", "b"]) == {"predicted": "none", "actual": "a, b"}
+        "predicted": "none",
+        "actual": "a, b",
+    }
+    assert labels({"prediction": [1.0, 2.0, 3.0, 4.0]}, [1, 2, 3, 4])["predicted"] == "1, 2, 3, …"
+    assert labels({"prediction": [1.0, 2.0]}, "x") == {"actual": "x"}
+    assert labels({"prediction": [{"class": "cat"}]}, []) == {}
 
 
 def test_the_stored_predictions_are_those_that_were_scored(evidence, tmp_path):
