@@ -176,7 +176,9 @@ def _applications() -> str:
     lines = ["| what you want | inputs | task | architectures | mind |", "|---|---|---|---|---|"]
     for one in APPLICATIONS:
         inputs = {kind: _tensor(kind, {"config": {}}) for kind in one.kinds.split()}  # a pretrained model's, as well
-        names = ", ".join(name for name in parts_of.compatible(inputs, one.task) if name != "linear")
+        names = ", ".join(
+            name for name in parts_of.compatible(inputs, one.task) if not parts_of.find_architecture(name).IS_BASELINE
+        )
         lines.append(f"| {one.name} | {one.kinds.replace(' ', ', ')} | {one.task} | {names} | {one.mind} |")
     return "\n".join(lines)
 

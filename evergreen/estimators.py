@@ -220,7 +220,7 @@ def _candidates(spec: FeatureSpec) -> list[str]:
     """The linear architecture and those that are usually worth the first try with such inputs."""
     kinds = {field.kind for field in spec.inputs.values()}
     names = registry.buildable(spec.inputs, spec.task)
-    first = [name for name in names if name == "linear" or registry.find_architecture(name).FIRST_FOR & kinds]
+    first = [name for name in names if registry.is_tried_first(name, kinds)]
     return (first or names)[:MAX_RACED]
 
 

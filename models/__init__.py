@@ -1,1 +1,1 @@
-"""What is learned: architectures, tasks and the one training loop. Needs torch and nothing else."""
+"""Define what is learned: architectures, tasks and the one training loop; torch alone is imported."""

@@ -1,18 +1,18 @@
-"""The contract of the models room: what an architecture is, what a task is.
+"""Define the contracts of architectures and tasks.
 
 Letters in the names of tensors, here and in every architecture (`x_BLD` has three axes):
 B rows of the batch · N rows of a whole split · F features · D width · L positions · T time steps
 C channels · H height (of an image) or horizon (of a forecast) · W width of an image · K classes
 M nodes of a graph, boxes on an image · V vocabulary
 
-Features have a form, which the task asks for and the architecture gives:
+Features have a layout, which the task asks for and the architecture gives:
 
-row        (B, F)        one vector a row
-positions  (B, L, F)     one for each step of the first sequence among the inputs; a step may look both ways
-causal     (B, L, F)     the same, but a step has seen those up to itself alone
-pixels     (B, F, H, W)  one for each pixel of the first image among the inputs
-target     as the target is encoded: the architecture makes the answer itself (generation, translation)
-surprise   (B,)          how unlike the training rows a row is
+pooled         (B, F)        one vector a row
+sequence       (B, L, F)     one vector a step of the first sequence among the inputs; a step may see later steps
+causal         (B, L, F)     the same, but a step sees itself and earlier steps alone
+pixels         (B, F, H, W)  one vector a pixel of the first image among the inputs
+target                       the encoded target: the architecture makes it itself (generation, translation)
+anomaly_score  (B,)          how unlike the training rows a row is
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Choice = tuple[float, float] | tuple[float, float, str] | list[Any]
 
 
 class FieldLike(Protocol):
-    """What a model needs to know of one tensor of a batch; `evergreen.data.spec.TensorField` is one."""
+    """Describe one tensor of a batch, as far as a model needs it; `evergreen.data.field.TensorField` is one."""
 
     @property
     def kind(self) -> str: ...
@@ -119,74 +119,77 @@ class EvaluatedRows(Protocol):
 
 
 class Architecture(nn.Module):
-    """Turns the inputs of a batch into features; the task puts the head on.
+    """Turn the inputs of a batch into features; the task puts the head on.
 
-    A file in `models/architectures/` defines one subclass and is thereby registered under the file's name. One dial,
-    `size`, scales it: 1 trains on a laptop's CPU in seconds. Constructor options are keyword arguments with defaults;
-    one that names `form` or `target` is told the form of features asked for, or the target's field.
+    A file in `models/architectures/` defines one subclass, whose name is the file's. One dial, `size`, scales it: 1
+    trains on a laptop's CPU in seconds. Constructor options are keyword arguments with defaults. One that is called
+    `layout` receives the layout of features asked for, one that is called `target` the target's field.
     """
 
     VERSION: ClassVar[int] = 1  # raised when the same rows and options give another result
-    ACCEPTS: ClassVar[frozenset[str]]  # kinds of input; it fits when every input's kind is among them; "*" is any kind
-    NEEDS_ONE_OF: ClassVar[frozenset[str]] = frozenset()  # kinds of which one at least must be among the inputs, if any
-    LAYOUTS: ClassVar[tuple[str, ...]] = ("pooled",)  # of features that it can give
-    GENERATES: ClassVar[frozenset[str]] = frozenset()  # kinds of target that it makes itself, in the form "target"
+    ACCEPTS: ClassVar[frozenset[str]]  # kinds of input that it takes; "*" is any kind
+    NEEDS_ONE_OF: ClassVar[frozenset[str]] = frozenset()  # kinds of input of which it needs one, if any are named
+    LAYOUTS: ClassVar[tuple[str, ...]] = ("pooled",)  # of features, that it can give
+    GENERATES: ClassVar[frozenset[str]] = frozenset()  # kinds of target that it makes itself, in the layout "target"
     CAN_TRIM_PADDING: ClassVar[bool] = (
         False  # it answers alike where the one text or sound of a row ends with the batch's longest
     )
-    FIRST_FOR: ClassVar[frozenset[str]] = frozenset()  # kinds of input with which it is usually worth the first try
-    EXTRA: ClassVar[str] = ""  # a module of an extra without which it cannot be built
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {}  # what search may move: fields of Recipe or constructor options
-    DEFAULTS: ClassVar[dict[str, Any]] = {}  # its own defaults for fields of Recipe
+    IS_BASELINE: ClassVar[bool] = False  # select compares every other architecture with it
+    FIRST_FOR: ClassVar[frozenset[str]] = frozenset()  # kinds of input for which it is worth trying first
+    EXTRA: ClassVar[str] = ""  # a module that it needs, of an optional extra
+    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {}  # for `tune`: fields of TrainingConfig or constructor options
+    DEFAULTS: ClassVar[dict[str, Any]] = {}  # its own defaults for fields of TrainingConfig
     out_features: int  # F
 
     def forward(self, batch: Batch) -> Tensor:
-        """Inputs of a batch → features, in the form that was asked for. It never looks at the target."""
+        """Return the features of a batch, in the layout that was asked for; the target is never read."""
         raise NotImplementedError
 
     # Hooks for what is not trained by one loss; most architectures need none of them.
 
     def groups(self, task: Task) -> dict[str, list[Parameter]]:
-        """Parameter groups, trained in turn at every step; each has its own optimiser."""
+        """Return parameter groups, trained in turn at every step; each has its own optimizer."""
         return {"all": [*self.parameters(), *task.parameters()]}
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
-        """The scalar that `group` is to make small, a mean over the rows of the batch."""
+        """Return the scalar that `group` minimizes, a mean over the rows of the batch."""
         output: Tensor = task(self(batch))
         return task.loss(output, batch["target"])
 
     @classmethod
     def supports(cls, inputs: Inputs) -> bool:
-        """Whether it can take inputs of the right kinds: what their state must say, where kinds alone do not tell."""
+        """Tell whether it can take inputs of these kinds; override where their state decides, too."""
         return True
 
     def init_from_data(self, batches: Iterable[Batch]) -> None:
-        """Sets weights from data once, before the first step. Each pass over `batches` is one over all training rows,
-        on every rank alike."""
+        """Set weights from data, once, before the first step.
+
+        Each iteration over `batches` is an epoch over all training rows, the same on every rank.
+        """
 
 
 class Task(nn.Module):
-    """Head, loss, metrics, baseline, and how an output becomes an answer that a person can read.
+    """Define a head, its loss, metrics and baseline, and how an output becomes an answer that a person can read.
 
-    A file in `models/tasks/` defines one subclass and is thereby registered under the file's name.
-    Outputs and targets are encoded (standardised numbers, class indices); metrics and answers are in the data's units.
-    Constructor options are keyword arguments with defaults; one that names `form` is told the form of the features.
+    A file in `models/tasks/` defines one subclass, whose name is the file's. Outputs and targets are encoded
+    (standardized numbers, class indices); metrics and answers are in the data's units. Constructor options are keyword
+    arguments with defaults; one that is called `layout` receives the layout of the features.
     """
 
     VERSION: ClassVar[int] = 1  # raised when the same output or target gives another result
-    TARGETS: ClassVar[tuple[str, ...]]  # kinds of target; a column whose kind nobody says is taken for the first
-    LAYOUTS: ClassVar[tuple[str, ...]] = ("pooled",)  # of features that it works on, the best first
-    NEEDS_ONE_OF: ClassVar[frozenset[str]] = frozenset()  # kinds of which one at least must be among the inputs, if any
-    TARGET_IS_INPUT: ClassVar[bool] = False  # the target is an input, too
+    TARGETS: ClassVar[tuple[str, ...]]  # kinds of target, the usual one first
+    LAYOUTS: ClassVar[tuple[str, ...]] = ("pooled",)  # of features, that it works on, the best first
+    NEEDS_ONE_OF: ClassVar[frozenset[str]] = frozenset()  # kinds of input of which it needs one, if any are named
+    TARGET_IS_INPUT: ClassVar[bool] = False  # the target is an input as well
     GENERATED_INPUTS: ClassVar[
         dict[str, str]
     ] = {}  # inputs that the data need not have: column → kind, each made for every row
-    HAS_LOSS: ClassVar[bool] = True  # False: it has none of its own, the architecture's counts
-    ROW_SCORE_GOAL: ClassVar[str] = "min"  # what `per_row` gives is an error; "max": a score
+    HAS_LOSS: ClassVar[bool] = True  # False: the architecture has the loss
+    ROW_SCORE_GOAL: ClassVar[str] = "min"  # "min": `row_scores` gives errors; "max": scores
     NEEDS_ALL_OUTPUTS: ClassVar[bool] = (
         False  # True: a row's facts compare it with all others, so all outputs are needed at once
     )
-    BOOTSTRAP_METRICS: ClassVar[bool] = True  # False: metrics are too slow for the drawings behind an interval
+    BOOTSTRAP_METRICS: ClassVar[bool] = True  # False: metrics are too slow for a bootstrap
     PLOT: str = ""  # what DVC draws of actual and predicted values: confusion, residuals or forecast; "" is nothing
     METRICS: dict[str, str]  # name → "max" | "min"; the first decides
 
@@ -202,41 +205,51 @@ class Task(nn.Module):
         self.target = target
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features → the head's output, (B, …)."""
+        """Return the head's output (B, …) for features."""
         raise NotImplementedError
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Scalar: the mean loss of the rows."""
+        """Return the mean loss of the rows, a scalar."""
         raise NotImplementedError
 
     def trainable_rows(self, target: Tensor) -> Tensor:
-        """(N,) bool: which training rows it may learn from."""
+        """Return a mask (N,) of the training rows that may be learned from."""
         return torch.ones(len(target), dtype=torch.bool, device=target.device)
 
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """What the metrics of these rows are computed from, (N, …) each: counts, say, where outputs are large. Those of
-        many rows are put together from those of a few, unless the task is WHOLE."""
+        """Return what the metrics are computed from, (N, …) each, such as counts where outputs are large.
+
+        The results of several chunks of rows are concatenated, unless the task NEEDS_ALL_OUTPUTS.
+        """
         return output, target
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """(N,) the deciding quantity of each row in the data's units, for paired tests; takes what `facts` gives."""
+        """Return the deciding quantity (N,) of each row, in the data's units, for paired tests.
+
+        The arguments are the results of `metric_inputs`.
+        """
         raise NotImplementedError
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        """Every name of METRICS, over all rows given, in the data's units; takes what `facts` gives."""
+        """Compute every metric of METRICS over all rows, in the data's units.
+
+        The arguments are the results of `metric_inputs`.
+        """
         raise NotImplementedError
 
     def calibrate(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """New values of own buffers that are chosen by validation rows once the weights stand, such as a threshold;
-        takes what `facts` gives."""
+        """Choose values of own buffers by the validation rows once weights are trained, such as a threshold.
+
+        The arguments are the results of `metric_inputs`.
+        """
         return {}
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """The simple opponent's output for `rows`, shaped as the head's. Both batches hold inputs and "target"."""
+        """Return the simple baseline's output for `rows`, shaped as the head's; both batches hold "target"."""
         raise NotImplementedError
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
-        """One JSON object per row, in the data's units."""
+        """Return one JSON object a row, in the data's units."""
         raise NotImplementedError
 
     def pictures(self, rows: EvaluatedRows) -> Section | None:
@@ -244,5 +257,5 @@ class Task(nn.Module):
         return None
 
     def predict(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
-        """The answers to a request, for a task that needs more than one output: a text is written token by token."""
+        """Answer a request; override where that takes more than one output, such as text token by token."""
         return self.decode(network(rows))

@@ -1,4 +1,4 @@
-"""Many rows, and what is said to them, a few at a time: the outputs of all of them need not fit into memory."""
+"""Run a model over rows in chunks that fit into memory."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ NUMBERS = 1 << 24  # that rows and their outputs may hold at once, 64 MiB of flo
 PredictFn = Callable[[Batch], Tensor]  # rows → outputs, (B, …) each
 
 
-def iter_chunks(say: PredictFn, rows: Batch, *, whole: bool = False) -> Iterator[tuple[Batch, Tensor]]:
-    """Some of the rows and what `say` says to them, until all have had their turn. With `whole` all rows come at once,
-    for who compares each with every other."""
+def iter_chunks(predict: PredictFn, rows: Batch, *, whole: bool = False) -> Iterator[tuple[Batch, Tensor]]:
+    """Yield rows in chunks, each with what `predict` returns for it.
+
+    With `whole` all rows come in one chunk, for tasks that compare each row with all others.
+    """
     if whole:
-        yield rows, torch.cat([output for _, output in iter_chunks(say, rows)])
+        yield rows, torch.cat([output for _, output in iter_chunks(predict, rows)])
         return
     one = {name: column[:1] for name, column in rows.items()}
-    numbers = sum(column.numel() for column in (*one.values(), _said(say, one)))
+    numbers = sum(column.numel() for column in (*one.values(), _outputs(predict, one)))
     columns = {name: column.split(max(1, min(ROWS, NUMBERS // numbers))) for name, column in rows.items()}
     for chunk in zip(*columns.values(), strict=True):
         some = dict(zip(columns, chunk, strict=True))
-        yield some, _said(say, some)
+        yield some, _outputs(predict, some)
 
 
-def _said(say: PredictFn, rows: Batch) -> Tensor:
+def _outputs(predict: PredictFn, rows: Batch) -> Tensor:
     with torch.no_grad():
-        return say(rows)
+        return predict(rows)

@@ -1,7 +1,7 @@
-"""What graph networks share: a batch of padded graphs as one graph of separate parts, and what is read off its nodes.
+"""Run graph networks on a batch of padded graphs, flattened into one graph of separate components.
 
-A row is whole in itself. The neighbourhood of a node, with the true degrees, holds all that two layers let it hear of,
-so that they say of the node what they would say of it in the whole graph.
+A row is complete in itself: a neighbourhood with its nodes' true degrees holds all that reaches the centre in two
+layers, so the centre's vector is the one that it would have in the full graph.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from evergreen.models.layers import FlattenInputs, split_graph
 
 
 class GraphBatch(NamedTuple):
-    """n nodes of all graphs of a batch behind each other, and their e edges, each in both directions."""
+    """Hold the n nodes of all graphs of a batch one after another, and their e edges, in both directions."""
 
     x_nF: Tensor
     row_n: Tensor  # the graph of each node
@@ -26,13 +26,13 @@ class GraphBatch(NamedTuple):
     edges_2e: Tensor  # from, to
     weight_e: Tensor
 
-    def only(self, kept_e: Tensor) -> GraphBatch:
-        """With some of the edges."""
+    def with_edges(self, kept_e: Tensor) -> GraphBatch:
+        """Return the same nodes with some of the edges."""
         return self._replace(edges_2e=self.edges_2e[:, kept_e], weight_e=self.weight_e[kept_e])
 
 
 def to_graph_batch(x_BMX: Tensor, features: int) -> GraphBatch:
-    """A batch of encoded graphs (kind `graph`) as Parts."""
+    """Flatten a batch of encoded graphs (kind `graph`)."""
     x_BMF, real_BM, degree_BM, adjacency_BMM = split_graph(x_BMX, features)
     place_BM = real_BM.flatten().cumsum(0).view_as(real_BM) - 1
     row_e, to_e, from_e = adjacency_BMM.nonzero(as_tuple=True)
@@ -43,10 +43,10 @@ def to_graph_batch(x_BMX: Tensor, features: int) -> GraphBatch:
 
 
 class GraphNetwork(Architecture):
-    """Layers of messages between neighbours, which `layer` and `pass_on` define; all other inputs go past them.
+    """Pass messages between neighbours, as `layer` and `propagate` define; other inputs are concatenated.
 
-    Where rows are about a node, its vector is what counts, and edges that cannot reach it are passed over. Where they
-    are about the whole graph, it is the mean, the greatest and the sum of its nodes' vectors.
+    Where rows are about a node, the features are that node's vector, and edges that cannot reach it are skipped. Where
+    rows are about a graph, they are the mean, maximum and sum of its nodes' vectors.
     """
 
     ACCEPTS = ROW_KINDS | {"graph"}
@@ -75,11 +75,11 @@ class GraphNetwork(Architecture):
         self.out_features = read + (self.beside.width if self.beside else 0)
 
     def layer(self, inside: int, outside: int) -> nn.Module:
-        """One layer of messages: (n, inside) → (n, outside)."""
+        """Build one layer of messages: (n, inside) → (n, outside)."""
         raise NotImplementedError
 
     def propagate(self, layer: nn.Module, x_nF: Tensor, parts: GraphBatch) -> Tensor:
-        """The nodes' vectors after one layer."""
+        """Return the nodes' vectors after one layer."""
         raise NotImplementedError
 
     def forward(self, batch: Batch) -> Tensor:
@@ -103,18 +103,18 @@ class GraphNetwork(Architecture):
 
 
 def _edges_reaching_center(whole: GraphBatch, depth: int) -> list[GraphBatch]:
-    """For each layer the edges whose messages can still reach a centre."""
+    """Return, for each layer, the edges whose messages can still reach a centre."""
     wanted_n, heard = whole.first_n, []
     for _ in range(depth):
         kept_e = wanted_n[whole.edges_2e[1]]
-        heard.append(whole.only(kept_e))
+        heard.append(whole.with_edges(kept_e))
         wanted_n = wanted_n.clone()
         wanted_n[heard[-1].edges_2e[0]] = True
     return heard[::-1]
 
 
 def _pooled(x_nD: Tensor, row_n: Tensor, rows: int, most: int) -> Tensor:
-    """(B, 3 D) mean, greatest and sum (as a share of the most nodes there can be) of each graph's nodes."""
+    """Return (B, 3 D): mean, maximum and sum (as a fraction of the largest graph) of each graph's nodes."""
     index_nD = row_n[:, None].expand_as(x_nD)
     zeros = x_nD.new_zeros(rows, x_nD.shape[1])
     count_B1 = torch.bincount(row_n, minlength=rows)[:, None].clamp_min(1)

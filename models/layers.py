@@ -1,4 +1,4 @@
-"""Layers that several architectures share."""
+"""Turn inputs of any kind into one vector or one sequence; layers that several architectures share."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ PADDED_KINDS = ("text", "audio")  # those of them whose rows may be of different
 
 
 class FlattenInputs(nn.Module):
-    """All inputs of a row as one vector: (B, width). Categories become one-hot, so that a linear map of it is what an
-    embedding of each column, summed, would be; one of more than a thousand values is embedded at once, which makes a
-    linear model of it a factorisation (Koren et al. 2009). Text becomes the counts of its words, a graph the mean of
-    its nodes and its centre; everything else is flattened."""
+    """Concatenate all inputs of a row into one vector (B, width).
+
+    Categories become one-hot, so that a linear map of them equals the sum of one embedding a column; a category of more
+    than a thousand values is embedded at once, which makes a linear model of it a factorization (Koren et al. 2009).
+    Text becomes the counts of its words, a graph the mean of its nodes and its centre; everything else is flattened.
+    """
 
     def __init__(self, inputs: Inputs) -> None:
         super().__init__()
@@ -80,18 +82,17 @@ def _flat(field: FieldLike, x: Tensor) -> Tensor:
 
 
 def split_graph(x_BMX: Tensor, features: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A batch of encoded graphs as nodes (B, M, F), which of them are real (B, M), their true degrees (B, M) and the
-    adjacency (B, M, M) with the weights of the edges."""
+    """Split encoded graphs into nodes (B, M, F), mask (B, M), true degrees (B, M) and adjacency (B, M, M)."""
     nodes, rest = x_BMX[..., :features], x_BMX[..., features:]
     return nodes, rest[..., 0] > 0, rest[..., 1], rest[..., 2:]
 
 
 class SequenceInputs(nn.Module):
-    """All inputs of a row as one sequence: steps (B, L, D) and which of them are real (B, L).
+    """Read all inputs of a row as one sequence: steps (B, L, D) and which of them are real (B, L).
 
-    The steps of text are embeddings of its tokens, of a series or of audio linear maps, of an image its rows; they
-    follow each other in the order of the inputs. All else is one vector, which is added to every step.
-    `length` is L, `first` the steps of the first sequence.
+    Tokens of text are embedded; values of a series, frames of audio and rows of an image are mapped linearly. Several
+    sequences follow each other in the order of the inputs. All other inputs make one vector, which is added to every
+    step. `length` is L, `first` the number of steps of the first sequence.
     """
 
     def __init__(self, inputs: Inputs, width: int) -> None:
@@ -130,7 +131,7 @@ def _steps(field: FieldLike) -> int:
 
 
 def _real_steps(kind: str, x: Tensor) -> Tensor:
-    """(B, L): False where a shorter row is padded; the first step always counts, so that no row is empty."""
+    """Return a mask (B, L), False on padding; the first step is always real, so that no row is empty."""
     if kind not in PADDED_KINDS:
         return x.new_ones(x.shape[:2], dtype=torch.bool)
     held = (x != PADDING) if kind == "text" else x.abs().sum(2) > 0
@@ -140,8 +141,10 @@ def _real_steps(kind: str, x: Tensor) -> Tensor:
 
 
 def run_packed(cell: nn.Module, x_BLD: Tensor, real_BL: Tensor) -> tuple[Tensor, Any]:
-    """What a recurrent cell makes of the real steps alone, (B, L, F), and its last state; two sequences in one may each
-    have padding of their own."""
+    """Run a recurrent cell over the real steps alone; return its outputs (B, L, F) and its last state.
+
+    Two sequences that follow each other may each have padding of their own.
+    """
     order_BL = (~real_BL).byte().argsort(dim=1, stable=True)  # real steps first
     x_BLD = x_BLD.gather(1, order_BL[..., None].expand_as(x_BLD))
     steps = pack_padded_sequence(x_BLD, real_BL.sum(1).cpu(), batch_first=True, enforce_sorted=False)
@@ -151,10 +154,10 @@ def run_packed(cell: nn.Module, x_BLD: Tensor, real_BL: Tensor) -> tuple[Tensor,
 
 
 def image_rows_to_sequence(x: Tensor) -> Tensor:
-    """A series (B, T, C) as it is; an image (B, C, H, W) row by row: (B, H, C · W)."""
+    """Return a series (B, T, C) as it is, an image (B, C, H, W) row by row as (B, H, C · W)."""
     return x if x.ndim == 3 else x.transpose(1, 2).flatten(2)
 
 
 def sequence_width(field: FieldLike) -> int:
-    """The width of one step of `sequence` for a field: C of a series (T, C), C · W of an image (C, H, W)."""
+    """Return the width of one step of a field: C of a series (T, C), C · W of an image (C, H, W)."""
     return field.shape[1] if len(field.shape) == 2 else field.shape[0] * field.shape[2]

@@ -1,4 +1,4 @@
-"""Low-rank adapters: beside a layer that stays, a small one that learns."""
+"""Add low-rank adapters: a small layer that learns beside one that is frozen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 class LoRALinear(nn.Linear):
-    """A linear layer that stays and a low-rank one beside it that learns (Hu et al. 2022); at first it adds nothing."""
+    """Add a trainable low-rank layer to a frozen linear one (Hu et al. 2022); at first it adds nothing."""
 
     def __init__(self, linear: nn.Linear, rank: int) -> None:
         super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
@@ -24,7 +24,7 @@ class LoRALinear(nn.Linear):
 
 
 class LoRAConv2d(nn.Conv2d):
-    """The same of a convolution: beside it one of its shape to few channels, and from these one of single pixels."""
+    """Add a convolution to few channels and a 1×1 convolution back to a frozen convolution."""
 
     def __init__(self, conv: nn.Conv2d, rank: int) -> None:
         super().__init__(
@@ -48,7 +48,7 @@ class LoRAConv2d(nn.Conv2d):
 
 
 def add_lora(module: nn.Module, rank: int) -> None:
-    """Puts an adapter beside every linear layer and every convolution within that mixes all its channels."""
+    """Replace every linear layer and every ungrouped convolution in the module by one with an adapter."""
     for name, child in list(module.named_children()):
         if isinstance(child, nn.Linear):
             setattr(module, name, LoRALinear(child, rank))

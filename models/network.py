@@ -1,4 +1,4 @@
-"""An architecture and a task's head, joined."""
+"""Join an architecture and a task's head."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evergreen.models.chunked import iter_chunks
 
 
 class Network(nn.Module):
-    """An architecture and a task's head, joined: batch → the head's output."""
+    """Join an architecture and a task's head: batch → the head's output."""
 
     def __init__(self, architecture: Architecture, task: Task) -> None:
         super().__init__()
@@ -26,26 +26,26 @@ class Network(nn.Module):
         return output
 
     def predict(self, rows: Batch) -> list[dict[str, Any]]:
-        """The task's answer to each row; the network is to be in evaluation mode."""
+        """Return the task's answer to each row; the network has to be in evaluation mode."""
         return self.task.predict(self, rows)
 
     def groups(self) -> dict[str, list[Parameter]]:
-        """The architecture's parameter groups, the head's parameters included."""
+        """Return the architecture's parameter groups, the head's parameters among them."""
         return self.architecture.groups(self.task)
 
     @torch.no_grad()
     def predict_outputs(self, rows: Batch) -> Tensor:
-        """The head's output for rows, their target unseen, in evaluation mode; the mode is put back afterwards."""
+        """Return the head's output for rows, in evaluation mode and without their target; the mode is restored."""
         with _evaluating(self):
             output: Tensor = self({name: column for name, column in rows.items() if name != "target"})
         return output.float() if output.is_floating_point() else output
 
     def compute_outputs(self, rows: Batch) -> Tensor:
-        """What it says to any number of rows, all together."""
+        """Return the head's outputs for any number of rows, computed in chunks."""
         return torch.cat([output for _, output in iter_chunks(self.predict_outputs, rows)])
 
     def evaluate(self, rows: Batch) -> tuple[float, tuple[Tensor, Tensor]]:
-        """The mean loss of rows, and the facts that their metrics are computed from."""
+        """Return the mean loss of rows, and what their metrics are computed from."""
         losses, facts = [], []
         for chunk, output in iter_chunks(self.predict_outputs, rows, whole=self.task.NEEDS_ALL_OUTPUTS):
             losses.append(self._loss(chunk, output) * len(output))
@@ -55,7 +55,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def _loss(self, rows: Batch, output: Tensor) -> float:
-        """The task's loss, or that of the architecture's first group where the task has none."""
+        """Return the task's loss, or that of the architecture's first group where the task has none."""
         with _evaluating(self):
             if self.task.HAS_LOSS:
                 return float(self.task.loss(output, rows["target"]))

@@ -1,10 +1,10 @@
-"""What there is to build networks of: the files of architectures/ and tasks/, which of them fit, and building one."""
+"""Find architectures and tasks by the names of their files, and build networks of them."""
 
 from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, TypeVar
 
 from torch import nn
@@ -28,38 +28,44 @@ def list_tasks() -> list[str]:
 
 
 def find_architecture(name: str) -> type[Architecture]:
-    """The architecture of that name; ModelError with the nearest right word if there is none."""
+    """Return the architecture of that name. Raises ModelError with the nearest name if there is none."""
     return _find_part("architectures", name, Architecture)
 
 
 def find_task(name: str) -> type[Task]:
-    """The task of that name; ModelError with the nearest right word if there is none."""
+    """Return the task of that name. Raises ModelError with the nearest name if there is none."""
     return _find_part("tasks", name, Task)
 
 
 def buildable(inputs: Inputs, task_name: str = "") -> list[str]:
-    """Those of `compatible` that can be built here."""
+    """List the compatible architectures whose extra is installed."""
     return [name for name in compatible(inputs, task_name) if is_available(find_architecture(name))]
 
 
 def compatible(inputs: Inputs, task_name: str = "") -> list[str]:
-    """Architectures that can take these inputs and serve the task: the linear anchor, those to try first, the rest."""
+    """List architectures that take these inputs and serve the task: baseline, those to try first, the rest."""
     job, here = find_task(task_name) if task_name else None, {field.kind for field in inputs.values()}
     found = {name: find_architecture(name) for name in list_architectures()}
     found = {name: kind for name, kind in found.items() if not _refused_kinds(kind, inputs) and kind.supports(inputs)}
     names = [name for name, kind in found.items() if job is None or common_layout(kind, job, inputs)]
-    return sorted(names, key=lambda name: (name != "linear", not found[name].FIRST_FOR & here, name))
+    return sorted(names, key=lambda name: (not found[name].IS_BASELINE, not found[name].FIRST_FOR & here, name))
+
+
+def is_tried_first(name: str, kinds: Set[str]) -> bool:
+    """Tell whether the architecture is the baseline or worth trying first with inputs of one of these kinds."""
+    kind = find_architecture(name)
+    return kind.IS_BASELINE or bool(kind.FIRST_FOR & kinds)
 
 
 def is_available(kind: type[Architecture]) -> bool:
-    """Whether the extra is there that it cannot be built without."""
+    """Tell whether the module that the architecture needs is installed."""
     return not kind.EXTRA or importlib.util.find_spec(kind.EXTRA) is not None
 
 
 def build_head(
     task_name: str, target: FieldLike, in_features: int = 1, options: Mapping[str, Any] | None = None, layout: str = ""
 ) -> Task:
-    """A task for a target, on features of that width and form (default: the one that it works on best)."""
+    """Build a task for a target, on features of that width and layout (default: the one it prefers)."""
     job = find_task(task_name)
     check_options(f"task {task_name}", job, options or {})
     return job(target, in_features, **(options or {}), **_accepted_keywords(job, {"layout": layout or job.LAYOUTS[0]}))
@@ -73,10 +79,10 @@ def build(
     task_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Network:
-    """A new network with random weights (set torch's seed before). Options are the architecture's, `size` among them.
+    """Build a network with random weights (set torch's seed before); `options` are the architecture's.
 
-    Raises ModelError where a name or an option is unknown, an input's kind is not accepted, or the architecture does
-    not give features in a form that the task works on.
+    Raises ModelError where a name or an option is unknown, an input's kind is not accepted, or the architecture gives
+    no layout of features that the task works on.
     """
     kind, job = find_architecture(architecture_name), find_task(task_name)
     _check_inputs(architecture_name, kind, inputs)
@@ -86,8 +92,8 @@ def build(
         fix = f"choose one of {', '.join(buildable(inputs, task_name)) or 'those that do'}"
         problem = f"it gives no features of the form that {task_name} needs ({' or '.join(job.LAYOUTS)})"
         raise ModelError(problem, place=architecture_name, fix=fix)
-    told = {"layout": layout, "target": target}
-    made = kind(inputs, **options, **_accepted_keywords(kind, told))
+    offered = {"layout": layout, "target": target}
+    made = kind(inputs, **options, **_accepted_keywords(kind, offered))
     return Network(made, build_head(task_name, target, made.out_features, task_options, layout))
 
 
@@ -98,7 +104,7 @@ def _find_part(group: str, name: str, base: type[Part]) -> type[Part]:
 
 
 def common_layout(kind: type[Architecture], job: type[Task], inputs: Inputs) -> str:
-    """The first form that the task works on, the architecture gives and the inputs have; or nothing."""
+    """Return the first layout that the task works on, the architecture gives and the inputs allow, or ""."""
     here = {field.kind for field in inputs.values()}
     if job.NEEDS_ONE_OF and not job.NEEDS_ONE_OF & here:
         return ""
@@ -112,7 +118,7 @@ def common_layout(kind: type[Architecture], job: type[Task], inputs: Inputs) -> 
 
 
 def _refused_kinds(kind: type[Architecture], inputs: Inputs) -> list[str]:
-    """The kinds of input that it does not take, or takes beside another alone."""
+    """Return the kinds of input that the architecture does not take, or takes beside another kind alone."""
     here = {field.kind for field in inputs.values()}
     if kind.NEEDS_ONE_OF and not kind.NEEDS_ONE_OF & here:
         return sorted(here)
@@ -128,19 +134,20 @@ def _check_inputs(name: str, kind: type[Architecture], inputs: Inputs) -> None:
         raise ModelError(problem, place=name, fix=f"it takes {takes}")
 
 
-def _accepted_keywords(kind: type[nn.Module], told: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `told` that the constructor has a keyword for."""
+def _accepted_keywords(kind: type[nn.Module], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of `offered` that the constructor has a keyword for."""
     keywords = [one.name for one in inspect.signature(kind).parameters.values() if one.kind is one.KEYWORD_ONLY]
-    return {name: value for name, value in told.items() if name in keywords}
+    return {name: value for name, value in offered.items() if name in keywords}
 
 
 def options(kind: type[nn.Module]) -> dict[str, Any]:
-    """The options that a user may set of an architecture or a task, with their defaults."""
+    """Return the options that a user may set of an architecture or a task, with their defaults."""
     parameters = [one for one in inspect.signature(kind).parameters.values() if one.kind is one.KEYWORD_ONLY]
     return {one.name: one.default for one in parameters if one.name not in ("layout", "target")}
 
 
 def check_options(name: str, kind: type[nn.Module], given: Mapping[str, Any]) -> None:
+    """Raise ModelError with the nearest name for an option that the part does not have."""
     known = options(kind)
     for option in given:
         if option not in known:

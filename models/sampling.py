@@ -1,4 +1,4 @@
-"""What architectures share that generate: random numbers by seed, what a sample is drawn for, the span of the data."""
+"""Draw samples by seed, on a condition, within the range of the data; for architectures that generate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STEP, FIRST, SECOND = (  # of the generator of Steele et al. 2014, as signed who
 
 
 def seeded_normal(seed_B: Tensor, width: int) -> Tensor:
-    """(B, width) standard normal numbers, each row a function of its seed alone: SplitMix64 (Steele et al. 2014).
+    """Return standard normal numbers (B, width), each row a function of its seed: SplitMix64 (Steele et al. 2014).
 
     The same seed gives the same row in every batch, process and machine, which torch's generators do not promise.
     """
@@ -27,7 +27,7 @@ def seeded_normal(seed_B: Tensor, width: int) -> Tensor:
 
 
 def _mixed(x: Tensor) -> Tensor:
-    """Every bit of the result depends on every bit of x; products wrap around."""
+    """Mix all bits of x (B, …) into each bit of the result; products wrap around."""
     for shift, factor in ((30, FIRST), (27, SECOND)):
         x = (x ^ _right(x, shift)) * factor
     return x ^ _right(x, 31)
@@ -38,7 +38,7 @@ def _right(x: Tensor, bits: int) -> Tensor:
 
 
 class Condition(nn.Module):
-    """What a sample is drawn for: all inputs but the seed, flattened, (B, width); none at all is (B, 0)."""
+    """Flatten what a sample is conditioned on, (B, width): all inputs but the seed; width 0 if there are none."""
 
     def __init__(self, inputs: Inputs) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Condition(nn.Module):
         return c_BD
 
     def draw(self, batch: Batch, width: int) -> Tensor:
-        """(B, width) normal numbers by each row's seed; without a seed the likeliest: zeros."""
+        """Return normal numbers (B, width) by each row's seed; without a seed the mode: zeros."""
         if self.seed:
             return seeded_normal(batch[self.seed], width)
         first = next(iter(batch.values()))
@@ -62,7 +62,7 @@ class Condition(nn.Module):
 
 
 class MinMaxScaler(nn.Module):
-    """The least and the greatest value of the training rows, so that data become shares from 0 to 1 and back."""
+    """Scale values from the range of the training rows to 0…1 and back."""
 
     low: Tensor
     high: Tensor
@@ -73,13 +73,16 @@ class MinMaxScaler(nn.Module):
         self.register_buffer("high", torch.tensor(2.0))
 
     def fit(self, values: Iterable[Tensor]) -> None:
+        """Take the minimum and the maximum of all values."""
         ends = [torch.stack(x.aminmax()) for x in values]
         low_high = torch.stack(ends)
         self.low.copy_(low_high[:, 0].min())
         self.high.copy_(torch.maximum(low_high[:, 1].max(), self.low + 1e-6))
 
-    def share(self, x: Tensor) -> Tensor:
+    def transform(self, x: Tensor) -> Tensor:
+        """Return values as fractions of the range, clipped to 0…1."""
         return ((x - self.low) / (self.high - self.low)).clamp(0, 1)
 
-    def value(self, share: Tensor) -> Tensor:
+    def inverse_transform(self, share: Tensor) -> Tensor:
+        """Return fractions of the range as values."""
         return self.low + share * (self.high - self.low)

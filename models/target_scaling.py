@@ -1,4 +1,4 @@
-"""From the standardised numbers that a network sees to the data's own units."""
+"""Turn standardized numbers back into the data's units."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from evergreen.models.base import FieldLike
 
 
 class InverseTarget:
-    """Undoes the encoding of a numeric target: its `mean` and `std`, and its `transform` if it has one ("sqrt" steadies
-    the variance of counts: Bartlett 1936)."""
+    """Undo the encoding of a numeric target: its `mean` and `std`, and its `transform` if it has one.
+
+    The transform "sqrt" steadies the variance of counts (Bartlett 1936).
+    """
 
     def __init__(self, target: FieldLike) -> None:
         self.mean, self.std = float(target.state["mean"][0]), float(target.state["std"][0])
@@ -19,6 +21,6 @@ class InverseTarget:
             raise ModelError(f"there is no transform {self.transform!r}", place="target", fix="choose sqrt or none")
 
     def __call__(self, encoded: Tensor) -> Tensor:
-        """Any shape, float64."""
+        """Return values in the data's units, float64, of the same shape."""
         value = encoded.double() * self.std + self.mean
         return value.clamp_min(0).square() if self.transform == "sqrt" else value

@@ -1,4 +1,4 @@
-"""Text from tokens, and tokens written on one after another."""
+"""Decode tokens into text, and generate tokens one after another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Draw = Callable[[Tensor, float], Tensor]  # logits (B, V) and a number of [0, 1)
 
 
 def decode_tokens(state: Mapping[str, Any], codes: Sequence[int]) -> str | list[str]:
-    """What tokens say, up to the end, as the data write it: a text, or a list of words."""
+    """Return the text of tokens up to the end token, written as the data write it: a text or a list of words."""
     codes = codes[: codes.index(END)] if END in codes else codes
     known = state["values"][0]
     tokens = [known[code - SPECIAL] if code >= SPECIAL else UNSEEN for code in codes if code not in (PADDING, BEGIN)]
@@ -36,16 +36,17 @@ def decode_tokens(state: Mapping[str, Any], codes: Sequence[int]) -> str | list[
 
 
 def count_characters(unit: str, token: str) -> int:
-    """How many characters of text a token stands for; a word's includes the space after it."""
+    """Count the characters of text that a token stands for; a word's include the space after it."""
     if unit in ("byte", "bpe"):
         return sum(not 0x80 <= ord(byte) < 0xC0 for byte in token)  # later bytes of a character begin with 10
     return len(token) + (unit == "word")
 
 
 def sample_top_p(logits_BV: Tensor, number: float, temperature: float, top_p: float) -> Tensor:
-    """(B,) tokens drawn from the likeliest that hold `top_p` of the probability (Holtzman et al. 2020, section 3.1).
+    """Draw tokens (B,) from the most likely ones that hold `top_p` of the probability.
 
-    The drawing inverts the cumulative probability at `number`, so a row's token depends on that row alone.
+    Nucleus sampling (Holtzman et al. 2020, section 3.1) by inverting the cumulative probability at `number`, so that a
+    row's token depends on that row alone.
     """
     if temperature == 0:
         return logits_BV.argmax(1)
@@ -58,10 +59,10 @@ def sample_top_p(logits_BV: Tensor, number: float, temperature: float, top_p: fl
 
 @torch.no_grad()
 def generate(network: Network, rows: Batch, name: str, length: int, draw: Draw) -> Tensor:
-    """(B, length) tokens that follow the text `name` of each row, padded after its end.
+    """Return tokens (B, length) that continue the text `name` of each row, padded after the end token.
 
-    An architecture that can `begin` and `extend` reads each token once; others read all of the text for each. A text
-    that leaves no room for the new tokens within the longest that was learned from loses its beginning, half at most.
+    An architecture that has `begin` and `extend` reads each token once; others read the whole text for each. A text
+    that leaves no room for the new tokens within the longest training text loses its beginning, half of it at most.
     """
     whole, head = network.task.target.shape[0], network.task.get_submodule("head")
     tokens_BL, lengths_B = _last_tokens(rows[name], max(whole - length, -(-whole // 2)))
@@ -84,7 +85,7 @@ def generate(network: Network, rows: Batch, name: str, length: int, draw: Draw) 
 
 
 def _last_tokens(tokens_BL: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """The last `most` real tokens of each row, padded behind; and how many they are, at least one."""
+    """Return the last `most` real tokens of each row, padded behind, and their number, at least one."""
     lengths_B = (tokens_BL != PADDING).sum(1)
     first_B1 = (lengths_B - most).clamp_min(0)[:, None]
     places = torch.arange(min(most, tokens_BL.shape[1]), device=tokens_BL.device)
@@ -94,7 +95,7 @@ def _last_tokens(tokens_BL: Tensor, most: int) -> tuple[Tensor, Tensor]:
 def _cached(
     network: Network, rows: Batch, name: str, tokens_BL: Tensor, lengths_B: Tensor, length: int
 ) -> Generator[Tensor, Tensor, None]:
-    """Features (B, F) of each row's last token, then of each token sent."""
+    """Yield features (B, F) of each row's last token, then of each token sent."""
     writer: Any = network.architecture
     features_BLF, cache = writer.begin({**rows, name: tokens_BL}, length)
     features_BF = features_BLF[torch.arange(len(lengths_B)), lengths_B - 1]
@@ -111,8 +112,7 @@ def _cached(
 def _reread(
     network: Network, rows: Batch, name: str, tokens_BL: Tensor, lengths_B: Tensor, length: int
 ) -> Generator[Tensor, Tensor, None]:
-    """As `_cached`, for architectures that keep nothing: for every token they read the text again, as much of it as is
-    as long as the longest that was learned from."""
+    """Do as `_cached` for architectures without a cache: read the last tokens again for every new one."""
     each = torch.arange(len(lengths_B), device=tokens_BL.device)
     tokens_BL = torch.nn.functional.pad(tokens_BL, (0, length))
     while True:

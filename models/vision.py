@@ -1,4 +1,4 @@
-"""What networks for images share: norms, convolutions, and how far an image can be made smaller."""
+"""Share norms, convolutions and the arithmetic of sizes among networks for images."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ LARGE = 64  # pixels: from here on the first layers halve an image twice, as net
 
 
 class ImageTowers(Architecture):
-    """A tower of convolutions for each image, (B, C, H, W) → (B, F', H', W'); the features are what they make, as means
-    over all places, side by side."""
+    """Run a tower of convolutions on each image, (B, C, H, W) → (B, F', H', W'), and average over all places."""
 
     ACCEPTS = frozenset({"image"})
     SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
@@ -45,7 +44,7 @@ class ImageTowers(Architecture):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Normalisation by groups of sixteen channels (Wu and He 2018): smaller groups lose what all places have in common.
+    """Normalize by groups of sixteen channels (Wu and He 2018); smaller groups lose what all places share.
 
     It does not mix rows: any batch size and any number of ranks learn the same. It has the parameters of a batch norm.
     """
@@ -62,7 +61,7 @@ def conv_norm_act(
     activation: Callable[[], nn.Module] | None = nn.ReLU,
     normal: Callable[[int], nn.Module] = group_norm,
 ) -> nn.Sequential:
-    """Convolution, norm and activation: (B, inside, H, W) → (B, outside, ⌈H / stride⌉, ⌈W / stride⌉)."""
+    """Build convolution, norm and activation: (B, inside, H, W) → (B, outside, ⌈H / stride⌉, ⌈W / stride⌉)."""
     padding = (side // 2) if isinstance(side, int) else (side[0] // 2, side[1] // 2)
     layers: list[nn.Module] = [nn.Conv2d(inside, outside, side, stride, padding, groups=groups, bias=False)]
     layers.append(normal(outside))
@@ -70,32 +69,34 @@ def conv_norm_act(
 
 
 def round_to_multiple(width: float, by: int = 4) -> int:
-    """The multiple of `by` that is nearest, one at least."""
+    """Return the nearest multiple of `by`, at least `by`."""
     return by * max(1, int(width / by + 0.5))
 
 
 class SpatialSize:
-    """The height and width of an image on its way through a network, so that no layer halves what is small already."""
+    """Track the height and width of an image through a network, so that small images are not halved further."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.height, self.width = shape[1:]
         self.large = min(self.height, self.width) >= LARGE
 
     def stride(self, wanted: int) -> int:
-        """The stride for the next layer: `wanted` if the image is large enough for it, else 1."""
+        """Return the stride of the next layer: `wanted` if the image is large enough for it, else 1."""
         taken = wanted if min(self.height, self.width) > LEAST else 1
         self.height, self.width = -(-self.height // taken), -(-self.width // taken)
         return taken
 
 
 def resize_like(x_BCHW: Tensor, other: Tensor) -> Tensor:
-    """x enlarged to the other's height and width by taking the nearest pixel: a convolution after it is free of the
-    checkerboards that transposed ones leave (Odena et al. 2016)."""
+    """Enlarge x to the other's height and width by nearest neighbours.
+
+    A convolution after it leaves no checkerboard artifacts, as transposed convolutions do (Odena et al. 2016).
+    """
     return x_BCHW if x_BCHW.shape[2:] == other.shape[2:] else functional.interpolate(x_BCHW, tuple(other.shape[2:]))
 
 
 def stack_images(batch: Batch, names: Iterable[str]) -> Tensor:
-    """All images on top of each other, (B, ΣC, H, W), in the size of the first."""
+    """Stack all images along the channels, (B, ΣC, H, W), in the size of the first."""
     images = [batch[name] for name in names]
     size = tuple(images[0].shape[2:])
     sized = [x if tuple(x.shape[2:]) == size else functional.interpolate(x, size, mode="bilinear") for x in images]

@@ -69,6 +69,11 @@ def accepting_architectures(kinds: Iterable[str]) -> list[str]:
     return accepting
 
 
+def baseline_architectures() -> list[str]:
+    """List the architectures with which select compares every other one."""
+    return [name for name in parts.names("architectures") if _attribute("architecture", name, "IS_BASELINE")]
+
+
 def _part_version(part: str, name: str) -> str:
     version = str(_attribute(part, name, "VERSION") or 1)
     own = parts.text_of(GROUPS[part], name)

@@ -60,7 +60,7 @@ class DBN(Architecture):
         )
 
     def forward(self, batch: Batch) -> Tensor:
-        x_BD: Tensor = self.span.share(self.flat(batch))
+        x_BD: Tensor = self.span.transform(self.flat(batch))
         for layer in self._stack():
             x_BD = self.dropout(layer(x_BD).sigmoid())
         return x_BD
@@ -85,7 +85,7 @@ class DBN(Architecture):
     @torch.no_grad()
     def _below(self, batch: Batch, number: int) -> Tensor:
         """What layer `number` sees."""
-        x_BD: Tensor = self.span.share(self.flat(batch))
+        x_BD: Tensor = self.span.transform(self.flat(batch))
         for layer in self._stack()[:number]:
             x_BD = layer(x_BD).sigmoid()
         return x_BD

@@ -110,11 +110,11 @@ class GAN(Architecture):
 
     def _generate(self, z_BZ: Tensor, c_BC: Tensor) -> Tensor:
         made: Tensor = self.generator(torch.cat([z_BZ, c_BC], 1))
-        return self.span.value((made.tanh() + 1) / 2)
+        return self.span.inverse_transform((made.tanh() + 1) / 2)
 
     def _discriminate(self, x_BCHW: Tensor, c_BC: Tensor) -> Tensor:
         """(B,) how real the images look as images of what was asked for."""
-        x_BF = self.critic(2 * self.span.share(x_BCHW) - 1)
+        x_BF = self.critic(2 * self.span.transform(x_BCHW) - 1)
         said_B = self.verdict(x_BF)[:, 0]
         return said_B if self.wanted is None else said_B + (self.wanted(c_BC) * x_BF).sum(1)
 

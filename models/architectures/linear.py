@@ -23,6 +23,7 @@ class Linear(Architecture):
     """
 
     ACCEPTS = frozenset({"*"})
+    IS_BASELINE = True
     SEARCH_SPACE: ClassVar[dict[str, Choice]] = {"weight_decay": (1e-4, 1.0, "log")}
     DEFAULTS: ClassVar[dict[str, Any]] = {
         "optimizer": "adam",

@@ -117,4 +117,4 @@ class RBM(Architecture):
         self.layer.start(torch.cat([self._visible(batch) for batch in batches]).mean(0))
 
     def _visible(self, batch: Batch) -> Tensor:
-        return self.span.share(self.flat(batch))
+        return self.span.transform(self.flat(batch))

@@ -140,13 +140,13 @@ class VAE(Architecture):
         return x
 
     def _made(self, decoded: Tensor) -> Tensor:
-        return self.span.value(decoded.sigmoid()) if self.bernoulli else decoded
+        return self.span.inverse_transform(decoded.sigmoid()) if self.bernoulli else decoded
 
     def _log_likelihood(self, x_BD: Tensor, z_SBZ: Tensor, c_BC: Tensor) -> Tensor:
         """(S, B) log p(x | z, c) in nats."""
         decoded_SBD = self._decoded(z_SBZ, c_BC)
         if self.spread is None:
-            share = self.span.share(x_BD).expand_as(decoded_SBD)
+            share = self.span.transform(x_BD).expand_as(decoded_SBD)
             return -functional.binary_cross_entropy_with_logits(decoded_SBD, share, reduction="none").sum(-1)
         log = self.spread.clamp(-4, 4)
         error = ((x_BD - decoded_SBD) * (-log).exp()).square()

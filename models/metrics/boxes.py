@@ -1,4 +1,4 @@
-"""Boxes on images: how much two overlap, which finds which, and how good all are together."""
+"""Compare boxes on images: overlap, matching and average precision."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def box_iou(a: Tensor, b: Tensor) -> Tensor:
-    """(…, A, B) intersection over union of boxes (…, A, 4) and (…, B, 4) with corners x0, y0, x1, y1."""
+    """Return intersection over union (…, A, B) of boxes (…, A, 4) and (…, B, 4), corners x0, y0, x1, y1."""
     a, b = a[..., :, None, :], b[..., None, :, :]
     sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp_min(0)
     both = sides[..., 0] * sides[..., 1]
@@ -15,25 +15,28 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
     return both / (areas[0] + areas[1] - both).clamp_min(1e-12)
 
 
-def match_boxes(said: Tensor, true: Tensor, least: float) -> Tensor:
-    """(N, M) whether each box said (N, M, 6), the surest first, finds a true one (N, T, 5) of its class that no surer
-    box has found: the one that it overlaps most, by `least` or more."""
-    shares = box_iou(said[..., 1:5], true[..., 1:5])
-    shares = shares * (said[..., 0, None] == true[:, None, :, 0]) * (true[:, None, :, 0] >= 0)
-    free = torch.ones(true.shape[:2], dtype=torch.bool, device=true.device)
-    found = torch.zeros(said.shape[:2], dtype=torch.bool, device=true.device)
-    rows = torch.arange(len(said), device=true.device)
-    for number in range(said.shape[1]):
+def match_boxes(predicted: Tensor, actual: Tensor, min_iou: float) -> Tensor:
+    """Return a mask (N, M) of the predicted boxes that find an actual one.
+
+    `predicted` (N, M, 6) is sorted by score; `actual` is (N, T, 5). A box finds the one of its class that it overlaps
+    most, by `min_iou` or more, unless a box of a higher score has found that already.
+    """
+    shares = box_iou(predicted[..., 1:5], actual[..., 1:5])
+    shares = shares * (predicted[..., 0, None] == actual[:, None, :, 0]) * (actual[:, None, :, 0] >= 0)
+    free = torch.ones(actual.shape[:2], dtype=torch.bool, device=actual.device)
+    found = torch.zeros(predicted.shape[:2], dtype=torch.bool, device=actual.device)
+    rows = torch.arange(len(predicted), device=actual.device)
+    for number in range(predicted.shape[1]):
         share, which = (shares[:, number] * free).max(1)
-        found[:, number] = share >= least
+        found[:, number] = share >= min_iou
         free[rows, which] &= ~found[:, number]
     return found
 
 
 def average_precision(boxes: Tensor, true: Tensor) -> float:
-    """The area under precision over recall, a mean over the classes that occur.
+    """Return the area under precision over recall, a mean over the classes that occur.
 
-    `boxes` (N, M, 3): class (−1 is none), score, found; `true` (N, K): how many of each class there are.
+    `boxes` (N, M, 3): class (−1 is none), score, whether it finds one; `true` (N, K): how many of each class there are.
     """
     flat = boxes.reshape(-1, 3)
     flat = flat[flat[:, 0] >= 0]

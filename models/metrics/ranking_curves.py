@@ -1,4 +1,4 @@
-"""Areas under curves of scores that rank the positive rows above the others."""
+"""Compute areas under curves of scores that rank the positive rows above the others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def roc_auc_and_average_precision(score_NK: Tensor, positive_NK: Tensor) -> tuple[Tensor, Tensor]:
-    """(areas under the ROC curves (K,), average precisions (K,)), float64; nan where all rows are of one sort.
+    """Return areas under the ROC curves (K,) and average precisions (K,), float64; nan with one class alone.
 
     The first is the Mann-Whitney statistic, ties counted half (Hanley and McNeil 1982). The second is the mean of the
     precision at each positive row, tied rows taken together (Manning, Raghavan and Schütze 2008, section 8.4).
@@ -27,7 +27,7 @@ def roc_auc_and_average_precision(score_NK: Tensor, positive_NK: Tensor) -> tupl
 
 
 def _ties(score: Tensor) -> tuple[Tensor, Tensor]:
-    """The first and the last place (N, K) of the tied stretch that each place of a sorted column belongs to."""
+    """Return the first and the last place (N, K) of the tied run that each place of a sorted column is in."""
     place = torch.arange(score.shape[0], device=score.device)[:, None].expand_as(score)
     step = score[1:] != score[:-1]
     edge = torch.ones_like(score[:1], dtype=torch.bool)
@@ -37,5 +37,5 @@ def _ties(score: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nanmean(values: Tensor) -> float:
-    """The mean of those that are numbers, nan where none is."""
+    """Return the mean of the values that are numbers, nan where none is."""
     return float(values.nanmean())

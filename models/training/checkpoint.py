@@ -1,4 +1,4 @@
-"""Checkpoints of a run in flight: one file each, in safetensors' layout, without pickle.
+"""Write and read checkpoints of an unfinished run: one file each, in safetensors' layout, without pickle.
 
 A file is 8 bytes of header length (little-endian), a JSON header (name → dtype, shape, byte range; and `__metadata__`
 with the run's state as JSON and a checksum), then the tensors' bytes. The safetensors library can read it.
@@ -36,11 +36,11 @@ log = logging.getLogger(__name__)
 
 
 class Damaged(Exception):
-    """The bytes are not a whole checkpoint."""
+    """Say that bytes are not a complete checkpoint."""
 
 
 def encode(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> bytes:
-    """Tensors and a JSON-able state as one block of bytes."""
+    """Encode tensors and a JSON-able state as bytes."""
     table: dict[str, Any] = {}
     parts: list[bytes] = []
     end = 0
@@ -58,7 +58,7 @@ def encode(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> bytes:
 
 
 def decode(block: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `encode` was given; raises Damaged unless every byte is as it was written."""
+    """Decode what `encode` returned. Raises Damaged unless every byte is as it was written."""
     length = int.from_bytes(block[:8], "little")
     data = memoryview(block)[8 + length :]
     try:
@@ -86,7 +86,7 @@ def _checksum(table: Mapping[str, Any], state: str, data: bytes | memoryview) ->
 
 
 def save(folder: Path, step: int, block: bytes) -> None:
-    """Writes the checkpoint of a step whole or not at all, then removes all but the newest two."""
+    """Write the checkpoint of a step atomically, then remove all but the newest two."""
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"step-{step:012d}.partial"
     with unfinished.open("wb") as file:
@@ -100,7 +100,7 @@ def save(folder: Path, step: int, block: bytes) -> None:
 
 
 def newest(folder: Path) -> bytes | None:
-    """The newest whole checkpoint in the folder; damaged ones are skipped with a warning."""
+    """Return the newest complete checkpoint in the folder; damaged ones are skipped with a warning."""
     for file in _files(folder):
         block = file.read_bytes()
         try:
@@ -117,7 +117,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _sync(folder: Path) -> None:
-    """Makes the rename itself survive a power cut."""
+    """Make the rename itself survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Every number of a training run, and what follows from them: the learning rate and the averaging at each step."""
+"""Hold every number of a training run; compute the learning rate and the averaging of each step from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLATEAU_FACTOR = 0.3  # by which the learning rate falls where validation no lon
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a network is trained. A step is one update of the weights."""
+    """Configure the training of a network. A step is one update of the weights."""
 
     epochs: int = 40  # passes over the training rows
     batch_size: int = 32  # rows of one batch, over all ranks
@@ -50,7 +50,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name, right in CHOICES.items():
             if getattr(self, name) not in right:
-                raise ModelError(f"{name} is {getattr(self, name)!r}", place="recipe", fix=f"choose {', '.join(right)}")
+                raise ModelError(f"{name} is {getattr(self, name)!r}", place="train", fix=f"choose {', '.join(right)}")
         for name in ("epochs", "batch_size", "accumulate", "plateau_patience"):
             self._at_least(name, 1)
         for name in ("weight_decay", "clip", "mixup", "patience", "checkpoint_seconds"):
@@ -58,26 +58,26 @@ class TrainingConfig:
         for name in ("momentum", "ema", "swa", "warmup_share", "layer_decay"):
             self._share(name)
         if not self.learning_rate > 0:
-            raise ModelError(f"learning_rate is {self.learning_rate}", place="recipe", fix="give a number above 0")
+            raise ModelError(f"learning_rate is {self.learning_rate}", place="train", fix="give a number above 0")
 
     def _at_least(self, name: str, least: int) -> None:
         if not getattr(self, name) >= least:
-            raise ModelError(f"{name} is {getattr(self, name)}", place="recipe", fix=f"give at least {least}")
+            raise ModelError(f"{name} is {getattr(self, name)}", place="train", fix=f"give at least {least}")
 
     def _share(self, name: str) -> None:
         if not 0 <= getattr(self, name) <= 1:
-            raise ModelError(f"{name} is {getattr(self, name)}", place="recipe", fix="give a share between 0 and 1")
+            raise ModelError(f"{name} is {getattr(self, name)}", place="train", fix="give a share between 0 and 1")
 
     def replace(self, **changes: Any) -> TrainingConfig:
-        """This recipe with some values changed; ModelError with the nearest right name for an unknown one."""
+        """Return a copy with some values changed. Raises ModelError with the nearest name for an unknown one."""
         known = {field.name for field in dataclasses.fields(self)}
         for name in changes:
             if name not in known:
-                raise ModelError(f"there is no {name!r}", place="recipe", fix=suggest(name, known))
+                raise ModelError(f"there is no {name!r}", place="train", fix=suggest(name, known))
         return dataclasses.replace(self, **changes)
 
-    def learning_rate_at(self, step: int, steps: int, falls: int = 0) -> float:
-        """The learning rate at a step of `steps` in all, after as many `falls` of a plateau."""
+    def learning_rate_at(self, step: int, steps: int, drops: int = 0) -> float:
+        """Return the learning rate at a step of `steps` in all, after `drops` drops of the plateau schedule."""
         if self.schedule == "constant":
             return self.learning_rate
         if self.schedule == "one_cycle":
@@ -86,28 +86,28 @@ class TrainingConfig:
         if step < warmup:
             return self.learning_rate * (step + 1) / (warmup + 1)
         if self.schedule == "plateau":
-            return self.learning_rate * PLATEAU_FACTOR**falls
+            return self.learning_rate * PLATEAU_FACTOR**drops
         return self.learning_rate * _cosine_decay((step - warmup) / max(1, steps - warmup))
 
-    def plateau_drops(self, standings: Sequence[Any]) -> int:
-        """How often a plateau's rate has fallen, given how each epoch's validation stands (greater is better)."""
-        best, waited, fallen = None, 0, 0
-        for standing in standings:
-            if best is None or standing > best:
-                best, waited = standing, 0
+    def plateau_drops(self, sort_keys: Sequence[Any]) -> int:
+        """Count the drops of the plateau schedule after epochs with these sort keys (greater is better)."""
+        best, waited, drops = None, 0, 0
+        for key in sort_keys:
+            if best is None or key > best:
+                best, waited = key, 0
             else:
                 waited += 1
             if waited >= self.plateau_patience:
-                fallen, waited = fallen + 1, 0
-        return fallen
+                drops, waited = drops + 1, 0
+        return drops
 
     @property
     def averages_weights(self) -> bool:
-        """Whether averaged weights are the ones that are judged and kept."""
+        """Whether averaged weights are the ones that are evaluated and kept."""
         return self.ema > 0 or self.swa > 0
 
     def average_decay(self, step: int, steps: int) -> float:
-        """The share of the mean of the weights that stays when a step of `steps` in all is taken in."""
+        """Return the fraction of the mean weights that is kept when a step of `steps` in all is added."""
         if self.swa:  # evenly over the last steps (Izmailov et al. 2018); until then the weights are their own mean
             before = step - round((1 - self.swa) * steps)  # steps that are in the mean already
             return before / (before + 1) if before > 0 else 0.0
@@ -115,12 +115,12 @@ class TrainingConfig:
 
 
 def _cosine_decay(share: float) -> float:
-    """Half a cosine from 1 down to 0 (Loshchilov and Hutter 2017)."""
+    """Return half a cosine from 1 down to 0 (Loshchilov and Hutter 2017)."""
     return (1 + math.cos(math.pi * min(1.0, share))) / 2
 
 
 def _one_cycle(share: float) -> float:
-    """One cycle (Smith and Topin 2018): half a cosine up, then one down to nothing."""
+    """Return one cycle (Smith and Topin 2018): half a cosine up, then one down to 0."""
     if share < CYCLE_SHARE:
         return CYCLE_START + (1 - CYCLE_START) * (1 - _cosine_decay(share / CYCLE_SHARE))
     return _cosine_decay((share - CYCLE_SHARE) / (1 - CYCLE_SHARE))

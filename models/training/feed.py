@@ -1,4 +1,4 @@
-"""Where training rows come from, as the loop sees it."""
+"""Define where training rows come from, as the trainer sees it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from torch import Tensor
 
 
 class Feed(Protocol):
-    """Batches whose order is a function of the epoch's number alone, so that a run can continue at any position."""
+    """Yield batches in an order that depends on the epoch's number alone, so that a run can continue anywhere."""
 
     @property
-    def rows(self) -> int: ...  # rows of the whole epoch, over all ranks
+    def rows(self) -> int:
+        """The rows of an epoch, over all ranks."""
+        ...
 
     def steps(self) -> int:
-        """Batches per epoch, equal on every rank."""
+        """Return the number of batches an epoch, the same on every rank."""
         ...
 
     def single_process(self) -> Feed:
-        """The same rows as a single process is fed them."""
+        """Return the feed that a single process would be given for the same rows."""
         ...
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Mapping[str, Any]]:
-        """This rank's share of batches `start`, `start + 1`, … of one epoch; values are what torch.as_tensor takes."""
+        """Yield this rank's slice of batches `start`, `start + 1`, … of one epoch, as torch.as_tensor takes them."""
         ...
 
 
 class TensorFeed:
-    """A feed of rows that are tensors in memory already; `batch_size` is global, each rank takes its slice."""
+    """Feed rows that are tensors in memory; `batch_size` is global, each rank takes its slice."""
 
     def __init__(
         self, rows: Mapping[str, Tensor], batch_size: int, *, seed: int = 0, rank: int = 0, world: int = 1
@@ -39,12 +41,15 @@ class TensorFeed:
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
 
     def steps(self) -> int:
+        """Return the number of batches an epoch."""
         return -(-self.rows // self.batch_size)
 
     def single_process(self) -> TensorFeed:
+        """Return the feed of a single process."""
         return TensorFeed(self.columns, self.batch_size, seed=self.seed)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
+        """Yield this rank's slice of each batch, in the epoch's order."""
         order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(self.seed * 1_000_003 + number))
         mixed = {name: column[order] for name, column in self.columns.items()}
         for first in range(start * self.batch_size, self.rows, self.batch_size):

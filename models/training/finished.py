@@ -1,4 +1,4 @@
-"""What a finished run has reached, read from its newest checkpoint: neither its rows nor its optimizers are needed."""
+"""Load what a finished run has reached from its newest checkpoint, without its rows or optimizers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evergreen.models.training.state import without_prefix
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A network, the weights of the epoch that is kept, that epoch with its record, and all records."""
+    """Hold a network, the weights of the epoch that is kept, that epoch with its record, and all records."""
 
     network: Network
     weights: dict[str, Tensor]

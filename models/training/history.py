@@ -1,4 +1,4 @@
-"""What a run has reached so far, an epoch a record, and how these stand to each other."""
+"""Keep one record an epoch, and compare epochs."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ from evergreen.models.training.config import TrainingConfig
 
 
 class History(list[dict[str, Any]]):
-    """One record per epoch: epoch, train_loss, validation_loss and the metrics of the validation split. It holds no
-    wall-clock, so equal runs have equal ones. The first of `metrics`, name → "max" or "min", decides."""
+    """Hold one record an epoch: epoch, train_loss, validation_loss and the validation metrics.
+
+    It holds no wall-clock times, so equal runs have equal histories. The first of `metrics`, name → "max" or "min",
+    decides.
+    """
 
     def __init__(self, metrics: Mapping[str, str]) -> None:
         super().__init__()
         self.decider, self.direction = next(iter(metrics.items()))
 
     def sort_key(self, record: Mapping[str, Any]) -> tuple[float, float]:
-        """Greater is better: by the deciding metric, then by the validation loss; not-a-number is worst."""
+        """Return the deciding metric and the negated validation loss, greater is better; not-a-number is worst."""
         score = record[self.decider] if self.direction == "max" else -record[self.decider]
         finite = math.isfinite(score) and math.isfinite(record["validation_loss"])
         return (score, -record["validation_loss"]) if finite else (-math.inf, -math.inf)
 
     @property
     def sort_keys(self) -> list[tuple[float, float]]:
+        """The sort key of every epoch."""
         return [self.sort_key(record) for record in self]
 
     @property
     def epochs_since_best(self) -> int:
-        """Epochs since the best one, the first of equals."""
+        """The epochs since the best one, the first of equals."""
         standings = self.sort_keys
         return len(self) - 1 - standings.index(max(standings)) if self else 0
 
@@ -43,5 +47,5 @@ class History(list[dict[str, Any]]):
 
     @property
     def has_diverged(self) -> bool:
-        """Whether the last epoch's loss is no number: nothing can be learned any more."""
+        """Whether the last epoch's loss is not a number, so that nothing can be learned any more."""
         return bool(self) and not math.isfinite(self[-1]["train_loss"])

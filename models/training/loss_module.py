@@ -1,4 +1,4 @@
-"""The one module that data parallelism wraps."""
+"""Wrap network and loss as the one module that data parallelism wraps."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from evergreen.models.network import Network
 
 
 class LossModule(nn.Module):
-    """Its forward is the loss: gradients of a call that goes past DDP's wrapper would not be averaged over ranks.
+    """Return the loss from `forward`: gradients of calls past DDP's wrapper are not averaged over ranks.
 
-    `mixup` is the α of Beta(α, α) by which rows are mixed in pairs (Zhang et al. 2018), 0 is off. An architecture that
-    is frozen stays in evaluation mode, so that what its norms have learned does not move either.
+    `mixup` is the α of Beta(α, α) by which rows are mixed in pairs (Zhang et al. 2018), 0 is off. A frozen architecture
+    stays in evaluation mode, so that the statistics of its norms do not move either.
     """
 
     def __init__(self, network: Network, mixup: float = 0.0) -> None:
@@ -25,7 +25,7 @@ class LossModule(nn.Module):
             raise ModelError(f"{name} has a loss of its own, mixup is not for it", place="train", fix="set mixup to 0")
 
     def forward(self, batch: Batch, group: str = "all") -> Tensor:
-        """The scalar loss of one parameter group, a mean over the rows of the batch."""
+        """Return the scalar loss of one parameter group, a mean over the rows of the batch."""
         architecture, task = self.network.architecture, self.network.task
         if not self.mixup:
             return architecture.loss(batch, group, task)
@@ -36,6 +36,7 @@ class LossModule(nn.Module):
         return loss
 
     def train(self, mode: bool = True) -> LossModule:
+        """Set the mode, except of a frozen architecture."""
         super().train(mode)
         if not any(weights.requires_grad for weights in self.network.architecture.parameters()):
             self.network.architecture.eval()
@@ -43,7 +44,7 @@ class LossModule(nn.Module):
 
 
 def mixup_inputs(batch: Batch, share: float, other: Tensor) -> dict[str, Tensor]:
-    """Each row's inputs, of which `share` is its own and the rest that of the row `other` names."""
+    """Mix each row's inputs with those of row `other`: `share` of its own, 1 - `share` of the other's."""
     inputs = {name: column for name, column in batch.items() if name != "target"}
     whole = [name for name, column in inputs.items() if not column.is_floating_point()]
     if whole:

@@ -1,4 +1,4 @@
-"""A recipe's optimisers of one parameter group: which weights decay, which are whose, and at which rate each learns."""
+"""Build the optimizers of a parameter group: weight decay, Muon's matrices, and the rate of each layer."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from evergreen.models.network import Network
 from evergreen.models.training.config import TrainingConfig
 
 
-def build_optimizers(recipe: TrainingConfig, network: Network, parameters: Iterable[Parameter]) -> list[Optimizer]:
-    """One optimiser, or two where Muon takes the hidden matrices; frozen weights are in none.
+def build_optimizers(config: TrainingConfig, network: Network, parameters: Iterable[Parameter]) -> list[Optimizer]:
+    """Build one optimizer, or two where Muon takes the hidden matrices; frozen weights are in none.
 
-    Every group has a "scale": its share of the learning rate, 1 at the output and less with each layer towards the
+    Every group has a "scale", its fraction of the learning rate: 1 at the output and less with each layer towards the
     input. Vectors and scalars (norms, biases) do not decay.
     """
-    scales = layerwise_lr_scales(network, recipe.layer_decay)
+    scales = layerwise_lr_scales(network, config.layer_decay)
     weights = [one for one in parameters if one.requires_grad]
-    matrices = muon_parameters(network) if recipe.optimizer == "muon" else set()
+    matrices = muon_parameters(network) if config.optimizer == "muon" else set()
     parts = [[one for one in weights if one in matrices], [one for one in weights if one not in matrices]]
-    kinds = ["muon", "adamw"] if recipe.optimizer == "muon" else ["", recipe.optimizer]
+    kinds = ["muon", "adamw"] if config.optimizer == "muon" else ["", config.optimizer]
     return [
-        _build_optimizer(kind, recipe, _parameter_groups(part, scales, recipe))
+        _build_optimizer(kind, config, _parameter_groups(part, scales, config))
         for kind, part in zip(kinds, parts, strict=True)
         if part
     ]
 
 
 def _parameter_groups(
-    weights: list[Parameter], scales: dict[Parameter, float], recipe: TrainingConfig
+    weights: list[Parameter], scales: dict[Parameter, float], config: TrainingConfig
 ) -> list[dict[str, Any]]:
-    """Parameters of equal decay and equal scale together, in order."""
+    """Group parameters of equal decay and equal scale, in order."""
     found: dict[tuple[float, float], list[Parameter]] = {}
     for one in weights:
-        decay = recipe.weight_decay if one.ndim > 1 else 0.0
+        decay = config.weight_decay if one.ndim > 1 else 0.0
         found.setdefault((decay, scales.get(one, 1.0)), []).append(one)
     return [{"params": ones, "weight_decay": decay, "scale": scale} for (decay, scale), ones in found.items()]
 
 
-def _build_optimizer(kind: str, recipe: TrainingConfig, groups: list[dict[str, Any]]) -> Optimizer:
-    rate, momentum = recipe.learning_rate, recipe.momentum
+def _build_optimizer(kind: str, config: TrainingConfig, groups: list[dict[str, Any]]) -> Optimizer:
+    rate, momentum = config.learning_rate, config.momentum
     if kind == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, fused=True)
     if kind == "rmsprop":
@@ -55,15 +55,19 @@ def _build_optimizer(kind: str, recipe: TrainingConfig, groups: list[dict[str, A
 
 
 def muon_parameters(network: Network) -> set[Parameter]:
-    """The matrices that Muon is made for (Jordan et al. 2024): those of the architecture's own layers, neither
-    embeddings nor the task's head; convolutions are no matrices and stay with AdamW."""
+    """Return the matrices that Muon is made for (Jordan et al. 2024): those of the architecture's layers.
+
+    Embeddings and the task's head are not among them; convolutions are no matrices and stay with AdamW.
+    """
     embedded = {id(one.weight) for one in network.modules() if isinstance(one, nn.Embedding | nn.EmbeddingBag)}
     return {one for one in network.architecture.parameters() if one.ndim == 2 and id(one) not in embedded}
 
 
 def layerwise_lr_scales(network: Network, decay: float) -> dict[Parameter, float]:
-    """Each parameter's share of the learning rate: `decay` to the power of the layers between it and the output
-    (Howard and Ruder 2018; Clark et al. 2020). The task's head learns at the full rate."""
+    """Return each parameter's fraction of the learning rate: `decay` to the power of the layers above it.
+
+    Discriminative fine-tuning (Howard and Ruder 2018; Clark et al. 2020). The task's head learns at the full rate.
+    """
     stack = [*list_layers(network.architecture), network.task]
     least = dict.fromkeys(network.architecture.parameters(), decay ** (len(stack) - 1))  # tokens and places of no layer
     return least | {
@@ -72,7 +76,7 @@ def layerwise_lr_scales(network: Network, decay: float) -> dict[Parameter, float
 
 
 def list_layers(module: nn.Module) -> list[nn.Module]:
-    """The layers of a network from the input on: a list or a sequence holds several, everything else is one."""
+    """List the layers of a network from the input on: a list or a sequence holds several, others are one."""
     if not any(isinstance(one, nn.Sequential | nn.ModuleList | nn.ModuleDict) for one in module.modules()):
         return [module] if any(True for _ in module.parameters()) else []
     return [layer for child in module.children() for layer in list_layers(child)]

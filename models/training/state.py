@@ -1,4 +1,4 @@
-"""Everything that a run has to remember to go on: what a checkpoint holds."""
+"""Hold everything that a run needs to continue, and encode it as a checkpoint."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ POSITION = ("epoch", "batch", "step", "rows", "best")
 
 
 class TrainingState:
-    """The weights, the optimisers and the position of one run: of `network`, by `recipe`, on so many training rows."""
+    """Hold the weights, optimizers and position of one run of `network` by `config` on so many rows."""
 
-    def __init__(self, network: Network, recipe: TrainingConfig, rows: int) -> None:
+    def __init__(self, network: Network, config: TrainingConfig, rows: int) -> None:
         self.epoch, self.batch, self.step = 0, 0, 0  # epochs done, batches done of the next, updates done
         self.rows = 0  # of this rank, so far in this epoch
         self.history = History(network.task.METRICS)
@@ -32,25 +32,25 @@ class TrainingState:
         self.weights: dict[str, Tensor] = network.state_dict()  # live: it shares memory with the parameters
         device = next(iter(self.weights.values())).device
         self.loss = torch.zeros((), dtype=torch.float64, device=device)  # summed over `rows`
-        self.run = _identity(recipe, self.weights, rows)
+        self.run = _identity(config, self.weights, rows)
         self.groups = network.groups()
-        self.optimizers = {name: build_optimizers(recipe, network, weights) for name, weights in self.groups.items()}
-        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
+        self.optimizers = {name: build_optimizers(config, network, weights) for name, weights in self.groups.items()}
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
         chosen = {f"task.{name}" for name, _ in network.task.named_buffers()}  # by validation rows: no step moves them
         learned = {name: tensor for name, tensor in self.weights.items() if name not in chosen}
-        self.average = WeightAverage(learned) if recipe.averages_weights else None
+        self.average = WeightAverage(learned) if config.averages_weights else None
 
-    def begin(self) -> None:
-        """The weights as they are now are those that the run begins with."""
+    def mark_initial(self) -> None:
+        """Let the weights as they are now be those that the run begins with."""
         if self.average:
-            self.average.begin()
+            self.average.reset()
 
     def averaged_weights(self) -> dict[str, Tensor]:
-        """A copy of the weights that are judged: their running mean, where the recipe asks for one."""
+        """Return a copy of the weights that are evaluated: their running mean where the configuration asks for one."""
         return clone_weights({**self.weights, **(self.average.mean if self.average else {})})
 
     def encode(self) -> bytes:
-        """The whole state as a checkpoint."""
+        """Encode the whole state as a checkpoint."""
         tensors = {"loss": self.loss, **_prefixed("weights", self.weights), **_prefixed("best", self.best_weights)}
         if self.average:
             tensors |= _prefixed("average", self.average.mean)
@@ -61,7 +61,7 @@ class TrainingState:
         return checkpoint.encode(tensors, {"run": self.run, "position": position, "scaler": self.scaler.state_dict()})
 
     def load(self, block: bytes) -> bool:
-        """Takes the state out of a checkpoint; False, and nothing changed, if it is of another run."""
+        """Load the state from a checkpoint; return False, and change nothing, if it is another run's."""
         tensors, kept = checkpoint.decode(block)
         if kept["run"] != self.run:
             return False
@@ -92,15 +92,15 @@ class TrainingState:
         ]
 
 
-def _identity(recipe: TrainingConfig, weights: dict[str, Tensor], rows: int) -> str:
-    """Equal for two runs that may share checkpoints."""
-    values = {**dataclasses.asdict(recipe), "checkpoint_seconds": None}
+def _identity(config: TrainingConfig, weights: dict[str, Tensor], rows: int) -> str:
+    """Return a hash that is equal for two runs that may share checkpoints."""
+    values = {**dataclasses.asdict(config), "checkpoint_seconds": None}
     shapes = {name: list(tensor.shape) for name, tensor in weights.items()}
     return hashlib.sha256(json.dumps([values, shapes, rows], sort_keys=True).encode()).hexdigest()
 
 
 def clone_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights in memory of their own."""
+    """Return copies of the weights."""
     return {name: tensor.detach().clone() for name, tensor in weights.items()}
 
 
@@ -109,6 +109,7 @@ def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def without_prefix(prefix: str, tensors: dict[str, Tensor], device: torch.device | None = None) -> dict[str, Tensor]:
+    """Return the tensors below a prefix, by their names without it."""
     start = f"{prefix}/"
     return {name.removeprefix(start): tensor.to(device) for name, tensor in tensors.items() if name.startswith(start)}
 

@@ -1,4 +1,4 @@
-"""How fast a run goes and how long it will take yet: for the screen, never for a decision."""
+"""Measure how fast a run goes and how long it will take, for the screen alone."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 
 class ThroughputMeter:
-    """Counts rows from a call of `run` on. `rows_done` gives the rows trained so far, `rows_in_all` where that ends."""
+    """Count rows from its creation on; `rows_done` returns the rows trained so far, of `total_rows`."""
 
-    def __init__(self, rows_done: Callable[[], int], rows_in_all: int) -> None:
-        self.rows_done, self.rows_in_all = rows_done, rows_in_all
-        self.first, self.begun = rows_done(), time.monotonic()
-        self.reported = self.begun
+    def __init__(self, rows_done: Callable[[], int], total_rows: int) -> None:
+        self.rows_done, self.total_rows = rows_done, total_rows
+        self.first, self.started = rows_done(), time.monotonic()
+        self.reported = self.started
 
-    def now(self) -> dict[str, float]:
-        """samples_per_second and seconds_left."""
+    def measure(self) -> dict[str, float]:
+        """Return samples_per_second and seconds_left."""
         self.reported = time.monotonic()
         done = self.rows_done()
-        speed = (done - self.first) / max(1e-9, self.reported - self.begun)
-        left = max(0, self.rows_in_all - done) / speed if speed else 0.0
+        speed = (done - self.first) / max(1e-9, self.reported - self.started)
+        left = max(0, self.total_rows - done) / speed if speed else 0.0
         return {"samples_per_second": speed, "seconds_left": left}

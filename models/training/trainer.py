@@ -1,8 +1,9 @@
-"""The one training loop.
+"""Train any network by one loop.
 
-A run is a function of its recipe, its feed and the network it starts from. The order of batches is a function of the
-epoch's number and random numbers of the step's, so the position, the weights and the optimisers' state are all that a
-checkpoint holds: a run that is killed and started again ends, on the CPU, with the very bytes of one that was not.
+A run is a function of its configuration, its feed and the network that it starts from. The order of batches is a
+function of the epoch's number, random numbers one of the step's. So the position, the weights and the optimizers' state
+are all that a checkpoint holds, and a run that is killed and started again ends, on the CPU, with the same bytes as one
+that was not.
 """
 
 from __future__ import annotations
@@ -36,28 +37,28 @@ log = logging.getLogger(__name__)
 
 
 def no_report(report: dict[str, Any]) -> None:
-    """The report that goes nowhere."""
+    """Ignore a report."""
 
 
 class _TrainingPasses:
-    """What a warm start reads: each pass is an epoch over all training rows."""
+    """Iterate over all training rows, an epoch each time, for `init_from_data`."""
 
-    def __init__(self, feed: Feed, rank: DistributedContext) -> None:
-        self.feed, self.rank, self.number = feed, rank, 0
+    def __init__(self, feed: Feed, context: DistributedContext) -> None:
+        self.feed, self.context, self.number = feed, context, 0
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         self.number += 1
-        return (self.rank.to_device(batch) for batch in self.feed.epoch(self.number - 1))
+        return (self.context.to_device(batch) for batch in self.feed.epoch(self.number - 1))
 
 
 class Trainer:
-    """Trains `network` on `train` by `recipe` and validates after each epoch.
+    """Train `network` on `train` by `config`, and validate after each epoch.
 
-    `validation` holds the whole validation split, its target included. `folder` is where checkpoints go: if it holds
-    one of this very run, the loop continues from it. With `world` > 1 the caller has initialised torch's process group
-    and each rank's feed yields its share of the global batches. `report` is called on every rank: after each epoch
-    with the epoch's metrics, and about once a second within long epochs without them. `warm` is whether the
-    architecture sets weights from the rows first; a network that brings its weights has them already.
+    `validation` holds the whole validation split with its target. Checkpoints go to `folder`; if it holds one of this
+    very run, training continues from it. With `world` > 1 the caller has initialized torch's process group, and each
+    rank's feed yields its slice of the global batches. `report` is called on every rank: after each epoch with the
+    epoch's metrics, and about once a second within long epochs without them. `initialize_from_data` says whether the
+    architecture sets weights from the rows first; a network that brings its weights does not need that.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Trainer:
         network: Network,
         train: Feed,
         validation: Mapping[str, Any],
-        recipe: TrainingConfig,
+        config: TrainingConfig,
         *,
         device: str | torch.device = "cpu",
         rank: int = 0,
@@ -74,126 +75,126 @@ class Trainer:
         report: Report = no_report,
         initialize_from_data: bool = True,
     ) -> None:
-        self.rank = DistributedContext(rank, world, device)
-        self.network, self.train, self.recipe = network.to(self.rank.device), train, recipe
+        self.context = DistributedContext(rank, world, device)
+        self.network, self.train, self.config = network.to(self.context.device), train, config
         self.folder, self.report = folder, report
-        self.validation = self.rank.to_device(validation)
-        self._state = TrainingState(self.network, recipe, train.rows)
-        self._steps = -(-train.steps() // recipe.accumulate)  # updates per epoch
+        self.validation = self.context.to_device(validation)
+        self._state = TrainingState(self.network, config, train.rows)
+        self._steps = -(-train.steps() // config.accumulate)  # updates per epoch
         resumed = self._restore()
         if initialize_from_data and not resumed:
-            self.rank.seed(recipe.seed, 0, 0)  # alike on every rank
-            network.architecture.init_from_data(_TrainingPasses(train.single_process(), self.rank))
-        self._learner = self.rank.wrap_ddp(LossModule(network, recipe.mixup))
+            self.context.seed(config.seed, 0, 0)  # alike on every rank
+            network.architecture.init_from_data(_TrainingPasses(train.single_process(), self.context))
+        self._loss_module = self.context.wrap_ddp(LossModule(network, config.mixup))
         if not resumed:
-            self._state.begin()
-        self._statistics = batch_norm_buffers(network)
+            self._state.mark_initial()
+        self._batch_norms = batch_norm_buffers(network)
         self._saved = time.monotonic()
 
     @property
     def epoch(self) -> int:
-        """Epochs done."""
+        """The epochs done."""
         return self._state.epoch
 
     @property
     def step(self) -> int:
-        """Updates of the weights done."""
+        """The updates of the weights done."""
         return self._state.step
 
     @property
     def history(self) -> History:
-        """One record per epoch: epoch, train_loss, validation_loss and the task's metrics on the validation split."""
+        """One record an epoch: epoch, train_loss, validation_loss and the task's metrics on the validation split."""
         return self._state.history
 
     @property
     def best(self) -> tuple[int, dict[str, float]] | None:
-        """The epoch that is kept (the best validated, or the last, as the recipe says) and its record."""
+        """The epoch that is kept (the best validated or the last, as configured) and its record."""
         return self._state.best
 
     @property
     def is_finished(self) -> bool:
         """Whether nothing is left to do."""
-        return self.history.is_over(self.recipe)
+        return self.history.is_over(self.config)
 
     def best_state(self) -> dict[str, Tensor]:
-        """The weights of the `best` epoch; today's, where no epoch is finished yet."""
+        """Return the weights of the `best` epoch; the current ones, where no epoch is finished."""
         return clone_weights(self._state.best_weights) if self.best else self._state.averaged_weights()
 
     def run(self, epochs: int | None = None, deadline: float | None = None) -> None:
-        """Trains on to `epochs` in all (the recipe's, where None), or until time.monotonic() passes `deadline`.
+        """Train on to `epochs` in all (None: as configured), or until time.monotonic() passes `deadline`.
 
-        Returns between two steps; another call goes on from there. Raises ModelError when the loss is not a number
+        Returns between two steps; another call continues from there. Raises ModelError when the loss is not a number
         before any epoch could be kept.
         """
-        target = self.recipe.epochs if epochs is None else epochs
-        pace = ThroughputMeter(self._rows_done, target * self.train.rows)
-        while self.epoch < target and not self.history.has_stopped(self.recipe):
-            if not self._train_epoch(target, deadline, pace):
+        target = self.config.epochs if epochs is None else epochs
+        meter = ThroughputMeter(self._rows_done, target * self.train.rows)
+        while self.epoch < target and not self.history.has_stopped(self.config):
+            if not self._train_epoch(target, deadline, meter):
                 break
             self._close_epoch()
-            self.report({"epochs": target, **pace.now(), **self.history[-1]})
+            self.report({"epochs": target, **meter.measure(), **self.history[-1]})
         self._save()
 
-    def _train_epoch(self, target: int, deadline: float | None, pace: ThroughputMeter) -> bool:
-        """Trains what is left of the epoch; False if time ran out before its end."""
+    def _train_epoch(self, target: int, deadline: float | None, meter: ThroughputMeter) -> bool:
+        """Train the rest of the epoch; return False if time ran out before its end."""
         state, steps = self._state, self.train.steps()
-        self._learner.train()
+        self._loss_module.train()
         batches = iter(self.train.epoch(state.epoch, state.batch))
         while state.batch < steps:
-            if deadline is not None and self.rank.broadcast_bool(time.monotonic() >= deadline):
+            if deadline is not None and self.context.broadcast_bool(time.monotonic() >= deadline):
                 return False
-            parts = [self.rank.to_device(batch) for batch in islice(batches, self.recipe.accumulate)]
+            parts = [self.context.to_device(batch) for batch in islice(batches, self.config.accumulate)]
             if not parts:
                 raise ModelError(f"the feed ended after {state.batch} of {steps} batches", place="feed")
             self._update(parts)
             state.batch += len(parts)
             state.step += 1
             now = time.monotonic()
-            if now - self._saved >= self.recipe.checkpoint_seconds:
+            if now - self._saved >= self.config.checkpoint_seconds:
                 self._save()
-            if now - pace.reported >= REPORT_SECONDS:
-                self.report({"epoch": state.epoch, "epochs": target, **pace.now()})
+            if now - meter.reported >= REPORT_SECONDS:
+                self.report({"epoch": state.epoch, "epochs": target, **meter.measure()})
         return True
 
     def _update(self, parts: list[dict[str, Tensor]]) -> None:
-        """One step of every group in turn; its gradient is the mean over the rows of all parts."""
-        state, recipe = self._state, self.recipe
-        self.rank.seed(recipe.seed, state.step, self.rank.number)
-        steps = self._steps * recipe.epochs
-        falls = recipe.plateau_drops(state.history.sort_keys) if recipe.schedule == "plateau" else 0
-        rate = recipe.learning_rate_at(state.step, steps, falls)
+        """Update every group in turn; its gradient is the mean over the rows of all `parts`."""
+        state, config = self._state, self.config
+        self.context.seed(config.seed, state.step, self.context.rank)
+        steps = self._steps * config.epochs
+        drops = config.plateau_drops(state.history.sort_keys) if config.schedule == "plateau" else 0
+        rate = config.learning_rate_at(state.step, steps, drops)
         counts = [part["target"].shape[0] for part in parts]
         for group, optimisers in state.optimizers.items():
             self.network.zero_grad(set_to_none=True)
             for part, count in zip(parts, counts, strict=True):
-                with nullcontext() if part is parts[-1] else no_grad_sync(self._learner), self._precision():
-                    loss = self._learner(part, group)
+                with nullcontext() if part is parts[-1] else no_grad_sync(self._loss_module), self._precision():
+                    loss = self._loss_module(part, group)
                     state.scaler.scale(loss if len(parts) == 1 else loss * (count / sum(counts))).backward()
                 state.loss.add_(loss.detach(), alpha=count)
-            if recipe.clip:
+            if config.clip:
                 for optimiser in optimisers:
                     state.scaler.unscale_(optimiser)
-                torch.nn.utils.clip_grad_norm_(state.groups[group], recipe.clip, foreach=True)
+                torch.nn.utils.clip_grad_norm_(state.groups[group], config.clip, foreach=True)
             for optimiser in optimisers:
                 for weights in optimiser.param_groups:
                     weights["lr"] = rate * weights["scale"]
                 state.scaler.step(optimiser)
         state.scaler.update()
         state.rows += sum(counts)
-        self.rank.average(self._statistics)
+        self.context.all_reduce_mean(self._batch_norms)
         if state.average:
-            state.average.update(recipe.average_decay(state.step, steps))
+            state.average.update(config.average_decay(state.step, steps))
 
     def _close_epoch(self) -> None:
         state = self._state
         names = ["train_loss", "validation_loss", *self.network.task.METRICS]
-        record = self.rank.broadcast_metrics(self._measure() if self.rank.first else None, names)
-        self.rank.broadcast_from_0(self.network.buffers())  # what the validation rows have chosen is among them
+        record = self.context.broadcast_metrics(self._measure() if self.context.is_first else None, names)
+        self.context.broadcast_from_0(self.network.buffers())  # what the validation rows have chosen is among them
         state.epoch, state.batch, state.rows = state.epoch + 1, 0, 0
         state.loss.zero_()
         state.history.append({"epoch": state.epoch, **record})
         leads = state.history.epochs_since_best == 0
-        if math.isfinite(record["validation_loss"]) and (leads or self.recipe.keep == "last"):
+        if math.isfinite(record["validation_loss"]) and (leads or self.config.keep == "last"):
             state.best, state.best_weights = (state.epoch, record), state.averaged_weights()
         if not math.isfinite(record["train_loss"]) and state.best is None:
             fix = "lower learning_rate, or set clip to 1"
@@ -212,23 +213,23 @@ class Trainer:
         return {"train_loss": float(state.loss) / state.rows, "validation_loss": loss, **task.metrics(*facts)}
 
     def _precision(self) -> AbstractContextManager[Any]:
-        if self.recipe.precision == "float32":
+        if self.config.precision == "float32":
             return nullcontext()
-        return torch.autocast(self.rank.device.type, getattr(torch, self.recipe.precision))
+        return torch.autocast(self.context.device.type, getattr(torch, self.config.precision))
 
     def _rows_done(self) -> int:
-        return self.epoch * self.train.rows + self._state.rows * self.rank.world
+        return self.epoch * self.train.rows + self._state.rows * self.context.world
 
     def _save(self) -> None:
         self._saved = time.monotonic()
-        if self.folder and self.rank.first:
+        if self.folder and self.context.is_first:
             checkpoint.save(self.folder, self.step, self._state.encode())
 
     def _restore(self) -> bool:
-        """Continues from the newest checkpoint of this very run; False where there is none."""
+        """Continue from the newest checkpoint of this very run; return False where there is none."""
         if self.folder is None:
             return False
-        block = self.rank.broadcast_bytes(checkpoint.newest(self.folder) if self.rank.first else None)
+        block = self.context.broadcast_bytes(checkpoint.newest(self.folder) if self.context.is_first else None)
         if block is None:
             return False
         found = self._state.load(block)

@@ -1,4 +1,4 @@
-"""The mean of the weights of many steps, which is smoother than the weights of any one step."""
+"""Average the weights of many steps, which is smoother than the weights of any one step."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class WeightAverage:
-    """Mean of a network's floating-point state over the steps (Polyak and Juditsky 1992): exponential or even, as the
-    shares say by which it is updated. `weights` is the live state_dict of the network."""
+    """Average a network's floating-point state over the steps (Polyak and Juditsky 1992).
+
+    The average is exponential or even, as the fractions say by which it is updated. `weights` is the live state_dict of
+    the network.
+    """
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
         self.live = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
         self.mean = {name: tensor.clone() for name, tensor in self.live.items()}
 
-    def begin(self) -> None:
-        """Nothing is averaged yet: the mean is the weights of now."""
+    def reset(self) -> None:
+        """Set the mean to the current weights."""
         for name, tensor in self.live.items():
             self.mean[name].copy_(tensor)
 
     def update(self, keep: float) -> None:
-        """Takes in the weights of now, of which the mean becomes the share 1 - `keep`."""
+        """Add the current weights with the share 1 - `keep` of the mean."""
         get_ema_multi_avg_fn(keep)(list(self.mean.values()), list(self.live.values()), torch.tensor(1))

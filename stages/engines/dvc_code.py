@@ -16,6 +16,7 @@ from evergreen.core.paths import Paths
 from evergreen.pages.version import templates_version
 from evergreen.stages.code_version import (
     accepting_architectures,
+    baseline_architectures,
     code_version,
     column_kinds,
     learned_code_version,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from evergreen.stages.pipeline import Pipeline
 
 CHOSEN = ("tune", "train", "validate")  # stages that use one architecture
-ANCHOR = "linear"  # is tried beside the architectures that the YAML names
 
 
 def code_versions(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
@@ -58,7 +58,7 @@ def version_file(paths: Paths, stage: str) -> Path:
 def _candidates(pipeline: Pipeline, spec: Mapping[str, Any]) -> Iterable[str]:
     """Return the architectures among which select chooses."""
     if named := pipeline.select.architectures:
-        return [*named, ANCHOR] if len(named) > 1 else named
+        return [*named, *baseline_architectures()] if len(named) > 1 else named
     kinds = [field["kind"] for field in spec.get("inputs", {}).values()]
     return accepting_architectures(kinds) if kinds else []
 

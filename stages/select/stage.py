@@ -18,7 +18,6 @@ from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.select.config import SelectConfig
 
-ANCHOR = "linear"
 FINALISTS = 2  # besides the anchor; no rung leaves fewer, for a first stretch shows little
 RACE_SHARE = 0.5  # of the time; the rest is for the finals
 
@@ -46,7 +45,7 @@ def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = n
 def _candidates(config: SelectConfig, paths: Paths, task: str) -> list[str]:
     """Names of those that race, the anchor first, or the one asked for. Raises PipelineError for one that cannot."""
     from evergreen.data.spec import FeatureSpec
-    from evergreen.models.registry import buildable, list_architectures
+    from evergreen.models.registry import buildable, find_architecture, list_architectures
 
     spec = FeatureSpec.load(paths.ready)
     if spec.time and config.folds:
@@ -61,19 +60,20 @@ def _candidates(config: SelectConfig, paths: Paths, task: str) -> list[str]:
     if len(config.architectures) == 1:
         return config.architectures  # nothing to race
     wanted = set(config.architectures) or set(fitting)
-    return [name for name in fitting if name in wanted or name == ANCHOR]
+    return [name for name in fitting if name in wanted or find_architecture(name).IS_BASELINE]
 
 
 def _race(
     config: SelectConfig, paths: Paths, task: str, names: list[str], started: float, progress: Progress
 ) -> list[Any]:
+    from evergreen.models.registry import find_architecture
     from evergreen.stages.artifacts import folder_version
     from evergreen.stages.trials.contender import ContenderState
     from evergreen.stages.trials.race import Race
     from evergreen.stages.trials.trial import deciding_metric
 
     common = (str(paths.ready.resolve()), folder_version(paths.ready), task)
-    contenders = [ContenderState(name, config.seed) for name in names]
+    contenders = [ContenderState(name, config.seed, find_architecture(name).IS_BASELINE) for name in names]
     direction = deciding_metric(paths.ready)[1]
     with Race(common, names[0], started + config.time_budget_s, progress) as race:
         begun = time.monotonic()
@@ -106,11 +106,12 @@ def _halving_round(race: Any, alive: list[Any], config: SelectConfig, until: flo
 
 def _promote(ranked: list[Any], count: int) -> list[Any]:
     """The anchor and the best `count` of its challengers."""
-    challengers = [contender for contender in ranked if contender.name != ANCHOR][:count]
-    return [contender for contender in ranked if contender.name == ANCHOR or contender in challengers]
+    challengers = [contender for contender in ranked if not contender.is_baseline][:count]
+    return [contender for contender in ranked if contender.is_baseline or contender in challengers]
 
 
 def _decide(contenders: list[Any], names: list[str], config: SelectConfig, paths: Paths) -> dict[str, Any]:
+    from evergreen.models.registry import find_architecture
     from evergreen.stages.trials.trial import deciding_metric, sampling_note
 
     name, direction = deciding_metric(paths.ready)
@@ -122,7 +123,7 @@ def _decide(contenders: list[Any], names: list[str], config: SelectConfig, paths
         chosen, why = names[0], f"{names[0]} is the only architecture asked for that accepts these inputs"
     elif not raced:
         chosen = names[0]
-        what = "the simplest" if chosen == ANCHOR else "the first to try"
+        what = "the simplest" if find_architecture(chosen).IS_BASELINE else "the first to try"
         why = f"{config.time_budget_s:g} s are too few to compare architectures: it is {what}; give select more seconds"
         failed = [f"{contender.name}: {contender.reason}" for contender in contenders if contender.failed]
         why = f"none could be trained ({'; '.join(failed[:FINALISTS])}): it is {what}" if failed else why
@@ -144,9 +145,7 @@ def _choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
     sign = 1 if direction == "max" else -1
     furthest = max(one.rung for one in raced)
     finalists = [contender for contender in raced if contender.final]
-    finalists = finalists or [
-        contender for contender in raced if contender.rung == furthest or contender.name == ANCHOR
-    ]
+    finalists = finalists or [contender for contender in raced if contender.rung == furthest or contender.is_baseline]
     best = max(finalists, key=lambda contender: sign * contender.mean)
     close = [contender for contender in finalists if contender is best or contender.paired_gap(best) <= 1]
     chosen = min(close, key=lambda contender: (contender.parameters, -sign * contender.mean))
@@ -162,8 +161,8 @@ def _choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
         )
     elif others:
         why = f"best {name}, {chosen.mean:.4g}; next is {others[0].name} with {others[0].mean:.4g}"
-        anchor = next((contender for contender in others[1:] if contender.name == ANCHOR), None)
-        why += f", and the linear anchor has {anchor.mean:.4g}" if anchor else ""
+        anchor = next((contender for contender in others[1:] if contender.is_baseline), None)
+        why += f", and {anchor.name}, the baseline, has {anchor.mean:.4g}" if anchor else ""
     else:
         why = f"the only one that could be scored in time, {name} {chosen.mean:.4g}"
     return chosen.name, why

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class ContenderState:
     """One architecture's way through a race."""
 
-    def __init__(self, name: str, seed: int) -> None:
-        self.name, self.seed = name, seed
+    def __init__(self, name: str, seed: int, is_baseline: bool = False) -> None:
+        self.name, self.seed, self.is_baseline = name, seed, is_baseline
         self.parameters = 0
         self.score: Score | None = None  # of the first seed
         self.scores: list[float] = []  # per seed, each trained as long as the first

@@ -15,8 +15,8 @@ from evergreen.stages.trials.trial import Score
 
 
 def contender(name, parameters, wrong, rung=4, rows=200):
-    """A lane whose first `wrong` rows of 200 are wrong, and some of the others' too."""
-    one = ContenderState(name, 0)
+    """A contender whose first `wrong` rows of 200 are wrong, and some of the others' too."""
+    one = ContenderState(name, 0, is_baseline=name == "linear")
     one.rows = [[0.0] * wrong + [1.0] * (rows - wrong)]
     one.scores, one.parameters, one.rung = [1 - wrong / rows], parameters, rung
     one.score = Score(1 - wrong / rows, 0.1, 27, 1.0)
