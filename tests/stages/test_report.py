@@ -195,9 +195,6 @@ def test_captions_say_what_was_predicted_and_what_is():
     assert labels({"prediction": 1.5}, 2.0) == {"predicted": 1.5, "actual": 2.0}
     none = {"prediction": [], "probabilities": {"a": 0.1}}
     assert labels(none, ["a", "b"]) == {"predicted": "none", "actual": "a, b"}
-        "predicted": "none",
-        "actual": "a, b",
-    }
     assert labels({"prediction": [1.0, 2.0, 3.0, 4.0]}, [1, 2, 3, 4])["predicted"] == "1, 2, 3, …"
     assert labels({"prediction": [1.0, 2.0]}, "x") == {"actual": "x"}
     assert labels({"prediction": [{"class": "cat"}]}, []) == {}
