@@ -1,1 +1,1 @@
-"""What is learned from: rows in Arrow, tensors in NumPy, and the one description of both (`evergreen.data.spec`)."""
+"""Turn raw rows into Arrow tables and NumPy tensors, described by one spec (`evergreen.data.spec`)."""

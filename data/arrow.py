@@ -1,4 +1,4 @@
-"""Arrow columns as NumPy arrays: the conversions that kinds share. What cannot be converted is named, not guessed."""
+"""Convert Arrow columns to NumPy arrays and texts. A value that cannot be converted is reported, never guessed."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ RowErrors = dict[int, str]  # row → what is wrong with its value
 
 
 def combine_chunks(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One array, in its own type."""
+    """Return a column as one array of its own type."""
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     return column
 
 
 def decode_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One array, without dictionary encoding, text as `string`, halves as float32."""
+    """Return a column as one array without dictionary encoding, text as `string`, half floats as float32."""
     column = combine_chunks(column)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -44,8 +44,10 @@ def decode_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def to_float64(column: pa.Array, decimal: str = "") -> tuple[np.ndarray, RowErrors]:
-    """(N,) float64, NaN where missing; text that is no number and values of other types are faults. `decimal` is the
-    mark that texts write before a fraction; "" finds it out from these rows."""
+    """Return (N,) float64, NaN where missing, and row → error for values that are not numbers.
+
+    `decimal` is the separator before a fraction in text; "" detects it from these rows.
+    """
     if pa.types.is_floating(column.type) and not column.null_count:
         return column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False), {}
     if pa.types.is_string(column.type):
@@ -58,7 +60,7 @@ def to_float64(column: pa.Array, decimal: str = "") -> tuple[np.ndarray, RowErro
 
 
 def is_mostly_words(column: pa.Array) -> bool:
-    """Whether a column of text plainly holds words: of a few values, evenly spread, less than half are numbers."""
+    """Tell whether less than half of a text column's values, of a few evenly spread ones, are numbers."""
     if not pa.types.is_string(column.type):
         return False
     few = column.drop_null()
@@ -99,7 +101,7 @@ def _text_floats(column: pa.Array, decimal: str) -> tuple[np.ndarray, RowErrors]
 
 
 def _number(word: str) -> float:
-    """Not-a-number for what is none; Python reads 1_000 as one, no file means that."""
+    """Return a number, NaN for other text. Python reads 1_000 as a number, but no file means that."""
     try:
         return float(word.replace("_", "x"))
     except ValueError:
@@ -107,10 +109,10 @@ def _number(word: str) -> float:
 
 
 def detect_decimal_separator(column: pa.Array) -> str:
-    """What a column of text writes before a fraction: a comma, or a point.
+    """Return the separator that a text column writes before a fraction, "," or ".".
 
-    A comma where most words with one read so, one of them at least could not be thousands, and none writes a point
-    where only a fraction can follow.
+    It is a comma where most words with a comma read so, at least one of them cannot be thousands, and no word has a
+    point where only a fraction can follow.
     """
     if not pc.any(pc.match_substring(column, COMMA)).as_py():
         return POINT
@@ -125,16 +127,16 @@ def detect_decimal_separator(column: pa.Array) -> str:
 
 
 def to_sample_weights(column: pa.Array) -> tuple[np.ndarray, RowErrors]:
-    """(N,) float64, how often each row is to count: numbers of 0 and above; all others are faults."""
+    """Return (N,) float64 weights of rows, and errors for values that are not numbers of 0 or above."""
     values, faults = to_float64(column)
     wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     return values, dict.fromkeys(wrong.tolist(), "is no weight, a number of 0 or above") | faults
 
 
 def to_strings(column: pa.Array) -> pa.Array:
-    """The column as text, null where missing or blank: 3 and 3.0 are "3", true is "true", a date is ISO 8601.
+    """Return a column as text, null where missing or blank: 3 and 3.0 are "3", true is "true", dates are ISO 8601.
 
-    Raises DataError for what has no text: lists, structures, bytes.
+    Raises DataError for types without a text: lists, structures, bytes.
     """
     if pa.types.is_string(column.type):
         text = pc.utf8_trim_whitespace(column)
@@ -150,19 +152,19 @@ def to_strings(column: pa.Array) -> pa.Array:
 
 
 def joint_codes(column: pa.Array, other: pa.Array) -> np.ndarray:
-    """(N + M,) whole numbers from 1 on for the values of two columns, alike for values that are; 0 where missing."""
+    """Return (N + M,) codes from 1 on for the values of two columns, equal for equal values; 0 where missing."""
     both = pa.concat_arrays([to_strings(column), to_strings(other)])
     found: np.ndarray = both.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False) + 1
     return found
 
 
 def evenly_spaced_indices(count: int, most: int) -> np.ndarray:
-    """Places of at most so many of `count` rows, spread evenly."""
+    """Return at most `most` of `count` row numbers, spread evenly."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
 
 def list_depth(kind: pa.DataType) -> int:
-    """How many axes of numbers a row of this type has: 1 for a list, 2 for a list of lists or a matrix …, else 0."""
+    """Return the number of axes of numbers in a row: 1 for a list, 2 for a list of lists or a matrix …, else 0."""
     if isinstance(kind, pa.FixedShapeTensorType):
         return len(kind.shape)
     axes = 0
@@ -172,15 +174,15 @@ def list_depth(kind: pa.DataType) -> int:
 
 
 def is_ragged(kind: pa.DataType) -> bool:
-    """Whether the rows of a column of this type are lists of numbers that may differ in shape."""
+    """Tell whether the rows of a column of this type are lists of numbers that may differ in shape."""
     fixed = isinstance(kind, pa.FixedShapeTensorType) or (pa.types.is_fixed_size_list(kind) and list_depth(kind) == 1)
     return list_depth(kind) > 0 and not fixed
 
 
 def stack_lists(column: pa.Array) -> tuple[np.ndarray, RowErrors]:
-    """(N, *shape) of a column of lists or tensors.
+    """Return (N, *shape) of a column of lists or tensors, and row → error.
 
-    The commonest shape rules; rows missing, of another shape or not finite are faults.
+    The most common shape wins. Rows that are missing, of another shape or not finite have an error.
     """
     if isinstance(column.type, pa.FixedShapeTensorType):
         return _stack_fixed(column, column.storage, tuple(column.type.shape))

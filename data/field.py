@@ -1,4 +1,4 @@
-"""What the rest of data/ stands on: a field of a batch, and the error that tells a person of a mistake in the data."""
+"""Describe one tensor of a batch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TensorField:
-    """One tensor of a batch.
+    """Describe one tensor of a batch: which kind made it from which columns, its shape and its fitted state.
 
-    `shape` is that of one row: category inputs (columns,), numbers (columns + flags,), image (C, H, W), series (T, 1);
-    targets: category () holding the class's index, number (), series (horizon,).
-    `state` is JSON, fitted on the training split alone. `encoder` is the kind in data/kinds/ that made the tensor,
-    where it is another than the one that a model takes it for: a moment becomes numbers.
+    `shape` is that of one row: category inputs (columns,), numbers (columns + flags,), image (C, H, W), series (T,
+    C); targets: category () holding the class's index, number (), series (horizon,). `state` is JSON, fitted on the
+    training split alone. `encoder` is the kind that made the tensor, where models take it for another: a moment
+    becomes numbers.
     """
 
     kind: str
@@ -25,9 +25,9 @@ class TensorField:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Values each category column can take, the slot for unseen ones included; a class target: (classes,).
+        """Return the number of values of each category column, with the slot for unseen ones; of a target (classes,).
 
-        A kind that counts otherwise says so in its state: of text it is (vocabulary,), of a set of labels (labels,).
+        A kind that counts otherwise puts "sizes" into its state: text (vocabulary,), labels (labels,).
         """
         if "sizes" in self.state:
             return tuple(self.state["sizes"])
@@ -35,6 +35,7 @@ class TensorField:
         return tuple(len(values) + spare for values in self.state.get("values", ()))
 
     def to_json(self) -> dict[str, Any]:
+        """Return the field as spec.json stores it."""
         return {
             "kind": self.kind,
             "columns": list(self.columns),
@@ -46,5 +47,6 @@ class TensorField:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> TensorField:
+        """Return the field that `to_json` stored."""
         columns, shape = tuple(value["columns"]), tuple(value["shape"])
         return cls(value["kind"], columns, shape, value["dtype"], value["state"], value.get("encoder", ""))

@@ -1,6 +1,6 @@
-"""Graphs in a column: its Arrow type, and from there to arrays and back.
+"""Convert graphs to and from an Arrow column.
 
-Edges have no direction and positive weights; a pair named twice is one edge, the heavier of the two.
+Edges have no direction and positive weights. A pair that is named twice is one edge, the heavier of the two.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LARGEST = 1e6  # weights and degrees beyond it are mistakes
 
 @dataclass(frozen=True)
 class Graph:
-    """One graph; as a neighbourhood its node 0 is the centre and `degree` is that of the whole graph."""
+    """Hold one graph. In a neighborhood node 0 is the center, and `degree` is that of the whole graph."""
 
     nodes: np.ndarray  # (n, F)
     edges: np.ndarray  # (E, 2)
@@ -34,7 +34,7 @@ class Graph:
     degree: np.ndarray | None = None  # (n,)
 
     def validation_error(self, features: int) -> str:
-        """What is wrong with it, or nothing."""
+        """Return what is wrong with the graph; "" if nothing is."""
         count = len(self.nodes)
         if not count:
             return "it has no nodes"
@@ -52,7 +52,7 @@ class Graph:
         return "" if np.isfinite(self.nodes).all() else "holds NaN or Infinity"
 
     def adjacency(self, out: np.ndarray, most: int) -> None:
-        """Sets in `out` (≥ most, ≥ most) both directions of each edge among the first `most` nodes, without loops."""
+        """Write both directions of each edge among the first `most` nodes, without loops, to `out` (≥ most, ≥ most)."""
         inside = (self.edges < most).all(axis=1) & (self.edges[:, 0] != self.edges[:, 1])
         a, b = self.edges[inside].astype(np.intp).T
         heavy = np.float32(1) if self.weights is None else self.weights[inside]
@@ -60,11 +60,12 @@ class Graph:
         np.maximum.at(out, (b, a), heavy)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the graph as a request has it."""
         return {name: part.tolist() for name, part in vars(self).items() if part is not None}
 
 
 def pack(graphs: Sequence[Graph]) -> pa.StructArray:
-    """Graphs as a column of TYPE."""
+    """Return graphs as a column of TYPE."""
     nodes, edges, weights, degree = (field.type for field in TYPE)
     width = graphs[0].nodes.shape[1] if graphs else 0
     fields = [
@@ -77,14 +78,14 @@ def pack(graphs: Sequence[Graph]) -> pa.StructArray:
 
 
 def unpack(column: pa.StructArray) -> Iterator[Graph]:
-    """The graphs of a column of TYPE without nulls; a ragged matrix comes as one without columns."""
+    """Yield the graphs of a column of TYPE without nulls; a ragged matrix becomes one without columns."""
     nodes, edges, weights, degree = (_Lists(part) for part in column.flatten())
     for row in range(len(column)):
         yield Graph(nodes.matrix(row), edges.matrix(row, 2), weights.vector(row), degree.vector(row))
 
 
 class _Lists:
-    """A column of lists of numbers, or of lists of such lists, as flat arrays."""
+    """Read a column of lists of numbers, or of lists of such lists, from its flat arrays."""
 
     def __init__(self, column: pa.ListArray) -> None:
         self.valid = column.is_valid().to_numpy(zero_copy_only=False)
@@ -99,7 +100,7 @@ class _Lists:
         return self.values[self.starts[row] : self.starts[row + 1]] if self.valid[row] else None
 
     def matrix(self, row: int, width: int = 0) -> np.ndarray:
-        """(n, width); `width` counts where n is 0."""
+        """Return (n, width) of a row; `width` matters where n is 0."""
         bounds = self.inner[self.starts[row] : self.starts[row + 1] + 1]
         widths = np.diff(bounds)
         if not len(widths):

@@ -1,4 +1,4 @@
-"""Parquet parts, read a row group at a time and written so that no more than one is ever held."""
+"""Read and write Parquet part files one row group at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MADE = {  # what files lie there, and how to come by whole ones
 
 @dataclass(frozen=True)
 class RowGroup:
-    """One row group of a part: what is read at once."""
+    """Locate one row group of a part file: the unit that is read at once."""
 
     path: Path
     group: int
@@ -33,8 +33,10 @@ class RowGroup:
     dictionary: tuple[str, ...] = ()  # the columns of texts that lie there as a dictionary
 
     def read(self, columns: Sequence[str] | None = None, *, dictionary: bool = False) -> pa.Table:
-        """Its rows, of `columns` alone where they are named; with `dictionary` texts stay as they lie there, which is
-        quicker. Raises DataError where the part is damaged."""
+        """Return the rows; with `dictionary` texts stay dictionary-encoded, which is faster.
+
+        Raises DataError where the file is damaged.
+        """
         try:
             with pq.ParquetFile(self.path, read_dictionary=self.dictionary if dictionary else None) as file:
                 return file.read_row_group(self.group, columns=columns, use_threads=False)
@@ -43,7 +45,7 @@ class RowGroup:
 
 
 def row_groups(paths: Iterable[Path], stage: str) -> list[RowGroup]:
-    """The row groups of parts in order. Raises DataError where one is damaged."""
+    """Return the row groups of part files in order. Raises DataError where a file is damaged."""
     found = []
     for path in paths:
         try:
@@ -62,24 +64,27 @@ def row_groups(paths: Iterable[Path], stage: str) -> list[RowGroup]:
 
 
 def corrupt_file_error(path: Path, error: Exception, stage: str) -> DataError:
+    """Return the error for a damaged part file of a stage."""
     kind, fix = MADE[stage]
     return DataError(f"a {kind} file is damaged ({str(error).splitlines()[0]})", place=str(path), fix=fix)
 
 
 class RowGroupWriter:
-    """Writes the tables that it is given, all of the same columns, as one part, which has its name when it is whole.
+    """Write tables of the same columns as one part file, which gets its name when it is complete.
 
-    Where no row comes, no file does. Texts that repeat much are written as a dictionary.
+    Without rows no file is written. Texts that repeat are dictionary-encoded. At most one row group is held in
+    memory.
     """
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
-        """What does not last is written and read faster, and takes more room."""
+        """Open no file yet. A file that is not `durable` is written and read faster and takes more space."""
         self.path, self.durable = path, durable
         self.rows = self.held_rows = self.held_bytes = 0
         self.held: list[pa.Table] = []
         self.file: pq.ParquetWriter | None = None
 
     def add(self, table: pa.Table) -> None:
+        """Append a table."""
         if not len(table):
             return
         if self.held_rows + len(table) > ROWS or self.held_bytes + table.nbytes > BYTES:
@@ -89,6 +94,7 @@ class RowGroupWriter:
         self.held_bytes += table.nbytes
 
     def close(self) -> None:
+        """Write what is held and give the file its name."""
         self._flush()
         if self.file:
             self.file.close()
@@ -112,8 +118,11 @@ class RowGroupWriter:
 
 
 def _stored(table: pa.Table, *, durable: bool) -> dict[str, Any]:
-    """How columns are written. Numbers of which few are alike are compressed byte by byte: the bytes of one weight are,
-    and hashes not at all."""
+    """Return how columns are written.
+
+    Floats that rarely repeat are compressed byte by byte (the bytes of equal significance are alike); hashes are
+    not compressed.
+    """
     words = dictionary_columns(table)
     if not durable:
         return {"compression": "lz4", "use_dictionary": words, "write_statistics": False}
@@ -131,7 +140,7 @@ LOOKED_AT, REPEATS = 2_000, 4  # rows at the beginning of a table; how often a v
 
 
 def dictionary_columns(table: pa.Table) -> list[str]:
-    """The columns worth a dictionary: texts and numbers of which the first rows repeat each value."""
+    """Return the columns worth dictionary-encoding: texts and numbers whose values repeat in the first rows."""
     head = table.slice(0, LOOKED_AT)
     found = []
     for name, stored in zip(head.column_names, head.schema.types, strict=True):

@@ -1,4 +1,4 @@
-"""Work done ahead of the one who needs it, in a thread of its own."""
+"""Make items ahead of their consumer, in a thread."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ Item = TypeVar("Item")
 
 
 def prefetch(items: Iterator[Item], depth: int) -> Generator[Item, None, None]:
-    """The items in their order, up to `depth` of them made before they are asked for.
+    """Yield the items in order, up to `depth` of them made before they are asked for.
 
-    What making one raises is raised in its place. When this iterator ends or is closed, its thread has ended.
+    An exception of the iterator is raised in its place. When this generator ends or is closed, its thread has
+    ended.
     """
     end = object()
     with ThreadPoolExecutor(1, "feed") as pool:

@@ -1,6 +1,6 @@
-"""Prepared rows as they lie on disk: a folder of Parquet parts for each split, read whole or a row group at a time.
+"""Read prepared rows: a folder of Parquet part files for each split.
 
-`ready/train/part-00000.parquet …`, likewise `validation`, `test`, and `quarantine`: the rows that were set aside.
+`ready/train/part-00000.parquet …`, likewise `validation`, `test` and `quarantine` (rows that were quarantined).
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ FIX = MADE[STAGE][1]
 
 
 def row_groups(ready: Path, split: str) -> list[RowGroup]:
-    """The row groups of a split, or of QUARANTINED, in order. Raises DataError where it is not there or damaged."""
+    """Return the row groups of a split, or of QUARANTINED. Raises DataError where it is missing or damaged."""
     return files.row_groups(part_files(ready, split), STAGE)
 
 
 def read(ready: Path, split: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """All rows of a split, or of QUARANTINED, in order, of `columns` alone where they are named."""
+    """Return all rows of a split, or of QUARANTINED, in order; of `columns` alone where they are given."""
     tables = []
     for path in part_files(ready, split):
         try:
@@ -58,7 +58,7 @@ def read(ready: Path, split: str, columns: Sequence[str] | None = None) -> pa.Ta
 
 
 def columns(ready: Path, split: str) -> list[str]:
-    """The columns of a split."""
+    """Return the column names of a split."""
     path = part_files(ready, split)[0]
     try:
         return pq.read_schema(path).names
@@ -75,10 +75,11 @@ def hash_sample(
     kept: Path | None = None,
     groups: int | None = None,
 ) -> pa.Table:
-    """At most so many rows of a split, in order: those with the smallest identities, which no order of the rows and no
-    other row's coming decides. All rows where they are no more, or `most` is 0. At any time one row group is at hand
-    beside them. `kept` is a folder where some rows of smallest identities lie by themselves: if they are enough, no
-    others are read. With `groups` no more row groups than that are looked into, evenly spread: enough for a glance.
+    """Return the `most` rows of a split with the smallest row ids, in order; all rows if there are no more, or for 0.
+
+    Neither the order of rows nor other rows decide which are taken. One row group at a time is in memory. `kept` is
+    a folder that holds some rows of smallest ids; if they suffice, no others are read. `groups` limits the row
+    groups that are read, evenly spread.
     """
     found = row_groups(ready, split)
     if not most or sum(unit.rows for unit in found) <= most:
@@ -98,7 +99,7 @@ def hash_sample(
 
 
 def hash_sample_table(rows: pa.Table, most: int) -> pa.Table:
-    """As `sample`, of rows that are at hand, with their `_id`."""
+    """Return the `most` rows of a table with the smallest `_id`, in order."""
     if len(rows) <= most:
         return rows
     numbers = row_ids.from_arrow(rows.column("_id"))[:, 0]
@@ -106,14 +107,14 @@ def hash_sample_table(rows: pa.Table, most: int) -> pa.Table:
 
 
 def _limit(numbers: np.ndarray, most: int) -> np.uint64:
-    """The largest of the smallest `most`."""
+    """Return the largest of the `most` smallest numbers."""
     place = min(most, len(numbers)) - 1
     limit: np.uint64 = np.partition(numbers, place)[place]
     return limit
 
 
 def part_files(ready: Path, split: str) -> list[Path]:
-    """The files of a split in order; each has the same columns, and there is at least one."""
+    """Return the part files of a split in order. Raises DataError where there is none."""
     if split not in (*SPLITS, QUARANTINED):
         raise DataError(f"there is no split '{split}'", fix="it is one of " + ", ".join(SPLITS))
     found = sorted((ready / split).glob(PARTS))
@@ -123,6 +124,6 @@ def part_files(ready: Path, split: str) -> list[Path]:
 
 
 def write(table: pa.Table, folder: Path) -> None:
-    """The only part of a folder that is made for it."""
+    """Write a table as the only part file of a new folder."""
     folder.mkdir()
     pq.write_table(table, folder / "part-00000.parquet", row_group_size=ROWS, compression="zstd")

@@ -1,7 +1,7 @@
-"""What a row is, in 128 bits: a hash of values that no library, machine, order of columns or way of storing changes.
+"""Hash rows to 128-bit ids that depend on their values alone: not on library, machine, column order or storage.
 
-Two streams of SplitMix64 (Steele, Lea and Flood 2014) take in one value after another, each stream from its own seed,
-all rows at once. It tells rows apart; it does not withstand somebody who wants two of them to collide.
+Two streams of SplitMix64 (Steele, Lea and Flood 2014), each from its own seed, take in one column after another, all
+rows at once. Ids tell rows apart; they do not resist somebody who wants two rows to collide.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ ID = pa.binary(16)
 
 
 def hash_rows(columns: Iterable[pa.Array | Sequence[bytes]], rows: int) -> np.ndarray:
-    """(N, 2) uint64 of rows that hold these values, in this order: numbers, texts, bytes, or a dictionary of those."""
+    """Return (N, 2) uint64 ids of rows from their columns, in this order.
+
+    A column holds numbers, texts, bytes, or a dictionary of those.
+    """
     lanes = np.empty((2, rows), np.uint64)
     lanes[:] = np.array(SEEDS, np.uint64)[:, None]
     for column in columns:
@@ -33,7 +36,7 @@ def hash_rows(columns: Iterable[pa.Array | Sequence[bytes]], rows: int) -> np.nd
 
 
 def hash_to_unit_interval(ids: np.ndarray, *salts: np.ndarray | int) -> np.ndarray:
-    """(N,) float64 in [0, 1), a function of each identity and the salts alone; other salts, other numbers."""
+    """Return (N,) float64 in [0, 1), a function of each id and the salts alone."""
     lane = ids[:, 0].copy()
     for salt in (*salts, ids[:, 1]):
         lane ^= np.uint64(salt % 2**64) if isinstance(salt, int) else salt
@@ -42,31 +45,31 @@ def hash_to_unit_interval(ids: np.ndarray, *salts: np.ndarray | int) -> np.ndarr
 
 
 def hash_strings(texts: pa.Array) -> np.ndarray:
-    """(N,) uint64 of texts, as a salt: equal texts have equal ones."""
+    """Return (N,) uint64 of texts, for use as a salt; equal texts have equal hashes."""
     lane: np.ndarray = _values(texts)[0]
     return lane
 
 
 def to_arrow(ids: np.ndarray) -> pa.Array:
-    """(N, 2) uint64 as the column `_id`, 16 bytes a row."""
+    """Return (N, 2) uint64 ids as the column `_id`, 16 bytes a row."""
     held = np.ascontiguousarray(ids, "<u8")
     return pa.FixedSizeBinaryArray.from_buffers(ID, len(held), [None, pa.py_buffer(held)])
 
 
 def from_arrow(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """The column `_id` as (N, 2) uint64."""
+    """Return the column `_id` as (N, 2) uint64."""
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     held = [np.frombuffer(one.buffers()[1], "<u8").reshape(-1, 2)[one.offset : one.offset + len(one)] for one in chunks]
     return np.concatenate(held) if held else np.empty((0, 2), np.uint64)
 
 
 def to_hex(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """The column `_id` as 32 hex digits a row, for people and other programs."""
+    """Return the column `_id` as 32 hex digits a row."""
     return pa.array([one.hex() for one in column.to_pylist()], pa.string())
 
 
 def _mix(lane: np.ndarray) -> None:
-    """The finaliser of SplitMix64, in place."""
+    """Apply the finalizer of SplitMix64 in place."""
     held = lane >> np.uint64(30)
     lane ^= held
     lane *= FIRST
@@ -78,7 +81,7 @@ def _mix(lane: np.ndarray) -> None:
 
 
 def _values(column: pa.Array) -> np.ndarray:
-    """(2, N) uint64, one for each stream; equal for numbers, which need no hash to fit."""
+    """Return (2, N) uint64, one for each stream; both are equal for numbers, which fit without a hash."""
     if pa.types.is_dictionary(column.type):
         known = _values(column.dictionary) if len(column.dictionary) else np.full((2, 1), MISSING, np.uint64)
         values = known[:, column.indices.fill_null(0).to_numpy(zero_copy_only=False)]
@@ -94,7 +97,7 @@ def _values(column: pa.Array) -> np.ndarray:
 
 
 def _words(column: pa.Array) -> np.ndarray:
-    """(2, N) of texts or bytes: their length, then their bytes in words of eight, the last filled up with zeros."""
+    """Return (2, N) hashes of texts or bytes: their length, then their bytes in words of eight, padded with zeros."""
     if not len(column):
         return np.empty((2, 0), np.uint64)
     column = column.cast(pa.large_binary())

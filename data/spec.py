@@ -1,5 +1,4 @@
-"""What a model eats and answers: the fields of a batch, and the one encoding of rows that training, validation,
-batch prediction and the endpoint share."""
+"""Describe what a model takes and returns, and encode rows the same way in training, validation and serving."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ __all__ = ["FeatureSpec", "TensorField", "fit"]
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """Fitted on the training split alone; JSON beside the data and inside every model."""
+    """Describe inputs and target. It is fitted on the training split alone, and stored as JSON."""
 
     task: str
     inputs: dict[str, TensorField]  # keyed by the kind's name for grouped kinds, by the column's otherwise
@@ -37,11 +36,11 @@ class FeatureSpec:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns a row must have to be answered."""
+        """Return the columns that a row must have for a prediction."""
         return tuple(column for field in self.inputs.values() for column in field.columns)
 
     def encode(self, table: pa.Table, *, target: bool) -> dict[str, np.ndarray]:
-        """{field: (N, *shape)} and, if asked for, "target": (N, *shape). Other columns are passed over.
+        """Return {field: (N, *shape)}, with "target" if asked for; other columns are ignored.
 
         Raises DataError naming the column, and the row, that cannot be encoded.
         """
@@ -49,7 +48,7 @@ class FeatureSpec:
         return {key: _encode(field, table) for key, field in fields.items()}
 
     def validate_table(self, table: pa.Table) -> tuple[pa.Table, RowErrors]:
-        """The input columns in their own types, and what is wrong with which row of a file."""
+        """Return the input columns of a file in their kinds' types, and row → what is wrong."""
         for name in [name for name in self._defaults() if name not in table.column_names]:
             table = table.append_column(name, pa.array([self._defaults()[name] for _ in range(len(table))]))
         found: RowErrors = {}
@@ -65,14 +64,17 @@ class FeatureSpec:
         return pa.table(typed), found
 
     def augment(self, batch: Mapping[str, np.ndarray], random: np.random.Generator) -> dict[str, np.ndarray]:
-        """The training batch with each input varied as its kind does, unless the target lies over the image."""
+        """Return a training batch with each input varied by its kind, unless the target lies over the image."""
         if kinds.kind_of(self.target).SPATIAL:
             return dict(batch)
         varied = {key: kinds.kind_of(field).augment(field, batch[key], random) for key, field in self.inputs.items()}
         return {**batch, **varied}
 
     def parse_request(self, rows: Sequence[Mapping[str, Any]], place: str) -> pa.Table:
-        """The rows of a JSON request as a table ready to `encode`; DataError names the row, the field and the fix."""
+        """Return the rows of a JSON request as a table for `encode`.
+
+        Raises DataError naming the row, the field and the fix.
+        """
         if not isinstance(rows, list) or not rows:
             raise DataError("there are no rows", place=place, fix="send a list of one row or more")
         columns = self.columns
@@ -95,7 +97,7 @@ class FeatureSpec:
         return pa.table(typed)
 
     def example_request(self, table: pa.Table) -> dict[str, Any]:
-        """The first row of checked ones that can be asked about, as a request has it: `parse` takes it."""
+        """Return the first valid row of a table as a request has it: what `parse_request` parses."""
         read, faults = self.validate_table(table)
         row = next((row for row in range(len(read)) if row not in faults), 0)
         return {
@@ -105,7 +107,7 @@ class FeatureSpec:
         }
 
     def json_schema(self) -> dict[str, Any]:
-        """OpenAPI schema of one request row, with an `example` row of typical values."""
+        """Return the OpenAPI schema of a request row, with an `example` of typical values."""
         properties = {
             name: kinds.kind_of(field).json_schema(field, index)
             for field in self.inputs.values()
@@ -121,12 +123,13 @@ class FeatureSpec:
         return schema | ({"example": example} if len(example) == len(properties) else {})
 
     def _defaults(self) -> dict[str, Any]:
-        """What a row is taken to say where it leaves out a column that it may leave out."""
+        """Return column → value, for columns that a request may leave out."""
         fields = [field for field in self.inputs.values() if not kinds.kind_of(field).grouped]
         found = {field.columns[0]: kinds.kind_of(field).request_default() for field in fields}
         return {name: value for name, value in found.items() if value is not None}
 
     def to_json(self) -> dict[str, Any]:
+        """Return the spec as spec.json and model.json store it."""
         return {
             "task": self.task,
             "inputs": {key: field.to_json() for key, field in self.inputs.items()},
@@ -139,17 +142,20 @@ class FeatureSpec:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FeatureSpec:
+        """Return the spec that `to_json` stored."""
         inputs = {key: TensorField.from_json(one) for key, one in value["inputs"].items()}
         same = {name: value[name] for name in ("task", "target_name", "time", "rows")}
         options = value.get("task_options", {})  # releases of before there were any lack it
         return cls(inputs=inputs, target=TensorField.from_json(value["target"]), task_options=options, **same)
 
     def save(self, folder: Path) -> None:
+        """Write spec.json into a folder."""
         text = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
         (folder / "spec.json").write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> FeatureSpec:
+        """Read spec.json from a folder. Raises DataError where there is none."""
         path = folder / "spec.json"
         if not path.is_file():
             raise DataError("there is no prepared data", place=str(folder), fix="run the stage `preprocess`")
@@ -164,10 +170,10 @@ def fit(
     transform: str = "",
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[dict[str, TensorField], TensorField]:
-    """The fields of checked training rows: one per grouped kind, one per column of other kinds; and the target's.
+    """Fit the fields of checked training rows: one per grouped kind, one per column of other kinds, and the target's.
 
-    `transform` is of the target, and of the history that it continues where it is a series. `options` are those of the
-    kinds, by column.
+    `transform` applies to the target, and to the history that it continues. `options` are those of the kinds, by
+    column.
     """
     options, of_inputs = options or {}, transform if kinds.find(target_kind).SPANS_ROWS else ""
     inputs = fit_inputs(train, kind_of, of_inputs, options)
@@ -177,7 +183,7 @@ def fit(
 def fit_inputs(
     train: pa.Table, kind_of: Mapping[str, str], transform: str, options: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, TensorField]:
-    """The fields of the inputs; `transform` is of those that are series."""
+    """Fit the fields of the inputs; `transform` applies to windows of a series."""
     groups: dict[str, list[str]] = {}
     together = {kind for kind in kind_of.values() if kinds.find(kind).grouped}
     for column, kind in kind_of.items():
@@ -194,7 +200,7 @@ def fit_inputs(
 
 
 def fit_target(train: pa.Table, target: str, kind: str, transform: str, options: Mapping[str, Any]) -> TensorField:
-    """The field of the target."""
+    """Fit the field of the target."""
     return _fit(kind, train, [target], transform, [options], target=True)
 
 
@@ -213,7 +219,7 @@ def _fit(
 
 
 def _options_of(kind: str, names: Sequence[str], options: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The options of the columns of one field as `fit` takes them; DataError for one that the kind does not have."""
+    """Return the options of a field's columns as `fit` takes them. Raises DataError for an unknown option."""
     known, grouped = kinds.find(kind).OPTIONS, kinds.find(kind).grouped
     for column, said in zip(names, options, strict=True):
         kinds.check_options(kind, said, column)

@@ -1,1 +1,1 @@
-"""What feeds of training share: rows drawn by weight, batches of one length, streams of row groups."""
+"""Feed prepared rows to training as batches: in memory or streamed, weighted, or bucketed by length."""

@@ -1,6 +1,6 @@
-"""Prepared rows as batches. Their order follows from the seed and the epoch alone, so a killed run resumes exactly.
+"""Make batches of prepared rows. Their order depends on seed and epoch alone, so a killed run resumes exactly.
 
-Rows that fit into the memory they are given are encoded once; others stay on disk and are streamed.
+Rows that fit into memory are encoded once; others stay on disk and are streamed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ SHARES = 8  # of the memory of a stream: four for rows that validate, two for a 
 
 
 class InMemoryBatches:
-    """Batches of rows that are in memory, encoded. How they are cut and shared says `Cut`.
+    """Make batches of encoded rows in memory, cut and shared as `BatchPlan` says.
 
-    `drawn` gives the rows that an epoch has, in order; without it, each once.
+    `drawn` returns the rows of an epoch, in order; by default each row once.
     """
 
     def __init__(
@@ -51,20 +51,21 @@ class InMemoryBatches:
 
     @property
     def rows(self) -> int:
+        """Return the rows of an epoch."""
         return self.cut.rows
 
     def steps(self) -> int:
-        """Batches an epoch, the same on every rank."""
+        """Return the batches of an epoch, the same on every rank."""
         return self.cut.steps
 
     def single_process(self) -> InMemoryBatches:
-        """The same batches as a single process is given them."""
+        """Return the same batches as one process gets them."""
         other = copy(self)
         other.cut = self.cut.single_process()
         return other
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from step `start` on."""
+        """Yield the batches of an epoch from step `start` on."""
         order, cut = self.drawn(number), self.cut
         if cut.shuffle:
             order = order[np.random.default_rng([cut.seed, number]).permutation(len(order))]
@@ -91,10 +92,11 @@ def training_batches(
     bucket: bool = False,
     weigh: RowWeights | None = None,
 ) -> InMemoryBatches | StreamedBatches:
-    """Shuffled batches of the splits' rows together: streamed by windows of so many rows, or from memory where that
-    is 0. `bucket` brings rows of one length together, `weigh` says how often a row comes.
+    """Return shuffled batches of the splits' rows: streamed in windows of `window` rows, or from memory if that is 0.
 
-    Raises DataError where a part of a split is damaged or not there.
+    `bucket` batches rows of similar length, `weigh` says how often a row comes.
+
+    Raises DataError where a part file is damaged or missing.
     """
     spec = FeatureSpec.load(ready)
     units = [unit for split in splits for unit in complete_row_groups(ready, split, spec)]
@@ -123,7 +125,7 @@ def training_batches(
 
 
 def complete_row_groups(ready: Path, split: str, spec: FeatureSpec) -> list[prepared.RowGroup]:
-    """The row groups of a split. Raises DataError naming what is missing where not all of its rows are here."""
+    """Return the row groups of a split. Raises DataError naming the missing file where rows are missing."""
     units = prepared.row_groups(ready, split)
     held = sum(unit.rows for unit in units)
     if held != spec.rows[split]:
@@ -136,7 +138,7 @@ def complete_row_groups(ready: Path, split: str, spec: FeatureSpec) -> list[prep
 
 
 def shuffle_window_rows(spec: FeatureSpec, ready: Path, megabytes: float) -> int:
-    """Rows to mix at a time so that streaming keeps within so much memory; 0 where all rows fit into it, encoded."""
+    """Return the rows to shuffle at a time so that streaming keeps within `megabytes`; 0 where all rows fit encoded."""
     if not max_rows_in_memory(spec, ("train", "validation"), megabytes):
         return 0
     first = prepared.row_groups(ready, "train")[0].read(_columns(spec))
@@ -144,19 +146,18 @@ def shuffle_window_rows(spec: FeatureSpec, ready: Path, megabytes: float) -> int
 
 
 def max_rows_in_memory(spec: FeatureSpec, splits: Sequence[str], megabytes: float) -> int:
-    """Rows of each split, encoded, so that all splits fit into so much memory; 0 where they do whole."""
+    """Return the encoded rows of each split that fit into `megabytes` together; 0 where all do."""
     fitting = int(megabytes * 2**20) // row_bytes(spec)
     return 0 if sum(spec.rows[split] for split in splits) <= fitting else max(1, fitting // len(splits))
 
 
 def load_split(ready: Path, split: str) -> tuple[FeatureSpec, pa.Table]:
-    """The spec and the checked, not yet encoded rows of a split."""
+    """Return the spec and the checked rows of a split."""
     return FeatureSpec.load(ready), prepared.read(ready, split)
 
 
 def load_encoded_split(ready: Path, split: str, most: int = 0) -> Batch:
-    """A split encoded: {field: (N, *shape), "target": (N, *shape)}; at most so many rows of it, those with the smallest
-    identities, where that is not 0."""
+    """Return {field: (N, *shape), "target": (N, *shape)} of a split, or of a hash sample of `most` rows."""
     spec = FeatureSpec.load(ready)
     units = complete_row_groups(ready, split, spec)
     if not most or spec.rows[split] <= most:
@@ -165,7 +166,7 @@ def load_encoded_split(ready: Path, split: str, most: int = 0) -> Batch:
 
 
 def encode_row_groups(spec: FeatureSpec, units: Sequence[prepared.RowGroup]) -> Batch:
-    """The rows of all units, encoded one unit after another."""
+    """Encode all rows, one row group after another."""
     columns = _columns(spec)
     parts = (spec.encode(unit.read(columns, dictionary=True), target=True) for unit in units)
     if len(units) == 1:

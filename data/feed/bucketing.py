@@ -1,4 +1,4 @@
-"""Batches of rows that are about as long as each other, so that little of them is padding."""
+"""Batch rows of similar length, so that little of a batch is padding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOGETHER = 32  # batches whose rows are sorted: the more, the less padding, and 
 
 
 class LengthBucketing:
-    """Sorts the rows of some batches by their length, cuts these anew and mixes them, and cuts off what is padding."""
+    """Sort the rows of some batches by length, cut and shuffle the batches anew, and trim their padding."""
 
     def __init__(self, spec: FeatureSpec) -> None:
         found = {name: kinds.kind_of(field) for name, field in spec.inputs.items()}
@@ -27,18 +27,18 @@ class LengthBucketing:
         self.name, self.along = names[0], [names[0], *(["target"] if target.ALIGNED else [])]
 
     def lengths(self, rows: Batch) -> np.ndarray:
-        """(N,) steps of each row up to its last that is not padding, one at least."""
+        """Return (N,) steps of each row up to the last that is not padding, at least one."""
         steps = rows[self.name]
         real = (steps != 0).reshape(*steps.shape[:2], -1).any(2)
         return np.where(real.any(1), real.shape[1] - real[:, ::-1].argmax(1), 1)
 
     def order(self, lengths: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
-        """(N,) the rows of some batches in their new order; a batch that is not full stays the last."""
+        """Return (N,) the new order of the rows of some batches; an incomplete batch stays last."""
         order = np.argsort(lengths, kind="stable")
         whole = len(order) // size
         mixed = order[: whole * size].reshape(whole, size)[random.permutation(whole)]
         return np.concatenate([mixed.ravel(), order[whole * size :]])
 
     def trim_padding(self, batch: Batch, longest: int) -> Batch:
-        """The batch without the steps that are padding in all its rows."""
+        """Return a batch without the steps after `longest`."""
         return {name: values[:, :longest] if name in self.along else values for name, values in batch.items()}

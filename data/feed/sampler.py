@@ -1,9 +1,8 @@
-"""Which rows an epoch has, and how often, where not each of them comes once: by class, by a column, by a choice.
+"""Draw the rows of an epoch by weight: by class, by a column, or those that may be learned from.
 
-An epoch has as many rows as may be learned from. A row's weight says how often it is among them: the weights are laid
-end to end, cut into as many equal stretches as there are rows, and a random point of each stretch says which row comes
-(stratified resampling, Kitagawa 1996). With equal weights each row comes once. What an epoch draws is a function of
-seed and epoch and, unit by unit, of that unit's rows: no more of them need be at hand.
+An epoch has as many rows as have a weight. The weights are laid end to end and cut into as many equal intervals as
+there are rows; a random point of each interval picks a row (stratified resampling, Kitagawa 1996). With equal weights
+each row comes once. What is drawn depends on seed and epoch and, row group by row group, on that group's rows.
 """
 
 from __future__ import annotations
@@ -26,8 +25,10 @@ Learned = Callable[[np.ndarray], np.ndarray]  # (N, …) encoded targets → (N,
 
 @dataclass(frozen=True)
 class RowWeights:
-    """How often rows come. `balance`: each class equally often. `weighted`: as often as their column WEIGHT says.
-    `learned`: those that it says yes to alone."""
+    """Weigh the rows of an epoch.
+
+    `balance`: each class equally often. `weighted`: by the column WEIGHT. `learned`: only rows that it accepts.
+    """
 
     spec: FeatureSpec
     balance: bool = False
@@ -43,16 +44,16 @@ class RowWeights:
 
     @property
     def needed(self) -> bool:
-        """Whether anything but each row once is asked for."""
+        """Tell whether rows have different weights at all."""
         return self.balance or self.weighted or self.learned is not None
 
     @property
     def columns(self) -> list[str]:
-        """What has to be read of rows to weigh them."""
+        """Return the columns that weighing reads."""
         return [*self.spec.target.columns, *([WEIGHT] if self.weighted else [])]
 
     def __call__(self, table: pa.Table) -> Weighed:
-        """What each of these rows is."""
+        """Return (N,) weights and (N,) classes of rows."""
         weights, classes = np.ones(len(table)), np.zeros(len(table), np.int64)
         if self.balance or self.learned is not None:
             target = replace(self.spec, inputs={}).encode(table, target=True)["target"]
@@ -64,7 +65,7 @@ class RowWeights:
 
 
 class WeightedSampler:
-    """The rows of each epoch over units of rows; `weighed` is what each unit's rows are, unit after unit."""
+    """Draw the rows of each epoch over row groups; `weighed` is what `RowWeights` returned for each."""
 
     def __init__(self, weighed: Iterable[Weighed]) -> None:
         sums: list[np.ndarray] = []  # per unit, (classes,) weight
@@ -86,19 +87,19 @@ class WeightedSampler:
 
     @cached_property
     def ends(self) -> np.ndarray:
-        """(units + 1,) where each unit's weights begin and end; all together are as long as the rows of an epoch."""
+        """Return (groups + 1,) where each group's weights begin and end, scaled to the rows of an epoch."""
         ends = np.concatenate([[0.0], np.cumsum(self.sums)])
         return ends * (self.rows / ends[-1])
 
     def counts(self, key: int) -> np.ndarray:
-        """(units + 1,) how many of an epoch's rows are drawn from the units before this one."""
+        """Return (groups + 1,) how many of an epoch's rows are drawn from the groups before each."""
         stretch = np.floor(self.ends).astype(np.int64)
         places = stretch + (_point(key, stretch) < self.ends - stretch)
         places[-1] = self.rows
         return np.minimum(places, self.rows)
 
     def chosen(self, unit: int, weighed: Weighed, key: int) -> np.ndarray:
-        """Rows of a unit that an epoch has, in order, some more than once."""
+        """Return the rows of a group that an epoch has, in order, with repeats."""
         first, last = self.counts(key)[unit : unit + 2]
         if first == last:
             return np.zeros(0, np.int64)
@@ -111,19 +112,19 @@ class WeightedSampler:
 
 
 def weighted_epoch(weights: np.ndarray, seed: int) -> Callable[[int], np.ndarray]:
-    """What gives the rows of each epoch where they are all at hand, each as often as its weight (N,) says."""
+    """Return epoch → rows, for rows in memory with weights (N,)."""
     weighed = (weights, np.zeros(len(weights), np.int64))
     draws = WeightedSampler([weighed])
     return lambda epoch: draws.chosen(0, weighed, epoch_seed(seed, epoch))
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """What the points of an epoch follow from."""
+    """Return the seed of the random points of an epoch."""
     return int(np.random.default_rng([seed, epoch, 0, 0, 1]).integers(2**63))
 
 
 def _point(key: int, stretch: np.ndarray) -> np.ndarray:
-    """Within [0, 1), for each stretch, a function of its number and the key: SplitMix64 (Steele et al. 2014)."""
+    """Return a point in [0, 1) for each interval, from its number and the key: SplitMix64 (Steele et al. 2014)."""
     x = stretch.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)

@@ -1,4 +1,4 @@
-"""Batches of rows that stay on disk: row groups are read in a new order each epoch and mixed a window at a time."""
+"""Stream batches from disk: read row groups in a new order each epoch, and shuffle within windows."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ AHEAD = 2  # pieces that wait
 
 @dataclass(frozen=True)
 class StreamedBatches:
-    """As `evergreen.data.feed.batches.InMemoryBatches`, of rows that are read and encoded as they are needed.
+    """Make batches of rows that are read and encoded as they are needed.
 
-    The units come in an order that follows from seed and epoch. As many as fit `window` rows, one at least, are read
-    at once and their rows mixed, also by seed and epoch alone; what does not fill a batch begins the next. So the
-    order is the same for any number of ranks, an epoch can begin at any step, and a window of all rows gives the
-    batches that memory would give. Reading and encoding is done ahead of training, in a thread. With `draws` each row
-    comes as often as `weigh` says.
+    The row groups come in an order that depends on seed and epoch. As many as fit into `window` rows, at least one,
+    are read together and shuffled, also by seed and epoch alone; rows that do not fill a batch begin the next. So
+    the order is the same for any number of ranks, an epoch can begin at any step, and a window of all rows gives
+    the same batches as memory. A thread reads and encodes ahead. With `draws` each row comes as often as `weigh`
+    says.
     """
 
     units: tuple[RowGroup, ...]
@@ -42,24 +42,28 @@ class StreamedBatches:
 
     @property
     def rows(self) -> int:
+        """Return the rows of an epoch."""
         return self.cut.rows
 
     def steps(self) -> int:
-        """Batches an epoch, the same on every rank."""
+        """Return the batches of an epoch, the same on every rank."""
         return self.cut.steps
 
     def single_process(self) -> StreamedBatches:
-        """The same batches as a single process is given them."""
+        """Return the same batches as one process gets them."""
         return replace(self, cut=self.cut.single_process())
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from step `start` on. Raises DataError where a part is damaged or gone."""
+        """Yield the batches of an epoch from step `start` on.
+
+        Raises DataError where a part file is damaged or missing.
+        """
         with closing(prefetch(self._pieces(number, start), AHEAD)) as pieces:
             for batches in pieces:
                 yield from batches
 
     def _pieces(self, number: int, start: int) -> Iterator[list[Batch]]:
-        """The batches, those encoded together in a list: threads that meet at each cost more than they bring."""
+        """Yield lists of batches that are encoded together: to hand over each alone costs more than it gains."""
         size, together = self.cut.size, self.cut.batches_per_group
         begin = step = start // together * together
         held: list[pa.Table] = []
@@ -81,7 +85,7 @@ class StreamedBatches:
             del mixed  # before the next is read
 
     def _windows(self, number: int) -> list[tuple[list[int], int]]:
-        """Which units are mixed together, in the order of this epoch, and how many rows they give."""
+        """Return (row groups shuffled together, their number of rows) in the order of an epoch."""
         rows = np.array([unit.rows for unit in self.units])
         drawn = rows if self.draws is None else np.diff(self.draws.counts(epoch_seed(self.cut.seed, number)))
         windows: list[list[int]] = []
@@ -96,7 +100,7 @@ class StreamedBatches:
         return [(sorted(units), int(drawn[units].sum())) for units in windows]
 
     def _mixed(self, number: int, place: int, units: list[int]) -> pa.Table:
-        """The rows that an epoch has of these units, in an order of its own."""
+        """Return the rows that an epoch has of some row groups, shuffled."""
         weigh, columns = self.weigh, [*self.spec.columns, *self.spec.target.columns]
         tables, chosen, before = [], [], 0
         for unit in units:
@@ -116,7 +120,7 @@ class StreamedBatches:
         return whole.take(pa.array(order))
 
     def _encoded(self, rows: pa.Table, number: int, step: int) -> Iterator[Batch]:
-        """This rank's share of each of some whole batches, the last of which may be short."""
+        """Yield this rank's share of each of some complete batches, the last of which may be short."""
         firsts = range(0, len(rows), self.cut.size)
         shares = [self.cut.rank_slice(min(self.cut.size, len(rows) - first)) for first in firsts]
         mine = [np.arange(first + one.start, first + one.stop) for first, one in zip(firsts, shares, strict=True)]
@@ -134,19 +138,19 @@ class StreamedBatches:
 
     @property
     def _at_once(self) -> int:
-        """Batches that are encoded together."""
+        """Return the number of batches that are encoded together."""
         if self.cut.bucket:
             return self.cut.batches_per_group
         return max(1, min(MOST, PIECE // (row_bytes(self.spec) * self.cut.size)))
 
 
 def harmonize_dictionaries(units: Sequence[RowGroup]) -> tuple[RowGroup, ...]:
-    """The units, of which every one is read into columns of the same types as the others."""
+    """Return row groups that are all read into columns of the same types."""
     shared = set.intersection(*(set(unit.dictionary) for unit in units))
     return tuple(replace(unit, dictionary=tuple(name for name in unit.dictionary if name in shared)) for unit in units)
 
 
 def row_bytes(spec: FeatureSpec) -> int:
-    """Of one encoded row, its target included."""
+    """Return the bytes of one encoded row with its target."""
     fields = [*spec.inputs.values(), spec.target]
     return sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in fields)

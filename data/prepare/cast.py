@@ -1,4 +1,4 @@
-"""How rules read a column: as numbers, texts, times or booleans, whatever the file wrote. What is missing is null."""
+"""Cast columns to the four types that rules know: number, text, time, boolean. Missing values become null."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LONGEST = pc.max(pc.binary_length(MISSING)).as_py()  # bytes of a word that says
 
 
 def rule_type(column: pa.Array | pa.ChunkedArray) -> str:
-    """What a column is read as; nothing where it holds pictures, lists and the like, or no value at all."""
+    """Return the type that rules read a column as; "" for images, lists and the like."""
     column = decode_array(column)
     if pa.types.is_null(column.type):
         return TEXT
@@ -48,8 +48,9 @@ def rule_type(column: pa.Array | pa.ChunkedArray) -> str:
 
 
 def cast_column(column: pa.Array, kind: str, options: Mapping[str, Any] | None = None) -> tuple[pa.Array, RowErrors]:
-    """(the column in a type, null where missing or not of it; the faults of the latter). `options` are those of the
-    kinds `moment` and `number`: how times and fractions are written.
+    """Return (the column in a type, null where missing or invalid; row → error).
+
+    `options` say how times and fractions are written, as those of the kinds do.
     """
     if kind == NUMBER:
         numbers, faults = to_float64(column, (options or {}).get("decimal", ""))
@@ -75,7 +76,7 @@ def _where(odd: pa.Array, words: pa.Array, reason: str) -> RowErrors:
 
 
 def is_missing(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(N,) whether a row has no value: null, not-a-number, or a text that is blank or says so ("n/a")."""
+    """Return (N,) bool: null, NaN, or text that is blank or a word such as "n/a"."""
     column = combine_chunks(column)
     if pa.types.is_dictionary(column.type):
         held = is_missing(column.dictionary)
@@ -98,7 +99,7 @@ def _unsaid(column: pa.Array) -> np.ndarray:
 
 
 def hash_values(column: pa.Array) -> np.ndarray:
-    """(N,) uint64 of each value as it is written. Two different values share one once in 2^64 pairs."""
+    """Return (N,) uint64 of each value as it is written; two values collide once in 2^64 pairs."""
     words = column.cast(pa.string()) if pa.types.is_floating(column.type) else to_strings(column)
     found: np.ndarray = hash_rows([words], len(words))[:, 0]
     return found

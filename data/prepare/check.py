@@ -1,4 +1,4 @@
-"""Which rows of a raw table can be learned from, in their kinds' types; the others with what is wrong with them."""
+"""Separate the rows that can be learned from, in their kinds' types, from the invalid ones."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def separate_invalid_rows(
     rules: Rules | None = None,
     beside: Sequence[tuple[str, RowErrors]] = (),
 ) -> tuple[pa.Table, pa.Table]:
-    """(good rows in their kinds' types with `_origin`, quarantined rows as QUARANTINE).
+    """Return (valid rows in their kinds' types with `_origin`, invalid rows as QUARANTINE).
 
-    A row goes to quarantine when it could not be read, when a value does not suit its column's kind, when the target
-    or a `required` column is missing, when it breaks a rule, or for a fault of a column that is known `beside`. Columns
-    that the schema leaves out stay only if required.
+    A row is invalid when it could not be read, a value does not suit its column's kind, the target or a `required`
+    column is missing, it violates a rule, or `beside` has an error for it. Columns outside the schema stay only if
+    required.
     """
     faults: list[tuple[str, RowErrors]] = list(beside)
     typed: dict[str, pa.Array] = {}
@@ -69,7 +69,7 @@ def _missing(column: pa.Array) -> RowErrors:
 
 
 def _reasons(table: pa.Table, faults: list[tuple[str, RowErrors]]) -> RowErrors:
-    """Row → why it is bad: what its source could not read, else what is wrong with which columns."""
+    """Return row → why it is invalid: what its source could not read, else what is wrong with which columns."""
     found: dict[int, dict[str, None]] = {}
     for name, rows in faults:
         for row, reason in rows.items():

@@ -1,4 +1,4 @@
-"""What a person, or a look at the data, says of a column: `schema: {age: {min: 0, max: 120, missing: 0.1}}`."""
+"""Parse the rules of one column: `schema: {age: {min: 0, max: 120, missing: 0.1}}`, and suggest rules from data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WHOLE = 1e15  # from here on a float is written as one
 
 @dataclass(frozen=True)
 class ColumnRule:
-    """What must hold of one column."""
+    """Say what must hold of one column."""
 
     kind: str = ""  # as under `kinds`
     type: str = ""  # how rules read it: number, text, time or boolean
@@ -36,7 +36,7 @@ class ColumnRule:
 
     @classmethod
     def read(cls, name: str, said: Mapping[str, Any]) -> ColumnRule:
-        """Raises DataError where a key or its value makes no sense."""
+        """Parse the rules of a column. Raises DataError for an unknown key or an impossible value."""
         known = [one.name for one in fields(cls)]
         for key in said:
             if key not in known:
@@ -59,7 +59,7 @@ class ColumnRule:
 
     @property
     def declared_type(self) -> str:
-        """The type that rules read it in, where the schema tells."""
+        """Return the type that rules read the column in, where the schema says so; else ""."""
         bounds = [one for one in (self.min, self.max) if one is not None]
         implied = kinds.find(self.kind).RULE_TYPE if self.kind else ""
         if bounds:
@@ -75,11 +75,12 @@ EXAMPLES = {
 
 
 def column_error(column: str, problem: str, fix: str) -> DataError:
+    """Return the error for a mistake in a column's rules."""
     return DataError(f"schema of column '{column}': {problem}", place="preprocess.schema", fix=fix)
 
 
 def merge_kinds(schema: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Column → kind, of what the pipeline says under `schema` and under `kinds`. DataError where they differ."""
+    """Merge column → kind of the schema and of `kinds`. Raises DataError where they contradict each other."""
     found = {name: said["kind"] for name, said in schema.items() if "kind" in said}
     for name, kind in found.items():
         other = given.get(name, kind)
@@ -90,8 +91,9 @@ def merge_kinds(schema: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any
 
 
 def suggest_rules(columns: Mapping[str, ColumnProfile], unique: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
-    """What may be said of columns that hold what was seen: ranges a tenth wider, the values there were, twice the
-    share that was missing. `unique` are columns beside, of which no value came twice.
+    """Suggest rules from profiles: ranges a tenth wider, the values seen, twice the fraction that was missing.
+
+    `unique` are further columns in which no value came twice.
     """
     found: dict[str, dict[str, Any]] = {name: {"unique": True} for name in unique if name not in columns}
     for name, seen in columns.items():
@@ -107,7 +109,7 @@ def suggest_rules(columns: Mapping[str, ColumnProfile], unique: Sequence[str] = 
 
 
 def _wider(low: float, high: float) -> tuple[float, float]:
-    """Both ends a tenth of the range farther out, in two digits of it, but not past zero."""
+    """Return both ends a tenth of the range farther out, rounded to two digits of it, but not past zero."""
     span = high - low
     digits = 1 - math.floor(math.log10(span)) if span else 0
     least = math.floor((low - span / 10) * 10.0**digits) / 10.0**digits
@@ -120,7 +122,7 @@ def _short(value: float) -> float:
 
 
 def _typed(words: list[str]) -> list[Any]:
-    """Values as rules read them: numbers where all are, true and false where there are no others."""
+    """Return values as rules read them: numbers where all are, booleans where there is nothing else."""
     if {word.lower() for word in words} <= {"true", "false"}:
         return sorted({word.lower() == "true" for word in words})
     numbers, faults = to_float64(pa.array(words))

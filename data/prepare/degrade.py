@@ -1,4 +1,4 @@
-"""Images made worse, so that a model can learn to mend them: noise, and fewer pixels."""
+"""Degrade images with noise and fewer pixels, so that a model can learn to restore them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _file(data: bytes, noise: float, shrink: int) -> bytes:
 
 
 def _matrices(values: np.ndarray, noise: float, shrink: int) -> pa.Array:
-    """(N, H, W) or (N, H, W, C) as a column of smaller or noisier ones."""
+    """Return (N, H, W) or (N, H, W, C) as a column of smaller or noisier images."""
     low, high = float(values.min()), float(values.max())
     size = [max(1, side // shrink) for side in values.shape[1:3]]
     small = pixels.resize_images(values if values.ndim == 4 else values[..., None], size).astype(np.float64)

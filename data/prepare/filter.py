@@ -13,7 +13,7 @@ from evergreen.data.arrow import decode_array, to_strings
 
 
 def filter_rows(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> pa.Table:
-    """The rows of which each column named holds one of its values: column → values."""
+    """Return the rows in which each named column holds one of its values; `wanted` is column → values."""
     for name, values in wanted.items():
         if name not in raw.column_names:
             place = f"preprocess.filter.{name}"
@@ -24,7 +24,7 @@ def filter_rows(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> pa.Table:
 
 
 def no_rows_left_error(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> DataError:
-    """What to say where no row is left, in view of some rows."""
+    """Return the error for a filter that leaves no row, from a look at some rows."""
     for name, values in wanted.items():
         left = filter_rows(raw, {name: values})
         if not len(left):

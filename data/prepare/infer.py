@@ -1,4 +1,4 @@
-"""What the columns of a raw table are."""
+"""Infer the kind of each column of a raw table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Schema:
-    """The kind of each input column and of the target, with notes a person should read."""
+    """Hold the kind of each input column and of the target, with notes for a person."""
 
     inputs: dict[str, str]
     target: str
@@ -37,6 +37,7 @@ class Schema:
 
     @property
     def kinds(self) -> dict[str, str]:
+        """Return column → kind, with the target."""
         return {**self.inputs, self.target: self.target_kind}
 
 
@@ -92,14 +93,14 @@ def infer_schema(
 
 
 def _shared(work: Callable[[str], Found], names: Iterable[str]) -> dict[str, Found]:
-    """What `work` finds of each column. Most of it is Arrow's, which threads share."""
+    """Return name → result of `work`, in threads: most of it is Arrow's, which releases the GIL."""
     names = list(names)
     with ThreadPoolExecutor() as pool:
         return dict(zip(names, pool.map(work, names), strict=True))
 
 
 def _settled(table: pa.Table, name: str, kind: str, options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The options of a column, with what a look at it finds out of how its values are written."""
+    """Return the options of a column, completed by how its values are written."""
     kinds.check_options(kind, options.get(name, {}), name)
     try:
         return kinds.find(kind).infer_options(decode_array(table.column(name)), options.get(name, {}))
@@ -108,7 +109,7 @@ def _settled(table: pa.Table, name: str, kind: str, options: Mapping[str, Mappin
 
 
 def kind_names(given: Mapping[str, Any]) -> dict[str, str]:
-    """Column → kind, of what a pipeline says under `kinds`: a kind's name, or {kind: name, option: value, …}."""
+    """Return column → kind of the key `kinds`, whose values are a name or {kind: name, option: value, …}."""
     names = {column: said.get("kind", "") if isinstance(said, Mapping) else said for column, said in given.items()}
     for column, name in names.items():
         if name not in kinds.names():
@@ -118,13 +119,13 @@ def kind_names(given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def kind_options(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Column → the options of its kind, of what a pipeline says under `kinds`."""
+    """Return column → options of its kind, of the key `kinds`."""
     said = {column: one for column, one in given.items() if isinstance(one, Mapping)}
     return {column: {name: value for name, value in one.items() if name != "kind"} for column, one in said.items()}
 
 
 def target_kind(table: pa.Table, target: str, wanted: Sequence[str], given: Mapping[str, Any]) -> str:
-    """Which of the kinds that a task can predict the target is: the one that is said, else the one that suits best."""
+    """Return which of the kinds a task predicts the target is: the declared one, else the one that fits best."""
     check_columns(table, [target])
     named = kind_names(given).get(target, "")
     if named in wanted:
@@ -136,7 +137,7 @@ def target_kind(table: pa.Table, target: str, wanted: Sequence[str], given: Mapp
 
 
 def check_columns(table: pa.Table, names: Iterable[str]) -> list[str]:
-    """The table's own columns; raises DataError where one of `names` is not among them, or there are no rows."""
+    """Return the table's own columns. Raises DataError where one of `names` is missing, or there are no rows."""
     columns = [name for name in table.column_names if name not in RESERVED]
     for name in names:
         if name not in columns:
@@ -150,7 +151,7 @@ def check_columns(table: pa.Table, names: Iterable[str]) -> list[str]:
 
 
 def detect_kind(name: str, column: pa.Array) -> str | None:
-    """The kind that suits the column best; None for identifiers, durations and empty columns."""
+    """Return the kind that fits a column best; None for identifiers, durations and empty columns."""
     if is_identifier(name, column):
         return None
     scores = {kind: kinds.find(kind).detect(column) for kind in kinds.names()}
@@ -159,7 +160,7 @@ def detect_kind(name: str, column: pa.Array) -> str | None:
 
 
 def is_identifier(name: str, column: pa.Array) -> bool:
-    """Whether a column is called as identifiers are, and no value comes twice."""
+    """Tell whether a column is named like an identifier and no value comes twice."""
     countable = pa.types.is_string(column.type) or pa.types.is_integer(column.type)
     called = bool(countable and IDENTIFIER.search(name))
     return called and bool(pc.count_distinct(to_strings(column)).as_py() == len(column) > 1)

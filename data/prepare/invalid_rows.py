@@ -1,4 +1,4 @@
-"""Rows set aside: what they held, why, which value was at fault, and where they came from."""
+"""Quarantine invalid rows: what they held, why, which value was wrong, and where they came from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNREAD = re.compile(r" \(|: ")  # what a source could not read stands behind wha
 
 
 class TooManyInvalidRows(DataError):
-    """Too many of `rows` are bad to go on without a person; `reasons` counts them, `aside` holds some of them."""
+    """Report that too many of `rows` are invalid; `reasons` counts them, `aside` holds some of them."""
 
     def __init__(
         self, problem: str, place: str, fix: str, aside: pa.Table, rows: int, reasons: Mapping[str, int]
@@ -32,7 +32,7 @@ class TooManyInvalidRows(DataError):
 
 
 def quarantine(table: pa.Table, reasons: RowErrors) -> pa.Table:
-    """The named rows of a table as QUARANTINE, in order."""
+    """Return the named rows of a table as QUARANTINE, in order."""
     rows = sorted(reasons)
     columns = [name for name in table.column_names if name not in RESERVED]
     held = table.take(pa.array(rows, pa.int64()))
@@ -58,12 +58,12 @@ def quarantine(table: pa.Table, reasons: RowErrors) -> pa.Table:
 
 
 def count_reasons(aside: pa.Table) -> dict[str, int]:
-    """Reason → rows, the commonest first."""
+    """Return reason → rows, the most common first."""
     return dict(Counter(aside.column("reason").to_pylist()).most_common())
 
 
 def examples_by_reason(parts: Iterable[pa.Table], most: int) -> dict[str, list[dict[str, Any]]]:
-    """Reason → the first so many rows set aside for it, of rows as QUARANTINE."""
+    """Return reason → the first `most` quarantined rows, from tables as QUARANTINE."""
     found: dict[str, list[dict[str, Any]]] = {}
     for part in parts:
         for row, reason in enumerate(part.column("reason").to_pylist()):
@@ -74,7 +74,7 @@ def examples_by_reason(parts: Iterable[pa.Table], most: int) -> dict[str, list[d
 
 
 def format_reasons(reasons: Mapping[str, int]) -> str:
-    """Counts by reason in a line, the commonest first."""
+    """Format counts by reason as one line, the most common first."""
     common = Counter(reasons).most_common()
     some = "; ".join(f"{reason} ({count:,} row{'s' * (count != 1)})" for reason, count in common[:SOME_REASONS])
     left = sum(count for _, count in common[SOME_REASONS:])
@@ -82,7 +82,7 @@ def format_reasons(reasons: Mapping[str, int]) -> str:
 
 
 def check_any_valid(good: int, bad: Mapping[str, int], aside: pa.Table) -> None:
-    """Raises Rejected where no row is good."""
+    """Raise TooManyInvalidRows where no row is valid."""
     if not good:
         why = format_reasons(bad) or "there are fewer rows than `window` and `horizon` need"
         fix = "mend the source, or leave the columns at fault out (`drop_columns`)"
@@ -90,7 +90,7 @@ def check_any_valid(good: int, bad: Mapping[str, int], aside: pa.Table) -> None:
 
 
 def check_invalid_fraction(rows: int, bad: Mapping[str, int], limit: float, aside: pa.Table) -> None:
-    """Raises Rejected where the share of bad rows is above the limit; `bad` counts them by reason."""
+    """Raise TooManyInvalidRows where the fraction of invalid rows is above the limit; `bad` is reason → rows."""
     if (count := sum(bad.values())) > limit * rows:
         share = f"{count:,} of {rows:,} rows are bad ({count / rows:.1%}), and the limit is {100 * limit:.4g}%"
         fix = "mend the source or the rules, or raise max_invalid_fraction"
@@ -105,7 +105,7 @@ def _split(fault: str) -> tuple[str, str, str]:
 
 
 def _named(reason: str, columns: Sequence[str]) -> list[str]:
-    """The columns that a reason speaks of."""
+    """Return the columns that a reason names."""
     found: dict[str, None] = {}
     for part in reason.split("; "):
         if part.startswith(f"{RULE}: "):
@@ -131,5 +131,5 @@ def _listed(table: pa.Table, columns: list[str]) -> list[dict[str, Any]]:
 
 
 def _told(value: Any) -> str:
-    """What JSON has no form for; a file is not written out."""
+    """Return the text of a value that JSON cannot hold; bytes are counted, not written out."""
     return f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)

@@ -1,4 +1,4 @@
-"""What raw rows become: examples to learn from, each in a split, and the rows that were set aside."""
+"""Hold what raw rows become: rows to learn from, each in a split, and quarantined rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIXES = {  # of a split that holds no row
 
 @dataclass(frozen=True)
 class PreparedRows:
-    """Good rows of one table with the split of each, and the quarantined ones."""
+    """Hold the valid rows of a table with the split of each, and the quarantined rows."""
 
     table: pa.Table  # columns of the schema, `_origin`, `_id`; `_weight`, `_time` or `_group` where they are asked for
     splits: np.ndarray  # (N,) places in SPLITS
@@ -37,12 +37,12 @@ class PreparedRows:
     cuts: dict[str, Any] = field(default_factory=dict)  # the times at which validation and test begin, if by time
 
     def split_rows(self, name: str) -> pa.Table:
-        """The rows of one split, in order, in the types they are stored in."""
+        """Return the rows of one split, in order, in the types they are stored in."""
         held = self.table.filter(pa.array(self.splits == SPLITS.index(name)))
         return pa.table({column: decode_array(held.column(column)) for column in held.column_names})
 
     def quarantine_rows(self, rows: np.ndarray, why: str) -> PreparedRows:
-        """(N,) bool: these rows are set aside."""
+        """Return the same with the rows of a mask (N,) quarantined."""
         if not rows.any():
             return self
         more = quarantine(self.table, dict.fromkeys(np.flatnonzero(rows).tolist(), why))
@@ -51,7 +51,7 @@ class PreparedRows:
 
 
 class RowReader(Protocol):
-    """Make examples of raw rows: `table_reader` of each row by itself, `series_reader` of a series."""
+    """Prepare raw rows: `table_reader` each row by itself, `series_reader` the windows of a series."""
 
     @property
     def schema(self) -> Schema: ...
@@ -68,7 +68,7 @@ class RowReader(Protocol):
 
 
 def check_no_empty_split(rows: Mapping[str, int], by: str) -> None:
-    """Raises DataError where a split is empty; `rows` are those of each."""
+    """Raise DataError where a split is empty; `rows` is split → rows."""
     for name, count in rows.items():
         if not count:
             shown = ", ".join(f"{split} {held}" for split, held in rows.items())
@@ -76,6 +76,7 @@ def check_no_empty_split(rows: Mapping[str, int], by: str) -> None:
 
 
 def warn_moving_cuts(config: PreprocessConfig, cuts: Mapping[str, Any]) -> list[str]:
+    """Return a note where cuts in time were taken by fractions of the rows, and so will move."""
     if not cuts or (config.validate_from is not None and config.test_from is not None):
         return []
     text = ", ".join(f"{name}: {cut}" for name, cut in cuts.items())

@@ -1,4 +1,4 @@
-"""The stretches of a series as examples: each point in time with enough known values before it."""
+"""Prepare the windows of a series: a row for each point in time with enough known values before it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from evergreen.data.prepare.rules.constraints import Rules, merge_errors
 
 @dataclass(frozen=True)
 class SeriesReader:
-    """What makes examples of a series; see data/prepare/prepared_rows.py for the Reader that it is."""
+    """Prepare windows of a series; follows RowReader (prepared_rows.py)."""
 
     config: PreprocessConfig
     kind: str  # of the windows, and of the target
@@ -33,21 +33,23 @@ class SeriesReader:
     all_rows_reason = "the rows of a series have to be put in order"
 
     def notes(self) -> list[str]:
-        """Nothing before the rows have been read: see Examples."""
+        """Return nothing: notes come with the prepared rows."""
         return []
 
     @property
     def cuts(self) -> dict[str, Any]:
+        """Return nothing: cuts come with the prepared rows."""
         return {}
 
     @property
     def schema(self) -> Schema:
+        """Return the kinds of the windows and of the target."""
         series = self.config.series_column
         inputs = {windows.HISTORY: self.kind, **({series: kinds.find(self.kind).GROUP_KIND} if series else {})}
         return Schema(inputs, self.config.target, self.kind)
 
     def prepare(self, raw: pa.Table) -> PreparedRows:
-        """The examples of all raw rows. Raises DataError where the columns or the rows do not serve."""
+        """Prepare all raw rows. Raises DataError where columns or rows are unsuitable."""
         config = self.config
         count, raw = len(raw), _asked(raw, config)
         target, time = config.target, config.time
@@ -79,7 +81,7 @@ class SeriesReader:
 
 
 def _asked(raw: pa.Table, config: PreprocessConfig) -> pa.Table:
-    """The rows that a pipeline is about."""
+    """Return the rows that the pipeline's filter keeps."""
     asked = filter_rows(raw, config.filter)
     if not len(asked) and len(raw):
         raise no_rows_left_error(raw, config.filter)
@@ -100,7 +102,7 @@ def _check_columns(raw: pa.Table, config: PreprocessConfig, kind: str) -> None:
 
 
 def _divided(table: pa.Table, config: PreprocessConfig) -> tuple[np.ndarray, np.ndarray, RowErrors, dict[str, Any]]:
-    """(the split of each example's first target, that of its last, why which example is in none, the cuts)."""
+    """Return (split of each first target, split of each last target, row → why in none, the cuts)."""
     time, way = config.time, splitters.splitter_from_config(config).fit(table.column("_time"))
     none = np.empty((len(table), 2), np.uint64)  # by time, what a row is does not count
     splits, aside = way.split(pa.table({time: table.column("_time")}), none)
@@ -110,7 +112,7 @@ def _divided(table: pa.Table, config: PreprocessConfig) -> tuple[np.ndarray, np.
 
 
 def _silent(rows: int) -> list[str]:
-    """Of the rows that are good and no example begins at."""
+    """Return a note on valid rows at which no window begins."""
     return [f"{rows:,} rows are no examples: too few known values stand before or after them"] if rows else []
 
 
@@ -130,7 +132,7 @@ def _notes(points: pa.Table, raw: pa.Table, config: PreprocessConfig) -> list[st
 
 
 def _emptied(table: pa.Table, rows: RowErrors, names: Sequence[str]) -> pa.Table:
-    """The table without the values of some columns in some rows, which keep their place in time."""
+    """Return the table with some columns null in some rows, which keep their place in time."""
     if not rows:
         return table
     bad = np.zeros(len(table), bool)

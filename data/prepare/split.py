@@ -1,4 +1,4 @@
-"""Which rows train, which validate, which test: by a stable hash of what the row is, by its time, or as a word says."""
+"""Split rows into training, validation and test: by a stable hash, by time, or by a column."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Moment = str | int | float | None
 
 
 def compute_row_ids(table: pa.Table, schema: Schema, key: Sequence[str] = ()) -> np.ndarray:
-    """(N, 2) uint64, what each row is: its key columns, or else the values of its inputs and target.
+    """Return (N, 2) uint64 ids of rows: of their key columns, or else of their inputs and target.
 
-    Neither its place nor its origin counts, nor the order of the columns, nor whether 3 was stored as a whole number.
+    Neither place nor origin counts, nor the order of columns, nor whether 3 was stored as an integer.
     """
     if key:
         return row_ids.hash_rows((to_strings(decode_array(table.column(name))) for name in sorted(key)), len(table))
@@ -49,10 +49,10 @@ def _identity(kind: kinds.Kind, column: pa.Array) -> pa.Array | list[bytes]:
 def split_by_hash(
     ids: np.ndarray, test_share: float, validation_share: float, seed: int, classes: pa.Array | None = None
 ) -> np.ndarray:
-    """(N,) TRAIN, VALIDATION or TEST, a function of each row's identity, its class and the seed alone.
+    """Return (N,) TRAIN, VALIDATION or TEST, from each row's id, its class and the seed alone.
 
-    So no row ever moves when others come or go, and equal rows stay together. Given `classes`, texts, each class has
-    its own stream of hashes. Both shares are of all rows.
+    So no row moves when others come or go, and equal rows stay together. With `classes`, texts, each class has its
+    own stream of hashes. Both fractions are of all rows.
     """
     check_fractions(test_share, validation_share)
     uniform = row_ids.hash_to_unit_interval(ids, seed, *([] if classes is None else [row_ids.hash_strings(classes)]))
@@ -69,11 +69,12 @@ def split_by_time(
     gap: str | int | float = 0,
     format: str = "",
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """((N,) TRAIN, VALIDATION or TEST, the cuts used): rows from `validate_from` on validate, from `test_from` on test.
+    """Return ((N,) TRAIN, VALIDATION or TEST, the cuts) by time.
 
-    A cut that is not given is taken so that the shares of the rows, in order of time, come out. Rows less than `gap`
-    before a cut are ASIDE: so far may what is told of a row reach ahead ("7d", or units where times are numbers).
-    `format` is how times are written, where it was found out before.
+    Rows from `validate_from` on validate, from `test_from` on test. A cut that is not given is taken so that the
+    fractions of the rows, in order of time, come out. Rows less than `gap` before a cut are in NO_SPLIT: so far may
+    a row's target reach ahead ("7d", or units where times are numbers). `format` is how times are written, where it
+    was detected before.
     """
     check_fractions(test_share, validation_share)
     typed = parse_times(decode_array(column), name, format)
@@ -99,14 +100,14 @@ def split_by_time(
 
 
 def split_by_column(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(N,) TRAIN, VALIDATION or TEST as a column says in usual words, whatever their case; ASIDE where it does not."""
+    """Return (N,) TRAIN, VALIDATION or TEST as a column says in usual words of any case; NO_SPLIT where it does not."""
     words = pc.ascii_lower(pc.replace_substring_regex(to_strings(decode_array(column)), r"[^A-Za-z]", ""))
     found = pc.index_in(words, pa.array(WORDS)).fill_null(len(WORDS)).to_numpy(zero_copy_only=False)
     return np.array([*WORDS.values(), NO_SPLIT])[found]
 
 
 def _width(gap: str | int | float, kind: pa.DataType) -> Any:
-    """A gap in what the times of a column are counted in."""
+    """Return a gap in the unit of a column's times."""
     number = pa.types.is_floating(kind)
     wrong = DataError(
         f"{gap!r} is no distance between the times of this column",
@@ -139,7 +140,7 @@ def _moment(given: Moment, kind: pa.DataType, label: str) -> Any:
 
 
 def check_fractions(test: float, validation: float) -> None:
-    """Raises DataError unless both shares are positive and leave rows to train on."""
+    """Raise DataError unless both fractions are positive and leave rows to train on."""
     if not (0 < test < 1 and 0 < validation < 1 and test + validation < 1):
         raise DataError(
             f"test_share {test} and validation_share {validation} leave no rows for one of the splits",

@@ -1,7 +1,7 @@
-"""The way in which a pipeline divides its rows: by what a row is, by its group, by its time, or as a column says.
+"""Choose how a pipeline splits its rows: by a hash, by group, by time, or as a column says.
 
-Whatever the way, where a row goes follows from its own values, the seed, and cuts that stand before the first row is
-looked at. So no row moves when others come or go.
+Where a row goes depends on its own values, the seed, and cuts that are fixed before the first row is split. So no row
+moves when others come or go.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MIDNIGHT = "T00:00:00.000000"
 
 @dataclass(frozen=True)
 class Splitter:
-    """`column` is what the way looks at, beside what the row is."""
+    """Split rows. `column` is what it reads beside the row ids."""
 
     by: str  # identity, group, time or given
     column: str
@@ -40,7 +40,7 @@ class Splitter:
     draws_validation: bool = False  # given: no row says that it validates, so some of those that train do
 
     def fit(self, column: pa.ChunkedArray) -> Splitter:
-        """The way once all rows of its column have been seen: cuts in time that are taken by shares, say."""
+        """Return the splitter fitted to all rows of its column: cuts in time that are taken by fractions, say."""
         if self.by == "time":
             format = self.format or detect_time_format(column, self.column)
             known = read_times(decode_array(column), format)[0].drop_null()
@@ -52,12 +52,14 @@ class Splitter:
         return self
 
     def faults(self, column: pa.ChunkedArray) -> RowErrors:
-        """Rows that the way cannot divide, for their value of its column cannot be read."""
+        """Return row → error for rows whose value cannot be read."""
         return read_times(decode_array(column), self.format)[1] if self.by == "time" else {}
 
     def split(self, rows: pa.Table, ids: np.ndarray, classes: pa.Array | None = None) -> tuple[np.ndarray, RowErrors]:
-        """((N,) TRAIN, VALIDATION, TEST or ASIDE of any of the rows, why those are ASIDE). `ids` (N, 2) say what the
-        rows are; `classes`, texts, are to be spread evenly, where the way can."""
+        """Return ((N,) TRAIN, VALIDATION, TEST or NO_SPLIT, row → why in none).
+
+        `ids` (N, 2) are the rows' ids; `classes`, texts, are spread evenly where possible.
+        """
         if self.by == "time":
             places, cuts = self._by_time(rows.column(self.column))
             why = " or ".join(str(cut).removesuffix(MIDNIGHT) for cut in cuts.values())
@@ -69,7 +71,7 @@ class Splitter:
         return split.split_by_hash(ids, self.test_share, self.validation_share, self.seed, classes), {}
 
     def notes(self) -> list[str]:
-        """What a person should know of the split."""
+        """Return what a person should know of the split."""
         if not self.draws_validation:
             return []
         share = f"{self.validation_share:.0%} of those that train"
@@ -92,7 +94,7 @@ class Splitter:
 
 
 def splitter_from_config(config: PreprocessConfig) -> Splitter:
-    """Return the splitter that a pipeline asks for."""
+    """Return the splitter that a pipeline asks for. Raises DataError where it asks for two."""
     columns = {"group": config.group, "given": config.split_column, "time": config.time}
     by = next((name for name, column in columns.items() if column), "identity")
     cuts = {"validate_from": config.validate_from, "test_from": config.test_from}
@@ -101,8 +103,10 @@ def splitter_from_config(config: PreprocessConfig) -> Splitter:
 
 
 def detect_time_format(column: pa.Array | pa.ChunkedArray, name: str) -> str:
-    """The format in which a column of text writes times; nothing where it holds no text, or none that is known. Raises
-    DataError where two forms fit alike."""
+    """Return the format in which a text column writes times; "" if it is not text, or unknown.
+
+    Raises DataError where two formats match equally well.
+    """
     text = decode_array(column)
     forms = dates.matching_formats(text) if pa.types.is_string(text.type) else []
     if len(forms) > 1:
@@ -112,5 +116,5 @@ def detect_time_format(column: pa.Array | pa.ChunkedArray, name: str) -> str:
 
 
 def group_ids(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(N, 2) uint64, what a row's group is; rows of one group go together."""
+    """Return (N, 2) uint64 ids of groups; rows of one group get the same split."""
     return row_ids.hash_rows([to_strings(decode_array(column)).fill_null("")], len(column))

@@ -1,4 +1,4 @@
-"""A guess for a new pipeline, from a look at the data."""
+"""Suggest a new pipeline from a sample of the data."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ TOLD = 0.005  # of the rows: as many missing values are told
 
 
 def suggest_pipeline(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
-    """A guess for a new pipeline: {"task", "because", "kinds": {column: kind}, "time", "notes"}, and what else
-    `preprocess` says; what the columns hold ("holds"), and what of the guess is "unsure"."""
+    """Suggest a pipeline: {"task", "because", "kinds": {column: kind}, "time", "notes"}, and more of `preprocess`.
+
+    "holds" describes the columns, "unsure" lists doubts.
+    """
     whole = table.filter(pc.is_null(table.column("_fault"))) if "_fault" in table.column_names else table
     table = whole if len(whole) else table
     guess = _guess(table, target, time)
@@ -37,7 +39,7 @@ def suggest_pipeline(table: pa.Table, target: str, time: str = "") -> dict[str, 
 
 
 def describe_column(column: pa.Array, kind: str) -> tuple[str, str]:
-    """What a column of this kind holds, in words; and what speaks against the kind, if anything does."""
+    """Return (what a column of this kind holds, what speaks against the kind), in words."""
     lacks = float(is_missing(column).mean()) if len(column) else 0.0
     holds, doubt = kinds.find(kind).describe_values(column)
     if lacks > HALF:
@@ -46,10 +48,11 @@ def describe_column(column: pa.Array, kind: str) -> tuple[str, str]:
 
 
 def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:
-    """The guess itself, with what `infer` notes.
+    """Return the suggestion with the notes of `infer_schema`.
 
-    Text, booleans and few whole numbers are classes; other numbers are regression; a number over evenly spaced times is
-    a forecast when `time` is given or when nothing but the time stands beside the target; images are masks by name.
+    Text, booleans and few integers are classes; other numbers are regression; a number over evenly spaced times is
+    a forecast when `time` is given, or when only the time stands beside the target; images are masks by name.
+
     Raises DataError where the target is missing or nothing can be predicted.
     """
     from evergreen.data.prepare.windows import find_series_column
@@ -107,7 +110,7 @@ def _says_split(name: str, table: pa.Table) -> bool:
 
 
 def _drawn(table: pa.Table, target: str) -> dict[str, Any]:
-    """The guess for a target of images: masks where its name says so, else what other images were before."""
+    """Return the suggestion for a target of images: masks if it is named so, else restored images."""
     task, kind = ("segmentation", "mask") if "mask" in target.lower() else ("reconstruction", "image")
     schema = infer_schema(table, target, kind)
     because = f"'{target}' holds pictures" + (" and is called a mask" if kind == "mask" else "")
@@ -115,7 +118,7 @@ def _drawn(table: pa.Table, target: str) -> dict[str, Any]:
 
 
 def _written(table: pa.Table, target: str, others: Sequence[str]) -> dict[str, Any]:
-    """The guess for a target that is a text: it follows from other texts; where there are none, it is written on."""
+    """Return the suggestion for a text target: from other texts, or without them as a language model."""
     found = {name: detect_kind(name, decode_array(table.column(name))) for name in others}
     if "text" in found.values():
         inputs = {name: kind for name, kind in found.items() if kind == "text"}

@@ -1,8 +1,8 @@
-"""Each row of a table as an example, whatever other rows there are: what only all of them tell is settled before.
+"""Prepare raw rows one by one, after fitting what depends on all rows (time cuts, duplicates).
 
-`Rows.look` finds out from some rows what the columns are; `settled` takes in what has to be known of all rows (the cuts
-in time, values that must not come twice); after that `examples` reads any rows by themselves. What is decided of a row
-plugs in where it does so: rules (rules/constraints.py), the ways to split (splitters.py), the kinds' own reading.
+`TableReader.from_sample` infers from some rows what the columns are; `fit_global_state` takes in what depends on all
+rows; after that `prepare` prepares any rows by themselves. Rules (rules/constraints.py), splitters (splitters.py) and
+kinds plug in.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from evergreen.data.prepare.windows import read_times
 
 @dataclass(frozen=True)
 class TableReader:
-    """What makes examples of the rows of a table; see data/prepare/prepared_rows.py for the Reader that it is."""
+    """Prepare the rows of a table; follows RowReader (prepared_rows.py)."""
 
     config: PreprocessConfig
     schema: Schema
@@ -56,8 +56,10 @@ class TableReader:
         generated: Mapping[str, str] | None = None,
         from_itself: bool = False,
     ) -> TableReader:
-        """The reader for rows such as those of a sample; their target is of one of `target_kinds`, with `from_itself`
-        an input, too. Raises DataError where the columns or the rows do not serve."""
+        """Return a reader for rows such as those of a sample, whose target is of one of `target_kinds`.
+
+        With `from_itself` the target is an input, too. Raises DataError where columns or rows are unsuitable.
+        """
         raw = _whole(sample, config, generated or {})
         target, way = config.target, splitters.splitter_from_config(config)
         ignore = [*config.drop_columns, *(name for name in (way.column, config.sample_weight) if name)]
@@ -69,11 +71,12 @@ class TableReader:
 
     @property
     def split_method(self) -> str:
+        """Return how rows are split: identity, group, time or given."""
         return self.splitter.by
 
     @property
     def columns_needed_globally(self) -> list[str]:
-        """The raw columns of which all rows have to be seen before any row can be read."""
+        """Return the raw columns of which all rows must be seen before any row can be prepared."""
         cut = self.splitter.by == "time" and None in (self.config.validate_from, self.config.test_from)
         names = [
             *self.rules.columns_needed_globally,
@@ -98,15 +101,17 @@ class TableReader:
         return replace(self, splitter=way, rules=self.rules.with_global_stats(tallies))
 
     def notes(self) -> list[str]:
+        """Return what a person should know."""
         cuts = self.cuts
         return [*self.schema.notes, *warn_moving_cuts(self.config, cuts), *self.splitter.notes()]
 
     @property
     def cuts(self) -> dict[str, Any]:
+        """Return the cuts of a split by time."""
         return self.splitter.cuts if self.splitter.by == "time" and self.splitter.cuts else {}
 
     def prepare(self, raw: pa.Table) -> PreparedRows:
-        """Any rows as examples."""
+        """Prepare any raw rows."""
         count, raw = len(raw), _whole(raw, self.config, self.generated)
         config, way, target = self.config, self.splitter, self.schema.target
         required = list(
@@ -136,9 +141,11 @@ class TableReader:
         return self._moved(held)
 
     def _moved(self, held: PreparedRows) -> PreparedRows:
-        """Rows of classes that nobody learns from: set aside where no training row has them; where the task does not
-        learn from them they measure, one half validates, one half tests. Where a group or a column says the split they
-        may not: they are set aside."""
+        """Quarantine or move rows of classes that nobody learns from.
+
+        Classes without a training row are quarantined. Classes that the task does not learn from validate and
+        test, half each; where a group or a column decides the split they are quarantined.
+        """
         target = self.schema.target
         if self.unseen_classes:
             held = held.quarantine_rows(
@@ -154,7 +161,7 @@ class TableReader:
 
 
 def _whole(raw: pa.Table, config: PreprocessConfig, made: Mapping[str, str]) -> pa.Table:
-    """The rows that a pipeline is about, with the columns that it makes of others."""
+    """Return the filtered rows with the columns that are made of others."""
     raw = filter_rows(raw, config.filter)
     for name, kind in made.items():
         if name not in raw.column_names:
@@ -173,7 +180,7 @@ def _why_whole(raw: pa.Table, schema: Schema, config: PreprocessConfig) -> str:
 
 
 def _small(column: pa.Array, way: Splitter) -> pa.Array:
-    """All that a way has to see of a column, in as little memory as it takes."""
+    """Return all that a splitter needs of a column, in little memory."""
     return read_times(column, way.format)[0].drop_null() if way.by == "time" else pc.unique(to_strings(column))
 
 

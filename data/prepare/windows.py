@@ -1,4 +1,4 @@
-"""A series as examples to learn from: for each point in time the values before it, and those from it on."""
+"""Cut a series into windows: for each point in time the values before it, and those from it on."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ def make_windows(
     series: str = "",
     targets: bool = True,
 ) -> pa.Table:
-    """One example for each row of a table of (time, value) that has `window` known values before it in time.
+    """Return a row for each row of a table of (time, value) that has `window` known values before it in time.
 
     `history` holds the values before the row, oldest first, (window,), or with covariates (window, 1 + covariates);
-    `_time` the row's time, `_row` its number in `table`. With `targets` the column called `value` holds the row's own
-    value and the next ones, (horizon,), `_until` the time of the last of them, and rows near the end or with an unknown
-    value among them make no example. Without, the row's own value need not be known: to forecast the future, append a
-    row with the next time and no value. A column `series` says which of several series a row belongs to: it is kept,
-    no window reaches from one into another, and examples come in the order of time.
+    `_time` the row's time, `_row` its number in `table`. With `targets` the column named `value` holds the row's
+    own value and the next ones, (horizon,), `_until` the time of the last of them, and rows near the end or with an
+    unknown value among them are left out. Without, the row's own value need not be known: to forecast the future,
+    append a row with the next time and no value. A column `series` says which of several series a row belongs to:
+    it is kept, no window reaches from one into another, and rows come in the order of time.
+
     Raises DataError where a time is missing or comes twice.
     """
     for name in (time, value, *covariates, *([series] if series else [])):
@@ -65,20 +66,19 @@ def make_windows(
 
 
 def own_history(examples: pa.Table) -> np.ndarray:
-    """(N, T) of the series itself, without what goes with it."""
+    """Return (N, T) of the series itself, without covariates."""
     values, _ = stack_lists(decode_array(examples.column(HISTORY)))
     return values[..., 0] if values.ndim == 3 else values
 
 
 def mean_step(examples: pa.Table, value: str) -> float:
-    """How far the series moves in one row: the mean of the absolute steps from the last value of each example's history
-    to the first of its targets."""
+    """Return the mean absolute step from the last value of each history to the first of its targets."""
     targets, _ = stack_lists(decode_array(examples.column(value)))
     return float(np.abs(targets[:, 0] - own_history(examples)[:, -1]).mean())
 
 
 def stack_channels(table: pa.Table, names: Sequence[str]) -> np.ndarray:
-    """(N, C) the columns side by side, not-a-number where a value is unknown."""
+    """Return (N, C) columns side by side, NaN where a value is unknown."""
     columns = []
     for name in names:
         values, faults = to_float64(decode_array(table.column(name)))
@@ -89,7 +89,7 @@ def stack_channels(table: pa.Table, names: Sequence[str]) -> np.ndarray:
 
 
 def order_by_time(table: pa.Table, time: str, series: str = "") -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each series its rows in order of time, and their moments; without the column `series` there is one."""
+    """Return (rows in order of time, their times) of each series; without a column `series` there is one."""
     groups = [np.arange(len(table))]
     if series:
         index = (
@@ -105,8 +105,7 @@ def order_by_time(table: pa.Table, time: str, series: str = "") -> list[tuple[np
 
 
 def find_series_column(table: pa.Table, time: str, names: Sequence[str]) -> str:
-    """The column of words that says which of several series a row belongs to; nothing where each time comes once, or
-    where none does."""
+    """Return the column of words that tells series apart; "" where each time comes once, or no column does."""
     for name in ["", *(name for name in names if pa.types.is_string(decode_array(table.column(name)).type))]:
         with contextlib.suppress(DataError):
             order_by_time(table, time, name)
@@ -117,9 +116,9 @@ def find_series_column(table: pa.Table, time: str, names: Sequence[str]) -> str:
 def drop_rows_without_time(
     table: pa.Table, time: str, value: str, *, covariates: Sequence[str] = (), series: str = ""
 ) -> tuple[pa.Table, RowErrors]:
-    """(the rows that have a time, with values null where they are unknown; the faults of the rows of `table`).
+    """Return (rows that have a time, with unknown values null; row → error in `table`).
 
-    A row without a value keeps its place in time, so that no window closes over the gap as if it were none.
+    A row without a value keeps its place in time, so that no window closes over the gap.
     """
     faults: RowErrors = {}
     held = table
@@ -149,8 +148,10 @@ def drop_rows_without_time(
 def _stretches(
     values_NC: np.ndarray, order: np.ndarray, moment: np.ndarray, window: int, ahead: int
 ) -> tuple[np.ndarray, ...]:
-    """(rows, last rows, moments, histories (M, window, C), futures (M, ahead)) of the M examples of one series whose
-    values, rows and moments are given in order of time."""
+    """Return (rows, last rows, times, histories (M, window, C), futures (M, ahead)) of the M windows of one series.
+
+    Values, rows and times are given in order of time.
+    """
     count, width = values_NC.shape
     first = np.arange(window, count - max(ahead, 1) + 1)  # places that examples may start at
     if not len(first):
@@ -165,7 +166,10 @@ def _stretches(
 
 
 def time_axis(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
-    """(N,) times as int64 microseconds, or float64 where they are plain numbers (years); no two alike, none missing."""
+    """Return (N,) times as int64 microseconds, or float64 of plain numbers (years).
+
+    Raises DataError where one is missing or comes twice.
+    """
     typed = parse_times(decode_array(column), name)
     if typed.null_count:
         raise DataError("a time is missing", place=f"column '{name}'", fix="give every row its time")
@@ -182,7 +186,7 @@ def time_axis(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
 
 
 def parse_times(column: pa.Array, name: str, format: str = "") -> pa.Array:
-    """As `read_times`; DataError where a value is no time."""
+    """Parse times as `read_times` does. Raises DataError where a value is not a time."""
     read, faults = read_times(column, format)
     if faults:
         raise no_time_error(name)
@@ -190,13 +194,16 @@ def parse_times(column: pa.Array, name: str, format: str = "") -> pa.Array:
 
 
 def no_time_error(name: str) -> DataError:
+    """Return the error for a column whose values are not times."""
     fix = "write times as 2024-01-31 or 2024-01-31 12:00, all in one format, or as numbers"
     return DataError("holds something that is no time", place=f"column '{name}'", fix=fix)
 
 
 def read_times(column: pa.Array, format: str = "") -> tuple[pa.Array, RowErrors]:
-    """A time column as timestamps, or as float64 where it holds plain numbers, and which rows are neither. `format` is
-    that of dates.py, of text; "" finds it out."""
+    """Return a time column as timestamps, or as float64 of plain numbers, and row → error.
+
+    `format` is that of text (kinds/_datetime_parse.py); "" detects it.
+    """
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
         return column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None))), {}
     values, faults = to_float64(column)
@@ -213,7 +220,7 @@ def read_times(column: pa.Array, format: str = "") -> tuple[pa.Array, RowErrors]
 
 
 def is_evenly_spaced(column: pa.Array) -> bool:
-    """Whether a column looks like the time of a series: rising in steps that differ as little as months do."""
+    """Tell whether a column looks like the time of a series: rising in steps that differ no more than months do."""
     try:
         return not is_irregular(time_axis(column, "time"))
     except DataError:
@@ -221,6 +228,6 @@ def is_evenly_spaced(column: pa.Array) -> bool:
 
 
 def is_irregular(moment: np.ndarray) -> bool:
-    """Whether the steps between moments differ by more than those between months do."""
+    """Tell whether the steps between times differ by more than those between months do."""
     steps = np.diff(moment.astype(np.float64))
     return not (len(steps) > 1 and bool(steps.min() > 0 and steps.max() <= 1.2 * steps.min()))

@@ -1,4 +1,4 @@
-"""What a model must not see: a column that alone tells the target, or that will not be there when it is asked."""
+"""Find what a model must not see: columns that alone predict the target, or that will be missing when it is asked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Leak:
-    """Something found, in words. `grave` is what makes scores on this data a promise that cannot be kept."""
+    """Describe an issue in words. A `severe` one makes the scores on this data misleading."""
 
     what: str  # "twins", "alone", "absent" or "drift"
     text: str
@@ -70,7 +70,7 @@ def single_column_score(bins: Array, n_bins: int, train_scores: Array, true_scor
 
 
 def _bin_means(bins: Array, learned: Array, count: int) -> Array:
-    """(bins, K) the mean of what was learned in each bin, drawn a little to that of all rows."""
+    """Return (bins, K) the mean of `learned` in each bin, drawn a little to that of all rows."""
     mean = learned.mean(axis=0)
     sums = np.stack([np.bincount(bins, column, minlength=count) for column in learned.T], axis=1)
     found: Array = (sums + PULL * mean) / (np.bincount(bins, minlength=count) + PULL)[:, None]
@@ -78,7 +78,7 @@ def _bin_means(bins: Array, learned: Array, count: int) -> Array:
 
 
 def _score(said: Array, true: Array) -> tuple[float, str]:
-    """The mean AUC of the classes, each against the rest; of numbers the share of the variance of their ranks."""
+    """Return the mean one-against-rest AUC of classes, or the explained variance of ranks, with its name."""
     if true.shape[1] == 1:
         return 1 - float(((said - true) ** 2).sum() / ((true - true.mean()) ** 2).sum()), "R² of ranks"
     there = [k for k in range(true.shape[1]) if 0 < true[:, k].sum() < len(true)]
@@ -86,7 +86,7 @@ def _score(said: Array, true: Array) -> tuple[float, str]:
 
 
 def _auc(said: Array, true: Array) -> float:
-    """Mann and Whitney's statistic (1947), ties counting half."""
+    """Compute the AUC by Mann and Whitney's statistic (1947); ties count half."""
     _, place, count = np.unique(said, return_inverse=True, return_counts=True)
     rank = (count.cumsum() - (count - 1) / 2)[place]
     positive = int(true.sum())
@@ -94,7 +94,7 @@ def _auc(said: Array, true: Array) -> float:
 
 
 def target_from_missingness(train: pa.Table, inputs: Mapping[str, str], target: str) -> Iterator[Leak]:
-    """Each column that has a value, or lacks one, only where the target is of one class."""
+    """Yield a leak for each column that is given, or missing, only where the target is of one class."""
     classes = to_strings(decode_array(train.column(target))).dictionary_encode()
     codes, names = classes.indices.fill_null(-1).to_numpy(zero_copy_only=False), classes.dictionary.to_pylist()
     share = np.bincount(codes[codes >= 0], minlength=len(names)) / len(codes)
@@ -114,7 +114,7 @@ def target_from_missingness(train: pa.Table, inputs: Mapping[str, str], target: 
 
 
 def vanished_columns(train: pa.Table, latest: pa.Table, inputs: Mapping[str, str]) -> Iterator[Leak]:
-    """Each column that earlier rows have and the latest ones lack, or that has become one and the same value there."""
+    """Yield a leak for each column that earlier rows have and the latest lack, or that became constant."""
     for name, kind in inputs.items():
         if len(latest) < MIN_ROWS or not kinds.find(kind).SCALAR:
             continue
@@ -131,7 +131,7 @@ def vanished_columns(train: pa.Table, latest: pa.Table, inputs: Mapping[str, str
 
 
 def _only(column: pa.Array) -> str | None:
-    """The one value that a column holds."""
+    """Return the one value of a column; None where there are several."""
     values = to_strings(column).drop_null().unique()
     return values[0].as_py() if len(values) == 1 else None
 
@@ -142,7 +142,7 @@ def _share(column: pa.Array, value: str) -> float:
 
 
 def future_columns(table: pa.Table, time: str) -> Iterator[Leak]:
-    """Each column of dates that names later times than the row's own."""
+    """Yield a leak for each column of times that are later than the row's own."""
     own, _ = read_times(decode_array(table.column("_time")))  # it stands there as it was written
     for name in table.column_names:
         column = decode_array(table.column(name))

@@ -1,6 +1,6 @@
-"""What the checked columns held, from tallies of any pieces in any order; and what is otherwise than it was before.
+"""Profile checked columns, from pieces in any order, and describe what changed between two profiles.
 
-A change is named where a person should know of it, not where a sample differs by chance: see the limits below.
+A change is reported where a person should know of it, not where a sample differs by chance: see the limits below.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MOST = 20  # changes told
 
 @dataclass(frozen=True)
 class ColumnProfile:
-    """What one column held. `low` and `high` are of numbers; `values` of categories: value → rows."""
+    """Summarize one column. `low` and `high` are of numbers, `values` (value → rows) of categories."""
 
     kind: str
     type: str
@@ -51,17 +51,17 @@ class ColumnProfile:
 
     @property
     def missing_fraction(self) -> float:
-        """The share of missing values."""
+        """Return the fraction of missing values."""
         return self.missing / max(self.rows, 1)
 
 
 def profile_columns(table: pa.Table, kinds: Mapping[str, str]) -> dict[str, ColumnProfile]:
-    """Column → what it holds in these checked rows; `kinds` says what each is."""
+    """Return column → profile of checked rows; `kinds` is column → kind."""
     return {name: _profile_column(combine_chunks(table.column(name)), kind) for name, kind in kinds.items()}
 
 
 def merge_profiles(tallies: Iterable[dict[str, ColumnProfile]]) -> dict[str, ColumnProfile]:
-    """Tallies of the same columns as one."""
+    """Merge profiles of the same columns."""
     found: dict[str, ColumnProfile] = {}
     for more in tallies:
         found = {name: found[name] + seen if name in found else seen for name, seen in more.items()}
@@ -76,13 +76,13 @@ def _profile_column(column: pa.Array, kind: str) -> ColumnProfile:
 
 
 def to_json(columns: Mapping[str, ColumnProfile], aside: int) -> dict[str, Any]:
-    """What is stored: {"columns", "rows", "aside"}."""
+    """Return what schema.json stores: {"columns", "rows", "aside"}."""
     rows = max((seen.rows for seen in columns.values()), default=0)
     return {"columns": {name: asdict(seen) for name, seen in columns.items()}, "rows": rows, "aside": aside}
 
 
 def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is otherwise between two of `facts`, in words, the columns in their order."""
+    """Describe in words what changed between two of `to_json`, column by column."""
     old = {name: ColumnProfile(**one) for name, one in before["columns"].items()}
     new = {name: ColumnProfile(**one) for name, one in now["columns"].items()}
     found = [f"new column '{name}', a {seen.kind}" for name, seen in new.items() if name not in old]

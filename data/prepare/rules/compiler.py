@@ -1,8 +1,8 @@
-"""A rule as an expression that Arrow computes.
+"""Compile a rule into an Arrow expression.
 
-Columns are read in one of four types: numbers (float64), texts, times (microseconds, UTC) and booleans. What is missing
-is null, and so is what cannot be told of it: `and` and `or` are Kleene's, and a row breaks a rule only where the rule
-is false.
+Columns are read as one of four types: numbers (float64), texts, times (microseconds, UTC) and booleans. Missing values
+are null, and so is what cannot be said of them: `and` and `or` are Kleene's, and a row violates a rule only where the
+rule is false.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SIGNS: dict[type[ast.AST], Callable[[Any, Any], Expression]] = {
 
 @dataclass(frozen=True)
 class Term:
-    """A part of a rule."""
+    """Hold a part of a rule with its type."""
 
     expression: Expression
     type: str
@@ -61,7 +61,7 @@ class Term:
 
 @dataclass
 class RuleCompiler:
-    """What a rule is read with: what each column is, and which are asked for."""
+    """Compile the parts of one rule, and note which columns it reads."""
 
     rule: str
     types: Mapping[str, str]
@@ -98,7 +98,7 @@ class RuleCompiler:
         raise self.wrong(f"`{ast.unparse(node)}` has no place in a rule", GRAMMAR)
 
     def typed(self, node: ast.AST, wanted: str) -> Term:
-        """A term of the type; a column of another is read again as text where text is wanted."""
+        """Return a term of the wanted type; a column is read again as text where text is wanted."""
         found = self.term(node)
         if wanted in (found.type, ANY):
             return found
@@ -183,10 +183,10 @@ class RuleCompiler:
 
 
 def compile_rule(rule: str, types: Mapping[str, str]) -> tuple[Expression, list[tuple[str, str]]]:
-    """(the rule for Arrow, the (type, column) pairs it reads), where column → type says how each column is read.
+    """Return (the rule as an expression, the (type, column) pairs it reads); `types` is column → type.
 
-    The expression reads columns called `place(type, column)`. Raises DataError where a column is unknown or types
-    do not go together.
+    The expression reads columns named `typed_column_name(type, column)`. Raises DataError where a column is unknown
+    or types do not match.
     """
     reader = RuleCompiler(rule, types)
     found = reader.term(parse_rule(rule))
@@ -198,11 +198,12 @@ def compile_rule(rule: str, types: Mapping[str, str]) -> tuple[Expression, list[
 
 
 def typed_column_name(kind: str, name: str) -> str:
-    """What the column of a table is called that holds a column read as a type."""
+    """Return the name of the table column that holds a column read as a type."""
     return f"{kind} {name}"
 
 
 def time_scalar(text: str, wrong: MakeError) -> Expression:
+    """Return a time as an expression. Raises what `wrong` makes for other text."""
     values, faults = dates.parse_datetimes(pa.array([text]), dates.EITHER)
     if faults or values.null_count:
         raise wrong(f"'{text}' is no time", "write 2024-01-31 or 2024-01-31T12:00")
@@ -210,7 +211,7 @@ def time_scalar(text: str, wrong: MakeError) -> Expression:
 
 
 def is_in(made: Expression, kind: str, values: list[Any], wrong: MakeError) -> Expression:
-    """Whether a term is one of some values; null where it is null."""
+    """Return whether a term is one of some values; null where it is null."""
     right = {NUMBER: int | float, TEXT: str, TIME: str, BOOLEAN: bool}[kind]
     odd = [one for one in values if not isinstance(one, right) or (isinstance(one, bool) and kind != BOOLEAN)]
     if odd or not values:

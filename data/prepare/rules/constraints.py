@@ -1,7 +1,7 @@
-"""What must hold of the rows: ranges, allowed values, patterns, rules across columns, that a column's values differ.
+"""Check what must hold of rows: ranges, allowed values, patterns, uniqueness, rules across columns.
 
-A row breaks a rule only where the rule is false: what is missing breaks none, unless the schema says `missing: 0` or a
-rule asks `is_valid(column)`.
+A row violates a rule only where the rule is false: a missing value violates none, unless the schema says `missing: 0`
+or a rule asks `is_valid(column)`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REPEATED = "stands more than once"
 
 
 def validate_rules(schema: Mapping[str, Mapping[str, Any]], rules: Sequence[str]) -> None:
-    """Raises DataError for what is wrong whatever the data are."""
+    """Raise DataError for what is wrong with rules whatever the data are."""
     for name, said in schema.items():
         ColumnRule.read(name, said)
     for rule in rules:
@@ -42,7 +42,7 @@ Test = tuple[
 
 @dataclass(frozen=True)
 class RuleStats:
-    """Of some rows, what rules of whole columns need; of several, `Rules.settled` makes one answer."""
+    """Hold what rules about whole columns need of some rows; `Rules.with_global_stats` merges them."""
 
     rows: int
     missing: dict[str, int]
@@ -51,7 +51,7 @@ class RuleStats:
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of a pipeline, for data whose columns are read in the types given."""
+    """Check the rules of a pipeline, for columns that are read as the given types."""
 
     columns: Mapping[str, ColumnRule]
     texts: Sequence[str]  # rules across columns, as written
@@ -67,9 +67,9 @@ class Rules:
         look: pa.Table,
         options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Rules:
-        """The rules for data that look like this; `options` are those of the columns' kinds.
+        """Compile rules for data such as `look`; `options` are those of the columns' kinds.
 
-        Raises DataError for columns, types and values that do not fit.
+        Raises DataError for columns, types and values that do not match.
         """
         names = [name for name in look.column_names if not name.startswith("_")]
         columns = {name: ColumnRule.read(name, said) for name, said in schema.items()}
@@ -93,18 +93,18 @@ class Rules:
 
     @property
     def columns_needed_globally(self) -> list[str]:
-        """The columns that must be seen whole before a row can be judged."""
+        """Return the columns of which all rows must be seen before a row can be judged."""
         return [name for name, one in self.columns.items() if one.unique or 0 < one.missing < 1]
 
     def collect_stats(self, table: pa.Table) -> RuleStats:
-        """What the rows of a table, which needs only the columns of `whole`, add to what is known of the columns."""
+        """Return what the rows of a table add to what is known of whole columns."""
         held = {name: decode_array(table.column(name)) for name in self.columns_needed_globally}
         absent = {name: int(np.count_nonzero(is_missing(column))) for name, column in held.items()}
         hashes = {name: hash_values(column) for name, column in held.items() if self.columns[name].unique}
         return RuleStats(len(table), absent, hashes)
 
     def with_global_stats(self, tallies: Iterable[RuleStats]) -> Rules:
-        """The rules with what the whole says, in any order. Raises DataError where too many values are missing.
+        """Return the rules with the merged statistics. Raises DataError where too many values are missing.
 
         Memory: 16 bytes a row and column that is `unique`.
         """
@@ -123,7 +123,7 @@ class Rules:
         return replace(self, repeated=repeated)
 
     def violations(self, table: pa.Table) -> list[tuple[str, RowErrors]]:
-        """(a column's name or RULE, row → what is broken) for each rule that a row of the raw table breaks."""
+        """Return (column or RULE, row → what is violated) for each rule that a raw row violates."""
         tests = self.tests()
         said = [(one.type, name) for name, one in self.columns.items() if one.type]
         view, found = self._view(table, [*said, *(one for *_, asked in tests for one in asked)])
@@ -143,7 +143,7 @@ class Rules:
         return [(name, faults) for name, faults in found if faults]
 
     def tests(self) -> list[Test]:
-        """One for each rule of a row."""
+        """Return one test for each rule about a row."""
         found = [one for name, column in self.columns.items() for one in self._of_column(name, column)]
         return found + [(RULE, rule, *compile_rule(rule, self.types)) for rule in self.texts]
 
@@ -168,7 +168,7 @@ class Rules:
         return found
 
     def _view(self, table: pa.Table, asked: Iterable[tuple[str, str]]) -> tuple[pa.Table, list[tuple[str, RowErrors]]]:
-        """(the columns that rules read, in the types they read them; where a value is not of its column's type)."""
+        """Return (the columns that rules read, in their types; errors of values that are not of the type)."""
         view, found = {}, []
         for kind, name in dict.fromkeys(asked):
             view[typed_column_name(kind, name)], faults = cast_column(
@@ -179,7 +179,7 @@ class Rules:
 
 
 def _written(name: str, column: pa.ChunkedArray, options: Mapping[str, Any]) -> dict[str, Any]:
-    """How the times of a column are written, found out once for all its pieces."""
+    """Return how the times of a column are written, detected once for all its pieces."""
     try:
         settled: dict[str, Any] = kinds.find("moment").infer_options(decode_array(column), options)
     except DataError as error:
@@ -188,7 +188,7 @@ def _written(name: str, column: pa.ChunkedArray, options: Mapping[str, Any]) -> 
 
 
 def merge_errors(found: Iterable[tuple[str, RowErrors]]) -> RowErrors:
-    """Row → every reason why it is bad."""
+    """Return row → all reasons why it is invalid."""
     reasons: dict[int, dict[str, None]] = {}
     for name, faults in found:
         for row, reason in faults.items():

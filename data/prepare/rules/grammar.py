@@ -1,6 +1,6 @@
-"""What a rule may say: `end >= start or is_null(end)`.
+"""Parse a rule: `end >= start or is_null(end)`.
 
-The grammar is a small part of Python's expressions, and nothing is ever run as Python: what is not known is refused.
+The grammar is a small part of Python's expressions. Nothing is ever run as Python; what is unknown is refused.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ PARTS = (
 
 
 def rule_error(rule: str, problem: str, fix: str) -> DataError:
-    """A mistake in a rule, which names the rule."""
+    """Return the error for a mistake in a rule, which names the rule."""
     return DataError(f"rule `{rule}`: {problem}", place="preprocess.rules", fix=fix)
 
 
 def parse_rule(rule: str) -> ast.expr:
-    """The rule's tree, of known parts alone. Raises DataError, which names what is wrong, without knowing the data."""
+    """Return the tree of a rule. Raises DataError naming what is wrong, without knowing the data."""
     shown = rule if len(rule) <= SHOWN else f"{rule[:SHOWN]}…"
 
     def wrong(problem: str, fix: str) -> DataError:
@@ -85,7 +85,7 @@ def parse_rule(rule: str) -> ast.expr:
 
 
 def _known(node: ast.AST, wrong: MakeError) -> None:
-    """Raises DataError where a part of a rule is none that rules have."""
+    """Raise DataError for a part that rules do not have."""
     if not isinstance(node, PARTS) or not isinstance(getattr(node, "op", node), PARTS):
         raise wrong(f"`{ast.unparse(node)}` has no place in a rule", GRAMMAR)
     if isinstance(node, ast.Compare):
@@ -113,7 +113,7 @@ def _known(node: ast.AST, wrong: MakeError) -> None:
 
 
 def _listed(node: ast.AST) -> bool:
-    """Whether it is `['a', 'b']` or `[1, -2]`."""
+    """Tell whether a node is a list of constants such as `['a', 'b']` or `[1, -2]`."""
     held = getattr(node, "elts", ())
     signed = [one.operand for one in held if isinstance(one, ast.UnaryOp) and isinstance(one.op, ast.USub)]
     right = all(isinstance(one, ast.Constant) and type(one.value) in (int, float) for one in signed)
@@ -121,12 +121,12 @@ def _listed(node: ast.AST) -> bool:
 
 
 def anchor(sign: str) -> str:
-    """A regular expression that only whole texts fit."""
+    """Return a regular expression that only complete texts match."""
     return f"^(?:{sign})$"
 
 
 def check_pattern(sign: str, wrong: MakeError) -> None:
-    """Raises what `wrong` makes where it is no regular expression."""
+    """Raise what `wrong` makes where `sign` is not a regular expression."""
     try:
         pc.match_substring_regex(pa.array([""]), anchor(sign))
     except pa.ArrowInvalid as error:
