@@ -29,7 +29,7 @@ def load_live(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     facts: dict[str, Any] = read_json(path)
-    return facts if _process(facts) else None
+    return facts if is_alive(facts) else None
 
 
 def terminate_tree(path: Path) -> bool:
@@ -39,7 +39,7 @@ def terminate_tree(path: Path) -> bool:
     """
     import psutil
 
-    process = _process(read_json(path)) if path.exists() else None
+    process = _live_process(read_json(path)) if path.exists() else None
     path.unlink(missing_ok=True)
     if process is None:
         return False
@@ -60,15 +60,6 @@ def _session(process: Any) -> int | None:
     try:
         return os.getsid(process.pid)
     except ProcessLookupError:
-        return None
-
-
-def _process(facts: dict[str, Any]) -> Any:
-    import psutil
-
-    try:
-        return psutil.Process(facts["pid"]) if is_alive(facts) else None
-    except psutil.NoSuchProcess:
         return None
 
 
@@ -117,16 +108,19 @@ def lock_owner(path: Path) -> int | None:
 
 def is_alive(record: dict[str, Any] | None) -> bool:
     """Tell whether the recorded process runs: one with its number that started at another time is somebody else's."""
+    return _live_process(record) is not None
+
+
+def _live_process(record: dict[str, Any] | None) -> Any:
     import psutil
 
-    if record is None:
-        return False
     try:
-        process = psutil.Process(record["pid"])
-        same = abs(start_time_s(process) - record["started"]) < SAME_SECONDS
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(record["pid"]) if record else None
+        if process is None or abs(start_time_s(process) - record["started"]) >= SAME_SECONDS:  # type: ignore[index]
+            return None
+        return None if process.status() == psutil.STATUS_ZOMBIE else process
     except psutil.NoSuchProcess:
-        return False
+        return None
 
 
 def start_time_s(process: Any) -> float:

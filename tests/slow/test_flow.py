@@ -236,7 +236,7 @@ def test_on_a_terminal_nothing_but_evergreens_own_lines_shows(home):
     kept = [line for line in lines if line and line not in live]
     done = [line for line in kept if line.startswith("✓")]
     assert {line.split()[1] for line in done} <= stages
-    assert len(done) == 9
+    assert len(done) == 9, "\n".join(kept)
     assert len(kept) <= 20, "\n".join(kept)
     own = re.compile(
         r"✓|evergreen: released, but git lacks |tiny v1.0.0 |(answer|scores|report|data|runs|docs|ask it|stop)  "
