@@ -1,16 +1,16 @@
-"""Spans of time as a person writes them: "30m", "6h", "7d", "1w"."""
+"""Parse durations as a person writes them: "30m", "6h", "7d", "1w"."""
 
 from __future__ import annotations
 
 import re
 
-SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def parse_duration(text: str) -> float:
-    """The length of a span. Raises ValueError for what is none."""
-    found = SPAN.fullmatch(text.strip())
+    """Return a duration in microseconds. Raises ValueError."""
+    found = DURATION.fullmatch(text.strip())
     if not found:
-        raise ValueError(f"{text!r} is no span")
+        raise ValueError(f"{text!r} is not a duration; write 30m, 6h, 2d or 1w")
     return float(found[1]) * SECONDS[found[2]] * 1e6

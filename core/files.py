@@ -1,7 +1,7 @@
-"""Writing that is whole or did not happen.
+"""Write files and folders completely or not at all.
 
-Everything is written beside its place under another name and moved in at the end, so a process killed at any moment
-leaves the old thing or the new one, never half of one.
+Everything is written beside its place under a temporary name and renamed at the end: a process killed at any moment
+leaves the old version or the new one, never half of one.
 """
 
 from __future__ import annotations
@@ -22,28 +22,41 @@ from evergreen.core.errors import PipelineError
 
 
 def write_json(path: Path, value: Any, *, sort: bool = True) -> None:
-    """Writes `value`, by default with sorted keys, whole or not at all. NaN and infinities become null."""
+    """Write `value`, by default with sorted keys, whole or not at all. NaN and infinities become null."""
     write_text(path, json.dumps(_finite(value), indent=1, sort_keys=sort, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file beside `path`; on success it becomes `path`, on failure it is removed.
+
+    Its bytes and its new name lie on the disk when this returns: a power cut leaves the old file or the new one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     _mend(path)
     temporary = _sibling(path, "tmp")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        yield temporary
+        publish_file(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
 
 
+def publish_file(temporary: Path, path: Path) -> None:
+    """Give a complete file its name, once its bytes lie on the disk."""
+    _sync(temporary)
+    temporary.replace(path)
+
+
 def read_json(path: Path) -> Any:
-    """The value in a JSON file. Raises PipelineError when it is missing or is not JSON."""
+    """Return the value in a JSON file. Raises PipelineError when it is missing or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -66,9 +79,9 @@ def _finite(value: Any) -> Any:
 
 @contextlib.contextmanager
 def atomic_directory(folder: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `folder`; on success it takes `folder`'s place in one move, on failure it goes.
+    """Yield an empty folder beside `folder`; on success it replaces `folder` in one step, on failure it is removed.
 
-    What a killed process left beside `folder` is mended or removed first. A `.gitignore` stays: DVC writes one there.
+    Leftovers of killed processes are repaired or removed first. A `.gitignore` stays: DVC writes one there.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _mend(folder)
@@ -87,7 +100,7 @@ def atomic_directory(folder: Path) -> Iterator[Path]:
 
 
 def _swap(new: Path, folder: Path) -> None:
-    """Puts `new` in the place of `folder`. Where the file system cannot exchange two names, `_mend` closes the gap."""
+    """Replace `folder` by `new`. Where the file system cannot exchange two names, `_mend` closes the gap."""
     if not folder.exists():
         new.rename(folder)
     elif not _exchange(new, folder):
@@ -98,14 +111,14 @@ def _swap(new: Path, folder: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swaps two names in one step (Linux renameat2 with RENAME_EXCHANGE); False where that does not exist."""
+    """Swap two names in one step (Linux renameat2 with RENAME_EXCHANGE); return False where that does not exist."""
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
     return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def _mend(folder: Path) -> None:
-    """Removes what dead processes left beside a file or folder; a folder moved aside and never replaced goes back."""
+    """Remove what dead processes left beside a file or folder; move back a folder that was never replaced."""
     for left in folder.parent.glob(f".{folder.name}@*"):
         process, thread, _ = left.name.rpartition("@")[2].split(".")
         if _alive(int(process), int(thread)):
@@ -119,7 +132,7 @@ def _mend(folder: Path) -> None:
 
 
 def _sibling(path: Path, ending: str) -> Path:
-    """A name beside `path` that says which process and thread uses it."""
+    """Return a name beside `path` that says which process and thread uses it."""
     return path.with_name(f".{path.name}@{os.getpid()}.{threading.get_ident()}.{ending}")
 
 

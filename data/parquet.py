@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evergreen.core.errors import DataError
+from evergreen.core.files import publish_file
 from evergreen.data.arrow import decode_array
 
 ROWS, BYTES = 65_536, 1 << 24  # of a row group, at most; the bytes in memory, unless one table given holds more
@@ -98,9 +98,7 @@ class RowGroupWriter:
         self._flush()
         if self.file:
             self.file.close()
-            with self._temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            self._temporary.replace(self.path)
+            publish_file(self._temporary, self.path)
 
     @property
     def _temporary(self) -> Path:

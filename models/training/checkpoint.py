@@ -10,13 +10,14 @@ import ctypes
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from evergreen.core.files import atomic_write
 
 KEPT = 2  # the newest, and one more for when the newest turns out to be damaged
 DTYPES = {
@@ -86,15 +87,9 @@ def _checksum(table: Mapping[str, Any], state: str, data: bytes | memoryview) ->
 
 
 def save(folder: Path, step: int, block: bytes) -> None:
-    """Write the checkpoint of a step atomically, then remove all but the newest two."""
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"step-{step:012d}.partial"
-    with unfinished.open("wb") as file:
-        file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(unfinished.with_suffix(".safetensors"))
-    _sync(folder)
+    """Write the checkpoint of a step atomically, then removes all but the newest two."""
+    with atomic_write(folder / f"step-{step:012d}.safetensors") as temporary:
+        temporary.write_bytes(block)
     for old in _files(folder)[KEPT:]:
         old.unlink(missing_ok=True)
 
@@ -114,12 +109,3 @@ def newest(folder: Path) -> bytes | None:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"), reverse=True)
-
-
-def _sync(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from evergreen.core.files import publish_file
+
 if TYPE_CHECKING:
     from evergreen.data.sources._files import File
 
@@ -224,10 +226,7 @@ def write_manifest(parts: Sequence[Part], folder: Path) -> list[Part]:
 
 def publish(path: Path) -> None:
     """Gives its name to a file that is whole, once its bytes lie on the disk."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    publish_file(path.with_suffix(".tmp"), path)
 
 
 def _manifest(part: Path) -> Path:
