@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,6 +44,13 @@ class Network(nn.Module):
         """Return the head's outputs for any number of rows, computed in chunks."""
         return torch.cat([output for _, output in iter_chunks(self.predict_outputs, rows)])
 
+    @torch.no_grad()
+    def compute_features(self, rows: Mapping[str, Any]) -> Tensor:
+        """Return the features (N, F) of rows, in evaluation mode; those of steps or pixels are averaged."""
+        inputs = {name: torch.as_tensor(column) for name, column in rows.items() if name != "target"}
+        with _evaluating(self):
+            return torch.cat([_pooled(x) for _, x in iter_chunks(self.architecture, inputs)]).float()
+
     def evaluate(self, rows: Batch) -> tuple[float, tuple[Tensor, Tensor]]:
         """Return the mean loss of rows, and what their metrics are computed from."""
         losses, facts = [], []
@@ -60,6 +67,12 @@ class Network(nn.Module):
             if self.task.HAS_LOSS:
                 return float(self.task.loss(output, rows["target"]))
             return float(self.architecture.loss(rows, next(iter(self.groups())), self.task))
+
+
+def _pooled(x: Tensor) -> Tensor:
+    if x.ndim == 4:
+        return x.mean((2, 3))
+    return x.mean(1) if x.ndim == 3 else x[:, None] if x.ndim == 1 else x
 
 
 @contextmanager

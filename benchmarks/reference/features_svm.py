@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmarks.reference.protocol import digits, learn
-from evergreen.stages.validate.svm import svm
+from evergreen.stages.validate.svm import fit_svm
 
 BARS = {"lead_over_pixels": (">=", 0.005)}
 SEEDS = range(5)
@@ -16,7 +16,7 @@ def run(seed: int) -> dict[str, float]:
     train, validation, test = (
         {name: column.numpy() for name, column in rows.items()} for rows in (made.train, made.validation, made.test)
     )
-    said = svm(made.network, made.spec, train, validation, test)
+    said = fit_svm(made.network, made.spec, train, validation, test)
     assert said is not None
     features = float((said.argmax(axis=1) == test["target"]).mean())
     pixels = pixel_svm(train, validation, test)

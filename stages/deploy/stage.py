@@ -20,9 +20,10 @@ from typing import Any
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import IMPORT_ROOT
 from evergreen.core.progress import Progress, no_progress
-from evergreen.stages.deploy import haproxy, serve_api
+from evergreen.stages.deploy import serve_api
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.serve_api import APPLICATION, DEPLOYMENT
+from evergreen.stages.engines import haproxy
 
 START_SECONDS = 120.0  # Serve's first start takes about 10 on two idle cores, an upgrade about 1
 

@@ -64,7 +64,7 @@ def settings(root: Path) -> Settings:
 
 def environment(root: Path) -> dict[str, str]:
     """The environment in which this clone's local Ray is started; its workers inherit it."""
-    from evergreen.stages.deploy import haproxy
+    from evergreen.stages.engines import haproxy
 
     return {
         **access(root),
@@ -206,7 +206,7 @@ def _clear(root: Path, record: dict[str, Any]) -> None:
     """Ends the recorded session, also one whose leader was killed, and removes its files."""
     import psutil
 
-    from evergreen.stages.deploy import haproxy
+    from evergreen.stages.engines import haproxy
 
     if is_alive(record) or not psutil.pid_exists(record["pid"]):  # else the number is another process's by now
         ray_node.end(record["pid"])

@@ -93,9 +93,7 @@ def _given(source: Path, root: Path, model: Model) -> pa.Table:
 def _features(model: Model, table: pa.Table) -> dict[str, pa.Array]:
     import pyarrow as pa
 
-    from evergreen.stages.validate.svm import features
-
-    found = features(model.network, model.spec.encode(table, target=False))
+    found = model.network.compute_features(model.spec.encode(table, target=False)).numpy()
     return {f"feature_{column}": pa.array(found[:, column]) for column in range(found.shape[1])}
 
 

@@ -165,13 +165,13 @@ def _others(
     candidate: Path, model: Model, splits: list[dict[str, Array]], test: dict[str, Array], rows: Batch
 ) -> dict[str, Scored]:
     """The network that was trained from scratch beside a transferred one, and an SVM on the candidate's features."""
-    from evergreen.stages.validate.svm import svm
+    from evergreen.stages.validate.svm import fit_svm
 
     found: dict[str, Scored] = {}
     if (candidate / SCRATCH).is_dir():
         alone = load_model(candidate / SCRATCH).network
         found["scratch"] = Scored("the same network from scratch", alone.task, rows, alone.predict_outputs)
-    if (said := svm(model.network, model.spec, splits[0], splits[1], test)) is not None:
+    if (said := fit_svm(model.network, model.spec, splits[0], splits[1], test)) is not None:
         found["svm"] = Scored.of("an SVM on the network's features", model.network.task, said, rows["target"])
     return found
 

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from evergreen.core.errors import PipelineError
-from evergreen.stages.deploy import haproxy
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
+from evergreen.stages.engines import haproxy
 
 JSON = {"content-type": "application/json"}
 CLIENTS = 8  # each waits for its answer before it asks again

@@ -10,10 +10,9 @@ import pytest
 from evergreen.core.config import build
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
-from evergreen.stages.deploy import haproxy
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.stage import status
-from evergreen.stages.engines import ray_node
+from evergreen.stages.engines import haproxy, ray_node
 
 
 @pytest.mark.parametrize("wrong", [{"replicas": 0}, {"cpus": -1}, {"max_rows": 0}, {"max_queue_rows": 10}])

@@ -10,6 +10,7 @@ import torch
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
 from evergreen.data.feed.batches import load_encoded_split
+from evergreen.models import chunked, network
 from evergreen.stages.artifacts import load_model
 from evergreen.stages.validate import svm as judging
 
@@ -24,21 +25,21 @@ def digits(candidates):
 
 def test_features_are_the_architectures_whatever_the_batches(digits, monkeypatch):
     model, (_, validation, _) = digits
-    whole = judging.features(model.network, validation)
-    monkeypatch.setattr(judging, "AT_ONCE", 7)
-    np.testing.assert_allclose(judging.features(model.network, validation), whole, atol=1e-5)
+    whole = model.network.compute_features(validation).numpy()
+    monkeypatch.setattr(chunked, "ROWS", 7)
+    np.testing.assert_allclose(model.network.compute_features(validation).numpy(), whole, atol=1e-5)
     assert whole.shape == (len(validation["target"]), model.network.architecture.out_features)
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (2, 3, 5), (2, 5, 4, 4)])
 def test_every_form_becomes_one_vector_a_row(shape):
     x = torch.ones(shape)
-    assert judging._pooled(x).tolist() == torch.ones(2, 5).tolist()
+    assert network._pooled(x).tolist() == torch.ones(2, 5).tolist()
 
 
 def test_the_svm_learns_and_answers_as_the_head_would(digits):
     model, (train, validation, test) = digits
-    said = judging.svm(model.network, model.spec, train, validation, test)
+    said = judging.fit_svm(model.network, model.spec, train, validation, test)
     assert said.shape == (len(test["target"]), 10)
     np.testing.assert_allclose(np.exp(said).sum(axis=1), 1, atol=1e-6)
     assert (said.argmax(axis=1) == test["target"]).mean() > 0.97
@@ -47,9 +48,9 @@ def test_the_svm_learns_and_answers_as_the_head_would(digits):
 def test_the_svm_leaves_other_tasks_and_many_rows_alone(digits, candidates, monkeypatch):
     model, (train, validation, test) = digits
     other = load_model(Paths(candidates, "diabetes").candidate)
-    assert judging.svm(other.network, other.spec, train, validation, test) is None
+    assert judging.fit_svm(other.network, other.spec, train, validation, test) is None
     monkeypatch.setattr(judging, "MOST_ROWS", 10)
-    assert judging.svm(model.network, model.spec, train, validation, test) is None
+    assert judging.fit_svm(model.network, model.spec, train, validation, test) is None
 
 
 def test_features_as_parquet_that_scikit_learn_learns_from(candidates, tmp_path):
