@@ -95,7 +95,8 @@ def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
         [
             f"# Written from {_line(uri)}; every line may be changed.",
             f"task: {guess['task']}  # guessed: {_line(guess['because'])}",
-            f"collect: {{uri: {json.dumps(uri, ensure_ascii=False)}}}",
+            "collect:",  # in lines of its own: DVC drops the quotes where it changes a setting
+            f"  uri: {json.dumps(uri, ensure_ascii=False)}",
             *_preprocess(target, guess),
             "select: {time_budget_s: 20}  # for the comparison of architectures",
             "tune: {time_budget_s: 15, trials: 12}",
