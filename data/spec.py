@@ -71,10 +71,7 @@ class FeatureSpec:
         return {**batch, **varied}
 
     def parse_request(self, rows: Sequence[Mapping[str, Any]], place: str) -> pa.Table:
-        """Return the rows of a JSON request as a table for `encode`.
-
-        Raises DataError naming the row, the field and the fix.
-        """
+        """Parse the rows of a JSON request. Raises DataError naming the row, the field and the fix."""
         if not isinstance(rows, list) or not rows:
             raise DataError("there are no rows", place=place, fix="send a list of one row or more")
         columns = self.columns

@@ -1,4 +1,4 @@
-"""Pictures turned, scaled, sheared and shifted a little: the same thing as a person would see it."""
+"""Turn, scale, shear and shift images a little."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ SHIFT = 0.08  # at most: a share of the side
 
 
 def random_affine(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Each image of (N, C, H, W) drawn again by a random affine map of its own, between pixels bilinearly.
+    """Return each image of (N, C, H, W) under a random affine map of its own, interpolated bilinearly.
 
-    What comes in at the rim is the image's own darkest value of that channel. Same shape and type.
+    What comes in at the rim is the image's own darkest value of that channel. Shape and type stay.
     """
     count, _, height, width = images.shape
     size = np.array([height, width])
@@ -30,7 +30,7 @@ def random_affine(images: np.ndarray, random: np.random.Generator) -> np.ndarray
 
 
 def _read(images: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The images (N, C, H, W) at places (N, H, W, 2), given as row and column, with a dark rim all round."""
+    """Return images (N, C, H, W) at places (N, H, W, 2), row and column, with a dark rim all round."""
     count, channels, height, width = images.shape
     rimmed = np.empty((count, height + 2, width + 2, channels), images.dtype)
     rimmed[:] = images.min(axis=(2, 3))[:, None, None]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,3 +41,17 @@ def check_class_target(column: pa.Array, place: str) -> None:
     held = numbers[~np.isnan(numbers)]
     if not errors and len(held) and (held != np.trunc(held)).any():
         raise DataError("holds fractions, no classes", place=place, fix="use `task: regression`")
+
+
+def check_category_options(names: Sequence[str], most: Sequence[Any], buckets: Sequence[Any], target: bool) -> None:
+    """Raise DataError where an option is not a number, or of a target, whose classes all count."""
+    for name, cap, spare in zip(names, most, buckets, strict=True):
+        place = f"preprocess.kinds.{name}"
+        if type(cap) is not int or type(spare) is not int or cap < 1 or spare < 0:
+            problem, fix = (
+                f"most is {cap!r} and buckets {spare!r}",
+                "give whole numbers: most from 1, buckets from 0 on",
+            )
+            raise DataError(problem, place=place, fix=fix)
+        if target and spare:
+            raise DataError("classes have no buckets", place=place, fix="leave `buckets` out")

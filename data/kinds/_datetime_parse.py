@@ -66,8 +66,7 @@ DIRECTIVES = {
 
 
 def parse_datetimes(column: pa.Array, format: str = "", unit: str = "", zone: str = "") -> tuple[pa.Array, RowErrors]:
-    """A column as TYPE, and what is wrong with which row. Text is read by `format` ("": the one that is found), numbers
-    as `unit` since 1970; times that name no zone are those of `zone`, or UTC."""
+    """Return a column as TYPE, and row → error; `unit` is that of numbers, `zone` of times that name none."""
     if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
         values, faults = _typed(column)
         return values if not zone or getattr(column.type, "tz", None) else localize(values, zone), faults
@@ -90,7 +89,7 @@ def detect_format(column: pa.Array) -> str:
 
 
 def matching_formats(column: pa.Array, share: float = SURE) -> list[str]:
-    """The COMMON forms that fit so large a share of the values of a column of text, and none fits more."""
+    """Return the COMMON formats that match at least `share` of a text column's values, and no others match more."""
     texts = _words(column).drop_null()
     texts = texts.take(pa.array(np.linspace(0, len(texts) - 1, min(len(texts), LOOKED_AT)).astype(int)))
     dated = pc.sum(pc.match_substring_regex(texts, r"\d{4}")).as_py() or 0
@@ -111,8 +110,7 @@ def matching_formats(column: pa.Array, share: float = SURE) -> list[str]:
 
 
 def localize(column: pa.Array, zone: str) -> pa.Array:
-    """Times that were taken for UTC as those of a zone: of an hour that comes twice the first, of one that does not
-    come at all the end of the one before."""
+    """Return UTC times as those of a zone; of an hour that comes twice the first is taken."""
     naive = column.cast(pa.timestamp("us"))
     try:
         return pc.assume_timezone(naive, zone, ambiguous="earliest", nonexistent="earliest").cast(TYPE)
@@ -179,7 +177,7 @@ def _faulty(rows: np.ndarray, format: str) -> RowErrors:
 
 
 def _put_together(held: dict[str, pa.Array], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """((N,) int64 microseconds, (N,) bool: which are no time of any calendar) of the parts that a pattern found."""
+    """Return ((N,) int64 microseconds, (N,) bool: is no time of any calendar) of the parts that a pattern matched."""
     year = _number(held, "Y", 0, count) if "Y" in held else _century(_number(held, "y", 70, count))
     month = _named(held["b"]) if "b" in held else _number(held, "m", 1, count)
     day, hour = _number(held, "d", 1, count), _number(held, "H", 0, count)
@@ -214,12 +212,12 @@ def _named(words: pa.Array) -> np.ndarray:
 
 
 def _century(years: np.ndarray) -> np.ndarray:
-    """Two digits as POSIX reads them: 69 is 1969, 68 is 2068."""
+    """Complete two-digit years as POSIX does: 69 is 1969, 68 is 2068."""
     return years + np.where(years < 69, 2000, 1900)
 
 
 def _offset(words: pa.Array) -> np.ndarray:
-    """Minutes east of Greenwich."""
+    """Return minutes east of Greenwich."""
     digits = pc.extract_regex(words, r"^(?P<s>[+-])(?P<h>\d{2}):?(?P<m>\d{2})?$")
     held = {name: pc.struct_field(digits, name) for name in "shm"}
     minutes = _number(held, "h", 0, len(words)) * 60 + _number(held, "m", 0, len(words))
@@ -233,7 +231,7 @@ def _timestamps(values: np.ndarray, blank: np.ndarray) -> pa.Array:
 
 @cache
 def _pattern(format: str) -> str:
-    """The regular expression of a format. Raises DataError for one that says no day or holds what is not known."""
+    """Return the regular expression of a format. Raises DataError for one without a day or with unknown parts."""
     if format in (ISO, ZONED, EITHER):
         zone = {ISO: "", ZONED: rf" ?{ZONE}", EITHER: rf"(?: ?{ZONE})?"}[format]
         clock = f"[Tt ]{CLOCK}{zone}"

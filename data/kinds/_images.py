@@ -1,6 +1,6 @@
-"""Encoded image files (PNG, JPEG and whatever else Pillow reads) as arrays of pixels.
+"""Decode and encode image files (PNG, JPEG and whatever else Pillow reads).
 
-A column of files is one of bytes, or of structures with a field `bytes`, as Hugging Face's data sets have them.
+A column of files holds bytes, or structures with a field `bytes`, as in Hugging Face's data sets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in brightness (IT
 
 
 def as_image_bytes(column: pa.Array) -> pa.Array | None:
-    """The column's files as bytes; None where it holds something else."""
+    """Return a column's files as bytes; None where it holds something else."""
     kind = column.type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         return as_image_bytes(column.field("bytes"))
@@ -33,7 +33,7 @@ def as_image_bytes(column: pa.Array) -> pa.Array | None:
 
 
 def image_errors(column: pa.Array) -> RowErrors:
-    """What is wrong with which file; a missing one is for the caller to name."""
+    """Return row → what is wrong with its file; missing files are the caller's."""
     found = {row: _fault(data.as_py()) for row, data in enumerate(column) if data.is_valid}
     return {row: reason for row, reason in found.items() if reason}
 
@@ -49,9 +49,9 @@ def _fault(data: bytes) -> str:
 
 
 def open_image(data: bytes, least: tuple[int, int] | None = None) -> Image:
-    """The image, not decoded yet; a JPEG file need not be decoded larger than `least` (width, height).
+    """Open an image without decoding it; a JPEG file is decoded no larger than needed for `least` (width, height).
 
-    Raises DataError for what is no image, or far too large a one.
+    Raises DataError for what is not an image, or far too large.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -68,13 +68,13 @@ def open_image(data: bytes, least: tuple[int, int] | None = None) -> Image:
 
 
 def image_shape(data: bytes) -> tuple[int, int, int]:
-    """Height, width and channels (1 or 3), from the file's first bytes alone."""
+    """Return height, width and channels (1 or 3), from a file's first bytes alone."""
     image = open_image(data)
     return image.height, image.width, 1 if image.mode in ("1", "L", "LA", "I", "I;16", "I;16B", "F") else 3
 
 
 def decode_image(data: bytes, size: Sequence[int], channels: int) -> np.ndarray:
-    """(H, W, channels) uint8 of a file, turned as the camera says, on white where it is transparent."""
+    """Return (H, W, channels) uint8 of a file, upright, on white where it is transparent."""
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(open_image(data, (2 * size[1], 2 * size[0])))
@@ -90,7 +90,7 @@ def decode_image(data: bytes, size: Sequence[int], channels: int) -> np.ndarray:
 
 
 def decode_labels(data: bytes, size: Sequence[int] | None) -> np.ndarray:
-    """(H, W) int64 of a file that holds classes: grey values, places in a palette, or colours as 0xRRGGBB."""
+    """Return (H, W) int64 of a file that holds classes: grey values, palette places, or colors as 0xRRGGBB."""
     from PIL import Image
 
     image = open_image(data)
@@ -103,7 +103,7 @@ def decode_labels(data: bytes, size: Sequence[int] | None) -> np.ndarray:
 
 
 def resize_images(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """(N, H, W, C) numbers in another height and width."""
+    """Return (N, H, W, C) numbers in another height and width."""
     from PIL import Image
 
     if values.shape[1:3] == tuple(size):
@@ -115,7 +115,7 @@ def resize_images(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def with_channels(values: np.ndarray, channels: int) -> np.ndarray:
-    """(N, H, W, C) numbers with 1 or 3 channels: brightness, or one grey three times."""
+    """Return (N, H, W, C) numbers with 1 or 3 channels: brightness, or one grey three times."""
     if values.shape[3] == channels:
         return values
     if channels == 3:
@@ -124,7 +124,7 @@ def with_channels(values: np.ndarray, channels: int) -> np.ndarray:
 
 
 def encode_png(values: np.ndarray) -> bytes:
-    """A file of (H, W) or (H, W, C) values from 0 to 255."""
+    """Return a PNG file of (H, W) or (H, W, C) values from 0 to 255."""
     from PIL import Image
 
     whole = values.round().clip(0, 255).astype(np.uint8)
@@ -134,7 +134,7 @@ def encode_png(values: np.ndarray) -> bytes:
 
 
 def parse_size(given: Any, place: str) -> list[int]:
-    """The option `size`: [height, width], or one number for both; DataError otherwise."""
+    """Parse the option `size`: [height, width], or one number for both. Raises DataError otherwise."""
     pair = [given, given] if isinstance(given, int) else given
     whole = isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(side, int) for side in pair)
     if not whole or min(pair) < 1:

@@ -1,4 +1,4 @@
-"""JSON requests: whether a row has the fields it should, arrays of numbers, and how a value is called in an error."""
+"""Check JSON requests: the fields of a row, arrays of numbers, and how a value is named in an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evergreen.core.errors import DataError, suggest
 
 
 def format_value(value: Any) -> str:
-    """A JSON value in a person's words, shortened."""
+    """Return a JSON value in a person's words, shortened."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, str):
@@ -22,7 +22,7 @@ def format_value(value: Any) -> str:
 
 
 def check_fields(row: Any, columns: Sequence[str], place: str) -> None:
-    """Raises DataError where a row of a request is no object of exactly these fields."""
+    """Raise DataError unless a row of a request is an object of exactly these fields."""
     if not isinstance(row, dict):
         raise DataError(
             f"it is {format_value(row)}, no object", place=place, fix="send each row as an object of named fields"
@@ -38,7 +38,7 @@ def check_fields(row: Any, columns: Sequence[str], place: str) -> None:
 
 
 def parse_numeric_array(value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """A nested list of finite numbers of exactly this shape as float64; DataError otherwise."""
+    """Return a nested list of finite numbers of exactly this shape as float64. Raises DataError otherwise."""
     wanted = (
         f"give nested lists of finite numbers of shape {shape}"
         if len(shape) > 1

@@ -1,4 +1,4 @@
-"""Sound as a person hears it: the power of each band of tones, step by step, on a logarithmic scale."""
+"""Compute log-mel spectra: the power of each band of tones, step by step, on a logarithmic scale."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FLOOR = 1e-6  # of the row's mean power: what is fainter is silence
 
 
 def log_mel(samples: np.ndarray, state: Mapping[str, Any]) -> np.ndarray:
-    """(N,) samples at state["rate"] → (T, M) logarithms of the power in M bands, one step of state["step"] s a row.
+    """Return (T, M) log power in M bands of (N,) samples, one step of state["step"] seconds a row.
 
-    The bands are triangles that are even on the mel scale (Stevens, Volkmann and Newman 1937; Davis and Mermelstein
-    1980). The power is relative to the row's mean, so that loudness does not count.
+    The bands are triangles, evenly spaced on the mel scale (Stevens, Volkmann and Newman 1937; Davis and
+    Mermelstein 1980). The power is relative to the row's mean, so that loudness does not count.
     """
     rate, bands = state["rate"], state["mel"]
     window, step = max(2, round(WINDOW * rate)), max(1, round(state["step"] * rate))
@@ -33,7 +33,7 @@ def log_mel(samples: np.ndarray, state: Mapping[str, Any]) -> np.ndarray:
 
 @cache
 def mel_filters(rate: int, size: int, bands: int) -> np.ndarray:
-    """(M, size // 2 + 1) weights of a spectrum's tones in each band; every band holds a tone at least."""
+    """Return (M, size // 2 + 1) weights of a spectrum's tones in each band; every band holds at least one tone."""
     edges = mel_to_hz(np.linspace(0, hz_to_mel(rate / 2), bands + 2))
     tones = np.fft.rfftfreq(size, 1 / rate)
     low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
@@ -45,16 +45,17 @@ def mel_filters(rate: int, size: int, bands: int) -> np.ndarray:
 
 
 def hz_to_mel(frequency: Any) -> Any:
-    """Hertz → mel (O'Shaughnessy 1987)."""
+    """Convert hertz to mel (O'Shaughnessy 1987)."""
     return 2595 * np.log10(1 + frequency / 700)
 
 
 def mel_to_hz(value: Any) -> Any:
+    """Convert mel to hertz."""
     return 700 * (10 ** (value / 2595) - 1)
 
 
 def resample(samples: np.ndarray, old: int, new: int) -> np.ndarray:
-    """The same sound with `new` samples a second instead of `old`; tones that do not fit are left out."""
+    """Return a sound with `new` samples a second instead of `old`; tones that do not fit are left out."""
     if old == new:
         return samples
     length = max(1, round(len(samples) * new / old))

@@ -1,4 +1,4 @@
-"""What a pretrained model says of itself: the small files beside its weights, in a folder or on Hugging Face's hub."""
+"""Read the small files beside a pretrained model's weights, from a folder or Hugging Face's hub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FIX = "give `source`, a folder with config.json and model.safetensors, or a name
 
 
 class ImagePreprocessing(NamedTuple):
-    """How a model wants pictures; None where it does not say."""
+    """Say how a model wants images; None where it does not say."""
 
     config: dict[str, Any]
     size: list[int] | None  # height and width in pixels
@@ -22,9 +22,9 @@ class ImagePreprocessing(NamedTuple):
 
 
 def image_preprocessing(source: str, place: str) -> ImagePreprocessing:
-    """What the config.json of a model for images says, and the preprocessor_config.json beside it, if any.
+    """Read config.json of an image model, and preprocessor_config.json if there is one.
 
-    Raises DataError with the fix where the one is not to be had, or one of them is no JSON.
+    Raises DataError where config.json cannot be read, or one of the files is not JSON.
     """
     config = read_json_file(source, "config.json", place, FIX)
     own, half = (config.get(part) or {} for part in ("pretrained_cfg", "vision_config"))  # timm's; of a reader, too
@@ -47,7 +47,7 @@ def image_preprocessing(source: str, place: str) -> ImagePreprocessing:
 
 
 def _sides(said: Any) -> list[int] | None:
-    """Height and width of the ways in which sizes are written: 224, [224, 224], {"height": 224, "width": 224} …"""
+    """Return height and width from the ways sizes are written: 224, [224, 224], {"height": 224, "width": 224} …"""
     if isinstance(said, dict):
         short = said.get("shortest_edge")
         said = [said.get("height", short), said.get("width", short)]
@@ -57,7 +57,7 @@ def _sides(said: Any) -> list[int] | None:
 
 
 def read_json_file(source: str, name: str, place: str, fix: str) -> dict[str, Any]:
-    """What a JSON file of the model's says."""
+    """Read a JSON file of a model."""
     return _parsed(read_file(source, name, place, fix), name, source, place, fix)
 
 
@@ -70,7 +70,7 @@ def _parsed(text: str, name: str, source: str, place: str, fix: str) -> dict[str
 
 
 def read_file(source: str, name: str, place: str, fix: str) -> str:
-    """The text of a file of the model's folder, fetched from the hub where there is no such folder."""
+    """Return the text of a file of a model's folder, fetched from the hub where there is no such folder."""
     path = Path(source) / name
     if not path.is_file():
         if Path(source).is_dir() or source.startswith((".", "/")):

@@ -1,6 +1,7 @@
-"""How numbers are brought to one scale: clipped, bent if their distribution asks for it, then put on a straight line.
+"""Scale numbers: clip them, warp them if their distribution asks for it, then map them by a line.
 
-`shape` and `line` are fitted on training values; a shape is JSON, {} where values are neither clipped nor bent.
+`fit_warp` and `fit_affine` are fitted on training values. A warp is JSON, {} where values are neither clipped nor
+warped.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ STEPS = 101  # quantiles that are kept
 
 
 def fit_warp(values: np.ndarray, said: Mapping[str, Any]) -> dict[str, Any]:
-    """What `bent` does to values like these (N,), none missing."""
+    """Return the warp for values (N,) without missing ones."""
     found: dict[str, Any] = {}
     if said["outliers"] != "keep" and len(values):
         low, high = np.quantile(values, (0.25, 0.75))
@@ -39,7 +40,7 @@ def fit_warp(values: np.ndarray, said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fit_affine(values: np.ndarray, scaling: str) -> tuple[float, float]:
-    """What is subtracted from values (N,), and what they are then divided by."""
+    """Return (what is subtracted from values (N,), what they are then divided by)."""
     if not len(values):
         return 0.0, 1.0
     centre, width = float(values.mean()), float(values.std())
@@ -54,13 +55,13 @@ def fit_affine(values: np.ndarray, scaling: str) -> tuple[float, float]:
 
 
 def is_outlier(values: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:
-    """(N,) bool: beyond the ends."""
+    """Return (N,) bool: beyond the ends of a warp."""
     low, high = shape.get("ends", (-np.inf, np.inf))
     return (values < low) | (values > high)
 
 
 def warp(values: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:
-    """(N,) values, held between the ends, on a curve."""
+    """Return (N,) values clipped to the ends and mapped by a curve."""
     if "ends" in shape:
         values = np.clip(values, *shape["ends"])
     if "log" in shape:
@@ -69,7 +70,7 @@ def warp(values: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:
 
 
 def unwarp(values: np.ndarray, shape: Mapping[str, Any]) -> np.ndarray:
-    """The opposite of `bent`, but for what was clipped."""
+    """Invert `warp`, except for clipping."""
     if "points" in shape:
         values = np.interp(values, shape["levels"], shape["points"])
     return np.sign(values) * np.expm1(np.abs(values)) if "log" in shape else values

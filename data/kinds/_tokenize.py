@@ -1,7 +1,6 @@
-"""The units that text is cut into: characters, bytes, words, or pieces of words learned by byte pair encoding.
+"""Tokenize text into characters, bytes, words, or pieces of words learned by byte pair encoding.
 
-A unit turns a text into tokens and tokens back into a text. Bytes are written as the characters of the same number
-(Latin-1), so that every token is a plain text and fits into JSON.
+Bytes are written as the characters of the same number (Latin-1), so that every token is a text and fits into JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ CLOSING, OPENING = set(".,;:!?)]}%…-/"), set("([{-/")  # no space before, none
 
 
 def tokenizer(unit: str, values: Sequence[str]) -> Callable[[str], list[str]]:
-    """The function that cuts a text into tokens; `values` are the known tokens, which byte pairs are joined by."""
+    """Return the function that cuts a text into tokens; byte pairs are joined by the known tokens `values`."""
     if unit == "byte":
         return lambda text: list(text.encode().decode("latin-1"))
     if unit == "word":
@@ -33,7 +32,7 @@ def tokenizer(unit: str, values: Sequence[str]) -> Callable[[str], list[str]]:
 
 
 def detokenize(unit: str, tokens: Sequence[str]) -> str:
-    """The text of tokens. Exact, but for words: what was between them is a space, or nothing beside punctuation."""
+    """Join tokens to a text. It is exact except for words, between which it puts spaces."""
     if unit in ("byte", "bpe"):
         return "".join(tokens).encode("latin-1", "replace").decode(errors="replace")
     if unit == "character":
@@ -45,8 +44,10 @@ def detokenize(unit: str, tokens: Sequence[str]) -> str:
 
 
 def learn_vocabulary(unit: str, texts: Sequence[str], most: int) -> tuple[list[str], int]:
-    """The tokens of training texts, the commonest first, at most so many; words that occur once are none. And how many
-    the longest text has."""
+    """Return (the `most` most common tokens of training texts, the length of the longest text in tokens).
+
+    Words that occur once are left out.
+    """
     if unit in ("byte", "bpe"):
         found = [chr(number) for number in range(256)] if unit == "byte" else _pairs(texts, most)
         return found, max(map(len, map(tokenizer(unit, found), texts)), default=0)
@@ -54,9 +55,10 @@ def learn_vocabulary(unit: str, texts: Sequence[str], most: int) -> tuple[list[s
 
 
 def most_common(rows: Iterable[Sequence[str]], most: int, *, fewest: int) -> tuple[list[str], int]:
-    """The tokens seen at least so often, the commonest first, then by the alphabet; and how many the longest row has.
+    """Return (the tokens seen at least `fewest` times, most common first, then alphabetical; the longest row's length).
 
-    Rows are cut once, and none is kept: of long texts all tokens together would be many."""
+    Rows are cut once, and none is kept: of long texts all tokens together would be many.
+    """
     longest = 0
 
     def measured() -> Iterator[Sequence[str]]:
@@ -71,8 +73,10 @@ def most_common(rows: Iterable[Sequence[str]], most: int, *, fewest: int) -> tup
 
 
 def _pairs(texts: Iterable[str], most: int) -> list[str]:
-    """Byte pair encoding (Sennrich et al. 2016) over bytes (Radford et al. 2019): the 256 bytes, then joined pairs, in
-    the order in which they were the commonest pair."""
+    """Learn byte pairs (Sennrich et al. 2016) over bytes (Radford et al. 2019).
+
+    Returns the 256 bytes, then joined pairs in the order in which they were the most common pair.
+    """
     counts = Counter(piece for text in texts for piece in PIECE.findall(text))
     words = [list(piece.encode().decode("latin-1")) for piece in counts]
     often = list(counts.values())
@@ -111,7 +115,7 @@ def _pairs(texts: Iterable[str], most: int) -> list[str]:
 
 
 def _joined(word: Sequence[str], pair: tuple[str, str]) -> list[str]:
-    """The word with every occurrence of the pair made one token."""
+    """Return a word with every occurrence of the pair made one token."""
     tokens: list[str] = []
     place = 0
     while place < len(word):
@@ -122,7 +126,7 @@ def _joined(word: Sequence[str], pair: tuple[str, str]) -> list[str]:
 
 
 class _Joiner:
-    """Bytes of a piece → tokens: of all neighbours the pair learned first is joined, again and again."""
+    """Tokenize the bytes of a piece: join the pair that was learned first, again and again."""
 
     def __init__(self, ranks: Mapping[str, int]) -> None:
         self.ranks = ranks

@@ -1,4 +1,4 @@
-"""What a numeric target, and the history it continues, are turned into before they are standardised.
+"""Transform a numeric target, and the history it continues, before they are standardized.
 
 A square root steadies the variance of counts, which grows with their mean (Bartlett 1936).
 """
@@ -18,10 +18,10 @@ BACK: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sqrt": np.square}
 
 
 def apply_transform(column: pa.Array, name: str, place: str) -> pa.Array:
-    """A checked column of numbers, or of stretches of a series, with every value transformed; "" changes nothing.
-    Of a series with several channels the first alone, which is the series itself.
+    """Return a checked column of numbers, or of windows of a series, transformed; "" changes nothing.
 
-    Raises DataError for an unknown name and for values that the transform cannot take.
+    Of a series with several channels only the first is transformed, which is the series itself. Raises DataError
+    for an unknown name and for values that cannot be transformed.
     """
     if not name:
         return column
@@ -45,6 +45,6 @@ def apply_transform(column: pa.Array, name: str, place: str) -> pa.Array:
 
 
 def invert_transform(values: np.ndarray, name: str) -> list[Any]:
-    """Values in the data's own units again, as lists."""
+    """Return values in the data's own units again, as lists."""
     result: list[Any] = (BACK[name](np.maximum(values, 0)) if name else values).tolist()
     return result

@@ -1,4 +1,4 @@
-"""WAV files: RIFF chunks of samples, read without a library so that 24 bits, floats and odd headers are, too."""
+"""Read and write WAV files without a library, so that 24 bits, floats and odd headers are read, too."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FIX = "save it as WAV: PCM of 8, 16, 24 or 32 bits, or float"
 
 
 def decode_wav(block: bytes) -> tuple[np.ndarray, int]:
-    """(N,) float32 samples within −1…1, the mean of all channels, and how many of them make a second.
+    """Return (N,) float32 samples within −1…1, the mean of all channels, and their rate.
 
     Raises DataError, without a place, for what is no WAV file, is cut off or holds no sample.
     """
@@ -42,7 +42,7 @@ def decode_wav(block: bytes) -> tuple[np.ndarray, int]:
 
 
 def _samples(data: bytes, tag: int, bits: int, channels: int) -> np.ndarray:
-    """(N,) float32; what is left of a last sample that is not whole is passed over."""
+    """Return (N,) float32; an incomplete last sample is ignored."""
     width = bits // 8
     values: np.ndarray
     data = data[: len(data) // (width * channels or 1) * width * channels]
@@ -63,7 +63,7 @@ def _samples(data: bytes, tag: int, bits: int, channels: int) -> np.ndarray:
 
 
 def encode_wav(samples: np.ndarray, rate: int) -> bytes:
-    """(N,) samples within −1…1 as a WAV file of 16 bits and one channel."""
+    """Return (N,) samples within −1…1 as a WAV file of 16 bits and one channel."""
     data = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
     form = struct.pack("<HHIIHH", PCM, 1, rate, 2 * rate, 2, 16)
     body = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(data)) + data

@@ -115,7 +115,7 @@ class Audio(Kind):
         return values
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
-        """The log-mel spectra, or the waveform: samples cannot be had back, for how loud they were is gone."""
+        """Return the spectra, or the waveform: the loudness of the samples is lost."""
         mean, std = (np.asarray(field.state[name]) for name in ("mean", "std"))
         result: list[Any] = (values * std + mean).tolist()
         return result
@@ -188,7 +188,7 @@ class Audio(Kind):
         return [marks.Image(png(row), title) for row in tones]
 
     def augment(self, field: TensorField, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """A stretch of time and, of spectra, a band of tones of each row silenced (SpecAugment, Park et al. 2019)."""
+        """Silence an interval of time and, of spectra, a band of tones of each row (SpecAugment, Park et al. 2019)."""
         count, steps, bands = values.shape
         places = (np.arange(steps)[None, :, None], np.arange(bands)[None, None, :])
         hidden = np.zeros((count, 1, 1), bool)
@@ -200,7 +200,7 @@ class Audio(Kind):
 
 
 def _steps(samples: np.ndarray, state: Mapping[str, Any]) -> np.ndarray:
-    """(T, M) of one row, whatever its loudness."""
+    """Return (T, M) of one row, whatever its loudness."""
     if state.get("form") == "waveform":
         power = float(np.mean(np.square(samples, dtype=np.float64)))
         return (samples / max(power**0.5, SILENT)).astype(np.float32)[:, None]
@@ -208,7 +208,7 @@ def _steps(samples: np.ndarray, state: Mapping[str, Any]) -> np.ndarray:
 
 
 def _row(samples: pa.Array, index: int) -> np.ndarray | None:
-    """The samples of one row, without a copy."""
+    """Return the samples of one row without a copy."""
     if not samples[index].is_valid:
         return None
     row: np.ndarray = samples[index].values.to_numpy(zero_copy_only=False)
@@ -224,7 +224,7 @@ def _fault(row: np.ndarray | None) -> str:
 
 
 def _sounds(column: pa.Array, rate: int, seconds: float = 0.0) -> list[np.ndarray]:
-    """Each row's samples at `rate`, of no more than `seconds` where that is not 0 (with what a last window needs)."""
+    """Return each row's samples at `rate`, of at most `seconds` (and what a last window needs) where that is not 0."""
     samples, rates = column.field("samples"), column.field("rate").to_pylist()
     found = []
     for index, own in enumerate(rates):

@@ -31,7 +31,7 @@ class Boolean(Kind):
     COMPARES_AS: ClassVar[str] = "category"
 
     def detect(self, column: pa.Array) -> float:
-        """Text is taken for it where it holds both words of a pair and hardly anything else; numbers stay numbers."""
+        """Accept text that holds both words of a pair and hardly anything else; numbers stay numbers."""
         column = decode_array(column)
         if pa.types.is_boolean(column.type):
             return 1.0

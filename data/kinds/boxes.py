@@ -26,7 +26,7 @@ FORM = 'give lists of {"class": …, "x0": …, "y0": …, "x1": …, "y1": …}
 
 
 class Boxes(Kind):
-    """A row is (M, 5): the class's index (−1 where there is no box), and the corners as shares of the image's sides."""
+    """Encode a row as (M, 5): the class's index (−1 is no box), and corners as fractions of the image's sides."""
 
     SPATIAL = True
     OPTIONS: ClassVar[dict[str, Any]] = {
@@ -114,7 +114,7 @@ def _named(name: str, corners: np.ndarray) -> dict[str, Any]:
 
 
 def _boxes(value: Any) -> list[dict[str, Any]]:
-    """The boxes of one row; DataError where they are none."""
+    """Parse the boxes of one row. Raises DataError where they are none."""
     try:
         value = json.loads(value) if isinstance(value, str) else value
     except ValueError as error:

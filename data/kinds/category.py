@@ -21,7 +21,7 @@ from evergreen.core.errors import DataError, suggest
 from evergreen.data.arrow import RowErrors, decode_array, joint_codes, to_strings
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
-from evergreen.data.kinds._class_checks import check_class_target, note_mixed_column
+from evergreen.data.kinds._class_checks import check_category_options, check_class_target, note_mixed_column
 from evergreen.data.kinds._class_counts import (
     count_values,
     describe_words,
@@ -68,7 +68,7 @@ class Category(Kind):
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         types = [_type(column) for column in columns.values()]
         most, buckets = ([*options.get(name, [self.OPTIONS[name]] * len(types))] for name in ("most", "buckets"))
-        _possible(list(columns), most, buckets, target)
+        check_category_options(list(columns), most, buckets, target)
         values = [
             _values(column, kind, fewest=1 if target else 2, most=len(column) if target else cap)
             for column, kind, cap in zip(columns.values(), types, most, strict=True)
@@ -113,7 +113,7 @@ class Category(Kind):
         return codes
 
     def _hashed(self, field: TensorField, index: int, text: pa.Array, codes: np.ndarray) -> np.ndarray:
-        """The codes with values that have no slot of their own put into the buckets, which follow the known ones."""
+        """Return codes with values that have no slot of their own in the buckets, which follow the known values."""
         buckets = field.state.get("buckets", [0] * (index + 1))[index]
         other = (codes == 0) & text.is_valid().to_numpy(zero_copy_only=False)
         if buckets and other.any():
@@ -205,7 +205,7 @@ class Category(Kind):
 
 @lru_cache(maxsize=256)
 def _words(values: tuple[Any, ...], kind: str) -> pa.Array:
-    """Kept, for an endpoint encodes a row at a time; by `kind`, since Python takes 1 and true for the same."""
+    """Cache known values as texts for an endpoint; by `kind`, for Python takes 1 and true for equal."""
     return pa.array([_word(value) for value in values], pa.string())
 
 
@@ -237,23 +237,8 @@ def _bucket(word: str, buckets: int) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little") % buckets
 
 
-def _possible(names: Sequence[str], most: Sequence[Any], buckets: Sequence[Any], target: bool) -> None:
-    """Raises DataError where an option is no number, or of a target, whose classes all count."""
-    for name, cap, spare in zip(names, most, buckets, strict=True):
-        place = f"preprocess.kinds.{name}"
-        if type(cap) is not int or type(spare) is not int or cap < 1 or spare < 0:
-            problem, fix = (
-                f"most is {cap!r} and buckets {spare!r}",
-                "give whole numbers: most from 1, buckets from 0 on",
-            )
-            raise DataError(problem, place=place, fix=fix)
-        if target and spare:
-            raise DataError("classes have no buckets", place=place, fix="leave `buckets` out")
-
-
 def _values(column: pa.Array, kind: str, fewest: int, most: int) -> list[Any]:
-    """The values seen at least `fewest` times, the commonest `most` of them, in order; a missing value counts as the
-    value null, first."""
+    """Return the values seen at least `fewest` times, the `most` most common ones, sorted; null comes first."""
     found = pc.value_counts(_canonical(column, kind))
     found = found.filter(pc.greater_equal(found.field("counts"), fewest))
     if len(found) > most:  # of equally common ones those that the alphabet has first

@@ -162,7 +162,7 @@ class Graph(Kind):
 
 
 def _most(counts: Sequence[int], features: int) -> int:
-    """Nodes of the largest graph, at most MOST, and where there are very many rows no more than memory should hold."""
+    """Return the nodes of the largest graph, at most MAX_NODES, and fewer where rows are very many."""
     most = min(MAX_NODES, max(counts))
     while most > 16 and len(counts) * most * (features + 2 + most) > VALUES:
         most -= 1
@@ -170,7 +170,7 @@ def _most(counts: Sequence[int], features: int) -> int:
 
 
 def _typed(column: pa.StructArray) -> pa.StructArray:
-    """The column as TYPE; a row without nodes or edges is null."""
+    """Return a column as TYPE; a row without nodes or edges is null."""
     held = {field.name for field in column.type}
     parts = [
         pc.struct_field(column, part.name).cast(part.type) if part.name in held else pa.nulls(len(column), part.type)
@@ -181,7 +181,7 @@ def _typed(column: pa.StructArray) -> pa.StructArray:
 
 
 def _decoded(field: TensorField, row: np.ndarray) -> graph_type.Graph:
-    """The graph that an encoded row (M, F + 2 + M) holds."""
+    """Return the graph of an encoded row (M, F + 2 + M)."""
     features = field.state["features"]
     count = int(row[:, features].sum())
     adjacency = np.triu(row[:count, features + 2 : features + 2 + count])

@@ -156,12 +156,12 @@ class Image(Kind):
         return [marks.Image(png(values), field.columns[0]) for values in self.encode(field, columns)]
 
     def augment(self, field: TensorField, values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Each image turned, scaled, sheared and shifted a little."""
+        """Turn, scale, shear and shift each image a little."""
         return affine.random_affine(values, random)
 
 
 def _layout(column: pa.Array, options: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """`given` and `pixels` of the state, by the options or by the training images themselves."""
+    """Return `given` and `pixels` of the state, from the options or the training images."""
     channels = options.get("channels")
     if channels not in (None, 1, 3):
         raise DataError(f"channels is {channels!r}", place=place, fix="give 1 for grey, 3 for colours")
@@ -180,7 +180,7 @@ def _layout(column: pa.Array, options: Mapping[str, Any], place: str) -> dict[st
 
 
 def _images(column: pa.Array, state: Mapping[str, Any]) -> np.ndarray:
-    """(N, H, W, C) of checked images, in the size and the channels that the state says."""
+    """Return (N, H, W, C) of checked images, in the size and channels of the state."""
     size, channels = state["pixels"][:2], (state["pixels"][2:] or [1])[0]
     if state.get("given", ()) is None:
         if not pa.types.is_binary(column.type):
@@ -196,7 +196,7 @@ def _images(column: pa.Array, state: Mapping[str, Any]) -> np.ndarray:
 
 
 def _as_given(median: np.ndarray, state: Mapping[str, Any]) -> Any:
-    """A typical image as a request has it."""
+    """Return a typical image as a request has it."""
     if state["given"] is None:
         return base64.b64encode(pixels.encode_png(median)).decode()
     if state["given"] != state["pixels"]:
@@ -217,7 +217,7 @@ def _thumbnail_features(column: pa.Array) -> np.ndarray:
 
 
 def _file(text: str) -> bytes:
-    """The bytes of a file from base64 text, with or without the `data:image/png;base64,` of a web page before it."""
+    """Return the bytes of a file from base64 text, with or without the `data:image/png;base64,` of a web page."""
     head, comma, rest = text.partition(",")
     try:
         data = base64.b64decode(rest if comma and head.startswith("data:") else text, validate=True)
@@ -229,7 +229,7 @@ def _file(text: str) -> bytes:
 
 
 def _drawn(value: Any) -> bytes:
-    """A file of nested lists of numbers from 0 to 255."""
+    """Return a PNG file of nested lists of numbers from 0 to 255."""
     if not isinstance(value, list):
         raise DataError(f"is {format_value(value)}", fix=f"give {FILE}")
     try:

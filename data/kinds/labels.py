@@ -46,8 +46,7 @@ class Labels(Kind):
         return pa.array([_set(row) for row in rows], WORDS), {}
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
-        """The state holds, beside the labels, how many training rows have each and how many rows there are: what
-        balanced weights are made of."""
+        """Fit the labels; the state also counts training rows with each label, from which balanced weights are made."""
         ((name, column),) = columns.items()
         counts = Counter(word for row in column.to_pylist() for word in row or ())
         if not counts:
@@ -107,5 +106,5 @@ def _whole(kind: pa.DataType) -> bool:
 
 
 def _set(row: list[Any] | None) -> list[str] | None:
-    """Each label once, in order."""
+    """Return each label once, in order."""
     return None if row is None else sorted({str(word).strip() for word in row if word is not None} - {""})

@@ -111,7 +111,7 @@ def _size(column: pa.Array) -> list[int]:
 
 
 def _masks(column: pa.Array, size: Sequence[int]) -> np.ndarray:
-    """(N, H, W) int64 of checked masks."""
+    """Return (N, H, W) int64 of checked masks."""
     if pa.types.is_binary(column.type):
         return np.stack([pixels.decode_labels(data.as_py(), size) for data in column])
     values, _ = stack_lists(column)

@@ -96,7 +96,7 @@ class Moment(Kind):
         return np.stack(parts, axis=1).astype(np.float32)
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
-        """The times in ISO 8601, as near as float32 holds them: to a ten-millionth of what training rows reach over."""
+        """Return times in ISO 8601, as exact as float32: to a ten-millionth of the range of training rows."""
         time = np.asarray(values, np.float64)[:, 0] * field.state["std"] + field.state["mean"]
         return [_said(value) for value in np.clip(np.round(time), dates.LOW, dates.HIGH).astype(np.int64).tolist()]
 
@@ -154,7 +154,7 @@ class Moment(Kind):
 
 
 def _cycles(wanted: Sequence[str] | None, held: np.ndarray, place: str) -> list[str]:
-    """The cycles to tell of: those asked for, or those that the times go round, and whose parts differ."""
+    """Return the cycles to encode: those asked for, or those that the times go round and whose parts differ."""
     if wanted is not None:
         for name in wanted:
             if name not in CYCLES:
@@ -167,7 +167,7 @@ def _cycles(wanted: Sequence[str] | None, held: np.ndarray, place: str) -> list[
 
 
 def _here(column: pa.Array, zone: str) -> np.ndarray:
-    """(N,) microseconds since 1970 on the clocks of a zone."""
+    """Return (N,) microseconds since 1970 on the clocks of a zone."""
     if zone:
         column = pc.local_timestamp(column.cast(pa.timestamp("us", zone)))
     result: np.ndarray = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
@@ -175,7 +175,7 @@ def _here(column: pa.Array, zone: str) -> np.ndarray:
 
 
 def _turns(time: np.ndarray) -> dict[str, np.ndarray]:
-    """Where each time stands on each cycle, of [0, 1)."""
+    """Return where each time is on each cycle, in [0, 1)."""
     day, clock = np.divmod(time, DAY)
     dated = day.astype("datetime64[D]")
     month, year = dated.astype("datetime64[M]"), dated.astype("datetime64[Y]")

@@ -129,7 +129,7 @@ class Number(Kind):
         return values.reshape(len(values), *field.shape)
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
-        """Numbers; of what was clipped or missing those that stand for it."""
+        """Return numbers; where values were clipped or missing, what stands for them."""
         if not field.shape:
             return invert_transform(
                 values * field.state["std"][0] + field.state["mean"][0], field.state.get("transform", "")
@@ -218,7 +218,7 @@ def _floats(*columns: pa.Array) -> np.ndarray:
 
 
 def _possible(said: Mapping[str, Any], *, target: bool) -> None:
-    """Raises DataError where the options of a column say what is not there, or what a target cannot be."""
+    """Raise DataError for options of a column that do not exist, or that a target cannot have."""
     for option, known in (("scaling", SCALINGS), ("outliers", OUTLIERS)):
         if said[option] not in known:
             raise DataError(f"{option} is {said[option]!r}", fix=suggest(str(said[option]), known))

@@ -66,5 +66,5 @@ class Seed(Kind):
         return {"type": "integer", "minimum": 0, "maximum": LIMIT - 1, "description": text, "example": 7}
 
     def hash_input(self, column: pa.Array) -> list[bytes]:
-        """Nothing: what a row is does not hang on the sample that is drawn for it."""
+        """Return nothing: a row's id does not depend on the sample that is drawn for it."""
         return [b""] * len(column)

@@ -126,7 +126,7 @@ class Series(Kind):
 
 
 def _first_channel(column: pa.Array) -> np.ndarray:
-    """(N, T) of series (N, T) or (N, T, C)."""
+    """Return (N, T) of series (N, T) or (N, T, C)."""
     values = stack_lists(column)[0]
     first: np.ndarray = values.reshape(*values.shape[:2], -1)[:, :, 0].astype(np.float64)
     return first
@@ -144,7 +144,7 @@ def _flat_windows(column: pa.Array) -> np.ndarray:
 
 
 def to_fixed_lists(values: np.ndarray) -> pa.Array:
-    """(N, T) as a column of lists of T float64 each, (N, T, C) as one of matrices."""
+    """Return (N, T) as a column of lists of T float64 each, (N, T, C) as one of matrices."""
     values = np.ascontiguousarray(values, dtype=np.float64)
     if values.ndim == 3:
         flat = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), math.prod(values.shape[1:]))
@@ -153,12 +153,12 @@ def to_fixed_lists(values: np.ndarray) -> pa.Array:
 
 
 def _sides(field: TensorField) -> tuple[int, ...]:
-    """The sides of a row as it stands in a table or a request: (T,) of one channel, (T, C) of several."""
+    """Return the shape of a row in a table or a request: (T,) of one channel, (T, C) of several."""
     return field.shape[:1] if field.shape[1:] == (1,) else field.shape
 
 
 def _restored(field: TensorField, units: np.ndarray) -> list[Any]:
-    """Values in the data's own units; a transform is of the first channel, the series itself."""
+    """Return values in the data's own units; a transform is of the first channel, the series itself."""
     name, sides = field.state.get("transform", ""), _sides(field)
     if name and len(sides) == 2:
         units[..., 0] = invert_transform(units[..., 0], name)

@@ -79,7 +79,7 @@ class Tags(Kind):
 
 
 def unequal_lengths(tags: pa.Array, words: pa.Array) -> RowErrors:
-    """The rows that have not as many tags as words; a text that is not given as words cannot be counted."""
+    """Return errors of rows that have not as many tags as words; text that is not a list of words is not counted."""
     if not pa.types.is_list(words.type):
         return {}
     pairs = enumerate(zip(tags.to_pylist(), words.to_pylist(), strict=True))

@@ -104,7 +104,7 @@ class Text(Kind):
         return found
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
-        """The text up to its end; an unknown token is written �."""
+        """Return the text up to its end; an unknown token is written �."""
         known, unit = field.state["values"][0], field.state["unit"]
         written = []
         for row in np.asarray(values).tolist():
@@ -166,7 +166,7 @@ class Text(Kind):
 
 
 def _listed(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds lists of words."""
+    """Tell whether a column of this type holds lists of words."""
     listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     return listed and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type))
 
@@ -201,7 +201,7 @@ def _whole(words: Iterable[Any]) -> bool:
 
 
 def _unit(unit: str, texts: Sequence[Any], listed: bool, place: str) -> str:
-    """The unit asked for; else words, or characters where most texts are of so few words that these are names."""
+    """Return the unit asked for; else words, or characters where most texts have so few words that they are names."""
     if unit and unit not in units.UNITS:
         raise DataError(f"there is no unit '{unit}'", place=place, fix="choose " + ", ".join(units.UNITS))
     if listed and unit not in ("", "word"):
@@ -220,5 +220,5 @@ def _cutter(unit: str, values: tuple[str, ...], listed: bool) -> Callable[[Any],
 
 @lru_cache(maxsize=8)
 def _codes(values: tuple[str, ...]) -> dict[str, int]:
-    """Token → number. Kept, for an endpoint encodes a row at a time."""
+    """Return token → number, cached, for an endpoint encodes row by row."""
     return {token: number for number, token in enumerate(values, SPECIAL)}

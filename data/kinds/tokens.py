@@ -114,7 +114,7 @@ class Tokens(Kind):
 
 @lru_cache(maxsize=8)
 def _tokenizer(text: str, length: int) -> Any:
-    """The tokenizer that cuts to `length` tokens, its marks of begin and end among them; 0 does not cut."""
+    """Return the tokenizer that cuts to `length` tokens with its marks of begin and end; 0 does not cut."""
     try:
         from tokenizers import Tokenizer
     except ImportError as error:

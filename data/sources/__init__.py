@@ -41,56 +41,57 @@ ALIASES = {  # scheme or ending → the source that reads it
 
 
 class Source:
-    """The contract. Opening a source reads nothing."""
+    """Read rows from one place. Opening a source reads nothing."""
 
     scheme: str = ""  # as the URI writes it, where it names one
     VERSION: ClassVar[int] = 1  # raised when the same data gives other rows than before, so that it is read again
     REQUIRES: ClassVar[dict[str, str]] = {}  # a module that it cannot be read without, and the extra that installs it
 
     def __init__(self, name: str, root: Path) -> None:
-        """`name` is what follows the scheme, or the path as given, relative to `root`."""
+        """Remember `name`, what follows the scheme or the path relative to `root`."""
         self.name, self.root = name, root
 
     def read(self) -> Iterator[pa.RecordBatch]:
-        """All rows, in bounded batches of one schema. Raises DataError with the place where reading fails."""
+        """Yield all rows in bounded batches of one schema. Raises DataError with the place where reading fails."""
         raise NotImplementedError
 
     def fingerprint(self) -> str:
-        """Changes when the data changed; the same on every machine that holds the same data."""
+        """Return a text that changes when the data changed; equal on every machine that holds the same data."""
         raise NotImplementedError
 
     @classmethod
     def is_incremental(cls, names: Sequence[str]) -> bool:
-        """Whether a folder of these files can be read some files at a time, so that new ones are read alone."""
+        """Tell whether a folder of these files can be read file by file, so that new files are read alone."""
         return False
 
     def files(self) -> list[File] | None:
-        """The files that can be read one by one; None where the source is one whole."""
+        """Return the files that can be read one by one; None where the source is one whole."""
         return None
 
     def with_files(self, names: Sequence[str]) -> Source:
-        """The same source, but only these of its files, in this order. `_origin` is a file's name, or "name#place"."""
+        """Return the source limited to these files, in this order. `_origin` is a file's name, or "name#place"."""
         raise NotImplementedError
 
     def reader_version(self) -> str:
-        """Which code says what its rows are."""
+        """Return the name and version of the code that reads the rows."""
         return f"{type(self).__module__.rpartition('.')[2]} {self.VERSION}"
 
     def with_range(self, column: str, since: Any, until: Any) -> Source:
-        """The same source, if it can without the rows that a `column` says are before `since` or not before `until`;
-        either may be None. More rows may come than were asked for.
+        """Return the source limited, if it can, to rows whose `column` is in [since, until); None is open.
+
+        More rows may come than were asked for.
         """
         return self
 
 
 class FileSource(Source):
-    """A file, or all files of ENDINGS in a folder and below it: each is read by itself, all have the same columns."""
+    """Read a file, or all files of ENDINGS in a folder and below it; all have the same columns."""
 
     ENDINGS: ClassVar[tuple[str, ...]]
     only: Sequence[str] | None = None
 
     def rows(self, path: Path, name: str) -> Iterator[pa.RecordBatch]:
-        """The rows of one file, in bounded batches; `name` is what their origins call it."""
+        """Yield the rows of one file in bounded batches; `name` is what their origins call it."""
         raise NotImplementedError
 
     @classmethod
@@ -122,11 +123,12 @@ class FileSource(Source):
 
     @property
     def folder(self) -> Path:
+        """Return the folder of the files."""
         path = self.root / self.name
         return path if path.is_dir() else path.parent
 
     def names(self) -> Sequence[str]:
-        """The files to read, below the folder."""
+        """Return the files to read, relative to the folder."""
         path = self.root / self.name
         if self.only is not None or not path.is_dir():
             return self.only if self.only is not None else [path.name]
@@ -143,7 +145,7 @@ def names() -> list[str]:
 
 
 def open_source(uri: str, root: Path) -> Source:
-    """The source a URI names; DataError lists what can be read, with the nearest right word."""
+    """Open the source that a URI names. Raises DataError with the nearest right word."""
     scheme, colon, rest = uri.partition(":")
     if colon and len(scheme) > 1:  # a single letter is a Windows drive
         source = find(scheme, uri)
@@ -164,7 +166,7 @@ def open_source(uri: str, root: Path) -> Source:
 
 
 def find(kind: str, place: str) -> type[Source]:
-    """The source of a scheme or an ending."""
+    """Return the class of the source of a scheme or a file ending."""
     kind = ALIASES.get(kind, kind)
     if not parts.is_known("sources", kind):
         raise DataError(f"cannot read '{kind or 'a file without an ending'}'", place=place, fix=suggest(kind, names()))
@@ -178,7 +180,7 @@ def endings(kind: str) -> tuple[str, ...]:
 
 
 def detect_folder_source(files: Iterable[str], place: str) -> str:
-    """Which source reads a folder of files so called: one that is made for such names, else that of most endings."""
+    """Return which source reads a folder of these files: one made for such names, else that of most endings."""
     listed = [PurePosixPath(name).name for name in files]
     called, by_ending = Counter(listed), Counter(map(extension, listed))
     takes = {name: endings(name) for name in parts.names("sources")}
@@ -207,19 +209,19 @@ def hash_files(paths: list[Path]) -> str:
 
 
 def with_origin(table: pa.Table, name: str, first: int = 0) -> pa.Table:
-    """The table, in plain types, with `_origin` "name#row", counted from `first`."""
+    """Return a table in plain types with `_origin` "name#row", counted from `first`."""
     check_column_names(table.column_names, name)
     columns = {column: decode_array(table.column(column)) for column in table.column_names}
     return pa.table({**columns, "_origin": origins(name, np.arange(first, first + len(table)))})
 
 
 def origins(name: str, places: np.ndarray) -> pa.Array:
-    """ "name#place" for each place."""
+    """Return "name#place" for each place."""
     return pc.binary_join_element_wise(name, pa.array(places).cast(pa.string()), "#")
 
 
 def check_column_names(names: Sequence[str], place: str) -> None:
-    """Raises DataError where a column's name stands there twice, or is one of RESERVED."""
+    """Raise DataError where a column's name comes twice, or is one of RESERVED."""
     for name, count in Counter(names).items():
         if count > 1:
             raise DataError(f"two columns are called '{name}'", place=place, fix="give each column its own name")
@@ -228,7 +230,7 @@ def check_column_names(names: Sequence[str], place: str) -> None:
 
 
 def cast_to_schema(batch: pa.RecordBatch, schema: pa.Schema, place: str) -> pa.RecordBatch:
-    """The batch with the columns and types of `schema`; DataError where others are there or values do not fit."""
+    """Return a batch with the columns and types of `schema`. Raises DataError where they do not match."""
     if set(batch.schema.names) != set(schema.names):
         new, gone = set(batch.schema.names) - set(schema.names), set(schema.names) - set(batch.schema.names)
         words = [f"'{name}' is new" for name in sorted(new)] + [f"'{name}' is missing" for name in sorted(gone)]

@@ -1,6 +1,6 @@
-"""What many files hold, read once: for what they are known by, and kept, where it is little, for who reads their rows.
+"""Read small files once: hash them, and cache their bytes for the parser.
 
-Of very many files Python reads 150,000 a second, whatever the disk can, so processes of their own take shares of them.
+Python opens about 150,000 files a second, whatever the disk can, so further processes read shares of very many files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ START = 10_000  # files that are read here while another process starts, and tel
 
 
 class FileCache:
-    """Opening many small files twice would cost more than all else."""
+    """Cache the contents of small files between hashing and parsing: opening them twice would cost most."""
 
     def __init__(self, most: int = KEPT) -> None:
         self.most = most  # bytes
@@ -38,9 +38,10 @@ class FileCache:
         self._kept: list[pa.BinaryArray | None] = []
 
     def scan(self, paths: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-        """(files, SIGN) what each file is known by, and the hashes of their contents; what was kept before goes.
+        """Return (files, SIGN) stat signatures and the content hashes of files; the cache is emptied before.
 
-        Raises OSError where a file cannot be read."""
+        Raises OSError where a file cannot be read.
+        """
         self._paths, self._places = paths, dict(zip(paths, range(len(paths)), strict=True))
         self._starts, self._kept = [], []
         signs, stamps = [np.empty(0, np.int64)], list[str]()
@@ -52,8 +53,10 @@ class FileCache:
         return np.concatenate(signs).reshape(-1, SIGN), stamps
 
     def read(self, paths: Sequence[str]) -> Iterator[pa.BinaryArray]:
-        """What the files hold, in order: what was scanned, where it is kept, else what they hold now. An array ends at
-        AT_ONCE files or BYTES, the last file with them, whatever is kept and whoever scanned it."""
+        """Yield the contents of files in order, from the cache where they are kept.
+
+        An array ends at AT_ONCE files or BYTES, with the last file complete, whatever is cached.
+        """
         done = 0
         while done < len(paths):
             end, size, pieces = done + AT_ONCE, 0, list[pa.BinaryArray]()
@@ -63,8 +66,7 @@ class FileCache:
             yield pa.concat_arrays(pieces) if len(pieces) > 1 else pieces[0]
 
     def _taken(self, paths: Sequence[str], most: int) -> pa.BinaryArray:
-        """Of as many of these paths as lie together, up to so many bytes, the last with them; no longer kept where they
-        are the last of a block."""
+        """Return the contents of the first paths that lie together, up to `most` bytes; free a block after its end."""
         place, block = self._place(paths[0])
         column = self._kept[block] if block >= 0 else None
         if column is None:
@@ -82,7 +84,7 @@ class FileCache:
         return column.slice(first, count)
 
     def _place(self, path: str) -> tuple[int, int]:
-        """Where a path was scanned, and the block there; -1 for one that was not."""
+        """Return where a path was scanned, and its block; -1 for one that was not."""
         place = self._places.get(path, -1)
         return place, bisect(self._starts, place) - 1
 
@@ -92,13 +94,13 @@ class FileCache:
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """All of a file."""
+    """Return all bytes of a file."""
     with open(path, "rb", buffering=0) as file:
         return file.read()
 
 
 def _read(paths: Iterable[str], most: int) -> pa.BinaryArray:
-    """What the first of these files hold, up to so many bytes, the last with them."""
+    """Return the contents of the first files, up to `most` bytes, with the last file complete."""
     data: list[bytes] = []
     size = 0
     for path in paths:
@@ -110,7 +112,7 @@ def _read(paths: Iterable[str], most: int) -> pa.BinaryArray:
 
 
 def _column(chunk: Chunk) -> pa.BinaryArray | None:
-    """(files,) the contents, where they lie; None where they are not held."""
+    """Return (files,) the contents without a copy; None where they are not held."""
     if chunk.lengths is None:
         return None
     offsets = np.zeros(chunk.files + 1, np.int32)
@@ -120,7 +122,7 @@ def _column(chunk: Chunk) -> pa.BinaryArray | None:
 
 
 def _shared(paths: Sequence[str], room: int) -> Iterator[Chunk]:
-    """The chunks of all files in order; of very many the first shares are read by processes of their own."""
+    """Yield the chunks of all files in order; of very many files other processes read the first shares."""
     shares = max(1, min(PROCESSES, os.cpu_count() or 1, len(paths) // SHARE))
     each = (len(paths) - START) // shares
     starts = [number * each for number in range(shares)]
@@ -134,7 +136,7 @@ def _shared(paths: Sequence[str], room: int) -> Iterator[Chunk]:
 
 
 class _Apart:
-    """A share of the files, read by another process, which writes what it found into a file that no one else sees."""
+    """Read a share of the files in another process, which writes its chunks into an anonymous file."""
 
     def __init__(self, paths: Sequence[str], room: int) -> None:
         self.paths, self.room = paths, room

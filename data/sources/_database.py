@@ -1,4 +1,4 @@
-"""Tables and queries of a database, through ADBC: what PostgreSQL's and SQLite's sources share."""
+"""Read tables and queries of a database through ADBC: what PostgreSQL's and SQLite's sources share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evergreen.data import sources
 
 
 class DatabaseSource(sources.Source):
-    """`NAME?table=orders`, or `NAME?query=SELECT …`: a scheme says how to connect and how it writes SQL."""
+    """Read `NAME?table=orders` or `NAME?query=SELECT …`; a subclass says how to connect and how to write SQL."""
 
     DRIVER: str  # module of the driver
 
@@ -29,15 +29,15 @@ class DatabaseSource(sources.Source):
         super().__init__(f"{base}?{urlencode(options)}" if options else base, root)
 
     def connect(self) -> Any:
-        """An open connection (PEP 249); DataError where the database is not there."""
+        """Open a connection (PEP 249). Raises DataError where the database is missing."""
         raise NotImplementedError
 
     def tables(self, cursor: Any) -> list[str]:
-        """The names of its tables and views."""
+        """Return the names of tables and views."""
         raise NotImplementedError
 
     def cast_query(self, cursor: Any, query: str) -> str:
-        """The query, its columns cast where Arrow would else not know what they hold."""
+        """Return the query with columns cast where Arrow would not know their type."""
         raise NotImplementedError
 
     @property
@@ -45,7 +45,7 @@ class DatabaseSource(sources.Source):
         return self.name
 
     def with_range(self, column: str, since: Any, until: Any) -> Self:
-        """Rows without a value there may come late or early, so they always come."""
+        """Limit the rows; those without a value may come late or early, so they always come."""
         name, parts = quote_identifier(column), []
         if since is not None:
             parts.append(f"{name} >= {quote_literal(since)}")
@@ -70,7 +70,7 @@ class DatabaseSource(sources.Source):
                     row += len(table)
 
     def query_rows(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The batches that are rows of the query."""
+        """Yield the batches that are rows of the query."""
         return batches
 
     @contextlib.contextmanager
@@ -84,7 +84,7 @@ class DatabaseSource(sources.Source):
             raise DataError(problem, place=self.place, fix="look at the address, the table and its columns") from error
 
     def _asked(self, cursor: Any) -> tuple[str, str]:
-        """The query for the rows, and what their origins call it."""
+        """Return (the query for the rows, what their origins call it)."""
         query, table = self.query, self.table
         if query:
             label = f"query {hashlib.blake2b(query.encode(), digest_size=4).hexdigest()}"
@@ -120,7 +120,7 @@ def quote_literal(value: Any) -> str:
 
 
 def numeric_text_to_numbers(table: pa.Table) -> pa.Table:
-    """Numbers that a driver hands over as the text of a type of its own, as numbers of Arrow."""
+    """Return columns of a driver's own extension types as plain Arrow columns."""
     for place, field in enumerate(table.schema):
         if isinstance(field.type, pa.BaseExtensionType):
             table = table.set_column(place, field.name, pa.chunked_array([c.storage for c in table[field.name].chunks]))

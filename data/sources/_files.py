@@ -1,4 +1,4 @@
-"""Files that hold rows: which there are, whether they changed, and their bytes, decompressed by their ending."""
+"""List the files of a source, hash them if they changed, and open them decompressed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SETTLED_NS = 2_000_000_000  # a file changed less than this ago may change again
 
 
 class File(NamedTuple):
-    """A file of a source: its name below the source, bytes, and a stamp that changes when its content does."""
+    """Name a file of a source, with its bytes and a hash of its content."""
 
     name: str
     size: int
@@ -36,14 +36,16 @@ class File(NamedTuple):
 
 
 def extension(name: str) -> str:
-    """The ending that says what a file holds, in lower case: ".csv" of "a.csv" and of "a.CSV.gz"."""
+    """Return the ending that says what a file holds, in lower case: ".csv" of "a.csv" and of "a.CSV.gz"."""
     stem, last = os.path.splitext(name.lower())
     return os.path.splitext(stem)[1] if last in COMPRESSED else last
 
 
 def walk(folder: Path, endings: Sequence[str]) -> list[str]:
-    """The files below a folder that end so, in the order of their paths; what is hidden is none. Raises DataError where
-    the name of one cannot be written down."""
+    """Return the files below a folder with these endings, sorted; hidden ones are skipped.
+
+    Raises DataError where a name cannot be written down.
+    """
     found, todo = [], [""]
     plain = tuple(endings)  # most names need no more than this to be seen
     while todo:
@@ -64,7 +66,7 @@ def walk(folder: Path, endings: Sequence[str]) -> list[str]:
 
 
 def check_utf8_names(names: Sequence[str], folder: Path | str = "") -> None:
-    """Raises DataError where a name is no UTF-8, which neither YAML nor Arrow can hold."""
+    """Raise DataError where a name is not UTF-8, which neither YAML nor Arrow can hold."""
     try:
         "".join(names).encode()
     except UnicodeEncodeError:
@@ -74,7 +76,10 @@ def check_utf8_names(names: Sequence[str], folder: Path | str = "") -> None:
 
 
 def open_decompressed(path: Path) -> BinaryIO:
-    """The file's content, to be read from its beginning; OSError, EOFError or ValueError where it is damaged."""
+    """Open a file for reading its decompressed content.
+
+    Reading raises OSError, EOFError or ValueError where the file is damaged.
+    """
     kind = COMPRESSED.get(path.suffix.lower())
     if kind == "gzip":  # Arrow's own reads a file that was cut off as if it ended there
         return gzip.open(path)  # type: ignore[return-value]
@@ -84,10 +89,10 @@ def open_decompressed(path: Path) -> BinaryIO:
 
 
 def list_with_hashes(folder: Path, names: Sequence[str], root: Path, contents: FileCache | None = None) -> list[File]:
-    """The files with hashes of their contents.
+    """Return the files with hashes of their contents.
 
-    A file is read again only if its size, its inode or a time of it differ from when it was read last: times are
-    compared with what was noted of them, never with the clock, so one that jumps does no harm.
+    A file is read again only if its size, inode or a time of it differ from the last reading. Times are compared
+    with those noted then, never with the clock, so a clock that jumps does no harm.
     """
     memory = root / HOME / "stamps" / f"{blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()}.arrow"
     known, contents = _remembered(memory), contents or FileCache(0)
@@ -104,7 +109,7 @@ def list_with_hashes(folder: Path, names: Sequence[str], root: Path, contents: F
 def _compared(
     known: HashIndex, names: Sequence[str], paths: Sequence[str], contents: FileCache
 ) -> tuple[np.ndarray, list[str], int]:
-    """(files, SIGN) what files are known by, their hashes, and how many of them had to be read."""
+    """Return ((files, SIGN) stat signatures, content hashes, the number of files that were read)."""
     at = np.array([known.places.get(name, -1) for name in names], np.int64)
     same = at >= 0
     now = [stat_signature(os.stat(paths[place])) for place in np.flatnonzero(same).tolist()]
@@ -120,19 +125,19 @@ def _compared(
 
 
 def hash_content(path: str | Path) -> str:
-    """About a second a gigabyte."""
+    """Return the hash of a file's content; takes about a second a gigabyte."""
     with open(path, "rb", buffering=0) as file:
         return hash_descriptor(file.fileno())
 
 
 def combined_hash(files: Iterable[File]) -> str:
-    """One stamp for many files: it changes with any name and any content."""
+    """Return one hash for many files: it changes with any name and any content."""
     told = "".join([f"{name}\0{stamp}\0" for name, _, stamp in files])
     return blake2b(told.encode(), digest_size=16).hexdigest()
 
 
 def batch_files(files: Sequence[File], size: int, count: int) -> Iterator[list[File]]:
-    """Files in order, in groups of at most `size` bytes and `count` files; a larger file is a group of its own."""
+    """Yield files in order, in groups of at most `size` bytes and `count` files; a larger file is its own group."""
     group: list[File] = []
     held = 0
     for file in files:
@@ -146,7 +151,7 @@ def batch_files(files: Sequence[File], size: int, count: int) -> Iterator[list[F
 
 
 class HashIndex(NamedTuple):
-    """What was noted of files when they were read last: name → place, (files, SIGN) numbers, and stamps."""
+    """Hold what was noted of files at the last reading: name → place, (files, SIGN) numbers, and hashes."""
 
     places: dict[str, int]
     signs: np.ndarray
@@ -154,7 +159,7 @@ class HashIndex(NamedTuple):
 
 
 def _remembered(memory: Path) -> HashIndex:
-    """Nothing where that cannot be read."""
+    """Load the index; an empty one where it cannot be read."""
     try:
         table = feather.read_table(memory)
         names, stamps = (table[column].to_pylist() for column in ("name", "stamp"))
@@ -165,7 +170,7 @@ def _remembered(memory: Path) -> HashIndex:
 
 
 def _remember(memory: Path, names: Sequence[str], signs: np.ndarray, stamps: Sequence[str]) -> None:
-    """Notes what was read, but not of files that may still be changing."""
+    """Save the index, without files that may still be changing."""
     columns = [pa.array(names), pa.array(stamps), *map(pa.array, signs.T.copy())]
     table = pa.table(columns, names=["name", "stamp", *SIGNS])
     settled = (signs[:, 2:] < min(time.time_ns() - SETTLED_NS, LATEST)).all(axis=1)  # mtime and ctime

@@ -1,4 +1,4 @@
-"""A whole graph cut into rows: each node with the neighbourhood that decides what a network says of it."""
+"""Cut a whole graph into rows: each node with the neighborhood that decides a network's answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHUNK = 1000  # rows a batch: neighbourhoods are large
 
 
 class NodeGraph:
-    """A whole graph of `count` nodes, of which each node is to be a row."""
+    """Hold a whole graph of `count` nodes, each of which becomes a row."""
 
     def __init__(self, count: int, edges: np.ndarray, weights: np.ndarray | None = None) -> None:
         pairs, weights = _undirected(edges, weights)
@@ -32,14 +32,17 @@ class NodeGraph:
         self.place = np.full(count, -1)  # of a node in the neighbourhood that is being made
 
     def features(self) -> np.ndarray:
-        """(N, F) what tells nodes apart that bring no features: each its own in a small graph; else the logarithm of
-        the degree and the place in the graph, by spectral embedding (Belkin and Niyogi 2003)."""
+        """Return (N, F) features of nodes that bring none.
+
+        In a small graph each node is its own feature; else the logarithm of the degree and the place in the
+        graph, by spectral embedding (Belkin and Niyogi 2003).
+        """
         if self.count <= ONE_HOT:
             return np.eye(self.count, dtype=np.float32)
         return np.column_stack([np.log1p(self.degree), self._coordinates()]).astype(np.float32)
 
     def _coordinates(self) -> np.ndarray:
-        """(N, COORDINATES) eigenvectors of the random walk on the graph, those that change slowest first."""
+        """Return (N, COORDINATES) eigenvectors of the random walk on the graph, the slowest first."""
         from scipy.sparse import csr_array
         from scipy.sparse.linalg import eigsh
 
@@ -52,8 +55,10 @@ class NodeGraph:
         return vectors[:, order] * scale[:, None]
 
     def neighbourhood(self, centre: int, features: np.ndarray, hops: int = HOPS, most: int = MAX_NODES) -> Graph:
-        """All nodes within `hops` of the centre and the edges among them, cut to `most` nodes: the nearest first, of
-        those equally near the ones with the heaviest edges to nearer nodes."""
+        """Return all nodes within `hops` of a center and the edges among them, cut to `most` nodes.
+
+        The nearest come first; of equally near ones those with the heaviest edges to nearer nodes.
+        """
         chosen = [np.array([centre])]
         self.place[centre] = 0
         found = 1
@@ -72,7 +77,7 @@ class NodeGraph:
         return Graph(features[nodes], np.stack([near, far], 1)[inside], heavy, self.degree[nodes])
 
     def _beyond(self, rim: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Nodes next to the rim that are not in the neighbourhood yet, and the weight of their edges to it."""
+        """Return the nodes next to the rim that are new to the neighborhood, and the weight of their edges to it."""
         spans = [slice(self.starts[node], self.starts[node + 1]) for node in rim]
         others = np.concatenate([self.others[span] for span in spans] or [np.zeros(0, int)])
         heavy = np.concatenate([self.heavy[span] for span in spans] or [np.zeros(0)])
@@ -81,7 +86,7 @@ class NodeGraph:
         return nodes, np.bincount(which, heavy[fresh], minlength=len(nodes))
 
     def tables(self, features: np.ndarray | None, beside: pa.Table, **reach: int) -> Iterator[pa.Table]:
-        """`beside`, a row per node, with the column `graph` of neighbourhoods, in bounded pieces."""
+        """Yield `beside`, a row per node, with the column `graph` of neighborhoods, in bounded pieces."""
         features = self.features() if features is None else features
         for first in range(0, self.count, CHUNK):
             piece = beside.slice(first, CHUNK)
@@ -90,7 +95,7 @@ class NodeGraph:
 
 
 def _undirected(edges: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Each pair once, the lower node first, without loops."""
+    """Return each pair once, the lower node first, without loops."""
     pairs = np.sort(np.asarray(edges, np.int64).reshape(-1, 2), axis=1)
     own = pairs[:, 0] != pairs[:, 1]
     pairs, which = np.unique(pairs[own], axis=0, return_inverse=True)
@@ -102,10 +107,10 @@ def _undirected(edges: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarr
 
 
 def parse_options(name: str, more: Sequence[str] = ()) -> tuple[str, dict[str, str]]:
-    """What follows `?` in a URI, apart: "karate_club?most=64" is ("karate_club", {"most": "64"}).
+    """Split a URI at `?`: "karate_club?most=64" is ("karate_club", {"most": "64"}).
 
-    `hops` and `most` say how far a neighbourhood reaches and how many nodes it keeps; `features=place` tells nodes
-    apart by their place in the graph alone, whatever else is known of them.
+    `hops` and `most` say how far a neighborhood reaches and how many nodes it keeps; `features=place` describes
+    nodes by their place in the graph alone.
     """
     bare, _, query = name.partition("?")
     found, known = dict(parse_qsl(query, keep_blank_values=True)), ["hops", "most", "features", *more]
@@ -120,5 +125,5 @@ def parse_options(name: str, more: Sequence[str] = ()) -> tuple[str, dict[str, s
 
 
 def parse_hops(found: Mapping[str, str]) -> dict[str, int]:
-    """The options `hops` and `most` as numbers."""
+    """Return the options `hops` and `most` as numbers."""
     return {key: int(word) for key, word in found.items() if key in ("hops", "most")}

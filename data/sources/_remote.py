@@ -1,7 +1,7 @@
-"""Files that lie elsewhere are fetched, and then read as files here are: any place × any format.
+"""Fetch remote files and read them as local ones: any store × any format.
 
-A transfer that breaks is tried again, later each time, and goes on where it stopped, in another process too. What was
-read is removed again; what was fetched of files that are still to be read stays in the clone's ignored folder.
+A transfer that breaks is retried with growing waits, and goes on where it stopped, in another process too. Files are
+removed once they were read; those still to be read stay in the project's ignored folder.
 """
 
 from __future__ import annotations
@@ -33,30 +33,32 @@ GONE = ("NO_SUCH_BUCKET", "NO_SUCH_KEY", "RESOURCE_NOT_FOUND")
 Found = TypeVar("Found")
 
 
-class Outage(DataError, ConnectionError):
+class TemporaryError(DataError, ConnectionError):
     """Nobody's mistake: a system that does not answer. Trying again later may help."""
 
 
 class RemoteStore(Protocol):
-    """A place where files lie."""
+    """List and stream the files of a remote place."""
 
     def files(self) -> list[File]:
-        """All there are at the address, their names below it; a file itself is one of its own name."""
+        """Return all files at the address, their names relative to it; a single file has its own name."""
 
     def stream(self, file: File, start: int) -> Iterator[bytes]:
-        """A file's bytes from `start` on; asked for of files that were listed before."""
+        """Yield the bytes of a listed file from `start` on."""
 
 
 class RemoteSource(sources.Source):
-    """What follows the scheme names a file, or a folder of files of one format."""
+    """Read what follows the scheme: a file, or a folder of files of one format."""
 
     only: Sequence[str] | None = None
 
     def disk(self) -> RemoteStore:
+        """Return the store that the address names."""
         raise NotImplementedError
 
     @property
     def uri(self) -> str:
+        """Return the address with its scheme."""
         return f"{self.scheme or type(self).__module__.rpartition('.')[2]}:{self.name}"
 
     def files(self) -> list[File] | None:
@@ -97,7 +99,7 @@ class RemoteSource(sources.Source):
 
     @cached_property
     def _files(self) -> list[File]:
-        """All that lies at the address, asked for once."""
+        """Return all that lies at the address, listed once."""
         files = retry(lambda: self._disk.files(), self.uri)
         if not files:
             raise DataError("there is no such file or folder", place=self.uri, fix="check the address")
@@ -121,7 +123,7 @@ class RemoteSource(sources.Source):
         return sources.find(kind, self.uri)
 
     def _wanted(self, files: Sequence[File]) -> list[File]:
-        """Those of the format's endings: a folder may hold others."""
+        """Return the files with the format's endings: a folder may hold others."""
         endings = getattr(importlib.import_module(self._kind(files).__module__), "FOLDER_OF", ())
         return [file for file in files if extension(file.name) in endings] or list(files)
 
@@ -136,7 +138,7 @@ class RemoteSource(sources.Source):
         return self.root / HOME / "fetched" / hashlib.blake2b(self.uri.encode(), digest_size=8).hexdigest()
 
     def _fetch(self, files: Sequence[File]) -> None:
-        """Brings what is not here yet. A part of one content is not taken for one of another: its name says which."""
+        """Fetch what is not here yet; the name of a part holds its content's hash."""
         (self.root / HOME).mkdir(mode=0o700, exist_ok=True)
         for file in files:
             target = self._folder / file.name
@@ -157,7 +159,7 @@ class RemoteSource(sources.Source):
 
 
 def _download(disk: RemoteStore, file: File, part: Path) -> None:
-    """Appends what is missing of a file; one that nobody vouches for, or of unknown length, is brought anew."""
+    """Append what is missing of a file; one without a hash or a length is fetched anew."""
     start = _size(part) if file.stamp and file.size >= 0 else 0
     if start == file.size and part.exists():
         return
@@ -173,9 +175,9 @@ def _size(path: Path) -> int:
 
 
 def retry(work: Callable[[], Found], place: str, progress: Callable[[], int] = lambda: 0) -> Found:
-    """What `work` returns. An error that may pass is waited out, with longer waits while `progress` stays the same.
+    """Return what `work` returns; errors that may pass are waited out, longer while `progress` stays the same.
 
-    Raises DataError for what will not pass by waiting, Outage when patience ends.
+    Raises DataError for permanent errors, TemporaryError when patience ends.
     """
     tries, reached = 0, progress()
     while True:
@@ -187,12 +189,14 @@ def retry(work: Callable[[], Found], place: str, progress: Callable[[], int] = l
             tries, reached = (tries + 1 if now <= reached else 1), now
             if tries == TRIES:
                 problem = f"it does not answer after {TRIES} tries ({_said(error)})"
-                raise Outage(problem, place=place, fix="run again when it does: what was fetched stays") from error
+                raise TemporaryError(
+                    problem, place=place, fix="run again when it does: what was fetched stays"
+                ) from error
             time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1)) * (0.5 + random.random()))
 
 
 def raise_permanent(error: Exception, place: str) -> None:
-    """Raises DataError for an error that stays however often one tries."""
+    """Raise DataError for an error that retrying does not help."""
     text = str(error)
     if isinstance(error, DataError):
         raise error
@@ -206,12 +210,12 @@ def raise_permanent(error: Exception, place: str) -> None:
 
 
 def _said(error: Exception) -> str:
-    """The first line of an error, or what it is called where it says nothing."""
+    """Return the first line of an error, or its class name where it says nothing."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 class ArrowStore:
-    """A folder or file of a pyarrow file system."""
+    """Read a folder or file of a pyarrow file system."""
 
     def __init__(self, system: Any, path: str) -> None:
         self.system, self.path = system, path.rstrip("/")

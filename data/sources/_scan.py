@@ -1,7 +1,7 @@
-"""Reads many files: what each is known by, the hash of its content, and the content of the small ones.
+"""Hash many files, and hold the contents of small ones.
 
-`scanned` does it here. As a program, which needs Python alone and so starts in 20 ms, it takes paths that end in NUL
-from its input and writes the chunks to its output; `parsed` reads them.
+`scan_files` does it here. As a program, which needs Python alone and so starts in 20 ms, this file takes paths that end
+in NUL from its input and writes chunks to its output, which `read_chunks` reads.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ HEAD = struct.Struct("<3q")  # files, whether they are held, bytes held
 
 
 class Chunk(NamedTuple):
-    """Some files, in order: SIGN numbers of each, STAMP characters of each, and, unless they are not held, the length
-    of each content and all contents."""
+    """Hold some files in order: SIGN numbers and STAMP characters of each, and, if held, their lengths and contents."""
 
     signs: array[int] | memoryview
     stamps: str
@@ -33,11 +32,12 @@ class Chunk(NamedTuple):
 
     @property
     def files(self) -> int:
+        """Return the number of files."""
         return len(self.stamps) // STAMP
 
 
 def scan_files(paths: Sequence[str], room: int) -> Iterator[Chunk]:
-    """The files in chunks, no more than `room` bytes of them held. Raises OSError where one cannot be read."""
+    """Yield the files in chunks that hold at most `room` bytes. Raises OSError where one cannot be read."""
     signs: list[int] = []
     stamps: list[bytes] = []
     contents: list[bytes] = []
@@ -72,18 +72,18 @@ def scan_files(paths: Sequence[str], room: int) -> Iterator[Chunk]:
 
 
 def stat_signature(told: os.stat_result) -> tuple[int, int, int, int]:
-    """By which a file is seen to be as it was: size, inode, mtime and ctime; times in nanoseconds."""
+    """Return what shows that a file changed: size, inode, mtime and ctime, in nanoseconds."""
     return told.st_size, told.st_ino & MOST, told.st_mtime_ns, told.st_ctime_ns
 
 
 def hash_descriptor(file: int) -> str:
-    """About a second a gigabyte."""
+    """Return the hash of an open file; takes about a second a gigabyte."""
     with os.fdopen(file, "rb", closefd=False) as opened:
         return file_digest(opened, lambda: blake2b(digest_size=STAMP // 2)).hexdigest()
 
 
 def read_chunks(written: memoryview) -> Iterator[Chunk]:
-    """The chunks that were written, without a copy of the contents."""
+    """Yield chunks that were written, without a copy of the contents."""
     at = 0
 
     def part(size: int) -> memoryview:
@@ -110,6 +110,7 @@ def _rest(file: int) -> bytes:
 
 
 def main(room: int) -> None:
+    """Scan the files named on standard input, and write chunks to standard output."""
     gc.disable()  # nothing here is in cycles
     paths = os.fsdecode(sys.stdin.buffer.read()).split("\0")[:-1]
     for chunk in scan_files(paths, room):

@@ -39,7 +39,7 @@ class ArrowSource(sources.FileSource):
             raise DataError(f"no readable Arrow file ({reason})", place=str(path), fix=fix) from error
 
     def names(self) -> Sequence[str]:
-        """As a saved data set lists them; it may hold files that are no part of it."""
+        """Return the files that a saved data set lists; its folder may hold others."""
         path = self.root / self.name
         if self.only is not None or not path.is_dir():
             return super().names()
@@ -56,7 +56,7 @@ class ArrowSource(sources.FileSource):
 
 
 def _named(table: pa.Table) -> pa.Table:
-    """Classes by their names, and pictures and sounds by their bytes, where `datasets` wrote what columns are."""
+    """Replace classes by their names, and images and sounds by their bytes, where `datasets` wrote what columns are."""
     said = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
     features = said.get("info", {}).get("features", {})
     for place, field in enumerate(table.schema):
@@ -71,7 +71,7 @@ def _named(table: pa.Table) -> pa.Table:
 
 
 def _read(path: Path) -> Iterator[pa.RecordBatch]:
-    """The batches of a file in one of Arrow's two layouts, for random access or for streams."""
+    """Yield the batches of a file in either of Arrow's layouts, for random access or for streams."""
     with open_decompressed(path) as file:
         signature = file.read(6)
     if signature == b"ARROW1" and path.suffix in FOLDER_OF:

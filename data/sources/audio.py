@@ -82,7 +82,7 @@ class AudioSource(sources.Source):
         return folder, files
 
     def _transcripts(self, folder: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
-        """The columns of `transcripts.csv` and its rows by the file that they are of; nothing where there is none."""
+        """Return (the columns of transcripts.csv, file → row); nothing where there is none."""
         path = folder / TABLE
         if not path.is_file():
             return [], {}
@@ -98,7 +98,7 @@ class AudioSource(sources.Source):
 
 
 def _sound(file: Path) -> tuple[dict[str, np.ndarray | int] | None, str]:
-    """The sound of a file, or why there is none."""
+    """Return the sound of a file, or why there is none."""
     try:
         samples, rate = wav.decode_wav(file.read_bytes())
     except DataError as error:

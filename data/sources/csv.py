@@ -50,7 +50,7 @@ class CsvSource(sources.FileSource):
 
 
 def detect_encoding(path: Path) -> str:
-    """By the byte order mark; else UTF-8 if the whole file is; else Windows-1252 or Latin-1, which every file is."""
+    """Return the encoding: by the byte order mark; UTF-8 if the whole file is; else Windows-1252 or Latin-1."""
     decoder, seen = codecs.getincrementaldecoder("utf-8")(), b""
     with open_decompressed(path) as file:
         block = file.read(1 << 20)
@@ -71,7 +71,7 @@ def detect_encoding(path: Path) -> str:
 
 
 def detect_delimiter(sample: str) -> str:
-    """The one of , ; tab | that divides the most lines of the sample into as many fields as the first."""
+    """Return the one of , ; tab | that divides the most lines of the sample into as many fields as the first."""
 
     def agreement(mark: str) -> tuple[int, int]:
         rows = [row for row in csv.reader(sample.splitlines()[:50], delimiter=mark) if row]
@@ -82,9 +82,7 @@ def detect_delimiter(sample: str) -> str:
 
 
 def _batches(file: io.TextIOWrapper, path: Path, name: str) -> Iterator[pa.RecordBatch]:
-    """Blocks of whole lines are parsed by Arrow; by Python's slower reader where quotes hold line ends, or rows are
-    ragged. Both read a sound line alike.
-    """
+    """Parse whole lines with Arrow, but with Python's reader where quotes hold line ends or rows are ragged."""
     block = _block(file, BLOCK // 2)  # what waits for the first rows gets them sooner
     _is_text(block, path)
     csv.field_size_limit(LONGEST)
@@ -137,7 +135,7 @@ def _header(row: list[str], path: Path) -> list[str]:
 
 
 def _line_is_row(block: str) -> bool:
-    """Whether no quotes hold a line end, nor are there line ends of other kinds than \\n and \\r\\n."""
+    """Tell whether no quotes hold a line end, and all line ends are \\n or \\r\\n."""
     if "\r" in block and block.count("\r") != block.count("\r\n"):
         return False
     if '"' not in block:
@@ -149,7 +147,7 @@ def _line_is_row(block: str) -> bool:
 
 @dataclass(frozen=True)
 class CsvParser:
-    """How a file's rows are parsed."""
+    """Parse the rows of one file."""
 
     path: Path
     name: str  # in origins
@@ -157,7 +155,7 @@ class CsvParser:
     mark: str
 
     def parse_with_arrow(self, block: str, data: bytes, line: int) -> Iterator[pa.RecordBatch]:
-        """The rows of a block in which every line is one, and its bytes; `line` is the number of its first."""
+        """Yield the rows of a block in which every line is one; `line` is the number of its first."""
         ragged: list[arrow.InvalidRow] = []
 
         def aside(row: arrow.InvalidRow) -> str:
@@ -187,7 +185,7 @@ class CsvParser:
         yield from table.combine_chunks().to_batches(sources.ROWS)
 
     def parse_with_csv(self, lines: Iterable[str], line: int) -> Iterator[pa.RecordBatch]:
-        """The rows of lines of which the first has the number `line`."""
+        """Yield the rows of lines, the first of which has the number `line`."""
         rows: list[Row] = []
         text: list[str] = []  # the lines of the row at hand
         last: list[str] = []  # and of the one before
@@ -212,6 +210,7 @@ class CsvParser:
             text.clear()
 
     def batch(self, rows: Sequence[Row]) -> pa.RecordBatch:
+        """Return parsed rows as a batch; rows with too few or too many fields have a `_fault`."""
         width = len(self.names)
         faults = [
             fault or f"{len(row)} fields where {width} belong: {','.join(row)[:500]}"
@@ -233,7 +232,7 @@ def _noted(lines: Iterable[str], text: list[str]) -> Iterator[str]:
 
 
 def _unclosed(text: list[str], mark: str) -> str:
-    """What is wrong with the last row of a file if it ends inside quotes."""
+    """Return what is wrong with the last row of a file if it ends inside quotes."""
     try:
         list(csv.reader(text, delimiter=mark, strict=True))
     except csv.Error as error:

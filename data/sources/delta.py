@@ -31,7 +31,7 @@ class DeltaSource(sources.Source):
         self.version = int(number) if said else None
 
     def read(self) -> Iterator[pa.RecordBatch]:
-        """Deleted rows are none, and files are named by what the table's log says of this version."""
+        """Yield the rows of this version: its log says which files count and which rows are deleted."""
         row = 0
         for found in self._table().to_pyarrow_dataset().to_batches(batch_size=sources.ROWS):
             table = pa.Table.from_batches([found]).replace_schema_metadata()

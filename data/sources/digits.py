@@ -38,5 +38,5 @@ class DigitsSource(sources.Source):
 
 
 def marks(digit: int) -> list[str]:
-    """What is true of a digit, in alphabetical order; of 1 nothing is."""
+    """Return what is true of a digit, in alphabetical order; of 1 nothing is."""
     return sorted(mark for mark, digits in MARKS.items() if digit in digits)

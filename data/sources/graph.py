@@ -70,7 +70,7 @@ class GraphSource(sources.Source):
         return next((path for path in paths if path.is_file()), None)
 
     def _divided(self, nodes: pa.Table) -> tuple[pa.Table, np.ndarray | None]:
-        """The columns that stay beside the graph, the label and `_origin` last; and the numbers that go into it."""
+        """Return the columns beside the graph, with the label and `_origin` last, and the numbers that go into it."""
         others = nodes.column_names[1:-1]
         label = self.options.get("label") or ("label" if "label" in others else others[-1] if others else "")
         if not label:
@@ -89,7 +89,7 @@ class GraphSource(sources.Source):
 
 
 def _edges(path: Path) -> list[Edge]:
-    """Every line of the file, the first one even where it holds column names."""
+    """Return every line of the file, also a first line of column names."""
     with path.open(encoding=detect_encoding(path), newline="") as file:
         lines = {number: line for number, line in enumerate(file, 1) if line.strip() and not line.startswith("#")}
     mark = detect_delimiter("".join(list(lines.values())[:50]))
@@ -105,7 +105,7 @@ def _edges(path: Path) -> list[Edge]:
 
 
 def _nodes(path: Path) -> tuple[pa.Table, Faults]:
-    """The table, its first column called `id` and `_origin` last; and the lines that are no nodes."""
+    """Return the table, its first column named `id` and `_origin` last, and the lines that are not nodes."""
     read = pa.Table.from_batches(list(Table(str(path), path.parent).read())).combine_chunks()
     unread = read.filter(read.column("_fault").is_valid()).select(["_origin", "_fault"]).to_pylist()
     table = read.filter(read.column("_fault").is_null()).drop_columns("_fault")
@@ -118,12 +118,12 @@ def _nodes(path: Path) -> tuple[pa.Table, Faults]:
 
 
 def _bare(names: list[str], file: str) -> pa.Table:
-    """Nodes of which the edges alone are known."""
+    """Return nodes of which only the edges are known."""
     return pa.table({"id": names, "_origin": [f"{file}#{name}" for name in names]})
 
 
 def _network(edges: list[Edge], places: dict[str, int], path: Path) -> tuple[NodeGraph, Faults]:
-    """The graph of the edges between known nodes, and the edges that name others."""
+    """Return the graph of the edges between known nodes, and errors of the other edges."""
     known = [edge for edge in edges if all(name in places for name in edge.nodes)]
     strange = [
         (edge.origin, f"an edge to '{name}', which nodes.csv does not list")
@@ -144,7 +144,7 @@ def _network(edges: list[Edge], places: dict[str, int], path: Path) -> tuple[Nod
 
 
 def _with_faults(table: pa.Table, faults: Faults | None = None) -> pa.Table:
-    """The table with a column `_fault`, and a row for each fault."""
+    """Return the table with a column `_fault`, and a row for each error."""
     rows = {name: pa.nulls(len(faults or []), table.schema.field(name).type) for name in table.column_names}
     origins, reasons = ([one[side] for one in faults or []] for side in (0, 1))
     extra = pa.table({**rows, "_origin": pa.array(origins, pa.string()), "_fault": pa.array(reasons, pa.string())})

@@ -24,6 +24,8 @@ class HttpsSource(RemoteSource):
 
 
 class HttpStore:
+    """Read one file over HTTP."""
+
     def __init__(self, address: str) -> None:
         self.address = address
         self.name = PurePosixPath(unquote(urlsplit(address).path)).name
@@ -35,7 +37,7 @@ class HttpStore:
         return [File(self.name, int(said.get("Content-Length") or -1), stamp)]
 
     def stream(self, file: File, start: int) -> Iterator[bytes]:
-        """Raises ConnectionError where the server has another file by now, or sends another part than was asked for."""
+        """Yield bytes from `start` on. Raises ConnectionError where the server sends another part."""
         headers = {"Range": f"bytes={start}-", "If-Range": file.stamp} if start else {}
         with self._ask("GET", headers) as answer:
             skip = start if start and answer.status != HTTPStatus.PARTIAL_CONTENT else 0  # it cannot resume
@@ -48,7 +50,7 @@ class HttpStore:
 
     @contextmanager
     def _ask(self, method: str, headers: dict[str, str] | None = None) -> Iterator[Any]:
-        """The answer, to be read. What breaks while it is read is an OSError, too."""
+        """Send a request and give its response; what breaks while it is read is an OSError, too."""
         from http.client import HTTPException
         from urllib.error import HTTPError
         from urllib.request import Request, urlopen

@@ -32,7 +32,7 @@ class ImagesSource(sources.Source):
 
     @classmethod
     def is_incremental(cls, names: Sequence[str]) -> bool:
-        """Not where a table, or the name of another file, says what belongs to an image."""
+        """Tell whether neither a table nor another file's name says what belongs to an image."""
         folders = {name.partition("/")[0] for name in names if "/" in name}
         return not {"images", "masks"} <= folders and not any(
             name.endswith(TABLES) for name in names if "/" not in name
@@ -62,7 +62,7 @@ class ImagesSource(sources.Source):
 
     @cached_property
     def _held(self) -> list[File]:
-        """The images, and the table beside them."""
+        """Return the images, and the table beside them."""
         names = walk(self._folder(), (*FOLDER_OF, *TABLES))
         names = [name for name in names if "/" not in name or not name.endswith(TABLES)]
         self._apart = self.is_incremental(names)
@@ -76,7 +76,7 @@ class ImagesSource(sources.Source):
 
 
 def _images(folder: Path) -> list[Path]:
-    """Every image below the folder, in the order of their paths; what is hidden is none."""
+    """Return every image below the folder, sorted; hidden ones are skipped."""
     return [folder / name for name in walk(folder, FOLDER_OF)]
 
 
@@ -110,7 +110,7 @@ def _paired(folder: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _listed(folder: Path, table: Path) -> Iterator[pa.RecordBatch]:
-    """The rows of the table; a file that is not there is the fault of its row."""
+    """Yield the rows of the table; a missing file is the fault of its row."""
     rows = pa.Table.from_batches(list(sources.open_source(table.name, folder).read()))
     columns = {name: rows[name].to_pylist() for name in rows.column_names if name not in sources.RESERVED}
     named = [name for name, values in columns.items() if _names_files(values, folder)]
@@ -145,7 +145,7 @@ def _batches(
     origin: list[str],
     faults: list[str | None] | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Columns of the files' bytes and the others; bytes are read as the batches are asked for."""
+    """Yield columns of the files' bytes and the others; bytes are read as the batches are asked for."""
     said = {**others, "_origin": pa.array(origin, pa.string())}
     said["_fault"] = pa.array(faults or [None] * len(origin), pa.string())
     read: dict[str, list[bytes | None]] = {name: [] for name in files}

@@ -49,7 +49,7 @@ class JsonlSource(sources.FileSource):
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """The file in pieces of whole lines."""
+    """Yield the file in pieces of whole lines."""
     with io.BufferedReader(open_decompressed(path)) as file:  # type: ignore[type-var]
         block = (file.read(BLOCK) + file.readline()).removeprefix(b"\xef\xbb\xbf")
         if block.lstrip()[:1] == b"[":
@@ -61,7 +61,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _parsed(block: bytes, schema: pa.Schema | None = None) -> tuple[pa.Table, np.ndarray, list[str | None]]:
-    """The rows of a block, the line of each from 0, and why it could not be read."""
+    """Return the rows of a block, the line of each from 0, and why it could not be read."""
     lines = block.split(b"\n")
     places = np.array([place for place, line in enumerate(lines) if line.strip()], np.int64)
     try:
@@ -106,7 +106,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
-    """Values as a column of a type, by default of that which suits them all; else as text."""
+    """Return values as a column of a type, by default of one that suits them all; else as text."""
     try:
         column = pa.array(values, kind)
         return column if kind else column.cast(_told(column.type))
@@ -118,7 +118,7 @@ def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
 
 
 def _told(kind: pa.DataType) -> pa.DataType:
-    """What a type was in the file: Arrow takes some texts for times, and a column of nulls for one of no type."""
+    """Return what a type was in the file: Arrow takes some texts for times, and nulls for a type of their own."""
     if pa.types.is_temporal(kind) or pa.types.is_null(kind):
         return pa.string()
     if pa.types.is_struct(kind):
@@ -127,7 +127,7 @@ def _told(kind: pa.DataType) -> pa.DataType:
 
 
 def _united(one: pa.Schema, other: pa.Schema) -> pa.Schema:
-    """All columns of both; one that is of two types that no third holds is text."""
+    """Return all columns of both schemas; one of two types that no third holds is text."""
     fields = {field.name: field for field in one}
     for field in other:
         try:

@@ -89,6 +89,6 @@ def _properties() -> dict[str, Callable[[Any], bool | int]]:
 
 
 def _by_degree(graph: Any) -> Graph:
-    """A small graph, the features of a node being which degree it has."""
+    """Return a small graph whose nodes' features are their degrees."""
     degrees = [degree for _, degree in graph.degree]
     return Graph(np.eye(ATLAS)[degrees], np.array(graph.edges, np.int64).reshape(-1, 2))

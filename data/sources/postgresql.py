@@ -48,7 +48,7 @@ class PostgresqlSource(DatabaseSource):
         return [name for (name,) in cursor.fetchall()]
 
     def cast_query(self, cursor: Any, query: str) -> str:
-        """Types that Arrow has none for are text; numerics are floats."""
+        """Cast types that Arrow lacks to text, and numerics to floats."""
         cursor.execute(f"SELECT * FROM ({query}) AS asked LIMIT 0")
         names = [quote_identifier(one[0]) for one in cursor.description]
         cursor.execute(
@@ -62,7 +62,7 @@ class PostgresqlSource(DatabaseSource):
         return f"SELECT {', '.join(columns)} FROM ({query}) AS asked"
 
     def fingerprint(self) -> str:
-        """Counted and added up by the server: the order of the rows does not matter."""
+        """Return a count and a sum of row hashes, computed by the server: the order of rows does not matter."""
         with self._cursor() as cursor:
             cursor.execute(
                 "SELECT count(*)::text || ' ' || coalesce(sum(hashtextextended(asked::text, 0)::numeric), 0)::text"

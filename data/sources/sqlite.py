@@ -34,10 +34,10 @@ class SqliteSource(DatabaseSource):
         return [name for (name,) in cursor.fetchall()]
 
     def cast_query(self, cursor: Any, query: str) -> str:
-        """In SQLite each value has a type of its own: a column of several is text, whole and broken numbers are floats.
+        """Cast columns of several types to text, and those of integers and floats to floats.
 
-        The driver takes a column's type from its first values, so a row of the right types, left out again by `kept`,
-        comes first.
+        In SQLite each value has its own type. The driver takes a column's type from its first values, so a row
+        of the right types, which `query_rows` leaves out again, comes first.
         """
         cursor.execute(f"SELECT * FROM ({query}) LIMIT 0")
         names = [one[0] for one in cursor.description]
@@ -60,7 +60,7 @@ class SqliteSource(DatabaseSource):
             yield batch.slice(0 if number else 1)
 
     def fingerprint(self) -> str:
-        """Of the file, and of what was written to it and is not yet in it."""
+        """Return the hash of the file, and of its write-ahead log."""
         files = [self.path, self.path.with_name(f"{self.path.name}-wal")]
         held = [file.name for file in files if file.is_file() and file.stat().st_size]
         return f"{combined_hash(list_with_hashes(self.path.parent, held, self.root))} {self.table or self.query}"
@@ -70,7 +70,7 @@ SAMPLES = {"INTEGER": "0", "REAL": "0.0", "TEXT": "''", "BLOB": "x'00'"}
 
 
 def _held(types: set[str]) -> str:
-    """The type that holds values of all these."""
+    """Return the type that holds values of all these types."""
     if types <= {"integer"} and types:
         return "INTEGER"
     if types <= {"integer", "real"} and types:

@@ -70,7 +70,7 @@ class TextsSource(sources.Source):
         return list_with_hashes(folder, [_origin(path, file) for file in paths], self.root)
 
     def _paths(self) -> list[Path]:
-        """Every text below the folder, in the order of their paths; what is hidden is none."""
+        """Return every text below the folder, sorted; hidden ones are skipped."""
         path = self.root / self.name
         if path.is_file():
             return [path]
@@ -84,7 +84,7 @@ class TextsSource(sources.Source):
 
 
 def parse_characters(option: str, place: str) -> int:
-    """The number that `characters=256` says; 0 where nothing is said."""
+    """Parse `characters=256`; 0 where nothing is given."""
     name, _, value = option.partition("=")
     if not option:
         return 0
@@ -94,7 +94,7 @@ def parse_characters(option: str, place: str) -> int:
 
 
 def text_chunks(parts: Iterable[tuple[str, str]], length: int) -> Iterator[pa.RecordBatch]:
-    """Named texts in stretches of `length` characters, in order; the last of a text is as long as it comes."""
+    """Yield named texts in chunks of `length` characters, in order; the last of a text may be shorter."""
     place, rows = 0, []
     for name, text in parts:
         for start in range(0, len(text), length):
