@@ -77,7 +77,7 @@ class Model:
             return self._stored.predict(self._checked(frame))
         import pyarrow as pa
 
-        if self.spec.time and self.spec.task == "forecasting":
+        if self.spec.time and self._stored.network.task.IS_FORECAST:
             table = to_table(frame)
             origins = pa.array([f"{PLACE}, row {row}" for row in range(len(table))])
             return pa.table(forecast(self._stored, table.append_column("_origin", origins), Path("frame")))

@@ -30,6 +30,7 @@ class Anomaly(Task):
     """
 
     TARGETS = ("category",)
+    REFERENCE = "nearest_neighbors"
     LAYOUTS = ("anomaly_score",)
     HAS_LOSS = False
     ROW_SCORE_GOAL = "max"

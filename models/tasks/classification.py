@@ -36,6 +36,7 @@ class Classification(Task):
     """
 
     TARGETS = ("category", "labels")
+    REFERENCE = "logistic_regression"
     ROW_SCORE_GOAL = "max"
     PLOT = "confusion"
     METRICS: dict[str, str] = {

@@ -33,6 +33,7 @@ class Embedding(Task):
     """
 
     TARGETS = ("category",)
+    REFERENCE = "linear_discriminants"
     ROW_SCORE_GOAL = "max"
     NEEDS_ALL_OUTPUTS = True
     METRICS: dict[str, str] = {

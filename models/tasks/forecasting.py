@@ -30,6 +30,8 @@ class Forecasting(NumericTask):
     """
 
     TARGETS = ("series",)
+    REFERENCE = "autoregression"
+    IS_FORECAST = True
     PLOT = "forecast"
     METRICS = {"mse": "min", "mae": "min"}
 

@@ -30,6 +30,7 @@ class Ranking(Task):
     """
 
     TARGETS = ("category",)
+    REFERENCE = "naive_bayes"
     PLOT = "confusion"
     ROW_SCORE_GOAL = "max"
     METRICS: dict[str, str] = {"ndcg_at_10": "max", "hit_rate_at_10": "max", "reciprocal_rank": "max"}

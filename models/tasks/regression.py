@@ -20,6 +20,7 @@ class Regression(NumericTask):
     """
 
     TARGETS = ("number",)
+    REFERENCE = "ridge_regression"
     PLOT = "residuals"
     METRICS = {"r2": "max", "rmse": "min", "mae": "min"}
 

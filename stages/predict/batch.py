@@ -43,7 +43,7 @@ def predict(paths: Paths, source: Path, output: Path, progress: Progress = no_pr
         raise PipelineError(f"{output} is the file to answer", place="--output", fix="give the name of another file")
     batches = open_source(str(source.resolve()), paths.root).read()
     model = load_model(versions.checkout(paths, version))
-    if model.spec.time and model.card["task"] == "forecasting":
+    if model.spec.time and model.network.task.IS_FORECAST:
         tables = _forecast(model, batches, source)
     else:
         typed = output.suffix.lower() == ".parquet"

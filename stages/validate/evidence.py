@@ -13,7 +13,7 @@ import torch
 
 from evergreen.stages.artifacts import SCRATCH, Model, load_model
 from evergreen.stages.validate.predictions import Scored
-from evergreen.stages.validate.reference_models import reference
+from evergreen.stages.validate.reference_models import fit_reference
 from evergreen.stages.validate.statistics import Array, Interval, Point, block_length, bootstrap, compare, wilson
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, 
     splits = [batches.load_encoded_split(ready, split, most) for split in ("train", "validation")]
     known = {name: torch.as_tensor(array) for name, array in splits[0].items()}
     seen = {name: np.concatenate([split[name] for split in splits]) for name in splits[0]}
-    fitted = reference(spec, seen, test, seed=seed, task=task)
+    fitted = fit_reference(spec, seen, test, seed=seed, task=task)
     incumbent, refusal = _released(released, model, table)
     steps = target.shape[1] if spec.target.kind == "series" else 1
     return Evidence(

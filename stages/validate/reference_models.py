@@ -1,8 +1,7 @@
-"""The strong simple opponent: what a statistician would fit first, measured on the same rows as the network.
+"""Fit the simple model that a statistician would try first, and compare it on the same rows as the network.
 
-Ridge regression for numbers, logistic regression for classes, an autoregression for series, naive Bayes for what is
-recommended, linear discriminants for what is embedded; each is fitted on what the network may see (training and
-validation rows) and answers in the form of the task's head, so that the task scores it.
+A task names it as its REFERENCE. It is fitted to what the network may see, the training and validation rows, and its
+outputs are shaped as those of the task's head, so that the task scores it.
 """
 
 from __future__ import annotations
@@ -22,34 +21,36 @@ MOST_VALUES = 1000  # of a category; one with more is left out: a column for eac
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
-def reference(
+def fit_reference(
     spec: FeatureSpec, fit: Arrays, test: Arrays, *, seed: int = 0, task: Task | None = None
 ) -> tuple[str, np.ndarray[Any, Any]] | None:
-    """Its name and its outputs for the rows of `test`, shaped as the head's; None where no simple opponent is known.
+    """Fit the simple model that the task names as its REFERENCE; return its name and outputs for the rows of `test`.
 
-    `fit` and `test` are encoded inputs by name, `fit` with "target". Rows of `fit` are in their stored order.
-    `task` is the candidate's, which knows what is normal.
+    `fit` and `test` are encoded inputs by name, `fit` with "target", its rows in their stored order. Outputs are shaped
+    as the head's. `task` is the candidate's, which knows what is normal. None where the model cannot be fitted.
     """
+    from evergreen.models.registry import find_task
+
     rows = len(fit["target"])
     if rows > MOST_ROWS:
         chosen = np.sort(np.random.default_rng(seed).choice(rows, MOST_ROWS, replace=False))
         fit = {name: array[chosen] for name, array in fit.items()}
     x, y, x_test = _matrix(spec, fit), fit["target"], _matrix(spec, test)
-    kind = spec.target.kind
-    if spec.task == "anomaly":
-        return None if task is None else ("nearest normal rows", _neighbours(task, x, y, x_test))
-    if not x.shape[1]:
-        return None
-    if spec.task == "ranking":
-        return ("naive Bayes", _naive_bayes(x, y, x_test, spec.target.sizes[0])) if x.min() >= 0 else None
-    if spec.task == "embedding":
-        return "linear discriminants", _discriminants(x, y, x_test)
-    if kind == "category" and spec.target.shape == ():
-        return "logistic regression", _logistic(x, y, x_test, len(spec.target.state["values"][0]))
-    if kind == "number":
-        return "ridge regression", _ridge(x, y, x_test)
-    if kind == "series" and y.ndim == 2:
-        return _autoregression(spec, fit, test)
+    match find_task(spec.task).REFERENCE:
+        case "nearest_neighbors" if task is not None:
+            return "nearest normal rows", _neighbours(task, x, y, x_test)
+        case _ if not x.shape[1]:
+            return None
+        case "naive_bayes" if x.min() >= 0:
+            return "naive Bayes", _naive_bayes(x, y, x_test, spec.target.sizes[0])
+        case "linear_discriminants":
+            return "linear discriminants", _discriminants(x, y, x_test)
+        case "logistic_regression" if not spec.target.shape:
+            return "logistic regression", _logistic(x, y, x_test, len(spec.target.state["values"][0]))
+        case "ridge_regression":
+            return "ridge regression", _ridge(x, y, x_test)
+        case "autoregression" if y.ndim == 2:
+            return _autoregression(spec, fit, test)
     return None
 
 

@@ -26,8 +26,15 @@ def fit_svm(
     It is fitted to the training rows; its penalty and the scale of its margins are chosen by the validation rows. None
     for other targets than one class a row, and for more rows than the fit can take.
     """
+    from evergreen.models.registry import find_task
+
     classes = len(spec.target.state["values"][0]) if spec.target.kind == "category" else 0
-    if spec.task != "classification" or not classes or spec.target.shape or len(train["target"]) > MOST_ROWS:
+    if (
+        find_task(spec.task).REFERENCE != "logistic_regression"
+        or not classes
+        or spec.target.shape
+        or len(train["target"]) > MOST_ROWS
+    ):
         return None
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

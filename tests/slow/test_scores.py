@@ -15,7 +15,7 @@ from evergreen.stages import pipeline
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.trials.trial import split_config_and_options
-from evergreen.stages.validate.reference_models import reference
+from evergreen.stages.validate.reference_models import fit_reference
 
 ROOT = Path(__file__).parents[2]
 WINDOWS = ((1921, 1955), (1956, 1979))
@@ -40,7 +40,7 @@ class Reached:
         network.load_state_dict(loop.best_state())
         self.task, self.target = network.task, torch.as_tensor(test["target"])
         self.output = network.compute_outputs({key: torch.as_tensor(value) for key, value in test.items()})
-        found = reference(spec, seen, test)
+        found = fit_reference(spec, seen, test)
         assert found
         self.opponent = torch.as_tensor(found[1]).float()
 
