@@ -40,7 +40,7 @@ class Section(BaseModel):
     REWORDED: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # key → its values of earlier versions → today's
 
     @classmethod
-    def keys(cls) -> list[str]:
+    def known_keys(cls) -> list[str]:
         """Return the keys that the section may have in YAML."""
         return [field.alias or name for name, field in cls.model_fields.items()]
 
@@ -83,7 +83,7 @@ def explain(
     name = _path(section, *location)
     if kind == "extra_forbidden":
         where = f" in {section}" if section else ""
-        fix = suggest(str(first["loc"][0]), model.keys(), "known keys")
+        fix = suggest(str(first["loc"][0]), model.known_keys(), "known keys")
         return f"unknown key {_key(location[0])}{where}", location, fix
     if kind == "missing":
         key = str(first["loc"][0])

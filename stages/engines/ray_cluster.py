@@ -27,7 +27,10 @@ from evergreen.stages.engines import ray_node
 
 START_SECONDS = 60.0
 WORKERS_AFTER = {True: 5.0, False: 11.0}  # seconds until workers can train, where Ray is up and where it is not
-EXCLUDES = [".git", ".venv", ".evergreen", "data/store", "models/store"]  # never sent to a real cluster
+SENT = {  # to a real cluster: Evergreen alone; a project's parts travel as text with the work that needs them
+    "py_modules": [str(IMPORT_ROOT / "evergreen")],
+    "excludes": ["data/store", "models/store", "__pycache__"],
+}
 
 
 SETTINGS = {  # of the cluster's processes and of those that connect to it
@@ -90,7 +93,7 @@ def connect(root: Path) -> None:
     real = settings(root)
     os.environ.update(SETTINGS)
     if real.address:
-        _join(real.address, runtime_env={"working_dir": str(IMPORT_ROOT), "excludes": EXCLUDES})
+        _join(real.address, runtime_env=dict(SENT))
         return
     with _locked(root):
         record = _record(root) or _start(root)
