@@ -42,6 +42,7 @@ class Model:
     """Predict with a stored model; it carries the encoding it was trained with and needs no training data."""
 
     def __init__(self, stored: StoredModel) -> None:
+        """Wrap a model that `load` read or an estimator trained."""
         self._stored = stored
 
     @property
@@ -123,6 +124,7 @@ class Project:
     """Work with the pipelines of one project, as the command line does."""
 
     def __init__(self, path: str | Path = ".") -> None:
+        """Find the project at or above `path`; PipelineError where there is none."""
         self.root = find_root(Path(path).expanduser())
 
     @property

@@ -1,10 +1,8 @@
-"""Hold every number of a training run; compute the learning rate and the averaging of each step from them."""
+"""Hold every number of a training run."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,8 +14,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "keep": ("best", "last"),
     "precision": ("float32", "bfloat16", "float16"),
 }
-CYCLE_SHARE, CYCLE_START = 0.3, 1 / 25  # of the steps that one_cycle climbs, and of the peak where it begins
-PLATEAU_FACTOR = 0.3  # by which the learning rate falls where validation no longer gets better
 
 
 @dataclass(frozen=True)
@@ -76,31 +72,6 @@ class TrainingConfig:
                 raise ModelError(f"there is no {name!r}", place="train", fix=suggest(name, known))
         return dataclasses.replace(self, **changes)
 
-    def learning_rate_at(self, step: int, steps: int, drops: int = 0) -> float:
-        """Return the learning rate at a step of `steps` in all, after `drops` drops of the plateau schedule."""
-        if self.schedule == "constant":
-            return self.learning_rate
-        if self.schedule == "one_cycle":
-            return self.learning_rate * _one_cycle(step / max(1, steps))
-        warmup = round(self.warmup_share * steps)
-        if step < warmup:
-            return self.learning_rate * (step + 1) / (warmup + 1)
-        if self.schedule == "plateau":
-            return self.learning_rate * PLATEAU_FACTOR**drops
-        return self.learning_rate * _cosine_decay((step - warmup) / max(1, steps - warmup))
-
-    def plateau_drops(self, sort_keys: Sequence[Any]) -> int:
-        """Count the drops of the plateau schedule after epochs with these sort keys (greater is better)."""
-        best, waited, drops = None, 0, 0
-        for key in sort_keys:
-            if best is None or key > best:
-                best, waited = key, 0
-            else:
-                waited += 1
-            if waited >= self.plateau_patience:
-                drops, waited = drops + 1, 0
-        return drops
-
     @property
     def averages_weights(self) -> bool:
         """Whether averaged weights are the ones that are evaluated and kept."""
@@ -112,15 +83,3 @@ class TrainingConfig:
             before = step - round((1 - self.swa) * steps)  # steps that are in the mean already
             return before / (before + 1) if before > 0 else 0.0
         return min(self.ema, (1 + step) / (10 + step))  # a young mean forgets the random first weights sooner
-
-
-def _cosine_decay(share: float) -> float:
-    """Return half a cosine from 1 down to 0 (Loshchilov and Hutter 2017)."""
-    return (1 + math.cos(math.pi * min(1.0, share))) / 2
-
-
-def _one_cycle(share: float) -> float:
-    """Return one cycle (Smith and Topin 2018): half a cosine up, then one down to 0."""
-    if share < CYCLE_SHARE:
-        return CYCLE_START + (1 - CYCLE_START) * (1 - _cosine_decay(share / CYCLE_SHARE))
-    return _cosine_decay((share - CYCLE_SHARE) / (1 - CYCLE_SHARE))

@@ -27,6 +27,7 @@ from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.distributed import DistributedContext, batch_norm_buffers, no_grad_sync
 from evergreen.models.training.feed import Feed
 from evergreen.models.training.history import History
+from evergreen.models.training.learning_rate import learning_rate_at, plateau_drops
 from evergreen.models.training.loss_module import LossModule
 from evergreen.models.training.state import TrainingState, clone_weights
 from evergreen.models.training.throughput import ThroughputMeter
@@ -161,8 +162,8 @@ class Trainer:
         state, config = self._state, self.config
         self.context.seed(config.seed, state.step, self.context.rank)
         steps = self._steps * config.epochs
-        drops = config.plateau_drops(state.history.sort_keys) if config.schedule == "plateau" else 0
-        rate = config.learning_rate_at(state.step, steps, drops)
+        drops = plateau_drops(config, state.history.sort_keys) if config.schedule == "plateau" else 0
+        rate = learning_rate_at(config, state.step, steps, drops)
         counts = [part["target"].shape[0] for part in parts]
         for group, optimisers in state.optimizers.items():
             self.network.zero_grad(set_to_none=True)
