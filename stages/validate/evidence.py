@@ -69,7 +69,7 @@ class Evidence:
         from evergreen.data import kinds
 
         field = self.model.spec.target
-        if field.kind == "category":
+        if field.shape == () and "values" in field.state:
             return kinds.kind_of(field).decode(field, self.candidate.target.numpy())
         return self.table[field.columns[0]].to_pylist()
 

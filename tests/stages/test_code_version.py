@@ -10,6 +10,7 @@ import pytest
 from evergreen.core import parts
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
+from evergreen.pages import version as page_version
 from evergreen.stages import code_version as module
 from evergreen.stages.code_version import accepting_architectures, code_version, describe_change
 from evergreen.stages.engines.dvc_code import code_versions
@@ -92,6 +93,16 @@ def test_a_version_names_what_a_stage_uses_and_nothing_else(pipelines):
     assert "architecture vit 1\n" in known["select@pictures"]
     assert "architecture vit" not in known["select@table"]
     assert {name.partition("@")[0] for name in known} == set(STAGES)
+
+
+def test_the_report_alone_counts_its_templates(pipelines, tmp_path, monkeypatch):
+    before = versions(pipelines)
+    shutil.copytree(page_version.TEMPLATES, tmp_path / "templates")
+    monkeypatch.setattr(page_version, "TEMPLATES", tmp_path / "templates")
+    assert versions(pipelines) == before
+    (tmp_path / "templates" / "page.html").write_text("<p>another page</p>")
+    after = versions(pipelines)
+    assert {name.partition("@")[0] for name in after if after[name] != before[name]} == {"report"}
 
 
 def test_before_the_first_run_only_what_is_known_counts(tmp_path):
