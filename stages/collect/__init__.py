@@ -1,1 +1,1 @@
-"""How rows come and stay: parts that are never rewritten without need, and what is known of the files they are from."""
+"""Collect rows: read a source into part files, and next time only what is new."""

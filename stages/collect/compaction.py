@@ -1,4 +1,4 @@
-"""Parts written anew from what is here: without some rows, or several as one."""
+"""Rewrite part files from what is here: without some rows, or several as one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evergreen.stages.collect.manifest import Part, spans_of
 
 
 def drop_rows(part: Part, keep: np.ndarray, folder: Path) -> list[Part]:
-    """The part with the rows alone that `keep` says, written into `folder`; nothing where none is left."""
+    """Write a part with only the rows of a mask into `folder`; return nothing where none is left."""
     rows = int(np.count_nonzero(keep))
     if not rows:
         return []
@@ -33,7 +33,7 @@ def drop_rows(part: Part, keep: np.ndarray, folder: Path) -> list[Part]:
 
 
 def merge_small_parts(parts: list[Part], folder: Path) -> list[Part]:
-    """Small parts at the end become one: two neighbours as long as the first is no larger and both fit into one."""
+    """Merge neighbors at the end as long as the first is no larger and both fit into one part."""
     parts = list(parts)
     while len(parts) > 1 and parts[-2].rows <= parts[-1].rows and _together(*parts[-2:]):
         one, other = parts[-2:]

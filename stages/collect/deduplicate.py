@@ -1,4 +1,4 @@
-"""Of rows with one key the newest stays, and rows whose key the source no longer has go."""
+"""Keep the newest of rows with one key, and drop rows whose key the source no longer has."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ IDENTITY = [("high", "<u8"), ("low", "<u8")]  # of a key, 16 bytes of a hash
 def keep_latest(
     parts: Sequence[Part], key: Sequence[str], watermark: str, alive: set[bytes] | None, folder: Path
 ) -> tuple[list[Part], dict[str, int]]:
-    """The parts without older rows of a key, and how many rows went: repeated (the same content), replaced, deleted.
+    """Return the parts without older rows of a key, and counts of rows: repeated (equal content), replaced, deleted.
 
-    Newest is what its watermark says, else what was read last. Memory: 40 bytes a row.
+    The newest is the one of the highest watermark, else the one read last. Memory: 40 bytes a row.
     """
     import numpy as np
 
@@ -58,7 +58,7 @@ def keep_latest(
 
 
 def hash_keys(rows: pa.Table | pa.RecordBatch, key: Sequence[str]) -> np.ndarray:
-    """(N,) IDENTITY of each row; zeros where a column of the key is missing."""
+    """Return (N,) IDENTITY of each row's key; zeros where a column of the key is missing."""
     import numpy as np
 
     from evergreen.core.errors import DataError, suggest
@@ -77,13 +77,14 @@ def hash_keys(rows: pa.Table | pa.RecordBatch, key: Sequence[str]) -> np.ndarray
 
 
 def read_keys(batches: Iterable[pa.RecordBatch], key: Sequence[str]) -> set[bytes]:
+    """Return the hashes of all keys that the source holds."""
     return {one.tobytes() for batch in batches for one in hash_keys(batch, key)}
 
 
 def _told(
     parts: Sequence[Part], every: np.ndarray, older: np.ndarray, shared: np.ndarray, starts: np.ndarray
 ) -> dict[str, int]:
-    """Of the rows that go, those that say just what a row that stays says are repeated, the others replaced."""
+    """Count the rows that go: repeated where a row with equal content stays, else replaced."""
     import numpy as np
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""Rows that only ever come: a column says how far the source was read, and what lies beyond is added."""
+"""Read rows beyond a watermark and add them to those collected before."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def read_new_rows(
     *,
     anew: Set[str] = frozenset(),
 ) -> tuple[list[Part], dict[str, Any], dict[str, int]]:
-    """The parts with what is new of a range added, what is covered by then, and counts of the added rows.
+    """Return the parts with the new rows of a range added, what is covered by then, and counts of added rows.
 
-    Read is what lies beyond the last row collected, `late` before it, where rows may still have come, and what lies
-    before the first one, where the range begins earlier than it did; and the rows of the origins `anew`, wherever they
-    lie. No row is added twice.
+    It reads what lies beyond the last row collected, and `late` before it, where rows may still have come; what
+    lies before the first one, where the range now begins earlier; and rows of the origins `anew`. No row is added
+    twice.
     """
     since, until = (-math.inf if wanted[0] is None else watermark.to_position(wanted[0])), wanted[1]
     end = math.inf if until is None else watermark.to_position(until)
@@ -61,8 +61,7 @@ def read_new_rows(
 
 
 def drop_unreadable_rows(parts: Sequence[Part], folder: Path) -> tuple[list[Part], set[str]]:
-    """The parts without the rows that could not be read, written again in `folder` where they held such; and where
-    those rows are from."""
+    """Return the parts without unreadable rows, rewritten in `folder` where they held such, and those rows' origins."""
     import pyarrow as pa
 
     left, origins = [], set()
@@ -75,7 +74,7 @@ def drop_unreadable_rows(parts: Sequence[Part], folder: Path) -> tuple[list[Part
 
 
 class IncrementalRead:
-    """One pass over a source. Positions are in the common order of `moments`."""
+    """Read a source once. Positions are in the common order of `watermark`."""
 
     def __init__(
         self, source: Source, column: str, covered: dict[str, Any], parts: Sequence[Part], said: Callable[[int], None]
@@ -89,8 +88,10 @@ class IncrementalRead:
         self.older = self.held_older = 0
 
     def between(self, low: float, high: float, rest: Set[str] | None) -> Iterator[pa.RecordBatch]:
-        """What the source holds there and was not collected before; unless None, with the rows of the origins `rest`,
-        and those that do not say where they lie."""
+        """Yield the rows of a range that were not collected before.
+
+        Unless `rest` is None, also rows of the origins `rest` and rows without a position.
+        """
         import numpy as np
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -140,7 +141,7 @@ class IncrementalRead:
         return at, times or (self.times and bool(np.isnan(at).all()))
 
     def _held(self, low: float, high: float) -> Counter[bytes]:
-        """How often each content was collected in a range, and how many rows lie before it."""
+        """Count how often each content was collected in a range, and the rows before it."""
         import numpy as np
         import pyarrow as pa
 
@@ -156,7 +157,7 @@ class IncrementalRead:
 
 
 def content_hashes(rows: pa.Table | pa.RecordBatch) -> list[bytes]:
-    """What each row says, wherever it is from, in 16 bytes."""
+    """Return the hash of each row's content, without its origin, in 16 bytes."""
     if not len(rows):
         return []
     columns = [rows.column(name).to_pylist() for name in sorted(rows.schema.names) if name != "_origin"]

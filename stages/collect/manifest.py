@@ -1,4 +1,4 @@
-"""Parquet files of rows, each whole and never changed in place, and where in them the rows of each source file lie."""
+"""Write part files that never change in place, and beside each which rows come from which source file."""
 
 from __future__ import annotations
 
@@ -36,21 +36,24 @@ SPANS = pa.schema(
 
 @dataclass(frozen=True, eq=False)
 class Part:
+    """Locate a part file and say which of its rows come from which source file."""
+
     path: Path
     rows: int
     spans: pa.Table = field(default_factory=SPANS.empty_table)  # in the order of the rows
     noted: Path | None = None  # where its spans are written already
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
+        """Return the rows, of `columns` alone where they are given."""
         return pq.read_table(self.path, columns=columns)
 
     @property
     def stamps(self) -> dict[str, str]:
-        """File → stamp."""
+        """Return file → content hash."""
         return dict(zip(self.spans["file"].to_pylist(), self.spans["stamp"].to_pylist(), strict=True))
 
     def faulty(self) -> np.ndarray:
-        """(rows,) whether each row is one that could not be read."""
+        """Return (rows,) bool: could not be read."""
         if "_fault" not in pq.read_schema(self.path).names:
             return np.zeros(self.rows, bool)
         found: np.ndarray = self.read(["_fault"]).column("_fault").is_valid().to_numpy()
@@ -66,8 +69,11 @@ def write_parts(
     *,
     name: bool = True,
 ) -> list[Part]:
-    """Writes batches as new parts, numbered from `first`, never holding more than a few row groups; `files` are
-    theirs. While one row group is written the next is read. Without `name` the parts still have to be `named`."""
+    """Write batches as new parts, numbered from `first`, holding a few row groups at most.
+
+    `files` are those that the rows come from. The next row group is read while one is written. Without `name` the
+    parts still have to be published.
+    """
     from evergreen.data.prefetch import prefetch
 
     written: list[Part] = []
@@ -97,7 +103,7 @@ def write_parts(
 
 
 class PartWriter:
-    """One part being written, of rows such as those of a first table. It has its name only when it is whole."""
+    """Write one part, of rows such as those of a first table; it gets its name when it is complete."""
 
     def __init__(self, path: Path, like: pa.Table, files: pa.Table) -> None:
         from evergreen.data.parquet import dictionary_columns
@@ -111,9 +117,11 @@ class PartWriter:
 
     @property
     def full(self) -> bool:
+        """Tell whether the part is large enough."""
         return self.rows >= ROWS or self.bytes >= BYTES
 
     def add(self, table: pa.Table) -> None:
+        """Append a row group."""
         if len(self.files):
             names, rows = self._runs(table)
             self.names.append(names)
@@ -122,6 +130,7 @@ class PartWriter:
         self.rows, self.bytes = self.rows + len(table), self.bytes + table.nbytes
 
     def close(self, *, name: bool = True) -> Part:
+        """Finish the file and return the part."""
         self.file.close()
         if name:
             publish(self.path)
@@ -134,7 +143,7 @@ class PartWriter:
         return Part(self.path, self.rows, spans_of(of, starts, ends - starts))
 
     def _runs(self, table: pa.Table) -> tuple[pa.Array, np.ndarray]:
-        """Which files the rows are of, in order, and how many of each: an origin is a file's name, or "name#place"."""
+        """Return the files of runs of rows and the length of each run; an origin is a file's name, or "name#place"."""
         if len(self.files) == 1:
             return self.files["file"].combine_chunks(), np.array([len(table)])
         names = table["_origin"].combine_chunks()
@@ -145,13 +154,13 @@ class PartWriter:
 
 
 def spans_of(files: pa.Table, offset: np.ndarray, rows: np.ndarray) -> pa.Table:
-    """SPANS of these files, sizes and stamps: `rows` of each from `offset` on."""
+    """Return SPANS of files: `rows` of each from `offset` on."""
     places = [pa.array(values, pa.int64()) for values in (offset, rows)]
     return pa.table([*files.select(SPANS.names[:3]).columns, *places], schema=SPANS)
 
 
 def _compression(table: pa.Table) -> dict[str, str]:
-    """How each column is compressed: bytes that nothing makes smaller, such as those of photographs, not at all."""
+    """Return how each column is compressed: incompressible bytes, such as photographs, not at all."""
     found = dict.fromkeys(table.column_names, "zstd")
     for name in (one.name for one in table.schema if pa.types.is_binary(one.type)):
         some = b"".join(filter(None, table[name].slice(0, TRIED).to_pylist()))
@@ -161,7 +170,7 @@ def _compression(table: pa.Table) -> dict[str, str]:
 
 
 def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Batches gathered until they are worth a row group, and cut where they are more than a part."""
+    """Yield batches gathered to the size of a row group, and cut where they are more than a part."""
     held: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
@@ -176,8 +185,7 @@ def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def publish_parts(parts: Sequence[Part], folder: Path) -> None:
-    """Puts parts into a folder, and beside each which rows come from which file, without writing what is written
-    already where the file system can."""
+    """Link parts and their manifests into a folder, or copy them where the file system cannot link."""
     for part in parts:
         _put(part.path, folder / part.path.name)
         if part.noted:
@@ -195,15 +203,17 @@ def _put(path: Path, place: Path) -> None:
 
 
 def next_number(parts: Sequence[Part]) -> int:
+    """Return the number of the next part."""
     return max((int(NUMBERED.fullmatch(part.path.name)[1]) + 1 for part in parts), default=0)  # type: ignore[index]
 
 
 def load_parts(folder: Path) -> list[Part]:
-    """The parts in a folder, with what is written beside each of the files that its rows are from."""
+    """Return the parts of a folder with their manifests."""
     return [load_part(path) for path in sorted(folder.glob("part-*.parquet"))]
 
 
 def load_part(path: Path) -> Part:
+    """Return one part with its manifest."""
     beside = _manifest(path)
     rows = pq.read_metadata(path).num_rows
     if not beside.is_file():
@@ -212,7 +222,7 @@ def load_part(path: Path) -> Part:
 
 
 def write_manifest(parts: Sequence[Part], folder: Path) -> list[Part]:
-    """Writes which rows of each part come from which file; a file a part, so that what stays is not written again."""
+    """Write which rows of each part come from which file, one manifest a part, so that unchanged ones stay."""
     found = []
     for part in parts:
         path = _manifest(folder / part.path.name) if len(part.spans) else None
@@ -225,7 +235,7 @@ def write_manifest(parts: Sequence[Part], folder: Path) -> list[Part]:
 
 
 def publish(path: Path) -> None:
-    """Gives its name to a file that is whole, once its bytes lie on the disk."""
+    """Give a complete file its name, once its bytes are on disk."""
     publish_file(path.with_suffix(".tmp"), path)
 
 

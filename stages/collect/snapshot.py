@@ -1,4 +1,4 @@
-"""Rows as the source has them now: of a source of many files, those that are new or changed are read, and no others."""
+"""Mirror what the source holds now: of many files, read only those that are new or changed."""
 
 from __future__ import annotations
 
@@ -44,11 +44,10 @@ def sync_snapshot(
     keep: bool,
     said: Callable[[int], None],
 ) -> tuple[list[Part], dict[str, int]]:
-    """The parts that hold the source's rows now, and counts of its files. With `keep` files that are gone stay; with
-    `anew` those that are there are read whether they changed or not.
+    """Return the parts that hold the source's rows now, and counts of its files.
 
-    Parts finished by a collection that was killed are in `staging` and are not read again; parts that are written
-    again, from what is here, lie in `again`.
+    With `keep` the rows of deleted files stay; with `anew` all files are read, whether they changed or not. Parts
+    that a killed collection finished are in `staging` and are not read again; rewritten parts go to `again`.
     """
     from evergreen.data.sources._files import batch_files
 
@@ -76,7 +75,7 @@ def sync_snapshot(
 
 
 def without_fingerprints(part: Part) -> Part:
-    """The part as if its files had changed of which rows could not be read."""
+    """Return a part as if the files with unreadable rows had changed."""
     before = np.append(0, np.cumsum(part.faulty()))  # how many bad rows lie before each
     first, count = part.spans["offset"].to_numpy(), part.spans["rows"].to_numpy()
     stamps = pc.if_else(pa.array(before[first + count] > before[first]), "", part.spans["stamp"])
@@ -85,7 +84,7 @@ def without_fingerprints(part: Part) -> Part:
 
 
 def _less(part: Part, names: set[str], folder: Path) -> list[Part]:
-    """The part without the rows of some files."""
+    """Return a part without the rows of some files."""
     stale = pc.is_in(part.spans["file"], pa.array(sorted(names), pa.string()))
     gone = part.spans.filter(stale)
     if not len(gone):
@@ -97,7 +96,7 @@ def _less(part: Part, names: set[str], folder: Path) -> list[Part]:
 
 
 class _Columns:
-    """The columns and types that all rows have: those of the parts, else those of the first rows that come."""
+    """Hold the columns and types that all rows share: those of the parts, else those of the first rows."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.schema = pq.read_schema(parts[0].path) if parts else None
@@ -112,7 +111,7 @@ class _Columns:
 
 
 def _finished(staging: Path, parts: Sequence[Part]) -> list[Part]:
-    """Says on disk that these parts hold the rows of their files, whole."""
+    """Publish parts, and note in the journal that they hold all rows of their files."""
     for part in parts:
         publish(part.path)
     parts = write_manifest(parts, staging)
@@ -124,7 +123,7 @@ def _finished(staging: Path, parts: Sequence[Part]) -> list[Part]:
 
 
 def _resumed(staging: Path, wanted: Sequence[File]) -> list[Part]:
-    """The parts of a killed collection whose files are still wanted as they were; what else it left goes."""
+    """Return the parts of a killed collection whose files have not changed; drop the others."""
     journal = staging / JOURNAL
     if not journal.is_file():
         return []

@@ -1,4 +1,4 @@
-"""Brings the rows of a source here, as they are, with the origin of each; of what was brought before, only the rest."""
+"""Collect the rows of a source as they are, with the origin of each; next time only what is new."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ VERSION = 1  # raised when the same inputs and settings give another result, by 
 def run(
     config: CollectConfig, paths: Paths, *, task: str = "", progress: Progress = no_progress, faulty: bool = False
 ) -> dict[str, Any]:
-    """Writes raw/part-00000.parquet …, what files their rows are of, and source.json, in the place of what was there.
-    With `faulty` rows that could not be read are read again, whether their files changed or not.
+    """Write raw/part-00000.parquet …, their manifests and source.json, in place of what was there.
+
+    With `faulty`, rows that could not be read are read again, whether their files changed or not.
 
     Raises DataError with the place and the fix where the source is missing, empty or damaged.
     """
@@ -57,7 +58,7 @@ def run(
 
 
 def has_changed(config: CollectConfig, paths: Paths) -> bool:
-    """Whether the source, which DVC does not watch, holds other data than was collected, or nothing was."""
+    """Tell whether the source, which DVC does not watch, holds other data than was collected, or nothing was."""
     from evergreen.core.files import read_json
     from evergreen.data.sources import open_source
 
@@ -69,7 +70,7 @@ def has_changed(config: CollectConfig, paths: Paths) -> bool:
 
 
 def load_collected(config: CollectConfig, paths: Paths) -> tuple[list[Part], dict[str, Any]]:
-    """What was collected from this source before, and its record; nothing after another address or column."""
+    """Return the parts collected from this source before, and their record; none after another URI or watermark."""
     from evergreen.core.files import read_json
     from evergreen.stages.collect.manifest import load_parts
 

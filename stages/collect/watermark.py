@@ -1,4 +1,4 @@
-"""How far along a source a row is: numbers and times in one order, as (N,) float64; NaN where a row says neither."""
+"""Map watermarks to positions: numbers and times in one order, as float64; NaN where a row has neither."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def to_position(mark: str | int | float) -> float:
-    """A mark in the common order: a number is itself, a time microseconds since 1970."""
+    """Return the position of a mark: a number itself, a time as microseconds since 1970."""
     if isinstance(mark, str):
         try:
             return float(mark)
@@ -27,13 +27,13 @@ def to_position(mark: str | int | float) -> float:
 
 
 def parse_time(text: str) -> float:
-    """Microseconds since 1970. Raises ValueError for what is no time."""
+    """Return microseconds since 1970. Raises ValueError for what is not a time."""
     found = datetime.fromisoformat(text.strip())
     return ((found if found.tzinfo else found.replace(tzinfo=UTC)) - EPOCH) / timedelta(microseconds=1)
 
 
 def parse_lateness(late: str | int | float) -> float:
-    """How far back, in the common order: 3 of a number's units, or "6h", "2d" of time."""
+    """Return how far back rows may come, as a position: 3 units of a number, or "6h", "2d" of time."""
     try:
         return parse_duration(late) if isinstance(late, str) else float(late)
     except ValueError as error:
@@ -41,15 +41,16 @@ def parse_lateness(late: str | int | float) -> float:
 
 
 def from_position(order: float, times: bool) -> str | int | float:
-    """A mark as it is written down: the opposite of `number`."""
+    """Return the mark of a position: the opposite of `to_position`."""
     if times:
         return (EPOCH + timedelta(microseconds=order)).isoformat()
     return int(order) if order == int(order) else order
 
 
 def widen_bound(order: float, times: bool, days: int) -> str | int | float:
-    """A mark for a source that compares values by itself. Of times that are text, in whichever zone and form, nothing
-    is lost if they are asked for by whole days, and some more.
+    """Return a mark for a source that compares values itself.
+
+    Times that are text, in any zone and form, are asked for by whole days, so that none is lost.
     """
     if not times or not math.isfinite(order):
         return from_position(order, times)
@@ -57,7 +58,7 @@ def widen_bound(order: float, times: bool, days: int) -> str | int | float:
 
 
 def positions_of(column: pa.Array) -> tuple[np.ndarray, bool]:
-    """(N,) in the common order, and whether these are times."""
+    """Return (N,) positions of a column, and whether they are times."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc

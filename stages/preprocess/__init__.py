@@ -1,1 +1,1 @@
-"""How raw rows become ready ones: a look, one pass over shards of row groups, and what all shards together decide."""
+"""Preprocess raw rows: infer columns from a sample, prepare shards of row groups, fit the spec, run checks."""

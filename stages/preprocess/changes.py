@@ -1,4 +1,4 @@
-"""What changed since rows were prepared last, told beside them: `ready` follows from data and settings alone."""
+"""Describe what changed since rows were prepared last, outside `ready`, which depends on data and settings alone."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ EXAMPLES = 3  # of rows set aside for one reason
 def write_description(
     paths: Paths, now: Path, rows: Samples, spec: FeatureSpec, summary: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Writes the folder `described`, a page and the history, of the rows in `now`, which are to replace those in
-    `ready`. Returns the history: {"changes": words, "moves": see `moves`}.
+    """Write the folder `described`: a page about the rows in `now`, which replace those in `ready`, and the history.
 
-    What changed stays told as long as nothing else changes, so that the same data give the same again.
+    Returns the history: {"changes": words, "moves": see `compare_rows`}. Changes stay told as long as nothing else
+    changes, so that the same data give the same history.
     """
     told = load_history(paths)
     before, after = _facts(paths.ready), _facts(now)
@@ -48,7 +48,7 @@ def write_description(
 
 
 def _page_facts(ready: Path, rows: Samples, spec: FeatureSpec, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page about the data shows beside the summary."""
+    """Return what the page about the data shows beside the summary."""
     marks = {
         "columns": pictures.columns(rows, summary["missing"], sum(summary["rows"].values())),
         "over_time": pictures.over_time(rows),
@@ -65,7 +65,7 @@ def _page_facts(ready: Path, rows: Samples, spec: FeatureSpec, summary: Mapping[
 
 
 def load_history(paths: Paths) -> dict[str, Any]:
-    """The history that was told last."""
+    """Return the history that was stored last."""
     path = paths.described / HISTORY
     return read_json(path) if path.is_file() else {"changes": [], "moves": {}}
 

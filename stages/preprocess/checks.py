@@ -1,4 +1,4 @@
-"""A look at what prepared rows hide, before they take their place and beside the fitting of what encodes them."""
+"""Check prepared rows for leakage and drift, beside the fitting of the spec."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def run_checks(
     done: PreparedResult, train: pa.Table, job: type[Task], config: PreprocessConfig
 ) -> tuple[samples.Samples, list[dict[str, Any]] | None]:
-    """Some of the rows of a pass, and the leaks found in them as JSON, the grave first; None where they are not looked
-    for. `train` are many of the training rows, those of smallest identities.
+    """Return samples of the rows, and the leaks found in them as JSON, severe ones first; None if not looked for.
 
-    Raises PipelineError where something grave is found and the pipeline says `leakage_checks: stop`.
+    `train` are many of the training rows, those of smallest ids. Raises PipelineError where something severe is
+    found and the pipeline says to stop.
     """
     found = samples.read_samples(done, train, time=config.time, memory_mb=config.memory_mb)
     if config.leakage_checks == "off":
@@ -32,7 +32,7 @@ def run_checks(
 
 
 def _differ(by: str, job: type[Task], config: PreprocessConfig) -> bool:
-    """Whether the splits are made to differ: by time, by groups, or by what the task learns from."""
+    """Tell whether the splits differ on purpose: by time, by groups, or by what the task learns from."""
     from evergreen.models.base import Task
 
     return by != "identity" or bool(config.id_columns) or job.trainable_rows is not Task.trainable_rows

@@ -1,4 +1,4 @@
-"""What is counted while rows are prepared: of one shard, and of all together, in any order."""
+"""Count rows while they are prepared, shard by shard, and sum the counts in any order."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ BY_SPLIT = ("classes", "nulls")
 
 @dataclass
 class ShardCounts:
+    """Count the rows of a shard by split, class, missing value and reason."""
+
     raw: int = 0  # rows that were looked at
     left: int = 0  # rows that the pipeline is not about
     rows: Counter[str] = field(default_factory=Counter)  # split → rows
@@ -34,7 +36,7 @@ class ShardCounts:
     seen: dict[str, ColumnProfile] = field(default_factory=dict)  # column → what it held
 
     def add(self, found: PreparedRows, schema: Schema) -> None:
-        """Rows that were read; what goes into which split is told to `add_part`."""
+        """Count prepared rows; `add_part` counts what goes into which split."""
         from evergreen.data.quality import profile
 
         self.seen = profile.merge_profiles(
@@ -49,6 +51,7 @@ class ShardCounts:
         self.cuts |= found.cuts
 
     def add_part(self, split: str, part: pa.Table, target: str) -> None:
+        """Count the rows, missing values and classes of one split."""
         import pyarrow.compute as pc
 
         self.rows[split] += len(part)
@@ -60,15 +63,17 @@ class ShardCounts:
             self.classes.setdefault(split, Counter()).update(dict(zip(words, rows, strict=True)))
 
     def quarantined(self) -> dict[str, int]:
-        """Reason → rows that were set aside, the commonest first."""
+        """Return reason → quarantined rows, the most common first."""
         return dict((self.bad + self.aside).most_common())
 
     def to_json(self) -> dict[str, Any]:
+        """Return the counts as a finished shard stores them."""
         held = {name: dataclasses.asdict(one) for name, one in self.seen.items()}
         return {**vars(self), "bad": _short(self.bad), "aside": _short(self.aside), "seen": held}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ShardCounts:
+        """Return the counts that `to_json` stored."""
         from evergreen.data.quality.profile import ColumnProfile
 
         def by_split(name: str) -> dict[str, Counter[str]]:
@@ -89,6 +94,7 @@ class ShardCounts:
 
     @classmethod
     def summed(cls, tallies: Iterable[ShardCounts]) -> ShardCounts:
+        """Sum the counts of shards."""
         from evergreen.data.quality import profile
 
         total = cls()

@@ -1,4 +1,4 @@
-"""Whether training and test rows are of one world: a classifier that is to tell them apart (Lopez-Paz & Oquab 2017).
+"""Detect drift: train a classifier to tell training rows from test rows (Lopez-Paz & Oquab 2017).
 
 It learns on half of the rows; if on the other half it is right more often than a coin, they differ.
 """
@@ -27,7 +27,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Drift:
-    """How well training and test rows are told apart, and by which columns."""
+    """Say how well training and test rows are told apart, and by which columns."""
 
     accuracy: float  # of half of the rows, a coin has 0.5
     p: float  # of a coin having as much (binomial test, one-sided)
@@ -35,11 +35,12 @@ class Drift:
 
     @property
     def found(self) -> bool:
+        """Tell whether the drift is significant and large enough to matter."""
         return self.p < SURE and self.accuracy >= MATTERS
 
 
 def detect_drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) -> Drift | None:
-    """None where there are too few rows, or no column that can be looked at."""
+    """Compare training and test rows; None where there are too few rows, or no column has features."""
     from scipy.special import bdtrc
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
@@ -79,7 +80,7 @@ def _thinned(table: pa.Table, count: int) -> pa.Table:
 
 
 def _apart(one: Array, two: Array) -> float:
-    """The largest difference of two distribution functions (Kolmogorov and Smirnov); of missing values' shares, too."""
+    """Return the largest difference of two distribution functions (Kolmogorov and Smirnov), or of missing fractions."""
     lacking = abs(float(np.isnan(one).mean() - np.isnan(two).mean()))
     one, two = (np.sort(side[~np.isnan(side)]) for side in (one, two))
     if not len(one) or not len(two):
@@ -90,6 +91,6 @@ def _apart(one: Array, two: Array) -> float:
 
 
 def distance(one: pa.Array, two: pa.Array, kind: str) -> float:
-    """Return how far the values of two columns of one kind are from each other, 0 to 1; 0 if they have no features."""
+    """Return how far the values of two columns of one kind are apart, 0 to 1; 0 if they have no features."""
     values = kinds.find(kind).drift_features(one, two)
     return max((_apart(column[: len(one)], column[len(one) :]) for column in values.T), default=0.0)

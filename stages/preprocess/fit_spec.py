@@ -1,4 +1,4 @@
-"""The spec: fitted on the training rows, or on the same sample of them for everybody where they are many."""
+"""Fit the spec on the training rows, or on a hash sample of many."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHARE = 8  # of memory_mb that rows to fit on may take, one part
 def fit_spec(
     done: PreparedResult, config: PreprocessConfig, train: pa.Table, *, task: str, options: Mapping[str, Any]
 ) -> FeatureSpec:
-    """The spec of rows of which `train` were `learned`."""
+    """Fit the spec on `train`, a sample of the training rows."""
     from evergreen.data import kinds
     from evergreen.data.prepare.infer import kind_options
     from evergreen.data.spec import FeatureSpec, fit_inputs, fit_target
@@ -41,8 +41,7 @@ def fit_spec(
 
 
 def training_sample(done: PreparedResult, config: PreprocessConfig) -> pa.Table:
-    """The training rows; of very many those with the smallest identities, which no order
-    and no worker can change."""
+    """Return the training rows; of very many those with the smallest ids, whatever the order or the workers."""
     from evergreen.data import prepared
 
     units, rows = prepared.row_groups(done.folder, "train"), done.tally.rows["train"]
@@ -54,7 +53,7 @@ def training_sample(done: PreparedResult, config: PreprocessConfig) -> pa.Table:
 def _one_quantity(
     inputs: dict[str, TensorField], target: TensorField, train: pa.Table, config: PreprocessConfig
 ) -> tuple[dict[str, TensorField], TensorField]:
-    """What comes before and after in a series is one quantity: one mean, one deviation."""
+    """Give history and target of a series one mean and one deviation, for they are one quantity."""
     from evergreen.data.prepare.windows import HISTORY, mean_step
 
     history = inputs[HISTORY]
@@ -65,7 +64,7 @@ def _one_quantity(
 
 
 def _lacking(field: TensorField, nulls: Mapping[str, int]) -> TensorField:
-    """A field whose columns may lack what any training row lacks, whether a sample holds such a row or not."""
+    """Return a field that allows missing values where any training row lacks one, not only those of the sample."""
     known = field.state.get("missing")
     if known is None:
         return field

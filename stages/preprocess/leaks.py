@@ -1,4 +1,4 @@
-"""All that is looked for in prepared rows before they are learned from, and what is said of it."""
+"""Look for duplicates, leakage and drift in prepared rows, and say what was found."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHOWN = 5  # pairs of twins named
 
 
 def raise_if_severe(found: Sequence[Leak]) -> None:
-    """Raises PipelineError where something grave was found."""
+    """Raise PipelineError where something severe was found."""
     grave = [leak.text for leak in found if leak.severe]
     if grave:
         fix = "mend it, or say `leakage_checks: report` to go on all the same"
@@ -35,7 +35,7 @@ def raise_if_severe(found: Sequence[Leak]) -> None:
 
 
 def find_issues(samples: Samples, *, differ: bool) -> list[Leak]:
-    """Everything found, the grave first. `differ`: the splits are made to, by time or by groups."""
+    """Return all issues, severe ones first. `differ`: the splits differ on purpose, by time or by groups."""
     splits = samples.as_compared()
     looks, found = splits.inputs, list[Leak]()
     with ThreadPoolExecutor(1) as beside:
@@ -46,7 +46,7 @@ def find_issues(samples: Samples, *, differ: bool) -> list[Leak]:
 
 
 def _known(samples: Samples, splits: Samples, looks: Mapping[str, str]) -> list[Leak]:
-    """What tells the target, or stands on both sides of a split."""
+    """Return the issues of columns that tell the target, and of rows on both sides of a split."""
     train, target, kind, found = splits.train, splits.target, splits.kind, list[Leak]()
     if not kinds.find(kind).SPANS_ROWS:  # windows of a series overlap by design, and their columns are one series
         found += _twins(splits, looks or {target: kind})

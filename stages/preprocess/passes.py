@@ -1,4 +1,4 @@
-"""The look at some rows, the pass over all of them, and once more over the shards that all together decide anew."""
+"""Prepare all rows: infer columns from a sample, run all shards, and rerun those that the totals change."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SHOWN_ROWS = 100_000  # bad rows that are kept to be looked at where too many ar
 
 @dataclass(frozen=True)
 class PreparedResult:
-    """Where a pass has come to."""
+    """Hold the reader, the counts and the folder of prepared rows."""
 
     reader: RowReader
     tally: ShardCounts
@@ -41,17 +41,17 @@ class PreparedResult:
 
     @property
     def rows(self) -> dict[str, int]:
-        """Split → rows."""
+        """Return split → rows."""
         return _rows(self.tally)
 
     @property
     def samples(self) -> Path:
-        """Where the rows of smallest identities lie once more by themselves, by split; see data/prepared.py."""
+        """Return the folder that holds rows of smallest ids by themselves, by split; see data/prepared.py."""
         return self.folder / SAMPLE
 
 
 def make_reader(config: PreprocessConfig, units: Sequence[RowGroup], job: type[Task]) -> RowReader:
-    """What reads the raw rows of a pipeline. Raises DataError where the columns or the rows do not serve."""
+    """Return the reader of a pipeline's raw rows. Raises DataError where columns or rows are unsuitable."""
     from evergreen.data import kinds
     from evergreen.data.prepare.filter import filter_rows, no_rows_left_error
     from evergreen.data.prepare.series_reader import SeriesReader
@@ -82,7 +82,10 @@ def prepare_all(
     root: Path,
     progress: Progress,
 ) -> PreparedResult:
-    """All rows prepared in `folder`. Raises Rejected where too many are bad, DataError where a split is empty."""
+    """Prepare all rows in `folder`.
+
+    Raises TooManyInvalidRows, and DataError where a split is empty.
+    """
     from evergreen.data import kinds
     from evergreen.data.prepare.invalid_rows import check_any_valid, check_invalid_fraction
     from evergreen.data.prepare.prepared_rows import check_no_empty_split
@@ -118,7 +121,7 @@ def prepare_all(
 
 
 def _begin(work: PrepareJob, units: Sequence[RowGroup]) -> None:
-    """Shards that a killed pass finished stay where code, wishes and raw rows are the same; else all begins anew."""
+    """Keep finished shards of a killed run with equal code, configuration and raw rows; else start anew."""
     from evergreen.stages.code_version import code_version
 
     stats = [(unit.path.name, unit.group, unit.path.stat().st_size, unit.path.stat().st_mtime_ns) for unit in units]
@@ -151,7 +154,7 @@ def _rows(tally: ShardCounts) -> dict[str, int]:
 
 
 def _aside(folder: Path) -> pa.Table:
-    """Some of the rows that were set aside."""
+    """Return some of the quarantined rows."""
     import pyarrow as pa
 
     from evergreen.data.prepared import QUARANTINED, row_groups
@@ -166,7 +169,7 @@ def _aside(folder: Path) -> pa.Table:
 
 
 def _strange(tally: ShardCounts) -> frozenset[str]:
-    """Classes that no training row has."""
+    """Return the classes that no training row has."""
     classes = tally.classes
     every = {word for held in classes.values() for word in held}
     return frozenset(every - set(classes["train"])) if "train" in classes else frozenset(every)
@@ -182,7 +185,7 @@ def _touched(tally: ShardCounts, strange: frozenset[str], spare: frozenset[str])
 
 
 def _target(reader: RowReader, tally: ShardCounts, config: PreprocessConfig) -> TensorField:
-    """The field of a target of classes: each one's rows are counted over all training rows."""
+    """Return the field of a target of classes, with counts over all training rows."""
     import numpy as np
     import pyarrow as pa
 
@@ -199,7 +202,7 @@ def _target(reader: RowReader, tally: ShardCounts, config: PreprocessConfig) -> 
 
 
 def _spare(job: type[Task], target: TensorField, options: Mapping[str, Any], tally: ShardCounts) -> frozenset[str]:
-    """Classes that the task does not learn from."""
+    """Return the classes that the task does not learn from."""
     import pyarrow as pa
     import torch
 

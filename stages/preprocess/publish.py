@@ -1,4 +1,4 @@
-"""What a pass leaves behind, put in the place of what was ready before: the parts, and what a person should know."""
+"""Publish prepared rows in place of those that were ready, with a summary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHARE = 4  # of memory_mb that identities may take, one part
 def publish(
     done: PreparedResult, spec: FeatureSpec, summary: dict[str, Any], rows: Samples, paths: Paths
 ) -> dict[str, Any]:
-    """Writes the folders `ready` and `described`; returns the history of the latter. `rows` are some of the rows."""
+    """Write the folders `ready` and `described`; return the history of the latter. `rows` are samples."""
     from evergreen.core.files import atomic_directory, write_json
     from evergreen.data.prepare.invalid_rows import QUARANTINE
     from evergreen.data.prepared import QUARANTINED, SCHEMA
@@ -43,7 +43,7 @@ def publish(
 
 
 def _placed(parts: Path, folder: Path) -> None:
-    """The parts in their place, without writing their bytes again where the file system can."""
+    """Link part files into a folder, or copy them where the file system cannot link."""
     folder.mkdir()
     for path in sorted(parts.glob("part-*.parquet")):
         try:
@@ -53,7 +53,7 @@ def _placed(parts: Path, folder: Path) -> None:
 
 
 def summarize(done: PreparedResult, spec: FeatureSpec, memory_mb: int) -> dict[str, Any]:
-    """Counts by split, class and reason, and what was done about missing values."""
+    """Return counts by split, class and reason, and notes on missing values."""
     from evergreen.data import kinds
 
     tally, schema = done.tally, done.reader.schema
@@ -85,7 +85,7 @@ def summarize(done: PreparedResult, spec: FeatureSpec, memory_mb: int) -> dict[s
 
 
 def _twins(folder: Path, rows: Mapping[str, int], memory_mb: int) -> list[str]:
-    """Which rows are others again, told by half of their identities: in as many rounds as memory asks for."""
+    """Return a note on rows that repeat another, by half of their ids, in as many rounds as memory asks for."""
     import numpy as np
 
     from evergreen.data import row_ids

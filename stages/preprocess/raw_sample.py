@@ -1,4 +1,4 @@
-"""The collected rows, a row group at a time; all at once only where nothing less will do."""
+"""Read collected rows one row group at a time, and all at once only where it is unavoidable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GROWTH = 4  # bytes in memory while rows are worked on whole, for each byte that
 
 
 def raw_row_groups(folder: Path) -> list[RowGroup]:
-    """The row groups of all parts. Raises DataError where there are none, or one is damaged."""
+    """Return the row groups of all parts. Raises DataError where there are none, or one is damaged."""
     from evergreen.core.errors import DataError
     from evergreen.data import parquet
 
@@ -29,7 +29,7 @@ def raw_row_groups(folder: Path) -> list[RowGroup]:
 
 
 def read_raw(found: Sequence[RowGroup], memory_mb: int, why: str) -> pa.Table:
-    """All rows. Raises DataError where they do not fit; `why` says what they are all needed for."""
+    """Return all rows. Raises DataError where they do not fit into memory; `why` says what needs them all."""
     import pyarrow as pa
 
     from evergreen.core.errors import DataError
@@ -44,7 +44,7 @@ def read_raw(found: Sequence[RowGroup], memory_mb: int, why: str) -> pa.Table:
 
 
 def sample_raw(found: Sequence[RowGroup], keep: Callable[[pa.Table], pa.Table]) -> pa.Table:
-    """At most LOOK_ROWS of the rows that `keep` leaves, spread evenly; all where there are no more."""
+    """Return at most LOOK_ROWS of the rows that `keep` leaves, spread evenly."""
     import pyarrow as pa
 
     from evergreen.data.arrow import decode_array, evenly_spaced_indices

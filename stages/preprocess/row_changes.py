@@ -1,4 +1,4 @@
-"""Which rows came, went and moved since rows were prepared last, by what they are; and whose numbers lie otherwise."""
+"""Compare prepared rows with those before: which came, went and moved, and which columns changed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ Array = np.ndarray[Any, Any]
 
 
 def compare_rows(before: Path, now: Path, told: Mapping[str, Any], kind_of: Mapping[str, str]) -> dict[str, Any]:
-    """{"rows": split → {"came", "went"}, "moved": rows in another split than before, "share": of all that was compared,
-    "columns": words}; `told` as long as nothing changed; {} where no rows were prepared before."""
+    """Compare the rows of two folders by their ids.
+
+    Returns {"rows": split → {"came", "went"}, "moved": rows in another split than before, "share": fraction that
+    was compared, "columns": words}; `told` as long as nothing changed; {} where no rows were prepared before.
+    """
     try:
         found = [{name: row_groups(folder, name) for name in SPLITS} for folder in (before, now)]
         most = max(sum(unit.rows for split in one.values() for unit in split) for one in found)
@@ -44,7 +47,7 @@ def compare_rows(before: Path, now: Path, told: Mapping[str, Any], kind_of: Mapp
 
 
 def _places(found: Mapping[str, list[RowGroup]], share: float) -> tuple[Array, Array]:
-    """(N,) the first 64 bits of the identities of this share of the rows, the smallest ones, and (N,) their splits."""
+    """Return (N,) the first 64 bits of the smallest row ids, this fraction of all, and (N,) their splits."""
     ids, splits = [np.zeros(0, np.uint64)], [np.zeros(0, np.int8)]
     limit = np.uint64(min(share * 2.0**64, 2.0**64 - 2048))
     for code, name in enumerate(SPLITS):

@@ -1,4 +1,4 @@
-"""The rows that are looked at: a bounded sample of each split, so that looking costs little however many there are."""
+"""Sample each split for the checks, so that they cost little however many rows there are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GROUPS = 12  # row groups of a split that are looked into, evenly spread, where 
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of the three splits, and what their columns are. Nothing here waits for what encodes them."""
+    """Hold samples of the three splits, and what their columns are."""
 
     train: pa.Table
     validation: pa.Table
@@ -35,6 +35,7 @@ class Samples:
 
     @property
     def tables(self) -> tuple[pa.Table, pa.Table, pa.Table]:
+        """Return the samples of the three splits."""
         return self.train, self.validation, self.test
 
     def as_compared(self) -> Samples:
@@ -46,7 +47,7 @@ class Samples:
 
 
 def read_samples(done: PreparedResult, train: pa.Table, *, time: str, memory_mb: int) -> Samples:
-    """The samples of the rows of a pass; those of training rows are among `train`."""
+    """Read the samples of prepared rows; those of training rows are among `train`."""
     tables, schema = {}, done.reader.schema
     for name, most in ROWS.items():
         held = row_groups(done.folder, name)

@@ -1,7 +1,7 @@
-"""A shard: some row groups in a row, prepared without a look at any other, into parts of its own.
+"""Prepare shards: some consecutive row groups, independently of all others, into parts of their own.
 
-Which row groups make a shard is fixed by what was collected, so the parts are the same whoever prepares them, and a
-shard that is finished stays finished when the rest is killed.
+Which row groups make a shard depends on the collected rows alone, so the parts are the same whoever prepares them, and
+a finished shard stays finished when the rest is killed.
 """
 
 from __future__ import annotations
@@ -24,17 +24,20 @@ DONE, SAMPLE = "done", "sample"
 
 @dataclass(frozen=True)
 class Shard:
+    """Number some consecutive row groups."""
+
     number: int
     units: tuple[RowGroup, ...]
 
     @property
     def rows(self) -> int:
+        """Return the raw rows of the shard."""
         return sum(unit.rows for unit in self.units)
 
 
 @dataclass(frozen=True)
 class PrepareJob:
-    """How shards are prepared, and where; what goes to another machine."""
+    """Say how and where shards are prepared; it is sent to other machines."""
 
     reader: RowReader
     folder: Path
@@ -43,11 +46,12 @@ class PrepareJob:
     turn: int = 0  # 1: once more, since all rows together told what no shard knew
 
     def done(self, shard: Shard) -> Path:
+        """Return the file that a finished shard leaves."""
         return self.folder / DONE / f"{shard.number:05}-{self.turn}.json"
 
 
 def make_shards(units: Sequence[RowGroup], whole: bool) -> list[Shard]:
-    """Units in order, gathered; with `whole` all of them together."""
+    """Gather row groups in order into shards; with `whole` all into one."""
     gathered: list[list[RowGroup]] = [[]]
     rows = size = 0
     for unit in units:
@@ -60,7 +64,7 @@ def make_shards(units: Sequence[RowGroup], whole: bool) -> list[Shard]:
 
 
 def prepare_shard(shard: Shard, work: PrepareJob) -> ShardCounts:
-    """Writes a shard's parts, and then what was counted. Finished already, it only says what was counted."""
+    """Write a shard's parts and then its counts; a finished shard only returns its counts."""
     from evergreen.core.files import read_json, write_json
     from evergreen.stages.preprocess.counts import ShardCounts
 
@@ -109,7 +113,7 @@ def _examples(shard: Shard, work: PrepareJob) -> Iterator[PreparedRows]:
 
 
 def _some(part: pa.Table, below: float) -> pa.Table:
-    """The rows with the smallest identities."""
+    """Return the rows with the smallest ids."""
     import numpy as np
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""Makes raw rows ready: checked, split so that no row ever moves, described by a spec fitted on the training rows."""
+"""Preprocess raw rows: validate them, split them so that no row ever moves, and fit the spec."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ def run(
     task_options: Mapping[str, Any] | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Writes ready/{train,validation,test,quarantine}/part-*.parquet, spec.json, summary.json and schema.json (what
-    the columns held), all or nothing; and described/, a page of that and what changed since it was written last.
+    """Write ready/, all or nothing, and described/, a page about the rows and what changed.
 
-    Killed at any moment and run again, it goes on with the shards that are not finished.
-    Raises DataError where the columns do not suit the task, no good row is left or a split is empty.
+    ready/ holds {train,validation,test,quarantine}/part-*.parquet, spec.json, summary.json and schema.json (column
+    profiles). Killed at any moment and run again, it continues with the shards that are not finished.
+
+    Raises DataError where columns do not suit the task, no valid row is left or a split is empty.
     """
     from evergreen.core.workdir import exclusive_workdir, explain_disk_full
     from evergreen.data.prepare.column_rules import merge_kinds
@@ -74,7 +75,7 @@ def run(
 
 @contextmanager
 def store_invalid_rows(paths: Paths) -> Iterator[None]:
-    """Where too many rows are bad, they lie in `paths.rejected` to be looked at, and what was ready stays as it was."""
+    """Store invalid rows in `paths.rejected` where there are too many; what was ready stays."""
     from evergreen.core.errors import DataError
     from evergreen.core.files import atomic_directory, write_json
     from evergreen.data.prepare.invalid_rows import TooManyInvalidRows

@@ -1,4 +1,4 @@
-"""Who prepares the shards: threads of this process, or, where the rows are many, Ray's workers."""
+"""Run shards in threads of this process, or on Ray's workers where rows are many."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BASE_MB, EACH_MB = 384, 128  # memory of Python with torch and Arrow, and of eac
 
 
 def run_shards(shards: Sequence[Shard], work: PrepareJob, root: Path, said: Callable[[int], None]) -> list[ShardCounts]:
-    """The tallies of all shards, in their order; `said` is told the rows of each when it is done."""
+    """Return the counts of all shards in order; `said` is called with the rows of each when it is done."""
     by_ray = use_ray(sum(shard.rows for shard in shards), root)
     hands = len(shards) if by_ray else min(len(shards), max(1, (work.memory_mb - BASE_MB) // EACH_MB))
     found: dict[int, ShardCounts] = {}
@@ -31,7 +31,7 @@ def run_shards(shards: Sequence[Shard], work: PrepareJob, root: Path, said: Call
 
 
 def use_ray(rows: int, root: Path) -> bool:
-    """Whether Ray's workers are worth it: for many rows, and where they reach more cores than threads do."""
+    """Tell whether Ray's workers are worth it: rows are many, and more cores are reached than threads use."""
     from evergreen.stages.engines import ray_cluster
 
     if rows < MANY:
