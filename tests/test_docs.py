@@ -75,10 +75,12 @@ def test_every_pipeline_that_is_shown_is_read_without_a_warning(block: str, tmp_
     assert caplog.messages == []
 
 
-def test_the_table_of_kinds_names_every_kind() -> None:
+def test_the_table_of_kinds_names_every_kind_and_option() -> None:
     text = (DOCS / "guides" / "prepare.md").read_text(encoding="utf-8")
     table = text.split("| kind | is |")[1].split("\n\n")[0].splitlines()[2:]
-    assert sorted(name for row in table for name in row.split("|")[1].strip().split(", ")) == kinds.names()
+    rows = {name: row for row in table for name in row.split("|")[1].strip().split(", ")}
+    assert sorted(rows) == kinds.names()
+    assert [f"{name} {one}" for name in rows for one in kinds.find(name).OPTIONS if f"`{one}`" not in rows[name]] == []
 
 
 def test_the_changelog_names_every_key_that_was_renamed() -> None:
