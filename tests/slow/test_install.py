@@ -33,8 +33,8 @@ class Ridges(Architecture):
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0) -> None:
         super().__init__()
-        self.flat, self.features = FlattenInputs(inputs), max(4, round(32 * size))
-        self.layers = nn.Sequential(nn.Linear(self.flat.width, self.features), nn.Tanh())
+        self.flat, self.out_features = FlattenInputs(inputs), max(4, round(32 * size))
+        self.layers = nn.Sequential(nn.Linear(self.flat.width, self.out_features), nn.Tanh())
 
     def forward(self, batch: Batch) -> Tensor:
         return self.layers(self.flat(batch))
