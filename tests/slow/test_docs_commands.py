@@ -61,11 +61,14 @@ def shell(tmp_path_factory):
 def shop(shell, tmp_path_factory):
     """The tutorial's project after the tutorial, with folders of files that guides name."""
     folder = tmp_path_factory.mktemp("docs")
-    said = shell("docs/tutorial.md", folder)
-    assert "churn v1.0.0 is released" in said
-    assert "nothing is stale" in said
-    yield folder / "shop"
-    subprocess.run([sys.executable, "-m", "evergreen.cli.main", "stop"], cwd=folder / "shop", check=True)
+    try:
+        said = shell("docs/tutorial.md", folder)
+        assert "churn v1.0.0 is released" in said
+        assert "nothing is stale" in said
+        yield folder / "shop"
+    finally:
+        stop = [sys.executable, "-m", "evergreen.cli.main", "stop"]
+        subprocess.run(stop, cwd=folder / "shop", env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
 
 
 def test_the_readme_shows_what_the_tutorial_runs() -> None:
