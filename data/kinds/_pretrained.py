@@ -47,7 +47,7 @@ def image_preprocessing(source: str, place: str) -> ImagePreprocessing:
 
 
 def _sides(said: Any) -> list[int] | None:
-    """Return height and width from the ways sizes are written: 224, [224, 224], {"height": 224, "width": 224} …"""
+    """Return height and width from any way sizes are written: 224, [224, 224], {"height": 224, "width": 224}."""
     if isinstance(said, dict):
         short = said.get("shortest_edge")
         said = [said.get("height", short), said.get("width", short)]

@@ -1,9 +1,8 @@
-"""Sound: a column of samples becomes log-mel spectra (T, M), standardised by band, or stays a waveform (T, 1); zeros
-after the end.
+"""Sound: samples become log-mel spectra (T, M), standardized by band, or stay a waveform (T, 1).
 
-A row is a struct of `samples` and their `rate`, or a bare list of samples at the rate that the option names. How loud
-it is does not count: each row is brought to the same power. A request sends a list of samples, a struct, or a WAV
-file as base64.
+Zeros follow a row's end. A row is a struct of `samples` and their `rate`, or a bare list of samples at the rate that
+the option names. Loudness does not count: each row is brought to the same power. A request sends a list of samples, a
+struct, or a WAV file as base64.
 """
 
 from __future__ import annotations

@@ -31,11 +31,11 @@ FILE = "base64 text of a PNG or JPEG file, or nested lists (H, W) or (H, W, 3) o
 
 
 class Image(Kind):
-    """Files are decoded and brought to one size, by default the median of the training images within LONGEST. With a
-    `source`, a pretrained model's folder or its name on the hub, size, channels and scale are those of that model.
+    """Decode images to one size, by default the median of the training images within LONGEST.
 
-    `state["pixels"]` is the shape of an image in the data's layout, `state["given"]` that of matrices before resizing;
-    `low` and `high` are the ends of each channel's range, standardised.
+    With a `source`, a pretrained model's folder or its name on the hub, size, channels and scale are those of that
+    model. `state["pixels"]` is the shape of an image in the data's layout, `state["given"]` that of matrices before
+    resizing; `low` and `high` are the ends of each channel's range, standardized.
     """
 
     SPATIAL = True

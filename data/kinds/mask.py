@@ -1,5 +1,7 @@
-"""Masks: the class of every pixel, as a target. Matrices (H, W) of whole numbers, or image files of grey values,
-palette places or colours."""
+"""Masks: the class of every pixel, as a target.
+
+Matrices (H, W) of whole numbers, or image files of grey values, palette places or colors.
+"""
 
 from __future__ import annotations
 

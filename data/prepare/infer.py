@@ -51,10 +51,10 @@ def infer_schema(
     key: Sequence[str] = (),
     from_itself: bool = False,
 ) -> Schema:
-    """The schema of a raw table: `given` kinds hold, the rest is recognised, what no kind accepts is left out.
-    With `from_itself` the target is an input, too.
+    """Infer the schema of a raw table: `given` kinds hold, others are detected, columns that suit no kind are left out.
 
-    Raises DataError for a column that is not there, a target that does not suit its kind, or when no input is left.
+    With `from_itself` the target is an input, too. Raises DataError for a missing column, a target that does not
+    suit its kind, or when no input is left.
     """
     options, given, ignore = kind_options(given or {}), kind_names(given or {}), list(ignore)
     if given.get(target, target_kind) != target_kind:

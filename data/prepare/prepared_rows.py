@@ -54,17 +54,32 @@ class RowReader(Protocol):
     """Prepare raw rows: `table_reader` each row by itself, `series_reader` the windows of a series."""
 
     @property
-    def schema(self) -> Schema: ...
+    def schema(self) -> Schema:
+        """Return the kind of each column."""
+        ...
+
     @property
-    def split_method(self) -> str: ...  # the way in which the rows are divided: see data/prepare/splitters.py
+    def split_method(self) -> str:
+        """Return how rows are split: identity, group, time or given."""
+        ...
+
     @property
-    def all_rows_reason(
-        self,
-    ) -> str: ...  # why all raw rows have to be read at once; nothing where any may be read by themselves
+    def all_rows_reason(self) -> str:
+        """Return why all raw rows must be read at once; "" where any rows can be read by themselves."""
+        ...
+
     @property
-    def cuts(self) -> dict[str, Any]: ...
-    def notes(self) -> list[str]: ...
-    def prepare(self, raw: pa.Table) -> PreparedRows: ...
+    def cuts(self) -> dict[str, Any]:
+        """Return the times at which validation and test begin, if the split is by time."""
+        ...
+
+    def notes(self) -> list[str]:
+        """Return what a person should know."""
+        ...
+
+    def prepare(self, raw: pa.Table) -> PreparedRows:
+        """Prepare raw rows."""
+        ...
 
 
 def check_no_empty_split(rows: Mapping[str, int], by: str) -> None:

@@ -166,7 +166,7 @@ def _whole(raw: pa.Table, config: PreprocessConfig, made: Mapping[str, str]) -> 
     for name, kind in made.items():
         if name not in raw.column_names:
             raw = raw.append_column(name, kinds.find(kind).generate(raw.column("_origin").to_pylist()))
-    return degrade_images(raw, config.target, noise=config.noise_std, shrink=config.downscale)
+    return degrade_images(raw, config.target, noise_std=config.noise_std, downscale=config.downscale)
 
 
 def _why_whole(raw: pa.Table, schema: Schema, config: PreprocessConfig) -> str:

@@ -96,9 +96,11 @@ class FileSource(Source):
 
     @classmethod
     def is_incremental(cls, names: Sequence[str]) -> bool:
+        """Tell that files are read one by one."""
         return True
 
     def files(self) -> list[File]:
+        """Return the files with their hashes."""
         return self._files
 
     @cached_property
@@ -106,11 +108,13 @@ class FileSource(Source):
         return list_with_hashes(self.folder, self.names(), self.root)
 
     def with_files(self, names: Sequence[str]) -> Self:
+        """Return the source limited to these files."""
         some = type(self)(self.name, self.root)
         some.only = names
         return some
 
     def read(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of all files, cast to the schema of the first."""
         schema: pa.Schema | None = None
         for name in self.names():
             for batch in self.rows(self.folder / name, name):
@@ -118,6 +122,7 @@ class FileSource(Source):
                 yield batch if batch.schema == schema else cast_to_schema(batch, schema, str(self.folder / name))
 
     def fingerprint(self) -> str:
+        """Return one hash of all files as they are now."""
         vars(self).pop("_files", None)  # as it is now, not as it was when it was listed
         return combined_hash(self._files)
 

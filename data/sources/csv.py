@@ -135,7 +135,7 @@ def _header(row: list[str], path: Path) -> list[str]:
 
 
 def _line_is_row(block: str) -> bool:
-    """Tell whether no quotes hold a line end, and all line ends are \\n or \\r\\n."""
+    """Tell whether no quotes hold a line end, and all line ends are line feeds, with or without a return."""
     if "\r" in block and block.count("\r") != block.count("\r\n"):
         return False
     if '"' not in block:

@@ -83,8 +83,7 @@ class PythonSource(sources.Source):
 
 
 def docs() -> str:
-    """The topics that help() knows, in the order of their names; a paragraph that comes again is left out, so that
-    none is learned from and asked about."""
+    """Return the topics of help(), in the order of their names; a repeated paragraph is left out."""
     from pydoc_data.topics import topics
 
     paragraphs = (part.strip() for name in sorted(topics) for part in re.split(r"\n\s*\n", topics[name]))
@@ -92,7 +91,7 @@ def docs() -> str:
 
 
 def docstrings() -> pa.Table:
-    """The first paragraph of each docstring of PACKAGES that has five words or more."""
+    """Return the first paragraph of each docstring of PACKAGES that has five words or more."""
     found: dict[str, str] = {}
     for package in PACKAGES:
         for path in sorted((LIBRARY / package).rglob("*.py")):
@@ -105,7 +104,7 @@ def docstrings() -> pa.Table:
 
 
 def tokens() -> pa.Table:
-    """The logical lines of MODULES, each once."""
+    """Return the logical lines of MODULES, each once."""
     lines: dict[tuple[str, ...], list[str]] = {}
     for module in MODULES:
         source = (LIBRARY / f"{module}.py").read_text(encoding="utf-8")
@@ -123,7 +122,7 @@ def tokens() -> pa.Table:
 
 
 def tags(line: list[str]) -> list[str]:
-    """B- and I- with MODULE, CALL or DEFINED for each dotted name of a line that is one; O for the rest."""
+    """Return B- and I- with MODULE, CALL or DEFINED for each dotted name of a line that is one; O for the rest."""
     found = ["O"] * len(line)
     start = 0
     while start < len(line):
@@ -147,7 +146,7 @@ def _role(first: str, before: str, after: str) -> str:
 
 
 def numbers() -> pa.Table:
-    """As many of one digit as of six; the same ones every time."""
+    """Return numbers of one to six digits, about as many of each; the same ones every time."""
     drawn = random.Random(0)
     chosen = sorted({drawn.randrange(10 ** drawn.randint(1, 6)) for _ in range(2 * COUNT)})
     chosen = sorted(drawn.sample(chosen, COUNT))
@@ -155,7 +154,7 @@ def numbers() -> pa.Table:
 
 
 def words(number: int) -> str:
-    """A whole number below a million in English words: 1,203 is one thousand two hundred and three."""
+    """Return a whole number below a million in English words: 1,203 is one thousand two hundred and three."""
     if number < 20:
         return ONES[number]
     if number < 100:

@@ -47,7 +47,7 @@ class SkimageSource(sources.Source):
 
 
 def photo(name: str) -> np.ndarray:
-    """(H, W) uint8: the brightness of a picture in scikit-image's own folder."""
+    """Return (H, W) uint8 brightness of an image in scikit-image's own folder."""
     import skimage.data
     from PIL import Image
 
@@ -57,7 +57,7 @@ def photo(name: str) -> np.ndarray:
 
 
 def scenes(count: int, *, many: int = 1, seed: int = 0) -> Iterator[tuple[int, Scene]]:
-    """`count` pictures of `many` digits with their x, a quarter to the right of TEST_FROM, a fifth between the cuts.
+    """Yield `count` images of `many` digits with their x, a quarter right of TEST_FROM, a fifth between the cuts.
 
     In a mask 0 is the ground, 1 to 10 are the digits 0 to 9.
     """
@@ -78,13 +78,13 @@ def scenes(count: int, *, many: int = 1, seed: int = 0) -> Iterator[tuple[int, S
 
 
 def _part_of(count: int) -> np.ndarray:
-    """To which part each digit's own image belongs: every fifth to validate, every fourth of the rest to test."""
+    """Return the part of each digit's own image: every fifth validates, every fourth of the rest tests."""
     number = np.arange(count)
     return np.where(number % 5 == 0, 1, np.where(number % 4 == 0, 2, 0))
 
 
 def _scene(ground: np.ndarray, images: np.ndarray, kinds: np.ndarray, random: np.random.Generator) -> Scene:
-    """The digits one above the other, each as high as three quarters of its share of the height, or higher."""
+    """Draw the digits one above the other, each at least three quarters of its share of the height."""
     from PIL import Image
 
     image, mask, boxes = ground.copy(), np.zeros((SIDE, SIDE), np.uint8), []
@@ -131,7 +131,7 @@ def _superres() -> pa.Table:
 
 
 def patches(image: np.ndarray, count: int, random: np.random.Generator, side: int = SIDE) -> list[np.ndarray]:
-    """Squares of (H, W, …) that do not overlap, among those with the most to see in them."""
+    """Return squares of (H, W, …) that do not overlap, among those with the most contrast."""
     rows, columns = (length // side for length in image.shape[:2])
     whole = image[: rows * side, : columns * side].reshape(rows, side, columns, side, *image.shape[2:])
     cut = whole.swapaxes(1, 2).reshape(-1, side, side, *image.shape[2:])

@@ -61,13 +61,13 @@ class SklearnSource(sources.Source):
 
 
 def _images(bunch: Any) -> pa.Table:
-    """8×8 pixels of 0 to 16, and the digit."""
+    """Return 8×8 pixels of 0 to 16, and the digit."""
     images = np.ascontiguousarray(bunch.images.astype(np.uint8))
     return pa.table({"image": pa.FixedShapeTensorArray.from_numpy_ndarray(images), "digit": pa.array(bunch.target)})
 
 
 def _graph(name: str) -> Iterator[pa.RecordBatch]:
-    """A row for each image: the images within two steps of it, and the digit."""
+    """Yield a row for each image: the images within two steps of it, and the digit."""
     from sklearn.datasets import load_digits
     from sklearn.neighbors import kneighbors_graph
 
@@ -84,7 +84,7 @@ def _graph(name: str) -> Iterator[pa.RecordBatch]:
 
 
 def _features(name: str, bunch: Any) -> pa.Table:
-    """One column a feature, and the target by its meaning: its class's name where it has one."""
+    """Return one column a feature, and the target by its class's name where it has one."""
     columns = {clean(feature): pa.array(bunch.data[:, i]) for i, feature in enumerate(bunch.feature_names)}
     target = np.asarray(bunch.target)
     names = [str(item) for item in getattr(bunch, "target_names", [])]
@@ -94,5 +94,5 @@ def _features(name: str, bunch: Any) -> pa.Table:
 
 
 def clean(name: str) -> str:
-    """A name of lower-case letters, digits and underscores: "mean radius" is mean_radius."""
+    """Return a name of lower-case letters, digits and underscores: "mean radius" is mean_radius."""
     return re.sub(r"\W+", "_", name.lower()).strip("_")

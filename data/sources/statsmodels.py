@@ -1,4 +1,4 @@
-"""The data sets that statsmodels ships: `statsmodels:sunspots` (yearly), elnino (monthly), co2 (weekly) …"""
+"""The data sets that statsmodels ships: `statsmodels:sunspots` (yearly), elnino (monthly), co2 (weekly) and others."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class StatsmodelsSource(sources.Source):
 
 
 def _table(frame: Any, rename: dict[str, str]) -> pa.Table:
-    """The frame's columns by clean names; a time index, or a year and its quarter, become the first column, `time`."""
+    """Return the frame's columns by clean names; a time index, or year and quarter, become the column `time`."""
     if {"year", "quarter"} <= set(frame.columns):
         months = (frame["year"] - 1970) * 12 + (frame["quarter"] - 1) * 3
         frame = frame.set_index(months.astype(int).to_numpy().astype("datetime64[M]").astype("datetime64[s]"))
@@ -62,7 +62,7 @@ def _table(frame: Any, rename: dict[str, str]) -> pa.Table:
 
 
 def _months(frame: Any) -> pa.Table:
-    """A row a month from a row a year: `month` and `temperature` in °C."""
+    """Return a row a month from a row a year: `month` and `temperature` in °C."""
     years = frame.iloc[:, 0].astype(int).to_numpy()
     starts = (years[:, None] - 1970) * 12 + np.arange(12)
     months = starts.ravel().astype("datetime64[M]").astype("datetime64[D]")

@@ -57,7 +57,7 @@ class TonesSource(sources.Source):
 
 
 def synthesize(words: list[str], random: np.random.Generator) -> np.ndarray:
-    """(N,) float32 samples of the words, said by a voice of its own with some noise around it."""
+    """Return (N,) float32 samples of words, spoken by a random voice with some noise around it."""
     pitch, tract, haste = random.uniform(90, 240), random.uniform(0.85, 1.15), random.uniform(0.8, 1.25)
     parts = [_silence(random.uniform(0.02, 0.4))]
     for word in words:
@@ -70,7 +70,7 @@ def synthesize(words: list[str], random: np.random.Generator) -> np.ndarray:
 
 
 def _sound(name: str, pitch: float, tract: float, haste: float, random: np.random.Generator) -> np.ndarray:
-    """A buzz at the pitch and a hiss, in the shares of this sound, through its three resonances."""
+    """Return a buzz at the pitch and a hiss, in the shares of this sound, through its three resonances."""
     share, resonances, seconds = SOUNDS[name]
     count = round(seconds * haste * random.uniform(0.85, 1.15) * RATE)
     buzz = np.cumsum(np.full(count, pitch / RATE)) % 1 - 0.5

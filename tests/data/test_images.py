@@ -183,17 +183,17 @@ def test_images_and_their_masks(tmp_path):
 def test_images_are_spoiled_to_be_mended():
     values = np.random.default_rng(0).integers(0, 17, (3, 8, 8)).astype(np.uint8)
     table = pa.table({"image": pa.FixedShapeTensorArray.from_numpy_ndarray(values)})
-    noisy = degrade_images(table, "image", noise=0.25, shrink=1)["noisy"].combine_chunks().to_numpy_ndarray()
+    noisy = degrade_images(table, "image", noise_std=0.25, downscale=1)["noisy"].combine_chunks().to_numpy_ndarray()
     assert 0 < np.abs(noisy - values).mean() < 8
     assert noisy.min() == 0
     assert noisy.max() == 16
-    small = degrade_images(table, "image", noise=0, shrink=2)["small"].combine_chunks().to_numpy_ndarray()
+    small = degrade_images(table, "image", noise_std=0, downscale=2)["small"].combine_chunks().to_numpy_ndarray()
     assert small.shape == (3, 4, 4)
-    files = degrade_images(pa.table({"image": FILES}), "image", noise=0, shrink=2)["small"].to_pylist()
+    files = degrade_images(pa.table({"image": FILES}), "image", noise_std=0, downscale=2)["small"].to_pylist()
     assert [pixels.image_shape(data)[:2] for data in files] == [(6, 10), (15, 9), (8, 8)]
-    assert degrade_images(table, "image", noise=0, shrink=1) is table
+    assert degrade_images(table, "image", noise_std=0, downscale=1) is table
     with pytest.raises(DataError, match="'small' already"):
-        degrade_images(degrade_images(table, "image", noise=0, shrink=2), "image", noise=0, shrink=2)
+        degrade_images(degrade_images(table, "image", noise_std=0, downscale=2), "image", noise_std=0, downscale=2)
 
 
 def test_what_a_target_of_images_asks_for():

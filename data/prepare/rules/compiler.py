@@ -68,9 +68,11 @@ class RuleCompiler:
     asked: dict[tuple[str, str], None] = field(default_factory=dict)  # (type, column), in order
 
     def wrong(self, problem: str, fix: str) -> DataError:
+        """Return the error for a mistake in this rule."""
         return rule_error(self.rule, problem, fix)
 
     def term(self, node: ast.AST) -> Term:
+        """Compile a node of the tree."""
         match node:
             case ast.Constant(value=value):
                 return self.constant(value)
@@ -108,11 +110,13 @@ class RuleCompiler:
         raise self.wrong(told, self.otherwise(found, wanted))
 
     def otherwise(self, found: Term, wanted: str) -> str:
+        """Return the hint for a term of the wrong type."""
         if found.column:
             return f"say what it is, `schema: {{{found.column}: {{type: {wanted}}}}}`, or change the rule"
         return "write numbers without quotes, texts and times in quotes"
 
     def constant(self, value: Any) -> Term:
+        """Compile a constant."""
         if isinstance(value, bool):
             return Term(pc.scalar(value), BOOLEAN, value=value)
         if isinstance(value, str):
@@ -124,6 +128,7 @@ class RuleCompiler:
         raise self.wrong(f"`{value!r}` has no place in a rule", GRAMMAR)
 
     def column(self, name: str, wanted: str = "") -> Term:
+        """Compile a column, read as `wanted` or as its own type."""
         if name not in self.types:
             raise self.wrong(f"there is no column '{name}'", suggest(name, self.types))
         kind = wanted or self.types[name]
@@ -131,6 +136,7 @@ class RuleCompiler:
         return Term(pc.field(typed_column_name(kind, name)), kind, column=name)
 
     def call(self, name: str, arguments: list[ast.expr]) -> Term:
+        """Compile a call of one of FUNCTIONS."""
         takes, gives, make = FUNCTIONS[name]
         pairs = zip(arguments, takes, strict=True)
         given = [ast.literal_eval(one) if wanted == LITERAL else self.typed(one, wanted) for one, wanted in pairs]
@@ -142,6 +148,7 @@ class RuleCompiler:
         return Term(made, types[0] if gives == ANY else gives)
 
     def sum(self, sign: ast.operator, left: ast.expr, right: ast.expr) -> Term:
+        """Compile an arithmetic operation; the difference of two times is in days."""
         first = self.term(left)
         if first.type == TIME and isinstance(sign, ast.Sub):
             apart = pc.subtract(first.expression, self.typed(right, TIME).expression)
@@ -151,6 +158,7 @@ class RuleCompiler:
         )
 
     def compared(self, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> Expression:
+        """Compile one comparison."""
         if isinstance(sign, ast.Is | ast.IsNot):
             made = self.term(left).expression
             return made.is_null() if isinstance(sign, ast.Is) else made.is_valid()
@@ -173,12 +181,14 @@ class RuleCompiler:
         return SIGNS[type(sign)](first.expression, second.expression)
 
     def among(self, left: ast.expr, right: ast.expr, inside: bool) -> Expression:
+        """Compile `in` and `not in`."""
         one = self.term(left)
         values = ast.literal_eval(right)  # `parsed` made sure that it holds constants alone
         found = is_in(one.expression, one.type, list(values), self.wrong)
         return found if inside else ~found
 
     def moment(self, text: str) -> Term:
+        """Compile a time that is written as text."""
         return Term(time_scalar(text, self.wrong), TIME)
 
 
