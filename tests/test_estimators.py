@@ -8,9 +8,13 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.model_selection import cross_val_score
+from sklearn.utils.estimator_checks import check_estimator
 
 import evergreen
 from evergreen.core.errors import DataError, ModelError
+
+INFERRED = "the columns of a frame are looked at: whole numbers may be categories, and names take part in the split"
+EXPECTED = dict.fromkeys(("check_classifier_data_not_an_array", "check_regressor_data_not_an_array"), INFERRED)
 
 
 def mixed_rows(count: int) -> tuple[dict[str, list[object]], list[str]]:
@@ -20,6 +24,11 @@ def mixed_rows(count: int) -> tuple[dict[str, list[object]], list[str]]:
     plan = [draw.choice(["basic", "pro", "team"]) for _ in range(count)]
     label = ["leaves" if years < 45 and kind != "team" else "stays" for years, kind in zip(age, plan, strict=True)]
     return {"age": [None if draw.random() < 0.05 else years for years in age], "plan": plan}, label
+
+
+@pytest.mark.parametrize("estimator", [evergreen.Classifier, evergreen.Regressor])
+def test_scikit_learn_s_own_checks_pass(estimator) -> None:
+    check_estimator(estimator("linear", epochs=8), expected_failed_checks=EXPECTED, on_skip=None)
 
 
 def test_mixed_columns_with_missing_values_and_texts_as_labels() -> None:
