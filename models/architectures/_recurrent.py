@@ -1,4 +1,4 @@
-"""What the recurrent networks share: they differ in the cell alone."""
+"""Share everything but the cell among the recurrent networks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from evergreen.models.layers import PADDED_KINDS, SequenceInputs, run_packed
 
 
 class Recurrent(Architecture):
-    """All inputs of a row as one sequence of steps, read by a recurrent cell; padding is packed away, not read.
+    """Read all inputs of a row as one sequence by a recurrent cell; padding is packed away, not read.
 
-    The form "row" is the states at both ends of the sequence, "positions" those of both directions at each step, and
-    "causal" those of a cell that reads forward alone. Recurrent matrices start orthogonal (Saxe et al. 2014).
+    The layout "pooled" is the states at both ends of the sequence, "sequence" those of both directions at each step,
+    and "causal" those of a cell that reads forward alone. Recurrent matrices start orthogonal (Saxe et al. 2014).
     """
 
     CELL: ClassVar[type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]]
@@ -55,7 +55,7 @@ class Recurrent(Architecture):
 
     @torch.no_grad()
     def start(self) -> None:
-        """The weights to begin with: recurrent matrices orthogonal, gate by gate."""
+        """Initialize recurrent matrices orthogonal, gate by gate."""
         for name, matrix in self.cell.named_parameters():
             if name.startswith("weight_hh"):
                 for gate in matrix.split(matrix.shape[1]):

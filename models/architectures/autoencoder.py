@@ -1,4 +1,4 @@
-"""The autoencoder, plain and denoising."""
+"""Autoencoder, plain and denoising."""
 
 from __future__ import annotations
 
@@ -48,8 +48,11 @@ class Autoencoder(Architecture):
         dropout: float = 0.0,
         share: float = 0.1,
     ) -> None:
-        """`noise`: standard deviations added to the encoded input while training. `share`: of the reconstruction in the
-        loss, where the code is to serve a task."""
+        """Build encoder and decoder.
+
+        `noise`: standard deviations added to the encoded input in training. `share`: of the reconstruction in the loss,
+        where the code serves a task.
+        """
         super().__init__()
         self.flat, self.layout, self.noise, self.share = FlattenInputs(inputs), layout, noise, share
         self.shape = tuple(target.shape) if layout == "target" and target is not None else (self.flat.width,)
@@ -67,7 +70,7 @@ class Autoencoder(Architecture):
         return made.unflatten(1, self.shape) if self.layout == "target" else (made - x_BD).square().mean(1)
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
-        """The task's; where the code is asked for, it must make the row again as well (Le et al. 2018)."""
+        """Return the task's loss; where the code is asked for, add that of the reconstruction (Le et al. 2018)."""
         if self.layout != "pooled":
             return super().loss(batch, group, task)
         x_BD = self.flat(batch)

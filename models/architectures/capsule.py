@@ -65,17 +65,17 @@ class Capsule(Architecture):
         return self._features(self.capsules(batch))
 
     def capsules(self, batch: Batch) -> Tensor:
-        """(B, K, 16), each shorter than 1."""
+        """Return the capsules (B, K, 16), each shorter than 1."""
         votes_BPKD = torch.einsum("bps,pksd->bpkd", self._parts(batch), self.votes)
         return route(votes_BPKD, self.rounds)[0]
 
     def reconstruct(self, capsules_BKD: Tensor, chosen_BK: Tensor) -> Tensor:
-        """The inputs' pixels (B, all), drawn from the chosen capsules (1 or 0 each) alone."""
+        """Draw the inputs' pixels (B, all) from the chosen capsules (1 or 0 each) alone."""
         pixels: Tensor = self.draw((capsules_BKD * chosen_BK[:, :, None]).flatten(1))
         return pixels
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
-        """The task's loss, the margins of the classes' lengths, and `redraw` times the squared error of the picture."""
+        """Return the task's loss, the margin loss, and `redraw` times the squared error of the reconstruction."""
         capsules = self.capsules(batch)
         length = capsules.norm(dim=2)
         total = task.loss(task(self._features(capsules)), batch["target"])
@@ -88,7 +88,7 @@ class Capsule(Architecture):
         return total + self.redraw * functional.mse_loss(self.reconstruct(capsules, has), seen)
 
     def _parts(self, batch: Batch) -> Tensor:
-        """The capsules of all parts, (B, P, 8)."""
+        """Return the capsules of all parts, (B, P, 8)."""
         seen = [eye(batch[name]).unflatten(1, (self.sorts, SMALL)) for name, eye in self.eyes.items()]
         return squash(torch.cat([x.flatten(3).transpose(2, 3).flatten(1, 2) for x in seen], 1))
 
@@ -97,7 +97,7 @@ class Capsule(Architecture):
 
 
 def squash(x: Tensor) -> Tensor:
-    """The same directions, lengths between 0 and 1: n² / (1 + n²)."""
+    """Return vectors of the same directions with lengths between 0 and 1: n² / (1 + n²)."""
     square = x.square().sum(-1, keepdim=True)
     return x * (square / (1 + square) / (square + 1e-9).sqrt())
 
@@ -117,13 +117,13 @@ def route(votes_BPKD: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
 
 
 def margin_loss(length_BK: Tensor, has_BK: Tensor) -> Tensor:
-    """Classes that are there should be longer than 0.9, the others, which count half, shorter than 0.1."""
+    """Return a loss that wants lengths above 0.9 of classes that are there and below 0.1 of others, weighted ½."""
     there, elsewhere = (0.9 - length_BK).relu().square(), (length_BK - 0.1).relu().square()
     return (has_BK * there + 0.5 * (1 - has_BK) * elsewhere).sum(1).mean()
 
 
 def _eye(shape: tuple[int, ...], width: int, sorts: int) -> nn.Sequential:
-    """A convolution that finds edges, and one whose channels are the parts' capsules; the stride keeps parts few."""
+    """Build a convolution that finds edges, and one whose channels are capsules; the stride keeps them few."""
     stride = max(1, min(shape[1:]) // 8)
     return nn.Sequential(
         nn.Conv2d(shape[0], width, max(3, stride), stride, padding=1),

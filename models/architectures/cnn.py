@@ -81,7 +81,7 @@ def _channels(field: FieldLike) -> int:
 
 
 def _width(tower: nn.Module, field: FieldLike) -> int:
-    """Numbers that a tower makes of one row, flattened."""
+    """Return the numbers that a tower makes of one row."""
     with torch.no_grad():
         weight = next(tower.parameters())
         made: Tensor = tower(weight.new_zeros(1, _channels(field), *_sides(field)))
@@ -89,8 +89,10 @@ def _width(tower: nn.Module, field: FieldLike) -> int:
 
 
 def _small(field: FieldLike, width: int) -> nn.Sequential:
-    """Three convolutions, the picture halved after the second and third while it is large enough; for each further
-    halving that brings it to 8 pixels one more."""
+    """Build three convolutions, the image halved after the second and third while it is large enough.
+
+    Each further halving that brings it to 8 pixels adds one more.
+    """
     image = len(field.shape) == 3
     conv, pool = (nn.Conv2d, nn.MaxPool2d) if image else (nn.Conv1d, nn.MaxPool1d)
     least = min(_sides(field))
@@ -106,7 +108,7 @@ def _small(field: FieldLike, width: int) -> nn.Sequential:
 
 
 def _named(field: FieldLike, blocks: tuple[int, ...]) -> nn.Sequential:
-    """AlexNet's convolutions (no blocks), or VGG's; what is too small to be halved is not."""
+    """Build AlexNet's convolutions (no blocks), or VGG's; what is too small to be halved is not."""
     image, alexnet = len(field.shape) == 3, not blocks
     conv, pool = (nn.Conv2d, nn.MaxPool2d) if image else (nn.Conv1d, nn.MaxPool1d)
     mean = nn.AdaptiveAvgPool2d if image else nn.AdaptiveAvgPool1d

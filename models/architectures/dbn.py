@@ -45,7 +45,10 @@ class DBN(Architecture):
         greedy_rate: float = 0.2,
         dropout: float = 0.0,
     ) -> None:
-        """`greedy`: epochs for each layer before fine-tuning, at the learning rate `greedy_rate`."""
+        """Build the stack.
+
+        `greedy`: epochs for each layer before fine-tuning, at the learning rate `greedy_rate`.
+        """
         super().__init__()
         if greedy < 0 or not greedy_rate > 0:
             raise ModelError("greedy and greedy_rate cannot be negative", place="dbn", fix="give 10 and 0.1")
@@ -66,7 +69,7 @@ class DBN(Architecture):
         return x_BD
 
     def init_from_data(self, batches: Iterable[Batch]) -> None:
-        """Greedy, layer by layer, by contrastive divergence of one step; the layers below do not draw lots."""
+        """Train layer by layer, by contrastive divergence of one step; the layers below are not sampled."""
         self.span.fit(self.flat(batch) for batch in batches)
         for number, layer in enumerate(self._stack()):
             machine = Boltzmann(layer.in_features, layer.out_features).to(layer.weight.device)
@@ -84,7 +87,7 @@ class DBN(Architecture):
 
     @torch.no_grad()
     def _below(self, batch: Batch, number: int) -> Tensor:
-        """What layer `number` sees."""
+        """Return what layer `number` sees."""
         x_BD: Tensor = self.span.transform(self.flat(batch))
         for layer in self._stack()[:number]:
             x_BD = layer(x_BD).sigmoid()

@@ -1,4 +1,4 @@
-"""The Transformer's decoder, which reads forward alone and so can write."""
+"""The Transformer's decoder, which reads forward alone and so can generate."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ Cache = list[tuple[Tensor, Tensor]]  # per block the keys and values so far, (B,
 
 
 class Decoder(Architecture):
-    """Decoder (Radford et al. 2018) with rotary positions (Su et al. 2021), RMS norms (Zhang and Sennrich 2019) before
-    each part, gated feed-forward layers (Shazeer 2020) and no biases.
+    """Decoder of the Transformer (Radford et al. 2018), in its present form.
 
-    Each step looks at those before it and takes from what matters. Because no step sees what comes after, all steps
-    learn to foretell the next at once; writing on, `begin` and `extend` keep the keys and values of what was read.
-    Of text it also looks up the `runs` of 2 to 5 tokens that end at a step; runs=1 is the Transformer alone.
+    It has rotary positions (Su et al. 2021), RMS norms (Zhang and Sennrich 2019) before each part, gated feed-forward
+    layers (Shazeer 2020) and no biases. Each step looks at those before it and takes from what matters. Because no step
+    sees what comes after, all steps learn to foretell the next at once; writing on, `begin` and `extend` keep the keys
+    and values of what was read. Of text it also looks up the `runs` of 2 to 5 tokens that end at a step; runs=1 is the
+    Transformer alone.
 
     In: text (B, L), series (B, T, C), audio (B, T, M); number, category and labels go with every
-    step. Out: causal (B, L, F), F = 64 · size; row (B, F), the last real step.
+    step. Out: causal (B, L, F), F = 64 · size; pooled (B, F), the last real step.
     Choose it to write text; with size=12, depth=12, runs=1 it has the shape of GPT-2 with 124 million parameters.
     At size=1: Python's language reference 1.82 bits per character of its last tenth (rows of 256, 8 epochs) in 130 s of
     one core.
@@ -99,7 +100,7 @@ class Decoder(Architecture):
         return x_BLD, real_BL
 
     def begin(self, batch: Batch, room: int) -> tuple[Tensor, Cache]:
-        """Features (B, L, F) of what is read, and its keys and values with room for so many steps more."""
+        """Return features (B, L, F) of a text, and its keys and values with room for so many steps more."""
         cache: Cache = []
         x_BLD, _ = self._read(batch)
         places = torch.arange(x_BLD.shape[1], device=x_BLD.device)
@@ -108,8 +109,11 @@ class Decoder(Architecture):
         return self.norm(x_BLD), cache
 
     def extend(self, batch: Batch, places_B: Tensor, cache: Cache) -> Tensor:
-        """Features (B, F) of one step more in each row: `batch` holds its last `reach` tokens, `places_B` says where
-        the last one stands. What `cache` held of that place is written over."""
+        """Return features (B, F) of one step more in each row.
+
+        `batch` holds its last `reach` tokens, `places_B` says where the last one stands. What `cache` held of that
+        place is overwritten.
+        """
         x_B1D = self._read(batch)[0][:, -1:]
         for block, kept in zip(self.blocks, cache, strict=True):
             assert isinstance(block, _Block)
@@ -118,8 +122,10 @@ class Decoder(Architecture):
 
 
 class NGramEmbedding(nn.Module):
-    """A vector for each run of 2, 3 … tokens up to a place, added (Pagnoni et al. 2024, section 3.2.1): runs are met
-    by a table of fixed size through a hash, and two may share a line."""
+    """Add a vector for each run of 2, 3 … tokens up to a place (Pagnoni et al. 2024, section 3.2.1).
+
+    Runs are looked up in a table of fixed size through a hash; two may share a line.
+    """
 
     def __init__(self, width: int, longest: int, lines: int) -> None:
         super().__init__()
@@ -172,7 +178,7 @@ class _Block(nn.Module):
         return self._add(x_B1D, functional.scaled_dot_product_attention(q, *kept, attn_mask=seen_BL[:, None, None]))
 
     def _heads(self, x_BLD: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (B, heads, L, width of a head), the first two turned by their places."""
+        """Return queries, keys and values (B, heads, L, width of a head), the first two rotated by their places."""
         parts = self.attend["into"](self.before(x_BLD)).unflatten(-1, (3, self.heads, -1))
         q, k, v = parts.permute(2, 0, 3, 1, 4)
         return apply_rotary(q, places), apply_rotary(k, places), v
@@ -185,7 +191,7 @@ class _Block(nn.Module):
 
 
 def apply_rotary(x_BHLE: Tensor, places: Tensor) -> Tensor:
-    """Pairs of values turned by an angle that grows with the place, so that a product of two knows their distance.
+    """Rotate pairs of values by an angle that grows with the place, so that products depend on distance.
 
     `places` is (L,), or (B, 1, L) where rows stand at different ones.
     """

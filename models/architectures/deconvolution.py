@@ -1,4 +1,4 @@
-"""The network that makes images larger."""
+"""The network that enlarges images."""
 
 from __future__ import annotations
 
@@ -80,8 +80,11 @@ class Deconvolution(Architecture):
 
 
 class _Added(nn.Module):
-    """(B, F, H, W), (B, C, H, W) → (B, C', H, W): the image, in the scale of the one wanted, and what it lacks, which
-    is little in the beginning. A grey image serves colours, the mean of colours a grey one."""
+    """Add what the image lacks to it: (B, F, H, W), (B, C, H, W) → (B, C', H, W).
+
+    The image is scaled as the target is; what is added is little at first. A grey image serves colours, the mean of
+    colours a grey one.
+    """
 
     scale: Tensor
     shift: Tensor
@@ -106,7 +109,7 @@ class _Added(nn.Module):
 
 
 class _Differences(nn.Conv2d):
-    """3 × 3 kernels that sum to nothing: how bright a place is, they do not see. The rim goes on as it ends."""
+    """Convolve with 3 × 3 kernels that sum to zero, so that brightness is not seen; the rim is replicated."""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         weight = self.weight - self.weight.mean((2, 3), keepdim=True)
@@ -130,6 +133,6 @@ class _Block(nn.Module):
 
 
 def _units(field: FieldLike) -> list[Tensor]:
-    """Mean and deviation of each channel (C, 1, 1), by which its values were standardised."""
+    """Return mean and deviation of each channel (C, 1, 1), by which its values were standardized."""
     usual = {"mean": [0.0] * field.shape[0], "std": [1.0] * field.shape[0]}
     return [torch.tensor(field.state.get(name, usual[name])).view(-1, 1, 1) for name in usual]

@@ -1,4 +1,4 @@
-"""The network that grows in all directions at once."""
+"""The network that grows in depth and width at once."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class EfficientNet(ImageTowers):
 
 
 def _wide(channels: float, size: float) -> int:
-    """Channels at this size: a multiple of 8 (of 4 when small) that is not more than a tenth below the exact number."""
+    """Return the channels at this size: a multiple of 8 (4 when small), at most a tenth below the exact number."""
     if size < NAMED:
         return round_to_multiple(channels * size / NAMED)
     exact = channels * WIDER ** math.log2(size / NAMED)
@@ -93,7 +93,7 @@ class _Block(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Squeeze and excitation (Hu et al. 2018): each channel times a share that follows from the means of all."""
+    """Multiply each channel by a weight that follows from the means of all (Hu et al. 2018)."""
 
     def __init__(self, width: int, narrow: int) -> None:
         super().__init__()

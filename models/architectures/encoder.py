@@ -81,7 +81,7 @@ class Encoder(Architecture):
         return found
 
     def init_from_data(self, batches: Iterable[Batch]) -> None:
-        """Pre-training: hidden steps of the first sequence are told from the others."""
+        """Pre-train: predict hidden steps of the first sequence from the others."""
         name = next(iter(self.steps.kinds), "")
         if not self.pretrain or not name:
             return

@@ -54,7 +54,7 @@ class FTTransformer(Architecture):
 
 
 class _Tokens(nn.Module):
-    """The row's own token, then one a column: (B, L, D)."""
+    """Make the row's own token, then one a column: (B, L, D)."""
 
     begin: Tensor  # (columns,) where each category's values stand in the table of all
 
@@ -88,8 +88,10 @@ class _Tokens(nn.Module):
 
 
 class _Block(nn.Module):
-    """Attention, then a gated layer (ReGLU: Shazeer 2020), each added to what comes in; the first has no norm before
-    its attention, as the paper found best."""
+    """Attention, then a gated layer (ReGLU: Shazeer 2020), each added to what comes in.
+
+    The first block has no norm before its attention, as the paper found best.
+    """
 
     def __init__(self, width: int, dropout: float, *, level: bool) -> None:
         super().__init__()

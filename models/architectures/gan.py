@@ -20,11 +20,11 @@ OBJECTIVES, BODIES = ("hinge", "non_saturating"), ("dcgan", "mlp")
 
 
 class GAN(Architecture):
-    """Generative adversarial network (Goodfellow et al. 2014), convolutional (Radford et al. 2016), conditional by
-    projection (Miyato and Koyama 2018), with spectral norms (Miyato et al. 2018).
+    """Generative adversarial network (Goodfellow et al. 2014), convolutional (Radford et al. 2016).
 
-    A generator makes images from random numbers, a discriminator learns to tell them from real ones, and each is
-    trained against the other. What passes for real in the end has the details that an average would blur.
+    It is conditional by projection (Miyato and Koyama 2018) and has spectral norms (Miyato et al. 2018). A generator
+    makes images from random numbers, a discriminator learns to tell them from real ones, and each is trained against
+    the other. What passes for real in the end has the details that an average would blur.
 
     In: numbers, categories and labels to draw images for, the seed of a sample. Out: "target" (B, C, H, W), an image.
     Choose it where samples must look real and there is time to train: its losses say little, look at the samples.
@@ -73,7 +73,7 @@ class GAN(Architecture):
         self.wanted = spectral_norm(nn.Linear(self.given.width, wide, bias=False)) if self.given.width else None
 
     def groups(self, task: Task) -> dict[str, list[Parameter]]:
-        """The discriminator first: the generator learns from what it has just learned."""
+        """Return the discriminator first: the generator learns from what that has just learned."""
         generator = [*self.generator.parameters(), *task.parameters()]
         made = {id(parameter) for parameter in generator}
         return {
@@ -99,11 +99,11 @@ class GAN(Architecture):
         return functional.softplus(-real_B).mean() + functional.softplus(made_B).mean()
 
     def init_from_data(self, batches: Iterable[Batch]) -> None:
-        """The span of the data, which the generator's last bend covers."""
+        """Fit the range of the data, which the generator's last activation covers."""
         self.span.fit(batch["target"] for batch in batches)
 
     def noise(self, batch: Batch) -> Tensor:
-        """(B, Z) what images are made from: by lot in training, by each row's seed otherwise."""
+        """Return the codes (B, Z) of images: random in training, by each row's seed otherwise."""
         if not self.training:
             return self.given.draw(batch, self.out_features)
         return torch.randn(len(batch["target"]), self.out_features, device=batch["target"].device)
@@ -113,15 +113,17 @@ class GAN(Architecture):
         return self.span.inverse_transform((made.tanh() + 1) / 2)
 
     def _discriminate(self, x_BCHW: Tensor, c_BC: Tensor) -> Tensor:
-        """(B,) how real the images look as images of what was asked for."""
+        """Return (B,) how real the images look as images of the condition."""
         x_BF = self.critic(2 * self.span.transform(x_BCHW) - 1)
         said_B = self.verdict(x_BF)[:, 0]
         return said_B if self.wanted is None else said_B + (self.wanted(c_BC) * x_BF).sum(1)
 
 
 class _Generator(nn.Module):
-    """(B, inside) → (B, C, H, W): a small picture, enlarged and refined until it has its size. Enlarging by the nearest
-    pixel before each convolution leaves no checkerboards (Odena et al. 2016)."""
+    """Enlarge and refine a small image until it has its size: (B, inside) → (B, C, H, W).
+
+    Enlarging by nearest neighbours before each convolution leaves no checkerboard artifacts (Odena et al. 2016).
+    """
 
     def __init__(self, inside: int, shape: tuple[int, ...], width: int) -> None:
         super().__init__()
@@ -151,7 +153,7 @@ GROUPS, LEAST = 8, 4  # groups of a norm; the side, in pixels, at which a pictur
 
 
 def _sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Sides of the picture from the smallest to its own, each about twice the one before."""
+    """Return the sides of the image from the smallest to its own, each about twice the one before."""
     sides = (shape[1], shape[2])
     sizes = [sides]
     while min(sides) > LEAST:
@@ -161,7 +163,7 @@ def _sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def _convolutional_critic(shape: tuple[int, ...], width: int) -> nn.Sequential:
-    """(B, C, H, W) → (B, F), halving the picture as often as the generator doubles it."""
+    """Build (B, C, H, W) → (B, F), which halves the image as often as the generator doubles it."""
     layers: list[nn.Module] = [spectral_norm(nn.Conv2d(shape[0], width, 3, padding=1)), nn.LeakyReLU(0.2)]
     steps = len(_sizes(shape)) - 1
     widths = [min(4, 2**step) * width for step in range(steps + 1)]

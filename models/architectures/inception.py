@@ -52,14 +52,14 @@ class Inception(ImageTowers):
         return self._seen(batch)[0]
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
-        """The task's loss, and a share of it for each auxiliary head's answer."""
+        """Return the task's loss, and a fraction of it for each auxiliary head."""
         features, helped = self._seen(batch)
         answers = [task(features), *helped]
         losses = [task.loss(answer, batch["target"]) for answer in answers]
         return losses[0] + SHARE * sum(losses[1:], torch.zeros_like(losses[0]))
 
     def _seen(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """Features (B, F), and in training the auxiliary heads' logits (B, K)."""
+        """Return features (B, F), and in training the auxiliary heads' logits (B, K)."""
         seen = [tower(batch[name]) for name, tower in self.towers.items()]
         return self.dropout(torch.cat([features for features, _ in seen], 1)), [one for _, more in seen for one in more]
 
@@ -98,7 +98,7 @@ class _Tower(nn.Module):
 
 
 class _Block(nn.Module):
-    """Four paths of 1×1, 3×3, wider and pooled views, side by side in the channels."""
+    """Run 1×1, 3×3, wider and pooled paths side by side; concatenate their channels."""
 
     def __init__(self, inside: int, widths: list[int]) -> None:
         super().__init__()
@@ -122,6 +122,6 @@ def _pool(sides: SpatialSize) -> nn.Module:
 
 
 def _helper(inside: int, classes: int) -> nn.Sequential:
-    """An auxiliary classifier: (B, inside, H, W) → (B, K)."""
+    """Build an auxiliary classifier: (B, inside, H, W) → (B, K)."""
     dense = [nn.Linear(2048, AUXILIARY), nn.ReLU(), nn.Dropout(0.7), nn.Linear(AUXILIARY, classes)]
     return nn.Sequential(nn.AdaptiveAvgPool2d(4), conv_norm_act(inside, 128, 1), nn.Flatten(), *dense)

@@ -1,4 +1,4 @@
-"""The linear anchor: what every other architecture has to beat."""
+"""The linear baseline: what every other architecture has to beat."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Perceptron(Architecture):
         return x_BF
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
-        """The perceptron criterion: its negative gradient is Rosenblatt's correction, a mean over the rows."""
+        """Return the perceptron criterion: its negative gradient is Rosenblatt's correction, a mean over rows."""
         output: Tensor = task(self(batch))
         if output.shape[1:] != (self.units,):
             return task.loss(output, batch["target"])
@@ -68,7 +68,7 @@ class Perceptron(Architecture):
 
 
 def criterion(z_BK: Tensor, target: Tensor) -> Tensor:
-    """Σ max(0, −y z) over the units, the mean over rows, y = ±1; a unit that stands on its threshold is wrong.
+    """Return Σ max(0, −y z) over the units, the mean over rows, y = ±1; a unit on its threshold is wrong.
 
     `target` is the class (B,), or 1 for each class that a row has (B, K).
     """

@@ -1,4 +1,4 @@
-"""Any model of Hugging Face's library that reads text or images, with the weights that it was trained to elsewhere."""
+"""Any model of Hugging Face's library that reads text or images, with pretrained weights."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ class Pretrained(Architecture):
 
     @classmethod
     def supports(cls, inputs: Inputs) -> bool:
-        """Whether one column, and no other, is one that a model reads, and says which."""
+        """Tell whether exactly one column is one that a model reads, and names its source."""
         read = [field for field in inputs.values() if field.kind in READ]
         return len(read) == 1 and "config" in read[0].state
 
     def train(self, mode: bool = True) -> Self:
-        """What stays keeps the running means that it came with, too."""
+        """Set the mode; frozen layers keep their running means."""
         super().train(mode)
         if self.moves != "whole":
             for module in self.body.modules():
@@ -98,7 +98,7 @@ class Pretrained(Architecture):
         return x_BLD[:, 0] if self.layout == "pooled" else x_BLD
 
     def _read(self, tokens_BL: Tensor) -> Tensor:
-        """(B, L, D) of tokens, or of a row as a whole (B, 1, D)."""
+        """Return states of tokens (B, L, D), or of a row as a whole (B, 1, D)."""
         real_BL, ids_BL = tokens_BL > 0, (tokens_BL - 1).clamp_min(0)
         x_BLD: Tensor = self.body(input_ids=ids_BL, attention_mask=real_BL.long()).last_hidden_state
         if self.layout != "pooled":
@@ -107,7 +107,7 @@ class Pretrained(Architecture):
         return ((x_BLD * real_BL[..., None]).sum(1) / count_B1)[:, None]
 
     def _seen(self, image_BCHW: Tensor) -> Tensor:
-        """(B, 1, D) of images: a Transformer's states are (B, L, D), those of convolutions (B, D, H', W')."""
+        """Return (B, 1, D) of images, from a Transformer's states (B, L, D) or convolutions' (B, D, H', W')."""
         x = self.body(pixel_values=image_BCHW).last_hidden_state
         mean_BD: Tensor = x.mean((2, 3)) if x.ndim == 4 else x.mean(1)
         return mean_BD[:, None]
@@ -127,7 +127,7 @@ class Pretrained(Architecture):
             raise ModelError(problem, place=f"pretrained {self.source}", fix=fix) from error
 
     def init_from_data(self, batches: Iterable[Batch]) -> None:
-        """Takes the pretrained weights. Raises ModelError where they are not to be had as safetensors."""
+        """Load the pretrained weights. Raises ModelError where there are none as safetensors."""
         import transformers
 
         transformers.utils.logging.set_verbosity_error()  # what it does not need of the folder is no news
@@ -147,7 +147,7 @@ class Pretrained(Architecture):
 
 
 def _settings(config: dict[str, Any], source: str) -> Any:
-    """The library's form of a configuration; timm's own names its `architecture` where others say a `model_type`."""
+    """Return the library's form of a configuration; timm's has `architecture` instead of `model_type`."""
     import transformers
 
     told = {name: one for name, one in config.items() if name != "model_type"}
@@ -165,7 +165,7 @@ def _settings(config: dict[str, Any], source: str) -> Any:
 
 
 def _body(settings: Any, source: str, pictures: bool) -> nn.Module:
-    """The model of a configuration, with random weights; nothing is read from a disk."""
+    """Build the model of a configuration with random weights; nothing is read from disk."""
     import transformers
 
     try:
@@ -177,8 +177,10 @@ def _body(settings: Any, source: str, pictures: bool) -> nn.Module:
 
 
 def _reader(model: Any, pictures: bool) -> nn.Module:
-    """What reads: of a model that writes too the encoder, of one for images and texts the half that is asked for;
-    without the weights of a pooler, which no feature comes from."""
+    """Return the part that reads: the encoder, or the half of a two-tower model that is asked for.
+
+    Weights of a pooler are dropped, since no feature comes from it.
+    """
     half = getattr(model, "vision_model" if pictures else "text_model", model)
     body: Any = model.get_encoder() if model.config.is_encoder_decoder else half
     pooler = getattr(body, "pooler", None)
@@ -189,7 +191,7 @@ def _reader(model: Any, pictures: bool) -> nn.Module:
 
 
 def _layers(body: nn.Module) -> list[nn.Module]:
-    """The model's layers from its input on: what its lists hold, and its other parts with matrices as they are."""
+    """Return the model's layers from its input on: members of its lists, and its other parts with matrices."""
     while len(parts := list(body.children())) == 1:  # a model within a model, a list within an encoder
         (body,) = parts
     found = [layer for one in parts for layer in (_listed(one) or [one])]
@@ -197,7 +199,7 @@ def _layers(body: nn.Module) -> list[nn.Module]:
 
 
 def _listed(part: nn.Module) -> list[nn.Module]:
-    """The layers of a part that is a list of them, or holds nothing else."""
+    """Return the layers of a part that is a list of them, or holds nothing else."""
     parts = list(part.children())
     if isinstance(part, nn.ModuleList | nn.Sequential):
         return parts

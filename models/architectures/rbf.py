@@ -55,7 +55,7 @@ class RBF(Architecture):
         return near_BF * self.out_features**0.5
 
     def init_from_data(self, batches: Iterable[Batch]) -> None:
-        """Centres by k-means; the width is `width` times the mean distance of a row from its nearest centre."""
+        """Find centres by k-means; the width is `width` times the mean distance of a row to its nearest centre."""
         rows, count = [], 0
         for batch in batches:
             rows.append(self.flat(batch))
@@ -70,7 +70,7 @@ class RBF(Architecture):
 
 
 def kmeans(x_ND: Tensor, count: int) -> Tensor:
-    """`count` centres (K, D) by Lloyd's algorithm (1982), begun as k-means++ does (Arthur and Vassilvitskii 2007)."""
+    """Return `count` centres (K, D) by Lloyd's algorithm (1982), begun as k-means++ (Arthur and Vassilvitskii 2007)."""
     centres = x_ND[_begin(x_ND, count)]
     for _ in range(ROUNDS):
         nearest = torch.cdist(x_ND, centres).argmin(1)
@@ -84,7 +84,7 @@ def kmeans(x_ND: Tensor, count: int) -> Tensor:
 
 
 def _begin(x_ND: Tensor, count: int) -> Tensor:
-    """Rows (K,) far apart: each is drawn in proportion to its squared distance from those before it."""
+    """Return rows (K,) far apart: each is drawn in proportion to its squared distance from those before it."""
     chosen = [torch.randint(len(x_ND), (1,), device=x_ND.device)]
     far = torch.full((len(x_ND),), torch.inf, device=x_ND.device)
     for _ in range(count - 1):

@@ -15,7 +15,7 @@ from evergreen.models.sampling import MinMaxScaler
 
 
 class Boltzmann(nn.Module):
-    """One layer of visible units v in 0…1 (B, W) and hidden ones (B, H), with an energy for every state of both."""
+    """Give every state of visible units v in 0…1 (B, W) and hidden units (B, H) an energy."""
 
     def __init__(self, visible: int, hidden: int) -> None:
         super().__init__()
@@ -24,27 +24,27 @@ class Boltzmann(nn.Module):
         self.hidden = nn.Parameter(torch.zeros(hidden))
 
     def forward(self, v_BW: Tensor) -> Tensor:
-        """(B, H) how likely each hidden unit is on."""
+        """Return the probability (B, H) that each hidden unit is on."""
         return (v_BW @ self.weight + self.hidden).sigmoid()
 
     def free_energy(self, v_BW: Tensor) -> Tensor:
-        """(B,) −log of the unnormalised likelihood, nats."""
+        """Return −log of the unnormalized likelihood (B,), nats."""
         return -v_BW @ self.visible - functional.softplus(v_BW @ self.weight + self.hidden).sum(1)
 
     @torch.no_grad()
     def gibbs(self, v_BW: Tensor, steps: int) -> Tensor:
-        """(B, W) on or off: the visible units after some steps of block Gibbs sampling."""
+        """Return visible units (B, W), on or off, after some steps of block Gibbs sampling."""
         for _ in range(steps):
             h_BH = torch.bernoulli(self(v_BW))
             v_BW = torch.bernoulli((h_BH @ self.weight.T + self.visible).sigmoid())
         return v_BW
 
     def contrastive_divergence(self, v_BW: Tensor, other_BW: Tensor) -> Tensor:
-        """Scalar; its gradient is contrastive divergence's: statistics of `other`, the model's, less those of `v`."""
+        """Return a scalar whose gradient is the model's statistics (`other`) less those of `v`."""
         return self.free_energy(v_BW).mean() - self.free_energy(other_BW).mean()
 
     def start(self, mean_W: Tensor) -> None:
-        """Visible units alone explain how often each is on (Hinton 2012, section 8.1)."""
+        """Let visible units alone explain how often each is on (Hinton 2012, section 8.1)."""
         with torch.no_grad():
             self.visible.copy_(mean_W.clamp(0.01, 0.99).logit())
 
@@ -82,7 +82,7 @@ class RBM(Architecture):
         persistent: bool = True,
         supervised: bool = True,
     ) -> None:
-        """`steps` of Gibbs sampling for each update of the weights."""
+        """Build the machine; `steps` of Gibbs sampling are done for each update of the weights."""
         super().__init__()
         self.flat, self.span, self.layout = FlattenInputs(inputs), MinMaxScaler(), layout
         self.out_features = max(4, round(100 * size))
@@ -99,7 +99,7 @@ class RBM(Architecture):
         return features
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
-        """What the task adds to the difference of free energies between the rows and the model's own."""
+        """Return the task's loss and the difference of free energies of the rows and the model's samples."""
         v_BW = self._visible(batch)
         other_NW = self.layer.gibbs(self.chains_NW.float() if self.persistent else v_BW, self.steps)
         if self.training and self.persistent:
@@ -112,7 +112,7 @@ class RBM(Architecture):
         return fit + self.layer.contrastive_divergence(v_BW, other_NW)
 
     def init_from_data(self, batches: Iterable[Batch]) -> None:
-        """The span of the data and how often each visible unit is on."""
+        """Fit the range of the data, and how often each visible unit is on."""
         self.span.fit(self.flat(batch) for batch in batches)
         self.layer.start(torch.cat([self._visible(batch) for batch in batches]).mean(0))
 

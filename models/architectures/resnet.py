@@ -46,7 +46,7 @@ class ResNet(ImageTowers):
 
 
 class _Block(nn.Module):
-    """x + f(x), with f two convolutions, or three of which the outer ones are narrow (bottleneck)."""
+    """Add f(x) to x, with f two convolutions, or three of which the outer ones are narrow (bottleneck)."""
 
     def __init__(self, inside: int, width: int, stride: int, bottleneck: bool) -> None:
         super().__init__()

@@ -18,12 +18,12 @@ State = tuple[Tensor, ...]  # what a writer carries from token to token; rows co
 
 
 class Seq2Seq(Architecture):
-    """Recurrent encoder and decoder (Sutskever et al. 2014) with attention (Bahdanau et al. 2015), or a Transformer
-    (Vaswani et al. 2017) with writer="transformer".
+    """Recurrent encoder and decoder (Sutskever et al. 2014) with attention (Bahdanau et al. 2015).
 
-    A reader turns the input into steps; a writer says one token after another, and before each looks back at the steps
-    that matter to it. It learns with the true tokens before each (teacher forcing: Williams and Zipser 1989) and writes
-    with its own, following the `beam` likeliest beginnings (1 is greedy) until all have ended.
+    With writer="transformer" it is a Transformer (Vaswani et al. 2017). A reader turns the input into steps; a writer
+    says one token after another, and before each looks back at the steps that matter to it. It learns with the true
+    tokens before each (teacher forcing: Williams and Zipser 1989) and writes with its own, following the `beam`
+    likeliest beginnings (1 is greedy) until all have ended.
 
     In: text (B, L), series (B, T, C), audio (B, T, M). Out: the target's tokens (B, L).
     Choose it for translation, spelling out, normalising: wherever the answer is a text that follows from another.
@@ -78,7 +78,7 @@ class Seq2Seq(Architecture):
         return self.greedy(memory, state) if self.beam == 1 else self.search(memory, state, self.beam)
 
     def greedy(self, memory: State, state: State) -> Tensor:
-        """(B, L) tokens, at each place the likeliest."""
+        """Return tokens (B, L), at each place the most likely."""
         token_B = memory[0].new_full(memory[0].shape[:1], BEGIN, dtype=torch.long)
         ended_B = token_B == END
         written = token_B.new_zeros(len(token_B), self.length)
@@ -92,7 +92,7 @@ class Seq2Seq(Architecture):
         return written
 
     def search(self, memory: State, state: State, beam: int) -> Tensor:
-        """(B, L) tokens: of `beam` beginnings that are followed the one that ends likeliest, per token."""
+        """Return tokens (B, L): of `beam` hypotheses the most likely per token at its end."""
         count = len(memory[0])
         memory, state = (tuple(part.repeat_interleave(beam, 0) for part in parts) for parts in (memory, state))
         token = memory[0].new_full((count * beam,), BEGIN, dtype=torch.long)
@@ -122,7 +122,7 @@ class Seq2Seq(Architecture):
         return written.view(count, beam, -1)[torch.arange(count), best_B]
 
     def _next(self, token_B: Tensor, memory: State, state: State) -> tuple[Tensor, State]:
-        """Logits (B, V) of the next token; what no text holds cannot be said."""
+        """Return logits (B, V) of the next token; tokens that no text holds are excluded."""
         found_BD, state = self.writer.one(self.words(token_B), memory, state)
         scores_BV = self.head(found_BD)
         scores_BV[:, [PADDING, UNKNOWN, BEGIN]] = -torch.inf
@@ -130,7 +130,7 @@ class Seq2Seq(Architecture):
 
 
 class _GRU(nn.Module):
-    """Reads both ways; writes with a state that looks at the steps read before each token."""
+    """Read both ways; write with a state that attends to the steps before each token."""
 
     def __init__(self, width: int, length: int, longest: int, dropout: float) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class _GRU(nn.Module):
 
 
 class _Transformer(nn.Module):
-    """Reads and writes by attention alone; the state is the words so far, read anew for each token."""
+    """Read and write by attention alone; the state is the words so far, read again for each token."""
 
     def __init__(self, width: int, length: int, longest: int, dropout: float) -> None:
         super().__init__()

@@ -63,7 +63,7 @@ class TCN(Architecture):
 
 
 class _Block(nn.Module):
-    """(B, D, L) → (B, D, L): what two convolutions find, added to what came in; padding stays zero throughout."""
+    """Add what two convolutions find to what came in: (B, D, L) → (B, D, L); padding stays zero."""
 
     def __init__(self, width: int, dilation: int, dropout: float, around: bool) -> None:
         super().__init__()

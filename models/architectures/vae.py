@@ -63,7 +63,10 @@ class VAE(Architecture):
         dropout: float = 0.0,
         share: float = 0.1,
     ) -> None:
-        """`share`: of −ELBO in the loss, a mean over the row's numbers, where the code is to serve a task."""
+        """Build encoder and decoder.
+
+        `share`: of −ELBO in the loss, a mean over the row's numbers, where the code serves a task.
+        """
         super().__init__()
         if likelihood not in ("gaussian", "bernoulli"):
             raise ModelError(f"there is no likelihood {likelihood!r}", place="vae", fix="choose gaussian or bernoulli")
@@ -88,7 +91,7 @@ class VAE(Architecture):
         return self._code(x_BD, none)[0] if self.layout == "pooled" else self.minus_elbo(x_BD, none)
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
-        """−ELBO in nats; the task's loss beside it where features are asked for."""
+        """Return −ELBO in nats, and the task's loss where features are asked for."""
         if self.layout == "anomaly_score":
             return super().loss(batch, group, task)
         x_BD, c_BC = self._row(batch)
@@ -99,12 +102,12 @@ class VAE(Architecture):
         return task.loss(task(mean_BZ), batch["target"]) + self.share * bound / x_BD.shape[1]
 
     def init_from_data(self, batches: Iterable[Batch]) -> None:
-        """The span of the data, which a Bernoulli likelihood takes as shares from 0 to 1."""
+        """Fit the range of the data, which a Bernoulli likelihood scales to 0…1."""
         if self.bernoulli:
             self.span.fit(self._row(batch)[0] for batch in batches)
 
     def minus_elbo(self, x_BD: Tensor, c_BC: Tensor) -> Tensor:
-        """(B,) the bound of −log p(x | c) in nats: by a random code for each row in training, else by fixed ones."""
+        """Return the bound (B,) of −log p(x | c) in nats: by a random code in training, else by fixed ones."""
         mean_BZ, log_BZ = self._code(x_BD, c_BC)
         noise_SBZ = torch.randn_like(mean_BZ)[None] if self.training else self.draws[:, None]
         z_SBZ = mean_BZ + log_BZ.exp() * noise_SBZ
@@ -113,7 +116,7 @@ class VAE(Architecture):
 
     @torch.no_grad()
     def importance_bound(self, x_BD: Tensor, c_BC: Tensor, draws: int = 1000) -> Tensor:
-        """(B,) a closer bound of −log p(x | c) in nats, from many weighted codes (Burda et al. 2016)."""
+        """Return a closer bound (B,) of −log p(x | c) in nats, from many weighted codes (Burda et al. 2016)."""
         mean_BZ, log_BZ = self._code(x_BD, c_BC)
         weights = []
         for _ in range(draws):
@@ -124,14 +127,14 @@ class VAE(Architecture):
         return math.log(draws) - torch.stack(weights).logsumexp(0)
 
     def _row(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What is to be explained (B, D), and what is given with it (B, C)."""
+        """Return what is modelled (B, D), and its condition (B, C)."""
         if self.flat is None:
             return batch["target"].flatten(1), self.given(batch)
         x_BD = self.flat(batch)
         return x_BD, x_BD[:, :0]
 
     def _code(self, x_BD: Tensor, c_BC: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and logarithm of the deviation of the code, (B, Z) each."""
+        """Return mean and logarithm of the deviation of the code, (B, Z) each."""
         mean_BZ, log_BZ = self.encoder(torch.cat([x_BD, c_BC], 1)).chunk(2, 1)
         return mean_BZ, log_BZ.clamp(-8, 4)
 
@@ -143,7 +146,7 @@ class VAE(Architecture):
         return self.span.inverse_transform(decoded.sigmoid()) if self.bernoulli else decoded
 
     def _log_likelihood(self, x_BD: Tensor, z_SBZ: Tensor, c_BC: Tensor) -> Tensor:
-        """(S, B) log p(x | z, c) in nats."""
+        """Return log p(x | z, c) in nats, (S, B)."""
         decoded_SBD = self._decoded(z_SBZ, c_BC)
         if self.spread is None:
             share = self.span.transform(x_BD).expand_as(decoded_SBD)

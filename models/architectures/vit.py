@@ -61,7 +61,7 @@ class ViT(Architecture):
 
 
 class _Tower(nn.Module):
-    """An image (B, C, H, W) as one vector (B, D)."""
+    """Turn an image (B, C, H, W) into one vector (B, D)."""
 
     def __init__(self, field: FieldLike, width: int, depth: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -86,5 +86,5 @@ class _Tower(nn.Module):
 
 
 def _patch(side: int) -> int:
-    """16, or the power of two that is an eighth of the side or less; 2 at least, where the image is that large."""
+    """Return 16, or the power of two that is an eighth of the side or less, at least 2 where that fits."""
     return min(side, max(2, min(16, 1 << max(0, (side // 8).bit_length() - 1))))

@@ -1,4 +1,4 @@
-"""What regression and forecasting share: losses of numbers, quantiles, and intervals that keep what they promise."""
+"""Share losses of numbers, quantiles and calibrated intervals between regression and forecasting."""
 
 from __future__ import annotations
 
@@ -68,27 +68,28 @@ class NumericTask(Task):
         return pinball(output, target, self.levels).mean() if len(self.levels) else LOSSES[self.kind](output, target)
 
     def point(self, output: Tensor) -> Tensor:
-        """(N, *S): what is answered in one number, of quantiles the one nearest to the median."""
+        """Return the prediction as one number (N, *S); of quantiles the one nearest to the median."""
         return output[..., int((self.levels - 0.5).abs().argmin())] if self._wide(output) else output
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """The squared error, a mean over the values of a row, in the target's unit squared."""
+        """Return the squared error, a mean over the values of a row, in the target's unit squared."""
         return (self.units(self.point(output)) - self.units(target)).square().view(len(target), -1).mean(1)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        said, came = self.units(self.point(output)), self.units(target)
-        found = self.scores(said, came)
+        predicted, actual = self.units(self.point(output)), self.units(target)
+        found = self.scores(predicted, actual)
         if len(self.levels):
-            spread = self.units(output) if self._wide(output) else said[..., None].expand(*said.shape, len(self.levels))
-            found["pinball"] = float(pinball(spread, came, self.levels).mean())
+            repeated = predicted[..., None].expand(*predicted.shape, len(self.levels))
+            spread = self.units(output) if self._wide(output) else repeated
+            found["pinball"] = float(pinball(spread, actual, self.levels).mean())
         return found
 
-    def scores(self, said: Tensor, came: Tensor) -> dict[str, float]:
-        """The metrics of what was said and what came, (N, *S) in the data's units."""
+    def scores(self, predicted: Tensor, actual: Tensor) -> dict[str, float]:
+        """Compute the metrics of predicted and actual values, (N, *S) in the data's units."""
         raise NotImplementedError
 
     def calibrate(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """The margin by which low and high must move apart for the promised share of these rows to lie between."""
+        """Choose the margin by which low and high move apart for the promised share of rows to lie between."""
         low, high = self._ends(output)
         outside = (
             torch.maximum(low - target, target - high).view(len(target), -1).sort(0).values
@@ -97,7 +98,7 @@ class NumericTask(Task):
         return {"margin": outside[min(rank, len(target) - 1)].view(self.shape)} if self.coverage else {}
 
     def bounds(self, output: Tensor) -> tuple[Tensor, Tensor] | None:
-        """(low, high), (N, *S) each in the data's units; None where no interval is known."""
+        """Return (low, high), (N, *S) each in the data's units; None where no interval is known."""
         if not self.coverage or (not len(self.levels) and bool(self.margin.isnan().any())):
             return None
         low, high = self._ends(output)
@@ -121,7 +122,7 @@ class NumericTask(Task):
         return (output[..., 0], output[..., -1]) if self._wide(output) else (output, output)
 
     def _wide(self, output: Tensor) -> bool:
-        """Whether the last axis is that of the quantiles: a simple opponent may say one number alone."""
+        """Tell whether the last axis is that of the quantiles; a baseline may predict one number alone."""
         return bool(len(self.levels)) and output.ndim == len(self.shape) + 2
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
@@ -130,7 +131,10 @@ class NumericTask(Task):
 
 
 def pinball(output: Tensor, target: Tensor, levels: Tensor) -> Tensor:
-    """(…, Q) output, (…) target → (…, Q): the loss whose mean is least at the quantile (Koenker and Bassett 1978)."""
+    """Return the pinball loss (…, Q) of output (…, Q) and target (…) (Koenker and Bassett 1978).
+
+    Its mean is least at the quantile.
+    """
     over = target[..., None] - output
     return torch.maximum(levels * over, (levels - 1) * over)
 

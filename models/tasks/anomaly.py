@@ -1,4 +1,4 @@
-"""Which rows are unlike the normal ones."""
+"""Find rows that are unlike the normal ones."""
 
 from __future__ import annotations
 
@@ -65,8 +65,11 @@ class Anomaly(Task):
         return (output * normal).sum() / normal.sum().clamp_min(1)
 
     def calibrate(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """The ⌈(n + 1)(1 − share)⌉-th smallest surprise of the n normal rows: new normal rows then exceed it with a
-        probability of at most `share`; where n is too small to promise that, the greatest."""
+        """Choose the ⌈(n + 1)(1 − share)⌉-th smallest score of the n normal rows as the threshold.
+
+        New normal rows then exceed it with a probability of at most `share`. Where n is too small to promise that, it
+        is the greatest.
+        """
         surprise = output[target == self.normal].sort().values
         if not len(surprise):
             return {}
@@ -74,8 +77,10 @@ class Anomaly(Task):
         return {"threshold": surprise[min(rank, len(surprise)) - 1].float()}
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """The share of rows of the other side that a row stands rightly to, ties half; its mean over either side is
-        the AUROC (DeLong et al. 1988)."""
+        """Return the fraction of rows of the other side that a row is ranked correctly to, ties half.
+
+        Its mean over either side is the AUROC (DeLong et al. 1988).
+        """
         odd = target != self.normal
         below, upto = (_ranks(output, output[~odd], right) for right in (False, True))
         above = 1 - (_ranks(output, output[odd], False) + _ranks(output, output[odd], True)) / 2
@@ -91,8 +96,10 @@ class Anomaly(Task):
         }
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """The distance from the mean of the normal training rows, scaled so that the threshold is at the promised share
-        of them."""
+        """Return the distance from the mean of the normal training rows.
+
+        It is shifted so that the threshold lets through the promised share of them.
+        """
         known, asked = _flat(train, rows)
         normal = train["target"] == self.normal
         known = known[normal] if normal.any() else known
@@ -150,7 +157,7 @@ class Anomaly(Task):
 
 
 def _flat(*batches: Batch) -> list[Tensor]:
-    """(B, D) each: all inputs side by side, alike in all batches; the values of categories and of text counted."""
+    """Concatenate all inputs (B, D), the same way in all batches; values of categories and text are counted."""
     parts: list[list[Tensor]] = [[] for _ in batches]
     for name in (name for name in batches[0] if name != "target"):
         columns = [batch[name] for batch in batches]
@@ -165,6 +172,6 @@ def _flat(*batches: Batch) -> list[Tensor]:
 
 
 def _ranks(x_N: Tensor, others_M: Tensor, right: bool) -> Tensor:
-    """(N,) the share of `others` that lies below each x, those equal to it counted with `right`."""
+    """Return the fraction (N,) of `others` that lies below each x, those equal to it counted with `right`."""
     ordered = others_M.sort().values
     return torch.searchsorted(ordered, x_N.contiguous(), right=right).double() / max(1, len(others_M))

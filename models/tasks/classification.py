@@ -1,4 +1,4 @@
-"""Which of K classes a row belongs to, or which labels of K it has."""
+"""Predict which of K classes a row belongs to, or which of K labels it has."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Classification(Task):
         return logits_BK
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """-Σ w q (1 - p)^γ log p over the outcomes on the last axis, the mean over everything before it."""
+        """Return -Σ w q (1 - p)^γ log p over the outcomes on the last axis, the mean over all other axes."""
         if not (self.many or self.balanced or self.smoothing or self.gamma):
             return functional.cross_entropy(output, target)
         log_p, q = _outcomes(output, target, self.many)
@@ -91,10 +91,10 @@ class Classification(Task):
         return surprise.sum(-1).mean()
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """1 where the row is right, else 0, times its class's weight if classes are balanced; of many labels: F1."""
+        """Return 1 where the row is right, else 0, times the class's weight if balanced; of many labels F1."""
         if self.many:
-            said, has = output > 0, target > 0
-            both, all_ = (said & has).sum(1), said.sum(1) + has.sum(1)
+            predicted, has = output > 0, target > 0
+            both, all_ = (predicted & has).sum(1), predicted.sum(1) + has.sum(1)
             return torch.where(all_ > 0, 2 * both / all_.clamp_min(1), 1.0)
         right = (output.argmax(1) == target).float()
         return right * self.weights.to(target.device)[target] if self.balanced else right
@@ -107,7 +107,7 @@ class Classification(Task):
             p_NK, functional.one_hot(target, p_NK.shape[1])
         )
         chosen = slice(1, None) if p_NK.shape[1] == 2 else slice(None)
-        right, said, there = (
+        right, predicted, there = (
             torch.bincount(of, minlength=p_NK.shape[1]).double() for of in (target[hit == target], hit, target)
         )
         found = {
@@ -116,24 +116,24 @@ class Classification(Task):
             "auc": ranking_curves.nanmean(areas[chosen]),
             "average_precision": ranking_curves.nanmean(precisions[chosen]),
             "log_loss": float(functional.cross_entropy(output.float(), target)),
-            "f1": ranking_curves.nanmean(2 * right / (said + there)),
+            "f1": ranking_curves.nanmean(2 * right / (predicted + there)),
         }
         return {name: found[name] for name in self.METRICS}
 
     def _many(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        said, has = output > 0, target > 0
+        predicted, has = output > 0, target > 0
         areas, precisions = ranking_curves.roc_auc_and_average_precision(output.double(), has)
         return {
             "row_f1": float(self.row_scores(output, target).double().mean()),
-            "f1": ranking_curves.nanmean(2 * (said & has).sum(0).double() / (said.sum(0) + has.sum(0))),
-            "subset_accuracy": float((said == has).all(1).double().mean()),
+            "f1": ranking_curves.nanmean(2 * (predicted & has).sum(0).double() / (predicted.sum(0) + has.sum(0))),
+            "subset_accuracy": float((predicted == has).all(1).double().mean()),
             "auc": ranking_curves.nanmean(areas),
             "average_precision": ranking_curves.nanmean(precisions),
             "log_loss": float(functional.binary_cross_entropy_with_logits(output.float(), target)),
         }
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """How common each class is among the training rows: it always answers the commonest."""
+        """Return how common each class is among the training rows: it always predicts the commonest."""
         target, count = train["target"], len(rows["target"])
         if self.many:
             return target.mean(0).clamp(1e-6, 1 - 1e-6).logit().expand(count, -1)
@@ -168,7 +168,7 @@ class Classification(Task):
 
 
 def _label_table(names: list[str], predicted: Tensor, actual: Tensor) -> Section:
-    """A line for each label, the commonest first, of (N, K) bool each."""
+    """Return a line for each label, the commonest first, of (N, K) bool each."""
     counts = zip(names, *(found.sum(0).tolist() for found in (actual, predicted, actual & predicted)), strict=True)
     rows = [
         [name, n_actual, n_predicted, _share(right, n_predicted), _share(right, n_actual)]
@@ -184,7 +184,7 @@ def _share(part: int, whole: int) -> str:
 
 
 def balanced_weights(state: Mapping[str, Any], many: bool) -> Tensor:
-    """Weights that are inverse to how common a class is, 1 in the mean over the training rows: N / (K n); (K,).
+    """Return weights (K,) that are inverse to how common a class is: N / (K n), 1 in the mean.
 
     Of many labels, having and lacking each are two classes: (K, 2). What no training row has weighs as if one had it.
     """
@@ -198,7 +198,7 @@ def balanced_weights(state: Mapping[str, Any], many: bool) -> Tensor:
 
 
 def _outcomes(output: Tensor, target: Tensor, many: bool) -> tuple[Tensor, Tensor]:
-    """Log-probabilities, and which came true: of K classes (B, K), of having and lacking each label (B, K, 2)."""
+    """Return log-probabilities and which came true: of K classes (B, K), of having each label or not (B, K, 2)."""
     if many:
         return functional.logsigmoid(torch.stack([output, -output], 2)), torch.stack([target, 1 - target], 2)
     return output.log_softmax(1), functional.one_hot(target, output.shape[1])

@@ -1,4 +1,4 @@
-"""Where on an image which things are."""
+"""Find which things lie where on an image."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ RARE = -2.19  # logit of 0.1: most places are no centre (Lin et al. 2017)
 
 
 class Detection(Task):
-    """Objects as points (CenterNet, Zhou et al. 2019): a heat map of centres for each class, and at each place the
-    width and height of the box and how far its centre is from the middle of the pixel. Without anchors and without
-    suppression of doubles: a box is where the heat is greater than all around it.
+    """Objects as points (CenterNet, Zhou et al. 2019).
+
+    The head gives a heat map of centres for each class, and at each place the width and height of the box and the
+    offset of its centre from the middle of the pixel. It needs neither anchors nor suppression of doubles: a box is
+    where the heat is greater than all around it.
 
     Output (B, K + 4, H', W'), H' and W' the features' by `stride`; target (B, M, 5): class (−1 is none), x0, y0, x1, y1
     as shares of the image. The heat learns by the focal loss with less weight near a centre (Law and Deng 2018), sizes
@@ -70,7 +72,7 @@ class Detection(Task):
         return (_focal(heat, true) + self.sizes * error.sum()) / found
 
     def _heat(self, target: Tensor, height: int, width: int) -> Tensor:
-        """(B, K, H', W'): a bump around each centre, as wide as its box."""
+        """Return a bump around each centre (B, K, H', W'), as wide as its box."""
         heat = target.new_zeros(len(target), len(self.classes), height, width)
         x, y = torch.arange(width).to(target) + 0.5, torch.arange(height).to(target) + 0.5
         for index in range(target.shape[1]):
@@ -86,7 +88,7 @@ class Detection(Task):
         return heat.clamp(max=0.99)
 
     def decode_boxes(self, output: Tensor) -> Tensor:
-        """(N, M, 6) the boxes of each row, the surest first: class, x0, y0, x1, y1 as shares, score."""
+        """Return the boxes (N, M, 6) of each row by score: class, x0, y0, x1, y1 as fractions, score."""
         classes, (height, width) = len(self.classes), output.shape[2:]
         heat, box = output[:, :classes].float().sigmoid(), output[:, classes:].float()
         best, kind = heat.max(1)  # two classes are not in one place
@@ -100,8 +102,10 @@ class Detection(Task):
         return torch.cat([kind.flatten(1).gather(1, place)[..., None], corners, score[..., None]], -1)
 
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each row the boxes said (N, M, 3): class (−1 is none), score, whether it finds a true one; and how many
-        true ones of each class there are (N, K)."""
+        """Return the boxes (N, M, 3) of each row, and how many boxes of each class there are (N, K).
+
+        A box is its class (−1 is none), its score, and whether it finds an actual one.
+        """
         boxes = self.decode_boxes(output)
         found = match_boxes(boxes, target, OVERLAP)
         kind = torch.where(boxes[..., 5] >= NEAR, boxes[..., 0], -1)
@@ -109,33 +113,33 @@ class Detection(Task):
         return torch.stack([kind, boxes[..., 5], found.float()], -1), true
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """The F1 of the row alone."""
-        said, right, true = self._answered(output, target, self.threshold)
-        return torch.where(said + true > 0, 2 * right / (said + true).clamp_min(1), 1.0)
+        """Return the F1 of each row alone."""
+        predicted, right, true = self._answered(output, target, self.threshold)
+        return torch.where(predicted + true > 0, 2 * right / (predicted + true).clamp_min(1), 1.0)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        said, right, true = (float(x.sum()) for x in self._answered(output, target, self.threshold))
+        predicted, right, true = (float(x.sum()) for x in self._answered(output, target, self.threshold))
         return {
             "map": average_precision(output, target),
-            "f1": 2 * right / max(1.0, said + true),
-            "precision": right / max(1.0, said),
+            "f1": 2 * right / max(1.0, predicted + true),
+            "precision": right / max(1.0, predicted),
             "recall": right / max(1.0, true),
         }
 
     def _answered(self, boxes: Tensor, true: Tensor, threshold: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each row: how many boxes are answered, how many of these are right, how many there are, (N,) each."""
+        """Count for each row the boxes that are answered, the right ones of these, and the actual ones, (N,) each."""
         chosen = (boxes[..., 0] >= 0) & (boxes[..., 1] >= threshold)
         return chosen.sum(1).double(), (boxes[..., 2] * chosen).sum(1).double(), true.sum(1).double()
 
     def calibrate(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """The threshold with the best F1."""
+        """Choose the threshold with the best F1."""
         tried = torch.arange(0.1, 0.9, 0.05)
-        said, right, held = (torch.stack([part.sum() for part in parts]) for parts in zip(
+        predicted, right, held = (torch.stack([part.sum() for part in parts]) for parts in zip(
             *(self._answered(output, target, float(one)) for one in tried), strict=True))  # fmt: skip
-        return {"threshold": tried[(2 * right / (said + held).clamp_min(1)).argmax()].to(self.threshold)}
+        return {"threshold": tried[(2 * right / (predicted + held).clamp_min(1)).argmax()].to(self.threshold)}
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """On every image the commonest class in the mean of all training boxes."""
+        """Predict the commonest class at the mean of all training boxes, on every image."""
         boxes = train["target"][train["target"][..., 0] >= 0]
         kind, mean = int(boxes[:, 0].mode().values), boxes[:, 1:].mean(0)
         x, y, side = (mean[0] + mean[2]) / 2, (mean[1] + mean[3]) / 2, 16
@@ -158,7 +162,7 @@ class Detection(Task):
         return Section("Where it sees what", [Text(about, note=True), Gallery(figures, wide=True)])
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
-        """The boxes whose score reaches the threshold, in the unit of the target's column."""
+        """Return the boxes whose score reaches the threshold, in the unit of the target's column."""
         height, width = self.target.state.get("size", (1, 1))
         scale = torch.tensor([width, height, width, height])
         return [
@@ -173,12 +177,12 @@ class Detection(Task):
 
 
 def _places(box: Tensor) -> Tensor:
-    """(…, 4) raw numbers → offsets of the centre in pixels, −0.5 to 0.5, and width and height as shares."""
+    """Turn raw numbers (…, 4) into offsets of the centre (−0.5 to 0.5 pixels), width and height (fractions)."""
     return torch.cat([box[..., :2].sigmoid() - 0.5, box[..., 2:].sigmoid()], -1)
 
 
 def _focal(heat: Tensor, true: Tensor) -> Tensor:
-    """The sum over all places; what is near a centre counts less as a mistake."""
+    """Return the focal loss, a sum over all places; mistakes near a centre count less."""
     p, log_p, log_q = heat.sigmoid(), functional.logsigmoid(heat), functional.logsigmoid(-heat)
     centre = true == 1
     return -torch.where(centre, (1 - p).square() * log_p, p.square() * (1 - true).pow(4) * log_q).sum()

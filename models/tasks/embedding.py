@@ -1,4 +1,4 @@
-"""Vectors that are near each other where rows are of one class: verification and retrieval."""
+"""Learn vectors that are near each other where rows are of one class: verification and retrieval."""
 
 from __future__ import annotations
 
@@ -67,8 +67,11 @@ class Embedding(Task):
         return loss_B.sum() / pairs_BB.any(1).sum().clamp_min(1)
 
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 2 + 2 BINS): of each row its average precision, whether its nearest is of its class, and how many rows of
-        its class and of others lie at which similarity. Rows that are alone of their class count as right."""
+        """Return (N, 2 + 2 BINS): average precision, whether the nearest is of the class, two histograms.
+
+        The histograms count the rows of the same class and of others by similarity. Rows that are alone of their class
+        count as right.
+        """
         unit = functional.normalize(output.float(), dim=1)
         rows = [self._facts(unit, target, first) for first in range(0, len(unit), 512)]
         return torch.cat(rows), target
@@ -89,7 +92,7 @@ class Embedding(Task):
         return torch.cat([scores, counts], 1)
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """The average precision of each row."""
+        """Return the average precision of each row."""
         return output[:, 0]
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
@@ -109,7 +112,7 @@ class Embedding(Task):
         return {"threshold": edges[(refused - accepted).abs().argmin()].to(self.threshold)}
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """The raw inputs, less their means in training."""
+        """Return the raw inputs, less their means in training."""
         names = [name for name in rows if name != "target"]
         raw, known = (torch.cat([part[name].flatten(1).float() for name in names], 1) for part in (rows, train))
         return functional.normalize(raw - known.mean(0), dim=1)
@@ -145,8 +148,10 @@ class Embedding(Task):
 
 
 def _errors(facts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(BINS + 1,) each: at every threshold from -1 to 1 the share of pairs of one class that is refused, and of other
-    pairs that is accepted; and the thresholds."""
+    """Return the fraction refused of pairs of one class, that accepted of other pairs, and the thresholds.
+
+    (BINS + 1,) each, for thresholds from -1 to 1.
+    """
     same, other = facts[:, 2:].double().sum(0).view(2, BINS)
     edges = torch.linspace(-1, 1, BINS + 1, dtype=torch.float64, device=facts.device)
     below = [torch.cat([part.new_zeros(1), part.cumsum(0)]) / part.sum().clamp_min(1) for part in (same, other)]

@@ -1,4 +1,4 @@
-"""The next H values of a series."""
+"""Predict the next H values of a series."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ ENOUGH = 10_000  # training rows by which a season is found
 
 
 class Forecasting(NumericTask):
-    """All H steps at once (the direct strategy: Ben Taieb et al. 2012). Output (B, H), or (B, H, Q) with quantiles;
-    target (B, H), standardised by the mean and deviation of the history.
+    """All H steps at once, the direct strategy (Ben Taieb et al. 2012).
+
+    Output (B, H), or (B, H, Q) with quantiles; target (B, H), standardized by the mean and deviation of the history.
 
     Loss: least squares, least absolute deviations, Huber's (1964) or the pinball loss of quantiles (Koenker and Bassett
     1978). Each step has an interval that held on the validation rows (Lei et al. 2018). Metrics: mean squared and mean
@@ -52,8 +53,8 @@ class Forecasting(NumericTask):
         if self.naive:
             self.METRICS = {**self.METRICS, "mase": "min"}
 
-    def scores(self, said: Tensor, came: Tensor) -> dict[str, float]:
-        error = said - came
+    def scores(self, predicted: Tensor, actual: Tensor) -> dict[str, float]:
+        error = predicted - actual
         mae = float(error.abs().mean())
         return {"mse": float(error.square().mean()), "mae": mae} | ({"mase": mae / self.naive} if self.naive else {})
 
@@ -74,30 +75,30 @@ class Forecasting(NumericTask):
         return Section("What it predicted and what came", marks)
 
     def _first_steps(self, rows: EvaluatedRows, chosen: list[int], answers: Answers, heading: str) -> Chart:
-        """One step ahead, over time."""
+        """Draw one step ahead, over time."""
         times = rows.times()
         numeric = isinstance(times[chosen[0]], int | float)
         x = rows.time if numeric else f"test row, {times[chosen[0]]} to {times[chosen[-1]]}"
         places = [float(times[row]) if numeric else float(number) for number, row in enumerate(chosen)]
         every = slice(None, None, 1 + len(chosen) // MAX_POINTS)
-        came = [(at, rows.truth[row][0]) for at, row in zip(places, chosen, strict=True)][every]
+        actual = [(at, rows.truth[row][0]) for at, row in zip(places, chosen, strict=True)][every]
         steps = [{key: value[0] for key, value in answers[row].items() if isinstance(value, list)} for row in chosen]
         lines = self._forecast_lines(places[every], steps[every], f"{heading}predicted, one step ahead")
-        return Chart([*lines, Line("what came", came, "b")], x, rows.target_name)
+        return Chart([*lines, Line("what came", actual, "b")], x, rows.target_name)
 
     def _last_forecast(self, rows: EvaluatedRows, row: int, answer: dict[str, Any], heading: str) -> Chart:
-        """All steps ahead from the last time at which all of them are known."""
+        """Draw all steps ahead from the last time at which all of them are known."""
         (history,) = [vars(mark)["history"] for mark in rows.inputs([row])[0] if isinstance(mark, Sparkline)][:1]
         past = [(float(at - len(history)), value) for at, value in enumerate(history)]
         ahead = [float(step) for step in range(len(rows.truth[row]))]
-        came = Line("what came", [*past[-1:], *zip(ahead, rows.truth[row], strict=True)], "b")
+        actual = Line("what came", [*past[-1:], *zip(ahead, rows.truth[row], strict=True)], "b")
         keys = [key for key, values in answer.items() if isinstance(values, list)]
         steps = [dict(zip(keys, values, strict=True)) for values in zip(*(answer[key] for key in keys), strict=True)]
         lines = self._forecast_lines(ahead, steps, f"{heading}predicted from there on")
-        return Chart([Line("what it saw", past, "faint"), *lines, came], "steps ahead", rows.target_name)
+        return Chart([Line("what it saw", past, "faint"), *lines, actual], "steps ahead", rows.target_name)
 
     def _forecast_lines(self, places: list[float], steps: list[dict[str, float]], name: str) -> list[Line]:
-        """The predicted line, and the band between its ends where there is one."""
+        """Return the predicted line, and the band between its ends where there is one."""
         points = {key: [(at, step[key]) for at, step in zip(places, steps, strict=True)] for key in steps[0]}
         line = Line(name, points["prediction"], "a")
         if "low" not in points:
@@ -105,7 +106,7 @@ class Forecasting(NumericTask):
         return [Line(f"where {self.coverage:.0%} were to lie", [*points["high"], *points["low"][::-1]], "band"), line]
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """As it was a season ago, in each step; a season of 1 is the last known value throughout."""
+        """Repeat the values of a season ago; a season of 1 repeats the last known value."""
         history_BT, seen = _history(train)[:ENOUGH], train["target"][:ENOUGH]
         length, steps = history_BT.shape[1], seen.shape[1]
         if self.season > length:
@@ -119,13 +120,13 @@ class Forecasting(NumericTask):
             return float((ago(history_BT, season) - seen).square().mean())
 
         season = self.season or min(range(1, length + 1), key=error)
-        said = ago(_history(rows), season)
+        predicted = ago(_history(rows), season)
         if not len(self.levels):
-            return said
+            return predicted
         off_QH = (seen - ago(history_BT, season)).quantile(self.levels.to(seen.dtype), dim=0)
-        return said[..., None] + off_QH.T
+        return predicted[..., None] + off_QH.T
 
 
 def _history(batch: Batch) -> Tensor:
-    """(B, T) of the series itself; further channels are what goes with it."""
+    """Return the series itself (B, T); further channels are covariates."""
     return next(column for name, column in batch.items() if name != "target" and column.ndim == 3)[..., 0]

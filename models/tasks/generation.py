@@ -1,4 +1,4 @@
-"""New images like those of the data."""
+"""Draw new images like those of the data."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class Generation(Task):
         return features
 
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, F) features of the samples and of the real images."""
+        """Return features (N, F) of the samples and of the actual images."""
         return embed(output), embed(target)
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """What a sample and a real image, the pair of a row, add to the energy distance of the two clouds."""
+        """Return what the pair of a sample and an actual image adds to the energy distance of the two clouds."""
         across, made, real = (torch.cdist(a, b) for a, b in ((output, target), (output, output), (target, target)))
         return across.mean(1) + across.mean(0) - made.mean(1) - real.mean(1)
 
@@ -75,7 +75,7 @@ class Generation(Task):
         }
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """Pixels drawn from normal distributions of their own, one for each value of the categories that are given."""
+        """Draw each pixel from a normal distribution, one for each value of the categories that are given."""
         seeds = rows["seed"] if "seed" in rows else torch.arange(len(rows["target"]))
         noise = seeded_normal(seeds, rows["target"][0].numel()).view_as(rows["target"])
         groups, asked = _groups(train, rows)
@@ -105,7 +105,7 @@ class Generation(Task):
         return Section("What it draws", [Text(text), Gallery(figures, wide=True)])
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
-        """Pixels as the target's column has them: (H, W) or (H, W, C)."""
+        """Return pixels as the target's column has them: (H, W) or (H, W, C)."""
         values = output.clamp(self.low, self.high).double() * self.std + self.mean
         images = values.permute(0, 2, 3, 1)
         shape = self.target.state.get("pixels", images.shape[1:])
@@ -113,8 +113,10 @@ class Generation(Task):
 
 
 def embed(x_NCHW: Tensor) -> Tensor:
-    """(N, F) features of images by a convolutional network with fixed random weights: the means of its channels over
-    a grid of places, so that what is where counts as well as what there is."""
+    """Return features (N, F) of images by a convolutional network with fixed random weights.
+
+    They are the means of its channels over a grid of places, so that where things are counts as well as what there is.
+    """
     draw = torch.Generator().manual_seed(0)
     x = x_NCHW.float()
     with torch.no_grad():
@@ -125,7 +127,7 @@ def embed(x_NCHW: Tensor) -> Tensor:
 
 
 def frechet_distance(a_NF: Tensor, b_NF: Tensor) -> float:
-    """The Fréchet distance of the Gaussians with the means and covariances of two clouds of features, squared."""
+    """Return the squared Fréchet distance of the Gaussians fitted to two clouds of features."""
     a, b = a_NF.double(), b_NF.double()
     first, second = torch.cov(a.T), torch.cov(b.T)
     value, vector = torch.linalg.eigh(first)
@@ -135,26 +137,29 @@ def frechet_distance(a_NF: Tensor, b_NF: Tensor) -> float:
 
 
 def _fraction_within(some_NF: Tensor, cloud_MF: Tensor) -> float:
-    """The share of `some` that lies within the reach of any of the cloud, to its third neighbour."""
+    """Return the fraction of `some` within the distance from any of the cloud to its third neighbour."""
     reach = torch.cdist(cloud_MF, cloud_MF).sort(1).values[:, min(NEIGHBOURS, len(cloud_MF) - 1)]
     return float((torch.cdist(some_NF, cloud_MF) <= reach).any(1).double().mean())
 
 
 def memorization_ratio(samples: Tensor, fresh: Tensor, train: Tensor) -> float:
-    """How near samples come to training images, by how near real images do that were not learned from: the ratio of the
-    median distances to the nearest. About 1: no nearer than chance; towards 0: copies (Meehan et al. 2020)."""
+    """Return how near samples come to training images, divided by how near unseen real images do.
+
+    The ratio of the median distances to the nearest. About 1: no nearer than chance; towards 0: copies (Meehan et al.
+    2020).
+    """
     near = [nearest_images(x, train)[0].median() for x in (samples, fresh)]
     return float(near[0] / near[1].clamp_min(1e-9))
 
 
 def nearest_images(x_NCHW: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
-    """(N,) each: the distance of each image to the nearest training image, and the number of that."""
+    """Return the distance (N,) of each image to the nearest training image, and the index (N,) of that."""
     found = torch.cdist(x_NCHW.flatten(1).float(), train.flatten(1).float()).min(1)
     return found.values, found.indices
 
 
 def _sheet_rows(groups: list[str]) -> list[int]:
-    """Test rows to show: a line of the sheet for each of the first groups, equally many of each."""
+    """Choose test rows to show: a line of the sheet for each of the first groups, equally many of each."""
     lines: dict[str, list[int]] = {}
     for row, group in enumerate(groups):
         lines.setdefault(group, []).append(row)
@@ -166,7 +171,7 @@ def _sheet_rows(groups: list[str]) -> list[int]:
 
 
 def _sheet(x_NCHW: Tensor) -> Tensor:
-    """Images as one (C, …), ACROSS side by side, with dark lines between."""
+    """Arrange images as one (C, …), ACROSS side by side, with dark lines between."""
     count, channels, height, width = x_NCHW.shape
     down = -(-count // ACROSS)
     sheet = x_NCHW.new_full((down * ACROSS, channels, height + 1, width + 1), float(x_NCHW.min()))
@@ -176,7 +181,7 @@ def _sheet(x_NCHW: Tensor) -> Tensor:
 
 
 def _groups(train: Batch, rows: Batch) -> tuple[Tensor, Tensor]:
-    """(N,) each: which rows have equal categories."""
+    """Return a number (N,) for each row, equal where categories are equal."""
     if "category" not in train:
         return torch.zeros(len(train["target"])), torch.zeros(len(rows["target"]))
     both = torch.cat([train["category"], rows["category"]])

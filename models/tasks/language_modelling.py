@@ -1,4 +1,4 @@
-"""What comes next in a text."""
+"""Predict what comes next in a text."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PRIOR = 2.0  # how many pairs the frequencies of single tokens are worth beside 
 
 
 class LanguageModelling(Task):
-    """Each token foretold from those before it, by cross-entropy. Output (B, L, V) logits, of which the i-th are of
-    token i; target (B, L) tokens, padding passed over.
+    """Each token is predicted from those before it, by cross-entropy.
 
-    The first token has nothing before it: a learned vector stands for that. Metrics: bits per character (Shannon
+    Output (B, L, V) logits, of which the i-th are of token i; target (B, L) tokens, padding ignored. The first token
+    has nothing before it: a learned vector stands for that. Metrics: bits per character (Shannon
     1951) and per token, perplexity per token (Jelinek et al. 1977). The answer to a request is the text written on by
     up to `length` tokens, drawn at `temperature` from the likeliest that hold `top_p` of the probability (Holtzman et
     al. 2020). Where rows are `pieces` of a longer text, that they end is neither learned nor written.
@@ -65,14 +65,14 @@ class LanguageModelling(Task):
         return functional.cross_entropy(output.flatten(0, 1), self._told(target).flatten(), ignore_index=PADDING)
 
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """(N,) bits of each row; (N, 2) its characters and tokens."""
+        """Return the bits (N,) of each row, and its characters and tokens (N, 2)."""
         target = self._told(target)
         nats_BL = functional.cross_entropy(output.transpose(1, 2), target, ignore_index=PADDING, reduction="none")
         bits = nats_BL.double().sum(1) / math.log(2)
         return bits, torch.stack([self.held[target].sum(1), (target != PADDING).sum(1)], 1)
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """Bits per character."""
+        """Return bits per character."""
         return output / target[:, 0].clamp_min(1)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
@@ -82,8 +82,10 @@ class LanguageModelling(Task):
         return {"bits_per_character": per_character, "bits_per_token": per_token, "perplexity": 2**per_token}
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """The frequencies of pairs of tokens in the training rows, with those of single tokens as their prior (MacKay
-        and Peto 1995); of single tokens alone where the vocabulary is large."""
+        """Return frequencies of pairs of tokens, with those of single tokens as prior (MacKay and Peto 1995).
+
+        Where the vocabulary is large, it returns those of single tokens alone.
+        """
         before, now = _pairs(train["target"])
         single_V = torch.bincount(now[now != PADDING], minlength=self.vocabulary).float() + 1e-3
         single_V /= single_V.sum()
@@ -111,17 +113,17 @@ class LanguageModelling(Task):
         return Section("Which tokens it foretells", [Text(about, note=True), Gallery(figures, wide=True)])
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
-        """The likeliest token at each place, given the true ones before it."""
+        """Return the most likely token at each place, given the true ones before it."""
         return [{"prediction": decode_tokens(self.target.state, row)} for row in output.argmax(-1).tolist()]
 
     def predict(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
-        """Each row's text written on."""
+        """Continue each row's text."""
         name = next(name for name, column in rows.items() if column.dtype == torch.int64 and column.ndim == 2)
         written = generate(network, rows, name, self.length, self._draw)
         return [{"prediction": decode_tokens(self.target.state, row)} for row in written.tolist()]
 
     def _told(self, tokens_BL: Tensor) -> Tensor:
-        """What is to be foretold: of a piece all but its end, which is nobody's doing."""
+        """Return the tokens to be predicted: of a piece all but its end, which is arbitrary."""
         return tokens_BL.masked_fill(tokens_BL == END, PADDING) if self.pieces else tokens_BL
 
     def _draw(self, logits_BV: Tensor, number: float) -> Tensor:
@@ -131,5 +133,5 @@ class LanguageModelling(Task):
 
 
 def _pairs(tokens_BL: Tensor) -> tuple[Tensor, Tensor]:
-    """Each token's predecessor, padding for a row's first, and the token itself, over all rows: (B · L,) each."""
+    """Return each token's predecessor, padding for a row's first, and the token itself: (B · L,) each."""
     return functional.pad(tokens_BL, (1, 0))[:, :-1].flatten(), tokens_BL.flatten()

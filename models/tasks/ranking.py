@@ -1,4 +1,4 @@
-"""Which of many items a user will take next: recommendation."""
+"""Recommend which of many items a user will take next."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Ranking(Task):
         self.head = nn.Linear(in_features, len(self.items))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Scores (B, V); while it learns of too many items to score them all, the features, which `loss` scores."""
+        """Return scores (B, V); in training with too many items to score them all, the features for `loss`."""
         if self.training and self.drawn:
             return features
         scores_BV: Tensor = self.head(features)
@@ -58,7 +58,7 @@ class Ranking(Task):
         return functional.cross_entropy(output, target)
 
     def _sampled_loss(self, x_BF: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy with the sum over all other items estimated from S of them: each counts (V - 1) / S times."""
+        """Return cross-entropy with the sum over other items estimated from S: each counts (V - 1) / S times."""
         others_S = torch.randint(len(self.items), (self.drawn,), device=target.device)
         right_B = (x_BF * self.head.weight[target]).sum(1) + self.head.bias[target]
         scores_BS = x_BF @ self.head.weight[others_S].T + self.head.bias[others_S]
@@ -67,14 +67,14 @@ class Ranking(Task):
         return (torch.logaddexp(right_B, rest_B) - right_B).mean()
 
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The rank of the right item, from 1; where others have its very score, the middle of their places."""
+        """Return the rank of the right item, from 1; among equal scores the middle of their ranks."""
         right_N1 = output.gather(1, target[:, None])
         above_N = (output > right_N1).sum(1)
         equal_N = (output == right_N1).sum(1) - 1
         return 1 + above_N + equal_N / 2, target
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """The gain of the right item at its rank."""
+        """Return the gain of the right item at its rank."""
         return torch.where(output <= TOP, 1 / (1 + output).log2(), 0.0)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
@@ -85,7 +85,7 @@ class Ranking(Task):
         }
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """How often each item is taken in the training rows."""
+        """Return how often each item is taken in the training rows."""
         count_V = torch.bincount(train["target"], minlength=len(self.items)).float()
         return ((count_V + 1e-6) / count_V.sum()).log().expand(len(rows["target"]), -1)
 

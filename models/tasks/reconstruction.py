@@ -1,4 +1,4 @@
-"""What an image was before it was spoiled."""
+"""Restore an image that was degraded."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ WINDOW, SPREAD = 11, 1.5  # pixels: the window of SSIM and the deviation of its 
 
 
 class Reconstruction(Task):
-    """The image behind a noisy or a smaller one, by least squares on the standardised pixels (denoising: Vincent et al.
-    2010; super-resolution: Dong et al. 2014). Output (B, C, H, W), target (B, C, H, W).
+    """The image behind a noisy or a smaller one, by least squares on the standardized pixels.
+
+    Denoising: Vincent et al. 2010; super-resolution: Dong et al. 2014. Output (B, C, H, W), target (B, C, H, W).
 
     Features that are pixels are brought to the target's size and mapped to its channels; an architecture that makes
     the image itself is taken at its word. `loss`: "squared" is best for PSNR, "absolute" keeps edges sharper.
@@ -56,12 +57,12 @@ class Reconstruction(Task):
         return self.distance(output, target)
 
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each row: the mean squared error (N,), as a share of the squared peak, and the SSIM (N,)."""
-        said, true = self._pixels(output), self._pixels(target)
-        return (said - true).square().flatten(1).mean(1), ssim(said, true)
+        """Return the mean squared error (N,) as a fraction of the squared peak, and the SSIM (N,)."""
+        predicted, true = self._pixels(output), self._pixels(target)
+        return (predicted - true).square().flatten(1).mean(1), ssim(predicted, true)
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """The squared error, a mean over the pixels, as a share of the squared peak."""
+        """Return the mean squared error of the pixels, as a fraction of the squared peak."""
         return output
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
@@ -69,7 +70,7 @@ class Reconstruction(Task):
         return {"psnr": float(-10 * error.log10()), "ssim": float(target.double().mean())}
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """The image that was given, enlarged by bicubic interpolation; scale and offset as they fit training rows."""
+        """Enlarge the given image by bicubic interpolation; scale and offset are fitted to training rows."""
         name, first = next((name, x) for name, x in train.items() if name != "target" and x.ndim == 4)
         x, y = self._enlarged(first), train["target"]
         centre = x.mean((0, 2, 3), keepdim=True), y.mean((0, 2, 3), keepdim=True)
@@ -81,11 +82,11 @@ class Reconstruction(Task):
         """Return images as given, where they are, as predicted, and as they are."""
         chosen = rows.spread(SHOWN)
         figures, names = [], ["given", "predicted", "actual"]
-        for row, given, said, true in zip(
+        for row, given, predicted, true in zip(
             chosen, rows.inputs(chosen), rows.output(chosen), rows.target[chosen], strict=True
         ):
             ends = float(true.min()), float(true.max())
-            pair = ((said, "predicted"), (true, "actual"))
+            pair = ((predicted, "predicted"), (true, "actual"))
             images = [Image(png(x.float().clamp(*ends).numpy()), name) for x, name in pair]
             noise = -10 * math.log10(max(float(rows.scores[row]), 1e-10))
             figures.append(Figure([*given[:1], *images], row_label(row, "PSNR", f"{noise:.1f} dB")))
@@ -93,18 +94,18 @@ class Reconstruction(Task):
         return Section("What it makes of an image", [Text(f"{order}; {ORDER}", note=True), Gallery(figures, wide=True)])
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
-        """Pixels as the target's column has them, in its range: (H, W) or (H, W, C)."""
+        """Return pixels as the target's column has them, within its range: (H, W) or (H, W, C)."""
         units = output.float().clamp(self.low, self.high).double() * self.std + self.mean
         images = units.permute(0, 2, 3, 1)
         shape = self.target.state.get("pixels", images.shape[1:])
         return [{"prediction": image.reshape(*shape).tolist()} for image in (images * 1000).round() / 1000]
 
     def _pixels(self, x_BCHW: Tensor) -> Tensor:
-        """Standardised pixels as shares of the range, cut off at its ends: no image is brighter than white."""
+        """Return standardized pixels as fractions of the range, clipped to it."""
         return ((x_BCHW.float() - self.low) / (self.high - self.low)).clamp(0, 1)
 
     def _enlarged(self, x_BCHW: Tensor) -> Tensor:
-        """In the target's size and number of channels."""
+        """Resize to the target's size and number of channels."""
         channels = self.target.shape[0]
         x_BCHW = x_BCHW if x_BCHW.shape[1] == channels else x_BCHW.mean(1, keepdim=True).expand(-1, channels, -1, -1)
         return _sized(x_BCHW, self.target.shape[1:], "bicubic")
@@ -117,7 +118,7 @@ def _sized(x_BCHW: Tensor, size: tuple[int, ...], mode: str = "bilinear") -> Ten
 
 
 def ssim(said_NCHW: Tensor, true_NCHW: Tensor) -> Tensor:
-    """(N,) structural similarity of images whose values lie in 0…1, over windows with Gaussian weights."""
+    """Return the structural similarity (N,) of images in 0…1, over windows with Gaussian weights."""
     channels, side = said_NCHW.shape[1], min(WINDOW, *said_NCHW.shape[2:])
     place = torch.arange(side, dtype=said_NCHW.dtype, device=said_NCHW.device) - (side - 1) / 2
     weight = torch.softmax(-place.square() / (2 * SPREAD**2), 0)

@@ -1,4 +1,4 @@
-"""How large one number of a row is."""
+"""Predict a number."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Regression(NumericTask):
     PLOT = "residuals"
     METRICS = {"r2": "max", "rmse": "min", "mae": "min"}
 
-    def scores(self, said: Tensor, came: Tensor) -> dict[str, float]:
-        error = said - came
-        spread = came.var(correction=0)
+    def scores(self, predicted: Tensor, actual: Tensor) -> dict[str, float]:
+        error = predicted - actual
+        spread = actual.var(correction=0)
         mse = error.square().mean()
         return {
             "r2": float(1 - mse / spread.clamp_min(torch.finfo(torch.float64).tiny)),
@@ -44,7 +44,7 @@ class Regression(NumericTask):
         return Section("Predicted and actual values", [about, *coverage(answers, truth, self.coverage), chart])
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """What is best said of the training rows without looking at their inputs."""
+        """Return the mean, median or quantiles of the training targets."""
         seen, count = train["target"], len(rows["target"])
         if len(self.levels):
             return seen.quantile(self.levels.to(seen.dtype)).expand(count, -1)

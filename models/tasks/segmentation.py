@@ -1,4 +1,4 @@
-"""Which class each pixel belongs to."""
+"""Predict which class each pixel belongs to."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ IGNORED = -100  # a pixel without a label
 
 
 class Segmentation(Task):
-    """Softmax over K classes at every pixel, by cross-entropy (Long et al. 2015) and `dice` times the Dice loss of the
-    shares (Milletari et al. 2016). Output (B, K, H, W) logits, target (B, H, W) class indices, −100 where unlabelled.
+    """Softmax over K classes at every pixel, by cross-entropy (Long et al. 2015).
+
+    `dice` times the Dice loss of the shares is added (Milletari et al. 2016). Output (B, K, H, W) logits, target
+    (B, H, W) class indices, −100 where unlabelled.
 
     Metrics: `miou`, the intersection of said and true pixels over their union, each over all rows, a mean over the
     classes that occur (Everingham et al. 2015); `dice`, twice the intersection over the sum, likewise; `accuracy`, the
@@ -49,42 +51,42 @@ class Segmentation(Task):
         return loss + self.dice * self._dice_loss(output, target) if self.dice else loss
 
     def _dice_loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """1 − the Dice coefficient between shares and truth, a mean over the classes of each row, then over rows."""
-        said, true = output.softmax(1) * (target != IGNORED)[:, None], self._one_hot(target)
-        both, sums = (said * true).sum((2, 3)), said.sum((2, 3)) + true.sum((2, 3))
+        """Return 1 − the Dice coefficient of shares and truth, a mean over the classes of each row, then over rows."""
+        predicted, true = output.softmax(1) * (target != IGNORED)[:, None], self._one_hot(target)
+        both, sums = (predicted * true).sum((2, 3)), predicted.sum((2, 3)) + true.sum((2, 3))
         occurs_BK = true.sum((2, 3)) > 0
         lost_BK = (1 - 2 * both / sums.clamp_min(1)) * occurs_BK
         return (lost_BK.sum(1) / occurs_BK.sum(1).clamp_min(1)).mean()
 
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each row and class the pixels that are said (N, K), and those that are true and rightly said (N, 2K)."""
+        """Return for each row and class the pixels predicted (N, K), actual and rightly predicted (N, 2K)."""
         true = self._one_hot(target)
-        said = self._one_hot(torch.where(target == IGNORED, IGNORED, output.argmax(1)))
-        counts = [x.sum((2, 3)) for x in (said, true, said * true)]
+        predicted = self._one_hot(torch.where(target == IGNORED, IGNORED, output.argmax(1)))
+        counts = [x.sum((2, 3)) for x in (predicted, true, predicted * true)]
         return counts[0], torch.cat(counts[1:], 1)
 
     def _one_hot(self, target: Tensor) -> Tensor:
-        """(B, K, H, W), zeros where unlabelled."""
+        """Return one-hot classes (B, K, H, W), zeros where unlabelled."""
         return torch.stack([target == k for k in range(len(self.classes))], 1).float()
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """The mean intersection over union of the row alone."""
+        """Return the mean intersection over union of each row alone."""
         true, both = target.double().chunk(2, 1)
         union = output.double() + true - both
         occurs = union > 0
         return (both / union.clamp_min(1)).sum(1) / occurs.sum(1).clamp_min(1)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        said, (true, both) = output.double().sum(0), target.double().sum(0).chunk(2)
-        occurs, union = said + true > 0, said + true - both
+        predicted, (true, both) = output.double().sum(0), target.double().sum(0).chunk(2)
+        occurs, union = predicted + true > 0, predicted + true - both
         return {
             "miou": float((both / union.clamp_min(1))[occurs].mean()),
-            "dice": float((2 * both / (said + true).clamp_min(1))[occurs].mean()),
+            "dice": float((2 * both / (predicted + true).clamp_min(1))[occurs].mean()),
             "accuracy": float(both.sum() / true.sum().clamp_min(1)),
         }
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """How often each class lies at each place of the training masks: it always says the commonest there."""
+        """Return how often each class lies at each place of the training masks: it predicts the commonest there."""
         count_1KHW = self._one_hot(train["target"]).sum(0, keepdim=True)
         share_1KHW = (count_1KHW + 1e-3) / (count_1KHW + 1e-3).sum(1, keepdim=True)
         return share_1KHW.log().expand(len(rows["target"]), -1, -1, -1)
@@ -97,15 +99,15 @@ class Segmentation(Task):
         triples = zip(chosen, rows.inputs(chosen), rows.targets(chosen), predicted, strict=True)
         for row, given, actual, classes in triples:
             if isinstance(actual, MaskedImage):
-                said = replace(actual, mask=mask_png(classes), title="predicted")
+                guess = replace(actual, mask=mask_png(classes), title="predicted")
                 label = row_label(row, "intersection over union", float(rows.scores[row]))
-                figures.append(Figure([given[0], actual, said], label))
+                figures.append(Figure([given[0], actual, guess], label))
         about = Text("The image, the actual mask, the predicted one; " + ORDER, note=True)
         key = ClassColors([str(name) for name in self.classes])
         return Section("Which pixels it takes for what", [about, key, Gallery(figures, wide=True)])
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
-        """The class of each pixel, and the share of the pixels of each class that was found."""
+        """Return the class of each pixel, and the fraction of the pixels that each class has."""
         said_NHW = output.argmax(1)
         answers = []
         for row_HW in said_NHW:

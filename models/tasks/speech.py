@@ -1,4 +1,4 @@
-"""What is said: letters from sound, without being told when each is spoken."""
+"""Transcribe sound into text, without an alignment to learn from."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ NOTHING = 4.0  # how much likelier than a letter "nothing" is at first; that it 
 
 
 class Speech(Task):
-    """Connectionist temporal classification (Graves et al. 2006): at each step a letter or nothing, and the loss is
-    that of all ways to spread the transcript over the steps. Greedy decoding: the likeliest of each step, repetitions
+    """Connectionist temporal classification (Graves et al. 2006).
+
+    At each step the output is a letter or nothing, and the loss is that of all ways to spread the transcript over the
+    steps. Greedy decoding: the likeliest of each step, repetitions
     and nothings taken out. Output (B, T, V) logits, in which 0 is nothing; target (B, L) tokens.
 
     Metrics: the share of words and of letters that must be changed to have the transcript (word and character error
@@ -51,15 +53,18 @@ class Speech(Task):
         return (losses_B / letters_B.clamp_min(1)).mean()
 
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 2) words and letters to change, (N, 2) words and letters of the transcripts."""
-        said, meant = self.said(output), [_line(decode_tokens(self.target.state, row)) for row in target.tolist()]
-        words = [[line.split() for line in lines] for lines in (said, meant)]
-        changes = torch.stack([edit_distance(*words), edit_distance(said, meant)], 1)
+        """Return words and letters to change (N, 2), and words and letters of the transcripts (N, 2)."""
+        predicted, meant = (
+            self.transcripts(output),
+            [_line(decode_tokens(self.target.state, row)) for row in target.tolist()],
+        )
+        words = [[line.split() for line in lines] for lines in (predicted, meant)]
+        changes = torch.stack([edit_distance(*words), edit_distance(predicted, meant)], 1)
         counts = [[len(row), len(line)] for row, line in zip(words[1], meant, strict=True)]
         return changes, torch.tensor(counts).view(-1, 2)
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """The word error rate of each row."""
+        """Return the word error rate of each row."""
         return output[:, 0] / target[:, 0].clamp_min(1)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
@@ -67,7 +72,7 @@ class Speech(Task):
         return dict(zip(self.METRICS, rates.tolist(), strict=True))
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """The commonest transcript of the training rows, whatever is said."""
+        """Return the commonest transcript of the training rows."""
         kinds, counts = train["target"].unique(dim=0, return_counts=True)
         letters = [code for code in kinds[counts.argmax()].tolist() if code not in (PADDING, BEGIN, END)]
         path = [code for letter in letters for code in (letter, PADDING)] or [PADDING]
@@ -78,18 +83,18 @@ class Speech(Task):
         return text_diffs("Predicted and actual texts", rows)
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
-        return [{"prediction": line} for line in self.said(output)]
+        return [{"prediction": line} for line in self.transcripts(output)]
 
-    def said(self, output: Tensor) -> list[str]:
-        """The transcript of each row."""
+    def transcripts(self, output: Tensor) -> list[str]:
+        """Return the transcript of each row."""
         return [_line(decode_tokens(self.target.state, collapse_ctc_path(row))) for row in output.argmax(2).tolist()]
 
 
 def collapse_ctc_path(path: list[int]) -> list[int]:
-    """The letters of a path of steps: repetitions are one, and nothing (0) is taken out."""
+    """Return the letters of a path of steps: repetitions are merged, then blanks (0) removed."""
     changed = [code for before, code in zip([PADDING, *path], path, strict=False) if code != before]
     return [code for code in changed if code != PADDING]
 
 
-def _line(said: str | list[str]) -> str:
-    return said if isinstance(said, str) else " ".join(said)
+def _line(predicted: str | list[str]) -> str:
+    return predicted if isinstance(predicted, str) else " ".join(predicted)

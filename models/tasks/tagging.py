@@ -1,4 +1,4 @@
-"""A tag for each word of a text."""
+"""Predict a tag for each word of a text."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ OUTSIDE = "O"
 
 
 class Tagging(Task):
-    """Softmax over K tags at each position, by cross-entropy. Output (B, L, K) logits, target (B, L) tags, −100 is
-    passed over.
+    """Softmax over K tags at each position, by cross-entropy.
+
+    Output (B, L, K) logits, target (B, L) tags, −100 is ignored.
 
     Metrics: f1, of whole entities where tags are written B-x, I-x and O (exact spans: Tjong Kim Sang and De Meulder
     2003), else of all tags but O; its mean over the tags that occur; the share of right tags.
@@ -53,7 +54,10 @@ class Tagging(Task):
         return functional.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=PADDING)
 
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 1 + K, 3) how many were right, said and there: of entities (or tags but O), and of each tag; (N,)."""
+        """Return counts right, predicted and actual (N, 1 + K, 3) of entities and of each tag, and of words (N,).
+
+        Entities are all tags but O where tags are not written B-x, I-x.
+        """
         said_BL = output.argmax(-1).masked_fill(target[:, : output.shape[1]] == PADDING, PADDING)
         true_BL = target[:, : output.shape[1]]
         each = torch.arange(len(self.tags), device=target.device)[:, None, None]
@@ -66,17 +70,17 @@ class Tagging(Task):
         return torch.cat([whole_B3[:, None], counts_BK3], 1).double(), (target != PADDING).sum(1)
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """The share of wrong tags."""
+        """Return the fraction of wrong tags."""
         return 1 - output[:, 1:, 0].sum(1) / target.clamp_min(1)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        right, said, there = output.sum(0).T
-        f1 = 2 * right / (said + there)  # nan where a tag is neither said nor there
+        right, predicted, there = output.sum(0).T
+        f1 = 2 * right / (predicted + there)  # nan where a tag is neither said nor there
         accuracy = float(right[1:].sum() / target.sum())
         return {"f1": float(f1[0].nan_to_num(1.0)), "macro_f1": float(f1[1:].nanmean()), "accuracy": accuracy}
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """Each word's commonest tag in the training rows, and of words not seen there the commonest of all."""
+        """Return each word's commonest tag in the training rows, the commonest of all for unseen words."""
         length, classes = self.target.shape[0], len(self.tags)
         name = next((name for name, column in rows.items() if name != "target" and _tokens(column)), "")
         words = {
@@ -95,8 +99,14 @@ class Tagging(Task):
         """Return how well each tag is found, and rows of words with theirs."""
         counts = rows.metric_inputs[0].sum(0)[1:].tolist()  # (K, 3): right, predicted, actual
         table = [
-            [str(tag), int(actual), right / (said or 1), right / (actual or 1), 2 * right / (said + actual or 1)]
-            for tag, (right, said, actual) in zip(self.tags, counts, strict=True)
+            [
+                str(tag),
+                int(actual),
+                right / (predicted or 1),
+                right / (actual or 1),
+                2 * right / (predicted + actual or 1),
+            ]
+            for tag, (right, predicted, actual) in zip(self.tags, counts, strict=True)
         ]
         chosen = rows.spread(TEXTS)
         figures = []
@@ -109,11 +119,11 @@ class Tagging(Task):
         return Section("Which tags are found", [Table(head, table), *marks])
 
     def decode(self, output: Tensor) -> list[dict[str, Any]]:
-        """A tag for every position, padding included."""
+        """Return a tag for every position, padding included."""
         return [{"prediction": [self.tags[code] for code in row]} for row in output.argmax(-1).tolist()]
 
     def predict(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
-        """A tag for each word of a row."""
+        """Return a tag for each word of a row."""
         answers = self.decode(network(rows))
         name = next((name for name, column in rows.items() if _tokens(column)), "")
         if name:
@@ -122,14 +132,16 @@ class Tagging(Task):
         return answers
 
     def _spans(self, said_BL: Tensor, true_BL: Tensor) -> Tensor:
-        """(B, 3): entities found exactly, said, and there."""
-        (said, said_end, said_kind), (true, true_end, true_kind) = self._entities(said_BL), self._entities(true_BL)
-        right = said & true & (said_end == true_end) & (said_kind == true_kind)
-        return torch.stack([part.sum(1) for part in (right, said, true)], 1)
+        """Return counts (B, 3) of entities found exactly, predicted, and actual."""
+        (predicted, said_end, said_kind), (true, true_end, true_kind) = self._entities(said_BL), self._entities(true_BL)
+        right = predicted & true & (said_end == true_end) & (said_kind == true_kind)
+        return torch.stack([part.sum(1) for part in (right, predicted, true)], 1)
 
     def _entities(self, tags_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, L) each: whether an entity begins here, where the next thing after it begins, its kind. An I- without
-        its B- before begins one, too."""
+        """Return whether an entity begins here, where what follows it begins, and its kind, (B, L) each.
+
+        An I- without its B- before begins one, too.
+        """
         real = tags_BL != PADDING
         kind = self.kind[tags_BL.clamp_min(0)] * real
         before = functional.pad(kind, (1, 0))[:, :-1]
@@ -146,12 +158,12 @@ def _tokens(column: Tensor) -> bool:
 
 
 def _tagged(words: list[str], predicted: list[str], actual: list[str]) -> list[tuple[str, str]]:
-    """Each word with its tag, those outside of anything bare."""
+    """Return each word with its tag, those outside of any entity without."""
     pieces: list[tuple[str, str]] = []
-    for word, said, true in zip(words, predicted, actual, strict=False):
-        if said == true:
+    for word, guess, true in zip(words, predicted, actual, strict=False):
+        if guess == true:
             pieces += [(word, "")] if true == "O" else [(word, "strong"), (true, "tag")]
         else:
-            pieces += [(word, "strong"), (said, "deleted"), (true, "inserted")]
+            pieces += [(word, "strong"), (guess, "deleted"), (true, "inserted")]
         pieces.append((" ", ""))
     return pieces

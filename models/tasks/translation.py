@@ -1,4 +1,4 @@
-"""One text from another: what a sequence becomes in another language or notation."""
+"""Turn one text into another: translation, notation, normalization."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ class Translation(Task):
         return features
 
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, 6) runs of each length that are in both, in what was said, in what is right; (N,) exactly right."""
+        """Return n-grams in both, predicted and actual (N, 3, 6), and which texts are exactly right (N,)."""
         state = self.target.state
         runs = [
-            _runs(_line(decode_tokens(state, said)), _line(decode_tokens(state, true)))
-            for said, true in zip(output.tolist(), target.tolist(), strict=True)
+            _runs(_line(decode_tokens(state, predicted)), _line(decode_tokens(state, true)))
+            for predicted, true in zip(output.tolist(), target.tolist(), strict=True)
         ]
         exact = (output == target).all(1) & (target != UNKNOWN).all(1)
         return torch.tensor(runs, dtype=torch.float64).view(-1, 3, ORDERS), exact.float()
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """1 where the text is exactly right, else 0."""
+        """Return 1 where the text is exactly right, else 0."""
         return target
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        both, said, true = output.sum(0)
+        both, predicted, true = output.sum(0)
         there = true > 0
-        precision = (both / said.clamp_min(1))[there].mean()
+        precision = (both / predicted.clamp_min(1))[there].mean()
         recall = (both / true.clamp_min(1))[there].mean()
         score = (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall).clamp_min(1e-12)
         return {"exact_match": float(target.double().mean()), "chrf": float(score)}
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
-        """The target of the nearest of the first training rows: the one whose inputs agree in most places."""
+        """Return the target of the training row whose inputs agree in most places."""
         near = torch.zeros(len(rows["target"]), min(COMPARED, len(train["target"])))
         for name, column in rows.items():
             if name != "target":
@@ -74,15 +74,15 @@ class Translation(Task):
         return [{"prediction": decode_tokens(self.target.state, row)} for row in output.tolist()]
 
 
-def _line(said: str | list[str]) -> str:
-    return said if isinstance(said, str) else " ".join(said)
+def _line(predicted: str | list[str]) -> str:
+    return predicted if isinstance(predicted, str) else " ".join(predicted)
 
 
-def _runs(said: str, true: str) -> list[list[int]]:
+def _runs(predicted: str, true: str) -> list[list[int]]:
     """[in both, said, true], each by the length of the runs; spaces do not count."""
     counts = [
         [Counter(line[i : i + n] for i in range(len(line) - n + 1)) for n in range(1, ORDERS + 1)]
-        for line in ("".join(said.split()), "".join(true.split()))
+        for line in ("".join(predicted.split()), "".join(true.split()))
     ]
     both = [(a & b).total() for a, b in zip(*counts, strict=True)]
     return [both, *([one.total() for one in line] for line in counts)]
