@@ -11,7 +11,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+
+from evergreen.core import parts
+from evergreen.data import kinds
+from evergreen.data.quality.duplicates import find_near_duplicates
+from evergreen.data.quality.leakage import target_predicting_columns
+from evergreen.stages.preprocess.drift import distance
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -101,6 +108,30 @@ def test_the_examples_learn_together(clone: Path) -> None:
     assert found["origin"].startswith("sails.npz#")
     assert found["history"][-1]["r2"] > 0.9
     assert found["answer"][0]["prediction"] == pytest.approx(20 * 1.2 / 8, abs=0.6)
+
+
+def test_the_new_kind_is_profiled_compared_and_shown_from_its_one_file() -> None:
+    parts.adopt({"kinds/angle": EXAMPLES["data/kinds/angle.py"]})
+    try:
+        draw = np.random.default_rng(0)
+        winds = {f"wind {number}": draw.uniform(0, 360, 600) for number in range(6)}
+        side = np.where(winds["wind 0"] < 180, "east", "west")
+        table = pa.table(winds | {"side": side})
+        train, held_out = table.slice(0, 400), table.slice(400)
+        angles = dict.fromkeys(winds, "angle")
+        copies = pa.concat_tables([train, held_out.slice(0, 3)])
+        found = find_near_duplicates(held_out, copies, angles)
+        assert found is not None
+        assert [(one.row, one.match) for one in found] == [(0, 400), (1, 401), (2, 402)]
+        (leak,) = target_predicting_columns(train, held_out, angles, "side", "category")
+        assert leak.columns == ["wind 0"]
+        angle, (one, two) = kinds.find("angle"), (pa.array([10.0, 20, 30]), pa.array([200.0, 210, 220]))
+        assert distance(one, two, "angle") == 1
+        assert angle.describe_drift(one, two, ("then", "now")) == "median 20 then, 210 now"
+        assert angle.profile(one) == {"low": 10, "high": 30}
+        assert angle.measure(one).tolist() == [10, 20, 30]
+    finally:
+        parts.adopt({})
 
 
 def test_the_sweep_finds_the_new_architecture_and_task(clone: Path) -> None:

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data import kinds
 from evergreen.data.arrow import RowErrors, decode_array, stack_lists, to_float64, to_strings
 from evergreen.data.kinds import _datetime_parse as dates
+from evergreen.data.kinds.number import Number
 from evergreen.data.kinds.series import to_fixed_lists
 
 HISTORY = "history"  # the input's name
@@ -123,7 +123,7 @@ def drop_rows_without_time(
     faults: RowErrors = {}
     held = table
     for name in (value, *covariates):
-        _, found = kinds.find("number").validate(table.column(name))
+        _, found = Number().validate(table.column(name))
         values = stack_channels(table, [name])[:, 0]
         values[list(found)] = np.nan
         missing = {int(row): f"{name}: missing" for row in np.flatnonzero(np.isnan(values))}

@@ -16,8 +16,8 @@ import pyarrow.acero as acero
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data import kinds
 from evergreen.data.arrow import RowErrors, decode_array, detect_decimal_separator
+from evergreen.data.kinds.moment import Moment
 from evergreen.data.prepare.cast import cast_column, hash_values, is_missing, rule_type
 from evergreen.data.prepare.column_rules import ColumnRule, column_error
 from evergreen.data.prepare.invalid_rows import RULE
@@ -181,7 +181,7 @@ class Rules:
 def _written(name: str, column: pa.ChunkedArray, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return how the times of a column are written, detected once for all its pieces."""
     try:
-        settled: dict[str, Any] = kinds.find("moment").infer_options(decode_array(column), options)
+        settled: dict[str, Any] = Moment().infer_options(decode_array(column), options)
     except DataError as error:
         raise DataError(error.problem, place=f"column '{name}'", fix=f"{error.fix} under kinds") from error
     return settled
