@@ -7,6 +7,7 @@ Also docs/reference/catalogue.md. Everything is read from the docstrings of arch
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import json
 import re
@@ -18,14 +19,11 @@ from typing import Annotated, Any
 import typer
 
 from evergreen.cli.output import CommandResult
+from evergreen.core import parts
+from evergreen.core.errors import PipelineError
+from evergreen.core.paths import find_root
 
 ROOMS = Path(__file__).resolve().parents[1]
-FOLDERS = {
-    "architectures": ROOMS / "models" / "architectures",
-    "tasks": ROOMS / "models" / "tasks",
-    "kinds": ROOMS / "data" / "kinds",
-    "sources": ROOMS / "data" / "sources",
-}
 PAGE = ROOMS / "docs" / "reference" / "catalogue.md"
 FIRST_SENTENCE = re.compile(r"(.*?(?<! al)(?<! cf)[.:]) (.*)", re.DOTALL)
 PARTS = ("In:", "Out:", "Choose", "At size=1:")  # lines of an architecture's docstring that promise something
@@ -77,7 +75,9 @@ def catalogue(
     """Show the parts of pipelines, or those that suit a table."""
     if source or target:
         return suitable(source, target)
-    value = {part: [_card(path, part) for path in sorted(folder.glob("[!_]*.py"))] for part, folder in FOLDERS.items()}
+    with contextlib.suppress(PipelineError):  # outside of a project Evergreen's own are shown
+        parts.use(find_root())
+    value = {group: [_card(group, name) for name in parts.names(group)] for group in parts.FOLDERS}
     lines = []
     for part, cards in value.items():
         lines.append(part)
@@ -91,8 +91,6 @@ def catalogue(
 def suitable(source: str, target: str) -> CommandResult:
     """Show the task that the target suggests and the architectures that select would compare, with when to use each."""
     from evergreen.cli.new import read_head, relative_uri
-    from evergreen.core.errors import PipelineError
-    from evergreen.core.paths import find_root
     from evergreen.data.prepare import suggest
     from evergreen.models import registry as parts_of
 
@@ -101,11 +99,14 @@ def suitable(source: str, target: str) -> CommandResult:
             "one of --from and --target is missing", fix="evergreen catalogue --from FILE --target COLUMN"
         )
     root = find_root()
+    parts.use(root)
     guess = suggest.suggest_pipeline(read_head(relative_uri(source, root), root), target)
     kinds = {"history": "series"} if guess["task"] == "forecasting" else guess["kinds"]
     inputs = {kind: _tensor(kind) for kind in sorted(set(kinds.values()))}
     names = parts_of.buildable(inputs, guess["task"])
-    found = [{"name": name, "choose": parse_docstring(parts_of.find_architecture(name))["Choose"]} for name in names]
+    found = [
+        {"name": name, "choose": parse_docstring(parts_of.find_architecture(name)).get("Choose", "")} for name in names
+    ]
     value = {"task": guess["task"], "kinds": guess["kinds"], "architectures": found, "notes": guess["notes"]}
     lines = [f"task: {guess['task']}, from {', '.join(inputs)}"]
     lines += [f"  {one['name']:<20}{one['choose']}" for one in found]
@@ -127,24 +128,26 @@ def parse_docstring(part: type) -> dict[str, str]:
     text = " ".join(" ".join(line for line in lines if line not in table).split())
     marks = sorted((text.find(mark), mark) for mark in PARTS if mark in text)
     starts = [*(at for at, _ in marks), len(text)]
-    title, idea = FIRST_SENTENCE.fullmatch(text[: starts[0]].strip() + " ").groups()  # type: ignore[union-attr]
+    first = text[: starts[0]].strip()
+    sentence = FIRST_SENTENCE.fullmatch(first + " ")
+    title, idea = sentence.groups() if sentence else (first, "")
     found = {"title": title, "idea": idea.strip(), "table": "\n".join(table)}
     for (start, mark), end in zip(marks, starts[1:], strict=True):
         found[mark.rstrip(":")] = text[start + (0 if mark == "Choose" else len(mark)) : end].strip()
     return found
 
 
-def _card(path: Path, part: str) -> dict[str, Any]:
+def _card(group: str, name: str) -> dict[str, Any]:
     """Read a part's name, the first line of its docstring and, of an architecture, the kinds of input it accepts."""
-    module = ast.parse(path.read_text(encoding="utf-8"))
+    module = ast.parse(parts.read_text(group, name))
     classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
     own: list[ast.Module | ast.ClassDef] = [module, *classes]
     text = next(filter(None, map(ast.get_docstring, own)), "")
-    card: dict[str, Any] = {"name": path.stem, "about": text.split("\n")[0]}
-    if part == "architectures":
+    card: dict[str, Any] = {"name": name, "about": text.split("\n")[0]}
+    if group == "architectures":
         from evergreen.models import registry as parts_of
 
-        card["accepts"] = sorted(parts_of.find_architecture(path.stem).ACCEPTS)
+        card["accepts"] = sorted(parts_of.find_architecture(name).ACCEPTS)
     return card
 
 
@@ -152,7 +155,7 @@ def render_page() -> str:
     """Render docs/reference/catalogue.md."""
     from evergreen.models import registry as parts_of
 
-    parts = [
+    lines = [
         "# The catalogue",
         "What a pipeline can be made of. Written from the docstrings by `python -m evergreen.cli.catalogue`; scores on "
         "real data beside simple opponents stand in [benchmarks/REFERENCE.md](../../benchmarks/REFERENCE.md).",
@@ -161,13 +164,15 @@ def render_page() -> str:
         "## Architectures",
     ]
     for name in parts_of.list_architectures():
-        parts.append(_architecture(name, parts_of.find_architecture(name)))
-    parts.append("## Tasks")
-    parts += [_task(name, parts_of.find_task(name)) for name in parts_of.list_tasks()]
-    for part in ("kinds", "sources"):
-        cards = [_card(path, part) for path in sorted(FOLDERS[part].glob("[!_]*.py"))]
-        parts.append(f"## {part.capitalize()}\n\n" + "\n".join(f"- **{one['name']}**: {one['about']}" for one in cards))
-    return "\n\n".join(parts) + "\n"
+        lines.append(_architecture(name, parts_of.find_architecture(name)))
+    lines.append("## Tasks")
+    lines += [_task(name, parts_of.find_task(name)) for name in parts_of.list_tasks()]
+    for group in ("kinds", "sources"):
+        cards = [_card(group, name) for name in parts.names(group)]
+        lines.append(
+            f"## {group.capitalize()}\n\n" + "\n".join(f"- **{one['name']}**: {one['about']}" for one in cards)
+        )
+    return "\n\n".join(lines) + "\n"
 
 
 def _applications() -> str:

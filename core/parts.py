@@ -86,6 +86,12 @@ def text_of(group: str, name: str) -> str | None:
     return _project.get(key) or _carried.get(key)
 
 
+def read_text(group: str, name: str) -> str:
+    """Return the text of any part."""
+    built_in = Path(evergreen.__file__).parent / FOLDERS[group] / f"{name}.py"
+    return text_of(group, name) or built_in.read_text(encoding="utf-8")
+
+
 def names(group: str) -> list[str]:
     """Return the names of all parts of a group, in alphabetical order."""
     return sorted([*builtin(group), *(key.partition("/")[2] for key in _project if key.startswith(f"{group}/"))])

@@ -69,6 +69,18 @@ def test_a_projects_part_is_found_and_that_of_another_forgotten(tmp_path):
     assert registry.list_architectures() == before
 
 
+def test_the_catalogue_lists_a_projects_part(tmp_path, monkeypatch):
+    from evergreen.cli.catalogue import catalogue, parse_docstring
+
+    write(tmp_path, "models/architectures/plain.py", PLAIN)
+    write(tmp_path, "pipelines/dvc.yaml", "")
+    monkeypatch.chdir(tmp_path)
+    cards = {card["name"]: card for card in catalogue().value["architectures"]}
+    assert cards["plain"] == {"name": "plain", "about": "A plain network.", "accepts": ["number"]}
+    parts.use(tmp_path)
+    assert parse_docstring(registry.find_architecture("plain"))["title"] == "One layer."
+
+
 def test_an_edited_part_is_loaded_anew(tmp_path):
     parts.use(write(tmp_path, "models/architectures/plain.py", PLAIN))
     first = registry.find_architecture("plain")
