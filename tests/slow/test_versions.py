@@ -31,8 +31,8 @@ def edit(paths: Paths, old: str, new: str) -> None:
 def train_again(paths: Paths, epochs: int) -> None:
     """A new candidate, recorded."""
     edit(paths, paths.pipeline.read_text().partition("  epochs: ")[2][:1], str(epochs))
-    run(paths, "train")
-    run(paths, "validate")
+    for stage in ("train", "validate", "report"):
+        run(paths, stage)
 
 
 @pytest.fixture(autouse=True)
@@ -129,9 +129,9 @@ def test_bytes_make_stale_what_reads_them(paths: Paths) -> None:
     assert stale(paths, "collect") == "never run"
 
 
-def test_a_number_under_train_reruns_train_and_validate_alone(paths: Paths) -> None:
+def test_a_number_under_train_reruns_what_follows_from_it_alone(paths: Paths) -> None:
     edit(paths, "  epochs: 3", "  epochs: 5")
-    assert running(dvc(paths.root, "repro")) == ["versions@alpha", "train@alpha", "validate@alpha"]
+    assert running(dvc(paths.root, "repro")) == ["versions@alpha", "train@alpha", "validate@alpha", "report@alpha"]
     assert versions.is_up_to_date(read(paths.name, paths.root), paths)
 
 
