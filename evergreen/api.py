@@ -58,7 +58,9 @@ class Model:
     @property
     def classes(self) -> list[Any]:
         """The classes in the order of `predict_proba`'s columns; empty where the model predicts none."""
-        return list(self.spec.target.state["values"][0]) if self._has_classes else []
+        from evergreen.data.kinds import kind_of
+
+        return list(self.spec.target.state["values"][0]) if kind_of(self.spec.target).HAS_CLASSES else []
 
     def predict(self, frame: Any) -> Any:
         """Predict each row of a frame: a dict for each row of a list of dicts, else an Arrow table.
@@ -93,9 +95,9 @@ class Model:
         """
         import numpy as np
 
-        if not self._has_classes:
-            raise DataError(f"{self.spec.task} predicts no classes", fix="use predict")
         answers = self._stored.predict(self._checked(frame))
+        if not self.classes or any("probabilities" not in answer for answer in answers):
+            raise DataError(f"{self.spec.task} predicts no probabilities", fix="use predict")
         return np.array([[*answer["probabilities"].values()] for answer in answers]).reshape(-1, len(self.classes))
 
     def save(self, folder: str | Path) -> None:
@@ -103,10 +105,6 @@ class Model:
         from evergreen.stages.artifacts import save_model
 
         save_model(Path(folder), self._stored.network, self._stored.card)
-
-    @property
-    def _has_classes(self) -> bool:
-        return self.spec.task == "classification"
 
     def _checked(self, frame: Any) -> pa.Table:
         """The frame's input columns in the types of their kinds."""

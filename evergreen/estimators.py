@@ -28,6 +28,7 @@ from evergreen.stages import artifacts
 from evergreen.core.config import build
 from evergreen.core.config import build
 from evergreen.core.config import build
+from evergreen.data.kinds import find as find_kind
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages.trials.trial import split_config_and_options, first_metric
 
@@ -110,7 +111,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         spec = FeatureSpec(self._task, inputs, target, TARGET, None, {"train": len(raw)})
         rows = spec.encode(examples.table, target=True)
         is_validation = examples.splits == VALIDATION
-        if self._task == "classification":  # a class is learned, however few rows it has
+        if find_kind(target.kind).HAS_CLASSES:  # a class is learned, however few rows it has
             is_validation &= np.isin(rows["target"], rows["target"][~is_validation])
         if is_validation.all() or not is_validation.any():  # too few rows to set some apart
             return spec, rows, rows

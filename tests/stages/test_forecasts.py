@@ -7,6 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+import evergreen
+from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
 from evergreen.data.feed.batches import load_encoded_split, load_split
 from evergreen.data.prepare.config import PreprocessConfig
@@ -147,3 +149,14 @@ def test_several_series_are_seen_in_a_new_table(tmp_path):
     table = pa.Table.from_batches(list(open_source("shops.csv", tmp_path).read()))
     assert suggest_pipeline(table, "sales", "day")["series"] == "shop"
     assert suggest_pipeline(table.filter(pc.equal(table["shop"], "north")), "sales", "day")["series"] == ""
+
+
+def test_a_frame_is_forecast_as_a_file_is(shops, ask):
+    days, names, advertising, sales = zip(*(row.split(",") for row in rows(range(100, DAYS), unknown=1)), strict=True)
+    known = [float(value) if value else None for value in sales]
+    frame = {"day": days, "shop": names, "advertising": list(map(float, advertising)), "sales": known}
+    found = evergreen.load(shops.candidate).predict(frame)
+    from_file = [row["prediction"] for row in ask(rows(range(100, DAYS), unknown=1))]
+    assert found.column("prediction").to_pylist() == [float(value) if value else None for value in from_file]
+    with pytest.raises(PipelineError, match=r"the rows, row 3.*sales"):
+        evergreen.load(shops.candidate).predict({**frame, "sales": ["1", "2", "3", "many"] + ["1"] * (len(days) - 4)})
