@@ -70,7 +70,7 @@ train: {epochs: 30}
 
 def sh(folder: Path, *command: str | Path, **variables: str) -> str:
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, timeout=150, check=False
+        command, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
