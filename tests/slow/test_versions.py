@@ -68,16 +68,16 @@ def test_what_is_recorded_is_up_to_date_for_dvc_too(paths: Paths) -> None:
 
 def test_what_is_recorded_is_what_dvc_would_have_written(paths: Paths) -> None:
     lock = paths.root / "dvc.lock"
-    paths.pipeline.write_text(FILE.replace("time_budget_s: 1", 'time_budget_s: 2, architectures: ["one\\n\\n  two"]'))
-    for stage in ("select", "train"):
+    paths.pipeline.write_text(FILE.replace("target: digit", 'target: "one\\n\\n  two"'))
+    for stage in ("preprocess", "train"):
         run(paths, stage)
         ours = lock.read_bytes()
         lock.write_bytes(ours.replace(b"stages:\n", b"stages:\n\n", 1))  # so that DVC writes it anew
         dvc(paths.root, "commit", "--force", f"{stage}@{paths.name}")
         assert lock.read_bytes().replace(b"stages:\n\n", b"stages:\n") == ours
     lock.write_text("# Ada's own words\n" + lock.read_text() + "datasets: []\n")
-    run(paths, "select")
-    assert stale(paths, "select") is None
+    run(paths, "preprocess")
+    assert stale(paths, "preprocess") is None
     assert YAML(typ="safe").load(lock)["datasets"] == []
 
 
