@@ -32,7 +32,6 @@ class Section(BaseModel):
         extra="forbid",
         strict=True,
         allow_inf_nan=False,
-        validate_by_name=True,
         validate_default=True,
         use_attribute_docstrings=True,
     )
@@ -64,8 +63,8 @@ def build(model: type[S], values: Mapping[str, Any], name: str) -> S:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problem, location, fix = explain(error, model, values, name)
-        raise PipelineError(problem, place=".".join(map(str, (name, *location))), fix=fix) from error
+        problem, _, fix = explain(error, model, values, "")
+        raise PipelineError(problem, place=name, fix=fix) from error
 
 
 def explain(
@@ -79,7 +78,7 @@ def explain(
         key=lambda one: (ranks.get(one["type"], 2), order.get(str(one["loc"][0]), 0) if one["loc"] else len(order)),
     )
     first, kind = details[0], details[0]["type"]
-    location = _written_keys(first["loc"], values)
+    location, prefix = _written_keys(first["loc"], values), f"{section}: " if section else ""
     name = _path(section, *location)
     if kind == "extra_forbidden":
         where = f" in {section}" if section else ""
@@ -87,16 +86,13 @@ def explain(
         return f"unknown key {_key(location[0])}{where}", location, fix
     if kind == "missing":
         key = str(first["loc"][0])
-        return (
-            f"{_path(section, key)} is missing",
-            (),
-            f"add {key}: … " + (f"under {section}:" if section else "to the file"),
-        )
+        fix = f"add {key}: … under {section}:" if section else f"add {key}: …"
+        return f"{_path(section, key)} is missing", (), fix
     if kind == "value_error":
         cause = first["ctx"]["error"]
         problem, fix = getattr(cause, "problem", str(cause)), getattr(cause, "fix", "")
         named = location or tuple(key for key in values if key in problem)[:1]
-        return (problem if problem.startswith(section) else f"{section}: {problem}"), named, fix
+        return (problem if problem.startswith(section) else f"{prefix}{problem}"), named, fix
     value = _value_at(values, location)
     alike = [one for one in details if _written_keys(one["loc"], values) == location]
     if words := [_expected(one) for one in alike if _expected(one)]:
@@ -106,7 +102,7 @@ def explain(
     problem = (
         f"{shown} has {len(value)} values" if value and isinstance(value, list) else f"{shown} is {show_value(value)}"
     )
-    return f"{section}: {problem}", location, _bounds(model, location, first)
+    return f"{prefix}{problem}", location, _bounds(model, location, first)
 
 
 def _expected(detail: Any) -> str:
@@ -120,7 +116,8 @@ def _bounds(model: type[Section], location: Sequence[str | int], detail: Any) ->
     context = detail.get("ctx", {})
     if "min_length" in context or "max_length" in context:
         most = "max_length" in context
-        return f"give at {'most' if most else 'least'} {context['max_length' if most else 'min_length']}"
+        unit = "characters" if detail["type"].startswith("string") else "values"
+        return f"give at {'most' if most else 'least'} {context['max_length' if most else 'min_length']} {unit}"
     field: dict[str, Any] = model.model_json_schema()["properties"].get(location[0], {})
     parts = [field.get("items", {})] if len(location) > 1 else [field, *field.get("anyOf", ())]
     limits = {name: value for part in parts for name, value in part.items() if name.lower().endswith("mum")}

@@ -9,7 +9,7 @@ from evergreen.data import kinds
 from evergreen.data.spec import FeatureSpec
 
 Batch = dict[str, np.ndarray]
-FIX = "leave bucket out: it is for one text or one sound a row, and no text as the target"
+FIX = "leave it out: it is for one text or one sound a row, and no text as the target"
 TOGETHER = 32  # batches whose rows are sorted: the more, the less padding, and the less rows are mixed
 
 

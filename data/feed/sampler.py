@@ -37,7 +37,7 @@ class RowWeights:
 
     def __post_init__(self) -> None:
         if self.balance and (not kinds.kind_of(self.spec.target).HAS_CLASSES or self.spec.target.shape):
-            fix = "leave balance out: it is for a target of one class a row"
+            fix = "leave it out: it is for a target of one class a row"
             raise DataError(
                 f"a target of kind {self.spec.target.kind} has no classes", place="train.class_balanced", fix=fix
             )

@@ -153,7 +153,7 @@ def test_rows_that_may_not_be_learned_from_are_left_out(ready, stream):
 
 def test_a_number_has_no_classes_to_balance(ready):
     spec = FeatureSpec.load(ready)
-    with pytest.raises(DataError, match=r"train\.balance: a target of kind number has no classes"):
+    with pytest.raises(DataError, match=r"train\.class_balanced: a target of kind number has no classes"):
         RowWeights(FeatureSpec("regression", {}, spec.inputs["number"], "number", None, {}), balance=True)
 
 
