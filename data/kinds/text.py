@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.core.marks import Mark
-from evergreen.core.marks import Text as TextMark
+from evergreen.core.marks import Mark, StyledText
 from evergreen.data.arrow import RowErrors, decode_array, evenly_spaced_indices
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
@@ -192,7 +191,7 @@ def text_features(column: pa.Array) -> np.ndarray:
 def show_texts(column: pa.Array) -> list[Mark]:
     """Return the beginning of each text."""
     texts = (" ".join(value) if isinstance(value, list) else value or "" for value in column.to_pylist())
-    return [TextMark(text if len(text) <= SHOWN else text[:SHOWN] + "…") for text in texts]
+    return [StyledText([(text if len(text) <= SHOWN else text[:SHOWN] + "…", "")]) for text in texts]
 
 
 def _whole(words: Iterable[Any]) -> bool:

@@ -167,8 +167,8 @@ def examples(samples: Samples, spec: FeatureSpec) -> list[Mark]:
     for row, target in enumerate(targets):
         shown = [marks[row] for marks in inputs]
         labels = {name: short(_array(rows, name)[row].as_py())} if target is None else {}
-        if isinstance(target, Text):
-            labels = {name: target.text}
+        if isinstance(target, StyledText):
+            labels = {name: target.pieces[0][0]}
         elif isinstance(target, Sparkline | BoxedImage):  # they repeat the input that they are drawn over
             shown[0] = target
         else:
