@@ -42,7 +42,7 @@ def test_the_graph_has_the_stages_in_order() -> None:
 def test_a_stages_name_is_its_file_its_section_and_its_command(name: str) -> None:
     assert (ROOT / "stages" / name / "stage.py").is_file()
     assert stage(name)["cmd"] == f".venv/bin/evergreen stage {name} ${{item}}"
-    sections = [name] if name == "collect" else ["task", name]
+    sections = ["task", name] if name == "preprocess" else [name]
     params = [] if name == "report" else [{"pipelines/${item}.yaml": sections}]
     assert stage(name).get("params", []) == params
 
