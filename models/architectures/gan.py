@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn import Parameter, functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from evergreen.core.errors import ModelError, suggest
-from evergreen.models.base import ROW_KINDS, Architecture, Batch, Choice, FieldLike, Inputs, Parameter, Task
+from evergreen.models.base import ROW_KINDS, Architecture, Batch, Choice, FieldLike, Inputs, Task
 from evergreen.models.sampling import Condition, MinMaxScaler
 
 OBJECTIVES, BODIES = ("hinge", "non_saturating"), ("dcgan", "mlp")

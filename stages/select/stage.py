@@ -1,10 +1,11 @@
-"""Select: races every architecture that fits the inputs and the task, within a budget in seconds.
+"""Choose an architecture: race all that fit the inputs and the task, within a budget in seconds.
 
 Synchronous successive halving (Jamieson and Talwalkar 2016) by a factor of 3 at a constant learning rate: all train a
-stretch, the best third goes on to three times as many. The linear anchor, where there is one, stays to the end. Where
-time is too short for all at once, they race in heats, those that are usually good with such inputs first; that order
-decides nothing else.
-Then the finalists are trained as the candidate will be, with several seeds, as time allows, and the one with fewest
+chunk of epochs, the best third goes on to three times as many. The baseline, where there is one, stays to the end.
+Where time is too short for all at once, they race in heats, those that are usually good with such inputs first; that
+order decides nothing else.
+
+Then the finalists are trained as the candidate will be, with several seeds as time allows, and the one with fewest
 parameters within one standard error of the best is chosen (Breiman et al. 1984).
 """
 
@@ -25,7 +26,7 @@ VERSION = 1  # raised when the same inputs and settings give another result, by 
 
 
 def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
-    """Writes `choice/select.json` and returns it. Ends within `time_budget_s` whatever is not done by then."""
+    """Write `choice/select.json` and return it, within `time_budget_s`, whatever is not done by then."""
     started = time.monotonic()
     from evergreen.core.files import write_json
     from evergreen.stages.engines import ray_cluster
@@ -43,7 +44,7 @@ def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = n
 
 
 def _candidates(config: SelectConfig, paths: Paths, task: str) -> list[str]:
-    """Names of those that race, the anchor first, or the one asked for. Raises PipelineError for one that cannot."""
+    """Return the names of those that race, the baseline first. Raises PipelineError for one that cannot."""
     from evergreen.data.spec import FeatureSpec
     from evergreen.models.registry import buildable, find_architecture, list_architectures
 
@@ -94,7 +95,7 @@ def _race(
 
 
 def _halving_round(race: Any, alive: list[Any], config: SelectConfig, until: float, direction: str) -> None:
-    """Successive halving among those that there is time for at once."""
+    """Halve successively among those that there is time for at once."""
     for rung, chunks in enumerate(config.rungs, 1):
         alive = race.advance(alive, rung, chunks, until=until, rungs_left=len(config.rungs) - rung + 1)
         if not alive:
@@ -105,7 +106,7 @@ def _halving_round(race: Any, alive: list[Any], config: SelectConfig, until: flo
 
 
 def _promote(ranked: list[Any], count: int) -> list[Any]:
-    """The anchor and the best `count` of its challengers."""
+    """Return the baseline and the best `count` of its challengers."""
     challengers = [contender for contender in ranked if not contender.is_baseline][:count]
     return [contender for contender in ranked if contender.is_baseline or contender in challengers]
 
@@ -141,7 +142,7 @@ def _decide(contenders: list[Any], names: list[str], config: SelectConfig, paths
 
 
 def _choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
-    """The cheapest of those within one standard error of the best, measured on the same validation rows."""
+    """Choose the cheapest within one standard error of the best, measured on the same validation rows."""
     sign = 1 if direction == "max" else -1
     furthest = max(one.rung for one in raced)
     finalists = [contender for contender in raced if contender.final]

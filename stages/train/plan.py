@@ -1,4 +1,4 @@
-"""What a run of training is made of: all that its result depends on, from the YAML, the choice and the code."""
+"""Plan a training run: all that its result depends on, from the YAML, the choice and the code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOCATION_FIELDS = ("ready", "folder", "start_folder")  # where things lie decide
 
 @dataclass(frozen=True)
 class RunPlan:
-    """All that a worker needs, and all that the result depends on but the folders."""
+    """Hold all that a worker needs, and all that the result depends on, folders aside."""
 
     task: str
     architecture: str
@@ -47,18 +47,18 @@ class RunPlan:
     freeze: str = "nothing"  # the weights that do not move
 
     def key(self) -> str:
-        """Equal for runs with equal results."""
+        """Return a hash that is equal for runs with equal results."""
         values = dataclasses.asdict(self) | dict.fromkeys(LOCATION_FIELDS)
         values["recipe"] = values["recipe"] | {"checkpoint_seconds": None}
         return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def in_folder(self, runs: Path) -> RunPlan:
-        """This plan with its own folder among the pipeline's runs."""
+        """Return this plan with its own folder among the pipeline's runs."""
         return dataclasses.replace(self, folder=str(runs / self.key()))
 
 
 def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
-    """The plan that the YAML's numbers, the choice and, before both, a version to start from make together."""
+    """Plan a run from the YAML's numbers, the choice and, before both, the version whose weights it starts with."""
     from evergreen.core.files import read_json
     from evergreen.data.feed import batches
     from evergreen.data.spec import FeatureSpec
@@ -106,7 +106,7 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
 
 
 def _check_feed(config: TrainConfig, name: str, spec: FeatureSpec) -> None:
-    """Raises DataError or PipelineError where the rows or the architecture cannot be fed as is asked for."""
+    """Raise DataError or PipelineError where the rows or the architecture cannot be fed as configured."""
     from evergreen.data.feed.bucketing import LengthBucketing
     from evergreen.data.feed.sampler import RowWeights
     from evergreen.models.registry import find_architecture, list_architectures
@@ -123,7 +123,7 @@ def _check_feed(config: TrainConfig, name: str, spec: FeatureSpec) -> None:
 
 
 def _share_folder(folder: Path, storage: str, *place: str) -> str:
-    """The folder where all machines see it: copied once into a real cluster's storage."""
+    """Return the folder where all machines see it: copied once into a real cluster's storage."""
     if not storage:
         return str(folder)
     from evergreen.core.files import atomic_directory

@@ -1,4 +1,4 @@
-"""Ray Train around the workers: how many, with what, restarted when they die, and what they tell passed on."""
+"""Run the workers under Ray Train: how many, on what, restarted when they die; forward their progress."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) -> None:
-    """Trains the plan to its end; what dies on the way is started again as often as the YAML allows.
+    """Train the plan to its end; restart what dies as often as the YAML allows.
 
-    Raises PipelineError for a mistake that only a worker could see.
+    Raises PipelineError for a user's mistake that only a worker could see.
     """
     from evergreen.stages.engines import ray_cluster
 
@@ -61,7 +61,7 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
 
 
 def _resources_per_worker(config: TrainConfig, cuda: bool) -> dict[str, float]:
-    """A core for each worker, or an even share where there are fewer cores than workers."""
+    """Return a core for each worker, or an even share where there are fewer cores than workers."""
     import ray
 
     share = min(1.0, ray.cluster_resources().get("CPU", 1.0) / config.workers)
@@ -70,7 +70,7 @@ def _resources_per_worker(config: TrainConfig, cuda: bool) -> dict[str, float]:
 
 @contextlib.contextmanager
 def reraise_user_error(note: Path) -> Iterator[None]:
-    """Raises what a worker noted of a user's mistake, in the place of whatever it led to."""
+    """Raise the user's mistake that a worker noted, in the place of whatever it led to."""
     note.unlink(missing_ok=True)
     try:
         yield
@@ -81,7 +81,7 @@ def reraise_user_error(note: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def forward_progress(lines: Path, progress: Progress) -> Iterator[None]:
-    """Passes on what rank 0 appends to `lines`. Ray Train's own reports wait for the controller's next look."""
+    """Forward what rank 0 appends to `lines`; Ray Train's own reports wait for the controller's next poll."""
     done = threading.Event()
     start = lines.stat().st_size if lines.exists() else 0
 

@@ -23,7 +23,7 @@ PLACE = "train.init_from"
 
 @dataclass(frozen=True)
 class InitWeights:
-    """A released version to begin with."""
+    """Hold a released version whose weights a run starts with."""
 
     name: str  # NAME@VERSION
     folder: Path
@@ -33,7 +33,7 @@ class InitWeights:
 
     @classmethod
     def find(cls, text: str, paths: Paths) -> InitWeights:
-        """NAME@VERSION, or NAME for the version of it in production. Raises PipelineError where there is none."""
+        """Find NAME@VERSION, or NAME for the version in production. Raises PipelineError where there is none."""
         from evergreen.core.files import read_json
         from evergreen.stages.artifacts import folder_version
         from evergreen.stages.engines import versions
@@ -56,9 +56,9 @@ class InitWeights:
 
 
 def load_matching_weights(network: Network, folder: Path, spec: FeatureSpec) -> tuple[int, int]:
-    """Puts the version's weights of the same name and shape into the network; how many of its tensors, and of how many.
+    """Load weights of the same name and shape; return the numbers of tensors loaded and of all.
 
-    The head is taken only where the target is the same. Raises PipelineError where no feature's weight fits.
+    The head is loaded only where the target is the same. Raises PipelineError where no feature's weight fits.
     """
     from safetensors.torch import load_file
 
@@ -82,11 +82,11 @@ def load_matching_weights(network: Network, folder: Path, spec: FeatureSpec) -> 
 
 
 def freeze_backbone(network: Network) -> None:
-    """The features stay as they are: the task's head alone learns."""
+    """Freeze the features, so that the task's head alone learns."""
     network.architecture.requires_grad_(False)
 
 
 def _target_meaning(spec: FeatureSpec) -> tuple[Any, ...]:
-    """What a head answers."""
+    """Return what a head answers, for comparison."""
     target = spec.target
     return spec.task, spec.target_name, target.kind, target.shape, target.state.get("values")

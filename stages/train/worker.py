@@ -1,4 +1,4 @@
-"""What a worker of training does: it builds the plan's loop, alone in the run's folder, and runs it to its end."""
+"""Build the plan's trainer in a worker, alone in the run's folder, and run it to its end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def build_trainer(
     device: str = "cpu",
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> Trainer:
-    """The loop of this plan, standing where its newest checkpoint left it."""
+    """Build the trainer of this plan, continued from its newest checkpoint."""
     from evergreen.data.feed.batches import load_encoded_split, training_batches
     from evergreen.models.training.trainer import Trainer, no_report
     from evergreen.stages.train import transfer
@@ -75,7 +75,7 @@ def _build_network(plan: RunPlan) -> tuple[Network, TrainingConfig, FeatureSpec]
 
 
 def _row_weights(plan: RunPlan, spec: FeatureSpec, task: Task) -> RowWeights | None:
-    """How often which row comes, where not each comes once; of the validation rows not all may be learned from."""
+    """Return how often each row is drawn, or None where each is once; some validation rows may not be learned from."""
     import torch
 
     from evergreen.data.feed.sampler import RowWeights
@@ -97,7 +97,7 @@ def load_finished(plan: RunPlan) -> FinishedRun | None:
 
 
 def train_worker(values: dict[str, Any]) -> None:
-    """What each of Ray Train's workers does. A user's mistake is left to the driver: to try again would not mend it."""
+    """Run one of Ray Train's workers; a user's mistake is left to the driver, since a retry would not mend it."""
     import ray.train
     import ray.train.torch
     import torch

@@ -1,1 +1,1 @@
-"""What select and tune try out: a trial of one architecture, races and searches of many, and the ledger of them."""
+"""Try out architectures and options: trials, the race of select, the search of tune, and their ledger."""

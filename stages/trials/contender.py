@@ -1,4 +1,4 @@
-"""One architecture's way through a race: how it stands, and how far it lies from another."""
+"""Keep the state of one architecture in a race, and compare it with others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ContenderState:
-    """One architecture's way through a race."""
+    """Hold the scores and the progress of one architecture in a race."""
 
     def __init__(self, name: str, seed: int, is_baseline: bool = False) -> None:
         self.name, self.seed, self.is_baseline = name, seed, is_baseline
@@ -31,12 +31,12 @@ class ContenderState:
         self.failed = False  # whether it is a mistake in it, and no lack of time
 
     def record(self, answer: dict[str, Any]) -> None:
-        """What a worker found of its trial."""
+        """Take in what a worker found of the trial."""
         self.score, self.error, self.parameters = answer["score"], answer["error"], answer["parameters"]
         self.full_epochs, self.predict_ms = answer["epochs"], answer.get("predict_ms")
 
     def add_final_score(self, answer: dict[str, Any], fold: Fold | None) -> None:
-        """Adds what a whole recipe reached: with another seed on the same rows, or in a fold on rows of its own."""
+        """Add the score of a full run: of another seed on the same rows, or of a fold on rows of its own."""
         error = self.error  # that of the validation split, which later stages compare with
         self.record(answer)
         if not self.final:
@@ -50,7 +50,7 @@ class ContenderState:
 
     @property
     def full_run_seconds(self) -> float:
-        """What its whole recipe will take; endless where no epoch was done that could tell."""
+        """Seconds that a full run will take; infinite where no epoch was done that could tell."""
         if not self.score or not self.score.epochs:
             return math.inf
         return self.full_epochs * self.score.seconds / self.score.epochs
@@ -60,11 +60,11 @@ class ContenderState:
         return sum(self.scores) / len(self.scores)
 
     def rank(self, direction: str) -> tuple[float, float]:
-        """Higher is better; below everything where there is no score."""
+        """Return a sort key, higher is better; below everything where there is no score."""
         return self.score.rank(direction) if self.score else (-math.inf, -math.inf)
 
     def paired_gap(self, other: ContenderState) -> float:
-        """The difference to `other` on the same rows, in standard errors of that difference; 0 where there is none."""
+        """Return the difference to `other` on the same rows, in standard errors of that difference."""
         mine, theirs = (_average(contender.rows) for contender in (self, other))
         differences = [a - b for a, b in zip(mine, theirs, strict=True)]
         n = len(differences)
@@ -73,7 +73,7 @@ class ContenderState:
         return abs(mean) / math.sqrt(variance) if variance else (math.inf if mean else 0.0)
 
     def to_row(self) -> dict[str, Any]:
-        """Its row of the leaderboard."""
+        """Return its row of the leaderboard."""
         score = self.score
         found = {
             "architecture": self.name,

@@ -1,7 +1,7 @@
-"""Cross-validation where rows are few: the training and validation rows together, each scored once by a network that
-has not seen it (Stone 1974). Test rows are in no fold: they are not even read.
+"""Cross-validate where rows are few: training and validation rows together, each scored once (Stone 1974).
 
-Which fold a row is in follows from what it is, or from its group: rows that come or go move none.
+A row is scored by a network that has not seen it. Test rows are in no fold and are not even read. Which fold a row is
+in follows from what it is, or from its group: rows that are added or removed move no other.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ SALT = 0x666F6C64  # so that a fold has nothing to do with the split
 
 
 def split_fold(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids, fold: Fold) -> tuple[Arrays, Arrays]:
-    """The rows to learn from and those to score by in one fold. `ids` are those of the training rows, then of the
-    validation rows. Raises PipelineError where one of both would be none."""
+    """Return the rows to learn from and those to score by in one fold.
+
+    `ids` are those of the training rows, then of the validation rows. Raises PipelineError where one of both would be
+    empty.
+    """
     number, count = fold
     whole = {name: np.concatenate([column, validation[name]]) for name, column in train.items()}
     held = fold_of(ids, count) == number
@@ -33,7 +36,7 @@ def split_fold(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids
 
 
 def fold_ids(ready: Path, most: Mapping[str, int]) -> Ids:
-    """What so many rows of the training and of the validation split are: their group, else the rows themselves."""
+    """Return ids of so many rows of the training and the validation split: their groups', else their own."""
     from evergreen.data import row_ids
     from evergreen.data.prepare import splitters
     from evergreen.data.prepared import hash_sample
@@ -45,7 +48,7 @@ def fold_ids(ready: Path, most: Mapping[str, int]) -> Ids:
 
 
 def fold_of(ids: Ids, count: int) -> np.ndarray[Any, Any]:
-    """(N,) the fold of each row, a function of what it is alone."""
+    """Return the fold (N,) of each row, a function of its id alone."""
     from evergreen.data.row_ids import hash_to_unit_interval
 
     return (hash_to_unit_interval(ids, SALT) * count).astype(np.int64)

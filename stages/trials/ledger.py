@@ -1,6 +1,6 @@
-"""The trials of a pipeline that are finished, one JSON line each, only ever added to.
+"""Record finished trials, one JSON line each; lines are only ever added.
 
-A line's key is a hash of all that decides the trial's score, so a search that was killed, or is run again, takes what
+A line's key is a hash of all that decides the trial's score. So a search that was killed, or is run again, takes what
 it finds and repeats nothing; changed data or code make other keys.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 
 class Ledger:
-    """Reads and writes lines of one context: what all trials of a search have in common."""
+    """Read and write lines of one context: what all trials of a search have in common."""
 
     def __init__(self, path: Path, context: Mapping[str, Any]) -> None:
         self.path, self.context = path, _hash(context)
@@ -24,7 +24,7 @@ class Ledger:
         return _hash({"context": self.context, "options": options})
 
     def entries(self) -> list[dict[str, Any]]:
-        """This context's finished trials, in the order they ended. A torn line, of a killed process, is passed over."""
+        """Return this context's finished trials, in the order they ended; a killed process's torn line is skipped."""
         if not self.path.exists():
             return []
         found: dict[str, dict[str, Any]] = {}
@@ -38,7 +38,7 @@ class Ledger:
         return list(found.values())
 
     def add(self, options: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-        """Appends a finished trial in one write, on a line of its own even where the last one is torn."""
+        """Append a finished trial in one write, on a line of its own even where the last one is torn."""
         entry = {"key": self.key(options), "context": self.context, "options": dict(options), **facts}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab+") as file:

@@ -1,4 +1,4 @@
-"""Many trials on the cores that Ray has free: workers that live as long as the race, each holding trials in memory."""
+"""Run many trials on Ray's free cores, in workers that live as long as the race and hold trials in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIRST_SHARE = 0.4  # of the race's time, for the first rung: there everything is
 
 
 class TrialWorker:
-    """What a worker of the race is: it makes trials, keeps them and trains each on when told."""
+    """Make trials, keep them, and train each on when told."""
 
     def __init__(self, common: tuple[str, str, str], first: str, own_parts: Mapping[str, str]) -> None:
         self.common, self.first = common, first
@@ -30,7 +30,7 @@ class TrialWorker:
         self.trials: dict[tuple[str, int], Any] = {}
 
     def ready(self) -> bool:
-        """Imports, reads and takes a first step, so that no trial pays for what all need."""
+        """Import, read rows and take a first step, so that no trial pays for what all need."""
         from pathlib import Path
 
         from evergreen.stages.trials.trial import Trial
@@ -40,7 +40,7 @@ class TrialWorker:
         return True
 
     def advance(self, name: str, seed: int, chunks: int, seconds: float, fold: Fold | None = None) -> dict[str, Any]:
-        """Trains a trial on to `stretches`, or anew by its whole recipe where that is 0. A mistake is an answer."""
+        """Train a trial on to so many `chunks`, or anew by a full run where that is 0; report a failure as a reason."""
         from pathlib import Path
 
         from evergreen.stages.trials.trial import Trial
@@ -69,7 +69,7 @@ class TrialWorker:
 
 
 class Race:
-    """Workers for as long as the `with` block lasts, and no answer is waited for after `deadline` (monotonic)."""
+    """Hold workers for the `with` block; no answer is waited for after `deadline` (monotonic)."""
 
     def __init__(self, common: tuple[str, str, str], first: str, deadline: float, progress: Progress) -> None:
         self.common, self.first, self.deadline, self.progress = common, first, deadline, progress
@@ -95,19 +95,19 @@ class Race:
             ray.kill(worker)
 
     def has_time(self, until: float) -> bool:
-        """Whether another heat can show anything until `until`."""
+        """Tell whether another heat can show anything until `until`."""
         return bool(self.workers) and until - time.monotonic() > TURN_SECONDS
 
     def max_contenders(self, until: float) -> int:
-        """How many contenders there is time for until `until`."""
+        """Return how many contenders there is time for until `until`."""
         return max(MIN_CONTENDERS, int(FIRST_SHARE * (until - time.monotonic()) * len(self.workers) / TURN_SECONDS))
 
     def advance(
         self, contenders: list[ContenderState], rung: int, chunks: int, *, until: float, rungs_left: int
     ) -> list[ContenderState]:
-        """One rung: each lane's trial goes on to `stretches`, within its share of the time until `until`.
+        """Train each contender's trial on to so many `chunks`, within its share of the time until `until`.
 
-        Lanes start in the order given; those that got no turn in time are not among the ones returned.
+        Contenders start in the order given; those that got no turn in time are not returned.
         """
         left = min(until, self.deadline - SLACK_SECONDS) - time.monotonic()
         left *= FIRST_SHARE if rung == 1 and rungs_left > 1 else 1 / rungs_left
@@ -130,8 +130,10 @@ class Race:
         return [contender for contender in contenders if contender.rung == rung and contender.score]
 
     def run_finals(self, contenders: list[ContenderState], seeds: int, folds: int = 0) -> None:
-        """Trains each lane by its whole recipe, with as many seeds, or folds, as there is time for; those scores take
-        the place of the race's, which were reached on the way."""
+        """Train each contender in full, with as many seeds or folds as there is time for.
+
+        These scores replace those of the race.
+        """
         for extra in range(folds or seeds):
             left = self.deadline - SLACK_SECONDS - time.monotonic()
             needed = sum(contender.full_run_seconds for contender in contenders) / max(1, len(self.workers))
@@ -163,8 +165,10 @@ class Race:
         what: str,
         until: float = math.inf,
     ) -> list[ContenderState]:
-        """Gives each free worker its next job: a trial goes on where it lives, a new one anywhere. Returns the lanes
-        whose job was not begun by `until`."""
+        """Give each free worker its next job; return the contenders whose job was not started by `until`.
+
+        A trial goes on where it is held, a new one anywhere.
+        """
         import ray
 
         waiting, late = list(jobs), []

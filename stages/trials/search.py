@@ -1,4 +1,4 @@
-"""The search that tune starts: Ray Tune over the trials of one architecture, each finished one written down at once."""
+"""Search the options of one architecture by Ray Tune, and record each finished trial at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RUNGS, FACTOR = 9, 3  # a trial may first be stopped after a ninth of its stretc
 
 @dataclass(frozen=True)
 class Search:
-    """What all trials of one search share."""
+    """Hold what all trials of one search share."""
 
     ready: str
     version: str  # of the folder `ready`
@@ -40,19 +40,19 @@ class Search:
     chunks: int = CHUNKS[0]
 
     def context(self) -> dict[str, Any]:
-        """All that decides a trial's score, but its options and the code."""
+        """Return all that decides a trial's score, except its options and the code."""
         shared = {"task": self.task, "architecture": self.architecture, "seed": self.seed}
         return {**shared, "data": self.version, "stretches": self.chunks}
 
     def best(self, entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-        """The entry with the best score; of equal ones the defaults, then the earliest."""
+        """Return the entry with the best score; of equal ones the defaults, then the earliest."""
         sign = 1 if self.metric[1] == "max" else -1
         scored = [entry for entry in entries if entry["score"] is not None]
         return max(scored, key=lambda entry: (sign * entry["score"], entry["options"] == self.defaults), default=None)
 
 
 def main() -> None:
-    """Searches as a line of JSON on the input says; a line of JSON is the answer: the trials that the clock cut off."""
+    """Search as a line of JSON on stdin says; print the trials that the clock cut off as a line of JSON."""
     from evergreen.stages.engines import ray_cluster
 
     given = json.loads(sys.stdin.readline())
@@ -71,7 +71,7 @@ def _end_with_the_parent() -> None:
 
 
 def run(search: Search, ledger: Ledger, trials: int, until: float, store: str) -> list[dict[str, Any]]:
-    """Searches until `trials` stand in the ledger or the clock, time.time(), passes `until`. Tune writes to `store`."""
+    """Search until the ledger holds `trials` or time.time() passes `until`; Tune writes to `store`."""
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
@@ -102,7 +102,7 @@ def run(search: Search, ledger: Ledger, trials: int, until: float, store: str) -
 
 
 def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[str, Any]], None]:
-    """What a worker does with one point; a point of the ledger is answered from it."""
+    """Return what a worker does with one point; a point of the ledger is answered from it."""
     known = {entry["key"]: entry for entry in ledger.entries()}
     own_parts = parts.own()
 
@@ -130,7 +130,7 @@ def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[s
 
 
 def _optuna_sampler(search: Search, done: Sequence[Mapping[str, Any]]) -> Any:
-    """Optuna, told what the ledger knows. Its seed moves on with that, or it would propose the same points again."""
+    """Return Optuna's sampler, told the ledger's trials; its seed moves on, or it would repeat its proposals."""
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 
@@ -149,7 +149,7 @@ def _optuna_sampler(search: Search, done: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def _distribution(choice: Any) -> Any:
-    """An entry of SPACE, in Optuna's words."""
+    """Return an entry of SEARCH_SPACE as Optuna's distribution."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(choice, list):
@@ -160,7 +160,7 @@ def _distribution(choice: Any) -> Any:
 
 
 def _ledger_callback(ledger: Ledger, until: float, chunks: int) -> Any:
-    """Tune's callback that writes each finished trial into the ledger and keeps those that the clock cut off."""
+    """Return Tune's callback that records each finished trial and keeps those that the clock cut off."""
     from ray import tune
 
     class Watch(tune.Callback):
@@ -185,7 +185,7 @@ def _ledger_callback(ledger: Ledger, until: float, chunks: int) -> Any:
 
 
 def _failure_reason(trial: Any) -> str:
-    """What a trial failed of: the last line of its traceback, without the name of the exception."""
+    """Return the last line of a failed trial's traceback, without the name of the exception."""
     note = Path(trial.error_file or "")
     lines = note.read_text(encoding="utf-8").split("\n") if note.is_file() else []
     last = next((line for line in reversed(lines) if line.strip()), "its process died")

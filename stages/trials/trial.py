@@ -1,8 +1,9 @@
-"""One candidate on prepared rows: an architecture with its options and a seed, trained a stretch at a time.
+"""Train one candidate on prepared rows, a chunk of epochs at a time.
 
-Select races such trials and tune searches among them. Within a race the learning rate is constant and the best epoch
-counts, so that stretches compare; what a stretch is follows from the rows, for an epoch of a small table is only a
-handful of steps. A `whole` trial is trained by its recipe to the end, as the candidate will be.
+A trial is an architecture with its options and a seed. Select races trials and tune searches among them. Within a race
+the learning rate is constant and the best epoch counts, so that chunks compare. The length of a chunk follows from the
+rows, since an epoch of a small table is only a handful of steps. A `whole` trial is trained by its full configuration,
+as the candidate will be.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ MAX_ROWS = (10**9, 200_000)  # rows that train, and that validate: more of these
 
 @dataclass(frozen=True)
 class Score:
-    """How a trial stands."""
+    """Hold how good a trial is."""
 
     value: float  # the task's first metric on the validation split, at its best so far
     loss: float  # validation loss at that point: the lower one wins where values are equal
@@ -42,12 +43,12 @@ class Score:
         return self.rank(direction) > other.rank(direction)
 
     def rank(self, direction: str) -> tuple[float, float]:
-        """Higher is better."""
+        """Return a sort key, higher is better."""
         return (self.value if direction == "max" else -self.value), -self.loss
 
 
 def split_config_and_options(architecture: str, values: Mapping[str, Any]) -> tuple[TrainingConfig, dict[str, Any]]:
-    """The architecture's own recipe changed by `values`, and those of them that are its constructor's options.
+    """Split `values` into a training configuration, on the architecture's defaults, and constructor options.
 
     Raises ModelError for a name that is neither.
     """
@@ -63,7 +64,7 @@ def split_config_and_options(architecture: str, values: Mapping[str, Any]) -> tu
 
 
 def search_defaults(architecture: str) -> dict[str, Any]:
-    """The architecture's own value for each name in its SPACE."""
+    """Return the architecture's own value for each name in its SEARCH_SPACE."""
     from evergreen.models.registry import find_architecture as find
     from evergreen.models.registry import options
 
@@ -73,7 +74,7 @@ def search_defaults(architecture: str) -> dict[str, Any]:
 
 
 def deciding_metric(ready: Path) -> tuple[str, str]:
-    """The name of the metric that decides about prepared rows, and "max" or "min": the task's options have a say."""
+    """Return the deciding metric of prepared rows, and "max" or "min"; the task's options have a say."""
     from evergreen.data.spec import FeatureSpec
     from evergreen.models.registry import build_head
 
@@ -82,14 +83,16 @@ def deciding_metric(ready: Path) -> tuple[str, str]:
 
 
 def epochs_per_chunk(batches: int, recipe: TrainingConfig) -> int:
-    """Epochs between two comparisons, of `batches` each."""
+    """Return the epochs between two comparisons, of `batches` each."""
     return -(-CHUNK_STEPS // max(1, batches // recipe.accumulate))
 
 
 @functools.lru_cache(maxsize=2)
 def _rows(ready: Path, version: str) -> tuple[FeatureSpec, dict[str, Any], dict[str, Any]]:
-    """The spec and both splits encoded, kept for the next trial of this process while `version` stays the same; beside
-    the fields of a row, where the pipeline says how often it comes, that."""
+    """Return the spec and both splits encoded, cached while `version` stays the same.
+
+    Where the pipeline weights rows, their weights are a column beside the fields.
+    """
     from evergreen.data.feed.batches import load_encoded_split
     from evergreen.data.prepared import WEIGHT, columns, hash_sample
     from evergreen.data.spec import FeatureSpec
@@ -105,7 +108,7 @@ def _rows(ready: Path, version: str) -> tuple[FeatureSpec, dict[str, Any], dict[
 
 
 def max_rows(spec: FeatureSpec) -> dict[str, int]:
-    """Rows of the training and the validation split that trials are given: as many as fit into memory."""
+    """Return the rows of the training and the validation split that trials get: as many as fit into memory."""
     from evergreen.data.feed import batches
 
     splits = ("train", "validation")
@@ -114,7 +117,7 @@ def max_rows(spec: FeatureSpec) -> dict[str, int]:
 
 
 def sampling_note(ready: Path) -> str:
-    """What is said of a choice that was made on a sample."""
+    """Say that a choice was made on a sample of the rows; "" where it was not."""
     from evergreen.data.spec import FeatureSpec
 
     spec = FeatureSpec.load(ready)
@@ -123,8 +126,11 @@ def sampling_note(ready: Path) -> str:
 
 
 class Trial:
-    """Builds the network; nothing is trained yet. `version` is that of the folder `ready`; with a `fold`, rows of the
-    training and the validation split are dealt out anew."""
+    """Hold a network and its trainer; nothing is trained at first.
+
+    `version` is that of the folder `ready`; with a `fold`, rows of the training and the validation split are split
+    anew.
+    """
 
     def __init__(
         self,
@@ -170,7 +176,7 @@ class Trial:
         self.seconds = self.predict_ms = 0.0  # trained in all; of one validation row, for information alone
 
     def advance(self, epochs: int, seconds: float) -> Score:
-        """Trains on to `epochs` in all, for at most `seconds`; a started epoch is left where it stands."""
+        """Train on to `epochs` in all, for at most `seconds`; an unfinished epoch stays where it is."""
         begun = time.monotonic()
         self.loop.run(epochs, begun + seconds)
         best = self.loop.best
@@ -180,7 +186,7 @@ class Trial:
         return Score(record[name], record["validation_loss"], self.loop.epoch, self.seconds)
 
     def standard_error(self) -> float:
-        """Of the score, by bootstrapping validation rows."""
+        """Return the standard error of the score, by bootstrapping validation rows."""
         import torch
 
         task = self.network.task
@@ -198,13 +204,13 @@ class Trial:
         return spread * (n / len(target)) ** 0.5
 
     def row_scores(self) -> list[float]:
-        """The deciding quantity of each validation row, for paired comparisons."""
+        """Return the deciding quantity of each validation row, for paired comparisons."""
         task = self.network.task
         rows: list[float] = task.row_scores(*self._evaluate()[1]).double().tolist()
         return rows
 
     def _evaluate(self) -> tuple[float, tuple[Tensor, Tensor]]:
-        """The validation loss of the best weights, and the facts of the validation rows."""
+        """Return the validation loss of the best weights, and the metric inputs of the validation rows."""
         live = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.network.load_state_dict(self.loop.best_state())
         begun = time.monotonic()
@@ -214,11 +220,11 @@ class Trial:
         return found
 
     def _measure(self) -> dict[str, float]:
-        """Today's scores, where no epoch could be finished."""
+        """Return the current scores, where no epoch could be finished."""
         loss, facts = self._evaluate()
         return {"validation_loss": loss, **self.network.task.metrics(*facts)}
 
 
 def first_metric(task: Any) -> tuple[str, str]:
-    """As `metric`, of a task that is built."""
+    """Return the deciding metric of a task that is built, and "max" or "min"."""
     return next(iter(task.METRICS.items()))

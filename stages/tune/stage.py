@@ -32,7 +32,7 @@ VERSION = 1  # raised when the same inputs and settings give another result, by 
 
 
 def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
-    """Writes `choice/tune.json` and returns it. Ends within `time_budget_s` whatever is not done by then."""
+    """Write `choice/tune.json` and return it, within `time_budget_s`, whatever is not done by then."""
     started = time.monotonic()
     from evergreen.core.files import read_json, write_json
     from evergreen.data.spec import FeatureSpec as Spec
@@ -70,7 +70,7 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
 
 
 def _skip_reason(config: TuneConfig, search: Search, start: float) -> str:
-    """Why there is no search, or nothing; workers take `start` seconds until they can train."""
+    """Return why there is no search, or ""; workers take `start` seconds until they can train."""
     if not search.defaults:
         return f"{search.architecture} has nothing to search"
     if not config.time_budget_s:
@@ -81,7 +81,7 @@ def _skip_reason(config: TuneConfig, search: Search, start: float) -> str:
 
 
 def _chunks(config: TuneConfig, paths: Paths, architecture: str, entry: Mapping[str, Any]) -> int:
-    """How long trials may be so that several fit into the time, judged by what select took for this architecture."""
+    """Return how long trials may be so that several fit into the time, judged by select's speed."""
     from evergreen.data.spec import FeatureSpec
     from evergreen.stages.engines import ray_cluster
     from evergreen.stages.trials.search import CHUNKS, FULL_TRIALS
@@ -146,7 +146,7 @@ def _search(
 
 
 def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]], error: float) -> dict[str, Any]:
-    """`error` is the standard error of the architecture's score, as select found it."""
+    """Decide between the best trial and the defaults; `error` is the score's standard error, from select."""
     name, direction = search.metric
     shown = ("options", "score", "epochs", "seconds", "state")
     rows = [{"number": number, **{key: entry.get(key) for key in shown}} for number, entry in enumerate(done + cut)]
@@ -167,13 +167,13 @@ def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]
 
 
 def _failure_note(done: list[dict[str, Any]]) -> str:
-    """What trials failed of, where all did; nothing where one did not."""
+    """Return why trials failed, where all did, or ""."""
     reasons = [entry.get("reason", "unknown why") for entry in done if entry["state"] == "failed"]
     return f"every trial failed ({reasons[0]}), so the defaults stay" if reasons and len(reasons) == len(done) else ""
 
 
 def _why(name: str, count: int, best: Any, first: Any, error: float) -> str:
-    """The choice in a sentence; `first` is the trial of the defaults, None where it was not done."""
+    """Explain the choice in a sentence; `first` is the trial of the defaults, None where it was not done."""
     trials = "1 trial" if count == 1 else f"{count} trials"
     if best is None:
         return "no trial ended in the time given, so the defaults stay; give tune more seconds"
