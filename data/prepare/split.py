@@ -130,7 +130,7 @@ def _moment(given: Moment, kind: pa.DataType, label: str) -> Any:
     )
     if pa.types.is_floating(kind):
         try:
-            return np.float64(given)  # type: ignore[arg-type]
+            return np.float64(given)
         except (TypeError, ValueError) as error:
             raise wrong from error
     try:

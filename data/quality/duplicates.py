@@ -50,7 +50,7 @@ def _match_scalars(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str])
     ]
     numbers = [name for name, values in sides[0].items() if isinstance(values, np.ndarray)]
     words = [name for name in kind_of if name not in numbers]
-    codes = [joint_codes(*(side[name] for side in sides)) for name in words]  # type: ignore[arg-type]
+    codes = [joint_codes(*(side[name] for side in sides)) for name in words]
     one, two = (
         np.stack([side[name] for name in numbers] + [code[part] for code in codes], axis=1).astype(np.float64)
         for side, part in zip(sides, (slice(len(table)), slice(len(table), None)), strict=True)

@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError
 from evergreen.data import sources
-from evergreen.data.sources._contents import AT_ONCE, BYTES, FileCache, read_bytes
+from evergreen.data.sources._contents import FileCache, read_bytes
 from evergreen.data.sources._files import File, combined_hash, list_with_hashes, walk
+from evergreen.data.sources._scan import AT_ONCE, BYTES
 
 FOLDER_OF = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 TABLES = (".csv", ".tsv")

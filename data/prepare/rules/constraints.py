@@ -21,8 +21,8 @@ from evergreen.data.kinds.moment import Moment
 from evergreen.data.prepare.cast import cast_column, hash_values, is_missing, rule_type
 from evergreen.data.prepare.column_rules import ColumnRule, column_error
 from evergreen.data.prepare.invalid_rows import RULE
-from evergreen.data.prepare.rules.compiler import Expression, compile_rule, is_in, time_scalar, typed_column_name
-from evergreen.data.prepare.rules.grammar import BOOLEAN, NUMBER, TEXT, TIME, anchor, parse_rule
+from evergreen.data.prepare.rules.compiler import compile_rule, is_in, time_scalar, typed_column_name
+from evergreen.data.prepare.rules.grammar import BOOLEAN, NUMBER, TEXT, TIME, Expression, anchor, parse_rule
 
 REPEATED = "stands more than once"
 
