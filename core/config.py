@@ -107,7 +107,8 @@ def explain(
 
 def _expected(detail: Any) -> str:
     if detail["type"] == "literal_error":
-        return "one of " + detail["ctx"]["expected"].replace("' or '", "', '").replace("'", "")
+        expected: str = detail["ctx"]["expected"]
+        return "one of " + expected.replace("' or '", "', '").replace("'", "")
     return WORDS.get(detail["type"], "")
 
 

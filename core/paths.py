@@ -22,14 +22,17 @@ class Paths:
 
     @property
     def pipeline(self) -> Path:
+        """The pipeline's YAML."""
         return self.root / "pipelines" / f"{self.name}.yaml"
 
     @property
     def raw(self) -> Path:
+        """The collected rows, as they came."""
         return self.root / "data" / "store" / self.name / "raw"
 
     @property
     def ready(self) -> Path:
+        """The prepared rows and their spec."""
         return self.root / "data" / "store" / self.name / "ready"
 
     @property
@@ -39,14 +42,17 @@ class Paths:
 
     @property
     def select(self) -> Path:
+        """The choice of an architecture."""
         return self.root / "models" / "store" / self.name / "choice" / "select.json"
 
     @property
     def tune(self) -> Path:
+        """The options that the search found."""
         return self.root / "models" / "store" / self.name / "choice" / "tune.json"
 
     @property
     def candidate(self) -> Path:
+        """The model that was trained last."""
         return self.root / "models" / "store" / self.name / "candidate"
 
     @property
@@ -62,6 +68,7 @@ class Paths:
 
     @property
     def report(self) -> Path:
+        """The page about the last validation."""
         return self.root / "models" / "store" / self.name / "report"
 
     @property
@@ -81,14 +88,17 @@ class Paths:
 
     @property
     def run_folder(self) -> Path:
+        """Checkpoints of training runs."""
         return self.home / "runs" / self.name
 
     @property
     def trials(self) -> Path:
+        """The ledger of trials, one JSON a line."""
         return self.home / "trials" / f"{self.name}.jsonl"
 
     @property
     def released(self) -> Path:
+        """Models of released versions, one folder each."""
         return self.home / "released" / self.name
 
 

@@ -1,6 +1,6 @@
-"""A pipeline's file amended as a person would: the new lines go in, every other byte stays where it was.
+"""Insert lines into a pipeline's YAML as a person would: every other byte stays where it is.
 
-What comes out is read again before it is written: it must say what the file said, and the new lines.
+The new text is parsed before it is written: it must hold the old values and the new ones, and nothing else.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ INDENT = "  "
 
 
 def add_schema_section(path: Path, schema: Mapping[str, Mapping[str, Any]]) -> None:
-    """Adds what `schema` says of columns to the file's `preprocess: {schema: …}`, which says nothing of them yet.
+    """Add rules of columns to the file's `preprocess: {schema: …}`, which has none of these columns yet.
 
-    Raises PipelineError where the file is laid out so that nothing can go in safely; then it stays as it was.
+    Raises PipelineError where the layout of the file allows no safe insertion; the file then stays as it is.
     """
     from evergreen.core.files import write_text
 
@@ -35,18 +35,19 @@ def add_schema_section(path: Path, schema: Mapping[str, Mapping[str, Any]]) -> N
             raise ValueError
     except (ValueError, KeyError, TypeError) as error:
         fix = "write these lines under preprocess: schema: yourself:\n" + "\n".join(f"    {line}" for line in lines)
-        problem = "it is laid out so that nothing can be written into it safely"
+        problem = "its layout allows no safe insertion"
         raise PipelineError(problem, place=str(path), fix=fix) from error
     write_text(path, amended)
 
 
 def quote_key(name: str) -> str:
+    """Return a name as a YAML key, in quotes where YAML would read it as something else."""
     plain = PLAIN.fullmatch(name) and name.lower() not in WORDS
     return name if plain else json.dumps(name, ensure_ascii=False)
 
 
 def to_flow_yaml(said: Mapping[str, Any]) -> str:
-    """A mapping on one line; JSON's quotes hold for YAML too."""
+    """Return a mapping as YAML on one line; JSON's quotes are valid in YAML, too."""
     return "{" + ", ".join(f"{name}: {_scalar(value)}" for name, value in said.items()) + "}"
 
 
@@ -57,7 +58,8 @@ def _scalar(value: Any) -> str:
 
 
 def _plain(text: str) -> Any:
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         return YAML(typ="safe", pure=True).load(text)
@@ -87,7 +89,7 @@ def _amended(text: str, lines: list[str]) -> str:
 
 
 def _child(node: Any, name: str) -> Any:
-    """What stands behind a key of a mapping; raises ValueError where it does not."""
+    """Return the value of a key in a mapping node. Raises ValueError where the key is missing."""
     pairs = node.value if node is not None and isinstance(node.value, list) else []
     found = [value for one, value in pairs if one.value == name]
     if not found:
@@ -100,7 +102,7 @@ def _says(node: Any, name: str) -> bool:
 
 
 def _below(text: str, node: Any, lines: list[str]) -> str:
-    """The text with lines below the last one of a mapping in block style."""
+    """Return the text with lines added after the last one of a mapping in block style."""
     last = node
     while isinstance(last.value, list) and last.value and not last.flow_style:
         last = last.value[-1][1] if isinstance(last.value[-1], tuple) else last.value[-1]
@@ -113,7 +115,7 @@ def _below(text: str, node: Any, lines: list[str]) -> str:
 
 
 def _in_flow(text: str, section: Any, lines: list[str]) -> str:
-    """A section on one line becomes one of a line a key, unless comments stand between its keys."""
+    """Write a section of one line with one line for each key, unless comments stand between the keys."""
     start, end = section.start_mark.index, section.end_mark.index
     if _says(section, "schema"):
         schema = _child(section, "schema")
@@ -128,7 +130,7 @@ def _in_flow(text: str, section: Any, lines: list[str]) -> str:
 
 
 def _before_brace(text: str, node: Any, words: str, *, first: bool) -> str:
-    """The text with words behind the last value of a mapping in flow style."""
+    """Return the text with `words` added after the last value of a mapping in flow style."""
     if not node.flow_style:
         raise ValueError
     at = node.start_mark.index + 1 if first else node.value[-1][1].end_mark.index

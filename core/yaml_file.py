@@ -94,8 +94,8 @@ class YamlFile:
         _warn_once(f"{self.name}:{self.line(*keys)}: {change}")
 
     def _parse(self, path: Path) -> Any:
-        from ruamel.yaml import YAML, YAMLError
-        from ruamel.yaml.error import MarkedYAMLError
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
         if (size := path.stat().st_size) > MAX_BYTES:
             problem = f"the file has {size:,} bytes, more than {MAX_BYTES:,}"
