@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,9 @@ def stale_reason(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
 
     reason = versions.stale_reason(pipeline, paths, stage)
     if reason is None and stage == "collect":
-        collect = importlib.import_module("evergreen.stages.collect.stage")
-        return "the source changed" if collect.changed(pipeline.collect, paths) else None
+        from evergreen.stages.collect.stage import has_changed
+
+        return "the source changed" if has_changed(pipeline.collect, paths) else None
     return reason
 
 
