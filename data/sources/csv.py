@@ -103,7 +103,7 @@ def _batches(file: io.TextIOWrapper, path: Path, name: str) -> Iterator[pa.Recor
     if not block.strip("\r\n"):  # a table without rows has columns, too
         yield table.batch([])
     while block:
-        if not _line_is_row(block):
+        if not _line_is_row(block, mark):
             yield from table.parse_with_csv(chain(io.StringIO(block, newline=""), file), line)
             return
         data = block.encode()
@@ -134,14 +134,21 @@ def _header(row: list[str], path: Path) -> list[str]:
     return names
 
 
-def _line_is_row(block: str) -> bool:
-    """Tell whether no quotes hold a line end, and all line ends are line feeds, with or without a return."""
+def _line_is_row(block: str, mark: str) -> bool:
+    """Tell whether no quotes hold a line end, and all line ends are line feeds, with or without a return.
+
+    A quote amid a field (`3" pipe`) is a sign like others: where there is one, counting quotes tells nothing.
+    """
     if "\r" in block and block.count("\r") != block.count("\r\n"):
         return False
     if '"' not in block:
         return True
     signs = np.frombuffer(block.encode(), np.uint8)
-    quotes = np.cumsum(signs == ord('"'), dtype=np.uint8)  # what wraps around stays odd or even
+    is_quote = signs == ord('"')
+    quotes = np.cumsum(is_quote, dtype=np.uint8)  # what wraps around stays odd or even
+    before_opening = signs[np.flatnonzero(is_quote)[::2] - 1]  # of the block's first sign: its last, a line end
+    if not np.isin(before_opening, list(b'"\r\n' + mark.encode())).all():
+        return False
     return not (quotes[signs == ord("\n")] & 1).any() and not quotes[-1] & 1
 
 

@@ -180,6 +180,7 @@ def test_what_sqlite_cannot_give(database, uri, says):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text("ab,\"'\t \n\r1é;", max_size=12), max_size=12), st.sampled_from(["\n", "\r\n"]))
 @example(["1,2\r3,4", "", "5,6"], "\n")
+@example(['1","'], "\n")
 def test_arrow_and_python_read_a_table_alike(tmp_path_factory, rows, end):
     folder = tmp_path_factory.getbasetemp()
     (folder / "p.csv").write_text(f"a,b{end}{end.join(rows)}{end}", newline="")
@@ -192,7 +193,7 @@ def test_arrow_and_python_read_a_table_alike(tmp_path_factory, rows, end):
 
     fast, rule = found(), csv._line_is_row
     try:
-        csv._line_is_row = lambda block: False
+        csv._line_is_row = lambda *_: False
         assert found() == fast
     finally:
         csv._line_is_row = rule
