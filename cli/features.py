@@ -32,6 +32,6 @@ def features(
     _, paths = open_pipeline(name)
     output = output or Path(f"{name}-features.parquet")
     with console_progress() as progress:
-        value = extract_features.features(paths, source, output, progress)
+        value = extract_features.extract_features(paths, source, output, progress)
     text = "{rows:,} rows, {features:,} features each, by {pipeline} {version}: {output}".format(**value)
     return CommandResult(value, text)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import suggest
 from evergreen.stages.deploy.batching import Batcher, QueueFull
-from evergreen.stages.deploy.request_body import Refused, rows
+from evergreen.stages.deploy.request_body import RequestError, read_rows
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -31,7 +31,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")  # what may go into header
 QUICK_SECONDS = 0.005  # a batch that takes less runs in the event loop: other requests hardly notice
 
 
-class Served:
+class LoadedVersion:
     """One released version, loaded and warm."""
 
     def __init__(self, entry: Mapping[str, Any], executor: ThreadPoolExecutor | None = None) -> None:
@@ -71,7 +71,7 @@ class Endpoint:
     """All released pipelines in one process: Ray Serve calls `reconfigure`, requests come through `asgi`."""
 
     def __init__(self) -> None:
-        self.served: dict[str, Served] = {}
+        self.served: dict[str, LoadedVersion] = {}
         self.failures: dict[str, str] = {}
         self.revision = ""
         self.replica = uuid.uuid4().hex
@@ -90,9 +90,9 @@ class Endpoint:
         loop, wanted = asyncio.get_running_loop(), config["pipelines"]
         kept = {name: one for name, one in self.served.items() if name in wanted}
         new = {name: entry for name, entry in wanted.items() if name not in kept or kept[name].entry != entry}
-        loads = [loop.run_in_executor(self.loading, Served, entry, self.predicting) for entry in new.values()]
+        loads = [loop.run_in_executor(self.loading, LoadedVersion, entry, self.predicting) for entry in new.values()]
         loaded = dict(zip(new, await asyncio.gather(*loads, return_exceptions=True), strict=True))
-        self.served = kept | {name: one for name, one in loaded.items() if isinstance(one, Served)}
+        self.served = kept | {name: one for name, one in loaded.items() if isinstance(one, LoadedVersion)}
         self.failures = {name: str(error) for name, error in loaded.items() if isinstance(error, BaseException)}
         self.revision = config["revision"]
 
@@ -121,7 +121,7 @@ class Endpoint:
             response = await self.route(request, request_id)
         except ClientDisconnect:
             return
-        except Refused as error:
+        except RequestError as error:
             response = _json({"error": str(error), "request_id": request_id}, error.status, error.headers)
         except DataError as error:
             response = _json({"error": str(error), "request_id": request_id}, 422)
@@ -140,7 +140,7 @@ class Endpoint:
             version, answers = await self.predict(request, parts[0])
             return _json({"version": version, "request_id": request_id, "predictions": answers})
         if len(parts) > 1:
-            raise Refused(404, f"there is nothing at {path:.80}", fix="see /docs")
+            raise RequestError(404, f"there is nothing at {path:.80}", fix="see /docs")
         _allow(request, "GET", "HEAD")
         match parts:
             case []:
@@ -149,29 +149,29 @@ class Endpoint:
             case ["healthz"]:
                 return _json(self.health(), 200 if self.served else 503)
             case ["openapi.json"]:
-                return _json(openapi.document(self.served))
+                return _json(openapi.build_document(self.served))
             case ["docs"]:
                 host = request.headers.get("host", "127.0.0.1")
-                return HTMLResponse(openapi.page(openapi.document(self.served), f"http://{host}"))
+                return HTMLResponse(openapi.render_page(openapi.build_document(self.served), f"http://{host}"))
         return _json({"name": parts[0], **self.find(parts[0]).card()})
 
     async def predict(self, request: Request, name: str) -> tuple[str, list[dict[str, Any]]]:
         """The version that answers, and one answer per row."""
         served = self.find(name)
-        table = served.model.spec.parse_request(await rows(request, served.limits), "rows")
+        table = served.model.spec.parse_request(await read_rows(request, served.limits), "rows")
         try:
             return served.version, await served.answer(table)
         except QueueFull:
             problem = f"{served.limits['max_queue_rows']} rows may wait, and do"
-            raise Refused(429, problem, fix="try again in a second", headers={"Retry-After": "1"}) from None
+            raise RequestError(429, problem, fix="try again in a second", headers={"Retry-After": "1"}) from None
 
-    def find(self, name: str) -> Served:
+    def find(self, name: str) -> LoadedVersion:
         if name in self.served:
             return self.served[name]
         known = sorted(self.served)
         fix = suggest(name, known, "pipelines here") if known else "release one first"
         more = f" (pipelines here: {', '.join(known)})" if fix.startswith("did") else ""
-        raise Refused(404, f"there is no pipeline '{name:.80}'", fix=fix + more)
+        raise RequestError(404, f"there is no pipeline '{name:.80}'", fix=fix + more)
 
     def health(self) -> dict[str, Any]:
         return {
@@ -187,7 +187,7 @@ def _allow(request: Request, *methods: str) -> None:
     if request.method not in methods:
         allowed = ", ".join(methods)
         problem = f"{request.method:.20} is not possible at {request.scope['path']:.80}"
-        raise Refused(405, problem, fix=f"use {allowed}", headers={"Allow": allowed})
+        raise RequestError(405, problem, fix=f"use {allowed}", headers={"Allow": allowed})
 
 
 def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evergreen.stages.deploy.endpoint import Served
+    from evergreen.stages.deploy.endpoint import LoadedVersion
 
 REFUSALS = {
     "400": "the body is not JSON",
@@ -33,7 +33,7 @@ padding:.25rem .8rem .25rem 0;border-bottom:1px solid #dbe7de;vertical-align:top
 """
 
 
-def document(served: Mapping[str, Served]) -> dict[str, Any]:
+def build_document(served: Mapping[str, LoadedVersion]) -> dict[str, Any]:
     """The OpenAPI document of the pipelines that are served now."""
     paths: dict[str, Any] = {
         "/": {"get": _get("The pipelines that are served")},
@@ -52,7 +52,7 @@ def _get(summary: str) -> dict[str, Any]:
     return {"summary": summary, "responses": {"200": _content("as said", {"type": "object"})}}
 
 
-def _predict(name: str, one: Served) -> dict[str, Any]:
+def _predict(name: str, one: LoadedVersion) -> dict[str, Any]:
     row = {"$ref": f"#/components/schemas/{name}"}
     most = one.limits["max_rows"]
     batch = _object(rows={"type": "array", "items": row, "minItems": 1, "maxItems": most})
@@ -77,7 +77,7 @@ def _predict(name: str, one: Served) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _answer(one: Served) -> dict[str, Any]:
+def _answer(one: LoadedVersion) -> dict[str, Any]:
     kind = one.model.spec.target.kind
     if kind not in ("category", "number", "series"):
         spec = one.model.spec
@@ -115,7 +115,7 @@ def _content(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 
-def page(document: Mapping[str, Any], url: str) -> str:
+def render_page(document: Mapping[str, Any], url: str) -> str:
     """The document as HTML, with a line for curl per pipeline; `url` is where the reader found it."""
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{document['info']['title']}: the endpoint</title>",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 
-class Refused(Exception):
+class RequestError(Exception):
     """A request that cannot be answered, in words for who sent it."""
 
     def __init__(self, status: int, problem: str, *, fix: str, headers: Mapping[str, str] | None = None) -> None:
@@ -18,21 +18,22 @@ class Refused(Exception):
         self.status, self.headers = status, dict(headers or {})
 
 
-async def rows(request: Request, limits: Mapping[str, Any]) -> list[Any]:
+async def read_rows(request: Request, limits: Mapping[str, Any]) -> list[Any]:
     """The rows of a body {"rows": [row, …]}, or of one that is a row itself. Raises Refused."""
     _check_type(request)
     value = _parse(await _body(request, limits["max_body_bytes"]))
     if not isinstance(value, dict):
-        raise Refused(422, f"the body is {_show(value)}, no object", fix='send {"rows": [{…}, …]} or one row, {…}')
+        raise RequestError(422, f"the body is {_show(value)}, no object", fix='send {"rows": [{…}, …]} or one row, {…}')
     if "rows" not in value:
         return [value]
     if extra := [key for key in value if key != "rows"]:
-        raise Refused(422, f"there is '{extra[0]:.80}' beside 'rows'", fix="put the fields into the rows")
+        raise RequestError(422, f"there is '{extra[0]:.80}' beside 'rows'", fix="put the fields into the rows")
     found = value["rows"]
     if not isinstance(found, list):
-        raise Refused(422, f"rows: is {_show(found)}, no list", fix='send {"rows": [{…}, …]}')
+        raise RequestError(422, f"rows: is {_show(found)}, no list", fix='send {"rows": [{…}, …]}')
     if len(found) > limits["max_rows"]:
-        raise Refused(422, f"rows: {len(found)} in one request", fix=f"send at most {limits['max_rows']} at a time")
+        fix = f"send at most {limits['max_rows']} at a time"
+        raise RequestError(422, f"rows: {len(found)} in one request", fix=fix)
     return found
 
 
@@ -41,14 +42,14 @@ def _check_type(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         problem = f"the body is {kind:.80}" if kind else "the body does not state its type"
-        raise Refused(415, problem, fix="send it with the header Content-Type: application/json")
+        raise RequestError(415, problem, fix="send it with the header Content-Type: application/json")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refused(415, "the body is compressed", fix="send it as it is, without Content-Encoding")
+        raise RequestError(415, "the body is compressed", fix="send it as it is, without Content-Encoding")
 
 
 async def _body(request: Request, limit: int) -> bytes:
     """The whole body; given up as soon as it passes `limit` bytes."""
-    too_long = Refused(413, f"the body is longer than {limit} bytes", fix="send fewer rows in each request")
+    too_long = RequestError(413, f"the body is longer than {limit} bytes", fix="send fewer rows in each request")
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated[:20]) > limit:
         raise too_long
@@ -67,9 +68,9 @@ def _parse(body: bytes) -> Any:
         return json.loads(body)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise Refused(400, f"the body is not JSON ({place}: {error.msg})", fix="send one JSON object") from None
+        raise RequestError(400, f"the body is not JSON ({place}: {error.msg})", fix="send one JSON object") from None
     except (ValueError, RecursionError) as error:  # not UTF-8; a number of thousands of digits; endless brackets
-        raise Refused(400, f"the body is not JSON ({error!s:.80})", fix="send one JSON object in UTF-8") from None
+        raise RequestError(400, f"the body is not JSON ({error!s:.80})", fix="send one JSON object in UTF-8") from None
 
 
 def _show(value: Any) -> str:

@@ -16,12 +16,12 @@ APPLICATION, DEPLOYMENT = "evergreen", "Endpoint"
 SECONDS = 60.0  # until a call that is not answered is given up
 
 
-def ask(root: Path) -> dict[str, Any]:
+def get_status(root: Path) -> dict[str, Any]:
     """What Serve is to run and what it does. Raises PipelineError where Ray is not up or does not answer."""
     return _call(root, "GET")
 
 
-def put(root: Path, schema: Mapping[str, Any]) -> None:
+def apply(root: Path, schema: Mapping[str, Any]) -> None:
     """Makes `schema` (ray.serve.schema.ServeDeploySchema) what Serve is to run; it goes there by itself."""
     _call(root, "PUT", schema)
 
@@ -31,18 +31,18 @@ def delete(root: Path) -> None:
     _call(root, "DELETE")
 
 
-def up(details: Mapping[str, Any]) -> bool:
+def is_deployed(details: Mapping[str, Any]) -> bool:
     """Whether what `ask` gave is about this clone's endpoint."""
     return APPLICATION in details.get("applications", {})
 
 
-def deployed(details: Mapping[str, Any]) -> dict[str, Any]:
+def deployed_config(details: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of the endpoint's one deployment."""
     config: dict[str, Any] = details["applications"][APPLICATION]["deployed_app_config"]["deployments"][0]
     return config
 
 
-def reachable(root: Path) -> bool:
+def is_reachable(root: Path) -> bool:
     """Whether this clone's Ray runs; it does not where it was killed, either."""
     return _dashboard(root) is not None
 

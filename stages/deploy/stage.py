@@ -44,14 +44,17 @@ def deploy(
 
     start = time.monotonic()
     ray_cluster.connect(root)
-    before = serve_api.ask(root)
-    port, moved_from = (before["http_options"]["port"], None) if serve_api.up(before) else haproxy.http_port(root)
+    before = serve_api.get_status(root)
+    port, moved_from = (
+        (before["http_options"]["port"], None) if serve_api.is_deployed(before) else haproxy.http_port(root)
+    )
     each = {name: params if isinstance(params, DeployConfig) else params.get(name, DeployConfig()) for name in released}
     config = _user_config(released, each)
     _try_out(
-        config["pipelines"], serve_api.deployed(before)["user_config"]["pipelines"] if serve_api.up(before) else {}
+        config["pipelines"],
+        serve_api.deployed_config(before)["user_config"]["pipelines"] if serve_api.is_deployed(before) else {},
     )
-    serve_api.put(root, _schema(config, each, port))
+    serve_api.apply(root, _schema(config, each, port))
     try:
         _wait(root, port, config["revision"], start + START_SECONDS, progress)
     except PipelineError:
@@ -68,11 +71,11 @@ def deploy(
 
 def status(root: Path) -> dict[str, Any] | None:
     """What is served now: {"url", "pipelines": {name: version}, "replicas"}; None where nothing is."""
-    details = serve_api.ask(root) if serve_api.reachable(root) else {}
-    if not serve_api.up(details):
+    details = serve_api.get_status(root) if serve_api.is_reachable(root) else {}
+    if not serve_api.is_deployed(details):
         return None
     url = f"http://{haproxy.HOST}:{details['http_options']['port']}"
-    wanted = serve_api.deployed(details)["user_config"]["pipelines"]
+    wanted = serve_api.deployed_config(details)["user_config"]["pipelines"]
     replicas = details["applications"][APPLICATION]["deployments"][DEPLOYMENT]["replicas"]
     return {
         "url": url,
@@ -83,7 +86,7 @@ def status(root: Path) -> dict[str, Any] | None:
 
 def undeploy(root: Path) -> bool:
     """Ends Serve and gives its port back; False where nothing was served."""
-    if not (serve_api.reachable(root) and serve_api.up(serve_api.ask(root))):
+    if not (serve_api.is_reachable(root) and serve_api.is_deployed(serve_api.get_status(root))):
         return False
     serve_api.delete(root)
     return True
@@ -111,11 +114,11 @@ def _user_config(released: Mapping[str, Mapping[str, str]], each: Mapping[str, D
 
 def _try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> None:
     """Loads and runs each version that is not served yet, here and now: PipelineError before anything has changed."""
-    from evergreen.stages.deploy.endpoint import Served
+    from evergreen.stages.deploy.endpoint import LoadedVersion
 
     for name, entry in wanted.items():
         if served.get(name) != entry:
-            Served(entry)
+            LoadedVersion(entry)
 
 
 def _schema(config: Mapping[str, Any], each: Mapping[str, DeployConfig], port: int) -> dict[str, Any]:
@@ -161,7 +164,7 @@ def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progr
     seen: set[str] = set()
     replicas = None
     while time.monotonic() < deadline:
-        application = serve_api.ask(root).get("applications", {}).get(APPLICATION, {})
+        application = serve_api.get_status(root).get("applications", {}).get(APPLICATION, {})
         if application.get("status") in ("DEPLOY_FAILED", "UNHEALTHY"):
             raise PipelineError(f"Serve cannot start: {application['message']}", fix="see .evergreen/ray's logs")
         if application.get("status") == "RUNNING":
@@ -194,7 +197,7 @@ def _healthy(port: int, revision: str) -> set[str]:
 
 def _restore(root: Path, before: Mapping[str, Any]) -> None:
     """Makes what was asked for before the goal again, lest a replica that starts anew looks for what does not load."""
-    if serve_api.up(before):
+    if serve_api.is_deployed(before):
         config = before["applications"][APPLICATION]["deployed_app_config"]
         rest = {"proxy_location": "HeadOnly", "http_options": before["http_options"]}
-        serve_api.put(root, {**rest, "applications": [config]})
+        serve_api.apply(root, {**rest, "applications": [config]})

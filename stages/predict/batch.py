@@ -68,8 +68,8 @@ def _answer(model: Model, batch: pa.RecordBatch, source: Path, typed: bool) -> p
     from evergreen.core.errors import DataError
 
     table = pa.Table.from_batches([batch])
-    _refuse_unread(table, source)
-    own = _own(table)
+    _check_readable(table, source)
+    own = _source_columns(table)
     try:
         read, faults = model.spec.validate_table(own)
     except DataError as error:
@@ -81,10 +81,10 @@ def _answer(model: Model, batch: pa.RecordBatch, source: Path, typed: bool) -> p
     for index, name in enumerate(own.column_names if typed else []):
         if name in read.column_names and pa.types.is_string(own.field(name).type):
             own = own.set_column(index, name, read.column(name))
-    return _with(own, answer_columns(model.predict(read)), source)
+    return _append_columns(own, answer_columns(model.predict(read)), source)
 
 
-def _refuse_unread(table: pa.Table, source: Path) -> None:
+def _check_readable(table: pa.Table, source: Path) -> None:
     if "_fault" not in table.column_names:
         return
     for origin, fault in zip(table.column("_origin").to_pylist(), table.column("_fault").to_pylist(), strict=True):
@@ -93,7 +93,7 @@ def _refuse_unread(table: pa.Table, source: Path) -> None:
             raise PipelineError(fault, place=f"{source.parent / origin}", fix=fix)
 
 
-def _own(table: pa.Table) -> pa.Table:
+def _source_columns(table: pa.Table) -> pa.Table:
     """The columns that came from the source; of files, which no table names, with the `origin` of each row."""
     import pyarrow as pa
 
@@ -116,7 +116,7 @@ def answer_columns(answers: list[dict[str, Any]]) -> dict[str, pa.Array]:
     return columns
 
 
-def _with(table: pa.Table, columns: dict[str, pa.Array], source: Path) -> pa.Table:
+def _append_columns(table: pa.Table, columns: dict[str, pa.Array], source: Path) -> pa.Table:
     for name, column in columns.items():
         if name in table.column_names:
             raise PipelineError(f"there is a column {name!r} already", place=str(source), fix="rename or remove it")
@@ -131,8 +131,8 @@ def _forecast(model: Model, batches: Iterator[pa.RecordBatch], source: Path) -> 
     from evergreen.stages.predict.forecast import forecast
 
     table = pa.Table.from_batches(list(batches))
-    _refuse_unread(table, source)
-    yield _with(_own(table), forecast(model, table, source), source)
+    _check_readable(table, source)
+    yield _append_columns(_source_columns(table), forecast(model, table, source), source)
 
 
 def _write(tables: Iterator[pa.Table], output: Path, progress: Progress) -> int:
@@ -172,23 +172,23 @@ def _csv(path: Path) -> Generator[None, pa.Table, None]:
 
     table = yield
     kept = [field.name for field in table.schema if not pa.types.is_binary(field.type)]  # a picture's file, say
-    texts = [field.name for field in table.schema if pa.types.is_nested(field.type) or _tensors(field.type)]
+    texts = [field.name for field in table.schema if pa.types.is_nested(field.type) or _is_tensor(field.type)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(kept)
         while True:
-            columns = [_words(table.column(name), nested=name in texts) for name in kept]
+            columns = [_to_text(table.column(name), nested=name in texts) for name in kept]
             writer.writerows(zip(*columns, strict=True))
             table = yield
 
 
-def _tensors(kind: pa.DataType) -> bool:
+def _is_tensor(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
     return isinstance(kind, pa.BaseExtensionType)
 
 
-def _words(column: pa.ChunkedArray, *, nested: bool) -> list[str | None]:
+def _to_text(column: pa.ChunkedArray, *, nested: bool) -> list[str | None]:
     """The values of a column as CSV holds them, lists and structures as JSON."""
     import pyarrow as pa
 
@@ -196,5 +196,5 @@ def _words(column: pa.ChunkedArray, *, nested: bool) -> list[str | None]:
         words: list[str | None] = column.cast(pa.string()).to_pylist()
         return words
     plain = column.combine_chunks()
-    values = plain.to_numpy_ndarray().tolist() if _tensors(plain.type) else plain.to_pylist()
+    values = plain.to_numpy_ndarray().tolist() if _is_tensor(plain.type) else plain.to_pylist()
     return [json.dumps(value, ensure_ascii=False) for value in values]

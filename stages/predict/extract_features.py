@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from evergreen.stages.artifacts import Model
 
 
-def features(paths: Paths, source: Path | None, output: Path, progress: Progress = no_progress) -> dict[str, Any]:
+def extract_features(
+    paths: Paths, source: Path | None, output: Path, progress: Progress = no_progress
+) -> dict[str, Any]:
     """Writes `output`: columns feature_0 …, float32; of the pipeline's own rows `target`, `split` and `_id` too, of the
     rows of `source` its target, where it has one, and `_origin`.
 
@@ -29,9 +31,9 @@ def features(paths: Paths, source: Path | None, output: Path, progress: Progress
         raise PipelineError(f"there is no folder {output.parent}", place="--output", fix="make it first")
     version, model = _model(paths)
     if source is None:
-        tables = [_own(paths, model, split) for split in ("train", "validation", "test")]
+        tables = [_prepared_rows(paths, model, split) for split in ("train", "validation", "test")]
     else:
-        tables = [_given(source, paths.root, model)]
+        tables = [_read_file(source, paths.root, model)]
     _write(pa.concat_tables(tables), output)
     rows, width = sum(len(table) for table in tables), model.network.architecture.out_features
     progress(stage="features", rows=rows)
@@ -52,7 +54,7 @@ def _model(paths: Paths) -> tuple[str, Model]:
     return "candidate", load_model(paths.candidate)
 
 
-def _own(paths: Paths, model: Model, split: str) -> pa.Table:
+def _prepared_rows(paths: Paths, model: Model, split: str) -> pa.Table:
     """One split of the prepared rows."""
     import pyarrow as pa
 
@@ -69,7 +71,7 @@ def _own(paths: Paths, model: Model, split: str) -> pa.Table:
     return pa.table({**_features(model, table), "target": table.column(model.spec.target_name), **beside})
 
 
-def _given(source: Path, root: Path, model: Model) -> pa.Table:
+def _read_file(source: Path, root: Path, model: Model) -> pa.Table:
     """All rows of a file."""
     import pyarrow as pa
 

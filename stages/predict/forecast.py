@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from evergreen.stages.artifacts import Model
 
-UNEVEN = 1.2  # times the largest step between known rows, or the smallest divided by it: months differ less
+MAX_STEP_RATIO = 1.2  # times the largest step between known rows, or the smallest divided by it: months differ less
 
 
 def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]:
@@ -38,7 +38,7 @@ def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]
         own = table.select([name for name in table.column_names if name not in RESERVED])
         examples = make_windows(own, time, names[0], window, model.spec.target.shape[0], targets=False, **which)
         groups = order_by_time(table, time, series)
-        _refuse_words(table, names, source)
+        _check_numbers(table, names, source)
         values_NC = stack_channels(table, names)
     except DataError as error:
         place = ", ".join(part for part in (str(source), error.place) if part)
@@ -46,9 +46,9 @@ def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]
     answers = model.predict(examples.select(list(model.spec.columns))) if len(examples) else []
     said = {name: np.full(len(table), np.nan) for name in ("prediction", "low", "high")}
     for row, answer in zip(examples.column("_row").to_pylist(), answers, strict=True):
-        _tell(said, [row], answer)
+        _write(said, [row], answer)
     for rows, moment in groups:
-        _refuse_jumps(table, rows, moment, values_NC[rows, 0], source, time)
+        _check_gaps(table, rows, moment, values_NC[rows, 0], source, time)
         which = {series: table.column(series).take(pa.array(rows[:1]))} if series and len(rows) else {}
         _continue(model, values_NC[rows], rows, said, which)
     if len(table) and np.isnan(said["prediction"]).all():
@@ -67,7 +67,7 @@ def _columns(model: Model) -> tuple[Any, list[str], str]:
     return history, list(history.state.get("channels", [model.spec.target_name])), "".join(others)
 
 
-def _refuse_words(table: pa.Table, names: Sequence[str], source: Path) -> None:
+def _check_numbers(table: pa.Table, names: Sequence[str], source: Path) -> None:
     from evergreen.data.arrow import decode_array, to_float64
 
     for name in names:
@@ -75,10 +75,10 @@ def _refuse_words(table: pa.Table, names: Sequence[str], source: Path) -> None:
         if faults:
             row, reason = min(faults.items())
             fix = "mend the row or leave it out; nothing was written"
-            raise PipelineError(f"{name}: {reason}", place=_place(table, row, source), fix=fix)
+            raise PipelineError(f"{name}: {reason}", place=_locate(table, row, source), fix=fix)
 
 
-def _refuse_jumps(table: pa.Table, rows: Any, moment: Any, value: Any, source: Path, time: str) -> None:
+def _check_gaps(table: pa.Table, rows: Any, moment: Any, value: Any, source: Path, time: str) -> None:
     """Rows to come follow the known ones, and each other, as these do."""
     import numpy as np
 
@@ -88,12 +88,12 @@ def _refuse_jumps(table: pa.Table, rows: Any, moment: Any, value: Any, source: P
         return
     for place in range(first, len(value)):
         step = steps[place - 1]
-        if not known.min() / UNEVEN <= step <= UNEVEN * known.max():
+        if not known.min() / MAX_STEP_RATIO <= step <= MAX_STEP_RATIO * known.max():
             before, here = (table.column(time)[int(rows[one])].as_py() for one in (place - 1, place))
             farther = bool(step > known.max())
             raise PipelineError(
                 f"{time}: {here} follows {before}, {'farther' if farther else 'nearer'} than known rows are apart",
-                place=_place(table, int(rows[place]), source),
+                place=_locate(table, int(rows[place]), source),
                 fix="append a row without a value for each point in time" + " between" * farther,
             )
 
@@ -117,11 +117,11 @@ def _continue(model: Model, values_NC: np.ndarray, rows: Any, said: dict[str, An
         if start > first:  # its history was foretold itself, so that no interval is known
             answer = {"prediction": answer["prediction"]}
         ahead = rows[start : start + horizon]
-        _tell(said, ahead, answer)
+        _write(said, ahead, answer)
         values_NC[start : start + len(ahead), 0] = answer["prediction"][: len(ahead)]
 
 
-def _tell(said: dict[str, Any], rows: Sequence[int], answer: dict[str, Any]) -> None:
+def _write(said: dict[str, Any], rows: Sequence[int], answer: dict[str, Any]) -> None:
     for name, column in said.items():
         if name in answer:
             column[rows] = answer[name][: len(rows)]
@@ -135,5 +135,5 @@ def _first_unknown(value: Any) -> int:
     return int(known[-1]) + 1 if len(known) else 0
 
 
-def _place(table: pa.Table, row: int, source: Path) -> str:
+def _locate(table: pa.Table, row: int, source: Path) -> str:
     return f"{source.parent / table.column('_origin')[row].as_py()}"

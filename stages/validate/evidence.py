@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from evergreen.stages.artifacts import SCRATCH, Model, load_model
-from evergreen.stages.validate.predictions import Scored
+from evergreen.stages.validate.predictions import Predictions
 from evergreen.stages.validate.reference_models import fit_reference
-from evergreen.stages.validate.statistics import Array, Interval, Point, block_length, bootstrap, compare, wilson
+from evergreen.stages.validate.statistics import Array, Estimate, block_length, bootstrap, compare, wilson_interval
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,12 +27,12 @@ MANY_ROWS = 20_000  # above it fewer drawings serve: intervals are narrow, and e
 
 
 @dataclass(frozen=True)
-class Gap:
+class PairedDifference:
     """How much better the candidate is than another: a share of the rows, or of the other's error or score."""
 
     mine: float  # the mean over rows: of right answers, or of the error or score
     theirs: float
-    share: Interval
+    share: Estimate
     p: float
     rows: int
     deviation: float  # of one row, in the same unit
@@ -50,15 +50,17 @@ class Evidence:
 
     model: Model
     table: pa.Table  # the test rows, raw
-    candidate: Scored
-    baseline: Scored
-    reference: Scored | None
-    released: Scored | None
+    candidate: Predictions
+    baseline: Predictions
+    reference: Predictions | None
+    released: Predictions | None
     version: str  # of the released one, or nothing
     refusal: str  # why the released version cannot score these rows, or nothing
     block: int  # rows drawn together
     train: dict[str, Array]  # the training rows, encoded
-    others: dict[str, Scored] = field(default_factory=dict)  # more opponents: the same network from scratch, its SVM
+    others: dict[str, Predictions] = field(
+        default_factory=dict
+    )  # the same network from scratch, an SVM on its features
 
     @property
     def rows(self) -> int:
@@ -74,13 +76,13 @@ class Evidence:
         return self.table[field.columns[0]].to_pylist()
 
     @property
-    def opponents(self) -> dict[str, Scored]:
+    def opponents(self) -> dict[str, Predictions]:
         found = {"baseline": self.baseline, "reference": self.reference, **self.others, "released": self.released}
         return {role: scored for role, scored in found.items() if scored is not None}
 
-    def gap(self, other: Scored, config: ValidateConfig) -> Gap:
+    def gap(self, other: Predictions, config: ValidateConfig) -> PairedDifference:
         """The paired test of the candidate against another model."""
-        right = self.candidate.right_or_wrong and other.right_or_wrong
+        right = self.candidate.is_right_or_wrong and other.is_right_or_wrong
         mine, theirs = self.candidate.row_scores, other.row_scores
         more = self.candidate.task.ROW_SCORE_GOAL == "max"
         scale = 1.0 if right else abs(float(theirs.mean())) or 1.0
@@ -88,16 +90,14 @@ class Evidence:
         many = 2 * config.bootstrap_samples
         found = compare(*pair, confidence=config.confidence, times=many, block=self.block, seed=config.seed)
         means, of = (float(mine.mean()), float(theirs.mean())), "rows" if right else "score" if more else "error"
-        return Gap(*means, found.difference, found.p, found.rows, found.deviation, of, found.test)
+        return PairedDifference(*means, found.difference, found.p, found.rows, found.deviation, of, found.test)
 
-    def intervals(
-        self, config: ValidateConfig, rows: np.ndarray[Any, Any] | None = None
-    ) -> Mapping[str, Interval | Point]:
+    def intervals(self, config: ValidateConfig, rows: np.ndarray[Any, Any] | None = None) -> Mapping[str, Estimate]:
         """Every metric of the candidate on the given rows (default: all), with its interval where there is one."""
         chosen = np.arange(self.rows) if rows is None else rows
         if not self.candidate.task.BOOTSTRAP_METRICS:
             values = self.candidate.metrics(torch.from_numpy(chosen))
-            return {name: Point(value) for name, value in values.items()}
+            return {name: Estimate(value) for name, value in values.items()}
         block = min(self.block, len(chosen))
         many = max(100, min(config.bootstrap_samples, config.bootstrap_samples * MANY_ROWS // len(chosen)))
         with _one_thread():
@@ -111,8 +111,8 @@ class Evidence:
             )
         decider = next(iter(self.candidate.task.METRICS))
         right = self.candidate.row_scores[chosen].sum()
-        if self.candidate.right_or_wrong and block == 1 and abs(found[decider].value - right / len(chosen)) < 1e-6:
-            found[decider] = wilson(float(right), len(chosen), config.confidence)
+        if self.candidate.is_right_or_wrong and block == 1 and abs(found[decider].value - right / len(chosen)) < 1e-6:
+            found[decider] = wilson_interval(float(right), len(chosen), config.confidence)
         return found
 
 
@@ -127,7 +127,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, seed: int = 0) -> Evidence:
+def collect_evidence(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, seed: int = 0) -> Evidence:
     """Lets the candidate, the task's baseline, a simple model and the released version answer the test rows: a uniform
     sample of them, and of the rows that opponents learn from, where they are more than fit into memory."""
     from evergreen.data.feed import batches
@@ -149,9 +149,9 @@ def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, 
     return Evidence(
         model=model,
         table=table,
-        candidate=Scored("candidate", task, rows, model.network.predict_outputs),
-        baseline=Scored("baseline", task, rows, lambda some: task.baseline(known, some)),
-        reference=fitted and Scored.of(fitted[0], task, fitted[1], target),
+        candidate=Predictions("candidate", task, rows, model.network.predict_outputs),
+        baseline=Predictions("baseline", task, rows, lambda some: task.baseline(known, some)),
+        reference=fitted and Predictions.from_output(fitted[0], task, fitted[1], target),
         released=incumbent,
         version=released[0] if released else "",
         refusal=refusal,
@@ -163,20 +163,21 @@ def measure(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, 
 
 def _others(
     candidate: Path, model: Model, splits: list[dict[str, Array]], test: dict[str, Array], rows: Batch
-) -> dict[str, Scored]:
+) -> dict[str, Predictions]:
     """The network that was trained from scratch beside a transferred one, and an SVM on the candidate's features."""
     from evergreen.stages.validate.svm import fit_svm
 
-    found: dict[str, Scored] = {}
+    found: dict[str, Predictions] = {}
     if (candidate / SCRATCH).is_dir():
         alone = load_model(candidate / SCRATCH).network
-        found["scratch"] = Scored("the same network from scratch", alone.task, rows, alone.predict_outputs)
+        found["scratch"] = Predictions("the same network from scratch", alone.task, rows, alone.predict_outputs)
     if (said := fit_svm(model.network, model.spec, splits[0], splits[1], test)) is not None:
-        found["svm"] = Scored.of("an SVM on the network's features", model.network.task, said, rows["target"])
+        name, task = "an SVM on the network's features", model.network.task
+        found["svm"] = Predictions.from_output(name, task, said, rows["target"])
     return found
 
 
-def _released(released: tuple[str, Path] | None, model: Model, table: pa.Table) -> tuple[Scored | None, str]:
+def _released(released: tuple[str, Path] | None, model: Model, table: pa.Table) -> tuple[Predictions | None, str]:
     """The released version's answers, encoded with its own spec; or why it has none."""
     if released is None:
         return None, ""
@@ -190,7 +191,7 @@ def _released(released: tuple[str, Path] | None, model: Model, table: pa.Table) 
         return None, f"it predicts {old.spec.target_name!r} ({old.spec.task}) and not what the candidate predicts"
     try:
         rows = {name: torch.as_tensor(array) for name, array in old.spec.encode(table, target=True).items()}
-        scored = Scored(version, old.network.task, rows, old.network.predict_outputs)
+        scored = Predictions(version, old.network.task, rows, old.network.predict_outputs)
         _ = scored.metric_inputs  # asked at once, for it may not be able to answer
         return scored, ""
     except (ValueError, KeyError, RuntimeError) as error:  # other columns, unknown classes, another shape

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scored:
+class Predictions:
     """What one model says to all test rows, and the task that scores it. Outputs are made anew when they are asked for,
     a few rows at a time: all of them, of a large vocabulary say, need not fit into memory."""
 
@@ -29,7 +29,7 @@ class Scored:
     predict_outputs: PredictFn
 
     @classmethod
-    def of(cls, name: str, task: Task, output: Any, target: Tensor) -> Scored:
+    def from_output(cls, name: str, task: Task, output: Any, target: Tensor) -> Predictions:
         """One whose outputs (N, …) are known."""
         known = {"output": torch.as_tensor(output, dtype=torch.float32), "target": target}
         return cls(name, task, known, lambda rows: rows["output"])
@@ -55,7 +55,7 @@ class Scored:
         return rows
 
     @property
-    def right_or_wrong(self) -> bool:
+    def is_right_or_wrong(self) -> bool:
         return self.task.ROW_SCORE_GOAL == "max" and set(np.unique(self.row_scores)) <= {0.0, 1.0}
 
     def metrics(self, rows: Any = slice(None)) -> dict[str, float]:

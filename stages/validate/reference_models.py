@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from evergreen.data.spec import FeatureSpec
     from evergreen.models.base import Task
 
-MOST_ROWS = 20_000  # more make the fit slow and, with so few coefficients, hardly better
-MOST_VALUES = 1000  # of a category; one with more is left out: a column for each would not fit into memory
+MAX_ROWS = 20_000  # more make the fit slow and, with so few coefficients, hardly better
+MAX_VALUES = 1000  # of a category; one with more is left out: a column for each would not fit into memory
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
@@ -32,13 +32,13 @@ def fit_reference(
     from evergreen.models.registry import find_task
 
     rows = len(fit["target"])
-    if rows > MOST_ROWS:
-        chosen = np.sort(np.random.default_rng(seed).choice(rows, MOST_ROWS, replace=False))
+    if rows > MAX_ROWS:
+        chosen = np.sort(np.random.default_rng(seed).choice(rows, MAX_ROWS, replace=False))
         fit = {name: array[chosen] for name, array in fit.items()}
     x, y, x_test = _matrix(spec, fit), fit["target"], _matrix(spec, test)
     match find_task(spec.task).REFERENCE:
         case "nearest_neighbors" if task is not None:
-            return "nearest normal rows", _neighbours(task, x, y, x_test)
+            return "nearest normal rows", _neighbors(task, x, y, x_test)
         case _ if not x.shape[1]:
             return None
         case "naive_bayes" if x.min() >= 0:
@@ -63,7 +63,7 @@ def _matrix(spec: FeatureSpec, arrays: Arrays) -> np.ndarray[Any, Any]:
     small = {
         name: field
         for name, field in spec.inputs.items()
-        if field.shape and (field.kind != "category" or max(field.sizes) <= MOST_VALUES)
+        if field.shape and (field.kind != "category" or max(field.sizes) <= MAX_VALUES)
     }
     if not small:
         return np.zeros((len(arrays["target"]), 0))
@@ -100,7 +100,7 @@ def _logistic(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarr
     return np.log(np.maximum(probability, 1e-12))
 
 
-def _neighbours(
+def _neighbors(
     task: Any, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, Any]:
     """The mean distance to the three nearest normal rows (Ramaswamy et al. 2000), shifted so that the task's threshold

@@ -18,7 +18,7 @@ from evergreen.stages.validate.config import ValidateConfig
 if TYPE_CHECKING:
     import numpy as np
 
-    from evergreen.stages.validate.evidence import Evidence, Gap
+    from evergreen.stages.validate.evidence import Evidence, PairedDifference
     from evergreen.stages.validate.verdict import Verdict
 
 VERSION = 1  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
@@ -34,14 +34,14 @@ def validate(
 ) -> dict[str, Any]:
     """`run` with the released version (its name and the folder of its model) given. Returns the verdict and scores."""
     from evergreen.stages.validate import evaluation
-    from evergreen.stages.validate.evidence import measure
-    from evergreen.stages.validate.verdict import judge
+    from evergreen.stages.validate.evidence import collect_evidence
+    from evergreen.stages.validate.verdict import decide
 
     progress(stage="validate", doing="answer the test rows")
-    evidence = measure(paths.candidate, paths.ready, released, seed=config.seed)
+    evidence = collect_evidence(paths.candidate, paths.ready, released, seed=config.seed)
     progress(stage="validate", doing="compare")
     gaps = {role: evidence.gap(other, config) for role, other in evidence.opponents.items()}
-    verdict = judge(evidence, gaps, config)
+    verdict = decide(evidence, gaps, config)
     metrics = summarise(evidence, gaps, verdict, config)
     progress(stage="validate", doing="write the evidence")
     choice = read_json(paths.select) if paths.select.is_file() else {}
@@ -64,7 +64,9 @@ def released(paths: Paths) -> tuple[str, Path] | None:
     return (version, versions.checkout(paths, version)) if version else None
 
 
-def summarise(evidence: Evidence, gaps: dict[str, Gap], verdict: Verdict, config: ValidateConfig) -> dict[str, Any]:
+def summarise(
+    evidence: Evidence, gaps: dict[str, PairedDifference], verdict: Verdict, config: ValidateConfig
+) -> dict[str, Any]:
     """What `metrics.json` holds."""
     found: dict[str, Any] = {
         "verdict": verdict.word,

@@ -19,28 +19,26 @@ CELLS = 2_000_000  # numbers drawn at once: bounds the memory of a bootstrap at 
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A value and the bounds that hold it with the stated confidence."""
+class Estimate:
+    """Hold a value and the bounds that contain it with the stated confidence; None where they are not known."""
 
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
 
-
-@dataclass(frozen=True)
-class Point:
-    """A value whose interval is not known."""
-
-    value: float
-    low: None = None
-    high: None = None
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Return both bounds. Raises ValueError where they are not known."""
+        if self.low is None or self.high is None:
+            raise ValueError("the interval of this value is not known")
+        return self.low, self.high
 
 
 @dataclass(frozen=True)
 class Comparison:
     """What a paired test found. `difference` is first less second, the mean over rows; `deviation` of one row's."""
 
-    difference: Interval
+    difference: Estimate
     p: float
     rows: int
     deviation: float
@@ -61,12 +59,12 @@ def resamples(rows: int, times: int, *, block: int = 1, seed: int = 0) -> Iterat
         yield ((first + np.arange(block)) % rows).reshape(len(first), -1)[:, :rows]
 
 
-def wilson(right: float, rows: int, confidence: float) -> Interval:
+def wilson_interval(right: float, rows: int, confidence: float) -> Estimate:
     """Score interval of a share of rows (Wilson 1927): honest near 0 and 1, where a bootstrap is too narrow."""
     z, share = NormalDist().inv_cdf((1 + confidence) / 2), right / rows
     middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
     half = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    return Interval(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))
+    return Estimate(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))
 
 
 def bootstrap(
@@ -77,21 +75,23 @@ def bootstrap(
     confidence: float,
     block: int = 1,
     seed: int = 0,
-) -> dict[str, Interval]:
+) -> dict[str, Estimate]:
     """Percentile intervals (Efron 1979) of everything `score` computes from row numbers (n,), all from one drawing."""
     values = score(np.arange(rows))
     drawn = [score(one) for piece in resamples(rows, times, block=block, seed=seed) for one in piece]
-    return {name: percentile([one[name] for one in drawn], value, confidence) for name, value in values.items()}
+    return {
+        name: percentile_interval([one[name] for one in drawn], value, confidence) for name, value in values.items()
+    }
 
 
-def percentile(drawn: list[float] | Array, value: float, confidence: float) -> Interval:
+def percentile_interval(drawn: list[float] | Array, value: float, confidence: float) -> Estimate:
     """The central `confidence` of bootstrapped values; undefined ones (a class never drawn) are left out."""
     whole = np.asarray(drawn, dtype=float)
     whole = whole[np.isfinite(whole)]
     if not len(whole):
-        return Interval(value, math.nan, math.nan)
+        return Estimate(value, math.nan, math.nan)
     low, high = np.quantile(whole, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(value, float(low), float(high))
+    return Estimate(value, float(low), float(high))
 
 
 def compare(
@@ -110,7 +110,7 @@ def compare(
     tail = min((means <= 0).mean(), (means >= 0).mean())
     p = min(1.0, 2 * max(float(tail), 1 / (times + 1)))  # never below what so many drawings can show
     deviation = float(means.std() * math.sqrt(rows))  # of one row, blocks' correlation included
-    return Comparison(percentile(means, mean, confidence), p, rows, deviation, "paired bootstrap")
+    return Comparison(percentile_interval(means, mean, confidence), p, rows, deviation, "paired bootstrap")
 
 
 def _mcnemar(differences: Array, confidence: float) -> Comparison:
@@ -119,11 +119,11 @@ def _mcnemar(differences: Array, confidence: float) -> Comparison:
 
     rows, won, lost = len(differences), int((differences > 0).sum()), int((differences < 0).sum())
     p = min(1.0, 2 * float(bdtr(min(won, lost), won + lost, 0.5))) if won + lost else 1.0
-    bounds = tango(won, lost, rows, confidence)
+    bounds = tango_interval(won, lost, rows, confidence)
     return Comparison(bounds, p, rows, float(differences.std()), "exact McNemar")
 
 
-def tango(won: int, lost: int, rows: int, confidence: float) -> Interval:
+def tango_interval(won: int, lost: int, rows: int, confidence: float) -> Estimate:
     """Score interval of the difference of two shares of the same rows (Tango 1998, Statistics in Medicine 17).
 
     Unlike Wald's it stays honest when few rows, or none, tell the two apart.
@@ -145,7 +145,7 @@ def tango(won: int, lost: int, rows: int, confidence: float) -> Interval:
             low, high = (middle, high) if score(middle) > wanted else (low, middle)
         return (low + high) / 2
 
-    return Interval(mean, root(z, -1.0, mean), root(-z, mean, 1.0))
+    return Estimate(mean, root(z, -1.0, mean), root(-z, mean, 1.0))
 
 
 def rows_needed(difference: float, deviation: float, *, confidence: float = 0.95, power: float = 0.8) -> int:

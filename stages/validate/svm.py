@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from evergreen.data.spec import FeatureSpec
     from evergreen.models.network import Network
 
-MOST_ROWS = 5_000  # training rows; the fit takes their square
+MAX_ROWS = 5_000  # training rows; the fit takes their square
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
@@ -33,7 +33,7 @@ def fit_svm(
         find_task(spec.task).REFERENCE != "logistic_regression"
         or not classes
         or spec.target.shape
-        or len(train["target"]) > MOST_ROWS
+        or len(train["target"]) > MAX_ROWS
     ):
         return None
     from sklearn.pipeline import make_pipeline

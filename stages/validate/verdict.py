@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from evergreen.pages.wording import format_gap, percent
-from evergreen.stages.validate.evidence import Evidence, Gap
+from evergreen.stages.validate.evidence import Evidence, PairedDifference
 from evergreen.stages.validate.statistics import rows_needed
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class Verdict:
     rows_needed: int = 0  # more test rows, about, until the question can be told; 0 when it is told
 
 
-def judge(evidence: Evidence, gaps: Mapping[str, Gap], config: ValidateConfig) -> Verdict:
+def decide(evidence: Evidence, gaps: Mapping[str, PairedDifference], config: ValidateConfig) -> Verdict:
     """`gaps` holds the candidate's lead over each opponent, "baseline" and, if it could answer, "released"."""
-    verdict = _judge(evidence, gaps, config)
+    verdict = _decide(evidence, gaps, config)
     why = verdict.why
     for role, text in SIMPLER.items():
         gap = gaps.get(role)
@@ -47,7 +47,7 @@ def judge(evidence: Evidence, gaps: Mapping[str, Gap], config: ValidateConfig) -
     return replace(verdict, why=why)
 
 
-def _judge(evidence: Evidence, gaps: Mapping[str, Gap], config: ValidateConfig) -> Verdict:
+def _decide(evidence: Evidence, gaps: Mapping[str, PairedDifference], config: ValidateConfig) -> Verdict:
     baseline, released = gaps["baseline"], gaps.get("released")
     rows = f"on the same {evidence.rows:,} test rows"
     if released is None:
@@ -59,7 +59,7 @@ def _judge(evidence: Evidence, gaps: Mapping[str, Gap], config: ValidateConfig) 
                 "so the baseline alone decides."
             )
         )
-        return _settle(baseline, "the baseline", rows, config, note=note)
+        return _decide_by(baseline, "the baseline", rows, config, note=note)
     if evidence.released and evidence.candidate.answers() == evidence.released.answers():
         return Verdict(
             "keep", f"It answers all {evidence.rows:,} test rows just as the released {evidence.version} does."
@@ -67,31 +67,32 @@ def _judge(evidence: Evidence, gaps: Mapping[str, Gap], config: ValidateConfig) 
     if baseline.p < 1 - config.confidence and baseline.share.value < 0:
         return Verdict("keep", f"It is worse than the baseline: {format_gap(baseline.to_json())} {rows}.")
     not_worse = config.release_when == "not worse"
-    return _settle(released, f"the released {evidence.version}", rows, config, not_worse=not_worse)
+    return _decide_by(released, f"the released {evidence.version}", rows, config, not_worse=not_worse)
 
 
-def _settle(
-    gap: Gap, other: str, rows: str, config: ValidateConfig, *, not_worse: bool = False, note: str = ""
+def _decide_by(
+    gap: PairedDifference, other: str, rows: str, config: ValidateConfig, *, not_worse: bool = False, note: str = ""
 ) -> Verdict:
     share, margin = gap.share, config.equivalence_margin
+    low, high = share.bounds
     found = f"{format_gap(gap.to_json())} {rows}"
     sure = gap.p < 1 - config.confidence
     if sure and share.value > 0:
         return Verdict("release", f"It is better than {other}: {found}.{note}")
-    if not_worse and share.low > -margin:
+    if not_worse and low > -margin:
         return Verdict(
             "release", f"It is not worse than {other} by more than the margin of {margin:.3g}: {found}.{note}"
         )
     if sure:
         return Verdict("keep", f"It is worse than {other}: {found}.{note}")
-    if -margin <= share.low and share.high <= margin:
+    if -margin <= low and high <= margin:
         return Verdict("keep", f"It equals {other} within the margin of {margin:.3g}: {found}.{note}")
     more = more_rows(gap, config)
     told = f"a difference of {percent(max(abs(share.value), margin))} would take about {more:,} more test rows to tell"
     return Verdict("more data", f"It cannot be told from {other}: {found}; {told}.{note}", more)
 
 
-def more_rows(gap: Gap, config: ValidateConfig) -> int:
+def more_rows(gap: PairedDifference, config: ValidateConfig) -> int:
     """Test rows to add, to two digits, until the difference seen, or the margin if larger, is found in 4 of 5 tries."""
     difference = max(abs(gap.share.value), config.equivalence_margin)
     least = math.sqrt(difference * (1 - difference)) if gap.of == "rows" and difference < 1 else 0.0

@@ -54,7 +54,7 @@ def worst_rows(evidence: Evidence, shown: ShownRows) -> Section | None:
 def find_worst(evidence: Evidence) -> np.ndarray[Any, Any]:
     """Return the numbers of the test rows to show, the worst first."""
     scores = evidence.candidate.row_scores
-    if not evidence.candidate.right_or_wrong:
+    if not evidence.candidate.is_right_or_wrong:
         badness = -scores if evidence.candidate.task.ROW_SCORE_GOAL == "max" else scores
         return np.argsort(-badness, kind="stable")[:SHOWN]
     sure = [max(answer.get("probabilities", {"": 1.0}).values()) for answer in evidence.candidate.answers()]
@@ -89,7 +89,7 @@ def _picture(inputs: list[Mark], target: Mark | None, values: dict[str, Any]) ->
 
 
 def _intro(evidence: Evidence, shown: int) -> str:
-    if not evidence.candidate.right_or_wrong:
+    if not evidence.candidate.is_right_or_wrong:
         what = "lowest score" if evidence.candidate.task.ROW_SCORE_GOAL == "max" else "largest error"
         return f"The {shown} test rows with the {what}."
     wrong = int((evidence.candidate.row_scores == 0).sum())

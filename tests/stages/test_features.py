@@ -12,7 +12,7 @@ from evergreen.core.paths import Paths
 from evergreen.data.feed.batches import load_encoded_split
 from evergreen.models import chunked, network
 from evergreen.stages.artifacts import load_model
-from evergreen.stages.validate import svm as judging
+from evergreen.stages.validate import svm
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_every_form_becomes_one_vector_a_row(shape):
 
 def test_the_svm_learns_and_answers_as_the_head_would(digits):
     model, (train, validation, test) = digits
-    said = judging.fit_svm(model.network, model.spec, train, validation, test)
+    said = svm.fit_svm(model.network, model.spec, train, validation, test)
     assert said.shape == (len(test["target"]), 10)
     np.testing.assert_allclose(np.exp(said).sum(axis=1), 1, atol=1e-6)
     assert (said.argmax(axis=1) == test["target"]).mean() > 0.97
@@ -48,18 +48,18 @@ def test_the_svm_learns_and_answers_as_the_head_would(digits):
 def test_the_svm_leaves_other_tasks_and_many_rows_alone(digits, candidates, monkeypatch):
     model, (train, validation, test) = digits
     other = load_model(Paths(candidates, "diabetes").candidate)
-    assert judging.fit_svm(other.network, other.spec, train, validation, test) is None
-    monkeypatch.setattr(judging, "MOST_ROWS", 10)
-    assert judging.fit_svm(model.network, model.spec, train, validation, test) is None
+    assert svm.fit_svm(other.network, other.spec, train, validation, test) is None
+    monkeypatch.setattr(svm, "MAX_ROWS", 10)
+    assert svm.fit_svm(model.network, model.spec, train, validation, test) is None
 
 
 def test_features_as_parquet_that_scikit_learn_learns_from(candidates, tmp_path):
     from sklearn.linear_model import LogisticRegression
 
-    from evergreen.stages.predict.extract_features import features
+    from evergreen.stages.predict.extract_features import extract_features
 
     paths, output = Paths(candidates, "digits"), tmp_path / "features.parquet"
-    said = features(paths, None, output)
+    said = extract_features(paths, None, output)
     table = pq.read_table(output)
     assert said["rows"] == len(table) == 1797
     assert said["version"] == "candidate"
@@ -71,22 +71,22 @@ def test_features_as_parquet_that_scikit_learn_learns_from(candidates, tmp_path)
 
 
 def test_features_of_a_files_rows_and_of_none_that_cannot_be_read(candidates, tmp_path):
-    from evergreen.stages.predict.extract_features import features
+    from evergreen.stages.predict.extract_features import extract_features
 
     paths, file = Paths(candidates, "diabetes"), tmp_path / "rows.csv"
     names = list(load_model(paths.candidate).spec.columns)
     file.write_text(",".join(names) + "\n" + ",".join("0.1" for _ in names) + "\n")
-    assert features(paths, file, tmp_path / "f.parquet")["rows"] == 1
+    assert extract_features(paths, file, tmp_path / "f.parquet")["rows"] == 1
     assert "target" not in pq.read_schema(tmp_path / "f.parquet").names
     file.write_text(",".join(names) + "\n" + ",".join("x" for _ in names) + "\n")
     with pytest.raises(PipelineError, match="nothing was written"):
-        features(paths, file, tmp_path / "g.parquet")
+        extract_features(paths, file, tmp_path / "g.parquet")
     assert not (tmp_path / "g.parquet").exists()
 
 
 def test_a_mistake_names_its_place(candidates, tmp_path):
-    from evergreen.stages.predict.extract_features import features
+    from evergreen.stages.predict.extract_features import extract_features
 
     with pytest.raises(PipelineError, match=r"\.parquet") as error:
-        features(Paths(candidates, "digits"), None, tmp_path / "features.csv")
+        extract_features(Paths(candidates, "digits"), None, tmp_path / "features.csv")
     assert error.value.place == "--output"

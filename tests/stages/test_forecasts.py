@@ -22,7 +22,7 @@ from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.engines import versions
 from evergreen.stages.predict.batch import predict
 from evergreen.stages.preprocess import stage as preprocess
-from evergreen.stages.validate.evidence import measure
+from evergreen.stages.validate.evidence import collect_evidence
 
 DAYS = 120
 
@@ -130,7 +130,7 @@ def test_a_model_without_covariates_still_scores(tmp_path, train):
     old = train(paths, tmp_path / "old", epochs=2)
     paths = prepare(tmp_path, covariates=["advertising"])
     train(paths, paths.candidate, epochs=2)
-    found = measure(paths.candidate, paths.ready, ("v1", old))
+    found = collect_evidence(paths.candidate, paths.ready, ("v1", old))
     assert found.refusal == ""
     assert found.released.metrics()["mse"] > 0
     assert found.reference.name.startswith("AR(")

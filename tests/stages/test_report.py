@@ -22,10 +22,10 @@ from evergreen.stages.report import stage as report
 from evergreen.stages.validate import evaluation
 from evergreen.stages.validate.config import ValidateConfig
 from evergreen.stages.validate.evaluated_rows import ShownRows
-from evergreen.stages.validate.evidence import Evidence, measure
-from evergreen.stages.validate.predictions import Scored
+from evergreen.stages.validate.evidence import Evidence, collect_evidence
+from evergreen.stages.validate.predictions import Predictions
 from evergreen.stages.validate.stage import summarise
-from evergreen.stages.validate.verdict import judge
+from evergreen.stages.validate.verdict import decide
 from evergreen.stages.validate.worst_rows import find_worst, labels
 
 VOID = {"meta", "img", "br", "circle", "line", "path"}
@@ -85,7 +85,7 @@ def stored(evidence: Evidence, folder) -> tuple[dict, dict]:
     """The metrics and the evidence as validate stores them."""
     config = ValidateConfig(bootstrap_samples=100)
     gaps = {role: evidence.gap(other, config) for role, other in evidence.opponents.items()}
-    metrics = summarise(evidence, gaps, judge(evidence, gaps, config), config)
+    metrics = summarise(evidence, gaps, decide(evidence, gaps, config), config)
     evaluation.write(folder, evidence, CHOICE)
     return json.loads(json.dumps(metrics)), json.loads((folder / "evidence.json").read_text())
 
@@ -107,7 +107,7 @@ def parsed(text: str) -> Tags:
 def evidence(candidates):
     def of(name: str) -> Evidence:
         paths = Paths(candidates, name)
-        return measure(paths.candidate, paths.ready, None)
+        return collect_evidence(paths.candidate, paths.ready, None)
 
     return of
 
@@ -174,7 +174,7 @@ def test_text_from_outside_is_escaped(evidence, tmp_path):
 def test_a_perfect_model_has_no_mistakes_to_show(evidence, tmp_path):
     found = evidence("digits")
     right = torch.nn.functional.one_hot(found.candidate.target, 10).float() * 9
-    candidate = Scored.of("candidate", found.candidate.task, right, found.candidate.target)
+    candidate = Predictions.from_output("candidate", found.candidate.task, right, found.candidate.target)
     perfect = dataclasses.replace(found, candidate=candidate)
     assert f"all {found.rows} test rows are predicted rightly" in written(perfect, tmp_path)
     assert not len(find_worst(perfect))

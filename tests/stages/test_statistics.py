@@ -7,13 +7,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evergreen.stages.validate.statistics import block_length, bootstrap, compare, resamples, rows_needed, tango, wilson
+from evergreen.stages.validate.statistics import (
+    block_length,
+    bootstrap,
+    compare,
+    resamples,
+    rows_needed,
+    tango_interval,
+    wilson_interval,
+)
 
 
 def test_wilson_is_scipys():
     for right, rows in [(360, 360), (355, 360), (0, 10), (7, 9)]:
         theirs = stats.binomtest(right, rows).proportion_ci(0.95, method="wilson")
-        ours = wilson(right, rows, 0.95)
+        ours = wilson_interval(right, rows, 0.95)
         assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
         assert ours.low <= ours.value <= ours.high
 
@@ -25,23 +33,25 @@ def test_mcnemar_is_the_exact_binomial_test(won, lost):
     found = compare(first, second)
     assert found.test == "exact McNemar"
     assert found.p == pytest.approx(stats.binomtest(won, won + lost).pvalue if won + lost else 1, abs=1e-12)
-    assert found.difference == tango(won, lost, 100 + won + lost, 0.95)
+    assert found.difference == tango_interval(won, lost, 100 + won + lost, 0.95)
 
 
 def test_tangos_interval_is_the_published_one():
-    found = tango(1, 7, 21, 0.95)  # Fagerland, Lydersen and Laake 2014, airway hyper-responsiveness
+    found = tango_interval(1, 7, 21, 0.95)  # Fagerland, Lydersen and Laake 2014, airway hyper-responsiveness
     assert (found.low, found.high) == pytest.approx((-0.517, -0.026), abs=5e-4)
-    mirrored = tango(7, 1, 21, 0.95)
+    mirrored = tango_interval(7, 1, 21, 0.95)
     assert (-mirrored.high, -mirrored.low) == pytest.approx((found.low, found.high))
     z2 = 1.959964**2  # rows that never differ still leave a doubt
-    assert tango(0, 0, 100, 0.95).high == pytest.approx(z2 / (100 + z2), rel=1e-5)
-    assert tango(21, 0, 21, 0.95).high == pytest.approx(1.0)
+    assert tango_interval(0, 0, 100, 0.95).high == pytest.approx(z2 / (100 + z2), rel=1e-5)
+    assert tango_interval(21, 0, 21, 0.95).high == pytest.approx(1.0)
 
 
 def test_tangos_interval_holds_the_truth_as_often_as_it_says():
     random = np.random.default_rng(0)
     draws = random.multinomial(366, [0.012, 0.004, 0.984], size=1000)
-    held = [(found := tango(int(won), int(lost), 366, 0.95)).low <= 0.008 <= found.high for won, lost, _ in draws]
+    held = [
+        (found := tango_interval(int(won), int(lost), 366, 0.95)).low <= 0.008 <= found.high for won, lost, _ in draws
+    ]
     assert 0.93 <= np.mean(held) <= 0.99
 
 

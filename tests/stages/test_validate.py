@@ -14,9 +14,9 @@ from evergreen.data.feed.batches import load_encoded_split, load_split
 from evergreen.pages.wording import percent
 from evergreen.stages.artifacts import folder_version, load_model
 from evergreen.stages.validate.config import ValidateConfig
-from evergreen.stages.validate.evidence import Gap, measure
+from evergreen.stages.validate.evidence import PairedDifference, collect_evidence
 from evergreen.stages.validate.stage import released, run, validate
-from evergreen.stages.validate.statistics import Interval
+from evergreen.stages.validate.statistics import Estimate
 from evergreen.stages.validate.verdict import more_rows
 
 FAST = ValidateConfig(bootstrap_samples=200)
@@ -76,7 +76,7 @@ def test_the_simple_models_are_what_sklearn_and_least_squares_give(root):
     from sklearn.preprocessing import StandardScaler
 
     digits, sunspots = Paths(root, "digits"), Paths(root, "sunspots")
-    evidence = measure(digits.candidate, digits.ready, None)
+    evidence = collect_evidence(digits.candidate, digits.ready, None)
     fitted = [load_encoded_split(digits.ready, split) for split in ("train", "validation", "test")]
     images = [part["image"].reshape(len(part["image"]), -1) for part in fitted]
     scaler = StandardScaler().fit(np.concatenate(images[:2]))
@@ -84,7 +84,7 @@ def test_the_simple_models_are_what_sklearn_and_least_squares_give(root):
     model.fit(scaler.transform(np.concatenate(images[:2])), np.concatenate([part["target"] for part in fitted[:2]]))
     accuracy = model.score(scaler.transform(images[2]), fitted[2]["target"])
     assert evidence.reference.metrics()["accuracy"] == pytest.approx(accuracy, abs=0.006)
-    series = measure(sunspots.candidate, sunspots.ready, None)
+    series = collect_evidence(sunspots.candidate, sunspots.ready, None)
     assert series.reference.name == "AR(9)"  # what Yule's successors chose for this series
     assert series.reference.metrics()["mse"] < series.baseline.metrics()["mse"] / 2
     assert (evidence.block, series.block) == (1, 5)  # neighbouring years resemble each other, images do not
@@ -198,8 +198,10 @@ def test_wrong_parameters_are_told(wrong, message):
 
 
 def test_rows_to_add_shrink_with_the_difference_sought():
-    def gap(value: float, deviation: float) -> Gap:
-        return Gap(0.9, 0.9 - value, Interval(value, value - 1, value + 1), 0.5, 300, deviation, "rows", "")
+    def gap(value: float, deviation: float) -> PairedDifference:
+        return PairedDifference(
+            0.9, 0.9 - value, Estimate(value, value - 1, value + 1), 0.5, 300, deviation, "rows", ""
+        )
 
     assert more_rows(gap(0.0, 0.0), ValidateConfig()) > 300  # never seen apart, and yet a point could hide
     assert more_rows(gap(0.02, 0.2), ValidateConfig()) > more_rows(gap(0.05, 0.2), ValidateConfig())
