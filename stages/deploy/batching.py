@@ -1,4 +1,4 @@
-"""Dynamic batching: rows of requests that come in while a batch runs go through the network together in the next."""
+"""Batch requests dynamically: rows that arrive while a batch runs form the next one."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ Waiting = tuple["pa.Table", "asyncio.Future[Answers]"]
 
 
 class QueueFull(Exception):
-    """More rows would wait than may."""
+    """Say that the queue has no room for the rows of a request."""
 
 
 class Batcher:
-    """Calls `predict` from an event loop, one batch at a time.
+    """Call `predict` from an event loop, one batch at a time.
 
-    A batch holds whole requests, `max_rows` rows in all (a longer request is a batch of its own). An idle batcher
-    starts after `wait_seconds`; a busy one has gathered meanwhile and goes on at once. With an `executor` the batch
-    runs in a thread of it, otherwise in the event loop: handing over to a thread and back costs about as much as a
-    small network does.
+    A batch holds whole requests, up to `max_rows` rows (a longer request is a batch of its own). An idle batcher waits
+    `wait_seconds` for more rows; a busy one starts the next batch at once. With an `executor` batches run in its
+    thread, otherwise in the event loop: a thread's hand-over costs about as much as a small network.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class Batcher:
         self.worker: asyncio.Task[None] | None = None
 
     async def __call__(self, table: pa.Table) -> Answers:
-        """One answer per row of `table`. Raises QueueFull, and whatever `predict` raises for this very table."""
+        """Return one answer per row of `table`. Raises QueueFull, and what `predict` raises for this table."""
         if self.waiting_rows + table.num_rows > self.max_waiting:
             raise QueueFull
         loop = asyncio.get_running_loop()
@@ -68,7 +67,7 @@ class Batcher:
                     future.set_result(outcome)
 
     def _take(self) -> list[Waiting]:
-        """The requests of the next batch, at least one."""
+        """Take the requests of the next batch from the queue, at least one."""
         batch: list[Waiting] = []
         rows = 0
         while self.waiting and (not batch or rows + self.waiting[0][0].num_rows <= self.max_rows):
@@ -78,7 +77,7 @@ class Batcher:
         return batch
 
     async def _outcomes(self, tables: tuple[pa.Table, ...]) -> list[Answers | BaseException]:
-        """Per request its answers or its error: where a batch fails, one request's rows cost the others nothing."""
+        """Return answers or an error per request; where a batch fails, each request runs alone."""
         (together,) = await asyncio.gather(self._run(tables), return_exceptions=True)
         if not isinstance(together, BaseException):
             return list(together)

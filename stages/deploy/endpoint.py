@@ -1,7 +1,7 @@
-"""The endpoint: what one replica does with a request, and how it takes in new versions.
+"""Answer requests in a replica, and load new versions while it serves.
 
-A version's model, spec, limits and queue are one object, `Served`. A request takes that object once, so it is parsed,
-encoded and answered by one version, however often versions change meanwhile.
+A version's model, spec, limits and queue are one object, `LoadedVersion`. A request takes that object once, so one
+version parses, encodes and answers it, however often versions change meanwhile.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ QUICK_SECONDS = 0.005  # a batch that takes less runs in the event loop: other r
 
 
 class LoadedVersion:
-    """One released version, loaded and warm."""
+    """Hold one released version, loaded and warmed up."""
 
     def __init__(self, entry: Mapping[str, Any], executor: ThreadPoolExecutor | None = None) -> None:
         from evergreen.stages.artifacts import load_model
@@ -51,7 +51,7 @@ class LoadedVersion:
         )
 
     def _warm(self) -> float:
-        """Runs one row and full batches, for the first pass of a shape is the slow one. Seconds of a full batch."""
+        """Run one row and full batches, since the first run of a shape is slow; return the seconds of a full batch."""
         if "example" not in self.schema:
             return math.inf
         parse, example = self.model.spec.parse_request, self.schema["example"]
@@ -62,13 +62,13 @@ class LoadedVersion:
         return time.perf_counter() - start
 
     def card(self) -> dict[str, Any]:
-        """What the model is, for a person."""
+        """Describe the model to a person: architecture, scores, fields of a row."""
         shown = {key: self.model.card.get(key) for key in ("architecture", "task", "parameters", "scores")}
         return {"version": self.version, **shown, "target": self.model.spec.target_name, "row": self.schema}
 
 
 class Endpoint:
-    """All released pipelines in one process: Ray Serve calls `reconfigure`, requests come through `asgi`."""
+    """Serve all released pipelines in one process: Ray Serve calls `reconfigure`, requests come through `asgi`."""
 
     def __init__(self) -> None:
         self.served: dict[str, LoadedVersion] = {}
@@ -79,10 +79,10 @@ class Endpoint:
         self.loading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
-        """Makes `config` = {"revision", "pipelines": {name: {"version", "path", "limits"}}} what is served.
+        """Serve `config` = {"revision", "pipelines": {name: {"version", "path", "limits"}}} from now on.
 
-        New versions are loaded and warmed aside while the old ones answer; then all change places in one assignment.
-        A pipeline whose new version cannot be loaded keeps the one it has: an error raised here would end the replica.
+        New versions are loaded and warmed up while the old ones answer; then one assignment replaces all. A pipeline
+        whose new version cannot be loaded keeps its old one: an error raised here would end the replica.
         """
         import torch
 
@@ -97,7 +97,7 @@ class Endpoint:
         self.revision = config["revision"]
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        """Serve asks for the application by this name. uvicorn takes a bound method for the ASGI of 2018."""
+        """Return the ASGI application; Ray Serve calls this name. uvicorn takes a bound method for the ASGI of 2018."""
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await self.asgi(scope, receive, send)
@@ -106,6 +106,7 @@ class Endpoint:
         return app
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection; errors become JSON with a status code."""
         from starlette.requests import ClientDisconnect, Request
 
         from evergreen.core.errors import DataError
@@ -128,7 +129,7 @@ class Endpoint:
         await response(scope, receive, send)
 
     async def route(self, request: Request, request_id: str) -> Response:
-        """The answer to one request. Raises Refused and DataError for what the sender can mend."""
+        """Answer one request. Raises RequestError and DataError for what the sender can fix."""
         from starlette.responses import HTMLResponse
 
         from evergreen.stages.deploy import openapi
@@ -156,7 +157,7 @@ class Endpoint:
         return _json({"name": parts[0], **self.find(parts[0]).card()})
 
     async def predict(self, request: Request, name: str) -> tuple[str, list[dict[str, Any]]]:
-        """The version that answers, and one answer per row."""
+        """Predict the rows of a request; return the version and one answer per row."""
         served = self.find(name)
         table = served.model.spec.parse_request(await read_rows(request, served.limits), "rows")
         try:
@@ -166,6 +167,7 @@ class Endpoint:
             raise RequestError(429, problem, fix="try again in a second", headers={"Retry-After": "1"}) from None
 
     def find(self, name: str) -> LoadedVersion:
+        """Return the loaded version of a pipeline. Raises RequestError (404) where there is none."""
         if name in self.served:
             return self.served[name]
         known = sorted(self.served)
@@ -174,6 +176,7 @@ class Endpoint:
         raise RequestError(404, f"there is no pipeline '{name:.80}'", fix=fix + more)
 
     def health(self) -> dict[str, Any]:
+        """Return what /healthz shows: versions, failures to load, revision and replica."""
         return {
             "status": "ok" if self.served else "nothing is loaded",
             "pipelines": {name: one.version for name, one in sorted(self.served.items())},
@@ -206,9 +209,9 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 
 def _close_to_others() -> None:
-    """On a machine's own cluster, keeps Serve's port for calls between deployments on loopback.
+    """Bind Serve's port for calls between deployments to loopback, on a cluster of one machine.
 
-    Serve opens it on every interface and unpickles what comes in from anybody; here nothing else needs it.
+    Serve opens it on every interface and unpickles whatever arrives; here no other machine needs it.
     """
     import ray.serve._private.replica as replica
     from ray._common.tls_utils import add_port_to_grpc_server
@@ -219,7 +222,7 @@ def _close_to_others() -> None:
 
 
 def application(_: dict[str, str]) -> Application:
-    """What Serve's declarative configuration names as its `import_path`."""
+    """Build the Serve application; Serve's declarative configuration names it as its `import_path`."""
     from ray import serve
 
     return serve.deployment(serve.ingress()(Endpoint), name="Endpoint").bind()

@@ -1,6 +1,6 @@
-"""The endpoint described: an OpenAPI 3.1 document built from the specs of what is served, and a page that shows it.
+"""Build an OpenAPI 3.1 document from the specs of the served models, and an HTML page that shows it.
 
-The page is one file with no script and no address outside it, so it is there on a machine without a network.
+The page is one file without scripts or links to other hosts, so it works on a machine without a network.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ padding:.25rem .8rem .25rem 0;border-bottom:1px solid #dbe7de;vertical-align:top
 
 
 def build_document(served: Mapping[str, LoadedVersion]) -> dict[str, Any]:
-    """The OpenAPI document of the pipelines that are served now."""
+    """Build the OpenAPI document of the pipelines that are served now."""
     paths: dict[str, Any] = {
         "/": {"get": _get("The pipelines that are served")},
         "/healthz": {"get": _get("The version of each pipeline; 503 while nothing is loaded")},
@@ -49,7 +49,7 @@ def build_document(served: Mapping[str, LoadedVersion]) -> dict[str, Any]:
 
 
 def _get(summary: str) -> dict[str, Any]:
-    return {"summary": summary, "responses": {"200": _content("as said", {"type": "object"})}}
+    return {"summary": summary, "responses": {"200": _content("the description as JSON", {"type": "object"})}}
 
 
 def _predict(name: str, one: LoadedVersion) -> dict[str, Any]:
@@ -81,12 +81,10 @@ def _answer(one: LoadedVersion) -> dict[str, Any]:
     kind = one.model.spec.target.kind
     if kind not in ("category", "number", "series"):
         spec = one.model.spec
-        said = (
-            one.model.predict(spec.parse_request([one.schema["example"]], "example"))[0]
-            if "example" in one.schema
-            else {}
-        )
-        return _object(**{name: _like(value) for name, value in said.items()})
+        if "example" not in one.schema:
+            return _object()
+        (example,) = one.model.predict(spec.parse_request([one.schema["example"]], "example"))
+        return _object(**{name: _like(value) for name, value in example.items()})
     if kind == "category":
         shares = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1}}
         return _object(prediction={}, probabilities=shares)
@@ -98,7 +96,7 @@ def _answer(one: LoadedVersion) -> dict[str, Any]:
 
 
 def _like(value: Any) -> dict[str, Any]:
-    """The schema of values such as this one."""
+    """Infer a JSON schema from an example value."""
     if isinstance(value, dict):
         return _object(**{name: _like(inner) for name, inner in value.items()})
     if isinstance(value, list):
@@ -116,7 +114,7 @@ def _content(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def render_page(document: Mapping[str, Any], url: str) -> str:
-    """The document as HTML, with a line for curl per pipeline; `url` is where the reader found it."""
+    """Render the document as HTML, with a curl command per pipeline; `url` is the endpoint's address."""
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{document['info']['title']}: the endpoint</title>",
         f"<meta name=viewport content='width=device-width'><style>{STYLE}</style>",
@@ -157,7 +155,7 @@ def _table(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def _type(schema: Mapping[str, Any]) -> str:
-    """A field's schema in a few words: 8 × 8 numbers, number, text, one of a, b, c."""
+    """Describe a field's schema in a few words: 8 × 8 numbers, number, text, one of a, b, c."""
     sizes = []
     while schema.get("type") == "array":
         sizes.append(str(schema.get("maxItems", "any number of")))

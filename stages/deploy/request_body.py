@@ -1,4 +1,4 @@
-"""From an HTTP request's body to rows: every refusal says what is wrong and what to send instead."""
+"""Read rows from the body of an HTTP request; each error says what is wrong and what to send instead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class RequestError(Exception):
-    """A request that cannot be answered, in words for who sent it."""
+    """Say why a request cannot be answered, with the HTTP status and what to send instead."""
 
     def __init__(self, status: int, problem: str, *, fix: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{problem}; {fix}")
@@ -19,7 +19,7 @@ class RequestError(Exception):
 
 
 async def read_rows(request: Request, limits: Mapping[str, Any]) -> list[Any]:
-    """The rows of a body {"rows": [row, …]}, or of one that is a row itself. Raises Refused."""
+    """Read the rows of a body: {"rows": [row, …]} or one row. Raises RequestError."""
     _check_type(request)
     value = _parse(await _body(request, limits["max_body_bytes"]))
     if not isinstance(value, dict):
@@ -38,7 +38,7 @@ async def read_rows(request: Request, limits: Mapping[str, Any]) -> list[Any]:
 
 
 def _check_type(request: Request) -> None:
-    """A body must call itself JSON: a page in somebody's browser cannot do that without being asked first (CORS)."""
+    """Require the JSON content type: a page in a browser cannot send it without a CORS preflight."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         problem = f"the body is {kind:.80}" if kind else "the body does not state its type"
@@ -48,7 +48,7 @@ def _check_type(request: Request) -> None:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """The whole body; given up as soon as it passes `limit` bytes."""
+    """Read the whole body; raise RequestError (413) as soon as it is longer than `limit` bytes."""
     too_long = RequestError(413, f"the body is longer than {limit} bytes", fix="send fewer rows in each request")
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated[:20]) > limit:
@@ -63,7 +63,7 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 def _parse(body: bytes) -> Any:
-    """JSON, with NaN and Infinity let through: the check of the field that holds them names it."""
+    """Parse JSON. NaN and Infinity pass: the check of their field names it in its error."""
     try:
         return json.loads(body)
     except json.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""Ray Serve's declarative interface, over HTTP at the dashboard of this clone's Ray."""
+"""Call Ray Serve's declarative REST API at the dashboard of this clone's Ray."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ SECONDS = 60.0  # until a call that is not answered is given up
 
 
 def get_status(root: Path) -> dict[str, Any]:
-    """What Serve is to run and what it does. Raises PipelineError where Ray is not up or does not answer."""
+    """Return Serve's configuration and state. Raises PipelineError where Ray is not up or does not answer."""
     return _call(root, "GET")
 
 
 def apply(root: Path, schema: Mapping[str, Any]) -> None:
-    """Makes `schema` (ray.serve.schema.ServeDeploySchema) what Serve is to run; it goes there by itself."""
+    """Set the configuration that Serve moves to by itself (ray.serve.schema.ServeDeploySchema)."""
     _call(root, "PUT", schema)
 
 
 def delete(root: Path) -> None:
-    """Ends Serve."""
+    """Stop Serve and its applications."""
     _call(root, "DELETE")
 
 
 def is_deployed(details: Mapping[str, Any]) -> bool:
-    """Whether what `ask` gave is about this clone's endpoint."""
+    """Tell whether the result of `get_status` contains this clone's endpoint."""
     return APPLICATION in details.get("applications", {})
 
 
 def deployed_config(details: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of the endpoint's one deployment."""
+    """Return the configuration of the endpoint's one deployment."""
     config: dict[str, Any] = details["applications"][APPLICATION]["deployed_app_config"]["deployments"][0]
     return config
 
 
 def is_reachable(root: Path) -> bool:
-    """Whether this clone's Ray runs; it does not where it was killed, either."""
+    """Tell whether this clone's Ray is running; False also where it was killed."""
     return _dashboard(root) is not None
 
 
@@ -67,7 +67,7 @@ def _call(root: Path, method: str, value: Mapping[str, Any] | None = None) -> di
 
 
 def _dashboard(root: Path) -> tuple[str, str] | None:
-    """The address and the token."""
+    """Return the dashboard's address and token; None where Ray is not running."""
     from evergreen.core.files import read_json
     from evergreen.stages.engines import ray_node
 

@@ -1,8 +1,8 @@
-"""Deploy: puts the released versions of all pipelines behind one HTTP address, by Ray Serve, without a lost request.
+"""Deploy the released versions of all pipelines behind one HTTP address with Ray Serve, losing no request.
 
 One application, one deployment: batching happens inside the replica, since each further hop between deployments costs
 three quarters of the throughput. A new version reaches running replicas as their `user_config`, by Serve's declarative
-interface: the replica loads and warms it beside the old one and then swaps (stages/deploy/endpoint.py).
+interface: the replica loads it and warms it up beside the old one, then swaps (stages/deploy/endpoint.py).
 """
 
 from __future__ import annotations
@@ -34,26 +34,22 @@ def deploy(
     params: DeployConfig | Mapping[str, DeployConfig],
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Serves exactly the `released` versions, {pipeline: {"version", "path"}}; returns when every replica does.
+    """Serve exactly the `released` versions, {pipeline: {"version", "path"}}; return when every replica does.
 
     `params` is one for all or one per pipeline. Returns {"url", "proxy", "moved_from", "pipelines", "seconds"}, where
-    `moved_from` is the port that was taken, if one was. Raises PipelineError when a version cannot be loaded: the
-    versions served before go on being served.
+    `moved_from` is the preferred port where that was taken. Raises PipelineError when a version cannot be loaded; the
+    versions served before stay in service.
     """
     from evergreen.stages.engines import ray_cluster
 
     start = time.monotonic()
     ray_cluster.connect(root)
     before = serve_api.get_status(root)
-    port, moved_from = (
-        (before["http_options"]["port"], None) if serve_api.is_deployed(before) else haproxy.http_port(root)
-    )
+    live = serve_api.is_deployed(before)
+    port, moved_from = (before["http_options"]["port"], None) if live else haproxy.http_port(root)
     each = {name: params if isinstance(params, DeployConfig) else params.get(name, DeployConfig()) for name in released}
     config = _user_config(released, each)
-    _try_out(
-        config["pipelines"],
-        serve_api.deployed_config(before)["user_config"]["pipelines"] if serve_api.is_deployed(before) else {},
-    )
+    _try_out(config["pipelines"], serve_api.deployed_config(before)["user_config"]["pipelines"] if live else {})
     serve_api.apply(root, _schema(config, each, port))
     try:
         _wait(root, port, config["revision"], start + START_SECONDS, progress)
@@ -70,7 +66,7 @@ def deploy(
 
 
 def status(root: Path) -> dict[str, Any] | None:
-    """What is served now: {"url", "pipelines": {name: version}, "replicas"}; None where nothing is."""
+    """Return what is served now: {"url", "pipelines": {name: version}, "replicas"}; None where nothing is."""
     details = serve_api.get_status(root) if serve_api.is_reachable(root) else {}
     if not serve_api.is_deployed(details):
         return None
@@ -85,7 +81,7 @@ def status(root: Path) -> dict[str, Any] | None:
 
 
 def undeploy(root: Path) -> bool:
-    """Ends Serve and gives its port back; False where nothing was served."""
+    """Stop Serve and free its port; return False where nothing was served."""
     if not (serve_api.is_reachable(root) and serve_api.is_deployed(serve_api.get_status(root))):
         return False
     serve_api.delete(root)
@@ -93,7 +89,7 @@ def undeploy(root: Path) -> bool:
 
 
 def _user_config(released: Mapping[str, Mapping[str, str]], each: Mapping[str, DeployConfig]) -> dict[str, Any]:
-    """What replicas get. A version's folder may be written anew under its name, so its contents are told apart too."""
+    """Build the config of the replicas, with a hash of each folder: its content may change under the same version."""
     from evergreen.stages.artifacts import folder_version
 
     for name, one in released.items():
@@ -113,7 +109,7 @@ def _user_config(released: Mapping[str, Mapping[str, str]], each: Mapping[str, D
 
 
 def _try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> None:
-    """Loads and runs each version that is not served yet, here and now: PipelineError before anything has changed."""
+    """Load and run each version that is not served yet, so that an error is raised before anything changes."""
     from evergreen.stages.deploy.endpoint import LoadedVersion
 
     for name, entry in wanted.items():
@@ -122,7 +118,7 @@ def _try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> None:
 
 
 def _schema(config: Mapping[str, Any], each: Mapping[str, DeployConfig], port: int) -> dict[str, Any]:
-    """The whole of Serve's configuration (ray.serve.schema.ServeDeploySchema)."""
+    """Build Serve's whole configuration (ray.serve.schema.ServeDeploySchema)."""
     deployment = {
         "name": DEPLOYMENT,
         "num_replicas": max((params.replicas for params in each.values()), default=1),
@@ -148,7 +144,7 @@ def _schema(config: Mapping[str, Any], each: Mapping[str, DeployConfig], port: i
 
 
 def _code() -> str:
-    """Return what changes with Evergreen's version and with that of any part that a model may be made of."""
+    """Hash Evergreen's version and the code of every part that a model may use."""
     from importlib.metadata import version
 
     from evergreen.core import parts
@@ -160,7 +156,7 @@ def _code() -> str:
 
 
 def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progress) -> None:
-    """Returns when each replica that Serve counts says it serves `revision`; PipelineError if one could not load it."""
+    """Wait until every replica serves `revision`. Raises PipelineError if one cannot, or past the deadline."""
     seen: set[str] = set()
     replicas = None
     while time.monotonic() < deadline:
@@ -179,7 +175,7 @@ def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progr
 
 
 def _healthy(port: int, revision: str) -> set[str]:
-    """The replica that answered, if it serves `revision`. Raises PipelineError with what it could not load."""
+    """Return the replica that answered, if it serves `revision`. Raises PipelineError if it could not load it."""
     try:
         with urllib.request.urlopen(f"http://{haproxy.HOST}:{port}/healthz", timeout=5) as answer:
             state = json.load(answer)
@@ -196,7 +192,7 @@ def _healthy(port: int, revision: str) -> set[str]:
 
 
 def _restore(root: Path, before: Mapping[str, Any]) -> None:
-    """Makes what was asked for before the goal again, lest a replica that starts anew looks for what does not load."""
+    """Set the earlier configuration again, so that a replica that restarts does not load the broken version."""
     if serve_api.is_deployed(before):
         config = before["applications"][APPLICATION]["deployed_app_config"]
         rest = {"proxy_location": "HeadOnly", "http_options": before["http_options"]}

@@ -1,4 +1,4 @@
-"""Batch prediction: the rows of a file answered by the released model, checked and encoded as in training."""
+"""Predict the rows of a file with the released model, checked and encoded as in training."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ ENDINGS = (".csv", ".parquet")
 
 
 def predict(paths: Paths, source: Path, output: Path, progress: Progress = no_progress) -> dict[str, Any]:
-    """Writes `output`, whole or not at all: the columns of `source`, `prediction`, for classes one `p_<class>` each.
+    """Predict the rows of `source` and write them to `output` with their predictions, completely or not at all.
+
+    The output has the columns of `source`, `prediction`, and for classes a column `p_<class>` each. One record batch is
+    in memory at a time; a forecast, whose rows need those before them, takes the whole table.
 
     Raises PipelineError or DataError for a pipeline without a release, a column that is missing, a row that cannot be
-    answered (named by its line), an output that is neither CSV nor Parquet. Holds one record batch at a time; a
-    forecast, whose rows need those before them, holds the whole table.
+    predicted (named by its line), an output that is neither CSV nor Parquet.
     """
     from evergreen.data.sources import open_source
     from evergreen.stages.artifacts import load_model
@@ -62,7 +64,7 @@ def _check_output(output: Path) -> None:
 
 
 def _answer(model: Model, batch: pa.RecordBatch, source: Path, typed: bool) -> pa.Table:
-    """The batch's own columns and the answers to its rows; `typed`: text that the model reads as numbers as numbers."""
+    """Append the answers to the batch's columns; `typed` turns text that the model reads as numbers into numbers."""
     import pyarrow as pa
 
     from evergreen.core.errors import DataError
@@ -94,7 +96,7 @@ def _check_readable(table: pa.Table, source: Path) -> None:
 
 
 def _source_columns(table: pa.Table) -> pa.Table:
-    """The columns that came from the source; of files, which no table names, with the `origin` of each row."""
+    """Select the source's own columns; rows that are files get a column `origin` with their path."""
     import pyarrow as pa
 
     own = table.drop_columns([name for name in ("_origin", "_fault") if name in table.column_names])
@@ -103,7 +105,7 @@ def _source_columns(table: pa.Table) -> pa.Table:
 
 
 def answer_columns(answers: list[dict[str, Any]]) -> dict[str, pa.Array]:
-    """Turn answers into columns: `prediction`, the ends of an interval …, one `p_<class>` for each probability."""
+    """Turn answers into columns: `prediction`, the bounds of an interval, one `p_<class>` for each probability."""
     import pyarrow as pa
 
     columns: dict[str, pa.Array] = {}
@@ -125,7 +127,7 @@ def _append_columns(table: pa.Table, columns: dict[str, pa.Array], source: Path)
 
 
 def _forecast(model: Model, batches: Iterator[pa.RecordBatch], source: Path) -> Iterator[pa.Table]:
-    """The whole table, each row foretold from those before it."""
+    """Read the whole table and forecast each row from those before it."""
     import pyarrow as pa
 
     from evergreen.stages.predict.forecast import forecast
@@ -136,7 +138,7 @@ def _forecast(model: Model, batches: Iterator[pa.RecordBatch], source: Path) -> 
 
 
 def _write(tables: Iterator[pa.Table], output: Path, progress: Progress) -> int:
-    """Writes the tables one after another into a file beside `output` that takes its place at the end."""
+    """Write the tables to a temporary file beside `output` and rename it at the end; return the number of rows."""
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
     writing = _parquet if output.suffix.lower() == ".parquet" else _csv
     rows = 0
@@ -156,7 +158,7 @@ def _write(tables: Iterator[pa.Table], output: Path, progress: Progress) -> int:
 
 
 def _parquet(path: Path) -> Generator[None, pa.Table, None]:
-    """Takes tables of one schema."""
+    """Write the tables sent to it, all of one schema, as Parquet."""
     import pyarrow.parquet as pq
 
     table = yield
@@ -167,7 +169,7 @@ def _parquet(path: Path) -> Generator[None, pa.Table, None]:
 
 
 def _csv(path: Path) -> Generator[None, pa.Table, None]:
-    """Takes tables of one schema. Python's writer quotes what needs it; Arrow's would quote every text."""
+    """Write the tables sent to it as CSV. Python's writer quotes where needed; Arrow's quotes every text."""
     import pyarrow as pa
 
     table = yield
@@ -189,7 +191,7 @@ def _is_tensor(kind: pa.DataType) -> bool:
 
 
 def _to_text(column: pa.ChunkedArray, *, nested: bool) -> list[str | None]:
-    """The values of a column as CSV holds them, lists and structures as JSON."""
+    """Convert a column to text for CSV, lists and structures as JSON."""
     import pyarrow as pa
 
     if not nested:

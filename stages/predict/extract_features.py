@@ -1,4 +1,4 @@
-"""Feature extraction: what the released network, or the candidate, makes of rows, as Parquet that others learn from."""
+"""Extract the features that the released network, or the candidate, computes from rows, as Parquet."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 def extract_features(
     paths: Paths, source: Path | None, output: Path, progress: Progress = no_progress
 ) -> dict[str, Any]:
-    """Writes `output`: columns feature_0 …, float32; of the pipeline's own rows `target`, `split` and `_id` too, of the
-    rows of `source` its target, where it has one, and `_origin`.
+    """Write the features of rows to a Parquet file; return the counts and the version.
 
-    Raises PipelineError or DataError where there is no model, a row cannot be read, or the output is no Parquet file.
+    The file has the columns feature_0 …, float32. The pipeline's own rows, taken where `source` is None, add `target`,
+    `split` and `_id`; rows of `source` add `target`, where there is one, and `_origin`.
+
+    Raises PipelineError or DataError where there is no model, a row cannot be read, or `output` is not a Parquet file.
     """
     import pyarrow as pa
 
@@ -41,7 +43,7 @@ def extract_features(
 
 
 def _model(paths: Paths) -> tuple[str, Model]:
-    """The released version, else the candidate."""
+    """Load the released version, else the candidate."""
     from evergreen.stages.artifacts import CARD, load_model
     from evergreen.stages.engines import versions
 
@@ -55,7 +57,7 @@ def _model(paths: Paths) -> tuple[str, Model]:
 
 
 def _prepared_rows(paths: Paths, model: Model, split: str) -> pa.Table:
-    """One split of the prepared rows."""
+    """Compute the features of one split of the prepared rows."""
     import pyarrow as pa
 
     from evergreen.core.errors import DataError
@@ -72,7 +74,7 @@ def _prepared_rows(paths: Paths, model: Model, split: str) -> pa.Table:
 
 
 def _read_file(source: Path, root: Path, model: Model) -> pa.Table:
-    """All rows of a file."""
+    """Compute the features of all rows of a file."""
     import pyarrow as pa
 
     from evergreen.data.sources import open_source
@@ -100,7 +102,7 @@ def _features(model: Model, table: pa.Table) -> dict[str, pa.Array]:
 
 
 def _write(table: pa.Table, output: Path) -> None:
-    """Whole or not at all."""
+    """Write the table completely or not at all."""
     import os
 
     import pyarrow.parquet as pq

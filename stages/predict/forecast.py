@@ -1,4 +1,4 @@
-"""Batch prediction of series: each row is foretold from the known values before it, rows to come by horizons."""
+"""Forecast the rows of series from the known values before them, future rows one horizon after another."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MAX_STEP_RATIO = 1.2  # times the largest step between known rows, or the smalle
 
 
 def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]:
-    """`prediction` for each row of the table, with `low` and `high` where the model gives an interval.
+    """Forecast each row of the table; return `prediction`, and `low` and `high` where the model gives an interval.
 
-    A row without a value is one to come. What is foretold beyond the horizon stands on what was foretold before, and
-    has no interval. Raises PipelineError or DataError, naming the row, for what cannot be read, for rows to come that
-    do not follow at once, and where no row can be foretold.
+    A row without a value is a future one. Beyond the horizon a forecast builds on earlier ones and has no interval.
+    Raises PipelineError or DataError, naming the row, for values that cannot be read, for gaps before future rows, and
+    where no row has the history that it needs.
     """
     import numpy as np
     import pyarrow as pa
@@ -44,22 +44,22 @@ def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]
         place = ", ".join(part for part in (str(source), error.place) if part)
         raise DataError(error.problem, place=place, fix=error.fix) from error
     answers = model.predict(examples.select(list(model.spec.columns))) if len(examples) else []
-    said = {name: np.full(len(table), np.nan) for name in ("prediction", "low", "high")}
+    predicted = {name: np.full(len(table), np.nan) for name in ("prediction", "low", "high")}
     for row, answer in zip(examples.column("_row").to_pylist(), answers, strict=True):
-        _write(said, [row], answer)
+        _write(predicted, [row], answer)
     for rows, moment in groups:
         _check_gaps(table, rows, moment, values_NC[rows, 0], source, time)
         which = {series: table.column(series).take(pa.array(rows[:1]))} if series and len(rows) else {}
-        _continue(model, values_NC[rows], rows, said, which)
-    if len(table) and np.isnan(said["prediction"]).all():
+        _continue(model, values_NC[rows], rows, predicted, which)
+    if len(table) and np.isnan(predicted["prediction"]).all():
         fix = "put the rows that come before into the file"
         raise PipelineError(f"no row has the {window} known values before it that it takes", place=str(source), fix=fix)
-    told = {name: column for name, column in said.items() if name == "prediction" or not np.isnan(column).all()}
-    return {name: pa.array(column, from_pandas=True) for name, column in told.items()}
+    columns = {name: column for name, column in predicted.items() if name == "prediction" or not np.isnan(column).all()}
+    return {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
 
 
 def _columns(model: Model) -> tuple[Any, list[str], str]:
-    """The field of the history, the columns that make it (the series itself first), and that which names the series."""
+    """Return the history's field, its columns (the series itself first), and the column that names the series."""
     from evergreen.data.prepare.windows import HISTORY
 
     history = model.spec.inputs[HISTORY]
@@ -79,7 +79,7 @@ def _check_numbers(table: pa.Table, names: Sequence[str], source: Path) -> None:
 
 
 def _check_gaps(table: pa.Table, rows: Any, moment: Any, value: Any, source: Path, time: str) -> None:
-    """Rows to come follow the known ones, and each other, as these do."""
+    """Check that future rows follow with the time steps of the known rows. Raises PipelineError."""
     import numpy as np
 
     first, steps = _first_unknown(value), np.diff(moment.astype(np.float64))
@@ -98,8 +98,8 @@ def _check_gaps(table: pa.Table, rows: Any, moment: Any, value: Any, source: Pat
             )
 
 
-def _continue(model: Model, values_NC: np.ndarray, rows: Any, said: dict[str, Any], which: dict[str, Any]) -> None:
-    """Fills what is said of the rows after the last known value of one series, given in order of time."""
+def _continue(model: Model, values_NC: np.ndarray, rows: Any, predicted: dict[str, Any], which: dict[str, Any]) -> None:
+    """Forecast the rows after the last known value of one series, in order of time, and write them to `predicted`."""
     import numpy as np
     import pyarrow as pa
 
@@ -117,18 +117,18 @@ def _continue(model: Model, values_NC: np.ndarray, rows: Any, said: dict[str, An
         if start > first:  # its history was foretold itself, so that no interval is known
             answer = {"prediction": answer["prediction"]}
         ahead = rows[start : start + horizon]
-        _write(said, ahead, answer)
+        _write(predicted, ahead, answer)
         values_NC[start : start + len(ahead), 0] = answer["prediction"][: len(ahead)]
 
 
-def _write(said: dict[str, Any], rows: Sequence[int], answer: dict[str, Any]) -> None:
-    for name, column in said.items():
+def _write(predicted: dict[str, Any], rows: Sequence[int], answer: dict[str, Any]) -> None:
+    for name, column in predicted.items():
         if name in answer:
             column[rows] = answer[name][: len(rows)]
 
 
 def _first_unknown(value: Any) -> int:
-    """The place after the last known value."""
+    """Return the index after the last known value."""
     import numpy as np
 
     known = np.flatnonzero(~np.isnan(value))

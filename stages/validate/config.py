@@ -15,14 +15,14 @@ class ValidateConfig(Section):
     RENAMED: ClassVar = {"resamples": "bootstrap_samples", "margin": "equivalence_margin"}
 
     confidence: float = Field(0.95, gt=0.5, lt=1)
-    """Of every interval and test."""
+    """Confidence of every interval and test."""
     bootstrap_samples: int = Field(1000, ge=100, le=1_000_000)
     """Bootstrap samples behind each interval; fewer are drawn above 20,000 test rows."""
     release_when: Literal["better", "not worse"] = "better"
-    """Than the released version, on the same test rows."""
+    """What the candidate must be, against the released version on the same test rows."""
     equivalence_margin: float = Field(0.01, ge=0)
-    """Differences up to it do not matter: a fraction of the rows, or of the released version's error."""
+    """Largest difference that does not matter: a fraction of the rows, or of the released version's error."""
     slices: dict[str, Annotated[list[Any], Field(min_length=2, max_length=2)]] = {}
-    """Slice's name: [from, to], times of test rows, both included."""
+    """Time ranges to score separately: name: [from, to], both included."""
     seed: Seed = 0
-    """Of the bootstrap."""
+    """Seed of the bootstrap."""

@@ -1,4 +1,4 @@
-"""Store the evidence of a validation: predictions, plots for DVC, and everything that the report is drawn from."""
+"""Store the results of a validation: predictions, plots for DVC, and the data that the report is drawn from."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write(folder: Path, evidence: Evidence, choice: Json) -> None:
 
 
 def write_predictions(path: Path, evidence: Evidence, truth: Sequence[Any], answers: Sequence[Json]) -> None:
-    """Write a row for each test row: which one it is, the actual and the predicted value, how sure, and its score."""
+    """Write one line per test row: its id, the actual and the predicted value, the confidence and the row's score."""
     table = evidence.table.select([name for name in ROW_COLUMNS if name in evidence.table.column_names])
     columns: dict[str, Sequence[Any]] = {"actual": truth}
     for name in ("prediction", "low", "high", "score"):
@@ -62,7 +62,7 @@ def write_predictions(path: Path, evidence: Evidence, truth: Sequence[Any], answ
 
 
 def write_plots(folder: Path, evidence: Evidence, choice: Json, shown: ShownRows, answers: Sequence[Json]) -> None:
-    """Write a CSV for each picture; what DVC draws by default, the last column, is the one that matters."""
+    """Write a CSV file for each plot. The main column is the last, since DVC draws that one by default."""
     folder.mkdir()
     task = evidence.candidate.task
     history, decider = evidence.model.card.get("history", []), next(iter(task.METRICS))

@@ -1,4 +1,4 @@
-"""What a candidate, its opponents and the released version say to the same rows, and how far apart they are."""
+"""Evaluate a candidate, its opponents and the released version on the same test rows, and compare them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MANY_ROWS = 20_000  # above it fewer drawings serve: intervals are narrow, and e
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How much better the candidate is than another: a share of the rows, or of the other's error or score."""
+    """Hold by how much the candidate beats another model: a fraction of the rows, or of the other's error or score."""
 
     mine: float  # the mean over rows: of right answers, or of the error or score
     theirs: float
@@ -40,13 +40,14 @@ class PairedDifference:
     test: str
 
     def to_json(self) -> dict[str, Any]:
+        """Return the difference as `metrics.json` stores it."""
         means = {"mine": self.mine, "theirs": self.theirs}
         return {**vars(self.share), **means, "p": self.p, "share_of": self.of, "test": self.test}
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that was measured on the test rows."""
+    """Hold the predictions of all models for the test rows, and compute intervals and differences from them."""
 
     model: Model
     table: pa.Table  # the test rows, raw
@@ -64,10 +65,11 @@ class Evidence:
 
     @property
     def rows(self) -> int:
+        """Return the number of test rows."""
         return len(self.candidate.target)
 
     def truth(self) -> list[Any]:
-        """What each row really is, in the data's units."""
+        """Return the actual value of each row, in the data's units."""
         from evergreen.data import kinds
 
         field = self.model.spec.target
@@ -77,11 +79,12 @@ class Evidence:
 
     @property
     def opponents(self) -> dict[str, Predictions]:
+        """Return the predictions of every model that the candidate is compared with, by role."""
         found = {"baseline": self.baseline, "reference": self.reference, **self.others, "released": self.released}
         return {role: scored for role, scored in found.items() if scored is not None}
 
     def gap(self, other: Predictions, config: ValidateConfig) -> PairedDifference:
-        """The paired test of the candidate against another model."""
+        """Compare the candidate with another model by a paired test."""
         right = self.candidate.is_right_or_wrong and other.is_right_or_wrong
         mine, theirs = self.candidate.row_scores, other.row_scores
         more = self.candidate.task.ROW_SCORE_GOAL == "max"
@@ -93,7 +96,7 @@ class Evidence:
         return PairedDifference(*means, found.difference, found.p, found.rows, found.deviation, of, found.test)
 
     def intervals(self, config: ValidateConfig, rows: np.ndarray[Any, Any] | None = None) -> Mapping[str, Estimate]:
-        """Every metric of the candidate on the given rows (default: all), with its interval where there is one."""
+        """Return every metric of the candidate on `rows` (default: all), with its interval where there is one."""
         chosen = np.arange(self.rows) if rows is None else rows
         if not self.candidate.task.BOOTSTRAP_METRICS:
             values = self.candidate.metrics(torch.from_numpy(chosen))
@@ -118,7 +121,7 @@ class Evidence:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Thousands of tiny operations are many times slower when threads hand each of them over."""
+    """Run PyTorch on one thread: thousands of tiny operations are many times slower on several."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -128,8 +131,11 @@ def _one_thread() -> Iterator[None]:
 
 
 def collect_evidence(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, seed: int = 0) -> Evidence:
-    """Lets the candidate, the task's baseline, a simple model and the released version answer the test rows: a uniform
-    sample of them, and of the rows that opponents learn from, where they are more than fit into memory."""
+    """Predict the test rows with the candidate, the task's baseline, a simple model and the released version.
+
+    `released` is the version's name and the folder of its model. Where the test rows, or the rows that opponents learn
+    from, do not fit into memory, a uniform sample of them is used.
+    """
     from evergreen.data.feed import batches
     from evergreen.data.prepared import hash_sample
     from evergreen.data.spec import FeatureSpec
@@ -164,21 +170,21 @@ def collect_evidence(candidate: Path, ready: Path, released: tuple[str, Path] | 
 def _others(
     candidate: Path, model: Model, splits: list[dict[str, Array]], test: dict[str, Array], rows: Batch
 ) -> dict[str, Predictions]:
-    """The network that was trained from scratch beside a transferred one, and an SVM on the candidate's features."""
+    """Predict with the network trained from scratch beside a transferred one, and with an SVM on the features."""
     from evergreen.stages.validate.svm import fit_svm
 
     found: dict[str, Predictions] = {}
     if (candidate / SCRATCH).is_dir():
         alone = load_model(candidate / SCRATCH).network
         found["scratch"] = Predictions("the same network from scratch", alone.task, rows, alone.predict_outputs)
-    if (said := fit_svm(model.network, model.spec, splits[0], splits[1], test)) is not None:
+    if (predicted := fit_svm(model.network, model.spec, splits[0], splits[1], test)) is not None:
         name, task = "an SVM on the network's features", model.network.task
-        found["svm"] = Predictions.from_output(name, task, said, rows["target"])
+        found["svm"] = Predictions.from_output(name, task, predicted, rows["target"])
     return found
 
 
 def _released(released: tuple[str, Path] | None, model: Model, table: pa.Table) -> tuple[Predictions | None, str]:
-    """The released version's answers, encoded with its own spec; or why it has none."""
+    """Predict with the released version, encoding rows by its own spec; else return why it cannot."""
     if released is None:
         return None, ""
     version, folder = released

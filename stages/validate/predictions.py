@@ -1,4 +1,4 @@
-"""What one model says to the test rows."""
+"""Predict the test rows with one model, and score them by its task."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one model says to all test rows, and the task that scores it. Outputs are made anew when they are asked for,
-    a few rows at a time: all of them, of a large vocabulary say, need not fit into memory."""
+    """Hold a model, the test rows, and the task that scores the predictions.
+
+    Outputs are computed again each time, chunk by chunk, since all may not fit into memory (a large vocabulary).
+    """
 
     name: str
     task: Task
@@ -30,17 +32,18 @@ class Predictions:
 
     @classmethod
     def from_output(cls, name: str, task: Task, output: Any, target: Tensor) -> Predictions:
-        """One whose outputs (N, …) are known."""
+        """Wrap outputs (N, …) that are already computed."""
         known = {"output": torch.as_tensor(output, dtype=torch.float32), "target": target}
         return cls(name, task, known, lambda rows: rows["output"])
 
     @property
     def target(self) -> Tensor:
+        """Return the encoded targets, (N, …)."""
         return self.rows["target"]
 
     @cached_property
     def metric_inputs(self) -> tuple[Tensor, Tensor]:
-        """What the metrics of each row are computed from."""
+        """Compute what the metrics need: outputs and targets, (N, …)."""
         found = [
             self.task.metric_inputs(out, some["target"])
             for some, out in iter_chunks(self.predict_outputs, self.rows, whole=self.task.NEEDS_ALL_OUTPUTS)
@@ -50,24 +53,26 @@ class Predictions:
 
     @cached_property
     def row_scores(self) -> Array:
-        """(N,) right (1) or wrong (0), or another score, or an error."""
+        """Compute a number for each row, (N,): right (1) or wrong (0), another score, or an error."""
         rows: Array = self.task.row_scores(*self.metric_inputs).double().numpy()
         return rows
 
     @property
     def is_right_or_wrong(self) -> bool:
+        """Tell whether every row is simply right (1) or wrong (0)."""
         return self.task.ROW_SCORE_GOAL == "max" and set(np.unique(self.row_scores)) <= {0.0, 1.0}
 
     def metrics(self, rows: Any = slice(None)) -> dict[str, float]:
+        """Compute the task's metrics on `rows`, by default all."""
         output, target = self.metric_inputs
         return self.task.metrics(output[rows], target[rows])
 
     def output(self, rows: Any = slice(None)) -> Tensor:
-        """What is said to some rows, by default all, (n, …)."""
+        """Return the outputs (n, …) for `rows`, by default all."""
         some = {name: column[rows] for name, column in self.rows.items()}
         return torch.cat([output for _, output in iter_chunks(self.predict_outputs, some)])
 
     def answers(self, rows: Any = slice(None)) -> list[dict[str, Any]]:
-        """As `output`, in words that a person reads."""
+        """Return the predictions for `rows`, by default all, in the data's units."""
         some = {name: column[rows] for name, column in self.rows.items()}
         return [answer for _, output in iter_chunks(self.predict_outputs, some) for answer in self.task.decode(output)]

@@ -55,7 +55,7 @@ def fit_reference(
 
 
 def _matrix(spec: FeatureSpec, arrays: Arrays) -> np.ndarray[Any, Any]:
-    """All inputs side by side, (N, F), as the linear network is shown them."""
+    """Concatenate all inputs to a matrix (N, F), as the linear network sees them."""
     import torch
 
     from evergreen.models.layers import FlattenInputs
@@ -73,7 +73,7 @@ def _matrix(spec: FeatureSpec, arrays: Arrays) -> np.ndarray[Any, Any]:
 
 
 def _naive_bayes(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any], items: int) -> Any:
-    """What goes with what is known of the row, each thing by itself (Maron 1961)."""
+    """Score each item by what it occurs with, taking the inputs as independent (Maron 1961)."""
     from sklearn.naive_bayes import MultinomialNB
 
     model = MultinomialNB(alpha=0.1).fit(x, y)
@@ -83,7 +83,7 @@ def _naive_bayes(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.nd
 
 
 def _discriminants(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]) -> Any:
-    """The directions that part the classes best (Fisher 1936; Rao 1948)."""
+    """Project on the directions that separate the classes best (Fisher 1936; Rao 1948)."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     return LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto").fit(x, y).transform(x_test)
@@ -103,8 +103,11 @@ def _logistic(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarr
 def _neighbors(
     task: Any, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, Any]:
-    """The mean distance to the three nearest normal rows (Ramaswamy et al. 2000), shifted so that the task's threshold
-    lets through the promised share of the rows of the fit, each measured without itself."""
+    """Score rows by the mean distance to the three nearest normal rows (Ramaswamy et al. 2000).
+
+    Scores are shifted so that the task's threshold flags its fraction of false alarms among the rows of the fit; each
+    of those is measured without itself.
+    """
     from sklearn.neighbors import NearestNeighbors
 
     x = x[y == task.normal]
@@ -121,8 +124,10 @@ def _ridge(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[
 
 
 def _autoregression(spec: FeatureSpec, rows: Arrays, test: Arrays) -> Any:
-    """Least squares of each step ahead on the last p values of all channels, and on all other inputs; p, up to the
-    window, has the least AIC (Akaike 1974)."""
+    """Fit each step ahead by least squares to the last p values of all channels and to all other inputs.
+
+    p, at most the window, is the one with the lowest AIC (Akaike 1974).
+    """
     history = next(name for name, field in spec.inputs.items() if field.kind == "series")
     rest = {name: field for name, field in spec.inputs.items() if name != history}
 

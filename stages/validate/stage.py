@@ -1,4 +1,4 @@
-"""Prove what a candidate is worth on rows it has never seen: against the baseline, a simple model, the released one.
+"""Compare a candidate with the baseline, a simple model and the released version on rows it has never seen.
 
 Writes `evaluation/`: `metrics.json` for `dvc metrics show`, `plots/*.csv` for `dvc plots show`, `predictions.parquet`,
 and `evidence.json`, from which the stage `report` draws a page.
@@ -25,14 +25,17 @@ VERSION = 1  # raised when the same inputs and settings give another result, by 
 
 
 def run(config: ValidateConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
-    """Judges the candidate; raises PipelineError or DataError where something is missing, and writes nothing then."""
+    """Validate the candidate against the version that is released now; return the verdict and scores.
+
+    Raises PipelineError or DataError where an input is missing; nothing is written then.
+    """
     return validate(config, paths, released=released(paths), progress=progress)
 
 
 def validate(
     config: ValidateConfig, paths: Paths, *, released: tuple[str, Path] | None, progress: Progress = no_progress
 ) -> dict[str, Any]:
-    """`run` with the released version (its name and the folder of its model) given. Returns the verdict and scores."""
+    """Validate the candidate against `released`, the version's name and the folder of its model; return the verdict."""
     from evergreen.stages.validate import evaluation
     from evergreen.stages.validate.evidence import collect_evidence
     from evergreen.stages.validate.verdict import decide
@@ -55,7 +58,7 @@ def validate(
 
 
 def released(paths: Paths) -> tuple[str, Path] | None:
-    """The released version and the folder of its model; None before the first release or outside git."""
+    """Return the released version and the folder of its model; None before the first release or outside git."""
     if not (paths.root / ".git").exists():
         return None
     from evergreen.stages.engines import versions
@@ -67,7 +70,7 @@ def released(paths: Paths) -> tuple[str, Path] | None:
 def summarise(
     evidence: Evidence, gaps: dict[str, PairedDifference], verdict: Verdict, config: ValidateConfig
 ) -> dict[str, Any]:
-    """What `metrics.json` holds."""
+    """Return the content of `metrics.json`."""
     found: dict[str, Any] = {
         "verdict": verdict.word,
         "why": verdict.why,
@@ -87,7 +90,7 @@ def summarise(
 
 
 def slice_rows(evidence: Evidence, config: ValidateConfig) -> dict[str, np.ndarray[Any, Any]]:
-    """The numbers of the test rows in each slice of time."""
+    """Return the row numbers of each slice of time. Raises PipelineError for a slice without rows."""
     import numpy as np
 
     if not config.slices:

@@ -1,4 +1,4 @@
-"""How sure a score is: intervals, paired tests on the same rows, and how many rows it would take to tell.
+"""Compute confidence intervals, paired tests on the same rows, and the number of rows that a test needs.
 
 Rows of a time series resemble their neighbours, so there whole blocks of rows are drawn instead of single ones
 (circular block bootstrap; Politis and Romano 1992; block length n^(1/3), Hall, Horowitz and Jing 1995).
@@ -36,7 +36,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a paired test found. `difference` is first less second, the mean over rows; `deviation` of one row's."""
+    """Hold the result of a paired test: the mean of first minus second, and the standard deviation of one row's."""
 
     difference: Estimate
     p: float
@@ -46,12 +46,12 @@ class Comparison:
 
 
 def block_length(rows: int, *, ordered: bool, overlap: int = 1) -> int:
-    """Rows drawn together: 1 when rows are independent, else n^(1/3), at least the steps that neighbours share."""
+    """Return how many rows to draw together: 1 if they are independent, else n^(1/3), and at least `overlap`."""
     return min(rows, max(overlap, math.ceil(rows ** (1 / 3)))) if ordered else 1
 
 
 def resamples(rows: int, times: int, *, block: int = 1, seed: int = 0) -> Iterator[NDArray[np.int64]]:
-    """`times` drawings with replacement of `rows` row numbers, as pieces (k, rows)."""
+    """Draw `rows` row numbers with replacement, `times` times; yield them in pieces (k, rows)."""
     random = np.random.default_rng(seed)
     blocks, piece = math.ceil(rows / block), max(1, CELLS // rows)
     for start in range(0, times, piece):
@@ -60,7 +60,7 @@ def resamples(rows: int, times: int, *, block: int = 1, seed: int = 0) -> Iterat
 
 
 def wilson_interval(right: float, rows: int, confidence: float) -> Estimate:
-    """Score interval of a share of rows (Wilson 1927): honest near 0 and 1, where a bootstrap is too narrow."""
+    """Compute the score interval of a fraction of rows (Wilson 1927); near 0 and 1 a bootstrap is too narrow."""
     z, share = NormalDist().inv_cdf((1 + confidence) / 2), right / rows
     middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
     half = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
@@ -76,16 +76,14 @@ def bootstrap(
     block: int = 1,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Percentile intervals (Efron 1979) of everything `score` computes from row numbers (n,), all from one drawing."""
+    """Compute percentile intervals (Efron 1979) of all values that `score` returns for row numbers (n,)."""
     values = score(np.arange(rows))
     drawn = [score(one) for piece in resamples(rows, times, block=block, seed=seed) for one in piece]
-    return {
-        name: percentile_interval([one[name] for one in drawn], value, confidence) for name, value in values.items()
-    }
+    return {name: percentile_interval([d[name] for d in drawn], value, confidence) for name, value in values.items()}
 
 
 def percentile_interval(drawn: list[float] | Array, value: float, confidence: float) -> Estimate:
-    """The central `confidence` of bootstrapped values; undefined ones (a class never drawn) are left out."""
+    """Take the central `confidence` of bootstrapped values, without undefined ones (a class never drawn)."""
     whole = np.asarray(drawn, dtype=float)
     whole = whole[np.isfinite(whole)]
     if not len(whole):
@@ -97,9 +95,9 @@ def percentile_interval(drawn: list[float] | Array, value: float, confidence: fl
 def compare(
     first: Array, second: Array, *, confidence: float = 0.95, times: int = 2000, block: int = 1, seed: int = 0
 ) -> Comparison:
-    """Tests whether two scores (n,) of the same rows differ in the mean.
+    """Test whether two scores (n,) of the same rows differ in the mean.
 
-    Right or wrong (1/0) on independent rows: McNemar's test, exact. Else: a paired bootstrap of the mean difference.
+    Scores of 1 and 0 on independent rows take McNemar's exact test, others a paired bootstrap of the mean difference.
     """
     differences = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
     if block == 1 and set(np.unique(first)) | set(np.unique(second)) <= {0.0, 1.0}:
@@ -114,7 +112,7 @@ def compare(
 
 
 def _mcnemar(differences: Array, confidence: float) -> Comparison:
-    """The exact sign test on the rows where one alone is right (McNemar 1947), with Tango's interval (1998)."""
+    """Run the exact sign test on the rows that one alone gets right (McNemar 1947), with Tango's interval (1998)."""
     from scipy.special import bdtr
 
     rows, won, lost = len(differences), int((differences > 0).sum()), int((differences < 0).sum())
@@ -124,14 +122,14 @@ def _mcnemar(differences: Array, confidence: float) -> Comparison:
 
 
 def tango_interval(won: int, lost: int, rows: int, confidence: float) -> Estimate:
-    """Score interval of the difference of two shares of the same rows (Tango 1998, Statistics in Medicine 17).
+    """Compute the score interval of the difference of two fractions of the same rows.
 
-    Unlike Wald's it stays honest when few rows, or none, tell the two apart.
+    Tango 1998, Statistics in Medicine 17. Unlike Wald's it keeps its coverage when the two differ on few rows or none.
     """
     z, mean = NormalDist().inv_cdf((1 + confidence) / 2), (won - lost) / rows
 
     def score(difference: float) -> float:
-        """Standard errors between what was seen and a true `difference`; it falls as that grows."""
+        """Return the standard errors from a true `difference` to the observed one; they fall as it grows."""
         b = (2 * rows - won + lost) * difference - won - lost
         c = -lost * difference * (1 - difference)
         share = (math.sqrt(max(0.0, b * b - 8 * rows * c)) - b) / (4 * rows)  # of rows lost, the likeliest
@@ -149,9 +147,10 @@ def tango_interval(won: int, lost: int, rows: int, confidence: float) -> Estimat
 
 
 def rows_needed(difference: float, deviation: float, *, confidence: float = 0.95, power: float = 0.8) -> int:
-    """Rows in all with which a paired test finds a true mean `difference` with probability `power`.
+    """Return how many rows a paired test needs to find a true mean `difference` with probability `power`.
 
-    Normal approximation; for rows right or wrong it is Connor's (1987) for McNemar's test. `deviation` is one row's.
+    `deviation` is one row's. By the normal approximation; for rows right or wrong that is Connor's (1987) for McNemar's
+    test. Raises ValueError for a difference of 0.
     """
     if difference == 0:
         raise ValueError("no number of rows tells a difference of zero")

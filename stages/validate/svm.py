@@ -1,4 +1,4 @@
-"""Fit a support vector machine on a network's features: is the head the best use of them?"""
+"""Fit a support vector machine on a network's features, to see whether the head makes the best use of them."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def fit_svm(
     def margins(rows: np.ndarray[Any, Any]) -> Tensor:
         found = best.decision_function(rows)
         found = np.c_[-found, found] if found.ndim == 1 else found
-        whole = np.full((len(rows), classes), found.min() - 1)  # a class that no training row has is never said
+        whole = np.full((len(rows), classes), found.min() - 1)  # a class that no training row has is never predicted
         whole[:, best.classes_] = found
         return torch.as_tensor(whole)
 
-    said, target = margins(held), torch.as_tensor(right)
+    predicted, target = margins(held), torch.as_tensor(right)
     scale = min(
         np.geomspace(0.3, 10, 12).tolist(),
-        key=lambda scale: float(torch.nn.functional.cross_entropy(scale * said, target)),
+        key=lambda scale: float(torch.nn.functional.cross_entropy(scale * predicted, target)),
     )
     result: np.ndarray[Any, Any] = (scale * margins(network.compute_features(test).numpy())).log_softmax(1).numpy()
     return result

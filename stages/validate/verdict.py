@@ -1,8 +1,8 @@
-"""From measurements to a decision: release, keep what is in service, or gather more data first.
+"""Decide from the evidence: release the candidate, keep the released version, or collect more data first.
 
-What a person who retrains every night wants: nothing in service changes without proof (`release_when: better`). When
-the world moves, the test rows move with it, the released version falls behind on them, and the proof comes. Whoever
-prefers fresh models allows `release_when: not worse`; then a candidate may lose up to `equivalence_margin`.
+By default (`release_when: better`) a version is replaced only by one that is significantly better. When the data drift,
+the test rows drift too, the released version scores worse on them, and the difference becomes significant. With
+`release_when: not worse` a candidate may be worse by up to `equivalence_margin`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from evergreen.stages.validate.config import ValidateConfig
 
 
-SIMPLER = {  # what a person should hear of when it is better than the candidate
+SIMPLER = {  # models worth a remark where they are better than the candidate
     "reference": "A simple model, {},",
     "scratch": "The transfer hurts: {}",
     "svm": "Its head is not the best use of its features: {}",
@@ -29,15 +29,15 @@ SIMPLER = {  # what a person should hear of when it is better than the candidate
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do with a candidate, in a word and in a sentence."""
+    """Say what to do with a candidate, in a word and in a sentence."""
 
     word: Literal["release", "keep", "more data"]
     why: str
-    rows_needed: int = 0  # more test rows, about, until the question can be told; 0 when it is told
+    rows_needed: int = 0  # about how many more test rows the decision needs; 0 where it is made
 
 
 def decide(evidence: Evidence, gaps: Mapping[str, PairedDifference], config: ValidateConfig) -> Verdict:
-    """`gaps` holds the candidate's lead over each opponent, "baseline" and, if it could answer, "released"."""
+    """Decide about the candidate by its differences to "baseline" and, where that could predict, "released"."""
     verdict = _decide(evidence, gaps, config)
     why = verdict.why
     for role, text in SIMPLER.items():
@@ -51,14 +51,8 @@ def _decide(evidence: Evidence, gaps: Mapping[str, PairedDifference], config: Va
     baseline, released = gaps["baseline"], gaps.get("released")
     rows = f"on the same {evidence.rows:,} test rows"
     if released is None:
-        note = (
-            ""
-            if not evidence.refusal
-            else (
-                f" The released version {evidence.version} cannot answer these rows ({evidence.refusal}), "
-                "so the baseline alone decides."
-            )
-        )
+        why = f" The released version {evidence.version} cannot answer these rows ({evidence.refusal}), "
+        note = why + "so the baseline alone decides." if evidence.refusal else ""
         return _decide_by(baseline, "the baseline", rows, config, note=note)
     if evidence.released and evidence.candidate.answers() == evidence.released.answers():
         return Verdict(
@@ -93,7 +87,7 @@ def _decide_by(
 
 
 def more_rows(gap: PairedDifference, config: ValidateConfig) -> int:
-    """Test rows to add, to two digits, until the difference seen, or the margin if larger, is found in 4 of 5 tries."""
+    """Return how many test rows to add to find the observed difference (at least the margin) with a power of 0.8."""
     difference = max(abs(gap.share.value), config.equivalence_margin)
     least = math.sqrt(difference * (1 - difference)) if gap.of == "rows" and difference < 1 else 0.0
     whole = rows_needed(difference, max(gap.deviation, least), confidence=config.confidence)

@@ -1,4 +1,4 @@
-"""Show the test rows that a model gets most wrong, as their kinds show them."""
+"""Show the test rows with the worst predictions, drawn by their kinds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TITLE = "Where it is wrong"
 
 
 def worst_rows(evidence: Evidence, shown: ShownRows) -> Section | None:
-    """Return the wrong predictions that it was surest of, or the rows with the largest error."""
+    """Draw the most confident wrong predictions, or the rows with the largest error."""
     if evidence.candidate.task.GENERATED_INPUTS:
         return None  # what is drawn from a seed cannot be wrong
     rows = find_worst(evidence)
@@ -63,7 +63,7 @@ def find_worst(evidence: Evidence) -> np.ndarray[Any, Any]:
 
 
 def labels(answer: dict[str, Any], actual: Any) -> dict[str, Any]:
-    """Return what was predicted and what is, in few words; nothing where only a picture can say it."""
+    """Return short texts of the predicted and the actual value; none where only a picture can show them."""
     predicted = answer.get("prediction")
     if isinstance(predicted, list):
         if any(isinstance(value, list | dict) for value in predicted):
