@@ -72,7 +72,7 @@ def _stale_source(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
 
 
 def _next_run(pipeline: Pipeline) -> str | None:
-    """When the schedule comes next, in UTC, if `evergreen watch` runs then."""
+    """Return when the schedule is due next, in UTC, or None without one; `evergreen watch` must run then."""
     if not pipeline.schedule:
         return None
     from cronsim import CronSim

@@ -34,7 +34,7 @@ class Server:
 
     @property
     def url(self) -> str | None:
-        """The address of the UI; None where the server is down."""
+        """Return the address of the UI; None where the server is down."""
         facts = processes.load_live(self.file)
         return facts["url"] if facts else None
 
