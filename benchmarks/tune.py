@@ -19,7 +19,7 @@ from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.trials import search
 from evergreen.stages.trials.ledger import Ledger
 from evergreen.stages.trials.search import Search
-from evergreen.stages.trials.trial import Trial, search_defaults
+from evergreen.stages.trials.trial import Trial, deciding_metric, search_defaults
 
 REPEATS, TRIALS, ARCHITECTURE, TASK = 3, 8, "mlp", "classification"
 
@@ -61,7 +61,8 @@ def main() -> None:
         ray_cluster.connect(paths.root)
         try:
             cores = ray_cluster.cpus()
-            common = (str(paths.ready), folder_version(paths.ready), TASK, ARCHITECTURE, search_defaults(ARCHITECTURE))
+            ready, defaults = str(paths.ready), search_defaults(ARCHITECTURE)
+            common = (ready, folder_version(paths.ready), TASK, ARCHITECTURE, defaults, deciding_metric(paths.ready))
             alone, ray, inside = [], [], []
             for seed in range(REPEATS):
                 wanted = Search(*common, seed)
