@@ -12,6 +12,7 @@ import re
 import subprocess
 import tempfile
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,19 +46,23 @@ class Tags:
     """The versions and production events of one pipeline, as its tags say."""
 
     versions: tuple[Version, ...]  # oldest first
-    production_history: tuple[
-        str, ...
-    ]  # each version that went into production, in order; "" where production was emptied
+    production_history: tuple[str, ...]  # the versions that went into production; "" where it was emptied
     count: int  # events so far: GTO numbers the next one count + 1
+    next_version: str  # v1.0.0 first, then the highest with its minor number one up
 
     @property
     def production(self) -> str | None:
         return (self.production_history[-1] or None) if self.production_history else None
 
     @property
+    def newest(self) -> Version | None:
+        """The version that went into production last; it may be out of it again."""
+        return self.find(next(filter(None, reversed(self.production_history)), ""))
+
+    @property
     def is_retired(self) -> bool:
         """Whether the last event took the pipeline out of production."""
-        return bool(self.production_history) and not self.production_history[-1]
+        return bool(self.newest and not self.production)
 
     def find(self, version: str) -> Version | None:
         return next((one for one in self.versions if one.version == version), None)
@@ -184,8 +189,11 @@ def tag_prefix(root: Path) -> str:
     return f"{plain}/" if folder else ""
 
 
-def read_tags(root: Path, pipeline: str = "") -> dict[str, Tags]:
-    """Read the tags of all pipelines, or of one, in one call of git; {} where there is no repository."""
+def read_tags(root: Path, pipeline: str = "", foreign: Collection[tuple[str, str]] = ()) -> dict[str, Tags]:
+    """Read the tags of all pipelines, or of one; {} where there is no repository.
+
+    Those of a name at a commit in `foreign` only raise the numbers of what comes next.
+    """
     try:
         prefix = tag_prefix(root)
     except VersionError as error:
@@ -203,10 +211,15 @@ def read_tags(root: Path, pipeline: str = "") -> dict[str, Tags]:
         if match and commit and "/" not in match["name"]:  # a tag without an object of its own is not GTO's
             one = Version(match["version"] or "", commit, date, message.strip())
             events.setdefault(match["name"], []).append((match, one))
-    return {name: _parse_tags(found) for name, found in events.items()}
+    return {
+        name: _parse_tags(found, {commit for one, commit in foreign if one == name}) for name, found in events.items()
+    }
 
 
-def _parse_tags(events: list[tuple[re.Match[str], Version]]) -> Tags:
+def _parse_tags(events: list[tuple[re.Match[str], Version]], foreign: set[str]) -> Tags:
+    count = max((_count(match) for match, _ in events), default=0)
+    highest = max((one.version for _, one in events if one.version), key=_numbers, default="")
+    events = [(match, one) for match, one in events if one.commit not in foreign]
     gone = {match["version"] for match, _ in events if match["version"] and match["cancel"]}
     versions = [one for match, one in events if match["version"] and not match["cancel"] and one.version not in gone]
     versions.sort(key=lambda one: _numbers(one.version))
@@ -216,7 +229,7 @@ def _parse_tags(events: list[tuple[re.Match[str], Version]]) -> Tags:
     history = tuple("" if match["cancel"] else at[one.commit] for match, one in moves)
     now = history[-1] if history else ""
     marked = tuple(Version(one.version, one.commit, one.date, one.message, one.version == now) for one in versions)
-    return Tags(marked, history, max((_count(match) for match, _ in events), default=0))
+    return Tags(marked, history, count, next_version(highest))
 
 
 def _count(match: re.Match[str]) -> int:
@@ -228,9 +241,9 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in match["numbers"].split(".")) if match else ()
 
 
-def next_version(versions: tuple[Version, ...]) -> str:
-    """Return the next version: v1.0.0 first, then the highest with its minor number one up."""
-    if not versions:
+def next_version(highest: str) -> str:
+    """Return the version after this one, its minor number one up; v1.0.0 where there is none."""
+    if not highest:
         return "v1.0.0"
-    major, minor, _ = _numbers(versions[-1].version)
+    major, minor, _ = _numbers(highest)
     return f"v{major}.{minor + 1}.0"

@@ -18,6 +18,7 @@ from evergreen.core.files import atomic_directory
 from evergreen.core.paths import IMPORT_ROOT, Paths
 from evergreen.core.processes import exclusive_lock
 from evergreen.stages.engines import git_tags
+from evergreen.stages.engines.candidates import find_candidate, read_own_tags, recorded_candidates
 from evergreen.stages.engines.dvc_cache import export_folder, folder_md5, push
 from evergreen.stages.engines.dvc_code import write_code_versions
 from evergreen.stages.engines.dvc_graph import (
@@ -62,12 +63,12 @@ def print_note(note: str) -> None:
 
 def released(root: Path) -> dict[str, str]:
     """Return the version in production of each pipeline that has one."""
-    return {name: tags.production for name, tags in git_tags.read_tags(root).items() if tags.production}
+    return {name: tags.production for name, tags in read_own_tags(root).items() if tags.production}
 
 
 def retired(root: Path) -> list[str]:
     """Return the pipelines that were taken out of production, in alphabetical order."""
-    return sorted(name for name, tags in git_tags.read_tags(root).items() if tags.is_retired)
+    return sorted(name for name, tags in read_own_tags(root).items() if tags.is_retired)
 
 
 def versions(paths: Paths) -> list[Version]:
@@ -78,10 +79,14 @@ def versions(paths: Paths) -> list[Version]:
 def candidate_version(paths: Paths) -> str | None:
     """Return the version that the recorded candidate is; None where it is none, or there is no candidate."""
     lock = paths.root / graph_file(paths.root, "dvc.lock")
-    candidate = _candidate(lock.read_text(encoding="utf-8") if lock.is_file() else "", paths)
-    same = (one for one in reversed(versions(paths)) if _candidate_at(paths, one) == candidate)
-    version = next(same, None) if candidate else None
+    candidate = find_candidate(lock.read_text(encoding="utf-8") if lock.is_file() else "", paths)
+    version = _find_version(paths, _tags(paths), candidate) if candidate else None
     return version.version if version else None
+
+
+def _find_version(paths: Paths, tags: git_tags.Tags, candidate: str) -> Version | None:
+    recorded = recorded_candidates(paths.root, {paths.name: tags.versions})
+    return next((one for one in reversed(tags.versions) if recorded[paths.name, one.commit] == candidate), None)
 
 
 def scores(version: Version) -> dict[str, float]:
@@ -92,7 +97,7 @@ def scores(version: Version) -> dict[str, float]:
 
 
 def _tags(paths: Paths) -> git_tags.Tags:
-    return git_tags.read_tags(paths.root, paths.name).get(paths.name) or git_tags.Tags((), (), 0)
+    return read_own_tags(paths.root, paths.name).get(paths.name) or git_tags.Tags((), (), 0, git_tags.next_version(""))
 
 
 @contextlib.contextmanager
@@ -112,13 +117,13 @@ def release(paths: Paths, message: str = "", say: Callable[[str], None] = print_
     place = graph_file(paths.root, "dvc.lock")
     lock = paths.root / place
     text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
-    candidate = _candidate(text, paths)
+    candidate = find_candidate(text, paths)
     if candidate is None:
         fix = f"make one with `evergreen run {paths.name}`"
         raise VersionError(f"{paths.name} has no recorded candidate to release", place=place, fix=fix)
     with release_lock(paths):
         tags = _tags(paths)
-        known = next((one for one in reversed(tags.versions) if _candidate_at(paths, one) == candidate), None)
+        known = _find_version(paths, tags, candidate)
         if known is None:
             known = _register_version(paths, text, tags, message)
         if known.version not in tags.production_history or (again and known.version != tags.production):
@@ -131,7 +136,7 @@ def release(paths: Paths, message: str = "", say: Callable[[str], None] = print_
 
 
 def _register_version(paths: Paths, lock: str, tags: git_tags.Tags, message: str) -> Version:
-    version = git_tags.next_version(tags.versions)
+    version = tags.next_version
     title = f"{paths.name} {version}"
     texts = {graph_file(paths.root, "dvc.lock"): lock} | _own_params(paths.root)
     made = git_tags.commit_texts(paths.root, texts, "\n\n".join(filter(None, [f"Release {title}", message])) + "\n")
@@ -224,28 +229,17 @@ def _earlier(tags: git_tags.Tags) -> Version | None:
     return next((one for one in reversed(tags.versions[:before]) if one.version in tags.production_history), None)
 
 
-def _candidate(lock: str, paths: Paths) -> str | None:
-    """Return the hash of the trained model that a dvc.lock records for this pipeline."""
-    stages = (load_yaml(lock, "dvc.lock") or {}).get("stages", {})
-    outs = stages.get(f"train@{paths.name}", {}).get("outs", [])
-    path = paths.candidate.relative_to(paths.root).as_posix()
-    return next((out["md5"] for out in outs if out["path"] == path), None)
-
-
-def _candidate_at(paths: Paths, version: Version) -> str | None:
-    return _candidate(git_tags.content(paths.root, version.commit, graph_file(paths.root, "dvc.lock")) or "", paths)
-
-
 def checkout(paths: Paths, version: str) -> Path:
     """Return the folder with a version's model, under .evergreen/released, from DVC's cache or else its remote.
 
     Its bytes are those that the version's dvc.lock names: a copy that differs is fetched again.
     """
-    tagged = _tags(paths).find(version)
+    tags = git_tags.read_tags(paths.root, paths.name).get(paths.name)
+    tagged = tags and tags.find(version)
     if tagged is None:
         known = ", ".join(one.version for one in versions(paths)) or "none"
         raise VersionError(f"{paths.name} has no version {version}", fix=f"its versions: {known}")
-    wanted, folder = _candidate_at(paths, tagged), paths.released / version
+    (wanted,), folder = recorded_candidates(paths.root, {paths.name: [tagged]}).values(), paths.released / version
     if wanted is None:
         problem = f"the commit {tagged.commit[:12]} of {paths.name} {version} records no candidate"
         raise VersionError(problem, place="dvc.lock", fix="register the commit that made it")

@@ -29,9 +29,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         yaml = "task: regression\ncollect: {uri: rows.csv}\npreprocess: {target: b}\nschedule: 0 4 * * *\n"
         (tmp_path / "pipelines" / f"{name}.yaml").write_text(yaml)
         for number, tag in enumerate(("v1.0.0", "v1.1.0"), 1):
-            made = git_tags.commit_texts(
-                tmp_path, {"dvc.lock": f"schema: '2.0'\nstages: {{}}\n# {name} {tag}\n"}, "release"
-            )
+            out = f"- {{path: models/store/{name}/candidate, md5: a{number}.dir}}"
+            lock = f"stages:\n  train@{name}:\n    outs:\n    {out}\n"
+            made = git_tags.commit_texts(tmp_path, {"dvc.lock": lock}, "release")
             git_tags.create_tag(tmp_path, f"{name}@{tag}", made, tag)
             git_tags.create_tag(tmp_path, f"{name}#production#{number}", made, tag)
     monkeypatch.chdir(tmp_path)

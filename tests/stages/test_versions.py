@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from evergreen.core.errors import VersionError
 from evergreen.core.paths import Paths
-from evergreen.stages.engines import dvc_code, dvc_graph, dvc_stages, git_tags, versions
+from evergreen.stages.engines import candidates, dvc_code, dvc_graph, dvc_stages, git_tags, versions
 from evergreen.stages.pipeline import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,9 +95,39 @@ def test_tags_are_read_as_gto_reads_them() -> None:
 
 
 def test_the_next_version_is_one_minor_up() -> None:
-    known = [git_tags.Version(name, "c", "", "") for name in ("v1.0.0", "v1.9.0", "v1.10.3")]
-    assert git_tags.next_version(()) == "v1.0.0"
-    assert git_tags.next_version(tuple(known)) == "v1.11.0"
+    assert git_tags.next_version("") == "v1.0.0"
+    assert git_tags.next_version("v1.10.3") == "v1.11.0"
+
+
+def lock(name: str, md5: str) -> str:
+    out = f"    outs:\n    - path: models/store/{name}/candidate\n      hash: md5\n      md5: {md5}.dir\n"
+    return f"schema: '2.0'\nstages:\n  train@{name}:\n    cmd: evergreen stage train {name}\n{out}"
+
+
+def tag(root: Path, name: str, files: dict[str, str]) -> None:
+    git_tags.create_tag(root, name, git_tags.commit_texts(root, files, name), name)
+
+
+@pytest.mark.parametrize("place", ["dvc.lock", "pipelines/dvc.lock"])
+def test_tags_of_other_things_are_no_releases(tmp_path: Path, place: str) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    tag(tmp_path, "other@v1.0.0", {"a": "1"})
+    tag(tmp_path, "other#production#1", {"a": "1"})
+    tag(tmp_path, "gone#production!#1", {"a": "1"})
+    tag(tmp_path, "gone@v1.0.0", {"a": "1"})
+    tag(tmp_path, "churn@v1.0.0", {place: lock("churn", "a1")})
+    tag(tmp_path, "churn#production#1", {place: lock("churn", "a1")})
+    assert versions.released(tmp_path) == {"churn": "v1.0.0"}
+    assert versions.retired(tmp_path) == []
+    assert versions.versions(Paths(tmp_path, "other")) == []
+    tag(tmp_path, "churn@v2.0.0", {place: lock("other", "b2")})  # made by hand, at the wrong commit
+    tag(tmp_path, "churn#production#2", {place: lock("other", "b2")})
+    assert versions.released(tmp_path) == {"churn": "v1.0.0"}
+    assert [one.version for one in versions.versions(Paths(tmp_path, "churn"))] == ["v1.0.0"]
+    with pytest.raises(VersionError, match=r"of churn v2\.0\.0 records no candidate; register the commit that made it"):
+        versions.checkout(Paths(tmp_path, "churn"), "v2.0.0")
+    tags = candidates.read_own_tags(tmp_path, "churn")["churn"]
+    assert (tags.count, tags.next_version) == (2, "v2.1.0")  # no name of a tag is used twice
 
 
 def test_without_git_nothing_is_released(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""Find the candidates that dvc.lock records, now and at each tagged commit, and so which tags are releases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from evergreen.core.paths import Paths
+from evergreen.stages.engines import git_tags
+from evergreen.stages.engines.dvc_graph import load_yaml
+from evergreen.stages.engines.git_tags import Tags, Version
+
+LOCKS = ("pipelines/dvc.lock", "dvc.lock")  # where a commit may hold the records
+
+
+def read_own_tags(root: Path, pipeline: str = "") -> dict[str, Tags]:
+    """Read the tags of all pipelines, or of one, without those whose commit records no candidate of that name.
+
+    A person may tag other things in GTO's format. Of all pipelines it looks at the version in production first, and at
+    the others only where that one is foreign: a commit's dvc.lock holds 5 kB a pipeline.
+    """
+    tags = git_tags.read_tags(root, pipeline)
+    newest = {name: tuple(filter(None, [one.newest])) for name, one in tags.items()}
+    foreign = _foreign(root, {pipeline: tags[pipeline].versions} if pipeline in tags else newest)
+    if foreign and not pipeline:
+        foreign = _foreign(root, {name: tags[name].versions for name, _ in foreign})
+    return git_tags.read_tags(root, pipeline, foreign) if foreign else tags
+
+
+def _foreign(root: Path, asked: Mapping[str, Sequence[Version]]) -> set[tuple[str, str]]:
+    """Return the names with those commits of their versions that record no candidate of that name."""
+    return {key for key, candidate in recorded_candidates(root, asked).items() if candidate is None}
+
+
+def recorded_candidates(root: Path, asked: Mapping[str, Sequence[Version]]) -> dict[tuple[str, str], str | None]:
+    """Return the hash of the candidate that the commit of each version records, by name and commit."""
+    commits = {one.commit for found in asked.values() for one in found}
+    locks = _contents(root, commits, LOCKS) if commits else {}
+    return {
+        (name, one.commit): find_candidate(_train_entries(locks.get(one.commit, ""), name), Paths(root, name))
+        for name, found in asked.items()
+        for one in found
+    }
+
+
+def _train_entries(lock: str, name: str) -> str:
+    """Return what a dvc.lock holds about a pipeline's train stage: reading all of it as YAML takes long."""
+    return "stages:\n" + "".join(re.findall(rf"^  train@{re.escape(name)}:\n(?:   .*\n)*", lock, re.MULTILINE)[:1])
+
+
+def find_candidate(lock: str, paths: Paths) -> str | None:
+    """Return the hash of the trained model that a dvc.lock records for this pipeline."""
+    stages = (load_yaml(lock, "dvc.lock") or {}).get("stages") or {}
+    outs = stages.get(f"train@{paths.name}", {}).get("outs", [])
+    path = paths.candidate.relative_to(paths.root).as_posix()
+    return next((out["md5"] for out in outs if out["path"] == path), None)
+
+
+def _contents(root: Path, commits: Iterable[str], paths: Sequence[str]) -> dict[str, str]:
+    """Return by commit what it holds at these paths, one text after the other, in one call of git."""
+    asked = "".join(f"{commit}:./{path} {commit}\n" for commit in commits for path in paths)
+    found: dict[str, str] = {}
+    for record in git_tags.git(root, "cat-file", "--batch=\x01%(rest)", text=asked).split("\x01")[1:]:
+        commit, _, text = record.partition("\n")
+        found[commit] = found.get(commit, "") + text
+    return found
