@@ -235,7 +235,7 @@ def checkout(paths: Paths, version: str) -> Path:
     Its bytes are those that the version's dvc.lock names: a copy that differs is fetched again.
     """
     tags = git_tags.read_tags(paths.root, paths.name).get(paths.name)
-    tagged = tags and tags.find(version)
+    tagged = tags.find(version) if tags else None
     if tagged is None:
         known = ", ".join(one.version for one in versions(paths)) or "none"
         raise VersionError(f"{paths.name} has no version {version}", fix=f"its versions: {known}")
