@@ -46,7 +46,9 @@ def recorded_candidates(root: Path, asked: Mapping[str, Sequence[Version]]) -> d
 
 def _train_entries(lock: str, name: str) -> str:
     """Return what a dvc.lock holds about a pipeline's train stage: reading all of it as YAML takes long."""
-    return "stages:\n" + "".join(re.findall(rf"^  train@{re.escape(name)}:\n(?:   .*\n)*", lock, re.MULTILINE)[:1])
+    _, head, rest = lock.partition(f"\n  train@{name}:\n")
+    entry = re.match(r"(?:   .*\n)*", rest)
+    return f"stages:{head}{entry[0]}" if head and entry else ""
 
 
 def find_candidate(lock: str, paths: Paths) -> str | None:
