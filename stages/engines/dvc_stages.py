@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import re
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -46,16 +47,20 @@ BROKEN_LOCK = "bring it back with `git checkout dvc.lock`, or delete it: every s
 
 
 @contextlib.contextmanager
-def open_repo(root: Path) -> Iterator[Repo]:
-    """Open DVC's repository from inside the project; what DVC finds wrong becomes a VersionError."""
+def open_repo(root: Path, state: str = "") -> Iterator[Repo]:
+    """Open DVC's repository from inside the project; what DVC finds wrong becomes a VersionError.
+
+    DVC keeps its state in the folder `state`, or else in the project, which is prepared for it.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.CRITICAL)  # its progress bars show up to ERROR
-    prepare(root)
+    if not state:
+        prepare(root)
     with contextlib.chdir(root):
         try:
-            with Repo(str(root)) as repo:
+            with Repo(str(root), config={"core": {"site_cache_dir": state}} if state else None) as repo:
                 if not repo.config["core"].get("checksum_jobs"):  # DVC's own guess is half of the cores
                     repo.fs.hash_jobs = os.cpu_count() or 1
                 yield repo
@@ -89,6 +94,15 @@ def _stages(repo: Repo, root: Path) -> Mapping[str, Stage]:
 
     stages: Mapping[str, Stage] = load_file(repo, graph_file(root, "dvc.yaml")).stages
     return stages
+
+
+def check_graph(root: Path) -> None:
+    """Let DVC read the graph and its first pipeline, and write nothing. Raises VersionError where it cannot."""
+    names = [name for name in registered_pipelines(root) if Paths(root, name).pipeline.is_file()]
+    with tempfile.TemporaryDirectory() as state, open_repo(root, state) as repo:
+        found = _stages(repo, root)
+        for target in (f"{stage}@{name}" for name in names[:1] for stage in STAGES):
+            found[target]
 
 
 def stale_reasons(

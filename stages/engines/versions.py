@@ -29,12 +29,13 @@ from evergreen.stages.engines.dvc_graph import (
     register_pipeline,
     unregister_pipeline,
 )
-from evergreen.stages.engines.dvc_stages import commit, is_up_to_date, stale_reason, stale_reasons
+from evergreen.stages.engines.dvc_stages import check_graph, commit, is_up_to_date, stale_reason, stale_reasons
 from evergreen.stages.engines.git_tags import Version
 
 __all__ = [
     "Version",
     "candidate_version",
+    "check_graph",
     "checkout",
     "commit",
     "is_up_to_date",

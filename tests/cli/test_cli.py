@@ -265,6 +265,24 @@ def test_doctor_says_what_is_wrong_and_how_to_mend_it(clone, capsys):
     assert all(one["fix"] for one in failed)
 
 
+def test_doctor_writes_nothing(clone, capsys):
+    subprocess.run(["git", "init", "-q", clone], check=True)
+
+    def files() -> dict[Path, bytes]:
+        own = (clone / ".git", clone / ".dvc" / "tmp")  # git's and DVC's
+        found = (file for file in clone.rglob("*") if file.is_file() and not any(map(file.is_relative_to, own)))
+        return {file: file.read_bytes() for file in found}
+
+    retired = "train@anomaly:\n    cmd: x\n    outs:\n    - path: models/store/anomaly/candidate\n      md5: a1.dir\n"
+    (clone / "dvc.lock").write_text(f"schema: '2.0'\nstages:\n  {retired}")  # run once, and out of the list again
+    shutil.copy(ROOT / ".dvc" / ".gitignore", clone / ".dvc")
+    before = files()
+    assert main.main(["doctor", "--json"]) == 0
+    assert ("dvc", "ok") in {(one["what"], one["state"]) for one in json.loads(capsys.readouterr().out)["findings"]}
+    assert files() == before
+    assert not (clone / ".evergreen").exists()
+
+
 @pytest.mark.parametrize(
     ("candidate", "said"),
     [("v1.0.0", None), ("v1.1.0", "v1.1.0, which is not in service"), (None, "a candidate that is not released")],
