@@ -28,6 +28,12 @@ FOLDERS = {
     "kinds": "data/kinds",
     "sources": "data/sources",
 }
+ALIASES = {  # further names of the built-in ones: of sources, schemes and file endings
+    "sources": {
+        **{"tsv": "csv", "txt": "texts", "md": "texts", "ndjson": "jsonl", "feather": "arrow"},
+        **{"http": "https", "abfss": "gs"},
+    }
+}
 USES_EVERGREEN = re.compile(r"^\s*(from|import) evergreen\b", re.MULTILINE)  # others are none of our business
 Part = TypeVar("Part")
 
@@ -42,7 +48,7 @@ class PartError(UserError):
 def use(root: Path) -> None:
     """Make the parts of the project at `root` known, in place of those of another project.
 
-    Raises PartError for a file that has the name of one of Evergreen's own parts.
+    Raises PartError for a file that has the name, or an alias, of one of Evergreen's own parts.
     """
     found = {}
     for group, folder in FOLDERS.items():
@@ -52,7 +58,7 @@ def use(root: Path) -> None:
             text = path.read_text(encoding="utf-8")
             if not USES_EVERGREEN.search(text):
                 continue
-            if path.stem in builtin(group):
+            if path.stem in (*builtin(group), *ALIASES.get(group, ())):
                 problem = f"Evergreen has a part {path.stem!r} of its own"
                 raise PartError(problem, place=f"{folder}/{path.name}", fix="give the file another name")
             found[f"{group}/{path.stem}"] = text

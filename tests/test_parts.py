@@ -103,6 +103,12 @@ def test_a_built_in_name_is_taken(tmp_path):
         parts.use(tmp_path)
 
 
+def test_so_is_an_alias_of_a_built_in_one(tmp_path):
+    write(tmp_path, "data/sources/tsv.py", "from evergreen.data import sources\nclass Mine(sources.Source): ...\n")
+    with pytest.raises(PartError, match=r"^data/sources/tsv\.py: Evergreen has a part 'tsv' of its own; give the file"):
+        parts.use(tmp_path)
+
+
 def test_this_repository_is_tool_and_project():
     parts.use(Path(__file__).parents[1])
     assert not parts.own()
