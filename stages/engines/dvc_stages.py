@@ -77,7 +77,7 @@ def _explain_error(error: Exception) -> VersionError:
     if "dvc.lock" in text:
         return VersionError(f"not readable ({text})", place="dvc.lock", fix=BROKEN_LOCK)
     if "not found inside" in text:
-        fix = "remove that file and write it anew with `evergreen init`"
+        fix = "remove that dvc.yaml, and then write it anew with `evergreen init`"
         return VersionError(f"the graph is that of another release of Evergreen ({text})", place="dvc", fix=fix)
     return VersionError(text, place="dvc", fix="`dvc status` shows what DVC sees")
 

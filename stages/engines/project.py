@@ -9,11 +9,12 @@ from pathlib import Path
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_text
 from evergreen.core.paths import find_root
-from evergreen.stages.engines.dvc_graph import PARAMS, graph_text
+from evergreen.stages.engines.dvc_graph import PARAMS, graph_text, load_yaml
 from evergreen.stages.engines.git_tags import tag_prefix
 
 DVC_CONFIG = "[core]\n    analytics = false\n    autostage = false\n    check_update = false\n"
-OWN_COMMAND = "evergreen stage"  # what tells Evergreen's graph from a dvc.yaml of the person's
+OWN_INPUT = "pipelines/${item}.yaml"  # what tells Evergreen's graph, of any release, from a dvc.yaml of the person's
+OWN_KEYS = {"pipelines"}  # of params.yaml
 GIT_IGNORES = ("/.evergreen", "/data/store/", "/models/store/")
 DVC_IGNORES = ("/.evergreen", ".venv")
 
@@ -66,10 +67,11 @@ def _create(root: Path) -> Iterator[ProjectFile]:
 
 def _graph(root: Path) -> tuple[str, str]:
     """Return the folder for dvc.yaml and params.yaml, "" or "pipelines/", and the text of dvc.yaml."""
-    graph = root / "dvc.yaml"
-    theirs = (
-        OWN_COMMAND not in graph.read_text(encoding="utf-8") if graph.is_file() else (root / "params.yaml").exists()
-    )
+    graph, params = root / "dvc.yaml", root / "params.yaml"
+    if graph.is_file():
+        theirs = OWN_INPUT not in graph.read_text(encoding="utf-8")
+    else:
+        theirs = params.is_file() and {*(load_yaml(params.read_text(encoding="utf-8"), params.name) or ())} != OWN_KEYS
     return ("pipelines/", graph_text(wdir="..")) if theirs else ("", graph_text())
 
 

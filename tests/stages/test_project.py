@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from gto.tag import parse_name
 
+from evergreen.cli.init import init
 from evergreen.core.errors import UserError
 from evergreen.core.paths import Paths, find_root
 from evergreen.stages import pipeline
 from evergreen.stages.engines import git_tags, project
 from evergreen.stages.engines.dvc_graph import graph_file, prepare, register_pipeline
-from evergreen.stages.engines.dvc_stages import open_repo
+from evergreen.stages.engines.dvc_stages import open_repo, stale_reasons
 
 
 @pytest.fixture
@@ -114,6 +115,39 @@ def test_dvc_reads_the_graph_in_either_place(repository: Path, own: dict[str, st
         outs = [Path(out.fs_path) for out in stages["train@churn"].outs]
     assert outs == [paths.candidate.resolve()]
     assert {name.partition("@")[0] for name in stages} == {"versions", *pipeline.STAGES}
+
+
+OLDER = "".join(
+    f"""  {stage}:
+    foreach: ${{pipelines}}
+    do:
+      cmd: PATH=.venv/bin:$PATH python -m stages.{stage} ${{item}}
+      params:
+        - pipelines/${{item}}.yaml: [{stage}]
+      deps:
+        - stages/{stage}.py
+      outs:
+        - models/store/${{item}}/{stage}
+"""
+    for stage in ("collect", "preprocess", "select", "tune", "train", "validate")
+)
+
+
+def test_the_way_out_of_an_older_graph_leads_out(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = Paths(repository, "churn")
+    project.create(repository)
+    paths.pipeline.write_text("task: classification\ncollect: {uri: a.csv}\npreprocess: {target: b}\n")
+    register_pipeline(paths)
+    (repository / "dvc.yaml").write_text("stages:\n" + OLDER)
+    listed, read = (repository / "params.yaml").read_text(), pipeline.read("churn", repository)
+    monkeypatch.chdir(repository)
+    assert not any(one["written"] for one in init().value["files"])  # the older graph is no file of the person's
+    with pytest.raises(UserError, match=r"remove that dvc\.yaml, and then write it anew with `evergreen init`"):
+        stale_reasons(repository, [read])
+    (repository / "dvc.yaml").unlink()
+    assert [one["path"] for one in init().value["files"] if one["written"]] == ["dvc.yaml"]
+    assert stale_reasons(repository, [read]) == {"churn": dict.fromkeys(pipeline.STAGES, "never run")}
+    assert (repository / "params.yaml").read_text() == listed
 
 
 def test_where_no_project_can_be(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
