@@ -1,137 +1,23 @@
-"""Read a command line, run one command and print its result.
-
-A command is one file: the function `run` in cli/run.py, with typed parameters, returns a CommandResult. Its module is
-imported when it is called; the list of commands is read from the sources.
-"""
+"""Start `evergreen`. It imports nothing by itself, so that Ctrl-C is quiet from the first moment."""
 
 from __future__ import annotations
 
-import ast
-import functools
-import importlib
-import inspect
-import json
-import os
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated, Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-import typer
-from typer.exceptions import TyperException
-
-from evergreen.core.errors import PipelineError, UserError, suggest
-
-PROG = "evergreen"
-COMPLETION = f"_{PROG.upper()}_COMPLETE"  # set by the shell that asks for completions
-COMMANDS = (
-    *("init", "new", "run", "status", "report", "predict", "features"),
-    *("serve", "release", "rollback", "retire", "watch", "stop"),
-    *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", "dvc"),
-)
-USAGE_ERROR, INTERRUPTED = 2, 130  # exit statuses
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+INTERRUPTED = 130  # exit status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 2 after one line for a user's mistake, 130 when interrupted."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if words[:1] == ["dvc"]:
-            load_command("dvc")(words[1:])
-        app = typer.main.get_command(build_app(words))
-        return int(app.main(words or ["--help"], prog_name=PROG, standalone_mode=False) or 0)
-    except typer.Abort:  # Ctrl-C or the end of the input at a question
+        from evergreen.cli.application import run_command
+
+        return run_command(arguments)
+    except KeyboardInterrupt:
         return INTERRUPTED
-    except UserError as error:
-        message = str(error)
-    except TyperException as error:
-        message = format_usage_error(error)
-    print(f"{PROG}: {message}", file=sys.stderr)
-    return USAGE_ERROR
-
-
-def build_app(words: Sequence[str]) -> typer.Typer:
-    """Build the application: the command that `words` begin with in full, of the others their names and first lines.
-
-    Raises:
-        PipelineError: the first word is neither an option nor a command.
-    """
-    named = next(iter(words), "")
-    if named and not named.startswith("-") and named not in COMMANDS:
-        raise PipelineError(f"there is no command {named!r}", fix=suggest(named, COMMANDS, "commands"))
-    app = typer.Typer(help="Keep deep-learning models alive.", rich_markup_mode=None)
-    app.callback()(_evergreen)
-    for name in COMMANDS:
-        if name == named or COMPLETION in os.environ:
-            app.command(name)(_print_result(load_command(name)))
-        else:
-            app.command(name, help=read_summary(name))(lambda: None)
-    return app
-
-
-def load_command(name: str) -> Callable[..., Any]:
-    """Import the function behind a command."""
-    module = name.replace("-", "_")
-    command: Callable[..., Any] = getattr(importlib.import_module(f"evergreen.cli.{module}"), module)
-    return command
-
-
-def read_summary(name: str) -> str:
-    """Read the first line of a command's docstring without importing its module."""
-    module = name.replace("-", "_")
-    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
-    found = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == module)
-    return (ast.get_docstring(found) or "").partition("\n")[0]
-
-
-def format_usage_error(error: TyperException) -> str:
-    """Say in one line what is wrong with the options or arguments, with the nearest right option or where help is."""
-    context = getattr(error, "ctx", None)
-    if context is not None and hasattr(error, "possibilities"):
-        options = [option for parameter in context.command.params for option in parameter.opts if option[0] == "-"]
-        name = str(getattr(error, "option_name", ""))
-        hint = suggest(name, [*options, "--help"], "options")
-        return f"{context.command_path} has no option {name}; {hint}"
-    message = error.format_message().rstrip(".")
-    hint = f"; see {context.command_path} --help" if context is not None else ""
-    return " ".join(f"{message[:1].lower()}{message[1:]}{hint}".split())
-
-
-def _print_version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import version
-
-        print(f"{PROG} {version(PROG)}")
-        raise typer.Exit
-
-
-def _evergreen(
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
-    ] = False,
-) -> None:
-    """Take the options that stand before the command."""
-
-
-def _print_result(command: Callable[..., Any]) -> Callable[..., int]:
-    """Give a command the option --json, print its result, and return its exit status."""
-    signature = inspect.signature(command, eval_str=True)
-
-    @functools.wraps(command)
-    def printed(*, as_json: bool, **values: Any) -> int:
-        result = command(**values)
-        text = json.dumps(result.value, ensure_ascii=False, default=str) if as_json else result.text
-        try:
-            print(text, end="\n" * bool(text), flush=True)
-        except BrokenPipeError:  # the reader has seen enough: `evergreen catalogue | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(result.status)
-
-    option = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=AsJson)
-    printed.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
-    return printed
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -11,7 +11,7 @@ from typing import Any
 
 from mkdocs.structure.files import File
 
-from evergreen.cli import main
+from evergreen.cli import application, main
 from evergreen.stages import pipeline
 
 NOTEBOOK = Path(__file__).with_name("notebook.ipynb")
@@ -51,7 +51,7 @@ def render_notebook() -> str:
 def render_commands() -> str:
     """Render what `evergreen COMMAND --help` prints, for each command."""
     parts = ["# Command line"]
-    for name in main.COMMANDS:
+    for name in application.COMMANDS:
         if name == "dvc":  # DVC's own help
             continue
         shown = io.StringIO()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evergreen.cli import main
+from evergreen.cli import application
 from evergreen.core.config import Section
 from evergreen.data import kinds
 from evergreen.stages import pipeline
@@ -52,7 +52,7 @@ def test_the_site_builds_without_a_warning_and_asks_no_other_server(tmp_path: Pa
 
 
 def test_every_command_that_is_named_is_there() -> None:
-    commands = {*main.COMMANDS, "init", "check-part", "retire"}
+    commands = {*application.COMMANDS, "init", "check-part", "retire"}
     for page in PAGES:
         named = re.findall(r"(?:`|^|/bin/)evergreen ([a-z][a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
         assert set(named) <= commands, (page.name, set(named) - commands)

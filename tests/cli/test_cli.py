@@ -48,6 +48,20 @@ def test_a_command_needs_no_engine_to_show_its_help():
     assert "rollback" in done.stdout
 
 
+def test_an_interruption_while_python_imports_is_quiet():
+    code = """if True:
+        import sys
+        class Interrupted:
+            def find_spec(self, name, *rest):
+                if name == "typer":
+                    raise KeyboardInterrupt
+        sys.meta_path.insert(0, Interrupted())
+        from evergreen.cli.main import main
+        sys.exit(main(["status"]))"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 GIVEN = ["--from", "../houses.csv", "--target", "price"]
 MISTAKES = {
     "unknown pipeline": (["run", "digts"], "there is no pipeline 'digts'; did you mean 'digits'?"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from evergreen.cli import main
+from evergreen.cli import application
 from evergreen.flows import steps
 from evergreen.flows.lifecycle import lifecycle
 from evergreen.stages.pipeline import CONFIGS, SECTIONS, STAGES
@@ -33,7 +33,7 @@ def test_the_lifecycle_takes_them_in_order():
 
 
 def test_each_command_is_a_function_with_one_sentence():
-    for name in main.COMMANDS:
-        function = main.load_command(name)
-        assert inspect.getdoc(function).partition("\n")[0] == main.read_summary(name)
+    for name in application.COMMANDS:
+        function = application.load_command(name)
+        assert inspect.getdoc(function).partition("\n")[0] == application.read_summary(name)
         assert inspect.signature(function).return_annotation == "CommandResult"
