@@ -28,7 +28,7 @@ FOLDERS = {
     "kinds": "data/kinds",
     "sources": "data/sources",
 }
-ALIASES = {  # further names of the built-in ones: of sources, schemes and file endings
+ALIASES: dict[str, dict[str, str]] = {  # further names of the built-in ones: of sources, schemes and file endings
     "sources": {
         **{"tsv": "csv", "txt": "texts", "md": "texts", "ndjson": "jsonl", "feather": "arrow"},
         **{"http": "https", "abfss": "gs"},

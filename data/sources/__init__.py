@@ -34,7 +34,7 @@ from evergreen.data.sources._files import File, combined_hash, extension, list_w
 RESERVED = ("_origin", "_fault", "_id", "_time", "_group", "_weight")
 ROWS = 50_000  # rows a batch
 LOOKED_AT = 1000  # files of a folder, to see what it holds
-ALIASES = parts.ALIASES["sources"]  # scheme or ending → the source that reads it
+ALIASES: dict[str, str] = parts.ALIASES["sources"]  # scheme or ending → the source that reads it
 
 
 class Source:
