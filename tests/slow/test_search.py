@@ -27,7 +27,7 @@ import evergreen.core.paths, evergreen.stages.select.stage, torch
 from evergreen.stages.select.config import SelectConfig
 started = time.monotonic()
 paths = evergreen.core.paths.Paths(Path(sys.argv[1]), "cancer")
-evergreen.stages.select.stage.run(SelectConfig(seconds=13), paths, task="classification")
+evergreen.stages.select.stage.run(SelectConfig(time_budget_s=13), paths, task="classification")
 print(time.monotonic() - started)
 """
 STOP = """
