@@ -116,7 +116,7 @@ def test_a_killed_run_goes_on_where_it_was(prepared):
 
 
 def test_a_killed_worker_is_replaced_and_nothing_changes(prepared):
-    params = dataclasses.replace(PARAMS, workers=2, epochs=8)
+    params = PARAMS.model_copy(update={"workers": 2, "epochs": 8})
     train.run(params, prepared, task="regression")
     undisturbed = bytes_of(prepared)
     folder, killed = folder_of(params, prepared), []
@@ -132,7 +132,7 @@ def test_a_killed_worker_is_replaced_and_nothing_changes(prepared):
     killer.start()
     assert not train.run(params, prepared, task="regression")["reused"]
     killer.join()
-    assert int((folder / "lock").read_text()) != killed[0]
+    assert (folder / "lock").read_text() == ""  # another worker took it over, and gave it back
     assert epochs_told(folder).count(1) == 1  # the second group did not begin anew
     assert bytes_of(prepared) == undisturbed
 
