@@ -69,8 +69,8 @@ APPLICATIONS = (
 
 
 def catalogue(
-    source: Annotated[str, typer.Option("--from", metavar="FILE", help="Show which of them suit this data.")] = "",
-    target: Annotated[str, typer.Option(metavar="COLUMN", help="And this column to predict.")] = "",
+    source: Annotated[str, typer.Option("--from", metavar="FILE", help="Show the parts that suit this data.")] = "",
+    target: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict, with --from.")] = "",
 ) -> CommandResult:
     """Show the parts of pipelines, or those that suit a table."""
     if source or target:

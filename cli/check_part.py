@@ -14,12 +14,14 @@ from evergreen.cli.output import CommandResult
 def check_part(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="models/architectures/NAME.py, or another part.")],
     on: Annotated[
-        str, typer.Option("--on", metavar="SAMPLE", help="NAME:… for a source, FILE#COLUMN for a kind.")
+        str,
+        typer.Option("--on", metavar="SAMPLE", help="To try it on: NAME:… for a source, FILE#COLUMN for a kind."),
     ] = "",
 ) -> CommandResult:
-    """Check that a part keeps its contract: an architecture, a task, a kind or a source.
+    """Check that a part keeps its contract.
 
-    These are the tests of Evergreen's own parts. The exit status is 1 where one fails.
+    A part is an architecture, a task, a kind or a source. The tests are those of Evergreen's own. The exit
+    status is 1 where one fails.
     """
     from evergreen.stages.checking.part import check_part as check
 

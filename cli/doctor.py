@@ -35,8 +35,8 @@ class Finding:
 def doctor() -> CommandResult:
     """Check what is missing or cannot work here; say how to mend it.
 
-    It works anywhere; in a project it checks that too: git, DVC, the cluster, what is running, each pipeline's YAML.
-    The status is 1 when something cannot work.
+    It works anywhere. In a project it also checks git, DVC, the cluster, what is running, and each pipeline's YAML. The
+    exit status is 1 when something cannot work.
     """
 
     here = Path.cwd()

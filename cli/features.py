@@ -21,11 +21,11 @@ def features(
         Path | None, typer.Option("--output", metavar="FILE", help="A .parquet file; default: NAME-features.parquet.")
     ] = None,
 ) -> CommandResult:
-    """Write what the released network makes of rows, as Parquet.
+    """Write the features that the released network computes.
 
-    Columns feature_0, feature_1 …: what the network's head sees. Beside them `target`, `split` and `_id` of the
-    pipeline's own rows, or the target, where there is one, and `_origin` of the rows of a file. Before the first
-    release it is the candidate's features.
+    The columns feature_0, feature_1 … are what the network's head sees. Beside them stand `target`, `split` and `_id`
+    for the pipeline's own rows; for the rows of a file, `_origin` and, where there is one, the target. Before the first
+    release the candidate computes them.
     """
     from evergreen.stages.predict import extract_features
 

@@ -12,9 +12,9 @@ PARTS = "your own parts go into models/architectures/, models/tasks/, data/kinds
 
 
 def init() -> CommandResult:
-    """Make this folder a project: write what is missing, change nothing that is there.
+    """Make this folder a project; change nothing that is there.
 
-    It lies in a git repository, at its top or below.
+    The folder lies in a git repository, at its top or below.
     """
     from evergreen.stages.engines import project
 

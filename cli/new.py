@@ -25,7 +25,7 @@ def new(
 ) -> CommandResult:
     """Write a pipeline's YAML from a table; never over another one.
 
-    Each guess has its reason beside it.
+    Beside each guess, the file gives the reason for it.
     """
     from evergreen.core import parts
     from evergreen.core.paths import find_root

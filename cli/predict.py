@@ -21,10 +21,10 @@ def predict(
 ) -> CommandResult:
     """Predict the rows of a file with the released model.
 
-    The output has the input's columns, `prediction`, and for classes one `p_<class>` each. A row that the model cannot
-    take ends the whole call: the message names its line, and nothing is written. The target may be among the columns;
-    it is not read. A forecast is made for each row with enough known rows before it, and for rows at the end whose
-    target is empty.
+    The output holds the input's columns and `prediction`; for classes also one column `p_<class>` each. A row that the
+    model cannot take ends the whole call: the message names its line, and nothing is written. The target may be among
+    the columns; it is not read. A forecast is made for each row that has enough known rows before it, and for the rows
+    at the end whose target is empty.
     """
     from evergreen.stages.predict import batch
 

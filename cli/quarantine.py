@@ -21,13 +21,13 @@ MAX_VALUE_CHARACTERS = 100
 def quarantine(
     name: PipelineName,
     replay: Annotated[
-        bool, typer.Option("--replay", help="Try again, after a rule, a file or a reader was mended.")
+        bool, typer.Option("--replay", help="Try again after a rule, a file or a reader was mended.")
     ] = False,
 ) -> CommandResult:
     """Show the quarantined rows by reason, with examples.
 
-    Where too many rows were invalid and the run was stopped, these are shown. With --replay, files whose rows could not
-    be read are read again, every row is checked again by the rules as they are now, and the difference is shown.
+    Where a run was stopped because too many rows were invalid, it shows those rows. With --replay it reads the files
+    with unreadable rows again, checks every row by the rules as they are now, and shows the difference.
     """
     pipeline, paths = open_pipeline(name)
     if replay:

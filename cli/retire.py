@@ -18,7 +18,7 @@ def retire(
     """Take a pipeline out of service and out of the lists.
 
     Its versions stay, and `evergreen rollback` brings it back. Until then `status` names it in one line, and `run`,
-    `serve` and `watch` leave it alone. Its YAML may be there or not; it stays where it is.
+    `serve` and `watch` leave it alone. Its YAML, if it still exists, is left as it is.
     """
     from evergreen.core.errors import PipelineError, suggest
     from evergreen.core.paths import Paths, find_root

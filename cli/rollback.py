@@ -14,7 +14,7 @@ from evergreen.cli.release import change_release
 def rollback(
     name: PipelineName,
     version: Annotated[
-        str | None, typer.Argument(metavar="[VERSION]", help="Default: the one before the released one.")
+        str | None, typer.Argument(metavar="[VERSION]", help="Default: the newest before the one in service.")
     ] = None,
 ) -> CommandResult:
     """Return to an earlier version and serve it."""

@@ -10,7 +10,7 @@ from evergreen.cli.parameters import PipelineName
 
 
 def run(name: PipelineName) -> CommandResult:
-    """Bring a pipeline up to date, release it if better, serve it."""
+    """Bring a pipeline up to date; release and serve it if better."""
     from evergreen.core.paths import find_root
     from evergreen.core.progress import console_progress
     from evergreen.flows.update import update

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 def schema(
     name: AnyPipelineName = "",
     write: Annotated[
-        bool, typer.Option("--write", help="Add it to the pipeline's file, which keeps its lines.")
+        bool, typer.Option("--write", help="Add it to the pipeline's YAML, whose other lines stay.")
     ] = False,
 ) -> CommandResult:
     """Propose a schema of each column: kind, range, values.
 
     It is read from the prepared rows, or else from the first rows of the source, and printed as YAML for the section
-    `preprocess`. A column that the file describes stays as it is described. Without NAME: the JSON Schema of a
-    pipeline's YAML, with which an editor completes and checks it.
+    `preprocess`. A column that the pipeline's YAML describes already stays as described. Without NAME it prints the
+    JSON Schema of a pipeline's YAML, by which an editor completes and checks one.
     """
     if not name:
         from evergreen.stages import pipeline as pipelines

@@ -15,7 +15,7 @@ from evergreen.core.progress import console_progress
 
 def stage(
     stage: Annotated[
-        str, typer.Argument(metavar="STAGE", help="collect, preprocess, select, tune, train, validate ….")
+        str, typer.Argument(metavar="STAGE", help="One of collect, preprocess, select, tune, train, validate, report.")
     ],
     name: PipelineName,
 ) -> CommandResult:

@@ -37,3 +37,4 @@ def test_each_command_is_a_function_with_one_sentence():
         function = application.load_command(name)
         assert inspect.getdoc(function).partition("\n")[0] == application.read_summary(name)
         assert inspect.signature(function).return_annotation == "CommandResult"
+        assert len(application.read_summary(name)) <= 62  # so that `evergreen --help` shows all of it in 80 columns
