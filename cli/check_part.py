@@ -20,8 +20,8 @@ def check_part(
 ) -> CommandResult:
     """Check that a part keeps its contract.
 
-    A part is an architecture, a task, a kind or a source. The tests are those of Evergreen's own. The exit
-    status is 1 where one fails.
+    A part is an architecture, a task, a kind or a source. It is tested as Evergreen's own parts are. The exit status is
+    1 where a test fails.
     """
     from evergreen.stages.checking.part import check_part as check
 
