@@ -32,8 +32,8 @@ from evergreen.core.paths import Paths
 from evergreen.stages.preprocess import shards
 from evergreen.data.prepare.config import PreprocessConfig
 shards.ROWS = int(sys.argv[2])
-preprocess.run(PreprocessConfig(target="y", leakage_checks="off", memory_mb=int(sys.argv[3])), Paths(Path(sys.argv[1]), "t"),
-               task="classification")
+preprocess.run(PreprocessConfig(target="y", leakage_checks="off", memory_mb=int(sys.argv[3])),
+               Paths(Path(sys.argv[1]), "t"), task="classification")
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))  # the peak, in KiB
 """
 
