@@ -6,6 +6,7 @@ import contextlib
 import math
 import re
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
 
-MISSING = pa.array(["", "na", "n/a", "nan", "null", "none", "?"])  # "no number here" in files, in lower case
+MISSING = ("", "na", "n/a", "nan", "null", "none", "?")  # "no number here" in files, in lower case
 DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+(e[+-]?\d+)?", re.IGNORECASE)  # 3,14 or 1.234,5
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")  # 1,234 or 1.234.567: what is meant, its neighbours tell
 COMMA, POINT = ",", "."
@@ -22,6 +23,12 @@ FEW = 200  # values that show soon what the others need not be asked
 READABLE = 0.95  # fraction of a text column's values that must read as numbers for the column to hold numbers
 EXACT = 2.0**53  # below it floats hold whole numbers exactly
 RowErrors = dict[int, str]  # row → what is wrong with its value
+
+
+@cache
+def missing_words() -> pa.Array:
+    """Return MISSING as an array; made when it is asked for, since the first array loads pandas where that is there."""
+    return pa.array(MISSING)
 
 
 def combine_chunks(column: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -88,7 +95,7 @@ def _text_floats(column: pa.Array, decimal: str) -> tuple[np.ndarray, RowErrors]
         held = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
         return held.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
     text = pc.utf8_trim_whitespace(column)
-    text = pc.if_else(pc.is_in(pc.utf8_lower(text), MISSING), pa.scalar(None, pa.string()), text)
+    text = pc.if_else(pc.is_in(pc.utf8_lower(text), missing_words()), pa.scalar(None, pa.string()), text)
     if not decimal and detect_decimal_separator(text) == COMMA:
         return _text_floats(text, COMMA)
     words = text.dictionary_encode()
@@ -117,7 +124,7 @@ def detect_decimal_separator(column: pa.Array) -> str:
     if not pc.any(pc.match_substring(column, COMMA)).as_py():
         return POINT
     text = pc.utf8_trim_whitespace(column)
-    words = text.filter(pc.invert(pc.is_in(pc.utf8_lower(text), MISSING))).to_pylist()
+    words = text.filter(pc.invert(pc.is_in(pc.utf8_lower(text), missing_words()))).to_pylist()
     marked = [word for word in words if word and "," in word]
     decimal = [word for word in marked if DECIMAL_COMMA.fullmatch(word)]
     pointed = any(word and "." in word and "," not in word and not THOUSANDS.fullmatch(word) for word in words)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import MISSING, RowErrors, evenly_spaced_indices, to_float64
+from evergreen.data.arrow import RowErrors, evenly_spaced_indices, missing_words, to_float64
 
 TYPE = pa.timestamp("us", "UTC")
 ISO, ZONED, EITHER = "iso", "iso+zone", "iso or iso+zone"
@@ -121,7 +121,7 @@ def localize(column: pa.Array, zone: str) -> pa.Array:
 
 def _words(column: pa.Array) -> pa.Array:
     text = pc.utf8_trim_whitespace(column)
-    return pc.if_else(pc.is_in(pc.utf8_lower(text), MISSING), pa.scalar(None, pa.string()), text)
+    return pc.if_else(pc.is_in(pc.utf8_lower(text), missing_words()), pa.scalar(None, pa.string()), text)
 
 
 def _typed(column: pa.Array) -> tuple[pa.Array, RowErrors]:

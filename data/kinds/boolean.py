@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import MISSING, RowErrors, decode_array, to_strings
+from evergreen.data.arrow import RowErrors, decode_array, missing_words, to_strings
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds._json import format_value
 
 PAIRS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1"))
 SURE = 0.95  # share of the values that must be words of one pair for text to be yes and no
-WORDS = pa.array([word for pair in PAIRS for word in pair])
+WORDS = [word for pair in PAIRS for word in pair]
 
 
 class Boolean(Kind):
@@ -38,7 +38,7 @@ class Boolean(Kind):
         if not pa.types.is_string(column.type):
             return 0.0
         words = _words(column).drop_null()
-        known = words.filter(pc.is_in(words, WORDS))
+        known = words.filter(pc.is_in(words, pa.array(WORDS)))
         if len(known) < SURE * len(words):  # soon told of what has many values
             return 0.0
         counts = {item["values"]: item["counts"] for item in pc.value_counts(known).to_pylist()}
@@ -54,7 +54,7 @@ class Boolean(Kind):
             words = _words(column)
         except DataError as error:
             return pa.nulls(len(column), pa.bool_()), dict.fromkeys(range(len(column)), error.problem)
-        place = pc.index_in(words, WORDS)
+        place = pc.index_in(words, pa.array(WORDS))
         strange = pc.and_(words.is_valid(), place.is_null()).to_numpy(zero_copy_only=False)
         yes = pc.equal(pc.bit_wise_and(place, 1), 1)
         return yes, dict.fromkeys(np.flatnonzero(strange).tolist(), "neither yes nor no")
@@ -79,8 +79,8 @@ class Boolean(Kind):
             return None
         if isinstance(value, bool):
             return value
-        if isinstance(value, str | int) and str(value).strip().lower() in WORDS.to_pylist():
-            return WORDS.to_pylist().index(str(value).strip().lower()) % 2 == 1
+        if isinstance(value, str | int) and str(value).strip().lower() in WORDS:
+            return WORDS.index(str(value).strip().lower()) % 2 == 1
         raise DataError(f"is {format_value(value)}", fix="give true or false")
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
@@ -98,4 +98,4 @@ class Boolean(Kind):
 
 def _words(column: pa.Array) -> pa.Array:
     words = pc.utf8_lower(to_strings(column))
-    return pc.if_else(pc.is_in(words, MISSING), pa.scalar(None, pa.string()), words)
+    return pc.if_else(pc.is_in(words, missing_words()), pa.scalar(None, pa.string()), words)

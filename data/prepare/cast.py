@@ -15,6 +15,7 @@ from evergreen.data.arrow import (
     combine_chunks,
     decode_array,
     is_mostly_numbers,
+    missing_words,
     to_float64,
     to_strings,
 )
@@ -22,8 +23,8 @@ from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare.rules.grammar import BOOLEAN, NUMBER, TEXT, TIME
 from evergreen.data.row_ids import hash_rows
 
-WORDS = pa.array(["true", "false"])
-LONGEST = pc.max(pc.binary_length(MISSING)).as_py()  # bytes of a word that says that there is no value
+WORDS = ["true", "false"]
+LONGEST = max(map(len, MISSING))  # bytes of a word that says that there is no value
 
 
 def rule_type(column: pa.Array | pa.ChunkedArray) -> str:
@@ -42,7 +43,7 @@ def rule_type(column: pa.Array | pa.ChunkedArray) -> str:
     held = to_strings(column).filter(pa.array(~is_missing(column)))
     if not len(held):
         return TEXT
-    if pc.all(pc.is_in(pc.utf8_lower(held), WORDS)).as_py():
+    if pc.all(pc.is_in(pc.utf8_lower(held), pa.array(WORDS))).as_py():
         return BOOLEAN
     return TIME if dates.detect_format(held) else TEXT
 
@@ -66,7 +67,7 @@ def cast_column(column: pa.Array, kind: str, options: Mapping[str, Any] | None =
     if pa.types.is_boolean(column.type):
         return column, {}
     words = pc.utf8_lower(to_strings(column))
-    known = pc.is_in(words, WORDS)
+    known = pc.is_in(words, pa.array(WORDS))
     return pc.if_else(known, pc.equal(words, "true"), None), _where(pc.invert(known), words, "neither true nor false")
 
 
@@ -94,7 +95,7 @@ def _unsaid(column: pa.Array) -> np.ndarray:
     short = pc.less_equal(pc.binary_length(words), LONGEST).fill_null(False)  # few are, so few are compared
     rows = np.flatnonzero(short.to_numpy(zero_copy_only=False))
     some = pc.utf8_lower(words.take(pa.array(rows)))
-    blank[rows] = pc.is_in(some, MISSING).to_numpy(zero_copy_only=False)
+    blank[rows] = pc.is_in(some, missing_words()).to_numpy(zero_copy_only=False)
     return blank
 
 
