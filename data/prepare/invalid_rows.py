@@ -21,7 +21,7 @@ SOME_REASONS = 5
 UNREAD = re.compile(r" \(|: ")  # what a source could not read stands behind what is wrong with it
 
 
-class TooManyInvalidRows(DataError):
+class TooManyInvalidRowsError(DataError):
     """Report that too many of `rows` are invalid; `reasons` counts them, `aside` holds some of them."""
 
     def __init__(
@@ -82,19 +82,19 @@ def format_reasons(reasons: Mapping[str, int]) -> str:
 
 
 def check_any_valid(good: int, bad: Mapping[str, int], aside: pa.Table) -> None:
-    """Raise TooManyInvalidRows where no row is valid."""
+    """Raise TooManyInvalidRowsError where no row is valid."""
     if not good:
         why = format_reasons(bad) or "there are fewer rows than `window` and `horizon` need"
         fix = "mend the source, or leave the columns at fault out (`drop_columns`)"
-        raise TooManyInvalidRows(f"no good row is left: {why}", "preprocess", fix, aside, sum(bad.values()), bad)
+        raise TooManyInvalidRowsError(f"no good row is left: {why}", "preprocess", fix, aside, sum(bad.values()), bad)
 
 
 def check_invalid_fraction(rows: int, bad: Mapping[str, int], limit: float, aside: pa.Table) -> None:
-    """Raise TooManyInvalidRows where the fraction of invalid rows is above the limit; `bad` is reason → rows."""
+    """Raise TooManyInvalidRowsError where the fraction of invalid rows is above the limit; `bad` is reason → rows."""
     if (count := sum(bad.values())) > limit * rows:
         share = f"{count:,} of {rows:,} rows are bad ({count / rows:.1%}), and the limit is {100 * limit:.4g}%"
         fix = "mend the source or the rules, or raise max_invalid_fraction"
-        raise TooManyInvalidRows(
+        raise TooManyInvalidRowsError(
             f"{share}: {format_reasons(bad)}", "preprocess.max_invalid_fraction", fix, aside, rows, bad
         )
 

@@ -36,7 +36,7 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 log = logging.getLogger(__name__)
 
 
-class Damaged(Exception):
+class CorruptCheckpointError(Exception):
     """Say that bytes are not a complete checkpoint."""
 
 
@@ -59,7 +59,7 @@ def encode(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> bytes:
 
 
 def decode(block: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Decode what `encode` returned. Raises Damaged unless every byte is as it was written."""
+    """Decode what `encode` returned. Raises CorruptCheckpointError unless every byte is as it was written."""
     length = int.from_bytes(block[:8], "little")
     data = memoryview(block)[8 + length :]
     try:
@@ -67,9 +67,9 @@ def decode(block: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         own = table.pop("__metadata__")
         whole = own["checksum"] == _checksum(table, own["state"], data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged("the header cannot be read") from error
+        raise CorruptCheckpointError("the header cannot be read") from error
     if not whole:
-        raise Damaged("the checksum does not fit")
+        raise CorruptCheckpointError("the checksum does not fit")
     return {name: _tensor(data, entry) for name, entry in table.items()}, json.loads(own["state"])
 
 
@@ -100,7 +100,7 @@ def newest(folder: Path) -> bytes | None:
         block = file.read_bytes()
         try:
             decode(block)
-        except Damaged as error:
+        except CorruptCheckpointError as error:
             log.warning("%s is skipped: %s", file, error)
         else:
             return block

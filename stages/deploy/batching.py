@@ -15,7 +15,7 @@ Answers = list[dict[str, Any]]  # one per row
 Waiting = tuple["pa.Table", "asyncio.Future[Answers]"]
 
 
-class QueueFull(Exception):
+class QueueFullError(Exception):
     """Say that the queue has no room for the rows of a request."""
 
 
@@ -43,9 +43,9 @@ class Batcher:
         self.worker: asyncio.Task[None] | None = None
 
     async def __call__(self, table: pa.Table) -> Answers:
-        """Return one answer per row of `table`. Raises QueueFull, and what `predict` raises for this table."""
+        """Return one answer per row of `table`. Raises QueueFullError, and what `predict` raises for this table."""
         if self.waiting_rows + table.num_rows > self.max_waiting:
-            raise QueueFull
+            raise QueueFullError
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answers] = loop.create_future()
         self.waiting.append((table, future))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import suggest
-from evergreen.stages.deploy.batching import Batcher, QueueFull
+from evergreen.stages.deploy.batching import Batcher, QueueFullError
 from evergreen.stages.deploy.request_body import RequestError, read_rows
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Endpoint:
         table = served.model.spec.parse_request(await read_rows(request, served.limits), "rows")
         try:
             return served.version, await served.answer(table)
-        except QueueFull:
+        except QueueFullError:
             problem = f"{served.limits['max_queue_rows']} rows may wait, and do"
             raise RequestError(429, problem, fix="try again in a second", headers={"Retry-After": "1"}) from None
 

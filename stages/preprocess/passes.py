@@ -84,7 +84,7 @@ def prepare_all(
 ) -> PreparedResult:
     """Prepare all rows in `folder`.
 
-    Raises TooManyInvalidRows, and DataError where a split is empty.
+    Raises TooManyInvalidRowsError, and DataError where a split is empty.
     """
     from evergreen.data import kinds
     from evergreen.data.prepare.invalid_rows import check_any_valid, check_invalid_fraction

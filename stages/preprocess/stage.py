@@ -78,12 +78,12 @@ def store_invalid_rows(paths: Paths) -> Iterator[None]:
     """Store invalid rows in `paths.rejected` where there are too many; what was ready stays."""
     from evergreen.core.errors import DataError
     from evergreen.core.files import atomic_directory, write_json
-    from evergreen.data.prepare.invalid_rows import TooManyInvalidRows
+    from evergreen.data.prepare.invalid_rows import TooManyInvalidRowsError
     from evergreen.data.prepared import QUARANTINED, write
 
     try:
         yield
-    except TooManyInvalidRows as error:
+    except TooManyInvalidRowsError as error:
         with atomic_directory(paths.rejected) as folder:
             write(error.aside.combine_chunks(), folder / QUARANTINED)
             write_json(folder / "why.json", {"why": error.problem, "rows": error.rows, "reasons": error.reasons})

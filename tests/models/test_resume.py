@@ -60,7 +60,7 @@ def _newest(folder: Path) -> int:
     return max((int(file.stem.removeprefix("step-")) for file in folder.glob("*.safetensors")), default=0)
 
 
-class Cut(Exception):
+class CutError(Exception):
     """Something ends the process."""
 
 
@@ -84,7 +84,7 @@ def test_every_practice_goes_on_exactly(practice, network, make, tmp_path):
     whole, cut = (_loop(recipe, network, make, tmp_path / name) for name in ("whole", "cut"))
     whole.run()
     cut.train.epoch = _cut_short(cut.train.epoch)
-    with pytest.raises(Cut):
+    with pytest.raises(CutError):
         cut.run()
     again = _loop(recipe, network, make, tmp_path / "cut")
     assert 0 < again.step < whole.step

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from evergreen.stages.deploy.batching import Batcher, QueueFull
+from evergreen.stages.deploy.batching import Batcher, QueueFullError
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.endpoint import Endpoint
 
@@ -244,7 +244,7 @@ def test_batches_join_what_waits_and_keep_errors_apart(threads):
 def test_the_queue_has_an_end():
     async def run():
         batcher = Batcher(lambda table: [{}] * table.num_rows, max_rows=6, max_waiting=3)
-        with pytest.raises(QueueFull):
+        with pytest.raises(QueueFullError):
             await batcher(pa.table({"x": range(4)}))
 
     asyncio.run(run())
