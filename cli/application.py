@@ -20,7 +20,6 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from evergreen.cli.main import INTERRUPTED
 from evergreen.core.errors import PipelineError, UserError, suggest
 
 PROG = "evergreen"
@@ -43,7 +42,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         app = typer.main.get_command(build_app(words))
         return int(app.main(words or ["--help"], prog_name=PROG, standalone_mode=False) or 0)
     except typer.Abort:  # Ctrl-C or the end of the input at a question
-        return INTERRUPTED
+        raise KeyboardInterrupt from None
     except UserError as error:
         message = str(error)
     except TyperException as error:
