@@ -35,6 +35,7 @@ def test_a_taken_port_moves_on_and_is_remembered(tmp_path):
     port, _ = haproxy.http_port(tmp_path)
     assert haproxy.http_port(tmp_path) == (port, None)
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: ended connections hold no port
         other.bind(("127.0.0.1", port))
         other.listen()
         moved, before = haproxy.http_port(tmp_path)
