@@ -1,11 +1,12 @@
-"""Lock files, and find the processes that a project started by number and start time: numbers alone are reused."""
+"""Lock files; start processes that outlive a command, and find them by number and start time: numbers are reused."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,32 @@ from evergreen.core.files import read_json, write_json
 
 SAME_SECONDS = 1.5  # two readings of when a process began may lie apart: the machine's own start is rounded
 GRACE_SECONDS = 10.0  # between asking a process to end and ending it
+HELD = 'read -r _ && exec "$0" "$@" </dev/null'  # begins at a line on its input, ends where that ends without one
+
+
+def launch(record: Path, command: Sequence[str], facts: dict[str, Any], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process that leads a session of its own; it begins only once `record` of it lies on the disk.
+
+    So a command that is killed at any moment leaves nothing that `end_session(record)` would not find.
+    """
+    held = ["/bin/sh", "-c", HELD, *command]
+    process = subprocess.Popen(held, stdin=subprocess.PIPE, start_new_session=True, **options)
+    with suppress(BrokenPipeError), process.stdin:  # type: ignore[union-attr]
+        save_pid(record, process.pid, **facts)
+        process.stdin.write(b"\n")  # type: ignore[union-attr]
+    return process
 
 
 def save_pid(path: Path, pid: int, **facts: Any) -> None:
     """Record a process, so that it can be told from another that gets its number later."""
+    write_json(path, describe_process(pid) | facts)
+
+
+def describe_process(pid: int) -> dict[str, Any]:
+    """Return the number of a process and when it began, by which `is_alive` knows it."""
     import psutil
 
-    write_json(path, {"pid": pid, "started": start_time_s(psutil.Process(pid)), **facts})
+    return {"pid": pid, "started": start_time_s(psutil.Process(pid))}
 
 
 def load_live(path: Path) -> dict[str, Any] | None:
@@ -56,11 +76,41 @@ def terminate_tree(path: Path) -> bool:
     return True
 
 
+def end_session(record: dict[str, Any]) -> None:
+    """Kill all processes of the session that the recorded process leads or led, this one last; wait for their ends."""
+    import psutil
+
+    leader = record["pid"]
+    with suppress(psutil.NoSuchProcess):  # a number is not reused while its session has members
+        if abs(start_time_s(psutil.Process(leader)) - record["started"]) >= SAME_SECONDS:
+            return
+    for _ in range(50):  # a process may start another while it is being ended
+        members = [one for one in psutil.process_iter() if _session(one) == leader and not _is_zombie(one)]
+        left = [one for one in members if one.pid != os.getpid()]
+        if not left:
+            break
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=2)
+    with suppress(ChildProcessError):
+        os.waitpid(leader, os.WNOHANG)
+
+
 def _session(process: Any) -> int | None:
     try:
         return os.getsid(process.pid)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return None
+
+
+def _is_zombie(process: Any) -> bool:
+    import psutil
+
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -53,17 +52,16 @@ class Server:
             # else Prefect's page asks what listens on its first port, another project's server
             own = {"PREFECT_API_URL": "", "PREFECT_SERVER_UI_API_URL": f"{url}/api"}
             app, fd = "prefect.server.api.server:create_app", str(listener.fileno())
-            process = subprocess.Popen(
+            processes.launch(
+                self.file,
                 [sys.executable, "-m", "uvicorn", "--factory", app, "--fd", fd, "--log-level", "warning"],
+                {"url": url},
                 env=os.environ | self._settings() | own | {"PREFECT_LOGGING_LEVEL": "WARNING"},
                 pass_fds=[listener.fileno()],
-                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.home,
-                start_new_session=True,
             )
-        processes.save_pid(self.file, process.pid, url=url)
 
     def wait(self) -> str:
         """Return the server's address once it answers.

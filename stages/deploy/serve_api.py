@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.errors import PipelineError
-from evergreen.core.processes import is_alive
 
 APPLICATION, DEPLOYMENT = "evergreen", "Endpoint"
 SECONDS = 60.0  # until a call that is not answered is given up
@@ -68,11 +67,7 @@ def _call(root: Path, method: str, value: Mapping[str, Any] | None = None) -> di
 
 def _dashboard(root: Path) -> tuple[str, str] | None:
     """Return the dashboard's address and token; None where Ray is not running."""
-    from evergreen.core.files import read_json
     from evergreen.stages.engines import ray_node
 
-    place = ray_node.place(root)
-    record = read_json(place) if place.exists() else None
-    if record is None or not is_alive(record):
-        return None
-    return record["dashboard"], Path(record["token"]).read_text().strip()
+    record = ray_node.load_up(root)
+    return (record["dashboard"], Path(record["token"]).read_text().strip()) if record else None

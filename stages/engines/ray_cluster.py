@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -22,7 +21,7 @@ from typing import Any
 
 from evergreen.core.config import Section
 from evergreen.core.paths import IMPORT_ROOT
-from evergreen.core.processes import exclusive_lock, is_alive
+from evergreen.core.processes import end_session, exclusive_lock, is_alive, launch
 from evergreen.stages.engines import ray_node
 
 START_SECONDS = 60.0
@@ -96,7 +95,7 @@ def connect(root: Path) -> None:
         _join(real.address, runtime_env=dict(SENT))
         return
     with _locked(root):
-        record = _record(root) or _start(root)
+        record = _find(root) or _start(root)
     os.environ.update(access(root))
     _join(record["address"])
 
@@ -122,7 +121,7 @@ def status(root: Path) -> dict[str, Any]:
     real = settings(root)
     if real.address:
         return {"running": True, "address": real.address, "dashboard": None, "pid": None}
-    record = _record(root) or {}
+    record = ray_node.load_up(root) or {}
     return {"running": bool(record), **{name: record.get(name) for name in ("address", "dashboard", "pid")}}
 
 
@@ -173,46 +172,53 @@ def _start(root: Path) -> dict[str, Any]:
     if not token.exists():
         with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
-    ray_node.place(root).unlink(missing_ok=True)
     variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    command = [sys.executable, "-m", "evergreen.stages.engines.ray_node", str(root)]
-    log = home / "ray.log"
-    with log.open("w") as output:
-        leader = subprocess.Popen(
-            command,
+    folder = ray_node.choose_folder(root)
+    shutil.rmtree(folder, ignore_errors=True)
+    with (home / "ray.log").open("w") as log:
+        launch(
+            ray_node.place(root),
+            [sys.executable, "-m", "evergreen.stages.engines.ray_node", str(root)],
+            {"folder": str(folder)},
             cwd=IMPORT_ROOT,
             env={**variables, **environment(root)},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
+            stdout=log,
+            stderr=log,
         )
+    return _wait(root)
+
+
+def _wait(root: Path) -> dict[str, Any]:
+    """Wait until the Ray that is starting is up. Raises RuntimeError where it does not come up."""
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and leader.poll() is None:
-        if ray_node.place(root).exists():
-            return _read(root) or {}
+    while time.monotonic() < deadline and is_alive(record := _read(root)):
+        if ray_node.is_up(record):
+            return record  # type: ignore[return-value]
         time.sleep(0.02)
-    ray_node.end(leader.pid)
+    log = ray_node.home(root) / "ray.log"
+    if record:
+        _clear(root, record)
     raise RuntimeError(f"Ray did not start; the end of {log}:\n" + "\n".join(log.read_text().splitlines()[-15:]))
 
 
-def _record(root: Path) -> dict[str, Any] | None:
-    """The record of a cluster that is up; what a dead one left is removed."""
+def _find(root: Path) -> dict[str, Any] | None:
+    """Return the record of a Ray that is up, or that a command which has ended began to start; remove a dead one."""
     record = _read(root)
-    if record and not is_alive(record):
+    if ray_node.is_up(record):
+        return record
+    with contextlib.suppress(RuntimeError):
+        if record and "address" not in record and is_alive(record):
+            return _wait(root)
+    if record := _read(root):
         _clear(root, record)
-        return None
-    return record
+    return None
 
 
 def _clear(root: Path, record: dict[str, Any]) -> None:
     """Ends the recorded session, also one whose leader was killed, and removes its files."""
-    import psutil
-
     from evergreen.stages.engines import haproxy
 
-    if is_alive(record) or not psutil.pid_exists(record["pid"]):  # else the number is another process's by now
-        ray_node.end(record["pid"])
+    end_session(record)
     folder = Path(record["folder"])
     shutil.rmtree(folder if folder.parent == ray_node.home(root) else folder.parent, ignore_errors=True)
     haproxy.clear(root)

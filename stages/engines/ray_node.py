@@ -1,21 +1,25 @@
 """The session of processes that is a clone's local Ray: `python -m evergreen.stages.engines.ray_node ROOT` leads it.
 
 All that Ray starts, workers and Serve's proxy too, stays in the leader's session: so a session is what is ended.
+Its record, `.evergreen/ray.json`, is written before the leader begins; the leader adds the addresses once Ray is up.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import shutil
+import secrets
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from evergreen.core.files import read_json, write_json
+from evergreen.core.processes import describe_process, end_session, is_alive
 
 LOOPBACK = "127.0.0.1"
+POLL_SECONDS = 0.25  # between two looks whether all of Ray lives
 OBJECT_STORE = 512 * 2**20  # bytes; training reads its data from Parquet, so only small things pass through it
 LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")  # bytes: a socket's path
 
@@ -26,15 +30,14 @@ def lead(root: Path) -> None:
     Ray's own starters, `ray start` and `ray.init`, turn loopback into the machine's outer address, add a server on a
     fixed port, or fix an agent's port; the node that they both start takes what is said here.
     """
-    import psutil
     from ray._private.node import Node
     from ray._private.parameter import RayParams
 
-    from evergreen.core.files import write_json
-    from evergreen.core.processes import start_time_s
-
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    own = folder(root)
+    record = read_json(place(root))
+    own = Path(record["folder"])
+    own.parent.mkdir(mode=0o700, exist_ok=own.parent == home(root))
+    own.mkdir(mode=0o700)
     parameters = RayParams(
         node_ip_address=LOOPBACK,
         include_dashboard=True,  # Serve is configured through it
@@ -50,59 +53,41 @@ def lead(root: Path) -> None:
         include_log_monitor=False,  # nobody prints workers' logs
     )
     node = Node(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
-    record = {
-        "pid": os.getpid(),
-        "started": start_time_s(psutil.Process()),
+    record |= {
         "address": node.gcs_address,
         "dashboard": f"http://{node.webui_url}",
         "token": os.environ["RAY_AUTH_TOKEN_PATH"],
-        "folder": str(own),
+        "parts": [describe_process(one[0].process.pid) for one in node.all_processes.values()],
     }
     write_json(place(root), record)
     while not node.dead_processes():
-        time.sleep(1)
+        time.sleep(POLL_SECONDS)
+    end_session(record)  # half a Ray answers nobody and keeps all that asks waiting
 
 
-def folder(root: Path) -> Path:
-    """An empty folder for Ray's sockets and logs: in the project, or in /tmp where Ray could not use a path there.
+def load_up(root: Path) -> dict[str, Any] | None:
+    """Return the record of this clone's Ray; None unless all of it is up."""
+    record = read_json(place(root)) if place(root).exists() else None
+    return record if is_up(record) else None
+
+
+def is_up(record: dict[str, Any] | None) -> bool:
+    """Tell whether the recorded Ray has started and none of its own processes has died."""
+    return bool(record and "address" in record and all(map(is_alive, [record, *record.get("parts", [])])))
+
+
+def choose_folder(root: Path) -> Path:
+    """Return a path for Ray's sockets and logs: in the project, or in /tmp where Ray could not use a path there.
 
     Ray opens it to everybody, so it lies in one that is open to its owner alone.
     """
     own = home(root) / "ray"
-    shutil.rmtree(own, ignore_errors=True)
-    if not is_fit(own, LONGEST_FOLDER):
-        own = Path(tempfile.mkdtemp(prefix="evergreen-", dir="/tmp")) / "ray"
-    own.mkdir(mode=0o700)
-    return own
+    return own if is_fit(own, LONGEST_FOLDER) else Path("/tmp") / f"evergreen-{secrets.token_hex(8)}" / "ray"
 
 
 def is_fit(folder: Path, max_bytes: int) -> bool:
     """Tell whether sockets may lie in the folder: paths have a limit, Ray takes ASCII alone, and HAProxy no spaces."""
     return re.fullmatch(r"[\w./+@-]+", str(folder), re.ASCII) is not None and len(os.fsencode(folder)) <= max_bytes
-
-
-def end(leader: int) -> None:
-    """Kills every process of the session that `leader` leads or led, and waits for their ends."""
-    import psutil
-
-    def members() -> list[psutil.Process]:
-        found = []
-        for pid in psutil.pids():
-            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):
-                if os.getsid(pid) == leader and (one := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
-                    found.append(one)
-        return found
-
-    for _ in range(50):  # a process may start another while it is being ended
-        left = members()
-        if not left:
-            break
-        for process in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(left, timeout=2)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(leader, os.WNOHANG)
 
 
 def place(root: Path) -> Path:

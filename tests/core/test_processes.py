@@ -109,3 +109,42 @@ def test_children_end_with_their_parent(tmp_path):
 def test_a_taken_port_moves_on():
     with bind_free_port(FIRST_PORT) as first, bind_free_port(FIRST_PORT) as second:
         assert second.getsockname()[1] > first.getsockname()[1]
+
+
+def test_what_is_launched_begins_only_once_it_is_on_disk(tmp_path, monkeypatch):
+    record, began = tmp_path / "server.json", tmp_path / "began"
+    command = [sys.executable, "-c", f"import time; open({str(began)!r}, 'w'); time.sleep(60)"]
+    process = processes.launch(record, command, {"url": "http://here"})
+    while not began.exists():
+        time.sleep(0.01)
+    facts = processes.load_live(record)
+    assert facts["pid"] == process.pid
+    assert facts["url"] == "http://here"
+    assert os.getsid(process.pid) == process.pid
+    processes.end_session(facts)
+    assert processes.load_live(record) is None
+    began.unlink()
+
+    def killed(*_args, **_facts):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(processes, "save_pid", killed)
+    with pytest.raises(KeyboardInterrupt):
+        processes.launch(record, command, {})
+    time.sleep(0.5)
+    assert not began.exists()
+
+
+def test_a_session_ends_whole_also_without_its_leader(tmp_path):
+    orphan = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    leader = subprocess.Popen([sys.executable, "-c", f"{orphan}; import time; time.sleep(60)"], start_new_session=True)
+    record = processes.describe_process(leader.pid)
+    while not (children := psutil.Process(leader.pid).children()):
+        time.sleep(0.01)
+    processes.end_session(record | {"started": record["started"] - 100})  # somebody else's number
+    assert leader.poll() is None
+    leader.kill()
+    while psutil.Process(leader.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    processes.end_session(record)
+    assert not psutil.pid_exists(children[0].pid) or children[0].status() == psutil.STATUS_ZOMBIE

@@ -48,10 +48,9 @@ def test_sockets_stay_within_the_systems_limit(tmp_path):
     deep = tmp_path / ("long" * 20)
     deep.mkdir()
     for root in (tmp_path, deep):
-        folder = ray_node.folder(root)
+        folder = ray_node.choose_folder(root)
         assert len(os.fsencode(folder)) <= ray_node.LONGEST_FOLDER
-        assert folder.parent.stat().st_mode & 0o077 == 0
-        folder.rmdir()
+        assert folder.parent == root / ".evergreen" or not folder.parent.exists()
 
 
 def test_the_environment_names_the_token_and_does_not_hold_it(tmp_path):
