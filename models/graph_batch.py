@@ -7,12 +7,12 @@ layers, so the centre's vector is the one that it would have in the full graph.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from evergreen.models.base import ROW_KINDS, Architecture, Batch, Choice, FieldLike, Inputs
+from evergreen.models.base import ROW_KINDS, Architecture, Batch, FieldLike, Inputs
 from evergreen.models.layers import FlattenInputs, split_graph
 
 
@@ -53,14 +53,14 @@ class GraphNetwork(Architecture):
     FIRST_FOR = frozenset({"graph"})
     NEEDS_ONE_OF = frozenset({"graph"})
     EXTRA = "torch_geometric"
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
+    SEARCH_SPACE = {
         "learning_rate": (1e-3, 2e-2, "log"),
         "weight_decay": (1e-4, 1e-1, "log"),
         "dropout": (0.0, 0.7),
         "depth": [1, 2, 3],
         "size": [0.5, 1.0, 2.0],
     }
-    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "weight_decay": 5e-3, "keep": "last"}
+    DEFAULTS = {"learning_rate": 5e-3, "weight_decay": 5e-3, "keep": "last"}
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.2) -> None:
         super().__init__()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import Architecture, Batch, Choice
+from evergreen.models.base import Architecture, Batch
 
 LEAST = 2  # pixels: a side that is not longer is not halved any more
 LARGE = 64  # pixels: from here on the first layers halve an image twice, as networks for photographs do
@@ -20,18 +19,8 @@ class ImageTowers(Architecture):
     """Run a tower of convolutions on each image, (B, C, H, W) → (B, F', H', W'), and average over all places."""
 
     ACCEPTS = frozenset({"image"})
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (5e-4, 1e-2, "log"),
-        "dropout": (0.0, 0.5),
-        "size": [0.5, 1.0, 2.0],
-    }
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "learning_rate": 3e-3,
-        "weight_decay": 0.05,
-        "clip": 1.0,
-        "ema": 0.98,
-        "keep": "last",
-    }
+    SEARCH_SPACE = {"learning_rate": (5e-4, 1e-2, "log"), "dropout": (0.0, 0.5), "size": [0.5, 1.0, 2.0]}
+    DEFAULTS = {"learning_rate": 3e-3, "weight_decay": 0.05, "clip": 1.0, "ema": 0.98, "keep": "last"}
 
     def __init__(self, towers: Mapping[str, nn.Module], out_features: int, dropout: float) -> None:
         super().__init__()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from evergreen.models.base import ROW_KINDS, SEQUENCE_KINDS, Architecture, Batch, Choice, Inputs
+from evergreen.models.base import ROW_KINDS, SEQUENCE_KINDS, Architecture, Batch, Inputs
 from evergreen.models.layers import PADDED_KINDS, SequenceInputs, run_packed
 
 
@@ -23,13 +23,13 @@ class Recurrent(Architecture):
     NEEDS_ONE_OF = SEQUENCE_KINDS | {"image"}
     LAYOUTS = ("pooled", "sequence", "causal")
     CAN_TRIM_PADDING = True
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
+    SEARCH_SPACE = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.5),
         "bidirectional": [True, False],
         "size": [0.5, 1.0, 2.0],
     }
-    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 5e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
+    DEFAULTS = {"learning_rate": 5e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
 
     def __init__(
         self,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
+from evergreen.models.base import Architecture, Batch, FieldLike, Inputs, Task
 from evergreen.models.layers import FLATTENABLE_KINDS, FlattenInputs
 
 
@@ -29,12 +28,8 @@ class Autoencoder(Architecture):
     ACCEPTS = FLATTENABLE_KINDS
     LAYOUTS = ("pooled", "target", "anomaly_score")
     GENERATES = frozenset({"image"})
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (3e-4, 1e-2, "log"),
-        "noise": (0.0, 1.0),
-        "size": [0.5, 1.0, 2.0],
-    }
-    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 2e-3, "ema": 0.98, "keep": "last"}
+    SEARCH_SPACE = {"learning_rate": (3e-4, 1e-2, "log"), "noise": (0.0, 1.0), "size": [0.5, 1.0, 2.0]}
+    DEFAULTS = {"learning_rate": 2e-3, "ema": 0.98, "keep": "last"}
 
     def __init__(
         self,

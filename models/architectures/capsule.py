@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
+from evergreen.models.base import Architecture, Batch, FieldLike, Inputs, Task
 
 SMALL, LARGE = 8, 16  # numbers in a capsule of a part, of a class
 
@@ -29,18 +28,8 @@ class Capsule(Architecture):
     """
 
     ACCEPTS = frozenset({"image"})
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (1e-3, 1e-2, "log"),
-        "redraw": (0.1, 10.0, "log"),
-        "size": [0.5, 1.0, 2.0],
-    }
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "epochs": 30,
-        "learning_rate": 3e-3,
-        "weight_decay": 0.01,
-        "ema": 0.98,
-        "keep": "last",
-    }
+    SEARCH_SPACE = {"learning_rate": (1e-3, 1e-2, "log"), "redraw": (0.1, 10.0, "log"), "size": [0.5, 1.0, 2.0]}
+    DEFAULTS = {"epochs": 30, "learning_rate": 3e-3, "weight_decay": 0.01, "ema": 0.98, "keep": "last"}
 
     def __init__(
         self, inputs: Inputs, *, target: FieldLike, size: float = 1.0, rounds: int = 3, redraw: float = 3.0

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor, nn
 
-from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs
+from evergreen.models.base import Architecture, Batch, FieldLike, Inputs
 from evergreen.models.vision import LARGE
 
 POOL = 0  # in a plan
@@ -43,12 +41,8 @@ class CNN(Architecture):
 
     ACCEPTS = frozenset({"image", "series"})
     FIRST_FOR = frozenset({"image"})
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (5e-4, 1e-2, "log"),
-        "dropout": (0.0, 0.6),
-        "size": [0.5, 1.0, 2.0],
-    }
-    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "weight_decay": 0.05, "ema": 0.98, "keep": "last"}
+    SEARCH_SPACE = {"learning_rate": (5e-4, 1e-2, "log"), "dropout": (0.0, 0.6), "size": [0.5, 1.0, 2.0]}
+    DEFAULTS = {"learning_rate": 3e-3, "weight_decay": 0.05, "ema": 0.98, "keep": "last"}
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.4) -> None:
         super().__init__()

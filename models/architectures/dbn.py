@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from evergreen.core.errors import ModelError
 from evergreen.models.architectures.rbm import Boltzmann
-from evergreen.models.base import Architecture, Batch, Choice, Inputs
+from evergreen.models.base import Architecture, Batch, Inputs
 from evergreen.models.layers import FLATTENABLE_KINDS, FlattenInputs
 from evergreen.models.sampling import MinMaxScaler
 
@@ -29,21 +28,11 @@ class DBN(Architecture):
     """
 
     ACCEPTS = FLATTENABLE_KINDS
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (5e-4, 1e-2, "log"),
-        "dropout": (0.0, 0.5),
-        "size": [0.5, 1.0, 2.0],
-    }
-    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "weight_decay": 0.05, "ema": 0.98, "keep": "last"}
+    SEARCH_SPACE = {"learning_rate": (5e-4, 1e-2, "log"), "dropout": (0.0, 0.5), "size": [0.5, 1.0, 2.0]}
+    DEFAULTS = {"learning_rate": 3e-3, "weight_decay": 0.05, "ema": 0.98, "keep": "last"}
 
     def __init__(
-        self,
-        inputs: Inputs,
-        *,
-        size: float = 1.0,
-        greedy: int = 10,
-        greedy_rate: float = 0.2,
-        dropout: float = 0.0,
+        self, inputs: Inputs, *, size: float = 1.0, greedy: int = 10, greedy_rate: float = 0.2, dropout: float = 0.0
     ) -> None:
         """Build the stack.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import ROW_KINDS, SEQUENCE_KINDS, Architecture, Batch, Choice, Inputs
+from evergreen.models.base import ROW_KINDS, SEQUENCE_KINDS, Architecture, Batch, Inputs
 from evergreen.models.layers import SequenceInputs
 
 HEAD, WIDE = 32, 512  # width of a head; from WIDE features on it is doubled, as GPUs like it
@@ -38,19 +36,13 @@ class Decoder(Architecture):
     NEEDS_ONE_OF = SEQUENCE_KINDS
     LAYOUTS = ("causal", "pooled")
     CAN_TRIM_PADDING = True
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
+    SEARCH_SPACE = {
         "learning_rate": (5e-4, 1e-2, "log"),
         "dropout": (0.0, 0.3),
         "depth": [1, 2, 3, 4],
         "size": [0.5, 1.0, 2.0],
     }
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "learning_rate": 4e-3,
-        "weight_decay": 0.1,
-        "clip": 1.0,
-        "ema": 0.98,
-        "keep": "last",
-    }
+    DEFAULTS = {"learning_rate": 4e-3, "weight_decay": 0.1, "clip": 1.0, "ema": 0.98, "keep": "last"}
 
     def __init__(
         self,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs
+from evergreen.models.base import Architecture, Batch, FieldLike, Inputs
 from evergreen.models.vision import round_to_multiple, stack_images
 
 DEPTH = 4  # residual blocks at the input's size
@@ -36,18 +35,8 @@ class Deconvolution(Architecture):
     ACCEPTS = frozenset({"image"})
     LAYOUTS = ("target", "pixels")
     GENERATES = frozenset({"image"})
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (5e-4, 1e-2, "log"),
-        "depth": [2, 4, 6],
-        "size": [0.5, 1.0, 2.0],
-    }
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "learning_rate": 2e-3,
-        "weight_decay": 0.0,
-        "clip": 1.0,
-        "ema": 0.99,
-        "keep": "last",
-    }
+    SEARCH_SPACE = {"learning_rate": (5e-4, 1e-2, "log"), "depth": [2, 4, 6], "size": [0.5, 1.0, 2.0]}
+    DEFAULTS = {"learning_rate": 2e-3, "weight_decay": 0.0, "clip": 1.0, "ema": 0.99, "keep": "last"}
 
     def __init__(
         self, inputs: Inputs, *, size: float = 1.0, depth: int = DEPTH, target: FieldLike, layout: str = "pixels"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import ROW_KINDS, SEQUENCE_KINDS, Architecture, Batch, Choice, Inputs
+from evergreen.models.base import ROW_KINDS, SEQUENCE_KINDS, Architecture, Batch, Inputs
 from evergreen.models.layers import SequenceInputs, image_rows_to_sequence
 
 HIDDEN = 0.15  # share of the steps that pre-training hides
@@ -34,19 +33,13 @@ class Encoder(Architecture):
     NEEDS_ONE_OF = SEQUENCE_KINDS
     LAYOUTS = ("pooled", "sequence")
     CAN_TRIM_PADDING = True
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
+    SEARCH_SPACE = {
         "learning_rate": (3e-4, 5e-3, "log"),
         "dropout": (0.0, 0.4),
         "depth": [1, 2, 4],
         "size": [0.5, 1.0, 2.0],
     }
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "learning_rate": 2e-3,
-        "weight_decay": 0.05,
-        "clip": 1.0,
-        "ema": 0.98,
-        "keep": "last",
-    }
+    DEFAULTS = {"learning_rate": 2e-3, "weight_decay": 0.05, "clip": 1.0, "ema": 0.98, "keep": "last"}
 
     def __init__(
         self,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import ROW_KINDS, Architecture, Batch, Choice, Inputs
+from evergreen.models.base import ROW_KINDS, Architecture, Batch, Inputs
 
 HEADS = 4
 
@@ -25,20 +23,14 @@ class FTTransformer(Architecture):
     """
 
     ACCEPTS = ROW_KINDS
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
+    SEARCH_SPACE = {
         "learning_rate": (3e-4, 3e-3, "log"),
         "weight_decay": (1e-5, 0.3, "log"),
         "dropout": (0.0, 0.4),
         "depth": [1, 2, 3],
         "size": [0.5, 1.0],
     }
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "learning_rate": 1e-3,
-        "weight_decay": 0.05,
-        "clip": 1.0,
-        "ema": 0.98,
-        "keep": "last",
-    }
+    DEFAULTS = {"learning_rate": 1e-3, "weight_decay": 0.05, "clip": 1.0, "ema": 0.98, "keep": "last"}
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.1) -> None:
         super().__init__()

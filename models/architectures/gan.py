@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from torch.nn import Parameter, functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from evergreen.core.errors import ModelError, suggest
-from evergreen.models.base import ROW_KINDS, Architecture, Batch, Choice, FieldLike, Inputs, Task
+from evergreen.models.base import ROW_KINDS, Architecture, Batch, FieldLike, Inputs, Task
 from evergreen.models.sampling import Condition, MinMaxScaler
 
 OBJECTIVES, BODIES = ("hinge", "non_saturating"), ("dcgan", "mlp")
@@ -35,8 +34,8 @@ class GAN(Architecture):
     ACCEPTS = ROW_KINDS | {"seed"}
     LAYOUTS = ("target",)
     GENERATES = frozenset({"image"})
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-4, 2e-3, "log"), "size": [0.5, 1.0, 2.0]}
-    DEFAULTS: ClassVar[dict[str, Any]] = {
+    SEARCH_SPACE = {"learning_rate": (1e-4, 2e-3, "log"), "size": [0.5, 1.0, 2.0]}
+    DEFAULTS = {
         "optimizer": "rmsprop",
         "momentum": 0.0,  # with it the two sides circle each other
         "learning_rate": 1.2e-3,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor, nn
 
-from evergreen.models.base import Choice
 from evergreen.models.graph_batch import GraphBatch, GraphNetwork
 
 
@@ -25,8 +22,8 @@ class GCN(GraphNetwork):
     0.974, mean of 5 draws); planarity of all graphs of up to 7 nodes 0.940 in 5 s (linear 0.925).
     """
 
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {**GraphNetwork.SEARCH_SPACE, "learning_rate": (2e-3, 3e-2, "log")}
-    DEFAULTS: ClassVar[dict[str, Any]] = {**GraphNetwork.DEFAULTS, "learning_rate": 1e-2}
+    SEARCH_SPACE = {**GraphNetwork.SEARCH_SPACE, "learning_rate": (2e-3, 3e-2, "log")}
+    DEFAULTS = {**GraphNetwork.DEFAULTS, "learning_rate": 1e-2}
 
     def layer(self, inside: int, outside: int) -> nn.Module:
         from torch_geometric.nn import GCNConv

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from torch import Tensor
 
-from evergreen.models.base import Architecture, Batch, Choice, Inputs
+from evergreen.models.base import Architecture, Batch, Inputs
 from evergreen.models.layers import FlattenInputs
 
 
@@ -24,13 +22,8 @@ class Linear(Architecture):
 
     ACCEPTS = frozenset({"*"})
     IS_BASELINE = True
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {"weight_decay": (1e-4, 1.0, "log")}
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "optimizer": "adam",
-        "learning_rate": 0.05,
-        "weight_decay": 0.005,
-        "keep": "last",
-    }
+    SEARCH_SPACE = {"weight_decay": (1e-4, 1.0, "log")}
+    DEFAULTS = {"optimizer": "adam", "learning_rate": 0.05, "weight_decay": 0.005, "keep": "last"}
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0) -> None:
         super().__init__()

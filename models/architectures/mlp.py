@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from evergreen.core.errors import ModelError, suggest
-from evergreen.models.base import Architecture, Batch, Choice, Inputs
+from evergreen.models.base import Architecture, Batch, Inputs
 from evergreen.models.layers import FlattenInputs
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
@@ -29,14 +28,14 @@ class MLP(Architecture):
 
     ACCEPTS = frozenset({"*"})
     FIRST_FOR = frozenset({"number", "category", "labels", "series", "text"})
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
+    SEARCH_SPACE = {
         "learning_rate": (3e-4, 1e-2, "log"),
         "weight_decay": (1e-4, 1.0, "log"),
         "dropout": (0.0, 0.5),
         "size": [0.5, 1.0, 2.0],
     }
 
-    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 2e-3, "weight_decay": 0.5, "ema": 0.98, "keep": "last"}
+    DEFAULTS = {"learning_rate": 2e-3, "weight_decay": 0.5, "ema": 0.98, "keep": "last"}
 
     def __init__(
         self,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from evergreen.core.errors import ModelError
-from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
+from evergreen.models.base import Architecture, Batch, FieldLike, Inputs, Task
 from evergreen.models.layers import FlattenInputs
 
 CLASSES = ("category", "labels")  # targets that a threshold unit can be right or wrong about
@@ -28,17 +28,8 @@ class Perceptron(Architecture):
     """
 
     ACCEPTS = frozenset({"*"})
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (1e-3, 1e-1, "log"),
-        "rule": ["rosenblatt", "logistic"],
-    }
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "optimizer": "sgd",
-        "learning_rate": 0.03,
-        "weight_decay": 0.0,
-        "ema": 0.99,
-        "keep": "last",
-    }
+    SEARCH_SPACE = {"learning_rate": (1e-3, 1e-1, "log"), "rule": ["rosenblatt", "logistic"]}
+    DEFAULTS = {"optimizer": "sgd", "learning_rate": 0.03, "weight_decay": 0.0, "ema": 0.99, "keep": "last"}
 
     def __init__(
         self,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from evergreen.core.errors import ModelError
-from evergreen.models.base import ROW_KINDS, Architecture, Batch, Choice, Inputs
+from evergreen.models.base import ROW_KINDS, Architecture, Batch, Inputs
 from evergreen.models.layers import FlattenInputs
 from evergreen.models.lora import add_lora
 
@@ -41,8 +41,8 @@ class Pretrained(Architecture):
     LAYOUTS = ("pooled", "sequence")
     FIRST_FOR = frozenset({"image"})
     EXTRA = "transformers"
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-5, 1e-2, "log"), "train": [*WAYS]}
-    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "epochs": 10, "clip": 1.0, "warmup_share": 0.1}
+    SEARCH_SPACE = {"learning_rate": (1e-5, 1e-2, "log"), "train": [*WAYS]}
+    DEFAULTS = {"learning_rate": 1e-3, "epochs": 10, "clip": 1.0, "warmup_share": 0.1}
 
     def __init__(
         self,

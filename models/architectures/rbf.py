@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from evergreen.models.base import Architecture, Batch, Choice, Inputs
+from evergreen.models.base import Architecture, Batch, Inputs
 from evergreen.models.layers import FlattenInputs
 
 ROWS = 20_000  # from which centres are found, at most
@@ -27,17 +26,8 @@ class RBF(Architecture):
     """
 
     ACCEPTS = frozenset({"*"})
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (1e-3, 1e-1, "log"),
-        "width": (0.3, 3.0, "log"),
-        "size": [0.25, 0.5, 1.0],
-    }
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "optimizer": "adam",
-        "learning_rate": 0.02,
-        "weight_decay": 1e-3,
-        "keep": "last",
-    }
+    SEARCH_SPACE = {"learning_rate": (1e-3, 1e-1, "log"), "width": (0.3, 3.0, "log"), "size": [0.25, 0.5, 1.0]}
+    DEFAULTS = {"optimizer": "adam", "learning_rate": 0.02, "weight_decay": 1e-3, "keep": "last"}
 
     centres: Tensor  # (K, D)
     scale: Tensor  # () 1 / (2 σ²)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import Architecture, Batch, Choice, Inputs, Task
+from evergreen.models.base import Architecture, Batch, Inputs, Task
 from evergreen.models.layers import FLATTENABLE_KINDS, FlattenInputs
 from evergreen.models.sampling import MinMaxScaler
 
@@ -67,8 +66,8 @@ class RBM(Architecture):
 
     ACCEPTS = FLATTENABLE_KINDS
     LAYOUTS = ("pooled", "anomaly_score")
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {"learning_rate": (1e-3, 3e-2, "log"), "size": [0.5, 1.0, 2.0, 4.0]}
-    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 1e-2, "weight_decay": 1e-3, "ema": 0.98, "keep": "last"}
+    SEARCH_SPACE = {"learning_rate": (1e-3, 3e-2, "log"), "size": [0.5, 1.0, 2.0, 4.0]}
+    DEFAULTS = {"learning_rate": 1e-2, "weight_decay": 1e-3, "ema": 0.98, "keep": "last"}
     chains_NW: Tensor
 
     def __init__(

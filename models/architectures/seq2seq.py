@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from evergreen.core.errors import ModelError
-from evergreen.models.base import SEQUENCE_KINDS, Architecture, Batch, Choice, FieldLike, Inputs, Task
+from evergreen.models.base import SEQUENCE_KINDS, Architecture, Batch, FieldLike, Inputs, Task
 from evergreen.models.layers import SequenceInputs, run_packed
 from evergreen.models.text_generation import BEGIN, END, PADDING, UNKNOWN
 
@@ -33,12 +33,8 @@ class Seq2Seq(Architecture):
     ACCEPTS = SEQUENCE_KINDS
     LAYOUTS = ("target",)
     GENERATES = frozenset({"text"})
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (5e-4, 1e-2, "log"),
-        "dropout": (0.0, 0.4),
-        "size": [0.5, 1.0, 2.0],
-    }
-    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
+    SEARCH_SPACE = {"learning_rate": (5e-4, 1e-2, "log"), "dropout": (0.0, 0.4), "size": [0.5, 1.0, 2.0]}
+    DEFAULTS = {"learning_rate": 3e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
 
     def __init__(
         self,

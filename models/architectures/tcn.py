@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import ROW_KINDS, SEQUENCE_KINDS, Architecture, Batch, Choice, Inputs
+from evergreen.models.base import ROW_KINDS, SEQUENCE_KINDS, Architecture, Batch, Inputs
 from evergreen.models.layers import SequenceInputs
 
 KERNEL = 3  # steps
@@ -32,12 +30,8 @@ class TCN(Architecture):
     NEEDS_ONE_OF = SEQUENCE_KINDS | {"image"}
     LAYOUTS = ("pooled", "causal", "sequence")
     CAN_TRIM_PADDING = True
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (5e-4, 1e-2, "log"),
-        "dropout": (0.0, 0.4),
-        "size": [0.5, 1.0, 2.0],
-    }
-    DEFAULTS: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
+    SEARCH_SPACE = {"learning_rate": (5e-4, 1e-2, "log"), "dropout": (0.0, 0.4), "size": [0.5, 1.0, 2.0]}
+    DEFAULTS = {"learning_rate": 3e-3, "clip": 1.0, "ema": 0.98, "keep": "last"}
 
     def __init__(self, inputs: Inputs, *, layout: str = "pooled", size: float = 1.0, dropout: float = 0.1) -> None:
         super().__init__()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from evergreen.models.base import Architecture, Batch, Choice, Inputs
+from evergreen.models.base import Architecture, Batch, Inputs
 from evergreen.models.vision import conv_norm_act, resize_like, round_to_multiple, stack_images
 
 DEEPEST = 4  # halvings
@@ -32,18 +31,8 @@ class UNet(Architecture):
 
     ACCEPTS = frozenset({"image"})
     LAYOUTS = ("pixels", "pooled")
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (5e-4, 1e-2, "log"),
-        "dropout": (0.0, 0.4),
-        "size": [0.5, 1.0, 2.0],
-    }
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "learning_rate": 3e-3,
-        "weight_decay": 0.01,
-        "clip": 1.0,
-        "ema": 0.98,
-        "keep": "last",
-    }
+    SEARCH_SPACE = {"learning_rate": (5e-4, 1e-2, "log"), "dropout": (0.0, 0.4), "size": [0.5, 1.0, 2.0]}
+    DEFAULTS = {"learning_rate": 3e-3, "weight_decay": 0.01, "clip": 1.0, "ema": 0.98, "keep": "last"}
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.0, layout: str = "pixels") -> None:
         super().__init__()

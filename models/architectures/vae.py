@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from evergreen.core.errors import ModelError
-from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs, Task
+from evergreen.models.base import Architecture, Batch, FieldLike, Inputs, Task
 from evergreen.models.layers import FlattenInputs
 from evergreen.models.sampling import Condition, MinMaxScaler, seeded_normal
 
@@ -37,18 +36,8 @@ class VAE(Architecture):
     ACCEPTS = frozenset({"seed", "number", "category", "labels", "image", "series", "audio"})
     LAYOUTS = ("pooled", "target", "anomaly_score")
     GENERATES = frozenset({"image"})
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (3e-4, 5e-3, "log"),
-        "dropout": (0.0, 0.4),
-        "size": [0.5, 1.0, 2.0],
-    }
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "epochs": 80,
-        "learning_rate": 4e-3,
-        "ema": 0.99,
-        "keep": "last",
-        "clip": 10.0,
-    }
+    SEARCH_SPACE = {"learning_rate": (3e-4, 5e-3, "log"), "dropout": (0.0, 0.4), "size": [0.5, 1.0, 2.0]}
+    DEFAULTS = {"epochs": 80, "learning_rate": 4e-3, "ema": 0.99, "keep": "last", "clip": 10.0}
 
     draws: Tensor
 

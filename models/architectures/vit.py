@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evergreen.models.base import Architecture, Batch, Choice, FieldLike, Inputs
+from evergreen.models.base import Architecture, Batch, FieldLike, Inputs
 
 HEAD = 64  # width of one head from size 3 on
 DEPTHS = ((16, 24), (3, 12), (0, 4))  # from size on: layers
@@ -34,18 +32,8 @@ class ViT(Architecture):
     """
 
     ACCEPTS = frozenset({"image"})
-    SEARCH_SPACE: ClassVar[dict[str, Choice]] = {
-        "learning_rate": (3e-4, 5e-3, "log"),
-        "dropout": (0.0, 0.4),
-        "size": [0.5, 1.0, 2.0],
-    }
-    DEFAULTS: ClassVar[dict[str, Any]] = {
-        "learning_rate": 2e-3,
-        "weight_decay": 0.05,
-        "clip": 1.0,
-        "ema": 0.98,
-        "keep": "last",
-    }
+    SEARCH_SPACE = {"learning_rate": (3e-4, 5e-3, "log"), "dropout": (0.0, 0.4), "size": [0.5, 1.0, 2.0]}
+    DEFAULTS = {"learning_rate": 2e-3, "weight_decay": 0.05, "clip": 1.0, "ema": 0.98, "keep": "last"}
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0, dropout: float = 0.1) -> None:
         super().__init__()

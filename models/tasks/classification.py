@@ -39,13 +39,7 @@ class Classification(Task):
     REFERENCE = "logistic_regression"
     ROW_SCORE_GOAL = "max"
     PLOT = "confusion"
-    METRICS: dict[str, str] = {
-        "accuracy": "max",
-        "auc": "max",
-        "average_precision": "max",
-        "log_loss": "min",
-        "f1": "max",
-    }
+    METRICS = {"accuracy": "max", "auc": "max", "average_precision": "max", "log_loss": "min", "f1": "max"}
 
     weights: Tensor  # (K,), or (K, 2) of having and lacking each label
 

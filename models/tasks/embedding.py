@@ -36,7 +36,7 @@ class Embedding(Task):
     REFERENCE = "linear_discriminants"
     ROW_SCORE_GOAL = "max"
     NEEDS_ALL_OUTPUTS = True
-    METRICS: dict[str, str] = {
+    METRICS = {
         "mean_average_precision": "max",
         "recall_at_1": "max",
         "verification_auc": "max",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ class Generation(Task):
     TARGETS = ("image",)
     LAYOUTS = ("target",)
     NEEDS_ONE_OF = frozenset({"seed"})
-    GENERATED_INPUTS: ClassVar[dict[str, str]] = {"seed": "seed"}
+    GENERATED_INPUTS = {"seed": "seed"}
     HAS_LOSS = False
     BOOTSTRAP_METRICS = False
     METRICS = {"fid": "min", "precision": "max", "recall": "max"}

@@ -33,7 +33,7 @@ class Ranking(Task):
     REFERENCE = "naive_bayes"
     PLOT = "confusion"
     ROW_SCORE_GOAL = "max"
-    METRICS: dict[str, str] = {"ndcg_at_10": "max", "hit_rate_at_10": "max", "reciprocal_rank": "max"}
+    METRICS = {"ndcg_at_10": "max", "hit_rate_at_10": "max", "reciprocal_rank": "max"}
 
     def __init__(self, target: FieldLike, in_features: int, *, whole: int = 20_000, sampled: int = 2_000) -> None:
         super().__init__(target, in_features)
