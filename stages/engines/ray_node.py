@@ -21,7 +21,7 @@ from evergreen.core.processes import describe_process, end_session, is_alive
 LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.25  # between two looks whether all of Ray lives
 OBJECT_STORE = 512 * 2**20  # bytes; training reads its data from Parquet, so only small things pass through it
-LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")  # bytes: a socket's path
+LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/dash_TaskEventsHead")  # bytes: of a socket
 
 
 def lead(root: Path) -> None:
