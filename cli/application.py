@@ -73,8 +73,7 @@ def build_app(words: Sequence[str]) -> typer.Typer:
 def load_command(name: str) -> Callable[..., Any]:
     """Import the function behind a command."""
     module = name.replace("-", "_")
-    command: Callable[..., Any] = getattr(importlib.import_module(f"evergreen.cli.{module}"), module)
-    return command
+    return getattr(importlib.import_module(f"evergreen.cli.{module}"), module)
 
 
 def read_summary(name: str) -> str:

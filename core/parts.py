@@ -125,8 +125,7 @@ def load(group: str, name: str) -> ModuleType:
 def find(group: str, name: str, base: type[Part]) -> type[Part]:
     """Return the one subclass of `base` that a part's file defines. Raises PartError where there is not one."""
     module, place = load(group, name), f"{FOLDERS[group]}/{name}.py"
-    found: type[Part] = _the_class(module, place, base)  # type: ignore[arg-type]
-    return found
+    return _the_class(module, place, base)  # type: ignore[arg-type]
 
 
 @cache

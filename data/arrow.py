@@ -161,8 +161,7 @@ def to_strings(column: pa.Array) -> pa.Array:
 def joint_codes(column: pa.Array, other: pa.Array) -> np.ndarray:
     """Return (N + M,) codes from 1 on for the values of two columns, equal for equal values; 0 where missing."""
     both = pa.concat_arrays([to_strings(column), to_strings(other)])
-    found: np.ndarray = both.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False) + 1
-    return found
+    return both.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False) + 1
 
 
 def evenly_spaced_indices(count: int, most: int) -> np.ndarray:

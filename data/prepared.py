@@ -109,8 +109,7 @@ def hash_sample_table(rows: pa.Table, most: int) -> pa.Table:
 def _limit(numbers: np.ndarray, most: int) -> np.uint64:
     """Return the largest of the `most` smallest numbers."""
     place = min(most, len(numbers)) - 1
-    limit: np.uint64 = np.partition(numbers, place)[place]
-    return limit
+    return np.partition(numbers, place)[place]
 
 
 def part_files(ready: Path, split: str) -> list[Path]:

@@ -46,8 +46,7 @@ def hash_to_unit_interval(ids: np.ndarray, *salts: np.ndarray | int) -> np.ndarr
 
 def hash_strings(texts: pa.Array) -> np.ndarray:
     """Return (N,) uint64 of texts, for use as a salt; equal texts have equal hashes."""
-    lane: np.ndarray = _values(texts)[0]
-    return lane
+    return _values(texts)[0]
 
 
 def to_arrow(ids: np.ndarray) -> pa.Array:

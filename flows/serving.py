@@ -79,8 +79,7 @@ def ask(url: str, name: str, row: dict[str, Any]) -> dict[str, Any]:
     while True:
         try:
             with opener.open(request, timeout=TIMEOUT_S) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
+                return json.load(answer)
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
             raise PipelineError(f"the endpoint refuses it ({error.code}: {text})", place=request.full_url) from error

@@ -22,8 +22,7 @@ class Network(nn.Module):
         self.architecture, self.task = architecture, task
 
     def forward(self, batch: Batch) -> Tensor:
-        output: Tensor = self.task(self.architecture(batch))
-        return output
+        return self.task(self.architecture(batch))
 
     def predict(self, rows: Batch) -> list[dict[str, Any]]:
         """Return the task's answer to each row; the network has to be in evaluation mode."""

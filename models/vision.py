@@ -28,8 +28,7 @@ class ImageTowers(Architecture):
 
     def forward(self, batch: Batch) -> Tensor:
         x_BF = torch.cat([tower(batch[name]).mean((2, 3)) for name, tower in self.towers.items()], 1)
-        dropped: Tensor = self.dropout(x_BF)
-        return dropped
+        return self.dropout(x_BF)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

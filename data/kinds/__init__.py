@@ -31,8 +31,7 @@ def find(name: str) -> Kind:
 
 @cache
 def _instance(kind: Any) -> Kind:
-    found: Kind = kind()
-    return found
+    return kind()
 
 
 def check_options(kind: str, options: Mapping[str, Any], column: str) -> None:

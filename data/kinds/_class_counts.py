@@ -34,8 +34,7 @@ def frequency_ranks(one: pa.Array, two: pa.Array) -> np.ndarray:
     both = pa.concat_arrays([to_strings(one), to_strings(two)]).dictionary_encode()
     codes = both.indices.fill_null(len(both.dictionary)).to_numpy(zero_copy_only=False)
     place = np.argsort(np.argsort(-np.bincount(codes), kind="stable"), kind="stable")
-    ranks: np.ndarray = place[codes].astype(np.float64)[:, None]
-    return ranks
+    return place[codes].astype(np.float64)[:, None]
 
 
 def most_changed_value(one: pa.Array, two: pa.Array, names: tuple[str, str]) -> str:

@@ -20,8 +20,7 @@ def perceptual_hashes(images: Array) -> Array:
     waves = np.cos(np.pi * (np.arange(SIDE) + 0.5)[None] * np.arange(WAVES)[:, None] / SIDE)
     spectrum = (waves @ images @ waves.T).reshape(len(images), -1)[:, 1:]  # without the mean: how bright it is
     bits = spectrum > np.median(spectrum, axis=1, keepdims=True)
-    packed: Array = np.packbits(bits, axis=1).view(np.uint64).ravel()
-    return packed
+    return np.packbits(bits, axis=1).view(np.uint64).ravel()
 
 
 def candidate_image_pairs(one: Array, other: Array, max_bits: int) -> Array:

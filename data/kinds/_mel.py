@@ -27,8 +27,7 @@ def log_mel(samples: np.ndarray, state: Mapping[str, Any]) -> np.ndarray:
     size = 1 << (window - 1).bit_length()
     power = np.abs(np.fft.rfft(frames, size)) ** 2
     heard = power @ mel_filters(rate, size, bands).T  # (T, M)
-    result: np.ndarray = np.log(heard / max(float(heard.mean()), 1e-30) + FLOOR)
-    return result
+    return np.log(heard / max(float(heard.mean()), 1e-30) + FLOOR)
 
 
 @cache
@@ -60,5 +59,4 @@ def resample(samples: np.ndarray, old: int, new: int) -> np.ndarray:
         return samples
     length = max(1, round(len(samples) * new / old))
     spectrum = np.fft.rfft(samples)
-    kept: np.ndarray = np.fft.irfft(spectrum[: length // 2 + 1], length).astype(np.float32) * (length / len(samples))
-    return kept
+    return np.fft.irfft(spectrum[: length // 2 + 1], length).astype(np.float32) * (length / len(samples))

@@ -68,8 +68,7 @@ def shingles(text: str) -> Array:
     if len(hashed) > 4 * MAX_HASHES:  # sorting all to keep a few would be most of the work
         smallest = hashed[hashed < np.uint64(2.0**64 * 2 * MAX_HASHES / len(hashed))]
         hashed = smallest if len(smallest) > MAX_HASHES else hashed
-    distinct: Array = np.unique(hashed)[:MAX_HASHES]
-    return distinct
+    return np.unique(hashed)[:MAX_HASHES]
 
 
 def jaccard(one: Array, other: Array) -> float:

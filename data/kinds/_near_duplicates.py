@@ -96,8 +96,7 @@ def _chance_bits(rows: Array, allowed: Array) -> Array:
     a, b = random.integers(0, len(rows), (2, CHANCE_PAIRS))
     a, b = a[a != b], b[a != b]
     equal = (np.abs(rows[a] - rows[b]) <= allowed).mean(axis=0) if len(a) else np.ones(rows.shape[1])
-    bits: Array = -np.log2(np.maximum(equal, 1 / CHANCE_PAIRS))
-    return bits
+    return -np.log2(np.maximum(equal, 1 / CHANCE_PAIRS))
 
 
 def join_features(one: Array, two: Array) -> Array:

@@ -46,5 +46,4 @@ def apply_transform(column: pa.Array, name: str, place: str) -> pa.Array:
 
 def invert_transform(values: np.ndarray, name: str) -> list[Any]:
     """Return values in the data's own units again, as lists."""
-    result: list[Any] = (BACK[name](np.maximum(values, 0)) if name else values).tolist()
-    return result
+    return (BACK[name](np.maximum(values, 0)) if name else values).tolist()

@@ -58,8 +58,7 @@ def _samples(data: bytes, tag: int, bits: int, channels: int) -> np.ndarray:
         values = wide.view("<i4")[:, 0].astype(np.float32) / 2**31
     else:
         raise DataError(f"its samples are of a kind that is not read (format {tag}, {bits} bits)", fix=FIX)
-    mono: np.ndarray = values.reshape(-1, channels).mean(axis=1, dtype=np.float32)
-    return mono
+    return values.reshape(-1, channels).mean(axis=1, dtype=np.float32)
 
 
 def encode_wav(samples: np.ndarray, rate: int) -> bytes:

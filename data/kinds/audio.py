@@ -116,8 +116,7 @@ class Audio(Kind):
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """Return the spectra, or the waveform: the loudness of the samples is lost."""
         mean, std = (np.asarray(field.state[name]) for name in ("mean", "std"))
-        result: list[Any] = (values * std + mean).tolist()
-        return result
+        return (values * std + mean).tolist()
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         rate = 0
@@ -210,8 +209,7 @@ def _row(samples: pa.Array, index: int) -> np.ndarray | None:
     """Return the samples of one row without a copy."""
     if not samples[index].is_valid:
         return None
-    row: np.ndarray = samples[index].values.to_numpy(zero_copy_only=False)
-    return row
+    return samples[index].values.to_numpy(zero_copy_only=False)
 
 
 def _fault(row: np.ndarray | None) -> str:

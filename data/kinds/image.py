@@ -102,8 +102,7 @@ class Image(Kind):
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         mean, std = (np.asarray(field.state[name])[:, None, None] for name in ("mean", "std"))
         images = np.moveaxis(values * std + mean, 1, -1)
-        result: list[Any] = images.reshape(len(values), *field.state["pixels"]).tolist()
-        return result
+        return images.reshape(len(values), *field.state["pixels"]).tolist()
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         given = field.state.get("given", field.state["pixels"])

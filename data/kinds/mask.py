@@ -81,8 +81,7 @@ class Mask(Kind):
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         known = np.asarray(field.state["values"][0])
-        result: list[Any] = np.where(values < 0, field.state["ignore"] or 0, known[values.clip(0)]).tolist()
-        return result
+        return np.where(values < 0, field.state["ignore"] or 0, known[values.clip(0)]).tolist()
 
     def measure(self, column: pa.Array) -> Counter[str]:
         """Count the classes of pixels."""

@@ -170,8 +170,7 @@ def _here(column: pa.Array, zone: str) -> np.ndarray:
     """Return (N,) microseconds since 1970 on the clocks of a zone."""
     if zone:
         column = pc.local_timestamp(column.cast(pa.timestamp("us", zone)))
-    result: np.ndarray = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
-    return result
+    return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
 
 
 def _turns(time: np.ndarray) -> dict[str, np.ndarray]:

@@ -137,8 +137,7 @@ class Number(Kind):
         lines = values[:, : len(field.columns)] * np.asarray(field.state["std"]) + np.asarray(field.state["mean"])
         for place, shape in enumerate(field.state.get("shapes", ())):
             lines[:, place] = scaling.unwarp(lines[:, place], shape)
-        result: list[Any] = lines.tolist()
-        return result
+        return lines.tolist()
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if value is None and field.state["missing"][index]:

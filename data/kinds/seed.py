@@ -41,8 +41,7 @@ class Seed(Kind):
         return columns[0].to_numpy(zero_copy_only=False).astype(np.int64)
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
-        seeds: list[int] = values.tolist()
-        return seeds
+        return values.tolist()
 
     def generate(self, origins: Sequence[str]) -> pa.Array:
         words = [hashlib.blake2b(origin.encode(), digest_size=8).digest() for origin in origins]

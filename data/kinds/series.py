@@ -128,8 +128,7 @@ class Series(Kind):
 def _first_channel(column: pa.Array) -> np.ndarray:
     """Return (N, T) of series (N, T) or (N, T, C)."""
     values = stack_lists(column)[0]
-    first: np.ndarray = values.reshape(*values.shape[:2], -1)[:, :, 0].astype(np.float64)
-    return first
+    return values.reshape(*values.shape[:2], -1)[:, :, 0].astype(np.float64)
 
 
 def _window_features(column: pa.Array) -> np.ndarray:
@@ -139,8 +138,7 @@ def _window_features(column: pa.Array) -> np.ndarray:
 
 
 def _flat_windows(column: pa.Array) -> np.ndarray:
-    flat: np.ndarray = stack_lists(column)[0].reshape(len(column), -1).astype(np.float64)
-    return flat
+    return stack_lists(column)[0].reshape(len(column), -1).astype(np.float64)
 
 
 def to_fixed_lists(values: np.ndarray) -> pa.Array:

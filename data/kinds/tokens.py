@@ -75,8 +75,7 @@ class Tokens(Kind):
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         rows = [[code - 1 for code in row if code] for row in np.asarray(values).tolist()]
-        texts: list[Any] = _tokenizer(field.state["tokenizer"], field.shape[0]).decode_batch(rows)
-        return texts
+        return _tokenizer(field.state["tokenizer"], field.shape[0]).decode_batch(rows)
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if not isinstance(value, str) or not value.strip():

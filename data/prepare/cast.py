@@ -85,8 +85,7 @@ def is_missing(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     column = decode_array(column)
     if pa.types.is_string(column.type):
         return _unsaid(column)
-    blank: np.ndarray = column.is_null(nan_is_null=pa.types.is_floating(column.type)).to_numpy(zero_copy_only=False)
-    return blank
+    return column.is_null(nan_is_null=pa.types.is_floating(column.type)).to_numpy(zero_copy_only=False)
 
 
 def _unsaid(column: pa.Array) -> np.ndarray:
@@ -102,5 +101,4 @@ def _unsaid(column: pa.Array) -> np.ndarray:
 def hash_values(column: pa.Array) -> np.ndarray:
     """Return (N,) uint64 of each value as it is written; two values collide once in 2^64 pairs."""
     words = column.cast(pa.string()) if pa.types.is_floating(column.type) else to_strings(column)
-    found: np.ndarray = hash_rows([words], len(words))[:, 0]
-    return found
+    return hash_rows([words], len(words))[:, 0]

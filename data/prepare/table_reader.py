@@ -194,5 +194,4 @@ def _alike(columns: Sequence[pa.Array], name: str) -> pa.ChunkedArray:
 
 def _among(held: PreparedRows, target: str, classes: frozenset[str]) -> np.ndarray:
     column = decode_array(held.table.column(target))
-    found: np.ndarray = pc.is_in(column, pa.array(sorted(classes), pa.string())).to_numpy(zero_copy_only=False)
-    return found
+    return pc.is_in(column, pa.array(sorted(classes), pa.string())).to_numpy(zero_copy_only=False)

@@ -73,8 +73,7 @@ def _bin_means(bins: Array, learned: Array, count: int) -> Array:
     """Return (bins, K) the mean of `learned` in each bin, drawn a little to that of all rows."""
     mean = learned.mean(axis=0)
     sums = np.stack([np.bincount(bins, column, minlength=count) for column in learned.T], axis=1)
-    found: Array = (sums + PULL * mean) / (np.bincount(bins, minlength=count) + PULL)[:, None]
-    return found
+    return (sums + PULL * mean) / (np.bincount(bins, minlength=count) + PULL)[:, None]
 
 
 def _score(said: Array, true: Array) -> tuple[float, str]:

@@ -177,8 +177,7 @@ def find(kind: str, place: str) -> type[Source]:
 
 def endings(kind: str) -> tuple[str, ...]:
     """Return the file endings, and names at the top of a file, of the folders that a source reads."""
-    found: tuple[str, ...] = getattr(parts.load("sources", kind), "FOLDER_OF", ())
-    return found
+    return getattr(parts.load("sources", kind), "FOLDER_OF", ())
 
 
 def detect_folder_source(files: Iterable[str], place: str) -> str:

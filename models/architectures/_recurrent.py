@@ -67,7 +67,5 @@ class Recurrent(Architecture):
         if self.layout == "pooled":
             ends = state[0] if isinstance(state, tuple) else state  # (depth · directions, B, D)
             y_BF = ends[-(self.out_features // ends.shape[2]) :].transpose(0, 1).flatten(1)
-            x_BF: Tensor = self.dropout(y_BF)
-            return x_BF
-        x_BLF: Tensor = self.dropout(y_BLF[:, : self.steps.first])
-        return x_BLF
+            return self.dropout(y_BF)
+        return self.dropout(y_BLF[:, : self.steps.first])

@@ -62,8 +62,7 @@ class CNN(Architecture):
         for name, tower in self.towers.items():
             x = batch[name] if batch[name].ndim == 4 else batch[name].transpose(1, 2)  # (B, C, H, W) or (B, C, T)
             parts.append(tower(x).flatten(1))
-        x_BF: Tensor = self.mix(torch.cat(parts, 1))
-        return x_BF
+        return self.mix(torch.cat(parts, 1))
 
 
 def _sides(field: FieldLike) -> tuple[int, ...]:

@@ -178,8 +178,7 @@ class _Block(nn.Module):
     def _add(self, x_BLD: Tensor, found_BHLE: Tensor) -> Tensor:
         x_BLD = x_BLD + self.dropout(self.attend["out"](found_BHLE.transpose(1, 2).flatten(2)))
         value, gate = self.think["into"](self.between(x_BLD)).chunk(2, -1)
-        added: Tensor = x_BLD + self.dropout(self.think["out"](value * functional.silu(gate)))
-        return added
+        return x_BLD + self.dropout(self.think["out"](value * functional.silu(gate)))
 
 
 def apply_rotary(x_BHLE: Tensor, places: Tensor) -> Tensor:

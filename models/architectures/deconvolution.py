@@ -93,8 +93,7 @@ class _Added(nn.Module):
     def forward(self, x_BFHW: Tensor, image_BCHW: Tensor) -> Tensor:
         own = image_BCHW[:, : self.channels]
         own = own if self.same else own.mean(1, keepdim=True)
-        made: Tensor = own * self.scale + self.shift + self.found(x_BFHW)
-        return made
+        return own * self.scale + self.shift + self.found(x_BFHW)
 
 
 class _Differences(nn.Conv2d):
@@ -117,8 +116,7 @@ class _Block(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out: Tensor = x_BCHW + self.body(x_BCHW)
-        return out
+        return x_BCHW + self.body(x_BCHW)
 
 
 def _units(field: FieldLike) -> list[Tensor]:

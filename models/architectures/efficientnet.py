@@ -100,5 +100,4 @@ class SqueezeExcite(nn.Module):
         self.share = nn.Sequential(nn.Conv2d(width, narrow, 1), nn.SiLU(), nn.Conv2d(narrow, width, 1), nn.Sigmoid())
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        weighed: Tensor = x_BCHW * self.share(x_BCHW.mean((2, 3), keepdim=True))
-        return weighed
+        return x_BCHW * self.share(x_BCHW.mean((2, 3), keepdim=True))

@@ -70,8 +70,7 @@ class Encoder(Architecture):
 
     def _read(self, x_BLD: Tensor, real_BL: Tensor) -> Tensor:
         unreal = None if bool(real_BL.all()) else ~real_BL
-        found: Tensor = self.blocks(x_BLD + self.places[: x_BLD.shape[1]], src_key_padding_mask=unreal)
-        return found
+        return self.blocks(x_BLD + self.places[: x_BLD.shape[1]], src_key_padding_mask=unreal)
 
     def init_from_data(self, batches: Iterable[Batch]) -> None:
         """Pre-train: predict hidden steps of the first sequence from the others."""

@@ -41,8 +41,7 @@ class FTTransformer(Architecture):
 
     def forward(self, batch: Batch) -> Tensor:
         x_BLD = self.blocks(self.tokens(batch))
-        x_BF: Tensor = functional.relu(self.last(x_BLD[:, 0]))
-        return x_BF
+        return functional.relu(self.last(x_BLD[:, 0]))
 
 
 class _Tokens(nn.Module):

@@ -144,8 +144,7 @@ class _Generator(nn.Module):
         x = self.first(x_BD)
         for step in self.steps:
             x = step(x)
-        made: Tensor = self.last(x)
-        return made
+        return self.last(x)
 
 
 GROUPS, LEAST = 8, 4  # groups of a norm; the side, in pixels, at which a picture begins

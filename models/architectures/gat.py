@@ -27,5 +27,4 @@ class GAT(GraphNetwork):
         return GATConv(inside, outside // HEADS, HEADS)  # type: ignore[no-any-return]
 
     def propagate(self, layer: nn.Module, x_nF: Tensor, parts: GraphBatch) -> Tensor:
-        passed: Tensor = layer(x_nF, parts.edges_2e)
-        return passed
+        return layer(x_nF, parts.edges_2e)

@@ -36,5 +36,4 @@ class GCN(GraphNetwork):
         own_n = torch.arange(len(x_nF), device=x_nF.device)
         edges = torch.cat([parts.edges_2e, own_n.expand(2, -1)], 1)
         weights = torch.cat([scale_n[start_e] * parts.weight_e * scale_n[end_e], scale_n.square()])
-        passed: Tensor = layer(x_nF, edges, weights)
-        return passed
+        return layer(x_nF, edges, weights)

@@ -31,5 +31,4 @@ class Linear(Architecture):
         self.out_features = self.flat.width
 
     def forward(self, batch: Batch) -> Tensor:
-        x_BF: Tensor = self.flat(batch)
-        return x_BF
+        return self.flat(batch)

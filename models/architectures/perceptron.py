@@ -47,8 +47,7 @@ class Perceptron(Architecture):
         self.units = len(target.state["values"][0]) if rule == "rosenblatt" and target.kind in CLASSES else 0
 
     def forward(self, batch: Batch) -> Tensor:
-        x_BF: Tensor = self.flat(batch)
-        return x_BF
+        return self.flat(batch)
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
         """Return the perceptron criterion: its negative gradient is Rosenblatt's correction, a mean over rows."""

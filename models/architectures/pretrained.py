@@ -186,8 +186,7 @@ def _reader(model: Any, pictures: bool) -> nn.Module:
     pooler = getattr(body, "pooler", None)
     if pooler is not None and any(True for _ in pooler.parameters()):
         body.pooler = None
-    read: nn.Module = body
-    return read
+    return body
 
 
 def _layers(body: nn.Module) -> list[nn.Module]:

@@ -94,8 +94,7 @@ class RBM(Architecture):
 
     def forward(self, batch: Batch) -> Tensor:
         v_BW = self._visible(batch)
-        features: Tensor = self.level(self.layer(v_BW)) if self.level else self.layer.free_energy(v_BW)
-        return features
+        return self.level(self.layer(v_BW)) if self.level else self.layer.free_energy(v_BW)
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
         """Return the task's loss and the difference of free energies of the rows and the model's samples."""

@@ -26,5 +26,4 @@ class SAGE(GraphNetwork):
         return SAGEConv(inside, outside)  # type: ignore[no-any-return]
 
     def propagate(self, layer: nn.Module, x_nF: Tensor, parts: GraphBatch) -> Tensor:
-        passed: Tensor = layer(x_nF, parts.edges_2e)
-        return passed
+        return layer(x_nF, parts.edges_2e)

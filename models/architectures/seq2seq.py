@@ -193,8 +193,7 @@ class _Transformer(nn.Module):
         length = words_BLD.shape[1]
         later_LL = torch.ones(length, length, dtype=torch.bool, device=words_BLD.device).triu(1)
         x_BLD = words_BLD + self.write_places[:length]
-        found: Tensor = self.writer(x_BLD, steps_BLD, tgt_mask=later_LL, memory_key_padding_mask=~real_BL)
-        return found
+        return self.writer(x_BLD, steps_BLD, tgt_mask=later_LL, memory_key_padding_mask=~real_BL)
 
 
 WRITERS: dict[str, Callable[..., _GRU | _Transformer]] = {"gru": _GRU, "transformer": _Transformer}

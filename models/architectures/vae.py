@@ -128,8 +128,7 @@ class VAE(Architecture):
         return mean_BZ, log_BZ.clamp(-8, 4)
 
     def _decoded(self, z_BZ: Tensor, c_BC: Tensor) -> Tensor:
-        x: Tensor = self.decoder(torch.cat([z_BZ, c_BC.expand(*z_BZ.shape[:-1], -1)], -1))
-        return x
+        return self.decoder(torch.cat([z_BZ, c_BC.expand(*z_BZ.shape[:-1], -1)], -1))
 
     def _made(self, decoded: Tensor) -> Tensor:
         return self.span.inverse_transform(decoded.sigmoid()) if self.bernoulli else decoded

@@ -24,8 +24,7 @@ def edit_distance(predicted: Sequence[Sequence[Hashable]], actual: Sequence[Sequ
         best_NJ = torch.cat([row_NJ[:, :1] + 1, torch.minimum(change_NJ, row_NJ[:, 1:] + 1)], 1)
         row_NJ = (best_NJ - place_J).cummin(1).values + place_J  # or what stands to the left and one inserted
         rows.append(row_NJ)
-    found: Tensor = torch.stack(rows)[lengths_N, torch.arange(len(predicted_NI)), ends_N]
-    return found
+    return torch.stack(rows)[lengths_N, torch.arange(len(predicted_NI)), ends_N]
 
 
 def _padded(sequences: Sequence[Sequence[Hashable]], codes: dict[Hashable, int]) -> tuple[Tensor, Tensor]:

@@ -70,8 +70,7 @@ class Classification(Task):
         self.head = nn.Linear(in_features, len(self.classes))
 
     def forward(self, features: Tensor) -> Tensor:
-        logits_BK: Tensor = self.head(features)
-        return logits_BK
+        return self.head(features)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return -Σ w q (1 - p)^γ log p over the outcomes on the last axis, the mean over all other axes."""

@@ -54,8 +54,7 @@ class Detection(Task):
     def forward(self, features: Tensor) -> Tensor:
         if self.stride > 1:
             features = functional.avg_pool2d(features, self.stride, ceil_mode=True)
-        output_BKHW: Tensor = self.head(features)
-        return output_BKHW
+        return self.head(features)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         heat, box = output[:, : len(self.classes)], output[:, len(self.classes) :]

@@ -58,8 +58,7 @@ class LanguageModelling(Task):
 
     def forward(self, features: Tensor) -> Tensor:
         first = self.first.expand(len(features), 1, -1).to(features.dtype)
-        logits_BLV: Tensor = self.head(torch.cat([first, features[:, :-1]], 1))
-        return logits_BLV
+        return self.head(torch.cat([first, features[:, :-1]], 1))
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return functional.cross_entropy(output.flatten(0, 1), self._told(target).flatten(), ignore_index=PADDING)

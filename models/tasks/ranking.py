@@ -49,8 +49,7 @@ class Ranking(Task):
         """Return scores (B, V); in training with too many items to score them all, the features for `loss`."""
         if self.training and self.drawn:
             return features
-        scores_BV: Tensor = self.head(features)
-        return scores_BV
+        return self.head(features)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         if self.training and self.drawn:

@@ -50,8 +50,7 @@ class Reconstruction(Task):
         self.head = nn.Conv2d(in_features, target.shape[0], 3, padding=1) if layout == "pixels" else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
-        x_BCHW: Tensor = self.head(_sized(features, self.target.shape[1:]))
-        return x_BCHW
+        return self.head(_sized(features, self.target.shape[1:]))
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return self.distance(output, target)

@@ -40,8 +40,7 @@ class Speech(Task):
             self.head.bias[PADDING] = NOTHING
 
     def forward(self, features: Tensor) -> Tensor:
-        logits_BTV: Tensor = self.head(features)
-        return logits_BTV
+        return self.head(features)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         log_p_TBV = output.float().log_softmax(2).transpose(0, 1)

@@ -46,8 +46,7 @@ class Tagging(Task):
         self.register_buffer("begins", torch.tensor([tag.startswith("B-") for tag in self.tags]), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        logits_BLK: Tensor = self.head(features[:, : self.target.shape[0]])
-        return logits_BLK
+        return self.head(features[:, : self.target.shape[0]])
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         target = target[:, : output.shape[1]]

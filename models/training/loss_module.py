@@ -32,8 +32,7 @@ class LossModule(nn.Module):
         share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
         other = torch.randperm(batch["target"].shape[0]).to(batch["target"].device)
         output, target = self.network(mixup_inputs(batch, share, other)), batch["target"]
-        loss: Tensor = share * task.loss(output, target) + (1 - share) * task.loss(output, target[other])
-        return loss
+        return share * task.loss(output, target) + (1 - share) * task.loss(output, target[other])
 
     def train(self, mode: bool = True) -> LossModule:
         """Set the mode, except of a frozen architecture."""

@@ -56,8 +56,7 @@ class Part:
         """Return (rows,) bool: could not be read."""
         if "_fault" not in pq.read_schema(self.path).names:
             return np.zeros(self.rows, bool)
-        found: np.ndarray = self.read(["_fault"]).column("_fault").is_valid().to_numpy()
-        return found
+        return self.read(["_fault"]).column("_fault").is_valid().to_numpy()
 
 
 def write_parts(

@@ -37,8 +37,7 @@ def is_deployed(details: Mapping[str, Any]) -> bool:
 
 def deployed_config(details: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration of the endpoint's one deployment."""
-    config: dict[str, Any] = details["applications"][APPLICATION]["deployed_app_config"]["deployments"][0]
-    return config
+    return details["applications"][APPLICATION]["deployed_app_config"]["deployments"][0]
 
 
 def is_reachable(root: Path) -> bool:

@@ -53,8 +53,7 @@ def prepare(root: Path) -> None:
 def registered_pipelines(root: Path) -> list[str]:
     """Return the names in DVC's list of pipelines."""
     place = graph_file(root, "params.yaml")
-    listed: list[str] = load_yaml((root / place).read_text(encoding="utf-8"), place)["pipelines"] or []
-    return listed
+    return load_yaml((root / place).read_text(encoding="utf-8"), place)["pipelines"] or []
 
 
 def register_pipeline(paths: Paths) -> list[str]:

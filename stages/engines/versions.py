@@ -93,8 +93,7 @@ def _find_version(paths: Paths, tags: git_tags.Tags, candidate: str) -> Version 
 def scores(version: Version) -> dict[str, float]:
     """Return the test scores when it was released, from the tag's last line; {} for a tag made by other hands."""
     last = version.message.rpartition("\n")[2]
-    reached: dict[str, float] = json.loads(last.removeprefix(SCORES)) if last.startswith(SCORES) else {}
-    return reached
+    return json.loads(last.removeprefix(SCORES)) if last.startswith(SCORES) else {}
 
 
 def _tags(paths: Paths) -> git_tags.Tags:

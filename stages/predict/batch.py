@@ -195,8 +195,7 @@ def _to_text(column: pa.ChunkedArray, *, nested: bool) -> list[str | None]:
     import pyarrow as pa
 
     if not nested:
-        words: list[str | None] = column.cast(pa.string()).to_pylist()
-        return words
+        return column.cast(pa.string()).to_pylist()
     plain = column.combine_chunks()
     values = plain.to_numpy_ndarray().tolist() if _is_tensor(plain.type) else plain.to_pylist()
     return [json.dumps(value, ensure_ascii=False) for value in values]

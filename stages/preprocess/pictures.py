@@ -151,8 +151,7 @@ def _years(column: pa.Array) -> Array:
 def _numbers(column: pa.Array) -> Array:
     if pa.types.is_floating(column.type):
         return column.to_numpy(zero_copy_only=False)
-    values: Array = stack_lists(column)[0].reshape(len(column), -1)[:, 0]
-    return values
+    return stack_lists(column)[0].reshape(len(column), -1)[:, 0]
 
 
 def examples(samples: Samples, spec: FeatureSpec) -> list[Mark]:

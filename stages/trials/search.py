@@ -97,8 +97,7 @@ def run(search: Search, ledger: Ledger, trials: int, until: float, store: str) -
     )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it warns of a search that its clock ends
     tuner.fit()
-    cut: list[dict[str, Any]] = watch.cut
-    return cut
+    return watch.cut
 
 
 def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[str, Any]], None]:

@@ -206,8 +206,7 @@ class Trial:
     def row_scores(self) -> list[float]:
         """Return the deciding quantity of each validation row, for paired comparisons."""
         task = self.network.task
-        rows: list[float] = task.row_scores(*self._evaluate()[1]).double().tolist()
-        return rows
+        return task.row_scores(*self._evaluate()[1]).double().tolist()
 
     def _evaluate(self) -> tuple[float, tuple[Tensor, Tensor]]:
         """Return the validation loss of the best weights, and the metric inputs of the validation rows."""

@@ -141,8 +141,7 @@ def _search(
         lines = process.stdout.read().splitlines()
     if process.returncode > 0:
         raise RuntimeError("the search failed; what it said stands above")
-    cut: list[dict[str, Any]] = json.loads(lines[-1]) if process.returncode == 0 else []
-    return cut
+    return json.loads(lines[-1]) if process.returncode == 0 else []
 
 
 def _decide(search: Search, done: list[dict[str, Any]], cut: list[dict[str, Any]], error: float) -> dict[str, Any]:

@@ -64,8 +64,7 @@ class ShownRows:
 
     def values(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Return the raw values of these rows, by column."""
-        listed: list[dict[str, Any]] = self._evidence.table.take(list(rows)).select(self._spec.columns).to_pylist()
-        return listed
+        return self._evidence.table.take(list(rows)).select(self._spec.columns).to_pylist()
 
     def times(self) -> list[Any]:
         """Return the time of each row, or its number where the rows have no time."""

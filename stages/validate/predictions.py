@@ -54,8 +54,7 @@ class Predictions:
     @cached_property
     def row_scores(self) -> Array:
         """Compute a number for each row, (N,): right (1) or wrong (0), another score, or an error."""
-        rows: Array = self.task.row_scores(*self.metric_inputs).double().numpy()
-        return rows
+        return self.task.row_scores(*self.metric_inputs).double().numpy()
 
     @property
     def is_right_or_wrong(self) -> bool:

@@ -68,8 +68,7 @@ def _matrix(spec: FeatureSpec, arrays: Arrays) -> np.ndarray[Any, Any]:
     if not small:
         return np.zeros((len(arrays["target"]), 0))
     flat = FlattenInputs(small)({name: torch.as_tensor(arrays[name]) for name in small})
-    matrix: np.ndarray[Any, Any] = flat.double().numpy()
-    return matrix
+    return flat.double().numpy()
 
 
 def _naive_bayes(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any], items: int) -> Any:
@@ -113,8 +112,7 @@ def _neighbors(
     x = x[y == task.normal]
     near = NearestNeighbors(n_neighbors=min(3, len(x) - 1)).fit(x)
     own, other = near.kneighbors()[0].mean(1), near.kneighbors(x_test)[0].mean(1)
-    shifted: np.ndarray[Any, Any] = other - np.quantile(own, 1 - task.false_alarms) + float(task.threshold)
-    return shifted
+    return other - np.quantile(own, 1 - task.false_alarms) + float(task.threshold)
 
 
 def _ridge(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]) -> Any:

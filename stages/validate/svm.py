@@ -57,5 +57,4 @@ def fit_svm(
         np.geomspace(0.3, 10, 12).tolist(),
         key=lambda scale: float(torch.nn.functional.cross_entropy(scale * predicted, target)),
     )
-    result: np.ndarray[Any, Any] = (scale * margins(network.compute_features(test).numpy())).log_softmax(1).numpy()
-    return result
+    return (scale * margins(network.compute_features(test).numpy())).log_softmax(1).numpy()
