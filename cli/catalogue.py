@@ -11,7 +11,6 @@ import contextlib
 import inspect
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -27,45 +26,6 @@ ROOMS = Path(__file__).resolve().parents[1]
 PAGE = ROOMS / "docs" / "reference" / "catalogue.md"
 FIRST_SENTENCE = re.compile(r"(.*?(?<! al)(?<! cf)[.:]) (.*)", re.DOTALL)
 PARTS = ("In:", "Out:", "Choose", "At size=1:")  # lines of an architecture's docstring that promise something
-
-
-@dataclass(frozen=True)
-class Application:
-    """Map what people want, in their words, to the kinds of inputs, the task that serves it, and what to mind."""
-
-    name: str
-    kinds: str
-    task: str
-    mind: str = ""
-
-
-APPLICATIONS = (
-    Application(
-        "medical images: which finding?", "image", "classification", "split by patient: `preprocess: {group: …}`"
-    ),
-    Application("medical images: where is it?", "image", "segmentation"),
-    Application("counting and finding things on pictures", "image", "detection"),
-    Application("fraud, labelled", "number category", "classification", "`task: {class_weights: balanced}`"),
-    Application("fraud, defects, intrusions without labels", "number", "anomaly", "give rows known to be normal"),
-    Application("visual inspection of products", "image", "anomaly"),
-    Application("credit risk, churn", "number category", "classification", "split by time"),
-    Application("prices, demand per item, remaining life", "number category", "regression", "ask for quantiles"),
-    Application("sales, load, sensor forecasts", "series", "forecasting", "ask for intervals"),
-    Application("predictive maintenance from sensor windows", "series", "classification"),
-    Application("sentiment, topic, spam, triage of messages", "text", "classification"),
-    Application("several topics a document", "text", "classification", "a target of kind `labels`"),
-    Application("names, places, products in text", "text", "tagging"),
-    Application("translation, normalising, rewriting", "text", "translation"),
-    Application("writing on, autocompletion", "text", "language_modelling"),
-    Application("speech to text", "audio", "speech"),
-    Application("commands, alarms, engine sounds", "audio", "classification"),
-    Application("recommendation of the next item", "category", "ranking"),
-    Application("face or signature verification, search by example", "image", "embedding"),
-    Application("molecules: a property of each", "graph", "classification", "regression for numbers"),
-    Application("people, papers, accounts in a network", "graph", "classification", "the source `graph:` reads edges"),
-    Application("sharper, cleaner pictures", "image", "reconstruction"),
-    Application("new examples of a class", "seed category", "generation"),
-)
 
 
 def catalogue(
@@ -101,15 +61,16 @@ def suitable(source: str, target: str) -> CommandResult:
     root = find_root()
     parts.use(root)
     guess = suggest.suggest_pipeline(read_head(relative_uri(source, root), root), target)
-    kinds = {"history": "series"} if guess["task"] == "forecasting" else guess["kinds"]
-    inputs = {kind: _tensor(kind) for kind in sorted(set(kinds.values()))}
+    task = parts_of.find_task(guess["task"])
+    kinds = task.TARGETS if task.IS_FORECAST else sorted(set(guess["kinds"].values()))  # a forecast reads its history
+    inputs = {kind: _tensor(kind) for kind in kinds}
     names = parts_of.buildable(inputs, guess["task"])
-    found = [
+    architectures = [
         {"name": name, "choose": parse_docstring(parts_of.find_architecture(name)).get("Choose", "")} for name in names
     ]
-    value = {"task": guess["task"], "kinds": guess["kinds"], "architectures": found, "notes": guess["notes"]}
+    value = {"task": guess["task"], "kinds": guess["kinds"], "architectures": architectures, "notes": guess["notes"]}
     lines = [f"task: {guess['task']}, from {', '.join(inputs)}"]
-    lines += [f"  {one['name']:<20}{one['choose']}" for one in found]
+    lines += [f"  {part['name']:<20}{part['choose']}" for part in architectures]
     lines += [f"  note: {note}" for note in guess["notes"]]
     return CommandResult(value, "\n".join([*lines, "select races them all: evergreen new NAME --from … --target …"]))
 
@@ -179,12 +140,12 @@ def _applications() -> str:
     from evergreen.models import registry as parts_of
 
     lines = ["| what you want | inputs | task | architectures | mind |", "|---|---|---|---|---|"]
-    for one in APPLICATIONS:
-        inputs = {kind: _tensor(kind, {"config": {}}) for kind in one.kinds.split()}  # a pretrained model's, as well
-        names = ", ".join(
-            name for name in parts_of.compatible(inputs, one.task) if not parts_of.find_architecture(name).IS_BASELINE
-        )
-        lines.append(f"| {one.name} | {one.kinds.replace(' ', ', ')} | {one.task} | {names} | {one.mind} |")
+    for task in parts_of.list_tasks():
+        for wanted, kinds, advice in parts_of.find_task(task).APPLICATIONS:
+            inputs = {kind: _tensor(kind, {"config": {}}) for kind in kinds.split()}  # a pretrained model's, as well
+            fitting = parts_of.compatible(inputs, task)
+            names = ", ".join(name for name in fitting if not parts_of.find_architecture(name).IS_BASELINE)
+            lines.append(f"| {wanted} | {kinds.replace(' ', ', ')} | {task} | {names} | {advice} |")
     return "\n".join(lines)
 
 

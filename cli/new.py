@@ -112,7 +112,7 @@ def _preprocess(target: str, guess: dict[str, Any]) -> list[str]:
     config: dict[str, Any] = {"target": target}
     if guess["time"]:
         config |= {"time": guess["time"], "window": 12, "horizon": 1}
-        config |= {"series": guess["series"]} if guess.get("series") else {}
+        config |= {"series_column": guess["series_column"]} if guess["series_column"] else {}
         about = "window: past rows it sees; horizon: rows ahead it predicts; covariates: [more columns of numbers]"
         return [f"preprocess: {_flow(config)}  # {about}"]
     config |= guess.get("preprocess", {})

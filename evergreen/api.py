@@ -165,7 +165,9 @@ class Project:
         paths = Paths(self.root, name)
         version = version or versions.released(self.root).get(name, "")
         if not version:
-            fix = f"make one with: evergreen run {name}" if name in names(self.root) else suggest(name, names(self.root))
+            fix = (
+                f"make one with: evergreen run {name}" if name in names(self.root) else suggest(name, names(self.root))
+            )
             raise PipelineError(f"{name} has no released version", place=str(self.root), fix=fix)
         versions.prepare(self.root)
         return _load_folder(versions.checkout(paths, version))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,20 +17,19 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from evergreen.api import Model, is_frame, to_table
+from evergreen.core.config import build
 from evergreen.core.errors import DataError
 from evergreen.data.feed.batches import InMemoryBatches
+from evergreen.data.kinds import find as find_kind
+from evergreen.data.prepare.config import PreprocessConfig
+from evergreen.data.prepare.infer import detect_kind
 from evergreen.data.prepare.split import VALIDATION
 from evergreen.data.prepare.table_reader import TableReader
 from evergreen.data.spec import FeatureSpec, fit
 from evergreen.models import registry
 from evergreen.models.training.trainer import Trainer
 from evergreen.stages import artifacts
-from evergreen.core.config import build
-from evergreen.core.config import build
-from evergreen.core.config import build
-from evergreen.data.kinds import find as find_kind
-from evergreen.data.prepare.config import PreprocessConfig
-from evergreen.stages.trials.trial import split_config_and_options, first_metric
+from evergreen.stages.trials.trial import first_metric, split_config_and_options
 
 TARGET = "_target"  # the column that y becomes
 MAX_RACED = 3  # architectures that "auto" compares
@@ -39,8 +38,6 @@ NO_TEST = 1e-12  # share of test rows: whoever calls `fit` has set them apart
 
 class _Estimator(BaseEstimator):  # type: ignore[misc]
     """Infer the kinds of the columns, encode the rows, train, and keep the network that validates best."""
-
-    _task: ClassVar[str]
 
     def __init__(
         self,
@@ -58,6 +55,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self.kinds = kinds
         self.validation_fraction = validation_fraction
         self.random_state = random_state
+
+    @property
+    def _task(self) -> str:
+        return registry.find_estimated(next(cls.__name__ for cls in type(self).__mro__ if cls.__module__ == __name__))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -96,8 +97,9 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
     def _prepare(self, raw: pa.Table, seed: int) -> tuple[FeatureSpec, Mapping[str, Any], Mapping[str, Any]]:
         """Fit the encoding on all rows; return it with the encoded rows that train and that validate."""
         job = registry.find_task(self._task)
-        numbers = {} if hasattr(self, "feature_names_in_") else dict.fromkeys(raw.column_names[:-1], "number")
-        kinds = {**numbers, **(self.kinds or {}), TARGET: job.TARGETS[0]}
+        is_array = not hasattr(self, "feature_names_in_")  # its columns are numbers, however few of them differ
+        kind = detect_kind("", pa.array([0.5, 1.5]))
+        kinds = {**(dict.fromkeys(raw.column_names[:-1], kind) if is_array else {}), **(self.kinds or {}), TARGET: job.TARGETS[0]}
         settings = {"target": TARGET, "kinds": kinds, "seed": seed, "test_fraction": NO_TEST}
         settings["validation_fraction"] = self.validation_fraction
         raw = raw.append_column("_origin", pa.array([f"row {row}" for row in range(len(raw))]))
@@ -127,7 +129,9 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         recipe = recipe.replace(seed=seed)
         torch.manual_seed(seed)
         network = registry.build(name, self._task, spec.inputs, spec.target, spec.task_options, **options)
-        loop = Trainer(network, InMemoryBatches(dict(train), recipe.batch_size, seed=seed, shuffle=True), validation, recipe)
+        loop = Trainer(
+            network, InMemoryBatches(dict(train), recipe.batch_size, seed=seed, shuffle=True), validation, recipe
+        )
         loop.run()
         network.load_state_dict(loop.best_state())
         record = loop.best[1]  # type: ignore[index]  # a run that kept no epoch raises
@@ -162,8 +166,6 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         array(['young', 'young', 'old', 'old'], dtype='<U5')
     """
 
-    _task = "classification"
-
     def fit(self, X: Any, y: Any) -> Classifier:
         """Train on a frame or an array of numbers (N, columns) and labels (N,).
 
@@ -196,8 +198,6 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         >>> Regressor("linear").fit([[float(x)] for x in range(50)], range(50)).predict([[10.0]]).round()
         array([10.])
     """
-
-    _task = "regression"
 
     def fit(self, X: Any, y: Any) -> Regressor:
         """Train on a frame or an array of numbers (N, columns) and numbers (N,).

@@ -190,6 +190,8 @@ class Task(nn.Module):
         False  # True: a row's facts compare it with all others, so all outputs are needed at once
     )
     BOOTSTRAP_METRICS: ClassVar[bool] = True  # False: metrics are too slow for a bootstrap
+    APPLICATIONS: ClassVar[tuple[tuple[str, str, str], ...]] = ()  # (what people want, kinds of inputs, what to mind)
+    ESTIMATOR: ClassVar[str] = ""  # the class of evergreen.estimators that it is behind
     REFERENCE: ClassVar[str] = ""  # the simple model it is compared with: see stages/validate/reference_models.py
     IS_FORECAST: ClassVar[bool] = False  # predictions continue a series beyond its known values
     PLOT: str = ""  # what DVC draws of actual and predicted values: confusion, residuals or forecast; "" is nothing

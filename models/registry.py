@@ -37,6 +37,11 @@ def find_task(name: str) -> type[Task]:
     return _find_part("tasks", name, Task)
 
 
+def find_estimated(estimator: str) -> str:
+    """Return the name of the task behind an estimator of `evergreen.estimators`."""
+    return next(name for name in list_tasks() if estimator == find_task(name).ESTIMATOR)
+
+
 def buildable(inputs: Inputs, task_name: str = "") -> list[str]:
     """List the compatible architectures whose extra is installed."""
     return [name for name in compatible(inputs, task_name) if is_available(find_architecture(name))]

@@ -43,6 +43,17 @@ def check_class_target(column: pa.Array, place: str) -> None:
         raise DataError("holds fractions, no classes", place=place, fix="use `task: regression`")
 
 
+def guess_classes(column: pa.Array) -> tuple[float, str]:
+    """Return (1.0 where a raw column of numbers holds a few whole ones, else 0.0; what speaks against classes)."""
+    values = to_float64(column)[0]
+    values = values[~np.isnan(values)]
+    n_distinct = len(np.unique(values))
+    if (values != np.trunc(values)).any() or n_distinct > min(20, max(2, len(values) // 5)):
+        return 0.0, ""
+    doubt = f"holds {n_distinct} whole numbers, taken as classes; for amounts: `task: regression`"
+    return 1.0, doubt if n_distinct > 2 else ""
+
+
 def check_category_options(names: Sequence[str], most: Sequence[Any], buckets: Sequence[Any], target: bool) -> None:
     """Raise DataError where an option is not a number, or of a target, whose classes all count."""
     for name, cap, spare in zip(names, most, buckets, strict=True):

@@ -43,10 +43,19 @@ class Kind:
     STEPWISE: ClassVar[bool] = False  # whether networks read its tensors step by step, all rows of one length
     HAS_LENGTH: ClassVar[bool] = False  # whether rows differ in their number of steps, with zeros after their end
     ALIGNED: ClassVar[bool] = False  # whether a target has a value for each step of the input
+    TASK: ClassVar[str] = ""  # the task that is suggested for a target of this kind; "": none, it is no target
+    TASK_OVER_TIME: ClassVar[str] = ""  # the one where rows are evenly spaced in time
+    TASK_FROM_OWN_KIND: ClassVar[str] = ""  # the one where an input is of this kind, too; without such an input the
+    # target of TASK is its own input, with these options:
+    OWN_INPUT_OPTIONS: ClassVar[dict[str, Any]] = {}
 
     def detect(self, column: pa.Array) -> float:
         """Return how well this kind suits a raw column, 0 to 1; the kind with the highest score is taken."""
         raise NotImplementedError
+
+    def guess_target(self, name: str, column: pa.Array) -> tuple[float, str]:
+        """Return (how well this kind suits a raw target column, 0 to 1; what speaks against it, in words)."""
+        return self.detect(column) if self.TASK else 0.0, ""
 
     def note_detection(self, name: str, column: pa.Array) -> list[str]:
         """Return what a person should know when this kind was detected for a column."""

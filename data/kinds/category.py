@@ -18,10 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import RowErrors, decode_array, joint_codes, to_strings
+from evergreen.data.arrow import RowErrors, decode_array, is_mostly_numbers, joint_codes, to_strings
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
-from evergreen.data.kinds._class_checks import check_category_options, check_class_target, note_mixed_column
+from evergreen.data.kinds._class_checks import (
+    check_category_options,
+    check_class_target,
+    guess_classes,
+    note_mixed_column,
+)
 from evergreen.data.kinds._class_counts import (
     count_values,
     describe_words,
@@ -39,6 +44,7 @@ class Category(Kind):
     grouped = True
     HAS_CLASSES = True
     SCALAR = True
+    TASK = "classification"
     ACCEPTS_DICTIONARY = True
     ALLOWS_MISSING = True
     OPTIONS: ClassVar[dict[str, Any]] = {
@@ -57,6 +63,12 @@ class Category(Kind):
         text = to_strings(column).drop_null()
         distinct = pc.count_distinct(text).as_py()
         return 0.5 if 0 < distinct <= min(MANY, max(10, len(text) // 2)) else 0.0
+
+    def guess_target(self, name: str, column: pa.Array) -> tuple[float, str]:
+        """Take a few whole numbers as classes, and any column that no other kind takes."""
+        if not is_mostly_numbers(column):
+            return max(self.detect(column), 0.01), ""
+        return guess_classes(column)
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)

@@ -26,6 +26,8 @@ WORDS = pa.list_(pa.string())
 
 
 class Labels(Kind):
+    TASK = "classification"
+
     def detect(self, column: pa.Array) -> float:
         column = decode_array(column)
         if not _lists(column.type) or not pa.types.is_string(column.type.value_type):

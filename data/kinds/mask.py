@@ -18,7 +18,7 @@ from evergreen.core.marks import Mark
 from evergreen.core.png import mask_png
 from evergreen.data.arrow import RowErrors, decode_array, is_ragged, stack_lists
 from evergreen.data.field import TensorField
-from evergreen.data.kinds import Kind
+from evergreen.data.kinds import Kind, find
 from evergreen.data.kinds import _images as pixels
 from evergreen.data.kinds.image import LONGEST
 
@@ -30,6 +30,7 @@ class Mask(Kind):
     """Files are brought to one size by taking the nearest pixel, chosen as that of images is."""
 
     SPATIAL = True
+    TASK = "segmentation"
     OPTIONS: ClassVar[dict[str, Any]] = {
         "size": None,
         "ignore": None,
@@ -37,6 +38,9 @@ class Mask(Kind):
 
     def detect(self, column: pa.Array) -> float:
         return 0.0  # it looks like an image; only a target is a mask
+
+    def guess_target(self, name: str, column: pa.Array) -> tuple[float, str]:
+        return find("image").detect(column) if "mask" in name.lower() else 0.0, ""
 
     def needs_all_rows(self, stored: pa.DataType) -> bool:
         return is_ragged(stored)

@@ -36,6 +36,8 @@ class Number(Kind):
     MISSING_BECOMES = "filled by the training median"
     RULE_TYPE = "number"
     SCALAR = True
+    TASK = "regression"
+    TASK_OVER_TIME = "forecasting"
     OPTIONS: ClassVar[dict[str, Any]] = {
         "scaling": "standard",  # or minmax, robust (median and quartiles), log, quantile (to a normal distribution)
         "outliers": "keep",  # clip: beyond three times the distance of the quartiles, held there; flag: and told of

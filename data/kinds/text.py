@@ -39,6 +39,9 @@ UNSEEN = "\ufffd"  # how an unknown token is written
 class Text(Kind):
     TELLS_ROWS_APART = True
     HAS_LENGTH = True
+    TASK = "language_modelling"
+    TASK_FROM_OWN_KIND = "translation"
+    OWN_INPUT_OPTIONS: ClassVar[dict[str, Any]] = {"unit": "character"}
     OPTIONS: ClassVar[dict[str, Any]] = {"unit": "", "length": 0, "vocabulary": 8000}  # "" and 0: found from the texts
 
     def detect(self, column: pa.Array) -> float:

@@ -6,13 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import kinds
-from evergreen.data.arrow import decode_array, to_float64, to_strings
+from evergreen.data.arrow import decode_array
 from evergreen.data.prepare.cast import is_missing
 from evergreen.data.prepare.infer import detect_kind, infer_schema
 from evergreen.data.prepare.split import NO_SPLIT, split_by_column
@@ -20,8 +19,8 @@ from evergreen.data.prepare.windows import is_evenly_spaced
 from evergreen.data.sources import RESERVED
 
 SPLIT = re.compile(r"(data_?)?(split|set|subset|part|partition|usage)")
-HALF = 0.5  # of the rows: as many different words may be texts, as many missing values are worth a doubt
-TOLD = 0.005  # of the rows: as many missing values are told
+HALF = 0.5  # of the rows: more missing values are worth a doubt
+MIN_MENTIONED = 0.005  # of the rows: as many missing values are mentioned
 
 
 def suggest_pipeline(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
@@ -29,12 +28,12 @@ def suggest_pipeline(table: pa.Table, target: str, time: str = "") -> dict[str, 
 
     "holds" describes the columns, "unsure" lists doubts.
     """
-    whole = table.filter(pc.is_null(table.column("_fault"))) if "_fault" in table.column_names else table
-    table = whole if len(whole) else table
+    readable = table.filter(pc.is_null(table.column("_fault"))) if "_fault" in table.column_names else table
+    table = readable if len(readable) else table
     guess = _guess(table, target, time)
-    told = {name: describe_column(decode_array(table.column(name)), kind) for name, kind in guess["kinds"].items()}
-    doubts = [f"'{name}' is taken as {guess['kinds'][name]}: {doubt}" for name, (_, doubt) in told.items() if doubt]
-    holds = {name: words for name, (words, _) in told.items()}
+    columns = {name: describe_column(decode_array(table.column(name)), kind) for name, kind in guess["kinds"].items()}
+    doubts = [f"'{name}' is taken as {guess['kinds'][name]}: {doubt}" for name, (_, doubt) in columns.items() if doubt]
+    holds = {name: description for name, (description, _) in columns.items()}
     return {**guess, "holds": holds, "unsure": [*guess.get("unsure", []), *doubts]}
 
 
@@ -44,14 +43,14 @@ def describe_column(column: pa.Array, kind: str) -> tuple[str, str]:
     holds, doubt = kinds.find(kind).describe_values(column)
     if lacks > HALF:
         doubt = doubt or f"{lacks:.0%} of it is missing; leave it out (`drop_columns`) if it tells nothing"
-    return "; ".join(filter(None, [holds, f"{lacks:.0%} missing" if lacks >= TOLD else ""])), doubt
+    return "; ".join(filter(None, [holds, f"{lacks:.0%} missing" if lacks >= MIN_MENTIONED else ""])), doubt
 
 
 def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:
     """Return the suggestion with the notes of `infer_schema`.
 
-    Text, booleans and few integers are classes; other numbers are regression; a number over evenly spaced times is
-    a forecast when `time` is given, or when only the time stands beside the target; images are masks by name.
+    The kind that suits the target best names the task. Numbers over evenly spaced times are a forecast when `time` is
+    given, or when the target has no other column beside it than the time.
 
     Raises DataError where the target is missing or nothing can be predicted.
     """
@@ -62,42 +61,34 @@ def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:
         if name not in names:
             raise DataError(f"there is no column '{name}'", place=place, fix=suggest(name, names))
     column = decode_array(table.column(target))
-    number = kinds.find("number").detect(column) > 0
     others = [name for name in names if name != target]
-    if number and (time or (len(others) == 1 and is_evenly_spaced(decode_array(table.column(others[0]))))):
+    every = {name: kinds.find(name) for name in kinds.names()}
+    forecast = next((kind.TASK_OVER_TIME for kind in every.values() if kind.TASK_OVER_TIME and kind.detect(column)), "")
+    if forecast and (time or (len(others) == 1 and is_evenly_spaced(decode_array(table.column(others[0]))))):
         time = time or others[0]
         return {
-            "task": "forecasting",
+            "task": forecast,
             "kinds": {},
             "time": time,
-            "series": find_series_column(table, time, [name for name in others if name != time]),
+            "series_column": find_series_column(table, time, [name for name in others if name != time]),
             "because": f"'{target}' holds numbers over evenly spaced times",
             "notes": [f"rows are ordered by '{time}'; set validate_from and test_from to pin the split"],
         }
-    plainer = max(kinds.find(kind).detect(column) for kind in ("number", "category"))
-    if kinds.find("text").detect(column) > plainer:
-        return _written(table, target, others)
-    if kinds.find("image").detect(column) > plainer:
-        return _drawn(table, target)
-    words = to_strings(column).drop_null()
-    distinct = pc.count_distinct(words).as_py()
-    values = to_float64(column)[0] if number else np.empty(0)
-    held = values[~np.isnan(values)]
-    whole = bool((held == np.trunc(held)).all())
-    classes = not number or (whole and distinct <= min(20, max(2, len(words) // 5)))
-    given = [name for name in others if _says_split(name, table)][:1]
-    schema = infer_schema(table, target, "category" if classes else "number", ignore=given)
-    holds, _ = describe_column(column, "category" if classes else "number")
-    guess: dict[str, Any] = {"task": "classification" if classes else "regression", "kinds": schema.inputs, "time": ""}
-    guess |= {"because": f"'{target}' holds {holds}", "notes": schema.notes}
-    if classes and number and distinct > 2:
-        guess["unsure"] = [
-            f"'{target}' holds {distinct} whole numbers, taken as classes; for amounts: `task: regression`"
-        ]
-    if not given:
+    guesses = {name: kind.guess_target(target, column) for name, kind in every.items()}
+    target_kind = max(guesses, key=lambda name: guesses[name][0])
+    kind, doubt = every[target_kind], guesses[target_kind][1]
+    if kind.TASK_FROM_OWN_KIND:
+        return _suggest_from_own_kind(table, target, target_kind, others)
+    split_columns = [name for name in others if _says_split(name, table)][:1]
+    schema = infer_schema(table, target, target_kind, ignore=split_columns)
+    holds, _ = describe_column(column, target_kind)
+    guess: dict[str, Any] = {"task": kind.TASK, "kinds": schema.inputs, "time": "", "notes": schema.notes}
+    guess |= {"because": f"'{target}' holds {holds or target_kind + 's'}"}
+    guess |= {"unsure": [f"'{target}' {doubt}"]} if doubt else {}
+    if not split_columns:
         return guess
-    note = f"'{given[0]}' says which rows train, validate and test; leave `split_column` out to have them chosen"
-    return {**guess, "notes": [*guess["notes"], note], "preprocess": {"split_column": given[0]}}
+    note = f"'{split_columns[0]}' says which rows train, validate and test; without `split_column` they are drawn"
+    return {**guess, "notes": [*guess["notes"], note], "preprocess": {"split_column": split_columns[0]}}
 
 
 def _says_split(name: str, table: pa.Table) -> bool:
@@ -109,24 +100,17 @@ def _says_split(name: str, table: pa.Table) -> bool:
     )
 
 
-def _drawn(table: pa.Table, target: str) -> dict[str, Any]:
-    """Return the suggestion for a target of images: masks if it is named so, else restored images."""
-    task, kind = ("segmentation", "mask") if "mask" in target.lower() else ("reconstruction", "image")
-    schema = infer_schema(table, target, kind)
-    because = f"'{target}' holds pictures" + (" and is called a mask" if kind == "mask" else "")
-    return {"task": task, "kinds": schema.inputs, "time": "", "because": because, "notes": schema.notes}
-
-
-def _written(table: pa.Table, target: str, others: Sequence[str]) -> dict[str, Any]:
-    """Return the suggestion for a text target: from other texts, or without them as a language model."""
-    found = {name: detect_kind(name, decode_array(table.column(name))) for name in others}
-    if "text" in found.values():
-        inputs = {name: kind for name, kind in found.items() if kind == "text"}
-        because = f"'{target}' holds texts, and so does '{next(iter(inputs))}'"
-        return {"task": "translation", "kinds": inputs, "time": "", "because": because, "notes": []}
-    said: dict[str, Any] = {"kinds": {target: {"kind": "text", "unit": "character"}}}
+def _suggest_from_own_kind(table: pa.Table, target: str, kind: str, others: Sequence[str]) -> dict[str, Any]:
+    """Return the suggestion for a target that is made of inputs of its own kind, or of itself where there are none."""
+    part = kinds.find(kind)
+    detected = {name: detect_kind(name, decode_array(table.column(name))) for name in others}
+    inputs = {name: kind for name, other in detected.items() if other == kind}
+    if inputs:
+        because = f"'{target}' holds {kind}s, and so does '{next(iter(inputs))}'"
+        return {"task": part.TASK_FROM_OWN_KIND, "kinds": inputs, "time": "", "because": because, "notes": []}
+    config: dict[str, Any] = {"kinds": {target: {"kind": kind, **part.OWN_INPUT_OPTIONS}}}
     ordered = [name for name in others if is_evenly_spaced(decode_array(table.column(name)))]
-    notes = [f"'{ordered[0]}' orders the text: its end is held out"] if ordered else []
-    said |= {"time": ordered[0]} if ordered else {}
-    guess = {"task": "language_modelling", "kinds": {target: "text"}, "time": "", "preprocess": said, "notes": notes}
-    return guess | {"because": f"'{target}' holds texts, and no other column does"}
+    notes = [f"'{ordered[0]}' orders the {kind}s: their end is held out"] if ordered else []
+    config |= {"time": ordered[0]} if ordered else {}
+    guess = {"task": part.TASK, "kinds": {target: kind}, "time": "", "preprocess": config, "notes": notes}
+    return guess | {"because": f"'{target}' holds {kind}s, and no other column does"}

@@ -30,6 +30,10 @@ class Anomaly(Task):
     """
 
     TARGETS = ("category",)
+    APPLICATIONS = (
+        ("fraud, defects, intrusions without labels", "number", "give rows known to be normal"),
+        ("visual inspection of products", "image", ""),
+    )
     REFERENCE = "nearest_neighbors"
     LAYOUTS = ("anomaly_score",)
     HAS_LOSS = False

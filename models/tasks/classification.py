@@ -36,6 +36,18 @@ class Classification(Task):
     """
 
     TARGETS = ("category", "labels")
+    APPLICATIONS = (
+        ("medical images: which finding?", "image", "split by patient: `preprocess: {group: …}`"),
+        ("fraud, labelled", "number category", "`task: {class_weights: balanced}`"),
+        ("credit risk, churn", "number category", "split by time"),
+        ("predictive maintenance from sensor windows", "series", ""),
+        ("sentiment, topic, spam, triage of messages", "text", ""),
+        ("several topics a document", "text", "a target of kind `labels`"),
+        ("commands, alarms, engine sounds", "audio", ""),
+        ("molecules: a property of each", "graph", "regression for numbers"),
+        ("people, papers, accounts in a network", "graph", "the source `graph:` reads edges"),
+    )
+    ESTIMATOR = "Classifier"
     REFERENCE = "logistic_regression"
     ROW_SCORE_GOAL = "max"
     PLOT = "confusion"

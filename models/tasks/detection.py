@@ -35,6 +35,7 @@ class Detection(Task):
     """
 
     TARGETS = ("boxes",)
+    APPLICATIONS = (("counting and finding things on pictures", "image", ""),)
     LAYOUTS = ("pixels",)
     ROW_SCORE_GOAL = "max"
     METRICS = {"map": "max", "f1": "max", "precision": "max", "recall": "max"}

@@ -33,6 +33,7 @@ class Embedding(Task):
     """
 
     TARGETS = ("category",)
+    APPLICATIONS = (("face or signature verification, search by example", "image", ""),)
     REFERENCE = "linear_discriminants"
     ROW_SCORE_GOAL = "max"
     NEEDS_ALL_OUTPUTS = True

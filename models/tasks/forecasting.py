@@ -31,6 +31,7 @@ class Forecasting(NumericTask):
     """
 
     TARGETS = ("series",)
+    APPLICATIONS = (("sales, load, sensor forecasts", "series", "ask for intervals"),)
     REFERENCE = "autoregression"
     IS_FORECAST = True
     PLOT = "forecast"

@@ -31,6 +31,7 @@ class Generation(Task):
     """
 
     TARGETS = ("image",)
+    APPLICATIONS = (("new examples of a class", "seed category", ""),)
     LAYOUTS = ("target",)
     NEEDS_ONE_OF = frozenset({"seed"})
     GENERATED_INPUTS = {"seed": "seed"}

@@ -32,6 +32,7 @@ class LanguageModelling(Task):
     """
 
     TARGETS = ("text",)
+    APPLICATIONS = (("writing on, autocompletion", "text", ""),)
     LAYOUTS = ("causal",)
     TARGET_IS_INPUT = True
     METRICS = {"bits_per_character": "min", "bits_per_token": "min", "perplexity": "min"}

@@ -30,6 +30,7 @@ class Ranking(Task):
     """
 
     TARGETS = ("category",)
+    APPLICATIONS = (("recommendation of the next item", "category", ""),)
     REFERENCE = "naive_bayes"
     PLOT = "confusion"
     ROW_SCORE_GOAL = "max"

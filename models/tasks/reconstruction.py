@@ -31,6 +31,7 @@ class Reconstruction(Task):
     """
 
     TARGETS = ("image",)
+    APPLICATIONS = (("sharper, cleaner pictures", "image", ""),)
     LAYOUTS = ("target", "pixels")
     NEEDS_ONE_OF = frozenset({"image"})
     mean: Tensor

@@ -20,6 +20,8 @@ class Regression(NumericTask):
     """
 
     TARGETS = ("number",)
+    APPLICATIONS = (("prices, demand per item, remaining life", "number category", "ask for quantiles"),)
+    ESTIMATOR = "Regressor"
     REFERENCE = "ridge_regression"
     PLOT = "residuals"
     METRICS = {"r2": "max", "rmse": "min", "mae": "min"}

@@ -29,6 +29,7 @@ class Segmentation(Task):
     """
 
     TARGETS = ("mask",)
+    APPLICATIONS = (("medical images: where is it?", "image", ""),)
     LAYOUTS = ("pixels",)
     ROW_SCORE_GOAL = "max"
     METRICS = {"miou": "max", "dice": "max", "accuracy": "max"}

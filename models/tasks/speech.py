@@ -30,6 +30,7 @@ class Speech(Task):
     """
 
     TARGETS = ("text",)
+    APPLICATIONS = (("speech to text", "audio", ""),)
     LAYOUTS = ("sequence", "causal")
     METRICS = {"word_error_rate": "min", "character_error_rate": "min"}
 

@@ -29,6 +29,7 @@ class Tagging(Task):
     """
 
     TARGETS = ("tags",)
+    APPLICATIONS = (("names, places, products in text", "text", ""),)
     LAYOUTS = ("sequence", "causal")
     METRICS = {"f1": "max", "macro_f1": "max", "accuracy": "max"}
 

@@ -26,6 +26,7 @@ class Translation(Task):
     """
 
     TARGETS = ("text",)
+    APPLICATIONS = (("translation, normalising, rewriting", "text", ""),)
     LAYOUTS = ("target",)
     HAS_LOSS = False
     ROW_SCORE_GOAL = "max"

@@ -14,19 +14,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from evergreen.data.kinds import find as find_kind
 from evergreen.models.base import SEQUENCE_KINDS as STEPS_OF
-from evergreen.models.base import Architecture
+from evergreen.models.base import Architecture, Task
 from evergreen.models.network import Network
-from evergreen.models.registry import buildable, common_layout, find_architecture, find_task, is_available
+from evergreen.models.registry import buildable, common_layout, find_architecture, find_task, is_available, list_tasks
 from evergreen.models.training import checkpoint
 from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
 from evergreen.models.training.trainer import Trainer
-from evergreen.stages.checking.sample_inputs import INPUTS, make_network
+from evergreen.stages.checking.sample_inputs import INPUTS, PAIRS, make_network
 from evergreen.stages.checking.sample_inputs import rows as sample_rows
 
-KINDS = ("audio", "category", "graph", "image", "labels", "number", "series", "text")
-SETS = [*((kind,) for kind in KINDS), ("number", "category"), ("text", "number"), ("seed",), ("category", "seed")]
+SETS = [*((kind,) for kind in INPUTS), *PAIRS]
 STEPS, EPOCHS = 5, (2, 3, 4, 6, 8, 10, 14, 20, 60)  # eight rows are seen so often an epoch, until they are learned
 PATIENT = ((2e-2, 60), (5e-3, 60), (2e-3, 60))  # rates and most epochs
 TRIES = ((3e-2, 20), (5e-2, 14), (1e-2, 20), *PATIENT)  # the first is quick, or too quick
@@ -52,13 +52,14 @@ def cases(names: Iterable[str], tasks: Iterable[str]) -> Iterator[Case]:
 
 
 def is_case(name: str, kinds: tuple[str, ...], job: str) -> bool:
-    """Tell whether select would let the architecture race; `seed` is an input of what draws samples alone."""
-    fields = {kind: INPUTS[kind] for kind in kinds}
-    if ("seed" in kinds) != ("seed" in find_task(job).NEEDS_ONE_OF):
+    """Tell whether select would let the architecture race."""
+    fields, task = {kind: INPUTS[kind] for kind in kinds}, find_task(job)
+    generated = {kind for name in list_tasks() for kind in find_task(name).GENERATED_INPUTS.values()}
+    if generated & {*kinds} != {*task.GENERATED_INPUTS.values()}:  # an input of what draws samples alone
         return False
-    if "series" in find_task(job).TARGETS and "series" not in kinds:  # what comes next follows a history
+    if task.IS_FORECAST and task.TARGETS[0] not in kinds:  # what comes next follows a history
         return False
-    if find_task(job).TARGET_IS_INPUT and kinds != find_task(job).TARGETS[:1]:
+    if task.TARGET_IS_INPUT and kinds != task.TARGETS[:1]:
         return False
     return is_available(find_architecture(name)) and name in buildable(fields, job)
 
@@ -66,8 +67,8 @@ def is_case(name: str, kinds: tuple[str, ...], job: str) -> bool:
 def case_rows(case: Case) -> dict[str, Tensor]:
     """Return eight rows that the case can learn."""
     batch = sample_rows(case.kinds, case.target, 8)
-    if case.task == "anomaly":
-        batch["target"][:4] = 0  # the class that is normal
+    if find_task(case.task).trainable_rows is not Task.trainable_rows:  # of the class that is normal, some at least
+        batch["target"][:4] = 0
     return {**batch, "target": batch[case.kinds[0]]} if find_task(case.task).TARGET_IS_INPUT else batch
 
 
@@ -111,23 +112,20 @@ def _has_learned(network: Network, loop: Trainer, before: float) -> bool:
 
 def is_trimmed(case: Case) -> bool:
     """Tell whether `check_padding` concerns the case."""
-    return (
-        find_architecture(case.name).CAN_TRIM_PADDING
-        and bool({"text", "audio"} & {*case.kinds})
-        and case.target != "text"
-    )
+    has_length = any(find_kind(kind).HAS_LENGTH for kind in case.kinds)
+    return find_architecture(case.name).CAN_TRIM_PADDING and has_length and not find_kind(case.target).HAS_LENGTH
 
 
 def check_padding(case: Case) -> None:
     """Check that padding which all rows have changes no answer, as TRIMS promises."""
     network, batch = make_network(*case, size=0.5), sample_rows(case.kinds, case.target, 8)
-    long = next(name for name in ("text", "audio") if name in case.kinds)
-    along = [long, *(["target"] if case.target == "tags" else [])]
+    long, is_aligned = next(kind for kind in case.kinds if find_kind(kind).HAS_LENGTH), find_kind(case.target).ALIGNED
+    along = [long, *(["target"] if is_aligned else [])]
     steps = batch[long].shape[1] - 2
     batch[long][:, steps:] = 0
     short = {column: values[:, :steps] if column in along else values for column, values in batch.items()}
     whole = network.compute_outputs(batch)
-    whole = whole[:, :steps] if case.target == "tags" else whole
+    whole = whole[:, :steps] if is_aligned else whole
     assert torch.allclose(network.compute_outputs(short), whole, atol=1e-5), "TRIMS, and yet padding changes an answer"
 
 

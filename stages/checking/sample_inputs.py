@@ -41,6 +41,7 @@ INPUTS = {
     "graph": Field("graph", (NODES, FEATURES + 2 + NODES), (), {"features": FEATURES, "nodes": NODES, "centre": True}),
     "seed": Field("seed", ()),
 }
+PAIRS = [("number", "category"), ("text", "number"), ("category", "seed")]  # inputs of several kinds
 SCALE = {"mean": [10.0], "std": [2.0]}
 TARGETS = {
     "category": Field("category", (), (3,), {"values": [["red", "green", "blue"]], "counts": [[4, 3, 1]]}),

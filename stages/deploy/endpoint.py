@@ -41,6 +41,7 @@ class LoadedVersion:
         self.version: str = entry["version"]
         self.model = load_model(Path(entry["path"]))
         self.schema = self.model.spec.json_schema()
+        self.example_answer: dict[str, Any] = {}
         quick = self._warm() < QUICK_SECONDS
         self.answer = Batcher(
             self.model.predict,
@@ -58,7 +59,7 @@ class LoadedVersion:
         for number in (1, self.limits["max_batch_rows"], self.limits["max_batch_rows"]):
             table = parse([example] * number, "example")
             start = time.perf_counter()
-            self.model.predict(table)
+            self.example_answer = self.model.predict(table)[0]
         return time.perf_counter() - start
 
     def card(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evergreen.stages.deploy.endpoint import LoadedVersion
 
+JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 REFUSALS = {
     "400": "the body is not JSON",
     "404": "there is no such pipeline",
@@ -61,7 +62,10 @@ def _predict(name: str, one: LoadedVersion) -> dict[str, Any]:
     answer = _object(
         version={"type": "string", "example": one.version},
         request_id={"type": "string"},
-        predictions={"type": "array", "items": _answer(one)},
+        predictions={
+            "type": "array",
+            "items": _object(**{name: _infer_schema(value) for name, value in one.example_answer.items()}),
+        },
     )
     responses = {"200": _content("one prediction per row, in the order of the rows", answer)}
     responses |= {code: _content(text, {"$ref": "#/components/schemas/Error"}) for code, text in REFUSALS.items()}
@@ -77,32 +81,16 @@ def _predict(name: str, one: LoadedVersion) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _answer(one: LoadedVersion) -> dict[str, Any]:
-    kind = one.model.spec.target.kind
-    if kind not in ("category", "number", "series"):
-        spec = one.model.spec
-        if "example" not in one.schema:
-            return _object()
-        (example,) = one.model.predict(spec.parse_request([one.schema["example"]], "example"))
-        return _object(**{name: _like(value) for name, value in example.items()})
-    if kind == "category":
-        shares = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1}}
-        return _object(prediction={}, probabilities=shares)
-    number = {"type": "number"}
-    value = {"type": "array", "items": number} if kind == "series" else number
-    answer = _object(prediction=value)
-    ends = {"low": value, "high": value} if kind in ("number", "series") else {}  # where an interval is known
-    return {**answer, "properties": {**answer["properties"], **ends}}
-
-
-def _like(value: Any) -> dict[str, Any]:
+def _infer_schema(value: Any) -> dict[str, Any]:
     """Infer a JSON schema from an example value."""
     if isinstance(value, dict):
-        return _object(**{name: _like(inner) for name, inner in value.items()})
+        properties = {name: _infer_schema(inner) for name, inner in value.items()}
+        schemas = [*properties.values()]
+        is_uniform = len(schemas) > 1 and all(schema == schemas[0] for schema in schemas)  # a probability of each class
+        return {"type": "object", "additionalProperties": schemas[0]} if is_uniform else _object(**properties)
     if isinstance(value, list):
-        return {"type": "array", "items": _like(value[0]) if value else {}}
-    names = {bool: "boolean", int: "integer", float: "number", str: "string"}
-    return {"type": names[type(value)]} if type(value) in names else {}
+        return {"type": "array", "items": _infer_schema(value[0]) if value else {}}
+    return {"type": JSON_TYPES[type(value)]} if type(value) in JSON_TYPES else {}
 
 
 def _object(**properties: Any) -> dict[str, Any]:

@@ -137,6 +137,7 @@ def collect_evidence(candidate: Path, ready: Path, released: tuple[str, Path] | 
     from, do not fit into memory, a uniform sample of them is used.
     """
     from evergreen.data.feed import batches
+    from evergreen.data.kinds import find as find_kind
     from evergreen.data.prepared import hash_sample
     from evergreen.data.spec import FeatureSpec
 
@@ -151,7 +152,7 @@ def collect_evidence(candidate: Path, ready: Path, released: tuple[str, Path] | 
     seen = {name: np.concatenate([split[name] for split in splits]) for name in splits[0]}
     fitted = fit_reference(spec, seen, test, seed=seed, task=task)
     incumbent, refusal = _released(released, model, table)
-    steps = target.shape[1] if spec.target.kind == "series" else 1
+    steps = target.shape[1] if find_kind(spec.target.kind).SPANS_ROWS else 1
     return Evidence(
         model=model,
         table=table,

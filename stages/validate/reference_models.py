@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evergreen.data import kinds
+
 if TYPE_CHECKING:
     from evergreen.data.spec import FeatureSpec
     from evergreen.models.base import Task
@@ -63,7 +65,7 @@ def _matrix(spec: FeatureSpec, arrays: Arrays) -> np.ndarray[Any, Any]:
     small = {
         name: field
         for name, field in spec.inputs.items()
-        if field.shape and (field.kind != "category" or max(field.sizes) <= MAX_VALUES)
+        if field.shape and (not kinds.find(field.kind).HAS_CLASSES or max(field.sizes) <= MAX_VALUES)
     }
     if not small:
         return np.zeros((len(arrays["target"]), 0))
@@ -126,7 +128,7 @@ def _autoregression(spec: FeatureSpec, rows: Arrays, test: Arrays) -> Any:
 
     p, at most the window, is the one with the lowest AIC (Akaike 1974).
     """
-    history = next(name for name, field in spec.inputs.items() if field.kind == "series")
+    history = next(name for name, field in spec.inputs.items() if kinds.find(field.kind).SPANS_ROWS)
     rest = {name: field for name, field in spec.inputs.items() if name != history}
 
     def lags(arrays: Arrays, p: int) -> np.ndarray[Any, Any]:

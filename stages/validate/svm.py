@@ -26,9 +26,10 @@ def fit_svm(
     It is fitted to the training rows; its penalty and the scale of its margins are chosen by the validation rows. None
     for other targets than one class a row, and for more rows than the fit can take.
     """
+    from evergreen.data.kinds import find as find_kind
     from evergreen.models.registry import find_task
 
-    classes = len(spec.target.state["values"][0]) if spec.target.kind == "category" else 0
+    classes = len(spec.target.state["values"][0]) if find_kind(spec.target.kind).HAS_CLASSES else 0
     if (
         find_task(spec.task).REFERENCE != "logistic_regression"
         or not classes

@@ -21,9 +21,10 @@ def test_an_architecture_promises_everything(name):
 
 
 def test_every_application_is_served():
-    for one in catalogue.APPLICATIONS:
-        assert one.task in list_tasks()
-    for line in catalogue._applications().splitlines()[2:]:
+    lines = catalogue._applications().splitlines()[2:]
+    assert len(lines) > 20
+    for line in lines:
+        assert line.split("|")[3].strip() in list_tasks()
         assert line.split("|")[4].strip(), line
 
 

@@ -162,6 +162,8 @@ MONTHS = [f"{1990 + i // 12}-{i % 12 + 1:02}-01" for i in range(N)]
         ({"y": [0, 1, 2, 1] * 10}, "", "classification"),
         ({"y": ["0", "1"] * 20}, "", "classification"),
         ({"y": list(range(N))}, "", "regression"),
+        ({"y": [["sea", "sky"], ["sky"]] * 20}, "", "classification"),
+        ({"y": [f"word{i}" for i in range(10)] * 4}, "", "classification"),
     ],
 )
 def test_proposals(columns, time, task):

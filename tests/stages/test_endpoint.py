@@ -205,6 +205,13 @@ def test_health_cards_and_documentation(endpoint):
     assert card.json()["scores"] == {"accuracy": 0.1}
     schema = openapi.json()["paths"]["/digits/predict"]["post"]["requestBody"]["content"]["application/json"]
     assert post(endpoint, "/digits/predict", schema["example"]).status_code == 200
+    answers = [openapi.json()["paths"][f"/{name}/predict"]["post"]["responses"]["200"] for name in ("digits", "sizes")]
+    digits, sizes = (
+        answer["content"]["application/json"]["schema"]["properties"]["predictions"]["items"]["properties"]
+        for answer in answers
+    )
+    assert digits["probabilities"] == {"type": "object", "additionalProperties": {"type": "number"}}
+    assert sizes["prediction"] == {"type": "string"}
     assert "curl http://here/digits/predict" in docs.text
     assert "src=" not in docs.text
     assert "<script" not in docs.text
