@@ -1,0 +1,1 @@
+"""Measure Evergreen against what people would use otherwise: `python -m benchmarks.NAME`."""

@@ -1,5 +1,7 @@
-"""On a GPU: the decoder at GPT-2's size and the ResNet-50, in bfloat16 with torch.compile, against a bare torch loop
-and the implementation that most people use; tokens/s or images/s, and the share of the measured matrix-product ceiling.
+"""Measure training on a GPU against a bare torch loop and the implementation that most people use.
+
+The decoder at GPT-2's size and the ResNet-50, in bfloat16 with torch.compile: tokens/s or images/s, and the fraction
+of the measured speed of matrix products.
 
 `python -m benchmarks.gpu`. Without a GPU it says so and runs tiny sizes on the CPU: that the commands work is all that
 this shows, its figures are no measurements.

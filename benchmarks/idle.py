@@ -58,7 +58,7 @@ def copy_results(clone: Path) -> int:
 
 
 def main() -> None:
-    """Bring digits up to date once, then time the commands in turn: A B C, A B C, …"""
+    """Bring digits up to date once, then time the commands in turn: A B C, A B C, …."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         clone = Path(folder) / "clone"

@@ -38,7 +38,6 @@ def doctor() -> CommandResult:
     It works anywhere. In a project it also checks git, DVC, the cluster, what is running, and each pipeline's YAML. The
     exit status is 1 when something cannot work.
     """
-
     here = Path.cwd()
     findings = [*check_python(), *check_packages(), *check_resources(here), *check_ports(), *check_gpu()]
     try:

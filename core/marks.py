@@ -138,7 +138,7 @@ class Bars(Mark):
 
 @dataclass(frozen=True)
 class SideLegend(Mark):
-    """Which colour is which side."""
+    """A legend that says which colour is which side."""
 
     names: Sequence[str]
 

@@ -15,7 +15,7 @@ IMPORT_ROOT = Path(evergreen.__file__).parents[1]  # what a process needs on its
 
 @dataclass(frozen=True)
 class Paths:
-    """Where the things of one pipeline lie, all absolute when `root` is."""
+    """Name the files and folders of one pipeline, all absolute when `root` is."""
 
     root: Path
     name: str
@@ -37,7 +37,7 @@ class Paths:
 
     @property
     def described(self) -> Path:
-        """What a person should know of the prepared rows, and what changed since the last ones; nothing reads it."""
+        """The description of the prepared rows and of what changed since the last ones; no stage reads it."""
         return self.root / "data" / "store" / self.name / "described"
 
     @property

@@ -24,7 +24,7 @@ def mask_png(classes: Any) -> str:
 
 
 def _png(pixels: Any) -> str:
-    """(H, W, 1 or 3) of bytes."""
+    """Encode (H, W, 1 or 3) of bytes."""
     height, width, depth = pixels.shape
     raw = b"".join(b"\0" + pixels[row].tobytes() for row in range(height))
     header = struct.pack(">IIBBBBB", width, height, 8, 2 if depth == 3 else 0, 0, 0, 0)

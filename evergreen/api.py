@@ -107,7 +107,7 @@ class Model:
         save_model(Path(folder), self._stored.network, self._stored.card)
 
     def _checked(self, frame: Any) -> pa.Table:
-        """The frame's input columns in the types of their kinds."""
+        """Return the frame's input columns in the types of their kinds."""
         if _is_rows(frame):
             known = set(self.spec.columns)
             return self.spec.parse_request([{name: row[name] for name in row if name in known} for row in frame], PLACE)

@@ -85,7 +85,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self.model_ = Model(artifacts.Model(best[1].eval(), spec, card))
 
     def _to_table(self, X: Any, *, is_fit: bool) -> pa.Table:
-        """The columns of a frame, or those of an array of numbers: x0, x1 … or the names of the frame fitted on."""
+        """Convert a frame, or an array of numbers: its columns are x0, x1 … or those of the frame fitted on."""
         if is_frame(X) and not issparse(X):  # of SciPy's matrices one is a mapping
             table = to_table(X)
             validate_data(self, table, reset=is_fit, skip_check_array=True)
@@ -218,7 +218,7 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
 
 
 def _candidates(spec: FeatureSpec) -> list[str]:
-    """The linear architecture and those that are usually worth the first try with such inputs."""
+    """Return the linear architecture and those that are usually worth the first try with such inputs."""
     kinds = {field.kind for field in spec.inputs.values()}
     names = registry.buildable(spec.inputs, spec.task)
     first = [name for name in names if registry.is_tried_first(name, kinds)]
@@ -227,7 +227,7 @@ def _candidates(spec: FeatureSpec) -> list[str]:
 
 @contextmanager
 def _reproducible() -> Iterator[None]:
-    """One thread, so that sums have one order on every machine; torch's random state is put back afterwards."""
+    """Use one thread, so that sums have one order on every machine, and put torch's random state back afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -73,11 +73,11 @@ class EvaluatedRows(Protocol):
 
     @property
     def scores(self) -> Tensor:
-        """(N,) what `row_scores` gives."""
+        """(N,) results of `Task.row_scores`."""
 
     @property
     def metric_inputs(self) -> tuple[Tensor, Tensor]:
-        """What `metric_inputs` gives of all rows."""
+        """The results of `Task.metric_inputs` over all rows."""
 
     @property
     def truth(self) -> list[Any]:

@@ -80,7 +80,7 @@ def _environment() -> Environment:
 
 
 def _code(text: str) -> Markup:
-    """What stands between backticks as code."""
+    """Set text between backticks as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # escaped before
 
 
@@ -91,5 +91,5 @@ def _cell(value: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a cell is set as a number: to the right, and on one line."""
+    """Tell whether a cell is set as a number: to the right, and on one line."""
     return not isinstance(value, str) or bool(re.fullmatch(r"[−–—<>~\-]?\s?[\d—–].{0,24}|", value))

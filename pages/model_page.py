@@ -66,7 +66,7 @@ def _lead(card: Json, evidence: Json, metrics: Json) -> StyledText:
 
 
 def _cards(metrics: Json) -> Iterator[tuple[str, str, list[str]]]:
-    """One card a metric: the value, its interval, the baseline's."""
+    """Make a card for each metric: the value, its interval, the baseline's."""
     for name, found in metrics["test"].items():
         span = [] if found["low"] is None else [f"{number_text(found['low'])} to {number_text(found['high'])}"]
         base = f"baseline {number_text(metrics['baseline'].get(name))}"
@@ -74,7 +74,7 @@ def _cards(metrics: Json) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _comparison(metrics: Json, evidence: Json, card: Json) -> Iterator[Mark]:
-    """The deciding metric as a picture, every metric as a table, the paired tests, and what they mean in a sentence."""
+    """Draw the deciding metric, list every metric and the paired tests, and say in a sentence what they mean."""
     directions, names = evidence["metrics"], evidence["names"]
     decider = next(iter(directions))
     found = metrics["test"][decider]
@@ -101,7 +101,7 @@ def _comparison(metrics: Json, evidence: Json, card: Json) -> Iterator[Mark]:
 
 
 def _against_simple(gap: Json, name: str, chance: float) -> str:
-    """Whether the network is worth more than the simple model."""
+    """Say whether the network is worth more than the simple model."""
     if gap["p"] >= chance:
         return f"Between it and the simple model ({name}) these rows show no difference beyond chance."
     if gap["value"] > 0:
@@ -110,7 +110,7 @@ def _against_simple(gap: Json, name: str, chance: float) -> str:
 
 
 def _transferred(card: Json, gap: Json, chance: float) -> str:
-    """Whether the weights it began with were worth it."""
+    """Say whether the weights it began with were worth it."""
     frozen = ", its features frozen," if card["freeze"] == "features" else ""
     begun = f"Begun with {card['start']}{frozen} it is"
     if gap["p"] >= chance:
@@ -121,7 +121,7 @@ def _transferred(card: Json, gap: Json, chance: float) -> str:
 
 
 def _slices(metrics: Json) -> Table:
-    """The deciding metric within each slice; nothing where no slices were asked for."""
+    """Draw the deciding metric within each slice; nothing where no slices were asked for."""
     roles = {role: text for role, text in ROLES.items() if role in metrics["difference"]}
     rows = []
     for name, found in metrics["slices"].items():
@@ -133,7 +133,7 @@ def _slices(metrics: Json) -> Table:
 
 
 def _architecture(card: Json, choice: Json) -> list[Mark]:
-    """The race between architectures."""
+    """Draw the race between architectures."""
     board = choice.get("leaderboard", [])
     if not board:
         given = f"The architecture {card['architecture']} was given; no race between architectures is recorded"
@@ -163,7 +163,7 @@ def _architecture(card: Json, choice: Json) -> list[Mark]:
 
 
 def _options(search: Json) -> list[Mark]:
-    """The search over the architecture's options."""
+    """Draw the search over the architecture's options."""
     trials = search.get("trials", [])
     if not trials:
         return [Text(search.get("why", "No search is recorded: the architecture's own defaults were used."))]
@@ -189,7 +189,7 @@ def _options(search: Json) -> list[Mark]:
 
 
 def _learning(card: Json, decider: str) -> list[Mark]:
-    """Losses and the deciding metric by epoch."""
+    """Draw losses and the deciding metric by epoch."""
     history = card.get("history") or []
     if not history:
         return [Text("No learning curve is recorded with this model.")]
@@ -213,7 +213,7 @@ def _learning(card: Json, decider: str) -> list[Mark]:
 
 
 def _data(counts: Json, rows: Json, name: str) -> Iterator[Mark]:
-    """What flatters scores, rows of each split, what was set aside and why, and the way to the page about the data."""
+    """Warn of what flatters the scores, count the rows of each split and the quarantined ones, link the data page."""
     for leak in counts.get("leaks") or ():
         if leak["grave"]:
             yield Text(f"Beware: {leak['text']}")
@@ -231,7 +231,7 @@ def _data(counts: Json, rows: Json, name: str) -> Iterator[Mark]:
 
 
 def _model(card: Json) -> Values:
-    """What is needed to make it again."""
+    """List what is needed to make the model again."""
     keys = ("architecture", "parameters", "options", "recipe", "trial", "seed", "data_version", "code_version")
     shown = {key.replace("_", " "): plain(card.get(key)) for key in keys if card.get(key) not in (None, "", {})}
     return Values(shown)

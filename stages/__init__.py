@@ -1,1 +1,1 @@
-"""How each stage of a model's life is done: one file per stage; the only room that sees both data and models."""
+"""Do each stage of a model's life: one package per stage; the only room that sees both data and models."""

@@ -1,4 +1,4 @@
-"""The one reader and writer of stored things: where they lie, what identifies them, how a model becomes files."""
+"""Read and write stored things: where they lie, what identifies them, how a model becomes files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Model:
     card: dict[str, Any]
 
     def predict(self, table: pa.Table, batch_size: int = 1024) -> list[dict[str, Any]]:
-        """One answer per row of raw columns, as the task words it."""
+        """Return one answer per row of raw columns, as the task words it."""
         import torch
 
         if not table.num_rows:
@@ -67,7 +67,7 @@ def save_model(
     card: dict[str, Any],
     beside: Mapping[str, tuple[Network, dict[str, Any]]] | None = None,
 ) -> None:
-    """Writes `folder` anew: the weights and the card, and those of models `beside` it, each in a folder of its name.
+    """Write `folder` anew: the weights and the card, and those of models `beside` it, each in a folder of its name.
 
     The same networks and cards give the same bytes.
     """
@@ -117,7 +117,7 @@ def _with_own_parts(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_model(folder: Path) -> Model:
-    """The model in `folder`, in evaluation mode. Raises PipelineError when a part is missing, broken or unfit."""
+    """Load the model in `folder`, in evaluation mode. Raises PipelineError when a part is missing, broken or unfit."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -1,4 +1,4 @@
-"""A pipeline's YAML, read into one pydantic model per stage; a mistake in it names its file, its line and the fix.
+"""Read a pipeline's YAML into one pydantic model per stage; a mistake in it names its file, its line and the fix.
 
 Each section of `pipelines/NAME.yaml` is a stage's name and becomes that stage's own configuration, `stages/X/config.py`
 (what the data reads of it: `data/prepare/config.py`). `CONFIGS` is the one list of stages.
@@ -67,13 +67,13 @@ RESERVED = {"dvc", "params"}  # files that lie in pipelines/ where a person has 
 
 
 def names(root: Path) -> list[str]:
-    """The pipelines of this clone, in alphabetical order."""
+    """Return the pipelines of this clone, in alphabetical order."""
     found = {path.stem for path in (root / "pipelines").glob("*.yaml")}
     return sorted(found - RESERVED)
 
 
 def tasks() -> list[str]:
-    """The tasks there are, without importing torch: a task's file name is its registration."""
+    """Return the names of all tasks, without importing torch: a task's file name is its registration."""
     return parts.names("tasks")
 
 
@@ -141,7 +141,7 @@ def _schedule(file: YamlFile) -> str:
 
 
 def cron_problem(schedule: str) -> str:
-    """What is wrong with a cron schedule, or nothing."""
+    """Return what is wrong with a cron schedule, or ""."""
     if not schedule:
         return ""
     if len(schedule.split()) != 5:
@@ -160,10 +160,9 @@ def cron_problem(schedule: str) -> str:
 def perform(
     stage: str, pipeline: Pipeline, paths: Paths, progress: Progress = no_progress, **more: Any
 ) -> dict[str, Any]:
-    """Runs one stage in this process; `progress` hears one summary at its end, in the stage's own words if it has some.
-    `more` is what the stage's `run` takes besides.
+    """Run one stage in this process; `progress` hears one summary at its end, in the stage's own words if it has some.
 
-    Returns what the stage returns, with that "summary".
+    `more` are further arguments of the stage's `run`. Return what the stage returns, with that "summary".
     """
     from evergreen.stages.engines.dvc_code import write_code_versions
 

@@ -1,5 +1,6 @@
 """The house keeps its shape: one name a module, folders that can be taken in at a glance, no circle of imports."""
 
+import ast
 import collections
 import subprocess
 from pathlib import Path, PurePosixPath
@@ -55,3 +56,21 @@ def test_no_modules_import_each_other_in_a_circle():
             if child != name and graph.chain_exists(child, name):
                 circles.append((name, child))
     assert circles == []
+
+
+def test_a_docstring_begins_with_what_happens():
+    """A function's begins with a verb, a class's or a property's may begin with a noun, none with a question."""
+    questions, articles = (
+        {"What", "Whether", "How", "Which", "Where", "Why", "Of", "As"},
+        {"The", "A", "An", "One", "All"},
+    )
+    odd = []
+    for path in modules():
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                first = (ast.get_docstring(node) or " ").split(" ")[0]
+                decorators = map(ast.unparse, getattr(node, "decorator_list", ()))
+                is_noun = isinstance(node, ast.Module | ast.ClassDef) or any("property" in name for name in decorators)
+                if first in questions or (first in articles and not is_noun):
+                    odd.append(f"{path}:{getattr(node, 'lineno', 1)}: {first} …")
+    assert odd == []

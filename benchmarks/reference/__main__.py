@@ -89,8 +89,10 @@ def measure(name: str, seed: int) -> dict[str, Any]:
 
 
 def one(name: str, seed: int) -> int:
-    """Runs one seed here and prints a line of JSON: metrics, seconds by the clock, and what the process has used since
-    it began: core-seconds, user's and system's, and the peak of its memory."""
+    """Run one seed here and print a line of JSON: metrics, seconds, and what the process has used since it began.
+
+    That is core-seconds, user's and system's, and the peak of its memory.
+    """
     begun = time.monotonic()
     metrics = said(name).run(seed)
     used = resource.getrusage(resource.RUSAGE_SELF)

@@ -21,8 +21,7 @@ def run(seed: int) -> dict[str, float]:
 
 @torch.no_grad()
 def redrawn(learned: Learned) -> float:
-    """Peak signal-to-noise ratio of the test images drawn from the capsule of the class that was answered; 16 is the
-    peak."""
+    """Return the peak signal-to-noise ratio of test images drawn from the predicted class's capsule; the peak is 16."""
     network = learned.network.eval()
     capsules = cast(Capsule, network.architecture)
     found = capsules.capsules(learned.test)

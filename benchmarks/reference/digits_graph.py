@@ -18,8 +18,11 @@ URI = "sklearn:digits_graph?features=place"  # what is known of a node is where 
 
 
 def run(seed: int) -> dict[str, float]:
-    """Accuracy on the 1597 other images. Nothing is chosen by validation rows of this seed: that a node's place serves
-    better than its pixels was found with other draws of labels."""
+    """Measure the accuracy on the 1597 other images.
+
+    Nothing is chosen by validation rows of this seed: that a node's place serves better than its pixels was found with
+    other draws of labels.
+    """
     from sklearn.datasets import load_digits
 
     table = pa.Table.from_batches(list(open_source(URI, Path()).read())).select(["graph", "digit"])

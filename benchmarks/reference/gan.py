@@ -77,8 +77,10 @@ def distance(reader: Learned, some: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def pca_kde(found: Learned, seed: int) -> torch.Tensor:
-    """Samples of a kernel density in the space of the first principal components, for each digit its own; how wide
-    the kernels are is found by cross-validation."""
+    """Sample a kernel density in the space of the first principal components, one for each digit.
+
+    Cross-validation finds the width of the kernels.
+    """
     from sklearn.decomposition import PCA
     from sklearn.model_selection import GridSearchCV
     from sklearn.neighbors import KernelDensity

@@ -23,8 +23,7 @@ HELD_OUT = 360  # digits to validate, and as many to test
 
 
 def digits(seed: int) -> Tables:
-    """The 1797 digits as `image` (8, 8) of 0 to 16 and `digit`: 360 to test, 360 to validate, by class, the rest to
-    learn from."""
+    """Return 1797 digits as `image` (8, 8) of 0 to 16 and `digit`: 360 to test, 360 to validate, the rest to train."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
@@ -105,9 +104,9 @@ def learn(
     transform: str = "",
     **options: Any,
 ) -> Learned:
-    """Trains on the first table by the architecture's own recipe, changed by `options`, which may be the
-    architecture's too; the weights kept are chosen by the second.
+    """Train on the first table by the architecture's own recipe; the second chooses the weights to keep.
 
+    `options` change the recipe, or are the architecture's own.
     `kinds` is as under `preprocess` in a pipeline; columns that it leaves out are recognised. With `refit` the
     validation rows are trained on as well, and the last weights are kept: no rows are left to choose by.
     """
@@ -132,9 +131,11 @@ def learn(
 def chosen(
     candidates: Sequence[Mapping[str, Any]], task_name: str, tables: Tables, target: str, *, seed: int, folds: int = 5
 ) -> dict[str, Any]:
-    """The candidate, an `architecture` and its options, with the least loss over folds of the rows that may be learned
-    from; the best of the first's architecture, the anchor, where it is within a standard error of that (Breiman et al.
-    1984). The test rows have no part in it."""
+    """Return the candidate, an `architecture` and its options, with the least loss over folds of the first two tables.
+
+    The best of the first candidate's architecture wins where it is within a standard error of that (Breiman et al.
+    1984). The test rows have no part in it.
+    """
     seen = pa.concat_tables(tables[:2])
     fold = np.random.default_rng(seed).permutation(len(seen)) % folds
 

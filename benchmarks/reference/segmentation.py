@@ -26,8 +26,7 @@ def run(seed: int) -> dict[str, float]:
 
 
 def split(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Images and masks (N, H, W) of the training, validation and test rows: no piece of a texture and no digit is in
-    two of them."""
+    """Return images and masks (N, H, W) to train, validate and test; no texture or digit is in two of them."""
     found = list(scenes(SCENES, many=MANY, seed=seed))
     place = np.array([x for x, _ in found])
     images, masks = (np.stack([scene[index] for _, scene in found]) for index in (0, 1))
@@ -37,8 +36,10 @@ def split(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def opponent(images: np.ndarray, masks: np.ndarray, test: np.ndarray, truth: np.ndarray) -> float:
-    """What is brighter than Otsu's threshold is a digit; which one, a support vector machine says of its box. Each is
-    told where to look: on its own part of the height."""
+    """Take what is brighter than Otsu's threshold as a digit; a support vector machine classifies its box.
+
+    Each looks on its own part of the height.
+    """
     from sklearn.svm import SVC
 
     images, masks, test, truth = (x.reshape(len(x) * MANY, -1, x.shape[2]) for x in (images, masks, test, truth))

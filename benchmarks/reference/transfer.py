@@ -24,8 +24,10 @@ EACH = 10  # images of a class to learn from, and as many to validate
 
 
 def run(seed: int) -> dict[str, float]:
-    """Accuracy on all other images of 6 to 9; and whether a paired test finds, with 95% confidence, that the frozen
-    features lose to the same network trained from scratch."""
+    """Measure the accuracy on all other images of 6 to 9, by frozen features and from scratch.
+
+    A paired test says, with 95% confidence, whether the frozen features lose.
+    """
     low, (train, validation, test) = _rows(seed)
     source = learn(ARCHITECTURE, "classification", low, "digit", seed=seed).network.architecture
     spec = spec_of(train, "classification", "digit", {}, "", {})

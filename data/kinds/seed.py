@@ -1,4 +1,4 @@
-"""Which of all possible samples to draw: a whole number. A request may leave it out; then it is drawn by lot."""
+"""Seeds: whole numbers that choose the sample to draw. A request that leaves its seed out gets a random one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where rows come from.
+"""Read rows from wherever they lie.
 
 One file is one source and its name registers it: `sklearn:digits` is read by `data/sources/sklearn.py`, `people.csv`
 by `data/sources/csv.py`, a folder of Parquet files by `data/sources/parquet.py`. Each holds one class that follows the

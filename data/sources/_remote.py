@@ -34,7 +34,7 @@ Found = TypeVar("Found")
 
 
 class TemporaryError(DataError, ConnectionError):
-    """Nobody's mistake: a system that does not answer. Trying again later may help."""
+    """Report a system that does not answer: nobody's mistake. Trying again later may help."""
 
 
 class RemoteStore(Protocol):

@@ -1,4 +1,4 @@
-"""What every Python carries: `python:docs`, `python:docstrings`, `python:tokens`, `python:numbers`.
+"""Texts and numbers that every Python carries: `python:docs`, `python:docstrings`, `python:tokens`, `python:numbers`.
 
 docs       its language reference, each paragraph once, in stretches of 256 characters (`python:docs?characters=128`):
            columns `text` and `place`, the stretch's number

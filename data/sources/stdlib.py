@@ -1,4 +1,4 @@
-"""What the modules of Python's standard library import: `stdlib:imports`, read from the sources with ast.
+"""The imports of each module of Python's standard library: `stdlib:imports`, read from the sources with ast.
 
 A row for each module that a file imports: `module` (the file), `others` (all else that it imports) and `imports` (the
 one left out). Tests, demonstrations, tables of encodings and relative imports are passed over. To ask for a module of

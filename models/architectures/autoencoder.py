@@ -78,7 +78,7 @@ class Autoencoder(Architecture):
 
 
 def _layers(widths: list[int], dropout: float) -> nn.Sequential:
-    """Dense layers with a bend between each two."""
+    """Make dense layers with a bend between each two."""
     layers: list[nn.Module] = []
     for inside, outside in pairwise(widths):
         layers += [nn.Linear(inside, outside), nn.GELU(), nn.Dropout(dropout)]

@@ -91,7 +91,7 @@ def squash(x: Tensor) -> Tensor:
 
 
 def route(votes_BPKD: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
-    """(capsules (B, K, D), the share (B, P, K) of its vote that each part gives to each capsule).
+    """Return (capsules (B, K, D), the share (B, P, K) of its vote that each part gives to each capsule).
 
     Shares move toward capsules that agree with the vote. Gradients pass through the last round alone.
     """

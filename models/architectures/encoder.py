@@ -73,7 +73,7 @@ class Encoder(Architecture):
         return self.blocks(x_BLD + self.places[: x_BLD.shape[1]], src_key_padding_mask=unreal)
 
     def init_from_data(self, batches: Iterable[Batch]) -> None:
-        """Pre-train: predict hidden steps of the first sequence from the others."""
+        """Pre-train by predicting hidden steps of the first sequence from the others."""
         name = next(iter(self.steps.kinds), "")
         if not self.pretrain or not name:
             return

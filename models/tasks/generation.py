@@ -19,7 +19,7 @@ WIDTH, GRID, NEIGHBOURS = 32, 2, 3  # channels and places of the features; neigh
 
 
 class Generation(Task):
-    """Draws images, given the other columns of a row if there are any, and a seed: the same seed draws the same image.
+    """Draw images, given the other columns of a row if there are any, and a seed: the same seed draws the same image.
 
     Output (B, C, H, W), a sample, standardised as the target is; target (B, C, H, W), a real image. The architecture
     brings the loss. Samples and real images are compared as two clouds of features, by a convolutional network that was

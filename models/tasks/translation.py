@@ -80,7 +80,7 @@ def _line(predicted: str | list[str]) -> str:
 
 
 def _runs(predicted: str, true: str) -> list[list[int]]:
-    """[in both, said, true], each by the length of the runs; spaces do not count."""
+    """Count runs of characters: [in both, predicted, true], each by the runs' length; spaces do not count."""
     counts = [
         [Counter(line[i : i + n] for i in range(len(line) - n + 1)) for n in range(1, ORDERS + 1)]
         for line in ("".join(predicted.split()), "".join(true.split()))
@@ -90,6 +90,6 @@ def _runs(predicted: str, true: str) -> list[list[int]]:
 
 
 def _agreement(rows: Tensor, train: Tensor) -> Tensor:
-    """(N, M) in how many places the rows are equal, padding aside."""
+    """Return (N, M), the number of places in which two rows are equal, padding aside."""
     found = [((row == train) & (train != PADDING)).sum(1) for row in rows]
     return torch.stack(found).float()

@@ -74,7 +74,7 @@ class TrainingConfig:
 
     @property
     def averages_weights(self) -> bool:
-        """Whether averaged weights are the ones that are evaluated and kept."""
+        """True if averaged weights are the ones that are evaluated and kept."""
         return self.ema > 0 or self.swa > 0
 
     def average_decay(self, step: int, steps: int) -> float:

@@ -24,7 +24,7 @@ class DistributedContext:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process decides."""
+        """True if this process decides."""
         return self.rank == 0
 
     def to_device(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -47,5 +47,5 @@ class History(list[dict[str, Any]]):
 
     @property
     def has_diverged(self) -> bool:
-        """Whether the last epoch's loss is not a number, so that nothing can be learned any more."""
+        """True if the last epoch's loss is not a number, so that nothing can be learned any more."""
         return bool(self) and not math.isfinite(self[-1]["train_loss"])

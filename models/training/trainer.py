@@ -114,7 +114,7 @@ class Trainer:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is left to do."""
+        """True if nothing is left to do."""
         return self.history.is_over(self.config)
 
     def best_state(self) -> dict[str, Tensor]:

@@ -108,6 +108,7 @@ class Axis:
 
     @classmethod
     def around(cls, values: Sequence[float], start: float, end: float) -> Axis:
+        """Make an axis from `start` to `end` of the drawing that holds all values, with a margin."""
         low, high = min(values), max(values)
         room = (high - low) * 0.04 or abs(high) * 0.05 or 1.0
         low, high = low - room, high + room
@@ -118,13 +119,16 @@ class Axis:
 
     @property
     def ticks(self) -> list[float]:
+        """The values that have a tick."""
         first, last = math.ceil(self.low / self.step), math.floor(self.high / self.step)
         return [number * self.step for number in range(first, last + 1)]
 
     def at(self, value: float) -> float:
+        """Return where a value lies on the drawing."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def label(self, tick: float) -> str:
+        """Format the value of a tick."""
         digits = max(0, -math.floor(math.log10(self.step) + 1e-9))
         text = f"{tick:.{digits}f}" if self.step < 1e6 else f"{tick:.3g}"  # years keep their four digits bare
         return text.replace("-", "−") if float(text) else "0"

@@ -1,4 +1,4 @@
-"""Small synthetic inputs of every kind, targets of every task, and networks on them: what a part is checked with."""
+"""Make small inputs of every kind, targets of every task, and networks on them: a part is checked with these."""
 
 from __future__ import annotations
 

@@ -159,12 +159,12 @@ def stale_reason(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
 
 
 def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
-    """Whether nothing is stale in the whole pipeline."""
+    """Tell whether nothing is stale in the whole pipeline."""
     return not stale_reasons(paths.root, [pipeline])[paths.name]
 
 
 class _Files:
-    """What the files that stages share hold now, each read once for all stages that ask."""
+    """Hold the contents of the files that stages share, each read once for all stages that ask."""
 
     def __init__(self, root: Path) -> None:
         self._hashes: dict[str, Any] = {}

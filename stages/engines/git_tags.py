@@ -52,6 +52,7 @@ class Tags:
 
     @property
     def production(self) -> str | None:
+        """The version in production, if there is one."""
         return (self.production_history[-1] or None) if self.production_history else None
 
     @property
@@ -61,10 +62,11 @@ class Tags:
 
     @property
     def is_retired(self) -> bool:
-        """Whether the last event took the pipeline out of production."""
+        """True if the last event took the pipeline out of production."""
         return bool(self.newest and not self.production)
 
     def find(self, version: str) -> Version | None:
+        """Return the version of that name, if there is one."""
         return next((one for one in self.versions if one.version == version), None)
 
 

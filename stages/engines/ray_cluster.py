@@ -1,4 +1,4 @@
-"""The one door to Ray: a local cluster that belongs to this clone, or the real one that `cluster.yaml` names.
+"""Connect to Ray: a local cluster that belongs to this clone, or the one that `cluster.yaml` names.
 
 The local cluster is started once and stays up. It is a session of processes of its own (ray_node.py), reachable
 through loopback alone and with this clone's token alone, on free ports and in its own folder, so that clones on one
@@ -41,7 +41,7 @@ SETTINGS = {  # of the cluster's processes and of those that connect to it
 
 
 class Settings(Section):
-    """`cluster.yaml` at the project's root; without it everything runs on this machine."""
+    """Describe `cluster.yaml` at the project's root; without it everything runs on this machine."""
 
     address: str = ""
     """Of a Ray cluster, host:port."""
@@ -50,7 +50,7 @@ class Settings(Section):
 
 
 def settings(root: Path) -> Settings:
-    """Where Ray is. Raises PipelineError for a mistake in `cluster.yaml`."""
+    """Read where Ray is. Raises PipelineError for a mistake in `cluster.yaml`."""
     from evergreen.core.errors import PipelineError
     from evergreen.core.yaml_file import YamlFile
 
@@ -65,7 +65,7 @@ def settings(root: Path) -> Settings:
 
 
 def environment(root: Path) -> dict[str, str]:
-    """The environment in which this clone's local Ray is started; its workers inherit it."""
+    """Return the environment in which this clone's local Ray is started; its workers inherit it."""
     from evergreen.stages.engines import haproxy
 
     return {
@@ -82,12 +82,12 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def access(root: Path) -> dict[str, str]:
-    """What a process needs in its environment to be let in. The token is a file, never a value that a list shows."""
+    """Return the environment that lets a process in. The token is a file, never a value that a process list shows."""
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(ray_node.home(root) / "ray.token")}
 
 
 def connect(root: Path) -> None:
-    """Connects this process to the clone's Ray and starts that where it is not up. Called again, it does nothing."""
+    """Connect this process to the clone's Ray, and start that where it is not up. A second call does nothing."""
     root = root.resolve()
     real = settings(root)
     os.environ.update(SETTINGS)
@@ -101,7 +101,7 @@ def connect(root: Path) -> None:
 
 
 def stop(root: Path) -> bool:
-    """Ends the local cluster, its record and its files; False where nothing ran."""
+    """End the local cluster and remove its record and files; return False where nothing ran."""
     root = root.resolve()
     if "ray" in sys.modules:
         import ray
@@ -116,7 +116,7 @@ def stop(root: Path) -> bool:
 
 
 def status(root: Path) -> dict[str, Any]:
-    """{"running", "address", "dashboard", "pid"}: where this clone's Ray is and whether it is up."""
+    """Return {"running", "address", "dashboard", "pid"}: where this clone's Ray is, and whether it is up."""
     root = root.resolve()
     real = settings(root)
     if real.address:
@@ -126,14 +126,14 @@ def status(root: Path) -> dict[str, Any]:
 
 
 def gpus() -> list[str]:
-    """The names of this machine's GPUs that torch can use."""
+    """Return the names of this machine's GPUs that torch can use."""
     import torch
 
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
 def cpus() -> int:
-    """Cores of the connected cluster that no running work has set aside; at least 1."""
+    """Return the number of the cluster's cores that no running work has reserved; at least 1."""
     import ray
 
     return max(1, int(ray.available_resources().get("CPU", 1)))
@@ -161,12 +161,12 @@ def _join(address: str, **options: Any) -> None:
 
 
 def _end(number: int, _: Any) -> None:
-    """Ends this process quietly; Ray then frees all that was its."""
+    """End this process quietly; Ray then frees what it held."""
     raise SystemExit(128 + number)
 
 
 def _start(root: Path) -> dict[str, Any]:
-    """Starts the session that stages/engines/ray_node.py leads and waits until it has written its record."""
+    """Start the session that stages/engines/ray_node.py leads, and wait until it has written its record."""
     home = ray_node.home(root)
     token = home / "ray.token"
     if not token.exists():
@@ -215,7 +215,7 @@ def _find(root: Path) -> dict[str, Any] | None:
 
 
 def _clear(root: Path, record: dict[str, Any]) -> None:
-    """Ends the recorded session, also one whose leader was killed, and removes its files."""
+    """End the recorded session, also one whose leader was killed, and remove its files."""
     from evergreen.stages.engines import haproxy
 
     end_session(record)
@@ -233,7 +233,7 @@ def _read(root: Path) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """One process at a time starts or stops this clone's Ray."""
+    """Let one process at a time start or stop this clone's Ray."""
     problem = "another command starts or stops Ray"
     with exclusive_lock(ray_node.home(root) / "ray.lock", problem, timeout_s=2 * START_SECONDS):
         yield

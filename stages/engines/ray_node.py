@@ -1,4 +1,4 @@
-"""The session of processes that is a clone's local Ray: `python -m evergreen.stages.engines.ray_node ROOT` leads it.
+"""Lead the processes of a clone's local Ray: `python -m evergreen.stages.engines.ray_node ROOT` leads it.
 
 All that Ray starts, workers and Serve's proxy too, stays in the leader's session: so a session is what is ended.
 Its record, `.evergreen/ray.json`, is written before the leader begins; the leader adds the addresses once Ray is up.
@@ -21,11 +21,12 @@ from evergreen.core.processes import describe_process, end_session, is_alive
 LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.25  # between two looks whether all of Ray lives
 OBJECT_STORE = 512 * 2**20  # bytes; training reads its data from Parquet, so only small things pass through it
-LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/dash_TaskEventsHead")  # bytes: of a socket
+# Bytes of a path that still leave room for those of Ray's sockets.
+LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/dash_TaskEventsHead")
 
 
 def lead(root: Path) -> None:
-    """Starts Ray's processes as children that die with this one, and stays until one of them is gone or SIGTERM.
+    """Start Ray's processes as children that die with this one, and stay until one of them is gone or SIGTERM comes.
 
     Ray's own starters, `ray start` and `ray.init`, turn loopback into the machine's outer address, add a server on a
     fixed port, or fix an agent's port; the node that they both start takes what is said here.
@@ -91,10 +92,12 @@ def is_fit(folder: Path, max_bytes: int) -> bool:
 
 
 def place(root: Path) -> Path:
+    """Return the file that records the local cluster."""
     return root / ".evergreen" / "ray.json"
 
 
 def home(root: Path) -> Path:
+    """Make and return the folder of everything that runs, for its owner alone."""
     own = root / ".evergreen"
     own.mkdir(mode=0o700, exist_ok=True)
     if own.stat().st_mode & 0o077:

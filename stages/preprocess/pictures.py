@@ -64,7 +64,7 @@ def columns(samples: Samples, missing: Mapping[str, int], n_rows: int) -> list[M
 
 
 def _sampled(samples: Samples) -> list[Mark]:
-    """Of how many rows the pictures are, where not of all."""
+    """Say of how many rows the pictures are, where not of all."""
     counts = dict(zip(samples.rows, map(len, samples.tables), strict=False))
     if all(count >= samples.rows[split] for split, count in counts.items()):
         return []
@@ -140,7 +140,7 @@ def _is_numeric(stored: pa.DataType) -> bool:
 
 
 def _years(column: pa.Array) -> Array:
-    """Times as years, those written as text too; numbers as they are."""
+    """Convert times, those written as text too, to years; numbers stay as they are."""
     column, _ = read_times(column)
     if not pa.types.is_temporal(column.type):
         return column.to_numpy(zero_copy_only=False).astype(np.float64)
@@ -213,5 +213,5 @@ def _table(rows: pa.Table, names: list[str]) -> Mark:
 
 
 def _dates(times: pa.ChunkedArray) -> list[str]:
-    """Times as people write them: without the hour where it is midnight."""
+    """Write times as people do: without the hour where it is midnight."""
     return [(text or "").removesuffix(" 00:00:00Z") for text in pc.strftime(times, "%Y-%m-%d %H:%M:%SZ").to_pylist()]

@@ -1,4 +1,4 @@
-"""Transfer: a network that begins with the weights of a released version instead of random ones.
+"""Begin with the weights of a released version instead of random ones.
 
 Features learned on much data often serve where there is little (Yosinski et al. 2014); and sometimes they hurt, so the
 same network is also trained from scratch where that is cheap, and the report says which is better.

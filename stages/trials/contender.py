@@ -57,6 +57,7 @@ class ContenderState:
 
     @property
     def mean(self) -> float:
+        """The mean score over folds."""
         return sum(self.scores) / len(self.scores)
 
     def rank(self, direction: str) -> tuple[float, float]:

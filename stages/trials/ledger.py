@@ -21,6 +21,7 @@ class Ledger:
         self.path, self.context = path, _hash(context)
 
     def key(self, options: Mapping[str, Any]) -> str:
+        """Return the key of a trial with these options in this context."""
         return _hash({"context": self.context, "options": options})
 
     def entries(self) -> list[dict[str, Any]]:

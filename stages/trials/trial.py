@@ -40,6 +40,7 @@ class Score:
     seconds: float  # trained, all stretches together
 
     def better(self, other: Score, direction: str) -> bool:
+        """Tell whether it ranks above another score."""
         return self.rank(direction) > other.rank(direction)
 
     def rank(self, direction: str) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Tune: searches the chosen architecture's SPACE within a budget of seconds and trials, the defaults first.
+"""Tune: search the chosen architecture's SPACE within a budget of seconds and trials, the defaults first.
 
 Ray Tune with Optuna's sampler (TPE, Bergstra et al. 2011) and asynchronous halving (ASHA, Li et al. 2020). Finished
 trials stand in a ledger, so a search that is run again, or was killed, goes on from them. What is found replaces the
@@ -99,7 +99,7 @@ def _chunks(config: TuneConfig, paths: Paths, architecture: str, entry: Mapping[
 def _search(
     search: Search, context: dict[str, Any], left: float, config: TuneConfig, paths: Paths, progress: Progress
 ) -> list[dict[str, Any]]:
-    """Runs the search for at most `left` seconds and returns the trials that were cut off by the clock.
+    """Run the search for at most `left` seconds; return the trials that were cut off by the clock.
 
     It is a process of its own, a driver to Ray: Tune can take long to close, and when a driver is ended Ray frees all
     that was its. It ends by itself when this process does, for its input ends then.

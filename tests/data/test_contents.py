@@ -1,3 +1,5 @@
+"""Small files are read once: hashed, and their bytes cached; large ones are read again."""
+
 import os
 import sys
 from hashlib import blake2b

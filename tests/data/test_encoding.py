@@ -1,5 +1,7 @@
-"""What a network is shown does not hang on how a row came: alone as JSON or among others in a file, at once or in
-parts, stored this way or that. For every kind in data/kinds/, whatever its columns hold; a new one needs a Case."""
+"""A row is encoded alike however it came: alone as JSON or among others in a file, at once or in parts.
+
+This holds for every kind in data/kinds/, whatever its columns hold; a new one needs a Case.
+"""
 
 import datetime
 import json

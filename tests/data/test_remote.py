@@ -18,8 +18,10 @@ CONTENT = gzip.compress(b"a,b\n" + b"".join(b"%d,%d\n" % (n, n * n % 977) for n 
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers with `content`; every `fails`-th request fails, and no answer has more than `most` bytes.
-    The first `garbled` answers are no HTTP."""
+    """Answer with `content`; every `fails`-th request fails, and no answer has more than `most` bytes.
+
+    The first `garbled` answers are no HTTP.
+    """
 
     content, stamp, fails, most, resumes, garbled = CONTENT, '"1"', 0, 0, True, 0
 

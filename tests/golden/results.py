@@ -152,8 +152,10 @@ def near(one: float, other: float, scale: float) -> bool:
 def differences(
     expected: Mapping[str, Any], found: Mapping[str, Any], *, same_bytes: bool, exact: bool = False
 ) -> dict[str, str]:
-    """Returns by result what differs, in words; `same_bytes` says whether bytes of folders are compared, too, and
-    `exact` whether those of weights are, which the same machine alone makes again."""
+    """Return by result what differs, in words.
+
+    `same_bytes` compares bytes of folders, too, and `exact` those of weights, which only the same machine makes again.
+    """
     told = {}
     for name in ("raw", "ready"):
         forms = ("contents", "bytes") if same_bytes else ("contents",)

@@ -21,7 +21,7 @@ def make() -> Callable[..., dict[str, Tensor]]:
 
 @pytest.fixture
 def network() -> Callable[..., Network]:
-    """network("mlp", "classification", ("number",), **options): the same weights at every call."""
+    """Make a network with the same weights at every call: "mlp", "classification", ("number",), **options."""
     return make_network
 
 

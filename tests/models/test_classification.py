@@ -19,7 +19,7 @@ LABELS = {"values": [["x", "y", "z"]], "counts": [[8, 2, 0]], "rows": 10}
 
 @pytest.fixture
 def head():
-    """head(kind, **options): the task for three classes or three labels."""
+    """Make the task for three classes or three labels, of a kind and with options."""
 
     def made(kind: str = "category", **options) -> Classification:
         state = CLASSES if kind == "category" else LABELS

@@ -1,5 +1,8 @@
-"""Networks that read and write text: no step sees what comes after it, what is kept gives what is read anew, padding
-changes nothing, one beam is greedy; and the metrics of what they write."""
+"""Networks that read and write text, and the metrics of what they write.
+
+No step sees what comes after it, a cached step gives what reading anew gives, padding changes nothing, and one beam is
+greedy.
+"""
 
 import math
 

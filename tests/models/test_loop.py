@@ -22,7 +22,7 @@ from evergreen.models.training.trainer import Trainer
 
 @pytest.fixture
 def started(network, make):
-    """started(recipe, **options): a loop over 40 rows that can be learned, always from the same weights."""
+    """Start a loop over 40 rows that can be learned, always from the same weights."""
 
     def start(recipe: TrainingConfig, rows: int = 40, **options) -> Trainer:
         train, validation = make(("number",), "category", rows, 0), make(("number",), "category", 40, 1)
