@@ -35,6 +35,10 @@ class VersionError(UserError):
     """Report a version that cannot be recorded, found or fetched."""
 
 
+class OutageError(UserError, ConnectionError):
+    """Report an engine that died or does not answer: nobody's mistake, and trying again may help."""
+
+
 def suggest(word: str, known: Iterable[str], what: str = "known") -> str:
     """Return the hint for a word that is not among the `known` ones: the nearest right word, or a list of them."""
     words = list(known)

@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.states import Completed
 
 from evergreen.core import processes
+from evergreen.core.errors import OutageError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths, find_root
 from evergreen.core.progress import Progress, no_progress
@@ -27,7 +28,7 @@ from evergreen.stages.engines import versions
 from evergreen.stages.pipeline import STAGES, Pipeline, perform
 
 PROGRESS: ContextVar[Progress] = ContextVar("PROGRESS", default=no_progress)  # Prefect's parameters must be JSON
-RETRIES = {"retries": 2, "retry_delay_seconds": [5, 30]}
+RETRY_SECONDS = [5, 30]  # between the attempts of a step
 
 
 @dataclass
@@ -76,14 +77,21 @@ def prefect_step(work: Callable[[Run], dict[str, Any] | None]) -> Task[[Run], An
     name = work.__name__
 
     def recorded(run: Run) -> Any:
-        found = work(run)
+        try:
+            found = work(run)
+        except OutageError as error:
+            attempt = get_run_context().task_run.run_count - 1  # type: ignore[union-attr]
+            if attempt < len(RETRY_SECONDS):
+                versions.print_note(f"{name}: {error.problem}; it is tried again in {RETRY_SECONDS[attempt]} s")
+            raise
         if found is None:
             run.progress(stage=name, summary="up to date")
             return Completed(name="Skipped", message="nothing it depends on has changed")
         run.summaries[name] = found
         return Completed(message=found["summary"])
 
-    return task(name=name, cache_policy=NO_CACHE, retry_condition_fn=is_transient, **RETRIES)(recorded)
+    again = {"retries": len(RETRY_SECONDS), "retry_delay_seconds": RETRY_SECONDS}
+    return task(name=name, cache_policy=NO_CACHE, retry_condition_fn=is_transient, **again)(recorded)
 
 
 def dvc_stage(name: str) -> Task[[Run], Any]:

@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evergreen.core.errors import PipelineError
+from evergreen.core.errors import OutageError, PipelineError
+from evergreen.stages.engines.ray_watch import AGAIN
 
 APPLICATION, DEPLOYMENT = "evergreen", "Endpoint"
 SECONDS = 60.0  # until a call that is not answered is given up
 
 
 def get_status(root: Path) -> dict[str, Any]:
-    """Return Serve's configuration and state. Raises PipelineError where Ray is not up or does not answer."""
+    """Return Serve's configuration and state. Raises OutageError where Ray does not answer."""
     return _call(root, "GET")
 
 
@@ -33,6 +34,11 @@ def delete(root: Path) -> None:
 def is_deployed(details: Mapping[str, Any]) -> bool:
     """Tell whether the result of `get_status` contains this clone's endpoint."""
     return APPLICATION in details.get("applications", {})
+
+
+def served_port(details: Mapping[str, Any]) -> int | None:
+    """Return the port of Serve's proxy, which stays until Serve ends; None where Serve is not up."""
+    return details["http_options"]["port"] if details.get("controller_info") else None
 
 
 def deployed_config(details: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,9 +64,11 @@ def _call(root: Path, method: str, value: Mapping[str, Any] | None = None) -> di
             text = answer.read()
     except urllib.error.HTTPError as error:
         problem = error.read().decode(errors="replace").strip().splitlines()
+        if error.code >= 500:  # its controller or the GCS is away
+            raise OutageError(f"Serve cannot answer ({problem[-1:]})", place=url, fix=AGAIN) from None
         raise RuntimeError(f"Serve refused the configuration ({error.code}): {problem[-1:]}") from error
-    except urllib.error.URLError as error:
-        raise PipelineError(f"Ray does not answer ({error.reason})", place=url, fix="try again in a moment") from error
+    except OSError as error:
+        raise OutageError(f"Ray does not answer ({error})", place=url, fix=AGAIN) from None
     return json.loads(text) if text else {}
 
 

@@ -45,14 +45,15 @@ def deploy(
     start = time.monotonic()
     ray_cluster.connect(root)
     before = serve_api.get_status(root)
-    live = serve_api.is_deployed(before)
-    port, moved_from = (before["http_options"]["port"], None) if live else haproxy.http_port(root)
+    live, port, moved_from = serve_api.is_deployed(before), serve_api.served_port(before), None
+    if port is None:
+        port, moved_from = haproxy.http_port(root)
     each = {name: params if isinstance(params, DeployConfig) else params.get(name, DeployConfig()) for name in released}
     config = _user_config(released, each)
     _try_out(config["pipelines"], serve_api.deployed_config(before)["user_config"]["pipelines"] if live else {})
     serve_api.apply(root, _schema(config, each, port))
     try:
-        _wait(root, port, config["revision"], start + START_SECONDS, progress)
+        _wait(root, port, config["revision"], time.monotonic() + START_SECONDS, progress)
     except PipelineError:
         _restore(root, before)
         raise

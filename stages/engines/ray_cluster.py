@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.config import Section
+from evergreen.core.errors import OutageError
 from evergreen.core.paths import IMPORT_ROOT
 from evergreen.core.processes import end_session, exclusive_lock, is_alive, launch
-from evergreen.stages.engines import ray_node
+from evergreen.stages.engines import ray_node, ray_watch
 
 START_SECONDS = 60.0
+ATTEMPTS = 2  # to start Ray and to connect to it
 WORKERS_AFTER = {True: 5.0, False: 11.0}  # seconds until workers can train, where Ray is up and where it is not
 SENT = {  # to a real cluster: Evergreen alone; a project's parts travel as text with the work that needs them
     "py_modules": [str(IMPORT_ROOT / "evergreen")],
@@ -37,6 +39,8 @@ SETTINGS = {  # of the cluster's processes and of those that connect to it
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often Train looks whether its workers are done, 2 by default
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing
+    # After that long without the GCS a process aborts in C++; ray_watch.py notices long before.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",
 }
 
 
@@ -87,17 +91,27 @@ def access(root: Path) -> dict[str, str]:
 
 
 def connect(root: Path) -> None:
-    """Connect this process to the clone's Ray, and start that where it is not up. A second call does nothing."""
+    """Connect this process to the clone's Ray, and start that where it is not up. A second call does nothing.
+
+    Raises OutageError where Ray does not start, or dies at once, twice.
+    """
     root = root.resolve()
     real = settings(root)
     os.environ.update(SETTINGS)
     if real.address:
         _join(real.address, runtime_env=dict(SENT))
         return
-    with _locked(root):
-        record = _find(root) or _start(root)
     os.environ.update(access(root))
-    _join(record["address"])
+    for attempt in range(ATTEMPTS):
+        try:
+            with _locked(root):
+                record = _find(root) or _start(root)
+            with ray_watch.raise_outage(root):
+                _join(record["address"])
+            return
+        except OutageError:
+            if attempt == ATTEMPTS - 1:
+                raise
 
 
 def stop(root: Path) -> bool:
@@ -144,6 +158,7 @@ def _join(address: str, **options: Any) -> None:
 
     import ray
     from ray._private import ray_constants
+    from ray._private import worker as ray_worker
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     if ray.is_initialized():
@@ -154,6 +169,7 @@ def _join(address: str, **options: Any) -> None:
     AuthenticationTokenLoader.instance().reset_cache()
     if address.startswith(ray_node.LOOPBACK):  # else Ray looks for its services at this machine's outer address
         ray_constants.ENABLE_RAY_CLUSTER = False
+        ray_worker.print_to_stdstream = lambda *_, **__: None  # the end of a log that nobody asked for
     quietly = {"configure_logging": True, "logging_level": logging.ERROR, "log_to_driver": False}
     ray.init(address=address, **quietly, **options)
     if threading.current_thread() is threading.main_thread():
@@ -189,7 +205,7 @@ def _start(root: Path) -> dict[str, Any]:
 
 
 def _wait(root: Path) -> dict[str, Any]:
-    """Wait until the Ray that is starting is up. Raises RuntimeError where it does not come up."""
+    """Wait until the Ray that is starting is up. Raises OutageError where it does not come up."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and is_alive(record := _read(root)):
         if ray_node.is_up(record):
@@ -198,7 +214,8 @@ def _wait(root: Path) -> dict[str, Any]:
     log = ray_node.home(root) / "ray.log"
     if record:
         _clear(root, record)
-    raise RuntimeError(f"Ray did not start; the end of {log}:\n" + "\n".join(log.read_text().splitlines()[-15:]))
+    last = next((line.strip() for line in reversed(log.read_text().splitlines()) if line.strip()), "it said nothing")
+    raise OutageError(f"Ray does not start: {last}", place=str(log), fix="read the end of that file, then try again")
 
 
 def _find(root: Path) -> dict[str, Any] | None:
@@ -206,7 +223,7 @@ def _find(root: Path) -> dict[str, Any] | None:
     record = _read(root)
     if ray_node.is_up(record):
         return record
-    with contextlib.suppress(RuntimeError):
+    with contextlib.suppress(OutageError):
         if record and "address" not in record and is_alive(record):
             return _wait(root)
     if record := _read(root):

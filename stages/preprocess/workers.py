@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.core import parts
+from evergreen.stages.engines import ray_watch
 from evergreen.stages.preprocess.shards import PrepareJob, Shard, prepare_shard
 
 if TYPE_CHECKING:
@@ -24,9 +26,10 @@ def run_shards(shards: Sequence[Shard], work: PrepareJob, root: Path, said: Call
     by_ray = use_ray(sum(shard.rows for shard in shards), root)
     hands = len(shards) if by_ray else min(len(shards), max(1, (work.memory_mb - BASE_MB) // EACH_MB))
     found: dict[int, ShardCounts] = {}
-    for place, tally in (_by_ray if by_ray else _by_threads)(shards, work, root, hands):
-        found[place] = tally
-        said(tally.raw)
+    with ray_watch.raise_outage(root) if by_ray else nullcontext():
+        for place, tally in (_by_ray if by_ray else _by_threads)(shards, work, root, hands):
+            found[place] = tally
+            said(tally.raw)
     return [found[place] for place in range(len(shards))]
 
 

@@ -29,14 +29,15 @@ def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = n
     """Write `choice/select.json` and return it, within `time_budget_s`, whatever is not done by then."""
     started = time.monotonic()
     from evergreen.core.files import write_json
-    from evergreen.stages.engines import ray_cluster
+    from evergreen.stages.engines import ray_cluster, ray_watch
 
     names = _candidates(config, paths, task)
     progress(stage="select", rung=0, rungs=len(config.rungs), seconds_left=config.time_budget_s)
     contenders: list[Any] = []
     if len(names) > 1 and config.time_budget_s > ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]]:
         ray_cluster.connect(paths.root)
-        contenders = _race(config, paths, task, names, started, progress)
+        with ray_watch.raise_outage(paths.root):
+            contenders = _race(config, paths, task, names, started, progress)
     choice = {**_decide(contenders, names, config, paths), "seconds": round(time.monotonic() - started, 1)}
     write_json(paths.select, choice)
     progress(stage="select", summary=f"{choice['architecture']}: {choice['why']}", seconds=choice["seconds"])

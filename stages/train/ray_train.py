@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) -> None:
     """Train the plan to its end; restart what dies as often as the YAML allows.
 
-    Raises PipelineError for a user's mistake that only a worker could see.
+    Raises PipelineError for a user's mistake that only a worker could see, OutageError where Ray dies.
     """
-    from evergreen.stages.engines import ray_cluster
+    from evergreen.stages.engines import ray_cluster, ray_watch
 
     ray_cluster.connect(paths.root)
     import ray
@@ -55,7 +55,8 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
         ),
     )
     trainer._register_sigint_handler = lambda controller: None  # Ray's swallows Ctrl-C and stays on after the run
-    with forward_progress(folder / "progress.jsonl", progress), reraise_user_error(folder / MISTAKE):
+    reported = forward_progress(folder / "progress.jsonl", progress)
+    with reported, reraise_user_error(folder / MISTAKE), ray_watch.raise_outage(paths.root):
         trainer.fit()
     shutil.rmtree(store, ignore_errors=True)
 

@@ -27,6 +27,7 @@ class ContenderState:
         self.full_epochs = 0  # of its recipe
         self.predict_ms: float | None = None  # of one validation row; decides nothing
         self.worker: int | None = None  # that holds the trial
+        self.deaths = 0  # of processes that trained it
         self.reason = ""  # why there is no score
         self.failed = False  # whether it is a mistake in it, and no lack of time
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core import parts
+from evergreen.core.errors import OutageError
 from evergreen.core.progress import Progress
 from evergreen.stages.trials.contender import ContenderState
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SLACK_SECONDS = 0.5  # after the last allotted second: a step, a validation, an answer on its way
 MIN_SECONDS = 0.1  # less is not worth starting a trial for
 TURN_SECONDS = 1.5  # that a first stretch is given at least: where time is short, fewer get a turn
+MAX_DEATHS = 3  # of its process, after which it is the contender's own doing
 MIN_CONTENDERS = 3  # contenders, however short the time is
 FIRST_SHARE = 0.4  # of the race's time, for the first rung: there everything is built
 
@@ -80,13 +82,17 @@ class Race:
 
         from evergreen.stages.engines import ray_cluster
 
-        actor = ray.remote(num_cpus=1, max_restarts=0)(TrialWorker)
-        self.workers = [actor.remote(self.common, self.first, parts.own()) for _ in range(ray_cluster.cpus())]
+        self.workers = [self._start_worker() for _ in range(ray_cluster.cpus())]
         left = max(0.0, self.deadline - SLACK_SECONDS - time.monotonic())
         calls = [worker.ready.remote() for worker in self.workers]
         done, _ = ray.wait(calls, num_returns=len(calls), timeout=left)
         self.workers = [worker for worker, call in zip(self.workers, calls, strict=True) if call in done]
         return self
+
+    def _start_worker(self) -> Any:
+        import ray
+
+        return ray.remote(num_cpus=1, max_restarts=0)(TrialWorker).remote(self.common, self.first, parts.own())
 
     def __exit__(self, *_: object) -> None:
         import ray
@@ -167,12 +173,12 @@ class Race:
     ) -> list[ContenderState]:
         """Give each free worker its next job; return the contenders whose job was not started by `until`.
 
-        A trial goes on where it is held, a new one anywhere.
+        A trial goes on where it is held, a new one anywhere. One whose process died is trained again from its start.
         """
         import ray
 
         waiting, late = list(jobs), []
-        running: dict[Any, tuple[int, ContenderState]] = {}
+        running: dict[Any, tuple[int, Any]] = {}
         while (waiting or running) and time.monotonic() < self.deadline - SLACK_SECONDS / 2:
             if time.monotonic() >= until:
                 late += [job[0] for job in waiting]
@@ -186,22 +192,24 @@ class Race:
                     contender.worker = worker
                     seconds = min(seconds, self.deadline - SLACK_SECONDS - time.monotonic())
                     call = self.workers[worker].advance.remote(contender.name, seed, chunks, seconds, fold)
-                    running[call] = (worker, contender)
+                    running[call] = (worker, job)
             left = self.deadline - SLACK_SECONDS / 2 - time.monotonic()
             done, _ = ray.wait(list(running), num_returns=1, timeout=max(0.0, min(left, 0.5))) if running else ([], [])
             for call in done:
-                _, contender = running.pop(call)
-                keep(contender, self._answer(call))
+                worker, job = running.pop(call)
+                try:
+                    keep(job[0], ray.get(call))
+                except ray.exceptions.RayActorError:
+                    self.workers[worker] = self._start_worker()
+                    job[0].deaths += 1
+                    if job[0].deaths < MAX_DEATHS:
+                        waiting.insert(0, job)
+                    else:
+                        keep(job[0], {"reason": f"its process died {MAX_DEATHS} times", "failed": True})
             self.progress(stage="select", doing=what, seconds_left=max(0.0, self.deadline - time.monotonic()))
-        for _, contender in running.values():
+        late += [job[0] for job in waiting]
+        if any(contender.deaths for contender in [*late, *(job[0] for _, job in running.values())]):
+            raise OutageError("a process that trained died, and no time was left to train again")
+        for _, (contender, *_) in running.values():
             contender.reason = contender.reason if contender.scores else "its time ran out within one step"
-        return late + [job[0] for job in waiting]
-
-    def _answer(self, call: Any) -> dict[str, Any]:
-        import ray
-
-        try:
-            answer: dict[str, Any] = ray.get(call)
-        except ray.exceptions.RayError as error:
-            return {"reason": f"its process died: {str(error).splitlines()[0]}"}
-        return answer
+        return late

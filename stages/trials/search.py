@@ -93,7 +93,13 @@ def run(search: Search, ledger: Ledger, trials: int, until: float, store: str) -
             time_budget_s=max(0.1, until - time.time()),
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(name=name, storage_path=store, verbose=0, callbacks=[watch]),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=store,
+            verbose=0,
+            callbacks=[watch],
+            failure_config=tune.FailureConfig(max_failures=1),  # a process that dies once is no fact about the trial
+        ),
     )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it warns of a search that its clock ends
     tuner.fit()

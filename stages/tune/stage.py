@@ -38,7 +38,7 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
     from evergreen.data.spec import FeatureSpec as Spec
     from evergreen.stages.artifacts import folder_version
     from evergreen.stages.code_version import learned_code_version
-    from evergreen.stages.engines import ray_cluster
+    from evergreen.stages.engines import ray_cluster, ray_watch
     from evergreen.stages.trials.search import Search
     from evergreen.stages.trials.trial import deciding_metric, sampling_note, search_defaults
 
@@ -57,7 +57,8 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
     idle = _skip_reason(config, search, ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]])
     if not idle and len(done) < config.trials:
         ray_cluster.connect(paths.root)
-        cut = _search(search, context, config.time_budget_s - (time.monotonic() - started), config, paths, progress)
+        with ray_watch.raise_outage(paths.root):
+            cut = _search(search, context, config.time_budget_s - (time.monotonic() - started), config, paths, progress)
         done = ledger.entries()
     choice = _decide(search, done[: config.trials], cut, entry.get("standard_error") or 0.0)
     if idle and not done:

@@ -1,0 +1,75 @@
+"""Notice within a second that this clone's Ray has died: whoever is connected to it hangs for a minute, then aborts."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from evergreen.core.errors import OutageError
+from evergreen.stages.engines import ray_node
+
+AGAIN = "run it again: what was finished is kept"
+
+
+class RayDied(BaseException):
+    """Interrupt whatever waits for Ray; no `except Exception` on the way stops it."""
+
+
+@contextlib.contextmanager
+def raise_outage(root: Path) -> Iterator[None]:
+    """Raise an OutageError where Ray, or a process of its that the block needs, dies before the block is done."""
+    record = ray_node.load_up(root)
+    try:
+        with _interrupt_when_down(record):
+            yield
+    except (Exception, RayDied) as error:
+        if record and not ray_node.is_up(record):
+            raise _outage(root) from None
+        if _is_lost_process(error):
+            raise OutageError(f"a process of Ray's died ({str(error).splitlines()[0]})", fix=AGAIN) from None
+        raise
+    if record and not ray_node.is_up(record):
+        raise _outage(root)
+
+
+def _outage(root: Path) -> OutageError:
+    return OutageError("Ray died", place=str(ray_node.home(root) / "ray"), fix=AGAIN)
+
+
+def _is_lost_process(error: BaseException) -> bool:
+    from ray.exceptions import RayError, RayTaskError
+
+    return isinstance(error, RayError) and not isinstance(error, RayTaskError)
+
+
+@contextlib.contextmanager
+def _interrupt_when_down(record: dict[str, Any] | None) -> Iterator[None]:
+    """Raise RayDied in the block, in Python's main thread, when the recorded Ray is no longer up."""
+    main, over = threading.main_thread(), threading.Event()
+    if record is None or threading.current_thread() is not main:
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        if not over.is_set():
+            raise RayDied
+
+    def watch() -> None:
+        while not over.wait(ray_node.POLL_SECONDS):
+            if not ray_node.is_up(record):
+                signal.pthread_kill(main.ident, signal.SIGUSR2)  # type: ignore[arg-type]
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    before = signal.signal(signal.SIGUSR2, interrupt)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGUSR2, before)
