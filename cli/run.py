@@ -27,6 +27,7 @@ def format_run(value: dict[str, Any]) -> str:
     lines = [f"{state}{'' if value['ran'] else '; nothing is stale'}"]
     shown = {
         "note": _candidate_note(value),
+        "waits": f"for your word: evergreen release {name}" if value["waits"] else None,
         "answer": format_prediction(value["answer"]["predictions"][0]) if "answer" in value else None,
         "scores": value["scores"],
         "report": value["report"],

@@ -31,6 +31,7 @@ def _format_pipeline(pipeline: dict[str, Any]) -> str:
         "stale": stale or "nothing",
         "scores": pipeline["scores"],
         "verdict": pipeline["verdict"],
+        "waits": f"for your word: evergreen release {pipeline['name']}" if pipeline["waits"] else None,
         "released": pipeline["released"] or "nothing",
         "served": pipeline["served"],
         "next run": pipeline["next"],

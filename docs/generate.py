@@ -24,7 +24,8 @@ WORDS |= {"array": "list", "object": "mapping"}
 PIPELINE = """# Pipeline file
 
 One file `pipelines/NAME.yaml` describes one pipeline. Its keys are `task` (the task's name, or a mapping with the name
-and the task's options), `schedule` (cron, in UTC; without it the pipeline runs by hand alone), and one section a stage.
+and the task's options), `schedule` (cron, in UTC; without it the pipeline runs by hand alone), `release` (`auto`; with
+`ask` a candidate that proved better waits for `evergreen release NAME`), and one section a stage.
 `evergreen schema --json` prints the JSON Schema, with which an editor completes and checks the file."""
 
 

@@ -11,6 +11,7 @@ from evergreen.core.errors import DataError, PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
 from evergreen.flows import format
+from evergreen.flows.approval import waits_for_person
 from evergreen.stages.pipeline import Pipeline, names, read
 
 
@@ -53,6 +54,7 @@ def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapp
         "name": pipeline.name,
         "stale": source | stale,
         "verdict": metrics["verdict"] if metrics else None,
+        "waits": metrics is not None and waits_for_person(pipeline, paths, metrics),
         "test": metrics["test"] if metrics else None,
         "scores": format.format_scores(metrics) if metrics else None,
         "released": known["released"].get(pipeline.name),

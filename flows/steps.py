@@ -22,6 +22,7 @@ from evergreen.core.files import read_json
 from evergreen.core.paths import Paths, find_root
 from evergreen.core.progress import Progress, no_progress
 from evergreen.flows import format, server
+from evergreen.flows.approval import is_released_by_verdict, waits_for_person
 from evergreen.flows.serving import deploy_released, served_versions
 from evergreen.stages import pipeline
 from evergreen.stages.engines import versions
@@ -118,10 +119,12 @@ def release(run: Run) -> dict[str, Any] | None:
     start = time.monotonic()
     metrics = read_json(run.paths.metrics)
     before = versions.released(run.paths.root).get(run.paths.name)
-    if metrics["verdict"] == "release":
+    if is_released_by_verdict(run.pipeline, metrics):
         versions.release(run.paths, metrics["why"])
     after = versions.released(run.paths.root).get(run.paths.name)  # a candidate rolled back by a person stays back
-    kept = f"{before or 'nothing'} stays released: {metrics['why']}"
+    waits = waits_for_person(run.pipeline, run.paths, metrics)
+    asked = f" It waits for your word: evergreen release {run.paths.name}" if waits else ""
+    kept = f"{before or 'nothing'} stays released: {metrics['why']}{asked}"
     summary = kept if after == before else f"{after} is released"
     run.progress(stage="release", summary=summary, seconds=time.monotonic() - start)
     return {"summary": summary, "version": after}

@@ -12,6 +12,7 @@ from evergreen.core.paths import Paths
 from evergreen.core.processes import lock_owner
 from evergreen.core.progress import Progress
 from evergreen.flows import format
+from evergreen.flows.approval import is_released_by_verdict, waits_for_person
 from evergreen.stages.pipeline import Pipeline, read
 
 
@@ -40,8 +41,9 @@ def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
 
     if not versions.is_up_to_date(pipeline, paths) or collect.has_changed(pipeline.collect, paths):
         return False
-    proven = read_json(paths.metrics)["verdict"] == "release"
-    return not proven or versions.candidate_version(paths) is not None  # else a run was ended right before its release
+    if not is_released_by_verdict(pipeline, read_json(paths.metrics)):
+        return True
+    return versions.candidate_version(paths) is not None  # else a run was ended right before its release
 
 
 def call_flow(paths: Paths, flow: str, progress: Progress, *arguments: Any) -> Any:
@@ -76,6 +78,7 @@ def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress) -> dic
         "candidate": versions.candidate_version(paths),
         "verdict": metrics["verdict"],
         "why": metrics["why"],
+        "waits": waits_for_person(pipeline, paths, metrics),
         "test": metrics["test"],
         "scores": format.format_scores(metrics),
         "report": str(paths.report / "report.html"),

@@ -216,6 +216,14 @@ class Task(nn.Module):
         """Return the mean loss of the rows, a scalar."""
         raise NotImplementedError
 
+    def classes_unknown_to(self, other: Task) -> list[Any]:
+        """Return the classes of this task's target that another task of the same target has never seen."""
+        return []
+
+    def align_output(self, output: Tensor, other: Task) -> Tensor:
+        """Express the output (N, …) of `other`, which lacks some of this task's classes, in this task's classes."""
+        raise NotImplementedError
+
     def trainable_rows(self, target: Tensor) -> Tensor:
         """Return a mask (N,) of the training rows that may be learned from."""
         return torch.ones(len(target), dtype=torch.bool, device=target.device)

@@ -13,6 +13,7 @@ Json = Mapping[str, Any]
 DATA_PAGE = "../../../../data/store/{name}/described/report.html"  # from where a pipeline's report lies
 VERDICTS = {  # word → style, headline for a first version, headline against a released one
     "release": ("release", "Release it", "Release it"),
+    "ask": ("wait", "It waits for a person's word", "It waits for a person's word"),
     "keep": ("keep", "Do not release it", "Keep the released version"),
     "more data": ("wait", "More test rows are needed to tell", "Keep the released version for now"),
 }

@@ -41,6 +41,7 @@ class Pipeline:
     task: str  # a file in models/tasks/
     task_options: dict[str, Any]  # what `task: {name: …, …}` says beside the name
     schedule: str  # cron, in UTC; "" runs by hand alone
+    release: str  # of RELEASE: who puts a candidate that proved better into production
     collect: CollectConfig
     preprocess: PreprocessConfig
     select: SelectConfig
@@ -63,6 +64,7 @@ SECTIONS = tuple(CONFIGS)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # it is part of tags, files and addresses
 STAGES = (*SECTIONS[:-1], "report")  # the DVC graph, in order: what is deployed is a release, no output of the graph
 
+RELEASE = {"auto": "the verdict", "ask": "a person, by `evergreen release NAME`"}
 RESERVED = {"dvc", "params"}  # files that lie in pipelines/ where a person has a dvc.yaml of their own
 
 
@@ -84,11 +86,12 @@ def json_schema() -> dict[str, Any]:
     sections = {name: model.json_schema() for name, model in CONFIGS.items()}
     sections["select"]["properties"]["architectures"]["items"] = {"enum": parts.names("architectures")}
     schedule = {"type": "string", "description": "Cron, in UTC; left out, it runs by hand alone."}
+    release = {"enum": list(RELEASE), "default": "auto", "description": "Who releases a candidate that proved better."}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A pipeline of Evergreen",
         "type": "object",
-        "properties": {"task": {"anyOf": [task, with_options]}, "schedule": schedule, **sections},
+        "properties": {"task": {"anyOf": [task, with_options]}, "schedule": schedule, "release": release, **sections},
         "required": ["task", *(name for name, schema in sections.items() if "required" in schema)],
         "additionalProperties": False,
     }
@@ -107,7 +110,7 @@ def read(name: str, root: Path) -> Pipeline:
         raise PipelineError(f"there is no pipeline {name!r}", fix=fix)
     path = f"pipelines/{name}.yaml"
     file = YamlFile(root / path, path, "task: …, collect: {uri: …}, preprocess: {target: …}")
-    file.check_keys(("task", "schedule", *SECTIONS), required=["task"])
+    file.check_keys(("task", "schedule", "release", *SECTIONS), required=["task"])
     task, options = _task(file)
     sections: dict[str, Any] = {section: file.section(model, section) for section, model in CONFIGS.items()}
     for position, architecture in enumerate(sections["select"].architectures):
@@ -115,7 +118,7 @@ def read(name: str, root: Path) -> Pipeline:
             problem = f"select.architectures: there is no architecture {architecture!r}"
             fix = suggest(architecture, known, "architectures")
             raise file.error(problem, "select", "architectures", position, fix=fix)
-    return Pipeline(name, task, options, _schedule(file), **sections)
+    return Pipeline(name, task, options, _schedule(file), _release(file), **sections)
 
 
 def _task(file: YamlFile) -> tuple[str, dict[str, Any]]:
@@ -138,6 +141,17 @@ def _schedule(file: YamlFile) -> str:
         fix = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *" is every day at 04:30 UTC'
         raise file.error(f"schedule {schedule!r} is not cron syntax ({problem})", "schedule", fix=fix)
     return schedule
+
+
+def _release(file: YamlFile) -> str:
+    release = file.values.get("release", "auto")
+    if not isinstance(release, str) or release not in RELEASE:
+        problem, fix = (
+            f"release must be auto or ask, got {show_value(release)}",
+            "with ask, `evergreen release` decides",
+        )
+        raise file.error(problem, "release", fix=fix)
+    return release
 
 
 def cron_problem(schedule: str) -> str:

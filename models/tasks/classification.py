@@ -17,6 +17,7 @@ from evergreen.models.tasks._pictures import MAX_CLASSES
 
 LOSSES = ("cross_entropy", "focal")
 CONFUSION = "Which class is taken for which"
+NEVER = -16.0  # logit below all others of a class that a model does not know: e^-16 is the smallest of float32
 WEIGHTS = ("none", "balanced")
 MANY = dict.fromkeys(("row_f1", "f1", "subset_accuracy", "auc", "average_precision"), "max") | {"log_loss": "min"}
 
@@ -80,6 +81,17 @@ class Classification(Task):
         weights = balanced_weights(target.state, self.many) if self.balanced else torch.ones(1)
         self.register_buffer("weights", weights, persistent=False)
         self.head = nn.Linear(in_features, len(self.classes))
+
+    def classes_unknown_to(self, other: Task) -> list[Any]:
+        return [name for name in self.classes if name not in other.target.state["values"][0]]
+
+    def align_output(self, output: Tensor, other: Task) -> Tensor:
+        known = list(other.target.state["values"][0])
+        aligned_NK = (output.amin(1, keepdim=True) + NEVER).repeat(1, len(self.classes))
+        for place, name in enumerate(self.classes):
+            if name in known:
+                aligned_NK[:, place] = output[:, known.index(name)]
+        return aligned_NK
 
     def forward(self, features: Tensor) -> Tensor:
         return self.head(features)

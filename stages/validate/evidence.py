@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ from evergreen.stages.validate.statistics import Array, Estimate, block_length, 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from evergreen.models.base import Batch
+    from evergreen.models.base import Batch, Task
+    from evergreen.models.chunked import PredictFn
     from evergreen.stages.validate.config import ValidateConfig
 
 
@@ -57,6 +59,7 @@ class Evidence:
     released: Predictions | None
     version: str  # of the released one, or nothing
     refusal: str  # why the released version cannot score these rows, or nothing
+    new_classes: list[Any]  # those that the released version does not know: it is wrong about their rows
     block: int  # rows drawn together
     train: dict[str, Array]  # the training rows, encoded
     others: dict[str, Predictions] = field(
@@ -151,7 +154,7 @@ def collect_evidence(candidate: Path, ready: Path, released: tuple[str, Path] | 
     known = {name: torch.as_tensor(array) for name, array in splits[0].items()}
     seen = {name: np.concatenate([split[name] for split in splits]) for name in splits[0]}
     fitted = fit_reference(spec, seen, test, seed=seed, task=task)
-    incumbent, refusal = _released(released, model, table)
+    incumbent, refusal, new_classes = _released(released, model, table, target)
     steps = target.shape[1] if find_kind(spec.target.kind).SPANS_ROWS else 1
     return Evidence(
         model=model,
@@ -162,6 +165,7 @@ def collect_evidence(candidate: Path, ready: Path, released: tuple[str, Path] | 
         released=incumbent,
         version=released[0] if released else "",
         refusal=refusal,
+        new_classes=new_classes,
         block=block_length(table.num_rows, ordered=spec.time is not None, overlap=steps),
         train=splits[0],
         others=_others(candidate, model, splits, test, rows),
@@ -184,22 +188,38 @@ def _others(
     return found
 
 
-def _released(released: tuple[str, Path] | None, model: Model, table: pa.Table) -> tuple[Predictions | None, str]:
-    """Predict with the released version, encoding rows by its own spec; else return why it cannot."""
+def _released(
+    released: tuple[str, Path] | None, model: Model, table: pa.Table, target: torch.Tensor
+) -> tuple[Predictions | None, str, list[Any]]:
+    """Predict with the released version, encoding rows by its own spec; else return why it cannot.
+
+    Rows of a class that it does not know stay among the rows: whatever it answers about them is wrong. The classes are
+    returned too.
+    """
     if released is None:
-        return None, ""
+        return None, "", []
     version, folder = released
     old = load_model(folder)
-    if (old.spec.task, old.spec.target_name, old.spec.target.shape) != (
-        model.spec.task,
-        model.spec.target_name,
-        model.spec.target.shape,
-    ):
-        return None, f"it predicts {old.spec.target_name!r} ({old.spec.task}) and not what the candidate predicts"
+    other = None, f"it predicts {old.spec.target_name!r} ({old.spec.task}) and not what the candidate predicts", []
+    before, now = ((spec.task, spec.target_name, spec.target.kind) for spec in (old.spec, model.spec))
+    if before != now:
+        return other
+    task, old_task = model.network.task, old.network.task
+    new = task.classes_unknown_to(old_task)
+    if not new and old.spec.target.shape != model.spec.target.shape:
+        return other
     try:
-        rows = {name: torch.as_tensor(array) for name, array in old.spec.encode(table, target=True).items()}
-        scored = Predictions(version, old.network.task, rows, old.network.predict_outputs)
+        rows = {name: torch.as_tensor(array) for name, array in old.spec.encode(table, target=not new).items()}
+        if new:
+            aligned = partial(_aligned_outputs, old.network.predict_outputs, task, old_task)
+            scored = Predictions(version, task, rows | {"target": target}, aligned)
+        else:
+            scored = Predictions(version, old_task, rows, old.network.predict_outputs)
         _ = scored.metric_inputs  # asked at once, for it may not be able to answer
-        return scored, ""
-    except (ValueError, KeyError, RuntimeError) as error:  # other columns, unknown classes, another shape
-        return None, str(error).splitlines()[0]
+        return scored, "", new
+    except (ValueError, KeyError, RuntimeError) as error:  # other columns, another shape
+        return None, str(error).splitlines()[0], new
+
+
+def _aligned_outputs(predict: PredictFn, task: Task, old_task: Task, rows: Batch) -> torch.Tensor:
+    return task.align_output(predict(rows), old_task)

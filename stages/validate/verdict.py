@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from evergreen.stages.validate.config import ValidateConfig
 
 
+MAX_CLASSES = 5  # new ones that a sentence names
 SIMPLER = {  # models worth a remark where they are better than the candidate
     "reference": "A simple model, {},",
     "scratch": "The transfer hurts: {}",
@@ -31,14 +32,14 @@ SIMPLER = {  # models worth a remark where they are better than the candidate
 class Verdict:
     """Say what to do with a candidate, in a word and in a sentence."""
 
-    word: Literal["release", "keep", "more data"]
+    word: Literal["release", "ask", "keep", "more data"]  # ask: better, but a person has to say so
     why: str
     rows_needed: int = 0  # about how many more test rows the decision needs; 0 where it is made
 
 
 def decide(evidence: Evidence, gaps: Mapping[str, PairedDifference], config: ValidateConfig) -> Verdict:
     """Decide about the candidate by its differences to "baseline" and, where that could predict, "released"."""
-    verdict = _decide(evidence, gaps, config)
+    verdict = _ask_a_person(_decide(evidence, gaps, config), evidence)
     why = verdict.why
     for role, text in SIMPLER.items():
         gap = gaps.get(role)
@@ -47,13 +48,27 @@ def decide(evidence: Evidence, gaps: Mapping[str, PairedDifference], config: Val
     return replace(verdict, why=why)
 
 
+def _ask_a_person(verdict: Verdict, evidence: Evidence) -> Verdict:
+    """Leave to a person what the comparison cannot settle: another target or input, or classes that are new."""
+    if verdict.word != "release":
+        return verdict
+    if evidence.refusal:
+        reason = f"The released {evidence.version} cannot answer these rows ({evidence.refusal})"
+    elif evidence.new_classes:
+        shown = ", ".join(map(str, evidence.new_classes[:MAX_CLASSES])) + " …" * (
+            len(evidence.new_classes) > MAX_CLASSES
+        )
+        reason = f"The released {evidence.version} does not know {shown} and counts as wrong there"
+    else:
+        return verdict
+    return replace(verdict, word="ask", why=f"{verdict.why} {reason}, so a person decides.")
+
+
 def _decide(evidence: Evidence, gaps: Mapping[str, PairedDifference], config: ValidateConfig) -> Verdict:
     baseline, released = gaps["baseline"], gaps.get("released")
     rows = f"on the same {evidence.rows:,} test rows"
     if released is None:
-        why = f" The released version {evidence.version} cannot answer these rows ({evidence.refusal}), "
-        note = why + "so the baseline alone decides." if evidence.refusal else ""
-        return _decide_by(baseline, "the baseline", rows, config, note=note)
+        return _decide_by(baseline, "the baseline", rows, config)
     if evidence.released and evidence.candidate.answers() == evidence.released.answers():
         return Verdict(
             "keep", f"It answers all {evidence.rows:,} test rows just as the released {evidence.version} does."
@@ -65,25 +80,23 @@ def _decide(evidence: Evidence, gaps: Mapping[str, PairedDifference], config: Va
 
 
 def _decide_by(
-    gap: PairedDifference, other: str, rows: str, config: ValidateConfig, *, not_worse: bool = False, note: str = ""
+    gap: PairedDifference, other: str, rows: str, config: ValidateConfig, *, not_worse: bool = False
 ) -> Verdict:
     share, margin = gap.share, config.equivalence_margin
     low, high = share.bounds
     found = f"{format_gap(gap.to_json())} {rows}"
     sure = gap.p < 1 - config.confidence
     if sure and share.value > 0:
-        return Verdict("release", f"It is better than {other}: {found}.{note}")
+        return Verdict("release", f"It is better than {other}: {found}.")
     if not_worse and low > -margin:
-        return Verdict(
-            "release", f"It is not worse than {other} by more than the margin of {margin:.3g}: {found}.{note}"
-        )
+        return Verdict("release", f"It is not worse than {other} by more than the margin of {margin:.3g}: {found}.")
     if sure:
-        return Verdict("keep", f"It is worse than {other}: {found}.{note}")
+        return Verdict("keep", f"It is worse than {other}: {found}.")
     if -margin <= low and high <= margin:
-        return Verdict("keep", f"It equals {other} within the margin of {margin:.3g}: {found}.{note}")
+        return Verdict("keep", f"It equals {other} within the margin of {margin:.3g}: {found}.")
     more = more_rows(gap, config)
     told = f"a difference of {percent(max(abs(share.value), margin))} would take about {more:,} more test rows to tell"
-    return Verdict("more data", f"It cannot be told from {other}: {found}; {told}.{note}", more)
+    return Verdict("more data", f"It cannot be told from {other}: {found}; {told}.", more)
 
 
 def more_rows(gap: PairedDifference, config: ValidateConfig) -> int:

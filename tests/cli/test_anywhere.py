@@ -63,6 +63,6 @@ def test_the_json_schema_knows_every_section(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main.main(["schema", "--json"]) == 0
     schema = json.loads(capsys.readouterr().out)
-    assert {"task", "schedule", *SECTIONS} == set(schema["properties"])
+    assert {"task", "schedule", "release", *SECTIONS} == set(schema["properties"])
     assert main.main(["schema"]) == 0
     assert json.loads(capsys.readouterr().out) == schema

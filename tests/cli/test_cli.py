@@ -305,6 +305,13 @@ def test_scores_that_are_not_those_in_service_are_said_to_be(candidate, said):
     from evergreen.cli import run
 
     known = dict.fromkeys(("scores", "report", "data", "runs"), "x")
-    value = {"pipeline": "digits", "version": "v1.0.0", "candidate": candidate, "why": "It equals.", "ran": False}
+    value = {
+        "pipeline": "digits",
+        "version": "v1.0.0",
+        "candidate": candidate,
+        "why": "It equals.",
+        "ran": False,
+        "waits": False,
+    }
     told = run.format_run({**known, **value})
     assert (said in told) if said else ("scores and report are of" not in told)

@@ -244,6 +244,22 @@ def test_on_a_terminal_nothing_but_evergreens_own_lines_shows(home):
     assert [line for line in kept if not own.match(line)] == []
 
 
+def test_a_candidate_that_asks_waits_for_a_persons_word(home):
+    """It stands after the test on a terminal, whose pipeline it trains once more."""
+    file = home.root / "pipelines" / "tiny.yaml"
+    lenient = "validate: {release_when: not worse, equivalence_margin: 100}"
+    text = re.sub(r"validate:.*", lenient, file.read_text().replace("epochs: 2}", "epochs: 3, seed: 1}"))
+    file.write_text(f"{text}release: ask\n")
+    value = json.loads(home.evergreen("run", "tiny", "--json").stdout)
+    assert (value["version"], value["verdict"], value["waits"]) == ("v1.0.0", "release", True)
+    value = json.loads(home.evergreen("run", "tiny", "--json").stdout)
+    assert (value["version"], value["ran"], value["waits"]) == ("v1.0.0", False, True)
+    assert "for your word: evergreen release tiny" in home.evergreen("status", "tiny").stdout
+    assert json.loads(home.evergreen("release", "tiny", "--json").stdout)["version"] == "v1.1.0"
+    (described,) = json.loads(home.evergreen("status", "tiny", "--json").stdout)["pipelines"]
+    assert (described["released"], described["served"], described["waits"]) == ("v1.1.0", "v1.1.0", False)
+
+
 def test_a_retired_pipeline_is_not_served_until_it_is_brought_back(home, first):
     served = json.loads(home.evergreen("serve", "--json").stdout)["pipelines"]
     assert "breast_cancer" in served

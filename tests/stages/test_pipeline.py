@@ -1,6 +1,7 @@
 """Reading a pipeline's YAML: what is right is read, and each mistake is told with its line and the fix."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 import time
@@ -335,3 +336,15 @@ def test_reading_needs_no_torch_and_no_arrow():
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("wrong", ["maybe", True, ["ask"], 1])
+def test_who_releases_is_auto_or_ask(tmp_path, wrong):
+    (tmp_path / "pipelines").mkdir()
+    file = tmp_path / "pipelines" / "p.yaml"
+    text = "task: classification\nrelease: {}\ncollect: {{uri: a.csv}}\npreprocess: {{target: y}}\n"
+    file.write_text(text.format("ask"))
+    assert read("p", tmp_path).release == "ask"
+    file.write_text(text.format(json.dumps(wrong)))
+    with pytest.raises(PipelineError, match=r"p\.yaml.*2.*release must be auto or ask"):
+        read("p", tmp_path)

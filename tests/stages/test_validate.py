@@ -11,8 +11,12 @@ from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
 from evergreen.data.feed.batches import load_encoded_split, load_split
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.pages.wording import percent
 from evergreen.stages.artifacts import folder_version, load_model
+from evergreen.stages.collect import stage as collect
+from evergreen.stages.collect.config import CollectConfig
+from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.validate.config import ValidateConfig
 from evergreen.stages.validate.evidence import PairedDifference, collect_evidence
 from evergreen.stages.validate.stage import released, run, validate
@@ -143,11 +147,62 @@ def test_an_equal_candidate_needs_more_rows_unless_not_worse_is_enough(root, tra
     assert validate(strict, digits, released=("v1.0.0", other))["verdict"] == "keep"
 
 
-def test_a_released_version_that_cannot_answer_is_named_and_passed_over(root):
+def test_a_released_version_that_cannot_answer_leaves_the_decision_to_a_person(root):
     digits, cancer = Paths(root, "digits"), Paths(root, "breast_cancer")
     summary = validate(FAST, digits, released=("v1.0.0", cancer.candidate))
-    assert summary["verdict"] == "release"
-    assert "The released version v1.0.0 cannot answer these rows (it predicts 'diagnosis'" in summary["why"]
+    assert summary["verdict"] == "ask"
+    assert "The released v1.0.0 cannot answer these rows (it predicts 'diagnosis'" in summary["why"]
+
+
+def prepare_flowers(folder, train, rows, name, **settings):
+    """Collect, prepare and learn rows of the iris data in a project of their own."""
+    paths = Paths(folder / name, "iris")
+    (folder / f"{name}.csv").write_text("petal,sepal,class\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+    collect.run(CollectConfig(uri=str(folder / f"{name}.csv")), paths, task="classification")
+    preprocess.run(PreprocessConfig(target="class", **settings), paths, task="classification")
+    train(paths, paths.candidate, epochs=40)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def flowers():
+    from sklearn.datasets import load_iris
+
+    iris = load_iris()
+    return [(a, b, iris.target_names[c]) for (b, _, a, _), c in zip(iris.data, iris.target, strict=True)]
+
+
+def test_one_row_of_a_new_class_does_not_switch_off_the_comparison(flowers, train, tmp_path):
+    two = [row for row in flowers if row[2] != "virginica"]
+    old = prepare_flowers(tmp_path, train, two, "old")
+    few = [row for row in flowers if row[2] == "virginica"][:4]
+    new = prepare_flowers(tmp_path, train, [*two, *few], "new")
+    summary = validate(FAST, new, released=("v1.0.0", old.candidate))
+    assert summary["verdict"] in ("keep", "more data")
+    assert "the released v1.0.0" in summary["why"]
+    assert summary["opponents"]["released"] > 0.8
+
+
+def test_a_new_class_counts_as_wrong_for_the_released_version_and_asks_a_person(flowers, train, tmp_path):
+    old = prepare_flowers(tmp_path, train, [row for row in flowers if row[2] != "virginica"], "old")
+    new = prepare_flowers(tmp_path, train, flowers, "new")
+    summary, metrics = validate(FAST, new, released=("v1.0.0", old.candidate)), read(new)
+    _, table = load_split(new.ready, "test")
+    share = np.mean([label == "virginica" for label in table["class"].to_pylist()])
+    assert summary["verdict"] == "ask"
+    assert "better than the released v1.0.0" in summary["why"]
+    assert "does not know virginica and counts as wrong there, so a person decides" in summary["why"]
+    assert 0 < metrics["released"]["accuracy"] <= 1 - share
+    assert np.isfinite(metrics["released"]["log_loss"])
+
+
+def test_an_input_that_is_gone_leaves_the_decision_to_a_person(flowers, train, tmp_path):
+    old = prepare_flowers(tmp_path, train, flowers, "old")
+    new = prepare_flowers(tmp_path, train, flowers, "new", drop_columns=["sepal"])
+    summary = validate(FAST, new, released=("v1.0.0", old.candidate))
+    assert summary["verdict"] == "ask"
+    assert "cannot answer these rows" in summary["why"]
+    assert "sepal" in summary["why"]
 
 
 def test_a_missing_or_broken_candidate_leaves_the_last_report(root, tmp_path):
