@@ -68,7 +68,7 @@ def relative_uri(given: str, root: Path) -> str:
     return str(source.relative_to(root) if source.is_relative_to(root) else source)
 
 
-def read_head(uri: str, root: Path) -> Any:
+def read_head(uri: str, root: Path, *, private_redirects: bool = False) -> Any:
     """Read the first rows of a source as a table.
 
     Raises:
@@ -80,7 +80,7 @@ def read_head(uri: str, root: Path) -> Any:
     from evergreen.data.sources import open_source
 
     batches, rows = [], 0
-    for batch in open_source(uri, root).read():
+    for batch in open_source(uri, root, private_redirects=private_redirects).read():
         batches.append(batch)
         rows += len(batch)
         if rows >= MAX_SAMPLED_ROWS:

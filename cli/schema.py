@@ -86,7 +86,7 @@ def propose_schema(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str
     table = (
         raw_sample.sample_raw(raw_sample.raw_row_groups(paths.raw), lambda rows: rows)
         if collected
-        else read_head(pipeline.collect.uri, paths.root)
+        else read_head(pipeline.collect.uri, paths.root, private_redirects=pipeline.collect.private_redirects)
     )
     path = paths.ready / SCHEMA
     facts: dict[str, Any] = {}

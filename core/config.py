@@ -34,6 +34,7 @@ class Section(BaseModel):
         allow_inf_nan=False,
         validate_default=True,
         use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # it may be a secret
     )
     RENAMED: ClassVar[Mapping[str, str]] = {}  # keys of earlier versions → today's; they are read with a warning
     REWORDED: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # key → its values of earlier versions → today's

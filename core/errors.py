@@ -5,18 +5,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from evergreen.core.redaction import redact
+
 MAX_SUGGESTIONS = 20  # words that a hint lists
 
 
 class UserError(ValueError):
     """Report a mistake or an obstacle that a person can mend; never a bug.
 
-    `problem` says what is wrong, `place` where (a file with its line, a column, an address), `fix` what to do.
+    `problem` says what is wrong, `place` where (a file with its line, a column, an address), `fix` what to do; secrets
+    in them are masked.
     """
 
     def __init__(self, problem: str, *, place: str = "", fix: str = "") -> None:
-        self.problem, self.place, self.fix = problem, place, fix
-        super().__init__("; ".join(part for part in (f"{place}: {problem}" if place else problem, fix) if part))
+        self.problem, self.place, self.fix = map(redact, (problem, place, fix))
+        where = f"{self.place}: " if place else ""
+        super().__init__("; ".join(part for part in (f"{where}{self.problem}", self.fix) if part))
 
 
 class PipelineError(UserError):

@@ -13,7 +13,6 @@ unreadable, a text column `_fault` saying why (null for whole rows).
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -22,16 +21,25 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from evergreen.core import parts
+from evergreen.core.addresses import check_no_secret, fill
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import decode_array
 from evergreen.data.sources._files import File, combined_hash, extension, list_with_hashes, walk
+from evergreen.data.sources._rows import RESERVED, cast_to_schema, check_column_names, origins, with_origin
+from evergreen.data.sources._secrets import guard, hide_secrets
 
-RESERVED = ("_origin", "_fault", "_id", "_time", "_group", "_weight")
+__all__ = [
+    "RESERVED",
+    "FileSource",
+    "Source",
+    "cast_to_schema",
+    "check_column_names",
+    "open_source",
+    "origins",
+    "with_origin",
+]
 ROWS = 50_000  # rows a batch
 LOOKED_AT = 1000  # files of a folder, to see what it holds
 ALIASES: dict[str, str] = parts.ALIASES["sources"]  # scheme or ending → the source that reads it
@@ -41,12 +49,20 @@ class Source:
     """Read rows from one place. Opening a source reads nothing."""
 
     scheme: str = ""  # as the URI writes it, where it names one
+    uri: str = ""  # the whole of it, with ${NAME} where `name` holds what the environment says
+    private_redirects: bool = False  # whether a web server may redirect to an address of this network
     VERSION: ClassVar[int] = 1  # raised when the same data gives other rows than before, so that it is read again
     REQUIRES: ClassVar[dict[str, str]] = {}  # a module that it cannot be read without, and the extra that installs it
 
     def __init__(self, name: str, root: Path) -> None:
         """Remember `name`, what follows the scheme or the path relative to `root`."""
         self.name, self.root = name, root
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Keep the secrets of addresses out of what the source returns and raises."""
+        super().__init_subclass__(**options)
+        for name in {"read", "fingerprint", "files"} & vars(cls).keys():
+            setattr(cls, name, guard(name, vars(cls)[name]))
 
     def read(self) -> Iterator[pa.RecordBatch]:
         """Yield all rows in bounded batches of one schema. Raises DataError with the place where reading fails."""
@@ -146,8 +162,22 @@ def names() -> list[str]:
     return sorted([*ALIASES, *parts.names("sources")])
 
 
-def open_source(uri: str, root: Path) -> Source:
-    """Open the source that a URI names. Raises DataError with the nearest right word."""
+def open_source(uri: str, root: Path, *, private_redirects: bool = False) -> Source:
+    """Open the source that a URI names, `${NAME}` in it filled in from the environment.
+
+    Raises DataError with the nearest right word, and for an address that holds a secret.
+    """
+    is_path = ":" not in uri and (root / uri).exists()  # a file may be called anything
+    if not is_path:
+        check_no_secret(uri)
+    filled = uri if is_path else fill(uri)
+    with hide_secrets(uri):
+        opened = _open(filled, root)
+    opened.uri, opened.private_redirects = uri, private_redirects
+    return opened
+
+
+def _open(uri: str, root: Path) -> Source:
     scheme, colon, rest = uri.partition(":")
     if colon and len(scheme) > 1:  # a single letter is a Windows drive
         source = find(scheme, uri)
@@ -196,53 +226,3 @@ def detect_folder_source(files: Iterable[str], place: str) -> str:
         fix = f"fill it with files of one of these endings: {', '.join(known)}"
         raise DataError(f"the folder holds nothing that can be read ({shown or 'it is empty'})", place=place, fix=fix)
     return best
-
-
-def hash_files(paths: list[Path]) -> str:
-    """Hash of the names and contents of files (about a second a gigabyte)."""
-    total = hashlib.blake2b(digest_size=16)
-    for path in paths:
-        total.update(path.name.encode() + b"\0")
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                total.update(block)
-    return total.hexdigest()
-
-
-def with_origin(table: pa.Table, name: str, first: int = 0) -> pa.Table:
-    """Return a table in plain types with `_origin` "name#row", counted from `first`."""
-    check_column_names(table.column_names, name)
-    columns = {column: decode_array(table.column(column)) for column in table.column_names}
-    return pa.table({**columns, "_origin": origins(name, np.arange(first, first + len(table)))})
-
-
-def origins(name: str, places: np.ndarray) -> pa.Array:
-    """Return "name#place" for each place."""
-    return pc.binary_join_element_wise(name, pa.array(places).cast(pa.string()), "#")
-
-
-def check_column_names(names: Sequence[str], place: str) -> None:
-    """Raise DataError where a column's name comes twice, or is one of RESERVED."""
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise DataError(f"two columns are called '{name}'", place=place, fix="give each column its own name")
-        if name in RESERVED:
-            raise DataError(f"the column name '{name}' is taken", place=place, fix="rename the column")
-
-
-def cast_to_schema(batch: pa.RecordBatch, schema: pa.Schema, place: str) -> pa.RecordBatch:
-    """Return a batch with the columns and types of `schema`. Raises DataError where they do not match."""
-    if set(batch.schema.names) != set(schema.names):
-        new, gone = set(batch.schema.names) - set(schema.names), set(schema.names) - set(batch.schema.names)
-        words = [f"'{name}' is new" for name in sorted(new)] + [f"'{name}' is missing" for name in sorted(gone)]
-        problem = f"its columns differ from those read before: {', '.join(words)}"
-        raise DataError(problem, place=place, fix="give all files the same columns")
-    columns = []
-    for wanted in schema:
-        column = batch.column(wanted.name)
-        try:
-            columns.append(column if column.type == wanted.type else column.cast(wanted.type))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            problem = f"column '{wanted.name}' is {column.type} here and was {wanted.type} before"
-            raise DataError(problem, place=place, fix="give all files the same types") from error
-    return pa.record_batch(columns, schema=schema)

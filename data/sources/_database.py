@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import importlib
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
+from evergreen.core.redaction import restore
 from evergreen.data import sources
 
 
@@ -51,8 +53,7 @@ class DatabaseSource(sources.Source):
             parts.append(f"{name} >= {quote_literal(since)}")
         if until is not None:
             parts.append(f"{name} < {quote_literal(until)}")
-        some = type(self)(self.name, self.root)
-        some.table, some.query = self.table, self.query
+        some = copy.copy(self)
         some.where = f" WHERE ({' AND '.join(parts)}) OR {name} IS NULL ORDER BY {name}" if parts else ""
         return some
 
@@ -87,7 +88,7 @@ class DatabaseSource(sources.Source):
         """Return (the query for the rows, what their origins call it)."""
         query, table = self.query, self.table
         if query:
-            label = f"query {hashlib.blake2b(query.encode(), digest_size=4).hexdigest()}"
+            label = f"query {hashlib.blake2b(restore(query).encode(), digest_size=4).hexdigest()}"
         else:
             known = self.tables(cursor)
             label = table = table or (known[0] if len(known) == 1 else "")

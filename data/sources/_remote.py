@@ -57,8 +57,8 @@ class RemoteSource(sources.Source):
         raise NotImplementedError
 
     @property
-    def uri(self) -> str:
-        """Return the address with its scheme."""
+    def address(self) -> str:
+        """Return the address with its scheme, and with what the environment fills in: never shown nor stored."""
         return f"{self.scheme or type(self).__module__.rpartition('.')[2]}:{self.name}"
 
     def files(self) -> list[File] | None:

@@ -44,7 +44,7 @@ class DeltaSource(sources.Source):
         return f"{table.metadata().id} version {table.version()}"
 
     def _table(self) -> DeltaTable:
-        place = f"delta:{self.name}"
+        place = self.uri
         try:
             from deltalake import DeltaTable
             from deltalake.exceptions import DeltaError, TableNotFoundError

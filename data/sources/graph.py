@@ -22,6 +22,7 @@ import pyarrow as pa
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import sources
 from evergreen.data.arrow import to_float64
+from evergreen.data.sources._files import hash_files
 from evergreen.data.sources._neighborhoods import NodeGraph, parse_hops, parse_options
 from evergreen.data.sources.csv import CsvSource as Table
 from evergreen.data.sources.csv import detect_delimiter, detect_encoding
@@ -61,9 +62,7 @@ class GraphSource(sources.Source):
 
     def fingerprint(self) -> str:
         paths = [path for path in (self._file("edges"), self._file("nodes")) if path]
-        return " ".join(
-            [sources.hash_files(paths), *(f"{name}={value}" for name, value in sorted(self.options.items()))]
-        )
+        return " ".join([hash_files(paths), *(f"{name}={value}" for name, value in sorted(self.options.items()))])
 
     def _file(self, stem: str) -> Path | None:
         paths = [self.root / self.name / f"{stem}{end}" for end in (".csv", ".tsv")]

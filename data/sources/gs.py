@@ -9,4 +9,4 @@ class GsSource(RemoteSource):
     def disk(self) -> RemoteStore:
         from pyarrow.fs import FileSystem
 
-        return ArrowStore(*FileSystem.from_uri(self.uri))
+        return ArrowStore(*FileSystem.from_uri(self.address))

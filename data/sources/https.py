@@ -1,13 +1,17 @@
-"""A file on the web: `https://host/folder/file.csv.gz`. Whether it changed is asked of the server, not of its bytes."""
+"""A file on the web: `https://host/folder/file.csv.gz`. Whether it changed is asked of the server, not of its bytes.
+
+A login stands in the address as variables: `https://${USER}:${PASSWORD}@host/file.csv`, or `?token=${TOKEN}`.
+"""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from evergreen.core.errors import DataError
 from evergreen.data.sources._files import BLOCK, File
@@ -18,17 +22,19 @@ PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be others a m
 
 class HttpsSource(RemoteSource):
     def disk(self) -> RemoteStore:
-        if urlsplit(self.uri).password:
-            raise DataError("the address holds a password", place="collect.uri", fix="take it out")
-        return HttpStore(self.uri)
+        return HttpStore(self.address, self.uri, private_redirects=self.private_redirects)
 
 
 class HttpStore:
-    """Read one file over HTTP."""
+    """Read one file over HTTP; messages call its address `place`."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.name = PurePosixPath(unquote(urlsplit(address).path)).name
+    def __init__(self, address: str, place: str, *, private_redirects: bool = False) -> None:
+        parts = urlsplit(address)
+        login, _, host = parts.netloc.rpartition("@")
+        self.address, self.place = urlunsplit(parts._replace(netloc=host)), place
+        self.login = b64encode(unquote(login if ":" in login else f"{login}:").encode()).decode() if login else ""
+        self.name = PurePosixPath(unquote(parts.path)).name
+        self.private_redirects = private_redirects
 
     def files(self) -> list[File]:
         with self._ask("HEAD") as answer:
@@ -43,7 +49,7 @@ class HttpStore:
             skip = start if start and answer.status != HTTPStatus.PARTIAL_CONTENT else 0  # it cannot resume
             now = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
             if file.stamp and now != file.stamp:
-                raise DataError("the file changed while it was fetched", place=self.address, fix="run again")
+                raise DataError("the file changed while it was fetched", place=self.place, fix="run again")
             while block := answer.read(BLOCK):
                 yield block[skip:]
                 skip = max(0, skip - len(block))
@@ -51,19 +57,27 @@ class HttpStore:
     @contextmanager
     def _ask(self, method: str, headers: dict[str, str] | None = None) -> Iterator[Any]:
         """Send a request and give its response; what breaks while it is read is an OSError, too."""
-        from http.client import HTTPException
+        from http.client import HTTPException, InvalidURL
         from urllib.error import HTTPError
-        from urllib.request import Request, urlopen
+        from urllib.request import Request
+
+        from evergreen.data.sources._redirects import Route
 
         wanted = {"Accept-Encoding": "identity", "User-Agent": "evergreen", **(headers or {})}
+        request = Request(self.address, headers=wanted, method=method)
+        if self.login:
+            request.add_unredirected_header("Authorization", f"Basic {self.login}")
         try:
-            with urlopen(Request(self.address, headers=wanted, method=method), timeout=TIMEOUT) as answer:
+            with Route(self.place, private=self.private_redirects).opener().open(request, timeout=TIMEOUT) as answer:
                 yield answer
+        except InvalidURL as error:
+            raise DataError("it is no address of the web", place=self.place, fix="check the address") from error
         except HTTPException as error:
             raise ConnectionError(str(error) or type(error).__name__) from error
         except HTTPError as error:
             if error.code in PASSING:
                 raise ConnectionError(f"HTTP {error.code} {error.reason}") from error
             words = {401: "access is denied", 403: "access is denied", 404: "there is no such file", 410: "it is gone"}
-            problem = words.get(error.code, f"the server answers {error.code} {error.reason}")
-            raise DataError(problem, place=self.address, fix="check the address") from error
+            redirects = "it redirects in a circle, or to what is no address of the web" if error.code < 400 else ""
+            problem = words.get(error.code) or redirects or f"the server answers {error.code} {error.reason}"
+            raise DataError(problem, place=self.place, fix="check the address") from error

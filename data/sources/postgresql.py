@@ -1,15 +1,14 @@
 """PostgreSQL: `postgresql://user@host/database?table=orders`, or `?query=SELECT …`.
 
-The password comes from PGPASSWORD or ~/.pgpass, as for every client of PostgreSQL, and never stands in the address.
+The password comes from PGPASSWORD or ~/.pgpass, as for every client of PostgreSQL, or from a variable in the address:
+`postgresql://user:${NAME}@host/database`.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
-from evergreen.core.errors import DataError
 from evergreen.data.sources._database import DatabaseSource, load_driver, quote_identifier
 
 PLAIN = frozenset({"bool", "text", "varchar", "bpchar", "bytea", "date", "time", "timestamp", "timestamptz"}) | {
@@ -19,13 +18,6 @@ PLAIN = frozenset({"bool", "text", "varchar", "bpchar", "bytea", "date", "time",
 
 class PostgresqlSource(DatabaseSource):
     DRIVER = "adbc_driver_postgresql"
-
-    def __init__(self, name: str, root: Path) -> None:
-        super().__init__(name, root)
-        parts = urlsplit(self.address)
-        if parts.password or "password" in dict(parse_qsl(parts.query)):
-            fix = "take it out and set PGPASSWORD in the environment, or write ~/.pgpass"
-            raise DataError("the address holds a password", place=self.place, fix=fix)
 
     @property
     def address(self) -> str:

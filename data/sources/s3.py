@@ -1,12 +1,14 @@
 """Amazon S3 and what speaks its language: `s3://bucket/folder/` or `s3://bucket/file.csv.gz`.
 
 Credentials, region and another endpoint (MinIO, Ceph, …) come from the environment: AWS_ACCESS_KEY_ID,
-AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL. `?anonymous=true` needs none.
+AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL. `?anonymous=true` needs none,
+`s3://${KEY}:${SECRET}@bucket/folder/` takes them from variables of other names.
 """
 
 from __future__ import annotations
 
 import os
+from urllib.parse import unquote
 
 from evergreen.data.sources._remote import TIMEOUT, ArrowStore, RemoteSource, RemoteStore
 
@@ -15,11 +17,13 @@ class S3Source(RemoteSource):
     def disk(self) -> RemoteStore:
         from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
-        path, _, said = self.name.removeprefix("//").partition("?")
+        place, _, said = self.name.removeprefix("//").partition("?")
+        login, _, path = place.rpartition("@") if "@" in place.partition("/")[0] else ("", "", place)
+        key, _, secret = (unquote(part) for part in login.partition(":"))
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         system = S3FileSystem(
-            anonymous=said == "anonymous=true",
+            **({"access_key": key, "secret_key": secret} if login else {"anonymous": said == "anonymous=true"}),
             region=region or ("us-east-1" if endpoint else None),
             endpoint_override=endpoint,
             connect_timeout=TIMEOUT,

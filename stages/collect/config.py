@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from evergreen.core.addresses import check_no_secret
 from evergreen.core.config import Section
 from evergreen.core.errors import PipelineError
 
@@ -20,7 +21,12 @@ class CollectConfig(Section):
     RENAMED: ClassVar = {"key": "id_columns", "late": "allowed_lateness", "deleted": "on_source_delete"}
 
     uri: str = Field(min_length=1)
-    """A path from the project's root, or scheme:…; its ending, its contents or its scheme say how it is read."""
+    """A path from the project's root, or scheme:…; its ending, its contents or its scheme say how it is read.
+
+    `${NAME}` is filled in from the environment when it is read: no secret may stand here.
+    """
+    private_redirects: bool = False
+    """Whether a web server may redirect to an address of this machine or of the network around it."""
     watermark: str = ""
     """Column of times or numbers that grow with every new row."""
     allowed_lateness: str | int | float = 0
@@ -33,6 +39,13 @@ class CollectConfig(Section):
     """Columns that identify a row: of several rows with the same values the newest stays."""
     on_source_delete: Literal["follow", "keep"] | None = None
     """What happens to rows that the source no longer has; by default: keep with a watermark, follow without one."""
+
+    @field_validator("uri")
+    @classmethod
+    def _check_no_secret(cls, uri: str) -> str:
+        if ":" in uri:  # a path may look like anything
+            check_no_secret(uri)
+        return uri
 
     @model_validator(mode="after")
     def _check(self) -> CollectConfig:

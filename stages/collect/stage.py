@@ -36,7 +36,7 @@ def run(
     from evergreen.data.sources import open_source
     from evergreen.stages.collect.manifest import publish_parts
 
-    source = open_source(config.uri, paths.root)
+    source = open_source(config.uri, paths.root, private_redirects=config.private_redirects)
     with (
         explain_disk_full(paths.raw, "what was collected before"),
         exclusive_workdir(paths, "collect", "collected") as staged,
@@ -66,7 +66,8 @@ def has_changed(config: CollectConfig, paths: Paths) -> bool:
     if not record.is_file():
         return True
     last = read_json(record)
-    return (last["uri"], last["fingerprint"]) != (config.uri, open_source(config.uri, paths.root).fingerprint())
+    source = open_source(config.uri, paths.root, private_redirects=config.private_redirects)
+    return (last["uri"], last["fingerprint"]) != (config.uri, source.fingerprint())
 
 
 def load_collected(config: CollectConfig, paths: Paths) -> tuple[list[Part], dict[str, Any]]:

@@ -1,0 +1,44 @@
+"""Keep secrets out of addresses: an address holds `${NAME}`, which the environment fills in when it is read."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import quote
+
+from evergreen.core.errors import DataError
+from evergreen.core.redaction import MASK, VARIABLE, mask, remember, secrets_of
+
+ENCODED = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=[?&])[^?&=]+=[^&]*")  # where a URL wants values percent-encoded
+
+
+def check_no_secret(address: str) -> None:
+    """Raise DataError for an address with a secret in it, showing the address up to there."""
+    masked = mask(address)
+    if masked != address:
+        kind = "password" if "@" in masked.partition(MASK)[2][:1] or "pass" in masked.lower() else "secret"
+        fix = "write ${NAME} in its place: the environment's NAME is filled in when the address is read"
+        raise DataError(f"the address holds a {kind}", place=f"{masked.partition(MASK)[0]}{MASK}", fix=fix)
+
+
+def fill(address: str) -> str:
+    """Return an address with the environment's value for each `${NAME}`, percent-encoded where a URL wants it.
+
+    Raises DataError where the environment has no such value.
+    """
+    encoded = [match.span() for match in ENCODED.finditer(address)]
+
+    def value(match: re.Match[str]) -> str:
+        text = os.environ.get(match[1], "").strip("\r\n")
+        if not text:
+            fix = f"set it to the secret that belongs there: export {match[1]}=…"
+            raise DataError(f"the environment has no {match[1]}", place=address, fix=fix)
+        remember(text, match[0])
+        inside = any(start <= match.start() < end for start, end in encoded)
+        return quote(text, safe="") if inside else text
+
+    filled = VARIABLE.sub(value, address)
+    if filled != address:
+        for secret in secrets_of(filled):  # also those of an address that is a variable as a whole
+            remember(secret, MASK, secret=True)
+    return filled
