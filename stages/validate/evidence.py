@@ -200,14 +200,11 @@ def _released(
         return None, "", []
     version, folder = released
     old = load_model(folder)
-    other = None, f"it predicts {old.spec.target_name!r} ({old.spec.task}) and not what the candidate predicts", []
     before, now = ((spec.task, spec.target_name, spec.target.kind) for spec in (old.spec, model.spec))
-    if before != now:
-        return other
     task, old_task = model.network.task, old.network.task
-    new = task.classes_unknown_to(old_task)
-    if not new and old.spec.target.shape != model.spec.target.shape:
-        return other
+    new = task.classes_unknown_to(old_task) if before == now else []
+    if before != now or (not new and old.spec.target.shape != model.spec.target.shape):
+        return None, f"it predicts {old.spec.target_name!r} ({old.spec.task}) and not what the candidate predicts", []
     try:
         rows = {name: torch.as_tensor(array) for name, array in old.spec.encode(table, target=not new).items()}
         if new:
