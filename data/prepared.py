@@ -27,6 +27,7 @@ __all__ = [
     "WEIGHT",
     "RowGroup",
     "columns",
+    "first_rows",
     "hash_sample",
     "hash_sample_table",
     "part_files",
@@ -55,6 +56,16 @@ def read(ready: Path, split: str, columns: Sequence[str] | None = None) -> pa.Ta
         except (pa.ArrowInvalid, OSError) as error:
             raise files.corrupt_file_error(path, error, STAGE) from error
     return pa.concat_tables(tables)
+
+
+def first_rows(ready: Path, split: str, most: int) -> pa.Table:
+    """Return the first `most` rows of a split, fewer where its first file holds fewer."""
+    path = part_files(ready, split)[0]
+    try:
+        with pq.ParquetFile(path) as file:
+            return pa.Table.from_batches([next(file.iter_batches(most, use_threads=False))])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise files.corrupt_file_error(path, error, STAGE) from error
 
 
 def columns(ready: Path, split: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.errors import PipelineError
+from evergreen.core.files import read_json, write_text
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.pipeline import names, read
 
+EXAMPLES = 16  # test rows of which the first valid one is sent
 MAX_INLINE_CHARACTERS = 400  # characters of a request that still looks well on a command line
 TIMEOUT_S = 30.0
 
@@ -59,11 +62,24 @@ def refresh_endpoint(root: Path, progress: Progress = no_progress) -> dict[str, 
 
 
 def example_request(paths: Paths) -> dict[str, Any]:
-    """Return the first row of the test split in the form of a request."""
-    from evergreen.data.feed.batches import load_split
+    """Return the first valid one of a few test rows in the form of a request; each version of the rows is read once."""
+    file = _example_file(paths)
+    try:
+        row: dict[str, Any] = json.loads(file.read_bytes())["rows"][0]
+    except (OSError, ValueError, TypeError, LookupError):
+        from evergreen.data import prepared
+        from evergreen.data.spec import FeatureSpec
 
-    spec, table = load_split(paths.ready, "test")
-    return spec.example_request(table)
+        row = FeatureSpec.load(paths.ready).example_request(prepared.first_rows(paths.ready, "test", EXAMPLES))
+        shutil.rmtree(file.parent, ignore_errors=True)  # the rows of before
+        write_text(file, json.dumps({"rows": [row]}))
+    return row
+
+
+def _example_file(paths: Paths) -> Path:
+    """Return the file of the request, named by the rows that the candidate was trained on."""
+    version = read_json(paths.candidate / "model.json").get("data_version", "")
+    return paths.home / "examples" / paths.name / f"{version}.json"
 
 
 def ask(url: str, name: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -93,8 +109,5 @@ def curl_command(url: str, paths: Paths, row: dict[str, Any]) -> str:
     """Return a line for the shell that sends the row; a long row is put into a file."""
     body = json.dumps({"rows": [row]})
     if len(body) > MAX_INLINE_CHARACTERS:
-        file = paths.home / "examples" / f"{paths.name}.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(body, encoding="utf-8")
-        body = f"@{file}"
+        body = f"@{_example_file(paths)}"
     return f"curl -s {url}/{paths.name}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"

@@ -13,7 +13,6 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.feather as feather
 
 from evergreen.core.errors import DataError
 from evergreen.data.sources._contents import FileCache
@@ -160,17 +159,21 @@ class HashIndex(NamedTuple):
 
 def _remembered(memory: Path) -> HashIndex:
     """Load the index; an empty one where it cannot be read."""
+    from pyarrow import feather
+
     try:
         table = feather.read_table(memory)
         names, stamps = (table[column].to_pylist() for column in ("name", "stamp"))
-        signs = np.stack([table[column].to_numpy() for column in SIGNS], axis=1)
+        signs = np.stack([np.from_dlpack(table[column].combine_chunks()) for column in SIGNS], axis=1)  # no pandas
         return HashIndex({name: place for place, name in enumerate(names)}, signs, stamps)
-    except (OSError, pa.ArrowInvalid, KeyError):
+    except (OSError, pa.ArrowException, KeyError):
         return HashIndex({}, np.empty((0, SIGN), np.int64), [])
 
 
 def _remember(memory: Path, names: Sequence[str], signs: np.ndarray, stamps: Sequence[str]) -> None:
     """Save the index, without files that may still be changing."""
+    from pyarrow import feather
+
     columns = [pa.array(names), pa.array(stamps), *map(pa.array, signs.T.copy())]
     table = pa.table(columns, names=["name", "stamp", *SIGNS])
     settled = (signs[:, 2:] < min(time.time_ns() - SETTLED_NS, LATEST)).all(axis=1)  # mtime and ctime

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from evergreen.core.paths import Paths
@@ -35,8 +36,8 @@ def _foreign(root: Path, asked: Mapping[str, Sequence[Version]]) -> set[tuple[st
 
 def recorded_candidates(root: Path, asked: Mapping[str, Sequence[Version]]) -> dict[tuple[str, str], str | None]:
     """Return the hash of the candidate that the commit of each version records, by name and commit."""
-    commits = {one.commit for found in asked.values() for one in found}
-    locks = _contents(root, commits, LOCKS) if commits else {}
+    commits = frozenset(one.commit for found in asked.values() for one in found)
+    locks = _contents(root, commits) if commits else {}
     return {
         (name, one.commit): find_candidate(_train_entries(locks.get(one.commit, ""), name), Paths(root, name))
         for name, found in asked.items()
@@ -59,9 +60,10 @@ def find_candidate(lock: str, paths: Paths) -> str | None:
     return next((out["md5"] for out in outs if out["path"] == path), None)
 
 
-def _contents(root: Path, commits: Iterable[str], paths: Sequence[str]) -> dict[str, str]:
-    """Return by commit what it holds at these paths, one text after the other, in one call of git."""
-    asked = "".join(f"{commit}:./{path} {commit}\n" for commit in commits for path in paths)
+@lru_cache(maxsize=4)
+def _contents(root: Path, commits: frozenset[str]) -> Mapping[str, str]:
+    """Return by commit what it holds at LOCKS, one text after the other, in one call of git."""
+    asked = "".join(f"{commit}:./{path} {commit}\n" for commit in commits for path in LOCKS)
     found: dict[str, str] = {}
     for record in git_tags.git(root, "cat-file", "--batch=\x01%(rest)", text=asked).split("\x01")[1:]:
         commit, _, text = record.partition("\n")

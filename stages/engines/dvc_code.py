@@ -6,15 +6,20 @@ rows are prepared, the architecture once one is chosen. So it is written before 
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evergreen.core import parts
 from evergreen.core.files import write_text
 from evergreen.core.paths import Paths
 from evergreen.pages.version import templates_version
 from evergreen.stages.code_version import (
+    PACKAGE,
     accepting_architectures,
     baseline_architectures,
     code_version,
@@ -25,6 +30,7 @@ from evergreen.stages.code_version import (
 if TYPE_CHECKING:
     from evergreen.stages.pipeline import Pipeline
 
+FileStat = tuple[str, int, int, int]  # name, size, time of its last change, inode
 CHOSEN = ("tune", "train", "validate")  # stages that use one architecture
 
 
@@ -43,11 +49,48 @@ def code_versions(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
 
 
 def write_code_versions(pipeline: Pipeline, paths: Paths) -> None:
-    """Bring the files up to date; one that is right already is not touched."""
+    """Bring the files up to date; one that is right already is not touched. Nothing is read where nothing changed."""
+    memory = paths.home / "versions" / f"{paths.name}.code.json"
+    if read_optional(memory).get("state") == _state_hash(pipeline, paths):
+        return
     for stage, text in code_versions(pipeline, paths).items():
         file = version_file(paths, stage)
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             write_text(file, text)
+    write_text(memory, json.dumps({"state": _state_hash(pipeline, paths)}))
+
+
+def _state_hash(pipeline: Pipeline, paths: Paths) -> str:
+    """Hash what the files rest on, and what they are: the pipeline, all parts, and the stat of each file."""
+    read = [paths.raw / "source.json", paths.ready / "spec.json", paths.select, paths.tune]
+    files = [*read, _start_card(pipeline, paths), paths.candidate.parent / "versions"]
+    stats = [one for file in files for one in list_files(file)]
+    state = repr((pipeline, parts.own(), stats, _package_stats()))
+    return hashlib.blake2b(state.encode(), digest_size=16).hexdigest()
+
+
+@cache
+def _package_stats() -> list[FileStat]:
+    """List all files that Evergreen is made of; as this process found them."""
+    found = []
+    for folder, inner, files in os.walk(PACKAGE, followlinks=True):
+        inner[:] = sorted({*inner} - {"store", "__pycache__"})
+        found += [one for file in sorted(files) for one in list_files(Path(folder, file))]
+    return found
+
+
+def list_files(path: Path) -> Iterator[FileStat]:
+    """Yield name, size, time and inode of a file, or of each file of a folder: what DVC itself goes by."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return
+    if not path.is_dir():
+        yield str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino
+        return
+    with os.scandir(path) as entries:
+        for entry in sorted(entries, key=lambda one: one.name):
+            yield from list_files(Path(entry.path))
 
 
 def version_file(paths: Paths, stage: str) -> Path:
@@ -65,11 +108,14 @@ def _candidates(pipeline: Pipeline, spec: Mapping[str, Any]) -> Iterable[str]:
 
 def _chosen(stage: str, pipeline: Pipeline, paths: Paths) -> str:
     """Return the architecture that was chosen, or that of the version whose weights train begins with."""
-    places = [paths.select]
-    if stage != "tune":
-        name, _, version = pipeline.train.init_from.partition("@")
-        places = [Paths(paths.root, name).released / version / "model.json", paths.tune, paths.select]
+    places = [paths.select] if stage == "tune" else [_start_card(pipeline, paths), paths.tune, paths.select]
     return next((card["architecture"] for card in map(read_optional, places) if "architecture" in card), "")
+
+
+def _start_card(pipeline: Pipeline, paths: Paths) -> Path:
+    """Return what the version says of itself whose weights train begins with, if with any."""
+    name, _, version = pipeline.train.init_from.partition("@")
+    return Paths(paths.root, name).released / version / "model.json"
 
 
 def read_optional(file: Path) -> dict[str, Any]:

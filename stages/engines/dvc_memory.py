@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from evergreen.core.files import write_text
 from evergreen.core.paths import Paths
 from evergreen.stages.code_version import describe_change
-from evergreen.stages.engines.dvc_code import read_optional, version_file
+from evergreen.stages.engines.dvc_code import list_files, read_optional, version_file
 
 UP_TO_DATE = "up to date"
 
@@ -39,25 +37,28 @@ def explain(paths: Paths, stage: str, md5: str, *, same_parts: bool) -> str:
 
 
 def state_hash(paths: Paths, graph: str, lock: str) -> str:
-    """Hash all on which DVC's answer rests: the graph, the records, the YAML, and the stat of every file they name."""
-    records = re.findall(rf"^  \w+@{re.escape(paths.name)}:\n(?:(?:   .*)?\n)*", lock, re.MULTILINE)
+    """Hash all on which DVC's answer rests: the graph, the records, the YAML, and the bytes of every file they name."""
+    records = re.findall(rf"^  (?!versions@)\w+@{re.escape(paths.name)}:\n(?:(?:   .*)?\n)*", lock, re.MULTILINE)
     named = sorted(set(re.findall(r"^    - path: (.+)$", "".join(records), re.MULTILINE)))
-    stats = [one for path in named for one in _stats(paths.root / path)]
-    state = repr((graph, records, paths.pipeline.read_text(encoding="utf-8"), named, stats))
+    known, files = read_optional(_stats_file(paths)), {}
+    for file, *stat in (one for path in named for one in list_files(paths.root / path)):
+        before = known.get(file, [])
+        files[file] = before if before[:-1] == stat else [*stat, _hash(Path(file))]
+    if files != known:
+        write_text(_stats_file(paths), json.dumps(files))
+    bytes_of = [(file, *value[-1:]) for file, value in files.items()]
+    state = repr((graph, records, paths.pipeline.read_text(encoding="utf-8"), named, bytes_of))
     return hashlib.blake2b(state.encode(), digest_size=16).hexdigest()
 
 
-def _stats(path: Path) -> Iterator[tuple[str, int, int, int]]:
-    """Yield name, size, time and inode of a file, or of each file of a folder: what DVC itself goes by."""
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return
-    yield str(path), 0 if path.is_dir() else stat.st_size, stat.st_mtime_ns, stat.st_ino
-    if path.is_dir():
-        with os.scandir(path) as entries:
-            for entry in sorted(entries, key=lambda one: one.name):
-                yield from _stats(Path(entry.path))
+def _hash(path: Path) -> str:
+    """Hash a file's bytes; takes about a second a gigabyte."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
+def _stats_file(paths: Paths) -> Path:
+    return paths.home / "versions" / f"{paths.name}.stats.json"
 
 
 def _file(paths: Paths) -> Path:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from evergreen.core.errors import VersionError
@@ -179,6 +180,7 @@ def create_tag(root: Path, name: str, commit: str, message: str) -> None:
     git(root, "tag", "--annotate", "--no-sign", "--cleanup=whitespace", "-F", "-", name, commit, text=message, env=env)
 
 
+@cache
 def tag_prefix(root: Path) -> str:
     """Return how the tags of a project begin that is a subfolder of its repository: "sub/", in letters that GTO allows.
 

@@ -154,6 +154,16 @@ def test_nothing_is_stale_the_second_time(home, first):
     assert len(home.prefect("flow_runs", {})) == 1  # Prefect was not troubled
 
 
+def test_where_nothing_is_stale_no_engine_is_imported(home, first, monkeypatch):
+    home.evergreen("stage", "report", "breast_cancer")  # draws the same bytes again
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    done = home.evergreen("run", "breast_cancer", "--json")
+    assert json.loads(done.stdout)["ran"] is False
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "evergreen.flows.update" in imported
+    assert {"dvc", "gto", "pandas", "prefect", "ray", "sklearn", "torch"} & imported == set()
+
+
 def test_what_changed_runs_again_and_the_rest_is_skipped(home, first):
     file = home.root / "pipelines" / "breast_cancer.yaml"
     file.write_text(file.read_text().replace("validate: {}", "validate: {bootstrap_samples: 200}"))

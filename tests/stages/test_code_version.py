@@ -13,6 +13,7 @@ from evergreen.core.paths import Paths
 from evergreen.pages import version as page_version
 from evergreen.stages import code_version as module
 from evergreen.stages.code_version import accepting_architectures, code_version, describe_change
+from evergreen.stages.engines import dvc_code
 from evergreen.stages.engines.dvc_code import code_versions
 from evergreen.stages.pipeline import STAGES, read
 
@@ -144,6 +145,32 @@ def test_a_raised_version_makes_stale_what_uses_it(source, pipelines, file, line
     names = [only] if only else ["pictures", "table"]
     says = f"{part}: version 1 → 2"
     assert moved(before, versions(pipelines)) == {f"{stage}@{name}": says for stage in stages.split() for name in names}
+
+
+def test_the_files_follow_whatever_they_rest_on(source, pipelines, monkeypatch):
+    monkeypatch.setattr(dvc_code, "PACKAGE", source)
+    name, paths = pipelines[0]
+
+    def write() -> dict[str, str]:
+        for cached in (module._text, dvc_code._package_stats):  # as in another process
+            cached.cache_clear()
+        dvc_code.write_code_versions(read(name, paths.root), paths)
+        return {stage: dvc_code.version_file(paths, stage).read_text() for stage in STAGES}
+
+    first = write()
+    dvc_code.version_file(paths, "train").write_text("by another hand")
+    dvc_code.version_file(paths, "tune").unlink()
+    assert write() == first
+    edit(source / "data" / "sources" / "csv.py", r"\n( *)ENDINGS", r"\n\1VERSION = 2\n\1ENDINGS")
+    assert write()["collect"] == "stage collect 1\nsource csv 2\n"
+    write_json(paths.select, {"architecture": "vit"})
+    assert "architecture vit" in write()["train"]
+    paths.pipeline.write_text(paths.pipeline.read_text() + "select: {architectures: [cnn]}\n")
+    assert re.findall("architecture (.*) 1", write()["select"]) == ["cnn"]
+    called = []
+    monkeypatch.setattr(dvc_code, "code_versions", lambda *_: called.append(1))
+    write()
+    assert called == []  # nothing is read again
 
 
 def test_one_more_architecture_makes_select_stale_where_it_fits(source, pipelines, monkeypatch):

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from evergreen.core.errors import VersionError
 from evergreen.core.paths import Paths
-from evergreen.stages.engines import candidates, dvc_code, dvc_graph, dvc_stages, git_tags, versions
+from evergreen.stages.engines import candidates, dvc_code, dvc_graph, dvc_memory, dvc_stages, git_tags, versions
 from evergreen.stages.pipeline import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,6 +142,25 @@ def test_settings_are_compared_one_by_one() -> None:
         "train.clip": {},
         "task": "x",
     }
+
+
+def test_what_dvc_said_stands_while_the_bytes_are_the_same(tmp_path: Path) -> None:
+    paths = Paths(tmp_path, "alpha")
+    for file, text in {paths.pipeline: "task: regression", paths.raw / "rows": "1", paths.select: "{}"}.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    outs = "".join(f"    - path: {path.relative_to(tmp_path)}\n" for path in (paths.raw, paths.select))
+    lock = f"schema: '2.0'\nstages:\n  select@alpha:\n    outs:\n{outs}"
+    first = dvc_memory.state_hash(paths, "graph", lock)
+    for file in (paths.raw / "rows", paths.select):  # made again, with a new time and inode
+        file.with_name("new").write_text(file.read_text())
+        file.with_name("new").replace(file)
+    assert dvc_memory.state_hash(paths, "graph", f"{lock}  versions@alpha:\n    cmd: true\n") == first
+    assert dvc_memory.state_hash(paths, "graph", lock.replace("select@", "tune@")) != first
+    (paths.raw / "rows").write_text("2")
+    second = dvc_memory.state_hash(paths, "graph", lock)
+    paths.select.unlink()
+    assert len({first, second, dvc_memory.state_hash(paths, "graph", lock)}) == 3
 
 
 def test_importing_the_door_opens_no_engine() -> None:
