@@ -18,7 +18,7 @@ define step
 @echo "$(1)"; { $(2); } >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }
 endef
 
-.PHONY: run test check bench reference docs stop
+.PHONY: run test check bench chaos reference docs stop
 .DEFAULT_GOAL := run
 
 run: $(READY)          ## bring the pipeline up to date, release it, serve it, ask it once
@@ -34,6 +34,9 @@ check: $(READY)        ## style, types, import arrows
 
 bench: $(READY)        ## ratios measured side by side; results in benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks
+
+chaos: $(READY)        ## AGAIN=1 strikes what passed, too; what a kill at each stage leaves, in benchmarks/CHAOS.md
+	@$(BIN)/python -m benchmarks.chaos $(if $(AGAIN),--again)
 
 reference: $(READY)    ## CASE=NAME runs one; scores on real data in benchmarks/REFERENCE.md
 	@$(BIN)/python -m benchmarks.reference $(CASE)
