@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import os
 from collections.abc import Generator, Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
+from evergreen.core.spreadsheets import CsvWriter
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 ENDINGS = (".csv", ".parquet")
 
 
-def predict(paths: Paths, source: Path, output: Path, progress: Progress = no_progress) -> dict[str, Any]:
+def predict(
+    paths: Paths, source: Path, output: Path, progress: Progress = no_progress, *, raw: bool = False
+) -> dict[str, Any]:
     """Predict the rows of `source` and write them to `output` with their predictions, completely or not at all.
 
     The output has the columns of `source`, `prediction`, and for classes a column `p_<class>` each. One record batch is
-    in memory at a time; a forecast, whose rows need those before them, takes the whole table.
+    in memory at a time; a forecast, whose rows need those before them, takes the whole table. In CSV, texts that a
+    spreadsheet would run as a formula get an apostrophe in front, unless they are wanted `raw`.
 
     Raises PipelineError or DataError for a pipeline without a release, a column that is missing, a row that cannot be
     predicted (named by its line), an output that is neither CSV nor Parquet.
@@ -50,8 +53,9 @@ def predict(paths: Paths, source: Path, output: Path, progress: Progress = no_pr
     else:
         typed = output.suffix.lower() == ".parquet"
         tables = (_answer(model, batch, source, typed) for batch in batches if len(batch))
-    rows = _write(tables, output, progress)
-    return {"pipeline": paths.name, "version": version, "rows": rows, "output": str(output)}
+    rows, n_neutralised = _write(tables, output, progress, raw=raw)
+    value = {"pipeline": paths.name, "version": version, "rows": rows, "output": str(output)}
+    return value | {"neutralised": n_neutralised}
 
 
 def _check_output(output: Path) -> None:
@@ -137,16 +141,16 @@ def _forecast(model: Model, batches: Iterator[pa.RecordBatch], source: Path) -> 
     yield _append_columns(_source_columns(table), forecast(model, table, source), source)
 
 
-def _write(tables: Iterator[pa.Table], output: Path, progress: Progress) -> int:
-    """Write the tables to a temporary file beside `output` and rename it at the end; return the number of rows."""
+def _write(tables: Iterator[pa.Table], output: Path, progress: Progress, *, raw: bool) -> tuple[int, int]:
+    """Write the tables to a temporary file beside `output` and rename it at the end; return (rows, changed cells)."""
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    writing = _parquet if output.suffix.lower() == ".parquet" else _csv
-    rows = 0
+    rows = n_changed = 0
+    writing = _parquet(temporary) if output.suffix.lower() == ".parquet" else _csv(temporary, raw=raw)
     try:
-        with contextlib.closing(writing(temporary)) as writer:
+        with contextlib.closing(writing) as writer:
             next(writer)
             for table in tables:
-                writer.send(table)
+                n_changed = writer.send(table)
                 rows += len(table)
                 progress(stage="predict", rows=rows)
         if not rows:
@@ -154,34 +158,34 @@ def _write(tables: Iterator[pa.Table], output: Path, progress: Progress) -> int:
         temporary.replace(output)
     finally:
         temporary.unlink(missing_ok=True)
-    return rows
+    return rows, n_changed
 
 
-def _parquet(path: Path) -> Generator[None, pa.Table, None]:
-    """Write the tables sent to it, all of one schema, as Parquet."""
+def _parquet(path: Path) -> Generator[int, pa.Table, None]:
+    """Write the tables sent to it, all of one schema, as Parquet, which holds every text as it is."""
     import pyarrow.parquet as pq
 
-    table = yield
+    table = yield 0
     with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
         while True:
             writer.write_table(table.cast(writer.schema))
-            table = yield
+            table = yield 0
 
 
-def _csv(path: Path) -> Generator[None, pa.Table, None]:
-    """Write the tables sent to it as CSV. Python's writer quotes where needed; Arrow's quotes every text."""
+def _csv(path: Path, *, raw: bool) -> Generator[int, pa.Table, None]:
+    """Write the tables sent to it as CSV; yield how many cells were changed, lest a spreadsheet runs them."""
     import pyarrow as pa
 
-    table = yield
+    table = yield 0
     kept = [field.name for field in table.schema if not pa.types.is_binary(field.type)]  # a picture's file, say
     texts = [field.name for field in table.schema if pa.types.is_nested(field.type) or _is_tensor(field.type)]
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(kept)
+        writer = CsvWriter(file, raw=raw)
+        writer.write_rows([kept])
         while True:
             columns = [_to_text(table.column(name), nested=name in texts) for name in kept]
-            writer.writerows(zip(*columns, strict=True))
-            table = yield
+            writer.write_rows(zip(*columns, strict=True))
+            table = yield writer.n_changed
 
 
 def _is_tensor(kind: pa.DataType) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evergreen.core.files import write_json
+from evergreen.core.spreadsheets import CsvWriter
 from evergreen.stages.validate.evaluated_rows import ShownRows
 from evergreen.stages.validate.worst_rows import worst_rows
 
@@ -85,9 +85,7 @@ def write_plots(folder: Path, evidence: Evidence, choice: Json, shown: ShownRows
 
 def _csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+        CsvWriter(file).write_rows([columns, *rows])
 
 
 def _is_matrix(value: Any) -> bool:

@@ -21,8 +21,8 @@ def ask(candidates, monkeypatch, tmp_path):
     )
     monkeypatch.setattr(versions, "checkout", lambda paths, version: paths.candidate)
 
-    def asked(name, source, output="out.csv"):
-        return predict(Paths(candidates, name), source, tmp_path / output)
+    def asked(name, source, output="out.csv", **options):
+        return predict(Paths(candidates, name), source, tmp_path / output, **options)
 
     return asked
 
@@ -95,3 +95,22 @@ def test_the_file_to_answer_is_not_written_over(ask, tmp_path):
     with pytest.raises(ValueError, match="is the file to answer; give the name of another"):
         ask("sunspots", source)
     assert source.read_bytes() == before
+
+
+def test_no_text_of_the_input_runs_in_a_spreadsheet(ask, candidates, tmp_path):
+    table = prepared.read(Paths(candidates, "diabetes").ready, "test").slice(0, 2)
+    table = table.select([name for name in table.column_names if name[0] != "_"])
+    table = table.append_column("=note", pa.array(["=cmd|'/c calc'!A0", "-5"]))
+    pq.write_table(table, tmp_path / "in.parquet")
+    assert ask("diabetes", tmp_path / "in.parquet")["neutralised"] == 2
+    with (tmp_path / "out.csv").open(newline="") as file:
+        safe = list(csv.DictReader(file))
+    assert [row["'=note"] for row in safe] == ["'=cmd|'/c calc'!A0", "-5"]
+    assert ask("diabetes", tmp_path / "in.parquet", raw=True)["neutralised"] == 0
+    with (tmp_path / "out.csv").open(newline="") as file:
+        exact = list(csv.DictReader(file))
+    assert [row["=note"] for row in exact] == table["=note"].to_pylist()
+    numbers = [name for name in exact[0] if name != "=note"]
+    assert [[row[name] for name in numbers] for row in exact] == [[row[name] for name in numbers] for row in safe]
+    assert ask("diabetes", tmp_path / "in.parquet", "out.parquet")["neutralised"] == 0
+    assert pq.read_table(tmp_path / "out.parquet")["=note"].to_pylist() == table["=note"].to_pylist()
