@@ -43,4 +43,4 @@ def open_pipeline(name: str) -> tuple[Pipeline, Paths]:
     root = find_root()
     pipeline = read(name, root)
     versions.prepare(root)
-    return pipeline, Paths(root, name)
+    return pipeline, Paths(root, pipeline.name)

@@ -26,7 +26,8 @@ def stage(
     if stage not in ("versions", *pipelines.STAGES):
         raise PipelineError(f"there is no stage {stage!r}", fix=suggest(stage, pipelines.STAGES, "stages"))
     root = find_root()
-    pipeline, paths = pipelines.read(name, root), Paths(root, name)
+    pipeline = pipelines.read(name, root)
+    paths = Paths(root, pipeline.name)
     if stage == "versions":
         versions.register_pipeline(paths)
         versions.write_code_versions(pipeline, paths)

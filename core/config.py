@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from evergreen.core.errors import PipelineError, suggest
 
@@ -19,8 +21,52 @@ WORDS = {  # pydantic's type of an error → what was expected
     "list_type": "a list like [a, b]",
     "dict_type": "a mapping like {name: value}",
 }
+
+
+def is_before(first: Moment | None, second: Moment | None) -> bool | None:
+    """Tell whether one time or number lies before another; None where that cannot be said without the data."""
+    texts = [one for one in (first, second) if isinstance(one, str)]
+    if None in (first, second) or len(texts) == 1 or not all(MONTH.match(text) for text in texts):
+        return None
+    return bool(first < second)  # type: ignore[operator]
+
+
+def _check_moment(moment: str | int | float) -> str | int | float:
+    """Raise PipelineError for a text that is neither a time nor a number."""
+    if isinstance(moment, str) and not MONTH.fullmatch(moment):
+        try:
+            datetime.fromisoformat(moment)
+        except ValueError as error:
+            if not NUMBER.fullmatch(moment):
+                problem = f"{show_value(moment)} is no time"
+                raise PipelineError(problem, fix="write a number or a time: 2026-01-31") from error
+    return moment
+
+
+def _check_differ(values: list[Any]) -> list[Any]:
+    """Raise PipelineError where a list holds a value twice."""
+    seen: set[tuple[type, Any]] = set()
+    for value in values:
+        if (type(value), value) in seen:
+            raise PipelineError(f"{show_value(value)} stands twice", fix="keep one of the two")
+        seen.add((type(value), value))
+    return values
+
+
+DIFFERENT = (AfterValidator(_check_differ), Field(json_schema_extra={"uniqueItems": True}))
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and torch both take
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+Moment = Annotated[str | int | float, AfterValidator(_check_moment)]  # a time, or a number that grows with it
+Value = str | bool | int | float | None  # of a cell
+Name = Annotated[str, Field(min_length=1, max_length=1000)]  # of a column
+NameOrNone = Annotated[str, Field(max_length=1000)]  # "" is none
+Names = Annotated[list[Name], *DIFFERENT]
 MAX_SHOWN = 100  # characters of a key or text in a message
+MONTH = re.compile(r"\d{4}-\d\d")
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,2})?")
 NAMES: dict[type, str] = {type(None): "nothing", dict: "a mapping", list: "a list"}
 
 
@@ -93,12 +139,17 @@ def explain(
         cause = first["ctx"]["error"]
         problem, fix = getattr(cause, "problem", str(cause)), getattr(cause, "fix", "")
         named = location or tuple(key for key in values if key in problem)[:1]
-        return (problem if problem.startswith(section) else f"{prefix}{problem}"), named, fix
+        prefix = f"{name}: " if location else prefix
+        return (problem if section and problem.startswith(section) else f"{prefix}{problem}"), named, fix
     value = _value_at(values, location)
     alike = [one for one in details if _written_keys(one["loc"], values) == location]
-    if words := [_expected(one) for one in alike if _expected(one)]:
+    words = [_expected(one) for one in alike if _expected(one)]
+    if words and len(words) == len(alike):
         expected = " or ".join(dict.fromkeys(words))
-        return f"{name} must be {expected}, got {show_value(value)}", location, ""
+        hint = suggest(str(value), expected.removeprefix("one of ").split(", "))
+        fix = hint if hint.startswith("did") else ""
+        return f"{name} must be {expected}, got {show_value(value)}", location, fix
+    first = next(one for one in alike if not _expected(one))
     shown = _path(*location)
     problem = (
         f"{shown} has {len(value)} values" if value and isinstance(value, list) else f"{shown} is {show_value(value)}"
@@ -109,18 +160,20 @@ def explain(
 def _expected(detail: Any) -> str:
     if detail["type"] == "literal_error":
         expected: str = detail["ctx"]["expected"]
-        return "one of " + expected.replace("' or '", "', '").replace("'", "")
+        return "one of " + expected.replace("' or '", "', '").replace("'", "").removeprefix(", ")
     return WORDS.get(detail["type"], "")
 
 
 def _bounds(model: type[Section], location: Sequence[str | int], detail: Any) -> str:
     """Return the hint for a value out of bounds: both bounds of the field where it has two."""
     context = detail.get("ctx", {})
+    if "pattern" in context:
+        return f"write it as {' or '.join(_field(model, location)['examples'])}"
     if "min_length" in context or "max_length" in context:
         most = "max_length" in context
         unit = "characters" if detail["type"].startswith("string") else "values"
         return f"give at {'most' if most else 'least'} {context['max_length' if most else 'min_length']} {unit}"
-    field: dict[str, Any] = model.model_json_schema()["properties"].get(location[0], {})
+    field = _field(model, location)
     parts = [field.get("items", {})] if len(location) > 1 else [field, *field.get("anyOf", ())]
     limits = {name: value for part in parts for name, value in part.items() if name.lower().endswith("mum")}
     low, high = (limits.get(f"exclusive{name}", limits.get(name.lower())) for name in ("Minimum", "Maximum"))
@@ -129,6 +182,11 @@ def _bounds(model: type[Section], location: Sequence[str | int], detail: Any) ->
     if detail["type"].startswith("less"):
         return f"give at most {high:,}"
     return f"give a number above {low:,}" if "exclusiveMinimum" in limits else f"give at least {low:,}"
+
+
+def _field(model: type[Section], location: Sequence[str | int]) -> dict[str, Any]:
+    field: dict[str, Any] = model.model_json_schema()["properties"].get(location[0], {})
+    return field
 
 
 def _written_keys(location: Sequence[Any], values: Any) -> tuple[Any, ...]:
@@ -165,4 +223,4 @@ def show_value(value: Any) -> str:
     kind = next((word for cls, word in NAMES.items() if isinstance(value, cls)), "")
     if isinstance(value, str):
         return f"the text {_key(value)}"
-    return kind or str(value)
+    return kind or str(value).lower()

@@ -10,11 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from evergreen.core import yaml_limits
 from evergreen.core.config import S, Section, explain, show_value
 from evergreen.core.errors import PipelineError, suggest
+from evergreen.core.yaml_limits import line_error
 
-MAX_BYTES = 2**20  # of a file that a person writes
-MAX_VALUES = 100_000  # of a file whose aliases are written out: ten lines of them can stand for billions
+MAX_PROBLEM = 500  # characters of a message
 
 
 class YamlFile:
@@ -43,7 +44,8 @@ class YamlFile:
 
     def error(self, problem: str, *keys: str | int, fix: str = "") -> PipelineError:
         """Return a PipelineError at the line of a value."""
-        return PipelineError(problem, place=f"{self.name}:{self.line(*keys)}", fix=fix)
+        problem = problem if len(problem) <= MAX_PROBLEM else f"{problem[:MAX_PROBLEM]}…"
+        return line_error(self.name, self.line(*keys), problem, fix)
 
     def check_keys(self, known: Collection[str], required: Iterable[str]) -> None:
         """Raise PipelineError for an unknown key at the top of the file, or a missing one."""
@@ -64,11 +66,17 @@ class YamlFile:
             problem = f"{name} must be keys and values, got {show_value(values)}"
             raise self.error(problem, *keys, fix=f"write {name}: {{}}")
         current, written = self._current(model, values or {}, keys)
+        return self.check(model, current, *keys, written=written)
+
+    def check(
+        self, model: type[S], values: Mapping[str, Any], *keys: str, written: Mapping[Any, str] | None = None
+    ) -> S:
+        """Read values that stand under `keys` as a model; `written` says which stand there under an older key."""
         try:
-            return model.model_validate(current)
+            return model.model_validate(values)
         except ValidationError as error:
-            problem, location, fix = explain(error, model, current, name)
-            written_as = (*keys, *(written.get(key, key) for key in location[:1]), *location[1:])
+            problem, location, fix = explain(error, model, values, ".".join(keys))
+            written_as = (*keys, *((written or {}).get(key, key) for key in location[:1]), *location[1:])
             raise self.error(problem, *written_as, fix=fix) from error
 
     def _current(
@@ -97,20 +105,18 @@ class YamlFile:
         from ruamel.yaml import YAML
         from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-        if (size := path.stat().st_size) > MAX_BYTES:
-            problem = f"the file has {size:,} bytes, more than {MAX_BYTES:,}"
-            raise PipelineError(problem, place=self.name, fix="keep data in the source that it names")
+        text = yaml_limits.read_text(path, self.name)
         try:
-            root = YAML(typ="safe").compose(path.read_text(encoding="utf-8"))
-            size = 0 if root is None else _size(root, {})
+            yaml_limits.check_events(text, self.name)
+            root = YAML(typ="safe").compose(text)
+            if root is not None:
+                yaml_limits.check_nodes(root, self.name)
         except MarkedYAMLError as error:
             raise self._not_yaml(error) from error
-        except (YAMLError, UnicodeDecodeError, RecursionError) as error:
-            text = str(error).splitlines()[0]
-            raise PipelineError(f"not YAML: {text}", place=self.name, fix="write plain UTF-8 text") from error
-        if size > MAX_VALUES:
-            problem = f"its aliases stand for more than {MAX_VALUES:,} values"
-            raise PipelineError(problem, place=self.name, fix="write the values that are meant")
+        except (YAMLError, RecursionError) as error:
+            line = text.count("\n", 0, getattr(error, "position", None) or 0) + 1
+            reason = getattr(error, "reason", None) or str(error).splitlines()[0]
+            raise line_error(self.name, line, f"not YAML: {reason}", "write plain UTF-8 text") from error
         if root is None or root.id != "mapping":
             found = (
                 "nothing"
@@ -118,20 +124,15 @@ class YamlFile:
                 else {"sequence": "a list"}.get(root.id, f"a {root.id}")
             )
             problem = "the file is empty" if found == "nothing" else f"expected keys and values, got {found}"
-            raise PipelineError(problem, place=f"{self.name}:1", fix=f"the least is: {self.least}")
+            raise line_error(self.name, 1, problem, f"the least is: {self.least}")
         return root
 
     def _construct(self) -> Any:
         from ruamel.yaml import YAML
-        from ruamel.yaml.constructor import DuplicateKeyError
         from ruamel.yaml.error import MarkedYAMLError
 
         try:
             return _plain(YAML(typ="safe").constructor.construct_document(self._root))
-        except DuplicateKeyError as error:
-            problem = str(error.problem).split(" with value")[0].replace("found duplicate", "duplicate")
-            place = f"{self.name}:{error.problem_mark.line + 1}"
-            raise PipelineError(problem, place=place, fix="keep one of the two") from error
         except MarkedYAMLError as error:
             raise self._not_yaml(error) from error
         except (ValueError, RecursionError) as error:
@@ -141,20 +142,8 @@ class YamlFile:
         mark = error.problem_mark or error.context_mark
         place = f"{self.name}:{mark.line + 1}" if mark else self.name
         fix = "check quotes, brackets, colons and indentation near this line"
-        return PipelineError(f"not YAML: {error.problem or error.context}", place=place, fix=fix)
-
-
-def _size(node: Any, sizes: dict[int, int]) -> int:
-    """Count the values under a node as if each alias were written out. Raises RecursionError for a loop."""
-    if id(node) in sizes:
-        if not sizes[id(node)]:
-            raise RecursionError("an alias stands inside its own anchor")
-        return sizes[id(node)]
-    sizes[id(node)] = 0
-    children = node.value if isinstance(node.value, list) else []
-    parts = (part for child in children for part in (child if isinstance(child, tuple) else (child,)))
-    sizes[id(node)] = 1 + sum(_size(part, sizes) for part in parts)
-    return sizes[id(node)]
+        problem = " ".join(str(error.problem or error.context).split())[:MAX_PROBLEM]
+        return PipelineError(f"not YAML: {problem}", place=place, fix=fix)
 
 
 def _plain(value: Any) -> Any:

@@ -20,7 +20,8 @@ def update(root: Path, name: str, progress: Progress) -> dict[str, Any]:
     """Run the lifecycle under Prefect if anything is stale, else say so before Prefect is even imported."""
     from evergreen.stages.engines import versions
 
-    pipeline, paths = read(name, root), Paths(root, name)
+    pipeline = read(name, root)
+    name, paths = pipeline.name, Paths(root, pipeline.name)
     versions.prepare(root)
     if name in versions.retired(root):
         version = versions.versions(paths)[-1].version

@@ -119,13 +119,14 @@ def _module(text: str) -> dict[str, Definition]:
         if isinstance(node, ast.ClassDef):
             names[node.name] = text, node
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
-            names |= dict.fromkeys(_targets(node), (text, node.value))
+            names |= dict.fromkeys(assigned_names(node), (text, node.value))
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evergreen."):
             names |= {one.asname or one.name: (_imported(node.module or "", one.name), one) for one in node.names}
     return names
 
 
-def _targets(node: ast.stmt) -> Iterator[str]:
+def assigned_names(node: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement gives a value."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
     for target in targets:
         if isinstance(target, ast.Name):
@@ -165,13 +166,31 @@ def _lineage(text: str, node: ast.AST) -> Iterator[tuple[str, ast.ClassDef]]:
 
 def _attribute(part: str, name: str, attribute: str) -> Any:
     """Return the value of a part's class attribute, None where nobody may know without running it."""
+    return _class_attribute(_part_text(part, name), CONTRACTS[part], attribute)
+
+
+def class_lineage(part: str, name: str) -> tuple[ast.ClassDef, ...]:
+    """Return the class of a part and all that it inherits from, as far as Evergreen defines them."""
+    return next(_lineages(_part_text(part, name), CONTRACTS[part]), ((), ()))[1]
+
+
+def _part_text(part: str, name: str) -> str:
     group = GROUPS[part]
-    text = parts.text_of(group, name) or _text(PACKAGE / parts.FOLDERS[group] / f"{name}.py")
-    return _class_attribute(text, CONTRACTS[part], attribute)
+    return parts.text_of(group, name) or _text(PACKAGE / parts.FOLDERS[group] / f"{name}.py")
 
 
 @cache
 def _class_attribute(text: str, contract: str, attribute: str) -> Any:
+    for homes, owners in _lineages(text, contract):
+        for where, owner in zip(homes, owners, strict=True):
+            for statement in owner.body:
+                if attribute in assigned_names(statement):
+                    return _evaluate(where, getattr(statement, "value", None))
+    return None
+
+
+def _lineages(text: str, contract: str) -> Iterator[tuple[tuple[str, ...], tuple[ast.ClassDef, ...]]]:
+    """Yield for each class of a file that follows a contract the texts and the classes of its lineage."""
     for home, node in _module(text).values():
         if isinstance(node, ast.alias):  # `from … import Source as Source`: another part under a further name
             home, node = (node.asname and _definition(home, node.name)) or (home, node)
@@ -179,11 +198,7 @@ def _class_attribute(text: str, contract: str, attribute: str) -> Any:
             continue
         lineage = [*_lineage(home, node)]
         if any(one.name == contract for _, one in lineage):
-            for where, owner in lineage:
-                for statement in owner.body:
-                    if attribute in _targets(statement):
-                        return _evaluate(where, getattr(statement, "value", None))
-    return None
+            yield tuple(where for where, _ in lineage), tuple(one for _, one in lineage)
 
 
 def _evaluate(text: str, node: ast.AST | None) -> Any:

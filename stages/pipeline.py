@@ -21,6 +21,8 @@ from evergreen.core.yaml_file import YamlFile
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.deploy.config import DeployConfig
+from evergreen.stages.named_parts import check_name, check_parts
+from evergreen.stages.part_options import options_model
 from evergreen.stages.select.config import SelectConfig
 from evergreen.stages.train.config import TrainConfig
 from evergreen.stages.tune.config import TuneConfig
@@ -61,7 +63,7 @@ CONFIGS: dict[str, type[Section]] = {
     "deploy": DeployConfig,
 }
 SECTIONS = tuple(CONFIGS)
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # it is part of tags, files and addresses
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # it is part of tags, files and addresses
 STAGES = (*SECTIONS[:-1], "report")  # the DVC graph, in order: what is deployed is a release, no output of the graph
 
 RELEASE = {"auto": "the verdict", "ask": "a person, by `evergreen release NAME`"}
@@ -85,7 +87,11 @@ def json_schema() -> dict[str, Any]:
     with_options = {"type": "object", "required": ["name"], "properties": {"name": task}}
     sections = {name: model.json_schema() for name, model in CONFIGS.items()}
     sections["select"]["properties"]["architectures"]["items"] = {"enum": parts.names("architectures")}
-    schedule = {"type": "string", "description": "Cron, in UTC; left out, it runs by hand alone."}
+    schedule = {
+        "type": "string",
+        "maxLength": MAX_SHOWN,
+        "description": "Cron, in UTC; left out, it runs by hand alone.",
+    }
     release = {"enum": list(RELEASE), "default": "auto", "description": "Who releases a candidate that proved better."}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -100,24 +106,25 @@ def json_schema() -> dict[str, Any]:
 def read(name: str, root: Path) -> Pipeline:
     """Read `pipelines/NAME.yaml` (a path to it serves as well); raises PipelineError."""
     parts.use(root)
-    name = Path(name).stem
+    name = Path(name).name.removesuffix(".yaml")
     if not NAME.fullmatch(name):
         problem = f"{name[:MAX_SHOWN]!r} cannot be a pipeline's name"
-        raise PipelineError(problem, fix="use letters, digits, _ and -, starting with a letter or a digit")
-    if name not in names(root):
-        known = names(root)
+        fix = "use at most 100 letters, digits, _ and -, starting with a letter or a digit"
+        raise PipelineError(problem, place="pipelines", fix=fix)
+    known = names(root)
+    if name not in known:
         fix = suggest(name, known, "pipelines") if known else "make one with: evergreen new"
+        fix = f"rename {name}.yml to {name}.yaml" if (root / "pipelines" / f"{name}.yml").is_file() else fix
         raise PipelineError(f"there is no pipeline {name!r}", fix=fix)
+    if alike := [other for other in known if other.lower() == name.lower() and other != name]:
+        fix = "rename one of the two files"
+        raise PipelineError(f"the pipelines {name!r} and {alike[0]!r} differ in capitals alone", fix=fix)
     path = f"pipelines/{name}.yaml"
     file = YamlFile(root / path, path, "task: …, collect: {uri: …}, preprocess: {target: …}")
     file.check_keys(("task", "schedule", "release", *SECTIONS), required=["task"])
     task, options = _task(file)
     sections: dict[str, Any] = {section: file.section(model, section) for section, model in CONFIGS.items()}
-    for position, architecture in enumerate(sections["select"].architectures):
-        if architecture not in (known := parts.names("architectures")):
-            problem = f"select.architectures: there is no architecture {architecture!r}"
-            fix = suggest(architecture, known, "architectures")
-            raise file.error(problem, "select", "architectures", position, fix=fix)
+    check_parts(file, **sections)
     return Pipeline(name, task, options, _schedule(file), _release(file), **sections)
 
 
@@ -128,8 +135,8 @@ def _task(file: YamlFile) -> tuple[str, dict[str, Any]]:
     task = options.pop("name", "")
     if not isinstance(task, str):
         raise file.error(f"task must be text or a mapping like {{name: value}}, got {show_value(task)}", "task")
-    if task not in tasks():
-        raise file.error(f"unknown task {task[:MAX_SHOWN]!r}", "task", fix=suggest(task, tasks(), "tasks"))
+    check_name(file, "tasks", task, "task")
+    file.check(options_model("task", task), options, "task")
     return task, options
 
 
@@ -137,9 +144,9 @@ def _schedule(file: YamlFile) -> str:
     schedule = file.values.get("schedule", "")
     if not isinstance(schedule, str):
         raise file.error(f"schedule must be text, got {show_value(schedule)}", "schedule")
-    if problem := cron_problem(schedule):
+    if problem := cron_problem(schedule[: MAX_SHOWN + 1]):
         fix = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *" is every day at 04:30 UTC'
-        raise file.error(f"schedule {schedule!r} is not cron syntax ({problem})", "schedule", fix=fix)
+        raise file.error(f"schedule {schedule[:MAX_SHOWN]!r} is not cron syntax ({problem})", "schedule", fix=fix)
     return schedule
 
 
@@ -158,6 +165,8 @@ def cron_problem(schedule: str) -> str:
     """Return what is wrong with a cron schedule, or ""."""
     if not schedule:
         return ""
+    if len(schedule) > MAX_SHOWN:
+        return f"it is longer than {MAX_SHOWN} characters"
     if len(schedule.split()) != 5:
         return f"it has {len(schedule.split())} of the 5 fields"
     from datetime import datetime

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from evergreen.core.config import is_before, show_value
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import kinds
 from evergreen.data.arrow import to_float64
@@ -53,6 +54,21 @@ class ColumnRule:
             raise column_error(
                 name, f"missing is {column.missing}, and a share is 0 to 1", f"write {EXAMPLES['missing']}"
             )
+        for key, value in (
+            ("min", column.min),
+            ("max", column.max),
+            *(("allowed", one) for one in column.allowed or ()),
+        ):
+            if (
+                isinstance(value, list | dict)
+                or (key != "allowed" and isinstance(value, bool))
+                or (isinstance(value, float) and not math.isfinite(value))
+            ):
+                raise column_error(name, f"{key} is {show_value(value)}", "write a number, or a time in quotes")
+        if column.allowed == []:
+            raise column_error(name, "allowed: the list is empty", f"write {EXAMPLES['allowed']}")
+        if is_before(column.max, column.min):
+            raise column_error(name, f"min {column.min} is above max {column.max}", "write the smaller one as min")
         if column.pattern:
             check_pattern(column.pattern, lambda problem, fix: column_error(name, problem, fix))
         return column

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from evergreen.core.config import Section, Seed
+from evergreen.core.config import (
+    DIFFERENT,
+    Fraction,
+    Moment,
+    Name,
+    NameOrNone,
+    Names,
+    OpenShare,
+    Section,
+    Seed,
+    Value,
+    is_before,
+)
+from evergreen.core.durations import parse_duration
 from evergreen.core.errors import PipelineError
 
-Time = str | int | float | None
+Rule = Annotated[str, Field(min_length=1, max_length=2000)]
 
 
 class PreprocessConfig(Section):
@@ -30,57 +43,57 @@ class PreprocessConfig(Section):
         "leaks": "leakage_checks",
     }
 
-    target: str = Field(min_length=1)
+    target: Name
     """The column to predict."""
-    id_columns: list[str] = []
+    id_columns: Names = []
     """Columns that identify a row; by default all inputs and the target do."""
-    drop_columns: list[str] = []
+    drop_columns: Names = []
     """Columns to leave out."""
-    filter: dict[str, list[Any]] = {}
+    filter: dict[Name, Annotated[list[Value], Field(min_length=1), *DIFFERENT]] = {}
     """Column: values; rows with others are left out."""
-    kinds: dict[str, str | dict[str, Any]] = {}
+    kinds: dict[Name, str | dict[str, Value | list[Value]]] = {}
     """Column: kind, where the guess is wrong; or column: {kind: …, …} with the options of that kind."""
-    column_rules: dict[str, dict[str, Any]] = Field({}, alias="schema")
+    column_rules: dict[Name, dict[str, Any]] = Field({}, alias="schema")
     """Column: {min, max, allowed, pattern, unique, missing, kind, type}, what must hold of its values."""
-    rules: list[str] = []
+    rules: Annotated[list[Rule], *DIFFERENT] = []
     """Rules across columns, such as "end >= start"; a row that breaks one is quarantined."""
-    max_invalid_fraction: float = Field(0.2, ge=0, le=1)
+    max_invalid_fraction: Fraction = 0.2
     """Of the rows, those that may be quarantined; above it nothing is prepared."""
-    test_fraction: float = Field(0.2, gt=0, lt=1)
+    test_fraction: OpenShare = 0.2
     """Of all rows, those that test."""
-    validation_fraction: float = Field(0.2, gt=0, lt=1)
+    validation_fraction: OpenShare = 0.2
     """Of all rows, those that validate."""
     seed: Seed = 0
     """Of the split."""
-    noise_std: float = Field(0.0, ge=0)
+    noise_std: float = Field(0.0, ge=0, le=100)
     """Target images: adds the input `noisy`, them with Gaussian noise of this fraction of their range."""
     downscale: int = Field(1, ge=1, le=1024)
     """Target images: adds the input `small`, them with sides this many times shorter; with noise_std: `noisy`."""
-    transform: str = ""
+    transform: Literal["", "sqrt"] = ""
     """Of the target, and of the history it continues: "sqrt" steadies counts."""
-    group: str = ""
+    group: NameOrNone = ""
     """Column that says what belongs together (a patient's rows): one split takes all of them."""
-    split_column: str = ""
+    split_column: NameOrNone = ""
     """Column that says of each row: train, validation or test."""
-    time: str = ""
+    time: NameOrNone = ""
     """Column of times or years: split by it, the latest rows test."""
-    gap: str | int | float = 0
+    gap: str | Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0)] = 0
     """Of time, "7d" or units of numbers: rows so close before a cut are quarantined."""
     window: int = Field(12, ge=1, le=1_000_000)
     """Forecasting: rows back that a model sees."""
     horizon: int = Field(1, ge=1, le=1_000_000)
     """Forecasting: rows ahead that it predicts."""
-    covariates: list[str] = []
+    covariates: Names = []
     """Forecasting: columns of numbers to see beside the target."""
-    series_column: str = ""
+    series_column: NameOrNone = ""
     """Forecasting: the column that says which of several series a row belongs to."""
-    sample_weight: str = ""
+    sample_weight: NameOrNone = ""
     """Column of numbers: how often training sees a row, against others; it is no input."""
-    memory_mb: int = Field(1024, ge=512)
+    memory_mb: int = Field(1024, ge=512, le=2**24)
     """MiB that preparing holds in memory at most; 512 is about what Python, torch and Arrow take by themselves."""
-    validate_from: Time = None
+    validate_from: Moment | None = None
     """First time of the validation rows; by default: by the fractions."""
-    test_from: Time = None
+    test_from: Moment | None = None
     """First time of the test rows; by default: by the fractions."""
     leakage_checks: Literal["report", "stop", "off"] = "report"
     """What is done about rows and columns that flatter the scores."""
@@ -96,8 +109,35 @@ class PreprocessConfig(Section):
             if not self.time and getattr(self, name) not in (None, 0, ""):
                 fix = f"say `time: COLUMN`, or leave {name} out"
                 raise PipelineError(f"{name} is of a split by time", fix=fix)
+        self._check_times()
+        self._check_roles()
         if self.column_rules or self.rules:
             from evergreen.data.prepare.rules.constraints import validate_rules
 
             validate_rules(self.column_rules, self.rules)
         return self
+
+    def _check_times(self) -> None:
+        """Raise PipelineError for a span that is none, and for cuts in the wrong order."""
+        if is_before(self.validate_from, self.test_from) is False:
+            problem = f"validate_from is {self.validate_from!r}, and test_from {self.test_from!r}"
+            raise PipelineError(problem, fix="let validation begin first")
+        try:
+            parse_duration(self.gap) if isinstance(self.gap, str) and self.gap else None
+        except ValueError as error:
+            raise PipelineError(f"gap is {self.gap!r}", fix='write a number, or "30m", "6h", "2d", "1w"') from error
+
+    def _check_roles(self) -> None:
+        """Raise PipelineError where a column is asked for and left out, or is the target and something else."""
+        single = ("time", "group", "split_column", "series_column", "sample_weight")
+        for name, columns in (
+            *((name, [getattr(self, name)]) for name in single),
+            ("drop_columns", self.drop_columns),
+            ("covariates", self.covariates),
+        ):
+            if self.target in columns:
+                raise PipelineError(f"{name} names the target {self.target[:100]!r}", fix="take another column")
+        if both := sorted({*self.drop_columns} & {*self.covariates, self.time, self.series_column, self.sample_weight}):
+            raise PipelineError(
+                f"drop_columns leaves out {both[0][:100]!r}, which is needed", fix="keep one of the two"
+            )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evergreen.core.config import OpenShare, Share
 from evergreen.core.errors import ModelError, suggest
 from evergreen.models.base import FieldLike, Task
 from evergreen.models.target_scaling import InverseTarget
@@ -39,9 +40,9 @@ class NumericTask(Task):
         target: FieldLike,
         in_features: int,
         *,
-        loss: str = "mse",
-        quantiles: Sequence[float] = (),
-        interval: float = 0.9,
+        loss: Literal["mse", "mae", "huber", "quantiles"] = "mse",
+        quantiles: Sequence[OpenShare] = (),
+        interval: Share = 0.9,
     ) -> None:
         super().__init__(target, in_features)
         levels = sorted(quantiles)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from evergreen.core.config import OpenShare
 from evergreen.core.errors import ModelError, suggest
 from evergreen.core.marks import Chart, Figure, Gallery, Section, Table, Text
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
@@ -48,7 +49,7 @@ class Anomaly(Task):
         in_features: int,
         *,
         normal: str | int | float | bool | None = None,
-        false_alarms: float = 0.05,
+        false_alarms: OpenShare = 0.05,
     ) -> None:
         super().__init__(target, in_features)
         self.classes: list[Any] = list(target.state["values"][0])

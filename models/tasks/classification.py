@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evergreen.core.config import Share
 from evergreen.core.errors import ModelError
 from evergreen.core.marks import Matrix, Section, Table, Text
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
@@ -63,7 +64,7 @@ class Classification(Task):
         *,
         loss: Literal["cross_entropy", "focal"] = "cross_entropy",
         gamma: float = 2.0,
-        label_smoothing: float = 0.0,
+        label_smoothing: Share = 0.0,
         class_weights: Literal["none", "balanced"] = "none",
     ) -> None:
         super().__init__(target, in_features)

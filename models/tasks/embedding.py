@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evergreen.core.config import Positive
 from evergreen.core.errors import ModelError
 from evergreen.core.marks import Chart, Figure, Gallery, Section, Text
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
@@ -46,7 +47,7 @@ class Embedding(Task):
 
     threshold: Tensor  # () cosine
 
-    def __init__(self, target: FieldLike, in_features: int, *, width: int = 64, temperature: float = 0.1) -> None:
+    def __init__(self, target: FieldLike, in_features: int, *, width: int = 64, temperature: Positive = 0.1) -> None:
         super().__init__(target, in_features)
         if width < 2 or not temperature > 0:
             problem = f"width is {width} and temperature {temperature}"

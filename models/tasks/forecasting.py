@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from evergreen.core.config import OpenShare, Share
 from evergreen.core.errors import ModelError
 from evergreen.core.marks import Chart, Line, Mark, Section, Sparkline, Text
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike
@@ -43,9 +44,9 @@ class Forecasting(NumericTask):
         in_features: int,
         *,
         season: int = 0,
-        loss: str = "mse",
-        quantiles: Sequence[float] = (),
-        interval: float = 0.9,
+        loss: Literal["mse", "mae", "huber", "quantiles"] = "mse",
+        quantiles: Sequence[OpenShare] = (),
+        interval: Share = 0.9,
     ) -> None:
         super().__init__(target, in_features, loss=loss, quantiles=quantiles, interval=interval)
         if season < 0:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evergreen.core.config import Fraction
 from evergreen.core.marks import Figure, Gallery, Section, StyledText, Text
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.tasks._pictures import LONGEST, ORDER, TEXTS, joined
@@ -45,7 +46,7 @@ class LanguageModelling(Task):
         in_features: int,
         *,
         temperature: float = 0.8,
-        top_p: float = 0.95,
+        top_p: Fraction = 0.95,
         length: int = 100,
         pieces: bool = False,
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,14 @@ class Reconstruction(Task):
 
     METRICS = {"psnr": "max", "ssim": "max"}
 
-    def __init__(self, target: FieldLike, in_features: int, *, layout: str = "pixels", loss: str = "squared") -> None:
+    def __init__(
+        self,
+        target: FieldLike,
+        in_features: int,
+        *,
+        layout: str = "pixels",
+        loss: Literal["squared", "absolute"] = "squared",
+    ) -> None:
         super().__init__(target, in_features)
         if loss not in DISTANCES:
             raise ModelError(f"there is no loss {loss!r}", place="task", fix=suggest(loss, DISTANCES))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from evergreen.core.addresses import check_no_secret
-from evergreen.core.config import Section
+from evergreen.core.config import Moment, NameOrNone, Names, Section
 from evergreen.core.errors import PipelineError
 
 
@@ -20,22 +20,24 @@ class CollectConfig(Section):
 
     RENAMED: ClassVar = {"key": "id_columns", "late": "allowed_lateness", "deleted": "on_source_delete"}
 
-    uri: str = Field(min_length=1)
+    uri: str = Field(
+        min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$", examples=["people.csv", "sklearn:digits"]
+    )
     """A path from the project's root, or scheme:…; its ending, its contents or its scheme say how it is read.
 
     `${NAME}` is filled in from the environment when it is read: no secret may stand here.
     """
     private_redirects: bool = False
     """Whether a web server may redirect to an address of this machine or of the network around it."""
-    watermark: str = ""
+    watermark: NameOrNone = ""
     """Column of times or numbers that grow with every new row."""
-    allowed_lateness: str | int | float = 0
+    allowed_lateness: str | Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0)] = 0
     """How far behind the last row others may still arrive: "6h", "2d", or units of a watermark of numbers."""
-    since: str | int | float | None = None
+    since: Moment | None = None
     """The first watermark to read; an earlier one than before reads what lies between."""
-    until: str | int | float | None = None
+    until: Moment | None = None
     """The first watermark not to read."""
-    id_columns: list[str] = []
+    id_columns: Names = []
     """Columns that identify a row: of several rows with the same values the newest stays."""
     on_source_delete: Literal["follow", "keep"] | None = None
     """What happens to rows that the source no longer has; by default: keep with a watermark, follow without one."""
@@ -62,10 +64,14 @@ class CollectConfig(Section):
         except ValueError as error:
             problem = f"allowed_lateness is {self.allowed_lateness!r}"
             raise PipelineError(problem, fix='write a number, or "30m", "6h", "2d", "1w"') from error
+        positions = []
         for name in ("since", "until"):
-            mark = getattr(self, name)
+            if (mark := getattr(self, name)) is None:
+                continue
             try:
-                moments.to_position(mark) if mark is not None else None
-            except ValueError as error:
+                positions.append(moments.to_position(mark))
+            except (ValueError, OverflowError) as error:
                 raise PipelineError(f"{name} is {mark!r}", fix="write a number or a time: 2026-01-31") from error
+        if len(positions) == 2 and not positions[0] < positions[1]:
+            raise PipelineError(f"since is {self.since!r}, not before until", fix="give the earlier one as since")
         return self

@@ -19,7 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evergreen.core.config import Section
+from pydantic import Field
+
+from evergreen.core.config import Section, build
 from evergreen.core.errors import OutageError
 from evergreen.core.paths import IMPORT_ROOT
 from evergreen.core.processes import end_session, exclusive_lock, is_alive, launch
@@ -47,24 +49,25 @@ SETTINGS = {  # of the cluster's processes and of those that connect to it
 class Settings(Section):
     """Describe `cluster.yaml` at the project's root; without it everything runs on this machine."""
 
-    address: str = ""
+    address: str = Field("", pattern=r"^((ray://)?[^\s/@]+:\d{1,5})?$", max_length=300, examples=["10.0.0.1:6379"])
     """Of a Ray cluster, host:port."""
-    storage: str = ""
-    """A folder that all its machines see under this path."""
+    storage: str = Field("", pattern=r"^(/[^\x00-\x1f]*)?$", max_length=4096, examples=["/shared/evergreen"])
+    """A folder that all its machines see under this absolute path."""
 
 
 def settings(root: Path) -> Settings:
     """Read where Ray is. Raises PipelineError for a mistake in `cluster.yaml`."""
-    from evergreen.core.errors import PipelineError
     from evergreen.core.yaml_file import YamlFile
 
     place = root / "cluster.yaml"
-    if not place.exists():
-        return Settings(address=os.environ.get("EVERGREEN_RAY_ADDRESS", ""))
-    found = YamlFile(place, place.name, "address: HOST:PORT, storage: /a/shared/folder").section(Settings)
-    if found.address and not Path(found.storage).is_absolute():
+    if not place.exists() and not place.is_symlink():
+        variable = "EVERGREEN_RAY_ADDRESS"
+        return build(Settings, {"address": os.environ.get(variable, "")}, variable)
+    file = YamlFile(place, place.name, "address: HOST:PORT, storage: /a/shared/folder")
+    found = file.section(Settings)
+    if found.address and not found.storage:
         fix = "give the absolute path of a folder that all machines of the cluster see"
-        raise PipelineError("a cluster needs storage", place=place.name, fix=fix)
+        raise file.error("a cluster needs storage", "address", fix=fix)
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from evergreen.core.config import Section, Seed
+from evergreen.core.config import Names, Section, Seed
 from evergreen.core.errors import PipelineError
 
 
@@ -21,9 +21,9 @@ class SelectConfig(Section):
     """Seeds with which finalists are scored."""
     folds: int = Field(0, ge=0, le=1000)
     """Folds of the training and validation rows over which finalists are scored instead of seeds; 0: seeds."""
-    architectures: list[str] = []
+    architectures: Names = []
     """Names of those to compare; empty: every one that accepts the inputs."""
-    rungs: list[Annotated[int, Field(ge=1, le=1_000_000)]] = Field([1, 3, 9, 27], min_length=1)
+    rungs: list[Annotated[int, Field(ge=1, le=1_000_000)]] = Field([1, 3, 9, 27], min_length=1, max_length=100)
     """Chunks of epochs after which the worst are dropped, growing; see stages/trials/trial.py."""
     reduction_factor: int = Field(3, ge=2, le=1000)
     """One in so many goes on to the next rung."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from evergreen.core.config import Section, Seed
+from evergreen.core.config import Fraction, Section, Seed, Share, Value
 from evergreen.core.errors import PipelineError
 
 OWN = (  # fields of TrainConfig that are not the recipe's
@@ -30,8 +30,8 @@ RECIPE = {  # key of the YAML → field of the recipe, where they differ
     "restore": "keep",
     "warmup_fraction": "warmup_share",
 }
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Strength = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class TrainConfig(Section):
@@ -56,7 +56,7 @@ class TrainConfig(Section):
     """Where it trains; auto: cuda where the cluster has it."""
     max_failures: int = Field(3, ge=0, le=1_000_000)
     """Times that dead workers are started again."""
-    storage_bytes: int = Field(2 * 2**30, ge=0)
+    storage_bytes: int = Field(2 * 2**30, ge=0, le=2**60)
     """Bytes that checkpoints of earlier runs may take; above it the oldest are removed."""
     seed: Seed = 0
     """Of the first weights, the order of rows and dropout."""
@@ -66,13 +66,15 @@ class TrainConfig(Section):
     """Show each class equally often, however many rows it has."""
     bucket_by_length: bool = False
     """Batch texts or sounds of about one length together, so that little is padding."""
-    memory_mb: int = Field(1024, ge=1)
+    memory_mb: int = Field(1024, ge=1, le=2**24)
     """MiB of each worker for rows: those that fit, encoded, are kept; else they are streamed."""
-    init_from: str = ""
+    init_from: str = Field(
+        "", pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]*@v\d+\.\d+\.\d+[^@#!\s]*)?$", examples=["digits@v1.0.0"]
+    )
     """NAME@VERSION of a released version whose weights and architecture it begins with."""
     freeze: Literal["none", "backbone"] = "none"
     """Of what it begins with: backbone trains the head alone, none everything."""
-    options: dict[str, Any] = {}
+    options: dict[str, Value | list[Value]] = {}
     """Options of the architecture, where those that tune chose do not serve."""
     augment: bool = False
     """Vary training rows as their kinds do: images (not under masks, boxes) are turned, scaled …"""
@@ -80,13 +82,13 @@ class TrainConfig(Section):
     """Passes over the training rows."""
     batch_size: Count | None = None
     """Rows of one batch, over all workers."""
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    learning_rate: Annotated[float, Field(gt=0, le=1000)] | None = None
     """At its peak."""
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    weight_decay: Strength | None = None
     """Of matrices, not of norms and biases."""
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "muon"] | None = None
     """Muon is for hidden matrices; the rest then learns by adamw."""
-    momentum: Fraction | None = None
+    momentum: Share | None = None
     """Of sgd: the fraction of the last step's direction that is kept."""
     layer_decay: Fraction | None = None
     """Each layer learns at this fraction of the rate of the one nearer the output."""
@@ -96,23 +98,23 @@ class TrainConfig(Section):
     """Of all steps, those in which cosine and plateau climb to their peak."""
     plateau_patience: Count | None = None
     """Epochs without a better validation after which a plateau's rate falls."""
-    grad_clip_norm: Annotated[float, Field(ge=0)] | None = None
+    grad_clip_norm: Strength | None = None
     """Largest norm of the gradient, 0 is off."""
     grad_accumulation: Count | None = None
     """Batches that make one step."""
     precision: Literal["float32", "bfloat16", "float16"] | None = None
     """Of matrix products; weights stay float32."""
-    ema: Fraction | None = None
+    ema: Share | None = None
     """Fraction of the running mean of weights that a step keeps, 0 is off."""
     swa: Fraction | None = None
     """Fraction of all steps, the last ones, whose weights are averaged evenly instead, 0 is off."""
-    mixup: Annotated[float, Field(ge=0)] | None = None
+    mixup: Strength | None = None
     """α of the Beta distribution by which pairs of rows are mixed, 0 is off."""
-    early_stopping_patience: Annotated[int, Field(ge=0)] | None = None
+    early_stopping_patience: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
     """Epochs without a better validation after which it ends, 0 is never."""
     restore: Literal["best", "last"] | None = None
     """The epoch whose weights are the result: the best validated, or the last."""
-    checkpoint_seconds: Annotated[float, Field(ge=0)] | None = None
+    checkpoint_seconds: Annotated[float, Field(ge=0, le=1e9)] | None = None
     """Seconds between two checkpoints; 0 is after every step."""
 
     @model_validator(mode="after")

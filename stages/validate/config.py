@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from evergreen.core.config import Section, Seed
+from evergreen.core.config import Moment, Section, Seed, is_before
+from evergreen.core.errors import PipelineError
 
 
 class ValidateConfig(Section):
@@ -20,9 +21,17 @@ class ValidateConfig(Section):
     """Bootstrap samples behind each interval; fewer are drawn above 20,000 test rows."""
     release_when: Literal["better", "not worse"] = "better"
     """What the candidate must be, against the released version on the same test rows."""
-    equivalence_margin: float = Field(0.01, ge=0)
+    equivalence_margin: float = Field(0.01, ge=0, le=1)
     """Largest difference that does not matter: a fraction of the rows, or of the released version's error."""
-    slices: dict[str, Annotated[list[Any], Field(min_length=2, max_length=2)]] = {}
+    slices: dict[str, Annotated[list[Moment], Field(min_length=2, max_length=2)]] = {}
     """Time ranges to score separately: name: [from, to], both included."""
     seed: Seed = 0
     """Seed of the bootstrap."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ValidateConfig:
+        for name, (first, last) in self.slices.items():
+            if isinstance(first, str) != isinstance(last, str) or is_before(last, first):
+                problem = f"slices.{name[:100]!r} is [{first!r}, {last!r}]"
+                raise PipelineError(problem, fix="give the first time and the last, both as numbers or both as dates")
+        return self

@@ -80,7 +80,7 @@ MISTAKES = {
     ),
     "text for a whole number": (LEAST + "tune: {trials: yes}\n", 4, "tune.trials must be a whole number", "'yes'"),
     "fraction for a whole number": (LEAST + "tune: {trials: 2.5}\n", 4, "tune.trials must be a whole number", "2.5"),
-    "true for a whole number": (LEAST + "tune: {trials: true}\n", 4, "tune.trials must be a whole number", "True"),
+    "true for a whole number": (LEAST + "tune: {trials: true}\n", 4, "tune.trials must be a whole number", "true"),
     "text for a number": (LEAST + "tune: {time_budget_s: fast}\n", 4, "tune.time_budget_s must be a number", "'fast'"),
     "not a number": (LEAST + "tune: {time_budget_s: .nan}\n", 4, "tune.time_budget_s must be a number", "nan"),
     "number for a text": (LEAST.replace('"sklearn:digits"', "3"), 2, "collect.uri must be text", "3"),
@@ -112,13 +112,18 @@ MISTAKES = {
     "empty": ("", 1, "the file is empty", "the least is"),
     "comments alone": ("# soon\n", 1, "the file is empty", "the least is"),
     "list": ("- task\n", 1, "a list", "the least is"),
-    "unknown task": (
+    "there is no task": (
         LEAST.replace("classification", "clasification"),
         1,
-        "unknown task",
+        "there is no task",
         "did you mean 'classification'?",
     ),
-    "strange task": (LEAST.replace("classification", "magic"), 1, "unknown task", "tasks: anomaly, classification, "),
+    "strange task": (
+        LEAST.replace("classification", "magic"),
+        1,
+        "there is no task",
+        "tasks: anomaly, classification, ",
+    ),
     "cron minute": (LEAST + 'schedule: "61 4 * * *"\n', 4, "not cron syntax", "every day at 04:30"),
     "cron words": (LEAST + "schedule: daily\n", 4, "not cron syntax", "five fields"),
     "cron that never comes": (LEAST + 'schedule: "0 0 31 2 *"\n', 4, "not cron syntax", "five fields"),
@@ -138,12 +143,12 @@ def test_a_mistake_names_its_line_and_the_fix(write, case):
 
 
 def test_brackets_without_end(write):
-    with pytest.raises(PipelineError, match=r"^pipelines/digits.yaml:2: not YAML: "):
-        write("task: " + "[" * 5000)
+    with pytest.raises(PipelineError, match=r"^pipelines/digits.yaml:2: more than 50 brackets"):
+        write("task: [\n" + "[" * 5000)
 
 
 def test_bytes_that_are_no_text(write):
-    with pytest.raises(PipelineError, match=r"^pipelines/digits.yaml: not YAML: .*UTF-8"):
+    with pytest.raises(PipelineError, match=r"^pipelines/digits.yaml:1: not YAML: .*UTF-8"):
         write(b"\xff\xfe\x00task")
 
 
@@ -166,7 +171,7 @@ NONSENSE = {  # section and key: value → what the message says
     'collect: {uri: ""}': "uri is the text ''",
     "collect: {uri: a.csv, watermark: at, allowed_lateness: -1 h}": "allowed_lateness is '-1 h'",
     "collect: {uri: a.csv, watermark: at, since: [1]}": "collect.since must be text or a whole number or a number",
-    "collect: {uri: a.csv, watermark: at, until: soon}": "until is 'soon'",
+    "collect: {uri: a.csv, watermark: at, until: soon}": "collect.until: the text 'soon' is no time",
     "collect: {uri: a.csv, since: 3}": "since needs watermark",
     "collect: {uri: a.csv, id_columns: id}": "collect.id_columns must be a list",
     "collect: {uri: a.csv, id_columns: [1]}": "collect.id_columns.0 must be text, got 1",
@@ -223,7 +228,7 @@ NONSENSE = {  # section and key: value → what the message says
     "deploy: {max_rows: 5000}": "max_queue_rows is below max_rows",
     "deploy: {cpus: 1e9}": "cpus is 1000000000.0; give at most 1,024",
     "schedule: 5": "schedule must be text, got 5",
-    "schedule: !!binary aGk=": "a value of type bytes",
+    "schedule: !!binary aGk=": "a value of type 'binary'",
     "task: {name: [a]}": "task must be text",
     "? [a, b]\n: 3": "",
     '"a\\nb": 3': "unknown key 'a\\nb'",
@@ -240,7 +245,7 @@ def test_nonsense_is_one_line_with_its_place(write, nonsense):
     assert NONSENSE[nonsense] in message
     assert message.startswith("pipelines/digits.yaml")
     assert "\n" not in message
-    if "type bytes" not in message and key[0] not in "?":
+    if key[0] not in "?":
         assert message.startswith(f"pipelines/digits.yaml:{len(kept) + 1}: ")
 
 
@@ -262,7 +267,7 @@ BOMB = "\n".join(
         (BOMB, "its aliases stand for more than 100,000 values"),
         (LEAST + "train: &a {options: {b: *a}}\n", "not YAML"),
         (f"task: {'x' * 100_000_000}", "the file has 100,000,006 bytes"),
-        (f"task: {'x' * 1_000_000}", "unknown task 'xxx"),
+        (f"task: {'x' * 1_000_000}", "there is no task 'xxx"),
         (LEAST + f"train: {{epochs: {'9' * 5000}}}", "not YAML"),
         ("task: " + "[" * 900 + "]" * 900, ""),
         ("task: !!python/object/apply:os.system [ls]", "not YAML"),

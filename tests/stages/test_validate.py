@@ -243,7 +243,7 @@ def test_plots_are_tables_that_dvc_draws(root):
     [
         ({"confidence": 95}, "confidence is 95; give a fraction between 0.5 and 1"),
         ({"bootstrap_samples": 3}, "bootstrap_samples is 3; give at least 100"),
-        ({"equivalence_margin": -1}, "equivalence_margin is -1; give at least 0"),
+        ({"equivalence_margin": -1}, "equivalence_margin is -1; give a fraction between 0 and 1"),
         ({"slices": {"a": [1]}}, "slices.a has 1 values; give at least 2"),
     ],
 )

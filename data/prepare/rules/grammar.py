@@ -127,7 +127,11 @@ def anchor(sign: str) -> str:
 
 def check_pattern(sign: str, wrong: MakeError) -> None:
     """Raise what `wrong` makes where `sign` is not a regular expression."""
+    if len(sign) > LONGEST:
+        raise wrong(f"the pattern has {len(sign):,} characters, {LONGEST:,} at most", "write a shorter one")
     try:
         pc.match_substring_regex(pa.array([""]), anchor(sign))
     except pa.ArrowInvalid as error:
-        raise wrong(f"'{sign}' is no regular expression ({error})", "write one as RE2 has them") from error
+        raise wrong(
+            f"'{sign[:SHOWN]}' is no regular expression ({str(error)[:SHOWN]})", "write one as RE2 has them"
+        ) from error
