@@ -20,7 +20,7 @@ def check_parts(
 ) -> None:
     """Raise PipelineError at the line of a part that does not exist, and of an option that it does not have."""
     scheme, colon, _ = collect.uri.partition(":")
-    if colon and len(scheme) > 1:  # a single letter is a Windows drive
+    if colon and len(scheme) > 1 and "$" not in scheme:  # a single letter is a Windows drive
         check_name(file, "sources", scheme, "collect", "uri")
     for column, said in {**preprocess.column_rules, **preprocess.kinds}.items():
         where = ("preprocess", "kinds" if column in preprocess.kinds else "schema", column)
