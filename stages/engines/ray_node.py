@@ -26,7 +26,7 @@ LONGEST_FOLDER = 107 - len("/session_2026-01-01_00-00-00_000000_1234567/sockets/
 
 
 def lead(root: Path) -> None:
-    """Start Ray's processes as children that die with this one, and stay until one of them is gone or SIGTERM comes.
+    """Start Ray's processes as children that die with this one, and stay until one of them or the record is gone.
 
     Ray's own starters, `ray start` and `ray.init`, turn loopback into the machine's outer address, add a server on a
     fixed port, or fix an agent's port; the node that they both start takes what is said here.
@@ -61,7 +61,7 @@ def lead(root: Path) -> None:
         "parts": [describe_process(one[0].process.pid) for one in node.all_processes.values()],
     }
     write_json(place(root), record)
-    while not node.dead_processes():
+    while not node.dead_processes() and place(root).exists():  # without its record nobody would end it
         time.sleep(POLL_SECONDS)
     end_session(record)  # half a Ray answers nobody and keeps all that asks waiting
 

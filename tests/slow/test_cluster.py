@@ -1,8 +1,10 @@
 """One Ray per clone: its own, locked, on loopback, and gone without a trace when stopped."""
 
 import os
+import random
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -86,3 +88,59 @@ def test_only_loopback_listens_and_no_list_shows_the_token(clone):
         if process.name() in ("gcs_server", "raylet"):
             hosts = {one.laddr.ip for one in process.net_connections("tcp") if one.status == "LISTEN"}
             assert hosts <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+@pytest.mark.parametrize("then", ["connect", "stop"])
+def test_a_command_killed_while_ray_starts_leaves_nothing_unknown(tmp_path, then):
+    """The next command takes over what was started, and stop ends it all."""
+    connect = IMPORTS + f"ray_cluster.connect(Path({str(tmp_path)!r}))"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = subprocess.Popen([sys.executable, "-c", connect], env=environment)
+    record = tmp_path / ".evergreen" / "ray.json"
+    while not record.exists():
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 3))
+    command.kill()
+    command.wait()
+    leader = ray_cluster._read(tmp_path)["pid"]
+    if then == "connect":
+        done = python(connect)
+        assert done.returncode == 0, done.stderr
+        assert ray_cluster._read(tmp_path)["pid"] == leader
+    assert python(IMPORTS + f"print(ray_cluster.stop(Path({str(tmp_path)!r})))").stdout.strip() == "True"
+    assert not session(leader)
+    assert not record.exists()
+
+
+def test_a_worker_that_is_killed_in_a_race_costs_no_contender(clone):
+    """Its trial is trained again; what the machine did is no fact about the architecture."""
+    from evergreen.stages.trials.contender import ContenderState
+    from evergreen.stages.trials.race import Race
+
+    class Dying:
+        """Stands in for a trial's worker: the first call kills its process."""
+
+        def __init__(self, *_):
+            pass
+
+        def ready(self):
+            return True
+
+        def advance(self, name, seed, chunks, seconds, fold=None):
+            flag = Path(clone) / f"{name}.died"
+            if name == "first" and not flag.exists():
+                flag.touch()
+                os._exit(1)
+            if name == "always":
+                os._exit(1)
+            return {"reason": f"{name} was trained"}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evergreen.stages.trials.race.TrialWorker", Dying)
+        contenders = [ContenderState(name, 0) for name in ("first", "second", "always")]
+        with Race(("", "", ""), "first", time.monotonic() + 120, lambda **_: None) as race:
+            race.advance(contenders, 1, 1, until=time.monotonic() + 100, rungs_left=1)
+    reasons = {one.name: one.reason for one in contenders}
+    assert reasons["first"] == "first was trained"
+    assert reasons["second"] == "second was trained"
+    assert "died 3 times" in reasons["always"]
