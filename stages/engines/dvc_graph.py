@@ -26,30 +26,6 @@ def graph_file(root: Path, name: str) -> str:
     return f"pipelines/{name}" if (root / "pipelines" / "dvc.yaml").is_file() else name
 
 
-def prepare(root: Path) -> None:
-    """Keep DVC's shared state inside the project, in a folder nobody else can enter. Cheap; call it at every start.
-
-    DVC reads pickles from that state (CVE-2025-69872) and by default makes its folder writable for everybody. The
-    setting needs an absolute path, so it stands in .dvc/config.local, which git ignores.
-    """
-    folder = root.resolve() / ".evergreen" / "dvc"
-    for private in (folder.parent, folder):
-        private.mkdir(mode=0o700, exist_ok=True)
-        if private.stat().st_mode & 0o077:
-            private.chmod(0o700)
-    path = root / ".dvc" / "config.local"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    if any(line.strip().removeprefix("site_cache_dir = ").strip('"') == str(folder) for line in lines):
-        return
-    from configobj import ConfigObj
-
-    config = ConfigObj(lines)
-    config.setdefault("core", {})["site_cache_dir"] = str(folder)
-    config.indent_type = config.indent_type or "    "
-    write_text(path, "\n".join(config.write()) + "\n")
-    path.chmod(0o600)
-
-
 def registered_pipelines(root: Path) -> list[str]:
     """Return the names in DVC's list of pipelines."""
     place = graph_file(root, "params.yaml")

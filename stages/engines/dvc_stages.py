@@ -26,12 +26,12 @@ from evergreen.stages.engines.dvc_code import version_file, write_code_versions
 from evergreen.stages.engines.dvc_graph import (
     graph_file,
     load_yaml,
-    prepare,
     register_pipeline,
     registered_pipelines,
     replace_entry,
 )
 from evergreen.stages.engines.dvc_memory import UP_TO_DATE, explain, recall, remember, state_hash
+from evergreen.stages.engines.dvc_state import prepare
 from evergreen.stages.engines.dvc_upgrade import has_older_records, upgrade_records
 from evergreen.stages.pipeline import STAGES, Pipeline, read
 

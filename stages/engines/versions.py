@@ -25,11 +25,11 @@ from evergreen.stages.engines.dvc_graph import (
     add_to_params,
     graph_file,
     load_yaml,
-    prepare,
     register_pipeline,
     unregister_pipeline,
 )
 from evergreen.stages.engines.dvc_stages import check_graph, commit, is_up_to_date, stale_reason, stale_reasons
+from evergreen.stages.engines.dvc_state import prepare
 from evergreen.stages.engines.git_tags import Version
 
 __all__ = [

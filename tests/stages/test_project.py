@@ -13,8 +13,9 @@ from evergreen.core.errors import UserError
 from evergreen.core.paths import Paths, find_root
 from evergreen.stages import pipeline
 from evergreen.stages.engines import git_tags, project
-from evergreen.stages.engines.dvc_graph import graph_file, prepare, register_pipeline
+from evergreen.stages.engines.dvc_graph import graph_file, register_pipeline
 from evergreen.stages.engines.dvc_stages import open_repo, stale_reasons
+from evergreen.stages.engines.dvc_state import prepare
 
 
 @pytest.fixture
