@@ -18,7 +18,7 @@ define step
 @echo "$(1)"; { $(2); } >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }
 endef
 
-.PHONY: run test check bench chaos reference docs stop
+.PHONY: run test check bench chaos reference docs lock stop
 .DEFAULT_GOAL := run
 
 run: $(READY)          ## bring the pipeline up to date, release it, serve it, ask it once
@@ -43,6 +43,14 @@ reference: $(READY)    ## CASE=NAME runs one; scores on real data in benchmarks/
 
 docs: $(READY)         ## the site of docs/, into .evergreen/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# torch stays out: which build of it fits depends on the machine, and its own dependencies come with it.
+lock: $(READY)         ## requirements.lock and THIRD_PARTY_LICENSES.md, after a change of pyproject.toml or constraints.txt
+	@$(PIP) uv
+	@echo torch | $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	  --constraints constraints.txt --excludes /dev/stdin --no-annotate --custom-compile-command "make lock" --quiet \
+	  --output-file requirements.lock
+	@$(BIN)/python docs/licences.py >.venv/licences && mv .venv/licences THIRD_PARTY_LICENSES.md
 
 stop: $(READY)         ## end everything this clone started
 	@$(BIN)/evergreen stop
