@@ -15,6 +15,7 @@ import pyarrow as pa
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import kinds
 from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.decode_limits import spend
 from evergreen.data.field import TensorField
 from evergreen.data.kinds._json import check_fields
 from evergreen.data.kinds._transform import apply_transform
@@ -83,6 +84,7 @@ class FeatureSpec:
             kind = kinds.kind_of(field)
             for index, name in enumerate(field.columns):
                 values = []
+                spend()  # the time so far
                 for number, row in enumerate(rows):
                     try:
                         values.append(kind.from_json(field, index, row[name]))

@@ -7,17 +7,24 @@ import pytest
 
 @pytest.fixture(scope="session")
 def random_model():
-    """Writes a real but untrained model of small pictures ("digits") or of mixed columns ("sizes") into a folder."""
+    """Writes a real but untrained model of one kind of rows into a folder.
+
+    "digits" are small matrices, "sizes" mixed columns, "photos" files of pictures, "sounds" samples, "words" texts.
+    """
 
     def make(name, folder, seed, architecture="linear", **options):
         import torch
 
         from evergreen.data import kinds
+        from evergreen.data.kinds._images import encode_png as as_png
         from evergreen.data.spec import FeatureSpec, fit
         from evergreen.models.registry import build
         from evergreen.stages.artifacts import save_model
 
         random = np.random.default_rng(0)
+        pairs = pa.array(np.arange(40) % 2)
+        pictures = np.random.default_rng(1).integers(0, 255, (40, 24, 24, 3), dtype=np.uint8)
+        tones = [{"samples": np.sin(np.arange(2000) / 9).tolist(), "rate": 8000}] * 40
         columns = {
             "digits": {
                 "image": ("image", pa.FixedShapeTensorArray.from_numpy_ndarray(random.random((40, 4, 4)))),
@@ -28,10 +35,17 @@ def random_model():
                 "colour": ("category", pa.array(["red", "blue"] * 20)),
                 "size": ("category", pa.array(["small", "large"] * 20)),
             },
+            "photos": {"image": ("image", pa.array(map(as_png, pictures))), "kind": ("category", pairs)},
+            "sounds": {"sound": ("audio", pa.array(tones)), "kind": ("category", pairs)},
+            "words": {
+                "text": ("text", pa.array(["a small bird sings now and then"] * 40)),
+                "kind": ("category", pairs),
+            },
         }[name]
         table = pa.table({column: kinds.find(kind).validate(values)[0] for column, (kind, values) in columns.items()})
         *inputs, target = columns
-        fields, aim = fit(table, {column: columns[column][0] for column in inputs}, target, "category")
+        kind_of, cut = {column: columns[column][0] for column in inputs}, {"text": {"unit": "bpe"}}
+        fields, aim = fit(table, kind_of, target, "category", options=cut if name == "words" else {})
         spec = FeatureSpec("classification", fields, aim, target, None, {"train": 40})
         torch.manual_seed(seed)
         network = build(architecture, spec.task, spec.inputs, spec.target, **options)

@@ -14,11 +14,13 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError
 from evergreen.data.arrow import RowErrors
+from evergreen.data.decode_limits import spend
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MOST = 100_000_000  # pixels; a small file can claim to be an image that fills the memory
+RUN_PROGRAMS = {"EPS"}  # formats that Pillow hands to another program: Ghostscript
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in brightness (ITU-R BT.601)
 
 
@@ -55,13 +57,17 @@ def open_image(data: bytes, least: tuple[int, int] | None = None) -> Image:
     """
     from PIL import Image, UnidentifiedImageError
 
+    Image.init()
     try:
-        image = Image.open(BytesIO(data))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        image = Image.open(BytesIO(data), formats=[name for name in Image.OPEN if name not in RUN_PROGRAMS])
+    except Image.DecompressionBombError as error:
+        raise DataError("the image has too many pixels", fix=f"give at most {MOST:,}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         problem = "the file is empty" if not data else "it is no image that can be read"
         raise DataError(problem, fix="give a whole PNG or JPEG file") from error
     if image.width * image.height > MOST:
         raise DataError(f"the image has {image.width} × {image.height} pixels", fix=f"give at most {MOST:,}")
+    spend("pixels", image.width * image.height)
     if least:
         image.draft(None, least)
     return image

@@ -7,6 +7,7 @@ import struct
 import numpy as np
 
 from evergreen.core.errors import DataError
+from evergreen.data.decode_limits import spend
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # format tags
 FIX = "save it as WAV: PCM of 8, 16, 24 or 32 bits, or float"
@@ -31,7 +32,7 @@ def decode_wav(block: bytes) -> tuple[np.ndarray, int]:
     tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", form[:16])
     if tag == EXTENSIBLE and len(form) >= 26:
         tag = int.from_bytes(form[24:26], "little")
-    if not channels or not rate:
+    if not channels or not 0 < rate < 2**31:
         raise DataError("its header names no channel or no rate", fix=FIX)
     samples = _samples(data, tag, bits, channels)
     if not len(samples):
@@ -46,6 +47,7 @@ def _samples(data: bytes, tag: int, bits: int, channels: int) -> np.ndarray:
     width = bits // 8
     values: np.ndarray
     data = data[: len(data) // (width * channels or 1) * width * channels]
+    spend("samples", len(data) // (width or 1))
     if tag == FLOAT and bits in (32, 64):
         values = np.frombuffer(data, f"<f{width}").astype(np.float32)
     elif tag == PCM and bits == 8:  # the one width that is unsigned

@@ -22,6 +22,7 @@ from evergreen.core.errors import DataError
 from evergreen.core.marks import Mark
 from evergreen.core.png import png
 from evergreen.data.arrow import RowErrors, decode_array, list_depth
+from evergreen.data.decode_limits import spend
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _mel as spectra
@@ -126,7 +127,7 @@ class Audio(Kind):
             except binascii.Error as error:
                 raise DataError("is no base64", fix=FIX) from error
         elif isinstance(value, dict):
-            if set(value) != {"samples", "rate"} or type(value["rate"]) is not int or value["rate"] < 1:
+            if set(value) != {"samples", "rate"} or type(value["rate"]) is not int or not 0 < value["rate"] < 2**31:
                 raise DataError("is an object without `samples` and a whole `rate`", fix=FIX)
             value, rate = value["samples"], value["rate"]
         if isinstance(value, list):
@@ -233,6 +234,7 @@ def _sounds(column: pa.Array, rate: int, seconds: float = 0.0) -> list[np.ndarra
 
 
 def _numbers(value: list[Any]) -> np.ndarray:
+    spend("samples", len(value))
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:

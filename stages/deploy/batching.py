@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,8 @@ class Batcher:
 
     A batch holds whole requests, up to `max_rows` rows (a longer request is a batch of its own). An idle batcher waits
     `wait_seconds` for more rows; a busy one starts the next batch at once. With an `executor` batches run in its
-    thread, otherwise in the event loop: a thread's hand-over costs about as much as a small network.
+    thread, without one, and where `is_quick` says so, in the event loop: a thread's hand-over costs about as much as a
+    small network.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class Batcher:
         max_waiting: int,
         wait_seconds: float = 0.0,
         executor: Executor | None = None,
+        is_quick: Callable[[Sequence[pa.Table]], bool] = lambda tables: False,
     ) -> None:
-        self.predict, self.executor = predict, executor
+        self.predict, self.executor, self.is_quick = predict, executor, is_quick
         self.max_rows, self.max_waiting, self.wait_seconds = max_rows, max_waiting, wait_seconds
         self.waiting: deque[Waiting] = deque()
         self.waiting_rows = 0
@@ -85,7 +87,7 @@ class Batcher:
         return [one if isinstance(one, BaseException) else one[0] for one in alone]
 
     async def _run(self, tables: tuple[pa.Table, ...]) -> list[Answers]:
-        if self.executor is None:
+        if self.executor is None or self.is_quick(tables):
             return self._predict(tables)
         return await asyncio.get_running_loop().run_in_executor(self.executor, self._predict, tables)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import Field, model_validator
 
 from evergreen.core.config import Section
 from evergreen.core.errors import PipelineError
+
+HOST = r"\[[0-9a-f:.]+\]|[a-z0-9._-]+"  # a name or an address, without a port
 
 
 class DeployConfig(Section):
@@ -25,9 +29,29 @@ class DeployConfig(Section):
     """Largest request in bytes; a longer one is refused (413)."""
     max_queue_rows: int = Field(4096, ge=1, le=100_000_000)
     """Largest number of rows that wait in one replica; requests beyond it are refused (429)."""
+    max_queue_bytes: int = Field(64 * 2**20, ge=1, le=2**40)
+    """Largest number of bytes of all requests under way in one replica; one beyond it is refused unless alone (429)."""
+    max_body_seconds: float = Field(60.0, gt=0, le=86_400)
+    """Seconds in which the whole body of a request must arrive (408)."""
+    max_values: int = Field(1_000_000, ge=1, le=2**40)
+    """Largest number of values in the JSON of one request, as its commas and opening brackets tell (413)."""
+    max_parse_seconds: float = Field(10.0, gt=0, le=86_400)
+    """Seconds of the processor that reading one request may take (422)."""
+    max_pixels: int = Field(2**24, ge=1, le=2**40)
+    """Largest number of pixels of all image files in one request, before they are made smaller (422)."""
+    max_samples: int = Field(2**22, ge=1, le=2**40)
+    """Largest number of samples of all sounds in one request (422)."""
+    max_decoded_bytes: int = Field(256 * 2**20, ge=1, le=2**40)
+    """Largest size of the rows of one request as the tensors that the network takes (413)."""
+    allowed_hosts: list[str] = Field([], max_length=100)
+    """Names under which others reach the endpoint (header Host), beside localhost; of several pipelines all count."""
 
     @model_validator(mode="after")
     def _check(self) -> DeployConfig:
         if self.max_queue_rows < self.max_rows:
             raise PipelineError("max_queue_rows is below max_rows", fix="let a whole request fit into the queue")
+        for host in self.allowed_hosts:
+            if not re.fullmatch(HOST, host, re.IGNORECASE | re.ASCII):
+                fix = "give names and addresses without a port: [models.example.org]"
+                raise PipelineError(f"allowed_hosts holds {host[:80]!r}", fix=fix)
         return self

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import re
-import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import suggest
-from evergreen.stages.deploy.batching import Batcher, QueueFullError
-from evergreen.stages.deploy.request_body import RequestError, read_rows
+from evergreen.stages.deploy.batching import QueueFullError
+from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion
+from evergreen.stages.deploy.request_body import BodyReader, RequestError
+from evergreen.stages.deploy.request_headers import check_sender
+from evergreen.stages.engines import haproxy
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -28,44 +28,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")  # what may go into headers and logs as it came
-QUICK_SECONDS = 0.005  # a batch that takes less runs in the event loop: other requests hardly notice
-
-
-class LoadedVersion:
-    """Hold one released version, loaded and warmed up."""
-
-    def __init__(self, entry: Mapping[str, Any], executor: ThreadPoolExecutor | None = None) -> None:
-        from evergreen.stages.artifacts import load_model
-
-        self.entry, self.limits = dict(entry), entry["limits"]
-        self.version: str = entry["version"]
-        self.model = load_model(Path(entry["path"]))
-        self.schema = self.model.spec.json_schema()
-        self.example_answer: dict[str, Any] = {}
-        quick = self._warm() < QUICK_SECONDS
-        self.answer = Batcher(
-            self.model.predict,
-            max_rows=self.limits["max_batch_rows"],
-            max_waiting=self.limits["max_queue_rows"],
-            wait_seconds=self.limits["batch_wait_ms"] / 1000,
-            executor=None if quick else executor,
-        )
-
-    def _warm(self) -> float:
-        """Run one row and full batches, since the first run of a shape is slow; return the seconds of a full batch."""
-        if "example" not in self.schema:
-            return math.inf
-        parse, example = self.model.spec.parse_request, self.schema["example"]
-        for number in (1, self.limits["max_batch_rows"], self.limits["max_batch_rows"]):
-            table = parse([example] * number, "example")
-            start = time.perf_counter()
-            self.example_answer = self.model.predict(table)[0]
-        return time.perf_counter() - start
-
-    def card(self) -> dict[str, Any]:
-        """Describe the model to a person: architecture, scores, fields of a row."""
-        shown = {key: self.model.card.get(key) for key in ("architecture", "task", "parameters", "scores")}
-        return {"version": self.version, **shown, "target": self.model.spec.target_name, "row": self.schema}
 
 
 class Endpoint:
@@ -76,11 +38,15 @@ class Endpoint:
         self.failures: dict[str, str] = {}
         self.revision = ""
         self.replica = uuid.uuid4().hex
+        self.hosts: list[str] = []
+        self.bodies = BodyReader()
+        # One thread each: what decoding and predicting need at once is the need of one request and of one batch.
+        self.parsing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")
         self.predicting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
         self.loading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
-        """Serve `config` = {"revision", "pipelines": {name: {"version", "path", "limits"}}} from now on.
+        """Serve `config` = {"revision", "hosts", "pipelines": {name: {"version", "path", "limits"}}} from now on.
 
         New versions are loaded and warmed up while the old ones answer; then one assignment replaces all. A pipeline
         whose new version cannot be loaded keeps its old one: an error raised here would end the replica.
@@ -95,7 +61,7 @@ class Endpoint:
         loaded = dict(zip(new, await asyncio.gather(*loads, return_exceptions=True), strict=True))
         self.served = kept | {name: one for name, one in loaded.items() if isinstance(one, LoadedVersion)}
         self.failures = {name: str(error) for name, error in loaded.items() if isinstance(error, BaseException)}
-        self.revision = config["revision"]
+        self.revision, self.hosts = config["revision"], config.get("hosts", [])
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the ASGI application; Ray Serve calls this name. uvicorn takes a bound method for the ASGI of 2018."""
@@ -103,7 +69,7 @@ class Endpoint:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await self.asgi(scope, receive, send)
 
-        _close_to_others()
+        haproxy.keep_replica_local()
         return app
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,6 +86,7 @@ class Endpoint:
         given = request.headers.get("x-request-id", "")  # Serve makes one up where none is sent, and answers with it
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         try:
+            check_sender(request.headers, self.hosts)
             response = await self.route(request, request_id)
         except ClientDisconnect:
             return
@@ -160,12 +127,16 @@ class Endpoint:
     async def predict(self, request: Request, name: str) -> tuple[str, list[dict[str, Any]]]:
         """Predict the rows of a request; return the version and one answer per row."""
         served = self.find(name)
-        table = served.model.spec.parse_request(await read_rows(request, served.limits), "rows")
-        try:
-            return served.version, await served.answer(table)
-        except QueueFullError:
-            problem = f"{served.limits['max_queue_rows']} rows may wait, and do"
-            raise RequestError(429, problem, fix="try again in a second", headers={"Retry-After": "1"}) from None
+        async with self.bodies.read(request, served.limits) as body:
+            if served.takes_files or len(body) > QUICK_BYTES:
+                table = await asyncio.get_running_loop().run_in_executor(self.parsing, served.parse, body)
+            else:
+                table = served.parse(body)
+            try:
+                return served.version, await served.answer(table)
+            except QueueFullError:
+                problem = f"{served.limits['max_queue_rows']} rows may wait, and do"
+                raise RequestError(429, problem, fix="try again in a second", headers={"Retry-After": "1"}) from None
 
     def find(self, name: str) -> LoadedVersion:
         """Return the loaded version of a pipeline. Raises RequestError (404) where there is none."""
@@ -207,19 +178,6 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         await send({"type": f"{kind}.complete"})
         if kind == "lifespan.shutdown":
             return
-
-
-def _close_to_others() -> None:
-    """Bind Serve's port for calls between deployments to loopback, on a cluster of one machine.
-
-    Serve opens it on every interface and unpickles whatever arrives; here no other machine needs it.
-    """
-    import ray.serve._private.replica as replica
-    from ray._common.tls_utils import add_port_to_grpc_server
-    from ray.util import get_node_ip_address
-
-    if get_node_ip_address() == "127.0.0.1":
-        replica.add_port_to_grpc_server = lambda server, _: add_port_to_grpc_server(server, "127.0.0.1:0")
 
 
 def application(_: dict[str, str]) -> Application:

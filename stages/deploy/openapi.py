@@ -11,16 +11,19 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evergreen.stages.deploy.endpoint import LoadedVersion
+    from evergreen.stages.deploy.loaded_version import LoadedVersion
 
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 REFUSALS = {
     "400": "the body is not JSON",
+    "403": "a web page of another host asks",
     "404": "there is no such pipeline",
-    "413": "the body is longer than may be",
+    "408": "the body does not arrive in time",
+    "413": "the body, or what it decodes to, is larger than may be",
     "415": "the body is not sent as application/json",
-    "422": "a field is missing, unknown, of the wrong type or shape, or not a finite number",
-    "429": "too many rows are waiting; Retry-After says when to come again",
+    "421": "the request names a host that is not the endpoint's",
+    "422": "a field is missing, unknown, of the wrong type or shape, too large, or not a finite number",
+    "429": "too many rows or bytes are waiting; Retry-After says when to come again",
 }
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1a2b22;

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+
+RAISE = "or raise {} in the section deploy"
 
 
 class RequestError(Exception):
@@ -18,10 +22,51 @@ class RequestError(Exception):
         self.status, self.headers = status, dict(headers or {})
 
 
-async def read_rows(request: Request, limits: Mapping[str, Any]) -> list[Any]:
-    """Read the rows of a body: {"rows": [row, …]} or one row. Raises RequestError."""
-    _check_type(request)
-    value = _parse(await _body(request, limits["max_body_bytes"]))
+class BodyReader:
+    """Read the bodies of requests so that all that are under way hold no more than `max_queue_bytes`."""
+
+    def __init__(self) -> None:
+        self.held_bytes = 0
+
+    @contextlib.asynccontextmanager
+    async def read(self, request: Request, limits: Mapping[str, Any]) -> AsyncIterator[bytearray]:
+        """Hold the whole body. Raises RequestError as soon as it is too long, too slow, or finds no room."""
+        _check_type(request)
+        body = bytearray()
+        try:
+            try:
+                async with asyncio.timeout(limits["max_body_seconds"]):
+                    await self._fill(body, request, limits)
+            except TimeoutError:
+                problem = f"the body did not arrive within {limits['max_body_seconds']:g} s"
+                raise RequestError(408, problem, fix=f"send it at once, {RAISE.format('max_body_seconds')}") from None
+            yield body
+        finally:
+            self.held_bytes -= len(body)
+
+    async def _fill(self, body: bytearray, request: Request, limits: Mapping[str, Any]) -> None:
+        limit = limits["max_body_bytes"]
+        problem = f"the body is longer than {limit} bytes"
+        too_long = RequestError(413, problem, fix=f"send fewer rows in each request, {RAISE.format('max_body_bytes')}")
+        stated = request.headers.get("content-length", "")
+        if stated.isdecimal() and int(stated[:20]) > limit:
+            raise too_long
+        async for part in request.stream():
+            if len(body) + len(part) > limit:
+                raise too_long
+            if self.held_bytes + len(part) > max(limit, limits["max_queue_bytes"]):
+                problem = f"{self.held_bytes} bytes of other requests wait (max_queue_bytes)"
+                raise RequestError(429, problem, fix="try again in a second", headers={"Retry-After": "1"})
+            body += part
+            self.held_bytes += len(part)
+
+
+def parse_rows(body: bytearray, limits: Mapping[str, Any]) -> list[Any]:
+    """Parse the rows of a body: {"rows": [row, …]} or one row. Raises RequestError."""
+    if (most := body.count(b",") + body.count(b"[") + body.count(b"{")) > limits["max_values"]:
+        fix = f"send fewer rows in each request, {RAISE.format('max_values')}"
+        raise RequestError(413, f"the body holds up to {most:,} values, {limits['max_values']:,} may be", fix=fix)
+    value = _parse(body)
     if not isinstance(value, dict):
         raise RequestError(422, f"the body is {_show(value)}, no object", fix='send {"rows": [{…}, …]} or one row, {…}')
     if "rows" not in value:
@@ -32,7 +77,7 @@ async def read_rows(request: Request, limits: Mapping[str, Any]) -> list[Any]:
     if not isinstance(found, list):
         raise RequestError(422, f"rows: is {_show(found)}, no list", fix='send {"rows": [{…}, …]}')
     if len(found) > limits["max_rows"]:
-        fix = f"send at most {limits['max_rows']} at a time"
+        fix = f"send at most {limits['max_rows']} at a time, {RAISE.format('max_rows')}"
         raise RequestError(422, f"rows: {len(found)} in one request", fix=fix)
     return found
 
@@ -47,22 +92,7 @@ def _check_type(request: Request) -> None:
         raise RequestError(415, "the body is compressed", fix="send it as it is, without Content-Encoding")
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """Read the whole body; raise RequestError (413) as soon as it is longer than `limit` bytes."""
-    too_long = RequestError(413, f"the body is longer than {limit} bytes", fix="send fewer rows in each request")
-    stated = request.headers.get("content-length", "")
-    if stated.isdecimal() and int(stated[:20]) > limit:
-        raise too_long
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise too_long
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _parse(body: bytes) -> Any:
+def _parse(body: bytearray) -> Any:
     """Parse JSON. NaN and Infinity pass: the check of their field names it in its error."""
     try:
         return json.loads(body)

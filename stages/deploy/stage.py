@@ -102,16 +102,17 @@ def _user_config(released: Mapping[str, Mapping[str, str]], each: Mapping[str, D
             "version": one["version"],
             "path": str(Path(one["path"]).resolve()),
             "content": folder_version(Path(one["path"])),
-            "limits": {key: value for key, value in each[name] if key not in ("replicas", "cpus")},
+            "limits": {key: value for key, value in each[name] if key not in ("replicas", "cpus", "allowed_hosts")},
         }
         for name, one in released.items()
     }
-    return {"revision": secrets.token_hex(8), "pipelines": entries}
+    hosts = sorted({host.lower() for params in each.values() for host in params.allowed_hosts})
+    return {"revision": secrets.token_hex(8), "hosts": hosts, "pipelines": entries}
 
 
 def _try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> None:
     """Load and run each version that is not served yet, so that an error is raised before anything changes."""
-    from evergreen.stages.deploy.endpoint import LoadedVersion
+    from evergreen.stages.deploy.loaded_version import LoadedVersion
 
     for name, entry in wanted.items():
         if served.get(name) != entry:

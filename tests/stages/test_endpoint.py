@@ -28,7 +28,7 @@ def entries(tmp_path_factory, random_model):
 
 
 def config(**entries):
-    return {"revision": str(entries), "pipelines": entries}
+    return {"revision": str(entries), "hosts": ["here"], "pipelines": entries}
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_health_cards_and_documentation(endpoint):
 
 
 def test_nothing_loaded_is_unhealthy():
-    (response,) = ask(Endpoint(), ("GET", "/healthz", {}))
+    (response,) = ask(Endpoint(), ("GET", "/healthz", {"headers": {"host": "localhost"}}))
     assert response.status_code == 503
 
 

@@ -1,0 +1,79 @@
+"""Hold one released version: it parses, encodes and answers a request from beginning to end."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evergreen.stages.deploy.batching import Batcher
+from evergreen.stages.deploy.config import DeployConfig
+from evergreen.stages.deploy.request_body import RAISE, RequestError, parse_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+QUICK_SECONDS = 0.005  # a batch that takes less runs in the event loop: other requests hardly notice
+QUICK_BYTES = 32 * 2**10  # of a body that is read in the event loop, and of the rows of such a batch
+
+
+class LoadedVersion:
+    """Hold one released version, loaded and warmed up."""
+
+    def __init__(self, entry: Mapping[str, Any], executor: ThreadPoolExecutor | None = None) -> None:
+        from evergreen.stages.artifacts import load_model
+
+        self.entry, self.limits = dict(entry), DeployConfig().model_dump() | entry["limits"]
+        self.version: str = entry["version"]
+        self.model = load_model(Path(entry["path"]))
+        self.schema = self.model.spec.json_schema()
+        self.example_answer: dict[str, Any] = {}
+        self.takes_files = '"format": "byte"' in json.dumps(self.schema)  # small ones may take long to decode
+        self.is_quick = self._warm() < QUICK_SECONDS and not self.takes_files
+        self.answer = Batcher(
+            self.model.predict,
+            max_rows=self.limits["max_batch_rows"],
+            max_waiting=self.limits["max_queue_rows"],
+            wait_seconds=self.limits["batch_wait_ms"] / 1000,
+            executor=executor,
+            is_quick=self.is_quick_batch,
+        )
+
+    def is_quick_batch(self, tables: Sequence[pa.Table]) -> bool:
+        """Tell whether a batch takes so little time that it may run in the event loop."""
+        rows, size = sum(table.num_rows for table in tables), sum(table.nbytes for table in tables)
+        return self.is_quick and rows <= self.limits["max_batch_rows"] and size <= QUICK_BYTES
+
+    def parse(self, body: bytearray) -> pa.Table:
+        """Parse and check the rows of a body within the limits. Raises RequestError and DataError."""
+        from evergreen.data.decode_limits import limit_decoding
+
+        rows, most = parse_rows(body, self.limits), self.limits["max_decoded_bytes"]
+        row_bytes = sum(4 * math.prod(field.shape) for field in self.model.spec.inputs.values())
+        if len(rows) * row_bytes > most:
+            problem = f"{len(rows)} rows take {len(rows) * row_bytes:,} bytes, {most:,} may be"
+            raise RequestError(
+                413, problem, fix=f"send fewer rows in each request, {RAISE.format('max_decoded_bytes')}"
+            )
+        with limit_decoding(self.limits):
+            return self.model.spec.parse_request(rows, "rows")
+
+    def _warm(self) -> float:
+        """Run one row and full batches, since the first run of a shape is slow; return the seconds of a full batch."""
+        if "example" not in self.schema:
+            return math.inf
+        parse, example = self.model.spec.parse_request, self.schema["example"]
+        for number in (1, self.limits["max_batch_rows"], self.limits["max_batch_rows"]):
+            table = parse([example] * number, "example")
+            start = time.perf_counter()
+            self.example_answer = self.model.predict(table)[0]
+        return time.perf_counter() - start
+
+    def card(self) -> dict[str, Any]:
+        """Describe the model to a person: architecture, scores, fields of a row."""
+        shown = {key: self.model.card.get(key) for key in ("architecture", "task", "parameters", "scores")}
+        return {"version": self.version, **shown, "target": self.model.spec.target_name, "row": self.schema}
