@@ -47,9 +47,9 @@ docs: $(READY)         ## the site of docs/, into .evergreen/site
 # torch stays out: which build of it fits depends on the machine, and its own dependencies come with it.
 lock: $(READY)         ## requirements.lock and THIRD_PARTY_LICENSES.md, after a change of pyproject.toml or constraints.txt
 	@$(PIP) uv
-	@echo torch | $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
-	  --constraints constraints.txt --excludes /dev/stdin --no-annotate --custom-compile-command "make lock" --quiet \
-	  --output-file requirements.lock
+	@echo torch | $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --constraints constraints.txt \
+	  --excludes /dev/stdin --generate-hashes --no-strip-extras --no-annotate --custom-compile-command "make lock" \
+	  --output-file requirements.lock --quiet
 	@$(BIN)/python docs/licences.py >.venv/licences && mv .venv/licences THIRD_PARTY_LICENSES.md
 
 stop: $(READY)         ## end everything this clone started

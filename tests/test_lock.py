@@ -12,7 +12,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-ENTRY = re.compile(r"^(\S+)==(\S+)(?: ; (.+?))? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
+HASHES = r"((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)"
+ENTRY = re.compile(rf"^([\w.-]+)(?:\[.+\])?==(\S+)(?: ; (.+?))? \\\n{HASHES}", re.MULTILINE)
 FROM_TORCH = {"torch", "triton", "sympy", "mpmath"}
 LOCKED = {name: (version, marker) for name, version, marker, _ in ENTRY.findall(LOCK)}
 
