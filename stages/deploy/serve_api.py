@@ -36,6 +36,11 @@ def is_deployed(details: Mapping[str, Any]) -> bool:
     return APPLICATION in details.get("applications", {})
 
 
+def is_running(details: Mapping[str, Any]) -> bool:
+    """Tell whether all of the endpoint runs as it was configured."""
+    return is_deployed(details) and details["applications"][APPLICATION]["status"] == "RUNNING"
+
+
 def served_port(details: Mapping[str, Any]) -> int | None:
     """Return the port of Serve's proxy, which stays until Serve ends; None where Serve is not up."""
     return details["http_options"]["port"] if details.get("controller_info") else None

@@ -67,13 +67,17 @@ def deploy(
 
 
 def status(root: Path) -> dict[str, Any] | None:
-    """Return what is served now: {"url", "pipelines": {name: version}, "replicas"}; None where nothing is."""
+    """Return what is served now: {"url", "pipelines": {name: version}, "replicas"}; None where nothing was deployed.
+
+    While the endpoint starts, and where it failed to, "pipelines" is empty.
+    """
     details = serve_api.get_status(root) if serve_api.is_reachable(root) else {}
     if not serve_api.is_deployed(details):
         return None
     url = f"http://{haproxy.HOST}:{details['http_options']['port']}"
-    wanted = serve_api.deployed_config(details)["user_config"]["pipelines"]
-    replicas = details["applications"][APPLICATION]["deployments"][DEPLOYMENT]["replicas"]
+    wanted = serve_api.deployed_config(details)["user_config"]["pipelines"] if serve_api.is_running(details) else {}
+    deployments = details["applications"][APPLICATION]["deployments"]
+    replicas = deployments[DEPLOYMENT]["replicas"] if deployments else []  # none, where none could be built
     return {
         "url": url,
         "pipelines": {name: entry["version"] for name, entry in wanted.items()},

@@ -12,6 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from evergreen.core.errors import PipelineError
+from evergreen.stages.deploy import serve_api
+from evergreen.stages.deploy import stage as deploy
+from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.engines import ray_cluster
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -110,6 +114,29 @@ def test_a_command_killed_while_ray_starts_leaves_nothing_unknown(tmp_path, then
     assert python(IMPORTS + f"print(ray_cluster.stop(Path({str(tmp_path)!r})))").stdout.strip() == "True"
     assert not session(leader)
     assert not record.exists()
+
+
+def test_a_deploy_after_a_failed_start_of_serve_keeps_its_port(clone, tmp_path, random_model, monkeypatch):
+    random_model("digits", tmp_path, 1, "mlp")
+    released = {"digits": {"version": "v1.0.0", "path": str(tmp_path)}}
+    schema = deploy._schema
+
+    def broken(*arguments):
+        made = schema(*arguments)
+        made["applications"][0]["import_path"] = "evergreen.stages.deploy.endpoint:nothing"
+        return made
+
+    monkeypatch.setattr(deploy, "_schema", broken)
+    with pytest.raises(PipelineError, match="Serve cannot start"):
+        deploy.deploy(clone, released, DeployConfig())
+    port = serve_api.served_port(serve_api.get_status(clone))
+    assert deploy.status(clone)["pipelines"] == {}
+    monkeypatch.setattr(deploy, "_schema", schema)
+    found = deploy.deploy(clone, released, DeployConfig())
+    assert found["url"].endswith(f":{port}")
+    assert found["moved_from"] is None
+    assert deploy.status(clone)["pipelines"] == {"digits": "v1.0.0"}
+    assert deploy.undeploy(clone)
 
 
 def test_a_worker_that_is_killed_in_a_race_costs_no_contender(clone):
