@@ -89,6 +89,7 @@ class Server:
             "DO_NOT_TRACK": "1",
             # Prefect's lines go to its UI; the screen belongs to the progress line
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+            "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
             "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from prefect import Task, tags, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import get_run_context
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed
 
 from evergreen.core import processes
@@ -61,8 +62,10 @@ def with_progress(name: str, progress: Progress) -> Iterator[None]:
     """Tag the flows called inside with the pipeline's name, and report what they do to `progress`."""
     token = PROGRESS.set(progress)
     try:
-        # with a heartbeat, a synchronous flow waits a second at its end for the heartbeat's thread
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), tags(name):
+        # with a heartbeat, a synchronous flow waits a second at its end for the heartbeat's thread;
+        # a server that was started again may have another address than when Prefect was imported
+        own = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_API_URL: os.environ.get("PREFECT_API_URL")}
+        with temporary_settings(own), tags(name):
             yield
     finally:
         PROGRESS.reset(token)

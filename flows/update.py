@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import sys
 from pathlib import Path
 from typing import Any
 
-from evergreen.core.errors import PipelineError
+from evergreen.core.errors import OutageError, PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
-from evergreen.core.processes import lock_owner
+from evergreen.core.processes import load_live, lock_owner
 from evergreen.core.progress import Progress
 from evergreen.flows import format
 from evergreen.flows.approval import is_released_by_verdict, waits_for_person
@@ -31,7 +33,7 @@ def update(root: Path, name: str, progress: Progress) -> dict[str, Any]:
         raise PipelineError(f"{pipeline.name} is being run already (process {process})", fix=fix)
     stale = not is_up_to_date(pipeline, paths)
     if stale:
-        call_flow(paths, "lifecycle:lifecycle", progress)
+        call_flow(paths, "lifecycle:lifecycle", progress, attempts=2)
     return describe_result(pipeline, paths, progress) | {"ran": stale}
 
 
@@ -47,21 +49,35 @@ def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
     return versions.candidate_version(paths) is not None  # else a run was ended right before its release
 
 
-def call_flow(paths: Paths, flow: str, progress: Progress, *arguments: Any) -> Any:
-    """Call a flow, "module:function", under the project's Prefect server; Ray starts while the server does."""
+def call_flow(paths: Paths, flow: str, progress: Progress, *arguments: Any, attempts: int = 1) -> Any:
+    """Call a flow, "module:function", under the project's Prefect server; Ray starts while the server does.
+
+    Raises:
+        OutageError: the server died, in each of the `attempts`.
+    """
     from evergreen.flows.server import Server
     from evergreen.stages.engines import ray_cluster
 
-    server = Server(paths.root)
-    server.start()
-    progress(stage="start", engines="Ray and Prefect")
-    ray_cluster.connect(paths.root)
-    server.wait()
-    from evergreen.flows.steps import with_progress
+    server, (module, _, function) = Server(paths.root), flow.partition(":")
+    for attempt in range(attempts):
+        server.start()
+        progress(stage="start", engines="Ray and Prefect")
+        ray_cluster.connect(paths.root)
+        server.wait()
+        record = load_live(server.file)
+        from evergreen.flows.steps import with_progress
 
-    module, _, function = flow.partition(":")
-    with with_progress(paths.name, progress):
-        return getattr(importlib.import_module(f"evergreen.flows.{module}"), function)(paths.name, *arguments)
+        logging.raiseExceptions = False  # a line that Prefect's server did not get is not worth one on the screen
+        try:
+            with with_progress(paths.name, progress):
+                return getattr(importlib.import_module(f"evergreen.flows.{module}"), function)(paths.name, *arguments)
+        except Exception:
+            if record == load_live(server.file):
+                raise
+        if attempt < attempts - 1:
+            print("evergreen: Prefect's server died; it is started again", file=sys.stderr)
+    fix = "run it again: what was finished is kept"
+    raise OutageError("Prefect's server died", place=str(server.log), fix=fix)
 
 
 def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -45,6 +46,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="another seed strikes at other moments")
     parser.add_argument("--only", default="", help="a part of the cell's name, such as 'train: GCS'")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     FOLDER.mkdir(mode=0o700, exist_ok=True)
     project, file = ChaosProject(FOLDER), FOLDER / "cells.json"
     results: dict[str, Any] = read_json(file) if file.exists() and not options.again else {}
