@@ -29,7 +29,7 @@ PARTS = ("In:", "Out:", "Choose", "At size=1:")  # lines of an architecture's do
 
 
 def catalogue(
-    source: Annotated[str, typer.Option("--from", metavar="FILE", help="Show the parts that suit this data.")] = "",
+    source: Annotated[str, typer.Option("--from", metavar="FILE", help="Show the parts that fit this data.")] = "",
     target: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict, with --from.")] = "",
 ) -> CommandResult:
     """Show the parts of pipelines, or those that suit a table."""
@@ -55,9 +55,7 @@ def suitable(source: str, target: str) -> CommandResult:
     from evergreen.models import registry as parts_of
 
     if not (source and target):
-        raise PipelineError(
-            "one of --from and --target is missing", fix="evergreen catalogue --from FILE --target COLUMN"
-        )
+        raise PipelineError("--from and --target go together", fix="evergreen catalogue --from FILE --target COLUMN")
     root = find_root()
     parts.use(root)
     guess = suggest.suggest_pipeline(read_head(relative_uri(source, root), root), target)

@@ -15,7 +15,9 @@ def check_part(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="models/architectures/NAME.py, or another part.")],
     on: Annotated[
         str,
-        typer.Option("--on", metavar="SAMPLE", help="To try it on: NAME:… for a source, FILE#COLUMN for a kind."),
+        typer.Option(
+            "--on", metavar="SAMPLE", help="Data to check it on: NAME:… for a source, FILE#COLUMN for a kind."
+        ),
     ] = "",
 ) -> CommandResult:
     """Check that a part keeps its contract.

@@ -71,7 +71,7 @@ def check_packages() -> Iterator[Finding]:
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
     pairs = (line.partition("==") for line in text.splitlines())
     tested = {name.strip().lower(): version.strip() for name, equal, version in pairs if equal}
-    fix = "make test installs what is pinned; or: pip install -c constraints.txt -e ." if tested else "install it anew"
+    fix = "make test installs what is pinned; or: pip install -c constraints.txt -e ." if tested else "install it again"
     required = [Requirement(text) for text in importlib.metadata.requires("evergreen") or []]
     required = [one for one in required if not one.marker or one.marker.evaluate({"extra": ""})]
     findings = []
@@ -129,9 +129,11 @@ def check_resources(folder: Path) -> Iterator[Finding]:
     import psutil
 
     free = shutil.disk_usage(folder).free / GIB
-    yield Finding("disk", _grade(free, 2, 10), f"{free:.0f} GiB free", "free some: models and data are kept by version")
+    yield Finding(
+        "disk", _grade(free, 2, 10), f"{free:.0f} GiB free", "free some space: models and data are kept by version"
+    )
     memory = psutil.virtual_memory().available / GIB
-    fix = "end other work: Ray and torch take 3 GiB"
+    fix = "close other programs: Ray and torch need 3 GiB"
     yield Finding("memory", _grade(memory, 1, 3), f"{memory:.1f} GiB available", fix)
     shared = Path("/dev/shm")
     if shared.is_dir():

@@ -15,7 +15,7 @@ from evergreen.core.progress import console_progress
 def features(
     name: PipelineName,
     source: Annotated[
-        Path | None, typer.Option("--input", metavar="FILE", help="Rows to take instead of the pipeline's own.")
+        Path | None, typer.Option("--input", metavar="FILE", help="Rows to use instead of the pipeline's own.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="A .parquet file; default: NAME-features.parquet.")

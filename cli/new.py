@@ -36,8 +36,8 @@ def new(
     parts.use(root)
     path = root / "pipelines" / f"{name}.yaml"
     if not NAME.fullmatch(name) or name in RESERVED:
-        fix = "write it in small letters, digits and _, starting with a letter: house_prices"
-        raise PipelineError(f"{name!r} cannot be a pipeline's name", fix=fix)
+        fix = "use lower-case letters, digits and _, and start with a letter: house_prices"
+        raise PipelineError(f"{name!r} is not a valid pipeline name", fix=fix)
     if path.exists():
         raise PipelineError(f"pipeline {name!r} exists already", place=str(path), fix="choose another name")
     uri = relative_uri(source, root)
@@ -128,7 +128,7 @@ def _preprocess(target: str, guess: dict[str, Any]) -> list[str]:
         f"    {yaml_edit.quote_key(name)}: {kind}" + (f"  # {_line(holds)}" if (holds := guess["holds"][name]) else "")
         for name, kind in guess["kinds"].items()
     ]
-    return ["preprocess:", *lines, "  kinds:  # guessed; a column that is not wanted: drop_columns: [column]", *columns]
+    return ["preprocess:", *lines, "  kinds:  # guessed; to leave a column out: drop_columns: [column]", *columns]
 
 
 def _line(name: str) -> str:

@@ -21,7 +21,7 @@ MAX_VALUE_CHARACTERS = 100
 def quarantine(
     name: PipelineName,
     replay: Annotated[
-        bool, typer.Option("--replay", help="Try again after a rule, a file or a reader was mended.")
+        bool, typer.Option("--replay", help="Try again after a rule, a file or a reader was corrected.")
     ] = False,
 ) -> CommandResult:
     """Show the quarantined rows by reason, with examples.
@@ -76,7 +76,7 @@ def _format_quarantine(value: dict[str, Any]) -> str:
         lines += [f"{'':11}{row['origin']:<{wide}}  {_shorten(row['value'])}".rstrip() for row in one["examples"]]
     if value["reasons"]:
         lines.append(f"\n  all of them  {value['files']}")
-        lines.append(f"  when mended  evergreen quarantine {value['pipeline']} --replay")
+        lines.append(f"  when fixed   evergreen quarantine {value['pipeline']} --replay")
     return "\n".join(lines)
 
 
@@ -93,7 +93,7 @@ def _replay(pipeline: Pipeline, paths: Paths) -> CommandResult:
     from evergreen.stages.pipeline import perform
 
     before = read_quarantine(paths)
-    with exclusive_lock(paths.run_lock, f"{paths.name} is being run already"), console_progress() as progress:
+    with exclusive_lock(paths.run_lock, f"{paths.name} is already running"), console_progress() as progress:
         for stage, more in (("collect", {"faulty": True}), ("preprocess", {})):
             perform(stage, pipeline, paths, progress, **more)
             versions.commit(paths, stage)

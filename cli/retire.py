@@ -35,10 +35,10 @@ def retire(
         raise PipelineError(f"there is no pipeline {name!r}", fix=suggest(name, released, "released"))
     if name in released and not yes:
         if not sys.stdin.isatty():
-            raise PipelineError(f"{name} {released[name]} is in service", fix="to take it out, add --yes")
+            raise PipelineError(f"{name} {released[name]} is in service", fix="to take it out of service, add --yes")
         if not typer.confirm(f"Take {name} {released[name]} out of service? Its versions stay.", err=True):
             return CommandResult({"pipeline": name, "served": released}, "nothing was changed", status=1)
-    with exclusive_lock(paths.run_lock, f"{name} is being run already"), console_progress() as progress:
+    with exclusive_lock(paths.run_lock, f"{name} is already running"), console_progress() as progress:
         version = versions.retire(paths)
         served = refresh_endpoint(root, progress)
     file = paths.pipeline.relative_to(root)

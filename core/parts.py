@@ -152,5 +152,5 @@ def _from_text(group: str, name: str, text: str) -> ModuleType:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
         line = lines[-1] if lines else getattr(error, "lineno", "?")
         problem = f"it cannot be imported ({type(error).__name__}: {error})"
-        raise PartError(problem, place=f"{file}:{line}", fix="mend the file") from error
+        raise PartError(problem, place=f"{file}:{line}", fix="correct the file") from error
     return module

@@ -109,7 +109,7 @@ def find_root(start: Path | None = None) -> Path:
         if (folder / "pipelines").is_dir() and any((folder / graph).is_file() for graph in GRAPHS):
             return folder
     raise PipelineError(
-        "this folder lies in no project of Evergreen",
+        "this folder is not in an Evergreen project",
         place=str(here),
-        fix="change into one, or make this one a project with: evergreen init",
+        fix="change into a project, or make one here with: evergreen init",
     )

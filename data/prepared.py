@@ -129,7 +129,7 @@ def part_files(ready: Path, split: str) -> list[Path]:
         raise DataError(f"there is no split '{split}'", fix="it is one of " + ", ".join(SPLITS))
     found = sorted((ready / split).glob(PARTS))
     if not found:
-        raise DataError("the prepared rows are not here", place=str(ready / split), fix=FIX)
+        raise DataError("the prepared rows are missing", place=str(ready / split), fix=FIX)
     return found
 
 

@@ -236,7 +236,7 @@ def _encode(field: TensorField, table: pa.Table) -> np.ndarray:
         column, faults = kind.validate_encoded(_column(table, name))
         if faults:
             row, reason = min(faults.items())
-            raise DataError(reason, place=f"row {row}, column '{name}'", fix="mend the value or leave the row out")
+            raise DataError(reason, place=f"row {row}, column '{name}'", fix="correct the value or leave the row out")
         column = column if kind.ACCEPTS_DICTIONARY else decode_array(column)
         columns.append(apply_transform(column, field.state.get("transform", ""), f"column '{name}'"))
     return kind.encode(field, columns)

@@ -97,7 +97,7 @@ class Model:
 
         answers = self._stored.predict(self._checked(frame))
         if not self.classes or any("probabilities" not in answer for answer in answers):
-            raise DataError(f"{self.spec.task} predicts no probabilities", fix="use predict")
+            raise DataError(f"{self.spec.task} does not predict probabilities", fix="use predict")
         return np.array([[*answer["probabilities"].values()] for answer in answers]).reshape(-1, len(self.classes))
 
     def save(self, folder: str | Path) -> None:
@@ -114,7 +114,7 @@ class Model:
         table, faults = self.spec.validate_table(to_table(frame))
         if faults:
             row, reason = min(faults.items())
-            raise DataError(reason, place=f"{PLACE}, row {row}", fix="mend the value or leave the row out")
+            raise DataError(reason, place=f"{PLACE}, row {row}", fix="correct the value or leave the row out")
         return table
 
 

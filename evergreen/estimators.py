@@ -107,7 +107,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         examples = reader.fit_global_state([], raw).prepare(raw)
         if examples.bad:
             first = examples.quarantine.to_pylist()[0]
-            raise DataError(first["reason"], place=f"X, {first['origin']}", fix="mend the value or leave the row out")
+            raise DataError(first["reason"], place=f"X, {first['origin']}", fix="correct the value or leave the row out")
         schema = reader.schema
         inputs, target = fit(examples.table, schema.inputs, TARGET, schema.target_kind, "", schema.options)
         spec = FeatureSpec(self._task, inputs, target, TARGET, None, {"train": len(raw)})

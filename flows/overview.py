@@ -30,7 +30,7 @@ def describe_project(root: Path, name: str = "") -> dict[str, Any]:
         try:
             if one not in names(root):
                 problem = f"there is no pipelines/{one}.yaml, but {released[one]} is in service"
-                raise PipelineError(problem, fix=f"take it out with: evergreen retire {one}")
+                raise PipelineError(problem, fix=f"take it out of service with: evergreen retire {one}")
             pipelines.append(read(one, root))
         except PipelineError as error:
             mistakes[one] = {"name": one, "mistake": str(error)}

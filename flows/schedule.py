@@ -30,7 +30,9 @@ def watch(show: Callable[[str], None]) -> dict[str, str]:
         fix = 'write one into a pipeline\'s YAML: schedule: "30 4 * * *" is every day at 04:30 UTC'
         raise PipelineError("no pipeline has a schedule", fix=fix)
     server = Server(root)
-    with processes.exclusive_lock(root / ".evergreen" / "locks" / "watch", "this project is watched already"):
+    with processes.exclusive_lock(
+        root / ".evergreen" / "locks" / "watch", "another process watches this project already"
+    ):
         server.start()
         url = server.wait()
         for name, schedule in schedules.items():

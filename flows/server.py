@@ -74,7 +74,7 @@ class Server:
             if _answers(f"{url}/api/health"):
                 return url
             time.sleep(0.1)
-        raise PipelineError("Prefect's server does not start", place=str(self.log), fix="read the end of that file")
+        raise PipelineError("Prefect's server does not start", place=str(self.log), fix="the end of that file says why")
 
     def stop(self) -> bool:
         """End the server; return whether it was up."""
@@ -106,7 +106,7 @@ def bind_free_port(first: int) -> socket.socket:
             listener.close()
         else:
             return listener
-    raise PipelineError(f"no free port from {first} to {first + PORTS - 1}", fix="end what listens there")
+    raise PipelineError(f"no free port from {first} to {first + PORTS - 1}", fix="stop the program that listens there")
 
 
 def _answers(url: str) -> bool:

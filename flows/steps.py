@@ -52,7 +52,7 @@ def locked_run(name: str) -> Iterator[Run]:
     """
     root = find_root()
     paths = Paths(root, name)
-    with processes.exclusive_lock(paths.run_lock, f"{name} is being run already"):
+    with processes.exclusive_lock(paths.run_lock, f"{name} is already running"):
         server.mark_abandoned_crashed(name, keep=get_run_context().flow_run.id)  # type: ignore[union-attr]
         yield Run(pipeline.read(name, root), paths, PROGRESS.get())
 

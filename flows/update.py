@@ -30,7 +30,7 @@ def update(root: Path, name: str, progress: Progress) -> dict[str, Any]:
         raise PipelineError(f"{name} is retired", fix=f"bring it back with: evergreen rollback {name} {version}")
     if process := lock_owner(paths.run_lock):
         fix = "wait until it has ended, or end it"
-        raise PipelineError(f"{pipeline.name} is being run already (process {process})", fix=fix)
+        raise PipelineError(f"{pipeline.name} is already running (process {process})", fix=fix)
     stale = not is_up_to_date(pipeline, paths)
     if stale:
         call_flow(paths, "lifecycle:lifecycle", progress, attempts=2)

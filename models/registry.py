@@ -156,4 +156,4 @@ def check_options(name: str, kind: type[nn.Module], given: Mapping[str, Any]) ->
     known = options(kind)
     for option in given:
         if option not in known:
-            raise ModelError(f"there is no option {option!r}", place=name, fix=suggest(option, known))
+            raise ModelError(f"{option!r} is not an option of this part", place=name, fix=suggest(option, known))

@@ -18,7 +18,7 @@ class InverseTarget:
         self.mean, self.std = float(target.state["mean"][0]), float(target.state["std"][0])
         self.transform = target.state.get("transform") or ""
         if self.transform not in ("", "sqrt"):
-            raise ModelError(f"there is no transform {self.transform!r}", place="target", fix="choose sqrt or none")
+            raise ModelError(f"{self.transform!r} is not a valid transform", place="target", fix="use sqrt or none")
 
     def __call__(self, encoded: Tensor) -> Tensor:
         """Return values in the data's units, float64, of the same shape."""

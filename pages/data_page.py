@@ -15,8 +15,8 @@ MIDNIGHT = "T00:00:00.000000"
 MAX_REASONS = 12  # why rows were set aside
 MAX_CLASSES = 20  # in the table of splits
 LONGEST = 160  # characters of an example
-CHECKED = "Twins across splits, columns that tell too much or will not be there, and drift were looked for."
-FOOTER = "The same data, settings and code, prepared after the same version, make this very page again."
+CHECKED = "Checked: near-duplicates across splits, columns that predict too well or may be missing later, and drift."
+FOOTER = "The same data, settings and code, prepared after the same version, give this page again."
 
 
 def page(name: str, summary: Json, facts: Json) -> str:
@@ -32,7 +32,7 @@ def page(name: str, summary: Json, facts: Json) -> str:
         "The splits side by side": [*_splits(summary), *facts["over_time"]],
         "The columns": facts["columns"],
         "Some training rows": facts["examples"],
-        "Rows set aside": _quarantine(summary, facts["quarantine"]),
+        "Quarantined rows": _quarantine(summary, facts["quarantine"]),
     }
     return render(
         f"{name}: the data",
@@ -52,7 +52,7 @@ def _verdict(summary: Json) -> tuple[str, str, str]:
     if summary["leaks"] is None:
         return "keep", "Leaks were not looked for", "The pipeline says so: leakage_checks: off."
     if grave := [leak["text"] for leak in summary["leaks"] if leak["grave"]]:
-        return "wait", "Look at this before you trust a score", grave[0]
+        return "wait", "Read this before you trust a score", grave[0]
     return "release", "Nothing was found that would flatter the scores", CHECKED
 
 
@@ -83,10 +83,10 @@ def _changes(summary: Json) -> list[Mark]:
     if not moves:
         return _list(changes)
     rows = [[label, moves["rows"][split]["came"], moves["rows"][split]["went"]] for split, label in SPLITS.items()]
-    counted = f"Counted on {moves['share']:.1%} of the rows, those of smallest identity."
+    counted = f"Counted on {moves['share']:.1%} of the rows, those with the smallest ids."
     moved = f"{moves['moved']:,} rows are in another split than before."
     return [
-        Table(["split", "rows that came", "rows that went"], rows),
+        Table(["split", "new rows", "removed rows"], rows),
         *([Text(counted, note=True)] if moves["share"] != 1 else []),
         *([Text(moved)] if moves["moved"] else []),
         *_list([*changes, *moves["columns"]]),

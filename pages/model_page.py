@@ -15,7 +15,7 @@ VERDICTS = {  # word → style, headline for a first version, headline against a
     "release": ("release", "Release it", "Release it"),
     "ask": ("wait", "It waits for a person's word", "It waits for a person's word"),
     "keep": ("keep", "Do not release it", "Keep the released version"),
-    "more data": ("wait", "More test rows are needed to tell", "Keep the released version for now"),
+    "more data": ("wait", "More test rows are needed", "Keep the released version for now"),
 }
 COSTS = {"parameters": "parameters", "epochs": "epochs", "seconds": "fit, s", "predict_ms": "predict, ms"}
 ROLES = {"baseline": "baseline", "reference": "simple model", "released": "released"}
@@ -30,7 +30,7 @@ def page(name: str, *, metrics: Json, evidence: Json, card: Json, choice: Json, 
     style, first, later = VERDICTS[metrics["verdict"]]
     footer = (
         f"Intervals hold the true value with {metrics['confidence']:.0%} confidence. "
-        "The same data, code and settings make this very page again."
+        "The same data, code and settings give this page again."
     )
     return render(
         f"{name}: {metrics['verdict']}",
@@ -43,8 +43,8 @@ def page(name: str, *, metrics: Json, evidence: Json, card: Json, choice: Json, 
             Section("Slices", [_slices(metrics)]),
             *evidence["sections"],
             Section("Why this architecture", _architecture(card, choice)),
-            Section("How its options were found", _options(search)),
-            Section("How it learned", _learning(card, next(iter(evidence["metrics"])))),
+            Section("How its options were chosen", _options(search)),
+            Section("Learning curves", _learning(card, next(iter(evidence["metrics"])))),
             Section("The data", list(_data(data, evidence["rows"], name))),
             Section("The model", [_model(card)]),
         ],
@@ -98,27 +98,27 @@ def _comparison(metrics: Json, evidence: Json, card: Json) -> Iterator[Mark]:
     if "scratch" in gaps:
         yield Text(_transferred(card, gaps["scratch"], chance))
     if evidence["refusal"]:
-        yield Text(f"The released {evidence['version']} cannot answer these rows: {evidence['refusal']}.")
+        yield Text(f"The released {evidence['version']} cannot predict these rows: {evidence['refusal']}.")
 
 
 def _against_simple(gap: Json, name: str, chance: float) -> str:
     """Say whether the network is worth more than the simple model."""
     if gap["p"] >= chance:
-        return f"Between it and the simple model ({name}) these rows show no difference beyond chance."
+        return f"These rows show no significant difference between it and the simple model ({name})."
     if gap["value"] > 0:
-        return f"It beats the simple model ({name}) beyond doubt."
+        return f"It is significantly better than the simple model ({name})."
     return f"The simple model ({name}) beats it: prefer that one, or gather more data."
 
 
 def _transferred(card: Json, gap: Json, chance: float) -> str:
     """Say whether the weights it began with were worth it."""
     frozen = ", its features frozen," if card["freeze"] == "features" else ""
-    begun = f"Begun with {card['start']}{frozen} it is"
+    begun = f"Started from {card['start']}{frozen} it is"
     if gap["p"] >= chance:
-        return f"{begun} neither better nor worse, beyond chance, than the same network trained from scratch."
+        return f"{begun} not significantly different from the same network trained from scratch."
     if gap["value"] > 0:
-        return f"{begun} better beyond doubt than the same network trained from scratch: the transfer helps."
-    return f"{begun} worse beyond doubt than the same network trained from scratch: the transfer hurts, leave it out."
+        return f"{begun} significantly better than the same network trained from scratch: the transfer helps."
+    return f"{begun} significantly worse than the same network trained from scratch: the transfer hurts, leave it out."
 
 
 def _slices(metrics: Json) -> Table:
@@ -199,8 +199,8 @@ def _learning(card: Json, decider: str) -> list[Mark]:
         return Line(text, [(row["epoch"], row[key]) for row in history if row.get(key) is not None], style)
 
     refit = (
-        "After everything was chosen by them, the validation rows were trained on as well: the curves here flatter. "
-        "Intervals and thresholds are those of the same network trained without them."
+        "At the end the network was also trained on the validation rows, so these curves are too good. "
+        "Intervals and thresholds come from the same network trained without them."
     )
     losses = [
         curve("train_loss", "loss on training rows", "a"),
@@ -221,14 +221,14 @@ def _data(counts: Json, rows: Json, name: str) -> Iterator[Mark]:
     yield Table(["split", "rows"], [[split, rows[split]] for split in ("train", "validation", "test")])
     quarantined = counts.get("quarantined")
     if quarantined is None:
-        yield Text("No counts of rows set aside are recorded.")
+        yield Text("No counts of quarantined rows are recorded.")
         return
     reasons = list(quarantined.get("reasons", {}).items()) if isinstance(quarantined, Mapping) else []
-    yield Table(["set aside because", "rows"], reasons) if reasons else Text("No row was set aside.")
+    yield Table(["quarantined because", "rows"], reasons) if reasons else Text("No row was quarantined.")
     for text in counts.get("notes", []):
         yield Text(text, note=True)
     if "leaks" in counts:
-        yield Link("All about the data", DATA_PAGE.format(name=name))
+        yield Link("The page about the data", DATA_PAGE.format(name=name))
 
 
 def _model(card: Json) -> Values:

@@ -132,7 +132,7 @@ def load_model(folder: Path) -> Model:
         architecture, task, options = own["architecture"], own["task"], own["options"]
         network = build(architecture, task, spec.inputs, spec.target, spec.task_options, **options)
     except (KeyError, TypeError) as error:
-        raise PipelineError(f"not the card of a model ({error!r})", place=str(folder / CARD), fix=again) from None
+        raise PipelineError(f"is not a model card ({error!r})", place=str(folder / CARD), fix=again) from None
     try:
         network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
     except FileNotFoundError:
@@ -140,5 +140,5 @@ def load_model(folder: Path) -> Model:
     except SafetensorError as error:
         raise PipelineError(f"broken ({error})", place=str(folder / WEIGHTS), fix=again) from None
     except RuntimeError as error:
-        raise PipelineError(f"does not fit {CARD} ({error})", place=str(folder / WEIGHTS), fix=again) from None
+        raise PipelineError(f"does not match {CARD} ({error})", place=str(folder / WEIGHTS), fix=again) from None
     return Model(network.eval(), spec, card)

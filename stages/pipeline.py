@@ -90,7 +90,7 @@ def json_schema() -> dict[str, Any]:
     schedule = {
         "type": "string",
         "maxLength": MAX_SHOWN,
-        "description": "Cron, in UTC; left out, it runs by hand alone.",
+        "description": "Cron, in UTC; without it, the pipeline runs only by hand.",
     }
     release = {"enum": list(RELEASE), "default": "auto", "description": "Who releases a candidate that proved better."}
     return {
@@ -108,7 +108,7 @@ def read(name: str, root: Path) -> Pipeline:
     parts.use(root)
     name = Path(name).name.removesuffix(".yaml")
     if not NAME.fullmatch(name):
-        problem = f"{name[:MAX_SHOWN]!r} cannot be a pipeline's name"
+        problem = f"{name[:MAX_SHOWN]!r} is not a valid pipeline name"
         fix = "use at most 100 letters, digits, _ and -, starting with a letter or a digit"
         raise PipelineError(problem, place="pipelines", fix=fix)
     known = names(root)
@@ -176,7 +176,7 @@ def cron_problem(schedule: str) -> str:
     try:
         next(CronSim(schedule, datetime.now()))
     except (CronSimError, StopIteration) as error:
-        return str(error) or "it never comes"
+        return str(error) or "it never matches"
     return ""
 
 

@@ -247,12 +247,12 @@ def test_a_source_is_checked_on_what_it_reads(tmp_path):
     file = write(tmp_path, "data/sources/words.py", text) / "data/sources/words.py"
     assert found(file, "words:the cat sat") == {"has its methods": "", "reads": ""}
     file.write_text(text.replace("self.name.split()", "self.name.split(), '_id': [1, 2, 3]"))
-    assert "taken" in found(file, "words:the cat sat")["reads"]
+    assert "reserved" in found(file, "words:the cat sat")["reads"]
     file.write_text(text.replace("def fingerprint", "def other"))
     assert found(file)["has its methods"] == "it lacks fingerprint"
 
 
 def test_a_file_elsewhere_is_no_part(tmp_path):
     (tmp_path / "plain.py").write_text(PLAIN)
-    with pytest.raises(UserError, match="it lies in no folder of parts; move it into one of models/architectures"):
+    with pytest.raises(UserError, match="it is not in a folder of parts; move it into one of models/architectures"):
         found(tmp_path / "plain.py")

@@ -9,7 +9,7 @@ from evergreen.data import kinds
 from evergreen.data.spec import FeatureSpec
 
 Batch = dict[str, np.ndarray]
-FIX = "leave it out: it is for one text or one sound a row, and no text as the target"
+FIX = "leave it out: it needs exactly one text or sound column, and a target that is not text"
 TOGETHER = 32  # batches whose rows are sorted: the more, the less padding, and the less rows are mixed
 
 
@@ -21,9 +21,7 @@ class LengthBucketing:
         names = [name for name, kind in found.items() if kind.HAS_LENGTH or kind.STEPWISE]
         target = kinds.kind_of(spec.target)
         if len(names) != 1 or not found[names[0]].HAS_LENGTH or target.HAS_LENGTH:
-            raise DataError(
-                "rows have not one length each by which they could be sorted", place="train.bucket_by_length", fix=FIX
-            )
+            raise DataError("rows have no single length to sort by", place="train.bucket_by_length", fix=FIX)
         self.name, self.along = names[0], [names[0], *(["target"] if target.ALIGNED else [])]
 
     def lengths(self, rows: Batch) -> np.ndarray:

@@ -37,7 +37,7 @@ class RowWeights:
 
     def __post_init__(self) -> None:
         if self.balance and (not kinds.kind_of(self.spec.target).HAS_CLASSES or self.spec.target.shape):
-            fix = "leave it out: it is for a target of one class a row"
+            fix = "leave it out: it needs a target with one class per row"
             raise DataError(
                 f"a target of kind {self.spec.target.kind} has no classes", place="train.class_balanced", fix=fix
             )
@@ -74,7 +74,7 @@ class WeightedSampler:
             sums.append(np.bincount(classes, weights))
             self.rows += int(np.count_nonzero(weights))
         if not self.rows:
-            raise DataError("no row may be learned from", place="train", fix="give some rows a weight above 0")
+            raise DataError("every row has the weight 0", place="train", fix="give some rows a weight above 0")
         by_class = np.zeros((len(sums), max(map(len, sums))))
         for unit, found in enumerate(sums):
             by_class[unit, : len(found)] = found

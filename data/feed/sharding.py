@@ -36,7 +36,7 @@ class BatchPlan:
             raise DataError(
                 f"a batch of {self.size} rows cannot be shared by {self.world} workers",
                 place="train.batch_size",
-                fix=f"make it {self.world} or more",
+                fix=f"use {self.world} or more",
             )
 
     @property

@@ -21,8 +21,8 @@ def note_mixed_column(name: str, column: pa.Array) -> list[str]:
     n_numbers = int(np.count_nonzero(~np.isnan(values)))
     if n_numbers <= len(errors):
         return []
-    fraction = f"{len(errors) / (n_numbers + len(errors)):.0%} of its values are no numbers"
-    fix = f"to set those rows aside, say `kinds: {{{name}: number}}`"
+    fraction = f"{len(errors) / (n_numbers + len(errors)):.0%} of its values are not numbers"
+    fix = f"to quarantine those rows, set `kinds: {{{name}: number}}`"
     return [f"column '{name}' is taken as a category: {fraction}; {fix}"]
 
 
@@ -32,15 +32,17 @@ def check_class_target(column: pa.Array, place: str) -> None:
     n_distinct = pc.count_distinct(words).as_py()
     if n_distinct == 1:
         fix = "collect rows of a second class, or choose another target"
-        raise DataError(f"holds one class alone: '{words[0]}'", place=place, fix=fix)
+        raise DataError(f"holds only one class: '{words[0]}'", place=place, fix=fix)
     if n_distinct > max(10, len(words) // 2):
         numeric = is_mostly_numbers(column)
         fix = "use `task: regression`" if numeric else "choose a column with fewer different values"
-        raise DataError(f"holds {n_distinct} different values in {len(words)} rows: no classes", place=place, fix=fix)
+        raise DataError(
+            f"holds {n_distinct} different values in {len(words)} rows, too many for classes", place=place, fix=fix
+        )
     numbers, errors = to_float64(column)
     held = numbers[~np.isnan(numbers)]
     if not errors and len(held) and (held != np.trunc(held)).any():
-        raise DataError("holds fractions, no classes", place=place, fix="use `task: regression`")
+        raise DataError("holds fractions, which cannot be classes", place=place, fix="use `task: regression`")
 
 
 def guess_classes(column: pa.Array) -> tuple[float, str]:
@@ -65,4 +67,4 @@ def check_category_options(names: Sequence[str], most: Sequence[Any], buckets: S
             )
             raise DataError(problem, place=place, fix=fix)
         if target and spare:
-            raise DataError("classes have no buckets", place=place, fix="leave `buckets` out")
+            raise DataError("a target cannot have buckets", place=place, fix="leave `buckets` out")

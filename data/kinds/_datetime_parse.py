@@ -78,7 +78,7 @@ def parse_datetimes(column: pa.Array, format: str = "", unit: str = "", zone: st
         format = format or detect_format(column) or ISO
         return _written(column, EITHER if zone and format == ISO else format, zone)
     valid = column.is_valid().to_numpy(zero_copy_only=False)
-    reason = f"a {column.type} is no time; say `unit` where it counts since 1970"
+    reason = f"a {column.type} is not a time; set `unit` if it counts since 1970"
     return pa.nulls(len(column), TYPE), {int(row): reason for row in np.flatnonzero(valid)}
 
 
@@ -115,8 +115,8 @@ def localize(column: pa.Array, zone: str) -> pa.Array:
     try:
         return pc.assume_timezone(naive, zone, ambiguous="earliest", nonexistent="earliest").cast(TYPE)
     except pa.ArrowInvalid as error:
-        fix = 'give a name such as "Europe/Berlin"'
-        raise DataError(f"there is no time zone '{zone}'", place="preprocess.kinds", fix=fix) from error
+        fix = 'use a name such as "Europe/Berlin"'
+        raise DataError(f"'{zone}' is not a time zone", place="preprocess.kinds", fix=fix) from error
 
 
 def _words(column: pa.Array) -> pa.Array:
@@ -139,7 +139,7 @@ def _typed(column: pa.Array) -> tuple[pa.Array, RowErrors]:
 def _counted(column: pa.Array, unit: str) -> tuple[pa.Array, RowErrors]:
     if unit not in UNITS:
         place, fix = "preprocess.kinds", f"choose {', '.join(UNITS)}"
-        raise DataError(f"there is no unit '{unit}' of times", place=place, fix=fix)
+        raise DataError(f"'{unit}' is not a unit of time", place=place, fix=fix)
     values, faults = to_float64(column)
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.round(values * UNITS[unit])
@@ -240,7 +240,7 @@ def _pattern(format: str) -> str:
     unknown = [piece for piece in pieces if piece.startswith("%") and piece not in DIRECTIVES]
     whole = {"%Y", "%y"} & {*pieces} and {"%m", "%b", "%B"} & {*pieces}
     if unknown or not whole:
-        problem = f"'{format}' holds {unknown[0]}" if unknown else f"'{format}' says no year or no month"
+        problem = f"'{format}' holds {unknown[0]}" if unknown else f"'{format}' has no year or no month"
         fix = f'write {ISO}, {ZONED}, or such as "%d.%m.%Y %H:%M"'
         raise DataError(problem, place="preprocess.kinds", fix=fix)
     return "^" + "".join(DIRECTIVES.get(piece, re.escape(piece)) for piece in pieces) + "$"

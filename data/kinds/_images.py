@@ -63,7 +63,7 @@ def open_image(data: bytes, least: tuple[int, int] | None = None) -> Image:
     except Image.DecompressionBombError as error:
         raise DataError("the image has too many pixels", fix=f"give at most {MOST:,}") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        problem = "the file is empty" if not data else "it is no image that can be read"
+        problem = "the file is empty" if not data else "it is not a readable image"
         raise DataError(problem, fix="give a whole PNG or JPEG file") from error
     if image.width * image.height > MOST:
         raise DataError(f"the image has {image.width} × {image.height} pixels", fix=f"give at most {MOST:,}")
@@ -144,5 +144,5 @@ def parse_size(given: Any, place: str) -> list[int]:
     pair = [given, given] if isinstance(given, int) else given
     whole = isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(side, int) for side in pair)
     if not whole or min(pair) < 1:
-        raise DataError(f"size is {given!r}", place=place, fix="give [height, width] in pixels")
+        raise DataError(f"size is not valid (got {given!r})", place=place, fix="use [height, width] in pixels")
     return list(pair)

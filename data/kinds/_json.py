@@ -25,7 +25,9 @@ def check_fields(row: Any, columns: Sequence[str], place: str) -> None:
     """Raise DataError unless a row of a request is an object of exactly these fields."""
     if not isinstance(row, dict):
         raise DataError(
-            f"it is {format_value(row)}, no object", place=place, fix="send each row as an object of named fields"
+            f"it is not an object (got {format_value(row)})",
+            place=place,
+            fix="send each row as an object of named fields",
         )
     if extra := [name for name in row if name not in columns]:
         raise DataError(f"there is no field '{extra[0][:80]}'", place=place, fix=suggest(extra[0][:80], columns))
@@ -45,15 +47,15 @@ def parse_numeric_array(value: Any, shape: tuple[int, ...]) -> np.ndarray:
         else f"give a list of {shape[0]} finite numbers"
     )
     if not isinstance(value, list):
-        raise DataError(f"is {format_value(value)}, no list", fix=wanted)
+        raise DataError(f"is not a list (got {format_value(value)})", fix=wanted)
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:
         raise DataError("is ragged: its rows differ in length", fix=wanted) from error
     if array.shape != shape:
-        raise DataError(f"has the shape {array.shape} where {shape} belongs", fix=wanted)
+        raise DataError(f"has the shape {array.shape} where {shape} is expected", fix=wanted)
     if array.dtype.kind not in "iuf" or _has_bool(value):
-        raise DataError("holds something that is no number", fix=wanted)
+        raise DataError("holds something that is not a number", fix=wanted)
     array = array.astype(np.float64)
     if not np.isfinite(array).all() or np.abs(array).max(initial=0) > 1e30:
         raise DataError("holds NaN, Infinity or a number beyond 1e30", fix=wanted)

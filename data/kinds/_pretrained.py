@@ -65,7 +65,7 @@ def _parsed(text: str, name: str, source: str, place: str, fix: str) -> dict[str
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{name} of {source!r} is no JSON ({error})", place=place, fix=fix) from error
+        raise DataError(f"{name} of {source!r} is not JSON ({error})", place=place, fix=fix) from error
     return found if isinstance(found, dict) else {}
 
 

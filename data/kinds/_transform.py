@@ -26,7 +26,7 @@ def apply_transform(column: pa.Array, name: str, place: str) -> pa.Array:
     if not name:
         return column
     if name not in FORWARD:
-        raise DataError(f"there is no transform '{name}'", place="preprocess.transform", fix=suggest(name, FORWARD))
+        raise DataError(f"'{name}' is not a valid transform", place="preprocess.transform", fix=suggest(name, FORWARD))
     if isinstance(column.type, pa.FixedShapeTensorType):
         values = column.to_numpy_ndarray().copy()
         first = apply_transform(pa.array(values[..., 0].ravel()), name, place)

@@ -16,10 +16,10 @@ FIX = "save it as WAV: PCM of 8, 16, 24 or 32 bits, or float"
 def decode_wav(block: bytes) -> tuple[np.ndarray, int]:
     """Return (N,) float32 samples within −1…1, the mean of all channels, and their rate.
 
-    Raises DataError, without a place, for what is no WAV file, is cut off or holds no sample.
+    Raises DataError, without a place, for what is not a WAV file, is cut off or holds no sample.
     """
     if block[:4] != b"RIFF" or block[8:12] != b"WAVE":
-        raise DataError("is no WAV file" if block else "the file is empty", fix=FIX)
+        raise DataError("is not a WAV file" if block else "the file is empty", fix=FIX)
     form, data = b"", None
     at = 12
     while at + 8 <= len(block) and data is None:
@@ -59,7 +59,7 @@ def _samples(data: bytes, tag: int, bits: int, channels: int) -> np.ndarray:
         wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
         values = wide.view("<i4")[:, 0].astype(np.float32) / 2**31
     else:
-        raise DataError(f"its samples are of a kind that is not read (format {tag}, {bits} bits)", fix=FIX)
+        raise DataError(f"its sample format is not supported (format {tag}, {bits} bits)", fix=FIX)
     return values.reshape(-1, channels).mean(axis=1, dtype=np.float32)
 
 

@@ -86,13 +86,17 @@ class Audio(Kind):
         ((name, column),) = columns.items()
         place = f"preprocess.kinds.{name}"
         if target:
-            raise DataError("sound cannot be predicted", place=place, fix="choose another target")
+            raise DataError("sound cannot be a target", place=place, fix="choose another target")
         wishes = {**self.OPTIONS, **options}
         for option, least in (("rate", 0), ("mel", 4), ("seconds", 0), ("step", 0.001)):
             if not isinstance(wishes[option], int | float) or wishes[option] < least:
-                raise DataError(f"{option} is {wishes[option]!r}", place=place, fix=f"give a number from {least} on")
+                raise DataError(
+                    f"{option} is not valid (got {wishes[option]!r})",
+                    place=place,
+                    fix=f"use a number of {least} or more",
+                )
         if wishes["form"] not in FORMS:
-            raise DataError(f"form is {wishes['form']!r}", place=place, fix=f"choose {' or '.join(FORMS)}")
+            raise DataError(f"{wishes['form']!r} is not a valid form", place=place, fix=f"use {' or '.join(FORMS)}")
         rates = Counter(rate for rate in column.field("rate").to_pylist() if rate)
         rate = int(wishes["rate"] or (rates.most_common(1)[0][0] if rates else UNSAID))
         state: dict[str, Any] = {"rate": rate, "mel": int(wishes["mel"]), "step": float(wishes["step"])}
@@ -125,7 +129,7 @@ class Audio(Kind):
             try:
                 value, rate = wav.decode_wav(base64.b64decode(value, validate=True))
             except binascii.Error as error:
-                raise DataError("is no base64", fix=FIX) from error
+                raise DataError("is not base64", fix=FIX) from error
         elif isinstance(value, dict):
             if set(value) != {"samples", "rate"} or type(value["rate"]) is not int or not 0 < value["rate"] < 2**31:
                 raise DataError("is an object without `samples` and a whole `rate`", fix=FIX)
@@ -133,7 +137,7 @@ class Audio(Kind):
         if isinstance(value, list):
             value = _numbers(value)
         if not isinstance(value, np.ndarray):
-            raise DataError(f"is {format_value(value)}, no sound", fix=FIX)
+            raise DataError(f"is not a sound (got {format_value(value)})", fix=FIX)
         return {"samples": value, "rate": rate}
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
@@ -242,7 +246,7 @@ def _numbers(value: list[Any]) -> np.ndarray:
     if not value:
         raise DataError("holds 0 samples", fix=FIX)
     if array.ndim != 1 or array.dtype.kind not in "iuf" or any(isinstance(item, bool) for item in value):
-        raise DataError("holds something that is no number", fix=FIX)
+        raise DataError("holds something that is not a number", fix=FIX)
     if not np.isfinite(array).all() or np.abs(array).max() > 1e9:
         raise DataError("holds NaN, Infinity or a sample beyond 1e9", fix=FIX)
     return array.astype(np.float32)

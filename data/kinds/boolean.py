@@ -62,7 +62,7 @@ class Boolean(Kind):
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         if target:
             place, fix = f"column '{next(iter(columns))}'", "say `kind: category`"
-            raise DataError("a target of two classes is a category", place=place, fix=fix)
+            raise DataError("a target with two classes must be a category", place=place, fix=fix)
         missing = [column.null_count > 0 for column in columns.values()]
         state = {"values": [[False, True]] * len(columns), "missing": missing}
         return TensorField("category", tuple(columns), (len(columns),), "int64", state, "boolean")
@@ -81,7 +81,7 @@ class Boolean(Kind):
             return value
         if isinstance(value, str | int) and str(value).strip().lower() in WORDS:
             return WORDS.index(str(value).strip().lower()) % 2 == 1
-        raise DataError(f"is {format_value(value)}", fix="give true or false")
+        raise DataError(f"is not true or false (got {format_value(value)})", fix="give true or false")
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         return pa.array(values, pa.bool_())

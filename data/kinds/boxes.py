@@ -58,12 +58,16 @@ class Boxes(Kind):
         farthest = max(box[corner] for box in found for corner in CORNERS)
         unit = options.get("unit") or (UNITS[0] if farthest > 1 else UNITS[1])
         if unit not in UNITS:
-            raise DataError(f"unit is {unit!r}", place=place, fix=f"give {' or '.join(UNITS)}")
+            raise DataError(f"{unit!r} is not a valid unit", place=place, fix=f"use {' or '.join(UNITS)}")
         size = [1, 1]
         if unit == "pixels":
             if options.get("size") is None:
-                fix = "say `{kind: boxes, size: [height, width]}`, or give shares of the image's sides"
-                raise DataError("the boxes are in pixels of images whose size nobody said", place=place, fix=fix)
+                fix = (
+                    "say `{kind: boxes, size: [height, width]}`, or give coordinates as fractions of the image's sides"
+                )
+                raise DataError(
+                    "the boxes are in pixels, and the size of the images is not known", place=place, fix=fix
+                )
             size = pixels.parse_size(options["size"], place)
         most = options.get("most") or 2 * max(len(row) for row in column.to_pylist())
         classes = sorted({box["class"] for box in found})
@@ -81,7 +85,7 @@ class Boxes(Kind):
                 raise DataError(problem, place=f"row {number}, column '{field.columns[0]}'", fix=fix)
             for index, box in enumerate(row):
                 if box["class"] not in place:
-                    problem = f"'{box['class']}' is no class of the training rows"
+                    problem = f"'{box['class']}' is not a class of the training rows"
                     raise DataError(
                         problem, place=f"row {number}, column '{field.columns[0]}'", fix=f"known: {list(place)}"
                     )
@@ -118,9 +122,9 @@ def _boxes(value: Any) -> list[dict[str, Any]]:
     try:
         value = json.loads(value) if isinstance(value, str) else value
     except ValueError as error:
-        raise DataError("no JSON", fix=FORM) from error
+        raise DataError("not JSON", fix=FORM) from error
     if not isinstance(value, list):
-        raise DataError("no list of boxes", fix=FORM)
+        raise DataError("not a list of boxes", fix=FORM)
     return [_box(box) for box in value]
 
 
@@ -130,7 +134,7 @@ def _box(box: Any) -> dict[str, Any]:
     try:
         x0, y0, x1, y1 = (float(box[corner]) for corner in CORNERS)
     except (TypeError, ValueError) as error:
-        raise DataError("a corner is no number", fix=FORM) from error
+        raise DataError("a corner is not a number", fix=FORM) from error
     if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 <= x0 or y1 <= y0 or min(x0, y0) < 0:
-        raise DataError(f"the box {x0:g}, {y0:g} to {x1:g}, {y1:g} has no inside, or lies beyond the image", fix=FORM)
+        raise DataError(f"the box {x0:g}, {y0:g} to {x1:g}, {y1:g} is empty or lies outside the image", fix=FORM)
     return {"class": str(box["class"]), "x0": x0, "y0": y0, "x1": x1, "y1": y1}

@@ -87,7 +87,7 @@ class Category(Kind):
         ]
         if target and len(values[0]) < 2:
             raise DataError(
-                f"the training rows hold one class alone: {values[0]}",
+                f"the training rows hold only one class: {values[0]}",
                 place=f"column '{next(iter(columns))}'",
                 fix="collect rows of a second class, or choose another target",
             )
@@ -118,7 +118,7 @@ class Category(Kind):
         if not field.shape and (codes < 0).any():
             unseen = column[int(np.argmin(codes))].as_py()
             raise DataError(
-                f"'{unseen}' is no class of the training rows",
+                f"'{unseen}' is not a class of the training rows",
                 place=f"column '{field.columns[index]}'",
                 fix=suggest(str(unseen), [str(value) for value in values]),
             )
@@ -148,15 +148,15 @@ class Category(Kind):
         if value is None:
             if field.state["missing"][index]:
                 return None
-            raise DataError("is null, and no training row lacked it", fix=f"give {WORDS[kind]}")
+            raise DataError("is null, although every training row had a value", fix=f"give {WORDS[kind]}")
         right = {"string": str, "integer": int, "boolean": bool}[kind]
         if not isinstance(value, right) or (kind == "integer" and isinstance(value, bool)):
-            raise DataError(f"is {format_value(value)}", fix=f"give {WORDS[kind]}")
+            raise DataError(f"is not {WORDS[kind]} (got {format_value(value)})", fix=f"give {WORDS[kind]}")
         word = _text(value)
         try:
             word.encode()
         except UnicodeEncodeError as error:  # JSON can escape half of a character
-            raise DataError("is no Unicode text", fix="send whole characters") from error
+            raise DataError("is not Unicode text", fix="send whole characters") from error
         return word
 
     def to_json(self, field: TensorField, index: int, value: pa.Scalar) -> Any:

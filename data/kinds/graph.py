@@ -60,7 +60,7 @@ class Graph(Kind):
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         if target:
-            raise DataError("a graph cannot be predicted", place=f"column '{name}'", fix="choose another target")
+            raise DataError("a graph cannot be a target", place=f"column '{name}'", fix="choose another target")
         found = list(unpack(column))
         nodes = np.concatenate([graph.nodes for graph in found]).astype(np.float64)
         flag = np.isin(nodes, (0, 1)).all(axis=0)  # yes or no: they stay as they are
@@ -84,7 +84,7 @@ class Graph(Kind):
         for row, graph in zip(encoded, unpack(columns[0]), strict=True):
             if graph.nodes.shape[1] != features:
                 raise DataError(
-                    f"holds nodes of {graph.nodes.shape[1]} features where {features} belong",
+                    f"holds nodes of {graph.nodes.shape[1]} features where {features} are expected",
                     place=f"column '{field.columns[0]}'",
                     fix="give them as the training graphs have them",
                 )
@@ -104,11 +104,11 @@ class Graph(Kind):
         centre, names = field.state["centre"], [part.name for part in TYPE]
         fix = SHAPE + (", and degree: of each node, in the graph that it is cut from" if centre else "")
         if not isinstance(value, dict) or not all(isinstance(value.get(name), list) for name in ("nodes", "edges")):
-            raise DataError("is no graph", fix=fix)
+            raise DataError("is not a graph", fix=fix)
         if strange := [name for name in value if name not in names]:
             raise DataError(f"has {format_value(strange[0])} for a field", fix=fix)
         if centre and value.get("degree") is None:
-            raise DataError("brings no degrees", fix=fix)
+            raise DataError("has no degrees", fix=fix)
         nodes, edges = value["nodes"], value["edges"]
         lengths = {"weights": len(edges), "degree": len(nodes)}
         beside = (
@@ -121,7 +121,7 @@ class Graph(Kind):
         )
         fault = graph.validation_error(field.state["features"])
         if fault or (graph.edges != np.trunc(graph.edges)).any():
-            raise DataError(fault or "has an edge to a fraction of a node", fix=fix)
+            raise DataError(fault or "has an edge whose end is not a whole number", fix=fix)
         return graph
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:

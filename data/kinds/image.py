@@ -73,11 +73,11 @@ class Image(Kind):
         ((name, column),) = columns.items()
         place, source = f"preprocess.kinds.{name}", str(options.get("source") or "")
         if source and target:
-            raise DataError("a target is no input of a pretrained model", place=place, fix="leave `source` out")
+            raise DataError("a target cannot use a pretrained model's source", place=place, fix="leave `source` out")
         wanted = pretrained.image_preprocessing(source, place) if source else None
         own = {"size": wanted.size, "channels": wanted.channels} if wanted else {}
         if wanted and options.get("channels") not in (None, wanted.channels):
-            raise DataError(f"the source wants {wanted.channels} channels", place=place, fix="leave `channels` out")
+            raise DataError(f"the source needs {wanted.channels} channels", place=place, fix="leave `channels` out")
         said = {key: one for key, one in options.items() if one is not None}
         state = _layout(column, own | said, f"column '{name}'")
         values = _images(column, state)  # (N, H, W, C)
@@ -167,7 +167,7 @@ def _layout(column: pa.Array, options: Mapping[str, Any], place: str) -> dict[st
     """Return `given` and `pixels` of the state, from the options or the training images."""
     channels = options.get("channels")
     if channels not in (None, 1, 3):
-        raise DataError(f"channels is {channels!r}", place=place, fix="give 1 for grey, 3 for colours")
+        raise DataError(f"channels is not valid (got {channels!r})", place=place, fix="use 1 for grey, 3 for colours")
     size = pixels.parse_size(options["size"], place) if options.get("size") is not None else None
     if pa.types.is_binary(column.type):
         shapes = np.array([pixels.image_shape(data.as_py()) for data in column])
@@ -193,7 +193,7 @@ def _images(column: pa.Array, state: Mapping[str, Any]) -> np.ndarray:
     values, _ = stack_lists(column)
     if values.shape[1:] != given:
         fix = "resize them as the training images were"
-        raise DataError(f"holds images of shape {values.shape[1:]} where {given} belongs", fix=fix)
+        raise DataError(f"holds images of shape {values.shape[1:]} where {given} is expected", fix=fix)
     values = values[..., None] if values.ndim == 3 else values
     return pixels.with_channels(pixels.resize_images(values, size), channels)
 
@@ -225,7 +225,7 @@ def _file(text: str) -> bytes:
     try:
         data = base64.b64decode(rest if comma and head.startswith("data:") else text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise DataError("is no base64 text", fix=f"give {FILE}") from error
+        raise DataError("is not base64 text", fix=f"give {FILE}") from error
     if reason := pixels.image_errors(pa.array([data], pa.binary())):
         raise DataError(reason[0], fix=f"give {FILE}")
     return data
@@ -234,14 +234,14 @@ def _file(text: str) -> bytes:
 def _drawn(value: Any) -> bytes:
     """Return a PNG file of nested lists of numbers from 0 to 255."""
     if not isinstance(value, list):
-        raise DataError(f"is {format_value(value)}", fix=f"give {FILE}")
+        raise DataError(f"is not an image (got {format_value(value)})", fix=f"give {FILE}")
     try:
         shape = np.shape(value)
     except ValueError:  # ragged
         shape = (0,)
     if len(shape) not in (2, 3) or 0 in shape or (len(shape) == 3 and shape[2] not in (1, 3)):
-        raise DataError("is no image", fix=f"give {FILE}")
+        raise DataError("is not an image", fix=f"give {FILE}")
     values = parse_numeric_array(value, shape)
     if values.min() < 0 or values.max() > 255:
-        raise DataError("holds numbers that are not from 0 to 255", fix=f"give {FILE}")
+        raise DataError("holds numbers outside 0 to 255", fix=f"give {FILE}")
     return pixels.encode_png(values)

@@ -71,10 +71,14 @@ class Labels(Kind):
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if not isinstance(value, list):
-            raise DataError(f"is {format_value(value)}", fix="give a list of labels, empty where there are none")
+            raise DataError(
+                f"is not a list (got {format_value(value)})", fix="give a list of labels, empty where there are none"
+            )
         for word in value:
             if not isinstance(word, str):
-                raise DataError(f"holds {format_value(word)}", fix="give labels as texts")
+                raise DataError(
+                    f"holds a label that is not text (got {format_value(word)})", fix="give labels as texts"
+                )
         return _set(value)
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:

@@ -54,7 +54,7 @@ class Mask(Kind):
         if values.ndim != 3 or not values.size:
             return column, dict.fromkeys(range(len(column)), "not a mask (H, W)")
         broken = (values != np.trunc(values)).any(axis=(1, 2)) if values.dtype.kind == "f" else np.zeros(len(values))
-        faults = {**{int(row): "holds fractions, no classes" for row in np.flatnonzero(broken)}, **faults}
+        faults = {**{int(row): "holds fractions, which cannot be classes" for row in np.flatnonzero(broken)}, **faults}
         return pa.FixedShapeTensorArray.from_numpy_ndarray(np.nan_to_num(values).astype(np.int64)), faults
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
@@ -63,10 +63,14 @@ class Mask(Kind):
         size = pixels.parse_size(options["size"], place) if options.get("size") is not None else _size(column)
         found = set(np.unique(_masks(column, size)).tolist()) - {options.get("ignore")}
         if len(found) < 2:
-            raise DataError(f"the training masks hold one class alone: {sorted(found)}", place=place, fix="mend them")
+            raise DataError(
+                f"the training masks hold only one class: {sorted(found)}",
+                place=place,
+                fix="give masks of two classes or more",
+            )
         if len(found) > MANY:
             fix = "save masks without blurred edges (PNG, one value a class)"
-            raise DataError(f"holds {len(found)} different values: no classes", place=place, fix=fix)
+            raise DataError(f"holds {len(found)} different values, too many for classes", place=place, fix=fix)
         state = {"values": [sorted(found)], "sizes": [len(found)], "ignore": options.get("ignore"), "size": size}
         return TensorField("mask", (name,), tuple(size), "int64", state)
 
@@ -78,7 +82,7 @@ class Mask(Kind):
             codes[values == field.state["ignore"]] = IGNORED
             strange &= values != field.state["ignore"]
         if strange.any():
-            problem = f"{values[strange][0]} is no class of the training rows"
+            problem = f"{values[strange][0]} is not a class of the training rows"
             fix = f"known: {', '.join(map(str, field.state['values'][0][:20]))}"
             raise DataError(problem, place=f"column '{field.columns[0]}'", fix=fix)
         return codes.astype(np.int64)

@@ -71,7 +71,9 @@ class Moment(Kind):
         ((name, column),) = columns.items()
         place = f"preprocess.kinds.{name}"
         if target:
-            raise DataError("a time cannot be predicted", place=place, fix="predict a number: the days until then")
+            raise DataError(
+                "a time cannot be a target", place=place, fix="use a number as the target, such as the days until then"
+            )
         wishes = {**self.OPTIONS, **options}
         held = column.drop_null().cast(pa.int64()).to_numpy(zero_copy_only=False)
         mean, std = (float(held.mean()), float(held.std())) if len(held) else (0.0, 1.0)
@@ -104,7 +106,7 @@ class Moment(Kind):
         if value is None:
             if field.state["missing"][index]:
                 return None
-            raise DataError("is null, and no training row lacked it", fix=FIX)
+            raise DataError("is null, although every training row had a value", fix=FIX)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and self.unit:
             read, faults = dates.parse_datetimes(pa.array([value], pa.float64()), unit=self.unit)
@@ -113,9 +115,11 @@ class Moment(Kind):
             if faults and self.format:
                 read, faults = dates.parse_datetimes(pa.array([value]), self.format, zone=self.zone)
         else:
-            raise DataError(f"is {format_value(value)}", fix=FIX)
+            raise DataError(f"is not a time (got {format_value(value)})", fix=FIX)
         if faults or not read[0].is_valid:
-            raise DataError(f"is {format_value(value)}, no time" + (f" ({faults[0]})" if faults else ""), fix=FIX)
+            raise DataError(
+                f"is not a time (got {format_value(value)})" + (f" ({faults[0]})" if faults else ""), fix=FIX
+            )
         return read[0].value
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
@@ -158,7 +162,7 @@ def _cycles(wanted: Sequence[str] | None, held: np.ndarray, place: str) -> list[
     if wanted is not None:
         for name in wanted:
             if name not in CYCLES:
-                raise DataError(f"there is no cycle '{name}'", place=place, fix=f"choose of {', '.join(CYCLES)}")
+                raise DataError(f"'{name}' is not a cycle", place=place, fix=f"use {', '.join(CYCLES)}")
         return list(wanted)
     if not len(held):
         return []

@@ -54,7 +54,7 @@ class Number(Kind):
         values = values[np.isfinite(values)]
         if not len(values):
             return "", ""
-        odd = f"; {len(errors):,} are no numbers, and set aside" if errors else ""
+        odd = f"; {len(errors):,} are not numbers and are quarantined" if errors else ""
         n_distinct, doubt = len(np.unique(values)), ""
         if (values == np.trunc(values)).all():
             if n_distinct == len(values) >= max(MIN_IDENTIFIERS, 0.5 * len(column)):
@@ -145,11 +145,13 @@ class Number(Kind):
         if value is None and field.state["missing"][index]:
             return None
         if value is None:
-            raise DataError("is null, and no training row lacked it", fix="give a number")
+            raise DataError("is null, although every training row had a value", fix="give a number")
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise DataError(f"is {format_value(value)}", fix="give a number, without quotes")
+            raise DataError(f"is not a number (got {format_value(value)})", fix="give a number, without quotes")
         if not abs(value) <= LARGEST:  # NaN compares false
-            raise DataError(f"is {str(value)[:40]}", fix=f"give a finite number up to {LARGEST:g}")
+            raise DataError(
+                f"is not a finite number (got {str(value)[:40]})", fix=f"give a finite number up to {LARGEST:g}"
+            )
         return float(value)
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
@@ -222,9 +224,11 @@ def _possible(said: Mapping[str, Any], *, target: bool) -> None:
     """Raise DataError for options of a column that do not exist, or that a target cannot have."""
     for option, known in (("scaling", SCALINGS), ("outliers", OUTLIERS)):
         if said[option] not in known:
-            raise DataError(f"{option} is {said[option]!r}", fix=suggest(str(said[option]), known))
+            raise DataError(f"{said[option]!r} is not a valid value of {option}", fix=suggest(str(said[option]), known))
     if said["decimal"] not in ("", ",", "."):
-        raise DataError(f"decimal is {said['decimal']!r}", fix='say "," or "."')
+        raise DataError(f"{said['decimal']!r} is not a decimal separator", fix='use "," or "."')
     if target and (said["scaling"] not in STRAIGHT or said["outliers"] != "keep"):
-        fix = f"say scaling: {', '.join(STRAIGHT)}; `transform` steadies counts"
-        raise DataError("a target is neither bent nor clipped, for answers are in its own units", fix=fix)
+        fix = f"use scaling: {', '.join(STRAIGHT)}; for counts use `transform`"
+        raise DataError(
+            "a target cannot be rescaled non-linearly or clipped: predictions are in its own units", fix=fix
+        )

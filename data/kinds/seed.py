@@ -34,7 +34,7 @@ class Seed(Kind):
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         (name,) = columns
         if target:
-            raise DataError("a seed cannot be predicted", place=f"column '{name}'", fix="choose another target")
+            raise DataError("a seed cannot be a target", place=f"column '{name}'", fix="choose another target")
         return TensorField("seed", (name,), (), "int64", {})
 
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
@@ -53,7 +53,8 @@ class Seed(Kind):
     def from_json(self, field: TensorField, index: int, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < LIMIT:
             raise DataError(
-                f"is {format_value(value)}", fix=f"give a whole number from 0 to {LIMIT - 1}, or leave it out"
+                f"is not a seed (got {format_value(value)})",
+                fix=f"give a whole number from 0 to {LIMIT - 1}, or leave it out",
             )
         return value
 

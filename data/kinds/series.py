@@ -43,7 +43,7 @@ class Series(Kind):
         ((name, column),) = columns.items()
         values, faults = stack_lists(column)
         if faults:
-            raise DataError("a stretch of the series is not whole", place=f"column '{name}'")
+            raise DataError("a window of the series has missing values", place=f"column '{name}'")
         x_NTC = values.reshape(*values.shape[:2], -1)
         std_C = x_NTC.std(axis=(0, 1))
         state = {
@@ -60,7 +60,7 @@ class Series(Kind):
         if math.prod(values.shape[1:]) != math.prod(field.shape):
             held = " × ".join(str(side) for side in values.shape[1:])
             raise DataError(
-                f"holds {held} values a row where {' × '.join(map(str, _sides(field)))} belong",
+                f"holds {held} values a row where {' × '.join(map(str, _sides(field)))} are expected",
                 place=f"column '{field.columns[0]}'",
                 fix="use the same `window`, `horizon` and `covariates` as in training",
             )

@@ -43,13 +43,13 @@ class Tags(Kind):
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         if not target:
-            raise DataError("tags are a target, no input", place=f"column '{name}'", fix="ignore the column")
+            raise DataError(
+                "tags can only be a target", place=f"column '{name}'", fix="leave the column out (`drop_columns`)"
+            )
         rows = column.drop_null().to_pylist()
         values = sorted({tag for row in rows for tag in row})
         if len(values) < 2:
-            raise DataError(
-                f"the training rows hold one tag alone: {values}", place=f"column '{name}'", fix="give more"
-            )
+            raise DataError(f"the training rows hold only one tag: {values}", place=f"column '{name}'", fix="give more")
         length = options.get("length") or min(LONGEST, max(map(len, rows)))
         return TensorField(
             "tags", (name,), (length,), "int64", {"values": [values], "sizes": [len(values)], "length": length}

@@ -86,7 +86,9 @@ class Text(Kind):
             else units.learn_vocabulary(unit, texts, vocabulary)
         )
         if not values:
-            raise DataError("the training rows hold no token twice", place=f"column '{name}'", fix="give more text")
+            raise DataError(
+                "no token occurs twice in the training rows", place=f"column '{name}'", fix="give more text"
+            )
         length = length or min(LONGEST, longest)
         state = {"values": [values], "sizes": [len(values) + SPECIAL], "unit": unit, "length": length, "listed": listed}
         return TensorField("text", (name,), (length,), "int64", {**state, "target": target})
@@ -128,7 +130,7 @@ class Text(Kind):
         try:
             "".join(value).encode()
         except UnicodeEncodeError as error:  # JSON can escape half of a character
-            raise DataError("is no Unicode text", fix="send whole characters") from error
+            raise DataError("is not Unicode text", fix="send whole characters") from error
         return value
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
@@ -205,9 +207,11 @@ def _whole(words: Iterable[Any]) -> bool:
 def _unit(unit: str, texts: Sequence[Any], listed: bool, place: str) -> str:
     """Return the unit asked for; else words, or characters where most texts have so few words that they are names."""
     if unit and unit not in units.UNITS:
-        raise DataError(f"there is no unit '{unit}'", place=place, fix="choose " + ", ".join(units.UNITS))
+        raise DataError(f"'{unit}' is not a unit of text", place=place, fix="use " + ", ".join(units.UNITS))
     if listed and unit not in ("", "word"):
-        raise DataError(f"lists of words are no {unit}s", place=place, fix="leave out `unit`, or give texts")
+        raise DataError(
+            f"lists of words cannot be split into {unit}s", place=place, fix="leave `unit` out, or give texts"
+        )
     if unit or listed:
         return unit or "word"
     some = texts[:: -(-len(texts) // GLANCED) or 1]

@@ -47,9 +47,9 @@ class Tokens(Kind):
         source, length = str(options.get("source", "")), int(options.get("length", 0))
         place = f"preprocess.kinds.{name}"
         if not source:
-            raise DataError("it does not say whose tokens", place=place, fix=FIX)
+            raise DataError("`source` is missing", place=place, fix=FIX)
         if target:
-            raise DataError("a target is no input of a pretrained model", place=place, fix="use the kind text")
+            raise DataError("a target cannot use a pretrained model's source", place=place, fix="use the kind text")
         tokenizer = pretrained.read_file(source, "tokenizer.json", place, FIX)
         config = pretrained.read_json_file(source, "config.json", place, FIX)
         made = _tokenizer(tokenizer, 0)
@@ -83,7 +83,7 @@ class Tokens(Kind):
         try:
             value.encode()
         except UnicodeEncodeError as error:  # JSON can escape half of a character
-            raise DataError("is no Unicode text", fix="send whole characters") from error
+            raise DataError("is not Unicode text", fix="send whole characters") from error
         return value
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:

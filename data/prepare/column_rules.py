@@ -41,18 +41,18 @@ class ColumnRule:
         known = [one.name for one in fields(cls)]
         for key in said:
             if key not in known:
-                raise column_error(name, f"'{key}' says nothing of a column", suggest(str(key), known))
+                raise column_error(name, f"'{key}' is not a property of a column", suggest(str(key), known))
         column = cls(**said)
         right = {"kind": str, "type": str, "pattern": str, "allowed": list, "unique": bool, "missing": int | float}
         for key, wanted in right.items():
             value = said.get(key, getattr(cls, key))
             if (key in said and not isinstance(value, wanted)) or (key == "missing" and isinstance(value, bool)):
-                raise column_error(name, f"{key} is {value!r}", f"write {EXAMPLES[key]}")
+                raise column_error(name, f"{key} is not valid (got {value!r})", f"write {EXAMPLES[key]}")
         if column.type and column.type not in TYPES:
-            raise column_error(name, f"there is no type '{column.type}'", suggest(column.type, TYPES))
+            raise column_error(name, f"'{column.type}' is not a type", suggest(column.type, TYPES))
         if not 0 <= column.missing <= 1:
             raise column_error(
-                name, f"missing is {column.missing}, and a share is 0 to 1", f"write {EXAMPLES['missing']}"
+                name, f"missing is not a fraction from 0 to 1 (got {column.missing})", f"write {EXAMPLES['missing']}"
             )
         for key, value in (
             ("min", column.min),
@@ -86,7 +86,7 @@ class ColumnRule:
 EXAMPLES = {
     **{"kind": "the name of a kind: number", "type": "type: number, text, time or boolean"},
     **{"pattern": 'a regular expression in quotes: pattern: "[A-Z]{2}[0-9]+"', "allowed": "a list: allowed: [a, b]"},
-    **{"unique": "unique: true", "missing": "a share: missing: 0.1"},
+    **{"unique": "unique: true", "missing": "a fraction: missing: 0.1"},
 }
 
 
@@ -102,7 +102,7 @@ def merge_kinds(schema: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any
         other = given.get(name, kind)
         other = other.get("kind") if isinstance(other, Mapping) else other
         if kind != other:
-            raise column_error(name, f"kind is {kind}, and `kinds` says {other}", "say it in one place")
+            raise column_error(name, f"kind is {kind} here, and {other} under `kinds`", "keep one of the two")
     return {**found, **given}
 
 

@@ -104,11 +104,11 @@ class PreprocessConfig(Section):
             problem = f"test_fraction {self.test_fraction:g} and validation_fraction {self.validation_fraction:g}"
             raise PipelineError(f"{problem} leave no rows to train on", fix="make their sum less than 1")
         if len(named := [name for name in ("group", "split_column", "time") if getattr(self, name)]) > 1:
-            raise PipelineError(f"{' and '.join(named)} each say which rows test", fix="keep one of them")
+            raise PipelineError(f"{' and '.join(named)} each decide which rows test", fix="keep one of them")
         for name in ("gap", "validate_from", "test_from"):
             if not self.time and getattr(self, name) not in (None, 0, ""):
-                fix = f"say `time: COLUMN`, or leave {name} out"
-                raise PipelineError(f"{name} is of a split by time", fix=fix)
+                fix = f"set `time: COLUMN`, or leave {name} out"
+                raise PipelineError(f"{name} needs a split by time", fix=fix)
         self._check_times()
         self._check_roles()
         if self.column_rules or self.rules:

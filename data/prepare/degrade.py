@@ -28,7 +28,7 @@ def degrade_images(table: pa.Table, target: str, *, noise_std: float, downscale:
         return table  # who looks for it says so
     name = "noisy" if noise_std > 0 else "small"
     if name in table.column_names:
-        fix = "take noise_std and downscale out: the column is taken as the input"
+        fix = "take noise_std and downscale out: the column itself is the input"
         raise DataError(f"there is a column '{name}' already", place=PLACE, fix=fix)
     column, faults = Image().validate(decode_array(table.column(target)))
     if len(faults) == len(column):

@@ -32,4 +32,4 @@ def no_rows_left_error(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> DataEr
             place = f"preprocess.filter.{name}"
             return DataError("no row has one of these values", place=place, fix=f"it holds {some}")
         raw = left
-    return DataError("no row has all of these values", place="preprocess.filter", fix="ask for fewer of them")
+    return DataError("no row matches all filters", place="preprocess.filter", fix="remove a filter")

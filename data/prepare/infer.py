@@ -59,7 +59,7 @@ def infer_schema(
     options, given, ignore = kind_options(given or {}), kind_names(given or {}), list(ignore)
     if given.get(target, target_kind) != target_kind:
         raise DataError(
-            f"the task predicts a {target_kind}, and kinds says that '{target}' is a {given[target]}",
+            f"the task predicts a {target_kind}, but kinds declares '{target}' a {given[target]}",
             place="preprocess.kinds",
             fix=f"take '{target}' out of kinds, or change the task",
         )
@@ -80,10 +80,10 @@ def infer_schema(
             inputs[name] = kind
             notes += kinds.find(kind).note_detection(name, column) if name not in given else []
         else:
-            notes.append(f"column '{name}' is left out: {_why_not(column)}; to use it, say `kinds: {{{name}: …}}`")
+            notes.append(f"column '{name}' is left out: {_why_not(column)}; to use it, set `kinds: {{{name}: …}}`")
     if not inputs:
         raise DataError(
-            "no column is left to learn from",
+            "no input column is left",
             place="preprocess",
             fix="; ".join(notes) or "give more columns than the target",
         )
@@ -143,10 +143,12 @@ def check_columns(table: pa.Table, names: Iterable[str]) -> list[str]:
         if name not in columns:
             raise DataError(f"there is no column '{name}'", place="preprocess", fix=suggest(name, columns))
     if table.num_rows == 0:
-        raise DataError("there are no rows", place="the collected data", fix="look at the source: it is empty")
+        raise DataError("there are no rows", place="the collected data", fix="check the source: it is empty")
     if "_fault" in table.column_names and not table.column("_fault").null_count:
         first = table.column("_fault")[0].as_py()
-        raise DataError(f"no row could be read; the first: {first}", place="the collected data", fix="mend the source")
+        raise DataError(
+            f"no row could be read; the first: {first}", place="the collected data", fix="correct the source"
+        )
     return columns
 
 
@@ -170,9 +172,9 @@ def _why_not(column: pa.Array) -> str:
     if column.null_count == len(column) or (pa.types.is_string(column.type) and not to_strings(column).drop_null()):
         return "it is empty"
     if pa.types.is_temporal(column.type):
-        return "times of day and durations are no input"
+        return "times of day and durations cannot be inputs"
     if pa.types.is_string(column.type) and (fitting := dates.matching_formats(column)):
-        return f"its dates may be {' or '.join(fitting)}, which kind: moment takes as `format`"
+        return f"its dates may be {' or '.join(fitting)}, set one: {{kind: moment, format: …}}"
     if not pa.types.is_string(column.type):
-        return f"it is an identifier, or of a type that no kind takes ({column.type})"
+        return f"it is an identifier, or has a type that no kind accepts ({column.type})"
     return "it looks like an identifier or free text, with too many different values to learn from"

@@ -85,15 +85,15 @@ def check_any_valid(good: int, bad: Mapping[str, int], aside: pa.Table) -> None:
     """Raise TooManyInvalidRowsError where no row is valid."""
     if not good:
         why = format_reasons(bad) or "there are fewer rows than `window` and `horizon` need"
-        fix = "mend the source, or leave the columns at fault out (`drop_columns`)"
-        raise TooManyInvalidRowsError(f"no good row is left: {why}", "preprocess", fix, aside, sum(bad.values()), bad)
+        fix = "correct the source, or leave the faulty columns out (`drop_columns`)"
+        raise TooManyInvalidRowsError(f"no valid row is left: {why}", "preprocess", fix, aside, sum(bad.values()), bad)
 
 
 def check_invalid_fraction(rows: int, bad: Mapping[str, int], limit: float, aside: pa.Table) -> None:
     """Raise TooManyInvalidRowsError where the fraction of invalid rows is above the limit; `bad` is reason → rows."""
     if (count := sum(bad.values())) > limit * rows:
-        share = f"{count:,} of {rows:,} rows are bad ({count / rows:.1%}), and the limit is {100 * limit:.4g}%"
-        fix = "mend the source or the rules, or raise max_invalid_fraction"
+        share = f"{count:,} of {rows:,} rows are not valid ({count / rows:.1%}); the limit is {100 * limit:.4g}%"
+        fix = "correct the source or the rules, or raise max_invalid_fraction"
         raise TooManyInvalidRowsError(
             f"{share}: {format_reasons(bad)}", "preprocess.max_invalid_fraction", fix, aside, rows, bad
         )

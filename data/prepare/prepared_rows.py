@@ -17,10 +17,10 @@ from evergreen.data.prepare.invalid_rows import quarantine
 from evergreen.data.prepare.split import SPLITS
 
 FIXES = {  # of a split that holds no row
-    "identity": "give more rows, larger shares or another seed",
-    "group": "give more groups, larger shares or another seed",
+    "identity": "give more rows, larger fractions or another seed",
+    "group": "give more groups, larger fractions or another seed",
     "time": "move validate_from and test_from, or make the gap shorter",
-    "given": "let the column say train, validation or test of some rows each",
+    "given": "write train, validation and test into the column, each for some rows",
 }
 
 
@@ -95,4 +95,6 @@ def warn_moving_cuts(config: PreprocessConfig, cuts: Mapping[str, Any]) -> list[
     if not cuts or (config.validate_from is not None and config.test_from is not None):
         return []
     text = ", ".join(f"{name}: {cut}" for name, cut in cuts.items())
-    return [f"the cuts in time were taken by shares of the rows and move when rows come; to pin them, say {text}"]
+    return [
+        f"the cuts in time were computed from fractions of the rows and move when rows arrive; to pin them, set {text}"
+    ]

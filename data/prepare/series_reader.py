@@ -90,10 +90,10 @@ def _asked(raw: pa.Table, config: PreprocessConfig) -> pa.Table:
 
 def _check_columns(raw: pa.Table, config: PreprocessConfig, kind: str) -> None:
     if not config.time:
-        raise DataError("a forecast needs the column of times", place="preprocess.time", fix="say `time: COLUMN`")
+        raise DataError("a forecast needs a time column", place="preprocess.time", fix="set `time: COLUMN`")
     if config.sample_weight:
         raise DataError(
-            "the rows of a series have no weights", place="preprocess.sample_weight", fix="leave sample_weight out"
+            "rows of a series cannot be weighted", place="preprocess.sample_weight", fix="leave sample_weight out"
         )
     named = [config.target, config.time, *config.covariates, *([config.series_column] if config.series_column else [])]
     schemas.check_columns(raw, named)
@@ -113,7 +113,7 @@ def _divided(table: pa.Table, config: PreprocessConfig) -> tuple[np.ndarray, np.
 
 def _silent(rows: int) -> list[str]:
     """Return a note on valid rows at which no window begins."""
-    return [f"{rows:,} rows are no examples: too few known values stand before or after them"] if rows else []
+    return [f"{rows:,} rows are left out: too few known values before or after them"] if rows else []
 
 
 def _notes(points: pa.Table, raw: pa.Table, config: PreprocessConfig) -> list[str]:
@@ -125,9 +125,7 @@ def _notes(points: pa.Table, raw: pa.Table, config: PreprocessConfig) -> list[st
     seen = (config.target, config.time, config.series_column, *config.covariates)
     unseen = [name for name in schemas.check_columns(raw, []) if name not in seen]
     if unseen and not config.covariates:
-        notes.append(
-            f"not looked at: {', '.join(unseen)}; to see columns of numbers, too, say `covariates: [COLUMN, …]`"
-        )
+        notes.append(f"columns not used: {', '.join(unseen)}; to use columns of numbers, set `covariates: [COLUMN, …]`")
     return notes
 
 

@@ -110,7 +110,7 @@ def _width(gap: str | int | float, kind: pa.DataType) -> Any:
     """Return a gap in the unit of a column's times."""
     number = pa.types.is_floating(kind)
     wrong = DataError(
-        f"{gap!r} is no distance between the times of this column",
+        f"{gap!r} is not a valid distance between times of this column",
         place="preprocess.gap",
         fix="give a number of their units" if number else 'give "12h", "7d" or "2w"',
     )
@@ -124,7 +124,7 @@ def _width(gap: str | int | float, kind: pa.DataType) -> Any:
 
 def _moment(given: Moment, kind: pa.DataType, label: str) -> Any:
     wrong = DataError(
-        f"{given!r} is no time of the column",
+        f"{given!r} is not a valid time of the column",
         place=f"preprocess.{label}",
         fix='write it as the column does: a number for numbers, "2024-01-31" for dates',
     )

@@ -75,7 +75,7 @@ class Splitter:
         if not self.draws_validation:
             return []
         share = f"{self.validation_share:.0%} of those that train"
-        return [f"'{self.column}' names no validation rows: {share} validate, by identity, until it names some"]
+        return [f"'{self.column}' names no validation rows: {share} validate, chosen by their ids, until it names some"]
 
     def _by_time(self, column: pa.ChunkedArray) -> tuple[np.ndarray, dict[str, Any]]:
         shares = (self.test_share, self.validation_share)

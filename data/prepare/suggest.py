@@ -42,7 +42,7 @@ def describe_column(column: pa.Array, kind: str) -> tuple[str, str]:
     lacks = float(is_missing(column).mean()) if len(column) else 0.0
     holds, doubt = kinds.find(kind).describe_values(column)
     if lacks > HALF:
-        doubt = doubt or f"{lacks:.0%} of it is missing; leave it out (`drop_columns`) if it tells nothing"
+        doubt = doubt or f"{lacks:.0%} of it is missing; leave it out (`drop_columns`) if it says nothing"
     return "; ".join(filter(None, [holds, f"{lacks:.0%} missing" if lacks >= MIN_MENTIONED else ""])), doubt
 
 

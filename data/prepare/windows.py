@@ -46,7 +46,7 @@ def make_windows(
             raise DataError(f"there is no column '{name}'", fix=suggest(name, table.column_names))
     if not (1 <= window <= LONGEST and 1 <= horizon <= LONGEST):
         fix = f"set both to 1 or more (in rows), and to {LONGEST:,} at most"
-        raise DataError(f"window {window} and horizon {horizon}", place="preprocess", fix=fix)
+        raise DataError(f"window and horizon are not valid (got {window} and {horizon})", place="preprocess", fix=fix)
     values_NC = stack_channels(table, [value, *covariates])
     when, ahead = decode_array(table.column(time)), horizon if targets else 0
     parts = [
@@ -178,7 +178,7 @@ def time_axis(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
     ordered = np.sort(values)
     if (ordered[1:] == ordered[:-1]).any():
         raise DataError(
-            "the same time comes twice",
+            "a time occurs twice",
             place=f"column '{name}'",
             fix="keep one row for each time, or say `series_column: COLUMN` where one table holds several series",
         )
@@ -196,7 +196,7 @@ def parse_times(column: pa.Array, name: str, format: str = "") -> pa.Array:
 def no_time_error(name: str) -> DataError:
     """Return the error for a column whose values are not times."""
     fix = "write times as 2024-01-31 or 2024-01-31 12:00, all in one format, or as numbers"
-    return DataError("holds something that is no time", place=f"column '{name}'", fix=fix)
+    return DataError("holds something that is not a time", place=f"column '{name}'", fix=fix)
 
 
 def read_times(column: pa.Array, format: str = "") -> tuple[pa.Array, RowErrors]:

@@ -92,21 +92,21 @@ def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
             found += [f"column '{name}': {change}" for change in _changed(old[name], seen)]
     shares = [facts["aside"] / max(facts["aside"] + facts["rows"], 1) for facts in (before, now)]
     if shares[1] - shares[0] >= MOVED:
-        found.append(f"the share of rows set aside went from {_share(shares[0])} to {_share(shares[1])}")
+        found.append(f"the fraction of quarantined rows went from {_share(shares[0])} to {_share(shares[1])}")
     more = len(found) - MOST
     return found[:MOST] + ([f"{more} more changes"] if more > 0 else [])
 
 
 def _changed(old: ColumnProfile, new: ColumnProfile) -> list[str]:
     if old.kind != new.kind:
-        return [f"it is taken as {new.kind} now, and was taken as {old.kind}"]
+        return [f"its kind is {new.kind} now, and was {old.kind}"]
     found = [f"its type is {new.type} now, and was {old.type}"] if old.type != new.type else []
     moved = abs(new.missing_fraction - old.missing_fraction) >= MOVED or (
         old.missing == 0 and new.missing_fraction >= SHARE
     )
     if moved:
         found.append(
-            f"the share of missing values went from {_share(old.missing_fraction)} to {_share(new.missing_fraction)}"
+            f"the fraction of missing values went from {_share(old.missing_fraction)} to {_share(new.missing_fraction)}"
         )
     return found + _ranged(old, new) + _valued(old.values, new.values, old.rows, new.rows)
 
@@ -120,9 +120,7 @@ def _ranged(old: ColumnProfile, new: ColumnProfile) -> list[str]:
     if new.high > old.high + BEYOND * span:
         found.append(f"the largest value went from {old.high:.6g} to {new.high:.6g}")
     if not found and new.rows >= old.rows / 2 and new.high - new.low < NARROW * span:
-        found.append(
-            f"its values lay from {old.low:.6g} to {old.high:.6g}, and lie from {new.low:.6g} to {new.high:.6g}"
-        )
+        found.append(f"its range went from {old.low:.6g} … {old.high:.6g} to {new.low:.6g} … {new.high:.6g}")
     return found
 
 
@@ -135,7 +133,7 @@ def _valued(old: Mapping[str, int] | None, new: Mapping[str, int] | None, before
         if value not in old and count >= SHARE * now
     ]
     return found + [
-        f"the value '{value}' no longer comes (it did in {_share(count / before)} of rows)"
+        f"the value '{value}' is gone (it was in {_share(count / before)} of rows)"
         for value, count in old.items()
         if value not in new and count >= SHARE * before
     ]

@@ -153,7 +153,7 @@ class FileSource(Source):
         found = walk(path, self.ENDINGS)
         if not found:
             wanted = " or ".join(self.ENDINGS)
-            raise DataError(f"no file that ends in {wanted} lies in it", place=str(path), fix="check the path")
+            raise DataError(f"it holds no file that ends in {wanted}", place=str(path), fix="check the path")
         return found
 
 
@@ -201,7 +201,9 @@ def find(kind: str, place: str) -> type[Source]:
     """Return the class of the source of a scheme or a file ending."""
     kind = ALIASES.get(kind, kind)
     if not parts.is_known("sources", kind):
-        raise DataError(f"cannot read '{kind or 'a file without an ending'}'", place=place, fix=suggest(kind, names()))
+        raise DataError(
+            f"there is no source for '{kind or 'a file without an ending'}'", place=place, fix=suggest(kind, names())
+        )
     return parts.find("sources", kind, Source)
 
 
@@ -224,5 +226,5 @@ def detect_folder_source(files: Iterable[str], place: str) -> str:
         shown = ", ".join(f"{count} {one or 'without an ending'}" for one, count in by_ending.most_common(5))
         known = sorted({one for wanted in takes.values() for one in wanted})
         fix = f"fill it with files of one of these endings: {', '.join(known)}"
-        raise DataError(f"the folder holds nothing that can be read ({shown or 'it is empty'})", place=place, fix=fix)
+        raise DataError(f"the folder holds no readable file ({shown or 'it is empty'})", place=place, fix=fix)
     return best

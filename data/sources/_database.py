@@ -82,7 +82,7 @@ class DatabaseSource(sources.Source):
                 yield cursor
         except driver.Error as error:
             problem = str(error).strip().splitlines()[0]
-            raise DataError(problem, place=self.place, fix="look at the address, the table and its columns") from error
+            raise DataError(problem, place=self.place, fix="check the address, the table and its columns") from error
 
     def _asked(self, cursor: Any) -> tuple[str, str]:
         """Return (the query for the rows, what their origins call it)."""
@@ -94,7 +94,7 @@ class DatabaseSource(sources.Source):
             label = table = table or (known[0] if len(known) == 1 else "")
             if not table:
                 fix = f"add ?table=…: {', '.join(known[:20]) or 'it holds none'}"
-                raise DataError("which table is to be read", place=self.place, fix=fix)
+                raise DataError("it does not say which table to read", place=self.place, fix=fix)
             if table not in known:
                 raise DataError(f"there is no table '{table}'", place=self.place, fix=suggest(table, known))
             query = "SELECT * FROM " + ".".join(map(quote_identifier, table.split(".")))

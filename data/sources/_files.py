@@ -71,7 +71,7 @@ def check_utf8_names(names: Sequence[str], folder: Path | str = "") -> None:
     except UnicodeEncodeError:
         odd = next(name for name in names if os.fsencode(name).decode(errors="replace") != name)
         place = os.fsencode(f"{folder}/{odd}" if folder else odd).decode(errors="replace")
-        raise DataError("the name is no UTF-8", place=place, fix="rename it") from None
+        raise DataError("the name is not UTF-8", place=place, fix="rename it") from None
 
 
 def open_decompressed(path: Path) -> BinaryIO:

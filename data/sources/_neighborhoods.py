@@ -116,11 +116,13 @@ def parse_options(name: str, more: Sequence[str] = ()) -> tuple[str, dict[str, s
     found, known = dict(parse_qsl(query, keep_blank_values=True)), ["hops", "most", "features", *more]
     for key, word in found.items():
         if key not in known:
-            raise DataError(f"there is no option '{key}'", place=name, fix=suggest(key, known))
+            raise DataError(f"'{key}' is not an option of graphs", place=name, fix=suggest(key, known))
         if key in ("hops", "most") and not (word.isdecimal() and int(word)):
-            raise DataError(f"{key} is '{word}'", place=name, fix="give a whole number of 1 or more")
+            raise DataError(
+                f"'{word}' is not a valid value of {key}", place=name, fix="use a whole number of 1 or more"
+            )
         if key == "features" and word not in ("own", "place"):
-            raise DataError(f"features is '{word}'", place=name, fix="write own or place")
+            raise DataError(f"'{word}' is not a valid value of features", place=name, fix="use own or place")
     return bare, found
 
 

@@ -167,7 +167,7 @@ def _download(disk: RemoteStore, file: File, part: Path) -> None:
         for block in disk.stream(file, start):
             out.write(block)
     if _size(part) != file.size >= 0:
-        raise ConnectionError(f"{file.name} broke off after {_size(part):,} of {file.size:,} bytes")
+        raise ConnectionError(f"{file.name} ended after {_size(part):,} of {file.size:,} bytes")
 
 
 def _size(path: Path) -> int:
@@ -210,7 +210,7 @@ def raise_permanent(error: Exception, place: str) -> None:
 
 
 def _said(error: Exception) -> str:
-    """Return the first line of an error, or its class name where it says nothing."""
+    """Return the first line of an error, or its class name where it has none."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 

@@ -33,7 +33,7 @@ def check_column_names(names: Sequence[str], place: str) -> None:
         if count > 1:
             raise DataError(f"two columns are called '{name}'", place=place, fix="give each column its own name")
         if name in RESERVED:
-            raise DataError(f"the column name '{name}' is taken", place=place, fix="rename the column")
+            raise DataError(f"the column name '{name}' is reserved", place=place, fix="rename the column")
 
 
 def cast_to_schema(batch: pa.RecordBatch, schema: pa.Schema, place: str) -> pa.RecordBatch:

@@ -35,8 +35,8 @@ class ArrowSource(sources.FileSource):
                 yield from sources.with_origin(table, name, first).combine_chunks().to_batches(sources.ROWS)
                 first += len(batch)
         except (pa.ArrowInvalid, OSError) as error:
-            reason, fix = str(error).splitlines()[0], "write the file again, it is damaged or of another format"
-            raise DataError(f"no readable Arrow file ({reason})", place=str(path), fix=fix) from error
+            reason, fix = str(error).splitlines()[0], "write the file again: it is damaged or has another format"
+            raise DataError(f"is not a readable Arrow file ({reason})", place=str(path), fix=fix) from error
 
     def names(self) -> Sequence[str]:
         """Return the files that a saved data set lists; its folder may hold others."""

@@ -78,7 +78,7 @@ class AudioSource(sources.Source):
             return folder, [folder / name for name in self.only]
         files = [folder / name for name in walk(folder, FOLDER_OF)]
         if not files:
-            raise DataError("no .wav file lies in it", place=str(folder), fix="save the recordings as WAV files")
+            raise DataError("it holds no .wav file", place=str(folder), fix="save the recordings as WAV files")
         return folder, files
 
     def _transcripts(self, folder: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
@@ -92,7 +92,7 @@ class AudioSource(sources.Source):
             if NAME not in columns:
                 raise DataError(f"there is no column '{NAME}'", place=str(path), fix=suggest(NAME, columns))
             for column in {"audio", "label", *sources.RESERVED} & set(columns):
-                raise DataError(f"the column name '{column}' is taken", place=str(path), fix="rename the column")
+                raise DataError(f"the column name '{column}' is reserved", place=str(path), fix="rename the column")
             table = {row[NAME]: {name: text for name, text in row.items() if name} for row in rows}
         return [name for name in columns if name != NAME], table
 

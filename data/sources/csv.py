@@ -45,7 +45,7 @@ class CsvSource(sources.FileSource):
         except UnicodeError as error:
             raise DataError(f"cannot be read ({error})", place=str(path), fix="save the file as UTF-8") from error
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-            fix = "bring the file again, it is damaged or was cut off"
+            fix = "copy the file again: it is damaged or incomplete"
             raise DataError(f"cannot be read ({error})", place=str(path), fix=fix) from error
 
 
@@ -121,7 +121,7 @@ def _is_text(block: str, path: Path) -> None:
         raise DataError("the file is empty", place=str(path), fix=fix)
     if "\0" in block[: 1 << 16]:
         fix = "give a text table, or use the ending of what it is (.parquet)"
-        raise DataError("the file is no text", place=str(path), fix=fix)
+        raise DataError("the file is not text", place=str(path), fix=fix)
 
 
 def _header(row: list[str], path: Path) -> list[str]:
@@ -130,7 +130,7 @@ def _header(row: list[str], path: Path) -> list[str]:
     sources.check_column_names(names, place)
     if names and all(_is_number(name) for name in names):
         fix = "put a line of column names first"
-        raise DataError("the first line holds numbers, no column names", place=place, fix=fix)
+        raise DataError("the first line holds numbers instead of column names", place=place, fix=fix)
     return names
 
 

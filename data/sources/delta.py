@@ -27,7 +27,9 @@ class DeltaSource(sources.Source):
         super().__init__(address, root)
         option, _, number = said.partition("=")
         if said and (option != "version" or not number.isdecimal()):
-            raise DataError(f"'?{said}' says nothing", place=f"delta:{name}", fix="write ?version=12, or nothing")
+            raise DataError(
+                f"'?{said}' is not a valid option", place=f"delta:{name}", fix="use ?version=12, or leave it out"
+            )
         self.version = int(number) if said else None
 
     def read(self) -> Iterator[pa.RecordBatch]:

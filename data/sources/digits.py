@@ -23,7 +23,7 @@ class DigitsSource(sources.Source):
     def read(self) -> Iterator[pa.RecordBatch]:
         if self.name not in QUESTIONS:
             raise DataError(
-                f"there is no question '{self.name}'", place=f"digits:{self.name}", fix=suggest(self.name, QUESTIONS)
+                f"'{self.name}' is not a question", place=f"digits:{self.name}", fix=suggest(self.name, QUESTIONS)
             )
         from sklearn.datasets import load_digits
 

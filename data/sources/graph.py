@@ -98,7 +98,7 @@ def _edges(path: Path) -> list[Edge]:
         words = [word.strip() for word in words]
         if len(words) not in (2, 3) or not all(words):
             fix = "give the names of two nodes a line, and maybe a weight"
-            raise DataError("is no edge", place=f"{path}, line {number}", fix=fix)
+            raise DataError("is not an edge", place=f"{path}, line {number}", fix=fix)
         edges.append(Edge(f"{path.name}#{number}", (words[0], words[1]), words[2] if len(words) > 2 else None))
     return edges
 
@@ -111,7 +111,7 @@ def _nodes(path: Path) -> tuple[pa.Table, Faults]:
     names = [name.strip() for name in table.column(0).to_pylist()]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"the node '{twice}' stands there twice", place=str(path), fix="give each node one line")
+        raise DataError(f"the node '{twice}' occurs twice", place=str(path), fix="write one line per node")
     table = table.rename_columns(["id", *table.column_names[1:]]).set_column(0, "id", pa.array(names, pa.string()))
     return table, [(row["_origin"], row["_fault"]) for row in unread]
 
@@ -131,13 +131,13 @@ def _network(edges: list[Edge], places: dict[str, int], path: Path) -> tuple[Nod
         if name not in places
     ]
     if not known:
-        raise DataError("no edge joins two known nodes", place=str(path), fix="look at the names in both files")
+        raise DataError("no edge joins two known nodes", place=str(path), fix="compare the names in both files")
     weights, _ = to_float64(pa.array([edge.weight for edge in known], pa.string()))
     weighted = any(edge.weight is not None for edge in known)
     if weighted and not (weights >= 0).all():
         worst = known[int(np.argmin(weights >= 0))]
         fix = "give every edge a weight of 0 or more, or none"
-        raise DataError(f"the weight is '{worst.weight or ''}'", place=worst.origin, fix=fix)
+        raise DataError(f"'{worst.weight or ''}' is not a valid weight", place=worst.origin, fix=fix)
     pairs = np.array([[places[name] for name in edge.nodes] for edge in known])
     return NodeGraph(len(places), pairs, weights if weighted else None), strange
 

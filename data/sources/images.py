@@ -85,14 +85,16 @@ def _table(folder: Path) -> Path | None:
     found = sorted(path for path in folder.glob("*") if path.suffix.lower() in TABLES and path.name[0] != ".")
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
-        raise DataError(f"it holds several tables: {names}", place=str(folder), fix="leave the one that names images")
+        raise DataError(
+            f"it holds several tables: {names}", place=str(folder), fix="keep only the one that names the images"
+        )
     return found[0] if found else None
 
 
 def _by_class(folder: Path, only: Sequence[str] | None, contents: FileCache) -> Iterator[pa.RecordBatch]:
     names = walk(folder, FOLDER_OF) if only is None else only
     if not names:
-        raise DataError("there is no image in the folder", place=str(folder), fix=f"it reads {', '.join(FOLDER_OF)}")
+        raise DataError("the folder holds no image", place=str(folder), fix=f"it reads {', '.join(FOLDER_OF)}")
     labels = [name.split("/")[-2] if "/" in name else None for name in names]
     said = {"label": pa.array(labels, pa.string())} if any(labels) else {}
     said |= {"_origin": pa.array(names, pa.string()), "_fault": pa.nulls(len(names), pa.string())}

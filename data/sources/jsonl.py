@@ -44,7 +44,7 @@ class JsonlSource(sources.FileSource):
                 yield from table.combine_chunks().to_batches(sources.ROWS)
                 line += block.count(b"\n")
         except (OSError, EOFError, UnicodeError) as error:
-            fix = "bring the file again, it is damaged or of another format"
+            fix = "copy the file again: it is damaged or has another format"
             raise DataError(f"cannot be read ({error})", place=str(path), fix=fix) from error
 
 

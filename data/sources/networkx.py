@@ -54,7 +54,7 @@ class NetworkxSource(sources.Source):
         label = next(iter(graph.nodes[names[0]]), None)
         if label is None:
             fix = "choose karate_club or davis_southern_women"
-            raise DataError("nothing is known of its nodes", place=f"networkx:{self.name}", fix=fix)
+            raise DataError("its nodes have no features or labels", place=f"networkx:{self.name}", fix=fix)
         pairs = np.array([[place[a], place[b]] for a, b in graph.edges])
         weights = [weight for _, _, weight in graph.edges.data("weight")]
         whole = NodeGraph(len(names), pairs, None if None in weights else np.array(weights))

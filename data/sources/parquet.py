@@ -27,5 +27,5 @@ class ParquetSource(sources.FileSource):
                     yield from sources.with_origin(table, name, row).combine_chunks().to_batches()
                     row += len(batch)
         except (pa.ArrowInvalid, OSError) as error:
-            reason, fix = str(error).splitlines()[0], "write the file again, it is damaged or of another format"
-            raise DataError(f"no readable Parquet file ({reason})", place=str(path), fix=fix) from error
+            reason, fix = str(error).splitlines()[0], "write the file again: it is damaged or has another format"
+            raise DataError(f"is not a readable Parquet file ({reason})", place=str(path), fix=fix) from error

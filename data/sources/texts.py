@@ -79,7 +79,7 @@ class TextsSource(sources.Source):
         found = [path / name for name in walk(path, FOLDER_OF)]
         if not found:
             fix = "name a file, or a folder that holds " + " or ".join(FOLDER_OF)
-            raise DataError("there is no text", place=str(path), fix=fix)
+            raise DataError("there is no text file", place=str(path), fix=fix)
         return found
 
 
@@ -89,7 +89,7 @@ def parse_characters(option: str, place: str) -> int:
     if not option:
         return 0
     if name != "characters" or not value.isdecimal() or int(value) < 1:
-        raise DataError(f"'?{option}' says nothing", place=place, fix=f"write ?characters={STRETCH}")
+        raise DataError(f"'?{option}' is not a valid option", place=place, fix=f"write ?characters={STRETCH}")
     return int(value)
 
 
@@ -118,7 +118,7 @@ def _read(path: Path) -> str:
     except (UnicodeError, OSError) as error:
         raise DataError(f"cannot be read ({error})", place=str(path), fix="save the file as UTF-8") from error
     if "\0" in text:
-        raise DataError("the file is no text", place=str(path), fix="take it out of the folder")
+        raise DataError("the file is not text", place=str(path), fix="take it out of the folder")
     return text
 
 

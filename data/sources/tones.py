@@ -51,7 +51,7 @@ class TonesSource(sources.Source):
     def _words(self) -> tuple[int, int]:
         if self.name not in SETS:
             raise DataError(
-                f"no tones are called '{self.name}'", place=f"tones:{self.name}", fix=suggest(self.name, SETS)
+                f"there are no tones called '{self.name}'", place=f"tones:{self.name}", fix=suggest(self.name, SETS)
             )
         return SETS[self.name]
 

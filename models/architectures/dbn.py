@@ -40,7 +40,7 @@ class DBN(Architecture):
         """
         super().__init__()
         if greedy < 0 or not greedy_rate > 0:
-            raise ModelError("greedy and greedy_rate cannot be negative", place="dbn", fix="give 10 and 0.1")
+            raise ModelError("greedy and greedy_rate cannot be negative", place="dbn", fix="use 10 and 0.1")
         self.flat, self.span = FlattenInputs(inputs), MinMaxScaler()
         widths = [self.flat.width, max(8, round(200 * size)), max(4, round(100 * size))]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))

@@ -66,5 +66,5 @@ class MLP(Architecture):
 
 def _chosen(option: str, name: str, known: dict[str, type[nn.Module]]) -> type[nn.Module]:
     if name not in known:
-        raise ModelError(f"{option} is {name!r}", place="mlp", fix=suggest(name, known))
+        raise ModelError(f"{name!r} is not a valid value of {option}", place="mlp", fix=suggest(name, known))
     return known[name]

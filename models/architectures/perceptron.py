@@ -41,7 +41,7 @@ class Perceptron(Architecture):
     ) -> None:
         super().__init__()
         if rule not in ("rosenblatt", "logistic"):
-            raise ModelError(f"rule is {rule!r}", place="perceptron", fix="choose rosenblatt or logistic")
+            raise ModelError(f"{rule!r} is not a valid rule", place="perceptron", fix="use rosenblatt or logistic")
         self.flat = FlattenInputs(inputs)
         self.out_features = self.flat.width
         self.units = len(target.state["values"][0]) if rule == "rosenblatt" and target.kind in CLASSES else 0

@@ -56,10 +56,12 @@ class Pretrained(Architecture):
     ) -> None:
         super().__init__()
         if train not in WAYS:
-            raise ModelError(f"train is {train!r}", place="pretrained", fix=f"choose {', '.join(WAYS)}")
+            raise ModelError(
+                f"{train!r} is not a valid value of train", place="pretrained", fix=f"use {', '.join(WAYS)}"
+            )
         if not self.supports(inputs):
             fix = "give one column `kind: tokens` or `kind: image` with a `source`, ignore others of these kinds"
-            raise ModelError("there is not one column that names its source", place="pretrained", fix=fix)
+            raise ModelError("no single column names its source", place="pretrained", fix=fix)
         self.name = next(name for name, field in inputs.items() if field.kind in READ)
         own, self.layout, self.moves = inputs[self.name], layout, train
         self.pictures, self.source = own.kind == "image", str(own.state["source"])
@@ -122,7 +124,7 @@ class Pretrained(Architecture):
                 self.body.train()
                 return width
         except (TypeError, ValueError, RuntimeError) as error:
-            problem = f"its model takes no images of shape {shape} ({str(error).splitlines()[0]})"
+            problem = f"the model does not accept images of shape {shape} ({str(error).splitlines()[0]})"
             fix = "leave `size` and `channels` out: the source says them; or choose a model that reads images"
             raise ModelError(problem, place=f"pretrained {self.source}", fix=fix) from error
 

@@ -52,7 +52,7 @@ class Seq2Seq(Architecture):
                 f"it writes text and no {target.kind}" if target.kind != "text" else f"writer {writer!r}, beam {beam}"
             )
             raise ModelError(
-                problem, place="seq2seq", fix=f"choose the writer from {', '.join(WRITERS)}, beam from 1 on"
+                problem, place="seq2seq", fix=f"use a writer of {', '.join(WRITERS)}, and a beam of 1 or more"
             )
         self.out_features = 8 * max(1, round(16 * size))  # D
         self.length, self.beam = target.shape[0], beam

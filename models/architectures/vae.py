@@ -58,7 +58,7 @@ class VAE(Architecture):
         """
         super().__init__()
         if likelihood not in ("gaussian", "bernoulli"):
-            raise ModelError(f"there is no likelihood {likelihood!r}", place="vae", fix="choose gaussian or bernoulli")
+            raise ModelError(f"{likelihood!r} is not a valid likelihood", place="vae", fix="use gaussian or bernoulli")
         self.layout, self.share, self.bernoulli = layout, share, likelihood == "bernoulli"
         self.span = MinMaxScaler()
         self.given = Condition(inputs if layout == "target" else {})

@@ -142,9 +142,13 @@ def pinball(output: Tensor, target: Tensor, levels: Tensor) -> Tensor:
 
 def _check(loss: str, levels: Sequence[float], interval: float) -> None:
     if loss != "quantiles" and loss not in LOSSES:
-        raise ModelError(f"there is no loss {loss!r}", place="task.loss", fix=suggest(loss, [*LOSSES, "quantiles"]))
+        raise ModelError(f"{loss!r} is not a valid loss", place="task.loss", fix=suggest(loss, [*LOSSES, "quantiles"]))
     if not all(0 < level < 1 for level in levels) or len(set(levels)) < len(levels):
-        fix = "give different shares between 0 and 1, such as [0.1, 0.5, 0.9]"
-        raise ModelError(f"quantiles are {list(levels)}", place="task.quantiles", fix=fix)
+        fix = "use distinct fractions between 0 and 1, such as [0.1, 0.5, 0.9]"
+        raise ModelError(f"quantiles are not valid (got {list(levels)})", place="task.quantiles", fix=fix)
     if not 0 <= interval < 1:
-        raise ModelError(f"interval is {interval}", place="task.interval", fix="give a share such as 0.9; 0 is none")
+        raise ModelError(
+            f"interval is not valid (got {interval})",
+            place="task.interval",
+            fix="use a fraction such as 0.9, or 0 for none",
+        )

@@ -55,7 +55,9 @@ class Anomaly(Task):
         self.classes: list[Any] = list(target.state["values"][0])
         self.normal = self._index(normal)
         if not 0 < false_alarms < 1:
-            raise ModelError(f"false_alarms is {false_alarms}", place="task", fix="give a share such as 0.05")
+            raise ModelError(
+                f"false_alarms is not valid (got {false_alarms})", place="task", fix="use a fraction such as 0.05"
+            )
         self.false_alarms = false_alarms
         self.register_buffer("threshold", torch.tensor(math.inf))
 
@@ -157,7 +159,7 @@ class Anomaly(Task):
             return next((names.index(word) for word in USUAL if word in names), commonest)
         if str(normal).lower() not in names:
             fix = suggest(str(normal), map(str, self.classes))
-            raise ModelError(f"there is no class {normal!r}", place="task.normal", fix=fix)
+            raise ModelError(f"{normal!r} is not a class of the target", place="task.normal", fix=fix)
         return names.index(str(normal).lower())
 
 

@@ -72,7 +72,7 @@ class Classification(Task):
         self.classes: list[Any] = list(target.state["values"][0])
         self.many = target.kind == "labels"
         if len(self.classes) < (1 if self.many else 2):
-            raise ModelError("the target has one class", place="task", fix="give data with two classes at least")
+            raise ModelError("the target has one class", place="task", fix="give data with at least two classes")
         self.gamma, self.smoothing = gamma if loss == "focal" else 0.0, label_smoothing
         self.balanced = class_weights == "balanced"
         if self.many:
@@ -207,7 +207,7 @@ def balanced_weights(state: Mapping[str, Any], many: bool) -> Tensor:
     Of many labels, having and lacking each are two classes: (K, 2). What no training row has weighs as if one had it.
     """
     if "counts" not in state:
-        problem = "the prepared rows do not say how common each class is"
+        problem = "the prepared rows hold no class counts"
         raise ModelError(problem, place="task", fix="run preprocess again, or set class_weights to none")
     count = torch.tensor(state["counts"][0], dtype=torch.float32)
     if many:
@@ -225,8 +225,10 @@ def _outcomes(output: Tensor, target: Tensor, many: bool) -> tuple[Tensor, Tenso
 def _check(loss: str, gamma: float, smoothing: float, weights: str) -> None:
     for name, value, right in (("loss", loss, LOSSES), ("class_weights", weights, WEIGHTS)):
         if value not in right:
-            raise ModelError(f"{name} is {value!r}", place="task", fix=f"choose {' or '.join(right)}")
+            raise ModelError(f"{value!r} is not a valid value of {name}", place="task", fix=f"use {' or '.join(right)}")
     if not 0 <= smoothing < 1:
-        raise ModelError(f"label_smoothing is {smoothing}", place="task", fix="give a share of 0 or more, below 1")
+        raise ModelError(
+            f"label_smoothing is not valid (got {smoothing})", place="task", fix="use a fraction from 0 to below 1"
+        )
     if gamma < 0:
-        raise ModelError(f"gamma is {gamma}", place="task", fix="give a number of 0 or more")
+        raise ModelError(f"gamma is not valid (got {gamma})", place="task", fix="use a number of 0 or more")

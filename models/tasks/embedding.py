@@ -50,8 +50,8 @@ class Embedding(Task):
     def __init__(self, target: FieldLike, in_features: int, *, width: int = 64, temperature: Positive = 0.1) -> None:
         super().__init__(target, in_features)
         if width < 2 or not temperature > 0:
-            problem = f"width is {width} and temperature {temperature}"
-            raise ModelError(problem, place="task", fix="make the width 2 or more and the temperature positive")
+            problem = f"width or temperature is not valid (got {width} and {temperature})"
+            raise ModelError(problem, place="task", fix="use a width of 2 or more and a temperature above 0")
         self.temperature = temperature
         self.head = nn.Linear(in_features, width)
         self.register_buffer("threshold", torch.tensor(0.5))

@@ -50,7 +50,11 @@ class Forecasting(NumericTask):
     ) -> None:
         super().__init__(target, in_features, loss=loss, quantiles=quantiles, interval=interval)
         if season < 0:
-            raise ModelError(f"season is {season}", place="task.season", fix="give it in rows; 0 is to be found")
+            raise ModelError(
+                f"season is not valid (got {season})",
+                place="task.season",
+                fix="give its length in rows, or 0 to detect it",
+            )
         self.season, self.naive = season, float(target.state.get("naive", 0.0))
         if self.naive:
             self.METRICS = {**self.METRICS, "mase": "min"}
@@ -112,8 +116,10 @@ class Forecasting(NumericTask):
         history_BT, seen = _history(train)[:ENOUGH], train["target"][:ENOUGH]
         length, steps = history_BT.shape[1], seen.shape[1]
         if self.season > length:
-            fix = "make preprocess.window as long, or leave the season out"
-            raise ModelError(f"a season of {self.season} in a window of {length}", place="task.season", fix=fix)
+            fix = "lengthen preprocess.window, or leave the season out"
+            raise ModelError(
+                f"the season ({self.season} rows) is longer than the window ({length})", place="task.season", fix=fix
+            )
 
         def ago(history_BT: Tensor, season: int) -> Tensor:
             return history_BT[:, length - season + torch.arange(steps) % season]

@@ -40,10 +40,10 @@ class Ranking(Task):
         super().__init__(target, in_features)
         self.items: list[Any] = list(target.state["values"][0])
         if len(self.items) < 2:
-            raise ModelError("there is one item alone", place="task", fix="give data with many items")
+            raise ModelError("there is only one item", place="task", fix="give data with many items")
         self.drawn = sampled if len(self.items) > whole else 0
         if sampled < 1:
-            raise ModelError(f"sampled is {sampled}", place="task", fix="draw one item at least")
+            raise ModelError(f"sampled is not valid (got {sampled})", place="task", fix="use at least 1")
         self.head = nn.Linear(in_features, len(self.items))
 
     def forward(self, features: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class Reconstruction(Task):
     ) -> None:
         super().__init__(target, in_features)
         if loss not in DISTANCES:
-            raise ModelError(f"there is no loss {loss!r}", place="task", fix=suggest(loss, DISTANCES))
+            raise ModelError(f"{loss!r} is not a valid loss", place="task", fix=suggest(loss, DISTANCES))
         self.distance = DISTANCES[loss]
         for name in ("mean", "std", "low", "high"):  # of each channel; the ends of its range are standardised
             self.register_buffer(name, torch.tensor(target.state[name]).view(-1, 1, 1), persistent=False)

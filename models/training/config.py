@@ -46,7 +46,11 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name, right in CHOICES.items():
             if getattr(self, name) not in right:
-                raise ModelError(f"{name} is {getattr(self, name)!r}", place="train", fix=f"choose {', '.join(right)}")
+                raise ModelError(
+                    f"{getattr(self, name)!r} is not a valid value of {name}",
+                    place="train",
+                    fix=f"use {', '.join(right)}",
+                )
         for name in ("epochs", "batch_size", "accumulate", "plateau_patience"):
             self._at_least(name, 1)
         for name in ("weight_decay", "clip", "mixup", "patience", "checkpoint_seconds"):
@@ -54,22 +58,26 @@ class TrainingConfig:
         for name in ("momentum", "ema", "swa", "warmup_share", "layer_decay"):
             self._share(name)
         if not self.learning_rate > 0:
-            raise ModelError(f"learning_rate is {self.learning_rate}", place="train", fix="give a number above 0")
+            raise ModelError(
+                f"learning_rate is not valid (got {self.learning_rate})", place="train", fix="use a number above 0"
+            )
 
     def _at_least(self, name: str, least: int) -> None:
         if not getattr(self, name) >= least:
-            raise ModelError(f"{name} is {getattr(self, name)}", place="train", fix=f"give at least {least}")
+            raise ModelError(
+                f"{name} is not valid (got {getattr(self, name)})", place="train", fix=f"use at least {least}"
+            )
 
     def _share(self, name: str) -> None:
         if not 0 <= getattr(self, name) <= 1:
-            raise ModelError(f"{name} is {getattr(self, name)}", place="train", fix="give a share between 0 and 1")
+            raise ModelError(f"{name} is {getattr(self, name)}", place="train", fix="use a fraction between 0 and 1")
 
     def replace(self, **changes: Any) -> TrainingConfig:
         """Return a copy with some values changed. Raises ModelError with the nearest name for an unknown one."""
         known = {field.name for field in dataclasses.fields(self)}
         for name in changes:
             if name not in known:
-                raise ModelError(f"there is no {name!r}", place="train", fix=suggest(name, known))
+                raise ModelError(f"{name!r} is not an option of training", place="train", fix=suggest(name, known))
         return dataclasses.replace(self, **changes)
 
     @property

@@ -22,7 +22,9 @@ class LossModule(nn.Module):
         self.network, self.mixup = network, mixup
         if mixup and type(network.architecture).loss is not Architecture.loss:
             name = type(network.architecture).__name__
-            raise ModelError(f"{name} has a loss of its own, mixup is not for it", place="train", fix="set mixup to 0")
+            raise ModelError(
+                f"{name} has its own loss, which mixup cannot be combined with", place="train", fix="set mixup to 0"
+            )
 
     def forward(self, batch: Batch, group: str = "all") -> Tensor:
         """Return the scalar loss of one parameter group, a mean over the rows of the batch."""
@@ -47,6 +49,6 @@ def mixup_inputs(batch: Batch, share: float, other: Tensor) -> dict[str, Tensor]
     inputs = {name: column for name, column in batch.items() if name != "target"}
     whole = [name for name, column in inputs.items() if not column.is_floating_point()]
     if whole:
-        fix = "set mixup to 0, or ignore the column"
-        raise ModelError(f"mixup needs numbers to mix, and {whole[0]!r} holds none", place="train", fix=fix)
+        fix = "set mixup to 0, or leave the column out (`drop_columns`)"
+        raise ModelError(f"mixup needs numbers, and {whole[0]!r} holds none", place="train", fix=fix)
     return {name: torch.lerp(column[other], column, share) for name, column in inputs.items()}

@@ -33,7 +33,9 @@ def find_column(kind: Kind) -> pa.Array:
                 return column
         except (DataError, TypeError, ValueError, AttributeError, NotImplementedError):
             continue
-    raise DataError("it takes none of the sample columns", fix="give a column that it takes: --on FILE#COLUMN")
+    raise DataError(
+        "the kind accepts none of the sample columns", fix="give a column that it accepts: --on FILE#COLUMN"
+    )
 
 
 def check_detection(kind: Kind) -> None:
@@ -53,7 +55,7 @@ def check_encoding(kind: Kind, column: pa.Array) -> None:
     assert encoded.shape == wanted, f"encode gives {encoded.shape}, the field says {wanted}"
     assert encoded.dtype == field.dtype, f"encode gives {encoded.dtype}, the field says {field.dtype}"
     parts = np.concatenate([kind.encode(field, [checked.slice(0, 5)]), kind.encode(field, [checked.slice(5)])])
-    assert np.array_equal(parts, encoded), "a row is encoded otherwise where it is read with other rows"
+    assert np.array_equal(parts, encoded), "a row is encoded differently when it is read with other rows"
     varied = kind.augment(field, encoded, np.random.default_rng(0))
     assert (varied.shape, varied.dtype) == (encoded.shape, encoded.dtype), "augment changes the shape or the type"
     decoded = json.loads(json.dumps(kind.decode(field, encoded)))
@@ -65,7 +67,7 @@ def check_requests(kind: Kind, column: pa.Array) -> None:
     checked, field, encoded = _encode(kind, column)
     value = json.loads(json.dumps(kind.to_json(field, 0, checked[0])))
     typed = kind.to_arrow(field, [kind.from_json(field, 0, value)])
-    assert np.array_equal(kind.encode(field, [typed]), encoded[:1]), f"the request {value!r} is encoded otherwise"
+    assert np.array_equal(kind.encode(field, [typed]), encoded[:1]), f"the request {value!r} is encoded differently"
     schema = json.loads(json.dumps(kind.json_schema(field, 0)))
     assert schema.get("example") is not None, "its JSON schema has no example"
 
@@ -74,14 +76,14 @@ def check_identity(kind: Kind, column: pa.Array) -> None:
     """Check that equal values are the same, and others are not, whichever rows they stand with."""
     checked, _ = kind.validate(column)
     whole, first = (list(map(str, kind.hash_input(part))) for part in (checked, checked.slice(0, 4)))
-    assert len(whole) == len(column), f"identity gives {len(whole)} values of {len(column)} rows"
-    assert whole[:4] == first, "a row is known by something else where it is read with other rows"
-    assert len(set(whole)) == len({str(value) for value in checked.to_pylist()}), "different values are taken for one"
+    assert len(whole) == len(column), f"hash_input gives {len(whole)} values of {len(column)} rows"
+    assert whole[:4] == first, "a row has another hash when it is read with other rows"
+    assert len(set(whole)) == len({str(value) for value in checked.to_pylist()}), "different values have the same hash"
 
 
 def _encode(kind: Kind, column: pa.Array) -> tuple[pa.Array, TensorField, np.ndarray]:
     checked, faults = kind.validate(column)
-    assert not faults, f"it finds faults: {faults}"
+    assert not faults, f"it finds errors: {faults}"
     field = kind.fit({"x": checked})
     return checked, field, kind.encode(field, [checked])
 
@@ -106,5 +108,7 @@ def check_reading(uri: str, root: Path) -> None:
     origins = [origin for batch in batches for origin in batch.column("_origin").to_pylist()]
     assert len(set(origins)) == len(origins), "two rows have the same _origin"
     again = open_source(uri, root)
-    assert again.fingerprint() == source.fingerprint(), "its fingerprint changes though the data did not"
-    assert pa.Table.from_batches(list(again.read())).equals(pa.Table.from_batches(batches)), "it reads other rows"
+    assert again.fingerprint() == source.fingerprint(), "its fingerprint changes although the data did not"
+    assert pa.Table.from_batches(list(again.read())).equals(pa.Table.from_batches(batches)), (
+        "a second reading gives other rows"
+    )

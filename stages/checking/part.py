@@ -57,7 +57,7 @@ def _locate(file: Path) -> tuple[str, Path]:
         if path.parent == path.parents[2] / folder:
             return group, path.parents[2]
     fix = f"move it into one of {', '.join(parts.FOLDERS.values())}"
-    raise PipelineError("it lies in no folder of parts", place=str(file), fix=fix)
+    raise PipelineError("it is not in a folder of parts", place=str(file), fix=fix)
 
 
 def _network_checks(group: str, name: str, root: Path, sample: str) -> Checks:
@@ -71,10 +71,10 @@ def _network_checks(group: str, name: str, root: Path, sample: str) -> Checks:
     names, jobs = ([name], list_tasks()) if group == "architectures" else (list_architectures(), [name])
     cases = list(checks.cases(names, jobs))
     if not cases:
-        raise PipelineError(f"nothing fits {part.__name__}", place=name, fix="widen what it takes")
+        raise PipelineError(f"nothing fits {part.__name__}", place=name, fix="let it accept more kinds")
     own: Checks = {}
     if group == "architectures":
-        own["docstring, SPACE and RECIPE"] = [partial(checks.check_declarations, name)]
+        own["docstring, SEARCH_SPACE and DEFAULTS"] = [partial(checks.check_declarations, name)]
         own["size is a dial"] = [partial(checks.check_size, cases[0])]
         own["padding changes nothing"] = [
             partial(checks.check_padding, case) for case in cases if checks.is_trimmed(case)

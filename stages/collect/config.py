@@ -54,16 +54,16 @@ class CollectConfig(Section):
         from evergreen.stages.collect import watermark as moments
 
         if self.on_source_delete == "follow" and self.watermark and not self.id_columns:
-            fix = "say by `id_columns` which columns identify a row"
+            fix = "name the columns that identify a row: `id_columns: [COLUMN]`"
             raise PipelineError("on_source_delete: follow needs id_columns", fix=fix)
         if not self.watermark and (self.allowed_lateness or self.since is not None or self.until is not None):
             name = "allowed_lateness" if self.allowed_lateness else "since" if self.since is not None else "until"
-            raise PipelineError(f"{name} needs watermark", fix="name the column that says when a row came")
+            raise PipelineError(f"{name} needs watermark", fix="name the column that says when a row arrived")
         try:
             moments.parse_lateness(self.allowed_lateness)
         except ValueError as error:
-            problem = f"allowed_lateness is {self.allowed_lateness!r}"
-            raise PipelineError(problem, fix='write a number, or "30m", "6h", "2d", "1w"') from error
+            problem = f"{self.allowed_lateness!r} is not a valid allowed_lateness"
+            raise PipelineError(problem, fix='use a number, or "30m", "6h", "2d", "1w"') from error
         positions = []
         for name in ("since", "until"):
             if (mark := getattr(self, name)) is None:
@@ -71,7 +71,9 @@ class CollectConfig(Section):
             try:
                 positions.append(moments.to_position(mark))
             except (ValueError, OverflowError) as error:
-                raise PipelineError(f"{name} is {mark!r}", fix="write a number or a time: 2026-01-31") from error
+                raise PipelineError(
+                    f"{mark!r} is not a valid value of {name}", fix="use a number or a time: 2026-01-31"
+                ) from error
         if len(positions) == 2 and not positions[0] < positions[1]:
             raise PipelineError(f"since is {self.since!r}, not before until", fix="give the earlier one as since")
         return self

@@ -49,7 +49,7 @@ class DeployConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> DeployConfig:
         if self.max_queue_rows < self.max_rows:
-            raise PipelineError("max_queue_rows is below max_rows", fix="let a whole request fit into the queue")
+            raise PipelineError("max_queue_rows is below max_rows", fix="make max_queue_rows at least max_rows")
         for host in self.allowed_hosts:
             if not re.fullmatch(HOST, host, re.IGNORECASE | re.ASCII):
                 fix = "give names and addresses without a port: [models.example.org]"

@@ -109,7 +109,7 @@ class Endpoint:
             version, answers = await self.predict(request, parts[0])
             return _json({"version": version, "request_id": request_id, "predictions": answers})
         if len(parts) > 1:
-            raise RequestError(404, f"there is nothing at {path:.80}", fix="see /docs")
+            raise RequestError(404, f"there is no page at {path:.80}", fix="see /docs")
         _allow(request, "GET", "HEAD")
         match parts:
             case []:
@@ -135,7 +135,7 @@ class Endpoint:
             try:
                 return served.version, await served.answer(table)
             except QueueFullError:
-                problem = f"{served.limits['max_queue_rows']} rows may wait, and do"
+                problem = f"the queue is full ({served.limits['max_queue_rows']} rows)"
                 raise RequestError(429, problem, fix="try again in a second", headers={"Retry-After": "1"}) from None
 
     def find(self, name: str) -> LoadedVersion:

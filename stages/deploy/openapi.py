@@ -77,7 +77,7 @@ def _predict(name: str, one: LoadedVersion) -> dict[str, Any]:
         "description": f'Answers rows with {name} {one.version}; send {{"rows": […]}} or one row alone.',
         "parameters": [
             {"name": "X-Request-ID", "in": "header", "required": False, "schema": {"type": "string"},
-             "description": "comes back with the answer; made up where it is left out"}
+             "description": "is returned with the answer; generated if left out"}
         ],
         "requestBody": {"required": True, "content": body},
         "responses": responses,

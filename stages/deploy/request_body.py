@@ -46,7 +46,7 @@ class BodyReader:
 
     async def _fill(self, body: bytearray, request: Request, limits: Mapping[str, Any]) -> None:
         limit = limits["max_body_bytes"]
-        problem = f"the body is longer than {limit} bytes"
+        problem = f"the body has more than {limit} bytes"
         too_long = RequestError(413, problem, fix=f"send fewer rows in each request, {RAISE.format('max_body_bytes')}")
         stated = request.headers.get("content-length", "")
         if stated.isdecimal() and int(stated[:20]) > limit:
@@ -68,17 +68,21 @@ def parse_rows(body: bytearray, limits: Mapping[str, Any]) -> list[Any]:
         raise RequestError(413, f"the body holds up to {most:,} values, {limits['max_values']:,} may be", fix=fix)
     value = _parse(body)
     if not isinstance(value, dict):
-        raise RequestError(422, f"the body is {_show(value)}, no object", fix='send {"rows": [{…}, …]} or one row, {…}')
+        raise RequestError(
+            422, f"the body is not an object (got {_show(value)})", fix='send {"rows": [{…}, …]} or one row, {…}'
+        )
     if "rows" not in value:
         return [value]
     if extra := [key for key in value if key != "rows"]:
-        raise RequestError(422, f"there is '{extra[0]:.80}' beside 'rows'", fix="put the fields into the rows")
+        raise RequestError(
+            422, f"the body has a field '{extra[0]:.80}' beside 'rows'", fix="put the fields into the rows"
+        )
     found = value["rows"]
     if not isinstance(found, list):
-        raise RequestError(422, f"rows: is {_show(found)}, no list", fix='send {"rows": [{…}, …]}')
+        raise RequestError(422, f"rows is not a list (got {_show(found)})", fix='send {"rows": [{…}, …]}')
     if len(found) > limits["max_rows"]:
         fix = f"send at most {limits['max_rows']} at a time, {RAISE.format('max_rows')}"
-        raise RequestError(422, f"rows: {len(found)} in one request", fix=fix)
+        raise RequestError(422, f"rows has {len(found)} items", fix=fix)
     return found
 
 
@@ -86,10 +90,10 @@ def _check_type(request: Request) -> None:
     """Require the JSON content type: a page in a browser cannot send it without a CORS preflight."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        problem = f"the body is {kind:.80}" if kind else "the body does not state its type"
+        problem = f"the body is not application/json (got {kind:.80})" if kind else "the body has no Content-Type"
         raise RequestError(415, problem, fix="send it with the header Content-Type: application/json")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise RequestError(415, "the body is compressed", fix="send it as it is, without Content-Encoding")
+        raise RequestError(415, "the body is compressed", fix="send it uncompressed, without Content-Encoding")
 
 
 def _parse(body: bytearray) -> Any:

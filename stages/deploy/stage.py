@@ -100,7 +100,9 @@ def _user_config(released: Mapping[str, Mapping[str, str]], each: Mapping[str, D
     for name, one in released.items():
         if not Path(one["path"]).is_dir():
             fix = f"fetch the release again: evergreen release {name}"
-            raise PipelineError(f"the released model {one['version']} is not there", place=one["path"], fix=fix)
+            raise PipelineError(
+                f"the files of the released model {one['version']} are missing", place=one["path"], fix=fix
+            )
     entries = {
         name: {
             "version": one["version"],
@@ -177,7 +179,7 @@ def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progr
                 return
         progress(stage="deploy", replicas_ready=len(seen), seconds_left=None)
         time.sleep(0.1)
-    raise PipelineError(f"{len(seen)} of {replicas} replicas serve it in time", fix="see .evergreen/ray's logs")
+    raise PipelineError(f"{len(seen)} of {replicas} replicas served it in time", fix="see .evergreen/ray's logs")
 
 
 def _healthy(port: int, revision: str) -> set[str]:

@@ -63,7 +63,7 @@ def _object(repo: Repo, oid: str) -> Path:
     path.unlink(missing_ok=True)
     why = "no remote is set"
     if repo.config["core"].get("remote"):
-        why = "the remote lacks it"
+        why = "the remote does not have it"
         try:
             repo.cloud.pull([HashInfo("md5", oid)])
         except (DvcException, OSError) as error:

@@ -47,7 +47,7 @@ def register_pipeline(paths: Paths) -> list[str]:
         sections = ", ".join(missing)
         fix = f"write each section on its own line, and add the empty ones yourself: {sections}"
         if set(missing) - set(load_yaml(longer, place, fix)):
-            raise VersionError(f"no place to add {sections}", place=place, fix=fix)
+            raise VersionError(f"there is no place to add {sections}", place=place, fix=fix)
         write_text(paths.pipeline, longer)
         added.append(f"{place}: added the empty sections {sections}")
     if paths.name not in registered_pipelines(paths.root):

@@ -75,10 +75,10 @@ def _explain_error(error: Exception) -> VersionError:
     if isinstance(error, LockError):
         return VersionError(f"another DVC process is at work ({text})", place="dvc", fix="wait until it has ended")
     if "dvc.lock" in text:
-        return VersionError(f"not readable ({text})", place="dvc.lock", fix=BROKEN_LOCK)
+        return VersionError(f"cannot be read ({text})", place="dvc.lock", fix=BROKEN_LOCK)
     if "not found inside" in text:
         fix = "remove that dvc.yaml, and then write it anew with `evergreen init`"
-        return VersionError(f"the graph is that of another release of Evergreen ({text})", place="dvc", fix=fix)
+        return VersionError(f"another release of Evergreen wrote the graph ({text})", place="dvc", fix=fix)
     return VersionError(text, place="dvc", fix="`dvc status` shows what DVC sees")
 
 

@@ -24,7 +24,7 @@ def prepare(root: Path) -> None:
     for private in dict.fromkeys((own, folder.parent, folder)):
         private.mkdir(mode=0o700, exist_ok=True)
         if private != own and private.is_relative_to(ELSEWHERE) and private.lstat().st_uid != os.getuid():
-            raise VersionError("it belongs to somebody else", place=str(private), fix="remove it")
+            raise VersionError("it belongs to another user", place=str(private), fix="remove it")
         if private.stat().st_mode & 0o077:
             private.chmod(0o700)
     path = root / ".dvc" / "config.local"

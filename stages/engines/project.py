@@ -55,14 +55,14 @@ def _create(root: Path) -> Iterator[ProjectFile]:
     (root / "pipelines").mkdir(exist_ok=True)
     yield ProjectFile("pipelines/", "one YAML per pipeline: `evergreen new` writes the first", missing)
     yield _write(root, f"{folder}dvc.yaml", text, "the stages of every pipeline, for DVC")
-    yield _write(root, f"{folder}params.yaml", PARAMS, "the pipelines that DVC knows; it grows by itself")
+    yield _write(root, f"{folder}params.yaml", PARAMS, "the pipelines that DVC knows; runs add to it")
     if missing := not (root / ".dvc").is_dir():
         (root / ".dvc").mkdir()
         write_text(root / ".dvc" / "config", DVC_CONFIG)
         write_text(root / ".dvc" / ".gitignore", "/config.local\n/tmp\n/cache\n")
     yield ProjectFile(".dvc/", "DVC's settings; data and models lie in its cache", missing)
-    yield _append(root, ".dvcignore", DVC_IGNORES, "what DVC need not look at")
-    yield _append(root, ".gitignore", GIT_IGNORES, "what git need not hold: data, models, and what runs here")
+    yield _append(root, ".dvcignore", DVC_IGNORES, "the files that DVC ignores")
+    yield _append(root, ".gitignore", GIT_IGNORES, "the files that git ignores: data, models, and running state")
 
 
 def _graph(root: Path) -> tuple[str, str]:

@@ -66,7 +66,7 @@ def settings(root: Path) -> Settings:
     file = YamlFile(place, place.name, "address: HOST:PORT, storage: /a/shared/folder")
     found = file.section(Settings)
     if found.address and not found.storage:
-        fix = "give the absolute path of a folder that all machines of the cluster see"
+        fix = "give the absolute path of a folder that all machines of the cluster can read and write"
         raise file.error("a cluster needs storage", "address", fix=fix)
     return found
 

@@ -198,7 +198,7 @@ def rollback(paths: Paths, version: str | None = None) -> str:
         target = tags.find(version) if version else _earlier(tags)
         if target is None:
             known = ", ".join(one.version for one in tags.versions)
-            problem = f"{paths.name} has no version {version}" if version else f"{paths.name} has nothing to go back to"
+            problem = f"{paths.name} has no version {version}" if version else f"{paths.name} has no earlier version"
             fix = f"its versions are {known}" if known else f"release one with `evergreen run {paths.name}`"
             raise VersionError(problem, fix=fix)
         if not target.production:
@@ -215,7 +215,7 @@ def retire(paths: Paths) -> str:
         tags = _tags(paths)
         version = tags.find(tags.production or "")
         if version is None:
-            problem = f"{paths.name} is retired already" if tags.is_retired else f"nothing of {paths.name} is released"
+            problem = f"{paths.name} is retired already" if tags.is_retired else f"{paths.name} has no released version"
             raise VersionError(problem, fix=f"released: {', '.join(released(paths.root)) or 'nothing'}")
         _put_event(paths, "production!", version, f"retire {version.version}")
     unregister_pipeline(paths)
@@ -241,8 +241,8 @@ def checkout(paths: Paths, version: str) -> Path:
         raise VersionError(f"{paths.name} has no version {version}", fix=f"its versions: {known}")
     (wanted,), folder = recorded_candidates(paths.root, {paths.name: [tagged]}).values(), paths.released / version
     if wanted is None:
-        problem = f"the commit {tagged.commit[:12]} of {paths.name} {version} records no candidate"
-        raise VersionError(problem, place="dvc.lock", fix="register the commit that made it")
+        problem = f"the commit {tagged.commit[:12]} of {paths.name} {version} has no record of a candidate"
+        raise VersionError(problem, place="dvc.lock", fix="register the commit that trained it")
     if folder.is_dir() and folder_md5(folder) == wanted:
         return folder
     with atomic_directory(folder) as new:

@@ -45,7 +45,7 @@ def predict(
     if not source.exists():
         raise PipelineError("there is no such file or folder", place=str(source), fix="check the path")
     if output.exists() and output.samefile(source):
-        raise PipelineError(f"{output} is the file to answer", place="--output", fix="give the name of another file")
+        raise PipelineError(f"{output} is the input file", place="--output", fix="name another file")
     batches = open_source(str(source.resolve()), paths.root).read()
     model = load_model(versions.checkout(paths, version))
     if model.spec.time and model.network.task.IS_FORECAST:
@@ -83,7 +83,7 @@ def _answer(model: Model, batch: pa.RecordBatch, source: Path, typed: bool) -> p
     if faults:
         row, reason = min(faults.items())
         place = f"{source.parent / table.column('_origin')[row].as_py()}"
-        raise PipelineError(f"{reason}", place=place, fix="mend the row or leave it out; nothing was written")
+        raise PipelineError(f"{reason}", place=place, fix="correct the row or leave it out; nothing was written")
     for index, name in enumerate(own.column_names if typed else []):
         if name in read.column_names and pa.types.is_string(own.field(name).type):
             own = own.set_column(index, name, read.column(name))
@@ -95,7 +95,7 @@ def _check_readable(table: pa.Table, source: Path) -> None:
         return
     for origin, fault in zip(table.column("_origin").to_pylist(), table.column("_fault").to_pylist(), strict=True):
         if fault:
-            fix = "mend the row or leave it out; nothing was written"
+            fix = "correct the row or leave it out; nothing was written"
             raise PipelineError(fault, place=f"{source.parent / origin}", fix=fix)
 
 

@@ -88,7 +88,7 @@ def _read_file(source: Path, root: Path, model: Model) -> pa.Table:
     if faults:
         row, reason = min(faults.items())
         place = str(source.parent / table.column("_origin")[row].as_py())
-        raise PipelineError(reason, place=place, fix="mend the row or leave it out; nothing was written")
+        raise PipelineError(reason, place=place, fix="correct the row or leave it out; nothing was written")
     target = model.spec.target_name
     known = {"target": table.column(target)} if target in table.column_names else {}
     return pa.table({**_features(model, read), **known, "_origin": table.column("_origin")})

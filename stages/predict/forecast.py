@@ -52,8 +52,10 @@ def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]
         which = {series: table.column(series).take(pa.array(rows[:1]))} if series and len(rows) else {}
         _continue(model, values_NC[rows], rows, predicted, which)
     if len(table) and np.isnan(predicted["prediction"]).all():
-        fix = "put the rows that come before into the file"
-        raise PipelineError(f"no row has the {window} known values before it that it takes", place=str(source), fix=fix)
+        fix = "add the earlier rows to the file"
+        raise PipelineError(
+            f"no row has the {window} known values before it that the model needs", place=str(source), fix=fix
+        )
     columns = {name: column for name, column in predicted.items() if name == "prediction" or not np.isnan(column).all()}
     return {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
 
@@ -74,7 +76,7 @@ def _check_numbers(table: pa.Table, names: Sequence[str], source: Path) -> None:
         _, faults = to_float64(decode_array(table.column(name)))
         if faults:
             row, reason = min(faults.items())
-            fix = "mend the row or leave it out; nothing was written"
+            fix = "correct the row or leave it out; nothing was written"
             raise PipelineError(f"{name}: {reason}", place=_locate(table, row, source), fix=fix)
 
 

@@ -30,7 +30,7 @@ def raise_if_severe(found: Sequence[Leak]) -> None:
     """Raise PipelineError where something severe was found."""
     grave = [leak.text for leak in found if leak.severe]
     if grave:
-        fix = "mend it, or say `leakage_checks: report` to go on all the same"
+        fix = "correct it, or set `leakage_checks: report` to continue anyway"
         raise PipelineError(" | ".join(grave), place="preprocess.leakage_checks", fix=fix)
 
 
@@ -73,7 +73,7 @@ def _told(splits: Samples, name: str, found: Sequence[NearDuplicate], looks: Map
     grave = len(found) >= MATTERS * len(table)
     exact = sum(twin.similarity == 1 for twin in found)
     how = "the same" if exact == len(found) else f"{exact:,} the same, {len(found) - exact:,} nearly"
-    text = f"{len(found):,} of {len(table):,} {name} rows stand among the training rows as well ({how})"
+    text = f"{len(found):,} of {len(table):,} {name} rows are also among the training rows ({how})"
     origins = _origins(table, splits.train, found)
     text += f"{_looked(splits, name)}, such as {origins[0][0]} and {origins[0][1]}"
     text += (
@@ -102,10 +102,10 @@ def _drift(splits: Samples, kind_of: Mapping[str, str], differ: bool) -> list[Le
     if told is None or not told.found:
         return []
     by = "; ".join(f"'{name}'" + (f" ({how})" if how else "") for name, how in told.columns.items())
-    text = f"training and test rows can be told apart ({told.accuracy:.0%} right, by chance 50%), most by {by}"
+    text = f"training and test rows can be distinguished ({told.accuracy:.0%} right, by chance 50%), most by {by}"
     text += (
-        ": as the splits are made to differ, so they do; the test score says how well the model follows"
+        ": the splits are made to differ, so they do; the test score says how well the model copes"
         if differ
-        else ": the test rows are of another world than those learned from; find out why"
+        else ": the test rows come from another distribution than the training rows; find out why"
     )
     return [Leak("drift", text, not differ, list(told.columns))]

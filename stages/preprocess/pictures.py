@@ -69,7 +69,7 @@ def _sampled(samples: Samples) -> list[Mark]:
     if all(count >= samples.rows[split] for split, count in counts.items()):
         return []
     listed = ", ".join(f"{count:,} of {samples.rows[split]:,} {split}" for split, count in counts.items())
-    return [Text(f"Drawn from {listed} rows, those of smallest identity.", note=True)]
+    return [Text(f"Drawn from {listed} rows, those with the smallest ids.", note=True)]
 
 
 def _column(name: str, kind_name: str, samples: Samples, missing: float) -> Figure:

@@ -69,7 +69,7 @@ def summarize(done: PreparedResult, spec: FeatureSpec, memory_mb: int) -> dict[s
         if kinds.find(schema.inputs[name]).MISSING_BECOMES
     ]
     twins = _twins(done.folder, spec.rows, memory_mb) if not kinds.find(schema.target_kind).SPANS_ROWS else []
-    left = [f"{tally.left:,} rows are left out: `filter` asks for others"] if tally.left else []
+    left = [f"{tally.left:,} rows are left out by `filter`"] if tally.left else []
     notes = [*done.reader.notes(), *left, *twins, *tally.notes, *filled]
     return {
         "rows": spec.rows,
@@ -102,4 +102,4 @@ def _twins(folder: Path, rows: Mapping[str, int], memory_mb: int) -> list[str]:
         held = np.concatenate(found)
         held.sort()
         twins += int(np.count_nonzero(held[1:] == held[:-1]))
-    return [f"{twins} rows repeat another; they are kept, in the same split as it"] if twins else []
+    return [f"{twins} rows repeat another row; they are kept in the same split"] if twins else []

@@ -24,7 +24,7 @@ def raw_row_groups(folder: Path) -> list[RowGroup]:
 
     paths = sorted(folder.glob("part-*.parquet"))
     if not paths:
-        raise DataError("nothing was collected yet", place=str(folder), fix="run the stage `collect`")
+        raise DataError("nothing has been collected yet", place=str(folder), fix="run the stage `collect`")
     return parquet.row_groups(paths, "collect")
 
 
@@ -39,7 +39,7 @@ def read_raw(found: Sequence[RowGroup], memory_mb: int, why: str) -> pa.Table:
         problem = (
             f"all rows are needed at once ({why}), which takes about {needed:,} MiB, and memory_mb is {memory_mb:,}"
         )
-        raise DataError(problem, place="preprocess.memory_mb", fix=f"say `memory_mb: {needed}`, or use fewer rows")
+        raise DataError(problem, place="preprocess.memory_mb", fix=f"set `memory_mb: {needed}`, or use fewer rows")
     return pa.concat_tables([unit.read() for unit in found])
 
 

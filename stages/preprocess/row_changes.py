@@ -54,7 +54,7 @@ def _places(found: Mapping[str, list[RowGroup]], share: float) -> tuple[Array, A
         for unit in found[name]:
             column = unit.read(["_id"]).column("_id")
             if column.type != row_ids.ID:
-                raise DataError("the rows were prepared by an earlier release")
+                raise DataError("an earlier release prepared the rows")
             held = row_ids.from_arrow(column)[:, 0]
             ids.append(held if share == 1 else held[held <= limit])
             splits.append(np.full(len(ids[-1]), code, np.int8))

@@ -87,5 +87,5 @@ def store_invalid_rows(paths: Paths) -> Iterator[None]:
         with atomic_directory(paths.rejected) as folder:
             write(error.aside.combine_chunks(), folder / QUARANTINED)
             write_json(folder / "why.json", {"why": error.problem, "rows": error.rows, "reasons": error.reasons})
-        fix = f"look at them with: evergreen quarantine {paths.name}; then {error.fix}"
+        fix = f"see them with: evergreen quarantine {paths.name}; then {error.fix}"
         raise DataError(error.problem, place=error.place, fix=fix) from error

@@ -20,7 +20,7 @@ def run(config: None, paths: Paths, *, task: str, progress: Progress = no_progre
 
     evidence = read_json(paths.evaluation / EVIDENCE)
     if evidence.get("format") != FORMAT:
-        problem = f"evidence of format {evidence.get('format')}, where {FORMAT} can be read"
+        problem = f"its format is {evidence.get('format')}, and this release reads {FORMAT}"
         raise PipelineError(problem, place=str(paths.evaluation / EVIDENCE), fix="run the stage validate again")
     optional = {"choice": paths.select, "search": paths.tune, "data": paths.ready / "summary.json"}
     page = model_page.page(

@@ -33,7 +33,9 @@ class SelectConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> SelectConfig:
         if self.folds == 1:
-            raise PipelineError("folds is 1", fix="give at least 2, or 0 to score with seeds")
+            raise PipelineError("folds is not valid (got 1)", fix="use at least 2, or 0 to score with seeds")
         if sorted(set(self.rungs)) != self.rungs:
-            raise PipelineError(f"rungs is {self.rungs}", fix="give growing whole numbers such as [1, 3, 9, 27]")
+            raise PipelineError(
+                f"rungs are not valid (got {self.rungs})", fix="use growing whole numbers such as [1, 3, 9, 27]"
+            )
         return self

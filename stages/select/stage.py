@@ -51,8 +51,8 @@ def _candidates(config: SelectConfig, paths: Paths, task: str) -> list[str]:
 
     spec = FeatureSpec.load(paths.ready)
     if spec.time and config.folds:
-        fix = "leave folds out: seeds score then"
-        raise PipelineError("folds: rows that follow each other in time cannot be dealt out", fix=fix)
+        fix = "leave folds out: then each trial is scored with several seeds"
+        raise PipelineError("folds: rows in time order cannot be split at random", fix=fix)
     fitting = buildable(spec.inputs, task)
     for name in config.architectures:
         if name not in fitting:
@@ -86,7 +86,7 @@ def _race(
             heat, waiting = waiting[:room], waiting[room:]
             _halving_round(race, heat, config, until, direction)
         for contender in waiting:
-            contender.reason = f"{config.time_budget_s:g} s are too few for so many: it did not race"
+            contender.reason = f"{config.time_budget_s:g} s are too few for so many: it was not tried"
         ranked = sorted(
             (contender for contender in contenders if contender.score),
             key=lambda contender: (contender.rung, contender.rank(direction)),

@@ -120,10 +120,10 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
         if self.freeze != "none" and not self.init_from:
-            fix = "say which version to begin with, or leave freeze out"
-            raise PipelineError("freeze without init_from would keep random features", fix=fix)
+            fix = "name the version to start from (init_from), or leave freeze out"
+            raise PipelineError("freeze needs init_from: without it random features would stay frozen", fix=fix)
         if self.init_from and self.options:
-            fix = "leave options out: they are those of the version it begins with"
+            fix = "leave options out: the version named by init_from has its own"
             raise PipelineError("options and init_from contradict each other", fix=fix)
         if self.train_on_validation and (self.restore == "best" or self.early_stopping_patience):
             problem = "train_on_validation leaves no rows for restore: best or early_stopping_patience"

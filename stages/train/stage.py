@@ -43,7 +43,7 @@ def run(config: TrainConfig, paths: Paths, *, task: str, progress: Progress = no
     seconds, epochs = time.monotonic() - started, len(trained.history)
     best = {"epochs": epochs, "best_epoch": trained.best[0] if trained.best else 0}
     summary = {"architecture": plan.architecture, **best, **card["scores"], "reused": reused, "seconds": seconds}
-    sentence = _format_summary(plan, card, epochs) + " (found finished)" * reused
+    sentence = _format_summary(plan, card, epochs) + " (finished before)" * reused
     progress(stage="train", summary=sentence, seconds=seconds)
     return summary
 
@@ -81,8 +81,8 @@ def _final_network(
 
 
 def _format_summary(plan: RunPlan, card: dict[str, Any], epochs: int) -> str:
-    begun = f", begun with {plan.start}" if plan.start else ""
-    begun += f", {plan.window:,} rows mixed at a time" if plan.window else ""
+    begun = f", started from {plan.start}" if plan.start else ""
+    begun += f", {plan.window:,} rows shuffled at a time" if plan.window else ""
     if plan.refit:
         return f"{plan.architecture}{begun}: {epochs} epochs on the training and the validation rows"
     name, value = next((item for item in card["scores"].items() if not item[0].endswith("loss")), ("", 0.0))

@@ -76,7 +76,7 @@ def load_matching_weights(network: Network, folder: Path, spec: FeatureSpec) -> 
     if not learned & set(fitting):
         why = "it has no features of its own" if not learned else "its weights have other names or shapes"
         fix = "start from a version whose inputs have the same shapes, or leave init_from out"
-        raise PipelineError(f"nothing of it fits: {why}", place=PLACE, fix=fix)
+        raise PipelineError(f"none of its weights fit: {why}", place=PLACE, fix=fix)
     network.load_state_dict({**own, **fitting})
     return len(fitting), len(own)
 

@@ -30,7 +30,9 @@ def split_fold(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids
     whole = {name: np.concatenate([column, validation[name]]) for name, column in train.items()}
     held = fold_of(ids, count) == number
     if held.all() or not held.any():
-        raise PipelineError(f"folds: {len(ids)} rows do not fill {count} of them", fix="say fewer, or 0 for seeds")
+        raise PipelineError(
+            f"{len(ids)} rows are too few for {count} folds", fix="use fewer folds, or 0 to score with seeds"
+        )
     learned, scored = ({name: column[rows] for name, column in whole.items()} for rows in (~held, held))
     return learned, scored
 

@@ -132,7 +132,7 @@ class Race:
         jobs = [(contender, contender.seed, chunks, each, None) for contender in contenders]
         for contender in self._schedule(jobs, keep, f"{chunks} chunks", time.monotonic() + left):
             if not contender.scores:
-                contender.reason = "its turn did not come in time"
+                contender.reason = "the time ran out before its turn"
         return [contender for contender in contenders if contender.rung == rung and contender.score]
 
     def run_finals(self, contenders: list[ContenderState], seeds: int, folds: int = 0) -> None:
@@ -211,5 +211,5 @@ class Race:
         if any(contender.deaths for contender in [*late, *(job[0] for _, job in running.values())]):
             raise OutageError("a process that trained died, and no time was left to train again")
         for _, (contender, *_) in running.values():
-            contender.reason = contender.reason if contender.scores else "its time ran out within one step"
+            contender.reason = contender.reason if contender.scores else "the time ran out within one step"
         return late

@@ -141,7 +141,7 @@ def _search(
             shutil.rmtree(store, ignore_errors=True)
         lines = process.stdout.read().splitlines()
     if process.returncode > 0:
-        raise RuntimeError("the search failed; what it said stands above")
+        raise RuntimeError("the search failed; its messages are above")
     return json.loads(lines[-1]) if process.returncode == 0 else []
 
 
@@ -176,9 +176,9 @@ def _why(name: str, count: int, best: Any, first: Any, error: float) -> str:
     """Explain the choice in a sentence; `first` is the trial of the defaults, None where it was not done."""
     trials = "1 trial" if count == 1 else f"{count} trials"
     if best is None:
-        return "no trial ended in the time given, so the defaults stay; give tune more seconds"
+        return "no trial finished in time, so the defaults stay; give tune more seconds"
     if first is None:
-        return f"the defaults stay: they were not done in time to compare {trials} with; give tune more seconds"
+        return f"the defaults stay: they did not finish in time to compare {trials} with them; give tune more seconds"
     if best is first:
         return f"the defaults reach the best {name}, {best['score']:.4g}, of {trials}"
     if abs(best["score"] - first["score"]) > error:

@@ -204,7 +204,7 @@ def _released(
     task, old_task = model.network.task, old.network.task
     new = task.classes_unknown_to(old_task) if before == now else []
     if before != now or (not new and old.spec.target.shape != model.spec.target.shape):
-        return None, f"it predicts {old.spec.target_name!r} ({old.spec.task}) and not what the candidate predicts", []
+        return None, f"it predicts {old.spec.target_name!r} ({old.spec.task}), unlike the candidate", []
     try:
         rows = {name: torch.as_tensor(array) for name, array in old.spec.encode(table, target=not new).items()}
         if new:

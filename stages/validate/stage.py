@@ -97,7 +97,7 @@ def slice_rows(evidence: Evidence, config: ValidateConfig) -> dict[str, np.ndarr
         return {}
     place, names = "validate.slices", evidence.table.column_names
     if "_time" not in names:
-        raise PipelineError("the rows have no time", place=place, fix="name the column of time: preprocess: {time: …}")
+        raise PipelineError("no column is named as time", place=place, fix="name it: preprocess: {time: COLUMN}")
     times = evidence.table["_time"].to_numpy()
     found = {}
     for name, (first, last) in config.slices.items():

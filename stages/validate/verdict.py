@@ -53,7 +53,7 @@ def _ask_a_person(verdict: Verdict, evidence: Evidence) -> Verdict:
     if verdict.word != "release":
         return verdict
     if evidence.refusal:
-        reason = f"The released {evidence.version} cannot answer these rows ({evidence.refusal})"
+        reason = f"The released {evidence.version} cannot predict these rows ({evidence.refusal})"
     elif evidence.new_classes:
         shown = ", ".join(map(str, evidence.new_classes[:MAX_CLASSES])) + " …" * (
             len(evidence.new_classes) > MAX_CLASSES
@@ -71,7 +71,7 @@ def _decide(evidence: Evidence, gaps: Mapping[str, PairedDifference], config: Va
         return _decide_by(baseline, "the baseline", rows, config)
     if evidence.released and evidence.candidate.answers() == evidence.released.answers():
         return Verdict(
-            "keep", f"It answers all {evidence.rows:,} test rows just as the released {evidence.version} does."
+            "keep", f"It predicts all {evidence.rows:,} test rows exactly as the released {evidence.version} does."
         )
     if baseline.p < 1 - config.confidence and baseline.share.value < 0:
         return Verdict("keep", f"It is worse than the baseline: {format_gap(baseline.to_json())} {rows}.")
@@ -95,8 +95,8 @@ def _decide_by(
     if -margin <= low and high <= margin:
         return Verdict("keep", f"It equals {other} within the margin of {margin:.3g}: {found}.")
     more = more_rows(gap, config)
-    told = f"a difference of {percent(max(abs(share.value), margin))} would take about {more:,} more test rows to tell"
-    return Verdict("more data", f"It cannot be told from {other}: {found}; {told}.", more)
+    told = f"a difference of {percent(max(abs(share.value), margin))} would take about {more:,} more test rows to show"
+    return Verdict("more data", f"It cannot be distinguished from {other}: {found}; {told}.", more)
 
 
 def more_rows(gap: PairedDifference, config: ValidateConfig) -> int:

@@ -69,7 +69,7 @@ MISTAKES = {
     "nothing scheduled": (["watch"], "no pipeline has a schedule"),
     "bad name": (
         ["new", "My-Model", *GIVEN],
-        "'My-Model' cannot be a pipeline's name",
+        "'My-Model' is not a valid pipeline name",
     ),
     "taken name": (
         ["new", "digits", *GIVEN],

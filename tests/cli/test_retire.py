@@ -76,7 +76,7 @@ def test_a_pipeline_whose_file_was_deleted_can_be_retired(project, capsys):
 
 def test_it_asks_first(project, capsys):
     assert main.main(["retire", "churn"]) == 2
-    assert "to take it out, add --yes" in capsys.readouterr().err
+    assert "to take it out of service, add --yes" in capsys.readouterr().err
     assert main.main(["retire", "chrun", "--yes"]) == 2
     assert "did you mean 'churn'?" in capsys.readouterr().err
     assert versions.released(project) == {"churn": "v1.1.0", "prices": "v1.1.0"}

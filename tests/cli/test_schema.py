@@ -56,7 +56,7 @@ def test_the_schema_is_shown_written_and_then_holds(clone, capsys):
     assert "wrote 4 columns into pipelines/people.yaml" in said(capsys, "schema", "people", "--write")
     file = clone / "pipelines" / "people.yaml"
     text = file.read_text()
-    assert "    age: number  # 18 to 130; 1 are no numbers, and set aside\n" in text
+    assert "    age: number  # 18 to 130; 1 are not numbers and are quarantined\n" in text
     file.write_text(
         text.replace("max: 150", "max: 100").replace("allowed: [basic, gold, pro]", "allowed: [basic, pro]")
     )
@@ -88,7 +88,7 @@ def test_a_run_that_stopped_can_be_looked_at_mended_and_replayed(clone, capsys, 
     file.write_text(
         file.read_text().replace("  kinds:", '  max_invalid_fraction: 0.15\n  rules: ["age < 100"]\n  kinds:')
     )
-    with pytest.raises(ValueError, match="look at them with: evergreen quarantine people"):
+    with pytest.raises(ValueError, match="see them with: evergreen quarantine people"):
         prepare(clone)
     shown = said(capsys, "quarantine", "people")
     assert "people: 43 of 263 rows are quarantined (16.3%)" in shown

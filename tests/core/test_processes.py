@@ -45,14 +45,14 @@ def test_the_second_gets_one_clear_message_and_a_dead_holder_none(tmp_path):
     assert first.stdout.readline() == "held\n"
     assert processes.lock_owner(lock) == first.pid
     with (
-        pytest.raises(PipelineError, match=rf"digits is being run already \(process {first.pid}\); wait"),
-        processes.exclusive_lock(lock, "digits is being run already"),
+        pytest.raises(PipelineError, match=rf"digits is already running \(process {first.pid}\); wait"),
+        processes.exclusive_lock(lock, "digits is already running"),
     ):
         pass
     first.kill()
     first.wait()
     assert processes.lock_owner(lock) is None
-    with processes.exclusive_lock(lock, "digits is being run already"):
+    with processes.exclusive_lock(lock, "digits is already running"):
         pass
 
 

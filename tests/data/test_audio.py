@@ -66,7 +66,7 @@ def test_floats_are_read_and_odd_chunks_passed_over():
     ("block", "why"),
     [
         (b"", "empty"),
-        (b"ID3 something else", "no WAV"),
+        (b"ID3 something else", "not a WAV"),
         (wav.encode_wav(tone(440), RATE)[:30], "cut off"),
         (wav.encode_wav(np.zeros(0), RATE), "0 samples"),
     ],
@@ -120,7 +120,7 @@ def test_a_waveform_stays_one_whatever_its_loudness():
         0.8 < (after != 0).mean() / (before != 0).mean() <= 1 for after, before in zip(varied, values, strict=True)
     )
     assert kind.fit({"sound": sounds}, form="waveform", seconds=0.1, rate=4000).shape == (400, 1)
-    with pytest.raises(DataError, match="form is 'wave'"):
+    with pytest.raises(DataError, match="'wave' is not a valid form"):
         kind.fit({"sound": sounds}, form="wave")
 
 

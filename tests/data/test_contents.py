@@ -13,7 +13,7 @@ from evergreen.data.sources._contents import FileCache
 
 @pytest.fixture
 def files(tmp_path):
-    """Paths and what they hold: small ones, an empty one, one too large to be held, a name that is no UTF-8."""
+    """Paths and what they hold: small ones, an empty one, one too large to be held, a name that is not UTF-8."""
     held = {f"{tmp_path}/{number:02}.bin": os.urandom(number) for number in range(40)}
     held[f"{tmp_path}/20 large.bin"] = os.urandom(scan.LARGE + 1)
     held[os.fsdecode(os.fsencode(tmp_path) + b"/\xff.bin")] = b"odd"

@@ -115,7 +115,7 @@ def test_a_delta_table_and_its_versions(tmp_path):
     for uri, says in {
         "delta:none": "there is no Delta table",
         "delta:t?version=9": "version",
-        "delta:t?v": "says nothing",
+        "delta:t?v": "is not a valid option",
     }.items():
         with pytest.raises(DataError, match=says):
             read(uri, tmp_path)

@@ -72,7 +72,7 @@ def test_nodes_without_features_are_told_apart(tmp_path, monkeypatch):
 
 def test_mistakes_in_the_files_are_named(folder):
     for text, problem in (
-        ("ann,bob,cid,dan\n", "line 1: is no edge"),
+        ("ann,bob,cid,dan\n", "line 1: is not an edge"),
         ("x,y\nz,w\n", "no edge joins"),
         ("ann,bob,-1\n", "weight"),
     ):

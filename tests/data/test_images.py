@@ -50,7 +50,7 @@ def test_broken_files_are_faults_of_their_rows():
         assert {row: reason.split(" (")[0] for row, reason in faults.items()} == {
             1: "the image is damaged",
             2: "the file is empty",
-            3: "it is no image that can be read",
+            3: "it is not a readable image",
         }
 
 
@@ -106,17 +106,17 @@ def test_pictures_are_as_a_pretrained_model_wants_them(tmp_path, config, beside,
         assert field.state["mean"] == [pytest.approx(16 * mean)] * 3
 
 
-@pytest.mark.parametrize(("content", "says"), [(None, "holds no config.json"), ("{", "is no JSON")])
+@pytest.mark.parametrize(("content", "says"), [(None, "holds no config.json"), ("{", "is not JSON")])
 def test_a_source_that_says_nothing_is_one_clear_error(tmp_path, content, says):
     if content:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(DataError, match=says):
         fitted(source=str(tmp_path))
     (tmp_path / "config.json").write_text('{"num_channels": 3}')
-    with pytest.raises(DataError, match="wants 3 channels"):
+    with pytest.raises(DataError, match="needs 3 channels"):
         fitted(source=str(tmp_path), channels=1)
     (tmp_path / "preprocessor_config.json").write_text("{")
-    with pytest.raises(DataError, match="is no JSON"):
+    with pytest.raises(DataError, match="is not JSON"):
         fitted(source=str(tmp_path))
 
 
@@ -129,7 +129,7 @@ def test_masks_are_classes_of_pixels():
         assert (faults, field.shape, field.sizes) == ({}, (2, 3), (2,))
         assert kind.encode(field, [checked])[0].tolist() == [[0, 0, -100], [-100, 1, 1]]
         assert kind.decode(field, kind.encode(field, [checked])) == drawn.tolist()
-    with pytest.raises(DataError, match="5 is no class"):
+    with pytest.raises(DataError, match="5 is not a class"):
         kind.encode(field, [kind.validate(pa.array([pixels.encode_png(drawn[0] + (drawn[0] == 4))]))[0]])
 
 
@@ -138,12 +138,12 @@ def test_boxes_are_shares_of_the_image():
     rows = [[{"class": "cat", "x0": 2, "y0": 1, "x1": 6, "y1": 3}], [], '[{"class": "cat"}]', "no", None]
     texts = [row if isinstance(row, str) or row is None else json.dumps(row) for row in rows]
     column, faults = kind.validate(pa.array(texts))
-    assert faults == {2: "a box lacks its class or a corner", 3: "no JSON"}
+    assert faults == {2: "a box lacks its class or a corner", 3: "not JSON"}
     field = kind.fit({"b": column.slice(0, 2)}, target=True, size=[4, 8])
     encoded = kind.encode(field, [column.slice(0, 2)])
     assert encoded.tolist() == [[[0, 0.25, 0.25, 0.75, 0.75], [-1, 0, 0, 0, 0]], [[-1, 0, 0, 0, 0]] * 2]
     assert kind.decode(field, encoded) == [rows[0], []]
-    with pytest.raises(DataError, match="nobody said"):
+    with pytest.raises(DataError, match="is not known"):
         kind.fit({"b": column.slice(0, 2)}, target=True)
 
 

@@ -136,9 +136,9 @@ def test_each_column_of_a_tensor_has_its_own_options():
 @pytest.mark.parametrize(
     ("options", "target", "says"),
     [
-        ({"scaling": ["standart"]}, False, "scaling is 'standart'"),
-        ({"outliers": ["cut"]}, False, "outliers is 'cut'"),
-        ({"scaling": ["log"]}, True, "neither bent nor clipped"),
+        ({"scaling": ["standart"]}, False, "'standart' is not a valid value of scaling"),
+        ({"outliers": ["cut"]}, False, "'cut' is not a valid value of outliers"),
+        ({"scaling": ["log"]}, True, "cannot be rescaled non-linearly or clipped"),
     ],
 )
 def test_scales_that_there_are_not(options, target, says):
@@ -247,7 +247,7 @@ def test_one_and_true_are_not_the_same():
 def test_an_unknown_class_is_an_error():
     kind = kinds.find("category")
     field = kind.fit({"y": pa.array(["a", "b"])}, target=True)
-    with pytest.raises(DataError, match="'c' is no class"):
+    with pytest.raises(DataError, match="'c' is not a class"):
         kind.encode(field, [pa.array(["a", "c"])])
 
 

@@ -76,7 +76,7 @@ def test_streamed_they_are_those_of_memory_at_any_step_and_for_any_ranks(make):
 
 def test_rows_without_one_length_are_refused(ready):
     spec = FeatureSpec.load(ready)
-    with pytest.raises(DataError, match=r"train\.bucket_by_length: rows have not one length"):
+    with pytest.raises(DataError, match=r"train\.bucket_by_length: rows have no single length"):
         LengthBucketing(
             FeatureSpec(
                 "tagging", {"a": spec.inputs["words"], "b": spec.inputs["words"]}, spec.target, "tags", None, {}

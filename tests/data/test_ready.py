@@ -31,7 +31,7 @@ def test_units_hold_what_the_whole_does(split):
 def test_what_is_missing_or_damaged_is_named(split):
     with pytest.raises(DataError, match="no split 'trian'"):
         prepared.read(split, "trian")
-    with pytest.raises(DataError, match="are not here; fetch") as error:
+    with pytest.raises(DataError, match="are missing; fetch") as error:
         prepared.row_groups(split, "test")
     assert error.value.place == str(split / "test")
     units, part = prepared.row_groups(split, "train"), split / "train" / "part-00000.parquet"

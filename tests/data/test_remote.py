@@ -164,7 +164,7 @@ def test_mistakes_are_said_at_once_and_outages_may_be_tried_again(server, tmp_pa
     assert len(server.asked) == 1
     with pytest.raises(DataError, match="the address holds a password"):
         read(server.uri().replace("//", "//ada:secret@"), tmp_path)
-    with pytest.raises(DataError, match="cannot read 'xyz'"):
+    with pytest.raises(DataError, match="there is no source for 'xyz'"):
         read(server.uri("rows.xyz"), tmp_path)
     server.shutdown()
     server.server_close()

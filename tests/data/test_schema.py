@@ -57,7 +57,7 @@ def test_kinds_are_recognised(name, column, kind):
 def test_a_column_of_numbers_and_much_text_is_told():
     found = infer.infer_schema(table(v=[*["1"] * 30, *["oops"] * 10]), "y", "category")
     assert found.inputs["v"] == "category"
-    assert "column 'v' is taken as a category: 25% of its values are no numbers" in found.notes[0]
+    assert "column 'v' is taken as a category: 25% of its values are not numbers" in found.notes[0]
 
 
 def test_a_given_kind_holds():
@@ -74,7 +74,7 @@ def test_a_given_kind_holds():
         ({"target": "y", "key": ["who"]}, "no column 'who'"),
         ({"target": "y", "given": {"w": "number"}}, "no column 'w'"),
         ({"target": "y", "given": {"x": "numbr"}}, "no kind of data called 'numbr'; did you mean 'number'"),
-        ({"target": "y", "ignore": ["x"]}, "no column is left"),
+        ({"target": "y", "ignore": ["x"]}, "no input column is left"),
         ({"target": "_origin"}, "no column '_origin'"),
     ],
 )
@@ -86,8 +86,8 @@ def test_wishes_that_cannot_be(wishes, says):
 @pytest.mark.parametrize(
     ("column", "kind", "says"),
     [
-        (["a"] * N, "category", "one class alone: 'a'"),
-        (["a"] * 39 + [None], "category", "one class alone"),
+        (["a"] * N, "category", "only one class: 'a'"),
+        (["a"] * 39 + [None], "category", "only one class"),
         ([f"w{i}" for i in range(N)], "category", "40 different values"),
         ([i / 3 for i in range(N)], "category", "task: regression"),
         ([0.5, 1.5] * 20, "category", "holds fractions"),
@@ -185,7 +185,7 @@ def test_a_proposal_for_a_missing_column():
 
 
 def test_a_kind_that_contradicts_the_task():
-    with pytest.raises(DataError, match="predicts a category, and kinds says that 'y' is a number"):
+    with pytest.raises(DataError, match="predicts a category, but kinds declares 'y' a number"):
         infer.infer_schema(table(), "y", "category", given={"y": "number"})
 
 

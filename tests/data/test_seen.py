@@ -28,11 +28,11 @@ def told(before: pa.Table, now: pa.Table, kinds=KINDS, aside=(0, 0)) -> list[str
         (table(range(121)), ["column 'age': the largest value went from 90 to 120"]),
         (table(range(-30, 91)), ["column 'age': the smallest value went from 0 to -30"]),
         (table([*range(91), 98]), []),  # a tenth of the range there was is nothing to tell
-        (table([age / 10 for age in range(91)]), ["column 'age': its values lay from 0 to 90, and lie from 0 to 9"]),
+        (table([age / 10 for age in range(91)]), ["column 'age': its range went from 0 … 90 to 0 … 9"]),
         (table(range(80, 91)), []),  # few rows have a small range
         (
             table([*range(91), *[None] * 12]),
-            ["column 'age': the share of missing values went from 0 to 11.7%"],
+            ["column 'age': the fraction of missing values went from 0 to 11.7%"],
         ),
         (
             table(plans=["basic", "pro", *["basic"] * 30, "gold"]),
@@ -44,7 +44,7 @@ def told(before: pa.Table, now: pa.Table, kinds=KINDS, aside=(0, 0)) -> list[str
         ),  # less than one in a hundred
         (
             table(plans=["basic"]),
-            ["column 'plan': the value 'pro' no longer comes (it did in 49.5% of rows)"],
+            ["column 'plan': the value 'pro' is gone (it was in 49.5% of rows)"],
         ),
     ],
 )
@@ -57,8 +57,8 @@ def test_columns_kinds_and_rows_set_aside():
     assert told(table(), now, {"age": "category", "city": "text"}, (0, 1)) == [
         "new column 'city', a text",
         "column 'plan' is gone",
-        "column 'age': it is taken as category now, and was taken as number",
-        "the share of rows set aside went from 0 to 33.3%",
+        "column 'age': its kind is category now, and was number",
+        "the fraction of quarantined rows went from 0 to 33.3%",
     ]
 
 

@@ -67,9 +67,9 @@ def test_digits_are_images_and_diagnoses_are_words():
     [
         ("sklearn:digit", "did you mean 'digits'"),
         ("statsmodels:sunspot", "did you mean 'sunspots'"),
-        ("sklern:digits", "cannot read 'sklern'; did you mean 'sklearn'"),
+        ("sklern:digits", "there is no source for 'sklern'; did you mean 'sklearn'"),
         ("nothing.csv", "there is no such file"),
-        ("", "holds nothing that can be read"),
+        ("", "holds no readable file"),
     ],
 )
 def test_what_cannot_be_opened(uri, says, tmp_path):
@@ -80,7 +80,7 @@ def test_what_cannot_be_opened(uri, says, tmp_path):
 
 def test_an_unknown_ending(tmp_path):
     (tmp_path / "t.xlsx").write_bytes(b"x")
-    with pytest.raises(DataError, match="cannot read 'xlsx'"):
+    with pytest.raises(DataError, match="there is no source for 'xlsx'"):
         read("t.xlsx", tmp_path)
 
 
@@ -121,9 +121,9 @@ def test_tabs_by_ending(csv):
         (b"\n \n", "the file is empty"),
         (b"\xef\xbb\xbf", "the file is empty"),
         (b"a,b,a\n1,2,3\n", "line 1: two columns are called 'a'"),
-        (b"a,_id\n1,2\n", "column name '_id' is taken"),
+        (b"a,_id\n1,2\n", "column name '_id' is reserved"),
         (b"1,2\n3,4\n", "the first line holds numbers"),
-        (b"PAR1\x00\x00\x01,\x00", "the file is no text"),
+        (b"PAR1\x00\x00\x01,\x00", "the file is not text"),
         (b"\xff\xfea", "cannot be read"),
     ],
 )
@@ -169,10 +169,10 @@ def test_parquet_that_cannot_be_read(tmp_path):
     whole = tmp_path / "two" / "1.parquet"
     (tmp_path / "half.parquet").write_bytes(whole.read_bytes()[:-20])
     for uri, says in {
-        "bad.parquet": "no readable Parquet file",
-        "half.parquet": "no readable Parquet file",
-        "empty.parquet": "no readable Parquet file",
-        "none": "holds nothing that can be read",
+        "bad.parquet": "not a readable Parquet file",
+        "half.parquet": "not a readable Parquet file",
+        "empty.parquet": "not a readable Parquet file",
+        "none": "holds no readable file",
         "two": "its columns differ",
         "twice.parquet": "two columns are called 'a'",
     }.items():

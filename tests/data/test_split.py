@@ -121,9 +121,9 @@ def test_by_date():
 @pytest.mark.parametrize(
     ("column", "cuts", "says"),
     [
-        (["2024-01-01", "soon"], {}, "holds something that is no time"),
-        (["2024-01-01", "2024-01-02"], {"validate_from": "soon"}, "'soon' is no time"),
-        ([1.0, 2.0], {"validate_from": "soon"}, "'soon' is no time"),
+        (["2024-01-01", "soon"], {}, "holds something that is not a time"),
+        (["2024-01-01", "2024-01-02"], {"validate_from": "soon"}, "'soon' is not a valid time"),
+        ([1.0, 2.0], {"validate_from": "soon"}, "'soon' is not a valid time"),
         ([1.0, 2.0, 3.0], {"validate_from": 3, "test_from": 2}, "not before test_from"),
     ],
 )

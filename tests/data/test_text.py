@@ -118,9 +118,9 @@ def test_a_request_is_encoded_as_the_column_is(sent):
 
 
 def test_options_that_are_none():
-    with pytest.raises(DataError, match="no unit 'letter'; choose character, byte, word, bpe"):
+    with pytest.raises(DataError, match="'letter' is not a unit of text; use character, byte, word, bpe"):
         fitted("letter")
-    with pytest.raises(DataError, match="lists of words are no bytes"):
+    with pytest.raises(DataError, match="lists of words cannot be split into bytes"):
         fitted("byte", [["a", "a"]])
 
 
@@ -172,7 +172,7 @@ def test_a_corpus_in_stretches_in_order(folder):
 @pytest.mark.parametrize("uri", ["texts:.?letters=4", "texts:.?characters=0", "texts:nothing", "python:poems"])
 def test_texts_that_are_not_there(uri, folder):
     (folder / "nothing").mkdir()
-    with pytest.raises(DataError, match=r"write \?characters|there is no text|known: docs"):
+    with pytest.raises(DataError, match=r"write \?characters|there is no text file|known: docs"):
         read(uri, folder)
 
 

@@ -62,7 +62,7 @@ def test_the_folder_is_no_longer_needed(source):
 
 
 def test_what_is_missing_is_said(source):
-    with pytest.raises(DataError, match="whose tokens"):
+    with pytest.raises(DataError, match="`source` is missing"):
         find("tokens").fit({"text": pa.array(TEXTS)})
     (source / "config.json").unlink()
     with pytest.raises(DataError, match=r"holds no config\.json"):

@@ -38,7 +38,7 @@ def test_without_one_nothing_is_in_the_state() -> None:
 
 @pytest.mark.parametrize("name", ["squrt", "log"])
 def test_an_unknown_one_names_the_known(name: str) -> None:
-    with pytest.raises(DataError, match=f"no transform '{name}'.*sqrt"):
+    with pytest.raises(DataError, match=f"'{name}' is not a valid transform.*sqrt"):
         spec(name)
 
 

@@ -114,10 +114,10 @@ def test_where_no_row_validates_some_of_those_that_train_do():
 @pytest.mark.parametrize(
     ("said", "says"),
     [
-        ({"group": "who", "time": "when"}, "group and time each say which rows test"),
-        ({"group": "who", "split_column": "part"}, "group and split_column each say"),
-        ({"gap": "7d"}, "gap is of a split by time"),
-        ({"group": "who", "test_from": 3}, "test_from is of a split by time"),
+        ({"group": "who", "time": "when"}, "group and time each decide which rows test"),
+        ({"group": "who", "split_column": "part"}, "group and split_column each decide"),
+        ({"gap": "7d"}, "gap needs a split by time"),
+        ({"group": "who", "test_from": 3}, "test_from needs a split by time"),
         ({"test_fraction": 0.9}, "leave no rows"),
     ],
 )
@@ -133,6 +133,6 @@ def test_ways_that_exclude_each_other(said, says):
 )
 def test_a_gap_is_counted_as_the_times_are(column, gap, fix):
     way = splitters.splitter_from_config(PreprocessConfig(target="y", time=column, gap=gap))
-    with pytest.raises(DataError, match="no distance") as error:
+    with pytest.raises(DataError, match="not a valid distance") as error:
         way.split(table([(number, 0, "") for number in range(50)]), ids(range(50)))
     assert fix in error.value.fix

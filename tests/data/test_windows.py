@@ -55,9 +55,9 @@ def test_text_as_it_comes_from_a_file():
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        (series(years=[2000, 2000, *range(2001, 2007)]), "same time comes twice"),
+        (series(years=[2000, 2000, *range(2001, 2007)]), "a time occurs twice"),
         (series(years=[2000, None, *range(2001, 2007)]), "a time is missing"),
-        (series(years=["soon"] * 8), "no time"),
+        (series(years=["soon"] * 8), "not a time"),
         (series().rename_columns(["years", "v"]), "no column 'year'; did you mean 'years'"),
     ],
 )
@@ -68,7 +68,7 @@ def test_series_that_cannot_be(table, says):
 
 @pytest.mark.parametrize("window", [0, -3, 10**11])
 def test_a_window_of_nothing_or_of_everything(window):
-    with pytest.raises(DataError, match=f"window {window} "):
+    with pytest.raises(DataError, match=f"window and horizon are not valid .got {window} "):
         windows.make_windows(series(), "year", "v", window, 1)
 
 

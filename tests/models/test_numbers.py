@@ -97,7 +97,7 @@ def test_the_season_that_served_the_training_rows_is_the_opponent():
     assert torch.equal(last, history[:, -1:, 0].expand(-1, 3))
     spread = made("forecasting", quantiles=[0.1, 0.5, 0.9]).baseline(rows, rows)
     assert spread.shape == (150, 3, 3)
-    with pytest.raises(ModelError, match="season of 15 in a window of 14"):
+    with pytest.raises(ModelError, match=r"season \(15 rows\) is longer than the window \(14\)"):
         made("forecasting", season=15).baseline(rows, rows)
 
 
@@ -110,9 +110,9 @@ def test_the_scaled_error_is_a_share_of_one_step_s():
     ("options", "message"),
     [
         ({"loss": "hubert"}, "did you mean 'huber'"),
-        ({"quantiles": [0.5, 0.5]}, "different shares"),
+        ({"quantiles": [0.5, 0.5]}, "distinct fractions"),
         ({"quantiles": [0, 0.5]}, "between 0 and 1"),
-        ({"interval": 1.0}, "a share such as 0.9"),
+        ({"interval": 1.0}, "a fraction such as 0.9"),
     ],
 )
 def test_options_that_cannot_be(options, message):

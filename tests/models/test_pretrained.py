@@ -178,7 +178,7 @@ def test_models_that_see_start_from_their_folder_and_learn_what_was_asked_for(tm
 def test_a_model_that_does_not_see_is_a_mistake_that_is_told(tmp_path):
     inputs = seeing(tmp_path, "vit")
     inputs["image"].shape = (3, 40, 40)
-    with pytest.raises(ModelError, match="takes no images of shape"):
+    with pytest.raises(ModelError, match="does not accept images of shape"):
         made(inputs)
     inputs["image"].state["config"] = {"model_type": "bert", **SETTINGS}
     with pytest.raises(ModelError):

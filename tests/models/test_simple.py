@@ -62,7 +62,7 @@ def test_one_layer_learns_and_but_not_exclusive_or(rule, truth, learned):
 
 
 def test_an_unknown_rule_is_named(network):
-    with pytest.raises(ModelError, match="choose rosenblatt or logistic"):
+    with pytest.raises(ModelError, match="use rosenblatt or logistic"):
         network("perceptron", "classification", ("number",), rule="hebb")
 
 

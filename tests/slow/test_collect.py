@@ -142,7 +142,7 @@ def test_postgresql_by_table_and_query_and_beyond_a_watermark(postgres, paths):
     ("more", "says"),
     [
         ("&table=order", "there is no table 'order'; did you mean 'orders'"),
-        ("", "which table is to be read; add .table=…: empty, orders"),
+        ("", "it does not say which table to read; add .table=…: empty, orders"),
         ("&query=SELECT nowhere FROM orders", 'column "nowhere" does not exist'),
     ],
 )

@@ -123,7 +123,7 @@ def test_a_version_that_does_not_load_changes_nothing(clone, endpoint, released,
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(PipelineError, match=r"model\.json"):
         put(clone, released, digits={"version": "v3.0.0", "path": str(tmp_path)})
-    with pytest.raises(PipelineError, match="not there"):
+    with pytest.raises(PipelineError, match="are missing"):
         put(clone, released, digits={"version": "v3.0.0", "path": str(tmp_path / "nowhere")})
     assert httpx.get(f"{endpoint['url']}/healthz").json() == before
 

@@ -171,10 +171,10 @@ def test_broken_models_are_told(stored):
         load_model(folder)
     (folder / "weights.safetensors").write_bytes(weights)
     (folder / "model.json").write_text(json.dumps({**card, "options": {"size": 2.0}}))
-    with pytest.raises(PipelineError, match=r"does not fit model\.json"):
+    with pytest.raises(PipelineError, match=r"does not match model\.json"):
         load_model(folder)
     (folder / "model.json").write_text(json.dumps({"task": "classification"}))
-    with pytest.raises(PipelineError, match="not the card of a model"):
+    with pytest.raises(PipelineError, match="is not a model card"):
         load_model(folder)
     (folder / "model.json").unlink()
     with pytest.raises(PipelineError, match=r"model\.json: no such file"):

@@ -64,7 +64,7 @@ def test_a_folder_of_somebody_else_is_not_used(root, tmp_path):
         pytest.skip("only root can make a folder that is somebody else's")
     (tmp_path / "evergreen-0").mkdir()
     os.chown(tmp_path / "evergreen-0", 65534, 65534)
-    with pytest.raises(VersionError, match="belongs to somebody else"):
+    with pytest.raises(VersionError, match="belongs to another user"):
         dvc_state.prepare(root)
 
 

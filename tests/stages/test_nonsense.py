@@ -491,7 +491,7 @@ def test_a_file_whose_name_no_tag_can_bear_is_refused(tmp_path, name):
     for given in (name, f"pipelines/{name}.yaml"):
         with pytest.raises(UserError) as caught:
             read(given, tmp_path)
-        assert "cannot be a pipeline's name" in str(caught.value)
+        assert "is not a valid pipeline name" in str(caught.value)
         assert str(caught.value).isprintable()
 
 

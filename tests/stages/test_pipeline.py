@@ -169,7 +169,7 @@ def test_tasks_are_the_files_of_their_folder():
 NONSENSE = {  # section and key: value → what the message says
     "collect: {uri: 3}": "collect.uri must be text",
     'collect: {uri: ""}': "uri is the text ''",
-    "collect: {uri: a.csv, watermark: at, allowed_lateness: -1 h}": "allowed_lateness is '-1 h'",
+    "collect: {uri: a.csv, watermark: at, allowed_lateness: -1 h}": "'-1 h' is not a valid allowed_lateness",
     "collect: {uri: a.csv, watermark: at, since: [1]}": "collect.since must be text or a whole number or a number",
     "collect: {uri: a.csv, watermark: at, until: soon}": "collect.until: the text 'soon' is no time",
     "collect: {uri: a.csv, since: 3}": "since needs watermark",
@@ -196,8 +196,8 @@ NONSENSE = {  # section and key: value → what the message says
     'preprocess: {target: y, filter: {"a\\nb": 3}}': "preprocess.filter.'a\\nb' must be a list",
     'preprocess: {target: y, rules: ["a >"]}': "rule",
     "preprocess: {target: y, schema: {a: {mim: 3}}}": "did you mean 'min'?",
-    "preprocess: {target: y, group: a, split_column: b}": "group and split_column each say which rows test",
-    "preprocess: {target: y, gap: 7d}": "gap is of a split by time",
+    "preprocess: {target: y, group: a, split_column: b}": "group and split_column each decide which rows test",
+    "preprocess: {target: y, gap: 7d}": "gap needs a split by time",
     "preprocess: {target: y, leakage_checks: maybe}": "leakage_checks must be one of report, stop, off",
     "select: {time_budget_s: 0}": "time_budget_s is 0; give a number above 0",
     "select: {time_budget_s: .inf}": "select.time_budget_s must be a number",
@@ -205,8 +205,8 @@ NONSENSE = {  # section and key: value → what the message says
     "select: {architectures: [cnnn]}": "did you mean 'cnn'?",
     "select: {rungs: [1, 0]}": "rungs.1 is 0; give at least 1",
     "select: {rungs: []}": "rungs is a list; give at least 1",
-    "select: {rungs: [3, 3]}": "rungs is [3, 3]",
-    "select: {folds: 1}": "folds is 1",
+    "select: {rungs: [3, 3]}": "rungs are not valid (got [3, 3])",
+    "select: {folds: 1}": "folds is not valid (got 1)",
     "select: {reduction_factor: 1}": "reduction_factor is 1",
     "tune: {trials: -1}": "trials is -1",
     "tune: {time_budget_s: -1}": "time_budget_s is -1; give at least 0",
@@ -215,7 +215,7 @@ NONSENSE = {  # section and key: value → what the message says
     "train: {device: gpu}": "train.device must be one of auto, cpu, cuda",
     "train: {restore: first}": "train.restore must be one of best, last",
     "train: {grad_clip_norm: -1}": "grad_clip_norm is -1",
-    "train: {freeze: backbone}": "freeze without init_from",
+    "train: {freeze: backbone}": "freeze needs init_from",
     "train: {train_on_validation: true, restore: best}": "leaves no rows",
     "train: {train_on_validation: 1}": "train.train_on_validation must be true or false, got 1",
     "train: {options: [1]}": "train.options must be a mapping",
@@ -251,7 +251,7 @@ def test_nonsense_is_one_line_with_its_place(write, nonsense):
 
 @pytest.mark.parametrize("name", ["x@y", "--help", "a\nb", "", "a b", "../..", "~", "x:y", "-"])
 def test_a_name_that_tags_and_files_cannot_bear(tmp_path, name):
-    with pytest.raises(PipelineError, match="cannot be a pipeline's name") as caught:
+    with pytest.raises(PipelineError, match="is not a valid pipeline name") as caught:
         read(name, tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -53,8 +53,8 @@ def test_years_to_come_are_foretold_and_early_ones_are_not(ask, tmp_path):
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([*KNOWN, "soon,"], "'year': holds something that is no time"),
-        ([*KNOWN, "1729,3"], "'year': the same time comes twice"),
+        ([*KNOWN, "soon,"], "'year': holds something that is not a time"),
+        ([*KNOWN, "1729,3"], "'year': a time occurs twice"),
         ([*KNOWN, ",3"], "'year': a time is missing"),
         ([*KNOWN, "1730,many"], "#32: activity: not a number"),
         ([*KNOWN[:11], "1711,"], "no row has the 12 known values before it"),
@@ -92,7 +92,7 @@ def test_pictures_are_json_in_csv_and_themselves_in_parquet(ask, candidates, tmp
 def test_the_file_to_answer_is_not_written_over(ask, tmp_path):
     source = series(tmp_path, KNOWN, "out.csv")
     before = source.read_bytes()
-    with pytest.raises(ValueError, match="is the file to answer; give the name of another"):
+    with pytest.raises(ValueError, match="is the input file; name another"):
         ask("sunspots", source)
     assert source.read_bytes() == before
 

@@ -108,7 +108,7 @@ def test_no_target_of_one_split_reaches_into_the_next(tmp_path):
     last = {name: max(load_split(paths.ready, name)[1]["_time"].to_pylist()) for name in preprocess_splits()}
     assert last == {"train": "1956", "validation": "1976", "test": "1996"}
     assert summary(paths)["quarantined"]["reasons"] == {"its targets reach into the next split": 6}
-    assert "8 rows are no examples: too few known values stand before or after them" in summary(paths)["notes"]
+    assert "8 rows are left out: too few known values before or after them" in summary(paths)["notes"]
     others = [f"{1900 + i},{i % 11}.5,{'ab'[i % 2]}" for i in range(100)]
     wishes = {"task": "forecasting", "header": "t,y,which", "time": "t", "window": 5, "filter": {"which": ["a"]}}
     assert summary(prepare(tmp_path, others, **wishes))["left_out"] == 50
@@ -162,7 +162,7 @@ def test_by_time_the_latest_rows_test_and_the_cuts_are_told(tmp_path):
     told = summary(paths)
     assert "day" not in told["inputs"]
     assert set(told["cuts"]) == {"validate_from", "test_from"}
-    assert any("to pin them, say validate_from:" in note for note in told["notes"])
+    assert any("to pin them, set validate_from:" in note for note in told["notes"])
     pinned = prepare(tmp_path, lines, header="day,x,c,y", time="day", **told["cuts"])
     assert summary(pinned)["rows"] == told["rows"]
     assert summary(pinned)["notes"] == []
@@ -181,7 +181,7 @@ def test_only_the_rows_asked_for_are_prepared(tmp_path):
     paths = prepare(tmp_path, GOOD, filter={"c": ["u", "v"]})
     assert sum(summary(paths)["rows"].values()) == sum(line.split(",")[1] in "uv" for line in GOOD)
     assert summary(paths)["left_out"] == sum(line.split(",")[1] == "w" for line in GOOD)
-    assert "66 rows are left out: `filter` asks for others" in summary(paths)["notes"]
+    assert "66 rows are left out by `filter`" in summary(paths)["notes"]
     assert "w" not in FeatureSpec.load(paths.ready).inputs["category"].state["values"][0]
     with pytest.raises(DataError, match="it holds"):
         prepare(tmp_path, GOOD, filter={"c": ["z"]})
@@ -214,18 +214,22 @@ FEW = GOOD[:3]
         (GOOD, {"target": "yy"}, "no column 'yy'; did you mean 'y'"),
         (GOOD, {"drop_columns": ["nope"]}, "no column 'nope'"),
         (GOOD, {"kinds": {"c": "numbr"}}, "no kind of data called 'numbr'"),
-        (GOOD, {"kinds": {"c": "number"}}, "no good row is left: c: not a number"),
-        (GOOD, {"kinds": {"x": "image"}}, "no good row is left"),
+        (GOOD, {"kinds": {"c": "number"}}, "no valid row is left: c: not a number"),
+        (GOOD, {"kinds": {"x": "image"}}, "no valid row is left"),
         (GOOD, {"task": "regression"}, "'y': holds no numbers; use `task: classification`"),
-        (GOOD, {"target": "x"}, "'x': holds 199 different values in 200 rows: no classes; use `task: regression`"),
-        ([line[:-3] + "yes" for line in GOOD], {}, "holds one class alone"),
-        ([line.rsplit(",", 1)[0] + "," for line in GOOD], {}, "no good row is left: y: missing"),
+        (
+            GOOD,
+            {"target": "x"},
+            "'x': holds 199 different values in 200 rows, too many for classes; use `task: regression`",
+        ),
+        ([line[:-3] + "yes" for line in GOOD], {}, "holds only one class"),
+        ([line.rsplit(",", 1)[0] + "," for line in GOOD], {}, "no valid row is left: y: missing"),
         (FEW, {}, "no row is left for the"),
-        (GOOD, {"drop_columns": ["x", "c"]}, "no column is left to learn from"),
-        (GOOD, {"task": "forecasting", "target": "x"}, "a forecast needs the column of times"),
-        (GOOD, {"task": "forecasting", "target": "x", "time": "c"}, "no time"),
+        (GOOD, {"drop_columns": ["x", "c"]}, "no input column is left"),
+        (GOOD, {"task": "forecasting", "target": "x"}, "a forecast needs a time column"),
+        (GOOD, {"task": "forecasting", "target": "x", "time": "c"}, "not a time"),
         (GOOD, {"task": "forecasting", "target": "x", "time": "z"}, "no column 'z'"),
-        (GOOD, {"time": "c"}, "holds something that is no time"),
+        (GOOD, {"time": "c"}, "holds something that is not a time"),
         (["1.0,u"] * 5, {}, "no row could be read; the first: 2 fields where 3 belong"),
     ],
 )
@@ -239,7 +243,7 @@ def test_what_cannot_be_learned_from_is_one_clear_error_and_loses_nothing(tmp_pa
 
 def test_nothing_collected_or_a_damaged_file(tmp_path):
     paths = Paths(tmp_path, "t")
-    with pytest.raises(DataError, match="nothing was collected yet"):
+    with pytest.raises(DataError, match="nothing has been collected yet"):
         preprocess.run(PreprocessConfig(target="y"), paths, task="classification")
     paths = prepare(tmp_path, GOOD)
     part = paths.raw / "part-00000.parquet"
@@ -294,7 +298,7 @@ def test_too_many_bad_rows_stop_the_run_and_can_be_looked_at(tmp_path):
     lines = [*GOOD[:90], *["oops,u,yes"] * 20, *["1,u,"] * 8]
     with pytest.raises(DataError) as caught:
         prepare(tmp_path, lines, kinds={"x": "number"})
-    assert "28 of 118 rows are bad (23.7%), and the limit is 20%" in str(caught.value)
+    assert "28 of 118 rows are not valid (23.7%); the limit is 20%" in str(caught.value)
     assert "x: not a number (20 rows); y: missing (8 rows)" in str(caught.value)
     assert "evergreen quarantine t" in caught.value.fix
     paths = Paths(tmp_path, "t")

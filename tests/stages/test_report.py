@@ -149,7 +149,7 @@ def test_what_is_missing_is_said(evidence, tmp_path):
     assert "no race between architectures is recorded" in text
     assert "No search is recorded" in text
     assert "No learning curve is recorded" in text
-    assert "No counts of rows set aside are recorded" in text
+    assert "No counts of quarantined rows are recorded" in text
 
 
 def test_text_from_outside_is_escaped(evidence, tmp_path):
@@ -256,5 +256,5 @@ def test_the_report_is_drawn_from_files_alone_without_torch(evidence, tmp_path):
 def test_evidence_of_another_format_is_refused(tmp_path):
     paths = Paths(tmp_path, "p")
     write_json(paths.evaluation / "evidence.json", {"format": 99})
-    with pytest.raises(Exception, match="evidence of format 99"):
+    with pytest.raises(Exception, match="its format is 99"):
         report.run(None, paths, task="")

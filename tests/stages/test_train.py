@@ -139,13 +139,13 @@ def test_rows_beyond_the_memory_are_streamed_and_it_is_said(paths, monkeypatch):
     assert made.window > 50
     assert made.validation_rows == 50
     said = train._format_summary(made, {"scores": {"mae": 1.0}}, 2)
-    assert said == f"mlp, {made.window:,} rows mixed at a time: mae 1 after 2 epochs"
+    assert said == f"mlp, {made.window:,} rows shuffled at a time: mae 1 after 2 epochs"
 
 
 def test_a_feed_that_cannot_be_is_refused_before_hours_are_spent(paths, monkeypatch):
     with pytest.raises(DataError, match=r"train\.class_balanced: a target of kind number has no classes"):
         plan(paths, class_balanced=True)
-    with pytest.raises(DataError, match=r"train\.bucket_by_length: rows have not one length each"):
+    with pytest.raises(DataError, match=r"train\.bucket_by_length: rows have no single length"):
         plan(paths, bucket_by_length=True)
     monkeypatch.setattr("evergreen.data.feed.bucketing.LengthBucketing", lambda spec: None)
     with pytest.raises(PipelineError, match=r"bucket_by_length: mlp needs all rows of one length; .* gru"):

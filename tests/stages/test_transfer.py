@@ -80,7 +80,7 @@ def test_a_version_with_nothing_that_fits_is_refused(paths, start):
     plan = dataclasses.replace(
         begun(paths, start), architecture="linear", options={}, recipe=begun(paths, start).recipe
     )
-    with pytest.raises(PipelineError, match="nothing of it fits"):
+    with pytest.raises(PipelineError, match="none of its weights fit"):
         worker.build_trainer(plan)
 
 
@@ -128,5 +128,5 @@ def test_the_report_says_whether_the_transfer_helped(paths, start):
     assert metrics["scratch"]["r2"] != metrics["test"]["r2"]["value"]
     report.run(None, paths, task="regression")
     page = (paths.report / "report.html").read_text()
-    assert "Begun with diabetes@v1.0.0 it is" in page
+    assert "Started from diabetes@v1.0.0 it is" in page
     assert "from scratch" in page

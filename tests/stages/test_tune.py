@@ -69,7 +69,7 @@ def test_a_gain_within_one_standard_error_is_no_gain():
 def test_without_the_defaults_there_is_nothing_to_compare_with():
     choice = tune._decide(SEARCH, [entry(0.5, 0.5)], [entry(0.02, 0.4)], 0.0)
     assert choice["options"] == {}
-    assert "not done in time" in choice["why"]
+    assert "did not finish in time" in choice["why"]
 
 
 @pytest.mark.parametrize(("seconds", "length"), [(1000, 27), (25, 9), (8, 3)])

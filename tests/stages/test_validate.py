@@ -104,7 +104,7 @@ def test_slices_of_time_are_scored_apart(root):
     assert found["1956–1979"]["baseline"]["mse"] / 1535 == pytest.approx(0.940, abs=0.005)
     with pytest.raises(PipelineError, match="no test row lies in 'old'; the test rows span 1921"):
         validate(FAST.model_copy(update={"slices": {"old": [1800, 1850]}}), paths, released=None)
-    with pytest.raises(PipelineError, match="the rows have no time"):
+    with pytest.raises(PipelineError, match="no column is named as time"):
         validate(FAST.model_copy(update={"slices": slices}), Paths(root, "digits"), released=None)
 
 
@@ -131,7 +131,7 @@ def test_a_worse_candidate_or_the_same_one_is_kept_back(root, weak, tmp_path):
     assert "worse than the released v1.1.0" in summary["why"]
     same = validate(FAST, worse, released=("v1.0.0", weak))
     assert same["verdict"] == "keep"
-    assert "just as the released v1.0.0" in same["why"]
+    assert "exactly as the released v1.0.0" in same["why"]
 
 
 def test_an_equal_candidate_needs_more_rows_unless_not_worse_is_enough(root, train, tmp_path):
@@ -151,7 +151,7 @@ def test_a_released_version_that_cannot_answer_leaves_the_decision_to_a_person(r
     digits, cancer = Paths(root, "digits"), Paths(root, "breast_cancer")
     summary = validate(FAST, digits, released=("v1.0.0", cancer.candidate))
     assert summary["verdict"] == "ask"
-    assert "The released v1.0.0 cannot answer these rows (it predicts 'diagnosis'" in summary["why"]
+    assert "The released v1.0.0 cannot predict these rows (it predicts 'diagnosis'" in summary["why"]
 
 
 def prepare_flowers(folder, train, rows, name, **settings):
@@ -201,7 +201,7 @@ def test_an_input_that_is_gone_leaves_the_decision_to_a_person(flowers, train, t
     new = prepare_flowers(tmp_path, train, flowers, "new", drop_columns=["sepal"])
     summary = validate(FAST, new, released=("v1.0.0", old.candidate))
     assert summary["verdict"] == "ask"
-    assert "cannot answer these rows" in summary["why"]
+    assert "cannot predict these rows" in summary["why"]
     assert "sepal" in summary["why"]
 
 

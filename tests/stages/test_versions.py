@@ -124,7 +124,9 @@ def test_tags_of_other_things_are_no_releases(tmp_path: Path, place: str) -> Non
     tag(tmp_path, "churn#production#2", {place: lock("other", "b2")})
     assert versions.released(tmp_path) == {"churn": "v1.0.0"}
     assert [one.version for one in versions.versions(Paths(tmp_path, "churn"))] == ["v1.0.0"]
-    with pytest.raises(VersionError, match=r"of churn v2\.0\.0 records no candidate; register the commit that made it"):
+    with pytest.raises(
+        VersionError, match=r"of churn v2\.0\.0 has no record of a candidate; register the commit that trained it"
+    ):
         versions.checkout(Paths(tmp_path, "churn"), "v2.0.0")
     tags = candidates.read_own_tags(tmp_path, "churn")["churn"]
     assert (tags.count, tags.next_version) == (2, "v2.1.0")  # no name of a tag is used twice

@@ -97,7 +97,7 @@ class RuleCompiler:
                 for made in rest:
                     first = first & made
                 return Term(first, BOOLEAN)
-        raise self.wrong(f"`{ast.unparse(node)}` has no place in a rule", GRAMMAR)
+        raise self.wrong(f"`{ast.unparse(node)}` is not allowed in a rule", GRAMMAR)
 
     def typed(self, node: ast.AST, wanted: str) -> Term:
         """Return a term of the wanted type; a column is read again as text where text is wanted."""
@@ -106,13 +106,13 @@ class RuleCompiler:
             return found
         if wanted == TEXT and found.column:
             return self.column(found.column, TEXT)
-        told = f"`{ast.unparse(node)}` is a {found.type}, and a {wanted} belongs there"
+        told = f"`{ast.unparse(node)}` is a {found.type} where a {wanted} is expected"
         raise self.wrong(told, self.otherwise(found, wanted))
 
     def otherwise(self, found: Term, wanted: str) -> str:
         """Return the hint for a term of the wrong type."""
         if found.column:
-            return f"say what it is, `schema: {{{found.column}: {{type: {wanted}}}}}`, or change the rule"
+            return f"declare its type, `schema: {{{found.column}: {{type: {wanted}}}}}`, or change the rule"
         return "write numbers without quotes, texts and times in quotes"
 
     def constant(self, value: Any) -> Term:
@@ -125,7 +125,7 @@ class RuleCompiler:
             return Term(pc.scalar(float(value)), NUMBER, value=float(value))
         if value is None:
             raise self.wrong("nothing equals what is missing", "write is_null(COLUMN) or is_valid(COLUMN)")
-        raise self.wrong(f"`{value!r}` has no place in a rule", GRAMMAR)
+        raise self.wrong(f"`{value!r}` is not allowed in a rule", GRAMMAR)
 
     def column(self, name: str, wanted: str = "") -> Term:
         """Compile a column, read as `wanted` or as its own type."""
@@ -143,7 +143,7 @@ class RuleCompiler:
         types = [one.type for one in given if isinstance(one, Term)]
         if name == "coalesce" and types[0] != types[1]:
             told = f"`{ast.unparse(arguments[0])}` is a {types[0]} and `{ast.unparse(arguments[1])}` a {types[1]}"
-            raise self.wrong(told, "give two of one type")
+            raise self.wrong(told, "give two values of one type")
         made = make(*(one.expression if isinstance(one, Term) else one for one in given))
         return Term(made, types[0] if gives == ANY else gives)
 
@@ -175,8 +175,8 @@ class RuleCompiler:
             raise self.wrong(told, self.otherwise(odd, other.type))
         if first.type in (BOOLEAN, TEXT) and not isinstance(sign, ast.Eq | ast.NotEq):
             name = first.column or second.column
-            told = f"`{ast.unparse(left)}` is a {first.type}, and of two of them none is larger"
-            fix = f"say what it is, `schema: {{{name}: {{type: time}}}}` or number, or " if name else ""
+            told = f"`{ast.unparse(left)}` is a {first.type}, which has no order"
+            fix = f"declare its type, `schema: {{{name}: {{type: time}}}}` or number, or " if name else ""
             raise self.wrong(told, f"{fix}compare with == or !=")
         return SIGNS[type(sign)](first.expression, second.expression)
 
@@ -201,9 +201,11 @@ def compile_rule(rule: str, types: Mapping[str, str]) -> tuple[Expression, list[
     reader = RuleCompiler(rule, types)
     found = reader.term(parse_rule(rule))
     if found.type != BOOLEAN:
-        raise reader.wrong(f"it is a {found.type}, and holds or not of no row", "compare it with something")
+        raise reader.wrong(f"it is a {found.type}, not a condition", "compare it with something")
     if not reader.asked:
-        raise reader.wrong("it names no column", "name one; a column that is no word is field('unit price')")
+        raise reader.wrong(
+            "it names no column", "name one; write a column whose name is not a word as field('unit price')"
+        )
     return found.expression, list(reader.asked)
 
 
@@ -216,7 +218,7 @@ def time_scalar(text: str, wrong: MakeError) -> Expression:
     """Return a time as an expression. Raises what `wrong` makes for other text."""
     values, faults = dates.parse_datetimes(pa.array([text]), dates.EITHER)
     if faults or values.null_count:
-        raise wrong(f"'{text}' is no time", "write 2024-01-31 or 2024-01-31T12:00")
+        raise wrong(f"'{text}' is not a time", "write 2024-01-31 or 2024-01-31T12:00")
     return pc.scalar(values[0])
 
 
@@ -225,7 +227,7 @@ def is_in(made: Expression, kind: str, values: list[Any], wrong: MakeError) -> E
     right = {NUMBER: int | float, TEXT: str, TIME: str, BOOLEAN: bool}[kind]
     odd = [one for one in values if not isinstance(one, right) or (isinstance(one, bool) and kind != BOOLEAN)]
     if odd or not values:
-        said = f"{odd[0]!r} is no {kind}" if odd else "the list is empty"
+        said = f"{odd[0]!r} is not a {kind}" if odd else "the list is empty"
         raise wrong(said, "write numbers without quotes, texts and times in quotes")
     if kind == TIME:
         first, *rest = [made == time_scalar(one, wrong) for one in values]

@@ -115,7 +115,7 @@ class Rules:
             if absent > self.columns[name].missing * rows and self.columns[name].missing:
                 problem = f"{absent:,} of {rows:,} rows have no value ({absent / rows:.1%}), and its schema allows"
                 allowed = f"{self.columns[name].missing:.1%} (`missing`)"
-                raise column_error(name, f"{problem} {allowed}", "mend the source, or allow more")
+                raise column_error(name, f"{problem} {allowed}", "correct the source, or allow more")
         repeated = {}
         for name in (name for name in self.columns_needed_globally if self.columns[name].unique):
             every = np.sort(np.concatenate([one.hashes[name] for one in told]))
@@ -153,7 +153,7 @@ class Rules:
 
         kind = self.types[name]
         if not kind and (column.min, column.max, column.allowed) != (None, None, None):
-            raise wrong("its values are no numbers, texts, times or booleans", "take its range and values away")
+            raise wrong("its values are not numbers, texts, times or booleans", "remove its range and values")
         read, asked = pc.field(typed_column_name(kind, name)), [(kind, name)]
         found = []
         for bound, word, holds in ((column.min, "below", read.__ge__), (column.max, "above", read.__le__)):
@@ -202,8 +202,8 @@ def _bound(bound: Any, kind: str, wrong: Any) -> Expression:
     if kind == TIME and isinstance(bound, str):
         return time_scalar(bound, wrong)
     if kind in (TEXT, BOOLEAN):
-        raise wrong(f"it is read as {kind}, and has no least or largest value", "say `type: number` or `type: time`")
-    raise wrong(f"{bound!r} is no {kind}", "write a number for numbers, 2024-01-31 for times")
+        raise wrong(f"it is read as {kind}, which has no minimum or maximum", "set `type: number` or `type: time`")
+    raise wrong(f"{bound!r} is not a {kind}", "use a number for numbers, 2024-01-31 for times")
 
 
 def _computed(view: pa.Table, made: Sequence[Expression]) -> list[pa.ChunkedArray]:

@@ -68,32 +68,30 @@ def parse_rule(rule: str) -> ast.expr:
 
     try:
         if len(rule) > LONGEST:
-            raise wrong(f"it has {len(rule):,} signs, {LONGEST:,} at most", "make two of it")
+            raise wrong(f"it has {len(rule):,} characters; at most {LONGEST:,} are allowed", "split it into two rules")
         tree = ast.parse(rule.strip(), mode="eval").body
         for node in ast.walk(tree):
             _known(node, wrong)
         ast.unparse(tree)  # what is nested too deep for this is too deep for a person, too
     except SyntaxError as error:
-        raise wrong(
-            f"it cannot be read ({error.msg})", "look for a missing bracket, quote or word; equal is =="
-        ) from error
+        raise wrong(f"it cannot be read ({error.msg})", "check brackets, quotes and words; equality is ==") from error
     except (RecursionError, MemoryError, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise wrong("it is nested too deep or holds an odd sign", "write a simpler one") from error
+        raise wrong("it is nested too deeply or has an invalid character", "write a simpler one") from error
     return tree
 
 
 def _known(node: ast.AST, wrong: MakeError) -> None:
     """Raise DataError for a part that rules do not have."""
     if not isinstance(node, PARTS) or not isinstance(getattr(node, "op", node), PARTS):
-        raise wrong(f"`{ast.unparse(node)}` has no place in a rule", GRAMMAR)
+        raise wrong(f"`{ast.unparse(node)}` is not allowed in a rule", GRAMMAR)
     if isinstance(node, ast.Compare):
         for sign, other in zip(node.ops, node.comparators, strict=True):
             if isinstance(sign, ast.Is | ast.IsNot) and not (isinstance(other, ast.Constant) and other.value is None):
-                raise wrong(f"`is` stands before None alone, not `{ast.unparse(other)}`", "write ==")
+                raise wrong(f"`is` can only be followed by None, not by `{ast.unparse(other)}`", "write ==")
             if isinstance(sign, ast.In | ast.NotIn) and not _listed(other):
-                raise wrong(f"`{ast.unparse(other)}` is no list of constants", "write in ['a', 'b'] or in [1, 2]")
+                raise wrong(f"`{ast.unparse(other)}` is not a list of constants", "write in ['a', 'b'] or in [1, 2]")
     if not isinstance(node, ast.Call):
         return
     name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)
@@ -104,10 +102,10 @@ def _known(node: ast.AST, wrong: MakeError) -> None:
     else:
         raise wrong(f"there is no function `{name}`", suggest(name, [*FUNCTIONS, "field"]))
     if node.keywords or len(node.args) != len(takes):
-        raise wrong(f"`{ast.unparse(node)}` has not what {name} takes", f"write {name}({', '.join(takes)})")
+        raise wrong(f"`{ast.unparse(node)}` has the wrong arguments for {name}", f"write {name}({', '.join(takes)})")
     for one, wanted in zip(node.args, takes, strict=True):
         if wanted == LITERAL and not (isinstance(one, ast.Constant) and isinstance(one.value, str)):
-            raise wrong(f"`{ast.unparse(one)}` is no text in quotes", f"write {name}({', '.join(takes)})")
+            raise wrong(f"`{ast.unparse(one)}` is not text in quotes", f"write {name}({', '.join(takes)})")
         if name == "match" and isinstance(one, ast.Constant):
             check_pattern(str(one.value), wrong)
 
@@ -133,5 +131,5 @@ def check_pattern(sign: str, wrong: MakeError) -> None:
         pc.match_substring_regex(pa.array([""]), anchor(sign))
     except pa.ArrowInvalid as error:
         raise wrong(
-            f"'{sign[:SHOWN]}' is no regular expression ({str(error)[:SHOWN]})", "write one as RE2 has them"
+            f"'{sign[:SHOWN]}' is not a regular expression ({str(error)[:SHOWN]})", "use the syntax of RE2"
         ) from error
