@@ -48,8 +48,9 @@ docs: $(READY)         ## the site of docs/, into .evergreen/site
 lock: $(READY)         ## requirements.lock and THIRD_PARTY_LICENSES.md, after a change of pyproject.toml or constraints.txt
 	@$(PIP) uv
 	@echo torch | $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --constraints constraints.txt \
-	  --excludes /dev/stdin --generate-hashes --no-strip-extras --no-annotate --custom-compile-command "make lock" \
+	  --excludes /dev/stdin --generate-hashes --no-annotate --custom-compile-command "make lock" \
 	  --output-file requirements.lock --quiet
+	@sed -i '2a -c constraints.txt' requirements.lock  # or pip tries newer ones of what is asked for with an extra
 	@$(BIN)/python docs/licences.py >.venv/licences && mv .venv/licences THIRD_PARTY_LICENSES.md
 
 stop: $(READY)         ## end everything this clone started

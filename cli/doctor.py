@@ -113,8 +113,14 @@ def check_git(folder: Path) -> Iterator[Finding]:
 
 def check_dvc(root: Path) -> Iterator[Finding]:
     """Check that DVC can read the project."""
+    from evergreen.core.redaction import mask
     from evergreen.stages.engines import versions
 
+    config = root / ".dvc" / "config"
+    text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
+    if mask(text) != text:
+        fix = "move it to .dvc/config.local (dvc remote modify --local), and make a new one"
+        yield Finding("dvc", "fail", ".dvc/config, which git keeps, holds a secret", fix)
     try:
         released = versions.released(root)
         versions.check_graph(root)

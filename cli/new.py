@@ -60,7 +60,7 @@ def relative_uri(given: str, root: Path) -> str:
     from evergreen.data.sources._files import check_utf8_names
 
     check_utf8_names([given])
-    if given.partition(":")[0] in sources.names() and ":" in given:
+    if "${" in given or (given.partition(":")[0] in sources.names() and ":" in given):
         return given
     if not Path(given).exists():
         raise PipelineError("no such file or folder", place=given, fix="check the path")

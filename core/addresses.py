@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from urllib.parse import quote
+from pathlib import Path
+from urllib.parse import quote, unquote
 
 from evergreen.core.errors import DataError
 from evergreen.core.redaction import MASK, VARIABLE, mask, remember, secrets_of
 
 ENCODED = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=[?&])[^?&=]+=[^&]*")  # where a URL wants values percent-encoded
+
+MIN_UNKNOWN = 8  # characters of a value that messages show by its name though it stands where no secret does
 
 
 def check_no_secret(address: str) -> None:
@@ -27,18 +30,21 @@ def fill(address: str) -> str:
     Raises DataError where the environment has no such value.
     """
     encoded = [match.span() for match in ENCODED.finditer(address)]
+    values: dict[str, str] = {}
 
     def value(match: re.Match[str]) -> str:
         text = os.environ.get(match[1], "").strip("\r\n")
         if not text:
             fix = f"set it to the secret that belongs there: export {match[1]}=…"
             raise DataError(f"the environment has no {match[1]}", place=address, fix=fix)
-        remember(text, match[0])
+        values[text] = match[0]
         inside = any(start <= match.start() < end for start, end in encoded)
         return quote(text, safe="") if inside else text
 
     filled = VARIABLE.sub(value, address)
-    if filled != address:
-        for secret in secrets_of(filled):  # also those of an address that is a variable as a whole
-            remember(secret, MASK, secret=True)
+    for text, shown in values.items():
+        if len(text) >= MIN_UNKNOWN and not Path(text).exists():  # it may be a secret wherever it stands
+            remember(text, shown)
+    for secret in secrets_of(filled) if values else ():  # also those of an address that is a variable as a whole
+        remember(secret, values.get(secret) or values.get(unquote(secret)) or MASK, secret=True)
     return filled

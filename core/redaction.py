@@ -55,9 +55,9 @@ def remember(value: str, shown: str, *, secret: bool = False) -> None:
     """Show a value of an address as `shown` in messages from now on; a `secret` in what is stored, too."""
     for form in {value, quote(value, safe=""), quote_plus(value), unquote(value)}:
         if len(form) >= SHORTEST:
-            _filled.setdefault(form, shown)
+            _filled[form] = shown
             if secret:
-                _secrets[form] = _filled[form]
+                _secrets[form] = shown
 
 
 def known_secrets() -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PIN = re.compile(r"^([\w.-]+)(?:\[.+\])?==([^\s;]+)", re.MULTILINE)
+PIN = re.compile(r"^([\w.-]+)==([^\s;]+)", re.MULTILINE)
 BESIDE_LOCK = ("torch", "mpmath", "sympy")  # installed first, and what comes with it alone
 ELSEWHERE = {"async-timeout": "Apache-2.0", "pywin32": "PSF-2.0", "whenever": "MIT"}  # for other systems and Pythons
 COPYLEFT = {

@@ -61,7 +61,7 @@ class Source:
     def __init_subclass__(cls, **options: Any) -> None:
         """Keep the secrets of addresses out of what the source returns and raises."""
         super().__init_subclass__(**options)
-        for name in {"read", "fingerprint", "files"} & vars(cls).keys():
+        for name in {"read", "fingerprint", "files", "reader_version"} & vars(cls).keys():
             setattr(cls, name, guard(name, vars(cls)[name]))
 
     def read(self) -> Iterator[pa.RecordBatch]:

@@ -1,6 +1,7 @@
 """A secret in an address is refused by every source; what the environment fills in is neither shown nor stored."""
 
 import sqlite3
+import traceback
 
 import pyarrow as pa
 import pytest
@@ -54,7 +55,7 @@ def test_every_source_refuses_a_secret_and_does_not_show_it(scheme, tmp_path):
 def test_a_pipeline_with_a_secret_is_refused_with_its_line(till):
     text = f"task: classification\ncollect:\n  uri: till:x?api_key={SECRET}\npreprocess: {{target: a}}\n"
     (till / "pipelines" / "shop.yaml").write_text(text)
-    with pytest.raises(PipelineError, match=r"shop.yaml:3: collect: the address holds a secret") as caught:
+    with pytest.raises(PipelineError, match=r"shop.yaml:3: collect.uri: the address holds a secret") as caught:
         read_pipeline("shop", till)
     assert SECRET not in str(caught.value)
     assert SECRET not in str(caught.value.__cause__)
@@ -119,3 +120,18 @@ def test_a_query_may_compare_any_column(tmp_path):
     assert len(
         next(iter(open_source("sqlite:t.db?query=SELECT * FROM t WHERE key='x' AND token = 5", tmp_path).read()))
     )
+
+
+def test_a_database_that_does_not_answer_shows_no_password(tmp_path, monkeypatch):
+    pytest.importorskip("adbc_driver_postgresql")
+    monkeypatch.setenv("SHOP", SECRET)
+    uri = "postgresql://ada:${SHOP}@127.0.0.1:1/shop?table=orders&sslpassword=${SHOP}"
+    with pytest.raises(DataError, match="port 1") as caught:
+        open_source(uri, tmp_path).fingerprint()
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_path_from_the_environment_is_shown_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("HERE", str(tmp_path))
+    with pytest.raises(DataError, match=f"^{tmp_path}/none.csv: there is no such file"):
+        open_source("${HERE}/none.csv", tmp_path)
