@@ -29,16 +29,19 @@ def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = n
     """Write `choice/select.json` and return it, within `time_budget_s`, whatever is not done by then."""
     started = time.monotonic()
     from evergreen.core.files import write_json
+    from evergreen.stages.artifacts import folder_version
     from evergreen.stages.engines import ray_cluster, ray_watch
 
+    version = folder_version(paths.ready)
     names = _candidates(config, paths, task)
     progress(stage="select", rung=0, rungs=len(config.rungs), seconds_left=config.time_budget_s)
     contenders: list[Any] = []
     if len(names) > 1 and config.time_budget_s > ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]]:
         ray_cluster.connect(paths.root)
         with ray_watch.raise_outage(paths.root):
-            contenders = _race(config, paths, task, names, started, progress)
-    choice = {**_decide(contenders, names, config, paths), "seconds": round(time.monotonic() - started, 1)}
+            contenders = _race(config, paths, task, names, version, started, progress)
+    choice = {**_decide(contenders, names, config, paths), "data_version": version}
+    choice["seconds"] = round(time.monotonic() - started, 1)
     write_json(paths.select, choice)
     progress(stage="select", summary=f"{choice['architecture']}: {choice['why']}", seconds=choice["seconds"])
     return choice
@@ -66,15 +69,14 @@ def _candidates(config: SelectConfig, paths: Paths, task: str) -> list[str]:
 
 
 def _race(
-    config: SelectConfig, paths: Paths, task: str, names: list[str], started: float, progress: Progress
+    config: SelectConfig, paths: Paths, task: str, names: list[str], version: str, started: float, progress: Progress
 ) -> list[Any]:
     from evergreen.models.registry import find_architecture
-    from evergreen.stages.artifacts import folder_version
     from evergreen.stages.trials.contender import ContenderState
     from evergreen.stages.trials.race import Race
     from evergreen.stages.trials.trial import deciding_metric
 
-    common = (str(paths.ready.resolve()), folder_version(paths.ready), task)
+    common = (str(paths.ready.resolve()), version, task)
     contenders = [ContenderState(name, config.seed, find_architecture(name).IS_BASELINE) for name in names]
     direction = deciding_metric(paths.ready)[1]
     with Race(common, names[0], started + config.time_budget_s, progress) as race:

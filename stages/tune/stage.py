@@ -64,6 +64,7 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
     if idle and not done:
         choice["why"] = f"the defaults stay: {idle}"
     choice["why"] += sampling_note(paths.ready) if done else ""
+    choice["data_version"] = version
     choice["seconds"] = round(time.monotonic() - started, 1)
     write_json(paths.tune, choice)
     progress(stage="tune", summary=choice["why"], seconds=choice["seconds"])

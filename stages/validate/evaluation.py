@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,11 @@ ROW_COLUMNS = ("_id", "_origin", "_time")
 Json = dict[str, Any]
 
 
-def write(folder: Path, evidence: Evidence, choice: Json) -> None:
-    """Write evidence.json, predictions.parquet and plots/ into `folder`; `choice` is what select wrote."""
+def write(folder: Path, evidence: Evidence, choice: Json, read: Mapping[str, str]) -> None:
+    """Write evidence.json, predictions.parquet and plots/ into `folder`.
+
+    `choice` is what select wrote; `read` names what the report reads besides, each with its hash.
+    """
     shown = ShownRows(evidence)
     sections = [evidence.candidate.task.pictures(shown), worst_rows(evidence, shown)]
     spec, names = evidence.model.spec, {"baseline": "the baseline", "released": f"released {evidence.version}"}
@@ -37,6 +40,7 @@ def write(folder: Path, evidence: Evidence, choice: Json) -> None:
         "version": evidence.version,
         "refusal": evidence.refusal,
         "rows": spec.rows,
+        "read": read,
         "sections": [section.to_json() for section in sections if section],
     }
     write_json(folder / EVIDENCE, value, sort=False)

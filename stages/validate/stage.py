@@ -36,6 +36,7 @@ def validate(
     config: ValidateConfig, paths: Paths, *, released: tuple[str, Path] | None, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Validate the candidate against `released`, the version's name and the folder of its model; return the verdict."""
+    from evergreen.stages.artifacts import folder_version
     from evergreen.stages.validate import evaluation
     from evergreen.stages.validate.evidence import collect_evidence
     from evergreen.stages.validate.verdict import decide
@@ -50,7 +51,8 @@ def validate(
     choice = read_json(paths.select) if paths.select.is_file() else {}
     with atomic_directory(paths.evaluation) as folder:
         write_json(folder / METRICS, metrics)
-        evaluation.write(folder, evidence, choice)
+        read = {"candidate": folder_version(paths.candidate), "metrics": folder_version(folder)}
+        evaluation.write(folder, evidence, choice, read)
     decider = next(iter(metrics["test"]))
     scores = {role: metrics[role][decider] for role in evidence.opponents}
     summary = {"verdict": verdict.word, "why": verdict.why, "rows_needed": verdict.rows_needed, "metric": decider}

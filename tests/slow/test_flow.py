@@ -117,6 +117,10 @@ def test_a_run_says_what_it_did(first):
     assert "Traceback" not in first.stderr
 
 
+def test_the_record_of_a_pipeline_is_small(home, first):
+    assert len((home.root / "dvc.lock").read_bytes()) < 5000
+
+
 def test_its_curl_line_works(first):
     line = first.stdout[first.stdout.index("curl ") :].splitlines()[0]
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)

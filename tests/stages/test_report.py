@@ -86,7 +86,7 @@ def stored(evidence: Evidence, folder) -> tuple[dict, dict]:
     config = ValidateConfig(bootstrap_samples=100)
     gaps = {role: evidence.gap(other, config) for role, other in evidence.opponents.items()}
     metrics = summarise(evidence, gaps, decide(evidence, gaps, config), config)
-    evaluation.write(folder, evidence, CHOICE)
+    evaluation.write(folder, evidence, CHOICE, {})
     return json.loads(json.dumps(metrics)), json.loads((folder / "evidence.json").read_text())
 
 

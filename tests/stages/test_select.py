@@ -8,6 +8,7 @@ from evergreen.core.config import build
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
+from evergreen.stages.artifacts import folder_version
 from evergreen.stages.select import stage as select
 from evergreen.stages.select.config import SelectConfig
 from evergreen.stages.trials.contender import ContenderState
@@ -87,8 +88,10 @@ def test_an_architecture_that_does_not_fit_is_refused(candidates):
 
 
 def test_one_that_is_asked_for_alone_is_taken_without_a_race(candidates):
-    choice = select.run(SelectConfig(architectures=["mlp"]), Paths(candidates, "diabetes"), task="regression")
+    paths = Paths(candidates, "diabetes")
+    choice = select.run(SelectConfig(architectures=["mlp"]), paths, task="regression")
     assert choice["architecture"] == "mlp"
+    assert choice["data_version"] == folder_version(paths.ready)  # so tune depends on the rows through the choice
     assert "only architecture asked for" in choice["why"]
     assert choice["leaderboard"] == []
 

@@ -8,6 +8,7 @@ from evergreen.core.config import build
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
+from evergreen.stages.artifacts import folder_version
 from evergreen.stages.trials.ledger import Ledger
 from evergreen.stages.trials.search import Search, _distribution
 from evergreen.stages.tune import stage as tune
@@ -95,6 +96,7 @@ def test_without_a_search_the_defaults_stay_and_it_says_why(candidates, monkeypa
     choice = tune.run(TuneConfig(time_budget_s=seconds), paths, task="regression")
     assert choice["options"] == {}
     assert choice["why"] == f"the defaults stay: {why}"
+    assert choice["data_version"] == folder_version(paths.ready)  # so train depends on the rows through the options
 
 
 def test_a_space_in_optunas_words():

@@ -55,9 +55,16 @@ def test_a_first_version_is_judged_against_the_baseline(root, name):
     for found in metrics["test"].values():
         assert found["low"] <= found["value"] <= found["high"]
         assert found["low"] < found["high"] or found["value"] == 1.0  # a perfect score has no spread
-    first = folder_version(paths.report)
+    named = json.loads((paths.evaluation / "evidence.json").read_text())["read"]
+    assert named["candidate"] == folder_version(paths.candidate)  # so the report depends on it through the evidence
+    first = folder_version(paths.evaluation)
     validate(FAST, paths, released=None)
-    assert folder_version(paths.report) == first  # the same inputs, the same bytes
+    assert folder_version(paths.evaluation) == first  # the same inputs, the same bytes
+    other = validate(ValidateConfig(bootstrap_samples=100), paths, released=None)
+    assert other["verdict"] == "release"
+    again = json.loads((paths.evaluation / "evidence.json").read_text())["read"]
+    assert again["candidate"] == named["candidate"]
+    assert again["metrics"] != named["metrics"]
 
 
 def test_outside_git_there_is_no_released_version(root):
