@@ -129,6 +129,16 @@ def test_new_writes_a_pipeline_that_reads(table, clone, capsys):
     assert (pipeline.task, pipeline.preprocess.target) == ("regression", "price")
 
 
+def test_new_refuses_a_secret_and_keeps_a_variable(table, clone, capsys, monkeypatch):
+    for source in ("https://ada:gEhe1m@host/x.csv", "s3://bucket/x.csv?token=gEhe1m", "nowhere:pwd=gEhe1m"):
+        assert main.main(["new", "shop", "--from", source, "--target", "price"]) == 2
+        assert "gEhe1m" not in "".join(capsys.readouterr())
+    assert not (clone / "pipelines" / "shop.yaml").exists()
+    monkeypatch.setenv("HOUSES", str(table.parent))
+    assert main.main(["new", "shop", "--from", "${HOUSES}/houses.csv", "--target", "price"]) == 0
+    assert 'uri: "${HOUSES}/houses.csv"' in (clone / "pipelines" / "shop.yaml").read_text()
+
+
 def test_new_never_writes_over_a_pipeline(table, clone):
     before = (clone / "pipelines" / "digits.yaml").read_bytes()
     assert main.main(["new", "digits", "--from", "../houses.csv", "--target", "price"]) == 2
@@ -272,8 +282,11 @@ def test_stop_where_nothing_runs(clone, capsys):
 
 def test_doctor_says_what_is_wrong_and_how_to_mend_it(clone, capsys):
     (clone / "pipelines" / "broken.yaml").write_text("task: classification\ncollect: {url: x.csv}\n")
+    (clone / ".dvc" / "config").write_text("['remote \"ours\"']\n    url = s3://bucket\n    password = gEhe1m\n")
     assert main.main(["doctor", "--json"]) == 1
     findings = json.loads(capsys.readouterr().out)["findings"]
+    assert "gEhe1m" not in json.dumps(findings)
+    assert ".dvc/config, which git keeps, holds a secret" in {one["text"] for one in findings}
     failed = [one for one in findings if one["state"] == "fail"]
     assert any("broken.yaml:2" in one["text"] for one in failed), failed
     assert all(one["fix"] for one in failed)
