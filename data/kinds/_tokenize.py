@@ -132,10 +132,36 @@ class _Joiner:
         self.ranks = ranks
 
     def __call__(self, piece: str) -> tuple[str, ...]:
-        word = list(piece.encode().decode("latin-1"))
-        while len(word) > 1:
-            best = min(pairwise(word), key=lambda pair: self.ranks.get("".join(pair), len(self.ranks)))
-            if "".join(best) not in self.ranks:
-                break
-            word = _joined(word, best)
-        return tuple(word)
+        word: list[str] = list(piece.encode().decode("latin-1"))  # a token at its first place, "" at its other ones
+        after, before = [*range(1, len(word) + 1)], [*range(-1, len(word) - 1)]
+        places: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        heap: list[tuple[int, int, tuple[str, str]]] = []  # rank, place and pair: the leftmost of equal ranks is first
+
+        def note(place: int) -> None:
+            if place >= 0 and after[place] < len(word):
+                pair = word[place], word[after[place]]
+                if (rank := self.ranks.get("".join(pair))) is not None:
+                    places[pair].append(place)
+                    heapq.heappush(heap, (rank, place, pair))
+
+        def holds(place: int, pair: tuple[str, str]) -> bool:
+            return after[place] < len(word) and (word[place], word[after[place]]) == pair
+
+        for place in range(len(word)):
+            note(place)
+        while heap:
+            _, first, pair = heapq.heappop(heap)
+            if not holds(first, pair):
+                continue
+            joined = []
+            for place in sorted(places.pop(pair, ())):
+                if holds(place, pair):
+                    gone = after[place]
+                    word[place], word[gone], after[place] = "".join(pair), "", after[gone]
+                    if after[place] < len(word):
+                        before[after[place]] = place
+                    joined.append(place)
+            for place in joined:
+                note(before[place])
+                note(place)
+        return tuple(filter(None, word))

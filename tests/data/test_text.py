@@ -1,6 +1,7 @@
 """Text and tags: cut into every unit and put together again, known tokens, unknown ones, what a request may send."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,25 @@ def test_the_commonest_pairs_are_joined_first():
     assert longest == len(units.tokenizer("bpe", values)("low low low lower lowest"))
     assert values[256:] == ["lo", "low", " low"]
     assert units.tokenizer("bpe", values)("low slow") == ["low", " ", "s", "low"]
+
+
+def test_pairs_are_joined_in_the_order_in_which_they_were_learned_and_a_long_word_is_cut_at_once():
+    def joined_one_by_one(word, ranks):
+        """Byte pair encoding as its paper has it: join the pair of the lowest rank wherever it is, again and again."""
+        word = list(word)
+        while pairs := [pair for pair in pairwise(word) if "".join(pair) in ranks]:
+            word = units._joined(word, min(pairs, key=lambda pair: ranks["".join(pair)]))
+        return word
+
+    random = np.random.default_rng(0)
+    for letters in ("ab", "abc", "abcdef"):
+        texts = ["".join(random.choice(list(letters), 50)) for _ in range(20)]
+        values, _ = units.learn_vocabulary("bpe", texts, 300)
+        ranks = {value: rank for rank, value in enumerate(values)}
+        for _ in range(100):
+            word = "".join(random.choice(list(letters), random.integers(0, 60)))
+            assert units.tokenizer("bpe", values)(word) == joined_one_by_one(word, ranks)
+    assert len(units.tokenizer("bpe", values)("".join(random.choice(list(letters), 300_000)))) < 200_000
 
 
 @pytest.mark.parametrize(
