@@ -20,6 +20,7 @@ def serve() -> CommandResult:
     lines = [
         f"the endpoint is up: {value['url']}/docs{moved}",
         *(f"  POST {value['url']}/{name}/predict  {version}" for name, version in value["pipelines"].items()),
+        *(f"  not served: {problem}" for problem in value["failures"].values()),
         "  stop: evergreen stop",
     ]
-    return CommandResult(value, "\n".join(lines))
+    return CommandResult(value, "\n".join(lines), int(bool(value["failures"])))

@@ -55,16 +55,30 @@ def publish_file(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
-def read_json(path: Path) -> Any:
-    """Return the value in a JSON file. Raises PipelineError when it is missing or is not JSON."""
+def read_json(path: Path, *keys: str, known_format: int = 1) -> dict[str, Any]:
+    """Return the object in a JSON file, which has at least these keys.
+
+    Raises PipelineError when the file is missing, is no such object, or has a `format` beyond the known one; a file
+    that says no format has the first.
+    """
+    again = "delete it and run the stage that writes it again"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PipelineError("no such file", place=str(path), fix="run the stage that writes it") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise PipelineError(
-            f"not JSON ({error})", place=str(path), fix="delete it and run the stage that writes it again"
-        ) from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise PipelineError(f"not JSON ({error})", place=str(path), fix=again) from None
+    except OSError as error:
+        raise PipelineError(f"cannot be read ({error.strerror})", place=str(path), fix=again) from None
+    if not isinstance(value, dict):
+        raise PipelineError(f"not what is stored there (a {type(value).__name__})", place=str(path), fix=again)
+    found = value.get("format", 1)
+    if type(found) is not int or not 1 <= found <= known_format:
+        problem = f"written by a newer Evergreen (format {found!r:.20}, this one reads {known_format})"
+        raise PipelineError(problem, place=str(path), fix="install the newest Evergreen")
+    if missing := [key for key in keys if key not in value]:
+        raise PipelineError(f"it lacks {missing[0]!r}", place=str(path), fix=again)
+    return value
 
 
 def _finite(value: Any) -> Any:

@@ -47,6 +47,12 @@ class TensorField:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> TensorField:
-        """Return the field that `to_json` stored."""
+        """Return the field that `to_json` stored. Raises KeyError and TypeError for what it did not store."""
         columns, shape = tuple(value["columns"]), tuple(value["shape"])
-        return cls(value["kind"], columns, shape, value["dtype"], value["state"], value.get("encoder", ""))
+        found = cls(value["kind"], columns, shape, value["dtype"], value["state"], value.get("encoder", ""))
+        texts = (found.kind, found.dtype, found.encoder, *columns)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(found.state, dict):
+            raise TypeError("a field is no field")
+        if not all(type(size) is int and size >= 0 for size in shape):
+            raise TypeError(f"a shape is {list(shape)}")
+        return found

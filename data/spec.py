@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
+from evergreen.core.files import read_json
 from evergreen.data import kinds
 from evergreen.data.arrow import RowErrors, decode_array
 from evergreen.data.decode_limits import spend
@@ -145,6 +146,8 @@ class FeatureSpec:
         inputs = {key: TensorField.from_json(one) for key, one in value["inputs"].items()}
         same = {name: value[name] for name in ("task", "target_name", "time", "rows")}
         options = value.get("task_options", {})  # releases of before there were any lack it
+        if not (isinstance(same["target_name"], str) and isinstance(same["rows"], dict) and isinstance(options, dict)):
+            raise TypeError("a spec is no spec")
         return cls(inputs=inputs, target=TensorField.from_json(value["target"]), task_options=options, **same)
 
     def save(self, folder: Path) -> None:
@@ -158,7 +161,12 @@ class FeatureSpec:
         path = folder / "spec.json"
         if not path.is_file():
             raise DataError("there is no prepared data", place=str(folder), fix="run the stage `preprocess`")
-        return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        try:
+            return cls.from_json(read_json(path, "inputs", "target"))
+        except (LookupError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"not a spec ({error!r})", place=str(path), fix="run the stage `preprocess` again"
+            ) from error
 
 
 def fit(

@@ -16,7 +16,7 @@ def release(name: str) -> dict[str, Any]:
     """Release and serve the candidate, whatever its verdict."""
     with locked_run(name) as run:
         version = versions.release(run.paths, "released by hand", again=True)
-        return {"version": version, **deploy_released(run.paths.root, run.progress)}
+        return {"version": version, **deploy_released(run.paths.root, run.progress, name)}
 
 
 @flow(flow_run_name="{name}")
@@ -24,4 +24,4 @@ def rollback(name: str, version: str | None = None) -> dict[str, Any]:
     """Return to an earlier version, by default the one before the released one, and serve it."""
     with locked_run(name) as run:
         version = versions.rollback(run.paths, version)
-        return {"version": version, **deploy_released(run.paths.root, run.progress)}
+        return {"version": version, **deploy_released(run.paths.root, run.progress, name)}

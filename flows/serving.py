@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from evergreen.core.errors import PipelineError
+from evergreen.core.errors import PipelineError, UserError
 from evergreen.core.files import read_json, write_text
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
@@ -31,22 +31,38 @@ def served_versions(root: Path) -> dict[str, str]:
     return found["pipelines"] if found else {}
 
 
-def deploy_released(root: Path, progress: Progress = no_progress) -> dict[str, Any]:
-    """Make the endpoint serve every released version and nothing else; return what stages/deploy/stage.py does."""
+def deploy_released(root: Path, progress: Progress = no_progress, needed: str = "") -> dict[str, Any]:
+    """Make the endpoint serve every released version and nothing else; return what stages/deploy/stage.py does.
+
+    One that cannot be fetched or loaded is named in `failures` and keeps no other from being served. Raises
+    PipelineError where it is that of the pipeline `needed`.
+    """
     from evergreen.stages.deploy import stage as deploy
     from evergreen.stages.engines import versions
 
-    released, params = {}, {}
+    released: dict[str, dict[str, str]] = {}
+    params, failures = {}, {}
     for name, version in versions.released(root).items():
         progress(stage="deploy", fetch=f"{name} {version}")
-        released[name] = {"version": version, "path": str(versions.checkout(Paths(root, name), version))}
+        try:
+            released[name] = {"version": version, "path": str(versions.checkout(Paths(root, name), version))}
+        except (UserError, OSError) as error:
+            failures[name] = str(error)
+            continue
         try:
             params[name] = read(name, root).deploy
         except PipelineError:  # a mistake in one pipeline's YAML must not keep the others from being served
             params[name] = DeployConfig()
+    if not released and failures:
+        raise PipelineError(next(iter(failures.values())))
     if not released:
         raise PipelineError("nothing is released yet", fix=f"run one of: {', '.join(names(root))}: evergreen run NAME")
-    return deploy.deploy(root, released, params, progress)
+    found = deploy.deploy(root, released, params, progress)
+    found["failures"] = failures | found["failures"]
+    if needed in found["failures"]:
+        fix = f"evergreen rollback {needed} goes back to an earlier version"
+        raise PipelineError(f"it is released and not served: {found['failures'][needed]}", place=needed, fix=fix)
+    return found
 
 
 def refresh_endpoint(root: Path, progress: Progress = no_progress) -> dict[str, str]:

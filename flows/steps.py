@@ -140,8 +140,8 @@ def deploy(run: Run) -> dict[str, Any] | None:
     root = run.paths.root
     if served_versions(root) == versions.released(root):
         return None
-    found = deploy_released(root, run.progress)
-    summary = f"{found['url']} answers"
+    found = deploy_released(root, run.progress, run.paths.name)
+    summary = "; ".join([f"{found['url']} answers", *(f"not served: {one}" for one in found["failures"].values())])
     run.progress(stage="deploy", summary=summary, seconds=time.monotonic() - start)
     return found | {"summary": summary}
 

@@ -106,7 +106,7 @@ def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress) -> dic
         return value
     if serving.served_versions(paths.root).get(pipeline.name) != released[pipeline.name]:
         progress(stage="deploy")
-        serving.deploy_released(paths.root, progress)
+        serving.deploy_released(paths.root, progress, pipeline.name)
     url = deploy.status(paths.root)["url"]  # type: ignore[index]  # deployed above
     row = serving.example_request(paths)
     answer = serving.ask(url, pipeline.name, row)

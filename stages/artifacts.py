@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core import parts
-from evergreen.core.errors import PipelineError
+from evergreen.core.errors import PipelineError, UserError
 from evergreen.core.files import atomic_directory, read_json, write_json
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
+FORMAT = 1  # of a card
+MISFITS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
 PARTS = "parts"  # the folder in a model's that holds the source of each part of the project that it is made of
 SCRATCH = "scratch"  # the folder in a transferred candidate's that holds the same network trained from scratch
 
@@ -83,7 +85,9 @@ def _write_model(folder: Path, network: Network, card: dict[str, Any]) -> None:
 
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
-    write_json(folder / CARD, card, sort=False)  # the order of a spec's inputs is the order of a layer's weights
+    write_json(
+        folder / CARD, {"format": FORMAT, **card}, sort=False
+    )  # the order of a spec's inputs is the order of a layer's weights
     for group, name in _parts(card):
         if text := parts.text_of(group, name):
             file = folder / PARTS / group / f"{name}.py"
@@ -117,7 +121,11 @@ def _with_own_parts(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_model(folder: Path) -> Model:
-    """Load the model in `folder`, in evaluation mode. Raises PipelineError when a part is missing, broken or unfit."""
+    """Load the model in `folder`, in evaluation mode.
+
+    Keys that this Evergreen does not know are passed over. Raises PipelineError where a file is missing or broken, was
+    written by a newer Evergreen, or names a part or a state that this one cannot build.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -125,20 +133,31 @@ def load_model(folder: Path) -> Model:
     from evergreen.models.registry import build
 
     again = "run the train stage again, or fetch the released version again"
-    card = read_json(folder / CARD)
+    card = read_json(folder / CARD, "architecture", "task", "spec", known_format=FORMAT)
     try:
         own = _with_own_parts(folder, card)
         spec = FeatureSpec.from_json(own["spec"])
-        architecture, task, options = own["architecture"], own["task"], own["options"]
+        architecture, task, options = own["architecture"], own["task"], own.get("options", {})
         network = build(architecture, task, spec.inputs, spec.target, spec.task_options, **options)
-    except (KeyError, TypeError) as error:
-        raise PipelineError(f"is not a model card ({error!r})", place=str(folder / CARD), fix=again) from None
+    except UserError as error:
+        problem, fix = (
+            f"this Evergreen cannot build it ({error})",
+            "install the Evergreen that trained it, or train it again",
+        )
+        raise PipelineError(problem, place=str(folder / CARD), fix=fix) from error
+    except MISFITS as error:
+        problem = f"is not a model card ({type(error).__name__}: {error})"
+        raise PipelineError(problem, place=str(folder / CARD), fix=again) from error
     try:
         network.load_state_dict(load_file(folder / WEIGHTS), strict=True)
     except FileNotFoundError:
         raise PipelineError("no such file", place=str(folder / WEIGHTS), fix=again) from None
+    except OSError as error:
+        raise PipelineError(f"cannot be read ({error})", place=str(folder / WEIGHTS), fix=again) from None
     except SafetensorError as error:
         raise PipelineError(f"broken ({error})", place=str(folder / WEIGHTS), fix=again) from None
     except RuntimeError as error:
-        raise PipelineError(f"does not match {CARD} ({error})", place=str(folder / WEIGHTS), fix=again) from None
+        raise PipelineError(
+            f"does not match {CARD} ({' '.join(str(error).split()):.300})", place=str(folder / WEIGHTS), fix=again
+        ) from None
     return Model(network.eval(), spec, card)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evergreen.core.errors import PipelineError
+from evergreen.core.errors import PipelineError, UserError
 from evergreen.core.paths import IMPORT_ROOT
 from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.deploy import serve_api
@@ -36,9 +36,10 @@ def deploy(
 ) -> dict[str, Any]:
     """Serve exactly the `released` versions, {pipeline: {"version", "path"}}; return when every replica does.
 
-    `params` is one for all or one per pipeline. Returns {"url", "proxy", "moved_from", "pipelines", "seconds"}, where
-    `moved_from` is the preferred port where that was taken. Raises PipelineError when a version cannot be loaded; the
-    versions served before stay in service.
+    `params` is one for all or one per pipeline. Returns {"url", "proxy", "moved_from", "pipelines", "failures",
+    "seconds"}, where `moved_from` is the preferred port where that was taken. A version that cannot be loaded stands in
+    `failures` with the reason: the others are served, and of its pipeline the version that was served before. Raises
+    PipelineError when none can be loaded; the versions served before stay in service.
     """
     from evergreen.stages.engines import ray_cluster
 
@@ -49,8 +50,13 @@ def deploy(
     if port is None:
         port, moved_from = haproxy.http_port(root)
     each = {name: params if isinstance(params, DeployConfig) else params.get(name, DeployConfig()) for name in released}
-    config = _user_config(released, each)
-    _try_out(config["pipelines"], serve_api.deployed_config(before)["user_config"]["pipelines"] if live else {})
+    served = serve_api.deployed_config(before)["user_config"]["pipelines"] if live else {}
+    entries, failures = try_out(_entries(released, each), served)
+    if not entries:
+        name, problem = next(iter(failures.items()))
+        raise PipelineError(f"no released version can be served: {problem}", place=name)
+    hosts = sorted({host.lower() for config in each.values() for host in config.allowed_hosts})
+    config = {"revision": secrets.token_hex(8), "hosts": hosts, "pipelines": entries}
     serve_api.apply(root, _schema(config, each, port))
     try:
         _wait(root, port, config["revision"], time.monotonic() + START_SECONDS, progress)
@@ -61,7 +67,8 @@ def deploy(
         "url": f"http://{haproxy.HOST}:{port}",
         "proxy": "HAProxy" if haproxy.haproxy_runs() else "Ray Serve's own",
         "moved_from": moved_from,
-        "pipelines": {name: one["version"] for name, one in released.items()},
+        "pipelines": {name: one["version"] for name, one in entries.items()},
+        "failures": failures,
         "seconds": time.monotonic() - start,
     }
 
@@ -93,17 +100,11 @@ def undeploy(root: Path) -> bool:
     return True
 
 
-def _user_config(released: Mapping[str, Mapping[str, str]], each: Mapping[str, DeployConfig]) -> dict[str, Any]:
-    """Build the config of the replicas, with a hash of each folder: its content may change under the same version."""
+def _entries(released: Mapping[str, Mapping[str, str]], each: Mapping[str, DeployConfig]) -> dict[str, Any]:
+    """Return what the replicas need of each version, with a hash of its folder: that may change under the same name."""
     from evergreen.stages.artifacts import folder_version
 
-    for name, one in released.items():
-        if not Path(one["path"]).is_dir():
-            fix = f"fetch the release again: evergreen release {name}"
-            raise PipelineError(
-                f"the files of the released model {one['version']} are missing", place=one["path"], fix=fix
-            )
-    entries = {
+    return {
         name: {
             "version": one["version"],
             "path": str(Path(one["path"]).resolve()),
@@ -112,17 +113,35 @@ def _user_config(released: Mapping[str, Mapping[str, str]], each: Mapping[str, D
         }
         for name, one in released.items()
     }
-    hosts = sorted({host.lower() for params in each.values() for host in params.allowed_hosts})
-    return {"revision": secrets.token_hex(8), "hosts": hosts, "pipelines": entries}
 
 
-def _try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> None:
-    """Load and run each version that is not served yet, so that an error is raised before anything changes."""
+def try_out(wanted: Mapping[str, Any], served: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Load and run each version that is not served yet, before anything changes.
+
+    Returns:
+        The versions to serve, by pipeline: where one cannot be loaded, that which is served. Pipeline → why it cannot.
+    """
+    from evergreen.stages.artifacts import MISFITS
     from evergreen.stages.deploy.loaded_version import LoadedVersion
 
+    entries, failures = dict(wanted), {}
     for name, entry in wanted.items():
-        if served.get(name) != entry:
+        if served.get(name) == entry:
+            continue
+        try:
+            if not Path(entry["path"]).is_dir():
+                problem, fix = "the files of the released model are missing", f"evergreen release {name}"
+                raise PipelineError(problem, place=entry["path"], fix=f"fetch the release again: {fix}")
             LoadedVersion(entry)
+        except UserError as error:
+            failures[name] = f"{name} {entry['version']}: {error}"
+        except (*MISFITS, OSError, MemoryError) as error:
+            words = " ".join(f"{type(error).__name__}: {error}".split())
+            failures[name] = f"{name} {entry['version']} cannot answer its own example ({words:.300})"
+        if name in failures:
+            entries.pop(name)
+            entries |= {name: served[name]} if name in served else {}
+    return entries, failures
 
 
 def _schema(config: Mapping[str, Any], each: Mapping[str, DeployConfig], port: int) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json, write_text
 from evergreen.core.paths import METRICS, Paths
 from evergreen.core.progress import Progress, no_progress
@@ -18,10 +17,7 @@ def run(config: None, paths: Paths, *, task: str, progress: Progress = no_progre
     """Write the page and return where it lies. Raises PipelineError where nothing was validated yet."""
     from evergreen.pages import model_page
 
-    evidence = read_json(paths.evaluation / EVIDENCE)
-    if evidence.get("format") != FORMAT:
-        problem = f"its format is {evidence.get('format')}, and this release reads {FORMAT}"
-        raise PipelineError(problem, place=str(paths.evaluation / EVIDENCE), fix="run the stage validate again")
+    evidence = read_json(paths.evaluation / EVIDENCE, "format", known_format=FORMAT)
     optional = {"choice": paths.select, "search": paths.tune, "data": paths.ready / "summary.json"}
     page = model_page.page(
         paths.name,

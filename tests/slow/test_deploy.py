@@ -118,21 +118,24 @@ def test_upgrade_and_rollback_lose_no_request(clone, endpoint, released):
     assert httpx.get(f"{url}/healthz").json()["replica"] == replica, "replaced in place, not restarted"
 
 
-def test_a_version_that_does_not_load_changes_nothing(clone, endpoint, released, tmp_path):
-    before = httpx.get(f"{endpoint['url']}/healthz").json()
-    (tmp_path / "model.json").write_text("{}")
-    with pytest.raises(PipelineError, match=r"model\.json"):
-        put(clone, released, digits={"version": "v3.0.0", "path": str(tmp_path)})
-    with pytest.raises(PipelineError, match="are missing"):
-        put(clone, released, digits={"version": "v3.0.0", "path": str(tmp_path / "nowhere")})
-    assert httpx.get(f"{endpoint['url']}/healthz").json() == before
+def test_a_version_that_does_not_load_is_named_and_the_others_go_on(clone, endpoint, released, tmp_path):
+    (tmp_path / "model.json").write_text('{"format": 2}')
+    broken = {"version": "v3.0.0", "path": str(tmp_path)}
+    found = put(clone, released, digits=broken, wines=broken, sizes={**released["sizes"][0], "version": "v1.1.0"})
+    assert set(found["failures"]) == {"digits", "wines"}
+    assert "written by a newer Evergreen" in found["failures"]["digits"]
+    assert found["pipelines"] == {"digits": "v1.0.0", "sizes": "v1.1.0"}
+    assert httpx.get(f"{endpoint['url']}/healthz").json()["pipelines"] == found["pipelines"]
+    found = put(clone, released, digits={"version": "v3.0.0", "path": str(tmp_path / "nowhere")})
+    assert "are missing" in found["failures"]["digits"]
+    assert found["pipelines"] == {"digits": "v1.0.0", "sizes": "v1.0.0"}
 
 
 def test_a_replica_that_cannot_load_it_keeps_the_old_and_deploy_says_so(
     clone, endpoint, released, monkeypatch, tmp_path
 ):
     """As on a machine that does not see the model's folder: what deploy itself can load, the replica cannot."""
-    monkeypatch.setattr(deploy, "_try_out", lambda wanted, served: None)
+    monkeypatch.setattr(deploy, "try_out", lambda wanted, served: (dict(wanted), {}))
     (tmp_path / "model.json").write_text("{}")
     with pytest.raises(PipelineError, match=r"digits: .*cannot be loaded"):
         put(clone, released, digits={"version": "v3.0.0", "path": str(tmp_path)})

@@ -111,6 +111,39 @@ def test_json_is_sorted_finite_and_replaced_whole(tmp_path):
         read_json(path)
 
 
+STORED = {  # what lies there → what is said of it
+    "": "not JSON",
+    "\0": "not JSON",
+    "[]": "not what is stored there (a list)",
+    "null": "not what is stored there (a NoneType)",
+    "3": "not what is stored there (a int)",
+    '{"rows": 3': "not JSON",
+    "{}": "it lacks 'rows'",
+    '{"rows": 3, "format": 2}': "written by a newer Evergreen (format 2, this one reads 1)",
+    '{"rows": 3, "format": true}': "written by a newer Evergreen",
+    '{"rows": 3, "format": "new"}': "written by a newer Evergreen",
+    "[" * 100_000: "not JSON",
+}
+
+
+@pytest.mark.parametrize("text", STORED)
+def test_a_stored_file_that_is_none_is_told_in_one_line(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(PipelineError) as caught:
+        read_json(tmp_path / "a.json", "rows")
+    assert STORED[text] in str(caught.value)
+    assert str(caught.value).isprintable()
+    (tmp_path / "b.json").mkdir()
+    with pytest.raises(PipelineError, match=r"b\.json: cannot be read"):
+        read_json(tmp_path / "b.json")
+
+
+def test_a_file_without_a_format_is_of_the_first(tmp_path):
+    for text in ('{"rows": 3}', '{"rows": 3, "format": 1}'):
+        (tmp_path / "a.json").write_text(text)
+        assert read_json(tmp_path / "a.json", "rows")["rows"] == 3
+
+
 def test_versions_follow_names_and_contents(tmp_path):
     (tmp_path / "a").write_text("1")
     first = folder_version(tmp_path)
@@ -174,7 +207,7 @@ def test_broken_models_are_told(stored):
     with pytest.raises(PipelineError, match=r"does not match model\.json"):
         load_model(folder)
     (folder / "model.json").write_text(json.dumps({"task": "classification"}))
-    with pytest.raises(PipelineError, match="is not a model card"):
+    with pytest.raises(PipelineError, match="it lacks 'architecture'"):
         load_model(folder)
     (folder / "model.json").unlink()
     with pytest.raises(PipelineError, match=r"model\.json: no such file"):
