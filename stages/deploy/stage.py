@@ -55,8 +55,8 @@ def deploy(
     if not entries:
         name, problem = next(iter(failures.items()))
         raise PipelineError(f"no released version can be served: {problem}", place=name)
-    hosts = sorted({host.lower() for config in each.values() for host in config.allowed_hosts})
-    config = {"revision": secrets.token_hex(8), "hosts": hosts, "pipelines": entries}
+    hosts = sorted({host.lower() for limits in each.values() for host in limits.allowed_hosts})
+    config: dict[str, Any] = {"revision": secrets.token_hex(8), "hosts": hosts, "pipelines": entries}
     serve_api.apply(root, _schema(config, each, port))
     try:
         _wait(root, port, config["revision"], time.monotonic() + START_SECONDS, progress)
