@@ -127,9 +127,10 @@ class Audio(Kind):
         rate = 0
         if isinstance(value, str):
             try:
-                value, rate = wav.decode_wav(base64.b64decode(value, validate=True))
-            except binascii.Error as error:
+                file = base64.b64decode(value.encode("ascii"), validate=True)
+            except (binascii.Error, UnicodeEncodeError) as error:
                 raise DataError("is not base64", fix=FIX) from error
+            value, rate = wav.decode_wav(file)
         elif isinstance(value, dict):
             if set(value) != {"samples", "rate"} or type(value["rate"]) is not int or not 0 < value["rate"] < 2**31:
                 raise DataError("is an object without `samples` and a whole `rate`", fix=FIX)

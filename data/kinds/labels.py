@@ -75,7 +75,7 @@ class Labels(Kind):
                 f"is not a list (got {format_value(value)})", fix="give a list of labels, empty where there are none"
             )
         for word in value:
-            if not isinstance(word, str):
+            if not isinstance(word, str) or re.search(r"[\ud800-\udfff]", word):  # JSON can escape half a character
                 raise DataError(
                     f"holds a label that is not text (got {format_value(word)})", fix="give labels as texts"
                 )
