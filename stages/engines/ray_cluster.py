@@ -27,7 +27,7 @@ from evergreen.core.paths import IMPORT_ROOT
 from evergreen.core.processes import end_session, exclusive_lock, is_alive, launch
 from evergreen.stages.engines import ray_node, ray_watch
 
-START_SECONDS = 60.0
+START_SECONDS = 180.0  # 4 on two idle cores; a start that fails ends long before
 ATTEMPTS = 2  # to start Ray and to connect to it
 WORKERS_AFTER = {True: 5.0, False: 11.0}  # seconds until workers can train, where Ray is up and where it is not
 SENT = {  # to a real cluster: Evergreen alone; a project's parts travel as text with the work that needs them
