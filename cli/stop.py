@@ -6,7 +6,7 @@ from evergreen.cli.output import CommandResult
 
 
 def stop() -> CommandResult:
-    """End what runs for this project: schedules, endpoint, engines."""
+    """End what runs here: schedules, runs, endpoint, engines."""
     from evergreen.core import processes
     from evergreen.core.paths import find_root
     from evergreen.flows import schedule
@@ -14,8 +14,10 @@ def stop() -> CommandResult:
     from evergreen.stages.engines import ray_cluster
 
     root = find_root()
+    locks = (root / ".evergreen" / "locks").glob("*")  # a run would start its engines again
     ended = {
         "watch": processes.terminate_tree(schedule.pid_file(root)),
+        **{f"the run of {lock.name}": processes.terminate_owner(lock) for lock in sorted(locks)},
         "endpoint and Ray": ray_cluster.stop(root),
         "Prefect": Server(root).stop(),
     }

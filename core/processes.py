@@ -156,6 +156,21 @@ def lock_owner(path: Path) -> int | None:
     return None
 
 
+def terminate_owner(path: Path) -> bool:
+    """End the process that holds the lock at `path`, unless it is this one; return whether there was another."""
+    import psutil
+
+    owner = lock_owner(path)
+    if not owner or owner == os.getpid():
+        return False
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(owner)
+        process.terminate()
+        for one in psutil.wait_procs([process], timeout=GRACE_SECONDS)[1]:
+            one.kill()
+    return True
+
+
 def is_alive(record: dict[str, Any] | None) -> bool:
     """Tell whether the recorded process runs: one with its number that started at another time is somebody else's."""
     return _live_process(record) is not None

@@ -18,7 +18,7 @@ collect: {uri: "sklearn:breast_cancer"}
 preprocess: {target: diagnosis}
 select: {time_budget_s: 120, architectures: [linear, mlp], seeds: 1, rungs: [1]}  # both are done long before
 tune: {time_budget_s: 120, trials: 2}
-train: {epochs: 250, batch_size: 16}
+train: {epochs: 60}
 validate: {}
 """
 ENGINES = ("ray", "haproxy", "serve", "prefect")  # how the files of what runs on from cell to cell begin

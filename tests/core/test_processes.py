@@ -56,6 +56,17 @@ def test_the_second_gets_one_clear_message_and_a_dead_holder_none(tmp_path):
         pass
 
 
+def test_who_holds_a_lock_is_ended_by_it(tmp_path):
+    lock = tmp_path / "locks" / "digits"
+    assert not processes.terminate_owner(lock)
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    assert processes.terminate_owner(lock)
+    assert not psutil.pid_exists(holder.pid)
+    with processes.exclusive_lock(lock, "held"):
+        assert not processes.terminate_owner(lock)  # this process stays
+
+
 def test_a_lock_is_waited_for(tmp_path):
     lock = tmp_path / "lock"
     command = [sys.executable, "-c", HOLD.replace("sleep(60)", "sleep(0.3)"), str(lock)]
