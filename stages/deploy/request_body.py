@@ -43,6 +43,7 @@ class BodyReader:
             yield body
         finally:
             self.held_bytes -= len(body)
+            body.clear()  # a thread's queue may hold it longer than its client waits
 
     async def _fill(self, body: bytearray, request: Request, limits: Mapping[str, Any]) -> None:
         limit = limits["max_body_bytes"]
