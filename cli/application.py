@@ -80,8 +80,8 @@ def read_summary(name: str) -> str:
     """Read the first line of a command's docstring without importing its module."""
     module = name.replace("-", "_")
     tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
-    found = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == module)
-    return (ast.get_docstring(found) or "").partition("\n")[0]
+    command = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == module)
+    return (ast.get_docstring(command) or "").partition("\n")[0]
 
 
 def format_usage_error(error: TyperException) -> str:

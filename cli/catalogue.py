@@ -90,10 +90,10 @@ def parse_docstring(part: type) -> dict[str, str]:
     first = text[: starts[0]].strip()
     sentence = FIRST_SENTENCE.fullmatch(first + " ")
     title, idea = sentence.groups() if sentence else (first, "")
-    found = {"title": title, "idea": idea.strip(), "table": "\n".join(table)}
+    fields = {"title": title, "idea": idea.strip(), "table": "\n".join(table)}
     for (start, mark), end in zip(marks, starts[1:], strict=True):
-        found[mark.rstrip(":")] = text[start + (0 if mark == "Choose" else len(mark)) : end].strip()
-    return found
+        fields[mark.rstrip(":")] = text[start + (0 if mark == "Choose" else len(mark)) : end].strip()
+    return fields
 
 
 def _card(group: str, name: str) -> dict[str, Any]:
@@ -150,33 +150,33 @@ def _applications() -> str:
 def _architecture(name: str, kind: Any) -> str:
     from evergreen.models import registry as parts_of
 
-    said = parse_docstring(kind)
+    doc = parse_docstring(kind)
     space = ", ".join(f"`{option}`" for option in kind.SEARCH_SPACE)
     own = ", ".join(f"`{option}: {json.dumps(value)}`" for option, value in parts_of.options(kind).items())
     lines = [
         f"### {name}",
-        f"**{said['title']}** {said['idea']}",
-        f"- In: {said.get('In', '')} Out: {said.get('Out', '')}",
-        f"- {said.get('Choose', '')}",
-        f"- At size=1: {said.get('At size=1', '')}",
+        f"**{doc['title']}** {doc['idea']}",
+        f"- In: {doc.get('In', '')} Out: {doc.get('Out', '')}",
+        f"- {doc.get('Choose', '')}",
+        f"- At size=1: {doc.get('At size=1', '')}",
         f"- Options: {own}. Searched: {space}.",
     ]
     if kind.EXTRA:
         lines.append(f"- Needs `{kind.EXTRA}`.")
-    table = ["", "```", *said["table"].splitlines(), "```"] if said["table"] else []
+    table = ["", "```", *doc["table"].splitlines(), "```"] if doc["table"] else []
     return "\n".join([*lines[:2], *table, "", *lines[2:]])
 
 
 def _task(name: str, job: Any) -> str:
     from evergreen.models import registry as parts_of
 
-    said = parse_docstring(job)
+    doc = parse_docstring(job)
     order = {"max": "↑", "min": "↓"}
     scores = ", ".join(f"{metric} {order[way]}" for metric, way in job.METRICS.items())
     own = ", ".join(f"`{option}: {json.dumps(value)}`" for option, value in parts_of.options(job).items())
     lines = [
         f"### {name}",
-        f"{said['title']} {said['idea']}",
+        f"{doc['title']} {doc['idea']}",
         "",
         f"- Target: {' or '.join(job.TARGETS)}. Metrics, the first decides: {scores}.",
         *([f"- Options: {own}."] if own else []),

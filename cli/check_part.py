@@ -29,10 +29,12 @@ def check_part(
 
     findings = list(check(file, on))
     lines = [
-        f"FAIL {one.check}: {one.problem}" if one.problem else f"ok   {one.check}" + f" ({one.cases})" * (one.cases > 1)
-        for one in findings
+        f"FAIL {finding.check}: {finding.problem}"
+        if finding.problem
+        else f"ok   {finding.check}" + f" ({finding.cases})" * (finding.cases > 1)
+        for finding in findings
     ]
-    failed = any(one.problem for one in findings)
+    failed = any(finding.problem for finding in findings)
     return CommandResult(
-        {"ok": not failed, "findings": [asdict(one) for one in findings]}, "\n".join(lines), int(failed)
+        {"ok": not failed, "findings": [asdict(finding) for finding in findings]}, "\n".join(lines), int(failed)
     )

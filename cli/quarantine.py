@@ -70,10 +70,10 @@ def _format_quarantine(value: dict[str, Any]) -> str:
     ]
     if value["stopped"]:
         lines.append(f"  the last run stopped here: {value['stopped'].partition(': ')[0]}")  # the reasons follow
-    for one in value["reasons"]:
-        lines.append(f"\n{one['rows']:>9,}  {one['reason']}")
-        wide = max((len(row["origin"]) for row in one["examples"]), default=0)
-        lines += [f"{'':11}{row['origin']:<{wide}}  {_shorten(row['value'])}".rstrip() for row in one["examples"]]
+    for reason in value["reasons"]:
+        lines.append(f"\n{reason['rows']:>9,}  {reason['reason']}")
+        wide = max((len(row["origin"]) for row in reason["examples"]), default=0)
+        lines += [f"{'':11}{row['origin']:<{wide}}  {_shorten(row['value'])}".rstrip() for row in reason["examples"]]
     if value["reasons"]:
         lines.append(f"\n  all of them  {value['files']}")
         lines.append(f"  when fixed   evergreen quarantine {value['pipeline']} --replay")

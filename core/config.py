@@ -93,13 +93,13 @@ class Section(BaseModel):
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
         """Return the JSON Schema of the section, in which keys of earlier versions are deprecated."""
-        found = cls.model_json_schema()
-        found["properties"] |= {
+        schema = cls.model_json_schema()
+        schema["properties"] |= {
             old: {"deprecated": True, "description": f"Now `{new}`."} for old, new in cls.RENAMED.items()
         }
         for key, words in cls.REWORDED.items():
-            found["properties"][key]["enum"] += words
-        return found if "required" in found else found | {"type": ["object", "null"]}
+            schema["properties"][key]["enum"] += words
+        return schema if "required" in schema else schema | {"type": ["object", "null"]}
 
 
 S = TypeVar("S", bound=Section)
@@ -191,14 +191,14 @@ def _field(model: type[Section], location: Sequence[str | int]) -> dict[str, Any
 
 def _written_keys(location: Sequence[Any], values: Any) -> tuple[Any, ...]:
     """Return the keys of a location that stand in the file; pydantic adds the names of a union's types."""
-    found: list[Any] = []
+    written: list[Any] = []
     for key in location:
         if (isinstance(values, dict) and key in values) or (isinstance(values, list) and isinstance(key, int)):
-            found.append(key)
+            written.append(key)
             values = values[key]
         else:
             break
-    return tuple(found)
+    return tuple(written)
 
 
 def _path(*keys: str | int) -> str:

@@ -10,7 +10,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 def parse_duration(text: str) -> float:
     """Return a duration in microseconds. Raises ValueError."""
-    found = DURATION.fullmatch(text.strip())
-    if not found:
+    match = DURATION.fullmatch(text.strip())
+    if not match:
         raise ValueError(f"{text!r} is not a duration; write 30m, 6h, 2d or 1w")
-    return float(found[1]) * SECONDS[found[2]] * 1e6
+    return float(match[1]) * SECONDS[match[2]] * 1e6

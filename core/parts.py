@@ -50,7 +50,7 @@ def use(root: Path) -> None:
 
     Raises PartError for a file that has the name, or an alias, of one of Evergreen's own parts.
     """
-    found = {}
+    texts = {}
     for group, folder in FOLDERS.items():
         if (root / folder).resolve() == (Path(evergreen.__file__).parent / folder).resolve():
             continue  # this repository is tool and project: its parts are the built-in ones
@@ -61,17 +61,17 @@ def use(root: Path) -> None:
             if path.stem in (*builtin(group), *ALIASES.get(group, ())):
                 problem = f"Evergreen has a part {path.stem!r} of its own"
                 raise PartError(problem, place=f"{folder}/{path.name}", fix="give the file another name")
-            found[f"{group}/{path.stem}"] = text
-    adopt(found)
+            texts[f"{group}/{path.stem}"] = text
+    adopt(texts)
 
 
 def adopt(texts: Mapping[str, str]) -> None:
-    """Make a project's parts known by their texts: what `own` returned in another process."""
+    """Make a project's parts known by their texts: what `project_texts` returned in another process."""
     _project.clear()
     _project.update(texts)
 
 
-def own() -> dict[str, str]:
+def project_texts() -> dict[str, str]:
     """Return the texts of the project's parts, by "group/name"."""
     return dict(_project)
 

@@ -24,8 +24,8 @@ def launch(record: Path, command: Sequence[str], facts: dict[str, Any], **option
 
     So a command that is killed at any moment leaves nothing that `end_session(record)` would not find.
     """
-    held = ["/bin/sh", "-c", HELD, *command]
-    process = subprocess.Popen(held, stdin=subprocess.PIPE, start_new_session=True, **options)
+    waiting_command = ["/bin/sh", "-c", HELD, *command]
+    process = subprocess.Popen(waiting_command, stdin=subprocess.PIPE, start_new_session=True, **options)
     with suppress(BrokenPipeError), process.stdin:  # type: ignore[union-attr]
         save_pid(record, process.pid, **facts)
         process.stdin.write(b"\n")  # type: ignore[union-attr]
@@ -65,13 +65,13 @@ def terminate_tree(path: Path) -> bool:
         return False
     children = process.children(recursive=True)
     family = [process, *(one for one in children if _session(one) == _session(process))]
-    for one in family:
+    for member in family:
         with suppress(psutil.NoSuchProcess):
-            one.terminate()
+            member.terminate()
     _, left = psutil.wait_procs(family, timeout=GRACE_SECONDS)
-    for one in left:
+    for member in left:
         with suppress(psutil.NoSuchProcess):
-            one.kill()
+            member.kill()
     psutil.wait_procs(left, timeout=GRACE_SECONDS)
     return True
 

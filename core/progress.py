@@ -24,7 +24,7 @@ def console_progress(on: bool = True) -> Iterator[Progress]:
     if not on:
         yield no_progress
     elif not sys.stderr.isatty():
-        yield _kept
+        yield _print_summary
     else:
         from rich.console import Console
         from rich.live import Live
@@ -46,7 +46,7 @@ def console_progress(on: bool = True) -> Iterator[Progress]:
             yield progress
 
 
-def _kept(**facts: Any) -> None:
+def _print_summary(**facts: Any) -> None:
     if "summary" in facts:
         print(format_done(**facts), file=sys.stderr, flush=True)
 

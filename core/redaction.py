@@ -94,18 +94,18 @@ def mask(text: str) -> str:
 
 def secrets_of(address: str) -> Iterator[str]:
     """Yield what looks like a secret in an address."""
-    found: list[str] = []
-    _mask(address, found)
-    yield from found
+    secrets: list[str] = []
+    _mask(address, secrets)
+    yield from secrets
 
 
-def _mask(text: str, found: list[str] | None = None) -> str:
+def _mask(text: str, secrets: list[str] | None = None) -> str:
     def hide(match: re.Match[str]) -> str:
         value = match["value"]
         if NOT_SECRET.fullmatch(value.strip("'\"")) or ("key" in match.re.groupindex and not _is_secret(match)):
             return match[0]
-        if found is not None:
-            found.append(value)
+        if secrets is not None:
+            secrets.append(value)
         start = match.start()
         return match[0][: match.start("value") - start] + MASK + match[0][match.end("value") - start :]
 

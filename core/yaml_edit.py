@@ -46,9 +46,9 @@ def quote_key(name: str) -> str:
     return name if plain else json.dumps(name, ensure_ascii=False)
 
 
-def to_flow_yaml(said: Mapping[str, Any]) -> str:
+def to_flow_yaml(values: Mapping[str, Any]) -> str:
     """Return a mapping as YAML on one line; JSON's quotes are valid in YAML, too."""
-    return "{" + ", ".join(f"{name}: {_scalar(value)}" for name, value in said.items()) + "}"
+    return "{" + ", ".join(f"{name}: {_scalar(value)}" for name, value in values.items()) + "}"
 
 
 def _scalar(value: Any) -> str:
@@ -91,10 +91,10 @@ def _amended(text: str, lines: list[str]) -> str:
 def _child(node: Any, name: str) -> Any:
     """Return the value of a key in a mapping node. Raises ValueError where the key is missing."""
     pairs = node.value if node is not None and isinstance(node.value, list) else []
-    found = [value for one, value in pairs if one.value == name]
-    if not found:
+    children = [value for one, value in pairs if one.value == name]
+    if not children:
         raise ValueError
-    return found[0]
+    return children[0]
 
 
 def _says(node: Any, name: str) -> bool:

@@ -36,10 +36,10 @@ class YamlFile:
                 line = node.start_mark.line
                 continue
             pairs = node.value if node.id == "mapping" else []
-            found = [pair for pair in pairs if pair[0].value == key]
-            if not found:
+            matches = [pair for pair in pairs if pair[0].value == key]
+            if not matches:
                 break
-            line, node = found[0][0].start_mark.line, found[0][1]
+            line, node = matches[0][0].start_mark.line, matches[0][1]
         return int(line) + 1
 
     def error(self, problem: str, *keys: str | int, fix: str = "") -> PipelineError:
@@ -118,12 +118,12 @@ class YamlFile:
             reason = getattr(error, "reason", None) or str(error).splitlines()[0]
             raise line_error(self.name, line, f"not YAML: {reason}", "write plain UTF-8 text") from error
         if root is None or root.id != "mapping":
-            found = (
+            kind = (
                 "nothing"
                 if root is None or root.tag.endswith(":null")
                 else {"sequence": "a list"}.get(root.id, f"a {root.id}")
             )
-            problem = "the file is empty" if found == "nothing" else f"expected keys and values, got {found}"
+            problem = "the file is empty" if kind == "nothing" else f"expected keys and values, got {kind}"
             raise line_error(self.name, 1, problem, f"the least is: {self.least}")
         return root
 

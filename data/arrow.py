@@ -92,8 +92,8 @@ def _text_floats(column: pa.Array, decimal: str) -> tuple[np.ndarray, RowErrors]
         if not column.null_count:
             return column.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
     with contextlib.suppress(pa.ArrowInvalid):
-        held = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
-        return held.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
+        texts = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+        return texts.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
     text = pc.utf8_trim_whitespace(column)
     text = pc.if_else(pc.is_in(pc.utf8_lower(text), missing_words()), pa.scalar(None, pa.string()), text)
     if not decimal and detect_decimal_separator(text) == COMMA:
@@ -150,8 +150,8 @@ def to_strings(column: pa.Array) -> pa.Array:
         return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
     if pa.types.is_floating(column.type):  # each value by itself, so that its neighbours do not count
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column).cast(pa.float64())
-        whole = pc.and_(pc.equal(pc.trunc(column), column), pc.less(pc.abs(column), EXACT))
-        return pc.if_else(whole, column.cast(pa.int64(), safe=False).cast(pa.string()), column.cast(pa.string()))
+        is_whole = pc.and_(pc.equal(pc.trunc(column), column), pc.less(pc.abs(column), EXACT))
+        return pc.if_else(is_whole, column.cast(pa.int64(), safe=False).cast(pa.string()), column.cast(pa.string()))
     try:
         return column.cast(pa.string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:

@@ -111,7 +111,9 @@ class _Lists:
 
 
 def _matrices(parts: Sequence[np.ndarray], width: int) -> pa.ListArray:
-    whole = np.concatenate([part.reshape(-1, width) for part in parts] or [np.zeros((0, width))])
-    rows = pa.ListArray.from_arrays(pa.array(np.arange(len(whole) + 1) * width, pa.int32()), pa.array(whole.ravel()))
+    all_rows = np.concatenate([part.reshape(-1, width) for part in parts] or [np.zeros((0, width))])
+    rows = pa.ListArray.from_arrays(
+        pa.array(np.arange(len(all_rows) + 1) * width, pa.int32()), pa.array(all_rows.ravel())
+    )
     ends = np.cumsum([0, *(len(part) for part in parts)])
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), rows)

@@ -46,7 +46,7 @@ class RowGroup:
 
 def row_groups(paths: Iterable[Path], stage: str) -> list[RowGroup]:
     """Return the row groups of part files in order. Raises DataError where a file is damaged."""
-    found = []
+    groups = []
     for path in paths:
         try:
             with pq.ParquetFile(path) as file:
@@ -56,11 +56,11 @@ def row_groups(paths: Iterable[Path], stage: str) -> list[RowGroup]:
         words = {field.name for field in schema if pa.types.is_string(field.type)}
         for number in range(facts.num_row_groups):
             group = facts.row_group(number)
-            held = [group.column(place) for place in range(group.num_columns)]
-            repeated = [one.path_in_schema for one in held if "RLE_DICTIONARY" in one.encodings]
+            chunks = [group.column(place) for place in range(group.num_columns)]
+            repeated = [one.path_in_schema for one in chunks if "RLE_DICTIONARY" in one.encodings]
             coded = tuple(name for name in repeated if name in words)
-            found.append(RowGroup(path, number, group.num_rows, group.total_byte_size, stage, coded))
-    return found
+            groups.append(RowGroup(path, number, group.num_rows, group.total_byte_size, stage, coded))
+    return groups
 
 
 def corrupt_file_error(path: Path, error: Exception, stage: str) -> DataError:
@@ -140,9 +140,9 @@ LOOKED_AT, REPEATS = 2_000, 4  # rows at the beginning of a table; how often a v
 def dictionary_columns(table: pa.Table) -> list[str]:
     """Return the columns worth dictionary-encoding: texts and numbers whose values repeat in the first rows."""
     head = table.slice(0, LOOKED_AT)
-    found = []
+    names = []
     for name, stored in zip(head.column_names, head.schema.types, strict=True):
         if pa.types.is_primitive(stored) or pa.types.is_string(stored) or pa.types.is_dictionary(stored):
             column = decode_array(head.column(name))
-            found += [name] if len(column.unique()) * REPEATS <= len(column) else []
-    return found
+            names += [name] if len(column.unique()) * REPEATS <= len(column) else []
+    return names

@@ -92,18 +92,18 @@ def hash_sample(
     a folder that holds some rows of smallest ids; if they suffice, no others are read. `groups` limits the row
     groups that are read, evenly spread.
     """
-    found = row_groups(ready, split)
-    if not most or sum(unit.rows for unit in found) <= most:
+    groups_read = row_groups(ready, split)
+    if not most or sum(unit.rows for unit in groups_read) <= most:
         return read(ready, split, columns)
     some = files.row_groups(sorted((kept / split).glob(PARTS)), STAGE) if kept else []
     if sum(unit.rows for unit in some) >= most:
-        found = some
-    elif groups and groups < len(found):
-        found = [found[place] for place in np.linspace(0, len(found) - 1, groups).round().astype(int)]
-    numbers = [row_ids.from_arrow(unit.read(["_id"]).column("_id"))[:, 0] for unit in found]
+        groups_read = some
+    elif groups and groups < len(groups_read):
+        groups_read = [groups_read[place] for place in np.linspace(0, len(groups_read) - 1, groups).round().astype(int)]
+    numbers = [row_ids.from_arrow(unit.read(["_id"]).column("_id"))[:, 0] for unit in groups_read]
     limit = _limit(np.concatenate(numbers), most)
     tables = [
-        unit.read(columns, dictionary=True).filter(one <= limit) for unit, one in zip(found, numbers, strict=True)
+        unit.read(columns, dictionary=True).filter(one <= limit) for unit, one in zip(groups_read, numbers, strict=True)
     ]
     parts = [pa.table({name: decode_array(table.column(name)) for name in table.column_names}) for table in tables]
     return pa.concat_tables(parts).slice(0, most)
@@ -127,10 +127,10 @@ def part_files(ready: Path, split: str) -> list[Path]:
     """Return the part files of a split in order. Raises DataError where there is none."""
     if split not in (*SPLITS, QUARANTINED):
         raise DataError(f"there is no split '{split}'", fix="it is one of " + ", ".join(SPLITS))
-    found = sorted((ready / split).glob(PARTS))
-    if not found:
+    files = sorted((ready / split).glob(PARTS))
+    if not files:
         raise DataError("the prepared rows are missing", place=str(ready / split), fix=FIX)
-    return found
+    return files
 
 
 def write(table: pa.Table, folder: Path) -> None:

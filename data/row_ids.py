@@ -51,15 +51,17 @@ def hash_strings(texts: pa.Array) -> np.ndarray:
 
 def to_arrow(ids: np.ndarray) -> pa.Array:
     """Return (N, 2) uint64 ids as the column `_id`, 16 bytes a row."""
-    held = np.ascontiguousarray(ids, "<u8")
-    return pa.FixedSizeBinaryArray.from_buffers(ID, len(held), [None, pa.py_buffer(held)])
+    words = np.ascontiguousarray(ids, "<u8")
+    return pa.FixedSizeBinaryArray.from_buffers(ID, len(words), [None, pa.py_buffer(words)])
 
 
 def from_arrow(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Return the column `_id` as (N, 2) uint64."""
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    held = [np.frombuffer(one.buffers()[1], "<u8").reshape(-1, 2)[one.offset : one.offset + len(one)] for one in chunks]
-    return np.concatenate(held) if held else np.empty((0, 2), np.uint64)
+    chunk_words = [
+        np.frombuffer(one.buffers()[1], "<u8").reshape(-1, 2)[one.offset : one.offset + len(one)] for one in chunks
+    ]
+    return np.concatenate(chunk_words) if chunk_words else np.empty((0, 2), np.uint64)
 
 
 def to_hex(column: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -69,14 +71,14 @@ def to_hex(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 def _mix(lane: np.ndarray) -> None:
     """Apply the finalizer of SplitMix64 in place."""
-    held = lane >> np.uint64(30)
-    lane ^= held
+    shifted = lane >> np.uint64(30)
+    lane ^= shifted
     lane *= FIRST
-    np.right_shift(lane, np.uint64(27), out=held)
-    lane ^= held
+    np.right_shift(lane, np.uint64(27), out=shifted)
+    lane ^= shifted
     lane *= SECOND
-    np.right_shift(lane, np.uint64(31), out=held)
-    lane ^= held
+    np.right_shift(lane, np.uint64(31), out=shifted)
+    lane ^= shifted
 
 
 def _values(column: pa.Array) -> np.ndarray:
@@ -103,20 +105,20 @@ def _words(column: pa.Array) -> np.ndarray:
     _, ends, data = column.buffers()
     offsets = np.frombuffer(ends, np.int64)[column.offset : column.offset + len(column) + 1]
     first, last = int(offsets[0]), int(offsets[-1])
-    whole = np.zeros(last - first + WORD, np.uint8)
-    whole[: last - first] = np.frombuffer(data, np.uint8)[first:last] if last > first else 0
-    words = np.ndarray(last - first + 1, "<u8", whole, strides=(1,))  # the word that begins at each byte
+    padded = np.zeros(last - first + WORD, np.uint8)
+    padded[: last - first] = np.frombuffer(data, np.uint8)[first:last] if last > first else 0
+    words = np.ndarray(last - first + 1, "<u8", padded, strides=(1,))  # the word that begins at each byte
     starts, lengths = offsets[:-1] - first, np.diff(offsets)
     lanes = np.stack([lengths.astype(np.uint64) ^ np.uint64(seed) for seed in SEEDS])
     for place in range(0, min(LONG, int(lengths.max(initial=0))), WORD):
         rows = np.flatnonzero((lengths > place) & (lengths <= LONG))
         left = np.minimum(lengths[rows] - place, WORD).astype(np.uint64)
-        found = words[starts[rows] + place] & (np.uint64(2**64 - 1) >> (np.uint64(64) - np.uint64(8) * left))
+        words_at = words[starts[rows] + place] & (np.uint64(2**64 - 1) >> (np.uint64(64) - np.uint64(8) * left))
         for lane in lanes:
-            mixed = lane[rows] ^ found
+            mixed = lane[rows] ^ words_at
             _mix(mixed)
             lane[rows] = mixed
     for row in np.flatnonzero(lengths > LONG):
-        data_of = whole[starts[row] : starts[row] + lengths[row]].tobytes()
+        data_of = padded[starts[row] : starts[row] + lengths[row]].tobytes()
         lanes[:, row] = np.frombuffer(hashlib.blake2b(data_of, digest_size=16).digest(), "<u8")
     return lanes

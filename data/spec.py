@@ -53,7 +53,7 @@ class FeatureSpec:
         """Return the input columns of a file in their kinds' types, and row → what is wrong."""
         for name in [name for name in self._defaults() if name not in table.column_names]:
             table = table.append_column(name, pa.array([self._defaults()[name] for _ in range(len(table))]))
-        found: RowErrors = {}
+        errors: RowErrors = {}
         typed: dict[str, pa.Array] = {}
         for field in self.inputs.values():
             for index, name in enumerate(field.columns):
@@ -62,8 +62,8 @@ class FeatureSpec:
                 if not may_lack and typed[name].null_count:
                     lacking = np.flatnonzero(typed[name].is_null().to_numpy(zero_copy_only=False))
                     faults = {**{int(row): "missing, which no training row was" for row in lacking}, **faults}
-                found.update({row: f"{name}: {reason}" for row, reason in faults.items()})
-        return pa.table(typed), found
+                errors.update({row: f"{name}: {reason}" for row, reason in faults.items()})
+        return pa.table(typed), errors
 
     def augment(self, batch: Mapping[str, np.ndarray], random: np.random.Generator) -> dict[str, np.ndarray]:
         """Return a training batch with each input varied by its kind, unless the target lies over the image."""
@@ -125,8 +125,8 @@ class FeatureSpec:
     def _defaults(self) -> dict[str, Any]:
         """Return column → value, for columns that a request may leave out."""
         fields = [field for field in self.inputs.values() if not kinds.kind_of(field).grouped]
-        found = {field.columns[0]: kinds.kind_of(field).request_default() for field in fields}
-        return {name: value for name, value in found.items() if value is not None}
+        defaults = {field.columns[0]: kinds.kind_of(field).request_default() for field in fields}
+        return {name: value for name, value in defaults.items() if value is not None}
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as spec.json and model.json store it."""
@@ -196,11 +196,15 @@ def fit_inputs(
     for column, kind in kind_of.items():
         alone = f"{column}_" if column in together else column  # a text may be called "number"
         groups.setdefault(kind if kind in together else alone, []).append(column)
-    said = {key: [options.get(column, {}) for column in columns] for key, columns in groups.items()}
+    options_of = {key: [options.get(column, {}) for column in columns] for key, columns in groups.items()}
     kind_of_key = {key: kind_of[columns[0]] for key, columns in groups.items()}
     return {
         key: _fit(
-            kind_of_key[key], train, columns, transform if kinds.find(kind_of_key[key]).SPANS_ROWS else "", said[key]
+            kind_of_key[key],
+            train,
+            columns,
+            transform if kinds.find(kind_of_key[key]).SPANS_ROWS else "",
+            options_of[key],
         )
         for key, columns in groups.items()
     }
@@ -228,8 +232,8 @@ def _fit(
 def _options_of(kind: str, names: Sequence[str], options: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the options of a field's columns as `fit` takes them. Raises DataError for an unknown option."""
     known, grouped = kinds.find(kind).OPTIONS, kinds.find(kind).grouped
-    for column, said in zip(names, options, strict=True):
-        kinds.check_options(kind, said, column)
+    for column, column_options in zip(names, options, strict=True):
+        kinds.check_options(kind, column_options, column)
     if not grouped:
         return dict(options[0])
     return {

@@ -26,14 +26,14 @@ def describe_project(root: Path, name: str = "") -> dict[str, Any]:
     if name not in ("", *released):
         read(name, root)
     pipelines, mistakes = [], {}
-    for one in [name] if name else sorted({*names(root), *released} - {*retired}):
+    for pipeline_name in [name] if name else sorted({*names(root), *released} - {*retired}):
         try:
-            if one not in names(root):
-                problem = f"there is no pipelines/{one}.yaml, but {released[one]} is in service"
-                raise PipelineError(problem, fix=f"take it out of service with: evergreen retire {one}")
-            pipelines.append(read(one, root))
+            if pipeline_name not in names(root):
+                problem = f"there is no pipelines/{pipeline_name}.yaml, but {released[pipeline_name]} is in service"
+                raise PipelineError(problem, fix=f"take it out of service with: evergreen retire {pipeline_name}")
+            pipelines.append(read(pipeline_name, root))
         except PipelineError as error:
-            mistakes[one] = {"name": one, "mistake": str(error)}
+            mistakes[pipeline_name] = {"name": pipeline_name, "mistake": str(error)}
     served = deploy.status(root)
     known = {"released": released, "served": served["pipelines"] if served else {}}
     reasons = versions.stale_reasons(root, pipelines)

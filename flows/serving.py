@@ -27,8 +27,8 @@ def served_versions(root: Path) -> dict[str, str]:
     """Return the version of each pipeline that the endpoint serves; {} while it is down."""
     from evergreen.stages.deploy import stage as deploy
 
-    found = deploy.status(root)
-    return found["pipelines"] if found else {}
+    endpoint = deploy.status(root)
+    return endpoint["pipelines"] if endpoint else {}
 
 
 def deploy_released(root: Path, progress: Progress = no_progress, needed: str = "") -> dict[str, Any]:

@@ -82,17 +82,17 @@ def prefect_step(work: Callable[[Run], dict[str, Any] | None]) -> Task[[Run], An
 
     def recorded(run: Run) -> Any:
         try:
-            found = work(run)
+            result = work(run)
         except OutageError as error:
             attempt = get_run_context().task_run.run_count - 1  # type: ignore[union-attr]
             if attempt < len(RETRY_SECONDS):
                 versions.print_note(f"{name}: {error.problem}; it is tried again in {RETRY_SECONDS[attempt]} s")
             raise
-        if found is None:
+        if result is None:
             run.progress(stage=name, summary="up to date")
             return Completed(name="Skipped", message="nothing it depends on has changed")
-        run.summaries[name] = found
-        return Completed(message=found["summary"])
+        run.summaries[name] = result
+        return Completed(message=result["summary"])
 
     again = {"retries": len(RETRY_SECONDS), "retry_delay_seconds": RETRY_SECONDS}
     return task(name=name, cache_policy=NO_CACHE, retry_condition_fn=is_transient, **again)(recorded)
@@ -104,10 +104,10 @@ def dvc_stage(name: str) -> Task[[Run], Any]:
     def work(run: Run) -> dict[str, Any] | None:
         if format.stale_reason(run.pipeline, run.paths, name) is None:
             return None
-        found = perform(name, run.pipeline, run.paths, run.progress)
+        summary = perform(name, run.pipeline, run.paths, run.progress)
         versions.commit(run.paths, name)
         publish(name, run.paths)
-        return found
+        return summary
 
     work.__name__ = name
     return prefect_step(work)
@@ -140,10 +140,10 @@ def deploy(run: Run) -> dict[str, Any] | None:
     root = run.paths.root
     if served_versions(root) == versions.released(root):
         return None
-    found = deploy_released(root, run.progress, run.paths.name)
-    summary = "; ".join([f"{found['url']} answers", *(f"not served: {one}" for one in found["failures"].values())])
+    result = deploy_released(root, run.progress, run.paths.name)
+    summary = "; ".join([f"{result['url']} answers", *(f"not served: {one}" for one in result["failures"].values())])
     run.progress(stage="deploy", summary=summary, seconds=time.monotonic() - start)
-    return found | {"summary": summary}
+    return result | {"summary": summary}
 
 
 def publish(stage: str, paths: Paths) -> None:

@@ -22,8 +22,8 @@ def iter_chunks(predict: PredictFn, rows: Batch, *, whole: bool = False) -> Iter
     if whole:
         yield rows, torch.cat([output for _, output in iter_chunks(predict, rows)])
         return
-    one = {name: column[:1] for name, column in rows.items()}
-    numbers = sum(column.numel() for column in (*one.values(), _outputs(predict, one)))
+    first_row = {name: column[:1] for name, column in rows.items()}
+    numbers = sum(column.numel() for column in (*first_row.values(), _outputs(predict, first_row)))
     columns = {name: column.split(max(1, min(ROWS, NUMBERS // numbers))) for name, column in rows.items()}
     for chunk in zip(*columns.values(), strict=True):
         some = dict(zip(columns, chunk, strict=True))

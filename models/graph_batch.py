@@ -66,11 +66,11 @@ class GraphNetwork(Architecture):
         super().__init__()
         width = 4 * max(1, round(16 * size))
         fields = {name: field for name, field in inputs.items() if field.kind == "graph"}
-        beside = {name: field for name, field in inputs.items() if field.kind != "graph"}
+        other_fields = {name: field for name, field in inputs.items() if field.kind != "graph"}
         self.fields, self.width, self.depth = fields, width, depth
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleDict({name: self._layers(field) for name, field in fields.items()})
-        self.beside = FlattenInputs(beside) if beside else None
+        self.beside = FlattenInputs(other_fields) if other_fields else None
         read = sum(width if field.state["centre"] else 3 * width for field in fields.values())
         self.out_features = read + (self.beside.width if self.beside else 0)
 
@@ -92,22 +92,22 @@ class GraphNetwork(Architecture):
 
     def _read(self, name: str, x_BMX: Tensor) -> Tensor:
         state = self.fields[name].state
-        whole = to_graph_batch(x_BMX, int(state["features"]))
-        heard = _edges_reaching_center(whole, self.depth) if state["centre"] else [whole] * self.depth
-        x_nD = whole.x_nF
+        graph_batch = to_graph_batch(x_BMX, int(state["features"]))
+        heard = _edges_reaching_center(graph_batch, self.depth) if state["centre"] else [graph_batch] * self.depth
+        x_nD = graph_batch.x_nF
         for layer, edges in zip(self.layers[name], heard, strict=True):  # type: ignore[call-overload]
             x_nD = self.propagate(layer, self.dropout(x_nD), edges).relu()
         if state["centre"]:
-            return x_nD[whole.first_n]
-        return _pooled(x_nD, whole.row_n, len(x_BMX), int(state["nodes"]))
+            return x_nD[graph_batch.first_n]
+        return _pooled(x_nD, graph_batch.row_n, len(x_BMX), int(state["nodes"]))
 
 
-def _edges_reaching_center(whole: GraphBatch, depth: int) -> list[GraphBatch]:
+def _edges_reaching_center(batch: GraphBatch, depth: int) -> list[GraphBatch]:
     """Return, for each layer, the edges whose messages can still reach a centre."""
-    wanted_n, heard = whole.first_n, []
+    wanted_n, heard = batch.first_n, []
     for _ in range(depth):
-        kept_e = wanted_n[whole.edges_2e[1]]
-        heard.append(whole.with_edges(kept_e))
+        kept_e = wanted_n[batch.edges_2e[1]]
+        heard.append(batch.with_edges(kept_e))
         wanted_n = wanted_n.clone()
         wanted_n[heard[-1].edges_2e[0]] = True
     return heard[::-1]

@@ -134,10 +134,10 @@ def _real_steps(kind: str, x: Tensor) -> Tensor:
     """Return a mask (B, L), False on padding; the first step is always real, so that no row is empty."""
     if kind not in PADDED_KINDS:
         return x.new_ones(x.shape[:2], dtype=torch.bool)
-    held = (x != PADDING) if kind == "text" else x.abs().sum(2) > 0
-    held = held.long().flip(1).cummax(1).values.flip(1).bool()  # what comes before a real step is real
-    held[:, 0] = True
-    return held
+    is_real = (x != PADDING) if kind == "text" else x.abs().sum(2) > 0
+    is_real = is_real.long().flip(1).cummax(1).values.flip(1).bool()  # what comes before a real step is real
+    is_real[:, 0] = True
+    return is_real
 
 
 def run_packed(cell: nn.Module, x_BLD: Tensor, real_BL: Tensor) -> tuple[Tensor, Any]:

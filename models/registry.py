@@ -50,10 +50,14 @@ def buildable(inputs: Inputs, task_name: str = "") -> list[str]:
 def compatible(inputs: Inputs, task_name: str = "") -> list[str]:
     """List architectures that take these inputs and serve the task: baseline, those to try first, the rest."""
     job, here = find_task(task_name) if task_name else None, {field.kind for field in inputs.values()}
-    found = {name: find_architecture(name) for name in list_architectures()}
-    found = {name: kind for name, kind in found.items() if not _refused_kinds(kind, inputs) and kind.supports(inputs)}
-    names = [name for name, kind in found.items() if job is None or common_layout(kind, job, inputs)]
-    return sorted(names, key=lambda name: (not found[name].IS_BASELINE, not found[name].FIRST_FOR & here, name))
+    parts_by_name = {name: find_architecture(name) for name in list_architectures()}
+    parts_by_name = {
+        name: kind for name, kind in parts_by_name.items() if not _refused_kinds(kind, inputs) and kind.supports(inputs)
+    }
+    names = [name for name, kind in parts_by_name.items() if job is None or common_layout(kind, job, inputs)]
+    return sorted(
+        names, key=lambda name: (not parts_by_name[name].IS_BASELINE, not parts_by_name[name].FIRST_FOR & here, name)
+    )
 
 
 def is_tried_first(name: str, kinds: Set[str]) -> bool:

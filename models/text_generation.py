@@ -64,8 +64,8 @@ def generate(network: Network, rows: Batch, name: str, length: int, draw: Draw) 
     An architecture that has `begin` and `extend` reads each token once; others read the whole text for each. A text
     that leaves no room for the new tokens within the longest training text loses its beginning, half of it at most.
     """
-    whole, head = network.task.target.shape[0], network.task.get_submodule("head")
-    tokens_BL, lengths_B = _last_tokens(rows[name], max(whole - length, -(-whole // 2)))
+    max_length, head = network.task.target.shape[0], network.task.get_submodule("head")
+    tokens_BL, lengths_B = _last_tokens(rows[name], max(max_length - length, -(-max_length // 2)))
     write = _cached if hasattr(network.architecture, "extend") else _reread
     features = write(network, rows, name, tokens_BL, lengths_B, length)
     chance = torch.Generator().manual_seed(0)  # the same text is written on alike every time

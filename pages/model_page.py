@@ -68,18 +68,18 @@ def _lead(card: Json, evidence: Json, metrics: Json) -> StyledText:
 
 def _cards(metrics: Json) -> Iterator[tuple[str, str, list[str]]]:
     """Make a card for each metric: the value, its interval, the baseline's."""
-    for name, found in metrics["test"].items():
-        span = [] if found["low"] is None else [f"{number_text(found['low'])} to {number_text(found['high'])}"]
+    for name, score in metrics["test"].items():
+        span = [] if score["low"] is None else [f"{number_text(score['low'])} to {number_text(score['high'])}"]
         base = f"baseline {number_text(metrics['baseline'].get(name))}"
-        yield label(name), number_text(found["value"]), [*span, base]
+        yield label(name), number_text(score["value"]), [*span, base]
 
 
 def _comparison(metrics: Json, evidence: Json, card: Json) -> Iterator[Mark]:
     """Draw the deciding metric, list every metric and the paired tests, and say in a sentence what they mean."""
     directions, names = evidence["metrics"], evidence["names"]
     decider = next(iter(directions))
-    found = metrics["test"][decider]
-    dots = [Dot("this candidate", found["value"], found["low"], found["high"], "a")]
+    score = metrics["test"][decider]
+    dots = [Dot("this candidate", score["value"], score["low"], score["high"], "a")]
     dots += [Dot(text, metrics[role][decider]) for role, text in names.items()]
     order = "more is better" if directions[decider] == "max" else "less is better"
     yield DotPlot(dots, f"{label(decider)} ({order})")
@@ -125,11 +125,11 @@ def _slices(metrics: Json) -> Table:
     """Draw the deciding metric within each slice; nothing where no slices were asked for."""
     roles = {role: text for role, text in ROLES.items() if role in metrics["difference"]}
     rows = []
-    for name, found in metrics["slices"].items():
-        metric, score = next(iter(found["test"].items()))
+    for name, scores in metrics["slices"].items():
+        metric, score = next(iter(scores["test"].items()))
         span = "" if score["low"] is None else f" ({number_text(score['low'])} to {number_text(score['high'])})"
-        others = (number_text(found[role][metric]) for role in roles)
-        rows.append([name, found["rows"], number_text(score["value"]) + span, *others])
+        others = (number_text(scores[role][metric]) for role in roles)
+        rows.append([name, scores["rows"], number_text(score["value"]) + span, *others])
     return Table(["slice", "rows", f"{label(next(iter(metrics['test'])))} of the candidate", *roles.values()], rows)
 
 

@@ -72,8 +72,8 @@ RESERVED = {"dvc", "params"}  # files that lie in pipelines/ where a person has 
 
 def names(root: Path) -> list[str]:
     """Return the pipelines of this clone, in alphabetical order."""
-    found = {path.stem for path in (root / "pipelines").glob("*.yaml")}
-    return sorted(found - RESERVED)
+    stems = {path.stem for path in (root / "pipelines").glob("*.yaml")}
+    return sorted(stems - RESERVED)
 
 
 def tasks() -> list[str]:
@@ -200,8 +200,8 @@ def perform(
     given: dict[str, Any] = {"task": pipeline.task, "progress": told, **more}
     if stage == "preprocess":  # the later ones read them in the spec that it writes
         given["task_options"] = pipeline.task_options
-    found: dict[str, Any] = run(getattr(pipeline, stage, None), paths, **given)
+    result: dict[str, Any] = run(getattr(pipeline, stage, None), paths, **given)
     write_code_versions(pipeline, paths)
-    summary = own[-1] if own else format_summary(found)
+    summary = own[-1] if own else format_summary(result)
     progress(stage=stage, summary=summary, seconds=time.monotonic() - start)
-    return found | {"summary": summary}
+    return result | {"summary": summary}

@@ -94,7 +94,7 @@ def test_files_that_are_no_parts_are_left_alone(tmp_path):
     write(tmp_path, "data/sources/__init__.py", "raise SystemExit\n")
     write(tmp_path, "data/sources/_shared.py", "import evergreen\nraise SystemExit\n")
     parts.use(tmp_path)
-    assert not parts.own()
+    assert not parts.project_texts()
 
 
 def test_a_built_in_name_is_taken(tmp_path):
@@ -111,7 +111,7 @@ def test_so_is_an_alias_of_a_built_in_one(tmp_path):
 
 def test_this_repository_is_tool_and_project():
     parts.use(Path(__file__).parents[1])
-    assert not parts.own()
+    assert not parts.project_texts()
 
 
 def test_what_a_file_raises_is_told_with_its_line(tmp_path):

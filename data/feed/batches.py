@@ -127,12 +127,12 @@ def training_batches(
 def complete_row_groups(ready: Path, split: str, spec: FeatureSpec) -> list[prepared.RowGroup]:
     """Return the row groups of a split. Raises DataError naming the missing file where rows are missing."""
     units = prepared.row_groups(ready, split)
-    held = sum(unit.rows for unit in units)
-    if held != spec.rows[split]:
+    n_rows = sum(unit.rows for unit in units)
+    if n_rows != spec.rows[split]:
         here = {unit.path.name for unit in units}
         others = {path.name for other in spec.rows if other != split for path in (ready / other).glob("part-*.parquet")}
         gone = " or ".join(sorted(others - here)[:3]) or "a part"  # a part of a split has the name of its neighbours
-        problem = f"{gone} is missing or another's: {held:,} rows are here, {spec.rows[split]:,} were prepared"
+        problem = f"{gone} is missing or another's: {n_rows:,} rows are here, {spec.rows[split]:,} were prepared"
         raise DataError(problem, place=str(ready / split), fix=prepared.FIX)
     return units
 
@@ -171,15 +171,15 @@ def encode_row_groups(spec: FeatureSpec, units: Sequence[prepared.RowGroup]) -> 
     parts = (spec.encode(unit.read(columns, dictionary=True), target=True) for unit in units)
     if len(units) == 1:
         return next(parts)
-    held: Batch = {}
+    arrays: Batch = {}
     first = 0
     for unit, part in zip(units, parts, strict=True):
         for name, values in part.items():
             if not first:
-                held[name] = np.empty((sum(one.rows for one in units), *values.shape[1:]), values.dtype)
-            held[name][first : first + unit.rows] = values
+                arrays[name] = np.empty((sum(one.rows for one in units), *values.shape[1:]), values.dtype)
+            arrays[name][first : first + unit.rows] = values
         first += unit.rows
-    return held
+    return arrays
 
 
 def _columns(spec: FeatureSpec) -> list[str]:

@@ -17,10 +17,10 @@ class LengthBucketing:
     """Sort the rows of some batches by length, cut and shuffle the batches anew, and trim their padding."""
 
     def __init__(self, spec: FeatureSpec) -> None:
-        found = {name: kinds.kind_of(field) for name, field in spec.inputs.items()}
-        names = [name for name, kind in found.items() if kind.HAS_LENGTH or kind.STEPWISE]
+        kind_of = {name: kinds.kind_of(field) for name, field in spec.inputs.items()}
+        names = [name for name, kind in kind_of.items() if kind.HAS_LENGTH or kind.STEPWISE]
         target = kinds.kind_of(spec.target)
-        if len(names) != 1 or not found[names[0]].HAS_LENGTH or target.HAS_LENGTH:
+        if len(names) != 1 or not kind_of[names[0]].HAS_LENGTH or target.HAS_LENGTH:
             raise DataError("rows have no single length to sort by", place="train.bucket_by_length", fix=FIX)
         self.name, self.along = names[0], [names[0], *(["target"] if target.ALIGNED else [])]
 
@@ -33,9 +33,9 @@ class LengthBucketing:
     def order(self, lengths: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
         """Return (N,) the new order of the rows of some batches; an incomplete batch stays last."""
         order = np.argsort(lengths, kind="stable")
-        whole = len(order) // size
-        mixed = order[: whole * size].reshape(whole, size)[random.permutation(whole)]
-        return np.concatenate([mixed.ravel(), order[whole * size :]])
+        n_full = len(order) // size
+        mixed = order[: n_full * size].reshape(n_full, size)[random.permutation(n_full)]
+        return np.concatenate([mixed.ravel(), order[n_full * size :]])
 
     def trim_padding(self, batch: Batch, longest: int) -> Batch:
         """Return a batch without the steps after `longest`."""

@@ -76,12 +76,12 @@ class WeightedSampler:
         if not self.rows:
             raise DataError("every row has the weight 0", place="train", fix="give some rows a weight above 0")
         by_class = np.zeros((len(sums), max(map(len, sums))))
-        for unit, found in enumerate(sums):
-            by_class[unit, : len(found)] = found
-        whole = by_class.sum(0)
-        several = np.count_nonzero(whole) > 1
+        for unit, sums_of_group in enumerate(sums):
+            by_class[unit, : len(sums_of_group)] = sums_of_group
+        total = by_class.sum(0)
+        several = np.count_nonzero(total) > 1
         self.share = (
-            np.divide(1.0, whole, out=np.zeros(len(whole)), where=whole > 0) if several else np.ones(len(whole))
+            np.divide(1.0, total, out=np.zeros(len(total)), where=total > 0) if several else np.ones(len(total))
         )
         self.sums = by_class @ self.share  # (units,) weight of each
 

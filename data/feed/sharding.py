@@ -42,9 +42,9 @@ class BatchPlan:
     @property
     def steps(self) -> int:
         """Return the batches of an epoch, the same on every rank."""
-        whole, rest = divmod(self.rows, self.size)
-        fewest = self.world * (2 if self.shuffle and whole else 1)
-        return whole + (1 if rest >= fewest else 0)
+        n_full, rest = divmod(self.rows, self.size)
+        fewest = self.world * (2 if self.shuffle and n_full else 1)
+        return n_full + (1 if rest >= fewest else 0)
 
     @property
     def batches_per_group(self) -> int:

@@ -66,22 +66,22 @@ class StreamedBatches:
         """Yield lists of batches that are encoded together: to hand over each alone costs more than it gains."""
         size, together = self.cut.size, self.cut.batches_per_group
         begin = step = start // together * together
-        held: list[pa.Table] = []
+        pending: list[pa.Table] = []
         first = 0
         windows = self._windows(number) if start < self.cut.steps else []
         for place, (units, rows) in enumerate(windows):
             first, before, last = first + rows, first, place == len(windows) - 1
-            if not held and not last and first <= begin * size:
+            if not pending and not last and first <= begin * size:
                 continue  # all of it is done
             mixed = self._mixed(number, place, units)
-            mixed = pa.concat_tables([*held, mixed if held else mixed.slice(max(0, begin * size - before))])
+            mixed = pa.concat_tables([*pending, mixed if pending else mixed.slice(max(0, begin * size - before))])
             batches = self.cut.steps - step if last else len(mixed) // (size * together) * together
             for piece in range(0, batches, self._at_once):
                 several = min(self._at_once, batches - piece)
                 made = self._encoded(mixed.slice(piece * size, several * size), number, step + piece)
                 yield list(islice(made, max(0, start - step - piece), None))
             rest = np.arange(batches * size, max(len(mixed), batches * size))
-            step, held = step + batches, [mixed.take(pa.array(rest))]
+            step, pending = step + batches, [mixed.take(pa.array(rest))]
             del mixed  # before the next is read
 
     def _windows(self, number: int) -> list[tuple[list[int], int]]:
@@ -115,9 +115,9 @@ class StreamedBatches:
             before += len(table)
         order = np.concatenate(chosen)
         order = order[np.random.default_rng([self.cut.seed, number, place]).permutation(len(order))]
-        whole = pa.concat_tables(tables).combine_chunks()
+        mixed_table = pa.concat_tables(tables).combine_chunks()
         del tables, table  # before the rows are there a third time
-        return whole.take(pa.array(order))
+        return mixed_table.take(pa.array(order))
 
     def _encoded(self, rows: pa.Table, number: int, step: int) -> Iterator[Batch]:
         """Yield this rank's share of each of some complete batches, the last of which may be short."""

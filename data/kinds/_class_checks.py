@@ -40,8 +40,8 @@ def check_class_target(column: pa.Array, place: str) -> None:
             f"holds {n_distinct} different values in {len(words)} rows, too many for classes", place=place, fix=fix
         )
     numbers, errors = to_float64(column)
-    held = numbers[~np.isnan(numbers)]
-    if not errors and len(held) and (held != np.trunc(held)).any():
+    values = numbers[~np.isnan(numbers)]
+    if not errors and len(values) and (values != np.trunc(values)).any():
         raise DataError("holds fractions, which cannot be classes", place=place, fix="use `task: regression`")
 
 

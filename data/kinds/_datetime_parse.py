@@ -76,7 +76,7 @@ def parse_datetimes(column: pa.Array, format: str = "", unit: str = "", zone: st
         return _counted(column, unit)
     if pa.types.is_string(column.type):
         format = format or detect_format(column) or ISO
-        return _written(column, EITHER if zone and format == ISO else format, zone)
+        return _parse_texts(column, EITHER if zone and format == ISO else format, zone)
     valid = column.is_valid().to_numpy(zero_copy_only=False)
     reason = f"a {column.type} is not a time; set `unit` if it counts since 1970"
     return pa.nulls(len(column), TYPE), {int(row): reason for row in np.flatnonzero(valid)}
@@ -96,15 +96,15 @@ def matching_formats(column: pa.Array, share: float = SURE) -> list[str]:
     if not dated or dated < share * len(texts):
         return []
     for format in (ISO, ZONED):  # what is written so is in no other format
-        if not _written(texts, format)[1]:
+        if not _parse_texts(texts, format)[1]:
             return [format]
     few = texts.take(
         pa.array(evenly_spaced_indices(len(texts), FEW))
     )  # most forms fit none of them: the others are counted
-    likely = [format for format in COMMON if len(_written(few, format)[1]) < len(few)]
+    likely = [format for format in COMMON if len(_parse_texts(few, format)[1]) < len(few)]
     if not likely and share:
         return []
-    counts = {format: len(texts) - len(_written(texts, format)[1]) for format in likely or COMMON}
+    counts = {format: len(texts) - len(_parse_texts(texts, format)[1]) for format in likely or COMMON}
     best = max(counts.values())
     return [format for format, count in counts.items() if count == best >= max(1, share * len(texts))]
 
@@ -127,13 +127,13 @@ def _words(column: pa.Array) -> pa.Array:
 def _typed(column: pa.Array) -> tuple[pa.Array, RowErrors]:
     kind = column.type
     unit = "d" if pa.types.is_date32(kind) else "ms" if pa.types.is_date64(kind) else kind.unit
-    whole = column.cast(pa.int32() if unit == "d" else pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    counts = column.cast(pa.int32() if unit == "d" else pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
     scale = UNITS[unit]
-    held = column.is_valid().to_numpy(zero_copy_only=False)
-    beyond = (whole < LOW / scale) | (whole > HIGH / scale)
-    whole = np.where(beyond, 0, whole).astype(np.int64)
-    values = whole * int(scale) if scale >= 1 else whole // round(1 / scale)
-    return _timestamps(values, ~held | beyond), dict.fromkeys(np.flatnonzero(beyond & held).tolist(), BEYOND)
+    is_known = column.is_valid().to_numpy(zero_copy_only=False)
+    beyond = (counts < LOW / scale) | (counts > HIGH / scale)
+    counts = np.where(beyond, 0, counts).astype(np.int64)
+    values = counts * int(scale) if scale >= 1 else counts // round(1 / scale)
+    return _timestamps(values, ~is_known | beyond), dict.fromkeys(np.flatnonzero(beyond & is_known).tolist(), BEYOND)
 
 
 def _counted(column: pa.Array, unit: str) -> tuple[pa.Array, RowErrors]:
@@ -149,7 +149,7 @@ def _counted(column: pa.Array, unit: str) -> tuple[pa.Array, RowErrors]:
     return _timestamps(np.where(blank, 0, values).astype(np.int64), blank), faults
 
 
-def _written(column: pa.Array, format: str, zone: str = "") -> tuple[pa.Array, RowErrors]:
+def _parse_texts(column: pa.Array, format: str, zone: str = "") -> tuple[pa.Array, RowErrors]:
     text = _words(column)
     if format in (ISO, ZONED) and not zone:
         with contextlib.suppress(pa.ArrowInvalid):  # most often all is well, and this is fast
@@ -159,49 +159,49 @@ def _written(column: pa.Array, format: str, zone: str = "") -> tuple[pa.Array, R
     parts = pc.extract_regex(text, _pattern(format))
     if parts.null_count == len(parts):  # as most forms that are tried
         return pa.nulls(len(text), TYPE), _faulty(text.is_valid().to_numpy(zero_copy_only=False), format)
-    held = {part.name: pc.struct_field(parts, part.name) for part in parts.type}
-    made, wrong = _put_together(held, len(text))
-    whole = parts.is_valid().to_numpy(zero_copy_only=False) & ~wrong
-    values = _timestamps(made, ~whole)
+    fields = {part.name: pc.struct_field(parts, part.name) for part in parts.type}
+    made, wrong = _put_together(fields, len(text))
+    is_complete = parts.is_valid().to_numpy(zero_copy_only=False) & ~wrong
+    values = _timestamps(made, ~is_complete)
     if zone:
         values = (
-            pc.if_else(pc.equal(held["z"], ""), localize(values, zone), values)
-            if "z" in held
+            pc.if_else(pc.equal(fields["z"], ""), localize(values, zone), values)
+            if "z" in fields
             else localize(values, zone)
         )
-    return values, _faulty(text.is_valid().to_numpy(zero_copy_only=False) & ~whole, format)
+    return values, _faulty(text.is_valid().to_numpy(zero_copy_only=False) & ~is_complete, format)
 
 
 def _faulty(rows: np.ndarray, format: str) -> RowErrors:
     return dict.fromkeys(np.flatnonzero(rows).tolist(), f"not a time written as {format}")
 
 
-def _put_together(held: dict[str, pa.Array], count: int) -> tuple[np.ndarray, np.ndarray]:
+def _put_together(fields: dict[str, pa.Array], count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return ((N,) int64 microseconds, (N,) bool: is no time of any calendar) of the parts that a pattern matched."""
-    year = _number(held, "Y", 0, count) if "Y" in held else _century(_number(held, "y", 70, count))
-    month = _named(held["b"]) if "b" in held else _number(held, "m", 1, count)
-    day, hour = _number(held, "d", 1, count), _number(held, "H", 0, count)
-    minute, second = _number(held, "M", 0, count), _number(held, "S", 0.0, count)
+    year = _number(fields, "Y", 0, count) if "Y" in fields else _century(_number(fields, "y", 70, count))
+    month = _named(fields["b"]) if "b" in fields else _number(fields, "m", 1, count)
+    day, hour = _number(fields, "d", 1, count), _number(fields, "H", 0, count)
+    minute, second = _number(fields, "M", 0, count), _number(fields, "S", 0.0, count)
     wrong = (year < 1) | (month < 1) | (month > 12) | (day < 1) | (hour > 23) | (minute > 59) | (second >= 60)
-    if "p" in held:
-        twelve = _number(held, "I", 12, count)
-        late = pc.starts_with(pc.utf8_lower(held["p"]), "p").fill_null(False).to_numpy(zero_copy_only=False)
+    if "p" in fields:
+        twelve = _number(fields, "I", 12, count)
+        late = pc.starts_with(pc.utf8_lower(fields["p"]), "p").fill_null(False).to_numpy(zero_copy_only=False)
         wrong |= (twelve < 1) | (twelve > 12)
         hour = twelve % 12 + 12 * late
     months = np.where(wrong, 0, (year - 1970) * 12 + month - 1).astype("datetime64[M]")
     wrong |= day > ((months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")).astype(np.int64)
     days = months.astype("datetime64[D]").astype(np.int64) + day - 1
-    offset = _offset(held["z"]) if "z" in held else 0
+    offset = _offset(fields["z"]) if "z" in fields else 0
     clock = (hour * 60 + minute - offset) * 60_000_000 + np.floor(second * 1e6 + 1e-3).astype(np.int64)
     values = days * 86_400_000_000 + clock
     return values, wrong | (values < LOW) | (values > HIGH)
 
 
-def _number(held: dict[str, pa.Array], name: str, default: float, count: int) -> np.ndarray:
+def _number(fields: dict[str, pa.Array], name: str, default: float, count: int) -> np.ndarray:
     kind = np.float64 if isinstance(default, float) else np.int64
-    if name not in held:
+    if name not in fields:
         return np.full(count, default, kind)
-    words = pc.if_else(pc.equal(held[name], ""), pa.scalar(None, pa.string()), held[name])
+    words = pc.if_else(pc.equal(fields[name], ""), pa.scalar(None, pa.string()), fields[name])
     return words.cast(pa.from_numpy_dtype(kind)).fill_null(default).to_numpy(zero_copy_only=False)
 
 
@@ -219,9 +219,9 @@ def _century(years: np.ndarray) -> np.ndarray:
 def _offset(words: pa.Array) -> np.ndarray:
     """Return minutes east of Greenwich."""
     digits = pc.extract_regex(words, r"^(?P<s>[+-])(?P<h>\d{2}):?(?P<m>\d{2})?$")
-    held = {name: pc.struct_field(digits, name) for name in "shm"}
-    minutes = _number(held, "h", 0, len(words)) * 60 + _number(held, "m", 0, len(words))
-    west = pc.equal(held["s"], "-").fill_null(False).to_numpy(zero_copy_only=False)
+    fields = {name: pc.struct_field(digits, name) for name in "shm"}
+    minutes = _number(fields, "h", 0, len(words)) * 60 + _number(fields, "m", 0, len(words))
+    west = pc.equal(fields["s"], "-").fill_null(False).to_numpy(zero_copy_only=False)
     return np.where(west, -minutes, minutes)
 
 
@@ -238,8 +238,8 @@ def _pattern(format: str) -> str:
         return rf"^(?P<Y>\d{{4}})-(?P<m>\d{{2}})-(?P<d>\d{{2}})(?:{clock}){'' if format == ZONED else '?'}$"
     pieces = re.split(r"(%.)", format)
     unknown = [piece for piece in pieces if piece.startswith("%") and piece not in DIRECTIVES]
-    whole = {"%Y", "%y"} & {*pieces} and {"%m", "%b", "%B"} & {*pieces}
-    if unknown or not whole:
+    has_year_and_month = {"%Y", "%y"} & {*pieces} and {"%m", "%b", "%B"} & {*pieces}
+    if unknown or not has_year_and_month:
         problem = f"'{format}' holds {unknown[0]}" if unknown else f"'{format}' has no year or no month"
         fix = f'write {ISO}, {ZONED}, or such as "%d.%m.%Y %H:%M"'
         raise DataError(problem, place="preprocess.kinds", fix=fix)

@@ -25,10 +25,10 @@ def perceptual_hashes(images: Array) -> Array:
 
 def candidate_image_pairs(one: Array, other: Array, max_bits: int) -> Array:
     """Return (M, 2): for each hash of `one` the NEAREST of `other` that differ in at most `max_bits`."""
-    found, nearest = [np.zeros((0, 2), np.int64)], min(NEAREST, len(other))
+    pairs, nearest = [np.zeros((0, 2), np.int64)], min(NEAREST, len(other))
     for start in range(0, len(one), BLOCK):
         distance = np.bitwise_count(one[start : start + BLOCK, None] ^ other[None])
         near = np.argpartition(distance, nearest - 1, axis=1)[:, :nearest]
         rows, places = np.nonzero(np.take_along_axis(distance, near, axis=1) <= max_bits)
-        found.append(np.stack([rows + start, near[rows, places]], axis=1))
-    return np.concatenate(found)
+        pairs.append(np.stack([rows + start, near[rows, places]], axis=1))
+    return np.concatenate(pairs)

@@ -36,8 +36,8 @@ def as_image_bytes(column: pa.Array) -> pa.Array | None:
 
 def image_errors(column: pa.Array) -> RowErrors:
     """Return row → what is wrong with its file; missing files are the caller's."""
-    found = {row: _fault(data.as_py()) for row, data in enumerate(column) if data.is_valid}
-    return {row: reason for row, reason in found.items() if reason}
+    errors = {row: _fault(data.as_py()) for row, data in enumerate(column) if data.is_valid}
+    return {row: reason for row, reason in errors.items() if reason}
 
 
 def _fault(data: bytes) -> str:
@@ -133,16 +133,16 @@ def encode_png(values: np.ndarray) -> bytes:
     """Return a PNG file of (H, W) or (H, W, C) values from 0 to 255."""
     from PIL import Image
 
-    whole = values.round().clip(0, 255).astype(np.uint8)
+    pixels = values.round().clip(0, 255).astype(np.uint8)
     stream = BytesIO()
-    Image.fromarray(whole[:, :, 0] if whole.ndim == 3 and whole.shape[2] == 1 else whole).save(stream, "PNG")
+    Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels).save(stream, "PNG")
     return stream.getvalue()
 
 
 def parse_size(given: Any, place: str) -> list[int]:
     """Parse the option `size`: [height, width], or one number for both. Raises DataError otherwise."""
     pair = [given, given] if isinstance(given, int) else given
-    whole = isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(side, int) for side in pair)
-    if not whole or min(pair) < 1:
+    is_pair = isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(side, int) for side in pair)
+    if not is_pair or min(pair) < 1:
         raise DataError(f"size is not valid (got {given!r})", place=place, fix="use [height, width] in pixels")
     return list(pair)

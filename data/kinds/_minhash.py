@@ -42,12 +42,12 @@ def find_similar_texts(column: pa.Array, other: pa.Array) -> list[NearDuplicate]
     two = [shingles(join_words(row)) for row in other.to_pylist()]
     same = {hashes.tobytes(): row for row, hashes in reversed(list(enumerate(two)))}
     exact = {row: same[one[row].tobytes()] for row in long if one[row].tobytes() in same}
-    found = [NearDuplicate(row, match, 1.0) for row, match in exact.items()]
+    matches = [NearDuplicate(row, match, 1.0) for row, match in exact.items()]
     rest = [row for row in long if row not in exact]
     for number, match in candidate_text_pairs([one[row] for row in rest], two).tolist():
         similarity = jaccard(one[rest[number]], two[match])
-        found += [NearDuplicate(rest[number], match, similarity)] if similarity >= SIMILAR else []
-    return sorted(found, key=lambda duplicate: duplicate.row)
+        matches += [NearDuplicate(rest[number], match, similarity)] if similarity >= SIMILAR else []
+    return sorted(matches, key=lambda duplicate: duplicate.row)
 
 
 def _may_be_long(text: str) -> bool:

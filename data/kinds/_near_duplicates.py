@@ -78,13 +78,13 @@ def _close_rows(one: Array, two: Array, allowed: Array, telling: Array) -> Array
     """Return (M, 2) rows that differ by no more than `allowed`, found by the columns that tell most."""
     a, b = (np.asarray(side[:, telling], np.float32) for side in (one, two))
     limit = float((allowed[telling] ** 2).sum()) + 1e-4 * float((b * b).sum(1).mean())  # room for the float32
-    found = [np.zeros((0, 2), np.int64)]
+    pairs_found = [np.zeros((0, 2), np.int64)]
     for start in range(0, len(a), BLOCK):
         block = a[start : start + BLOCK]
         distance = (block * block).sum(1)[:, None] - 2 * block @ b.T + (b * b).sum(1)[None]
         pairs = np.argwhere(distance <= limit) + np.array([start, 0])
-        found.append(pairs[(np.abs(one[pairs[:, 0]] - two[pairs[:, 1]]) <= allowed).all(axis=1)])
-    return np.concatenate(found)
+        pairs_found.append(pairs[(np.abs(one[pairs[:, 0]] - two[pairs[:, 1]]) <= allowed).all(axis=1)])
+    return np.concatenate(pairs_found)
 
 
 def _chance_bits(rows: Array, allowed: Array) -> Array:

@@ -32,28 +32,28 @@ def image_preprocessing(source: str, place: str) -> ImagePreprocessing:
         text = read_file(source, "preprocessor_config.json", place, FIX)
     except DataError:  # many have none
         text = "{}"
-    beside = _parsed(text, "preprocessor_config.json", source, place, FIX)
+    preprocessor = _parsed(text, "preprocessor_config.json", source, place, FIX)
     sizes = (
         config.get("image_size"),
         half.get("image_size"),
         own.get("input_size"),
-        beside.get("crop_size"),
-        beside.get("size"),
+        preprocessor.get("crop_size"),
+        preprocessor.get("size"),
     )
     size = next((found for one in sizes if (found := _sides(one))), None)
-    mean, std = (own.get(name) or beside.get(f"image_{name}") for name in ("mean", "std"))
+    mean, std = (own.get(name) or preprocessor.get(f"image_{name}") for name in ("mean", "std"))
     channels = int(config.get("num_channels") or half.get("num_channels") or (own.get("input_size") or [3])[0])
     return ImagePreprocessing(config, size, channels, *(list(one) if one else None for one in (mean, std)))
 
 
-def _sides(said: Any) -> list[int] | None:
+def _sides(size: Any) -> list[int] | None:
     """Return height and width from any way sizes are written: 224, [224, 224], {"height": 224, "width": 224}."""
-    if isinstance(said, dict):
-        short = said.get("shortest_edge")
-        said = [said.get("height", short), said.get("width", short)]
-    if isinstance(said, list):
-        return [int(side) for side in said[-2:]] if all(said[-2:]) else None
-    return [int(said)] * 2 if said else None
+    if isinstance(size, dict):
+        short = size.get("shortest_edge")
+        size = [size.get("height", short), size.get("width", short)]
+    if isinstance(size, list):
+        return [int(side) for side in size[-2:]] if all(size[-2:]) else None
+    return [int(size)] * 2 if size else None
 
 
 def read_json_file(source: str, name: str, place: str, fix: str) -> dict[str, Any]:
@@ -63,10 +63,10 @@ def read_json_file(source: str, name: str, place: str, fix: str) -> dict[str, An
 
 def _parsed(text: str, name: str, source: str, place: str, fix: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        values = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{name} of {source!r} is not JSON ({error})", place=place, fix=fix) from error
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 def read_file(source: str, name: str, place: str, fix: str) -> str:

@@ -19,24 +19,24 @@ NORMAL = 1.349  # deviations between the quartiles of a normal distribution
 STEPS = 101  # quantiles that are kept
 
 
-def fit_warp(values: np.ndarray, said: Mapping[str, Any]) -> dict[str, Any]:
+def fit_warp(values: np.ndarray, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the warp for values (N,) without missing ones."""
-    found: dict[str, Any] = {}
-    if said["outliers"] != "keep" and len(values):
+    warp_state: dict[str, Any] = {}
+    if options["outliers"] != "keep" and len(values):
         low, high = np.quantile(values, (0.25, 0.75))
         width = FENCE * (high - low)
-        found["ends"] = (
+        warp_state["ends"] = (
             [float(low - width), float(high + width)] if width else [float(values.min()), float(values.max())]
         )
-    if said["scaling"] == "log":
-        found["log"] = True
-    if said["scaling"] == "quantile" and len(values):
+    if options["scaling"] == "log":
+        warp_state["log"] = True
+    if options["scaling"] == "quantile" and len(values):
         shares = (np.arange(STEPS) + 0.5) / STEPS
         levels = np.array([NormalDist().inv_cdf(share) for share in shares])
         points, group = np.unique(np.quantile(values, shares), return_inverse=True)
-        found["points"] = points.tolist()
-        found["levels"] = (np.bincount(group, levels) / np.bincount(group)).tolist()  # of equal points the middle
-    return found
+        warp_state["points"] = points.tolist()
+        warp_state["levels"] = (np.bincount(group, levels) / np.bincount(group)).tolist()  # of equal points the middle
+    return warp_state
 
 
 def fit_affine(values: np.ndarray, scaling: str) -> tuple[float, float]:

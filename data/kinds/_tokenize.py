@@ -49,8 +49,8 @@ def learn_vocabulary(unit: str, texts: Sequence[str], most: int) -> tuple[list[s
     Words that occur once are left out.
     """
     if unit in ("byte", "bpe"):
-        found = [chr(number) for number in range(256)] if unit == "byte" else _pairs(texts, most)
-        return found, max(map(len, map(tokenizer(unit, found), texts)), default=0)
+        tokens = [chr(number) for number in range(256)] if unit == "byte" else _pairs(texts, most)
+        return tokens, max(map(len, map(tokenizer(unit, tokens), texts)), default=0)
     return most_common(map(tokenizer(unit, ()), texts), most, fewest=2 if unit == "word" else 1)
 
 
@@ -68,8 +68,8 @@ def most_common(rows: Iterable[Sequence[str]], most: int, *, fewest: int) -> tup
             yield row
 
     counts = Counter(chain.from_iterable(measured()))
-    found = sorted((-count, token) for token, count in counts.items() if count >= fewest)
-    return [token for _, token in found[:most]], longest
+    ranked = sorted((-count, token) for token, count in counts.items() if count >= fewest)
+    return [token for _, token in ranked[:most]], longest
 
 
 def _pairs(texts: Iterable[str], most: int) -> list[str]:
@@ -86,11 +86,11 @@ def _pairs(texts: Iterable[str], most: int) -> list[str]:
         for pair in pairwise(word):
             pairs[pair] += often[number]
             places[pair].add(number)
-    found = [chr(number) for number in range(256)]
-    known = set(found)
+    tokens = [chr(number) for number in range(256)]
+    known = set(tokens)
     heap = [(-count, pair) for pair, count in pairs.items()]
     heapq.heapify(heap)
-    while heap and len(found) < most:
+    while heap and len(tokens) < most:
         count, pair = heapq.heappop(heap)
         if -count != pairs[pair]:  # it was counted anew meanwhile
             continue
@@ -98,7 +98,7 @@ def _pairs(texts: Iterable[str], most: int) -> list[str]:
             break
         if (token := "".join(pair)) not in known:
             known.add(token)
-            found.append(token)
+            tokens.append(token)
         changed = Counter[tuple[str, str]]()
         for number in places.pop(pair):
             before, words[number] = words[number], _joined(words[number], pair)
@@ -111,7 +111,7 @@ def _pairs(texts: Iterable[str], most: int) -> list[str]:
             if difference:
                 pairs[other] += difference
                 heapq.heappush(heap, (-pairs[other], other))
-    return found
+    return tokens
 
 
 def _joined(word: Sequence[str], pair: tuple[str, str]) -> list[str]:
@@ -119,9 +119,9 @@ def _joined(word: Sequence[str], pair: tuple[str, str]) -> list[str]:
     tokens: list[str] = []
     place = 0
     while place < len(word):
-        whole = tuple(word[place : place + 2]) == pair
-        tokens.append("".join(pair) if whole else word[place])
-        place += 2 if whole else 1
+        is_pair = tuple(word[place : place + 2]) == pair
+        tokens.append("".join(pair) if is_pair else word[place])
+        place += 2 if is_pair else 1
     return tokens
 
 

@@ -59,10 +59,10 @@ class Audio(Kind):
             return 1.0 if {"samples", "rate"} <= names and list_depth(column.type.field("samples").type) == 1 else 0.0
         if list_depth(column.type) != 1 or isinstance(column.type, pa.FixedShapeTensorType):
             return 0.0
-        held = column.drop_null()
-        if not len(held) or pc.approximate_median(pc.list_value_length(held)).as_py() < LONG:
+        sounds = column.drop_null()
+        if not len(sounds) or pc.approximate_median(pc.list_value_length(sounds)).as_py() < LONG:
             return 0.0
-        values = held.flatten().to_numpy(zero_copy_only=False)
+        values = sounds.flatten().to_numpy(zero_copy_only=False)
         return 0.95 if values.dtype.kind == "f" and np.abs(values).max(initial=0) <= 1 else 0.0
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
@@ -102,20 +102,20 @@ class Audio(Kind):
         state: dict[str, Any] = {"rate": rate, "mel": int(wishes["mel"]), "step": float(wishes["step"])}
         if wishes["form"] == "waveform":
             state |= {"form": "waveform", "mel": 1, "step": 1 / rate}
-        found = [_steps(samples, state) for samples in _sounds(column, rate)]
-        longest = min(max(len(one) for one in found), round(FORMS[wishes["form"]] / state["step"]))
+        steps_of = [_steps(samples, state) for samples in _sounds(column, rate)]
+        longest = min(max(len(one) for one in steps_of), round(FORMS[wishes["form"]] / state["step"]))
         length = round(wishes["seconds"] / state["step"]) or longest
-        whole = np.concatenate([one[:length] for one in found])
-        std = whole.std(axis=0)
-        state |= {"mean": whole.mean(axis=0).tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
+        all_steps = np.concatenate([one[:length] for one in steps_of])
+        std = all_steps.std(axis=0)
+        state |= {"mean": all_steps.mean(axis=0).tolist(), "std": np.where(std > 0, std, 1.0).tolist()}
         return TensorField("audio", (name,), (max(1, length), state["mel"]), "float32", state)
 
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         mean, std = (np.asarray(field.state[name]) for name in ("mean", "std"))
         values = np.zeros((len(columns[0]), *field.shape), np.float32)
         for row, samples in enumerate(_sounds(columns[0], field.state["rate"], field.shape[0] * field.state["step"])):
-            found = _steps(samples, field.state)[: field.shape[0]]
-            values[row, : len(found)] = (found - mean) / std
+            steps = _steps(samples, field.state)[: field.shape[0]]
+            values[row, : len(steps)] = (steps - mean) / std
         return values
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
@@ -229,13 +229,13 @@ def _fault(row: np.ndarray | None) -> str:
 def _sounds(column: pa.Array, rate: int, seconds: float = 0.0) -> list[np.ndarray]:
     """Return each row's samples at `rate`, of at most `seconds` (and what a last window needs) where that is not 0."""
     samples, rates = column.field("samples"), column.field("rate").to_pylist()
-    found = []
+    sounds = []
     for index, own in enumerate(rates):
         row = _row(samples, index)
         assert row is not None, "rows that lack their sound were set aside"
         most = round((seconds + 1) * (own or rate)) if seconds else len(row)
-        found.append(spectra.resample(row[:most], own or rate, rate))
-    return found
+        sounds.append(spectra.resample(row[:most], own or rate, rate))
+    return sounds
 
 
 def _numbers(value: list[Any]) -> np.ndarray:

@@ -52,10 +52,10 @@ class Boxes(Kind):
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         place = f"column '{name}'"
-        found = [box for row in column.to_pylist() for box in row]
-        if not found:
+        boxes = [box for row in column.to_pylist() for box in row]
+        if not boxes:
             raise DataError("no training row holds a box", place=place, fix="collect images with boxes")
-        farthest = max(box[corner] for box in found for corner in CORNERS)
+        farthest = max(box[corner] for box in boxes for corner in CORNERS)
         unit = options.get("unit") or (UNITS[0] if farthest > 1 else UNITS[1])
         if unit not in UNITS:
             raise DataError(f"{unit!r} is not a valid unit", place=place, fix=f"use {' or '.join(UNITS)}")
@@ -70,7 +70,7 @@ class Boxes(Kind):
                 )
             size = pixels.parse_size(options["size"], place)
         most = options.get("most") or 2 * max(len(row) for row in column.to_pylist())
-        classes = sorted({box["class"] for box in found})
+        classes = sorted({box["class"] for box in boxes})
         state = {"values": [classes], "sizes": [len(classes)], "unit": unit, "size": size}
         return TensorField("boxes", (name,), (int(most), 5), "float32", state)
 

@@ -110,8 +110,8 @@ class Category(Kind):
         coded = pa.types.is_dictionary(column.type)
         text = pa.concat_arrays([column.dictionary, pa.nulls(1, pa.string())]) if coded else column
         text = _canonical(text, kind)
-        found = pc.index_in(text, _words(tuple(values), kind)).fill_null(-1)
-        codes = found.to_numpy(zero_copy_only=False).astype(np.int64)
+        places = pc.index_in(text, _words(tuple(values), kind)).fill_null(-1)
+        codes = places.to_numpy(zero_copy_only=False).astype(np.int64)
         codes = self._hashed(field, index, text, codes + 1) if field.shape else codes
         if coded:
             codes = codes[column.indices.fill_null(len(text) - 1).to_numpy(zero_copy_only=False)]
@@ -171,12 +171,12 @@ class Category(Kind):
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         known = field.state["values"][index]
-        held = [value for value in known if value is not None]
+        values = [value for value in known if value is not None]
         kind = field.state["types"][index]
         schema = {
             "type": kind,
-            "example": held[0] if held else {"string": "", "integer": 0, "boolean": False}[kind],
-            "description": "one of " + ", ".join(str(value) for value in held[:20]) + "; another is taken as unseen",
+            "example": values[0] if values else {"string": "", "integer": 0, "boolean": False}[kind],
+            "description": "one of " + ", ".join(str(value) for value in values[:20]) + "; another is taken as unseen",
         }
         return schema | ({"nullable": True} if field.state["missing"][index] else {})
 
@@ -241,8 +241,8 @@ def _type(column: pa.Array) -> str:
     words = pc.unique(column.drop_null()).to_pylist()
     if words and {word.lower() for word in words} <= {"true", "false"}:
         return "boolean"
-    whole = all(word.removeprefix("-").isdecimal() and word.isascii() and str(int(word)) == word for word in words)
-    return "integer" if words and whole else "string"
+    is_whole = all(word.removeprefix("-").isdecimal() and word.isascii() and str(int(word)) == word for word in words)
+    return "integer" if words and is_whole else "string"
 
 
 def _bucket(word: str, buckets: int) -> int:
@@ -251,10 +251,10 @@ def _bucket(word: str, buckets: int) -> int:
 
 def _values(column: pa.Array, kind: str, fewest: int, most: int) -> list[Any]:
     """Return the values seen at least `fewest` times, the `most` most common ones, sorted; null comes first."""
-    found = pc.value_counts(_canonical(column, kind))
-    found = found.filter(pc.greater_equal(found.field("counts"), fewest))
-    if len(found) > most:  # of equally common ones those that the alphabet has first
+    counts = pc.value_counts(_canonical(column, kind))
+    counts = counts.filter(pc.greater_equal(counts.field("counts"), fewest))
+    if len(counts) > most:  # of equally common ones those that the alphabet has first
         keys = [("counts", "descending"), ("values", "ascending")]
-        found = found.take(pc.sort_indices(pa.Table.from_struct_array(found), keys)[:most])
-    words = found.field("values").to_pylist()
+        counts = counts.take(pc.sort_indices(pa.Table.from_struct_array(counts), keys)[:most])
+    words = counts.field("values").to_pylist()
     return ([None] if None in words else []) + sorted(_typed(word, kind) for word in words if word is not None)

@@ -29,7 +29,7 @@ SHAPE = "give {nodes: a list of lists of numbers, edges: a list of pairs of plac
 
 class Graph(Kind):
     OPTIONS = {
-        "nodes": 0,  # M; of larger graphs the first M count. 0: the largest training graph's, at most what _most says
+        "nodes": 0,  # M; of larger graphs the first M count. 0: the largest training graph's, up to _max_nodes
         "centre": None,  # whether node 0 is what a row is about; by default where the column brings degrees
     }
 
@@ -51,26 +51,26 @@ class Graph(Kind):
             reason = f"no graph: {str(error).splitlines()[0]}"
             return pa.nulls(len(column), TYPE), dict.fromkeys(range(len(column)), reason)
         rows = np.flatnonzero(typed.is_valid().to_numpy(zero_copy_only=False))
-        found = list(unpack(typed.drop_null()))
-        widths = [graph.nodes.shape[1] for graph in found]
+        graphs = list(unpack(typed.drop_null()))
+        widths = [graph.nodes.shape[1] for graph in graphs]
         commonest = max(set(widths), key=widths.count, default=0)
-        faults = {int(row): graph.validation_error(commonest) for row, graph in zip(rows, found, strict=True)}
+        faults = {int(row): graph.validation_error(commonest) for row, graph in zip(rows, graphs, strict=True)}
         return typed, {row: fault for row, fault in faults.items() if fault}
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         if target:
             raise DataError("a graph cannot be a target", place=f"column '{name}'", fix="choose another target")
-        found = list(unpack(column))
-        nodes = np.concatenate([graph.nodes for graph in found]).astype(np.float64)
+        graphs = list(unpack(column))
+        nodes = np.concatenate([graph.nodes for graph in graphs]).astype(np.float64)
         flag = np.isin(nodes, (0, 1)).all(axis=0)  # yes or no: they stay as they are
         std = nodes.std(axis=0)
-        most = int(options.get("nodes") or _most([len(graph.nodes) for graph in found], nodes.shape[1]))
+        most = int(options.get("nodes") or _max_nodes([len(graph.nodes) for graph in graphs], nodes.shape[1]))
         centre = options.get("centre")
         state = {
             "features": nodes.shape[1],
             "nodes": most,
-            "centre": found[0].degree is not None if centre is None else bool(centre),
+            "centre": graphs[0].degree is not None if centre is None else bool(centre),
             "mean": np.where(flag, 0.0, nodes.mean(axis=0)).tolist(),
             "std": np.where(flag | (std == 0), 1.0, std).tolist(),
             "median": np.median(nodes, axis=0).tolist(),
@@ -111,13 +111,13 @@ class Graph(Kind):
             raise DataError("has no degrees", fix=fix)
         nodes, edges = value["nodes"], value["edges"]
         lengths = {"weights": len(edges), "degree": len(nodes)}
-        beside = (
+        extra_fields = (
             None if value.get(name) is None else parse_numeric_array(value[name], (n,)) for name, n in lengths.items()
         )
         graph = graph_type.Graph(
             parse_numeric_array(nodes, (len(nodes), field.state["features"])) if nodes else np.zeros((0, 0)),
             parse_numeric_array(edges, (len(edges), 2)) if edges else np.zeros((0, 2)),
-            *beside,
+            *extra_fields,
         )
         fault = graph.validation_error(field.state["features"])
         if fault or (graph.edges != np.trunc(graph.edges)).any():
@@ -161,7 +161,7 @@ class Graph(Kind):
         return [b"".join(_bytes(part) for part in vars(graph).values()) for graph in unpack(column)]
 
 
-def _most(counts: Sequence[int], features: int) -> int:
+def _max_nodes(counts: Sequence[int], features: int) -> int:
     """Return the nodes of the largest graph, at most MAX_NODES, and fewer where rows are very many."""
     most = min(MAX_NODES, max(counts))
     while most > 16 and len(counts) * most * (features + 2 + most) > VALUES:
@@ -171,9 +171,9 @@ def _most(counts: Sequence[int], features: int) -> int:
 
 def _typed(column: pa.StructArray) -> pa.StructArray:
     """Return a column as TYPE; a row without nodes or edges is null."""
-    held = {field.name for field in column.type}
+    names = {field.name for field in column.type}
     parts = [
-        pc.struct_field(column, part.name).cast(part.type) if part.name in held else pa.nulls(len(column), part.type)
+        pc.struct_field(column, part.name).cast(part.type) if part.name in names else pa.nulls(len(column), part.type)
         for part in TYPE
     ]
     lacking = pc.or_(parts[0].is_null(), parts[1].is_null())
@@ -193,5 +193,5 @@ def _decoded(field: TensorField, row: np.ndarray) -> graph_type.Graph:
 
 
 def _bytes(part: np.ndarray | None) -> bytes:
-    held = b"" if part is None else np.ascontiguousarray(part + 0.0, dtype="<f8").tobytes()
-    return len(held).to_bytes(8, "little") + held
+    data = b"" if part is None else np.ascontiguousarray(part + 0.0, dtype="<f8").tobytes()
+    return len(data).to_bytes(8, "little") + data

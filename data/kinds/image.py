@@ -47,9 +47,9 @@ class Image(Kind):
 
     def detect(self, column: pa.Array) -> float:
         column = decode_array(column)
-        found = pixels.as_image_bytes(column)
-        if found is not None:
-            first = found.drop_null()[:FIRST]
+        files = pixels.as_image_bytes(column)
+        if files is not None:
+            first = files.drop_null()[:FIRST]
             return 1.0 if len(pixels.image_errors(first)) < len(first) else 0.0
         return 1.0 if list_depth(column.type) in (2, 3) else 0.0
 
@@ -61,9 +61,9 @@ class Image(Kind):
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
-        found = pixels.as_image_bytes(column)
-        if found is not None:
-            return found, pixels.image_errors(found)
+        files = pixels.as_image_bytes(column)
+        if files is not None:
+            return files, pixels.image_errors(files)
         values, faults = stack_lists(column)
         if values.ndim not in (3, 4) or not values.size:
             return column, dict.fromkeys(range(len(column)), "not an image (H, W) or (H, W, C)")
@@ -78,8 +78,8 @@ class Image(Kind):
         own = {"size": wanted.size, "channels": wanted.channels} if wanted else {}
         if wanted and options.get("channels") not in (None, wanted.channels):
             raise DataError(f"the source needs {wanted.channels} channels", place=place, fix="leave `channels` out")
-        said = {key: one for key, one in options.items() if one is not None}
-        state = _layout(column, own | said, f"column '{name}'")
+        given_options = {key: one for key, one in options.items() if one is not None}
+        state = _layout(column, own | given_options, f"column '{name}'")
         values = _images(column, state)  # (N, H, W, C)
         low, high = (0, 255) if state["given"] is None else (values.min(), values.max())
         mean, std = values.mean(axis=(0, 1, 2), dtype=np.float64), values.std(axis=(0, 1, 2), dtype=np.float64)
@@ -150,8 +150,8 @@ class Image(Kind):
 
     def measure(self, column: pa.Array) -> np.ndarray:
         if pa.types.is_binary(column.type):
-            held = column.drop_null()
-            return np.array([pixels.decode_image(data.as_py(), (16, 16), 1).mean() for data in held], np.float64)
+            images = column.drop_null()
+            return np.array([pixels.decode_image(data.as_py(), (16, 16), 1).mean() for data in images], np.float64)
         values = stack_lists(column)[0]
         return values.reshape(len(values), -1).mean(axis=1).astype(np.float64)
 

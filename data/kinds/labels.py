@@ -41,7 +41,9 @@ class Labels(Kind):
         column = decode_array(column)
         if pa.types.is_string(column.type):
             rows = [None if text is None else BETWEEN.split(text) for text in column.to_pylist()]
-        elif _lists(column.type) and (pa.types.is_string(column.type.value_type) or _whole(column.type.value_type)):
+        elif _lists(column.type) and (
+            pa.types.is_string(column.type.value_type) or _is_integer(column.type.value_type)
+        ):
             rows = column.to_pylist()
         else:
             return pa.nulls(len(column), WORDS), dict.fromkeys(range(len(column)), "no list of labels")
@@ -107,7 +109,7 @@ def _lists(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
-def _whole(kind: pa.DataType) -> bool:
+def _is_integer(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind)
 
 

@@ -47,9 +47,9 @@ class Mask(Kind):
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
-        found = pixels.as_image_bytes(column)
-        if found is not None:
-            return found, pixels.image_errors(found)
+        files = pixels.as_image_bytes(column)
+        if files is not None:
+            return files, pixels.image_errors(files)
         values, faults = stack_lists(column)
         if values.ndim != 3 or not values.size:
             return column, dict.fromkeys(range(len(column)), "not a mask (H, W)")
@@ -61,17 +61,17 @@ class Mask(Kind):
         ((name, column),) = columns.items()
         place = f"column '{name}'"
         size = pixels.parse_size(options["size"], place) if options.get("size") is not None else _size(column)
-        found = set(np.unique(_masks(column, size)).tolist()) - {options.get("ignore")}
-        if len(found) < 2:
+        classes = set(np.unique(_masks(column, size)).tolist()) - {options.get("ignore")}
+        if len(classes) < 2:
             raise DataError(
-                f"the training masks hold only one class: {sorted(found)}",
+                f"the training masks hold only one class: {sorted(classes)}",
                 place=place,
                 fix="give masks of two classes or more",
             )
-        if len(found) > MANY:
+        if len(classes) > MANY:
             fix = "save masks without blurred edges (PNG, one value a class)"
-            raise DataError(f"holds {len(found)} different values, too many for classes", place=place, fix=fix)
-        state = {"values": [sorted(found)], "sizes": [len(found)], "ignore": options.get("ignore"), "size": size}
+            raise DataError(f"holds {len(classes)} different values, too many for classes", place=place, fix=fix)
+        state = {"values": [sorted(classes)], "sizes": [len(classes)], "ignore": options.get("ignore"), "size": size}
         return TensorField("mask", (name,), tuple(size), "int64", state)
 
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
@@ -95,8 +95,8 @@ class Mask(Kind):
         """Count the classes of pixels."""
         binary = pa.types.is_binary(column.type)
         values = _masks(column.drop_null(), (32, 32)) if binary else stack_lists(column)[0].astype(np.int64)
-        found, counts = np.unique(values, return_counts=True)
-        return Counter(dict(zip(map(str, found.tolist()), counts.tolist(), strict=True)))
+        classes, counts = np.unique(values, return_counts=True)
+        return Counter(dict(zip(map(str, classes.tolist()), counts.tolist(), strict=True)))
 
     def show_target(
         self, field: TensorField, columns: Sequence[pa.Array], over: Sequence[Any], predicted: Sequence[Any] = ()

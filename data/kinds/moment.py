@@ -75,12 +75,12 @@ class Moment(Kind):
                 "a time cannot be a target", place=place, fix="use a number as the target, such as the days until then"
             )
         wishes = {**self.OPTIONS, **options}
-        held = column.drop_null().cast(pa.int64()).to_numpy(zero_copy_only=False)
-        mean, std = (float(held.mean()), float(held.std())) if len(held) else (0.0, 1.0)
+        times = column.drop_null().cast(pa.int64()).to_numpy(zero_copy_only=False)
+        mean, std = (float(times.mean()), float(times.std())) if len(times) else (0.0, 1.0)
         state = {name: wishes[name] for name in ("format", "unit", "zone")}
-        state |= {"mean": mean, "std": std or 1.0, "median": int(np.median(held)) if len(held) else 0}
-        lacks = len(held) < len(column)
-        state |= {"missing": [lacks], "flag": lacks, "cycles": _cycles(wishes["cycles"], held, place)}
+        state |= {"mean": mean, "std": std or 1.0, "median": int(np.median(times)) if len(times) else 0}
+        lacks = len(times) < len(column)
+        state |= {"missing": [lacks], "flag": lacks, "cycles": _cycles(wishes["cycles"], times, place)}
         width = 1 + 2 * len(state["cycles"]) + lacks
         return TensorField("number", (name,), (width,), "float32", state, "moment")
 
@@ -90,7 +90,7 @@ class Moment(Kind):
         column = column.fill_null(pa.scalar(state["median"], pa.int64()).cast(dates.TYPE))
         time = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
         parts = [np.clip((time - state["mean"]) / state["std"], -FARTHEST, FARTHEST)]
-        turns = _turns(_here(column, state["zone"]))
+        turns = _turns(_local_microseconds(column, state["zone"]))
         for cycle in state["cycles"]:
             angle = 2 * np.pi * turns[cycle]
             parts += [np.where(blank, 0.0, np.sin(angle)), np.where(blank, 0.0, np.cos(angle))]
@@ -100,7 +100,9 @@ class Moment(Kind):
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """Return times in ISO 8601, as exact as float32: to a ten-millionth of the range of training rows."""
         time = np.asarray(values, np.float64)[:, 0] * field.state["std"] + field.state["mean"]
-        return [_said(value) for value in np.clip(np.round(time), dates.LOW, dates.HIGH).astype(np.int64).tolist()]
+        return [
+            _format_time(value) for value in np.clip(np.round(time), dates.LOW, dates.HIGH).astype(np.int64).tolist()
+        ]
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if value is None:
@@ -126,11 +128,15 @@ class Moment(Kind):
         return pa.array(values, pa.int64()).cast(dates.TYPE)
 
     def to_json(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
-        return _said(value.value) if value.is_valid else None
+        return _format_time(value.value) if value.is_valid else None
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         zone = self.zone or "UTC"
-        schema: dict[str, Any] = {"type": "string", "format": "date-time", "example": _said(field.state["median"])}
+        schema: dict[str, Any] = {
+            "type": "string",
+            "format": "date-time",
+            "example": _format_time(field.state["median"]),
+        }
         schema["description"] = f"a time in ISO 8601; one that names no zone is of {zone}"
         if self.unit:
             number = {"type": "number", "description": f"{self.unit} since 1970"}
@@ -146,9 +152,9 @@ class Moment(Kind):
 
     def describe_values(self, column: pa.Array) -> tuple[str, str]:
         """Return the first and the last day."""
-        held = self.validate(column)[0].drop_null()
-        ends = pc.min_max(held)
-        return f"{ends['min'].as_py():%Y-%m-%d} to {ends['max'].as_py():%Y-%m-%d}" if len(held) else "", ""
+        times = self.validate(column)[0].drop_null()
+        ends = pc.min_max(times)
+        return f"{ends['min'].as_py():%Y-%m-%d} to {ends['max'].as_py():%Y-%m-%d}" if len(times) else "", ""
 
     def to_comparable(self, column: pa.Array) -> pa.Array:
         return column.cast(pa.int64()).cast(pa.float64())
@@ -157,20 +163,20 @@ class Moment(Kind):
         return column.cast(pa.int64()).cast(pa.float64(), safe=False)  # exact until the year 2255
 
 
-def _cycles(wanted: Sequence[str] | None, held: np.ndarray, place: str) -> list[str]:
+def _cycles(wanted: Sequence[str] | None, times: np.ndarray, place: str) -> list[str]:
     """Return the cycles to encode: those asked for, or those that the times go round and whose parts differ."""
     if wanted is not None:
         for name in wanted:
             if name not in CYCLES:
                 raise DataError(f"'{name}' is not a cycle", place=place, fix=f"use {', '.join(CYCLES)}")
         return list(wanted)
-    if not len(held):
+    if not len(times):
         return []
-    turns, reach = _turns(held[evenly_spaced_indices(len(held), LOOKED_AT)]), (held.max() - held.min()) / DAY
+    turns, reach = _turns(times[evenly_spaced_indices(len(times), LOOKED_AT)]), (times.max() - times.min()) / DAY
     return [name for name, days in CYCLES.items() if reach >= days and np.ptp(turns[name]) > 0]
 
 
-def _here(column: pa.Array, zone: str) -> np.ndarray:
+def _local_microseconds(column: pa.Array, zone: str) -> np.ndarray:
     """Return (N,) microseconds since 1970 on the clocks of a zone."""
     if zone:
         column = pc.local_timestamp(column.cast(pa.timestamp("us", zone)))
@@ -183,12 +189,12 @@ def _turns(time: np.ndarray) -> dict[str, np.ndarray]:
     dated = day.astype("datetime64[D]")
     month, year = dated.astype("datetime64[M]"), dated.astype("datetime64[Y]")
     into = {"day": (dated - month, month), "year": (dated - year, year)}
-    found = {"hour": clock / DAY, "weekday": (day + 3) % 7 / 7}  # the first day of 1970 was a Thursday
+    turns = {"hour": clock / DAY, "weekday": (day + 3) % 7 / 7}  # the first day of 1970 was a Thursday
     for name, (since, start) in into.items():
         length = (start + 1).astype("datetime64[D]") - start.astype("datetime64[D]")
-        found[name] = since.astype(np.int64) / length.astype(np.int64)
-    return found | {"month": month.astype(np.int64) % 12 / 12}
+        turns[name] = since.astype(np.int64) / length.astype(np.int64)
+    return turns | {"month": month.astype(np.int64) % 12 / 12}
 
 
-def _said(time: int) -> str:
+def _format_time(time: int) -> str:
     return f"{np.datetime64(time, 'us')}Z".replace(".000000Z", "Z")

@@ -72,8 +72,8 @@ class Number(Kind):
     def infer_options(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
         _possible({**self.OPTIONS, **options}, target=False)
         column = decode_array(column)
-        found = {"decimal": detect_decimal_separator(column)} if pa.types.is_string(column.type) else {}
-        return {**found, **options}
+        detected = {"decimal": detect_decimal_separator(column)} if pa.types.is_string(column.type) else {}
+        return {**detected, **options}
 
     def with_options(self, options: Mapping[str, Any]) -> Number:
         return type(self)(str(options.get("decimal") or ""))
@@ -89,23 +89,23 @@ class Number(Kind):
         return pa.array(values, from_pandas=True), faults
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
-        whole = {name: options.get(name, [value] * len(columns)) for name, value in self.OPTIONS.items()}
-        wishes = [{name: said[place] for name, said in whole.items()} for place in range(len(columns))]
+        options_of = {name: options.get(name, [value] * len(columns)) for name, value in self.OPTIONS.items()}
+        wishes = [{name: said[place] for name, said in options_of.items()} for place in range(len(columns))]
         state: dict[str, Any] = {"mean": [], "std": [], "median": [], "missing": []}
         shapes: list[dict[str, Any]] = []
-        for (name, column), said in zip(columns.items(), wishes, strict=True):
+        for (name, column), column_options in zip(columns.items(), wishes, strict=True):
             try:
-                _possible(said, target=target)
+                _possible(column_options, target=target)
             except DataError as error:
                 raise DataError(error.problem, place=f"preprocess.kinds.{name}", fix=error.fix) from error
             values = column.to_numpy(zero_copy_only=False)
-            held = values[~np.isnan(values)]
-            shapes.append(scaling.fit_warp(held, said))
-            mean, std = scaling.fit_affine(scaling.warp(held, shapes[-1]), said["scaling"])
+            known = values[~np.isnan(values)]
+            shapes.append(scaling.fit_warp(known, column_options))
+            mean, std = scaling.fit_affine(scaling.warp(known, shapes[-1]), column_options["scaling"])
             state["mean"].append(mean)
             state["std"].append(std)
-            state["median"].append(float(np.median(held)) if len(held) else 0.0)
-            state["missing"].append(len(held) < len(values))
+            state["median"].append(float(np.median(known)) if len(known) else 0.0)
+            state["missing"].append(len(known) < len(values))
         lacking = [lacks and said["indicator"] for lacks, said in zip(state["missing"], wishes, strict=True)]
         flags = np.flatnonzero(lacking).tolist() if not target else []
         outlying = [place for place, said in enumerate(wishes) if said["outliers"] == "flag"]
@@ -175,8 +175,8 @@ class Number(Kind):
 
     def describe_drift(self, one: pa.Array, two: pa.Array, names: tuple[str, str]) -> str:
         """Compare the medians."""
-        held = [side.drop_null().to_numpy().astype(np.float64) for side in (one, two)]
-        medians = [f"{np.median(side):.4g}" if len(side) else "unknown" for side in held]
+        known = [side.drop_null().to_numpy().astype(np.float64) for side in (one, two)]
+        medians = [f"{np.median(side):.4g}" if len(side) else "unknown" for side in known]
         return f"median {medians[0]} {names[0]}, {medians[1]} {names[1]}"
 
     def assign_bins(self, train: pa.Array, held_out: pa.Array) -> tuple[np.ndarray, int]:
@@ -220,14 +220,17 @@ def _floats(*columns: pa.Array) -> np.ndarray:
     return np.concatenate([column.to_numpy(zero_copy_only=False).astype(np.float64) for column in columns])
 
 
-def _possible(said: Mapping[str, Any], *, target: bool) -> None:
+def _possible(column_options: Mapping[str, Any], *, target: bool) -> None:
     """Raise DataError for options of a column that do not exist, or that a target cannot have."""
     for option, known in (("scaling", SCALINGS), ("outliers", OUTLIERS)):
-        if said[option] not in known:
-            raise DataError(f"{said[option]!r} is not a valid value of {option}", fix=suggest(str(said[option]), known))
-    if said["decimal"] not in ("", ",", "."):
-        raise DataError(f"{said['decimal']!r} is not a decimal separator", fix='use "," or "."')
-    if target and (said["scaling"] not in STRAIGHT or said["outliers"] != "keep"):
+        if column_options[option] not in known:
+            raise DataError(
+                f"{column_options[option]!r} is not a valid value of {option}",
+                fix=suggest(str(column_options[option]), known),
+            )
+    if column_options["decimal"] not in ("", ",", "."):
+        raise DataError(f"{column_options['decimal']!r} is not a decimal separator", fix='use "," or "."')
+    if target and (column_options["scaling"] not in STRAIGHT or column_options["outliers"] != "keep"):
         fix = f"use scaling: {', '.join(STRAIGHT)}; for counts use `transform`"
         raise DataError(
             "a target cannot be rescaled non-linearly or clipped: predictions are in its own units", fix=fix

@@ -27,8 +27,8 @@ class Seed(Kind):
         if not pa.types.is_integer(column.type):
             return pa.nulls(len(column), pa.int64()), dict.fromkeys(range(len(column)), "not a whole number")
         values = column.cast(pa.int64(), safe=False)
-        held = values.fill_null(0).to_numpy(zero_copy_only=False)
-        wrong = np.flatnonzero((held < 0) | (held >= LIMIT))
+        seeds = values.fill_null(0).to_numpy(zero_copy_only=False)
+        wrong = np.flatnonzero((seeds < 0) | (seeds >= LIMIT))
         return values, dict.fromkeys(wrong.tolist(), f"not a whole number from 0 to {LIMIT - 1}")
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:

@@ -58,9 +58,9 @@ class Series(Kind):
         if field.shape[1:] == (1,) and values.ndim == 3:  # a history with covariates, and a model that sees none
             values = values[..., :1]
         if math.prod(values.shape[1:]) != math.prod(field.shape):
-            held = " × ".join(str(side) for side in values.shape[1:])
+            shape = " × ".join(str(side) for side in values.shape[1:])
             raise DataError(
-                f"holds {held} values a row where {' × '.join(map(str, _sides(field)))} are expected",
+                f"holds {shape} values a row where {' × '.join(map(str, _sides(field)))} are expected",
                 place=f"column '{field.columns[0]}'",
                 fix="use the same `window`, `horizon` and `covariates` as in training",
             )
@@ -80,16 +80,16 @@ class Series(Kind):
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         length, *width = _sides(field)
         step: dict[str, Any] = {"type": "number"}
-        told = "oldest first"
+        description = "oldest first"
         if width:
             step = {"type": "array", "items": step, "minItems": width[0], "maxItems": width[0]}
-            told += ", each step: " + ", ".join(field.state.get("channels", [f"{width[0]} numbers"]))
+            description += ", each step: " + ", ".join(field.state.get("channels", [f"{width[0]} numbers"]))
         return {
             "type": "array",
             "items": step,
             "minItems": length,
             "maxItems": length,
-            "description": told,
+            "description": description,
             "example": _restored(field, np.array(field.state["median"])),
         }
 

@@ -37,7 +37,7 @@ class Tags(Kind):
             return pa.nulls(len(column), pa.list_(pa.string())), dict.fromkeys(range(len(column)), "no list of tags")
         rows = enumerate(column.to_pylist())
         return column, {
-            number: "holds no tag, or an empty one" for number, row in rows if row is not None and not _whole(row)
+            number: "holds no tag, or an empty one" for number, row in rows if row is not None and not _is_complete(row)
         }
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
@@ -57,11 +57,11 @@ class Tags(Kind):
 
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         codes = {tag: number for number, tag in enumerate(field.state["values"][0])}
-        found = np.full((len(columns[0]), *field.shape), PADDING, np.int64)
+        encoded = np.full((len(columns[0]), *field.shape), PADDING, np.int64)
         for number, row in enumerate(columns[0].to_pylist()):
             tags = [codes.get(tag, PADDING) for tag in row[: field.shape[0]]]
-            found[number, : len(tags)] = tags
-        return found
+            encoded[number, : len(tags)] = tags
+        return encoded
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         names = field.state["values"][0]
@@ -90,5 +90,5 @@ def unequal_lengths(tags: pa.Array, words: pa.Array) -> RowErrors:
     }
 
 
-def _whole(tags: Sequence[Any]) -> bool:
+def _is_complete(tags: Sequence[Any]) -> bool:
     return bool(tags) and all(tags)

@@ -50,10 +50,12 @@ class Text(Kind):
             return 0.7 if any(len(set(row)) < len(row) for row in column.drop_null().to_pylist()) else 0.0
         if not pa.types.is_string(column.type):
             return 0.0
-        held = column.drop_null()
-        some = held.take(pa.array(evenly_spaced_indices(len(held), GLANCED)))
+        texts_held = column.drop_null()
+        some = texts_held.take(pa.array(evenly_spaced_indices(len(texts_held), GLANCED)))
         lettered = pc.sum(pc.match_substring_regex(some, r"\pL")).as_py() or 0
-        if 2 * lettered <= len(some) or 2 * pc.count_distinct(held).as_py() <= len(held):  # numbers, names and times
+        if 2 * lettered <= len(some) or 2 * pc.count_distinct(texts_held).as_py() <= len(
+            texts_held
+        ):  # numbers, names and times
             return 0.0
         texts = some.to_pylist()
         words = [sum(word[0].isalpha() for word in units.WORD.findall(text)) for text in texts]
@@ -69,7 +71,7 @@ class Text(Kind):
         column = column.cast(pa.list_(pa.string()))
         rows = enumerate(column.to_pylist())
         faults = {
-            number: "holds no word, or an empty one" for number, row in rows if row is not None and not _whole(row)
+            number: "holds no word, or an empty one" for number, row in rows if row is not None and not _is_words(row)
         }
         return column, faults
 
@@ -98,14 +100,14 @@ class Text(Kind):
         values = tuple(state["values"][0])
         tokens, codes = _cutter(state["unit"], values, state["listed"]), _codes(values)
         rows = columns[0].to_pylist()
-        found = np.zeros((len(rows), length), np.int64)
+        encoded = np.zeros((len(rows), length), np.int64)
         for number, text in enumerate(rows):
             if text is None:
                 raise DataError("missing", place=f"row {number}, column '{field.columns[0]}'", fix="give a text")
             row = [codes.get(token, UNKNOWN) for token in tokens(text)]
             row = [*row, END][:length] if state["target"] else row[:length]
-            found[number, : len(row)] = row
-        return found
+            encoded[number, : len(row)] = row
+        return encoded
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """Return the text up to its end; an unknown token is written �."""
@@ -121,7 +123,7 @@ class Text(Kind):
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if field.state["listed"]:
-            if not isinstance(value, list) or not _whole(value):
+            if not isinstance(value, list) or not _is_words(value):
                 raise DataError(f"is {format_value(value)}", fix="give a list of words, none empty")
         elif not isinstance(value, str):
             raise DataError(f"is {format_value(value)}", fix="give text")
@@ -177,9 +179,11 @@ def _listed(kind: pa.DataType) -> bool:
 
 def count_words(column: pa.Array) -> np.ndarray:
     """Return the words of each row that is not missing, (N,)."""
-    held = column.drop_null()
+    texts = column.drop_null()
     words = (
-        pc.count_substring_regex(held, r"[^\s\p{Z}]+") if pa.types.is_string(held.type) else pc.list_value_length(held)
+        pc.count_substring_regex(texts, r"[^\s\p{Z}]+")
+        if pa.types.is_string(texts.type)
+        else pc.list_value_length(texts)
     )
     return words.to_numpy(zero_copy_only=False).astype(np.float64)
 
@@ -199,7 +203,7 @@ def show_texts(column: pa.Array) -> list[Mark]:
     return [StyledText([(text if len(text) <= SHOWN else text[:SHOWN] + "…", "")]) for text in texts]
 
 
-def _whole(words: Iterable[Any]) -> bool:
+def _is_words(words: Iterable[Any]) -> bool:
     words = list(words)
     return bool(words) and all(isinstance(word, str) and word for word in words)
 

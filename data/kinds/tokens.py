@@ -69,8 +69,8 @@ class Tokens(Kind):
         if None in texts:
             raise DataError("missing", place=f"row {texts.index(None)}, column '{field.columns[0]}'", fix="give a text")
         values = np.zeros((len(texts), length), np.int64)
-        for row, one in enumerate(_tokenizer(field.state["tokenizer"], length).encode_batch(texts)):
-            values[row, : len(one.ids)] = np.asarray(one.ids) + 1
+        for row, encoding in enumerate(_tokenizer(field.state["tokenizer"], length).encode_batch(texts)):
+            values[row, : len(encoding.ids)] = np.asarray(encoding.ids) + 1
         return values
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:

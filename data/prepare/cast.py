@@ -40,12 +40,12 @@ def rule_type(column: pa.Array | pa.ChunkedArray) -> str:
         return NUMBER
     if not pa.types.is_string(column.type):
         return ""
-    held = to_strings(column).filter(pa.array(~is_missing(column)))
-    if not len(held):
+    texts = to_strings(column).filter(pa.array(~is_missing(column)))
+    if not len(texts):
         return TEXT
-    if pc.all(pc.is_in(pc.utf8_lower(held), pa.array(WORDS))).as_py():
+    if pc.all(pc.is_in(pc.utf8_lower(texts), pa.array(WORDS))).as_py():
         return BOOLEAN
-    return TIME if dates.detect_format(held) else TEXT
+    return TIME if dates.detect_format(texts) else TEXT
 
 
 def cast_column(column: pa.Array, kind: str, options: Mapping[str, Any] | None = None) -> tuple[pa.Array, RowErrors]:
@@ -80,8 +80,10 @@ def is_missing(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Return (N,) bool: null, NaN, or text that is blank or a word such as "n/a"."""
     column = combine_chunks(column)
     if pa.types.is_dictionary(column.type):
-        held = is_missing(column.dictionary)
-        return np.append(held, True)[column.indices.fill_null(len(held)).to_numpy(zero_copy_only=False)]
+        is_missing_value = is_missing(column.dictionary)
+        return np.append(is_missing_value, True)[
+            column.indices.fill_null(len(is_missing_value)).to_numpy(zero_copy_only=False)
+        ]
     column = decode_array(column)
     if pa.types.is_string(column.type):
         return _unsaid(column)

@@ -35,10 +35,10 @@ def separate_invalid_rows(
     typed: dict[str, pa.Array] = {}
     for name, kind in schema.kinds.items():
         reader = kinds.find(kind)
-        typed[name], found = reader.with_options(schema.options.get(name, {})).validate_encoded(
+        typed[name], errors = reader.with_options(schema.options.get(name, {})).validate_encoded(
             combine_chunks(table.column(name))
         )
-        faults.append((name, found))
+        faults.append((name, errors))
         if not reader.ALLOWS_MISSING:
             faults.append((name, _missing(typed[name])))
     for name in dict.fromkeys([schema.target, *required]):
@@ -70,13 +70,13 @@ def _missing(column: pa.Array) -> RowErrors:
 
 def _reasons(table: pa.Table, faults: list[tuple[str, RowErrors]]) -> RowErrors:
     """Return row → why it is invalid: what its source could not read, else what is wrong with which columns."""
-    found: dict[int, dict[str, None]] = {}
+    reasons_of: dict[int, dict[str, None]] = {}
     for name, rows in faults:
         for row, reason in rows.items():
-            told = found.setdefault(row, {})
-            if name == RULE or not any(text.startswith(f"{name}: ") for text in told):
-                told[f"{name}: {reason}"] = None
-    reasons = {row: "; ".join(told) for row, told in found.items()}
+            row_reasons = reasons_of.setdefault(row, {})
+            if name == RULE or not any(text.startswith(f"{name}: ") for text in row_reasons):
+                row_reasons[f"{name}: {reason}"] = None
+    reasons = {row: "; ".join(told) for row, told in reasons_of.items()}
     if "_fault" in table.column_names:
         unread = decode_array(table.column("_fault"))
         told_of = np.flatnonzero(unread.is_valid().to_numpy(zero_copy_only=False)).tolist()

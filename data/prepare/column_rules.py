@@ -36,17 +36,17 @@ class ColumnRule:
     missing: float = 1.0  # largest share without a value; above it nothing is prepared; 0: rows without are set aside
 
     @classmethod
-    def read(cls, name: str, said: Mapping[str, Any]) -> ColumnRule:
+    def read(cls, name: str, values: Mapping[str, Any]) -> ColumnRule:
         """Parse the rules of a column. Raises DataError for an unknown key or an impossible value."""
         known = [one.name for one in fields(cls)]
-        for key in said:
+        for key in values:
             if key not in known:
                 raise column_error(name, f"'{key}' is not a property of a column", suggest(str(key), known))
-        column = cls(**said)
+        column = cls(**values)
         right = {"kind": str, "type": str, "pattern": str, "allowed": list, "unique": bool, "missing": int | float}
         for key, wanted in right.items():
-            value = said.get(key, getattr(cls, key))
-            if (key in said and not isinstance(value, wanted)) or (key == "missing" and isinstance(value, bool)):
+            value = values.get(key, getattr(cls, key))
+            if (key in values and not isinstance(value, wanted)) or (key == "missing" and isinstance(value, bool)):
                 raise column_error(name, f"{key} is not valid (got {value!r})", f"write {EXAMPLES[key]}")
         if column.type and column.type not in TYPES:
             raise column_error(name, f"'{column.type}' is not a type", suggest(column.type, TYPES))
@@ -97,13 +97,13 @@ def column_error(column: str, problem: str, fix: str) -> DataError:
 
 def merge_kinds(schema: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
     """Merge column → kind of the schema and of `kinds`. Raises DataError where they contradict each other."""
-    found = {name: said["kind"] for name, said in schema.items() if "kind" in said}
-    for name, kind in found.items():
+    merged = {name: said["kind"] for name, said in schema.items() if "kind" in said}
+    for name, kind in merged.items():
         other = given.get(name, kind)
         other = other.get("kind") if isinstance(other, Mapping) else other
         if kind != other:
             raise column_error(name, f"kind is {kind} here, and {other} under `kinds`", "keep one of the two")
-    return {**found, **given}
+    return {**merged, **given}
 
 
 def suggest_rules(columns: Mapping[str, ColumnProfile], unique: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
@@ -111,17 +111,17 @@ def suggest_rules(columns: Mapping[str, ColumnProfile], unique: Sequence[str] = 
 
     `unique` are further columns in which no value came twice.
     """
-    found: dict[str, dict[str, Any]] = {name: {"unique": True} for name in unique if name not in columns}
+    suggested: dict[str, dict[str, Any]] = {name: {"unique": True} for name in unique if name not in columns}
     for name, seen in columns.items():
-        said: dict[str, Any] = {} if kinds.find(seen.kind).SPANS_ROWS else {"kind": seen.kind}
+        rule: dict[str, Any] = {} if kinds.find(seen.kind).SPANS_ROWS else {"kind": seen.kind}
         if seen.low is not None and seen.high is not None:
-            said |= dict(zip(("min", "max"), _wider(seen.low, seen.high), strict=True))
+            rule |= dict(zip(("min", "max"), _wider(seen.low, seen.high), strict=True))
         if seen.values and len(seen.values) <= FEW:
-            said["allowed"] = _typed(list(seen.values))
-        if "kind" in said:
-            said["missing"] = min(1.0, math.ceil(200 * seen.missing_fraction) / 100) if seen.missing else 0
-        found[name] = said
-    return found
+            rule["allowed"] = _typed(list(seen.values))
+        if "kind" in rule:
+            rule["missing"] = min(1.0, math.ceil(200 * seen.missing_fraction) / 100) if seen.missing else 0
+        suggested[name] = rule
+    return suggested
 
 
 def _wider(low: float, high: float) -> tuple[float, float]:

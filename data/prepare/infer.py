@@ -67,7 +67,7 @@ def infer_schema(
     kinds.find(target_kind).check_target(decode_array(table.column(target)), f"target column '{target}'")
     inputs, notes = {}, []
     asked = [name for name in columns if name not in {target, *ignore, *key, *given}]
-    recognised = _shared(lambda name: detect_kind(name, decode_array(table.column(name))), asked)
+    recognised = _map_in_threads(lambda name: detect_kind(name, decode_array(table.column(name))), asked)
     for name in columns:
         if name == target or name in ignore or name in key:
             if name == target and from_itself:
@@ -80,7 +80,9 @@ def infer_schema(
             inputs[name] = kind
             notes += kinds.find(kind).note_detection(name, column) if name not in given else []
         else:
-            notes.append(f"column '{name}' is left out: {_why_not(column)}; to use it, set `kinds: {{{name}: …}}`")
+            notes.append(
+                f"column '{name}' is left out: {_explain_rejection(column)}; to use it, set `kinds: {{{name}: …}}`"
+            )
     if not inputs:
         raise DataError(
             "no input column is left",
@@ -88,18 +90,20 @@ def infer_schema(
             fix="; ".join(notes) or "give more columns than the target",
         )
     every = {**inputs, target: target_kind}
-    options |= _shared(lambda name: _settled(table, name, every[name], options), every)
+    options |= _map_in_threads(lambda name: _complete_options(table, name, every[name], options), every)
     return Schema(inputs, target, target_kind, notes, {name: said for name, said in options.items() if said})
 
 
-def _shared(work: Callable[[str], Found], names: Iterable[str]) -> dict[str, Found]:
+def _map_in_threads(work: Callable[[str], Found], names: Iterable[str]) -> dict[str, Found]:
     """Return name → result of `work`, in threads: most of it is Arrow's, which releases the GIL."""
     names = list(names)
     with ThreadPoolExecutor() as pool:
         return dict(zip(names, pool.map(work, names), strict=True))
 
 
-def _settled(table: pa.Table, name: str, kind: str, options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _complete_options(
+    table: pa.Table, name: str, kind: str, options: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     """Return the options of a column, completed by how its values are written."""
     kinds.check_options(kind, options.get(name, {}), name)
     try:
@@ -120,8 +124,8 @@ def kind_names(given: Mapping[str, Any]) -> dict[str, str]:
 
 def kind_options(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return column → options of its kind, of the key `kinds`."""
-    said = {column: one for column, one in given.items() if isinstance(one, Mapping)}
-    return {column: {name: value for name, value in one.items() if name != "kind"} for column, one in said.items()}
+    declared = {column: one for column, one in given.items() if isinstance(one, Mapping)}
+    return {column: {name: value for name, value in one.items() if name != "kind"} for column, one in declared.items()}
 
 
 def target_kind(table: pa.Table, target: str, wanted: Sequence[str], given: Mapping[str, Any]) -> str:
@@ -168,7 +172,7 @@ def is_identifier(name: str, column: pa.Array) -> bool:
     return called and bool(pc.count_distinct(to_strings(column)).as_py() == len(column) > 1)
 
 
-def _why_not(column: pa.Array) -> str:
+def _explain_rejection(column: pa.Array) -> str:
     if column.null_count == len(column) or (pa.types.is_string(column.type) and not to_strings(column).drop_null()):
         return "it is empty"
     if pa.types.is_temporal(column.type):

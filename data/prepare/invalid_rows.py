@@ -35,25 +35,29 @@ def quarantine(table: pa.Table, reasons: RowErrors) -> pa.Table:
     """Return the named rows of a table as QUARANTINE, in order."""
     rows = sorted(reasons)
     columns = [name for name in table.column_names if name not in RESERVED]
-    held = table.take(pa.array(rows, pa.int64()))
-    said = _listed(held, columns) if columns else [{}] * len(rows)
+    quarantined = table.take(pa.array(rows, pa.int64()))
+    values_of = _listed(quarantined, columns) if columns else [{}] * len(rows)
     origin = (
-        decode_array(held.column("_origin")).to_pylist()
-        if "_origin" in held.column_names
+        decode_array(quarantined.column("_origin")).to_pylist()
+        if "_origin" in quarantined.column_names
         else [str(row) for row in rows]
     )
-    faults = decode_array(held.column("_fault")).to_pylist() if "_fault" in held.column_names else [None] * len(rows)
+    faults = (
+        decode_array(quarantined.column("_fault")).to_pylist()
+        if "_fault" in quarantined.column_names
+        else [None] * len(rows)
+    )
     named = {reason: _named(reason, columns) for reason in set(reasons.values())}
     why, values = [], []
-    for row, one, fault in zip(rows, said, faults, strict=True):
+    for row, row_values, fault in zip(rows, values_of, faults, strict=True):
         if fault:
             problem, sign, text = _split(fault)
             why.append(problem)
             values.append((sign.strip(": ") + text)[:SHOWN])
         else:
             why.append(reasons[row])
-            values.append(", ".join(f"{name}={_short(one[name])}" for name in named[reasons[row]]))
-    texts = [json.dumps(one, ensure_ascii=False, default=_told) for one in said]
+            values.append(", ".join(f"{name}={_short(row_values[name])}" for name in named[reasons[row]]))
+    texts = [json.dumps(one, ensure_ascii=False, default=_to_text) for one in values_of]
     return pa.table([texts, why, values, origin], schema=QUARANTINE)
 
 
@@ -64,13 +68,13 @@ def count_reasons(aside: pa.Table) -> dict[str, int]:
 
 def examples_by_reason(parts: Iterable[pa.Table], most: int) -> dict[str, list[dict[str, Any]]]:
     """Return reason → the first `most` quarantined rows, from tables as QUARANTINE."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    examples: dict[str, list[dict[str, Any]]] = {}
     for part in parts:
         for row, reason in enumerate(part.column("reason").to_pylist()):
-            held = found.setdefault(reason, [])
-            if len(held) < most:
-                held += part.slice(row, 1).to_pylist()
-    return found
+            rows = examples.setdefault(reason, [])
+            if len(rows) < most:
+                rows += part.slice(row, 1).to_pylist()
+    return examples
 
 
 def format_reasons(reasons: Mapping[str, int]) -> str:
@@ -100,25 +104,25 @@ def check_invalid_fraction(rows: int, bad: Mapping[str, int], limit: float, asid
 
 
 def _split(fault: str) -> tuple[str, str, str]:
-    found = UNREAD.search(fault)
-    return (fault[: found.start()], found.group(), fault[found.end() :]) if found else (fault, "", "")
+    match = UNREAD.search(fault)
+    return (fault[: match.start()], match.group(), fault[match.end() :]) if match else (fault, "", "")
 
 
 def _named(reason: str, columns: Sequence[str]) -> list[str]:
     """Return the columns that a reason names."""
-    found: dict[str, None] = {}
+    columns_named: dict[str, None] = {}
     for part in reason.split("; "):
         if part.startswith(f"{RULE}: "):
             words = {*re.findall(r"\w+", part), *re.findall(r"""field\(\s*['"](.+?)['"]""", part)}
-            found |= dict.fromkeys(name for name in columns if name in words and name != RULE)
+            columns_named |= dict.fromkeys(name for name in columns if name in words and name != RULE)
         else:
             named = [name for name in columns if part.startswith(f"{name}: ")]
-            found |= dict.fromkeys(sorted(named, key=len)[-1:])
-    return list(found)
+            columns_named |= dict.fromkeys(sorted(named, key=len)[-1:])
+    return list(columns_named)
 
 
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=_told)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=_to_text)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
@@ -130,6 +134,6 @@ def _listed(table: pa.Table, columns: list[str]) -> list[dict[str, Any]]:
     return pa.table(plainer).to_pylist()
 
 
-def _told(value: Any) -> str:
+def _to_text(value: Any) -> str:
     """Return the text of a value that JSON cannot hold; bytes are counted, not written out."""
     return f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)

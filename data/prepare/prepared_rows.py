@@ -38,8 +38,8 @@ class PreparedRows:
 
     def split_rows(self, name: str) -> pa.Table:
         """Return the rows of one split, in order, in the types they are stored in."""
-        held = self.table.filter(pa.array(self.splits == SPLITS.index(name)))
-        return pa.table({column: decode_array(held.column(column)) for column in held.column_names})
+        rows = self.table.filter(pa.array(self.splits == SPLITS.index(name)))
+        return pa.table({column: decode_array(rows.column(column)) for column in rows.column_names})
 
     def quarantine_rows(self, rows: np.ndarray, why: str) -> PreparedRows:
         """Return the same with the rows of a mask (N,) quarantined."""

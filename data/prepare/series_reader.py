@@ -51,7 +51,7 @@ class SeriesReader:
     def prepare(self, raw: pa.Table) -> PreparedRows:
         """Prepare all raw rows. Raises DataError where columns or rows are unsuitable."""
         config = self.config
-        count, raw = len(raw), _asked(raw, config)
+        count, raw = len(raw), _filtered_rows(raw, config)
         target, time = config.target, config.time
         which: dict[str, Any] = {"covariates": config.covariates, "series": config.series_column}
         _check_columns(raw, config, self.kind)
@@ -75,12 +75,12 @@ class SeriesReader:
             *_silent(len(raw) - len(table) - len(bad)),
             *_notes(points, raw, config),
         ]
-        every, held = pa.concat_tables([bad, quarantine(table, aside)]), splits == ends
-        table, splits = table.filter(pa.array(held)), splits[held]
+        every, is_held_out = pa.concat_tables([bad, quarantine(table, aside)]), splits == ends
+        table, splits = table.filter(pa.array(is_held_out)), splits[is_held_out]
         return PreparedRows(table, splits, every, len(bad), count - len(raw), notes, cuts)
 
 
-def _asked(raw: pa.Table, config: PreprocessConfig) -> pa.Table:
+def _filtered_rows(raw: pa.Table, config: PreprocessConfig) -> pa.Table:
     """Return the rows that the pipeline's filter keeps."""
     asked = filter_rows(raw, config.filter)
     if not len(asked) and len(raw):
@@ -137,6 +137,6 @@ def _emptied(table: pa.Table, rows: RowErrors, names: Sequence[str]) -> pa.Table
     bad[list(rows)] = True
     for name in names:
         column = decode_array(table.column(name))
-        held = pc.if_else(pa.array(bad), pa.scalar(None, column.type), column)
-        table = table.set_column(table.column_names.index(name), name, held)
+        values = pc.if_else(pa.array(bad), pa.scalar(None, column.type), column)
+        table = table.set_column(table.column_names.index(name), name, values)
     return table

@@ -34,8 +34,8 @@ def compute_row_ids(table: pa.Table, schema: Schema, key: Sequence[str] = ()) ->
     """
     if key:
         return row_ids.hash_rows((to_strings(decode_array(table.column(name))) for name in sorted(key)), len(table))
-    held = [(kinds.find(kind), combine_chunks(table.column(name))) for name, kind in sorted(schema.kinds.items())]
-    return row_ids.hash_rows((_identity(kind, column) for kind, column in held), len(table))
+    columns = [(kinds.find(kind), combine_chunks(table.column(name))) for name, kind in sorted(schema.kinds.items())]
+    return row_ids.hash_rows((_identity(kind, column) for kind, column in columns), len(table))
 
 
 def _identity(kind: kinds.Kind, column: pa.Array) -> pa.Array | list[bytes]:
@@ -102,8 +102,8 @@ def split_by_time(
 def split_by_column(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Return (N,) TRAIN, VALIDATION or TEST as a column says in usual words of any case; NO_SPLIT where it does not."""
     words = pc.ascii_lower(pc.replace_substring_regex(to_strings(decode_array(column)), r"[^A-Za-z]", ""))
-    found = pc.index_in(words, pa.array(WORDS)).fill_null(len(WORDS)).to_numpy(zero_copy_only=False)
-    return np.array([*WORDS.values(), NO_SPLIT])[found]
+    places = pc.index_in(words, pa.array(WORDS)).fill_null(len(WORDS)).to_numpy(zero_copy_only=False)
+    return np.array([*WORDS.values(), NO_SPLIT])[places]
 
 
 def _width(gap: str | int | float, kind: pa.DataType) -> Any:

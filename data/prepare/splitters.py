@@ -65,7 +65,7 @@ class Splitter:
             why = " or ".join(str(cut).removesuffix(MIDNIGHT) for cut in cuts.values())
             return places, self._aside(places, f"less than {self.gap} before {why}, where a split begins")
         if self.by == "given":
-            return self._given(decode_array(rows.column(self.column)), ids, classes)
+            return self._split_given(decode_array(rows.column(self.column)), ids, classes)
         if self.by == "group":
             ids, classes = group_ids(rows.column(self.column)), None
         return split.split_by_hash(ids, self.test_share, self.validation_share, self.seed, classes), {}
@@ -81,7 +81,7 @@ class Splitter:
         shares = (self.test_share, self.validation_share)
         return split.split_by_time(column, self.column, *shares, **(self.cuts or {}), gap=self.gap, format=self.format)
 
-    def _given(self, column: pa.Array, ids: np.ndarray, classes: pa.Array | None) -> tuple[np.ndarray, RowErrors]:
+    def _split_given(self, column: pa.Array, ids: np.ndarray, classes: pa.Array | None) -> tuple[np.ndarray, RowErrors]:
         places = split.split_by_column(column)
         if self.draws_validation:
             half = self.validation_share / 2

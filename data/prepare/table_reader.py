@@ -60,7 +60,7 @@ class TableReader:
 
         With `from_itself` the target is an input, too. Raises DataError where columns or rows are unsuitable.
         """
-        raw = _whole(sample, config, generated or {})
+        raw = _complete_rows(sample, config, generated or {})
         target, way = config.target, splitters.splitter_from_config(config)
         ignore = [*config.drop_columns, *(name for name in (way.column, config.sample_weight) if name)]
         target_kind = schemas.target_kind(raw, target, target_kinds, config.kinds)
@@ -90,14 +90,16 @@ class TableReader:
         seen: list[pa.Array] = []
         way = self.splitter
         if way.by == "time":
-            said = schemas.kind_options(self.config.kinds).get(way.column, {}).get("format", "")
-            way = replace(way, format=said or splitters.detect_time_format(sample.column(way.column), way.column))
+            time_format = schemas.kind_options(self.config.kinds).get(way.column, {}).get("format", "")
+            way = replace(
+                way, format=time_format or splitters.detect_time_format(sample.column(way.column), way.column)
+            )
         for table in (filter_rows(table, self.config.filter) for table in tables):
             tallies.append(self.rules.collect_stats(table))
             if way.column in table.column_names:
                 seen.append(_small(decode_array(table.column(way.column)), way))
         if way.column:
-            way = way.fit(_alike(seen, way.column) if seen else sample.column(way.column))
+            way = way.fit(_join_chunks(seen, way.column) if seen else sample.column(way.column))
         return replace(self, splitter=way, rules=self.rules.with_global_stats(tallies))
 
     def notes(self) -> list[str]:
@@ -112,15 +114,17 @@ class TableReader:
 
     def prepare(self, raw: pa.Table) -> PreparedRows:
         """Prepare any raw rows."""
-        count, raw = len(raw), _whole(raw, self.config, self.generated)
+        count, raw = len(raw), _complete_rows(raw, self.config, self.generated)
         config, way, target = self.config, self.splitter, self.schema.target
         required = list(
             dict.fromkeys([*config.id_columns, *(name for name in (way.column, config.sample_weight) if name)])
         )
-        beside = [(way.column, way.faults(raw.column(way.column)))] if way.column else []
+        split_errors = [(way.column, way.faults(raw.column(way.column)))] if way.column else []
         if config.sample_weight:
-            beside.append((config.sample_weight, to_sample_weights(decode_array(raw.column(config.sample_weight)))[1]))
-        good, bad = separate_invalid_rows(raw, self.schema, required=required, rules=self.rules, beside=beside)
+            split_errors.append(
+                (config.sample_weight, to_sample_weights(decode_array(raw.column(config.sample_weight)))[1])
+            )
+        good, bad = separate_invalid_rows(raw, self.schema, required=required, rules=self.rules, beside=split_errors)
         ids = split.compute_row_ids(good, self.schema, config.id_columns)
         stratified = (
             kinds.find(self.schema.target_kind).HAS_CLASSES and not config.id_columns
@@ -134,13 +138,13 @@ class TableReader:
             )
         good = good.append_column("_id", row_ids.to_arrow(ids))
         good = good.drop_columns([name for name in required if name not in self.schema.kinds])
-        held = PreparedRows(good, splits, bad, len(bad), count - len(raw))
+        rows = PreparedRows(good, splits, bad, len(bad), count - len(raw))
         if aside:
-            held = replace(held, quarantine=pa.concat_tables([bad, quarantine(good, aside)]))
-            held = replace(held, table=good.filter(pa.array(splits != NO_SPLIT)), splits=splits[splits != NO_SPLIT])
-        return self._moved(held)
+            rows = replace(rows, quarantine=pa.concat_tables([bad, quarantine(good, aside)]))
+            rows = replace(rows, table=good.filter(pa.array(splits != NO_SPLIT)), splits=splits[splits != NO_SPLIT])
+        return self._moved(rows)
 
-    def _moved(self, held: PreparedRows) -> PreparedRows:
+    def _moved(self, rows: PreparedRows) -> PreparedRows:
         """Quarantine or move rows of classes that nobody learns from.
 
         Classes without a training row are quarantined. Classes that the task does not learn from validate and
@@ -148,19 +152,19 @@ class TableReader:
         """
         target = self.schema.target
         if self.unseen_classes:
-            held = held.quarantine_rows(
-                _among(held, target, self.unseen_classes), f"{target}: no training row has this class"
+            rows = rows.quarantine_rows(
+                _among(rows, target, self.unseen_classes), f"{target}: no training row has this class"
             )
         if not self.unlearned_classes:
-            return held
-        spare = _among(held, target, self.unlearned_classes) & (held.splits == TRAIN)
+            return rows
+        spare = _among(rows, target, self.unlearned_classes) & (rows.splits == TRAIN)
         if self.splitter.by in ("group", "given"):
-            return held.quarantine_rows(spare, f"{target}: it is to train, and the task does not learn from it")
-        half = (row_ids.from_arrow(held.table.column("_id"))[:, 0] & np.uint64(1)).astype(bool)
-        return replace(held, splits=np.where(spare, np.where(half, TEST, VALIDATION), held.splits))
+            return rows.quarantine_rows(spare, f"{target}: it is to train, and the task does not learn from it")
+        half = (row_ids.from_arrow(rows.table.column("_id"))[:, 0] & np.uint64(1)).astype(bool)
+        return replace(rows, splits=np.where(spare, np.where(half, TEST, VALIDATION), rows.splits))
 
 
-def _whole(raw: pa.Table, config: PreprocessConfig, made: Mapping[str, str]) -> pa.Table:
+def _complete_rows(raw: pa.Table, config: PreprocessConfig, made: Mapping[str, str]) -> pa.Table:
     """Return the filtered rows with the columns that are made of others."""
     raw = filter_rows(raw, config.filter)
     for name, kind in made.items():
@@ -184,14 +188,14 @@ def _small(column: pa.Array, way: Splitter) -> pa.Array:
     return read_times(column, way.format)[0].drop_null() if way.by == "time" else pc.unique(to_strings(column))
 
 
-def _alike(columns: Sequence[pa.Array], name: str) -> pa.ChunkedArray:
-    held = [column for column in columns if len(column)] or list(columns[:1])
-    if len({column.type for column in held}) > 1:
+def _join_chunks(columns: Sequence[pa.Array], name: str) -> pa.ChunkedArray:
+    filled = [column for column in columns if len(column)] or list(columns[:1])
+    if len({column.type for column in filled}) > 1:
         problem = "holds times in some rows and numbers in others, or a time zone in some rows alone"
         raise DataError(problem, place=f"column '{name}'", fix="write all times alike")
-    return pa.chunked_array(held)
+    return pa.chunked_array(filled)
 
 
-def _among(held: PreparedRows, target: str, classes: frozenset[str]) -> np.ndarray:
-    column = decode_array(held.table.column(target))
+def _among(rows: PreparedRows, target: str, classes: frozenset[str]) -> np.ndarray:
+    column = decode_array(rows.table.column(target))
     return pc.is_in(column, pa.array(sorted(classes), pa.string())).to_numpy(zero_copy_only=False)

@@ -96,12 +96,12 @@ def order_by_time(table: pa.Table, time: str, series: str = "") -> list[tuple[np
             decode_array(table.column(series)).dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False)
         )
         groups = [np.flatnonzero(index == number) for number in range(index.max(initial=-1) + 1)] or groups
-    found = []
+    orders = []
     for rows in groups:
         moment = time_axis(table.column(time).take(pa.array(rows, pa.int64())), time)
         order = np.argsort(moment, kind="stable")
-        found.append((rows[order], moment[order]))
-    return found
+        orders.append((rows[order], moment[order]))
+    return orders
 
 
 def find_series_column(table: pa.Table, time: str, names: Sequence[str]) -> str:
@@ -121,28 +121,30 @@ def drop_rows_without_time(
     A row without a value keeps its place in time, so that no window closes over the gap.
     """
     faults: RowErrors = {}
-    held = table
+    typed = table
     for name in (value, *covariates):
-        _, found = Number().validate(table.column(name))
+        _, errors = Number().validate(table.column(name))
         values = stack_channels(table, [name])[:, 0]
-        values[list(found)] = np.nan
+        values[list(errors)] = np.nan
         missing = {int(row): f"{name}: missing" for row in np.flatnonzero(np.isnan(values))}
-        faults = {**missing, **{row: f"{name}: {reason}" for row, reason in found.items()}, **faults}
-        held = held.set_column(table.column_names.index(name), name, pa.array(values, from_pandas=True))
+        faults = {**missing, **{row: f"{name}: {reason}" for row, reason in errors.items()}, **faults}
+        typed = typed.set_column(table.column_names.index(name), name, pa.array(values, from_pandas=True))
     when, strange = read_times(decode_array(table.column(time)))
     lost = when.is_null().to_numpy(zero_copy_only=False)
     if lost.all():
         raise no_time_error(time)
     faults |= {int(row): f"{time}: {strange.get(int(row), 'missing')}" for row in np.flatnonzero(lost)}
     if series:
-        held = held.set_column(table.column_names.index(series), series, to_strings(decode_array(table.column(series))))
-        nameless = held.column(series).combine_chunks().is_null().to_numpy(zero_copy_only=False)
+        typed = typed.set_column(
+            table.column_names.index(series), series, to_strings(decode_array(table.column(series)))
+        )
+        nameless = typed.column(series).combine_chunks().is_null().to_numpy(zero_copy_only=False)
         faults |= {int(row): f"{series}: missing" for row in np.flatnonzero(nameless)}
         lost = lost | nameless
     if "_fault" in table.column_names:
         unread_rows = decode_array(table.column("_fault")).to_pylist()
         faults |= {row: reason for row, reason in enumerate(unread_rows) if reason}
-    return held.filter(pa.array(~lost)), faults
+    return typed.filter(pa.array(~lost)), faults
 
 
 def _stretches(

@@ -30,13 +30,13 @@ def find_near_duplicates(table: pa.Table, other: pa.Table, kind_of: Mapping[str,
     known = [found for found in matches.values() if found is not None]
     if not known:
         return _match_scalars(table, other, kind_of)
-    shared = set.intersection(*({(one.row, one.match) for one in found} for found in known))
+    shared = set.intersection(*({(match.row, match.match) for match in found} for found in known))
     short = [name for name, found in matches.items() if found is None and _is_scalar(telling[name], table, name)]
     return [
-        one
-        for one in known[0]
-        if (one.row, one.match) in shared
-        and all(table.column(name)[one.row] == other.column(name)[one.match] for name in short)
+        match
+        for match in known[0]
+        if (match.row, match.match) in shared
+        and all(table.column(name)[match.row] == other.column(name)[match.match] for name in short)
     ]
 
 

@@ -76,17 +76,17 @@ def _bin_means(bins: Array, learned: Array, count: int) -> Array:
     return (sums + PULL * mean) / (np.bincount(bins, minlength=count) + PULL)[:, None]
 
 
-def _score(said: Array, true: Array) -> tuple[float, str]:
+def _score(predicted: Array, true: Array) -> tuple[float, str]:
     """Return the mean one-against-rest AUC of classes, or the explained variance of ranks, with its name."""
     if true.shape[1] == 1:
-        return 1 - float(((said - true) ** 2).sum() / ((true - true.mean()) ** 2).sum()), "R² of ranks"
+        return 1 - float(((predicted - true) ** 2).sum() / ((true - true.mean()) ** 2).sum()), "R² of ranks"
     there = [k for k in range(true.shape[1]) if 0 < true[:, k].sum() < len(true)]
-    return float(np.mean([_auc(said[:, k], true[:, k] > 0) for k in there])), "AUC"
+    return float(np.mean([_auc(predicted[:, k], true[:, k] > 0) for k in there])), "AUC"
 
 
-def _auc(said: Array, true: Array) -> float:
+def _auc(predicted: Array, true: Array) -> float:
     """Compute the AUC by Mann and Whitney's statistic (1947); ties count half."""
-    _, place, count = np.unique(said, return_inverse=True, return_counts=True)
+    _, place, count = np.unique(predicted, return_inverse=True, return_counts=True)
     rank = (count.cumsum() - (count - 1) / 2)[place]
     positive = int(true.sum())
     return float((rank[true].sum() - positive * (positive + 1) / 2) / (positive * (len(true) - positive)))
@@ -105,9 +105,9 @@ def target_from_missingness(train: pa.Table, inputs: Mapping[str, str], target: 
             counts = np.bincount(codes[rows], minlength=len(names))
             best = int(counts.argmax())
             if counts[best] >= ONE_CLASS * rows.sum() and share[best] ** rows.sum() < CHANCE:
-                told = f"column '{name}' is {state} only where '{target}' is '{names[best]}' ({rows.sum():,} rows)"
+                fact = f"column '{name}' is {state} only where '{target}' is '{names[best]}' ({rows.sum():,} rows)"
                 yield Leak(
-                    "absent", f"{told}: is it filled in afterwards? if so, `drop_columns: [{name}]`", columns=[name]
+                    "absent", f"{fact}: is it filled in afterwards? if so, `drop_columns: [{name}]`", columns=[name]
                 )
                 break
 
@@ -121,12 +121,12 @@ def vanished_columns(train: pa.Table, latest: pa.Table, inputs: Mapping[str, str
         before, now = (side.null_count / max(1, len(side)) for side in (one, two))
         value = _only(two)
         if now >= GONE and before <= WAS_THERE:
-            told = f"is missing in {now:.0%} of the latest {len(two):,} rows, and in {before:.0%} of the training rows"
+            fact = f"is missing in {now:.0%} of the latest {len(two):,} rows, and in {before:.0%} of the training rows"
         elif value is not None and now < WAS_THERE and _share(one, value) ** len(two) < CHANCE:
-            told = f"is '{value}' in all of the latest {len(two):,} rows, and was not in the training rows"
+            fact = f"is '{value}' in all of the latest {len(two):,} rows, and was not in the training rows"
         else:
             continue
-        yield Leak("absent", f"column '{name}' {told}: will it be there when the model is asked?", columns=[name])
+        yield Leak("absent", f"column '{name}' {fact}: will it be there when the model is asked?", columns=[name])
 
 
 def _only(column: pa.Array) -> str | None:
@@ -136,8 +136,8 @@ def _only(column: pa.Array) -> str | None:
 
 
 def _share(column: pa.Array, value: str) -> float:
-    held = to_strings(column).drop_null()
-    return float(pc.sum(pc.equal(held, value)).as_py() or 0) / max(1, len(held))
+    texts = to_strings(column).drop_null()
+    return float(pc.sum(pc.equal(texts, value)).as_py() or 0) / max(1, len(texts))
 
 
 def future_columns(table: pa.Table, time: str) -> Iterator[Leak]:
@@ -149,8 +149,8 @@ def future_columns(table: pa.Table, time: str) -> Iterator[Leak]:
             continue
         ahead = _moments(column) > _moments(own)
         if ahead.mean() > LATER:
-            told = f"column '{name}' lies after '{time}' in {ahead.mean():.0%} of {len(table):,} rows"
-            yield Leak("absent", f"{told}: was it known then? if not, `drop_columns: [{name}]`", columns=[name])
+            fact = f"column '{name}' lies after '{time}' in {ahead.mean():.0%} of {len(table):,} rows"
+            yield Leak("absent", f"{fact}: was it known then? if not, `drop_columns: [{name}]`", columns=[name])
 
 
 def _moments(column: pa.Array) -> Any:

@@ -62,10 +62,10 @@ def profile_columns(table: pa.Table, kinds: Mapping[str, str]) -> dict[str, Colu
 
 def merge_profiles(tallies: Iterable[dict[str, ColumnProfile]]) -> dict[str, ColumnProfile]:
     """Merge profiles of the same columns."""
-    found: dict[str, ColumnProfile] = {}
+    merged: dict[str, ColumnProfile] = {}
     for more in tallies:
-        found = {name: found[name] + seen if name in found else seen for name, seen in more.items()}
-    return found
+        merged = {name: merged[name] + seen if name in merged else seen for name, seen in more.items()}
+    return merged
 
 
 def _profile_column(column: pa.Array, kind: str) -> ColumnProfile:
@@ -85,54 +85,54 @@ def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     """Describe in words what changed between two of `to_json`, column by column."""
     old = {name: ColumnProfile(**one) for name, one in before["columns"].items()}
     new = {name: ColumnProfile(**one) for name, one in now["columns"].items()}
-    found = [f"new column '{name}', a {seen.kind}" for name, seen in new.items() if name not in old]
-    found += [f"column '{name}' is gone" for name in old if name not in new]
+    changes = [f"new column '{name}', a {seen.kind}" for name, seen in new.items() if name not in old]
+    changes += [f"column '{name}' is gone" for name in old if name not in new]
     for name, seen in new.items():
         if name in old:
-            found += [f"column '{name}': {change}" for change in _changed(old[name], seen)]
+            changes += [f"column '{name}': {change}" for change in _changed(old[name], seen)]
     shares = [facts["aside"] / max(facts["aside"] + facts["rows"], 1) for facts in (before, now)]
     if shares[1] - shares[0] >= MOVED:
-        found.append(f"the fraction of quarantined rows went from {_share(shares[0])} to {_share(shares[1])}")
-    more = len(found) - MOST
-    return found[:MOST] + ([f"{more} more changes"] if more > 0 else [])
+        changes.append(f"the fraction of quarantined rows went from {_share(shares[0])} to {_share(shares[1])}")
+    more = len(changes) - MOST
+    return changes[:MOST] + ([f"{more} more changes"] if more > 0 else [])
 
 
 def _changed(old: ColumnProfile, new: ColumnProfile) -> list[str]:
     if old.kind != new.kind:
         return [f"its kind is {new.kind} now, and was {old.kind}"]
-    found = [f"its type is {new.type} now, and was {old.type}"] if old.type != new.type else []
+    changes = [f"its type is {new.type} now, and was {old.type}"] if old.type != new.type else []
     moved = abs(new.missing_fraction - old.missing_fraction) >= MOVED or (
         old.missing == 0 and new.missing_fraction >= SHARE
     )
     if moved:
-        found.append(
+        changes.append(
             f"the fraction of missing values went from {_share(old.missing_fraction)} to {_share(new.missing_fraction)}"
         )
-    return found + _ranged(old, new) + _valued(old.values, new.values, old.rows, new.rows)
+    return changes + _ranged(old, new) + _valued(old.values, new.values, old.rows, new.rows)
 
 
 def _ranged(old: ColumnProfile, new: ColumnProfile) -> list[str]:
     if old.low is None or old.high is None or new.low is None or new.high is None:
         return []
-    span, found = old.high - old.low, []
+    span, changes = old.high - old.low, []
     if new.low < old.low - BEYOND * span:
-        found.append(f"the smallest value went from {old.low:.6g} to {new.low:.6g}")
+        changes.append(f"the smallest value went from {old.low:.6g} to {new.low:.6g}")
     if new.high > old.high + BEYOND * span:
-        found.append(f"the largest value went from {old.high:.6g} to {new.high:.6g}")
-    if not found and new.rows >= old.rows / 2 and new.high - new.low < NARROW * span:
-        found.append(f"its range went from {old.low:.6g} … {old.high:.6g} to {new.low:.6g} … {new.high:.6g}")
-    return found
+        changes.append(f"the largest value went from {old.high:.6g} to {new.high:.6g}")
+    if not changes and new.rows >= old.rows / 2 and new.high - new.low < NARROW * span:
+        changes.append(f"its range went from {old.low:.6g} … {old.high:.6g} to {new.low:.6g} … {new.high:.6g}")
+    return changes
 
 
 def _valued(old: Mapping[str, int] | None, new: Mapping[str, int] | None, before: int, now: int) -> list[str]:
     if old is None or new is None:
         return []
-    found = [
+    changes = [
         f"new value '{value}' ({_share(count / now)} of rows)"
         for value, count in new.items()
         if value not in old and count >= SHARE * now
     ]
-    return found + [
+    return changes + [
         f"the value '{value}' is gone (it was in {_share(count / before)} of rows)"
         for value, count in old.items()
         if value not in new and count >= SHARE * before

@@ -135,8 +135,8 @@ class NGramEmbedding(nn.Module):
         known_NR = torch.ones_like(lines_NR, dtype=torch.float32)
         if self.training:  # most long runs that a new text holds were never seen: so some are forgotten
             known_NR = (torch.rand_like(known_NR) >= FORGOTTEN).float().cumprod(1)
-        found: Tensor = self.table(lines_NR, per_sample_weights=known_NR)
-        return found.unflatten(0, tokens_BL.shape)
+        sums_ND: Tensor = self.table(lines_NR, per_sample_weights=known_NR)
+        return sums_ND.unflatten(0, tokens_BL.shape)
 
 
 class _Block(nn.Module):
@@ -164,8 +164,8 @@ class _Block(nn.Module):
     def extend(self, x_B1D: Tensor, places_B: Tensor, kept: tuple[Tensor, Tensor]) -> Tensor:
         q, *new = self._heads(x_B1D, places_B[:, None, None])
         rows = torch.arange(len(places_B), device=places_B.device)
-        for old, one in zip(kept, new, strict=True):
-            old[rows, :, places_B] = one[:, :, 0]
+        for old, new_steps in zip(kept, new, strict=True):
+            old[rows, :, places_B] = new_steps[:, :, 0]
         seen_BL = torch.arange(kept[0].shape[2], device=places_B.device) <= places_B[:, None]
         return self._add(x_B1D, functional.scaled_dot_product_attention(q, *kept, attn_mask=seen_BL[:, None, None]))
 

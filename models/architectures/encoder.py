@@ -91,9 +91,9 @@ class Encoder(Architecture):
                 hidden_BL = (torch.rand(real_BL.shape, device=real_BL.device) < HIDDEN) & real_BL
                 hidden_BL[:, self.steps.first :] = False
                 x_BLD = self._read(torch.where(hidden_BL[..., None], mask, x_BLD), real_BL)
-                said = head(x_BLD[hidden_BL])
+                predicted = head(x_BLD[hidden_BL])
                 true = (batch[name] if words else image_rows_to_sequence(batch[name]))[hidden_BL[:, : self.steps.first]]
-                loss = functional.cross_entropy(said, true) if words else functional.mse_loss(said, true)
+                loss = functional.cross_entropy(predicted, true) if words else functional.mse_loss(predicted, true)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()

@@ -49,16 +49,16 @@ class Inception(ImageTowers):
         super().__init__(towers, sum(tower.out_features for tower in towers.values()), dropout)
 
     def forward(self, batch: Batch) -> Tensor:
-        return self._seen(batch)[0]
+        return self._compute_features(batch)[0]
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
         """Return the task's loss, and a fraction of it for each auxiliary head."""
-        features, helped = self._seen(batch)
+        features, helped = self._compute_features(batch)
         answers = [task(features), *helped]
         losses = [task.loss(answer, batch["target"]) for answer in answers]
         return losses[0] + SHARE * sum(losses[1:], torch.zeros_like(losses[0]))
 
-    def _seen(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+    def _compute_features(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """Return features (B, F), and in training the auxiliary heads' logits (B, K)."""
         seen = [tower(batch[name]) for name, tower in self.towers.items()]
         return self.dropout(torch.cat([features for features, _ in seen], 1)), [one for _, more in seen for one in more]

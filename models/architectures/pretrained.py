@@ -94,7 +94,7 @@ class Pretrained(Architecture):
         return self
 
     def forward(self, batch: Batch) -> Tensor:
-        x_BLD = self._seen(batch[self.name]) if self.pictures else self._read(batch[self.name])
+        x_BLD = self._pool_image(batch[self.name]) if self.pictures else self._read(batch[self.name])
         if self.rest:
             x_BLD = torch.cat([x_BLD, self.rest(batch)[:, None].expand(-1, x_BLD.shape[1], -1)], 2)
         return x_BLD[:, 0] if self.layout == "pooled" else x_BLD
@@ -108,7 +108,7 @@ class Pretrained(Architecture):
         count_B1 = real_BL.sum(1, keepdim=True).clamp_min(1)
         return ((x_BLD * real_BL[..., None]).sum(1) / count_B1)[:, None]
 
-    def _seen(self, image_BCHW: Tensor) -> Tensor:
+    def _pool_image(self, image_BCHW: Tensor) -> Tensor:
         """Return (B, 1, D) of images, from a Transformer's states (B, L, D) or convolutions' (B, D, H', W')."""
         x = self.body(pixel_values=image_BCHW).last_hidden_state
         mean_BD: Tensor = x.mean((2, 3)) if x.ndim == 4 else x.mean(1)
@@ -120,7 +120,7 @@ class Pretrained(Architecture):
         try:
             with torch.no_grad():
                 self.body.eval()
-                width = self._seen(torch.zeros(1, *shape)).shape[2]
+                width = self._pool_image(torch.zeros(1, *shape)).shape[2]
                 self.body.train()
                 return width
         except (TypeError, ValueError, RuntimeError) as error:
@@ -137,11 +137,11 @@ class Pretrained(Architecture):
         try:
             how = {"config": self.settings, "use_safetensors": True, "dtype": torch.float32}
             own = next((place for place in (Path(self.source), HERE / self.source) if place.is_dir()), self.source)
-            found = transformers.AutoModel.from_pretrained(own, **how)
+            model = transformers.AutoModel.from_pretrained(own, **how)
         except (OSError, ValueError) as error:
             fix = "give a folder with config.json and model.safetensors, or a name on the hub"
             raise ModelError(str(error).splitlines()[0], place=f"pretrained {self.source}", fix=fix) from error
-        weights = _reader(found, self.pictures).state_dict()
+        weights = _reader(model, self.pictures).state_dict()
         lacking, _ = self.body.load_state_dict(weights, strict=False)
         if lacking := [name for name in lacking if not name.endswith((".down", ".up"))]:
             problem = f"its weights lack {lacking[0]}"
@@ -152,18 +152,18 @@ def _settings(config: dict[str, Any], source: str) -> Any:
     """Return the library's form of a configuration; timm's has `architecture` instead of `model_type`."""
     import transformers
 
-    told = {name: one for name, one in config.items() if name != "model_type"}
+    known_settings = {name: one for name, one in config.items() if name != "model_type"}
     kind = str(config.get("model_type", TIMM if "architecture" in config else ""))
     if kind == TIMM:
-        given = told.get("model_args") or {}
-        told = {
-            "architecture": told.get("architecture"),
+        given = known_settings.get("model_args") or {}
+        known_settings = {
+            "architecture": known_settings.get("architecture"),
             "model_args": {name: one for name, one in given.items() if name != "num_classes"},
         }
     if kind not in transformers.CONFIG_MAPPING:
         fix = "give a model that reads text or images"
         raise ModelError(f"the library transformers has no model {kind!r}", place=f"pretrained {source}", fix=fix)
-    return transformers.AutoConfig.for_model(kind, **told)
+    return transformers.AutoConfig.for_model(kind, **known_settings)
 
 
 def _body(settings: Any, source: str, pictures: bool) -> nn.Module:
@@ -195,8 +195,8 @@ def _layers(body: nn.Module) -> list[nn.Module]:
     """Return the model's layers from its input on: members of its lists, and its other parts with matrices."""
     while len(parts := list(body.children())) == 1:  # a model within a model, a list within an encoder
         (body,) = parts
-    found = [layer for one in parts for layer in (_listed(one) or [one])]
-    return [one for one in found if any(weight.ndim > 1 for weight in one.parameters())]
+    layers = [layer for one in parts for layer in (_listed(one) or [one])]
+    return [one for one in layers if any(weight.ndim > 1 for weight in one.parameters())]
 
 
 def _listed(part: nn.Module) -> list[nn.Module]:

@@ -64,9 +64,9 @@ def kmeans(x_ND: Tensor, count: int) -> Tensor:
     centres = x_ND[_begin(x_ND, count)]
     for _ in range(ROUNDS):
         nearest = torch.cdist(x_ND, centres).argmin(1)
-        held = torch.bincount(nearest, minlength=count)[:, None]
+        counts = torch.bincount(nearest, minlength=count)[:, None]
         total = torch.zeros_like(centres).index_add_(0, nearest, x_ND)
-        moved = torch.where(held > 0, total / held.clamp_min(1), centres)
+        moved = torch.where(counts > 0, total / counts.clamp_min(1), centres)
         if torch.equal(moved, centres):
             break
         centres = moved

@@ -154,11 +154,11 @@ class _GRU(nn.Module):
         return found_BD, (state_BD,)
 
     def all(self, words_BLD: Tensor, memory: State, state: State) -> Tensor:
-        found = []
+        steps = []
         for word_BD in self.dropout(words_BLD).unbind(1):
             found_BD, state = self.one(word_BD, memory, state)
-            found.append(found_BD)
-        return torch.stack(found, 1)
+            steps.append(found_BD)
+        return torch.stack(steps, 1)
 
 
 class _Transformer(nn.Module):

@@ -42,10 +42,10 @@ class UNet(Architecture):
         while side >= 2 * SMALLEST and halvings < DEEPEST:
             side, halvings = side // 2, halvings + 1
         widths = [width << step for step in range(halvings + 1)]
-        self.down = nn.ModuleList([_twice(a, b) for a, b in pairwise([channels, *widths])])
+        self.down = nn.ModuleList([_double_conv(a, b) for a, b in pairwise([channels, *widths])])
         ups = [*reversed([*pairwise(widths)])] if layout == "pixels" else []
         self.narrow = nn.ModuleList([_conv(deep, wide) for wide, deep in ups])
-        self.up = nn.ModuleList([_twice(2 * wide, wide) for wide, _ in ups])
+        self.up = nn.ModuleList([_double_conv(2 * wide, wide) for wide, _ in ups])
         self.pool, self.dropout = nn.MaxPool2d(2), nn.Dropout(dropout)
         self.out_features = width + channels if layout == "pixels" else widths[-1]
         self.layout = layout
@@ -68,5 +68,5 @@ def _conv(inside: int, outside: int) -> nn.Sequential:
     return conv_norm_act(inside, outside, activation=nn.GELU, normal=nn.BatchNorm2d)
 
 
-def _twice(inside: int, outside: int) -> nn.Sequential:
+def _double_conv(inside: int, outside: int) -> nn.Sequential:
     return nn.Sequential(_conv(inside, outside), _conv(outside, outside))

@@ -24,13 +24,13 @@ def match_boxes(predicted: Tensor, actual: Tensor, min_iou: float) -> Tensor:
     shares = box_iou(predicted[..., 1:5], actual[..., 1:5])
     shares = shares * (predicted[..., 0, None] == actual[:, None, :, 0]) * (actual[:, None, :, 0] >= 0)
     free = torch.ones(actual.shape[:2], dtype=torch.bool, device=actual.device)
-    found = torch.zeros(predicted.shape[:2], dtype=torch.bool, device=actual.device)
+    is_matched = torch.zeros(predicted.shape[:2], dtype=torch.bool, device=actual.device)
     rows = torch.arange(len(predicted), device=actual.device)
     for number in range(predicted.shape[1]):
         share, which = (shares[:, number] * free).max(1)
-        found[:, number] = share >= min_iou
-        free[rows, which] &= ~found[:, number]
-    return found
+        is_matched[:, number] = share >= min_iou
+        free[rows, which] &= ~is_matched[:, number]
+    return is_matched
 
 
 def average_precision(boxes: Tensor, true: Tensor) -> float:
@@ -45,9 +45,9 @@ def average_precision(boxes: Tensor, true: Tensor) -> float:
     for kind, count in enumerate(true.sum(0).tolist()):
         if not count:
             continue
-        found = flat[flat[:, 0] == kind, 2].double()
-        right = found.cumsum(0)
-        precision = right / torch.arange(1, len(found) + 1).to(right)
-        best = precision.flip(0).cummax(0).values.flip(0) if len(found) else precision  # no worse at a lower recall
-        areas.append(float((best * found).sum() / count))
+        scores = flat[flat[:, 0] == kind, 2].double()
+        right = scores.cumsum(0)
+        precision = right / torch.arange(1, len(scores) + 1).to(right)
+        best = precision.flip(0).cummax(0).values.flip(0) if len(scores) else precision  # no worse at a lower recall
+        areas.append(float((best * scores).sum() / count))
     return sum(areas) / len(areas) if areas else float("nan")

@@ -78,12 +78,12 @@ class NumericTask(Task):
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
         predicted, actual = self.units(self.point(output)), self.units(target)
-        found = self.scores(predicted, actual)
+        scores = self.scores(predicted, actual)
         if len(self.levels):
             repeated = predicted[..., None].expand(*predicted.shape, len(self.levels))
             spread = self.units(output) if self._wide(output) else repeated
-            found["pinball"] = float(pinball(spread, actual, self.levels).mean())
-        return found
+            scores["pinball"] = float(pinball(spread, actual, self.levels).mean())
+        return scores
 
     def scores(self, predicted: Tensor, actual: Tensor) -> dict[str, float]:
         """Compute the metrics of predicted and actual values, (N, *S) in the data's units."""

@@ -128,7 +128,7 @@ class Classification(Task):
         right, predicted, there = (
             torch.bincount(of, minlength=p_NK.shape[1]).double() for of in (target[hit == target], hit, target)
         )
-        found = {
+        scores = {
             "balanced_accuracy": ranking_curves.nanmean(right / there),
             "accuracy": float(right.sum() / there.sum()),
             "auc": ranking_curves.nanmean(areas[chosen]),
@@ -136,7 +136,7 @@ class Classification(Task):
             "log_loss": float(functional.cross_entropy(output.float(), target)),
             "f1": ranking_curves.nanmean(2 * right / (predicted + there)),
         }
-        return {name: found[name] for name in self.METRICS}
+        return {name: scores[name] for name in self.METRICS}
 
     def _many(self, output: Tensor, target: Tensor) -> dict[str, float]:
         predicted, has = output > 0, target > 0
@@ -175,11 +175,11 @@ class Classification(Task):
         names = [str(value).lower() if isinstance(value, bool) else str(value) for value in self.classes]  # as JSON
         rows = output.float().sigmoid() if self.many else output.float().softmax(1)
         return [
-            {"prediction": self._said(row), "probabilities": dict(zip(names, row, strict=True))}
+            {"prediction": self._predicted_labels(row), "probabilities": dict(zip(names, row, strict=True))}
             for row in rows.tolist()
         ]
 
-    def _said(self, p: list[float]) -> Any:
+    def _predicted_labels(self, p: list[float]) -> Any:
         if self.many:
             return [name for name, chance in zip(self.classes, p, strict=True) if chance > 0.5]
         return self.classes[p.index(max(p))]
@@ -197,8 +197,8 @@ def _label_table(names: list[str], predicted: Tensor, actual: Tensor) -> Section
     return Section("How well each label is found", [about, Table(head, rows)])
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.0%}" if whole else "–"
+def _share(part: int, total: int) -> str:
+    return f"{part / total:.0%}" if total else "–"
 
 
 def balanced_weights(state: Mapping[str, Any], many: bool) -> Tensor:

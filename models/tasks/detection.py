@@ -60,30 +60,30 @@ class Detection(Task):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         heat, box = output[:, : len(self.classes)], output[:, len(self.classes) :]
         row, index = (target[..., 0] >= 0).nonzero(as_tuple=True)
-        one = target[row, index]  # (n, 5): every true box of the batch
+        boxes = target[row, index]  # (n, 5): every true box of the batch
         height, width = output.shape[2:]
         true = self._heat(target, height, width)
-        x, y = (one[:, 1] + one[:, 3]) / 2 * width, (one[:, 2] + one[:, 4]) / 2 * height
+        x, y = (boxes[:, 1] + boxes[:, 3]) / 2 * width, (boxes[:, 2] + boxes[:, 4]) / 2 * height
         i, j = x.long().clamp(max=width - 1), y.long().clamp(max=height - 1)
-        true[row, one[:, 0].long(), j, i] = 1
-        wanted = torch.stack([x - i - 0.5, y - j - 0.5, one[:, 3] - one[:, 1], one[:, 4] - one[:, 2]], 1)
+        true[row, boxes[:, 0].long(), j, i] = 1
+        wanted = torch.stack([x - i - 0.5, y - j - 0.5, boxes[:, 3] - boxes[:, 1], boxes[:, 4] - boxes[:, 2]], 1)
         error = (_places(box[row, :, j, i]) - wanted).abs() * torch.tensor([1.0, 1.0, width, height]).to(wanted)
-        found = max(1, len(one))
-        return (_focal(heat, true) + self.sizes * error.sum()) / found
+        n_boxes = max(1, len(boxes))
+        return (_focal(heat, true) + self.sizes * error.sum()) / n_boxes
 
     def _heat(self, target: Tensor, height: int, width: int) -> Tensor:
         """Return a bump around each centre (B, K, H', W'), as wide as its box."""
         heat = target.new_zeros(len(target), len(self.classes), height, width)
         x, y = torch.arange(width).to(target) + 0.5, torch.arange(height).to(target) + 0.5
         for index in range(target.shape[1]):
-            one = target[:, index]
-            centre_x, centre_y = (one[:, 1] + one[:, 3]) / 2 * width, (one[:, 2] + one[:, 4]) / 2 * height
-            spread_x = ((one[:, 3] - one[:, 1]) * width / 6).clamp_min(0.4)[:, None]
-            spread_y = ((one[:, 4] - one[:, 2]) * height / 6).clamp_min(0.4)[:, None]
+            boxes = target[:, index]
+            centre_x, centre_y = (boxes[:, 1] + boxes[:, 3]) / 2 * width, (boxes[:, 2] + boxes[:, 4]) / 2 * height
+            spread_x = ((boxes[:, 3] - boxes[:, 1]) * width / 6).clamp_min(0.4)[:, None]
+            spread_y = ((boxes[:, 4] - boxes[:, 2]) * height / 6).clamp_min(0.4)[:, None]
             across = (-((x - centre_x[:, None]) / spread_x).square() / 2).exp()
             down = (-((y - centre_y[:, None]) / spread_y).square() / 2).exp()
-            bump = down[:, :, None] * across[:, None, :] * (one[:, 0] >= 0)[:, None, None]
-            rows, kind = torch.arange(len(target)), one[:, 0].long().clamp_min(0)
+            bump = down[:, :, None] * across[:, None, :] * (boxes[:, 0] >= 0)[:, None, None]
+            rows, kind = torch.arange(len(target)), boxes[:, 0].long().clamp_min(0)
             heat[rows, kind] = torch.maximum(heat[rows, kind], bump)
         return heat.clamp(max=0.99)
 
@@ -107,10 +107,10 @@ class Detection(Task):
         A box is its class (−1 is none), its score, and whether it finds an actual one.
         """
         boxes = self.decode_boxes(output)
-        found = match_boxes(boxes, target, OVERLAP)
+        matched = match_boxes(boxes, target, OVERLAP)
         kind = torch.where(boxes[..., 5] >= NEAR, boxes[..., 0], -1)
         true = torch.stack([(target[..., 0] == k).sum(1) for k in range(len(self.classes))], 1)
-        return torch.stack([kind, boxes[..., 5], found.float()], -1), true
+        return torch.stack([kind, boxes[..., 5], matched.float()], -1), true
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the F1 of each row alone."""
@@ -134,9 +134,9 @@ class Detection(Task):
     def calibrate(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Choose the threshold with the best F1."""
         tried = torch.arange(0.1, 0.9, 0.05)
-        predicted, right, held = (torch.stack([part.sum() for part in parts]) for parts in zip(
+        predicted, right, actual_count = (torch.stack([part.sum() for part in parts]) for parts in zip(
             *(self._answered(output, target, float(one)) for one in tried), strict=True))  # fmt: skip
-        return {"threshold": tried[(2 * right / (predicted + held).clamp_min(1)).argmax()].to(self.threshold)}
+        return {"threshold": tried[(2 * right / (predicted + actual_count).clamp_min(1)).argmax()].to(self.threshold)}
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
         """Predict the commonest class at the mean of all training boxes, on every image."""

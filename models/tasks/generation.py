@@ -155,8 +155,8 @@ def memorization_ratio(samples: Tensor, fresh: Tensor, train: Tensor) -> float:
 
 def nearest_images(x_NCHW: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distance (N,) of each image to the nearest training image, and the index (N,) of that."""
-    found = torch.cdist(x_NCHW.flatten(1).float(), train.flatten(1).float()).min(1)
-    return found.values, found.indices
+    nearest = torch.cdist(x_NCHW.flatten(1).float(), train.flatten(1).float()).min(1)
+    return nearest.values, nearest.indices
 
 
 def _sheet_rows(groups: list[str]) -> list[int]:

@@ -63,11 +63,13 @@ class LanguageModelling(Task):
         return self.head(torch.cat([first, features[:, :-1]], 1))
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return functional.cross_entropy(output.flatten(0, 1), self._told(target).flatten(), ignore_index=PADDING)
+        return functional.cross_entropy(
+            output.flatten(0, 1), self._predicted_tokens(target).flatten(), ignore_index=PADDING
+        )
 
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the bits (N,) of each row, and its characters and tokens (N, 2)."""
-        target = self._told(target)
+        target = self._predicted_tokens(target)
         nats_BL = functional.cross_entropy(output.transpose(1, 2), target, ignore_index=PADDING, reduction="none")
         bits = nats_BL.double().sum(1) / math.log(2)
         return bits, torch.stack([self.held[target].sum(1), (target != PADDING).sum(1)], 1)
@@ -123,7 +125,7 @@ class LanguageModelling(Task):
         written = generate(network, rows, name, self.length, self._draw)
         return [{"prediction": decode_tokens(self.target.state, row)} for row in written.tolist()]
 
-    def _told(self, tokens_BL: Tensor) -> Tensor:
+    def _predicted_tokens(self, tokens_BL: Tensor) -> Tensor:
         """Return the tokens to be predicted: of a piece all but its end, which is arbitrary."""
         return tokens_BL.masked_fill(tokens_BL == END, PADDING) if self.pieces else tokens_BL
 

@@ -91,5 +91,5 @@ def _runs(predicted: str, true: str) -> list[list[int]]:
 
 def _agreement(rows: Tensor, train: Tensor) -> Tensor:
     """Return (N, M), the number of places in which two rows are equal, padding aside."""
-    found = [((row == train) & (train != PADDING)).sum(1) for row in rows]
-    return torch.stack(found).float()
+    counts = [((row == train) & (train != PADDING)).sum(1) for row in rows]
+    return torch.stack(counts).float()

@@ -65,10 +65,10 @@ def decode(block: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         table = json.loads(block[8 : 8 + length])
         own = table.pop("__metadata__")
-        whole = own["checksum"] == _checksum(table, own["state"], data)
+        is_intact = own["checksum"] == _checksum(table, own["state"], data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptCheckpointError("the header cannot be read") from error
-    if not whole:
+    if not is_intact:
         raise CorruptCheckpointError("the checksum does not fit")
     return {name: _tensor(data, entry) for name, entry in table.items()}, json.loads(own["state"])
 

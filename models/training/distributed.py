@@ -71,12 +71,12 @@ class DistributedContext:
         """Return rank 0's bytes on every rank."""
         if self.world == 1:
             return mine
-        held = torch.frombuffer(bytearray(mine), dtype=torch.uint8) if mine else torch.empty(0, dtype=torch.uint8)
-        length = int(self._broadcast(torch.tensor([held.numel()])))
+        payload = torch.frombuffer(bytearray(mine), dtype=torch.uint8) if mine else torch.empty(0, dtype=torch.uint8)
+        length = int(self._broadcast(torch.tensor([payload.numel()])))
         if not length:
             return None
-        whole = self._broadcast(held if mine else held.new_empty(length))
-        return ctypes.string_at(whole.data_ptr(), length)
+        received = self._broadcast(payload if mine else payload.new_empty(length))
+        return ctypes.string_at(received.data_ptr(), length)
 
     def _broadcast(self, tensor: Tensor) -> Tensor:
         moved = tensor.to(self.device)

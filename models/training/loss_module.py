@@ -47,8 +47,8 @@ class LossModule(nn.Module):
 def mixup_inputs(batch: Batch, share: float, other: Tensor) -> dict[str, Tensor]:
     """Mix each row's inputs with those of row `other`: `share` of its own, 1 - `share` of the other's."""
     inputs = {name: column for name, column in batch.items() if name != "target"}
-    whole = [name for name, column in inputs.items() if not column.is_floating_point()]
-    if whole:
+    integer_inputs = [name for name, column in inputs.items() if not column.is_floating_point()]
+    if integer_inputs:
         fix = "set mixup to 0, or leave the column out (`drop_columns`)"
-        raise ModelError(f"mixup needs numbers, and {whole[0]!r} holds none", place="train", fix=fix)
+        raise ModelError(f"mixup needs numbers, and {integer_inputs[0]!r} holds none", place="train", fix=fix)
     return {name: torch.lerp(column[other], column, share) for name, column in inputs.items()}

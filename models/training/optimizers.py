@@ -36,11 +36,11 @@ def _parameter_groups(
     weights: list[Parameter], scales: dict[Parameter, float], config: TrainingConfig
 ) -> list[dict[str, Any]]:
     """Group parameters of equal decay and equal scale, in order."""
-    found: dict[tuple[float, float], list[Parameter]] = {}
-    for one in weights:
-        decay = config.weight_decay if one.ndim > 1 else 0.0
-        found.setdefault((decay, scales.get(one, 1.0)), []).append(one)
-    return [{"params": ones, "weight_decay": decay, "scale": scale} for (decay, scale), ones in found.items()]
+    groups: dict[tuple[float, float], list[Parameter]] = {}
+    for weight in weights:
+        decay = config.weight_decay if weight.ndim > 1 else 0.0
+        groups.setdefault((decay, scales.get(weight, 1.0)), []).append(weight)
+    return [{"params": ones, "weight_decay": decay, "scale": scale} for (decay, scale), ones in groups.items()]
 
 
 def _build_optimizer(kind: str, config: TrainingConfig, groups: list[dict[str, Any]]) -> Optimizer:

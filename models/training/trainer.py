@@ -233,7 +233,7 @@ class Trainer:
         block = self.context.broadcast_bytes(checkpoint.newest(self.folder) if self.context.is_first else None)
         if block is None:
             return False
-        found = self._state.load(block)
-        if not found:
+        is_loaded = self._state.load(block)
+        if not is_loaded:
             log.warning("%s holds checkpoints of another run: training starts anew", self.folder)
-        return found
+        return is_loaded

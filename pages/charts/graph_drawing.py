@@ -30,12 +30,12 @@ def rings(count: int, edges: Sequence[Sequence[int]]) -> list[list[int]]:
     for a, b in edges:
         near[a].add(b)
         near[b].add(a)
-    found, left = [[0]], set(range(1, count))
+    layers, left = [[0]], set(range(1, count))
     while left:
-        ring = sorted(node for node in left if not near[node].isdisjoint(found[-1])) or sorted(left)
-        found.append(ring)
+        ring = sorted(node for node in left if not near[node].isdisjoint(layers[-1])) or sorted(left)
+        layers.append(ring)
         left -= set(ring)
-    return found
+    return layers
 
 
 def _places(rings: Sequence[Sequence[int]]) -> dict[int, tuple[float, float]]:

@@ -75,10 +75,10 @@ def check_requests(kind: Kind, column: pa.Array) -> None:
 def check_identity(kind: Kind, column: pa.Array) -> None:
     """Check that equal values are the same, and others are not, whichever rows they stand with."""
     checked, _ = kind.validate(column)
-    whole, first = (list(map(str, kind.hash_input(part))) for part in (checked, checked.slice(0, 4)))
-    assert len(whole) == len(column), f"hash_input gives {len(whole)} values of {len(column)} rows"
-    assert whole[:4] == first, "a row has another hash when it is read with other rows"
-    assert len(set(whole)) == len({str(value) for value in checked.to_pylist()}), "different values have the same hash"
+    hashes, first = (list(map(str, kind.hash_input(part))) for part in (checked, checked.slice(0, 4)))
+    assert len(hashes) == len(column), f"hash_input gives {len(hashes)} values of {len(column)} rows"
+    assert hashes[:4] == first, "a row has another hash when it is read with other rows"
+    assert len(set(hashes)) == len({str(value) for value in checked.to_pylist()}), "different values have the same hash"
 
 
 def _encode(kind: Kind, column: pa.Array) -> tuple[pa.Array, TensorField, np.ndarray]:

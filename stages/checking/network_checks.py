@@ -124,9 +124,11 @@ def check_padding(case: Case) -> None:
     steps = batch[long].shape[1] - 2
     batch[long][:, steps:] = 0
     short = {column: values[:, :steps] if column in along else values for column, values in batch.items()}
-    whole = network.compute_outputs(batch)
-    whole = whole[:, :steps] if is_aligned else whole
-    assert torch.allclose(network.compute_outputs(short), whole, atol=1e-5), "TRIMS, and yet padding changes an answer"
+    outputs = network.compute_outputs(batch)
+    outputs = outputs[:, :steps] if is_aligned else outputs
+    assert torch.allclose(network.compute_outputs(short), outputs, atol=1e-5), (
+        "TRIMS, and yet padding changes an answer"
+    )
 
 
 def check_size(case: Case) -> None:
@@ -156,11 +158,11 @@ def _check_shapes(network: Network, case: Case, batch: dict[str, Tensor]) -> Non
         common_layout(type(network.architecture), find_task(case.task), fields),
         network.architecture.out_features,
     )
-    found = tuple(network.eval().architecture({kind: batch[kind] for kind in case.kinds}).shape)
+    shape = tuple(network.eval().architecture({kind: batch[kind] for kind in case.kinds}).shape)
     length = next((fields[kind].shape[0] for kind in case.kinds if kind in STEPS_OF), 0)
     wanted = {"pooled": (width,), "sequence": (length, width), "causal": (length, width), "anomaly_score": ()}
     wanted |= {"pixels": (width, 8, 8), "target": tuple(network.task.target.shape)}
-    assert found == (8, *wanted[layout]), f"its features are {found} where {layout} is {(8, *wanted[layout])}"
+    assert shape == (8, *wanted[layout]), f"its features are {shape} where {layout} is {(8, *wanted[layout])}"
 
 
 def _check_request(network: Network, batch: dict[str, Tensor]) -> None:

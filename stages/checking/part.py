@@ -103,8 +103,8 @@ def _source_checks(name: str, root: Path, sample: str) -> Checks:
     from evergreen.data import sources
     from evergreen.stages.checking import data_checks as checks
 
-    found: Checks = {"has its methods": [partial(checks.check_methods, sources.find(name, name))]}
-    return found | ({"reads": [partial(checks.check_reading, sample, root)]} if sample else {})
+    checks_by_name: Checks = {"has its methods": [partial(checks.check_methods, sources.find(name, name))]}
+    return checks_by_name | ({"reads": [partial(checks.check_reading, sample, root)]} if sample else {})
 
 
 def _column(root: Path, sample: str) -> Any:

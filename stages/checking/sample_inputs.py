@@ -105,9 +105,9 @@ def _target(kind: str, signal: Tensor, random: torch.Generator) -> Tensor:
     if kind == "mask":
         return classes[:, None, None].expand(count, 8, 8).clone()
     if kind == "boxes":
-        one = torch.tensor([0.0, 0.25, 0.25, 0.75, 0.75]).repeat(count, 1)
-        one[:, 0] = (classes > 0).float()
-        return torch.stack([one, torch.tensor([-1.0, 0, 0, 0, 0]).expand(count, 5)], 1)
+        box = torch.tensor([0.0, 0.25, 0.25, 0.75, 0.75]).repeat(count, 1)
+        box[:, 0] = (classes > 0).float()
+        return torch.stack([box, torch.tensor([-1.0, 0, 0, 0, 0]).expand(count, 5)], 1)
     return signal[:, 0, None, None, None].expand(count, 1, 8, 8).clone().clamp(-2, 2)
 
 

@@ -44,7 +44,7 @@ def keep_latest(
     older &= every["high"] != 0  # a row without a key is no other's
     shared = np.isin(every["high"], every["high"][older])
     starts = np.cumsum([0, *(part.rows for part in parts)])
-    counts = _told(parts, every, older, shared, starts)
+    counts = _count_removed(parts, every, older, shared, starts)
     going = older
     if alive is not None:
         dead = np.array([one.tobytes() not in alive for one in every], bool) & ~older & (every["high"] != 0)
@@ -81,7 +81,7 @@ def read_keys(batches: Iterable[pa.RecordBatch], key: Sequence[str]) -> set[byte
     return {one.tobytes() for batch in batches for one in hash_keys(batch, key)}
 
 
-def _told(
+def _count_removed(
     parts: Sequence[Part], every: np.ndarray, older: np.ndarray, shared: np.ndarray, starts: np.ndarray
 ) -> dict[str, int]:
     """Count the rows that go: repeated where a row with equal content stays, else replaced."""
@@ -99,5 +99,5 @@ def _told(
                 goes.append((every[row].tobytes(), content))
             else:
                 stays[every[row].tobytes()] = content
-    found: Counter[Any] = Counter(stays[identity] == content for identity, content in goes)
-    return {"repeated": found[True], "replaced": found[False]}
+    outcomes: Counter[Any] = Counter(stays[identity] == content for identity, content in goes)
+    return {"repeated": outcomes[True], "replaced": outcomes[False]}

@@ -96,7 +96,7 @@ class IncrementalRead:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        held = self._held(low, high)
+        known_hashes = self._count_hashes(low, high)
         asked = self.source
         if not rest and (self.reached > -math.inf or math.isfinite(low) or math.isfinite(high)):
             bounds = [
@@ -112,8 +112,8 @@ class IncrementalRead:
             self.older += int(np.count_nonzero((at < low) & (at >= self.start) & ~inside))
             again = np.flatnonzero(inside & ~(at > self.reached))
             for row, content in zip(again, content_hashes(batch.take(pa.array(again))), strict=True):
-                if held[content]:
-                    held[content] -= 1
+                if known_hashes[content]:
+                    known_hashes[content] -= 1
                     inside[row] = False
             new = batch.filter(pa.array(inside))
             if not len(new):
@@ -140,20 +140,20 @@ class IncrementalRead:
             raise DataError(problem, place="collect.watermark", fix="choose a column that grows with every new row")
         return at, times or (self.times and bool(np.isnan(at).all()))
 
-    def _held(self, low: float, high: float) -> Counter[bytes]:
+    def _count_hashes(self, low: float, high: float) -> Counter[bytes]:
         """Count how often each content was collected in a range, and the rows before it."""
         import numpy as np
         import pyarrow as pa
 
-        found: Counter[bytes] = Counter()
+        hashes: Counter[bytes] = Counter()
         self.older = self.held_older = 0
         for part in self.parts:
             at, _ = watermark.positions_of(part.read([self.column])[self.column])
             self.held_older += int(np.count_nonzero((at < low) & (at >= self.start)))
             some = np.flatnonzero(np.isnan(at) | ((at >= low) & (at < high)))
             if len(some):
-                found.update(content_hashes(part.read().take(pa.array(some))))
-        return found
+                hashes.update(content_hashes(part.read().take(pa.array(some))))
+        return hashes
 
 
 def content_hashes(rows: pa.Table | pa.RecordBatch) -> list[bytes]:

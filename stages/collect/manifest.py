@@ -160,27 +160,27 @@ def spans_of(files: pa.Table, offset: np.ndarray, rows: np.ndarray) -> pa.Table:
 
 def _compression(table: pa.Table) -> dict[str, str]:
     """Return how each column is compressed: incompressible bytes, such as photographs, not at all."""
-    found = dict.fromkeys(table.column_names, "zstd")
+    codecs = dict.fromkeys(table.column_names, "zstd")
     for name in (one.name for one in table.schema if pa.types.is_binary(one.type)):
         some = b"".join(filter(None, table[name].slice(0, TRIED).to_pylist()))
         if some and pa.Codec("zstd").compress(some).size > WORTH * len(some):
-            found[name] = "none"
-    return found
+            codecs[name] = "none"
+    return codecs
 
 
 def _row_groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Yield batches gathered to the size of a row group, and cut where they are more than a part."""
-    held: list[pa.RecordBatch] = []
+    pending: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
         for start in range(0, len(batch), ROWS):
-            held.append(batch.slice(start, ROWS))
-            rows, size = rows + len(held[-1]), size + held[-1].nbytes
+            pending.append(batch.slice(start, ROWS))
+            rows, size = rows + len(pending[-1]), size + pending[-1].nbytes
             if rows >= ROWS // 2 or size >= ROW_GROUP:
-                yield pa.Table.from_batches(held)
-                held, rows, size = [], 0, 0
-    if held:
-        yield pa.Table.from_batches(held)
+                yield pa.Table.from_batches(pending)
+                pending, rows, size = [], 0, 0
+    if pending:
+        yield pa.Table.from_batches(pending)
 
 
 def publish_parts(parts: Sequence[Part], folder: Path) -> None:
@@ -213,24 +213,24 @@ def load_parts(folder: Path) -> list[Part]:
 
 def load_part(path: Path) -> Part:
     """Return one part with its manifest."""
-    beside = _manifest(path)
+    manifest = _manifest(path)
     rows = pq.read_metadata(path).num_rows
-    if not beside.is_file():
+    if not manifest.is_file():
         return Part(path, rows)
-    return Part(path, rows, pq.read_table(beside, columns=SPANS.names).cast(SPANS), beside)
+    return Part(path, rows, pq.read_table(manifest, columns=SPANS.names).cast(SPANS), manifest)
 
 
 def write_manifest(parts: Sequence[Part], folder: Path) -> list[Part]:
     """Write which rows of each part come from which file, one manifest a part, so that unchanged ones stay."""
-    found = []
+    entries = []
     for part in parts:
         path = _manifest(folder / part.path.name) if len(part.spans) else None
         if path:
             how = {"compression": "zstd", "use_dictionary": False}  # nothing repeats
             pq.write_table(part.spans, path.with_suffix(".tmp"), **how)
             publish(path)
-        found.append(replace(part, noted=path))
-    return found
+        entries.append(replace(part, noted=path))
+    return entries
 
 
 def publish(path: Path) -> None:

@@ -63,12 +63,12 @@ def sync_snapshot(
     had = {name for part in done for name in part.stamps}
     columns = _Columns([*kept, *done])  # what is read again may have other columns than it had
     number, written = next_number([*before, *done]), list[Future[list[Part]]]()
-    with ThreadPoolExecutor(1, "finish") as beside:  # while the disk takes one group the next is read
+    with ThreadPoolExecutor(1, "finish") as finisher:  # while the disk takes one group the next is read
         for group in batch_files([file for file in wanted if file.name not in had], BYTES, ROWS):
             rows = columns.of(source.with_files([file.name for file in group]).read(), group[0].name)
             parts = write_parts(rows, staging, number, group, said, name=False)
             number += len(parts)
-            written.append(beside.submit(_finished, staging, parts))
+            written.append(finisher.submit(_finished, staging, parts))
     done += [part for one in written for part in one.result()]
     counts = {"new": len(wanted) - len(changed), "changed": len(changed), "gone": len(gone)}
     return merge_small_parts([*kept, *done], again) if kept else done, counts

@@ -111,9 +111,9 @@ def _brought(
     if config.watermark:
         wanted, late = (config.since, config.until), moments.parse_lateness(config.allowed_lateness)
         last = record.get("covered", {})
-        whole, bad = drop_unreadable_rows(before, again) if faulty else (before, set())
+        readable, bad = drop_unreadable_rows(before, again) if faulty else (before, set())
         parts, covered, counts = read_new_rows(
-            source, config.watermark, wanted, late, last, whole, again, said, anew=bad
+            source, config.watermark, wanted, late, last, readable, again, said, anew=bad
         )
     else:
         # rows that gave way to others of their key may have to come back, and a mended reader may find more

@@ -28,8 +28,8 @@ def to_position(mark: str | int | float) -> float:
 
 def parse_time(text: str) -> float:
     """Return microseconds since 1970. Raises ValueError for what is not a time."""
-    found = datetime.fromisoformat(text.strip())
-    return ((found if found.tzinfo else found.replace(tzinfo=UTC)) - EPOCH) / timedelta(microseconds=1)
+    moment = datetime.fromisoformat(text.strip())
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) / timedelta(microseconds=1)
 
 
 def parse_lateness(late: str | int | float) -> float:
@@ -68,8 +68,8 @@ def positions_of(column: pa.Array) -> tuple[np.ndarray, bool]:
     column = decode_array(column)
     if pa.types.is_temporal(column.type):
         kind = pa.timestamp("us", tz=column.type.tz) if pa.types.is_timestamp(column.type) else pa.timestamp("us")
-        whole = column.cast(kind, safe=False).cast(pa.int64())
-        return pc.fill_null(whole.cast(pa.float64()), float("nan")).to_numpy(zero_copy_only=False), True
+        integers = column.cast(kind, safe=False).cast(pa.int64())
+        return pc.fill_null(integers.cast(pa.float64()), float("nan")).to_numpy(zero_copy_only=False), True
     values, faults = to_float64(column)
     if not pa.types.is_string(column.type) or len(faults) * 2 < len(column) - column.null_count:
         return values, False

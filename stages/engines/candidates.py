@@ -36,12 +36,12 @@ def _foreign(root: Path, asked: Mapping[str, Sequence[Version]]) -> set[tuple[st
 
 def recorded_candidates(root: Path, asked: Mapping[str, Sequence[Version]]) -> dict[tuple[str, str], str | None]:
     """Return the hash of the candidate that the commit of each version records, by name and commit."""
-    commits = frozenset(one.commit for found in asked.values() for one in found)
+    commits = frozenset(one.commit for tags in asked.values() for one in tags)
     locks = _contents(root, commits) if commits else {}
     return {
         (name, one.commit): find_candidate(_train_entries(locks.get(one.commit, ""), name), Paths(root, name))
-        for name, found in asked.items()
-        for one in found
+        for name, tags in asked.items()
+        for one in tags
     }
 
 
@@ -64,8 +64,8 @@ def find_candidate(lock: str, paths: Paths) -> str | None:
 def _contents(root: Path, commits: frozenset[str]) -> Mapping[str, str]:
     """Return by commit what it holds at LOCKS, one text after the other, in one call of git."""
     asked = "".join(f"{commit}:./{path} {commit}\n" for commit in commits for path in LOCKS)
-    found: dict[str, str] = {}
+    contents: dict[str, str] = {}
     for record in git_tags.git(root, "cat-file", "--batch=\x01%(rest)", text=asked).split("\x01")[1:]:
         commit, _, text = record.partition("\n")
-        found[commit] = found.get(commit, "") + text
-    return found
+        contents[commit] = contents.get(commit, "") + text
+    return contents

@@ -65,18 +65,18 @@ def _state_hash(pipeline: Pipeline, paths: Paths) -> str:
     read = [paths.raw / "source.json", paths.ready / "spec.json", paths.select, paths.tune]
     files = [*read, _start_card(pipeline, paths), paths.candidate.parent / "versions"]
     stats = [one for file in files for one in list_files(file)]
-    state = repr((pipeline, parts.own(), stats, _package_stats()))
+    state = repr((pipeline, parts.project_texts(), stats, _package_stats()))
     return hashlib.blake2b(state.encode(), digest_size=16).hexdigest()
 
 
 @cache
 def _package_stats() -> list[FileStat]:
     """List all files that Evergreen is made of; as this process found them."""
-    found = []
+    stats = []
     for folder, inner, files in os.walk(PACKAGE, followlinks=True):
         inner[:] = sorted({*inner} - {"store", "__pycache__"})
-        found += [one for file in sorted(files) for one in list_files(Path(folder, file))]
-    return found
+        stats += [one for file in sorted(files) for one in list_files(Path(folder, file))]
+    return stats
 
 
 def list_files(path: Path) -> Iterator[FileStat]:

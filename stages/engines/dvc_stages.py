@@ -99,9 +99,9 @@ def check_graph(root: Path) -> None:
     """Let DVC read the graph and its first pipeline, and write nothing. Raises VersionError where it cannot."""
     names = [name for name in registered_pipelines(root) if Paths(root, name).pipeline.is_file()]
     with tempfile.TemporaryDirectory() as state, open_repo(root, state) as repo:
-        found = _stages(repo, root)
+        stages = _stages(repo, root)
         for target in (f"{stage}@{name}" for name in names[:1] for stage in STAGES):
-            found[target]
+            stages[target]
 
 
 def stale_reasons(
@@ -117,10 +117,10 @@ def stale_reasons(
         with open_repo(root) as repo:
             records, files = _stages(repo, root), _Files(root)
             for paths in changed:
-                found = {
+                reason_of = {
                     stage: _stale_reason(records[f"{stage}@{paths.name}"], paths, stage, files) for stage in stages
                 }
-                reasons[paths.name] = {stage: reason for stage, reason in found.items() if reason}
+                reasons[paths.name] = {stage: reason for stage, reason in reason_of.items() if reason}
                 if len(stages) == len(STAGES) and not reasons[paths.name]:
                     remember(paths, UP_TO_DATE, states[paths.name])
     return reasons

@@ -69,8 +69,8 @@ def _prepared_rows(paths: Paths, model: Model, split: str) -> pa.Table:
     except DataError as error:
         fix = f"fetch the rows with `dvc pull`, or give a file with --input, or: evergreen run {paths.name}"
         raise PipelineError(error.problem, place=error.place, fix=fix) from error
-    beside = {"split": pa.array([split] * len(table), pa.string()), "_id": to_hex(table.column("_id"))}
-    return pa.table({**_features(model, table), "target": table.column(model.spec.target_name), **beside})
+    extra_columns = {"split": pa.array([split] * len(table), pa.string()), "_id": to_hex(table.column("_id"))}
+    return pa.table({**_features(model, table), "target": table.column(model.spec.target_name), **extra_columns})
 
 
 def _read_file(source: Path, root: Path, model: Model) -> pa.Table:
@@ -97,8 +97,8 @@ def _read_file(source: Path, root: Path, model: Model) -> pa.Table:
 def _features(model: Model, table: pa.Table) -> dict[str, pa.Array]:
     import pyarrow as pa
 
-    found = model.network.compute_features(model.spec.encode(table, target=False)).numpy()
-    return {f"feature_{column}": pa.array(found[:, column]) for column in range(found.shape[1])}
+    features = model.network.compute_features(model.spec.encode(table, target=False)).numpy()
+    return {f"feature_{column}": pa.array(features[:, column]) for column in range(features.shape[1])}
 
 
 def _write(table: pa.Table, output: Path) -> None:

@@ -31,13 +31,13 @@ def write_description(
     Returns the history: {"changes": words, "moves": see `compare_rows`}. Changes stay told as long as nothing else
     changes, so that the same data give the same history.
     """
-    told = load_history(paths)
+    stored = load_history(paths)
     before, after = _facts(paths.ready), _facts(now)
     same = before == after
     kind_of = {**summary["inputs"], rows.target: rows.kind}
     history = {
-        "changes": told["changes"] if same else profile.describe_changes(before, after) if before else [],
-        "moves": compare_rows(paths.ready, now, told["moves"], kind_of),
+        "changes": stored["changes"] if same else profile.describe_changes(before, after) if before else [],
+        "moves": compare_rows(paths.ready, now, stored["moves"], kind_of),
     }
     facts = _page_facts(now, rows, spec, summary)
     with atomic_directory(paths.described) as folder:

@@ -22,13 +22,13 @@ def run_checks(
     `train` are many of the training rows, those of smallest ids. Raises PipelineError where something severe is
     found and the pipeline says to stop.
     """
-    found = samples.read_samples(done, train, time=config.time, memory_mb=config.memory_mb)
+    sampled = samples.read_samples(done, train, time=config.time, memory_mb=config.memory_mb)
     if config.leakage_checks == "off":
-        return found, None
-    hidden = leaks.find_issues(found, differ=_differ(done.reader.split_method, job, config))
+        return sampled, None
+    hidden = leaks.find_issues(sampled, differ=_differ(done.reader.split_method, job, config))
     if config.leakage_checks == "stop":
         leaks.raise_if_severe(hidden)
-    return found, [leak.to_json() for leak in hidden]
+    return sampled, [leak.to_json() for leak in hidden]
 
 
 def _differ(by: str, job: type[Task], config: PreprocessConfig) -> bool:

@@ -35,20 +35,20 @@ class ShardCounts:
     cuts: dict[str, Any] = field(default_factory=dict)
     seen: dict[str, ColumnProfile] = field(default_factory=dict)  # column → what it held
 
-    def add(self, found: PreparedRows, schema: Schema) -> None:
+    def add(self, rows: PreparedRows, schema: Schema) -> None:
         """Count prepared rows; `add_part` counts what goes into which split."""
         from evergreen.data.quality import profile
 
         self.seen = profile.merge_profiles(
-            [one for one in (self.seen, profile.profile_columns(found.table, schema.kinds)) if one]
+            [one for one in (self.seen, profile.profile_columns(rows.table, schema.kinds)) if one]
         )
-        self.raw += len(found.table) + len(found.quarantine)
-        self.left += found.left
-        reasons = found.quarantine.column("reason").to_pylist()
-        self.bad.update(reasons[: found.bad])
-        self.aside.update(reasons[found.bad :])
-        self.notes += found.notes
-        self.cuts |= found.cuts
+        self.raw += len(rows.table) + len(rows.quarantine)
+        self.left += rows.left
+        reasons = rows.quarantine.column("reason").to_pylist()
+        self.bad.update(reasons[: rows.bad])
+        self.aside.update(reasons[rows.bad :])
+        self.notes += rows.notes
+        self.cuts |= rows.cuts
 
     def add_part(self, split: str, part: pa.Table, target: str) -> None:
         """Count the rows, missing values and classes of one split."""
@@ -68,8 +68,8 @@ class ShardCounts:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as a finished shard stores them."""
-        held = {name: dataclasses.asdict(one) for name, one in self.seen.items()}
-        return {**vars(self), "bad": _short(self.bad), "aside": _short(self.aside), "seen": held}
+        profiles = {name: dataclasses.asdict(one) for name, one in self.seen.items()}
+        return {**vars(self), "bad": _short(self.bad), "aside": _short(self.aside), "seen": profiles}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ShardCounts:
@@ -98,23 +98,26 @@ class ShardCounts:
         from evergreen.data.quality import profile
 
         total = cls()
-        for one in tallies:
-            total.seen = profile.merge_profiles([held for held in (total.seen, one.seen) if held])
-            total.raw += one.raw
-            total.left += one.left
-            total.rows += one.rows
-            total.bad, total.aside = _short(total.bad + one.bad), _short(total.aside + one.aside)
-            total.notes, total.cuts = list(dict.fromkeys([*total.notes, *one.notes])), {**total.cuts, **one.cuts}
+        for shard_counts in tallies:
+            total.seen = profile.merge_profiles([held for held in (total.seen, shard_counts.seen) if held])
+            total.raw += shard_counts.raw
+            total.left += shard_counts.left
+            total.rows += shard_counts.rows
+            total.bad, total.aside = _short(total.bad + shard_counts.bad), _short(total.aside + shard_counts.aside)
+            total.notes, total.cuts = (
+                list(dict.fromkeys([*total.notes, *shard_counts.notes])),
+                {**total.cuts, **shard_counts.cuts},
+            )
             for name in BY_SPLIT:
-                held = getattr(total, name)
-                for split, counts in getattr(one, name).items():
-                    held.setdefault(split, Counter()).update(counts)
+                total_count = getattr(total, name)
+                for split, counts in getattr(shard_counts, name).items():
+                    total_count.setdefault(split, Counter()).update(counts)
         return total
 
 
 def _short(reasons: Counter[str]) -> Counter[str]:
     if len(reasons) <= REASONS:
         return reasons
-    told = Counter(dict(reasons.most_common(REASONS)))
-    told[OTHERS] += reasons.total() - told.total()
-    return told
+    shown = Counter(dict(reasons.most_common(REASONS)))
+    shown[OTHERS] += reasons.total() - shown.total()
+    return shown

@@ -34,7 +34,7 @@ class Drift:
     columns: dict[str, str]  # those that differ most, with how
 
     @property
-    def found(self) -> bool:
+    def is_significant(self) -> bool:
         """Tell whether the drift is significant and large enough to matter."""
         return self.p < SURE and self.accuracy >= MATTERS
 
@@ -66,7 +66,10 @@ def detect_drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) ->
         accuracy = float((model.fit(x[half], y[half]).predict(x[~half]) == y[~half]).mean())
     tried = len(np.unique(ids[~half]))
     p = float(bdtrc(round(accuracy * tried) - 1, tried, 0.5))
-    far = {name: max(_apart(column[:count], column[count:]) for column in values.T) for name, values in seen.items()}
+    far = {
+        name: max(_distribution_distance(column[:count], column[count:]) for column in values.T)
+        for name, values in seen.items()
+    }
     most = sorted(far, key=lambda name: -far[name])[:NAMED]
     return Drift(
         accuracy,
@@ -79,18 +82,20 @@ def _thinned(table: pa.Table, count: int) -> pa.Table:
     return table.take(np.linspace(0, len(table) - 1, count).round().astype(int))
 
 
-def _apart(one: Array, two: Array) -> float:
+def _distribution_distance(before: Array, now: Array) -> float:
     """Return the largest difference of two distribution functions (Kolmogorov and Smirnov), or of missing fractions."""
-    lacking = abs(float(np.isnan(one).mean() - np.isnan(two).mean()))
-    one, two = (np.sort(side[~np.isnan(side)]) for side in (one, two))
-    if not len(one) or not len(two):
+    lacking = abs(float(np.isnan(before).mean() - np.isnan(now).mean()))
+    before, now = (np.sort(side[~np.isnan(side)]) for side in (before, now))
+    if not len(before) or not len(now):
         return lacking
-    places = np.concatenate([one, two])
-    below = [np.searchsorted(side, places, "right") / len(side) for side in (one, two)]
+    places = np.concatenate([before, now])
+    below = [np.searchsorted(side, places, "right") / len(side) for side in (before, now)]
     return max(lacking, float(np.abs(below[0] - below[1]).max()))
 
 
-def distance(one: pa.Array, two: pa.Array, kind: str) -> float:
+def distance(before: pa.Array, now: pa.Array, kind: str) -> float:
     """Return how far the values of two columns of one kind are apart, 0 to 1; 0 if they have no features."""
-    values = kinds.find(kind).drift_features(one, two)
-    return max((_apart(column[: len(one)], column[len(one) :]) for column in values.T), default=0.0)
+    values = kinds.find(kind).drift_features(before, now)
+    return max(
+        (_distribution_distance(column[: len(before)], column[len(before) :]) for column in values.T), default=0.0
+    )

@@ -27,16 +27,16 @@ def fit_spec(
 
     schema = done.reader.schema
     spans_rows = kinds.find(schema.target_kind).SPANS_ROWS
-    said = {**kind_options(config.kinds), **schema.options}
+    kind_options_of = {**kind_options(config.kinds), **schema.options}
     of_inputs = config.transform if spans_rows else ""
-    inputs = fit_inputs(train, schema.inputs, of_inputs, said)
+    inputs = fit_inputs(train, schema.inputs, of_inputs, kind_options_of)
     target = done.target
     if target is None:
-        options_of = said.get(schema.target, {})
+        options_of = kind_options_of.get(schema.target, {})
         target = fit_target(train, schema.target, schema.target_kind, config.transform, options_of)
     if spans_rows:
         inputs, target = _one_quantity(inputs, target, train, config)
-    inputs = {key: _lacking(field, done.tally.nulls.get("train", {})) for key, field in inputs.items()}
+    inputs = {key: _allow_missing(field, done.tally.nulls.get("train", {})) for key, field in inputs.items()}
     return FeatureSpec(task, inputs, target, schema.target, config.time or None, done.rows, dict(options))
 
 
@@ -63,7 +63,7 @@ def _one_quantity(
     return inputs, replace(target, state={**target.state, "naive": mean_step(train, config.target)})
 
 
-def _lacking(field: TensorField, nulls: Mapping[str, int]) -> TensorField:
+def _allow_missing(field: TensorField, nulls: Mapping[str, int]) -> TensorField:
     """Return a field that allows missing values where any training row lacks one, not only those of the sample."""
     known = field.state.get("missing")
     if known is None:

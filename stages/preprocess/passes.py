@@ -64,11 +64,11 @@ def make_reader(config: PreprocessConfig, units: Sequence[RowGroup], job: type[T
     sample = raw_sample.sample_raw(units, lambda table: filter_rows(table, config.filter))
     if not len(sample) and config.filter:
         raise no_rows_left_error(units[0].read(), config.filter)
-    found = TableReader.from_sample(
+    reader = TableReader.from_sample(
         sample, job.TARGETS, config, generated=job.GENERATED_INPUTS, from_itself=job.TARGET_IS_INPUT
     )
-    return found.fit_global_state(
-        (unit.read(found.columns_needed_globally) for unit in units if found.columns_needed_globally), sample
+    return reader.fit_global_state(
+        (unit.read(reader.columns_needed_globally) for unit in units if reader.columns_needed_globally), sample
     )
 
 
@@ -102,13 +102,13 @@ def prepare_all(
         few = _aside(folder) if not total.rows or total.bad.total() > config.max_invalid_fraction * total.raw else None
         check_any_valid(total.rows.total(), total.bad, few)
         check_invalid_fraction(total.raw, total.bad, config.max_invalid_fraction, few)
-    strange = _strange(total)
+    strange = _unseen_classes(total)
     left = {split: count - _among(total, split, strange) for split, count in _rows(total).items()}
     check_no_empty_split(left, reader.split_method)
     if not kinds.find(reader.schema.target_kind).HAS_CLASSES:
         return PreparedResult(reader, total, folder, None)
     target = _target(reader, total, config)
-    spare = _spare(job, target, options, total)
+    spare = _unlearned_classes(job, target, options, total)
     if not strange and not spare:
         return PreparedResult(reader, total, folder, target)
     again = [shard for shard, one in zip(every, tallies, strict=True) if _touched(one, strange, spare)]
@@ -168,7 +168,7 @@ def _aside(folder: Path) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _strange(tally: ShardCounts) -> frozenset[str]:
+def _unseen_classes(tally: ShardCounts) -> frozenset[str]:
     """Return the classes that no training row has."""
     classes = tally.classes
     every = {word for held in classes.values() for word in held}
@@ -176,8 +176,8 @@ def _strange(tally: ShardCounts) -> frozenset[str]:
 
 
 def _among(tally: ShardCounts, split: str, words: frozenset[str]) -> int:
-    held = tally.classes.get(split)
-    return sum(held[word] for word in words) if held else 0
+    counts = tally.classes.get(split)
+    return sum(counts[word] for word in words) if counts else 0
 
 
 def _touched(tally: ShardCounts, strange: frozenset[str], spare: frozenset[str]) -> bool:
@@ -201,7 +201,9 @@ def _target(reader: RowReader, tally: ShardCounts, config: PreprocessConfig) -> 
     return replace(field, state={**field.state, "counts": [rows.tolist()]})
 
 
-def _spare(job: type[Task], target: TensorField, options: Mapping[str, Any], tally: ShardCounts) -> frozenset[str]:
+def _unlearned_classes(
+    job: type[Task], target: TensorField, options: Mapping[str, Any], tally: ShardCounts
+) -> frozenset[str]:
     """Return the classes that the task does not learn from."""
     import pyarrow as pa
     import torch

@@ -61,10 +61,10 @@ def summarize(done: PreparedResult, spec: FeatureSpec, memory_mb: int) -> dict[s
     reasons = tally.quarantined()
     missing = {name: sum(held[name] for held in tally.nulls.values()) for name in spec.columns}
     missing = {name: count for name, count in missing.items() if count}
-    told = {field.columns[place] for field in spec.inputs.values() for place in field.state.get("missing_flags", ())}
+    flagged = {field.columns[place] for field in spec.inputs.values() for place in field.state.get("missing_flags", ())}
     filled = [
         f"column '{name}': {count} missing values are {kinds.find(schema.inputs[name]).MISSING_BECOMES}"
-        + (", and a flag says so" if name in told else "")
+        + (", and a flag says so" if name in flagged else "")
         for name, count in missing.items()
         if kinds.find(schema.inputs[name]).MISSING_BECOMES
     ]
@@ -95,11 +95,11 @@ def _twins(folder: Path, rows: Mapping[str, int], memory_mb: int) -> list[str]:
     rounds = -(-sum(rows.values()) * BYTES_OF_AN_ID * SHARE // (memory_mb << 20))
     twins = 0
     for turn in range(rounds):
-        found = []
+        hashes = []
         for unit in every:
             numbers = row_ids.from_arrow(unit.read(["_id"]).column("_id"))[:, 0]
-            found.append(numbers[numbers % np.uint64(rounds) == turn] if rounds > 1 else numbers)
-        held = np.concatenate(found)
-        held.sort()
-        twins += int(np.count_nonzero(held[1:] == held[:-1]))
+            hashes.append(numbers[numbers % np.uint64(rounds) == turn] if rounds > 1 else numbers)
+        all_hashes = np.concatenate(hashes)
+        all_hashes.sort()
+        twins += int(np.count_nonzero(all_hashes[1:] == all_hashes[:-1]))
     return [f"{twins} rows repeat another row; they are kept in the same split"] if twins else []

@@ -28,39 +28,39 @@ def raw_row_groups(folder: Path) -> list[RowGroup]:
     return parquet.row_groups(paths, "collect")
 
 
-def read_raw(found: Sequence[RowGroup], memory_mb: int, why: str) -> pa.Table:
+def read_raw(groups: Sequence[RowGroup], memory_mb: int, why: str) -> pa.Table:
     """Return all rows. Raises DataError where they do not fit into memory; `why` says what needs them all."""
     import pyarrow as pa
 
     from evergreen.core.errors import DataError
 
-    needed = GROWTH * sum(unit.size for unit in found) >> 20
+    needed = GROWTH * sum(unit.size for unit in groups) >> 20
     if needed > memory_mb:
         problem = (
             f"all rows are needed at once ({why}), which takes about {needed:,} MiB, and memory_mb is {memory_mb:,}"
         )
         raise DataError(problem, place="preprocess.memory_mb", fix=f"set `memory_mb: {needed}`, or use fewer rows")
-    return pa.concat_tables([unit.read() for unit in found])
+    return pa.concat_tables([unit.read() for unit in groups])
 
 
-def sample_raw(found: Sequence[RowGroup], keep: Callable[[pa.Table], pa.Table]) -> pa.Table:
+def sample_raw(groups: Sequence[RowGroup], keep: Callable[[pa.Table], pa.Table]) -> pa.Table:
     """Return at most LOOK_ROWS of the rows that `keep` leaves, spread evenly."""
     import pyarrow as pa
 
     from evergreen.data.arrow import decode_array, evenly_spaced_indices
 
-    few = sum(unit.rows for unit in found) <= LOOK_ROWS
-    share = LOOK_ROWS if few else -(-LOOK_ROWS // min(SPREAD, len(found)))
+    few = sum(unit.rows for unit in groups) <= LOOK_ROWS
+    share = LOOK_ROWS if few else -(-LOOK_ROWS // min(SPREAD, len(groups)))
 
     def some(place: int) -> pa.Table:
-        table = keep(found[place].read(dictionary=True))
+        table = keep(groups[place].read(dictionary=True))
         table = table.take(pa.array(evenly_spaced_indices(len(table), share)))
         return pa.table({name: decode_array(table.column(name)) for name in table.column_names})
 
-    first = sorted({round(place * (len(found) - 1) / max(1, SPREAD - 1)) for place in range(SPREAD)})
+    first = sorted({round(place * (len(groups) - 1) / max(1, SPREAD - 1)) for place in range(SPREAD)})
     with ThreadPoolExecutor(SPREAD) as pool:
         tables = dict(zip(first, pool.map(some, first), strict=True))
-    for place in range(len(found)):
+    for place in range(len(groups)):
         if sum(map(len, tables.values())) >= LOOK_ROWS:
             break
         if place not in tables:

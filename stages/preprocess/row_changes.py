@@ -28,10 +28,10 @@ def compare_rows(before: Path, now: Path, told: Mapping[str, Any], kind_of: Mapp
     was compared, "columns": words}; `told` as long as nothing changed; {} where no rows were prepared before.
     """
     try:
-        found = [{name: row_groups(folder, name) for name in SPLITS} for folder in (before, now)]
-        most = max(sum(unit.rows for split in one.values() for unit in split) for one in found)
+        groups = [{name: row_groups(folder, name) for name in SPLITS} for folder in (before, now)]
+        most = max(sum(unit.rows for split in one.values() for unit in split) for one in groups)
         share = min(1.0, MOST / max(1, most))
-        (mine, my_split), (theirs, their_split) = (_places(one, share) for one in found)
+        (mine, my_split), (theirs, their_split) = (_places(one, share) for one in groups)
     except (DataError, KeyError):
         return {}
     came, went = ~np.isin(theirs, mine), ~np.isin(mine, theirs)
@@ -46,17 +46,17 @@ def compare_rows(before: Path, now: Path, told: Mapping[str, Any], kind_of: Mapp
     return {"rows": rows, "moved": moved, "share": share, "columns": _otherwise(before, now, kind_of)}
 
 
-def _places(found: Mapping[str, list[RowGroup]], share: float) -> tuple[Array, Array]:
+def _places(groups: Mapping[str, list[RowGroup]], share: float) -> tuple[Array, Array]:
     """Return (N,) the first 64 bits of the smallest row ids, this fraction of all, and (N,) their splits."""
     ids, splits = [np.zeros(0, np.uint64)], [np.zeros(0, np.int8)]
     limit = np.uint64(min(share * 2.0**64, 2.0**64 - 2048))
     for code, name in enumerate(SPLITS):
-        for unit in found[name]:
+        for unit in groups[name]:
             column = unit.read(["_id"]).column("_id")
             if column.type != row_ids.ID:
                 raise DataError("an earlier release prepared the rows")
-            held = row_ids.from_arrow(column)[:, 0]
-            ids.append(held if share == 1 else held[held <= limit])
+            group_ids = row_ids.from_arrow(column)[:, 0]
+            ids.append(group_ids if share == 1 else group_ids[group_ids <= limit])
             splits.append(np.full(len(ids[-1]), code, np.int8))
     return np.concatenate(ids), np.concatenate(splits)
 
@@ -65,11 +65,11 @@ def _otherwise(before: Path, now: Path, kind_of: Mapping[str, str]) -> list[str]
     from evergreen.stages.preprocess.drift import distance
 
     old, new = (hash_sample(folder, "train", ROWS, groups=8) for folder in (before, now))
-    found = []
+    changed = []
     for name, kind in kind_of.items():
         if not kinds.find(kind).SCALAR or name not in old.column_names or name not in new.column_names:
             continue
         one, two = decode_array(old.column(name)), decode_array(new.column(name))
         if one.type == two.type and (far := distance(one, two, kind)) >= OTHERWISE:
-            found.append((far, f"column '{name}': {kinds.find(kind).describe_drift(one, two, SIDES)}"))
-    return [text for _, text in sorted(found, key=lambda pair: -pair[0])]
+            changed.append((far, f"column '{name}': {kinds.find(kind).describe_drift(one, two, SIDES)}"))
+    return [text for _, text in sorted(changed, key=lambda pair: -pair[0])]

@@ -50,8 +50,8 @@ def read_samples(done: PreparedResult, train: pa.Table, *, time: str, memory_mb:
     """Read the samples of prepared rows; those of training rows are among `train`."""
     tables, schema = {}, done.reader.schema
     for name, most in ROWS.items():
-        held = row_groups(done.folder, name)
-        bytes_a_row = sum(unit.size for unit in held) / max(1, sum(unit.rows for unit in held))
+        groups = row_groups(done.folder, name)
+        bytes_a_row = sum(unit.size for unit in groups) / max(1, sum(unit.rows for unit in groups))
         room = max(1, int((memory_mb << 20) / SHARES[name] / max(1.0, bytes_a_row)))
         most = min(most, room)
         if name == "train":

@@ -45,7 +45,7 @@ class PrepareJob:
     memory_mb: int
     turn: int = 0  # 1: once more, since all rows together told what no shard knew
 
-    def done(self, shard: Shard) -> Path:
+    def marker_file(self, shard: Shard) -> Path:
         """Return the file that a finished shard leaves."""
         return self.folder / DONE / f"{shard.number:05}-{self.turn}.json"
 
@@ -68,15 +68,15 @@ def prepare_shard(shard: Shard, work: PrepareJob) -> ShardCounts:
     from evergreen.core.files import read_json, write_json
     from evergreen.stages.preprocess.counts import ShardCounts
 
-    done = work.done(shard)
+    done = work.marker_file(shard)
     if done.is_file():
         return ShardCounts.from_json(read_json(done))
-    tally = _written(shard, work)
+    tally = _write_shard(shard, work)
     write_json(done, tally.to_json(), sort=False)  # read again it is told in the same order
     return tally
 
 
-def _written(shard: Shard, work: PrepareJob) -> ShardCounts:
+def _write_shard(shard: Shard, work: PrepareJob) -> ShardCounts:
     from evergreen.data import kinds
     from evergreen.data.parquet import RowGroupWriter
     from evergreen.data.prepare.split import SPLITS
@@ -89,14 +89,14 @@ def _written(shard: Shard, work: PrepareJob) -> ShardCounts:
     for writer in (*writers.values(), *samples.values()):  # of an earlier turn
         writer.path.unlink(missing_ok=True)
     schema = work.reader.schema
-    for found in _examples(shard, work):
-        tally.add(found, schema)
+    for examples in _examples(shard, work):
+        tally.add(examples, schema)
         for split in SPLITS:
-            part = found.split_rows(split)
+            part = examples.split_rows(split)
             tally.add_part(split, part, schema.target if kinds.find(schema.target_kind).HAS_CLASSES else "")
             writers[split].add(part)
-            samples[split].add(_some(part, work.below[split]))
-        writers[QUARANTINED].add(found.quarantine)
+            samples[split].add(_smallest_ids(part, work.below[split]))
+        writers[QUARANTINED].add(examples.quarantine)
     for writer in (*writers.values(), *samples.values()):
         writer.close()
     return tally
@@ -112,7 +112,7 @@ def _examples(shard: Shard, work: PrepareJob) -> Iterator[PreparedRows]:
         yield work.reader.prepare(unit.read(dictionary=True))
 
 
-def _some(part: pa.Table, below: float) -> pa.Table:
+def _smallest_ids(part: pa.Table, below: float) -> pa.Table:
     """Return the rows with the smallest ids."""
     import numpy as np
     import pyarrow as pa

@@ -51,8 +51,8 @@ def run(
             done = passes.prepare_all(reader, units, config, job, options, staged, paths.root, progress)
         train = fit_spec.training_sample(done, config)
         progress(stage="preprocess", doing="fit the encodings, look for leaks")
-        with ThreadPoolExecutor(1) as beside:  # what rows hide does not depend on how they are encoded
-            looking = beside.submit(run_checks, done, train, job, config)
+        with ThreadPoolExecutor(1) as checks_thread:  # what rows hide does not depend on how they are encoded
+            looking = checks_thread.submit(run_checks, done, train, job, config)
             spec = fit_spec.fit_spec(done, config, train, task=task, options=options)
             summary = publish.summarize(done, spec, config.memory_mb)
             rows, summary["leaks"] = looking.result()

@@ -25,12 +25,12 @@ def run_shards(shards: Sequence[Shard], work: PrepareJob, root: Path, said: Call
     """Return the counts of all shards in order; `said` is called with the rows of each when it is done."""
     by_ray = use_ray(sum(shard.rows for shard in shards), root)
     hands = len(shards) if by_ray else min(len(shards), max(1, (work.memory_mb - BASE_MB) // EACH_MB))
-    found: dict[int, ShardCounts] = {}
+    counts: dict[int, ShardCounts] = {}
     with ray_watch.raise_outage(root) if by_ray else nullcontext():
         for place, tally in (_by_ray if by_ray else _by_threads)(shards, work, root, hands):
-            found[place] = tally
+            counts[place] = tally
             said(tally.raw)
-    return [found[place] for place in range(len(shards))]
+    return [counts[place] for place in range(len(shards))]
 
 
 def use_ray(rows: int, root: Path) -> bool:
@@ -53,8 +53,8 @@ def _by_threads(shards: Sequence[Shard], work: PrepareJob, root: Path, hands: in
     with ThreadPoolExecutor(hands) as pool:
         waiting = {pool.submit(prepare_shard, shard, work): place for place, shard in enumerate(shards)}
         try:
-            for one in as_completed(waiting):
-                yield waiting[one], one.result()
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -70,7 +70,7 @@ def _by_ray(shards: Sequence[Shard], work: PrepareJob, root: Path, hands: int) -
     from evergreen.stages.engines import ray_cluster
 
     ray_cluster.connect(root)
-    task, shared = ray.remote(num_cpus=1, max_retries=2)(_prepare), ray.put((work, parts.own()))
+    task, shared = ray.remote(num_cpus=1, max_retries=2)(_prepare), ray.put((work, parts.project_texts()))
     left = list(enumerate(shards))[::-1]
     waiting: dict[ray.ObjectRef, int] = {}
     try:
@@ -83,5 +83,5 @@ def _by_ray(shards: Sequence[Shard], work: PrepareJob, root: Path, hands: int) -
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     finally:
-        for one in waiting:
-            ray.cancel(one)
+        for call in waiting:
+            ray.cancel(call)

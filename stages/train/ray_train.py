@@ -43,7 +43,7 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
     shutil.rmtree(store, ignore_errors=True)
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"plan": dataclasses.asdict(plan), "parts": parts.own()},
+        train_loop_config={"plan": dataclasses.asdict(plan), "parts": parts.project_texts()},
         torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=config.workers, use_gpu=cuda, resources_per_worker=_resources_per_worker(config, cuda)

@@ -129,7 +129,7 @@ def _remove_old_runs(kept: Path, budget: int) -> None:
     """Remove the oldest other runs of this pipeline until all of them together fit the budget, bytes."""
     runs = sorted((one for one in kept.parent.iterdir() if one.is_dir()), key=lambda one: one.stat().st_mtime)
     sizes = {one: sum(file.stat().st_size for file in one.rglob("*") if file.is_file()) for one in runs}
-    for one in runs:
-        if one != kept and sum(sizes.values()) > budget:
-            shutil.rmtree(one, ignore_errors=True)
-            del sizes[one]
+    for folder in runs:
+        if folder != kept and sum(sizes.values()) > budget:
+            shutil.rmtree(folder, ignore_errors=True)
+            del sizes[folder]

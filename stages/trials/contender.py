@@ -77,7 +77,7 @@ class ContenderState:
     def to_row(self) -> dict[str, Any]:
         """Return its row of the leaderboard."""
         score = self.score
-        found = {
+        row = {
             "architecture": self.name,
             "parameters": self.parameters or None,
             "epochs": score.epochs if score else 0,
@@ -88,7 +88,7 @@ class ContenderState:
             "seconds": round(score.seconds, 2) if score else 0.0,
             "predict_ms": round(self.predict_ms, 4) if self.predict_ms else None,
         }
-        return {**found, "reason": self.reason} if self.reason else found
+        return {**row, "reason": self.reason} if self.reason else row
 
 
 def _average(rows: Sequence[Sequence[float]]) -> list[float]:

@@ -27,13 +27,15 @@ def split_fold(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids
     empty.
     """
     number, count = fold
-    whole = {name: np.concatenate([column, validation[name]]) for name, column in train.items()}
-    held = fold_of(ids, count) == number
-    if held.all() or not held.any():
+    all_rows = {name: np.concatenate([column, validation[name]]) for name, column in train.items()}
+    is_held_out = fold_of(ids, count) == number
+    if is_held_out.all() or not is_held_out.any():
         raise PipelineError(
             f"{len(ids)} rows are too few for {count} folds", fix="use fewer folds, or 0 to score with seeds"
         )
-    learned, scored = ({name: column[rows] for name, column in whole.items()} for rows in (~held, held))
+    learned, scored = (
+        {name: column[rows] for name, column in all_rows.items()} for rows in (~is_held_out, is_held_out)
+    )
     return learned, scored
 
 

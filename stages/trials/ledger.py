@@ -28,15 +28,15 @@ class Ledger:
         """Return this context's finished trials, in the order they ended; a killed process's torn line is skipped."""
         if not self.path.exists():
             return []
-        found: dict[str, dict[str, Any]] = {}
+        entries: dict[str, dict[str, Any]] = {}
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
             if entry.get("context") == self.context:
-                found.setdefault(entry["key"], entry)
-        return list(found.values())
+                entries.setdefault(entry["key"], entry)
+        return list(entries.values())
 
     def add(self, options: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Append a finished trial in one write, on a line of its own even where the last one is torn."""

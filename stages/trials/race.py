@@ -92,7 +92,9 @@ class Race:
     def _start_worker(self) -> Any:
         import ray
 
-        return ray.remote(num_cpus=1, max_restarts=0)(TrialWorker).remote(self.common, self.first, parts.own())
+        return ray.remote(num_cpus=1, max_restarts=0)(TrialWorker).remote(
+            self.common, self.first, parts.project_texts()
+        )
 
     def __exit__(self, *_: object) -> None:
         import ray

@@ -109,16 +109,16 @@ def run(search: Search, ledger: Ledger, trials: int, until: float, store: str) -
 def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[str, Any]], None]:
     """Return what a worker does with one point; a point of the ledger is answered from it."""
     known = {entry["key"]: entry for entry in ledger.entries()}
-    own_parts = parts.own()
+    own_parts = parts.project_texts()
 
     def train(options: dict[str, Any]) -> None:
         from ray import tune
 
         from evergreen.stages.trials.trial import Trial
 
-        found = known.get(ledger.key(options))
-        if found:
-            tune.report({name: found[name] for name in ("score", "rank", "epochs")} | {"seconds": 0.0, "whole": True})
+        entry = known.get(ledger.key(options))
+        if entry:
+            tune.report({name: entry[name] for name in ("score", "rank", "epochs")} | {"seconds": 0.0, "whole": True})
             return
         parts.adopt(own_parts)
         trial = Trial(Path(search.ready), search.version, search.task, search.architecture, options, search.seed)
@@ -179,8 +179,8 @@ def _ledger_callback(ledger: Ledger, until: float, chunks: int) -> Any:
                 if facts["epochs"]:
                     self.cut.append({"options": trial.config, "state": "out of time", **facts})
             else:
-                whole = last["training_iteration"] >= chunks
-                ledger.add(trial.config, {"state": "finished" if whole else "stopped early", **facts})
+                is_complete = last["training_iteration"] >= chunks
+                ledger.add(trial.config, {"state": "finished" if is_complete else "stopped early", **facts})
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
             nothing = dict.fromkeys(("score", "rank", "epochs", "seconds"))

@@ -99,12 +99,12 @@ def _rows(ready: Path, version: str) -> tuple[FeatureSpec, dict[str, Any], dict[
     from evergreen.data.spec import FeatureSpec
 
     spec = FeatureSpec.load(ready)
-    found = []
+    arrays = []
     for split, rows in max_rows(spec).items():
-        found.append(load_encoded_split(ready, split, rows))
+        arrays.append(load_encoded_split(ready, split, rows))
         if WEIGHT in columns(ready, split):
-            found[-1][WEIGHT] = hash_sample(ready, split, rows, [WEIGHT]).column(WEIGHT).to_numpy()
-    train, validation = found
+            arrays[-1][WEIGHT] = hash_sample(ready, split, rows, [WEIGHT]).column(WEIGHT).to_numpy()
+    train, validation = arrays
     return spec, train, validation
 
 
@@ -214,10 +214,10 @@ class Trial:
         live = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.network.load_state_dict(self.loop.best_state())
         begun = time.monotonic()
-        found = self.network.evaluate(self.loop.validation)
+        metrics = self.network.evaluate(self.loop.validation)
         self.predict_ms = 1e3 * (time.monotonic() - begun) / len(self.loop.validation["target"])
         self.network.load_state_dict(live)
-        return found
+        return metrics
 
     def _measure(self) -> dict[str, float]:
         """Return the current scores, where no epoch could be finished."""

@@ -132,8 +132,8 @@ def _search(
             while process.poll() is None and (seconds_left := until - time.monotonic()) > 0:
                 entries = ledger.entries()
                 best = search.best(entries)
-                said = {"trial": len(entries), "trials": config.trials, "best": best["score"] if best else None}
-                progress(stage="tune", **said, seconds_left=seconds_left)
+                state = {"trial": len(entries), "trials": config.trials, "best": best["score"] if best else None}
+                progress(stage="tune", **state, seconds_left=seconds_left)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=min(0.25, seconds_left))
         finally:

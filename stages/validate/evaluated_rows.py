@@ -80,8 +80,8 @@ class ShownRows:
 
     def others(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return the `metric_inputs` of the models that the candidate is compared with, by name."""
-        found = {"the baseline": self._evidence.baseline, "the simple model": self._evidence.reference}
-        return {name: scored.metric_inputs for name, scored in found.items() if scored is not None}
+        others = {"the baseline": self._evidence.baseline, "the simple model": self._evidence.reference}
+        return {name: scored.metric_inputs for name, scored in others.items() if scored is not None}
 
     def train_target(self) -> Tensor:
         """Return the encoded targets of the training rows."""

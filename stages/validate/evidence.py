@@ -83,8 +83,8 @@ class Evidence:
     @property
     def opponents(self) -> dict[str, Predictions]:
         """Return the predictions of every model that the candidate is compared with, by role."""
-        found = {"baseline": self.baseline, "reference": self.reference, **self.others, "released": self.released}
-        return {role: scored for role, scored in found.items() if scored is not None}
+        opponents = {"baseline": self.baseline, "reference": self.reference, **self.others, "released": self.released}
+        return {role: scored for role, scored in opponents.items() if scored is not None}
 
     def gap(self, other: Predictions, config: ValidateConfig) -> PairedDifference:
         """Compare the candidate with another model by a paired test."""
@@ -94,9 +94,11 @@ class Evidence:
         scale = 1.0 if right else abs(float(theirs.mean())) or 1.0
         pair = (mine / scale, theirs / scale) if more else (-mine / scale, -theirs / scale)
         many = 2 * config.bootstrap_samples
-        found = compare(*pair, confidence=config.confidence, times=many, block=self.block, seed=config.seed)
+        difference = compare(*pair, confidence=config.confidence, times=many, block=self.block, seed=config.seed)
         means, of = (float(mine.mean()), float(theirs.mean())), "rows" if right else "score" if more else "error"
-        return PairedDifference(*means, found.difference, found.p, found.rows, found.deviation, of, found.test)
+        return PairedDifference(
+            *means, difference.difference, difference.p, difference.rows, difference.deviation, of, difference.test
+        )
 
     def intervals(self, config: ValidateConfig, rows: np.ndarray[Any, Any] | None = None) -> Mapping[str, Estimate]:
         """Return every metric of the candidate on `rows` (default: all), with its interval where there is one."""
@@ -107,7 +109,7 @@ class Evidence:
         block = min(self.block, len(chosen))
         many = max(100, min(config.bootstrap_samples, config.bootstrap_samples * MANY_ROWS // len(chosen)))
         with _one_thread():
-            found = bootstrap(
+            intervals = bootstrap(
                 lambda drawn: self.candidate.metrics(torch.from_numpy(chosen[drawn])),
                 len(chosen),
                 times=many,
@@ -117,9 +119,13 @@ class Evidence:
             )
         decider = next(iter(self.candidate.task.METRICS))
         right = self.candidate.row_scores[chosen].sum()
-        if self.candidate.is_right_or_wrong and block == 1 and abs(found[decider].value - right / len(chosen)) < 1e-6:
-            found[decider] = wilson_interval(float(right), len(chosen), config.confidence)
-        return found
+        if (
+            self.candidate.is_right_or_wrong
+            and block == 1
+            and abs(intervals[decider].value - right / len(chosen)) < 1e-6
+        ):
+            intervals[decider] = wilson_interval(float(right), len(chosen), config.confidence)
+        return intervals
 
 
 @contextmanager
@@ -178,14 +184,14 @@ def _others(
     """Predict with the network trained from scratch beside a transferred one, and with an SVM on the features."""
     from evergreen.stages.validate.svm import fit_svm
 
-    found: dict[str, Predictions] = {}
+    others: dict[str, Predictions] = {}
     if (candidate / SCRATCH).is_dir():
         alone = load_model(candidate / SCRATCH).network
-        found["scratch"] = Predictions("the same network from scratch", alone.task, rows, alone.predict_outputs)
+        others["scratch"] = Predictions("the same network from scratch", alone.task, rows, alone.predict_outputs)
     if (predicted := fit_svm(model.network, model.spec, splits[0], splits[1], test)) is not None:
         name, task = "an SVM on the network's features", model.network.task
-        found["svm"] = Predictions.from_output(name, task, predicted, rows["target"])
-    return found
+        others["svm"] = Predictions.from_output(name, task, predicted, rows["target"])
+    return others
 
 
 def _released(

@@ -44,11 +44,11 @@ class Predictions:
     @cached_property
     def metric_inputs(self) -> tuple[Tensor, Tensor]:
         """Compute what the metrics need: outputs and targets, (N, …)."""
-        found = [
+        chunks = [
             self.task.metric_inputs(out, some["target"])
             for some, out in iter_chunks(self.predict_outputs, self.rows, whole=self.task.NEEDS_ALL_OUTPUTS)
         ]
-        first, second = zip(*found, strict=True)
+        first, second = zip(*chunks, strict=True)
         return torch.cat(first), torch.cat(second)
 
     @cached_property

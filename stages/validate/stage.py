@@ -73,7 +73,7 @@ def summarise(
     evidence: Evidence, gaps: dict[str, PairedDifference], verdict: Verdict, config: ValidateConfig
 ) -> dict[str, Any]:
     """Return the content of `metrics.json`."""
-    found: dict[str, Any] = {
+    scores: dict[str, Any] = {
         "verdict": verdict.word,
         "why": verdict.why,
         "rows_needed": verdict.rows_needed,
@@ -83,12 +83,12 @@ def summarise(
         "difference": {role: gap.to_json() for role, gap in gaps.items()},
         "slices": {name: _slice(evidence, rows, config) for name, rows in slice_rows(evidence, config).items()},
     }
-    found |= {role: scored.metrics() for role, scored in evidence.opponents.items()}
+    scores |= {role: scored.metrics() for role, scored in evidence.opponents.items()}
     if evidence.reference:
-        found["reference"]["model"] = evidence.reference.name
+        scores["reference"]["model"] = evidence.reference.name
     if evidence.version:
-        found["released"] = found.get("released", {}) | {"version": evidence.version}
-    return found
+        scores["released"] = scores.get("released", {}) | {"version": evidence.version}
+    return scores
 
 
 def slice_rows(evidence: Evidence, config: ValidateConfig) -> dict[str, np.ndarray[Any, Any]]:
@@ -101,14 +101,14 @@ def slice_rows(evidence: Evidence, config: ValidateConfig) -> dict[str, np.ndarr
     if "_time" not in names:
         raise PipelineError("no column is named as time", place=place, fix="name it: preprocess: {time: COLUMN}")
     times = evidence.table["_time"].to_numpy()
-    found = {}
+    slices = {}
     for name, (first, last) in config.slices.items():
         low, high = (np.asarray(bound).astype(times.dtype) for bound in (first, last))
-        found[name] = np.flatnonzero((times >= low) & (times <= high))
-        if not len(found[name]):
+        slices[name] = np.flatnonzero((times >= low) & (times <= high))
+        if not len(slices[name]):
             span = f"{times.min()} to {times.max()}"
             raise PipelineError(f"no test row lies in {name!r}", place=place, fix=f"the test rows span {span}")
-    return found
+    return slices
 
 
 def _slice(evidence: Evidence, rows: np.ndarray[Any, Any], config: ValidateConfig) -> dict[str, Any]:

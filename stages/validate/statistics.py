@@ -84,11 +84,11 @@ def bootstrap(
 
 def percentile_interval(drawn: list[float] | Array, value: float, confidence: float) -> Estimate:
     """Take the central `confidence` of bootstrapped values, without undefined ones (a class never drawn)."""
-    whole = np.asarray(drawn, dtype=float)
-    whole = whole[np.isfinite(whole)]
-    if not len(whole):
+    values = np.asarray(drawn, dtype=float)
+    values = values[np.isfinite(values)]
+    if not len(values):
         return Estimate(value, math.nan, math.nan)
-    low, high = np.quantile(whole, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(value, float(low), float(high))
 
 
@@ -154,6 +154,6 @@ def rows_needed(difference: float, deviation: float, *, confidence: float = 0.95
     """
     if difference == 0:
         raise ValueError("no number of rows tells a difference of zero")
-    unequal, found = NormalDist().inv_cdf((1 + confidence) / 2), NormalDist().inv_cdf(power)
-    root = unequal * math.sqrt(deviation**2 + difference**2) + found * deviation
+    unequal, power_quantile = NormalDist().inv_cdf((1 + confidence) / 2), NormalDist().inv_cdf(power)
+    root = unequal * math.sqrt(deviation**2 + difference**2) + power_quantile * deviation
     return math.ceil((root / difference) ** 2)

@@ -42,18 +42,20 @@ def fit_svm(
     from sklearn.svm import SVC
 
     x, y = network.compute_features(train).numpy(), train["target"]
-    held, right = network.compute_features(validation).numpy(), validation["target"]
+    validation_features, right = network.compute_features(validation).numpy(), validation["target"]
     made = [make_pipeline(StandardScaler(), SVC(C=c)).fit(x, y) for c in (1.0, 10.0)]
-    best = max(made, key=lambda one: float(one.score(held, right)))
+    best = max(made, key=lambda one: float(one.score(validation_features, right)))
 
     def margins(rows: np.ndarray[Any, Any]) -> Tensor:
-        found = best.decision_function(rows)
-        found = np.c_[-found, found] if found.ndim == 1 else found
-        whole = np.full((len(rows), classes), found.min() - 1)  # a class that no training row has is never predicted
-        whole[:, best.classes_] = found
-        return torch.as_tensor(whole)
+        decision = best.decision_function(rows)
+        decision = np.c_[-decision, decision] if decision.ndim == 1 else decision
+        all_margins = np.full(
+            (len(rows), classes), decision.min() - 1
+        )  # a class that no training row has is never predicted
+        all_margins[:, best.classes_] = decision
+        return torch.as_tensor(all_margins)
 
-    predicted, target = margins(held), torch.as_tensor(right)
+    predicted, target = margins(validation_features), torch.as_tensor(right)
     scale = min(
         np.geomspace(0.3, 10, 12).tolist(),
         key=lambda scale: float(torch.nn.functional.cross_entropy(scale * predicted, target)),

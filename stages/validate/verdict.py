@@ -84,26 +84,30 @@ def _decide_by(
 ) -> Verdict:
     share, margin = gap.share, config.equivalence_margin
     low, high = share.bounds
-    found = f"{format_gap(gap.to_json())} {rows}"
+    difference = f"{format_gap(gap.to_json())} {rows}"
     sure = gap.p < 1 - config.confidence
     if sure and share.value > 0:
-        return Verdict("release", f"It is better than {other}: {found}.")
+        return Verdict("release", f"It is better than {other}: {difference}.")
     if not_worse and low > -margin:
-        return Verdict("release", f"It is not worse than {other} by more than the margin of {margin:.3g}: {found}.")
+        return Verdict(
+            "release", f"It is not worse than {other} by more than the margin of {margin:.3g}: {difference}."
+        )
     if sure:
-        return Verdict("keep", f"It is worse than {other}: {found}.")
+        return Verdict("keep", f"It is worse than {other}: {difference}.")
     if -margin <= low and high <= margin:
-        return Verdict("keep", f"It equals {other} within the margin of {margin:.3g}: {found}.")
+        return Verdict("keep", f"It equals {other} within the margin of {margin:.3g}: {difference}.")
     more = more_rows(gap, config)
-    told = f"a difference of {percent(max(abs(share.value), margin))} would take about {more:,} more test rows to show"
-    return Verdict("more data", f"It cannot be distinguished from {other}: {found}; {told}.", more)
+    advice = (
+        f"a difference of {percent(max(abs(share.value), margin))} would take about {more:,} more test rows to show"
+    )
+    return Verdict("more data", f"It cannot be distinguished from {other}: {difference}; {advice}.", more)
 
 
 def more_rows(gap: PairedDifference, config: ValidateConfig) -> int:
     """Return how many test rows to add to find the observed difference (at least the margin) with a power of 0.8."""
     difference = max(abs(gap.share.value), config.equivalence_margin)
     least = math.sqrt(difference * (1 - difference)) if gap.of == "rows" and difference < 1 else 0.0
-    whole = rows_needed(difference, max(gap.deviation, least), confidence=config.confidence)
-    more = max(1, whole - gap.rows)
+    n_needed = rows_needed(difference, max(gap.deviation, least), confidence=config.confidence)
+    more = max(1, n_needed - gap.rows)
     unit = 10 ** max(0, len(str(more)) - 2)
     return math.ceil(more / unit) * unit

@@ -81,7 +81,7 @@ def test_shards_say_what_the_whole_does(tmp_path, monkeypatch):
 
 def test_cut_short_anywhere_it_goes_on_with_what_is_finished(tmp_path, small, monkeypatch):
     paths = collected(tmp_path)
-    whole, written = prepare(paths), shards._written
+    whole, written = prepare(paths), shards._write_shard
     for stop in (0, 3, 6):
         asked = []
 
@@ -91,13 +91,13 @@ def test_cut_short_anywhere_it_goes_on_with_what_is_finished(tmp_path, small, mo
                 raise KeyboardInterrupt
             return written(shard, work)
 
-        monkeypatch.setattr(shards, "_written", failing)
+        monkeypatch.setattr(shards, "_write_shard", failing)
         with pytest.raises(KeyboardInterrupt):
             prepare(paths, 1, monkeypatch)
         assert folder_version(paths.ready) == whole, "what was ready before is whole"
         again = []
         monkeypatch.setattr(
-            shards, "_written", lambda shard, work, again=again: again.append(0) or written(shard, work)
+            shards, "_write_shard", lambda shard, work, again=again: again.append(0) or written(shard, work)
         )
         assert prepare(paths, 1, monkeypatch) == whole
         assert len(again) >= 7 - stop
@@ -111,16 +111,18 @@ def test_killed_before_the_last_step_nothing_is_prepared_again(tmp_path, small, 
     with pytest.raises(KeyboardInterrupt):
         prepare(paths)
     monkeypatch.setattr(fit_spec, "fit_spec", spec)
-    monkeypatch.setattr(shards, "_written", lambda shard, work: 1 / 0)
+    monkeypatch.setattr(shards, "_write_shard", lambda shard, work: 1 / 0)
     assert prepare(paths) == whole
 
 
 def test_other_wishes_begin_anew(tmp_path, small, monkeypatch):
-    paths, written = collected(tmp_path), shards._written
-    monkeypatch.setattr(shards, "_written", lambda shard, work: 1 / 0 if shard.number == 4 else written(shard, work))
+    paths, written = collected(tmp_path), shards._write_shard
+    monkeypatch.setattr(
+        shards, "_write_shard", lambda shard, work: 1 / 0 if shard.number == 4 else written(shard, work)
+    )
     with pytest.raises(ZeroDivisionError):
         prepare(paths, 1, monkeypatch, seed=1)
-    monkeypatch.setattr(shards, "_written", written)
+    monkeypatch.setattr(shards, "_write_shard", written)
     found = prepare(paths, seed=2)
     assert found == prepare(collected(tmp_path), seed=2)
     assert found != prepare(paths, seed=1)

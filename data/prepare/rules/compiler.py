@@ -101,18 +101,18 @@ class RuleCompiler:
 
     def typed(self, node: ast.AST, wanted: str) -> Term:
         """Return a term of the wanted type; a column is read again as text where text is wanted."""
-        found = self.term(node)
-        if wanted in (found.type, ANY):
-            return found
-        if wanted == TEXT and found.column:
-            return self.column(found.column, TEXT)
-        told = f"`{ast.unparse(node)}` is a {found.type} where a {wanted} is expected"
-        raise self.wrong(told, self.otherwise(found, wanted))
+        term = self.term(node)
+        if wanted in (term.type, ANY):
+            return term
+        if wanted == TEXT and term.column:
+            return self.column(term.column, TEXT)
+        problem = f"`{ast.unparse(node)}` is a {term.type} where a {wanted} is expected"
+        raise self.wrong(problem, self.otherwise(term, wanted))
 
-    def otherwise(self, found: Term, wanted: str) -> str:
+    def otherwise(self, term: Term, wanted: str) -> str:
         """Return the hint for a term of the wrong type."""
-        if found.column:
-            return f"declare its type, `schema: {{{found.column}: {{type: {wanted}}}}}`, or change the rule"
+        if term.column:
+            return f"declare its type, `schema: {{{term.column}: {{type: {wanted}}}}}`, or change the rule"
         return "write numbers without quotes, texts and times in quotes"
 
     def constant(self, value: Any) -> Term:
@@ -142,8 +142,8 @@ class RuleCompiler:
         given = [ast.literal_eval(one) if wanted == LITERAL else self.typed(one, wanted) for one, wanted in pairs]
         types = [one.type for one in given if isinstance(one, Term)]
         if name == "coalesce" and types[0] != types[1]:
-            told = f"`{ast.unparse(arguments[0])}` is a {types[0]} and `{ast.unparse(arguments[1])}` a {types[1]}"
-            raise self.wrong(told, "give two values of one type")
+            problem = f"`{ast.unparse(arguments[0])}` is a {types[0]} and `{ast.unparse(arguments[1])}` a {types[1]}"
+            raise self.wrong(problem, "give two values of one type")
         made = make(*(one.expression if isinstance(one, Term) else one for one in given))
         return Term(made, types[0] if gives == ANY else gives)
 
@@ -151,8 +151,8 @@ class RuleCompiler:
         """Compile an arithmetic operation; the difference of two times is in days."""
         first = self.term(left)
         if first.type == TIME and isinstance(sign, ast.Sub):
-            apart = pc.subtract(first.expression, self.typed(right, TIME).expression)
-            return Term(pc.divide(apart.cast(pa.int64()).cast(pa.float64()), pc.scalar(DAY)), NUMBER)
+            difference = pc.subtract(first.expression, self.typed(right, TIME).expression)
+            return Term(pc.divide(difference.cast(pa.int64()).cast(pa.float64()), pc.scalar(DAY)), NUMBER)
         return Term(
             SIGNS[type(sign)](self.typed(left, NUMBER).expression, self.typed(right, NUMBER).expression), NUMBER
         )
@@ -170,22 +170,22 @@ class RuleCompiler:
         if second.type == TIME and isinstance(first.value, str):
             first = self.moment(first.value)
         if first.type != second.type:
-            told = f"`{ast.unparse(left)}` is a {first.type} and `{ast.unparse(right)}` a {second.type}"
+            problem = f"`{ast.unparse(left)}` is a {first.type} and `{ast.unparse(right)}` a {second.type}"
             odd, other = (first, second) if first.column else (second, first)
-            raise self.wrong(told, self.otherwise(odd, other.type))
+            raise self.wrong(problem, self.otherwise(odd, other.type))
         if first.type in (BOOLEAN, TEXT) and not isinstance(sign, ast.Eq | ast.NotEq):
             name = first.column or second.column
-            told = f"`{ast.unparse(left)}` is a {first.type}, which has no order"
+            problem = f"`{ast.unparse(left)}` is a {first.type}, which has no order"
             fix = f"declare its type, `schema: {{{name}: {{type: time}}}}` or number, or " if name else ""
-            raise self.wrong(told, f"{fix}compare with == or !=")
+            raise self.wrong(problem, f"{fix}compare with == or !=")
         return SIGNS[type(sign)](first.expression, second.expression)
 
     def among(self, left: ast.expr, right: ast.expr, inside: bool) -> Expression:
         """Compile `in` and `not in`."""
-        one = self.term(left)
+        term = self.term(left)
         values = ast.literal_eval(right)  # `parsed` made sure that it holds constants alone
-        found = is_in(one.expression, one.type, list(values), self.wrong)
-        return found if inside else ~found
+        is_member = is_in(term.expression, term.type, list(values), self.wrong)
+        return is_member if inside else ~is_member
 
     def moment(self, text: str) -> Term:
         """Compile a time that is written as text."""
@@ -199,14 +199,14 @@ def compile_rule(rule: str, types: Mapping[str, str]) -> tuple[Expression, list[
     or types do not match.
     """
     reader = RuleCompiler(rule, types)
-    found = reader.term(parse_rule(rule))
-    if found.type != BOOLEAN:
-        raise reader.wrong(f"it is a {found.type}, not a condition", "compare it with something")
+    term = reader.term(parse_rule(rule))
+    if term.type != BOOLEAN:
+        raise reader.wrong(f"it is a {term.type}, not a condition", "compare it with something")
     if not reader.asked:
         raise reader.wrong(
             "it names no column", "name one; write a column whose name is not a word as field('unit price')"
         )
-    return found.expression, list(reader.asked)
+    return term.expression, list(reader.asked)
 
 
 def typed_column_name(kind: str, name: str) -> str:
@@ -227,12 +227,12 @@ def is_in(made: Expression, kind: str, values: list[Any], wrong: MakeError) -> E
     right = {NUMBER: int | float, TEXT: str, TIME: str, BOOLEAN: bool}[kind]
     odd = [one for one in values if not isinstance(one, right) or (isinstance(one, bool) and kind != BOOLEAN)]
     if odd or not values:
-        said = f"{odd[0]!r} is not a {kind}" if odd else "the list is empty"
-        raise wrong(said, "write numbers without quotes, texts and times in quotes")
+        problem = f"{odd[0]!r} is not a {kind}" if odd else "the list is empty"
+        raise wrong(problem, "write numbers without quotes, texts and times in quotes")
     if kind == TIME:
         first, *rest = [made == time_scalar(one, wrong) for one in values]
-        for one in rest:
-            first = first | one
+        for value in rest:
+            first = first | value
         return first
-    held = pa.array(values, {NUMBER: pa.float64(), TEXT: pa.string(), BOOLEAN: pa.bool_()}[kind])
-    return pc.if_else(made.is_null(), pc.scalar(pa.scalar(None, pa.bool_())), made.isin(held))
+    value_set = pa.array(values, {NUMBER: pa.float64(), TEXT: pa.string(), BOOLEAN: pa.bool_()}[kind])
+    return pc.if_else(made.is_null(), pc.scalar(pa.scalar(None, pa.bool_())), made.isin(value_set))

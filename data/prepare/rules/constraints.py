@@ -79,17 +79,17 @@ class Rules:
         types = {name: rule_type(look.column(name)) for name in names if columns or rules}
         types |= {name: one.declared_type for name, one in columns.items() if one.declared_type and types[name]}
         timed = [name for name, kind in types.items() if kind == TIME]
-        times = {name: _written(name, look.column(name), (options or {}).get(name, {})) for name in timed}
+        times = {name: _infer_time_options(name, look.column(name), (options or {}).get(name, {})) for name in timed}
         numbers = {name: decode_array(look.column(name)) for name, kind in types.items() if kind == NUMBER}
         marks = {
             name: detect_decimal_separator(column)
             for name, column in numbers.items()
             if pa.types.is_string(column.type)
         }
-        said = {name: {"decimal": mark, **(options or {}).get(name, {})} for name, mark in marks.items()}
-        found = cls(columns, list(rules), types, times | said)
-        found.tests()
-        return found
+        time_options = {name: {"decimal": mark, **(options or {}).get(name, {})} for name, mark in marks.items()}
+        checked = cls(columns, list(rules), types, times | time_options)
+        checked.tests()
+        return checked
 
     @property
     def columns_needed_globally(self) -> list[str]:
@@ -98,9 +98,9 @@ class Rules:
 
     def collect_stats(self, table: pa.Table) -> RuleStats:
         """Return what the rows of a table add to what is known of whole columns."""
-        held = {name: decode_array(table.column(name)) for name in self.columns_needed_globally}
-        absent = {name: int(np.count_nonzero(is_missing(column))) for name, column in held.items()}
-        hashes = {name: hash_values(column) for name, column in held.items() if self.columns[name].unique}
+        columns = {name: decode_array(table.column(name)) for name in self.columns_needed_globally}
+        absent = {name: int(np.count_nonzero(is_missing(column))) for name, column in columns.items()}
+        hashes = {name: hash_values(column) for name, column in columns.items() if self.columns[name].unique}
         return RuleStats(len(table), absent, hashes)
 
     def with_global_stats(self, tallies: Iterable[RuleStats]) -> Rules:
@@ -108,44 +108,44 @@ class Rules:
 
         Memory: 16 bytes a row and column that is `unique`.
         """
-        told = list(tallies)
-        rows = sum(one.rows for one in told)
+        all_stats = list(tallies)
+        rows = sum(one.rows for one in all_stats)
         for name in self.columns_needed_globally:
-            absent = sum(one.missing[name] for one in told)
+            absent = sum(one.missing[name] for one in all_stats)
             if absent > self.columns[name].missing * rows and self.columns[name].missing:
                 problem = f"{absent:,} of {rows:,} rows have no value ({absent / rows:.1%}), and its schema allows"
                 allowed = f"{self.columns[name].missing:.1%} (`missing`)"
                 raise column_error(name, f"{problem} {allowed}", "correct the source, or allow more")
         repeated = {}
         for name in (name for name in self.columns_needed_globally if self.columns[name].unique):
-            every = np.sort(np.concatenate([one.hashes[name] for one in told]))
+            every = np.sort(np.concatenate([one.hashes[name] for one in all_stats]))
             repeated[name] = np.unique(every[1:][every[1:] == every[:-1]])
         return replace(self, repeated=repeated)
 
     def violations(self, table: pa.Table) -> list[tuple[str, RowErrors]]:
         """Return (column or RULE, row → what is violated) for each rule that a raw row violates."""
         tests = self.tests()
-        said = [(one.type, name) for name, one in self.columns.items() if one.type]
-        view, found = self._view(table, [*said, *(one for *_, asked in tests for one in asked)])
+        typed = [(one.type, name) for name, one in self.columns.items() if one.type]
+        view, errors = self._view(table, [*typed, *(one for *_, asked in tests for one in asked)])
         if tests:
             columns = _computed(view, [made for _, _, made, _ in tests])
             for (name, reason, *_), column in zip(tests, columns, strict=True):
                 false = pc.fill_null(pc.invert(column), False).to_numpy(zero_copy_only=False)
-                found.append((name, dict.fromkeys(np.flatnonzero(false).tolist(), reason)))
+                errors.append((name, dict.fromkeys(np.flatnonzero(false).tolist(), reason)))
         for name, hashes in self.repeated.items():
             rows = np.flatnonzero(
                 np.isin(hash_values(decode_array(table.column(name))), hashes) & ~is_missing(table.column(name))
             )
-            found.append((name, dict.fromkeys(rows.tolist(), REPEATED)))
+            errors.append((name, dict.fromkeys(rows.tolist(), REPEATED)))
         for name, one in self.columns.items():
             if one.missing == 0:
-                found.append((name, dict.fromkeys(np.flatnonzero(is_missing(table.column(name))).tolist(), "missing")))
-        return [(name, faults) for name, faults in found if faults]
+                errors.append((name, dict.fromkeys(np.flatnonzero(is_missing(table.column(name))).tolist(), "missing")))
+        return [(name, faults) for name, faults in errors if faults]
 
     def tests(self) -> list[Test]:
         """Return one test for each rule about a row."""
-        found = [one for name, column in self.columns.items() for one in self._of_column(name, column)]
-        return found + [(RULE, rule, *compile_rule(rule, self.types)) for rule in self.texts]
+        tests = [one for name, column in self.columns.items() for one in self._of_column(name, column)]
+        return tests + [(RULE, rule, *compile_rule(rule, self.types)) for rule in self.texts]
 
     def _of_column(self, name: str, column: ColumnRule) -> list[Test]:
         def wrong(problem: str, fix: str) -> DataError:
@@ -155,42 +155,42 @@ class Rules:
         if not kind and (column.min, column.max, column.allowed) != (None, None, None):
             raise wrong("its values are not numbers, texts, times or booleans", "remove its range and values")
         read, asked = pc.field(typed_column_name(kind, name)), [(kind, name)]
-        found = []
+        tests = []
         for bound, word, holds in ((column.min, "below", read.__ge__), (column.max, "above", read.__le__)):
             if bound is not None:
-                found.append((name, f"{word} {bound}", holds(_bound(bound, kind, wrong)), asked))
+                tests.append((name, f"{word} {bound}", holds(_bound(bound, kind, wrong)), asked))
         if column.allowed is not None:
             shown = ", ".join(map(str, column.allowed[:5])) + (", …" if len(column.allowed) > 5 else "")
-            found.append((name, f"not one of {shown}", is_in(read, kind, column.allowed, wrong), asked))
+            tests.append((name, f"not one of {shown}", is_in(read, kind, column.allowed, wrong), asked))
         if column.pattern:
             fits = pc.match_substring_regex(pc.field(typed_column_name(TEXT, name)), anchor(column.pattern))
-            found.append((name, f"does not fit {column.pattern}", fits, [(TEXT, name)]))
-        return found
+            tests.append((name, f"does not fit {column.pattern}", fits, [(TEXT, name)]))
+        return tests
 
     def _view(self, table: pa.Table, asked: Iterable[tuple[str, str]]) -> tuple[pa.Table, list[tuple[str, RowErrors]]]:
         """Return (the columns that rules read, in their types; errors of values that are not of the type)."""
-        view, found = {}, []
+        view, errors = {}, []
         for kind, name in dict.fromkeys(asked):
             view[typed_column_name(kind, name)], faults = cast_column(
                 decode_array(table.column(name)), kind, self.options.get(name)
             )
-            found.append((name, faults))
-        return pa.table(view), found
+            errors.append((name, faults))
+        return pa.table(view), errors
 
 
-def _written(name: str, column: pa.ChunkedArray, options: Mapping[str, Any]) -> dict[str, Any]:
+def _infer_time_options(name: str, column: pa.ChunkedArray, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return how the times of a column are written, detected once for all its pieces."""
     try:
-        settled: dict[str, Any] = Moment().infer_options(decode_array(column), options)
+        inferred: dict[str, Any] = Moment().infer_options(decode_array(column), options)
     except DataError as error:
         raise DataError(error.problem, place=f"column '{name}'", fix=f"{error.fix} under kinds") from error
-    return settled
+    return inferred
 
 
-def merge_errors(found: Iterable[tuple[str, RowErrors]]) -> RowErrors:
+def merge_errors(errors_by_column: Iterable[tuple[str, RowErrors]]) -> RowErrors:
     """Return row → all reasons why it is invalid."""
     reasons: dict[int, dict[str, None]] = {}
-    for name, faults in found:
+    for name, faults in errors_by_column:
         for row, reason in faults.items():
             reasons.setdefault(row, {})[f"{name}: {reason}"] = None
     return {row: "; ".join(told) for row, told in reasons.items()}

@@ -103,19 +103,21 @@ def _known(node: ast.AST, wrong: MakeError) -> None:
         raise wrong(f"there is no function `{name}`", suggest(name, [*FUNCTIONS, "field"]))
     if node.keywords or len(node.args) != len(takes):
         raise wrong(f"`{ast.unparse(node)}` has the wrong arguments for {name}", f"write {name}({', '.join(takes)})")
-    for one, wanted in zip(node.args, takes, strict=True):
-        if wanted == LITERAL and not (isinstance(one, ast.Constant) and isinstance(one.value, str)):
-            raise wrong(f"`{ast.unparse(one)}` is not text in quotes", f"write {name}({', '.join(takes)})")
-        if name == "match" and isinstance(one, ast.Constant):
-            check_pattern(str(one.value), wrong)
+    for argument, wanted in zip(node.args, takes, strict=True):
+        if wanted == LITERAL and not (isinstance(argument, ast.Constant) and isinstance(argument.value, str)):
+            raise wrong(f"`{ast.unparse(argument)}` is not text in quotes", f"write {name}({', '.join(takes)})")
+        if name == "match" and isinstance(argument, ast.Constant):
+            check_pattern(str(argument.value), wrong)
 
 
 def _listed(node: ast.AST) -> bool:
     """Tell whether a node is a list of constants such as `['a', 'b']` or `[1, -2]`."""
-    held = getattr(node, "elts", ())
-    signed = [one.operand for one in held if isinstance(one, ast.UnaryOp) and isinstance(one.op, ast.USub)]
+    elements = getattr(node, "elts", ())
+    signed = [one.operand for one in elements if isinstance(one, ast.UnaryOp) and isinstance(one.op, ast.USub)]
     right = all(isinstance(one, ast.Constant) and type(one.value) in (int, float) for one in signed)
-    return right and all(isinstance(one, ast.Constant | ast.UnaryOp) for one in held) and isinstance(node, SEQUENCES)
+    return (
+        right and all(isinstance(one, ast.Constant | ast.UnaryOp) for one in elements) and isinstance(node, SEQUENCES)
+    )
 
 
 def anchor(sign: str) -> str:
