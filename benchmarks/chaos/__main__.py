@@ -27,11 +27,11 @@ HEAD = """# What is killed, and what the next run makes of it
 Written by `make chaos` on: {machine}.
 {passed} of {count} cells passed, in {minutes:.0f} minutes, with seed {seed}.
 
-Each cell begins with the finished project of a small pipeline in which one stage has to be done again. The run is
-struck at a random moment of that stage. It passes where the run ends in words, and the next `evergreen run` ends with
-the same weights, bit for bit; no process is left that no record names; no run counts as running in Prefect; nothing is
-stale to `dvc status`; `git status` is clean (but for a `dvc.lock` that waits for the next release), and each tag is
-there once. The numbers are seconds of both runs.
+Each cell begins with the finished project of a small pipeline in which one stage has to be done again (the last two: a
+release that is not served yet). The run is struck at a random moment of that stage. It passes where the run ends in
+words, and the next `evergreen run` ends with the same weights, bit for bit; no process is left that no record names; no
+run counts as running in Prefect; nothing is stale to DVC; `git status` is clean (but for a `dvc.lock` that waits for a
+release), and each tag is there once. The numbers are seconds of both runs.
 
 {columns}
 
