@@ -24,10 +24,11 @@ from evergreen.core.errors import PipelineError, UserError, suggest
 
 PROG = "evergreen"
 COMPLETION = f"_{PROG.upper()}_COMPLETE"  # set by the shell that asks for completions
+PASSED_ON = ("dvc", "prefect")  # their arguments are those of another command line
 COMMANDS = (
     *("init", "new", "run", "status", "report", "predict", "features"),
     *("serve", "release", "rollback", "retire", "watch", "stop"),
-    *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", "dvc"),
+    *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", *PASSED_ON),
 )
 USAGE_ERROR = 2  # exit status
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -37,8 +38,8 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status, as `main` does, which catches a Ctrl-C outside of the command."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if words[:1] == ["dvc"]:
-            load_command("dvc")(words[1:])
+        if words and words[0] in PASSED_ON:
+            load_command(words[0])(words[1:])
         app = typer.main.get_command(build_app(words))
         return int(app.main(words or ["--help"], prog_name=PROG, standalone_mode=False) or 0)
     except typer.Abort:  # Ctrl-C or the end of the input at a question

@@ -11,6 +11,7 @@ import ctypes
 import json
 import math
 import os
+import secrets
 import shutil
 import sys
 import threading
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.errors import PipelineError
+
+SECRET_CHARACTERS = 64  # hexadecimal: 256 bits
 
 
 def write_json(path: Path, value: Any, *, sort: bool = True) -> None:
@@ -53,6 +56,27 @@ def publish_file(temporary: Path, path: Path) -> None:
     """Give a complete file its name, once its bytes lie on the disk."""
     _sync(temporary)
     temporary.replace(path)
+
+
+def make_private(folder: Path) -> Path:
+    """Make a folder that its owner alone may enter, also of one that is there, and return it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+    return folder
+
+
+def read_secret(path: Path, prefix: str = "") -> str:
+    """Return the secret in a file of mode 0600; one that is missing or too short is made, after `prefix`."""
+    text = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+    if not text.startswith(prefix) or len(text) < SECRET_CHARACTERS or not text.isascii():
+        text = prefix + secrets.token_hex(SECRET_CHARACTERS // 2)
+        with atomic_write(path) as temporary:
+            temporary.touch(0o600)
+            temporary.write_text(text, encoding="utf-8")
+    elif path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+    return text
 
 
 def read_json(path: Path, *keys: str, known_format: int = 1) -> dict[str, Any]:

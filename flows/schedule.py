@@ -37,7 +37,8 @@ def watch(show: Callable[[str], None]) -> dict[str, str]:
         url = server.wait()
         for name, schedule in schedules.items():
             show(f"{name}: {schedule} (UTC)")
-        show(f"runs: {url}; stop: Ctrl-C, or evergreen stop")
+        show(f"runs: {url}; to log in there, paste the line that this prints: cat {server.key_file}")
+        show("Prefect's own commands: evergreen prefect …; stop: Ctrl-C, or evergreen stop")
         processes.save_pid(pid_file(root), os.getpid())
         try:
             os.chdir(root)  # Prefect finds the flow's file from here, also in the processes that it starts

@@ -1,10 +1,12 @@
 """Run the project's own Prefect server: a flow starts it, the next one finds it, `evergreen stop` ends it.
 
 A flow without a server starts a temporary one (5 to 12 s each time) which may lose the last states at its exit.
+Whoever may use Prefect's API can run any command as its owner, so the server answers those who have its key alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import sys
@@ -16,10 +18,13 @@ from typing import Any
 
 from evergreen.core import processes
 from evergreen.core.errors import PipelineError
+from evergreen.core.files import make_private, read_secret
+from evergreen.core.paths import IMPORT_ROOT
 
 FIRST_PORT = 4200  # Prefect's own; a taken one moves on to the next
 PORTS = 100
 START_SECONDS = 90.0  # a new database takes 7 s on a free two-core machine
+USER = "evergreen"  # HTTP's basic authentication wants a name before the key
 
 
 class Server:
@@ -27,9 +32,11 @@ class Server:
 
     def __init__(self, root: Path) -> None:
         """Name the files of the server of the project at `root`."""
+        self.root = root
         self.home = root / ".evergreen" / "prefect"
         self.file = root / ".evergreen" / "prefect.json"
         self.log = root / ".evergreen" / "prefect.log"
+        self.key_file = root / ".evergreen" / "prefect.key"
 
     @property
     def url(self) -> str | None:
@@ -37,26 +44,59 @@ class Server:
         facts = processes.load_live(self.file)
         return facts["url"] if facts else None
 
-    def start(self) -> None:
-        """Start the server unless it is up, and point this process's Prefect at it (before Prefect is imported)."""
-        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with processes.exclusive_lock(self.file.with_suffix(".lock"), "another command is starting Prefect"):
-            if self.url is None:
-                self._launch()
-        os.environ.update(self._settings() | {"PREFECT_API_URL": f"{self.url}/api"})
+    @property
+    def key(self) -> str:
+        """Return "evergreen:KEY", with which Prefect's UI and API and the reports are entered; it is made once."""
+        return read_secret(self.key_file, f"{USER}:")
 
-    def _launch(self) -> None:
+    def start(self) -> None:
+        """Start the server unless it is up, and point this process's Prefect at it (before Prefect is imported).
+
+        Raises:
+            PipelineError: the server has another key than the project, and another process needs it.
+        """
+        make_private(self.home.parent)
+        make_private(self.home)
+        with processes.exclusive_lock(self.file.with_suffix(".lock"), "another command is starting Prefect"):
+            key = self.key
+            fingerprint = hashlib.sha256(key.encode()).hexdigest()
+            facts = processes.load_live(self.file)
+            if facts and facts.get("key") != fingerprint:
+                self._end_outdated()
+                facts = None
+            if facts is None:
+                self._launch(fingerprint)
+        os.environ.pop("PREFECT_API_KEY", None)  # of another server
+        os.environ.update(self._settings() | {"PREFECT_API_URL": f"{self.url}/api", "PREFECT_API_AUTH_STRING": key})
+
+    def _end_outdated(self) -> None:
+        """End a server that an older Evergreen started without a key, or whose key was deleted since."""
+        locks = (self.root / ".evergreen" / "locks").glob("*")
+        owners = {path.name: processes.lock_owner(path) for path in locks}
+        if busy := sorted(name for name, owner in owners.items() if owner not in (None, os.getpid())):
+            problem = f"Prefect's server has another key than {self.key_file}, and {', '.join(busy)} needs it"
+            raise PipelineError(problem, fix="wait until that has ended, or end all with: evergreen stop")
+        self.stop()
+
+    def _launch(self, fingerprint: str) -> None:
         """Bind the port here and hand it over open: no other project can take it while the server starts."""
         with bind_free_port(FIRST_PORT) as listener, self.log.open("ab") as log:
-            url = "http://{}:{}".format(*listener.getsockname())
-            # else Prefect's page asks what listens on its first port, another project's server
-            own = {"PREFECT_API_URL": "", "PREFECT_SERVER_UI_API_URL": f"{url}/api"}
-            app, fd = "prefect.server.api.server:create_app", str(listener.fileno())
+            host, port = listener.getsockname()
+            url = f"http://{host}:{port}"
+            own = {
+                "PYTHONPATH": str(IMPORT_ROOT),
+                "PREFECT_API_URL": "",
+                # else Prefect's page asks what listens on its first port, another project's server
+                "PREFECT_SERVER_UI_API_URL": f"{url}/api",
+                "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{url},http://localhost:{port}",
+                "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+                "PREFECT_LOGGING_LEVEL": "WARNING",
+            }
             processes.launch(
                 self.file,
-                [sys.executable, "-m", "uvicorn", "--factory", app, "--fd", fd, "--log-level", "warning"],
-                {"url": url},
-                env=os.environ | self._settings() | own | {"PREFECT_LOGGING_LEVEL": "WARNING"},
+                [sys.executable, "-m", "evergreen.flows.guarded_app", str(self.root), str(listener.fileno())],
+                {"url": url, "key": fingerprint},
+                env=os.environ | self._settings() | own,
                 pass_fds=[listener.fileno()],
                 stdout=log,
                 stderr=log,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prefect import Task, tags, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import get_run_context
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -155,6 +155,9 @@ def publish(stage: str, paths: Paths) -> None:
         create_table_artifact(key=f"{key}-trials", table=[format.to_table_row(row) for row in rows])
     if stage == "validate":
         metrics = read_json(paths.metrics)
-        page = paths.report / "report.html"  # browsers open no file:// link of an http page: the path is shown
-        text = f"**{metrics['verdict']}**: {metrics['why']}\n\n{format.scores_table(metrics)}\n\nReport: `{page}`"
+        text = f"**{metrics['verdict']}**: {metrics['why']}\n\n{format.scores_table(metrics)}"
         create_markdown_artifact(key=f"{key}-metrics", markdown=text)
+    folder = {"preprocess": paths.described, "report": paths.report}.get(stage)
+    if folder:
+        link = f"{server.Server(paths.root).url}/reports/{folder.relative_to(paths.root).as_posix()}/report.html"
+        create_link_artifact(key=f"{key}-{stage}", link=link, link_text=f"{paths.name}: {stage}")

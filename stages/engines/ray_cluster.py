@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import signal
 import sys
@@ -23,6 +22,7 @@ from pydantic import Field
 
 from evergreen.core.config import Section, build
 from evergreen.core.errors import OutageError
+from evergreen.core.files import read_secret
 from evergreen.core.paths import IMPORT_ROOT
 from evergreen.core.processes import end_session, exclusive_lock, is_alive, launch
 from evergreen.stages.engines import ray_node, ray_watch
@@ -188,11 +188,9 @@ def _end(number: int, _: Any) -> None:
 def _start(root: Path) -> dict[str, Any]:
     """Start the session that stages/engines/ray_node.py leads, and wait until it has written its record."""
     home = ray_node.home(root)
-    token = home / "ray.token"
-    if not token.exists():
-        with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    read_secret(home / "ray.token")
+    # Prefect's variables hold the key of its server, and no work on Ray calls that
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PREFECT_"))}
     folder = ray_node.choose_folder(root)
     shutil.rmtree(folder, ignore_errors=True)
     with (home / "ray.log").open("w") as log:

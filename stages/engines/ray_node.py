@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from evergreen.core.files import read_json, write_json
+from evergreen.core.files import make_private, read_json, write_json
 from evergreen.core.processes import describe_process, end_session, is_alive
 
 LOOPBACK = "127.0.0.1"
@@ -98,11 +98,7 @@ def place(root: Path) -> Path:
 
 def home(root: Path) -> Path:
     """Make and return the folder of everything that runs, for its owner alone."""
-    own = root / ".evergreen"
-    own.mkdir(mode=0o700, exist_ok=True)
-    if own.stat().st_mode & 0o077:
-        own.chmod(0o700)
-    return own
+    return make_private(root / ".evergreen")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 from unittest.mock import patch
 
+import httpx
 import psutil
 import pyarrow as pa
 import pyarrow.csv
@@ -21,6 +22,7 @@ import pytest
 
 from evergreen.flows.server import Server
 from evergreen.stages.pipeline import STAGES
+from tests.slow.prefect_api import open_api
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".evergreen", "store", "__pycache__", ".*_cache", "tmp", "cache")
@@ -72,11 +74,8 @@ class Clone:
 
     def prefect(self, what: str, body: dict) -> list:
         """What this clone's Prefect answers."""
-        url = json.loads((self.root / ".evergreen" / "prefect.json").read_text())["url"]
-        data = json.dumps(body).encode()
-        request = urllib.request.Request(f"{url}/api/{what}/filter", data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
+        with open_api(self.root) as api:
+            return api.post(f"/api/{what}/filter", json=body).raise_for_status().json()
 
     def processes(self) -> list[psutil.Process]:
         """All that were started for this clone and live."""
@@ -134,8 +133,15 @@ def test_prefect_has_the_record(home, first):
     assert [(run["name"], run["state_type"], run["tags"]) for run in runs] == [
         ("breast_cancer", "COMPLETED", ["breast_cancer"])
     ]
-    keys = {artifact["key"] for artifact in home.prefect("artifacts", {})}
-    assert {f"breast-cancer-{part}" for part in ("leaderboard", "trials", "metrics")} <= keys
+    artifacts = {artifact["key"]: artifact["data"] for artifact in home.prefect("artifacts", {})}
+    assert {f"breast-cancer-{part}" for part in ("leaderboard", "trials", "metrics")} <= {*artifacts}
+    for part in ("preprocess", "report"):
+        link = re.search(r"\((http://127\.0\.0\.1:\d+/reports/[^)]+)\)", artifacts[f"breast-cancer-{part}"])[1]
+        assert httpx.get(link).status_code == 401
+        with open_api(home.root) as api:
+            page = api.get(link)
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert b"<svg" in page.content
 
 
 def test_prefects_page_asks_its_own_server(tmp_path, monkeypatch):
@@ -179,11 +185,10 @@ def test_what_changed_runs_again_and_the_rest_is_skipped(home, first):
 
 
 def test_runs_that_a_dead_process_left_are_crashed(home, first):
-    url = json.loads((home.root / ".evergreen" / "prefect.json").read_text())["url"]
     flow = home.prefect("flows", {})[0]["id"]
     body = {"flow_id": flow, "state": {"type": "RUNNING"}, "tags": ["breast_cancer"], "name": "left"}
-    data = json.dumps(body).encode()
-    urllib.request.urlopen(urllib.request.Request(f"{url}/api/flow_runs/", data, {"Content-Type": "application/json"}))
+    with open_api(home.root) as api:
+        api.post("/api/flow_runs/", json=body).raise_for_status()
     home.evergreen("release", "breast_cancer")
     assert {run["name"]: run["state_type"] for run in home.prefect("flow_runs", {})}["left"] == "CRASHED"
 
