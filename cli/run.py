@@ -32,7 +32,7 @@ def format_run(value: dict[str, Any]) -> str:
         "scores": value["scores"],
         "report": value["report"],
         "data": value["data"],
-        "runs": value["runs"] and f"{value['runs']} (Prefect)",
+        "runs": value["runs"] and f"{value['runs']} (Prefect; its key: .evergreen/prefect.key)",
         "docs": f"{value['url']}/docs" if "url" in value else None,
         "ask it": value.get("curl"),
         "stop": "evergreen stop",

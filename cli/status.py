@@ -18,7 +18,7 @@ def status(name: AnyPipelineName = "") -> CommandResult:
     engines = [
         *([retired] if value["retired"] else []),
         f"endpoint  {value['endpoint'] or 'down; evergreen serve'}",
-        f"runs      {value['runs'] or 'Prefect is down'}",
+        f"runs      {value['runs']}; its key: .evergreen/prefect.key" if value["runs"] else "runs      Prefect is down",
     ]
     return CommandResult(value, "\n".join([*map(_format_pipeline, value["pipelines"]), *engines]))
 

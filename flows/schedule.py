@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def watch(show: Callable[[str], None]) -> dict[str, str]:
         url = server.wait()
         for name, schedule in schedules.items():
             show(f"{name}: {schedule} (UTC)")
-        show(f"runs: {url}; to log in there, paste the line that this prints: cat {server.key_file}")
+        show(f"runs: {url}; to log in there, paste the line that this prints: cat {shlex.quote(str(server.key_file))}")
         show("Prefect's own commands: evergreen prefect …; stop: Ctrl-C, or evergreen stop")
         processes.save_pid(pid_file(root), os.getpid())
         try:

@@ -14,7 +14,12 @@ from prefect import Task, tags, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import get_run_context
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    temporary_settings,
+)
 from prefect.states import Completed
 
 from evergreen.core import processes
@@ -64,8 +69,8 @@ def with_progress(name: str, progress: Progress) -> Iterator[None]:
     try:
         # with a heartbeat, a synchronous flow waits a second at its end for the heartbeat's thread;
         # a server that was started again may have another address than when Prefect was imported
-        own = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_API_URL: os.environ.get("PREFECT_API_URL")}
-        with temporary_settings(own), tags(name):
+        current = {setting: os.environ.get(setting.name) for setting in (PREFECT_API_URL, PREFECT_API_AUTH_STRING)}
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, **current}), tags(name):
             yield
     finally:
         PROGRESS.reset(token)

@@ -133,8 +133,12 @@ def test_prefect_has_the_record(home, first):
     assert [(run["name"], run["state_type"], run["tags"]) for run in runs] == [
         ("breast_cancer", "COMPLETED", ["breast_cancer"])
     ]
+    keys = {artifact["key"] for artifact in home.prefect("artifacts", {})}
+    assert {f"breast-cancer-{part}" for part in ("leaderboard", "trials", "metrics")} <= keys
+
+
+def test_prefects_artifacts_link_to_the_reports(home, first):
     artifacts = {artifact["key"]: artifact["data"] for artifact in home.prefect("artifacts", {})}
-    assert {f"breast-cancer-{part}" for part in ("leaderboard", "trials", "metrics")} <= {*artifacts}
     for part in ("preprocess", "report"):
         link = re.search(r"\((http://127\.0\.0\.1:\d+/reports/[^)]+)\)", artifacts[f"breast-cancer-{part}"])[1]
         assert httpx.get(link).status_code == 401
@@ -172,6 +176,38 @@ def test_where_nothing_is_stale_no_engine_is_imported(home, first, monkeypatch):
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "evergreen.flows.update" in imported
     assert {"dvc", "gto", "pandas", "prefect", "ray", "sklearn", "torch"} & imported == set()
+
+
+def test_watch_runs_what_is_due_with_the_key_of_the_server(home, first):
+    file = home.root / "pipelines" / "breast_cancer.yaml"
+    before = file.read_text()
+    file.write_text(before + 'schedule: "0 0 1 1 *"\n')
+    variables = os.environ | {"PYTHONPATH": str(home.root)}
+    command = [sys.executable, "-m", "evergreen.cli.main", "watch"]
+    with subprocess.Popen(command, cwd=home.root, env=variables, stdout=subprocess.PIPE, text=True) as watching:
+        shown = [watching.stdout.readline() for _ in range(3)]
+        key = (home.root / ".evergreen" / "prefect.key").read_text()
+        assert (
+            f"{key}\n"
+            == subprocess.run(
+                ["sh", "-c", f"{shown[1].strip().rpartition(': ')[2]}; echo"], capture_output=True, text=True
+            ).stdout
+        )
+        limit = time.monotonic() + 300
+        while not home.prefect("deployments", {}) and time.monotonic() < limit:
+            time.sleep(0.5)
+        home.evergreen("prefect", "deployment", "run", "lifecycle/breast_cancer")
+        due = home.prefect("deployments", {})[0]["id"]
+        while time.monotonic() < limit:
+            runs = [run for run in home.prefect("flow_runs", {}) if run["deployment_id"] == due and run["start_time"]]
+            if runs and runs[0]["state_type"] in ("COMPLETED", "FAILED", "CRASHED"):
+                break
+            assert not [one for one in home.processes() if key.partition(":")[2] in " ".join(one.cmdline())]
+            time.sleep(0.5)
+        watching.terminate()
+    file.write_text(before)
+    assert [run["state_type"] for run in runs] == ["COMPLETED"]
+    assert not any(key in line for line in shown)
 
 
 def test_what_changed_runs_again_and_the_rest_is_skipped(home, first):
