@@ -12,11 +12,14 @@ from evergreen.core.redaction import MASK, VARIABLE, mask, remember, secrets_of
 
 ENCODED = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=[?&])[^?&=]+=[^&]*")  # where a URL wants values percent-encoded
 
+LOGIN = re.compile(r"(?<=//)[^/?#]*@")
+DROPPED = str.maketrans("", "", "\t\r\n")  # by readers of addresses
 MIN_UNKNOWN = 8  # characters of a value that messages show by its name though it stands where no secret does
 
 
 def check_no_secret(address: str) -> None:
     """Raise DataError for an address with a secret in it, showing the address up to there."""
+    address = LOGIN.sub(lambda found: found[0].replace(" ", ""), address.translate(DROPPED))
     masked = mask(address)
     if masked != address:
         kind = "password" if "@" in masked.partition(MASK)[2][:1] or "pass" in masked.lower() else "secret"

@@ -117,8 +117,9 @@ def _mask(text: str, secrets: list[str] | None = None) -> str:
 def _is_secret(pair: re.Match[str]) -> bool:
     """Tell whether the key of a pair names a secret; inside SQL, where columns may have any name, passwords alone."""
     name = re.sub(r"[\W_]|\d+$", "", unquote(pair["key"])).lower()
+    ends = name.endswith(ENDINGS)
     if pair["before"] in tuple("?&;#:"):
-        return name in IN_QUERY or name.endswith(ENDINGS)
-    if "query=" in pair.string[: pair.start()].lower():
+        return ends or name in IN_QUERY
+    if ends and "query=" in pair.string[: pair.start()].lower():
         return pair["equal"] == "=" and pair["value"][0] not in "'\"" and name.endswith(PASSWORDS)
-    return name.endswith(ENDINGS)
+    return ends

@@ -107,3 +107,8 @@ def test_errors_never_show_a_secret():
     assert SECRET not in f"{error}".partition("Bearer")[0]
     assert str(error) == f"https://u:***@h: cannot log in with password=***; Bearer: {SECRET}x"
     assert SECRET not in str(DataError(f"sent Authorization: Bearer {SECRET}"))
+
+
+@pytest.mark.parametrize("part", ["a", "a:", "://", "://a:", "?a=", ";token", "%25", "key:", "a@", "'", "${A}", " a=b"])
+def test_a_long_text_takes_no_longer_than_its_length(part):
+    assert mask(part * (50_000 // len(part)))

@@ -1,5 +1,6 @@
 """A secret in an address is refused by every source; what the environment fills in is neither shown nor stored."""
 
+import pickle
 import sqlite3
 import traceback
 
@@ -41,6 +42,28 @@ def till(tmp_path):
     parts.use(tmp_path)
     yield tmp_path
     parts.adopt({})
+
+
+@pytest.mark.parametrize(
+    "uri", ["till://ada:gEh\te1m@h/", "till://ada:gE he1m@h/x", "till:x?to\nken=gEhe1m", "till:x?\rkey=gE"]
+)
+def test_blanks_do_not_hide_a_secret(till, uri):
+    with pytest.raises(DataError, match="the address holds a") as caught:
+        open_source(uri, till)
+    assert "gE" not in str(caught.value)
+
+
+def test_a_bucket_takes_its_keys_from_variables(tmp_path, monkeypatch):
+    from pyarrow.fs import S3FileSystem
+
+    monkeypatch.setenv("MY_KEY", "AKIA-mine")
+    monkeypatch.setenv("MY_SECRET", "gE/he+1m=")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    opened = open_source("s3://${MY_KEY}:${MY_SECRET}@bucket/folder/", tmp_path).disk()
+    assert opened.path == "bucket/folder"
+    assert isinstance(opened.system, S3FileSystem)
+    assert b"AKIA-mine" in pickle.dumps(opened.system)
+    assert b"gE/he+1m=" in pickle.dumps(opened.system)
 
 
 @pytest.mark.parametrize("scheme", sources.names())

@@ -3,6 +3,7 @@
 import base64
 import http.server
 import threading
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pytest
@@ -22,7 +23,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.seen.append(dict(self.headers))
-        target = self.server.targets.get(self.path)
+        target = self.server.targets.get(urlsplit(self.path).path)
         self.send_response(302 if target else 200)
         if target:
             self.send_header("Location", target)
@@ -104,6 +105,20 @@ def test_fsspec_follows_the_same_rule(serve, tmp_path):
     assert not inner.seen
     assert read(f"fsspec:{server.url}/over.csv", tmp_path) == ["1"]
     assert read(f"fsspec:{server.url}/go.csv", tmp_path, private_redirects=True) == ["1"]
+
+
+def test_behind_a_proxy_the_same_rule_holds(serve, tmp_path, monkeypatch):
+    inner = serve("127.0.0.1")
+    proxy = serve("127.0.0.1", go="http://other.invalid/rows.csv", inside=f"{inner.url}/rows.csv")
+    monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//user:word@"))
+    monkeypatch.setenv("WORD", "gEhe1m")
+    assert read("http://ada:${WORD}@first.invalid/go.csv", tmp_path) == ["1"]
+    assert {headers["Host"] for headers in proxy.seen if "Authorization" in headers} == {"first.invalid"}
+    with pytest.raises(DataError, match="redirects to 127"):
+        read("http://first.invalid/inside.csv", tmp_path)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert read("http://first.invalid/inside.csv", tmp_path, private_redirects=True) == ["1"]
+    assert not any("Proxy-authorization" in headers for headers in inner.seen)
 
 
 def test_a_name_that_resolves_to_a_private_address_counts_as_that(serve, tmp_path, monkeypatch):
