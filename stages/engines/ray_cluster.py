@@ -41,9 +41,10 @@ SETTINGS = {  # of the cluster's processes and of those that connect to it
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often Train looks whether its workers are done, 2 by default
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing
-    # After that long without the GCS a process aborts in C++; ray_watch.py notices long before.
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",
 }
+
+# After 60 s without the local GCS a process would abort in C++; ray_watch.py notices long before.
+PATIENT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "86400"}
 
 
 class Settings(Section):
@@ -105,7 +106,7 @@ def connect(root: Path) -> None:
     if real.address:
         _join(real.address, runtime_env=dict(SENT))
         return
-    os.environ.update(access(root))
+    os.environ.update(access(root) | PATIENT)
     for attempt in range(ATTEMPTS):
         try:
             with _locked(root):
