@@ -38,12 +38,15 @@ def doctor() -> CommandResult:
     It works anywhere. In a project it also checks git, DVC, the cluster, what is running, and each pipeline's YAML. The
     exit status is 1 when something cannot work.
     """
-    here = Path.cwd()
-    findings = [*check_python(), *check_packages(), *check_resources(here), *check_ports(), *check_gpu()]
+    working_dir = Path.cwd()
+    findings = [*check_python(), *check_packages(), *check_resources(working_dir), *check_ports(), *check_gpu()]
     try:
         root = find_root()
     except PipelineError:
-        findings += [*check_git(here), Finding("project", "ok", f"none at or above {here}: evergreen init makes one")]
+        findings += [
+            *check_git(working_dir),
+            Finding("project", "ok", f"none at or above {working_dir}: evergreen init makes one"),
+        ]
     else:
         for check in (check_git, check_state_dir, check_dvc, check_engines, check_cluster, check_pipelines):
             findings += check(root)

@@ -99,8 +99,8 @@ def _replay(pipeline: Pipeline, paths: Paths) -> CommandResult:
             versions.commit(paths, stage)
     after = read_quarantine(paths)
     counts = {one["reason"]: [one["rows"], 0] for one in before["reasons"]}
-    for one in after["reasons"]:
-        counts.setdefault(one["reason"], [0, 0])[1] = one["rows"]
+    for counted in after["reasons"]:
+        counts.setdefault(counted["reason"], [0, 0])[1] = counted["rows"]
     value = {"pipeline": paths.name, "before": before["quarantined"], "after": after["quarantined"], "reasons": counts}
     value |= {"prepared": after["rows"] - after["quarantined"]}
     lines = [

@@ -44,10 +44,10 @@ def _schema_of_columns(name: str, write: bool) -> CommandResult:
     from evergreen.stages.pipeline import read
 
     pipeline, paths = open_pipeline(name)
-    written = pipeline.preprocess.column_rules
+    existing = pipeline.preprocess.column_rules
     suggested, source, changes = propose_schema(pipeline, paths)
-    new = {name: rules for name, rules in suggested.items() if name not in written}
-    value: dict[str, Any] = {"pipeline": name, "written": written, "proposed": new, "from": source, "changes": changes}
+    new = {name: rules for name, rules in suggested.items() if name not in existing}
+    value: dict[str, Any] = {"pipeline": name, "written": existing, "proposed": new, "from": source, "changes": changes}
     if write:
         if new:
             yaml_edit.add_schema_section(paths.pipeline, new)
@@ -59,9 +59,9 @@ def _schema_of_columns(name: str, write: bool) -> CommandResult:
         )
     lines = [
         f"    {yaml_edit.quote_key(name)}: {yaml_edit.to_flow_yaml(rules)}"
-        for name, rules in {**written, **new}.items()
+        for name, rules in {**existing, **new}.items()
     ]
-    origins = [f"{_columns(written)} from the file"] if written else []
+    origins = [f"{_columns(existing)} from the file"] if existing else []
     origins += [f"{_columns(new)} from {source}"] if new else []
     head_lines = [f"# {', '.join(origins)}", "preprocess:", "  schema:"]
     hint = [f"to write what is new into the file: evergreen schema {name} --write"] if new else []

@@ -142,14 +142,14 @@ def explain(
         prefix = f"{name}: " if location else prefix
         return (problem if section and problem.startswith(section) else f"{prefix}{problem}"), named, fix
     value = _value_at(values, location)
-    alike = [one for one in details if _written_keys(one["loc"], values) == location]
-    words = [_expected(one) for one in alike if _expected(one)]
-    if words and len(words) == len(alike):
+    same_place = [one for one in details if _written_keys(one["loc"], values) == location]
+    words = [_expected(one) for one in same_place if _expected(one)]
+    if words and len(words) == len(same_place):
         expected = " or ".join(dict.fromkeys(words))
         hint = suggest(str(value), expected.removeprefix("one of ").split(", "))
         fix = hint if hint.startswith("did") else ""
         return f"{name} must be {expected}, got {show_value(value)}", location, fix
-    first = next(one for one in alike if not _expected(one))
+    first = next(one for one in same_place if not _expected(one))
     shown = _path(*location)
     problem = (
         f"{shown} has {len(value)} values" if value and isinstance(value, list) else f"{shown} is {show_value(value)}"
@@ -170,9 +170,9 @@ def _bounds(model: type[Section], location: Sequence[str | int], detail: Any) ->
     if "pattern" in context:
         return f"write it as {' or '.join(_field(model, location)['examples'])}"
     if "min_length" in context or "max_length" in context:
-        most = "max_length" in context
+        word, key = ("most", "max_length") if "max_length" in context else ("least", "min_length")
         unit = "characters" if detail["type"].startswith("string") else "values"
-        return f"give at {'most' if most else 'least'} {context['max_length' if most else 'min_length']} {unit}"
+        return f"give at {word} {context[key]} {unit}"
     field = _field(model, location)
     parts = [field.get("items", {})] if len(location) > 1 else [field, *field.get("anyOf", ())]
     limits = {name: value for part in parts for name, value in part.items() if name.lower().endswith("mum")}

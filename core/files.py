@@ -96,9 +96,9 @@ def read_json(path: Path, *keys: str, known_format: int = 1) -> dict[str, Any]:
         raise PipelineError(f"cannot be read ({error.strerror})", place=str(path), fix=again) from None
     if not isinstance(value, dict):
         raise PipelineError(f"not what is stored there (a {type(value).__name__})", place=str(path), fix=again)
-    found = value.get("format", 1)
-    if type(found) is not int or not 1 <= found <= known_format:
-        problem = f"written by a newer Evergreen (format {found!r:.20}, this one reads {known_format})"
+    version = value.get("format", 1)
+    if type(version) is not int or not 1 <= version <= known_format:
+        problem = f"written by a newer Evergreen (format {version!r:.20}, this one reads {known_format})"
         raise PipelineError(problem, place=str(path), fix="install the newest Evergreen")
     if missing := [key for key in keys if key not in value]:
         raise PipelineError(f"it lacks {missing[0]!r}", place=str(path), fix=again)

@@ -80,9 +80,9 @@ def carry(texts: Mapping[str, str]) -> dict[str, str]:
     """Make the parts known that a model carries, each beside any other of its name; return name → name here."""
     names = {}
     for key, text in texts.items():
-        here = f"{key}@{blake2b(text.encode(), digest_size=6).hexdigest()}"
-        _carried[here] = text
-        names[key] = here.partition("/")[2]
+        carried_key = f"{key}@{blake2b(text.encode(), digest_size=6).hexdigest()}"
+        _carried[carried_key] = text
+        names[key] = carried_key.partition("/")[2]
     return names
 
 

@@ -166,8 +166,8 @@ def terminate_owner(path: Path) -> bool:
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(owner)
         process.terminate()
-        for one in psutil.wait_procs([process], timeout=GRACE_SECONDS)[1]:
-            one.kill()
+        for survivor in psutil.wait_procs([process], timeout=GRACE_SECONDS)[1]:
+            survivor.kill()
     return True
 
 

@@ -32,12 +32,12 @@ def exclusive_workdir(paths: Paths, stage: str, doing: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def explain_disk_full(place: Path, kept: str) -> Iterator[None]:
-    """Turn the error of a full disk into a PipelineError; `kept` says what is not lost by it."""
+def explain_disk_full(place: Path, safe: str) -> Iterator[None]:
+    """Turn the error of a full disk into a PipelineError; `safe` says what is not lost."""
     try:
         yield
     except OSError as error:
         if error.errno not in FULL:
             raise
-        fix = f"make room and run again: what is finished stays, and {kept} is whole"
+        fix = f"make room and run again: what is finished stays, and {safe} is whole"
         raise PipelineError(f"the disk is full ({error.strerror or error})", place=str(place), fix=fix) from error

@@ -57,12 +57,12 @@ def deploy_released(root: Path, progress: Progress = no_progress, needed: str = 
         raise PipelineError(next(iter(failures.values())))
     if not released:
         raise PipelineError("nothing is released yet", fix=f"run one of: {', '.join(names(root))}: evergreen run NAME")
-    found = deploy.deploy(root, released, params, progress)
-    found["failures"] = failures | found["failures"]
-    if needed in found["failures"]:
+    served = deploy.deploy(root, released, params, progress)
+    served["failures"] = failures | served["failures"]
+    if needed in served["failures"]:
         fix = f"evergreen rollback {needed} goes back to an earlier version"
-        raise PipelineError(f"it is released and not served: {found['failures'][needed]}", place=needed, fix=fix)
-    return found
+        raise PipelineError(f"it is released and not served: {served['failures'][needed]}", place=needed, fix=fix)
+    return served
 
 
 def refresh_endpoint(root: Path, progress: Progress = no_progress) -> dict[str, str]:

@@ -131,9 +131,9 @@ def release(run: Run) -> dict[str, Any] | None:
         versions.release(run.paths, metrics["why"])
     after = versions.released(run.paths.root).get(run.paths.name)  # a candidate rolled back by a person stays back
     waits = waits_for_person(run.pipeline, run.paths, metrics)
-    asked = f" It waits for your word: evergreen release {run.paths.name}" if waits else ""
-    kept = f"{before or 'nothing'} stays released: {metrics['why']}{asked}"
-    summary = kept if after == before else f"{after} is released"
+    request = f" It waits for your word: evergreen release {run.paths.name}" if waits else ""
+    message = f"{before or 'nothing'} stays released: {metrics['why']}{request}"
+    summary = message if after == before else f"{after} is released"
     run.progress(stage="release", summary=summary, seconds=time.monotonic() - start)
     return {"summary": summary, "version": after}
 

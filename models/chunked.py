@@ -14,20 +14,20 @@ NUMBERS = 1 << 24  # that rows and their outputs may hold at once, 64 MiB of flo
 PredictFn = Callable[[Batch], Tensor]  # rows → outputs, (B, …) each
 
 
-def iter_chunks(predict: PredictFn, rows: Batch, *, whole: bool = False) -> Iterator[tuple[Batch, Tensor]]:
+def iter_chunks(predict: PredictFn, rows: Batch, *, in_one_chunk: bool = False) -> Iterator[tuple[Batch, Tensor]]:
     """Yield rows in chunks, each with what `predict` returns for it.
 
-    With `whole` all rows come in one chunk, for tasks that compare each row with all others.
+    With `in_one_chunk` all rows come in one chunk, for tasks that compare each row with all others.
     """
-    if whole:
+    if in_one_chunk:
         yield rows, torch.cat([output for _, output in iter_chunks(predict, rows)])
         return
     first_row = {name: column[:1] for name, column in rows.items()}
     numbers = sum(column.numel() for column in (*first_row.values(), _outputs(predict, first_row)))
     columns = {name: column.split(max(1, min(ROWS, NUMBERS // numbers))) for name, column in rows.items()}
     for chunk in zip(*columns.values(), strict=True):
-        some = dict(zip(columns, chunk, strict=True))
-        yield some, _outputs(predict, some)
+        batch = dict(zip(columns, chunk, strict=True))
+        yield batch, _outputs(predict, batch)
 
 
 def _outputs(predict: PredictFn, rows: Batch) -> Tensor:

@@ -113,11 +113,11 @@ def _edges_reaching_center(batch: GraphBatch, depth: int) -> list[GraphBatch]:
     return heard[::-1]
 
 
-def _pooled(x_nD: Tensor, row_n: Tensor, rows: int, most: int) -> Tensor:
+def _pooled(x_nD: Tensor, row_n: Tensor, rows: int, max_nodes: int) -> Tensor:
     """Return (B, 3 D): mean, maximum and sum (as a fraction of the largest graph) of each graph's nodes."""
     index_nD = row_n[:, None].expand_as(x_nD)
     zeros = x_nD.new_zeros(rows, x_nD.shape[1])
     count_B1 = torch.bincount(row_n, minlength=rows)[:, None].clamp_min(1)
     total = zeros.scatter_add(0, index_nD, x_nD)
     greatest = zeros.scatter_reduce(0, index_nD, x_nD, "amax", include_self=False)
-    return torch.cat([total / count_B1, greatest, total / most], 1)
+    return torch.cat([total / count_B1, greatest, total / max_nodes], 1)

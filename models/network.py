@@ -53,7 +53,7 @@ class Network(nn.Module):
     def evaluate(self, rows: Batch) -> tuple[float, tuple[Tensor, Tensor]]:
         """Return the mean loss of rows, and what their metrics are computed from."""
         losses, facts = [], []
-        for chunk, output in iter_chunks(self.predict_outputs, rows, whole=self.task.NEEDS_ALL_OUTPUTS):
+        for chunk, output in iter_chunks(self.predict_outputs, rows, in_one_chunk=self.task.NEEDS_ALL_OUTPUTS):
             losses.append(self._loss(chunk, output) * len(output))
             facts.append(self.task.metric_inputs(output, chunk["target"]))
         first, second = zip(*facts, strict=True)

@@ -49,14 +49,15 @@ def buildable(inputs: Inputs, task_name: str = "") -> list[str]:
 
 def compatible(inputs: Inputs, task_name: str = "") -> list[str]:
     """List architectures that take these inputs and serve the task: baseline, those to try first, the rest."""
-    job, here = find_task(task_name) if task_name else None, {field.kind for field in inputs.values()}
+    job, input_kinds = find_task(task_name) if task_name else None, {field.kind for field in inputs.values()}
     parts_by_name = {name: find_architecture(name) for name in list_architectures()}
     parts_by_name = {
         name: kind for name, kind in parts_by_name.items() if not _refused_kinds(kind, inputs) and kind.supports(inputs)
     }
     names = [name for name, kind in parts_by_name.items() if job is None or common_layout(kind, job, inputs)]
     return sorted(
-        names, key=lambda name: (not parts_by_name[name].IS_BASELINE, not parts_by_name[name].FIRST_FOR & here, name)
+        names,
+        key=lambda name: (not parts_by_name[name].IS_BASELINE, not parts_by_name[name].FIRST_FOR & input_kinds, name),
     )
 
 
@@ -102,8 +103,8 @@ def build(
         problem = f"it gives no features of the form that {task_name} needs ({' or '.join(job.LAYOUTS)})"
         raise ModelError(problem, place=architecture_name, fix=fix)
     offered = {"layout": layout, "target": target}
-    made = kind(inputs, **options, **_accepted_keywords(kind, offered))
-    return Network(made, build_head(task_name, target, made.out_features, task_options, layout))
+    architecture = kind(inputs, **options, **_accepted_keywords(kind, offered))
+    return Network(architecture, build_head(task_name, target, architecture.out_features, task_options, layout))
 
 
 def _find_part(group: str, name: str, base: type[Part]) -> type[Part]:
@@ -114,13 +115,13 @@ def _find_part(group: str, name: str, base: type[Part]) -> type[Part]:
 
 def common_layout(kind: type[Architecture], job: type[Task], inputs: Inputs) -> str:
     """Return the first layout that the task works on, the architecture gives and the inputs allow, or ""."""
-    here = {field.kind for field in inputs.values()}
-    if job.NEEDS_ONE_OF and not job.NEEDS_ONE_OF & here:
+    input_kinds = {field.kind for field in inputs.values()}
+    if job.NEEDS_ONE_OF and not job.NEEDS_ONE_OF & input_kinds:
         return ""
     layouts = [
         layout
         for layout in job.LAYOUTS
-        if layout in kind.LAYOUTS and (layout not in LAYOUT_KINDS or LAYOUT_KINDS[layout] & here)
+        if layout in kind.LAYOUTS and (layout not in LAYOUT_KINDS or LAYOUT_KINDS[layout] & input_kinds)
     ]
     fitting = [layout for layout in layouts if layout != "target" or kind.GENERATES & set(job.TARGETS)]
     return fitting[0] if fitting else ""
@@ -128,10 +129,10 @@ def common_layout(kind: type[Architecture], job: type[Task], inputs: Inputs) -> 
 
 def _refused_kinds(kind: type[Architecture], inputs: Inputs) -> list[str]:
     """Return the kinds of input that the architecture does not take, or takes beside another kind alone."""
-    here = {field.kind for field in inputs.values()}
-    if kind.NEEDS_ONE_OF and not kind.NEEDS_ONE_OF & here:
-        return sorted(here)
-    return [] if "*" in kind.ACCEPTS else sorted(here - kind.ACCEPTS)
+    input_kinds = {field.kind for field in inputs.values()}
+    if kind.NEEDS_ONE_OF and not kind.NEEDS_ONE_OF & input_kinds:
+        return sorted(input_kinds)
+    return [] if "*" in kind.ACCEPTS else sorted(input_kinds - kind.ACCEPTS)
 
 
 def _check_inputs(name: str, kind: type[Architecture], inputs: Inputs) -> None:

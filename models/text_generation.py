@@ -29,10 +29,10 @@ def decode_tokens(state: Mapping[str, Any], codes: Sequence[int]) -> str | list[
         return "".join(tokens).encode("latin-1", "replace").decode(errors="replace")
     if state["unit"] == "character":
         return "".join(tokens)
-    written = ""
+    text = ""
     for before, token in zip([None, *tokens], tokens, strict=False):
-        written += token if before is None or token in CLOSING or before in OPENING else f" {token}"
-    return written
+        text += token if before is None or token in CLOSING or before in OPENING else f" {token}"
+    return text
 
 
 def count_characters(unit: str, token: str) -> int:
@@ -70,26 +70,26 @@ def generate(network: Network, rows: Batch, name: str, length: int, draw: Draw) 
     features = write(network, rows, name, tokens_BL, lengths_B, length)
     chance = torch.Generator().manual_seed(0)  # the same text is written on alike every time
     ended_B = torch.zeros(len(tokens_BL), dtype=torch.bool, device=tokens_BL.device)
-    written: list[Tensor] = []
+    tokens: list[Tensor] = []
     features_BF = next(features)
     while True:
         logits_BV = head(features_BF).float()
         logits_BV[:, [PADDING, UNKNOWN, BEGIN]] = -torch.inf
         token_B = draw(logits_BV, float(torch.rand((), generator=chance)))
-        written.append(token_B.masked_fill(ended_B, PADDING))
+        tokens.append(token_B.masked_fill(ended_B, PADDING))
         ended_B = ended_B | (token_B == END)
-        if len(written) == length or bool(ended_B.all()):
+        if len(tokens) == length or bool(ended_B.all()):
             break
         features_BF = features.send(token_B)
-    return torch.stack(written, 1)
+    return torch.stack(tokens, 1)
 
 
-def _last_tokens(tokens_BL: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Return the last `most` real tokens of each row, padded behind, and their number, at least one."""
+def _last_tokens(tokens_BL: Tensor, max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Return the last `max_tokens` real tokens of each row, padded behind, and their number, at least one."""
     lengths_B = (tokens_BL != PADDING).sum(1)
-    first_B1 = (lengths_B - most).clamp_min(0)[:, None]
-    places = torch.arange(min(most, tokens_BL.shape[1]), device=tokens_BL.device)
-    return tokens_BL.gather(1, (first_B1 + places).clamp_max(tokens_BL.shape[1] - 1)), lengths_B.clamp(1, most)
+    first_B1 = (lengths_B - max_tokens).clamp_min(0)[:, None]
+    places = torch.arange(min(max_tokens, tokens_BL.shape[1]), device=tokens_BL.device)
+    return tokens_BL.gather(1, (first_B1 + places).clamp_max(tokens_BL.shape[1] - 1)), lengths_B.clamp(1, max_tokens)
 
 
 def _cached(

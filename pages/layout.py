@@ -66,7 +66,7 @@ def draw(mark: Json) -> Markup:
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         trim_blocks=True,
@@ -74,9 +74,9 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
-    made.filters |= {"code": _code, "cell": _cell, "is_number": _is_number}
-    made.globals |= {"draw": draw, "class_color": overlays.class_color, "color_mask": overlays.color_mask}
-    return made
+    environment.filters |= {"code": _code, "cell": _cell, "is_number": _is_number}
+    environment.globals |= {"draw": draw, "class_color": overlays.class_color, "color_mask": overlays.color_mask}
+    return environment
 
 
 def _code(text: str) -> Markup:

@@ -113,12 +113,14 @@ def _against_simple(gap: Json, name: str, chance: float) -> str:
 def _transferred(card: Json, gap: Json, chance: float) -> str:
     """Say whether the weights it began with were worth it."""
     frozen = ", its features frozen," if card["freeze"] == "features" else ""
-    begun = f"Started from {card['start']}{frozen} it is"
+    subject = f"Started from {card['start']}{frozen} it is"
     if gap["p"] >= chance:
-        return f"{begun} not significantly different from the same network trained from scratch."
+        return f"{subject} not significantly different from the same network trained from scratch."
     if gap["value"] > 0:
-        return f"{begun} significantly better than the same network trained from scratch: the transfer helps."
-    return f"{begun} significantly worse than the same network trained from scratch: the transfer hurts, leave it out."
+        return f"{subject} significantly better than the same network trained from scratch: the transfer helps."
+    return (
+        f"{subject} significantly worse than the same network trained from scratch: the transfer hurts, leave it out."
+    )
 
 
 def _slices(metrics: Json) -> Table:

@@ -67,15 +67,15 @@ def save_model(
     folder: Path,
     network: Network,
     card: dict[str, Any],
-    beside: Mapping[str, tuple[Network, dict[str, Any]]] | None = None,
+    extra_models: Mapping[str, tuple[Network, dict[str, Any]]] | None = None,
 ) -> None:
-    """Write `folder` anew: the weights and the card, and those of models `beside` it, each in a folder of its name.
+    """Write `folder` anew: the weights and the card, and those of `extra_models`, each in a folder of its name.
 
     The same networks and cards give the same bytes.
     """
     with atomic_directory(folder) as new:
         _write_model(new, network, card)
-        for name, (other, its_card) in (beside or {}).items():
+        for name, (other, its_card) in (extra_models or {}).items():
             (new / name).mkdir()
             _write_model(new / name, other, its_card)
 
@@ -115,8 +115,8 @@ def _with_own_parts(folder: Path, card: dict[str, Any]) -> dict[str, Any]:
     for key, group in (("architecture", "architectures"), ("task", "tasks")):
         card[key] = names.get(f"{group}/{card[key]}", card[key])
     for field in _fields(card):
-        if here := names.get(f"kinds/{field.get('encoder') or field['kind']}"):
-            field["encoder"] = here
+        if carried := names.get(f"kinds/{field.get('encoder') or field['kind']}"):
+            field["encoder"] = carried
     return card
 
 

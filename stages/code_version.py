@@ -61,10 +61,12 @@ def describe_change(old: str, new: str, *, same_parts: bool = False) -> str:
 
 def accepting_architectures(kinds: Iterable[str]) -> list[str]:
     """List the architectures, built in or the project's, that accept inputs of all these kinds."""
-    here, accepting = set(kinds), []
+    input_kinds, accepting = set(kinds), []
     for name in parts.names("architectures"):
         accepts, needs = (_attribute("architecture", name, key) for key in ("ACCEPTS", "NEEDS_ONE_OF"))
-        if (accepts is None or "*" in accepts or here <= set(accepts)) and (not needs or here & set(needs)):
+        if (accepts is None or "*" in accepts or input_kinds <= set(accepts)) and (
+            not needs or input_kinds & set(needs)
+        ):
             accepting.append(name)
     return accepting
 

@@ -22,9 +22,9 @@ def check_parts(
     scheme, colon, _ = collect.uri.partition(":")
     if colon and len(scheme) > 1 and "$" not in scheme:  # a single letter is a Windows drive
         check_name(file, "sources", scheme, "collect", "uri")
-    for column, said in {**preprocess.column_rules, **preprocess.kinds}.items():
+    for column, declared in {**preprocess.column_rules, **preprocess.kinds}.items():
         where = ("preprocess", "kinds" if column in preprocess.kinds else "schema", column)
-        _check_kind(file, said if isinstance(said, dict) else {"kind": said}, *where)
+        _check_kind(file, declared if isinstance(declared, dict) else {"kind": declared}, *where)
     for position, architecture in enumerate(select.architectures):
         check_name(file, "architectures", architecture, "select", "architectures", position)
     _check_options(file, train.options, select.architectures or parts.names("architectures"))
@@ -40,15 +40,15 @@ def check_name(file: YamlFile, group: str, name: str, *keys: str | int) -> None:
         raise file.error(problem, *keys, fix=suggest(name, sorted(known), group))
 
 
-def _check_kind(file: YamlFile, said: dict[str, Any], *keys: str) -> None:
-    kind = said.get("kind")
+def _check_kind(file: YamlFile, declared: dict[str, Any], *keys: str) -> None:
+    kind = declared.get("kind")
     if kind is None and keys[1] == "schema":
         return
     if not isinstance(kind, str):
         raise file.error(f"{'.'.join(keys)[:MAX_SHOWN]} names no kind", *keys, fix="write {kind: number, …}")
     check_name(file, "kinds", kind, *keys)
     if keys[1] == "kinds":
-        file.check(options_model("kind", kind), {key: value for key, value in said.items() if key != "kind"}, *keys)
+        file.check(options_model("kind", kind), {key: value for key, value in declared.items() if key != "kind"}, *keys)
 
 
 def _check_options(file: YamlFile, options: dict[str, Any], architectures: list[str]) -> None:

@@ -37,10 +37,10 @@ def options_model(part: str, name: str) -> type[Section]:
 @cache
 def _of_signature(classes: Sequence[ast.ClassDef]) -> type[Section]:
     """Read the keywords of the first constructor in a lineage."""
-    made = [
+    constructors = [
         one for owner in classes for one in owner.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"
     ]
-    keywords = made[0].args.kwonlyargs if made else []
+    keywords = constructors[0].args.kwonlyargs if constructors else []
     return _model(
         {one.arg: BY_NAME.get(one.arg) or _type(one.annotation) for one in keywords if one.arg not in OFFERED}
     )

@@ -116,9 +116,9 @@ def read(name: str, root: Path) -> Pipeline:
         fix = suggest(name, known, "pipelines") if known else "make one with: evergreen new"
         fix = f"rename {name}.yml to {name}.yaml" if (root / "pipelines" / f"{name}.yml").is_file() else fix
         raise PipelineError(f"there is no pipeline {name!r}", fix=fix)
-    if alike := [other for other in known if other.lower() == name.lower() and other != name]:
+    if same_letters := [other for other in known if other.lower() == name.lower() and other != name]:
         fix = "rename one of the two files"
-        raise PipelineError(f"the pipelines {name!r} and {alike[0]!r} differ in capitals alone", fix=fix)
+        raise PipelineError(f"the pipelines {name!r} and {same_letters[0]!r} differ in capitals alone", fix=fix)
     path = f"pipelines/{name}.yaml"
     file = YamlFile(root / path, path, "task: …, collect: {uri: …}, preprocess: {target: …}")
     file.check_keys(("task", "schedule", "release", *SECTIONS), required=["task"])

@@ -23,15 +23,15 @@ def separate_invalid_rows(
     *,
     required: Sequence[str] = (),
     rules: Rules | None = None,
-    beside: Sequence[tuple[str, RowErrors]] = (),
+    known_errors: Sequence[tuple[str, RowErrors]] = (),
 ) -> tuple[pa.Table, pa.Table]:
     """Return (valid rows in their kinds' types with `_origin`, invalid rows as QUARANTINE).
 
     A row is invalid when it could not be read, a value does not suit its column's kind, the target or a `required`
-    column is missing, it violates a rule, or `beside` has an error for it. Columns outside the schema stay only if
+    column is missing, it violates a rule, or `known_errors` has one for it. Columns outside the schema stay only if
     required.
     """
-    faults: list[tuple[str, RowErrors]] = list(beside)
+    faults: list[tuple[str, RowErrors]] = list(known_errors)
     typed: dict[str, pa.Array] = {}
     for name, kind in schema.kinds.items():
         reader = kinds.find(kind)

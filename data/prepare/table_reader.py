@@ -124,7 +124,9 @@ class TableReader:
             split_errors.append(
                 (config.sample_weight, to_sample_weights(decode_array(raw.column(config.sample_weight)))[1])
             )
-        good, bad = separate_invalid_rows(raw, self.schema, required=required, rules=self.rules, beside=split_errors)
+        good, bad = separate_invalid_rows(
+            raw, self.schema, required=required, rules=self.rules, known_errors=split_errors
+        )
         ids = split.compute_row_ids(good, self.schema, config.id_columns)
         stratified = (
             kinds.find(self.schema.target_kind).HAS_CLASSES and not config.id_columns

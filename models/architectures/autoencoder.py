@@ -61,8 +61,8 @@ class Autoencoder(Architecture):
         code_BF: Tensor = self.encoder(self._spoiled(x_BD))
         if self.layout == "pooled":
             return code_BF
-        made: Tensor = self.decoder(code_BF)
-        return made.unflatten(1, self.shape) if self.layout == "target" else (made - x_BD).square().mean(1)
+        decoded: Tensor = self.decoder(code_BF)
+        return decoded.unflatten(1, self.shape) if self.layout == "target" else (decoded - x_BD).square().mean(1)
 
     def loss(self, batch: Batch, group: str, task: Task) -> Tensor:
         """Return the task's loss; where the code is asked for, add that of the reconstruction (Le et al. 2018)."""

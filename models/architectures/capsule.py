@@ -72,13 +72,13 @@ class Capsule(Architecture):
             target = batch["target"]
             has = target if target.ndim == 2 else functional.one_hot(target, self.classes)
             total = total + margin_loss(length, has)
-        seen = torch.cat([batch[name].flatten(1) for name in self.eyes], 1)
-        return total + self.redraw * functional.mse_loss(self.reconstruct(capsules, has), seen)
+        inputs = torch.cat([batch[name].flatten(1) for name in self.eyes], 1)
+        return total + self.redraw * functional.mse_loss(self.reconstruct(capsules, has), inputs)
 
     def _parts(self, batch: Batch) -> Tensor:
         """Return the capsules of all parts, (B, P, 8)."""
-        seen = [eye(batch[name]).unflatten(1, (self.sorts, SMALL)) for name, eye in self.eyes.items()]
-        return squash(torch.cat([x.flatten(3).transpose(2, 3).flatten(1, 2) for x in seen], 1))
+        maps = [eye(batch[name]).unflatten(1, (self.sorts, SMALL)) for name, eye in self.eyes.items()]
+        return squash(torch.cat([x.flatten(3).transpose(2, 3).flatten(1, 2) for x in maps], 1))
 
     def _features(self, capsules_BKD: Tensor) -> Tensor:
         return torch.cat([capsules_BKD.norm(dim=2), capsules_BKD.flatten(1)], 1)
@@ -106,8 +106,8 @@ def route(votes_BPKD: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
 
 def margin_loss(length_BK: Tensor, has_BK: Tensor) -> Tensor:
     """Return a loss that wants lengths above 0.9 of classes that are there and below 0.1 of others, weighted ½."""
-    there, elsewhere = (0.9 - length_BK).relu().square(), (length_BK - 0.1).relu().square()
-    return (has_BK * there + 0.5 * (1 - has_BK) * elsewhere).sum(1).mean()
+    present, absent = (0.9 - length_BK).relu().square(), (length_BK - 0.1).relu().square()
+    return (has_BK * present + 0.5 * (1 - has_BK) * absent).sum(1).mean()
 
 
 def _eye(shape: tuple[int, ...], width: int, sorts: int) -> nn.Sequential:

@@ -77,8 +77,8 @@ def _width(tower: nn.Module, field: FieldLike) -> int:
     """Return the numbers that a tower makes of one row."""
     with torch.no_grad():
         weight = next(tower.parameters())
-        made: Tensor = tower(weight.new_zeros(1, _channels(field), *_sides(field)))
-    return made.numel()
+        features: Tensor = tower(weight.new_zeros(1, _channels(field), *_sides(field)))
+    return features.numel()
 
 
 def _small(field: FieldLike, width: int) -> nn.Sequential:
@@ -88,14 +88,14 @@ def _small(field: FieldLike, width: int) -> nn.Sequential:
     """
     image = len(field.shape) == 3
     conv, pool = (nn.Conv2d, nn.MaxPool2d) if image else (nn.Conv1d, nn.MaxPool1d)
-    least = min(_sides(field))
+    side = min(_sides(field))
     layers: list[nn.Module] = [conv(_channels(field), width, 3, padding=1), nn.GELU()]
     inside, outside, number = width, width, 0
-    while number < 2 or (image and least > 8):
+    while number < 2 or (image and side > 8):
         layers += [conv(inside, outside, 3, padding=1), nn.GELU()]
-        if least >= 4:
+        if side >= 4:
             layers.append(pool(2))
-            least //= 2
+            side //= 2
         inside, outside, number = outside, 2 * width, number + 1
     return nn.Sequential(*layers)
 
@@ -116,10 +116,10 @@ def _named(field: FieldLike, blocks: tuple[int, ...]) -> nn.Sequential:
             continue
         side = 5 if alexnet and number == 2 else 3
         first = alexnet and number == 0 and least >= LARGE
-        made = conv(inside, step, 11, 4, 2) if first else conv(inside, step, side, padding=side // 2)
-        nn.init.kaiming_normal_(made.weight, nonlinearity="relu")
-        nn.init.zeros_(made.get_parameter("bias"))
-        layers += [made, nn.ReLU()]
+        layer = conv(inside, step, 11, 4, 2) if first else conv(inside, step, side, padding=side // 2)
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.get_parameter("bias"))
+        layers += [layer, nn.ReLU()]
         least = (least - 7) // 4 + 1 if first else least
         inside = step
     return nn.Sequential(*layers, mean(6 if alexnet else 7))

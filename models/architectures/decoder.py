@@ -107,9 +107,9 @@ class Decoder(Architecture):
         place is overwritten.
         """
         x_B1D = self._read(batch)[0][:, -1:]
-        for block, kept in zip(self.blocks, cache, strict=True):
+        for block, steps in zip(self.blocks, cache, strict=True):
             assert isinstance(block, _Block)
-            x_B1D = block.extend(x_B1D, places_B, kept)
+            x_B1D = block.extend(x_B1D, places_B, steps)
         return self.norm(x_B1D)[:, 0]
 
 
@@ -161,13 +161,15 @@ class _Block(nn.Module):
             cache.append((functional.pad(k, (0, 0, 0, room)), functional.pad(v, (0, 0, 0, room))))
         return self._add(x_BLD, functional.scaled_dot_product_attention(q, k, v, is_causal=True))
 
-    def extend(self, x_B1D: Tensor, places_B: Tensor, kept: tuple[Tensor, Tensor]) -> Tensor:
+    def extend(self, x_B1D: Tensor, places_B: Tensor, past_steps: tuple[Tensor, Tensor]) -> Tensor:
         q, *new = self._heads(x_B1D, places_B[:, None, None])
         rows = torch.arange(len(places_B), device=places_B.device)
-        for old, new_steps in zip(kept, new, strict=True):
+        for old, new_steps in zip(past_steps, new, strict=True):
             old[rows, :, places_B] = new_steps[:, :, 0]
-        seen_BL = torch.arange(kept[0].shape[2], device=places_B.device) <= places_B[:, None]
-        return self._add(x_B1D, functional.scaled_dot_product_attention(q, *kept, attn_mask=seen_BL[:, None, None]))
+        seen_BL = torch.arange(past_steps[0].shape[2], device=places_B.device) <= places_B[:, None]
+        return self._add(
+            x_B1D, functional.scaled_dot_product_attention(q, *past_steps, attn_mask=seen_BL[:, None, None])
+        )
 
     def _heads(self, x_BLD: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values (B, heads, L, width of a head), the first two rotated by their places."""

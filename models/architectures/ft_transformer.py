@@ -96,8 +96,8 @@ class _Block(nn.Module):
     def forward(self, x_BLD: Tensor) -> Tensor:
         q, k, v = self.ask(self.level(x_BLD)).unflatten(2, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, L, ·)
         drop = self.dropout if self.training else 0.0
-        seen = functional.scaled_dot_product_attention(q, k, v, dropout_p=drop)
-        x_BLD = x_BLD + self.give(seen.transpose(1, 2).flatten(2))
+        attended = functional.scaled_dot_product_attention(q, k, v, dropout_p=drop)
+        x_BLD = x_BLD + self.give(attended.transpose(1, 2).flatten(2))
         value, gate = self.wide(x_BLD).chunk(2, 2)
         added: Tensor = self.narrow(functional.dropout(value * functional.relu(gate), self.dropout, self.training))
         return x_BLD + added

@@ -76,9 +76,9 @@ class GAN(Architecture):
     def groups(self, task: Task) -> dict[str, list[Parameter]]:
         """Return the discriminator first: the generator learns from what that has just learned."""
         generator = [*self.generator.parameters(), *task.parameters()]
-        made = {id(parameter) for parameter in generator}
+        generator_ids = {id(parameter) for parameter in generator}
         return {
-            "discriminator": [parameter for parameter in self.parameters() if id(parameter) not in made],
+            "discriminator": [parameter for parameter in self.parameters() if id(parameter) not in generator_ids],
             "generator": generator,
         }
 
@@ -92,8 +92,8 @@ class GAN(Architecture):
             said_B = self._discriminate(self._generate(z_BZ, c_BC), c_BC)
             return -said_B.mean() if self.hinge else functional.softplus(-said_B).mean()
         with torch.no_grad():
-            made = self._generate(z_BZ, c_BC)
-        said_2B = self._discriminate(torch.cat([batch["target"], made]), torch.cat([c_BC, c_BC]))
+            fake = self._generate(z_BZ, c_BC)
+        said_2B = self._discriminate(torch.cat([batch["target"], fake]), torch.cat([c_BC, c_BC]))
         real_B, made_B = said_2B.chunk(2)
         if self.hinge:
             return functional.relu(1 - real_B).mean() + functional.relu(1 + made_B).mean()
@@ -110,8 +110,8 @@ class GAN(Architecture):
         return torch.randn(len(batch["target"]), self.out_features, device=batch["target"].device)
 
     def _generate(self, z_BZ: Tensor, c_BC: Tensor) -> Tensor:
-        made: Tensor = self.generator(torch.cat([z_BZ, c_BC], 1))
-        return self.span.inverse_transform((made.tanh() + 1) / 2)
+        images: Tensor = self.generator(torch.cat([z_BZ, c_BC], 1))
+        return self.span.inverse_transform((images.tanh() + 1) / 2)
 
     def _discriminate(self, x_BCHW: Tensor, c_BC: Tensor) -> Tensor:
         """Return (B,) how real the images look as images of the condition."""

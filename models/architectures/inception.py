@@ -60,8 +60,10 @@ class Inception(ImageTowers):
 
     def _compute_features(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """Return features (B, F), and in training the auxiliary heads' logits (B, K)."""
-        seen = [tower(batch[name]) for name, tower in self.towers.items()]
-        return self.dropout(torch.cat([features for features, _ in seen], 1)), [one for _, more in seen for one in more]
+        outputs = [tower(batch[name]) for name, tower in self.towers.items()]
+        return self.dropout(torch.cat([features for features, _ in outputs], 1)), [
+            one for _, more in outputs for one in more
+        ]
 
 
 class _Tower(nn.Module):

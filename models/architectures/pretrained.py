@@ -142,9 +142,9 @@ class Pretrained(Architecture):
             fix = "give a folder with config.json and model.safetensors, or a name on the hub"
             raise ModelError(str(error).splitlines()[0], place=f"pretrained {self.source}", fix=fix) from error
         weights = _reader(model, self.pictures).state_dict()
-        lacking, _ = self.body.load_state_dict(weights, strict=False)
-        if lacking := [name for name in lacking if not name.endswith((".down", ".up"))]:
-            problem = f"its weights lack {lacking[0]}"
+        missing, _ = self.body.load_state_dict(weights, strict=False)
+        if missing := [name for name in missing if not name.endswith((".down", ".up"))]:
+            problem = f"its weights lack {missing[0]}"
             raise ModelError(problem, place=f"pretrained {self.source}", fix="give the whole model")
 
 

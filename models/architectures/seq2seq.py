@@ -77,22 +77,22 @@ class Seq2Seq(Architecture):
         """Return tokens (B, L), at each place the most likely."""
         token_B = memory[0].new_full(memory[0].shape[:1], BEGIN, dtype=torch.long)
         ended_B = token_B == END
-        written = token_B.new_zeros(len(token_B), self.length)
+        tokens = token_B.new_zeros(len(token_B), self.length)
         for place in range(self.length):
             scores_BV, state = self._next(token_B, memory, state)
             token_B = scores_BV.argmax(1)
-            written[:, place] = token_B.masked_fill(ended_B, PADDING)
+            tokens[:, place] = token_B.masked_fill(ended_B, PADDING)
             ended_B = ended_B | (token_B == END)
             if bool(ended_B.all()):
                 break
-        return written
+        return tokens
 
     def search(self, memory: State, state: State, beam: int) -> Tensor:
         """Return tokens (B, L): of `beam` hypotheses the most likely per token at its end."""
         count = len(memory[0])
         memory, state = (tuple(part.repeat_interleave(beam, 0) for part in parts) for parts in (memory, state))
         token = memory[0].new_full((count * beam,), BEGIN, dtype=torch.long)
-        written = token.new_zeros(count * beam, self.length)
+        tokens = token.new_zeros(count * beam, self.length)
         total_BK = memory[0].new_full((count, beam), -torch.inf)
         total_BK[:, 0] = 0  # all beginnings are the same one yet
         ended_BK, tokens_BK = total_BK > 0, total_BK * 0
@@ -105,8 +105,8 @@ class Seq2Seq(Architecture):
             total_BK, chosen_BK = (total_BK[..., None] + scores_BKV).flatten(1).topk(beam)
             from_BK, token = chosen_BK // scores.shape[1], (chosen_BK % scores.shape[1]).flatten()
             rows = (from_BK + beam * torch.arange(count, device=from_BK.device)[:, None]).flatten()
-            written, state = written[rows], tuple(part[rows] for part in state)
-            written[:, place] = token
+            tokens, state = tokens[rows], tuple(part[rows] for part in state)
+            tokens[:, place] = token
             ended_BK, tokens_BK = (
                 ended_BK.gather(1, from_BK),
                 tokens_BK.gather(1, from_BK) + ~ended_BK.gather(1, from_BK),
@@ -115,7 +115,7 @@ class Seq2Seq(Architecture):
             if bool(ended_BK.all()):
                 break
         best_B = (total_BK / tokens_BK).argmax(1)
-        return written.view(count, beam, -1)[torch.arange(count), best_B]
+        return tokens.view(count, beam, -1)[torch.arange(count), best_B]
 
     def _next(self, token_B: Tensor, memory: State, state: State) -> tuple[Tensor, State]:
         """Return logits (B, V) of the next token; tokens that no text holds are excluded."""

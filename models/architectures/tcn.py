@@ -37,10 +37,10 @@ class TCN(Architecture):
         super().__init__()
         self.layout, self.out_features = layout, max(4, round(64 * size))
         self.steps = SequenceInputs(inputs, self.out_features)
-        dilations, seen = [1], 1 + 2 * (KERNEL - 1)
-        while seen < self.steps.length:  # two convolutions a block
+        dilations, receptive_field = [1], 1 + 2 * (KERNEL - 1)
+        while receptive_field < self.steps.length:  # two convolutions a block
             dilations.append(2 * dilations[-1])
-            seen += 2 * (KERNEL - 1) * dilations[-1]
+            receptive_field += 2 * (KERNEL - 1) * dilations[-1]
         around = layout == "sequence"
         self.blocks = nn.ModuleList([_Block(self.out_features, dilation, dropout, around) for dilation in dilations])
 

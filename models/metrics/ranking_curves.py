@@ -16,10 +16,10 @@ def roc_auc_and_average_precision(score_NK: Tensor, positive_NK: Tensor) -> tupl
     score, order = score_NK.sort(0, descending=True)
     hit = positive_NK.gather(0, order).double()
     first, last = _ties(score)
-    seen = hit.cumsum(0)  # positives down to each place
-    count = seen[-1]
+    n_positive = hit.cumsum(0)  # positives down to each place
+    count = n_positive[-1]
     place = torch.arange(1, rows + 1, device=score.device, dtype=torch.float64)[:, None]
-    precision = (seen / place).gather(0, last)
+    precision = (n_positive / place).gather(0, last)
     rank = rows + 1 - (first + last + 2) / 2  # from the bottom, the mean of tied places
     area = ((hit * rank).sum(0) - count * (count + 1) / 2) / (count * (rows - count))
     both = (count > 0) & (count < rows)

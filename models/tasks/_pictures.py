@@ -52,8 +52,8 @@ def text_diffs(title: str, rows: EvaluatedRows) -> Section:
     chosen = rows.spread(TEXTS)
     figures = []
     for row, answer, values in zip(chosen, rows.answers(chosen), rows.values(chosen), strict=True):
-        asked = StyledText([(joined(value)[:LONGEST] + " ", "soft") for value in values.values()])
-        figures.append(Figure([asked, StyledText(diff(joined(answer["prediction"]), joined(rows.truth[row])))]))
+        question = StyledText([(joined(value)[:LONGEST] + " ", "soft") for value in values.values()])
+        figures.append(Figure([question, StyledText(diff(joined(answer["prediction"]), joined(rows.truth[row])))]))
     about = "Struck out is what it predicted and should not have, underlined what is missing; " + ORDER
     return Section(title, [Text(about, note=True), Gallery(figures, wide=True)])
 

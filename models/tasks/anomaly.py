@@ -88,18 +88,20 @@ class Anomaly(Task):
 
         Its mean over either side is the AUROC (DeLong et al. 1988).
         """
-        odd = target != self.normal
-        below, upto = (_ranks(output, output[~odd], right) for right in (False, True))
-        above = 1 - (_ranks(output, output[odd], False) + _ranks(output, output[odd], True)) / 2
-        return torch.where(odd, (below + upto) / 2, above)
+        is_anomaly = target != self.normal
+        below, upto = (_ranks(output, output[~is_anomaly], right) for right in (False, True))
+        above = 1 - (_ranks(output, output[is_anomaly], False) + _ranks(output, output[is_anomaly], True)) / 2
+        return torch.where(is_anomaly, (below + upto) / 2, above)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        odd = target != self.normal
+        is_anomaly = target != self.normal
         alarm = (output > self.threshold).double()
         return {
-            "auroc": float(self.row_scores(output, target)[odd].mean()) if 0 < int(odd.sum()) < len(odd) else math.nan,
-            "found": float(alarm[odd].mean()),
-            "false_alarms": float(alarm[~odd].mean()),
+            "auroc": float(self.row_scores(output, target)[is_anomaly].mean())
+            if 0 < int(is_anomaly.sum()) < len(is_anomaly)
+            else math.nan,
+            "found": float(alarm[is_anomaly].mean()),
+            "false_alarms": float(alarm[~is_anomaly].mean()),
         }
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
@@ -107,28 +109,28 @@ class Anomaly(Task):
 
         It is shifted so that the threshold lets through the promised share of them.
         """
-        known, asked = _flat(train, rows)
+        known, x_test = _flat(train, rows)
         normal = train["target"] == self.normal
         known = known[normal] if normal.any() else known
-        away, usual = (asked - known.mean(0)).norm(dim=1), (known - known.mean(0)).norm(dim=1)
+        away, usual = (x_test - known.mean(0)).norm(dim=1), (known - known.mean(0)).norm(dim=1)
         limit = usual.quantile(1 - self.false_alarms)
         return away if self.threshold.isinf() else away - limit + self.threshold
 
     def pictures(self, rows: EvaluatedRows) -> Section:
         """Return a histogram of the scores with the threshold, alarms by class, and the most surprising rows."""
         score, limit = rows.output().float(), float(self.threshold)
-        odd = rows.target != self.normal
+        is_anomaly = rows.target != self.normal
         low, high = float(score.min()), max(float(score.double().quantile(0.99)), limit)
         edges = torch.linspace(low, high, BINS + 1).tolist()
         sides = [
             steps(name, score[side].clamp(low, high).histc(BINS, low, high), edges, style)
-            for name, side, style in (("normal", ~odd, "a"), ("others", odd, "b"))
+            for name, side, style in (("normal", ~is_anomaly, "a"), ("others", is_anomaly, "b"))
         ]
-        alarms = float((score[~odd] > limit).float().mean())
+        alarms = float((score[~is_anomaly] > limit).float().mean())
         text = (
             f"Normal is {self.classes[self.normal]!s}. A row raises an alarm above {limit:.4g}, the dashed line, "
             f"chosen so that at most {self.false_alarms:.1%} of normal rows do; here {alarms:.1%} did, "
-            f"of {int((~odd).sum()):,}."
+            f"of {int((~is_anomaly).sum()):,}."
         )
         by_class = []
         for index, name in enumerate(self.classes):
@@ -169,9 +171,9 @@ def _flat(*batches: Batch) -> list[Tensor]:
     for name in (name for name in batches[0] if name != "target"):
         columns = [batch[name] for batch in batches]
         if not columns[0].is_floating_point():
-            most = int(max(x.max() for x in columns)) + 1
+            size = int(max(x.max() for x in columns)) + 1
             places = range(columns[0].shape[1]) if name == "category" else [slice(None)]
-            counts = [[functional.one_hot(x[:, at].reshape(len(x), -1), most).sum(1) for at in places] for x in columns]
+            counts = [[functional.one_hot(x[:, at].reshape(len(x), -1), size).sum(1) for at in places] for x in columns]
             columns = [torch.cat(part, 1).float() for part in counts]
         for part, x in zip(parts, columns, strict=True):
             part.append(x.flatten(1))

@@ -125,16 +125,16 @@ class Classification(Task):
             p_NK, functional.one_hot(target, p_NK.shape[1])
         )
         chosen = slice(1, None) if p_NK.shape[1] == 2 else slice(None)
-        right, predicted, there = (
+        right, predicted, actual = (
             torch.bincount(of, minlength=p_NK.shape[1]).double() for of in (target[hit == target], hit, target)
         )
         scores = {
-            "balanced_accuracy": ranking_curves.nanmean(right / there),
-            "accuracy": float(right.sum() / there.sum()),
+            "balanced_accuracy": ranking_curves.nanmean(right / actual),
+            "accuracy": float(right.sum() / actual.sum()),
             "auc": ranking_curves.nanmean(areas[chosen]),
             "average_precision": ranking_curves.nanmean(precisions[chosen]),
             "log_loss": float(functional.cross_entropy(output.float(), target)),
-            "f1": ranking_curves.nanmean(2 * right / (predicted + there)),
+            "f1": ranking_curves.nanmean(2 * right / (predicted + actual)),
         }
         return {name: scores[name] for name in self.METRICS}
 
@@ -201,7 +201,7 @@ def _share(part: int, total: int) -> str:
     return f"{part / total:.0%}" if total else "–"
 
 
-def balanced_weights(state: Mapping[str, Any], many: bool) -> Tensor:
+def balanced_weights(state: Mapping[str, Any], is_multilabel: bool) -> Tensor:
     """Return weights (K,) that are inverse to how common a class is: N / (K n), 1 in the mean.
 
     Of many labels, having and lacking each are two classes: (K, 2). What no training row has weighs as if one had it.
@@ -210,14 +210,14 @@ def balanced_weights(state: Mapping[str, Any], many: bool) -> Tensor:
         problem = "the prepared rows hold no class counts"
         raise ModelError(problem, place="task", fix="run preprocess again, or set class_weights to none")
     count = torch.tensor(state["counts"][0], dtype=torch.float32)
-    if many:
+    if is_multilabel:
         count = torch.stack([count, state["rows"] - count], 1)
     return count.sum(-1, keepdim=True) / (count.shape[-1] * count.clamp_min(1))
 
 
-def _outcomes(output: Tensor, target: Tensor, many: bool) -> tuple[Tensor, Tensor]:
+def _outcomes(output: Tensor, target: Tensor, is_multilabel: bool) -> tuple[Tensor, Tensor]:
     """Return log-probabilities and which came true: of K classes (B, K), of having each label or not (B, K, 2)."""
-    if many:
+    if is_multilabel:
         return functional.logsigmoid(torch.stack([output, -output], 2)), torch.stack([target, 1 - target], 2)
     return output.log_softmax(1), functional.one_hot(target, output.shape[1])
 

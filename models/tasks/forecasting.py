@@ -86,10 +86,10 @@ class Forecasting(NumericTask):
         numeric = isinstance(times[chosen[0]], int | float)
         x = rows.time if numeric else f"test row, {times[chosen[0]]} to {times[chosen[-1]]}"
         places = [float(times[row]) if numeric else float(number) for number, row in enumerate(chosen)]
-        every = slice(None, None, 1 + len(chosen) // MAX_POINTS)
-        actual = [(at, rows.truth[row][0]) for at, row in zip(places, chosen, strict=True)][every]
+        step = slice(None, None, 1 + len(chosen) // MAX_POINTS)
+        actual = [(at, rows.truth[row][0]) for at, row in zip(places, chosen, strict=True)][step]
         steps = [{key: value[0] for key, value in answers[row].items() if isinstance(value, list)} for row in chosen]
-        lines = self._forecast_lines(places[every], steps[every], f"{heading}predicted, one step ahead")
+        lines = self._forecast_lines(places[step], steps[step], f"{heading}predicted, one step ahead")
         return Chart([*lines, Line("what came", actual, "b")], x, rows.target_name)
 
     def _last_forecast(self, rows: EvaluatedRows, row: int, answer: dict[str, Any], heading: str) -> Chart:
@@ -113,8 +113,8 @@ class Forecasting(NumericTask):
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
         """Repeat the values of a season ago; a season of 1 repeats the last known value."""
-        history_BT, seen = _history(train)[:ENOUGH], train["target"][:ENOUGH]
-        length, steps = history_BT.shape[1], seen.shape[1]
+        history_BT, future = _history(train)[:ENOUGH], train["target"][:ENOUGH]
+        length, steps = history_BT.shape[1], future.shape[1]
         if self.season > length:
             fix = "lengthen preprocess.window, or leave the season out"
             raise ModelError(
@@ -125,13 +125,13 @@ class Forecasting(NumericTask):
             return history_BT[:, length - season + torch.arange(steps) % season]
 
         def error(season: int) -> float:
-            return float((ago(history_BT, season) - seen).square().mean())
+            return float((ago(history_BT, season) - future).square().mean())
 
         season = self.season or min(range(1, length + 1), key=error)
         predicted = ago(_history(rows), season)
         if not len(self.levels):
             return predicted
-        off_QH = (seen - ago(history_BT, season)).quantile(self.levels.to(seen.dtype), dim=0)
+        off_QH = (future - ago(history_BT, season)).quantile(self.levels.to(future.dtype), dim=0)
         return predicted[..., None] + off_QH.T
 
 

@@ -65,8 +65,8 @@ class Generation(Task):
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
         """Return what the pair of a sample and an actual image adds to the energy distance of the two clouds."""
-        across, made, real = (torch.cdist(a, b) for a, b in ((output, target), (output, output), (target, target)))
-        return across.mean(1) + across.mean(0) - made.mean(1) - real.mean(1)
+        across, within, real = (torch.cdist(a, b) for a, b in ((output, target), (output, output), (target, target)))
+        return across.mean(1) + across.mean(0) - within.mean(1) - real.mean(1)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
         return {
@@ -79,12 +79,12 @@ class Generation(Task):
         """Draw each pixel from a normal distribution, one for each value of the categories that are given."""
         seeds = rows["seed"] if "seed" in rows else torch.arange(len(rows["target"]))
         noise = seeded_normal(seeds, rows["target"][0].numel()).view_as(rows["target"])
-        groups, asked = _groups(train, rows)
+        groups, group_of_row = _groups(train, rows)
         drawn = noise * train["target"].std(0) + train["target"].mean(0)
-        for group in asked.unique().tolist():
+        for group in group_of_row.unique().tolist():
             own = train["target"][groups == group]
             if len(own) > 1:
-                drawn[asked == group] = noise[asked == group] * own.std(0) + own.mean(0)
+                drawn[group_of_row == group] = noise[group_of_row == group] * own.std(0) + own.mean(0)
         return drawn
 
     def pictures(self, rows: EvaluatedRows) -> Section:
@@ -167,8 +167,8 @@ def _sheet_rows(groups: list[str]) -> list[int]:
     if len(lines) == 1:
         return list(range(min(len(groups), DOWN * ACROSS)))
     shown = [lines[group][:ACROSS] for group in sorted(lines)[:DOWN]]
-    least = min(map(len, shown))
-    return [row for line in shown for row in line[:least]]
+    n_columns = min(map(len, shown))
+    return [row for line in shown for row in line[:n_columns]]
 
 
 def _sheet(x_NCHW: Tensor) -> Tensor:

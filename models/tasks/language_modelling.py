@@ -94,8 +94,8 @@ class LanguageModelling(Task):
         single_V /= single_V.sum()
         if self.vocabulary > MOST:
             return single_V.log().expand(*rows["target"].shape, -1)
-        seen = now != PADDING
-        pairs = torch.bincount((before * self.vocabulary + now)[seen], minlength=self.vocabulary**2).float()
+        is_token = now != PADDING
+        pairs = torch.bincount((before * self.vocabulary + now)[is_token], minlength=self.vocabulary**2).float()
         pairs_VV = pairs.view(self.vocabulary, self.vocabulary) + PRIOR * single_V
         return (
             (pairs_VV / pairs_VV.sum(1, keepdim=True)).log()[_pairs(rows["target"])[0]].view(*rows["target"].shape, -1)
@@ -122,8 +122,8 @@ class LanguageModelling(Task):
     def predict(self, network: Network, rows: Batch) -> list[dict[str, Any]]:
         """Continue each row's text."""
         name = next(name for name, column in rows.items() if column.dtype == torch.int64 and column.ndim == 2)
-        written = generate(network, rows, name, self.length, self._draw)
-        return [{"prediction": decode_tokens(self.target.state, row)} for row in written.tolist()]
+        texts = generate(network, rows, name, self.length, self._draw)
+        return [{"prediction": decode_tokens(self.target.state, row)} for row in texts.tolist()]
 
     def _predicted_tokens(self, tokens_BL: Tensor) -> Tensor:
         """Return the tokens to be predicted: of a piece all but its end, which is arbitrary."""

@@ -47,7 +47,7 @@ class Regression(NumericTask):
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
         """Return the mean, median or quantiles of the training targets."""
-        seen, count = train["target"], len(rows["target"])
+        known, count = train["target"], len(rows["target"])
         if len(self.levels):
-            return seen.quantile(self.levels.to(seen.dtype)).expand(count, -1)
-        return (seen.median() if self.kind == "mae" else seen.mean()).expand(count)
+            return known.quantile(self.levels.to(known.dtype)).expand(count, -1)
+        return (known.median() if self.kind == "mae" else known.mean()).expand(count)

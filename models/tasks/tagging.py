@@ -74,8 +74,8 @@ class Tagging(Task):
         return 1 - output[:, 1:, 0].sum(1) / target.clamp_min(1)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        right, predicted, there = output.sum(0).T
-        f1 = 2 * right / (predicted + there)  # nan where a tag is neither said nor there
+        right, predicted, actual = output.sum(0).T
+        f1 = 2 * right / (predicted + actual)  # nan where a tag is neither said nor there
         accuracy = float(right[1:].sum() / target.sum())
         return {"f1": float(f1[0].nan_to_num(1.0)), "macro_f1": float(f1[1:].nanmean()), "accuracy": accuracy}
 
@@ -86,12 +86,12 @@ class Tagging(Task):
         words = {
             part: batch[name] if name else batch["target"] * 0 for part, batch in (("train", train), ("rows", rows))
         }
-        most = 1 + max(int(tokens.max()) for tokens in words.values())
+        vocabulary = 1 + max(int(tokens.max()) for tokens in words.values())
         target = functional.pad(train["target"], (0, max(0, words["train"].shape[1] - length)), value=PADDING)
         target = target[:, : words["train"].shape[1]]
         real = target != PADDING
         pairs = words["train"][:, : target.shape[1]][real].clamp_min(0) * classes + target[real]
-        table = torch.bincount(pairs, minlength=most * classes).view(most, classes).float()
+        table = torch.bincount(pairs, minlength=vocabulary * classes).view(vocabulary, classes).float()
         table = (table + 0.1 * table.sum(0) / table.sum()).log()
         return table[words["rows"][:, :length].clamp_min(0)]
 

@@ -54,9 +54,9 @@ class Translation(Task):
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
         both, predicted, true = output.sum(0)
-        there = true > 0
-        precision = (both / predicted.clamp_min(1))[there].mean()
-        recall = (both / true.clamp_min(1))[there].mean()
+        has_runs = true > 0
+        precision = (both / predicted.clamp_min(1))[has_runs].mean()
+        recall = (both / true.clamp_min(1))[has_runs].mean()
         score = (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall).clamp_min(1e-12)
         return {"exact_match": float(target.double().mean()), "chrf": float(score)}
 

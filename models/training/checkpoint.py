@@ -51,8 +51,8 @@ def encode(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> bytes:
         table[name] = {"dtype": NAMES[flat.dtype], "shape": list(flat.shape), "data_offsets": [begin, end]}
         parts.append(ctypes.string_at(flat.data_ptr(), flat.nbytes) if flat.nbytes else b"")
     data = b"".join(parts)
-    written = json.dumps(state)
-    header = json.dumps({"__metadata__": {"state": written, "checksum": _checksum(table, written, data)}, **table})
+    text = json.dumps(state)
+    header = json.dumps({"__metadata__": {"state": text, "checksum": _checksum(table, text, data)}, **table})
     head = header.encode()
     head += b" " * (-len(head) % 8)
     return len(head).to_bytes(8, "little") + head + data

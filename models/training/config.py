@@ -62,10 +62,10 @@ class TrainingConfig:
                 f"learning_rate is not valid (got {self.learning_rate})", place="train", fix="use a number above 0"
             )
 
-    def _at_least(self, name: str, least: int) -> None:
-        if not getattr(self, name) >= least:
+    def _at_least(self, name: str, minimum: int) -> None:
+        if not getattr(self, name) >= minimum:
             raise ModelError(
-                f"{name} is not valid (got {getattr(self, name)})", place="train", fix=f"use at least {least}"
+                f"{name} is not valid (got {getattr(self, name)})", place="train", fix=f"use at least {minimum}"
             )
 
     def _share(self, name: str) -> None:

@@ -69,8 +69,10 @@ def layerwise_lr_scales(network: Network, decay: float) -> dict[Parameter, float
     Discriminative fine-tuning (Howard and Ruder 2018; Clark et al. 2020). The task's head learns at the full rate.
     """
     stack = [*list_layers(network.architecture), network.task]
-    least = dict.fromkeys(network.architecture.parameters(), decay ** (len(stack) - 1))  # tokens and places of no layer
-    return least | {
+    scales = dict.fromkeys(
+        network.architecture.parameters(), decay ** (len(stack) - 1)
+    )  # tokens and places of no layer
+    return scales | {
         one: decay ** (len(stack) - 1 - place) for place, layer in enumerate(stack) for one in layer.parameters()
     }
 

@@ -62,10 +62,10 @@ class TrainingState:
 
     def load(self, block: bytes) -> bool:
         """Load the state from a checkpoint; return False, and change nothing, if it is another run's."""
-        tensors, kept = checkpoint.decode(block)
-        if kept["run"] != self.run:
+        tensors, stored = checkpoint.decode(block)
+        if stored["run"] != self.run:
             return False
-        position = kept["position"]
+        position = stored["position"]
         for name in POSITION:
             setattr(self, name, position[name])
         self.history[:] = position["history"]
@@ -81,7 +81,7 @@ class TrainingState:
                 index, _, inner = place.partition("/")
                 values.setdefault(int(index), {})[inner] = tensor
             optimiser.load_state_dict({"state": values, "param_groups": optimiser.state_dict()["param_groups"]})
-        self.scaler.load_state_dict(kept["scaler"])
+        self.scaler.load_state_dict(stored["scaler"])
         return True
 
     def _named_optimisers(self) -> list[tuple[str, Optimizer]]:
@@ -114,6 +114,6 @@ def without_prefix(prefix: str, tensors: dict[str, Tensor], device: torch.device
     return {name.removeprefix(start): tensor.to(device) for name, tensor in tensors.items() if name.startswith(start)}
 
 
-def _fill(live: dict[str, Tensor], kept: dict[str, Tensor]) -> None:
+def _fill(live: dict[str, Tensor], stored: dict[str, Tensor]) -> None:
     for name, tensor in live.items():
-        tensor.copy_(kept[name])
+        tensor.copy_(stored[name])

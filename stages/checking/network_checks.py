@@ -87,14 +87,14 @@ def check_learns(case: Case, first_tries: Iterable[tuple[float, int]] = ()) -> N
     batch = case_rows(case)
     often = {column: torch.cat([values] * STEPS) for column, values in batch.items()}
     before, losses = float("nan"), list[float]()
-    for rate, most in (*first_tries, *TRIES):
+    for rate, max_epochs in (*first_tries, *TRIES):
         network = make_network(*case, size=0.25)
         before, _ = network.evaluate(batch)
         recipe = TrainingConfig(
             epochs=EPOCHS[-1], batch_size=8, learning_rate=rate, weight_decay=0, schedule="constant", clip=1.0
         )
         loop = Trainer(network, TensorFeed(often, 8), batch, recipe)
-        for epochs in (epochs for epochs in EPOCHS if epochs <= most):
+        for epochs in (epochs for epochs in EPOCHS if epochs <= max_epochs):
             loop.run(epochs)
             if _has_learned(network, loop, before):
                 return
@@ -103,11 +103,11 @@ def check_learns(case: Case, first_tries: Iterable[tuple[float, int]] = ()) -> N
 
 
 def _has_learned(network: Network, loop: Trainer, before: float) -> bool:
-    least = min(record["validation_loss"] for record in loop.history)
+    lowest = min(record["validation_loss"] for record in loop.history)
     own = type(network.architecture).loss is not Architecture.loss  # a criterion that may end where the task's goes on
     if own and loop.history[-1]["train_loss"] < 0.4 * loop.history[0]["train_loss"]:
         return True
-    return bool(least < 0.4 * before if network.task.HAS_LOSS else least < before or len(network.groups()) > 1)
+    return bool(lowest < 0.4 * before if network.task.HAS_LOSS else lowest < before or len(network.groups()) > 1)
 
 
 def is_trimmed(case: Case) -> bool:
@@ -147,8 +147,8 @@ def check_declarations(name: str) -> None:
     unknown = set(kind.SEARCH_SPACE) - fields - set(inspect.signature(kind).parameters)
     assert not unknown, f"SPACE names neither an option nor a setting of training: {', '.join(sorted(unknown))}"
     TrainingConfig().replace(**kind.DEFAULTS)
-    lacking = [word for word in PROMISES if word not in (kind.__doc__ or "")]
-    assert not lacking, f"its docstring lacks {', '.join(lacking)}"
+    missing_words = [word for word in PROMISES if word not in (kind.__doc__ or "")]
+    assert not missing_words, f"its docstring lacks {', '.join(missing_words)}"
 
 
 def _check_shapes(network: Network, case: Case, batch: dict[str, Tensor]) -> None:

@@ -29,18 +29,18 @@ def read_own_tags(root: Path, pipeline: str = "") -> dict[str, Tags]:
     return git_tags.read_tags(root, pipeline, foreign) if foreign else tags
 
 
-def _foreign(root: Path, asked: Mapping[str, Sequence[Version]]) -> set[tuple[str, str]]:
+def _foreign(root: Path, versions: Mapping[str, Sequence[Version]]) -> set[tuple[str, str]]:
     """Return the names with those commits of their versions that record no candidate of that name."""
-    return {key for key, candidate in recorded_candidates(root, asked).items() if candidate is None}
+    return {key for key, candidate in recorded_candidates(root, versions).items() if candidate is None}
 
 
-def recorded_candidates(root: Path, asked: Mapping[str, Sequence[Version]]) -> dict[tuple[str, str], str | None]:
+def recorded_candidates(root: Path, versions: Mapping[str, Sequence[Version]]) -> dict[tuple[str, str], str | None]:
     """Return the hash of the candidate that the commit of each version records, by name and commit."""
-    commits = frozenset(one.commit for tags in asked.values() for one in tags)
+    commits = frozenset(one.commit for tags in versions.values() for one in tags)
     locks = _contents(root, commits) if commits else {}
     return {
         (name, one.commit): find_candidate(_train_entries(locks.get(one.commit, ""), name), Paths(root, name))
-        for name, tags in asked.items()
+        for name, tags in versions.items()
         for one in tags
     }
 
@@ -63,9 +63,9 @@ def find_candidate(lock: str, paths: Paths) -> str | None:
 @lru_cache(maxsize=4)
 def _contents(root: Path, commits: frozenset[str]) -> Mapping[str, str]:
     """Return by commit what it holds at LOCKS, one text after the other, in one call of git."""
-    asked = "".join(f"{commit}:./{path} {commit}\n" for commit in commits for path in LOCKS)
+    query = "".join(f"{commit}:./{path} {commit}\n" for commit in commits for path in LOCKS)
     contents: dict[str, str] = {}
-    for record in git_tags.git(root, "cat-file", "--batch=\x01%(rest)", text=asked).split("\x01")[1:]:
+    for record in git_tags.git(root, "cat-file", "--batch=\x01%(rest)", text=query).split("\x01")[1:]:
         commit, _, text = record.partition("\n")
         contents[commit] = contents.get(commit, "") + text
     return contents

@@ -224,8 +224,10 @@ def _parse_tags(events: list[tuple[re.Match[str], Version]], foreign: set[str]) 
     count = max((_count(match) for match, _ in events), default=0)
     highest = max((one.version for _, one in events if one.version), key=_numbers, default="")
     events = [(match, one) for match, one in events if one.commit not in foreign]
-    gone = {match["version"] for match, _ in events if match["version"] and match["cancel"]}
-    versions = [one for match, one in events if match["version"] and not match["cancel"] and one.version not in gone]
+    cancelled = {match["version"] for match, _ in events if match["version"] and match["cancel"]}
+    versions = [
+        one for match, one in events if match["version"] and not match["cancel"] and one.version not in cancelled
+    ]
     versions.sort(key=lambda one: _numbers(one.version))
     at = {one.commit: one.version for one in versions}
     moves = [(match, one) for match, one in events if match["stage"] == "production" and one.commit in at]

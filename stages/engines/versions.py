@@ -139,11 +139,11 @@ def _register_version(paths: Paths, lock: str, tags: git_tags.Tags, message: str
     version = tags.next_version
     title = f"{paths.name} {version}"
     texts = {graph_file(paths.root, "dvc.lock"): lock} | _own_params(paths.root)
-    made = git_tags.commit_texts(paths.root, texts, "\n\n".join(filter(None, [f"Release {title}", message])) + "\n")
+    commit = git_tags.commit_texts(paths.root, texts, "\n\n".join(filter(None, [f"Release {title}", message])) + "\n")
     reached = _test_scores(paths)
     body = [title, message, SCORES + json.dumps(reached, sort_keys=True) if reached else ""]
-    git_tags.create_tag(paths.root, f"{paths.name}@{version}", made, "\n\n".join(filter(None, body)) + "\n")
-    return Version(version, made, "", message)
+    git_tags.create_tag(paths.root, f"{paths.name}@{version}", commit, "\n\n".join(filter(None, body)) + "\n")
+    return Version(version, commit, "", message)
 
 
 def _test_scores(paths: Paths) -> dict[str, float]:
@@ -171,8 +171,8 @@ def _put_event(paths: Paths, stage: str, version: Version, message: str) -> None
 
 
 def _say_notes(paths: Paths, say: Callable[[str], None]) -> None:
-    if lacking := git_tags.changed(paths.root, *_needed_to_rebuild(paths)):
-        shown = ", ".join(lacking[:5]) + (" …" if len(lacking) > 5 else "")
+    if uncommitted := git_tags.changed(paths.root, *_needed_to_rebuild(paths)):
+        shown = ", ".join(uncommitted[:5]) + (" …" if len(uncommitted) > 5 else "")
         say(f"released, but git lacks {shown}; commit them so that the version can be built again")
     try:
         push(paths)

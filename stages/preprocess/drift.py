@@ -50,11 +50,11 @@ def detect_drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) ->
         return None
     sides = [_thinned(side, count) for side in (train, test)]
     pairs = {name: [decode_array(side.column(name)) for side in sides] for name in kind_of}
-    seen = {name: kinds.find(kind_of[name]).drift_features(one, two) for name, (one, two) in pairs.items()}
-    seen = {name: values for name, values in seen.items() if values.shape[1]}
-    if not seen:
+    features = {name: kinds.find(kind_of[name]).drift_features(one, two) for name, (one, two) in pairs.items()}
+    features = {name: values for name, values in features.items() if values.shape[1]}
+    if not features:
         return None
-    x, y = np.concatenate(list(seen.values()), axis=1), np.repeat([0, 1], count)
+    x, y = np.concatenate(list(features.values()), axis=1), np.repeat([0, 1], count)
     x = x[:, :: 1 + x.shape[1] // FEATURES]
     ids = np.concatenate([row_ids.from_arrow(side.column("_id")) for side in sides])[:, 1]
     half = ids & np.uint64(1) == 0  # rows of one identity stay together
@@ -68,13 +68,16 @@ def detect_drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) ->
     p = float(bdtrc(round(accuracy * tried) - 1, tried, 0.5))
     far = {
         name: max(_distribution_distance(column[:count], column[count:]) for column in values.T)
-        for name, values in seen.items()
+        for name, values in features.items()
     }
-    most = sorted(far, key=lambda name: -far[name])[:NAMED]
+    most_different = sorted(far, key=lambda name: -far[name])[:NAMED]
     return Drift(
         accuracy,
         p,
-        {name: kinds.find(kind_of[name]).describe_drift(pairs[name][0], pairs[name][1], SIDES) for name in most},
+        {
+            name: kinds.find(kind_of[name]).describe_drift(pairs[name][0], pairs[name][1], SIDES)
+            for name in most_different
+        },
     )
 
 
@@ -84,13 +87,13 @@ def _thinned(table: pa.Table, count: int) -> pa.Table:
 
 def _distribution_distance(before: Array, now: Array) -> float:
     """Return the largest difference of two distribution functions (Kolmogorov and Smirnov), or of missing fractions."""
-    lacking = abs(float(np.isnan(before).mean() - np.isnan(now).mean()))
+    missing_gap = abs(float(np.isnan(before).mean() - np.isnan(now).mean()))
     before, now = (np.sort(side[~np.isnan(side)]) for side in (before, now))
     if not len(before) or not len(now):
-        return lacking
+        return missing_gap
     places = np.concatenate([before, now])
     below = [np.searchsorted(side, places, "right") / len(side) for side in (before, now)]
-    return max(lacking, float(np.abs(below[0] - below[1]).max()))
+    return max(missing_gap, float(np.abs(below[0] - below[1]).max()))
 
 
 def distance(before: pa.Array, now: pa.Array, kind: str) -> float:

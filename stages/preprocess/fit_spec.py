@@ -46,8 +46,8 @@ def training_sample(done: PreparedResult, config: PreprocessConfig) -> pa.Table:
 
     units, rows = prepared.row_groups(done.folder, "train"), done.tally.rows["train"]
     of_a_row = max(1, sum(unit.size for unit in units) // rows)
-    most = max(1_000, min(FIT_ROWS, (config.memory_mb << 20) // SHARE // of_a_row))
-    return prepared.hash_sample(done.folder, "train", most, kept=done.samples)
+    max_rows = max(1_000, min(FIT_ROWS, (config.memory_mb << 20) // SHARE // of_a_row))
+    return prepared.hash_sample(done.folder, "train", max_rows, kept=done.samples)
 
 
 def _one_quantity(
@@ -68,5 +68,5 @@ def _allow_missing(field: TensorField, nulls: Mapping[str, int]) -> TensorField:
     known = field.state.get("missing")
     if known is None:
         return field
-    lacking = [had or nulls.get(name, 0) > 0 for name, had in zip(field.columns, known, strict=True)]
-    return replace(field, state={**field.state, "missing": lacking})
+    has_missing = [had or nulls.get(name, 0) > 0 for name, had in zip(field.columns, known, strict=True)]
+    return replace(field, state={**field.state, "missing": has_missing})

@@ -93,8 +93,8 @@ def _looked(splits: Samples, name: str) -> str:
 
 
 def _origins(table: pa.Table, train: pa.Table, matches: Sequence[NearDuplicate]) -> list[list[str]]:
-    most = sorted(matches, key=lambda twin: (-twin.similarity, twin.row))[:SHOWN]
-    return [[str(table["_origin"][twin.row]), str(train["_origin"][twin.match])] for twin in most]
+    closest = sorted(matches, key=lambda twin: (-twin.similarity, twin.row))[:SHOWN]
+    return [[str(table["_origin"][twin.row]), str(train["_origin"][twin.match])] for twin in closest]
 
 
 def _drift(splits: Samples, kind_of: Mapping[str, str], differ: bool) -> list[Leak]:

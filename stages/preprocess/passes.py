@@ -91,31 +91,31 @@ def prepare_all(
     from evergreen.data.prepare.prepared_rows import check_no_empty_split
     from evergreen.stages.preprocess import samples
 
-    every, rows = make_shards(units, bool(reader.all_rows_reason)), sum(unit.rows for unit in units)
-    kept = {split: OTHERS * most for split, most in samples.ROWS.items()} | {"train": FIT_ROWS}
-    below = {split: SPARE * most / rows for split, most in kept.items()}
+    shards, rows = make_shards(units, bool(reader.all_rows_reason)), sum(unit.rows for unit in units)
+    n_kept = {split: OTHERS * most for split, most in samples.ROWS.items()} | {"train": FIT_ROWS}
+    below = {split: SPARE * most / rows for split, most in n_kept.items()}
     work = PrepareJob(reader, folder, below, config.memory_mb)
     _begin(work, units)
-    tallies = _all(every, work, root, progress)
+    tallies = _all(shards, work, root, progress)
     total = ShardCounts.summed(tallies)
     if total.bad:
         few = _aside(folder) if not total.rows or total.bad.total() > config.max_invalid_fraction * total.raw else None
         check_any_valid(total.rows.total(), total.bad, few)
         check_invalid_fraction(total.raw, total.bad, config.max_invalid_fraction, few)
-    strange = _unseen_classes(total)
-    left = {split: count - _among(total, split, strange) for split, count in _rows(total).items()}
+    unseen = _unseen_classes(total)
+    left = {split: count - _among(total, split, unseen) for split, count in _rows(total).items()}
     check_no_empty_split(left, reader.split_method)
     if not kinds.find(reader.schema.target_kind).HAS_CLASSES:
         return PreparedResult(reader, total, folder, None)
     target = _target(reader, total, config)
-    spare = _unlearned_classes(job, target, options, total)
-    if not strange and not spare:
+    unlearned = _unlearned_classes(job, target, options, total)
+    if not unseen and not unlearned:
         return PreparedResult(reader, total, folder, target)
-    again = [shard for shard, one in zip(every, tallies, strict=True) if _touched(one, strange, spare)]
-    changed = replace(reader, unseen_classes=strange, unlearned_classes=spare)  # type: ignore[type-var]
+    again = [shard for shard, one in zip(shards, tallies, strict=True) if _touched(one, unseen, unlearned)]
+    changed = replace(reader, unseen_classes=unseen, unlearned_classes=unlearned)  # type: ignore[type-var]
     renewed = _all(again, replace(work, reader=changed, turn=1), root, progress)
     numbers = {shard.number: tally for shard, tally in zip(again, renewed, strict=True)}
-    total = ShardCounts.summed(numbers.get(shard.number, one) for shard, one in zip(every, tallies, strict=True))
+    total = ShardCounts.summed(numbers.get(shard.number, one) for shard, one in zip(shards, tallies, strict=True))
     check_no_empty_split(_rows(total), reader.split_method)
     return PreparedResult(changed, total, folder, target)
 
@@ -136,15 +136,15 @@ def _begin(work: PrepareJob, units: Sequence[RowGroup]) -> None:
     (work.folder / DONE).mkdir(exist_ok=True)
 
 
-def _all(every: Sequence[Shard], work: PrepareJob, root: Path, progress: Progress) -> list[ShardCounts]:
+def _all(shards: Sequence[Shard], work: PrepareJob, root: Path, progress: Progress) -> list[ShardCounts]:
     rows = 0
 
-    def said(more: int) -> None:
+    def said(n_rows: int) -> None:
         nonlocal rows
-        rows += more
+        rows += n_rows
         progress(stage="preprocess", rows=rows)
 
-    return run_shards(every, work, root, said) if every else []
+    return run_shards(shards, work, root, said) if shards else []
 
 
 def _rows(tally: ShardCounts) -> dict[str, int]:
@@ -171,8 +171,8 @@ def _aside(folder: Path) -> pa.Table:
 def _unseen_classes(tally: ShardCounts) -> frozenset[str]:
     """Return the classes that no training row has."""
     classes = tally.classes
-    every = {word for held in classes.values() for word in held}
-    return frozenset(every - set(classes["train"])) if "train" in classes else frozenset(every)
+    all_classes = {word for held in classes.values() for word in held}
+    return frozenset(all_classes - set(classes["train"])) if "train" in classes else frozenset(all_classes)
 
 
 def _among(tally: ShardCounts, split: str, words: frozenset[str]) -> int:
@@ -180,8 +180,8 @@ def _among(tally: ShardCounts, split: str, words: frozenset[str]) -> int:
     return sum(counts[word] for word in words) if counts else 0
 
 
-def _touched(tally: ShardCounts, strange: frozenset[str], spare: frozenset[str]) -> bool:
-    return any(_among(tally, split, strange) > 0 for split in tally.classes) or _among(tally, "train", spare) > 0
+def _touched(tally: ShardCounts, unseen: frozenset[str], unlearned: frozenset[str]) -> bool:
+    return any(_among(tally, split, unseen) > 0 for split in tally.classes) or _among(tally, "train", unlearned) > 0
 
 
 def _target(reader: RowReader, tally: ShardCounts, config: PreprocessConfig) -> TensorField:

@@ -190,11 +190,11 @@ def _array(rows: pa.Table, name: str) -> pa.Array:
 def _spread(samples: Samples, spec: FeatureSpec) -> list[int]:
     if spec.target.shape or "values" not in spec.target.state:
         return np.unique(np.linspace(0, len(samples.train) - 1, EXAMPLES).round().astype(int)).tolist()
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     order = []
     for row, name in enumerate(to_strings(decode_array(samples.train.column(samples.target))).to_pylist()):
-        order.append((seen[name], str(name), row))
-        seen[name] += 1
+        order.append((counts[name], str(name), row))
+        counts[name] += 1
     return [row for _, _, row in sorted(order)[:EXAMPLES]]
 
 
@@ -207,8 +207,8 @@ def short(value: Any) -> str:
 
 def _table(rows: pa.Table, names: list[str]) -> Mark:
     names = [name for name in dict.fromkeys(names) if name in rows.column_names][:TABLE_COLUMNS]
-    some = rows.select(names).slice(0, TABLE_ROWS)
-    parts = [_dates(column) if pa.types.is_timestamp(column.type) else column.to_pylist() for column in some.columns]
+    sample = rows.select(names).slice(0, TABLE_ROWS)
+    parts = [_dates(column) if pa.types.is_timestamp(column.type) else column.to_pylist() for column in sample.columns]
     return Table(names, [[short(value) for value in row] for row in zip(*parts, strict=True)])
 
 

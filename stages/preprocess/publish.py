@@ -91,12 +91,12 @@ def _twins(folder: Path, rows: Mapping[str, int], memory_mb: int) -> list[str]:
     from evergreen.data import row_ids
     from evergreen.data.prepared import row_groups
 
-    every = [unit for split in rows for unit in row_groups(folder, split)]
+    groups = [unit for split in rows for unit in row_groups(folder, split)]
     rounds = -(-sum(rows.values()) * BYTES_OF_AN_ID * SHARE // (memory_mb << 20))
     twins = 0
     for turn in range(rounds):
         hashes = []
-        for unit in every:
+        for unit in groups:
             numbers = row_ids.from_arrow(unit.read(["_id"]).column("_id"))[:, 0]
             hashes.append(numbers[numbers % np.uint64(rounds) == turn] if rounds > 1 else numbers)
         all_hashes = np.concatenate(hashes)

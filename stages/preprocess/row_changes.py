@@ -21,16 +21,16 @@ OTHERWISE = 0.1  # from which difference of two distribution functions on a colu
 Array = np.ndarray[Any, Any]
 
 
-def compare_rows(before: Path, now: Path, told: Mapping[str, Any], kind_of: Mapping[str, str]) -> dict[str, Any]:
+def compare_rows(before: Path, now: Path, last_moves: Mapping[str, Any], kind_of: Mapping[str, str]) -> dict[str, Any]:
     """Compare the rows of two folders by their ids.
 
     Returns {"rows": split → {"came", "went"}, "moved": rows in another split than before, "share": fraction that
-    was compared, "columns": words}; `told` as long as nothing changed; {} where no rows were prepared before.
+    was compared, "columns": words}; `last_moves` as long as nothing changed; {} where no rows were prepared before.
     """
     try:
         groups = [{name: row_groups(folder, name) for name in SPLITS} for folder in (before, now)]
-        most = max(sum(unit.rows for split in one.values() for unit in split) for one in groups)
-        share = min(1.0, MOST / max(1, most))
+        max_rows = max(sum(unit.rows for split in one.values() for unit in split) for one in groups)
+        share = min(1.0, MOST / max(1, max_rows))
         (mine, my_split), (theirs, their_split) = (_places(one, share) for one in groups)
     except (DataError, KeyError):
         return {}
@@ -38,7 +38,7 @@ def compare_rows(before: Path, now: Path, told: Mapping[str, Any], kind_of: Mapp
     _, at, to = np.intersect1d(mine, theirs, return_indices=True)
     moved = int((my_split[at] != their_split[to]).sum())
     if not (came.any() or went.any() or moved):
-        return dict(told)
+        return dict(last_moves)
     rows = {
         name: {"came": int((their_split[came] == code).sum()), "went": int((my_split[went] == code).sum())}
         for code, name in enumerate(SPLITS)

@@ -49,15 +49,15 @@ class Samples:
 def read_samples(done: PreparedResult, train: pa.Table, *, time: str, memory_mb: int) -> Samples:
     """Read the samples of prepared rows; those of training rows are among `train`."""
     tables, schema = {}, done.reader.schema
-    for name, most in ROWS.items():
+    for name, max_rows in ROWS.items():
         groups = row_groups(done.folder, name)
         bytes_a_row = sum(unit.size for unit in groups) / max(1, sum(unit.rows for unit in groups))
         room = max(1, int((memory_mb << 20) / SHARES[name] / max(1.0, bytes_a_row)))
-        most = min(most, room)
+        max_rows = min(max_rows, room)
         if name == "train":
-            table = hash_sample_table(train, most)
+            table = hash_sample_table(train, max_rows)
         else:
-            table = hash_sample(done.folder, name, most, kept=done.samples, groups=GROUPS)
+            table = hash_sample(done.folder, name, max_rows, kept=done.samples, groups=GROUPS)
         tables[name] = table.combine_chunks()
     target, kind = schema.target, schema.target_kind
     return Samples(**tables, inputs=schema.inputs, target=target, kind=kind, rows=done.rows, time=time)

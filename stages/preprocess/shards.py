@@ -50,12 +50,12 @@ class PrepareJob:
         return self.folder / DONE / f"{shard.number:05}-{self.turn}.json"
 
 
-def make_shards(units: Sequence[RowGroup], whole: bool) -> list[Shard]:
-    """Gather row groups in order into shards; with `whole` all into one."""
+def make_shards(units: Sequence[RowGroup], as_one: bool) -> list[Shard]:
+    """Gather row groups in order into shards; with `as_one` all into one."""
     gathered: list[list[RowGroup]] = [[]]
     rows = size = 0
     for unit in units:
-        if gathered[-1] and not whole and (rows + unit.rows > ROWS or size + unit.size > BYTES):
+        if gathered[-1] and not as_one and (rows + unit.rows > ROWS or size + unit.size > BYTES):
             gathered.append([])
             rows = size = 0
         gathered[-1].append(unit)

@@ -21,15 +21,17 @@ THREADS = 4  # cores that threads of one interpreter keep busy
 BASE_MB, EACH_MB = 384, 128  # memory of Python with torch and Arrow, and of each thread that prepares
 
 
-def run_shards(shards: Sequence[Shard], work: PrepareJob, root: Path, said: Callable[[int], None]) -> list[ShardCounts]:
-    """Return the counts of all shards in order; `said` is called with the rows of each when it is done."""
+def run_shards(
+    shards: Sequence[Shard], work: PrepareJob, root: Path, report_rows: Callable[[int], None]
+) -> list[ShardCounts]:
+    """Return the counts of all shards in order; `report_rows` is called with the rows of each when it is done."""
     by_ray = use_ray(sum(shard.rows for shard in shards), root)
     hands = len(shards) if by_ray else min(len(shards), max(1, (work.memory_mb - BASE_MB) // EACH_MB))
     counts: dict[int, ShardCounts] = {}
     with ray_watch.raise_outage(root) if by_ray else nullcontext():
         for place, tally in (_by_ray if by_ray else _by_threads)(shards, work, root, hands):
             counts[place] = tally
-            said(tally.raw)
+            report_rows(tally.raw)
     return [counts[place] for place in range(len(shards))]
 
 

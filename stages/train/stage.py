@@ -81,24 +81,24 @@ def _final_network(
 
 
 def _format_summary(plan: RunPlan, card: dict[str, Any], epochs: int) -> str:
-    begun = f", started from {plan.start}" if plan.start else ""
-    begun += f", {plan.window:,} rows shuffled at a time" if plan.window else ""
+    origin = f", started from {plan.start}" if plan.start else ""
+    origin += f", {plan.window:,} rows shuffled at a time" if plan.window else ""
     if plan.refit:
-        return f"{plan.architecture}{begun}: {epochs} epochs on the training and the validation rows"
+        return f"{plan.architecture}{origin}: {epochs} epochs on the training and the validation rows"
     name, value = next((item for item in card["scores"].items() if not item[0].endswith("loss")), ("", 0.0))
-    return f"{plan.architecture}{begun}: {name} {value:.4g} after {epochs} epochs"
+    return f"{plan.architecture}{origin}: {name} {value:.4g} after {epochs} epochs"
 
 
 def _model_card(plan: RunPlan, trained: FinishedRun) -> dict[str, Any]:
     from evergreen.data.spec import FeatureSpec
 
-    kept = ("architecture", "options", "recipe", "task", "data_version", "code_version", "trial", "refit")
-    begun = {"start": plan.start, "start_bytes": plan.start_bytes, "freeze": plan.freeze} if plan.start else {}
+    keys = ("architecture", "options", "recipe", "task", "data_version", "code_version", "trial", "refit")
+    origin = {"start": plan.start, "start_bytes": plan.start_bytes, "freeze": plan.freeze} if plan.start else {}
     best = trained.best[1] if trained.best and not plan.refit else {}  # rows that were trained on score nothing
     scores = {name: value for name, value in best.items() if name != "epoch"}
     return {
-        **{name: getattr(plan, name) for name in kept},
-        **begun,
+        **{name: getattr(plan, name) for name in keys},
+        **origin,
         "spec": FeatureSpec.load(Path(plan.ready)).to_json(),
         "seed": plan.recipe["seed"],
         "parameters": sum(one.numel() for one in trained.network.parameters()),
@@ -125,11 +125,11 @@ def _training_rows(plan: RunPlan) -> int:
     return rows["train"] + (rows["validation"] if plan.refit else 0)
 
 
-def _remove_old_runs(kept: Path, budget: int) -> None:
+def _remove_old_runs(current: Path, budget: int) -> None:
     """Remove the oldest other runs of this pipeline until all of them together fit the budget, bytes."""
-    runs = sorted((one for one in kept.parent.iterdir() if one.is_dir()), key=lambda one: one.stat().st_mtime)
+    runs = sorted((one for one in current.parent.iterdir() if one.is_dir()), key=lambda one: one.stat().st_mtime)
     sizes = {one: sum(file.stat().st_size for file in one.rglob("*") if file.is_file()) for one in runs}
     for folder in runs:
-        if folder != kept and sum(sizes.values()) > budget:
+        if folder != current and sum(sizes.values()) > budget:
             shutil.rmtree(folder, ignore_errors=True)
             del sizes[folder]

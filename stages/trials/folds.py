@@ -39,13 +39,13 @@ def split_fold(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids
     return learned, scored
 
 
-def fold_ids(ready: Path, most: Mapping[str, int]) -> Ids:
+def fold_ids(ready: Path, max_rows: Mapping[str, int]) -> Ids:
     """Return ids of so many rows of the training and the validation split: their groups', else their own."""
     from evergreen.data import row_ids
     from evergreen.data.prepare import splitters
     from evergreen.data.prepared import hash_sample
 
-    tables = [hash_sample(ready, split, rows) for split, rows in most.items()]
+    tables = [hash_sample(ready, split, rows) for split, rows in max_rows.items()]
     if "_group" in tables[0].column_names:
         return np.concatenate([splitters.group_ids(table.column("_group")) for table in tables])
     return np.concatenate([row_ids.from_arrow(table.column("_id")) for table in tables])

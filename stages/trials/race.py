@@ -47,15 +47,17 @@ class TrialWorker:
 
         from evergreen.stages.trials.trial import Trial
 
-        begun = time.monotonic()
+        started = time.monotonic()
         ready, version, task = self.common
         try:
             trial = self.trials.get((name, seed)) if chunks else None
             if trial is None:
-                trial = Trial(Path(ready), version, task, name, {}, seed, whole=not chunks, fold=fold)
+                trial = Trial(Path(ready), version, task, name, {}, seed, in_one_go=not chunks, fold=fold)
             if chunks:
                 self.trials[name, seed] = trial
-            score = trial.advance(chunks * trial.epochs_per_chunk or trial.epochs, seconds - (time.monotonic() - begun))
+            score = trial.advance(
+                chunks * trial.epochs_per_chunk or trial.epochs, seconds - (time.monotonic() - started)
+            )
         except (ValueError, ArithmeticError, RuntimeError) as error:  # one that cannot train does not end the race
             return {"reason": f"it failed: {error}", "failed": True}
         if not chunks and not trial.loop.is_finished:

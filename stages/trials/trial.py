@@ -2,8 +2,8 @@
 
 A trial is an architecture with its options and a seed. Select races trials and tune searches among them. Within a race
 the learning rate is constant and the best epoch counts, so that chunks compare. The length of a chunk follows from the
-rows, since an epoch of a small table is only a handful of steps. A `whole` trial is trained by its full configuration,
-as the candidate will be.
+rows, since an epoch of a small table is only a handful of steps. A trial `in_one_go` is trained by its full
+configuration, as the candidate will be.
 """
 
 from __future__ import annotations
@@ -122,8 +122,8 @@ def sampling_note(ready: Path) -> str:
     from evergreen.data.spec import FeatureSpec
 
     spec = FeatureSpec.load(ready)
-    seen, rows = max_rows(spec)["train"], spec.rows["train"]
-    return f"; trials saw a sample of {seen:,} of the {rows:,} training rows" if seen < rows else ""
+    n_seen, rows = max_rows(spec)["train"], spec.rows["train"]
+    return f"; trials saw a sample of {n_seen:,} of the {rows:,} training rows" if n_seen < rows else ""
 
 
 class Trial:
@@ -142,7 +142,7 @@ class Trial:
         options: Mapping[str, Any],
         seed: int = 0,
         *,
-        whole: bool = False,
+        in_one_go: bool = False,
         fold: Fold | None = None,
     ) -> None:
         import torch
@@ -160,7 +160,7 @@ class Trial:
             train, validation = split_fold(train, validation, fold_ids(ready, max_rows(spec)), fold)
         recipe, rest = split_config_and_options(architecture, options)
         recipe, self.epochs = recipe.replace(seed=seed), recipe.epochs  # those of the whole recipe
-        if not whole:
+        if not in_one_go:
             recipe = recipe.replace(epochs=ENDLESS, schedule="constant", patience=0, keep="best")
         torch.manual_seed(seed)
         self.network = build(architecture, task, spec.inputs, spec.target, spec.task_options, **rest)
@@ -178,11 +178,11 @@ class Trial:
 
     def advance(self, epochs: int, seconds: float) -> Score:
         """Train on to `epochs` in all, for at most `seconds`; an unfinished epoch stays where it is."""
-        begun = time.monotonic()
-        self.loop.run(epochs, begun + seconds)
+        started = time.monotonic()
+        self.loop.run(epochs, started + seconds)
         best = self.loop.best
         record = best[1] if best else self._measure()
-        self.seconds += time.monotonic() - begun
+        self.seconds += time.monotonic() - started
         name, _ = first_metric(self.network.task)
         return Score(record[name], record["validation_loss"], self.loop.epoch, self.seconds)
 
@@ -213,9 +213,9 @@ class Trial:
         """Return the validation loss of the best weights, and the metric inputs of the validation rows."""
         live = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.network.load_state_dict(self.loop.best_state())
-        begun = time.monotonic()
+        started = time.monotonic()
         metrics = self.network.evaluate(self.loop.validation)
-        self.predict_ms = 1e3 * (time.monotonic() - begun) / len(self.loop.validation["target"])
+        self.predict_ms = 1e3 * (time.monotonic() - started) / len(self.loop.validation["target"])
         self.network.load_state_dict(live)
         return metrics
 

@@ -93,8 +93,8 @@ class Evidence:
         more = self.candidate.task.ROW_SCORE_GOAL == "max"
         scale = 1.0 if right else abs(float(theirs.mean())) or 1.0
         pair = (mine / scale, theirs / scale) if more else (-mine / scale, -theirs / scale)
-        many = 2 * config.bootstrap_samples
-        difference = compare(*pair, confidence=config.confidence, times=many, block=self.block, seed=config.seed)
+        n_samples = 2 * config.bootstrap_samples
+        difference = compare(*pair, confidence=config.confidence, times=n_samples, block=self.block, seed=config.seed)
         means, of = (float(mine.mean()), float(theirs.mean())), "rows" if right else "score" if more else "error"
         return PairedDifference(
             *means, difference.difference, difference.p, difference.rows, difference.deviation, of, difference.test
@@ -107,12 +107,12 @@ class Evidence:
             values = self.candidate.metrics(torch.from_numpy(chosen))
             return {name: Estimate(value) for name, value in values.items()}
         block = min(self.block, len(chosen))
-        many = max(100, min(config.bootstrap_samples, config.bootstrap_samples * MANY_ROWS // len(chosen)))
+        n_samples = max(100, min(config.bootstrap_samples, config.bootstrap_samples * MANY_ROWS // len(chosen)))
         with _one_thread():
             intervals = bootstrap(
                 lambda drawn: self.candidate.metrics(torch.from_numpy(chosen[drawn])),
                 len(chosen),
-                times=many,
+                times=n_samples,
                 confidence=config.confidence,
                 block=block,
                 seed=config.seed,
@@ -151,15 +151,15 @@ def collect_evidence(candidate: Path, ready: Path, released: tuple[str, Path] | 
     from evergreen.data.spec import FeatureSpec
 
     model, spec = load_model(candidate), FeatureSpec.load(ready)
-    most = batches.max_rows_in_memory(spec, tuple(spec.rows), batches.MEGABYTES)
-    table = hash_sample(ready, "test", most)
+    max_rows = batches.max_rows_in_memory(spec, tuple(spec.rows), batches.MEGABYTES)
+    table = hash_sample(ready, "test", max_rows)
     test = model.spec.encode(table, target=True)
     rows = {name: torch.as_tensor(array) for name, array in test.items()}
     target, task = rows["target"], model.network.task
-    splits = [batches.load_encoded_split(ready, split, most) for split in ("train", "validation")]
+    splits = [batches.load_encoded_split(ready, split, max_rows) for split in ("train", "validation")]
     known = {name: torch.as_tensor(array) for name, array in splits[0].items()}
-    seen = {name: np.concatenate([split[name] for split in splits]) for name in splits[0]}
-    fitted = fit_reference(spec, seen, test, seed=seed, task=task)
+    fit_rows = {name: np.concatenate([split[name] for split in splits]) for name in splits[0]}
+    fitted = fit_reference(spec, fit_rows, test, seed=seed, task=task)
     incumbent, refusal, new_classes = _released(released, model, table, target)
     steps = target.shape[1] if find_kind(spec.target.kind).SPANS_ROWS else 1
     return Evidence(

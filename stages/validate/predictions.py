@@ -45,8 +45,8 @@ class Predictions:
     def metric_inputs(self) -> tuple[Tensor, Tensor]:
         """Compute what the metrics need: outputs and targets, (N, …)."""
         chunks = [
-            self.task.metric_inputs(out, some["target"])
-            for some, out in iter_chunks(self.predict_outputs, self.rows, whole=self.task.NEEDS_ALL_OUTPUTS)
+            self.task.metric_inputs(out, chunk["target"])
+            for chunk, out in iter_chunks(self.predict_outputs, self.rows, in_one_chunk=self.task.NEEDS_ALL_OUTPUTS)
         ]
         first, second = zip(*chunks, strict=True)
         return torch.cat(first), torch.cat(second)
@@ -68,10 +68,10 @@ class Predictions:
 
     def output(self, rows: Any = slice(None)) -> Tensor:
         """Return the outputs (n, …) for `rows`, by default all."""
-        some = {name: column[rows] for name, column in self.rows.items()}
-        return torch.cat([output for _, output in iter_chunks(self.predict_outputs, some)])
+        batch = {name: column[rows] for name, column in self.rows.items()}
+        return torch.cat([output for _, output in iter_chunks(self.predict_outputs, batch)])
 
     def answers(self, rows: Any = slice(None)) -> list[dict[str, Any]]:
         """Return the predictions for `rows`, by default all, in the data's units."""
-        some = {name: column[rows] for name, column in self.rows.items()}
-        return [answer for _, output in iter_chunks(self.predict_outputs, some) for answer in self.task.decode(output)]
+        batch = {name: column[rows] for name, column in self.rows.items()}
+        return [answer for _, output in iter_chunks(self.predict_outputs, batch) for answer in self.task.decode(output)]

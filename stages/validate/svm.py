@@ -43,8 +43,8 @@ def fit_svm(
 
     x, y = network.compute_features(train).numpy(), train["target"]
     validation_features, right = network.compute_features(validation).numpy(), validation["target"]
-    made = [make_pipeline(StandardScaler(), SVC(C=c)).fit(x, y) for c in (1.0, 10.0)]
-    best = max(made, key=lambda one: float(one.score(validation_features, right)))
+    machines = [make_pipeline(StandardScaler(), SVC(C=c)).fit(x, y) for c in (1.0, 10.0)]
+    best = max(machines, key=lambda one: float(one.score(validation_features, right)))
 
     def margins(rows: np.ndarray[Any, Any]) -> Tensor:
         decision = best.decision_function(rows)

@@ -106,8 +106,8 @@ def _decide_by(
 def more_rows(gap: PairedDifference, config: ValidateConfig) -> int:
     """Return how many test rows to add to find the observed difference (at least the margin) with a power of 0.8."""
     difference = max(abs(gap.share.value), config.equivalence_margin)
-    least = math.sqrt(difference * (1 - difference)) if gap.of == "rows" and difference < 1 else 0.0
-    n_needed = rows_needed(difference, max(gap.deviation, least), confidence=config.confidence)
+    min_deviation = math.sqrt(difference * (1 - difference)) if gap.of == "rows" and difference < 1 else 0.0
+    n_needed = rows_needed(difference, max(gap.deviation, min_deviation), confidence=config.confidence)
     more = max(1, n_needed - gap.rows)
     unit = 10 ** max(0, len(str(more)) - 2)
     return math.ceil(more / unit) * unit
