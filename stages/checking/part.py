@@ -60,7 +60,7 @@ def _locate(file: Path) -> tuple[str, Path]:
     raise PipelineError("it is not in a folder of parts", place=str(file), fix=fix)
 
 
-def _network_checks(group: str, name: str, root: Path, sample: str) -> Checks:
+def _network_checks(group: str, name: str, _root: Path, _sample: str) -> Checks:
     import torch
 
     from evergreen.models.registry import find_architecture, find_task, list_architectures, list_tasks

@@ -63,7 +63,7 @@ def rows(kinds: tuple[str, ...], target: str, count: int, seed: int = 0) -> dict
     first = batch[kinds[0]].reshape(count, -1).float()
     first = first if first.shape[1] > 1 else torch.cat([first, -first], 1)
     signal = torch.stack([first[:, 0], first[:, 1], -first[:, 0]], 1)
-    return {**batch, "target": _target(target, signal, random)}
+    return {**batch, "target": _target(target, signal)}
 
 
 def _input(kind: str, count: int, random: torch.Generator) -> Tensor:
@@ -89,7 +89,7 @@ def _input(kind: str, count: int, random: torch.Generator) -> Tensor:
     return x
 
 
-def _target(kind: str, signal: Tensor, random: torch.Generator) -> Tensor:
+def _target(kind: str, signal: Tensor) -> Tensor:
     count, classes = len(signal), signal.argmax(1)
     if kind in ("category", "number", "series"):
         return {"category": classes, "number": signal[:, 0], "series": signal[:, :2]}[kind]

@@ -47,7 +47,9 @@ def use_ray(rows: int, root: Path) -> bool:
     return (os.cpu_count() or 1) > THREADS
 
 
-def _by_threads(shards: Sequence[Shard], work: PrepareJob, root: Path, hands: int) -> Iterator[tuple[int, ShardCounts]]:
+def _by_threads(
+    shards: Sequence[Shard], work: PrepareJob, _root: Path, hands: int
+) -> Iterator[tuple[int, ShardCounts]]:
     hands = min(hands, os.cpu_count() or 1)
     if hands == 1:
         yield from ((place, prepare_shard(shard, work)) for place, shard in enumerate(shards))

@@ -172,7 +172,7 @@ def _ledger_callback(ledger: Ledger, until: float, chunks: int) -> Any:
         def __init__(self) -> None:
             self.cut: list[dict[str, Any]] = []
 
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        def on_trial_complete(self, trial: Any, **_: Any) -> None:
             last = trial.last_result or {}
             facts = {name: last.get(name) for name in ("score", "rank", "epochs", "seconds")}
             if not last.get("whole") or time.time() > until:
@@ -182,7 +182,7 @@ def _ledger_callback(ledger: Ledger, until: float, chunks: int) -> Any:
                 is_complete = last["training_iteration"] >= chunks
                 ledger.add(trial.config, {"state": "finished" if is_complete else "stopped early", **facts})
 
-        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        def on_trial_error(self, trial: Any, **_: Any) -> None:
             nothing = dict.fromkeys(("score", "rank", "epochs", "seconds"))
             ledger.add(trial.config, {"state": "failed", "reason": _failure_reason(trial), **nothing})
 

@@ -89,8 +89,8 @@ def epochs_per_chunk(batches: int, recipe: TrainingConfig) -> int:
 
 
 @functools.lru_cache(maxsize=2)
-def _rows(ready: Path, version: str) -> tuple[FeatureSpec, dict[str, Any], dict[str, Any]]:
-    """Return the spec and both splits encoded, cached while `version` stays the same.
+def _rows(ready: Path, _version: str) -> tuple[FeatureSpec, dict[str, Any], dict[str, Any]]:
+    """Return the spec and both splits encoded, cached while `_version` stays the same.
 
     Where the pipeline weights rows, their weights are a column beside the fields.
     """
