@@ -1,7 +1,5 @@
 """Convert Arrow columns to NumPy arrays and texts. A value that cannot be converted is reported, never guessed."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import re

@@ -3,8 +3,6 @@
 Edges have no direction and positive weights. A pair that is named twice is one edge, the heavier of the two.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any

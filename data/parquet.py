@@ -1,7 +1,5 @@
 """Read and write Parquet part files one row group at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

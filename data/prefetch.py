@@ -1,7 +1,5 @@
 """Make items ahead of their consumer, in a thread."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -3,8 +3,6 @@
 `ready/train/part-00000.parquet …`, likewise `validation`, `test` and `quarantine` (rows that were quarantined).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Two streams of SplitMix64 (Steele, Lea and Flood 2014), each from its own seed, 
 rows at once. Ids tell rows apart; they do not resist somebody who wants two rows to collide.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 

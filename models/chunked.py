@@ -1,7 +1,5 @@
 """Run a model over rows in chunks that fit into memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import torch

@@ -1,7 +1,5 @@
 """Turn inputs of any kind into one vector or one sequence; layers that several architectures share."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

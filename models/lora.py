@@ -1,7 +1,5 @@
 """Add low-rank adapters: a small layer that learns beside one that is frozen."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Join an architecture and a task's head."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Find architectures and tasks by the names of their files, and build networks of them."""
 
-from __future__ import annotations
-
 import importlib.util
 import inspect
 from collections.abc import Mapping, Set

@@ -1,7 +1,5 @@
 """Draw samples by seed, on a condition, within the range of the data; for architectures that generate."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

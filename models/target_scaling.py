@@ -1,7 +1,5 @@
 """Turn standardized numbers back into the data's units."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from evergreen.core.errors import ModelError

@@ -1,7 +1,5 @@
 """Share norms, convolutions and the arithmetic of sizes among networks for images."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping
 

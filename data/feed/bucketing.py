@@ -1,7 +1,5 @@
 """Batch rows of similar length, so that little of a batch is padding."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from evergreen.core.errors import DataError

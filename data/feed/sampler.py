@@ -5,8 +5,6 @@ there are rows; a random point of each interval picks a row (stratified resampli
 each row comes once. What is drawn depends on seed and epoch and, row group by row group, on that group's rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -3,8 +3,6 @@
 `data/kinds/number.py` holds the class `Number`, which follows the contract `Kind` (_kind.py).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from typing import Any

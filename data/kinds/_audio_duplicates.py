@@ -1,7 +1,5 @@
 """Compare recordings: find those of one sound, whatever their loudness and where it begins, and sum them up."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 

@@ -1,7 +1,5 @@
 """Turn, scale, shear and shift images a little."""
 
-from __future__ import annotations
-
 import numpy as np
 
 TURN = np.deg2rad(12)  # at most, to either side

@@ -1,7 +1,5 @@
 """Check raw columns that are taken as categories."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Count and compare the values of checked columns of words."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

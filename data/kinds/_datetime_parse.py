@@ -4,8 +4,6 @@ A format is `iso`, `iso+zone`, or what strptime takes: "%d.%m.%Y %H:%M". Names o
 fit equally well, none is chosen.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 from functools import cache

@@ -3,8 +3,6 @@
 Hashes find candidates, the correlation of their grey values decides.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

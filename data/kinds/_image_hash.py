@@ -3,8 +3,6 @@
 The 63 bits say which of the low frequencies of a cosine transform lie above their median.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from evergreen.data.kinds._near_duplicates import BLOCK

@@ -1,7 +1,5 @@
 """Check JSON requests: the fields of a row, arrays of numbers, and how a value is named in an error."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

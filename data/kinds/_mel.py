@@ -1,7 +1,5 @@
 """Compute log-mel spectra: the power of each band of tones, step by step, on a logarithmic scale."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from typing import Any

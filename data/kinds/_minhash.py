@@ -4,8 +4,6 @@ A text is the set of all runs of 8 bytes (shingles). The smallest hashes are its
 sketches as of themselves (Broder 1997).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Compare two tables: match rows that are equal but for rounding, and join what a classifier sees of both."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Read the small files beside a pretrained model's weights, from a folder or Hugging Face's hub."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -4,8 +4,6 @@
 warped.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from statistics import NormalDist
 from typing import Any

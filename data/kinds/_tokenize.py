@@ -3,8 +3,6 @@
 Bytes are written as the characters of the same number (Latin-1), so that every token is a text and fits into JSON.
 """
 
-from __future__ import annotations
-
 import heapq
 import re
 from collections import Counter, defaultdict

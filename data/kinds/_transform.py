@@ -3,8 +3,6 @@
 A square root steadies the variance of counts, which grows with their mean (Bartlett 1936).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

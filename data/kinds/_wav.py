@@ -1,7 +1,5 @@
 """Read and write WAV files without a library, so that 24 bits, floats and odd headers are read, too."""
 
-from __future__ import annotations
-
 import struct
 
 import numpy as np

@@ -5,8 +5,6 @@ the option names. Loudness does not count: each row is brought to the same power
 struct, or a WAV file as base64.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 from collections import Counter

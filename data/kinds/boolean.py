@@ -3,8 +3,6 @@
 Encoded as a category of two values: slot 0 is for what is missing, 1 for no, 2 for yes.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar

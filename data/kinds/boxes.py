@@ -1,7 +1,5 @@
 """Boxes around the things on an image, as a target: lists of {class, x0, y0, x1, y1}, or their JSON text."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter

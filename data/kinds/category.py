@@ -5,8 +5,6 @@ Of very many values the commonest have a slot each; the others share slot 0, or 
 The state of a target holds how many training rows each class has (`counts`): what balanced weights are made of.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence

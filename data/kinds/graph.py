@@ -4,8 +4,6 @@ Each of the M places holds a node's features, 1 where there is a node, its degre
 neighbourhood has node 0 for its centre and brings the degrees of the graph that it was cut from; whole graphs do not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Images of any size, standardised per channel: files or matrices (H, W) or (H, W, C) become tensors (C, H, W)."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ A column of text is split at | and ; and commas, for files that hold no lists. A
 passed over: nothing could be learned of it.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 Matrices (H, W) of whole numbers, or image files of grey values, palette places or colors.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Seeds: whole numbers that choose the sample to draw. A request that leaves its seed out gets a random one."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Stretches of a series, of one channel or several: an input (T, C), the values to come as a target (horizon,)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 A tag that no training row has is encoded −100, too: it can neither be learned nor judged.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence

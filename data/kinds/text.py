@@ -4,8 +4,6 @@ Encoded (L,): 0 is padding, 1 an unknown token, 2 the begin, 3 the end, then the
 target ends with 3 where it fits, so that a model that writes knows when to stop.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache

@@ -5,8 +5,6 @@ become state, so whoever has the model can read text with it and needs the folde
 else one more than the tokenizer's number.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Cast columns to the four types that rules know: number, text, time, boolean. Missing values become null."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

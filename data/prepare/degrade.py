@@ -1,7 +1,5 @@
 """Degrade images with noise and fewer pixels, so that a model can learn to restore them."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The rows of a raw table that a pipeline is about: `filter: {country: [DE, FR]}`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

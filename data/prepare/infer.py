@@ -1,7 +1,5 @@
 """Infer the kind of each column of a raw table."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Quarantine invalid rows: what they held, why, which value was wrong, and where they came from."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """Prepare the windows of a series: a row for each point in time with enough known values before it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any

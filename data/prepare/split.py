@@ -1,7 +1,5 @@
 """Split rows into training, validation and test: by a stable hash, by time, or by a column."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

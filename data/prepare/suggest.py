@@ -1,7 +1,5 @@
 """Suggest a new pipeline from a sample of the data."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Cut a series into windows: for each point in time the values before it, and those from it on."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 

@@ -3,8 +3,6 @@
 Columns that can tell rows apart (long texts, images, sounds) decide; without such a column all scalar columns together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Find what a model must not see: columns that alone predict the target, or that will be missing when it is asked."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any

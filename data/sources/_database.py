@@ -1,7 +1,5 @@
 """Read tables and queries of a database through ADBC: what PostgreSQL's and SQLite's sources share."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import hashlib

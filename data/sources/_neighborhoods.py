@@ -1,7 +1,5 @@
 """Cut a whole graph into rows: each node with the neighborhood that decides a network's answer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import parse_qsl
 

@@ -4,8 +4,6 @@ A transfer that breaks is retried with growing waits, and goes on where it stopp
 removed once they were read; those still to be read stay in the project's ignored folder.
 """
 
-from __future__ import annotations
-
 import copy
 import glob
 import hashlib

@@ -3,8 +3,6 @@
 The splits of a saved dictionary of data sets become rows that say theirs in a column `split`.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath

@@ -3,8 +3,6 @@
 A row with too few or too many fields is yielded with its `_fault`, so that it is set aside by name and not lost.
 """
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io

@@ -4,8 +4,6 @@
 shape encloses an area: 0, 6, 8, 9). `digits:eight` asks whether it is an 8, as one image in ten is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from importlib.metadata import version
 

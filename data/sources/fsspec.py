@@ -4,8 +4,6 @@ What the system needs beside an address (a user, a key) stands in fsspec's own c
 variables: `fsspec:ftp://ada:${PASSWORD}@host/folder/`.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 from urllib.parse import urljoin, urlsplit

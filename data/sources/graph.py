@@ -9,8 +9,6 @@ neighbours alone.
 as well.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator
 from pathlib import Path

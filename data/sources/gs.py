@@ -1,7 +1,5 @@
 """Google Cloud Storage: `gs://bucket/folder/`; credentials as Google's own tools find them."""
 
-from __future__ import annotations
-
 from evergreen.data.sources._remote import ArrowStore, RemoteSource, RemoteStore
 
 

@@ -3,8 +3,6 @@
 A login stands in the address as variables: `https://${USER}:${PASSWORD}@host/file.csv`, or `?token=${TOKEN}`.
 """
 
-from __future__ import annotations
-
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager

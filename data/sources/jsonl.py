@@ -4,8 +4,6 @@ An object of plain values inside an object becomes columns `outer.inner`; object
 line that is no object is yielded with its `_fault`.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Iterator

@@ -5,8 +5,6 @@
 with a property of it as `label`; a node's features say its degree.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path

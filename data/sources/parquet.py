@@ -1,7 +1,5 @@
 """A Parquet file, or a folder of Parquet files of one schema, read in the order of their names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The password comes from PGPASSWORD or ~/.pgpass, as for every client of PostgreS
 `postgresql://user:${NAME}@host/database`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 from urllib.parse import urlsplit
 

@@ -8,8 +8,6 @@ tokens     lines of its standard library: `words`, and `tags`, which follow from
 numbers    whole numbers below a million in digits and in English `words`
 """
 
-from __future__ import annotations
-
 import ast
 import io
 import keyword

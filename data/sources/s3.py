@@ -5,8 +5,6 @@ AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_
 `s3://${KEY}:${SECRET}@bucket/folder/` takes them from variables of other names.
 """
 
-from __future__ import annotations
-
 import os
 from urllib.parse import unquote
 

@@ -7,8 +7,6 @@ by it, at VALIDATE_FROM and TEST_FROM, no two parts share a piece of a texture, 
 superres: squares of 32 × 32 grey pixels of photographs; `photo` is the name of theirs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path

@@ -4,8 +4,6 @@
 `?most=48` and the like follow, as data/sources/_neighborhoods.py says.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from importlib.metadata import version

@@ -1,7 +1,5 @@
 """A SQLite database: `sqlite:shop.db?table=orders`, or `?query=SELECT …`; a file with one table needs neither."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

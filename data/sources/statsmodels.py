@@ -1,7 +1,5 @@
 """The data sets that statsmodels ships: `statsmodels:sunspots` (yearly), elnino (monthly), co2 (weekly) and others."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from collections.abc import Iterator

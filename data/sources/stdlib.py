@@ -5,8 +5,6 @@ one left out). Tests, demonstrations, tables of encodings and relative imports a
 files never seen, let `id_columns` be [module]: then all rows of a file are in one split.
 """
 
-from __future__ import annotations
-
 import ast
 import platform
 import sysconfig

@@ -4,8 +4,6 @@ It is no speech: a buzz or a hiss shaped by the resonances that tell vowels and 
 and another haste in each row. It shows that sound goes the whole way, and nothing of how well people are understood.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

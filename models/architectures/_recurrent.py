@@ -1,7 +1,5 @@
 """Share everything but the cell among the recurrent networks."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

@@ -1,7 +1,5 @@
 """Autoencoder, plain and denoising."""
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 

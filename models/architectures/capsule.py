@@ -1,7 +1,5 @@
 """The capsule network."""
 
-from __future__ import annotations
-
 from math import prod
 
 import torch

@@ -1,7 +1,5 @@
 """The deep belief network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """The Transformer's decoder, which reads forward alone and so can generate."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

@@ -1,7 +1,5 @@
 """The network that enlarges images."""
 
-from __future__ import annotations
-
 import math
 
 import torch

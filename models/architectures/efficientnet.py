@@ -1,7 +1,5 @@
 """The network that grows in depth and width at once."""
 
-from __future__ import annotations
-
 import math
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """The Transformer's encoder, which reads both ways."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -1,7 +1,5 @@
 """The generative adversarial network."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from itertools import pairwise

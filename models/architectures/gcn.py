@@ -1,7 +1,5 @@
 """The graph convolutional network."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """The gated recurrent network."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from evergreen.models.architectures._recurrent import Recurrent

@@ -1,7 +1,5 @@
 """The network of parallel filters."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """The linear baseline: what every other architecture has to beat."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from evergreen.models.base import Architecture, Batch, Inputs

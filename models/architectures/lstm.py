@@ -1,7 +1,5 @@
 """The long short-term memory."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -1,7 +1,5 @@
 """The perceptron: one layer of threshold units."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -1,7 +1,5 @@
 """Any model of Hugging Face's library that reads text or images, with pretrained weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """The network of radial basis functions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

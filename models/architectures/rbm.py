@@ -1,7 +1,5 @@
 """The restricted Boltzmann machine."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

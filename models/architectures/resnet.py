@@ -1,7 +1,5 @@
 """The residual network."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -1,7 +1,5 @@
 """GraphSAGE."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from evergreen.models.graph_batch import GraphBatch, GraphNetwork

@@ -1,7 +1,5 @@
 """From one sequence to another, of another length and in other tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The temporal convolutional network."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

@@ -1,7 +1,5 @@
 """The network that goes down to what an image shows and up to where it shows it."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

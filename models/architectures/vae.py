@@ -1,7 +1,5 @@
 """The variational autoencoder."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

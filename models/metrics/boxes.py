@@ -1,7 +1,5 @@
 """Compare boxes on images: overlap, matching and average precision."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Count the edits between two sequences."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Sequence
 
 import torch

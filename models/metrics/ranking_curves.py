@@ -1,7 +1,5 @@
 """Compute areas under curves of scores that rank the positive rows above the others."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

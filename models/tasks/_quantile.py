@@ -1,7 +1,5 @@
 """Share losses of numbers, quantiles and calibrated intervals between regression and forecasting."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Find rows that are unlike the normal ones."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Predict which of K classes a row belongs to, or which of K labels it has."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal
 

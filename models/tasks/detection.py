@@ -1,7 +1,5 @@
 """Find which things lie where on an image."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

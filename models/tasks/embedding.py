@@ -1,7 +1,5 @@
 """Learn vectors that are near each other where rows are of one class: verification and retrieval."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

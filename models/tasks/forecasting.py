@@ -1,7 +1,5 @@
 """Predict the next H values of a series."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Draw new images like those of the data."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

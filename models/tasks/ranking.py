@@ -1,7 +1,5 @@
 """Recommend which of many items a user will take next."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Restore an image that was degraded."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Literal
 

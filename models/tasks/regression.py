@@ -1,7 +1,5 @@
 """Predict a number."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

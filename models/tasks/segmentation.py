@@ -1,7 +1,5 @@
 """Predict which class each pixel belongs to."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

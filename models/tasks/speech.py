@@ -1,7 +1,5 @@
 """Transcribe sound into text, without an alignment to learn from."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Turn one text into another: translation, notation, normalization."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

@@ -4,8 +4,6 @@ A file is 8 bytes of header length (little-endian), a JSON header (name → dtyp
 with the run's state as JSON and a checksum), then the tensors' bytes. The safetensors library can read it.
 """
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import json

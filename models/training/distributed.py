@@ -1,7 +1,5 @@
 """Represent one of the processes that train together: its device, and what it exchanges besides gradients."""
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Load what a finished run has reached from its newest checkpoint, without its rows or optimizers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

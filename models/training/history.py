@@ -1,7 +1,5 @@
 """Keep one record an epoch, and compare epochs."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

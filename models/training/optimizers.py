@@ -1,7 +1,5 @@
 """Build the optimizers of a parameter group: weight decay, Muon's matrices, and the rate of each layer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

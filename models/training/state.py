@@ -1,7 +1,5 @@
 """Hold everything that a run needs to continue, and encode it as a checkpoint."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

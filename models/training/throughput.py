@@ -1,7 +1,5 @@
 """Measure how fast a run goes and how long it will take, for the screen alone."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

@@ -6,8 +6,6 @@ are all that a checkpoint holds, and a run that is killed and started again ends
 that was not.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import time

@@ -1,7 +1,5 @@
 """Average the weights of many steps, which is smoother than the weights of any one step."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn

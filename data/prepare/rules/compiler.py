@@ -5,8 +5,6 @@ are null, and so is what cannot be said of them: `and` and `or` are Kleene's, an
 rule is false.
 """
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

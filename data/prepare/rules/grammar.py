@@ -3,8 +3,6 @@
 The grammar is a small part of Python's expressions. Nothing is ever run as Python; what is unknown is refused.
 """
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Callable
 from typing import TypeAlias
