@@ -4,8 +4,6 @@ One line per part, such as `architecture cnn 1`. A built-in part counts by its `
 counts by the hash of its syntax tree, too. Parts are read as text and never imported: milliseconds instead of seconds.
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import hashlib

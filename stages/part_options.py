@@ -1,7 +1,5 @@
 """Describe the options of a part by a pydantic model, read from its source: no torch, no Arrow is imported for it."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Sequence
 from functools import cache

@@ -1,7 +1,5 @@
 """Check a kind on a column, or a source on what it reads. A check raises AssertionError with what is wrong."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

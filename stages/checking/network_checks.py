@@ -3,8 +3,6 @@
 A check raises AssertionError with what is wrong.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import json

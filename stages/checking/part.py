@@ -1,15 +1,21 @@
 """Run all checks of one part's file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import torch
+
 from evergreen.core import parts
 from evergreen.core.errors import PipelineError, UserError, suggest
+from evergreen.data import kinds, sources
+from evergreen.data.arrow import combine_chunks
+from evergreen.data.sources import open_source
+from evergreen.models.registry import find_architecture, find_task, list_architectures, list_tasks
+from evergreen.stages.checking import data_checks, network_checks
 
 Checks = dict[str, list[partial[None]]]
 MISTAKES = (ArithmeticError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)
@@ -61,59 +67,43 @@ def _locate(file: Path) -> tuple[str, Path]:
 
 
 def _network_checks(group: str, name: str, _root: Path, _sample: str) -> Checks:
-    import torch
-
-    from evergreen.models.registry import find_architecture, find_task, list_architectures, list_tasks
-    from evergreen.stages.checking import network_checks as checks
-
     torch.set_num_threads(1)
     part: Any = (find_architecture if group == "architectures" else find_task)(name)
     names, jobs = ([name], list_tasks()) if group == "architectures" else (list_architectures(), [name])
-    cases = list(checks.cases(names, jobs))
+    cases = list(network_checks.cases(names, jobs))
     if not cases:
         raise PipelineError(f"nothing fits {part.__name__}", place=name, fix="let it accept more kinds")
     own: Checks = {}
     if group == "architectures":
-        own["docstring, SEARCH_SPACE and DEFAULTS"] = [partial(checks.check_declarations, name)]
-        own["size is a dial"] = [partial(checks.check_size, cases[0])]
+        own["docstring, SEARCH_SPACE and DEFAULTS"] = [partial(network_checks.check_declarations, name)]
+        own["size is a dial"] = [partial(network_checks.check_size, cases[0])]
         own["padding changes nothing"] = [
-            partial(checks.check_padding, case) for case in cases if checks.is_trimmed(case)
+            partial(network_checks.check_padding, case) for case in cases if network_checks.is_trimmed(case)
         ]
     return own | {
-        "builds, answers and is stored": [partial(checks.check_pair, case) for case in cases],
-        "learns eight rows by heart": [partial(checks.check_learns, case) for case in cases],
+        "builds, answers and is stored": [partial(network_checks.check_pair, case) for case in cases],
+        "learns eight rows by heart": [partial(network_checks.check_learns, case) for case in cases],
     }
 
 
 def _kind_checks(name: str, root: Path, sample: str) -> Checks:
-    from evergreen.data import kinds
-    from evergreen.stages.checking import data_checks as checks
-
     kind = kinds.find(name)
-    column = _column(root, sample) if sample else checks.find_column(kind)
+    column = _column(root, sample) if sample else data_checks.find_column(kind)
     return {
-        "detects": [partial(checks.check_detection, kind)],
-        "encodes and decodes": [partial(checks.check_encoding, kind, column)],
-        "reads requests": [partial(checks.check_requests, kind, column)],
-        "tells values apart": [partial(checks.check_identity, kind, column)],
+        "detects": [partial(data_checks.check_detection, kind)],
+        "encodes and decodes": [partial(data_checks.check_encoding, kind, column)],
+        "reads requests": [partial(data_checks.check_requests, kind, column)],
+        "tells values apart": [partial(data_checks.check_identity, kind, column)],
     }
 
 
 def _source_checks(name: str, root: Path, sample: str) -> Checks:
-    from evergreen.data import sources
-    from evergreen.stages.checking import data_checks as checks
-
-    checks_by_name: Checks = {"has its methods": [partial(checks.check_methods, sources.find(name, name))]}
-    return checks_by_name | ({"reads": [partial(checks.check_reading, sample, root)]} if sample else {})
+    checks_by_name: Checks = {"has its methods": [partial(data_checks.check_methods, sources.find(name, name))]}
+    return checks_by_name | ({"reads": [partial(data_checks.check_reading, sample, root)]} if sample else {})
 
 
 def _column(root: Path, sample: str) -> Any:
     """Return the column of a table that FILE#COLUMN names."""
-    import pyarrow as pa
-
-    from evergreen.data.arrow import combine_chunks
-    from evergreen.data.sources import open_source
-
     uri, _, name = sample.rpartition("#")
     table = pa.Table.from_batches(list(open_source(uri, root).read()))
     if name not in table.column_names:

@@ -1,7 +1,5 @@
 """Make small inputs of every kind, targets of every task, and networks on them: a part is checked with these."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

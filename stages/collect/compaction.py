@@ -1,7 +1,5 @@
 """Rewrite part files from what is here: without some rows, or several as one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

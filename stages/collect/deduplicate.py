@@ -1,21 +1,20 @@
 """Keep the newest of rows with one key, and drop rows whose key the source no longer has."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
+from evergreen.core.errors import DataError, suggest
+from evergreen.data.arrow import decode_array, to_strings
 from evergreen.stages.collect import watermark as moments
 from evergreen.stages.collect.compaction import drop_rows
 from evergreen.stages.collect.incremental import content_hashes
 from evergreen.stages.collect.manifest import Part
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
 
 IDENTITY = [("high", "<u8"), ("low", "<u8")]  # of a key, 16 bytes of a hash
 
@@ -27,8 +26,6 @@ def keep_latest(
 
     The newest is the one of the highest watermark, else the one read last. Memory: 40 bytes a row.
     """
-    import numpy as np
-
     ids = [hash_keys(part.read(list(key)), key) for part in parts]
     every = np.concatenate(ids) if ids else np.zeros(0, IDENTITY)
     at = [
@@ -59,11 +56,6 @@ def keep_latest(
 
 def hash_keys(rows: pa.Table | pa.RecordBatch, key: Sequence[str]) -> np.ndarray:
     """Return (N,) IDENTITY of each row's key; zeros where a column of the key is missing."""
-    import numpy as np
-
-    from evergreen.core.errors import DataError, suggest
-    from evergreen.data.arrow import decode_array, to_strings
-
     for name in key:
         if name not in rows.schema.names:
             problem = f"there is no column '{name}'"
@@ -85,9 +77,6 @@ def _count_removed(
     parts: Sequence[Part], every: np.ndarray, older: np.ndarray, shared: np.ndarray, starts: np.ndarray
 ) -> dict[str, int]:
     """Count the rows that go: repeated where a row with equal content stays, else replaced."""
-    import numpy as np
-    import pyarrow as pa
-
     stays: dict[bytes, bytes] = {}
     goes: list[tuple[bytes, bytes]] = []
     for part, start in zip(parts, starts, strict=False):

@@ -1,23 +1,22 @@
 """Read rows beyond a watermark and add them to those collected before."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.core.errors import DataError, suggest
+from evergreen.data.sources import RESERVED, Source
 from evergreen.stages.collect import watermark
 from evergreen.stages.collect.compaction import drop_rows, merge_small_parts
 from evergreen.stages.collect.manifest import Part, next_number, write_parts
 from evergreen.stages.collect.watermark import Mark
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from evergreen.data.sources import Source
 
 
 def read_new_rows(
@@ -62,8 +61,6 @@ def read_new_rows(
 
 def drop_unreadable_rows(parts: Sequence[Part], folder: Path) -> tuple[list[Part], set[str]]:
     """Return the parts without unreadable rows, rewritten in `folder` where they held such, and those rows' origins."""
-    import pyarrow as pa
-
     left, origins = [], set()
     for part in parts:
         bad = part.faulty()
@@ -92,10 +89,6 @@ class IncrementalRead:
 
         Unless `rest` is None, also rows of the origins `rest` and rows without a position.
         """
-        import numpy as np
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         known_hashes = self._count_hashes(low, high)
         asked = self.source
         if not rest and (self.reached > -math.inf or math.isfinite(low) or math.isfinite(high)):
@@ -125,11 +118,6 @@ class IncrementalRead:
             yield new
 
     def _where(self, batch: pa.RecordBatch) -> tuple[Any, bool]:
-        import numpy as np
-
-        from evergreen.core.errors import DataError, suggest
-        from evergreen.data.sources import RESERVED
-
         names = [name for name in batch.schema.names if name not in RESERVED]
         if self.column not in names:
             problem = f"there is no column '{self.column}'"
@@ -142,9 +130,6 @@ class IncrementalRead:
 
     def _count_hashes(self, low: float, high: float) -> Counter[bytes]:
         """Count how often each content was collected in a range, and the rows before it."""
-        import numpy as np
-        import pyarrow as pa
-
         hashes: Counter[bytes] = Counter()
         self.older = self.held_older = 0
         for part in self.parts:

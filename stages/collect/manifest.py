@@ -1,14 +1,11 @@
 """Write part files that never change in place, and beside each which rows come from which source file."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from evergreen.core.files import publish_file
-
-if TYPE_CHECKING:
-    from evergreen.data.sources._files import File
+from evergreen.data.parquet import dictionary_columns
+from evergreen.data.prefetch import prefetch
+from evergreen.data.sources._files import File
 
 ROWS, BYTES = 100_000, 1 << 24  # a part ends at as many rows, or bytes in memory
 ROW_GROUP = 1 << 22  # bytes in memory
@@ -73,8 +70,6 @@ def write_parts(
     `files` are those that the rows come from. The next row group is read while one is written. Without `name` the
     parts still have to be published.
     """
-    from evergreen.data.prefetch import prefetch
-
     written: list[Part] = []
     listed = [pa.array(values) for values in zip(*files, strict=True)] or [pa.array([], pa.string())] * 3
     known = pa.table(listed, names=SPANS.names[:3])
@@ -105,8 +100,6 @@ class PartWriter:
     """Write one part, of rows such as those of a first table; it gets its name when it is complete."""
 
     def __init__(self, path: Path, like: pa.Table, files: pa.Table) -> None:
-        from evergreen.data.parquet import dictionary_columns
-
         self.path, self.files = path, files
         self.rows = self.bytes = 0
         self.names: list[pa.Array] = []  # of the files of runs of rows …

@@ -1,20 +1,19 @@
 """Mirror what the source holds now: of many files, read only those that are new or changed."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from evergreen.data.sources import Source, cast_to_schema
+from evergreen.data.sources._files import File, batch_files
 from evergreen.stages.collect.compaction import drop_rows, merge_small_parts
 from evergreen.stages.collect.manifest import (
     BYTES,
@@ -26,10 +25,6 @@ from evergreen.stages.collect.manifest import (
     write_manifest,
     write_parts,
 )
-
-if TYPE_CHECKING:
-    from evergreen.data.sources import Source
-    from evergreen.data.sources._files import File
 
 JOURNAL = "done.jsonl"
 
@@ -49,8 +44,6 @@ def sync_snapshot(
     With `keep` the rows of deleted files stay; with `anew` all files are read, whether they changed or not. Parts
     that a killed collection finished are in `staging` and are not read again; rewritten parts go to `again`.
     """
-    from evergreen.data.sources._files import batch_files
-
     files = source.files()
     if files is None:
         return list(write_parts(source.read(), staging, 0, [], said)), {}
@@ -102,8 +95,6 @@ class _Columns:
         self.schema = pq.read_schema(parts[0].path) if parts else None
 
     def of(self, batches: Iterator[pa.RecordBatch], place: str) -> Iterator[pa.RecordBatch]:
-        from evergreen.data.sources import cast_to_schema
-
         for batch in batches:
             if self.schema is None:
                 self.schema = batch.schema

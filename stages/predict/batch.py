@@ -1,23 +1,22 @@
 """Predict the rows of a file with the released model, checked and encoded as in training."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from evergreen.core.errors import PipelineError
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evergreen.core.errors import DataError, PipelineError
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.core.spreadsheets import CsvWriter
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from evergreen.stages.artifacts import Model
+from evergreen.data.sources import open_source
+from evergreen.stages.artifacts import Model, load_model
+from evergreen.stages.predict.forecast import forecast
 
 ENDINGS = (".csv", ".parquet")
 
@@ -34,8 +33,6 @@ def predict(
     Raises PipelineError or DataError for a pipeline without a release, a column that is missing, a row that cannot be
     predicted (named by its line), an output that is neither CSV nor Parquet.
     """
-    from evergreen.data.sources import open_source
-    from evergreen.stages.artifacts import load_model
     from evergreen.stages.engines import versions
 
     _check_output(output)
@@ -69,10 +66,6 @@ def _check_output(output: Path) -> None:
 
 def _answer(model: Model, batch: pa.RecordBatch, source: Path, typed: bool) -> pa.Table:
     """Append the answers to the batch's columns; `typed` turns text that the model reads as numbers into numbers."""
-    import pyarrow as pa
-
-    from evergreen.core.errors import DataError
-
     table = pa.Table.from_batches([batch])
     _check_readable(table, source)
     own = _source_columns(table)
@@ -101,8 +94,6 @@ def _check_readable(table: pa.Table, source: Path) -> None:
 
 def _source_columns(table: pa.Table) -> pa.Table:
     """Select the source's own columns; rows that are files get a column `origin` with their path."""
-    import pyarrow as pa
-
     own = table.drop_columns([name for name in ("_origin", "_fault") if name in table.column_names])
     files = any(pa.types.is_binary(field.type) for field in own.schema) and "origin" not in own.column_names
     return own.append_column("origin", table.column("_origin")) if files else own
@@ -110,8 +101,6 @@ def _source_columns(table: pa.Table) -> pa.Table:
 
 def answer_columns(answers: list[dict[str, Any]]) -> dict[str, pa.Array]:
     """Turn answers into columns: `prediction`, the bounds of an interval, one `p_<class>` for each probability."""
-    import pyarrow as pa
-
     columns: dict[str, pa.Array] = {}
     for name in answers[0]:
         values = [answer[name] for answer in answers]
@@ -132,10 +121,6 @@ def _append_columns(table: pa.Table, columns: dict[str, pa.Array], source: Path)
 
 def _forecast(model: Model, batches: Iterator[pa.RecordBatch], source: Path) -> Iterator[pa.Table]:
     """Read the whole table and forecast each row from those before it."""
-    import pyarrow as pa
-
-    from evergreen.stages.predict.forecast import forecast
-
     table = pa.Table.from_batches(list(batches))
     _check_readable(table, source)
     yield _append_columns(_source_columns(table), forecast(model, table, source), source)
@@ -163,8 +148,6 @@ def _write(tables: Iterator[pa.Table], output: Path, progress: Progress, *, raw:
 
 def _parquet(path: Path) -> Generator[int, pa.Table, None]:
     """Write the tables sent to it, all of one schema, as Parquet, which holds every text as it is."""
-    import pyarrow.parquet as pq
-
     table = yield 0
     with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
         while True:
@@ -174,8 +157,6 @@ def _parquet(path: Path) -> Generator[int, pa.Table, None]:
 
 def _csv(path: Path, *, raw: bool) -> Generator[int, pa.Table, None]:
     """Write the tables sent to it as CSV; yield how many cells were changed, lest a spreadsheet runs them."""
-    import pyarrow as pa
-
     table = yield 0
     kept = [field.name for field in table.schema if not pa.types.is_binary(field.type)]  # a picture's file, say
     texts = [field.name for field in table.schema if pa.types.is_nested(field.type) or _is_tensor(field.type)]
@@ -189,15 +170,11 @@ def _csv(path: Path, *, raw: bool) -> Generator[int, pa.Table, None]:
 
 
 def _is_tensor(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
     return isinstance(kind, pa.BaseExtensionType)
 
 
 def _to_text(column: pa.ChunkedArray, *, nested: bool) -> list[str | None]:
     """Convert a column to text for CSV, lists and structures as JSON."""
-    import pyarrow as pa
-
     if not nested:
         return column.cast(pa.string()).to_pylist()
     plain = column.combine_chunks()

@@ -1,18 +1,19 @@
 """Extract the features that the released network, or the candidate, computes from rows, as Parquet."""
 
-from __future__ import annotations
-
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from evergreen.core.errors import PipelineError
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evergreen.core.errors import DataError, PipelineError
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from evergreen.stages.artifacts import Model
+from evergreen.data.prepared import read
+from evergreen.data.row_ids import to_hex
+from evergreen.data.sources import open_source
+from evergreen.stages.artifacts import CARD, Model, load_model
 
 
 def extract_features(
@@ -25,8 +26,6 @@ def extract_features(
 
     Raises PipelineError or DataError where there is no model, a row cannot be read, or `output` is not a Parquet file.
     """
-    import pyarrow as pa
-
     if output.suffix.lower() != ".parquet":
         raise PipelineError(f"cannot write {output.name!r}", place="--output", fix="end its name with .parquet")
     if not output.parent.is_dir():
@@ -44,7 +43,6 @@ def extract_features(
 
 def _model(paths: Paths) -> tuple[str, Model]:
     """Load the released version, else the candidate."""
-    from evergreen.stages.artifacts import CARD, load_model
     from evergreen.stages.engines import versions
 
     version = versions.released(paths.root).get(paths.name)
@@ -58,12 +56,6 @@ def _model(paths: Paths) -> tuple[str, Model]:
 
 def _prepared_rows(paths: Paths, model: Model, split: str) -> pa.Table:
     """Compute the features of one split of the prepared rows."""
-    import pyarrow as pa
-
-    from evergreen.core.errors import DataError
-    from evergreen.data.prepared import read
-    from evergreen.data.row_ids import to_hex
-
     try:
         table = read(paths.ready, split)
     except DataError as error:
@@ -75,10 +67,6 @@ def _prepared_rows(paths: Paths, model: Model, split: str) -> pa.Table:
 
 def _read_file(source: Path, root: Path, model: Model) -> pa.Table:
     """Compute the features of all rows of a file."""
-    import pyarrow as pa
-
-    from evergreen.data.sources import open_source
-
     table = pa.Table.from_batches(list(open_source(str(source.resolve()), root).read()))
     faults: dict[int, str] = {}
     if "_fault" in table.column_names:
@@ -95,18 +83,12 @@ def _read_file(source: Path, root: Path, model: Model) -> pa.Table:
 
 
 def _features(model: Model, table: pa.Table) -> dict[str, pa.Array]:
-    import pyarrow as pa
-
     features = model.network.compute_features(model.spec.encode(table, target=False)).numpy()
     return {f"feature_{column}": pa.array(features[:, column]) for column in range(features.shape[1])}
 
 
 def _write(table: pa.Table, output: Path) -> None:
     """Write the table completely or not at all."""
-    import os
-
-    import pyarrow.parquet as pq
-
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         pq.write_table(table, temporary, compression="zstd")

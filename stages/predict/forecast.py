@@ -1,18 +1,18 @@
 """Forecast the rows of series from the known values before them, future rows one horizon after another."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from evergreen.core.errors import PipelineError
+import numpy as np
+import pyarrow as pa
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
-
-    from evergreen.stages.artifacts import Model
+from evergreen.core.errors import DataError, PipelineError
+from evergreen.data.arrow import decode_array, to_float64
+from evergreen.data.kinds.series import to_fixed_lists
+from evergreen.data.prepare.windows import HISTORY, make_windows, order_by_time, stack_channels
+from evergreen.data.sources import RESERVED
+from evergreen.stages.artifacts import Model
 
 MAX_STEP_RATIO = 1.2  # times the largest step between known rows, or the smallest divided by it: months differ less
 
@@ -24,13 +24,6 @@ def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]
     Raises PipelineError or DataError, naming the row, for values that cannot be read, for gaps before future rows, and
     where no row has the history that it needs.
     """
-    import numpy as np
-    import pyarrow as pa
-
-    from evergreen.core.errors import DataError
-    from evergreen.data.prepare.windows import make_windows, order_by_time, stack_channels
-    from evergreen.data.sources import RESERVED
-
     history, names, series = _columns(model)
     time, (window, _) = str(model.spec.time), history.shape
     try:
@@ -62,16 +55,12 @@ def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]
 
 def _columns(model: Model) -> tuple[Any, list[str], str]:
     """Return the history's field, its columns (the series itself first), and the column that names the series."""
-    from evergreen.data.prepare.windows import HISTORY
-
     history = model.spec.inputs[HISTORY]
     others = [name for field in model.spec.inputs.values() for name in field.columns if field is not history]
     return history, list(history.state.get("channels", [model.spec.target_name])), "".join(others)
 
 
 def _check_numbers(table: pa.Table, names: Sequence[str], source: Path) -> None:
-    from evergreen.data.arrow import decode_array, to_float64
-
     for name in names:
         _, faults = to_float64(decode_array(table.column(name)))
         if faults:
@@ -82,8 +71,6 @@ def _check_numbers(table: pa.Table, names: Sequence[str], source: Path) -> None:
 
 def _check_gaps(table: pa.Table, rows: Any, moment: Any, value: Any, source: Path, time: str) -> None:
     """Check that future rows follow with the time steps of the known rows. Raises PipelineError."""
-    import numpy as np
-
     first, steps = _first_unknown(value), np.diff(moment.astype(np.float64))
     known = steps[: max(0, first - 1)]
     if len(known) < 2:
@@ -102,12 +89,6 @@ def _check_gaps(table: pa.Table, rows: Any, moment: Any, value: Any, source: Pat
 
 def _continue(model: Model, values_NC: np.ndarray, rows: Any, predicted: dict[str, Any], which: dict[str, Any]) -> None:
     """Forecast the rows after the last known value of one series, in order of time, and write them to `predicted`."""
-    import numpy as np
-    import pyarrow as pa
-
-    from evergreen.data.kinds.series import to_fixed_lists
-    from evergreen.data.prepare.windows import HISTORY
-
     (window, width), horizon = model.spec.inputs[HISTORY].shape, model.spec.target.shape[0]
     values_NC, first = values_NC.copy(), _first_unknown(values_NC[:, 0])
     for start in range(first, len(values_NC), horizon):
@@ -131,8 +112,6 @@ def _write(predicted: dict[str, Any], rows: Sequence[int], answer: dict[str, Any
 
 def _first_unknown(value: Any) -> int:
     """Return the index after the last known value."""
-    import numpy as np
-
     known = np.flatnonzero(~np.isnan(value))
     return int(known[-1]) + 1 if len(known) else 0
 

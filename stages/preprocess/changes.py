@@ -1,23 +1,19 @@
 """Describe what changed since rows were prepared last, outside `ready`, which depends on data and settings alone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evergreen.core.files import atomic_directory, read_json, write_json, write_text
+from evergreen.core.paths import Paths
 from evergreen.data.prepare import invalid_rows
 from evergreen.data.prepared import QUARANTINED, SCHEMA, row_groups
 from evergreen.data.quality import profile
+from evergreen.data.spec import FeatureSpec
 from evergreen.pages import data_page
 from evergreen.stages.preprocess import pictures
 from evergreen.stages.preprocess.row_changes import compare_rows
-
-if TYPE_CHECKING:
-    from evergreen.core.paths import Paths
-    from evergreen.data.spec import FeatureSpec
-    from evergreen.stages.preprocess.samples import Samples
+from evergreen.stages.preprocess.samples import Samples
 
 PAGE, FACTS, HISTORY = "report.html", "facts.json", "history.json"
 EXAMPLES = 3  # of rows set aside for one reason

@@ -1,17 +1,13 @@
 """Check prepared rows for leakage and drift, beside the fitting of the spec."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
+import pyarrow as pa
 
 from evergreen.data.prepare.config import PreprocessConfig
+from evergreen.models.base import Task
 from evergreen.stages.preprocess import leaks, samples
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from evergreen.models.base import Task
-    from evergreen.stages.preprocess.passes import PreparedResult
+from evergreen.stages.preprocess.passes import PreparedResult
 
 
 def run_checks(
@@ -33,6 +29,4 @@ def run_checks(
 
 def _differ(by: str, job: type[Task], config: PreprocessConfig) -> bool:
     """Tell whether the splits differ on purpose: by time, by groups, or by what the task learns from."""
-    from evergreen.models.base import Task
-
     return by != "identity" or bool(config.id_columns) or job.trainable_rows is not Task.trainable_rows

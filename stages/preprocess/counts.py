@@ -6,14 +6,15 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
+import pyarrow.compute as pc
 
-    from evergreen.data.prepare.infer import Schema
-    from evergreen.data.prepare.prepared_rows import PreparedRows
-    from evergreen.data.quality.profile import ColumnProfile
+from evergreen.data.prepare.infer import Schema
+from evergreen.data.prepare.prepared_rows import PreparedRows
+from evergreen.data.quality import profile
+from evergreen.data.quality.profile import ColumnProfile
 
 REASONS = 1_000  # different ones that are told apart; a file may be wrong in a new way in every row
 OTHERS = "other reasons"
@@ -37,8 +38,6 @@ class ShardCounts:
 
     def add(self, rows: PreparedRows, schema: Schema) -> None:
         """Count prepared rows; `add_part` counts what goes into which split."""
-        from evergreen.data.quality import profile
-
         self.seen = profile.merge_profiles(
             [one for one in (self.seen, profile.profile_columns(rows.table, schema.kinds)) if one]
         )
@@ -52,8 +51,6 @@ class ShardCounts:
 
     def add_part(self, split: str, part: pa.Table, target: str) -> None:
         """Count the rows, missing values and classes of one split."""
-        import pyarrow.compute as pc
-
         self.rows[split] += len(part)
         nulls = {name: part.column(name).null_count for name in part.column_names}
         self.nulls.setdefault(split, Counter()).update({name: count for name, count in nulls.items() if count})
@@ -74,7 +71,6 @@ class ShardCounts:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ShardCounts:
         """Return the counts that `to_json` stored."""
-        from evergreen.data.quality.profile import ColumnProfile
 
         def by_split(name: str) -> dict[str, Counter[str]]:
             return {split: Counter(counts) for split, counts in value[name].items()}
@@ -95,8 +91,6 @@ class ShardCounts:
     @classmethod
     def summed(cls, tallies: Iterable[ShardCounts]) -> ShardCounts:
         """Sum the counts of shards."""
-        from evergreen.data.quality import profile
-
         total = cls()
         for shard_counts in tallies:
             total.seen = profile.merge_profiles([held for held in (total.seen, shard_counts.seen) if held])

@@ -3,8 +3,6 @@
 It learns on half of the rows; if on the other half it is right more often than a coin, they differ.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

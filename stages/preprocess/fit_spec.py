@@ -1,18 +1,17 @@
 """Fit the spec on the training rows, or on a hash sample of many."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pyarrow as pa
+
+from evergreen.data import kinds, prepared
+from evergreen.data.prepare.config import PreprocessConfig
+from evergreen.data.prepare.infer import kind_options
+from evergreen.data.prepare.windows import HISTORY, mean_step
+from evergreen.data.spec import FeatureSpec, TensorField, fit_inputs, fit_target
 from evergreen.stages.preprocess.passes import FIT_ROWS, PreparedResult
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from evergreen.data.prepare.config import PreprocessConfig
-    from evergreen.data.spec import FeatureSpec, TensorField
 
 SHARE = 8  # of memory_mb that rows to fit on may take, one part
 
@@ -21,10 +20,6 @@ def fit_spec(
     done: PreparedResult, config: PreprocessConfig, train: pa.Table, *, task: str, options: Mapping[str, Any]
 ) -> FeatureSpec:
     """Fit the spec on `train`, a sample of the training rows."""
-    from evergreen.data import kinds
-    from evergreen.data.prepare.infer import kind_options
-    from evergreen.data.spec import FeatureSpec, fit_inputs, fit_target
-
     schema = done.reader.schema
     spans_rows = kinds.find(schema.target_kind).SPANS_ROWS
     kind_options_of = {**kind_options(config.kinds), **schema.options}
@@ -42,8 +37,6 @@ def fit_spec(
 
 def training_sample(done: PreparedResult, config: PreprocessConfig) -> pa.Table:
     """Return the training rows; of very many those with the smallest ids, whatever the order or the workers."""
-    from evergreen.data import prepared
-
     units, rows = prepared.row_groups(done.folder, "train"), done.tally.rows["train"]
     of_a_row = max(1, sum(unit.size for unit in units) // rows)
     max_rows = max(1_000, min(FIT_ROWS, (config.memory_mb << 20) // SHARE // of_a_row))
@@ -54,8 +47,6 @@ def _one_quantity(
     inputs: dict[str, TensorField], target: TensorField, train: pa.Table, config: PreprocessConfig
 ) -> tuple[dict[str, TensorField], TensorField]:
     """Give history and target of a series one mean and one deviation, for they are one quantity."""
-    from evergreen.data.prepare.windows import HISTORY, mean_step
-
     history = inputs[HISTORY]
     scale = {name: target.state[name] + history.state[name][1:] for name in ("mean", "std")}
     names = {"channels": [config.target, *config.covariates]} if config.covariates else {}

@@ -1,7 +1,5 @@
 """Look for duplicates, leakage and drift in prepared rows, and say what was found."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

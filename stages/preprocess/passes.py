@@ -1,28 +1,35 @@
 """Prepare all rows: infer columns from a sample, run all shards, and rerun those that the totals change."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
 
 from evergreen.core import parts
 from evergreen.core.progress import Progress
+from evergreen.data import kinds
+from evergreen.data.parquet import RowGroup
+from evergreen.data.prepare.config import PreprocessConfig
+from evergreen.data.prepare.filter import filter_rows, no_rows_left_error
+from evergreen.data.prepare.invalid_rows import check_any_valid, check_invalid_fraction
+from evergreen.data.prepare.prepared_rows import RowReader, check_no_empty_split
+from evergreen.data.prepare.series_reader import SeriesReader
+from evergreen.data.prepare.split import SPLITS
+from evergreen.data.prepare.table_reader import TableReader
+from evergreen.data.prepared import QUARANTINED, row_groups
+from evergreen.data.spec import TensorField, fit_target
+from evergreen.models.base import Task
+from evergreen.stages.code_version import code_version
+from evergreen.stages.preprocess import raw_sample, samples
 from evergreen.stages.preprocess.counts import ShardCounts
 from evergreen.stages.preprocess.shards import DONE, SAMPLE, PrepareJob, Shard, make_shards
 from evergreen.stages.preprocess.workers import run_shards
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from evergreen.data.parquet import RowGroup
-    from evergreen.data.prepare.config import PreprocessConfig
-    from evergreen.data.prepare.prepared_rows import RowReader
-    from evergreen.data.spec import TensorField
-    from evergreen.models.base import Task
 
 FIT_ROWS = 100_000  # training rows that a spec is fitted on, at most
 SPARE = 2  # times as many of all rows are kept as samples while they pass, since some turn out to be of other splits
@@ -52,12 +59,6 @@ class PreparedResult:
 
 def make_reader(config: PreprocessConfig, units: Sequence[RowGroup], job: type[Task]) -> RowReader:
     """Return the reader of a pipeline's raw rows. Raises DataError where columns or rows are unsuitable."""
-    from evergreen.data import kinds
-    from evergreen.data.prepare.filter import filter_rows, no_rows_left_error
-    from evergreen.data.prepare.series_reader import SeriesReader
-    from evergreen.data.prepare.table_reader import TableReader
-    from evergreen.stages.preprocess import raw_sample
-
     windows = [kind for kind in job.TARGETS if kinds.find(kind).SPANS_ROWS]
     if windows:
         return SeriesReader(config, windows[0])
@@ -86,11 +87,6 @@ def prepare_all(
 
     Raises TooManyInvalidRowsError, and DataError where a split is empty.
     """
-    from evergreen.data import kinds
-    from evergreen.data.prepare.invalid_rows import check_any_valid, check_invalid_fraction
-    from evergreen.data.prepare.prepared_rows import check_no_empty_split
-    from evergreen.stages.preprocess import samples
-
     shards, rows = make_shards(units, bool(reader.all_rows_reason)), sum(unit.rows for unit in units)
     n_kept = {split: OTHERS * most for split, most in samples.ROWS.items()} | {"train": FIT_ROWS}
     below = {split: SPARE * most / rows for split, most in n_kept.items()}
@@ -122,8 +118,6 @@ def prepare_all(
 
 def _begin(work: PrepareJob, units: Sequence[RowGroup]) -> None:
     """Keep finished shards of a killed run with equal code, configuration and raw rows; else start anew."""
-    from evergreen.stages.code_version import code_version
-
     stats = [(unit.path.name, unit.group, unit.path.stat().st_size, unit.path.stat().st_mtime_ns) for unit in units]
     code = code_version("preprocess", {"kind": parts.names("kinds")})
     known = repr((work.reader, stats, code))
@@ -148,17 +142,11 @@ def _all(shards: Sequence[Shard], work: PrepareJob, root: Path, progress: Progre
 
 
 def _rows(tally: ShardCounts) -> dict[str, int]:
-    from evergreen.data.prepare.split import SPLITS
-
     return {split: tally.rows[split] for split in SPLITS}
 
 
 def _aside(folder: Path) -> pa.Table:
     """Return some of the quarantined rows."""
-    import pyarrow as pa
-
-    from evergreen.data.prepared import QUARANTINED, row_groups
-
     tables, rows = [], 0
     for unit in row_groups(folder, QUARANTINED):
         tables.append(unit.read())
@@ -186,12 +174,6 @@ def _touched(tally: ShardCounts, unseen: frozenset[str], unlearned: frozenset[st
 
 def _target(reader: RowReader, tally: ShardCounts, config: PreprocessConfig) -> TensorField:
     """Return the field of a target of classes, with counts over all training rows."""
-    import numpy as np
-    import pyarrow as pa
-
-    from evergreen.data import kinds
-    from evergreen.data.spec import fit_target
-
     schema, counts = reader.schema, tally.classes["train"]
     words = pa.array(sorted(counts), pa.string())
     options = schema.options.get(schema.target, {})
@@ -205,12 +187,6 @@ def _unlearned_classes(
     job: type[Task], target: TensorField, options: Mapping[str, Any], tally: ShardCounts
 ) -> frozenset[str]:
     """Return the classes that the task does not learn from."""
-    import pyarrow as pa
-    import torch
-
-    from evergreen.data import kinds
-    from evergreen.models.base import Task
-
     if job.trainable_rows is Task.trainable_rows:
         return frozenset()
     words = sorted(tally.classes["train"])

@@ -1,10 +1,8 @@
 """Describe prepared rows in marks, as their kinds show them: each column in the three splits, and some rows."""
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,15 +27,11 @@ from evergreen.core.marks import (
 )
 from evergreen.data import kinds
 from evergreen.data.arrow import decode_array, stack_lists, to_strings
+from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.prepare.windows import read_times
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from evergreen.data.field import TensorField
-    from evergreen.data.spec import FeatureSpec
-    from evergreen.stages.preprocess.samples import Samples
+from evergreen.data.spec import FeatureSpec
+from evergreen.stages.preprocess.samples import Samples
 
 SPLITS = ("training", "validation", "test")
 MAX_COLUMNS = 60  # drawn; a page of more would not be read

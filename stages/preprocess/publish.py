@@ -1,18 +1,24 @@
 """Publish prepared rows in place of those that were ready, with a summary."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from evergreen.core.paths import Paths
-    from evergreen.data.spec import FeatureSpec
-    from evergreen.stages.preprocess.passes import PreparedResult
-    from evergreen.stages.preprocess.samples import Samples
+import numpy as np
+
+from evergreen.core.files import atomic_directory, write_json
+from evergreen.core.paths import Paths
+from evergreen.data import kinds, row_ids
+from evergreen.data.prepare.invalid_rows import QUARANTINE
+from evergreen.data.prepared import QUARANTINED, SCHEMA, row_groups
+from evergreen.data.prepared import write as write_table
+from evergreen.data.quality import profile
+from evergreen.data.spec import FeatureSpec
+from evergreen.stages.preprocess.changes import write_description
+from evergreen.stages.preprocess.passes import PreparedResult
+from evergreen.stages.preprocess.samples import Samples
 
 BYTES_OF_AN_ID = 24  # while they are sorted
 SHARE = 4  # of memory_mb that identities may take, one part
@@ -22,13 +28,6 @@ def publish(
     done: PreparedResult, spec: FeatureSpec, summary: dict[str, Any], rows: Samples, paths: Paths
 ) -> dict[str, Any]:
     """Write the folders `ready` and `described`; return the history of the latter. `rows` are samples."""
-    from evergreen.core.files import atomic_directory, write_json
-    from evergreen.data.prepare.invalid_rows import QUARANTINE
-    from evergreen.data.prepared import QUARANTINED, SCHEMA
-    from evergreen.data.prepared import write as write_table
-    from evergreen.data.quality import profile
-    from evergreen.stages.preprocess.changes import write_description
-
     with atomic_directory(paths.ready) as folder:
         for name in (*spec.rows, QUARANTINED):
             _placed(done.folder / name, folder / name)
@@ -54,8 +53,6 @@ def _placed(parts: Path, folder: Path) -> None:
 
 def summarize(done: PreparedResult, spec: FeatureSpec, memory_mb: int) -> dict[str, Any]:
     """Return counts by split, class and reason, and notes on missing values."""
-    from evergreen.data import kinds
-
     tally, schema = done.tally, done.reader.schema
     classes = {split: dict(sorted(tally.classes.get(split, {}).items())) for split in spec.rows}
     reasons = tally.quarantined()
@@ -86,11 +83,6 @@ def summarize(done: PreparedResult, spec: FeatureSpec, memory_mb: int) -> dict[s
 
 def _twins(folder: Path, rows: Mapping[str, int], memory_mb: int) -> list[str]:
     """Return a note on rows that repeat another, by half of their ids, in as many rounds as memory asks for."""
-    import numpy as np
-
-    from evergreen.data import row_ids
-    from evergreen.data.prepared import row_groups
-
     groups = [unit for split in rows for unit in row_groups(folder, split)]
     rounds = -(-sum(rows.values()) * BYTES_OF_AN_ID * SHARE // (memory_mb << 20))
     twins = 0

@@ -1,16 +1,15 @@
 """Read collected rows one row group at a time, and all at once only where it is unavoidable."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
-    from evergreen.data.parquet import RowGroup
+from evergreen.core.errors import DataError
+from evergreen.data import parquet
+from evergreen.data.arrow import decode_array, evenly_spaced_indices
+from evergreen.data.parquet import RowGroup
 
 LOOK_ROWS = 5_000  # rows that tell what the columns are
 SPREAD = 4  # row groups that they come from, where there are as many
@@ -19,9 +18,6 @@ GROWTH = 4  # bytes in memory while rows are worked on whole, for each byte that
 
 def raw_row_groups(folder: Path) -> list[RowGroup]:
     """Return the row groups of all parts. Raises DataError where there are none, or one is damaged."""
-    from evergreen.core.errors import DataError
-    from evergreen.data import parquet
-
     paths = sorted(folder.glob("part-*.parquet"))
     if not paths:
         raise DataError("nothing has been collected yet", place=str(folder), fix="run the stage `collect`")
@@ -30,10 +26,6 @@ def raw_row_groups(folder: Path) -> list[RowGroup]:
 
 def read_raw(groups: Sequence[RowGroup], memory_mb: int, why: str) -> pa.Table:
     """Return all rows. Raises DataError where they do not fit into memory; `why` says what needs them all."""
-    import pyarrow as pa
-
-    from evergreen.core.errors import DataError
-
     needed = GROWTH * sum(unit.size for unit in groups) >> 20
     if needed > memory_mb:
         problem = (
@@ -45,10 +37,6 @@ def read_raw(groups: Sequence[RowGroup], memory_mb: int, why: str) -> pa.Table:
 
 def sample_raw(groups: Sequence[RowGroup], keep: Callable[[pa.Table], pa.Table]) -> pa.Table:
     """Return at most LOOK_ROWS of the rows that `keep` leaves, spread evenly."""
-    import pyarrow as pa
-
-    from evergreen.data.arrow import decode_array, evenly_spaced_indices
-
     few = sum(unit.rows for unit in groups) <= LOOK_ROWS
     share = LOOK_ROWS if few else -(-LOOK_ROWS // min(SPREAD, len(groups)))
 

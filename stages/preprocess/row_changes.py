@@ -1,7 +1,5 @@
 """Compare prepared rows with those before: which came, went and moved, and which columns changed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -4,19 +4,22 @@ Which row groups make a shard depends on the collected rows alone, so the parts 
 a finished shard stays finished when the rest is killed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import numpy as np
+import pyarrow as pa
 
-    from evergreen.data.parquet import RowGroup
-    from evergreen.data.prepare.prepared_rows import PreparedRows, RowReader
-    from evergreen.stages.preprocess.counts import ShardCounts
+from evergreen.core.files import read_json, write_json
+from evergreen.data import kinds
+from evergreen.data.parquet import RowGroup, RowGroupWriter
+from evergreen.data.prepare.prepared_rows import PreparedRows, RowReader
+from evergreen.data.prepare.split import SPLITS
+from evergreen.data.prepared import QUARANTINED
+from evergreen.data.row_ids import from_arrow
+from evergreen.stages.preprocess.counts import ShardCounts
+from evergreen.stages.preprocess.raw_sample import read_raw
 
 ROWS, BYTES = 250_000, 1 << 26  # a shard ends at as many raw rows, or bytes uncompressed
 DONE, SAMPLE = "done", "sample"
@@ -65,9 +68,6 @@ def make_shards(units: Sequence[RowGroup], as_one: bool) -> list[Shard]:
 
 def prepare_shard(shard: Shard, work: PrepareJob) -> ShardCounts:
     """Write a shard's parts and then its counts; a finished shard only returns its counts."""
-    from evergreen.core.files import read_json, write_json
-    from evergreen.stages.preprocess.counts import ShardCounts
-
     done = work.marker_file(shard)
     if done.is_file():
         return ShardCounts.from_json(read_json(done))
@@ -77,12 +77,6 @@ def prepare_shard(shard: Shard, work: PrepareJob) -> ShardCounts:
 
 
 def _write_shard(shard: Shard, work: PrepareJob) -> ShardCounts:
-    from evergreen.data import kinds
-    from evergreen.data.parquet import RowGroupWriter
-    from evergreen.data.prepare.split import SPLITS
-    from evergreen.data.prepared import QUARANTINED
-    from evergreen.stages.preprocess.counts import ShardCounts
-
     name, tally = f"part-{shard.number:05}.parquet", ShardCounts()
     writers = {split: RowGroupWriter(work.folder / split / name) for split in (*SPLITS, QUARANTINED)}
     samples = {split: RowGroupWriter(work.folder / SAMPLE / split / name, durable=False) for split in work.below}
@@ -103,8 +97,6 @@ def _write_shard(shard: Shard, work: PrepareJob) -> ShardCounts:
 
 
 def _examples(shard: Shard, work: PrepareJob) -> Iterator[PreparedRows]:
-    from evergreen.stages.preprocess.raw_sample import read_raw
-
     if work.reader.all_rows_reason:
         yield work.reader.prepare(read_raw(shard.units, work.memory_mb, work.reader.all_rows_reason))
         return
@@ -114,9 +106,4 @@ def _examples(shard: Shard, work: PrepareJob) -> Iterator[PreparedRows]:
 
 def _smallest_ids(part: pa.Table, below: float) -> pa.Table:
     """Return the rows with the smallest ids."""
-    import numpy as np
-    import pyarrow as pa
-
-    from evergreen.data.row_ids import from_arrow
-
     return part.filter(pa.array(from_arrow(part.column("_id"))[:, 0] < np.float64(below) * 2.0**64))

@@ -1,7 +1,5 @@
 """Preprocess raw rows: validate them, split them so that no row ever moves, and fit the spec."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor

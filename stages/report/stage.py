@@ -1,7 +1,5 @@
 """Draw `report/report.html` from the evidence that validate stored: no torch, no Ray, about a second."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from evergreen.core.files import read_json, write_text

@@ -9,8 +9,6 @@ Then the finalists are trained as the candidate will be, with several seeds as t
 parameters within one standard error of the best is chosen (Breiman et al. 1984).
 """
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -8,14 +8,21 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evergreen.core.errors import PipelineError
+from evergreen.core.files import atomic_directory, read_json
 from evergreen.core.paths import Paths
-
-if TYPE_CHECKING:
-    from evergreen.data.spec import FeatureSpec
-    from evergreen.stages.train.config import TrainConfig
+from evergreen.data.feed import batches
+from evergreen.data.feed.bucketing import LengthBucketing
+from evergreen.data.feed.sampler import RowWeights
+from evergreen.data.spec import FeatureSpec
+from evergreen.models.registry import find_architecture, list_architectures
+from evergreen.stages.artifacts import folder_version
+from evergreen.stages.code_version import learned_code_version
+from evergreen.stages.train.config import TrainConfig
+from evergreen.stages.train.transfer import InitWeights
+from evergreen.stages.trials.trial import split_config_and_options
 
 LOCATION_FIELDS = ("ready", "folder", "start_folder")  # where things lie decides nothing
 
@@ -59,14 +66,7 @@ class RunPlan:
 
 def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
     """Plan a run from the YAML's numbers, the choice and, before both, the version whose weights it starts with."""
-    from evergreen.core.files import read_json
-    from evergreen.data.feed import batches
-    from evergreen.data.spec import FeatureSpec
-    from evergreen.stages.artifacts import folder_version
-    from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.engines import ray_cluster
-    from evergreen.stages.train.transfer import InitWeights
-    from evergreen.stages.trials.trial import split_config_and_options
 
     choice = read_json(paths.tune if paths.tune.exists() else paths.select)
     start = InitWeights.find(config.init_from, paths) if config.init_from else None
@@ -107,10 +107,6 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
 
 def _check_feed(config: TrainConfig, name: str, spec: FeatureSpec) -> None:
     """Raise DataError or PipelineError where the rows or the architecture cannot be fed as configured."""
-    from evergreen.data.feed.bucketing import LengthBucketing
-    from evergreen.data.feed.sampler import RowWeights
-    from evergreen.models.registry import find_architecture, list_architectures
-
     RowWeights(spec, config.class_balanced)
     if not config.bucket_by_length:
         return
@@ -126,7 +122,6 @@ def _share_folder(folder: Path, storage: str, *place: str) -> str:
     """Return the folder where all machines see it: copied once into a real cluster's storage."""
     if not storage:
         return str(folder)
-    from evergreen.core.files import atomic_directory
 
     shared = Path(storage).joinpath(*place)
     if not shared.exists():

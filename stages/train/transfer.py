@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from safetensors.torch import load_file
 
 from evergreen.core.errors import PipelineError, suggest
+from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
-from evergreen.stages.artifacts import CARD, WEIGHTS
-
-if TYPE_CHECKING:
-    from evergreen.data.spec import FeatureSpec
-    from evergreen.models.network import Network
+from evergreen.data.spec import FeatureSpec
+from evergreen.models.network import Network
+from evergreen.stages.artifacts import CARD, WEIGHTS, folder_version
+from evergreen.stages.pipeline import names
 
 PLACE = "train.init_from"
 
@@ -34,10 +36,7 @@ class InitWeights:
     @classmethod
     def find(cls, text: str, paths: Paths) -> InitWeights:
         """Find NAME@VERSION, or NAME for the version in production. Raises PipelineError where there is none."""
-        from evergreen.core.files import read_json
-        from evergreen.stages.artifacts import folder_version
         from evergreen.stages.engines import versions
-        from evergreen.stages.pipeline import names
 
         name, _, version = text.partition("@")
         if name not in names(paths.root):
@@ -60,11 +59,6 @@ def load_matching_weights(network: Network, folder: Path, spec: FeatureSpec) -> 
 
     The head is loaded only where the target is the same. Raises PipelineError where no feature's weight fits.
     """
-    from safetensors.torch import load_file
-
-    from evergreen.core.files import read_json
-    from evergreen.data.spec import FeatureSpec
-
     weights, own = load_file(folder / WEIGHTS), network.state_dict()
     same = _target_meaning(FeatureSpec.from_json(read_json(folder / CARD)["spec"])) == _target_meaning(spec)
     fitting = {

@@ -1,23 +1,30 @@
 """Build the plan's trainer in a worker, alone in the run's folder, and run it to its end."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from evergreen.core import parts
+from evergreen.core.errors import UserError
+from evergreen.core.files import write_json
+from evergreen.core.processes import exclusive_lock
+from evergreen.data.feed.batches import load_encoded_split, training_batches
+from evergreen.data.feed.sampler import RowWeights
+from evergreen.data.prepared import WEIGHT, columns
+from evergreen.data.spec import FeatureSpec
+from evergreen.models.base import Task
+from evergreen.models.network import Network
+from evergreen.models.registry import build
+from evergreen.models.training import finished
+from evergreen.models.training.config import TrainingConfig
+from evergreen.models.training.finished import FinishedRun
+from evergreen.models.training.trainer import Trainer, no_report
+from evergreen.stages.train import transfer
 from evergreen.stages.train.plan import RunPlan
-
-if TYPE_CHECKING:
-    from evergreen.data.feed.sampler import RowWeights
-    from evergreen.data.spec import FeatureSpec
-    from evergreen.models.base import Task
-    from evergreen.models.network import Network
-    from evergreen.models.training.config import TrainingConfig
-    from evergreen.models.training.finished import FinishedRun
-    from evergreen.models.training.trainer import Trainer
 
 MISTAKE = "mistake.json"  # a user's mistake that only training brought to light
 LOCK_SECONDS = 60.0  # how long to wait for another run of the same folder; Ray ends a dead driver's workers in seconds
@@ -32,10 +39,6 @@ def build_trainer(
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> Trainer:
     """Build the trainer of this plan, continued from its newest checkpoint."""
-    from evergreen.data.feed.batches import load_encoded_split, training_batches
-    from evergreen.models.training.trainer import Trainer, no_report
-    from evergreen.stages.train import transfer
-
     ready = Path(plan.ready)
     network, recipe, spec = _build_network(plan)
     rows = training_batches(
@@ -62,12 +65,6 @@ def build_trainer(
 
 def _build_network(plan: RunPlan) -> tuple[Network, TrainingConfig, FeatureSpec]:
     """Build the plan's network with random weights, a function of its seed."""
-    import torch
-
-    from evergreen.data.spec import FeatureSpec
-    from evergreen.models.registry import build
-    from evergreen.models.training.config import TrainingConfig
-
     config, spec = TrainingConfig(**plan.recipe), FeatureSpec.load(Path(plan.ready))
     torch.manual_seed(config.seed)
     network = build(plan.architecture, plan.task, spec.inputs, spec.target, spec.task_options, **plan.options)
@@ -76,12 +73,6 @@ def _build_network(plan: RunPlan) -> tuple[Network, TrainingConfig, FeatureSpec]
 
 def _row_weights(plan: RunPlan, spec: FeatureSpec, task: Task) -> RowWeights | None:
     """Return how often each row is drawn, or None where each is once; some validation rows may not be learned from."""
-    import torch
-
-    from evergreen.data.feed.sampler import RowWeights
-    from evergreen.data.prepared import WEIGHT, columns
-    from evergreen.models.base import Task
-
     chooses = plan.refit and type(task).trainable_rows is not Task.trainable_rows
     learned = (lambda target: task.trainable_rows(torch.as_tensor(target)).numpy()) if chooses else None
     weigh = RowWeights(spec, plan.balance, WEIGHT in columns(Path(plan.ready), "train"), learned)
@@ -90,8 +81,6 @@ def _row_weights(plan: RunPlan, spec: FeatureSpec, task: Task) -> RowWeights | N
 
 def load_finished(plan: RunPlan) -> FinishedRun | None:
     """Load what the plan's run has reached; None where it has not ended. The rows that it learned from are not read."""
-    from evergreen.models.training import finished
-
     network, config, _ = _build_network(plan)
     return finished.load_finished(network, config, Path(plan.folder))
 
@@ -100,12 +89,6 @@ def train_worker(values: dict[str, Any]) -> None:
     """Run one of Ray Train's workers; a user's mistake is left to the driver, since a retry would not mend it."""
     import ray.train
     import ray.train.torch
-    import torch
-
-    from evergreen.core import parts
-    from evergreen.core.errors import UserError
-    from evergreen.core.files import write_json
-    from evergreen.core.processes import exclusive_lock
 
     torch.set_num_threads(1)
     plan = RunPlan(**values["plan"])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from evergreen.stages.trials.folds import Fold
-    from evergreen.stages.trials.trial import Score
+from evergreen.stages.trials.folds import Fold
+from evergreen.stages.trials.trial import Score
 
 
 class ContenderState:

@@ -4,8 +4,6 @@ A row is scored by a network that has not seen it. Test rows are in no fold and 
 in follows from what it is, or from its group: rows that are added or removed move no other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,10 @@ from typing import Any
 import numpy as np
 
 from evergreen.core.errors import PipelineError
+from evergreen.data import row_ids
+from evergreen.data.prepare import splitters
+from evergreen.data.prepared import hash_sample
+from evergreen.data.row_ids import hash_to_unit_interval
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Ids = np.ndarray[Any, Any]  # (N, 2) uint64
@@ -41,10 +43,6 @@ def split_fold(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids
 
 def fold_ids(ready: Path, max_rows: Mapping[str, int]) -> Ids:
     """Return ids of so many rows of the training and the validation split: their groups', else their own."""
-    from evergreen.data import row_ids
-    from evergreen.data.prepare import splitters
-    from evergreen.data.prepared import hash_sample
-
     tables = [hash_sample(ready, split, rows) for split, rows in max_rows.items()]
     if "_group" in tables[0].column_names:
         return np.concatenate([splitters.group_ids(table.column("_group")) for table in tables])
@@ -53,6 +51,4 @@ def fold_ids(ready: Path, max_rows: Mapping[str, int]) -> Ids:
 
 def fold_of(ids: Ids, count: int) -> np.ndarray[Any, Any]:
     """Return the fold (N,) of each row, a function of its id alone."""
-    from evergreen.data.row_ids import hash_to_unit_interval
-
     return (hash_to_unit_interval(ids, SALT) * count).astype(np.int64)

@@ -4,8 +4,6 @@ A line's key is a hash of all that decides the trial's score. So a search that w
 it finds and repeats nothing; changed data or code make other keys.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from evergreen.core import parts
 from evergreen.core.errors import OutageError
 from evergreen.core.progress import Progress
 from evergreen.stages.trials.contender import ContenderState
-
-if TYPE_CHECKING:
-    from evergreen.stages.trials.folds import Fold
+from evergreen.stages.trials.folds import Fold
+from evergreen.stages.trials.trial import Trial
 
 SLACK_SECONDS = 0.5  # after the last allotted second: a step, a validation, an answer on its way
 MIN_SECONDS = 0.1  # less is not worth starting a trial for
@@ -33,20 +33,12 @@ class TrialWorker:
 
     def ready(self) -> bool:
         """Import, read rows and take a first step, so that no trial pays for what all need."""
-        from pathlib import Path
-
-        from evergreen.stages.trials.trial import Trial
-
         ready, version, task = self.common
         Trial(Path(ready), version, task, self.first, {}).advance(1, MIN_SECONDS)
         return True
 
     def advance(self, name: str, seed: int, chunks: int, seconds: float, fold: Fold | None = None) -> dict[str, Any]:
         """Train a trial on to so many `chunks`, or anew by a full run where that is 0; report a failure as a reason."""
-        from pathlib import Path
-
-        from evergreen.stages.trials.trial import Trial
-
         started = time.monotonic()
         ready, version, task = self.common
         try:

@@ -1,7 +1,5 @@
 """Search the options of one architecture by Ray Tune, and record each finished trial at once."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -15,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core import parts
+from evergreen.models.registry import find_architecture
 from evergreen.stages.trials.ledger import Ledger
+from evergreen.stages.trials.trial import Trial
 
 CHUNKS = (
     27,
@@ -114,8 +114,6 @@ def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[s
     def train(options: dict[str, Any]) -> None:
         from ray import tune
 
-        from evergreen.stages.trials.trial import Trial
-
         entry = known.get(ledger.key(options))
         if entry:
             tune.report({name: entry[name] for name in ("score", "rank", "epochs")} | {"seconds": 0.0, "whole": True})
@@ -138,8 +136,6 @@ def _optuna_sampler(search: Search, done: Sequence[Mapping[str, Any]]) -> Any:
     """Return Optuna's sampler, told the ledger's trials; its seed moves on, or it would repeat its proposals."""
     import optuna
     from ray.tune.search.optuna import OptunaSearch
-
-    from evergreen.models.registry import find_architecture
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = {

@@ -14,14 +14,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
-    from evergreen.data.spec import FeatureSpec
-    from evergreen.models.training.config import TrainingConfig
-    from evergreen.stages.trials.folds import Fold
+from evergreen.data.feed import batches
+from evergreen.data.feed.batches import InMemoryBatches, load_encoded_split
+from evergreen.data.feed.sampler import weighted_epoch
+from evergreen.data.prepared import WEIGHT, columns, hash_sample
+from evergreen.data.spec import FeatureSpec
+from evergreen.models.registry import build, build_head, options
+from evergreen.models.registry import find_architecture as find
+from evergreen.models.training.config import TrainingConfig
+from evergreen.models.training.trainer import Trainer
+from evergreen.stages.trials.folds import Fold, fold_ids, split_fold
 
 CHUNK_STEPS = 30  # fewest optimisation steps between two comparisons
 ENDLESS = 10**9  # epochs: a trial trains for as long as it is told to
@@ -53,9 +60,6 @@ def split_config_and_options(architecture: str, values: Mapping[str, Any]) -> tu
 
     Raises ModelError for a name that is neither.
     """
-    from evergreen.models.registry import find_architecture as find
-    from evergreen.models.training.config import TrainingConfig
-
     known = {field.name for field in dataclasses.fields(TrainingConfig)}
     kind = find(architecture)
     recipe = TrainingConfig().replace(
@@ -66,9 +70,6 @@ def split_config_and_options(architecture: str, values: Mapping[str, Any]) -> tu
 
 def search_defaults(architecture: str) -> dict[str, Any]:
     """Return the architecture's own value for each name in its SEARCH_SPACE."""
-    from evergreen.models.registry import find_architecture as find
-    from evergreen.models.registry import options
-
     kind = find(architecture)
     recipe = dataclasses.asdict(split_config_and_options(architecture, {})[0])
     return {name: {**options(kind), **recipe}[name] for name in kind.SEARCH_SPACE}
@@ -76,9 +77,6 @@ def search_defaults(architecture: str) -> dict[str, Any]:
 
 def deciding_metric(ready: Path) -> tuple[str, str]:
     """Return the deciding metric of prepared rows, and "max" or "min"; the task's options have a say."""
-    from evergreen.data.spec import FeatureSpec
-    from evergreen.models.registry import build_head
-
     spec = FeatureSpec.load(ready)
     return first_metric(build_head(spec.task, spec.target, options=spec.task_options))
 
@@ -94,10 +92,6 @@ def _rows(ready: Path, _version: str) -> tuple[FeatureSpec, dict[str, Any], dict
 
     Where the pipeline weights rows, their weights are a column beside the fields.
     """
-    from evergreen.data.feed.batches import load_encoded_split
-    from evergreen.data.prepared import WEIGHT, columns, hash_sample
-    from evergreen.data.spec import FeatureSpec
-
     spec = FeatureSpec.load(ready)
     arrays = []
     for split, rows in max_rows(spec).items():
@@ -110,8 +104,6 @@ def _rows(ready: Path, _version: str) -> tuple[FeatureSpec, dict[str, Any], dict
 
 def max_rows(spec: FeatureSpec) -> dict[str, int]:
     """Return the rows of the training and the validation split that trials get: as many as fit into memory."""
-    from evergreen.data.feed import batches
-
     splits = ("train", "validation")
     fitting = batches.max_rows_in_memory(spec, splits, batches.MEGABYTES) or max(spec.rows.values())
     return {split: min(fitting, spec.rows[split], bound) for split, bound in zip(splits, MAX_ROWS, strict=True)}
@@ -119,8 +111,6 @@ def max_rows(spec: FeatureSpec) -> dict[str, int]:
 
 def sampling_note(ready: Path) -> str:
     """Say that a choice was made on a sample of the rows; "" where it was not."""
-    from evergreen.data.spec import FeatureSpec
-
     spec = FeatureSpec.load(ready)
     n_seen, rows = max_rows(spec)["train"], spec.rows["train"]
     return f"; trials saw a sample of {n_seen:,} of the {rows:,} training rows" if n_seen < rows else ""
@@ -145,15 +135,6 @@ class Trial:
         in_one_go: bool = False,
         fold: Fold | None = None,
     ) -> None:
-        import torch
-
-        from evergreen.data.feed.batches import InMemoryBatches
-        from evergreen.data.feed.sampler import weighted_epoch
-        from evergreen.data.prepared import WEIGHT
-        from evergreen.models.registry import build
-        from evergreen.models.training.trainer import Trainer
-        from evergreen.stages.trials.folds import fold_ids, split_fold
-
         torch.set_num_threads(1)
         spec, train, validation = _rows(ready, version)
         if fold:
@@ -188,8 +169,6 @@ class Trial:
 
     def standard_error(self) -> float:
         """Return the standard error of the score, by bootstrapping validation rows."""
-        import torch
-
         task = self.network.task
         output, target = self._evaluate()[1]
         n = min(len(target), MAX_RESAMPLED_ROWS)

@@ -1,7 +1,5 @@
 """The section `tune` of a pipeline's YAML: how long the search for options is."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from pydantic import Field

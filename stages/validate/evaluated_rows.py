@@ -1,23 +1,18 @@
 """Give the test rows to a task, which draws pictures of them (`Task.pictures`)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from evergreen.core.marks import Mark
 from evergreen.data import kinds
 from evergreen.data.arrow import decode_array
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from evergreen.core.marks import Mark
-    from evergreen.data.field import TensorField
-    from evergreen.stages.validate.evidence import Evidence
+from evergreen.data.field import TensorField
+from evergreen.stages.validate.evidence import Evidence
 
 
 class ShownRows:

@@ -1,11 +1,9 @@
 """Store the results of a validation: predictions, plots for DVC, and the data that the report is drawn from."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,10 +11,8 @@ import pyarrow.parquet as pq
 from evergreen.core.files import write_json
 from evergreen.core.spreadsheets import CsvWriter
 from evergreen.stages.validate.evaluated_rows import ShownRows
+from evergreen.stages.validate.evidence import Evidence
 from evergreen.stages.validate.worst_rows import worst_rows
-
-if TYPE_CHECKING:
-    from evergreen.stages.validate.evidence import Evidence
 
 EVIDENCE, PREDICTIONS, PLOTS = "evidence.json", "predictions.parquet", "plots"
 FORMAT = 1

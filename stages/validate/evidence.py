@@ -1,29 +1,28 @@
 """Evaluate a candidate, its opponents and the released version on the same test rows, and compare them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
+from evergreen.data import kinds
+from evergreen.data.feed import batches
+from evergreen.data.kinds import find as find_kind
+from evergreen.data.prepared import hash_sample
+from evergreen.data.spec import FeatureSpec
+from evergreen.models.base import Batch, Task
+from evergreen.models.chunked import PredictFn
 from evergreen.stages.artifacts import SCRATCH, Model, load_model
+from evergreen.stages.validate.config import ValidateConfig
 from evergreen.stages.validate.predictions import Predictions
 from evergreen.stages.validate.reference_models import fit_reference
 from evergreen.stages.validate.statistics import Array, Estimate, block_length, bootstrap, compare, wilson_interval
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from evergreen.models.base import Batch, Task
-    from evergreen.models.chunked import PredictFn
-    from evergreen.stages.validate.config import ValidateConfig
-
 
 MANY_ROWS = 20_000  # above it fewer drawings serve: intervals are narrow, and each drawing is slow
 
@@ -73,8 +72,6 @@ class Evidence:
 
     def truth(self) -> list[Any]:
         """Return the actual value of each row, in the data's units."""
-        from evergreen.data import kinds
-
         field = self.model.spec.target
         if field.shape == () and "values" in field.state:
             return kinds.kind_of(field).decode(field, self.candidate.target.numpy())
@@ -145,11 +142,6 @@ def collect_evidence(candidate: Path, ready: Path, released: tuple[str, Path] | 
     `released` is the version's name and the folder of its model. Where the test rows, or the rows that opponents learn
     from, do not fit into memory, a uniform sample of them is used.
     """
-    from evergreen.data.feed import batches
-    from evergreen.data.kinds import find as find_kind
-    from evergreen.data.prepared import hash_sample
-    from evergreen.data.spec import FeatureSpec
-
     model, spec = load_model(candidate), FeatureSpec.load(ready)
     max_rows = batches.max_rows_in_memory(spec, tuple(spec.rows), batches.MEGABYTES)
     table = hash_sample(ready, "test", max_rows)

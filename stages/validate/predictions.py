@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from evergreen.models.base import Batch, Task
 from evergreen.models.chunked import PredictFn, iter_chunks
 from evergreen.stages.validate.statistics import Array
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from evergreen.models.base import Batch, Task
 
 
 @dataclass(frozen=True)

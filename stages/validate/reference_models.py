@@ -4,19 +4,20 @@ A task names it as its REFERENCE. It is fitted to what the network may see, the 
 outputs are shaped as those of the task's head, so that the task scores it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from evergreen.data import kinds
-
-if TYPE_CHECKING:
-    from evergreen.data.spec import FeatureSpec
-    from evergreen.models.base import Task
+from evergreen.data.spec import FeatureSpec
+from evergreen.models.base import Task
+from evergreen.models.layers import FlattenInputs
+from evergreen.models.registry import find_task
 
 MAX_ROWS = 20_000  # more make the fit slow and, with so few coefficients, hardly better
 MAX_VALUES = 1000  # of a category; one with more is left out: a column for each would not fit into memory
@@ -31,8 +32,6 @@ def fit_reference(
     `fit` and `test` are encoded inputs by name, `fit` with "target", its rows in their stored order. Outputs are shaped
     as the head's. `task` is the candidate's, which knows what is normal. None where the model cannot be fitted.
     """
-    from evergreen.models.registry import find_task
-
     rows = len(fit["target"])
     if rows > MAX_ROWS:
         chosen = np.sort(np.random.default_rng(seed).choice(rows, MAX_ROWS, replace=False))
@@ -58,10 +57,6 @@ def fit_reference(
 
 def _matrix(spec: FeatureSpec, arrays: Arrays) -> np.ndarray[Any, Any]:
     """Concatenate all inputs to a matrix (N, F), as the linear network sees them."""
-    import torch
-
-    from evergreen.models.layers import FlattenInputs
-
     small = {
         name: field
         for name, field in spec.inputs.items()
@@ -92,8 +87,6 @@ def _discriminants(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.
 
 def _logistic(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any], classes: int) -> Any:
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(x, y)
     probability = np.zeros((len(x_test), classes))  # stays zero for a class that no row of the fit has

@@ -4,8 +4,6 @@ Rows of a time series resemble their neighbours, so there whole blocks of rows a
 (circular block bootstrap; Politis and Romano 1992; block length n^(1/3), Hall, Horowitz and Jing 1995).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,18 +1,19 @@
 """Fit a support vector machine on a network's features, to see whether the head makes the best use of them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from evergreen.data.spec import FeatureSpec
-    from evergreen.models.network import Network
+from evergreen.data.kinds import find as find_kind
+from evergreen.data.spec import FeatureSpec
+from evergreen.models.network import Network
+from evergreen.models.registry import find_task
 
 MAX_ROWS = 5_000  # training rows; the fit takes their square
 Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -26,9 +27,6 @@ def fit_svm(
     It is fitted to the training rows; its penalty and the scale of its margins are chosen by the validation rows. None
     for other targets than one class a row, and for more rows than the fit can take.
     """
-    from evergreen.data.kinds import find as find_kind
-    from evergreen.models.registry import find_task
-
     classes = len(spec.target.state["values"][0]) if find_kind(spec.target.kind).HAS_CLASSES else 0
     if (
         find_task(spec.task).REFERENCE != "logistic_regression"
@@ -37,9 +35,6 @@ def fit_svm(
         or len(train["target"]) > MAX_ROWS
     ):
         return None
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVC
 
     x, y = network.compute_features(train).numpy(), train["target"]
     validation_features, right = network.compute_features(validation).numpy(), validation["target"]

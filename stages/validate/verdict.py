@@ -5,20 +5,15 @@ the test rows drift too, the released version scores worse on them, and the diff
 `release_when: not worse` a candidate may be worse by up to `equivalence_margin`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from evergreen.pages.wording import format_gap, percent
+from evergreen.stages.validate.config import ValidateConfig
 from evergreen.stages.validate.evidence import Evidence, PairedDifference
 from evergreen.stages.validate.statistics import rows_needed
-
-if TYPE_CHECKING:
-    from evergreen.stages.validate.config import ValidateConfig
-
 
 MAX_CLASSES = 5  # new ones that a sentence names
 SIMPLER = {  # models worth a remark where they are better than the candidate

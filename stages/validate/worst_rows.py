@@ -1,8 +1,6 @@
 """Show the test rows with the worst predictions, drawn by their kinds."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +18,8 @@ from evergreen.core.marks import (
     Text,
     Values,
 )
-
-if TYPE_CHECKING:
-    from evergreen.stages.validate.evaluated_rows import ShownRows
-    from evergreen.stages.validate.evidence import Evidence
+from evergreen.stages.validate.evaluated_rows import ShownRows
+from evergreen.stages.validate.evidence import Evidence
 
 SHOWN = 12
 LONGEST = 60  # characters of a value
