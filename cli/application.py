@@ -4,8 +4,6 @@ A command is one file: the function `run` in cli/run.py, with typed parameters, 
 imported when it is called; the list of commands is read from the sources.
 """
 
-from __future__ import annotations
-
 import ast
 import functools
 import importlib

@@ -4,8 +4,6 @@ Also docs/reference/catalogue.md. Everything is read from the docstrings of arch
 `python -m evergreen.cli.catalogue` writes the page anew, and a test fails while it is out of date.
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import inspect

@@ -1,7 +1,5 @@
 """`evergreen check-part`: the tests of Evergreen's own parts, on one file of a project."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated

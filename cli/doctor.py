@@ -1,7 +1,5 @@
 """`evergreen doctor`: what is missing or cannot work here, and the fix. Each check yields findings."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import shutil

@@ -1,7 +1,5 @@
 """`evergreen dvc`: DVC's own command line, where `dvc` need not be on the path."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

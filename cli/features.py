@@ -1,7 +1,5 @@
 """`evergreen features`: what the released network makes of rows, for other programs to learn from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

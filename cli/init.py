@@ -1,7 +1,5 @@
 """`evergreen init`: make a folder of a git repository a project."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`evergreen new`: a pipeline's YAML from a table, each guess with its reason beside it."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

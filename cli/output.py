@@ -1,7 +1,5 @@
 """Hold what a command has to say: a value for programs, a text for people, an exit status for shells."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`evergreen predict`: predict the rows of a file with the released model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

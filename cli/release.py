@@ -1,7 +1,5 @@
 """`evergreen release`: put a candidate into production by hand."""
 
-from __future__ import annotations
-
 from evergreen.cli.output import CommandResult
 from evergreen.cli.parameters import PipelineName, open_pipeline
 from evergreen.core.progress import console_progress

@@ -1,7 +1,5 @@
 """`evergreen report`: where a pipeline's report lies."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

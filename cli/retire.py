@@ -1,7 +1,5 @@
 """`evergreen retire`: take a pipeline out of service and out of the lists."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated
 

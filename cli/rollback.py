@@ -1,7 +1,5 @@
 """`evergreen rollback`: return to an earlier version."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

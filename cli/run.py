@@ -1,7 +1,5 @@
 """`evergreen run`: bring a pipeline up to date, and show that what is released answers."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

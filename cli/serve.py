@@ -1,7 +1,5 @@
 """`evergreen serve`: the endpoint of every released version."""
 
-from __future__ import annotations
-
 from evergreen.cli.output import CommandResult
 
 

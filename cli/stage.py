@@ -1,7 +1,5 @@
 """`evergreen stage`: one stage of one pipeline alone, in this process and without Prefect; dvc.yaml calls it."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

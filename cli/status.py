@@ -1,7 +1,5 @@
 """`evergreen status`: what is stale, released and served."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from evergreen.cli.output import CommandResult

@@ -1,7 +1,5 @@
 """`evergreen stop`: end what runs here."""
 
-from __future__ import annotations
-
 from evergreen.cli.output import CommandResult
 
 

@@ -1,7 +1,5 @@
 """`evergreen watch`: run the schedules in the pipelines' YAML until interrupted."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from evergreen.cli.output import CommandResult

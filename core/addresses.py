@@ -1,7 +1,5 @@
 """Keep secrets out of addresses: an address holds `${NAME}`, which the environment fills in when it is read."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

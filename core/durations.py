@@ -1,7 +1,5 @@
 """Parse durations as a person writes them: "30m", "6h", "7d", "1w"."""
 
-from __future__ import annotations
-
 import re
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")

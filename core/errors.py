@@ -1,7 +1,5 @@
 """Say what is wrong, where, and what to do about it: the errors that a person can mend."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

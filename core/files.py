@@ -4,8 +4,6 @@ Everything is written beside its place under a temporary name and renamed at the
 leaves the old version or the new one, never half of one.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import json

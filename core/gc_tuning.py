@@ -3,8 +3,6 @@
 By default Python looks for cycles after some hundred allocations; such code then spends 10% of its time in it.
 """
 
-from __future__ import annotations
-
 import atexit
 import gc
 from collections.abc import Iterator

@@ -3,27 +3,28 @@
 A mark says what is to be seen and nothing about HTML or SVG. Every value in it is JSON; pixels are PNG bytes as base64.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, dataclass_transform
 
 Json = Mapping[str, Any]
 Points = Sequence[Sequence[float]]  # [x, y] each
 
 
-@dataclass(frozen=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 class Mark:
-    """The base of all marks."""
+    """The base of all marks: each is a frozen dataclass."""
+
+    def __init_subclass__(cls) -> None:
+        """Make the class a dataclass."""
+        dataclass(frozen=True)(cls)
 
     def to_json(self) -> dict[str, Any]:
         """Return the mark as JSON, `mark` being the name of its class."""
-        return {"mark": type(self).__name__, **{part.name: _json(getattr(self, part.name)) for part in fields(self)}}
+        return {"mark": type(self).__name__, **{name: _json(value) for name, value in vars(self).items()}}
 
 
-@dataclass(frozen=True)
 class Text(Mark):
     """A paragraph; what stands between `backticks` is code. A `note` is set in a quieter colour."""
 
@@ -31,7 +32,6 @@ class Text(Mark):
     note: bool = False
 
 
-@dataclass(frozen=True)
 class Link(Mark):
     """A way to another page, relative to this one."""
 
@@ -39,7 +39,6 @@ class Link(Mark):
     target: str
 
 
-@dataclass(frozen=True)
 class Table(Mark):
     """Rows of text and numbers under a head; row `best` is set in bold."""
 
@@ -48,14 +47,12 @@ class Table(Mark):
     best: int | None = None
 
 
-@dataclass(frozen=True)
 class Values(Mark):
     """Names and values."""
 
     values: Json
 
 
-@dataclass(frozen=True)
 class Fold(Mark):
     """Marks that are folded away behind a summary."""
 
@@ -63,14 +60,12 @@ class Fold(Mark):
     marks: Sequence[Mark]
 
 
-@dataclass(frozen=True)
 class Items(Mark):
     """A list, of marks for each item."""
 
     items: Sequence[Sequence[Mark]]
 
 
-@dataclass(frozen=True)
 class Matrix(Mark):
     """Counts (K, K) by actual class (row) and predicted class (column)."""
 
@@ -78,7 +73,6 @@ class Matrix(Mark):
     counts: Sequence[Sequence[int]]
 
 
-@dataclass(frozen=True)
 class Line(Mark):
     """One curve of a chart. `style` is one of a, b, c (colours), faint, dashed; a `band` is a filled outline."""
 
@@ -88,7 +82,6 @@ class Line(Mark):
     dots: bool = False  # dots alone, not connected
 
 
-@dataclass(frozen=True)
 class Chart(Mark):
     """Curves or clouds over two linear axes; `diagonal` draws y = x, `rule` a vertical line at that x."""
 
@@ -99,7 +92,6 @@ class Chart(Mark):
     rule: float | None = None
 
 
-@dataclass(frozen=True)
 class Dot(Mark):
     """One row of a dot plot: a value, perhaps with an interval."""
 
@@ -110,7 +102,6 @@ class Dot(Mark):
     style: str = "b"
 
 
-@dataclass(frozen=True)
 class DotPlot(Mark):
     """Values below each other over one axis."""
 
@@ -118,7 +109,6 @@ class DotPlot(Mark):
     x: str
 
 
-@dataclass(frozen=True)
 class Histogram(Mark):
     """Shares of each side's values in bins of equal width from `low` to `high` (as written on the axis)."""
 
@@ -128,7 +118,6 @@ class Histogram(Mark):
     title: str
 
 
-@dataclass(frozen=True)
 class Bars(Mark):
     """The share of each side, 0 to 1, for each word."""
 
@@ -136,14 +125,12 @@ class Bars(Mark):
     title: str
 
 
-@dataclass(frozen=True)
 class SideLegend(Mark):
     """A legend that says which colour is which side."""
 
     names: Sequence[str]
 
 
-@dataclass(frozen=True)
 class Sparkline(Mark):
     """A window of a series, and what came after it, actual and predicted."""
 
@@ -152,7 +139,6 @@ class Sparkline(Mark):
     predicted: Sequence[float] = ()
 
 
-@dataclass(frozen=True)
 class Graph(Mark):
     """Nodes 0 to n_nodes - 1 and edges between them; node 0 is the one that is asked about if it `has_center`."""
 
@@ -162,7 +148,6 @@ class Graph(Mark):
     title: str = ""
 
 
-@dataclass(frozen=True)
 class Image(Mark):
     """A PNG file as base64; see core/png.py."""
 
@@ -170,7 +155,6 @@ class Image(Mark):
     title: str = ""
 
 
-@dataclass(frozen=True)
 class MaskedImage(Mark):
     """A class for each pixel over an image. In `mask`, a grey PNG file, 0 is unlabelled and k + 1 is class k."""
 
@@ -179,14 +163,12 @@ class MaskedImage(Mark):
     title: str = ""
 
 
-@dataclass(frozen=True)
 class ClassColors(Mark):
     """The colour of each class in masks; the first class is left as the image has it."""
 
     names: Sequence[str]
 
 
-@dataclass(frozen=True)
 class BoxedImage(Mark):
     """Boxes {x0, y0, x1, y1, class, score} over an image, their corners in units of `size` (height, width)."""
 
@@ -197,14 +179,12 @@ class BoxedImage(Mark):
     title: str = ""
 
 
-@dataclass(frozen=True)
 class StyledText(Mark):
     """Pieces of a text, each (text, style): "", strong, soft, code, tag, marked, deleted or inserted."""
 
     pieces: Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True)
 class Figure(Mark):
     """Marks side by side over a caption of labels and values; `highlight` asks for attention."""
 
@@ -214,7 +194,6 @@ class Figure(Mark):
     highlight: bool = False
 
 
-@dataclass(frozen=True)
 class Gallery(Mark):
     """Figures in a grid, `wide` ones or small ones; `columns` fixes how many stand in a row."""
 
@@ -223,7 +202,6 @@ class Gallery(Mark):
     columns: int = 0
 
 
-@dataclass(frozen=True)
 class Section(Mark):
     """A heading and what stands under it."""
 

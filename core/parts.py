@@ -5,8 +5,6 @@ known. They are loaded from their text, under a module name of Evergreen's own: 
 sys.path, the text is all that travels to a worker (`adopt`), and a released model carries it (`carry`).
 """
 
-from __future__ import annotations
-
 import importlib
 import linecache
 import re

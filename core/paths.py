@@ -1,7 +1,5 @@
 """Name the places of a project: where each thing of a pipeline lies."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

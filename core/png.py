@@ -1,7 +1,5 @@
 """Write arrays of pixels as PNG files. The same pixels give the same bytes."""
 
-from __future__ import annotations
-
 import base64
 import struct
 import zlib

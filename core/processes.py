@@ -1,7 +1,5 @@
 """Lock files; start processes that outlive a command, and find them by number and start time: numbers are reused."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import subprocess

@@ -4,8 +4,6 @@ A stage calls `progress(stage="train", epoch=3, epochs=40, samples_per_second=�
 as it likes. Whoever runs it calls `progress(stage="train", summary="…", seconds=…)` when the stage is done.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ A secret is a password before an @, the value of a key such as `token`, `sig` or
 of a service's tokens; also percent-encoded, in nested and chained addresses and in connection strings.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from urllib.parse import quote, quote_plus, unquote

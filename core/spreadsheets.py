@@ -4,8 +4,6 @@ A text that begins with =, +, -, @, a tab or a carriage return gets an apostroph
 also behind white space, quotes, and what spreadsheets of other countries take for the end of a cell. Numbers stay.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Iterable, Sequence

@@ -3,8 +3,6 @@
 The next process continues what a killed one left there.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 The new text is parsed before it is written: it must hold the old values and the new ones, and nothing else.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Refuse at once what no person writes into a YAML file, before it takes time or memory; each error has its line."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

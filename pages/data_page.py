@@ -1,7 +1,5 @@
 """Draw the page a person reads before anything is learned: what the rows hold, what was found in them, what changed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

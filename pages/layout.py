@@ -1,7 +1,5 @@
 """Render a page: self-contained HTML, no script, nothing from a network, the same bytes for the same content."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache

@@ -1,7 +1,5 @@
 """Draw the page a person reads before a release: the verdict first, then what it rests on."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

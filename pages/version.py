@@ -1,7 +1,5 @@
 """Name what decides how a page looks beside its data."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

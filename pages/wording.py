@@ -1,7 +1,5 @@
 """Write numbers, names and differences as people do."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

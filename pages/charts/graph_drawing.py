@@ -1,7 +1,5 @@
 """Draw a graph: its center in the middle and the rest in rings by their distance from it; or all in one ring."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

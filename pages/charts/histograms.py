@@ -1,7 +1,5 @@
 """Draw one column's values in a small picture, the splits over each other: a histogram of numbers, bars of words."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

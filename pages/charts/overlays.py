@@ -1,7 +1,5 @@
 """Draw what lies over an image: the classes of its pixels, the boxes around its things."""
 
-from __future__ import annotations
-
 import base64
 import struct
 from collections.abc import Mapping, Sequence
