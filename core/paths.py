@@ -106,8 +106,5 @@ def find_root(start: Path | None = None) -> Path:
     for folder in (here, *here.parents):
         if (folder / "pipelines").is_dir() and any((folder / graph).is_file() for graph in GRAPHS):
             return folder
-    raise PipelineError(
-        "this folder is not in an Evergreen project",
-        place=str(here),
-        fix="change into a project, or make one here with: evergreen init",
-    )
+    fix = "change into a project, or make one here with: evergreen init"
+    raise PipelineError("this folder is not in an Evergreen project", place=str(here), fix=fix)

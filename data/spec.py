@@ -164,9 +164,8 @@ class FeatureSpec:
         try:
             return cls.from_json(read_json(path, "inputs", "target"))
         except (LookupError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"not a spec ({error!r})", place=str(path), fix="run the stage `preprocess` again"
-            ) from error
+            fix = "run the stage `preprocess` again"
+            raise DataError(f"not a spec ({error!r})", place=str(path), fix=fix) from error
 
 
 def fit(

@@ -114,9 +114,8 @@ def ask(url: str, name: str, row: dict[str, Any]) -> dict[str, Any]:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
-            raise PipelineError(
-                f"the endpoint refused the request ({error.code}: {text})", place=request.full_url
-            ) from error
+            problem = f"the endpoint refused the request ({error.code}: {text})"
+            raise PipelineError(problem, place=request.full_url) from error
         except OSError as error:
             if time.monotonic() > limit:
                 raise PipelineError(f"no answer ({error})", place=request.full_url, fix="evergreen serve") from error

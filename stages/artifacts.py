@@ -157,7 +157,6 @@ def load_model(folder: Path) -> Model:
     except SafetensorError as error:
         raise PipelineError(f"broken ({error})", place=str(folder / WEIGHTS), fix=again) from None
     except RuntimeError as error:
-        raise PipelineError(
-            f"does not match {CARD} ({' '.join(str(error).split()):.300})", place=str(folder / WEIGHTS), fix=again
-        ) from None
+        problem = f"does not match {CARD} ({' '.join(str(error).split()):.300})"
+        raise PipelineError(problem, place=str(folder / WEIGHTS), fix=again) from None
     return Model(network.eval(), spec, card)

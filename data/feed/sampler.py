@@ -36,9 +36,8 @@ class RowWeights:
     def __post_init__(self) -> None:
         if self.balance and (not kinds.kind_of(self.spec.target).HAS_CLASSES or self.spec.target.shape):
             fix = "leave it out: it needs a target with one class per row"
-            raise DataError(
-                f"a target of kind {self.spec.target.kind} has no classes", place="train.class_balanced", fix=fix
-            )
+            problem = f"a target of kind {self.spec.target.kind} has no classes"
+            raise DataError(problem, place="train.class_balanced", fix=fix)
 
     @property
     def needed(self) -> bool:

@@ -33,11 +33,8 @@ class BatchPlan:
 
     def __post_init__(self) -> None:
         if self.size < self.world:
-            raise DataError(
-                f"a batch of {self.size} rows cannot be shared by {self.world} workers",
-                place="train.batch_size",
-                fix=f"use {self.world} or more",
-            )
+            problem = f"a batch of {self.size} rows cannot be shared by {self.world} workers"
+            raise DataError(problem, place="train.batch_size", fix=f"use {self.world} or more")
 
     @property
     def steps(self) -> int:

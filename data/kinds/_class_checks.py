@@ -34,9 +34,8 @@ def check_class_target(column: pa.Array, place: str) -> None:
     if n_distinct > max(10, len(words) // 2):
         numeric = is_mostly_numbers(column)
         fix = "use `task: regression`" if numeric else "choose a column with fewer different values"
-        raise DataError(
-            f"holds {n_distinct} different values in {len(words)} rows, too many for classes", place=place, fix=fix
-        )
+        problem = f"holds {n_distinct} different values in {len(words)} rows, too many for classes"
+        raise DataError(problem, place=place, fix=fix)
     numbers, errors = to_float64(column)
     values = numbers[~np.isnan(numbers)]
     if not errors and len(values) and (values != np.trunc(values)).any():

@@ -22,19 +22,13 @@ def format_value(value: Any) -> str:
 def check_fields(row: Any, columns: Sequence[str], place: str) -> None:
     """Raise DataError unless a row of a request is an object of exactly these fields."""
     if not isinstance(row, dict):
-        raise DataError(
-            f"it is not an object (got {format_value(row)})",
-            place=place,
-            fix="send each row as an object of named fields",
-        )
+        fix = "send each row as an object of named fields"
+        raise DataError(f"it is not an object (got {format_value(row)})", place=place, fix=fix)
     if extra := [name for name in row if name not in columns]:
         raise DataError(f"there is no field '{extra[0][:80]}'", place=place, fix=suggest(extra[0][:80], columns))
     if lacking := [name for name in columns if name not in row]:
-        raise DataError(
-            f"the field '{lacking[0]}' is missing",
-            place=place,
-            fix="give every field" + (f" ({len(lacking)} are missing)" if len(lacking) > 1 else ""),
-        )
+        fix = "give every field" + (f" ({len(lacking)} are missing)" if len(lacking) > 1 else "")
+        raise DataError(f"the field '{lacking[0]}' is missing", place=place, fix=fix)
 
 
 def parse_numeric_array(value: Any, shape: tuple[int, ...]) -> np.ndarray:

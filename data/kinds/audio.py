@@ -88,11 +88,8 @@ class Audio(Kind):
         wishes = {**self.OPTIONS, **options}
         for option, least in (("rate", 0), ("mel", 4), ("seconds", 0), ("step", 0.001)):
             if not isinstance(wishes[option], int | float) or wishes[option] < least:
-                raise DataError(
-                    f"{option} is not valid (got {wishes[option]!r})",
-                    place=place,
-                    fix=f"use a number of {least} or more",
-                )
+                fix = f"use a number of {least} or more"
+                raise DataError(f"{option} is not valid (got {wishes[option]!r})", place=place, fix=fix)
         if wishes["form"] not in FORMS:
             raise DataError(f"{wishes['form']!r} is not a valid form", place=place, fix=f"use {' or '.join(FORMS)}")
         rates = Counter(rate for rate in column.field("rate").to_pylist() if rate)

@@ -63,9 +63,8 @@ class Boxes(Kind):
                 fix = (
                     "say `{kind: boxes, size: [height, width]}`, or give coordinates as fractions of the image's sides"
                 )
-                raise DataError(
-                    "the boxes are in pixels, and the size of the images is not known", place=place, fix=fix
-                )
+                problem = "the boxes are in pixels, and the size of the images is not known"
+                raise DataError(problem, place=place, fix=fix)
             size = pixels.parse_size(options["size"], place)
         most = options.get("most") or 2 * max(len(row) for row in column.to_pylist())
         classes = sorted({box["class"] for box in boxes})
@@ -84,9 +83,8 @@ class Boxes(Kind):
             for index, box in enumerate(row):
                 if box["class"] not in place:
                     problem = f"'{box['class']}' is not a class of the training rows"
-                    raise DataError(
-                        problem, place=f"row {number}, column '{field.columns[0]}'", fix=f"known: {list(place)}"
-                    )
+                    fix = f"known: {list(place)}"
+                    raise DataError(problem, place=f"row {number}, column '{field.columns[0]}'", fix=fix)
                 shares = [box["x0"] / width, box["y0"] / height, box["x1"] / width, box["y1"] / height]
                 encoded[number, index] = [place[box["class"]], *np.clip(shares, 0, 1)]
         return encoded

@@ -84,11 +84,8 @@ class Category(Kind):
             for column, kind, cap in zip(columns.values(), types, most, strict=True)
         ]
         if target and len(values[0]) < 2:
-            raise DataError(
-                f"the training rows hold only one class: {values[0]}",
-                place=f"column '{next(iter(columns))}'",
-                fix="collect rows of a second class, or choose another target",
-            )
+            problem, place = f"the training rows hold only one class: {values[0]}", f"column '{next(iter(columns))}'"
+            raise DataError(problem, place=place, fix="collect rows of a second class, or choose another target")
         missing = [column.null_count > 0 for column in columns.values()]
         state: dict[str, Any] = {"values": values, "types": types, "missing": missing}
         if any(buckets):
@@ -115,11 +112,8 @@ class Category(Kind):
             codes = codes[column.indices.fill_null(len(text) - 1).to_numpy(zero_copy_only=False)]
         if not field.shape and (codes < 0).any():
             unseen = column[int(np.argmin(codes))].as_py()
-            raise DataError(
-                f"'{unseen}' is not a class of the training rows",
-                place=f"column '{field.columns[index]}'",
-                fix=suggest(str(unseen), [str(value) for value in values]),
-            )
+            problem, place = f"'{unseen}' is not a class of the training rows", f"column '{field.columns[index]}'"
+            raise DataError(problem, place=place, fix=suggest(str(unseen), [str(value) for value in values]))
         return codes
 
     def _hashed(self, field: TensorField, index: int, text: pa.Array, codes: np.ndarray) -> np.ndarray:

@@ -71,14 +71,12 @@ class Labels(Kind):
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if not isinstance(value, list):
-            raise DataError(
-                f"is not a list (got {format_value(value)})", fix="give a list of labels, empty where there are none"
-            )
+            fix = "give a list of labels, empty where there are none"
+            raise DataError(f"is not a list (got {format_value(value)})", fix=fix)
         for word in value:
             if not isinstance(word, str) or re.search(r"[\ud800-\udfff]", word):  # JSON can escape half a character
-                raise DataError(
-                    f"holds a label that is not text (got {format_value(word)})", fix="give labels as texts"
-                )
+                fix = "give labels as texts"
+                raise DataError(f"holds a label that is not text (got {format_value(word)})", fix=fix)
         return _set(value)
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:

@@ -71,9 +71,8 @@ class Moment(Kind):
         ((name, column),) = columns.items()
         place = f"preprocess.kinds.{name}"
         if target:
-            raise DataError(
-                "a time cannot be a target", place=place, fix="use a number as the target, such as the days until then"
-            )
+            fix = "use a number as the target, such as the days until then"
+            raise DataError("a time cannot be a target", place=place, fix=fix)
         wishes = {**self.OPTIONS, **options}
         times = column.drop_null().cast(pa.int64()).to_numpy(zero_copy_only=False)
         mean, std = (float(times.mean()), float(times.std())) if len(times) else (0.0, 1.0)
@@ -119,9 +118,8 @@ class Moment(Kind):
         else:
             raise DataError(f"is not a time (got {format_value(value)})", fix=FIX)
         if faults or not read[0].is_valid:
-            raise DataError(
-                f"is not a time (got {format_value(value)})" + (f" ({faults[0]})" if faults else ""), fix=FIX
-            )
+            problem = f"is not a time (got {format_value(value)})" + (f" ({faults[0]})" if faults else "")
+            raise DataError(problem, fix=FIX)
         return read[0].value
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:

@@ -149,9 +149,8 @@ class Number(Kind):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise DataError(f"is not a number (got {format_value(value)})", fix="give a number, without quotes")
         if not abs(value) <= LARGEST:  # NaN compares false
-            raise DataError(
-                f"is not a finite number (got {str(value)[:40]})", fix=f"give a finite number up to {LARGEST:g}"
-            )
+            fix = f"give a finite number up to {LARGEST:g}"
+            raise DataError(f"is not a finite number (got {str(value)[:40]})", fix=fix)
         return float(value)
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
@@ -232,6 +231,5 @@ def _possible(column_options: Mapping[str, Any], *, target: bool) -> None:
         raise DataError(f"{column_options['decimal']!r} is not a decimal separator", fix='use "," or "."')
     if target and (column_options["scaling"] not in STRAIGHT or column_options["outliers"] != "keep"):
         fix = f"use scaling: {', '.join(STRAIGHT)}; for counts use `transform`"
-        raise DataError(
-            "a target cannot be rescaled non-linearly or clipped: predictions are in its own units", fix=fix
-        )
+        problem = "a target cannot be rescaled non-linearly or clipped: predictions are in its own units"
+        raise DataError(problem, fix=fix)

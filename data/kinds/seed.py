@@ -50,10 +50,8 @@ class Seed(Kind):
 
     def from_json(self, field: TensorField, index: int, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < LIMIT:
-            raise DataError(
-                f"is not a seed (got {format_value(value)})",
-                fix=f"give a whole number from 0 to {LIMIT - 1}, or leave it out",
-            )
+            fix = f"give a whole number from 0 to {LIMIT - 1}, or leave it out"
+            raise DataError(f"is not a seed (got {format_value(value)})", fix=fix)
         return value
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:

@@ -41,9 +41,8 @@ class Tags(Kind):
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         if not target:
-            raise DataError(
-                "tags can only be a target", place=f"column '{name}'", fix="leave the column out (`drop_columns`)"
-            )
+            fix = "leave the column out (`drop_columns`)"
+            raise DataError("tags can only be a target", place=f"column '{name}'", fix=fix)
         rows = column.drop_null().to_pylist()
         values = sorted({tag for row in rows for tag in row})
         if len(values) < 2:

@@ -86,9 +86,8 @@ class Text(Kind):
             else units.learn_vocabulary(unit, texts, vocabulary)
         )
         if not values:
-            raise DataError(
-                "no token occurs twice in the training rows", place=f"column '{name}'", fix="give more text"
-            )
+            fix = "give more text"
+            raise DataError("no token occurs twice in the training rows", place=f"column '{name}'", fix=fix)
         length = length or min(LONGEST, longest)
         state = {"values": [values], "sizes": [len(values) + SPECIAL], "unit": unit, "length": length, "listed": listed}
         return TensorField("text", (name,), (length,), "int64", {**state, "target": target})
@@ -211,9 +210,8 @@ def _unit(unit: str, texts: Sequence[Any], listed: bool, place: str) -> str:
     if unit and unit not in units.UNITS:
         raise DataError(f"'{unit}' is not a unit of text", place=place, fix="use " + ", ".join(units.UNITS))
     if listed and unit not in ("", "word"):
-        raise DataError(
-            f"lists of words cannot be split into {unit}s", place=place, fix="leave `unit` out, or give texts"
-        )
+        fix = "leave `unit` out, or give texts"
+        raise DataError(f"lists of words cannot be split into {unit}s", place=place, fix=fix)
     if unit or listed:
         return unit or "word"
     some = texts[:: -(-len(texts) // GLANCED) or 1]

@@ -138,6 +138,5 @@ class PreprocessConfig(Section):
             if self.target in columns:
                 raise PipelineError(f"{name} names the target {self.target[:100]!r}", fix="take another column")
         if both := sorted({*self.drop_columns} & {*self.covariates, self.time, self.series_column, self.sample_weight}):
-            raise PipelineError(
-                f"drop_columns leaves out {both[0][:100]!r}, which is needed", fix="keep one of the two"
-            )
+            fix = "keep one of the two"
+            raise PipelineError(f"drop_columns leaves out {both[0][:100]!r}, which is needed", fix=fix)

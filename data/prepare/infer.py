@@ -56,11 +56,8 @@ def infer_schema(
     """
     options, given, ignore = kind_options(given or {}), kind_names(given or {}), list(ignore)
     if given.get(target, target_kind) != target_kind:
-        raise DataError(
-            f"the task predicts a {target_kind}, but kinds declares '{target}' a {given[target]}",
-            place="preprocess.kinds",
-            fix=f"take '{target}' out of kinds, or change the task",
-        )
+        problem = f"the task predicts a {target_kind}, but kinds declares '{target}' a {given[target]}"
+        raise DataError(problem, place="preprocess.kinds", fix=f"take '{target}' out of kinds, or change the task")
     columns = check_columns(table, [target, *given, *ignore, *key])
     kinds.find(target_kind).check_target(decode_array(table.column(target)), f"target column '{target}'")
     inputs, notes = {}, []
@@ -82,11 +79,8 @@ def infer_schema(
                 f"column '{name}' is left out: {_explain_rejection(column)}; to use it, set `kinds: {{{name}: …}}`"
             )
     if not inputs:
-        raise DataError(
-            "no input column is left",
-            place="preprocess",
-            fix="; ".join(notes) or "give more columns than the target",
-        )
+        fix = "; ".join(notes) or "give more columns than the target"
+        raise DataError("no input column is left", place="preprocess", fix=fix)
     every = {**inputs, target: target_kind}
     options |= _map_in_threads(lambda name: _complete_options(table, name, every[name], options), every)
     return Schema(inputs, target, target_kind, notes, {name: said for name, said in options.items() if said})
@@ -148,9 +142,8 @@ def check_columns(table: pa.Table, names: Iterable[str]) -> list[str]:
         raise DataError("there are no rows", place="the collected data", fix="check the source: it is empty")
     if "_fault" in table.column_names and not table.column("_fault").null_count:
         first = table.column("_fault")[0].as_py()
-        raise DataError(
-            f"no row could be read; the first: {first}", place="the collected data", fix="correct the source"
-        )
+        fix = "correct the source"
+        raise DataError(f"no row could be read; the first: {first}", place="the collected data", fix=fix)
     return columns
 
 

@@ -96,9 +96,8 @@ def check_invalid_fraction(rows: int, bad: Mapping[str, int], limit: float, asid
     if (count := sum(bad.values())) > limit * rows:
         share = f"{count:,} of {rows:,} rows are not valid ({count / rows:.1%}); the limit is {100 * limit:.4g}%"
         fix = "correct the source or the rules, or raise max_invalid_fraction"
-        raise TooManyInvalidRowsError(
-            f"{share}: {format_reasons(bad)}", "preprocess.max_invalid_fraction", fix, aside, rows, bad
-        )
+        problem = f"{share}: {format_reasons(bad)}"
+        raise TooManyInvalidRowsError(problem, "preprocess.max_invalid_fraction", fix, aside, rows, bad)
 
 
 def _split(fault: str) -> tuple[str, str, str]:

@@ -90,9 +90,8 @@ def _check_columns(raw: pa.Table, config: PreprocessConfig, kind: str) -> None:
     if not config.time:
         raise DataError("a forecast needs a time column", place="preprocess.time", fix="set `time: COLUMN`")
     if config.sample_weight:
-        raise DataError(
-            "rows of a series cannot be weighted", place="preprocess.sample_weight", fix="leave sample_weight out"
-        )
+        fix = "leave sample_weight out"
+        raise DataError("rows of a series cannot be weighted", place="preprocess.sample_weight", fix=fix)
     named = [config.target, config.time, *config.covariates, *([config.series_column] if config.series_column else [])]
     schemas.check_columns(raw, named)
     for name in (config.target, *config.covariates):

@@ -85,11 +85,8 @@ def split_by_time(
     ):
         cuts[label] = ordered[int(len(ordered) * (1 - share))] if given is None else _moment(given, typed.type, label)
     if not cuts["validate_from"] < cuts["test_from"]:
-        raise DataError(
-            f"validate_from ({cuts['validate_from']}) is not before test_from ({cuts['test_from']})",
-            place="preprocess",
-            fix="give both cuts, validate_from first",
-        )
+        problem = f"validate_from ({cuts['validate_from']}) is not before test_from ({cuts['test_from']})"
+        raise DataError(problem, place="preprocess", fix="give both cuts, validate_from first")
     splits = np.where(values >= cuts["test_from"], TEST, np.where(values >= cuts["validate_from"], VALIDATION, TRAIN))
     if width := _width(gap, typed.type):
         for cut in cuts.values():
@@ -140,8 +137,5 @@ def _moment(given: Moment, kind: pa.DataType, label: str) -> Any:
 def check_fractions(test: float, validation: float) -> None:
     """Raise DataError unless both fractions are positive and leave rows to train on."""
     if not (0 < test < 1 and 0 < validation < 1 and test + validation < 1):
-        raise DataError(
-            f"test_share {test} and validation_share {validation} leave no rows for one of the splits",
-            place="preprocess",
-            fix="make both greater than 0 and their sum less than 1",
-        )
+        problem = f"test_share {test} and validation_share {validation} leave no rows for one of the splits"
+        raise DataError(problem, place="preprocess", fix="make both greater than 0 and their sum less than 1")

@@ -177,11 +177,8 @@ def time_axis(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
     values = values.astype("datetime64[us]").astype(np.int64) if values.dtype.kind == "M" else values.astype(np.float64)
     ordered = np.sort(values)
     if (ordered[1:] == ordered[:-1]).any():
-        raise DataError(
-            "a time occurs twice",
-            place=f"column '{name}'",
-            fix="keep one row for each time, or say `series_column: COLUMN` where one table holds several series",
-        )
+        fix = "keep one row for each time, or say `series_column: COLUMN` where one table holds several series"
+        raise DataError("a time occurs twice", place=f"column '{name}'", fix=fix)
     return values
 
 

@@ -201,9 +201,8 @@ def find(kind: str, place: str) -> type[Source]:
     """Return the class of the source of a scheme or a file ending."""
     kind = ALIASES.get(kind, kind)
     if not parts.is_known("sources", kind):
-        raise DataError(
-            f"there is no source for '{kind or 'a file without an ending'}'", place=place, fix=suggest(kind, names())
-        )
+        fix = suggest(kind, names())
+        raise DataError(f"there is no source for '{kind or 'a file without an ending'}'", place=place, fix=fix)
     return parts.find("sources", kind, Source)
 
 

@@ -116,9 +116,8 @@ def parse_options(name: str, more: Sequence[str] = ()) -> tuple[str, dict[str, s
         if key not in known:
             raise DataError(f"'{key}' is not an option of graphs", place=name, fix=suggest(key, known))
         if key in ("hops", "most") and not (word.isdecimal() and int(word)):
-            raise DataError(
-                f"'{word}' is not a valid value of {key}", place=name, fix="use a whole number of 1 or more"
-            )
+            fix = "use a whole number of 1 or more"
+            raise DataError(f"'{word}' is not a valid value of {key}", place=name, fix=fix)
         if key == "features" and word not in ("own", "place"):
             raise DataError(f"'{word}' is not a valid value of features", place=name, fix="use own or place")
     return bare, found

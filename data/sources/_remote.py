@@ -187,9 +187,8 @@ def retry(work: Callable[[], Found], place: str, progress: Callable[[], int] = l
             tries, reached = (tries + 1 if now <= reached else 1), now
             if tries == TRIES:
                 problem = f"it does not answer after {TRIES} tries ({_said(error)})"
-                raise TemporaryError(
-                    problem, place=place, fix="run again when it does: what was fetched stays"
-                ) from error
+                fix = "run again when it does: what was fetched stays"
+                raise TemporaryError(problem, place=place, fix=fix) from error
             time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1)) * (0.5 + random.random()))
 
 

@@ -27,9 +27,8 @@ class DeltaSource(sources.Source):
         super().__init__(address, root)
         option, _, number = said.partition("=")
         if said and (option != "version" or not number.isdecimal()):
-            raise DataError(
-                f"'?{said}' is not a valid option", place=f"delta:{name}", fix="use ?version=12, or leave it out"
-            )
+            fix = "use ?version=12, or leave it out"
+            raise DataError(f"'?{said}' is not a valid option", place=f"delta:{name}", fix=fix)
         self.version = int(number) if said else None
 
     def read(self) -> Iterator[pa.RecordBatch]:

@@ -20,9 +20,8 @@ QUESTIONS = ("marks", "eight")
 class DigitsSource(sources.Source):
     def read(self) -> Iterator[pa.RecordBatch]:
         if self.name not in QUESTIONS:
-            raise DataError(
-                f"'{self.name}' is not a question", place=f"digits:{self.name}", fix=suggest(self.name, QUESTIONS)
-            )
+            fix = suggest(self.name, QUESTIONS)
+            raise DataError(f"'{self.name}' is not a question", place=f"digits:{self.name}", fix=fix)
         from sklearn.datasets import load_digits
 
         found = load_digits()

@@ -85,9 +85,8 @@ def _table(folder: Path) -> Path | None:
     found = sorted(path for path in folder.glob("*") if path.suffix.lower() in TABLES and path.name[0] != ".")
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
-        raise DataError(
-            f"it holds several tables: {names}", place=str(folder), fix="keep only the one that names the images"
-        )
+        fix = "keep only the one that names the images"
+        raise DataError(f"it holds several tables: {names}", place=str(folder), fix=fix)
     return found[0] if found else None
 
 

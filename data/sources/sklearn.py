@@ -47,11 +47,8 @@ class SklearnSource(sources.Source):
             if name not in ("files", "sample_image", "sample_images", "svmlight_file", "svmlight_files")
         ]
         if self.name not in known:
-            raise DataError(
-                f"scikit-learn ships no data set '{self.name}'",
-                place=f"sklearn:{self.name}",
-                fix=suggest(self.name, known),
-            )
+            fix = suggest(self.name, known)
+            raise DataError(f"scikit-learn ships no data set '{self.name}'", place=f"sklearn:{self.name}", fix=fix)
         return getattr(datasets, f"load_{self.name}")
 
     def _load(self) -> Any:

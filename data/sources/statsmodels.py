@@ -36,11 +36,8 @@ class StatsmodelsSource(sources.Source):
             if module.ispkg and module.name != "tests"
         )
         if self.name not in known:
-            raise DataError(
-                f"statsmodels ships no data set '{self.name}'",
-                place=f"statsmodels:{self.name}",
-                fix=suggest(self.name, known),
-            )
+            fix = suggest(self.name, known)
+            raise DataError(f"statsmodels ships no data set '{self.name}'", place=f"statsmodels:{self.name}", fix=fix)
         return importlib.import_module(f"statsmodels.datasets.{self.name}")
 
 

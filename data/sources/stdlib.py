@@ -22,9 +22,8 @@ ASIDE = {"test", "tests", "idle_test", "site-packages", "dist-packages", "turtle
 class StdlibSource(sources.Source):
     def read(self) -> Iterator[pa.RecordBatch]:
         if self.name != "imports":
-            raise DataError(
-                f"'{self.name}' is not a data set of this source", place=f"stdlib:{self.name}", fix="use stdlib:imports"
-            )
+            fix = "use stdlib:imports"
+            raise DataError(f"'{self.name}' is not a data set of this source", place=f"stdlib:{self.name}", fix=fix)
         rows = [row for path in _files() for row in _rows(path)]
         table = pa.Table.from_pylist(rows, schema=SCHEMA)
         yield from sources.with_origin(table, "stdlib:imports").combine_chunks().to_batches(sources.ROWS)

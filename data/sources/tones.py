@@ -48,9 +48,8 @@ class TonesSource(sources.Source):
 
     def _words(self) -> tuple[int, int]:
         if self.name not in SETS:
-            raise DataError(
-                f"there are no tones called '{self.name}'", place=f"tones:{self.name}", fix=suggest(self.name, SETS)
-            )
+            fix = suggest(self.name, SETS)
+            raise DataError(f"there are no tones called '{self.name}'", place=f"tones:{self.name}", fix=fix)
         return SETS[self.name]
 
 

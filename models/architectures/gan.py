@@ -56,9 +56,8 @@ class GAN(Architecture):
         super().__init__()
         for word, right in ((body, BODIES), (objective, OBJECTIVES)):
             if word not in right:
-                raise ModelError(
-                    f"{word!r} is not a valid loss or normalization", place="gan", fix=suggest(word, right)
-                )
+                fix = suggest(word, right)
+                raise ModelError(f"{word!r} is not a valid loss or normalization", place="gan", fix=fix)
         self.given, self.span, self.hinge = Condition(inputs), MinMaxScaler(), objective == "hinge"
         self.out_features, width = 32, GROUPS * max(1, round(2 * size))  # F is the width of the random code
         inside, shape = self.out_features + self.given.width, tuple(target.shape)

@@ -54,9 +54,8 @@ class Pretrained(Architecture):
     ) -> None:
         super().__init__()
         if train not in WAYS:
-            raise ModelError(
-                f"{train!r} is not a valid value of train", place="pretrained", fix=f"use {', '.join(WAYS)}"
-            )
+            fix = f"use {', '.join(WAYS)}"
+            raise ModelError(f"{train!r} is not a valid value of train", place="pretrained", fix=fix)
         if not self.supports(inputs):
             fix = "give one column `kind: tokens` or `kind: image` with a `source`, ignore others of these kinds"
             raise ModelError("no single column names its source", place="pretrained", fix=fix)

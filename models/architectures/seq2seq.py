@@ -49,9 +49,8 @@ class Seq2Seq(Architecture):
             problem = (
                 f"it writes text and no {target.kind}" if target.kind != "text" else f"writer {writer!r}, beam {beam}"
             )
-            raise ModelError(
-                problem, place="seq2seq", fix=f"use a writer of {', '.join(WRITERS)}, and a beam of 1 or more"
-            )
+            fix = f"use a writer of {', '.join(WRITERS)}, and a beam of 1 or more"
+            raise ModelError(problem, place="seq2seq", fix=fix)
         self.out_features = 8 * max(1, round(16 * size))  # D
         self.length, self.beam = target.shape[0], beam
         self.steps = SequenceInputs(inputs, self.out_features)

@@ -145,8 +145,5 @@ def _check(loss: str, levels: Sequence[float], interval: float) -> None:
         fix = "use distinct fractions between 0 and 1, such as [0.1, 0.5, 0.9]"
         raise ModelError(f"quantiles are not valid (got {list(levels)})", place="task.quantiles", fix=fix)
     if not 0 <= interval < 1:
-        raise ModelError(
-            f"interval is not valid (got {interval})",
-            place="task.interval",
-            fix="use a fraction such as 0.9, or 0 for none",
-        )
+        fix = "use a fraction such as 0.9, or 0 for none"
+        raise ModelError(f"interval is not valid (got {interval})", place="task.interval", fix=fix)

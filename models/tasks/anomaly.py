@@ -53,9 +53,8 @@ class Anomaly(Task):
         self.classes: list[Any] = list(target.state["values"][0])
         self.normal = self._index(normal)
         if not 0 < false_alarms < 1:
-            raise ModelError(
-                f"false_alarms is not valid (got {false_alarms})", place="task", fix="use a fraction such as 0.05"
-            )
+            fix = "use a fraction such as 0.05"
+            raise ModelError(f"false_alarms is not valid (got {false_alarms})", place="task", fix=fix)
         self.false_alarms = false_alarms
         self.register_buffer("threshold", torch.tensor(math.inf))
 

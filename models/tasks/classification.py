@@ -225,8 +225,7 @@ def _check(loss: str, gamma: float, smoothing: float, weights: str) -> None:
         if value not in right:
             raise ModelError(f"{value!r} is not a valid value of {name}", place="task", fix=f"use {' or '.join(right)}")
     if not 0 <= smoothing < 1:
-        raise ModelError(
-            f"label_smoothing is not valid (got {smoothing})", place="task", fix="use a fraction from 0 to below 1"
-        )
+        fix = "use a fraction from 0 to below 1"
+        raise ModelError(f"label_smoothing is not valid (got {smoothing})", place="task", fix=fix)
     if gamma < 0:
         raise ModelError(f"gamma is not valid (got {gamma})", place="task", fix="use a number of 0 or more")

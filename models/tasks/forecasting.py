@@ -48,11 +48,8 @@ class Forecasting(NumericTask):
     ) -> None:
         super().__init__(target, in_features, loss=loss, quantiles=quantiles, interval=interval)
         if season < 0:
-            raise ModelError(
-                f"season is not valid (got {season})",
-                place="task.season",
-                fix="give its length in rows, or 0 to detect it",
-            )
+            fix = "give its length in rows, or 0 to detect it"
+            raise ModelError(f"season is not valid (got {season})", place="task.season", fix=fix)
         self.season, self.naive = season, float(target.state.get("naive", 0.0))
         if self.naive:
             self.METRICS = {**self.METRICS, "mase": "min"}
@@ -115,9 +112,8 @@ class Forecasting(NumericTask):
         length, steps = history_BT.shape[1], future.shape[1]
         if self.season > length:
             fix = "lengthen preprocess.window, or leave the season out"
-            raise ModelError(
-                f"the season ({self.season} rows) is longer than the window ({length})", place="task.season", fix=fix
-            )
+            problem = f"the season ({self.season} rows) is longer than the window ({length})"
+            raise ModelError(problem, place="task.season", fix=fix)
 
         def ago(history_BT: Tensor, season: int) -> Tensor:
             return history_BT[:, length - season + torch.arange(steps) % season]

@@ -46,11 +46,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name, right in CHOICES.items():
             if getattr(self, name) not in right:
-                raise ModelError(
-                    f"{getattr(self, name)!r} is not a valid value of {name}",
-                    place="train",
-                    fix=f"use {', '.join(right)}",
-                )
+                fix = f"use {', '.join(right)}"
+                raise ModelError(f"{getattr(self, name)!r} is not a valid value of {name}", place="train", fix=fix)
         for name in ("epochs", "batch_size", "accumulate", "plateau_patience"):
             self._at_least(name, 1)
         for name in ("weight_decay", "clip", "mixup", "patience", "checkpoint_seconds"):
@@ -58,9 +55,8 @@ class TrainingConfig:
         for name in ("momentum", "ema", "swa", "warmup_share", "layer_decay"):
             self._share(name)
         if not self.learning_rate > 0:
-            raise ModelError(
-                f"learning_rate is not valid (got {self.learning_rate})", place="train", fix="use a number above 0"
-            )
+            fix = "use a number above 0"
+            raise ModelError(f"learning_rate is not valid (got {self.learning_rate})", place="train", fix=fix)
 
     def _at_least(self, name: str, minimum: int) -> None:
         if not getattr(self, name) >= minimum:

@@ -22,9 +22,8 @@ class LossModule(nn.Module):
         self.network, self.mixup = network, mixup
         if mixup and type(network.architecture).loss is not Architecture.loss:
             name = type(network.architecture).__name__
-            raise ModelError(
-                f"{name} has its own loss, which mixup cannot be combined with", place="train", fix="set mixup to 0"
-            )
+            fix = "set mixup to 0"
+            raise ModelError(f"{name} has its own loss, which mixup cannot be combined with", place="train", fix=fix)
 
     def forward(self, batch: Batch, group: str = "all") -> Tensor:
         """Return the scalar loss of one parameter group, a mean over the rows of the batch."""

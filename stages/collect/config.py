@@ -71,9 +71,8 @@ class CollectConfig(Section):
             try:
                 positions.append(moments.to_position(mark))
             except (ValueError, OverflowError) as error:
-                raise PipelineError(
-                    f"{mark!r} is not a valid value of {name}", fix="use a number or a time: 2026-01-31"
-                ) from error
+                fix = "use a number or a time: 2026-01-31"
+                raise PipelineError(f"{mark!r} is not a valid value of {name}", fix=fix) from error
         if len(positions) == 2 and not positions[0] < positions[1]:
             raise PipelineError(f"since is {self.since!r}, not before until", fix="give the earlier one as since")
         return self

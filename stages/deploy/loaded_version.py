@@ -56,9 +56,8 @@ class LoadedVersion:
         row_bytes = sum(4 * math.prod(field.shape) for field in self.model.spec.inputs.values())
         if len(rows) * row_bytes > most:
             problem = f"{len(rows)} rows take {len(rows) * row_bytes:,} bytes, {most:,} may be"
-            raise RequestError(
-                413, problem, fix=f"send fewer rows in each request, {RAISE.format('max_decoded_bytes')}"
-            )
+            fix = f"send fewer rows in each request, {RAISE.format('max_decoded_bytes')}"
+            raise RequestError(413, problem, fix=fix)
         with limit_decoding(self.limits):
             return self.model.spec.parse_request(rows, "rows")
 

@@ -69,15 +69,13 @@ def parse_rows(body: bytearray, limits: Mapping[str, Any]) -> list[Any]:
         raise RequestError(413, f"the body holds up to {most:,} values, {limits['max_values']:,} may be", fix=fix)
     value = _parse(body)
     if not isinstance(value, dict):
-        raise RequestError(
-            422, f"the body is not an object (got {_show(value)})", fix='send {"rows": [{…}, …]} or one row, {…}'
-        )
+        fix = 'send {"rows": [{…}, …]} or one row, {…}'
+        raise RequestError(422, f"the body is not an object (got {_show(value)})", fix=fix)
     if "rows" not in value:
         return [value]
     if extra := [key for key in value if key != "rows"]:
-        raise RequestError(
-            422, f"the body has a field '{extra[0]:.80}' beside 'rows'", fix="put the fields into the rows"
-        )
+        fix = "put the fields into the rows"
+        raise RequestError(422, f"the body has a field '{extra[0]:.80}' beside 'rows'", fix=fix)
     found = value["rows"]
     if not isinstance(found, list):
         raise RequestError(422, f"rows is not a list (got {_show(found)})", fix='send {"rows": [{…}, …]}')

@@ -152,9 +152,8 @@ def _folder(root: Path) -> Path:
         folder = Path("/tmp") / f"evergreen-{name}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise PipelineError(
-            "belongs to another user", place=str(folder), fix="ask its owner or an administrator to remove it"
-        )
+        fix = "ask its owner or an administrator to remove it"
+        raise PipelineError("belongs to another user", place=str(folder), fix=fix)
     return folder
 
 

@@ -46,9 +46,8 @@ def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]
         _continue(model, values_NC[rows], rows, predicted, which)
     if len(table) and np.isnan(predicted["prediction"]).all():
         fix = "add the earlier rows to the file"
-        raise PipelineError(
-            f"no row has the {window} known values before it that the model needs", place=str(source), fix=fix
-        )
+        problem = f"no row has the {window} known values before it that the model needs"
+        raise PipelineError(problem, place=str(source), fix=fix)
     columns = {name: column for name, column in predicted.items() if name == "prediction" or not np.isnan(column).all()}
     return {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
 

@@ -35,7 +35,6 @@ class SelectConfig(Section):
         if self.folds == 1:
             raise PipelineError("folds is not valid (got 1)", fix="use at least 2, or 0 to score with seeds")
         if sorted(set(self.rungs)) != self.rungs:
-            raise PipelineError(
-                f"rungs are not valid (got {self.rungs})", fix="use growing whole numbers such as [1, 3, 9, 27]"
-            )
+            fix = "use growing whole numbers such as [1, 3, 9, 27]"
+            raise PipelineError(f"rungs are not valid (got {self.rungs})", fix=fix)
         return self

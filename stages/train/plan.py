@@ -113,9 +113,8 @@ def _check_feed(config: TrainConfig, name: str, spec: FeatureSpec) -> None:
     LengthBucketing(spec)
     if not find_architecture(name).CAN_TRIM_PADDING:
         able = ", ".join(one for one in list_architectures() if find_architecture(one).CAN_TRIM_PADDING)
-        raise PipelineError(
-            f"bucket_by_length: {name} needs all rows of one length", fix=f"leave it out, or choose {able}"
-        )
+        fix = f"leave it out, or choose {able}"
+        raise PipelineError(f"bucket_by_length: {name} needs all rows of one length", fix=fix)
 
 
 def _share_folder(folder: Path, storage: str, *place: str) -> str:

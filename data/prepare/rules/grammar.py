@@ -130,6 +130,5 @@ def check_pattern(sign: str, wrong: MakeError) -> None:
     try:
         pc.match_substring_regex(pa.array([""]), anchor(sign))
     except pa.ArrowInvalid as error:
-        raise wrong(
-            f"'{sign[:SHOWN]}' is not a regular expression ({str(error)[:SHOWN]})", "use the syntax of RE2"
-        ) from error
+        problem = f"'{sign[:SHOWN]}' is not a regular expression ({str(error)[:SHOWN]})"
+        raise wrong(problem, "use the syntax of RE2") from error
