@@ -33,11 +33,8 @@ if TYPE_CHECKING:
 Batch = Mapping[str, Tensor]
 SEQUENCE_KINDS = frozenset({"text", "series", "audio"})  # kinds that are read step by step
 ROW_KINDS = frozenset({"number", "category", "labels"})  # kinds whose values are of a row as a whole
-LAYOUT_KINDS = {
-    "sequence": SEQUENCE_KINDS,
-    "causal": SEQUENCE_KINDS,
-    "pixels": frozenset({"image"}),
-}  # form → kinds that it is a feature of
+# form → kinds that it is a feature of
+LAYOUT_KINDS = {"sequence": SEQUENCE_KINDS, "causal": SEQUENCE_KINDS, "pixels": frozenset({"image"})}
 Choice = tuple[float, float] | tuple[float, float, str] | list[Any]
 
 
@@ -131,9 +128,7 @@ class Architecture(nn.Module):
     NEEDS_ONE_OF: ClassVar[frozenset[str]] = frozenset()  # kinds of input of which it needs one, if any are named
     LAYOUTS: ClassVar[tuple[str, ...]] = ("pooled",)  # of features, that it can give
     GENERATES: ClassVar[frozenset[str]] = frozenset()  # kinds of target that it makes itself, in the layout "target"
-    CAN_TRIM_PADDING: ClassVar[bool] = (
-        False  # it answers alike where the one text or sound of a row ends with the batch's longest
-    )
+    CAN_TRIM_PADDING: ClassVar[bool] = False  # it answers alike where a row ends with the batch's longest text or sound
     IS_BASELINE: ClassVar[bool] = False  # select compares every other architecture with it
     FIRST_FOR: ClassVar[frozenset[str]] = frozenset()  # kinds of input for which it is worth trying first
     EXTRA: ClassVar[str] = ""  # a module that it needs, of an optional extra
@@ -181,14 +176,10 @@ class Task(nn.Module):
     LAYOUTS: ClassVar[tuple[str, ...]] = ("pooled",)  # of features, that it works on, the best first
     NEEDS_ONE_OF: ClassVar[frozenset[str]] = frozenset()  # kinds of input of which it needs one, if any are named
     TARGET_IS_INPUT: ClassVar[bool] = False  # the target is an input as well
-    GENERATED_INPUTS: ClassVar[
-        dict[str, str]
-    ] = {}  # inputs that the data need not have: column → kind, each made for every row
+    GENERATED_INPUTS: ClassVar[dict[str, str]] = {}  # inputs that the data need not have: column → kind
     HAS_LOSS: ClassVar[bool] = True  # False: the architecture has the loss
     ROW_SCORE_GOAL: ClassVar[str] = "min"  # "min": `row_scores` gives errors; "max": scores
-    NEEDS_ALL_OUTPUTS: ClassVar[bool] = (
-        False  # True: a row's facts compare it with all others, so all outputs are needed at once
-    )
+    NEEDS_ALL_OUTPUTS: ClassVar[bool] = False  # True: a row's facts compare it with all others
     BOOTSTRAP_METRICS: ClassVar[bool] = True  # False: metrics are too slow for a bootstrap
     APPLICATIONS: ClassVar[tuple[tuple[str, str, str], ...]] = ()  # (what people want, kinds of inputs, what to mind)
     ESTIMATOR: ClassVar[str] = ""  # the class of evergreen.estimators that it is behind

@@ -19,15 +19,8 @@ from evergreen.data.arrow import RowErrors, evenly_spaced_indices, missing_words
 TYPE = pa.timestamp("us", "UTC")
 ISO, ZONED, EITHER = "iso", "iso+zone", "iso or iso+zone"
 DATES = (
-    "%d.%m.%Y",
-    "%d/%m/%Y",
-    "%m/%d/%Y",
-    "%Y/%m/%d",
-    "%d-%m-%Y",
-    "%m-%d-%Y",
-    "%d %b %Y",
-    "%b %d, %Y",
-    "%a, %d %b %Y",
+    *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y"),
+    *("%d %b %Y", "%b %d, %Y", "%a, %d %b %Y"),
 )
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S %z", " %I:%M %p", " %I:%M:%S %p")
 COMMON = (ISO, ZONED, *map("".join, product(DATES, CLOCKS)))
@@ -96,9 +89,8 @@ def matching_formats(column: pa.Array, share: float = SURE) -> list[str]:
     for format in (ISO, ZONED):  # what is written so is in no other format
         if not _parse_texts(texts, format)[1]:
             return [format]
-    few = texts.take(
-        pa.array(evenly_spaced_indices(len(texts), FEW))
-    )  # most forms fit none of them: the others are counted
+    # most forms fit none of a few texts: the others are counted
+    few = texts.take(pa.array(evenly_spaced_indices(len(texts), FEW)))
     likely = [format for format in COMMON if len(_parse_texts(few, format)[1]) < len(few)]
     if not likely and share:
         return []

@@ -54,5 +54,14 @@ def parse_numeric_array(value: Any, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
+def check_unicode(text: str) -> str:
+    """Return a text. Raises DataError where it holds half of a character, as JSON can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError("is not Unicode text", fix="send whole characters") from error
+    return text
+
+
 def _has_bool(value: Any) -> bool:
     return any(_has_bool(item) for item in value) if isinstance(value, list) else isinstance(value, bool)

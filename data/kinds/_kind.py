@@ -1,10 +1,8 @@
 """The contract of a kind: everything that Evergreen does with a column, in one class."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +10,7 @@ import pyarrow as pa
 from evergreen.core.marks import Mark
 from evergreen.data.arrow import RowErrors
 from evergreen.data.field import TensorField
-
-if TYPE_CHECKING:
-    from evergreen.data.kinds._near_duplicates import NearDuplicate
+from evergreen.data.kinds._near_duplicates import NearDuplicate, join_features
 
 
 class Kind:
@@ -25,6 +21,7 @@ class Kind:
     """
 
     VERSION: ClassVar[int] = 1  # raised when the same column gives another result
+    ARROW_TYPE: ClassVar[pa.DataType]  # of its checked columns, where all are of one
     OPTIONS: ClassVar[dict[str, Any]] = {}  # what a pipeline may set for a column of this kind, with the defaults
     grouped: ClassVar[bool] = False  # whether all columns of this kind make one tensor; else each makes its own
     ENCODES_AS: ClassVar[str] = ""  # the kind that models take its tensors for, where that is another
@@ -51,7 +48,7 @@ class Kind:
 
     def detect(self, column: pa.Array) -> float:
         """Return how well this kind suits a raw column, 0 to 1; the kind with the highest score is taken."""
-        raise NotImplementedError
+        return 0.0
 
     def guess_target(self, name: str, column: pa.Array) -> tuple[float, str]:
         """Return (how well this kind suits a raw target column, 0 to 1; what speaks against it, in words)."""
@@ -69,7 +66,7 @@ class Kind:
         """Return the options of a raw column, completed by how its values are written, so that all parts agree."""
         return dict(options)
 
-    def with_options(self, options: Mapping[str, Any]) -> Kind:
+    def with_options(self, options: Mapping[str, Any]) -> Self:
         """Return the kind that reads a column with these options, or with the state of a field."""
         return self
 
@@ -137,7 +134,7 @@ class Kind:
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
         """Return values that `from_json` parsed as a checked column."""
-        raise NotImplementedError
+        return pa.array(values, self.ARROW_TYPE)
 
     def to_json(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
         """Return a value of a checked column as a request has it: what `from_json` parses."""
@@ -154,7 +151,7 @@ class Kind:
 
     def hash_input(self, column: pa.Array) -> pa.Array | list[bytes]:
         """Return a checked column as numbers, texts or bytes that are equal however the same value was stored."""
-        raise NotImplementedError
+        return column
 
     def profile(self, column: pa.Array) -> dict[str, Any]:
         """Return what a checked column holds: `low` and `high` of numbers, `values` (value → rows) of categories."""
@@ -192,7 +189,11 @@ class Kind:
 
     def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
         """Return (N + M, F) numbers by which a classifier tells two checked columns apart; F is 0 if there are none."""
-        return np.zeros((len(one) + len(two), 0))
+        return join_features(self.row_features(one), self.row_features(two))
+
+    def row_features(self, column: pa.Array) -> np.ndarray:
+        """Return (N, F) numbers that say what is in each row of a checked column, to look for drift."""
+        return np.zeros((len(column), 0))
 
     def describe_drift(self, one: pa.Array, two: pa.Array, names: tuple[str, str]) -> str:
         """Return how a checked column differs between two tables of these names; "" where words do not tell."""

@@ -27,7 +27,7 @@ from evergreen.data.kinds import _mel as spectra
 from evergreen.data.kinds import _wav as wav
 from evergreen.data.kinds._audio_duplicates import find_duplicate_sounds, sound_features
 from evergreen.data.kinds._json import format_value
-from evergreen.data.kinds._near_duplicates import NearDuplicate, join_features
+from evergreen.data.kinds._near_duplicates import NearDuplicate
 
 TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])  # rate 0: that of the option
 LONG = 1000  # samples of a row from which on a list of numbers within −1…1 is taken for sound
@@ -158,8 +158,8 @@ class Audio(Kind):
     def find_near_duplicates(self, column: pa.Array, other: pa.Array) -> list[NearDuplicate]:
         return find_duplicate_sounds(column, other)
 
-    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
-        return join_features(sound_features(one), sound_features(two))
+    def row_features(self, column: pa.Array) -> np.ndarray:
+        return sound_features(column)
 
     def hash_input(self, column: pa.Array) -> list[bytes]:
         rates = column.field("rate").to_pylist()

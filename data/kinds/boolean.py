@@ -24,6 +24,7 @@ WORDS = [word for pair in PAIRS for word in pair]
 
 class Boolean(Kind):
     grouped: ClassVar[bool] = True
+    ARROW_TYPE: ClassVar[pa.DataType] = pa.bool_()
     ENCODES_AS: ClassVar[str] = "category"
     ALLOWS_MISSING: ClassVar[bool] = True
     COMPARES_AS: ClassVar[str] = "category"
@@ -80,9 +81,6 @@ class Boolean(Kind):
         if isinstance(value, str | int) and str(value).strip().lower() in WORDS:
             return WORDS.index(str(value).strip().lower()) % 2 == 1
         raise DataError(f"is not true or false (got {format_value(value)})", fix="give true or false")
-
-    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
-        return pa.array(values, pa.bool_())
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         return {"type": "boolean", "example": True} | ({"nullable": True} if field.state["missing"][index] else {})

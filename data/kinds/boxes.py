@@ -33,9 +33,6 @@ class Boxes(Kind):
         "most": None,  # boxes on one image; twice as many as on any training image
     }
 
-    def detect(self, column: pa.Array) -> float:
-        return 0.0  # only a target is boxes
-
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         rows: list[Any] = []
         faults: RowErrors = {}
@@ -60,9 +57,7 @@ class Boxes(Kind):
         size = [1, 1]
         if unit == "pixels":
             if options.get("size") is None:
-                fix = (
-                    "say `{kind: boxes, size: [height, width]}`, or give coordinates as fractions of the image's sides"
-                )
+                fix = "say `{kind: boxes, size: [height, width]}`, or give coordinates as fractions of the sides"
                 problem = "the boxes are in pixels, and the size of the images is not known"
                 raise DataError(problem, place=place, fix=fix)
             size = pixels.parse_size(options["size"], place)

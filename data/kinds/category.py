@@ -32,7 +32,7 @@ from evergreen.data.kinds._class_counts import (
     most_changed_value,
     one_hot,
 )
-from evergreen.data.kinds._json import format_value
+from evergreen.data.kinds._json import check_unicode, format_value
 
 MANY = 1000  # distinct values above which a text column is no category
 WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or false"}
@@ -144,12 +144,7 @@ class Category(Kind):
         right = {"string": str, "integer": int, "boolean": bool}[kind]
         if not isinstance(value, right) or (kind == "integer" and isinstance(value, bool)):
             raise DataError(f"is not {WORDS[kind]} (got {format_value(value)})", fix=f"give {WORDS[kind]}")
-        word = _text(value)
-        try:
-            word.encode()
-        except UnicodeEncodeError as error:  # JSON can escape half of a character
-            raise DataError("is not Unicode text", fix="send whole characters") from error
-        return word
+        return check_unicode(_text(value))
 
     def to_json(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
         word, kind = value.as_py(), field.state["types"][index]
@@ -202,9 +197,6 @@ class Category(Kind):
 
     def target_scores(self, train: pa.Array, held_out: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         return one_hot(train, held_out)
-
-    def hash_input(self, column: pa.Array) -> pa.Array:
-        return column
 
 
 @lru_cache(maxsize=256)

@@ -20,7 +20,7 @@ from evergreen.data.kinds import _images as pixels
 from evergreen.data.kinds import _pretrained as pretrained
 from evergreen.data.kinds._image_duplicates import find_duplicate_images
 from evergreen.data.kinds._json import format_value, parse_numeric_array
-from evergreen.data.kinds._near_duplicates import NearDuplicate, join_features
+from evergreen.data.kinds._near_duplicates import NearDuplicate
 
 FIRST = 10  # files that are looked at to tell whether a column of bytes holds images; some may be damaged
 EXAMPLE = 4096  # values: a larger picture is not written out in the documentation of an endpoint
@@ -135,9 +135,15 @@ class Image(Kind):
     def find_near_duplicates(self, column: pa.Array, other: pa.Array) -> list[NearDuplicate]:
         return find_duplicate_images(column, other)
 
-    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
+    def row_features(self, column: pa.Array) -> np.ndarray:
         """Return brightness, contrast, and each image in 4 × 4 pixels."""
-        return join_features(*map(_thumbnail_features, (one, two)))
+        if pa.types.is_binary(column.type):
+            values = np.stack([pixels.decode_image(data.as_py(), (16, 16), 3) for data in column]).astype(np.float32)
+        else:
+            values = stack_lists(column)[0].astype(np.float32)
+            values = values if values.ndim == 4 else values[..., None]
+        small = pixels.resize_images(values, (4, 4)).reshape(len(values), -1)
+        return np.column_stack([values.mean(axis=(1, 2, 3)), values.std(axis=(1, 2, 3)), small])
 
     def hash_input(self, column: pa.Array) -> pa.Array | list[bytes]:
         if pa.types.is_binary(column.type):
@@ -205,16 +211,6 @@ def _as_given(median: np.ndarray, state: Mapping[str, Any]) -> Any:
         median = pixels.with_channels(pixels.resize_images(median[None], side), depth if depth in (1, 3) else 1)[0]
         median = np.broadcast_to(median[..., :1], (*side, depth)) if median.shape[2] != depth else median
     return median.reshape(state["given"]).tolist()
-
-
-def _thumbnail_features(column: pa.Array) -> np.ndarray:
-    if pa.types.is_binary(column.type):
-        values = np.stack([pixels.decode_image(data.as_py(), (16, 16), 3) for data in column]).astype(np.float32)
-    else:
-        values = stack_lists(column)[0].astype(np.float32)
-        values = values if values.ndim == 4 else values[..., None]
-    small = pixels.resize_images(values, (4, 4)).reshape(len(values), -1)
-    return np.column_stack([values.mean(axis=(1, 2, 3)), values.std(axis=(1, 2, 3)), small])
 
 
 def _file(text: str) -> bytes:

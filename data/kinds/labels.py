@@ -25,6 +25,7 @@ WORDS = pa.list_(pa.string())
 
 class Labels(Kind):
     TASK = "classification"
+    ARROW_TYPE = WORDS
 
     def detect(self, column: pa.Array) -> float:
         column = decode_array(column)
@@ -79,9 +80,6 @@ class Labels(Kind):
                 raise DataError(f"holds a label that is not text (got {format_value(word)})", fix=fix)
         return _set(value)
 
-    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
-        return pa.array(values, WORDS)
-
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         names = field.state["values"][0]
         shown = "any of " + ", ".join(names[:20]) + "; others are passed over"
@@ -90,9 +88,9 @@ class Labels(Kind):
     def measure(self, column: pa.Array) -> Counter[str]:
         return Counter(str(word) for row in column.drop_null().to_pylist() for word in row)
 
-    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
+    def row_features(self, column: pa.Array) -> np.ndarray:
         """Return how many labels each row has."""
-        return np.array([[len(row or ())] for side in (one, two) for row in side.to_pylist()], np.float64)
+        return np.array([[len(row or ())] for row in column.to_pylist()], np.float64)
 
     def hash_input(self, column: pa.Array) -> list[bytes]:
         return [

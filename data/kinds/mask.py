@@ -29,13 +29,7 @@ class Mask(Kind):
 
     SPATIAL = True
     TASK = "segmentation"
-    OPTIONS: ClassVar[dict[str, Any]] = {
-        "size": None,
-        "ignore": None,
-    }  # [height, width]; the value of unlabelled pixels
-
-    def detect(self, column: pa.Array) -> float:
-        return 0.0  # it looks like an image; only a target is a mask
+    OPTIONS: ClassVar[dict[str, Any]] = {"size": None, "ignore": None}  # [height, width]; value of unlabelled pixels
 
     def guess_target(self, name: str, column: pa.Array) -> tuple[float, str]:
         return find("image").detect(column) if "mask" in name.lower() else 0.0, ""

@@ -34,6 +34,7 @@ class Number(Kind):
     grouped = True
     ALLOWS_MISSING = True
     MISSING_BECOMES = "filled by the training median"
+    ARROW_TYPE = pa.float64()
     RULE_TYPE = "number"
     SCALAR = True
     TASK = "regression"
@@ -153,9 +154,6 @@ class Number(Kind):
             raise DataError(f"is not a finite number (got {str(value)[:40]})", fix=fix)
         return float(value)
 
-    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
-        return pa.array(values, pa.float64())
-
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         schema: dict[str, Any] = {"type": "number", "example": field.state["median"][index]}
         return schema | ({"nullable": True} if field.state["missing"][index] else {})
@@ -193,9 +191,6 @@ class Number(Kind):
             for side in (train, held_out)
         )
         return one, two
-
-    def hash_input(self, column: pa.Array) -> pa.Array:
-        return column
 
 
 def check_numeric_target(column: pa.Array, place: str) -> None:

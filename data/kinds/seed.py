@@ -17,8 +17,7 @@ LIMIT = 2**31  # seeds are below it
 
 
 class Seed(Kind):
-    def detect(self, column: pa.Array) -> float:
-        return 0.0
+    ARROW_TYPE = pa.int64()
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
@@ -53,9 +52,6 @@ class Seed(Kind):
             fix = f"give a whole number from 0 to {LIMIT - 1}, or leave it out"
             raise DataError(f"is not a seed (got {format_value(value)})", fix=fix)
         return value
-
-    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
-        return pa.array(values, pa.int64())
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         text = "which sample to draw: the same seed gives the same sample; left out, it is drawn by lot"

@@ -14,7 +14,7 @@ from evergreen.data.arrow import RowErrors, decode_array, is_ragged, list_depth,
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds._json import parse_numeric_array
-from evergreen.data.kinds._near_duplicates import NearDuplicate, join_features, match_rounded
+from evergreen.data.kinds._near_duplicates import NearDuplicate, match_rounded
 from evergreen.data.kinds._transform import invert_transform
 from evergreen.data.kinds.number import check_numeric_target, numeric_range
 
@@ -116,8 +116,10 @@ class Series(Kind):
         one, two = _flat_windows(column), _flat_windows(other)
         return match_rounded(one, two) if one.shape[1] == two.shape[1] else []
 
-    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
-        return join_features(_window_features(one), _window_features(two))
+    def row_features(self, column: pa.Array) -> np.ndarray:
+        """Return (N, 4) mean, spread, first and last value of each window."""
+        values = _flat_windows(column)
+        return np.column_stack([values.mean(1), values.std(1), values[:, 0], values[:, -1]])
 
     def hash_input(self, column: pa.Array) -> list[bytes]:
         return [row.tobytes() for row in np.ascontiguousarray(stack_lists(column)[0] + 0.0, dtype="<f8")]
@@ -127,12 +129,6 @@ def _first_channel(column: pa.Array) -> np.ndarray:
     """Return (N, T) of series (N, T) or (N, T, C)."""
     values = stack_lists(column)[0]
     return values.reshape(*values.shape[:2], -1)[:, :, 0].astype(np.float64)
-
-
-def _window_features(column: pa.Array) -> np.ndarray:
-    """Return (N, 4) mean, spread, first and last value of each window."""
-    values = _flat_windows(column)
-    return np.column_stack([values.mean(1), values.std(1), values[:, 0], values[:, -1]])
 
 
 def _flat_windows(column: pa.Array) -> np.ndarray:

@@ -24,9 +24,6 @@ class Tags(Kind):
     ALIGNED = True
     OPTIONS: ClassVar[dict[str, Any]] = {"length": 0}  # 0: of the longest training row
 
-    def detect(self, column: pa.Array) -> float:
-        return 0.0
-
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         try:

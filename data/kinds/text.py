@@ -14,14 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.core.marks import Mark, StyledText
 from evergreen.data.arrow import RowErrors, decode_array, evenly_spaced_indices
 from evergreen.data.field import TensorField
-from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _tokenize as units
-from evergreen.data.kinds._json import format_value
-from evergreen.data.kinds._minhash import find_similar_texts, join_words
-from evergreen.data.kinds._near_duplicates import NearDuplicate, join_features
+from evergreen.data.kinds._json import check_unicode, format_value
+from evergreen.data.kinds._minhash import join_words
+from evergreen.data.kinds._written import Written, texts_of
 
 PADDING, UNKNOWN, BEGIN, END = range(4)
 SPECIAL = 4  # tokens before the vocabulary
@@ -29,13 +27,10 @@ LONGEST = 512  # tokens of a row, unless `length` says otherwise
 GLANCED = 2_000  # texts that tell whether they are words
 LEARNED = 10_000  # texts that tell the vocabulary and the length, spread evenly; all where they are no more
 SENTENCE = 4  # words: a column whose typical text has fewer is taken as names, not as text
-SHOWN = 280  # characters of a text on a page
-SORTS = (r"\p{Lu}", r"\p{Nd}", r"[\s\p{Z}]", r"[^\p{L}\p{N}]")  # capitals, digits, spaces, signs
 UNSEEN = "\ufffd"  # how an unknown token is written
 
 
-class Text(Kind):
-    TELLS_ROWS_APART = True
+class Text(Written):
     HAS_LENGTH = True
     TASK = "language_modelling"
     TASK_FROM_OWN_KIND = "translation"
@@ -96,11 +91,9 @@ class Text(Kind):
         state, (length,) = field.state, field.shape
         values = tuple(state["values"][0])
         tokens, codes = _cutter(state["unit"], values, state["listed"]), _codes(values)
-        rows = columns[0].to_pylist()
+        rows = texts_of(field, columns[0])
         encoded = np.zeros((len(rows), length), np.int64)
         for number, text in enumerate(rows):
-            if text is None:
-                raise DataError("missing", place=f"row {number}, column '{field.columns[0]}'", fix="give a text")
             row = [codes.get(token, UNKNOWN) for token in tokens(text)]
             row = [*row, END][:length] if state["target"] else row[:length]
             encoded[number, : len(row)] = row
@@ -119,17 +112,11 @@ class Text(Kind):
         return written
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
-        if field.state["listed"]:
-            if not isinstance(value, list) or not _is_words(value):
-                raise DataError(f"is {format_value(value)}", fix="give a list of words, none empty")
-        elif not isinstance(value, str):
-            raise DataError(f"is {format_value(value)}", fix="give text")
-        elif not value.strip():
-            raise DataError("is empty", fix="give text")
-        try:
-            "".join(value).encode()
-        except UnicodeEncodeError as error:  # JSON can escape half of a character
-            raise DataError("is not Unicode text", fix="send whole characters") from error
+        if not field.state["listed"]:
+            return super().from_json(field, index, value)
+        if not isinstance(value, list) or not _is_words(value):
+            raise DataError(f"is {format_value(value)}", fix="give a list of words, none empty")
+        check_unicode("".join(value))
         return value
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
@@ -145,22 +132,8 @@ class Text(Kind):
             return {"type": "array", "items": words, "minItems": 1, "example": example, **about}
         return {"type": "string", "minLength": 1, "example": units.detokenize(unit, example), **about}
 
-    MEASURE = "words in a row"
-
-    def measure(self, column: pa.Array) -> np.ndarray:
-        return count_words(column)
-
-    def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
-        return show_texts(columns[0])
-
-    def find_near_duplicates(self, column: pa.Array, other: pa.Array) -> list[NearDuplicate] | None:
-        return find_similar_texts(column, other)
-
     def to_scalars(self, column: pa.Array) -> pa.Array:
         return pa.array(map(join_words, column.to_pylist()), pa.string()) if pa.types.is_list(column.type) else column
-
-    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
-        return join_features(text_features(one), text_features(two))
 
     def hash_input(self, column: pa.Array) -> pa.Array | list[bytes]:
         if pa.types.is_string(column.type):
@@ -172,32 +145,6 @@ def _listed(kind: pa.DataType) -> bool:
     """Tell whether a column of this type holds lists of words."""
     listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     return listed and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type))
-
-
-def count_words(column: pa.Array) -> np.ndarray:
-    """Return the words of each row that is not missing, (N,)."""
-    texts = column.drop_null()
-    words = (
-        pc.count_substring_regex(texts, r"[^\s\p{Z}]+")
-        if pa.types.is_string(texts.type)
-        else pc.list_value_length(texts)
-    )
-    return words.to_numpy(zero_copy_only=False).astype(np.float64)
-
-
-def text_features(column: pa.Array) -> np.ndarray:
-    """Return (N, 5) how long each text is, and its fractions of capitals, digits, spaces and signs."""
-    text = pc.binary_join(column, " ") if pa.types.is_list(column.type) else column
-    text = text.fill_null("")
-    length = pc.utf8_length(text).to_numpy(zero_copy_only=False)
-    counts = [pc.count_substring_regex(text, sort).to_numpy(zero_copy_only=False) for sort in SORTS]
-    return np.column_stack([length, *(count / np.maximum(1, length) for count in counts)]).astype(np.float64)
-
-
-def show_texts(column: pa.Array) -> list[Mark]:
-    """Return the beginning of each text."""
-    texts = (" ".join(value) if isinstance(value, list) else value or "" for value in column.to_pylist())
-    return [StyledText([(text if len(text) <= SHOWN else text[:SHOWN] + "…", "")]) for text in texts]
 
 
 def _is_words(words: Iterable[Any]) -> bool:

@@ -13,26 +13,17 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError
-from evergreen.core.marks import Mark
 from evergreen.data.arrow import RowErrors, decode_array
 from evergreen.data.field import TensorField
-from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _pretrained as pretrained
-from evergreen.data.kinds._json import format_value
-from evergreen.data.kinds._minhash import find_similar_texts
-from evergreen.data.kinds._near_duplicates import NearDuplicate, join_features
-from evergreen.data.kinds.text import count_words, show_texts, text_features
+from evergreen.data.kinds._written import Written, texts_of
 
 LONGEST = 256  # tokens of a row, unless `length` says otherwise
 FIX = "give `source`, a folder with config.json and tokenizer.json, or a name on Hugging Face's hub"
 
 
-class Tokens(Kind):
-    TELLS_ROWS_APART = True
+class Tokens(Written):
     OPTIONS: ClassVar[dict[str, Any]] = {"source": "", "length": 0}  # 0: the longest of the training rows, at most 256
-
-    def detect(self, column: pa.Array) -> float:
-        return 0.0  # nobody guesses a tokenizer
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
@@ -63,9 +54,7 @@ class Tokens(Kind):
 
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         (length,) = field.shape
-        texts = columns[0].to_pylist()
-        if None in texts:
-            raise DataError("missing", place=f"row {texts.index(None)}, column '{field.columns[0]}'", fix="give a text")
+        texts = texts_of(field, columns[0])
         values = np.zeros((len(texts), length), np.int64)
         for row, encoding in enumerate(_tokenizer(field.state["tokenizer"], length).encode_batch(texts)):
             values[row, : len(encoding.ids)] = np.asarray(encoding.ids) + 1
@@ -75,38 +64,9 @@ class Tokens(Kind):
         rows = [[code - 1 for code in row if code] for row in np.asarray(values).tolist()]
         return _tokenizer(field.state["tokenizer"], field.shape[0]).decode_batch(rows)
 
-    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
-        if not isinstance(value, str) or not value.strip():
-            raise DataError("is empty" if isinstance(value, str) else f"is {format_value(value)}", fix="give text")
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:  # JSON can escape half of a character
-            raise DataError("is not Unicode text", fix="send whole characters") from error
-        return value
-
-    def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
-        return pa.array(values, pa.string())
-
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         about = f"the first {field.shape[0]} tokens are read"
         return {"type": "string", "minLength": 1, "description": about, "example": "a text"}
-
-    MEASURE = "words in a row"
-
-    def measure(self, column: pa.Array) -> np.ndarray:
-        return count_words(column)
-
-    def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
-        return show_texts(columns[0])
-
-    def find_near_duplicates(self, column: pa.Array, other: pa.Array) -> list[NearDuplicate] | None:
-        return find_similar_texts(column, other)
-
-    def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
-        return join_features(text_features(one), text_features(two))
-
-    def hash_input(self, column: pa.Array) -> pa.Array:
-        return column
 
 
 @lru_cache(maxsize=8)

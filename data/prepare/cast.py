@@ -57,9 +57,8 @@ def cast_column(column: pa.Array, kind: str, options: Mapping[str, Any] | None =
     if kind == TIME:
         if column.type == dates.TYPE:
             return column, {}
-        return dates.parse_datetimes(
-            column, *(str((options or {}).get(key) or "") for key in ("format", "unit", "zone"))
-        )
+        said = (str((options or {}).get(key) or "") for key in ("format", "unit", "zone"))
+        return dates.parse_datetimes(column, *said)
     if kind == TEXT:
         return to_strings(column), {}
     if pa.types.is_boolean(column.type):

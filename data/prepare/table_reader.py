@@ -128,9 +128,8 @@ class TableReader:
             raw, self.schema, required=required, rules=self.rules, known_errors=split_errors
         )
         ids = split.compute_row_ids(good, self.schema, config.id_columns)
-        stratified = (
-            kinds.find(self.schema.target_kind).HAS_CLASSES and not config.id_columns
-        )  # rows of one key stay together
+        # rows of one key stay together
+        stratified = kinds.find(self.schema.target_kind).HAS_CLASSES and not config.id_columns
         splits, aside = way.split(good, ids, to_strings(decode_array(good.column(target))) if stratified else None)
         if way.by in ("time", "group"):
             good = good.append_column(f"_{way.by}", good.column(way.column))

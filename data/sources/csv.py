@@ -62,9 +62,8 @@ def detect_encoding(path: Path) -> str:
                 block = file.read(1 << 20)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            return (
-                "cp1252" if WINDOWS & (odd := set(seen)) and not odd & ({*range(0x80, 0xA0)} - WINDOWS) else "latin-1"
-            )
+            odd = set(seen) & {*range(0x80, 0xA0)}
+            return "cp1252" if odd and odd <= WINDOWS else "latin-1"
     return "utf-8"
 
 

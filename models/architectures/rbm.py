@@ -85,9 +85,8 @@ class RBM(Architecture):
         self.out_features = max(4, round(100 * size))
         self.layer = Boltzmann(self.flat.width, self.out_features)
         self.steps, self.persistent, self.supervised = steps, persistent, supervised
-        self.level = (
-            nn.BatchNorm1d(self.out_features, affine=False) if layout == "pooled" else None
-        )  # units differ in spread
+        # units differ in spread
+        self.level = nn.BatchNorm1d(self.out_features, affine=False) if layout == "pooled" else None
         self.register_buffer("chains_NW", torch.rand(chains, self.flat.width) < 0.5)
 
     def forward(self, batch: Batch) -> Tensor:

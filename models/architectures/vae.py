@@ -143,7 +143,5 @@ class VAE(Architecture):
 
 
 def _layers(inside: int, width: int, outside: int, dropout: float) -> nn.Sequential:
-    bends = [nn.GELU(), nn.Dropout(dropout)]
-    return nn.Sequential(
-        nn.Linear(inside, width), *bends, nn.Linear(width, width), nn.GELU(), nn.Linear(width, outside)
-    )
+    first, second = nn.Linear(inside, width), nn.Linear(width, width)
+    return nn.Sequential(first, nn.GELU(), nn.Dropout(dropout), second, nn.GELU(), nn.Linear(width, outside))

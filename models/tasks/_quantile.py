@@ -90,9 +90,8 @@ class NumericTask(Task):
     def calibrate(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Choose the margin by which low and high move apart for the promised share of rows to lie between."""
         low, high = self._ends(output)
-        outside = (
-            torch.maximum(low - target, target - high).view(len(target), -1).sort(0).values
-        )  # (N, S); within: below 0
+        # (N, S); within: below 0
+        outside = torch.maximum(low - target, target - high).view(len(target), -1).sort(0).values
         rank = math.ceil((len(target) + 1) * self.coverage) - 1
         return {"margin": outside[min(rank, len(target) - 1)].view(self.shape)} if self.coverage else {}
 

@@ -44,13 +44,8 @@ class Generation(Task):
 
     def __init__(self, target: FieldLike, in_features: int) -> None:
         super().__init__(target, in_features)
-        ends = {
-            "mean": 0.0,
-            "std": 1.0,
-            "low": -math.inf,
-            "high": math.inf,
-        }  # of each channel; low and high standardised
-        for name, usual in ends.items():
+        # of each channel; low and high standardised
+        for name, usual in {"mean": 0.0, "std": 1.0, "low": -math.inf, "high": math.inf}.items():
             value = torch.tensor(target.state.get(name, [usual])).view(-1, 1, 1)
             self.register_buffer(name, value, persistent=False)
 

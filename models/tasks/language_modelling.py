@@ -97,9 +97,8 @@ class LanguageModelling(Task):
         is_token = now != PADDING
         pairs = torch.bincount((before * self.vocabulary + now)[is_token], minlength=self.vocabulary**2).float()
         pairs_VV = pairs.view(self.vocabulary, self.vocabulary) + PRIOR * single_V
-        return (
-            (pairs_VV / pairs_VV.sum(1, keepdim=True)).log()[_pairs(rows["target"])[0]].view(*rows["target"].shape, -1)
-        )
+        log_VV = (pairs_VV / pairs_VV.sum(1, keepdim=True)).log()
+        return log_VV[_pairs(rows["target"])[0]].view(*rows["target"].shape, -1)
 
     def pictures(self, rows: EvaluatedRows) -> Section:
         """Return texts, their tokens marked where another was likelier."""

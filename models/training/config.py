@@ -23,9 +23,8 @@ class TrainingConfig:
     epochs: int = 40  # passes over the training rows
     batch_size: int = 32  # rows of one batch, over all ranks
     learning_rate: float = 2e-3  # at its peak
-    weight_decay: float = (
-        1e-2  # of matrices, not of norms and biases; decoupled (adamw, muon) or an L2 penalty (adam, sgd, rmsprop)
-    )
+    # of matrices, not of norms and biases; decoupled (adamw, muon) or an L2 penalty (adam, sgd, rmsprop)
+    weight_decay: float = 1e-2
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "muon"] = "adamw"  # muon: hidden matrices; adamw the rest
     momentum: float = 0.9  # of sgd: the share of the last step's direction that is kept
     layer_decay: float = 1.0  # each layer learns at this share of the rate of the one nearer the output, 1 is off

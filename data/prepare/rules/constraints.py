@@ -35,9 +35,8 @@ def validate_rules(schema: Mapping[str, Mapping[str, Any]], rules: Sequence[str]
         parse_rule(rule)
 
 
-Test = tuple[
-    str, str, Expression, list[tuple[str, str]]
-]  # column or RULE, reason, what holds, (type, column) pairs read
+# column or RULE, reason, what holds, (type, column) pairs read
+Test = tuple[str, str, Expression, list[tuple[str, str]]]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""What kinds of text have in common: how it is read from a request, measured, shown and compared."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.core.errors import DataError
+from evergreen.core.marks import Mark, StyledText
+from evergreen.data.field import TensorField
+from evergreen.data.kinds import Kind
+from evergreen.data.kinds._json import check_unicode, format_value
+from evergreen.data.kinds._minhash import find_similar_texts
+from evergreen.data.kinds._near_duplicates import NearDuplicate
+
+SHOWN = 280  # characters of a text on a page
+SORTS = (r"\p{Lu}", r"\p{Nd}", r"[\s\p{Z}]", r"[^\p{L}\p{N}]")  # capitals, digits, spaces, signs
+
+
+class Written(Kind):
+    """The base of the kinds whose checked columns hold text, or lists of words."""
+
+    TELLS_ROWS_APART = True
+    ARROW_TYPE = pa.string()
+    MEASURE = "words in a row"
+
+    def from_json(self, field: TensorField, index: int, value: Any) -> Any:
+        if not isinstance(value, str):
+            raise DataError(f"is {format_value(value)}", fix="give text")
+        if not value.strip():
+            raise DataError("is empty", fix="give text")
+        return check_unicode(value)
+
+    def measure(self, column: pa.Array) -> np.ndarray:
+        """Return the words of each row that is not missing, (N,)."""
+        texts = column.drop_null()
+        listed = pa.types.is_list(texts.type)
+        words = pc.list_value_length(texts) if listed else pc.count_substring_regex(texts, r"[^\s\p{Z}]+")
+        return words.to_numpy(zero_copy_only=False).astype(np.float64)
+
+    def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark]:
+        """Return the beginning of each text."""
+        texts = (" ".join(value) if isinstance(value, list) else value or "" for value in columns[0].to_pylist())
+        return [StyledText([(text if len(text) <= SHOWN else text[:SHOWN] + "…", "")]) for text in texts]
+
+    def find_near_duplicates(self, column: pa.Array, other: pa.Array) -> list[NearDuplicate] | None:
+        return find_similar_texts(column, other)
+
+    def row_features(self, column: pa.Array) -> np.ndarray:
+        """Return (N, 5) how long each text is, and its fractions of capitals, digits, spaces and signs."""
+        text = pc.binary_join(column, " ") if pa.types.is_list(column.type) else column
+        text = text.fill_null("")
+        length = pc.utf8_length(text).to_numpy(zero_copy_only=False)
+        counts = [pc.count_substring_regex(text, sort).to_numpy(zero_copy_only=False) for sort in SORTS]
+        return np.column_stack([length, *(count / np.maximum(1, length) for count in counts)]).astype(np.float64)
+
+
+def texts_of(field: TensorField, column: pa.Array) -> list[Any]:
+    """Return the rows of a checked column. Raises DataError where one is missing."""
+    texts = column.to_pylist()
+    if None in texts:
+        raise DataError("missing", place=f"row {texts.index(None)}, column '{field.columns[0]}'", fix="give a text")
+    return texts
