@@ -55,11 +55,8 @@ class Mask(Kind):
         size = pixels.parse_size(options["size"], place) if options.get("size") is not None else _size(column)
         classes = set(np.unique(_masks(column, size)).tolist()) - {options.get("ignore")}
         if len(classes) < 2:
-            raise DataError(
-                f"the training masks hold only one class: {sorted(classes)}",
-                place=place,
-                fix="give masks of two classes or more",
-            )
+            fix = "give masks of two classes or more"
+            raise DataError(f"the training masks hold only one class: {sorted(classes)}", place=place, fix=fix)
         if len(classes) > MANY:
             fix = "save masks without blurred edges (PNG, one value a class)"
             raise DataError(f"holds {len(classes)} different values, too many for classes", place=place, fix=fix)

@@ -218,10 +218,8 @@ def _possible(column_options: Mapping[str, Any], *, target: bool) -> None:
     """Raise DataError for options of a column that do not exist, or that a target cannot have."""
     for option, known in (("scaling", SCALINGS), ("outliers", OUTLIERS)):
         if column_options[option] not in known:
-            raise DataError(
-                f"{column_options[option]!r} is not a valid value of {option}",
-                fix=suggest(str(column_options[option]), known),
-            )
+            fix = suggest(str(column_options[option]), known)
+            raise DataError(f"{column_options[option]!r} is not a valid value of {option}", fix=fix)
     if column_options["decimal"] not in ("", ",", "."):
         raise DataError(f"{column_options['decimal']!r} is not a decimal separator", fix='use "," or "."')
     if target and (column_options["scaling"] not in STRAIGHT or column_options["outliers"] != "keep"):

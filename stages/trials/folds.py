@@ -32,9 +32,8 @@ def split_fold(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids
     all_rows = {name: np.concatenate([column, validation[name]]) for name, column in train.items()}
     is_held_out = fold_of(ids, count) == number
     if is_held_out.all() or not is_held_out.any():
-        raise PipelineError(
-            f"{len(ids)} rows are too few for {count} folds", fix="use fewer folds, or 0 to score with seeds"
-        )
+        fix = "use fewer folds, or 0 to score with seeds"
+        raise PipelineError(f"{len(ids)} rows are too few for {count} folds", fix=fix)
     learned, scored = (
         {name: column[rows] for name, column in all_rows.items()} for rows in (~is_held_out, is_held_out)
     )

@@ -201,9 +201,8 @@ def compile_rule(rule: str, types: Mapping[str, str]) -> tuple[Expression, list[
     if term.type != BOOLEAN:
         raise reader.wrong(f"it is a {term.type}, not a condition", "compare it with something")
     if not reader.asked:
-        raise reader.wrong(
-            "it names no column", "name one; write a column whose name is not a word as field('unit price')"
-        )
+        fix = "name one; write a column whose name is not a word as field('unit price')"
+        raise reader.wrong("it names no column", fix)
     return term.expression, list(reader.asked)
 
 
