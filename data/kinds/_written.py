@@ -1,4 +1,4 @@
-"""What kinds of text have in common: how it is read from a request, measured, shown and compared."""
+"""Read texts of requests; measure, show and compare columns of them: what kinds of text have in common."""
 
 from collections.abc import Sequence
 from typing import Any

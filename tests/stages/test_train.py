@@ -147,7 +147,7 @@ def test_a_feed_that_cannot_be_is_refused_before_hours_are_spent(paths, monkeypa
         plan(paths, class_balanced=True)
     with pytest.raises(DataError, match=r"train\.bucket_by_length: rows have no single length"):
         plan(paths, bucket_by_length=True)
-    monkeypatch.setattr("evergreen.data.feed.bucketing.LengthBucketing", lambda spec: None)
+    monkeypatch.setattr("evergreen.stages.train.plan.LengthBucketing", lambda spec: None)
     with pytest.raises(PipelineError, match=r"bucket_by_length: mlp needs all rows of one length; .* gru"):
         plan(paths, bucket_by_length=True)
 
