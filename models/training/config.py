@@ -59,9 +59,8 @@ class TrainingConfig:
 
     def _at_least(self, name: str, minimum: int) -> None:
         if not getattr(self, name) >= minimum:
-            raise ModelError(
-                f"{name} is not valid (got {getattr(self, name)})", place="train", fix=f"use at least {minimum}"
-            )
+            fix = f"use at least {minimum}"
+            raise ModelError(f"{name} is not valid (got {getattr(self, name)})", place="train", fix=fix)
 
     def _share(self, name: str) -> None:
         if not 0 <= getattr(self, name) <= 1:
