@@ -154,6 +154,11 @@ def lock_owner(path: Path) -> int | None:
     return None
 
 
+def was_killed(path: Path) -> bool:
+    """Tell whether the last process that held the lock at `path` ended before it could let go of it."""
+    return path.exists() and path.stat().st_size > 0 and lock_owner(path) is None
+
+
 def terminate_owner(path: Path) -> bool:
     """End the process that holds the lock at `path`, unless it is this one; return whether there was another."""
     import psutil

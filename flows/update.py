@@ -11,7 +11,7 @@ from typing import Any
 from evergreen.core.errors import OutageError, PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
-from evergreen.core.processes import load_live, lock_owner
+from evergreen.core.processes import load_live, lock_owner, was_killed
 from evergreen.core.progress import Progress
 from evergreen.flows import format
 from evergreen.flows.approval import is_released_by_verdict, waits_for_person
@@ -31,7 +31,7 @@ def update(root: Path, name: str, progress: Progress) -> dict[str, Any]:
     if process := lock_owner(paths.run_lock):
         fix = "wait until it has ended, or end it"
         raise PipelineError(f"{pipeline.name} is already running (process {process})", fix=fix)
-    stale = not is_up_to_date(pipeline, paths)
+    stale = not is_up_to_date(pipeline, paths) or was_killed(paths.run_lock)  # a killed run counts as running
     if stale:
         call_flow(paths, "lifecycle:lifecycle", progress, attempts=2)
     return describe_result(pipeline, paths, progress) | {"ran": stale}

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import random
 import re
+import signal
 import sqlite3
 import subprocess
 import time
@@ -45,7 +46,7 @@ def _run_and_strike(project: ChaosProject, cell: Cell, delay_s: float) -> tuple[
         run = subprocess.Popen(
             project.command("run", NAME),
             cwd=project.root,
-            env=project.variables,
+            env=project.variables | {"PYTHONFAULTHANDLER": "1"},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -62,10 +63,10 @@ def _run_and_strike(project: ChaosProject, cell: Cell, delay_s: float) -> tuple[
         strike(cell, run.pid, target)  # type: ignore[arg-type]
         run.wait(MAX_SECONDS)
     except subprocess.TimeoutExpired:
-        return True, [f"the run did not end: {_end_of(output)}"]
+        return True, [f"the run did not end: {_end_of(output)}"]  # where it hangs stands in struck.txt
     finally:
         if run.poll() is None:
-            run.kill()
+            run.send_signal(signal.SIGABRT)  # it says where it hangs
             run.wait()
     noise = NOISE.search(output.read_text(errors="replace"))
     return True, [f"the run said: {_end_of(output)}"] if noise else []

@@ -49,9 +49,11 @@ def test_the_second_gets_one_clear_message_and_a_dead_holder_none(tmp_path):
         processes.exclusive_lock(lock, "digits is already running"),
     ):
         pass
+    assert not processes.was_killed(lock)
     first.kill()
     first.wait()
     assert processes.lock_owner(lock) is None
+    assert processes.was_killed(lock)
     with processes.exclusive_lock(lock, "digits is already running"):
         pass
 
@@ -76,6 +78,7 @@ def test_a_lock_is_waited_for(tmp_path):
         pass
     with processes.exclusive_lock(lock, "held", timeout_s=20):
         assert lock.read_text() == f"{os.getpid()}\n"
+    assert not processes.was_killed(lock)
     first.wait()
 
 
