@@ -10,7 +10,7 @@ Json = Mapping[str, Any]
 SPLITS = {"train": "training", "validation": "validation", "test": "test"}
 WAYS = {"time": "by time", "group": "by group", "given": "as a column says", "identity": "by what each row is"}
 MIDNIGHT = "T00:00:00.000000"
-MAX_REASONS = 12  # why rows were set aside
+MAX_REASONS = 12  # why rows were quarantined
 MAX_CLASSES = 20  # in the table of splits
 LONGEST = 160  # characters of an example
 CHECKED = "Checked: near-duplicates across splits, columns that predict too well or may be missing later, and drift."
@@ -60,7 +60,7 @@ def _cards(summary: Json) -> list[tuple[str, str, list[str]]]:
         (label, f"{summary['rows'][split]:,}", [f"{summary['rows'][split] / n_rows:.0%} of the rows"])
         for split, label in SPLITS.items()
     ]
-    return [*cards, ("set aside", f"{n_bad:,}", [f"{n_bad / max(1, n_bad + n_rows):.1%} of all"])]
+    return [*cards, ("quarantined", f"{n_bad:,}", [f"{n_bad / max(1, n_bad + n_rows):.1%} of all"])]
 
 
 def _leaks(summary: Json) -> list[Mark]:

@@ -87,7 +87,7 @@ def _write_model(folder: Path, network: Network, card: dict[str, Any]) -> None:
     save_file(weights, folder / WEIGHTS)
     write_json(
         folder / CARD, {"format": FORMAT, **card}, sort=False
-    )  # the order of a spec's inputs is the order of a layer's weights
+    )  # a layer's weights are in the order of the spec's inputs
     for group, name in _parts(card):
         if text := parts.text_of(group, name):
             file = folder / PARTS / group / f"{name}.py"

@@ -165,7 +165,7 @@ def _lineage(text: str, node: ast.AST) -> Iterator[tuple[str, ast.ClassDef]]:
 
 
 def _attribute(part: str, name: str, attribute: str) -> Any:
-    """Return the value of a part's class attribute, None where nobody may know without running it."""
+    """Return the value of a part's class attribute, None where only running it could tell."""
     return _class_attribute(_part_text(part, name), CONTRACTS[part], attribute)
 
 

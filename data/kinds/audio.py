@@ -227,7 +227,7 @@ def _sounds(column: pa.Array, rate: int, seconds: float = 0.0) -> list[np.ndarra
     sounds = []
     for index, own in enumerate(rates):
         row = _row(samples, index)
-        assert row is not None, "rows that lack their sound were set aside"
+        assert row is not None, "rows without sound were quarantined"
         most = round((seconds + 1) * (own or rate)) if seconds else len(row)
         sounds.append(spectra.resample(row[:most], own or rate, rate))
     return sounds

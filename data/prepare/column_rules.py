@@ -32,8 +32,10 @@ class ColumnRule:
     max: Any = None  # the largest allowed
     allowed: list[Any] | None = None  # the values there may be
     pattern: str = ""  # a regular expression (RE2) that each whole value fits, as it was written
-    unique: bool = False  # rows whose value stands in another row as well are set aside, all of them
-    missing: float = 1.0  # largest share without a value; above it nothing is prepared; 0: rows without are set aside
+    unique: bool = False  # all rows whose value occurs in another row are quarantined
+    missing: float = (
+        1.0  # largest fraction without a value; above it nothing is prepared; 0: rows without are set aside
+    )
 
     @classmethod
     def read(cls, name: str, values: Mapping[str, Any]) -> ColumnRule:

@@ -20,13 +20,13 @@ UNREAD = re.compile(r" \(|: ")  # what a source could not read stands behind wha
 
 
 class TooManyInvalidRowsError(DataError):
-    """Report that too many of `rows` are invalid; `reasons` counts them, `aside` holds some of them."""
+    """Report that too many of `rows` are invalid; `reasons` counts them, `quarantined` holds some of them."""
 
     def __init__(
-        self, problem: str, place: str, fix: str, aside: pa.Table, rows: int, reasons: Mapping[str, int]
+        self, problem: str, place: str, fix: str, quarantined: pa.Table, rows: int, reasons: Mapping[str, int]
     ) -> None:
         super().__init__(problem, place=place, fix=fix)
-        self.aside, self.rows, self.reasons = aside, rows, dict(reasons)
+        self.quarantined, self.rows, self.reasons = quarantined, rows, dict(reasons)
 
 
 def quarantine(table: pa.Table, reasons: RowErrors) -> pa.Table:
@@ -59,9 +59,9 @@ def quarantine(table: pa.Table, reasons: RowErrors) -> pa.Table:
     return pa.table([texts, why, values, origin], schema=QUARANTINE)
 
 
-def count_reasons(aside: pa.Table) -> dict[str, int]:
+def count_reasons(quarantined: pa.Table) -> dict[str, int]:
     """Return reason → rows, the most common first."""
-    return dict(Counter(aside.column("reason").to_pylist()).most_common())
+    return dict(Counter(quarantined.column("reason").to_pylist()).most_common())
 
 
 def examples_by_reason(parts: Iterable[pa.Table], most: int) -> dict[str, list[dict[str, Any]]]:
@@ -83,21 +83,23 @@ def format_reasons(reasons: Mapping[str, int]) -> str:
     return some + (f"; {left:,} for other reasons" if left else "")
 
 
-def check_any_valid(good: int, bad: Mapping[str, int], aside: pa.Table) -> None:
+def check_any_valid(good: int, bad: Mapping[str, int], quarantined: pa.Table) -> None:
     """Raise TooManyInvalidRowsError where no row is valid."""
     if not good:
         why = format_reasons(bad) or "there are fewer rows than `window` and `horizon` need"
         fix = "correct the source, or leave the faulty columns out (`drop_columns`)"
-        raise TooManyInvalidRowsError(f"no valid row is left: {why}", "preprocess", fix, aside, sum(bad.values()), bad)
+        raise TooManyInvalidRowsError(
+            f"no valid row is left: {why}", "preprocess", fix, quarantined, sum(bad.values()), bad
+        )
 
 
-def check_invalid_fraction(rows: int, bad: Mapping[str, int], limit: float, aside: pa.Table) -> None:
+def check_invalid_fraction(rows: int, bad: Mapping[str, int], limit: float, quarantined: pa.Table) -> None:
     """Raise TooManyInvalidRowsError where the fraction of invalid rows is above the limit; `bad` is reason → rows."""
     if (count := sum(bad.values())) > limit * rows:
         share = f"{count:,} of {rows:,} rows are not valid ({count / rows:.1%}); the limit is {100 * limit:.4g}%"
         fix = "correct the source or the rules, or raise max_invalid_fraction"
         problem = f"{share}: {format_reasons(bad)}"
-        raise TooManyInvalidRowsError(problem, "preprocess.max_invalid_fraction", fix, aside, rows, bad)
+        raise TooManyInvalidRowsError(problem, "preprocess.max_invalid_fraction", fix, quarantined, rows, bad)
 
 
 def _split(fault: str) -> tuple[str, str, str]:

@@ -65,7 +65,7 @@ class SeriesReader:
         table = table.append_column(
             "_origin", decode_array(points.column("_origin")).take(decode_array(table.column("_row")))
         )
-        splits, ends, aside, cuts = _divided(table, config)
+        splits, ends, split_errors, cuts = _divided(table, config)
         table = table.drop_columns(["_row", "_until"])
         table = table.append_column("_id", row_ids.to_arrow(split.compute_row_ids(table, self.schema)))
         notes = [
@@ -73,7 +73,7 @@ class SeriesReader:
             *_silent(len(raw) - len(table) - len(bad)),
             *_notes(points, raw, config),
         ]
-        every, is_held_out = pa.concat_tables([bad, quarantine(table, aside)]), splits == ends
+        every, is_held_out = pa.concat_tables([bad, quarantine(table, split_errors)]), splits == ends
         table, splits = table.filter(pa.array(is_held_out)), splits[is_held_out]
         return PreparedRows(table, splits, every, len(bad), count - len(raw), notes, cuts)
 
@@ -102,10 +102,10 @@ def _divided(table: pa.Table, config: PreprocessConfig) -> tuple[np.ndarray, np.
     """Return (split of each first target, split of each last target, row → why in none, the cuts)."""
     time, way = config.time, splitters.splitter_from_config(config).fit(table.column("_time"))
     none = np.empty((len(table), 2), np.uint64)  # by time, what a row is does not count
-    splits, aside = way.split(pa.table({time: table.column("_time")}), none)
+    splits, split_errors = way.split(pa.table({time: table.column("_time")}), none)
     ends, _ = replace(way, gap=0).split(pa.table({time: table.column("_until")}), none)
     torn = dict.fromkeys(np.flatnonzero(splits != ends).tolist(), "its targets reach into the next split")
-    return splits, ends, torn | aside, way.cuts or {}
+    return splits, ends, torn | split_errors, way.cuts or {}
 
 
 def _silent(rows: int) -> list[str]:

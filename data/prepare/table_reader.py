@@ -130,7 +130,7 @@ class TableReader:
         ids = split.compute_row_ids(good, self.schema, config.id_columns)
         # rows of one key stay together
         stratified = kinds.find(self.schema.target_kind).HAS_CLASSES and not config.id_columns
-        splits, aside = way.split(good, ids, to_strings(decode_array(good.column(target))) if stratified else None)
+        splits, unassigned = way.split(good, ids, to_strings(decode_array(good.column(target))) if stratified else None)
         if way.by in ("time", "group"):
             good = good.append_column(f"_{way.by}", good.column(way.column))
         if config.sample_weight:
@@ -140,8 +140,8 @@ class TableReader:
         good = good.append_column("_id", row_ids.to_arrow(ids))
         good = good.drop_columns([name for name in required if name not in self.schema.kinds])
         rows = PreparedRows(good, splits, bad, len(bad), count - len(raw))
-        if aside:
-            rows = replace(rows, quarantine=pa.concat_tables([bad, quarantine(good, aside)]))
+        if unassigned:
+            rows = replace(rows, quarantine=pa.concat_tables([bad, quarantine(good, unassigned)]))
             rows = replace(rows, table=good.filter(pa.array(splits != NO_SPLIT)), splits=splits[splits != NO_SPLIT])
         return self._moved(rows)
 

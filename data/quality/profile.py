@@ -20,7 +20,7 @@ from evergreen.data.prepare.cast import is_missing
 BEYOND = 0.1  # of the range there was: how far outside it a value must lie
 NARROW = 0.5  # of the range there was: a smaller one is told
 SHARE = 0.01  # of the rows: a rarer value is not told, nor are fewer missing ones where there were none
-MOVED = 0.05  # of the rows: how far a share of missing values, or of rows set aside, must move
+MOVED = 0.05  # how far a fraction of missing values, or of quarantined rows, must move to be reported
 MOST = 20  # changes told
 
 

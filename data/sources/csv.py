@@ -1,6 +1,6 @@
 """Text tables: encoding and delimiter are found out, values stay text (the whole column tells later what they mean).
 
-A row with too few or too many fields is yielded with its `_fault`, so that it is set aside by name and not lost.
+A row with too few or too many fields is yielded with its `_fault`, so that it is quarantined by name and not lost.
 """
 
 import codecs

@@ -11,7 +11,7 @@ from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.sources import RESERVED, Source, open_source
 
-COLUMNS = (  # a kind is checked on the first that it takes
+COLUMNS = (  # a kind is checked on the first that it accepts
     pa.array([1.5, -2.0, 3.25, 0.0] * 3),
     pa.array(["red", "green", "blue", "green"] * 3),
     pa.array(["2024-01-31", "2024-02-29", "2024-03-01", "2024-12-24"] * 3),
@@ -71,7 +71,7 @@ def check_requests(kind: Kind, column: pa.Array) -> None:
 
 
 def check_identity(kind: Kind, column: pa.Array) -> None:
-    """Check that equal values are the same, and others are not, whichever rows they stand with."""
+    """Check that equal values have equal hashes and different ones do not, whatever the other rows are."""
     checked, _ = kind.validate(column)
     hashes, first = (list(map(str, kind.hash_input(part))) for part in (checked, checked.slice(0, 4)))
     assert len(hashes) == len(column), f"hash_input gives {len(hashes)} values of {len(column)} rows"

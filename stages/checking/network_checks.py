@@ -25,7 +25,10 @@ from evergreen.stages.checking.sample_inputs import INPUTS, PAIRS, make_network
 from evergreen.stages.checking.sample_inputs import rows as sample_rows
 
 SETS = [*((kind,) for kind in INPUTS), *PAIRS]
-STEPS, EPOCHS = 5, (2, 3, 4, 6, 8, 10, 14, 20, 60)  # eight rows are seen so often an epoch, until they are learned
+STEPS, EPOCHS = (
+    5,
+    (2, 3, 4, 6, 8, 10, 14, 20, 60),
+)  # repetitions of the eight rows in an epoch; epochs until they must be learned
 PATIENT = ((2e-2, 60), (5e-3, 60), (2e-3, 60))  # rates and most epochs
 TRIES = ((3e-2, 20), (5e-2, 14), (1e-2, 20), *PATIENT)  # the first is quick, or too quick
 PROMISES = ("In:", "Out:", "Choose", "size=1")  # of an architecture's docstring
@@ -102,7 +105,9 @@ def check_learns(case: Case, first_tries: Iterable[tuple[float, int]] = ()) -> N
 
 def _has_learned(network: Network, loop: Trainer, before: float) -> bool:
     lowest = min(record["validation_loss"] for record in loop.history)
-    own = type(network.architecture).loss is not Architecture.loss  # a criterion that may end where the task's goes on
+    own = (
+        type(network.architecture).loss is not Architecture.loss
+    )  # a loss of its own may have converged while the task's still falls
     if own and loop.history[-1]["train_loss"] < 0.4 * loop.history[0]["train_loss"]:
         return True
     return bool(lowest < 0.4 * before if network.task.HAS_LOSS else lowest < before or len(network.groups()) > 1)
@@ -115,7 +120,7 @@ def is_trimmed(case: Case) -> bool:
 
 
 def check_padding(case: Case) -> None:
-    """Check that padding which all rows have changes no answer, as TRIMS promises."""
+    """Check that padding which all rows have changes no answer, as CAN_TRIM_PADDING promises."""
     network, batch = make_network(*case, size=0.5), sample_rows(case.kinds, case.target, 8)
     long, is_aligned = next(kind for kind in case.kinds if find_kind(kind).HAS_LENGTH), find_kind(case.target).ALIGNED
     along = [long, *(["target"] if is_aligned else [])]
@@ -125,7 +130,7 @@ def check_padding(case: Case) -> None:
     outputs = network.compute_outputs(batch)
     outputs = outputs[:, :steps] if is_aligned else outputs
     assert torch.allclose(network.compute_outputs(short), outputs, atol=1e-5), (
-        "TRIMS, and yet padding changes an answer"
+        "it says CAN_TRIM_PADDING, but padding changes an answer"
     )
 
 
@@ -139,11 +144,11 @@ def check_size(case: Case) -> None:
 
 
 def check_declarations(name: str) -> None:
-    """Check that SPACE and RECIPE name what exists, and that the docstring promises what a person chooses by."""
+    """Check that SEARCH_SPACE and DEFAULTS name what exists, and that the docstring says when to choose it."""
     kind = find_architecture(name)
     fields = {field.name for field in dataclasses.fields(TrainingConfig)}
     unknown = set(kind.SEARCH_SPACE) - fields - set(inspect.signature(kind).parameters)
-    assert not unknown, f"SPACE names neither an option nor a setting of training: {', '.join(sorted(unknown))}"
+    assert not unknown, f"SEARCH_SPACE names neither an option nor a setting of training: {', '.join(sorted(unknown))}"
     TrainingConfig().replace(**kind.DEFAULTS)
     missing_words = [word for word in PROMISES if word not in (kind.__doc__ or "")]
     assert not missing_words, f"its docstring lacks {', '.join(missing_words)}"

@@ -31,7 +31,7 @@ class Finding:
 
 
 def check_part(file: Path, sample: str = "") -> Iterator[Finding]:
-    """Yield what each check of a part's file finds; `sample` is what a source or a kind is tried on.
+    """Yield what each check of a part's file finds; `sample` is the data to check a source or a kind on.
 
     Raises PipelineError for a file that lies in no folder of parts, PartError for one that is no part.
     """

@@ -9,7 +9,7 @@ from torch import Tensor
 from evergreen.models.network import Network
 from evergreen.models.registry import build, find_task
 
-WORDS = ["", "�", "⟨", "⟩", "a", "b", "c", "d", "e"]  # padding, unknown, begin, end, and five of its own
+WORDS = ["", "�", "⟨", "⟩", "a", "b", "c", "d", "e"]  # padding, unknown, begin, end, and five words
 NODES, FEATURES = 4, 3  # of a graph
 
 

@@ -49,7 +49,7 @@ class Tags:
     versions: tuple[Version, ...]  # oldest first
     production_history: tuple[str, ...]  # the versions that went into production; "" where it was emptied
     count: int  # events so far: GTO numbers the next one count + 1
-    next_version: str  # v1.0.0 first, then the highest with its minor number one up
+    next_version: str  # v1.0.0 first, then the highest version with its minor number raised
 
     @property
     def production(self) -> str | None:
@@ -188,7 +188,7 @@ def tag_prefix(root: Path) -> str:
     """
     folder = git(root, "rev-parse", "--show-prefix").rstrip("\n").rstrip("/")
     plain = re.sub(r"[^a-zA-Z0-9/_]+", "-", folder).lstrip("-_/")
-    if plain != folder:  # another folder may be spelled alike by then
+    if plain != folder:  # another folder may have the same spelling after the replacement
         plain += "-" + hashlib.blake2b(folder.encode(), digest_size=3).hexdigest()
     return f"{plain}/" if folder else ""
 

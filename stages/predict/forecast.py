@@ -14,7 +14,7 @@ from evergreen.data.prepare.windows import HISTORY, make_windows, order_by_time,
 from evergreen.data.sources import RESERVED
 from evergreen.stages.artifacts import Model
 
-MAX_STEP_RATIO = 1.2  # times the largest step between known rows, or the smallest divided by it: months differ less
+MAX_STEP_RATIO = 1.2  # how much a step may exceed the largest known one, or fall below the smallest: months differ less
 
 
 def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]:
@@ -96,7 +96,7 @@ def _continue(model: Model, values_NC: np.ndarray, rows: Any, predicted: dict[st
             return
         asked = pa.table({HISTORY: to_fixed_lists(past[None] if width > 1 else past[None, :, 0]), **which})
         answer = model.predict(asked)[0]
-        if start > first:  # its history was foretold itself, so that no interval is known
+        if start > first:  # its history was itself predicted, so no interval is known
             answer = {"prediction": answer["prediction"]}
         ahead = rows[start : start + horizon]
         _write(predicted, ahead, answer)

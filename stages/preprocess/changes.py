@@ -16,7 +16,7 @@ from evergreen.stages.preprocess.row_changes import compare_rows
 from evergreen.stages.preprocess.samples import Samples
 
 PAGE, FACTS, HISTORY = "report.html", "facts.json", "history.json"
-EXAMPLES = 3  # of rows set aside for one reason
+EXAMPLES = 3  # of rows quarantined for one reason
 
 
 def write_description(
@@ -24,7 +24,7 @@ def write_description(
 ) -> dict[str, Any]:
     """Write the folder `described`: a page about the rows in `now`, which replace those in `ready`, and the history.
 
-    Returns the history: {"changes": words, "moves": see `compare_rows`}. Changes stay told as long as nothing else
+    Returns the history: {"changes": words, "moves": see `compare_rows`}. Changes stay in it as long as nothing else
     changes, so that the same data give the same history.
     """
     stored = load_history(paths)

@@ -16,7 +16,7 @@ from evergreen.data.prepare.prepared_rows import PreparedRows
 from evergreen.data.quality import profile
 from evergreen.data.quality.profile import ColumnProfile
 
-REASONS = 1_000  # different ones that are told apart; a file may be wrong in a new way in every row
+REASONS = 1_000  # distinct reasons that are counted: a file may have another error in every row
 OTHERS = "other reasons"
 BY_SPLIT = ("classes", "nulls")
 
@@ -25,13 +25,13 @@ BY_SPLIT = ("classes", "nulls")
 class ShardCounts:
     """Count the rows of a shard by split, class, missing value and reason."""
 
-    raw: int = 0  # rows that were looked at
-    left: int = 0  # rows that the pipeline is not about
+    raw: int = 0  # rows that were read
+    left: int = 0  # rows that `filter` leaves out
     rows: Counter[str] = field(default_factory=Counter)  # split → rows
     classes: dict[str, Counter[str]] = field(default_factory=dict)  # split → class → rows
     nulls: dict[str, Counter[str]] = field(default_factory=dict)  # split → column → missing values
     bad: Counter[str] = field(default_factory=Counter)  # reason → rows that are bad
-    aside: Counter[str] = field(default_factory=Counter)  # reason → good rows that suit no split
+    aside: Counter[str] = field(default_factory=Counter)  # reason → valid rows that belong to no split
     notes: list[str] = field(default_factory=list)
     cuts: dict[str, Any] = field(default_factory=dict)
     seen: dict[str, ColumnProfile] = field(default_factory=dict)  # column → what it held

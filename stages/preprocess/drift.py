@@ -14,10 +14,10 @@ from evergreen.data import kinds, row_ids
 from evergreen.data.arrow import decode_array
 
 ROWS = 2000  # of each of the two, at most
-FEWEST = 40  # rows of each: of fewer nothing can be said
-SURE = 1e-3  # chance of being right so often by luck, below which there is drift
-MATTERS = 0.55  # share of right answers from which on it matters
-FEATURES = 256  # that the classifier sees, evenly chosen: more would only take longer
+FEWEST = 40  # rows of each that a test needs
+SURE = 1e-3  # p-value below which there is drift
+MATTERS = 0.55  # accuracy from which drift matters
+FEATURES = 256  # features that the classifier sees, evenly chosen: more would only take longer
 NAMED = 3  # columns named
 SIDES = ("of the training rows", "of the test rows")
 Array = np.ndarray[Any, Any]
@@ -25,11 +25,11 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Drift:
-    """Say how well training and test rows are told apart, and by which columns."""
+    """Hold how well a classifier separates training from test rows, and by which columns."""
 
-    accuracy: float  # of half of the rows, a coin has 0.5
-    p: float  # of a coin having as much (binomial test, one-sided)
-    columns: dict[str, str]  # those that differ most, with how
+    accuracy: float  # on the held-out half of the rows; chance has 0.5
+    p: float  # of that accuracy by chance (binomial test, one-sided)
+    columns: dict[str, str]  # column → how it differs, the most different ones
 
     @property
     def is_significant(self) -> bool:
@@ -55,12 +55,12 @@ def detect_drift(train: pa.Table, test: pa.Table, kind_of: Mapping[str, str]) ->
     x, y = np.concatenate(list(features.values()), axis=1), np.repeat([0, 1], count)
     x = x[:, :: 1 + x.shape[1] // FEATURES]
     ids = np.concatenate([row_ids.from_arrow(side.column("_id")) for side in sides])[:, 1]
-    half = ids & np.uint64(1) == 0  # rows of one identity stay together
+    half = ids & np.uint64(1) == 0  # rows with one id stay together
     if min(len(np.unique(y[one])) for one in (half, ~half)) < 2:
         return None
-    small = {"max_iter": 30, "max_leaf_nodes": 8, "min_samples_leaf": 10}  # larger trees learn what is chance
+    small = {"max_iter": 30, "max_leaf_nodes": 8, "min_samples_leaf": 10}  # larger trees fit chance
     model = HistGradientBoostingClassifier(**small, early_stopping=False, random_state=0)
-    with threadpool_limits(1, "openmp"):  # beside other work threads that wait for each other take many times as long
+    with threadpool_limits(1, "openmp"):  # threads that wait for each other take many times as long on a busy machine
         accuracy = float((model.fit(x[half], y[half]).predict(x[~half]) == y[~half]).mean())
     tried = len(np.unique(ids[~half]))
     p = float(bdtrc(round(accuracy * tried) - 1, tried, 0.5))

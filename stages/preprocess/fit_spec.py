@@ -13,7 +13,7 @@ from evergreen.data.prepare.windows import HISTORY, mean_step
 from evergreen.data.spec import FeatureSpec, TensorField, fit_inputs, fit_target
 from evergreen.stages.preprocess.passes import FIT_ROWS, PreparedResult
 
-SHARE = 8  # of memory_mb that rows to fit on may take, one part
+SHARE = 8  # the sample takes at most one part in so many of memory_mb
 
 
 def fit_spec(

@@ -20,7 +20,9 @@ from evergreen.data.quality.leakage import (
 from evergreen.stages.preprocess.drift import detect_drift
 from evergreen.stages.preprocess.samples import Samples
 
-MATTERS = 0.02  # share of validation or test rows with a twin among the training rows from which on scores flatter
+MATTERS = (
+    0.02  # fraction of validation or test rows with a near-duplicate in training from which on scores are too good
+)
 SHOWN = 5  # pairs of twins named
 
 
@@ -46,7 +48,7 @@ def find_issues(samples: Samples, *, differ: bool) -> list[Leak]:
 def _known(samples: Samples, splits: Samples, looks: Mapping[str, str]) -> list[Leak]:
     """Return the issues of columns that tell the target, and of rows on both sides of a split."""
     train, target, kind, leaks = splits.train, splits.target, splits.kind, list[Leak]()
-    if not kinds.find(kind).SPANS_ROWS:  # windows of a series overlap by design, and their columns are one series
+    if not kinds.find(kind).SPANS_ROWS:  # windows of a series overlap by design
         leaks += _twins(splits, looks or {target: kind})
         held_out = pa.concat_tables([splits.validation, splits.test])
         leaks += target_predicting_columns(train, held_out, looks, target, kind)

@@ -32,9 +32,9 @@ from evergreen.stages.preprocess.shards import DONE, SAMPLE, PrepareJob, Shard, 
 from evergreen.stages.preprocess.workers import run_shards
 
 FIT_ROWS = 100_000  # training rows that a spec is fitted on, at most
-SPARE = 2  # times as many of all rows are kept as samples while they pass, since some turn out to be of other splits
-OTHERS = 4  # rows of other splits beside each that is looked at, where it is one of those that test
-SHOWN_ROWS = 100_000  # bad rows that are kept to be looked at where too many are
+SPARE = 2  # samples keep so many times the rows they need, since some turn out to be in other splits
+OTHERS = 4  # rows read for each row of the test split
+SHOWN_ROWS = 100_000  # invalid rows that are kept for a person when there are too many
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class PreparedResult:
     reader: RowReader
     tally: ShardCounts
     folder: Path  # the parts lie here, by split
-    target: TensorField | None  # of classes, which are counted over all training rows; others are fitted on a sample
+    target: (
+        TensorField | None
+    )  # a target of classes, counted over all training rows; other targets are fitted on a sample
 
     @property
     def rows(self) -> dict[str, int]:
@@ -53,7 +55,7 @@ class PreparedResult:
 
     @property
     def samples(self) -> Path:
-        """Return the folder that holds rows of smallest ids by themselves, by split; see data/prepared.py."""
+        """Return the folder with the rows of the smallest ids, by split; see data/prepared.py."""
         return self.folder / SAMPLE
 
 

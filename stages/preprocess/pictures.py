@@ -34,7 +34,7 @@ from evergreen.data.spec import FeatureSpec
 from evergreen.stages.preprocess.samples import Samples
 
 SPLITS = ("training", "validation", "test")
-MAX_COLUMNS = 60  # drawn; a page of more would not be read
+MAX_COLUMNS = 60  # columns that are drawn; nobody reads a page of more
 MAX_VALUES = 10  # words of a column
 FAR = 10  # interquartile ranges beyond the quartiles: what lies farther is counted at the edge
 BINS, FEW_ROWS = 24, 400  # of fewer rows half as many bins
@@ -92,7 +92,7 @@ def _histogram(measured: Sequence[Any], name: str, kind: Kind) -> Mark | None:
         return Text(f"always {write(float(values[0]))}", note=True)
     first, third = np.quantile(values, [0.25, 0.75])
     low, high = float(values.min()), float(values.max())
-    if third > first:  # a few values far away would press all others into one bar
+    if third > first:  # a few far values would press all others into one bar
         low = max(low, float(first - FAR * (third - first)))
         high = min(high, float(third + FAR * (third - first)))
     edges = np.linspace(low, high, (BINS if len(sides[0]) >= FEW_ROWS else BINS // 2) + 1)

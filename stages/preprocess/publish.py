@@ -21,7 +21,7 @@ from evergreen.stages.preprocess.passes import PreparedResult
 from evergreen.stages.preprocess.samples import Samples
 
 BYTES_OF_AN_ID = 24  # while they are sorted
-SHARE = 4  # of memory_mb that identities may take, one part
+SHARE = 4  # ids take at most one part in so many of memory_mb
 
 
 def publish(
@@ -38,7 +38,9 @@ def publish(
         write_json(folder / "summary.json", summary)
         facts = profile.to_json(done.tally.seen, summary["quarantined"]["rows"])
         write_json(folder / SCHEMA, facts, sort=False)  # columns in their order
-        return write_description(paths, folder, rows, spec, summary)  # first: what is killed between compares once more
+        return write_description(
+            paths, folder, rows, spec, summary
+        )  # first: a run that is killed in between compares again
 
 
 def _placed(parts: Path, folder: Path) -> None:

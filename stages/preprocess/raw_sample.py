@@ -12,8 +12,8 @@ from evergreen.data.arrow import decode_array, evenly_spaced_indices
 from evergreen.data.parquet import RowGroup
 
 LOOK_ROWS = 5_000  # rows that tell what the columns are
-SPREAD = 4  # row groups that they come from, where there are as many
-GROWTH = 4  # bytes in memory while rows are worked on whole, for each byte that they take in a file uncompressed
+SPREAD = 4  # row groups that they come from, if there are so many
+GROWTH = 4  # bytes in memory for each uncompressed byte in the file, while all rows are prepared at once
 
 
 def raw_row_groups(folder: Path) -> list[RowGroup]:

@@ -12,10 +12,10 @@ from evergreen.data.arrow import decode_array
 from evergreen.data.prepare.split import SPLITS
 from evergreen.data.prepared import RowGroup, hash_sample, row_groups
 
-MOST = 200_000  # rows of each version that are compared: of more those with the smallest identities
+MOST = 200_000  # rows of each version that are compared: those with the smallest ids
 SIDES = ("before", "now")
 ROWS = 5_000  # training rows whose columns are compared
-OTHERWISE = 0.1  # from which difference of two distribution functions on a column is named
+OTHERWISE = 0.1  # difference of two distribution functions from which on a column is named
 Array = np.ndarray[Any, Any]
 
 

@@ -15,9 +15,9 @@ from evergreen.data.prepared import hash_sample, hash_sample_table, row_groups
 if TYPE_CHECKING:
     from evergreen.stages.preprocess.passes import PreparedResult
 
-ROWS = {"train": 10_000, "validation": 2_500, "test": 2_500}  # those with the smallest identities
-SHARES = {"train": 16, "validation": 64, "test": 64}  # of memory_mb that they may take, one part: fewer, where it must
-GROUPS = 12  # row groups of a split that are looked into, evenly spread, where too few rows were kept
+ROWS = {"train": 10_000, "validation": 2_500, "test": 2_500}  # those with the smallest ids
+SHARES = {"train": 16, "validation": 64, "test": 64}  # samples take at most one part in so many of memory_mb
+GROUPS = 12  # row groups of a split that are read, evenly spread, if too few rows were kept
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Samples:
     inputs: Mapping[str, str]  # column → kind
     target: str
     kind: str  # of the target
-    rows: Mapping[str, int]  # that each split has, of which these are some
+    rows: Mapping[str, int]  # rows of each split; these are some of them
     time: str  # the column that rows were split by; mostly none
 
     @property

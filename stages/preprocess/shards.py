@@ -44,9 +44,9 @@ class PrepareJob:
 
     reader: RowReader
     folder: Path
-    below: Mapping[str, float]  # split → share of all identities: its rows whose own are below it are kept as a sample
+    below: Mapping[str, float]  # split → fraction of all ids: rows whose id is below it are kept as a sample
     memory_mb: int
-    turn: int = 0  # 1: once more, since all rows together told what no shard knew
+    turn: int = 0  # 1: again, since all rows together showed what no shard knew
 
     def marker_file(self, shard: Shard) -> Path:
         """Return the file that a finished shard leaves."""
@@ -72,7 +72,7 @@ def prepare_shard(shard: Shard, work: PrepareJob) -> ShardCounts:
     if done.is_file():
         return ShardCounts.from_json(read_json(done))
     tally = _write_shard(shard, work)
-    write_json(done, tally.to_json(), sort=False)  # read again it is told in the same order
+    write_json(done, tally.to_json(), sort=False)  # reading it again gives the same order
     return tally
 
 

@@ -83,7 +83,7 @@ def store_invalid_rows(paths: Paths) -> Iterator[None]:
         yield
     except TooManyInvalidRowsError as error:
         with atomic_directory(paths.rejected) as folder:
-            write(error.aside.combine_chunks(), folder / QUARANTINED)
+            write(error.quarantined.combine_chunks(), folder / QUARANTINED)
             write_json(folder / "why.json", {"why": error.problem, "rows": error.rows, "reasons": error.reasons})
         fix = f"see them with: evergreen quarantine {paths.name}; then {error.fix}"
         raise DataError(error.problem, place=error.place, fix=fix) from error

@@ -17,7 +17,7 @@ from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.select.config import SelectConfig
 
-FINALISTS = 2  # besides the anchor; no rung leaves fewer, for a first stretch shows little
+FINALISTS = 2  # besides the baseline; no rung leaves fewer, since a first chunk shows little
 RACE_SHARE = 0.5  # of the time; the rest is for the finals
 
 VERSION = 1  # raised when the same inputs and settings give another result, by this stage's code or by what it shares

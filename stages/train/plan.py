@@ -24,12 +24,12 @@ from evergreen.stages.train.config import TrainConfig
 from evergreen.stages.train.transfer import InitWeights
 from evergreen.stages.trials.trial import split_config_and_options
 
-LOCATION_FIELDS = ("ready", "folder", "start_folder")  # where things lie decides nothing
+LOCATION_FIELDS = ("ready", "folder", "start_folder")  # folders do not change the result
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Hold all that a worker needs, and all that the result depends on, folders aside."""
+    """Hold all that a worker needs; the result depends on all of it but the folders."""
 
     task: str
     architecture: str
@@ -39,8 +39,8 @@ class RunPlan:
     refit: bool  # on the validation rows as well
     balance: bool  # each class equally often
     bucket: bool  # rows of about one length together
-    window: int  # rows that are mixed at a time, streamed; 0: all, in memory
-    validation_rows: int  # the most that validate; 0: all
+    window: int  # rows that are shuffled at a time when streamed; 0: all, in memory
+    validation_rows: int  # at most so many rows validate; 0: all
     workers: int
     device: str
     data_version: str
@@ -51,7 +51,7 @@ class RunPlan:
     start: str = ""  # the released version whose weights it begins with, as NAME@VERSION, or nothing
     start_bytes: str = ""  # what that version is
     start_folder: str = ""  # where it lies
-    freeze: str = "nothing"  # the weights that do not move
+    freeze: str = "nothing"  # the weights that are not trained
 
     def key(self) -> str:
         """Return a hash that is equal for runs with equal results."""

@@ -49,7 +49,7 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
             num_workers=config.workers, use_gpu=cuda, resources_per_worker=_resources_per_worker(config, cuda)
         ),
         run_config=RunConfig(
-            name=uuid.uuid4().hex,  # a name that was used would bring back what Ray stored under it
+            name=uuid.uuid4().hex,  # under a used name Ray would restore what it stored
             storage_path=str(store),
             failure_config=FailureConfig(max_failures=config.max_failures),
         ),

@@ -26,7 +26,7 @@ from evergreen.models.training.trainer import Trainer, no_report
 from evergreen.stages.train import transfer
 from evergreen.stages.train.plan import RunPlan
 
-MISTAKE = "mistake.json"  # a user's mistake that only training brought to light
+MISTAKE = "mistake.json"  # the user's mistake that only training showed
 LOCK_SECONDS = 60.0  # how long to wait for another run of the same folder; Ray ends a dead driver's workers in seconds
 
 

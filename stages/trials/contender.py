@@ -19,19 +19,19 @@ class ContenderState:
         self.score: Score | None = None  # of the first seed
         self.scores: list[float] = []  # per seed, each trained as long as the first
         self.rows: list[list[float]] = []  # per seed: the deciding quantity of each validation row
-        self.error = 0.0  # of one seed's score, from the validation rows drawn again
+        self.error = 0.0  # of one seed's score, by bootstrapping validation rows
         self.rung = 0
-        self.final = False  # scored by its whole recipe
+        self.final = False  # scored by its full configuration
         self.folds = 0  # over which it was scored, 0 where it was over seeds
         self.full_epochs = 0  # of its recipe
-        self.predict_ms: float | None = None  # of one validation row; decides nothing
+        self.predict_ms: float | None = None  # of one validation row; for information only
         self.worker: int | None = None  # that holds the trial
         self.deaths = 0  # of processes that trained it
         self.reason = ""  # why there is no score
-        self.failed = False  # whether it is a mistake in it, and no lack of time
+        self.failed = False  # True if the trial failed, False if only the time ran out
 
     def record(self, answer: dict[str, Any]) -> None:
-        """Take in what a worker found of the trial."""
+        """Record what a worker reports about the trial."""
         self.score, self.error, self.parameters = answer["score"], answer["error"], answer["parameters"]
         self.full_epochs, self.predict_ms = answer["epochs"], answer.get("predict_ms")
 

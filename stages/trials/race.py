@@ -17,14 +17,14 @@ from evergreen.stages.trials.trial import Trial
 
 SLACK_SECONDS = 0.5  # after the last allotted second: a step, a validation, an answer on its way
 MIN_SECONDS = 0.1  # less is not worth starting a trial for
-TURN_SECONDS = 1.5  # that a first stretch is given at least: where time is short, fewer get a turn
-MAX_DEATHS = 3  # of its process, after which it is the contender's own doing
+TURN_SECONDS = 1.5  # the least time for a first chunk: if time is short, fewer get a turn
+MAX_DEATHS = 3  # of its process, after which the contender itself is to blame
 MIN_CONTENDERS = 3  # contenders, however short the time is
 FIRST_SHARE = 0.4  # of the race's time, for the first rung: there everything is built
 
 
 class TrialWorker:
-    """Make trials, keep them, and train each on when told."""
+    """Make trials, keep them, and continue training each on request."""
 
     def __init__(self, common: tuple[str, str, str], first: str, own_parts: Mapping[str, str]) -> None:
         self.common, self.first = common, first
@@ -155,7 +155,7 @@ class Race:
             fold = (extra, folds) if folds else None
             jobs = [(contender, contender.seed + (0 if folds else extra), 0, left, fold) for contender in contenders]
             self._schedule(jobs, keep, f"finals, {'fold' if folds else 'seed'} {extra + 1}")
-            if len(answers) < len(contenders):  # means of unequally many seeds do not compare
+            if len(answers) < len(contenders):  # means over different numbers of seeds do not compare
                 return
             for contender in contenders:
                 contender.add_final_score(answers[contender.name], fold)

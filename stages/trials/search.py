@@ -23,7 +23,7 @@ CHUNKS = (
     3,
 )  # of a trial that is not stopped, see stages/trials/trial.py: the most of which WHOLE fit into the time
 FULL_TRIALS = 6  # trials
-RUNGS, FACTOR = 9, 3  # a trial may first be stopped after a ninth of its stretches; one in so many goes on
+RUNGS, FACTOR = 9, 3  # a trial may first be stopped after a ninth of its chunks; one in so many goes on
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ def _trainable(search: Search, ledger: Ledger, until: float) -> Callable[[dict[s
         parts.adopt(own_parts)
         trial = Trial(Path(search.ready), search.version, search.task, search.architecture, options, search.seed)
         direction = search.metric[1]
-        for stretch in range(1, search.chunks + 1):
-            goal = stretch * trial.epochs_per_chunk
+        for chunk in range(1, search.chunks + 1):
+            goal = chunk * trial.epochs_per_chunk
             score = trial.advance(goal, until - time.time())
             facts = {"score": score.value, "rank": score.rank(direction)[0], "whole": score.epochs >= goal}
             tune.report({**facts, "epochs": score.epochs, "seconds": score.seconds})

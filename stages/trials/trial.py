@@ -30,11 +30,11 @@ from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.trainer import Trainer
 from evergreen.stages.trials.folds import Fold, fold_ids, split_fold
 
-CHUNK_STEPS = 30  # fewest optimisation steps between two comparisons
-ENDLESS = 10**9  # epochs: a trial trains for as long as it is told to
+CHUNK_STEPS = 30  # minimum of optimization steps between two comparisons
+ENDLESS = 10**9  # epochs: the caller decides how long a trial trains
 BOOTSTRAP_SAMPLES = 100  # bootstrap drawings behind a score's standard error
 MAX_RESAMPLED_ROWS = 20_000  # rows
-MAX_ROWS = (10**9, 200_000)  # rows that train, and that validate: more of these tell architectures apart no better
+MAX_ROWS = (10**9, 200_000)  # most rows that train and that validate: more do not separate architectures better
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Score:
     value: float  # the task's first metric on the validation split, at its best so far
     loss: float  # validation loss at that point: the lower one wins where values are equal
     epochs: int  # whole epochs trained
-    seconds: float  # trained, all stretches together
+    seconds: float  # trained, all chunks together
 
     def better(self, other: Score, direction: str) -> bool:
         """Tell whether it ranks above another score."""
@@ -140,7 +140,7 @@ class Trial:
         if fold:
             train, validation = split_fold(train, validation, fold_ids(ready, max_rows(spec)), fold)
         recipe, rest = split_config_and_options(architecture, options)
-        recipe, self.epochs = recipe.replace(seed=seed), recipe.epochs  # those of the whole recipe
+        recipe, self.epochs = recipe.replace(seed=seed), recipe.epochs  # those of the full configuration
         if not in_one_go:
             recipe = recipe.replace(epochs=ENDLESS, schedule="constant", patience=0, keep="best")
         torch.manual_seed(seed)

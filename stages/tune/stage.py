@@ -26,7 +26,7 @@ from evergreen.stages.tune.config import TuneConfig
 if TYPE_CHECKING:
     from evergreen.stages.trials.search import Search
 
-END_SECONDS = 1.0  # that Tune takes to close, mostly
+END_SECONDS = 1.0  # that Tune usually takes to close
 
 VERSION = 1  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 

@@ -24,7 +24,7 @@ from evergreen.stages.validate.predictions import Predictions
 from evergreen.stages.validate.reference_models import fit_reference
 from evergreen.stages.validate.statistics import Array, Estimate, block_length, bootstrap, compare, wilson_interval
 
-MANY_ROWS = 20_000  # above it fewer drawings serve: intervals are narrow, and each drawing is slow
+MANY_ROWS = 20_000  # above it fewer bootstrap samples are drawn: intervals are narrow, and each sample is slow
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def compare(
     pieces = [differences[piece].mean(1) for piece in resamples(rows, times, block=block, seed=seed)]
     means = np.concatenate(pieces)
     tail = min((means <= 0).mean(), (means >= 0).mean())
-    p = min(1.0, 2 * max(float(tail), 1 / (times + 1)))  # never below what so many drawings can show
+    p = min(1.0, 2 * max(float(tail), 1 / (times + 1)))  # never below what so many samples can show
     deviation = float(means.std() * math.sqrt(rows))  # of one row, blocks' correlation included
     return Comparison(percentile_interval(means, mean, confidence), p, rows, deviation, "paired bootstrap")
 
@@ -130,7 +130,7 @@ def tango_interval(won: int, lost: int, rows: int, confidence: float) -> Estimat
         """Return the standard errors from a true `difference` to the observed one; they fall as it grows."""
         b = (2 * rows - won + lost) * difference - won - lost
         c = -lost * difference * (1 - difference)
-        share = (math.sqrt(max(0.0, b * b - 8 * rows * c)) - b) / (4 * rows)  # of rows lost, the likeliest
+        share = (math.sqrt(max(0.0, b * b - 8 * rows * c)) - b) / (4 * rows)  # the likeliest fraction of rows lost
         variance = rows * (2 * share + difference * (1 - difference))
         gap = won - lost - rows * difference
         return gap / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, gap)
