@@ -17,8 +17,10 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
+from benchmarks import sized
+
 SHIPPED = Path(__file__).parents[1]
-PIXELS, REPEATS = 16, 3
+PIXELS, REPEATS = 16, sized(3, 1)
 OURS = """
 import sys; sys.path.insert(0, {code!r})
 from pathlib import Path
@@ -113,7 +115,7 @@ SIDES = {"evergreen": ours, "dvc add": theirs}
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else sized(100_000, 200)
     runs = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         given = [Path(folder) / "all", Path(folder) / "more"]

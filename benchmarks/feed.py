@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from benchmarks import sized
 from evergreen.core.paths import Paths
 from evergreen.data import row_ids
 from evergreen.data.feed.batches import load_encoded_split, training_batches
@@ -30,9 +31,10 @@ from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
 
-ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else sized(1_000_000, 8_192)
 PARTS, NUMBERS, CATEGORIES = 4, 10, 10
-BATCH, WINDOW, EPOCHS = 1024, 262_144, 5
+BATCH, WINDOW, EPOCHS = sized((1024, 262_144, 5), (1024, 4_096, 1))
+REPEATS, LONGEST = sized((3, 4), (1, 1))  # of batches by length: seeds, and epochs of each
 
 
 def prepare(ready: Path) -> None:
@@ -91,18 +93,19 @@ def bucketing(root: Path) -> None:
     preprocess.run(PreprocessConfig(target="tags", kinds={"words": "text"}), paths, task="tagging")
     spec, validation = FeatureSpec.load(paths.ready), load_encoded_split(paths.ready, "validation")
     torch.set_num_threads(1)
-    print("\n`bucket` on python_names: lines of 1 to 40 words, one thread, the median of 3 times 4 epochs.\n")
+    times = f"the median of {REPEATS} times {LONGEST} epochs"
+    print(f"\n`bucket` on python_names: lines of 1 to 40 words, one thread, {times}.\n")
     print("| | as they come, s | by length, s | times as fast | F1 | F1 by length |\n|---|---:|---:|---:|---:|---:|")
     for name in ("gru", "encoder"):
         seconds: dict[bool, list[float]] = {False: [], True: []}
         scores: dict[bool, list[float]] = {False: [], True: []}
-        for seed in range(3):
+        for seed in range(REPEATS):
             for bucket in seconds:
                 torch.manual_seed(seed)
-                recipe = TrainingConfig(**{**find_architecture(name).DEFAULTS, "epochs": 4, "seed": seed})
+                recipe = TrainingConfig(**{**find_architecture(name).DEFAULTS, "epochs": LONGEST, "seed": seed})
                 rows = training_batches(paths.ready, ["train"], recipe.batch_size, window=0, seed=seed, bucket=bucket)
                 loop = Trainer(build(name, spec.task, spec.inputs, spec.target), rows, validation, recipe)
-                seconds[bucket].append(timed(loop, 4))
+                seconds[bucket].append(timed(loop, LONGEST))
                 scores[bucket].append(loop.history[-1]["f1"])
         (plain, short), (f1, other) = ([statistics.median(one) for one in held.values()] for held in (seconds, scores))
         print(f"| `{name}` | {plain:.1f} | {short:.1f} | {plain / short:.1f} | {f1:.3f} | {other:.3f} |", flush=True)

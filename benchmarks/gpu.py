@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmarks import SMALL
 from evergreen.data.field import TensorField
 from evergreen.models.network import Network
 from evergreen.models.registry import build
@@ -23,10 +24,11 @@ from evergreen.models.training.feed import TensorFeed
 from evergreen.models.training.trainer import Trainer
 
 GPU = torch.cuda.is_available()
+BIG = GPU and not SMALL
 DEVICE = torch.device("cuda" if GPU else "cpu")
-STEPS, EPOCHS = (20, 4) if GPU else (2, 2)  # steps of an epoch; the first epoch is not timed: it compiles
-VOCABULARY, LENGTH, ROWS, DEPTH, SIZE = (24_576, 1024, 16, 12, 12.0) if GPU else (64, 16, 2, 1, 1.0)
-PIXELS, CLASSES, IMAGES, RESNET = (224, 1000, 256, 8.0) if GPU else (32, 10, 2, 0.5)
+STEPS, EPOCHS = (20, 4) if BIG else (2, 2)  # steps of an epoch; the first epoch is not timed: it compiles
+VOCABULARY, LENGTH, ROWS, DEPTH, SIZE = (24_576, 1024, 16, 12, 12.0) if BIG else (64, 16, 2, 1, 1.0)
+PIXELS, CLASSES, IMAGES, RESNET = (224, 1000, 256, 8.0) if BIG else (32, 10, 2, 0.5)
 RECIPE = TrainingConfig(
     epochs=EPOCHS, learning_rate=3e-4, clip=1.0, schedule="constant", keep="last", checkpoint_seconds=1e9,
     precision="bfloat16" if GPU else "float32",
@@ -50,7 +52,7 @@ class Case:
 
 def ceiling() -> float:
     """Floating-point operations a second of a large matrix product, the best of ten."""
-    side, kind = (8192, torch.bfloat16) if GPU else (256, torch.float32)
+    side, kind = (8192, torch.bfloat16) if BIG else (256, torch.float32)
     a, b = (torch.randn(side, side, device=DEVICE, dtype=kind) for _ in range(2))
     best = 0.0
     for _ in range(10):
@@ -167,7 +169,7 @@ def resnet() -> Case:
     size = sum(p.numel() for p in make().parameters()) / 1e6
     rows = {"image": pictures.to(DEVICE, memory_format=torch.channels_last), "target": labels}
     name = f"resnet, {size:.1f} million parameters, {IMAGES} images of {PIXELS} px a step"
-    flops = 3 * 2 * 4.09e9 if GPU else 0.0  # ResNet-50's multiplications forward at 224 px, twice that backward
+    flops = 3 * 2 * 4.09e9 if BIG else 0.0  # ResNet-50's multiplications forward at 224 px, twice that backward
     return Case(name, "images/s", rows, IMAGES, 1, flops, make, {"torchvision ResNet-50": torchvision})
 
 

@@ -24,9 +24,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from benchmarks import sized
+
 SHIPPED = Path(__file__).parents[1]
 AT_ONCE = 100_000
-TURNS, BESIDE = 3, 2  # the larger table, the smaller so many times before and as many after it
+TURNS, BESIDE = sized((3, 2), (1, 1))  # the larger table, the smaller so many times before and as many after it
 WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "islet", "knoll", "linden", "maple"]
 SHOPS = [f"shop {number:03}" for number in range(200)]
 PEAK = """
@@ -133,7 +135,7 @@ def both(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000_000
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else sized(20_000_000, 20_000)
     sizes = (count // 10, count)
     found: dict[int, list[tuple[dict[str, float], dict[str, float]]]] = {size: [] for size in sizes}
     with tempfile.TemporaryDirectory(prefix="bench-") as name:

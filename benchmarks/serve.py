@@ -10,11 +10,12 @@ import time
 import urllib.request
 from pathlib import Path
 
+from benchmarks import sized
 from evergreen.stages.deploy.config import DeployConfig
 
 ROOT = Path(__file__).parents[1]
 CONNECTIONS = (16, 64)
-ROUNDS, SECONDS = 5, 2.0  # each pair of measurements is taken this often, each this long
+ROUNDS, SECONDS = sized((5, 2.0), (1, 0.5))  # each pair of measurements is taken this often, each this long
 
 
 def plain(folder: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import sized
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
 from evergreen.data.feed.batches import InMemoryBatches, load_encoded_split
@@ -28,7 +29,8 @@ from evergreen.stages.train.config import TrainConfig
 from evergreen.stages.train.plan import plan_run
 from evergreen.stages.trials.trial import split_config_and_options
 
-REPEATS, EPOCHS, BATCH, ARCHITECTURE = 5, 12, 64, "cnn"
+BATCH, ARCHITECTURE = 64, "cnn"
+REPEATS, EPOCHS = sized((5, 12), (1, 2))
 RECIPE = {"epochs": EPOCHS, "batch_size": BATCH, "ema": 0.0, "clip": 0.0, "schedule": "constant"}
 
 

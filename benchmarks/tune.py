@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from unittest import mock
 
+from benchmarks import sized
 from evergreen.core.paths import Paths
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages.artifacts import folder_version
@@ -21,7 +22,8 @@ from evergreen.stages.trials.ledger import Ledger
 from evergreen.stages.trials.search import Search
 from evergreen.stages.trials.trial import Trial, deciding_metric, search_defaults
 
-REPEATS, TRIALS, ARCHITECTURE, TASK = 3, 8, "mlp", "classification"
+ARCHITECTURE, TASK = "mlp", "classification"
+REPEATS, TRIALS = sized((3, 8), (1, 2))
 
 
 def bare(wanted: Search, seed: int) -> float:
