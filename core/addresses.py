@@ -2,14 +2,12 @@
 
 import os
 import re
-from pathlib import Path
 from urllib.parse import quote, unquote
 
 from evergreen.core.errors import DataError
 from evergreen.core.redaction import MASK, VARIABLE, mask, remember, secrets_of
 
 ENCODED = re.compile(r"(?<=://)[^/?#]*(?=@)|(?<=[?&])[^?&=]+=[^&]*")  # where a URL wants values percent-encoded
-
 LOGIN = re.compile(r"(?<=//)[^/?#]*@")
 DROPPED = str.maketrans("", "", "\t\r\n")  # by readers of addresses
 MIN_UNKNOWN = 8  # characters of a value that messages show by its name though it stands where no secret does
@@ -44,7 +42,7 @@ def fill(address: str) -> str:
 
     filled = VARIABLE.sub(value, address)
     for text, shown in values.items():
-        if len(text) >= MIN_UNKNOWN and not Path(text).exists():  # it may be a secret wherever it stands
+        if len(text) >= MIN_UNKNOWN and not os.path.exists(text):  # it may be a secret wherever it stands
             remember(text, shown)
     for secret in secrets_of(filled) if values else ():  # also those of an address that is a variable as a whole
         remember(secret, values.get(secret) or values.get(unquote(secret)) or MASK, secret=True)

@@ -128,6 +128,8 @@ def test_paths_may_be_variables_and_files_may_be_called_anything(tmp_path, monke
     for name in ("here/rows.csv", "token=5 ${X}.csv"):
         (tmp_path / name).write_text("a\n1\n")
     monkeypatch.setenv("HERE", str(tmp_path / "here"))
+    monkeypatch.setenv("LONG", "x" * 5000)
+    assert open_source("https://host/x.csv?token=${LONG}", tmp_path).name.endswith("x" * 5000)
     for uri in ("${HERE}/rows.csv", "token=5 ${X}.csv"):
         assert len(next(iter(open_source(uri, tmp_path).read()))) == 1
     assert (
