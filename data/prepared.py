@@ -17,22 +17,6 @@ from evergreen.data.arrow import decode_array
 from evergreen.data.parquet import MADE, ROWS, RowGroup
 from evergreen.data.prepare.split import SPLITS
 
-__all__ = [
-    "FIX",
-    "QUARANTINED",
-    "ROWS",
-    "SCHEMA",
-    "WEIGHT",
-    "RowGroup",
-    "columns",
-    "first_rows",
-    "hash_sample",
-    "hash_sample_table",
-    "part_files",
-    "read",
-    "row_groups",
-    "write",
-]
 QUARANTINED = "quarantine"
 SCHEMA = "schema.json"  # what the columns held
 STAGE, PARTS = "preprocess", "part-*.parquet"

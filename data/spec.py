@@ -21,8 +21,6 @@ from evergreen.data.field import TensorField
 from evergreen.data.kinds._json import check_fields
 from evergreen.data.kinds._transform import apply_transform
 
-__all__ = ["FeatureSpec", "TensorField", "fit"]
-
 
 @dataclass(frozen=True)
 class FeatureSpec:

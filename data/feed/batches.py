@@ -19,6 +19,7 @@ from evergreen.data.feed.bucketing import LengthBucketing
 from evergreen.data.feed.sampler import RowWeights, WeightedSampler, epoch_seed
 from evergreen.data.feed.sharding import Augment, Batch, BatchPlan
 from evergreen.data.feed.stream import StreamedBatches, harmonize_dictionaries, row_bytes
+from evergreen.data.parquet import RowGroup
 from evergreen.data.spec import FeatureSpec
 
 MEGABYTES = 1024  # of rows in one process, where nothing else is said
@@ -124,7 +125,7 @@ def training_batches(
     return InMemoryBatches(encode_row_groups(spec, units), batch_size, seed=seed, shuffle=True, drawn=drawn, **how)
 
 
-def complete_row_groups(ready: Path, split: str, spec: FeatureSpec) -> list[prepared.RowGroup]:
+def complete_row_groups(ready: Path, split: str, spec: FeatureSpec) -> list[RowGroup]:
     """Return the row groups of a split. Raises DataError naming the missing file where rows are missing."""
     units = prepared.row_groups(ready, split)
     n_rows = sum(unit.rows for unit in units)
@@ -165,7 +166,7 @@ def load_encoded_split(ready: Path, split: str, most: int = 0) -> Batch:
     return spec.encode(prepared.hash_sample(ready, split, most, _columns(spec)), target=True)
 
 
-def encode_row_groups(spec: FeatureSpec, units: Sequence[prepared.RowGroup]) -> Batch:
+def encode_row_groups(spec: FeatureSpec, units: Sequence[RowGroup]) -> Batch:
     """Encode all rows, one row group after another."""
     columns = _columns(spec)
     parts = (spec.encode(unit.read(columns, dictionary=True), target=True) for unit in units)

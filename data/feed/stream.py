@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from evergreen.data.feed.sampler import RowWeights, WeightedSampler, epoch_seed
 from evergreen.data.feed.sharding import Batch, BatchPlan
+from evergreen.data.parquet import RowGroup
 from evergreen.data.prefetch import prefetch
-from evergreen.data.prepared import RowGroup
 from evergreen.data.spec import FeatureSpec
 
 PIECE = 4 * 2**20  # bytes of batches that are encoded at once: few enough to wait for, many enough to be worth it

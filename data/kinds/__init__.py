@@ -10,9 +10,7 @@ from typing import Any
 from evergreen.core import parts
 from evergreen.core.errors import DataError, suggest
 from evergreen.data.field import TensorField
-from evergreen.data.kinds._kind import Kind
-
-__all__ = ["Kind", "check_options", "find", "kind_of", "names"]
+from evergreen.data.kinds._kind import Kind as Kind
 
 
 def names() -> list[str]:

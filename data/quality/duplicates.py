@@ -12,8 +12,6 @@ from evergreen.data import kinds
 from evergreen.data.arrow import decode_array, joint_codes
 from evergreen.data.kinds._near_duplicates import NearDuplicate, match_rounded
 
-__all__ = ["NearDuplicate", "find_near_duplicates"]
-
 
 def find_near_duplicates(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str]) -> list[NearDuplicate] | None:
     """Match each row of `table` with the row of `other` most like it, by the columns of `kind_of` (column → kind).

@@ -20,38 +20,16 @@ from evergreen.core.processes import exclusive_lock
 from evergreen.stages.engines import git_tags
 from evergreen.stages.engines.candidates import find_candidate, read_own_tags, recorded_candidates
 from evergreen.stages.engines.dvc_cache import export_folder, folder_md5, push
-from evergreen.stages.engines.dvc_code import write_code_versions
-from evergreen.stages.engines.dvc_graph import (
-    add_to_params,
-    graph_file,
-    load_yaml,
-    register_pipeline,
-    unregister_pipeline,
-)
-from evergreen.stages.engines.dvc_stages import check_graph, commit, is_up_to_date, stale_reason, stale_reasons
-from evergreen.stages.engines.dvc_state import prepare
+from evergreen.stages.engines.dvc_code import write_code_versions as write_code_versions
+from evergreen.stages.engines.dvc_graph import add_to_params, graph_file, load_yaml, unregister_pipeline
+from evergreen.stages.engines.dvc_graph import register_pipeline as register_pipeline
+from evergreen.stages.engines.dvc_stages import check_graph as check_graph
+from evergreen.stages.engines.dvc_stages import commit as commit
+from evergreen.stages.engines.dvc_stages import is_up_to_date as is_up_to_date
+from evergreen.stages.engines.dvc_stages import stale_reason as stale_reason
+from evergreen.stages.engines.dvc_stages import stale_reasons as stale_reasons
+from evergreen.stages.engines.dvc_state import prepare as prepare
 from evergreen.stages.engines.git_tags import Version
-
-__all__ = [
-    "Version",
-    "candidate_version",
-    "check_graph",
-    "checkout",
-    "commit",
-    "is_up_to_date",
-    "prepare",
-    "register_pipeline",
-    "release",
-    "released",
-    "retire",
-    "retired",
-    "rollback",
-    "scores",
-    "stale_reason",
-    "stale_reasons",
-    "versions",
-    "write_code_versions",
-]
 
 SCORES = "Scores: "
 LOCK_SECONDS = 60.0  # a release takes one

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from evergreen.core.errors import PipelineError
 from evergreen.data import kinds
-from evergreen.data.quality.duplicates import NearDuplicate, find_near_duplicates
+from evergreen.data.kinds._near_duplicates import NearDuplicate
+from evergreen.data.quality.duplicates import find_near_duplicates
 from evergreen.data.quality.leakage import (
     Leak,
     future_columns,

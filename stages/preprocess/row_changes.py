@@ -9,8 +9,9 @@ import numpy as np
 from evergreen.core.errors import DataError
 from evergreen.data import kinds, row_ids
 from evergreen.data.arrow import decode_array
+from evergreen.data.parquet import RowGroup
 from evergreen.data.prepare.split import SPLITS
-from evergreen.data.prepared import RowGroup, hash_sample, row_groups
+from evergreen.data.prepared import hash_sample, row_groups
 
 MOST = 200_000  # rows of each version that are compared: those with the smallest ids
 SIDES = ("before", "now")
