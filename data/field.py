@@ -1,9 +1,7 @@
 """Describe one tensor of a batch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class TensorField:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> TensorField:
+    def from_json(cls, value: dict[str, Any]) -> Self:
         """Return the field that `to_json` stored. Raises KeyError and TypeError for what it did not store."""
         columns, shape = tuple(value["columns"]), tuple(value["shape"])
         found = cls(value["kind"], columns, shape, value["dtype"], value["state"], value.get("encoder", ""))

@@ -1,13 +1,11 @@
 """Describe what a model takes and returns, and encode rows the same way in training, validation and serving."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -139,7 +137,7 @@ class FeatureSpec:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> FeatureSpec:
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Return the spec that `to_json` stored."""
         inputs = {key: TensorField.from_json(one) for key, one in value["inputs"].items()}
         same = {name: value[name] for name in ("task", "target_name", "time", "rows")}
@@ -154,7 +152,7 @@ class FeatureSpec:
         (folder / "spec.json").write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> FeatureSpec:
+    def load(cls, folder: Path) -> Self:
         """Read spec.json from a folder. Raises DataError where there is none."""
         path = folder / "spec.json"
         if not path.is_file():

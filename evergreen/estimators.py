@@ -1,11 +1,9 @@
 """Train networks as scikit-learn estimators, in memory and in this process: `Classifier` and `Regressor`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -170,7 +168,7 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         array(['young', 'young', 'old', 'old'], dtype='<U5')
     """
 
-    def fit(self, X: Any, y: Any) -> Classifier:
+    def fit(self, X: Any, y: Any) -> Self:
         """Train on a frame or an array of numbers (N, columns) and labels (N,).
 
         Raises:
@@ -203,7 +201,7 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         array([10.])
     """
 
-    def fit(self, X: Any, y: Any) -> Regressor:
+    def fit(self, X: Any, y: Any) -> Self:
         """Train on a frame or an array of numbers (N, columns) and numbers (N,).
 
         Raises:

@@ -4,10 +4,8 @@ A row is complete in itself: a neighbourhood with its nodes' true degrees holds 
 layers, so the centre's vector is the one that it would have in the full graph.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +24,7 @@ class GraphBatch(NamedTuple):
     edges_2e: Tensor  # from, to
     weight_e: Tensor
 
-    def with_edges(self, kept_e: Tensor) -> GraphBatch:
+    def with_edges(self, kept_e: Tensor) -> Self:
         """Return the same nodes with some of the edges."""
         return self._replace(edges_2e=self.edges_2e[:, kept_e], weight_e=self.weight_e[kept_e])
 

@@ -3,12 +3,10 @@
 Rows that fit into memory are encoded once; others stay on disk and are streamed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -59,7 +57,7 @@ class InMemoryBatches:
         """Return the batches of an epoch, the same on every rank."""
         return self.cut.steps
 
-    def single_process(self) -> InMemoryBatches:
+    def single_process(self) -> Self:
         """Return the same batches as one process gets them."""
         other = copy(self)
         other.cut = self.cut.single_process()

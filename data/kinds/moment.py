@@ -4,11 +4,9 @@ Encoded as numbers (1 + 2 · cycles,): the time standardised by the training row
 that these go round at least once; and 1 where the time is missing, if training rows lack it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -58,7 +56,7 @@ class Moment(Kind):
             raise DataError(f"its dates may be {' or '.join(forms)}", fix=fix)
         return {**options, "format": forms[0]}
 
-    def with_options(self, options: Mapping[str, Any]) -> Moment:
+    def with_options(self, options: Mapping[str, Any]) -> Self:
         return type(self)(*(str(options.get(name) or "") for name in ("format", "unit", "zone")))
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:

@@ -4,11 +4,9 @@ Encoded (columns + flags,): one number a column, then 1 or 0 for each column tha
 as an outlier.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -76,7 +74,7 @@ class Number(Kind):
         detected = {"decimal": detect_decimal_separator(column)} if pa.types.is_string(column.type) else {}
         return {**detected, **options}
 
-    def with_options(self, options: Mapping[str, Any]) -> Number:
+    def with_options(self, options: Mapping[str, Any]) -> Self:
         return type(self)(str(options.get("decimal") or ""))
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:

@@ -1,8 +1,6 @@
 """The section `preprocess` of a pipeline's YAML: what is predicted from what, and how rows are split."""
 
-from __future__ import annotations
-
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -99,7 +97,7 @@ class PreprocessConfig(Section):
     """What is done about rows and columns that flatter the scores."""
 
     @model_validator(mode="after")
-    def _check(self) -> PreprocessConfig:
+    def _check(self) -> Self:
         if self.test_fraction + self.validation_fraction >= 1:
             problem = f"test_fraction {self.test_fraction:g} and validation_fraction {self.validation_fraction:g}"
             raise PipelineError(f"{problem} leave no rows to train on", fix="make their sum less than 1")

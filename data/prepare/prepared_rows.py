@@ -1,10 +1,8 @@
 """Hold what raw rows become: rows to learn from, each in a split, and quarantined rows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +39,7 @@ class PreparedRows:
         rows = self.table.filter(pa.array(self.splits == SPLITS.index(name)))
         return pa.table({column: decode_array(rows.column(column)) for column in rows.column_names})
 
-    def quarantine_rows(self, rows: np.ndarray, why: str) -> PreparedRows:
+    def quarantine_rows(self, rows: np.ndarray, why: str) -> Self:
         """Return the same with the rows of a mask (N,) quarantined."""
         if not rows.any():
             return self

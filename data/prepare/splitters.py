@@ -4,10 +4,8 @@ Where a row goes depends on its own values, the seed, and cuts that are fixed be
 moves when others come or go.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +37,7 @@ class Splitter:
     format: str = ""  # of time: how it is written, once rows have been looked at
     draws_validation: bool = False  # given: no row says that it validates, so some of those that train do
 
-    def fit(self, column: pa.ChunkedArray) -> Splitter:
+    def fit(self, column: pa.ChunkedArray) -> Self:
         """Return the splitter fitted to all rows of its column: cuts in time that are taken by fractions, say."""
         if self.by == "time":
             format = self.format or detect_time_format(column, self.column)

@@ -5,11 +5,9 @@ rows; after that `prepare` prepares any rows by themselves. Rules (rules/constra
 kinds plug in.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -55,7 +53,7 @@ class TableReader:
         *,
         generated: Mapping[str, str] | None = None,
         from_itself: bool = False,
-    ) -> TableReader:
+    ) -> Self:
         """Return a reader for rows such as those of a sample, whose target is of one of `target_kinds`.
 
         With `from_itself` the target is an input, too. Raises DataError where columns or rows are unsuitable.
@@ -84,7 +82,7 @@ class TableReader:
         ]
         return list(dict.fromkeys([*names, *self.config.filter])) if names else []
 
-    def fit_global_state(self, tables: Iterable[pa.Table], sample: pa.Table) -> TableReader:
+    def fit_global_state(self, tables: Iterable[pa.Table], sample: pa.Table) -> Self:
         """Return the reader fitted to `columns_needed_globally` of all rows; `sample` serves for the other columns."""
         tallies: list[RuleStats] = []
         seen: list[pa.Array] = []

@@ -3,12 +3,10 @@
 A change is reported where a person should know of it, not where a sample differs by chance: see the limits below.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
@@ -36,17 +34,16 @@ class ColumnProfile:
     high: float | None = None
     values: dict[str, int] | None = None
 
-    def __add__(self, other: ColumnProfile) -> ColumnProfile:
+    def __add__(self, other: Self) -> Self:
         lows, highs = ([one for one in pair if one is not None] for pair in self._ends(other))
         values = None
         if self.values is not None and other.values is not None:
             values = limit_values(Counter(self.values) + Counter(other.values))
         rows, absent = self.rows + other.rows, self.missing + other.missing
-        return ColumnProfile(
-            self.kind, self.type, rows, absent, min(lows, default=None), max(highs, default=None), values
-        )
+        low, high = min(lows, default=None), max(highs, default=None)
+        return type(self)(self.kind, self.type, rows, absent, low, high, values)
 
-    def _ends(self, other: ColumnProfile) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+    def _ends(self, other: Self) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
         return (self.low, other.low), (self.high, other.high)
 
     @property

@@ -1,10 +1,8 @@
 """Hold every number of a training run."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from evergreen.core.errors import ModelError, suggest
 
@@ -66,7 +64,7 @@ class TrainingConfig:
         if not 0 <= getattr(self, name) <= 1:
             raise ModelError(f"{name} is {getattr(self, name)}", place="train", fix="use a fraction between 0 and 1")
 
-    def replace(self, **changes: Any) -> TrainingConfig:
+    def replace(self, **changes: Any) -> Self:
         """Return a copy with some values changed. Raises ModelError with the nearest name for an unknown one."""
         known = {field.name for field in dataclasses.fields(self)}
         for name in changes:

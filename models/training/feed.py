@@ -1,9 +1,7 @@
 """Define where training rows come from, as the trainer sees it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -21,7 +19,7 @@ class Feed(Protocol):
         """Return the number of batches an epoch, the same on every rank."""
         ...
 
-    def single_process(self) -> Feed:
+    def single_process(self) -> Self:
         """Return the feed that a single process would be given for the same rows."""
         ...
 
@@ -44,9 +42,9 @@ class TensorFeed:
         """Return the number of batches an epoch."""
         return -(-self.rows // self.batch_size)
 
-    def single_process(self) -> TensorFeed:
+    def single_process(self) -> Self:
         """Return the feed of a single process."""
-        return TensorFeed(self.columns, self.batch_size, seed=self.seed)
+        return type(self)(self.columns, self.batch_size, seed=self.seed)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
         """Yield this rank's slice of each batch, in the epoch's order."""

@@ -1,12 +1,10 @@
 """Draw charts as SVG in the colors of the page's style sheet."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, Self
 
 from evergreen.pages.wording import number_text
 
@@ -107,7 +105,7 @@ class Axis:
     step: float
 
     @classmethod
-    def around(cls, values: Sequence[float], start: float, end: float) -> Axis:
+    def around(cls, values: Sequence[float], start: float, end: float) -> Self:
         """Make an axis from `start` to `end` of the drawing that holds all values, with a margin."""
         low, high = min(values), max(values)
         room = (high - low) * 0.04 or abs(high) * 0.05 or 1.0

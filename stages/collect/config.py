@@ -1,8 +1,6 @@
 """The section `collect` of a pipeline's YAML: where the rows come from, and which of them are new."""
 
-from __future__ import annotations
-
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -50,7 +48,7 @@ class CollectConfig(Section):
         return uri
 
     @model_validator(mode="after")
-    def _check(self) -> CollectConfig:
+    def _check(self) -> Self:
         from evergreen.stages.collect import watermark as moments
 
         if self.on_source_delete == "follow" and self.watermark and not self.id_columns:

@@ -1,12 +1,10 @@
 """Count rows while they are prepared, shard by shard, and sum the counts in any order."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -69,7 +67,7 @@ class ShardCounts:
         return {**vars(self), "bad": _short(self.bad), "aside": _short(self.aside), "seen": profiles}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> ShardCounts:
+    def from_json(cls, value: dict[str, Any]) -> Self:
         """Return the counts that `to_json` stored."""
 
         def by_split(name: str) -> dict[str, Counter[str]]:
@@ -89,7 +87,7 @@ class ShardCounts:
         )
 
     @classmethod
-    def summed(cls, tallies: Iterable[ShardCounts]) -> ShardCounts:
+    def summed(cls, tallies: Iterable[Self]) -> Self:
         """Sum the counts of shards."""
         total = cls()
         for shard_counts in tallies:

@@ -1,8 +1,6 @@
 """The section `select` of a pipeline's YAML: how architectures are compared."""
 
-from __future__ import annotations
-
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -31,7 +29,7 @@ class SelectConfig(Section):
     """Of the networks' first weights and the order of rows."""
 
     @model_validator(mode="after")
-    def _check(self) -> SelectConfig:
+    def _check(self) -> Self:
         if self.folds == 1:
             raise PipelineError("folds is not valid (got 1)", fix="use at least 2, or 0 to score with seeds")
         if sorted(set(self.rungs)) != self.rungs:

@@ -1,8 +1,6 @@
 """The section `train` of a pipeline's YAML: how the candidate is trained."""
 
-from __future__ import annotations
-
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -118,7 +116,7 @@ class TrainConfig(Section):
     """Seconds between two checkpoints; 0 is after every step."""
 
     @model_validator(mode="after")
-    def _check(self) -> TrainConfig:
+    def _check(self) -> Self:
         if self.freeze != "none" and not self.init_from:
             fix = "name the version to start from (init_from), or leave freeze out"
             raise PipelineError("freeze needs init_from: without it random features would stay frozen", fix=fix)

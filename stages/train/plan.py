@@ -1,14 +1,12 @@
 """Plan a training run: all that its result depends on, from the YAML, the choice and the code."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import atomic_directory, read_json
@@ -59,7 +57,7 @@ class RunPlan:
         values["recipe"] = values["recipe"] | {"checkpoint_seconds": None}
         return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
-    def in_folder(self, runs: Path) -> RunPlan:
+    def in_folder(self, runs: Path) -> Self:
         """Return this plan with its own folder among the pipeline's runs."""
         return dataclasses.replace(self, folder=str(runs / self.key()))
 

@@ -4,11 +4,9 @@ Features learned on much data often serve where there is little (Yosinski et al.
 same network is also trained from scratch where that is cheap, and the report says which is better.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from safetensors.torch import load_file
 
@@ -34,7 +32,7 @@ class InitWeights:
     options: dict[str, Any]
 
     @classmethod
-    def find(cls, text: str, paths: Paths) -> InitWeights:
+    def find(cls, text: str, paths: Paths) -> Self:
         """Find NAME@VERSION, or NAME for the version in production. Raises PipelineError where there is none."""
         from evergreen.stages.engines import versions
 

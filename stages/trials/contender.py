@@ -1,10 +1,8 @@
 """Keep the state of one architecture in a race, and compare it with others."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from evergreen.stages.trials.folds import Fold
 from evergreen.stages.trials.trial import Score
@@ -64,7 +62,7 @@ class ContenderState:
         """Return a sort key, higher is better; below everything where there is no score."""
         return self.score.rank(direction) if self.score else (-math.inf, -math.inf)
 
-    def paired_gap(self, other: ContenderState) -> float:
+    def paired_gap(self, other: Self) -> float:
         """Return the difference to `other` on the same rows, in standard errors of that difference."""
         mine, theirs = (_average(contender.rows) for contender in (self, other))
         differences = [a - b for a, b in zip(mine, theirs, strict=True)]

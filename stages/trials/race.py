@@ -1,12 +1,10 @@
 """Run many trials on Ray's free cores, in workers that live as long as the race and hold trials in memory."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from evergreen.core import parts
 from evergreen.core.errors import OutageError
@@ -71,7 +69,7 @@ class Race:
         self.common, self.first, self.deadline, self.progress = common, first, deadline, progress
         self.workers: list[Any] = []
 
-    def __enter__(self) -> Race:
+    def __enter__(self) -> Self:
         import ray
 
         from evergreen.stages.engines import ray_cluster

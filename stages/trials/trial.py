@@ -6,15 +6,13 @@ rows, since an epoch of a small table is only a handful of steps. A trial `in_on
 configuration, as the candidate will be.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -46,7 +44,7 @@ class Score:
     epochs: int  # whole epochs trained
     seconds: float  # trained, all chunks together
 
-    def better(self, other: Score, direction: str) -> bool:
+    def better(self, other: Self, direction: str) -> bool:
         """Tell whether it ranks above another score."""
         return self.rank(direction) > other.rank(direction)
 

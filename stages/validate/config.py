@@ -1,8 +1,6 @@
 """The section `validate` of a pipeline's YAML: what a candidate must achieve."""
 
-from __future__ import annotations
-
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -29,7 +27,7 @@ class ValidateConfig(Section):
     """Seed of the bootstrap."""
 
     @model_validator(mode="after")
-    def _check(self) -> ValidateConfig:
+    def _check(self) -> Self:
         for name, (first, last) in self.slices.items():
             if isinstance(first, str) != isinstance(last, str) or is_before(last, first):
                 problem = f"slices.{name[:100]!r} is [{first!r}, {last!r}]"

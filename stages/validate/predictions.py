@@ -1,10 +1,8 @@
 """Predict the test rows with one model, and score them by its task."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -28,7 +26,7 @@ class Predictions:
     predict_outputs: PredictFn
 
     @classmethod
-    def from_output(cls, name: str, task: Task, output: Any, target: Tensor) -> Predictions:
+    def from_output(cls, name: str, task: Task, output: Any, target: Tensor) -> Self:
         """Wrap outputs (N, …) that are already computed."""
         known = {"output": torch.as_tensor(output, dtype=torch.float32), "target": target}
         return cls(name, task, known, lambda rows: rows["output"])

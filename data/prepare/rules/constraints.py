@@ -4,11 +4,9 @@ A row violates a rule only where the rule is false: a missing value violates non
 or a rule asks `is_valid(column)`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -65,7 +63,7 @@ class Rules:
         rules: Sequence[str],
         look: pa.Table,
         options: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> Rules:
+    ) -> Self:
         """Compile rules for data such as `look`; `options` are those of the columns' kinds.
 
         Raises DataError for columns, types and values that do not match.
@@ -102,7 +100,7 @@ class Rules:
         hashes = {name: hash_values(column) for name, column in columns.items() if self.columns[name].unique}
         return RuleStats(len(table), absent, hashes)
 
-    def with_global_stats(self, tallies: Iterable[RuleStats]) -> Rules:
+    def with_global_stats(self, tallies: Iterable[RuleStats]) -> Self:
         """Return the rules with the merged statistics. Raises DataError where too many values are missing.
 
         Memory: 16 bytes a row and column that is `unique`.
