@@ -132,7 +132,7 @@ def _stored(table: pa.Table, *, durable: bool) -> dict[str, Any]:
     }
 
 
-LOOKED_AT, REPEATS = 2_000, 4  # rows at the beginning of a table; how often a value stands among them, on average
+LOOKED_AT, REPEATS = 2_000, 4  # rows at the beginning of a table; how often a value occurs among them, on average
 
 
 def dictionary_columns(table: pa.Table) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 SEEDS = (0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)  # of the two streams
-MISSING = 0x2545F4914F6CDD1D  # what stands for a value that is not there, or not a number
+MISSING = 0x2545F4914F6CDD1D  # the word of a missing value, or of NaN
 FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # the multipliers of SplitMix64
 WORD = 8  # bytes taken in at once
 LONG = 256  # bytes of a text from which on it is hashed by itself

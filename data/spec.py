@@ -30,7 +30,7 @@ class FeatureSpec:
     target_name: str
     time: str | None
     rows: dict[str, int]  # split → rows
-    task_options: dict[str, Any] = dataclasses.field(default_factory=dict)  # what is said of the task beside its name
+    task_options: dict[str, Any] = dataclasses.field(default_factory=dict)  # the task's options
 
     @property
     def columns(self) -> tuple[str, ...]:

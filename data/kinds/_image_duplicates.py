@@ -14,7 +14,7 @@ from evergreen.data.kinds._image_hash import SIDE, candidate_image_pairs, percep
 from evergreen.data.kinds._near_duplicates import NearDuplicate, best_matches
 
 SIMILAR = 0.985  # correlation of two images' grey values from which on they are near-duplicates
-SIMILAR_SMALL = 0.997  # the same, of images of fewer than SIDE pixels a side, which look alike more often
+SIMILAR_SMALL = 0.997  # the same for images of fewer than SIDE pixels a side, which more often look alike
 HALF_SIMILAR = 0.5  # from there on a shift is tried
 MAX_BITS = 20  # of 63 that two hashes may differ in: so much does a shift by one pixel of 32
 CLOSE = 64  # pixels a side to which images are brought before one is shifted over the other

@@ -30,13 +30,13 @@ class Kind:
     MISSING_BECOMES: ClassVar[str] = ""  # how missing values are encoded, for the person who reads the notes
     MEASURE: ClassVar[str] = ""  # what `measure` gives of a value, where that is not the value itself
     COMPARES_AS: ClassVar[str] = ""  # the kind as which drift and leakage look at its columns (see `to_comparable`)
-    RULE_TYPE: ClassVar[str] = ""  # the type in which rules read its columns, where the kind alone says so
-    GROUP_KIND: ClassVar[str] = ""  # of windows: the kind of the column that says which series a row belongs to
+    RULE_TYPE: ClassVar[str] = ""  # the type in which rules read its columns, if the kind alone decides it
+    GROUP_KIND: ClassVar[str] = ""  # of windows: the kind of the column that names a row's series
     HAS_CLASSES: ClassVar[bool] = False  # whether a target is one class a row, so that classes can be counted
     SCALAR: ClassVar[bool] = False  # whether a value is one number or one class
-    TELLS_ROWS_APART: ClassVar[bool] = False  # whether a value says enough to find its row again
+    TELLS_ROWS_APART: ClassVar[bool] = False  # whether a value identifies its row
     SPANS_ROWS: ClassVar[bool] = False  # whether a value is made of several raw rows: windows of a series overlap
-    SPATIAL: ClassVar[bool] = False  # whether a target would have to move with the image that it lies over
+    SPATIAL: ClassVar[bool] = False  # whether a target must move with its image when that is augmented
     STEPWISE: ClassVar[bool] = False  # whether networks read its tensors step by step, all rows of one length
     HAS_LENGTH: ClassVar[bool] = False  # whether rows differ in their number of steps, with zeros after their end
     ALIGNED: ClassVar[bool] = False  # whether a target has a value for each step of the input
@@ -166,7 +166,7 @@ class Kind:
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
     def show(self, field: TensorField, columns: Sequence[pa.Array]) -> Sequence[Mark | None]:
-        """Return a mark for each row of checked columns; None where the value itself says enough."""
+        """Return a mark for each row of checked columns; None where the value itself is shown."""
         return [None] * len(columns[0])
 
     def show_target(

@@ -19,7 +19,7 @@ MAX_CHARACTERS = 20_000  # of a text that are read
 MAX_HASHES = 512  # that stand for a text
 SKETCH = 32  # of them, by which a text is found
 SIGNS = re.compile(r"[\W_]+")
-COMMON = 50  # texts: a hash that more of them share is a set phrase and says nothing
+COMMON = 50  # texts: a hash that more of them share is a set phrase and proves nothing
 MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no two shingles become one (Knuth's multiplicative hashing)
 
 Array = np.ndarray

@@ -12,7 +12,7 @@ import numpy as np
 
 STRAIGHT = ("standard", "minmax", "robust")
 SCALINGS = (*STRAIGHT, "log", "quantile")
-FENCE = 3.0  # times the distance of the quartiles: what lies beyond is far out (Tukey 1977)
+FENCE = 3.0  # interquartile ranges: values farther from the quartiles are far out (Tukey 1977)
 NORMAL = 1.349  # deviations between the quartiles of a normal distribution
 STEPS = 101  # quantiles that are kept
 

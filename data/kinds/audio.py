@@ -32,7 +32,7 @@ from evergreen.data.kinds._near_duplicates import NearDuplicate
 TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])  # rate 0: that of the option
 LONG = 1000  # samples of a row from which on a list of numbers within −1…1 is taken for sound
 UNSAID = 8000  # samples a second where neither the rows nor the pipeline say
-FORMS = {"mel": 10, "waveform": 1}  # seconds of the longest row that are heard unless the pipeline says
+FORMS = {"mel": 10, "waveform": 1}  # seconds that are read of the longest row, unless the pipeline sets `seconds`
 SILENT = 1e-15  # root of the mean power below which a row stays as faint as it is
 EXAMPLE = 0.02  # seconds of the documentation's example
 SHOWN = 400  # points of a drawn waveform

@@ -38,7 +38,7 @@ class Boolean(Kind):
             return 0.0
         words = _words(column).drop_null()
         known = words.filter(pc.is_in(words, pa.array(WORDS)))
-        if len(known) < SURE * len(words):  # soon told of what has many values
+        if len(known) < SURE * len(words):  # quick for columns of many values
             return 0.0
         counts = {item["values"]: item["counts"] for item in pc.value_counts(known).to_pylist()}
         pairs = [pair for pair in PAIRS[:-1] if all(word in counts for word in pair)]

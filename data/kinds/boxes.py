@@ -30,7 +30,7 @@ class Boxes(Kind):
     OPTIONS: ClassVar[dict[str, Any]] = {
         "unit": "",  # of the corners: "pixels" or "shares" of the image's sides; pixels where any is above 1
         "size": None,  # [height, width] of the images in pixels, where corners are pixels
-        "most": None,  # boxes on one image; twice as many as on any training image
+        "most": None,  # boxes on one image; 0: twice the most on any training image
     }
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:

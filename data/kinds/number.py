@@ -1,7 +1,7 @@
 """Numbers, standardised by the training rows' mean and deviation; missing ones become the training median.
 
-Encoded (columns + flags,): one number a column, then 1 or 0 for each column that is told to be flagged as missing, or
-as an outlier.
+Encoded (columns + flags,): one number a column, then 1 or 0 for each flag of a missing value or an
+outlier.
 """
 
 import math
@@ -39,9 +39,9 @@ class Number(Kind):
     TASK_OVER_TIME = "forecasting"
     OPTIONS: ClassVar[dict[str, Any]] = {
         "scaling": "standard",  # or minmax, robust (median and quartiles), log, quantile (to a normal distribution)
-        "outliers": "keep",  # clip: beyond three times the distance of the quartiles, held there; flag: and told of
-        "decimal": "",  # what stands before a fraction in text, "," or "."; found out
-        "indicator": True,  # whether a further number says that a value is missing, where training rows lack some
+        "outliers": "keep",  # clip: to three interquartile ranges beyond the quartiles; flag: clip, and add a flag
+        "decimal": "",  # the decimal separator in text, "," or "."; "" detects it
+        "indicator": True,  # whether a flag marks missing values, if training rows have some
     }
 
     def detect(self, column: pa.Array) -> float:
@@ -130,7 +130,7 @@ class Number(Kind):
         return values.reshape(len(values), *field.shape)
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
-        """Return numbers; where values were clipped or missing, what stands for them."""
+        """Return numbers; of clipped or missing values their replacement."""
         if not field.shape:
             return invert_transform(
                 values * field.state["std"][0] + field.state["mean"][0], field.state.get("transform", "")

@@ -65,7 +65,7 @@ class Tags(Kind):
         return Counter(str(word) for row in column.drop_null().to_pylist() for word in row)
 
     def check_against_inputs(self, target: pa.Array, inputs: Mapping[str, tuple[str, pa.Array]]) -> list[RowErrors]:
-        """Return errors of rows that have not as many tags as words."""
+        """Return errors of rows whose numbers of tags and words differ."""
         return [unequal_lengths(target, words) for kind, words in inputs.values() if kind == "text"]
 
     def hash_input(self, column: pa.Array) -> list[bytes]:

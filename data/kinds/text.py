@@ -39,7 +39,7 @@ class Text(Written):
 
     def detect(self, column: pa.Array) -> float:
         column = decode_array(column)
-        if _listed(column.type):  # a set of labels holds nothing twice
+        if _listed(column.type):  # unlike a set of labels, a list of words repeats some
             return 0.7 if any(len(set(row)) < len(row) for row in column.drop_null().to_pylist()) else 0.0
         if not pa.types.is_string(column.type):
             return 0.0

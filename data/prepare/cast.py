@@ -22,7 +22,7 @@ from evergreen.data.prepare.rules.grammar import BOOLEAN, NUMBER, TEXT, TIME
 from evergreen.data.row_ids import hash_rows
 
 WORDS = ["true", "false"]
-LONGEST = max(map(len, MISSING))  # bytes of a word that says that there is no value
+LONGEST = max(map(len, MISSING))  # bytes of a word that means a missing value
 
 
 def rule_type(column: pa.Array | pa.ChunkedArray) -> str:

@@ -34,7 +34,7 @@ class ColumnRule:
     pattern: str = ""  # a regular expression (RE2) that each whole value fits, as it was written
     unique: bool = False  # all rows whose value occurs in another row are quarantined
     missing: float = (
-        1.0  # largest fraction without a value; above it nothing is prepared; 0: rows without are set aside
+        1.0  # largest fraction without a value; above it nothing is prepared; 0: rows without one are quarantined
     )
 
     @classmethod

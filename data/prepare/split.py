@@ -95,7 +95,7 @@ def split_by_time(
 
 
 def split_by_column(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Return (N,) TRAIN, VALIDATION or TEST as a column says in usual words of any case; NO_SPLIT where it does not."""
+    """Return (N,) TRAIN, VALIDATION or TEST as a column says in the usual words, in any case; else NO_SPLIT."""
     words = pc.ascii_lower(pc.replace_substring_regex(to_strings(decode_array(column)), r"[^A-Za-z]", ""))
     places = pc.index_in(words, pa.array(WORDS)).fill_null(len(WORDS)).to_numpy(zero_copy_only=False)
     return np.array([*WORDS.values(), NO_SPLIT])[places]

@@ -33,9 +33,9 @@ class Splitter:
     validation_share: float
     seed: int
     gap: str | int | float = 0
-    cuts: dict[str, Any] | None = None  # of time; None where nobody gave both, and no rows have been looked at
+    cuts: dict[str, Any] | None = None  # of time; None until both are given or computed from rows
     format: str = ""  # of time: how it is written, once rows have been looked at
-    draws_validation: bool = False  # given: no row says that it validates, so some of those that train do
+    draws_validation: bool = False  # given: no row is named to validate, so some training rows do
 
     def fit(self, column: pa.ChunkedArray) -> Self:
         """Return the splitter fitted to all rows of its column: cuts in time that are taken by fractions, say."""

@@ -18,7 +18,7 @@ from evergreen.data.sources import RESERVED
 
 SPLIT = re.compile(r"(data_?)?(split|set|subset|part|partition|usage)")
 HALF = 0.5  # of the rows: more missing values are worth a doubt
-MIN_MENTIONED = 0.005  # of the rows: as many missing values are mentioned
+MIN_MENTIONED = 0.005  # of the rows: fewer missing values are not mentioned
 
 
 def suggest_pipeline(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:

@@ -144,7 +144,7 @@ class TableReader:
         return self._moved(rows)
 
     def _moved(self, rows: PreparedRows) -> PreparedRows:
-        """Quarantine or move rows of classes that nobody learns from.
+        """Quarantine or move rows of classes that the task does not learn.
 
         Classes without a training row are quarantined. Classes that the task does not learn from validate and
         test, half each; where a group or a column decides the split they are quarantined.

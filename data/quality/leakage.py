@@ -140,7 +140,7 @@ def _share(column: pa.Array, value: str) -> float:
 
 def future_columns(table: pa.Table, time: str) -> Iterator[Leak]:
     """Yield a leak for each column of times that are later than the row's own."""
-    own, _ = read_times(decode_array(table.column("_time")))  # it stands there as it was written
+    own, _ = read_times(decode_array(table.column("_time")))  # stored as it was written
     for name in table.column_names:
         column = decode_array(table.column(name))
         if name == "_time" or not (pa.types.is_temporal(column.type) and pa.types.is_temporal(own.type)):

@@ -16,8 +16,8 @@ from evergreen.data.kinds._class_counts import limit_values
 from evergreen.data.prepare.cast import is_missing
 
 BEYOND = 0.1  # of the range there was: how far outside it a value must lie
-NARROW = 0.5  # of the range there was: a smaller one is told
-SHARE = 0.01  # of the rows: a rarer value is not told, nor are fewer missing ones where there were none
+NARROW = 0.5  # of the last range: only a larger change is reported
+SHARE = 0.01  # of the rows: a rarer value is not reported, nor are fewer missing values where there were none
 MOVED = 0.05  # how far a fraction of missing values, or of quarantined rows, must move to be reported
 MOST = 20  # changes told
 

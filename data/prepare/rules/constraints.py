@@ -26,7 +26,7 @@ REPEATED = "stands more than once"
 
 
 def validate_rules(schema: Mapping[str, Mapping[str, Any]], rules: Sequence[str]) -> None:
-    """Raise DataError for what is wrong with rules whatever the data are."""
+    """Raise DataError for rules that no data could satisfy."""
     for name, said in schema.items():
         ColumnRule.read(name, said)
     for rule in rules:
@@ -54,7 +54,7 @@ class Rules:
     texts: Sequence[str]  # rules across columns, as written
     types: Mapping[str, str]  # column → number, text, time or boolean, of the columns that have one
     options: Mapping[str, Any] = field(default_factory=dict)  # column → how its times and fractions are written
-    repeated: Mapping[str, np.ndarray] = field(default_factory=dict)  # column → hashes of values that stand twice
+    repeated: Mapping[str, np.ndarray] = field(default_factory=dict)  # column → hashes of values that occur twice
 
     @classmethod
     def read(
