@@ -150,11 +150,11 @@ class FileSource(Source):
         path = self.root / self.name
         if self.only is not None or not path.is_dir():
             return self.only if self.only is not None else [path.name]
-        found = walk(path, self.ENDINGS)
-        if not found:
+        names = walk(path, self.ENDINGS)
+        if not names:
             wanted = " or ".join(self.ENDINGS)
             raise DataError(f"it holds no file that ends in {wanted}", place=str(path), fix="check the path")
-        return found
+        return names
 
 
 def names() -> list[str]:

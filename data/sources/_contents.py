@@ -72,10 +72,10 @@ class FileCache:
         if column is None:
             return _read(takewhile(lambda path: not self._keeps(path), paths), most)
         first = place - self._starts[block]
-        held = self._paths[place : place + min(len(column) - first, len(paths))]
-        count = len(held)
-        if held != paths[:count]:
-            pairs = enumerate(zip(paths, held, strict=False))
+        paths_taken = self._paths[place : place + min(len(column) - first, len(paths))]
+        count = len(paths_taken)
+        if paths_taken != paths[:count]:
+            pairs = enumerate(zip(paths, paths_taken, strict=False))
             count = next((number for number, (one, other) in pairs if one != other), count)
         ends = np.cumsum(pc.binary_length(column.slice(first, count)))
         count = min(count, int(np.searchsorted(ends, most)) + 1)
@@ -128,10 +128,10 @@ def _shared(paths: Sequence[str], room: int) -> Iterator[Chunk]:
     starts = [number * each for number in range(shares)]
     parts = [paths[start:end] for start, end in pairwise([*starts, len(paths)])]
     with ExitStack() as stack:
-        apart = [stack.enter_context(_Apart(part, room // shares)) for part in parts[:-1]]
+        children = [stack.enter_context(_Apart(part, room // shares)) for part in parts[:-1]]
         own = list(scan.scan_files(parts[-1], room // shares))
-        for one in apart:
-            yield from one.chunks()
+        for child in children:
+            yield from child.chunks()
         yield from own
 
 

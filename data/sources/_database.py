@@ -22,8 +22,8 @@ class DatabaseSource(sources.Source):
     DRIVER: str  # module of the driver
 
     def __init__(self, name: str, root: Path) -> None:
-        base, _, said = name.partition("?")
-        options = dict(parse_qsl(said.replace("+", "%2B"), keep_blank_values=True))
+        base, _, query_string = name.partition("?")
+        options = dict(parse_qsl(query_string.replace("+", "%2B"), keep_blank_values=True))
         self.table, self.query = options.pop("table", ""), options.pop("query", "")
         self.where = ""
         super().__init__(f"{base}?{urlencode(options)}" if options else base, root)
@@ -58,7 +58,7 @@ class DatabaseSource(sources.Source):
     def read(self) -> Iterator[pa.RecordBatch]:
         row = 0
         with self._cursor() as cursor:
-            query, label = self._asked(cursor)
+            query, label = self._row_query(cursor)
             cursor.execute(self.cast_query(cursor, query))
             for batch in self.query_rows(cursor.fetch_record_batch()):
                 for part in range(0, len(batch), sources.ROWS):
@@ -82,7 +82,7 @@ class DatabaseSource(sources.Source):
             problem = str(error).strip().splitlines()[0]
             raise DataError(problem, place=self.place, fix="check the address, the table and its columns") from error
 
-    def _asked(self, cursor: Any) -> tuple[str, str]:
+    def _row_query(self, cursor: Any) -> tuple[str, str]:
         """Return (the query for the rows, what their origins call it)."""
         query, table = self.query, self.table
         if query:

@@ -45,7 +45,7 @@ def walk(folder: Path, endings: Sequence[str]) -> list[str]:
 
     Raises DataError where a name cannot be written down.
     """
-    found, todo = [], [""]
+    files, todo = [], [""]
     plain = tuple(endings)  # most names need no more than this to be seen
     while todo:
         inside = todo.pop()
@@ -55,13 +55,13 @@ def walk(folder: Path, endings: Sequence[str]) -> list[str]:
                 if name[0] == ".":
                     continue
                 if name.endswith(plain) and entry.is_file():
-                    found.append(inside + name)
+                    files.append(inside + name)
                 elif entry.is_dir(follow_symlinks=False):
                     todo.append(f"{inside}{name}/")
                 elif extension(name) in endings and entry.is_file():
-                    found.append(inside + name)
-    check_utf8_names(found, folder)
-    return sorted(found)
+                    files.append(inside + name)
+    check_utf8_names(files, folder)
+    return sorted(files)
 
 
 def check_utf8_names(names: Sequence[str], folder: Path | str = "") -> None:
@@ -131,8 +131,8 @@ def hash_content(path: str | Path) -> str:
 
 def combined_hash(files: Iterable[File]) -> str:
     """Return one hash for many files: it changes with any name and any content."""
-    told = "".join([f"{name}\0{stamp}\0" for name, _, stamp in files])
-    return blake2b(told.encode(), digest_size=16).hexdigest()
+    listing = "".join([f"{name}\0{stamp}\0" for name, _, stamp in files])
+    return blake2b(listing.encode(), digest_size=16).hexdigest()
 
 
 def batch_files(files: Sequence[File], size: int, count: int) -> Iterator[list[File]]:
@@ -176,8 +176,8 @@ def _remember(memory: Path, names: Sequence[str], signs: np.ndarray, stamps: Seq
 
     columns = [pa.array(names), pa.array(stamps), *map(pa.array, signs.T.copy())]
     table = pa.table(columns, names=["name", "stamp", *SIGNS])
-    settled = (signs[:, 2:] < min(time.time_ns() - SETTLED_NS, LATEST)).all(axis=1)  # mtime and ctime
-    table = table if settled.all() else table.filter(pa.array(settled))
+    is_settled = (signs[:, 2:] < min(time.time_ns() - SETTLED_NS, LATEST)).all(axis=1)  # mtime and ctime
+    table = table if is_settled.all() else table.filter(pa.array(is_settled))
     if not len(table):
         return
     temporary = memory.with_suffix(f".{os.getpid()}.tmp")

@@ -59,12 +59,12 @@ class NodeGraph:
         """
         chosen = [np.array([centre])]
         self.place[centre] = 0
-        found = 1
+        n_nodes = 1
         for _ in range(hops):
             reached, weights = self._beyond(chosen[-1])
-            chosen.append(reached[np.lexsort((reached, -weights))][: most - found])
-            self.place[chosen[-1]] = np.arange(found, found + len(chosen[-1]))
-            found += len(chosen[-1])
+            chosen.append(reached[np.lexsort((reached, -weights))][: most - n_nodes])
+            self.place[chosen[-1]] = np.arange(n_nodes, n_nodes + len(chosen[-1]))
+            n_nodes += len(chosen[-1])
         nodes = np.concatenate(chosen)
         spans = [slice(self.starts[node], self.starts[node + 1]) for node in nodes]
         near = np.repeat(np.arange(len(nodes)), [span.stop - span.start for span in spans])
@@ -83,11 +83,11 @@ class NodeGraph:
         nodes, which = np.unique(others[fresh], return_inverse=True)
         return nodes, np.bincount(which, heavy[fresh], minlength=len(nodes))
 
-    def tables(self, features: np.ndarray | None, beside: pa.Table, **reach: int) -> Iterator[pa.Table]:
+    def tables(self, features: np.ndarray | None, columns: pa.Table, **reach: int) -> Iterator[pa.Table]:
         """Yield `beside`, a row per node, with the column `graph` of neighborhoods, in bounded pieces."""
         features = self.features() if features is None else features
         for first in range(0, self.count, CHUNK):
-            piece = beside.slice(first, CHUNK)
+            piece = columns.slice(first, CHUNK)
             graphs = [self.neighbourhood(first + row, features, **reach) for row in range(len(piece))]
             yield piece.add_column(min(1, piece.num_columns), "graph", pack(graphs))
 
@@ -111,8 +111,8 @@ def parse_options(name: str, more: Sequence[str] = ()) -> tuple[str, dict[str, s
     nodes by their place in the graph alone.
     """
     bare, _, query = name.partition("?")
-    found, known = dict(parse_qsl(query, keep_blank_values=True)), ["hops", "most", "features", *more]
-    for key, word in found.items():
+    options, known = dict(parse_qsl(query, keep_blank_values=True)), ["hops", "most", "features", *more]
+    for key, word in options.items():
         if key not in known:
             raise DataError(f"'{key}' is not an option of graphs", place=name, fix=suggest(key, known))
         if key in ("hops", "most") and not (word.isdecimal() and int(word)):
@@ -120,9 +120,9 @@ def parse_options(name: str, more: Sequence[str] = ()) -> tuple[str, dict[str, s
             raise DataError(f"'{word}' is not a valid value of {key}", place=name, fix=fix)
         if key == "features" and word not in ("own", "place"):
             raise DataError(f"'{word}' is not a valid value of features", place=name, fix="use own or place")
-    return bare, found
+    return bare, options
 
 
-def parse_hops(found: Mapping[str, str]) -> dict[str, int]:
+def parse_hops(options: Mapping[str, str]) -> dict[str, int]:
     """Return the options `hops` and `most` as numbers."""
-    return {key: int(word) for key, word in found.items() if key in ("hops", "most")}
+    return {key: int(word) for key, word in options.items() if key in ("hops", "most")}

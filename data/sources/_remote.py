@@ -62,7 +62,7 @@ class RemoteSource(sources.Source):
     def files(self) -> list[File] | None:
         files = self._listed()
         kind = self._kind(files)
-        return self._wanted(files) if kind.is_incremental([file.name for file in files]) else None
+        return self._matching_files(files) if kind.is_incremental([file.name for file in files]) else None
 
     def with_files(self, names: Sequence[str]) -> Self:
         some = copy.copy(self)
@@ -82,11 +82,11 @@ class RemoteSource(sources.Source):
         kind = self._kind(files)
         parts = [files]
         if kind.is_incremental([file.name for file in files]):
-            known = {file.name: file for file in self._wanted(files)}
+            known = {file.name: file for file in self._matching_files(files)}
             parts = list(batch_files([known[name] for name in self.only or known], AT_ONCE, len(known)))
         for part in parts:
             self._fetch(part)
-            for batch in self._here(kind, part, whole=part is files).read():
+            for batch in self._local_source(kind, part, whole=part is files).read():
                 schema = schema or batch.schema
                 yield batch if batch.schema == schema else sources.cast_to_schema(batch, schema, self.uri)
             self._forget(part)
@@ -112,20 +112,20 @@ class RemoteSource(sources.Source):
         return files
 
     def _kind(self, files: Sequence[File]) -> type[sources.Source]:
-        one = len(files) == 1
+        is_single = len(files) == 1
         kind = (
             extension(files[0].name).removeprefix(".")
-            if one
+            if is_single
             else sources.detect_folder_source([file.name for file in files], self.uri)
         )
         return sources.find(kind, self.uri)
 
-    def _wanted(self, files: Sequence[File]) -> list[File]:
+    def _matching_files(self, files: Sequence[File]) -> list[File]:
         """Return the files with the format's endings: a folder may hold others."""
         endings = getattr(importlib.import_module(self._kind(files).__module__), "FOLDER_OF", ())
         return [file for file in files if extension(file.name) in endings] or list(files)
 
-    def _here(self, kind: type[sources.Source], part: Sequence[File], *, whole: bool) -> sources.Source:
+    def _local_source(self, kind: type[sources.Source], part: Sequence[File], *, whole: bool) -> sources.Source:
         if whole and len(part) == 1:
             return kind(str(self._folder / part[0].name), self.root)
         here = kind(str(self._folder), self.root)
@@ -186,7 +186,7 @@ def retry(work: Callable[[], Found], place: str, progress: Callable[[], int] = l
             now = progress()
             tries, reached = (tries + 1 if now <= reached else 1), now
             if tries == TRIES:
-                problem = f"it does not answer after {TRIES} tries ({_said(error)})"
+                problem = f"it does not answer after {TRIES} tries ({_first_line(error)})"
                 fix = "run again when it does: what was fetched stays"
                 raise TemporaryError(problem, place=place, fix=fix) from error
             time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1)) * (0.5 + random.random()))
@@ -199,14 +199,14 @@ def raise_permanent(error: Exception, place: str) -> None:
         raise error
     if isinstance(error, PermissionError) or any(word in text for word in DENIED):
         fix = "set the credentials in the environment, as this system's own tools read them"
-        raise DataError(f"access is denied ({_said(error)})", place=place, fix=fix) from error
+        raise DataError(f"access is denied ({_first_line(error)})", place=place, fix=fix) from error
     if isinstance(error, FileNotFoundError) or any(word in text for word in GONE):
         raise DataError("there is no such file or folder", place=place, fix="check the address") from error
     if getattr(error, "errno", None) in (28, 122):  # no space, no quota
         raise error
 
 
-def _said(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """Return the first line of an error, or its class name where it has none."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
@@ -224,8 +224,8 @@ class ArrowStore:
         if info.type == FileType.File:
             self.path = str(PurePosixPath(info.path).parent)
             return [self._file(info)]
-        found = self.system.get_file_info(FileSelector(self.path, recursive=True, allow_not_found=True))
-        files = [self._file(one) for one in found if one.type == FileType.File]
+        infos = self.system.get_file_info(FileSelector(self.path, recursive=True, allow_not_found=True))
+        files = [self._file(one) for one in infos if one.type == FileType.File]
         return sorted((file for file in files if not _hidden(file.name)), key=lambda file: file.name)
 
     def stream(self, file: File, start: int) -> Iterator[bytes]:

@@ -45,8 +45,8 @@ def scan_files(paths: Sequence[str], room: int) -> Iterator[Chunk]:
     for path in paths:
         file = os.open(path, os.O_RDONLY)
         try:
-            told = os.fstat(file)
-            length = told.st_size
+            stat = os.fstat(file)
+            length = stat.st_size
             if length <= room and length <= LARGE:
                 content = os.read(file, length + 1)
                 if len(content) != length:  # it grows while it is read
@@ -59,7 +59,7 @@ def scan_files(paths: Sequence[str], room: int) -> Iterator[Chunk]:
         if (content is None) is bool(contents) and stamps:
             yield _chunk(signs, stamps, contents)
             signs, stamps, contents, size = [], [], [], 0
-        signs += stat_signature(told)
+        signs += stat_signature(stat)
         stamps.append(stamp)
         if content is not None:
             contents.append(content)
@@ -71,9 +71,9 @@ def scan_files(paths: Sequence[str], room: int) -> Iterator[Chunk]:
         yield _chunk(signs, stamps, contents)
 
 
-def stat_signature(told: os.stat_result) -> tuple[int, int, int, int]:
+def stat_signature(stat: os.stat_result) -> tuple[int, int, int, int]:
     """Return what shows that a file changed: size, inode, mtime and ctime, in nanoseconds."""
-    return told.st_size, told.st_ino & MOST, told.st_mtime_ns, told.st_ctime_ns
+    return stat.st_size, stat.st_ino & MOST, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def hash_descriptor(file: int) -> str:
@@ -92,9 +92,9 @@ def read_chunks(written: memoryview) -> Iterator[Chunk]:
         return written[at - size : at]
 
     while at < len(written):
-        files, held, size = HEAD.unpack(part(HEAD.size))
+        files, n_bytes, size = HEAD.unpack(part(HEAD.size))
         signs, stamps = part(8 * SIGN * files).cast("q"), str(part(STAMP * files), "ascii")
-        yield Chunk(signs, stamps, part(8 * files).cast("q") if held else None, part(size))
+        yield Chunk(signs, stamps, part(8 * files).cast("q") if n_bytes else None, part(size))
 
 
 def _chunk(signs: list[int], stamps: list[bytes], contents: list[bytes]) -> Chunk:

@@ -55,8 +55,8 @@ class ArrowSource(sources.FileSource):
 
 def _named(table: pa.Table) -> pa.Table:
     """Replace classes by their names, and images and sounds by their bytes, where `datasets` wrote what columns are."""
-    said = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = said.get("info", {}).get("features", {})
+    metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = metadata.get("info", {}).get("features", {})
     for place, field in enumerate(table.schema):
         column, feature = table.column(field.name), features.get(field.name)
         if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names"):
@@ -73,7 +73,7 @@ def _read(path: Path) -> Iterator[pa.RecordBatch]:
     with open_decompressed(path) as file:
         signature = file.read(6)
     if signature == b"ARROW1" and path.suffix in FOLDER_OF:
-        with pa.memory_map(str(path)) as held, pa.ipc.open_file(held) as reader:
+        with pa.memory_map(str(path)) as memory, pa.ipc.open_file(memory) as reader:
             yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
     else:
         with open_decompressed(path) as stream, pa.ipc.open_stream(stream) as batches:

@@ -34,7 +34,7 @@ class AudioSource(sources.Source):
 
     def files(self) -> list[File] | None:
         folder = self._files()[0]
-        return None if (folder / TABLE).is_file() else self._held
+        return None if (folder / TABLE).is_file() else self._hashed_files
 
     def with_files(self, names: Sequence[str]) -> AudioSource:
         some = AudioSource(self.name, self.root)
@@ -54,18 +54,18 @@ class AudioSource(sources.Source):
                 labels = [file.parent.name if file.parent != folder else None for file in some]
                 columns["label"] = pa.array(labels, pa.string())
             for column in known:
-                said = [table.get(name, {}).get(column) for name in names]
-                columns[column] = pa.array(said, pa.string())
+                values = [table.get(name, {}).get(column) for name in names]
+                columns[column] = pa.array(values, pa.string())
             columns["_origin"] = pa.array(names, pa.string())
             columns["_fault"] = pa.array([fault or None for _, fault in read], pa.string())
             yield pa.RecordBatch.from_pydict(columns)
 
     def fingerprint(self) -> str:
-        vars(self).pop("_held", None)  # as it is now, not as it was when it was listed
-        return combined_hash(self._held)
+        vars(self).pop("_hashed_files", None)  # as it is now, not as it was when it was listed
+        return combined_hash(self._hashed_files)
 
     @cached_property
-    def _held(self) -> list[File]:
+    def _hashed_files(self) -> list[File]:
         folder, files = self._files()
         table = [TABLE] if (folder / TABLE).is_file() else []
         return list_with_hashes(folder, [*(file.relative_to(folder).as_posix() for file in files), *table], self.root)

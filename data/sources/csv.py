@@ -222,8 +222,8 @@ class CsvParser:
             else None
             for row, _, fault in rows
         ]
-        whole = [row if fault is None else [None] * width for (row, *_), fault in zip(rows, faults, strict=True)]
-        columns = [pa.array([row[i] for row in whole], pa.string()) for i in range(width)]
+        complete = [row if fault is None else [None] * width for (row, *_), fault in zip(rows, faults, strict=True)]
+        columns = [pa.array([row[i] for row in complete], pa.string()) for i in range(width)]
         origin = sources.origins(self.name, np.array([line for _, line, _ in rows], np.int64))
         names = [*self.names, "_origin", "_fault"]
         return pa.record_batch([*columns, origin, pa.array(faults, pa.string())], names=names)

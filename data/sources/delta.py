@@ -23,19 +23,19 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 class DeltaSource(sources.Source):
     def __init__(self, name: str, root: Path) -> None:
-        address, _, said = name.partition("?")
+        address, _, query_string = name.partition("?")
         super().__init__(address, root)
-        option, _, number = said.partition("=")
-        if said and (option != "version" or not number.isdecimal()):
+        option, _, number = query_string.partition("=")
+        if query_string and (option != "version" or not number.isdecimal()):
             fix = "use ?version=12, or leave it out"
-            raise DataError(f"'?{said}' is not a valid option", place=f"delta:{name}", fix=fix)
-        self.version = int(number) if said else None
+            raise DataError(f"'?{query_string}' is not a valid option", place=f"delta:{name}", fix=fix)
+        self.version = int(number) if query_string else None
 
     def read(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows of this version: its log says which files count and which rows are deleted."""
         row = 0
-        for found in self._table().to_pyarrow_dataset().to_batches(batch_size=sources.ROWS):
-            table = pa.Table.from_batches([found]).replace_schema_metadata()
+        for batch in self._table().to_pyarrow_dataset().to_batches(batch_size=sources.ROWS):
+            table = pa.Table.from_batches([batch]).replace_schema_metadata()
             if len(table):
                 yield from sources.with_origin(table, Path(self.name).name, row).combine_chunks().to_batches()
             row += len(table)

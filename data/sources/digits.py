@@ -24,9 +24,9 @@ class DigitsSource(sources.Source):
             raise DataError(f"'{self.name}' is not a question", place=f"digits:{self.name}", fix=fix)
         from sklearn.datasets import load_digits
 
-        found = load_digits()
-        image = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(found.images.astype(np.uint8)))
-        asked = pa.array([marks(digit) for digit in found.target]) if self.name == "marks" else found.target == 8
+        bunch = load_digits()
+        image = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(bunch.images.astype(np.uint8)))
+        asked = pa.array([marks(digit) for digit in bunch.target]) if self.name == "marks" else bunch.target == 8
         table = pa.table({"image": image, self.name: asked})
         yield from sources.with_origin(table, f"digits:{self.name}").combine_chunks().to_batches(sources.ROWS)
 

@@ -51,10 +51,10 @@ class GraphSource(sources.Source):
         places = {name: place for place, name in enumerate(nodes.column("id").to_pylist())}
         if edges and not set(edges[0].nodes) & set(places):
             edges = edges[1:]  # a line of column names
-        whole, strange = _network(edges, places, listed)
-        beside, features = self._divided(nodes)
+        graph, strange = _network(edges, places, listed)
+        columns, features = self._divided(nodes)
         features = None if self.options.get("features") == "place" else features
-        for table in whole.tables(features, beside, **parse_hops(self.options)):
+        for table in graph.tables(features, columns, **parse_hops(self.options)):
             yield from _with_faults(table).to_batches()
         yield from _with_faults(table.slice(0, 0), faults + strange).to_batches()
 
@@ -74,15 +74,15 @@ class GraphSource(sources.Source):
             return nodes, None
         if label not in others:
             raise DataError(f"nodes.csv has no column '{label}'", place=self.name, fix=suggest(label, others))
-        beside, features = {"id": nodes.column("id")}, []
+        columns, features = {"id": nodes.column("id")}, []
         last = {label: nodes.column(label), "_origin": nodes.column("_origin")}
         for name in others:
             values, faults = to_float64(nodes.column(name).combine_chunks())
             if name != label and (faults or np.isnan(values).all()):
-                beside[name] = nodes.column(name)
+                columns[name] = nodes.column(name)
             elif name != label:
                 features.append(np.where(np.isnan(values), np.nanmean(values), values))
-        return pa.table(beside | last), np.stack(features, 1) if features else None
+        return pa.table(columns | last), np.stack(features, 1) if features else None
 
 
 def _edges(path: Path) -> list[Edge]:
@@ -145,5 +145,5 @@ def _with_faults(table: pa.Table, faults: Faults | None = None) -> pa.Table:
     rows = {name: pa.nulls(len(faults or []), table.schema.field(name).type) for name in table.column_names}
     origins, reasons = ([one[side] for one in faults or []] for side in (0, 1))
     extra = pa.table({**rows, "_origin": pa.array(origins, pa.string()), "_fault": pa.array(reasons, pa.string())})
-    whole = table.append_column("_fault", pa.nulls(len(table), pa.string()))
-    return pa.concat_tables([whole, extra.cast(whole.schema)]).combine_chunks()
+    good = table.append_column("_fault", pa.nulls(len(table), pa.string()))
+    return pa.concat_tables([good, extra.cast(good.schema)]).combine_chunks()

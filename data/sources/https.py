@@ -36,9 +36,9 @@ class HttpStore:
 
     def files(self) -> list[File]:
         with self._ask("HEAD") as answer:
-            said = answer.headers
-        stamp = said.get("ETag") or said.get("Last-Modified") or ""
-        return [File(self.name, int(said.get("Content-Length") or -1), stamp)]
+            headers = answer.headers
+        stamp = headers.get("ETag") or headers.get("Last-Modified") or ""
+        return [File(self.name, int(headers.get("Content-Length") or -1), stamp)]
 
     def stream(self, file: File, start: int) -> Iterator[bytes]:
         """Yield bytes from `start` on. Raises ConnectionError where the server sends another part."""

@@ -40,7 +40,7 @@ class ImagesSource(sources.Source):
         )
 
     def files(self) -> list[File] | None:
-        files = self._held
+        files = self._hashed_files
         return files if self._apart else None
 
     def with_files(self, names: Sequence[str]) -> ImagesSource:
@@ -58,11 +58,11 @@ class ImagesSource(sources.Source):
             yield from _by_class(folder, self.only, self._contents)
 
     def fingerprint(self) -> str:
-        vars(self).pop("_held", None)  # as it is now, not as it was when it was listed
-        return combined_hash(self._held)
+        vars(self).pop("_hashed_files", None)  # as it is now, not as it was when it was listed
+        return combined_hash(self._hashed_files)
 
     @cached_property
-    def _held(self) -> list[File]:
+    def _hashed_files(self) -> list[File]:
         """Return the images, and the table beside them."""
         names = walk(self._folder(), (*FOLDER_OF, *TABLES))
         names = [name for name in names if "/" not in name or not name.endswith(TABLES)]
@@ -82,12 +82,12 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _table(folder: Path) -> Path | None:
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in TABLES and path.name[0] != ".")
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
+    tables = sorted(path for path in folder.glob("*") if path.suffix.lower() in TABLES and path.name[0] != ".")
+    if len(tables) > 1:
+        names = ", ".join(path.name for path in tables)
         fix = "keep only the one that names the images"
         raise DataError(f"it holds several tables: {names}", place=str(folder), fix=fix)
-    return found[0] if found else None
+    return tables[0] if tables else None
 
 
 def _by_class(folder: Path, only: Sequence[str] | None, contents: FileCache) -> Iterator[pa.RecordBatch]:
@@ -95,12 +95,12 @@ def _by_class(folder: Path, only: Sequence[str] | None, contents: FileCache) -> 
     if not names:
         raise DataError("the folder holds no image", place=str(folder), fix=f"it reads {', '.join(FOLDER_OF)}")
     labels = [name.split("/")[-2] if "/" in name else None for name in names]
-    said = {"label": pa.array(labels, pa.string())} if any(labels) else {}
-    said |= {"_origin": pa.array(names, pa.string()), "_fault": pa.nulls(len(names), pa.string())}
+    columns = {"label": pa.array(labels, pa.string())} if any(labels) else {}
+    columns |= {"_origin": pa.array(names, pa.string()), "_fault": pa.nulls(len(names), pa.string())}
     first = 0
     for images in contents.read([f"{folder}/{name}" for name in names]):
         yield pa.record_batch(
-            {"image": images} | {name: column.slice(first, len(images)) for name, column in said.items()}
+            {"image": images} | {name: column.slice(first, len(images)) for name, column in columns.items()}
         )
         first += len(images)
 
@@ -120,7 +120,7 @@ def _listed(folder: Path, table: Path) -> Iterator[pa.RecordBatch]:
         problem, fix = "no column names the images", f"add a column `path`, the path of each image from {folder}"
         raise DataError(problem, place=str(table), fix=fix)
     own = next((name for name in named if name.lower() in PATHS), named[0])
-    paths = {name: [_there(folder, value) for value in columns[name]] for name in named}
+    paths = {name: [_existing_path(folder, value) for value in columns[name]] for name in named}
     faults: list[str | None] = rows["_fault"].to_pylist()
     for name in named:
         for row, (value, path) in enumerate(zip(columns[name], paths[name], strict=True)):
@@ -132,12 +132,12 @@ def _listed(folder: Path, table: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _names_files(values: Sequence[str | None], folder: Path) -> bool:
-    held = [value for value in values if value]
-    endings = all(Path(value).suffix.lower() in FOLDER_OF for value in held)
-    return endings and any(_there(folder, value) for value in held)
+    known = [value for value in values if value]
+    endings = all(Path(value).suffix.lower() in FOLDER_OF for value in known)
+    return endings and any(_existing_path(folder, value) for value in known)
 
 
-def _there(folder: Path, value: str | None) -> Path | None:
+def _existing_path(folder: Path, value: str | None) -> Path | None:
     return folder / value if value and (folder / value).is_file() else None
 
 

@@ -37,8 +37,8 @@ class JsonlSource(sources.FileSource):
                 while wide := [field.name for field in table.schema if _is_plain_object(field.type)]:
                     table = _flattened(table, wide)
                 sources.check_column_names(table.column_names, str(path))
-                said = {"_origin": sources.origins(name, line + places), "_fault": pa.array(faults, pa.string())}
-                table = pa.table({**{column: table[column] for column in table.column_names}, **said})
+                columns = {"_origin": sources.origins(name, line + places), "_fault": pa.array(faults, pa.string())}
+                table = pa.table({**{column: table[column] for column in table.column_names}, **columns})
                 yield from table.combine_chunks().to_batches(sources.ROWS)
                 line += block.count(b"\n")
         except (OSError, EOFError, UnicodeError) as error:
@@ -68,7 +68,7 @@ def _parsed(block: bytes, schema: pa.Schema | None = None) -> tuple[pa.Table, np
         table = arrow.read_json(pa.BufferReader(block), arrow.ReadOptions(block_size=len(block) + 1), options)
         if len(table) == len(places):
             return (
-                table.cast(pa.schema([(one.name, _told(one.type)) for one in table.schema])),
+                table.cast(pa.schema([(one.name, _stored_type(one.type)) for one in table.schema])),
                 places,
                 [None] * len(places),
             )
@@ -96,18 +96,18 @@ def _object(line: bytes) -> tuple[dict[str, Any], str | None]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' stands there twice")
-    return found
+    return values
 
 
 def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
     """Return values as a column of a type, by default of one that suits them all; else as text."""
     try:
         column = pa.array(values, kind)
-        return column if kind else column.cast(_told(column.type))
+        return column if kind else column.cast(_stored_type(column.type))
     except OverflowError:
         return pa.array([None if one is None else float(one) for one in values], pa.float64())
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
@@ -115,13 +115,13 @@ def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
         return pa.array(words, pa.string())
 
 
-def _told(kind: pa.DataType) -> pa.DataType:
+def _stored_type(kind: pa.DataType) -> pa.DataType:
     """Return what a type was in the file: Arrow takes some texts for times, and nulls for a type of their own."""
     if pa.types.is_temporal(kind) or pa.types.is_null(kind):
         return pa.string()
     if pa.types.is_struct(kind):
-        return pa.struct([(one.name, _told(one.type)) for one in kind])
-    return pa.list_(_told(kind.value_type)) if pa.types.is_list(kind) else kind
+        return pa.struct([(one.name, _stored_type(one.type)) for one in kind])
+    return pa.list_(_stored_type(kind.value_type)) if pa.types.is_list(kind) else kind
 
 
 def _united(one: pa.Schema, other: pa.Schema) -> pa.Schema:

@@ -57,20 +57,20 @@ class NetworkxSource(sources.Source):
         weights = [weight for _, _, weight in graph.edges.data("weight")]
         whole = NodeGraph(len(names), pairs, None if None in weights else np.array(weights))
         labels = [str(graph.nodes[name][label]) for name in names]
-        beside = pa.table({"id": [str(name) for name in names], "label": labels})
-        yield from whole.tables(None, beside, **parse_hops(self.options))
+        columns = pa.table({"id": [str(name) for name in names], "label": labels})
+        yield from whole.tables(None, columns, **parse_hops(self.options))
 
     def _atlas(self) -> pa.Table:
         from networkx.generators.atlas import graph_atlas_g
 
-        found = graph_atlas_g()[1:]  # the first has no nodes
+        graphs = graph_atlas_g()[1:]  # the first has no nodes
         properties = _properties()
         label = self.options.get("label", "planar")
         if label not in properties:
             fix = suggest(label, properties)
             raise DataError(f"there is no property '{label}'", place="networkx:atlas", fix=fix)
-        labels = [properties[label](graph) for graph in found]
-        return pa.table({"graph": pack([_by_degree(graph) for graph in found]), "label": labels})
+        labels = [properties[label](graph) for graph in graphs]
+        return pa.table({"graph": pack([_by_degree(graph) for graph in graphs]), "label": labels})
 
 
 def _properties() -> dict[str, Callable[[Any], bool | int]]:

@@ -56,10 +56,10 @@ class PostgresqlSource(DatabaseSource):
         with self._cursor() as cursor:
             cursor.execute(
                 "SELECT count(*)::text || ' ' || coalesce(sum(hashtextextended(asked::text, 0)::numeric), 0)::text"
-                f" FROM ({self._asked(cursor)[0]}) AS asked"
+                f" FROM ({self._row_query(cursor)[0]}) AS asked"
             )
-            found: str = cursor.fetchone()[0]
-        return f"{found} {self.table or self.query}"
+            fingerprint: str = cursor.fetchone()[0]
+        return f"{fingerprint} {self.table or self.query}"
 
 
 def _cast(name: str, kind: str) -> str:

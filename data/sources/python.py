@@ -90,15 +90,15 @@ def docs() -> str:
 
 def docstrings() -> pa.Table:
     """Return the first paragraph of each docstring of PACKAGES that has five words or more."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for package in PACKAGES:
         for path in sorted((LIBRARY / package).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_bytes())):
                 if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                     text = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
                     if len(text.split()) >= 5:
-                        found.setdefault(text, package)
-    return pa.table({"text": list(found), "package": list(found.values())})
+                        texts.setdefault(text, package)
+    return pa.table({"text": list(texts), "package": list(texts.values())})
 
 
 def tokens() -> pa.Table:
@@ -121,7 +121,7 @@ def tokens() -> pa.Table:
 
 def tags(line: list[str]) -> list[str]:
     """Return B- and I- with MODULE, CALL or DEFINED for each dotted name of a line that is one; O for the rest."""
-    found = ["O"] * len(line)
+    tags_of = ["O"] * len(line)
     start = 0
     while start < len(line):
         end = start + 1
@@ -130,9 +130,9 @@ def tags(line: list[str]) -> list[str]:
                 end += 2
             before, after = line[start - 1] if start else "", line[end] if end < len(line) else ""
             if kind := _role(line[0], before, after):
-                found[start:end] = [f"B-{kind}", *[f"I-{kind}"] * (end - start - 1)]
+                tags_of[start:end] = [f"B-{kind}", *[f"I-{kind}"] * (end - start - 1)]
         start = end
-    return found
+    return tags_of
 
 
 def _role(first: str, before: str, after: str) -> str:
@@ -158,6 +158,6 @@ def words(number: int) -> str:
     if number < 100:
         return TENS[number // 10 - 2] + (f"-{ONES[number % 10]}" if number % 10 else "")
     unit, name = (1000, "thousand") if number >= 1000 else (100, "hundred")
-    whole, rest = divmod(number, unit)
+    quotient, rest = divmod(number, unit)
     link = " and " if 0 < rest < 100 else " "
-    return f"{words(whole)} {name}" + (link + words(rest) if rest else "")
+    return f"{words(quotient)} {name}" + (link + words(rest) if rest else "")

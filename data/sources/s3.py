@@ -15,13 +15,13 @@ class S3Source(RemoteSource):
     def disk(self) -> RemoteStore:
         from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
-        place, _, said = self.name.removeprefix("//").partition("?")
+        place, _, query_string = self.name.removeprefix("//").partition("?")
         login, _, path = place.rpartition("@") if "@" in place.partition("/")[0] else ("", "", place)
         key, _, secret = (unquote(part) for part in login.partition(":"))
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         system = S3FileSystem(
-            **({"access_key": key, "secret_key": secret} if login else {"anonymous": said == "anonymous=true"}),
+            **({"access_key": key, "secret_key": secret} if login else {"anonymous": query_string == "anonymous=true"}),
             region=region or ("us-east-1" if endpoint else None),
             endpoint_override=endpoint,
             connect_timeout=TIMEOUT,

@@ -49,8 +49,8 @@ def photo(name: str) -> np.ndarray:
     import skimage.data
     from PIL import Image
 
-    found = sorted(Path(folder) / f"{name}{end}" for folder in skimage.data.__path__ for end in (".png", ".jpg"))
-    path = next(path for path in found if path.exists())
+    files = sorted(Path(folder) / f"{name}{end}" for folder in skimage.data.__path__ for end in (".png", ".jpg"))
+    path = next(path for path in files if path.exists())
     return np.asarray(Image.open(path).convert("RGB").convert("L"))
 
 
@@ -103,20 +103,22 @@ def _scene(ground: np.ndarray, images: np.ndarray, kinds: np.ndarray, random: np
 
 
 def _segmentation() -> pa.Table:
-    found = list(scenes(SCENES))
+    scenes_made = list(scenes(SCENES))
     return pa.table(
         {
-            "image": _tensor([image for _, (image, _, _) in found]),
-            "mask": _tensor([(mask > 0).astype(np.uint8) for _, (_, mask, _) in found]),
-            "x": [x for x, _ in found],
+            "image": _tensor([image for _, (image, _, _) in scenes_made]),
+            "mask": _tensor([(mask > 0).astype(np.uint8) for _, (_, mask, _) in scenes_made]),
+            "x": [x for x, _ in scenes_made],
         }
     )
 
 
 def _detection() -> pa.Table:
-    found = list(scenes(SCENES, many=2))
-    images = _tensor([image for _, (image, _, _) in found])
-    return pa.table({"image": images, "boxes": [boxes for _, (_, _, boxes) in found], "x": [x for x, _ in found]})
+    scenes_made = list(scenes(SCENES, many=2))
+    images = _tensor([image for _, (image, _, _) in scenes_made])
+    return pa.table(
+        {"image": images, "boxes": [boxes for _, (_, _, boxes) in scenes_made], "x": [x for x, _ in scenes_made]}
+    )
 
 
 def _superres() -> pa.Table:
@@ -131,8 +133,8 @@ def _superres() -> pa.Table:
 def patches(image: np.ndarray, count: int, random: np.random.Generator, side: int = SIDE) -> list[np.ndarray]:
     """Return squares of (H, W, …) that do not overlap, among those with the most contrast."""
     rows, columns = (length // side for length in image.shape[:2])
-    whole = image[: rows * side, : columns * side].reshape(rows, side, columns, side, *image.shape[2:])
-    cut = whole.swapaxes(1, 2).reshape(-1, side, side, *image.shape[2:])
+    grid = image[: rows * side, : columns * side].reshape(rows, side, columns, side, *image.shape[2:])
+    cut = grid.swapaxes(1, 2).reshape(-1, side, side, *image.shape[2:])
     spread = cut.reshape(len(cut), -1).std(axis=1) + random.uniform(0, 10, len(cut))
     return list(cut[np.sort(np.argsort(-spread, kind="stable")[:count])])
 

@@ -66,12 +66,12 @@ def _graph(name: str) -> Iterator[pa.RecordBatch]:
     from sklearn.datasets import load_digits
     from sklearn.neighbors import kneighbors_graph
 
-    _, found = parse_options(name)
+    _, options = parse_options(name)
     bunch = load_digits()
     pairs = np.stack(kneighbors_graph(bunch.data, NEIGHBOURS).nonzero(), axis=1)
-    beside = pa.table({"id": [str(node) for node in range(len(bunch.data))], "digit": bunch.target})
-    pixels = None if found.get("features") == "place" else bunch.data
-    tables = NodeGraph(len(bunch.data), pairs).tables(pixels, beside, **parse_hops(found))
+    columns = pa.table({"id": [str(node) for node in range(len(bunch.data))], "digit": bunch.target})
+    pixels = None if options.get("features") == "place" else bunch.data
+    tables = NodeGraph(len(bunch.data), pairs).tables(pixels, columns, **parse_hops(options))
     rows = 0
     for table in tables:
         yield from sources.with_origin(table, f"sklearn:{GRAPH}", rows).combine_chunks().to_batches()

@@ -43,7 +43,7 @@ class SqliteSource(DatabaseSource):
         for name in names:
             cursor.execute(f"SELECT DISTINCT typeof({quote_identifier(name)}) FROM ({query})")
             found[name] = {kind for (kind,) in cursor.fetchall()} - {"null"}
-        kinds = {name: _held(types) for name, types in found.items()}
+        kinds = {name: _common_type(types) for name, types in found.items()}
         first = ", ".join(f"{SAMPLES[kind]} AS {quote_identifier(name)}" for name, kind in kinds.items())
         rest = ", ".join(
             quote_identifier(name)
@@ -60,14 +60,14 @@ class SqliteSource(DatabaseSource):
     def fingerprint(self) -> str:
         """Return the hash of the file, and of its write-ahead log."""
         files = [self.path, self.path.with_name(f"{self.path.name}-wal")]
-        held = [file.name for file in files if file.is_file() and file.stat().st_size]
-        return f"{combined_hash(list_with_hashes(self.path.parent, held, self.root))} {self.table or self.query}"
+        names = [file.name for file in files if file.is_file() and file.stat().st_size]
+        return f"{combined_hash(list_with_hashes(self.path.parent, names, self.root))} {self.table or self.query}"
 
 
 SAMPLES = {"INTEGER": "0", "REAL": "0.0", "TEXT": "''", "BLOB": "x'00'"}
 
 
-def _held(types: set[str]) -> str:
+def _common_type(types: set[str]) -> str:
     """Return the type that holds values of all these types."""
     if types <= {"integer"} and types:
         return "INTEGER"

@@ -36,8 +36,8 @@ class TextsSource(sources.Source):
         return len(names) > 1  # a single text is a corpus
 
     def files(self) -> list[File] | None:
-        whole = self.characters or not (self.root / self.name).is_dir()
-        return None if whole else self._files
+        is_whole = self.characters or not (self.root / self.name).is_dir()
+        return None if is_whole else self._files
 
     def with_files(self, names: Sequence[str]) -> TextsSource:
         some = TextsSource(self.name, self.root)
@@ -76,11 +76,11 @@ class TextsSource(sources.Source):
             return [path]
         if self.only is not None:
             return [path / name for name in self.only]
-        found = [path / name for name in walk(path, FOLDER_OF)]
-        if not found:
+        paths = [path / name for name in walk(path, FOLDER_OF)]
+        if not paths:
             fix = "name a file, or a folder that holds " + " or ".join(FOLDER_OF)
             raise DataError("there is no text file", place=str(path), fix=fix)
-        return found
+        return paths
 
 
 def parse_characters(option: str, place: str) -> int:

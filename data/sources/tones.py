@@ -61,9 +61,9 @@ def synthesize(words: list[str], random: np.random.Generator) -> np.ndarray:
         for name in WORDS[word].split():
             parts.append(_sound(name, pitch * random.uniform(0.95, 1.05), tract, haste, random))
         parts.append(_silence(random.uniform(0.05, 0.15)))
-    whole = np.concatenate(parts)
-    noise = random.normal(0, NOISE * np.abs(whole).max(), len(whole))
-    return (0.8 * random.uniform(0.3, 1) * (whole + noise) / np.abs(whole + noise).max()).astype(np.float32)
+    samples = np.concatenate(parts)
+    noise = random.normal(0, NOISE * np.abs(samples).max(), len(samples))
+    return (0.8 * random.uniform(0.3, 1) * (samples + noise) / np.abs(samples + noise).max()).astype(np.float32)
 
 
 def _sound(name: str, pitch: float, tract: float, haste: float, random: np.random.Generator) -> np.ndarray:
