@@ -66,7 +66,11 @@ def make_private(folder: Path) -> Path:
 
 def read_secret(path: Path, prefix: str = "") -> str:
     """Return the secret in a file of mode 0600; one that is missing or too short is made, after `prefix`."""
-    text = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+    except OSError as error:
+        problem = f"the secret cannot be read ({error.strerror})"
+        raise PipelineError(problem, place=str(path), fix="delete it; another one is made") from None
     if len(text) < SECRET_CHARACTERS or not (text.startswith(prefix) and text.isascii() and text.isprintable()):
         text = prefix + secrets.token_hex(SECRET_CHARACTERS // 2)
         with atomic_write(path) as temporary:

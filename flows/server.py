@@ -57,7 +57,8 @@ class Server:
         """
         make_private(self.home.parent)
         make_private(self.home)
-        with processes.exclusive_lock(self.file.with_suffix(".lock"), "another command is starting Prefect"):
+        lock, problem = self.file.with_suffix(".lock"), "another command is starting Prefect"
+        with processes.exclusive_lock(lock, problem, timeout_s=START_SECONDS):
             key = self.key
             fingerprint = hashlib.sha256(key.encode()).hexdigest()
             facts = processes.load_live(self.file)
@@ -83,9 +84,10 @@ class Server:
         with bind_free_port(FIRST_PORT) as listener, self.log.open("ab") as log:
             host, port = listener.getsockname()
             url = f"http://{host}:{port}"
+            # settings that a person has for Prefect are of other servers, and could move this one's API or database
+            kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
             own = {
                 "PYTHONPATH": str(IMPORT_ROOT),
-                "PREFECT_API_URL": "",
                 # else Prefect's page asks what listens on its first port, another project's server
                 "PREFECT_SERVER_UI_API_URL": f"{url}/api",
                 "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{url},http://localhost:{port}",
@@ -96,7 +98,7 @@ class Server:
                 self.file,
                 [sys.executable, "-m", "evergreen.flows.guarded_app", str(self.root), str(listener.fileno())],
                 {"url": url, "key": fingerprint},
-                env=os.environ | self._settings() | own,
+                env=kept | self._settings() | own,
                 pass_fds=[listener.fileno()],
                 stdout=log,
                 stderr=log,

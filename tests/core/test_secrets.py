@@ -2,6 +2,7 @@
 
 import pytest
 
+from evergreen.core.errors import PipelineError
 from evergreen.core.files import make_private, read_secret
 
 
@@ -27,6 +28,12 @@ def test_what_cannot_be_a_secret_is_made_anew(tmp_path, junk):
     secret = read_secret(path, "user:")
     assert (len(secret), secret.isascii()) == (5 + 64, True)
     assert read_secret(path, "user:") == secret
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "key").mkdir()
+    with pytest.raises(PipelineError, match="key: the secret cannot be read"):
+        read_secret(tmp_path / "key")
 
 
 def test_a_folder_is_made_private_with_what_is_in_it(tmp_path):

@@ -205,6 +205,8 @@ def test_watch_runs_what_is_due_with_the_key_of_the_server(home, first):
             assert not [one for one in home.processes() if key.partition(":")[2] in " ".join(one.cmdline())]
             time.sleep(0.5)
         watching.terminate()
+    engines = [one for one in home.processes() if "raylet" in one.name() or "ray_node" in " ".join(one.cmdline())]
+    assert [one.environ().get("PREFECT_API_AUTH_STRING") for one in engines] == [None] * len(engines) != []
     file.write_text(before)
     assert [run["state_type"] for run in runs] == ["COMPLETED"]
     assert not any(key in line for line in shown)

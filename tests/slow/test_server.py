@@ -48,9 +48,17 @@ def say_wrong_key(address: str, **options: str) -> None:
 def evergreen(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command in a project, as a person runs it, whose shell knows another Prefect."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PREFECT_"))}
-    foreign = {"PREFECT_API_KEY": "pnu_1", "PREFECT_API_AUTH_STRING": "a:b", "PREFECT_SERVER_API_AUTH_STRING": "a:b"}
+    foreign = {"API_KEY": "pnu_1", "API_AUTH_STRING": "a:b", "SERVER_API_AUTH_STRING": "a:b"}
+    foreign |= {"SERVER_API_BASE_PATH": "/open", "SERVER_API_CSRF_PROTECTION_ENABLED": "false", "PROFILE": "cloud"}
     command = [sys.executable, "-m", "evergreen.cli.main", *words]
-    return subprocess.run(command, cwd=root, env=kept | foreign, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command,
+        cwd=root,
+        env=kept | {f"PREFECT_{name}": value for name, value in foreign.items()},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 @pytest.fixture(scope="module")
