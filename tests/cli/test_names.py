@@ -6,6 +6,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from evergreen.cli import application
+from evergreen.cli.output import CommandResult
 from evergreen.flows import steps
 from evergreen.flows.lifecycle import lifecycle
 from evergreen.stages.pipeline import CONFIGS, SECTIONS, STAGES
@@ -36,5 +37,5 @@ def test_each_command_is_a_function_with_one_sentence():
     for name in application.COMMANDS:
         function = application.load_command(name)
         assert inspect.getdoc(function).partition("\n")[0] == application.read_summary(name)
-        assert inspect.signature(function).return_annotation == "CommandResult"
+        assert inspect.signature(function, eval_str=True).return_annotation is CommandResult
         assert len(application.read_summary(name)) <= 62  # so that `evergreen --help` shows all of it in 80 columns
