@@ -31,7 +31,7 @@ from evergreen.stages.trials.trial import split_config_and_options
 
 BATCH, ARCHITECTURE = 64, "cnn"
 REPEATS, EPOCHS = sized((5, 12), (1, 2))
-RECIPE = {"epochs": EPOCHS, "batch_size": BATCH, "ema": 0.0, "clip": 0.0, "schedule": "constant"}
+CONFIG = TrainConfig(epochs=EPOCHS, batch_size=BATCH, ema=0.0, grad_clip_norm=0.0, schedule="constant")
 
 
 def bare(paths: Paths, seed: int) -> float:
@@ -40,7 +40,8 @@ def bare(paths: Paths, seed: int) -> float:
     spec, rows = FeatureSpec.load(paths.ready), load_encoded_split(paths.ready, "train")
     torch.manual_seed(seed)
     network = build(ARCHITECTURE, spec.task, spec.inputs, spec.target)
-    (optimiser,) = build_optimizers(split_config_and_options(ARCHITECTURE, RECIPE)[0], network, network.parameters())
+    recipe, _ = split_config_and_options(ARCHITECTURE, CONFIG.recipe())
+    (optimiser,) = build_optimizers(recipe, network, network.parameters())
     feed = InMemoryBatches(rows, BATCH, seed=seed, shuffle=True, augment=spec.augment)
     validation = {
         name: torch.as_tensor(column) for name, column in load_encoded_split(paths.ready, "validation").items()
@@ -59,7 +60,7 @@ def bare(paths: Paths, seed: int) -> float:
 
 def under_ray(paths: Paths, seed: int, workers: int) -> tuple[float, float]:
     """Samples/s inside the workers, and the seconds of the whole call that were not training."""
-    params = TrainConfig(workers=workers, seed=seed, **RECIPE)
+    params = CONFIG.model_copy(update={"workers": workers, "seed": seed})
     start = time.perf_counter()
     train.run(params, paths, task="classification")
     whole = time.perf_counter() - start
