@@ -13,12 +13,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from evergreen.core import processes
 from evergreen.core.errors import PipelineError
-from evergreen.core.files import make_private, read_secret
+from evergreen.core.files import make_private, read_json, read_secret
 from evergreen.core.paths import IMPORT_ROOT
 
 FIRST_PORT = 4200  # Prefect's own; a taken one moves on to the next
@@ -81,7 +82,7 @@ class Server:
 
     def _launch(self, fingerprint: str) -> None:
         """Bind the port here and hand it over open: no other project can take it while the server starts."""
-        with bind_free_port(FIRST_PORT) as listener, self.log.open("ab") as log:
+        with bind_free_port(FIRST_PORT, self._last_port()) as listener, self.log.open("ab") as log:
             host, port = listener.getsockname()
             url = f"http://{host}:{port}"
             # settings that a person has for Prefect are of other servers, and could move this one's API or database
@@ -104,6 +105,11 @@ class Server:
                 stderr=log,
                 cwd=self.home,
             )
+
+    def _last_port(self) -> list[int]:
+        """Return the port of a server that died: what still talks to it finds the next one there."""
+        url = read_json(self.file)["url"] if self.file.exists() else ""
+        return [int(url.rpartition(":")[2])] if url else []
 
     def wait(self) -> str:
         """Return the server's address once it answers.
@@ -136,9 +142,9 @@ class Server:
         }
 
 
-def bind_free_port(first: int) -> socket.socket:
-    """Return a socket on the first free port of this machine, from `first` on."""
-    for port in range(first, first + PORTS):
+def bind_free_port(first: int, wanted: Sequence[int] = ()) -> socket.socket:
+    """Return a socket on the first free port of this machine, of those `wanted` and then from `first` on."""
+    for port in [*wanted, *range(first, first + PORTS)]:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
