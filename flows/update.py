@@ -59,12 +59,11 @@ def call_flow(paths: Paths, flow: str, progress: Progress, *arguments: Any, atte
     from evergreen.stages.engines import ray_cluster
 
     server, (module, _, function) = Server(paths.root), flow.partition(":")
-    for attempt in range(attempts):
+    for attempt in range(1, attempts + 1):
         server.start()
         progress(stage="start", engines="Ray and Prefect")
         ray_cluster.connect(paths.root)
-        server.wait()
-        record = load_live(server.file)
+        url, record = server.wait(), load_live(server.file)
         from evergreen.flows.steps import with_progress
 
         logging.raiseExceptions = False  # a line that Prefect's server did not get is not worth one on the screen
@@ -74,8 +73,10 @@ def call_flow(paths: Paths, flow: str, progress: Progress, *arguments: Any, atte
         except Exception:
             if record == load_live(server.file):
                 raise
-        if attempt < attempts - 1:
-            print("evergreen: Prefect's server died; it is started again", file=sys.stderr)
+        server.start()
+        if server.url != url or attempt == attempts:  # Prefect's clients in this process keep their address
+            break
+        print("evergreen: Prefect's server died; it was started again", file=sys.stderr)
     fix = "run it again: what was finished is kept"
     raise OutageError("Prefect's server died", place=str(server.log), fix=fix)
 
