@@ -124,12 +124,8 @@ def _stored(table: pa.Table, *, durable: bool) -> dict[str, Any]:
         return {"compression": "lz4", "use_dictionary": words, "write_statistics": False}
     split = [field.name for field in table.schema if pa.types.is_floating(field.type) and field.name not in words]
     compression = dict.fromkeys(table.column_names, "zstd") | ({"_id": "none"} if "_id" in table.column_names else {})
-    return {
-        "compression": compression,
-        "use_dictionary": words,
-        "use_byte_stream_split": split,
-        "write_statistics": False,
-    }
+    encoding = {"use_dictionary": words, "use_byte_stream_split": split}
+    return {"compression": compression, **encoding, "write_statistics": False}
 
 
 LOOKED_AT, REPEATS = 2_000, 4  # rows at the beginning of a table; how often a value occurs among them, on average

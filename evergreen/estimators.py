@@ -97,11 +97,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         job = registry.find_task(self._task)
         is_array = not hasattr(self, "feature_names_in_")  # its columns are numbers, however few of them differ
         kind = detect_kind("", pa.array([0.5, 1.5]))
-        kinds = {
-            **(dict.fromkeys(raw.column_names[:-1], kind) if is_array else {}),
-            **(self.kinds or {}),
-            TARGET: job.TARGETS[0],
-        }
+        kinds = dict.fromkeys(raw.column_names[:-1], kind) if is_array else {}
+        kinds |= {**(self.kinds or {}), TARGET: job.TARGETS[0]}
         settings = {"target": TARGET, "kinds": kinds, "seed": seed, "test_fraction": NO_TEST}
         settings["validation_fraction"] = self.validation_fraction
         raw = raw.append_column("_origin", pa.array([f"row {row}" for row in range(len(raw))]))

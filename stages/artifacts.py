@@ -85,9 +85,8 @@ def _write_model(folder: Path, network: Network, card: dict[str, Any]) -> None:
 
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
-    write_json(
-        folder / CARD, {"format": FORMAT, **card}, sort=False
-    )  # a layer's weights are in the order of the spec's inputs
+    # unsorted: a layer's weights are in the order of the spec's inputs
+    write_json(folder / CARD, {"format": FORMAT, **card}, sort=False)
     for group, name in _parts(card):
         if text := parts.text_of(group, name):
             file = folder / PARTS / group / f"{name}.py"
@@ -140,11 +139,9 @@ def load_model(folder: Path) -> Model:
         architecture, task, options = own["architecture"], own["task"], own.get("options", {})
         network = build(architecture, task, spec.inputs, spec.target, spec.task_options, **options)
     except UserError as error:
-        problem, fix = (
-            f"this Evergreen cannot build it ({error})",
-            "install the Evergreen that trained it, or train it again",
-        )
-        raise PipelineError(problem, place=str(folder / CARD), fix=fix) from error
+        fix = "install the Evergreen that trained it, or train it again"
+        place = str(folder / CARD)
+        raise PipelineError(f"this Evergreen cannot build it ({error})", place=place, fix=fix) from error
     except MISFITS as error:
         problem = f"is not a model card ({type(error).__name__}: {error})"
         raise PipelineError(problem, place=str(folder / CARD), fix=again) from error

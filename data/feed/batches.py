@@ -101,12 +101,8 @@ def training_batches(
     units = [unit for split in splits for unit in complete_row_groups(ready, split, spec)]
     weighed = [weigh(unit.read(weigh.columns, dictionary=True)) for unit in units] if weigh else []
     draws = WeightedSampler(weighed) if weigh else None
-    how: dict[str, Any] = {
-        "rank": rank,
-        "world": world,
-        "augment": augment,
-        "bucket": LengthBucketing(spec) if bucket else None,
-    }
+    how: dict[str, Any] = {"rank": rank, "world": world, "augment": augment}
+    how["bucket"] = LengthBucketing(spec) if bucket else None
     if window:
         rows = draws.rows if draws else sum(unit.rows for unit in units)
         return StreamedBatches(

@@ -58,10 +58,7 @@ def check_category_options(names: Sequence[str], most: Sequence[Any], buckets: S
     for name, cap, spare in zip(names, most, buckets, strict=True):
         place = f"preprocess.kinds.{name}"
         if type(cap) is not int or type(spare) is not int or cap < 1 or spare < 0:
-            problem, fix = (
-                f"most is {cap!r} and buckets {spare!r}",
-                "give whole numbers: most from 1, buckets from 0 on",
-            )
-            raise DataError(problem, place=place, fix=fix)
+            fix = "give whole numbers: most from 1, buckets from 0 on"
+            raise DataError(f"most is {cap!r} and buckets {spare!r}", place=place, fix=fix)
         if target and spare:
             raise DataError("a target cannot have buckets", place=place, fix="leave `buckets` out")

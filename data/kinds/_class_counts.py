@@ -38,12 +38,9 @@ def frequency_ranks(one: pa.Array, two: pa.Array) -> np.ndarray:
 def most_changed_value(one: pa.Array, two: pa.Array, names: tuple[str, str]) -> str:
     """Return in words the value whose fraction of the rows differs most between two columns."""
     words = [Counter(to_strings(side).drop_null().to_pylist()) for side in (one, two)]
-    fractions = [{word: count / side.total() for word, count in side.items()} for side in words]
-    word = max(
-        sorted(set(words[0]) | set(words[1])),
-        key=lambda name: abs(fractions[0].get(name, 0) - fractions[1].get(name, 0)),
-    )
-    return f"'{word}' in {fractions[0].get(word, 0):.0%} {names[0]}, in {fractions[1].get(word, 0):.0%} {names[1]}"
+    first, second = ({word: count / side.total() for word, count in side.items()} for side in words)
+    word = max(sorted(first.keys() | second.keys()), key=lambda word: abs(first.get(word, 0) - second.get(word, 0)))
+    return f"'{word}' in {first.get(word, 0):.0%} {names[0]}, in {second.get(word, 0):.0%} {names[1]}"
 
 
 def one_hot(one: pa.Array, two: pa.Array) -> tuple[np.ndarray, np.ndarray]:

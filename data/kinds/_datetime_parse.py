@@ -154,11 +154,8 @@ def _parse_texts(column: pa.Array, format: str, zone: str = "") -> tuple[pa.Arra
     is_complete = parts.is_valid().to_numpy(zero_copy_only=False) & ~wrong
     values = _timestamps(made, ~is_complete)
     if zone:
-        values = (
-            pc.if_else(pc.equal(fields["z"], ""), localize(values, zone), values)
-            if "z" in fields
-            else localize(values, zone)
-        )
+        local = localize(values, zone)
+        values = pc.if_else(pc.equal(fields["z"], ""), local, values) if "z" in fields else local
     return values, _faulty(text.is_valid().to_numpy(zero_copy_only=False) & ~is_complete, format)
 
 

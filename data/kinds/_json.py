@@ -33,11 +33,9 @@ def check_fields(row: Any, columns: Sequence[str], place: str) -> None:
 
 def parse_numeric_array(value: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Return a nested list of finite numbers of exactly this shape as float64. Raises DataError otherwise."""
-    wanted = (
-        f"give nested lists of finite numbers of shape {shape}"
-        if len(shape) > 1
-        else f"give a list of {shape[0]} finite numbers"
-    )
+    wanted = f"give a list of {shape[0]} finite numbers"
+    if len(shape) > 1:
+        wanted = f"give nested lists of finite numbers of shape {shape}"
     if not isinstance(value, list):
         raise DataError(f"is not a list (got {format_value(value)})", fix=wanted)
     try:

@@ -128,15 +128,12 @@ class Moment(Kind):
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         zone = self.zone or "UTC"
-        schema: dict[str, Any] = {
-            "type": "string",
-            "format": "date-time",
-            "example": _format_time(field.state["median"]),
-        }
+        example = _format_time(field.state["median"])
+        schema: dict[str, Any] = {"type": "string", "format": "date-time", "example": example}
         schema["description"] = f"a time in ISO 8601; one that names no zone is of {zone}"
         if self.unit:
             number = {"type": "number", "description": f"{self.unit} since 1970"}
-            example = schema.pop("example")
+            del schema["example"]
             schema = {"oneOf": [schema, number], "example": example}
         return schema | ({"nullable": True} if field.state["missing"][index] else {})
 

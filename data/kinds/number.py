@@ -184,10 +184,8 @@ class Number(Kind):
     def target_scores(self, train: pa.Array, held_out: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Return ranks among the training values, 0 to 1."""
         known = np.sort(train.to_numpy(zero_copy_only=False))
-        one, two = (
-            (np.searchsorted(known, side.to_numpy(zero_copy_only=False)) / len(known))[:, None]
-            for side in (train, held_out)
-        )
+        sides = (side.to_numpy(zero_copy_only=False) for side in (train, held_out))
+        one, two = ((np.searchsorted(known, values) / len(known))[:, None] for values in sides)
         return one, two
 
 

@@ -45,9 +45,8 @@ class Tags(Kind):
         if len(values) < 2:
             raise DataError(f"the training rows hold only one tag: {values}", place=f"column '{name}'", fix="give more")
         length = options.get("length") or min(LONGEST, max(map(len, rows)))
-        return TensorField(
-            "tags", (name,), (length,), "int64", {"values": [values], "sizes": [len(values)], "length": length}
-        )
+        state = {"values": [values], "sizes": [len(values)], "length": length}
+        return TensorField("tags", (name,), (length,), "int64", state)
 
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         codes = {tag: number for number, tag in enumerate(field.state["values"][0])}

@@ -35,16 +35,11 @@ def quarantine(table: pa.Table, reasons: RowErrors) -> pa.Table:
     columns = [name for name in table.column_names if name not in RESERVED]
     quarantined = table.take(pa.array(rows, pa.int64()))
     values_of = _listed(quarantined, columns) if columns else [{}] * len(rows)
-    origin = (
-        decode_array(quarantined.column("_origin")).to_pylist()
-        if "_origin" in quarantined.column_names
-        else [str(row) for row in rows]
-    )
-    faults = (
-        decode_array(quarantined.column("_fault")).to_pylist()
-        if "_fault" in quarantined.column_names
-        else [None] * len(rows)
-    )
+    origin, faults = [str(row) for row in rows], [None] * len(rows)
+    if "_origin" in quarantined.column_names:
+        origin = decode_array(quarantined.column("_origin")).to_pylist()
+    if "_fault" in quarantined.column_names:
+        faults = decode_array(quarantined.column("_fault")).to_pylist()
     named = {reason: _named(reason, columns) for reason in set(reasons.values())}
     why, values = [], []
     for row, row_values, fault in zip(rows, values_of, faults, strict=True):

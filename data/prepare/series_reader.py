@@ -68,11 +68,8 @@ class SeriesReader:
         splits, ends, split_errors, cuts = _divided(table, config)
         table = table.drop_columns(["_row", "_until"])
         table = table.append_column("_id", row_ids.to_arrow(split.compute_row_ids(table, self.schema)))
-        notes = [
-            *warn_moving_cuts(config, cuts),
-            *_silent(len(raw) - len(table) - len(bad)),
-            *_notes(points, raw, config),
-        ]
+        notes = [*warn_moving_cuts(config, cuts), *_silent(len(raw) - len(table) - len(bad))]
+        notes += _notes(points, raw, config)
         every, is_held_out = pa.concat_tables([bad, quarantine(table, split_errors)]), splits == ends
         table, splits = table.filter(pa.array(is_held_out)), splits[is_held_out]
         return PreparedRows(table, splits, every, len(bad), count - len(raw), notes, cuts)

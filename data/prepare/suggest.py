@@ -91,11 +91,9 @@ def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:
 
 def _says_split(name: str, table: pa.Table) -> bool:
     column = decode_array(table.column(name))
-    return bool(
-        SPLIT.fullmatch(name.lower())
-        and pa.types.is_string(column.type)
-        and (split_by_column(column) != NO_SPLIT).all()
-    )
+    if not SPLIT.fullmatch(name.lower()) or not pa.types.is_string(column.type):
+        return False
+    return bool((split_by_column(column) != NO_SPLIT).all())
 
 
 def _suggest_from_own_kind(table: pa.Table, target: str, kind: str, others: Sequence[str]) -> dict[str, Any]:

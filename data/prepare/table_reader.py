@@ -76,10 +76,9 @@ class TableReader:
     def columns_needed_globally(self) -> list[str]:
         """Return the raw columns of which all rows must be seen before any row can be prepared."""
         cut = self.splitter.by == "time" and None in (self.config.validate_from, self.config.test_from)
-        names = [
-            *self.rules.columns_needed_globally,
-            *([self.splitter.column] if cut or self.splitter.by == "given" else []),
-        ]
+        names = list(self.rules.columns_needed_globally)
+        if cut or self.splitter.by == "given":
+            names.append(self.splitter.column)
         return list(dict.fromkeys([*names, *self.config.filter])) if names else []
 
     def fit_global_state(self, tables: Iterable[pa.Table], sample: pa.Table) -> Self:

@@ -47,10 +47,8 @@ def make_windows(
         raise DataError(f"window and horizon are not valid (got {window} and {horizon})", place="preprocess", fix=fix)
     values_NC = stack_channels(table, [value, *covariates])
     when, ahead = decode_array(table.column(time)), horizon if targets else 0
-    parts = [
-        _stretches(values_NC[order], order, moment, window, ahead)
-        for order, moment in order_by_time(table, time, series)
-    ]
+    series_in_order = order_by_time(table, time, series)
+    parts = [_stretches(values_NC[order], order, moment, window, ahead) for order, moment in series_in_order]
     rows, last, moment, history, future = (np.concatenate(part) for part in zip(*parts, strict=True))
     turn = np.argsort(moment, kind="stable")
     places = pa.array(rows[turn], pa.int64())

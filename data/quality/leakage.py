@@ -152,8 +152,5 @@ def future_columns(table: pa.Table, time: str) -> Iterator[Leak]:
 
 
 def _moments(column: pa.Array) -> Any:
-    return (
-        column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None)))
-        .to_numpy(zero_copy_only=False)
-        .astype("datetime64[us]")
-    )
+    times = column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None)))
+    return times.to_numpy(zero_copy_only=False).astype("datetime64[us]")

@@ -42,12 +42,8 @@ class DBN(Architecture):
         self.flat, self.span = FlattenInputs(inputs), MinMaxScaler()
         widths = [self.flat.width, max(8, round(200 * size)), max(4, round(100 * size))]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-        self.greedy, self.greedy_rate, self.dropout, self.out_features = (
-            greedy,
-            greedy_rate,
-            nn.Dropout(dropout),
-            widths[-1],
-        )
+        self.greedy, self.greedy_rate = greedy, greedy_rate
+        self.dropout, self.out_features = nn.Dropout(dropout), widths[-1]
 
     def forward(self, batch: Batch) -> Tensor:
         x_BD: Tensor = self.span.transform(self.flat(batch))

@@ -70,10 +70,7 @@ class _Block(nn.Module):
 def _tower(shape: tuple[int, ...], width: int, blocks: tuple[int, ...], bottleneck: bool) -> nn.Sequential:
     sides = SpatialSize(shape)
     if sides.large:
-        layers: list[nn.Module] = [
-            conv_norm_act(shape[0], width, 7, sides.stride(2)),
-            nn.MaxPool2d(3, sides.stride(2), 1),
-        ]
+        layers = [conv_norm_act(shape[0], width, 7, sides.stride(2)), nn.MaxPool2d(3, sides.stride(2), 1)]
     else:
         layers = [conv_norm_act(shape[0], width, 3)]
     inside = width

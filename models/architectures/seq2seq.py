@@ -104,10 +104,8 @@ class Seq2Seq(Architecture):
             rows = (from_BK + beam * torch.arange(count, device=from_BK.device)[:, None]).flatten()
             tokens, state = tokens[rows], tuple(part[rows] for part in state)
             tokens[:, place] = token
-            ended_BK, tokens_BK = (
-                ended_BK.gather(1, from_BK),
-                tokens_BK.gather(1, from_BK) + ~ended_BK.gather(1, from_BK),
-            )
+            ended_BK = ended_BK.gather(1, from_BK)
+            tokens_BK = tokens_BK.gather(1, from_BK) + ~ended_BK
             ended_BK = ended_BK | (token == END).view_as(ended_BK)
             if bool(ended_BK.all()):
                 break

@@ -52,10 +52,8 @@ class Speech(Task):
 
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return words and letters to change (N, 2), and words and letters of the transcripts (N, 2)."""
-        predicted, meant = (
-            self.transcripts(output),
-            [_line(decode_tokens(self.target.state, row)) for row in target.tolist()],
-        )
+        predicted = self.transcripts(output)
+        meant = [_line(decode_tokens(self.target.state, row)) for row in target.tolist()]
         words = [[line.split() for line in lines] for lines in (predicted, meant)]
         changes = torch.stack([edit_distance(*words), edit_distance(predicted, meant)], 1)
         counts = [[len(row), len(line)] for row, line in zip(words[1], meant, strict=True)]

@@ -67,12 +67,9 @@ def layerwise_lr_scales(network: Network, decay: float) -> dict[Parameter, float
     Discriminative fine-tuning (Howard and Ruder 2018; Clark et al. 2020). The task's head learns at the full rate.
     """
     stack = [*list_layers(network.architecture), network.task]
-    scales = dict.fromkeys(
-        network.architecture.parameters(), decay ** (len(stack) - 1)
-    )  # tokens and places of no layer
-    return scales | {
-        one: decay ** (len(stack) - 1 - place) for place, layer in enumerate(stack) for one in layer.parameters()
-    }
+    top = len(stack) - 1
+    scales = dict.fromkeys(network.architecture.parameters(), decay**top)  # tokens and places of no layer
+    return scales | {one: decay ** (top - place) for place, layer in enumerate(stack) for one in layer.parameters()}
 
 
 def list_layers(module: nn.Module) -> list[nn.Module]:

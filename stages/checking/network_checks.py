@@ -105,9 +105,8 @@ def check_learns(case: Case, first_tries: Iterable[tuple[float, int]] = ()) -> N
 
 def _has_learned(network: Network, loop: Trainer, before: float) -> bool:
     lowest = min(record["validation_loss"] for record in loop.history)
-    own = (
-        type(network.architecture).loss is not Architecture.loss
-    )  # a loss of its own may have converged while the task's still falls
+    # a loss of its own may have converged while the task's still falls
+    own = type(network.architecture).loss is not Architecture.loss
     if own and loop.history[-1]["train_loss"] < 0.4 * loop.history[0]["train_loss"]:
         return True
     return bool(lowest < 0.4 * before if network.task.HAS_LOSS else lowest < before or len(network.groups()) > 1)
@@ -157,10 +156,8 @@ def check_declarations(name: str) -> None:
 def _check_shapes(network: Network, case: Case, batch: dict[str, Tensor]) -> None:
     """Check that features have the form that the task was built for."""
     fields = {kind: INPUTS[kind] for kind in case.kinds}
-    layout, width = (
-        common_layout(type(network.architecture), find_task(case.task), fields),
-        network.architecture.out_features,
-    )
+    layout = common_layout(type(network.architecture), find_task(case.task), fields)
+    width = network.architecture.out_features
     shape = tuple(network.eval().architecture({kind: batch[kind] for kind in case.kinds}).shape)
     length = next((fields[kind].shape[0] for kind in case.kinds if kind in STEPS_OF), 0)
     wanted = {"pooled": (width,), "sequence": (length, width), "causal": (length, width), "anomaly_score": ()}

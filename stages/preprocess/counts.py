@@ -96,10 +96,8 @@ class ShardCounts:
             total.left += shard_counts.left
             total.rows += shard_counts.rows
             total.bad, total.aside = _short(total.bad + shard_counts.bad), _short(total.aside + shard_counts.aside)
-            total.notes, total.cuts = (
-                list(dict.fromkeys([*total.notes, *shard_counts.notes])),
-                {**total.cuts, **shard_counts.cuts},
-            )
+            total.notes = list(dict.fromkeys([*total.notes, *shard_counts.notes]))
+            total.cuts |= shard_counts.cuts
             for name in BY_SPLIT:
                 total_count = getattr(total, name)
                 for split, counts in getattr(shard_counts, name).items():

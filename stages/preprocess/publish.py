@@ -38,9 +38,8 @@ def publish(
         write_json(folder / "summary.json", summary)
         facts = profile.to_json(done.tally.seen, summary["quarantined"]["rows"])
         write_json(folder / SCHEMA, facts, sort=False)  # columns in their order
-        return write_description(
-            paths, folder, rows, spec, summary
-        )  # first: a run that is killed in between compares again
+        # first: a run that is killed in between compares again
+        return write_description(paths, folder, rows, spec, summary)
 
 
 def _placed(parts: Path, folder: Path) -> None:

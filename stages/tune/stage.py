@@ -107,19 +107,12 @@ def _search(
     that was its. It ends by itself when this process does, for its input ends then.
     """
     until = time.monotonic() + left
-    given: dict[str, Any] = {
-        "root": str(paths.root.resolve()),
-        "search": vars(search),
-        "path": str(paths.trials.resolve()),
-    }
     store = paths.home.resolve() / "tune" / paths.name
     shutil.rmtree(store, ignore_errors=True)
-    given |= {
-        "store": str(store),
-        "context": context,
-        "trials": config.trials,
-        "until": time.time() + left - END_SECONDS,
-    }
+    places = {"root": paths.root.resolve(), "path": paths.trials.resolve(), "store": store}
+    given: dict[str, Any] = {name: str(place) for name, place in places.items()}
+    given |= {"search": vars(search), "context": context, "trials": config.trials}
+    given["until"] = time.time() + left - END_SECONDS
     command = [sys.executable, "-m", "evergreen.stages.trials.search"]
     ledger = Ledger(paths.trials, context)
     pipe = subprocess.PIPE

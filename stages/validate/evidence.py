@@ -61,9 +61,8 @@ class Evidence:
     new_classes: list[Any]  # those that the released version does not know: it is wrong about their rows
     block: int  # rows drawn together
     train: dict[str, Array]  # the training rows, encoded
-    others: dict[str, Predictions] = field(
-        default_factory=dict
-    )  # the same network from scratch, an SVM on its features
+    # the same network from scratch, an SVM on its features
+    others: dict[str, Predictions] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

@@ -44,9 +44,8 @@ def fit_svm(
     def margins(rows: np.ndarray[Any, Any]) -> Tensor:
         decision = best.decision_function(rows)
         decision = np.c_[-decision, decision] if decision.ndim == 1 else decision
-        all_margins = np.full(
-            (len(rows), classes), decision.min() - 1
-        )  # a class that no training row has is never predicted
+        # a class that no training row has is never predicted
+        all_margins = np.full((len(rows), classes), decision.min() - 1)
         all_margins[:, best.classes_] = decision
         return torch.as_tensor(all_margins)
 
