@@ -192,12 +192,12 @@ def perform(
     start = time.monotonic()
     own = []
 
-    def told(**facts: Any) -> None:
+    def hear(**facts: Any) -> None:
         own.append(facts["summary"]) if "summary" in facts else progress(**facts)
 
     run = importlib.import_module(f"evergreen.stages.{stage}.stage").run
     progress(stage=stage)
-    given: dict[str, Any] = {"task": pipeline.task, "progress": told, **more}
+    given: dict[str, Any] = {"task": pipeline.task, "progress": hear, **more}
     if stage == "preprocess":  # the later ones read them in the spec that it writes
         given["task_options"] = pipeline.task_options
     result: dict[str, Any] = run(getattr(pipeline, stage, None), paths, **given)

@@ -114,7 +114,7 @@ class Seq2Seq(Architecture):
 
     def _next(self, token_B: Tensor, memory: State, state: State) -> tuple[Tensor, State]:
         """Return logits (B, V) of the next token; tokens that no text holds are excluded."""
-        found_BD, state = self.writer.one(self.words(token_B), memory, state)
+        found_BD, state = self.writer.write_step(self.words(token_B), memory, state)
         scores_BV = self.head(found_BD)
         scores_BV[:, [PADDING, UNKNOWN, BEGIN]] = -torch.inf
         return scores_BV, state
@@ -138,7 +138,7 @@ class _GRU(nn.Module):
         state_BD = self.begin(ends.transpose(0, 1).flatten(1)).tanh()
         return (steps_BLD, self.key(steps_BLD), real_BL), (state_BD,)
 
-    def one(self, word_BD: Tensor, memory: State, state: State) -> tuple[Tensor, State]:
+    def write_step(self, word_BD: Tensor, memory: State, state: State) -> tuple[Tensor, State]:
         steps_BLD, keys_BLD, real_BL = memory
         (state_BD,) = state
         fit_BL = self.score((keys_BLD + self.query(state_BD)[:, None]).tanh())[..., 0]
@@ -151,7 +151,7 @@ class _GRU(nn.Module):
     def all(self, words_BLD: Tensor, memory: State, state: State) -> Tensor:
         steps = []
         for word_BD in self.dropout(words_BLD).unbind(1):
-            found_BD, state = self.one(word_BD, memory, state)
+            found_BD, state = self.write_step(word_BD, memory, state)
             steps.append(found_BD)
         return torch.stack(steps, 1)
 
@@ -179,7 +179,7 @@ class _Transformer(nn.Module):
         steps_BLD = self.reader(x_BLD + self.read_places, src_key_padding_mask=~real_BL)
         return (steps_BLD, real_BL), (steps_BLD[:, :0],)
 
-    def one(self, word_BD: Tensor, memory: State, state: State) -> tuple[Tensor, State]:
+    def write_step(self, word_BD: Tensor, memory: State, state: State) -> tuple[Tensor, State]:
         words_BLD = torch.cat([state[0], word_BD[:, None]], 1)
         return self.all(words_BLD, memory, state)[:, -1], (words_BLD,)
 

@@ -49,14 +49,18 @@ class CollectConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        from evergreen.stages.collect import watermark as moments
-
         if self.on_source_delete == "follow" and self.watermark and not self.id_columns:
             fix = "name the columns that identify a row: `id_columns: [COLUMN]`"
             raise PipelineError("on_source_delete: follow needs id_columns", fix=fix)
         if not self.watermark and (self.allowed_lateness or self.since is not None or self.until is not None):
             name = "allowed_lateness" if self.allowed_lateness else "since" if self.since is not None else "until"
             raise PipelineError(f"{name} needs watermark", fix="name the column that says when a row arrived")
+        if not self.watermark:
+            return self
+        from evergreen.stages.collect import (
+            watermark as moments,
+        )  # it needs Arrow, which most pipelines do without here
+
         try:
             moments.parse_lateness(self.allowed_lateness)
         except ValueError as error:

@@ -27,7 +27,7 @@ def read_new_rows(
     covered: dict[str, Any],
     before: Sequence[Part],
     staging: Path,
-    said: Callable[[int], None],
+    report_rows: Callable[[int], None],
     *,
     anew: Set[str] = frozenset(),
 ) -> tuple[list[Part], dict[str, Any], dict[str, int]]:
@@ -39,7 +39,7 @@ def read_new_rows(
     """
     since, until = (-math.inf if wanted[0] is None else watermark.to_position(wanted[0])), wanted[1]
     end = math.inf if until is None else watermark.to_position(until)
-    reading = IncrementalRead(source, column, covered, before, said)
+    reading = IncrementalRead(source, column, covered, before, report_rows)
     reading.times = any(isinstance(mark, str) for mark in (*wanted, covered.get("to")))
     ranges = [(since, end)]
     if before:
@@ -74,9 +74,14 @@ class IncrementalRead:
     """Read a source once. Positions are in the common order of `watermark`."""
 
     def __init__(
-        self, source: Source, column: str, covered: dict[str, Any], parts: Sequence[Part], said: Callable[[int], None]
+        self,
+        source: Source,
+        column: str,
+        covered: dict[str, Any],
+        parts: Sequence[Part],
+        report_rows: Callable[[int], None],
     ) -> None:
-        self.source, self.column, self.parts, self.said = source, column, parts, said
+        self.source, self.column, self.parts, self.report_rows = source, column, parts, report_rows
         start, top = covered.get("from"), covered.get("to")
         self.start = -math.inf if start is None else watermark.to_position(start)
         self.reached = self.top = -math.inf if top is None else watermark.to_position(top)
@@ -114,7 +119,7 @@ class IncrementalRead:
             self.counts["new"] += len(new)
             self.counts["late"] += int(np.count_nonzero(inside & (at < self.reached)))
             self.top = max(self.top, np.nanmax(at[inside], initial=-math.inf))
-            self.said(len(new))
+            self.report_rows(len(new))
             yield new
 
     def _where(self, batch: pa.RecordBatch) -> tuple[Any, bool]:

@@ -61,7 +61,7 @@ def write_parts(
     folder: Path,
     first: int,
     files: Sequence[File],
-    said: Callable[[int], None],
+    report_rows: Callable[[int], None],
     *,
     name: bool = True,
 ) -> list[Part]:
@@ -80,7 +80,7 @@ def write_parts(
                 written += [writer.close(name=name)] if writer else []
                 writer = PartWriter(folder / f"part-{first + len(written):05}.parquet", table, known)
             writer.add(table)
-            said(len(table))
+            report_rows(len(table))
         if writer:
             last = writer.close(name=name)
             read = pa.chunked_array(

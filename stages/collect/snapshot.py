@@ -37,7 +37,7 @@ def sync_snapshot(
     *,
     anew: bool,
     keep: bool,
-    said: Callable[[int], None],
+    report_rows: Callable[[int], None],
 ) -> tuple[list[Part], dict[str, int]]:
     """Return the parts that hold the source's rows now, and counts of its files.
 
@@ -46,7 +46,7 @@ def sync_snapshot(
     """
     files = source.files()
     if files is None:
-        return list(write_parts(source.read(), staging, 0, [], said)), {}
+        return list(write_parts(source.read(), staging, 0, [], report_rows)), {}
     known = {name: stamp for part in before for name, stamp in part.stamps.items()}
     wanted = [file for file in files if anew or known.get(file.name) != file.stamp]
     changed = {file.name for file in wanted if file.name in known}
@@ -59,7 +59,7 @@ def sync_snapshot(
     with ThreadPoolExecutor(1, "finish") as finisher:  # while the disk takes one group the next is read
         for group in batch_files([file for file in wanted if file.name not in had], BYTES, ROWS):
             rows = columns.of(source.with_files([file.name for file in group]).read(), group[0].name)
-            parts = write_parts(rows, staging, number, group, said, name=False)
+            parts = write_parts(rows, staging, number, group, report_rows, name=False)
             number += len(parts)
             written.append(finisher.submit(_finished, staging, parts))
     done += [part for one in written for part in one.result()]

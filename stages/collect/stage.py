@@ -102,9 +102,9 @@ def _brought(
     again.mkdir()
     rows = 0
 
-    def said(more: int) -> None:
+    def report_rows(n_rows: int) -> None:
         nonlocal rows
-        rows += more
+        rows += n_rows
         progress(stage="collect", rows=rows)
 
     covered: dict[str, Any] = {}
@@ -113,14 +113,14 @@ def _brought(
         last = record.get("covered", {})
         readable, bad = drop_unreadable_rows(before, again) if faulty else (before, set())
         parts, covered, counts = read_new_rows(
-            source, config.watermark, wanted, late, last, readable, again, said, anew=bad
+            source, config.watermark, wanted, late, last, readable, again, report_rows, anew=bad
         )
     else:
         # rows that gave way to others of their key may have to come back, and a mended reader may find more
         anew = bool(config.id_columns) or record.get("reader") != source.reader_version()
         keep = config.on_source_delete == "keep"
         trusted = [without_fingerprints(part) for part in before] if faulty else before
-        parts, files = sync_snapshot(source, trusted, staging, again, anew=anew, keep=keep, said=said)
+        parts, files = sync_snapshot(source, trusted, staging, again, anew=anew, keep=keep, report_rows=report_rows)
         counts = {f"files {name}": count for name, count in files.items()}
     if config.id_columns:
         followed = config.watermark and config.on_source_delete == "follow"

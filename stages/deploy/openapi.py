@@ -44,10 +44,10 @@ def build_document(served: Mapping[str, LoadedVersion]) -> dict[str, Any]:
         "/healthz": {"get": _get("The version of each pipeline; 503 while nothing is loaded")},
     }
     schemas: dict[str, Any] = {"Error": _object(error={"type": "string"}, request_id={"type": "string"})}
-    for name, one in sorted(served.items()):
-        schemas[name] = one.schema
+    for name, version in sorted(served.items()):
+        schemas[name] = version.schema
         paths[f"/{name}"] = {"get": _get(f"What {name} is: architecture, version, scores, fields of a row")}
-        paths[f"/{name}/predict"] = {"post": _predict(name, one)}
+        paths[f"/{name}/predict"] = {"post": _predict(name, version)}
     info = {"title": "Evergreen", "version": "1", "description": "Predictions of the released models."}
     return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
 
@@ -56,25 +56,25 @@ def _get(summary: str) -> dict[str, Any]:
     return {"summary": summary, "responses": {"200": _content("the description as JSON", {"type": "object"})}}
 
 
-def _predict(name: str, one: LoadedVersion) -> dict[str, Any]:
+def _predict(name: str, loaded: LoadedVersion) -> dict[str, Any]:
     row = {"$ref": f"#/components/schemas/{name}"}
-    most = one.limits["max_rows"]
-    batch = _object(rows={"type": "array", "items": row, "minItems": 1, "maxItems": most})
-    example = {"example": {"rows": [one.schema["example"]]}} if "example" in one.schema else {}
+    max_rows = loaded.limits["max_rows"]
+    batch = _object(rows={"type": "array", "items": row, "minItems": 1, "maxItems": max_rows})
+    example = {"example": {"rows": [loaded.schema["example"]]}} if "example" in loaded.schema else {}
     body = {"application/json": {"schema": {"oneOf": [batch, row]}, **example}}
     answer = _object(
-        version={"type": "string", "example": one.version},
+        version={"type": "string", "example": loaded.version},
         request_id={"type": "string"},
         predictions={
             "type": "array",
-            "items": _object(**{name: _infer_schema(value) for name, value in one.example_answer.items()}),
+            "items": _object(**{name: _infer_schema(value) for name, value in loaded.example_answer.items()}),
         },
     )
     responses = {"200": _content("one prediction per row, in the order of the rows", answer)}
     responses |= {code: _content(text, {"$ref": "#/components/schemas/Error"}) for code, text in REFUSALS.items()}
     return {
-        "summary": f"{one.model.card.get('task', 'prediction')}: what is {one.model.spec.target_name}?",
-        "description": f'Answers rows with {name} {one.version}; send {{"rows": […]}} or one row alone.',
+        "summary": f"{loaded.model.card.get('task', 'prediction')}: what is {loaded.model.spec.target_name}?",
+        "description": f'Answers rows with {name} {loaded.version}; send {{"rows": […]}} or one row alone.',
         "parameters": [
             {"name": "X-Request-ID", "in": "header", "required": False, "schema": {"type": "string"},
              "description": "is returned with the answer; generated if left out"}

@@ -64,9 +64,9 @@ class BodyReader:
 
 def parse_rows(body: bytearray, limits: Mapping[str, Any]) -> list[Any]:
     """Parse the rows of a body: {"rows": [row, …]} or one row. Raises RequestError."""
-    if (most := body.count(b",") + body.count(b"[") + body.count(b"{")) > limits["max_values"]:
+    if (n_values := body.count(b",") + body.count(b"[") + body.count(b"{")) > limits["max_values"]:
         fix = f"send fewer rows in each request, {RAISE.format('max_values')}"
-        raise RequestError(413, f"the body holds up to {most:,} values, {limits['max_values']:,} may be", fix=fix)
+        raise RequestError(413, f"the body holds up to {n_values:,} values, {limits['max_values']:,} may be", fix=fix)
     value = _parse(body)
     if not isinstance(value, dict):
         fix = 'send {"rows": [{…}, …]} or one row, {…}'
@@ -76,13 +76,13 @@ def parse_rows(body: bytearray, limits: Mapping[str, Any]) -> list[Any]:
     if extra := [key for key in value if key != "rows"]:
         fix = "put the fields into the rows"
         raise RequestError(422, f"the body has a field '{extra[0]:.80}' beside 'rows'", fix=fix)
-    found = value["rows"]
-    if not isinstance(found, list):
-        raise RequestError(422, f"rows is not a list (got {_show(found)})", fix='send {"rows": [{…}, …]}')
-    if len(found) > limits["max_rows"]:
+    rows = value["rows"]
+    if not isinstance(rows, list):
+        raise RequestError(422, f"rows is not a list (got {_show(rows)})", fix='send {"rows": [{…}, …]}')
+    if len(rows) > limits["max_rows"]:
         fix = f"send at most {limits['max_rows']} at a time, {RAISE.format('max_rows')}"
-        raise RequestError(422, f"rows has {len(found)} items", fix=fix)
-    return found
+        raise RequestError(422, f"rows has {len(rows)} items", fix=fix)
+    return rows
 
 
 def _check_type(request: Request) -> None:

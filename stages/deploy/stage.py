@@ -106,12 +106,12 @@ def _entries(released: Mapping[str, Mapping[str, str]], each: Mapping[str, Deplo
 
     return {
         name: {
-            "version": one["version"],
-            "path": str(Path(one["path"]).resolve()),
-            "content": folder_version(Path(one["path"])),
+            "version": version["version"],
+            "path": str(Path(version["path"]).resolve()),
+            "content": folder_version(Path(version["path"])),
             "limits": {key: value for key, value in each[name] if key not in ("replicas", "cpus", "allowed_hosts")},
         }
-        for name, one in released.items()
+        for name, version in released.items()
     }
 
 
@@ -184,7 +184,7 @@ def _code() -> str:
 
 def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progress) -> None:
     """Wait until every replica serves `revision`. Raises PipelineError if one cannot, or past the deadline."""
-    seen: set[str] = set()
+    revisions: set[str] = set()
     replicas = None
     while time.monotonic() < deadline:
         application = serve_api.get_status(root).get("applications", {}).get(APPLICATION, {})
@@ -193,12 +193,12 @@ def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progr
         if application.get("status") == "RUNNING":
             replicas = application["deployments"][DEPLOYMENT]["target_num_replicas"]
             for _ in range(4 * replicas):
-                seen |= _healthy(port, revision)
-            if len(seen) >= replicas:
+                revisions |= _healthy(port, revision)
+            if len(revisions) >= replicas:
                 return
-        progress(stage="deploy", replicas_ready=len(seen), seconds_left=None)
+        progress(stage="deploy", replicas_ready=len(revisions), seconds_left=None)
         time.sleep(0.1)
-    raise PipelineError(f"{len(seen)} of {replicas} replicas served it in time", fix="see .evergreen/ray's logs")
+    raise PipelineError(f"{len(revisions)} of {replicas} replicas served it in time", fix="see .evergreen/ray's logs")
 
 
 def _healthy(port: int, revision: str) -> set[str]:

@@ -36,12 +36,12 @@ def _foreign(root: Path, versions: Mapping[str, Sequence[Version]]) -> set[tuple
 
 def recorded_candidates(root: Path, versions: Mapping[str, Sequence[Version]]) -> dict[tuple[str, str], str | None]:
     """Return the hash of the candidate that the commit of each version records, by name and commit."""
-    commits = frozenset(one.commit for tags in versions.values() for one in tags)
+    commits = frozenset(version.commit for tags in versions.values() for version in tags)
     locks = _contents(root, commits) if commits else {}
     return {
-        (name, one.commit): find_candidate(_train_entries(locks.get(one.commit, ""), name), Paths(root, name))
+        (name, version.commit): find_candidate(_train_entries(locks.get(version.commit, ""), name), Paths(root, name))
         for name, tags in versions.items()
-        for one in tags
+        for version in tags
     }
 
 

@@ -65,11 +65,11 @@ def settings(root: Path) -> Settings:
         variable = "EVERGREEN_RAY_ADDRESS"
         return build(Settings, {"address": os.environ.get(variable, "")}, variable)
     file = YamlFile(place, place.name, "address: HOST:PORT, storage: /a/shared/folder")
-    found = file.section(Settings)
-    if found.address and not found.storage:
+    settings_read = file.section(Settings)
+    if settings_read.address and not settings_read.storage:
         fix = "give the absolute path of a folder that all machines of the cluster can read and write"
         raise file.error("a cluster needs storage", "address", fix=fix)
-    return found
+    return settings_read
 
 
 def environment(root: Path) -> dict[str, str]:

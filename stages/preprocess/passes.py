@@ -136,12 +136,12 @@ def _begin(work: PrepareJob, units: Sequence[RowGroup]) -> None:
 def _all(shards: Sequence[Shard], work: PrepareJob, root: Path, progress: Progress) -> list[ShardCounts]:
     rows = 0
 
-    def said(n_rows: int) -> None:
+    def report_rows(n_rows: int) -> None:
         nonlocal rows
         rows += n_rows
         progress(stage="preprocess", rows=rows)
 
-    return run_shards(shards, work, root, said) if shards else []
+    return run_shards(shards, work, root, report_rows) if shards else []
 
 
 def _rows(tally: ShardCounts) -> dict[str, int]:
