@@ -19,7 +19,7 @@ from evergreen.flows.server import USER, Server
 
 if TYPE_CHECKING:
     from starlette.responses import Response
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REPORTS = "/reports/"
 LOCKED = ("/api", REPORTS, "/docs", "/redoc", "/openapi.json")  # the rest is Prefect's page, the same for everybody
@@ -41,28 +41,36 @@ class Guard:
         self.app = app
         self.root = root
         self.credentials = b"Basic " + base64.b64encode(key.encode())
-        self.hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-        self.origins = tuple(f"http://{host}" for host in self.hosts)
+        self.host, self.alias = f"127.0.0.1:{port}", f"localhost:{port}"
+        # Prefect's page loads a recorder of what its visitor does from another server
+        self.policy = f"connect-src 'self' ws://{self.host}; frame-ancestors 'none'".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, answer it with a report, or pass it on."""
         answer = None if scope["type"] == "lifespan" else self._refuse(scope) or self._find_report(scope)
-        await (answer or self.app)(scope, receive, send)
+
+        async def send_page(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", self.policy)]
+            await send(message)
+
+        await (answer(scope, receive, send) if answer else self.app(scope, receive, send_page))
 
     def _refuse(self, scope: Scope) -> Response | None:
-        from starlette.datastructures import Headers
-        from starlette.responses import PlainTextResponse
+        from starlette.datastructures import URL, Headers
+        from starlette.responses import PlainTextResponse, RedirectResponse
 
-        headers = Headers(scope=scope)
-        if headers.get("host") not in self.hosts:  # a name of somebody else that leads here: DNS rebinding
-            return PlainTextResponse(f"this is {self.hosts[0]}, not {headers.get('host')!r}\n", 400)
-        origin = headers.get("origin")
+        headers, path = Headers(scope=scope), scope["path"]
+        host, origin = headers.get("host"), headers.get("origin")
+        if host not in (self.host, self.alias):  # a name of somebody else that leads here: DNS rebinding
+            return PlainTextResponse(f"this is {self.host}, not {host!r}\n", 400)
         # what other pages embed has no Origin; browsers say where it comes from and for what
         embedded = headers.get("sec-fetch-site") in ("cross-site", "same-site")
-        if origin not in self.origins if origin else embedded and headers.get("sec-fetch-dest") != "document":
+        if origin != f"http://{host}" if origin else embedded and headers.get("sec-fetch-dest") != "document":
             return PlainTextResponse("pages of other origins may not ask this server\n", 403)
-        path, method = scope["path"], scope.get("method", "OPTIONS")  # a websocket shows the key in its first message
-        if not path.startswith(LOCKED) or path in UNLOCKED or method == "OPTIONS":
+        if not path.startswith(LOCKED):  # the page asks the API at one name, so it is opened at that
+            return RedirectResponse(URL(scope=scope).replace(netloc=self.host)) if host == self.alias else None
+        if path in UNLOCKED or scope["type"] == "websocket":  # which shows the key in its first message
             return None
         if hmac.compare_digest(headers.get("authorization", "").encode(), self.credentials):
             return None

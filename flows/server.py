@@ -83,15 +83,14 @@ class Server:
     def _launch(self, fingerprint: str) -> None:
         """Bind the port here and hand it over open: no other project can take it while the server starts."""
         with bind_free_port(FIRST_PORT, self._last_port()) as listener, self.log.open("ab") as log:
-            host, port = listener.getsockname()
-            url = f"http://{host}:{port}"
+            url = "http://{}:{}".format(*listener.getsockname())
             # settings that a person has for Prefect are of other servers, and could move this one's API or database
             kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
             own = {
                 "PYTHONPATH": str(IMPORT_ROOT),
                 # else Prefect's page asks what listens on its first port, another project's server
                 "PREFECT_SERVER_UI_API_URL": f"{url}/api",
-                "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{url},http://localhost:{port}",
+                "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": url,
                 "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
                 "PREFECT_LOGGING_LEVEL": "WARNING",
             }

@@ -44,9 +44,17 @@ def test_foreign_names_are_refused_in_one_line(app, host):
         assert (answer.status_code, answer.text.count("\n")) == (400, 1)
 
 
-def test_own_names_pass(app):
+def test_own_names_pass_and_the_page_is_opened_at_the_one_that_it_asks(app):
     for host in ("127.0.0.1:4200", "localhost:4200"):
         assert ask(app, "/api/flows", {"Host": host, "Origin": f"http://{host}"}).text == "behind"
+    answer = TestClient(app, OWN, follow_redirects=False).get("/runs?page=2", headers={"Host": "localhost:4200"})
+    assert (answer.status_code, answer.headers["location"]) == (307, f"{OWN}/runs?page=2")
+    assert ask(app, "/api/flows", {"Origin": "http://localhost:4200"}).status_code == 403
+
+
+def test_the_page_connects_to_no_other_server_and_is_framed_by_none(app):
+    policy = ask(app, "/", {}).headers["content-security-policy"]
+    assert policy == "connect-src 'self' ws://127.0.0.1:4200; frame-ancestors 'none'"
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1:4200", "http://127.0.0.1:8000"])
