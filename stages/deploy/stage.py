@@ -25,6 +25,7 @@ from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.serve_api import APPLICATION, DEPLOYMENT
 from evergreen.stages.engines import haproxy
 
+RESTORE_SECONDS = 20.0  # an upgrade in place takes about 1
 START_SECONDS = 120.0  # Serve's first start takes about 10 on two idle cores, an upgrade about 1
 
 
@@ -224,3 +225,6 @@ def _restore(root: Path, before: Mapping[str, Any]) -> None:
         config = before["applications"][APPLICATION]["deployed_app_config"]
         rest = {"proxy_location": "HeadOnly", "http_options": before["http_options"]}
         serve_api.apply(root, {**rest, "applications": [config]})
+        deadline = time.monotonic() + RESTORE_SECONDS
+        while not serve_api.is_running(serve_api.get_status(root)) and time.monotonic() < deadline:
+            time.sleep(0.1)

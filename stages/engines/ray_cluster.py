@@ -86,6 +86,7 @@ def environment(root: Path) -> dict[str, str]:
         "RAY_TRAIN_V2_ENABLED": "1",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often it looks for workers that are done; 2 by default
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+        **dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo" if sys.platform == "linux" else "lo0"),
         "RAY_worker_niceness": "0",  # by default 15: replicas and HAProxy starve beside whatever else runs
     }
 

@@ -34,7 +34,9 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
     ray_cluster.connect(paths.root)
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from evergreen.stages.engines.torch_group import choose_torch_config
 
     cuda = config.device == "cuda" or (config.device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
     folder = Path(plan.folder)
@@ -44,7 +46,7 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"plan": dataclasses.asdict(plan), "parts": parts.project_texts()},
-        torch_config=TorchConfig(backend="nccl" if cuda else "gloo"),
+        torch_config=choose_torch_config(paths.root, "nccl" if cuda else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=config.workers, use_gpu=cuda, resources_per_worker=_resources_per_worker(config, cuda)
         ),
