@@ -29,7 +29,7 @@ def url(clone, tmp_path_factory, random_model):
         folder = tmp_path_factory.mktemp(name)
         random_model(name, folder, 1, architecture)
         made[name] = {"version": "v1.0.0", "path": str(folder)}
-    yield deploy.deploy(clone, made, DeployConfig())["url"]
+    yield deploy.deploy(clone, made, DeployConfig(max_body_seconds=15))["url"]
     deploy.undeploy(clone)
 
 
@@ -109,6 +109,24 @@ def test_ten_thousand_mixed_requests(clone, url):
     for pid, (memory, files) in after.items():
         assert memory - before[pid][0] < 200 * 2**20
         assert files - before[pid][1] < 100
+
+
+@pytest.mark.skipif(not haproxy.haproxy_runs(), reason="Serve's own proxy is the endpoint, and tried as that")
+def test_serves_own_proxy_stands_them_too(clone, url):
+    """It stands in for HAProxy while no replica is ready, and everywhere but on Linux."""
+    rows, port = examples(url), json.loads((clone / ".evergreen" / "serve.json").read_text())["fallback_http"]
+    requests = list(hostile_requests(SEED + 2, 600, rows))
+    held = [socket.create_connection(("127.0.0.1", port)) for _ in range(600)]
+    try:
+        for one, start in zip(held, half_requests(len(held)), strict=True):
+            one.sendall(start)
+        statuses = asyncio.run(send_all(("127.0.0.1", port), requests))
+    finally:
+        for one in held:
+            one.close()
+    wrong = [(status, one.data[:300]) for status, one in zip(statuses, requests, strict=True) if (status or 0) >= 500]
+    assert wrong == []
+    assert {status for status, one in zip(statuses, requests, strict=True) if one.is_valid} == {200}
 
 
 def half_requests(number):
