@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from evergreen.flows.server import Server
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.engines import ray_node
@@ -42,8 +43,12 @@ TorchTrainer(
 """
 DRIVER = """
 import pathlib, sys
+from evergreen.flows.server import Server
 from evergreen.stages.engines import ray_cluster
-ray_cluster.connect(pathlib.Path(sys.argv[1]))
+root = pathlib.Path(sys.argv[1])
+Server(root).start()
+ray_cluster.connect(root)
+Server(root).wait()
 print("connected", flush=True)
 sys.stdin.read()
 """
@@ -57,7 +62,7 @@ TELLS = {  # what an answer without the secret tells, in the page's words → wh
 
 @pytest.fixture(scope="module")
 def everything(clone, tmp_path_factory, random_model):
-    """The clone with its cluster, Serve, HAProxy and endpoint up, and a command that is connected."""
+    """The clone with its cluster, Serve, HAProxy, endpoint and Prefect's server up, and a command that is connected."""
     folder = tmp_path_factory.mktemp("digits")
     random_model("digits", folder, 1)
     deploy.deploy(clone, {"digits": {"version": "v1.0.0", "path": str(folder)}}, DeployConfig())
@@ -66,6 +71,7 @@ def everything(clone, tmp_path_factory, random_model):
         assert driver.stdout.readline() == "connected\n"
         yield clone, driver.pid
         driver.stdin.close()
+    Server(clone).stop()
     deploy.undeploy(clone)
 
 
@@ -76,10 +82,10 @@ def documented():
 
 
 def processes(everything):
-    """The processes of the session that the record names, and the connected command."""
+    """The processes of the sessions that the records name, and the connected command."""
     root, driver = everything
-    leader = json.loads(ray_node.place(root).read_text())["pid"]
-    return [psutil.Process(pid) for pid in psutil.pids() if pid == driver or session_of(pid) == leader]
+    leaders = [json.loads(file.read_text())["pid"] for file in (ray_node.place(root), Server(root).file)]
+    return [psutil.Process(pid) for pid in psutil.pids() if pid == driver or session_of(pid) in leaders]
 
 
 def session_of(pid):
@@ -94,6 +100,8 @@ def name_of(process):
     words = " ".join(process.cmdline()) or process.name()
     if DRIVER in process.cmdline():
         return "driver"
+    if "evergreen.flows.guarded_app" in process.cmdline():
+        return "prefect"
     if match := re.search(r"ray::(\w+)(:\w+)?|ray-dashboard-(\w+)-", words):
         name = match[1] or match[3]
         return name if name in documented() else "worker"  # Ray names a worker by what it does just now
@@ -123,7 +131,9 @@ def told(what, answer):
 
 def test_each_socket_refuses_or_is_documented(everything):
     page, found = documented(), sockets(everything)
-    assert {"haproxy", "gcs_server", "raylet", "dashboard", "ServeReplica", "driver"} <= {name for name, *_ in found}
+    assert {"haproxy", "gcs_server", "raylet", "dashboard", "ServeReplica", "driver", "prefect"} <= {
+        name for name, *_ in found
+    }
     assert [one for one in found if one[2] not in ("127.0.0.1", "::ffff:127.0.0.1")] == []
     assert [one for one in found if one[1] == "UDP"] == []
     assert {name for name, *_ in found} <= set(page), "docs/security.md, Ports, lists every process with a socket"
@@ -170,11 +180,12 @@ def test_the_processes_of_a_training_meet_at_no_port(everything, tmp_path):
 def test_files_and_lists_of_processes_hold_no_secret_for_others(everything):
     record = json.loads(ray_node.place(everything[0]).read_text())
     token = Path(record["token"])
-    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert stat.S_IMODE(token.stat().st_mode) == stat.S_IMODE(Server(everything[0]).key_file.stat().st_mode) == 0o600
+    secrets = token.read_text().strip(), Server(everything[0]).key.partition(":")[2]
     for folder in (ray_node.home(everything[0]), Path(record["folder"]).parent):  # Ray's own folder is open to all
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for process in processes(everything):
-        assert token.read_text().strip() not in " ".join(process.cmdline())
+        assert not any(secret in " ".join(process.cmdline()) for secret in secrets)
         for one in process.net_connections(kind="unix"):
             if one.laddr.startswith("/") and Path(one.laddr).exists():
                 assert any(stat.S_IMODE(parent.stat().st_mode) == 0o700 for parent in Path(one.laddr).parents)
