@@ -13,7 +13,7 @@ import pytest
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.engines import haproxy, ray_node
-from tests.slow.hostile_requests import hostile_requests, request
+from tests.slow.hostile_requests import Hostile, hostile_requests, request
 
 SEED, NUMBER = 20, 10_000
 AT_ONCE = 60
@@ -74,6 +74,23 @@ async def send_all(address, requests):
         await room.acquire()
         waiting.append(asyncio.create_task(one(hostile)))
     return await asyncio.gather(*waiting)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("X-Request-ID", "\xe4"),  # Ray Serve decodes it before the endpoint is asked
+        ("serve_multiplexed_model_id", "\xe4"),
+        ("x-session-id", "\xff"),
+        ("x-request-timeout-seconds", "0.000001"),  # what it obeys
+        ("Cookie", "\xe4=\xf6"),
+        ("Expect", "100-continue"),
+    ],
+)
+def test_headers_that_serve_would_stumble_over(url, header):
+    body = json.dumps({"rows": [examples(url)["digits"]]}).encode()
+    hostile = Hostile(request(body, headers=[header]), is_valid=True)
+    assert asyncio.run(exchange(address_of(url), hostile)) in (200, 100)
 
 
 def servers(clone):
