@@ -121,7 +121,8 @@ def _ports(root: Path) -> dict[str, int]:
 
 def _max_connections() -> int:
     """Return how many connections HAProxy may hold: each takes two files, and half of one to pass data on."""
-    return min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[1] * 2 // 5 - 100)
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else max(16, min(MAX_CONNECTIONS, files * 2 // 5 - 100))
 
 
 def _free_ports(start: int) -> Iterator[int]:
