@@ -134,6 +134,7 @@ def test_the_new_kind_is_profiled_compared_and_shown_from_its_one_file() -> None
         parts.adopt({})
 
 
+@pytest.mark.slow
 def test_the_sweep_finds_the_new_architecture_and_task(clone: Path) -> None:
     told = python(
         clone, "-m", "pytest", "tests/models/test_sweep.py", "-k", "fourier or median", "-p", "no:cacheprovider"

@@ -18,10 +18,22 @@ FIRST = {  # what is known to be quick with some of them
 }
 
 
-def each(cases):
+def each(cases, slow=()):
     return pytest.mark.parametrize(
-        "case", cases, ids=lambda case: "-".join((case.name, *case.kinds, case.task, case.target))
+        "case",
+        [pytest.param(case, marks=[pytest.mark.slow] * (case in slow)) for case in cases],
+        ids=lambda case: "-".join((case.name, *case.kinds, case.task, case.target)),
     )
+
+
+def combinations():
+    """The cases whose architecture has met their kinds, and their task, in cases before them."""
+    met = set()
+    for case in CASES:
+        pairs = {(case.name, case.kinds), (case.name, case.task)}
+        if pairs <= met:
+            yield case
+        met |= pairs
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,7 +48,7 @@ def test_every_pair(case):
     network_checks.check_pair(case)
 
 
-@each(CASES)
+@each(CASES, slow=list(combinations()))
 def test_overfits_eight_rows(case):
     network_checks.check_learns(case, FIRST.get(case.name, ()))
 
