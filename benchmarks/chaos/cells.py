@@ -119,5 +119,5 @@ def wait_for(look: Callable[[], Value | None], timeout_s: float) -> Value | None
     while time.monotonic() < limit:
         if value := look():
             return value
-        time.sleep(0.02)
+        time.sleep(0.1)
     return None
