@@ -34,14 +34,10 @@ class TensorField:
 
     def to_json(self) -> dict[str, Any]:
         """Return the field as spec.json stores it."""
-        return {
-            "kind": self.kind,
-            "columns": list(self.columns),
-            "shape": list(self.shape),
-            "dtype": self.dtype,
-            "state": self.state,
-            **({"encoder": self.encoder} if self.encoder else {}),
-        }
+        value = {**vars(self), "columns": list(self.columns), "shape": list(self.shape)}
+        if not self.encoder:
+            del value["encoder"]
+        return value
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:

@@ -126,15 +126,8 @@ class FeatureSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as spec.json and model.json store it."""
-        return {
-            "task": self.task,
-            "inputs": {key: field.to_json() for key, field in self.inputs.items()},
-            "target": self.target.to_json(),
-            "target_name": self.target_name,
-            "time": self.time,
-            "rows": self.rows,
-            "task_options": self.task_options,
-        }
+        inputs = {key: field.to_json() for key, field in self.inputs.items()}
+        return {**vars(self), "inputs": inputs, "target": self.target.to_json()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -193,15 +186,9 @@ def fit_inputs(
         groups.setdefault(kind if kind in together else alone, []).append(column)
     options_of = {key: [options.get(column, {}) for column in columns] for key, columns in groups.items()}
     kind_of_key = {key: kind_of[columns[0]] for key, columns in groups.items()}
+    warp_of = {key: transform if kinds.find(kind).SPANS_ROWS else "" for key, kind in kind_of_key.items()}
     return {
-        key: _fit(
-            kind_of_key[key],
-            train,
-            columns,
-            transform if kinds.find(kind_of_key[key]).SPANS_ROWS else "",
-            options_of[key],
-        )
-        for key, columns in groups.items()
+        key: _fit(kind_of_key[key], train, columns, warp_of[key], options_of[key]) for key, columns in groups.items()
     }
 
 

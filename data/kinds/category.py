@@ -19,19 +19,8 @@ from evergreen.core.errors import DataError, suggest
 from evergreen.data.arrow import RowErrors, decode_array, is_mostly_numbers, joint_codes, to_strings
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
-from evergreen.data.kinds._class_checks import (
-    check_category_options,
-    check_class_target,
-    guess_classes,
-    note_mixed_column,
-)
-from evergreen.data.kinds._class_counts import (
-    count_values,
-    describe_words,
-    frequency_ranks,
-    most_changed_value,
-    one_hot,
-)
+from evergreen.data.kinds import _class_checks as checks
+from evergreen.data.kinds import _class_counts as class_counts
 from evergreen.data.kinds._json import check_unicode, format_value
 
 MANY = 1000  # distinct values above which a text column is no category
@@ -66,7 +55,7 @@ class Category(Kind):
         """Take a few whole numbers as classes, and any column that no other kind takes."""
         if not is_mostly_numbers(column):
             return max(self.detect(column), 0.01), ""
-        return guess_classes(column)
+        return checks.guess_classes(column)
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
@@ -78,7 +67,7 @@ class Category(Kind):
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         types = [_type(column) for column in columns.values()]
         most, buckets = ([*options.get(name, [self.OPTIONS[name]] * len(types))] for name in ("most", "buckets"))
-        check_category_options(list(columns), most, buckets, target)
+        checks.check_category_options(list(columns), most, buckets, target)
         values = [
             _values(column, kind, fewest=1 if target else 2, most=len(column) if target else cap)
             for column, kind, cap in zip(columns.values(), types, most, strict=True)
@@ -171,32 +160,32 @@ class Category(Kind):
         return Counter(to_strings(column).drop_null().to_pylist())
 
     def note_detection(self, name: str, column: pa.Array) -> list[str]:
-        return note_mixed_column(name, column)
+        return checks.note_mixed_column(name, column)
 
     def describe_values(self, column: pa.Array) -> tuple[str, str]:
-        return describe_words(column, min_distinct=20)
+        return class_counts.describe_words(column, min_distinct=20)
 
     def check_target(self, column: pa.Array, place: str) -> None:
-        check_class_target(column, place)
+        checks.check_class_target(column, place)
 
     def profile(self, column: pa.Array) -> dict[str, Any]:
-        return {"values": count_values(column)}
+        return {"values": class_counts.count_values(column)}
 
     def to_scalars(self, column: pa.Array) -> pa.Array:
         return column
 
     def drift_features(self, one: pa.Array, two: pa.Array) -> np.ndarray:
-        return frequency_ranks(one, two)
+        return class_counts.frequency_ranks(one, two)
 
     def describe_drift(self, one: pa.Array, two: pa.Array, names: tuple[str, str]) -> str:
-        return most_changed_value(one, two, names)
+        return class_counts.most_changed_value(one, two, names)
 
     def assign_bins(self, train: pa.Array, held_out: pa.Array) -> tuple[np.ndarray, int]:
         codes = joint_codes(train, held_out)
         return codes, int(codes.max()) + 1
 
     def target_scores(self, train: pa.Array, held_out: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        return one_hot(train, held_out)
+        return class_counts.one_hot(train, held_out)
 
 
 @lru_cache(maxsize=256)

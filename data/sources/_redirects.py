@@ -4,8 +4,6 @@ What a server on the internet answers must not make Evergreen ask a service of t
 Whether it would is decided by the address that is connected to, however the redirect writes it.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import socket
 from collections.abc import Callable

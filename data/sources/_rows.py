@@ -1,7 +1,5 @@
 """Check the columns of rows that were read, and say where each row came from."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Keep the secrets of addresses out of what sources return and raise, those of a project's own sources too."""
 
-from __future__ import annotations
-
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager

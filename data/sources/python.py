@@ -26,28 +26,12 @@ from evergreen.data.sources.texts import STRETCH, parse_characters, text_chunks
 
 LIBRARY = Path(ast.__file__).parent
 PACKAGES = (
-    "asyncio",
-    "ctypes",
-    "email",
-    "http",
-    "importlib",
-    "logging",
-    "multiprocessing",
-    "unittest",
-    "urllib",
-    "xml",
+    *("asyncio", "ctypes", "email", "http", "importlib"),
+    *("logging", "multiprocessing", "unittest", "urllib", "xml"),
 )
 MODULES = (
-    "argparse",
-    "ast",
-    "datetime",
-    "doctest",
-    "functools",
-    "inspect",
-    "pathlib",
-    "pickle",
-    "subprocess",
-    "typing",
+    *("argparse", "ast", "datetime", "doctest", "functools"),
+    *("inspect", "pathlib", "pickle", "subprocess", "typing"),
 )
 SHORTEST, LONGEST = 4, 40  # tokens of a line
 COUNT = 8000  # numbers

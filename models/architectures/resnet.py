@@ -49,15 +49,11 @@ class _Block(nn.Module):
     def __init__(self, inside: int, width: int, stride: int, bottleneck: bool) -> None:
         super().__init__()
         outside = 4 * width if bottleneck else width
-        layers = (
-            [
-                conv_norm_act(inside, width, 1),
-                conv_norm_act(width, width, 3, stride),
-                conv_norm_act(width, outside, 1, activation=None),
-            ]
-            if bottleneck
-            else [conv_norm_act(inside, width, 3, stride), conv_norm_act(width, width, 3, activation=None)]
-        )
+        if bottleneck:
+            layers = [conv_norm_act(inside, width, 1), conv_norm_act(width, width, 3, stride)]
+            layers.append(conv_norm_act(width, outside, 1, activation=None))
+        else:
+            layers = [conv_norm_act(inside, width, 3, stride), conv_norm_act(width, width, 3, activation=None)]
         self.body = nn.Sequential(*layers)
         same = inside == outside and stride == 1
         self.skip = nn.Identity() if same else conv_norm_act(inside, outside, 1, stride, activation=None)

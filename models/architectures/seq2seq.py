@@ -161,13 +161,8 @@ class _Transformer(nn.Module):
 
     def __init__(self, width: int, length: int, longest: int, dropout: float) -> None:
         super().__init__()
-        layer: dict[str, Any] = {
-            "nhead": 4,
-            "dim_feedforward": 2 * width,
-            "dropout": dropout,
-            "batch_first": True,
-            "norm_first": True,
-        }
+        layer: dict[str, Any] = {"nhead": 4, "dim_feedforward": 2 * width, "dropout": dropout}
+        layer |= {"batch_first": True, "norm_first": True}
         self.reader = nn.TransformerEncoder(
             nn.TransformerEncoderLayer(width, **layer), 2, nn.LayerNorm(width), enable_nested_tensor=False
         )

@@ -8,18 +8,8 @@ from evergreen.core.config import Fraction, Section, Seed, Share, Value
 from evergreen.core.errors import PipelineError
 
 OWN = (  # fields of TrainConfig that are not the recipe's
-    "augment",
-    "train_on_validation",
-    "class_balanced",
-    "bucket_by_length",
-    "memory_mb",
-    "init_from",
-    "freeze",
-    "options",
-    "workers",
-    "device",
-    "max_failures",
-    "storage_bytes",
+    *("augment", "train_on_validation", "class_balanced", "bucket_by_length", "memory_mb", "init_from"),
+    *("freeze", "options", "workers", "device", "max_failures", "storage_bytes"),
 )
 RECIPE = {  # key of the YAML → field of the recipe, where they differ
     "grad_clip_norm": "clip",
