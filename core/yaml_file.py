@@ -1,7 +1,5 @@
 """Read a YAML file with the line of each of its values; what is not YAML is one error with its line."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache

@@ -1,7 +1,5 @@
 """Tell who decides about a candidate: the verdict of validate, or a person."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Run the whole life of a model in order: skip what has not changed, release only what is better."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from prefect import flow

@@ -1,7 +1,5 @@
 """Describe the pipelines of a project: what is stale and why, its scores, what is released and served."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path

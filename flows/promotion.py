@@ -1,7 +1,5 @@
 """Change what is in production by hand; the lifecycle does the same by the verdict of validate."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from prefect import flow

@@ -1,7 +1,5 @@
 """Run each pipeline by the schedule in its YAML, through Prefect, while this process is left running."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Callable

@@ -4,8 +4,6 @@ A flow without a server starts a temporary one (5 to 12 s each time) which may l
 Whoever may use Prefect's API can run any command as its owner, so the server answers those who have its key alone.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import socket

@@ -1,7 +1,5 @@
 """Make the endpoint serve what is released, and send it requests."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import shutil

@@ -1,7 +1,5 @@
 """Run the stages as Prefect's steps: skip what is up to date, run the rest in this process, record it in DVC."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterator

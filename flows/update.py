@@ -1,7 +1,5 @@
 """Bring a pipeline up to date and show that what is released answers."""
 
-from __future__ import annotations
-
 import importlib
 import logging
 import sys

@@ -1,7 +1,5 @@
 """Call Ray Serve's declarative REST API at the dashboard of this clone's Ray."""
 
-from __future__ import annotations
-
 import json
 import urllib.error
 import urllib.request

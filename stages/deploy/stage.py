@@ -5,8 +5,6 @@ three quarters of the throughput. A new version reaches running replicas as thei
 interface: the replica loads it and warms it up beside the old one, then swaps (stages/deploy/endpoint.py).
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import secrets

@@ -1,7 +1,5 @@
 """Find the candidates that dvc.lock records, now and at each tagged commit, and so which tags are releases."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache

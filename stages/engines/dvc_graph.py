@@ -1,7 +1,5 @@
 """Write the files by which DVC knows a project's pipelines: the graph, the list of pipelines, its private state."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

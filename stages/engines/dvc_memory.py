@@ -3,8 +3,6 @@
 Where nothing has changed since DVC said that all is up to date, its answer stands, and DVC need not even be imported.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

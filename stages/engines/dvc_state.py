@@ -1,7 +1,5 @@
 """Keep DVC's shared state where nobody else can enter, and leave all else in its settings as it is."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from pathlib import Path

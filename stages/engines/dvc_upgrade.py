@@ -4,8 +4,6 @@ Until parts had versions, a stage's record in dvc.lock listed the files of its c
 version 1 of everything: its settings, inputs and outputs stay as they are written, and DVC compares them as ever.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Sequence

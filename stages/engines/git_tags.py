@@ -4,8 +4,6 @@ Tags are annotated and follow GTO's format, so `gto show` and its API read them:
 `digits#production#3` says that the version at the same commit went into production as the third event.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -4,8 +4,6 @@ HAProxy takes its settings from the environment in which Ray is started. Its def
 the whole machine, so each clone gets its own: they are chosen once and remembered in `.evergreen/serve.json`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

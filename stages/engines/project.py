@@ -1,7 +1,5 @@
 """Make a folder of a git repository a project: write what is missing, change nothing that is there."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ through loopback alone and with this clone's token alone, on free ports and in i
 machine do not meet. Its record, `.evergreen/ray.json`, says how to reach it and what to end.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

@@ -4,8 +4,6 @@ All that Ray starts, workers and Serve's proxy too, stays in the leader's sessio
 Its record, `.evergreen/ray.json`, is written before the leader begins; the leader adds the addresses once Ray is up.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import secrets

@@ -1,7 +1,5 @@
 """Notice within a second that this clone's Ray has died: whoever is connected to it hangs for a minute, then aborts."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import threading

@@ -4,8 +4,6 @@ A version is a git tag on a commit whose dvc.lock names every byte that belongs 
 is a tag as well, so releases and rollbacks are history that nobody rewrites, and `gto show` reads it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import sys
