@@ -136,7 +136,7 @@ def main() -> None:
             served = deploy.deploy(root, {"digits": {"version": "v1.0.0", "path": str(folder)}}, DeployConfig())
             with urllib.request.urlopen(f"{served['url']}/digits") as answer:
                 body = json.dumps({"rows": [json.load(answer)["row"]["example"]]}).encode()
-            head = "POST /digits/predict HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+            head = "POST /digits/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
             names = [f"evergreen (Ray Serve, {served['proxy']})", "FastAPI on uvicorn"]
             ports = dict(zip(names, [int(served["url"].rpartition(":")[2]), port], strict=True))

@@ -104,7 +104,7 @@ def test_contradictions_are_refused():
     with pytest.raises(PipelineError, match="init_from"):
         build(TrainConfig, {"freeze": "backbone"}, "train")
     with pytest.raises(PipelineError, match="options"):
-        build(TrainConfig, {"init_from": "digits", "options": {"dropout": 0.1}}, "train")
+        build(TrainConfig, {"init_from": "digits@v1.0.0", "options": {"dropout": 0.1}}, "train")
 
 
 def test_the_report_says_whether_the_transfer_helped(paths, start):
