@@ -38,7 +38,7 @@ def _check_moment(moment: str | int | float) -> str | int | float:
             datetime.fromisoformat(moment)
         except ValueError as error:
             if not NUMBER.fullmatch(moment):
-                problem = f"{show_value(moment)} is no time"
+                problem = f"{show_value(moment)} is not a time"
                 raise PipelineError(problem, fix="write a number or a time: 2026-01-31") from error
     return moment
 
@@ -48,7 +48,7 @@ def _check_differ(values: list[Any]) -> list[Any]:
     seen: set[tuple[type, Any]] = set()
     for value in values:
         if (type(value), value) in seen:
-            raise PipelineError(f"{show_value(value)} stands twice", fix="keep one of the two")
+            raise PipelineError(f"{show_value(value)} occurs twice", fix="keep one of the two")
         seen.add((type(value), value))
     return values
 

@@ -26,7 +26,7 @@ def read_text(path: Path, name: str) -> str:
     """Return the text of a file that messages call `name`. Raises PipelineError where it is no text or too long."""
     try:
         if not path.is_file():  # reading a pipe would wait for ever
-            problem = "it is no file" if path.exists() or path.is_symlink() else "there is no such file"
+            problem = "it is not a file" if path.exists() or path.is_symlink() else "there is no such file"
             raise PipelineError(problem, place=name, fix="put a YAML file there")
         if (size := path.stat().st_size) > MAX_BYTES:
             raise PipelineError(f"the file has {size:,} bytes, more than {MAX_BYTES:,}", place=name, fix=SMALLER)
@@ -83,7 +83,7 @@ def check_nodes(root: Any, name: str) -> None:
         for key in (pair[0] for pair in node.value if node.id == "mapping"):
             line = key.start_mark.line + 1
             if not isinstance(key.value, str) or key.tag in (f"{CORE}null", f"{CORE}bool"):
-                raise line_error(name, line, "a key that is no text", "put it in quotes")
+                raise line_error(name, line, "a key that is not text", "put it in quotes")
             if key.value in keys:
                 raise line_error(name, line, f"duplicate key {key.value[:100]!r}", "keep one of the two")
             keys.add(key.value)

@@ -123,7 +123,9 @@ class PreprocessConfig(Section):
         try:
             parse_duration(self.gap) if isinstance(self.gap, str) and self.gap else None
         except ValueError as error:
-            raise PipelineError(f"gap is {self.gap!r}", fix='write a number, or "30m", "6h", "2d", "1w"') from error
+            raise PipelineError(
+                f"{self.gap!r} is not a valid gap", fix='use a number, or "30m", "6h", "2d", "1w"'
+            ) from error
 
     def _check_roles(self) -> None:
         """Raise PipelineError where a column is asked for and left out, or is the target and something else."""

@@ -69,13 +69,13 @@ class HttpStore:
             with Route(self.place, private=self.private_redirects).opener().open(request, timeout=TIMEOUT) as answer:
                 yield answer
         except InvalidURL as error:
-            raise DataError("it is no address of the web", place=self.place, fix="check the address") from error
+            raise DataError("it is not a web address", place=self.place, fix="check the address") from error
         except HTTPException as error:
             raise ConnectionError(str(error) or type(error).__name__) from error
         except HTTPError as error:
             if error.code in PASSING:
                 raise ConnectionError(f"HTTP {error.code} {error.reason}") from error
             words = {401: "access is denied", 403: "access is denied", 404: "there is no such file", 410: "it is gone"}
-            redirects = "it redirects in a circle, or to what is no address of the web" if error.code < 400 else ""
+            redirects = "it redirects in a circle, or not to a web address" if error.code < 400 else ""
             problem = words.get(error.code) or redirects or f"the server answers {error.code} {error.reason}"
             raise DataError(problem, place=self.place, fix="check the address") from error

@@ -117,7 +117,7 @@ def test_where_no_row_validates_some_of_those_that_train_do():
         ({"group": "who", "time": "when"}, "group and time each decide which rows test"),
         ({"group": "who", "split_column": "part"}, "group and split_column each decide"),
         ({"gap": "7d"}, "gap needs a split by time"),
-        ({"time": "day", "gap": "soon"}, "gap is 'soon'; write a number, or \"30m\""),
+        ({"time": "day", "gap": "soon"}, "'soon' is not a valid gap; use a number, or \"30m\""),
         ({"group": "who", "test_from": 3}, "test_from needs a split by time"),
         ({"test_fraction": 0.9}, "leave no rows"),
     ],

@@ -241,7 +241,7 @@ def test_deletions_are_followed_where_that_is_asked_for(paths, shop):
         ({"allowed_lateness": "2d"}, "allowed_lateness needs watermark"),
         ({"since": 3}, "since needs watermark"),
         ({"watermark": "at", "allowed_lateness": "soon"}, "'soon' is not a valid allowed_lateness"),
-        ({"watermark": "at", "since": "yesterday"}, "the text 'yesterday' is no time"),
+        ({"watermark": "at", "since": "yesterday"}, "the text 'yesterday' is not a time"),
         ({"watermark": "at", "on_source_delete": "follow"}, "on_source_delete: follow needs id_columns"),
     ],
 )

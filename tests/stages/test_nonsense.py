@@ -423,7 +423,7 @@ def make_loop(path: Path) -> None:
 def test_what_is_no_file_is_not_read(tmp_path, name, make):
     (tmp_path / "pipelines").mkdir()
     make(tmp_path / name)
-    with pytest.raises(UserError, match=rf"{name}: (it is no file|cannot be read)"):
+    with pytest.raises(UserError, match=rf"{name}: (it is not a file|cannot be read)"):
         read("odd", tmp_path) if name != "cluster.yaml" else ray_cluster.settings(tmp_path)
 
 

@@ -171,7 +171,7 @@ NONSENSE = {  # section and key: value → what the message says
     'collect: {uri: ""}': "uri is the text ''",
     "collect: {uri: a.csv, watermark: at, allowed_lateness: -1 h}": "'-1 h' is not a valid allowed_lateness",
     "collect: {uri: a.csv, watermark: at, since: [1]}": "collect.since must be text or a whole number or a number",
-    "collect: {uri: a.csv, watermark: at, until: soon}": "collect.until: the text 'soon' is no time",
+    "collect: {uri: a.csv, watermark: at, until: soon}": "collect.until: the text 'soon' is not a time",
     "collect: {uri: a.csv, since: 3}": "since needs watermark",
     "collect: {uri: a.csv, id_columns: id}": "collect.id_columns must be a list",
     "collect: {uri: a.csv, id_columns: [1]}": "collect.id_columns.0 must be text, got 1",
