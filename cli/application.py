@@ -5,9 +5,11 @@ imported when it is called; the list of commands is read from the sources.
 """
 
 import ast
+import errno
 import functools
 import importlib
 import inspect
+import io
 import json
 import os
 import sys
@@ -29,12 +31,22 @@ COMMANDS = (
     *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", *PASSED_ON),
 )
 USAGE_ERROR = 2  # exit status
+REMEDIES = {  # what the system refuses with → what may help
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "make it yours: chown, or chmod u+rwX"),
+    errno.EROFS: "mount it for writing, or copy the project elsewhere",
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room and try again: what is finished stays"),
+    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP), "move it away"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files: ulimit -n"),
+}
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status, as `main` does, which catches a Ctrl-C outside of the command."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of other letters shows ? instead of ending the command
     try:
         if words and words[0] in PASSED_ON:
             load_command(words[0])(words[1:])
@@ -44,10 +56,23 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         raise KeyboardInterrupt from None
     except UserError as error:
         message = str(error)
+    except OSError as error:
+        message = format_os_error(error)
     except TyperException as error:
         message = format_usage_error(error)
     print(f"{PROG}: {message}", file=sys.stderr)
     return USAGE_ERROR
+
+
+def format_os_error(error: OSError) -> str:
+    """Say in one line what the system refuses, at which file, and what may help."""
+    if error.errno is None:
+        return " ".join(str(error).split())
+    place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    if error.errno == errno.ENOENT and not place:
+        return "the working directory no longer exists; change into another one"
+    words = f"{place}: {error.strerror}" if place else str(error.strerror)
+    return "; ".join(filter(None, [" ".join(words.split()), REMEDIES.get(error.errno, "")]))
 
 
 def build_app(words: Sequence[str]) -> typer.Typer:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from evergreen.cli.output import CommandResult
-from evergreen.core.errors import PipelineError
+from evergreen.core.errors import PipelineError, UserError
 from evergreen.core.files import read_json
 from evergreen.core.paths import IMPORT_ROOT, Paths, find_root
 from evergreen.core.processes import lock_owner
@@ -47,7 +47,10 @@ def doctor() -> CommandResult:
         ]
     else:
         for check in (check_git, check_state_dir, check_dvc, check_engines, check_cluster, check_pipelines):
-            findings += check(root)
+            try:
+                findings += check(root)
+            except (UserError, OSError) as error:
+                findings.append(Finding(check.__name__.removeprefix("check_"), "fail", str(error), "mend that first"))
     failed = any(finding.state == "fail" for finding in findings)
     lines = [
         f"{finding.state:<5}{finding.what:<12}{finding.text}"

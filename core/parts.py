@@ -53,7 +53,11 @@ def use(root: Path) -> None:
         if (root / folder).resolve() == (Path(evergreen.__file__).parent / folder).resolve():
             continue  # this repository is tool and project: its parts are the built-in ones
         for path in sorted((root / folder).glob("[!_]*.py")):
-            text = path.read_text(encoding="utf-8")
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", "") or "it is no UTF-8 text"
+                raise PartError(f"cannot be read ({reason})", place=f"{folder}/{path.name}", fix="mend it") from error
             if not USES_EVERGREEN.search(text):
                 continue
             if path.stem in (*builtin(group), *ALIASES.get(group, ())):

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ from evergreen.core.files import read_json, write_json
 
 SAME_SECONDS = 1.5  # two readings of when a process began may lie apart: the machine's own start is rounded
 GRACE_SECONDS = 10.0  # between asking a process to end and ending it
+RECORD = "EVERGREEN_RECORD"  # in the environment of what is launched: the file that records it
+TEXTS = ("url", "address", "dashboard", "token", "folder")  # of a record, where it has them
 HELD = 'read -r _ && exec "$0" "$@" </dev/null'  # begins at a line on its input, ends where that ends without one
 
 
@@ -23,6 +26,8 @@ def launch(record: Path, command: Sequence[str], facts: dict[str, Any], **option
     So a command that is killed at any moment leaves nothing that `end_session(record)` would not find.
     """
     waiting_command = ["/bin/sh", "-c", HELD, *command]
+    options["env"] = {**(options.get("env") or os.environ), RECORD: str(record)}
+    remove_record(record)
     process = subprocess.Popen(waiting_command, stdin=subprocess.PIPE, start_new_session=True, **options)
     with suppress(BrokenPipeError), process.stdin:  # type: ignore[union-attr]
         save_pid(record, process.pid, **facts)
@@ -42,12 +47,47 @@ def describe_process(pid: int) -> dict[str, Any]:
     return {"pid": pid, "started": start_time_s(psutil.Process(pid))}
 
 
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return the record of a process; None where there is none, or what lies there is no record."""
+    try:
+        facts = read_json(path, "pid", "started")
+    except PipelineError:
+        return None
+    is_record = type(facts["pid"]) is int and isinstance(facts["started"], int | float)
+    return facts if is_record and all(isinstance(facts.get(key, ""), str) for key in TEXTS) else None
+
+
 def load_live(path: Path) -> dict[str, Any] | None:
     """Read the record of a process; None when it has ended."""
-    if not path.exists():
-        return None
-    facts: dict[str, Any] = read_json(path)
+    facts = read_record(path)
     return facts if is_alive(facts) else None
+
+
+def end_unrecorded(path: Path) -> bool:
+    """End what was launched under a record that can no longer be read; return whether there was anything."""
+    import psutil
+
+    found = [one for one in psutil.process_iter() if _environment(one).get(RECORD) == str(path)]
+    for one in found:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(found, timeout=GRACE_SECONDS)
+    return bool(found)
+
+
+def _environment(process: Any) -> dict[str, str]:
+    import psutil
+
+    try:
+        return dict(process.environ())
+    except (psutil.Error, OSError):
+        return {}
+
+
+def remove_record(path: Path) -> None:
+    """Remove a record, whatever lies in its place; where nothing can be written, leave it."""
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def terminate_tree(path: Path) -> bool:
@@ -57,10 +97,11 @@ def terminate_tree(path: Path) -> bool:
     """
     import psutil
 
-    process = _live_process(read_json(path)) if path.exists() else None
-    path.unlink(missing_ok=True)
+    record, is_there = read_record(path), os.path.lexists(path)
+    process = _live_process(record)
+    remove_record(path)
     if process is None:
-        return False
+        return is_there and record is None and end_unrecorded(path)
     children = process.children(recursive=True)
     family = [process, *(one for one in children if _session(one) == _session(process))]
     for member in family:
@@ -119,6 +160,8 @@ def exclusive_lock(path: Path, problem: str, *, timeout_s: float = 0.0) -> Itera
         PipelineError: `problem`, where another process still holds it after `timeout_s`.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.is_file():
+        remove_record(path)  # a folder or a dangling link in its place
     deadline = time.monotonic() + timeout_s
     with path.open("a+") as file:
         while True:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.errors import DataError, PipelineError
-from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
 from evergreen.flows import format
 from evergreen.flows.approval import waits_for_person
+from evergreen.stages.metrics import read_metrics
 from evergreen.stages.pipeline import Pipeline, names, read
 
 
@@ -46,7 +46,7 @@ def describe_project(root: Path, name: str = "") -> dict[str, Any]:
 
 def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
     paths = Paths(root, pipeline.name)
-    metrics = read_json(paths.metrics) if paths.metrics.is_file() else None
+    metrics = read_metrics(paths) if paths.metrics.is_file() else None
     source = {} if "collect" in stale else _stale_source(pipeline, paths)
     return {
         "name": pipeline.name,

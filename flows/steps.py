@@ -30,6 +30,7 @@ from evergreen.flows.approval import is_released_by_verdict, waits_for_person
 from evergreen.flows.serving import deploy_released, served_versions
 from evergreen.stages import pipeline
 from evergreen.stages.engines import versions
+from evergreen.stages.metrics import read_metrics
 from evergreen.stages.pipeline import STAGES, Pipeline, perform
 
 PROGRESS: ContextVar[Progress] = ContextVar("PROGRESS", default=no_progress)  # Prefect's parameters must be JSON
@@ -123,7 +124,7 @@ collect, preprocess, select, tune, train, validate, report = (dvc_stage(name) fo
 def release(run: Run) -> dict[str, Any] | None:
     """Put a candidate that proved better into production; leave another one a candidate."""
     start = time.monotonic()
-    metrics = read_json(run.paths.metrics)
+    metrics = read_metrics(run.paths)
     before = versions.released(run.paths.root).get(run.paths.name)
     if is_released_by_verdict(run.pipeline, metrics):
         versions.release(run.paths, metrics["why"])
@@ -157,7 +158,7 @@ def publish(stage: str, paths: Paths) -> None:
     if stage == "tune" and (rows := read_json(paths.tune)["trials"]):
         create_table_artifact(key=f"{key}-trials", table=[format.to_table_row(row) for row in rows])
     if stage == "validate":
-        metrics = read_json(paths.metrics)
+        metrics = read_metrics(paths)
         text = f"**{metrics['verdict']}**: {metrics['why']}\n\n{format.scores_table(metrics)}"
         create_markdown_artifact(key=f"{key}-metrics", markdown=text)
     folder = {"preprocess": paths.described, "report": paths.report}.get(stage)

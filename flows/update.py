@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.errors import OutageError, PipelineError
-from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
 from evergreen.core.processes import load_live, lock_owner, was_killed
 from evergreen.core.progress import Progress
 from evergreen.flows import format
 from evergreen.flows.approval import is_released_by_verdict, waits_for_person
+from evergreen.stages.metrics import read_metrics
 from evergreen.stages.pipeline import Pipeline, read
 
 
@@ -42,7 +42,7 @@ def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
 
     if not versions.is_up_to_date(pipeline, paths) or collect.has_changed(pipeline.collect, paths):
         return False
-    if not is_released_by_verdict(pipeline, read_json(paths.metrics)):
+    if not is_released_by_verdict(pipeline, read_metrics(paths)):
         return True
     return versions.candidate_version(paths) is not None  # else a run was ended right before its release
 
@@ -87,7 +87,7 @@ def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress) -> dic
     from evergreen.stages.engines import versions
 
     released = versions.released(paths.root)
-    metrics = read_json(paths.metrics)
+    metrics = read_metrics(paths)
     value = {
         "pipeline": pipeline.name,
         "version": released.get(pipeline.name),

@@ -65,7 +65,7 @@ def has_changed(config: CollectConfig, paths: Paths) -> bool:
     record = paths.raw / RECORD
     if not record.is_file():
         return True
-    last = read_json(record)
+    last = read_json(record, "uri", "fingerprint")
     source = open_source(config.uri, paths.root, private_redirects=config.private_redirects)
     return (last["uri"], last["fingerprint"]) != (config.uri, source.fingerprint())
 

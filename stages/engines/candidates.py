@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from evergreen.core.errors import VersionError
 from evergreen.core.paths import Paths
 from evergreen.stages.engines import git_tags
-from evergreen.stages.engines.dvc_graph import load_yaml
+from evergreen.stages.engines.dvc_graph import BROKEN_LOCK, load_yaml
 from evergreen.stages.engines.git_tags import Tags, Version
 
 LOCKS = ("pipelines/dvc.lock", "dvc.lock")  # where a commit may hold the records
@@ -52,10 +53,13 @@ def _train_entries(lock: str, name: str) -> str:
 
 def find_candidate(lock: str, paths: Paths) -> str | None:
     """Return the hash of the trained model that a dvc.lock records for this pipeline."""
-    stages = (load_yaml(lock, "dvc.lock") or {}).get("stages") or {}
-    outs = stages.get(f"train@{paths.name}", {}).get("outs", [])
     path = paths.candidate.relative_to(paths.root).as_posix()
-    return next((out["md5"] for out in outs if out["path"] == path), None)
+    try:
+        stages = (load_yaml(lock, "dvc.lock") or {}).get("stages") or {}
+        outs = stages.get(f"train@{paths.name}", {}).get("outs", [])
+        return next((out["md5"] for out in outs if out["path"] == path), None)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise VersionError("is no record of stages", place="dvc.lock", fix=BROKEN_LOCK) from error
 
 
 @lru_cache(maxsize=4)

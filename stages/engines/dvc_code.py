@@ -36,9 +36,9 @@ CHOSEN = ("tune", "train", "validate")  # stages that use one architecture
 
 def code_versions(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
     """Return the code version of each stage."""
-    task, spec = pipeline.task, read_optional(paths.ready / "spec.json")
+    task, spec = pipeline.task, _read_spec(paths.ready / "spec.json")
     prepared = {"kind": column_kinds(spec), "task": [task]}
-    reader = read_optional(paths.raw / "source.json").get("reader", "").split()[:1]
+    reader = str(read_optional(paths.raw / "source.json").get("reader", "")).split()[:1]
     return {
         "collect": code_version("collect", {"source": reader}),
         "preprocess": code_version("preprocess", prepared),
@@ -109,7 +109,8 @@ def _candidates(pipeline: Pipeline, spec: Mapping[str, Any]) -> Iterable[str]:
 def _chosen(stage: str, pipeline: Pipeline, paths: Paths) -> str:
     """Return the architecture that was chosen, or that of the version whose weights train begins with."""
     places = [paths.select] if stage == "tune" else [_start_card(pipeline, paths), paths.tune, paths.select]
-    return next((card["architecture"] for card in map(read_optional, places) if "architecture" in card), "")
+    named = (card.get("architecture") for card in map(read_optional, places))
+    return next((name for name in named if isinstance(name, str)), "")
 
 
 def _start_card(pipeline: Pipeline, paths: Paths) -> Path:
@@ -118,10 +119,20 @@ def _start_card(pipeline: Pipeline, paths: Paths) -> Path:
     return Paths(paths.root, name).released / version / "model.json"
 
 
-def read_optional(file: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; {} where there is none."""
+def _read_spec(file: Path) -> dict[str, Any]:
+    """Return a spec's JSON; {} where there is none, or something else lies there."""
+    spec = read_optional(file)
     try:
-        value: dict[str, Any] = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+        kinds = column_kinds(spec)
+    except (AttributeError, LookupError, TypeError):
         return {}
-    return value
+    return spec if all(isinstance(kind, str) for kind in kinds) else {}
+
+
+def read_optional(file: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; {} where there is none, or something else lies there."""
+    try:
+        value = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -9,6 +9,8 @@ from evergreen.core.files import write_text
 from evergreen.core.paths import Paths
 from evergreen.stages.pipeline import SECTIONS
 
+BROKEN_LOCK = "bring it back with `git checkout dvc.lock`, or delete it: every stage then runs again"
+PARAMS_FIX = "bring it back with `git checkout`, or write: pipelines: []"
 PARAMS = "# The pipelines that DVC knows: each enters by itself at its first run.\npipelines: []\n"
 
 
@@ -27,7 +29,15 @@ def graph_file(root: Path, name: str) -> str:
 def registered_pipelines(root: Path) -> list[str]:
     """Return the names in DVC's list of pipelines."""
     place = graph_file(root, "params.yaml")
-    return load_yaml((root / place).read_text(encoding="utf-8"), place)["pipelines"] or []
+    try:
+        value = load_yaml((root / place).read_text(encoding="utf-8"), place)
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"cannot be read ({getattr(error, 'strerror', 'no UTF-8')})"
+        raise VersionError(problem, place=place, fix=PARAMS_FIX) from error
+    listed = value.get("pipelines", 0) if isinstance(value, dict) else 0
+    if listed is not None and not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
+        raise VersionError("pipelines is no list of names", place=place, fix=PARAMS_FIX)
+    return listed or []
 
 
 def register_pipeline(paths: Paths) -> list[str]:

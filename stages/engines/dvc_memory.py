@@ -23,7 +23,7 @@ def remember(paths: Paths, key: str, value: str) -> None:
 
 def recall(paths: Paths) -> dict[str, str]:
     """Return all that was remembered of a pipeline."""
-    return read_optional(_file(paths))
+    return {key: value for key, value in read_optional(_file(paths)).items() if isinstance(value, str)}
 
 
 def explain(paths: Paths, stage: str, md5: str, *, same_parts: bool) -> str:
@@ -40,7 +40,7 @@ def state_hash(paths: Paths, graph: str, lock: str) -> str:
     named = sorted(set(re.findall(r"^    - path: (.+)$", "".join(records), re.MULTILINE)))
     known, files = read_optional(_stats_file(paths)), {}
     for file, *stat in (one for path in named for one in list_files(paths.root / path)):
-        before = known.get(file, [])
+        before = known.get(file) if isinstance(known.get(file), list) else []
         files[file] = before if before[:-1] == stat else [*stat, _hash(Path(file))]
     if files != known:
         write_text(_stats_file(paths), json.dumps(files))

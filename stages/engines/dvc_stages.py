@@ -24,6 +24,7 @@ from evergreen.core.gc_tuning import infrequent_gc
 from evergreen.core.paths import Paths
 from evergreen.stages.engines.dvc_code import version_file, write_code_versions
 from evergreen.stages.engines.dvc_graph import (
+    BROKEN_LOCK,
     graph_file,
     load_yaml,
     register_pipeline,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 HEAD = "schema: '2.0'\nstages:\n"  # of dvc.lock
 PATIENCE_SECONDS = 60.0  # how long to wait for another DVC process on the same files
-BROKEN_LOCK = "bring it back with `git checkout dvc.lock`, or delete it: every stage then runs again"
 
 
 @contextlib.contextmanager

@@ -186,4 +186,8 @@ def _place(root: Path) -> Path:
 def _record(root: Path) -> dict[str, Any]:
     from evergreen.core.files import read_json
 
-    return read_json(_place(root)) if _place(root).exists() else {}
+    try:
+        record = read_json(_place(root))
+    except PipelineError:  # other ports will do
+        return {}
+    return {name: port for name, port in record.items() if type(port) is int and 1024 <= port < 65536}

@@ -19,10 +19,18 @@ from typing import Any
 from pydantic import Field
 
 from evergreen.core.config import Section, build
-from evergreen.core.errors import OutageError
+from evergreen.core.errors import OutageError, PipelineError
 from evergreen.core.files import read_secret
 from evergreen.core.paths import IMPORT_ROOT
-from evergreen.core.processes import end_session, exclusive_lock, is_alive, launch
+from evergreen.core.processes import (
+    end_session,
+    end_unrecorded,
+    exclusive_lock,
+    is_alive,
+    launch,
+    read_record,
+    remove_record,
+)
 from evergreen.stages.engines import ray_node, ray_watch
 
 START_SECONDS = 180.0  # 4 on two idle cores; a start that fails ends long before
@@ -125,11 +133,16 @@ def stop(root: Path) -> bool:
         import ray
 
         ray.shutdown()
-    with _locked(root):
-        record = _read(root)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # what cannot be written cannot be locked, and has to end as well
+            stack.enter_context(_locked(root))
+        record, place = _read(root), ray_node.place(root)
         was_alive = is_alive(record)
         if record:
             _clear(root, record)
+        elif os.path.lexists(place):
+            was_alive = end_unrecorded(place)
+            remove_record(place)
         return was_alive
 
 
@@ -238,16 +251,16 @@ def _clear(root: Path, record: dict[str, Any]) -> None:
     from evergreen.stages.engines import haproxy
 
     end_session(record)
-    folder = Path(record["folder"])
-    shutil.rmtree(folder if folder.parent == ray_node.home(root) else folder.parent, ignore_errors=True)
-    haproxy.clear(root)
-    ray_node.place(root).unlink(missing_ok=True)
+    folder = Path(record.get("folder", ray_node.place(root).parent / "ray"))
+    if folder.name == "ray" and (folder.parent == ray_node.home(root) or folder.parent.name.startswith("evergreen-")):
+        shutil.rmtree(folder if folder.parent == ray_node.home(root) else folder.parent, ignore_errors=True)
+    with contextlib.suppress(OSError, PipelineError):
+        haproxy.clear(root)
+    remove_record(ray_node.place(root))
 
 
 def _read(root: Path) -> dict[str, Any] | None:
-    from evergreen.core.files import read_json
-
-    return read_json(ray_node.place(root)) if ray_node.place(root).exists() else None
+    return read_record(ray_node.place(root))
 
 
 @contextlib.contextmanager

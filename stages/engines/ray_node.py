@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.files import make_private, read_json, write_json
-from evergreen.core.processes import describe_process, end_session, is_alive
+from evergreen.core.processes import describe_process, end_session, is_alive, read_record
 
 LOOPBACK = "127.0.0.1"
 POLL_SECONDS = 0.25  # between two looks whether all of Ray lives
@@ -59,14 +59,19 @@ def lead(root: Path) -> None:
         "parts": [describe_process(one[0].process.pid) for one in node.all_processes.values()],
     }
     write_json(place(root), record)
-    while not node.dead_processes() and place(root).exists():  # without its record nobody would end it
+    while not node.dead_processes() and _is_recorded(root):  # without its record nobody would end it
         time.sleep(POLL_SECONDS)
     end_session(record)  # half a Ray answers nobody and keeps all that asks waiting
 
 
+def _is_recorded(root: Path) -> bool:
+    record = read_record(place(root))
+    return record is not None and record["pid"] == os.getpid()
+
+
 def load_up(root: Path) -> dict[str, Any] | None:
     """Return the record of this clone's Ray; None unless all of it is up."""
-    record = read_json(place(root)) if place(root).exists() else None
+    record = read_record(place(root))
     return record if is_up(record) else None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evergreen.core import parts
 from evergreen.core.errors import VersionError
-from evergreen.core.files import atomic_directory
+from evergreen.core.files import atomic_directory, read_json
 from evergreen.core.paths import IMPORT_ROOT, Paths
 from evergreen.core.processes import exclusive_lock
 from evergreen.stages.engines import git_tags
@@ -124,9 +124,9 @@ def _register_version(paths: Paths, lock: str, tags: git_tags.Tags, message: str
 
 def _test_scores(paths: Paths) -> dict[str, float]:
     """Return the candidate's scores on the test split, as validate wrote them."""
-    file = paths.metrics
-    scored = json.loads(file.read_text(encoding="utf-8")).get("test", {}) if file.is_file() else {}
-    return {name: score["value"] for name, score in scored.items()}
+    scored = read_json(paths.metrics).get("test", {}) if paths.metrics.is_file() else {}
+    scored = scored if isinstance(scored, dict) else {}
+    return {name: score["value"] for name, score in scored.items() if isinstance(score, dict) and "value" in score}
 
 
 def _own_params(root: Path) -> dict[str, str]:
