@@ -9,12 +9,12 @@ def stop() -> CommandResult:
     """End what runs here: schedules, runs, endpoint, engines."""
     from evergreen.core import processes
     from evergreen.core.errors import UserError
-    from evergreen.core.paths import find_root
+    from evergreen.core.paths import find_running_root
     from evergreen.flows import schedule
     from evergreen.flows.server import Server
     from evergreen.stages.engines import ray_cluster
 
-    root, names, notes = find_root(), [], []
+    root, names, notes = find_running_root(), [], []
     ends = {
         "watch": partial(processes.terminate_tree, schedule.pid_file(root)),
         **{  # a run would start its engines again

@@ -81,6 +81,15 @@ def read_secret(path: Path, prefix: str = "") -> str:
     return text
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file. Raises PipelineError for one that is no text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        fix = "bring it back from git, or mend it"
+        raise PipelineError(f"is no UTF-8 text ({error.reason})", place=str(path), fix=fix) from error
+
+
 def read_json(path: Path, *keys: str, known_format: int = 1) -> dict[str, Any]:
     """Return the object in a JSON file, which has at least these keys.
 

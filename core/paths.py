@@ -108,3 +108,15 @@ def find_root(start: Path | None = None) -> Path:
             return folder
     fix = "change into a project, or make one here with: evergreen init"
     raise PipelineError("this folder is not in an Evergreen project", place=str(here), fix=fix)
+
+
+def find_running_root() -> Path:
+    """Return the root of the project, or where that is spoiled the nearest folder that holds what runs."""
+    try:
+        return find_root()
+    except PipelineError:
+        here = Path.cwd().resolve()
+        found = [folder for folder in (here, *here.parents) if (folder / ".evergreen").is_dir()]
+        if not found:
+            raise
+        return found[0]

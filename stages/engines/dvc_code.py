@@ -55,7 +55,7 @@ def write_code_versions(pipeline: Pipeline, paths: Paths) -> None:
         return
     for stage, text in code_versions(pipeline, paths).items():
         file = version_file(paths, stage)
-        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        if not file.is_file() or file.read_bytes() != text.encode():
             write_text(file, text)
     write_text(memory, json.dumps({"state": _state_hash(pipeline, paths)}))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.errors import VersionError
-from evergreen.core.files import write_text
+from evergreen.core.files import read_text, write_text
 from evergreen.core.paths import Paths
 from evergreen.stages.pipeline import SECTIONS
 
@@ -30,10 +30,9 @@ def registered_pipelines(root: Path) -> list[str]:
     """Return the names in DVC's list of pipelines."""
     place = graph_file(root, "params.yaml")
     try:
-        value = load_yaml((root / place).read_text(encoding="utf-8"), place)
-    except (OSError, UnicodeDecodeError) as error:
-        problem = f"cannot be read ({getattr(error, 'strerror', 'no UTF-8')})"
-        raise VersionError(problem, place=place, fix=PARAMS_FIX) from error
+        value = load_yaml(read_text(root / place), place)
+    except OSError as error:
+        raise VersionError(f"cannot be read ({error.strerror})", place=place, fix=PARAMS_FIX) from error
     listed = value.get("pipelines", 0) if isinstance(value, dict) else 0
     if listed is not None and not (isinstance(listed, list) and all(isinstance(name, str) for name in listed)):
         raise VersionError("pipelines is no list of names", place=place, fix=PARAMS_FIX)
@@ -47,7 +46,7 @@ def register_pipeline(paths: Paths) -> list[str]:
     appended, so the person's text and comments stay as they are.
     """
     place = f"pipelines/{paths.name}.yaml"
-    text = paths.pipeline.read_text(encoding="utf-8")
+    text = read_text(paths.pipeline)
     missing = [stage for stage in SECTIONS[:-1] if stage not in (load_yaml(text, place) or {})]
     added = []
     if missing:
@@ -60,7 +59,7 @@ def register_pipeline(paths: Paths) -> list[str]:
         added.append(f"{place}: added the empty sections {sections}")
     if paths.name not in registered_pipelines(paths.root):
         listed = graph_file(paths.root, "params.yaml")
-        write_text(paths.root / listed, add_to_params((paths.root / listed).read_text(encoding="utf-8"), [paths.name]))
+        write_text(paths.root / listed, add_to_params(read_text(paths.root / listed), [paths.name]))
         added.append(f"{listed}: added {paths.name}")
     return added
 
@@ -69,7 +68,7 @@ def unregister_pipeline(paths: Paths) -> None:
     """Take the pipeline out of DVC's list, so that `dvc repro` leaves it alone; `register_pipeline` puts it back."""
     if paths.name in registered_pipelines(paths.root):
         params = paths.root / graph_file(paths.root, "params.yaml")
-        write_text(params, add_to_params(params.read_text(encoding="utf-8"), [], without=paths.name))
+        write_text(params, add_to_params(read_text(params), [], without=paths.name))
 
 
 def add_to_params(text: str, names: list[str], without: str = "") -> str:

@@ -7,8 +7,9 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
-from evergreen.core.files import write_text
+from evergreen.core.files import read_text, write_text
 from evergreen.core.paths import Paths
 from evergreen.stages.code_version import describe_change
 from evergreen.stages.engines.dvc_code import list_files, read_optional, version_file
@@ -29,7 +30,7 @@ def recall(paths: Paths) -> dict[str, str]:
 def explain(paths: Paths, stage: str, md5: str, *, same_parts: bool) -> str:
     """Say which part's version moved since the stage was recorded with a code version of this hash."""
     old = recall(paths).get(stage, "")
-    new = version_file(paths, stage).read_text(encoding="utf-8")
+    new = read_text(version_file(paths, stage))
     known = hashlib.md5(old.encode(), usedforsecurity=False).hexdigest() == md5
     return describe_change(old, new, same_parts=same_parts) if known else "versions of its code changed"
 
@@ -40,12 +41,13 @@ def state_hash(paths: Paths, graph: str, lock: str) -> str:
     named = sorted(set(re.findall(r"^    - path: (.+)$", "".join(records), re.MULTILINE)))
     known, files = read_optional(_stats_file(paths)), {}
     for file, *stat in (one for path in named for one in list_files(paths.root / path)):
-        before = known.get(file) if isinstance(known.get(file), list) else []
+        before: Any = known.get(file)
+        before = before if isinstance(before, list) else []
         files[file] = before if before[:-1] == stat else [*stat, _hash(Path(file))]
     if files != known:
         write_text(_stats_file(paths), json.dumps(files))
     bytes_of = [(file, *value[-1:]) for file, value in files.items()]
-    state = repr((graph, records, paths.pipeline.read_text(encoding="utf-8"), named, bytes_of))
+    state = repr((graph, records, read_text(paths.pipeline), named, bytes_of))
     return hashlib.blake2b(state.encode(), digest_size=16).hexdigest()
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import VersionError
-from evergreen.core.files import write_text
+from evergreen.core.files import read_text, write_text
 from evergreen.core.gc_tuning import infrequent_gc
 from evergreen.core.paths import Paths
 from evergreen.stages.engines.dvc_code import version_file, write_code_versions
@@ -129,14 +129,14 @@ def stale_reasons(
 def _states(root: Path, pipelines: Sequence[Paths]) -> list[str]:
     """Return the state of each pipeline's files: where one has not changed, neither has DVC's answer."""
     files = [root / graph_file(root, name) for name in ("dvc.yaml", "dvc.lock")]
-    graph, lock = (file.read_text(encoding="utf-8") if file.is_file() else "" for file in files)
+    graph, lock = (read_text(file) if file.is_file() else "" for file in files)
     return [state_hash(paths, graph, lock) for paths in pipelines]
 
 
 def _known_to_dvc(root: Path, pipelines: Sequence[Pipeline]) -> list[Pipeline]:
     """Return the pipelines that DVC knows, after bringing up to date all that it reads of them."""
     lock = root / graph_file(root, "dvc.lock")
-    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
+    text = read_text(lock) if lock.is_file() else ""
     names = set(re.findall(r"^  \w+@(.+):$", text, re.MULTILINE))
     registered = registered_pipelines(root)
     known = [one for one in pipelines if one.name in names or one.name in registered]
@@ -149,7 +149,7 @@ def _known_to_dvc(root: Path, pipelines: Sequence[Pipeline]) -> list[Pipeline]:
         from dvc.repo import lock_repo
 
         with contextlib.suppress(VersionError), open_repo(root) as repo, lock_repo(repo):
-            write_text(lock, upgrade_records(lock.read_text(encoding="utf-8"), root, known))
+            write_text(lock, upgrade_records(read_text(lock), root, known))
     return known
 
 
@@ -168,7 +168,7 @@ class _Files:
 
     def __init__(self, root: Path) -> None:
         self._hashes: dict[str, Any] = {}
-        self._values = cache(lambda path: load_yaml((root / path).read_text(encoding="utf-8"), path) or {})
+        self._values = cache(lambda path: load_yaml(read_text(root / path), path) or {})
 
     def reason(self, file: Output, sort: str) -> str:
         """Say how a file differs from its record; nothing where it does not."""
@@ -235,7 +235,7 @@ def commit(paths: Paths, stage: str) -> None:
                     _stages(repo, paths.root)[f"{stage}@{paths.name}"],
                     paths.root / graph_file(paths.root, "dvc.lock"),
                 )
-            return remember(paths, stage, version_file(paths, stage).read_text(encoding="utf-8"))
+            return remember(paths, stage, read_text(version_file(paths, stage)))
         except VersionError as error:
             if not isinstance(error.__cause__, LockError) or time.monotonic() > deadline:
                 raise
@@ -248,7 +248,7 @@ def _record(repo: Repo, stage: Stage, lock: Path) -> None:
     from dvc.stage.serialize import to_lockfile
 
     with lock_repo(repo):
-        text = lock.read_text(encoding="utf-8") if lock.is_file() else HEAD
+        text = read_text(lock) if lock.is_file() else HEAD
         if re.search(r"^\S", text.removeprefix(HEAD), re.MULTILINE):
             repo.commit(stage.addressing, force=True, relink=False)
             return

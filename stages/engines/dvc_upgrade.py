@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evergreen.core.files import read_text
 from evergreen.core.paths import Paths
 from evergreen.stages.engines.dvc_code import code_versions, version_file
 from evergreen.stages.engines.dvc_graph import graph_file, load_yaml, replace_entry
@@ -31,7 +32,7 @@ def upgrade_records(lock: str, root: Path, pipelines: Sequence[Pipeline]) -> str
     """
     records = load_yaml(lock, "dvc.lock")["stages"]
     place = graph_file(root, "dvc.yaml")
-    graph = load_yaml((root / place).read_text(encoding="utf-8"), place)["stages"]
+    graph = load_yaml(read_text(root / place), place)["stages"]
     for pipeline in pipelines:
         paths = Paths(root, pipeline.name)
         versions = {

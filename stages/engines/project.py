@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evergreen.core.errors import PipelineError
-from evergreen.core.files import write_text
+from evergreen.core.files import read_text, write_text
 from evergreen.core.paths import find_root
 from evergreen.stages.engines.dvc_graph import PARAMS, graph_text, load_yaml
 from evergreen.stages.engines.git_tags import tag_prefix
@@ -67,9 +67,9 @@ def _graph(root: Path) -> tuple[str, str]:
     """Return the folder for dvc.yaml and params.yaml, "" or "pipelines/", and the text of dvc.yaml."""
     graph, params = root / "dvc.yaml", root / "params.yaml"
     if graph.is_file():
-        theirs = OWN_INPUT not in graph.read_text(encoding="utf-8")
+        theirs = OWN_INPUT not in read_text(graph)
     else:
-        theirs = params.is_file() and {*(load_yaml(params.read_text(encoding="utf-8"), params.name) or ())} != OWN_KEYS
+        theirs = params.is_file() and {*(load_yaml(read_text(params), params.name) or ())} != OWN_KEYS
     return ("pipelines/", graph_text(wdir="..")) if theirs else ("", graph_text())
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evergreen.core import parts
 from evergreen.core.errors import VersionError
-from evergreen.core.files import atomic_directory, read_json
+from evergreen.core.files import atomic_directory, read_json, read_text
 from evergreen.core.paths import IMPORT_ROOT, Paths
 from evergreen.core.processes import exclusive_lock
 from evergreen.stages.engines import git_tags
@@ -56,7 +56,7 @@ def versions(paths: Paths) -> list[Version]:
 def candidate_version(paths: Paths) -> str | None:
     """Return the version that the recorded candidate is; None where it is none, or there is no candidate."""
     lock = paths.root / graph_file(paths.root, "dvc.lock")
-    candidate = find_candidate(lock.read_text(encoding="utf-8") if lock.is_file() else "", paths)
+    candidate = find_candidate(read_text(lock) if lock.is_file() else "", paths)
     version = _find_version(paths, _tags(paths), candidate) if candidate else None
     return version.version if version else None
 
@@ -92,7 +92,7 @@ def release(paths: Paths, message: str = "", say: Callable[[str], None] = print_
     """
     place = graph_file(paths.root, "dvc.lock")
     lock = paths.root / place
-    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
+    text = read_text(lock) if lock.is_file() else ""
     candidate = find_candidate(text, paths)
     if candidate is None:
         fix = f"make one with `evergreen run {paths.name}`"
@@ -132,7 +132,7 @@ def _test_scores(paths: Paths) -> dict[str, float]:
 def _own_params(root: Path) -> dict[str, str]:
     """Return params.yaml, when all that differs from git is names which `register_pipeline` added."""
     place = graph_file(root, "params.yaml")
-    now, then = (root / place).read_text(encoding="utf-8"), git_tags.content(root, "HEAD", place)
+    now, then = read_text(root / place), git_tags.content(root, "HEAD", place)
     if then is None or now == then:
         return {}
     listed = load_yaml(then, place)["pipelines"] or []

@@ -277,7 +277,7 @@ def test_a_source_that_is_gone_does_not_hide_the_status(clone, capsys, monkeypat
 
 def test_stop_where_nothing_runs(clone, capsys):
     assert main.main(["stop", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"ended": []}
+    assert json.loads(capsys.readouterr().out) == {"ended": [], "notes": []}
 
 
 def test_doctor_says_what_is_wrong_and_how_to_mend_it(clone, capsys):
