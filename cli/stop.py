@@ -1,5 +1,6 @@
 """`evergreen stop`: end what runs here."""
 
+from collections.abc import Callable
 from functools import partial
 
 from evergreen.cli.output import CommandResult
@@ -15,7 +16,7 @@ def stop() -> CommandResult:
     from evergreen.stages.engines import ray_cluster
 
     root, names, notes = find_running_root(), [], []
-    ends = {
+    ends: dict[str, Callable[[], bool]] = {
         "watch": partial(processes.terminate_tree, schedule.pid_file(root)),
         **{  # a run would start its engines again
             f"the run of {lock.name}": partial(processes.terminate_owner, lock)
