@@ -42,7 +42,8 @@ stages:
         - data/store/${item}/raw:
             persist: true
 """
-PIPELINE = "task: classification\ncollect: {}\npreprocess: {}\nselect: {}\ntune: {}\ntrain: {}\nvalidate: {}\n"
+SECTIONS = "select: {}\ntune: {}\ntrain: {}\nvalidate: {}\n"
+PIPELINE = f"task: classification\ncollect: {{uri: photos}}\npreprocess: {{target: folder}}\n{SECTIONS}"
 
 
 def photos(folder: Path, first: int, count: int) -> None:
