@@ -28,7 +28,7 @@ WINDOWS = {*range(0x80, 0xA0)} - {0x81, 0x8D, 0x8F, 0x90, 0x9D}  # bytes that ar
 DELIMITERS = ",;\t|"
 BLOCK = 1 << 23  # characters read at once
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # with its end
-LINE_END = ord("\n")
+
 LONGEST = 1 << 24  # characters of one field; an unclosed quote runs further and is an error
 Row = tuple[list[str], int, str]  # fields, line, what is wrong with it
 
@@ -92,9 +92,8 @@ def _batches(file: io.TextIOWrapper, path: Path, name: str) -> Iterator[pa.Recor
             yield match[0]
 
     header = csv.reader(lines(), delimiter=mark)
-    names: list[str] = []
-    while not names:  # blank lines may come first
-        names = _header(next(header), path)
+    while not (names := _header(next(header), path)):
+        continue  # blank lines may come first
     table = CsvParser(path, name, names, mark)
     line, block = header.line_num + 1, block[begun:]
     if not block.strip("\r\n"):  # a table without rows has columns, too
@@ -105,7 +104,7 @@ def _batches(file: io.TextIOWrapper, path: Path, name: str) -> Iterator[pa.Recor
             return
         data = block.encode()
         yield from table.parse_with_arrow(block, data, line)
-        line, block = line + int(np.count_nonzero(np.frombuffer(data, np.uint8) == LINE_END)), _block(file)
+        line, block = line + int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n"))), _block(file)
 
 
 def _block(file: io.TextIOWrapper, size: int = BLOCK) -> str:
@@ -180,9 +179,8 @@ class CsvParser:
         if not len(table):  # blank lines alone
             return
         numbers = np.arange(line, line + len(table))
-        if (
-            block.startswith(("\n", "\r\n")) or "\n\n" in block or ("\r" in block and "\n\r\n" in block)
-        ):  # a blank line is no row
+        # a blank line is no row
+        if block.startswith(("\n", "\r\n")) or "\n\n" in block or ("\r" in block and "\n\r\n" in block):
             numbers = line + np.flatnonzero([bool(one.strip("\r")) for one in block.split("\n")])
         table = table.append_column("_origin", sources.origins(self.name, numbers))
         table = table.append_column("_fault", pa.nulls(len(table), pa.string()))
@@ -224,9 +222,9 @@ class CsvParser:
         ]
         complete = [row if fault is None else [None] * width for (row, *_), fault in zip(rows, faults, strict=True)]
         columns = [pa.array([row[i] for row in complete], pa.string()) for i in range(width)]
-        origin = sources.origins(self.name, np.array([line for _, line, _ in rows], np.int64))
-        names = [*self.names, "_origin", "_fault"]
-        return pa.record_batch([*columns, origin, pa.array(faults, pa.string())], names=names)
+        columns.append(sources.origins(self.name, np.array([line for _, line, _ in rows], np.int64)))
+        columns.append(pa.array(faults, pa.string()))
+        return pa.record_batch(columns, names=[*self.names, "_origin", "_fault"])
 
 
 def _noted(lines: Iterable[str], text: list[str]) -> Iterator[str]:

@@ -117,10 +117,8 @@ def stale_reasons(
         with open_repo(root) as repo:
             records, files = _stages(repo, root), _Files(root)
             for paths in changed:
-                reason_of = {
-                    stage: _stale_reason(records[f"{stage}@{paths.name}"], paths, stage, files) for stage in stages
-                }
-                reasons[paths.name] = {stage: reason for stage, reason in reason_of.items() if reason}
+                told = ((one, _stale_reason(records[f"{one}@{paths.name}"], paths, one, files)) for one in stages)
+                reasons[paths.name] = {stage: reason for stage, reason in told if reason}
                 if len(stages) == len(STAGES) and not reasons[paths.name]:
                     remember(paths, UP_TO_DATE, states[paths.name])
     return reasons
@@ -182,10 +180,8 @@ class _Files:
     def params_reason(self, dep: ParamsDependency) -> str:
         """Say which settings differ from those recorded."""
         values = self._values(dep.def_path)
-        old, new = (
-            _flatten(dep.hash_info.value or {}),
-            _flatten({key: values[key] for key in dep.params if key in values}),
-        )
+        old = _flatten(dep.hash_info.value or {})
+        new = _flatten({key: values[key] for key in dep.params if key in values})
         keys = sorted(key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
         return f"params {', '.join(keys)} changed" if keys else ""
 
@@ -230,11 +226,8 @@ def commit(paths: Paths, stage: str) -> None:
     while True:
         try:
             with open_repo(paths.root) as repo:
-                _record(
-                    repo,
-                    _stages(repo, paths.root)[f"{stage}@{paths.name}"],
-                    paths.root / graph_file(paths.root, "dvc.lock"),
-                )
+                entry = _stages(repo, paths.root)[f"{stage}@{paths.name}"]
+                _record(repo, entry, paths.root / graph_file(paths.root, "dvc.lock"))
             return remember(paths, stage, read_text(version_file(paths, stage)))
         except VersionError as error:
             if not isinstance(error.__cause__, LockError) or time.monotonic() > deadline:

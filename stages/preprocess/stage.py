@@ -57,6 +57,11 @@ def run(
         summary |= publish.publish(done, spec, summary, rows, paths)
         shutil.rmtree(staged)
     shutil.rmtree(paths.rejected, ignore_errors=True)
+    return _result(summary)
+
+
+def _result(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run says of its rows."""
     grave = [leak["text"] for leak in summary["leaks"] or () if leak["grave"]]
     return {
         "rows": summary["rows"],
