@@ -28,7 +28,6 @@ WINDOWS = {*range(0x80, 0xA0)} - {0x81, 0x8D, 0x8F, 0x90, 0x9D}  # bytes that ar
 DELIMITERS = ",;\t|"
 BLOCK = 1 << 23  # characters read at once
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # with its end
-
 LONGEST = 1 << 24  # characters of one field; an unclosed quote runs further and is an error
 Row = tuple[list[str], int, str]  # fields, line, what is wrong with it
 
