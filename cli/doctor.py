@@ -102,7 +102,9 @@ def check_git(folder: Path) -> Iterator[Finding]:
         return
 
     def ask(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, errors="replace", check=False
+        )
         return done.stdout.strip() if done.returncode == 0 else ""
 
     if not ask("rev-parse", "--git-dir"):

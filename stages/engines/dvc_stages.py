@@ -66,6 +66,9 @@ def open_repo(root: Path, state: str = "") -> Iterator[Repo]:
                 yield repo
         except DvcException as error:
             raise _explain_error(error) from error
+        except UnicodeDecodeError as error:
+            fix = "look at .dvcignore, .dvc/config and .dvc/config.local"
+            raise VersionError(f"a file of DVC's is no UTF-8 text ({error.reason})", place="dvc", fix=fix) from error
 
 
 def _explain_error(error: Exception) -> VersionError:

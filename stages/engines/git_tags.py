@@ -75,7 +75,14 @@ def git(root: Path, *arguments: str, text: str | None = None, env: dict[str, str
     command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
     try:
         done = subprocess.run(
-            command, cwd=root, input=text, env=clean | (env or {}), capture_output=True, text=True, check=False
+            command,
+            cwd=root,
+            input=text,
+            env=clean | (env or {}),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
     except FileNotFoundError:
         raise VersionError("git is not installed", place="git", fix="install git") from None

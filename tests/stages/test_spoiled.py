@@ -181,7 +181,7 @@ STATES: dict[str, Callable[[Path], object]] = {
     **{  # every file with some of them, and each of them in some file
         f"{name}: {what}": spoil(name, CONTENTS[what])
         for place, name in enumerate(JSON_FILES)
-        for what in ("a list", "wrong types", [*CONTENTS][place % len(CONTENTS)])
+        for what in {("a list", "wrong types")[place % 2], [*CONTENTS][place % len(CONTENTS)]}
     },
     **{f"{name}: a folder": folder(name) for name in JSON_FILES[::4]},
     **{f"{name}: a loop": link(name, Path(name).name) for name in JSON_FILES[1::4]},
@@ -332,6 +332,7 @@ STATES |= {
 @pytest.mark.parametrize("state", STATES)
 def test_no_state_makes_a_traceback(root, capsys, state):
     STATES[state](root)
-    for name, arguments in COMMANDS.items():
-        status, said = command(capsys, *arguments)
+    others = ["report", "predict", "doctor"]
+    for name in ("status", "run", others[[*STATES].index(state) % len(others)], "stop"):
+        status, said = command(capsys, *COMMANDS[name])
         assert status in ((0,) if name == "stop" else (0, 1, 2)), said
