@@ -8,10 +8,12 @@ import hashlib
 import os
 import socket
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,26 @@ class Server:
                 return url
             time.sleep(0.1)
         raise PipelineError("Prefect's server does not start", place=str(self.log), fix="the end of that file says why")
+
+    @contextmanager
+    def kept_up(self) -> Iterator[None]:
+        """Start the server again where it dies in the block: Prefect's clients ask again until it answers."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.5):
+                if self.url is None:
+                    print("evergreen: Prefect's server died; it is started again", file=sys.stderr)
+                    with suppress(PipelineError):
+                        self.start()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def stop(self) -> bool:
         """End the server; return whether it was up."""

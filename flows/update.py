@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,7 @@ def call_flow(paths: Paths, flow: str, progress: Progress, *arguments: Any, atte
 
         logging.raiseExceptions = False  # a line that Prefect's server did not get is not worth one on the screen
         try:
-            with with_progress(paths.name, progress):
+            with server.kept_up(), with_progress(paths.name, progress):
                 return getattr(importlib.import_module(f"evergreen.flows.{module}"), function)(paths.name, *arguments)
         except Exception:
             if record == load_live(server.file):
@@ -74,7 +73,6 @@ def call_flow(paths: Paths, flow: str, progress: Progress, *arguments: Any, atte
         server.start()
         if server.url != url or attempt == attempts:  # Prefect's clients in this process keep their address
             break
-        print("evergreen: Prefect's server died; it was started again", file=sys.stderr)
     fix = "run it again: what was finished is kept"
     raise OutageError("Prefect's server died", place=str(server.log), fix=fix)
 
