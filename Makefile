@@ -34,7 +34,7 @@ check: $(READY)        ## style, types, import arrows
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY)        ## ratios measured side by side; results in benchmarks/RESULTS.md
+bench: $(READY)        ## SMALL=1 shows that each runs; ratios measured side by side, in benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks
 
 chaos: $(READY)        ## AGAIN=1 strikes what passed, too; what a kill at each stage leaves, in benchmarks/CHAOS.md
