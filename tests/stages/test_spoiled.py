@@ -1,9 +1,11 @@
 """Spoiled projects: each command says in one line what is wrong, or heals it; never a traceback, and `stop` works."""
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from evergreen.core.paths import Paths
 from evergreen.stages.engines import project, versions
 from evergreen.stages.pipeline import STAGES, perform, read
 
+SHIPPED = Path(__file__).resolve().parents[2]
 PERSON = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
 YAML = """task: classification
 collect: {uri: sizes.csv}
@@ -336,3 +339,87 @@ def test_no_state_makes_a_traceback(root, capsys, state):
     for name in ("status", "run", others[[*STATES].index(state) % len(others)], "stop"):
         status, said = command(capsys, *COMMANDS[name])
         assert status in ((0,) if name == "stop" else (0, 1, 2)), said
+
+
+def outside(root: Path, *arguments: str, cwd: Path | None = None, before: str = "", **environment: str | None) -> str:
+    """Run the real command in a process of its own, with these variables set or (None) taken away."""
+    known = {**os.environ, "PYTHONPATH": str(SHIPPED), **environment}
+    variables = {name: value for name, value in known.items() if value is not None}
+    words = [*before.split(), sys.executable, "-m", "evergreen.cli.main", *arguments]
+    done = subprocess.run(words, cwd=cwd or root, env=variables, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert "Traceback" not in said, said
+    assert done.returncode in ((0,) if arguments == ("stop",) else (0, 1, 2)), said
+    if done.returncode == 2:
+        assert done.stderr.splitlines()[-1].startswith("evergreen: "), said
+    return said
+
+
+ENVIRONMENTS: dict[str, dict[str, str | None]] = {
+    "nothing but a path": dict.fromkeys(("HOME", "TERM", "TMPDIR", "LANG", "LC_ALL", "USER", "LOGNAME")),
+    "folders that are nowhere": {"HOME": "/nowhere", "TMPDIR": "/nowhere", "XDG_CACHE_HOME": "/nowhere"},
+    "a terminal of few letters": {"LANG": "C", "LC_ALL": "C", "TERM": "dumb", "PYTHONIOENCODING": "ascii"},
+    "no git to be found": {"PATH": "/nowhere"},
+}
+
+
+@pytest.mark.parametrize("case", ENVIRONMENTS)
+def test_an_odd_environment_ends_in_words(root, case):
+    said = outside(root, "status", **ENVIRONMENTS[case])
+    assert ("git is not installed" in said) == (case == "no git to be found")
+    outside(root, "stop", **ENVIRONMENTS[case])
+
+
+def test_a_folder_that_was_deleted_under_the_command_is_told(root, tmp_path):
+    (tmp_path / "gone").mkdir()
+    code = (
+        "import os, shutil, sys; shutil.rmtree(os.getcwd()); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    words = [sys.executable, "-c", code, "-m", "evergreen.cli.main", "status"]
+    variables = {**os.environ, "PYTHONPATH": str(SHIPPED)}
+    done = subprocess.run(words, cwd=tmp_path / "gone", env=variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "evergreen: the working directory no longer exists; change into another one\n"
+
+
+def test_a_link_a_worktree_and_a_shallow_clone_are_projects_too(root, tmp_path):
+    (tmp_path / "link").symlink_to(root)
+    git(root, "worktree", "add", "-q", str(tmp_path / "tree"))
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{root}", "shallow")
+    for place in ("link", "tree", "shallow"):
+        assert "sizes" in outside(root, "status", cwd=tmp_path / place)
+        outside(root, "stop", cwd=tmp_path / place)
+
+
+def test_another_user_without_a_name_is_told_what_is_not_theirs(root, tmp_path):
+    if os.getuid() or not shutil.which("setpriv"):
+        pytest.skip("only root can become another user")
+    before = "setpriv --reuid 54321 --regid 54321 --clear-groups"
+    reads = subprocess.run([*before.split(), "test", "-x", sys.executable, "-a", "-r", str(root)], check=False)
+    if reads.returncode:
+        pytest.skip("another user cannot read this machine's Python or temporary folder")
+    outside(root, "status", before=before)
+
+
+@pytest.mark.parametrize("options", ["ro", "size=3m"])
+def test_a_read_only_or_full_disk_is_told_and_stop_works(root, tmp_path, options):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(disk)], check=False, capture_output=True
+    )
+    if mount.returncode:
+        pytest.skip("only root can mount a disk")
+    try:
+        shutil.copytree(root, disk / "project", symlinks=True)
+        if options == "ro":
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        else:
+            with contextlib.suppress(OSError), (disk / "filler").open("wb") as file:
+                while file.write(bytes(1 << 16)):
+                    file.flush()
+        for arguments in (("status",), ("predict", "sizes", "sizes.csv", "--output", "out.csv"), ("stop",)):
+            said = outside(root, *arguments, cwd=disk / "project")
+        assert "nothing was running" in said
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
