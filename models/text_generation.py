@@ -1,16 +1,13 @@
 """Decode tokens into text, and generate tokens one after another."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from evergreen.models.base import Batch
-    from evergreen.models.network import Network
+from evergreen.models.base import Batch
+from evergreen.models.network import Network
 
 PADDING, UNKNOWN, BEGIN, END, SPECIAL = 0, 1, 2, 3, 4  # tokens before the vocabulary, as data encodes text
 UNSEEN = "\ufffd"

@@ -153,10 +153,8 @@ def _schedule(file: YamlFile) -> str:
 def _release(file: YamlFile) -> str:
     release = file.values.get("release", "auto")
     if not isinstance(release, str) or release not in RELEASE:
-        problem, fix = (
-            f"release must be auto or ask, got {show_value(release)}",
-            "with ask, `evergreen release` decides",
-        )
+        fix = "with ask, `evergreen release` decides"
+        problem = f"release must be auto or ask, got {show_value(release)}"
         raise file.error(problem, "release", fix=fix)
     return release
 

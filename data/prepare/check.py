@@ -1,20 +1,15 @@
 """Separate the rows that can be learned from, in their kinds' types, from the invalid ones."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from evergreen.data import kinds
 from evergreen.data.arrow import RowErrors, combine_chunks, decode_array, to_strings
+from evergreen.data.prepare.infer import Schema
 from evergreen.data.prepare.invalid_rows import RULE, quarantine
-
-if TYPE_CHECKING:
-    from evergreen.data.prepare.infer import Schema
-    from evergreen.data.prepare.rules.constraints import Rules
+from evergreen.data.prepare.rules.constraints import Rules
 
 
 def separate_invalid_rows(

@@ -74,10 +74,8 @@ class GAN(Architecture):
         """Return the discriminator first: the generator learns from what that has just learned."""
         generator = [*self.generator.parameters(), *task.parameters()]
         generator_ids = {id(parameter) for parameter in generator}
-        return {
-            "discriminator": [parameter for parameter in self.parameters() if id(parameter) not in generator_ids],
-            "generator": generator,
-        }
+        discriminator = [parameter for parameter in self.parameters() if id(parameter) not in generator_ids]
+        return {"discriminator": discriminator, "generator": generator}
 
     def forward(self, batch: Batch) -> Tensor:
         return self._generate(self.given.draw(batch, self.out_features), self.given(batch))

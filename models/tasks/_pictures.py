@@ -1,18 +1,14 @@
 """Pictures that several tasks share, as data."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import Tensor
 
 from evergreen.core.marks import Figure, Gallery, Line, Mark, Section, StyledText, Text
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from evergreen.models.base import EvaluatedRows
+from evergreen.models.base import EvaluatedRows
 
 SHOWN, TEXTS = 12, 8  # rows with an image, rows of text
 LONGEST = 400  # characters of a text

@@ -1,9 +1,7 @@
 """Predict what comes next in a text."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +10,9 @@ from torch.nn import functional
 from evergreen.core.config import Fraction
 from evergreen.core.marks import Figure, Gallery, Section, StyledText, Text
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
+from evergreen.models.network import Network
 from evergreen.models.tasks._pictures import LONGEST, ORDER, TEXTS, joined
 from evergreen.models.text_generation import END, PADDING, count_characters, decode_tokens, generate, sample_top_p
-
-if TYPE_CHECKING:
-    from evergreen.models.network import Network
 
 MOST = 2_000  # tokens of a vocabulary whose pairs are counted by the baseline
 PRIOR = 2.0  # how many pairs the frequencies of single tokens are worth beside those counted

@@ -1,8 +1,6 @@
 """Predict a tag for each word of a text."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +8,8 @@ from torch.nn import functional
 
 from evergreen.core.marks import Figure, Gallery, Section, StyledText, Table, Text
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
+from evergreen.models.network import Network
 from evergreen.models.tasks._pictures import ORDER, TEXTS
-
-if TYPE_CHECKING:
-    from evergreen.models.network import Network
 
 PADDING = -100  # of tags
 OUTSIDE = "O"

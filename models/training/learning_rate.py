@@ -1,13 +1,10 @@
 """Compute the learning rate of each step: warm-up, decay, cycles and plateaus."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from evergreen.models.training.config import TrainingConfig
+from evergreen.models.training.config import TrainingConfig
 
 CYCLE_SHARE, CYCLE_START = 0.3, 1 / 25  # of the steps that one_cycle climbs, and of the peak where it begins
 PLATEAU_FACTOR = 0.3  # by which the learning rate falls where validation no longer gets better

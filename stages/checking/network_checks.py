@@ -25,10 +25,8 @@ from evergreen.stages.checking.sample_inputs import INPUTS, PAIRS, make_network
 from evergreen.stages.checking.sample_inputs import rows as sample_rows
 
 SETS = [*((kind,) for kind in INPUTS), *PAIRS]
-STEPS, EPOCHS = (
-    5,
-    (2, 3, 4, 6, 8, 10, 14, 20, 60),
-)  # repetitions of the eight rows in an epoch; epochs until they must be learned
+# repetitions of the eight rows in an epoch; epochs until they must be learned
+STEPS, EPOCHS = 5, (2, 3, 4, 6, 8, 10, 14, 20, 60)
 PATIENT = ((2e-2, 60), (5e-3, 60), (2e-3, 60))  # rates and most epochs
 TRIES = ((3e-2, 20), (5e-2, 14), (1e-2, 20), *PATIENT)  # the first is quick, or too quick
 PROMISES = ("In:", "Out:", "Choose", "size=1")  # of an architecture's docstring
