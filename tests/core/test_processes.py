@@ -162,3 +162,20 @@ def test_a_session_ends_whole_also_without_its_leader(tmp_path):
         time.sleep(0.01)
     processes.end_session(record)
     assert not psutil.pid_exists(children[0].pid) or children[0].status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("spoiled", ["[]", "", "{", '{"pid": "1", "started": 2}', '{"pid": 1, "started": []}', None])
+def test_what_was_launched_under_a_spoiled_record_is_found_and_ended(tmp_path, spoiled):
+    record = tmp_path / "engine.json"
+    process = processes.launch(record, [sys.executable, "-c", "import time; time.sleep(600)"], {"url": "x"})
+    if spoiled is None:
+        record.unlink()
+        record.mkdir()
+    else:
+        record.write_text(spoiled)
+    assert processes.load_live(record) is None
+    assert processes.terminate_tree(record)
+    process.wait(10)
+    assert not psutil.pid_exists(process.pid)
+    assert not record.exists()
+    assert not processes.terminate_tree(record)
