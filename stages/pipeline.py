@@ -84,7 +84,16 @@ def tasks() -> list[str]:
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a pipeline's YAML, by which editors complete and check it."""
     task = {"enum": tasks()}
-    with_options = {"type": "object", "required": ["name"], "properties": {"name": task}}
+    options = {name: options_model("task", name).json_schema()["properties"] for name in tasks()}
+    with_options = [
+        {
+            "type": "object",
+            "required": ["name"],
+            "properties": {"name": {"const": name}, **own},
+            "additionalProperties": False,
+        }
+        for name, own in options.items()
+    ]
     sections = {name: model.json_schema() for name, model in CONFIGS.items()}
     sections["select"]["properties"]["architectures"]["items"] = {"enum": parts.names("architectures")}
     schedule = {
@@ -97,7 +106,7 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A pipeline of Evergreen",
         "type": "object",
-        "properties": {"task": {"anyOf": [task, with_options]}, "schedule": schedule, "release": release, **sections},
+        "properties": {"task": {"anyOf": [task, *with_options]}, "schedule": schedule, "release": release, **sections},
         "required": ["task", *(name for name, schema in sections.items() if "required" in schema)],
         "additionalProperties": False,
     }

@@ -319,6 +319,9 @@ def test_a_mistake_under_an_old_key_is_told_at_its_line_and_an_old_key_beside_it
         write(LEAST + "tune: {time_budget_s: 1, seconds: 2}\n")
 
 
+BAD_OPTION = "task: {name: classification, label_smoothing: 2}"
+
+
 def test_the_json_schema_accepts_what_is_read_and_refuses_what_is_not():
     schema = json_schema()
     check = jsonschema.Draft202012Validator(schema)
@@ -327,7 +330,13 @@ def test_the_json_schema_accepts_what_is_read_and_refuses_what_is_not():
     for name in names(ROOT):
         check.validate(load(ROOT / "pipelines" / f"{name}.yaml"))
     check.validate(load(OLD))
-    for nonsense in ("train: {workers: 0}", "train: {secnods: 1}", "select: {architectures: [nope]}", "task: magic"):
+    for nonsense in (
+        "train: {workers: 0}",
+        "train: {secnods: 1}",
+        "select: {architectures: [nope]}",
+        "task: magic",
+        BAD_OPTION,
+    ):
         assert not check.is_valid(load(LEAST) | load(nonsense)), nonsense
     for section in CONFIGS:
         assert all("description" in field for field in schema["properties"][section]["properties"].values())
