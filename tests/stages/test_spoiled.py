@@ -184,7 +184,7 @@ STATES: dict[str, Callable[[Path], object]] = {
     **{  # every file with some of them, and each of them in some file
         f"{name}: {what}": spoil(name, CONTENTS[what])
         for place, name in enumerate(JSON_FILES)
-        for what in {("a list", "wrong types")[place % 2], [*CONTENTS][place % len(CONTENTS)]}
+        for what in dict.fromkeys([("a list", "wrong types")[place % 2], [*CONTENTS][place % len(CONTENTS)]])
     },
     **{f"{name}: a folder": folder(name) for name in JSON_FILES[::4]},
     **{f"{name}: a loop": link(name, Path(name).name) for name in JSON_FILES[1::4]},
