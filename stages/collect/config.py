@@ -57,9 +57,7 @@ class CollectConfig(Section):
             raise PipelineError(f"{name} needs watermark", fix="name the column that says when a row arrived")
         if not self.watermark:
             return self
-        from evergreen.stages.collect import (
-            watermark as moments,
-        )  # it needs Arrow, which most pipelines do without here
+        from evergreen.stages.collect import watermark as moments
 
         try:
             moments.parse_lateness(self.allowed_lateness)

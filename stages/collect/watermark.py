@@ -1,14 +1,16 @@
 """Map watermarks to positions: numbers and times in one order, as float64; NaN where a row has neither."""
 
+from __future__ import annotations
+
 import math
 from datetime import UTC, date, datetime, timedelta
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING
 
 from evergreen.core.durations import parse_duration
-from evergreen.data.arrow import decode_array, to_float64
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
 
 Mark = str | int | float | None  # as a person writes it: a number, or a time in ISO 8601 (UTC where it names no zone)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,6 +59,12 @@ def widen_bound(order: float, times: bool, days: int) -> str | int | float:
 
 def positions_of(column: pa.Array) -> tuple[np.ndarray, bool]:
     """Return (N,) positions of a column, and whether they are times."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from evergreen.data.arrow import decode_array, to_float64
+
     column = decode_array(column)
     if pa.types.is_temporal(column.type):
         kind = pa.timestamp("us", tz=column.type.tz) if pa.types.is_timestamp(column.type) else pa.timestamp("us")
