@@ -201,10 +201,10 @@ def check_engines(root: Path) -> Iterator[Finding]:
 
 def check_cluster(root: Path) -> Iterator[Finding]:
     """Check that the cluster of cluster.yaml can be reached; without one, whether Ray is up here."""
-    from evergreen.stages.engines import ray_cluster
+    from evergreen.stages.engines import cluster_file, ray_cluster
 
     try:
-        address = ray_cluster.settings(root).address
+        address = cluster_file.read(root).address
     except ValueError as error:
         yield Finding("cluster", "fail", str(error), getattr(error, "fix", ""))
         return

@@ -16,9 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
-from evergreen.core.config import Section, build
 from evergreen.core.errors import OutageError, PipelineError
 from evergreen.core.files import read_secret
 from evergreen.core.paths import IMPORT_ROOT
@@ -31,7 +28,7 @@ from evergreen.core.processes import (
     read_record,
     remove_record,
 )
-from evergreen.stages.engines import ray_node, ray_watch
+from evergreen.stages.engines import cluster_file, ray_node, ray_watch
 
 START_SECONDS = 180.0  # 4 on two idle cores; a start that fails ends long before
 ATTEMPTS = 2  # to start Ray and to connect to it
@@ -51,31 +48,6 @@ SETTINGS = {  # of the cluster's processes and of those that connect to it
 
 # After 60 s without the local GCS a process would abort in C++; ray_watch.py notices long before.
 PATIENT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "86400"}
-
-
-class Settings(Section):
-    """Describe `cluster.yaml` at the project's root; without it everything runs on this machine."""
-
-    address: str = Field("", pattern=r"^((ray://)?[^\s/@]+:\d{1,5})?$", max_length=300, examples=["10.0.0.1:6379"])
-    """Of a Ray cluster, host:port."""
-    storage: str = Field("", pattern=r"^(/[^\x00-\x1f]*)?$", max_length=4096, examples=["/shared/evergreen"])
-    """A folder that all its machines see under this absolute path."""
-
-
-def settings(root: Path) -> Settings:
-    """Read where Ray is. Raises PipelineError for a mistake in `cluster.yaml`."""
-    from evergreen.core.yaml_file import YamlFile
-
-    place = root / "cluster.yaml"
-    if not place.exists() and not place.is_symlink():
-        variable = "EVERGREEN_RAY_ADDRESS"
-        return build(Settings, {"address": os.environ.get(variable, "")}, variable)
-    file = YamlFile(place, place.name, "address: HOST:PORT, storage: /a/shared/folder")
-    settings_read = file.section(Settings)
-    if settings_read.address and not settings_read.storage:
-        fix = "give the absolute path of a folder that all machines of the cluster can read and write"
-        raise file.error("a cluster needs storage", "address", fix=fix)
-    return settings_read
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -108,7 +80,7 @@ def connect(root: Path) -> None:
     Raises OutageError where Ray does not start, or dies at once, twice.
     """
     root = root.resolve()
-    real = settings(root)
+    real = cluster_file.read(root)
     os.environ.update(SETTINGS)
     if real.address:
         _join(real.address, runtime_env=dict(SENT))
@@ -149,7 +121,7 @@ def stop(root: Path) -> bool:
 def status(root: Path) -> dict[str, Any]:
     """Return {"running", "address", "dashboard", "pid"}: where this clone's Ray is, and whether it is up."""
     root = root.resolve()
-    real = settings(root)
+    real = cluster_file.read(root)
     if real.address:
         return {"running": True, "address": real.address, "dashboard": None, "pid": None}
     record = ray_node.load_up(root) or {}

@@ -11,12 +11,12 @@ import ray
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group, _TorchBackend
 
-from evergreen.stages.engines import ray_cluster, ray_node
+from evergreen.stages.engines import cluster_file, ray_node
 
 
 def choose_torch_config(root: Path, backend: str) -> TorchConfig:
     """Return how the processes of a training meet: in Ray's folder on this machine, at a port of a real cluster."""
-    if ray_cluster.settings(root).address:
+    if cluster_file.read(root).address:
         return TorchConfig(backend)
     return FileTorchConfig(backend, folder=(ray_node.load_up(root.resolve()) or {})["folder"])
 

@@ -37,11 +37,11 @@ def run_shards(
 
 def use_ray(rows: int, root: Path) -> bool:
     """Tell whether Ray's workers are worth it: rows are many, and more cores are reached than threads use."""
-    from evergreen.stages.engines import ray_cluster
+    from evergreen.stages.engines import cluster_file
 
     if rows < MANY:
         return False
-    real = ray_cluster.settings(root)
+    real = cluster_file.read(root)
     if real.address:  # its machines must see the clone under this path
         return bool(real.storage) and root.resolve().is_relative_to(real.storage)
     return (os.cpu_count() or 1) > THREADS

@@ -64,7 +64,7 @@ class RunPlan:
 
 def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
     """Plan a run from the YAML's numbers, the choice and, before both, the version whose weights it starts with."""
-    from evergreen.stages.engines import ray_cluster
+    from evergreen.stages.engines import cluster_file
 
     choice = read_json(paths.tune if paths.tune.exists() else paths.select)
     start = InitWeights.find(config.init_from, paths) if config.init_from else None
@@ -74,7 +74,7 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
     recipe, options = split_config_and_options(choice["architecture"], values)
     if config.train_on_validation:
         recipe = recipe.replace(keep="last", patience=0)
-    storage = ray_cluster.settings(paths.root).storage
+    storage = cluster_file.read(paths.root).storage
     runs = Path(storage) / "runs" / paths.name if storage else paths.run_folder.resolve()
     data = folder_version(paths.ready)
     spec = FeatureSpec.load(paths.ready)

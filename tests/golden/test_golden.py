@@ -11,6 +11,7 @@ from tests.golden.verdict import problem
 WRITTEN = results.read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", results.names())
 def test_a_run_makes_what_is_written(name, tmp_path):
     run = Run(results.prepared(tmp_path), name)

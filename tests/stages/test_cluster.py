@@ -11,22 +11,22 @@ import pytest
 from evergreen.core.errors import PipelineError
 from evergreen.core.processes import is_alive, start_time_s
 from evergreen.models.registry import list_architectures
-from evergreen.stages.engines import ray_cluster, ray_node
+from evergreen.stages.engines import cluster_file, ray_cluster, ray_node
 
 
 def test_without_a_file_everything_runs_here(tmp_path):
-    assert ray_cluster.settings(tmp_path) == ray_cluster.Settings()
+    assert cluster_file.read(tmp_path) == cluster_file.Cluster()
 
 
 def test_a_real_cluster_needs_storage_that_all_see(tmp_path):
     (tmp_path / "cluster.yaml").write_text("address: 10.0.0.1:6379\nstorage: /shared\n")
-    assert ray_cluster.settings(tmp_path) == ray_cluster.Settings(address="10.0.0.1:6379", storage="/shared")
+    assert cluster_file.read(tmp_path) == cluster_file.Cluster(address="10.0.0.1:6379", storage="/shared")
     (tmp_path / "cluster.yaml").write_text("address: 10.0.0.1:6379\n")
     with pytest.raises(PipelineError, match="storage"):
-        ray_cluster.settings(tmp_path)
+        cluster_file.read(tmp_path)
     (tmp_path / "cluster.yaml").write_text("adress: 10.0.0.1:6379\n")
     with pytest.raises(PipelineError, match="address"):
-        ray_cluster.settings(tmp_path)
+        cluster_file.read(tmp_path)
 
 
 def test_a_recycled_number_is_somebody_elses():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evergreen.core.errors import UserError
-from evergreen.stages.engines import ray_cluster
+from evergreen.stages.engines import cluster_file
 from evergreen.stages.pipeline import names, read
 
 ROOT = Path(__file__).parents[2]
@@ -424,7 +424,7 @@ def test_what_is_no_file_is_not_read(tmp_path, name, make):
     (tmp_path / "pipelines").mkdir()
     make(tmp_path / name)
     with pytest.raises(UserError, match=rf"{name}: (it is not a file|cannot be read)"):
-        read("odd", tmp_path) if name != "cluster.yaml" else ray_cluster.settings(tmp_path)
+        read("odd", tmp_path) if name != "cluster.yaml" else cluster_file.read(tmp_path)
 
 
 ACCEPTED = {
@@ -470,7 +470,7 @@ CLUSTER = [
 def test_nonsense_in_cluster_yaml_is_refused_with_its_place(tmp_path, text):
     (tmp_path / "cluster.yaml").write_text(text)
     with pytest.raises(UserError) as caught:
-        ray_cluster.settings(tmp_path)
+        cluster_file.read(tmp_path)
     assert str(caught.value).startswith(("cluster.yaml:1: ", "cluster.yaml:2: ", "cluster.yaml:3: "))
     assert str(caught.value).isprintable()
 
@@ -478,7 +478,7 @@ def test_nonsense_in_cluster_yaml_is_refused_with_its_place(tmp_path, text):
 def test_an_address_in_the_environment_is_checked_too(tmp_path, monkeypatch):
     monkeypatch.setenv("EVERGREEN_RAY_ADDRESS", "user:password@h:1")
     with pytest.raises(UserError, match="EVERGREEN_RAY_ADDRESS: address is"):
-        ray_cluster.settings(tmp_path)
+        cluster_file.read(tmp_path)
 
 
 BAD_NAMES = ["x@y", "--help", "-", ".hidden", "a b", "a\nb", "a#b", "ä", "x:y", "a" * 101, "a.b", "~", "a\x07b"]

@@ -332,7 +332,9 @@ STATES |= {
 }
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(
+    "state", [pytest.param(name, marks=[pytest.mark.slow] if place % 6 else []) for place, name in enumerate(STATES)]
+)
 def test_no_state_makes_a_traceback(root, capsys, state):
     STATES[state](root)
     others = ["report", "predict", "doctor"]
