@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.errors import OutageError
-from evergreen.stages.engines import ray_node
+from evergreen.core.processes import read_record
+from evergreen.stages.engines import cluster_file, ray_node
 
+AGAIN_SECONDS = 10.0  # until the interruption is repeated: a callback of C code may have swallowed it
 AGAIN = "run it again: what was finished is kept"
 
 
@@ -20,7 +22,9 @@ class RayDied(BaseException):
 @contextlib.contextmanager
 def raise_outage(root: Path) -> Iterator[None]:
     """Raise an OutageError where Ray, or a process of its that the block needs, dies before the block is done."""
-    record = ray_node.load_up(root)
+    record = None if cluster_file.read(root).address else read_record(ray_node.place(root))
+    if record and not ray_node.is_up(record):  # it died before anybody watched
+        raise _outage(root)
     try:
         with _interrupt_when_down(record):
             yield
@@ -57,10 +61,11 @@ def _interrupt_when_down(record: dict[str, Any] | None) -> Iterator[None]:
             raise RayDied
 
     def watch() -> None:
-        while not over.wait(ray_node.POLL_SECONDS):
+        pause = ray_node.POLL_SECONDS
+        while not over.wait(pause):
             if not ray_node.is_up(record):
                 signal.pthread_kill(main.ident, signal.SIGUSR2)  # type: ignore[arg-type]
-                return
+                pause = AGAIN_SECONDS
 
     thread = threading.Thread(target=watch, daemon=True)
     before = signal.signal(signal.SIGUSR2, interrupt)

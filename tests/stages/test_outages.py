@@ -50,8 +50,20 @@ def test_what_a_dead_ray_leads_to_is_an_outage_and_no_result(tmp_path, ray):
 
     with pytest.raises(OutageError, match="Ray died"), ray_watch.raise_outage(tmp_path):
         fail()
-    with pytest.raises(RuntimeError, match="no Ray was up"), ray_watch.raise_outage(tmp_path):
-        raise RuntimeError("no Ray was up before: it is somebody else's doing")
+
+
+def test_without_a_ray_of_this_project_an_error_is_somebody_elses(tmp_path):
+    with pytest.raises(RuntimeError, match="no Ray"), ray_watch.raise_outage(tmp_path):
+        raise RuntimeError("no Ray was up before")
+
+
+def test_a_ray_that_died_before_anybody_waits_for_it_is_told_at_once(tmp_path, ray):
+    end(ray)
+    with pytest.raises(OutageError, match="Ray died"), ray_watch.raise_outage(tmp_path):
+        time.sleep(600)
+    (tmp_path / "cluster.yaml").write_text("address: 10.0.0.1:6379\nstorage: /shared\n")
+    with ray_watch.raise_outage(tmp_path):  # a cluster's Ray is another one
+        pass
 
 
 def test_a_ray_that_died_unnoticed_is_no_success(tmp_path, ray):
