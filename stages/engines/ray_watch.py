@@ -15,20 +15,24 @@ AGAIN_SECONDS = 10.0  # until the interruption is repeated: a callback of C code
 AGAIN = "run it again: what was finished is kept"
 
 
-class RayDied(BaseException):
-    """Interrupt whatever waits for Ray; no `except Exception` on the way stops it."""
-
-
 @contextlib.contextmanager
 def raise_outage(root: Path) -> Iterator[None]:
-    """Raise an OutageError where Ray, or a process of its that the block needs, dies before the block is done."""
+    """Raise an OutageError where Ray, or a process of its that the block needs, dies before the block is done.
+
+    SIGTERM ends the block at once, too: what waits in Ray hears no other exception of a handler than KeyboardInterrupt.
+    """
     record = None if cluster_file.read(root).address else read_record(ray_node.place(root))
     if record and not ray_node.is_up(record):  # it died before anybody watched
         raise _outage(root)
+    heard: set[int] = set()
     try:
-        with _interrupt_when_down(record):
+        with _interrupt(record, heard):
             yield
-    except (Exception, RayDied) as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if signal.SIGTERM in heard:
+            signal.raise_signal(signal.SIGTERM)  # for who handles it outside
+        if isinstance(error, KeyboardInterrupt) and not heard:
+            raise
         if record and not ray_node.is_up(record):
             raise _outage(root) from None
         if _is_lost_process(error):
@@ -49,30 +53,32 @@ def _is_lost_process(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def _interrupt_when_down(record: dict[str, Any] | None) -> Iterator[None]:
-    """Raise RayDied in the block, in Python's main thread, when the recorded Ray is no longer up."""
+def _interrupt(record: dict[str, Any] | None, heard: set[int]) -> Iterator[None]:
+    """Interrupt the block, in Python's main thread, at SIGTERM and when the recorded Ray is no longer up."""
     main, over = threading.main_thread(), threading.Event()
-    if record is None or threading.current_thread() is not main:
+    if threading.current_thread() is not main:
         yield
         return
 
-    def interrupt(*_: Any) -> None:
+    def interrupt(number: int, _frame: Any) -> None:
         if not over.is_set():
-            raise RayDied
+            heard.add(number)
+            raise KeyboardInterrupt
 
     def watch() -> None:
         pause = ray_node.POLL_SECONDS
         while not over.wait(pause):
-            if not ray_node.is_up(record):
+            if record and not ray_node.is_up(record):
                 signal.pthread_kill(main.ident, signal.SIGUSR2)  # type: ignore[arg-type]
                 pause = AGAIN_SECONDS
 
     thread = threading.Thread(target=watch, daemon=True)
-    before = signal.signal(signal.SIGUSR2, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGUSR2, signal.SIGTERM)}
     thread.start()
     try:
         yield
     finally:
         over.set()
         thread.join()
-        signal.signal(signal.SIGUSR2, before)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

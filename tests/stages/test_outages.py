@@ -71,6 +71,20 @@ def test_a_ray_that_died_unnoticed_is_no_success(tmp_path, ray):
         end(ray)
 
 
+def test_sigterm_ends_what_waits_and_is_heard_outside(tmp_path, ray):
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        with pytest.raises(KeyboardInterrupt), ray_watch.raise_outage(tmp_path):
+            time.sleep(50)
+        with pytest.raises(KeyboardInterrupt), ray_watch.raise_outage(tmp_path):
+            raise KeyboardInterrupt  # Ctrl-C stays what it is
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+
+
 def test_other_errors_stay_what_they_are(tmp_path, ray):
     from ray.exceptions import ActorDiedError
 
