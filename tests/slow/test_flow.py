@@ -246,7 +246,7 @@ def test_predict_answers_csv_and_parquet_alike(home, first, table, tmp_path):
 
 BAD = {
     "empty.csv": "the file is empty",
-    "corrupt.parquet": "no readable Parquet file",
+    "corrupt.parquet": "not a readable Parquet file",
     "missing.csv": "no column 'mean_radius'",
     "text.csv": "text.csv#4: mean_radius: not a number",
     "nowhere.csv": "no such file",
