@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core import processes
+from evergreen.core.background import in_background
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import make_private, read_json, read_secret
 from evergreen.core.paths import IMPORT_ROOT
@@ -126,22 +127,16 @@ class Server:
     @contextmanager
     def kept_up(self) -> Iterator[None]:
         """Start the server again where it dies in the block: Prefect's clients ask again until it answers."""
-        over = threading.Event()
 
-        def watch() -> None:
+        def watch(over: threading.Event) -> None:
             while not over.wait(0.5):
                 if self.url is None:
                     print("evergreen: Prefect's server died; it is started again", file=sys.stderr)
                     with suppress(PipelineError):
                         self.start()
 
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
+        with in_background(watch):
             yield
-        finally:
-            over.set()
-            thread.join()
 
     def stop(self) -> bool:
         """End the server; return whether it was up."""

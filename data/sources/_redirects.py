@@ -66,7 +66,7 @@ class Route(HTTPRedirectHandler):
 
     def opener(self) -> OpenerDirector:
         """Return what opens requests by this route."""
-        return build_opener(self, _Http(self), _Https(self))
+        return build_opener(self, _Opener(self))
 
     def connect(self, address: tuple[str, int], *options: Any) -> socket.socket:
         """Connect to the first address of a host that answers, if it may be asked."""
@@ -101,19 +101,13 @@ class Route(HTTPRedirectHandler):
         return request
 
 
-class _Http(HTTPHandler):
+class _Opener(HTTPHandler, HTTPSHandler):
     def __init__(self, route: Route) -> None:
         super().__init__()
         self.route = route
 
     def http_open(self, req: Request) -> Any:
         return self.do_open(_connecting(HTTPConnection, self.route, req), req)
-
-
-class _Https(HTTPSHandler):
-    def __init__(self, route: Route) -> None:
-        super().__init__()
-        self.route = route
 
     def https_open(self, req: Request) -> Any:
         return self.do_open(_connecting(HTTPSConnection, self.route, req), req)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from evergreen.core.background import in_background
 from evergreen.core.errors import OutageError
 from evergreen.core.processes import read_record
 from evergreen.stages.engines import cluster_file, ray_node
@@ -29,8 +30,6 @@ def raise_outage(root: Path) -> Iterator[None]:
         with _interrupt(record, heard):
             yield
     except (Exception, KeyboardInterrupt) as error:
-        if signal.SIGTERM in heard:
-            signal.raise_signal(signal.SIGTERM)  # for who handles it outside
         if isinstance(error, KeyboardInterrupt) and not heard:
             raise
         if record and not ray_node.is_up(record):
@@ -55,30 +54,28 @@ def _is_lost_process(error: BaseException) -> bool:
 @contextlib.contextmanager
 def _interrupt(record: dict[str, Any] | None, heard: set[int]) -> Iterator[None]:
     """Interrupt the block, in Python's main thread, at SIGTERM and when the recorded Ray is no longer up."""
-    main, over = threading.main_thread(), threading.Event()
+    main = threading.main_thread()
     if threading.current_thread() is not main:
         yield
         return
 
     def interrupt(number: int, _frame: Any) -> None:
-        if not over.is_set():
-            heard.add(number)
-            raise KeyboardInterrupt
+        heard.add(number)
+        raise KeyboardInterrupt
 
-    def watch() -> None:
+    def watch(over: threading.Event) -> None:
         pause = ray_node.POLL_SECONDS
         while not over.wait(pause):
             if record and not ray_node.is_up(record):
                 signal.pthread_kill(main.ident, signal.SIGUSR2)  # type: ignore[arg-type]
                 pause = AGAIN_SECONDS
 
-    thread = threading.Thread(target=watch, daemon=True)
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGUSR2, signal.SIGTERM)}
-    thread.start()
     try:
-        yield
+        with in_background(watch):
+            yield
     finally:
-        over.set()
-        thread.join()
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
+        if signal.SIGTERM in heard:
+            signal.raise_signal(signal.SIGTERM)  # for who handles it outside, also where the block caught it

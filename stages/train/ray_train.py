@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.core import parts
+from evergreen.core.background import in_background
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
@@ -85,10 +86,9 @@ def reraise_user_error(note: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def forward_progress(lines: Path, progress: Progress) -> Iterator[None]:
     """Forward what rank 0 appends to `lines`; Ray Train's own reports wait for the controller's next poll."""
-    done = threading.Event()
     start = lines.stat().st_size if lines.exists() else 0
 
-    def follow() -> None:
+    def follow(done: threading.Event) -> None:
         position, last = start, False
         while not last:
             last = done.wait(0.2)
@@ -101,10 +101,5 @@ def forward_progress(lines: Path, progress: Progress) -> Iterator[None]:
                         position += len(line)
                         progress(stage="train", **json.loads(line))
 
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
+    with in_background(follow):
         yield
-    finally:
-        done.set()
-        thread.join()
