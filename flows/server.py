@@ -131,9 +131,9 @@ class Server:
         def watch(over: threading.Event) -> None:
             while not over.wait(0.5):
                 if self.url is None:
-                    print("evergreen: Prefect's server died; it is started again", file=sys.stderr)
-                    with suppress(PipelineError):
+                    with suppress(PipelineError):  # tried again at the next look
                         self.start()
+                        print("evergreen: Prefect's server died; it is started again", file=sys.stderr)
 
         with in_background(watch):
             yield

@@ -66,7 +66,7 @@ SECTIONS = tuple(CONFIGS)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # it is part of tags, files and addresses
 STAGES = (*SECTIONS[:-1], "report")  # the DVC graph, in order; deploy serves releases, so it is not part of the graph
 
-RELEASE = {"auto": "the verdict", "ask": "a person, by `evergreen release NAME`"}
+RELEASE = ("auto", "ask")  # the verdict of validate releases, or a person by `evergreen release NAME`
 RESERVED = {"dvc", "params"}  # files that lie in pipelines/ where a person has a dvc.yaml of their own
 
 

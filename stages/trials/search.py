@@ -17,11 +17,8 @@ from evergreen.models.registry import find_architecture
 from evergreen.stages.trials.ledger import Ledger
 from evergreen.stages.trials.trial import Trial
 
-CHUNKS = (
-    27,
-    9,
-    3,
-)  # of a trial that is not stopped, see stages/trials/trial.py: the most of which WHOLE fit into the time
+# of a trial that is not stopped, see stages/trials/trial.py: the most of which FULL_TRIALS fit into the time
+CHUNKS = (27, 9, 3)
 FULL_TRIALS = 6  # trials
 RUNGS, FACTOR = 9, 3  # a trial may first be stopped after a ninth of its chunks; one in so many goes on
 
