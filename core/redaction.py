@@ -58,6 +58,12 @@ def remember(value: str, shown: str, *, secret: bool = False) -> None:
                 _secrets[form] = shown
 
 
+def forget() -> None:
+    """Show every value as it is again."""
+    _filled.clear()
+    _secrets.clear()
+
+
 def known_secrets() -> list[tuple[str, str]]:
     """Return each secret that came from the environment, the longest first, and what stands for it in an address."""
     return sorted(_secrets.items(), key=lambda item: -len(item[0]))

@@ -4,6 +4,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from evergreen.core import parts, redaction
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_another_test():
+    """Forget the parts of the project that a test opened, and the secrets it filled in: each begins in a new process."""
+    yield
+    parts.adopt({})
+    redaction.forget()
+
 
 @pytest.fixture(scope="session")
 def random_model():
