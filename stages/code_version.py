@@ -48,7 +48,9 @@ def describe_change(old: str, new: str, *, same_parts: bool = False) -> str:
     before, after = ({" ".join(words[:2]): words[2:] for words in text} for text in lines)
     moves = []
     for part in sorted(before.keys() & after.keys() if same_parts else before.keys() | after.keys()):
-        if part not in before or part not in after:
+        if part == "plan cut":
+            moves += ["its plan was cut off"] if before.get(part) != after.get(part) else []
+        elif part not in before or part not in after:
             moves.append(f"{part}: {'added' if part in after else 'gone'}")
         elif before[part][0] != after[part][0]:
             moves.append(f"{part}: version {before[part][0]} → {after[part][0]}")

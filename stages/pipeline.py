@@ -208,7 +208,7 @@ def perform(
     if stage == "preprocess":  # the later ones read them in the spec that it writes
         given["task_options"] = pipeline.task_options
     result: dict[str, Any] = run(getattr(pipeline, stage, None), paths, **given)
-    write_code_versions(pipeline, paths)
+    write_code_versions(pipeline, paths, after=stage)
     summary = own[-1] if own else format_summary(result)
     progress(stage=stage, summary=summary, seconds=time.monotonic() - start)
     return result | {"summary": summary}

@@ -119,28 +119,30 @@ class Trainer:
         """Return the weights of the `best` epoch; the current ones, where no epoch is finished."""
         return clone_weights(self._state.best_weights) if self.best else self._state.averaged_weights()
 
-    def run(self, epochs: int | None = None, deadline: float | None = None) -> None:
+    def run(self, epochs: int | None = None, deadline: float | None = None, *, steps: int | None = None) -> None:
         """Train on to `epochs` in all (None: as configured), or until time.monotonic() passes `deadline`.
 
-        Returns between two steps; another call continues from there. Raises ModelError when the loss is not a number
-        before any epoch could be kept.
+        `steps` bounds the updates of the weights in all. Returns between two steps; another call continues from there.
+        Raises ModelError when the loss is not a number before any epoch could be kept.
         """
         target = self.config.epochs if epochs is None else epochs
         meter = ThroughputMeter(self._rows_done, target * self.train.rows)
         while self.epoch < target and not self.history.has_stopped(self.config):
-            if not self._train_epoch(target, deadline, meter):
+            if not self._train_epoch(target, deadline, meter, steps):
                 break
             self._close_epoch()
             self.report({"epochs": target, **meter.measure(), **self.history[-1]})
         self._save()
 
-    def _train_epoch(self, target: int, deadline: float | None, meter: ThroughputMeter) -> bool:
-        """Train the rest of the epoch; return False if time ran out before its end."""
+    def _train_epoch(self, target: int, deadline: float | None, meter: ThroughputMeter, limit: int | None) -> bool:
+        """Train the rest of the epoch; return False if time ran out, or `limit` was reached, before its end."""
         state, steps = self._state, self.train.steps()
         self._loss_module.train()
         batches = iter(self.train.epoch(state.epoch, state.batch))
         while state.batch < steps:
             if deadline is not None and self.context.broadcast_bool(time.monotonic() >= deadline):
+                return False
+            if limit is not None and state.step >= limit:
                 return False
             parts = [self.context.to_device(batch) for batch in islice(batches, self.config.accumulate)]
             if not parts:

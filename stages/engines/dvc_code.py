@@ -42,22 +42,30 @@ def code_versions(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
     return {
         "collect": code_version("collect", {"source": reader}),
         "preprocess": code_version("preprocess", prepared),
-        "select": code_version("select", prepared | {"architecture": _candidates(pipeline, spec)}),
-        **{stage: learned_code_version(stage, spec, task, _chosen(stage, pipeline, paths)) for stage in CHOSEN},
+        "select": code_version("select", prepared | {"architecture": _candidates(pipeline, spec)})
+        + _cuts(paths.select),
+        **{stage: learned_code_version(stage, spec, task, _chosen(stage, pipeline, paths)) for stage in CHOSEN[1:]},
+        "tune": learned_code_version("tune", spec, task, _chosen("tune", pipeline, paths)) + _cuts(paths.tune),
         "report": code_version("report", {}) + f"templates html {templates_version()}\n",
     }
 
 
-def write_code_versions(pipeline: Pipeline, paths: Paths) -> None:
-    """Bring the files up to date; one that is right already is not touched. Nothing is read where nothing changed."""
+def write_code_versions(pipeline: Pipeline, paths: Paths, *, after: str = "") -> None:
+    """Bring the files up to date; one that is right already is not touched. Nothing is read where nothing changed.
+
+    That of the stage which has just ended, `after`, is left alone: what it was made with is recorded, and where its
+    plan was cut off, the next change of its file makes it stale.
+    """
     memory = paths.home / "versions" / f"{paths.name}.code.json"
     if read_optional(memory).get("state") == _state_hash(pipeline, paths):
         return
     for stage, text in code_versions(pipeline, paths).items():
         file = version_file(paths, stage)
+        if stage == after and file.is_file():
+            continue
         if not file.is_file() or file.read_bytes() != text.encode():
             write_text(file, text)
-    write_text(memory, json.dumps({"state": _state_hash(pipeline, paths)}))
+    write_text(memory, json.dumps({"state": "" if after else _state_hash(pipeline, paths)}))
 
 
 def _state_hash(pipeline: Pipeline, paths: Paths) -> str:
@@ -104,6 +112,12 @@ def _candidates(pipeline: Pipeline, spec: Mapping[str, Any]) -> Iterable[str]:
         return [*named, *baseline_architectures()] if len(named) > 1 else named
     kinds = [field["kind"] for field in spec.get("inputs", {}).values()]
     return accepting_architectures(kinds) if kinds else []
+
+
+def _cuts(choice: Path) -> str:
+    """Return the line that says how often the plan behind a choice was cut off; "" where it never was."""
+    cuts = read_optional(choice).get("cuts")
+    return f"plan cut {cuts}\n" if isinstance(cuts, int) and cuts > 0 else ""
 
 
 def _chosen(stage: str, pipeline: Pipeline, paths: Paths) -> str:

@@ -224,7 +224,7 @@ def commit(paths: Paths, stage: str) -> None:
     from dvc.lock import LockError
 
     register_pipeline(paths)
-    write_code_versions(read(paths.name, paths.root), paths)
+    write_code_versions(read(paths.name, paths.root), paths, after=stage)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:

@@ -9,12 +9,14 @@ from evergreen.core.errors import PipelineError
 
 
 class SelectConfig(Section):
-    """Say how long the comparison of architectures takes, and how wide it is."""
+    """Say how wide the comparison of architectures is."""
 
     RENAMED: ClassVar = {"seconds": "time_budget_s", "keep": "reduction_factor"}
 
-    time_budget_s: float = Field(60, gt=0, le=1e9)
-    """Seconds for the whole stage."""
+    effort: float = Field(1.0, gt=0, le=1e6)
+    """How much work the comparison may be, as a multiple of what Evergreen plans for so many rows."""
+    time_budget_s: float | None = Field(None, gt=0, le=1e9)
+    """Seconds after which the comparison is cut off and the choice is provisional; by default it ends with its plan."""
     seeds: int = Field(3, ge=1, le=1000)
     """Seeds with which finalists are scored."""
     folds: int = Field(0, ge=0, le=1000)

@@ -1,44 +1,55 @@
-"""Choose an architecture: race all that fit the inputs and the task, within a budget in seconds.
+"""Choose an architecture: race all that fit the inputs and the task, by a plan that no clock decides.
 
 Synchronous successive halving (Jamieson and Talwalkar 2016) by a factor of 3 at a constant learning rate: all train a
 chunk of epochs, the best third goes on to three times as many. The baseline, where there is one, stays to the end.
-Where time is too short for all at once, they race in heats, those that are usually good with such inputs first; that
-order decides nothing else.
+Then the finalists are trained as the candidate will be, with several seeds, and of those within one standard error of
+the best the one is chosen whose answer is the least work, then the one with fewest parameters (Breiman et al. 1984).
 
-Then the finalists are trained as the candidate will be, with several seeds as time allows, and the one with fewest
-parameters within one standard error of the best is chosen (Breiman et al. 1984).
+How far each trains follows from the rows, the settings and the work that a network is (stages/trials/race_plan.py).
+Where a limit of seconds cuts the plan off, the choice is provisional: it says so, only a person may release it, and the
+next run goes on from there.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from evergreen.core.errors import PipelineError, suggest
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.select.config import SelectConfig
+from evergreen.stages.trials import race_plan as plan
 
-FINALISTS = 2  # besides the baseline; no rung leaves fewer, since a first chunk shows little
-RACE_SHARE = 0.5  # of the time; the rest is for the finals
-
-VERSION = 1  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 2  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
-    """Write `choice/select.json` and return it, within `time_budget_s`, whatever is not done by then."""
+    """Write `choice/select.json` and return it.
+
+    Raises PipelineError where `time_budget_s` is too short to compare the baseline with two others.
+    """
     started = time.monotonic()
     from evergreen.core.files import write_json
     from evergreen.stages.artifacts import folder_version
     from evergreen.stages.engines import ray_cluster, ray_watch
+    from evergreen.stages.trials.ledger import Ledger
 
     version = folder_version(paths.ready)
     names = _candidates(config, paths, task)
-    progress(stage="select", rung=0, rungs=len(config.rungs), seconds_left=config.time_budget_s)
     contenders: list[Any] = []
-    if len(names) > 1 and config.time_budget_s > ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]]:
+    ledger = Ledger(paths.trials.with_suffix(".race.jsonl"), {"data": version, "task": task})
+    ledger.prune()
+    left = None
+    if len(names) > 1:
         ray_cluster.connect(paths.root)
         with ray_watch.raise_outage(paths.root):
-            contenders = _race(config, paths, task, names, version, started, progress)
-    choice = {**_decide(contenders, names, config, paths), "data_version": version}
+            contenders, left = _race(config, paths, task, names, ledger, started, progress)
+    choice = {**_decide(contenders, names, paths, left), "data_version": version}
+    if left is not None:
+        _check_compared(contenders, time.monotonic() - started, left)
+        ledger.count_cut()
+        choice["provisional"] = f"its plan was cut off, with about {left:.0f} s to go"
+    choice["cuts"] = ledger.cuts()
     choice["seconds"] = round(time.monotonic() - started, 1)
     write_json(paths.select, choice)
     progress(stage="select", summary=f"{choice['architecture']}: {choice['why']}", seconds=choice["seconds"])
@@ -67,52 +78,91 @@ def _candidates(config: SelectConfig, paths: Paths, task: str) -> list[str]:
 
 
 def _race(
-    config: SelectConfig, paths: Paths, task: str, names: list[str], version: str, started: float, progress: Progress
-) -> list[Any]:
+    config: SelectConfig, paths: Paths, task: str, names: list[str], ledger: Any, started: float, progress: Progress
+) -> tuple[list[Any], float | None]:
+    """Return the contenders, and the seconds that are left of a plan that was cut off, else None."""
+    from evergreen.data.spec import FeatureSpec
     from evergreen.models.registry import find_architecture
+    from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.trials.contender import ContenderState
     from evergreen.stages.trials.race import Race
-    from evergreen.stages.trials.trial import deciding_metric
+    from evergreen.stages.trials.trial import deciding_metric, max_rows
 
-    common = (str(paths.ready.resolve()), version, task)
-    contenders = [ContenderState(name, config.seed, find_architecture(name).IS_BASELINE) for name in names]
-    direction = deciding_metric(paths.ready)[1]
-    with Race(common, names[0], started + config.time_budget_s, progress) as race:
-        begun = time.monotonic()
-        until = begun + RACE_SHARE * (started + config.time_budget_s - begun)
-        waiting = contenders
-        while waiting and race.has_time(until):
-            room = race.max_contenders(until)
-            heat, waiting = waiting[:room], waiting[room:]
-            _halving_round(race, heat, config, until, direction)
-        for contender in waiting:
-            contender.reason = f"{config.time_budget_s:g} s are too few for so many: it was not tried"
-        ranked = sorted(
-            (contender for contender in contenders if contender.score),
-            key=lambda contender: (contender.rung, contender.rank(direction)),
-        )
-        race.run_finals(_promote(ranked[::-1], FINALISTS), config.seeds, config.folds)
-    return contenders
+    spec = FeatureSpec.load(paths.ready)
+    contenders = []
+    for name in names:
+        code = learned_code_version("select", spec.to_json(), task, name)
+        contenders.append(ContenderState(name, config.seed, find_architecture(name).IS_BASELINE, code))
+    scale = plan.scale(max_rows(spec)["train"], config.effort)
+    deadline = started + (config.time_budget_s or plan.cap_seconds(scale))
+    common = (str(paths.ready.resolve()), ledger.data, task)
+    with Race(common, ledger, deadline, progress) as race:
+        race.measure(contenders)
+        alive = [one for one in contenders if one.work]
+        race.planned = scale * (plan.RACE_WORK + plan.FINALS_WORK)
+        ranked = _halve(race, alive, config, scale * plan.RACE_WORK, deciding_metric(paths.ready)[1])
+        if not race.is_cut:
+            _run_finals(race, plan.promote(ranked, plan.FINALISTS), config, scale * plan.FINALS_WORK)
+        return contenders, race.seconds_left if race.is_cut else None
 
 
-def _halving_round(race: Any, alive: list[Any], config: SelectConfig, until: float, direction: str) -> None:
-    """Halve successively among those that there is time for at once."""
+def _halve(race: Any, alive: list[Any], config: SelectConfig, work: float, direction: str) -> list[Any]:
+    """Halve successively; return all that were scored, the best of the furthest rung first."""
+    from evergreen.stages.trials.race import Job
+
+    contenders, rungs = alive, len(config.rungs)
     for rung, chunks in enumerate(config.rungs, 1):
-        alive = race.advance(alive, rung, chunks, until=until, rungs_left=len(config.rungs) - rung + 1)
-        if not alive:
-            return
+        allowed = plan.rung_work(rung, rungs, work) / max(1, len(alive))
+        for contender in alive:
+            contender.goal = plan.rung_goal(contender, chunks, allowed)
+        answers = race.run([Job(one, one.seed, one.goal) for one in alive], f"rung {rung} of {rungs}")
+        for contender in alive:
+            if contender.name in answers:
+                contender.add_rung(answers[contender.name], rung)
+            elif not contender.scores:
+                contender.reason = "the time ran out before its turn"
+        alive = [one for one in alive if one.rung == rung and one.score]
         alive.sort(key=lambda contender: contender.rank(direction), reverse=True)
-        if rung < len(config.rungs):
-            alive = _promote(alive, max(FINALISTS, -(-(len(alive) - 1) // config.reduction_factor)))
+        if race.is_cut:
+            break
+        if rung < rungs:
+            alive = plan.promote(alive, max(plan.FINALISTS, -(-(len(alive) - 1) // config.reduction_factor)))
+    scored = [contender for contender in contenders if contender.score]
+    return sorted(scored, key=lambda contender: (contender.rung, contender.rank(direction)), reverse=True)
 
 
-def _promote(ranked: list[Any], count: int) -> list[Any]:
-    """Return the baseline and the best `count` of its challengers."""
-    challengers = [contender for contender in ranked if not contender.is_baseline][:count]
-    return [contender for contender in ranked if contender.is_baseline or contender in challengers]
+def _run_finals(race: Any, finalists: list[Any], config: SelectConfig, work: float) -> None:
+    """Train each finalist in full, with several seeds or over folds; these scores replace those of the race."""
+    from evergreen.stages.trials.race import Job
+
+    count = plan.n_finals(finalists, config.folds or config.seeds, work)
+    race.planned = race.done + count * sum(contender.work.full for contender in finalists)
+    for extra in range(count):
+        fold = (extra, config.folds) if config.folds else None
+        for contender in finalists:
+            contender.worker = None
+        jobs = [Job(one, one.seed + (0 if fold else extra), 0, fold) for one in finalists]
+        answers = race.run(jobs, f"finals, {'fold' if fold else 'seed'} {extra + 1} of {count}")
+        if any("score" not in answers.get(one.name, {}) for one in finalists):
+            return  # means over different numbers of seeds do not compare
+        for contender in finalists:
+            contender.add_final_score(answers[contender.name], fold)
 
 
-def _decide(contenders: list[Any], names: list[str], config: SelectConfig, paths: Paths) -> dict[str, Any]:
+def _check_compared(contenders: Sequence[Any], spent: float, left: float) -> None:
+    """Raise PipelineError where a race was cut off before the baseline and two others were scored."""
+    compared = [contender for contender in contenders if contender.scores]
+    possible = [contender for contender in contenders if not contender.failed]
+    if len(compared) < min(plan.MIN_COMPARED, len(possible)):
+        needed = f"about {spent + left:.0f} s here" if left < float("inf") else "more"
+        problem = (
+            f"{len(compared)} of {len(possible)} architectures were compared in {spent:.0f} s, and that is no choice"
+        )
+        fix = f"leave time_budget_s out; the whole comparison takes {needed}, and what was done is kept"
+        raise PipelineError(problem, place="select", fix=fix)
+
+
+def _decide(contenders: list[Any], names: list[str], paths: Paths, left: float | None) -> dict[str, Any]:
     from evergreen.models.registry import find_architecture
     from evergreen.stages.trials.trial import deciding_metric, sampling_note
 
@@ -126,18 +176,14 @@ def _decide(contenders: list[Any], names: list[str], config: SelectConfig, paths
     elif not raced:
         chosen = names[0]
         what = "the simplest" if find_architecture(chosen).IS_BASELINE else "the first to try"
-        why = f"{config.time_budget_s:g} s are too few to compare architectures: it is {what}; give select more seconds"
         failed = [f"{contender.name}: {contender.reason}" for contender in contenders if contender.failed]
-        why = f"none could be trained ({'; '.join(failed[:FINALISTS])}): it is {what}" if failed else why
+        why = f"none could be trained ({'; '.join(failed[: plan.FINALISTS])}): it is {what}"
     else:
         chosen, why = _choose(raced, name, direction)
-    missed = [one for one in names if one not in {contender.name for contender in contenders}] if len(names) > 1 else []
-    for missing in missed:
-        blank: dict[str, Any] = dict.fromkeys(("parameters", "score", "standard_error"))
-        board.append({"architecture": missing, "epochs": 0, "rung": 0, "scores": [], "seconds": 0.0, **blank})
     folds = max((contender.folds for contender in raced), default=0)
     why += f"; scored over {folds} folds of the training and validation rows" if folds else ""
     why += sampling_note(paths.ready) if raced else ""
+    why += "; provisional, since the comparison was cut off" if left is not None else ""
     decided = {"architecture": chosen, "why": why, "metric": name, "direction": direction, "leaderboard": board}
     return {**decided, "folds": folds} if folds else decided
 
@@ -150,7 +196,7 @@ def _choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
     finalists = finalists or [contender for contender in raced if contender.rung == furthest or contender.is_baseline]
     best = max(finalists, key=lambda contender: sign * contender.mean)
     close = [contender for contender in finalists if contender is best or contender.paired_gap(best) <= 1]
-    chosen = min(close, key=lambda contender: (contender.parameters, -sign * contender.mean))
+    chosen = min(close, key=lambda one: (_rounded(one.work.answer), one.parameters, -sign * one.mean))
     others = [contender for contender in finalists if contender is not chosen] or [
         contender for contender in raced if contender is not chosen
     ]
@@ -158,16 +204,21 @@ def _choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
     if chosen is not best:
         why = (
             f"its {name} of {chosen.mean:.4g} is within one standard error of the best, {best.name}'s {best.mean:.4g} "
-            f"(the difference is {chosen.paired_gap(best):.2g} standard errors), at {chosen.parameters:,} parameters "
-            f"instead of {best.parameters:,}"
+            f"(the difference is {chosen.paired_gap(best):.2g} standard errors), and its answer is less work: "
+            f"{chosen.parameters:,} parameters instead of {best.parameters:,}"
         )
     elif others:
         why = f"best {name}, {chosen.mean:.4g}; next is {others[0].name} with {others[0].mean:.4g}"
         anchor = next((contender for contender in others[1:] if contender.is_baseline), None)
         why += f", and {anchor.name}, the baseline, has {anchor.mean:.4g}" if anchor else ""
     else:
-        why = f"the only one that could be scored in time, {name} {chosen.mean:.4g}"
+        why = f"the only one that could be scored, {name} {chosen.mean:.4g}"
     return chosen.name, why
+
+
+def _rounded(work: float) -> float:
+    """Return counted work to two digits: less does not tell two architectures apart."""
+    return float(f"{work:.1e}")
 
 
 def _leaderboard_key(entry: dict[str, Any], direction: str) -> tuple[Any, ...]:

@@ -50,11 +50,13 @@ class RunPlan:
     start_bytes: str = ""  # what that version is
     start_folder: str = ""  # where it lies
     freeze: str = "nothing"  # the weights that are not trained
+    provisional: str = ""  # why the choice of the architecture or its options is not final yet
 
     def key(self) -> str:
         """Return a hash that is equal for runs with equal results."""
         values = dataclasses.asdict(self) | dict.fromkeys(LOCATION_FIELDS)
         values["recipe"] = values["recipe"] | {"checkpoint_seconds": None}
+        del values["provisional"]
         return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def in_folder(self, runs: Path) -> Self:
@@ -100,6 +102,7 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
         start_bytes=start.bytes if start else "",
         start_folder=_share_folder(start.folder, storage, "start", paths.name, start.bytes) if start else "",
         freeze="features" if config.freeze == "backbone" else "nothing",  # as runs and models record it
+        provisional=choice.get("provisional", ""),
     ).in_folder(runs)
 
 

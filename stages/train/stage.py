@@ -94,6 +94,7 @@ def _model_card(plan: RunPlan, trained: FinishedRun) -> dict[str, Any]:
 
     keys = ("architecture", "options", "recipe", "task", "data_version", "code_version", "trial", "refit")
     origin = {"start": plan.start, "start_bytes": plan.start_bytes, "freeze": plan.freeze} if plan.start else {}
+    origin |= {"provisional": plan.provisional} if plan.provisional else {}
     best = trained.best[1] if trained.best and not plan.refit else {}  # rows that were trained on score nothing
     scores = {name: value for name, value in best.items() if name != "epoch"}
     return {

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Self
 
+from evergreen.models.work import Work
 from evergreen.stages.trials.folds import Fold
 from evergreen.stages.trials.trial import Score
 
@@ -11,9 +13,12 @@ from evergreen.stages.trials.trial import Score
 class ContenderState:
     """Hold the scores and the progress of one architecture in a race."""
 
-    def __init__(self, name: str, seed: int, is_baseline: bool = False) -> None:
-        self.name, self.seed, self.is_baseline = name, seed, is_baseline
+    def __init__(self, name: str, seed: int, is_baseline: bool = False, code: str = "") -> None:
+        self.name, self.seed, self.is_baseline, self.code = name, seed, is_baseline, code
         self.parameters = 0
+        self.work: Work | None = None  # None where it cannot be built
+        self.steps = self.chunk = 0  # updates in an epoch, and between two comparisons
+        self.goal = 0  # updates done by the trial of the first seed
         self.score: Score | None = None  # of the first seed
         self.scores: list[float] = []  # per seed, each trained as long as the first
         self.rows: list[list[float]] = []  # per seed: the deciding quantity of each validation row
@@ -21,22 +26,38 @@ class ContenderState:
         self.rung = 0
         self.final = False  # scored by its full configuration
         self.folds = 0  # over which it was scored, 0 where it was over seeds
-        self.full_epochs = 0  # of its recipe
         self.predict_ms: float | None = None  # of one validation row; for information only
         self.worker: int | None = None  # that holds the trial
         self.deaths = 0  # of processes that trained it
         self.reason = ""  # why there is no score
         self.failed = False  # True if the trial failed, False if only the time ran out
 
-    def record(self, answer: dict[str, Any]) -> None:
-        """Record what a worker reports about the trial."""
+    def measured(self, answer: dict[str, Any]) -> None:
+        """Record what its work was counted to be."""
+        if "reason" in answer:
+            return self.fail(answer["reason"])
+        self.work, self.parameters = answer["work"], answer["parameters"]
+        self.steps, self.chunk = answer["steps"], answer["chunk"]
+
+    def fail(self, reason: str) -> None:
+        """Record that it cannot train."""
+        self.reason, self.failed, self.score, self.scores, self.rows = reason, True, None, [], []
+
+    def add_rung(self, answer: dict[str, Any], rung: int) -> None:
+        """Record what a worker reports about the trial after a rung."""
+        if "reason" in answer:
+            return self.fail(answer["reason"])
+        self._record(answer)
+        self.rung, self.scores, self.rows = rung, [answer["score"].value], [answer["rows"]]
+
+    def _record(self, answer: dict[str, Any]) -> None:
         self.score, self.error, self.parameters = answer["score"], answer["error"], answer["parameters"]
-        self.full_epochs, self.predict_ms = answer["epochs"], answer.get("predict_ms")
+        self.predict_ms = answer.get("predict_ms")
 
     def add_final_score(self, answer: dict[str, Any], fold: Fold | None) -> None:
         """Add the score of a full run: of another seed on the same rows, or of a fold on rows of its own."""
         error = self.error  # that of the validation split, which later stages compare with
-        self.record(answer)
+        self._record(answer)
         if not self.final:
             self.scores, self.rows, self.final = [], [], True
         self.scores.append(answer["score"].value)
@@ -45,13 +66,6 @@ class ContenderState:
             self.rows = [[*(self.rows[0] if self.rows else []), *answer["rows"]]]
         else:
             self.rows.append(answer["rows"])
-
-    @property
-    def full_run_seconds(self) -> float:
-        """Seconds that a full run will take; infinite where no epoch was done that could tell."""
-        if not self.score or not self.score.epochs:
-            return math.inf
-        return self.full_epochs * self.score.seconds / self.score.epochs
 
     @property
     def mean(self) -> float:
@@ -84,6 +98,8 @@ class ContenderState:
             "standard_error": self.error if self.scores else None,
             "seconds": round(score.seconds, 2) if score else 0.0,
             "predict_ms": round(self.predict_ms, 4) if self.predict_ms else None,
+            "work": asdict(self.work) if self.work else None,
+            "steps": self.steps,
         }
         return {**row, "reason": self.reason} if self.reason else row
 

@@ -11,12 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evergreen.core.files import write_text
+
+CUT = b'{"cut": true}'
+
 
 class Ledger:
     """Read and write lines of one context: what all trials of a search have in common."""
 
     def __init__(self, path: Path, context: Mapping[str, Any]) -> None:
-        self.path, self.context = path, _hash(context)
+        self.path, self.context, self.data = path, _hash(context), context.get("data", "")
 
     def key(self, options: Mapping[str, Any]) -> str:
         """Return the key of a trial with these options in this context."""
@@ -32,19 +36,36 @@ class Ledger:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            if entry.get("context") == self.context:
+            if isinstance(entry, dict) and entry.get("context") == self.context:
                 entries.setdefault(entry["key"], entry)
         return list(entries.values())
+
+    def prune(self) -> None:
+        """Drop the lines of other contexts, which nothing will ask for any more."""
+        lines = [json.dumps(entry, sort_keys=True) for entry in self.entries()] + [CUT.decode()] * self.cuts()
+        if self.path.exists():
+            write_text(self.path, "".join(f"{line}\n" for line in lines))
+
+    def cuts(self) -> int:
+        """Return how often a plan was cut off; only ever more, whatever the context."""
+        return self.path.read_bytes().count(CUT) if self.path.exists() else 0
+
+    def count_cut(self) -> None:
+        """Record that a plan was cut off."""
+        self._append(CUT)
 
     def add(self, options: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Append a finished trial in one write, on a line of its own even where the last one is torn."""
         entry = {"key": self.key(options), "context": self.context, "options": dict(options), **facts}
+        self._append(json.dumps(entry, sort_keys=True).encode())
+
+    def _append(self, line: bytes) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab+") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 1))
             torn = size > 0 and file.read(1) != b"\n"
-            file.write((b"\n" if torn else b"") + json.dumps(entry, sort_keys=True).encode() + b"\n")
+            file.write((b"\n" if torn else b"") + line + b"\n")
             file.flush()
             os.fsync(file.fileno())
 

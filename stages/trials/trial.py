@@ -26,6 +26,7 @@ from evergreen.models.registry import build, build_head, options
 from evergreen.models.registry import find_architecture as find
 from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.trainer import Trainer
+from evergreen.models.work import Work, count
 from evergreen.stages.trials.folds import Fold, fold_ids, split_fold
 
 CHUNK_STEPS = 30  # minimum of optimization steps between two comparisons
@@ -79,9 +80,9 @@ def deciding_metric(ready: Path) -> tuple[str, str]:
     return first_metric(build_head(spec.task, spec.target, options=spec.task_options))
 
 
-def epochs_per_chunk(batches: int, recipe: TrainingConfig) -> int:
-    """Return the epochs between two comparisons, of `batches` each."""
-    return -(-CHUNK_STEPS // max(1, batches // recipe.accumulate))
+def chunk_steps(steps: int) -> int:
+    """Return the updates between two comparisons, whole epochs of so many `steps`."""
+    return -(-CHUNK_STEPS // steps) * steps
 
 
 @functools.lru_cache(maxsize=2)
@@ -151,14 +152,24 @@ class Trial:
         drawn = weighted_epoch(weights, seed) if weights is not None else None
         feed = InMemoryBatches(train, recipe.batch_size, seed=seed, shuffle=True, drawn=drawn)
         self.loop = Trainer(self.network, feed, validation, recipe)
-        self.epochs_per_chunk = epochs_per_chunk(feed.steps(), recipe)
+        self.steps = -(-feed.steps() // recipe.accumulate)  # updates in an epoch
+        self.chunk = chunk_steps(self.steps)
         self.parameters = sum(one.numel() for one in self.network.parameters() if one.requires_grad)
-        self.seconds = self.predict_ms = 0.0  # trained in all; of one validation row, for information alone
+        self.seconds = self.predict_ms = 0.0  # trained in all; of one row asked alone: for information, neither decides
 
-    def advance(self, epochs: int, seconds: float) -> Score:
-        """Train on to `epochs` in all, for at most `seconds`; an unfinished epoch stays where it is."""
+    def work(self) -> Work:
+        """Count what training and asking it costs, without training it."""
+        batch = {name: torch.as_tensor(column) for name, column in next(self.loop.train.epoch(0)).items()}
+        n_validation = len(self.loop.validation["target"])
+        return count(self.network, batch, steps=self.steps, epochs=self.epochs, n_validation=n_validation)
+
+    def advance(self, steps: int, seconds: float) -> Score:
+        """Train on to so many updates in all, as configured where that is 0, for at most `seconds`.
+
+        An unfinished epoch stays where it is.
+        """
         started = time.monotonic()
-        self.loop.run(epochs, started + seconds)
+        self.loop.run(None, started + seconds, steps=steps or None)
         best = self.loop.best
         record = best[1] if best else self._measure()
         self.seconds += time.monotonic() - started

@@ -12,8 +12,10 @@ class TuneConfig(Section):
 
     RENAMED: ClassVar = {"seconds": "time_budget_s"}
 
-    time_budget_s: float = Field(60, ge=0, le=1e9)
-    """Seconds for the whole stage; 0 leaves the search out."""
+    effort: float = Field(1.0, ge=0, le=1e6)
+    """How much work the search may be, as a multiple of what Evergreen plans for so many rows; 0 leaves it out."""
+    time_budget_s: float | None = Field(None, ge=0, le=1e9)
+    """Seconds after which the search is cut off and the choice is provisional; by default it ends with its plan."""
     trials: int = Field(20, ge=1, le=1_000_000)
     """The most trials there are, those of earlier runs included."""
     seed: Seed = 0

@@ -1,69 +1,78 @@
-"""Tune: search the chosen architecture's SPACE within a budget of seconds and trials, the defaults first.
+"""Tune: search the chosen architecture's SPACE by a plan of trials that no clock decides, the defaults first.
 
-Ray Tune with Optuna's sampler (TPE, Bergstra et al. 2011) and asynchronous halving (ASHA, Li et al. 2020). Finished
-trials stand in a ledger, so a search that is run again, or was killed, goes on from them. What is found replaces the
-defaults only where it is better by more than one standard error of the score (Breiman et al. 1984): the best of many
-trials looks better than it is.
+Ray Tune with Optuna's sampler (TPE, Bergstra et al. 2011) and halving (Jamieson and Talwalkar 2016), in batches (see
+stages/trials/proposals.py). Finished trials stand in a ledger, so a search that is run again, was killed, or gets more
+trials, goes on from them. What is found replaces the defaults only where it is better by more than one standard error
+of the score (Breiman et al. 1984): the best of many trials looks better than it is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core.paths import IMPORT_ROOT, Paths
 from evergreen.core.progress import Progress, no_progress
+from evergreen.stages.trials import search_plan
 from evergreen.stages.trials.ledger import Ledger
 from evergreen.stages.tune.config import TuneConfig
 
 if TYPE_CHECKING:
-    from evergreen.stages.trials.search import Search
+    from evergreen.stages.trials.proposals import Search
 
 END_SECONDS = 1.0  # that Tune usually takes to close
 
-VERSION = 1  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 2  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
-    """Write `choice/tune.json` and return it, within `time_budget_s`, whatever is not done by then."""
+    """Write `choice/tune.json` and return it; provisional where `time_budget_s` cut the search off."""
     started = time.monotonic()
     from evergreen.core.files import read_json, write_json
     from evergreen.data.spec import FeatureSpec as Spec
     from evergreen.stages.artifacts import folder_version
     from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.engines import ray_cluster, ray_watch
-    from evergreen.stages.trials.search import Search
+    from evergreen.stages.trials.proposals import Search
     from evergreen.stages.trials.trial import deciding_metric, sampling_note, search_defaults
 
     selected = read_json(paths.select)
     architecture = selected["architecture"]
     board = {one["architecture"]: one for one in selected.get("leaderboard", [])}
-    entry: dict[str, Any] = board.get(architecture, {})
-    own, length = search_defaults(architecture), _chunks(config, paths, architecture, entry)
-    ready, version = str(paths.ready.resolve()), folder_version(paths.ready)
-    search = Search(ready, version, task, architecture, own, deciding_metric(paths.ready), config.seed, length)
+    entry: dict[str, Any] = {"architecture": architecture, **board.get(architecture, {})}
+    own, version = search_defaults(architecture), folder_version(paths.ready)
+    is_wanted = bool(own and config.effort and config.time_budget_s != 0)
+    trial_plan = search_plan.plan(config, paths, version, task, entry) if is_wanted else None
+    trials, length = (trial_plan.trials, trial_plan.chunks) if trial_plan else (0, search_plan.CHUNKS[0])
+    ready, metric = str(paths.ready.resolve()), deciding_metric(paths.ready)
+    search = Search(ready, version, task, architecture, own, metric, config.seed, length)
     code = learned_code_version("tune", Spec.load(paths.ready).to_json(), task, architecture)
     context = {**search.context(), "code": code}
     ledger = Ledger(paths.trials, context)
-    done = ledger.entries()
-    cut: list[dict[str, Any]] = []
-    idle = _skip_reason(config, search, ray_cluster.WORKERS_AFTER[ray_cluster.status(paths.root)["running"]])
-    if not idle and len(done) < config.trials:
+    done, cut = _by_number(ledger), []
+    if trial_plan and len(done) < trials:
         ray_cluster.connect(paths.root)
+        left = (config.time_budget_s or trial_plan.cap_seconds) - (time.monotonic() - started)
         with ray_watch.raise_outage(paths.root):
-            cut = _search(search, context, config.time_budget_s - (time.monotonic() - started), config, paths, progress)
-        done = ledger.entries()
-    choice = _decide(search, done[: config.trials], cut, entry.get("standard_error") or 0.0)
-    if idle and not done:
-        choice["why"] = f"the defaults stay: {idle}"
+            cut = _search(search, context, left, trials, paths, progress)
+        done = _by_number(ledger)
+    choice = _decide(search, done[:trials], cut, entry.get("standard_error") or 0.0)
+    if not trials:
+        choice["why"] = f"the defaults stay: {_skip_reason(config, search)}"
     choice["why"] += sampling_note(paths.ready) if done else ""
+    if "provisional" in selected:
+        choice["provisional"] = selected["provisional"]
+    elif len(done) < trials:
+        choice["provisional"] = f"its search was cut off after {len(done)} of {trials} trials"
+    if len(done) < trials:
+        ledger.count_cut()
+        choice["why"] += f"; provisional: {len(done)} of {trials} trials are done"
+    choice["cuts"] = ledger.cuts()
     choice["data_version"] = version
     choice["seconds"] = round(time.monotonic() - started, 1)
     write_json(paths.tune, choice)
@@ -71,35 +80,22 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
     return choice
 
 
-def _skip_reason(config: TuneConfig, search: Search, start: float) -> str:
-    """Return why there is no search, or ""; workers take `start` seconds until they can train."""
+def _by_number(ledger: Ledger) -> list[dict[str, Any]]:
+    """Return the finished trials in the order in which they were proposed."""
+    return sorted(ledger.entries(), key=lambda entry: int(entry["number"]))
+
+
+def _skip_reason(config: TuneConfig, search: Search) -> str:
+    """Return why there is no search."""
     if not search.defaults:
         return f"{search.architecture} has nothing to search"
-    if not config.time_budget_s:
-        return "no search was asked for (time_budget_s: 0)"
-    if config.time_budget_s <= start:
-        return f"a search takes {start:g} s to start and was given {config.time_budget_s:g}"
-    return ""
-
-
-def _chunks(config: TuneConfig, paths: Paths, architecture: str, entry: Mapping[str, Any]) -> int:
-    """Return how long trials may be so that several fit into the time, judged by select's speed."""
-    from evergreen.data.spec import FeatureSpec
-    from evergreen.stages.engines import ray_cluster
-    from evergreen.stages.trials.search import CHUNKS, FULL_TRIALS
-    from evergreen.stages.trials.trial import epochs_per_chunk, max_rows, split_config_and_options
-
-    if not entry.get("epochs"):
-        return CHUNKS[0]
-    recipe, _ = split_config_and_options(architecture, {})
-    batches = -(-max_rows(FeatureSpec.load(paths.ready))["train"] // recipe.batch_size)
-    each = entry["seconds"] / entry["epochs"] * epochs_per_chunk(batches, recipe)
-    time_given = (config.time_budget_s - ray_cluster.WORKERS_AFTER[True] - END_SECONDS) * (os.cpu_count() or 1)
-    return next((length for length in CHUNKS if FULL_TRIALS * length * each <= time_given), CHUNKS[-1])
+    if not config.effort or config.time_budget_s == 0:
+        return "no search was asked for"
+    return "a trial is more work than a whole search may be (a larger effort allows it)"
 
 
 def _search(
-    search: Search, context: dict[str, Any], left: float, config: TuneConfig, paths: Paths, progress: Progress
+    search: Search, context: dict[str, Any], left: float, trials: int, paths: Paths, progress: Progress
 ) -> list[dict[str, Any]]:
     """Run the search for at most `left` seconds; return the trials that were cut off by the clock.
 
@@ -111,7 +107,7 @@ def _search(
     shutil.rmtree(store, ignore_errors=True)
     places = {"root": paths.root.resolve(), "path": paths.trials.resolve(), "store": store}
     given: dict[str, Any] = {name: str(place) for name, place in places.items()}
-    given |= {"search": vars(search), "context": context, "trials": config.trials}
+    given |= {"search": vars(search), "context": context, "trials": trials}
     given["until"] = time.time() + left - END_SECONDS
     command = [sys.executable, "-m", "evergreen.stages.trials.search"]
     ledger = Ledger(paths.trials, context)
@@ -125,8 +121,8 @@ def _search(
             while process.poll() is None and (seconds_left := until - time.monotonic()) > 0:
                 entries = ledger.entries()
                 best = search.best(entries)
-                state = {"trial": len(entries), "trials": config.trials, "best": best["score"] if best else None}
-                progress(stage="tune", **state, seconds_left=seconds_left)
+                state = {"trial": len(entries), "trials": trials, "best": best["score"] if best else None}
+                progress(stage="tune", **state)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=min(0.25, seconds_left))
         finally:
@@ -170,9 +166,9 @@ def _why(name: str, count: int, best: Any, first: Any, error: float) -> str:
     """Explain the choice in a sentence; `first` is the trial of the defaults, None where it was not done."""
     trials = "1 trial" if count == 1 else f"{count} trials"
     if best is None:
-        return "no trial finished in time, so the defaults stay; give tune more seconds"
+        return "no trial finished in time, so the defaults stay"
     if first is None:
-        return f"the defaults stay: they did not finish in time to compare {trials} with them; give tune more seconds"
+        return f"the defaults stay: they did not finish in time to compare {trials} with them"
     if best is first:
         return f"the defaults reach the best {name}, {best['score']:.4g}, of {trials}"
     if abs(best["score"] - first["score"]) > error:

@@ -44,10 +44,12 @@ def decide(evidence: Evidence, gaps: Mapping[str, PairedDifference], config: Val
 
 
 def _ask_a_person(verdict: Verdict, evidence: Evidence) -> Verdict:
-    """Leave to a person what the comparison cannot settle: another target or input, or classes that are new."""
+    """Leave to a person what a comparison cannot settle: another target or input, new classes, a provisional choice."""
     if verdict.word != "release":
         return verdict
-    if evidence.refusal:
+    if provisional := evidence.model.card.get("provisional"):
+        reason = f"The choice is provisional ({provisional})"
+    elif evidence.refusal:
         reason = f"The released {evidence.version} cannot predict these rows ({evidence.refusal})"
     elif evidence.new_classes:
         shown = ", ".join(map(str, evidence.new_classes[:MAX_CLASSES])) + " …" * (

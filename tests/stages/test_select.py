@@ -6,11 +6,12 @@ import pytest
 
 from evergreen.core.config import build
 from evergreen.core.errors import PipelineError
-from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
+from evergreen.models.work import Work
 from evergreen.stages.artifacts import folder_version
 from evergreen.stages.select import stage as select
 from evergreen.stages.select.config import SelectConfig
+from evergreen.stages.trials import race_plan as plan
 from evergreen.stages.trials.contender import ContenderState
 from evergreen.stages.trials.trial import Score
 
@@ -20,6 +21,7 @@ def contender(name, parameters, wrong, rung=4, rows=200):
     one = ContenderState(name, 0, is_baseline=name == "linear")
     one.rows = [[0.0] * wrong + [1.0] * (rows - wrong)]
     one.scores, one.parameters, one.rung = [1 - wrong / rows], parameters, rung
+    one.work = Work(parameters / 1e3, 1.0, 1.0, parameters / 1e6)
     one.score = Score(1 - wrong / rows, 0.1, 27, 1.0)
     return one
 
@@ -59,23 +61,55 @@ def test_the_gap_is_paired():
 
 def test_survivors_are_the_best_and_the_anchor():
     ranked = [contender(name, 1, 0) for name in ("cnn", "mlp", "gru", "linear")]
-    assert [one.name for one in select._promote(ranked, 1)] == ["cnn", "linear"]
+    assert [one.name for one in plan.promote(ranked, 1)] == ["cnn", "linear"]
 
 
-def test_too_few_seconds_choose_the_anchor_and_say_so(candidates):
-    paths = Paths(candidates, "diabetes")
-    choice = select.run(SelectConfig(time_budget_s=0.5), paths, task="regression")
-    assert choice["architecture"] == "linear"
-    assert "too few" in choice["why"]
-    assert {"linear", "mlp"} <= {entry["architecture"] for entry in choice["leaderboard"]}
-    assert read_json(paths.select) == choice
+def test_of_two_that_cannot_be_told_apart_the_one_with_the_cheaper_answer():
+    wide, deep = contender("wide", 5000, 5), contender("deep", 100, 6)
+    wide.work, deep.work = Work(1, 1, 1, 1e-4), Work(1, 1, 1, 9e-4)
+    assert select._choose([contender("linear", 10, 80), deep, wide], "accuracy", "max")[0] == "wide"
+    deep.work = Work(1, 1, 1, 1.001e-4)  # less than two digits tell apart: then the smaller
+    assert select._choose([contender("linear", 10, 80), deep, wide], "accuracy", "max")[0] == "deep"
+
+
+def counted(step, steps=10, chunk=30, full=100.0):
+    one = ContenderState("mlp", 0)
+    one.work, one.steps, one.chunk = Work(step, step * steps, full, step), steps, chunk
+    return one
+
+
+def test_a_rung_is_as_long_as_its_work_allows():
+    cheap, costly = counted(0.001), counted(0.5)
+    assert plan.rung_goal(cheap, 1, 1.0) == 30
+    assert plan.rung_goal(cheap, 27, 0.2) == 200  # whole epochs beyond the first
+    assert plan.rung_goal(costly, 1, 4.0) == 8
+    assert plan.rung_goal(costly, 1, 0.1) == plan.MIN_STEPS  # everyone gets a first rung
+    cheap.goal = 30
+    assert plan.rung_goal(cheap, 3, 0.0) == 30 + 10 * (plan.MIN_STEPS // 10)
+
+
+def test_the_plan_grows_with_rows_and_effort_and_ends():
+    assert plan.scale(100, 1) == plan.scale(plan.ROWS, 1) == 1 < plan.scale(40_000, 1) <= plan.MAX_GROWTH
+    assert plan.scale(100, 2.5) == 2.5
+    assert plan.n_finals([counted(1, full=5.0)] * 2, 3, 36.0) == 3
+    assert plan.n_finals([counted(1, full=9.0)] * 2, 3, 36.0) == 2
+    assert plan.n_finals([counted(1, full=90.0)] * 2, 3, 36.0) == 0
+    assert sum(plan.rung_work(rung, 4, 10.0) for rung in (1, 2, 3, 4)) == pytest.approx(10.0)
+
+
+def test_a_race_cut_off_before_three_were_compared_is_no_choice():
+    contenders = [contender("linear", 10, 5), contender("mlp", 100, 6), ContenderState("cnn", 0)]
+    with pytest.raises(PipelineError, match=r"2 of 3 architectures .*whole comparison takes about 42 s here"):
+        select._check_compared(contenders, 2.0, 40.0)
+    contenders[2].fail("it failed: no weights")
+    select._check_compared(contenders, 2.0, 40.0)  # there are no more than two
 
 
 def test_architectures_that_fail_are_not_called_slow(candidates):
     one = ContenderState("mlp", 0)
     one.reason, one.failed = "it failed: no weights", True
     names, paths = ["linear", "mlp"], Paths(candidates, "diabetes")
-    why = select._decide([ContenderState("linear", 0), one], names, SelectConfig(time_budget_s=20), paths)["why"]
+    why = select._decide([ContenderState("linear", 0), one], names, paths, None)["why"]
     assert why == "none could be trained (mlp: it failed: no weights): it is the simplest"
 
 
@@ -97,7 +131,8 @@ def test_one_that_is_asked_for_alone_is_taken_without_a_race(candidates):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"time_budget_s": 0}, {"seeds": 0}, {"reduction_factor": 1}, {"rungs": [3, 1]}, {"rungs": []}]
+    "wrong",
+    [{"time_budget_s": 0}, {"effort": 0}, {"seeds": 0}, {"reduction_factor": 1}, {"rungs": [3, 1]}, {"rungs": []}],
 )
 def test_a_wrong_number_is_refused(wrong):
     with pytest.raises(PipelineError, match=next(iter(wrong))):

@@ -78,19 +78,27 @@ def test_defaults_are_inside_what_is_searched():
             assert inside, f"{name}.{option} is {value}"
 
 
-def test_a_stretch_is_some_steps_whatever_the_rows(make):
+def test_a_chunk_is_some_steps_whatever_the_rows(make):
     trial = make()
-    steps = trial.loop.train.steps()
-    assert trial.epochs_per_chunk * steps >= CHUNK_STEPS > (trial.epochs_per_chunk - 1) * steps
+    assert trial.chunk % trial.steps == 0
+    assert trial.chunk >= CHUNK_STEPS > trial.chunk - trial.steps
 
 
 def test_going_on_in_parts_is_as_good_as_at_once(make):
     parts, whole = make(seed=5), make(seed=5)
     for epochs in (1, 3, 9):
-        score = parts.advance(epochs, LONG)
+        score = parts.advance(epochs * parts.steps, LONG)
     assert score.epochs == 9
-    assert whole.advance(9, LONG).value == score.value
-    assert make(seed=6).advance(9, LONG).value != score.value
+    assert whole.advance(9 * whole.steps, LONG).value == score.value
+    assert make(seed=6).advance(9 * whole.steps, LONG).value != score.value
+
+
+def test_work_is_counted_and_not_timed(make):
+    linear, mlp = make(), make(architecture="mlp")
+    assert linear.work() == make().work()
+    assert 0 < linear.work().step < mlp.work().step
+    assert linear.work().answer < mlp.work().answer
+    assert mlp.loop.step == 0  # and trains nothing
 
 
 def test_no_time_is_scored_as_it_stands(make):

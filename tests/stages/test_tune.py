@@ -1,7 +1,5 @@
 """The ledger of trials, and what tune makes of it."""
 
-import os
-
 import pytest
 
 from evergreen.core.config import build
@@ -9,13 +7,14 @@ from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
 from evergreen.stages.artifacts import folder_version
+from evergreen.stages.trials import search_plan as plan
 from evergreen.stages.trials.ledger import Ledger
-from evergreen.stages.trials.search import Search, _distribution
+from evergreen.stages.trials.proposals import BATCH, Search, distribution, is_promoted, propose
 from evergreen.stages.tune import stage as tune
 from evergreen.stages.tune.config import TuneConfig
 
 OWN = {"weight_decay": 0.02}
-SEARCH = Search("/ready", "v", "regression", "linear", OWN, ("r2", "max"), 0)
+SEARCH = Search("/ready", "v", "regression", "linear", OWN, ("r2", "max"), 0, 27)
 
 
 def entry(value, score):
@@ -56,7 +55,7 @@ def test_a_better_point_wins_and_a_cut_one_cannot():
 
 
 def test_smaller_wins_where_the_metric_says_so():
-    search = Search("/ready", "v", "forecasting", "linear", OWN, ("mse", "min"), 0)
+    search = Search("/ready", "v", "forecasting", "linear", OWN, ("mse", "min"), 0, 27)
     choice = tune._decide(search, [entry(0.02, 0.4), entry(0.5, 0.3)], [], 0.0)
     assert choice["options"] == {"weight_decay": 0.5}
 
@@ -73,40 +72,70 @@ def test_without_the_defaults_there_is_nothing_to_compare_with():
     assert "did not finish in time" in choice["why"]
 
 
-@pytest.mark.parametrize(("seconds", "length"), [(1000, 27), (25, 9), (8, 3)])
-def test_trials_are_as_long_as_several_fit_into_the_time(candidates, seconds, length):
-    paths = Paths(candidates, "diabetes")
-    took = {"epochs": 4, "seconds": 0.2 * (os.cpu_count() or 1)}  # an epoch takes 0.05 s of each core, a stretch four
-    assert tune._chunks(TuneConfig(time_budget_s=seconds), paths, "linear", took) == length
-    assert tune._chunks(TuneConfig(time_budget_s=seconds), paths, "linear", {"epochs": 0}) == 27
+@pytest.mark.parametrize(
+    ("chunk", "chunks", "trials"), [(0.1, 27, 20), (0.3, 9, 20), (1.0, 3, 20), (4.0, 3, 3), (20, 3, 0)]
+)
+def test_a_search_is_as_long_as_its_work_allows(chunk, chunks, trials):
+    sized = plan.size(20, chunk, 40.0)
+    assert (sized.chunks, sized.trials) == (chunks, trials)
+    assert plan.size(2, chunk, 40.0).trials == min(2, trials)
+    assert plan.size(40, 0.1, 40.0).chunks == plan.size(20, 0.1, 40.0).chunks  # so more trials go on from the fewer
 
 
 @pytest.mark.parametrize(
-    ("seconds", "own", "why"),
+    ("wishes", "own", "why"),
     [
-        (0, OWN, "no search was asked for (time_budget_s: 0)"),
-        (0.5, OWN, "a search takes 11 s to start and was given 0.5"),
-        (60, {}, "linear has nothing to search"),
+        ({"time_budget_s": 0}, OWN, "no search was asked for"),
+        ({"effort": 0}, OWN, "no search was asked for"),
+        ({}, {}, "linear has nothing to search"),
+        ({"effort": 1e-9}, OWN, "a trial is more work than a whole search may be (a larger effort allows it)"),
     ],
 )
-def test_without_a_search_the_defaults_stay_and_it_says_why(candidates, monkeypatch, seconds, own, why):
+def test_without_a_search_the_defaults_stay_and_it_says_why(candidates, monkeypatch, wishes, own, why):
     paths = Paths(candidates, "diabetes")
     write_json(paths.select, {"architecture": "linear", "leaderboard": []})
     monkeypatch.setattr("evergreen.stages.trials.trial.search_defaults", lambda architecture: own)
-    choice = tune.run(TuneConfig(time_budget_s=seconds), paths, task="regression")
+    choice = tune.run(TuneConfig(**wishes), paths, task="regression")
     assert choice["options"] == {}
     assert choice["why"] == f"the defaults stay: {why}"
     assert choice["data_version"] == folder_version(paths.ready)  # so train depends on the rows through the options
 
 
 def test_a_space_in_optunas_words():
-    assert _distribution((1e-4, 1.0, "log")).log
-    assert not _distribution((0.0, 0.5)).log
-    assert _distribution((1, 4)).high == 4
-    assert _distribution([1, 2]).choices == (1, 2)
+    assert distribution((1e-4, 1.0, "log")).log
+    assert not distribution((0.0, 0.5)).log
+    assert distribution((1, 4)).high == 4
+    assert distribution([1, 2]).choices == (1, 2)
 
 
-@pytest.mark.parametrize("wrong", [{"time_budget_s": -1}, {"trials": 0}])
+@pytest.mark.parametrize("wrong", [{"time_budget_s": -1}, {"trials": 0}, {"effort": -1}])
 def test_a_wrong_number_is_refused(wrong):
     with pytest.raises(PipelineError, match=next(iter(wrong))):
         build(TuneConfig, wrong, "tune")
+
+
+def finished(number, rank, curve=()):
+    options = {"weight_decay": 0.01 * (number + 1)}
+    return {"number": number, "options": options, "score": rank, "rank": rank, "curve": list(curve) or [rank] * 27}
+
+
+def test_a_batch_follows_from_the_batches_before_it_alone():
+    done = {number: finished(number, number / 10) for number in range(BATCH)}
+    first = propose(SEARCH, {}, 0)
+    assert first[0] == OWN
+    assert len({str(point) for point in first}) == BATCH  # concurrent ones differ
+    assert propose(SEARCH, {}, 0) == first
+    assert propose(SEARCH, done, 1) == propose(SEARCH, dict(reversed(done.items())) | {BATCH: finished(BATCH, 9)}, 1)
+    assert propose(SEARCH, done, 1) != first
+
+
+def test_a_trial_is_stopped_by_those_of_earlier_batches_alone():
+    done = {number: finished(number, number / 10) for number in range(BATCH)}
+    assert is_promoted(SEARCH, {}, 0, 3, -1.0)  # nothing to compare with
+    assert is_promoted(SEARCH, done, BATCH, 3, 0.2)
+    assert not is_promoted(SEARCH, done, BATCH, 3, 0.1)
+    assert is_promoted(SEARCH, done, BATCH, 4, 0.1)  # between two rungs
+    done[BATCH] = finished(BATCH, 9.0)  # one of the same batch, which happened to end before
+    assert is_promoted(SEARCH, done, BATCH + 1, 3, 0.2)
+    failed = finished(0, None) | {"curve": None, "score": None}
+    assert is_promoted(SEARCH, {**done, 0: failed}, BATCH, 9, 0.3)

@@ -1,0 +1,58 @@
+"""Plan a race: which contender trains how far, from rows, settings and counted work alone.
+
+Nothing here looks at a clock, so a busy machine races longer and not otherwise. Every contender gets a first rung; what
+a rung may cost is shared equally among those that are in it, so a costly network is compared by what it learned from as
+much work as the others, and the plan has an end that can be told in advance.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+FINALISTS = 2  # besides the baseline; no rung leaves fewer, since a first chunk shows little
+RACE_WORK, FINALS_WORK = 24.0, 36.0  # nominal seconds of one core, see models/work.py
+ROWS = 5_000  # training rows beyond which a plan grows, by the square root
+MAX_GROWTH = 4.0
+FIRST_SHARE = 0.4  # of the race's work, for the first rung: there everyone is
+MIN_STEPS = 5  # updates of a contender in a rung, whatever they cost
+MIN_COMPARED = 3  # contenders; a choice among fewer is none
+CAP = 10.0  # seconds that a race may take for each nominal second of its plan, where the YAML sets no limit
+START_SECONDS = 60.0  # until workers can train, on a machine that has much else to do
+
+
+def scale(rows: int, effort: float) -> float:
+    """Return by how much the plan for so many training rows is larger than that of a small table."""
+    return effort * min(MAX_GROWTH, max(1.0, (rows / ROWS) ** 0.5))
+
+
+def cap_seconds(scale: float) -> float:
+    """Return the seconds after which a race is cut off where the YAML sets no limit."""
+    return START_SECONDS + CAP * scale * (RACE_WORK + FINALS_WORK)
+
+
+def rung_goal(contender: Any, chunks: int, allowed: float) -> int:
+    """Return the updates, in all, to which a contender trains in a rung of so many chunks by `allowed` more work.
+
+    Beyond one epoch they are whole epochs, since scores are those of epochs.
+    """
+    affordable = contender.goal + max(MIN_STEPS, int(allowed * contender.steps / contender.work.epoch))
+    goal = min(chunks * contender.chunk, affordable)
+    return int(max(contender.goal, goal - goal % contender.steps if goal > contender.steps else goal))
+
+
+def rung_work(rung: int, rungs: int, total: float) -> float:
+    """Return what all contenders of a rung (from 1) may cost together."""
+    if rungs == 1:
+        return total
+    return total * (FIRST_SHARE if rung == 1 else (1 - FIRST_SHARE) / (rungs - 1))
+
+
+def promote(ranked: Sequence[Any], count: int) -> list[Any]:
+    """Return the baseline and the best `count` of its challengers."""
+    challengers = [contender for contender in ranked if not contender.is_baseline][:count]
+    return [contender for contender in ranked if contender.is_baseline or contender in challengers]
+
+
+def n_finals(contenders: Sequence[Any], wanted: int, total: float) -> int:
+    """Return with how many seeds, or over how many folds, finalists are trained in full; 0 where that is too much."""
+    each = sum(contender.work.full for contender in contenders)
+    return min(wanted, int(total / each)) if each else wanted
