@@ -20,7 +20,7 @@ from evergreen.stages.select.config import SelectConfig
 from evergreen.stages.tune import stage as tune
 from evergreen.stages.tune.config import TuneConfig
 
-RACE = SelectConfig(effort=0.3, seeds=2)
+RACE = SelectConfig(effort=0.2, seeds=2, architectures=["mlp", "rbf", "autoencoder", "ft_transformer"])
 SEARCH = TuneConfig(effort=0.1, trials=6, seed=3)
 
 
@@ -120,13 +120,14 @@ def test_a_search_that_is_cut_off_goes_on_and_repeats_nothing(quiet, paths):
 
 def test_a_worker_that_dies_changes_nothing(quiet, paths):
     afresh(paths)
-    done = threading.Event()
+    done, killed = threading.Event(), []
 
     def kill() -> None:
         while not done.wait(0.2):
             for worker in psutil.process_iter(["cmdline"]):
                 if "ray::TrialWorker.advance" in " ".join(worker.info["cmdline"] or []) and ours(worker, paths.root):
                     worker.kill()
+                    killed.append(worker.pid)
                     return
 
     killer = threading.Thread(target=kill)
@@ -134,6 +135,7 @@ def test_a_worker_that_dies_changes_nothing(quiet, paths):
     raced = select.run(RACE, paths, task="classification")
     done.set()
     killer.join()
+    assert killed
     assert found(raced) == found(quiet[0])
 
 
