@@ -1,7 +1,7 @@
 """The contract of a kind: everything that Evergreen does with a column, in one class."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -27,6 +27,7 @@ class Kind:
     ENCODES_AS: ClassVar[str] = ""  # the kind that models take its tensors for, where that is another
     ACCEPTS_DICTIONARY: ClassVar[bool] = False  # whether `encode` takes dictionary columns as they are
     ALLOWS_MISSING: ClassVar[bool] = False  # whether it encodes missing values; else such rows are quarantined
+    FILLS_MISSING: ClassVar[bool] = False  # whether it encodes them in predictions, although such rows are quarantined
     MISSING_BECOMES: ClassVar[str] = ""  # how missing values are encoded, for the person who reads the notes
     MEASURE: ClassVar[str] = ""  # what `measure` gives of a value, where that is not the value itself
     COMPARES_AS: ClassVar[str] = ""  # the kind as which drift and leakage look at its columns (see `to_comparable`)
@@ -115,6 +116,20 @@ class Kind:
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         """Return (N, *field.shape) of field.dtype from checked columns."""
         raise NotImplementedError
+
+    def find_unusual(
+        self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray
+    ) -> Iterator[tuple[int, str, np.ndarray]]:
+        """Yield what training rows did not have: (place of the column, what its values are, in words; (N,) bool).
+
+        The words follow "3 of 8 values were": "never seen", "missing and filled by the training median, 3". `columns`
+        and `encoded` are what `encode` took and returned.
+        """
+        return iter(())
+
+    def suggest_value(self, field: TensorField, index: int, value: str) -> str:
+        """Return the value that is meant by an unseen one of column `index`; "" where none is near."""
+        return ""
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """Return JSON values, in the data's own units, of an encoded array (N, *field.shape)."""

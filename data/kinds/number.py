@@ -5,7 +5,7 @@ outlier.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -29,6 +29,7 @@ OUTLIERS = ("keep", "clip", "flag")
 
 
 class Number(Kind):
+    VERSION = 2
     grouped = True
     ALLOWS_MISSING = True
     MISSING_BECOMES = "filled by the training median"
@@ -90,7 +91,7 @@ class Number(Kind):
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         options_of = {name: options.get(name, [value] * len(columns)) for name, value in self.OPTIONS.items()}
         wishes = [{name: said[place] for name, said in options_of.items()} for place in range(len(columns))]
-        state: dict[str, Any] = {"mean": [], "std": [], "median": [], "missing": []}
+        state: dict[str, Any] = {"mean": [], "std": [], "median": [], "missing": [], "low": [], "high": []}
         shapes: list[dict[str, Any]] = []
         for (name, column), column_options in zip(columns.items(), wishes, strict=True):
             try:
@@ -105,6 +106,8 @@ class Number(Kind):
             state["std"].append(std)
             state["median"].append(float(np.median(known)) if len(known) else 0.0)
             state["missing"].append(len(known) < len(values))
+            state["low"].append(float(known.min()) if len(known) else 0.0)
+            state["high"].append(float(known.max()) if len(known) else 0.0)
         lacking = [lacks and said["indicator"] for lacks, said in zip(state["missing"], wishes, strict=True)]
         flags = np.flatnonzero(lacking).tolist() if not target else []
         outlying = [place for place, said in enumerate(wishes) if said["outliers"] == "flag"]
@@ -129,6 +132,20 @@ class Number(Kind):
             values = np.concatenate([values, np.stack(flags, axis=1).astype(np.float32)], axis=1)
         return values.reshape(len(values), *field.shape)
 
+    def find_unusual(
+        self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray
+    ) -> Iterator[tuple[int, str, np.ndarray]]:
+        """Yield missing values, and those outside the training range; of earlier releases no range is known."""
+        values, state = np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1), field.state
+        blank = np.isnan(values)
+        for place in np.flatnonzero(blank.any(axis=0)).tolist():
+            yield place, f"missing and filled by the training median, {state['median'][place]:.6g}", blank[:, place]
+        low, high = (np.asarray(state.get(end, np.nan)) for end in ("low", "high"))
+        outside = (values < low) | (values > high)
+        for place in np.flatnonzero(outside.any(axis=0)).tolist():
+            what = f"outside the training range, {state['low'][place]:.6g} to {state['high'][place]:.6g}"
+            yield place, what, outside[:, place]
+
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """Return numbers; of clipped or missing values their replacement."""
         if not field.shape:
@@ -141,10 +158,8 @@ class Number(Kind):
         return lines.tolist()
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
-        if value is None and field.state["missing"][index]:
-            return None
         if value is None:
-            raise DataError("is null, although every training row had a value", fix="give a number")
+            return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise DataError(f"is not a number (got {format_value(value)})", fix="give a number, without quotes")
         if not abs(value) <= LARGEST:  # NaN compares false
@@ -153,8 +168,7 @@ class Number(Kind):
         return float(value)
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
-        schema: dict[str, Any] = {"type": "number", "example": field.state["median"][index]}
-        return schema | ({"nullable": True} if field.state["missing"][index] else {})
+        return {"type": "number", "example": field.state["median"][index], "nullable": True}
 
     def measure(self, column: pa.Array) -> np.ndarray:
         return column.to_numpy(zero_copy_only=False).astype(np.float64)
