@@ -9,7 +9,7 @@ from evergreen.core import parts, redaction
 
 @pytest.fixture(autouse=True)
 def nothing_of_another_test():
-    """Forget the parts of the project that a test opened, and the secrets it filled in: each begins in a new process."""
+    """Forget the parts of the project that a test opened, and the secrets it filled in, as a new process would."""
     yield
     parts.adopt({})
     redaction.forget()
