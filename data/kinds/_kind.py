@@ -55,6 +55,10 @@ class Kind:
         """Return (how well this kind suits a raw target column, 0 to 1; what speaks against it, in words)."""
         return self.detect(column) if self.TASK else 0.0, ""
 
+    def advise_target(self, name: str, column: pa.Array) -> list[str]:
+        """Return what is unusual about a raw target column of this kind, and which setting helps, in words."""
+        return []
+
     def note_detection(self, name: str, column: pa.Array) -> list[str]:
         """Return what a person should know when this kind was detected for a column."""
         return []

@@ -60,6 +60,9 @@ class Category(Kind):
             return max(self.detect(column), 0.01), ""
         return checks.guess_classes(column)
 
+    def advise_target(self, name: str, column: pa.Array) -> list[str]:
+        return checks.advise_classes(name, column)
+
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         try:

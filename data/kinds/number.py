@@ -23,7 +23,9 @@ from evergreen.data.kinds._transform import invert_transform
 
 LARGEST = 1e30  # beyond it squares overflow float32
 FARTHEST = 1e6  # deviations from the mean: a wilder input is held here, so that no network answers NaN
-MAX_NAMES, MIN_IDENTIFIERS = 10, 20  # distinct whole numbers that may be names; rows that may be named by them
+MIN_NAMES, MAX_NAMES = 3, 10  # distinct whole numbers that may be names; of two it does not matter
+MIN_IDENTIFIERS = 20  # rows that may be named by them
+SKEWED = 2.0  # skewness of a target above which a log scale is proposed; that of an exponential distribution
 N_BINS = 32  # of equal counts, for the leak check
 OUTLIERS = ("keep", "clip", "flag")
 
@@ -59,12 +61,25 @@ class Number(Kind):
         if (values == np.trunc(values)).all():
             if n_distinct == len(values) >= max(MIN_IDENTIFIERS, 0.5 * len(column)):
                 doubt = "every row has another whole number; leave it out (`drop_columns`) if that only names the row"
-            elif n_distinct <= MAX_NAMES:
+            elif MIN_NAMES <= n_distinct <= MAX_NAMES:
                 doubt = f"it has {n_distinct} different whole numbers; say category if they are names"
         return f"{values.min():.6g} to {values.max():.6g}{odd}", doubt
 
     def check_target(self, column: pa.Array, place: str) -> None:
         check_numeric_target(column, place)
+
+    def advise_target(self, name: str, column: pa.Array) -> list[str]:
+        """Propose a log scale where a few values are far above most."""
+        values = to_float64(decode_array(column), self.decimal)[0]
+        values = values[np.isfinite(values)]
+        if (
+            not len(values)
+            or values.min() < 0
+            or not _skewness(values) > max(SKEWED, 2 * abs(_skewness(np.log1p(values))))
+        ):
+            return []
+        ends = f"half of it is at most {np.median(values):.4g}, and the largest {values.max():.4g}"
+        return [f"'{name}' is skewed: {ends}; `transform: log` in preprocess makes errors count as shares of it"]
 
     def __init__(self, decimal: str = "") -> None:
         self.decimal = decimal
@@ -208,6 +223,12 @@ def check_numeric_target(column: pa.Array, place: str) -> None:
     if not is_mostly_numbers(column):
         fix = "use `task: classification`, or choose a column of numbers"
         raise DataError("holds no numbers", place=place, fix=fix)
+
+
+def _skewness(values: np.ndarray) -> float:
+    """Return the third standardized moment; 0 of constant values."""
+    spread = float(values.std())
+    return float((((values - values.mean()) / spread) ** 3).mean()) if spread else 0.0
 
 
 def numeric_range(column: pa.Array) -> dict[str, Any]:
