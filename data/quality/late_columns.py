@@ -105,11 +105,11 @@ def _predicting(table: pa.Table, inputs: Mapping[str, str], target: str, kind: s
     if target not in held:
         return {}
     rows = pa.table(held).filter(held[target].is_valid())
-    halves = (rows.take(pa.array(np.arange(first, len(rows), 2))) for first in (0, 1))
+    train, held_out = (rows.take(pa.array(np.arange(first, len(rows), 2))) for first in (0, 1))
     readable = {name: of for name, of in inputs.items() if name in held}
     return {
         leak.columns[0]: leak.text.partition(":")[0].removeprefix("column ")
-        for leak in target_predicting_columns(*halves, readable, target, kind)
+        for leak in target_predicting_columns(train, held_out, readable, target, kind)
     }
 
 
