@@ -14,6 +14,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 MAX_SAMPLED_ROWS = 100_000  # the guess is made from the first ones
 MAX_LISTED_COLUMNS = 50  # of the inputs
 MAX_COMMENT_CHARACTERS = 100
+MAX_DOUBT_CHARACTERS = 500  # the line that leaves columns out is among them
 
 
 def new(
@@ -92,6 +93,7 @@ def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"# Written from {_line(uri)}; every line may be changed.",
+            *(f"# unsure: {_line(doubt, MAX_DOUBT_CHARACTERS)}" for doubt in guess["unsure"]),
             f"task: {guess['task']}  # guessed: {_line(guess['because'])}",
             "collect:",  # in lines of its own: DVC drops the quotes where it changes a setting
             f"  uri: {json.dumps(uri, ensure_ascii=False)}",
@@ -109,8 +111,8 @@ def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
 def _preprocess(target: str, guess: dict[str, Any]) -> list[str]:
     config: dict[str, Any] = {"target": target}
     if guess["time"]:
-        config |= {"time": guess["time"], "window": 12, "horizon": 1}
-        config |= {"series_column": guess["series_column"]} if guess["series_column"] else {}
+        config |= {"time": guess["time"], "window": guess["window"], "horizon": 1}
+        config |= {key: guess[key] for key in ("series_column", "covariates") if guess[key]}
         about = "window: past rows it sees; horizon: rows ahead it predicts; covariates: [more columns of numbers]"
         return [f"preprocess: {_flow(config)}  # {about}"]
     config |= guess.get("preprocess", {})
@@ -129,11 +131,11 @@ def _preprocess(target: str, guess: dict[str, Any]) -> list[str]:
     return ["preprocess:", *lines, "  kinds:  # guessed; to leave a column out: drop_columns: [column]", *columns]
 
 
-def _line(name: str) -> str:
+def _line(name: str, most: int = MAX_COMMENT_CHARACTERS) -> str:
     """Shorten a text to what one line of a comment can hold."""
     words = " ".join(name.split())
     words = "".join(sign if sign.isprintable() else "?" for sign in words)
-    return words if len(words) <= MAX_COMMENT_CHARACTERS else f"{words[:MAX_COMMENT_CHARACTERS]}…"
+    return words if len(words) <= most else f"{words[:most]}…"
 
 
 def _flow(values: dict[str, Any]) -> str:

@@ -1,20 +1,34 @@
 """`evergreen run`: bring a pipeline up to date, and show that what is released answers."""
 
 import json
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from evergreen.cli.output import CommandResult
 from evergreen.cli.parameters import PipelineName
 
 
-def run(name: PipelineName) -> CommandResult:
-    """Bring a pipeline up to date; release and serve it if better."""
+def run(
+    name: PipelineName,
+    baseline_only: Annotated[
+        bool,
+        typer.Option(
+            "--baseline-only", help="Compare with the baseline alone, not with what is released; release nothing."
+        ),
+    ] = False,
+) -> CommandResult:
+    """Bring a pipeline up to date; release and serve it if better.
+
+    The candidate is compared with the released version, so the bytes of that are fetched first. Where they are nowhere,
+    `--baseline-only` goes on without them; the next run without it compares again.
+    """
     from evergreen.core.paths import find_root
     from evergreen.core.progress import console_progress
     from evergreen.flows.update import update
 
     with console_progress() as progress:
-        value = update(find_root(), name, progress)
+        value = update(find_root(), name, progress, baseline_only=baseline_only)
     return CommandResult(value, format_run(value))
 
 

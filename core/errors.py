@@ -46,8 +46,13 @@ def suggest(word: str, known: Iterable[str], what: str = "known") -> str:
     words = list(known)
     if not words:
         return f"{what}: none"
-    lowered = {name.lower(): name for name in reversed(words)}
-    near = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {lowered[near[0]]!r}?"
+    if near := find_nearest(word, words):
+        return f"did you mean {near!r}?"
     return f"{what}: {', '.join(words[:MAX_SUGGESTIONS])}" + (", …" if len(words) > MAX_SUGGESTIONS else "")
+
+
+def find_nearest(word: str, known: Iterable[str]) -> str:
+    """Return the one of the `known` words that is meant by a misspelt one; "" where none is near."""
+    lowered = {name.lower(): name for name in reversed(list(known))}
+    near = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    return lowered[near[0]] if near else ""

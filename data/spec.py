@@ -18,6 +18,7 @@ from evergreen.data.decode_limits import spend
 from evergreen.data.field import TensorField
 from evergreen.data.kinds._json import check_fields
 from evergreen.data.kinds._transform import apply_transform
+from evergreen.data.unusual_values import UnusualValues
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,17 @@ class FeatureSpec:
         """Return the columns that a row must have for a prediction."""
         return tuple(column for field in self.inputs.values() for column in field.columns)
 
-    def encode(self, table: pa.Table, *, target: bool) -> dict[str, np.ndarray]:
+    def encode(self, table: pa.Table, *, target: bool, unusual: UnusualValues | None = None) -> dict[str, np.ndarray]:
         """Return {field: (N, *shape)}, with "target" if asked for; other columns are ignored.
 
-        Raises DataError naming the column, and the row, that cannot be encoded.
+        What training rows did not have is counted in `unusual`. Raises DataError naming the column, and the row, that
+        cannot be encoded.
         """
         fields = {**self.inputs, "target": self.target} if target else self.inputs
-        return {key: _encode(field, table) for key, field in fields.items()}
+        encoded = {key: _encode(field, table, unusual) for key, field in fields.items()}
+        if unusual is not None:
+            unusual.add_rows(table.num_rows)
+        return encoded
 
     def validate_table(self, table: pa.Table) -> tuple[pa.Table, RowErrors]:
         """Return the input columns of a file in their kinds' types, and row → what is wrong."""
@@ -52,12 +57,12 @@ class FeatureSpec:
         errors: RowErrors = {}
         typed: dict[str, pa.Array] = {}
         for field in self.inputs.values():
-            for index, name in enumerate(field.columns):
-                typed[name], faults = kinds.kind_of(field).validate(_column(table, name))
-                may_lack = field.state.get("missing", [False] * len(field.columns))[index]
-                if not may_lack and typed[name].null_count:
+            kind = kinds.kind_of(field)
+            for name in field.columns:
+                typed[name], faults = kind.validate(_column(table, name))
+                if typed[name].null_count and not (kind.ALLOWS_MISSING or kind.FILLS_MISSING):
                     lacking = np.flatnonzero(typed[name].is_null().to_numpy(zero_copy_only=False))
-                    faults = {**{int(row): "missing, which no training row was" for row in lacking}, **faults}
+                    faults = {**dict.fromkeys(lacking.tolist(), "missing"), **faults}
                 errors.update({row: f"{name}: {reason}" for row, reason in faults.items()})
         return pa.table(typed), errors
 
@@ -68,14 +73,21 @@ class FeatureSpec:
         varied = {key: kinds.kind_of(field).augment(field, batch[key], random) for key, field in self.inputs.items()}
         return {**batch, **varied}
 
-    def parse_request(self, rows: Sequence[Mapping[str, Any]], place: str) -> pa.Table:
-        """Parse the rows of a JSON request. Raises DataError naming the row, the field and the fix."""
+    def parse_request(
+        self, rows: Sequence[Mapping[str, Any]], place: str, unusual: UnusualValues | None = None
+    ) -> pa.Table:
+        """Parse the rows of a JSON request; other fields are ignored, and counted in `unusual`.
+
+        Raises DataError naming the row, the field and the fix.
+        """
         if not isinstance(rows, list) or not rows:
             raise DataError("there are no rows", place=place, fix="send a list of one row or more")
-        columns = self.columns
+        columns = dict.fromkeys(self.columns)
         rows = [{**self._defaults(), **row} if isinstance(row, dict) else row for row in rows]
         for number, row in enumerate(rows):
-            check_fields(row, columns, f"{place}, row {number}")
+            extra = check_fields(row, columns, f"{place}, row {number}")
+            if extra and unusual is not None:
+                unusual.ignore(extra)
         typed: dict[str, pa.Array] = {}
         for field in self.inputs.values():
             kind = kinds.kind_of(field)
@@ -114,7 +126,7 @@ class FeatureSpec:
             "type": "object",
             "properties": properties,
             "required": [name for name in properties if name not in self._defaults()],
-            "additionalProperties": False,
+            "additionalProperties": True,
         }
         return schema | ({"example": example} if len(example) == len(properties) else {})
 
@@ -180,7 +192,7 @@ def fit_inputs(
 ) -> dict[str, TensorField]:
     """Fit the fields of the inputs; `transform` applies to windows of a series."""
     groups: dict[str, list[str]] = {}
-    together = {kind for kind in kind_of.values() if kinds.find(kind).grouped}
+    together = {"target", *(kind for kind in kind_of.values() if kinds.find(kind).grouped)}
     for column, kind in kind_of.items():
         alone = f"{column}_" if column in together else column  # a text may be called "number"
         groups.setdefault(kind if kind in together else alone, []).append(column)
@@ -223,7 +235,7 @@ def _options_of(kind: str, names: Sequence[str], options: Sequence[Mapping[str, 
     }
 
 
-def _encode(field: TensorField, table: pa.Table) -> np.ndarray:
+def _encode(field: TensorField, table: pa.Table, unusual: UnusualValues | None = None) -> np.ndarray:
     kind = kinds.kind_of(field)
     columns = []
     for name in field.columns:
@@ -233,7 +245,10 @@ def _encode(field: TensorField, table: pa.Table) -> np.ndarray:
             raise DataError(reason, place=f"row {row}, column '{name}'", fix="correct the value or leave the row out")
         column = column if kind.ACCEPTS_DICTIONARY else decode_array(column)
         columns.append(apply_transform(column, field.state.get("transform", ""), f"column '{name}'"))
-    return kind.encode(field, columns)
+    encoded = kind.encode(field, columns)
+    if unusual is not None:
+        unusual.add(field, columns, encoded)
+    return encoded
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:

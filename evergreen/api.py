@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,9 +42,9 @@ def load(model: str | Path) -> Model:
 class Model:
     """Predict with a stored model; it carries the encoding it was trained with and needs no training data."""
 
-    def __init__(self, stored: StoredModel) -> None:
-        """Wrap a model that `load` read or an estimator trained."""
-        self._stored = stored
+    def __init__(self, stored: StoredModel, *, is_quiet: bool = False) -> None:
+        """Wrap a model that `load` read, or a quiet one that an estimator trained."""
+        self._stored, self._is_quiet = stored, is_quiet
 
     @property
     def card(self) -> Mapping[str, Any]:
@@ -69,6 +70,8 @@ class Model:
         dicts in which values are as in a request to the endpoint. Columns that the model does not read are passed over.
         The answer has `prediction`, `low` and `high` where the model gives an interval, and each class's probability:
         as `p_<class>` in a table, as the dict `probabilities` in a list. A forecast takes a table with the history.
+        One UserWarning says what was unusual: values that no training row had or that lie outside their range, and
+        missing ones that were filled.
 
         Raises:
             DataError: a column is missing, or a row cannot be encoded; the message names the row and the column.
@@ -77,14 +80,14 @@ class Model:
         from evergreen.stages.predict.forecast import forecast
 
         if _is_rows(frame):
-            return self._stored.predict(self._checked(frame))
+            return self._answer(frame)
         import pyarrow as pa
 
         if self.spec.time and self._stored.network.task.IS_FORECAST:
             table = to_table(frame)
             origins = pa.array([f"{PLACE}, row {row}" for row in range(len(table))])
             return pa.table(forecast(self._stored, table.append_column("_origin", origins), Path("frame")))
-        answers = self._stored.predict(self._checked(frame))
+        answers = self._answer(frame)
         return pa.table(answer_columns(answers) if answers else {"prediction": []})
 
     def predict_proba(self, frame: Any) -> np.ndarray:
@@ -95,7 +98,7 @@ class Model:
         """
         import numpy as np
 
-        answers = self._stored.predict(self._checked(frame))
+        answers = self._answer(frame)
         if not self.classes or any("probabilities" not in answer for answer in answers):
             raise DataError(f"{self.spec.task} does not predict probabilities", fix="use predict")
         return np.array([[*answer["probabilities"].values()] for answer in answers]).reshape(-1, len(self.classes))
@@ -106,11 +109,20 @@ class Model:
 
         save_model(Path(folder), self._stored.network, self._stored.card)
 
+    def _answer(self, frame: Any) -> list[dict[str, Any]]:
+        """Answer each row; warn once of what was unusual, unless the model is quiet."""
+        from evergreen.data.unusual_values import UnusualValues
+
+        unusual = UnusualValues()
+        answers = self._stored.predict(self._checked(frame), unusual=unusual)
+        if (lines := unusual.lines()) and not self._is_quiet:
+            warnings.warn("; ".join(lines), stacklevel=3)
+        return answers
+
     def _checked(self, frame: Any) -> pa.Table:
         """Return the frame's input columns in the types of their kinds."""
         if _is_rows(frame):
-            known = set(self.spec.columns)
-            return self.spec.parse_request([{name: row[name] for name in row if name in known} for row in frame], PLACE)
+            return self.spec.parse_request([dict(row) for row in frame], PLACE)
         table, faults = self.spec.validate_table(to_table(frame))
         if faults:
             row, reason = min(faults.items())
@@ -143,10 +155,11 @@ class Project:
         with contextlib.chdir(self.root):
             return describe_project(self.root, name)
 
-    def run(self, name: str, progress: Progress = no_progress) -> dict[str, Any]:
+    def run(self, name: str, progress: Progress = no_progress, *, baseline_only: bool = False) -> dict[str, Any]:
         """Bring a pipeline up to date, release it if it is better, serve it; return what `evergreen run --json` prints.
 
-        The working directory is the project's root meanwhile. `progress` is called with facts about each stage.
+        The working directory is the project's root meanwhile. `progress` is called with facts about each stage. With
+        `baseline_only` the candidate is not compared with the released version, and nothing is released.
 
         Raises:
             UserError: a mistake in the pipeline or its data; the message says where it is and what to do.
@@ -154,7 +167,7 @@ class Project:
         from evergreen.flows.update import update
 
         with contextlib.chdir(self.root):
-            return update(self.root, name, progress)
+            return update(self.root, name, progress, baseline_only=baseline_only)
 
     def load(self, name: str) -> Model:
         """Load "NAME" in production, or "NAME@VERSION"; see `evergreen.load`."""

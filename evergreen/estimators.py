@@ -80,7 +80,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self.leaderboard_ = [{"architecture": name, **one[2]} for name, one in zip(names, trained, strict=True)]
         self.architecture_ = names[trained.index(best)]
         card = {"architecture": self.architecture_, "task": self._task, "options": best[3], "spec": spec.to_json()}
-        self.model_ = Model(artifacts.Model(best[1].eval(), spec, card))
+        self.model_ = Model(artifacts.Model(best[1].eval(), spec, card), is_quiet=True)
 
     def _to_table(self, X: Any, *, is_fit: bool) -> pa.Table:
         """Convert a frame, or an array of numbers: its columns are x0, x1 … or those of the frame fitted on."""

@@ -17,15 +17,18 @@ from evergreen.flows.steps import (
     tune,
     validate,
 )
+from evergreen.flows.update import fetch_released
 from evergreen.stages.engines import versions
 
 
 @flow(flow_run_name="{name}")
-def lifecycle(name: str) -> dict[str, Any]:
+def lifecycle(name: str, baseline_only: bool = False) -> dict[str, Any]:
     """Bring one pipeline up to date; return what its steps report. A retired one is left alone."""
     if name in versions.retired(find_root()):
         return {}
-    with locked_run(name) as run:
+    with locked_run(name, baseline_only=baseline_only) as run:
+        if not baseline_only:
+            fetch_released(run.paths)  # before the work: validate compares with it
         collect(run)  # the source's rows, with the origin of each
         preprocess(run)  # checked, split, fitted on the training rows alone
         select(run)  # the architecture that wins within its time budget

@@ -44,11 +44,12 @@ class Run:
     pipeline: Pipeline
     paths: Paths
     progress: Progress
+    baseline_only: bool = False  # whether the released version is left out, so that nothing is released or served
     summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @contextmanager
-def locked_run(name: str) -> Iterator[Run]:
+def locked_run(name: str, *, baseline_only: bool = False) -> Iterator[Run]:
     """Yield a run of the pipeline, whose lock it holds.
 
     Raises:
@@ -58,7 +59,7 @@ def locked_run(name: str) -> Iterator[Run]:
     paths = Paths(root, name)
     with processes.exclusive_lock(paths.run_lock, f"{name} is already running"):
         server.mark_abandoned_crashed(name, keep=get_run_context().flow_run.id)  # type: ignore[union-attr]
-        yield Run(pipeline.read(name, root), paths, PROGRESS.get())
+        yield Run(pipeline.read(name, root), paths, PROGRESS.get(), baseline_only)
 
 
 @contextmanager
@@ -108,8 +109,10 @@ def dvc_stage(name: str) -> Task[[Run], Any]:
     def work(run: Run) -> dict[str, Any] | None:
         if format.stale_reason(run.pipeline, run.paths, name) is None:
             return None
-        summary = perform(name, run.pipeline, run.paths, run.progress)
-        versions.commit(run.paths, name)
+        is_partial = name == "validate" and run.baseline_only
+        summary = perform(name, run.pipeline, run.paths, run.progress, **{"baseline_only": True} if is_partial else {})
+        if not is_partial:  # else it stays stale, so that the next run compares with the released version
+            versions.commit(run.paths, name)
         publish(name, run.paths)
         return summary
 
@@ -126,7 +129,7 @@ def release(run: Run) -> dict[str, Any] | None:
     start = time.monotonic()
     metrics = read_metrics(run.paths)
     before = versions.released(run.paths.root).get(run.paths.name)
-    if is_released_by_verdict(run.pipeline, metrics):
+    if is_released_by_verdict(run.pipeline, metrics) and not run.baseline_only:
         versions.release(run.paths, metrics["why"])
     after = versions.released(run.paths.root).get(run.paths.name)  # a candidate rolled back by a person stays back
     waits = waits_for_person(run.pipeline, run.paths, metrics)
@@ -142,7 +145,7 @@ def deploy(run: Run) -> dict[str, Any] | None:
     """Make the endpoint serve what is released."""
     start = time.monotonic()
     root = run.paths.root
-    if served_versions(root) == versions.released(root):
+    if run.baseline_only or served_versions(root) == versions.released(root):
         return None
     result = deploy_released(root, run.progress, run.paths.name)
     summary = "; ".join([f"{result['url']} answers", *(f"not served: {one}" for one in result["failures"].values())])

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from evergreen.core.errors import OutageError, PipelineError
+from evergreen.core.errors import OutageError, PipelineError, VersionError
 from evergreen.core.paths import Paths
 from evergreen.core.processes import load_live, lock_owner, was_killed
 from evergreen.core.progress import Progress
@@ -15,8 +15,14 @@ from evergreen.stages.metrics import read_metrics
 from evergreen.stages.pipeline import Pipeline, read
 
 
-def update(root: Path, name: str, progress: Progress) -> dict[str, Any]:
-    """Run the lifecycle under Prefect if anything is stale, else say so before Prefect is even imported."""
+def update(root: Path, name: str, progress: Progress, *, baseline_only: bool = False) -> dict[str, Any]:
+    """Run the lifecycle under Prefect if anything is stale, else say so before Prefect is even imported.
+
+    With `baseline_only` the candidate is not compared with the released version, and nothing is released or served.
+
+    Raises:
+        VersionError: the released version, with which validate compares, is nowhere; told before any work.
+    """
     from evergreen.stages.engines import versions
 
     pipeline = read(name, root)
@@ -30,8 +36,23 @@ def update(root: Path, name: str, progress: Progress) -> dict[str, Any]:
         raise PipelineError(f"{pipeline.name} is already running (process {process})", fix=fix)
     stale = not is_up_to_date(pipeline, paths) or was_killed(paths.run_lock)  # a killed run counts as running
     if stale:
-        call_flow(paths, "lifecycle:lifecycle", progress, attempts=2)
-    return describe_result(pipeline, paths, progress) | {"ran": stale}
+        if not baseline_only:
+            fetch_released(paths)
+        call_flow(paths, "lifecycle:lifecycle", progress, baseline_only, attempts=2)
+    return describe_result(pipeline, paths, progress, serve=not baseline_only) | {"ran": stale}
+
+
+def fetch_released(paths: Paths) -> None:
+    """Fetch the version in service, so that a run does not fail behind the training. Raises VersionError."""
+    from evergreen.stages.engines import versions
+
+    if not (version := versions.released(paths.root).get(paths.name)):
+        return
+    try:
+        versions.checkout(paths, version)
+    except VersionError as error:
+        fix = f"{error.fix}; or compare with the baseline alone: evergreen run {paths.name} --baseline-only"
+        raise VersionError(error.problem, place=error.place, fix=fix) from None
 
 
 def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
@@ -77,8 +98,8 @@ def call_flow(paths: Paths, flow: str, progress: Progress, *arguments: Any, atte
     raise OutageError("Prefect's server died", place=str(server.log), fix=fix)
 
 
-def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress) -> dict[str, Any]:
-    """Describe what is released, after asking it for one real prediction."""
+def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress, *, serve: bool = True) -> dict[str, Any]:
+    """Describe what is released, after serving it and asking it for one real prediction."""
     from evergreen.flows import serving
     from evergreen.flows.server import Server
     from evergreen.stages.deploy import stage as deploy
@@ -99,7 +120,7 @@ def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress) -> dic
         "data": str(paths.described / "report.html"),
         "runs": Server(paths.root).url,
     }
-    if pipeline.name not in released:
+    if pipeline.name not in released or not serve:
         return value
     if serving.served_versions(paths.root).get(pipeline.name) != released[pipeline.name]:
         progress(stage="deploy")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from evergreen.data.spec import FeatureSpec
+    from evergreen.data.unusual_values import UnusualValues
     from evergreen.models.network import Network
 
 
@@ -46,20 +47,24 @@ class Model:
     spec: FeatureSpec
     card: dict[str, Any]
 
-    def predict(self, table: pa.Table, batch_size: int = 1024) -> list[dict[str, Any]]:
-        """Return one answer per row of raw columns, as the task words it."""
+    def predict(
+        self, table: pa.Table, batch_size: int = 1024, unusual: UnusualValues | None = None
+    ) -> list[dict[str, Any]]:
+        """Return one answer per row of raw columns, as the task words it; count in `unusual` what is new about them."""
         import torch
 
         if not table.num_rows:
             return []
         with torch.inference_mode():
-            return [answer for batch in self._batches(table, batch_size) for answer in self.network.predict(batch)]
+            return [
+                answer for batch in self._batches(table, batch_size, unusual) for answer in self.network.predict(batch)
+            ]
 
-    def _batches(self, table: pa.Table, batch_size: int) -> Iterator[dict[str, Tensor]]:
+    def _batches(self, table: pa.Table, batch_size: int, unusual: UnusualValues | None) -> Iterator[dict[str, Tensor]]:
         import torch
 
         for start in range(0, max(table.num_rows, 1), batch_size):
-            arrays = self.spec.encode(table.slice(start, batch_size), target=False)
+            arrays = self.spec.encode(table.slice(start, batch_size), target=False, unusual=unusual)
             yield {name: torch.as_tensor(array) for name, array in arrays.items()}
 
 

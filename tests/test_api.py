@@ -72,6 +72,20 @@ def test_columns_that_the_model_does_not_read_are_passed_over(model) -> None:
     assert model.predict([{"size": "large", **row} for row in ROWS]) == model.predict(ROWS)
 
 
+@pytest.mark.parametrize("rows", [False, True])
+def test_what_is_unusual_is_one_warning(model, rows) -> None:
+    odd = [{"age": None, "colour": "RED"}, {"age": 7.0, "colour": "blue"}]
+    frame = odd if rows else {"age": [None, 7.0], "colour": ["RED", "blue"]}
+    for ask in (model.predict, model.predict_proba):
+        with pytest.warns(UserWarning, match="age: ") as caught:
+            assert len(ask(frame)) == 2
+        (text,) = [str(one.message) for one in caught]
+        assert "age: 1 of 2 values was missing and filled by the training median" in text
+        assert "age: 1 of 2 values was outside the training range" in text
+        assert "colour: 1 of 2 values was never seen (RED; did you mean red?)" in text
+        assert caught[0].filename == __file__
+
+
 def test_a_row_that_cannot_be_encoded_is_named(model) -> None:
     with pytest.raises(DataError, match=r"row 1.*age"):
         model.predict({"age": ["1", "old", "2"], "colour": COLUMNS["colour"]})

@@ -30,6 +30,7 @@ OTHER_MEANINGS = {
     "data/prepare/config.py": {"series"},  # an old key of the YAML
     "data/prepare/series_reader.py": {"series"},  # a parameter
     "stages/predict/forecast.py": {"series"},
+    "data/quality/late_columns.py": {"category", "number"},  # words of columns' names
     "data/quality/leakage.py": {"text"},  # a field of summary.json
     "pages/data_page.py": {"text"},
     "stages/preprocess/stage.py": {"text"},

@@ -1,5 +1,6 @@
 """Check raw columns that are taken as categories."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,10 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
 from evergreen.data.arrow import is_mostly_numbers, is_mostly_words, to_float64, to_strings
+
+MIN_ROWS = 10  # of a class, for training, validation and test to have some each
+RARE = 0.2  # of the share that each class had if all were as common
+SHOWN = 3  # classes that are named
 
 
 def note_mixed_column(name: str, column: pa.Array) -> list[str]:
@@ -51,6 +56,24 @@ def guess_classes(column: pa.Array) -> tuple[float, str]:
         return 0.0, ""
     doubt = f"holds {n_distinct} whole numbers, taken as classes; for amounts: `task: regression`"
     return 1.0, doubt if n_distinct > 2 else ""
+
+
+def advise_classes(name: str, column: pa.Array) -> list[str]:
+    """Return what to mind where a class is much rarer than the others, or has too few rows for three splits."""
+    counts = dict(Counter(to_strings(column).drop_null().to_pylist()).most_common())
+    total, (commonest, *_) = sum(counts.values()), counts
+    advice = []
+    if few := [f"'{word}' ({count})" for word, count in counts.items() if count < MIN_ROWS]:
+        more = f" and {len(few) - SHOWN:,} more" if len(few) > SHOWN else ""
+        shown = f"{', '.join(few[:SHOWN])}{more}"
+        advice.append(f"'{name}' has classes of few rows, {shown}: a split may lack them; collect more or merge them")
+    rare = [word for word, count in counts.items() if MIN_ROWS <= count < RARE / len(counts) * total]
+    if rare:
+        share = f"'{rare[0]}' is {counts[rare[0]] / total:.1%} of '{name}'"
+        never = f"who always says '{commonest}' is right in {counts[commonest] / total:.1%}"
+        fix = "`task: {name: classification, class_weights: balanced}` makes each class count alike"
+        advice.append(f"{share}, so that {never}: mind log-loss and average precision, not accuracy; {fix}")
+    return advice
 
 
 def check_category_options(names: Sequence[str], most: Sequence[Any], buckets: Sequence[Any], target: bool) -> None:

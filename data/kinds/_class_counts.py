@@ -1,12 +1,14 @@
 """Count and compare the values of checked columns of words."""
 
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evergreen.data.arrow import joint_codes, to_strings
+from evergreen.data.arrow import decode_array, joint_codes, to_strings
 
 MAX_VALUES = 1000  # distinct values above which a profile does not hold them
 
@@ -20,6 +22,47 @@ def count_values(column: pa.Array) -> dict[str, int] | None:
         if word is not None:
             total[str(word)] += count
     return limit_values(total)
+
+
+def commonest_and_rest(words: pa.Array, known: pa.Array) -> tuple[int | None, int]:
+    """Return (the place in `known` of the commonest word, None where there is none; how many other words there are)."""
+    counts = pc.value_counts(words.drop_null())
+    places = pc.index_in(counts.field("values"), known)
+    ranked = sorted(zip(counts.field("counts").to_pylist(), places.to_pylist(), strict=True), key=_rank)
+    return ranked[0][1] if ranked else None, places.null_count
+
+
+def _rank(counted: tuple[int, int | None]) -> tuple[bool, int, int]:
+    count, place = counted
+    return place is None, -count, place or 0
+
+
+def code_of_missing(state: Mapping[str, Any], index: int) -> int:
+    """Return the code of missing values of a column that no training row lacked: that of the commonest value.
+
+    It is 0, as of unseen values, where training rows had values too rare for a slot, from which slot 0 was learned,
+    where an earlier release does not know the commonest, and where training rows lacked some.
+    """
+    if state["missing"][index] or state.get("rare", {index: 0})[index]:
+        return 0
+    place = state.get("commonest", {index: None})[index]
+    return 0 if place is None else 1 + place
+
+
+def find_unusual(
+    state: Mapping[str, Any], columns: Sequence[pa.Array], codes: np.ndarray
+) -> Iterator[tuple[int, str, np.ndarray]]:
+    """Yield unseen values of words with their codes (N, columns), and missing ones where no training row lacked any."""
+    for index, column in enumerate(columns):
+        known, blank = state["values"][index], decode_array(column).is_null().to_numpy(zero_copy_only=False)
+        if blank.any() and not state["missing"][index]:
+            code = code_of_missing(state, index)
+            value = str(known[code - 1]).lower() if isinstance(known[code - 1], bool) else known[code - 1]
+            yield index, f"missing and taken as {f'the commonest value, {value}' if code else 'an unseen value'}", blank
+        unseen = ((codes[:, index] == 0) | (codes[:, index] > len(known))) & ~blank
+        if unseen.any():
+            rarely = ", or too rarely to be learned" if state.get("rare", {index: 0})[index] else ""
+            yield index, f"never seen{rarely}", unseen
 
 
 def limit_values(counts: Counter[str]) -> dict[str, int] | None:

@@ -1,11 +1,13 @@
 """Check JSON requests: the fields of a row, arrays of numbers, and how a value is named in an error."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from evergreen.core.errors import DataError, suggest
+from evergreen.core.errors import DataError, find_nearest
+
+MAX_COMPARED = 100  # fields of a request among which a misspelt one is looked for
 
 
 def format_value(value: Any) -> str:
@@ -19,16 +21,18 @@ def format_value(value: Any) -> str:
     return f"the number {str(value)[:40]}"
 
 
-def check_fields(row: Any, columns: Sequence[str], place: str) -> None:
-    """Raise DataError unless a row of a request is an object of exactly these fields."""
+def check_fields(row: Any, columns: Mapping[str, Any], place: str) -> list[str]:
+    """Return the other fields of a row of a request. Raises DataError unless it is an object that has these fields."""
     if not isinstance(row, dict):
         fix = "send each row as an object of named fields"
         raise DataError(f"it is not an object (got {format_value(row)})", place=place, fix=fix)
-    if extra := [name for name in row if name not in columns]:
-        raise DataError(f"there is no field '{extra[0][:80]}'", place=place, fix=suggest(extra[0][:80], columns))
+    extra = [name for name in row if name not in columns]
     if lacking := [name for name in columns if name not in row]:
-        fix = "give every field" + (f" ({len(lacking)} are missing)" if len(lacking) > 1 else "")
-        raise DataError(f"the field '{lacking[0]}' is missing", place=place, fix=fix)
+        near = find_nearest(lacking[0], [name[:80] for name in extra[:MAX_COMPARED]])
+        fix = f"rename '{near}'" if near else "give every field, null where a value is missing"
+        more = f" (and {len(lacking) - 1:,} more)" if len(lacking) > 1 else ""
+        raise DataError(f"the field '{lacking[0]}' is missing{more}", place=place, fix=fix)
+    return extra
 
 
 def parse_numeric_array(value: Any, shape: tuple[int, ...]) -> np.ndarray:

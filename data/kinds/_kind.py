@@ -1,7 +1,7 @@
 """The contract of a kind: everything that Evergreen does with a column, in one class."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -27,6 +27,7 @@ class Kind:
     ENCODES_AS: ClassVar[str] = ""  # the kind that models take its tensors for, where that is another
     ACCEPTS_DICTIONARY: ClassVar[bool] = False  # whether `encode` takes dictionary columns as they are
     ALLOWS_MISSING: ClassVar[bool] = False  # whether it encodes missing values; else such rows are quarantined
+    FILLS_MISSING: ClassVar[bool] = False  # whether it encodes them in predictions, although such rows are quarantined
     MISSING_BECOMES: ClassVar[str] = ""  # how missing values are encoded, for the person who reads the notes
     MEASURE: ClassVar[str] = ""  # what `measure` gives of a value, where that is not the value itself
     COMPARES_AS: ClassVar[str] = ""  # the kind as which drift and leakage look at its columns (see `to_comparable`)
@@ -53,6 +54,10 @@ class Kind:
     def guess_target(self, name: str, column: pa.Array) -> tuple[float, str]:
         """Return (how well this kind suits a raw target column, 0 to 1; what speaks against it, in words)."""
         return self.detect(column) if self.TASK else 0.0, ""
+
+    def advise_target(self, name: str, column: pa.Array) -> list[str]:
+        """Return what is unusual about a raw target column of this kind, and which setting helps, in words."""
+        return []
 
     def note_detection(self, name: str, column: pa.Array) -> list[str]:
         """Return what a person should know when this kind was detected for a column."""
@@ -115,6 +120,20 @@ class Kind:
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         """Return (N, *field.shape) of field.dtype from checked columns."""
         raise NotImplementedError
+
+    def find_unusual(
+        self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray
+    ) -> Iterator[tuple[int, str, np.ndarray]]:
+        """Yield what training rows did not have: (place of the column, what its values are, in words; (N,) bool).
+
+        The words follow "3 of 8 values were": "never seen", "missing and filled by the training median, 3". `columns`
+        and `encoded` are what `encode` took and returned.
+        """
+        return iter(())
+
+    def suggest_value(self, field: TensorField, index: int, value: str) -> str:
+        """Return the value that is meant by an unseen one of column `index`; "" where none is near."""
+        return ""
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """Return JSON values, in the data's own units, of an encoded array (N, *field.shape)."""

@@ -1,6 +1,7 @@
 """Transform a numeric target, and the history it continues, before they are standardized.
 
-A square root steadies the variance of counts, which grows with their mean (Bartlett 1936).
+A square root steadies the variance of counts, which grows with their mean (Bartlett 1936). A logarithm, of 1 + y so
+that 0 has one, makes errors count as shares of the value.
 """
 
 from collections.abc import Callable
@@ -11,8 +12,9 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
 
-FORWARD: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sqrt": np.sqrt}
-BACK: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sqrt": np.square}
+FORWARD: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sqrt": np.sqrt, "log": np.log1p}
+BACK: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sqrt": np.square, "log": np.expm1}
+MAX_LOG = 70.0  # the logarithm of what is larger than any number that is read
 
 
 def apply_transform(column: pa.Array, name: str, place: str) -> pa.Array:
@@ -44,4 +46,4 @@ def apply_transform(column: pa.Array, name: str, place: str) -> pa.Array:
 
 def invert_transform(values: np.ndarray, name: str) -> list[Any]:
     """Return values in the data's own units again, as lists."""
-    return (BACK[name](np.maximum(values, 0)) if name else values).tolist()
+    return (BACK[name](np.clip(values, 0, MAX_LOG if name == "log" else None)) if name else values).tolist()

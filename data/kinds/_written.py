@@ -1,6 +1,6 @@
 """Read texts of requests; measure, show and compare columns of them: what kinds of text have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,20 @@ class Written(Kind):
 
     TELLS_ROWS_APART = True
     ARROW_TYPE = pa.string()
+    FILLS_MISSING = True
     MEASURE = "words in a row"
 
+    def find_unusual(
+        self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray
+    ) -> Iterator[tuple[int, str, np.ndarray]]:
+        """Yield texts that are missing or blank."""
+        blank = is_blank(columns[0])
+        if blank.any():
+            yield 0, "missing and read as an empty text", blank
+
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
+        if value is None:
+            return None
         if not isinstance(value, str):
             raise DataError(f"is {format_value(value)}", fix="give text")
         if not value.strip():
@@ -57,9 +68,14 @@ class Written(Kind):
         return np.column_stack([length, *(count / np.maximum(1, length) for count in counts)]).astype(np.float64)
 
 
-def texts_of(field: TensorField, column: pa.Array) -> list[Any]:
-    """Return the rows of a checked column. Raises DataError where one is missing."""
-    texts = column.to_pylist()
-    if None in texts:
-        raise DataError("missing", place=f"row {texts.index(None)}, column '{field.columns[0]}'", fix="give a text")
-    return texts
+def texts_of(column: pa.Array) -> list[Any]:
+    """Return the rows of a checked column, an empty one where it is missing."""
+    empty: Any = [] if pa.types.is_list(column.type) else ""
+    return [empty if text is None else text for text in column.to_pylist()]
+
+
+def is_blank(column: pa.Array) -> np.ndarray:
+    """Return (N,) bool: the rows of a checked column that hold no text."""
+    listed = pa.types.is_list(column.type)
+    length = pc.list_value_length(column) if listed else pc.utf8_length(pc.utf8_trim_whitespace(column))
+    return pc.equal(length, 0).fill_null(True).to_numpy(zero_copy_only=False)

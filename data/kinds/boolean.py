@@ -1,10 +1,11 @@
 """Yes or no, in whichever words: true and false, yes and no, t and f, y and n, on and off, 1 and 0.
 
-Encoded as a category of two values: slot 0 is for what is missing, 1 for no, 2 for yes.
+Encoded as a category of two values: slot 0 is for what is missing, 1 for no, 2 for yes. Where no training row lacked a
+value, a missing one is taken as the commoner answer.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from evergreen.core.errors import DataError
 from evergreen.data.arrow import RowErrors, decode_array, missing_words, to_strings
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
+from evergreen.data.kinds import _class_counts as class_counts
 from evergreen.data.kinds._json import format_value
 
 PAIRS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1"))
@@ -23,6 +25,7 @@ WORDS = [word for pair in PAIRS for word in pair]
 
 
 class Boolean(Kind):
+    VERSION: ClassVar[int] = 2
     grouped: ClassVar[bool] = True
     ARROW_TYPE: ClassVar[pa.DataType] = pa.bool_()
     ENCODES_AS: ClassVar[str] = "category"
@@ -63,18 +66,27 @@ class Boolean(Kind):
             place, fix = f"column '{next(iter(columns))}'", "say `kind: category`"
             raise DataError("a target with two classes must be a category", place=place, fix=fix)
         missing = [column.null_count > 0 for column in columns.values()]
-        state = {"values": [[False, True]] * len(columns), "missing": missing}
+        commonest = [int(2 * column.true_count > len(column) - column.null_count) for column in columns.values()]
+        state = {"values": [[False, True]] * len(columns), "missing": missing, "commonest": commonest}
         return TensorField("category", tuple(columns), (len(columns),), "int64", state, "boolean")
 
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
-        codes = [pc.add(column.cast(pa.int64()), 1).fill_null(0).to_numpy(zero_copy_only=False) for column in columns]
-        return np.stack(codes, axis=1)
+        filled = [
+            column.cast(pa.int64()).fill_null(class_counts.code_of_missing(field.state, index) - 1)
+            for index, column in enumerate(columns)
+        ]
+        return np.stack([pc.add(codes, 1).to_numpy(zero_copy_only=False) for codes in filled], axis=1)
+
+    def find_unusual(
+        self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray
+    ) -> Iterator[tuple[int, str, np.ndarray]]:
+        return class_counts.find_unusual(field.state, columns, encoded)
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         return [[None if code == 0 else code == 2 for code in row] for row in np.asarray(values).tolist()]
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
-        if value is None and field.state["missing"][index]:
+        if value is None:
             return None
         if isinstance(value, bool):
             return value
@@ -83,7 +95,7 @@ class Boolean(Kind):
         raise DataError(f"is not true or false (got {format_value(value)})", fix="give true or false")
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
-        return {"type": "boolean", "example": True} | ({"nullable": True} if field.state["missing"][index] else {})
+        return {"type": "boolean", "example": True, "nullable": True}
 
     def measure(self, column: pa.Array) -> Counter[str]:
         return Counter(to_strings(column).drop_null().to_pylist())

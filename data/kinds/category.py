@@ -1,13 +1,15 @@
 """Categories: text, booleans or whole numbers taken as names. As a target: the class.
 
 An input's slot 0 is for values unseen in training. Values seen only once in training share it: so it is learned too.
-Of very many values the commonest have a slot each; the others share slot 0, or `buckets` of them by their hash.
+Of very many values the commonest have a slot each; the others share slot 0, or `buckets` of them by their hash. A
+missing value has a slot where training rows lacked some; else it shares slot 0, or is taken as the commonest value
+where slot 0 was not learned.
 The state of a target holds how many training rows each class has (`counts`): what balanced weights are made of.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -15,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evergreen.core.errors import DataError, suggest
+from evergreen.core.errors import DataError, find_nearest, suggest
 from evergreen.data.arrow import RowErrors, decode_array, is_mostly_numbers, joint_codes, to_strings
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
@@ -28,6 +30,7 @@ WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or fals
 
 
 class Category(Kind):
+    VERSION = 2
     grouped = True
     HAS_CLASSES = True
     SCALAR = True
@@ -57,6 +60,9 @@ class Category(Kind):
             return max(self.detect(column), 0.01), ""
         return checks.guess_classes(column)
 
+    def advise_target(self, name: str, column: pa.Array) -> list[str]:
+        return checks.advise_classes(name, column)
+
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         try:
@@ -77,6 +83,13 @@ class Category(Kind):
             raise DataError(problem, place=place, fix="collect rows of a second class, or choose another target")
         missing = [column.null_count > 0 for column in columns.values()]
         state: dict[str, Any] = {"values": values, "types": types, "missing": missing}
+        if not target:
+            parts = zip(columns.values(), types, values, strict=True)
+            rest = [
+                class_counts.commonest_and_rest(_canonical(column, kind), _words(tuple(known), kind))
+                for column, kind, known in parts
+            ]
+            state |= {"commonest": [place for place, _ in rest], "rare": [count for _, count in rest]}
         if any(buckets):
             state |= {"buckets": buckets}
             state["sizes"] = [len(known) + 1 + spare for known, spare in zip(values, buckets, strict=True)]
@@ -97,6 +110,8 @@ class Category(Kind):
         places = pc.index_in(text, _words(tuple(values), kind)).fill_null(-1)
         codes = places.to_numpy(zero_copy_only=False).astype(np.int64)
         codes = self._hashed(field, index, text, codes + 1) if field.shape else codes
+        if field.shape and text.null_count and not field.state["missing"][index]:
+            codes[text.is_null().to_numpy(zero_copy_only=False)] = class_counts.code_of_missing(field.state, index)
         if coded:
             codes = codes[column.indices.fill_null(len(text) - 1).to_numpy(zero_copy_only=False)]
         if not field.shape and (codes < 0).any():
@@ -115,6 +130,14 @@ class Category(Kind):
             codes[other] = 1 + len(field.state["values"][index]) + places[words.indices.to_numpy(zero_copy_only=False)]
         return codes
 
+    def find_unusual(
+        self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray
+    ) -> Iterator[tuple[int, str, np.ndarray]]:
+        return class_counts.find_unusual(field.state, columns, encoded)
+
+    def suggest_value(self, field: TensorField, index: int, value: str) -> str:
+        return find_nearest(value, (known for known in field.state["values"][index] if isinstance(known, str)))
+
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         if not field.shape:
             return [field.state["values"][0][code] for code in values]
@@ -127,9 +150,7 @@ class Category(Kind):
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         kind = field.state["types"][index]
         if value is None:
-            if field.state["missing"][index]:
-                return None
-            raise DataError("is null, although every training row had a value", fix=f"give {WORDS[kind]}")
+            return None
         right = {"string": str, "integer": int, "boolean": bool}[kind]
         if not isinstance(value, right) or (kind == "integer" and isinstance(value, bool)):
             raise DataError(f"is not {WORDS[kind]} (got {format_value(value)})", fix=f"give {WORDS[kind]}")
@@ -149,12 +170,12 @@ class Category(Kind):
         known = field.state["values"][index]
         values = [value for value in known if value is not None]
         kind = field.state["types"][index]
-        schema = {
+        return {
             "type": kind,
             "example": values[0] if values else {"string": "", "integer": 0, "boolean": False}[kind],
             "description": "one of " + ", ".join(str(value) for value in values[:20]) + "; another is taken as unseen",
+            "nullable": True,
         }
-        return schema | ({"nullable": True} if field.state["missing"][index] else {})
 
     def measure(self, column: pa.Array) -> Counter[str]:
         return Counter(to_strings(column).drop_null().to_pylist())

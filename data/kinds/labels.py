@@ -6,7 +6,7 @@ passed over: nothing could be learned of it.
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,15 @@ class Labels(Kind):
         for number, row in enumerate(columns[0].to_pylist()):
             encoded[number, [places[word] for word in row or () if word in places]] = 1
         return encoded
+
+    def find_unusual(
+        self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray
+    ) -> Iterator[tuple[int, str, np.ndarray]]:
+        """Yield rows with labels that no training row had."""
+        known = set(field.state["values"][0])
+        unseen = np.array([not known.issuperset(row or ()) for row in columns[0].to_pylist()], bool)
+        if unseen.any():
+            yield 0, "read without labels never seen", unseen
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         names = field.state["values"][0]

@@ -4,7 +4,7 @@ Encoded as numbers (1 + 2 · cycles,): the time standardised by the training row
 that these go round at least once; and 1 where the time is missing, if training rows lack it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
@@ -27,6 +27,7 @@ FIX = "give a time such as 2024-01-31 or 2024-01-31T12:00:00Z"
 
 
 class Moment(Kind):
+    VERSION: ClassVar[int] = 2
     ENCODES_AS: ClassVar[str] = "number"
     ALLOWS_MISSING: ClassVar[bool] = True
     COMPARES_AS: ClassVar[str] = "number"
@@ -76,6 +77,7 @@ class Moment(Kind):
         mean, std = (float(times.mean()), float(times.std())) if len(times) else (0.0, 1.0)
         state = {name: wishes[name] for name in ("format", "unit", "zone")}
         state |= {"mean": mean, "std": std or 1.0, "median": int(np.median(times)) if len(times) else 0}
+        state |= {"low": int(times.min()), "high": int(times.max())} if len(times) else {}
         lacks = len(times) < len(column)
         state |= {"missing": [lacks], "flag": lacks, "cycles": _cycles(wishes["cycles"], times, place)}
         width = 1 + 2 * len(state["cycles"]) + lacks
@@ -94,6 +96,22 @@ class Moment(Kind):
         parts += [blank] if state["flag"] else []
         return np.stack(parts, axis=1).astype(np.float32)
 
+    def find_unusual(
+        self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray
+    ) -> Iterator[tuple[int, str, np.ndarray]]:
+        """Yield missing times, and those outside the training range; of earlier releases no range is known."""
+        (column,), state = columns, field.state
+        if column.null_count:
+            blank = column.is_null().to_numpy(zero_copy_only=False)
+            yield 0, f"missing and filled by the training median, {_format_time(state['median'])}", blank
+        if "low" not in state:
+            return
+        time = column.cast(pa.int64()).fill_null(state["low"]).to_numpy(zero_copy_only=False)
+        outside = (time < state["low"]) | (time > state["high"])
+        if outside.any():
+            ends = f"{_format_time(state['low'])} to {_format_time(state['high'])}"
+            yield 0, f"outside the training range, {ends}", outside
+
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """Return times in ISO 8601, as exact as float32: to a ten-millionth of the range of training rows."""
         time = np.asarray(values, np.float64)[:, 0] * field.state["std"] + field.state["mean"]
@@ -103,9 +121,7 @@ class Moment(Kind):
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if value is None:
-            if field.state["missing"][index]:
-                return None
-            raise DataError("is null, although every training row had a value", fix=FIX)
+            return None
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and self.unit:
             read, faults = dates.parse_datetimes(pa.array([value], pa.float64()), unit=self.unit)
@@ -135,7 +151,7 @@ class Moment(Kind):
             number = {"type": "number", "description": f"{self.unit} since 1970"}
             del schema["example"]
             schema = {"oneOf": [schema, number], "example": example}
-        return schema | ({"nullable": True} if field.state["missing"][index] else {})
+        return schema | {"nullable": True}
 
     def measure(self, column: pa.Array) -> np.ndarray:
         return column.drop_null().cast(pa.int64()).to_numpy().astype(np.float64)

@@ -5,7 +5,7 @@ outlier.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,12 +23,15 @@ from evergreen.data.kinds._transform import invert_transform
 
 LARGEST = 1e30  # beyond it squares overflow float32
 FARTHEST = 1e6  # deviations from the mean: a wilder input is held here, so that no network answers NaN
-MAX_NAMES, MIN_IDENTIFIERS = 10, 20  # distinct whole numbers that may be names; rows that may be named by them
+MIN_NAMES, MAX_NAMES = 3, 10  # distinct whole numbers that may be names; of two it does not matter
+MIN_IDENTIFIERS = 20  # rows that may be named by them
+SKEWED = 2.0  # skewness of a target above which a log scale is proposed; that of an exponential distribution
 N_BINS = 32  # of equal counts, for the leak check
 OUTLIERS = ("keep", "clip", "flag")
 
 
 class Number(Kind):
+    VERSION = 2
     grouped = True
     ALLOWS_MISSING = True
     MISSING_BECOMES = "filled by the training median"
@@ -58,12 +61,25 @@ class Number(Kind):
         if (values == np.trunc(values)).all():
             if n_distinct == len(values) >= max(MIN_IDENTIFIERS, 0.5 * len(column)):
                 doubt = "every row has another whole number; leave it out (`drop_columns`) if that only names the row"
-            elif n_distinct <= MAX_NAMES:
+            elif MIN_NAMES <= n_distinct <= MAX_NAMES:
                 doubt = f"it has {n_distinct} different whole numbers; say category if they are names"
         return f"{values.min():.6g} to {values.max():.6g}{odd}", doubt
 
     def check_target(self, column: pa.Array, place: str) -> None:
         check_numeric_target(column, place)
+
+    def advise_target(self, name: str, column: pa.Array) -> list[str]:
+        """Propose a log scale where a few values are far above most."""
+        values = to_float64(decode_array(column), self.decimal)[0]
+        values = values[np.isfinite(values)]
+        if (
+            not len(values)
+            or values.min() < 0
+            or not _skewness(values) > max(SKEWED, 2 * abs(_skewness(np.log1p(values))))
+        ):
+            return []
+        ends = f"half of it is at most {np.median(values):.4g}, and the largest {values.max():.4g}"
+        return [f"'{name}' is skewed: {ends}; `transform: log` in preprocess makes errors count as shares of it"]
 
     def __init__(self, decimal: str = "") -> None:
         self.decimal = decimal
@@ -90,7 +106,7 @@ class Number(Kind):
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         options_of = {name: options.get(name, [value] * len(columns)) for name, value in self.OPTIONS.items()}
         wishes = [{name: said[place] for name, said in options_of.items()} for place in range(len(columns))]
-        state: dict[str, Any] = {"mean": [], "std": [], "median": [], "missing": []}
+        state: dict[str, Any] = {"mean": [], "std": [], "median": [], "missing": [], "low": [], "high": []}
         shapes: list[dict[str, Any]] = []
         for (name, column), column_options in zip(columns.items(), wishes, strict=True):
             try:
@@ -105,6 +121,8 @@ class Number(Kind):
             state["std"].append(std)
             state["median"].append(float(np.median(known)) if len(known) else 0.0)
             state["missing"].append(len(known) < len(values))
+            state["low"].append(float(known.min()) if len(known) else 0.0)
+            state["high"].append(float(known.max()) if len(known) else 0.0)
         lacking = [lacks and said["indicator"] for lacks, said in zip(state["missing"], wishes, strict=True)]
         flags = np.flatnonzero(lacking).tolist() if not target else []
         outlying = [place for place, said in enumerate(wishes) if said["outliers"] == "flag"]
@@ -129,6 +147,20 @@ class Number(Kind):
             values = np.concatenate([values, np.stack(flags, axis=1).astype(np.float32)], axis=1)
         return values.reshape(len(values), *field.shape)
 
+    def find_unusual(
+        self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray
+    ) -> Iterator[tuple[int, str, np.ndarray]]:
+        """Yield missing values, and those outside the training range; of earlier releases no range is known."""
+        values, state = np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1), field.state
+        blank = np.isnan(values)
+        for place in np.flatnonzero(blank.any(axis=0)).tolist():
+            yield place, f"missing and filled by the training median, {state['median'][place]:.6g}", blank[:, place]
+        low, high = (np.asarray(state.get(end, np.nan)) for end in ("low", "high"))
+        outside = (values < low) | (values > high)
+        for place in np.flatnonzero(outside.any(axis=0)).tolist():
+            what = f"outside the training range, {state['low'][place]:.6g} to {state['high'][place]:.6g}"
+            yield place, what, outside[:, place]
+
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """Return numbers; of clipped or missing values their replacement."""
         if not field.shape:
@@ -141,10 +173,8 @@ class Number(Kind):
         return lines.tolist()
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
-        if value is None and field.state["missing"][index]:
-            return None
         if value is None:
-            raise DataError("is null, although every training row had a value", fix="give a number")
+            return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise DataError(f"is not a number (got {format_value(value)})", fix="give a number, without quotes")
         if not abs(value) <= LARGEST:  # NaN compares false
@@ -153,8 +183,7 @@ class Number(Kind):
         return float(value)
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
-        schema: dict[str, Any] = {"type": "number", "example": field.state["median"][index]}
-        return schema | ({"nullable": True} if field.state["missing"][index] else {})
+        return {"type": "number", "example": field.state["median"][index], "nullable": True}
 
     def measure(self, column: pa.Array) -> np.ndarray:
         return column.to_numpy(zero_copy_only=False).astype(np.float64)
@@ -194,6 +223,12 @@ def check_numeric_target(column: pa.Array, place: str) -> None:
     if not is_mostly_numbers(column):
         fix = "use `task: classification`, or choose a column of numbers"
         raise DataError("holds no numbers", place=place, fix=fix)
+
+
+def _skewness(values: np.ndarray) -> float:
+    """Return the third standardized moment; 0 of constant values."""
+    spread = float(values.std())
+    return float((((values - values.mean()) / spread) ** 3).mean()) if spread else 0.0
 
 
 def numeric_range(column: pa.Array) -> dict[str, Any]:

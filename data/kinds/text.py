@@ -5,7 +5,7 @@ target ends with 3 where it fits, so that a model that writes knows when to stop
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from evergreen.data.field import TensorField
 from evergreen.data.kinds import _tokenize as units
 from evergreen.data.kinds._json import check_unicode, format_value
 from evergreen.data.kinds._minhash import join_words
-from evergreen.data.kinds._written import Written, texts_of
+from evergreen.data.kinds._written import Written, is_blank, texts_of
 
 PADDING, UNKNOWN, BEGIN, END = range(4)
 SPECIAL = 4  # tokens before the vocabulary
@@ -91,13 +91,22 @@ class Text(Written):
         state, (length,) = field.state, field.shape
         values = tuple(state["values"][0])
         tokens, codes = _cutter(state["unit"], values, state["listed"]), _codes(values)
-        rows = texts_of(field, columns[0])
+        rows = texts_of(columns[0])
         encoded = np.zeros((len(rows), length), np.int64)
         for number, text in enumerate(rows):
             row = [codes.get(token, UNKNOWN) for token in tokens(text)]
             row = [*row, END][:length] if state["target"] else row[:length]
             encoded[number, : len(row)] = row
         return encoded
+
+    def find_unusual(
+        self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray
+    ) -> Iterator[tuple[int, str, np.ndarray]]:
+        """Yield missing texts, and those of which no token occurred in training rows."""
+        yield from super().find_unusual(field, columns, encoded)
+        unknown = (encoded < SPECIAL).all(axis=1) & ~is_blank(columns[0])
+        if unknown.any():
+            yield 0, "read as a text without anything known", unknown
 
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """Return the text up to its end; an unknown token is written �."""
@@ -112,7 +121,7 @@ class Text(Written):
         return written
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
-        if not field.state["listed"]:
+        if value is None or not field.state["listed"]:
             return super().from_json(field, index, value)
         if not isinstance(value, list) or not _is_words(value):
             raise DataError(f"is {format_value(value)}", fix="give a list of words, none empty")
@@ -129,8 +138,9 @@ class Text(Written):
         about = {"description": f"the first {length} {plural} are read"}
         if field.state["listed"]:
             words = {"type": "string", "minLength": 1}
-            return {"type": "array", "items": words, "minItems": 1, "example": example, **about}
-        return {"type": "string", "minLength": 1, "example": units.detokenize(unit, example), **about}
+            return {"type": "array", "items": words, "minItems": 1, "nullable": True, "example": example, **about}
+        text = {"type": "string", "minLength": 1, "nullable": True}
+        return {**text, "example": units.detokenize(unit, example), **about}
 
     def to_scalars(self, column: pa.Array) -> pa.Array:
         return pa.array(map(join_words, column.to_pylist()), pa.string()) if pa.types.is_list(column.type) else column

@@ -54,7 +54,7 @@ class Tokens(Written):
 
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         (length,) = field.shape
-        texts = texts_of(field, columns[0])
+        texts = texts_of(columns[0])
         values = np.zeros((len(texts), length), np.int64)
         for row, encoding in enumerate(_tokenizer(field.state["tokenizer"], length).encode_batch(texts)):
             values[row, : len(encoding.ids)] = np.asarray(encoding.ids) + 1
@@ -66,7 +66,7 @@ class Tokens(Written):
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         about = f"the first {field.shape[0]} tokens are read"
-        return {"type": "string", "minLength": 1, "description": about, "example": "a text"}
+        return {"type": "string", "minLength": 1, "nullable": True, "description": about, "example": "a text"}
 
 
 @lru_cache(maxsize=8)

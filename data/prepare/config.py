@@ -67,8 +67,8 @@ class PreprocessConfig(Section):
     """Target images: adds the input `noisy`, them with Gaussian noise of this fraction of their range."""
     downscale: int = Field(1, ge=1, le=1024)
     """Target images: adds the input `small`, them with sides this many times shorter; with noise_std: `noisy`."""
-    transform: Literal["", "sqrt"] = ""
-    """Of the target, and of the history it continues: "sqrt" steadies counts."""
+    transform: Literal["", "sqrt", "log"] = ""
+    """Of the target, and of the history it continues: "sqrt" steadies counts, "log" makes errors shares."""
     group: NameOrNone = ""
     """Column that says what belongs together (a patient's rows): one split takes all of them."""
     split_column: NameOrNone = ""

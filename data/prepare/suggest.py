@@ -1,5 +1,6 @@
 """Suggest a new pipeline from a sample of the data."""
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -8,12 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
+from evergreen.core.messages import merge_similar
 from evergreen.data import kinds
 from evergreen.data.arrow import decode_array
 from evergreen.data.prepare.cast import is_missing
 from evergreen.data.prepare.infer import detect_kind, infer_schema
 from evergreen.data.prepare.split import NO_SPLIT, split_by_column
+from evergreen.data.prepare.suggest_time import note_date_parts, suggest_forecast, suggest_time_split
+from evergreen.data.prepare.timeline import Timeline, find_timeline
 from evergreen.data.prepare.windows import is_evenly_spaced
+from evergreen.data.quality.late_columns import find_late_columns
 from evergreen.data.sources import RESERVED
 
 SPLIT = re.compile(r"(data_?)?(split|set|subset|part|partition|usage)")
@@ -21,18 +26,20 @@ HALF = 0.5  # of the rows: more missing values are worth a doubt
 MIN_MENTIONED = 0.005  # of the rows: fewer missing values are not mentioned
 
 
-def suggest_pipeline(table: pa.Table, target: str, time: str = "") -> dict[str, Any]:
+def suggest_pipeline(table: pa.Table, target: str) -> dict[str, Any]:
     """Suggest a pipeline: {"task", "because", "kinds": {column: kind}, "time", "notes"}, and more of `preprocess`.
 
-    "holds" describes the columns, "unsure" lists doubts.
+    "holds" describes the columns, "unsure" lists doubts, those of one kind in one line, and "late" names the columns
+    that may be known only afterwards.
     """
     readable = table.filter(pc.is_null(table.column("_fault"))) if "_fault" in table.column_names else table
     table = readable if len(readable) else table
-    guess = _guess(table, target, time)
+    guess = _guess(table, target)
     columns = {name: describe_column(decode_array(table.column(name)), kind) for name, kind in guess["kinds"].items()}
     doubts = [f"'{name}' is taken as {guess['kinds'][name]}: {doubt}" for name, (_, doubt) in columns.items() if doubt]
     holds = {name: description for name, (description, _) in columns.items()}
-    return {**guess, "holds": holds, "unsure": [*guess.get("unsure", []), *doubts]}
+    unsure = merge_similar([*guess.get("unsure", []), *doubts])
+    return {**guess, "holds": holds, "notes": merge_similar(guess["notes"]), "unsure": unsure}
 
 
 def describe_column(column: pa.Array, kind: str) -> tuple[str, str]:
@@ -44,49 +51,73 @@ def describe_column(column: pa.Array, kind: str) -> tuple[str, str]:
     return "; ".join(filter(None, [holds, f"{lacks:.0%} missing" if lacks >= MIN_MENTIONED else ""])), doubt
 
 
-def _guess(table: pa.Table, target: str, time: str) -> dict[str, Any]:
+def _guess(table: pa.Table, target: str) -> dict[str, Any]:
     """Return the suggestion with the notes of `infer_schema`.
 
-    The kind that suits the target best names the task. Numbers over evenly spaced times are a forecast when `time` is
-    given, or when the target has no other column beside it than the time.
+    The kind that suits the target best names the task. Numbers over even steps of time are a forecast where few other
+    columns stand beside them; other rows in order of time are split by it.
 
     Raises DataError where the target is missing or nothing can be predicted.
     """
-    from evergreen.data.prepare.windows import find_series_column
-
     names = [name for name in table.column_names if name not in RESERVED]
-    for place, name in (("--target", target), ("--time", time or target)):
-        if name not in names:
-            raise DataError(f"there is no column '{name}'", place=place, fix=suggest(name, names))
-    column = decode_array(table.column(target))
-    others = [name for name in names if name != target]
+    if target not in names:
+        raise DataError(f"there is no column '{target}'", place="--target", fix=suggest(target, names))
+    column, others = decode_array(table.column(target)), [name for name in names if name != target]
     every = {name: kinds.find(name) for name in kinds.names()}
-    forecast = next((kind.TASK_OVER_TIME for kind in every.values() if kind.TASK_OVER_TIME and kind.detect(column)), "")
-    if forecast and (time or (len(others) == 1 and is_evenly_spaced(decode_array(table.column(others[0]))))):
-        time = time or others[0]
-        return {
-            "task": forecast,
-            "kinds": {},
-            "time": time,
-            "series_column": find_series_column(table, time, [name for name in others if name != time]),
-            "because": f"'{target}' holds numbers over evenly spaced times",
-            "notes": [f"rows are ordered by '{time}'; set validate_from and test_from to pin the split"],
-        }
     guesses = {name: kind.guess_target(target, column) for name, kind in every.items()}
     target_kind = max(guesses, key=lambda name: guesses[name][0])
-    kind, doubt = every[target_kind], guesses[target_kind][1]
-    if kind.TASK_FROM_OWN_KIND:
+    if every[target_kind].TASK_FROM_OWN_KIND:
         return _suggest_from_own_kind(table, target, target_kind, others)
-    split_columns = [name for name in others if _says_split(name, table)][:1]
-    schema = infer_schema(table, target, target_kind, ignore=split_columns)
+    line = find_timeline(table, others)
+    split_column = next((name for name in others if _says_split(name, table)), "")
+    numbers = next((kind for kind in every.values() if kind.TASK_OVER_TIME and kind.detect(column)), None)
+    if numbers and line and not split_column and (len(others) == 1 or every[target_kind] is numbers):
+        forecast = suggest_forecast(table, target, line, numbers, others)
+        if forecast:
+            return {**forecast, "unsure": [*forecast["unsure"], *numbers.advise_target(target, column)]}
+    return _suggest_rows(table, target, target_kind, guesses[target_kind][1], split_column, line)
+
+
+def _suggest_rows(
+    table: pa.Table, target: str, target_kind: str, doubt: str, split_column: str, line: Timeline | None
+) -> dict[str, Any]:
+    """Return the suggestion for a table of which each row is an example."""
+    column, kind = decode_array(table.column(target)), kinds.find(target_kind)
+    others = [name for name in table.column_names if name not in (target, *RESERVED)]
+    config, notes, time = dict[str, str](), list[str](), ""
+    if split_column:
+        config = {"split_column": split_column}
+        notes = [f"'{split_column}' says which rows train, validate and test; without `split_column` they are drawn"]
+    elif line:
+        time, notes = suggest_time_split(table, target, line, kind, others)
+        config = {"time": time} if time else {}
+    else:
+        notes = note_date_parts(others)
+    schema = infer_schema(table, target, target_kind, ignore=config.values())
     holds, _ = describe_column(column, target_kind)
-    guess: dict[str, Any] = {"task": kind.TASK, "kinds": schema.inputs, "time": "", "notes": schema.notes}
-    guess |= {"because": f"'{target}' holds {holds or target_kind + 's'}"}
-    guess |= {"unsure": [f"'{target}' {doubt}"]} if doubt else {}
-    if not split_columns:
-        return guess
-    note = f"'{split_columns[0]}' says which rows train, validate and test; without `split_column` they are drawn"
-    return {**guess, "notes": [*guess["notes"], note], "preprocess": {"split_column": split_columns[0]}}
+    time_kind = detect_kind(time, decode_array(table.column(time))) if time else None
+    inputs = {**schema.inputs, **({time: time_kind} if time_kind else {})}
+    doubts = [*_ask_about(late := find_late_columns(table, inputs, target, target_kind, time))]
+    doubts += [f"'{target}' {doubt}"] if doubt else []
+    return {
+        **{"task": kind.TASK, "because": f"'{target}' holds {holds or target_kind + 's'}"},
+        **{"kinds": schema.inputs, "time": "", "notes": [*notes, *schema.notes]},
+        "unsure": [*doubts, *kind.advise_target(target, column)],
+        **({"late": [*late]} if late else {}),
+        **({"preprocess": config} if config else {}),
+    }
+
+
+def _ask_about(late: dict[str, str]) -> list[str]:
+    """Return the question whether some columns, each with its reason, are known when the model is asked."""
+    if not late:
+        return []
+    reasons = merge_similar(dict.fromkeys(late.values()))
+    columns = ", ".join(f"'{name}'" for name in late)
+    return [
+        f"{columns}: known when the model is asked ({'; '.join(reasons)})? if not, leave out: "
+        f"`drop_columns: {json.dumps([*late], ensure_ascii=False)}`"
+    ]
 
 
 def _says_split(name: str, table: pa.Table) -> bool:

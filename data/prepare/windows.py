@@ -15,6 +15,7 @@ from evergreen.data.kinds.series import to_fixed_lists
 
 HISTORY = "history"  # the input's name
 LONGEST = 1_000_000  # rows of a window or a horizon
+MAX_REPEATED = 0.05  # share of the rows whose time may come a second time: those are left out
 
 
 def make_windows(
@@ -114,7 +115,8 @@ def drop_rows_without_time(
 ) -> tuple[pa.Table, RowErrors]:
     """Return (rows that have a time, with unknown values null; row → error in `table`).
 
-    A row without a value keeps its place in time, so that no window closes over the gap.
+    A row without a value keeps its place in time, so that no window closes over the gap. Of rows of one time the first
+    counts, if few times come twice.
     """
     faults: RowErrors = {}
     typed = table
@@ -137,10 +139,23 @@ def drop_rows_without_time(
         nameless = typed.column(series).combine_chunks().is_null().to_numpy(zero_copy_only=False)
         faults |= {int(row): f"{series}: missing" for row in np.flatnonzero(nameless)}
         lost = lost | nameless
+    repeated = _repeated_rows(when, typed.column(series) if series else None, lost)
+    faults |= dict.fromkeys(repeated.tolist(), f"{time}: comes a second time")
+    lost = lost | np.isin(np.arange(len(lost)), repeated)
     if "_fault" in table.column_names:
         unread_rows = decode_array(table.column("_fault")).to_pylist()
         faults |= {row: reason for row, reason in enumerate(unread_rows) if reason}
     return typed.filter(pa.array(~lost)), faults
+
+
+def _repeated_rows(when: pa.Array, series: pa.ChunkedArray | None, lost: np.ndarray) -> np.ndarray:
+    """Return the rows whose time came before in their series; none where they are many: then something is wrong."""
+    keys = [when.dictionary_encode().indices, *([decode_array(series).dictionary_encode().indices] if series else [])]
+    codes = np.stack([key.fill_null(-1).to_numpy(zero_copy_only=False) for key in keys], axis=1)
+    rows = np.flatnonzero(~lost)
+    _, first = np.unique(codes[rows], axis=0, return_index=True)
+    repeated = np.setdiff1d(rows, rows[first])
+    return repeated if len(repeated) <= MAX_REPEATED * len(rows) else repeated[:0]
 
 
 def _stretches(

@@ -54,6 +54,12 @@ def check_encoding(kind: Kind, column: pa.Array) -> None:
     assert encoded.dtype == field.dtype, f"encode gives {encoded.dtype}, the field says {field.dtype}"
     parts = np.concatenate([kind.encode(field, [checked.slice(0, 5)]), kind.encode(field, [checked.slice(5)])])
     assert np.array_equal(parts, encoded), "a row is encoded differently when it is read with other rows"
+    for place, what, mask in kind.find_unusual(field, [checked], encoded):
+        assert (place, bool(what)) == (0, True), "find_unusual names no column of the field, or says nothing"
+        assert (mask.shape, mask.dtype) == ((len(column),), bool), "find_unusual gives no truth value for each row"
+    if kind.ALLOWS_MISSING or kind.FILLS_MISSING:
+        blank = kind.encode(field, [pa.nulls(2, checked.type)])
+        assert np.isfinite(blank).all(), "a missing value is encoded as NaN where training rows had none"
     varied = kind.augment(field, encoded, np.random.default_rng(0))
     assert (varied.shape, varied.dtype) == (encoded.shape, encoded.dtype), "augment changes the shape or the type"
     decoded = json.loads(json.dumps(kind.decode(field, encoded)))

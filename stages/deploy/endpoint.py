@@ -133,10 +133,12 @@ class Endpoint:
             else:
                 table = served.parse(body)
             try:
-                return served.version, await served.answer(table)
+                answers = await served.answer(table)
             except QueueFullError:
                 problem = f"the queue is full ({served.limits['max_queue_rows']} rows)"
                 raise RequestError(429, problem, fix="try again in a second", headers={"Retry-After": "1"}) from None
+        served.log_unusual(name)
+        return served.version, answers
 
     def find(self, name: str) -> LoadedVersion:
         """Return the loaded version of a pipeline. Raises RequestError (404) where there is none."""

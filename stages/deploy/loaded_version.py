@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 QUICK_SECONDS = 0.005  # a batch that takes less runs in the event loop: other requests hardly notice
+LOG = logging.getLogger("ray.serve")  # of the replica
+LOG_SECONDS = 60.0  # at most one line in so long a time says what was unusual about the rows
 QUICK_BYTES = 32 * 2**10  # of a body that is read in the event loop, and of the rows of such a batch
 
 
@@ -25,6 +28,7 @@ class LoadedVersion:
     """Hold one released version, loaded and warmed up."""
 
     def __init__(self, entry: Mapping[str, Any], executor: ThreadPoolExecutor | None = None) -> None:
+        from evergreen.data.unusual_values import UnusualValues
         from evergreen.stages.artifacts import load_model
 
         self.entry, self.limits = dict(entry), DeployConfig().model_dump() | entry["limits"]
@@ -34,8 +38,9 @@ class LoadedVersion:
         self.example_answer: dict[str, Any] = {}
         self.takes_files = '"format": "byte"' in json.dumps(self.schema)  # small ones may take long to decode
         self.is_quick = self._warm() < QUICK_SECONDS and not self.takes_files
+        self.unusual, self._next_log = UnusualValues(with_examples=False), 0.0  # since the last line of the log
         self.answer = Batcher(
-            self.model.predict,
+            self.predict,
             max_rows=self.limits["max_batch_rows"],
             max_waiting=self.limits["max_queue_rows"],
             wait_seconds=self.limits["batch_wait_ms"] / 1000,
@@ -59,7 +64,20 @@ class LoadedVersion:
             fix = f"send fewer rows in each request, {RAISE.format('max_decoded_bytes')}"
             raise RequestError(413, problem, fix=fix)
         with limit_decoding(self.limits):
-            return self.model.spec.parse_request(rows, "rows")
+            return self.model.spec.parse_request(rows, "rows", self.unusual)
+
+    def predict(self, table: pa.Table) -> list[dict[str, Any]]:
+        """Answer rows, and count what training rows did not have."""
+        return self.model.predict(table, unusual=self.unusual)
+
+    def log_unusual(self, name: str) -> None:
+        """Write to the log what was unusual about the rows since its last line: counts by field, and no values."""
+        from evergreen.data.unusual_values import UnusualValues
+
+        if time.monotonic() < self._next_log or not (lines := self.unusual.lines(noun="field")):
+            return
+        LOG.warning("%s %s: %s", name, self.version, "; ".join(lines))
+        self.unusual, self._next_log = UnusualValues(with_examples=False), time.monotonic() + LOG_SECONDS
 
     def _warm(self) -> float:
         """Run one row and full batches, since the first run of a shape is slow; return the seconds of a full batch."""

@@ -22,7 +22,7 @@ REFUSALS = {
     "413": "the body, or what it decodes to, is larger than may be",
     "415": "the body is not sent as application/json",
     "421": "the request names a host that is not the endpoint's",
-    "422": "a field is missing, unknown, of the wrong type or shape, too large, or not a finite number",
+    "422": "a field is missing, of the wrong type or shape, too large, or not a finite number",
     "429": "too many rows or bytes are waiting; Retry-After says when to come again",
 }
 STYLE = """

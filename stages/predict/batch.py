@@ -1,34 +1,48 @@
 """Predict the rows of a file with the released model, checked and encoded as in training."""
 
 import contextlib
-import json
-import os
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from evergreen.core.errors import DataError, PipelineError
+from evergreen.core.files import atomic_write
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
-from evergreen.core.spreadsheets import CsvWriter
+from evergreen.data.arrow import RowErrors
 from evergreen.data.sources import open_source
+from evergreen.data.spec import FeatureSpec
+from evergreen.data.unusual_values import UnusualValues
 from evergreen.stages.artifacts import Model, load_model
-from evergreen.stages.predict.forecast import forecast
+from evergreen.stages.predict.forecast import columns_read, drop_faulty_rows, forecast
+from evergreen.stages.predict.rejected_rows import ENDING, RejectedRows, append_columns, open_rejected, unreadable_rows
+from evergreen.stages.predict.table_writers import write_csv, write_parquet
 
 ENDINGS = (".csv", ".parquet")
+BATCH = 1024  # rows that are encoded at once
+PREFIX = "answer_"  # of the answers' columns where the file has a column of the name of one
 
 
 def predict(
-    paths: Paths, source: Path, output: Path, progress: Progress = no_progress, *, raw: bool = False
+    paths: Paths,
+    source: Path,
+    output: Path,
+    progress: Progress = no_progress,
+    *,
+    raw: bool = False,
+    on_error: str = "stop",
 ) -> dict[str, Any]:
     """Predict the rows of `source` and write them to `output` with their predictions, completely or not at all.
 
-    The output has the columns of `source`, `prediction`, and for classes a column `p_<class>` each. One record batch is
-    in memory at a time; a forecast, whose rows need those before them, takes the whole table. In CSV, texts that a
-    spreadsheet would run as a formula get an apostrophe in front, unless they are wanted `raw`.
+    The output has the columns of `source`, `prediction`, and for classes a column `p_<class>` each; these begin with
+    `answer_` where the file has a column of such a name. One record batch is in memory at a time; a forecast, whose
+    rows need those before them, takes the whole table. In CSV, texts that a spreadsheet would run as a formula get an
+    apostrophe in front, unless they are wanted `raw`. With `on_error="skip"` rows that cannot be predicted are written
+    to OUTPUT.rejected.csv, each with its reason, and the others are answered.
 
     Raises PipelineError or DataError for a pipeline without a release, a column that is missing, a row that cannot be
     predicted (named by its line), an output that is neither CSV nor Parquet.
@@ -41,18 +55,26 @@ def predict(
         raise PipelineError(f"{paths.name} has no released version", fix=f"make one with: evergreen run {paths.name}")
     if not source.exists():
         raise PipelineError("there is no such file or folder", place=str(source), fix="check the path")
-    if output.exists() and output.samefile(source):
-        raise PipelineError(f"{output} is the input file", place="--output", fix="name another file")
+    for path in (output, output.with_name(output.name + ENDING)):
+        if path.exists() and path.samefile(source):
+            problem = f"{path} is the input file" if path == output else f"the input file would be {output}'s {ENDING}"
+            raise PipelineError(problem, place="--output", fix="name another file")
     batches = open_source(str(source.resolve()), paths.root).read()
     model = load_model(versions.checkout(paths, version))
-    if model.spec.time and model.network.task.IS_FORECAST:
-        tables = _forecast(model, batches, source)
-    else:
-        typed = output.suffix.lower() == ".parquet"
-        tables = (_answer(model, batch, source, typed) for batch in batches if len(batch))
-    rows, n_neutralised = _write(tables, output, progress, raw=raw)
+    with atomic_write(output) as temporary:
+        with open_rejected(source, output, skip=on_error == "skip", raw=raw) as rejected:
+            call = _Call(model, source, rejected, typed=output.suffix.lower() == ".parquet")
+            rows, n_neutralised = _write(call.answer(batches), output, temporary, progress, raw=raw)
+            if not rows and not rejected.rows:
+                raise PipelineError("there are no rows", place=str(source), fix="give a file with rows")
+        rejected_file = f"{output}{ENDING}" if rejected.rows else None
+        if not rows:
+            problem = f"none of the {rejected.rows:,} rows can be answered"
+            raise PipelineError(problem, place=str(source), fix=f"{rejected_file} says why; no answer was written")
     value = {"pipeline": paths.name, "version": version, "rows": rows, "output": str(output)}
-    return value | {"neutralised": n_neutralised}
+    value |= {"neutralised": n_neutralised, "rejected": rejected.rows, "rejected_file": rejected_file}
+    value |= {"answers": call.answers, "unanswered": call.n_unanswered, "notes": call.unusual.lines()}
+    return value | call.unusual.to_json()
 
 
 def _check_output(output: Path) -> None:
@@ -64,32 +86,84 @@ def _check_output(output: Path) -> None:
         raise PipelineError(f"{output} is a folder", place="--output", fix="give the name of a file")
 
 
-def _answer(model: Model, batch: pa.RecordBatch, source: Path, typed: bool) -> pa.Table:
-    """Append the answers to the batch's columns; `typed` turns text that the model reads as numbers into numbers."""
-    table = pa.Table.from_batches([batch])
-    _check_readable(table, source)
-    own = _source_columns(table)
+@dataclass
+class _Call:
+    """Answer one file: hold the model, the rows that are set aside, and what is counted."""
+
+    model: Model
+    source: Path
+    rejected: RejectedRows
+    typed: bool  # whether text that the model reads as numbers becomes numbers
+    unusual: UnusualValues = field(default_factory=UnusualValues)
+    answers: list[str] = field(default_factory=list)  # the names of the answers' columns
+    n_unanswered: int = 0  # rows of a series without the history that a forecast needs
+
+    def answer(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+        """Yield the rows of the source with their answers."""
+        if self.model.spec.time and self.model.network.task.IS_FORECAST:
+            yield from self._forecast(pa.Table.from_batches(list(batches)))
+            return
+        for batch in batches:
+            yield from self._predict(pa.Table.from_batches([batch]))
+
+    def _predict(self, table: pa.Table) -> Iterator[pa.Table]:
+        own, spec = _source_columns(table), self.model.spec
+        try:
+            read, faults = spec.validate_table(own)
+        except DataError as error:
+            raise DataError(error.problem, place=str(self.source), fix=error.fix) from error
+        faults |= unreadable_rows(table)
+        if self.rejected.are_skipped:
+            sound = np.setdiff1d(np.arange(len(table)), list(faults))
+            faults |= _unencodable_rows(spec, read.take(pa.array(sound, pa.int64())), sound)
+        kept = self.rejected.remove(table, faults)
+        if not kept.any():
+            return
+        if not kept.all():
+            own, read = own.filter(pa.array(kept)), read.filter(pa.array(kept))
+        for index, name in enumerate(own.column_names if self.typed else []):
+            if name in read.column_names and pa.types.is_string(own.field(name).type):
+                own = own.set_column(index, name, read.column(name))
+        self._ignore(own, {*spec.columns, spec.target_name, spec.time})
+        yield self._join(own, answer_columns(self.model.predict(read, unusual=self.unusual)))
+
+    def _forecast(self, table: pa.Table) -> Iterator[pa.Table]:
+        """Forecast each row from those before it; a row whose value cannot be read keeps its place in time."""
+        faults, known, rows = unreadable_rows(table), table, np.arange(len(table))
+        if self.rejected.are_skipped:
+            known, rows, faults = drop_faulty_rows(self.model, table)
+        kept = self.rejected.remove(table, faults)
+        predicted = forecast(self.model, known, self.source, self.unusual)
+        own = self._join(_source_columns(table.take(pa.array(rows, pa.int64()))), predicted)
+        own = own.filter(pa.array(kept[rows]))
+        self.n_unanswered = own.column(self.answers[0]).null_count
+        self._ignore(own, {*columns_read(self.model), *self.answers})
+        if len(own):
+            yield own
+
+    def _join(self, own: pa.Table, answers: dict[str, pa.Array]) -> pa.Table:
+        joined = append_columns(own, answers, PREFIX)
+        self.answers = joined.column_names[-len(answers) :]
+        return joined
+
+    def _ignore(self, own: pa.Table, read: Set[str | None]) -> None:
+        self.unusual.ignore([name for name in own.column_names if name not in read], len(own))
+
+
+def _unencodable_rows(spec: FeatureSpec, read: pa.Table, rows: np.ndarray) -> RowErrors:
+    """Return row → why it cannot be encoded, found by halves; `rows` are the numbers of the rows of `read`."""
+    if not len(rows):
+        return {}
     try:
-        read, faults = model.spec.validate_table(own)
+        for start in range(0, len(rows), BATCH):
+            spec.encode(read.slice(start, BATCH), target=False)
+        return {}
     except DataError as error:
-        raise DataError(error.problem, place=str(source), fix=error.fix) from error
-    if faults:
-        row, reason = min(faults.items())
-        place = f"{source.parent / table.column('_origin')[row].as_py()}"
-        raise PipelineError(f"{reason}", place=place, fix="correct the row or leave it out; nothing was written")
-    for index, name in enumerate(own.column_names if typed else []):
-        if name in read.column_names and pa.types.is_string(own.field(name).type):
-            own = own.set_column(index, name, read.column(name))
-    return _append_columns(own, answer_columns(model.predict(read)), source)
-
-
-def _check_readable(table: pa.Table, source: Path) -> None:
-    if "_fault" not in table.column_names:
-        return
-    for origin, fault in zip(table.column("_origin").to_pylist(), table.column("_fault").to_pylist(), strict=True):
-        if fault:
-            fix = "correct the row or leave it out; nothing was written"
-            raise PipelineError(fault, place=f"{source.parent / origin}", fix=fix)
+        if len(rows) == 1:
+            return {int(rows[0]): ": ".join(filter(None, [error.place.removeprefix("row 0, "), error.problem]))}
+    half = len(rows) // 2
+    first = _unencodable_rows(spec, read.slice(0, half), rows[:half])
+    return first | _unencodable_rows(spec, read.slice(half), rows[half:])
 
 
 def _source_columns(table: pa.Table) -> pa.Table:
@@ -111,72 +185,16 @@ def answer_columns(answers: list[dict[str, Any]]) -> dict[str, pa.Array]:
     return columns
 
 
-def _append_columns(table: pa.Table, columns: dict[str, pa.Array], source: Path) -> pa.Table:
-    for name, column in columns.items():
-        if name in table.column_names:
-            raise PipelineError(f"there is a column {name!r} already", place=str(source), fix="rename or remove it")
-        table = table.append_column(name, column)
-    return table
-
-
-def _forecast(model: Model, batches: Iterator[pa.RecordBatch], source: Path) -> Iterator[pa.Table]:
-    """Read the whole table and forecast each row from those before it."""
-    table = pa.Table.from_batches(list(batches))
-    _check_readable(table, source)
-    yield _append_columns(_source_columns(table), forecast(model, table, source), source)
-
-
-def _write(tables: Iterator[pa.Table], output: Path, progress: Progress, *, raw: bool) -> tuple[int, int]:
-    """Write the tables to a temporary file beside `output` and rename it at the end; return (rows, changed cells)."""
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+def _write(
+    tables: Iterator[pa.Table], output: Path, temporary: Path, progress: Progress, *, raw: bool
+) -> tuple[int, int]:
+    """Write the tables to `temporary` in the format of `output`; return (rows, changed cells)."""
     rows = n_changed = 0
-    writing = _parquet(temporary) if output.suffix.lower() == ".parquet" else _csv(temporary, raw=raw)
-    try:
-        with contextlib.closing(writing) as writer:
-            next(writer)
-            for table in tables:
-                n_changed = writer.send(table)
-                rows += len(table)
-                progress(stage="predict", rows=rows)
-        if not rows:
-            raise PipelineError("there are no rows", fix="give a file with rows")
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    writing = write_parquet(temporary) if output.suffix.lower() == ".parquet" else write_csv(temporary, raw=raw)
+    with contextlib.closing(writing) as writer:
+        next(writer)
+        for table in tables:
+            n_changed = writer.send(table)
+            rows += len(table)
+            progress(stage="predict", rows=rows)
     return rows, n_changed
-
-
-def _parquet(path: Path) -> Generator[int, pa.Table, None]:
-    """Write the tables sent to it, all of one schema, as Parquet, which holds every text as it is."""
-    table = yield 0
-    with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
-        while True:
-            writer.write_table(table.cast(writer.schema))
-            table = yield 0
-
-
-def _csv(path: Path, *, raw: bool) -> Generator[int, pa.Table, None]:
-    """Write the tables sent to it as CSV; yield how many cells were changed, lest a spreadsheet runs them."""
-    table = yield 0
-    kept = [field.name for field in table.schema if not pa.types.is_binary(field.type)]  # a picture's file, say
-    texts = [field.name for field in table.schema if pa.types.is_nested(field.type) or _is_tensor(field.type)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = CsvWriter(file, raw=raw)
-        writer.write_rows([kept])
-        while True:
-            columns = [_to_text(table.column(name), nested=name in texts) for name in kept]
-            writer.write_rows(zip(*columns, strict=True))
-            table = yield writer.n_changed
-
-
-def _is_tensor(kind: pa.DataType) -> bool:
-    return isinstance(kind, pa.BaseExtensionType)
-
-
-def _to_text(column: pa.ChunkedArray, *, nested: bool) -> list[str | None]:
-    """Convert a column to text for CSV, lists and structures as JSON."""
-    if not nested:
-        return column.cast(pa.string()).to_pylist()
-    plain = column.combine_chunks()
-    values = plain.to_numpy_ndarray().tolist() if _is_tensor(plain.type) else plain.to_pylist()
-    return [json.dumps(value, ensure_ascii=False) for value in values]

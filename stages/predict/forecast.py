@@ -8,16 +8,17 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError, PipelineError
-from evergreen.data.arrow import decode_array, to_float64
+from evergreen.data.arrow import RowErrors, decode_array, to_float64
 from evergreen.data.kinds.series import to_fixed_lists
-from evergreen.data.prepare.windows import HISTORY, make_windows, order_by_time, stack_channels
+from evergreen.data.prepare.windows import HISTORY, drop_rows_without_time, make_windows, order_by_time, stack_channels
 from evergreen.data.sources import RESERVED
+from evergreen.data.unusual_values import UnusualValues
 from evergreen.stages.artifacts import Model
 
 MAX_STEP_RATIO = 1.2  # how much a step may exceed the largest known one, or fall below the smallest: months differ less
 
 
-def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]:
+def forecast(model: Model, table: pa.Table, source: Path, unusual: UnusualValues | None = None) -> dict[str, pa.Array]:
     """Forecast each row of the table; return `prediction`, and `low` and `high` where the model gives an interval.
 
     A row without a value is a future one. Beyond the horizon a forecast builds on earlier ones and has no interval.
@@ -36,7 +37,8 @@ def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]
     except DataError as error:
         place = ", ".join(part for part in (str(source), error.place) if part)
         raise DataError(error.problem, place=place, fix=error.fix) from error
-    answers = model.predict(examples.select(list(model.spec.columns))) if len(examples) else []
+    asked = examples.select(list(model.spec.columns))
+    answers = model.predict(asked, unusual=unusual) if len(examples) else []
     predicted = {name: np.full(len(table), np.nan) for name in ("prediction", "low", "high")}
     for row, answer in zip(examples.column("_row").to_pylist(), answers, strict=True):
         _write(predicted, [row], answer)
@@ -50,6 +52,26 @@ def forecast(model: Model, table: pa.Table, source: Path) -> dict[str, pa.Array]
         raise PipelineError(problem, place=str(source), fix=fix)
     columns = {name: column for name, column in predicted.items() if name == "prediction" or not np.isnan(column).all()}
     return {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
+
+
+def columns_read(model: Model) -> set[str]:
+    """Return the names of the columns that a forecast reads."""
+    _, names, series = _columns(model)
+    return {str(model.spec.time), *names, series}
+
+
+def drop_faulty_rows(model: Model, table: pa.Table) -> tuple[pa.Table, np.ndarray, RowErrors]:
+    """Return the rows that have a time, values that cannot be read null; their numbers in `table`; and row → fault.
+
+    A value that is missing is no fault: it is what is asked for.
+    """
+    _, (value, *covariates), series = _columns(model)
+    numbered = table.append_column("_row", pa.array(np.arange(len(table))))
+    which: dict[str, Any] = {"covariates": covariates, "series": series}
+    known, faults = drop_rows_without_time(numbered, str(model.spec.time), value, **which)
+    missing = {f"{name}: missing" for name in (value, *covariates)}
+    rows = known.column("_row").to_numpy()
+    return known.drop_columns("_row"), rows, {row: why for row, why in faults.items() if why not in missing}
 
 
 def _columns(model: Model) -> tuple[Any, list[str], str]:

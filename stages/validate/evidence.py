@@ -135,11 +135,13 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def collect_evidence(candidate: Path, ready: Path, released: tuple[str, Path] | None, *, seed: int = 0) -> Evidence:
+def collect_evidence(
+    candidate: Path, ready: Path, released: tuple[str, Path | None] | None, *, seed: int = 0
+) -> Evidence:
     """Predict the test rows with the candidate, the task's baseline, a simple model and the released version.
 
-    `released` is the version's name and the folder of its model. Where the test rows, or the rows that opponents learn
-    from, do not fit into memory, a uniform sample of them is used.
+    `released` is the version's name and the folder of its model, None where it is not to be asked. Where the test rows,
+    or the rows that opponents learn from, do not fit into memory, a uniform sample of them is used.
     """
     model, spec = load_model(candidate), FeatureSpec.load(ready)
     max_rows = batches.max_rows_in_memory(spec, tuple(spec.rows), batches.MEGABYTES)
@@ -186,7 +188,7 @@ def _others(
 
 
 def _released(
-    released: tuple[str, Path] | None, model: Model, table: pa.Table, target: torch.Tensor
+    released: tuple[str, Path | None] | None, model: Model, table: pa.Table, target: torch.Tensor
 ) -> tuple[Predictions | None, str, list[Any]]:
     """Predict with the released version, encoding rows by its own spec; else return why it cannot.
 
@@ -196,6 +198,8 @@ def _released(
     if released is None:
         return None, "", []
     version, folder = released
+    if folder is None:
+        return None, "it was left out by --baseline-only", []
     old = load_model(folder)
     before, now = ((spec.task, spec.target_name, spec.target.kind) for spec in (old.spec, model.spec))
     task, old_task = model.network.task, old.network.task

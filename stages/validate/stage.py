@@ -24,18 +24,30 @@ if TYPE_CHECKING:
 VERSION = 2  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
-def run(config: ValidateConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
+def run(
+    config: ValidateConfig,
+    paths: Paths,
+    *,
+    task: str,
+    progress: Progress = no_progress,
+    baseline_only: bool = False,
+) -> dict[str, Any]:
     """Validate the candidate against the version that is released now; return the verdict and scores.
+
+    With `baseline_only` that version is not asked, and a candidate that would be released waits for a person's word.
 
     Raises PipelineError or DataError where an input is missing; nothing is written then.
     """
-    return validate(config, paths, released=released(paths), progress=progress)
+    return validate(config, paths, released=released(paths, fetch=not baseline_only), progress=progress)
 
 
 def validate(
-    config: ValidateConfig, paths: Paths, *, released: tuple[str, Path] | None, progress: Progress = no_progress
+    config: ValidateConfig, paths: Paths, *, released: tuple[str, Path | None] | None, progress: Progress = no_progress
 ) -> dict[str, Any]:
-    """Validate the candidate against `released`, the version's name and the folder of its model; return the verdict."""
+    """Validate the candidate against `released`, the version's name and the folder of its model; return the verdict.
+
+    Without a folder the version is not asked.
+    """
     from evergreen.stages.artifacts import folder_version
     from evergreen.stages.validate import evaluation
     from evergreen.stages.validate.evidence import collect_evidence
@@ -59,14 +71,14 @@ def validate(
     return summary | {"score": metrics["test"][decider], "opponents": scores}
 
 
-def released(paths: Paths) -> tuple[str, Path] | None:
+def released(paths: Paths, *, fetch: bool = True) -> tuple[str, Path | None] | None:
     """Return the released version and the folder of its model; None before the first release or outside git."""
     if not (paths.root / ".git").exists():
         return None
     from evergreen.stages.engines import versions
 
     version = versions.released(paths.root).get(paths.name)
-    return (version, versions.checkout(paths, version)) if version else None
+    return (version, versions.checkout(paths, version) if fetch else None) if version else None
 
 
 def summarise(

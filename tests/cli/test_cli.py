@@ -123,7 +123,7 @@ def test_new_writes_a_pipeline_that_reads(table, clone, capsys):
     value = json.loads(capsys.readouterr().out)
     assert (value["pipeline"], value["task"]) == ("houses", "regression")
     text = (clone / "pipelines" / "houses.yaml").read_text()
-    assert len(text.splitlines()) <= 15
+    assert len(text.splitlines()) <= 17
     assert 'uri: "houses.csv"' in text  # the file lies in the clone, so its place is told from there
     pipeline = read("houses", clone)
     assert (pipeline.task, pipeline.preprocess.target) == ("regression", "price")
@@ -137,6 +137,27 @@ def test_new_refuses_a_secret_and_keeps_a_variable(table, clone, capsys, monkeyp
     monkeypatch.setenv("HOUSES", str(table.parent))
     assert main.main(["new", "shop", "--from", "${HOUSES}/houses.csv", "--target", "price"]) == 0
     assert 'uri: "${HOUSES}/houses.csv"' in (clone / "pipelines" / "shop.yaml").read_text()
+
+
+def test_new_loads_no_engine(table, clone):
+    heavy = "{'torch', 'ray', 'prefect', 'dvc', 'sklearn', 'scipy'}"
+    asked = ["new", "houses", "--from", "../houses.csv", "--target", "price"]
+    code = f"import sys, evergreen.cli.main as m\nm.main({asked})\nprint(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+
+
+def test_new_writes_its_questions_into_the_file(clone, capsys):
+    from evergreen.stages.pipeline import read
+
+    lines = [f"{i % 50},{i % 50 + i % 7},{['cash', 'card'][i % 2]},{i % 50 + i % 7 + i % 3}" for i in range(90)]
+    rows(clone / "late.csv", "\n".join(["planned,departed,paid,departure_delay", *lines]) + "\n")
+    assert main.main(["new", "late", "--from", "../late.csv", "--target", "departure_delay"]) == 0
+    question = "known when the model is asked ('departed' is called like 'departure_delay')? if not, leave out: "
+    question += '`drop_columns: ["departed"]`'
+    assert f"  unsure: 'departed': {question}\n" in capsys.readouterr().out
+    assert f"# unsure: 'departed': {question}\n" in (clone / "pipelines" / "late.yaml").read_text()
+    assert read("late", clone).preprocess.drop_columns == []
 
 
 def test_new_never_writes_over_a_pipeline(table, clone):

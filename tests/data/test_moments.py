@@ -145,7 +145,7 @@ def test_the_hour_is_that_of_the_zone():
     np.testing.assert_allclose(midnight[1:], [0, 1], atol=1e-6)
 
 
-@pytest.mark.parametrize("wrong", ["soon", "2024-02-30", "", 3, True, None, ["2024-01-31"], "\ud800"])
+@pytest.mark.parametrize("wrong", ["soon", "2024-02-30", "", 3, True, ["2024-01-31"], "\ud800"])
 def test_a_request_says_a_time(wrong):
     field = MOMENT.fit({"t": MOMENT.validate(pa.array(["2024-01-01", "2024-01-09"]))[0]})
     assert MOMENT.from_json(field, 0, "2024-01-31T13:00+01:00") == MOMENT.from_json(field, 0, "2024-01-31 12:00")

@@ -150,24 +150,23 @@ MONTHS = [f"{1990 + i // 12}-{i % 12 + 1:02}-01" for i in range(N)]
 
 
 @pytest.mark.parametrize(
-    ("columns", "time", "task"),
+    ("columns", "task"),
     [
-        ({"x": YEARS, "y": [i * 0.5 for i in range(N)]}, "", "forecasting"),
-        ({"x": MONTHS, "y": [i % 5 for i in range(N)]}, "", "forecasting"),
-        ({"x": [3.5, 1.0] * 20, "y": [i * 0.5 for i in range(N)]}, "", "regression"),
-        ({"x": YEARS, "z": [1, 2] * 20, "y": [i * 0.5 for i in range(N)]}, "", "regression"),
-        ({"x": YEARS, "z": [1, 2] * 20, "y": [i * 0.5 for i in range(N)]}, "x", "forecasting"),
-        ({"y": ["a", "b"] * 20}, "", "classification"),
-        ({"y": [True, False] * 20}, "", "classification"),
-        ({"y": [0, 1, 2, 1] * 10}, "", "classification"),
-        ({"y": ["0", "1"] * 20}, "", "classification"),
-        ({"y": list(range(N))}, "", "regression"),
-        ({"y": [["sea", "sky"], ["sky"]] * 20}, "", "classification"),
-        ({"y": [f"word{i}" for i in range(10)] * 4}, "", "classification"),
+        ({"x": YEARS, "y": [i * 0.5 for i in range(N)]}, "forecasting"),
+        ({"x": MONTHS, "y": [i % 5 for i in range(N)]}, "forecasting"),
+        ({"x": [3.5, 1.0] * 20, "y": [i * 0.5 for i in range(N)]}, "regression"),
+        ({"x": YEARS, "z": [1, 2] * 20, "y": [i * 0.5 for i in range(N)]}, "forecasting"),
+        ({"y": ["a", "b"] * 20}, "classification"),
+        ({"y": [True, False] * 20}, "classification"),
+        ({"y": [0, 1, 2, 1] * 10}, "classification"),
+        ({"y": ["0", "1"] * 20}, "classification"),
+        ({"y": list(range(N))}, "regression"),
+        ({"y": [["sea", "sky"], ["sky"]] * 20}, "classification"),
+        ({"y": [f"word{i}" for i in range(10)] * 4}, "classification"),
     ],
 )
-def test_proposals(columns, time, task):
-    found = suggest.suggest_pipeline(table(**columns), "y", time)
+def test_proposals(columns, task):
+    found = suggest.suggest_pipeline(table(**columns), "y")
     assert found["task"] == task
     assert (found["time"] == "x") == (task == "forecasting")
 

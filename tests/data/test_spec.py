@@ -94,17 +94,15 @@ def test_encoding_row_by_row_is_encoding_all(spec):
     ("change", "says"),
     [
         ({"age": ...}, r"row 1: the field 'age' is missing"),
-        ({"agee": 3}, r"row 1: there is no field 'agee'; did you mean 'age'"),
+        ({"age": ..., "agee": 3}, r"row 1: the field 'age' is missing; rename 'agee'"),
         ({"age": "20"}, r"row 1, field 'age': is not a number .got the text '20'.; give a number"),
         ({"age": True}, r"field 'age': is not a number .got true.; give"),
-        ({"age": None}, r"field 'age': is null"),
         ({"age": math.nan}, r"field 'age': is not a finite number .got nan.; give a finite number"),
         ({"age": math.inf}, r"field 'age': is not a finite number .got inf"),
         ({"age": 10**400}, r"field 'age': is not a finite number .got 1000"),
         ({"age": [1]}, r"field 'age': is not a number .got a list"),
         ({"city": 5}, r"field 'city': is not text .got the number 5.; give text"),
         ({"city": "half \ud800"}, r"field 'city': is not Unicode text; send whole"),
-        ({"city": None}, r"field 'city': is null"),
         ({"member": "true"}, r"field 'member': is not true or false .got the text 'true'.; give true or false"),
         ({"image": [[0] * 4] * 3}, r"field 'image': has the shape \(3, 4\) where \(4, 4\) is expected"),
         ({"image": [[0] * 4] * 3 + [[0] * 3]}, r"field 'image': is ragged"),
@@ -141,15 +139,13 @@ def test_a_row_of_a_table_is_asked_about_as_it_is_meant(spec):
         spec.encode(spec.parse_request([json.loads(json.dumps(asked))], PLACE), target=False)["category"],
         spec.encode(read.slice(1, 1), target=False)["category"],
     )
-    lacking = pa.table({**{name: table()[name] for name in KINDS}, "city": [None] + ["Ulm"] * 11})
-    assert spec.parse_request(
-        [spec.example_request(lacking)], PLACE
-    )  # no training row lacked it, so that the next row is taken
+    odd = pa.table({**{name: table()[name] for name in KINDS}, "age": ["old"] + ["20"] * 11})
+    assert spec.parse_request([spec.example_request(odd)], PLACE)  # the first row cannot be read: the next is taken
 
 
 def test_a_long_name_is_shortened_in_the_message(spec):
     with pytest.raises(DataError) as caught:
-        spec.parse_request([{**row(), "x" * 100_000: 1}], PLACE)
+        spec.parse_request([{"x" * 100_000: 1}], PLACE)
     assert len(str(caught.value)) < 400
 
 
@@ -162,7 +158,7 @@ def test_the_documentations_example_is_a_right_request(spec):
     schema = json.loads(json.dumps(spec.json_schema()))
     assert spec.parse_request([schema["example"]], PLACE).num_rows == 1
     assert schema["required"] == ["age", "income", "city", "member", "image", "past"]
-    assert schema["additionalProperties"] is False
+    assert schema["additionalProperties"] is True
 
 
 def test_a_table_without_a_column_is_refused_with_the_nearest_name(spec):
@@ -173,7 +169,7 @@ def test_a_table_without_a_column_is_refused_with_the_nearest_name(spec):
 def test_bad_rows_of_a_file_are_named(spec):
     bad = table().set_column(0, "age", pa.array(["20", "old", None, "inf", *["1"] * 8]))
     _, faults = spec.validate_table(bad)
-    assert faults == {1: "age: not a number", 2: "age: missing, which no training row was", 3: "age: infinite"}
+    assert faults == {1: "age: not a number", 3: "age: infinite"}
     with pytest.raises(DataError, match="row 1, column 'age': not a number"):
         spec.encode(bad, target=False)
 

@@ -3,11 +3,13 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from evergreen.core.errors import DataError
 from evergreen.data import kinds
 from evergreen.data.kinds.series import to_fixed_lists
 from evergreen.data.spec import FeatureSpec, fit
+from evergreen.models.target_scaling import InverseTarget
 
 COUNTS = pa.table(
     {
@@ -36,7 +38,18 @@ def test_without_one_nothing_is_in_the_state() -> None:
     assert "transform" not in spec("").target.state
 
 
-@pytest.mark.parametrize("name", ["squrt", "log"])
+def test_a_logarithm_is_undone_however_large() -> None:
+    made = spec("log")
+    encoded = made.encode(COUNTS, target=True)["target"]
+    assert np.ravel(kinds.find("series").decode(made.target, encoded)) == pytest.approx([0, 1, 4, 9], abs=1e-5)
+    units = InverseTarget(made.target)
+    assert units(torch.tensor(encoded)).ravel().tolist() == pytest.approx([0, 1, 4, 9], abs=1e-5)
+    wild = np.array([[1e6], [-1e6]], np.float32)
+    assert np.ravel(kinds.find("series").decode(made.target, wild)) == pytest.approx(units(torch.tensor(wild)).ravel())
+    assert np.isfinite(np.ravel(kinds.find("series").decode(made.target, wild))).all()
+
+
+@pytest.mark.parametrize("name", ["squrt", "exp"])
 def test_an_unknown_one_names_the_known(name: str) -> None:
     with pytest.raises(DataError, match=f"'{name}' is not a valid transform.*sqrt"):
         spec(name)

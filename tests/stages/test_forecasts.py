@@ -147,8 +147,8 @@ def test_a_candidate_s_spec_builds_every_reader(shops):
 def test_several_series_are_seen_in_a_new_table(tmp_path):
     written(tmp_path, rows(range(20)))
     table = pa.Table.from_batches(list(open_source("shops.csv", tmp_path).read()))
-    assert suggest_pipeline(table, "sales", "day")["series_column"] == "shop"
-    assert suggest_pipeline(table.filter(pc.equal(table["shop"], "north")), "sales", "day")["series_column"] == ""
+    assert suggest_pipeline(table, "sales")["series_column"] == "shop"
+    assert suggest_pipeline(table.filter(pc.equal(table["shop"], "north")), "sales")["series_column"] == ""
 
 
 def test_a_frame_is_forecast_as_a_file_is(shops, ask):

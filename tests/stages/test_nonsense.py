@@ -123,7 +123,7 @@ OF_SECTION = {  # section → values that it refuses, as they stand between its 
         "target: y, noise_std: .inf",
         "target: y, downscale: 0",
         "target: y, downscale: 1e9",
-        "target: y, transform: log",
+        "target: y, transform: cube",
         "target: y, transform: true",
         "target: y, group: [a]",
         "target: y, group: y",

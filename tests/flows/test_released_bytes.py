@@ -1,0 +1,60 @@
+"""A released version whose bytes are nowhere is told before any work; without it nothing is released."""
+
+import subprocess
+
+import pytest
+
+from evergreen.core.errors import VersionError
+from evergreen.core.paths import Paths
+from evergreen.core.progress import no_progress
+from evergreen.flows import update
+from evergreen.stages.engines import git_tags, project, versions
+
+YAML = "task: classification\ncollect: {uri: rows.csv}\npreprocess: {target: kind}\n"
+LOCK = """schema: '2.0'
+stages:
+  train@churn:
+    cmd: evergreen stage train churn
+    outs:
+    - path: models/store/churn/candidate
+      hash: md5
+      md5: 0123456789abcdef0123456789abcdef.dir
+"""
+
+
+@pytest.fixture
+def colleague(tmp_path, monkeypatch):
+    """A clone with the tags of a release and neither its bytes nor a remote."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    project.create(tmp_path)
+    (tmp_path / "pipelines" / "churn.yaml").write_text(YAML)
+    (tmp_path / "rows.csv").write_text("a,kind\n1,x\n2,y\n")
+    for name in ("churn@v1.0.0", "churn#production#1"):
+        git_tags.create_tag(tmp_path, name, git_tags.commit_texts(tmp_path, {"dvc.lock": LOCK}, name), name)
+    monkeypatch.chdir(tmp_path)
+    calls = []
+    monkeypatch.setattr(update, "call_flow", lambda paths, flow, progress, *given, attempts: calls.append(given))
+    monkeypatch.setattr(update, "describe_result", lambda *given, serve: {"serve": serve})
+    return tmp_path, calls
+
+
+def test_a_run_is_refused_before_it_begins(colleague):
+    root, calls = colleague
+    with pytest.raises(VersionError, match=r"cannot fetch churn v1\.0\.0.*no remote is set.*run churn --baseline-only"):
+        update.update(root, "churn", no_progress)
+    assert calls == []
+
+
+def test_the_baseline_alone_goes_on_and_serves_nothing(colleague):
+    root, calls = colleague
+    assert update.update(root, "churn", no_progress, baseline_only=True) == {"serve": False, "ran": True}
+    assert calls == [(True,)]
+
+
+def test_bytes_that_are_there_are_fetched(colleague, monkeypatch):
+    root, calls = colleague
+    fetched = []
+    monkeypatch.setattr(versions, "checkout", lambda paths, version: fetched.append((paths.name, version)))
+    assert update.update(root, "churn", no_progress)["ran"]
+    assert (fetched, calls) == ([("churn", "v1.0.0")], [(False,)])
+    assert Paths(root, "churn").released.exists() is False
