@@ -36,7 +36,7 @@ def run(
     from evergreen.data.sources import open_source
     from evergreen.stages.collect.manifest import publish_parts
 
-    source = open_source(config.uri, paths.root, private_redirects=config.private_redirects)
+    source = open_source(config.uri, paths.root, private_redirects=config.private_redirects, encoding=config.encoding)
     with (
         explain_disk_full(paths.raw, "what was collected before"),
         exclusive_workdir(paths, "collect", "collected") as staged,
@@ -54,7 +54,8 @@ def run(
                 facts |= {"watermark": config.watermark, "covered": covered}
             write_json(folder / RECORD, facts)
         shutil.rmtree(staged)
-    return {"rows": rows, "uri": config.uri} | {name: count for name, count in counts.items() if count}
+    facts = {"rows": rows, "uri": config.uri} | {name: count for name, count in counts.items() if count}
+    return facts | ({"beware": " | ".join(source.encodings.values())} if source.encodings else {})
 
 
 def has_changed(config: CollectConfig, paths: Paths) -> bool:
