@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ SHOWN = 500  # characters of a line that cannot be read
 
 
 class JsonlSource(sources.FileSource):
-    ENDINGS = FOLDER_OF
+    ENDINGS: ClassVar[tuple[str, ...]] = FOLDER_OF
     VERSION = 2  # objects that hold lists become columns
     READS_TEXT = True
 
