@@ -30,7 +30,7 @@ from evergreen.stages.train.plan import plan_run
 from evergreen.stages.trials.trial import split_config_and_options
 
 BATCH, ARCHITECTURE = 64, "cnn"
-REPEATS, EPOCHS = sized((5, 12), (1, 2))
+REPEATS, EPOCHS, WORKERS = sized((5, 12, (1, 2)), (1, 2, (2,)))
 CONFIG = TrainConfig(epochs=EPOCHS, batch_size=BATCH, ema=0.0, grad_clip_norm=0.0, schedule="constant")
 
 
@@ -79,12 +79,13 @@ def main() -> None:
         preprocess.run(PreprocessConfig(target="digit"), paths, task="classification")
         write_json(paths.select, {"architecture": ARCHITECTURE})
         ray_cluster.connect(paths.root)
-        rates: dict[str, list[float]] = {"bare torch loop": [], "Ray Train, 1 worker": [], "Ray Train, 2 workers": []}
+        names = {workers: f"Ray Train, {workers} worker{'s' * (workers > 1)}" for workers in WORKERS}
+        rates: dict[str, list[float]] = {name: [] for name in ("bare torch loop", *names.values())}
         apart: dict[str, list[float]] = {name: [] for name in rates}
         try:
             for seed in range(REPEATS):
                 rates["bare torch loop"].append(bare(paths, seed))
-                for workers, name in ((1, "Ray Train, 1 worker"), (2, "Ray Train, 2 workers")):
+                for workers, name in names.items():
                     rate, rest = under_ray(paths, seed, workers)
                     rates[name].append(rate)
                     apart[name].append(rest)

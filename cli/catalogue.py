@@ -50,13 +50,14 @@ def suitable(source: str, target: str) -> CommandResult:
     """Show the task that the target suggests and the architectures that select would compare, with when to use each."""
     from evergreen.cli.new import read_head, relative_uri
     from evergreen.data.prepare import suggest
+    from evergreen.data.sources import open_source
     from evergreen.models import registry as parts_of
 
     if not (source and target):
         raise PipelineError("--from and --target go together", fix="evergreen catalogue --from FILE --target COLUMN")
     root = find_root()
     parts.use(root)
-    guess = suggest.suggest_pipeline(read_head(relative_uri(source, root), root), target)
+    guess = suggest.suggest_pipeline(read_head(open_source(relative_uri(source, root), root)), target)
     task = parts_of.find_task(guess["task"])
     kinds = task.TARGETS if task.IS_FORECAST else sorted(set(guess["kinds"].values()))  # a forecast reads its history
     inputs = {kind: _tensor(kind) for kind in kinds}

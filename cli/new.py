@@ -29,6 +29,7 @@ def new(
     from evergreen.core import parts
     from evergreen.core.paths import find_root
     from evergreen.data.prepare import suggest
+    from evergreen.data.sources import open_source
     from evergreen.stages.pipeline import RESERVED, read
 
     root = find_root()
@@ -40,10 +41,13 @@ def new(
     if path.exists():
         raise PipelineError(f"pipeline {name!r} exists already", place=str(path), fix="choose another name")
     uri = relative_uri(source, root)
-    guess = suggest.suggest_pipeline(read_head(uri, root), target)
+    opened = open_source(uri, root)
+    guess = suggest.suggest_pipeline(read_head(opened), target)
+    guess["notes"] = [*opened.encodings.values(), *guess["notes"]]
+    encoding = next(iter(opened.encodings)) if len(opened.encodings) == 1 else ""
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(_yaml(uri, target, guess))
+            file.write(_yaml(uri, encoding, target, guess))
         read(name, root)
     except ValueError:  # a file that cannot be read back is not left behind
         path.unlink()
@@ -67,8 +71,8 @@ def relative_uri(given: str, root: Path) -> str:
     return str(source.relative_to(root) if source.is_relative_to(root) else source)
 
 
-def read_head(uri: str, root: Path, *, private_redirects: bool = False) -> Any:
-    """Read the first rows of a source as a table.
+def read_head(source: Any) -> Any:
+    """Read the first rows of an opened source as a table.
 
     Raises:
         DataError: it has no rows, or cannot be read.
@@ -76,20 +80,19 @@ def read_head(uri: str, root: Path, *, private_redirects: bool = False) -> Any:
     import pyarrow as pa
 
     from evergreen.core.errors import DataError
-    from evergreen.data.sources import open_source
 
     batches, rows = [], 0
-    for batch in open_source(uri, root, private_redirects=private_redirects).read():
+    for batch in source.read():
         batches.append(batch)
         rows += len(batch)
         if rows >= MAX_SAMPLED_ROWS:
             break
     if not rows:
-        raise DataError("it has no rows", place=uri, fix="give a file with at least a few dozen rows")
+        raise DataError("it has no rows", place=source.uri, fix="give a file with at least a few dozen rows")
     return pa.Table.from_batches(batches)
 
 
-def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
+def _yaml(uri: str, encoding: str, target: str, guess: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"# Written from {_line(uri)}; every line may be changed.",
@@ -97,6 +100,7 @@ def _yaml(uri: str, target: str, guess: dict[str, Any]) -> str:
             f"task: {guess['task']}  # guessed: {_line(guess['because'])}",
             "collect:",  # in lines of its own: DVC drops the quotes where it changes a setting
             f"  uri: {json.dumps(uri, ensure_ascii=False)}",
+            *([f"  encoding: {encoding}  # found; it counts for what is not UTF-8"] if encoding else []),
             *_preprocess(target, guess),
             "select: {}  # architectures: [linear, mlp] compares these alone",
             "tune: {trials: 12}",

@@ -79,6 +79,7 @@ def propose_schema(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str
     from evergreen.data.prepare.column_rules import suggest_rules
     from evergreen.data.prepared import SCHEMA
     from evergreen.data.quality import profile
+    from evergreen.stages.collect.stage import open_collected
     from evergreen.stages.preprocess import raw_sample
     from evergreen.stages.preprocess.changes import load_history
 
@@ -86,7 +87,7 @@ def propose_schema(pipeline: Pipeline, paths: Paths) -> tuple[dict[str, dict[str
     table = (
         raw_sample.sample_raw(raw_sample.raw_row_groups(paths.raw), lambda rows: rows)
         if collected
-        else read_head(pipeline.collect.uri, paths.root, private_redirects=pipeline.collect.private_redirects)
+        else read_head(open_collected(pipeline.collect, paths.root))
     )
     path = paths.ready / SCHEMA
     facts: dict[str, Any] = {}

@@ -2,8 +2,9 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import kind_of
 
-MAX_EXAMPLES = 100  # values of a batch that are looked at for an example and another one
+MAX_EXAMPLES = 1000  # values of a batch, and different ones of all, of which the commonest is shown
 MAX_LENGTH = 40  # characters of a value
 MAX_NAME = 200  # characters of a field's name
 MAX_NAMES = 10_000  # fields that are counted by name: whoever sends requests may make up more
@@ -21,19 +22,28 @@ SHOWN = 5  # names in a sentence
 
 @dataclass
 class Finding:
-    """Hold how many values of a column are unusual in one way, the first of them, and what it may mean."""
+    """Hold how many values of a column are unusual in one way, which they are, and how to find out what is meant."""
 
     column: str
     what: str  # as `Kind.find_unusual` words it
+    suggest: Callable[[str], str]
     values: int = 0
-    example: str = ""
-    has_others: bool = False
-    hint: str = ""
+    examples: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def example(self) -> str:
+        """The commonest of the values; "" where none is held."""
+        return next((text for text, _ in self.examples.most_common(1)), "")
+
+    @property
+    def hint(self) -> str:
+        """The known value that the example may mean, or nothing."""
+        return self.suggest(self.example) if self.example else ""
 
     def format(self, rows: int) -> str:
         """Format the finding as a line."""
-        hint = f"; did you mean {self.hint}?" if self.hint else ""
-        shown = f" ({self.example}{' …' * self.has_others}{hint})" if self.example else ""
+        hint = f"; did you mean {near}?" if (near := self.hint) else ""
+        shown = f" ({self.example}{' …' * (len(self.examples) > 1)}{hint})" if self.example else ""
         return f"{self.column}: {self.values:,} of {rows:,} values {_were(self.values)} {self.what}{shown}"
 
 
@@ -47,20 +57,19 @@ class UnusualValues:
         self.ignored: Counter[str] = Counter()  # field that the model does not read → rows
         self._lock = threading.Lock()
 
-    def add(self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray) -> None:
+    def add(self, made: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray) -> None:
         """Count the rows of one field: its checked columns, and what they were encoded to."""
-        kind = kind_of(field)
-        for place, what, mask in kind.find_unusual(field, columns, encoded):
-            name, held = field.columns[place], pa.array(mask)
+        kind = kind_of(made)
+        for place, what, mask in kind.find_unusual(made, columns, encoded):
+            name, held = made.columns[place], pa.array(mask)
             values = columns[place].filter(held).slice(0, MAX_EXAMPLES).to_pylist() if self.with_examples else []
-            examples = list(dict.fromkeys(_text(value) for value in values if value is not None))
+            examples = Counter(_text(value) for value in values if value is not None)
+            suggest = partial(kind.suggest_value, made, place)
             with self._lock:
-                finding = self.findings.setdefault((name, what), Finding(name, what))
+                finding = self.findings.setdefault((name, what), Finding(name, what, suggest))
                 finding.values += int(np.count_nonzero(mask))
-                if examples and not finding.example:
-                    finding.example = examples[0]
-                    finding.hint = kind.suggest_value(field, place, examples[0])
-                finding.has_others |= any(example != finding.example for example in examples)
+                if len(finding.examples) < MAX_EXAMPLES:
+                    finding.examples += examples
 
     def add_rows(self, rows: int) -> None:
         """Count rows that are predicted."""
@@ -85,7 +94,9 @@ class UnusualValues:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts: {"unusual": one object for each finding, "ignored": field → rows}."""
-        return {"unusual": [vars(finding) for finding in self.findings.values()], "ignored": dict(self.ignored)}
+        names = ("column", "what", "values", "example", "hint")
+        unusual = [{name: getattr(finding, name) for name in names} for finding in self.findings.values()]
+        return {"unusual": unusual, "ignored": dict(self.ignored)}
 
 
 def _were(count: int) -> str:

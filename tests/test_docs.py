@@ -36,6 +36,7 @@ def test_links_lead_to_what_is_there(page: Path) -> None:
         assert "://" in target or generated or (page.parent / target).exists(), target
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_asks_no_other_server(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
     command = [sys.executable, "-W", "ignore", "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]

@@ -26,7 +26,7 @@ def mixed_rows(count: int) -> tuple[dict[str, list[object]], list[str]]:
     return {"age": [None if draw.random() < 0.05 else years for years in age], "plan": plan}, label
 
 
-@pytest.mark.parametrize("estimator", [evergreen.Classifier, evergreen.Regressor])
+@pytest.mark.parametrize("estimator", [evergreen.Classifier, pytest.param(evergreen.Regressor, marks=pytest.mark.slow)])
 def test_scikit_learn_s_own_checks_pass(estimator) -> None:
     check_estimator(estimator("linear", epochs=8), expected_failed_checks=EXPECTED, on_skip=None)
 

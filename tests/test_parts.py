@@ -127,8 +127,8 @@ def test_what_a_file_raises_is_told_with_its_line(tmp_path):
 
 
 def test_importing_registers_nothing(tmp_path):
-    write(tmp_path, "models/architectures/plain.py", PLAIN)
-    script = "from evergreen.models import registry; print('plain' in registry.list_architectures())"
+    write(tmp_path, "data/sources/plain.py", PLAIN)
+    script = "from evergreen.core import parts; import evergreen.data.sources; print('plain' in parts.names('sources'))"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

@@ -100,6 +100,7 @@ def test_there_is_one_example_of_each_part() -> None:
     assert rooms == ["data/kinds", "data/sources", "models/architectures", "models/tasks"]
 
 
+@pytest.mark.slow
 def test_the_examples_learn_together(clone: Path) -> None:
     found = json.loads(python(clone, "-c", LIFE))
     assert found["buildable"][0] == "linear"

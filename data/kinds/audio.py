@@ -2,7 +2,7 @@
 
 Zeros follow a row's end. A row is a struct of `samples` and their `rate`, or a bare list of samples at the rate that
 the option names. Loudness does not count: each row is brought to the same power. A request sends a list of samples, a
-struct, or a WAV file as base64.
+struct, or a sound file as base64.
 """
 
 import base64
@@ -28,6 +28,7 @@ from evergreen.data.kinds import _wav as wav
 from evergreen.data.kinds._audio_duplicates import find_duplicate_sounds, sound_features
 from evergreen.data.kinds._json import format_value
 from evergreen.data.kinds._near_duplicates import NearDuplicate
+from evergreen.data.kinds._sound_file import decode_sound
 
 TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])  # rate 0: that of the option
 LONG = 1000  # samples of a row from which on a list of numbers within −1…1 is taken for sound
@@ -36,7 +37,7 @@ FORMS = {"mel": 10, "waveform": 1}  # seconds that are read of the longest row, 
 SILENT = 1e-15  # root of the mean power below which a row stays as faint as it is
 EXAMPLE = 0.02  # seconds of the documentation's example
 SHOWN = 400  # points of a drawn waveform
-FIX = "give a list of samples, {samples, rate}, or a WAV file as base64"
+FIX = "give a list of samples, {samples, rate}, or a WAV, FLAC, OGG or MP3 file as base64"
 
 
 class Audio(Kind):
@@ -125,7 +126,7 @@ class Audio(Kind):
                 file = base64.b64decode(value.encode("ascii"), validate=True)
             except (binascii.Error, UnicodeEncodeError) as error:
                 raise DataError("is not base64", fix=FIX) from error
-            value, rate = wav.decode_wav(file)
+            value, rate = decode_sound(file)
         elif isinstance(value, dict):
             if set(value) != {"samples", "rate"} or type(value["rate"]) is not int or not 0 < value["rate"] < 2**31:
                 raise DataError("is an object without `samples` and a whole `rate`", fix=FIX)
@@ -149,7 +150,7 @@ class Audio(Kind):
         rate = field.state["rate"]
         tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(EXAMPLE * rate)) / rate)
         forms: list[dict[str, Any]] = [
-            {"type": "string", "format": "byte", "description": "a WAV file as base64"},
+            {"type": "string", "format": "byte", "description": "a WAV, FLAC, OGG or MP3 file as base64"},
             {"type": "array", "items": {"type": "number"}, "description": f"samples, {rate} a second"},
             {"type": "object", "description": "`samples`, and their `rate` a second"},
         ]

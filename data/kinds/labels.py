@@ -1,7 +1,7 @@
 """Any number of labels a row: lists of words. As a target: the labels to be found.
 
 A column of text is split at | and ; and commas, for files that hold no lists. A label that no training row has is
-passed over: nothing could be learned of it.
+passed over: nothing could be learned of it. An input that is missing has no label.
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
 from evergreen.data.arrow import RowErrors, decode_array
@@ -24,6 +25,9 @@ WORDS = pa.list_(pa.string())
 
 
 class Labels(Kind):
+    VERSION = 2  # rows without an input of labels are kept
+    ALLOWS_MISSING = True
+    MISSING_BECOMES = "taken as no label"
     TASK = "classification"
     ARROW_TYPE = WORDS
 
@@ -34,7 +38,8 @@ class Labels(Kind):
         rows = [row for row in column.to_pylist() if row]
         distinct = {word for row in rows for word in row}
         once = all(len(set(row)) == len(row) for row in rows)
-        return 0.8 if once and 0 < len(distinct) <= min(MANY, max(10, len(rows) // 2)) else 0.0
+        is_set = once or pc.any(pc.equal(pc.list_value_length(column), 0)).as_py()  # no text is without a word
+        return 0.8 if is_set and 0 < len(distinct) <= min(MANY, max(10, len(rows) // 2)) else 0.0
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
@@ -56,7 +61,7 @@ class Labels(Kind):
             raise DataError("no training row has a label", place=f"column '{name}'", fix="give rows that have labels")
         values = sorted(counts)
         state: dict[str, Any] = {"values": [values], "counts": [[counts[value] for value in values]]}
-        state |= {"sizes": [len(values)], "rows": len(column)}
+        state |= {"sizes": [len(values)], "rows": len(column), "missing": [column.null_count > 0]}
         return TensorField("labels", (name,), (len(values),), "float32", state)
 
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
@@ -80,6 +85,8 @@ class Labels(Kind):
         return [[names[place] for place in np.flatnonzero(row > 0.5)] for row in values]
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
+        if value is None and any(field.state.get("missing", ())):
+            return None
         if not isinstance(value, list):
             fix = "give a list of labels, empty where there are none"
             raise DataError(f"is not a list (got {format_value(value)})", fix=fix)

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
+from evergreen.core.messages import list_names
 from evergreen.data import kinds
 from evergreen.data.arrow import decode_array, to_strings
 from evergreen.data.kinds import _datetime_parse as dates
+from evergreen.data.prepare.cast import is_missing
 from evergreen.data.sources import RESERVED
 
 IDENTIFIER = re.compile(  # customer_id, user.id, order key, customerId, CustomerID, row …
@@ -81,9 +83,24 @@ def infer_schema(
     if not inputs:
         fix = "; ".join(notes) or "give more columns than the target"
         raise DataError("no input column is left", place="preprocess", fix=fix)
+    if constant := find_constant_columns(table, inputs):
+        notes.append(f"{list_names(constant)}: the same in every row, so that it says nothing")
     every = {**inputs, target: target_kind}
     options |= _map_in_threads(lambda name: _complete_options(table, name, every[name], options), every)
     return Schema(inputs, target, target_kind, notes, {name: said for name, said in options.items() if said})
+
+
+def find_constant_columns(table: pa.Table, names: Iterable[str]) -> list[str]:
+    """Return the columns of plain values of which all rows are alike."""
+    columns = {name: decode_array(table.column(name)) for name in names}
+    return [name for name, column in columns.items() if _is_constant(column)]
+
+
+def _is_constant(column: pa.Array) -> bool:
+    if not (pa.types.is_primitive(column.type) or pa.types.is_string(column.type) or pa.types.is_null(column.type)):
+        return False
+    absent = is_missing(column)
+    return bool(absent.all() or (not absent.any() and len(column) > 1 and pc.count_distinct(column).as_py() == 1))
 
 
 def _map_in_threads(work: Callable[[str], Found], names: Iterable[str]) -> dict[str, Found]:

@@ -33,8 +33,12 @@ def suggest_pipeline(table: pa.Table, target: str) -> dict[str, Any]:
     that may be known only afterwards.
     """
     readable = table.filter(pc.is_null(table.column("_fault"))) if "_fault" in table.column_names else table
+    unread = table.filter(pc.is_valid(table.column("_fault"))) if len(readable) < len(table) else None
     table = readable if len(readable) else table
     guess = _guess(table, target)
+    if unread:
+        first = f"{unread.column('_origin')[0]} ({unread.column('_fault')[0]})"
+        guess["notes"].append(f"{len(unread):,} rows cannot be read and are set aside; the first: {first}")
     columns = {name: describe_column(decode_array(table.column(name)), kind) for name, kind in guess["kinds"].items()}
     doubts = [f"'{name}' is taken as {guess['kinds'][name]}: {doubt}" for name, (_, doubt) in columns.items() if doubt]
     holds = {name: description for name, (description, _) in columns.items()}

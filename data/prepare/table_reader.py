@@ -29,6 +29,7 @@ from evergreen.data.prepare.rules.constraints import Rules, RuleStats
 from evergreen.data.prepare.split import NO_SPLIT, TEST, TRAIN, VALIDATION
 from evergreen.data.prepare.splitters import Splitter
 from evergreen.data.prepare.windows import read_times
+from evergreen.data.sources import RESERVED
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class TableReader:
         target_kind = schemas.target_kind(raw, target, target_kinds, config.kinds)
         named: dict[str, Any] = {"given": config.kinds, "ignore": ignore, "key": config.id_columns}
         schema = schemas.infer_schema(raw, target, target_kind, **named, from_itself=from_itself)
+        _check_some_input_varies(raw, schema)
         rules = Rules.read(config.column_rules, config.rules, raw, schemas.kind_options(config.kinds))
         return cls(config, schema, way, rules, generated or {}, _why_whole(raw, schema, config))
 
@@ -169,6 +171,15 @@ def _complete_rows(raw: pa.Table, config: PreprocessConfig, made: Mapping[str, s
         if name not in raw.column_names:
             raw = raw.append_column(name, kinds.find(kind).generate(raw.column("_origin").to_pylist()))
     return degrade_images(raw, config.target, noise_std=config.noise_std, downscale=config.downscale)
+
+
+def _check_some_input_varies(raw: pa.Table, schema: Schema) -> None:
+    """Raise DataError where all rows have the same inputs; columns without any value are named, too."""
+    constant = schemas.find_constant_columns(raw, [name for name in raw.column_names if name not in RESERVED])
+    if set(schema.inputs) <= set(constant):
+        shown = ", ".join(f"'{name}' ({str(raw.column(name)[0].as_py())[:40] or 'empty'})" for name in constant)
+        fix = "give a column that differs between rows, or correct the source"
+        raise DataError(f"every input is constant: {shown}", place="preprocess", fix=fix)
 
 
 def _why_whole(raw: pa.Table, schema: Schema, config: PreprocessConfig) -> str:

@@ -13,12 +13,12 @@ unreadable, a text column `_fault` saying why (null for whole rows).
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+import io
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import pyarrow as pa
@@ -26,7 +26,9 @@ import pyarrow as pa
 from evergreen.core import parts
 from evergreen.core.addresses import check_no_secret, fill
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.sources._files import File, combined_hash, extension, list_with_hashes, walk
+from evergreen.data.sources._encoding import ENCODING_FIX, detect_encoding
+from evergreen.data.sources._files import File, combined_hash, extension, list_with_hashes, open_decompressed, walk
+from evergreen.data.sources._folders import detect_folder_source
 from evergreen.data.sources._rows import RESERVED, cast_to_schema, check_column_names, origins, with_origin
 from evergreen.data.sources._secrets import guard, hide_secrets
 
@@ -36,6 +38,7 @@ __all__ = [
     "Source",
     "cast_to_schema",
     "check_column_names",
+    "detect_folder_source",
     "open_source",
     "origins",
     "with_origin",
@@ -51,8 +54,10 @@ class Source:
     scheme: str = ""  # as the URI writes it, where it names one
     uri: str = ""  # the whole of it, with ${NAME} where `name` holds what the environment says
     private_redirects: bool = False  # whether a web server may redirect to an address of this network
+    encoding: str = ""  # of text that is not UTF-8, as the pipeline says; "": it is found out
     VERSION: ClassVar[int] = 1  # raised when the same data gives other rows than before, so that it is read again
     REQUIRES: ClassVar[dict[str, str]] = {}  # a module that it cannot be read without, and the extra that installs it
+    READS_TEXT: ClassVar[bool] = False  # whether `encoding` says something about it
 
     def __init__(self, name: str, root: Path) -> None:
         """Remember `name`, what follows the scheme or the path relative to `root`."""
@@ -86,8 +91,26 @@ class Source:
         raise NotImplementedError
 
     def reader_version(self) -> str:
-        """Return the name and version of the code that reads the rows."""
-        return f"{type(self).__module__.rpartition('.')[2]} {self.VERSION}"
+        """Return the name and version of the code that reads the rows, and the encoding that was asked for."""
+        return f"{type(self).__module__.rpartition('.')[2]} {self.VERSION} {self.encoding}".rstrip()
+
+    @cached_property
+    def encodings(self) -> dict[str, str]:
+        """Return encoding → a note about it, of those that were guessed while the source was read."""
+        return {}
+
+    def open_text(self, path: Path, newline: str | None = "") -> io.TextIOWrapper:
+        """Open a text file decompressed. Reading raises UnicodeError where it is written otherwise."""
+        encoding, guessed = detect_encoding(path, self.encoding)
+        if guessed:
+            self.encodings.setdefault(encoding, f"{path.name} {guessed}; if it is not: {ENCODING_FIX}")
+        return io.TextIOWrapper(open_decompressed(path), encoding, newline=newline)
+
+    def adopt_settings(self, other: Source) -> Self:
+        """Return this source, read as another one is."""
+        self.encoding = other.encoding
+        vars(self)["encodings"] = other.encodings
+        return self
 
     def with_range(self, column: str, since: Any, until: Any) -> Source:
         """Return the source limited, if it can, to rows whose `column` is in [since, until); None is open.
@@ -122,7 +145,7 @@ class FileSource(Source):
 
     def with_files(self, names: Sequence[str]) -> Self:
         """Return the source limited to these files."""
-        some = type(self)(self.name, self.root)
+        some = type(self)(self.name, self.root).adopt_settings(self)
         some.only = names
         return some
 
@@ -162,10 +185,11 @@ def names() -> list[str]:
     return sorted([*ALIASES, *parts.names("sources")])
 
 
-def open_source(uri: str, root: Path, *, private_redirects: bool = False) -> Source:
+def open_source(uri: str, root: Path, *, private_redirects: bool = False, encoding: str = "") -> Source:
     """Open the source that a URI names, `${NAME}` in it filled in from the environment.
 
-    Raises DataError with the nearest right word, and for an address that holds a secret.
+    Raises DataError with the nearest right word, for an address that holds a secret, and for the `encoding` of a
+    source that reads no text.
     """
     is_path = ":" not in uri and (root / uri).exists()  # a file may be called anything
     if not is_path:
@@ -173,18 +197,16 @@ def open_source(uri: str, root: Path, *, private_redirects: bool = False) -> Sou
     filled = uri if is_path else fill(uri)
     with hide_secrets(uri):
         opened = _open(filled, root)
-    opened.uri, opened.private_redirects = uri, private_redirects
+    opened.uri, opened.private_redirects, opened.encoding = uri, private_redirects, encoding
+    if encoding and not opened.READS_TEXT:
+        raise DataError("its source has no encoding", place="collect.encoding", fix="leave `encoding` out")
     return opened
 
 
 def _open(uri: str, root: Path) -> Source:
     scheme, colon, rest = uri.partition(":")
     if colon and len(scheme) > 1:  # a single letter is a Windows drive
-        source = find(scheme, uri)
-        for module, extra in source.REQUIRES.items():
-            if find_spec(module) is None:
-                raise DataError(f"{module} is not installed", place=uri, fix=f"pip install 'evergreen[{extra}]'")
-        opened = source(rest, root)
+        opened = find(scheme, uri)(rest, root)
         opened.scheme = scheme
         return opened
     path = root / uri
@@ -198,32 +220,15 @@ def _open(uri: str, root: Path) -> Source:
 
 
 def find(kind: str, place: str) -> type[Source]:
-    """Return the class of the source of a scheme or a file ending."""
+    """Return the class of the source of a scheme or a file ending. Raises DataError where its extra is lacking, too."""
     kind = ALIASES.get(kind, kind)
+    is_file = ":" not in place
     if not parts.is_known("sources", kind):
-        fix = suggest(kind, names())
+        fix = suggest(kind, names()) + ("; or save it as CSV" if is_file else "")
         raise DataError(f"there is no source for '{kind or 'a file without an ending'}'", place=place, fix=fix)
-    return parts.find("sources", kind, Source)
-
-
-def endings(kind: str) -> tuple[str, ...]:
-    """Return the file endings, and names at the top of a file, of the folders that a source reads."""
-    return getattr(parts.load("sources", kind), "FOLDER_OF", ())
-
-
-def detect_folder_source(files: Iterable[str], place: str) -> str:
-    """Return which source reads a folder of these files: one made for such names, else that of most endings."""
-    listed = [PurePosixPath(name).name for name in files]
-    called, by_ending = Counter(listed), Counter(map(extension, listed))
-    takes = {name: endings(name) for name in parts.names("sources")}
-    counts = {
-        name: (any(called[one] for one in wanted), sum(by_ending[one] for one in wanted))
-        for name, wanted in takes.items()
-    }
-    best = max(counts, key=counts.__getitem__)
-    if counts[best] == (False, 0):
-        shown = ", ".join(f"{count} {one or 'without an ending'}" for one, count in by_ending.most_common(5))
-        known = sorted({one for wanted in takes.values() for one in wanted})
-        fix = f"fill it with files of one of these endings: {', '.join(known)}"
-        raise DataError(f"the folder holds no readable file ({shown or 'it is empty'})", place=place, fix=fix)
-    return best
+    source = parts.find("sources", kind, Source)
+    for module, extra in source.REQUIRES.items():
+        if find_spec(module) is None:
+            fix = f"pip install 'evergreen[{extra}]'" + (", or save it as CSV" if is_file else "")
+            raise DataError(f"{module} is not installed", place=place, fix=fix)
+    return source

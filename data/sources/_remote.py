@@ -48,6 +48,7 @@ class RemoteStore(Protocol):
 class RemoteSource(sources.Source):
     """Read what follows the scheme: a file, or a folder of files of one format."""
 
+    READS_TEXT = True  # it may
     only: Sequence[str] | None = None
 
     def disk(self) -> RemoteStore:
@@ -70,8 +71,7 @@ class RemoteSource(sources.Source):
         return some
 
     def reader_version(self) -> str:
-        kind = self._kind(self._listed())
-        return f"{kind.__module__.rpartition('.')[2]} {kind.VERSION}"
+        return self._kind(self._listed())(self.name, self.root).adopt_settings(self).reader_version()
 
     def fingerprint(self) -> str:
         vars(self).pop("_files", None)  # as it is now, not as it was when it was listed
@@ -127,8 +127,8 @@ class RemoteSource(sources.Source):
 
     def _local_source(self, kind: type[sources.Source], part: Sequence[File], *, whole: bool) -> sources.Source:
         if whole and len(part) == 1:
-            return kind(str(self._folder / part[0].name), self.root)
-        here = kind(str(self._folder), self.root)
+            return kind(str(self._folder / part[0].name), self.root).adopt_settings(self)
+        here = kind(str(self._folder), self.root).adopt_settings(self)
         return here if whole else here.with_files([file.name for file in part])
 
     @property

@@ -1,4 +1,4 @@
-"""A folder of WAV files: `audio:recordings`, or its bare name.
+"""A folder of WAV, FLAC, OGG or MP3 files: `audio:recordings`, or its bare name. All but WAV need the extra `audio`.
 
 Columns: `audio`, a struct of samples and their rate; `label`, the name of the folder that a file lies in, where files
 lie in folders of their own; and those of `transcripts.csv` beside them, whose column `file` names each file.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,17 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import sources
-from evergreen.data.kinds import _wav as wav
+from evergreen.data.kinds._sound_file import INSTALL, decode_sound
 from evergreen.data.sources._files import File, combined_hash, list_with_hashes, walk
 
-FOLDER_OF = (".wav",)
+FOLDER_OF = (".wav", ".flac", ".ogg", ".mp3")
 TABLE, NAME = "transcripts.csv", "file"
 FILES = 200  # a batch
 TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])
 
 
 class AudioSource(sources.Source):
+    READS_TEXT = True  # the transcripts
     only: Sequence[str] | None = None
 
     @classmethod
@@ -37,12 +39,15 @@ class AudioSource(sources.Source):
         return None if (folder / TABLE).is_file() else self._hashed_files
 
     def with_files(self, names: Sequence[str]) -> AudioSource:
-        some = AudioSource(self.name, self.root)
+        some = AudioSource(self.name, self.root).adopt_settings(self)
         some.only = names
         return some
 
     def read(self) -> Iterator[pa.RecordBatch]:
         folder, files = self._files()
+        other = next((file for file in files if file.suffix.lower() != ".wav"), None)
+        if other and find_spec("soundfile") is None:
+            raise DataError("soundfile is not installed", place=str(other), fix=INSTALL)
         known, table = self._transcripts(folder)
         labelled = any(file.parent != folder for file in files)
         for first in range(0, len(files), FILES):
@@ -78,7 +83,8 @@ class AudioSource(sources.Source):
             return folder, [folder / name for name in self.only]
         files = [folder / name for name in walk(folder, FOLDER_OF)]
         if not files:
-            raise DataError("it holds no .wav file", place=str(folder), fix="save the recordings as WAV files")
+            fix = "save the recordings as WAV, FLAC, OGG or MP3 files"
+            raise DataError("it holds no recording", place=str(folder), fix=fix)
         return folder, files
 
     def _transcripts(self, folder: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
@@ -86,7 +92,7 @@ class AudioSource(sources.Source):
         path = folder / TABLE
         if not path.is_file():
             return [], {}
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with self.open_text(path) as file:
             rows = csv.DictReader(file)
             columns = list(rows.fieldnames or [])
             if NAME not in columns:
@@ -100,7 +106,7 @@ class AudioSource(sources.Source):
 def _sound(file: Path) -> tuple[dict[str, np.ndarray | int] | None, str]:
     """Return the sound of a file, or why there is none."""
     try:
-        samples, rate = wav.decode_wav(file.read_bytes())
+        samples, rate = decode_sound(file.read_bytes())
     except DataError as error:
         return None, error.problem
     return {"samples": samples, "rate": rate}, ""

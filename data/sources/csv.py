@@ -3,7 +3,6 @@
 A row with too few or too many fields is yielded with its `_fault`, so that it is quarantined by name and not lost.
 """
 
-import codecs
 import csv
 import io
 import lzma
@@ -20,50 +19,31 @@ import pyarrow.csv as arrow
 
 from evergreen.core.errors import DataError
 from evergreen.data import sources
-from evergreen.data.sources._files import open_decompressed
+from evergreen.data.sources._encoding import ENCODING_FIX
 
 FOLDER_OF = (".csv", ".tsv")
-MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
-WINDOWS = {*range(0x80, 0xA0)} - {0x81, 0x8D, 0x8F, 0x90, 0x9D}  # bytes that are signs in Windows-1252 alone
 DELIMITERS = ",;\t|"
 BLOCK = 1 << 23  # characters read at once
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # with its end
+CONTROL_IN_HEADER = re.compile(r"\s*[^\r\n]*[\x00-\x08\x0e-\x1b]")  # no text
 LONGEST = 1 << 24  # characters of one field; an unclosed quote runs further and is an error
 Row = tuple[list[str], int, str]  # fields, line, what is wrong with it
 
 
 class CsvSource(sources.FileSource):
     ENDINGS = FOLDER_OF
+    VERSION = 2  # more encodings are found, and a NUL sets its row aside
+    READS_TEXT = True
 
     def rows(self, path: Path, name: str) -> Iterator[pa.RecordBatch]:
         try:
-            with io.TextIOWrapper(open_decompressed(path), detect_encoding(path), newline="") as file:
+            with self.open_text(path) as file:
                 yield from _batches(file, path, name)
         except UnicodeError as error:
-            raise DataError(f"cannot be read ({error})", place=str(path), fix="save the file as UTF-8") from error
+            raise DataError(f"cannot be read ({error})", place=str(path), fix=ENCODING_FIX) from error
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             fix = "copy the file again: it is damaged or incomplete"
             raise DataError(f"cannot be read ({error})", place=str(path), fix=fix) from error
-
-
-def detect_encoding(path: Path) -> str:
-    """Return the encoding: by the byte order mark; UTF-8 if the whole file is; else Windows-1252 or Latin-1."""
-    decoder, seen = codecs.getincrementaldecoder("utf-8")(), b""
-    with open_decompressed(path) as file:
-        block = file.read(1 << 20)
-        for mark, name in MARKS:
-            if block.startswith(mark):
-                return name
-        try:
-            while block:
-                seen = block
-                decoder.decode(block)
-                block = file.read(1 << 20)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            odd = set(seen) & {*range(0x80, 0xA0)}
-            return "cp1252" if odd and odd <= WINDOWS else "latin-1"
-    return "utf-8"
 
 
 def detect_delimiter(sample: str) -> str:
@@ -102,7 +82,10 @@ def _batches(file: io.TextIOWrapper, path: Path, name: str) -> Iterator[pa.Recor
             yield from table.parse_with_csv(chain(io.StringIO(block, newline=""), file), line)
             return
         data = block.encode()
-        yield from table.parse_with_arrow(block, data, line)
+        if "\0" in block:
+            yield from table.parse_with_csv(io.StringIO(block, newline=""), line)
+        else:
+            yield from table.parse_with_arrow(block, data, line)
         line, block = line + int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n"))), _block(file)
 
 
@@ -114,7 +97,7 @@ def _is_text(block: str, path: Path) -> None:
     if not block.strip():
         fix = "give a file with a line of column names and lines of values"
         raise DataError("the file is empty", place=str(path), fix=fix)
-    if "\0" in block[: 1 << 16]:
+    if CONTROL_IN_HEADER.match(block):
         fix = "give a text table, or use the ending of what it is (.parquet)"
         raise DataError("the file is not text", place=str(path), fix=fix)
 
@@ -213,17 +196,19 @@ class CsvParser:
     def batch(self, rows: Sequence[Row]) -> pa.RecordBatch:
         """Return parsed rows as a batch; rows with too few or too many fields have a `_fault`."""
         width = len(self.names)
-        faults = [
-            fault or f"{len(row)} fields where {width} belong: {','.join(row)[:500]}"
-            if fault or len(row) != width
-            else None
-            for row, _, fault in rows
-        ]
+        faults = [fault or _fault(row, width) for row, _, fault in rows]
         complete = [row if fault is None else [None] * width for (row, *_), fault in zip(rows, faults, strict=True)]
         columns = [pa.array([row[i] for row in complete], pa.string()) for i in range(width)]
         columns.append(sources.origins(self.name, np.array([line for _, line, _ in rows], np.int64)))
         columns.append(pa.array(faults, pa.string()))
         return pa.record_batch(columns, names=[*self.names, "_origin", "_fault"])
+
+
+def _fault(row: list[str], width: int) -> str | None:
+    """Return what is wrong with a row of which each field can be read."""
+    if any("\0" in field for field in row):
+        return f"it holds a NUL byte: {','.join(row)[:500].replace(chr(0), '␀')}"
+    return f"{len(row)} fields where {width} belong: {','.join(row)[:500]}" if len(row) != width else None
 
 
 def _noted(lines: Iterable[str], text: list[str]) -> Iterator[str]:

@@ -23,7 +23,7 @@ from evergreen.data.arrow import to_float64
 from evergreen.data.sources._files import hash_files
 from evergreen.data.sources._neighborhoods import NodeGraph, parse_hops, parse_options
 from evergreen.data.sources.csv import CsvSource as Table
-from evergreen.data.sources.csv import detect_delimiter, detect_encoding
+from evergreen.data.sources.csv import detect_delimiter
 
 FOLDER_OF = ("edges.csv", "edges.tsv")
 Faults = list[tuple[str, str]]  # origin, what is wrong
@@ -36,6 +36,9 @@ class Edge(NamedTuple):
 
 
 class GraphSource(sources.Source):
+    VERSION = 2  # more encodings are found
+    READS_TEXT = True
+
     def __init__(self, name: str, root: Path) -> None:
         bare, self.options = parse_options(name, ["label"])
         super().__init__(bare, root)
@@ -45,9 +48,9 @@ class GraphSource(sources.Source):
         if listed is None:
             fix = "name a folder that holds edges.csv (two columns) and nodes.csv (name, features …, label)"
             raise DataError("there is no edges.csv", place=str(self.root / self.name), fix=fix)
-        edges = _edges(listed)
+        edges = self._edges(listed)
         mentioned = {name for edge in edges[1:] for name in edge.nodes}
-        nodes, faults = _nodes(path) if path else (_bare(sorted(mentioned), listed.name), [])
+        nodes, faults = self._nodes(path) if path else (_bare(sorted(mentioned), listed.name), [])
         places = {name: place for place, name in enumerate(nodes.column("id").to_pylist())}
         if edges and not set(edges[0].nodes) & set(places):
             edges = edges[1:]  # a line of column names
@@ -84,34 +87,32 @@ class GraphSource(sources.Source):
                 features.append(np.where(np.isnan(values), np.nanmean(values), values))
         return pa.table(columns | last), np.stack(features, 1) if features else None
 
+    def _edges(self, path: Path) -> list[Edge]:
+        """Return every line of the file, also a first line of column names."""
+        with self.open_text(path) as file:
+            lines = {number: line for number, line in enumerate(file, 1) if line.strip() and not line.startswith("#")}
+        mark = detect_delimiter("".join(list(lines.values())[:50]))
+        edges = []
+        for number, line in lines.items():
+            words = next(csv.reader([line], delimiter=mark)) if mark in line else line.split()
+            words = [word.strip() for word in words]
+            if len(words) not in (2, 3) or not all(words):
+                fix = "give the names of two nodes a line, and maybe a weight"
+                raise DataError("is not an edge", place=f"{path}, line {number}", fix=fix)
+            edges.append(Edge(f"{path.name}#{number}", (words[0], words[1]), words[2] if len(words) > 2 else None))
+        return edges
 
-def _edges(path: Path) -> list[Edge]:
-    """Return every line of the file, also a first line of column names."""
-    with path.open(encoding=detect_encoding(path), newline="") as file:
-        lines = {number: line for number, line in enumerate(file, 1) if line.strip() and not line.startswith("#")}
-    mark = detect_delimiter("".join(list(lines.values())[:50]))
-    edges = []
-    for number, line in lines.items():
-        words = next(csv.reader([line], delimiter=mark)) if mark in line else line.split()
-        words = [word.strip() for word in words]
-        if len(words) not in (2, 3) or not all(words):
-            fix = "give the names of two nodes a line, and maybe a weight"
-            raise DataError("is not an edge", place=f"{path}, line {number}", fix=fix)
-        edges.append(Edge(f"{path.name}#{number}", (words[0], words[1]), words[2] if len(words) > 2 else None))
-    return edges
-
-
-def _nodes(path: Path) -> tuple[pa.Table, Faults]:
-    """Return the table, its first column named `id` and `_origin` last, and the lines that are not nodes."""
-    read = pa.Table.from_batches(list(Table(str(path), path.parent).read())).combine_chunks()
-    unread = read.filter(read.column("_fault").is_valid()).select(["_origin", "_fault"]).to_pylist()
-    table = read.filter(read.column("_fault").is_null()).drop_columns("_fault")
-    names = [name.strip() for name in table.column(0).to_pylist()]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"the node '{twice}' occurs twice", place=str(path), fix="write one line per node")
-    table = table.rename_columns(["id", *table.column_names[1:]]).set_column(0, "id", pa.array(names, pa.string()))
-    return table, [(row["_origin"], row["_fault"]) for row in unread]
+    def _nodes(self, path: Path) -> tuple[pa.Table, Faults]:
+        """Return the table, its first column named `id` and `_origin` last, and the lines that are not nodes."""
+        read = pa.Table.from_batches(list(Table(str(path), path.parent).adopt_settings(self).read())).combine_chunks()
+        unread = read.filter(read.column("_fault").is_valid()).select(["_origin", "_fault"]).to_pylist()
+        table = read.filter(read.column("_fault").is_null()).drop_columns("_fault")
+        names = [name.strip() for name in table.column(0).to_pylist()]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DataError(f"the node '{twice}' occurs twice", place=str(path), fix="write one line per node")
+        table = table.rename_columns(["id", *table.column_names[1:]]).set_column(0, "id", pa.array(names, pa.string()))
+        return table, [(row["_origin"], row["_fault"]) for row in unread]
 
 
 def _bare(names: list[str], file: str) -> pa.Table:

@@ -25,6 +25,7 @@ PATHS = ("path", "file", "filename", "file_name", "image", "image_path")
 
 
 class ImagesSource(sources.Source):
+    READS_TEXT = True  # the table beside the images
     only: Sequence[str] | None = None
 
     def __init__(self, name: str, root: Path) -> None:
@@ -51,7 +52,7 @@ class ImagesSource(sources.Source):
     def read(self) -> Iterator[pa.RecordBatch]:
         folder = self._folder()
         if table := _table(folder):
-            yield from _listed(folder, table)
+            yield from _listed(folder, sources.open_source(table.name, folder).adopt_settings(self))
         elif (folder / "images").is_dir() and (folder / "masks").is_dir():
             yield from _paired(folder)
         else:
@@ -111,14 +112,14 @@ def _paired(folder: Path) -> Iterator[pa.RecordBatch]:
     yield from _batches(files, {}, [path.relative_to(folder).as_posix() for path in images])
 
 
-def _listed(folder: Path, table: Path) -> Iterator[pa.RecordBatch]:
+def _listed(folder: Path, table: sources.Source) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the table; a missing file is the fault of its row."""
-    rows = pa.Table.from_batches(list(sources.open_source(table.name, folder).read()))
+    rows = pa.Table.from_batches(list(table.read()))
     columns = {name: rows[name].to_pylist() for name in rows.column_names if name not in sources.RESERVED}
     named = [name for name, values in columns.items() if _names_files(values, folder)]
     if not named:
         problem, fix = "no column names the images", f"add a column `path`, the path of each image from {folder}"
-        raise DataError(problem, place=str(table), fix=fix)
+        raise DataError(problem, place=str(folder / table.name), fix=fix)
     own = next((name for name in named if name.lower() in PATHS), named[0])
     paths = {name: [_existing_path(folder, value) for value in columns[name]] for name in named}
     faults: list[str | None] = rows["_fault"].to_pylist()

@@ -1,21 +1,22 @@
 """JSON lines: one object a line. Its keys are columns; a column whose values are of several types is text.
 
-An object of plain values inside an object becomes columns `outer.inner`; objects that hold lists stay structures. A
-line that is no object is yielded with its `_fault`.
+An object inside an object becomes columns `outer.inner`, unless a kind reads it whole, as a sound or a graph. A line
+that is no object is yielded with its `_fault`.
 """
 
 import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.json as arrow
 
 from evergreen.core.errors import DataError
-from evergreen.data import sources
+from evergreen.data import kinds, sources
+from evergreen.data.sources._encoding import is_wide
 from evergreen.data.sources._files import open_decompressed
 
 FOLDER_OF = (".jsonl", ".ndjson")
@@ -24,18 +25,21 @@ SHOWN = 500  # characters of a line that cannot be read
 
 
 class JsonlSource(sources.FileSource):
-    ENDINGS = FOLDER_OF
+    ENDINGS: ClassVar[tuple[str, ...]] = FOLDER_OF
+    VERSION = 2  # objects that hold lists become columns
+    READS_TEXT = True
 
     def rows(self, path: Path, name: str) -> Iterator[pa.RecordBatch]:
         try:
-            schema = pa.schema([])
-            for block in _blocks(path):
-                schema = _united(schema, _parsed(block)[0].schema)
+            schema, whole = pa.schema([]), set[str]()
+            for block in self.blocks(path):
+                table = _parsed(block)[0]
+                schema = _united(schema, table.schema)
+                _flattened(table, whole, look=True)
             line = 1
-            for block in _blocks(path):
+            for block in self.blocks(path):
                 table, places, faults = _parsed(block, schema)
-                while wide := [field.name for field in table.schema if _is_plain_object(field.type)]:
-                    table = _flattened(table, wide)
+                table = _flattened(table, whole)
                 sources.check_column_names(table.column_names, str(path))
                 columns = {"_origin": sources.origins(name, line + places), "_fault": pa.array(faults, pa.string())}
                 table = pa.table({**{column: table[column] for column in table.column_names}, **columns})
@@ -45,17 +49,22 @@ class JsonlSource(sources.FileSource):
             fix = "copy the file again: it is damaged or has another format"
             raise DataError(f"cannot be read ({error})", place=str(path), fix=fix) from error
 
+    def blocks(self, path: Path) -> Iterator[bytes]:
+        """Yield the file in UTF-8, in pieces of whole lines."""
+        with self._open(path) as file:
+            block = (file.read(BLOCK) + file.readline()).removeprefix(b"\xef\xbb\xbf")
+            if block.lstrip()[:1] == b"[":
+                fix = "write one object a line, or call the file .json"
+                raise DataError("the file is one list, not lines of objects", place=str(path), fix=fix)
+            while block:
+                yield block
+                block = file.read(BLOCK) + file.readline()
 
-def _blocks(path: Path) -> Iterator[bytes]:
-    """Yield the file in pieces of whole lines."""
-    with io.BufferedReader(open_decompressed(path)) as file:  # type: ignore[type-var]
-        block = (file.read(BLOCK) + file.readline()).removeprefix(b"\xef\xbb\xbf")
-        if block.lstrip()[:1] == b"[":
-            fix = "write one object a line, without brackets around them and commas between them"
-            raise DataError("the file is one list, not lines of objects", place=str(path), fix=fix)
-        while block:
-            yield block
-            block = file.read(BLOCK) + file.readline()
+    def _open(self, path: Path) -> io.BufferedIOBase:
+        if not self.encoding and not is_wide(path):  # else a line that is not UTF-8 is its own fault
+            return io.BufferedReader(open_decompressed(path))  # type: ignore[type-var]
+        with self.open_text(path) as file:
+            return io.BytesIO(file.read().encode())
 
 
 def _parsed(block: bytes, schema: pa.Schema | None = None) -> tuple[pa.Table, np.ndarray, list[str | None]]:
@@ -86,7 +95,7 @@ def _parsed(block: bytes, schema: pa.Schema | None = None) -> tuple[pa.Table, np
 def _object(line: bytes) -> tuple[dict[str, Any], str | None]:
     try:
         text = line.decode()
-        value = json.loads(text, object_pairs_hook=_once)
+        value = json.loads(text, object_pairs_hook=reject_duplicates)
         json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         return {}, f"no JSON ({error}): {line[:SHOWN].decode(errors='replace')}"
@@ -95,7 +104,8 @@ def _object(line: bytes) -> tuple[dict[str, Any], str | None]:
     return value, None
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object as a mapping. Raises ValueError where a name comes twice."""
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
@@ -136,19 +146,16 @@ def _united(one: pa.Schema, other: pa.Schema) -> pa.Schema:
     return pa.schema(list(fields.values()))
 
 
-def _is_plain_object(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and all(
-        _is_plain_object(one.type) if pa.types.is_struct(one.type) else not pa.types.is_nested(one.type) for one in kind
-    )
-
-
-def _flattened(table: pa.Table, wide: list[str]) -> pa.Table:
-    columns: dict[str, Any] = {}
-    for name in table.column_names:
-        column = table.column(name).combine_chunks()
-        if name not in wide:
-            columns[name] = column
-            continue
-        for field, part in zip(column.type, column.flatten(), strict=True):
-            columns[f"{name}.{field.name}"] = part
-    return pa.table(columns)
+def _flattened(table: pa.Table, whole: set[str], *, look: bool = False) -> pa.Table:
+    """Return a table with columns in place of objects but those of the names `whole`; `look` adds those to it."""
+    while wide := [one.name for one in table.schema if pa.types.is_struct(one.type) and one.name not in whole]:
+        columns: list[tuple[str, pa.Array]] = []
+        for name in table.column_names:
+            column = table.column(name).combine_chunks()
+            if name in wide and look and any(kinds.find(kind).detect(column) for kind in kinds.names()):
+                whole.add(name)
+            is_divided = name in wide and name not in whole
+            parts = zip(column.type, column.flatten(), strict=True) if is_divided else ()
+            columns += [(f"{name}.{field.name}", part) for field, part in parts] if is_divided else [(name, column)]
+        table = pa.table([column for _, column in columns], [name for name, _ in columns])
+    return table

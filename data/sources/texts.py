@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError
 from evergreen.data import sources
+from evergreen.data.sources._encoding import ENCODING_FIX
 from evergreen.data.sources._files import File, combined_hash, list_with_hashes, walk
-from evergreen.data.sources.csv import detect_encoding
 
 FOLDER_OF = (".txt", ".md")
 STRETCH = 256  # characters
@@ -24,6 +24,8 @@ AT_ONCE = 1000  # rows of a batch
 
 
 class TextsSource(sources.Source):
+    VERSION = 2  # more encodings are found
+    READS_TEXT = True
     only: Sequence[str] | None = None
 
     def __init__(self, name: str, root: Path) -> None:
@@ -40,20 +42,20 @@ class TextsSource(sources.Source):
         return None if is_whole else self._files
 
     def with_files(self, names: Sequence[str]) -> TextsSource:
-        some = TextsSource(self.name, self.root)
+        some = TextsSource(self.name, self.root).adopt_settings(self)
         some.only = names
         return some
 
     def read(self) -> Iterator[pa.RecordBatch]:
         path, paths = self.root / self.name, self._paths()
         if self.characters or not path.is_dir():
-            parts = ((_origin(path, file), _read(file)) for file in paths)
+            parts = ((_origin(path, file), self._read(file)) for file in paths)
             yield from text_chunks(parts, self.characters or STRETCH)
             return
         labelled = any(file.parent != path for file in paths)
         for first in range(0, len(paths), AT_ONCE):
             chosen = paths[first : first + AT_ONCE]
-            columns = {"text": pa.array(map(_read, chosen), pa.string())}
+            columns = {"text": pa.array(map(self._read, chosen), pa.string())}
             if labelled:
                 labels = [file.parent.name if file.parent != path else None for file in chosen]
                 columns["label"] = pa.array(labels, pa.string())
@@ -81,6 +83,16 @@ class TextsSource(sources.Source):
             fix = "name a file, or a folder that holds " + " or ".join(FOLDER_OF)
             raise DataError("there is no text file", place=str(path), fix=fix)
         return paths
+
+    def _read(self, path: Path) -> str:
+        try:
+            with self.open_text(path, newline=None) as file:
+                text = file.read()
+        except (UnicodeError, OSError) as error:
+            raise DataError(f"cannot be read ({error})", place=str(path), fix=ENCODING_FIX) from error
+        if "\0" in text:
+            raise DataError("the file is not text", place=str(path), fix="take it out of the folder")
+        return text
 
 
 def parse_characters(option: str, place: str) -> int:
@@ -110,16 +122,6 @@ def text_chunks(parts: Iterable[tuple[str, str]], length: int) -> Iterator[pa.Re
 def _batch(rows: list[tuple[str, int, str]]) -> pa.RecordBatch:
     text, place, origin = zip(*rows, strict=True)
     return pa.record_batch({"text": pa.array(text), "place": pa.array(place, pa.int64()), "_origin": pa.array(origin)})
-
-
-def _read(path: Path) -> str:
-    try:
-        text = path.read_text(encoding=detect_encoding(path))
-    except (UnicodeError, OSError) as error:
-        raise DataError(f"cannot be read ({error})", place=str(path), fix="save the file as UTF-8") from error
-    if "\0" in text:
-        raise DataError("the file is not text", place=str(path), fix="take it out of the folder")
-    return text
 
 
 def _origin(folder: Path, file: Path) -> str:

@@ -1,12 +1,13 @@
 """The section `collect` of a pipeline's YAML: where the rows come from, and which of them are new."""
 
+from encodings.aliases import aliases
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from evergreen.core.addresses import check_no_secret
 from evergreen.core.config import Moment, NameOrNone, Names, Section
-from evergreen.core.errors import PipelineError
+from evergreen.core.errors import PipelineError, suggest
 
 
 class CollectConfig(Section):
@@ -25,6 +26,8 @@ class CollectConfig(Section):
 
     `${NAME}` is filled in from the environment when it is read: no secret may stand here.
     """
+    encoding: str = Field("", max_length=100)
+    """How text files are written that are not UTF-8, such as cp1251; by default it is found out, and told."""
     private_redirects: bool = False
     """Whether a web server may redirect to an address of this machine or of the network around it."""
     watermark: NameOrNone = ""
@@ -46,6 +49,16 @@ class CollectConfig(Section):
         if ":" in uri:  # a path may look like anything
             check_no_secret(uri)
         return uri
+
+    @field_validator("encoding")
+    @classmethod
+    def _check_encoding(cls, encoding: str) -> str:
+        try:
+            "a".encode(encoding or "utf-8")
+        except (LookupError, ValueError) as error:
+            fix = suggest(encoding, sorted({*aliases, *aliases.values()}))
+            raise PipelineError(f"{encoding!r} is not a text encoding", fix=fix) from error
+        return encoding
 
     @model_validator(mode="after")
     def _check(self) -> Self:

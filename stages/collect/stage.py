@@ -33,10 +33,9 @@ def run(
     from evergreen.core.errors import DataError
     from evergreen.core.files import atomic_directory, write_json
     from evergreen.core.workdir import exclusive_workdir, explain_disk_full
-    from evergreen.data.sources import open_source
     from evergreen.stages.collect.manifest import publish_parts
 
-    source = open_source(config.uri, paths.root, private_redirects=config.private_redirects)
+    source = open_collected(config, paths.root)
     with (
         explain_disk_full(paths.raw, "what was collected before"),
         exclusive_workdir(paths, "collect", "collected") as staged,
@@ -54,19 +53,26 @@ def run(
                 facts |= {"watermark": config.watermark, "covered": covered}
             write_json(folder / RECORD, facts)
         shutil.rmtree(staged)
-    return {"rows": rows, "uri": config.uri} | {name: count for name, count in counts.items() if count}
+    facts = {"rows": rows, "uri": config.uri} | {name: count for name, count in counts.items() if count}
+    return facts | ({"beware": " | ".join(source.encodings.values())} if source.encodings else {})
+
+
+def open_collected(config: CollectConfig, root: Path) -> Source:
+    """Open the source of a pipeline as it says. Raises DataError where there is none."""
+    from evergreen.data.sources import open_source
+
+    return open_source(config.uri, root, private_redirects=config.private_redirects, encoding=config.encoding)
 
 
 def has_changed(config: CollectConfig, paths: Paths) -> bool:
     """Tell whether the source, which DVC does not watch, holds other data than was collected, or nothing was."""
     from evergreen.core.files import read_json
-    from evergreen.data.sources import open_source
 
     record = paths.raw / RECORD
     if not record.is_file():
         return True
     last = read_json(record, "uri", "fingerprint")
-    source = open_source(config.uri, paths.root, private_redirects=config.private_redirects)
+    source = open_collected(config, paths.root)
     return (last["uri"], last["fingerprint"]) != (config.uri, source.fingerprint())
 
 

@@ -256,6 +256,7 @@ def test_catalogue_lists_every_file_of_the_rooms(capsys):
         assert card["about"]
 
 
+@pytest.mark.slow
 def test_a_reader_who_has_seen_enough(tmp_path):
     shell = " ".join(command("catalogue")) + " | head -1; exit ${PIPESTATUS[0]}"
     done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, check=False)

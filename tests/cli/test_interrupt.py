@@ -32,6 +32,7 @@ raise SystemExit(main.main([]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(2, 130), (15, 143)])
 def test_a_signal_that_falls_into_a_finalizer_ends_the_command_without_a_word(number, status):
     command = [sys.executable, "-c", SCRIPT, str(number)]

@@ -7,14 +7,14 @@ from ruamel.yaml import YAML
 
 from evergreen.cli import application
 from evergreen.cli.output import CommandResult
-from evergreen.flows import steps
-from evergreen.flows.lifecycle import lifecycle
 from evergreen.stages.pipeline import CONFIGS, SECTIONS, STAGES
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_sections_are_files_and_steps():
+    from evergreen.flows import steps  # Prefect takes seconds to import
+
     for name in SECTIONS:
         assert CONFIGS[name].model_config["frozen"]
         assert getattr(steps, name).name == name
@@ -28,6 +28,8 @@ def test_the_graph_has_the_stages():
 
 
 def test_the_lifecycle_takes_them_in_order():
+    from evergreen.flows.lifecycle import lifecycle
+
     body = inspect.getsource(lifecycle.fn)
     places = [body.index(f" {name}(run)") for name in (*STAGES, "release", "deploy")]
     assert places == sorted(places)

@@ -50,7 +50,7 @@ def table(**columns) -> pa.Table:
 def test_kinds_are_recognised(name, column, kind):
     found = infer.infer_schema(table(**{name: column}), "y", "category")
     assert found.inputs.get(name) == kind
-    assert bool(found.notes) == (kind is None)
+    assert any("is left out" in note for note in found.notes) == (kind is None)
     assert all(name in note for note in found.notes)
 
 

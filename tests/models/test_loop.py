@@ -199,6 +199,7 @@ def test_a_misspelt_name_in_a_recipe_is_refused():
         TrainingConfig().replace(learningrate=1)
 
 
+@pytest.mark.slow
 def test_trains_on_a_machine_without_numpy(tmp_path):
     block = "import sys, runpy, pathlib; sys.modules.update(numpy=None, safetensors=None)\n"
     result = f"pathlib.Path({str(tmp_path / 'r')!r})"

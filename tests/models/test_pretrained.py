@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import types
 
@@ -14,7 +15,7 @@ from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
 from evergreen.models.training.trainer import Trainer
 
-transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.skipif(not importlib.util.find_spec("transformers"), reason="an extra")  # a second to import
 SETTINGS = {
     "vocab_size": 20,
     "hidden_size": 16,
@@ -28,6 +29,8 @@ CLASSES = types.SimpleNamespace(kind="category", shape=(), sizes=(2,), state={"v
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
+    import transformers
+
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(7)
     transformers.AutoModel.from_config(transformers.BertConfig(**SETTINGS)).save_pretrained(folder)
@@ -70,6 +73,8 @@ def test_only_what_names_its_source_calls_for_it(inputs):
 
 
 def test_its_weights_are_the_folders(inputs, source):
+    import transformers
+
     network = made(inputs)
     batch = rows()
     start(network, batch, epochs=1)
@@ -144,6 +149,8 @@ SEEING = {
 
 
 def seeing(tmp_path, kind):
+    import transformers
+
     """A model for images in a folder, and the inputs that it reads."""
     torch.manual_seed(7)
     config = transformers.AutoConfig.for_model(kind, **SEEING[kind])
@@ -160,6 +167,8 @@ def pictures(count=8):
 @pytest.mark.parametrize("kind", SEEING)
 @pytest.mark.parametrize("train", ["frozen", "adapters", "partly", "whole"])
 def test_models_that_see_start_from_their_folder_and_learn_what_was_asked_for(tmp_path, kind, train):
+    import transformers
+
     network, batch = made(seeing(tmp_path, kind), train=train, layers=1, rank=2), pictures()
     body = network.architecture.body
     network.architecture.init_from_data([])

@@ -15,6 +15,7 @@ from evergreen.models.training import checkpoint
 SEEN = ("unet.architecture.down.0.0.1.running_mean",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hooks", ["ranked", "ranked_hooks"])  # one loss; groups, a warm start, norms
 def test_two_ranks_equal_one_process(hooks, tmp_path):
     script = str(Path(__file__).with_name(f"{hooks}.py"))

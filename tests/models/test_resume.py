@@ -28,6 +28,7 @@ def processes():
     return context
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_the_same(processes, tmp_path):
     runpy.run_path(SCRIPT, {"FOLDER": None, "RESULT": tmp_path / "whole"})
     killed = 0

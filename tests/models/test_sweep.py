@@ -43,7 +43,7 @@ def libraries():
         build(name, "classification", {kind: INPUTS[kind]}, TARGETS["category"])
 
 
-@each(CASES)
+@each(CASES, slow=list(combinations()))
 def test_every_pair(case):
     network_checks.check_pair(case)
 

@@ -60,6 +60,7 @@ def test_the_environment_names_the_token_and_does_not_hold_it(tmp_path):
     assert "RAY_AUTH_TOKEN" not in variables
 
 
+@pytest.mark.slow
 def test_evergreen_alone_is_sent_to_a_real_cluster(tmp_path):
     from ray._private.runtime_env.packaging import create_package
 

@@ -13,7 +13,6 @@ import pytest
 from evergreen.core.errors import OutageError, PipelineError
 from evergreen.core.files import write_json
 from evergreen.core.processes import describe_process
-from evergreen.flows.steps import is_transient
 from evergreen.stages.deploy import serve_api
 from evergreen.stages.engines import ray_node, ray_watch
 
@@ -109,6 +108,8 @@ def test_a_ray_that_has_not_started_or_lost_a_part_is_not_up(tmp_path, ray):
 
 
 def test_a_step_is_tried_again_after_an_outage_alone():
+    from evergreen.flows.steps import is_transient  # Prefect takes seconds to import
+
     class State:
         def __init__(self, error):
             self.error = error

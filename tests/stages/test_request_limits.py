@@ -123,6 +123,7 @@ def test_bodies_that_wait_take_no_more_memory_than_may_be(folders):
     assert endpoint.bodies.held_bytes == 0
 
 
+@pytest.mark.slow
 def test_fifty_pictures_at_once_take_the_memory_of_one_and_leave_the_loop_free(endpoint):
     body = rows(image=picture(2_000, 2_000))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

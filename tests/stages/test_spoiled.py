@@ -333,7 +333,7 @@ STATES |= {
 
 
 @pytest.mark.parametrize(
-    "state", [pytest.param(name, marks=[pytest.mark.slow] if place % 6 else []) for place, name in enumerate(STATES)]
+    "state", [pytest.param(name, marks=[pytest.mark.slow] if place % 9 else []) for place, name in enumerate(STATES)]
 )
 def test_no_state_makes_a_traceback(root, capsys, state):
     STATES[state](root)
@@ -365,7 +365,9 @@ ENVIRONMENTS: dict[str, dict[str, str | None]] = {
 }
 
 
-@pytest.mark.parametrize("case", ENVIRONMENTS)
+@pytest.mark.parametrize(
+    "case", [pytest.param(name, marks=[pytest.mark.slow] * ("nothing" not in name)) for name in ENVIRONMENTS]
+)
 def test_an_odd_environment_ends_in_words(root, case):
     said = outside(root, "status", **ENVIRONMENTS[case])
     assert ("git is not installed" in said) == (case == "no git to be found")
@@ -384,6 +386,7 @@ def test_a_folder_that_was_deleted_under_the_command_is_told(root, tmp_path):
     assert done.stderr == "evergreen: the working directory no longer exists; change into another one\n"
 
 
+@pytest.mark.slow
 def test_a_link_a_worktree_and_a_shallow_clone_are_projects_too(root, tmp_path):
     (tmp_path / "link").symlink_to(root)
     git(root, "worktree", "add", "-q", str(tmp_path / "tree"))
@@ -403,7 +406,7 @@ def test_another_user_without_a_name_is_told_what_is_not_theirs(root, tmp_path):
     outside(root, "status", before=before)
 
 
-@pytest.mark.parametrize("options", ["ro", "size=3m"])
+@pytest.mark.parametrize("options", ["ro", pytest.param("size=3m", marks=pytest.mark.slow)])
 def test_a_read_only_or_full_disk_is_told_and_stop_works(root, tmp_path, options):
     disk = tmp_path / "disk"
     disk.mkdir()

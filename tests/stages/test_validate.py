@@ -268,3 +268,10 @@ def test_rows_to_add_shrink_with_the_difference_sought():
     assert more_rows(gap(0.0, 0.0), ValidateConfig()) > 300  # never seen apart, and yet a point could hide
     assert more_rows(gap(0.02, 0.2), ValidateConfig()) > more_rows(gap(0.05, 0.2), ValidateConfig())
     assert [percent(share) for share in (0.8955, -0.0213, 0.0, 0.0014)] == ["90%", "−2.1%", "0.0%", "0.14%"]
+
+
+def test_without_the_released_version_a_person_decides(root):
+    digits = Paths(root, "digits")
+    summary = validate(FAST, digits, released=("v1.0.0", None))
+    assert (summary["verdict"], read(digits)["released"]) == ("ask", {"version": "v1.0.0"})
+    assert "v1.0.0 cannot predict these rows (it was left out by --baseline-only), so a person" in summary["why"]

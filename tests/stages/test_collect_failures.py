@@ -23,6 +23,7 @@ from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess.raw_sample import raw_row_groups, read_raw
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 COLLECT = """
 import sys

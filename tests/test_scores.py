@@ -17,7 +17,8 @@ from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.trials.trial import split_config_and_options
 from evergreen.stages.validate.reference_models import fit_reference
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
 WINDOWS = ((1921, 1955), (1956, 1979))
 
 

@@ -18,7 +18,8 @@ from evergreen.stages.engines import versions
 from evergreen.stages.engines.dvc_graph import PARAMS, graph_text
 from evergreen.stages.pipeline import read
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[3]
 OLD = "b202bea27026be269a86b0c46e00d58deb60b1be"
 FILE = """task: classification
 collect: {uri: rows.csv}

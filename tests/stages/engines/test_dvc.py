@@ -15,16 +15,18 @@ import pytest
 from evergreen.core.paths import Paths
 from evergreen.stages.engines import versions
 from evergreen.stages.pipeline import read
-from tests.slow.small_clone import FILE, PERSON, build_clone, commit_all_but_lock, dvc, running, sh
+from tests.stages.engines.small_clone import FILE, PERSON, commit_all_but_lock, dvc, running, sh
 
+pytestmark = pytest.mark.slow
 SETTING = "train.epochs"
 METRIC = "test.accuracy.value"
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clone(pattern: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recorded and committed clone with a remote and a second pipeline that never ran."""
-    root = build_clone(tmp_path_factory.mktemp("dvc") / "clone")
+    root = tmp_path_factory.mktemp("dvc") / "clone"
+    shutil.copytree(pattern, root, symlinks=True)
     (root / "pipelines" / "beta.yaml").write_text(FILE)
     dvc(root, "remote", "add", "-q", "-d", "store", str(root.parent / "remote"))
     commit_all_but_lock(root)

@@ -1,17 +1,20 @@
 """A small clone with the shipped graph whose stages are one small script: real git and real DVC, nothing learned."""
 
+import contextlib
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from evergreen.core.paths import Paths
 from evergreen.stages.engines import versions
 from evergreen.stages.engines.dvc_graph import PARAMS, graph_text
 from evergreen.stages.pipeline import STAGES
 
-SHIPPED = Path(__file__).resolve().parents[2]
+SHIPPED = Path(__file__).resolve().parents[3]
 PERSON = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
 FILE = """# Ada's own words
 task: classification
@@ -74,8 +77,14 @@ def running(output: str) -> list[str]:
 
 
 def run(paths: Paths, stage: str) -> None:
-    sh(paths.root, sys.executable, "stage.py", stage, paths.name)
+    """Run a stage in this process, as the flow does, and record it."""
+    with contextlib.chdir(paths.root), patch.object(sys, "argv", ["stage.py", stage, paths.name]):
+        runpy.run_path("stage.py")
     versions.commit(paths, stage)
+
+
+def edit(paths: Paths, old: str, new: str) -> None:
+    paths.pipeline.write_text(paths.pipeline.read_text().replace(old, new))
 
 
 def build_clone(root: Path) -> Path:
