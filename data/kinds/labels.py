@@ -61,7 +61,8 @@ class Labels(Kind):
             raise DataError("no training row has a label", place=f"column '{name}'", fix="give rows that have labels")
         values = sorted(counts)
         state: dict[str, Any] = {"values": [values], "counts": [[counts[value] for value in values]]}
-        state |= {"sizes": [len(values)], "rows": len(column), "missing": [column.null_count > 0]}
+        state |= {"sizes": [len(values)], "rows": len(column)}
+        state |= {} if target else {"missing": [column.null_count > 0]}
         return TensorField("labels", (name,), (len(values),), "float32", state)
 
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
