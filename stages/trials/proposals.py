@@ -98,7 +98,7 @@ def batched_proposals(search: Search, done: Entries, trials: int) -> Searcher:
     class Batches(Searcher):
         def __init__(self) -> None:
             super().__init__(metric="rank", mode="max")
-            self.next = 0
+            self.next, self.batch = 0, -1
             self.points: list[dict[str, Any]] = []
 
         def suggest(self, _trial_id: str) -> dict[str, Any] | str | None:
@@ -110,7 +110,7 @@ def batched_proposals(search: Search, done: Entries, trials: int) -> Searcher:
             batch, place = divmod(number, BATCH)
             if any(earlier not in done for earlier in range(batch * BATCH)):
                 return None
-            if not self.points or place == 0 or self.batch != batch:
+            if self.batch != batch:
                 self.batch, self.points = batch, propose(search, done, batch)
             self.next += 1
             return {"number": number, "options": self.points[place]}
