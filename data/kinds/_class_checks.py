@@ -61,8 +61,7 @@ def guess_classes(column: pa.Array) -> tuple[float, str]:
 def advise_classes(name: str, column: pa.Array) -> list[str]:
     """Return what to mind where a class is much rarer than the others, or has too few rows for three splits."""
     counts = dict(Counter(to_strings(column).drop_null().to_pylist()).most_common())
-    total, (commonest, *_) = sum(counts.values()), counts
-    advice = []
+    total, commonest, advice = sum(counts.values()), next(iter(counts), ""), list[str]()
     if few := [f"'{word}' ({count})" for word, count in counts.items() if count < MIN_ROWS]:
         more = f" and {len(few) - SHOWN:,} more" if len(few) > SHOWN else ""
         shown = f"{', '.join(few[:SHOWN])}{more}"

@@ -13,9 +13,9 @@ from evergreen.core.messages import merge_similar
 from evergreen.data import kinds
 from evergreen.data.arrow import decode_array
 from evergreen.data.prepare.cast import is_missing
-from evergreen.data.prepare.infer import detect_kind, infer_schema
+from evergreen.data.prepare.infer import IDENTIFIER, detect_kind, infer_schema
 from evergreen.data.prepare.split import NO_SPLIT, split_by_column
-from evergreen.data.prepare.suggest_time import note_date_parts, suggest_forecast, suggest_time_split
+from evergreen.data.prepare.suggest_time import ask_about_times, suggest_forecast, suggest_time_split
 from evergreen.data.prepare.timeline import Timeline, find_timeline
 from evergreen.data.prepare.windows import is_evenly_spaced
 from evergreen.data.quality.late_columns import find_late_columns
@@ -23,6 +23,7 @@ from evergreen.data.sources import RESERVED
 
 SPLIT = re.compile(r"(data_?)?(split|set|subset|part|partition|usage)")
 HALF = 0.5  # of the rows: more missing values are worth a doubt
+MIN_GROUPS = 10  # for a split to have some of each
 MIN_MENTIONED = 0.005  # of the rows: fewer missing values are not mentioned
 
 
@@ -95,13 +96,17 @@ def _suggest_rows(
     elif line:
         time, notes = suggest_time_split(table, target, line, kind, others)
         config = {"time": time} if time else {}
-    else:
-        notes = note_date_parts(others)
-    schema = infer_schema(table, target, target_kind, ignore=config.values())
+    doubts = [] if split_column or line else ask_about_times(table, others)
+    try:
+        schema = infer_schema(table, target, target_kind, ignore=config.values())
+    except DataError as error:
+        raise DataError(error.problem, place=error.place, fix="; ".join([*doubts, error.fix])) from error
     holds, _ = describe_column(column, target_kind)
     time_kind = detect_kind(time, decode_array(table.column(time))) if time else None
     inputs = {**schema.inputs, **({time: time_kind} if time_kind else {})}
-    doubts = [*_ask_about(late := find_late_columns(table, inputs, target, target_kind, time))]
+    if not doubts and not (split_column or time):
+        doubts = _ask_about_groups(table, others)
+    doubts += [*_ask_about(late := find_late_columns(table, inputs, target, target_kind, time))]
     doubts += [f"'{target}' {doubt}"] if doubt else []
     return {
         **{"task": kind.TASK, "because": f"'{target}' holds {holds or target_kind + 's'}"},
@@ -110,6 +115,17 @@ def _suggest_rows(
         **({"late": [*late]} if late else {}),
         **({"preprocess": config} if config else {}),
     }
+
+
+def _ask_about_groups(table: pa.Table, names: Sequence[str]) -> list[str]:
+    """Return doubts about columns that are called like an identifier and come in several rows."""
+    groups = [name for name in names if IDENTIFIER.search(name)]
+    counts = {name: len(decode_array(table.column(name)).unique()) for name in groups}
+    return [
+        f"several rows have one '{name}': `group: {name}` keeps them in one split, if the model is to know new ones"
+        for name, count in counts.items()
+        if MIN_GROUPS <= count <= len(table) / 2
+    ]
 
 
 def _ask_about(late: dict[str, str]) -> list[str]:
