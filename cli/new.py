@@ -14,7 +14,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 MAX_SAMPLED_ROWS = 100_000  # the guess is made from the first ones
 MAX_LISTED_COLUMNS = 50  # of the inputs
 MAX_COMMENT_CHARACTERS = 100
-MAX_DOUBT_CHARACTERS = 500  # the line that leaves columns out is among them
+MAX_DOUBT_CHARACTERS = 2000  # the line that leaves columns out is among them
 
 
 def new(

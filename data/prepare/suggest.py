@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.core.messages import merge_similar
+from evergreen.core.messages import list_names, merge_similar
 from evergreen.data import kinds
 from evergreen.data.arrow import decode_array
 from evergreen.data.prepare.cast import is_missing
@@ -23,6 +23,7 @@ from evergreen.data.sources import RESERVED
 
 SPLIT = re.compile(r"(data_?)?(split|set|subset|part|partition|usage)")
 HALF = 0.5  # of the rows: more missing values are worth a doubt
+MAX_CODES = 6  # different whole numbers over time: more are no classes but counts
 MIN_GROUPS = 10  # for a split to have some of each
 MIN_MENTIONED = 0.005  # of the rows: fewer missing values are not mentioned
 
@@ -76,9 +77,9 @@ def _guess(table: pa.Table, target: str) -> dict[str, Any]:
     line = find_timeline(table, others)
     split_column = next((name for name in others if _says_split(name, table)), "")
     numbers = next((kind for kind in every.values() if kind.TASK_OVER_TIME and kind.detect(column)), None)
-    if numbers and line and not split_column and (len(others) == 1 or every[target_kind] is numbers):
-        forecast = suggest_forecast(table, target, line, numbers, others)
-        if forecast:
+    if numbers and line and not split_column:
+        is_amount = len(others) == 1 or every[target_kind] is numbers or len(column.unique()) > MAX_CODES
+        if is_amount and (forecast := suggest_forecast(table, target, line, numbers, others)):
             return {**forecast, "unsure": [*forecast["unsure"], *numbers.advise_target(target, column)]}
     return _suggest_rows(table, target, target_kind, guesses[target_kind][1], split_column, line)
 
@@ -119,8 +120,12 @@ def _suggest_rows(
 
 def _ask_about_groups(table: pa.Table, names: Sequence[str]) -> list[str]:
     """Return doubts about columns that are called like an identifier and come in several rows."""
-    groups = [name for name in names if IDENTIFIER.search(name)]
-    counts = {name: len(decode_array(table.column(name)).unique()) for name in groups}
+    columns = {name: decode_array(table.column(name)) for name in names if IDENTIFIER.search(name)}
+    counts = {
+        name: pc.count_distinct(column).as_py()
+        for name, column in columns.items()
+        if pa.types.is_string(column.type) or pa.types.is_integer(column.type)
+    }
     return [
         f"several rows have one '{name}': `group: {name}` keeps them in one split, if the model is to know new ones"
         for name, count in counts.items()
@@ -133,9 +138,8 @@ def _ask_about(late: dict[str, str]) -> list[str]:
     if not late:
         return []
     reasons = merge_similar(dict.fromkeys(late.values()))
-    columns = ", ".join(f"'{name}'" for name in late)
     return [
-        f"{columns}: known when the model is asked ({'; '.join(reasons)})? if not, leave out: "
+        f"{list_names([*late])}: known when the model is asked ({'; '.join(reasons)})? if not, leave out: "
         f"`drop_columns: {json.dumps([*late], ensure_ascii=False)}`"
     ]
 

@@ -13,7 +13,7 @@ from evergreen.data.arrow import decode_array, is_mostly_numbers, to_float64, to
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare import split
-from evergreen.data.prepare.cast import is_missing
+from evergreen.data.prepare.cast import is_constant, is_missing
 from evergreen.data.prepare.infer import is_identifier
 from evergreen.data.prepare.timeline import PARTS, WORDS, Timeline, name_words
 from evergreen.data.prepare.windows import read_times
@@ -102,7 +102,7 @@ def _is_numbered(values: pa.Array) -> bool:
 def _telling(table: pa.Table, names: Sequence[str]) -> list[str]:
     """Return the columns that are neither constant nor the name of a row."""
     columns = {name: decode_array(table.column(name)) for name in names}
-    return [name for name, column in columns.items() if len(column.unique()) > 1 and not is_identifier(name, column)]
+    return [name for name, column in columns.items() if not is_constant(column) and not is_identifier(name, column)]
 
 
 def _is_covariate(column: pa.Array) -> bool:

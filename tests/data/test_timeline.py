@@ -123,6 +123,21 @@ def test_two_columns_that_name_a_series_together_are_told():
     assert "'shop', 'item' tell series apart only together" in "\n".join(found["notes"])
 
 
+@pytest.mark.parametrize(("n_values", "task"), [(2, "classification"), (4, "classification"), (15, "forecasting")])
+def test_counts_are_forecast_and_codes_are_not(n_values, task):
+    counts = [i * i % 37 % n_values for i in range(400)]
+    found = suggest.suggest_pipeline(
+        pa.table({"day": DAYS, "promo": [i % 9 / 2 for i in range(400)], "y": counts}), "y"
+    )
+    assert found["task"] == task
+    assert found["time"] or found["preprocess"] == {"time": "day"}
+
+
+def test_lists_beside_a_series_are_no_obstacle():
+    table = sales(DAYS, shape=[[1.0, 2.0]] * 400)
+    assert suggest.suggest_pipeline(table, "sales")["task"] == "forecasting"
+
+
 def test_a_date_in_parts_is_told():
     parts = {"year": [1990 + i // 12 for i in range(240)], "month": [i % 12 + 1 for i in range(240)]}
     found = suggest.suggest_pipeline(pa.table({**parts, "y": [i * 1.7 % 9 for i in range(240)]}), "y")
