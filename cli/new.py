@@ -122,15 +122,19 @@ def _preprocess(target: str, guess: dict[str, Any]) -> list[str]:
     config |= guess.get("preprocess", {})
     if "kinds" in config:
         return [f"preprocess: {_flow(config)}  # guessed: the kinds, and which column orders the rows, if one does"]
+    options = guess.get("options", {})
     if len(guess["kinds"]) > MAX_LISTED_COLUMNS:
+        config |= {"kinds": options} if options else {}
         about = f"{len(guess['kinds'])} input columns; a column's kind is guessed, and set by kinds: {{column: kind}}"
         return [f"preprocess: {_flow(config)}  # {about}"]
     from evergreen.core import yaml_edit
 
     lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in config.items()]
+    said = {**guess["kinds"], **{name: yaml_edit.to_flow_yaml(one) for name, one in options.items()}}
     columns = [
-        f"    {yaml_edit.quote_key(name)}: {kind}" + (f"  # {_line(holds)}" if (holds := guess["holds"][name]) else "")
-        for name, kind in guess["kinds"].items()
+        f"    {yaml_edit.quote_key(name)}: {kind}"
+        + (f"  # {_line(holds)}" if (holds := guess["holds"].get(name)) else "")
+        for name, kind in said.items()
     ]
     return ["preprocess:", *lines, "  kinds:  # guessed; to leave a column out: drop_columns: [column]", *columns]
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ from evergreen.core.messages import list_names, merge_similar
 from evergreen.data import kinds
 from evergreen.data.arrow import decode_array
 from evergreen.data.prepare.cast import is_missing
-from evergreen.data.prepare.infer import IDENTIFIER, detect_kind, infer_schema
+from evergreen.data.prepare.infer import IDENTIFIER, Schema, detect_kind, infer_schema
 from evergreen.data.prepare.split import NO_SPLIT, split_by_column
 from evergreen.data.prepare.suggest_time import ask_about_times, suggest_forecast, suggest_time_split
 from evergreen.data.prepare.timeline import Timeline, find_timeline
@@ -41,17 +41,22 @@ def suggest_pipeline(table: pa.Table, target: str) -> dict[str, Any]:
     if unread:
         first = f"{unread.column('_origin')[0]} ({unread.column('_fault')[0]})"
         guess["notes"].append(f"{len(unread):,} rows cannot be read and are set aside; the first: {first}")
-    columns = {name: describe_column(decode_array(table.column(name)), kind) for name, kind in guess["kinds"].items()}
+    columns = {
+        name: describe_column(decode_array(table.column(name)), kind, guess.get("options", {}).get(name))
+        for name, kind in guess["kinds"].items()
+    }
     doubts = [f"'{name}' is taken as {guess['kinds'][name]}: {doubt}" for name, (_, doubt) in columns.items() if doubt]
     holds = {name: description for name, (description, _) in columns.items()}
     unsure = merge_similar([*guess.get("unsure", []), *doubts])
     return {**guess, "holds": holds, "notes": merge_similar(guess["notes"]), "unsure": unsure}
 
 
-def describe_column(column: pa.Array, kind: str) -> tuple[str, str]:
+def describe_column(column: pa.Array, kind: str, options: Mapping[str, Any] | None = None) -> tuple[str, str]:
     """Return (what a column of this kind holds, what speaks against the kind), in words."""
     lacks = float(is_missing(column).mean()) if len(column) else 0.0
-    holds, doubt = kinds.find(kind).describe_values(column)
+    reader = kinds.find(kind)
+    reader = reader.with_options(reader.infer_options(column, options)) if options else reader
+    holds, doubt = reader.describe_values(column)
     if lacks > HALF:
         doubt = doubt or f"{lacks:.0%} of it is missing; leave it out (`drop_columns`) if it says nothing"
     return "; ".join(filter(None, [holds, f"{lacks:.0%} missing" if lacks >= MIN_MENTIONED else ""])), doubt
@@ -102,7 +107,9 @@ def _suggest_rows(
         schema = infer_schema(table, target, target_kind, ignore=config.values())
     except DataError as error:
         raise DataError(error.problem, place=error.place, fix="; ".join([*doubts, error.fix])) from error
-    holds, _ = describe_column(column, target_kind)
+    options, spelt = _suggest_options(table, schema)
+    reader = kind.with_options({**schema.options.get(target, {}), **options.get(target, {})})
+    holds, _ = describe_column(column, target_kind, options.get(target))
     time_kind = detect_kind(time, decode_array(table.column(time))) if time else None
     inputs = {**schema.inputs, **({time: time_kind} if time_kind else {})}
     if not doubts and not (split_column or time):
@@ -111,8 +118,9 @@ def _suggest_rows(
     doubts += [f"'{target}' {doubt}"] if doubt else []
     return {
         **{"task": kind.TASK, "because": f"'{target}' holds {holds or target_kind + 's'}"},
-        **{"kinds": schema.inputs, "time": "", "notes": [*notes, *schema.notes]},
-        "unsure": [*doubts, *kind.advise_target(target, column)],
+        **{"kinds": schema.inputs, "time": "", "notes": [*notes, *spelt, *schema.notes]},
+        "unsure": [*doubts, *reader.advise_target(target, column)],
+        **({"options": options} if options else {}),
         **({"late": [*late]} if late else {}),
         **({"preprocess": config} if config else {}),
     }
@@ -131,6 +139,18 @@ def _ask_about_groups(table: pa.Table, names: Sequence[str]) -> list[str]:
         for name, count in counts.items()
         if MIN_GROUPS <= count <= len(table) / 2
     ]
+
+
+def _suggest_options(table: pa.Table, schema: Schema) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return (column → options that decide what its values are, what is decided and what is left open, in words)."""
+    options: dict[str, dict[str, Any]] = {}
+    words = []
+    for name, kind in schema.kinds.items():
+        part, column = kinds.find(kind), decode_array(table.column(name))
+        said, why = part.suggest_options(name, column)
+        options |= {name: {"kind": kind, **said}} if said else {}
+        words += [*filter(None, [why]), *part.doubt_values(name, column, said, target=name == schema.target)]
+    return options, words
 
 
 def _ask_about(late: dict[str, str]) -> list[str]:
