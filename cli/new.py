@@ -14,6 +14,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 MAX_SAMPLED_ROWS = 100_000  # the guess is made from the first ones
 MAX_LISTED_COLUMNS = 50  # of the inputs
 MAX_COMMENT_CHARACTERS = 100
+MAX_NOTES = 15  # lines, of which some are long, on a screen
 MAX_DOUBT_CHARACTERS = 2000  # the line that leaves columns out is among them
 
 
@@ -54,7 +55,9 @@ def new(
         raise
     value = {"pipeline": name, "file": str(path), **guess}
     notes = [*(f"  note: {note}" for note in guess["notes"]), *(f"  unsure: {doubt}" for doubt in guess["unsure"])]
-    return CommandResult(value, "\n".join([f"wrote {path.relative_to(root)}", *notes, f"next: evergreen run {name}"]))
+    more = [f"  {len(notes) - MAX_NOTES} more: --json shows all"] if len(notes) > MAX_NOTES + 1 else []
+    lines = [*notes[: MAX_NOTES if more else None], *more]
+    return CommandResult(value, "\n".join([f"wrote {path.relative_to(root)}", *lines, f"next: evergreen run {name}"]))
 
 
 def relative_uri(given: str, root: Path) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -73,6 +73,8 @@ def find_timeline(table: pa.Table, names: Sequence[str]) -> Timeline | None:
         is_own = is_named and line.is_ordered and len(np.unique(times[known])) >= MIN_DISTINCT * len(known)
         if is_number and not (line.is_series or is_own):
             continue
+        if is_number and not line.is_series:  # as likely how long something took
+            line = replace(line, is_ordered=False)
         found.append(((line.is_series, line.is_ordered, not is_number), line))
     return max(found, key=lambda pair: pair[0])[1] if found else None  # of equals the first
 
@@ -133,7 +135,7 @@ def _describe(
     if steps.repeated > MAX_REPEATED:
         steps, key = _separate(times, dict(_keys(table, others, rows))) or (steps, key)
     rising, falling = np.diff(times) >= 0, np.diff(times) <= 0
-    is_ordered = len(times) >= MIN_ROWS and max(rising.mean(), falling.mean()) >= MIN_ORDERED and np.ptp(times) > 0
+    is_ordered = len(np.unique(times)) >= MIN_ROWS and max(rising.mean(), falling.mean()) >= MIN_ORDERED
     n_series = len(np.unique(steps.series))
     notes = []
     if n_series == 1 and not rising.all():

@@ -33,6 +33,7 @@ EVENTS = {"time", "at", "date", "day", "reason", "code", "result", "outcome", "d
 SPANS = {"elapsed", "duration", "actual", "taken", "took", "spent", "air", "taxi", "final", "outcome"}
 ENDS = {"end", "stop", "finish", "close", "closing", "off", "dropoff", "checkout", "return", "discharge", "delivery"}
 PARTICIPLE = re.compile(r".{3,}[^e]ed")
+DIGITS = re.compile(r"\d+")
 STEM = 5  # letters in common that make words of one stem: arrived, arrival
 DIFFERENCE = 0.9  # correlation of the target with a difference of two columns
 EXACT = 1e-4  # of the deviation of the smaller summand, or of the product: so far off may they be
@@ -64,7 +65,7 @@ def find_late_columns(
             rest = {other: values for other, values in known.items() if other != name}
             late = _sums(known[name], name, rest, asked) | late
     if any(" is called like " in why for why in late.values()):
-        spans = [name for name in known if name in asked and _is_event(name, SPANS)]
+        spans = [name for name in known if name in asked and _is_event(name, SPANS) and _n_values(known[name]) > 2]
         late = {name: f"'{name}' sounds like something that is measured afterwards" for name in spans} | late
     return {name: late[name] for name in inputs if name in late}
 
@@ -78,10 +79,16 @@ def _named_like(target: str, asked: Sequence[str], names: Sequence[str]) -> dict
         n_common = sum(any(_is_related(word, other) for other in name_words(name)) for name in names)
         if n_common > COMMON or (n_common > 2 and 2 * n_common > len(names)):
             continue
-        for name in called:
+        for name in (name for name in called if not _are_numbered_alike(name, target)):
             if word == name_words(target)[-1] or _is_event(name, EVENTS):
                 late[name] = f"'{name}' is called like '{target}'"
     return late
+
+
+def _are_numbered_alike(name: str, target: str) -> bool:
+    """Tell whether two names differ in their numbers alone: rotate.3 and rotate.8 are items of one list."""
+    both = [name, target]
+    return all(map(DIGITS.search, both)) and len({DIGITS.sub("", one) for one in both}) == 1
 
 
 def _is_related(word: str, other: str) -> bool:
@@ -181,6 +188,10 @@ def _later(moments: Numbers, asked: Sequence[str], time: str) -> dict[str, str]:
         if rows.sum() and is_end and (moments[other] > moments[first])[rows].mean() >= LATER:
             late[other] = f"'{other}' lies after '{first}'"
     return late
+
+
+def _n_values(values: np.ndarray) -> int:
+    return len(np.unique(values[~np.isnan(values)]))
 
 
 def _correlation(one: np.ndarray, two: np.ndarray) -> float:

@@ -106,6 +106,7 @@ HARMLESS = {
     "a domain in each name": (["loan_amount", "loan_term", "loan_grade", "loan_purpose"], "loan_status"),
     "a measure in each name": (["med_income", "house_age", "ave_rooms"], "med_house_val"),
     "what was before": (["sales_last_week", "previous_sales", "weekday"], "sales"),
+    "items of a list": (["rotate.3", "rotate.4", "x"], "rotate.8"),
     "a grade": (["sale_type", "sale_condition", "lot_area"], "sale_price"),
 }
 

@@ -123,6 +123,15 @@ def test_two_columns_that_name_a_series_together_are_told():
     assert "'shop', 'item' tell series apart only together" in "\n".join(found["notes"])
 
 
+def test_numbers_in_order_may_be_a_duration_and_are_told():
+    table = pa.table(
+        {"time": [i * i for i in range(99)], "x": [i % 7 / 2 for i in range(99)], "y": ["a", "b", "b"] * 33}
+    )
+    found = suggest.suggest_pipeline(table, "y")
+    assert "preprocess" not in found
+    assert "rows are drawn at random; to test on the latest, as in use: `time: time`" in found["notes"][0]
+
+
 @pytest.mark.parametrize(("n_values", "task"), [(2, "classification"), (4, "classification"), (15, "forecasting")])
 def test_counts_are_forecast_and_codes_are_not(n_values, task):
     counts = [i * i % 37 % n_values for i in range(400)]
