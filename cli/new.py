@@ -14,7 +14,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 MAX_SAMPLED_ROWS = 100_000  # the guess is made from the first ones
 MAX_LISTED_COLUMNS = 50  # of the inputs
 MAX_COMMENT_CHARACTERS = 100
-MAX_DOUBT_CHARACTERS = 500  # the line that leaves columns out is among them
+MAX_NOTES = 15  # lines, of which some are long, on a screen
+MAX_DOUBT_CHARACTERS = 2000  # the line that leaves columns out is among them
 
 
 def new(
@@ -54,7 +55,9 @@ def new(
         raise
     value = {"pipeline": name, "file": str(path), **guess}
     notes = [*(f"  note: {note}" for note in guess["notes"]), *(f"  unsure: {doubt}" for doubt in guess["unsure"])]
-    return CommandResult(value, "\n".join([f"wrote {path.relative_to(root)}", *notes, f"next: evergreen run {name}"]))
+    more = [f"  {len(notes) - MAX_NOTES} more: --json shows all"] if len(notes) > MAX_NOTES + 1 else []
+    lines = [*notes[: MAX_NOTES if more else None], *more]
+    return CommandResult(value, "\n".join([f"wrote {path.relative_to(root)}", *lines, f"next: evergreen run {name}"]))
 
 
 def relative_uri(given: str, root: Path) -> str:
@@ -122,15 +125,19 @@ def _preprocess(target: str, guess: dict[str, Any]) -> list[str]:
     config |= guess.get("preprocess", {})
     if "kinds" in config:
         return [f"preprocess: {_flow(config)}  # guessed: the kinds, and which column orders the rows, if one does"]
+    options = guess.get("options", {})
     if len(guess["kinds"]) > MAX_LISTED_COLUMNS:
+        config |= {"kinds": options} if options else {}
         about = f"{len(guess['kinds'])} input columns; a column's kind is guessed, and set by kinds: {{column: kind}}"
         return [f"preprocess: {_flow(config)}  # {about}"]
     from evergreen.core import yaml_edit
 
     lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in config.items()]
+    said = {**guess["kinds"], **{name: yaml_edit.to_flow_yaml(one) for name, one in options.items()}}
     columns = [
-        f"    {yaml_edit.quote_key(name)}: {kind}" + (f"  # {_line(holds)}" if (holds := guess["holds"][name]) else "")
-        for name, kind in guess["kinds"].items()
+        f"    {yaml_edit.quote_key(name)}: {kind}"
+        + (f"  # {_line(holds)}" if (holds := guess["holds"].get(name)) else "")
+        for name, kind in said.items()
     ]
     return ["preprocess:", *lines, "  kinds:  # guessed; to leave a column out: drop_columns: [column]", *columns]
 

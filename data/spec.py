@@ -57,8 +57,8 @@ class FeatureSpec:
         errors: RowErrors = {}
         typed: dict[str, pa.Array] = {}
         for field in self.inputs.values():
-            kind = kinds.kind_of(field)
-            for name in field.columns:
+            for index, name in enumerate(field.columns):
+                kind = kinds.kind_of(field, index)
                 typed[name], faults = kind.validate(_column(table, name))
                 if typed[name].null_count and not (kind.ALLOWS_MISSING or kind.FILLS_MISSING):
                     lacking = np.flatnonzero(typed[name].is_null().to_numpy(zero_copy_only=False))
@@ -90,9 +90,8 @@ class FeatureSpec:
                 unusual.ignore(extra)
         typed: dict[str, pa.Array] = {}
         for field in self.inputs.values():
-            kind = kinds.kind_of(field)
             for index, name in enumerate(field.columns):
-                values = []
+                kind, values = kinds.kind_of(field, index), []
                 spend()  # the time so far
                 for number, row in enumerate(rows):
                     try:
@@ -236,9 +235,9 @@ def _options_of(kind: str, names: Sequence[str], options: Sequence[Mapping[str, 
 
 
 def _encode(field: TensorField, table: pa.Table, unusual: UnusualValues | None = None) -> np.ndarray:
-    kind = kinds.kind_of(field)
     columns = []
-    for name in field.columns:
+    for index, name in enumerate(field.columns):
+        kind = kinds.kind_of(field, index)
         column, faults = kind.validate_encoded(_column(table, name))
         if faults:
             row, reason = min(faults.items())

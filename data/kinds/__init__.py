@@ -38,6 +38,12 @@ def check_options(kind: str, options: Mapping[str, Any], column: str) -> None:
             raise DataError(f"{kind} has no option '{name}'", place=f"preprocess.kinds.{column}", fix=fix)
 
 
-def kind_of(field: TensorField) -> Kind:
-    """Return the kind that encodes a field, with the options its columns are read with."""
-    return find(field.encoder or field.kind).with_options(field.state)
+def kind_of(field: TensorField, index: int = 0) -> Kind:
+    """Return the kind that encodes a field, with the options that its column `index` is read with."""
+    kind = find(field.encoder or field.kind)
+    state = (
+        {name: field.state[name][index] for name in kind.OPTIONS if name in field.state}
+        if kind.grouped
+        else field.state
+    )
+    return kind.with_options(state)

@@ -12,6 +12,7 @@ from evergreen.core.errors import DataError
 from evergreen.data.arrow import is_mostly_numbers, is_mostly_words, to_float64, to_strings
 
 MIN_ROWS = 10  # of a class, for training, validation and test to have some each
+COMMON = 0.4  # of the rows, the commonest class: with less of them accuracy does not hide the rare ones
 RARE = 0.2  # of the share that each class had if all were as common
 SHOWN = 3  # classes that are named
 
@@ -61,14 +62,13 @@ def guess_classes(column: pa.Array) -> tuple[float, str]:
 def advise_classes(name: str, column: pa.Array) -> list[str]:
     """Return what to mind where a class is much rarer than the others, or has too few rows for three splits."""
     counts = dict(Counter(to_strings(column).drop_null().to_pylist()).most_common())
-    total, (commonest, *_) = sum(counts.values()), counts
-    advice = []
+    total, commonest, advice = sum(counts.values()), next(iter(counts), ""), list[str]()
     if few := [f"'{word}' ({count})" for word, count in counts.items() if count < MIN_ROWS]:
         more = f" and {len(few) - SHOWN:,} more" if len(few) > SHOWN else ""
         shown = f"{', '.join(few[:SHOWN])}{more}"
         advice.append(f"'{name}' has classes of few rows, {shown}: a split may lack them; collect more or merge them")
     rare = [word for word, count in counts.items() if MIN_ROWS <= count < RARE / len(counts) * total]
-    if rare:
+    if rare and counts[commonest] >= COMMON * total:
         share = f"'{rare[0]}' is {counts[rare[0]] / total:.1%} of '{name}'"
         never = f"who always says '{commonest}' is right in {counts[commonest] / total:.1%}"
         fix = "`task: {name: classification, class_weights: balanced}` makes each class count alike"

@@ -63,6 +63,14 @@ class Kind:
         """Return what a person should know when this kind was detected for a column."""
         return []
 
+    def suggest_options(self, name: str, column: pa.Array) -> tuple[dict[str, Any], str]:
+        """Return (the options that a new pipeline should set for a raw column, why, in words)."""
+        return {}, ""
+
+    def doubt_values(self, name: str, column: pa.Array, options: Mapping[str, Any], *, target: bool) -> list[str]:
+        """Return what a pipeline that sets these options for a raw column leaves open about its values, in words."""
+        return []
+
     def describe_values(self, column: pa.Array) -> tuple[str, str]:
         """Return (what a raw column holds, what speaks against this kind), in words; "" where there is nothing."""
         return "", ""

@@ -11,7 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _class_checks as checks
 from evergreen.data.kinds import _class_counts as class_counts
+from evergreen.data.kinds import _spelling as spelling
 from evergreen.data.kinds._json import check_unicode, format_value
 
 MANY = 1000  # distinct values above which a text column is no category
@@ -30,7 +31,7 @@ WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or fals
 
 
 class Category(Kind):
-    VERSION = 2
+    VERSION = 3
     grouped = True
     HAS_CLASSES = True
     SCALAR = True
@@ -40,7 +41,18 @@ class Category(Kind):
     OPTIONS: ClassVar[dict[str, Any]] = {
         "most": 10_000,  # values of an input that have a slot of their own, the commonest
         "buckets": 0,  # slots that all other values share by their hash, unseen ones too; 0: one slot for all
+        "spelling": spelling.EXACT,  # or fold: values that differ in capitals alone are one, in lower case
+        "missing_words": [*spelling.MISSING_WORDS],  # words that say that nothing is known; [] keeps them as values
     }
+
+    def __init__(self, reading: spelling.Reading = spelling.DEFAULT) -> None:
+        self.reading = reading
+
+    def infer_options(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
+        return spelling.infer_reading(column, options)
+
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        return type(self)(spelling.Reading.from_options(options))
 
     def detect(self, column: pa.Array) -> float:
         column = decode_array(column)
@@ -50,7 +62,7 @@ class Category(Kind):
             return 0.1
         if not pa.types.is_string(column.type):
             return 0.0
-        text = to_strings(column).drop_null()
+        text = self.reading.words(column).drop_null()
         distinct = pc.count_distinct(text).as_py()
         return 0.5 if 0 < distinct <= min(MANY, max(10, len(text) // 2)) else 0.0
 
@@ -61,12 +73,12 @@ class Category(Kind):
         return checks.guess_classes(column)
 
     def advise_target(self, name: str, column: pa.Array) -> list[str]:
-        return checks.advise_classes(name, column)
+        return checks.advise_classes(name, self.reading.words(column))
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
         try:
-            return to_strings(column), {}
+            return self.reading.words(column), {}
         except DataError as error:
             return pa.nulls(len(column), pa.string()), dict.fromkeys(range(len(column)), error.problem)
 
@@ -83,6 +95,8 @@ class Category(Kind):
             raise DataError(problem, place=place, fix="collect rows of a second class, or choose another target")
         missing = [column.null_count > 0 for column in columns.values()]
         state: dict[str, Any] = {"values": values, "types": types, "missing": missing}
+        for name in ("spelling", "missing_words"):
+            state[name] = options.get(name, [self.OPTIONS[name]] * len(types))
         if not target:
             parts = zip(columns.values(), types, values, strict=True)
             rest = [
@@ -164,7 +178,7 @@ class Category(Kind):
             return word
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:
-        return to_strings(pa.array(values, pa.string()))
+        return self.reading.words(pa.array(values, pa.string()))
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
         known = field.state["values"][index]
@@ -183,11 +197,17 @@ class Category(Kind):
     def note_detection(self, name: str, column: pa.Array) -> list[str]:
         return checks.note_mixed_column(name, column)
 
+    def suggest_options(self, name: str, column: pa.Array) -> tuple[dict[str, Any], str]:
+        return spelling.suggest_options(name, column)
+
+    def doubt_values(self, name: str, column: pa.Array, options: Mapping[str, Any], *, target: bool) -> list[str]:
+        return spelling.doubt_values(name, column, options, target=target)
+
     def describe_values(self, column: pa.Array) -> tuple[str, str]:
-        return class_counts.describe_words(column, min_distinct=20)
+        return class_counts.describe_words(self.reading.words(decode_array(column)), min_distinct=20)
 
     def check_target(self, column: pa.Array, place: str) -> None:
-        checks.check_class_target(column, place)
+        checks.check_class_target(self.reading.words(decode_array(column)), place)
 
     def profile(self, column: pa.Array) -> dict[str, Any]:
         return {"values": class_counts.count_values(column)}

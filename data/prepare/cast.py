@@ -87,6 +87,12 @@ def is_missing(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return column.is_null(nan_is_null=pa.types.is_floating(column.type)).to_numpy(zero_copy_only=False)
 
 
+def is_constant(column: pa.Array) -> bool:
+    """Tell whether a column holds no two different values; what is no plain value counts as different."""
+    is_plain = pa.types.is_primitive(column.type) or pa.types.is_string(column.type)
+    return column.null_count == len(column) or (is_plain and pc.count_distinct(column).as_py() < 2)
+
+
 def _unsaid(column: pa.Array) -> np.ndarray:
     words = pc.utf8_trim_whitespace(column)
     blank: np.ndarray = words.is_null().to_numpy(zero_copy_only=False).copy()

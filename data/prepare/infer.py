@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.core.messages import list_names
+from evergreen.core.messages import list_names, merge_similar
 from evergreen.data import kinds
 from evergreen.data.arrow import decode_array, to_strings
 from evergreen.data.kinds import _datetime_parse as dates
@@ -34,6 +35,7 @@ class Schema:
     target_kind: str
     notes: list[str] = field(default_factory=list)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the kinds, by column: said, or found out
+    doubts: list[str] = field(default_factory=list)  # what the pipeline leaves open about values
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -61,7 +63,9 @@ def infer_schema(
         problem = f"the task predicts a {target_kind}, but kinds declares '{target}' a {given[target]}"
         raise DataError(problem, place="preprocess.kinds", fix=f"take '{target}' out of kinds, or change the task")
     columns = check_columns(table, [target, *given, *ignore, *key])
-    kinds.find(target_kind).check_target(decode_array(table.column(target)), f"target column '{target}'")
+    reader = kinds.find(target_kind)
+    reader = reader.with_options(_complete_options(table, target, target_kind, options))
+    reader.check_target(decode_array(table.column(target)), f"target column '{target}'")
     inputs, notes = {}, []
     asked = [name for name in columns if name not in {target, *ignore, *key, *given}]
     recognised = _map_in_threads(lambda name: detect_kind(name, decode_array(table.column(name))), asked)
@@ -86,8 +90,10 @@ def infer_schema(
     if constant := find_constant_columns(table, inputs):
         notes.append(f"{list_names(constant)}: the same in every row, so that it says nothing")
     every = {**inputs, target: target_kind}
+    doubts = _map_in_threads(lambda name: _doubt(table, name, every[name], options, name == target), every)
     options |= _map_in_threads(lambda name: _complete_options(table, name, every[name], options), every)
-    return Schema(inputs, target, target_kind, notes, {name: said for name, said in options.items() if said})
+    found_out = {name: said for name, said in options.items() if said}
+    return Schema(inputs, target, target_kind, notes, found_out, merge_similar(chain.from_iterable(doubts.values())))
 
 
 def find_constant_columns(table: pa.Table, names: Iterable[str]) -> list[str]:
@@ -119,6 +125,13 @@ def _complete_options(
         return kinds.find(kind).infer_options(decode_array(table.column(name)), options.get(name, {}))
     except DataError as error:
         raise DataError(error.problem, place=f"preprocess.kinds.{name}", fix=error.fix) from error
+
+
+def _doubt(
+    table: pa.Table, name: str, kind: str, options: Mapping[str, Mapping[str, Any]], is_target: bool
+) -> list[str]:
+    column = decode_array(table.column(name))
+    return kinds.find(kind).doubt_values(name, column, options.get(name, {}), target=is_target)
 
 
 def kind_names(given: Mapping[str, Any]) -> dict[str, str]:

@@ -2,20 +2,20 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.core.messages import merge_similar
+from evergreen.core.messages import list_names, merge_similar
 from evergreen.data import kinds
 from evergreen.data.arrow import decode_array
 from evergreen.data.prepare.cast import is_missing
-from evergreen.data.prepare.infer import detect_kind, infer_schema
+from evergreen.data.prepare.infer import IDENTIFIER, Schema, detect_kind, infer_schema
 from evergreen.data.prepare.split import NO_SPLIT, split_by_column
-from evergreen.data.prepare.suggest_time import note_date_parts, suggest_forecast, suggest_time_split
+from evergreen.data.prepare.suggest_time import ask_about_times, suggest_forecast, suggest_time_split
 from evergreen.data.prepare.timeline import Timeline, find_timeline
 from evergreen.data.prepare.windows import is_evenly_spaced
 from evergreen.data.quality.late_columns import find_late_columns
@@ -23,6 +23,8 @@ from evergreen.data.sources import RESERVED
 
 SPLIT = re.compile(r"(data_?)?(split|set|subset|part|partition|usage)")
 HALF = 0.5  # of the rows: more missing values are worth a doubt
+MAX_CODES = 6  # different whole numbers over time: more are no classes but counts
+MIN_GROUPS = 10  # for a split to have some of each
 MIN_MENTIONED = 0.005  # of the rows: fewer missing values are not mentioned
 
 
@@ -39,17 +41,22 @@ def suggest_pipeline(table: pa.Table, target: str) -> dict[str, Any]:
     if unread:
         first = f"{unread.column('_origin')[0]} ({unread.column('_fault')[0]})"
         guess["notes"].append(f"{len(unread):,} rows cannot be read and are set aside; the first: {first}")
-    columns = {name: describe_column(decode_array(table.column(name)), kind) for name, kind in guess["kinds"].items()}
+    columns = {
+        name: describe_column(decode_array(table.column(name)), kind, guess.get("options", {}).get(name))
+        for name, kind in guess["kinds"].items()
+    }
     doubts = [f"'{name}' is taken as {guess['kinds'][name]}: {doubt}" for name, (_, doubt) in columns.items() if doubt]
     holds = {name: description for name, (description, _) in columns.items()}
     unsure = merge_similar([*guess.get("unsure", []), *doubts])
     return {**guess, "holds": holds, "notes": merge_similar(guess["notes"]), "unsure": unsure}
 
 
-def describe_column(column: pa.Array, kind: str) -> tuple[str, str]:
+def describe_column(column: pa.Array, kind: str, options: Mapping[str, Any] | None = None) -> tuple[str, str]:
     """Return (what a column of this kind holds, what speaks against the kind), in words."""
     lacks = float(is_missing(column).mean()) if len(column) else 0.0
-    holds, doubt = kinds.find(kind).describe_values(column)
+    reader = kinds.find(kind)
+    reader = reader.with_options(reader.infer_options(column, options)) if options else reader
+    holds, doubt = reader.describe_values(column)
     if lacks > HALF:
         doubt = doubt or f"{lacks:.0%} of it is missing; leave it out (`drop_columns`) if it says nothing"
     return "; ".join(filter(None, [holds, f"{lacks:.0%} missing" if lacks >= MIN_MENTIONED else ""])), doubt
@@ -75,9 +82,9 @@ def _guess(table: pa.Table, target: str) -> dict[str, Any]:
     line = find_timeline(table, others)
     split_column = next((name for name in others if _says_split(name, table)), "")
     numbers = next((kind for kind in every.values() if kind.TASK_OVER_TIME and kind.detect(column)), None)
-    if numbers and line and not split_column and (len(others) == 1 or every[target_kind] is numbers):
-        forecast = suggest_forecast(table, target, line, numbers, others)
-        if forecast:
+    if numbers and line and not split_column:
+        is_amount = len(others) == 1 or every[target_kind] is numbers or len(column.unique()) > MAX_CODES
+        if is_amount and (forecast := suggest_forecast(table, target, line, numbers, others)):
             return {**forecast, "unsure": [*forecast["unsure"], *numbers.advise_target(target, column)]}
     return _suggest_rows(table, target, target_kind, guesses[target_kind][1], split_column, line)
 
@@ -95,21 +102,55 @@ def _suggest_rows(
     elif line:
         time, notes = suggest_time_split(table, target, line, kind, others)
         config = {"time": time} if time else {}
-    else:
-        notes = note_date_parts(others)
-    schema = infer_schema(table, target, target_kind, ignore=config.values())
-    holds, _ = describe_column(column, target_kind)
+    doubts = [] if split_column or line else ask_about_times(table, others)
+    try:
+        schema = infer_schema(table, target, target_kind, ignore=config.values())
+    except DataError as error:
+        raise DataError(error.problem, place=error.place, fix="; ".join([*doubts, error.fix])) from error
+    options, spelt = _suggest_options(table, schema)
+    reader = kind.with_options({**schema.options.get(target, {}), **options.get(target, {})})
+    holds, _ = describe_column(column, target_kind, options.get(target))
     time_kind = detect_kind(time, decode_array(table.column(time))) if time else None
     inputs = {**schema.inputs, **({time: time_kind} if time_kind else {})}
-    doubts = [*_ask_about(late := find_late_columns(table, inputs, target, target_kind, time))]
+    if not doubts and not (split_column or time):
+        doubts = _ask_about_groups(table, others)
+    doubts += [*_ask_about(late := find_late_columns(table, inputs, target, target_kind, time))]
     doubts += [f"'{target}' {doubt}"] if doubt else []
     return {
         **{"task": kind.TASK, "because": f"'{target}' holds {holds or target_kind + 's'}"},
-        **{"kinds": schema.inputs, "time": "", "notes": [*notes, *schema.notes]},
-        "unsure": [*doubts, *kind.advise_target(target, column)],
+        **{"kinds": schema.inputs, "time": "", "notes": [*notes, *spelt, *schema.notes]},
+        "unsure": [*doubts, *reader.advise_target(target, column)],
+        **({"options": options} if options else {}),
         **({"late": [*late]} if late else {}),
         **({"preprocess": config} if config else {}),
     }
+
+
+def _ask_about_groups(table: pa.Table, names: Sequence[str]) -> list[str]:
+    """Return doubts about columns that are called like an identifier and come in several rows."""
+    columns = {name: decode_array(table.column(name)) for name in names if IDENTIFIER.search(name)}
+    counts = {
+        name: pc.count_distinct(column).as_py()
+        for name, column in columns.items()
+        if pa.types.is_string(column.type) or pa.types.is_integer(column.type)
+    }
+    return [
+        f"several rows have one '{name}': `group: {name}` keeps them in one split, if the model is to know new ones"
+        for name, count in counts.items()
+        if MIN_GROUPS <= count <= len(table) / 2
+    ]
+
+
+def _suggest_options(table: pa.Table, schema: Schema) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return (column → options that decide what its values are, what is decided and what is left open, in words)."""
+    options: dict[str, dict[str, Any]] = {}
+    words = []
+    for name, kind in schema.kinds.items():
+        part, column = kinds.find(kind), decode_array(table.column(name))
+        said, why = part.suggest_options(name, column)
+        options |= {name: {"kind": kind, **said}} if said else {}
+        words += [*filter(None, [why]), *part.doubt_values(name, column, said, target=name == schema.target)]
+    return options, words
 
 
 def _ask_about(late: dict[str, str]) -> list[str]:
@@ -117,9 +158,8 @@ def _ask_about(late: dict[str, str]) -> list[str]:
     if not late:
         return []
     reasons = merge_similar(dict.fromkeys(late.values()))
-    columns = ", ".join(f"'{name}'" for name in late)
     return [
-        f"{columns}: known when the model is asked ({'; '.join(reasons)})? if not, leave out: "
+        f"{list_names([*late])}: known when the model is asked ({'; '.join(reasons)})? if not, leave out: "
         f"`drop_columns: {json.dumps([*late], ensure_ascii=False)}`"
     ]
 

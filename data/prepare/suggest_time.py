@@ -5,23 +5,25 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
 from evergreen.core.messages import list_names
-from evergreen.data.arrow import decode_array, is_mostly_numbers, to_strings
+from evergreen.data.arrow import decode_array, is_mostly_numbers, to_float64, to_strings
 from evergreen.data.kinds import Kind
+from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare import split
-from evergreen.data.prepare.cast import is_missing
+from evergreen.data.prepare.cast import is_constant, is_missing
 from evergreen.data.prepare.infer import is_identifier
-from evergreen.data.prepare.timeline import Timeline, name_words
+from evergreen.data.prepare.timeline import PARTS, WORDS, Timeline, name_words
 from evergreen.data.prepare.windows import read_times
 
 MAX_COVARIATES = 3  # with more columns than these a row is predicted from its own columns
 MAX_MISSING = 0.02  # share of a covariate: with more, too few windows are whole
 WINDOWS = {"hour": 48, "day": 28, "month": 24}  # rows back: their commonest cycle at least twice
 WINDOW = 12
+MANY = 10  # different texts in a column called like a time from which on it may be one
 SHARE = 6  # a window takes at most one part in so many of a series
-PARTS = {"year", "quarter", "month", "week", "day", "hour", "yr", "mnth", "hr", "minute"}  # of a date
 TEST, VALIDATION = 0.2, 0.2  # of the rows, as a pipeline has it by default
 
 
@@ -73,19 +75,34 @@ def suggest_time_split(
     return name, notes
 
 
-def note_date_parts(names: Sequence[str]) -> list[str]:
-    """Return a note where the time of a row stands in several columns: year and month."""
+def ask_about_times(table: pa.Table, names: Sequence[str]) -> list[str]:
+    """Return doubts where columns may tell the time of a row, and cannot be read as times."""
+    fix = "for a split by time or a forecast"
     parts = [name for name in names if len(words := name_words(name)) == 1 and words[0] in PARTS]
-    if len(parts) < 2:
-        return []
-    fix = "join them in a column of dates, 2024-01-31, for a split by time or a forecast"
-    return [f"rows are drawn at random, and {list_names(parts)} may tell their time: {fix}"]
+    doubts = []
+    for name in names:
+        column = decode_array(table.column(name))
+        values = column.drop_null() if pa.types.is_string(column.type) else []
+        forms = dates.matching_formats(column) if len(values) else []
+        if len(forms) > 1:
+            doubts.append(f"'{name}' is {' or '.join(forms)}: write its dates as 2024-01-31 {fix}")
+        elif len(values) and not forms and WORDS & {*name_words(name)} and _is_numbered(values):
+            doubts.append(f"'{name}' may hold times, and '{values[0]}' is not read as one: write 2024-01-31 {fix}")
+    if len(parts) > 1:
+        doubts.append(f"{list_names(parts)} may tell when a row was: join them in a column of dates, 2024-01-31, {fix}")
+    return [f"no column orders the rows in time; {doubt}" for doubt in doubts]
+
+
+def _is_numbered(values: pa.Array) -> bool:
+    """Tell whether most of many texts hold a digit, and none is a number: 2024Q1."""
+    has_digit = pc.match_substring_regex(values, r"\d").to_numpy(zero_copy_only=False)
+    return bool(has_digit.mean() > 0.5 and len(to_float64(values)[1]) == len(values) and len(values.unique()) > MANY)
 
 
 def _telling(table: pa.Table, names: Sequence[str]) -> list[str]:
     """Return the columns that are neither constant nor the name of a row."""
     columns = {name: decode_array(table.column(name)) for name in names}
-    return [name for name, column in columns.items() if len(column.unique()) > 1 and not is_identifier(name, column)]
+    return [name for name, column in columns.items() if not is_constant(column) and not is_identifier(name, column)]
 
 
 def _is_covariate(column: pa.Array) -> bool:
@@ -107,5 +124,6 @@ def _obstacle(line: Timeline) -> str:
     if len(line.key) > 1:
         return f"{list_names(line.key)} tell series apart only together; join them in one column"
     if line.is_series:
-        return "there are many columns beside; leave them out (`drop_columns`) to predict from the target's past alone"
+        known = "are the others known at the time of their row? if not, leave them out"
+        return f"there are many columns beside; {known} (`drop_columns`) to predict from the target's past alone"
     return f"the steps of '{line.column}' differ, or each time comes for several rows"

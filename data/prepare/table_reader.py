@@ -104,7 +104,7 @@ class TableReader:
     def notes(self) -> list[str]:
         """Return what a person should know."""
         cuts = self.cuts
-        return [*self.schema.notes, *warn_moving_cuts(self.config, cuts), *self.splitter.notes()]
+        return [*self.schema.notes, *self.schema.doubts, *warn_moving_cuts(self.config, cuts), *self.splitter.notes()]
 
     @property
     def cuts(self) -> dict[str, Any]:

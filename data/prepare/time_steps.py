@@ -15,6 +15,7 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 MIN_USUAL = 0.7  # share of the steps that must be alike for the rows to be a series; workdays have 0.8
 WIDTH = 0.25  # how much a usual step may differ from the median one: months differ less
 MIN_ROWS = 20  # from which on an uneven series, or the order of rows, is no chance
+PAUSES = 0.3  # share of the steps that are missing from which on they are pauses: nights, weekends
 RARE = 0.02  # share of the rows on a weekday below which it is one without rows
 
 
@@ -55,9 +56,12 @@ def describe_irregularities(name: str, steps: Steps, step: str, *, is_date: bool
     if step == "day":
         n_missing, free = _missing_days(before, after)
         notes += [f"'{name}' has no {' or '.join(free)}: a step is a row, not a day"] if free else []
-    if total := int(n_missing.sum()):
+    total, n_all = int(n_missing.sum()), len(steps.times) - len(steps.twice) + int(n_missing.sum())
+    if total > PAUSES * n_all:
+        first = _format(before[n_missing > 0][0], is_date)
+        notes.append(f"'{name}' pauses {int((n_missing > 0).sum()):,} times, first after {first}: a step is a row")
+    elif total:
         first, verb = _format(before[n_missing > 0][0], is_date), "is" if total == 1 else "are"
-        n_all = len(steps.times) - len(steps.twice) + total
         notes.append(f"'{name}': {total:,} of {n_all:,} {step}s {verb} missing, the first after {first}")
     if n_twice := len(steps.twice):
         first, verb = _format(steps.times[steps.twice[0]], is_date), " comes" if n_twice == 1 else "s come"

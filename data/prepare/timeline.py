@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -18,6 +18,8 @@ WORDS = {  # of the names of columns whose numbers may be times
     *("date", "day", "time", "timestamp", "datetime", "week", "month", "quarter", "year", "hour", "minute", "second"),
     *("period", "step", "epoch", "ts", "t", "when"),
 }
+PARTS = {"year", "quarter", "month", "week", "day", "hour", "minute", "yr", "mnth", "hr"}  # names of parts of a date
+ORIGINS = {"birth", "birthday", "birthdate", "born", "dob", "founded", "built"}  # a time long before that of a row
 YEARS = (1700, 2100)  # whole numbers between them may be years
 EPOCH = (3e14, 4e15)  # microseconds: numbers between them, of 1979 to 2096, may count from 1970
 MIN_READABLE = 0.95  # share of a column's values that must be times
@@ -59,6 +61,8 @@ def find_timeline(table: pa.Table, names: Sequence[str]) -> Timeline | None:
     for name in names:
         column = decode_array(table.column(name))
         is_named = bool(WORDS & {*name_words(name)})
+        if ORIGINS & {*name_words(name)}:
+            continue
         times, is_date = _times(column, may_be_number=is_named or len(names) == 1)
         known = np.flatnonzero(~np.isnan(times))
         if len(known) < max(2, MIN_READABLE * len(table)):
@@ -69,6 +73,8 @@ def find_timeline(table: pa.Table, names: Sequence[str]) -> Timeline | None:
         is_own = is_named and line.is_ordered and len(np.unique(times[known])) >= MIN_DISTINCT * len(known)
         if is_number and not (line.is_series or is_own):
             continue
+        if is_number and not line.is_series:  # as likely how long something took
+            line = replace(line, is_ordered=False)
         found.append(((line.is_series, line.is_ordered, not is_number), line))
     return max(found, key=lambda pair: pair[0])[1] if found else None  # of equals the first
 
@@ -101,20 +107,21 @@ def _are_years(column: pa.Array) -> bool:
 
 
 def _dates_of_numbers(values: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return numbers such as 20240131, and seconds or milliseconds since 1970, as microseconds; is it such numbers."""
+    """Return numbers such as 20240131 or 202401, and seconds or milliseconds since 1970, as microseconds; are they."""
     if np.isnan(values).all():
         return values, False
     whole = np.where(np.isnan(values), np.nanmin(values), values)
     for unit in (1e6, 1e3):
         if (whole * unit >= EPOCH[0]).all() and (whole * unit <= EPOCH[1]).all():
             return values * unit, True
-    year, month, day = whole // 10_000, whole // 100 % 100, whole % 100
-    ends = ((year, YEARS), (month, (1, 12)), (day, (1, 31)))
-    if not all(((value >= low) & (value <= high)).all() for value, (low, high) in ends):
-        return values, False
-    months = ((year - 1970) * 12 + month - 1).astype(np.int64).astype("datetime64[M]")
-    days = months.astype("datetime64[D]").astype(np.int64) + day - 1
-    return np.where(np.isnan(values), np.nan, days * float(DAY)), True
+    for number in (whole, whole * 100 + 1):  # 20240131, 202401
+        year, month, day = number // 10_000, number // 100 % 100, number % 100
+        ends = ((year, YEARS), (month, (1, 12)), (day, (1, 31)))
+        if all(((value >= low) & (value <= high)).all() for value, (low, high) in ends):
+            months = ((year - 1970) * 12 + month - 1).astype(np.int64).astype("datetime64[M]")
+            days = months.astype("datetime64[D]").astype(np.int64) + day - 1
+            return np.where(np.isnan(values), np.nan, days * float(DAY)), True
+    return values, False
 
 
 def _describe(
@@ -128,7 +135,7 @@ def _describe(
     if steps.repeated > MAX_REPEATED:
         steps, key = _separate(times, dict(_keys(table, others, rows))) or (steps, key)
     rising, falling = np.diff(times) >= 0, np.diff(times) <= 0
-    is_ordered = len(times) >= MIN_ROWS and max(rising.mean(), falling.mean()) >= MIN_ORDERED and np.ptp(times) > 0
+    is_ordered = len(np.unique(times)) >= MIN_ROWS and max(rising.mean(), falling.mean()) >= MIN_ORDERED
     n_series = len(np.unique(steps.series))
     notes = []
     if n_series == 1 and not rising.all():
@@ -156,7 +163,7 @@ def _separate(times: np.ndarray, codes: Mapping[str, np.ndarray]) -> tuple[Steps
 
 def _keys(table: pa.Table, names: Sequence[str], rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (column, (N,) code of its value) of columns that may tell series apart, those of words first."""
-    columns = {name: decode_array(table.column(name)) for name in names if not WORDS & {*name_words(name)}}
+    columns = {name: decode_array(table.column(name)) for name in names if not (WORDS | PARTS) & {*name_words(name)}}
     words = [name for name, column in columns.items() if pa.types.is_string(column.type)]
     numbers = [name for name, column in columns.items() if pa.types.is_integer(column.type)]
     count = 0

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from evergreen.data import kinds
 from evergreen.data.arrow import decode_array, evenly_spaced_indices
-from evergreen.data.prepare.timeline import name_words
-from evergreen.data.quality.leakage import MIN_ROWS, target_predicting_columns
+from evergreen.data.prepare.timeline import ORIGINS, name_words
+from evergreen.data.quality.leakage import MIN_ROWS, target_from_missingness, target_predicting_columns
 
 LOOKED_AT = 2_000  # rows
 MAX_COLUMNS = 40  # of numbers, of which each pair is tried
@@ -33,9 +33,10 @@ EVENTS = {"time", "at", "date", "day", "reason", "code", "result", "outcome", "d
 SPANS = {"elapsed", "duration", "actual", "taken", "took", "spent", "air", "taxi", "final", "outcome"}
 ENDS = {"end", "stop", "finish", "close", "closing", "off", "dropoff", "checkout", "return", "discharge", "delivery"}
 PARTICIPLE = re.compile(r".{3,}[^e]ed")
+DIGITS = re.compile(r"\d+")
 STEM = 5  # letters in common that make words of one stem: arrived, arrival
 DIFFERENCE = 0.9  # correlation of the target with a difference of two columns
-EXACT = 1e-4  # of the deviation of the smaller summand: so far off may a sum be
+EXACT = 1e-4  # of the deviation of the smaller summand, or of the product: so far off may they be
 SLOPE = 0.05  # how far the slope may be from 1 for a difference to be the target's own
 UNITS = (1.0, 1e6, 60e6, 3600e6, 86400e6)  # of a target that is the difference of two times, in microseconds
 LATER = 0.95  # share of the rows in which a time is later than another
@@ -64,7 +65,7 @@ def find_late_columns(
             rest = {other: values for other, values in known.items() if other != name}
             late = _sums(known[name], name, rest, asked) | late
     if any(" is called like " in why for why in late.values()):
-        spans = [name for name in known if name in asked and _is_event(name, SPANS)]
+        spans = [name for name in known if name in asked and _is_event(name, SPANS) and _n_values(known[name]) > 2]
         late = {name: f"'{name}' sounds like something that is measured afterwards" for name in spans} | late
     return {name: late[name] for name in inputs if name in late}
 
@@ -78,10 +79,16 @@ def _named_like(target: str, asked: Sequence[str], names: Sequence[str]) -> dict
         n_common = sum(any(_is_related(word, other) for other in name_words(name)) for name in names)
         if n_common > COMMON or (n_common > 2 and 2 * n_common > len(names)):
             continue
-        for name in called:
+        for name in (name for name in called if not _are_numbered_alike(name, target)):
             if word == name_words(target)[-1] or _is_event(name, EVENTS):
                 late[name] = f"'{name}' is called like '{target}'"
     return late
+
+
+def _are_numbered_alike(name: str, target: str) -> bool:
+    """Tell whether two names differ in their numbers alone: rotate.3 and rotate.8 are items of one list."""
+    both = [name, target]
+    return all(map(DIGITS.search, both)) and len({DIGITS.sub("", one) for one in both}) == 1
 
 
 def _is_related(word: str, other: str) -> bool:
@@ -105,12 +112,13 @@ def _predicting(table: pa.Table, inputs: Mapping[str, str], target: str, kind: s
     if target not in held:
         return {}
     rows = pa.table(held).filter(held[target].is_valid())
+    if len(rows) < 2 * MIN_ROWS:
+        return {}
     train, held_out = (rows.take(pa.array(np.arange(first, len(rows), 2))) for first in (0, 1))
     readable = {name: of for name, of in inputs.items() if name in held}
-    return {
-        leak.columns[0]: leak.text.partition(":")[0].removeprefix("column ")
-        for leak in target_predicting_columns(train, held_out, readable, target, kind)
-    }
+    leaks = [*target_predicting_columns(train, held_out, readable, target, kind)]
+    leaks += target_from_missingness(rows, readable, target) if kinds.find(kind).HAS_CLASSES else []
+    return {leak.columns[0]: leak.text.partition(":")[0].removeprefix("column ") for leak in leaks}
 
 
 def _checked(table: pa.Table, name: str, kind: str) -> pa.Array | None:
@@ -161,9 +169,11 @@ def _sums(goal: np.ndarray, name: str, known: Numbers, asked: Sequence[str]) -> 
         rows = ~np.isnan(goal + known[one] + known[two])
         first, second = known[one][rows], known[two][rows]
         varies = min(np.std(first), np.std(second)) if rows.sum() >= MIN_ROWS else 0.0
-        sums = {f"'{one}' + '{two}'": first + second, f"'{one}' - '{two}'": first - second}
-        for words, values in {**sums, f"'{two}' - '{one}'": second - first}.items():
-            if varies and np.ptp(goal[rows] - values) <= EXACT * varies:
+        sums = {f"'{one}' + '{two}'": first + second, f"'{one}' × '{two}'": first * second}
+        sums |= {f"'{one}' - '{two}'": first - second, f"'{two}' - '{one}'": second - first}
+        for words, values in sums.items():
+            scale = np.std(values) if "×" in words else varies
+            if varies and np.ptp(goal[rows] - values) <= EXACT * scale:
                 late |= dict.fromkeys({one, two} & {*asked}, f"'{name}' is {words}")
     return late
 
@@ -171,12 +181,17 @@ def _sums(goal: np.ndarray, name: str, known: Numbers, asked: Sequence[str]) -> 
 def _later(moments: Numbers, asked: Sequence[str], time: str) -> dict[str, str]:
     """Return the times that lie after that of the row, or after another one if their name says so."""
     late: dict[str, str] = {}
-    for first, other in ((first, other) for first in moments for other in moments if other != first and other in asked):
+    begins = [name for name in moments if not ORIGINS & {*name_words(name)}]
+    for first, other in ((first, other) for first in begins for other in moments if other != first and other in asked):
         rows = ~np.isnan(moments[first] + moments[other])
         is_end = first == time or _is_event(other, ENDS)
         if rows.sum() and is_end and (moments[other] > moments[first])[rows].mean() >= LATER:
             late[other] = f"'{other}' lies after '{first}'"
     return late
+
+
+def _n_values(values: np.ndarray) -> int:
+    return len(np.unique(values[~np.isnan(values)]))
 
 
 def _correlation(one: np.ndarray, two: np.ndarray) -> float:

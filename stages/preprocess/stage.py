@@ -1,7 +1,7 @@
 """Preprocess raw rows: validate them, split them so that no row ever moves, and fit the spec."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -57,12 +57,12 @@ def run(
         summary |= publish.publish(done, spec, summary, rows, paths)
         shutil.rmtree(staged)
     shutil.rmtree(paths.rejected, ignore_errors=True)
-    return _result(summary)
+    return _result(summary, done.reader.schema.doubts)
 
 
-def _result(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _result(summary: Mapping[str, Any], doubts: Sequence[str]) -> dict[str, Any]:
     """Return what a run says of its rows."""
-    grave = [leak["text"] for leak in summary["leaks"] or () if leak["grave"]]
+    grave = [*doubts, *(leak["text"] for leak in summary["leaks"] or () if leak["grave"])]
     return {
         "rows": summary["rows"],
         "quarantined": summary["quarantined"]["rows"],

@@ -45,6 +45,18 @@ def taxis() -> pa.Table:
     return pa.table({"fare": fare, "tip": tip, "km": noise(2), "paid": [a + b for a, b in zip(fare, tip, strict=True)]})
 
 
+def orders() -> pa.Table:
+    price, quantity = ([round(draw.uniform(1, 90), 2) for _ in range(N)] for _ in range(2))
+    paid = [round(a * b, 2) for a, b in zip(price, quantity, strict=True)]
+    return pa.table({"price": price, "quantity": quantity, "km": noise(2), "paid": paid})
+
+
+def boats() -> pa.Table:
+    survived = labels("yes", "no")
+    boat = [draw.choice("ABC") if one == "yes" else None for one in survived]
+    return pa.table({"age": noise(9), "boat": boat, "survived": survived})
+
+
 def labels(*words: str) -> list[str]:
     return [draw.choice(words) for _ in range(N)]
 
@@ -60,6 +72,8 @@ LATE = {
     "a reason": (pa.table(REASONS), "churned", ["churn_reason"]),
     "two times": (trips(), "minutes", ["dropoff"]),
     "a sum": (taxis(), "paid", ["fare", "tip"]),
+    "a product": (orders(), "paid", ["price", "quantity"]),
+    "given for one class": (boats(), "survived", ["boat"]),
 }
 
 
@@ -92,6 +106,7 @@ HARMLESS = {
     "a domain in each name": (["loan_amount", "loan_term", "loan_grade", "loan_purpose"], "loan_status"),
     "a measure in each name": (["med_income", "house_age", "ave_rooms"], "med_house_val"),
     "what was before": (["sales_last_week", "previous_sales", "weekday"], "sales"),
+    "items of a list": (["rotate.3", "rotate.4", "x"], "rotate.8"),
     "a grade": (["sale_type", "sale_condition", "lot_area"], "sale_price"),
 }
 

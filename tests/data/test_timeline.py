@@ -6,6 +6,7 @@ import math
 import pyarrow as pa
 import pytest
 
+from evergreen.core.errors import DataError
 from evergreen.data.prepare import suggest
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.series_reader import SeriesReader
@@ -27,6 +28,7 @@ def several(*names: str, key: str = "shop") -> pa.Table:
 
 LOCAL = [hour for hour in HOURS if hour != dt.datetime(2023, 3, 26, 2)]
 LOCAL.insert(LOCAL.index(dt.datetime(2023, 10, 29, 2)), dt.datetime(2023, 10, 29, 2))
+OFFICE = [hour + dt.timedelta(minutes=k) for hour in HOURS[:2400] if 8 <= hour.hour < 18 for k in (0, 15, 30, 45)]
 UNIX = [1_600_000_000 + 3600 * i for i in range(400)]
 SERIES = {
     "even": (sales(DAYS), {}, []),
@@ -50,6 +52,8 @@ SERIES = {
     "text": (sales([f"{day:%d.%m.%Y}" for day in DAYS]), {}, []),
     "numbers of days": (sales([int(f"{day:%Y%m%d}") for day in DAYS]), {}, []),
     "seconds since 1970": (sales(UNIX), {"window": 48}, []),
+    "quarters of an hour by day": (sales(OFFICE), {}, ["'day' pauses"]),
+    "months by number": (sales([(1990 + i // 12) * 100 + i % 12 + 1 for i in range(120)]), {"window": 20}, []),
     "months": (sales([dt.date(1990 + i // 12, i % 12 + 1, 1) for i in range(120)]), {"window": 20}, []),
 }
 
@@ -119,10 +123,58 @@ def test_two_columns_that_name_a_series_together_are_told():
     assert "'shop', 'item' tell series apart only together" in "\n".join(found["notes"])
 
 
+def test_numbers_in_order_may_be_a_duration_and_are_told():
+    table = pa.table(
+        {"time": [i * i for i in range(99)], "x": [i % 7 / 2 for i in range(99)], "y": ["a", "b", "b"] * 33}
+    )
+    found = suggest.suggest_pipeline(table, "y")
+    assert "preprocess" not in found
+    assert "rows are drawn at random; to test on the latest, as in use: `time: time`" in found["notes"][0]
+
+
+@pytest.mark.parametrize(("n_values", "task"), [(2, "classification"), (4, "classification"), (15, "forecasting")])
+def test_counts_are_forecast_and_codes_are_not(n_values, task):
+    counts = [i * i % 37 % n_values for i in range(400)]
+    found = suggest.suggest_pipeline(
+        pa.table({"day": DAYS, "promo": [i % 9 / 2 for i in range(400)], "y": counts}), "y"
+    )
+    assert found["task"] == task
+    assert found["time"] or found["preprocess"] == {"time": "day"}
+
+
+def test_lists_beside_a_series_are_no_obstacle():
+    table = sales(DAYS, shape=[[1.0, 2.0]] * 400)
+    assert suggest.suggest_pipeline(table, "sales")["task"] == "forecasting"
+
+
 def test_a_date_in_parts_is_told():
     parts = {"year": [1990 + i // 12 for i in range(240)], "month": [i % 12 + 1 for i in range(240)]}
     found = suggest.suggest_pipeline(pa.table({**parts, "y": [i * 1.7 % 9 for i in range(240)]}), "y")
-    assert "rows are drawn at random, and 'year', 'month' may tell their time" in found["notes"][0]
+    assert "no column orders the rows in time; 'year', 'month' may tell when a row was: join them" in found["unsure"][0]
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ("{0:02}/{1:02}/20{2}", "'day' is %d/%m/%Y or %m/%d/%Y: write"),
+        ("week {0}, 20{2} no. {1}", "'day' may hold times, and 'week 1, 2010 no. 1' is not read as one"),
+    ],
+)
+def test_times_that_cannot_be_read_are_asked_about(form, says):
+    days = [form.format(1 + i % 12, 1 + i // 12 % 12, 10 + i // 144) for i in range(400)]
+    found = suggest.suggest_pipeline(sales(days, promo=[i % 9 / 2 for i in range(400)]), "sales")
+    assert found["task"] == "regression"
+    assert f"no column orders the rows in time; {says}" in found["unsure"][0]
+    with pytest.raises(DataError, match="no input column is left; no column orders the rows in time"):
+        suggest.suggest_pipeline(sales(days), "sales")
+
+
+def test_rows_of_one_patient_are_asked_about():
+    table = pa.table({"patient_id": [i * i % 61 for i in range(300)], "bp": [i * 1.7 % 9 for i in range(300)]})
+    table = table.append_column("ill", [["yes", "no"] * 150])
+    assert (
+        "several rows have one 'patient_id': `group: patient_id`" in suggest.suggest_pipeline(table, "ill")["unsure"][0]
+    )
 
 
 def test_a_class_that_comes_late_is_told():

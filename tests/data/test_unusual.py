@@ -63,7 +63,7 @@ def encode(spec, *changes):
         ([{"plan": "PRO"}] * 2, "plan: 2 of 2 values were never seen (PRO; did you mean pro?)"),
         ([{"plan": "Teem"}, {"plan": "gold"}], "plan: 2 of 2 values were never seen (Teem …; did you mean team?)"),
         ([{}, {"plan": "x" * 50}], f"plan: 1 of 2 values was never seen ({'x' * 40}…)"),
-        ([{"plan": "a\x1b[31m\nb"}], "plan: 1 of 1 values was never seen (a?[31m?b)"),
+        ([{"plan": "a\x1b[31m\nb"}], "plan: 1 of 1 values was never seen (a?[31m b)"),
         ([{"branch": 17}], "branch: 1 of 1 values was never seen (17)"),
         ([{}, {"months": 60}, {"months": 0}], "months: 2 of 3 values were outside the training range, 1 to 59 (60 …)"),
         (

@@ -198,6 +198,15 @@ def test_an_identifier_is_not_learned_and_that_is_said(tmp_path):
     assert told["notes"][0].endswith("likewise 'name'")
 
 
+def test_a_class_that_a_split_lacks_is_said(tmp_path):
+    told = summary(prepare(tmp_path, [*GOOD, *(f"{i},u,rare" for i in range(2))]))
+    lacking = [split for split in ("validation", "test") if "rare" not in told["classes"][split]]
+    notes = [note for note in told["notes"] if "stays unknown" in note]
+    assert lacking
+    assert [note.split("'y' 'rare'")[0] for note in notes] == [f"no {split} row has the " for split in lacking]
+    assert not any("stays unknown" in note for note in summary(prepare(tmp_path, GOOD))["notes"])
+
+
 def test_a_key_keeps_rows_together(tmp_path):
     lines = [f"patient {i % 50},{line}" for i, line in enumerate(GOOD)]
     paths = prepare(tmp_path, lines, header="patient,x,c,y", id_columns=["patient"])

@@ -1,16 +1,21 @@
 """From `new` to prepared rows: how words are spelt, encoded and missing is decided once, told once, and kept."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from evergreen.cli import main
 from evergreen.core.errors import DataError
 from evergreen.core.paths import Paths
+from evergreen.data import kinds
+from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepared import QUARANTINED
 from evergreen.data.prepared import read as read_rows
+from evergreen.data.spec import FeatureSpec, fit_inputs
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.pipeline import Pipeline, read
 from evergreen.stages.preprocess import stage as preprocess
@@ -102,3 +107,131 @@ def test_a_column_that_is_there_or_not_is_not_constant(project, capsys):
     text = "c1,y\n" + "".join(f"{'x' * (n % 2)},{'ab'[n % 2]}\n" for n in range(60))
     _, told = new(project, capsys, text)
     assert "the same in every row" not in told
+
+
+def spelt(words: list[str], rows: int = 240) -> str:
+    """A table whose class follows x, the classes spelt in turn as `words` say: a, A, b, B …, half of them of each."""
+    half = len(words) // 2
+    lines = (f"{n % 40},{n % 7},{words[(n % 40 > 19) * half + n // 40 % half]}" for n in range(rows))
+    return "x,z,y\n" + "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "classes"),
+    [
+        (["TRUE", "True", "true ", "true", "FALSE", "False", " false", "false"], [False, True]),
+        (["cat", "Cat", "CAT ", "dog", "Dog", " dog"], ["cat", "dog"]),
+        (["Straße", "STRASSE", "straße", "Weg", "weg", "WEG"], ["strasse", "straße", "weg"]),
+        (["İzmir", "izmir", "IZMIR", "Ürgüp", "ürgüp", "ÜRGÜP"], ["izmir", "ürgüp"]),
+    ],
+)
+def test_values_that_differ_in_capitals_are_folded_and_told_once(words, classes, project, capsys):
+    pipeline, told = new(project, capsys, spelt(words))
+    assert told.count("are one value") == 1
+    assert "`spelling: exact` keeps them apart" in told
+    assert pipeline.preprocess.kinds["y"] == {"kind": "category", "spelling": "fold"}
+    prepare(project, pipeline)
+    spec = json.loads((Paths(project, "t").ready / "spec.json").read_text())
+    assert spec["target"]["state"]["values"] == [classes]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["caf\u00e9", "cafe\u0301", "th\u00e9", "the\u0301"],
+        ["New York", "New  York ", "New\u00a0York", "Rome", " Rome", "Ro\u00adme"],
+        ["yes", "\u200byes", "no", "no\ufeff"],
+    ],
+    ids=["NFC and NFD", "blanks", "no width"],
+)
+def test_blanks_and_ways_to_write_a_letter_make_no_class(words, project, capsys):
+    pipeline, told = new(project, capsys, spelt(words))
+    assert told.count("are one value") == 1
+    assert "spelling" not in str(pipeline.preprocess.kinds)
+    prepare(project, pipeline)
+    spec = json.loads((Paths(project, "t").ready / "spec.json").read_text())
+    assert len(spec["target"]["state"]["values"][0]) == 2
+
+
+def test_missing_words_are_no_classes(project, capsys):
+    lines = spelt(["yes", "no"]).splitlines()
+    for place, word in zip(range(5, 45, 5), ["", "NA", "null", "None", "N/A", "nan", "?", "  "], strict=True):
+        lines[place] = lines[place].rpartition(",")[0] + f",{word}"
+    pipeline, told = new(project, capsys, "\n".join(lines) + "\n")
+    assert told.count("say that it is missing") == 1
+    assert "null" in told
+    assert "missing_words: []" in told
+    prepare(project, pipeline)
+    spec = json.loads((Paths(project, "t").ready / "spec.json").read_text())
+    assert spec["target"]["state"]["values"] == [["no", "yes"]]
+    assert [row["reason"] for row in quarantined(project)] == ["y: missing"] * 8
+
+
+def test_words_that_are_classes_stay_classes(project, capsys):
+    pipeline, _ = new(project, capsys, spelt(["none", "Na", "severe", "light"]))
+    prepare(project, pipeline)
+    spec = json.loads((Paths(project, "t").ready / "spec.json").read_text())
+    assert spec["target"]["state"]["values"] == [["Na", "light", "none", "severe"]]  # sodium, and a common "none"
+    regions = spelt(["NA", "EU", "NA", "ASIA"])
+    (project / "t.csv").write_text(regions)
+    options = {"y": {"kind": "category", "missing_words": []}}
+    config = pipeline.preprocess.model_copy(update={"kinds": options})
+    pipeline = dataclasses.replace(pipeline, preprocess=config)
+    prepare(project, pipeline)
+    spec = json.loads((Paths(project, "t").ready / "spec.json").read_text())
+    assert spec["target"]["state"]["values"] == [["ASIA", "EU", "NA"]]
+
+
+def test_a_pipeline_that_says_nothing_is_asked(project):
+    (project / "t.csv").write_text(spelt(["cat", "Cat", "dog", "NA"]))
+    paths = Paths(project, "t")
+    collect.run(collect.CollectConfig(uri="t.csv"), paths)
+    config = PreprocessConfig(target="y", max_invalid_fraction=0.5)
+    said = preprocess.run(config, paths, task="classification")["beware"]
+    assert "'cat', 'Cat' differ in capitals alone; to make them one: `kinds: {\"y\": {kind: category" in said
+    assert "NA say that it is missing" in said
+    options = {"y": {"kind": "category", "spelling": "exact", "missing_words": []}}
+    said = preprocess.run(config.model_copy(update={"kinds": options}), paths, task="classification")
+    assert "capitals" not in said.get("beware", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"spelling": "folded"}, "did you mean 'fold'"), ({"missing_words": "NA"}, 'missing_words: \\["NA"\\]')],
+)
+def test_a_wrong_option_is_refused_with_its_place(options, says, project):
+    (project / "t.csv").write_text(spelt(["cat", "dog"]))
+    paths = Paths(project, "t")
+    collect.run(collect.CollectConfig(uri="t.csv"), paths)
+    config = PreprocessConfig(target="y", kinds={"y": {"kind": "category", **options}})
+    with pytest.raises(DataError, match=says) as caught:
+        preprocess.run(config, paths, task="classification")
+    assert caught.value.place == "preprocess.kinds.y"
+
+
+def test_files_and_requests_read_words_as_training_did():
+    kind = kinds.find("category")
+    raw = pa.array(["Pro", "pro ", "PRO", "team", "Team", "NA", "null", ""] * 3)
+    options = kind.infer_options(raw, {"spelling": "fold"})
+    column = kind.with_options(options).validate(raw)[0]
+    fields = fit_inputs(pa.table({"plan": column}), {"plan": "category"}, "", {"plan": options})
+    spec = FeatureSpec("classification", fields, fields["category"], "y", None, {})
+    asked = ["PRO", "pro", "Team ", "n/a", None, "free"]
+    in_file = spec.validate_table(pa.table({"plan": asked}))[0]
+    in_request = spec.parse_request([{"plan": word} for word in asked], "request")
+    assert in_file["plan"].to_pylist() == in_request["plan"].to_pylist() == ["pro", "pro", "team", None, None, "free"]
+    codes = spec.encode(in_file, target=False)["category"][:, 0].tolist()
+    assert codes[0] == codes[1]
+    assert codes[3] == codes[4] != 0 == codes[5]
+
+
+def test_models_of_before_read_words_as_they_did():
+    field = kinds.find("category").fit({"plan": pa.array(["Pro", "NA", "pro", "NA", "Pro", "pro"])})
+    old = {name: value for name, value in field.state.items() if name not in ("spelling", "missing_words")}
+    reader = kinds.kind_of(dataclasses.replace(field, state=old))
+    assert reader.validate(pa.array([" Pro", "NA", "pro", "cafe\u0301"]))[0].to_pylist() == [
+        "Pro",
+        "NA",
+        "pro",
+        "cafe\u0301",
+    ]
