@@ -86,13 +86,12 @@ def edit(file: Path, pattern: str, new: str) -> None:
 
 def test_a_version_names_what_a_stage_uses_and_nothing_else(pipelines):
     known = versions(pipelines)
-    assert known["collect@pictures"] == "stage collect 1\nsource csv 1\n"
-    prepared = "kind category 1\nkind image 1\ntask classification 1\n"
-    assert known["preprocess@pictures"] == f"stage preprocess 1\n{prepared}"
+    used = {name: re.sub(r" \d+$", "", text, flags=re.MULTILINE).splitlines() for name, text in known.items()}
+    assert used["collect@pictures"] == ["stage collect", "source csv"]
+    prepared = ["kind category", "kind image", "task classification"]
+    assert used["preprocess@pictures"] == ["stage preprocess", *prepared]
     for stage in ("tune", "train", "validate"):
-        head, _, used = known[f"{stage}@pictures"].partition("\n")
-        assert re.fullmatch(rf"stage {stage} \d+", head)
-        assert used == f"{prepared}architecture cnn 1\n"
+        assert used[f"{stage}@pictures"] == [f"stage {stage}", *prepared, "architecture cnn"]
     assert "architecture vit 1\n" in known["select@pictures"]
     assert "architecture vit" not in known["select@table"]
     assert {name.partition("@")[0] for name in known} == set(STAGES)
@@ -130,23 +129,33 @@ def test_words_about_the_code_change_nothing(source, pipelines):
 
 
 LATER = "select tune train validate"
-RAISED = [  # file, the line before which it is raised, stages, pipeline
-    ("models/architectures/cnn.py", "ACCEPTS", LATER, "pictures", "architecture cnn"),
-    ("models/architectures/vit.py", "ACCEPTS", "select", "pictures", "architecture vit"),
-    ("data/kinds/number.py", "grouped", f"preprocess {LATER}", "table", "kind number"),
-    ("data/sources/csv.py", "ENDINGS", "collect", "", "source csv"),
-    ("models/tasks/classification.py", "TARGETS", f"preprocess {LATER}", "", "task classification"),
-    ("stages/train/stage.py", "VERSION = 1", "train", "", "stage train"),
+RAISED = [  # file, stages, pipeline
+    ("models/architectures/cnn.py", LATER, "pictures", "architecture cnn"),
+    ("models/architectures/vit.py", "select", "pictures", "architecture vit"),
+    ("data/kinds/number.py", f"preprocess {LATER}", "table", "kind number"),
+    ("data/sources/csv.py", "collect", "", "source csv"),
+    ("models/tasks/classification.py", f"preprocess {LATER}", "", "task classification"),
+    ("stages/train/stage.py", "train", "", "stage train"),
 ]
 
 
-@pytest.mark.parametrize(("file", "line", "stages", "only", "part"), RAISED)
-def test_a_raised_version_makes_stale_what_uses_it(source, pipelines, file, line, stages, only, part):
+def raise_version(file: Path) -> None:
+    """Set the VERSION of a part or a stage to 99, where it has one or not."""
+    if re.search(r"^ *VERSION\b", file.read_text(), re.MULTILINE):
+        edit(file, r"(\n *VERSION\b.*?= )\d+", r"\g<1>99")
+    else:
+        edit(file, r"\n( *)(ACCEPTS|ENDINGS|TARGETS)\b", r"\n\1VERSION = 99\n\1\2")
+
+
+@pytest.mark.parametrize(("file", "stages", "only", "part"), RAISED)
+def test_a_raised_version_makes_stale_what_uses_it(source, pipelines, file, stages, only, part):
     before = versions(pipelines)
-    edit(source / file, rf"\n( *){line}", rf"\n\1VERSION = 2\n\1{line.replace(' = 1', '_BEFORE = 1')}")
+    raise_version(source / file)
     names = [only] if only else ["pictures", "table"]
-    says = f"{part}: version 1 → 2"
-    assert moved(before, versions(pipelines)) == {f"{stage}@{name}": says for stage in stages.split() for name in names}
+    changed = moved(before, versions(pipelines))
+    assert set(changed) == {f"{stage}@{name}" for stage in stages.split() for name in names}
+    for said in changed.values():
+        assert re.fullmatch(rf"{part}: version \d+ → 99", said)
 
 
 def test_the_files_follow_whatever_they_rest_on(source, pipelines, monkeypatch):
@@ -163,8 +172,8 @@ def test_the_files_follow_whatever_they_rest_on(source, pipelines, monkeypatch):
     dvc_code.version_file(paths, "train").write_text("by another hand")
     dvc_code.version_file(paths, "tune").unlink()
     assert write() == first
-    edit(source / "data" / "sources" / "csv.py", r"\n( *)ENDINGS", r"\n\1VERSION = 2\n\1ENDINGS")
-    assert write()["collect"] == "stage collect 1\nsource csv 2\n"
+    raise_version(source / "data" / "sources" / "csv.py")
+    assert "source csv 99" in write()["collect"]
     write_json(paths.select, {"architecture": "vit"})
     assert "architecture vit" in write()["train"]
     paths.pipeline.write_text(paths.pipeline.read_text() + "select: {architectures: [cnn]}\n")
@@ -173,6 +182,24 @@ def test_the_files_follow_whatever_they_rest_on(source, pipelines, monkeypatch):
     monkeypatch.setattr(dvc_code, "code_versions", lambda *_: called.append(1))
     write()
     assert called == []  # nothing is read again
+
+
+def test_a_choice_whose_plan_was_cut_off_is_made_again_until_it_is_whole(pipelines):
+    name, paths = pipelines[0]
+
+    def after(stage: str, cuts: int) -> dict[str, str]:
+        write_json(paths.select, {"architecture": "cnn", "cuts": cuts})
+        dvc_code.write_code_versions(read(name, paths.root), paths, after=stage)
+        return {one: dvc_code.version_file(paths, one).read_text() for one in STAGES}
+
+    first = after("", 0)
+    assert after("select", 1) == first  # it is recorded with what it was made with
+    second = after("tune", 1)
+    assert {one for one in STAGES if first[one] != second[one]} == {"select"}
+    assert describe_change(first["select"], second["select"]) == "its plan was cut off"
+    assert after("select", 1) == after("tune", 1) == second  # the next run came to the end of the plan
+    third = after("", 2)  # or was cut off once more
+    assert {one for one in STAGES if third[one] != second[one]} == {"select"}
 
 
 def test_one_more_architecture_makes_select_stale_where_it_fits(source, pipelines, monkeypatch):

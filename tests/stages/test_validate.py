@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -40,6 +41,17 @@ def weak(root, train, tmp_path_factory):
 
 def read(paths: Paths):
     return json.loads((paths.metrics).read_text())
+
+
+def test_a_provisional_choice_is_for_a_person_to_release(root, tmp_path):
+    paths = Paths(tmp_path, "digits")
+    shutil.copytree(Paths(root, "digits").ready, paths.ready)
+    shutil.copytree(Paths(root, "digits").candidate, paths.candidate)
+    card = json.loads((paths.candidate / "model.json").read_text())
+    write_json(paths.candidate / "model.json", {**card, "provisional": "its plan was cut off"})
+    summary = validate(FAST, paths, released=None)
+    assert summary["verdict"] == "ask"
+    assert "The choice is provisional (its plan was cut off), so a person decides." in summary["why"]
 
 
 @pytest.mark.parametrize("name", PIPELINES)
