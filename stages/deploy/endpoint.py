@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from evergreen.core.errors import suggest
 from evergreen.stages.deploy.batching import QueueFullError
 from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion
+from evergreen.stages.deploy.openapi import ADDRESS, Documents
 from evergreen.stages.deploy.request_body import BodyReader, RequestError
 from evergreen.stages.deploy.request_headers import check_sender
 from evergreen.stages.engines import haproxy
@@ -35,6 +36,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.served: dict[str, LoadedVersion] = {}
+        self.documents = Documents({})
         self.failures: dict[str, str] = {}
         self.revision = ""
         self.replica = uuid.uuid4().hex
@@ -60,6 +62,7 @@ class Endpoint:
         loads = [loop.run_in_executor(self.loading, LoadedVersion, entry, self.predicting) for entry in new.values()]
         loaded = dict(zip(new, await asyncio.gather(*loads, return_exceptions=True), strict=True))
         self.served = kept | {name: one for name, one in loaded.items() if isinstance(one, LoadedVersion)}
+        self.documents = Documents(self.served)
         self.failures = {name: str(error) for name, error in loaded.items() if isinstance(error, BaseException)}
         self.revision, self.hosts = config["revision"], config.get("hosts", [])
 
@@ -98,9 +101,7 @@ class Endpoint:
 
     async def route(self, request: Request, request_id: str) -> Response:
         """Answer one request. Raises RequestError and DataError for what the sender can fix."""
-        from starlette.responses import HTMLResponse
-
-        from evergreen.stages.deploy import openapi
+        from starlette.responses import HTMLResponse, Response
 
         path = request.scope["path"]
         parts = [part for part in path.split("/") if part]
@@ -118,11 +119,15 @@ class Endpoint:
             case ["healthz"]:
                 return _json(self.health(), 200 if self.served else 503)
             case ["openapi.json"]:
-                return _json(openapi.build_document(self.served))
+                return Response(await self.render("text"), media_type="application/json")
             case ["docs"]:
-                host = request.headers.get("host", "127.0.0.1")
-                return HTMLResponse(openapi.render_page(openapi.build_document(self.served), f"http://{host}"))
+                address = f"http://{request.headers.get('host', '127.0.0.1')}"
+                return HTMLResponse((await self.render("page")).replace(ADDRESS, address))
         return _json({"name": parts[0], **self.find(parts[0]).card()})
+
+    async def render(self, name: str) -> str:
+        """Return a text of `Documents`, rendered beside the event loop when it is asked for the first time."""
+        return await asyncio.get_running_loop().run_in_executor(self.loading, getattr, self.documents, name)
 
     async def predict(self, request: Request, name: str) -> tuple[str, list[dict[str, Any]]]:
         """Predict the rows of a request; return the version and one answer per row."""

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evergreen.stages.deploy.loaded_version import LoadedVersion
 
+ADDRESS = "http://ENDPOINT.invalid"  # stands in the page where the endpoint's address is to be
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 REFUSALS = {
     "400": "the body is not JSON",
@@ -35,6 +37,23 @@ padding:.7rem .9rem;overflow-x:auto;white-space:pre-wrap;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;
 padding:.25rem .8rem .25rem 0;border-bottom:1px solid #dbe7de;vertical-align:top}summary{cursor:pointer}
 """
+
+
+class Documents:
+    """Render what describes a set of served pipelines, each text once."""
+
+    def __init__(self, served: Mapping[str, LoadedVersion]) -> None:
+        self.served = served
+
+    @cached_property
+    def text(self) -> str:
+        """Return the OpenAPI document as JSON."""
+        return json.dumps(build_document(self.served), allow_nan=False, separators=(",", ":"))
+
+    @cached_property
+    def page(self) -> str:
+        """Return the HTML page, with ADDRESS for the endpoint's address."""
+        return render_page(build_document(self.served), ADDRESS)
 
 
 def build_document(served: Mapping[str, LoadedVersion]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.core import parts
+from evergreen.core.priority import run_at_low_priority
 from evergreen.stages.engines import ray_watch
 from evergreen.stages.preprocess.shards import PrepareJob, Shard, prepare_shard
 
@@ -65,7 +66,7 @@ def _by_threads(
 
 def _prepare(shard: Shard, shared: tuple[PrepareJob, dict[str, str]]) -> ShardCounts:
     parts.adopt(shared[1])
-    return prepare_shard(shard, shared[0])
+    return run_at_low_priority(prepare_shard, shard, shared[0])
 
 
 def _by_ray(shards: Sequence[Shard], work: PrepareJob, root: Path, hands: int) -> Iterator[tuple[int, ShardCounts]]:

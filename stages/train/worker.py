@@ -11,6 +11,7 @@ import torch
 from evergreen.core import parts
 from evergreen.core.errors import UserError
 from evergreen.core.files import write_json
+from evergreen.core.priority import lower_priority
 from evergreen.core.processes import exclusive_lock
 from evergreen.data.feed.batches import load_encoded_split, training_batches
 from evergreen.data.feed.sampler import RowWeights
@@ -90,6 +91,7 @@ def train_worker(values: dict[str, Any]) -> None:
     import ray.train
     import ray.train.torch
 
+    lower_priority()
     torch.set_num_threads(1)
     plan = RunPlan(**values["plan"])
     parts.adopt(values["parts"])

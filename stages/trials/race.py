@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from evergreen.core import parts
 from evergreen.core.errors import OutageError
+from evergreen.core.priority import lower_priority
 from evergreen.core.progress import Progress
 from evergreen.stages.trials.contender import ContenderState
 from evergreen.stages.trials.folds import Fold
@@ -49,6 +50,7 @@ class TrialWorker:
     """Make trials, keep them, and continue training each on request."""
 
     def __init__(self, common: tuple[str, str, str], own_parts: Mapping[str, str]) -> None:
+        lower_priority()
         self.common = common
         parts.adopt(own_parts)
         self.trials: dict[tuple[str, int], Any] = {}

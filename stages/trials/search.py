@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core import parts
+from evergreen.core.priority import lower_priority
 from evergreen.stages.trials.ledger import Ledger
 from evergreen.stages.trials.proposals import Search, batch_stopper, batched_proposals, ledger_callback
 from evergreen.stages.trials.trial import Trial
@@ -81,6 +82,7 @@ def _trainable(search: Search, until: float) -> Callable[[dict[str, Any]], None]
     def train(config: dict[str, Any]) -> None:
         from ray import tune
 
+        lower_priority()
         parts.adopt(own_parts)
         options = config["options"]
         trial = Trial(Path(search.ready), search.version, search.task, search.architecture, options, search.seed)

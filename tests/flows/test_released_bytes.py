@@ -9,6 +9,7 @@ from evergreen.core.paths import Paths
 from evergreen.core.progress import no_progress
 from evergreen.flows import update
 from evergreen.stages.engines import git_tags, project, versions
+from evergreen.stages.pipeline import read
 
 YAML = "task: classification\ncollect: {uri: rows.csv}\npreprocess: {target: kind}\n"
 LOCK = """schema: '2.0'
@@ -58,3 +59,29 @@ def test_bytes_that_are_there_are_fetched(colleague, monkeypatch):
     assert update.update(root, "churn", no_progress)["ran"]
     assert (fetched, calls) == ([("churn", "v1.0.0")], [(False,)])
     assert Paths(root, "churn").released.exists() is False
+
+
+@pytest.mark.parametrize("baseline_only", [False, True])
+def test_what_was_compared_with_the_baseline_alone_is_neither_recorded_nor_released(
+    colleague, monkeypatch, baseline_only
+):
+    from evergreen.flows import steps
+
+    root, _ = colleague
+    done: list[tuple] = []
+    monkeypatch.setattr(steps, "perform", lambda name, *_, **more: done.append((name, more)) or {"summary": ""})
+    monkeypatch.setattr(steps.format, "stale_reason", lambda *_: "it is new")
+    monkeypatch.setattr(steps, "publish", lambda *_: None)
+    monkeypatch.setattr(steps, "read_metrics", lambda paths: {"verdict": "release", "why": "It is better."})
+    monkeypatch.setattr(steps, "served_versions", lambda root: {"churn": "v1.0.0"})
+    monkeypatch.setattr(steps, "deploy_released", lambda *_: {"url": "", "failures": {}})
+    monkeypatch.setattr(versions, "commit", lambda paths, name: done.append(("commit", name)))
+    monkeypatch.setattr(versions, "release", lambda *_: done.append(("release",)))
+    run = steps.Run(read("churn", root), Paths(root, "churn"), no_progress, baseline_only)
+    for step in (steps.train, steps.validate, steps.report, steps.release, steps.deploy):
+        step.fn(run)
+    recorded = [("train", {}), ("commit", "train"), ("report", {}), ("commit", "report")]
+    if baseline_only:
+        assert done == [*recorded[:2], ("validate", {"baseline_only": True}), *recorded[2:]]
+    else:
+        assert done == [*recorded[:2], ("validate", {}), ("commit", "validate"), *recorded[2:], ("release",)]

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from evergreen.stages.deploy import loaded_version, openapi
 from evergreen.stages.deploy.batching import Batcher, QueueFullError
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.endpoint import Endpoint
@@ -240,6 +241,29 @@ def test_health_cards_and_documentation(endpoint):
     assert "curl http://here/digits/predict" in docs.text
     assert "src=" not in docs.text
     assert "<script" not in docs.text
+
+
+def test_documents_are_rendered_once_for_each_set_of_versions(endpoint, entries, monkeypatch):
+    rendered = []
+    monkeypatch.setattr(
+        openapi, "build_document", lambda served, build=openapi.build_document: rendered.append(1) or build(served)
+    )
+    first, again, local = ask(
+        endpoint, ("GET", "/docs", {}), ("GET", "/docs", {}), ("GET", "/docs", {"headers": {"host": "localhost:81"}})
+    )
+    assert first.text == again.text
+    assert "curl http://localhost:81/digits/predict" in local.text
+    assert len(rendered) == 1
+    asyncio.run(endpoint.reconfigure(config(digits=entries["digits"][1])))
+    assert "v2.0.0" in ask(endpoint, ("GET", "/docs", {}))[0].text
+    assert len(rendered) == 2
+
+
+def test_how_a_version_is_served_does_not_depend_on_how_busy_the_machine_is(endpoint, entries, monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))  # others have the processor
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    assert loaded_version.LoadedVersion(entries["digits"][0]).is_quick
 
 
 def test_nothing_loaded_is_unhealthy():
