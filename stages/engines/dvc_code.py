@@ -30,6 +30,7 @@ from evergreen.stages.code_version import (
 if TYPE_CHECKING:
     from evergreen.stages.pipeline import Pipeline
 
+CUT = "plan cut"  # begins the line that says how often a plan was cut off
 FileStat = tuple[str, int, int, int]  # name, size, time of its last change, inode
 CHOSEN = ("tune", "train", "validate")  # stages that use one architecture
 
@@ -53,16 +54,18 @@ def code_versions(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
 def write_code_versions(pipeline: Pipeline, paths: Paths, *, after: str = "") -> None:
     """Bring the files up to date; one that is right already is not touched. Nothing is read where nothing changed.
 
-    That of the stage which has just ended, `after`, is left alone: what it was made with is recorded, and where its
-    plan was cut off, the next change of its file makes it stale.
+    That of the stage which has just ended, `after`, does not say yet that its plan was cut off: so it is recorded with
+    what it was made with, and is stale once the file says it.
     """
     memory = paths.home / "versions" / f"{paths.name}.code.json"
     if read_optional(memory).get("state") == _state_hash(pipeline, paths):
         return
     for stage, text in code_versions(pipeline, paths).items():
         file = version_file(paths, stage)
-        if stage == after and file.is_file():
-            continue
+        if stage == after:
+            before = file.read_text(encoding="utf-8").splitlines(True) if file.is_file() else []
+            cut = [line for line in before if line.startswith(CUT)]
+            text = "".join([*(line for line in text.splitlines(True) if not line.startswith(CUT)), *cut])
         if not file.is_file() or file.read_bytes() != text.encode():
             write_text(file, text)
     write_text(memory, json.dumps({"state": "" if after else _state_hash(pipeline, paths)}))
@@ -117,7 +120,7 @@ def _candidates(pipeline: Pipeline, spec: Mapping[str, Any]) -> Iterable[str]:
 def _cuts(choice: Path) -> str:
     """Return the line that says how often the plan behind a choice was cut off; "" where it never was."""
     cuts = read_optional(choice).get("cuts")
-    return f"plan cut {cuts}\n" if isinstance(cuts, int) and cuts > 0 else ""
+    return f"{CUT} {cuts}\n" if isinstance(cuts, int) and cuts > 0 else ""
 
 
 def _chosen(stage: str, pipeline: Pipeline, paths: Paths) -> str:
