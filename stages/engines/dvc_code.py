@@ -63,7 +63,7 @@ def write_code_versions(pipeline: Pipeline, paths: Paths, *, after: str = "") ->
     for stage, text in code_versions(pipeline, paths).items():
         file = version_file(paths, stage)
         if stage == after:
-            before = file.read_text(encoding="utf-8").splitlines(True) if file.is_file() else []
+            before = file.read_text(encoding="utf-8", errors="replace").splitlines(True) if file.is_file() else []
             cut = [line for line in before if line.startswith(CUT)]
             text = "".join([*(line for line in text.splitlines(True) if not line.startswith(CUT)), *cut])
         if not file.is_file() or file.read_bytes() != text.encode():
