@@ -23,6 +23,7 @@ ORIGINS = {"birth", "birthday", "birthdate", "born", "dob", "founded", "built"} 
 YEARS = (1700, 2100)  # whole numbers between them may be years
 EPOCH = (3e14, 4e15)  # microseconds: numbers between them, of 1979 to 2096, may count from 1970
 MIN_READABLE = 0.95  # share of a column's values that must be times
+MIN_TIMES = 3  # different ones, for a column to order rows
 MIN_ORDERED = 0.98  # share of the neighbours that must be in order for the rows to be
 MIN_DISTINCT = 0.3  # share of the rows that must have a number of their own for it to be their time
 MAX_KEYS = 8  # columns that are tried as the name of a series
@@ -65,7 +66,7 @@ def find_timeline(table: pa.Table, names: Sequence[str]) -> Timeline | None:
             continue
         times, is_date = _times(column, may_be_number=is_named or len(names) == 1)
         known = np.flatnonzero(~np.isnan(times))
-        if len(known) < max(2, MIN_READABLE * len(table)):
+        if len(known) < MIN_READABLE * len(table) or len(np.unique(times[known])) < MIN_TIMES:
             continue
         others = [other for other in names if other != name]
         line = _describe(table, name, times[known], known, others, is_date=is_date)

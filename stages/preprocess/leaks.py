@@ -8,6 +8,7 @@ from itertools import chain
 import pyarrow as pa
 
 from evergreen.core.errors import PipelineError
+from evergreen.core.messages import merge_similar
 from evergreen.data import kinds
 from evergreen.data.kinds._near_duplicates import NearDuplicate
 from evergreen.data.quality.duplicates import find_near_duplicates
@@ -29,7 +30,7 @@ SHOWN = 5  # pairs of twins named
 
 def raise_if_severe(leaks: Sequence[Leak]) -> None:
     """Raise PipelineError where something severe was found."""
-    grave = [leak.text for leak in leaks if leak.severe]
+    grave = merge_similar(leak.text for leak in leaks if leak.severe)
     if grave:
         fix = "correct it, or set `leakage_checks: report` to continue anyway"
         raise PipelineError(" | ".join(grave), place="preprocess.leakage_checks", fix=fix)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from evergreen.core.messages import merge_similar
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.data.prepare.config import PreprocessConfig
@@ -70,9 +71,9 @@ def _result(summary: Mapping[str, Any], doubts: Sequence[str]) -> dict[str, Any]
         "notes": [
             *summary["notes"],
             *(f"changed since the last version: {change}" for change in summary["changes"]),
-            *(leak["text"] for leak in summary["leaks"] or ()),
+            *merge_similar(leak["text"] for leak in summary["leaks"] or ()),
         ],
-        **({"beware": " | ".join(grave)} if grave else {}),
+        **({"beware": " | ".join(merge_similar(grave))} if grave else {}),
     }
 
 

@@ -207,6 +207,20 @@ def test_a_class_that_a_split_lacks_is_said(tmp_path):
     assert not any("stays unknown" in note for note in summary(prepare(tmp_path, GOOD))["notes"])
 
 
+def test_leaks_of_one_kind_are_one_line(tmp_path):
+    copies = [
+        ",".join([*(f"{k + i % 2 * 3}.5" for k in range(9)), f"{i * 7 % 50 / 4}", "no" if i % 2 else "yes"])
+        for i in range(300)
+    ]
+    (tmp_path / "t.csv").write_text("\n".join([",".join([*(f"copy{k}" for k in range(9)), "x", "y"]), *copies]))
+    paths = Paths(tmp_path, "t")
+    collect.run(CollectConfig(uri="t.csv"), paths)
+    result = preprocess.run(PreprocessConfig(target="y"), paths, task="classification")
+    told = [note for note in result["notes"] if "alone predicts" in note]
+    assert [note.endswith("likewise 'copy1', 'copy2', 'copy3', 5 more") for note in told] == [True]
+    assert result["beware"].count("alone predicts") == 1
+
+
 def test_a_key_keeps_rows_together(tmp_path):
     lines = [f"patient {i % 50},{line}" for i, line in enumerate(GOOD)]
     paths = prepare(tmp_path, lines, header="patient,x,c,y", id_columns=["patient"])
