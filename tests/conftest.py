@@ -15,6 +15,14 @@ def nothing_of_another_test():
     redaction.forget()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_the_disk():
+    """Leave out fsync: it guards against power cuts, and no test has one. What a killed process wrote stays anyway."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def random_model():
     """Writes a real but untrained model of one kind of rows into a folder.

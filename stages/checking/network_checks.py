@@ -16,7 +16,7 @@ from evergreen.data.kinds import find as find_kind
 from evergreen.models.base import SEQUENCE_KINDS as STEPS_OF
 from evergreen.models.base import Architecture, Task
 from evergreen.models.network import Network
-from evergreen.models.registry import buildable, common_layout, find_architecture, find_task, is_available, list_tasks
+from evergreen.models.registry import buildable, common_layout, find_architecture, find_task, list_tasks
 from evergreen.models.training import checkpoint
 from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.feed import TensorFeed
@@ -43,24 +43,26 @@ class Case(NamedTuple):
 
 def cases(names: Iterable[str], tasks: Iterable[str]) -> Iterator[Case]:
     """Yield the cases of these architectures and tasks that select would let race."""
+    wanted = list(tasks)
+    racing = {(kinds, job): _racing(kinds, job) for kinds in SETS for job in wanted}
     for name in names:
         for kinds in SETS:
-            for job in tasks:
-                if is_case(name, kinds, job):
+            for job in wanted:
+                if name in racing[kinds, job]:
                     yield from (Case(name, job, kinds, target) for target in find_task(job).TARGETS)
 
 
-def is_case(name: str, kinds: tuple[str, ...], job: str) -> bool:
-    """Tell whether select would let the architecture race."""
+def _racing(kinds: tuple[str, ...], job: str) -> list[str]:
+    """List the architectures that select would let race."""
     fields, task = {kind: INPUTS[kind] for kind in kinds}, find_task(job)
     generated = {kind for name in list_tasks() for kind in find_task(name).GENERATED_INPUTS.values()}
     if generated & {*kinds} != {*task.GENERATED_INPUTS.values()}:  # an input of what draws samples alone
-        return False
+        return []
     if task.IS_FORECAST and task.TARGETS[0] not in kinds:  # what comes next follows a history
-        return False
+        return []
     if task.TARGET_IS_INPUT and kinds != task.TARGETS[:1]:
-        return False
-    return is_available(find_architecture(name)) and name in buildable(fields, job)
+        return []
+    return buildable(fields, job)
 
 
 def case_rows(case: Case) -> dict[str, Tensor]:
