@@ -63,7 +63,8 @@ class FeatureSpec:
                 if typed[name].null_count and not (kind.ALLOWS_MISSING or kind.FILLS_MISSING):
                     lacking = np.flatnonzero(typed[name].is_null().to_numpy(zero_copy_only=False))
                     faults = {**dict.fromkeys(lacking.tolist(), "missing"), **faults}
-                errors.update({row: f"{name}: {reason}" for row, reason in faults.items()})
+                for row, reason in faults.items():
+                    errors[row] = f"{errors[row]}; {name}: {reason}" if row in errors else f"{name}: {reason}"
         return pa.table(typed), errors
 
     def augment(self, batch: Mapping[str, np.ndarray], random: np.random.Generator) -> dict[str, np.ndarray]:

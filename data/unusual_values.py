@@ -107,5 +107,5 @@ def _text(value: Any) -> str:
     """Return a value on one line, shortened, without what steers a terminal."""
     if isinstance(value, list):
         value = ", ".join(map(str, value))
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = f"{value:.6g}" if isinstance(value, float) else getattr(value, "isoformat", value.__str__)()
     return "".join(sign if sign.isprintable() else "?" for sign in text[:MAX_LENGTH]) + "…" * (len(text) > MAX_LENGTH)

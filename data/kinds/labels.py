@@ -43,7 +43,7 @@ class Labels(Kind):
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
-        if pa.types.is_string(column.type):
+        if pa.types.is_string(column.type) or pa.types.is_null(column.type):
             rows = [None if text is None else BETWEEN.split(text) for text in column.to_pylist()]
         elif _lists(column.type) and (
             pa.types.is_string(column.type.value_type) or _is_integer(column.type.value_type)
@@ -75,7 +75,9 @@ class Labels(Kind):
     def find_unusual(
         self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray
     ) -> Iterator[tuple[int, str, np.ndarray]]:
-        """Yield rows with labels that no training row had."""
+        """Yield rows with labels that no training row had, and missing ones where no training row lacked them."""
+        if columns[0].null_count and not field.state.get("missing", [False])[0]:
+            yield 0, "missing and read as no label", columns[0].is_null().to_numpy(zero_copy_only=False)
         known = set(field.state["values"][0])
         unseen = np.array([not known.issuperset(row or ()) for row in columns[0].to_pylist()], bool)
         if unseen.any():
@@ -86,7 +88,7 @@ class Labels(Kind):
         return [[names[place] for place in np.flatnonzero(row > 0.5)] for row in values]
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
-        if value is None and any(field.state.get("missing", ())):
+        if value is None:
             return None
         if not isinstance(value, list):
             fix = "give a list of labels, empty where there are none"

@@ -57,8 +57,8 @@ class Text(Written):
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
-        if pa.types.is_string(column.type):
-            return column, {}
+        if pa.types.is_string(column.type) or pa.types.is_null(column.type):
+            return column.cast(pa.string()), {}
         if not _listed(column.type):
             return pa.nulls(len(column), pa.string()), dict.fromkeys(range(len(column)), "neither text nor words")
         column = column.cast(pa.list_(pa.string()))

@@ -69,7 +69,7 @@ def encode(spec, *changes):
         (
             [{"since": "2025-01-01"}],
             "since: 1 of 1 values was outside the training range, 2024-01-01T00:00:00Z to 2024-01-20T00:00:00Z"
-            " (2025-01-01 00:00:00+00:00)",
+            " (2025-01-01T00:00:00+00:00)",
         ),
         ([{}, {"months": None}], "months: 1 of 2 values was missing and filled by the training median, 2.5"),
         ([{"plan": None}], "plan: 1 of 1 values was missing and taken as the commonest value, pro"),
@@ -185,7 +185,18 @@ def test_labels_and_words_that_no_training_row_had_are_counted():
     unusual = UnusualValues()
     unusual.add_rows(3)
     unusual.add(field, [asked], kinds.find("labels").encode(field, [asked]))
-    assert unusual.lines() == ["tags: 1 of 3 values was read without labels never seen (blue, grean)"]
+    assert unusual.lines() == [
+        "tags: 1 of 3 values was missing and read as no label",
+        "tags: 1 of 3 values was read without labels never seen (blue, grean)",
+    ]
+    assert kinds.find("labels").from_json(field, 0, None) is None
+    assert kinds.find("labels").validate(pa.nulls(2))[1] == {}
+
+
+def test_all_that_is_wrong_with_a_row_is_said(spec):
+    texts = {name: pa.array([str(value)]) for name, value in FAMILIAR.items()}
+    _, faults = spec.validate_table(pa.table(texts | {"months": pa.array(["x"]), "paid": pa.array(["maybe"])}))
+    assert faults == {0: "months: not a number; paid: neither yes nor no"}
 
 
 @pytest.mark.parametrize("words", [False, True])
@@ -206,6 +217,7 @@ def test_a_missing_text_is_an_empty_one(words):
     read, faults = spec.validate_table(pa.table({"note": texts.take(pa.array([0, None]))}))
     assert faults == {}
     assert not spec.encode(read, target=False)["note"][1].any()
+    assert kinds.find("text").validate(pa.nulls(2))[1] == {}
 
 
 def test_dates_in_the_types_of_arrow_are_counted(spec):
