@@ -53,16 +53,25 @@ def find_unusual(
     state: Mapping[str, Any], columns: Sequence[pa.Array], codes: np.ndarray
 ) -> Iterator[tuple[int, str, np.ndarray]]:
     """Yield unseen values of words with their codes (N, columns), and missing ones where no training row lacked any."""
-    for index, column in enumerate(columns):
-        known, blank = state["values"][index], decode_array(column).is_null().to_numpy(zero_copy_only=False)
+    sizes = np.array([len(known) for known in state["values"]])
+    strange = (codes == 0) | (codes > sizes)
+    lacking = [
+        index for index, column in enumerate(columns) if column.null_count or pa.types.is_dictionary(column.type)
+    ]
+    for index in sorted({*np.flatnonzero(strange.any(axis=0)).tolist(), *lacking}):  # mostly there is none
+        blank = decode_array(columns[index]).is_null().to_numpy(zero_copy_only=False)
         if blank.any() and not state["missing"][index]:
-            code = code_of_missing(state, index)
-            value = str(known[code - 1]).lower() if isinstance(known[code - 1], bool) else known[code - 1]
-            yield index, f"missing and taken as {f'the commonest value, {value}' if code else 'an unseen value'}", blank
-        unseen = ((codes[:, index] == 0) | (codes[:, index] > len(known))) & ~blank
-        if unseen.any():
+            yield index, f"missing and taken as {_stand_in(state, index)}", blank
+        if (unseen := strange[:, index] & ~blank).any():
             rarely = ", or too rarely to be learned" if state.get("rare", {index: 0})[index] else ""
             yield index, f"never seen{rarely}", unseen
+
+
+def _stand_in(state: Mapping[str, Any], index: int) -> str:
+    if not (code := code_of_missing(state, index)):
+        return "an unseen value"
+    value = state["values"][index][code - 1]
+    return f"the commonest value, {str(value).lower() if isinstance(value, bool) else value}"
 
 
 def limit_values(counts: Counter[str]) -> dict[str, int] | None:

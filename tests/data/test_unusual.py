@@ -141,6 +141,15 @@ def test_a_value_that_was_too_rare_to_be_learned_is_said_to_be_perhaps_that():
     ]
 
 
+def test_a_column_of_single_values_is_answered_and_counted():
+    single, unusual = make_spec(plan=[f"p{number}" for number in range(20)]), UnusualValues()
+    single.encode(pa.table({"plan": ["p1", None]}), target=False, unusual=unusual)
+    assert unusual.lines() == [
+        "plan: 1 of 2 values was missing and taken as an unseen value",
+        "plan: 1 of 2 values was never seen, or too rarely to be learned (p1)",
+    ]
+
+
 def test_batches_and_columns_are_counted_together(spec):
     unusual = UnusualValues(with_examples=False)
     for months in ([2.0, 70.0, 80.0], [90.0]):
