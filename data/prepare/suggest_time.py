@@ -15,7 +15,7 @@ from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare import split
 from evergreen.data.prepare.cast import is_constant, is_missing
 from evergreen.data.prepare.infer import is_identifier
-from evergreen.data.prepare.timeline import PARTS, WORDS, Timeline, name_words
+from evergreen.data.prepare.timeline import PARTS, Timeline, is_called_time, name_words
 from evergreen.data.prepare.windows import read_times
 
 MAX_COVARIATES = 3  # with more columns than these a row is predicted from its own columns
@@ -33,7 +33,8 @@ def suggest_forecast(table: pa.Table, target: str, line: Timeline, kind: Kind, o
     `kind` is that of the numbers to forecast.
     """
     beside = _telling(table, [name for name in others if name not in (line.column, line.series_column)])
-    if not line.is_series or len(beside) > MAX_COVARIATES:
+    is_event = any(_holds_times(decode_array(table.column(name))) for name in beside)
+    if not (line.is_series or (line.is_dated and not beside)) or is_event or len(beside) > MAX_COVARIATES:
         return {}
     covariates = [name for name in beside if _is_covariate(decode_array(table.column(name)))]
     unused = [name for name in beside if name not in covariates]
@@ -65,7 +66,8 @@ def suggest_time_split(
     except DataError:
         return "", [f"rows are drawn at random, though '{name}' orders them: it has too few different times"]
     if not _telling(table, [other for other in others if other != name]):
-        return "", [f"rows are drawn at random, though '{name}' orders them: there is no other column to learn from"]
+        fix = "for a forecast, keep one row for each time" if kind.TASK_OVER_TIME else "there is no other column"
+        return "", [f"rows are drawn at random, though '{name}' orders them: {fix}"]
     how = "a row for each step" if line.is_series else "rows in its order"
     notes = [f"the latest rows by '{name}' test, for it has {how}; without `time` they are drawn at random"]
     if kind.HAS_CLASSES:
@@ -86,7 +88,7 @@ def ask_about_times(table: pa.Table, names: Sequence[str]) -> list[str]:
         forms = dates.matching_formats(column) if len(values) else []
         if len(forms) > 1:
             doubts.append(f"'{name}' is {' or '.join(forms)}: write its dates as 2024-01-31 {fix}")
-        elif len(values) and not forms and WORDS & {*name_words(name)} and _is_numbered(values):
+        elif len(values) and not forms and is_called_time(name) and _is_numbered(values):
             doubts.append(f"'{name}' may hold times, and '{values[0]}' is not read as one: write 2024-01-31 {fix}")
     if len(parts) > 1:
         doubts.append(f"{list_names(parts)} may tell when a row was: join them in a column of dates, 2024-01-31, {fix}")
@@ -103,6 +105,12 @@ def _telling(table: pa.Table, names: Sequence[str]) -> list[str]:
     """Return the columns that are neither constant nor the name of a row."""
     columns = {name: decode_array(table.column(name)) for name in names}
     return [name for name, column in columns.items() if not is_constant(column) and not is_identifier(name, column)]
+
+
+def _holds_times(column: pa.Array) -> bool:
+    if pa.types.is_string(column.type):
+        return bool(dates.matching_formats(column))
+    return pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)
 
 
 def _is_covariate(column: pa.Array) -> bool:
@@ -125,5 +133,5 @@ def _obstacle(line: Timeline) -> str:
         return f"{list_names(line.key)} tell series apart only together; join them in one column"
     if line.is_series:
         known = "are the others known at the time of their row? if not, leave them out"
-        return f"there are many columns beside; {known} (`drop_columns`) to predict from the target's past alone"
+        return f"there are other columns beside; {known} (`drop_columns`) to predict from the target's past alone"
     return f"the steps of '{line.column}' differ, or each time comes for several rows"

@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 
 from evergreen.data.arrow import decode_array, to_strings
 from evergreen.data.kinds import _datetime_parse as dates
-from evergreen.data.prepare.time_steps import DAY, MIN_ROWS, Steps, describe_irregularities, step_name
+from evergreen.data.prepare.time_steps import DAY, MIN_ROWS, Steps, describe_irregularities
 from evergreen.data.prepare.windows import MAX_REPEATED, read_times
 
 WORDS = {  # of the names of columns whose numbers may be times
     *("date", "day", "time", "timestamp", "datetime", "week", "month", "quarter", "year", "hour", "minute", "second"),
-    *("period", "step", "epoch", "ts", "t", "when"),
+    *("period", "step", "epoch", "ts", "t", "when", "yr", "mnth", "hr"),
 }
 PARTS = {"year", "quarter", "month", "week", "day", "hour", "minute", "yr", "mnth", "hr"}  # names of parts of a date
 ORIGINS = {"birth", "birthday", "birthdate", "born", "dob", "founded", "built"}  # a time long before that of a row
@@ -40,6 +40,7 @@ class Timeline:
     rows: int  # of a series, in the mean
     is_series: bool  # whether most steps are alike
     is_ordered: bool  # whether the table's rows are in order of time, or all in the opposite order
+    is_dated: bool  # whether each row has another date, nearly
     notes: list[str]  # what is irregular
 
     @property
@@ -53,6 +54,11 @@ def name_words(name: str) -> list[str]:
     return re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower())
 
 
+def is_called_time(name: str) -> bool:
+    """Tell whether a column is called like a time, or like a unit of one."""
+    return any(word in WORDS or word.removesuffix("s") in WORDS for word in name_words(name))
+
+
 def find_timeline(table: pa.Table, names: Sequence[str]) -> Timeline | None:
     """Return the timeline that is most like one among some columns; None where there is none.
 
@@ -61,7 +67,7 @@ def find_timeline(table: pa.Table, names: Sequence[str]) -> Timeline | None:
     found: list[tuple[tuple[bool, bool, bool], Timeline]] = []
     for name in names:
         column = decode_array(table.column(name))
-        is_named = bool(WORDS & {*name_words(name)})
+        is_named = is_called_time(name)
         if ORIGINS & {*name_words(name)}:
             continue
         times, is_date = _times(column, may_be_number=is_named or len(names) == 1)
@@ -132,9 +138,10 @@ def _describe(
 
     It says which of the `others` tells its series apart, where several rows have one time.
     """
-    steps, key = Steps(times, np.zeros(len(times), np.int64)), tuple[str, ...]()
-    if steps.repeated > MAX_REPEATED:
-        steps, key = _separate(times, dict(_keys(table, others, rows))) or (steps, key)
+    steps, key = Steps(times, np.zeros(len(times), np.int64), is_date=is_date), tuple[str, ...]()
+    is_distinct = steps.repeated <= MAX_REPEATED
+    if not is_distinct:
+        steps, key = _separate(times, dict(_keys(table, others, rows)), is_date=is_date) or (steps, key)
     rising, falling = np.diff(times) >= 0, np.diff(times) <= 0
     is_ordered = len(np.unique(times)) >= MIN_ROWS and max(rising.mean(), falling.mean()) >= MIN_ORDERED
     n_series = len(np.unique(steps.series))
@@ -142,21 +149,21 @@ def _describe(
     if n_series == 1 and not rising.all():
         how = "newest first" if falling.all() else f"not in order of '{name}'"
         notes.append(f"rows are {how}: they are put in order")
-    step = step_name(steps.median, is_date=is_date)
-    notes = [*notes, *describe_irregularities(name, steps, step, is_date=is_date)] if steps.are_even else []
-    is_series = steps.are_even and len(key) < 2
-    return Timeline(
-        name, key if steps.are_even else (), step, len(times) // n_series, is_series, bool(is_ordered), notes
-    )
+    uneven = [f"the steps of '{name}' differ: a step is a row"]
+    notes += describe_irregularities(name, steps) if steps.are_even else uneven
+    is_series, n_rows = steps.are_even and len(key) < 2, len(times) // n_series
+    return Timeline(name, key, steps.name, n_rows, is_series, bool(is_ordered), is_date and is_distinct, notes)
 
 
-def _separate(times: np.ndarray, codes: Mapping[str, np.ndarray]) -> tuple[Steps, tuple[str, ...]] | None:
+def _separate(
+    times: np.ndarray, codes: Mapping[str, np.ndarray], *, is_date: bool
+) -> tuple[Steps, tuple[str, ...]] | None:
     """Return the even series that one column, or two, tell apart; `codes` is column → (N,) code of its value."""
     for columns in (*((name,) for name in codes), *combinations(codes, 2)):
         series = codes[columns[0]]
         if len(columns) > 1:
             series = series * (codes[columns[1]].max() + 1) + codes[columns[1]]
-        steps = Steps(times, series)
+        steps = Steps(times, series, is_date=is_date)
         if steps.are_even and len(times) >= MIN_LENGTH * len(np.unique(series)):
             return steps, columns
     return None
@@ -164,7 +171,7 @@ def _separate(times: np.ndarray, codes: Mapping[str, np.ndarray]) -> tuple[Steps
 
 def _keys(table: pa.Table, names: Sequence[str], rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (column, (N,) code of its value) of columns that may tell series apart, those of words first."""
-    columns = {name: decode_array(table.column(name)) for name in names if not (WORDS | PARTS) & {*name_words(name)}}
+    columns = {name: decode_array(table.column(name)) for name in names if not is_called_time(name)}
     words = [name for name, column in columns.items() if pa.types.is_string(column.type)]
     numbers = [name for name, column in columns.items() if pa.types.is_integer(column.type)]
     count = 0

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import math
+import random
 
 import pyarrow as pa
 import pytest
@@ -12,6 +13,7 @@ from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.series_reader import SeriesReader
 from evergreen.data.prepare.timeline import find_timeline, name_words
 
+DRAW = random.Random(1)
 DAYS = [dt.date(2023, 1, 1) + dt.timedelta(days=i) for i in range(400)]
 HOURS = [dt.datetime(2023, 1, 1) + dt.timedelta(hours=i) for i in range(24 * 360)]
 
@@ -29,6 +31,8 @@ def several(*names: str, key: str = "shop") -> pa.Table:
 LOCAL = [hour for hour in HOURS if hour != dt.datetime(2023, 3, 26, 2)]
 LOCAL.insert(LOCAL.index(dt.datetime(2023, 10, 29, 2)), dt.datetime(2023, 10, 29, 2))
 OFFICE = [hour + dt.timedelta(minutes=k) for hour in HOURS[:2400] if 8 <= hour.hour < 18 for k in (0, 15, 30, 45)]
+HALVES = [dt.datetime(2023, 1, 1) + dt.timedelta(minutes=30 * i) for i in range(8640)]
+HALVES = [time for time in HALVES if not dt.datetime(2023, 3, 26, 2) <= time < dt.datetime(2023, 3, 26, 3)]
 UNIX = [1_600_000_000 + 3600 * i for i in range(400)]
 SERIES = {
     "even": (sales(DAYS), {}, []),
@@ -43,6 +47,9 @@ SERIES = {
     "shuffled": (sales(sorted(DAYS, key=lambda day: day.day)), {}, ["rows are not in order of 'day'"]),
     "workdays": (sales([day for day in DAYS if day.weekday() < 5]), {}, ["no Saturday or Sunday"]),
     "no Sundays": (sales([day for day in DAYS if day.weekday() < 6]), {}, ["no Sunday:"]),
+    "Mondays, Wednesdays, Fridays": (sales([day for day in DAYS if day.weekday() in (0, 2, 4)]), {}, ["no Tuesday or"]),
+    "uneven days": (sales([day for day in DAYS if DRAW.random() < 0.5]), {}, ["the steps of 'day' differ"]),
+    "half hours in spring": (sales(HALVES), {}, ["2 of 8,640 steps are missing", "the clock changes there"]),
     "a column": (sales(DAYS, promo=[int(i % 9 == 0) for i in range(400)]), {"covariates": ["promo"]}, []),
     "a column of words": (sales(DAYS, note=["sun", "rain"] * 200), {"covariates": []}, ["'note': not used"]),
     "an identifier": (sales(DAYS, row_id=list(range(7, 407))), {"covariates": []}, []),
@@ -67,7 +74,7 @@ def test_a_series_is_recognised(case):
     *notes, last = found["notes"]
     assert "rows are ordered by 'day'" in last
     assert all(word in "\n".join(notes) for word in words), notes
-    assert len(notes) == (2 if case == "local hours" else len(words)), notes
+    assert len(notes) == len(words) - ("the clock changes there" in words), notes
 
 
 @pytest.mark.parametrize("case", ["a day twice", "newest first", "shops by number", "local hours"])
@@ -99,7 +106,7 @@ def test_many_columns_beside_a_series_are_used_and_the_split_is_by_time():
     columns = {f"c{i}": [float(k * (i + 3) % 17) for k in range(400)] for i in range(5)}
     found = suggest.suggest_pipeline(sales(DAYS, **columns), "sales")
     assert (found["task"], found["preprocess"]) == ("regression", {"time": "day"})
-    assert "no forecast is proposed: there are many columns beside" in "\n".join(found["notes"])
+    assert "no forecast is proposed: there are other columns beside" in "\n".join(found["notes"])
 
 
 def test_rows_in_order_of_uneven_times_are_split_by_time():
@@ -140,6 +147,12 @@ def test_counts_are_forecast_and_codes_are_not(n_values, task):
     )
     assert found["task"] == task
     assert found["time"] or found["preprocess"] == {"time": "day"}
+
+
+def test_rows_with_two_times_are_events_and_no_series():
+    left = [day + dt.timedelta(days=1 + i % 9) for i, day in enumerate(DAYS)]
+    found = suggest.suggest_pipeline(sales(DAYS, left=left, age=[i * 7 % 60 for i in range(400)]), "sales")
+    assert (found["task"], found["preprocess"], found["late"]) == ("regression", {"time": "day"}, ["left"])
 
 
 def test_lists_beside_a_series_are_no_obstacle():
