@@ -40,7 +40,8 @@ def suggest_pipeline(table: pa.Table, target: str) -> dict[str, Any]:
     guess = _guess(table, target)
     if unread:
         first = f"{unread.column('_origin')[0]} ({unread.column('_fault')[0]})"
-        guess["notes"].append(f"{len(unread):,} rows cannot be read and are set aside; the first: {first}")
+        n_rows = f"{len(unread):,} row{'s' * (len(unread) > 1)}"
+        guess["notes"].append(f"{n_rows} cannot be read and will be quarantined; the first: {first}")
     columns = {
         name: describe_column(decode_array(table.column(name)), kind, guess.get("options", {}).get(name))
         for name, kind in guess["kinds"].items()

@@ -59,12 +59,13 @@ def predict(
         if path.exists() and path.samefile(source):
             problem = f"{path} is the input file" if path == output else f"the input file would be {output}'s {ENDING}"
             raise PipelineError(problem, place="--output", fix="name another file")
-    batches = open_source(str(source.resolve()), paths.root).read()
+    opened = open_source(str(source.resolve()), paths.root)
+    opened.encoding = _encoding(paths) if opened.READS_TEXT else ""
     model = load_model(versions.checkout(paths, version))
     with atomic_write(output) as temporary:
         with open_rejected(source, output, skip=on_error == "skip", raw=raw) as rejected:
             call = _Call(model, source, rejected, typed=output.suffix.lower() == ".parquet")
-            rows, n_neutralised = _write(call.answer(batches), output, temporary, progress, raw=raw)
+            rows, n_neutralised = _write(call.answer(opened.read()), output, temporary, progress, raw=raw)
             if not rows and not rejected.rows:
                 raise PipelineError("there are no rows", place=str(source), fix="give a file with rows")
         rejected_file = f"{output}{ENDING}" if rejected.rows else None
@@ -73,8 +74,21 @@ def predict(
             raise PipelineError(problem, place=str(source), fix=f"{rejected_file} says why; no answer was written")
     value = {"pipeline": paths.name, "version": version, "rows": rows, "output": str(output)}
     value |= {"neutralised": n_neutralised, "rejected": rejected.rows, "rejected_file": rejected_file}
-    value |= {"answers": call.answers, "unanswered": call.n_unanswered, "notes": call.unusual.lines()}
+    value |= {
+        "answers": call.answers,
+        "unanswered": call.n_unanswered,
+        "notes": [*opened.encodings.values(), *call.unusual.lines()],
+    }
     return value | call.unusual.to_json()
+
+
+def _encoding(paths: Paths) -> str:
+    """Return how the pipeline says that its files are written; "" where it says nothing, or cannot be read."""
+    from evergreen.stages import pipeline
+
+    with contextlib.suppress(PipelineError):
+        return pipeline.read(paths.name, paths.root).collect.encoding
+    return ""
 
 
 def _check_output(output: Path) -> None:

@@ -114,3 +114,24 @@ def test_no_text_of_the_input_runs_in_a_spreadsheet(ask, candidates, tmp_path):
     assert [[row[name] for name in numbers] for row in exact] == [[row[name] for name in numbers] for row in safe]
     assert ask("diabetes", tmp_path / "in.parquet", "out.parquet")["neutralised"] == 0
     assert pq.read_table(tmp_path / "out.parquet")["=note"].to_pylist() == table["=note"].to_pylist()
+
+
+def test_a_file_is_read_in_the_pipeline_s_encoding_or_the_guess_is_told(ask, candidates, tmp_path):
+    table = prepared.read(Paths(candidates, "diabetes").ready, "test").slice(0, 3)
+    names = [name for name in table.column_names if not name.startswith("_")]
+    lines = [
+        ",".join(["who", *names]),
+        *(",".join(["Ναι", *map(str, row.values())]) for row in table.select(names).to_pylist()),
+    ]
+    source = tmp_path / "rows.csv"
+    source.write_bytes("\n".join(lines).encode("cp1253"))
+    (told,) = [note for note in ask("diabetes", source)["notes"] if "is read as" in note]
+    assert told.startswith("rows.csv is read as ")
+    file = candidates / "pipelines" / "diabetes.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("task: regression\ncollect: {uri: x.csv, encoding: cp1253}\npreprocess: {target: progression}\n")
+    try:
+        assert not [note for note in ask("diabetes", source)["notes"] if "is read as" in note]
+    finally:
+        file.unlink()
+    assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("Ναι,")
