@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import re
 from collections import Counter
 from functools import cache
 from typing import Any
@@ -12,11 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
+from evergreen.data import number_format
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "?")  # "no number here" in files, in lower case
-DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+(e[+-]?\d+)?", re.IGNORECASE)  # 3,14 or 1.234,5
-THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")  # 1,234 or 1.234.567: what is meant, its neighbours tell
-COMMA, POINT = ",", "."
 FEW = 200  # values that show soon what the others need not be asked
 READABLE = 0.95  # fraction of a text column's values that must read as numbers for the column to hold numbers
 EXACT = 2.0**53  # below it floats hold whole numbers exactly
@@ -48,20 +45,43 @@ def decode_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column
 
 
-def to_float64(column: pa.Array, decimal: str = "") -> tuple[np.ndarray, RowErrors]:
+def to_float64(column: pa.Array, format: str = "") -> tuple[np.ndarray, RowErrors]:
     """Return (N,) float64, NaN where missing, and row → error for values that are not numbers.
 
-    `decimal` is the separator before a fraction in text; "" detects it from these rows.
+    `format` is how text writes them (number_format.py); "" detects it from these rows.
     """
     if pa.types.is_floating(column.type) and not column.null_count:
         return column.to_numpy(zero_copy_only=False).astype(np.float64, copy=False), {}
     if pa.types.is_string(column.type):
-        return _text_floats(column, decimal)
+        return _text_floats(column, format)
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)
     if numeric or pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
         return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), {}
     valid = column.is_valid().to_numpy(zero_copy_only=False)
     return np.full(len(column), np.nan), {int(row): f"a {column.type} is no number" for row in np.flatnonzero(valid)}
+
+
+def guess_floats(column: pa.Array) -> tuple[np.ndarray, RowErrors]:
+    """Return what `to_float64` does, in the likeliest format where two fit."""
+    return to_float64(column, number_formats(column)[0])
+
+
+def number_formats(column: pa.Array, decimal: str = "") -> list[str]:
+    """Return the formats that a raw column's numbers may have, the likeliest first; see number_format.py."""
+    is_plain = not pa.types.is_string(column.type) or not _text_floats(column, number_format.PLAIN)[1]
+    return (
+        [number_format.PLAIN] if is_plain and decimal != "," else number_format.matching_formats(_said(column), decimal)
+    )
+
+
+def holds_codes(column: pa.Array) -> bool:
+    """Tell whether a raw column holds codes of digits, some of which begin with a zero that no number would have."""
+    return pa.types.is_string(column.type) and number_format.holds_codes(_said(column).drop_null())
+
+
+def number_obstacle(column: pa.Array) -> str:
+    """Return what keeps texts that look like numbers from being read as such; "" of other columns."""
+    return number_format.describe_obstacle(_said(column).drop_null()) if pa.types.is_string(column.type) else ""
 
 
 def is_mostly_words(column: pa.Array) -> bool:
@@ -70,7 +90,7 @@ def is_mostly_words(column: pa.Array) -> bool:
         return False
     few = column.drop_null()
     few = few.take(pa.array(evenly_spaced_indices(len(few), FEW)))
-    return 2 * len(to_float64(few)[1]) > len(few)
+    return 2 * len(guess_floats(few)[1]) > len(few)
 
 
 def is_mostly_numbers(column: pa.Array) -> bool:
@@ -78,57 +98,47 @@ def is_mostly_numbers(column: pa.Array) -> bool:
     column = decode_array(column)
     if pa.types.is_boolean(column.type) or is_mostly_words(column):
         return False
-    values, errors = to_float64(column)
+    values, errors = guess_floats(column)
     n_held = len(errors) + int(np.count_nonzero(~np.isnan(values)))
     return bool(n_held) and len(errors) <= (1 - READABLE) * n_held
 
 
-def _text_floats(column: pa.Array, decimal: str) -> tuple[np.ndarray, RowErrors]:
-    if decimal == COMMA:
-        column = pc.replace_substring(pc.replace_substring(column, POINT, ""), COMMA, POINT)
-    with contextlib.suppress(pa.ArrowInvalid):  # mostly there are numbers alone, or nothing
-        if not column.null_count:
-            return column.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
-    with contextlib.suppress(pa.ArrowInvalid):
-        texts = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
-        return texts.cast(pa.float64()).to_numpy(zero_copy_only=False), {}
+def _said(column: pa.Array) -> pa.Array:
+    """Return trimmed texts, null where they say that nothing is known."""
     text = pc.utf8_trim_whitespace(column)
-    text = pc.if_else(pc.is_in(pc.utf8_lower(text), missing_words()), pa.scalar(None, pa.string()), text)
-    if not decimal and detect_decimal_separator(text) == COMMA:
-        return _text_floats(text, COMMA)
+    return pc.if_else(pc.is_in(pc.utf8_lower(text), missing_words()), pa.scalar(None, pa.string()), text)
+
+
+def _text_floats(column: pa.Array, format: str) -> tuple[np.ndarray, RowErrors]:
+    written = f" written as {format}" if format else ""
+    if format in ("", number_format.PLAIN):
+        with contextlib.suppress(pa.ArrowInvalid):  # mostly there are numbers alone, or nothing
+            texts = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+            return (texts if texts.null_count else column).cast(pa.float64()).to_numpy(zero_copy_only=False), {}
+    text = _said(column)
+    if not format:
+        formats = number_format.matching_formats(text)
+        format = formats[0] if len(formats) == 1 else number_format.PLAIN
+    values = _plain_floats(text) if format == number_format.PLAIN else number_format.parse_numbers(text, format)
+    strange = np.flatnonzero(np.isnan(values) & text.is_valid().to_numpy(zero_copy_only=False))
+    has_digit = pc.match_substring_regex(text.take(pa.array(strange)), r"\d").to_pylist()
+    return values, {
+        row: "not a number" + written * digit for row, digit in zip(strange.tolist(), has_digit, strict=True)
+    }
+
+
+def _plain_floats(text: pa.Array) -> np.ndarray:
     words = text.dictionary_encode()
-    numbers = np.array([_number(word) for word in words.dictionary.to_pylist()] + [0.0])  # the last: of what is missing
-    places = words.indices.fill_null(len(numbers) - 1).to_numpy(zero_copy_only=False)
-    values = numbers[places]
-    strange = np.flatnonzero(np.isnan(values))
-    values[text.is_null().to_numpy(zero_copy_only=False)] = np.nan
-    return values, dict.fromkeys(strange.tolist(), "not a number")
+    numbers = np.array([_number(word) for word in words.dictionary.to_pylist()] + [math.nan])
+    return numbers[words.indices.fill_null(len(numbers) - 1).to_numpy(zero_copy_only=False)]
 
 
 def _number(word: str) -> float:
     """Return a number, NaN for other text. Python reads 1_000 as a number, but no file means that."""
     try:
-        return float(word.replace("_", "x"))
+        return float(word.replace("_", "x").replace("−", "-"))
     except ValueError:
         return math.nan
-
-
-def detect_decimal_separator(column: pa.Array) -> str:
-    """Return the separator that a text column writes before a fraction, "," or ".".
-
-    It is a comma where most words with a comma read so, at least one of them cannot be thousands, and no word has a
-    point where only a fraction can follow.
-    """
-    if not pc.any(pc.match_substring(column, COMMA)).as_py():
-        return POINT
-    text = pc.utf8_trim_whitespace(column)
-    words = text.filter(pc.invert(pc.is_in(pc.utf8_lower(text), missing_words()))).to_pylist()
-    marked = [word for word in words if word and "," in word]
-    decimal = [word for word in marked if DECIMAL_COMMA.fullmatch(word)]
-    pointed = any(word and "." in word and "," not in word and not THOUSANDS.fullmatch(word) for word in words)
-    if pointed or 2 * len(decimal) <= len(marked) or all(THOUSANDS.fullmatch(word) for word in decimal):
-        return POINT
-    return COMMA
 
 
 def to_sample_weights(column: pa.Array) -> tuple[np.ndarray, RowErrors]:
@@ -154,6 +164,14 @@ def to_strings(column: pa.Array) -> pa.Array:
         return column.cast(pa.string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         raise DataError(f"a column of type {column.type} has no text", fix="choose a column of plain values") from error
+
+
+def to_names(column: pa.Array) -> pa.Array:
+    """Return what `to_strings` does, and texts of whole numbers with zeros behind the point, 3.0, as such: "3"."""
+    text = to_strings(column)
+    if not pc.any(pc.match_substring(text, ".0")).as_py():
+        return text
+    return pc.replace_substring_regex(text, r"^-?(0)\.0+$|^(-?[1-9]\d*)\.0+$", r"\1\2")
 
 
 def joint_codes(column: pa.Array, other: pa.Array) -> np.ndarray:

@@ -20,6 +20,8 @@ from evergreen.data.kinds._json import check_fields
 from evergreen.data.kinds._transform import apply_transform
 from evergreen.data.unusual_values import UnusualValues
 
+MAX_SHOWN = 40  # characters of a value that is told
+
 
 @dataclass(frozen=True)
 class FeatureSpec:
@@ -58,8 +60,9 @@ class FeatureSpec:
         typed: dict[str, pa.Array] = {}
         for field in self.inputs.values():
             for index, name in enumerate(field.columns):
-                kind = kinds.kind_of(field, index)
-                typed[name], faults = kind.validate(_column(table, name))
+                kind, column = kinds.kind_of(field, index), _column(table, name)
+                typed[name], faults = kind.validate(column)
+                faults = {row: f"{reason} (got {str(column[row])[:MAX_SHOWN]!r})" for row, reason in faults.items()}
                 if typed[name].null_count and not (kind.ALLOWS_MISSING or kind.FILLS_MISSING):
                     lacking = np.flatnonzero(typed[name].is_null().to_numpy(zero_copy_only=False))
                     faults = {**dict.fromkeys(lacking.tolist(), "missing"), **faults}

@@ -1,5 +1,6 @@
-"""Check raw columns that are taken as categories."""
+"""Check raw columns, and values of requests, that are taken as categories."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import is_mostly_numbers, is_mostly_words, to_float64, to_strings
+from evergreen.data.arrow import (
+    EXACT,
+    guess_floats,
+    holds_codes,
+    is_mostly_numbers,
+    is_mostly_words,
+    number_obstacle,
+    to_names,
+)
+from evergreen.data.kinds import _datetime_parse as dates
+from evergreen.data.kinds._json import check_unicode
+
+WHOLE = re.compile(r"0|-?[1-9]\d{0,4000}", re.ASCII)  # Python reads no longer ones
 
 MIN_ROWS = 10  # of a class, for training, validation and test to have some each
 COMMON = 0.4  # of the rows, the commonest class: with less of them accuracy does not hide the rare ones
@@ -18,10 +31,18 @@ SHOWN = 3  # classes that are named
 
 
 def note_mixed_column(name: str, column: pa.Array) -> list[str]:
-    """Return a note where more than half of a column's values are numbers."""
-    if not pa.types.is_string(column.type) or is_mostly_words(column):
+    """Return a note where the values could be codes, dates or numbers that are not read as such."""
+    if not pa.types.is_string(column.type):
         return []
-    values, errors = to_float64(column)
+    if holds_codes(column):
+        code = column.filter(pc.match_substring_regex(column, r"^\s*0\d"))[0].as_py().strip()
+        fix = f"to read numbers, set `kinds: {{{name}: number}}`"
+        return [f"column '{name}' is taken as a category of codes, for '{code}' begins with a zero; {fix}"]
+    if doubt := dates.describe_doubt(column) or number_obstacle(column):
+        return [f"column '{name}' is taken as a category: {doubt}"]
+    if is_mostly_words(column):
+        return []
+    values, errors = guess_floats(column)
     n_numbers = int(np.count_nonzero(~np.isnan(values)))
     if n_numbers <= len(errors):
         return []
@@ -30,9 +51,32 @@ def note_mixed_column(name: str, column: pa.Array) -> list[str]:
     return [f"column '{name}' is taken as a category: {fraction}; {fix}"]
 
 
+def parse_name(value: Any, kind: str, known: pa.Array) -> str | None:
+    """Return the text of a value of a request: 4, 4.0, "4" and "4.0" are one; None where it cannot be of the kind.
+
+    A number is a text only where training rows held it: 501 may be 00501 that has lost its zeros.
+    """
+    if kind == "boolean" or isinstance(value, bool):
+        return str(value).lower() if kind == "boolean" and isinstance(value, bool) else None
+    if isinstance(value, float):
+        value = int(value) if value.is_integer() and abs(value) < EXACT else value
+    if not isinstance(value, str | int | float):
+        return None
+    word = check_unicode(str(value))
+    if kind == "integer":
+        word = to_names(pa.array([word]))[0].as_py() or ""
+        return word if is_whole(word) else None
+    return word if isinstance(value, str) or pc.is_in(pa.scalar(word), known).as_py() else None
+
+
+def is_whole(word: str) -> bool:
+    """Tell whether a text is a whole number as Python writes it."""
+    return bool(WHOLE.fullmatch(word))
+
+
 def check_class_target(column: pa.Array, place: str) -> None:
     """Raise DataError unless a raw target column holds several classes, each of several rows."""
-    words = to_strings(column).drop_null()
+    words = to_names(column).drop_null()
     n_distinct = pc.count_distinct(words).as_py()
     if n_distinct == 1:
         fix = "collect rows of a second class, or choose another target"
@@ -42,7 +86,7 @@ def check_class_target(column: pa.Array, place: str) -> None:
         fix = "use `task: regression`" if numeric else "choose a column with fewer different values"
         problem = f"holds {n_distinct} different values in {len(words)} rows, too many for classes"
         raise DataError(problem, place=place, fix=fix)
-    numbers, errors = to_float64(column)
+    numbers, errors = guess_floats(column)
     values = numbers[~np.isnan(numbers)]
     if not errors and len(values) and (values != np.trunc(values)).any():
         raise DataError("holds fractions, which cannot be classes", place=place, fix="use `task: regression`")
@@ -50,7 +94,7 @@ def check_class_target(column: pa.Array, place: str) -> None:
 
 def guess_classes(column: pa.Array) -> tuple[float, str]:
     """Return (1.0 where a raw column of numbers holds a few whole ones, else 0.0; what speaks against classes)."""
-    values = to_float64(column)[0]
+    values = guess_floats(column)[0]
     values = values[~np.isnan(values)]
     n_distinct = len(np.unique(values))
     if (values != np.trunc(values)).any() or n_distinct > min(20, max(2, len(values) // 5)):
@@ -61,7 +105,7 @@ def guess_classes(column: pa.Array) -> tuple[float, str]:
 
 def advise_classes(name: str, column: pa.Array) -> list[str]:
     """Return what to mind where a class is much rarer than the others, or has too few rows for three splits."""
-    counts = dict(Counter(to_strings(column).drop_null().to_pylist()).most_common())
+    counts = dict(Counter(to_names(column).drop_null().to_pylist()).most_common())
     total, commonest, advice = sum(counts.values()), next(iter(counts), ""), list[str]()
     if few := [f"'{word}' ({count})" for word, count in counts.items() if count < MIN_ROWS]:
         more = f" and {len(few) - SHOWN:,} more" if len(few) > SHOWN else ""

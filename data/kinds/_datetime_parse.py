@@ -1,13 +1,10 @@
 """Parse times that are written as text into microseconds since 1970 in UTC.
 
-A format is `iso`, `iso+zone`, or what strptime takes: "%d.%m.%Y %H:%M". Names of months are English. Where two formats
-fit equally well, none is chosen.
+A format is `iso`, `iso+zone`, or what strptime takes: "%d.%m.%Y %H:%M". Names of months are those of MONTHS. Where two
+formats fit equally well, none is chosen.
 """
 
 import contextlib
-import re
-from functools import cache
-from itertools import product
 
 import numpy as np
 import pyarrow as pa
@@ -15,45 +12,26 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
 from evergreen.data.arrow import RowErrors, evenly_spaced_indices, missing_words, to_float64
+from evergreen.data.datetime_format import (
+    COMMON,
+    DATED,
+    EITHER,
+    ISO,
+    LIKE_DATES,
+    ZONED,
+    format_skeleton,
+    months,
+    skeleton,
+    to_pattern,
+)
 
 TYPE = pa.timestamp("us", "UTC")
-ISO, ZONED, EITHER = "iso", "iso+zone", "iso or iso+zone"
-DATES = (
-    *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y"),
-    *("%d %b %Y", "%b %d, %Y", "%a, %d %b %Y"),
-)
-CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S %z", " %I:%M %p", " %I:%M:%S %p")
-COMMON = (ISO, ZONED, *map("".join, product(DATES, CLOCKS)))
-MONTHS = (
-    *("january", "february", "march", "april", "may", "june"),
-    *("july", "august", "september", "october", "november", "december"),
-)
 UNITS = {"d": 86_400e6, "s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}  # microseconds
 LOW, HIGH = (int(np.datetime64(day, "us").astype(np.int64)) for day in ("0001-01-01", "9999-12-31T23:59:59.999999"))
 BEYOND = "beyond the years 1 to 9999"
 LOOKED_AT = 1000  # values, to find out the format
 FEW = 50  # of them, that most forms are ruled out by
 SURE = 0.95  # share of them that must be times for the column to be one of times
-
-CLOCK = r"(?P<H>\d{2}):(?P<M>\d{2})(?::(?P<S>\d{2}(?:\.\d{1,9})?))?"
-ZONE = r"(?P<z>[Zz]|GMT|UTC|[+-]\d{2}(?::?\d{2})?)"
-DIRECTIVES = {
-    "%Y": r"(?P<Y>\d{4})",
-    "%y": r"(?P<y>\d{2})",
-    "%m": r"(?P<m>\d{1,2})",
-    "%d": r"(?P<d>\d{1,2})",
-    "%b": r"(?P<b>[A-Za-z]{3,9})\.?",
-    "%B": r"(?P<b>[A-Za-z]{3,9})\.?",
-    "%a": r"[A-Za-z]{2,9}\.?",
-    "%A": r"[A-Za-z]{2,9}\.?",
-    "%H": r"(?P<H>\d{1,2})",
-    "%I": r"(?P<I>\d{1,2})",
-    "%M": r"(?P<M>\d{2})",
-    "%S": r"(?P<S>\d{2}(?:\.\d{1,9})?)",
-    "%p": r"(?P<p>[AaPp]\.?[Mm]\.?)",
-    "%z": ZONE,
-    "%%": "%",
-}
 
 
 def parse_datetimes(column: pa.Array, format: str = "", unit: str = "", zone: str = "") -> tuple[pa.Array, RowErrors]:
@@ -83,20 +61,42 @@ def matching_formats(column: pa.Array, share: float = SURE) -> list[str]:
     """Return the COMMON formats that match at least `share` of a text column's values, and no others match more."""
     texts = _words(column).drop_null()
     texts = texts.take(pa.array(np.linspace(0, len(texts) - 1, min(len(texts), LOOKED_AT)).astype(int)))
-    dated = pc.sum(pc.match_substring_regex(texts, r"\d{4}")).as_py() or 0
+    dated = pc.sum(pc.match_substring_regex(texts, DATED)).as_py() or 0
     if not dated or dated < share * len(texts):
         return []
     for format in (ISO, ZONED):  # what is written so is in no other format
         if not _parse_texts(texts, format)[1]:
             return [format]
+    shapes = {skeleton(text) for text in texts.to_pylist()} | {""}
+    formats = [format for format in COMMON if format_skeleton(format) in shapes]
     # most forms fit none of a few texts: the others are counted
     few = texts.take(pa.array(evenly_spaced_indices(len(texts), FEW)))
-    likely = [format for format in COMMON if len(_parse_texts(few, format)[1]) < len(few)]
+    likely = [format for format in formats if len(_parse_texts(few, format)[1]) < len(few)]
     if not likely and share:
         return []
-    counts = {format: len(texts) - len(_parse_texts(texts, format)[1]) for format in likely or COMMON}
+    counts = {format: len(texts) - len(_parse_texts(texts, format)[1]) for format in likely or formats}
     best = max(counts.values())
-    return [format for format, count in counts.items() if count == best >= max(1, share * len(texts))]
+    return _fewest_years(texts, [name for name, count in counts.items() if count == best >= max(1, share * len(texts))])
+
+
+def _fewest_years(texts: pa.Array, formats: list[str]) -> list[str]:
+    """Return the formats by which the texts reach over the fewest years: what differs most is the day."""
+    if len(formats) < 2 or not any("%y" in format for format in formats):
+        return formats
+    years = {format: pc.count_distinct(pc.year(_parse_texts(texts, format)[0])).as_py() for format in formats}
+    return [format for format in formats if years[format] == min(years.values())]
+
+
+def describe_doubt(column: pa.Array) -> str:
+    """Return why a column of texts that look like dates is not read as such, with two of them; "" of others."""
+    formats, texts = matching_formats(column), pc.unique(_words(column).drop_null())
+    like_dates = pc.sum(pc.match_substring_regex(texts, LIKE_DATES)).as_py() or 0
+    if len(formats) < 2 and (formats or not len(texts) or like_dates < SURE * len(texts)):
+        return ""
+    shown = " and ".join(f"'{text}'" for text in texts.to_pylist()[:2])
+    may_be = f"may be {' or '.join(formats)}" if formats else "are written in no known format"
+    format = f'"{formats[0]}"' if formats else "as strptime has it"
+    return f"its dates, such as {shown}, {may_be}; to read them, set {{kind: moment, format: {format}}}"
 
 
 def localize(column: pa.Array, zone: str) -> pa.Array:
@@ -146,7 +146,7 @@ def _parse_texts(column: pa.Array, format: str, zone: str = "") -> tuple[pa.Arra
             fast = text.cast(TYPE if format == ZONED else pa.timestamp("us")).cast(TYPE)
             if (pc.min(fast.cast(pa.int64())).as_py() or 0) >= LOW:
                 return fast, {}
-    parts = pc.extract_regex(text, _pattern(format))
+    parts = pc.extract_regex(text, to_pattern(format))
     if parts.null_count == len(parts):  # as most forms that are tried
         return pa.nulls(len(text), TYPE), _faulty(text.is_valid().to_numpy(zero_copy_only=False), format)
     fields = {part.name: pc.struct_field(parts, part.name) for part in parts.type}
@@ -193,9 +193,8 @@ def _number(fields: dict[str, pa.Array], name: str, default: float, count: int) 
 
 
 def _named(words: pa.Array) -> np.ndarray:
-    known = pa.array([*MONTHS, *(name[:3] for name in MONTHS), "sept"])
-    place = pc.index_in(pc.utf8_lower(words), known).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return np.where(place < 0, 0, np.where(place == len(known) - 1, 9, place % 12 + 1))
+    known, numbers = months()
+    return numbers[pc.index_in(pc.utf8_lower(words), known).fill_null(-1).to_numpy(zero_copy_only=False)]
 
 
 def _century(years: np.ndarray) -> np.ndarray:
@@ -214,20 +213,3 @@ def _offset(words: pa.Array) -> np.ndarray:
 
 def _timestamps(values: np.ndarray, blank: np.ndarray) -> pa.Array:
     return pa.array(values, pa.int64(), mask=blank).cast(TYPE)
-
-
-@cache
-def _pattern(format: str) -> str:
-    """Return the regular expression of a format. Raises DataError for one without a day or with unknown parts."""
-    if format in (ISO, ZONED, EITHER):
-        zone = {ISO: "", ZONED: rf" ?{ZONE}", EITHER: rf"(?: ?{ZONE})?"}[format]
-        clock = f"[Tt ]{CLOCK}{zone}"
-        return rf"^(?P<Y>\d{{4}})-(?P<m>\d{{2}})-(?P<d>\d{{2}})(?:{clock}){'' if format == ZONED else '?'}$"
-    pieces = re.split(r"(%.)", format)
-    unknown = [piece for piece in pieces if piece.startswith("%") and piece not in DIRECTIVES]
-    has_year_and_month = {"%Y", "%y"} & {*pieces} and {"%m", "%b", "%B"} & {*pieces}
-    if unknown or not has_year_and_month:
-        problem = f"'{format}' holds {unknown[0]}" if unknown else f"'{format}' has no year or no month"
-        fix = f'write {ISO}, {ZONED}, or such as "%d.%m.%Y %H:%M"'
-        raise DataError(problem, place="preprocess.kinds", fix=fix)
-    return "^" + "".join(DIRECTIVES.get(piece, re.escape(piece)) for piece in pieces) + "$"

@@ -10,11 +10,26 @@ from typing import Any
 
 import numpy as np
 
+from evergreen.core.errors import DataError, suggest
+
 STRAIGHT = ("standard", "minmax", "robust")
 SCALINGS = (*STRAIGHT, "log", "quantile")
+OUTLIERS = ("keep", "clip", "flag")
 FENCE = 3.0  # interquartile ranges: values farther from the quartiles are far out (Tukey 1977)
 NORMAL = 1.349  # deviations between the quartiles of a normal distribution
 STEPS = 101  # quantiles that are kept
+
+
+def check_options(options: Mapping[str, Any], *, target: bool) -> None:
+    """Raise DataError for a scaling or outliers that do not exist, or that a target cannot have."""
+    for option, known in (("scaling", SCALINGS), ("outliers", OUTLIERS)):
+        if options[option] not in known:
+            fix = suggest(str(options[option]), known)
+            raise DataError(f"{options[option]!r} is not a valid value of {option}", fix=fix)
+    if target and (options["scaling"] not in STRAIGHT or options["outliers"] != "keep"):
+        fix = f"use scaling: {', '.join(STRAIGHT)}; for counts use `transform`"
+        problem = "a target cannot be rescaled non-linearly or clipped: predictions are in its own units"
+        raise DataError(problem, fix=fix)
 
 
 def fit_warp(values: np.ndarray, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Read words as values: which say that nothing is known, and which are one value spelt in several ways.
 
-Blanks around and between words, signs without width, and Unicode's two ways to write é never make another value.
-Capitals do, unless a column is folded: then all its values are in lower case.
+3.0 is 3. Blanks around and between words, signs without width, and Unicode's two ways to write é never make another
+value. Capitals do, unless a column is folded: then all its values are in lower case.
 """
 
 import json
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import MISSING, decode_array, to_strings
+from evergreen.data.arrow import MISSING, decode_array, to_names
 
 EXACT, FOLD = SPELLINGS = ("exact", "fold")
 MISSING_WORDS = tuple(word for word in MISSING if word)
@@ -37,7 +37,7 @@ class Reading(NamedTuple):
 
     def words(self, column: pa.Array) -> pa.Array:
         """Return a raw column as words, null where missing. Raises DataError for types without a text."""
-        text = to_strings(column)
+        text = to_names(column)
         if not self.spelling or not pa.types.is_string(column.type):
             return text
         if not pc.all(pc.string_is_ascii(text), min_count=0).as_py():

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import RowErrors, decode_array, missing_words, to_strings
+from evergreen.data.arrow import RowErrors, decode_array, missing_words, to_names, to_strings
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _class_counts as class_counts
-from evergreen.data.kinds._json import format_value
+from evergreen.data.kinds._json import check_unicode, format_value
 
 PAIRS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1"))
 SURE = 0.95  # share of the values that must be words of one pair for text to be yes and no
@@ -90,8 +90,11 @@ class Boolean(Kind):
             return None
         if isinstance(value, bool):
             return value
-        if isinstance(value, str | int) and str(value).strip().lower() in WORDS:
-            return WORDS.index(str(value).strip().lower()) % 2 == 1
+        if (
+            isinstance(value, str | int | float)
+            and (word := _words(pa.array([check_unicode(str(value))]))[0].as_py()) in WORDS
+        ):
+            return WORDS.index(word) % 2 == 1
         raise DataError(f"is not true or false (got {format_value(value)})", fix="give true or false")
 
     def json_schema(self, field: TensorField, index: int) -> dict[str, Any]:
@@ -105,5 +108,5 @@ class Boolean(Kind):
 
 
 def _words(column: pa.Array) -> pa.Array:
-    words = pc.utf8_lower(to_strings(column))
+    words = pc.utf8_lower(to_names(column))
     return pc.if_else(pc.is_in(words, missing_words()), pa.scalar(None, pa.string()), words)

@@ -18,13 +18,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, find_nearest, suggest
-from evergreen.data.arrow import RowErrors, decode_array, is_mostly_numbers, joint_codes, to_strings
+from evergreen.data.arrow import (
+    RowErrors,
+    decode_array,
+    holds_codes,
+    is_mostly_numbers,
+    joint_codes,
+    to_names,
+    to_strings,
+)
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _class_checks as checks
 from evergreen.data.kinds import _class_counts as class_counts
 from evergreen.data.kinds import _spelling as spelling
-from evergreen.data.kinds._json import check_unicode, format_value
+from evergreen.data.kinds._json import format_value
 
 MANY = 1000  # distinct values above which a text column is no category
 WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or false"}
@@ -63,12 +71,12 @@ class Category(Kind):
         if not pa.types.is_string(column.type):
             return 0.0
         text = self.reading.words(column).drop_null()
-        distinct = pc.count_distinct(text).as_py()
-        return 0.5 if 0 < distinct <= min(MANY, max(10, len(text) // 2)) else 0.0
+        distinct, most = pc.count_distinct(text).as_py(), max(10, len(text) // 2)
+        return 0.5 if 0 < distinct <= (most if holds_codes(column) else min(MANY, most)) else 0.0
 
     def guess_target(self, name: str, column: pa.Array) -> tuple[float, str]:
         """Take a few whole numbers as classes, and any column that no other kind takes."""
-        if not is_mostly_numbers(column):
+        if not is_mostly_numbers(column) or holds_codes(decode_array(column)):
             return max(self.detect(column), 0.01), ""
         return checks.guess_classes(column)
 
@@ -100,7 +108,7 @@ class Category(Kind):
         if not target:
             parts = zip(columns.values(), types, values, strict=True)
             rest = [
-                class_counts.commonest_and_rest(_canonical(column, kind), _words(tuple(known), kind))
+                class_counts.commonest_and_rest(_canonical(column, kind), _known(tuple(known), kind))
                 for column, kind, known in parts
             ]
             state |= {"commonest": [place for place, _ in rest], "rare": [count for _, count in rest]}
@@ -121,7 +129,7 @@ class Category(Kind):
         coded = pa.types.is_dictionary(column.type)
         text = pa.concat_arrays([column.dictionary, pa.nulls(1, pa.string())]) if coded else column
         text = _canonical(text, kind)
-        places = pc.index_in(text, _words(tuple(values), kind)).fill_null(-1)
+        places = pc.index_in(text, _known(tuple(values), kind)).fill_null(-1)
         codes = places.to_numpy(zero_copy_only=False).astype(np.int64)
         codes = self._hashed(field, index, text, codes + 1) if field.shape else codes
         if field.shape and text.null_count and not field.state["missing"][index]:
@@ -165,10 +173,10 @@ class Category(Kind):
         kind = field.state["types"][index]
         if value is None:
             return None
-        right = {"string": str, "integer": int, "boolean": bool}[kind]
-        if not isinstance(value, right) or (kind == "integer" and isinstance(value, bool)):
+        word = checks.parse_name(value, kind, _known(tuple(field.state["values"][index]), kind))
+        if word is None:
             raise DataError(f"is not {WORDS[kind]} (got {format_value(value)})", fix=f"give {WORDS[kind]}")
-        return check_unicode(_text(value))
+        return word
 
     def to_json(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
         word, kind = value.as_py(), field.state["types"][index]
@@ -230,13 +238,9 @@ class Category(Kind):
 
 
 @lru_cache(maxsize=256)
-def _words(values: tuple[Any, ...], kind: str) -> pa.Array:
+def _known(values: tuple[Any, ...], kind: str) -> pa.Array:
     """Cache known values as texts for an endpoint; by `kind`, for Python takes 1 and true for equal."""
-    return pa.array([_word(value) for value in values], pa.string())
-
-
-def _word(value: Any) -> str | None:
-    return None if value is None else _text(value)
+    return to_names(pa.array([None if value is None else _text(value) for value in values], pa.string()))
 
 
 def _text(value: Any) -> str:
@@ -255,8 +259,7 @@ def _type(column: pa.Array) -> str:
     words = pc.unique(column.drop_null()).to_pylist()
     if words and {word.lower() for word in words} <= {"true", "false"}:
         return "boolean"
-    is_whole = all(word.removeprefix("-").isdecimal() and word.isascii() and str(int(word)) == word for word in words)
-    return "integer" if words and is_whole else "string"
+    return "integer" if words and all(map(checks.is_whole, words)) else "string"
 
 
 def _bucket(word: str, buckets: int) -> int:

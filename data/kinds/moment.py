@@ -27,7 +27,7 @@ FIX = "give a time such as 2024-01-31 or 2024-01-31T12:00:00Z"
 
 
 class Moment(Kind):
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     ENCODES_AS: ClassVar[str] = "number"
     ALLOWS_MISSING: ClassVar[bool] = True
     COMPARES_AS: ClassVar[str] = "number"
@@ -49,12 +49,15 @@ class Moment(Kind):
 
     def infer_options(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
         column = decode_array(column)
-        if options.get("format") or options.get("unit") or not pa.types.is_string(column.type):
+        if options.get("format") or options.get("unit"):
             return dict(options)
+        if not pa.types.is_string(column.type):  # of a text in a file to come, too, its neighbours do not decide
+            return {**options, "format": dates.EITHER}
         forms = dates.matching_formats(column, 0) or [dates.ISO]
         if len(forms) > 1:
             fix = f'say `{{kind: moment, format: "{forms[0]}"}}`'
-            raise DataError(f"its dates may be {' or '.join(forms)}", fix=fix)
+            shown = " and ".join(f"'{text}'" for text in pc.unique(column.drop_null()).to_pylist()[:2])
+            raise DataError(f"its dates, such as {shown}, may be {' or '.join(forms)}", fix=fix)
         return {**options, "format": forms[0]}
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
@@ -133,7 +136,8 @@ class Moment(Kind):
             raise DataError(f"is not a time (got {format_value(value)})", fix=FIX)
         if faults or not read[0].is_valid:
             problem = f"is not a time (got {format_value(value)})" + (f" ({faults[0]})" if faults else "")
-            raise DataError(problem, fix=FIX)
+            written = f", or as training rows had it: {self.format}" if self.format.startswith("%") else ""
+            raise DataError(problem, fix=FIX + written)
         return read[0].value
 
     def to_arrow(self, field: TensorField, values: list[Any]) -> pa.Array:

@@ -10,28 +10,26 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import RowErrors, decode_array, detect_decimal_separator, is_mostly_numbers, to_float64
+from evergreen.core.errors import DataError
+from evergreen.data.arrow import RowErrors, decode_array, holds_codes, is_mostly_numbers, number_formats, to_float64
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
+from evergreen.data.kinds import _number_checks as checks
 from evergreen.data.kinds import _scaling as scaling
 from evergreen.data.kinds._json import format_value
-from evergreen.data.kinds._scaling import SCALINGS, STRAIGHT
 from evergreen.data.kinds._transform import invert_transform
+from evergreen.data.number_format import PLAIN, describe_guess
 
 LARGEST = 1e30  # beyond it squares overflow float32
 FARTHEST = 1e6  # deviations from the mean: a wilder input is held here, so that no network answers NaN
 MIN_NAMES, MAX_NAMES = 3, 10  # distinct whole numbers that may be names; of two it does not matter
 MIN_IDENTIFIERS = 20  # rows that may be named by them
-SKEWED = 2.0  # skewness of a target above which a log scale is proposed; that of an exponential distribution
 N_BINS = 32  # of equal counts, for the leak check
-OUTLIERS = ("keep", "clip", "flag")
 
 
 class Number(Kind):
-    VERSION = 2
+    VERSION = 3
     grouped = True
     ALLOWS_MISSING = True
     MISSING_BECOMES = "filled by the training median"
@@ -44,58 +42,56 @@ class Number(Kind):
         "scaling": "standard",  # or minmax, robust (median and quartiles), log, quantile (to a normal distribution)
         "outliers": "keep",  # clip: to three interquartile ranges beyond the quartiles; flag: clip, and add a flag
         "decimal": "",  # the decimal separator in text, "," or "."; "" detects it
+        "format": "",  # how text writes 1234.5: "1.234,5 €"; "" detects it once, on the rows that a model is fitted on
         "indicator": True,  # whether a flag marks missing values, if training rows have some
     }
 
     def detect(self, column: pa.Array) -> float:
-        return 0.9 if is_mostly_numbers(column) else 0.0
+        return 0.9 if is_mostly_numbers(column) and not holds_codes(decode_array(column)) else 0.0
 
     def describe_values(self, column: pa.Array) -> tuple[str, str]:
         """Return the range, and a doubt where whole numbers may be names."""
-        values, errors = to_float64(column)
+        formats = number_formats(column)
+        values, errors = to_float64(column, formats[0])
         values = values[np.isfinite(values)]
         if not len(values):
             return "", ""
-        odd = f"; {len(errors):,} are not numbers and are quarantined" if errors else ""
+        odd = f", written as {formats[0]}" if formats[0] != PLAIN else ""
+        odd += f"; {len(errors):,} are not numbers and are quarantined" if errors else ""
         n_distinct, doubt = len(np.unique(values)), ""
-        if (values == np.trunc(values)).all():
+        if len(formats) > 1:
+            doubt = describe_guess(column, formats)
+        elif (values == np.trunc(values)).all():
             if n_distinct == len(values) >= max(MIN_IDENTIFIERS, 0.5 * len(column)):
                 doubt = "every row has another whole number; leave it out (`drop_columns`) if that only names the row"
             elif MIN_NAMES <= n_distinct <= MAX_NAMES:
                 doubt = f"it has {n_distinct} different whole numbers; say category if they are names"
         return f"{values.min():.6g} to {values.max():.6g}{odd}", doubt
 
+    def guess_target(self, name: str, column: pa.Array) -> tuple[float, str]:
+        formats = number_formats(column)
+        return self.detect(column), describe_guess(column, formats) if len(formats) > 1 else ""
+
     def check_target(self, column: pa.Array, place: str) -> None:
-        check_numeric_target(column, place)
+        checks.check_numeric_target(column, place)
 
     def advise_target(self, name: str, column: pa.Array) -> list[str]:
-        """Propose a log scale where a few values are far above most."""
-        values = to_float64(decode_array(column), self.decimal)[0]
-        values = values[np.isfinite(values)]
-        if (
-            not len(values)
-            or values.min() < 0
-            or not _skewness(values) > max(SKEWED, 2 * abs(_skewness(np.log1p(values))))
-        ):
-            return []
-        ends = f"half of it is at most {np.median(values):.4g}, and the largest {values.max():.4g}"
-        return [f"'{name}' is skewed: {ends}; `transform: log` in preprocess makes errors count as shares of it"]
+        return checks.advise_log_scale(name, column)
 
-    def __init__(self, decimal: str = "") -> None:
-        self.decimal = decimal
+    def __init__(self, format: str = "") -> None:
+        self.format = format
 
     def infer_options(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
-        _possible({**self.OPTIONS, **options}, target=False)
-        column = decode_array(column)
-        detected = {"decimal": detect_decimal_separator(column)} if pa.types.is_string(column.type) else {}
-        return {**detected, **options}
+        checks.check_number_options({**self.OPTIONS, **options}, target=False)
+        formats = number_formats(decode_array(column), str(options.get("decimal") or ""))
+        return {**options, "format": options.get("format") or formats[0]}
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        return type(self)(str(options.get("decimal") or ""))
+        return type(self)(str(options.get("format") or ""))  # of an older model: "", found in each file
 
     def validate(self, column: pa.Array) -> tuple[pa.Array, RowErrors]:
         column = decode_array(column)
-        values, faults = to_float64(column, self.decimal)
+        values, faults = to_float64(column, self.format)
         if column.type == pa.float64() and np.abs(values).max(initial=0) <= LARGEST:  # no NaN among them either
             return column, faults
         faults = dict(faults)
@@ -107,10 +103,11 @@ class Number(Kind):
         options_of = {name: options.get(name, [value] * len(columns)) for name, value in self.OPTIONS.items()}
         wishes = [{name: said[place] for name, said in options_of.items()} for place in range(len(columns))]
         state: dict[str, Any] = {"mean": [], "std": [], "median": [], "missing": [], "low": [], "high": []}
+        state["format"] = [said["format"] or PLAIN for said in wishes]
         shapes: list[dict[str, Any]] = []
         for (name, column), column_options in zip(columns.items(), wishes, strict=True):
             try:
-                _possible(column_options, target=target)
+                checks.check_number_options(column_options, target=target)
             except DataError as error:
                 raise DataError(error.problem, place=f"preprocess.kinds.{name}", fix=error.fix) from error
             values = column.to_numpy(zero_copy_only=False)
@@ -175,6 +172,9 @@ class Number(Kind):
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:
         if value is None:
             return None
+        format = field.state.get("format", [PLAIN] * (index + 1))[index]
+        if isinstance(value, str) and format != PLAIN:
+            value = checks.parse_number(value, format)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise DataError(f"is not a number (got {format_value(value)})", fix="give a number, without quotes")
         if not abs(value) <= LARGEST:  # NaN compares false
@@ -189,7 +189,7 @@ class Number(Kind):
         return column.to_numpy(zero_copy_only=False).astype(np.float64)
 
     def profile(self, column: pa.Array) -> dict[str, Any]:
-        return numeric_range(column)
+        return checks.numeric_range(column)
 
     def to_scalars(self, column: pa.Array) -> np.ndarray:
         return _floats(column)
@@ -218,42 +218,5 @@ class Number(Kind):
         return one, two
 
 
-def check_numeric_target(column: pa.Array, place: str) -> None:
-    """Raise DataError unless a raw target column holds numbers."""
-    if not is_mostly_numbers(column):
-        fix = "use `task: classification`, or choose a column of numbers"
-        raise DataError("holds no numbers", place=place, fix=fix)
-
-
-def _skewness(values: np.ndarray) -> float:
-    """Return the third standardized moment; 0 of constant values."""
-    spread = float(values.std())
-    return float((((values - values.mean()) / spread) ** 3).mean()) if spread else 0.0
-
-
-def numeric_range(column: pa.Array) -> dict[str, Any]:
-    """Return {"low", "high"} of the finite values of floats, or of lists of them; {} of other columns."""
-    while pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-        column = column.flatten()
-    if not pa.types.is_floating(column.type):
-        return {}
-    ends = pc.min_max(column.filter(pc.is_finite(column)))
-    return {"low": ends["min"].as_py(), "high": ends["max"].as_py()}
-
-
 def _floats(*columns: pa.Array) -> np.ndarray:
     return np.concatenate([column.to_numpy(zero_copy_only=False).astype(np.float64) for column in columns])
-
-
-def _possible(column_options: Mapping[str, Any], *, target: bool) -> None:
-    """Raise DataError for options of a column that do not exist, or that a target cannot have."""
-    for option, known in (("scaling", SCALINGS), ("outliers", OUTLIERS)):
-        if column_options[option] not in known:
-            fix = suggest(str(column_options[option]), known)
-            raise DataError(f"{column_options[option]!r} is not a valid value of {option}", fix=fix)
-    if column_options["decimal"] not in ("", ",", "."):
-        raise DataError(f"{column_options['decimal']!r} is not a decimal separator", fix='use "," or "."')
-    if target and (column_options["scaling"] not in STRAIGHT or column_options["outliers"] != "keep"):
-        fix = f"use scaling: {', '.join(STRAIGHT)}; for counts use `transform`"
-        problem = "a target cannot be rescaled non-linearly or clipped: predictions are in its own units"
-        raise DataError(problem, fix=fix)

@@ -15,11 +15,12 @@ from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds._json import parse_numeric_array
 from evergreen.data.kinds._near_duplicates import NearDuplicate, match_rounded
+from evergreen.data.kinds._number_checks import check_numeric_target, numeric_range
 from evergreen.data.kinds._transform import invert_transform
-from evergreen.data.kinds.number import check_numeric_target, numeric_range
 
 
 class Series(Kind):
+    VERSION = 2
     GROUP_KIND = "category"
     SPANS_ROWS = True
     STEPWISE = True

@@ -52,7 +52,7 @@ def cast_column(column: pa.Array, kind: str, options: Mapping[str, Any] | None =
     `options` say how times and fractions are written, as those of the kinds do.
     """
     if kind == NUMBER:
-        numbers, faults = to_float64(column, (options or {}).get("decimal", ""))
+        numbers, faults = to_float64(column, (options or {}).get("format", ""))
         return pa.array(numbers, pa.float64(), from_pandas=True), faults
     if kind == TIME:
         if column.type == dates.TYPE:

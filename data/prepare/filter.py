@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import decode_array, to_strings
+from evergreen.data.arrow import decode_array, to_names
 
 
 def filter_rows(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> pa.Table:
@@ -17,7 +17,7 @@ def filter_rows(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> pa.Table:
             place = f"preprocess.filter.{name}"
             raise DataError(f"there is no column '{name}'", place=place, fix=suggest(name, raw.column_names))
         words = [str(value).lower() if isinstance(value, bool) else str(value) for value in values]
-        raw = raw.filter(pc.is_in(to_strings(decode_array(raw.column(name))), pa.array(words, pa.string())))
+        raw = raw.filter(pc.is_in(to_names(decode_array(raw.column(name))), to_names(pa.array(words, pa.string()))))
     return raw
 
 
@@ -26,7 +26,7 @@ def no_rows_left_error(raw: pa.Table, wanted: Mapping[str, list[Any]]) -> DataEr
     for name, values in wanted.items():
         left = filter_rows(raw, {name: values})
         if not len(left):
-            some = ", ".join(map(str, pc.unique(to_strings(decode_array(raw.column(name)))).to_pylist()[:10]))
+            some = ", ".join(map(str, pc.unique(to_names(decode_array(raw.column(name)))).to_pylist()[:10]))
             place = f"preprocess.filter.{name}"
             return DataError("no row has one of these values", place=place, fix=f"it holds {some}")
         raw = left

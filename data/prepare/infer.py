@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from evergreen.core.errors import DataError, suggest
 from evergreen.core.messages import list_names, merge_similar
 from evergreen.data import kinds
-from evergreen.data.arrow import decode_array, to_strings
+from evergreen.data.arrow import decode_array, number_obstacle, to_names
 from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare.cast import is_missing
 from evergreen.data.sources import RESERVED
@@ -190,16 +190,16 @@ def is_identifier(name: str, column: pa.Array) -> bool:
     """Tell whether a column is named like an identifier and no value comes twice."""
     countable = pa.types.is_string(column.type) or pa.types.is_integer(column.type)
     called = bool(countable and IDENTIFIER.search(name))
-    return called and bool(pc.count_distinct(to_strings(column)).as_py() == len(column) > 1)
+    return called and bool(pc.count_distinct(to_names(column)).as_py() == len(column) > 1)
 
 
 def _explain_rejection(column: pa.Array) -> str:
-    if column.null_count == len(column) or (pa.types.is_string(column.type) and not to_strings(column).drop_null()):
+    if column.null_count == len(column) or (pa.types.is_string(column.type) and not to_names(column).drop_null()):
         return "it is empty"
     if pa.types.is_temporal(column.type):
         return "times of day and durations cannot be inputs"
-    if pa.types.is_string(column.type) and (fitting := dates.matching_formats(column)):
-        return f"its dates may be {' or '.join(fitting)}, set one: {{kind: moment, format: …}}"
+    if pa.types.is_string(column.type) and (doubt := dates.describe_doubt(column) or number_obstacle(column)):
+        return doubt
     if not pa.types.is_string(column.type):
         return f"it is an identifier, or has a type that no kind accepts ({column.type})"
     return "it looks like an identifier or free text, with too many different values to learn from"

@@ -71,6 +71,11 @@ class RowReader(Protocol):
         """Return the times at which validation and test begin, if the split is by time."""
         ...
 
+    @property
+    def written(self) -> Mapping[str, str]:
+        """Return how the numbers and times of a series are written, by column; of other rows the schema says it."""
+        ...
+
     def notes(self) -> list[str]:
         """Return what a person should know."""
         ...

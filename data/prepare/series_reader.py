@@ -1,8 +1,8 @@
 """Prepare the windows of a series: a row for each point in time with enough known values before it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from evergreen.core.errors import DataError
 from evergreen.data import kinds, row_ids
 from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.kinds.number import Number
 from evergreen.data.prepare import infer as schemas
 from evergreen.data.prepare import split, splitters, windows
 from evergreen.data.prepare.config import PreprocessConfig
@@ -27,8 +28,23 @@ class SeriesReader:
 
     config: PreprocessConfig
     kind: str  # of the windows, and of the target
+    written: Mapping[str, str] = field(default_factory=dict)  # column → how its numbers or times are written
     split_method = "time"
     all_rows_reason = "the rows of a series have to be put in order"
+
+    @classmethod
+    def from_sample(cls, sample: pa.Table, config: PreprocessConfig, kind: str) -> Self:
+        """Return a reader for rows such as those of a sample. Raises DataError where its times may be read two ways."""
+        options = schemas.kind_options(config.kinds)
+        written = {
+            name: Number().infer_options(decode_array(sample.column(name)), options.get(name, {}))["format"]
+            for name in (config.target, *config.covariates)
+            if name in sample.column_names
+        }
+        if config.time in sample.column_names:
+            said = options.get(config.time, {}).get("format", "")
+            written[config.time] = said or splitters.detect_time_format(sample.column(config.time), config.time)
+        return cls(config, kind, written)
 
     def notes(self) -> list[str]:
         """Return nothing: notes come with the prepared rows."""
@@ -52,6 +68,7 @@ class SeriesReader:
         count, raw = len(raw), _filtered_rows(raw, config)
         target, time = config.target, config.time
         which: dict[str, Any] = {"covariates": config.covariates, "series": config.series_column}
+        which["written"] = self.written
         _check_columns(raw, config, self.kind)
         rules = Rules.read(config.column_rules, config.rules, raw, schemas.kind_options(config.kinds))
         broken = merge_errors(rules.with_global_stats([rules.collect_stats(raw)]).violations(raw))
@@ -65,11 +82,11 @@ class SeriesReader:
         table = table.append_column(
             "_origin", decode_array(points.column("_origin")).take(decode_array(table.column("_row")))
         )
-        splits, ends, split_errors, cuts = _divided(table, config)
+        splits, ends, split_errors, cuts = _divided(table, config, self.written.get(time, ""))
         table = table.drop_columns(["_row", "_until"])
         table = table.append_column("_id", row_ids.to_arrow(split.compute_row_ids(table, self.schema)))
         notes = [*warn_moving_cuts(config, cuts), *_silent(len(raw) - len(table) - len(bad))]
-        notes += _notes(points, raw, config)
+        notes += _notes(points, raw, config, self.written.get(time, ""))
         every, is_held_out = pa.concat_tables([bad, quarantine(table, split_errors)]), splits == ends
         table, splits = table.filter(pa.array(is_held_out)), splits[is_held_out]
         return PreparedRows(table, splits, every, len(bad), count - len(raw), notes, cuts)
@@ -95,9 +112,12 @@ def _check_columns(raw: pa.Table, config: PreprocessConfig, kind: str) -> None:
         kinds.find(kind).check_target(decode_array(raw.column(name)), f"target column '{name}'")
 
 
-def _divided(table: pa.Table, config: PreprocessConfig) -> tuple[np.ndarray, np.ndarray, RowErrors, dict[str, Any]]:
+def _divided(
+    table: pa.Table, config: PreprocessConfig, format: str
+) -> tuple[np.ndarray, np.ndarray, RowErrors, dict[str, Any]]:
     """Return (split of each first target, split of each last target, row → why in none, the cuts)."""
-    time, way = config.time, splitters.splitter_from_config(config).fit(table.column("_time"))
+    time, way = config.time, replace(splitters.splitter_from_config(config), format=format)
+    way = way.fit(table.column("_time"))
     none = np.empty((len(table), 2), np.uint64)  # by time, what a row is does not count
     splits, split_errors = way.split(pa.table({time: table.column("_time")}), none)
     ends, _ = replace(way, gap=0).split(pa.table({time: table.column("_until")}), none)
@@ -110,11 +130,9 @@ def _silent(rows: int) -> list[str]:
     return [f"{rows:,} rows are left out: too few known values before or after them"] if rows else []
 
 
-def _notes(points: pa.Table, raw: pa.Table, config: PreprocessConfig) -> list[str]:
-    notes = []
-    if any(
-        windows.is_irregular(moment) for _, moment in windows.order_by_time(points, config.time, config.series_column)
-    ):
+def _notes(points: pa.Table, raw: pa.Table, config: PreprocessConfig, format: str) -> list[str]:
+    notes, orders = [], windows.order_by_time(points, config.time, config.series_column, format)
+    if any(windows.is_irregular(moment) for _, moment in orders):
         notes.append(f"the times are not evenly spaced: {config.window} rows back are not always as long ago")
     seen = (config.target, config.time, config.series_column, *config.covariates)
     unseen = [name for name in schemas.check_columns(raw, []) if name not in seen]

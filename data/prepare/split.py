@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from evergreen.core.durations import parse_duration
 from evergreen.core.errors import DataError
 from evergreen.data import kinds, row_ids
-from evergreen.data.arrow import combine_chunks, decode_array, to_strings
+from evergreen.data.arrow import combine_chunks, decode_array, to_names, to_strings
 from evergreen.data.prepare.infer import Schema
 from evergreen.data.prepare.windows import parse_times
 
@@ -31,7 +31,7 @@ def compute_row_ids(table: pa.Table, schema: Schema, key: Sequence[str] = ()) ->
     Neither place nor origin counts, nor the order of columns, nor whether 3 was stored as an integer.
     """
     if key:
-        return row_ids.hash_rows((to_strings(decode_array(table.column(name))) for name in sorted(key)), len(table))
+        return row_ids.hash_rows((to_names(decode_array(table.column(name))) for name in sorted(key)), len(table))
     columns = [(kinds.find(kind), combine_chunks(table.column(name))) for name, kind in sorted(schema.kinds.items())]
     return row_ids.hash_rows((_identity(kind, column) for kind, column in columns), len(table))
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError
 from evergreen.data import row_ids
-from evergreen.data.arrow import RowErrors, decode_array, to_strings
+from evergreen.data.arrow import RowErrors, decode_array, to_names
 from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare import split
 from evergreen.data.prepare.config import PreprocessConfig
@@ -115,4 +115,4 @@ def detect_time_format(column: pa.Array | pa.ChunkedArray, name: str) -> str:
 
 def group_ids(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Return (N, 2) uint64 ids of groups; rows of one group get the same split."""
-    return row_ids.hash_rows([to_strings(decode_array(column)).fill_null("")], len(column))
+    return row_ids.hash_rows([to_names(decode_array(column)).fill_null("")], len(column))

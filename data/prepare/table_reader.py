@@ -6,7 +6,7 @@ kinds plug in.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -42,6 +42,7 @@ class TableReader:
     rules: Rules
     generated: Mapping[str, str]  # column → kind, of columns that the task needs and the data need not have
     all_rows_reason: str  # why all rows have to be read at once; mostly nothing
+    written: Mapping[str, str] = field(default_factory=dict)  # nothing: the schema's options say it
     unseen_classes: frozenset[str] = frozenset()  # classes that no training row has
     unlearned_classes: frozenset[str] = frozenset()  # classes that the task does not learn from
 

@@ -1,14 +1,15 @@
 """Cut a series into windows: for each point in time the values before it, and those from it on."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import RowErrors, decode_array, stack_lists, to_float64, to_strings
+from evergreen.data.arrow import RowErrors, decode_array, stack_lists, to_float64, to_names
 from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.kinds.number import Number
 from evergreen.data.kinds.series import to_fixed_lists
@@ -16,6 +17,7 @@ from evergreen.data.kinds.series import to_fixed_lists
 HISTORY = "history"  # the input's name
 LONGEST = 1_000_000  # rows of a window or a horizon
 MAX_REPEATED = 0.05  # share of the rows whose time may come a second time: those are left out
+NO_FORMATS: Mapping[str, str] = MappingProxyType({})  # how texts are written is found out
 
 
 def make_windows(
@@ -28,6 +30,7 @@ def make_windows(
     covariates: Sequence[str] = (),
     series: str = "",
     targets: bool = True,
+    written: Mapping[str, str] = NO_FORMATS,
 ) -> pa.Table:
     """Return a row for each row of a table of (time, value) that has `window` known values before it in time.
 
@@ -36,7 +39,8 @@ def make_windows(
     own value and the next ones, (horizon,), `_until` the time of the last of them, and rows near the end or with an
     unknown value among them are left out. Without, the row's own value need not be known: to forecast the future,
     append a row with the next time and no value. A column `series` says which of several series a row belongs to:
-    it is kept, no window reaches from one into another, and rows come in the order of time.
+    it is kept, no window reaches from one into another, and rows come in the order of time. `written` is column →
+    format.
 
     Raises DataError where a time is missing or comes twice.
     """
@@ -46,9 +50,9 @@ def make_windows(
     if not (1 <= window <= LONGEST and 1 <= horizon <= LONGEST):
         fix = f"set both to 1 or more (in rows), and to {LONGEST:,} at most"
         raise DataError(f"window and horizon are not valid (got {window} and {horizon})", place="preprocess", fix=fix)
-    values_NC = stack_channels(table, [value, *covariates])
+    values_NC = stack_channels(table, [value, *covariates], written)
     when, ahead = decode_array(table.column(time)), horizon if targets else 0
-    series_in_order = order_by_time(table, time, series)
+    series_in_order = order_by_time(table, time, series, written.get(time, ""))
     parts = [_stretches(values_NC[order], order, moment, window, ahead) for order, moment in series_in_order]
     rows, last, moment, history, future = (np.concatenate(part) for part in zip(*parts, strict=True))
     turn = np.argsort(moment, kind="stable")
@@ -74,18 +78,20 @@ def mean_step(examples: pa.Table, value: str) -> float:
     return float(np.abs(targets[:, 0] - own_history(examples)[:, -1]).mean())
 
 
-def stack_channels(table: pa.Table, names: Sequence[str]) -> np.ndarray:
-    """Return (N, C) columns side by side, NaN where a value is unknown."""
+def stack_channels(table: pa.Table, names: Sequence[str], written: Mapping[str, str] = NO_FORMATS) -> np.ndarray:
+    """Return (N, C) columns side by side, NaN where a value is unknown; `written` is column → format of its numbers."""
     columns = []
     for name in names:
-        values, faults = to_float64(decode_array(table.column(name)))
+        values, faults = to_float64(decode_array(table.column(name)), written.get(name, ""))
         values = values.copy()
         values[list(faults)] = np.nan
         columns.append(np.where(np.isfinite(values), values, np.nan))
     return np.stack(columns, axis=1)
 
 
-def order_by_time(table: pa.Table, time: str, series: str = "") -> list[tuple[np.ndarray, np.ndarray]]:
+def order_by_time(
+    table: pa.Table, time: str, series: str = "", format: str = ""
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return (rows in order of time, their times) of each series; without a column `series` there is one."""
     groups = [np.arange(len(table))]
     if series:
@@ -95,7 +101,7 @@ def order_by_time(table: pa.Table, time: str, series: str = "") -> list[tuple[np
         groups = [np.flatnonzero(index == number) for number in range(index.max(initial=-1) + 1)] or groups
     orders = []
     for rows in groups:
-        moment = time_axis(table.column(time).take(pa.array(rows, pa.int64())), time)
+        moment = time_axis(table.column(time).take(pa.array(rows, pa.int64())), time, format)
         order = np.argsort(moment, kind="stable")
         orders.append((rows[order], moment[order]))
     return orders
@@ -111,7 +117,13 @@ def find_series_column(table: pa.Table, time: str, names: Sequence[str]) -> str:
 
 
 def drop_rows_without_time(
-    table: pa.Table, time: str, value: str, *, covariates: Sequence[str] = (), series: str = ""
+    table: pa.Table,
+    time: str,
+    value: str,
+    *,
+    covariates: Sequence[str] = (),
+    series: str = "",
+    written: Mapping[str, str] = NO_FORMATS,
 ) -> tuple[pa.Table, RowErrors]:
     """Return (rows that have a time, with unknown values null; row → error in `table`).
 
@@ -121,21 +133,19 @@ def drop_rows_without_time(
     faults: RowErrors = {}
     typed = table
     for name in (value, *covariates):
-        _, errors = Number().validate(table.column(name))
-        values = stack_channels(table, [name])[:, 0]
+        _, errors = Number(written.get(name, "")).validate(table.column(name))
+        values = stack_channels(table, [name], written)[:, 0]
         values[list(errors)] = np.nan
         missing = {int(row): f"{name}: missing" for row in np.flatnonzero(np.isnan(values))}
         faults = {**missing, **{row: f"{name}: {reason}" for row, reason in errors.items()}, **faults}
         typed = typed.set_column(table.column_names.index(name), name, pa.array(values, from_pandas=True))
-    when, strange = read_times(decode_array(table.column(time)))
+    when, strange = read_times(decode_array(table.column(time)), written.get(time, ""))
     lost = when.is_null().to_numpy(zero_copy_only=False)
     if lost.all():
         raise no_time_error(time)
     faults |= {int(row): f"{time}: {strange.get(int(row), 'missing')}" for row in np.flatnonzero(lost)}
     if series:
-        typed = typed.set_column(
-            table.column_names.index(series), series, to_strings(decode_array(table.column(series)))
-        )
+        typed = typed.set_column(table.column_names.index(series), series, to_names(decode_array(table.column(series))))
         nameless = typed.column(series).combine_chunks().is_null().to_numpy(zero_copy_only=False)
         faults |= {int(row): f"{series}: missing" for row in np.flatnonzero(nameless)}
         lost = lost | nameless
@@ -178,12 +188,12 @@ def _stretches(
     return order[first], order[first + max(ahead, 1) - 1], moment[first], history, future
 
 
-def time_axis(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
+def time_axis(column: pa.Array | pa.ChunkedArray, name: str, format: str = "") -> np.ndarray:
     """Return (N,) times as int64 microseconds, or float64 of plain numbers (years).
 
     Raises DataError where one is missing or comes twice.
     """
-    typed = parse_times(decode_array(column), name)
+    typed = parse_times(decode_array(column), name, format)
     if typed.null_count:
         raise DataError("a time is missing", place=f"column '{name}'", fix="give every row its time")
     values = typed.to_numpy(zero_copy_only=False)

@@ -1,5 +1,6 @@
 """Predict which of K classes a row belongs to, or which of K labels it has."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -82,14 +83,15 @@ class Classification(Task):
         self.head = nn.Linear(in_features, len(self.classes))
 
     def classes_unknown_to(self, other: Task) -> list[Any]:
-        return [name for name in self.classes if name not in other.target.state["values"][0]]
+        known = {_to_text(name) for name in other.target.state["values"][0]}
+        return [name for name in self.classes if _to_text(name) not in known]
 
     def align_output(self, output: Tensor, other: Task) -> Tensor:
-        known = list(other.target.state["values"][0])
+        known = [_to_text(name) for name in other.target.state["values"][0]]
         aligned_NK = (output.amin(1, keepdim=True) + NEVER).repeat(1, len(self.classes))
         for place, name in enumerate(self.classes):
-            if name in known:
-                aligned_NK[:, place] = output[:, known.index(name)]
+            if _to_text(name) in known:
+                aligned_NK[:, place] = output[:, known.index(_to_text(name))]
         return aligned_NK
 
     def forward(self, features: Tensor) -> Tensor:
@@ -193,6 +195,11 @@ def _label_table(names: list[str], predicted: Tensor, actual: Tensor) -> Section
     head = ["", "rows that have it", "predicted", "of those rightly", "of those that have it, found"]
     about = Text("A label is predicted where its probability is above a half.", note=True)
     return Section("How well each label is found", [about, Table(head, rows)])
+
+
+def _to_text(name: Any) -> str:
+    """Return the text of a class; versions of before had "3.0" where there is 3 today."""
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(name))
 
 
 def _share(part: int, total: int) -> str:

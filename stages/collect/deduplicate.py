@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import decode_array, to_strings
+from evergreen.data.arrow import decode_array, to_names
 from evergreen.stages.collect import watermark as moments
 from evergreen.stages.collect.compaction import drop_rows
 from evergreen.stages.collect.incremental import content_hashes
@@ -60,7 +60,7 @@ def hash_keys(rows: pa.Table | pa.RecordBatch, key: Sequence[str]) -> np.ndarray
         if name not in rows.schema.names:
             problem = f"there is no column '{name}'"
             raise DataError(problem, place="collect.id_columns", fix=suggest(name, rows.schema.names))
-    columns = [to_strings(decode_array(rows.column(name))).to_pylist() for name in key]
+    columns = [to_names(decode_array(rows.column(name))).to_pylist() for name in key]
     words = (
         bytes(16) if None in row else hashlib.blake2b(repr(row).encode(), digest_size=16).digest()
         for row in zip(*columns, strict=True)

@@ -136,7 +136,8 @@ class _Call:
         if not kept.all():
             own, read = own.filter(pa.array(kept)), read.filter(pa.array(kept))
         for index, name in enumerate(own.column_names if self.typed else []):
-            if name in read.column_names and pa.types.is_string(own.field(name).type):
+            is_text = name in read.column_names and pa.types.is_string(own.field(name).type)
+            if is_text and not pa.types.is_string(read.field(name).type):  # 1.10 in a column of texts stays so
                 own = own.set_column(index, name, read.column(name))
         self._ignore(own, {*spec.columns, spec.target_name, spec.time})
         yield self._join(own, answer_columns(self.model.predict(read, unusual=self.unusual)))

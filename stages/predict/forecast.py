@@ -1,6 +1,6 @@
 """Forecast the rows of series from the known values before them, future rows one horizon after another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from evergreen.data.arrow import RowErrors, decode_array, to_float64
 from evergreen.data.kinds.series import to_fixed_lists
 from evergreen.data.prepare.windows import HISTORY, drop_rows_without_time, make_windows, order_by_time, stack_channels
 from evergreen.data.sources import RESERVED
+from evergreen.data.spec import MAX_SHOWN
 from evergreen.data.unusual_values import UnusualValues
 from evergreen.stages.artifacts import Model
 
@@ -27,13 +28,14 @@ def forecast(model: Model, table: pa.Table, source: Path, unusual: UnusualValues
     """
     history, names, series = _columns(model)
     time, (window, _) = str(model.spec.time), history.shape
+    written = history.state.get("written", {})
     try:
-        which: dict[str, Any] = {"covariates": names[1:], "series": series}
+        which: dict[str, Any] = {"covariates": names[1:], "series": series, "written": written}
         own = table.select([name for name in table.column_names if name not in RESERVED])
         examples = make_windows(own, time, names[0], window, model.spec.target.shape[0], targets=False, **which)
-        groups = order_by_time(table, time, series)
-        _check_numbers(table, names, source)
-        values_NC = stack_channels(table, names)
+        groups = order_by_time(table, time, series, written.get(time, ""))
+        _check_numbers(table, names, source, written)
+        values_NC = stack_channels(table, names, written)
     except DataError as error:
         place = ", ".join(part for part in (str(source), error.place) if part)
         raise DataError(error.problem, place=place, fix=error.fix) from error
@@ -67,7 +69,8 @@ def drop_faulty_rows(model: Model, table: pa.Table) -> tuple[pa.Table, np.ndarra
     """
     _, (value, *covariates), series = _columns(model)
     numbered = table.append_column("_row", pa.array(np.arange(len(table))))
-    which: dict[str, Any] = {"covariates": covariates, "series": series}
+    written = model.spec.inputs[HISTORY].state.get("written", {})
+    which: dict[str, Any] = {"covariates": covariates, "series": series, "written": written}
     known, faults = drop_rows_without_time(numbered, str(model.spec.time), value, **which)
     missing = {f"{name}: missing" for name in (value, *covariates)}
     rows = known.column("_row").to_numpy()
@@ -81,11 +84,12 @@ def _columns(model: Model) -> tuple[Any, list[str], str]:
     return history, list(history.state.get("channels", [model.spec.target_name])), "".join(others)
 
 
-def _check_numbers(table: pa.Table, names: Sequence[str], source: Path) -> None:
+def _check_numbers(table: pa.Table, names: Sequence[str], source: Path, written: Mapping[str, str]) -> None:
     for name in names:
-        _, faults = to_float64(decode_array(table.column(name)))
+        _, faults = to_float64(decode_array(table.column(name)), written.get(name, ""))
         if faults:
             row, reason = min(faults.items())
+            reason += f" (got {str(table.column(name)[row])[:MAX_SHOWN]!r})"
             fix = "correct the row or leave it out; nothing was written"
             raise PipelineError(f"{name}: {reason}", place=_locate(table, row, source), fix=fix)
 

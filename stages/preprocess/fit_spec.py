@@ -31,7 +31,7 @@ def fit_spec(
         options_of = kind_options_of.get(schema.target, {})
         target = fit_target(train, schema.target, schema.target_kind, config.transform, options_of)
     if spans_rows:
-        inputs, target = _one_quantity(inputs, target, train, config)
+        inputs, target = _one_quantity(inputs, target, train, config, done.reader.written)
     inputs = {key: _allow_missing(field, done.tally.nulls.get("train", {})) for key, field in inputs.items()}
     return FeatureSpec(task, inputs, target, schema.target, config.time or None, done.rows, dict(options))
 
@@ -45,12 +45,17 @@ def training_sample(done: PreparedResult, config: PreprocessConfig) -> pa.Table:
 
 
 def _one_quantity(
-    inputs: dict[str, TensorField], target: TensorField, train: pa.Table, config: PreprocessConfig
+    inputs: dict[str, TensorField],
+    target: TensorField,
+    train: pa.Table,
+    config: PreprocessConfig,
+    written: Mapping[str, str],
 ) -> tuple[dict[str, TensorField], TensorField]:
     """Give history and target of a series one mean and one deviation, for they are one quantity."""
     history = inputs[HISTORY]
     scale = {name: target.state[name] + history.state[name][1:] for name in ("mean", "std")}
-    names = {"channels": [config.target, *config.covariates]} if config.covariates else {}
+    names: dict[str, Any] = {"channels": [config.target, *config.covariates]} if config.covariates else {}
+    names["written"] = dict(written)
     inputs = {**inputs, HISTORY: replace(history, state={**history.state, **scale, **names})}
     return inputs, replace(target, state={**target.state, "naive": mean_step(train, config.target)})
 

@@ -64,7 +64,7 @@ def make_reader(config: PreprocessConfig, units: Sequence[RowGroup], job: type[T
     """Return the reader of a pipeline's raw rows. Raises DataError where columns or rows are unsuitable."""
     windows = [kind for kind in job.TARGETS if kinds.find(kind).SPANS_ROWS]
     if windows:
-        return SeriesReader(config, windows[0])
+        return SeriesReader.from_sample(raw_sample.sample_raw(units, lambda table: table), config, windows[0])
     sample = raw_sample.sample_raw(units, lambda table: filter_rows(table, config.filter))
     if not len(sample) and config.filter:
         raise no_rows_left_error(units[0].read(), config.filter)

@@ -99,7 +99,7 @@ def test_numbers_are_standardised_and_missing_ones_become_the_median():
     column, _ = kind.validate(pa.array([1.0, 2.0, None, 9.0]))
     field = kind.fit({"x": column})
     scale = {"mean": [4.0], "std": [pytest.approx(3.559026)], "median": [2.0], "low": [1.0], "high": [9.0]}
-    assert field.state == {**scale, "missing": [True], "missing_flags": [0]}
+    assert field.state == {**scale, "format": ["1234.5"], "missing": [True], "missing_flags": [0]}
     encoded = kind.encode(field, [column])
     assert encoded[2, 0] == encoded[1, 0]
     assert encoded[:, 1].tolist() == [0, 0, 1, 0]

@@ -232,7 +232,7 @@ def test_times_with_a_zone_are_compared_as_the_moments_they_are():
     assert broken(schema={"day": {"type": "time"}}, table=table.slice(2, 1)) == told
     either = pa.table({"day": ["1.2.2021", "13.2.2021"], "_origin": ["t"] * 2})
     assert broken("day < '2021-02-10'", table=either) == {1: "rule: day < '2021-02-10'"}
-    with pytest.raises(DataError, match=r"column 'day': its dates may be %d/%m/%Y or %m/%d/%Y; say .* under kinds"):
+    with pytest.raises(DataError, match=r"column 'day': its dates, such as .* may be %d.* or %m.*; say .* under kinds"):
         broken(schema={"day": {"type": "time"}}, table=pa.table({"day": ["1/2/2021"], "_origin": ["t"]}))
 
 

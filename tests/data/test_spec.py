@@ -169,7 +169,7 @@ def test_a_table_without_a_column_is_refused_with_the_nearest_name(spec):
 def test_bad_rows_of_a_file_are_named(spec):
     bad = table().set_column(0, "age", pa.array(["20", "old", None, "inf", *["1"] * 8]))
     _, faults = spec.validate_table(bad)
-    assert faults == {1: "age: not a number", 3: "age: infinite"}
+    assert faults == {1: "age: not a number (got 'old')", 3: "age: infinite (got 'inf')"}
     with pytest.raises(DataError, match="row 1, column 'age': not a number"):
         spec.encode(bad, target=False)
 

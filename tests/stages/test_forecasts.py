@@ -160,3 +160,20 @@ def test_a_frame_is_forecast_as_a_file_is(shops, ask):
     assert found.column("prediction").to_pylist() == [float(value) if value else None for value in from_file]
     with pytest.raises(PipelineError, match=r"the rows, row 3.*sales"):
         evergreen.load(shops.candidate).predict({**frame, "sales": ["1", "2", "3", "many"] + ["1"] * (len(days) - 4)})
+
+
+def test_a_series_is_read_as_it_was_written_when_it_was_fitted(shops, ask, tmp_path):
+    spec, _ = load_split(shops.ready, "train")
+    assert spec.inputs["history"].state["written"] == {"sales": "1234.5", "advertising": "1234.5", "day": "iso"}
+    lines = [*rows(unknown=1)]
+    lines[3] = lines[3].rsplit(",", 1)[0] + ',"12,5"'
+    with pytest.raises(PipelineError, match=r"sales: not a number written as 1234.5 \(got '12,5'\)"):
+        ask(lines)
+    as_germans_write = []
+    for line in rows():
+        day, shop, advertising, sales = line.split(",")
+        as_germans_write.append(f'{day[8:]}.{day[5:7]}.{day[:4]},{shop},{advertising},"{sales.replace(".", ",")}"')
+    written(tmp_path, as_germans_write)
+    german, table = load_split(prepare(tmp_path).ready, "train")
+    assert german.inputs["history"].state["written"] == {"sales": "1234,5", "day": "%d.%m.%Y"}
+    assert table["history"][0].as_py() == pytest.approx([10 + ((day - 1) * 7 + 5) % 5 for day in range(3)])

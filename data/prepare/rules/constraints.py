@@ -14,8 +14,10 @@ import pyarrow.acero as acero
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError, suggest
-from evergreen.data.arrow import RowErrors, decode_array, detect_decimal_separator
+from evergreen.data.arrow import RowErrors, decode_array
+from evergreen.data.kinds import Kind
 from evergreen.data.kinds.moment import Moment
+from evergreen.data.kinds.number import Number
 from evergreen.data.prepare.cast import cast_column, hash_values, is_missing, rule_type
 from evergreen.data.prepare.column_rules import ColumnRule, column_error
 from evergreen.data.prepare.invalid_rows import RULE
@@ -75,16 +77,13 @@ class Rules:
                 raise DataError(f"there is no column '{name}'", place="preprocess.schema", fix=suggest(name, names))
         types = {name: rule_type(look.column(name)) for name in names if columns or rules}
         types |= {name: one.declared_type for name, one in columns.items() if one.declared_type and types[name]}
-        timed = [name for name, kind in types.items() if kind == TIME]
-        times = {name: _infer_time_options(name, look.column(name), (options or {}).get(name, {})) for name in timed}
-        numbers = {name: decode_array(look.column(name)) for name, kind in types.items() if kind == NUMBER}
-        marks = {
-            name: detect_decimal_separator(column)
-            for name, column in numbers.items()
-            if pa.types.is_string(column.type)
+        readers: dict[str, Kind] = {TIME: Moment(), NUMBER: Number()}
+        written = {
+            name: _infer_options(readers[kind], name, look.column(name), (options or {}).get(name, {}))
+            for name, kind in types.items()
+            if kind in readers
         }
-        time_options = {name: {"decimal": mark, **(options or {}).get(name, {})} for name, mark in marks.items()}
-        checked = cls(columns, list(rules), types, times | time_options)
+        checked = cls(columns, list(rules), types, written)
         checked.tests()
         return checked
 
@@ -175,10 +174,12 @@ class Rules:
         return pa.table(view), errors
 
 
-def _infer_time_options(name: str, column: pa.ChunkedArray, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how the times of a column are written, detected once for all its pieces."""
+def _infer_options(kind: Kind, name: str, column: pa.ChunkedArray, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how the times or numbers of a column are written, detected once for all its pieces."""
+    is_of_numbers = "234" in str(options.get("format", ""))  # the column's own kind may be of the other type
+    options = {key: one for key, one in options.items() if key != "format" or is_of_numbers == isinstance(kind, Number)}
     try:
-        inferred: dict[str, Any] = Moment().infer_options(decode_array(column), options)
+        inferred: dict[str, Any] = kind.infer_options(decode_array(column), options)
     except DataError as error:
         raise DataError(error.problem, place=f"column '{name}'", fix=f"{error.fix} under kinds") from error
     return inferred
