@@ -12,18 +12,10 @@ import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
 from evergreen.data.arrow import RowErrors, evenly_spaced_indices, missing_words, to_float64
-from evergreen.data.datetime_format import (
-    COMMON,
-    DATED,
-    EITHER,
-    ISO,
-    LIKE_DATES,
-    ZONED,
-    format_skeleton,
-    months,
-    skeleton,
-    to_pattern,
-)
+from evergreen.data.datetime_format import COMMON as COMMON
+from evergreen.data.datetime_format import DATED, LIKE_DATES, ZONED, format_skeleton, months, skeleton, to_pattern
+from evergreen.data.datetime_format import EITHER as EITHER
+from evergreen.data.datetime_format import ISO as ISO
 
 TYPE = pa.timestamp("us", "UTC")
 UNITS = {"d": 86_400e6, "s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}  # microseconds

@@ -201,7 +201,7 @@ def test_new_tells_each_guess_and_what_is_unsure(clone, capsys):
     ):
         assert f"    {line}\n" in text
     for words in (
-        "note: column 'due' is left out: its dates may be",
+        "note: column 'due' is left out: its dates, such as",
         "unsure: 'customer' is taken as number: every row has another whole number",
         "unsure: 'stars' is taken as number: it has 5 different whole numbers; say category",
         "unsure: 'paid' is taken as number: 67% of it is missing",
