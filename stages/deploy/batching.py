@@ -58,8 +58,8 @@ class Batcher:
 
     async def _work(self) -> None:
         await asyncio.sleep(self.wait_seconds)  # 0 lets in what has arrived in the same turn of the loop
-        while self.waiting:
-            tables, futures = zip(*self._take(), strict=True)
+        while batch := self._take():
+            tables, futures = zip(*batch, strict=True)
             for future, outcome in zip(futures, await self._outcomes(tables), strict=True):
                 if future.done():  # its client has gone
                     continue
@@ -69,13 +69,15 @@ class Batcher:
                     future.set_result(outcome)
 
     def _take(self) -> list[Waiting]:
-        """Take the requests of the next batch from the queue, at least one."""
+        """Take the requests of the next batch from the queue, at least one if any waits whose client has not gone."""
         batch: list[Waiting] = []
         rows = 0
         while self.waiting and (not batch or rows + self.waiting[0][0].num_rows <= self.max_rows):
-            batch.append(self.waiting.popleft())
-            rows += batch[-1][0].num_rows
-        self.waiting_rows -= rows
+            table, future = self.waiting.popleft()
+            self.waiting_rows -= table.num_rows
+            if not future.done():
+                batch.append((table, future))
+                rows += table.num_rows
         return batch
 
     async def _outcomes(self, tables: tuple[pa.Table, ...]) -> list[Answers | BaseException]:

@@ -12,6 +12,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import suggest
@@ -19,10 +20,11 @@ from evergreen.stages.deploy.batching import QueueFullError
 from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion
 from evergreen.stages.deploy.openapi import ADDRESS, Documents
 from evergreen.stages.deploy.request_body import BodyReader, RequestError
-from evergreen.stages.deploy.request_headers import check_sender
+from evergreen.stages.deploy.request_headers import check_sender, set_endpoint
 from evergreen.stages.engines import haproxy
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from ray.serve import Application
     from starlette.requests import Request
     from starlette.responses import Response
@@ -73,10 +75,14 @@ class Endpoint:
             await self.asgi(scope, receive, send)
 
         haproxy.keep_replica_local()
+        set_endpoint(partial(self.asgi, is_direct=True))
         return app
 
-    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one ASGI connection; errors become JSON with a status code."""
+    async def asgi(self, scope: Scope, receive: Receive, send: Send, *, is_direct: bool = False) -> None:
+        """Handle one ASGI connection; errors become JSON with a status code.
+
+        The answer's header X-Request-ID is Serve's to set, unless the request came past it, `is_direct`.
+        """
         from starlette.requests import ClientDisconnect, Request
 
         from evergreen.core.errors import DataError
@@ -97,6 +103,8 @@ class Endpoint:
             response = _json({"error": str(error), "request_id": request_id}, error.status, error.headers)
         except DataError as error:
             response = _json({"error": str(error), "request_id": request_id}, 422)
+        if is_direct:
+            response.headers["x-request-id"] = request_id
         await response(scope, receive, send)
 
     async def route(self, request: Request, request_id: str) -> Response:
@@ -138,7 +146,7 @@ class Endpoint:
             else:
                 table = served.parse(body)
             try:
-                answers = await served.answer(table)
+                answers = await _answer(served, table, request)
             except QueueFullError:
                 problem = f"the queue is full ({served.limits['max_queue_rows']} rows)"
                 raise RequestError(429, problem, fix="try again in a second", headers={"Retry-After": "1"}) from None
@@ -163,6 +171,29 @@ class Endpoint:
             "revision": self.revision,
             "replica": self.replica,
         }
+
+
+async def _answer(served: LoadedVersion, table: pa.Table, request: Request) -> list[dict[str, Any]]:
+    """Return the answers; a client that leaves a slow model frees its place. Raises ClientDisconnect where it did."""
+    from starlette.requests import ClientDisconnect
+
+    if served.is_quick:
+        return await served.answer(table)
+    answers = asyncio.create_task(served.answer(table))
+    leaves = asyncio.create_task(_wait_until_gone(request.receive))
+    try:
+        await asyncio.wait((answers, leaves), return_when=asyncio.FIRST_COMPLETED)
+        if answers.done():
+            return answers.result()
+        raise ClientDisconnect
+    finally:
+        answers.cancel()
+        leaves.cancel()
+
+
+async def _wait_until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _allow(request: Request, *methods: str) -> None:
