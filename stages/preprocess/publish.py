@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from evergreen.core.files import atomic_directory, write_json
-from evergreen.core.messages import list_names, merge_similar
 from evergreen.core.paths import Paths
 from evergreen.data import kinds, row_ids
 from evergreen.data.prepare.invalid_rows import QUARANTINE
@@ -69,8 +68,7 @@ def summarize(done: PreparedResult, spec: FeatureSpec, memory_mb: int) -> dict[s
     ]
     twins = _twins(done.folder, spec.rows, memory_mb) if not kinds.find(schema.target_kind).SPANS_ROWS else []
     left = [f"{tally.left:,} rows are left out by `filter`"] if tally.left else []
-    lacking = _missing_classes(schema.target, classes) if kinds.find(schema.target_kind).HAS_CLASSES else []
-    notes = [*done.reader.notes(), *lacking, *left, *twins, *tally.notes, *filled]
+    notes = [*done.reader.notes(), *left, *twins, *tally.notes, *filled]
     return {
         "rows": spec.rows,
         "classes": classes if kinds.kind_of(spec.target).HAS_CLASSES else {},
@@ -80,18 +78,8 @@ def summarize(done: PreparedResult, spec: FeatureSpec, memory_mb: int) -> dict[s
         "missing": missing,
         "by": done.reader.split_method,
         "cuts": tally.cuts or done.reader.cuts,
-        "notes": merge_similar(notes),
+        "notes": notes,
     }
-
-
-def _missing_classes(target: str, classes: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Return a note for each split without rows of a class that is learned; `classes` is split → class → rows."""
-    lacking = {split: [name for name in classes["train"] if name not in held] for split, held in classes.items()}
-    return [
-        f"no {split} row has the '{target}' {list_names(names)}: how well it is predicted stays unknown; collect more"
-        for split, names in lacking.items()
-        if names
-    ]
 
 
 def _twins(folder: Path, rows: Mapping[str, int], memory_mb: int) -> list[str]:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from evergreen.core.messages import merge_similar
+from evergreen.core.messages import list_names, merge_similar
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.data.prepare.config import PreprocessConfig
@@ -69,12 +69,22 @@ def _result(summary: Mapping[str, Any], doubts: Sequence[str]) -> dict[str, Any]
         "quarantined": summary["quarantined"]["rows"],
         "inputs": summary["inputs"],
         "notes": [
-            *summary["notes"],
+            *merge_similar([*_missing_classes(summary["classes"]), *summary["notes"]]),
             *(f"changed since the last version: {change}" for change in summary["changes"]),
             *merge_similar(leak["text"] for leak in summary["leaks"] or ()),
         ],
         **({"beware": " | ".join(merge_similar(grave))} if grave else {}),
     }
+
+
+def _missing_classes(classes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return a note for each split without rows of a class that is learned; `classes` is split → class → rows."""
+    lacking = {split: [name for name in classes["train"] if name not in held] for split, held in classes.items()}
+    return [
+        f"no {split} row has the class {list_names(names)}: how well it is predicted stays unknown; collect more"
+        for split, names in lacking.items()
+        if names
+    ]
 
 
 @contextmanager
