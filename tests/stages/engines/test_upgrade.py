@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from evergreen.core.paths import Paths
+from evergreen.stages import code_version
 from evergreen.stages.artifacts import load_model
 from evergreen.stages.engines import versions
 from evergreen.stages.engines.dvc_graph import PARAMS, graph_text
@@ -56,6 +58,13 @@ for epochs in (3, 4):
 """
 
 
+FIRST_VERSIONS = """
+from evergreen.stages import code_version
+evaluate = code_version._evaluate
+code_version._evaluate = lambda text, node: 1 if type(value := evaluate(text, node)) is int else value
+"""
+
+
 def sh(root: Path, *command: str, **environment: str) -> str:
     done = subprocess.run(command, cwd=root, env=os.environ | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -88,6 +97,21 @@ def clone(paths: Paths, tmp_path: Path) -> Paths:
     return Paths(tmp_path / "clone", "tiny")
 
 
+@pytest.fixture(autouse=True)
+def first_versions(
+    paths: Paths, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Every part has version 1, here and in processes: which were raised since is nothing that an upgrade loses."""
+    start = tmp_path_factory.mktemp("start")
+    (start / "sitecustomize.py").write_text(FIRST_VERSIONS)
+    monkeypatch.setenv("PYTHONPATH", str(start))
+    monkeypatch.setattr(code_version, "_evaluate", code_version._evaluate)
+    exec(FIRST_VERSIONS, {})
+    code_version._class_attribute.cache_clear()
+    yield
+    code_version._class_attribute.cache_clear()
+
+
 NEW = dict.fromkeys(("validate", "report"), "never run")  # store evidence, which the old one did not
 
 
@@ -113,8 +137,6 @@ def test_a_setting_still_makes_stale_what_reads_it(clone: Paths) -> None:
 
 
 def test_a_version_raised_since_is_said(clone: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    from evergreen.stages import code_version
-
     part_version = code_version._part_version
     monkeypatch.setattr(
         code_version, "_part_version", lambda part, name: "2" if name == "linear" else part_version(part, name)
