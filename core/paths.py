@@ -90,6 +90,11 @@ class Paths:
         return self.home / "runs" / self.name
 
     @property
+    def races(self) -> Path:
+        """The ledger of races between architectures, one JSON a line."""
+        return self.home / "trials" / f"{self.name}.race.jsonl"
+
+    @property
     def trials(self) -> Path:
         """The ledger of trials, one JSON a line."""
         return self.home / "trials" / f"{self.name}.jsonl"

@@ -28,6 +28,12 @@ TAGS = [f"{NAME}#production#1", f"{NAME}@v1.0.0"]
 IDENTITY = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
 
 
+def code_hash() -> str:
+    """Return a hash of all of Evergreen's code, in hex."""
+    files = sorted(file for room in (IMPORT_ROOT / "evergreen").iterdir() for file in room.resolve().rglob("*.py"))
+    return hashlib.blake2b(b"".join(file.read_bytes() for file in files), digest_size=8).hexdigest()
+
+
 class ChaosProject:
     """A project with one tiny pipeline, and beside it its finished state, from which every other is made."""
 
@@ -53,9 +59,11 @@ class ChaosProject:
         return done.stdout
 
     def prepare(self) -> None:
-        """Run the pipeline undisturbed and keep what that leaves, unless that was done."""
-        if self.finished.is_dir():
+        """Run the pipeline undisturbed and keep what that leaves, unless this code has done so."""
+        made_by, code = self.finished / ".evergreen" / "made-by", code_hash()
+        if made_by.is_file() and made_by.read_text() == code:
             return
+        shutil.rmtree(self.finished, ignore_errors=True)
         self.evergreen("stop") if self.root.is_dir() else None
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.mkdir(parents=True)
@@ -68,6 +76,7 @@ class ChaosProject:
         temporary = self.finished.with_suffix(".tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.copytree(self.root, temporary, symlinks=True, ignore=self._ignore_engines)
+        (temporary / ".evergreen" / "made-by").write_text(code)
         temporary.rename(self.finished)
 
     def _check(self, *arguments: str) -> None:
@@ -93,7 +102,7 @@ class ChaosProject:
         outs = {
             "collect": [paths.raw],
             "preprocess": [paths.ready, paths.described],
-            "select": [paths.select],
+            "select": [paths.select, paths.races],
             "tune": [paths.tune, paths.trials],
             "train": [paths.candidate, paths.run_folder],
             "validate": [paths.evaluation],

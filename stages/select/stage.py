@@ -37,7 +37,7 @@ def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = n
     version = folder_version(paths.ready)
     names = _candidates(config, paths, task)
     contenders: list[Any] = []
-    ledger = Ledger(paths.trials.with_suffix(".race.jsonl"), {"data": version, "task": task})
+    ledger = Ledger(paths.races, {"data": version, "task": task})
     ledger.prune()
     left = None
     if len(names) > 1:
