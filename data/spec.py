@@ -86,8 +86,8 @@ class FeatureSpec:
         """
         if not isinstance(rows, list) or not rows:
             raise DataError("there are no rows", place=place, fix="send a list of one row or more")
-        columns = dict.fromkeys(self.columns)
-        rows = [{**self._defaults(), **row} if isinstance(row, dict) else row for row in rows]
+        columns, defaults = dict.fromkeys(self.columns), self._defaults()
+        rows = [{**defaults, **row} if isinstance(row, dict) else row for row in rows]
         for number, row in enumerate(rows):
             extra = check_fields(row, columns, f"{place}, row {number}")
             if extra and unusual is not None:
