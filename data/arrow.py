@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from evergreen.core.errors import DataError
 from evergreen.data import number_format
 
-MISSING = ("", "na", "n/a", "nan", "null", "none", "?")  # "no number here" in files, in lower case
+MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?")  # "no number here" in files, in lower case
 FEW = 200  # values that show soon what the others need not be asked
 READABLE = 0.95  # fraction of a text column's values that must read as numbers for the column to hold numbers
 EXACT = 2.0**53  # below it floats hold whole numbers exactly

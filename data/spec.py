@@ -62,7 +62,7 @@ class FeatureSpec:
             for index, name in enumerate(field.columns):
                 kind, column = kinds.kind_of(field, index), _column(table, name)
                 typed[name], faults = kind.validate(column)
-                faults = {row: f"{reason} (got {str(column[row])[:MAX_SHOWN]!r})" for row, reason in faults.items()}
+                faults = {row: f"{reason}{_got(column[row])}" for row, reason in faults.items()}
                 if typed[name].null_count and not (kind.ALLOWS_MISSING or kind.FILLS_MISSING):
                     lacking = np.flatnonzero(typed[name].is_null().to_numpy(zero_copy_only=False))
                     faults = {**dict.fromkeys(lacking.tolist(), "missing"), **faults}
@@ -86,8 +86,8 @@ class FeatureSpec:
         """
         if not isinstance(rows, list) or not rows:
             raise DataError("there are no rows", place=place, fix="send a list of one row or more")
-        columns = dict.fromkeys(self.columns)
-        rows = [{**self._defaults(), **row} if isinstance(row, dict) else row for row in rows]
+        columns, defaults = dict.fromkeys(self.columns), self._defaults()
+        rows = [{**defaults, **row} if isinstance(row, dict) else row for row in rows]
         for number, row in enumerate(rows):
             extra = check_fields(row, columns, f"{place}, row {number}")
             if extra and unusual is not None:
@@ -252,6 +252,12 @@ def _encode(field: TensorField, table: pa.Table, unusual: UnusualValues | None =
     if unusual is not None:
         unusual.add(field, columns, encoded)
     return encoded
+
+
+def _got(value: pa.Scalar) -> str:
+    """Return a plain value in words; nothing of one that is missing, or that a line cannot hold."""
+    plain = pa.types.is_string(value.type) or pa.types.is_primitive(value.type)
+    return f" (got {str(value)[:MAX_SHOWN]!r})" if value.is_valid and plain else ""
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:

@@ -1,6 +1,7 @@
 """Check JSON requests: the fields of a row, arrays of numbers, and how a value is named in an error."""
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -65,5 +66,8 @@ def check_unicode(text: str) -> str:
     return text
 
 
-def _has_bool(value: Any) -> bool:
-    return any(_has_bool(item) for item in value) if isinstance(value, list) else isinstance(value, bool)
+def _has_bool(values: list[Any]) -> bool:
+    """Tell whether lists nested evenly, as NumPy found them to be, hold true or false."""
+    while values and isinstance(values[0], list):
+        values = list(chain.from_iterable(values))
+    return bool in set(map(type, values))

@@ -125,8 +125,10 @@ def _rank(sample: bytes) -> list[str]:
     ranks = {CANDIDATES[place]: likelihood(place) for place in range(len(CANDIDATES))}
     best = max(ranks, key=ranks.__getitem__)
     texts = {sample.decode(best): best}
-    for name in (name for name, rank in ranks.items() if rank == ranks[best]):
-        texts.setdefault(sample.decode(name), name)
+    *alike, coherence = ranks[best]
+    for name, (*others, other_coherence) in ranks.items():
+        if others == alike and other_coherence >= coherence / 2:
+            texts.setdefault(sample.decode(name), name)
     return [*texts.values()]
 
 

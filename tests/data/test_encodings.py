@@ -123,6 +123,13 @@ def test_a_source_without_text_has_no_encoding(tmp_path):
     assert caught.value.place == "collect.encoding"
 
 
+def test_a_doubt_names_the_other_encodings(tmp_path):
+    (tmp_path / "t.csv").write_bytes("a,b\nכן,לא\nלא,כן\n".encode("cp1255"))  # four letters alone
+    _, (told,) = read(tmp_path / "t.csv")
+    assert "; or it is " in told
+    assert "cp1255" in told
+
+
 def test_files_of_two_encodings_are_each_told_once(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -205,7 +205,7 @@ def test_labels_and_words_that_no_training_row_had_are_counted():
 def test_all_that_is_wrong_with_a_row_is_said(spec):
     texts = {name: pa.array([str(value)]) for name, value in FAMILIAR.items()}
     _, faults = spec.validate_table(pa.table(texts | {"months": pa.array(["x"]), "paid": pa.array(["maybe"])}))
-    assert faults == {0: "months: not a number; paid: neither yes nor no"}
+    assert faults == {0: "months: not a number (got 'x'); paid: neither yes nor no (got 'maybe')"}
 
 
 @pytest.mark.parametrize("words", [False, True])

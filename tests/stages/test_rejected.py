@@ -107,7 +107,9 @@ BAD = ["plan,months", "pro,3", "pro,soon", "basic,5,6", "=cmd|'/c calc'!A0,1e40"
 
 def test_the_first_bad_row_stops_a_file(ask, tmp_path):
     (tmp_path / "out.csv").write_text("before")
-    with pytest.raises(PipelineError, match=r"in\.csv#3: months: not a number; .*--on-error skip; nothing was written"):
+    with pytest.raises(
+        PipelineError, match=r"in\.csv#3: months: not a number \(got 'soon'\); .*--on-error skip; nothing was written"
+    ):
         ask(BAD)
     assert (tmp_path / "out.csv").read_text() == "before"
     assert not list(tmp_path.glob("*rejected*"))
@@ -159,7 +161,11 @@ def test_rejected_rows_that_were_mended_can_be_asked(ask, tmp_path):
 def test_a_column_called_reason_stays_the_persons(ask, tmp_path):
     ask(["plan,months,reason", "pro,soon,mine", "pro,3,mine"], on_error="skip")
     (row,) = read(tmp_path / "out.csv.rejected.csv")
-    assert (row["reason"], row["rejected_reason"], row["rejected_row"]) == ("mine", "months: not a number", "in.csv#2")
+    assert (row["reason"], row["rejected_reason"], row["rejected_row"]) == (
+        "mine",
+        "months: not a number (got 'soon')",
+        "in.csv#2",
+    )
 
 
 def test_the_rejected_rows_are_not_written_over_while_they_are_read(ask, tmp_path, candidates):

@@ -155,7 +155,7 @@ def test_blanks_and_ways_to_write_a_letter_make_no_class(words, project, capsys)
 
 def test_missing_words_are_no_classes(project, capsys):
     lines = spelt(["yes", "no"]).splitlines()
-    for place, word in zip(range(5, 45, 5), ["", "NA", "null", "None", "N/A", "nan", "?", "  "], strict=True):
+    for place, word in zip(range(5, 50, 5), ["", "NA", "null", "None", "N/A", "nan", "?", "  ", "#N/A"], strict=True):
         lines[place] = lines[place].rpartition(",")[0] + f",{word}"
     pipeline, told = new(project, capsys, "\n".join(lines) + "\n")
     assert told.count("say that it is missing") == 1
@@ -164,7 +164,7 @@ def test_missing_words_are_no_classes(project, capsys):
     prepare(project, pipeline)
     spec = json.loads((Paths(project, "t").ready / "spec.json").read_text())
     assert spec["target"]["state"]["values"] == [["no", "yes"]]
-    assert [row["reason"] for row in quarantined(project)] == ["y: missing"] * 8
+    assert [row["reason"] for row in quarantined(project)] == ["y: missing"] * 9
 
 
 def test_words_that_are_classes_stay_classes(project, capsys):
