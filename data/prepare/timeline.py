@@ -76,13 +76,12 @@ def find_timeline(table: pa.Table, names: Sequence[str]) -> Timeline | None:
             continue
         others = [other for other in names if other != name]
         line = _describe(table, name, times[known], known, others, is_date=is_date)
-        is_number = not (pa.types.is_string(column.type) or pa.types.is_temporal(column.type))
         is_own = is_named and line.is_ordered and len(np.unique(times[known])) >= MIN_DISTINCT * len(known)
-        if is_number and not (line.is_series or is_own):
+        if not (is_date or line.is_series or is_own):
             continue
-        if is_number and not line.is_series:  # as likely how long something took
+        if not (is_date or line.is_series):  # as likely how long something took
             line = replace(line, is_ordered=False)
-        found.append(((line.is_series, line.is_ordered, not is_number), line))
+        found.append(((line.is_series, line.is_ordered, is_date), line))
     return max(found, key=lambda pair: pair[0])[1] if found else None  # of equals the first
 
 

@@ -87,6 +87,15 @@ def test_columns_known_afterwards_are_asked_about(case):
     assert not late or f"`drop_columns: {json.dumps(late)}`" in asked[0]
 
 
+def test_numbers_written_as_text_are_no_times():
+    rows = delays()
+    found = suggest.suggest_pipeline(
+        rows.cast(pa.schema([(name, pa.string()) for name in rows.column_names])), "arrival_delay"
+    )
+    assert found["late"] == ["departed", "minutes_in_air", "arrived"]
+    assert found["notes"] == []
+
+
 SHIPPED = (
     *(("sklearn:breast_cancer", "diagnosis"), ("sklearn:wine", "cultivar"), ("sklearn:diabetes", "progression")),
     *(("statsmodels:sunspots", "activity"), ("digits:eight", "eight")),
