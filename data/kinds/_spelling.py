@@ -37,9 +37,12 @@ class Reading(NamedTuple):
 
     def words(self, column: pa.Array) -> pa.Array:
         """Return a raw column as words, null where missing. Raises DataError for types without a text."""
-        text = to_names(column)
         if not self.spelling or not pa.types.is_string(column.type):
-            return text
+            return to_names(column)
+        coded = column.dictionary_encode()  # each distinct text is read once
+        return self._distinct_words(to_names(coded.dictionary)).take(coded.indices)
+
+    def _distinct_words(self, text: pa.Array) -> pa.Array:
         if not pc.all(pc.string_is_ascii(text), min_count=0).as_py():
             text = pc.utf8_normalize(pc.replace_substring_regex(text, NO_WIDTH, ""), "NFC")
             text = pc.utf8_trim_whitespace(pc.replace_substring_regex(text, BLANKS, " "))
