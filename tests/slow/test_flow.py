@@ -29,7 +29,7 @@ LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".evergreen", "store", "__pyc
 YAML = """task: classification
 collect: {uri: "sklearn:breast_cancer"}
 preprocess: {target: diagnosis}
-select: {time_budget_s: 60, architectures: [linear, mlp], seeds: 1, rungs: [1]}
+select: {time_budget_s: 16, architectures: [linear, mlp], seeds: 1}
 tune: {time_budget_s: 30, trials: 1}
 train: {epochs: 5}
 validate: {}
