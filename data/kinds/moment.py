@@ -49,10 +49,8 @@ class Moment(Kind):
 
     def infer_options(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
         column = decode_array(column)
-        if options.get("format") or options.get("unit"):
+        if options.get("format") or options.get("unit") or not pa.types.is_string(column.type):
             return dict(options)
-        if not pa.types.is_string(column.type):  # of a text in a file to come, too, its neighbours do not decide
-            return {**options, "format": dates.EITHER}
         forms = dates.matching_formats(column, 0) or [dates.ISO]
         if len(forms) > 1:
             fix = f'say `{{kind: moment, format: "{forms[0]}"}}`'
@@ -79,6 +77,8 @@ class Moment(Kind):
         times = column.drop_null().cast(pa.int64()).to_numpy(zero_copy_only=False)
         mean, std = (float(times.mean()), float(times.std())) if len(times) else (0.0, 1.0)
         state = {name: wishes[name] for name in ("format", "unit", "zone")}
+        if not state["format"] and not state["unit"]:  # of a text in a file to come, too, its neighbours do not decide
+            state["format"] = dates.EITHER
         state |= {"mean": mean, "std": std or 1.0, "median": int(np.median(times)) if len(times) else 0}
         state |= {"low": int(times.min()), "high": int(times.max())} if len(times) else {}
         lacks = len(times) < len(column)

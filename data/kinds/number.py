@@ -83,8 +83,10 @@ class Number(Kind):
 
     def infer_options(self, column: pa.Array, options: Mapping[str, Any]) -> dict[str, Any]:
         checks.check_number_options({**self.OPTIONS, **options}, target=False)
-        formats = number_formats(decode_array(column), str(options.get("decimal") or ""))
-        return {**options, "format": options.get("format") or formats[0]}
+        column = decode_array(column)
+        if options.get("format") or not pa.types.is_string(column.type):
+            return dict(options)
+        return {**options, "format": number_formats(column, str(options.get("decimal") or ""))[0]}
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         return type(self)(str(options.get("format") or ""))  # of an older model: "", found in each file

@@ -12,6 +12,7 @@ from evergreen.core.errors import DataError
 from evergreen.data import kinds, row_ids
 from evergreen.data.arrow import RowErrors, decode_array
 from evergreen.data.kinds.number import Number
+from evergreen.data.number_format import PLAIN
 from evergreen.data.prepare import infer as schemas
 from evergreen.data.prepare import split, splitters, windows
 from evergreen.data.prepare.config import PreprocessConfig
@@ -37,7 +38,7 @@ class SeriesReader:
         """Return a reader for rows such as those of a sample. Raises DataError where its times may be read two ways."""
         options = schemas.kind_options(config.kinds)
         written = {
-            name: Number().infer_options(decode_array(sample.column(name)), options.get(name, {}))["format"]
+            name: Number().infer_options(decode_array(sample.column(name)), options.get(name, {})).get("format", PLAIN)
             for name in (config.target, *config.covariates)
             if name in sample.column_names
         }
