@@ -171,7 +171,8 @@ def _separate(
 def _keys(table: pa.Table, names: Sequence[str], rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (column, (N,) code of its value) of columns that may tell series apart, those of words first."""
     columns = {name: decode_array(table.column(name)) for name in names if not is_called_time(name)}
-    words = [name for name, column in columns.items() if pa.types.is_string(column.type)]
+    texts = {name: column for name, column in columns.items() if pa.types.is_string(column.type)}
+    words = [name for name, column in texts.items() if not dates.matching_formats(column)]
     numbers = [name for name, column in columns.items() if pa.types.is_integer(column.type)]
     count = 0
     for name in (*words, *numbers):

@@ -155,6 +155,14 @@ def test_rows_with_two_times_are_events_and_no_series():
     assert (found["task"], found["preprocess"], found["late"]) == ("regression", {"time": "day"}, ["left"])
 
 
+def test_an_hour_beside_a_date_is_no_series_of_its_own():
+    hours = HOURS[: 24 * 60]
+    columns = {"dteday": [f"{hour:%Y-%m-%d}" for hour in hours], "hr": [hour.hour for hour in hours]}
+    columns |= {"temp": [i * 7 % 31 / 2 for i in range(len(hours))], "cnt": [i * 1.7 % 97 for i in range(len(hours))]}
+    found = suggest.suggest_pipeline(pa.table(columns), "cnt")
+    assert (found["task"], found["preprocess"]) == ("regression", {"time": "dteday"})
+
+
 def test_lists_beside_a_series_are_no_obstacle():
     table = sales(DAYS, shape=[[1.0, 2.0]] * 400)
     assert suggest.suggest_pipeline(table, "sales")["task"] == "forecasting"
