@@ -39,7 +39,7 @@ WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or fals
 
 
 class Category(Kind):
-    VERSION = 3
+    VERSION = 4
     grouped = True
     HAS_CLASSES = True
     SCALAR = True
