@@ -29,7 +29,7 @@ def url(clone, tmp_path_factory, random_model):
         folder = tmp_path_factory.mktemp(name)
         random_model(name, folder, 1, architecture)
         made[name] = {"version": "v1.0.0", "path": str(folder)}
-    yield deploy.deploy(clone, made, DeployConfig(max_body_seconds=6))["url"]
+    yield deploy.deploy(clone, made, DeployConfig(max_body_seconds=10))["url"]
     deploy.undeploy(clone)
 
 
