@@ -211,6 +211,7 @@ def other(tmp_path, monkeypatch):
     """The server of another project, in a process whose environment is put back."""
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setattr("evergreen.flows.server.FIRST_PORT", 4301)  # as where another project has the first one
     before = dict(os.environ)
     server = Server(tmp_path)
     yield server
@@ -229,6 +230,7 @@ def test_a_server_of_before_that_has_no_key_is_replaced(other):
     with processes.exclusive_lock(home / "locks" / "rain", "no"):  # of this process: nobody else needs it
         other.start()
     assert older.wait(timeout=10) is not None
+    assert httpx.get(f"{other.wait()}/ui-settings").json()["api_url"] == f"{other.url}/api"  # Prefect's page asks it
     assert httpx.get(f"{other.wait()}/api/admin/version").status_code == 401
 
 
