@@ -67,7 +67,7 @@ class NumberFormat:
         between = {"": "", " ": BLANK, "'": APOSTROPHE}.get(self.thousands, re.escape(self.thousands))
         whole = rf"[1-9]\d{{0,2}}(?:{between}\d{{2,3}})*{between}\d{{3}}|\d+" if between else r"\d+"
         point = re.escape(self.decimal)
-        number = rf"(?P<number>(?:(?:{whole})(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?)"
+        number = rf"(?P<digits>(?:(?:{whole})(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?)"
         opening, closing = (r"(?P<open>\()?", r"(?P<close>\))?") if self.parentheses else ("", "")
         minus = rf"\s*(?P<minus>{MINUS})?" if self.trailing_minus else ""
         before, after = rf"(?P<sign>\+|{MINUS})?\s*{_affix(self.before)}", _affix(self.after)
@@ -90,7 +90,7 @@ def parse_numbers(texts: pa.Array, format: str) -> np.ndarray:
     field = {part.name: pc.struct_field(parts, part.name) for part in parts.type}
     shape = NumberFormat.parse(format)
     drop = {"": "", " ": BLANK, "'": APOSTROPHE}.get(shape.thousands, re.escape(shape.thousands))
-    number = pc.replace_substring_regex(field["number"], drop, "") if drop else field["number"]
+    number = pc.replace_substring_regex(field["digits"], drop, "") if drop else field["digits"]
     values = pc.replace_substring(number, shape.decimal, ".").cast(pa.float64()).to_numpy(zero_copy_only=False)
     is_negative = np.zeros(len(values), bool)
     for name in {"sign", "inner", "open", "minus"} & {*field}:

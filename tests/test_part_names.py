@@ -39,7 +39,9 @@ OTHER_MEANINGS = {
     "evergreen/estimators.py": {"seed"},  # of random numbers
     "stages/train/stage.py": {"seed"},
     "stages/trials/race.py": {"seed"},
-    "stages/trials/proposals.py": {"seed"},
+    "stages/select/stage.py": {"seed"},
+    "stages/trials/proposals.py": {"number", "seed"},  # of a trial
+    "stages/trials/search.py": {"number"},
     "flows/server.py": {"tags"},  # of a run
     "pages/charts/graph_drawing.py": {"graph"},  # what a drawing shows
     "pages/charts/overlays.py": {"boxes"},

@@ -127,7 +127,7 @@ class Endpoint:
             case ["healthz"]:
                 return _json(self.health(), 200 if self.served else 503)
             case ["openapi.json"]:
-                return Response(await self.render("text"), media_type="application/json")
+                return Response(await self.render("schema"), media_type="application/json")
             case ["docs"]:
                 address = f"http://{request.headers.get('host', '127.0.0.1')}"
                 return HTMLResponse((await self.render("page")).replace(ADDRESS, address))

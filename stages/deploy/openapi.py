@@ -46,7 +46,7 @@ class Documents:
         self.served = served
 
     @cached_property
-    def text(self) -> str:
+    def schema(self) -> str:
         """Return the OpenAPI document as JSON."""
         return json.dumps(build_document(self.served), allow_nan=False, separators=(",", ":"))
 
