@@ -139,7 +139,7 @@ def cpus() -> int:
     """Return the number of the cluster's cores that no running work has reserved; at least 1."""
     import ray
 
-    return max(1, int(ray.available_resources().get("CPU", 1)))
+    return max(1, int(ray_watch.ask(ray.available_resources).get("CPU", 1)))
 
 
 def _join(address: str, **options: Any) -> None:

@@ -8,7 +8,7 @@ import json
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,9 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
 
     from evergreen.stages.engines.torch_group import choose_torch_config
 
-    cuda = config.device == "cuda" or (config.device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
+    with ray_watch.raise_outage(paths.root):
+        resources = ray_watch.ask(ray.cluster_resources)
+    cuda = config.device == "cuda" or (config.device == "auto" and resources.get("GPU", 0) >= 1)
     folder = Path(plan.folder)
     folder.mkdir(parents=True, exist_ok=True)
     store = folder / "ray"
@@ -49,7 +51,9 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
         train_loop_config={"plan": dataclasses.asdict(plan), "parts": parts.project_texts()},
         torch_config=choose_torch_config(paths.root, "nccl" if cuda else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=config.workers, use_gpu=cuda, resources_per_worker=_resources_per_worker(config, cuda)
+            num_workers=config.workers,
+            use_gpu=cuda,
+            resources_per_worker=_resources_per_worker(config, cuda, resources),
         ),
         run_config=RunConfig(
             name=uuid.uuid4().hex,  # under a used name Ray would restore what it stored
@@ -64,11 +68,9 @@ def fit(plan: RunPlan, config: TrainConfig, paths: Paths, progress: Progress) ->
     shutil.rmtree(store, ignore_errors=True)
 
 
-def _resources_per_worker(config: TrainConfig, cuda: bool) -> dict[str, float]:
+def _resources_per_worker(config: TrainConfig, cuda: bool, resources: Mapping[str, float]) -> dict[str, float]:
     """Return a core for each worker, or an even share where there are fewer cores than workers."""
-    import ray
-
-    share = min(1.0, ray.cluster_resources().get("CPU", 1.0) / config.workers)
+    share = min(1.0, resources.get("CPU", 1.0) / config.workers)
     return {"CPU": share, "GPU": 1} if cuda else {"CPU": share}
 
 

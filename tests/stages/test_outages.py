@@ -43,6 +43,32 @@ def test_who_waits_for_a_dead_ray_is_told_at_once(tmp_path, ray):
     assert signal.getsignal(signal.SIGUSR2) == before
 
 
+def test_a_question_that_ray_never_answers_can_be_left(tmp_path, ray):
+    assert ray_watch.ask(lambda: 7) == 7
+    threading.Timer(0.3, ray.kill).start()
+    with pytest.raises(OutageError, match="Ray died"), ray_watch.raise_outage(tmp_path):
+        ray_watch.ask(threading.Event().wait)
+    with pytest.raises(OutageError, match="does not answer"):
+        ray_watch.ask(lambda: int("no number"))
+
+
+def test_who_hears_no_interruption_is_ended_with_the_same_words(tmp_path, ray):
+    code = (
+        "import signal, sys, threading; from pathlib import Path; from evergreen.stages.engines import ray_watch\n"
+        "ray_watch.AGAIN_SECONDS = 0.1\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])\n"
+        "with ray_watch.raise_outage(Path(sys.argv[1])): print('waits', flush=True); threading.Event().wait()"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "waits\n"
+        end(ray)
+        said = process.stderr.read()
+    assert process.returncode == 2
+    assert said.startswith("evergreen: ")
+    assert "Ray died; run it again" in said
+
+
 def test_what_a_dead_ray_leads_to_is_an_outage_and_no_result(tmp_path, ray):
     def fail():
         end(ray)
