@@ -141,8 +141,10 @@ def test_a_deploy_after_a_failed_start_of_serve_keeps_its_port(clone, tmp_path, 
 
 def test_a_worker_that_is_killed_in_a_race_costs_no_contender(clone):
     """Its trial is trained again; what the machine did is no fact about the architecture."""
+    from evergreen.models.work import Work
     from evergreen.stages.trials.contender import ContenderState
-    from evergreen.stages.trials.race import Race
+    from evergreen.stages.trials.ledger import Ledger
+    from evergreen.stages.trials.race import Job, Race
 
     class Dying:
         """Stands in for a trial's worker: the first call kills its process."""
@@ -150,24 +152,25 @@ def test_a_worker_that_is_killed_in_a_race_costs_no_contender(clone):
         def __init__(self, *_):
             pass
 
-        def ready(self):
-            return True
-
-        def advance(self, name, seed, chunks, seconds, fold=None):
+        def advance(self, name, seed, steps, seconds, fold=None):
             flag = Path(clone) / f"{name}.died"
             if name == "first" and not flag.exists():
                 flag.touch()
                 os._exit(1)
             if name == "always":
                 os._exit(1)
-            return {"reason": f"{name} was trained"}
+            return {"reason": f"{name} was trained", "failed": True}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("evergreen.stages.trials.race.TrialWorker", Dying)
         contenders = [ContenderState(name, 0) for name in ("first", "second", "always")]
-        with Race(("", "", ""), "first", time.monotonic() + 120, lambda **_: None) as race:
-            race.advance(contenders, 1, 1, until=time.monotonic() + 100, rungs_left=1)
-    reasons = {one.name: one.reason for one in contenders}
+        for one in contenders:
+            one.work, one.steps = Work(1.0, 1.0, 1.0, 1.0), 1
+        ledger = Ledger(Path(clone) / "race.jsonl", {})
+        with Race(("", "", ""), ledger, time.monotonic() + 120, lambda **_: None) as race:
+            answers = race.run([Job(one, 0, 1) for one in contenders], "rung 1")
+    reasons = {name: answer["reason"] for name, answer in answers.items()}
     assert reasons["first"] == "first was trained"
     assert reasons["second"] == "second was trained"
     assert "died 3 times" in reasons["always"]
+    assert len(ledger.entries()) == 2  # what a machine did is not remembered

@@ -150,7 +150,7 @@ BAD = [
     ("POST", "/digits/predict", '{"rows": [{"image": [[1, 2], [3, 4]]}]}', 422, "(2, 2)"),
     ("POST", "/sizes/predict", '{"rows": [{"age": NaN, "colour": "red"}]}', 422, "age"),
     ("POST", "/sizes/predict", '{"rows": [{"age": "3", "colour": "red"}]}', 422, "age"),
-    ("POST", "/sizes/predict", '{"rows": [{"age": 3, "colour": "red", "hat": 1}]}', 422, "hat"),
+    ("POST", "/sizes/predict", '{"rows": [{"age": 3, "color": "red"}]}', 422, "color"),
     ("POST", "/sizes/predict", '{"rows": []}', 422, "rows"),
     ("POST", "/size/predict", "{}", 404, "sizes"),
     ("POST", "/digits", "{}", 405, "GET"),
