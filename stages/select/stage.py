@@ -154,11 +154,10 @@ def _check_compared(contenders: Sequence[Any], spent: float, left: float) -> Non
     compared = [contender for contender in contenders if contender.scores]
     possible = [contender for contender in contenders if not contender.failed]
     if len(compared) < min(plan.MIN_COMPARED, len(possible)):
-        needed = f"about {spent + left:.0f} s here" if left < float("inf") else "more"
         problem = (
             f"{len(compared)} of {len(possible)} architectures were compared in {spent:.0f} s, and that is no choice"
         )
-        fix = f"leave time_budget_s out; the whole comparison takes {needed}, and what was done is kept"
+        fix = f"leave time_budget_s out; the whole comparison takes about {spent + left:.0f} s here; what was done is kept"
         raise PipelineError(problem, place="select", fix=fix)
 
 

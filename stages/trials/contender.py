@@ -36,7 +36,7 @@ class ContenderState:
         """Record what its work was counted to be."""
         if "reason" in answer:
             return self.fail(answer["reason"])
-        self.work, self.parameters = answer["work"], answer["parameters"]
+        self.work, self.parameters = Work(**answer["work"]), answer["parameters"]
         self.steps, self.chunk = answer["steps"], answer["chunk"]
 
     def fail(self, reason: str) -> None:

@@ -59,7 +59,12 @@ class TrialWorker:
         """Count the work of an architecture; report a failure as a reason."""
         try:
             trial = self.trials[name, seed] = self._trial(name, seed)
-            return {"work": trial.work(), "steps": trial.steps, "chunk": trial.chunk, "parameters": trial.parameters}
+            return {
+                "work": asdict(trial.work()),
+                "steps": trial.steps,
+                "chunk": trial.chunk,
+                "parameters": trial.parameters,
+            }
         except (ValueError, ArithmeticError, RuntimeError) as error:  # one that cannot be built does not end the race
             return {"reason": f"it failed: {error}", "failed": True}
 
@@ -95,12 +100,12 @@ class Race:
         self.known = {entry["key"]: entry for entry in ledger.entries()}
         self.workers: list[Any] = []
         self.is_cut = False  # True where the clock ended it before its plan did
-        self.planned = self.done = 0.0  # nominal seconds
+        self.planned = self.done = self.trained = 0.0  # nominal seconds; `trained` is what was done in this race
+        self.began = 0.0  # when the first trial began to train
 
     def __enter__(self) -> Self:
         from evergreen.stages.engines import ray_cluster
 
-        self.started = time.monotonic()
         self.workers = [self._start_worker() for _ in range(ray_cluster.cpus())]
         return self
 
@@ -117,9 +122,9 @@ class Race:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds that what is planned takes at the speed so far."""
-        spent, share = time.monotonic() - self.started, self.done / self.planned if self.planned else 0.0
-        return spent * (1 - share) / share if share else float("inf")
+        """Seconds that what is planned takes at the speed so far, or at the nominal one before anything was trained."""
+        pace = (time.monotonic() - self.began) / self.trained if self.trained else 1 / max(1, len(self.workers))
+        return max(0.0, self.planned - self.done) * pace
 
     def measure(self, contenders: Sequence[ContenderState]) -> None:
         """Count the work of each contender; one that cannot be built has failed."""
@@ -128,9 +133,14 @@ class Race:
             return worker.measure.remote(job.contender.name, job.seed)
 
         def keep(job: Job, answer: Answer) -> None:
+            if "died" not in answer and self.ledger.key(key(job)) not in self.known:
+                self.ledger.add(key(job), {"answer": answer})
             job.contender.measured(answer)
 
-        self._schedule([Job(one, one.seed, 0) for one in contenders], call, keep, "counting the work")
+        def key(job: Job) -> dict[str, Any]:
+            return {**job.key(), "steps": "counted"}
+
+        self._ask([Job(one, one.seed, 0) for one in contenders], key, call, keep, "counting the work")
 
     def run(self, jobs: Sequence[Job], what: str) -> dict[str, Answer]:
         """Do the jobs, at most one of each contender; return what each answered, by the contender's name."""
@@ -144,24 +154,35 @@ class Race:
             if "reason" in answer and "failed" not in answer:
                 self.is_cut = True
                 return
-            if "died" not in answer and self.ledger.key(job.key()) not in self.known:
-                self.ledger.add(job.key(), {"answer": answer})
+            if self.ledger.key(job.key()) not in self.known:
+                self.trained += job.work
+                if "died" not in answer:
+                    self.ledger.add(job.key(), {"answer": answer})
             answers[job.contender.name] = answer
             self.done += job.work
 
-        waiting = []
-        for job in jobs:
-            entry = self.known.get(self.ledger.key(job.key()))
-            if entry:
-                keep(job, entry["answer"])
-            else:
-                waiting.append(job)
-        self._schedule(waiting, call, keep, what)
+        self.began = self.began or time.monotonic()
+        self._ask(jobs, Job.key, call, keep, what)
         scored = {name: dict(answer) for name, answer in answers.items()}
         for answer in scored.values():
             if "score" in answer:
                 answer["score"] = Score(**answer["score"])
         return scored
+
+    def _ask(
+        self,
+        jobs: Sequence[Job],
+        key: Callable[[Job], dict[str, Any]],
+        call: Callable[[Any, Job], Any],
+        keep: Callable[[Job, Answer], None],
+        what: str,
+    ) -> None:
+        """Take what the ledger knows from there, and have workers do the rest."""
+        entries = [(job, self.known.get(self.ledger.key(key(job)))) for job in jobs]
+        for job, entry in entries:
+            if entry:
+                keep(job, entry["answer"])
+        self._schedule([job for job, entry in entries if not entry], call, keep, what)
 
     def _schedule(
         self,
