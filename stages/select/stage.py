@@ -157,7 +157,7 @@ def _check_compared(contenders: Sequence[Any], spent: float, left: float) -> Non
         problem = (
             f"{len(compared)} of {len(possible)} architectures were compared in {spent:.0f} s, and that is no choice"
         )
-        fix = f"leave time_budget_s out; the whole comparison takes about {spent + left:.0f} s here; what was done is kept"
+        fix = f"leave time_budget_s out; the whole takes about {spent + left:.0f} s here; what was done is kept"
         raise PipelineError(problem, place="select", fix=fix)
 
 

@@ -99,7 +99,7 @@ def test_the_plan_grows_with_rows_and_effort_and_ends():
 
 def test_a_race_cut_off_before_three_were_compared_is_no_choice():
     contenders = [contender("linear", 10, 5), contender("mlp", 100, 6), ContenderState("cnn", 0)]
-    with pytest.raises(PipelineError, match=r"2 of 3 architectures .*whole comparison takes about 42 s here"):
+    with pytest.raises(PipelineError, match=r"2 of 3 architectures .*the whole takes about 42 s here"):
         select._check_compared(contenders, 2.0, 40.0)
     contenders[2].fail("it failed: no weights")
     select._check_compared(contenders, 2.0, 40.0)  # there are no more than two
