@@ -133,8 +133,7 @@ class Race:
             return worker.measure.remote(job.contender.name, job.seed)
 
         def keep(job: Job, answer: Answer) -> None:
-            if "died" not in answer and self.ledger.key(key(job)) not in self.known:
-                self.ledger.add(key(job), {"answer": answer})
+            self._remember(key(job), answer)
             job.contender.measured(answer)
 
         def key(job: Job) -> dict[str, Any]:
@@ -156,8 +155,7 @@ class Race:
                 return
             if self.ledger.key(job.key()) not in self.known:
                 self.trained += job.work
-                if "died" not in answer:
-                    self.ledger.add(job.key(), {"answer": answer})
+            self._remember(job.key(), answer)
             answers[job.contender.name] = answer
             self.done += job.work
 
@@ -168,6 +166,11 @@ class Race:
             if "score" in answer:
                 answer["score"] = Score(**answer["score"])
         return scored
+
+    def _remember(self, key: Mapping[str, Any], answer: Answer) -> None:
+        """Add an answer to the ledger; a failure is tried again, for it may be the machine's."""
+        if "reason" not in answer and self.ledger.key(key) not in self.known:
+            self.ledger.add(key, {"answer": answer})
 
     def _ask(
         self,
@@ -219,7 +222,7 @@ class Race:
                     if job.contender.deaths < MAX_DEATHS:
                         waiting.insert(0, job)
                     else:
-                        keep(job, {"reason": f"its process died {MAX_DEATHS} times", "failed": True, "died": True})
+                        keep(job, {"reason": f"its process died {MAX_DEATHS} times", "failed": True})
             left = self.seconds_left
             told = {"seconds_left": left} if left < self.deadline - time.monotonic() else {}
             self.progress(stage="select", doing=f"{what}, {total - len(waiting) - len(running)} of {total}", **told)

@@ -155,7 +155,7 @@ class Trial:
         self.steps = -(-feed.steps() // recipe.accumulate)  # updates in an epoch
         self.chunk = chunk_steps(self.steps)
         self.parameters = sum(one.numel() for one in self.network.parameters() if one.requires_grad)
-        self.seconds = self.predict_ms = 0.0  # trained in all; of one row asked alone: for information, neither decides
+        self.seconds = self.predict_ms = 0.0  # trained in all; of one validation row: neither decides
 
     def work(self) -> Work:
         """Count what training and asking it costs, without training it."""
