@@ -113,9 +113,11 @@ def _halve(race: Any, alive: list[Any], config: SelectConfig, work: float, direc
     contenders, rungs = alive, len(config.rungs)
     for rung, chunks in enumerate(config.rungs, 1):
         allowed = plan.rung_work(rung, rungs, work) / max(1, len(alive))
+        jobs = []
         for contender in alive:
-            contender.goal = plan.rung_goal(contender, chunks, allowed)
-        answers = race.run([Job(one, one.seed, one.goal) for one in alive], f"rung {rung} of {rungs}")
+            before, contender.goal = contender.goal, plan.rung_goal(contender, chunks, allowed)
+            jobs.append(Job(contender, contender.seed, contender.goal, steps_before=before))
+        answers = race.run(jobs, f"rung {rung} of {rungs}")
         for contender in alive:
             if contender.name in answers:
                 contender.add_rung(answers[contender.name], rung)

@@ -33,6 +33,7 @@ class Job:
     seed: int
     steps: int  # updates in all; 0 trains by the whole configuration
     fold: Fold | None = None
+    steps_before: int = 0  # updates that the trial has done already
 
     def key(self) -> dict[str, Any]:
         """Return what names the job in the ledger."""
@@ -41,9 +42,11 @@ class Job:
 
     @property
     def work(self) -> float:
-        """Nominal seconds from the trial's start to the job's end."""
+        """Nominal seconds that the job takes; 0 where nothing was counted yet."""
         work = self.contender.work
-        return 0.0 if work is None else self.steps * work.epoch / self.contender.steps if self.steps else work.full
+        if work is None:
+            return 0.0
+        return (self.steps - self.steps_before) * work.epoch / self.contender.steps if self.steps else work.full
 
 
 class TrialWorker:
