@@ -98,8 +98,8 @@ class Evidence:
         metric = self._decider if np.allclose(means, values, rtol=1e-6) and not right else ""
         hits = (self.candidate.hits, other.hits)
         shares = None if hits[0] is None or hits[1] is None else (float(hits[0].mean()), float(hits[1].mean()))
-        facts = (difference.difference, difference.p, difference.rows, difference.deviation, of, difference.test)
-        return PairedDifference(*means, *facts, metric, shares)
+        share, p, n_rows, deviation = difference.difference, difference.p, difference.rows, difference.deviation
+        return PairedDifference(*means, share, p, n_rows, deviation, of, difference.test, metric, shares)
 
     @property
     def _decider(self) -> str:
