@@ -1,5 +1,9 @@
 """The gate's score: a rare class, a temperature and an old release are judged by log-loss on the same rows."""
 
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +39,7 @@ def rare_evidence(n_rows: int = 20_000) -> Evidence:
     known = {"target": target}
     candidate = np.column_stack([np.zeros(n_rows), odds])
     return Evidence(
-        model=None,
+        model=SimpleNamespace(card={}),
         table=None,
         candidate=Predictions.from_output("candidate", task, candidate, target),
         baseline=Predictions.from_output("baseline", task, task.baseline(known, known), target),
@@ -79,9 +83,6 @@ def paths(candidates, tmp_path):
 
 def finish(paths: Paths, **settings) -> TrainConfig:
     """Train the candidate without Ray; a refit is preceded by the run that does not see the validation rows."""
-    import dataclasses
-    from pathlib import Path
-
     config = TrainConfig(**{"epochs": 6, **settings})
     plan = plan_run(config, paths, "classification")
     before = dataclasses.replace(plan, refit=False).in_folder(Path(plan.folder).parent)
