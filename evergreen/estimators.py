@@ -133,6 +133,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         )
         loop.run()
         network.load_state_dict(loop.best_state())
+        if validation is not train:
+            network.calibrate(validation)
         record = loop.best[1]  # type: ignore[index]  # a run that kept no epoch raises
         metric, direction = first_metric(network.task)
         rank = record[metric] if direction == "max" else -record[metric]

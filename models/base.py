@@ -120,13 +120,14 @@ class Task(nn.Module):
     HAS_LOSS: ClassVar[bool] = True  # False: the architecture has the loss
     ROW_SCORE_GOAL: ClassVar[str] = "min"  # "min": `row_scores` gives errors; "max": scores
     NEEDS_ALL_OUTPUTS: ClassVar[bool] = False  # True: a row's facts compare it with all others
+    HAS_PROBABILITIES: ClassVar[bool] = False  # True: `calibrate_probabilities` makes them hold
     BOOTSTRAP_METRICS: ClassVar[bool] = True  # False: metrics are too slow for a bootstrap
     APPLICATIONS: ClassVar[tuple[tuple[str, str, str], ...]] = ()  # (what people want, kinds of inputs, what to mind)
     ESTIMATOR: ClassVar[str] = ""  # the class of evergreen.estimators that it is behind
     REFERENCE: ClassVar[str] = ""  # the simple model it is compared with: see stages/validate/reference_models.py
     IS_FORECAST: ClassVar[bool] = False  # predictions continue a series beyond its known values
     PLOT: str = ""  # what DVC draws of actual and predicted values: confusion, residuals or forecast; "" is nothing
-    METRICS: dict[str, str]  # name → "max" | "min"; the first decides
+    METRICS: dict[str, str]  # name → "max" | "min"; the first decides: for classes and numbers a proper score
 
     def __init__(self, target: FieldLike, in_features: int) -> None:
         super().__init__()
@@ -151,8 +152,12 @@ class Task(nn.Module):
         """Return the classes of this task's target that another task of the same target has never seen."""
         return []
 
+    def scores_like(self, other: Task) -> bool:
+        """Tell whether the `row_scores` of another task of the same target are of the same quantity."""
+        return True
+
     def align_output(self, output: Tensor, other: Task) -> Tensor:
-        """Express the output (N, …) of `other`, which lacks some of this task's classes, in this task's classes."""
+        """Express the output (N, …) of `other`, which lacks some classes or scores unlike this task, as this task's."""
         raise NotImplementedError
 
     def trainable_rows(self, target: Tensor) -> Tensor:
@@ -173,6 +178,13 @@ class Task(nn.Module):
         """
         raise NotImplementedError
 
+    def hits(self, output: Tensor, target: Tensor) -> Tensor | None:
+        """Return whether each row's answer is right (N,); None where answers are not simply right or wrong.
+
+        The arguments are the results of `metric_inputs`.
+        """
+        return None
+
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
         """Compute every metric of METRICS over all rows, in the data's units.
 
@@ -182,6 +194,16 @@ class Task(nn.Module):
 
     def calibrate(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Choose values of own buffers by the validation rows once weights are trained, such as a threshold.
+
+        The arguments are the results of `metric_inputs`.
+        """
+        return {}
+
+    def correct_priors(self) -> None:
+        """Expect training to show each class equally often: probabilities are to hold for the real shares."""
+
+    def calibrate_probabilities(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        """Make the probabilities of finished weights hold on rows that were not learned from; return what that did.
 
         The arguments are the results of `metric_inputs`.
         """

@@ -57,6 +57,13 @@ class Network(nn.Module):
         first, second = zip(*facts, strict=True)
         return sum(losses) / len(rows["target"]), (torch.cat(first), torch.cat(second))
 
+    def calibrate(self, rows: Mapping[str, Any]) -> dict[str, float]:
+        """Let the task make probabilities hold on rows that were not learned from; return what that did."""
+        if not self.task.HAS_PROBABILITIES:
+            return {}
+        _, facts = self.evaluate({name: torch.as_tensor(column) for name, column in rows.items()})
+        return self.task.calibrate_probabilities(*facts)
+
     @torch.no_grad()
     def _loss(self, rows: Batch, output: Tensor) -> float:
         """Return the task's loss, or that of the architecture's first group where the task has none."""

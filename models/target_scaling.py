@@ -13,6 +13,11 @@ BACK: dict[str, Callable[[Tensor], Tensor]] = {
     "sqrt": lambda value: value.clamp_min(0).square(),
     "log": lambda value: value.clamp(0, MAX_LOG).expm1(),
 }
+FORWARD: dict[str, Callable[[Tensor], Tensor]] = {
+    "": lambda value: value,
+    "sqrt": lambda value: value.clamp_min(0).sqrt(),
+    "log": lambda value: value.clamp_min(0).log1p(),
+}
 
 
 class InverseTarget:
@@ -31,3 +36,7 @@ class InverseTarget:
     def __call__(self, encoded: Tensor) -> Tensor:
         """Return values in the data's units, float64, of the same shape."""
         return BACK[self.transform](encoded.double() * self.std + self.mean)
+
+    def encode(self, value: Tensor) -> Tensor:
+        """Return values in the data's units as they are encoded, float32, of the same shape."""
+        return ((FORWARD[self.transform](value.double()) - self.mean) / self.std).float()

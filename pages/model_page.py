@@ -233,6 +233,7 @@ def _data(counts: Json, rows: Json, name: str) -> Iterator[Mark]:
 
 def _model(card: Json) -> Values:
     """List what is needed to make the model again."""
-    keys = ("architecture", "parameters", "options", "recipe", "trial", "seed", "data_version", "code_version")
+    made = ("architecture", "parameters", "options", "recipe", "calibration", "trial", "seed")
+    keys = (*made, "data_version", "code_version")
     shown = {key.replace("_", " "): plain(card.get(key)) for key in keys if card.get(key) not in (None, "", {})}
     return Values(shown)

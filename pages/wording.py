@@ -6,7 +6,8 @@ from typing import Any
 
 NAMES = {
     **{name: name.upper() for name in ("auc", "auroc", "mse", "mae", "rmse", "mase", "f1", "psnr", "ssim", "fid")},
-    **{"r2": "R²", "miou": "mIoU", "map": "mAP", "chrf": "chrF", "hr_at_10": "HR@10", "ndcg_at_10": "NDCG@10"},
+    **{"log_loss": "log-loss", "r2": "R²"},
+    **{"miou": "mIoU", "map": "mAP", "chrf": "chrF", "hr_at_10": "HR@10", "ndcg_at_10": "NDCG@10"},
 }
 
 
@@ -52,6 +53,12 @@ def format_gap(gap: Mapping[str, Any]) -> str:
         shares = f"{100 * gap['mine']:.1f}% of the rows right against {100 * gap['theirs']:.1f}%"
         way = "ahead" if gap["value"] >= 0 else "behind"
         return f"{shares}, {way} by {size[:-1]} points ({low[:-1]} to {high[:-1]}, {chance})"
+    if gap.get("metric"):  # stored by Evergreens that know it
+        mine, theirs = (plain(float(gap[side])) for side in ("mine", "theirs"))
+        way = "ahead" if gap["value"] >= 0 else "behind"
+        text = f"{label(gap['metric'])} {mine} against {theirs}, {way} by {size} ({low} to {high}, {chance})"
+        hits = [f"{100 * share:.1f}%" for share in gap["hits"] or ()]
+        return f"{text}, {' of the rows right against '.join(hits)}" if hits else text
     if gap["share_of"] == "score":
         return f"{size} {'more' if gap['value'] >= 0 else 'less'} score a row ({low} to {high}, {chance})"
     return f"{size} {'less' if gap['value'] >= 0 else 'more'} error a row ({low} to {high}, {chance})"

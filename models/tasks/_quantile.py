@@ -27,6 +27,8 @@ class NumericTask(Task):
     `loss` is mse, mae, huber or quantiles; naming `quantiles` asks for them, too. `interval` is the share of answers to
     lie between low and high (0 gives none); with quantiles it is the first to the last. Either is widened or narrowed
     so that it held on the validation rows (Vovk et al. 2005; Lei et al. 2018; of quantiles: Romano et al. 2019).
+
+    What is asked for decides (Gneiting 2011): the pinball loss of quantiles, absolute errors of mae, else squared ones.
     """
 
     METRICS: dict[str, str] = {}
@@ -51,7 +53,9 @@ class NumericTask(Task):
         self.coverage = levels[-1] - levels[0] if levels else interval
         self.kind = "quantiles" if levels else loss
         if levels:
-            self.METRICS = {**self.METRICS, "pinball": "min"}
+            self.METRICS = {"pinball": "min", **self.METRICS}
+        elif loss == "mae":
+            self.METRICS = {"mae": "min", **self.METRICS}
         self.shape = tuple(target.shape)
         self.head = nn.Linear(in_features, math.prod(self.shape) * max(1, len(levels)))
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
@@ -71,17 +75,35 @@ class NumericTask(Task):
         return output[..., int((self.levels - 0.5).abs().argmin())] if self._wide(output) else output
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the squared error, a mean over the values of a row, in the target's unit squared."""
-        return (self.units(self.point(output)) - self.units(target)).square().view(len(target), -1).mean(1)
+        """Return the loss that decides, a mean over the values of a row, in the target's unit or its square."""
+        actual = self.units(target)
+        if len(self.levels):
+            losses = pinball(self._quantiles(output), actual, self.levels)
+        else:
+            error = self.units(output) - actual
+            losses = error.abs() if self.kind == "mae" else error.square()
+        return losses.reshape(len(target), -1).mean(1)
+
+    def scores_like(self, other: Task) -> bool:
+        assert isinstance(other, NumericTask)
+        return (self.kind == "mae", self.levels.tolist()) == (other.kind == "mae", other.levels.tolist())
+
+    def align_output(self, output: Tensor, other: Task) -> Tensor:
+        """Return the one number that the other task predicts."""
+        assert isinstance(other, NumericTask)
+        return self.units.encode(other.units(other.point(output)))
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        predicted, actual = self.units(self.point(output)), self.units(target)
-        scores = self.scores(predicted, actual)
+        actual = self.units(target)
+        scores = self.scores(self.units(self.point(output)), actual)
         if len(self.levels):
-            repeated = predicted[..., None].expand(*predicted.shape, len(self.levels))
-            spread = self.units(output) if self._wide(output) else repeated
-            scores["pinball"] = float(pinball(spread, actual, self.levels).mean())
-        return scores
+            scores["pinball"] = float(pinball(self._quantiles(output), actual, self.levels).mean())
+        return {name: scores[name] for name in self.METRICS}
+
+    def _quantiles(self, output: Tensor) -> Tensor:
+        """Return the quantiles (N, *S, Q) in the data's units; one number alone is all of them."""
+        values = self.units(output)
+        return values if self._wide(output) else values[..., None].expand(*values.shape, len(self.levels))
 
     def scores(self, predicted: Tensor, actual: Tensor) -> dict[str, float]:
         """Compute the metrics of predicted and actual values, (N, *S) in the data's units."""

@@ -13,28 +13,33 @@ from evergreen.core.errors import ModelError
 from evergreen.core.marks import Matrix, Section, Table, Text
 from evergreen.models.base import Batch, EvaluatedRows, FieldLike, Task
 from evergreen.models.metrics import ranking_curves
+from evergreen.models.tasks._calibration import CalibratedTask
 from evergreen.models.tasks._pictures import MAX_CLASSES
 
 LOSSES = ("cross_entropy", "focal")
 CONFUSION = "Which class is taken for which"
 NEVER = -16.0  # logit below all others of a class that a model does not know: e^-16 is the smallest of float32
 WEIGHTS = ("none", "balanced")
-MANY = dict.fromkeys(("row_f1", "f1", "subset_accuracy", "auc", "average_precision"), "max") | {"log_loss": "min"}
+MANY = {"log_loss": "min"} | dict.fromkeys(("row_f1", "f1", "subset_accuracy", "auc", "average_precision"), "max")
 
 
-class Classification(Task):
+class Classification(CalibratedTask):
     """One class of K by softmax, or any number of K labels by a sigmoid each; trained by cross-entropy.
 
     Target: a class's index (B,), or 1 for every label of the row (B, K). Output: logits (B, K).
     `loss: focal` gives less weight to what is right already, by `gamma` (Lin et al. 2017); `label_smoothing` takes that
     share of the certainty and spreads it over all classes (Szegedy et al. 2016); `class_weights: balanced` makes every
-    class count alike, by its rows in the training split (King and Zeng 2001), and balanced accuracy decide.
+    class count alike in training and in what is answered, by its rows in the training split; probabilities are bent
+    back to the real shares (King and Zeng 2001), and to what held on the validation rows (Guo et al. 2017).
 
-    One class: accuracy; the area under the ROC curve (Hanley and McNeil 1982) and average precision, of the second
-    class of two or the mean over all; log-loss; F1, the mean over the classes. Many labels: F1 of each row's labels,
-    the mean over rows, decides (Godbole and Sarawagi 2004); F1 of each label; the share of rows with no label wrong.
-    The baseline knows how common each class is. An answer says the prediction and all probabilities.
+    Log-loss decides (Good 1952): accuracy is alike for all who never name a rare class. Beside it, of one class:
+    accuracy; the area under the ROC curve (Hanley and McNeil 1982) and average precision, of the second class of two or
+    the mean over all; F1, the mean over the classes. Of many labels: F1 of each row's labels, the mean over rows
+    (Godbole and Sarawagi 2004); F1 of each label; the share of rows with no label wrong. The baseline knows how common
+    each class is. An answer says the prediction and all probabilities.
     """
+
+    VERSION = 2
 
     TARGETS = ("category", "labels")
     APPLICATIONS = (
@@ -50,9 +55,8 @@ class Classification(Task):
     )
     ESTIMATOR = "Classifier"
     REFERENCE = "logistic_regression"
-    ROW_SCORE_GOAL = "max"
     PLOT = "confusion"
-    METRICS = {"accuracy": "max", "auc": "max", "average_precision": "max", "log_loss": "min", "f1": "max"}
+    METRICS = {"log_loss": "min", "accuracy": "max", "auc": "max", "average_precision": "max", "f1": "max"}
 
     weights: Tensor  # (K,), or (K, 2) of having and lacking each label
 
@@ -68,8 +72,6 @@ class Classification(Task):
     ) -> None:
         super().__init__(target, in_features)
         _check(loss, gamma, label_smoothing, class_weights)
-        self.classes: list[Any] = list(target.state["values"][0])
-        self.many = target.kind == "labels"
         if len(self.classes) < (1 if self.many else 2):
             raise ModelError("the target has one class", place="task", fix="give data with at least two classes")
         self.gamma, self.smoothing = gamma if loss == "focal" else 0.0, label_smoothing
@@ -77,9 +79,12 @@ class Classification(Task):
         if self.many:
             self.METRICS, self.PLOT = MANY, ""
         elif self.balanced:
-            self.METRICS = {"balanced_accuracy": "max", **self.METRICS}
+            self.METRICS = {"log_loss": "min", "balanced_accuracy": "max", **self.METRICS}
         weights = balanced_weights(target.state, self.many) if self.balanced else torch.ones(1)
         self.register_buffer("weights", weights, persistent=False)
+        if self.balanced:
+            log_weights = weights.log()
+            self.shift -= log_weights[:, 0] - log_weights[:, 1] if self.many else log_weights
         self.head = nn.Linear(in_features, len(self.classes))
 
     def classes_unknown_to(self, other: Task) -> list[Any]:
@@ -94,11 +99,15 @@ class Classification(Task):
                 aligned_NK[:, place] = output[:, known.index(_to_text(name))]
         return aligned_NK
 
+    def correct_priors(self) -> None:
+        self.shift -= balanced_weights(self.target.state, is_multilabel=False).log()
+
     def forward(self, features: Tensor) -> Tensor:
-        return self.head(features)
+        return self.bend(self.head(features))
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return -Σ w q (1 - p)^γ log p over the outcomes on the last axis, the mean over all other axes."""
+        output = self.unbend(output)
         if not (self.many or self.balanced or self.smoothing or self.gamma):
             return functional.cross_entropy(output, target)
         log_p, q = _outcomes(output, target, self.many)
@@ -109,18 +118,16 @@ class Classification(Task):
         return surprise.sum(-1).mean()
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return 1 where the row is right, else 0, times the class's weight if balanced; of many labels F1."""
-        if self.many:
-            predicted, has = output > 0, target > 0
-            both, all_ = (predicted & has).sum(1), predicted.sum(1) + has.sum(1)
-            return torch.where(all_ > 0, 2 * both / all_.clamp_min(1), 1.0)
-        right = (output.argmax(1) == target).float()
-        return right * self.weights.to(target.device)[target] if self.balanced else right
+        """Return the log-loss of each row."""
+        return self.log_losses(output, target)
+
+    def hits(self, output: Tensor, target: Tensor) -> Tensor | None:
+        return None if self.many else self.decisions(output).argmax(1) == target
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
         if self.many:
             return self._many(output, target)
-        p_NK, hit = output.double().softmax(1), output.argmax(1)
+        p_NK, hit = output.double().softmax(1), self.decisions(output).argmax(1)
         areas, precisions = ranking_curves.roc_auc_and_average_precision(
             p_NK, functional.one_hot(target, p_NK.shape[1])
         )
@@ -129,25 +136,27 @@ class Classification(Task):
             torch.bincount(of, minlength=p_NK.shape[1]).double() for of in (target[hit == target], hit, target)
         )
         scores = {
+            "log_loss": float(self.log_losses(output, target).mean()),
             "balanced_accuracy": ranking_curves.nanmean(right / actual),
             "accuracy": float(right.sum() / actual.sum()),
             "auc": ranking_curves.nanmean(areas[chosen]),
             "average_precision": ranking_curves.nanmean(precisions[chosen]),
-            "log_loss": float(functional.cross_entropy(output.float(), target)),
             "f1": ranking_curves.nanmean(2 * right / (predicted + actual)),
         }
         return {name: scores[name] for name in self.METRICS}
 
     def _many(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        predicted, has = output > 0, target > 0
+        predicted, has = self.decisions(output) > 0, target > 0
         areas, precisions = ranking_curves.roc_auc_and_average_precision(output.double(), has)
+        both, all_ = predicted & has, predicted.sum(1) + has.sum(1)
+        row_f1_N = torch.where(all_ > 0, 2 * both.sum(1) / all_.clamp_min(1), 1.0)
         return {
-            "row_f1": float(self.row_scores(output, target).double().mean()),
-            "f1": ranking_curves.nanmean(2 * (predicted & has).sum(0).double() / (predicted.sum(0) + has.sum(0))),
+            "log_loss": float(self.log_losses(output, target).mean()),
+            "row_f1": float(row_f1_N.double().mean()),
+            "f1": ranking_curves.nanmean(2 * both.sum(0).double() / (predicted.sum(0) + has.sum(0))),
             "subset_accuracy": float((predicted == has).all(1).double().mean()),
             "auc": ranking_curves.nanmean(areas),
             "average_precision": ranking_curves.nanmean(precisions),
-            "log_loss": float(functional.binary_cross_entropy_with_logits(output.float(), target)),
         }
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
@@ -163,11 +172,11 @@ class Classification(Task):
         output, target = rows.metric_inputs
         names = [str(value) for value in self.classes]
         if self.many:
-            return _label_table(names, output > 0, target > 0)
+            return _label_table(names, self.decisions(output) > 0, target > 0)
         if len(names) > MAX_CLASSES:
             text = f"A table of {len(names)} classes could not be read; plots/confusion.csv holds every answer."
             return Section(CONFUSION, [Text(text)])
-        counts = torch.bincount(target * len(names) + output.argmax(1), minlength=len(names) ** 2)
+        counts = torch.bincount(target * len(names) + self.decisions(output).argmax(1), minlength=len(names) ** 2)
         about = Text("Each row is an actual class, each column what the model predicted.", note=True)
         return Section(CONFUSION, [about, Matrix(names, counts.view(len(names), -1).tolist())])
 
@@ -175,14 +184,16 @@ class Classification(Task):
         names = [str(value).lower() if isinstance(value, bool) else str(value) for value in self.classes]  # as JSON
         rows = output.float().sigmoid() if self.many else output.float().softmax(1)
         return [
-            {"prediction": self._predicted_labels(row), "probabilities": dict(zip(names, row, strict=True))}
-            for row in rows.tolist()
+            {"prediction": answer, "probabilities": dict(zip(names, row, strict=True))}
+            for answer, row in zip(self._predictions(output.float()), rows.tolist(), strict=True)
         ]
 
-    def _predicted_labels(self, p: list[float]) -> Any:
+    def _predictions(self, output: Tensor) -> list[Any]:
+        decisions = self.decisions(output)
         if self.many:
-            return [name for name, chance in zip(self.classes, p, strict=True) if chance > 0.5]
-        return self.classes[p.index(max(p))]
+            rows = (decisions > 0).tolist()
+            return [[name for name, has in zip(self.classes, row, strict=True) if has] for row in rows]
+        return [self.classes[place] for place in decisions.argmax(1).tolist()]
 
 
 def _label_table(names: list[str], predicted: Tensor, actual: Tensor) -> Section:
@@ -193,7 +204,7 @@ def _label_table(names: list[str], predicted: Tensor, actual: Tensor) -> Section
         for name, n_actual, n_predicted, right in sorted(counts, key=lambda row: -row[1])
     ]
     head = ["", "rows that have it", "predicted", "of those rightly", "of those that have it, found"]
-    about = Text("A label is predicted where its probability is above a half.", note=True)
+    about = Text("A label is predicted where its probability (weighted, if classes are) is above a half.", note=True)
     return Section("How well each label is found", [about, Table(head, rows)])
 
 

@@ -29,6 +29,7 @@ class Forecasting(NumericTask):
     and Koehler 2006). Baseline: as it was a `season` ago, the one that serves the training rows best if none is given.
     """
 
+    VERSION = 2
     TARGETS = ("series",)
     APPLICATIONS = (("sales, load, sensor forecasts", "series", "ask for intervals"),)
     REFERENCE = "autoregression"

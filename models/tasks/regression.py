@@ -17,6 +17,7 @@ class Regression(NumericTask):
     Metrics: R² (Wright 1921), root mean squared and mean absolute error. Baseline: the training rows' mean, or median.
     """
 
+    VERSION = 2
     TARGETS = ("number",)
     APPLICATIONS = (("prices, demand per item, remaining life", "number category", "ask for quantiles"),)
     ESTIMATOR = "Regressor"

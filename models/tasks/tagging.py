@@ -20,14 +20,17 @@ class Tagging(Task):
 
     Output (B, L, K) logits, target (B, L) tags, −100 is ignored.
 
-    Metrics: f1, of whole entities where tags are written B-x, I-x and O (exact spans: Tjong Kim Sang and De Meulder
-    2003), else of all tags but O; its mean over the tags that occur; the share of right tags.
+    Metrics: log-loss of a tag decides, for most tags are O; f1, of whole entities where tags are written B-x, I-x and O
+    (exact spans: Tjong Kim Sang and De Meulder 2003), else of all tags but O; its mean over the tags that occur; the
+    share of right tags.
     """
+
+    VERSION = 2
 
     TARGETS = ("tags",)
     APPLICATIONS = (("names, places, products in text", "text", ""),)
     LAYOUTS = ("sequence", "causal")
-    METRICS = {"f1": "max", "macro_f1": "max", "accuracy": "max"}
+    METRICS = {"log_loss": "min", "f1": "max", "macro_f1": "max", "accuracy": "max"}
 
     kind: Tensor  # (K,) which entity each tag is of, 0 outside of any
     begins: Tensor  # (K,) whether it begins one
@@ -50,9 +53,10 @@ class Tagging(Task):
         return functional.cross_entropy(output.flatten(0, 1), target.flatten(), ignore_index=PADDING)
 
     def metric_inputs(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return counts right, predicted and actual (N, 1 + K, 3) of entities and of each tag, and of words (N,).
+        """Return counts (N, 2 + K, 3) and words (N,): of entities and each tag the right, predicted and actual ones.
 
-        Entities are all tags but O where tags are not written B-x, I-x.
+        The last three numbers are a row's log-loss, summed over its words, and two zeros. Entities are all tags but O
+        where tags are not written B-x, I-x.
         """
         said_BL = output.argmax(-1).masked_fill(target[:, : output.shape[1]] == PADDING, PADDING)
         true_BL = target[:, : output.shape[1]]
@@ -63,17 +67,25 @@ class Tagging(Task):
             whole_B3 = self._spans(said_BL, true_BL)
         else:
             whole_B3 = counts_BK3[:, [k for k, tag in enumerate(self.tags) if tag != OUTSIDE]].sum(1)
-        return torch.cat([whole_B3[:, None], counts_BK3], 1).double(), (target != PADDING).sum(1)
+        logits_BKL = output.double().transpose(1, 2)
+        loss_BL = functional.cross_entropy(logits_BKL, true_BL, ignore_index=PADDING, reduction="none")
+        loss_B3 = functional.pad(loss_BL.sum(1, keepdim=True), (0, 2))
+        return torch.stack([whole_B3.double(), *counts_BK3.double().unbind(1), loss_B3], 1), (target != PADDING).sum(1)
 
     def row_scores(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the fraction of wrong tags."""
-        return 1 - output[:, 1:, 0].sum(1) / target.clamp_min(1)
+        """Return the log-loss of a tag, a mean over the words of a row."""
+        return output[:, -1, 0] / target.clamp_min(1)
 
     def metrics(self, output: Tensor, target: Tensor) -> dict[str, float]:
-        right, predicted, actual = output.sum(0).T
+        right, predicted, actual = output[:, :-1].sum(0).T
         f1 = 2 * right / (predicted + actual)  # nan where a tag is neither said nor there
-        accuracy = float(right[1:].sum() / target.sum())
-        return {"f1": float(f1[0].nan_to_num(1.0)), "macro_f1": float(f1[1:].nanmean()), "accuracy": accuracy}
+        words = target.sum()
+        return {
+            "log_loss": float(output[:, -1, 0].sum() / words),
+            "f1": float(f1[0].nan_to_num(1.0)),
+            "macro_f1": float(f1[1:].nanmean()),
+            "accuracy": float(right[1:].sum() / words),
+        }
 
     def baseline(self, train: Batch, rows: Batch) -> Tensor:
         """Return each word's commonest tag in the training rows, the commonest of all for unseen words."""
@@ -93,7 +105,7 @@ class Tagging(Task):
 
     def pictures(self, rows: EvaluatedRows) -> Section:
         """Return how well each tag is found, and rows of words with theirs."""
-        counts = rows.metric_inputs[0].sum(0)[1:].tolist()  # (K, 3): right, predicted, actual
+        counts = rows.metric_inputs[0].sum(0)[1:-1].tolist()  # (K, 3): right, predicted, actual
         table = [
             [
                 str(tag),

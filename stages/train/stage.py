@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from evergreen.models.training.finished import FinishedRun
     from evergreen.stages.train.plan import RunPlan
 
+CALIBRATION_ROWS = 20_000  # more validation rows move a temperature no further
 CHEAP_ROWS = 500_000  # trained in all epochs together: up to it a transfer is compared with training from scratch
 
-VERSION = 1  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 2  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: TrainConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
@@ -36,8 +37,7 @@ def run(config: TrainConfig, paths: Paths, *, task: str, progress: Progress = no
 
     plan = plan_run(config, paths, task)
     trained, reused = _train_or_load(plan, config, paths, progress)
-    card = _model_card(plan, trained)
-    network = _final_network(plan, trained, config, paths, progress)
+    network, card = _final_model(plan, trained, config, paths, progress)
     save_model(paths.candidate, network, card, _train_from_scratch(plan, config, paths, progress))
     _remove_old_runs(Path(plan.folder), config.storage_bytes)
     seconds, epochs = time.monotonic() - started, len(trained.history)
@@ -62,22 +62,28 @@ def _train_or_load(plan: RunPlan, config: TrainConfig, paths: Paths, progress: P
     return trained, False
 
 
-def _final_network(
+def _final_model(
     plan: RunPlan, trained: FinishedRun, config: TrainConfig, paths: Paths, progress: Progress
-) -> Network:
-    """Return the plan's network with the weights of the epoch that is kept.
+) -> tuple[Network, dict[str, Any]]:
+    """Return the plan's network with the weights of the epoch that is kept, calibrated, and its card.
 
-    A refit takes intervals and thresholds from the same network trained without the validation rows: a network errs
-    less on rows that it has learned from than on new ones.
+    A refit takes intervals, thresholds and temperatures from the same network trained without the validation rows: a
+    network errs less on rows that it has learned from than on new ones.
     """
-    network, weights = trained.network, trained.weights.copy()
-    chosen = [name for name, _ in network.named_buffers() if name.startswith("task.") and name in weights]
+    from evergreen.data.feed.batches import load_encoded_split
+
+    network, held_out = trained.network, trained.weights
+    chosen = [name for name, _ in network.named_buffers() if name.startswith("task.") and name in held_out]
     if plan.refit and chosen:
         before = dataclasses.replace(plan, refit=False).in_folder(Path(plan.folder).parent)
-        calibrated = _train_or_load(before, config, paths, progress)[0].weights
-        weights |= {name: calibrated[name] for name in chosen}
-    network.load_state_dict(weights)
-    return network
+        held_out = _train_or_load(before, config, paths, progress)[0].weights
+    network.load_state_dict(held_out)
+    card = _model_card(plan, trained)
+    if network.task.HAS_PROBABILITIES:
+        n_rows = min(plan.validation_rows or CALIBRATION_ROWS, CALIBRATION_ROWS)
+        card["calibration"] = network.calibrate(load_encoded_split(Path(plan.ready), "validation", n_rows))
+    network.load_state_dict(trained.weights | {name: network.get_buffer(name).clone() for name in chosen})
+    return network, card
 
 
 def _format_summary(plan: RunPlan, card: dict[str, Any], epochs: int) -> str:
@@ -86,7 +92,11 @@ def _format_summary(plan: RunPlan, card: dict[str, Any], epochs: int) -> str:
     if plan.refit:
         return f"{plan.architecture}{origin}: {epochs} epochs on the training and the validation rows"
     name, value = next((item for item in card["scores"].items() if not item[0].endswith("loss")), ("", 0.0))
-    return f"{plan.architecture}{origin}: {name} {value:.4g} after {epochs} epochs"
+    bent = card.get("calibration", {"temperature": 1.0})
+    cooled = "; at a temperature of {temperature:g} log-loss {log_loss_before:.4g} became {log_loss_after:.4g}"
+    return f"{plan.architecture}{origin}: {name} {value:.4g} after {epochs} epochs" + (
+        cooled.format(**bent) if bent["temperature"] != 1 else ""
+    )
 
 
 def _model_card(plan: RunPlan, trained: FinishedRun) -> dict[str, Any]:
@@ -116,7 +126,7 @@ def _train_from_scratch(
         return {}
     scratch = dataclasses.replace(plan, start="", start_bytes="", start_folder="", freeze="nothing")
     trained, _ = _train_or_load(scratch.in_folder(Path(plan.folder).parent), config, paths, progress)
-    return {SCRATCH: (_final_network(scratch, trained, config, paths, progress), _model_card(scratch, trained))}
+    return {SCRATCH: _final_model(scratch, trained, config, paths, progress)}
 
 
 def _training_rows(plan: RunPlan) -> int:

@@ -55,14 +55,16 @@ class InitWeights:
 def load_matching_weights(network: Network, folder: Path, spec: FeatureSpec) -> tuple[int, int]:
     """Load weights of the same name and shape; return the numbers of tensors loaded and of all.
 
-    The head is loaded only where the target is the same. Raises PipelineError where no feature's weight fits.
+    The head is loaded only where the target is the same, and never what its rows chose, such as a temperature. Raises
+    PipelineError where no feature's weight fits.
     """
     weights, own = load_file(folder / WEIGHTS), network.state_dict()
     same = _target_meaning(FeatureSpec.from_json(read_json(folder / CARD)["spec"])) == _target_meaning(spec)
+    chosen = {f"task.{name}" for name, _ in network.task.named_buffers()}
     fitting = {
         name: tensor
         for name, tensor in weights.items()
-        if name in own and own[name].shape == tensor.shape and (same or not name.startswith("task."))
+        if name in own.keys() - chosen and own[name].shape == tensor.shape and (same or not name.startswith("task."))
     }
     learned = {f"architecture.{name}" for name, _ in network.architecture.named_parameters()}
     if not learned & set(fitting):

@@ -69,6 +69,8 @@ def _build_network(plan: RunPlan) -> tuple[Network, TrainingConfig, FeatureSpec]
     config, spec = TrainingConfig(**plan.recipe), FeatureSpec.load(Path(plan.ready))
     torch.manual_seed(config.seed)
     network = build(plan.architecture, plan.task, spec.inputs, spec.target, spec.task_options, **plan.options)
+    if plan.balance:
+        network.task.correct_priors()
     return network, config, spec
 
 

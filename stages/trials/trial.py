@@ -8,6 +8,7 @@ configuration, as the candidate will be.
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,7 +51,9 @@ class Score:
         return self.rank(direction) > other.rank(direction)
 
     def rank(self, direction: str) -> tuple[float, float]:
-        """Return a sort key, higher is better."""
+        """Return a sort key, higher is better; what is not a number is below everything."""
+        if not math.isfinite(self.value):
+            return -math.inf, -math.inf
         return (self.value if direction == "max" else -self.value), -self.loss
 
 

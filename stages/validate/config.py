@@ -20,7 +20,7 @@ class ValidateConfig(Section):
     release_when: Literal["better", "not worse"] = "better"
     """What the candidate must be, against the released version on the same test rows."""
     equivalence_margin: float = Field(0.01, ge=0, le=1)
-    """Largest difference that does not matter: a fraction of the rows, or of the released version's error."""
+    """Largest difference that does not matter: a fraction of the released version's error or score, or of the rows."""
     slices: dict[str, Annotated[list[Moment], Field(min_length=2, max_length=2)]] = {}
     """Time ranges to score separately: name: [from, to], both included."""
     seed: Seed = 0

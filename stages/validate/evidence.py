@@ -39,10 +39,12 @@ class PairedDifference:
     deviation: float  # of one row, in the same unit
     of: str  # "rows" | "error" | "score"
     test: str
+    metric: str = ""  # of which both means are the value; "" where they are of none
+    hits: tuple[float, float] | None = None  # shares of rows that both get right, where rows are right or wrong
 
     def to_json(self) -> dict[str, Any]:
         """Return the difference as `metrics.json` stores it."""
-        means = {"mine": self.mine, "theirs": self.theirs}
+        means = {"mine": self.mine, "theirs": self.theirs, "metric": self.metric, "hits": self.hits}
         return {**vars(self.share), **means, "p": self.p, "share_of": self.of, "test": self.test}
 
 
@@ -92,9 +94,16 @@ class Evidence:
         n_samples = 2 * config.bootstrap_samples
         difference = compare(*pair, confidence=config.confidence, times=n_samples, block=self.block, seed=config.seed)
         means, of = (float(mine.mean()), float(theirs.mean())), "rows" if right else "score" if more else "error"
-        return PairedDifference(
-            *means, difference.difference, difference.p, difference.rows, difference.deviation, of, difference.test
-        )
+        values = [scored.overall_metrics[self._decider] for scored in (self.candidate, other)]
+        metric = self._decider if np.allclose(means, values, rtol=1e-6) and not right else ""
+        hits = (self.candidate.hits, other.hits)
+        shares = None if hits[0] is None or hits[1] is None else (float(hits[0].mean()), float(hits[1].mean()))
+        share, p, n_rows, deviation = difference.difference, difference.p, difference.rows, difference.deviation
+        return PairedDifference(*means, share, p, n_rows, deviation, of, difference.test, metric, shares)
+
+    @property
+    def _decider(self) -> str:
+        return next(iter(self.candidate.task.METRICS))
 
     def intervals(self, config: ValidateConfig, rows: np.ndarray[Any, Any] | None = None) -> Mapping[str, Estimate]:
         """Return every metric of the candidate on `rows` (default: all), with its interval where there is one."""
@@ -113,14 +122,11 @@ class Evidence:
                 block=block,
                 seed=config.seed,
             )
-        decider = next(iter(self.candidate.task.METRICS))
-        right = self.candidate.row_scores[chosen].sum()
-        if (
-            self.candidate.is_right_or_wrong
-            and block == 1
-            and abs(intervals[decider].value - right / len(chosen)) < 1e-6
-        ):
-            intervals[decider] = wilson_interval(float(right), len(chosen), config.confidence)
+        if self.candidate.hits is not None and block == 1:
+            right = float(self.candidate.hits[chosen].sum())
+            for name in {self._decider, "accuracy"} & intervals.keys():
+                if abs(intervals[name].value - right / len(chosen)) < 1e-6:
+                    intervals[name] = wilson_interval(right, len(chosen), config.confidence)
         return intervals
 
 
@@ -192,8 +198,8 @@ def _released(
 ) -> tuple[Predictions | None, str, list[Any]]:
     """Predict with the released version, encoding rows by its own spec; else return why it cannot.
 
-    Rows of a class that it does not know stay among the rows: whatever it answers about them is wrong. The classes are
-    returned too.
+    The candidate's task scores it where its own would by another score. Rows of a class that it does not know stay
+    among the rows: whatever it answers about them is wrong. The classes are returned too.
     """
     if released is None:
         return None, "", []
@@ -207,8 +213,9 @@ def _released(
     if before != now or (not new and old.spec.target.shape != model.spec.target.shape):
         return None, f"it predicts {old.spec.target_name!r} ({old.spec.task}), unlike the candidate", []
     try:
-        rows = {name: torch.as_tensor(array) for name, array in old.spec.encode(table, target=not new).items()}
-        if new:
+        unlike = bool(new) or not task.scores_like(old_task)
+        rows = {name: torch.as_tensor(array) for name, array in old.spec.encode(table, target=not unlike).items()}
+        if unlike:
             aligned = partial(_aligned_outputs, old.network.predict_outputs, task, old_task)
             scored = Predictions(version, task, rows | {"target": target}, aligned)
         else:

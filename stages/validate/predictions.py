@@ -51,10 +51,23 @@ class Predictions:
         """Compute a number for each row, (N,): right (1) or wrong (0), another score, or an error."""
         return self.task.row_scores(*self.metric_inputs).double().numpy()
 
+    @cached_property
+    def hits(self) -> Array | None:
+        """Compute 1 where a row's answer is right, else 0, (N,); None where answers are not simply right or wrong."""
+        hits = self.task.hits(*self.metric_inputs)
+        if hits is not None:
+            return hits.double().numpy()
+        return self.row_scores if self.is_right_or_wrong else None
+
     @property
     def is_right_or_wrong(self) -> bool:
-        """Tell whether every row is simply right (1) or wrong (0)."""
+        """Tell whether every row's score is simply right (1) or wrong (0)."""
         return self.task.ROW_SCORE_GOAL == "max" and set(np.unique(self.row_scores)) <= {0.0, 1.0}
+
+    @cached_property
+    def overall_metrics(self) -> dict[str, float]:
+        """Compute the task's metrics on all rows."""
+        return self.metrics()
 
     def metrics(self, rows: Any = slice(None)) -> dict[str, float]:
         """Compute the task's metrics on `rows`, by default all."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from evergreen.stages.validate.evidence import Evidence, PairedDifference
     from evergreen.stages.validate.verdict import Verdict
 
-VERSION = 2  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 3  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(
@@ -95,7 +95,7 @@ def summarise(
         "difference": {role: gap.to_json() for role, gap in gaps.items()},
         "slices": {name: _slice(evidence, rows, config) for name, rows in slice_rows(evidence, config).items()},
     }
-    scores |= {role: scored.metrics() for role, scored in evidence.opponents.items()}
+    scores |= {role: {**scored.overall_metrics} for role, scored in evidence.opponents.items()}
     if evidence.reference:
         scores["reference"]["model"] = evidence.reference.name
     if evidence.version:

@@ -49,12 +49,12 @@ def worst_rows(evidence: Evidence, shown: ShownRows) -> Section | None:
 
 def find_worst(evidence: Evidence) -> np.ndarray[Any, Any]:
     """Return the numbers of the test rows to show, the worst first."""
-    scores = evidence.candidate.row_scores
-    if not evidence.candidate.is_right_or_wrong:
+    scores, hits = evidence.candidate.row_scores, evidence.candidate.hits
+    if hits is None:
         badness = -scores if evidence.candidate.task.ROW_SCORE_GOAL == "max" else scores
         return np.argsort(-badness, kind="stable")[:SHOWN]
     sure = [max(answer.get("probabilities", {"": 1.0}).values()) for answer in evidence.candidate.answers()]
-    wrong = np.flatnonzero(scores == 0)
+    wrong = np.flatnonzero(hits == 0)
     return wrong[np.argsort(-np.asarray(sure)[wrong], kind="stable")][:SHOWN]
 
 
@@ -85,10 +85,10 @@ def _picture(inputs: list[Mark], target: Mark | None, values: dict[str, Any]) ->
 
 
 def _intro(evidence: Evidence, shown: int) -> str:
-    if not evidence.candidate.is_right_or_wrong:
+    if evidence.candidate.hits is None:
         what = "lowest score" if evidence.candidate.task.ROW_SCORE_GOAL == "max" else "largest error"
         return f"The {shown} test rows with the {what}."
-    wrong = int((evidence.candidate.row_scores == 0).sum())
+    wrong = int((evidence.candidate.hits == 0).sum())
     which = f"the {shown} it was surest of" if shown < wrong else "the surest first"
     return f"{wrong:,} of {evidence.rows:,} test rows are predicted wrongly; {which}."
 

@@ -66,17 +66,85 @@ def test_focal_loss_passes_over_what_is_right_already(head):
 def test_balanced_labels_weigh_having_and_lacking_alike(head):
     task = head("labels", class_weights="balanced")
     torch.testing.assert_close(task.weights, torch.tensor([[0.625, 2.5], [2.5, 0.625], [5.0, 0.5]]))
-    assert next(iter(task.METRICS)) == "row_f1"
+    assert next(iter(task.METRICS)) == "log_loss"
 
 
-def test_balanced_classes_are_judged_alike(head, answers):
+def test_balanced_classes_are_answered_alike_at_their_real_probabilities(head, answers):
     z, y, _ = answers
-    task = head(class_weights="balanced")
-    found = task.metrics(z, y)
-    assert next(iter(found)) == next(iter(task.METRICS)) == "balanced_accuracy"
+    task = head(class_weights="balanced").eval()
+    output = task.bend(z)  # z: what a network learns whose rows are weighted
+    p = z.softmax(1) * torch.tensor([6, 2, 1.0])
+    torch.testing.assert_close(output.softmax(1), p / p.sum(1, keepdim=True))
+    torch.testing.assert_close(task.loss(output, y), task.train().loss(z, y))  # of what is learned, in either mode
+    found = task.metrics(output, y)
     assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(y, z.argmax(1)))
-    y = torch.tensor([0] * 6 + [1] * 2 + [2])  # as common as in training: the mean over rows is the metric
-    assert float(task.row_scores(z[:9], y).mean()) == pytest.approx(task.metrics(z[:9], y)["balanced_accuracy"])
+    assert found["log_loss"] == pytest.approx(metrics.log_loss(y, output.double().softmax(1)))
+    answers = task.decode(output)
+    assert [answer["prediction"] for answer in answers] == [task.classes[k] for k in z.argmax(1).tolist()]
+    assert answers[0]["probabilities"]["no"] == pytest.approx(float(output.softmax(1)[0, 0]))
+    prior = task.baseline({"target": torch.tensor([0] * 6 + [1] * 2 + [2])}, {"target": y})
+    assert task.decode(prior)[0]["prediction"] == "no"  # of classes that count alike the commonest
+
+
+def test_balanced_labels_and_draws_are_bent_back_too(head, answers):
+    z = answers[0]
+    labels = head("labels", class_weights="balanced").eval()
+    odds = labels.bend(z).exp() / z.exp()
+    torch.testing.assert_close(odds[0], torch.tensor([0.625 / 2.5, 2.5 / 0.625, 5.0 / 0.5]).reciprocal())
+    drawn = head().eval()
+    drawn.correct_priors()  # each class was drawn equally often
+    p = z.softmax(1) * torch.tensor([6, 2, 1.0])
+    torch.testing.assert_close(drawn.bend(z).softmax(1), p / p.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("kind", ["category", "labels"])
+def test_a_temperature_cools_what_is_too_sure(head, kind):
+    torch.manual_seed(0)
+    honest = torch.randn(4000, 3) * 2
+    y = torch.multinomial(honest.softmax(1), 1)[:, 0] if kind == "category" else torch.bernoulli(honest.sigmoid())
+    task = head(kind).eval()
+    found = task.calibrate_probabilities(3 * honest, y)
+    assert found["temperature"] == pytest.approx(3, rel=0.05)
+    assert found["log_loss_after"] == pytest.approx(task.metrics(honest, y)["log_loss"], abs=0.01)
+    assert found["log_loss_after"] < found["log_loss_before"] - 0.05
+    torch.testing.assert_close(task.bend(3 * honest), 3 * honest / task.temperature)
+    assert task.metrics(task.bend(3 * honest), y)["log_loss"] == pytest.approx(found["log_loss_after"])
+
+
+def test_a_few_rows_that_are_all_right_prove_no_certainty(head):
+    task, y = head().eval(), torch.arange(30) % 3
+    found = task.calibrate_probabilities(functional.one_hot(y, 3).float(), y)
+    assert 0.1 < found["temperature"] < 0.3  # of 31 rows half a one would be wrong
+    sure = functional.one_hot(y, 3).float() * 20
+    assert head().calibrate_probabilities(sure, y)["temperature"] == 1.0  # never worse on the rows themselves
+
+
+def test_weights_stored_before_there_was_a_temperature_answer_as_they_did(head, answers):
+    task = head(class_weights="balanced").eval()
+    task.load_state_dict({name: value for name, value in task.state_dict().items() if name.startswith("head")})
+    torch.testing.assert_close(task.bend(answers[0]), answers[0], rtol=0, atol=0)
+    assert [answer["prediction"] for answer in task.decode(answers[0])] == [
+        task.classes[place] for place in answers[0].argmax(1).tolist()
+    ]
+
+
+def test_a_coin_s_probabilities_lose_whatever_their_accuracy(head):
+    from evergreen.models.training.history import History
+    from evergreen.stages.trials.trial import Score
+
+    torch.manual_seed(0)
+    y = torch.randint(2, (500,))
+    field = type("Field", (), {"kind": "category", "shape": (), "sizes": (2,), "state": {"values": [[0, 1]]}})()
+    task, right = Classification(field, 4), functional.one_hot(y, 2).float()
+    coin = task.metrics(right * 2e-3, y)
+    useful = task.metrics(right + 0.9 * torch.randn(500, 2), y)
+    assert coin["accuracy"] == 1 > useful["accuracy"]
+    assert coin["log_loss"] > 0.69 > 0.5 > useful["log_loss"]
+    history = History(task.METRICS)
+    assert history.sort_key({**useful, "validation_loss": 1.0}) > history.sort_key({**coin, "validation_loss": 0.0})
+    metric, way = next(iter(task.METRICS.items()))
+    assert Score(useful[metric], 1.0, 1, 1.0).better(Score(coin[metric], 0.0, 1, 1.0), way)
+    assert Score(coin[metric], 0.0, 1, 1.0).better(Score(float("nan"), 0.0, 1, 1.0), way)
 
 
 def test_metrics_of_many_labels_are_scikit_learn_s(head, answers):
@@ -89,7 +157,8 @@ def test_metrics_of_many_labels_are_scikit_learn_s(head, answers):
     assert found["subset_accuracy"] == pytest.approx(metrics.accuracy_score(has, said))
     assert found["auc"] == pytest.approx(metrics.roc_auc_score(has, z))
     assert found["average_precision"] == pytest.approx(metrics.average_precision_score(has, z))
-    assert found["row_f1"] == pytest.approx(float(task.row_scores(z, has).mean()))
+    assert found["log_loss"] == pytest.approx(float(task.row_scores(z, has).mean()))
+    assert found["log_loss"] == pytest.approx(float(task.loss(z, has)))
 
 
 def test_areas_of_tied_scores_are_scikit_learn_s():

@@ -167,7 +167,10 @@ def test_entities_are_right_as_a_whole_alone():
     facts = task.metric_inputs(torch.nn.functional.one_hot(said, 3).float(), target)
     assert facts[0][:, 0].tolist() == [[2, 3, 3], [1, 2, 2]]  # right, said, there
     assert task.metrics(*facts)["f1"] == pytest.approx(2 * 3 / 10)
-    assert task.row_scores(*facts).tolist() == pytest.approx([1 / 5, 2 / 6])
+    sure = math.log(math.e + 2)  # of logits 1, 0, 0
+    assert task.row_scores(*facts).tolist() == pytest.approx([sure - 4 / 5, sure - 4 / 6])
+    assert task.metrics(*facts)["log_loss"] == pytest.approx(sure - 8 / 11)
+    assert task.metrics(*facts)["accuracy"] == pytest.approx(8 / 11)
 
 
 def test_the_commonest_tag_of_each_word_is_the_baseline():

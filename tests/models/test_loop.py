@@ -79,7 +79,7 @@ def test_keeps_the_best_epoch_or_the_last(started):
     )
     for loop in (best, last):
         loop.run()
-    record = max(best.history, key=lambda record: (record["accuracy"], -record["validation_loss"]))
+    record = max(best.history, key=lambda record: (-record["log_loss"], -record["validation_loss"]))
     assert best.best is not None
     assert best.best[0] == record["epoch"]
     assert last.best is not None

@@ -53,6 +53,35 @@ def test_intervals_cover_what_they_promise(name, options):
     assert ((low <= came) & (came <= high)).double().mean(0) == pytest.approx(0.8, abs=0.03)
 
 
+@pytest.mark.parametrize(
+    ("options", "metric"), [({}, ""), ({"loss": "mae"}, "mae"), ({"quantiles": [0.1, 0.9]}, "pinball")]
+)
+def test_what_is_asked_for_decides(options, metric):
+    """The rows' scores are of the metric that decides, in the data's units; squared errors are, too, by their root."""
+    torch.manual_seed(0)
+    job, target = made(**options), torch.randn(50)
+    output = job(torch.randn(50, 4)).detach()
+    found, scores = job.metrics(output, target), job.row_scores(output, target)
+    assert next(iter(found)) == next(iter(job.METRICS)) == (metric or "r2")
+    assert float(scores.mean()) == pytest.approx(found[metric] if metric else found["rmse"] ** 2)
+    assert len(job.row_scores(torch.zeros(50), target)) == 50  # a baseline may say one number alone
+
+
+def test_a_number_is_expressed_as_another_task_says_it():
+    """A version in service that was asked for quantiles is compared with a candidate of the mean, by squared errors."""
+    one, old = made(), made(quantiles=[0.1, 0.5, 0.9])
+    assert one.scores_like(made())
+    assert not one.scores_like(old)
+    old.units.mean, old.units.std = 5.0, 2.0
+    output = torch.tensor([[-1.0, 0.5, 3.0]])
+    assert one.units(one.align_output(output, old)).tolist() == [pytest.approx(6.0)]
+    assert old.align_output(torch.zeros(1), one).shape == (1,)
+    root = made()
+    root.units.transform = "sqrt"
+    value = torch.tensor([4.0, 9.0])
+    torch.testing.assert_close(root.units(root.units.encode(value)).float(), value)
+
+
 def test_a_small_validation_split_takes_its_largest_error():
     job = made(interval=0.9)
     margin = job.calibrate(torch.zeros(5), torch.tensor([0.1, -3.0, 0.2, 0.0, 1.0]))["margin"]

@@ -107,11 +107,11 @@ def test_no_time_is_scored_as_it_stands(make):
     assert math.isfinite(score.value)
 
 
-def test_the_standard_error_is_that_of_a_share(make):
+def test_the_standard_error_is_that_of_a_mean(make):
     trial = make("breast_cancer", "classification")
-    share = trial.advance(9, LONG).value
-    rows = len(trial.row_scores())
-    assert trial.standard_error() == pytest.approx(math.sqrt(share * (1 - share) / rows), rel=0.4)
+    loss, scores = trial.advance(9, LONG).value, np.array(trial.row_scores())
+    assert loss == pytest.approx(scores.mean(), rel=1e-5)
+    assert trial.standard_error() == pytest.approx(scores.std() / math.sqrt(len(scores)), rel=0.3)
 
 
 def test_the_lower_loss_decides_between_equal_values():

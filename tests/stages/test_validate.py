@@ -134,7 +134,11 @@ def test_a_better_candidate_replaces_the_released_one(root, weak):
     assert summary["verdict"] == "release"
     assert "better than the released v1.0.0" in summary["why"]
     assert metrics["released"]["version"] == "v1.0.0"
-    assert metrics["difference"]["released"]["test"] == "exact McNemar"
+    assert metrics["difference"]["released"]["test"] == "paired bootstrap"
+    assert metrics["difference"]["released"]["metric"] == "log_loss"
+    assert metrics["difference"]["released"]["mine"] == pytest.approx(metrics["test"]["log_loss"]["value"])
+    assert metrics["difference"]["released"]["hits"][0] == pytest.approx(metrics["test"]["accuracy"]["value"])
+    assert re.search(r"log-loss [\d.]+ against [\d.]+, ahead by .* of the rows right against", summary["why"])
     assert metrics["difference"]["released"]["p"] < 0.05
 
 
@@ -199,7 +203,7 @@ def test_one_row_of_a_new_class_does_not_switch_off_the_comparison(flowers, trai
     summary = validate(FAST, new, released=("v1.0.0", old.candidate))
     assert summary["verdict"] in ("keep", "more data")
     assert "the released v1.0.0" in summary["why"]
-    assert summary["opponents"]["released"] > 0.8
+    assert read(new)["released"]["accuracy"] > 0.8
 
 
 def test_a_new_class_counts_as_wrong_for_the_released_version_and_asks_a_person(flowers, train, tmp_path):
@@ -249,7 +253,7 @@ def test_plots_are_tables_that_dvc_draws(root):
     assert plots["confusion.csv"][0] == "actual,predicted"
     assert len(plots["confusion.csv"]) == 1 + read(paths)["rows"]
     assert plots["learning.csv"][0].startswith("epoch,")
-    assert plots["learning.csv"][0].endswith(",accuracy")
+    assert plots["learning.csv"][0].endswith(",log_loss")
     assert len(plots["learning.csv"]) == 5
     validate(FAST, Paths(root, "sunspots"), released=None)
     lines = (Paths(root, "sunspots").evaluation / "plots" / "forecast.csv").read_text().splitlines()
