@@ -117,7 +117,9 @@ def _predictions(spec: Any, task: Any, learned: dict[str, Any], rows: dict[str, 
 
 def main() -> int:
     names, short = sys.argv[1:] or list(SETS), []
-    print(f"{DRAWS} draws each; the first metric of a data set decides, and its interval has to hold {ENOUGH:.0%} of them.\n")
+    print(
+        f"{DRAWS} draws each; the first metric of a data set decides: its interval has to hold {ENOUGH:.0%} of them.\n"
+    )
     print("| data set | rows: table, test | metric | on test rows | on fresh rows | held |")
     print("|---|---|---|---:|---:|---:|")
     ranges = []

@@ -2,14 +2,15 @@
 
 Where a hash alone decides, 3 or 13 of 40 rows may test. So the rows of a version are dealt together:
 
-- What stays together is a *unit*: equal rows, rows of one key, rows of one group. A unit that was dealt before keeps its
-  split. Of the new rows of a class those of the lowest hashes test and the next ones validate, as many as the class owes
-  to each split. Units of several rows come first, each to the split that lacks its classes most; single rows then fill
-  up the shares. A class's first row trains. Numbers have ten classes of equal size, other targets one.
+- What stays together is a *unit*: equal rows, rows of one key, rows of one group. A unit that was dealt before keeps
+  its split. Of the new rows of a class those of the lowest hashes test and the next ones validate, as many as the class
+  owes to each split. Units of several rows come first, each to the split that lacks its classes most; single rows then
+  fill up the shares. A class's first row trains. Numbers have ten classes of equal size, other targets one.
 - The *assignment*, unit → split of all that was ever dealt, is stored beside the rows as a DVC out, which the next run
   reads. A row that went leaves its place to new ones, and comes back to the same split.
 - Without a stored assignment all rows are new. The same rows are then dealt alike, in any order and on any machine.
-- Above MAX_UNITS the hash alone is even enough: a full assignment takes in nothing more, and other rows go by their hash.
+- Above MAX_UNITS the hash alone is even enough: a full assignment takes in nothing more, and other rows go by their
+  hash from then on.
 - Another seed, fraction or column asks for another split: the stored assignment does not count, and all are dealt anew.
 """
 
@@ -133,8 +134,10 @@ def _neediest_split(weights: Counter[int], owed: Array, wanted: Array) -> int:
     """Return the split to which rows, class → count, bring the shares nearest, by chi-square."""
 
     def cost(split: int) -> float:
-        parts = ((weight * (weight - 2 * owed[number, split]), wanted[number, split]) for number, weight in weights.items())
-        return sum(change / rows if rows else np.inf for change, rows in parts)
+        if not wanted[:, split].any():
+            return float("inf")
+        changes = {number: weight * (weight - 2 * owed[number, split]) for number, weight in weights.items()}
+        return sum(change / float(wanted[number, split]) for number, change in changes.items())
 
     return min((TEST, VALIDATION, TRAIN), key=cost)
 
@@ -142,7 +145,7 @@ def _neediest_split(weights: Counter[int], owed: Array, wanted: Array) -> int:
 def _counts(owed: Array, rows: int, carried: Array, *, needs_train: bool) -> Array:
     """Share out the single rows of a class among the splits: (splits,) whole numbers.
 
-    Each split gets what it is owed, rounded; rounding follows what earlier classes left over, so that sums come out, too.
+    Each split gets what it is owed, rounded; what earlier classes left over decides how, so that sums come out, too.
     """
     lacks = np.maximum(owed, 0)
     counts = np.floor(lacks + ROUNDING)

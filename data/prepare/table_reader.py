@@ -200,7 +200,8 @@ def _stratum(targets: pa.Array, kind: str) -> pa.Array | None:
     """Return the targets whose classes or sizes are to be spread evenly over the splits; None of other kinds."""
     if kinds.find(kind).HAS_CLASSES:
         return to_strings(targets)
-    return targets.cast(pa.float64()) if pa.types.is_floating(targets.type) or pa.types.is_integer(targets.type) else None
+    is_number = pa.types.is_floating(targets.type) or pa.types.is_integer(targets.type)
+    return targets.cast(pa.float64()) if is_number else None
 
 
 def _small(column: pa.Array, way: Splitter) -> pa.Array:

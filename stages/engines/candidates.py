@@ -37,10 +37,10 @@ def recorded_candidates(root: Path, versions: Mapping[str, Sequence[Version]]) -
     """Return the hash of the candidate that the commit of each version records, by name and commit."""
     commits = frozenset(version.commit for tags in versions.values() for version in tags)
     locks = _contents(root, commits) if commits else {}
+    places = [(name, version.commit) for name, tags in versions.items() for version in tags]
     return {
-        (name, version.commit): find_candidate(stage_entry(locks.get(version.commit, ""), "train", name), Paths(root, name))
-        for name, tags in versions.items()
-        for version in tags
+        (name, commit): find_candidate(stage_entry(locks.get(commit, ""), "train", name), Paths(root, name))
+        for name, commit in places
     }
 
 

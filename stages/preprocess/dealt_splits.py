@@ -14,6 +14,7 @@ from evergreen.core.errors import DataError, PipelineError, VersionError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
 from evergreen.data import row_ids
+from evergreen.data.parquet import RowGroup
 from evergreen.data.prepare.assignment import FILE, MAX_UNITS, Assignment, class_codes, deal
 from evergreen.data.prepare.prepared_rows import RowReader
 from evergreen.data.prepare.split import SPLITS, TEST
@@ -22,11 +23,11 @@ from evergreen.data.prepared import row_groups
 from evergreen.stages.preprocess.shards import PrepareJob, Shard
 
 SUMMARY = "summary.json"
-NOTHING = pa.table({"unit": pa.array([], pa.uint64()), "hash": pa.array([], pa.float64()), "place": pa.array([], pa.int8())})
+NOTHING = pa.schema([("unit", pa.uint64()), ("hash", pa.float64()), ("place", pa.int8())]).empty_table()
 
 
 def deal_rows(reader: RowReader, shards: Sequence[Shard], work: PrepareJob) -> tuple[RowReader, list[bool]]:
-    """Deal all rows whose first turn is done; return a reader that knows them, and which shards it prepares otherwise."""
+    """Deal the rows of all shards; return a reader that knows them, and which shards it prepares otherwise."""
     way = reader.splitter
     assert way is not None
     assert way.known is not None
@@ -50,8 +51,10 @@ def with_assignment(reader: Any, known: Assignment) -> RowReader:
     return changed
 
 
-def recall_splits(reader: RowReader, paths: Paths, rows: int, scratch: Path) -> tuple[RowReader, list[str]]:
-    """Return the reader with the assignment that the last run left, where it deals `rows` raw rows; and notes.
+def recall_splits(
+    reader: RowReader, paths: Paths, raw: Sequence[RowGroup], scratch: Path
+) -> tuple[RowReader, list[str]]:
+    """Return the reader with the assignment that the last run left, if it deals the `raw` rows; and notes.
 
     It lies in the folder `described`, or is fetched by its hash in dvc.lock. Where it is nowhere, as before rows were
     dealt, the rows that are ready keep their splits, here or by their hash in dvc.lock.
@@ -74,7 +77,9 @@ def recall_splits(reader: RowReader, paths: Paths, rows: int, scratch: Path) -> 
     shutil.rmtree(scratch, ignore_errors=True)
     if known is None or known.settings != way.settings:
         known = Assignment(way.settings)
-    return with_assignment(reader, replace(known, is_full=known.is_full or rows > MAX_UNITS)), notes
+    return with_assignment(
+        reader, replace(known, is_full=known.is_full or sum(unit.rows for unit in raw) > MAX_UNITS)
+    ), notes
 
 
 def _read(described: Path, _way: Splitter) -> Assignment | None:

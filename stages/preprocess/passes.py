@@ -117,9 +117,7 @@ def prepare_all(
         return PreparedResult(reader, total, folder, target)
     touched = [_touched(one, unseen, unlearned) for one in tallies]
     changed = replace(reader, unseen_classes=unseen, unlearned_classes=unlearned)  # type: ignore[type-var]
-    total = ShardCounts.summed(
-        _rerun(shards, tallies, touched, replace(work, reader=changed, turn=2), root, progress)
-    )
+    total = ShardCounts.summed(_rerun(shards, tallies, touched, replace(work, reader=changed, turn=2), root, progress))
     check_no_empty_split(_rows(total), reader.split_method)
     return PreparedResult(changed, total, folder, target)
 

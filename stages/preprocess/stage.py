@@ -47,7 +47,7 @@ def run(
         units = raw_sample.raw_row_groups(paths.raw)
         with store_invalid_rows(paths):
             reader = passes.make_reader(config, units, job)
-            reader, unknown = dealt_splits.recall_splits(reader, paths, sum(unit.rows for unit in units), staged / "recalled")
+            reader, unknown = dealt_splits.recall_splits(reader, paths, units, staged / "recalled")
             done = passes.prepare_all(reader, units, config, job, options, staged, paths.root, progress)
         train = fit_spec.training_sample(done, config)
         progress(stage="preprocess", doing="fit the encodings, look for leaks")

@@ -1,4 +1,4 @@
-"""Rows are dealt to exact shares of each class, and no row ever moves: over versions that grow, shrink and are stirred."""
+"""Rows are dealt to exact shares of each class, and none moves: over versions that grow, shrink and are stirred."""
 
 import numpy as np
 import pyarrow as pa
@@ -95,9 +95,15 @@ def test_an_uneven_split_by_hash_is_evened_by_new_rows():
     assert abs(found - 900 * np.array(SHARES)).max() <= 2
 
 
-@pytest.mark.parametrize("sizes", [[10] * 3, [10] * 5, [40, 30, 20, 10, 5, 5, 5, 5], [7, 1, 1, 1, 1, 1, 1, 1, 1, 1], [1] * 50])
+def groups(sizes):
+    """(N, 2) ids of rows of groups of these sizes."""
+    names = pa.array([f"group {place}" for place in range(len(sizes))])
+    return np.repeat(hash_rows([names], len(sizes)), sizes, axis=0)
+
+
+@pytest.mark.parametrize("sizes", [[10] * 3, [10] * 5, [40, 30, 20, 10, 5, 5, 5, 5], [7, *[1] * 9], [1] * 50])
 def test_groups_stay_whole_and_every_split_has_some(sizes):
-    units = np.repeat(hash_rows([pa.array([f"group {place}" for place in range(len(sizes))])], len(sizes)), sizes, axis=0)
+    units = groups(sizes)
     classes = np.arange(len(units)) % 2
     splits = deal(units[:, 0], hash_to_unit_interval(units, 0), classes, np.full(len(units), NO_SPLIT), SHARES)
     assert all(len(set(splits[units[:, 0] == unit].tolist())) == 1 for unit in np.unique(units[:, 0]))
@@ -110,7 +116,7 @@ def test_groups_stay_whole_and_every_split_has_some(sizes):
 def test_many_groups_come_near_their_shares_of_each_class():
     draw = np.random.default_rng(0)
     sizes = draw.integers(1, 30, 200)
-    units = np.repeat(hash_rows([pa.array([f"group {place}" for place in range(200)])], 200), sizes, axis=0)
+    units = groups(sizes)
     classes = np.repeat((np.arange(200) % 8 == 0).astype(int), sizes)  # all rows of a group have its class
     splits = deal(units[:, 0], hash_to_unit_interval(units, 0), classes, np.full(len(units), NO_SPLIT), SHARES)
     for number in (0, 1):

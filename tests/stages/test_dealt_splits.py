@@ -20,7 +20,7 @@ from evergreen.stages.preprocess import changes, dealt_splits, shards
 from evergreen.stages.preprocess import stage as preprocess
 
 DRAW = np.random.default_rng(0)
-ROWS = [f"{DRAW.normal():.4f},{'uvw'[i % 3]},p{i % 40},{'yes' if i % 8 == 0 else 'no'}" for i in range(400)]
+ROWS = [f"{DRAW.normal():.7f},{'uvw'[i % 3]},p{i % 40},{'yes' if i % 8 == 0 else 'no'}" for i in range(400)]
 WAYS = {"identity": {}, "group": {"group": "who"}, "key": {"id_columns": ["who"]}}
 
 
@@ -88,13 +88,13 @@ def test_numbers_are_spread_by_their_size(tmp_path):
 
 
 def test_where_no_row_is_named_to_validate_an_exact_share_does(tmp_path):
-    lines = [line.replace(f",p{i % 40},", f",{'test' if i % 4 == 0 else 'train'},") for i, line in enumerate(ROWS)]
+    lines = [line.replace(f",p{i % 40},", f",{'test' if i % 5 == 0 else 'train'},") for i, line in enumerate(ROWS)]
     paths = prepare(tmp_path, lines[:200], split_column="who")
     before = places(paths)
-    assert len(read(paths.ready, "validation")) == 30
+    assert len(read(paths.ready, "validation")) == 32
     paths = prepare(tmp_path, lines, split_column="who")
     assert before.items() <= places(paths).items()
-    assert len(read(paths.ready, "validation")) == 60
+    assert len(read(paths.ready, "validation")) == 64
 
 
 def test_another_seed_or_share_deals_anew_and_a_split_by_time_keeps_the_record(tmp_path):
