@@ -45,7 +45,7 @@ def _identity(kind: kinds.Kind, column: pa.Array) -> pa.Array | list[bytes]:
 
 
 def hash_ids(ids: np.ndarray, seed: int, classes: pa.Array | None = None) -> np.ndarray:
-    """Return (N,) hashes in [0, 1) of ids (N, 2), the seed and `classes`, texts, alone: equal rows have equal hashes."""
+    """Return (N,) hashes in [0, 1) of ids (N, 2), the seed and `classes`, texts, alone; equal rows have equal ones."""
     return row_ids.hash_to_unit_interval(ids, seed, *([] if classes is None else [row_ids.hash_strings(classes)]))
 
 

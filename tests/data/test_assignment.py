@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from evergreen.core.errors import DataError
 from evergreen.data.prepare.assignment import MAX_UNITS, Assignment, class_codes, deal
-from evergreen.data.prepare.split import NO_SPLIT, SPLITS, TEST, TRAIN, VALIDATION
+from evergreen.data.prepare.split import NO_SPLIT, SPLITS, TEST, TRAIN
 from evergreen.data.row_ids import hash_rows, hash_strings, hash_to_unit_interval
 
 ALIKE = settings(max_examples=40, derandomize=True, deadline=None)
@@ -136,11 +136,23 @@ def test_numbers_are_spread_by_their_size():
     assert class_codes(None, 3).tolist() == [0, 0, 0]
 
 
-def test_from_scratch_the_lowest_hashes_of_a_class_test():
-    ids = hash_rows([pa.array([str(number) for number in range(100)])], 100)
-    hashes = hash_to_unit_interval(ids, 0)
-    splits = deal(ids[:, 0], hashes, np.zeros(100, int), np.full(100, NO_SPLIT), SHARES)
-    assert splits[np.argsort(hashes)].tolist() == [TEST] * 20 + [VALIDATION] * 20 + [TRAIN] * 60
+def test_tables_drawn_from_one_are_split_independently_and_a_few_rows_more_move_few():
+    rows, shared, kept = [(number, "a") for number in range(1000)], [], []
+    for seed in range(20):
+        order = np.random.default_rng(seed).permutation(1000)
+        tables = [[rows[place] for place in order[:size]] for size in (300, 303)]
+        found = [dict(zip(table, dealt(table)[0].tolist(), strict=True)) for table in tables]
+        kept.append(np.mean([found[1][row] == split for row, split in found[0].items()]))
+        other = dict(zip(rows, dealt(rows)[0].tolist(), strict=True))
+        shared.append(np.mean([other[row] == split for row, split in found[0].items()]))
+    assert np.median(kept) > 0.98
+    assert abs(np.mean(shared) - 0.44) < 0.05, "as often as chance alone: 0.6² + 0.2² + 0.2²"
+
+
+def test_this_very_order_is_frozen():
+    """Another order would deal every table anew whose record is lost."""
+    rows = [(number, "ab"[number % 2]) for number in range(20)]
+    assert dealt(rows)[0].tolist() == [1, 0, 0, 0, 0, 2, 2, 1, 1, 0, 0, 1, 0, 0, 2, 0, 0, 2, 0, 0]
 
 
 def test_an_assignment_is_stored_and_a_spoiled_one_is_named(tmp_path):
