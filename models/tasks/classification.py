@@ -52,6 +52,7 @@ class Classification(Task):
     REFERENCE = "logistic_regression"
     ROW_SCORE_GOAL = "max"
     PLOT = "confusion"
+    SCORES_PAIRS = True
     METRICS = {"accuracy": "max", "auc": "max", "average_precision": "max", "log_loss": "min", "f1": "max"}
 
     weights: Tensor  # (K,), or (K, 2) of having and lacking each label

@@ -56,10 +56,10 @@ class Predictions:
         """Tell whether every row is simply right (1) or wrong (0)."""
         return self.task.ROW_SCORE_GOAL == "max" and set(np.unique(self.row_scores)) <= {0.0, 1.0}
 
-    def metrics(self, rows: Any = slice(None)) -> dict[str, float]:
-        """Compute the task's metrics on `rows`, by default all."""
+    def metrics(self, rows: Any = slice(None), others: Any = None) -> dict[str, float]:
+        """Compute the task's metrics on `rows`, by default all; with the targets of `others` where they are given."""
         output, target = self.metric_inputs
-        return self.task.metrics(output[rows], target[rows])
+        return self.task.metrics(output[rows], target[rows if others is None else others])
 
     def output(self, rows: Any = slice(None)) -> Tensor:
         """Return the outputs (n, …) for `rows`, by default all."""
