@@ -9,7 +9,7 @@ runs. `python -m benchmarks.coverage wine` measures one of the data sets.
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,14 @@ import torch
 
 from benchmarks import sized
 from evergreen.core.paths import Paths
-from evergreen.data.prepare.assignment import Assignment, class_codes, deal
+from evergreen.data.prepare.assignment import Assignment, class_codes
 from evergreen.data.prepare.config import PreprocessConfig
-from evergreen.data.prepare.split import NO_SPLIT, TEST
+from evergreen.data.prepare.split import TEST
 from evergreen.data.prepare.table_reader import TableReader
 from evergreen.data.spec import FeatureSpec, fit
 from evergreen.models.registry import build, find_task
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
-from evergreen.stages.preprocess.dealt_splits import with_assignment
 from evergreen.stages.validate.config import ValidateConfig
 from evergreen.stages.validate.evidence import Evidence
 from evergreen.stages.validate.predictions import Predictions
@@ -85,12 +84,10 @@ def draws(one: DataSet) -> Iterator[Draw]:
 def draw(one: DataSet, table: pa.Table, fresh: pa.Table, config: PreprocessConfig) -> Draw:
     job = find_task(one.task)
     reader = TableReader.from_sample(table, job.TARGETS, config).fit_global_state((), table)
-    reader = with_assignment(reader, Assignment(reader.splitter.settings))
-    units = reader.prepare(table).units
-    classes = class_codes(units["target"], len(units))
-    columns = (units[name].to_numpy() for name in ("unit", "hash"))
-    splits = deal(*columns, classes, np.full(len(units), NO_SPLIT), reader.splitter.shares)
-    reader = with_assignment(reader, reader.splitter.known.add(units["unit"].to_numpy(), splits))
+    way = replace(reader.splitter, known=Assignment(reader.splitter.settings))
+    units = replace(reader, splitter=way).prepare(table).units
+    way, splits = way.deal(units)
+    reader = replace(reader, splitter=way)
     ready, others = reader.prepare(table), reader.prepare(fresh).table
     train, test = ready.split_rows("train"), ready.split_rows("test")
     learned = pa.concat_tables([train, ready.split_rows("validation")])
@@ -104,6 +101,7 @@ def draw(one: DataSet, table: pa.Table, fresh: pa.Table, config: PreprocessConfi
     evidence = Evidence(**nothing, candidate=scored[0], version="", refusal="", new_classes=[], block=1, train={})
     found, truth = evidence.intervals(ValidateConfig()), scored[1].metrics()
     held = {name: one.bounds[0] <= truth[name] <= one.bounds[1] for name, one in found.items()}
+    classes = class_codes(units["target"], len(units))
     rare = classes == np.bincount(classes).argmin()
     shares = [float((places[rare] == TEST).mean()) for places in (splits, units["place"].to_numpy())]
     return Draw({name: one.value for name, one in found.items()}, truth, held, (shares[0], shares[1]))

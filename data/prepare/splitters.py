@@ -15,8 +15,8 @@ from evergreen.core.errors import DataError
 from evergreen.data import row_ids
 from evergreen.data.arrow import RowErrors, decode_array, to_names
 from evergreen.data.kinds import _datetime_parse as dates
-from evergreen.data.prepare import split
-from evergreen.data.prepare.assignment import Assignment
+from evergreen.data.prepare import assignment, split
+from evergreen.data.prepare.assignment import Assignment, class_codes, deal
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.split import NO_SPLIT, TEST, TRAIN, VALIDATION
 from evergreen.data.prepare.windows import no_time_error, read_times
@@ -104,6 +104,17 @@ class Splitter:
         if self.by != "given":
             return table
         return table.filter(pa.array(split.split_by_column(rows.column(self.column)) == TRAIN))
+
+    def deal(self, units: pa.Table) -> tuple[Self, np.ndarray]:
+        """Return the splitter that knows all rows of a table, and (N,) their splits; `units` came from `units`."""
+        known = self.known or Assignment(self.settings)
+        keys, hashes = (units.column(name).to_numpy() for name in ("unit", "hash"))
+        places = known.find(keys)
+        if len(known.units) + np.count_nonzero(places == NO_SPLIT) > assignment.MAX_UNITS:
+            return replace(self, known=replace(known, is_full=True)), units.column("place").to_numpy()
+        classes = class_codes(units.column("target") if "target" in units.column_names else None, len(units))
+        splits = deal(keys, hashes, classes, places, self.shares)
+        return replace(self, known=known.add(keys, splits)), splits
 
     def _units(self, rows: pa.Table, ids: np.ndarray, classes: pa.Array | None) -> tuple[np.ndarray, np.ndarray]:
         """Return (N,) which rows stay together, and (N,) hashes in [0, 1)."""

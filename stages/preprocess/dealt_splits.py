@@ -15,7 +15,7 @@ from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
 from evergreen.data import row_ids
 from evergreen.data.parquet import RowGroup
-from evergreen.data.prepare.assignment import FILE, MAX_UNITS, Assignment, class_codes, deal
+from evergreen.data.prepare.assignment import FILE, MAX_UNITS, Assignment
 from evergreen.data.prepare.prepared_rows import RowReader
 from evergreen.data.prepare.split import SPLITS, TEST
 from evergreen.data.prepare.splitters import Splitter, group_ids
@@ -26,28 +26,22 @@ SUMMARY = "summary.json"
 NOTHING = pa.schema([("unit", pa.uint64()), ("hash", pa.float64()), ("place", pa.int8())]).empty_table()
 
 
-def deal_rows(reader: RowReader, shards: Sequence[Shard], work: PrepareJob) -> tuple[RowReader, list[bool]]:
+def deal_rows(
+    reader: RowReader, way: Splitter, shards: Sequence[Shard], work: PrepareJob
+) -> tuple[RowReader, list[bool]]:
     """Deal the rows of all shards; return a reader that knows them, and which shards it prepares otherwise."""
-    way = reader.splitter
-    assert way is not None
-    assert way.known is not None
     files = [work.units_file(shard) for shard in shards]
     tables = [pq.read_table(file) if file.is_file() else NOTHING for file in files]
     rows, ends = pa.concat_tables(tables, promote_options="default"), np.cumsum([len(table) for table in tables])
-    units, places = (rows.column(name).to_numpy() for name in ("unit", "place"))
-    known = way.known.find(units)
-    if len(way.known.units) + np.count_nonzero(known < 0) > MAX_UNITS:
-        return with_assignment(reader, replace(way.known, is_full=True)), [False] * len(shards)
-    classes = class_codes(rows.column("target") if "target" in rows.column_names else None, len(rows))
-    splits = deal(units, rows.column("hash").to_numpy(), classes, known, way.shares)
-    moved = np.flatnonzero(splits != places)
+    way, splits = way.deal(rows)
+    moved = np.flatnonzero(splits != rows.column("place").to_numpy())
     touched = np.isin(np.arange(len(shards)), np.searchsorted(ends, moved, side="right"))
-    return with_assignment(reader, way.known.add(units, splits)), touched.tolist()
+    return with_splitter(reader, way), touched.tolist()
 
 
-def with_assignment(reader: Any, known: Assignment) -> RowReader:
-    """Return the reader of a table that splits rows as they were split."""
-    changed: RowReader = replace(reader, splitter=replace(reader.splitter, known=known))
+def with_splitter(reader: Any, way: Splitter) -> RowReader:
+    """Return the reader of a table with another splitter."""
+    changed: RowReader = replace(reader, splitter=way)
     return changed
 
 
@@ -77,9 +71,8 @@ def recall_splits(
     shutil.rmtree(scratch, ignore_errors=True)
     if known is None or known.settings != way.settings:
         known = Assignment(way.settings)
-    return with_assignment(
-        reader, replace(known, is_full=known.is_full or sum(unit.rows for unit in raw) > MAX_UNITS)
-    ), notes
+    is_full = known.is_full or sum(unit.rows for unit in raw) > MAX_UNITS
+    return with_splitter(reader, replace(way, known=replace(known, is_full=is_full))), notes
 
 
 def _read(described: Path, _way: Splitter) -> Assignment | None:

@@ -102,7 +102,7 @@ def prepare_all(
         check_any_valid(total.rows.total(), total.bad, few)
         check_invalid_fraction(total.raw, total.bad, config.max_invalid_fraction, few)
     if reader.splitter and reader.splitter.deals_now:
-        reader, moved = dealt_splits.deal_rows(reader, shards, work)
+        reader, moved = dealt_splits.deal_rows(reader, reader.splitter, shards, work)
         work = replace(work, reader=reader, turn=1)
         tallies = _rerun(shards, tallies, moved, work, root, progress)
         total = ShardCounts.summed(tallies)
