@@ -28,13 +28,13 @@ def test_a_fresh_clone_splits_alike_whether_pulled_or_not(tmp_path: Path) -> Non
     dvc(root, "remote", "add", "-q", "-d", "store", str(tmp_path / "remote"))
     sh(root, "git", "add", "-A")
     sh(root, "git", *PERSON, "commit", "-qm", "split")
-    dvc(root, "push", "-q")
+    dvc(root, "push", "-q", "collect@t", "preprocess@t")
     places = {}
     for name in ("pulled", "fresh", "alone"):
         sh(tmp_path, "git", "clone", "-q", str(root), name)
         paths = Paths(tmp_path / name, "t")
         if name == "pulled":
-            dvc(paths.root, "pull", "-q")
+            dvc(paths.root, "pull", "-q", "collect@t", "preprocess@t")
         if name == "alone":
             (tmp_path / "remote").rename(tmp_path / "away")
         perform("collect", read("t", paths.root), paths)
