@@ -11,7 +11,7 @@ from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.data.prepare.config import PreprocessConfig
 
-VERSION = 2  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 3  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(
