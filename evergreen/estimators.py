@@ -19,6 +19,7 @@ from evergreen.core.config import build
 from evergreen.core.errors import DataError
 from evergreen.data.feed.batches import InMemoryBatches
 from evergreen.data.kinds import find as find_kind
+from evergreen.data.prepare.assignment import Assignment
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.infer import detect_kind
 from evergreen.data.prepare.split import VALIDATION
@@ -103,7 +104,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         settings["validation_fraction"] = self.validation_fraction
         raw = raw.append_column("_origin", pa.array([f"row {row}" for row in range(len(raw))]))
         reader = TableReader.from_sample(raw, job.TARGETS, build(PreprocessConfig, settings, type(self).__name__))
-        examples = reader.fit_global_state([], raw).prepare(raw)
+        way = replace(reader.splitter, known=Assignment(reader.splitter.settings))
+        examples = replace(reader, splitter=way).fit_global_state([], raw).prepare(raw)
         if examples.bad:
             first = examples.quarantine.to_pylist()[0]
             raise DataError(first["reason"], place=f"X, {first['origin']}", fix="correct the value or leave the row out")
@@ -111,7 +113,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         inputs, target = fit(examples.table, schema.inputs, TARGET, schema.target_kind, "", schema.options)
         spec = FeatureSpec(self._task, inputs, target, TARGET, None, {"train": len(raw)})
         rows = spec.encode(examples.table, target=True)
-        is_validation = examples.splits == VALIDATION
+        assert examples.units is not None
+        is_validation = way.deal(examples.units)[1] == VALIDATION
         if find_kind(target.kind).HAS_CLASSES:  # a class is learned, however few rows it has
             is_validation &= np.isin(rows["target"], rows["target"][~is_validation])
         if is_validation.all() or not is_validation.any():  # too few rows to set some apart

@@ -13,6 +13,7 @@ from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.infer import Schema
 from evergreen.data.prepare.invalid_rows import quarantine
 from evergreen.data.prepare.split import SPLITS
+from evergreen.data.prepare.splitters import Splitter
 
 FIXES = {  # of a split that holds no row
     "identity": "give more rows, larger fractions or another seed",
@@ -33,6 +34,7 @@ class PreparedRows:
     left: int = 0  # how many raw rows the pipeline is not about
     notes: list[str] = field(default_factory=list)  # what a person should know
     cuts: dict[str, Any] = field(default_factory=dict)  # the times at which validation and test begin, if by time
+    units: pa.Table | None = None  # what is dealt to splits, as `Splitter.units`
 
     def split_rows(self, name: str) -> pa.Table:
         """Return the rows of one split, in order, in the types they are stored in."""
@@ -59,6 +61,11 @@ class RowReader(Protocol):
     @property
     def split_method(self) -> str:
         """Return how rows are split: identity, group, time or given."""
+        ...
+
+    @property
+    def splitter(self) -> Splitter | None:
+        """Return what deals rows to splits; None where their times decide."""
         ...
 
     @property

@@ -31,6 +31,7 @@ class SeriesReader:
     kind: str  # of the windows, and of the target
     written: Mapping[str, str] = field(default_factory=dict)  # column → how its numbers or times are written
     split_method = "time"
+    splitter = None
     all_rows_reason = "the rows of a series have to be put in order"
 
     @classmethod

@@ -44,17 +44,14 @@ def _identity(kind: kinds.Kind, column: pa.Array) -> pa.Array | list[bytes]:
     return pa.DictionaryArray.from_arrays(column.indices, known)
 
 
-def split_by_hash(
-    ids: np.ndarray, test_share: float, validation_share: float, seed: int, classes: pa.Array | None = None
-) -> np.ndarray:
-    """Return (N,) TRAIN, VALIDATION or TEST, from each row's id, its class and the seed alone.
+def hash_ids(ids: np.ndarray, seed: int, classes: pa.Array | None = None) -> np.ndarray:
+    """Return (N,) hashes in [0, 1) of ids (N, 2), the seed and `classes`, texts, alone; equal rows have equal ones."""
+    return row_ids.hash_to_unit_interval(ids, seed, *([] if classes is None else [row_ids.hash_strings(classes)]))
 
-    So no row moves when others come or go, and equal rows stay together. With `classes`, texts, each class has its
-    own stream of hashes. Both fractions are of all rows.
-    """
-    check_fractions(test_share, validation_share)
-    uniform = row_ids.hash_to_unit_interval(ids, seed, *([] if classes is None else [row_ids.hash_strings(classes)]))
-    return np.where(uniform < test_share, TEST, np.where(uniform < test_share + validation_share, VALIDATION, TRAIN))
+
+def split_hashes(hashes: np.ndarray, test_share: float, validation_share: float) -> np.ndarray:
+    """Return (N,) TEST for the lowest hashes in [0, 1), VALIDATION for the next ones, TRAIN for the others."""
+    return np.where(hashes < test_share, TEST, np.where(hashes < test_share + validation_share, VALIDATION, TRAIN))
 
 
 def split_by_time(

@@ -1,7 +1,8 @@
-"""Choose how a pipeline splits its rows: by a hash, by group, by time, or as a column says.
+"""Choose how a pipeline splits its rows: by identity, by group, by time, or as a column says.
 
-Where a row goes depends on its own values, the seed, and cuts that are fixed before the first row is split. So no row
-moves when others come or go.
+By time and by a column a row goes where its own values say. By identity and by group rows are dealt (assignment.py):
+they go where they went before, and new ones, until all rows are known, where their hash says. So no row moves when
+others come or go.
 """
 
 from dataclasses import dataclass, replace
@@ -14,9 +15,10 @@ from evergreen.core.errors import DataError
 from evergreen.data import row_ids
 from evergreen.data.arrow import RowErrors, decode_array, to_names
 from evergreen.data.kinds import _datetime_parse as dates
-from evergreen.data.prepare import split
+from evergreen.data.prepare import assignment, split
+from evergreen.data.prepare.assignment import Assignment, class_codes, deal
 from evergreen.data.prepare.config import PreprocessConfig
-from evergreen.data.prepare.split import NO_SPLIT, TRAIN, VALIDATION
+from evergreen.data.prepare.split import NO_SPLIT, TEST, TRAIN, VALIDATION
 from evergreen.data.prepare.windows import no_time_error, read_times
 
 PLACE = "preprocess"
@@ -36,6 +38,7 @@ class Splitter:
     cuts: dict[str, Any] | None = None  # of time; None until both are given or computed from rows
     format: str = ""  # of time: how it is written, once rows have been looked at
     draws_validation: bool = False  # given: no row is named to validate, so some training rows do
+    known: Assignment | None = None  # where rows went before, if that was looked up
 
     def fit(self, column: pa.ChunkedArray) -> Self:
         """Return the splitter fitted to all rows of its column: cuts in time that are taken by fractions, say."""
@@ -63,10 +66,67 @@ class Splitter:
             why = " or ".join(str(cut).removesuffix(MIDNIGHT) for cut in cuts.values())
             return places, self._aside(places, f"less than {self.gap} before {why}, where a split begins")
         if self.by == "given":
-            return self._split_given(decode_array(rows.column(self.column)), ids, classes)
+            places = split.split_by_column(rows.column(self.column))
+            if self.draws_validation:
+                places = np.where(places == TRAIN, self._place(*self._units(rows, ids, classes)), places)
+            return places, self._aside(places, "names no split; write train, validation or test")
+        return self._place(*self._units(rows, ids, classes)), {}
+
+    @property
+    def is_dealt(self) -> bool:
+        """Tell whether rows are dealt, since nothing in them says where they go."""
+        return self.by in ("identity", "group") or self.draws_validation
+
+    @property
+    def deals_now(self) -> bool:
+        """Tell whether new rows are dealt once all are known: they are not too many."""
+        return self.known is not None and not self.known.is_full
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """Return the share of each of SPLITS among the rows that are dealt."""
+        test = 0.0 if self.by == "given" else self.test_share  # a column has named the test rows
+        return 1 - test - self.validation_share, self.validation_share, test
+
+    @property
+    def settings(self) -> str:
+        """Return what an assignment of rows to splits rests on."""
+        return repr((self.by, self.column, *self.shares, self.seed))
+
+    def units(self, rows: pa.Table, ids: np.ndarray, classes: pa.Array | None, targets: pa.Array | None) -> pa.Table:
+        """Return what is dealt of the rows that are: columns `unit`, `hash`, `target` (`targets`) and `place`.
+
+        `place` is the split of each as long as all rows are not known.
+        """
+        units, hashes = self._units(rows, ids, classes)
+        table = pa.table({"unit": units, "hash": hashes, "place": self._place(units, hashes).astype(np.int8)})
+        table = table if targets is None else table.append_column("target", targets)
+        if self.by != "given":
+            return table
+        return table.filter(pa.array(split.split_by_column(rows.column(self.column)) == TRAIN))
+
+    def deal(self, units: pa.Table) -> tuple[Self, np.ndarray]:
+        """Return the splitter that knows all rows of a table, and (N,) their splits; `units` came from `units`."""
+        known = self.known or Assignment(self.settings)
+        keys, hashes = (units.column(name).to_numpy() for name in ("unit", "hash"))
+        places = known.find(keys)
+        if len(known.units) + np.count_nonzero(places == NO_SPLIT) > assignment.MAX_UNITS:
+            return replace(self, known=replace(known, is_full=True)), units.column("place").to_numpy()
+        classes = class_codes(units.column("target") if "target" in units.column_names else None, len(units))
+        splits = deal(keys, hashes, classes, places, self.shares)
+        return replace(self, known=known.add(keys, splits)), splits
+
+    def _units(self, rows: pa.Table, ids: np.ndarray, classes: pa.Array | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return (N,) which rows stay together, and (N,) hashes in [0, 1)."""
         if self.by == "group":
             ids, classes = group_ids(rows.column(self.column)), None
-        return split.split_by_hash(ids, self.test_share, self.validation_share, self.seed, classes), {}
+        return ids[:, 0], split.hash_ids(ids, self.seed, classes)
+
+    def _place(self, units: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+        """Return (N,) the split of each unit: as it is known, else by its hash."""
+        places = split.split_hashes(hashes, self.shares[TEST], self.validation_share)
+        known = self.known.find(units) if self.known else NO_SPLIT
+        return np.where(known == NO_SPLIT, places, known)
 
     def notes(self) -> list[str]:
         """Return what a person should know of the split."""
@@ -78,14 +138,6 @@ class Splitter:
     def _by_time(self, column: pa.ChunkedArray) -> tuple[np.ndarray, dict[str, Any]]:
         shares = (self.test_share, self.validation_share)
         return split.split_by_time(column, self.column, *shares, **(self.cuts or {}), gap=self.gap, format=self.format)
-
-    def _split_given(self, column: pa.Array, ids: np.ndarray, classes: pa.Array | None) -> tuple[np.ndarray, RowErrors]:
-        places = split.split_by_column(column)
-        if self.draws_validation:
-            half = self.validation_share / 2
-            drawn = split.split_by_hash(ids, half, half, self.seed, classes) != TRAIN
-            places = np.where((places == TRAIN) & drawn, VALIDATION, places)
-        return places, self._aside(places, "names no split; write train, validation or test")
 
     def _aside(self, places: np.ndarray, why: str) -> RowErrors:
         return dict.fromkeys(np.flatnonzero(places == NO_SPLIT).tolist(), f"{self.column}: {why}")

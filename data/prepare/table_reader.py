@@ -130,7 +130,10 @@ class TableReader:
         ids = split.compute_row_ids(good, self.schema, config.id_columns)
         # rows of one key stay together
         stratified = kinds.find(self.schema.target_kind).HAS_CLASSES and not config.id_columns
-        splits, unassigned = way.split(good, ids, to_strings(decode_array(good.column(target))) if stratified else None)
+        targets = decode_array(good.column(target))
+        classes = to_strings(targets) if stratified else None
+        splits, unassigned = way.split(good, ids, classes)
+        units = way.units(good, ids, classes, _stratum(targets, self.schema.target_kind)) if way.deals_now else None
         if way.by in ("time", "group"):
             good = good.append_column(f"_{way.by}", good.column(way.column))
         if config.sample_weight:
@@ -139,7 +142,7 @@ class TableReader:
             )
         good = good.append_column("_id", row_ids.to_arrow(ids))
         good = good.drop_columns([name for name in required if name not in self.schema.kinds])
-        rows = PreparedRows(good, splits, bad, len(bad), count - len(raw))
+        rows = PreparedRows(good, splits, bad, len(bad), count - len(raw), units=units)
         if unassigned:
             rows = replace(rows, quarantine=pa.concat_tables([bad, quarantine(good, unassigned)]))
             rows = replace(rows, table=good.filter(pa.array(splits != NO_SPLIT)), splits=splits[splits != NO_SPLIT])
@@ -191,6 +194,14 @@ def _why_whole(raw: pa.Table, schema: Schema, config: PreprocessConfig) -> str:
     if spoils and not pa.types.is_binary(decode_array(raw.column(config.target)).type):
         return f"the noise in '{config.target}' is measured by the range of all its values"
     return ""
+
+
+def _stratum(targets: pa.Array, kind: str) -> pa.Array | None:
+    """Return the targets whose classes or sizes are to be spread evenly over the splits; None of other kinds."""
+    if kinds.find(kind).HAS_CLASSES:
+        return to_strings(targets)
+    is_number = pa.types.is_floating(targets.type) or pa.types.is_integer(targets.type)
+    return targets.cast(pa.float64()) if is_number else None
 
 
 def _small(column: pa.Array, way: Splitter) -> pa.Array:

@@ -38,6 +38,7 @@ class Anomaly(Task):
     HAS_LOSS = False
     ROW_SCORE_GOAL = "max"
     PLOT = "confusion"
+    SCORES_PAIRS = True
     METRICS = {"auroc": "max", "found": "max", "false_alarms": "min"}
     threshold: Tensor
 

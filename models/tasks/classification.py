@@ -57,6 +57,7 @@ class Classification(CalibratedTask):
     REFERENCE = "logistic_regression"
     PLOT = "confusion"
     METRICS = {"log_loss": "min", "accuracy": "max", "auc": "max", "average_precision": "max", "f1": "max"}
+    SCORES_PAIRS = True
 
     weights: Tensor  # (K,), or (K, 2) of having and lacking each label
 

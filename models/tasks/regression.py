@@ -23,6 +23,7 @@ class Regression(NumericTask):
     ESTIMATOR = "Regressor"
     REFERENCE = "ridge_regression"
     PLOT = "residuals"
+    SCORES_PAIRS = True
     METRICS = {"r2": "max", "rmse": "min", "mae": "min"}
 
     def scores(self, predicted: Tensor, actual: Tensor) -> dict[str, float]:

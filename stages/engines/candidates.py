@@ -37,26 +37,31 @@ def recorded_candidates(root: Path, versions: Mapping[str, Sequence[Version]]) -
     """Return the hash of the candidate that the commit of each version records, by name and commit."""
     commits = frozenset(version.commit for tags in versions.values() for version in tags)
     locks = _contents(root, commits) if commits else {}
+    places = [(name, version.commit) for name, tags in versions.items() for version in tags]
     return {
-        (name, version.commit): find_candidate(_train_entries(locks.get(version.commit, ""), name), Paths(root, name))
-        for name, tags in versions.items()
-        for version in tags
+        (name, commit): find_candidate(stage_entry(locks.get(commit, ""), "train", name), Paths(root, name))
+        for name, commit in places
     }
 
 
-def _train_entries(lock: str, name: str) -> str:
-    """Return what a dvc.lock holds about a pipeline's train stage: reading all of it as YAML takes long."""
-    _, head, rest = lock.partition(f"\n  train@{name}:\n")
+def stage_entry(lock: str, stage: str, name: str) -> str:
+    """Return what a dvc.lock holds about a stage of a pipeline: reading all of it as YAML takes long."""
+    _, head, rest = lock.partition(f"\n  {stage}@{name}:\n")
     entry = re.match(r"(?:   .*\n)*", rest)
     return f"stages:{head}{entry[0]}" if head and entry else ""
 
 
 def find_candidate(lock: str, paths: Paths) -> str | None:
     """Return the hash of the trained model that a dvc.lock records for this pipeline."""
-    path = paths.candidate.relative_to(paths.root).as_posix()
+    return find_out(lock, paths, "train", paths.candidate)
+
+
+def find_out(lock: str, paths: Paths, stage: str, out: Path) -> str | None:
+    """Return the hash that a dvc.lock records for an out of a stage of this pipeline."""
+    path = out.relative_to(paths.root).as_posix()
     try:
         stages = (load_yaml(lock, "dvc.lock") or {}).get("stages") or {}
-        outs = stages.get(f"train@{paths.name}", {}).get("outs", [])
+        outs = stages.get(f"{stage}@{paths.name}", {}).get("outs", [])
         return next((out["md5"] for out in outs if out["path"] == path), None)
     except (AttributeError, LookupError, TypeError) as error:
         raise VersionError("is no record of stages", place="dvc.lock", fix=BROKEN_LOCK) from error

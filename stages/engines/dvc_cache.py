@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evergreen.core.errors import VersionError
+from evergreen.core.files import read_text
 from evergreen.core.paths import Paths
+from evergreen.stages.engines.candidates import find_out, stage_entry
+from evergreen.stages.engines.dvc_graph import graph_file
 from evergreen.stages.engines.dvc_stages import open_repo, stage_target
 
 if TYPE_CHECKING:
@@ -50,6 +53,19 @@ def export_folder(root: Path, oid: str, folder: Path) -> None:
             target = folder / entry["relpath"]
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(_object(repo, entry["md5"]), target)
+
+
+def export_out(paths: Paths, stage: str, out: Path, folder: Path) -> bool:
+    """Copy a folder that dvc.lock records as an out of a stage into `folder`; return False where it records none.
+
+    Raises VersionError when neither DVC's cache nor the remote has it whole.
+    """
+    lock = paths.root / graph_file(paths.root, "dvc.lock")
+    entry = stage_entry(read_text(lock), stage, paths.name) if lock.is_file() else ""
+    oid = find_out(entry, paths, stage, out)
+    if oid:
+        export_folder(paths.root, oid, folder)
+    return bool(oid)
 
 
 def _object(repo: Repo, oid: str) -> Path:

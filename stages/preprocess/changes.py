@@ -1,5 +1,6 @@
 """Describe what changed since rows were prepared last, outside `ready`, which depends on data and settings alone."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from evergreen.core.files import atomic_directory, read_json, write_json, write_text
 from evergreen.core.paths import Paths
 from evergreen.data.prepare import invalid_rows
+from evergreen.data.prepare.assignment import FILE, Assignment
 from evergreen.data.prepared import QUARANTINED, SCHEMA, row_groups
 from evergreen.data.quality import profile
 from evergreen.data.spec import FeatureSpec
@@ -20,9 +22,16 @@ EXAMPLES = 3  # of rows quarantined for one reason
 
 
 def write_description(
-    paths: Paths, now: Path, rows: Samples, spec: FeatureSpec, summary: Mapping[str, Any]
+    paths: Paths,
+    now: Path,
+    rows: Samples,
+    spec: FeatureSpec,
+    summary: Mapping[str, Any],
+    splits: Assignment | None = None,
 ) -> dict[str, Any]:
-    """Write the folder `described`: a page about the rows in `now`, which replace those in `ready`, and the history.
+    """Write the folder `described`: a page about the rows in `now`, which replace those in `ready`, and their history.
+
+    `splits` say where rows went; without them those that were stored stay.
 
     Returns the history: {"changes": words, "moves": see `compare_rows`}. Changes stay in it as long as nothing else
     changes, so that the same data give the same history.
@@ -39,6 +48,10 @@ def write_description(
     with atomic_directory(paths.described) as folder:
         write_json(folder / FACTS, facts, sort=False)
         write_json(folder / HISTORY, history)
+        if splits:
+            splits.write(folder / FILE)
+        elif (paths.described / FILE).is_file():
+            shutil.copyfile(paths.described / FILE, folder / FILE)
         write_text(folder / PAGE, data_page.page(paths.name, {**summary, **history}, facts))
     return history
 

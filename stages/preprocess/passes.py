@@ -27,7 +27,7 @@ from evergreen.data.prepared import QUARANTINED, row_groups
 from evergreen.data.spec import fit_target
 from evergreen.models.base import Task
 from evergreen.stages.code_version import code_version
-from evergreen.stages.preprocess import raw_sample, samples
+from evergreen.stages.preprocess import dealt_splits, raw_sample, samples
 from evergreen.stages.preprocess.counts import ShardCounts
 from evergreen.stages.preprocess.shards import DONE, SAMPLE, PrepareJob, Shard, make_shards
 from evergreen.stages.preprocess.workers import run_shards
@@ -101,6 +101,11 @@ def prepare_all(
         few = _aside(folder) if not total.rows or total.bad.total() > config.max_invalid_fraction * total.raw else None
         check_any_valid(total.rows.total(), total.bad, few)
         check_invalid_fraction(total.raw, total.bad, config.max_invalid_fraction, few)
+    if reader.splitter and reader.splitter.deals_now:
+        reader, moved = dealt_splits.deal_rows(reader, reader.splitter, shards, work)
+        work = replace(work, reader=reader, turn=1)
+        tallies = _rerun(shards, tallies, moved, work, root, progress)
+        total = ShardCounts.summed(tallies)
     unseen = _unseen_classes(total)
     left = {split: count - _among(total, split, unseen) for split, count in _rows(total).items()}
     check_no_empty_split(left, reader.split_method)
@@ -110,11 +115,9 @@ def prepare_all(
     unlearned = _unlearned_classes(job, target, options, total)
     if not unseen and not unlearned:
         return PreparedResult(reader, total, folder, target)
-    again = [shard for shard, one in zip(shards, tallies, strict=True) if _touched(one, unseen, unlearned)]
+    touched = [_touched(one, unseen, unlearned) for one in tallies]
     changed = replace(reader, unseen_classes=unseen, unlearned_classes=unlearned)  # type: ignore[type-var]
-    renewed = _all(again, replace(work, reader=changed, turn=1), root, progress)
-    numbers = {shard.number: tally for shard, tally in zip(again, renewed, strict=True)}
-    total = ShardCounts.summed(numbers.get(shard.number, one) for shard, one in zip(shards, tallies, strict=True))
+    total = ShardCounts.summed(_rerun(shards, tallies, touched, replace(work, reader=changed, turn=2), root, progress))
     check_no_empty_split(_rows(total), reader.split_method)
     return PreparedResult(changed, total, folder, target)
 
@@ -142,6 +145,20 @@ def _all(shards: Sequence[Shard], work: PrepareJob, root: Path, progress: Progre
         progress(stage="preprocess", rows=rows)
 
     return run_shards(shards, work, root, report_rows) if shards else []
+
+
+def _rerun(
+    shards: Sequence[Shard],
+    tallies: Sequence[ShardCounts],
+    again: Sequence[bool],
+    work: PrepareJob,
+    root: Path,
+    progress: Progress,
+) -> list[ShardCounts]:
+    """Prepare some shards again; return the counts of all."""
+    places = [place for place, one in enumerate(again) if one]
+    renewed = dict(zip(places, _all([shards[place] for place in places], work, root, progress), strict=True))
+    return [renewed.get(place, tally) for place, tally in enumerate(tallies)]
 
 
 def _rows(tally: ShardCounts) -> dict[str, int]:

@@ -39,7 +39,8 @@ def publish(
         facts = profile.to_json(done.tally.seen, summary["quarantined"]["rows"])
         write_json(folder / SCHEMA, facts, sort=False)  # columns in their order
         # first: a run that is killed in between compares again
-        return write_description(paths, folder, rows, spec, summary)
+        way = done.reader.splitter
+        return write_description(paths, folder, rows, spec, summary, way.known if way else None)
 
 
 def _placed(parts: Path, folder: Path) -> None:

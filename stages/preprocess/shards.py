@@ -22,7 +22,7 @@ from evergreen.stages.preprocess.counts import ShardCounts
 from evergreen.stages.preprocess.raw_sample import read_raw
 
 ROWS, BYTES = 250_000, 1 << 26  # a shard ends at as many raw rows, or bytes uncompressed
-DONE, SAMPLE = "done", "sample"
+DONE, SAMPLE, UNITS = "done", "sample", "units"
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,15 @@ class PrepareJob:
     folder: Path
     below: Mapping[str, float]  # split → fraction of all ids: rows whose id is below it are kept as a sample
     memory_mb: int
-    turn: int = 0  # 1: again, since all rows together showed what no shard knew
+    turn: int = 0  # 1 and 2: again, since all rows together showed what no shard knew
 
     def marker_file(self, shard: Shard) -> Path:
         """Return the file that a finished shard leaves."""
         return self.folder / DONE / f"{shard.number:05}-{self.turn}.json"
+
+    def units_file(self, shard: Shard) -> Path:
+        """Return the file of what is dealt of a shard, as its first turn found it; not there where nothing is."""
+        return self.folder / UNITS / f"part-{shard.number:05}.parquet"
 
 
 def make_shards(units: Sequence[RowGroup], as_one: bool) -> list[Shard]:
@@ -80,7 +84,8 @@ def _write_shard(shard: Shard, work: PrepareJob) -> ShardCounts:
     name, tally = f"part-{shard.number:05}.parquet", ShardCounts()
     writers = {split: RowGroupWriter(work.folder / split / name) for split in (*SPLITS, QUARANTINED)}
     samples = {split: RowGroupWriter(work.folder / SAMPLE / split / name, durable=False) for split in work.below}
-    for writer in (*writers.values(), *samples.values()):  # of an earlier turn
+    units = [RowGroupWriter(work.units_file(shard), durable=False)] if not work.turn else []
+    for writer in (*writers.values(), *samples.values(), *units):  # of an earlier turn
         writer.path.unlink(missing_ok=True)
     schema = work.reader.schema
     for examples in _examples(shard, work):
@@ -91,7 +96,9 @@ def _write_shard(shard: Shard, work: PrepareJob) -> ShardCounts:
             writers[split].add(part)
             samples[split].add(_smallest_ids(part, work.below[split]))
         writers[QUARANTINED].add(examples.quarantine)
-    for writer in (*writers.values(), *samples.values()):
+        if units and examples.units is not None:
+            units[0].add(examples.units)
+    for writer in (*writers.values(), *samples.values(), *units):
         writer.close()
     return tally
 

@@ -11,7 +11,7 @@ from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
 from evergreen.data.prepare.config import PreprocessConfig
 
-VERSION = 2  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 3  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(
@@ -22,7 +22,7 @@ def run(
     task_options: Mapping[str, Any] | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Write ready/, all or nothing, and described/, a page about the rows and what changed.
+    """Write ready/, all or nothing, and described/, a page about the rows, what changed, and where rows went.
 
     ready/ holds {train,validation,test,quarantine}/part-*.parquet, spec.json, summary.json and schema.json (column
     profiles). Killed at any moment and run again, it continues with the shards that are not finished.
@@ -32,7 +32,7 @@ def run(
     from evergreen.core.workdir import exclusive_workdir, explain_disk_full
     from evergreen.data.prepare.column_rules import merge_kinds
     from evergreen.models.registry import check_options, find_task
-    from evergreen.stages.preprocess import fit_spec, passes, publish, raw_sample
+    from evergreen.stages.preprocess import dealt_splits, fit_spec, passes, publish, raw_sample
     from evergreen.stages.preprocess.checks import run_checks
 
     job, options = find_task(task), dict(task_options or {})
@@ -47,6 +47,7 @@ def run(
         units = raw_sample.raw_row_groups(paths.raw)
         with store_invalid_rows(paths):
             reader = passes.make_reader(config, units, job)
+            reader, unknown = dealt_splits.recall_splits(reader, paths, units, staged / "recalled")
             done = passes.prepare_all(reader, units, config, job, options, staged, paths.root, progress)
         train = fit_spec.training_sample(done, config)
         progress(stage="preprocess", doing="fit the encodings, look for leaks")
@@ -58,17 +59,18 @@ def run(
         summary |= publish.publish(done, spec, summary, rows, paths)
         shutil.rmtree(staged)
     shutil.rmtree(paths.rejected, ignore_errors=True)
-    return _result(summary, done.reader.schema.doubts)
+    return _result(summary, done.reader.schema.doubts, unknown)
 
 
-def _result(summary: Mapping[str, Any], doubts: Sequence[str]) -> dict[str, Any]:
-    """Return what a run says of its rows."""
+def _result(summary: Mapping[str, Any], doubts: Sequence[str], notes: Sequence[str]) -> dict[str, Any]:
+    """Return what a run says of its rows, after `notes` on the run itself."""
     grave = [*doubts, *(leak["text"] for leak in summary["leaks"] or () if leak["grave"])]
     return {
         "rows": summary["rows"],
         "quarantined": summary["quarantined"]["rows"],
         "inputs": summary["inputs"],
         "notes": [
+            *notes,
             *merge_similar([*_missing_classes(summary["classes"]), *summary["notes"]]),
             *(f"changed since the last version: {change}" for change in summary["changes"]),
             *merge_similar(leak["text"] for leak in summary["leaks"] or ()),

@@ -22,7 +22,7 @@ from evergreen.stages.artifacts import SCRATCH, Model, load_model
 from evergreen.stages.validate.config import ValidateConfig
 from evergreen.stages.validate.predictions import Predictions
 from evergreen.stages.validate.reference_models import fit_reference
-from evergreen.stages.validate.statistics import Array, Estimate, block_length, bootstrap, compare, wilson_interval
+from evergreen.stages.validate.statistics import Array, Estimate, block_length, bootstrap, compare
 
 MANY_ROWS = 20_000  # above it fewer bootstrap samples are drawn: intervals are narrow, and each sample is slow
 
@@ -114,20 +114,15 @@ class Evidence:
         block = min(self.block, len(chosen))
         n_samples = max(100, min(config.bootstrap_samples, config.bootstrap_samples * MANY_ROWS // len(chosen)))
         with _one_thread():
-            intervals = bootstrap(
-                lambda drawn: self.candidate.metrics(torch.from_numpy(chosen[drawn])),
+            return bootstrap(
+                lambda drawn, others: self.candidate.metrics(*map(torch.from_numpy, (chosen[drawn], chosen[others]))),
                 len(chosen),
                 times=n_samples,
                 confidence=config.confidence,
                 block=block,
+                strays=float(self.candidate.task.SCORES_PAIRS and block == 1),
                 seed=config.seed,
             )
-        if self.candidate.hits is not None and block == 1:
-            right = float(self.candidate.hits[chosen].sum())
-            for name in {self._decider, "accuracy"} & intervals.keys():
-                if abs(intervals[name].value - right / len(chosen)) < 1e-6:
-                    intervals[name] = wilson_interval(right, len(chosen), config.confidence)
-        return intervals
 
 
 @contextmanager

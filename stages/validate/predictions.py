@@ -69,10 +69,10 @@ class Predictions:
         """Compute the task's metrics on all rows."""
         return self.metrics()
 
-    def metrics(self, rows: Any = slice(None)) -> dict[str, float]:
-        """Compute the task's metrics on `rows`, by default all."""
+    def metrics(self, rows: Any = slice(None), others: Any = None) -> dict[str, float]:
+        """Compute the task's metrics on `rows`, by default all; with the targets of `others` where they are given."""
         output, target = self.metric_inputs
-        return self.task.metrics(output[rows], target[rows])
+        return self.task.metrics(output[rows], target[rows if others is None else others])
 
     def output(self, rows: Any = slice(None)) -> Tensor:
         """Return the outputs (n, …) for `rows`, by default all."""

@@ -25,6 +25,10 @@ def table(rows: int, seed: int = 0) -> pa.Table:
     )
 
 
+def split_by_hash(ids, test_share, validation_share, seed, classes=None):
+    return split.split_hashes(split.hash_ids(ids, seed, classes), test_share, validation_share)
+
+
 def places(rows: pa.Table, key: tuple[str, ...] = ()) -> dict[str, int]:
     kinds = {"a": "number", "b": "number", "c": "category"}
     inputs = {name: kinds[name] for name in rows.column_names if name in kinds}
@@ -33,7 +37,7 @@ def places(rows: pa.Table, key: tuple[str, ...] = ()) -> dict[str, int]:
         rows.append_column("_origin", pa.array(map(str, range(len(rows))))), found, required=key
     )
     ids = split.compute_row_ids(good, found, key)
-    splits = split.split_by_hash(ids, *SHARES, seed=0, classes=None if key else good["y"].combine_chunks())
+    splits = split_by_hash(ids, *SHARES, seed=0, classes=None if key else good["y"].combine_chunks())
     moved = {}
     for name, place in zip(map(bytes, ids), splits.tolist(), strict=True):
         assert moved.setdefault(name, place) == place, "equal rows in two splits"
@@ -72,7 +76,7 @@ def test_rows_of_one_key_stay_together_whatever_else_they_hold():
 def test_shares_and_classes_come_out():
     ids = hash_rows([pa.array([f"row {i}" for i in range(30_000)])], 30_000)
     classes = ["rare" if i % 10 == 0 else "common" for i in range(30_000)]
-    found = split.split_by_hash(ids, 0.2, 0.1, seed=3, classes=pa.array(classes))
+    found = split_by_hash(ids, 0.2, 0.1, seed=3, classes=pa.array(classes))
     for name, rows in (("rare", 3000), ("common", 27000)):
         mine = found[[held == name for held in classes]]
         deviation = 3.5 * (rows * 0.2 * 0.8) ** 0.5
@@ -83,7 +87,7 @@ def test_shares_and_classes_come_out():
 def test_this_very_split_is_frozen():
     """Another hash would move the rows of every pipeline in service."""
     ids, classes = np.arange(24, dtype=np.uint64).reshape(12, 2), pa.array(["a", "b"] * 6)
-    found = [split.split_by_hash(ids, *SHARES, seed=seed, classes=classes).tolist() for seed in (0, 1)]
+    found = [split_by_hash(ids, *SHARES, seed=seed, classes=classes).tolist() for seed in (0, 1)]
     assert found == [[1, 2, 0, 0, 1, 0, 0, 2, 1, 1, 1, 0], [1, 0, 0, 0, 0, 0, 2, 0, 1, 2, 0, 0]]
 
 
@@ -135,4 +139,4 @@ def test_times_that_cannot_be(column, cuts, says):
 @pytest.mark.parametrize("shares", [(0, 0.2), (0.5, 0.5), (-0.1, 0.2), (0.2, 1.0)])
 def test_shares_that_leave_nothing(shares):
     with pytest.raises(DataError, match="leave no rows"):
-        split.split_by_hash(np.zeros((1, 2), np.uint64), *shares, seed=0)
+        split.split_by_time(pa.array([1.0, 2.0]), "t", *shares)

@@ -1,6 +1,7 @@
 """From raw rows to ready ones: whole, counted, deterministic; dirty input is set aside by name or refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -168,13 +169,19 @@ def test_by_time_the_latest_rows_test_and_the_cuts_are_told(tmp_path):
     assert summary(pinned)["notes"] == []
 
 
+def test_a_class_of_one_row_trains(tmp_path):
+    for number in range(5):
+        (tmp_path / str(number)).mkdir()
+        told = summary(prepare(tmp_path / str(number), [*GOOD, f"{number}.5,u,rare"]))
+        assert (told["classes"]["train"]["rare"], told["quarantined"]["rows"]) == (1, 0)
+
+
 def test_a_class_no_training_row_has_is_set_aside(tmp_path):
-    for number in range(20):  # one row of a class: in some split or other
-        paths = prepare(tmp_path, [*GOOD, f"{number}.5,u,rare"])
-        assert "rare" in [str(v) for v in FeatureSpec.load(paths.ready).target.state["values"][0]] or summary(paths)[
-            "quarantined"
-        ]["reasons"] == {"y: no training row has this class": 1}
-        load_encoded_split(paths.ready, "test")
+    lines = [f"{line},{['train', 'train', 'val', 'test'][i % 4]}" for i, line in enumerate(GOOD)]
+    paths = prepare(tmp_path, [*lines, "0.5,u,rare,test"], header="x,c,y,part", split_column="part")
+    assert "rare" not in [str(v) for v in FeatureSpec.load(paths.ready).target.state["values"][0]]
+    assert summary(paths)["quarantined"]["reasons"] == {"y: no training row has this class": 1}
+    load_encoded_split(paths.ready, "test")
 
 
 def test_only_the_rows_asked_for_are_prepared(tmp_path):
@@ -365,12 +372,14 @@ def test_what_changed_since_the_last_version_is_told_until_something_else_change
     assert {f"changed since the last version: {change}" for change in said} <= set(told["notes"])
 
 
-def test_what_was_there_before_changes_nothing_of_what_is_ready(tmp_path):
+def test_what_was_there_before_changes_nothing_of_what_is_ready_but_where_rows_go(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    prepare(tmp_path / "a", GOOD[:-20])
+    paths = prepare(tmp_path / "a", GOOD[:-20])
     versions = [folder_version(prepare(tmp_path / name, GOOD).ready) for name in ("a", "b")]
-    assert versions[0] == versions[1]
+    assert versions[0] != versions[1]
+    shutil.copyfile(paths.described / "splits.parquet", tmp_path / "b/data/store/t/described/splits.parquet")
+    assert folder_version(prepare(tmp_path / "b", GOOD).ready) == versions[0]
 
 
 @pytest.mark.parametrize("cuts", [{}, {"validate_from": "2024-04-01", "test_from": "2024-05-01"}])

@@ -14,16 +14,7 @@ from evergreen.stages.validate.statistics import (
     resamples,
     rows_needed,
     tango_interval,
-    wilson_interval,
 )
-
-
-def test_wilson_is_scipys():
-    for right, rows in [(360, 360), (355, 360), (0, 10), (7, 9)]:
-        theirs = stats.binomtest(right, rows).proportion_ci(0.95, method="wilson")
-        ours = wilson_interval(right, rows, 0.95)
-        assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
-        assert ours.low <= ours.value <= ours.high
 
 
 @pytest.mark.parametrize(("won", "lost"), [(9, 1), (3, 3), (0, 7), (20, 4), (0, 0)])
@@ -69,7 +60,8 @@ def test_the_paired_bootstrap_agrees_with_the_t_test():
 def test_the_bootstrap_is_scipys_and_is_seeded():
     values = np.random.default_rng(1).exponential(2.0, 150)
 
-    def score(rows):
+    def score(rows, others):
+        assert (rows == others).all()
         return {"mean": float(values[rows].mean())}
 
     ours = bootstrap(score, 150, times=4000, confidence=0.9, seed=3)["mean"]
@@ -122,3 +114,32 @@ def test_rows_needed_by_simulation():
     assert 0.7 < np.mean(found) < 0.9
     with pytest.raises(ValueError, match="zero"):
         rows_needed(0.0, 1.0)
+
+
+def test_bounds_of_few_rows_are_as_wide_as_students():
+    values = np.random.default_rng(0).normal(size=12)
+    found = bootstrap(lambda rows, _: {"mean": float(values[rows].mean())}, 12, times=20_000, confidence=0.95)["mean"]
+    theirs = stats.t.interval(0.95, 11, values.mean(), values.std(ddof=1) / 12**0.5)
+    assert (found.low, found.high) == pytest.approx(theirs, rel=0.1)
+
+
+def test_rows_that_were_never_seen_wrong_still_leave_a_doubt():
+    right = np.ones(40)
+
+    def score(rows, others):
+        return {"accuracy": float((rows % 2 == others % 2).mean())}  # the parity of its number is a row's class
+
+    assert bootstrap(score, len(right), times=1000, confidence=0.95)["accuracy"].low == 1
+    found = bootstrap(score, len(right), times=1000, confidence=0.95, strays=1)["accuracy"]
+    assert 0.9 < found.low < 0.98
+    assert found.high == 1
+    held = []
+    for seed in range(200):  # a model that is right on 19 of 20 rows
+        is_right = np.random.default_rng(seed).random(40) < 0.95
+
+        def accuracy(rows, others, is_right=is_right):
+            return {"accuracy": float(((rows % 2 == others % 2) == is_right[rows]).mean())}
+
+        found = bootstrap(accuracy, 40, times=200, confidence=0.95, strays=1, seed=seed)["accuracy"]
+        held.append(found.low <= 0.95 <= found.high)
+    assert np.mean(held) >= 0.93
