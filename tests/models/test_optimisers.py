@@ -76,7 +76,8 @@ def test_frozen_weights_do_not_move_and_neither_do_their_norms(network, make):
     rows = make(("image",), "category", 16)
     Trainer(made, TensorFeed(rows, 8), rows, TrainingConfig(epochs=2, optimizer="adam")).run()
     for name, tensor in made.state_dict().items():
-        assert torch.equal(tensor, before[name]) == name.startswith("architecture."), name
+        if not name.startswith("task."):  # what is measured after training, and not learned
+            assert torch.equal(tensor, before[name]) == name.startswith("architecture."), name
 
 
 def test_one_cycle_climbs_for_a_third_and_falls_to_nothing():

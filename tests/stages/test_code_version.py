@@ -111,7 +111,7 @@ def test_before_the_first_run_only_what_is_known_counts(tmp_path):
     (tmp_path / "pipelines").mkdir()
     paths = Paths(tmp_path, "new")
     paths.pipeline.write_text("task: classification\ncollect: {uri: x.csv}\npreprocess: {target: y}\n")
-    assert versions([("new", paths)])["train@new"] == "stage train 1\ntask classification 1\n"
+    assert versions([("new", paths)])["train@new"] == "stage train 2\ntask classification 2\n"
 
 
 def test_the_architectures_that_are_named_count_alone(pipelines):
@@ -235,7 +235,7 @@ def test_a_projects_own_part_counts_by_what_it_says(source):
         return code_version("train", {"architecture": ["mine"]})
 
     first = version(OWN)
-    assert re.fullmatch(r"stage train 1\narchitecture mine 3 [0-9a-f]{12}\n", first)
+    assert re.fullmatch(r"stage train 2\narchitecture mine 3 [0-9a-f]{12}\n", first)
     assert version(OWN.replace("as it is", "so be it").replace("Reads steps.", "Steps are read.")) == first
     other = version(OWN.replace('batch["x"]', 'batch["y"]'))
     assert describe_change(first, other) == "architecture mine: its file changed"
