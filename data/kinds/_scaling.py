@@ -1,4 +1,4 @@
-"""Scale numbers: clip them, warp them if their distribution asks for it, then map them by a line.
+"""Scale numbers: bend or clip far ones, warp them if their distribution asks for it, then map them by a line.
 
 `fit_warp` and `fit_affine` are fitted on training values. A warp is JSON, {} where values are neither clipped nor
 warped.
@@ -14,10 +14,12 @@ from evergreen.core.errors import DataError, suggest
 
 STRAIGHT = ("standard", "minmax", "robust")
 SCALINGS = (*STRAIGHT, "log", "quantile")
-OUTLIERS = ("keep", "clip", "flag")
+OUTLIERS = ("", "bend", "keep", "clip", "flag")  # "": bend inputs, keep targets, and what a curve warps
 FENCE = 3.0  # interquartile ranges: values farther from the quartiles are far out (Tukey 1977)
 NORMAL = 1.349  # deviations between the quartiles of a normal distribution
 STEPS = 101  # quantiles that are kept
+UNBENT = (-1e300, 1e300, 1e300)  # fences that no value passes
+TINY = 1e-300  # what a width of 0 is divided by
 
 
 def check_options(options: Mapping[str, Any], *, target: bool) -> None:
@@ -26,16 +28,53 @@ def check_options(options: Mapping[str, Any], *, target: bool) -> None:
         if options[option] not in known:
             fix = suggest(str(options[option]), known)
             raise DataError(f"{options[option]!r} is not a valid value of {option}", fix=fix)
-    if target and (options["scaling"] not in STRAIGHT or options["outliers"] != "keep"):
+    if target and (options["scaling"] not in STRAIGHT or options["outliers"] not in ("", "keep")):
         fix = f"use scaling: {', '.join(STRAIGHT)}; for counts use `transform`"
         problem = "a target cannot be rescaled non-linearly or clipped: predictions are in its own units"
         raise DataError(problem, fix=fix)
 
 
+def is_bent(options: Mapping[str, Any], *, target: bool) -> bool:
+    """Tell whether a column's far values are bent: those of inputs are, where nothing else is said."""
+    chosen = options["outliers"] or ("keep" if target or options["scaling"] not in STRAIGHT else "bend")
+    return chosen == "bend"
+
+
+def fit_bend(values: np.ndarray) -> tuple[float, float, float]:
+    """Return (low, high, width) for `bend` of values (N,): their fences, and as much again beyond each.
+
+    Quartiles that are one value say nothing; then those of the distinct values count.
+    """
+    if not len(values):
+        return UNBENT
+    low, high = first, third = np.quantile(values, (0.25, 0.75))
+    if first == third:
+        low, high = np.quantile(np.unique(values), (0.25, 0.75))
+    width = FENCE * (high - low)
+    return float(min(first, low - width)), float(max(third, high + width)), float(width)
+
+
+def bend(values: np.ndarray, low: np.ndarray, high: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Return values (N, columns) that never pass `low` and `high` (columns,) by `width`; those between do not change.
+
+    Beyond them order remains, and the slope falls from 1 to 0 (compare RealMLP: Holzmüller et al. 2024).
+    """
+    inside = np.clip(values, low, high)
+    beyond = values - inside
+    return inside + beyond * (width / np.maximum(width + np.abs(beyond), TINY))
+
+
+def unbend(values: np.ndarray, low: np.ndarray, high: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Invert `bend`; what it could not return becomes the farthest value."""
+    inside = np.clip(values, low, high)
+    beyond = values - inside
+    return inside + beyond * (width / np.maximum(width - np.abs(beyond), np.maximum(1e-6 * width, TINY)))
+
+
 def fit_warp(values: np.ndarray, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the warp for values (N,) without missing ones."""
     warp_state: dict[str, Any] = {}
-    if options["outliers"] != "keep" and len(values):
+    if options["outliers"] in ("clip", "flag") and len(values):
         low, high = np.quantile(values, (0.25, 0.75))
         width = FENCE * (high - low)
         warp_state["ends"] = (

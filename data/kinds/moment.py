@@ -1,6 +1,6 @@
 """Dates and times: how far along time lies, and where on the circles of the day, the week, the month and the year.
 
-Encoded as numbers (1 + 2 · cycles,): the time standardised by the training rows, then sine and cosine of each cycle
+Encoded as numbers (1 + 2 · cycles,): the time, bent and standardised as numbers are, then sine and cosine of each cycle
 that these go round at least once; and 1 where the time is missing, if training rows lack it.
 """
 
@@ -17,6 +17,7 @@ from evergreen.data.arrow import RowErrors, decode_array, evenly_spaced_indices
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _datetime_parse as dates
+from evergreen.data.kinds import _scaling as scaling
 from evergreen.data.kinds._json import format_value
 from evergreen.data.kinds.number import FARTHEST
 
@@ -27,7 +28,7 @@ FIX = "give a time such as 2024-01-31 or 2024-01-31T12:00:00Z"
 
 
 class Moment(Kind):
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
     ENCODES_AS: ClassVar[str] = "number"
     ALLOWS_MISSING: ClassVar[bool] = True
     COMPARES_AS: ClassVar[str] = "number"
@@ -75,11 +76,18 @@ class Moment(Kind):
             raise DataError("a time cannot be a target", place=place, fix=fix)
         wishes = {**self.OPTIONS, **options}
         times = column.drop_null().cast(pa.int64()).to_numpy(zero_copy_only=False)
-        mean, std = (float(times.mean()), float(times.std())) if len(times) else (0.0, 1.0)
-        state = {name: wishes[name] for name in ("format", "unit", "zone")}
+        ends = scaling.fit_bend(times)
+        bent = scaling.bend(times, *map(np.asarray, ends))
+        mean, std = (float(bent.mean()), float(bent.std())) if len(times) else (0.0, 1.0)
+        state: dict[str, Any] = {name: wishes[name] for name in ("format", "unit", "zone")}
         if not state["format"] and not state["unit"]:  # of a text in a file to come, too, its neighbours do not decide
             state["format"] = dates.EITHER
-        state |= {"mean": mean, "std": std or 1.0, "median": int(np.median(times)) if len(times) else 0}
+        state |= {
+            "mean": mean,
+            "std": std or 1.0,
+            "bend": list(ends),
+            "median": int(np.median(times)) if len(times) else 0,
+        }
         state |= {"low": int(times.min()), "high": int(times.max())} if len(times) else {}
         lacks = len(times) < len(column)
         state |= {"missing": [lacks], "flag": lacks, "cycles": _cycles(wishes["cycles"], times, place)}
@@ -91,6 +99,8 @@ class Moment(Kind):
         blank = column.is_null().to_numpy(zero_copy_only=False)
         column = column.fill_null(pa.scalar(state["median"], pa.int64()).cast(dates.TYPE))
         time = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        if "bend" in state:  # of earlier releases there is none
+            time = scaling.bend(time, *map(np.asarray, state["bend"]))
         parts = [np.clip((time - state["mean"]) / state["std"], -FARTHEST, FARTHEST)]
         turns = _turns(_local_microseconds(column, state["zone"]))
         for cycle in state["cycles"]:
@@ -118,6 +128,8 @@ class Moment(Kind):
     def decode(self, field: TensorField, values: np.ndarray) -> list[Any]:
         """Return times in ISO 8601, as exact as float32: to a ten-millionth of the range of training rows."""
         time = np.asarray(values, np.float64)[:, 0] * field.state["std"] + field.state["mean"]
+        if "bend" in field.state:
+            time = scaling.unbend(time, *map(np.asarray, field.state["bend"]))
         return [
             _format_time(value) for value in np.clip(np.round(time), dates.LOW, dates.HIGH).astype(np.int64).tolist()
         ]

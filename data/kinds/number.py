@@ -1,7 +1,8 @@
 """Numbers, standardised by the training rows' mean and deviation; missing ones become the training median.
 
-Encoded (columns + flags,): one number a column, then 1 or 0 for each flag of a missing value or an
-outlier.
+Inputs farther than three interquartile ranges from the quartiles are bent, so that none is farther than six: a wild row
+moves neither the mean nor a linear model. Encoded (columns + flags,): one number a column, then 1 or 0 for each flag of
+a missing value or an outlier.
 """
 
 import math
@@ -29,7 +30,7 @@ N_BINS = 32  # of equal counts, for the leak check
 
 
 class Number(Kind):
-    VERSION = 3
+    VERSION = 4
     grouped = True
     ALLOWS_MISSING = True
     MISSING_BECOMES = "filled by the training median"
@@ -40,7 +41,9 @@ class Number(Kind):
     TASK_OVER_TIME = "forecasting"
     OPTIONS: ClassVar[dict[str, Any]] = {
         "scaling": "standard",  # or minmax, robust (median and quartiles), log, quantile (to a normal distribution)
-        "outliers": "keep",  # clip: to three interquartile ranges beyond the quartiles; flag: clip, and add a flag
+        # of what is beyond the quartiles by three interquartile ranges; bend: it keeps its order within as much again;
+        # clip: to there; flag: clip, and add a flag; "": bend where scaling is standard, minmax or robust, else keep
+        "outliers": "",
         "decimal": "",  # the decimal separator in text, "," or "."; "" detects it
         "format": "",  # how text writes 1234.5: "1.234,5 €"; "" detects it once, on the rows that a model is fitted on
         "indicator": True,  # whether a flag marks missing values, if training rows have some
@@ -107,6 +110,7 @@ class Number(Kind):
         state: dict[str, Any] = {"mean": [], "std": [], "median": [], "missing": [], "low": [], "high": []}
         state["format"] = [said["format"] or PLAIN for said in wishes]
         shapes: list[dict[str, Any]] = []
+        bends: list[tuple[float, float, float]] = []
         for (name, column), column_options in zip(columns.items(), wishes, strict=True):
             try:
                 checks.check_number_options(column_options, target=target)
@@ -115,7 +119,10 @@ class Number(Kind):
             values = column.to_numpy(zero_copy_only=False)
             known = values[~np.isnan(values)]
             shapes.append(scaling.fit_warp(known, column_options))
-            mean, std = scaling.fit_affine(scaling.warp(known, shapes[-1]), column_options["scaling"])
+            is_bent = scaling.is_bent(column_options, target=target)
+            bends.append(scaling.fit_bend(known) if is_bent else scaling.UNBENT)
+            warped = scaling.warp(scaling.bend(known, *map(np.asarray, bends[-1])), shapes[-1])
+            mean, std = scaling.fit_affine(warped, column_options["scaling"])
             state["mean"].append(mean)
             state["std"].append(std)
             state["median"].append(float(np.median(known)) if len(known) else 0.0)
@@ -125,6 +132,8 @@ class Number(Kind):
         lacking = [lacks and said["indicator"] for lacks, said in zip(state["missing"], wishes, strict=True)]
         flags = np.flatnonzero(lacking).tolist() if not target else []
         outlying = [place for place, said in enumerate(wishes) if said["outliers"] == "flag"]
+        if any(ends != scaling.UNBENT for ends in bends):
+            state["bend"] = [list(ends) for ends in zip(*bends, strict=True)]
         if any(shapes) or outlying:
             state["shapes"] = shapes
         state |= ({"missing_flags": flags} if flags else {}) | ({"outlier_flags": outlying} if outlying else {})
@@ -139,6 +148,8 @@ class Number(Kind):
         flags = [blank[:, place] for place in field.state.get("missing_flags", ())]
         shapes = field.state.get("shapes", ())
         flags += [scaling.is_outlier(values[:, place], shapes[place]) for place in field.state.get("outlier_flags", ())]
+        if "bend" in field.state:  # of earlier releases there is none
+            values = scaling.bend(values, *np.asarray(field.state["bend"]))
         for place, shape in enumerate(shapes):
             values[:, place] = scaling.warp(np.ascontiguousarray(values[:, place]), shape)
         values = np.clip((values - mean) / std, -FARTHEST, FARTHEST).astype(np.float32)
@@ -169,6 +180,8 @@ class Number(Kind):
         lines = values[:, : len(field.columns)] * np.asarray(field.state["std"]) + np.asarray(field.state["mean"])
         for place, shape in enumerate(field.state.get("shapes", ())):
             lines[:, place] = scaling.unwarp(lines[:, place], shape)
+        if "bend" in field.state:
+            lines = scaling.unbend(lines, *np.asarray(field.state["bend"]))
         return lines.tolist()
 
     def from_json(self, field: TensorField, index: int, value: Any) -> Any:

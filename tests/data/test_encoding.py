@@ -111,7 +111,7 @@ CASES = {
         column(maybe(FLOATS)) | column(maybe(st.integers(-(2**40), 2**40))) | column(maybe(FLOATS.map(str))),
         choice(
             scaling=["standard", "minmax", "robust", "log", "quantile"],
-            outliers=["keep", "clip", "flag"],
+            outliers=["bend", "keep", "clip", "flag"],
             indicator=[True, False],
         ),
         back=near,

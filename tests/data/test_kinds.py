@@ -1,5 +1,6 @@
 """Every kind in data/kinds/ keeps the contract; a new file there is tested by being there."""
 
+import datetime
 import json
 
 import numpy as np
@@ -99,6 +100,7 @@ def test_numbers_are_standardised_and_missing_ones_become_the_median():
     column, _ = kind.validate(pa.array([1.0, 2.0, None, 9.0]))
     field = kind.fit({"x": column})
     scale = {"mean": [4.0], "std": [pytest.approx(3.559026)], "median": [2.0], "low": [1.0], "high": [9.0]}
+    scale["bend"] = [[-10.5], [17.5], [12.0]]
     assert field.state == {**scale, "format": ["1234.5"], "missing": [True], "missing_flags": [0]}
     encoded = kind.encode(field, [column])
     assert encoded[2, 0] == encoded[1, 0]
@@ -144,6 +146,47 @@ def test_each_column_of_a_tensor_has_its_own_options():
 def test_scales_that_there_are_not(options, target, says):
     with pytest.raises(DataError, match=says):
         kinds.find("number").fit({"x": pa.array([1.0, 2.0])}, target=target, **options)
+
+
+@pytest.mark.parametrize("far", [50.0, 1e9, -1e29])
+def test_a_wild_row_moves_no_other_and_stays_in_the_stated_range(far):
+    kind, ordinary = kinds.find("number"), np.linspace(-1, 1, 201)  # quartiles -0.5 and 0.5
+    calm, wild = (kind.fit({"x": pa.array([*ordinary, value])}) for value in (0.0, far))
+    column = pa.array([*ordinary, 3.4, 3.6, 4.0, 100.0, 1e30])
+    usual, beside = (kind.encode(field, [column])[:, 0] for field in (calm, wild))
+    np.testing.assert_allclose(beside[:201], usual[:201], rtol=0.3, atol=0.3)
+    x = usual * calm.state["std"][0] + calm.state["mean"][0]
+    np.testing.assert_allclose(x[:202], column.to_numpy()[:202], atol=1e-5, err_msg="up to the fence nothing changes")
+    assert (np.diff(x[201:]) > 0).all(), "beyond it order remains"
+    assert x[-1] == pytest.approx(6.5, rel=0.01), "and six interquartile ranges are the most"
+    np.testing.assert_allclose(
+        np.ravel(kind.decode(calm, usual[:, None]))[:205], column.to_numpy()[:205], rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("values", [[0.0] * 90 + [1.0] * 10, [0.0] * 90 + [float(x) for x in range(1, 11)], [3.0] * 9])
+def test_columns_of_one_common_value_are_bent_only_where_nothing_was(values):
+    kind = kinds.find("number")
+    field = kind.fit({"x": pa.array(values)})
+    assert np.ravel(kind.decode(field, kind.encode(field, [pa.array(values)]))) == pytest.approx(values, abs=1e-5)
+    assert np.abs(kind.encode(field, [pa.array([1e29, -1e29])])).max() < 200
+
+
+def test_targets_and_curves_are_not_bent():
+    kind, column = kinds.find("number"), pa.array([*range(100), 1e9])
+    target = kind.fit({"x": column}, target=True)
+    assert kind.decode(target, kind.encode(target, [column]))[-1] == pytest.approx(1e9)
+    for options in ({"scaling": ["log"]}, {"outliers": ["keep"]}):
+        field = kind.fit({"x": column}, **options)
+        assert np.ravel(kind.decode(field, kind.encode(field, [column])))[-1] == pytest.approx(1e9, rel=1e-3)
+
+
+def test_a_wild_time_moves_no_other():
+    kind = kinds.find("moment")
+    days = [datetime.datetime(2024, 1, 1) + datetime.timedelta(n) for n in range(200)]
+    column = kind.validate(pa.array([*days, datetime.datetime(9999, 1, 1)], pa.timestamp("us")))[0]
+    field = kind.fit({"x": column}, cycles=[])
+    assert 1.2 < kind.encode(field, [column])[199, 0] < kind.encode(field, [column])[200, 0] < 15
 
 
 def test_a_constant_column_stays_finite():
