@@ -7,10 +7,9 @@ version parses, encodes and answers it, however often versions change meanwhile.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 from evergreen.core.errors import suggest
 from evergreen.stages.deploy.batching import QueueFullError
 from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion
-from evergreen.stages.deploy.openapi import ADDRESS, Documents
+from evergreen.stages.deploy.openapi import Documents
+from evergreen.stages.deploy.protocols import Call, find_handler
 from evergreen.stages.deploy.request_body import BodyReader, RequestError
 from evergreen.stages.deploy.request_headers import check_sender, set_endpoint
+from evergreen.stages.deploy.responses import json_response
 from evergreen.stages.engines import haproxy
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from ray.serve import Application
     from starlette.requests import Request
-    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")  # what may go into headers and logs as it came
@@ -96,71 +96,50 @@ class Endpoint:
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         try:
             check_sender(request.headers, self.hosts)
-            response = await self.route(request, request_id)
+            handler, names = find_handler(scope["path"], request.method)
+            response = await handler(self, Call(request, request_id, names))
         except ClientDisconnect:
             return
         except RequestError as error:
-            response = _json({"error": str(error), "request_id": request_id}, error.status, error.headers)
+            response = json_response({"error": str(error), "request_id": request_id}, error.status, error.headers)
         except DataError as error:
-            response = _json({"error": str(error), "request_id": request_id}, 422)
+            response = json_response({"error": str(error), "request_id": request_id}, 422)
         if is_direct:
             response.headers["x-request-id"] = request_id
         await response(scope, receive, send)
-
-    async def route(self, request: Request, request_id: str) -> Response:
-        """Answer one request. Raises RequestError and DataError for what the sender can fix."""
-        from starlette.responses import HTMLResponse, Response
-
-        path = request.scope["path"]
-        parts = [part for part in path.split("/") if part]
-        if len(parts) == 2 and parts[1] == "predict":
-            _allow(request, "POST")
-            version, answers = await self.predict(request, parts[0])
-            return _json({"version": version, "request_id": request_id, "predictions": answers})
-        if len(parts) > 1:
-            raise RequestError(404, f"there is no page at {path:.80}", fix="see /docs")
-        _allow(request, "GET", "HEAD")
-        match parts:
-            case []:
-                addresses = {name: f"/{name}/predict" for name in sorted(self.served)}
-                return _json({"pipelines": addresses, "docs": "/docs", "health": "/healthz"})
-            case ["healthz"]:
-                return _json(self.health(), 200 if self.served else 503)
-            case ["openapi.json"]:
-                return Response(await self.render("schema"), media_type="application/json")
-            case ["docs"]:
-                address = f"http://{request.headers.get('host', '127.0.0.1')}"
-                return HTMLResponse((await self.render("page")).replace(ADDRESS, address))
-        return _json({"name": parts[0], **self.find(parts[0]).card()})
 
     async def render(self, name: str) -> str:
         """Return a text of `Documents`, rendered beside the event loop when it is asked for the first time."""
         return await asyncio.get_running_loop().run_in_executor(self.loading, getattr, self.documents, name)
 
-    async def predict(self, request: Request, name: str) -> tuple[str, list[dict[str, Any]]]:
-        """Predict the rows of a request; return the version and one answer per row."""
-        served = self.find(name)
-        async with self.bodies.read(request, served.limits) as body:
+    async def predict(
+        self, call: Call, name: str, served: LoadedVersion, parse: Callable[[bytearray], pa.Table]
+    ) -> list[dict[str, Any]]:
+        """Return one answer for each row that `parse` reads in the request's body."""
+        async with self.bodies.read(call.request, served.limits) as body:
             if served.takes_files or len(body) > QUICK_BYTES:
-                table = await asyncio.get_running_loop().run_in_executor(self.parsing, served.parse, body)
+                table = await asyncio.get_running_loop().run_in_executor(self.parsing, parse, body)
             else:
-                table = served.parse(body)
+                table = parse(body)
             try:
-                answers = await _answer(served, table, request)
+                answers = await _answer(served, table, call.request)
             except QueueFullError:
                 problem = f"the queue is full ({served.limits['max_queue_rows']} rows)"
                 raise RequestError(429, problem, fix="try again in a second", headers={"Retry-After": "1"}) from None
         served.log_unusual(name)
-        return served.version, answers
+        return answers
 
-    def find(self, name: str) -> LoadedVersion:
-        """Return the loaded version of a pipeline. Raises RequestError (404) where there is none."""
-        if name in self.served:
-            return self.served[name]
-        known = sorted(self.served)
-        fix = suggest(name, known, "pipelines here") if known else "release one first"
-        more = f" (pipelines here: {', '.join(known)})" if fix.startswith("did") else ""
-        raise RequestError(404, f"there is no pipeline '{name:.80}'", fix=fix + more)
+    def find(self, name: str, version: str = "") -> LoadedVersion:
+        """Return the loaded version of a pipeline, or this one of it. Raises RequestError (404) where there is none."""
+        served = self.served.get(name)
+        if served is None:
+            known = sorted(self.served)
+            fix = suggest(name, known, "pipelines here") if known else "release one first"
+            more = f" (pipelines here: {', '.join(known)})" if fix.startswith("did") else ""
+            raise RequestError(404, f"there is no pipeline '{name:.80}'", fix=fix + more)
+        if version not in ("", served.version):
+            raise RequestError(404, f"{name} {version:.80} is not served", fix=f"{served.version} is")
+        return served
 
     def health(self) -> dict[str, Any]:
         """Return what /healthz shows: versions, failures to load, revision and replica."""
@@ -194,20 +173,6 @@ async def _answer(served: LoadedVersion, table: pa.Table, request: Request) -> l
 async def _wait_until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _allow(request: Request, *methods: str) -> None:
-    if request.method not in methods:
-        allowed = ", ".join(methods)
-        problem = f"{request.method:.20} is not possible at {request.scope['path']:.80}"
-        raise RequestError(405, problem, fix=f"use {allowed}", headers={"Allow": allowed})
-
-
-def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    from starlette.responses import Response
-
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # ASCII: half a surrogate pair can be in a message
-    return Response(text, status, headers=headers, media_type="application/json")
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -55,10 +55,14 @@ class LoadedVersion:
         return self.is_quick and rows <= self.limits["max_batch_rows"] and size <= QUICK_BYTES
 
     def parse(self, body: bytearray) -> pa.Table:
-        """Parse and check the rows of a body within the limits. Raises RequestError and DataError."""
+        """Parse and check the rows of a JSON body within the limits. Raises RequestError and DataError."""
+        return self.read_rows(parse_rows(body, self.limits))
+
+    def read_rows(self, rows: list[Any]) -> pa.Table:
+        """Check rows as JSON has them, within the limits. Raises RequestError and DataError."""
         from evergreen.data.decode_limits import limit_decoding
 
-        rows, most = parse_rows(body, self.limits), self.limits["max_decoded_bytes"]
+        most = self.limits["max_decoded_bytes"]
         row_bytes = sum(4 * math.prod(field.shape) for field in self.model.spec.inputs.values())
         if len(rows) * row_bytes > most:
             problem = f"{len(rows)} rows take {len(rows) * row_bytes:,} bytes, {most:,} may be"

@@ -17,6 +17,7 @@ from evergreen.data.arrow import RowErrors
 from evergreen.data.sources import open_source
 from evergreen.data.spec import FeatureSpec
 from evergreen.data.unusual_values import UnusualValues
+from evergreen.stages.answer_table import answer_columns
 from evergreen.stages.artifacts import Model, load_model
 from evergreen.stages.predict.forecast import columns_read, drop_faulty_rows, forecast
 from evergreen.stages.predict.rejected_rows import ENDING, RejectedRows, append_columns, open_rejected, unreadable_rows
@@ -186,18 +187,6 @@ def _source_columns(table: pa.Table) -> pa.Table:
     own = table.drop_columns([name for name in ("_origin", "_fault") if name in table.column_names])
     files = any(pa.types.is_binary(field.type) for field in own.schema) and "origin" not in own.column_names
     return own.append_column("origin", table.column("_origin")) if files else own
-
-
-def answer_columns(answers: list[dict[str, Any]]) -> dict[str, pa.Array]:
-    """Turn answers into columns: `prediction`, the bounds of an interval, one `p_<class>` for each probability."""
-    columns: dict[str, pa.Array] = {}
-    for name in answers[0]:
-        values = [answer[name] for answer in answers]
-        if name == "probabilities":
-            columns |= {f"p_{one}": pa.array([value[one] for value in values], pa.float64()) for one in values[0]}
-        else:
-            columns[name] = pa.array(values)
-    return columns
 
 
 def _write(

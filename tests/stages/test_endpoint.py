@@ -1,7 +1,10 @@
 """The endpoint as an ASGI application, with real models and no Serve around it."""
 
 import asyncio
+import gzip
 import json
+import resource
+import zlib
 
 import httpx
 import pyarrow as pa
@@ -15,6 +18,7 @@ from evergreen.stages.deploy.endpoint import Endpoint
 
 LIMITS = DeployConfig(max_rows=20, max_queue_rows=40, max_body_bytes=20_000).model_dump()
 JSON = {"content-type": "application/json"}
+GZIP = {**JSON, "content-encoding": "gzip"}
 
 
 @pytest.fixture(scope="module")
@@ -162,15 +166,40 @@ def test_what_is_unusual_is_answered_and_counted_in_the_log(endpoint, caplog):
 
 
 def test_other_methods_types_and_encodings_are_refused(endpoint):
-    get, text, zipped = ask(
+    get, text, zipped, damaged, cut = ask(
         endpoint,
         ("GET", "/digits/predict", {}),
         ("POST", "/digits/predict", {"content": "{}", "headers": {"content-type": "text/plain"}}),
-        ("POST", "/digits/predict", {"content": "{}", "headers": {**JSON, "content-encoding": "gzip"}}),
+        ("POST", "/digits/predict", {"content": "{}", "headers": {**JSON, "content-encoding": "br"}}),
+        ("POST", "/digits/predict", {"content": "{}", "headers": GZIP}),
+        ("POST", "/digits/predict", {"content": gzip.compress(b"{}")[:-3], "headers": GZIP}),
     )
     assert (get.status_code, get.headers["allow"]) == (405, "POST")
     assert (text.status_code, zipped.status_code) == (415, 415)
     assert "application/json" in text.json()["error"]
+    assert (damaged.status_code, cut.status_code) == (400, 400)
+
+
+def test_a_compressed_body_is_unpacked_up_to_the_limit(endpoint):
+    body = json.dumps({"rows": [row(endpoint)]}).encode()
+    plain = post(endpoint, "/digits/predict", body).json()["predictions"]
+    for coding, packed in (("gzip", gzip.compress(body)), ("deflate", zlib.compress(body))):
+        answer = post(endpoint, "/digits/predict", packed, {**JSON, "content-encoding": coding})
+        assert answer.json()["predictions"] == plain
+    bomb = gzip.compress(b" " * 100 * 2**20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    answer = post(endpoint, "/digits/predict", bomb, GZIP)
+    assert (answer.status_code, "20000 bytes" in answer.text) == (413, True)
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 50 * 2**20
+    assert endpoint.bodies.held_bytes == 0
+
+
+def test_an_address_may_name_the_version(endpoint):
+    body = {"rows": [row(endpoint)]}
+    right, wrong = (post(endpoint, f"/digits/{version}/predict", body) for version in ("v1.0.0", "v7.0.0"))
+    assert right.json()["predictions"] == post(endpoint, "/digits/predict", body).json()["predictions"]
+    assert wrong.status_code == 404
+    assert wrong.json()["error"] == "digits v7.0.0 is not served; v1.0.0 is"
 
 
 def test_a_body_without_length_is_cut_off_at_the_limit(endpoint):

@@ -1,0 +1,18 @@
+"""Make the responses of the endpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a value as compact JSON in ASCII: half a surrogate pair can be in a message."""
+    from starlette.responses import Response
+
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return Response(text, status, headers=headers, media_type="application/json")

@@ -1,0 +1,82 @@
+"""Clients of other projects, each in an environment of its own, ask a real endpoint."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evergreen.stages.deploy import stage as deploy
+from evergreen.stages.deploy.config import DeployConfig
+
+TRITON = """
+import json, sys
+import numpy as np
+from tritonclient import http
+
+host = sys.argv[1]
+client = http.InferenceServerClient(host)
+assert client.is_server_live() and client.is_server_ready()
+assert client.is_model_ready("sizes") and client.is_model_ready("sizes", "v1.0.0")
+assert not client.is_model_ready("sizes", "v2.0.0")
+assert client.get_server_metadata()["name"] == "evergreen"
+shapes = {one["name"]: one["shape"] for one in client.get_model_metadata("digits")["inputs"]}
+found = {"shapes": shapes, "answers": []}
+ages, colours = np.array([0.5, 0.25]), np.array(["red", "blue"], dtype=object)
+for binary in (False, True):
+    for coding in (None, "gzip", "deflate"):
+        age, colour = http.InferInput("age", [2], "FP64"), http.InferInput("colour", [2], "BYTES")
+        age.set_data_from_numpy(ages, binary_data=binary)
+        colour.set_data_from_numpy(colours, binary_data=binary)
+        asked = [http.InferRequestedOutput(name, binary_data=binary) for name in ("prediction", "p_small")]
+        answer = client.infer(
+            "sizes", [age, colour], outputs=asked, request_id="mine", request_compression_algorithm=coding,
+            response_compression_algorithm=coding,
+        )
+        words = [one.decode() if isinstance(one, bytes) else one for one in answer.as_numpy("prediction").tolist()]
+        found["answers"].append([words, answer.as_numpy("p_small").tolist(), answer.get_response()["id"]])
+image = http.InferInput("image", [1, 4, 4], "FP32")
+image.set_data_from_numpy(np.zeros((1, 4, 4), np.float32))
+found["digits"] = client.infer("digits", [image]).as_numpy("prediction").shape
+try:
+    client.infer("size", [image])
+except Exception as error:
+    found["error"] = str(error)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def url(clone, tmp_path_factory, random_model):
+    released = {}
+    for name in ("digits", "sizes"):
+        folder = tmp_path_factory.mktemp(name)
+        random_model(name, folder, 1)
+        released[name] = {"version": "v1.0.0", "path": str(folder)}
+    yield deploy.deploy(clone, released, DeployConfig())["url"]
+    deploy.undeploy(clone)
+
+
+def make_environment(folder: Path, *packages: str) -> Path:
+    """Return the interpreter of a new environment with these packages of the registry."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+    return python
+
+
+def test_triton_s_client_gets_what_rows_of_json_get(url, tmp_path):
+    import httpx
+
+    python = make_environment(tmp_path, "tritonclient[http]")
+    ran = subprocess.run([python, "-c", TRITON, url.partition("://")[2]], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    rows = [{"age": 0.5, "colour": "red"}, {"age": 0.25, "colour": "blue"}]
+    answers = httpx.post(f"{url}/sizes/predict", json={"rows": rows}).json()["predictions"]
+    wanted = [[one["prediction"] for one in answers], [one["probabilities"]["small"] for one in answers], "mine"]
+    assert found["answers"] == [wanted] * 6
+    assert found["shapes"] == {"image": [-1, 4, 4]}
+    assert found["digits"] == [1]
+    assert "there is no pipeline 'size'" in found["error"]
