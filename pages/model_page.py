@@ -202,12 +202,16 @@ def _learning(card: Json, decider: str) -> list[Mark]:
         "At the end the network was also trained on the validation rows, so these curves are too good. "
         "Intervals and thresholds come from the same network trained without them."
     )
+    skipped = "No step was made where the gradient was no number, or leapt: rows of epochs " + ", ".join(
+        f"{row['epoch']} ({row['skipped_rows']:,})" for row in history if "skipped_rows" in row
+    )
     losses = [
         curve("train_loss", "loss on training rows", "a"),
         curve("validation_loss", "loss on validation rows", "b"),
     ]
     return [
         *([Text(refit)] if card.get("refit") else []),
+        *([Text(skipped)] if any("skipped_rows" in row for row in history) else []),
         Chart([line for line in losses if line.points], "epoch", "loss"),
         Chart([curve(decider, "", "c")], "epoch", f"validation {label(decider)}"),
     ]

@@ -30,6 +30,8 @@ class TrainingConfig:
     warmup_share: float = 0.05  # share of all steps in which cosine and plateau climb to their peak
     plateau_patience: int = 5  # epochs without a better validation after which a plateau's learning rate falls
     clip: float = 0.0  # largest norm of a group's gradient, 0 is off
+    grad_spike_factor: float = 0.0  # a gradient so many times longer than the running mean makes no step, 0 is off
+    lr_after_skip: float = 1.0  # share of the learning rate that each step which was not made leaves to later ones
     accumulate: int = 1  # batches whose gradients make one step
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products; weights stay float32
     ema: float = 0.0  # share of the running mean of the weights that a step keeps (0.99 averages ~100 steps), 0 is off
@@ -47,9 +49,9 @@ class TrainingConfig:
                 raise ModelError(f"{getattr(self, name)!r} is not a valid value of {name}", place="train", fix=fix)
         for name in ("epochs", "batch_size", "accumulate", "plateau_patience"):
             self._at_least(name, 1)
-        for name in ("weight_decay", "clip", "mixup", "patience", "checkpoint_seconds"):
+        for name in ("weight_decay", "clip", "mixup", "patience", "checkpoint_seconds", "grad_spike_factor"):
             self._at_least(name, 0)
-        for name in ("momentum", "ema", "swa", "warmup_share", "layer_decay"):
+        for name in ("momentum", "ema", "swa", "warmup_share", "layer_decay", "lr_after_skip"):
             self._share(name)
         if not self.learning_rate > 0:
             fix = "use a number above 0"

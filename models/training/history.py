@@ -21,7 +21,7 @@ class History(list[dict[str, Any]]):
     def sort_key(self, record: Mapping[str, Any]) -> tuple[float, float]:
         """Return the deciding metric and the negated validation loss, greater is better; not-a-number is worst."""
         score = record[self.decider] if self.direction == "max" else -record[self.decider]
-        finite = math.isfinite(score) and math.isfinite(record["validation_loss"])
+        finite = all(math.isfinite(value) for value in (score, record["validation_loss"], record["train_loss"]))
         return (score, -record["validation_loss"]) if finite else (-math.inf, -math.inf)
 
     @property

@@ -15,7 +15,7 @@ from evergreen.models.training.history import History
 from evergreen.models.training.optimizers import build_optimizers
 from evergreen.models.training.weight_average import WeightAverage
 
-POSITION = ("epoch", "batch", "step", "rows", "best")
+POSITION = ("epoch", "batch", "step", "rows", "skipped", "skipped_rows", "lengths", "best")
 
 
 class TrainingState:
@@ -24,6 +24,8 @@ class TrainingState:
     def __init__(self, network: Network, config: TrainingConfig, rows: int) -> None:
         self.epoch, self.batch, self.step = 0, 0, 0  # epochs done, batches done of the next, updates done
         self.rows = 0  # of this rank, so far in this epoch
+        self.skipped, self.skipped_rows = 0, 0  # updates that were not made, in all; their rows in this epoch
+        self.lengths: dict[str, float] = {}  # of each group's gradient: the running mean
         self.history = History(network.task.METRICS)
         self.best: tuple[int, dict[str, float]] | None = None  # the best epoch and its record
         self.best_weights: dict[str, Tensor] = {}
@@ -64,7 +66,7 @@ class TrainingState:
         if stored["run"] != self.run:
             return False
         position = stored["position"]
-        for name in POSITION:
+        for name in position.keys() & set(POSITION):  # an older checkpoint knows fewer
             setattr(self, name, position[name])
         self.history[:] = position["history"]
         self.best = (self.best[0], self.best[1]) if self.best else None

@@ -28,6 +28,7 @@ from evergreen.models.training.history import History
 from evergreen.models.training.learning_rate import learning_rate_at, plateau_drops
 from evergreen.models.training.loss_module import LossModule
 from evergreen.models.training.state import TrainingState, clone_weights
+from evergreen.models.training.step_guard import StepGuard
 from evergreen.models.training.throughput import ThroughputMeter
 
 Report = Callable[[dict[str, Any]], None]
@@ -88,6 +89,7 @@ class Trainer:
         if not resumed:
             self._state.mark_initial()
         self._batch_norms = batch_norm_buffers(network)
+        self._guard = StepGuard(config, self._state, self._batch_norms)
         self._saved = time.monotonic()
 
     @property
@@ -158,30 +160,34 @@ class Trainer:
         return True
 
     def _update(self, parts: list[dict[str, Tensor]]) -> None:
-        """Update every group in turn; its gradient is the mean over the rows of all `parts`."""
+        """Update every group in turn; its gradient is the mean over the rows of all `parts`.
+
+        Where a gradient is no number, or leaps, no step is made and the rows count for nothing.
+        """
         state, config = self._state, self.config
         self.context.seed(config.seed, state.step, self.context.rank)
         steps = self._steps * config.epochs
         drops = plateau_drops(config, state.history.sort_keys) if config.schedule == "plateau" else 0
-        rate = learning_rate_at(config, state.step, steps, drops)
+        rate = learning_rate_at(config, state.step, steps, drops) * config.lr_after_skip**state.skipped
         counts = [part["target"].shape[0] for part in parts]
+        state.rows += sum(counts)
+        losses = torch.zeros_like(state.loss)
+        self._guard.remember()
         for group, optimisers in state.optimizers.items():
             self.network.zero_grad(set_to_none=True)
             for part, count in zip(parts, counts, strict=True):
                 with nullcontext() if part is parts[-1] else no_grad_sync(self._loss_module), self._precision():
                     loss = self._loss_module(part, group)
                     state.scaler.scale(loss if len(parts) == 1 else loss * (count / sum(counts))).backward()
-                state.loss.add_(loss.detach(), alpha=count)
-            if config.clip:
-                for optimiser in optimisers:
-                    state.scaler.unscale_(optimiser)
-                torch.nn.utils.clip_grad_norm_(state.groups[group], config.clip, foreach=True)
+                losses.add_(loss.detach(), alpha=count)
+            if not self._guard.allows(group, optimisers):
+                return self._guard.skip(sum(counts))
             for optimiser in optimisers:
                 for weights in optimiser.param_groups:
                     weights["lr"] = rate * weights["scale"]
                 state.scaler.step(optimiser)
         state.scaler.update()
-        state.rows += sum(counts)
+        state.loss.add_(losses)
         self.context.all_reduce_mean(self._batch_norms)
         if state.average:
             state.average.update(config.average_decay(state.step, steps))
@@ -191,15 +197,17 @@ class Trainer:
         names = ["train_loss", "validation_loss", *self.network.task.METRICS]
         record = self.context.broadcast_metrics(self._measure() if self.context.is_first else None, names)
         self.context.broadcast_from_0(self.network.buffers())  # what the validation rows have chosen is among them
-        state.epoch, state.batch, state.rows = state.epoch + 1, 0, 0
+        skipped = {"skipped_rows": state.skipped_rows * self.context.world} if state.skipped_rows else {}
+        state.epoch, state.batch, state.rows, state.skipped_rows = state.epoch + 1, 0, 0, 0
         state.loss.zero_()
-        state.history.append({"epoch": state.epoch, **record})
+        state.history.append({"epoch": state.epoch, **record, **skipped})
         leads = state.history.epochs_since_best == 0
-        if math.isfinite(record["validation_loss"]) and (leads or self.config.keep == "last"):
+        finite = math.isfinite(record["validation_loss"]) and math.isfinite(record["train_loss"])
+        if finite and (leads or self.config.keep == "last"):
             state.best, state.best_weights = (state.epoch, record), state.averaged_weights()
-        if not math.isfinite(record["train_loss"]) and state.best is None:
-            fix = "lower learning_rate, or set clip to 1"
-            raise ModelError(f"the loss is {record['train_loss']} in epoch {state.epoch}", place="train", fix=fix)
+        if state.history.has_diverged and state.best is None:
+            problem = f"the gradient of most batches of epoch {state.epoch} is not a number"
+            raise ModelError(problem, place="train", fix="lower learning_rate, or set grad_clip_norm to 1")
 
     def _measure(self) -> dict[str, float]:
         state, task = self._state, self.network.task
@@ -211,7 +219,9 @@ class Trainer:
             self.network.load_state_dict(live)
         for name, value in task.calibrate(*facts).items():
             task.get_buffer(name).copy_(value)
-        return {"train_loss": float(state.loss) / state.rows, "validation_loss": loss, **task.metrics(*facts)}
+        learned = state.rows - state.skipped_rows
+        train_loss = float(state.loss) / learned if 2 * learned > state.rows else math.nan
+        return {"train_loss": train_loss, "validation_loss": loss, **task.metrics(*facts)}
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.config.precision == "float32":

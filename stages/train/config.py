@@ -88,6 +88,10 @@ class TrainConfig(Section):
     """Epochs without a better validation after which a plateau's rate falls."""
     grad_clip_norm: Strength | None = None
     """Largest norm of the gradient, 0 is off."""
+    grad_spike_factor: Strength | None = None
+    """A gradient so many times longer than the running mean makes no step, as one that is no number; 0 is off."""
+    lr_after_skip: Share | None = None
+    """Each step that was not made leaves this share of the learning rate to later ones."""
     grad_accumulation: Count | None = None
     """Batches that make one step."""
     precision: Literal["float32", "bfloat16", "float16"] | None = None

@@ -89,6 +89,8 @@ def _final_model(
 def _format_summary(plan: RunPlan, card: dict[str, Any], epochs: int) -> str:
     origin = f", started from {plan.start}" if plan.start else ""
     origin += f", {plan.window:,} rows shuffled at a time" if plan.window else ""
+    skipped = sum(record.get("skipped_rows", 0) for record in card["history"])
+    origin += f", {skipped:,} rows passed over, whose gradient was no number or leapt" if skipped else ""
     if plan.refit:
         return f"{plan.architecture}{origin}: {epochs} epochs on the training and the validation rows"
     name, value = next((item for item in card["scores"].items() if not item[0].endswith("loss")), ("", 0.0))

@@ -212,3 +212,68 @@ def test_trains_on_a_machine_without_numpy(tmp_path):
         check=True,
     )
     assert (tmp_path / "r").exists()
+
+
+class Spoiled(TensorFeed):
+    """Feed rows of which one batch of an epoch is not what it should be."""
+
+    factor, batch = math.nan, 3
+
+    def epoch(self, number, start=0):
+        """Yield an epoch's batches, one of them spoiled."""
+        for index, batch in enumerate(super().epoch(number, start), start):
+            yield batch | {"number": batch["number"] * self.factor} if index == self.batch else batch
+
+
+def spoil(loop: Trainer, **facts) -> Trainer:
+    """Let one batch of each epoch be spoiled, of 5."""
+    loop.train = type("Spoiled", (Spoiled,), facts)(loop.train.columns, 8)
+    return loop
+
+
+def test_a_batch_that_is_no_number_makes_no_step_and_is_told(started):
+    loop = spoil(started(TrainingConfig(epochs=3, batch_size=8)))
+    loop.run()
+    assert [record["skipped_rows"] for record in loop.history] == [8, 8, 8]
+    assert all(math.isfinite(record["train_loss"]) for record in loop.history)
+    assert all(weights.isfinite().all() for name, weights in loop.best_state().items() if name != "task.margin")
+
+
+def test_batches_that_are_mostly_no_number_end_training_in_words(started):
+    loop = started(TrainingConfig(epochs=3, batch_size=8))
+    loop.train.columns["number"][:] = math.nan
+    with pytest.raises(ModelError, match="most batches of epoch 1 is not a number"):
+        loop.run()
+
+
+def test_a_leap_makes_no_step_where_that_is_asked_for(started):
+    recipe = TrainingConfig(epochs=4, batch_size=8, grad_spike_factor=20.0, lr_after_skip=0.5)
+    loop = spoil(started(recipe, dropout=0.0), factor=1e6)
+    loop.run()
+    assert sum(record.get("skipped_rows", 0) for record in loop.history) >= 8
+    rate = next(iter(loop._state.optimizers.values()))[0].param_groups[0]["lr"]
+    calm = spoil(started(recipe.replace(lr_after_skip=1.0), dropout=0.0), factor=1e6)
+    calm.run()
+    assert rate < next(iter(calm._state.optimizers.values()))[0].param_groups[0]["lr"]
+
+
+def test_a_batch_that_is_passed_over_leaves_no_mark_on_the_statistics_of_norms(network, make):
+    made, rows = network("cnn", kinds=("image",), size=0.25), make(("image",), "category", 16)
+    made.architecture.add_module("norm", torch.nn.BatchNorm1d(made.architecture.out_features))
+    made.architecture.mix.append(made.architecture.norm)
+    feed = TensorFeed(rows | {"image": rows["image"].float()}, 4)
+    feed.columns["image"][0] = math.nan
+    Trainer(made, feed, make(("image",), "category", 16, 1), TrainingConfig(epochs=1, batch_size=4)).run()
+    assert made.architecture.norm.running_mean.isfinite().all()
+
+
+def test_a_run_goes_on_behind_a_batch_that_was_passed_over_with_the_same_bytes(started, tmp_path):
+    recipe = TrainingConfig(epochs=3, batch_size=8, lr_after_skip=0.5, grad_spike_factor=20.0)
+    whole = spoil(started(recipe))
+    whole.run()
+    spoil(started(recipe, folder=tmp_path)).run(steps=7)
+    rest = spoil(started(recipe, folder=tmp_path))
+    rest.run()
+    assert rest.history == whole.history
+    for name, weights in rest.best_state().items():
+        assert torch.equal(weights, whole.best_state()[name]), name
