@@ -20,7 +20,9 @@ from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.select.config import SelectConfig
 from evergreen.stages.trials import race_plan as plan
 
-VERSION = 2  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+MIN_FOLDS = 2  # one, of which nobody asked for, tells no more than the validation split
+
+VERSION = 3  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
@@ -85,6 +87,7 @@ def _race(
     from evergreen.models.registry import find_architecture
     from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.trials.contender import ContenderState
+    from evergreen.stages.trials.folds import default_folds
     from evergreen.stages.trials.race import Race
     from evergreen.stages.trials.trial import deciding_metric, max_rows
 
@@ -102,7 +105,8 @@ def _race(
         race.planned = scale * (plan.RACE_WORK + plan.FINALS_WORK)
         ranked = _halve(race, alive, config, scale * plan.RACE_WORK, deciding_metric(paths.ready)[1])
         if not race.is_cut:
-            _run_finals(race, plan.promote(ranked, plan.FINALISTS), config, scale * plan.FINALS_WORK)
+            folds = default_folds(spec) if config.folds is None else config.folds
+            _run_finals(race, plan.promote(ranked, plan.FINALISTS), config, scale * plan.FINALS_WORK, folds)
         return contenders, race.seconds_left if race.is_cut else None
 
 
@@ -133,14 +137,15 @@ def _halve(race: Any, alive: list[Any], config: SelectConfig, work: float, direc
     return sorted(scored, key=lambda contender: (contender.rung, contender.rank(direction)), reverse=True)
 
 
-def _run_finals(race: Any, finalists: list[Any], config: SelectConfig, work: float) -> None:
+def _run_finals(race: Any, finalists: list[Any], config: SelectConfig, work: float, folds: int) -> None:
     """Train each finalist in full, with several seeds or over folds; these scores replace those of the race."""
     from evergreen.stages.trials.race import Job
 
-    count = plan.n_finals(finalists, config.folds or config.seeds, work)
+    count = plan.n_finals(finalists, folds or config.seeds, work)
+    folds = 0 if config.folds is None and count < MIN_FOLDS else folds
     race.planned = race.done + count * sum(contender.work.full for contender in finalists)
     for extra in range(count):
-        fold = (extra, config.folds) if config.folds else None
+        fold = (extra, folds) if folds else None
         for contender in finalists:
             contender.worker = None
         jobs = [Job(one, one.seed + (0 if fold else extra), 0, fold) for one in finalists]
