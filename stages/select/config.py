@@ -26,7 +26,8 @@ class SelectConfig(Section):
     architectures: Names = []
     """Names of those to compare; empty: every one that accepts the inputs."""
     rungs: list[Annotated[int, Field(ge=1, le=1_000_000)]] = Field([1, 3, 9, 27], min_length=1, max_length=100)
-    """Chunks of epochs after which the worst are dropped, growing; see stages/trials/trial.py."""
+    """A rung for each, after which the worst are dropped; it trains by its share of the work, so many chunks at most
+    where the whole training is shorter."""
     reduction_factor: int = Field(3, ge=2, le=1000)
     """One in so many goes on to the next rung."""
     seed: Seed = 0
