@@ -20,11 +20,12 @@ import torch
 
 from benchmarks import sized
 from evergreen.core.paths import Paths
+from evergreen.data.fitting import fit
 from evergreen.data.prepare.assignment import Assignment, class_codes
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.split import TEST
 from evergreen.data.prepare.table_reader import TableReader
-from evergreen.data.spec import FeatureSpec, fit
+from evergreen.data.spec import FeatureSpec
 from evergreen.models.registry import build, find_task
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig

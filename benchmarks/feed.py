@@ -20,10 +20,11 @@ from benchmarks import sized
 from evergreen.core.paths import Paths
 from evergreen.data import row_ids
 from evergreen.data.feed.batches import load_encoded_split, training_batches
+from evergreen.data.fitting import fit
 from evergreen.data.parquet import RowGroupWriter
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepared import ROWS as GROUP
-from evergreen.data.spec import FeatureSpec, fit
+from evergreen.data.spec import FeatureSpec
 from evergreen.models.registry import build, find_architecture
 from evergreen.models.training.config import TrainingConfig
 from evergreen.models.training.trainer import Trainer

@@ -77,7 +77,8 @@ def released_model(folder: Path) -> Path:
     from sklearn.datasets import load_digits
 
     from evergreen.data import kinds
-    from evergreen.data.spec import FeatureSpec, fit
+    from evergreen.data.fitting import fit
+    from evergreen.data.spec import FeatureSpec
     from evergreen.models.registry import build
     from evergreen.stages.artifacts import save_model
 

@@ -1,33 +1,19 @@
 """`evergreen doctor`: what is missing or cannot work here, and the fix. Each check yields findings."""
 
-import importlib.metadata
 import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+from evergreen.cli.machine_checks import Finding, check_gpu, check_packages, check_ports, check_python, check_resources
 from evergreen.cli.output import CommandResult
 from evergreen.core.errors import PipelineError, UserError
 from evergreen.core.files import read_json
-from evergreen.core.paths import IMPORT_ROOT, Paths, find_root
+from evergreen.core.paths import Paths, find_root
 from evergreen.core.processes import lock_owner
-
-GIB = 2**30
-REQUIRED_PYTHON = (3, 11)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor's: the state of one thing, and how to mend it."""
-
-    what: str
-    state: str  # ok | warn | fail
-    text: str
-    fix: str = ""
 
 
 def doctor() -> CommandResult:
@@ -59,40 +45,6 @@ def doctor() -> CommandResult:
     ]
     value = {"ok": not failed, "findings": [asdict(finding) for finding in findings]}
     return CommandResult(value, "\n".join(lines), int(failed))
-
-
-def check_python() -> Iterator[Finding]:
-    """Check the interpreter's version."""
-    text = f"{sys.version.split()[0]} in {sys.prefix}"
-    yield Finding("python", "ok" if sys.version_info >= REQUIRED_PYTHON else "fail", text, "use Python 3.11 or later")
-
-
-def check_packages() -> Iterator[Finding]:
-    """Check that what Evergreen requires is installed, in the tested versions where constraints.txt lies beside it."""
-    from packaging.requirements import Requirement
-
-    file = IMPORT_ROOT / "constraints.txt"
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    pairs = (line.partition("==") for line in text.splitlines())
-    tested = {name.strip().lower(): version.strip() for name, equal, version in pairs if equal}
-    fix = "make test installs what is pinned; or: pip install -c constraints.txt -e ." if tested else "install it again"
-    required = [Requirement(text) for text in importlib.metadata.requires("evergreen") or []]
-    required = [one for one in required if not one.marker or one.marker.evaluate({"extra": ""})]
-    findings = []
-    for requirement in required:
-        name = requirement.name
-        try:
-            installed = importlib.metadata.version(name).partition("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            findings.append(Finding("packages", "fail", f"{name} is not installed", fix))
-            continue
-        wanted = tested.get(name.lower(), installed).partition("+")[0]
-        if not requirement.specifier.contains(installed, prereleases=True):
-            problem = f"{name} {installed} does not fit {requirement.specifier}"
-            findings.append(Finding("packages", "fail", problem, fix))
-        elif wanted != installed:
-            findings.append(Finding("packages", "warn", f"{name} {installed} is installed, tested is {wanted}", fix))
-    yield from findings or [Finding("packages", "ok", f"all {len(required)} required ones are installed")]
 
 
 def check_git(folder: Path) -> Iterator[Finding]:
@@ -136,28 +88,6 @@ def check_dvc(root: Path) -> Iterator[Finding]:
         yield Finding("dvc", "ok", f"usable; {len(released)} pipelines released")
 
 
-def check_resources(folder: Path) -> Iterator[Finding]:
-    """Check the space on disk, in memory, and in the memory that Ray's processes share."""
-    import psutil
-
-    free = shutil.disk_usage(folder).free / GIB
-    yield Finding(
-        "disk", _grade(free, 2, 10), f"{free:.0f} GiB free", "free some space: models and data are kept by version"
-    )
-    memory = psutil.virtual_memory().available / GIB
-    fix = "close other programs: Ray and torch need 3 GiB"
-    yield Finding("memory", _grade(memory, 1, 3), f"{memory:.1f} GiB available", fix)
-    shared = Path("/dev/shm")
-    if shared.is_dir():
-        size = shutil.disk_usage(shared).total / GIB
-        fix = "in Docker: --shm-size=2g; without it Ray's objects go to the disk"
-        yield Finding("/dev/shm", _grade(size, 0, 1), f"{size:.1f} GiB", fix)
-
-
-def _grade(value: float, minimum: float, good: float) -> str:
-    return "ok" if value >= good else "warn" if value >= minimum else "fail"
-
-
 def check_state_dir(root: Path) -> Iterator[Finding]:
     """Check that .evergreen can be written and that its path is short enough for Ray's sockets."""
     folder = root / ".evergreen"
@@ -169,15 +99,6 @@ def check_state_dir(root: Path) -> Iterator[Finding]:
     fits = ray_node.is_fit(folder / "ray", ray_node.LONGEST_FOLDER)
     text = f"{folder} can be written" + ("" if fits else "; its path does not suit Ray's sockets, they go to /tmp")
     yield Finding(".evergreen", "ok" if fits else "warn", text, "" if fits else "a shorter path keeps them")
-
-
-def check_ports() -> Iterator[Finding]:
-    """Look whether the usual ports are free; a taken one is no fault."""
-    for what, port in (("Prefect", 4200), ("endpoint", 8000)):
-        with socket.socket() as probe:
-            taken = probe.connect_ex(("127.0.0.1", port)) == 0
-        state = "taken; by this project, or the next free one is used" if taken else "free"
-        yield Finding("port", "ok", f"{port} ({what}) is {state}")
 
 
 def check_engines(root: Path) -> Iterator[Finding]:
@@ -220,18 +141,6 @@ def check_cluster(root: Path) -> Iterator[Finding]:
         yield Finding("cluster", "fail", f"{address} cannot be reached ({error})", fix)
     else:
         yield Finding("cluster", "ok", f"{address} can be reached")
-
-
-def check_gpu() -> Iterator[Finding]:
-    """Check that torch can use this machine's GPUs, if it has any."""
-    from evergreen.stages.engines import ray_cluster
-
-    if gpus := ray_cluster.gpus():
-        yield Finding("gpu", "ok", ", ".join(gpus))
-    elif shutil.which("nvidia-smi"):
-        yield Finding("gpu", "warn", "there is one, but the installed torch cannot use it", "install torch for CUDA")
-    else:
-        yield Finding("gpu", "ok", "none; the CPU trains")
 
 
 def check_pipelines(root: Path) -> Iterator[Finding]:

@@ -24,7 +24,8 @@ from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.infer import detect_kind
 from evergreen.data.prepare.split import VALIDATION
 from evergreen.data.prepare.table_reader import TableReader
-from evergreen.data.spec import FeatureSpec, fit
+from evergreen.data.fitting import fit
+from evergreen.data.spec import FeatureSpec
 from evergreen.models import registry
 from evergreen.models.training.trainer import Trainer
 from evergreen.stages import artifacts

@@ -34,8 +34,9 @@ def random_model():
         import torch
 
         from evergreen.data import kinds
+        from evergreen.data.fitting import fit
         from evergreen.data.kinds._images import encode_png as as_png
-        from evergreen.data.spec import FeatureSpec, fit
+        from evergreen.data.spec import FeatureSpec
         from evergreen.models.registry import build
         from evergreen.stages.artifacts import save_model
 

@@ -20,7 +20,7 @@ PARTS = (
     "protocols",
 )
 SHARED_NAMES = {"__init__", "__main__", "config", "stage"}  # said once a package
-MAX_FILES = 35
+MAX_FILES, MAX_LINES, MAX_FUNCTION_LINES = 35, 250, 50
 
 
 def modules() -> list[PurePosixPath]:
@@ -45,6 +45,18 @@ def test_no_two_modules_have_one_name():
 def test_no_folder_holds_more_files_than_can_be_taken_in():
     folders = collections.Counter(str(path.parent) for path in modules() if not is_part(path))
     assert {folder: count for folder, count in folders.items() if count > MAX_FILES} == {}
+
+
+def test_no_file_and_no_function_is_longer_than_can_be_read_at_once():
+    long = []
+    for path in modules():
+        text = (ROOT / path).read_text(encoding="utf-8")
+        long += [str(path)] if text.count("\n") > MAX_LINES else []
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                is_long = (node.end_lineno or 0) - node.lineno >= MAX_FUNCTION_LINES
+                long += [f"{path}:{node.lineno}: {node.name}"] if is_long else []
+    assert long == []
 
 
 def test_no_modules_import_each_other_in_a_circle():

@@ -11,8 +11,9 @@ import pyarrow as pa
 import torch
 
 from evergreen.data.feed.batches import InMemoryBatches
+from evergreen.data.fitting import fit
 from evergreen.data.prepare.infer import kind_names, kind_options
-from evergreen.data.spec import FeatureSpec, fit
+from evergreen.data.spec import FeatureSpec
 from evergreen.models.network import Network
 from evergreen.models.registry import build, find_task
 from evergreen.models.training.trainer import Trainer

@@ -10,7 +10,7 @@ import pyarrow as pa
 from evergreen.core.marks import Mark
 from evergreen.data.arrow import RowErrors
 from evergreen.data.field import TensorField
-from evergreen.data.kinds._near_duplicates import NearDuplicate, join_features
+from evergreen.data.kinds.duplicates.near_duplicates import NearDuplicate, join_features
 
 
 class Kind:

@@ -12,8 +12,8 @@ from evergreen.core.marks import Mark, StyledText
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds._json import check_unicode, format_value
-from evergreen.data.kinds._minhash import find_similar_texts
-from evergreen.data.kinds._near_duplicates import NearDuplicate
+from evergreen.data.kinds.duplicates.minhash import find_similar_texts
+from evergreen.data.kinds.duplicates.near_duplicates import NearDuplicate
 
 SHOWN = 280  # characters of a text on a page
 SORTS = (r"\p{Lu}", r"\p{Nd}", r"[\s\p{Z}]", r"[^\p{L}\p{N}]")  # capitals, digits, spaces, signs

@@ -23,12 +23,12 @@ from evergreen.data.arrow import RowErrors, decode_array, list_depth
 from evergreen.data.decode_limits import spend
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
-from evergreen.data.kinds import _mel as spectra
-from evergreen.data.kinds import _wav as wav
-from evergreen.data.kinds._audio_duplicates import find_duplicate_sounds, sound_features
 from evergreen.data.kinds._json import format_value
-from evergreen.data.kinds._near_duplicates import NearDuplicate
-from evergreen.data.kinds._sound_file import decode_sound
+from evergreen.data.kinds.duplicates.audio_duplicates import find_duplicate_sounds, sound_features
+from evergreen.data.kinds.duplicates.near_duplicates import NearDuplicate
+from evergreen.data.kinds.sound import mel as spectra
+from evergreen.data.kinds.sound import wav
+from evergreen.data.kinds.sound.sound_file import decode_sound
 
 TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])  # rate 0: that of the option
 LONG = 1000  # samples of a row from which on a list of numbers within −1…1 is taken for sound

@@ -16,8 +16,8 @@ from evergreen.core.errors import DataError
 from evergreen.data.arrow import RowErrors, decode_array, missing_words, to_names, to_strings
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
-from evergreen.data.kinds import _class_counts as class_counts
 from evergreen.data.kinds._json import check_unicode, format_value
+from evergreen.data.kinds.classes import class_counts
 
 PAIRS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1"))
 SURE = 0.95  # share of the values that must be words of one pair for text to be yes and no

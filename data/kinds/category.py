@@ -7,10 +7,8 @@ where slot 0 was not learned.
 The state of a target holds how many training rows each class has (`counts`): what balanced weights are made of.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,15 +22,21 @@ from evergreen.data.arrow import (
     holds_codes,
     is_mostly_numbers,
     joint_codes,
-    to_names,
     to_strings,
 )
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
-from evergreen.data.kinds import _class_checks as checks
-from evergreen.data.kinds import _class_counts as class_counts
-from evergreen.data.kinds import _spelling as spelling
 from evergreen.data.kinds._json import format_value
+from evergreen.data.kinds.classes import class_checks as checks
+from evergreen.data.kinds.classes import class_counts, spelling
+from evergreen.data.kinds.classes.vocabulary import (
+    bucket_of,
+    canonical_case,
+    known_values,
+    known_words,
+    typed_value,
+    words_type,
+)
 
 MANY = 1000  # distinct values above which a text column is no category
 WORDS = {"string": "text", "integer": "a whole number", "boolean": "true or false"}
@@ -91,11 +95,11 @@ class Category(Kind):
             return pa.nulls(len(column), pa.string()), dict.fromkeys(range(len(column)), error.problem)
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
-        types = [_type(column) for column in columns.values()]
+        types = [words_type(column) for column in columns.values()]
         most, buckets = ([*options.get(name, [self.OPTIONS[name]] * len(types))] for name in ("most", "buckets"))
         checks.check_category_options(list(columns), most, buckets, target)
         values = [
-            _values(column, kind, fewest=1 if target else 2, most=len(column) if target else cap)
+            known_values(column, kind, fewest=1 if target else 2, most=len(column) if target else cap)
             for column, kind, cap in zip(columns.values(), types, most, strict=True)
         ]
         if target and len(values[0]) < 2:
@@ -108,7 +112,7 @@ class Category(Kind):
         if not target:
             parts = zip(columns.values(), types, values, strict=True)
             rest = [
-                class_counts.commonest_and_rest(_canonical(column, kind), _known(tuple(known), kind))
+                class_counts.commonest_and_rest(canonical_case(column, kind), known_words(tuple(known), kind))
                 for column, kind, known in parts
             ]
             state |= {"commonest": [place for place, _ in rest], "rare": [count for _, count in rest]}
@@ -128,8 +132,8 @@ class Category(Kind):
         values, kind = field.state["values"][index], field.state["types"][index]
         coded = pa.types.is_dictionary(column.type)
         text = pa.concat_arrays([column.dictionary, pa.nulls(1, pa.string())]) if coded else column
-        text = _canonical(text, kind)
-        places = pc.index_in(text, _known(tuple(values), kind)).fill_null(-1)
+        text = canonical_case(text, kind)
+        places = pc.index_in(text, known_words(tuple(values), kind)).fill_null(-1)
         codes = places.to_numpy(zero_copy_only=False).astype(np.int64)
         codes = self._hashed(field, index, text, codes + 1) if field.shape else codes
         if field.shape and text.null_count and not field.state["missing"][index]:
@@ -148,7 +152,7 @@ class Category(Kind):
         other = (codes == 0) & text.is_valid().to_numpy(zero_copy_only=False)
         if buckets and other.any():
             words = text.filter(pa.array(other)).dictionary_encode()
-            places = np.array([_bucket(word, buckets) for word in words.dictionary.to_pylist()])
+            places = np.array([bucket_of(word, buckets) for word in words.dictionary.to_pylist()])
             codes[other] = 1 + len(field.state["values"][index]) + places[words.indices.to_numpy(zero_copy_only=False)]
         return codes
 
@@ -173,7 +177,7 @@ class Category(Kind):
         kind = field.state["types"][index]
         if value is None:
             return None
-        word = checks.parse_name(value, kind, _known(tuple(field.state["values"][index]), kind))
+        word = checks.parse_name(value, kind, known_words(tuple(field.state["values"][index]), kind))
         if word is None:
             raise DataError(f"is not {WORDS[kind]} (got {format_value(value)})", fix=f"give {WORDS[kind]}")
         return word
@@ -181,7 +185,7 @@ class Category(Kind):
     def to_json(self, field: TensorField, index: int, value: pa.Scalar) -> Any:
         word, kind = value.as_py(), field.state["types"][index]
         try:
-            return None if word is None else _typed(word, kind)
+            return None if word is None else typed_value(word, kind)
         except ValueError:  # a word where training rows held whole numbers alone
             return word
 
@@ -235,43 +239,3 @@ class Category(Kind):
 
     def target_scores(self, train: pa.Array, held_out: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         return class_counts.one_hot(train, held_out)
-
-
-@lru_cache(maxsize=256)
-def _known(values: tuple[Any, ...], kind: str) -> pa.Array:
-    """Cache known values as texts for an endpoint; by `kind`, for Python takes 1 and true for equal."""
-    return to_names(pa.array([None if value is None else _text(value) for value in values], pa.string()))
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _typed(word: str, kind: str) -> Any:
-    return int(word) if kind == "integer" else word.lower() == "true" if kind == "boolean" else word
-
-
-def _canonical(column: pa.Array, kind: str) -> pa.Array:
-    return pc.utf8_lower(column) if kind == "boolean" else column
-
-
-def _type(column: pa.Array) -> str:
-    words = pc.unique(column.drop_null()).to_pylist()
-    if words and {word.lower() for word in words} <= {"true", "false"}:
-        return "boolean"
-    return "integer" if words and all(map(checks.is_whole, words)) else "string"
-
-
-def _bucket(word: str, buckets: int) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little") % buckets
-
-
-def _values(column: pa.Array, kind: str, fewest: int, most: int) -> list[Any]:
-    """Return the values seen at least `fewest` times, the `most` most common ones, sorted; null comes first."""
-    counts = pc.value_counts(_canonical(column, kind))
-    counts = counts.filter(pc.greater_equal(counts.field("counts"), fewest))
-    if len(counts) > most:  # of equally common ones those that the alphabet has first
-        keys = [("counts", "descending"), ("values", "ascending")]
-        counts = counts.take(pc.sort_indices(pa.Table.from_struct_array(counts), keys)[:most])
-    words = counts.field("values").to_pylist()
-    return ([None] if None in words else []) + sorted(_typed(word, kind) for word in words if word is not None)

@@ -18,9 +18,9 @@ from evergreen.data.kinds import Kind
 from evergreen.data.kinds import _augment_image as affine
 from evergreen.data.kinds import _images as pixels
 from evergreen.data.kinds import _pretrained as pretrained
-from evergreen.data.kinds._image_duplicates import find_duplicate_images
 from evergreen.data.kinds._json import format_value, parse_numeric_array
-from evergreen.data.kinds._near_duplicates import NearDuplicate
+from evergreen.data.kinds.duplicates.image_duplicates import find_duplicate_images
+from evergreen.data.kinds.duplicates.near_duplicates import NearDuplicate
 
 FIRST = 10  # files that are looked at to tell whether a column of bytes holds images; some may be damaged
 EXAMPLE = 4096  # values: a larger picture is not written out in the documentation of an endpoint

@@ -14,9 +14,9 @@ from evergreen.data.arrow import RowErrors, decode_array, is_ragged, list_depth,
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
 from evergreen.data.kinds._json import parse_numeric_array
-from evergreen.data.kinds._near_duplicates import NearDuplicate, match_rounded
 from evergreen.data.kinds._number_checks import check_numeric_target, numeric_range
 from evergreen.data.kinds._transform import invert_transform
+from evergreen.data.kinds.duplicates.near_duplicates import NearDuplicate, match_rounded
 
 
 class Series(Kind):

@@ -18,8 +18,8 @@ from evergreen.data.arrow import RowErrors, decode_array, evenly_spaced_indices
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import _tokenize as units
 from evergreen.data.kinds._json import check_unicode, format_value
-from evergreen.data.kinds._minhash import join_words
 from evergreen.data.kinds._written import Written, is_blank, texts_of
+from evergreen.data.kinds.duplicates.minhash import join_words
 
 PADDING, UNKNOWN, BEGIN, END = range(4)
 SPECIAL = 4  # tokens before the vocabulary

@@ -59,13 +59,8 @@ def infer_schema(
     suit its kind, or when no input is left.
     """
     options, given, ignore = kind_options(given or {}), kind_names(given or {}), list(ignore)
-    if given.get(target, target_kind) != target_kind:
-        problem = f"the task predicts a {target_kind}, but kinds declares '{target}' a {given[target]}"
-        raise DataError(problem, place="preprocess.kinds", fix=f"take '{target}' out of kinds, or change the task")
     columns = check_columns(table, [target, *given, *ignore, *key])
-    reader = kinds.find(target_kind)
-    reader = reader.with_options(_complete_options(table, target, target_kind, options))
-    reader.check_target(decode_array(table.column(target)), f"target column '{target}'")
+    _check_target(table, target, target_kind, given, options)
     inputs, notes = {}, []
     asked = [name for name in columns if name not in {target, *ignore, *key, *given}]
     recognised = _map_in_threads(lambda name: detect_kind(name, decode_array(table.column(name))), asked)
@@ -94,6 +89,17 @@ def infer_schema(
     options |= _map_in_threads(lambda name: _complete_options(table, name, every[name], options), every)
     found_out = {name: said for name, said in options.items() if said}
     return Schema(inputs, target, target_kind, notes, found_out, merge_similar(chain.from_iterable(doubts.values())))
+
+
+def _check_target(
+    table: pa.Table, target: str, kind: str, given: Mapping[str, str], options: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Raise DataError where the target's values, or what is said about them, do not suit its kind."""
+    if given.get(target, kind) != kind:
+        problem = f"the task predicts a {kind}, but kinds declares '{target}' a {given[target]}"
+        raise DataError(problem, place="preprocess.kinds", fix=f"take '{target}' out of kinds, or change the task")
+    reader = kinds.find(kind).with_options(_complete_options(table, target, kind, options))
+    reader.check_target(decode_array(table.column(target)), f"target column '{target}'")
 
 
 def find_constant_columns(table: pa.Table, names: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ from evergreen.data.arrow import RowErrors, decode_array
 from evergreen.data.kinds.number import Number
 from evergreen.data.number_format import PLAIN
 from evergreen.data.prepare import infer as schemas
-from evergreen.data.prepare import split, splitters, windows
+from evergreen.data.prepare import split, splitters, times, windows
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.filter import filter_rows, no_rows_left_error
 from evergreen.data.prepare.infer import Schema
@@ -134,7 +134,7 @@ def _silent(rows: int) -> list[str]:
 
 def _notes(points: pa.Table, raw: pa.Table, config: PreprocessConfig, format: str) -> list[str]:
     notes, orders = [], windows.order_by_time(points, config.time, config.series_column, format)
-    if any(windows.is_irregular(moment) for _, moment in orders):
+    if any(times.is_irregular(moment) for _, moment in orders):
         notes.append(f"the times are not evenly spaced: {config.window} rows back are not always as long ago")
     seen = (config.target, config.time, config.series_column, *config.covariates)
     unseen = [name for name in schemas.check_columns(raw, []) if name not in seen]

@@ -12,7 +12,7 @@ from evergreen.core.errors import DataError
 from evergreen.data import kinds, row_ids
 from evergreen.data.arrow import combine_chunks, decode_array, to_names, to_strings
 from evergreen.data.prepare.infer import Schema
-from evergreen.data.prepare.windows import parse_times
+from evergreen.data.prepare.times import parse_times
 
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(len(SPLITS))

@@ -19,7 +19,7 @@ from evergreen.data.prepare import assignment, split
 from evergreen.data.prepare.assignment import Assignment, class_codes, deal
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.split import NO_SPLIT, TEST, TRAIN, VALIDATION
-from evergreen.data.prepare.windows import no_time_error, read_times
+from evergreen.data.prepare.times import no_time_error, read_times
 
 PLACE = "preprocess"
 MIDNIGHT = "T00:00:00.000000"

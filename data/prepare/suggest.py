@@ -17,7 +17,7 @@ from evergreen.data.prepare.infer import IDENTIFIER, Schema, detect_kind, infer_
 from evergreen.data.prepare.split import NO_SPLIT, split_by_column
 from evergreen.data.prepare.suggest_time import ask_about_times, suggest_forecast, suggest_time_split
 from evergreen.data.prepare.timeline import Timeline, find_timeline
-from evergreen.data.prepare.windows import is_evenly_spaced
+from evergreen.data.prepare.times import is_evenly_spaced
 from evergreen.data.quality.late_columns import find_late_columns
 from evergreen.data.sources import RESERVED
 

@@ -16,7 +16,7 @@ from evergreen.data.prepare import split
 from evergreen.data.prepare.cast import is_constant, is_missing
 from evergreen.data.prepare.infer import is_identifier
 from evergreen.data.prepare.timeline import PARTS, Timeline, is_called_time, name_words
-from evergreen.data.prepare.windows import read_times
+from evergreen.data.prepare.times import read_times
 
 MAX_COVARIATES = 3  # with more columns than these a row is predicted from its own columns
 MAX_MISSING = 0.02  # share of a covariate: with more, too few windows are whole

@@ -28,7 +28,7 @@ from evergreen.data.prepare.prepared_rows import PreparedRows, warn_moving_cuts
 from evergreen.data.prepare.rules.constraints import Rules, RuleStats
 from evergreen.data.prepare.split import NO_SPLIT, TEST, TRAIN, VALIDATION
 from evergreen.data.prepare.splitters import Splitter
-from evergreen.data.prepare.windows import read_times
+from evergreen.data.prepare.times import read_times
 from evergreen.data.sources import RESERVED
 
 

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from evergreen.data.arrow import decode_array, to_strings
 from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare.time_steps import DAY, MIN_ROWS, Steps, describe_irregularities
-from evergreen.data.prepare.windows import MAX_REPEATED, read_times
+from evergreen.data.prepare.times import read_times
+from evergreen.data.prepare.windows import MAX_REPEATED
 
 WORDS = {  # of the names of columns whose numbers may be times
     *("date", "day", "time", "timestamp", "datetime", "week", "month", "quarter", "year", "hour", "minute", "second"),

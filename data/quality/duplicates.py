@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from evergreen.data import kinds
 from evergreen.data.arrow import decode_array, joint_codes
-from evergreen.data.kinds._near_duplicates import NearDuplicate, match_rounded
+from evergreen.data.kinds.duplicates.near_duplicates import NearDuplicate, match_rounded
 
 
 def find_near_duplicates(table: pa.Table, other: pa.Table, kind_of: Mapping[str, str]) -> list[NearDuplicate] | None:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from evergreen.data import kinds
 from evergreen.data.arrow import decode_array, to_strings
-from evergreen.data.prepare.windows import read_times
+from evergreen.data.prepare.times import read_times
 
 PULL = 0.1  # rows' worth by which the mean of a bin is drawn to that of all
 MIN_ROWS = 20  # rows behind every statement

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from evergreen.data.arrow import combine_chunks
 from evergreen.data.kinds import find
-from evergreen.data.kinds._class_counts import limit_values
+from evergreen.data.kinds.classes.class_counts import limit_values
 from evergreen.data.prepare.cast import is_missing
 
 BEYOND = 0.1  # of the range there was: how far outside it a value must lie

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import sources
-from evergreen.data.kinds._sound_file import INSTALL, decode_sound
+from evergreen.data.kinds.sound.sound_file import INSTALL, decode_sound
 from evergreen.data.sources._files import File, combined_hash, list_with_hashes, walk
 
 FOLDER_OF = (".wav", ".flac", ".ogg", ".mp3")

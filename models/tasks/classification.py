@@ -58,6 +58,7 @@ class Classification(CalibratedTask):
     PLOT = "confusion"
     METRICS = {"log_loss": "min", "accuracy": "max", "auc": "max", "average_precision": "max", "f1": "max"}
     SCORES_PAIRS = True
+    CROSS_VALIDATES = True
 
     weights: Tensor  # (K,), or (K, 2) of having and lacking each label
 

@@ -24,6 +24,7 @@ class Regression(NumericTask):
     REFERENCE = "ridge_regression"
     PLOT = "residuals"
     SCORES_PAIRS = True
+    CROSS_VALIDATES = True
     METRICS = {"r2": "max", "rmse": "min", "mae": "min"}
 
     def scores(self, predicted: Tensor, actual: Tensor) -> dict[str, float]:

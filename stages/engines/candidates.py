@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evergreen.core.errors import VersionError
 from evergreen.core.paths import Paths
-from evergreen.stages.engines import git_tags
+from evergreen.stages.engines import git_commits, git_tags
 from evergreen.stages.engines.dvc_graph import BROKEN_LOCK, load_yaml
 from evergreen.stages.engines.git_tags import Tags, Version
 
@@ -72,7 +72,7 @@ def _contents(root: Path, commits: frozenset[str]) -> Mapping[str, str]:
     """Return by commit what it holds at LOCKS, one text after the other, in one call of git."""
     query = "".join(f"{commit}:./{path} {commit}\n" for commit in commits for path in LOCKS)
     contents: dict[str, str] = {}
-    for record in git_tags.git(root, "cat-file", "--batch=\x01%(rest)", text=query).split("\x01")[1:]:
+    for record in git_commits.git(root, "cat-file", "--batch=\x01%(rest)", text=query).split("\x01")[1:]:
         commit, _, text = record.partition("\n")
         contents[commit] = contents.get(commit, "") + text
     return contents

@@ -14,9 +14,8 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from evergreen.core.errors import VersionError
 from evergreen.core.files import read_text, write_text
@@ -26,19 +25,17 @@ from evergreen.stages.engines.dvc_code import version_file, write_code_versions
 from evergreen.stages.engines.dvc_graph import (
     BROKEN_LOCK,
     graph_file,
-    load_yaml,
     register_pipeline,
     registered_pipelines,
     replace_entry,
 )
-from evergreen.stages.engines.dvc_memory import UP_TO_DATE, explain, recall, remember, state_hash
+from evergreen.stages.engines.dvc_memory import UP_TO_DATE, recall, remember, state_hash
+from evergreen.stages.engines.dvc_reasons import Files, compare
 from evergreen.stages.engines.dvc_state import prepare
 from evergreen.stages.engines.dvc_upgrade import has_older_records, upgrade_records
 from evergreen.stages.pipeline import STAGES, Pipeline, read
 
 if TYPE_CHECKING:
-    from dvc.dependency.param import ParamsDependency
-    from dvc.output import Output
     from dvc.repo import Repo
     from dvc.stage import Stage
 
@@ -118,9 +115,9 @@ def stale_reasons(
     changed = [paths for paths in known if recall(paths).get(UP_TO_DATE) != states[paths.name]]
     if changed:
         with open_repo(root) as repo:
-            records, files = _stages(repo, root), _Files(root)
+            records, files = _stages(repo, root), Files(root)
             for paths in changed:
-                told = ((one, _stale_reason(records[f"{one}@{paths.name}"], paths, one, files)) for one in stages)
+                told = ((one, compare(records[f"{one}@{paths.name}"], paths, one, files)) for one in stages)
                 reasons[paths.name] = {stage: reason for stage, reason in told if reason}
                 if len(stages) == len(STAGES) and not reasons[paths.name]:
                     remember(paths, UP_TO_DATE, states[paths.name])
@@ -162,57 +159,6 @@ def stale_reason(pipeline: Pipeline, paths: Paths, stage: str) -> str | None:
 def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
     """Tell whether nothing is stale in the whole pipeline."""
     return not stale_reasons(paths.root, [pipeline])[paths.name]
-
-
-class _Files:
-    """Hold the contents of the files that stages share, each read once for all stages that ask."""
-
-    def __init__(self, root: Path) -> None:
-        self._hashes: dict[str, Any] = {}
-        self._values = cache(lambda path: load_yaml(read_text(root / path), path) or {})
-
-    def reason(self, file: Output, sort: str) -> str:
-        """Say how a file differs from its record; nothing where it does not."""
-        path = file.def_path
-        if path not in self._hashes:
-            self._hashes[path] = file.get_hash() if file.exists else None
-        if self._hashes[path] is None:
-            return f"missing {sort}: {path}"
-        return f"{sort} changed: {path}" if self._hashes[path] != file.hash_info else ""
-
-    def params_reason(self, dep: ParamsDependency) -> str:
-        """Say which settings differ from those recorded."""
-        values = self._values(dep.def_path)
-        old = _flatten(dep.hash_info.value or {})
-        new = _flatten({key: values[key] for key in dep.params if key in values})
-        keys = sorted(key for key in old.keys() | new.keys() if old.get(key, ...) != new.get(key, ...))
-        return f"params {', '.join(keys)} changed" if keys else ""
-
-
-def _stale_reason(entry: Stage, paths: Paths, stage: str, files: _Files) -> str:
-    """Compare a stage with its record in dvc.lock; the most telling reason first."""
-    if not any(out.hash_info for out in entry.outs):
-        return "never run"
-    code = version_file(paths, stage).relative_to(paths.root).as_posix()
-    reasons, moved = [files.reason(out, "output") for out in entry.outs], ""
-    for dep in entry.deps:
-        if hasattr(dep, "params"):
-            reasons.append(files.params_reason(dep))
-        elif dep.def_path == code:
-            moved = (dep.hash_info.value or "unknown") if files.reason(dep, "code") else ""
-        else:
-            reasons.append(files.reason(dep, "input"))
-    reasons += ["command changed"] * entry.changed_stage()
-    if moved:  # other parts are used where another task or architecture is: that is said already
-        reasons.append(explain(paths, stage, moved, same_parts=any(reasons)))
-    return "; ".join(sorted(filter(None, reasons), key=lambda text: not text.startswith(("missing", "params"))))
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return flat
 
 
 @infrequent_gc()

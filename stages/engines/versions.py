@@ -15,7 +15,7 @@ from evergreen.core.errors import VersionError
 from evergreen.core.files import atomic_directory, read_json, read_text
 from evergreen.core.paths import IMPORT_ROOT, Paths
 from evergreen.core.processes import exclusive_lock
-from evergreen.stages.engines import git_tags
+from evergreen.stages.engines import git_commits, git_tags
 from evergreen.stages.engines.candidates import find_candidate, read_own_tags, recorded_candidates
 from evergreen.stages.engines.dvc_cache import export_folder, folder_md5, push
 from evergreen.stages.engines.dvc_code import write_code_versions as write_code_versions
@@ -115,7 +115,9 @@ def _register_version(paths: Paths, lock: str, tags: git_tags.Tags, message: str
     version = tags.next_version
     title = f"{paths.name} {version}"
     texts = {graph_file(paths.root, "dvc.lock"): lock} | _own_params(paths.root)
-    commit = git_tags.commit_texts(paths.root, texts, "\n\n".join(filter(None, [f"Release {title}", message])) + "\n")
+    commit = git_commits.commit_texts(
+        paths.root, texts, "\n\n".join(filter(None, [f"Release {title}", message])) + "\n"
+    )
     reached = _test_scores(paths)
     body = [title, message, SCORES + json.dumps(reached, sort_keys=True) if reached else ""]
     git_tags.create_tag(paths.root, f"{paths.name}@{version}", commit, "\n\n".join(filter(None, body)) + "\n")
@@ -132,7 +134,7 @@ def _test_scores(paths: Paths) -> dict[str, float]:
 def _own_params(root: Path) -> dict[str, str]:
     """Return params.yaml, when all that differs from git is names which `register_pipeline` added."""
     place = graph_file(root, "params.yaml")
-    now, then = read_text(root / place), git_tags.content(root, "HEAD", place)
+    now, then = read_text(root / place), git_commits.content(root, "HEAD", place)
     if then is None or now == then:
         return {}
     listed = load_yaml(then, place)["pipelines"] or []
@@ -147,7 +149,7 @@ def _put_event(paths: Paths, stage: str, version: Version, message: str) -> None
 
 
 def _say_notes(paths: Paths, say: Callable[[str], None]) -> None:
-    if uncommitted := git_tags.changed(paths.root, *_needed_to_rebuild(paths)):
+    if uncommitted := git_commits.changed(paths.root, *_needed_to_rebuild(paths)):
         shown = ", ".join(uncommitted[:5]) + (" …" if len(uncommitted) > 5 else "")
         say(f"released, but git lacks {shown}; commit them so that the version can be built again")
     try:

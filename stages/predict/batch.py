@@ -50,16 +50,10 @@ def predict(
     """
     from evergreen.stages.engines import versions
 
-    _check_output(output)
+    _check_output(output, source)
     version = versions.released(paths.root).get(paths.name)
     if version is None:
         raise PipelineError(f"{paths.name} has no released version", fix=f"make one with: evergreen run {paths.name}")
-    if not source.exists():
-        raise PipelineError("there is no such file or folder", place=str(source), fix="check the path")
-    for path in (output, output.with_name(output.name + ENDING)):
-        if path.exists() and path.samefile(source):
-            problem = f"{path} is the input file" if path == output else f"the input file would be {output}'s {ENDING}"
-            raise PipelineError(problem, place="--output", fix="name another file")
     opened = open_source(str(source.resolve()), paths.root)
     opened.encoding = _encoding(paths) if opened.READS_TEXT else ""
     model = load_model(versions.checkout(paths, version))
@@ -92,13 +86,20 @@ def _encoding(paths: Paths) -> str:
     return ""
 
 
-def _check_output(output: Path) -> None:
+def _check_output(output: Path, source: Path) -> None:
+    """Raise PipelineError where `output` cannot be written, or would replace the input."""
     if output.suffix.lower() not in ENDINGS:
         raise PipelineError(f"cannot write {output.name!r}", place="--output", fix="end its name with .csv or .parquet")
     if not output.parent.is_dir():
         raise PipelineError(f"there is no folder {output.parent}", place="--output", fix="make it first")
     if output.is_dir():
         raise PipelineError(f"{output} is a folder", place="--output", fix="give the name of a file")
+    if not source.exists():
+        raise PipelineError("there is no such file or folder", place=str(source), fix="check the path")
+    for path in (output, output.with_name(output.name + ENDING)):
+        if path.exists() and path.samefile(source):
+            problem = f"{path} is the input file" if path == output else f"the input file would be {output}'s {ENDING}"
+            raise PipelineError(problem, place="--output", fix="name another file")
 
 
 @dataclass

@@ -8,10 +8,11 @@ import pyarrow as pa
 
 from evergreen.data import kinds, prepared
 from evergreen.data.field import TensorField
+from evergreen.data.fitting import fit_inputs, fit_target
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.infer import kind_options
 from evergreen.data.prepare.windows import HISTORY, mean_step
-from evergreen.data.spec import FeatureSpec, fit_inputs, fit_target
+from evergreen.data.spec import FeatureSpec
 from evergreen.stages.preprocess.passes import FIT_ROWS, PreparedResult
 
 SHARE = 8  # the sample takes at most one part in so many of memory_mb

@@ -10,7 +10,7 @@ import pyarrow as pa
 from evergreen.core.errors import PipelineError
 from evergreen.core.messages import merge_similar
 from evergreen.data import kinds
-from evergreen.data.kinds._near_duplicates import NearDuplicate
+from evergreen.data.kinds.duplicates.near_duplicates import NearDuplicate
 from evergreen.data.quality.duplicates import find_near_duplicates
 from evergreen.data.quality.leakage import (
     Leak,

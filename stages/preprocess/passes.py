@@ -15,6 +15,7 @@ from evergreen.core import parts
 from evergreen.core.progress import Progress
 from evergreen.data import kinds
 from evergreen.data.field import TensorField
+from evergreen.data.fitting import fit_target
 from evergreen.data.parquet import RowGroup
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.filter import filter_rows, no_rows_left_error
@@ -24,7 +25,6 @@ from evergreen.data.prepare.series_reader import SeriesReader
 from evergreen.data.prepare.split import SPLITS
 from evergreen.data.prepare.table_reader import TableReader
 from evergreen.data.prepared import QUARANTINED, row_groups
-from evergreen.data.spec import fit_target
 from evergreen.models.base import Task
 from evergreen.stages.code_version import code_version
 from evergreen.stages.preprocess import dealt_splits, raw_sample, samples

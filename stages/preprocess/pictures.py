@@ -29,7 +29,7 @@ from evergreen.data import kinds
 from evergreen.data.arrow import decode_array, stack_lists, to_strings
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import Kind
-from evergreen.data.prepare.windows import read_times
+from evergreen.data.prepare.times import read_times
 from evergreen.data.spec import FeatureSpec
 from evergreen.stages.preprocess.samples import Samples
 

@@ -19,12 +19,15 @@ class SelectConfig(Section):
     """Seconds after which the comparison is cut off and the choice is provisional; by default it ends with its plan."""
     seeds: int = Field(3, ge=1, le=1000)
     """Seeds with which finalists are scored."""
-    folds: int = Field(0, ge=0, le=1000)
-    """Folds of the training and validation rows over which finalists are scored instead of seeds; 0: seeds."""
+    folds: int | None = Field(None, ge=0, le=1000)
+    """Folds of the training and validation rows over which finalists are scored instead of seeds; 0: seeds.
+
+    By default 5 up to 3,000 rows without an order of time, if at least 2 of them fit into the plan."""
     architectures: Names = []
     """Names of those to compare; empty: every one that accepts the inputs."""
     rungs: list[Annotated[int, Field(ge=1, le=1_000_000)]] = Field([1, 3, 9, 27], min_length=1, max_length=100)
-    """Chunks of epochs after which the worst are dropped, growing; see stages/trials/trial.py."""
+    """A rung for each, after which the worst are dropped; it trains by its share of the work, so many chunks at most
+    where the whole training is shorter."""
     reduction_factor: int = Field(3, ge=2, le=1000)
     """One in so many goes on to the next rung."""
     seed: Seed = 0

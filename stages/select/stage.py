@@ -1,9 +1,9 @@
 """Choose an architecture: race all that fit the inputs and the task, by a plan that no clock decides.
 
-Synchronous successive halving (Jamieson and Talwalkar 2016) by a factor of 3 at a constant learning rate: all train a
-chunk of epochs, the best third goes on to three times as many. The baseline, where there is one, stays to the end.
-Then the finalists are trained as the candidate will be, with several seeds, and of those within one standard error of
-the best the one is chosen whose answer is the least work, then the one with fewest parameters (Breiman et al. 1984).
+Synchronous successive halving (Jamieson and Talwalkar 2016) by a factor of 3 at a constant learning rate: all train by
+equal work, the best third goes on, and those that may still reach it. The baseline, where there is one, stays to the
+end. Then the finalists are trained as the candidate will be, with several seeds, and of those within one standard error
+of the best the one is chosen whose answer is the least work, then the one with fewest parameters (Breiman et al. 1984).
 
 How far each trains follows from the rows, the settings and the work that a network is (stages/trials/race_plan.py).
 Where a limit of seconds cuts the plan off, the choice is provisional: it says so, only a person may release it, and the
@@ -20,7 +20,9 @@ from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.select.config import SelectConfig
 from evergreen.stages.trials import race_plan as plan
 
-VERSION = 2  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+MIN_FOLDS = 2  # one, of which nobody asked for, tells no more than the validation split
+
+VERSION = 4  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
@@ -82,9 +84,10 @@ def _race(
 ) -> tuple[list[Any], float | None]:
     """Return the contenders, and the seconds that are left of a plan that was cut off, else None."""
     from evergreen.data.spec import FeatureSpec
-    from evergreen.models.registry import find_architecture
+    from evergreen.models.registry import find_architecture, is_tried_first
     from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.trials.contender import ContenderState
+    from evergreen.stages.trials.folds import default_folds
     from evergreen.stages.trials.race import Race
     from evergreen.stages.trials.trial import deciding_metric, max_rows
 
@@ -100,13 +103,18 @@ def _race(
         race.measure(contenders)
         alive = [one for one in contenders if one.work]
         race.planned = scale * (plan.RACE_WORK + plan.FINALS_WORK)
-        ranked = _halve(race, alive, config, scale * plan.RACE_WORK, deciding_metric(paths.ready)[1])
+        favourites = {name for name in names if is_tried_first(name, {field.kind for field in spec.inputs.values()})}
+        direction = deciding_metric(paths.ready)[1]
+        ranked = _halve(race, alive, config, scale * plan.RACE_WORK, direction, favourites)
         if not race.is_cut:
-            _run_finals(race, plan.promote(ranked, plan.FINALISTS), config, scale * plan.FINALS_WORK)
+            folds = default_folds(spec) if config.folds is None else config.folds
+            _run_finals(race, ranked, config, scale * plan.FINALS_WORK, folds)
         return contenders, race.seconds_left if race.is_cut else None
 
 
-def _halve(race: Any, alive: list[Any], config: SelectConfig, work: float, direction: str) -> list[Any]:
+def _halve(
+    race: Any, alive: list[Any], config: SelectConfig, work: float, direction: str, favourites: set[str]
+) -> list[Any]:
     """Halve successively; return all that were scored, the best of the furthest rung first."""
     from evergreen.stages.trials.race import Job
 
@@ -116,7 +124,10 @@ def _halve(race: Any, alive: list[Any], config: SelectConfig, work: float, direc
         jobs = []
         for contender in alive:
             before, contender.goal = contender.goal, plan.rung_goal(contender, chunks, allowed)
-            jobs.append(Job(contender, contender.seed, contender.goal, steps_before=before))
+            if contender.goal > before:
+                jobs.append(Job(contender, contender.seed, contender.goal, steps_before=before))
+            else:
+                contender.rung = rung  # it is at its whole length
         answers = race.run(jobs, f"rung {rung} of {rungs}")
         for contender in alive:
             if contender.name in answers:
@@ -128,19 +139,21 @@ def _halve(race: Any, alive: list[Any], config: SelectConfig, work: float, direc
         if race.is_cut:
             break
         if rung < rungs:
-            alive = plan.promote(alive, max(plan.FINALISTS, -(-(len(alive) - 1) // config.reduction_factor)))
+            alive = plan.promote(alive, config.reduction_factor, direction, favourites)
     scored = [contender for contender in contenders if contender.score]
     return sorted(scored, key=lambda contender: (contender.rung, contender.rank(direction)), reverse=True)
 
 
-def _run_finals(race: Any, finalists: list[Any], config: SelectConfig, work: float) -> None:
+def _run_finals(race: Any, ranked: list[Any], config: SelectConfig, work: float, folds: int) -> None:
     """Train each finalist in full, with several seeds or over folds; these scores replace those of the race."""
     from evergreen.stages.trials.race import Job
 
-    count = plan.n_finals(finalists, config.folds or config.seeds, work)
+    finalists = plan.finalists(ranked, folds or config.seeds, work)
+    count = plan.n_finals(finalists, folds or config.seeds, work)
+    folds = 0 if config.folds is None and count < MIN_FOLDS else folds
     race.planned = race.done + count * sum(contender.work.full for contender in finalists)
     for extra in range(count):
-        fold = (extra, config.folds) if config.folds else None
+        fold = (extra, folds) if folds else None
         for contender in finalists:
             contender.worker = None
         jobs = [Job(one, one.seed + (0 if fold else extra), 0, fold) for one in finalists]

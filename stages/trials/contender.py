@@ -1,13 +1,18 @@
 """Keep the state of one architecture in a race, and compare it with others."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Self
+
+import numpy as np
 
 from evergreen.models.work import Work
 from evergreen.stages.trials.folds import Fold
 from evergreen.stages.trials.trial import Score
+
+MIN_EFFECTIVE_ROWS = 30.0  # that carry the variance of a mean, below which a few wild rows are it
+TRIMMED_SHARE = 0.02  # of the rows at either end, where tails are that heavy
+DOUBLINGS = 2.0  # of its updates, over which a contender may gain as much as over the last one
 
 
 class ContenderState:
@@ -20,6 +25,7 @@ class ContenderState:
         self.steps = self.chunk = 0  # updates in an epoch, and between two comparisons
         self.goal = 0  # updates done by the trial of the first seed
         self.score: Score | None = None  # of the first seed
+        self.gain: float | None = 0.0  # of the score since half of the epochs, None where there were fewer than two
         self.scores: list[float] = []  # per seed, each trained as long as the first
         self.rows: list[list[float]] = []  # per seed: the deciding quantity of each validation row
         self.error = 0.0  # of one seed's score, by bootstrapping validation rows
@@ -49,6 +55,7 @@ class ContenderState:
             return self.fail(answer["reason"])
         self._record(answer)
         self.rung, self.scores, self.rows = rung, [answer["score"].value], [answer["rows"]]
+        self.gain = 0.0 if self.goal >= self.full_steps else answer["gain"]
 
     def _record(self, answer: dict[str, Any]) -> None:
         self.score, self.error, self.parameters = answer["score"], answer["error"], answer["parameters"]
@@ -76,14 +83,48 @@ class ContenderState:
         """Return a sort key, higher is better; below everything where there is no score."""
         return self.score.rank(direction) if self.score else (-math.inf, -math.inf)
 
+    @property
+    def full_steps(self) -> int:
+        """The updates of its whole configuration."""
+        assert self.work
+        return round(self.steps * self.work.full / self.work.epoch)
+
+    def may_reach(self, other: Self, direction: str) -> bool:
+        """Tell whether it may still come to be as good as `other`: what it gained lately says so, or the same rows do.
+
+        Learning curves are convex, so what the last doubling of the updates gained bounds what each further one gains
+        (Mohr and van Rijn 2021, "Fast and Informative Model Selection using Learning Curve Cross-Validation").
+        """
+        standing = self.rank(direction)[0]
+        if self.gain is None or standing == -math.inf:
+            return standing > -math.inf
+        hoped = standing + DOUBLINGS * self.gain
+        return hoped >= other.rank(direction)[0] or self.paired_gap(other) <= 1
+
     def paired_gap(self, other: Self) -> float:
-        """Return the difference to `other` on the same rows, in standard errors of that difference."""
-        mine, theirs = (_average(contender.rows) for contender in (self, other))
-        differences = [a - b for a, b in zip(mine, theirs, strict=True)]
-        n = len(differences)
-        mean = sum(differences) / n
-        variance = sum((one - mean) ** 2 for one in differences) / max(1, n - 1) / n
-        return abs(mean) / math.sqrt(variance) if variance else (math.inf if mean else 0.0)
+        """Return the difference to `other` on the same rows, in standard errors of that difference.
+
+        A few wild rows make the standard error of a mean meaningless, however clear all other rows are: Student's t is
+        1 where one row is all of it. Where so few carry the variance, the trimmed mean and its standard error from the
+        winsorised rows (Yuen 1974, "The Two-Sample Trimmed t for Unequal Population Variances") count if they are
+        surer and point to the same side.
+        """
+        mine, theirs = (np.mean(contender.rows, axis=0) for contender in (self, other))
+        differences = np.sort(mine - theirs)
+        rows, mean = len(differences), float(differences.mean())
+        if rows < 2:
+            return math.inf if mean else 0.0
+        gap = _in_standard_errors(mean, float(differences.var(ddof=1)) / rows)
+        centred = (differences - mean) ** 2
+        cut = max(1, int(TRIMMED_SHARE * rows))
+        is_heavy = float(centred.sum()) ** 2 < MIN_EFFECTIVE_ROWS * float((centred**2).sum())
+        if not is_heavy or rows <= 4 * cut:
+            return gap
+        trimmed = float(differences[cut:-cut].mean())
+        winsorised = np.clip(differences, differences[cut], differences[-cut - 1])
+        kept = rows - 2 * cut
+        error = float(winsorised.var(ddof=1)) * (rows - 1) / (kept * (kept - 1))
+        return max(gap, _in_standard_errors(trimmed, error)) if trimmed * mean > 0 else gap
 
     def to_row(self) -> dict[str, Any]:
         """Return its row of the leaderboard."""
@@ -104,5 +145,5 @@ class ContenderState:
         return {**row, "reason": self.reason} if self.reason else row
 
 
-def _average(rows: Sequence[Sequence[float]]) -> list[float]:
-    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+def _in_standard_errors(mean: float, squared_error: float) -> float:
+    return abs(mean) / math.sqrt(squared_error) if squared_error else (math.inf if mean else 0.0)

@@ -1,7 +1,7 @@
 """Cross-validate where rows are few: training and validation rows together, each scored once (Stone 1974).
 
-A row is scored by a network that has not seen it. Test rows are in no fold and are not even read. Which fold a row is
-in follows from what it is, or from its group: rows that are added or removed move no other.
+A row is scored by a network that has not seen it. Test rows are in no fold and are not even read. Folds are of one
+size and hold each class alike (stratified: Kohavi 1995); equal rows, and those of a group, are in one of them.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,21 @@ from evergreen.data import row_ids
 from evergreen.data.prepare import splitters
 from evergreen.data.prepared import hash_sample
 from evergreen.data.row_ids import hash_to_unit_interval
+from evergreen.data.spec import FeatureSpec
+from evergreen.models.registry import find_task
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Ids = np.ndarray[Any, Any]  # (N, 2) uint64
 Fold = tuple[int, int]  # which one, of how many
 SALT = 0x666F6C64  # so that a fold has nothing to do with the split
+FEW_ROWS = 3_000  # training and validation rows up to which folds are worth their work, where nothing else is said
+FOLDS = 5
+
+
+def default_folds(spec: FeatureSpec) -> int:
+    """Return the folds for such rows where the YAML does not say; 0 for many rows, and for rows in order of time."""
+    rows = spec.rows["train"] + spec.rows["validation"]
+    return FOLDS if rows <= FEW_ROWS and not spec.time and find_task(spec.task).CROSS_VALIDATES else 0
 
 
 def split_fold(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids, fold: Fold) -> tuple[Arrays, Arrays]:
@@ -30,7 +40,9 @@ def split_fold(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids
     """
     number, count = fold
     all_rows = {name: np.concatenate([column, validation[name]]) for name, column in train.items()}
-    is_held_out = fold_of(ids, count) == number
+    target = all_rows["target"]
+    classes = target if target.ndim == 1 and np.issubdtype(target.dtype, np.integer) else None
+    is_held_out = fold_of(ids, count, classes) == number
     if is_held_out.all() or not is_held_out.any():
         fix = "use fewer folds, or 0 to score with seeds"
         raise PipelineError(f"{len(ids)} rows are too few for {count} folds", fix=fix)
@@ -48,6 +60,11 @@ def fold_ids(ready: Path, max_rows: Mapping[str, int]) -> Ids:
     return np.concatenate([row_ids.from_arrow(table.column("_id")) for table in tables])
 
 
-def fold_of(ids: Ids, count: int) -> np.ndarray[Any, Any]:
-    """Return the fold (N,) of each row, a function of its id alone."""
-    return (hash_to_unit_interval(ids, SALT) * count).astype(np.int64)
+def fold_of(ids: Ids, count: int, classes: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
+    """Return the fold (N,) of each row; `classes` (N,) are dealt out evenly, in an order that ids alone decide."""
+    units, first, place = np.unique(ids, axis=0, return_index=True, return_inverse=True)
+    order = (hash_to_unit_interval(units, SALT), *([classes[first]] if classes is not None else []))
+    folds = np.empty(len(units), np.int64)
+    folds[np.lexsort(order)] = np.arange(len(units)) % count
+    found: np.ndarray[Any, Any] = folds[place.reshape(-1)]
+    return found

@@ -85,6 +85,7 @@ class TrialWorker:
             if not is_done:
                 return {"reason": "the time ran out"}
             answer = {"score": asdict(score), "parameters": trial.parameters, "error": trial.standard_error()}
+            answer["gain"] = trial.recent_gain()
             rows = trial.row_scores()[:MAX_ROWS]
         except (ValueError, ArithmeticError, RuntimeError) as error:  # one that cannot train does not end the race
             return {"reason": f"it failed: {error}", "failed": True}

@@ -2,16 +2,20 @@
 
 Nothing here looks at a clock, so a busy machine races longer and not otherwise. Every contender gets a first rung; what
 a rung may cost is shared equally among those that are in it, so a costly network is compared by what it learned from as
-much work as the others, and the plan has an end that can be told in advance.
+much work as the others, and the plan has an end that can be told in advance. A cheap one trains its whole length at
+once. A costly one is dropped only where it is clearly worse and no longer gains, for a first rung shows little of it.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from typing import Any
 
-FINALISTS = 2  # besides the baseline; no rung leaves fewer, since a first chunk shows little
-RACE_WORK, FINALS_WORK = 24.0, 36.0  # nominal seconds of one core, see models/work.py
+FINALISTS = 2  # besides the baseline; no rung leaves fewer
+MAX_FINALISTS = 4  # besides the baseline, where all their seeds or folds fit the work
+RACE_WORK, FINALS_WORK = 40.0, 60.0  # nominal seconds of one core, see models/work.py
 ROWS = 5_000  # training rows beyond which a plan grows, by the square root
 MAX_GROWTH = 4.0
+KEPT_SHARE = 0.5  # of the challengers in a rung, that go on at most: the best, then those that may still reach them
 FIRST_SHARE = 0.4  # of the race's work, for the first rung: there everyone is
 MIN_STEPS = 5  # updates of a contender in a rung, whatever they cost
 MIN_COMPARED = 3  # contenders; a choice among fewer is none
@@ -30,12 +34,13 @@ def cap_seconds(scale: float) -> float:
 
 
 def rung_goal(contender: Any, chunks: int, allowed: float) -> int:
-    """Return the updates, in all, to which a contender trains in a rung of so many chunks by `allowed` more work.
+    """Return the updates, in all, to which a contender trains in a rung by `allowed` more work.
 
-    Beyond one epoch they are whole epochs, since scores are those of epochs.
+    That is as far as the work goes, up to its whole training or so many chunks, whichever is longer. Beyond one epoch
+    they are whole epochs, since scores are those of epochs.
     """
     affordable = contender.goal + max(MIN_STEPS, int(allowed * contender.steps / contender.work.epoch))
-    goal = min(chunks * contender.chunk, affordable)
+    goal = min(max(chunks * contender.chunk, contender.full_steps), affordable)
     return int(max(contender.goal, goal - goal % contender.steps if goal > contender.steps else goal))
 
 
@@ -46,10 +51,34 @@ def rung_work(rung: int, rungs: int, total: float) -> float:
     return total * (FIRST_SHARE if rung == 1 else (1 - FIRST_SHARE) / (rungs - 1))
 
 
-def promote(ranked: Sequence[Any], count: int) -> list[Any]:
-    """Return the baseline and the best `count` of its challengers."""
-    challengers = [contender for contender in ranked if not contender.is_baseline][:count]
-    return [contender for contender in ranked if contender.is_baseline or contender in challengers]
+def promote(ranked: Sequence[Any], factor: int, direction: str, favourites: Collection[str] = ()) -> list[Any]:
+    """Return those of a rung that go on: the baseline, the best one in `factor`, and those that may still reach them.
+
+    The latter are at most as many as KEPT_SHARE allows, the `favourites` first.
+    """
+    challengers = [contender for contender in ranked if not contender.is_baseline]
+    count = max(FINALISTS, -(-len(challengers) // factor))
+    best, rest = challengers[:count], challengers[count:]
+    rest = [one for one in rest if one.may_reach(best[-1], direction)]
+    rest.sort(key=lambda one: one.name not in favourites)
+    kept = best + rest[: max(0, math.ceil(KEPT_SHARE * len(challengers)) - count)]
+    return [contender for contender in ranked if contender.is_baseline or contender in kept]
+
+
+def finalists(ranked: Sequence[Any], wanted: int, total: float) -> list[Any]:
+    """Return the baseline and the best challengers: two, or more where all seeds or folds of all fit the work.
+
+    One that would leave no work for any final of the others is passed over, unless it is the best.
+    """
+    chosen = [contender for contender in ranked if contender.is_baseline]
+    challengers = 0
+    for contender in ranked:
+        needed = min(challengers, 1) if challengers < FINALISTS else wanted
+        if contender.is_baseline or challengers == MAX_FINALISTS:
+            continue
+        if n_finals([*chosen, contender], wanted, total) >= needed:
+            chosen, challengers = [*chosen, contender], challengers + 1
+    return [contender for contender in ranked if contender in chosen]
 
 
 def n_finals(contenders: Sequence[Any], wanted: int, total: float) -> int:

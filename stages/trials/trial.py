@@ -195,6 +195,14 @@ class Trial:
         spread = float(torch.tensor(values, dtype=torch.float64).std())
         return spread * (n / len(target)) ** 0.5
 
+    def recent_gain(self) -> float | None:
+        """Return what the best score gained since half of the epochs; None where there were fewer than two."""
+        scores = [key[0] for key in self.loop.history.sort_keys]
+        if len(scores) < 2:
+            return None
+        before, now = max(scores[: len(scores) // 2]), max(scores)
+        return now - before if math.isfinite(now - before) else None
+
     def row_scores(self) -> list[float]:
         """Return the deciding quantity of each validation row, for paired comparisons."""
         task = self.network.task

@@ -11,7 +11,7 @@ from gto.tag import parse_name
 
 from evergreen.cli import main
 from evergreen.core.paths import Paths
-from evergreen.stages.engines import git_tags, versions
+from evergreen.stages.engines import git_commits, git_tags, versions
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +31,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for number, tag in enumerate(("v1.0.0", "v1.1.0"), 1):
             out = f"- {{path: models/store/{name}/candidate, md5: a{number}.dir}}"
             lock = f"stages:\n  train@{name}:\n    outs:\n    {out}\n"
-            made = git_tags.commit_texts(tmp_path, {"dvc.lock": lock}, "release")
+            made = git_commits.commit_texts(tmp_path, {"dvc.lock": lock}, "release")
             git_tags.create_tag(tmp_path, f"{name}@{tag}", made, tag)
             git_tags.create_tag(tmp_path, f"{name}#production#{number}", made, tag)
     monkeypatch.chdir(tmp_path)

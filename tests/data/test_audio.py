@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from evergreen.core.errors import DataError
-from evergreen.data.kinds import _mel as spectra
-from evergreen.data.kinds import _wav as wav
 from evergreen.data.kinds import find
+from evergreen.data.kinds.sound import mel as spectra
+from evergreen.data.kinds.sound import wav
 from evergreen.data.sources import open_source
 from evergreen.data.sources.tones import TonesSource as Tones
 from evergreen.data.sources.tones import synthesize

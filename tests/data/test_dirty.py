@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from evergreen.core.errors import DataError
-from evergreen.data.kinds import _wav as wav
+from evergreen.data.kinds.sound import wav
 from evergreen.data.prepare.check import separate_invalid_rows
 from evergreen.data.prepare.infer import infer_schema
 from evergreen.data.prepare.rules.constraints import Rules

@@ -21,9 +21,10 @@ from evergreen.data.feed.batches import (
     training_batches,
 )
 from evergreen.data.feed.sampler import RowWeights
+from evergreen.data.fitting import fit
 from evergreen.data.prefetch import prefetch
 from evergreen.data.prepared import hash_sample, row_groups
-from evergreen.data.spec import FeatureSpec, fit
+from evergreen.data.spec import FeatureSpec
 
 ROWS, GROUP, PARTS, BATCH = 1000, 64, 3, 32
 

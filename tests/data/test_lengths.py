@@ -11,7 +11,8 @@ from evergreen.core.errors import DataError
 from evergreen.data import row_ids
 from evergreen.data.feed.batches import training_batches
 from evergreen.data.feed.bucketing import TOGETHER, LengthBucketing
-from evergreen.data.spec import FeatureSpec, fit
+from evergreen.data.fitting import fit
+from evergreen.data.spec import FeatureSpec
 
 ROWS, BATCH = 1500, 16
 

@@ -10,10 +10,10 @@ import pytest
 from evergreen.core.errors import DataError
 from evergreen.data import kinds
 from evergreen.data.field import TensorField
+from evergreen.data.fitting import fit
 from evergreen.data.kinds import _datetime_parse as dates
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.table_reader import TableReader
-from evergreen.data.spec import fit
 from evergreen.models.registry import buildable
 
 MOMENT = kinds.find("moment")

@@ -9,7 +9,8 @@ import pytest
 
 from evergreen.core.errors import DataError
 from evergreen.data import kinds
-from evergreen.data.spec import FeatureSpec, TensorField, fit
+from evergreen.data.fitting import fit
+from evergreen.data.spec import FeatureSpec, TensorField
 
 KINDS = {
     "age": "number",

@@ -7,8 +7,9 @@ import torch
 
 from evergreen.core.errors import DataError
 from evergreen.data import kinds
+from evergreen.data.fitting import fit
 from evergreen.data.kinds.series import to_fixed_lists
-from evergreen.data.spec import FeatureSpec, fit
+from evergreen.data.spec import FeatureSpec
 from evergreen.models.target_scaling import InverseTarget
 
 COUNTS = pa.table(

@@ -9,7 +9,7 @@ from PIL import Image
 from skimage import data as photographs
 from sklearn.datasets import load_diabetes, load_digits
 
-from evergreen.data.kinds import _minhash as minhash
+from evergreen.data.kinds.duplicates import minhash
 from evergreen.data.kinds.series import to_fixed_lists
 from evergreen.data.quality.duplicates import find_near_duplicates
 

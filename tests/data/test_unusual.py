@@ -8,8 +8,9 @@ import pytest
 
 from evergreen.core.errors import DataError
 from evergreen.data import kinds
+from evergreen.data.fitting import fit
 from evergreen.data.kinds import _datetime_parse as dates
-from evergreen.data.spec import FeatureSpec, fit
+from evergreen.data.spec import FeatureSpec
 from evergreen.data.unusual_values import UnusualValues
 
 KINDS = {"plan": "category", "branch": "category", "months": "number", "paid": "boolean", "since": "moment"}

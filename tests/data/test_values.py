@@ -12,11 +12,12 @@ import pytest
 from evergreen.core.errors import DataError
 from evergreen.data import kinds
 from evergreen.data.arrow import number_formats, to_float64, to_names
+from evergreen.data.fitting import fit
 from evergreen.data.number_format import NumberFormat
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepare.suggest import suggest_pipeline
 from evergreen.data.prepare.table_reader import TableReader
-from evergreen.data.spec import FeatureSpec, fit
+from evergreen.data.spec import FeatureSpec
 
 ROWS = 200
 LABELS = ["yes", "no"] * (ROWS // 2)

@@ -8,7 +8,7 @@ from evergreen.core.errors import VersionError
 from evergreen.core.paths import Paths
 from evergreen.core.progress import no_progress
 from evergreen.flows import update
-from evergreen.stages.engines import git_tags, project, versions
+from evergreen.stages.engines import git_commits, git_tags, project, versions
 from evergreen.stages.pipeline import read
 
 YAML = "task: classification\ncollect: {uri: rows.csv}\npreprocess: {target: kind}\n"
@@ -31,7 +31,7 @@ def colleague(tmp_path, monkeypatch):
     (tmp_path / "pipelines" / "churn.yaml").write_text(YAML)
     (tmp_path / "rows.csv").write_text("a,kind\n1,x\n2,y\n")
     for name in ("churn@v1.0.0", "churn#production#1"):
-        git_tags.create_tag(tmp_path, name, git_tags.commit_texts(tmp_path, {"dvc.lock": LOCK}, name), name)
+        git_tags.create_tag(tmp_path, name, git_commits.commit_texts(tmp_path, {"dvc.lock": LOCK}, name), name)
     monkeypatch.chdir(tmp_path)
     calls = []
     monkeypatch.setattr(update, "call_flow", lambda paths, flow, progress, *given, attempts: calls.append(given))

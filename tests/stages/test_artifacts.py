@@ -17,7 +17,8 @@ from evergreen.core import files
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import atomic_directory, read_json, write_json
 from evergreen.core.paths import Paths, find_root
-from evergreen.data.spec import FeatureSpec, fit
+from evergreen.data.fitting import fit
+from evergreen.data.spec import FeatureSpec
 from evergreen.models.registry import build
 from evergreen.stages import artifacts
 from evergreen.stages.artifacts import folder_version, load_model

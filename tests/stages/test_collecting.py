@@ -298,7 +298,7 @@ def small_files(folder, kind, names):
     import numpy as np
     from PIL import Image
 
-    from evergreen.data.kinds import _wav as wav
+    from evergreen.data.kinds.sound import wav
 
     for name in names:
         path = folder / ("a" if name % 2 else "b") / f"{name}{kind}"

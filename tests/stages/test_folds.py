@@ -1,4 +1,4 @@
-"""Folds: every row is scored once, none ever moves, and the test rows are not even there."""
+"""Folds: every row is scored once, each fold is like the others, and the test rows are not even there."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
 from evergreen.data import row_ids
 from evergreen.data.prepared import read, write
+from evergreen.data.spec import FeatureSpec
 from evergreen.stages.select import stage as select
 from evergreen.stages.select.config import SelectConfig
 from evergreen.stages.trials.contender import ContenderState
-from evergreen.stages.trials.folds import fold_ids, fold_of, split_fold
+from evergreen.stages.trials.folds import default_folds, fold_ids, fold_of, split_fold
 from evergreen.stages.trials.trial import Score, Trial
 
 
@@ -40,13 +41,30 @@ def test_every_row_is_scored_in_one_fold_and_no_test_row_in_any(candidates, tmp_
     assert [rows - len(fold) for fold in scored] == learned
 
 
-def test_no_row_moves_between_folds_and_they_are_of_one_size():
-    names = [f"row {number}" for number in range(1000)]
-    found = dict(zip(names, fold_of(ids(names), 5).tolist(), strict=True))
-    more = [f"new {number}" for number in range(300)] + names[::-2]
-    again = zip(more, fold_of(ids(more), 5), strict=True)
-    assert found.items() >= {name: place for name, place in again if name in found}.items()
-    assert all(160 < list(found.values()).count(fold) < 240 for fold in range(5))
+def test_folds_are_of_one_size_hold_each_class_alike_and_do_not_depend_on_the_order_of_rows():
+    names, classes = [f"row {number}" for number in range(1003)], np.arange(1003) % 17 == 0
+    found = fold_of(ids(names), 5, classes)
+    for rows in (np.ones(1003, bool), classes):
+        counts = np.bincount(found[rows], minlength=5)
+        assert counts.max() - counts.min() <= 1
+    order = np.random.default_rng(0).permutation(1003)
+    assert (fold_of(ids([names[row] for row in order]), 5, classes[order]) == found[order]).all()
+    twice = fold_of(ids([*names, *names]), 5)
+    assert (twice[:1003] == twice[1003:]).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "time", "task", "folds"),
+    [
+        (2000, None, "classification", 5),
+        (2001, None, "classification", 0),
+        (100, "day", "regression", 0),
+        (100, None, "anomaly", 0),
+    ],
+)
+def test_few_rows_in_no_order_of_time_get_folds(rows, time, task, folds):
+    spec = FeatureSpec(task, {}, None, "y", time, {"train": rows, "validation": 1000, "test": 9000})
+    assert default_folds(spec) == folds
 
 
 def test_rows_of_a_group_share_a_fold(tmp_path):
@@ -61,9 +79,8 @@ def test_rows_of_a_group_share_a_fold(tmp_path):
 def test_folds_that_hold_no_row_are_an_error():
     rows = {"target": np.arange(3)}
     six = ids("abcdef")
-    empty = next(fold for fold in range(9) if fold not in fold_of(six, 9))
     with pytest.raises(PipelineError, match="are too few for 9 folds"):
-        split_fold(rows, rows, six, (empty, 9))
+        split_fold(rows, rows, six, (8, 9))
 
 
 def test_finalists_are_compared_over_all_folds_together():

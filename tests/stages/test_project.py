@@ -12,7 +12,7 @@ from evergreen.cli.init import init
 from evergreen.core.errors import UserError
 from evergreen.core.paths import Paths, find_root
 from evergreen.stages import pipeline
-from evergreen.stages.engines import git_tags, project
+from evergreen.stages.engines import git_commits, git_tags, project
 from evergreen.stages.engines.dvc_graph import graph_file, register_pipeline
 from evergreen.stages.engines.dvc_stages import open_repo, stale_reasons
 from evergreen.stages.engines.dvc_state import prepare
@@ -21,7 +21,7 @@ from evergreen.stages.engines.dvc_state import prepare
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    git_tags.commit_texts(tmp_path, {"a": "1"}, "first")
+    git_commits.commit_texts(tmp_path, {"a": "1"}, "first")
     return tmp_path
 
 
@@ -29,10 +29,10 @@ def repository(tmp_path: Path) -> Path:
 def test_tags_carry_the_folder_as_gto_allows_it(repository: Path, folder: str) -> None:
     root = repository / folder
     root.mkdir(parents=True, exist_ok=True)
-    commit = git_tags.head(root)
+    commit = git_commits.head(root)
     git_tags.create_tag(root, "digits@v1.0.0", commit, "one")
     git_tags.create_tag(root, "digits#production#1", commit, "one")
-    tags = git_tags.git(root, "tag").split()
+    tags = git_commits.git(root, "tag").split()
     assert all(parse_name(tag) for tag in tags)
     assert all(tag.startswith(f"{folder}/" if folder in ("sub", "a/b") else "") for tag in tags)
     for found in (git_tags.read_tags(root), git_tags.read_tags(root, "digits")):
@@ -60,7 +60,7 @@ def test_a_graph_in_pipelines_makes_a_project_and_is_no_pipeline(tmp_path: Path)
 
 def status(folder: Path) -> list[str]:
     return sorted(
-        git_tags.git(folder, "-c", "core.quotePath=false", "status", "--porcelain", "-uall", ".").splitlines()
+        git_commits.git(folder, "-c", "core.quotePath=false", "status", "--porcelain", "-uall", ".").splitlines()
     )
 
 

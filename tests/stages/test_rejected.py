@@ -13,7 +13,8 @@ from evergreen.cli.predict import format_predictions
 from evergreen.core.errors import PipelineError
 from evergreen.core.paths import Paths
 from evergreen.data import kinds, prepared
-from evergreen.data.spec import FeatureSpec, fit
+from evergreen.data.fitting import fit
+from evergreen.data.spec import FeatureSpec
 from evergreen.models.registry import build
 from evergreen.stages.artifacts import save_model
 from evergreen.stages.engines import versions

@@ -10,7 +10,7 @@ import pytest
 
 from evergreen.core.config import build
 from evergreen.core.errors import PipelineError
-from evergreen.data.kinds import _wav as wav
+from evergreen.data.kinds.sound import wav
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.endpoint import Endpoint
 from tests.stages.bombs import BOMBS, film, picture, rows, sound

@@ -59,9 +59,73 @@ def test_the_gap_is_paired():
     assert one.paired_gap(other) > 10  # against rows so different, unpaired it would be below one
 
 
+def losses(name, rows):
+    one = ContenderState(name, 0, is_baseline=name == "linear")
+    one.rows, one.scores = [rows], [sum(rows) / len(rows)]
+    one.parameters, one.rung, one.final = (10 if one.is_baseline else 100), 4, True
+    one.work = Work(1.0, 1.0, 1.0, one.parameters / 1e6)
+    return one
+
+
+def test_a_few_wild_rows_do_not_make_a_clear_difference_a_tie():
+    noise = random.Random(0)
+    good = [noise.gauss(0, 1) ** 2 for _ in range(300)]
+    bad = [2 * row + 0.3 for row in good]
+    bad[7] = 5000.0  # Student's t is 1 where one row is all of the variance
+    chosen, _ = select._choose([losses("linear", bad), losses("mlp", good)], "mse", "min")
+    assert chosen == "mlp"
+    same = [row - 0.01 for row in good]
+    same[7] = 5000.0
+    chosen, _ = select._choose([losses("linear", same), losses("mlp", good)], "mse", "min")
+    assert chosen == "linear"  # nothing but the wild row speaks against it
+
+
+def test_rare_rows_that_matter_are_not_trimmed_away():
+    rare = [0.9 if row % 20 == 0 else 0.02 for row in range(1000)]
+    common = [2.5 if row % 20 == 0 else 0.01 for row in range(1000)]
+    assert losses("mlp", rare).paired_gap(losses("linear", common)) > 5
+    assert select._choose([losses("linear", common), losses("mlp", rare)], "log_loss", "min")[0] == "mlp"
+
+
+def rung(scores):
+    """Contenders after a rung at these scores, the best first, none of which still gains."""
+    ranked = [contender(f"a{place}", 1, wrong) for place, wrong in enumerate(scores)]
+    return [*ranked, contender("linear", 1, 190)]
+
+
+def named(ranked):
+    return [one.name for one in ranked]
+
+
 def test_survivors_are_the_best_and_the_anchor():
-    ranked = [contender(name, 1, 0) for name in ("cnn", "mlp", "gru", "linear")]
-    assert [one.name for one in plan.promote(ranked, 1)] == ["cnn", "linear"]
+    assert named(plan.promote(rung([0, 20, 60, 90, 120, 150]), 3, "max")) == ["a0", "a1", "linear"]
+
+
+def test_one_that_still_gains_or_cannot_be_told_apart_goes_on():
+    ranked = rung([0, 20, 60, 90, 120, 150])
+    ranked[3].gain = 0.2  # of an accuracy of 0.55; 0.9 is what goes on
+    assert named(plan.promote(ranked, 3, "max")) == ["a0", "a1", "a3", "linear"]
+    ranked[4].gain = None  # it has not finished two epochs; but half of them go on and no more
+    assert named(plan.promote(ranked, 3, "max")) == ["a0", "a1", "a3", "linear"]
+    assert named(plan.promote(ranked, 3, "max", {"a4"})) == ["a0", "a1", "a4", "linear"]
+    ranked[3].gain, ranked[4].gain, ranked[2].rows = 0.0, 0.0, ranked[1].rows
+    assert named(plan.promote(ranked, 3, "max")) == ["a0", "a1", "a2", "linear"]
+
+
+def test_one_that_came_to_nothing_does_not_go_on():
+    ranked = rung([0, 20, 60, 90, 120, 150])
+    ranked[3].score, ranked[3].gain = Score(float("nan"), float("nan"), 1, 1.0), None
+    assert named(plan.promote(ranked, 3, "max", {"a3"})) == ["a0", "a1", "linear"]
+
+
+def test_finalists_are_as_many_as_their_seeds_can_be_paid():
+    ranked = rung([0, 1, 2, 3, 4, 5])
+    assert named(plan.finalists(ranked, 3, 100.0)) == ["a0", "a1", "a2", "a3", "linear"]
+    assert named(plan.finalists(ranked, 3, 11.0)) == ["a0", "a1", "linear"]
+    ranked[1].work = Work(1.0, 1.0, 50.0, 1.0)  # it would leave no final to anyone
+    assert named(plan.finalists(ranked, 3, 11.0)) == ["a0", "a2", "linear"]
+    ranked[0].work = Work(1.0, 1.0, 50.0, 1.0)
+    assert plan.n_finals(plan.finalists(ranked, 3, 11.0), 3, 11.0) == 0
 
 
 def test_of_two_that_cannot_be_told_apart_the_one_with_the_cheaper_answer():
@@ -79,9 +143,11 @@ def counted(step, steps=10, chunk=30, full=100.0):
 
 
 def test_a_rung_is_as_long_as_its_work_allows():
-    cheap, costly = counted(0.001), counted(0.5)
-    assert plan.rung_goal(cheap, 1, 1.0) == 30
-    assert plan.rung_goal(cheap, 27, 0.2) == 200  # whole epochs beyond the first
+    cheap, costly = counted(0.001, full=0.4), counted(0.5)
+    assert cheap.full_steps == 400
+    assert plan.rung_goal(cheap, 1, 1.0) == 400  # its whole training, in the first rung
+    assert plan.rung_goal(cheap, 27, 1.0) == 810  # or so many chunks
+    assert plan.rung_goal(cheap, 27, 0.205) == 200  # whole epochs beyond the first
     assert plan.rung_goal(costly, 1, 4.0) == 8
     assert plan.rung_goal(costly, 1, 0.1) == plan.MIN_STEPS  # everyone gets a first rung
     cheap.goal = 30

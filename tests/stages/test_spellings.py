@@ -12,10 +12,11 @@ from evergreen.cli import main
 from evergreen.core.errors import DataError
 from evergreen.core.paths import Paths
 from evergreen.data import kinds
+from evergreen.data.fitting import fit_inputs
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.data.prepared import QUARANTINED
 from evergreen.data.prepared import read as read_rows
-from evergreen.data.spec import FeatureSpec, fit_inputs
+from evergreen.data.spec import FeatureSpec
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.pipeline import Pipeline, read
 from evergreen.stages.preprocess import stage as preprocess

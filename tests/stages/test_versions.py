@@ -10,7 +10,16 @@ from ruamel.yaml import YAML
 
 from evergreen.core.errors import VersionError
 from evergreen.core.paths import Paths
-from evergreen.stages.engines import candidates, dvc_code, dvc_graph, dvc_memory, dvc_stages, git_tags, versions
+from evergreen.stages.engines import (
+    candidates,
+    dvc_code,
+    dvc_graph,
+    dvc_memory,
+    dvc_reasons,
+    git_commits,
+    git_tags,
+    versions,
+)
 from evergreen.stages.pipeline import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,7 +114,7 @@ def lock(name: str, md5: str) -> str:
 
 
 def tag(root: Path, name: str, files: dict[str, str]) -> None:
-    git_tags.create_tag(root, name, git_tags.commit_texts(root, files, name), name)
+    git_tags.create_tag(root, name, git_commits.commit_texts(root, files, name), name)
 
 
 @pytest.mark.parametrize("place", ["dvc.lock", "pipelines/dvc.lock"])
@@ -135,11 +144,11 @@ def test_tags_of_other_things_are_no_releases(tmp_path: Path, place: str) -> Non
 def test_without_git_nothing_is_released(tmp_path: Path) -> None:
     assert versions.released(tmp_path) == {}
     with pytest.raises(VersionError, match="git init"):
-        git_tags.git(tmp_path, "status")
+        git_commits.git(tmp_path, "status")
 
 
 def test_settings_are_compared_one_by_one() -> None:
-    assert dvc_stages._flatten({"train": {"epochs": 3, "clip": {}}, "task": "x"}) == {
+    assert dvc_reasons._flatten({"train": {"epochs": 3, "clip": {}}, "task": "x"}) == {
         "train.epochs": 3,
         "train.clip": {},
         "task": "x",

@@ -8,7 +8,7 @@ import pytest
 
 from evergreen.core.errors import VersionError
 from evergreen.core.paths import Paths
-from evergreen.stages.engines import dvc_cache, git_tags, versions
+from evergreen.stages.engines import dvc_cache, git_commits, versions
 from tests.stages.engines.small_clone import PERSON, STAGE, dvc, edit, run, sh
 
 pytestmark = pytest.mark.slow
@@ -76,7 +76,7 @@ def test_a_release_works_wherever_head_stands(paths: Paths, place: str, tmp_path
     assert tagger.strip() == author
     assert (
         sh(paths.root, "git", "rev-parse", "HEAD", "alpha@v1.0.0^{}", "alpha#production#1^{}").split()
-        == [git_tags.head(paths.root)] * 3
+        == [git_commits.head(paths.root)] * 3
     )
     assert versions.released(paths.root) == {"alpha": "v1.0.0"}
     assert not sh(paths.root, "git", "status", "--porcelain", "dvc.lock").startswith(" M")
@@ -85,9 +85,9 @@ def test_a_release_works_wherever_head_stands(paths: Paths, place: str, tmp_path
 def test_a_lock_file_the_person_committed_is_not_committed_again(paths: Paths) -> None:
     sh(paths.root, "git", "add", "dvc.lock")
     sh(paths.root, "git", *PERSON, "commit", "-qm", "mine")
-    head = git_tags.head(paths.root)
+    head = git_commits.head(paths.root)
     versions.release(paths)
-    assert git_tags.head(paths.root) == head == versions.versions(paths)[0].commit
+    assert git_commits.head(paths.root) == head == versions.versions(paths)[0].commit
 
 
 def test_releases_and_rollbacks_are_history_that_gto_reads(paths: Paths) -> None:

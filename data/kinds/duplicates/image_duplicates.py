@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from evergreen.data.arrow import stack_lists
 from evergreen.data.kinds import _images as images
-from evergreen.data.kinds._image_hash import SIDE, candidate_image_pairs, perceptual_hashes
-from evergreen.data.kinds._near_duplicates import NearDuplicate, best_matches
+from evergreen.data.kinds.duplicates.image_hash import SIDE, candidate_image_pairs, perceptual_hashes
+from evergreen.data.kinds.duplicates.near_duplicates import NearDuplicate, best_matches
 
 SIMILAR = 0.985  # correlation of two images' grey values from which on they are near-duplicates
 SIMILAR_SMALL = 0.997  # the same for images of fewer than SIDE pixels a side, which more often look alike

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from evergreen.data.kinds._near_duplicates import NearDuplicate, equal_pairs
+from evergreen.data.kinds.duplicates.near_duplicates import NearDuplicate, equal_pairs
 
 SIMILAR = 0.8  # Jaccard's index of the shingles of two texts from which on they are near-duplicates
 MIN_SHINGLES = 40  # shorter texts are often equal by chance

@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from evergreen.data.kinds._mel import resample
-from evergreen.data.kinds._near_duplicates import NearDuplicate, best_matches
+from evergreen.data.kinds.duplicates.near_duplicates import NearDuplicate, best_matches
+from evergreen.data.kinds.sound.mel import resample
 
 SIMILAR = 0.95  # correlation of two recordings, at their best shift, from which on they are near-duplicates
 SIMILAR_LOUDNESS = 0.98  # correlation of how their loudness runs, which is compared first

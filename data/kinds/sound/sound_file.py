@@ -6,7 +6,7 @@ import numpy as np
 
 from evergreen.core.errors import DataError
 from evergreen.data.decode_limits import spend
-from evergreen.data.kinds._wav import decode_wav
+from evergreen.data.kinds.sound.wav import decode_wav
 
 FRAMES = 1 << 16  # read at once: a header may promise any number
 INSTALL = "pip install 'evergreen[audio]', or save it as WAV"

@@ -5,7 +5,7 @@ The 63 bits say which of the low frequencies of a cosine transform lie above the
 
 import numpy as np
 
-from evergreen.data.kinds._near_duplicates import BLOCK
+from evergreen.data.kinds.duplicates.near_duplicates import BLOCK
 
 SIDE = 16  # pixels of an image in its normal form
 WAVES = 8  # frequencies each way

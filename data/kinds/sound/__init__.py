@@ -1,0 +1,1 @@
+"""Recordings: read from files of all formats, written as WAV, and heard as bands of frequencies."""
