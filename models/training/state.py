@@ -15,7 +15,7 @@ from evergreen.models.training.history import History
 from evergreen.models.training.optimizers import build_optimizers
 from evergreen.models.training.weight_average import WeightAverage
 
-POSITION = ("epoch", "batch", "step", "rows", "skipped", "skipped_rows", "lengths", "best")
+POSITION = ("epoch", "batch", "step", "rows", "skipped", "skipped_rows", "lengths", "micro_batch", "best")
 
 
 class TrainingState:
@@ -26,6 +26,7 @@ class TrainingState:
         self.rows = 0  # of this rank, so far in this epoch
         self.skipped, self.skipped_rows = 0, 0  # updates that were not made, in all; their rows in this epoch
         self.lengths: dict[str, float] = {}  # of each group's gradient: the running mean
+        self.micro_batch = 0  # rows of a batch that are computed at once, since memory was short; 0 is all
         self.history = History(network.task.METRICS)
         self.best: tuple[int, dict[str, float]] | None = None  # the best epoch and its record
         self.best_weights: dict[str, Tensor] = {}

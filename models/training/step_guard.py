@@ -43,10 +43,14 @@ class StepGuard:
 
     def skip(self, n_rows: int) -> None:
         """Count an update that is not made, of `n_rows` of this rank, and restore the norms' statistics."""
-        for tensor, before in zip(self.statistics, self._before, strict=True):
-            tensor.copy_(before)
+        self.restore()
         self.state.skipped += 1
         self.state.skipped_rows += n_rows
+
+    def restore(self) -> None:
+        """Set the norms' statistics back to what is remembered."""
+        for tensor, before in zip(self.statistics, self._before, strict=True):
+            tensor.copy_(before)
 
     def _is_usual(self, group: str, length: float) -> bool:
         if not math.isfinite(length):

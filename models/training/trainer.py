@@ -10,7 +10,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,13 @@ from evergreen.core.errors import ModelError
 from evergreen.models.network import Network
 from evergreen.models.training import checkpoint
 from evergreen.models.training.config import TrainingConfig
-from evergreen.models.training.distributed import DistributedContext, batch_norm_buffers, no_grad_sync
+from evergreen.models.training.distributed import DistributedContext
 from evergreen.models.training.feed import Feed
 from evergreen.models.training.history import History
-from evergreen.models.training.learning_rate import learning_rate_at, plateau_drops
 from evergreen.models.training.loss_module import LossModule
 from evergreen.models.training.state import TrainingState, clone_weights
-from evergreen.models.training.step_guard import StepGuard
 from evergreen.models.training.throughput import ThroughputMeter
+from evergreen.models.training.weight_updater import WeightUpdater, autocast
 
 Report = Callable[[dict[str, Any]], None]
 REPORT_SECONDS = 1.0  # between two reports within an epoch
@@ -88,8 +86,7 @@ class Trainer:
         self._loss_module = self.context.wrap_ddp(LossModule(network, config.mixup))
         if not resumed:
             self._state.mark_initial()
-        self._batch_norms = batch_norm_buffers(network)
-        self._guard = StepGuard(config, self._state, self._batch_norms)
+        self._updater = WeightUpdater(network, self._loss_module, config, self._state, self._steps, self.context)
         self._saved = time.monotonic()
 
     @property
@@ -149,7 +146,7 @@ class Trainer:
             parts = [self.context.to_device(batch) for batch in islice(batches, self.config.accumulate)]
             if not parts:
                 raise ModelError(f"the feed ended after {state.batch} of {steps} batches", place="feed")
-            self._update(parts)
+            self._updater.update(parts)
             state.batch += len(parts)
             state.step += 1
             now = time.monotonic()
@@ -159,48 +156,16 @@ class Trainer:
                 self.report({"epoch": state.epoch, "epochs": target, **meter.measure()})
         return True
 
-    def _update(self, parts: list[dict[str, Tensor]]) -> None:
-        """Update every group in turn; its gradient is the mean over the rows of all `parts`.
-
-        Where a gradient is no number, or leaps, no step is made and the rows count for nothing.
-        """
-        state, config = self._state, self.config
-        self.context.seed(config.seed, state.step, self.context.rank)
-        steps = self._steps * config.epochs
-        drops = plateau_drops(config, state.history.sort_keys) if config.schedule == "plateau" else 0
-        rate = learning_rate_at(config, state.step, steps, drops) * config.lr_after_skip**state.skipped
-        counts = [part["target"].shape[0] for part in parts]
-        state.rows += sum(counts)
-        losses = torch.zeros_like(state.loss)
-        self._guard.remember()
-        for group, optimisers in state.optimizers.items():
-            self.network.zero_grad(set_to_none=True)
-            for part, count in zip(parts, counts, strict=True):
-                with nullcontext() if part is parts[-1] else no_grad_sync(self._loss_module), self._precision():
-                    loss = self._loss_module(part, group)
-                    state.scaler.scale(loss if len(parts) == 1 else loss * (count / sum(counts))).backward()
-                losses.add_(loss.detach(), alpha=count)
-            if not self._guard.allows(group, optimisers):
-                return self._guard.skip(sum(counts))
-            for optimiser in optimisers:
-                for weights in optimiser.param_groups:
-                    weights["lr"] = rate * weights["scale"]
-                state.scaler.step(optimiser)
-        state.scaler.update()
-        state.loss.add_(losses)
-        self.context.all_reduce_mean(self._batch_norms)
-        if state.average:
-            state.average.update(config.average_decay(state.step, steps))
-
     def _close_epoch(self) -> None:
         state = self._state
         names = ["train_loss", "validation_loss", *self.network.task.METRICS]
         record = self.context.broadcast_metrics(self._measure() if self.context.is_first else None, names)
         self.context.broadcast_from_0(self.network.buffers())  # what the validation rows have chosen is among them
-        skipped = {"skipped_rows": state.skipped_rows * self.context.world} if state.skipped_rows else {}
+        troubles = {"skipped_rows": state.skipped_rows * self.context.world, "micro_batch": state.micro_batch}
+        told = {name: number for name, number in troubles.items() if number}
         state.epoch, state.batch, state.rows, state.skipped_rows = state.epoch + 1, 0, 0, 0
         state.loss.zero_()
-        state.history.append({"epoch": state.epoch, **record, **skipped})
+        state.history.append({"epoch": state.epoch, **record, **told})
         leads = state.history.epochs_since_best == 0
         finite = math.isfinite(record["validation_loss"]) and math.isfinite(record["train_loss"])
         if finite and (leads or self.config.keep == "last"):
@@ -213,7 +178,7 @@ class Trainer:
         state, task = self._state, self.network.task
         live = clone_weights(state.weights) if state.average else None
         self.network.load_state_dict(state.averaged_weights())
-        with self._precision():
+        with autocast(self.config, self.context.device):
             loss, facts = self.network.evaluate(self.validation)
         if live:
             self.network.load_state_dict(live)
@@ -222,11 +187,6 @@ class Trainer:
         learned = state.rows - state.skipped_rows
         train_loss = float(state.loss) / learned if 2 * learned > state.rows else math.nan
         return {"train_loss": train_loss, "validation_loss": loss, **task.metrics(*facts)}
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        if self.config.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.context.device.type, getattr(torch, self.config.precision))
 
     def _rows_done(self) -> int:
         return self.epoch * self.train.rows + self._state.rows * self.context.world

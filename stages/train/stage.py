@@ -90,6 +90,8 @@ def _format_summary(plan: RunPlan, card: dict[str, Any], epochs: int) -> str:
     origin = f", started from {plan.start}" if plan.start else ""
     origin += f", {plan.window:,} rows shuffled at a time" if plan.window else ""
     skipped = sum(record.get("skipped_rows", 0) for record in card["history"])
+    micro = max((record.get("micro_batch", 0) for record in card["history"]), default=0)
+    origin += f", {micro:,} rows at a time for want of memory" if micro else ""
     origin += f", {skipped:,} rows passed over, whose gradient was no number or leapt" if skipped else ""
     if plan.refit:
         return f"{plan.architecture}{origin}: {epochs} epochs on the training and the validation rows"
