@@ -63,7 +63,7 @@ class LoadedVersion:
         from evergreen.data.decode_limits import limit_decoding
 
         most = self.limits["max_decoded_bytes"]
-        row_bytes = sum(4 * math.prod(field.shape) for field in self.model.spec.inputs.values())
+        row_bytes = sum(field.row_bytes for field in self.model.spec.inputs.values())
         if len(rows) * row_bytes > most:
             problem = f"{len(rows)} rows take {len(rows) * row_bytes:,} bytes, {most:,} may be"
             fix = f"send fewer rows in each request, {RAISE.format('max_decoded_bytes')}"
