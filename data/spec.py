@@ -81,9 +81,9 @@ class FeatureSpec:
         return {**batch, **varied}
 
     def parse_request(
-        self, rows: Sequence[Mapping[str, Any]], place: str, unusual: UnusualValues | None = None
+        self, rows: Sequence[Mapping[str, Any]], place: str, unusual: UnusualValues | None = None, first_row: int = 0
     ) -> pa.Table:
-        """Parse the rows of a JSON request; other fields are ignored, and counted in `unusual`.
+        """Parse the rows of a JSON request, or of a part of it; other fields are ignored, and counted in `unusual`.
 
         Raises DataError naming the row, the field and the fix.
         """
@@ -91,7 +91,7 @@ class FeatureSpec:
             raise DataError("there are no rows", place=place, fix="send a list of one row or more")
         columns, defaults = dict.fromkeys(self.columns), self._defaults()
         rows = [{**defaults, **row} if isinstance(row, dict) else row for row in rows]
-        for number, row in enumerate(rows):
+        for number, row in enumerate(rows, first_row):
             extra = check_fields(row, columns, f"{place}, row {number}")
             if extra and unusual is not None:
                 unusual.ignore(extra)
@@ -100,7 +100,7 @@ class FeatureSpec:
             for index, name in enumerate(field.columns):
                 kind, values = kinds.kind_of(field, index), []
                 spend()  # the time so far
-                for number, row in enumerate(rows):
+                for number, row in enumerate(rows, first_row):
                     try:
                         values.append(kind.from_json(field, index, row[name]))
                     except DataError as error:
