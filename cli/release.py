@@ -1,24 +1,10 @@
-"""`evergreen release`: put a candidate into production by hand."""
+"""`evergreen release`: another name of `evergreen approve`."""
 
+from evergreen.cli.approve import Reason, approve
 from evergreen.cli.output import CommandResult
-from evergreen.cli.parameters import PipelineName, open_pipeline
-from evergreen.core.progress import console_progress
+from evergreen.cli.parameters import PipelineName
 
 
-def release(name: PipelineName) -> CommandResult:
-    """Release a candidate and serve it, whatever its verdict."""
-    return change_release(name, "release")
-
-
-def change_release(name: str, flow: str, *arguments: str | None) -> CommandResult:
-    """Run a flow of flows/promotion.py, so that Prefect's record says who served what when."""
-    from evergreen.flows.update import call_flow
-    from evergreen.stages.engines import versions
-
-    _, paths = open_pipeline(name)
-    before = versions.released(paths.root).get(name)
-    with console_progress() as progress:
-        after = call_flow(paths, f"promotion:{flow}", progress, *arguments)
-    value = {"pipeline": name, "before": before, **after}
-    text = f"{name} {value['version']} is released (before: {before}); it answers at {value['url']}/{name}/predict"
-    return CommandResult(value, text)
+def release(name: PipelineName, reason: Reason = "") -> CommandResult:
+    """Do the same as `evergreen approve`."""
+    return approve(name, reason)

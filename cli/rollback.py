@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from evergreen.cli.approve import change_release
 from evergreen.cli.output import CommandResult
 from evergreen.cli.parameters import PipelineName
-from evergreen.cli.release import change_release
 
 
 def rollback(

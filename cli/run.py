@@ -7,6 +7,7 @@ import typer
 
 from evergreen.cli.output import CommandResult
 from evergreen.cli.parameters import PipelineName
+from evergreen.cli.status import format_decision
 
 
 def run(
@@ -34,12 +35,15 @@ def run(
 
 def format_run(value: dict[str, Any]) -> str:
     """Format the result of a run, a line for each thing that a person may want next."""
+    from evergreen.flows.approval import ask_for_word
+
     name, version = value["pipeline"], value["version"]
     state = f"{name} {version} is released" if version else f"{name} is not released: {value['why']}"
     lines = [f"{state}{'' if value['ran'] else '; nothing is stale'}"]
     shown = {
         "note": _candidate_note(value),
-        "waits": f"for your word: evergreen release {name}" if value["waits"] else None,
+        "waits": ask_for_word(name, value["case"]) if value["waits"] else None,
+        "decided": format_decision(value.get("rejected")),
         "answer": format_prediction(value["answer"]["predictions"][0]) if "answer" in value else None,
         "scores": value["scores"],
         "report": value["report"],

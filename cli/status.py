@@ -21,7 +21,17 @@ def status(name: AnyPipelineName = "") -> CommandResult:
     return CommandResult(value, "\n".join([*map(_format_pipeline, value["pipelines"]), *engines]))
 
 
+def format_decision(decision: dict[str, str] | None) -> str:
+    """Say on one line what a person decided, who, when and why; "" for none."""
+    if not decision:
+        return ""
+    why = f": {decision['why']}" if decision["why"] else ""
+    return f"{decision['what'].lower()} {decision['version']} by {decision['who']}, {decision['when'][:16]}{why}"
+
+
 def _format_pipeline(pipeline: dict[str, Any]) -> str:
+    from evergreen.flows.approval import ask_for_word
+
     if "mistake" in pipeline:
         return f"{pipeline['name']}\n  mistake   {pipeline['mistake']}"
     stale = "; ".join(f"{stage} ({reason})" for stage, reason in pipeline["stale"].items())
@@ -29,7 +39,8 @@ def _format_pipeline(pipeline: dict[str, Any]) -> str:
         "stale": stale or "nothing",
         "scores": pipeline["scores"],
         "verdict": pipeline["verdict"],
-        "waits": f"for your word: evergreen release {pipeline['name']}" if pipeline["waits"] else None,
+        "waits": ask_for_word(pipeline["name"], pipeline["case"]) if pipeline["waits"] else None,
+        "decided": format_decision(pipeline["decision"]),
         "released": pipeline["released"] or "nothing",
         "served": pipeline["served"],
         "next run": pipeline["next"],

@@ -20,6 +20,7 @@ WORDS = {  # pydantic's type of an error → what was expected
     "none_required": "nothing",
     "list_type": "a list like [a, b]",
     "dict_type": "a mapping like {name: value}",
+    "model_type": "a mapping like {name: value}",
 }
 
 

@@ -1,7 +1,10 @@
 """Describe one tensor of a batch."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Self
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -11,7 +14,8 @@ class TensorField:
     `shape` is that of one row: category inputs (columns,), numbers (columns + flags,), image (C, H, W), series (T,
     C); targets: category () holding the class's index, number (), series (horizon,). `state` is JSON, fitted on the
     training split alone. `encoder` is the kind that made the tensor, where models take it for another: a moment
-    becomes numbers.
+    becomes numbers. A state's "further" describes tensors that are made of the same columns and called "KEY NAME": NAME
+    → their "shape", "dtype" and state.
     """
 
     kind: str
@@ -31,6 +35,12 @@ class TensorField:
             return tuple(self.state["sizes"])
         spare = 1 if self.shape else 0
         return tuple(len(values) + spare for values in self.state.get("values", ()))
+
+    @property
+    def row_bytes(self) -> int:
+        """Return the bytes of one encoded row."""
+        further = [(one["shape"], one["dtype"]) for one in self.state.get("further", {}).values()]
+        return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in [(self.shape, self.dtype), *further])
 
     def to_json(self) -> dict[str, Any]:
         """Return the field as spec.json stores it."""

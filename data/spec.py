@@ -42,13 +42,15 @@ class FeatureSpec:
         return tuple(column for field in self.inputs.values() for column in field.columns)
 
     def encode(self, table: pa.Table, *, target: bool, unusual: UnusualValues | None = None) -> dict[str, np.ndarray]:
-        """Return {field: (N, *shape)}, with "target" if asked for; other columns are ignored.
+        """Return {field: (N, *shape)}, with "target" if asked for, and further tensors; other columns are ignored.
 
         What training rows did not have is counted in `unusual`. Raises DataError naming the column, and the row, that
         cannot be encoded.
         """
         fields = {**self.inputs, "target": self.target} if target else self.inputs
-        encoded = {key: _encode(field, table, unusual) for key, field in fields.items()}
+        encoded: dict[str, np.ndarray] = {}
+        for key, field in fields.items():
+            encoded |= _encode(key, field, table, unusual)
         if unusual is not None:
             unusual.add_rows(table.num_rows)
         return encoded
@@ -79,9 +81,9 @@ class FeatureSpec:
         return {**batch, **varied}
 
     def parse_request(
-        self, rows: Sequence[Mapping[str, Any]], place: str, unusual: UnusualValues | None = None
+        self, rows: Sequence[Mapping[str, Any]], place: str, unusual: UnusualValues | None = None, first_row: int = 0
     ) -> pa.Table:
-        """Parse the rows of a JSON request; other fields are ignored, and counted in `unusual`.
+        """Parse the rows of a JSON request, or of a part of it; other fields are ignored, and counted in `unusual`.
 
         Raises DataError naming the row, the field and the fix.
         """
@@ -89,7 +91,7 @@ class FeatureSpec:
             raise DataError("there are no rows", place=place, fix="send a list of one row or more")
         columns, defaults = dict.fromkeys(self.columns), self._defaults()
         rows = [{**defaults, **row} if isinstance(row, dict) else row for row in rows]
-        for number, row in enumerate(rows):
+        for number, row in enumerate(rows, first_row):
             extra = check_fields(row, columns, f"{place}, row {number}")
             if extra and unusual is not None:
                 unusual.ignore(extra)
@@ -98,7 +100,7 @@ class FeatureSpec:
             for index, name in enumerate(field.columns):
                 kind, values = kinds.kind_of(field, index), []
                 spend()  # the time so far
-                for number, row in enumerate(rows):
+                for number, row in enumerate(rows, first_row):
                     try:
                         values.append(kind.from_json(field, index, row[name]))
                     except DataError as error:
@@ -173,7 +175,7 @@ class FeatureSpec:
             raise DataError(f"not a spec ({error!r})", place=str(path), fix=fix) from error
 
 
-def _encode(field: TensorField, table: pa.Table, unusual: UnusualValues | None = None) -> np.ndarray:
+def _encode(key: str, field: TensorField, table: pa.Table, unusual: UnusualValues | None) -> dict[str, np.ndarray]:
     columns = []
     for index, name in enumerate(field.columns):
         kind = kinds.kind_of(field, index)
@@ -186,7 +188,8 @@ def _encode(field: TensorField, table: pa.Table, unusual: UnusualValues | None =
     encoded = kind.encode(field, columns)
     if unusual is not None:
         unusual.add(field, columns, encoded)
-    return encoded
+    further = kinds.kind_of(field).encode_further(field, columns)
+    return {key: encoded, **{f"{key} {name}": values for name, values in further.items()}}
 
 
 def _got(value: pa.Scalar) -> str:

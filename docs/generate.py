@@ -24,9 +24,8 @@ WORDS |= {"array": "list", "object": "mapping"}
 PIPELINE = """# Pipeline file
 
 One file `pipelines/NAME.yaml` describes one pipeline. Its keys are `task` (the task's name, or a mapping with the name
-and the task's options), `schedule` (cron, in UTC; without it the pipeline runs by hand alone), `release` (`auto`; with
-`ask` a candidate that proved better waits for `evergreen release NAME`), and one section a stage.
-`evergreen schema --json` prints the JSON Schema, with which an editor completes and checks the file."""
+and the task's options), one section a stage, and those of the first table. `evergreen schema --json` prints the JSON
+Schema, with which an editor completes and checks the file."""
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -65,7 +64,8 @@ def render_commands() -> str:
 def render_pipeline() -> str:
     """Render the JSON Schema of a pipeline as a table for each section."""
     sections = pipeline.json_schema()["properties"]
-    parts = [PIPELINE]
+    others = {name: part for name, part in sections.items() if name != "task" and "properties" not in part}
+    parts = [PIPELINE, _table(others)]
     for name, section in sections.items():
         if "properties" in section:
             parts.append(f"## {name}\n\n{section.get('description', '')}\n\n{_table(section['properties'])}")

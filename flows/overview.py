@@ -17,7 +17,7 @@ def describe_project(root: Path, name: str = "") -> dict[str, Any]:
     """Describe one pipeline, or all, with the addresses of the endpoint and of Prefect's pages."""
     from evergreen.flows.server import Server
     from evergreen.stages.deploy import stage as deploy
-    from evergreen.stages.engines import versions
+    from evergreen.stages.engines import decisions, versions
 
     versions.prepare(root)
     released, retired = versions.released(root), versions.retired(root)
@@ -33,7 +33,11 @@ def describe_project(root: Path, name: str = "") -> dict[str, Any]:
         except PipelineError as error:
             mistakes[pipeline_name] = {"name": pipeline_name, "mistake": str(error)}
     served = deploy.status(root)
-    known = {"released": released, "served": served["pipelines"] if served else {}}
+    known = {
+        "released": released,
+        "served": served["pipelines"] if served else {},
+        "decisions": decisions.decisions(root),
+    }
     reasons = versions.stale_reasons(root, pipelines)
     described = mistakes | {one.name: _describe(one, root, reasons[one.name], known) for one in pipelines}
     return {
@@ -47,12 +51,15 @@ def describe_project(root: Path, name: str = "") -> dict[str, Any]:
 def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
     paths = Paths(root, pipeline.name)
     metrics = read_metrics(paths) if paths.metrics.is_file() else None
+    case = waits_for_person(pipeline, paths, metrics) if metrics else ""
     source = {} if "collect" in stale else _stale_source(pipeline, paths)
     return {
         "name": pipeline.name,
         "stale": source | stale,
         "verdict": metrics["verdict"] if metrics else None,
-        "waits": metrics is not None and waits_for_person(pipeline, paths, metrics),
+        "waits": bool(case),
+        "case": case,
+        "decision": known["decisions"].get(pipeline.name),
         "test": metrics["test"] if metrics else None,
         "scores": format.format_scores(metrics) if metrics else None,
         "released": known["released"].get(pipeline.name),
@@ -73,8 +80,8 @@ def _stale_source(pipeline: Pipeline, paths: Paths) -> dict[str, str]:
 
 def _next_run(pipeline: Pipeline) -> str | None:
     """Return when the schedule is due next, in UTC, or None without one; `evergreen watch` must run then."""
-    if not pipeline.schedule:
+    if not pipeline.operation.schedule:
         return None
     from cronsim import CronSim
 
-    return next(CronSim(pipeline.schedule, datetime.now(UTC))).isoformat(timespec="minutes")
+    return next(CronSim(pipeline.operation.schedule, datetime.now(UTC))).isoformat(timespec="minutes")

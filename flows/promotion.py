@@ -6,14 +6,14 @@ from prefect import flow
 
 from evergreen.flows.serving import deploy_released
 from evergreen.flows.steps import locked_run
-from evergreen.stages.engines import versions
+from evergreen.stages.engines import decisions, versions
 
 
 @flow(flow_run_name="{name}")
-def release(name: str) -> dict[str, Any]:
-    """Release and serve the candidate, whatever its verdict."""
+def approve(name: str, reason: str = "") -> dict[str, Any]:
+    """Release and serve the candidate, whatever its verdict; the tag says who approved it and why."""
     with locked_run(name) as run:
-        version = versions.release(run.paths, "released by hand", again=True)
+        version = versions.release(run.paths, decisions.sign(run.paths.root, "Approved", reason), again=True)
         return {"version": version, **deploy_released(run.paths.root, run.progress, name)}
 
 

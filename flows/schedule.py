@@ -24,7 +24,9 @@ def watch(show: Callable[[str], None]) -> dict[str, str]:
 
     root = find_root()
     active = [name for name in names(root) if name not in versions.retired(root)]
-    schedules = {name: pipeline.schedule for name in active if (pipeline := read(name, root)).schedule}
+    schedules = {
+        name: pipeline.operation.schedule for name in active if (pipeline := read(name, root)).operation.schedule
+    }
     if not schedules:
         fix = 'write one into a pipeline\'s YAML: schedule: "30 4 * * *" is every day at 04:30 UTC'
         raise PipelineError("no pipeline has a schedule", fix=fix)

@@ -26,10 +26,10 @@ from evergreen.core.files import read_json
 from evergreen.core.paths import Paths, find_root
 from evergreen.core.progress import Progress, no_progress
 from evergreen.flows import format, server
-from evergreen.flows.approval import is_released_by_verdict, waits_for_person
+from evergreen.flows.approval import ask_for_word, is_released_by_verdict, waits_for_person
 from evergreen.flows.serving import deploy_released, served_versions
 from evergreen.stages import pipeline
-from evergreen.stages.engines import versions
+from evergreen.stages.engines import decisions, versions
 from evergreen.stages.metrics import read_metrics
 from evergreen.stages.pipeline import STAGES, Pipeline, perform
 
@@ -129,11 +129,13 @@ def release(run: Run) -> dict[str, Any] | None:
     start = time.monotonic()
     metrics = read_metrics(run.paths)
     before = versions.released(run.paths.root).get(run.paths.name)
-    if is_released_by_verdict(run.pipeline, metrics) and not run.baseline_only:
+    if is_released_by_verdict(run.pipeline, run.paths, metrics) and not run.baseline_only:
         versions.release(run.paths, metrics["why"])
     after = versions.released(run.paths.root).get(run.paths.name)  # a candidate rolled back by a person stays back
     waits = waits_for_person(run.pipeline, run.paths, metrics)
-    request = f" It waits for your word: evergreen release {run.paths.name}" if waits else ""
+    request = f" It waits {ask_for_word(run.paths.name, waits)}" if waits else ""
+    if rejected := decisions.rejection(run.paths):
+        request = f" The candidate was rejected by {rejected['who']}: {rejected['why']}"
     message = f"{before or 'nothing'} stays released: {metrics['why']}{request}"
     summary = message if after == before else f"{after} is released"
     run.progress(stage="release", summary=summary, seconds=time.monotonic() - start)

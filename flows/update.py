@@ -29,8 +29,8 @@ def update(root: Path, name: str, progress: Progress, *, baseline_only: bool = F
     name, paths = pipeline.name, Paths(root, pipeline.name)
     versions.prepare(root)
     if name in versions.retired(root):
-        version = versions.versions(paths)[-1].version
-        raise PipelineError(f"{name} is retired", fix=f"bring it back with: evergreen rollback {name} {version}")
+        back = f"evergreen rollback {name} {versions.last_released(paths)}"
+        raise PipelineError(f"{name} is retired", fix=f"bring it back with: {back}")
     if process := lock_owner(paths.run_lock):
         fix = "wait until it has ended, or end it"
         raise PipelineError(f"{pipeline.name} is already running (process {process})", fix=fix)
@@ -62,7 +62,7 @@ def is_up_to_date(pipeline: Pipeline, paths: Paths) -> bool:
 
     if not versions.is_up_to_date(pipeline, paths) or collect.has_changed(pipeline.collect, paths):
         return False
-    if not is_released_by_verdict(pipeline, read_metrics(paths)):
+    if not is_released_by_verdict(pipeline, paths, read_metrics(paths)):
         return True
     return versions.candidate_version(paths) is not None  # else a run was ended right before its release
 
@@ -103,7 +103,7 @@ def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress, *, ser
     from evergreen.flows import serving
     from evergreen.flows.server import Server
     from evergreen.stages.deploy import stage as deploy
-    from evergreen.stages.engines import versions
+    from evergreen.stages.engines import decisions, versions
 
     released = versions.released(paths.root)
     metrics = read_metrics(paths)
@@ -113,7 +113,9 @@ def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress, *, ser
         "candidate": versions.candidate_version(paths),
         "verdict": metrics["verdict"],
         "why": metrics["why"],
-        "waits": waits_for_person(pipeline, paths, metrics),
+        "waits": bool(case := waits_for_person(pipeline, paths, metrics)),
+        "case": case,
+        "rejected": decisions.rejection(paths),
         "test": metrics["test"],
         "scores": format.format_scores(metrics),
         "report": str(paths.report / "report.html"),

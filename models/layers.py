@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from evergreen.models.base import ROW_KINDS, SEQUENCE_KINDS, Batch, FieldLike, Inputs
@@ -12,6 +13,7 @@ PADDING = 0  # the token behind the end of a text
 STEPWISE_KINDS = ("text", "series", "audio", "image")  # kinds that are read step by step
 COUNTED_KINDS = ("text", "tokens")  # those whose tokens can be counted instead
 FLATTENABLE_KINDS = ROW_KINDS | SEQUENCE_KINDS | {"image", "graph"}  # kinds that make sense as one vector
+NGRAMS = "ngrams"  # the further tensor of a text that holds its words and pieces of words
 TEXT_NORM = 8  # length of a text's vector of counts: one that suits weights that are decayed as those of numbers are
 MAX_ONE_HOT, EMBEDDING_WIDTH = 1000, 32  # values of a category above which each is a learned vector of so many numbers
 PADDED_KINDS = ("text", "audio")  # those of them whose rows may be of different lengths
@@ -23,11 +25,15 @@ class FlattenInputs(nn.Module):
     Categories become one-hot, so that a linear map of them equals the sum of one embedding a column; a category of more
     than a thousand values is embedded at once, which makes a linear model of it a factorization (Koren et al. 2009).
     Text becomes the counts of its words, a graph the mean of its nodes and its centre; everything else is flattened.
+    With `ngrams`, text becomes the TF-IDF of its words and pieces of words instead, where the data holds them.
     """
 
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: Inputs, *, ngrams: bool = False) -> None:
         super().__init__()
         self.fields = dict(inputs)
+        self.counted = [name for name, field in inputs.items() if ngrams and ngrams_state(field)]
+        for place, name in enumerate(self.counted):
+            self.register_buffer(f"rarity_{place}", inverse_frequencies(ngrams_state(inputs[name])), persistent=False)
         self.tables = nn.ModuleDict(
             {
                 f"{place}_{column}": _table(size)
@@ -36,19 +42,27 @@ class FlattenInputs(nn.Module):
                 if field.kind == "category" and size > MAX_ONE_HOT
             }
         )
-        self.width = sum(_flat_width(field) for field in inputs.values())
+        self.width = sum(
+            len(self._rarity(name)) if name in self.counted else _flat_width(field) for name, field in inputs.items()
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         parts = []
         for place, (name, field) in enumerate(self.fields.items()):
+            if name in self.counted:
+                parts.append(tf_idf(batch[f"{name} {NGRAMS}"], self._rarity(name)))
+                continue
             if field.kind != "category":
                 parts.append(_flat(field, batch[name]))
                 continue
             for column, (x_B, size) in enumerate(zip(batch[name].unbind(1), field.sizes, strict=True)):
                 key = f"{place}_{column}"
                 wide = key in self.tables
-                parts.append(self.tables[key](x_B) if wide else nn.functional.one_hot(x_B, size).float())
+                parts.append(self.tables[key](x_B) if wide else functional.one_hot(x_B, size).float())
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def _rarity(self, name: str) -> Tensor:
+        return self.get_buffer(f"rarity_{self.counted.index(name)}")
 
 
 def _table(size: int) -> nn.Embedding:
@@ -77,6 +91,24 @@ def _flat(field: FieldLike, x: Tensor) -> Tensor:
         mean_BF = (nodes_BMF * real_BM[..., None]).sum(1) / real_BM.sum(1, keepdim=True).clamp_min(1)
         return torch.cat([mean_BF, nodes_BMF[:, 0]], 1)
     return x.flatten(1)
+
+
+def ngrams_state(field: FieldLike) -> Any:
+    """Return the state of a text's words and pieces of words; {} where the data has none."""
+    return field.state.get("further", {}).get(NGRAMS, {})
+
+
+def inverse_frequencies(state: Any) -> Tensor:
+    """Return (V,) ln((1 + N) / (1 + n)) + 1 of each bucket; 0 of one that no training text had."""
+    found = torch.tensor(state["found"], dtype=torch.float64)
+    return torch.where(found > 0, ((1 + state["rows"]) / (1 + found)).log() + 1, 0.0).float()
+
+
+def tf_idf(x_BL: Tensor, rarity_V: Tensor) -> Tensor:
+    """Return (B, V) counts of the numbers 1 to V, weighted by rarity and scaled to the length TEXT_NORM."""
+    counts = torch.zeros(x_BL.shape[0], 1 + len(rarity_V), device=x_BL.device)
+    counts = counts.scatter_add_(1, x_BL.long(), torch.ones_like(x_BL, dtype=counts.dtype))[:, 1:] * rarity_V
+    return TEXT_NORM * functional.normalize(counts)
 
 
 def split_graph(x_BMX: Tensor, features: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -22,6 +22,7 @@ from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.named_parts import check_name, check_parts
+from evergreen.stages.operation import Operation, read_operation
 from evergreen.stages.part_options import options_model
 from evergreen.stages.select.config import SelectConfig
 from evergreen.stages.train.config import TrainConfig
@@ -42,8 +43,7 @@ class Pipeline:
     name: str
     task: str  # a file in models/tasks/
     task_options: dict[str, Any]  # what `task: {name: …, …}` says beside the name
-    schedule: str  # cron, in UTC; "" runs by hand alone
-    release: str  # of RELEASE: who puts a candidate that proved better into production
+    operation: Operation
     collect: CollectConfig
     preprocess: PreprocessConfig
     select: SelectConfig
@@ -65,8 +65,6 @@ CONFIGS: dict[str, type[Section]] = {
 SECTIONS = tuple(CONFIGS)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")  # it is part of tags, files and addresses
 STAGES = (*SECTIONS[:-1], "report")  # the DVC graph, in order; deploy serves releases, so it is not part of the graph
-
-RELEASE = ("auto", "ask")  # the verdict of validate releases, or a person by `evergreen release NAME`
 RESERVED = {"dvc", "params"}  # files that lie in pipelines/ where a person has a dvc.yaml of their own
 
 
@@ -96,17 +94,13 @@ def json_schema() -> dict[str, Any]:
     ]
     sections = {name: model.json_schema() for name, model in CONFIGS.items()}
     sections["select"]["properties"]["architectures"]["items"] = {"enum": parts.names("architectures")}
-    schedule = {
-        "type": "string",
-        "maxLength": MAX_SHOWN,
-        "description": "Cron, in UTC; without it, the pipeline runs only by hand.",
-    }
-    release = {"enum": list(RELEASE), "default": "auto", "description": "Who releases a candidate that proved better."}
+    operation = Operation.model_json_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A pipeline of Evergreen",
         "type": "object",
-        "properties": {"task": {"anyOf": [task, *with_options]}, "schedule": schedule, "release": release, **sections},
+        "properties": {"task": {"anyOf": [task, *with_options]}, **operation["properties"], **sections},
+        "$defs": operation["$defs"],
         "required": ["task", *(name for name, schema in sections.items() if "required" in schema)],
         "additionalProperties": False,
     }
@@ -130,11 +124,11 @@ def read(name: str, root: Path) -> Pipeline:
         raise PipelineError(f"the pipelines {name!r} and {same_letters[0]!r} differ in capitals alone", fix=fix)
     path = f"pipelines/{name}.yaml"
     file = YamlFile(root / path, path, "task: …, collect: {uri: …}, preprocess: {target: …}")
-    file.check_keys(("task", "schedule", "release", *SECTIONS), required=["task"])
+    file.check_keys(("task", *Operation.known_keys(), *SECTIONS), required=["task"])
     task, options = _task(file)
     sections: dict[str, Any] = {section: file.section(model, section) for section, model in CONFIGS.items()}
     check_parts(file, **sections)
-    return Pipeline(name, task, options, _schedule(file), _release(file), **sections)
+    return Pipeline(name, task, options, read_operation(file), **sections)
 
 
 def _task(file: YamlFile) -> tuple[str, dict[str, Any]]:
@@ -147,44 +141,6 @@ def _task(file: YamlFile) -> tuple[str, dict[str, Any]]:
     check_name(file, "tasks", task, "task")
     file.check(options_model("task", task), options, "task")
     return task, options
-
-
-def _schedule(file: YamlFile) -> str:
-    schedule = file.values.get("schedule", "")
-    if not isinstance(schedule, str):
-        raise file.error(f"schedule must be text, got {show_value(schedule)}", "schedule")
-    if problem := cron_problem(schedule[: MAX_SHOWN + 1]):
-        fix = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *" is every day at 04:30 UTC'
-        raise file.error(f"schedule {schedule[:MAX_SHOWN]!r} is not cron syntax ({problem})", "schedule", fix=fix)
-    return schedule
-
-
-def _release(file: YamlFile) -> str:
-    release = file.values.get("release", "auto")
-    if not isinstance(release, str) or release not in RELEASE:
-        fix = "with ask, `evergreen release` decides"
-        problem = f"release must be auto or ask, got {show_value(release)}"
-        raise file.error(problem, "release", fix=fix)
-    return release
-
-
-def cron_problem(schedule: str) -> str:
-    """Return what is wrong with a cron schedule, or ""."""
-    if not schedule:
-        return ""
-    if len(schedule) > MAX_SHOWN:
-        return f"it is longer than {MAX_SHOWN} characters"
-    if len(schedule.split()) != 5:
-        return f"it has {len(schedule.split())} of the 5 fields"
-    from datetime import datetime
-
-    from cronsim import CronSim, CronSimError
-
-    try:
-        next(CronSim(schedule, datetime.now()))
-    except (CronSimError, StopIteration) as error:
-        return str(error) or "it never matches"
-    return ""
 
 
 def perform(

@@ -17,6 +17,7 @@ PARTS = (
     "sources",
     "plots",
     "outcomes",
+    "formats",
     "protocols",
 )
 SHARED_NAMES = {"__init__", "__main__", "config", "stage"}  # said once a package

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -152,5 +151,4 @@ def harmonize_dictionaries(units: Sequence[RowGroup]) -> tuple[RowGroup, ...]:
 
 def row_bytes(spec: FeatureSpec) -> int:
     """Return the bytes of one encoded row with its target."""
-    fields = [*spec.inputs.values(), spec.target]
-    return sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in fields)
+    return sum(field.row_bytes for field in [*spec.inputs.values(), spec.target])

@@ -23,6 +23,7 @@ class Kind:
     VERSION: ClassVar[int] = 1  # raised when the same column gives another result
     ARROW_TYPE: ClassVar[pa.DataType]  # of its checked columns, where all are of one
     OPTIONS: ClassVar[dict[str, Any]] = {}  # what a pipeline may set for a column of this kind, with the defaults
+    OPTIONS_FOR_STEPS: ClassVar[dict[str, Any]] = {}  # other defaults where the target has steps of its own
     grouped: ClassVar[bool] = False  # whether all columns of this kind make one tensor; else each makes its own
     ENCODES_AS: ClassVar[str] = ""  # the kind that models take its tensors for, where that is another
     ACCEPTS_DICTIONARY: ClassVar[bool] = False  # whether `encode` takes dictionary columns as they are
@@ -128,6 +129,10 @@ class Kind:
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
         """Return (N, *field.shape) of field.dtype from checked columns."""
         raise NotImplementedError
+
+    def encode_further(self, field: TensorField, columns: Sequence[pa.Array]) -> dict[str, np.ndarray]:
+        """Return what networks may read beside `encode`'s tensor, by the names in the state's "further"."""
+        return {}
 
     def find_unusual(
         self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray

@@ -1,7 +1,8 @@
 """Text as tokens: characters, bytes, words, or pieces of words; a list of words is taken as it is.
 
 Encoded (L,): 0 is padding, 1 an unknown token, 2 the begin, 3 the end, then the vocabulary. Longer texts are cut. A
-target ends with 3 where it fits, so that a model that writes knows when to stop.
+target ends with 3 where it fits, so that a model that writes knows when to stop. Beside it each text is encoded as its
+words and pieces of words in no order, "NAME ngrams" (_ngrams.py), for models that count.
 """
 
 import json
@@ -18,6 +19,7 @@ from evergreen.data.arrow import RowErrors, decode_array, evenly_spaced_indices
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import _tokenize as units
 from evergreen.data.kinds._json import check_unicode, format_value
+from evergreen.data.kinds._ngrams import encode_ngrams, fit_ngrams
 from evergreen.data.kinds._written import Written, is_blank, texts_of
 from evergreen.data.kinds.duplicates.minhash import join_words
 
@@ -35,7 +37,14 @@ class Text(Written):
     TASK = "language_modelling"
     TASK_FROM_OWN_KIND = "translation"
     OWN_INPUT_OPTIONS: ClassVar[dict[str, Any]] = {"unit": "character"}
-    OPTIONS: ClassVar[dict[str, Any]] = {"unit": "", "length": 0, "vocabulary": 8000}  # "" and 0: found from the texts
+    VERSION = 2
+    OPTIONS: ClassVar[dict[str, Any]] = {
+        "unit": "",  # "": found from the texts
+        "length": 0,  # tokens; 0: found from the texts
+        "vocabulary": 8000,
+        "ngrams": 1 << 13,  # buckets for words and pieces of words; 0 leaves them out
+    }
+    OPTIONS_FOR_STEPS: ClassVar[dict[str, Any]] = {"ngrams": 0}
 
     def detect(self, column: pa.Array) -> float:
         column = decode_array(column)
@@ -70,7 +79,7 @@ class Text(Written):
 
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
-        unit, length, vocabulary = ({**self.OPTIONS, **options}[name] for name in ("unit", "length", "vocabulary"))
+        unit, length, vocabulary, buckets = ({**self.OPTIONS, **options}[name] for name in self.OPTIONS)
         held = column.drop_null()
         texts = held.take(pa.array(evenly_spaced_indices(len(held), LEARNED))).to_pylist()
         listed = _listed(column.type)
@@ -85,6 +94,7 @@ class Text(Written):
             raise DataError("no token occurs twice in the training rows", place=f"column '{name}'", fix=fix)
         length = length or min(LONGEST, longest)
         state = {"values": [values], "sizes": [len(values) + SPECIAL], "unit": unit, "length": length, "listed": listed}
+        state |= {"further": {"ngrams": fit_ngrams(texts, buckets)}} if buckets and not target else {}
         return TensorField("text", (name,), (length,), "int64", {**state, "target": target})
 
     def encode(self, field: TensorField, columns: Sequence[pa.Array]) -> np.ndarray:
@@ -98,6 +108,11 @@ class Text(Written):
             row = [*row, END][:length] if state["target"] else row[:length]
             encoded[number, : len(row)] = row
         return encoded
+
+    def encode_further(self, field: TensorField, columns: Sequence[pa.Array]) -> dict[str, np.ndarray]:
+        """Return (N, G) the buckets of words and pieces of words."""
+        states = field.state.get("further", {})  # earlier releases have none
+        return {name: encode_ngrams(state, texts_of(columns[0])) for name, state in states.items()}
 
     def find_unusual(
         self, field: TensorField, columns: Sequence[pa.Array], encoded: np.ndarray

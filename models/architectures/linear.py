@@ -12,12 +12,15 @@ class Linear(Architecture):
     The features are the inputs themselves, so that the task's head is the whole model. The penalty makes the loss
     strictly convex, and the default recipe runs until it is flat.
 
+    Of a text the inputs are the TF-IDF of its words and pieces of words (Spärck Jones 1972; Joachims 1998).
+
     In: every kind, flattened, categories one-hot. Out: (B, F), F numbers of a row.
     Choose it first of all: whatever does not beat it is not worth its cost. It has no size to turn; `size` is ignored.
     At size=1: breast_cancer accuracy 0.977 and AUC 0.997, diabetes R² 0.437, mean of 8 splits 60/20/20, in 0.2 s of one
     core (scikit-learn's logistic and ridge regression on the same rows: 0.978, 0.997, 0.437); digits 0.966 in 0.5 s.
     """
 
+    VERSION = 2
     ACCEPTS = frozenset({"*"})
     IS_BASELINE = True
     SEARCH_SPACE = {"weight_decay": (1e-4, 1.0, "log")}
@@ -25,7 +28,7 @@ class Linear(Architecture):
 
     def __init__(self, inputs: Inputs, *, size: float = 1.0) -> None:
         super().__init__()
-        self.flat = FlattenInputs(inputs)
+        self.flat = FlattenInputs(inputs, ngrams=True)
         self.out_features = self.flat.width
 
     def forward(self, batch: Batch) -> Tensor:

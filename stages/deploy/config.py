@@ -27,12 +27,16 @@ class DeployConfig(Section):
     """Largest number of rows in one request."""
     max_body_bytes: int = Field(8 * 2**20, ge=1, le=2**40)
     """Largest request in bytes; a longer one is refused (413)."""
+    max_stream_rows: int = Field(10_000_000, ge=1, le=2**40)
+    """Largest number of rows in a request that is answered batch by batch: Arrow, Parquet, NDJSON, CSV (422)."""
+    max_stream_bytes: int = Field(2**30, ge=1, le=2**50)
+    """Largest such request in bytes, unpacked, and largest answer to one; all such requests together as well (413)."""
     max_queue_rows: int = Field(4096, ge=1, le=100_000_000)
     """Largest number of rows that wait in one replica; requests beyond it are refused (429)."""
     max_queue_bytes: int = Field(64 * 2**20, ge=1, le=2**40)
     """Largest number of bytes of all requests under way in one replica; one beyond it is refused unless alone (429)."""
     max_body_seconds: float = Field(60.0, gt=0, le=86_400)
-    """Seconds in which the whole body of a request must arrive (408)."""
+    """Seconds in which the whole body of a request must arrive, or the next part of a table (408)."""
     max_values: int = Field(1_000_000, ge=1, le=2**40)
     """Largest number of values in the JSON of one request, as its commas and opening brackets tell (413)."""
     max_parse_seconds: float = Field(10.0, gt=0, le=86_400)

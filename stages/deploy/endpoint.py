@@ -7,19 +7,22 @@ version parses, encodes and answers it, however often versions change meanwhile.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import suggest
+from evergreen.core.files import make_private
 from evergreen.stages.deploy.batching import QueueFullError
 from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion
 from evergreen.stages.deploy.openapi import Documents
 from evergreen.stages.deploy.protocols import Call, find_handler
-from evergreen.stages.deploy.request_body import BodyReader, RequestError
+from evergreen.stages.deploy.request_body import BodyReader, RequestError, while_connected
 from evergreen.stages.deploy.request_headers import check_sender, set_endpoint
 from evergreen.stages.deploy.responses import json_response
 from evergreen.stages.engines import haproxy
@@ -43,14 +46,16 @@ class Endpoint:
         self.revision = ""
         self.replica = uuid.uuid4().hex
         self.hosts: list[str] = []
-        self.bodies = BodyReader()
+        self.bodies, self.spools = BodyReader(), BodyReader("max_stream_bytes", "max_stream_bytes")
+        self.home: Path | None = None  # the folder of the project in which files of requests may lie
         # One thread each: what decoding and predicting need at once is the need of one request and of one batch.
         self.parsing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")
         self.predicting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
+        self.bulk = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bulk")
         self.loading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
-        """Serve `config` = {"revision", "hosts", "pipelines": {name: {"version", "path", "limits"}}} from now on.
+        """Serve `config` = {"revision", "hosts", "home", "pipelines": {name: {"version", "path", "limits"}}}.
 
         New versions are loaded and warmed up while the old ones answer; then one assignment replaces all. A pipeline
         whose new version cannot be loaded keeps its old one: an error raised here would end the replica.
@@ -67,6 +72,7 @@ class Endpoint:
         self.documents = Documents(self.served)
         self.failures = {name: str(error) for name, error in loaded.items() if isinstance(error, BaseException)}
         self.revision, self.hosts = config["revision"], config.get("hosts", [])
+        self.home = make_private(Path(config["home"])) if "home" in config else None
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the ASGI application; Ray Serve calls this name. uvicorn takes a bound method for the ASGI of 2018."""
@@ -94,19 +100,20 @@ class Endpoint:
         request = Request(scope, receive)
         given = request.headers.get("x-request-id", "")  # Serve makes one up where none is sent, and answers with it
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        try:
-            check_sender(request.headers, self.hosts)
-            handler, names = find_handler(scope["path"], request.method)
-            response = await handler(self, Call(request, request_id, names))
-        except ClientDisconnect:
-            return
-        except RequestError as error:
-            response = json_response({"error": str(error), "request_id": request_id}, error.status, error.headers)
-        except DataError as error:
-            response = json_response({"error": str(error), "request_id": request_id}, 422)
-        if is_direct:
-            response.headers["x-request-id"] = request_id
-        await response(scope, receive, send)
+        with contextlib.ExitStack() as exits:
+            try:
+                check_sender(request.headers, self.hosts)
+                handler, names = find_handler(scope["path"], request.method)
+                response = await handler(self, Call(request, request_id, names, exits))
+            except ClientDisconnect:
+                return
+            except RequestError as error:
+                response = json_response({"error": str(error), "request_id": request_id}, error.status, error.headers)
+            except DataError as error:
+                response = json_response({"error": str(error), "request_id": request_id}, 422)
+            if is_direct:
+                response.headers["x-request-id"] = request_id
+            await response(scope, receive, send)
 
     async def render(self, name: str) -> str:
         """Return a text of `Documents`, rendered beside the event loop when it is asked for the first time."""
@@ -154,25 +161,9 @@ class Endpoint:
 
 async def _answer(served: LoadedVersion, table: pa.Table, request: Request) -> list[dict[str, Any]]:
     """Return the answers; a client that leaves a slow model frees its place. Raises ClientDisconnect where it did."""
-    from starlette.requests import ClientDisconnect
-
     if served.is_quick:
         return await served.answer(table)
-    answers = asyncio.create_task(served.answer(table))
-    leaves = asyncio.create_task(_wait_until_gone(request.receive))
-    try:
-        await asyncio.wait((answers, leaves), return_when=asyncio.FIRST_COMPLETED)
-        if answers.done():
-            return answers.result()
-        raise ClientDisconnect
-    finally:
-        answers.cancel()
-        leaves.cancel()
-
-
-async def _wait_until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    return await while_connected(asyncio.create_task(served.answer(table)), request)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -36,6 +36,7 @@ class LoadedVersion:
         self.version: str = entry["version"]
         self.model = load_model(Path(entry["path"]))
         self.schema = self.model.spec.json_schema()
+        self.row_bytes = sum(field.row_bytes for field in self.model.spec.inputs.values())  # as tensors
         self.example_answer: dict[str, Any] = {}
         self.takes_files = '"format": "byte"' in json.dumps(self.schema)  # small ones may take long to decode
         self.is_quick = self._warm() < QUICK_SECONDS and not self.takes_files
@@ -58,18 +59,34 @@ class LoadedVersion:
         """Parse and check the rows of a JSON body within the limits. Raises RequestError and DataError."""
         return self.read_rows(parse_rows(body, self.limits))
 
-    def read_rows(self, rows: list[Any]) -> pa.Table:
+    def read_rows(self, rows: list[Any], first_row: int = 0) -> pa.Table:
         """Check rows as JSON has them, within the limits. Raises RequestError and DataError."""
         from evergreen.data.decode_limits import limit_decoding
 
         most = self.limits["max_decoded_bytes"]
-        row_bytes = sum(4 * math.prod(field.shape) for field in self.model.spec.inputs.values())
-        if len(rows) * row_bytes > most:
-            problem = f"{len(rows)} rows take {len(rows) * row_bytes:,} bytes, {most:,} may be"
+        if len(rows) * self.row_bytes > most:
+            problem = f"{len(rows)} rows take {len(rows) * self.row_bytes:,} bytes, {most:,} may be"
             fix = f"send fewer rows in each request, {RAISE.format('max_decoded_bytes')}"
             raise RequestError(413, problem, fix=fix)
         with limit_decoding(self.limits):
-            return self.model.spec.parse_request(rows, "rows", self.unusual)
+            return self.model.spec.parse_request(rows, "rows", self.unusual, first_row)
+
+    def read_table(self, table: pa.Table, faults: Mapping[int, str], first_row: int) -> pa.Table:
+        """Check rows as a file has them; `faults` are those that could not be read, by their place in the table.
+
+        Raises DataError naming the first row that cannot be answered; `first_row` is the number of the table's first.
+        """
+        from evergreen.core.errors import DataError
+        from evergreen.data.decode_limits import limit_decoding
+
+        spec = self.model.spec
+        with limit_decoding(self.limits):
+            read, found = spec.validate_table(table)
+        if wrong := {**found, **faults}:
+            row, reason = min(wrong.items())
+            raise DataError(reason, place=f"rows, row {first_row + row}", fix="correct the row or leave it out")
+        self.unusual.ignore([name for name in table.column_names if name not in read.column_names], len(table))
+        return read
 
     def predict(self, table: pa.Table) -> list[dict[str, Any]]:
         """Answer rows, and count what training rows did not have."""

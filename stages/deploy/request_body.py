@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import tempfile
 import zlib
 from collections.abc import AsyncIterator, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+Result = TypeVar("Result")
 JSON = "application/json"
+PIECE_BYTES = 2**20  # of a compressed body that is unpacked at once
 RAISE = "or raise {} in the section deploy"
 
 
@@ -25,76 +29,126 @@ class RequestError(Exception):
 
 
 class BodyReader:
-    """Read the bodies of requests so that all that are under way hold no more than `max_queue_bytes`."""
+    """Read the bodies of requests so that all that are under way hold no more than they may.
 
-    def __init__(self) -> None:
-        self.held_bytes = 0
+    `limit_key` names the bytes of one in the section deploy, `total_key` those of all together; one alone always fits.
+    """
+
+    def __init__(self, limit_key: str = "max_body_bytes", total_key: str = "max_queue_bytes") -> None:
+        self.limit_key, self.total_key, self.held_bytes = limit_key, total_key, 0
 
     @contextlib.asynccontextmanager
     async def read(self, request: Request, limits: Mapping[str, Any]) -> AsyncIterator[bytearray]:
         """Hold the whole body, unpacked. Raises RequestError as soon as it is too long, too slow, or finds no room."""
         body = bytearray()
         try:
-            try:
-                async with asyncio.timeout(limits["max_body_seconds"]):
-                    await self._fill(body, request, limits)
-            except TimeoutError:
-                problem = f"the body did not arrive within {limits['max_body_seconds']:g} s"
-                raise RequestError(408, problem, fix=f"send it at once, {RAISE.format('max_body_seconds')}") from None
+            async with _limit_seconds(limits["max_body_seconds"]):
+                async for part in self._parts(request, limits):
+                    body += part
             yield body
         finally:
             self.held_bytes -= len(body)
             body.clear()  # a thread's queue may hold it longer than its client waits
 
-    async def _fill(self, body: bytearray, request: Request, limits: Mapping[str, Any]) -> None:
-        limit = limits["max_body_bytes"]
+    @contextlib.asynccontextmanager
+    async def spool(
+        self, request: Request, limits: Mapping[str, Any], folder: Path | None, max_line: int
+    ) -> AsyncIterator[IO[bytes]]:
+        """Hold the whole body, unpacked, in a file without a name, of lines up to `max_line` bytes if that is not 0.
+
+        Raises RequestError as soon as a part comes too late, or the whole is too long or finds no room.
+        """
+        seconds, line_bytes = limits["max_body_seconds"], 0
+        with tempfile.TemporaryFile(dir=folder) as file:
+            try:
+                async with _limit_seconds(seconds) as deadline:
+                    async for part in self._parts(request, limits):
+                        file.write(part)
+                        deadline.reschedule(asyncio.get_running_loop().time() + seconds)
+                        first, last = part.find(b"\n"), part.rfind(b"\n")
+                        line_bytes += first if first >= 0 else len(part)
+                        if max_line and line_bytes > max_line:
+                            problem = f"a line has more than {max_line:,} bytes"
+                            raise RequestError(413, problem, fix="send shorter rows")
+                        line_bytes = line_bytes if first < 0 else len(part) - last - 1
+                file.flush()
+                yield file
+            finally:
+                self.held_bytes -= file.tell()
+
+    async def _parts(self, request: Request, limits: Mapping[str, Any]) -> AsyncIterator[bytes]:
+        """Yield the body, unpacked, as it comes; what was yielded counts as held."""
+        limit, n_bytes = limits[self.limit_key], 0
         problem = f"the body has more than {limit} bytes"
-        too_long = RequestError(413, problem, fix=f"send fewer rows in each request, {RAISE.format('max_body_bytes')}")
+        fix = f"send fewer rows in each request, {RAISE.format(self.limit_key)}"
         stated = request.headers.get("content-length", "")
         if stated.isdecimal() and int(stated[:20]) > limit:
-            raise too_long
-        unpacker = _find_unpacker(request)
-        async for part in request.stream():
-            if unpacker:
-                part = unpacker.unpack(part, limit + 1 - len(body))
-            if len(body) + len(part) > limit:
-                raise too_long
-            if self.held_bytes + len(part) > max(limit, limits["max_queue_bytes"]):
-                problem = f"{self.held_bytes} bytes of other requests wait (max_queue_bytes)"
+            raise RequestError(413, problem, fix=fix)
+        async for part in _unpack(request):
+            n_bytes += len(part)
+            if n_bytes > limit:
+                raise RequestError(413, problem, fix=fix)
+            if self.held_bytes + len(part) > max(limit, limits[self.total_key]):
+                problem = f"{self.held_bytes} bytes of other requests wait ({self.total_key})"
                 raise RequestError(429, problem, fix="try again in a second", headers={"Retry-After": "1"})
-            body += part
             self.held_bytes += len(part)
-        if unpacker:
-            unpacker.check_end()
+            yield part
 
 
-class Unpacker:
-    """Unpack a body that comes in parts in the formats of gzip and zlib; no part yields more than is asked for."""
-
-    def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either format
-
-    def unpack(self, part: bytes, max_bytes: int) -> bytes:
-        """Return what a part holds, at most `max_bytes` of it. Raises RequestError (400) for what is damaged."""
-        try:
-            return self._zlib.decompress(part, max_bytes)
-        except zlib.error as error:
-            raise RequestError(400, f"the body is not compressed as it says ({error})", fix="send it again") from None
-
-    def check_end(self) -> None:
-        """Raise RequestError (400) where the body has ended too early or goes on behind its end."""
-        if not self._zlib.eof or self._zlib.unused_data:
-            raise RequestError(400, "the compressed body is cut off or goes on behind its end", fix="send it again")
+@contextlib.asynccontextmanager
+async def _limit_seconds(seconds: float) -> AsyncIterator[asyncio.Timeout]:
+    try:
+        async with asyncio.timeout(seconds) as deadline:
+            yield deadline
+    except TimeoutError:
+        problem = f"the body did not arrive within {seconds:g} s"
+        raise RequestError(408, problem, fix=f"send it at once, {RAISE.format('max_body_seconds')}") from None
 
 
-def _find_unpacker(request: Request) -> Unpacker | None:
+def _unpack(request: Request) -> AsyncIterator[bytes]:
+    """Return the parts of a body without its compression. Raises RequestError (415) for an unknown one."""
     coding = request.headers.get("content-encoding", "identity").lower()
     if coding == "identity":
-        return None
-    if coding not in ("gzip", "x-gzip", "deflate"):
-        fix = "use gzip or deflate, or send it uncompressed"
-        raise RequestError(415, f"the body is compressed by {coding:.80}", fix=fix)
-    return Unpacker()
+        return request.stream()
+    if coding in ("gzip", "x-gzip", "deflate"):
+        return _decompress(request.stream())
+    fix = "use gzip or deflate, or send it uncompressed"
+    raise RequestError(415, f"the body is compressed by {coding:.80}", fix=fix)
+
+
+async def _decompress(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield what gzip or zlib packed, in pieces of bounded size. Raises RequestError (400) for what is damaged."""
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either format
+    try:
+        async for part in parts:
+            while part:
+                yield stream.decompress(part, PIECE_BYTES)
+                part = stream.unconsumed_tail
+        yield stream.flush()
+    except zlib.error as error:
+        raise RequestError(400, f"the body is not compressed as it says ({error})", fix="send it again") from None
+    if not stream.eof or stream.unused_data:
+        raise RequestError(400, "the compressed body is cut off or goes on behind its end", fix="send it again")
+
+
+async def while_connected(result: asyncio.Future[Result], request: Request) -> Result:
+    """Wait for a result. Raises ClientDisconnect, and cancels it, where the client leaves before it is there."""
+    from starlette.requests import ClientDisconnect
+
+    leaves = asyncio.create_task(_wait_until_gone(request))
+    try:
+        await asyncio.wait((result, leaves), return_when=asyncio.FIRST_COMPLETED)
+        if result.done():
+            return result.result()
+        raise ClientDisconnect
+    finally:
+        result.cancel()
+        leaves.cancel()
+
+
+async def _wait_until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def check_type(request: Request, accepted: Collection[str]) -> str:
@@ -105,9 +159,9 @@ def check_type(request: Request, accepted: Collection[str]) -> str:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in accepted:
         return kind
-    named = next(iter(accepted))
-    problem = f"the body is not {named} (got {kind:.80})" if kind else "the body has no Content-Type"
-    raise RequestError(415, problem, fix=f"send it with the header Content-Type: {' or '.join(filter(None, accepted))}")
+    problem = f"the body is of an unknown type (got {kind:.80})" if kind else "the body has no Content-Type"
+    named = sorted(filter(None, accepted), key=lambda one: one != JSON)
+    raise RequestError(415, problem, fix=f"send it with the header Content-Type: {' or '.join(named)}")
 
 
 def parse_rows(body: bytearray, limits: Mapping[str, Any]) -> list[Any]:

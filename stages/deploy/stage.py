@@ -56,6 +56,7 @@ def deploy(
         raise PipelineError(f"no released version can be served: {problem}", place=name)
     hosts = sorted({host.lower() for limits in each.values() for host in limits.allowed_hosts})
     config: dict[str, Any] = {"revision": secrets.token_hex(8), "hosts": hosts, "pipelines": entries}
+    config["home"] = str((root / ".evergreen" / "requests").resolve())
     serve_api.apply(root, _schema(config, each, port))
     try:
         _wait(root, port, config["revision"], time.monotonic() + START_SECONDS, progress)

@@ -1,6 +1,8 @@
 """Ask git, and commit files without touching the person's own work."""
 
+import getpass
 import os
+import socket
 import subprocess
 import tempfile
 import time
@@ -67,6 +69,12 @@ def author_variables(root: Path) -> dict[str, str]:
         if _try_git(root, "-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT") is None:
             names |= {f"GIT_{role}_{key}": value for key, value in OWN_IDENTITY.items()}
     return names
+
+
+def person(root: Path) -> str:
+    """Name who works here: as git knows them, else by their login on this machine."""
+    known = _try_git(root, "-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT") or ""
+    return known.rpartition(">")[0] + ">" if ">" in known else f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def commit_texts(root: Path, texts: dict[str, str], message: str) -> str:

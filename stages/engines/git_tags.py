@@ -8,7 +8,7 @@ import hashlib
 import re
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -32,13 +32,28 @@ class Version:
 
 
 @dataclass(frozen=True)
+class Event:
+    """A version that went into a stage, production for instance, or out of it."""
+
+    stage: str
+    version: str  # "" where the stage was emptied
+    date: str  # ISO 8601
+    message: str
+
+
+@dataclass(frozen=True)
 class Tags:
-    """The versions and production events of one pipeline, as its tags say."""
+    """The versions and events of one pipeline, as its tags say."""
 
     versions: tuple[Version, ...]  # oldest first
-    production_history: tuple[str, ...]  # the versions that went into production; "" where it was emptied
+    events: tuple[Event, ...]  # oldest first
     count: int  # events so far: GTO numbers the next one count + 1
     next_version: str  # v1.0.0 first, then the highest version with its minor number raised
+
+    @property
+    def production_history(self) -> tuple[str, ...]:
+        """The versions that went into production, oldest first; "" where it was emptied."""
+        return tuple(event.version for event in self.events if event.stage == "production")
 
     @property
     def production(self) -> str | None:
@@ -54,6 +69,11 @@ class Tags:
     def is_retired(self) -> bool:
         """True if the last event took the pipeline out of production."""
         return bool(self.newest and not self.production)
+
+    def rejection(self, version: str) -> Event | None:
+        """Return the event by which a person rejected a version, unless it went into production later."""
+        last = next((event for event in reversed(self.events) if event.version == version), None)
+        return last if last and last.stage == "rejected" else None
 
     def find(self, version: str) -> Version | None:
         """Return the version of that name, if there is one."""
@@ -119,12 +139,14 @@ def _parse_tags(events: list[tuple[re.Match[str], Version]], foreign: set[str]) 
     ]
     versions.sort(key=lambda one: _numbers(one.version))
     at = {one.commit: one.version for one in versions}
-    moves = [(match, one) for match, one in events if match["stage"] == "production" and one.commit in at]
+    moves = [(match, one) for match, one in events if match["stage"] and one.commit in at]
     moves.sort(key=lambda move: _count(move[0]))
-    history = tuple("" if match["cancel"] else at[one.commit] for match, one in moves)
-    now = history[-1] if history else ""
-    marked = tuple(Version(one.version, one.commit, one.date, one.message, one.version == now) for one in versions)
-    return Tags(marked, history, count, next_version(highest))
+    history = tuple(
+        Event(match["stage"], "" if match["cancel"] else at[one.commit], one.date, one.message) for match, one in moves
+    )
+    tags = Tags(tuple(versions), history, count, next_version(highest))
+    marked = tuple(replace(one, production=one.version == tags.production) for one in versions)
+    return replace(tags, versions=marked)
 
 
 def _count(match: re.Match[str]) -> int:

@@ -23,8 +23,12 @@ def fit_spec(
 ) -> FeatureSpec:
     """Fit the spec on `train`, a sample of the training rows."""
     schema = done.reader.schema
-    spans_rows = kinds.find(schema.target_kind).SPANS_ROWS
+    of_target = kinds.find(schema.target_kind)
+    spans_rows = of_target.SPANS_ROWS
     kind_options_of = {**kind_options(config.kinds), **schema.options}
+    if of_target.HAS_LENGTH or of_target.ALIGNED:
+        for name, kind in schema.inputs.items():
+            kind_options_of[name] = {**kinds.find(kind).OPTIONS_FOR_STEPS, **kind_options_of.get(name, {})}
     of_inputs = config.transform if spans_rows else ""
     inputs = fit_inputs(train, schema.inputs, of_inputs, kind_options_of)
     target = done.target

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
 
 from evergreen.data import kinds
 from evergreen.data.spec import FeatureSpec
 from evergreen.models.base import Task
-from evergreen.models.layers import FlattenInputs
+from evergreen.models.layers import NGRAMS, FlattenInputs, inverse_frequencies, ngrams_state
 from evergreen.models.registry import find_task
 
 MAX_ROWS = 20_000  # more make the fit slow and, with so few coefficients, hardly better
+READ_WORDS = ("logistic_regression", "ridge_regression")  # references that take texts as TF-IDF
 MAX_VALUES = 1000  # of a category; one with more is left out: a column for each would not fit into memory
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -36,8 +37,11 @@ def fit_reference(
     if rows > MAX_ROWS:
         chosen = np.sort(np.random.default_rng(seed).choice(rows, MAX_ROWS, replace=False))
         fit = {name: array[chosen] for name, array in fit.items()}
-    x, y, x_test = _matrix(spec, fit), fit["target"], _matrix(spec, test)
-    match find_task(spec.task).REFERENCE:
+    reference, y = find_task(spec.task).REFERENCE, fit["target"]
+    reads_words = reference in READ_WORDS and any(map(ngrams_state, spec.inputs.values()))
+    x, x_test = _words_matrices(spec, fit, test) if reads_words else (_matrix(spec, fit), _matrix(spec, test))
+    of_words = " on TF-IDF" if reads_words else ""
+    match reference:
         case "nearest_neighbors" if task is not None:
             return "nearest normal rows", _neighbors(task, x, y, x_test)
         case _ if not x.shape[1]:
@@ -47,9 +51,9 @@ def fit_reference(
         case "linear_discriminants":
             return "linear discriminants", _discriminants(x, y, x_test)
         case "logistic_regression" if not spec.target.shape:
-            return "logistic regression", _logistic(x, y, x_test, len(spec.target.state["values"][0]))
+            return f"logistic regression{of_words}", _logistic(x, y, x_test, len(spec.target.state["values"][0]))
         case "ridge_regression":
-            return "ridge regression", _ridge(x, y, x_test)
+            return f"ridge regression{of_words}", _ridge(x, y, x_test)
         case "autoregression" if y.ndim == 2:
             return _autoregression(spec, fit, test)
     return None
@@ -63,9 +67,32 @@ def _matrix(spec: FeatureSpec, arrays: Arrays) -> np.ndarray[Any, Any]:
         if field.shape and (not kinds.find(field.kind).HAS_CLASSES or max(field.sizes) <= MAX_VALUES)
     }
     if not small:
-        return np.zeros((len(arrays["target"]), 0))
+        return np.zeros((len(next(iter(arrays.values()))), 0))
     flat = FlattenInputs(small)({name: torch.as_tensor(arrays[name]) for name in small})
     return flat.double().numpy()
+
+
+def _words_matrices(spec: FeatureSpec, fit: Arrays, test: Arrays) -> tuple[Any, Any]:
+    """Return sparse (N, F) of both: each text's TF-IDF as the linear network sees it, and all else, standardized."""
+    from scipy.sparse import csr_matrix, hstack
+
+    words = {name: state for name, field in spec.inputs.items() if (state := ngrams_state(field))}
+    rest = replace(spec, inputs={name: field for name, field in spec.inputs.items() if name not in words})
+    others = [_matrix(rest, arrays) for arrays in (fit, test)]
+    if others[0].shape[1]:
+        others = [StandardScaler().fit(others[0]).transform(x) for x in others]
+
+    def joined(arrays: Arrays, other: np.ndarray[Any, Any]) -> Any:
+        parts = [csr_matrix(other)]
+        for name, state in words.items():
+            codes = arrays[f"{name} {NGRAMS}"]
+            rows, places = np.nonzero(codes)
+            shape = (len(codes), len(state["found"]))
+            counts = csr_matrix((np.ones(len(rows)), (rows, codes[rows, places] - 1)), shape)
+            parts.append(normalize(counts.multiply(inverse_frequencies(state).numpy())))
+        return hstack(parts, "csr")
+
+    return joined(fit, others[0]), joined(test, others[1])
 
 
 def _naive_bayes(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any], items: int) -> Any:
@@ -85,11 +112,13 @@ def _discriminants(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.
     return LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto").fit(x, y).transform(x_test)
 
 
-def _logistic(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any], classes: int) -> Any:
+def _logistic(x: Any, y: np.ndarray[Any, Any], x_test: Any, classes: int) -> np.ndarray[Any, Any]:
+    from scipy.sparse import issparse
     from sklearn.linear_model import LogisticRegression
 
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(x, y)
-    probability = np.zeros((len(x_test), classes))  # stays zero for a class that no row of the fit has
+    scale = [] if issparse(x) else [StandardScaler()]
+    model = make_pipeline(*scale, LogisticRegression(max_iter=500)).fit(x, y)
+    probability = np.zeros((x_test.shape[0], classes))  # stays zero for a class that no row of the fit has
     probability[:, model.classes_] = model.predict_proba(x_test)
     return np.log(np.maximum(probability, 1e-12))
 
@@ -110,10 +139,13 @@ def _neighbors(
     return other - np.quantile(own, 1 - task.false_alarms) + float(task.threshold)
 
 
-def _ridge(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], x_test: np.ndarray[Any, Any]) -> Any:
+def _ridge(x: Any, y: np.ndarray[Any, Any], x_test: Any) -> Any:
+    from scipy.sparse import issparse
     from sklearn.linear_model import RidgeCV
 
-    return RidgeCV(alphas=np.logspace(-3, 4, 29)).fit(x, y).predict(x_test).reshape(len(x_test), *y.shape[1:])
+    few = issparse(x)  # leaving out each row in turn takes all products of rows
+    model = RidgeCV(alphas=np.logspace(-1, 1, 5), cv=5) if few else RidgeCV(alphas=np.logspace(-3, 4, 29))
+    return model.fit(x, y).predict(x_test).reshape(x_test.shape[0], *y.shape[1:])
 
 
 def _autoregression(spec: FeatureSpec, rows: Arrays, test: Arrays) -> Any:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from evergreen.stages.validate.evidence import Evidence, PairedDifference
     from evergreen.stages.validate.verdict import Verdict
 
-VERSION = 3  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 4  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(

@@ -16,6 +16,7 @@ from evergreen.models.network import Network
 from evergreen.models.registry import find_task
 
 MAX_ROWS = 5_000  # training rows; the fit takes their square
+MAX_NUMBERS = 10_000_000  # of all training rows' features
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
@@ -25,14 +26,14 @@ def fit_svm(
     """Return log-probabilities (N, K) by a machine with a radial kernel (Cortes and Vapnik 1995) on the features.
 
     It is fitted to the training rows; its penalty and the scale of its margins are chosen by the validation rows. None
-    for other targets than one class a row, and for more rows than the fit can take.
+    for other targets than one class a row, and for more rows or features than the fit can take.
     """
     classes = len(spec.target.state["values"][0]) if find_kind(spec.target.kind).HAS_CLASSES else 0
     if (
         find_task(spec.task).REFERENCE != "logistic_regression"
         or not classes
         or spec.target.shape
-        or len(train["target"]) > MAX_ROWS
+        or len(train["target"]) > min(MAX_ROWS, MAX_NUMBERS // network.architecture.out_features)
     ):
         return None
 

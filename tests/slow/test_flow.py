@@ -296,10 +296,19 @@ def test_a_candidate_that_asks_waits_for_a_persons_word(home):
     assert (value["version"], value["verdict"], value["waits"]) == ("v1.0.0", "release", True)
     value = json.loads(home.evergreen("run", "tiny", "--json").stdout)
     assert (value["version"], value["ran"], value["waits"]) == ("v1.0.0", False, True)
-    assert "for your word: evergreen release tiny" in home.evergreen("status", "tiny").stdout
-    assert json.loads(home.evergreen("release", "tiny", "--json").stdout)["version"] == "v1.1.0"
+    assert "evergreen approve tiny, or evergreen reject tiny" in home.evergreen("status", "tiny").stdout
+    assert home.evergreen("reject", "tiny", "--reason", "too early").stdout.startswith(
+        "tiny v1.1.0 is rejected; v1.0.0"
+    )
+    value = json.loads(home.evergreen("run", "tiny", "--json").stdout)
+    assert (value["version"], value["ran"], value["waits"], value["rejected"]["why"]) == (
+        *("v1.0.0", False, False),
+        "too early",
+    )
+    assert json.loads(home.evergreen("approve", "tiny", "--reason", "now", "--json").stdout)["version"] == "v1.1.0"
     (described,) = json.loads(home.evergreen("status", "tiny", "--json").stdout)["pipelines"]
     assert (described["released"], described["served"], described["waits"]) == ("v1.1.0", "v1.1.0", False)
+    assert (described["decision"]["what"], described["decision"]["why"]) == ("Approved", "now")
 
 
 def test_a_retired_pipeline_is_not_served_until_it_is_brought_back(home, first):

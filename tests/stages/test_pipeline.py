@@ -1,7 +1,6 @@
 """Reading a pipeline's YAML: what is right is read, and each mistake is told with its line and the fix."""
 
 import dataclasses
-import json
 import subprocess
 import sys
 import time
@@ -40,7 +39,7 @@ def test_the_shipped_pipelines_are_right():
 
 def test_defaults_serve_and_values_take_their_types(write):
     pipeline = write(LEAST + "tune: {time_budget_s: 7, trials: 3}\nvalidate:\n")
-    assert (pipeline.name, pipeline.task, pipeline.schedule) == ("digits", "classification", "")
+    assert (pipeline.name, pipeline.task, pipeline.operation.schedule) == ("digits", "classification", "")
     assert pipeline.collect.uri == "sklearn:digits"
     assert (pipeline.tune.time_budget_s, pipeline.tune.trials) == (7.0, 3)
     assert type(pipeline.tune.time_budget_s) is float  # 7 is written, a number of seconds is meant
@@ -352,13 +351,29 @@ def test_reading_needs_no_torch_and_no_arrow():
     assert run.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("wrong", ["maybe", True, ["ask"], 1])
-def test_who_releases_is_auto_or_ask(tmp_path, wrong):
+RELEASES = {
+    "maybe": "release must be one of auto, ask or a mapping like {name: value}, got the text 'maybe'",
+    "true": "release must be one of auto, ask or a mapping",
+    "[ask]": "release must be one of auto, ask or a mapping",
+    "{}": "release.ask_when is missing",
+    "{ask_when: []}": "give at least 1 values",
+    "{ask_when: [size, size]}": "occurs twice",
+    "{ask_when: [weight]}": "release.ask_when.0 must be one of new class, score drop, size, got the text 'weight'",
+    "{when: [size]}": "unknown key 'when' in release; did you mean 'ask_when'?",
+}
+
+
+@pytest.mark.parametrize("wrong", RELEASES)
+def test_who_releases_is_auto_or_ask_or_ask_in_some_cases(tmp_path, wrong):
     (tmp_path / "pipelines").mkdir()
     file = tmp_path / "pipelines" / "p.yaml"
     text = "task: classification\nrelease: {}\ncollect: {{uri: a.csv}}\npreprocess: {{target: y}}\n"
     file.write_text(text.format("ask"))
-    assert read("p", tmp_path).release == "ask"
-    file.write_text(text.format(json.dumps(wrong)))
-    with pytest.raises(PipelineError, match=r"p\.yaml.*2.*release must be auto or ask"):
+    assert read("p", tmp_path).operation.release == "ask"
+    file.write_text(text.format("{ask_when: [new class, size]}"))
+    assert read("p", tmp_path).operation.release.ask_when == ["new class", "size"]
+    file.write_text(text.format(wrong))
+    with pytest.raises(PipelineError) as caught:
         read("p", tmp_path)
+    assert str(caught.value).startswith("pipelines/p.yaml:2: ")
+    assert RELEASES[wrong] in str(caught.value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Call:
-    """One request: what was sent, its id, and the words of its address that the route names."""
+    """One request: what was sent, its id, the words of its address that the route names, what to do once it is over."""
 
     request: Request
     request_id: str
     names: dict[str, str]
+    exits: ExitStack
 
 
 Handler = Callable[["Endpoint", Call], Awaitable["Response"]]

@@ -1,0 +1,45 @@
+"""Helpers of the formats that hold columns: batches of bounded size, and answers as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from evergreen.core.errors import DataError
+from evergreen.stages.answer_table import answer_columns
+from evergreen.stages.deploy.formats import Answers, Rows
+
+
+def slice_batches(batches: Iterator[pa.RecordBatch], batch_rows: int, max_bytes: int) -> Iterator[Rows]:
+    """Yield record batches in pieces of at most `batch_rows` rows. Raises DataError for one that is too large."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, batch_rows):
+            table = pa.Table.from_batches([batch.slice(start, batch_rows)]).replace_schema_metadata()
+            if (n_bytes := sum(map(_unpacked_bytes, table.itercolumns()))) > max_bytes:
+                problem = f"{len(table)} rows take {n_bytes:,} bytes, {max_bytes:,} may be (max_decoded_bytes)"
+                raise DataError(problem, fix="send smaller values")
+            yield Rows(table)
+
+
+def _unpacked_bytes(column: pa.ChunkedArray) -> int:
+    """Return the bytes of a column whose values lie one beside the other, as they do once they are read."""
+    chunk = column.chunk(0)
+    if not pa.types.is_dictionary(chunk.type):
+        return int(chunk.nbytes)
+    words = chunk.dictionary
+    if pa.types.is_primitive(words.type):
+        return int(8 * len(chunk))
+    if pa.types.is_nested(words.type):
+        return int(words.nbytes * len(chunk))
+    return int(pc.sum(pc.binary_length(words).take(chunk.indices)).as_py() or 0)
+
+
+def to_batches(batches: Iterator[Answers]) -> Iterator[pa.RecordBatch]:
+    """Yield answers as record batches of one schema, that of the first."""
+    schema = None
+    for answers in batches:
+        table = pa.table(answer_columns(answers))
+        schema = schema or table.schema
+        yield from table.cast(schema).combine_chunks().to_batches()

@@ -1,0 +1,154 @@
+"""Who decides about a candidate, and what the tags keep of a person's decision: real git, in a small project."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from gto.api import show
+
+from evergreen.cli import main
+from evergreen.core.errors import VersionError
+from evergreen.core.paths import Paths
+from evergreen.flows import approval
+from evergreen.stages.engines import decisions, git_commits, git_tags, versions
+from evergreen.stages.operation import ReleaseConfig
+
+ROOT = Path(__file__).parents[2]
+YAML = "task: regression\ncollect: {uri: rows.csv}\npreprocess: {target: b}\nrelease: ask\n"
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """A pipeline whose v1.0.0 is in production, and whose candidate proved better."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "pipelines" / "churn.yaml").write_text(YAML)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    (tmp_path / "params.yaml").write_text("pipelines: [churn]\n")
+    for command in ("init -q", "config user.name Ada", "config user.email ada@example.org"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    paths = Paths(tmp_path, "churn")
+    first = git_commits.commit_texts(tmp_path, {"dvc.lock": lock("a1")}, "release")
+    git_tags.create_tag(tmp_path, "churn@v1.0.0", first, "first")
+    git_tags.create_tag(tmp_path, "churn#production#1", first, "first")
+    (tmp_path / "dvc.lock").write_text(lock("a2"))
+    paths.evaluation.mkdir(parents=True)
+    paths.metrics.write_text(json.dumps(metrics()))
+    monkeypatch.chdir(tmp_path)
+    return paths
+
+
+def lock(candidate: str) -> str:
+    out = f"- {{path: models/store/churn/candidate, md5: {candidate}.dir}}"
+    return f"schema: '2.0'\nstages:\n  train@churn:\n    cmd: x\n    outs:\n    {out}\n"
+
+
+def metrics(verdict: str = "release", **released: float) -> dict:
+    test = {"r2": {"value": 0.8, "low": 0.7, "high": 0.9}, "mae": {"value": 2.0, "low": 1.5, "high": 2.5}}
+    value = {"verdict": verdict, "why": "It is better.", "test": test, "rows": 9}
+    return value | ({"released": {"version": "v1.0.0", **released}} if released else {})
+
+
+def described(capsys: pytest.CaptureFixture[str]) -> dict:
+    assert main.main(["status", "churn", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)["pipelines"][0]
+
+
+def test_a_rejected_candidate_is_not_asked_about_again(paths, capsys):
+    assert described(capsys)["waits"] is True
+    assert main.main(["status", "churn"]) == 0
+    word = "for your word (pipelines/churn.yaml says release: ask): evergreen approve churn, or evergreen reject churn"
+    assert word in capsys.readouterr().out
+    assert main.main(["reject", "churn", "--reason", "the test rows\nare of one shop"]) == 0
+    assert capsys.readouterr().out == "churn v1.1.0 is rejected; v1.0.0 stays released\n"
+    value = described(capsys)
+    assert (value["waits"], value["released"]) == (False, "v1.0.0")
+    decision = value["decision"]
+    assert (decision["what"], decision["version"], decision["who"]) == ("Rejected", "v1.1.0", "Ada <ada@example.org>")
+    assert (decision["why"], decision["when"][:2]) == ("the test rows are of one shop", "20")
+    assert main.main(["status", "churn"]) == 0
+    assert "decided   rejected v1.1.0 by Ada <ada@example.org>, 20" in capsys.readouterr().out
+    assert decisions.rejection(paths) == decision
+    assert main.main(["reject", "churn", "--reason", "again"]) == 0
+    tags = subprocess.run(["git", "tag", "--list"], cwd=paths.root, capture_output=True, text=True).stdout.split()
+    assert tags == ["churn#production#1", "churn#rejected#2", "churn@v1.0.0", "churn@v1.1.0"]
+    assert [one["version"] for one in show(str(paths.root), "churn#rejected")] == ["v1.1.0"]
+
+
+def test_no_verdict_releases_what_was_rejected_but_a_person_may(paths, monkeypatch):
+    monkeypatch.setattr(versions, "_say_notes", lambda *_: None)  # the project has no DVC repository
+    decisions.reject(paths, "no")
+    notes: list[str] = []
+    assert versions.release(paths, "better", notes.append) == "v1.1.0"
+    assert versions.released(paths.root) == {"churn": "v1.0.0"}
+    assert notes == [
+        "v1.1.0 was rejected, so v1.0.0 stays in production; `evergreen approve churn` puts it into service"
+    ]
+    message = decisions.sign(paths.root, "Approved", "seen again")
+    assert versions.release(paths, message, again=True) == "v1.1.0"
+    assert versions.released(paths.root) == {"churn": "v1.1.0"}
+    assert decisions.rejection(paths) is None
+    decision = decisions.decisions(paths.root)["churn"]
+    assert (decision["what"], decision["why"]) == ("Approved", "seen again")
+    with pytest.raises(VersionError, match=r"churn v1\.1\.0 is in production; go back .* evergreen rollback churn"):
+        decisions.reject(paths, "too late")
+
+
+def test_who_decides_needs_a_reason_and_a_candidate(paths, capsys):
+    assert main.main(["reject", "churn"]) == 2
+    assert "--reason" in capsys.readouterr().err
+    assert main.main(["reject", "churn", "--reason", " "]) == 2
+    assert "the reason is empty; say why" in capsys.readouterr().err
+    (paths.root / "dvc.lock").unlink()
+    assert main.main(["reject", "churn", "--reason", "no"]) == 2
+    assert "no recorded candidate" in capsys.readouterr().err
+
+
+def test_where_git_knows_nobody_the_login_decides(paths):
+    for key in ("user.name", "user.email"):
+        subprocess.run(["git", "config", "--unset", key], cwd=paths.root, check=True)
+    assert "@" in git_commits.person(paths.root)
+    assert "<" not in git_commits.person(paths.root)
+
+
+def test_a_verdict_without_a_person_leaves_no_decision(paths):
+    assert decisions.decisions(paths.root) == {}
+
+
+@pytest.mark.parametrize(
+    ("released", "case"),
+    [
+        ({"r2": 0.89, "mae": 1.6}, ""),  # within the intervals
+        ({"r2": 0.95, "mae": 3.0}, "r2 fell against the released v1.0.0"),
+        ({"r2": 0.95, "mae": 1.0}, "r2, mae fell against the released v1.0.0"),
+        ({}, ""),  # nothing is released
+    ],
+)
+def test_a_person_is_asked_when_a_score_falls(paths, released, case):
+    (paths.evaluation / "evidence.json").write_text(json.dumps({"metrics": {"r2": "max", "mae": "min"}}))
+    pipeline = ask_when("score drop")
+    assert approval.case_for_person(pipeline, paths, metrics(**released)) == case
+    assert approval.is_released_by_verdict(pipeline, paths, metrics(**released)) == (not case)
+
+
+@pytest.mark.parametrize(("size", "case"), [(150, ""), (151, "it is 1.5 times as large as the released v1.0.0")])
+def test_a_person_is_asked_when_the_model_grows(paths, size, case):
+    for folder, n_bytes in ((paths.candidate, size), (paths.released / "v1.0.0", 100)):
+        folder.mkdir(parents=True)
+        (folder / "weights.safetensors").write_bytes(bytes(n_bytes))
+    assert approval.case_for_person(ask_when("size"), paths, metrics(r2=0.1, mae=9.0)) == case
+    (paths.released / "v1.0.0" / "weights.safetensors").unlink()
+    assert "unknown here" in approval.case_for_person(ask_when("size"), paths, metrics(r2=0.1, mae=9.0))
+
+
+def test_a_new_class_is_always_a_persons_matter(paths):
+    assert approval.case_for_person(ask_when("size"), paths, metrics("ask")) == "the comparison cannot settle it"
+    assert approval.case_for_person(ask_when("size"), paths, metrics("keep")) == ""
+
+
+def ask_when(*cases: str) -> SimpleNamespace:
+    return SimpleNamespace(name="churn", operation=SimpleNamespace(release=ReleaseConfig(ask_when=list(cases))))
