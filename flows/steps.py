@@ -133,10 +133,10 @@ def release(run: Run) -> dict[str, Any] | None:
         versions.release(run.paths, metrics["why"])
     after = versions.released(run.paths.root).get(run.paths.name)  # a candidate rolled back by a person stays back
     waits = waits_for_person(run.pipeline, run.paths, metrics)
-    request = f" It waits {ask_for_word(run.paths.name, waits)}" if waits else ""
+    request = f"; the candidate waits {ask_for_word(run.paths.name, waits)}" if waits else ""
     if rejected := decisions.rejection(run.paths):
-        request = f" The candidate was rejected by {rejected['who']}: {rejected['why']}"
-    message = f"{before or 'nothing'} stays released: {metrics['why']}{request}"
+        request = f"; the candidate was rejected by {rejected['who']}: {rejected['why']}"
+    message = f"{before or 'nothing'} stays released{request}"  # why was said by validate, and is at the end
     summary = message if after == before else f"{after} is released"
     run.progress(stage="release", summary=summary, seconds=time.monotonic() - start)
     return {"summary": summary, "version": after}
