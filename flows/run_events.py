@@ -14,7 +14,7 @@ from evergreen.flows.notifications import Event, flush, forget, notify, read_con
 from evergreen.flows.run_log import Write, first_line, read_runs, record_run
 from evergreen.stages.engines import registration, versions
 from evergreen.stages.metrics import read_metrics
-from evergreen.stages.operation import NotifyConfig
+from evergreen.stages.operation import EventName, NotifyConfig
 from evergreen.stages.pipeline import Pipeline, names, read
 
 
@@ -102,5 +102,5 @@ def _find_release(paths: Paths, before: str | None) -> list[Event]:
         return []
     order = [one.version for one in versions.versions(paths)]
     is_back = before in order and order.index(str(after)) < order.index(before)
-    name = "rolled back" if is_back else "released"
+    name: EventName = "rolled back" if is_back else "released"
     return [Event(paths.name, name, f"{after} is in service, before it {before or 'nothing'}", str(datetime.now(UTC)))]

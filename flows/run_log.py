@@ -25,7 +25,7 @@ Write = Callable[..., None]
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known of one run."""
+    """Hold what is known of one run."""
 
     started: str  # ISO 8601, in UTC
     trigger: str  # why it ran
