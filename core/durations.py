@@ -1,8 +1,8 @@
-"""Parse durations as a person writes them: "30m", "6h", "7d", "1w"."""
+"""Parse durations as a person writes them: "30m", "6h", "7d", "1w", "3 days"."""
 
 import re
 
-DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]|seconds?|minutes?|hours?|days?|weeks?)")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -11,4 +11,4 @@ def parse_duration(text: str) -> float:
     match = DURATION.fullmatch(text.strip())
     if not match:
         raise ValueError(f"{text!r} is not a duration; write 30m, 6h, 2d or 1w")
-    return float(match[1]) * SECONDS[match[2]] * 1e6
+    return float(match[1]) * SECONDS[match[2][0]] * 1e6

@@ -22,11 +22,11 @@ from evergreen.stages.engines import versions
 
 
 @flow(flow_run_name="{name}")
-def lifecycle(name: str, baseline_only: bool = False) -> dict[str, Any]:
+def lifecycle(name: str, baseline_only: bool = False, trigger: str = "by hand") -> dict[str, Any]:
     """Bring one pipeline up to date; return what its steps report. A retired one is left alone."""
     if name in versions.retired(find_root()):
         return {}
-    with locked_run(name, baseline_only=baseline_only) as run:
+    with locked_run(name, baseline_only=baseline_only, trigger=trigger) as run:
         if not baseline_only:
             fetch_released(run.paths)  # before the work: validate compares with it
         collect(run)  # the source's rows, with the origin of each

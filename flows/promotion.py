@@ -12,7 +12,7 @@ from evergreen.stages.engines import decisions, versions
 @flow(flow_run_name="{name}")
 def approve(name: str, reason: str = "") -> dict[str, Any]:
     """Release and serve the candidate, whatever its verdict; the tag says who approved it and why."""
-    with locked_run(name) as run:
+    with locked_run(name, trigger="approve") as run:
         version = versions.release(run.paths, decisions.sign(run.paths.root, "Approved", reason), again=True)
         return {"version": version, **deploy_released(run.paths.root, run.progress, name)}
 
@@ -20,6 +20,6 @@ def approve(name: str, reason: str = "") -> dict[str, Any]:
 @flow(flow_run_name="{name}")
 def rollback(name: str, version: str | None = None) -> dict[str, Any]:
     """Return to an earlier version, by default the one before the released one, and serve it."""
-    with locked_run(name) as run:
+    with locked_run(name, trigger="rollback") as run:
         version = versions.rollback(run.paths, version)
         return {"version": version, **deploy_released(run.paths.root, run.progress, name)}

@@ -67,7 +67,7 @@ def make_deployment(name: str, schedule: str) -> Any:
 
     return lifecycle.to_deployment(
         name=name,
-        parameters={"name": name},
+        parameters={"name": name, "trigger": "schedule"},
         schedule=Cron(schedule, timezone="UTC"),
         tags=[name],
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),

@@ -27,6 +27,7 @@ from evergreen.core.paths import Paths, find_root
 from evergreen.core.progress import Progress, no_progress
 from evergreen.flows import format, server
 from evergreen.flows.approval import ask_for_word, is_released_by_verdict, waits_for_person
+from evergreen.flows.run_events import recorded_run
 from evergreen.flows.serving import deploy_released, served_versions
 from evergreen.stages import pipeline
 from evergreen.stages.engines import decisions, versions
@@ -49,8 +50,8 @@ class Run:
 
 
 @contextmanager
-def locked_run(name: str, *, baseline_only: bool = False) -> Iterator[Run]:
-    """Yield a run of the pipeline, whose lock it holds.
+def locked_run(name: str, *, baseline_only: bool = False, trigger: str = "by hand") -> Iterator[Run]:
+    """Yield a run of the pipeline, whose lock it holds; it is recorded, and people hear how it ended.
 
     Raises:
         PipelineError: another process runs it.
@@ -59,7 +60,15 @@ def locked_run(name: str, *, baseline_only: bool = False) -> Iterator[Run]:
     paths = Paths(root, name)
     with processes.exclusive_lock(paths.run_lock, f"{name} is already running"):
         server.mark_abandoned_crashed(name, keep=get_run_context().flow_run.id)  # type: ignore[union-attr]
-        yield Run(pipeline.read(name, root), paths, PROGRESS.get(), baseline_only)
+        with recorded_run(paths, trigger) as write:
+            show = PROGRESS.get()
+
+            def progress(**facts: Any) -> None:
+                if "summary" in facts:
+                    write(**facts)
+                show(**facts)
+
+            yield Run(pipeline.read(name, root), paths, progress, baseline_only)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from evergreen.core.processes import load_live, lock_owner, was_killed
 from evergreen.core.progress import Progress
 from evergreen.flows import format
 from evergreen.flows.approval import is_released_by_verdict, waits_for_person
+from evergreen.flows.run_events import recorded_run
 from evergreen.stages.metrics import read_metrics
 from evergreen.stages.pipeline import Pipeline, read
 
@@ -39,6 +40,9 @@ def update(root: Path, name: str, progress: Progress, *, baseline_only: bool = F
         if not baseline_only:
             fetch_released(paths)
         call_flow(paths, "lifecycle:lifecycle", progress, baseline_only, attempts=2)
+    else:
+        with recorded_run(paths, "by hand") as write:
+            write(summary="nothing is stale")
     return describe_result(pipeline, paths, progress, serve=not baseline_only) | {"ran": stale}
 
 

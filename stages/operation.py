@@ -1,13 +1,21 @@
 """The keys of a pipeline's YAML beside the sections of its stages: when it runs, who releases it, who hears of it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
+from evergreen.core.addresses import check_no_secret
 from evergreen.core.config import DIFFERENT, MAX_SHOWN, Section
+from evergreen.core.durations import parse_duration
 from evergreen.core.errors import PipelineError
+from evergreen.core.redaction import VARIABLE
 from evergreen.core.yaml_file import YamlFile
 
+SERVICES = "https://github.com/caronc/apprise lists all of them"
+WITHOUT_SECRET = {  # services whose addresses may do without one
+    *("mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms"),
+    *("dbus", "gnome", "macosx", "windows", "syslog", "rsyslog"),
+}
 CRON = 'write five fields, minute hour day month weekday: schedule: "30 4 * * *" is every day at 04:30 UTC'
 
 
@@ -15,6 +23,45 @@ def _check_cron(schedule: str) -> str:
     if problem := cron_problem(schedule[: MAX_SHOWN + 1]):
         raise PipelineError(f"schedule {schedule[:MAX_SHOWN]!r} is not cron syntax ({problem})", fix=CRON)
     return schedule
+
+
+def _check_duration(duration: str) -> str:
+    """Raise ValueError for a text that is no duration."""
+    if duration:
+        parse_duration(duration)
+    return duration
+
+
+def _check_address(address: str) -> str:
+    """Raise PipelineError or DataError for an address with a secret in it, or without a scheme."""
+    check_no_secret(address)
+    scheme, separator, _ = address.partition("://")
+    if VARIABLE.search(address):
+        return address
+    if not separator:
+        raise PipelineError("an address begins with a service, like mailto:// or slack://", fix=SERVICES)
+    if scheme.lower() not in WITHOUT_SECRET:
+        fix = f"write what is secret as ${{NAME}}, which the environment fills in: {scheme}://${{NAME}}"
+        raise PipelineError(f"an address of {scheme} holds a secret", fix=fix)
+    return address
+
+
+Duration = Annotated[str, Field(max_length=MAX_SHOWN), AfterValidator(_check_duration)]
+Address = Annotated[str, Field(min_length=1, max_length=2000), AfterValidator(_check_address)]
+EventName = Literal["failed", "recovered", "waiting", "released", "rolled back", "overdue"]
+
+
+class NotifyConfig(Section):
+    """Say who hears of what happens to a pipeline."""
+
+    to: Annotated[list[Address], *DIFFERENT, Field(min_length=1)]
+    """Addresses as Apprise reads them: `mailtos://…`, `slack://…`, `jsons://…`; `${NAME}` is the environment's."""
+    events: Annotated[list[EventName], *DIFFERENT, Field(min_length=1)] = list(get_args(EventName))
+    """What to tell; `overdue`: it has not succeeded for as long as `alarm_after` says."""
+    repeat_after: Duration = "1d"
+    """How long a failure of the same reason is not told again."""
+    max_per_hour: int = Field(6, ge=1, le=1000)
+    """Messages to an address; further events wait and come together in one."""
 
 
 class ReleaseConfig(Section):
@@ -25,15 +72,19 @@ class ReleaseConfig(Section):
 
 
 class Operation(Section):
-    """Say when a pipeline runs, and who releases what it makes."""
+    """Say when a pipeline runs, who releases what it makes, and who hears of it."""
 
     schedule: Annotated[str, AfterValidator(_check_cron)] = Field("", json_schema_extra={"maxLength": MAX_SHOWN})
     """Cron, in UTC; without it, the pipeline runs only by hand."""
     release: Literal["auto", "ask"] | ReleaseConfig = "auto"
     """Who releases a candidate that proved better: the verdict, a person, or a person in some cases."""
+    notify: NotifyConfig | None = None
+    """Who hears of it, instead of those whom the project's `notify.yaml` names."""
+    alarm_after: Duration = ""
+    """How long it may go without a run that succeeds before that is an event of its own: "3 days"."""
 
 
-SECTIONS: dict[str, type[Section]] = {"release": ReleaseConfig}
+SECTIONS: dict[str, type[Section]] = {"release": ReleaseConfig, "notify": NotifyConfig}
 
 
 def read_operation(file: YamlFile) -> Operation:

@@ -18,10 +18,15 @@ SCORES = "Scores: "
 LOCK_SECONDS = 60.0  # a release takes one
 
 
+def recorded_candidate(paths: Paths) -> str | None:
+    """Return the hash of the candidate that dvc.lock records; None where there is none."""
+    lock = paths.root / graph_file(paths.root, "dvc.lock")
+    return find_candidate(read_text(lock) if lock.is_file() else "", paths)
+
+
 def candidate_version(paths: Paths) -> str | None:
     """Return the version that the recorded candidate is; None where it is none, or there is no candidate."""
-    lock = paths.root / graph_file(paths.root, "dvc.lock")
-    candidate = find_candidate(read_text(lock) if lock.is_file() else "", paths)
+    candidate = recorded_candidate(paths)
     version = find_version(paths, read_tags(paths), candidate) if candidate else None
     return version.version if version else None
 

@@ -1,9 +1,7 @@
 """Who decides about a candidate, and what the tags keep of a person's decision: real git, in a small project."""
 
 import json
-import shutil
 import subprocess
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,46 +9,10 @@ from gto.api import show
 
 from evergreen.cli import main
 from evergreen.core.errors import VersionError
-from evergreen.core.paths import Paths
 from evergreen.flows import approval
-from evergreen.stages.engines import decisions, git_commits, git_tags, versions
+from evergreen.stages.engines import decisions, git_commits, versions
 from evergreen.stages.operation import ReleaseConfig
-
-ROOT = Path(__file__).parents[2]
-YAML = "task: regression\ncollect: {uri: rows.csv}\npreprocess: {target: b}\nrelease: ask\n"
-
-
-@pytest.fixture
-def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
-    """A pipeline whose v1.0.0 is in production, and whose candidate proved better."""
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    (tmp_path / "pipelines").mkdir()
-    (tmp_path / ".dvc").mkdir()
-    (tmp_path / "pipelines" / "churn.yaml").write_text(YAML)
-    shutil.copy(ROOT / "dvc.yaml", tmp_path)
-    (tmp_path / "params.yaml").write_text("pipelines: [churn]\n")
-    for command in ("init -q", "config user.name Ada", "config user.email ada@example.org"):
-        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
-    paths = Paths(tmp_path, "churn")
-    first = git_commits.commit_texts(tmp_path, {"dvc.lock": lock("a1")}, "release")
-    git_tags.create_tag(tmp_path, "churn@v1.0.0", first, "first")
-    git_tags.create_tag(tmp_path, "churn#production#1", first, "first")
-    (tmp_path / "dvc.lock").write_text(lock("a2"))
-    paths.evaluation.mkdir(parents=True)
-    paths.metrics.write_text(json.dumps(metrics()))
-    monkeypatch.chdir(tmp_path)
-    return paths
-
-
-def lock(candidate: str) -> str:
-    out = f"- {{path: models/store/churn/candidate, md5: {candidate}.dir}}"
-    return f"schema: '2.0'\nstages:\n  train@churn:\n    cmd: x\n    outs:\n    {out}\n"
-
-
-def metrics(verdict: str = "release", **released: float) -> dict:
-    test = {"r2": {"value": 0.8, "low": 0.7, "high": 0.9}, "mae": {"value": 2.0, "low": 1.5, "high": 2.5}}
-    value = {"verdict": verdict, "why": "It is better.", "test": test, "rows": 9}
-    return value | ({"released": {"version": "v1.0.0", **released}} if released else {})
+from tests.flows.small_project import metrics
 
 
 def described(capsys: pytest.CaptureFixture[str]) -> dict:

@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"(?:<!-- not run: (?P<why>[^>]+) -->\n)?^```(?P<kind>sh|python)\n(?P<code>.*?)^```", re.S | re.M)
-NOT_RUN = 6  # blocks with a reason in the page's source
-GUIDES = ("collect", "prepare", "training", "parts", "serving", "releases")
+NOT_RUN = 7  # blocks with a reason in the page's source
+GUIDES = ("collect", "prepare", "training", "parts", "serving", "releases", "operating")
 DOCS = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))
 PAGES = ["README.md", "CONTRIBUTING.md", *DOCS]
 SHORT = "s/^select: .*/select: {architectures: [linear]}/; s/^tune: .*/tune: {time_budget_s: 0}/"

@@ -1,0 +1,108 @@
+"""Keep one file of each run: when it began and why, what its steps said, and how it ended.
+
+A file holds JSON lines under `.evergreen/runs/NAME`, the first `{"format": 1, "started": …, "trigger": …}` and the last
+`{"end": …, "why": …}`. They are read without Prefect, and stay readable after a crash: a line is written at once.
+"""
+
+import json
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from evergreen.core.paths import Paths
+from evergreen.core.processes import lock_owner
+from evergreen.core.redaction import redact
+
+FORMAT = 1
+MAX_KEPT = 500  # runs of a pipeline
+Write = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Hold what is known of one run."""
+
+    started: str  # ISO 8601, in UTC
+    trigger: str  # why it ran
+    end: str  # ok, failed, cancelled, died or running
+    why: str  # it ended so
+    ended: str  # ISO 8601, in UTC; "" where it has not, or nobody knows when
+    lines: tuple[dict[str, Any], ...] = ()  # what its steps said
+
+
+@contextmanager
+def record_run(paths: Paths, trigger: str) -> Iterator[Write]:
+    """Record the run in the block, which may write facts about it; the caller holds the pipeline's lock."""
+    folder = _folder(paths)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for old in sorted(folder.glob("*.jsonl"))[: -MAX_KEPT + 1]:
+        old.unlink(missing_ok=True)
+    file = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.jsonl"
+
+    def write(**facts: Any) -> None:
+        line = json.dumps({"at": _now()} | facts, ensure_ascii=False, default=str)
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(f"{redact(line)}\n")
+            if "end" in facts:
+                stream.flush()
+                os.fsync(stream.fileno())
+
+    write(format=FORMAT, started=_now(), trigger=trigger, process=os.getpid())
+    try:
+        yield write
+    except Exception as error:
+        write(traceback=traceback.format_exc())
+        write(end="failed", why=first_line(error))
+        raise
+    except BaseException:
+        write(end="cancelled", why="interrupted")
+        raise
+    write(end="ok", why="")
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says in one line, without secrets; the name of its type where that says more."""
+    from evergreen.core.errors import UserError
+
+    text = " ".join(str(error).split()) or type(error).__name__
+    return redact(text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"[:500])
+
+
+def read_runs(paths: Paths) -> Iterator[RunRecord]:
+    """Yield the runs of a pipeline, the newest first."""
+    for file in sorted(_folder(paths).glob("*.jsonl"), reverse=True):
+        if record := _read(file, paths):
+            yield record
+
+
+def _read(file: Path, paths: Paths) -> RunRecord | None:
+    """Read one file; None where it holds no beginning. A line that was cut off is passed over."""
+    lines = []
+    for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict):
+            lines.append(line)
+    if not lines or "started" not in lines[0]:
+        return None
+    first, last = lines[0], lines[-1]
+    if "end" in last:
+        return RunRecord(first["started"], first.get("trigger", ""), last["end"], last["why"], last["at"], tuple(lines))
+    is_running = lock_owner(paths.run_lock) is not None and lock_owner(paths.run_lock) == first.get("process")
+    end, why = ("running", "") if is_running else ("died", "its process ended without a word")
+    return RunRecord(first["started"], first.get("trigger", ""), end, why, "", tuple(lines))
+
+
+def _folder(paths: Paths) -> Path:
+    return paths.home / "runs" / paths.name
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
