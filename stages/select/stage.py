@@ -41,12 +41,13 @@ def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = n
     contenders: list[Any] = []
     ledger = Ledger(paths.races, {"data": version, "task": task})
     ledger.prune()
-    left = None
+    left, note = None, ""
     if len(names) > 1:
         ray_cluster.connect(paths.root)
         with ray_watch.raise_outage(paths.root):
-            contenders, left = _race(config, paths, task, names, ledger, started, progress)
+            contenders, left, note = _race(config, paths, task, names, ledger, started, progress)
     choice = {**_decide(contenders, names, paths, left), "data_version": version}
+    choice["why"] += note
     if left is not None:
         _check_compared(contenders, time.monotonic() - started, left)
         ledger.count_cut()
@@ -81,11 +82,12 @@ def _candidates(config: SelectConfig, paths: Paths, task: str) -> list[str]:
 
 def _race(
     config: SelectConfig, paths: Paths, task: str, names: list[str], ledger: Any, started: float, progress: Progress
-) -> tuple[list[Any], float | None]:
-    """Return the contenders, and the seconds that are left of a plan that was cut off, else None."""
+) -> tuple[list[Any], float | None, str]:
+    """Return the contenders, the seconds that are left of a plan that was cut off, else None, and what to tell."""
     from evergreen.data.spec import FeatureSpec
     from evergreen.models.registry import find_architecture, is_tried_first
     from evergreen.stages.code_version import learned_code_version
+    from evergreen.stages.engines.shared_storage import share_folder
     from evergreen.stages.trials.contender import ContenderState
     from evergreen.stages.trials.folds import default_folds
     from evergreen.stages.trials.race import Race
@@ -98,7 +100,7 @@ def _race(
         contenders.append(ContenderState(name, config.seed, find_architecture(name).IS_BASELINE, code))
     scale = plan.scale(max_rows(spec)["train"], config.effort)
     deadline = started + (config.time_budget_s or plan.cap_seconds(scale))
-    common = (str(paths.ready.resolve()), ledger.data, task)
+    common = (share_folder(paths.root, paths.ready, "ready", paths.name, ledger.data), ledger.data, task)
     with Race(common, ledger, deadline, progress) as race:
         race.measure(contenders)
         alive = [one for one in contenders if one.work]
@@ -109,7 +111,7 @@ def _race(
         if not race.is_cut:
             folds = default_folds(spec) if config.folds is None else config.folds
             _run_finals(race, ranked, config, scale * plan.FINALS_WORK, folds)
-        return contenders, race.seconds_left if race.is_cut else None
+        return contenders, race.seconds_left if race.is_cut else None, race.note
 
 
 def _halve(

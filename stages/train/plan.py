@@ -3,13 +3,12 @@
 import dataclasses
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from evergreen.core.errors import PipelineError
-from evergreen.core.files import atomic_directory, read_json
+from evergreen.core.files import read_json
 from evergreen.core.paths import Paths
 from evergreen.data.feed import batches
 from evergreen.data.feed.bucketing import LengthBucketing
@@ -66,7 +65,7 @@ class RunPlan:
 
 def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
     """Plan a run from the YAML's numbers, the choice and, before both, the version whose weights it starts with."""
-    from evergreen.stages.engines import cluster_file
+    from evergreen.stages.engines.shared_storage import scratch_folder, share_folder
 
     choice = read_json(paths.tune if paths.tune.exists() else paths.select)
     start = InitWeights.find(config.init_from, paths) if config.init_from else None
@@ -76,8 +75,7 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
     recipe, options = split_config_and_options(choice["architecture"], values)
     if config.train_on_validation:
         recipe = recipe.replace(keep="last", patience=0)
-    storage = cluster_file.read(paths.root).storage
-    runs = Path(storage) / "runs" / paths.name if storage else paths.run_folder.resolve()
+    runs = scratch_folder(paths.root, paths.run_folder, "runs", paths.name)
     data = folder_version(paths.ready)
     spec = FeatureSpec.load(paths.ready)
     _check_feed(config, choice["architecture"], spec)
@@ -97,10 +95,10 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
         data_version=data,
         code_version=learned_code_version("train", spec.to_json(), task, choice["architecture"]),
         trial=choice.get("trial"),
-        ready=_share_folder(paths.ready.resolve(), storage, "ready", paths.name, data),
+        ready=share_folder(paths.root, paths.ready, "ready", paths.name, data),
         start=start.name if start else "",
         start_bytes=start.bytes if start else "",
-        start_folder=_share_folder(start.folder, storage, "start", paths.name, start.bytes) if start else "",
+        start_folder=share_folder(paths.root, start.folder, "start", paths.name, start.bytes) if start else "",
         freeze="features" if config.freeze == "backbone" else "nothing",  # as runs and models record it
         provisional=choice.get("provisional", ""),
     ).in_folder(runs)
@@ -116,15 +114,3 @@ def _check_feed(config: TrainConfig, name: str, spec: FeatureSpec) -> None:
         able = ", ".join(one for one in list_architectures() if find_architecture(one).CAN_TRIM_PADDING)
         fix = f"leave it out, or choose {able}"
         raise PipelineError(f"bucket_by_length: {name} needs all rows of one length", fix=fix)
-
-
-def _share_folder(folder: Path, storage: str, *place: str) -> str:
-    """Return the folder where all machines see it: copied once into a real cluster's storage."""
-    if not storage:
-        return str(folder)
-
-    shared = Path(storage).joinpath(*place)
-    if not shared.exists():
-        with atomic_directory(shared) as new:
-            shutil.copytree(folder, new, dirs_exist_ok=True)
-    return str(shared)

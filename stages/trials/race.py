@@ -5,24 +5,22 @@ stands in a ledger, so the next race of the same rows goes on from there.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Self
 
 from evergreen.core import parts
 from evergreen.core.errors import OutageError
-from evergreen.core.priority import lower_priority
 from evergreen.core.progress import Progress
 from evergreen.stages.trials.contender import ContenderState
 from evergreen.stages.trials.folds import Fold
 from evergreen.stages.trials.ledger import Ledger
-from evergreen.stages.trials.trial import Score, Trial
+from evergreen.stages.trials.trial import Score
+from evergreen.stages.trials.worker import Answer, TrialWorker
 
 SLACK_SECONDS = 0.5  # after the last allotted second: a step, a validation, an answer on its way
 MAX_DEATHS = 3  # of its process, after which the contender itself is to blame
-MAX_ROWS = 20_000  # whose scores are compared in pairs
-Answer = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,53 +47,6 @@ class Job:
         return (self.steps - self.steps_before) * work.epoch / self.contender.steps if self.steps else work.full
 
 
-class TrialWorker:
-    """Make trials, keep them, and continue training each on request."""
-
-    def __init__(self, common: tuple[str, str, str], own_parts: Mapping[str, str]) -> None:
-        lower_priority()
-        self.common = common
-        parts.adopt(own_parts)
-        self.trials: dict[tuple[str, int], Any] = {}
-
-    def measure(self, name: str, seed: int) -> Answer:
-        """Count the work of an architecture; report a failure as a reason."""
-        try:
-            trial = self.trials[name, seed] = self._trial(name, seed)
-            return {
-                "work": asdict(trial.work()),
-                "steps": trial.steps,
-                "chunk": trial.chunk,
-                "parameters": trial.parameters,
-            }
-        except (ValueError, ArithmeticError, RuntimeError) as error:  # one that cannot be built does not end the race
-            return {"reason": f"it failed: {error}", "failed": True}
-
-    def advance(self, name: str, seed: int, steps: int, seconds: float, fold: Fold | None = None) -> Answer:
-        """Train a trial on to so many `steps`, or anew by a full run where that is 0; report a failure as a reason."""
-        started = time.monotonic()
-        try:
-            trial = self.trials.get((name, seed)) if steps else None
-            if trial is None:
-                trial = self._trial(name, seed, in_one_go=not steps, fold=fold)
-            if steps:
-                self.trials[name, seed] = trial
-            score = trial.advance(steps, seconds - (time.monotonic() - started))
-            is_done = trial.loop.step >= steps if steps else trial.loop.is_finished
-            if not is_done:
-                return {"reason": "the time ran out"}
-            answer = {"score": asdict(score), "parameters": trial.parameters, "error": trial.standard_error()}
-            answer["gain"] = trial.recent_gain()
-            rows = trial.row_scores()[:MAX_ROWS]
-        except (ValueError, ArithmeticError, RuntimeError) as error:  # one that cannot train does not end the race
-            return {"reason": f"it failed: {error}", "failed": True}
-        return {**answer, "rows": rows, "predict_ms": trial.predict_ms}
-
-    def _trial(self, name: str, seed: int, **how: Any) -> Trial:
-        ready, version, task = self.common
-        return Trial(Path(ready), version, task, name, {}, seed, **how)
-
-
 class Race:
     """Hold workers for the `with` block; no answer is waited for after `deadline` (monotonic)."""
 
@@ -103,6 +54,9 @@ class Race:
         self.common, self.ledger, self.deadline, self.progress = common, ledger, deadline, progress
         self.known = {entry["key"]: entry for entry in ledger.entries()}
         self.workers: list[Any] = []
+        self.starting: dict[Any, int] = {}  # answer that is awaited → place of a worker that gets no work before it
+        self.falls: Counter[int] = Counter()  # of a worker's process before it was ready
+        self.unready: dict[int, str] = {}  # place of a worker that gets none at all → why
         self.is_cut = False  # True where the clock ended it before its plan did
         self.planned = self.done = self.trained = 0.0  # nominal seconds; `trained` is what was done in this race
         self.began = 0.0  # when the first trial began to train
@@ -110,19 +64,51 @@ class Race:
     def __enter__(self) -> Self:
         from evergreen.stages.engines import ray_cluster
 
-        self.workers = [self._start_worker() for _ in range(ray_cluster.cpus())]
+        for place in range(ray_cluster.cpus()):
+            self.workers.append(None)
+            self._start_worker(place)
         return self
 
-    def _start_worker(self) -> Any:
+    def _start_worker(self, place: int) -> None:
         import ray
 
-        return ray.remote(num_cpus=1, max_restarts=0)(TrialWorker).remote(self.common, parts.project_texts())
+        actor = ray.remote(num_cpus=1, max_restarts=0)(TrialWorker)
+        self.workers[place] = actor.remote(self.common, parts.project_texts())
+        self.starting[self.workers[place].get_ready.remote()] = place
+
+    def _hear_of_workers(self, seconds: float) -> None:
+        """Note which workers got ready. Raises OutageError where none did, and none will."""
+        import ray
+
+        for answered in ray.wait(list(self.starting), num_returns=1, timeout=seconds)[0] if self.starting else ():
+            place = self.starting.pop(answered)
+            try:
+                ray.get(answered)
+            except ray.exceptions.RayActorError:
+                self.falls[place] += 1
+                if self.falls[place] < MAX_DEATHS:
+                    self._start_worker(place)  # elsewhere, where its machine is gone
+                else:
+                    self.unready[place] = f"its process died {MAX_DEATHS} times"
+            except ray.exceptions.RayTaskError as error:
+                self.unready[place] = str(error.cause)
+        if len(self.unready) == len(self.workers):
+            fix = "see that `storage` in cluster.yaml is a folder that every machine sees under this path"
+            raise OutageError(f"no worker can read the prepared data ({self.unready[0]})", place="cluster", fix=fix)
 
     def __exit__(self, *_: object) -> None:
         import ray
 
         for worker in self.workers:
             ray.kill(worker)
+
+    @property
+    def note(self) -> str:
+        """Say how many workers got no work, and why the first of them did not, or nothing."""
+        if not self.unready:
+            return ""
+        why = self.unready[min(self.unready)]
+        return f"; {len(self.unready)} of {len(self.workers)} workers got no work ({why})"
 
     @property
     def seconds_left(self) -> float:
@@ -207,9 +193,11 @@ class Race:
         waiting, total = list(jobs), len(jobs)
         running: dict[Any, tuple[int, Job]] = {}
         while (waiting or running) and time.monotonic() < self.deadline - SLACK_SECONDS / 2:
-            free = set(range(len(self.workers))) - {worker for worker, _ in running.values()}
-            for worker in free:
-                job = next((one for one in waiting if one.contender.worker in (None, worker)), None)
+            self._hear_of_workers(0.0 if running else 0.5)
+            busy = {worker for worker, _ in running.values()} | set(self.starting.values()) | set(self.unready)
+            for worker in set(range(len(self.workers))) - busy:
+                free = (None, worker, *self.unready)
+                job = next((one for one in waiting if one.contender.worker in free), None)
                 if job and time.monotonic() < self.deadline - SLACK_SECONDS:
                     waiting.remove(job)
                     job.contender.worker = worker
@@ -221,7 +209,7 @@ class Race:
                 try:
                     keep(job, ray.get(answered))
                 except ray.exceptions.RayActorError:
-                    self.workers[worker] = self._start_worker()  # what the other held is trained again where needed
+                    self._start_worker(worker)  # what the other held is trained again where needed
                     job.contender.deaths += 1
                     if job.contender.deaths < MAX_DEATHS:
                         waiting.insert(0, job)

@@ -38,6 +38,7 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
     from evergreen.stages.artifacts import folder_version
     from evergreen.stages.code_version import learned_code_version
     from evergreen.stages.engines import ray_cluster, ray_watch
+    from evergreen.stages.engines.shared_storage import share_folder
     from evergreen.stages.trials.proposals import Search
     from evergreen.stages.trials.trial import deciding_metric, sampling_note, search_defaults
 
@@ -49,7 +50,8 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
     is_wanted = bool(own and config.effort and config.time_budget_s != 0)
     trial_plan = search_plan.plan(config, paths, version, task, entry) if is_wanted else None
     trials, length = (trial_plan.trials, trial_plan.chunks) if trial_plan else (0, search_plan.CHUNKS[0])
-    ready, metric = str(paths.ready.resolve()), deciding_metric(paths.ready)
+    ready = share_folder(paths.root, paths.ready, "ready", paths.name, version) if trials else str(paths.ready)
+    metric = deciding_metric(paths.ready)
     search = Search(ready, version, task, architecture, own, metric, config.seed, length)
     code = learned_code_version("tune", Spec.load(paths.ready).to_json(), task, architecture)
     context = {**search.context(), "code": code}
@@ -102,8 +104,10 @@ def _search(
     It is a process of its own, a driver to Ray: Tune can take long to close, and when a driver is ended Ray frees all
     that was its. It ends by itself when this process does, for its input ends then.
     """
+    from evergreen.stages.engines.shared_storage import scratch_folder
+
     until = time.monotonic() + left
-    store = paths.home.resolve() / "tune" / paths.name
+    store = scratch_folder(paths.root, paths.home / "tune" / paths.name, "tune", paths.name)
     shutil.rmtree(store, ignore_errors=True)
     places = {"root": paths.root.resolve(), "path": paths.trials.resolve(), "store": store}
     given: dict[str, Any] = {name: str(place) for name, place in places.items()}

@@ -12,11 +12,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from evergreen.core.errors import PipelineError
+from evergreen.core.errors import OutageError, PipelineError
+from evergreen.models.work import Work
 from evergreen.stages.deploy import serve_api
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.engines import ray_cluster
+from evergreen.stages.trials.contender import ContenderState
+from evergreen.stages.trials.ledger import Ledger
+from evergreen.stages.trials.race import Job, Race
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -141,15 +145,14 @@ def test_a_deploy_after_a_failed_start_of_serve_keeps_its_port(clone, tmp_path, 
 
 def test_a_worker_that_is_killed_in_a_race_costs_no_contender(clone):
     """Its trial is trained again; what the machine did is no fact about the architecture."""
-    from evergreen.models.work import Work
-    from evergreen.stages.trials.contender import ContenderState
-    from evergreen.stages.trials.ledger import Ledger
-    from evergreen.stages.trials.race import Job, Race
 
     class Dying:
         """Stands in for a trial's worker: the first call kills its process."""
 
         def __init__(self, *_):
+            pass
+
+        def get_ready(self):
             pass
 
         def advance(self, name, seed, steps, seconds, fold=None):
@@ -174,3 +177,16 @@ def test_a_worker_that_is_killed_in_a_race_costs_no_contender(clone):
     assert answers["second"]["trained"] == "second"
     assert "died 3 times" in answers["always"]["reason"]
     assert len(ledger.entries()) == 2  # what a machine did is not remembered
+
+
+def test_workers_that_do_not_see_the_data_get_no_work_and_blame_nobody(clone):
+    ray_cluster.connect(clone)
+    contender = ContenderState("mlp", 0)
+    ledger = Ledger(Path(clone) / "blind.jsonl", {})
+    with (
+        pytest.raises(OutageError, match=r"no worker can read the prepared data .*storage.* in cluster\.yaml"),
+        Race(("/nowhere/at/all", "", ""), ledger, time.monotonic() + 60, lambda **_: None) as race,
+    ):
+        race.measure([contender])
+    assert not contender.failed
+    assert not ledger.entries()

@@ -1,0 +1,67 @@
+"""Hold trials in a process on some machine, and train them on request."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from evergreen.core import parts
+from evergreen.core.priority import lower_priority
+from evergreen.data.spec import FeatureSpec
+from evergreen.stages.trials.folds import Fold
+from evergreen.stages.trials.trial import Trial
+
+MAX_ROWS = 20_000  # whose scores are compared in pairs
+Answer = dict[str, Any]
+
+
+class TrialWorker:
+    """Make trials, keep them, and continue training each on request."""
+
+    def __init__(self, common: tuple[str, str, str], own_parts: Mapping[str, str]) -> None:
+        lower_priority()
+        self.common = common
+        parts.adopt(own_parts)
+        self.trials: dict[tuple[str, int], Any] = {}
+
+    def get_ready(self) -> None:
+        """Read what all trials share. Raises DataError where this machine does not see the prepared data."""
+        FeatureSpec.load(Path(self.common[0]))
+
+    def measure(self, name: str, seed: int) -> Answer:
+        """Count the work of an architecture; report a failure as a reason."""
+        try:
+            trial = self.trials[name, seed] = self._trial(name, seed)
+            return {
+                "work": asdict(trial.work()),
+                "steps": trial.steps,
+                "chunk": trial.chunk,
+                "parameters": trial.parameters,
+            }
+        except (ValueError, ArithmeticError, RuntimeError) as error:  # one that cannot be built does not end the race
+            return {"reason": f"it failed: {error}", "failed": True}
+
+    def advance(self, name: str, seed: int, steps: int, seconds: float, fold: Fold | None = None) -> Answer:
+        """Train a trial on to so many `steps`, or anew by a full run where that is 0; report a failure as a reason."""
+        started = time.monotonic()
+        try:
+            trial = self.trials.get((name, seed)) if steps else None
+            if trial is None:
+                trial = self._trial(name, seed, in_one_go=not steps, fold=fold)
+            if steps:
+                self.trials[name, seed] = trial
+            score = trial.advance(steps, seconds - (time.monotonic() - started))
+            is_done = trial.loop.step >= steps if steps else trial.loop.is_finished
+            if not is_done:
+                return {"reason": "the time ran out"}
+            answer = {"score": asdict(score), "parameters": trial.parameters, "error": trial.standard_error()}
+            answer["gain"] = trial.recent_gain()
+            rows = trial.row_scores()[:MAX_ROWS]
+        except (ValueError, ArithmeticError, RuntimeError) as error:  # one that cannot train does not end the race
+            return {"reason": f"it failed: {error}", "failed": True}
+        return {**answer, "rows": rows, "predict_ms": trial.predict_ms}
+
+    def _trial(self, name: str, seed: int, **how: Any) -> Trial:
+        ready, version, task = self.common
+        return Trial(Path(ready), version, task, name, {}, seed, **how)
