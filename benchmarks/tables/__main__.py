@@ -137,7 +137,7 @@ def page(results: Results) -> str:
 
 
 ABOUT = """Written by `python -m benchmarks.tables` (a part of `make reference`; a run that was ended goes on).
-A quarter of the rows is tested; from the others `evergreen new` makes a pipeline and every stage up to train follows it,
+A quarter of the rows is tested; from the others `evergreen new` makes a pipeline; each stage up to train follows it,
 nothing set by hand. Opponents are scikit-learn's defaults on the same rows. Lower is better; the score is the mean over
 splits, the rank the mean of the ranks within each split, 1 is best. The tables are scikit-learn's, and CSVs bundled by
 pydataset 0.2.0."""
