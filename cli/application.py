@@ -26,7 +26,7 @@ PROG = "evergreen"
 COMPLETION = f"_{PROG.upper()}_COMPLETE"  # set by the shell that asks for completions
 PASSED_ON = ("dvc", "prefect")  # their arguments are those of another command line
 COMMANDS = (
-    *("init", "new", "run", "status", "report", "predict", "features"),
+    *("init", "new", "run", "status", "runs", "logs", "diff", "report", "predict", "features"),
     *("serve", "approve", "reject", "release", "rollback", "retire", "watch", "notify", "stop"),
     *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", *PASSED_ON),
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.paths import Paths
-from evergreen.core.processes import lock_owner
+from evergreen.core.processes import describe_process, is_alive
 from evergreen.core.redaction import redact
 
 FORMAT = 1
@@ -52,7 +52,7 @@ def record_run(paths: Paths, trigger: str) -> Iterator[Write]:
                 stream.flush()
                 os.fsync(stream.fileno())
 
-    write(format=FORMAT, started=_now(), trigger=trigger, process=os.getpid())
+    write(format=FORMAT, started=_now(), trigger=trigger, process=describe_process(os.getpid()))
     try:
         yield write
     except Exception as error:
@@ -76,11 +76,11 @@ def first_line(error: BaseException) -> str:
 def read_runs(paths: Paths) -> Iterator[RunRecord]:
     """Yield the runs of a pipeline, the newest first."""
     for file in sorted(_folder(paths).glob("*.jsonl"), reverse=True):
-        if record := _read(file, paths):
+        if record := _read(file):
             yield record
 
 
-def _read(file: Path, paths: Paths) -> RunRecord | None:
+def _read(file: Path) -> RunRecord | None:
     """Read one file; None where it holds no beginning. A line that was cut off is passed over."""
     lines = []
     for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -95,8 +95,7 @@ def _read(file: Path, paths: Paths) -> RunRecord | None:
     first, last = lines[0], lines[-1]
     if "end" in last:
         return RunRecord(first["started"], first.get("trigger", ""), last["end"], last["why"], last["at"], tuple(lines))
-    is_running = lock_owner(paths.run_lock) is not None and lock_owner(paths.run_lock) == first.get("process")
-    end, why = ("running", "") if is_running else ("died", "its process ended without a word")
+    end, why = ("running", "") if is_alive(first.get("process")) else ("died", "its process ended without a word")
     return RunRecord(first["started"], first.get("trigger", ""), end, why, "", tuple(lines))
 
 
