@@ -19,15 +19,13 @@ def runs(
     from evergreen.flows.run_log import read_runs
 
     shown = [_describe(record) for record in islice(read_runs(find_paths(name)), last)]
-    lines = [
-        f"{one['started'][:19]}  {one['end']:<10}{_format_seconds(one['seconds']):>9}  {one['trigger']:<10}{one['why']}".rstrip()
-        for one in shown
-    ]
+    lines = map(_format, shown)
     return CommandResult({"pipeline": name, "runs": shown}, "\n".join(lines) or f"{name} never ran here")
 
 
-def _format_seconds(seconds: int | None) -> str:
-    return "" if seconds is None else f"{seconds:,} s"
+def _format(run: dict[str, Any]) -> str:
+    spent = "" if run["seconds"] is None else f"{run['seconds']:,} s"
+    return f"{run['started'][:19]}  {run['end']:<10}{spent:>9}  {run['trigger']:<10}{run['why']}".rstrip()
 
 
 def _describe(record: Any) -> dict[str, Any]:

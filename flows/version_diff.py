@@ -19,7 +19,8 @@ def compare_versions(paths: Paths, before: str, after: str) -> dict[str, Any]:
 
     Raises VersionError where one of them is none.
     """
-    tags, notes = registration.read_tags(paths), []
+    tags = registration.read_tags(paths)
+    notes: list[str] = []
     facts = []
     for name in (before, after):
         if (version := tags.find(name)) is None:
