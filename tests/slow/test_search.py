@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from benchmarks.tables.policy import without_ray
 from evergreen.core.errors import PipelineError
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
@@ -127,6 +128,12 @@ def test_a_search_that_is_cut_off_goes_on_and_repeats_nothing(quiet, paths):
     whole = tune.run(SEARCH, paths, task="classification")
     assert paths.trials.read_text().splitlines()[: len(lines)] == lines
     assert found(whole) == found(quiet[1])
+
+
+def test_the_tables_of_the_benchmarks_are_raced_as_here(quiet, paths):
+    afresh(paths)
+    with without_ray():
+        assert found(select.run(RACE, paths, task="classification")) == found(quiet[0])
 
 
 def test_a_worker_that_dies_changes_nothing(quiet, paths):
