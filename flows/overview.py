@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from evergreen.flows.run_events import find_overdue
 from evergreen.stages.metrics import read_metrics
 from evergreen.stages.pipeline import Pipeline, names, read
 
+NEWEST = 10  # runs among which the last one is looked for
 STATES = ("mistake", "failed", "overdue", "waits", "running", "stale", "fine")  # what needs a person comes first
 
 
@@ -70,9 +72,11 @@ def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapp
     metrics = read_metrics(paths) if paths.metrics.is_file() else None
     case = waits_for_person(pipeline, paths, metrics) if metrics else ""
     stale = ({} if "collect" in stale else _stale_source(pipeline, paths)) | stale
-    last = next(run_log.read_runs(paths), None)
+    newest = [*islice(run_log.read_runs(paths), NEWEST)]  # a run that overlaps another begins later and ends at once
+    last = next((run for run in newest if run.end == "running"), newest[0] if newest else None)
     event = known["released"].get(pipeline.name)
-    state, problem = _find_problem(pipeline, paths, last, case, stale)
+    done = next((run for run in newest if run.end != "cancelled"), None)
+    state, problem = _find_problem(pipeline, paths, done, case, stale)
     return {
         "name": pipeline.name,
         "state": state,

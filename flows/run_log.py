@@ -38,6 +38,26 @@ class RunRecord:
 @contextmanager
 def record_run(paths: Paths, trigger: str) -> Iterator[Write]:
     """Record the run in the block, which may write facts about it; the caller holds the pipeline's lock."""
+    write = _begin(paths, trigger)
+    try:
+        yield write
+    except Exception as error:
+        write(traceback=traceback.format_exc())
+        write(end="failed", why=first_line(error))
+        raise
+    except BaseException:
+        write(end="cancelled", why="interrupted")
+        raise
+    write(end="ok", why="")
+
+
+def record_cancelled(paths: Paths, trigger: str, why: str) -> None:
+    """Record a run that was cancelled before it began."""
+    _begin(paths, trigger)(end="cancelled", why=why)
+
+
+def _begin(paths: Paths, trigger: str) -> Write:
+    """Make the file of a new run, remove the oldest, and return what writes into it."""
     folder = _folder(paths)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for old in sorted(folder.glob("*.jsonl"))[: -MAX_KEPT + 1]:
@@ -53,16 +73,7 @@ def record_run(paths: Paths, trigger: str) -> Iterator[Write]:
                 os.fsync(stream.fileno())
 
     write(format=FORMAT, started=_now(), trigger=trigger, process=describe_process(os.getpid()))
-    try:
-        yield write
-    except Exception as error:
-        write(traceback=traceback.format_exc())
-        write(end="failed", why=first_line(error))
-        raise
-    except BaseException:
-        write(end="cancelled", why="interrupted")
-        raise
-    write(end="ok", why="")
+    return write
 
 
 def first_line(error: BaseException) -> str:

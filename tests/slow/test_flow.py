@@ -128,7 +128,7 @@ def test_its_curl_line_works(first):
 def test_prefect_has_the_record(home, first):
     runs = home.prefect("flow_runs", {})
     assert [(run["name"], run["state_type"], run["tags"]) for run in runs] == [
-        ("breast_cancer", "COMPLETED", ["breast_cancer"])
+        ("breast_cancer: by hand", "COMPLETED", ["breast_cancer"])
     ]
     keys = {artifact["key"] for artifact in home.prefect("artifacts", {})}
     assert {f"breast-cancer-{part}" for part in ("leaderboard", "trials", "metrics")} <= keys
