@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,7 @@ def deploy(
         raise PipelineError("whoever reaches this machine could ask, for there are no API keys", place=host, fix=fix)
     ray_cluster.connect(root)
     before = serve_api.get_status(root)
-    live, port, moved_from = serve_api.is_deployed(before), serve_api.served_port(before), None
-    if port is None:
-        port, moved_from = haproxy.http_port(root)
+    live, served_port = serve_api.is_deployed(before), serve_api.served_port(before)
     each = {name: params if isinstance(params, DeployConfig) else params.get(name, DeployConfig()) for name in released}
     served = serve_api.deployed_config(before)["user_config"]["pipelines"] if live else {}
     entries, failures = try_out(_entries(released, each), served)
@@ -61,12 +60,13 @@ def deploy(
     hosts = sorted({host.lower() for limits in each.values() for host in limits.allowed_hosts})
     config: dict[str, Any] = {"revision": secrets.token_hex(8), "hosts": hosts, "pipelines": entries}
     config["home"] = str((root / ".evergreen" / "requests").resolve())
-    serve_api.apply(root, _schema(config, each, port))
-    try:
-        _wait(root, port, config["revision"], time.monotonic() + START_SECONDS, progress)
-    except PipelineError:
-        _restore(root, before)
-        raise
+    with nullcontext((served_port, None)) if served_port else haproxy.claim_port(root) as (port, moved_from):
+        serve_api.apply(root, _schema(config, each, port))
+        try:
+            _wait(root, port, config["revision"], time.monotonic() + START_SECONDS, progress)
+        except PipelineError:
+            _restore(root, before)
+            raise
     return {
         "url": f"http://{haproxy.HOST}:{port}",
         "proxy": "HAProxy" if haproxy.haproxy_runs() else "Ray Serve's own",

@@ -12,6 +12,7 @@ import resource
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -119,15 +120,20 @@ def choose_host(root: Path, host: str) -> None:
     write_json(_place(root), {**_stored(root), "host": host})
 
 
-def http_port(root: Path) -> tuple[int, int | None]:
-    """Return (port for the endpoint, port that was taken): the remembered one or 8000 if free, else the next free."""
+@contextmanager
+def claim_port(root: Path) -> Iterator[tuple[int, int | None]]:
+    """Yield (port for the endpoint, port that was taken): the remembered one or 8000 if free, else the next free.
+
+    In the `with` block no other clone takes it, while nothing listens there yet.
+    """
     from evergreen.core.files import write_json
 
     record = _record(root)
     wanted = record.get("http", HTTP_PORT)
-    port = next(port for port in range(wanted, 65536) if _free(port))
-    write_json(_place(root), {**_stored(root), "http": port})
-    return port, wanted if port != wanted else None
+    with socket.socket(socket.AF_UNIX) as claim:
+        port = next(port for port in range(wanted, 65536) if _free(port) and _is_claimed(claim, port))
+        write_json(_place(root), {**_stored(root), "http": port})
+        yield port, wanted if port != wanted else None
 
 
 def _ports(root: Path) -> dict[str, int]:
@@ -163,6 +169,15 @@ def _free(port: int) -> bool:
                 probe.bind((host, port))
             except OSError:
                 return False
+    return True
+
+
+def _is_claimed(claim: socket.socket, port: int) -> bool:
+    """Tell whether a name that only one process can have, and without a file, is now that of `claim`."""
+    try:
+        claim.bind(f"\0evergreen-port-{port}") if platform.system() == "Linux" else None
+    except OSError:
+        return False
     return True
 
 

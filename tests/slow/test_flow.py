@@ -26,7 +26,7 @@ LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".evergreen", "store", "__pyc
 YAML = """task: classification
 collect: {uri: "sklearn:breast_cancer"}
 preprocess: {target: diagnosis}
-select: {architectures: [linear, mlp], seeds: 1, rungs: [1]}
+select: {architectures: [linear, mlp], seeds: 1, folds: 0, rungs: [1]}
 tune: {trials: 1}
 train: {epochs: 5}
 validate: {}
