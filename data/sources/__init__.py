@@ -54,6 +54,7 @@ class Source:
     scheme: str = ""  # as the URI writes it, where it names one
     uri: str = ""  # the whole of it, with ${NAME} where `name` holds what the environment says
     private_redirects: bool = False  # whether a web server may redirect to an address of this network
+    only: Sequence[str] | None = None  # the files that it is limited to, if it is
     encoding: str = ""  # of text that is not UTF-8, as the pipeline says; "": it is found out
     VERSION: ClassVar[int] = 1  # raised when the same data gives other rows than before, so that it is read again
     REQUIRES: ClassVar[dict[str, str]] = {}  # a module that it cannot be read without, and the extra that installs it
@@ -86,9 +87,11 @@ class Source:
         """Return the files that can be read one by one; None where the source is one whole."""
         return None
 
-    def with_files(self, names: Sequence[str]) -> Source:
+    def with_files(self, names: Sequence[str]) -> Self:
         """Return the source limited to these files, in this order. `_origin` is a file's name, or "name#place"."""
-        raise NotImplementedError
+        some = type(self)(self.name, self.root).adopt_settings(self)
+        some.only = names
+        return some
 
     def reader_version(self) -> str:
         """Return the name and version of the code that reads the rows, and the encoding that was asked for."""
@@ -124,7 +127,6 @@ class FileSource(Source):
     """Read a file, or all files of ENDINGS in a folder and below it; all have the same columns."""
 
     ENDINGS: ClassVar[tuple[str, ...]]
-    only: Sequence[str] | None = None
 
     def rows(self, path: Path, name: str) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one file in bounded batches; `name` is what their origins call it."""
@@ -142,12 +144,6 @@ class FileSource(Source):
     @cached_property
     def _files(self) -> list[File]:
         return list_with_hashes(self.folder, self.names(), self.root)
-
-    def with_files(self, names: Sequence[str]) -> Self:
-        """Return the source limited to these files."""
-        some = type(self)(self.name, self.root).adopt_settings(self)
-        some.only = names
-        return some
 
     def read(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows of all files, cast to the schema of the first."""

@@ -28,7 +28,6 @@ TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])
 
 class AudioSource(sources.Source):
     READS_TEXT = True  # the transcripts
-    only: Sequence[str] | None = None
 
     @classmethod
     def is_incremental(cls, names: Sequence[str]) -> bool:
@@ -37,11 +36,6 @@ class AudioSource(sources.Source):
     def files(self) -> list[File] | None:
         folder = self._files()[0]
         return None if (folder / TABLE).is_file() else self._hashed_files
-
-    def with_files(self, names: Sequence[str]) -> AudioSource:
-        some = AudioSource(self.name, self.root).adopt_settings(self)
-        some.only = names
-        return some
 
     def read(self) -> Iterator[pa.RecordBatch]:
         folder, files = self._files()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 
@@ -26,7 +27,6 @@ PATHS = ("path", "file", "filename", "file_name", "image", "image_path")
 
 class ImagesSource(sources.Source):
     READS_TEXT = True  # the table beside the images
-    only: Sequence[str] | None = None
 
     def __init__(self, name: str, root: Path) -> None:
         super().__init__(name, root)
@@ -44,9 +44,9 @@ class ImagesSource(sources.Source):
         files = self._hashed_files
         return files if self._apart else None
 
-    def with_files(self, names: Sequence[str]) -> ImagesSource:
-        some = ImagesSource(self.name, self.root)
-        some.only, some._contents = names, self._contents
+    def with_files(self, names: Sequence[str]) -> Self:
+        some = super().with_files(names)
+        some._contents = self._contents
         return some
 
     def read(self) -> Iterator[pa.RecordBatch]:

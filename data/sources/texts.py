@@ -26,7 +26,6 @@ AT_ONCE = 1000  # rows of a batch
 class TextsSource(sources.Source):
     VERSION = 2  # more encodings are found
     READS_TEXT = True
-    only: Sequence[str] | None = None
 
     def __init__(self, name: str, root: Path) -> None:
         name, _, option = name.partition("?")
@@ -40,11 +39,6 @@ class TextsSource(sources.Source):
     def files(self) -> list[File] | None:
         is_whole = self.characters or not (self.root / self.name).is_dir()
         return None if is_whole else self._files
-
-    def with_files(self, names: Sequence[str]) -> TextsSource:
-        some = TextsSource(self.name, self.root).adopt_settings(self)
-        some.only = names
-        return some
 
     def read(self) -> Iterator[pa.RecordBatch]:
         path, paths = self.root / self.name, self._paths()

@@ -32,7 +32,6 @@ from evergreen.stages.engines import cluster_file, ray_node, ray_watch
 
 START_SECONDS = 180.0  # 4 on two idle cores; a start that fails ends long before
 ATTEMPTS = 2  # to start Ray and to connect to it
-WORKERS_AFTER = {True: 5.0, False: 11.0}  # seconds until workers can train, where Ray is up and where it is not
 SENT = {  # to a real cluster: Evergreen alone; a project's parts travel as text with the work that needs them
     "py_modules": [str(IMPORT_ROOT / "evergreen")],
     "excludes": ["data/store", "models/store", "__pycache__"],
