@@ -137,7 +137,7 @@ class FileSource(Source):
         """Tell that files are read one by one."""
         return True
 
-    def files(self) -> list[File]:
+    def files(self) -> list[File] | None:
         """Return the files with their hashes."""
         return self._files
 
@@ -167,9 +167,11 @@ class FileSource(Source):
     def names(self) -> Sequence[str]:
         """Return the files to read, relative to the folder."""
         path = self.root / self.name
-        if self.only is not None or not path.is_dir():
-            return self.only if self.only is not None else [path.name]
-        names = walk(path, self.ENDINGS)
+        if self.only is not None:
+            return self.only
+        if not path.exists():
+            raise DataError("there is no such file or folder", place=str(path), fix="check the path")
+        names = walk(path, self.ENDINGS) if path.is_dir() else [path.name]
         if not names:
             wanted = " or ".join(self.ENDINGS)
             raise DataError(f"it holds no file that ends in {wanted}", place=str(path), fix="check the path")
