@@ -152,7 +152,8 @@ def test_nothing_listens_beyond_loopback_without_keys(tmp_path):
     assert haproxy.bind_host(tmp_path) == "127.0.0.1"
     haproxy.environment(tmp_path)
     haproxy.choose_host(tmp_path, "0.0.0.0")
-    haproxy.http_port(tmp_path)
+    with haproxy.claim_port(tmp_path):
+        pass
     assert haproxy.bind_host(tmp_path) == "0.0.0.0"
     with pytest.raises(PipelineError, match=r"no API keys.*evergreen keys add"):
         deploy.deploy(tmp_path, {}, DeployConfig())
