@@ -40,8 +40,10 @@ bench: $(READY)        ## SMALL=1 shows that each runs; ratios measured side by 
 chaos: $(READY)        ## AGAIN=1 strikes what passed, too; what a kill at each stage leaves, in benchmarks/CHAOS.md
 	@$(BIN)/python -m benchmarks.chaos $(if $(AGAIN),--again)
 
-reference: $(READY)    ## CASE=NAME runs one; scores on real data in benchmarks/REFERENCE.md
-	@$(BIN)/python -m benchmarks.reference $(CASE)
+reference: $(READY)    ## CASE=NAME runs one; scores on real data in benchmarks/REFERENCE.md, of public tables in TABLES.md
+	@$(PIP) --no-deps -r benchmarks/requirements.txt
+	@$(if $(TABLE),,$(BIN)/python -m benchmarks.reference $(CASE))
+	@$(if $(CASE),,$(BIN)/python -m benchmarks.tables $(TABLE))
 
 docs: $(READY)         ## the site of docs/, into .evergreen/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

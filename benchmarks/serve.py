@@ -5,12 +5,11 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from pathlib import Path
 
-from benchmarks import sized
+from benchmarks import ray_project, sized
 from evergreen.stages.deploy.config import DeployConfig
 
 ROOT = Path(__file__).parents[1]
@@ -125,10 +124,9 @@ def report(found: dict[tuple[str, int], tuple[float, list[float]]], names: list[
 
 def main() -> None:
     from evergreen.stages.deploy import stage as deploy
-    from evergreen.stages.engines import ray_cluster
 
-    with tempfile.TemporaryDirectory() as scratch:
-        root, folder = Path(scratch), released_model(Path(scratch) / "model")
+    with ray_project() as root:
+        folder = released_model(root / "model")
         port = free_port()
         opponent = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.serve", "plain", str(folder), str(port)], cwd=ROOT
@@ -145,7 +143,6 @@ def main() -> None:
         finally:
             opponent.kill()
             opponent.wait()
-            ray_cluster.stop(root)
     print(report(found, names))
 
 

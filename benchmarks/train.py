@@ -6,13 +6,12 @@ what Ray Train needs before and after stands apart.
 
 import json
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
 import torch
 
-from benchmarks import sized
+from benchmarks import ray_project, sized
 from evergreen.core.files import write_json
 from evergreen.core.paths import Paths
 from evergreen.data.feed.batches import InMemoryBatches, load_encoded_split
@@ -22,7 +21,6 @@ from evergreen.models.registry import build
 from evergreen.models.training.optimizers import build_optimizers
 from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
-from evergreen.stages.engines import ray_cluster
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.train import stage as train
 from evergreen.stages.train.config import TrainConfig
@@ -73,24 +71,20 @@ def under_ray(paths: Paths, seed: int, workers: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        paths = Paths(Path(folder), "digits")
+    with ray_project() as root:
+        paths = Paths(root, "digits")
         collect.run(CollectConfig(uri="sklearn:digits"), paths, task="classification")
         preprocess.run(PreprocessConfig(target="digit"), paths, task="classification")
         write_json(paths.select, {"architecture": ARCHITECTURE})
-        ray_cluster.connect(paths.root)
         names = {workers: f"Ray Train, {workers} worker{'s' * (workers > 1)}" for workers in WORKERS}
         rates: dict[str, list[float]] = {name: [] for name in ("bare torch loop", *names.values())}
         apart: dict[str, list[float]] = {name: [] for name in rates}
-        try:
-            for seed in range(REPEATS):
-                rates["bare torch loop"].append(bare(paths, seed))
-                for workers, name in names.items():
-                    rate, rest = under_ray(paths, seed, workers)
-                    rates[name].append(rate)
-                    apart[name].append(rest)
-        finally:
-            ray_cluster.stop(paths.root)
+        for seed in range(REPEATS):
+            rates["bare torch loop"].append(bare(paths, seed))
+            for workers, name in names.items():
+                rate, rest = under_ray(paths, seed, workers)
+                rates[name].append(rate)
+                apart[name].append(rest)
     print(f"`{ARCHITECTURE}` on digits, batches of {BATCH}, one thread a process, median of {REPEATS}.\n")
     print("| | samples/s | ratio to bare | start and end, s |\n|---|---:|---:|---:|")
     base = statistics.median(rates["bare torch loop"])

@@ -4,12 +4,11 @@ Both train the default network whole, without early stopping, on one core: what 
 """
 
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from unittest import mock
 
-from benchmarks import sized
+from benchmarks import ray_project, sized
 from evergreen.core.paths import Paths
 from evergreen.data.prepare.config import PreprocessConfig
 from evergreen.stages.artifacts import folder_version
@@ -60,24 +59,20 @@ def under_ray(wanted: Search, seed: int, folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        paths = Paths(Path(name), "cancer")
+    with ray_project() as root:
+        paths = Paths(root, "cancer")
         collect.run(CollectConfig(uri="sklearn:breast_cancer"), paths, task=TASK)
         preprocess.run(PreprocessConfig(target="diagnosis"), paths, task=TASK)
-        ray_cluster.connect(paths.root)
-        try:
-            cores = ray_cluster.cpus()
-            ready, defaults = str(paths.ready), search_defaults(ARCHITECTURE)
-            common = (ready, folder_version(paths.ready), TASK, ARCHITECTURE, defaults, deciding_metric(paths.ready))
-            alone, ray, inside = [], [], []
-            for seed in range(REPEATS):
-                wanted = Search(*common, seed, CHUNKS[0])
-                alone.append(bare(wanted, seed))
-                whole, trained = under_ray(wanted, seed, paths.home)
-                ray.append(whole)
-                inside.append(trained)
-        finally:
-            ray_cluster.stop(paths.root)
+        cores = ray_cluster.cpus()
+        ready, defaults = str(paths.ready), search_defaults(ARCHITECTURE)
+        common = (ready, folder_version(paths.ready), TASK, ARCHITECTURE, defaults, deciding_metric(paths.ready))
+        alone, ray, inside = [], [], []
+        for seed in range(REPEATS):
+            wanted = Search(*common, seed, CHUNKS[0])
+            alone.append(bare(wanted, seed))
+            whole, trained = under_ray(wanted, seed, paths.home)
+            ray.append(whole)
+            inside.append(trained)
     base = statistics.median(alone)
     print(f"{TRIALS} trials of `{ARCHITECTURE}` on breast_cancer, each on one core, median of {REPEATS}.\n")
     print("| | seconds per trial | ratio to bare |\n|---|---:|---:|")

@@ -26,8 +26,8 @@ PROG = "evergreen"
 COMPLETION = f"_{PROG.upper()}_COMPLETE"  # set by the shell that asks for completions
 PASSED_ON = ("dvc", "prefect")  # their arguments are those of another command line
 COMMANDS = (
-    *("init", "new", "run", "status", "report", "predict", "features"),
-    *("serve", "approve", "reject", "release", "rollback", "retire", "watch", "notify", "stop"),
+    *("init", "new", "run", "status", "runs", "logs", "diff", "report", "predict", "features"),
+    *("serve", "keys", "approve", "reject", "release", "rollback", "retire", "watch", "notify", "stop"),
     *("schema", "quarantine", "catalogue", "check-part", "doctor", "stage", *PASSED_ON),
 )
 USAGE_ERROR = 2  # exit status

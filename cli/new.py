@@ -106,7 +106,7 @@ def _yaml(uri: str, encoding: str, target: str, guess: dict[str, Any]) -> str:
             *([f"  encoding: {encoding}  # found; it counts for what is not UTF-8"] if encoding else []),
             *_preprocess(target, guess),
             "select: {}  # architectures: [linear, mlp] compares these alone",
-            "tune: {trials: 12}",
+            "tune: {}  # {effort: 1} searches the options of the chosen architecture",
             "train: {}",
             "validate: {}",
             "deploy: {}",

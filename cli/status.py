@@ -1,24 +1,85 @@
-"""`evergreen status`: what is stale, released and served."""
+"""`evergreen status`: what needs a person, what is stale, released and served."""
 
-from typing import Any
+import time
+from typing import Annotated, Any
+
+import typer
 
 from evergreen.cli.output import CommandResult
 from evergreen.cli.parameters import AnyPipelineName
 
+CLEAR = "\x1b[2J\x1b[H"
+REFRESH_SECONDS = 5
 
-def status(name: AnyPipelineName = "") -> CommandResult:
-    """Show what is stale and why, the scores, released and served."""
+
+def status(
+    name: AnyPipelineName = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every 5 seconds, until Ctrl-C.")] = False,
+) -> CommandResult:
+    """Show each pipeline's state, those with a problem first.
+
+    With a name, show all that is known of that pipeline: what is stale and why, the scores, who decided.
+    """
     from evergreen.core.paths import find_root
     from evergreen.flows.overview import describe_project
 
-    value = describe_project(find_root(), name)
+    root = find_root()
+    while watch:
+        print(f"{CLEAR}{_format(describe_project(root, name), name)}", flush=True)
+        time.sleep(REFRESH_SECONDS)
+    value = describe_project(root, name)
+    return CommandResult(value, _format(value, name))
+
+
+def _format(value: dict[str, Any], name: str) -> str:
+    pipelines = value["pipelines"]
     retired = f"retired   {', '.join(value['retired'])}; evergreen rollback NAME VERSION brings one back"
     engines = [
         *([retired] if value["retired"] else []),
         f"endpoint  {value['endpoint'] or 'down; evergreen serve'}",
         f"runs      {value['runs']}; its key: .evergreen/prefect.key" if value["runs"] else "runs      Prefect is down",
+        "watch     " + (f"process {value['watch']}" if value["watch"] else "down, so nothing runs by schedule"),
     ]
-    return CommandResult(value, "\n".join([*map(_format_pipeline, value["pipelines"]), *engines]))
+    return "\n".join([*(map(_format_details, pipelines) if name else _format_lines(pipelines)), *engines])
+
+
+def _format_lines(pipelines: list[dict[str, Any]]) -> list[str]:
+    """Format one line a pipeline: name, state, version and its age, the last run, the next one, the problem."""
+    rows = [[one["name"], one["state"], *_format_facts(one), one["problem"]] for one in pipelines]
+    table = [["pipeline", "state", "version", "last run", "next run", ""], *rows] if rows else []
+    widths = [max(len(row[place]) for row in table) for place in range(5)] if table else []
+    return ["  ".join([*map(str.ljust, row, widths), row[5]]).rstrip() for row in table]
+
+
+def _format_facts(pipeline: dict[str, Any]) -> list[str]:
+    from evergreen.flows.format import format_age
+
+    if "mistake" in pipeline:
+        return ["", "", ""]
+    version, last = pipeline["released"], pipeline["last_run"]
+    age = f"{version}, {format_age(pipeline['since'])}" if version else "none"
+    return [age, f"{last['end']}, {format_age(last['started'])} ago" if last else "none", pipeline["next"] or ""]
+
+
+def _format_details(pipeline: dict[str, Any]) -> str:
+    from evergreen.flows.approval import ask_for_word
+
+    if "mistake" in pipeline:
+        return f"{pipeline['name']}\n  mistake   {pipeline['mistake']}"
+    stale, last = "; ".join(f"{stage} ({reason})" for stage, reason in pipeline["stale"].items()), pipeline["last_run"]
+    shown = {
+        "problem": pipeline["problem"] if pipeline["state"] in ("failed", "overdue") else None,
+        "stale": stale or "nothing",
+        "scores": pipeline["scores"],
+        "verdict": pipeline["verdict"],
+        "waits": ask_for_word(pipeline["name"], pipeline["case"]) if pipeline["waits"] else None,
+        "decided": format_decision(pipeline["decision"]),
+        "released": f"{pipeline['released']}, since {pipeline['since'][:16]}" if pipeline["released"] else "nothing",
+        "served": pipeline["served"],
+        "last run": f"{last['end']}, {last['started'][:16]}, {last['trigger']}" if last else "none",
+        "next run": pipeline["next"],
+    }
+    return "\n".join([pipeline["name"], *(f"  {label:<10}{item}" for label, item in shown.items() if item)])
 
 
 def format_decision(decision: dict[str, str] | None) -> str:
@@ -27,22 +88,3 @@ def format_decision(decision: dict[str, str] | None) -> str:
         return ""
     why = f": {decision['why']}" if decision["why"] else ""
     return f"{decision['what'].lower()} {decision['version']} by {decision['who']}, {decision['when'][:16]}{why}"
-
-
-def _format_pipeline(pipeline: dict[str, Any]) -> str:
-    from evergreen.flows.approval import ask_for_word
-
-    if "mistake" in pipeline:
-        return f"{pipeline['name']}\n  mistake   {pipeline['mistake']}"
-    stale = "; ".join(f"{stage} ({reason})" for stage, reason in pipeline["stale"].items())
-    shown = {
-        "stale": stale or "nothing",
-        "scores": pipeline["scores"],
-        "verdict": pipeline["verdict"],
-        "waits": ask_for_word(pipeline["name"], pipeline["case"]) if pipeline["waits"] else None,
-        "decided": format_decision(pipeline["decision"]),
-        "released": pipeline["released"] or "nothing",
-        "served": pipeline["served"],
-        "next run": pipeline["next"],
-    }
-    return "\n".join([pipeline["name"], *(f"  {label:<10}{item}" for label, item in shown.items() if item)])

@@ -25,6 +25,10 @@ class PipelineError(UserError):
     """Report a mistake in a pipeline's YAML, a command or the state of the project."""
 
 
+class BusyError(PipelineError):
+    """Report that another process does the same at this moment."""
+
+
 class DataError(UserError):
     """Report a mistake in the data, never in the program."""
 

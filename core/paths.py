@@ -11,6 +11,16 @@ METRICS = "metrics.json"
 IMPORT_ROOT = Path(evergreen.__file__).parents[1]  # what a process needs on its path to import evergreen
 
 
+class _Place:
+    """Name a file or folder of a pipeline by its path in the project, in which NAME stands for the pipeline's name."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __get__(self, paths: "Paths", owner: type) -> Path:
+        return paths.root / self.path.replace("NAME", paths.name)
+
+
 @dataclass(frozen=True)
 class Paths:
     """Name the files and folders of one pipeline, all absolute when `root` is."""
@@ -18,91 +28,44 @@ class Paths:
     root: Path
     name: str
 
-    @property
-    def pipeline(self) -> Path:
-        """The pipeline's YAML."""
-        return self.root / "pipelines" / f"{self.name}.yaml"
-
-    @property
-    def raw(self) -> Path:
-        """The collected rows, as they came."""
-        return self.root / "data" / "store" / self.name / "raw"
-
-    @property
-    def ready(self) -> Path:
-        """The prepared rows and their spec."""
-        return self.root / "data" / "store" / self.name / "ready"
-
-    @property
-    def described(self) -> Path:
-        """The description of the prepared rows and of what changed since the last ones; no stage reads it."""
-        return self.root / "data" / "store" / self.name / "described"
-
-    @property
-    def select(self) -> Path:
-        """The choice of an architecture."""
-        return self.root / "models" / "store" / self.name / "choice" / "select.json"
-
-    @property
-    def tune(self) -> Path:
-        """The options that the search found."""
-        return self.root / "models" / "store" / self.name / "choice" / "tune.json"
-
-    @property
-    def candidate(self) -> Path:
-        """The model that was trained last."""
-        return self.root / "models" / "store" / self.name / "candidate"
-
-    @property
-    def evaluation(self) -> Path:
-        """The evidence of the last validation: metrics, predictions, and what its page is drawn from."""
-        return self.root / "models" / "store" / self.name / "evaluation"
+    pipeline = _Place("pipelines/NAME.yaml")
+    """The pipeline's YAML."""
+    raw = _Place("data/store/NAME/raw")
+    """The collected rows, as they came."""
+    ready = _Place("data/store/NAME/ready")
+    """The prepared rows and their spec."""
+    described = _Place("data/store/NAME/described")
+    """The description of the prepared rows and of what changed since the last ones; no stage reads it."""
+    select = _Place("models/store/NAME/choice/select.json")
+    """The choice of an architecture."""
+    tune = _Place("models/store/NAME/choice/tune.json")
+    """The options that the search found."""
+    candidate = _Place("models/store/NAME/candidate")
+    """The model that was trained last."""
+    evaluation = _Place("models/store/NAME/evaluation")
+    """The evidence of the last validation: metrics, predictions, and what its page is drawn from."""
+    report = _Place("models/store/NAME/report")
+    """The page about the last validation."""
+    home = _Place(".evergreen")
+    """The ignored folder in which everything that runs lives."""
+    rejected = _Place(".evergreen/rejected/NAME")
+    """The rows for which the last preprocessing was stopped, if it was."""
+    run_lock = _Place(".evergreen/locks/NAME")
+    """The file that the one process which may run this pipeline holds locked."""
+    run_folder = _Place(".evergreen/runs/NAME")
+    """Checkpoints of training runs."""
+    races = _Place(".evergreen/trials/NAME.race.jsonl")
+    """The ledger of races between architectures, one JSON a line."""
+    trials = _Place(".evergreen/trials/NAME.jsonl")
+    """The ledger of trials, one JSON a line."""
+    released = _Place(".evergreen/released/NAME")
+    """Models of released versions, one folder each."""
 
     @property
     def metrics(self) -> Path:
         """The scores of the last validation; where an older Evergreen validated, they lie in `report`."""
         path, older = self.evaluation / METRICS, self.report / METRICS
         return older if older.is_file() and not path.is_file() else path
-
-    @property
-    def report(self) -> Path:
-        """The page about the last validation."""
-        return self.root / "models" / "store" / self.name / "report"
-
-    @property
-    def home(self) -> Path:
-        """The ignored folder in which everything that runs lives."""
-        return self.root / ".evergreen"
-
-    @property
-    def rejected(self) -> Path:
-        """The rows for which the last preprocessing was stopped, if it was."""
-        return self.home / "rejected" / self.name
-
-    @property
-    def run_lock(self) -> Path:
-        """The file that the one process which may run this pipeline holds locked."""
-        return self.home / "locks" / self.name
-
-    @property
-    def run_folder(self) -> Path:
-        """Checkpoints of training runs."""
-        return self.home / "runs" / self.name
-
-    @property
-    def races(self) -> Path:
-        """The ledger of races between architectures, one JSON a line."""
-        return self.home / "trials" / f"{self.name}.race.jsonl"
-
-    @property
-    def trials(self) -> Path:
-        """The ledger of trials, one JSON a line."""
-        return self.home / "trials" / f"{self.name}.jsonl"
-
-    @property
-    def released(self) -> Path:
-        """Models of released versions, one folder each."""
-        return self.home / "released" / self.name
 
 
 def find_root(start: Path | None = None) -> Path:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from evergreen.core.errors import PipelineError
+from evergreen.core.errors import BusyError, PipelineError
 from evergreen.core.files import read_json, write_json
 
 SAME_SECONDS = 1.5  # two readings of when a process began may lie apart: the machine's own start is rounded
@@ -157,7 +157,7 @@ def exclusive_lock(path: Path, problem: str, *, timeout_s: float = 0.0) -> Itera
     """Hold `path` locked, with this process's number in it; the system lets go when the process dies.
 
     Raises:
-        PipelineError: `problem`, where another process still holds it after `timeout_s`.
+        BusyError: `problem`, where another process still holds it after `timeout_s`.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.is_file():
@@ -173,7 +173,7 @@ def exclusive_lock(path: Path, problem: str, *, timeout_s: float = 0.0) -> Itera
                     file.seek(0)
                     owner = file.read().strip() or "?"
                     fix = "wait until it has ended, or end it"
-                    raise PipelineError(f"{problem} (process {owner})", fix=fix) from None
+                    raise BusyError(f"{problem} (process {owner})", fix=fix) from None
             time.sleep(0.02)
         file.seek(0)
         file.truncate()

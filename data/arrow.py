@@ -69,19 +69,19 @@ def guess_floats(column: pa.Array) -> tuple[np.ndarray, RowErrors]:
 def number_formats(column: pa.Array, decimal: str = "") -> list[str]:
     """Return the formats that a raw column's numbers may have, the likeliest first; see number_format.py."""
     is_plain = not pa.types.is_string(column.type) or not _text_floats(column, number_format.PLAIN)[1]
-    return (
-        [number_format.PLAIN] if is_plain and decimal != "," else number_format.matching_formats(_said(column), decimal)
-    )
+    if is_plain and decimal != ",":
+        return [number_format.PLAIN]
+    return number_format.matching_formats(known_texts(column), decimal)
 
 
 def holds_codes(column: pa.Array) -> bool:
     """Tell whether a raw column holds codes of digits, some of which begin with a zero that no number would have."""
-    return pa.types.is_string(column.type) and number_format.holds_codes(_said(column).drop_null())
+    return pa.types.is_string(column.type) and number_format.holds_codes(known_texts(column).drop_null())
 
 
 def number_obstacle(column: pa.Array) -> str:
     """Return what keeps texts that look like numbers from being read as such; "" of other columns."""
-    return number_format.describe_obstacle(_said(column).drop_null()) if pa.types.is_string(column.type) else ""
+    return number_format.describe_obstacle(known_texts(column).drop_null()) if pa.types.is_string(column.type) else ""
 
 
 def is_mostly_words(column: pa.Array) -> bool:
@@ -103,7 +103,7 @@ def is_mostly_numbers(column: pa.Array) -> bool:
     return bool(n_held) and len(errors) <= (1 - READABLE) * n_held
 
 
-def _said(column: pa.Array) -> pa.Array:
+def known_texts(column: pa.Array) -> pa.Array:
     """Return trimmed texts, null where they say that nothing is known."""
     text = pc.utf8_trim_whitespace(column)
     return pc.if_else(pc.is_in(pc.utf8_lower(text), missing_words()), pa.scalar(None, pa.string()), text)
@@ -115,7 +115,7 @@ def _text_floats(column: pa.Array, format: str) -> tuple[np.ndarray, RowErrors]:
         with contextlib.suppress(pa.ArrowInvalid):  # mostly there are numbers alone, or nothing
             texts = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
             return (texts if texts.null_count else column).cast(pa.float64()).to_numpy(zero_copy_only=False), {}
-    text = _said(column)
+    text = known_texts(column)
     if not format:
         formats = number_format.matching_formats(text)
         format = formats[0] if len(formats) == 1 else number_format.PLAIN

@@ -1,6 +1,7 @@
 """Read and write Parquet part files one row group at a time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,22 +36,17 @@ class RowGroup:
 
         Raises DataError where the file is damaged.
         """
-        try:
-            with pq.ParquetFile(self.path, read_dictionary=self.dictionary if dictionary else None) as file:
-                return file.read_row_group(self.group, columns=columns, use_threads=False)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise corrupt_file_error(self.path, error, self.stage) from error
+        coded = self.dictionary if dictionary else None
+        with explain_damage(self.path, self.stage), pq.ParquetFile(self.path, read_dictionary=coded) as file:
+            return file.read_row_group(self.group, columns=columns, use_threads=False)
 
 
 def row_groups(paths: Iterable[Path], stage: str) -> list[RowGroup]:
     """Return the row groups of part files in order. Raises DataError where a file is damaged."""
     groups = []
     for path in paths:
-        try:
-            with pq.ParquetFile(path) as file:
-                facts, schema = file.metadata, file.schema_arrow
-        except (pa.ArrowInvalid, OSError) as error:
-            raise corrupt_file_error(path, error, stage) from error
+        with explain_damage(path, stage), pq.ParquetFile(path) as file:
+            facts, schema = file.metadata, file.schema_arrow
         words = {field.name for field in schema if pa.types.is_string(field.type)}
         for number in range(facts.num_row_groups):
             group = facts.row_group(number)
@@ -61,10 +57,15 @@ def row_groups(paths: Iterable[Path], stage: str) -> list[RowGroup]:
     return groups
 
 
-def corrupt_file_error(path: Path, error: Exception, stage: str) -> DataError:
-    """Return the error for a damaged part file of a stage."""
-    kind, fix = MADE[stage]
-    return DataError(f"a {kind} file is damaged ({str(error).splitlines()[0]})", place=str(path), fix=fix)
+@contextmanager
+def explain_damage(path: Path, stage: str) -> Iterator[None]:
+    """Raise DataError where the `with` block finds a part file of a stage damaged."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        kind, fix = MADE[stage]
+        problem = f"a {kind} file is damaged ({str(error).splitlines()[0]})"
+        raise DataError(problem, place=str(path), fix=fix) from error
 
 
 class RowGroupWriter:

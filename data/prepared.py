@@ -33,30 +33,23 @@ def read(ready: Path, split: str, columns: Sequence[str] | None = None) -> pa.Ta
     """Return all rows of a split, or of QUARANTINED, in order; of `columns` alone where they are given."""
     tables = []
     for path in part_files(ready, split):
-        try:
+        with files.explain_damage(path, STAGE):
             tables.append(pq.read_table(path, columns=columns))
-        except (pa.ArrowInvalid, OSError) as error:
-            raise files.corrupt_file_error(path, error, STAGE) from error
     return pa.concat_tables(tables)
 
 
 def first_rows(ready: Path, split: str, most: int) -> pa.Table:
     """Return the first `most` rows of a split, fewer where its first file holds fewer."""
     path = part_files(ready, split)[0]
-    try:
-        with pq.ParquetFile(path) as file:
-            return pa.Table.from_batches([next(file.iter_batches(most, use_threads=False))])
-    except (pa.ArrowInvalid, OSError) as error:
-        raise files.corrupt_file_error(path, error, STAGE) from error
+    with files.explain_damage(path, STAGE), pq.ParquetFile(path) as file:
+        return pa.Table.from_batches([next(file.iter_batches(most, use_threads=False))])
 
 
 def columns(ready: Path, split: str) -> list[str]:
     """Return the column names of a split."""
     path = part_files(ready, split)[0]
-    try:
+    with files.explain_damage(path, STAGE):
         return pq.read_schema(path).names
-    except (pa.ArrowInvalid, OSError) as error:
-        raise files.corrupt_file_error(path, error, STAGE) from error
 
 
 def hash_sample(

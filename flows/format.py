@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from evergreen.core.progress import format_number
+
+UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 if TYPE_CHECKING:
     from evergreen.core.paths import Paths
@@ -38,6 +41,13 @@ def format_scores(metrics: Mapping[str, Any]) -> str:
 def format_interval(score: Mapping[str, Any]) -> str:
     """Format a score's interval; "" where it has none."""
     return "" if score["low"] is None else f"{format_number(score['low'])} to {format_number(score['high'])}"
+
+
+def format_age(since: str) -> str:
+    """Format how long ago a time was, in ISO 8601, by its largest unit: "3 d"."""
+    seconds = max((datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds(), 0)
+    unit, length = next((unit for unit in UNITS if seconds >= unit[1]), UNITS[-1])
+    return f"{seconds // length:.0f} {unit}"
 
 
 def scores_table(metrics: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from evergreen.flows.steps import locked_run
 from evergreen.stages.engines import decisions, versions
 
 
-@flow(flow_run_name="{name}")
+@flow(flow_run_name="{name}: approve")
 def approve(name: str, reason: str = "") -> dict[str, Any]:
     """Release and serve the candidate, whatever its verdict; the tag says who approved it and why."""
     with locked_run(name, trigger="approve") as run:
@@ -17,7 +17,7 @@ def approve(name: str, reason: str = "") -> dict[str, Any]:
         return {"version": version, **deploy_released(run.paths.root, run.progress, name)}
 
 
-@flow(flow_run_name="{name}")
+@flow(flow_run_name="{name}: rollback")
 def rollback(name: str, version: str | None = None) -> dict[str, Any]:
     """Return to an earlier version, by default the one before the released one, and serve it."""
     with locked_run(name, trigger="rollback") as run:

@@ -24,19 +24,19 @@ def recorded_run(paths: Paths, trigger: str) -> Iterator[Write]:
     name, before = paths.name, versions.released(paths.root).get(paths.name)
     last = next((run for run in read_runs(paths) if run.end not in ("cancelled", "running")), None)
     if last and last.end == "died":
-        _tell(paths, lambda: [Event(name, "failed", f"the run of {last.started} ended without a word", last.started)])
+        tell(paths, lambda: [Event(name, "failed", f"the run of {last.started} ended without a word", last.started)])
     try:
         with record_run(paths, trigger) as write:
             yield write
     except Exception as error:
         why = first_line(error)
-        _tell(paths, lambda: [Event(name, "failed", why, re.sub(r"\d+", "0", why))])
+        tell(paths, lambda: [Event(name, "failed", why, re.sub(r"\d+", "0", why))])
         raise
     recovered = [Event(name, "recovered", "the last run succeeded", last.started)] if last and last.end != "ok" else []
-    _tell(paths, lambda: [*recovered, *_find_waiting(paths), *_find_release(paths, before)], over=True)
+    tell(paths, lambda: [*recovered, *_find_waiting(paths), *_find_release(paths, before)], over=True)
 
 
-def _tell(paths: Paths, find_events: Callable[[], list[Event]], *, over: bool = False) -> None:
+def tell(paths: Paths, find_events: Callable[[], list[Event]], *, over: bool = False) -> None:
     """Send events to those whom the pipeline or the project names, after what failed is `over`; a problem is a line."""
     try:
         if over:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evergreen.core.paths import Paths
-from evergreen.core.processes import lock_owner
+from evergreen.core.processes import describe_process, is_alive
 from evergreen.core.redaction import redact
 
 FORMAT = 1
@@ -38,6 +38,26 @@ class RunRecord:
 @contextmanager
 def record_run(paths: Paths, trigger: str) -> Iterator[Write]:
     """Record the run in the block, which may write facts about it; the caller holds the pipeline's lock."""
+    write = _begin(paths, trigger)
+    try:
+        yield write
+    except Exception as error:
+        write(traceback=traceback.format_exc())
+        write(end="failed", why=first_line(error))
+        raise
+    except BaseException:
+        write(end="cancelled", why="interrupted")
+        raise
+    write(end="ok", why="")
+
+
+def record_cancelled(paths: Paths, trigger: str, why: str) -> None:
+    """Record a run that was cancelled before it began."""
+    _begin(paths, trigger)(end="cancelled", why=why)
+
+
+def _begin(paths: Paths, trigger: str) -> Write:
+    """Make the file of a new run, remove the oldest, and return what writes into it."""
     folder = _folder(paths)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for old in sorted(folder.glob("*.jsonl"))[: -MAX_KEPT + 1]:
@@ -52,17 +72,8 @@ def record_run(paths: Paths, trigger: str) -> Iterator[Write]:
                 stream.flush()
                 os.fsync(stream.fileno())
 
-    write(format=FORMAT, started=_now(), trigger=trigger, process=os.getpid())
-    try:
-        yield write
-    except Exception as error:
-        write(traceback=traceback.format_exc())
-        write(end="failed", why=first_line(error))
-        raise
-    except BaseException:
-        write(end="cancelled", why="interrupted")
-        raise
-    write(end="ok", why="")
+    write(format=FORMAT, started=_now(), trigger=trigger, process=describe_process(os.getpid()))
+    return write
 
 
 def first_line(error: BaseException) -> str:
@@ -76,11 +87,11 @@ def first_line(error: BaseException) -> str:
 def read_runs(paths: Paths) -> Iterator[RunRecord]:
     """Yield the runs of a pipeline, the newest first."""
     for file in sorted(_folder(paths).glob("*.jsonl"), reverse=True):
-        if record := _read(file, paths):
+        if record := _read(file):
             yield record
 
 
-def _read(file: Path, paths: Paths) -> RunRecord | None:
+def _read(file: Path) -> RunRecord | None:
     """Read one file; None where it holds no beginning. A line that was cut off is passed over."""
     lines = []
     for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -95,8 +106,7 @@ def _read(file: Path, paths: Paths) -> RunRecord | None:
     first, last = lines[0], lines[-1]
     if "end" in last:
         return RunRecord(first["started"], first.get("trigger", ""), last["end"], last["why"], last["at"], tuple(lines))
-    is_running = lock_owner(paths.run_lock) is not None and lock_owner(paths.run_lock) == first.get("process")
-    end, why = ("running", "") if is_running else ("died", "its process ended without a word")
+    end, why = ("running", "") if is_alive(first.get("process")) else ("died", "its process ended without a word")
     return RunRecord(first["started"], first.get("trigger", ""), end, why, "", tuple(lines))
 
 

@@ -2,14 +2,27 @@
 
 import os
 import shlex
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
 from evergreen.core import processes
-from evergreen.core.errors import PipelineError
-from evergreen.core.paths import find_root
+from evergreen.core.background import in_background
+from evergreen.core.errors import BusyError, PipelineError, UserError
+from evergreen.core.files import read_json, write_json
+from evergreen.core.paths import Paths, find_root
+from evergreen.flows.notifications import Event
+from evergreen.flows.run_events import tell, tell_overdue
+from evergreen.flows.run_log import read_runs
+from evergreen.stages.operation import Operation
 from evergreen.stages.pipeline import names, read
+
+TICK_SECONDS = 60.0
+MAX_MISSED = 100  # runs of a pipeline that are made up for
+Show = Callable[[str], None]
 
 
 def pid_file(root: Path) -> Path:
@@ -17,17 +30,13 @@ def pid_file(root: Path) -> Path:
     return root / ".evergreen" / "watch.json"
 
 
-def watch(show: Callable[[str], None]) -> dict[str, str]:
+def watch(show: Show) -> dict[str, str]:
     """Run the schedules until interrupted, in one process a project; return them by pipeline."""
     from evergreen.flows.server import Server
-    from evergreen.stages.engines import versions
 
     root = find_root()
-    active = [name for name in names(root) if name not in versions.retired(root)]
-    schedules = {
-        name: pipeline.operation.schedule for name in active if (pipeline := read(name, root)).operation.schedule
-    }
-    if not schedules:
+    operations = read_operations(root, show)
+    if not operations:
         fix = 'write one into a pipeline\'s YAML: schedule: "30 4 * * *" is every day at 04:30 UTC'
         raise PipelineError("no pipeline has a schedule", fix=fix)
     server = Server(root)
@@ -36,39 +45,143 @@ def watch(show: Callable[[str], None]) -> dict[str, str]:
     ):
         server.start()
         url = server.wait()
-        for name, schedule in schedules.items():
-            show(f"{name}: {schedule} (UTC)")
+        for name, operation in operations.items():
+            show(f"{name}: {operation.schedule} (UTC)")
         show(f"runs: {url}; to log in there, paste the line that this prints: cat {shlex.quote(str(server.key_file))}")
         show("Prefect's own commands: evergreen prefect …; stop: Ctrl-C, or evergreen stop")
         processes.save_pid(pid_file(root), os.getpid())
         try:
             os.chdir(root)  # Prefect finds the flow's file from here, also in the processes that it starts
-            _serve(schedules)
+            _serve(root, operations, show)
         finally:
             pid_file(root).unlink(missing_ok=True)
-    return schedules
+    return {name: operation.schedule for name, operation in operations.items()}
 
 
-def _serve(schedules: dict[str, str]) -> None:
+def read_operations(root: Path, show: Show) -> dict[str, Operation]:
+    """Return the pipelines that have a schedule. One whose YAML is broken is told and left out."""
+    from evergreen.stages.engines import versions
+
+    operations = {}
+    for name in sorted({*names(root)} - {*versions.retired(root)}):
+        try:
+            operation = read(name, root).operation
+        except UserError as error:
+            show(f"{name}: not watched: {error}")
+            tell(Paths(root, name), lambda name=name, why=str(error): [Event(name, "failed", why, why)])  # type: ignore[misc]
+            continue
+        if operation.schedule:
+            operations[name] = operation
+    return operations
+
+
+def _serve(root: Path, operations: Mapping[str, Operation], show: Show) -> None:
     import warnings
 
     from prefect import serve
 
     warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect's own, when SIGTERM ends it
-    serve(*(make_deployment(name, schedule) for name, schedule in schedules.items()), print_starting_message=False)
+    seen = read_last_seen(root)
+    deployments = []
+    for name, operation in operations.items():
+        deployments.append(make_deployment(name, operation))
+        end_leftovers(Paths(root, name))
+        if n_due := catch_up(Paths(root, name), operation, deployments[-1], seen):
+            show(f"{name}: {n_due} made up for, which was due while nothing watched")
+    with in_background(lambda over: _tick(root, over)):
+        serve(*deployments, print_starting_message=False)
 
 
-def make_deployment(name: str, schedule: str) -> Any:
-    """Schedule the lifecycle of one pipeline; a run that would overlap the one before is left out."""
+def make_deployment(name: str, operation: Operation) -> Any:
+    """Schedule the lifecycle of one pipeline.
+
+    A run that would overlap the one before cancels itself, by the pipeline's lock, which dies with its holder. Where
+    all runs are wanted, it waits for its turn.
+    """
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.schedules import Cron
 
     from evergreen.flows.lifecycle import lifecycle
 
+    in_turn = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
     return lifecycle.to_deployment(
         name=name,
         parameters={"name": name, "trigger": "schedule"},
-        schedule=Cron(schedule, timezone="UTC"),
+        schedule=Cron(operation.schedule, timezone="UTC"),
         tags=[name],
-        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        concurrency_limit=in_turn if operation.catch_up == "all" else None,
     )
+
+
+def end_leftovers(paths: Paths) -> None:
+    """Mark what died while nothing watched as crashed, and cancel what was due then."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.states import Cancelled
+
+    from evergreen.flows.server import mark_abandoned_crashed
+
+    try:
+        with processes.exclusive_lock(paths.run_lock, f"{paths.name} is already running"):
+            mark_abandoned_crashed(paths.name)
+    except BusyError:
+        pass  # it runs
+    now = datetime.now(UTC).isoformat()
+    fields = {"state": {"type": {"any_": ["SCHEDULED"]}}, "next_scheduled_start_time": {"before_": now}}
+    late = FlowRunFilter.model_validate({"tags": {"all_": [paths.name]}, **fields})
+    with get_client(sync_client=True) as client:
+        while runs := client.read_flow_runs(flow_run_filter=late, limit=200):
+            for run in runs:
+                client.set_flow_run_state(run.id, Cancelled(message="it was due while nothing watched"), force=True)
+
+
+def catch_up(paths: Paths, operation: Operation, deployment: Any, seen: datetime | None) -> int:
+    """Start the runs that the policy makes up for; return how many."""
+    from prefect.client.orchestration import get_client
+
+    n_missed = count_missed(paths, operation, seen)
+    n_due = {"none": 0, "last": min(n_missed, 1), "all": n_missed}[operation.catch_up]
+    if n_due:
+        identity, parameters = deployment.apply(), {"name": paths.name, "trigger": "catch-up"}
+        with get_client(sync_client=True) as client:
+            for _ in range(n_due):
+                client.create_flow_run_from_deployment(identity, parameters=parameters, tags=[paths.name])
+    return n_due
+
+
+def count_missed(paths: Paths, operation: Operation, seen: datetime | None) -> int:
+    """Count the runs that were due since something watched last, or since the newest run began; at most MAX_MISSED."""
+    from cronsim import CronSim
+
+    if seen is None:
+        return 0
+    newest = next(read_runs(paths), None)
+    since = max(seen, datetime.fromisoformat(newest.started)) if newest else seen
+    now = datetime.now(UTC)
+    return len(list(islice(takewhile(lambda due: due < now, CronSim(operation.schedule, since)), MAX_MISSED)))
+
+
+def read_last_seen(root: Path) -> datetime | None:
+    """Return when something watched last; None where nothing did, or nobody knows."""
+    try:
+        return datetime.fromisoformat(read_json(_seen_file(root), "at")["at"])
+    except (UserError, ValueError, TypeError):
+        return None
+
+
+def _tick(root: Path, over: threading.Event) -> None:
+    """Say each minute that something watches, and tell what is overdue; a problem is said once."""
+    said: list[str] = []
+    while True:
+        write_json(_seen_file(root), {"format": 1, "at": datetime.now(UTC).isoformat(timespec="seconds")})
+        problems = tell_overdue(root)
+        for problem in problems:
+            if problem not in said:
+                print(f"evergreen: {problem}", flush=True)
+        said = problems
+        if over.wait(TICK_SECONDS):
+            return
+
+
+def _seen_file(root: Path) -> Path:
+    return root / ".evergreen" / "watch_seen.json"

@@ -13,6 +13,7 @@ from evergreen.core.errors import PipelineError, UserError
 from evergreen.core.files import read_json, write_text
 from evergreen.core.paths import Paths
 from evergreen.core.progress import Progress, no_progress
+from evergreen.stages.deploy import api_keys
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.pipeline import names, read
 
@@ -96,14 +97,15 @@ def _example_file(paths: Paths) -> Path:
     return paths.home / "examples" / paths.name / f"{version}.json"
 
 
-def ask(url: str, name: str, row: dict[str, Any]) -> dict[str, Any]:
+def ask(url: str, paths: Paths, row: dict[str, Any]) -> dict[str, Any]:
     """Send one row to the endpoint and return its response.
 
     Raises:
         PipelineError: the endpoint refuses it, with its own words, or does not answer.
     """
     body = json.dumps({"rows": [row]}).encode()
-    request = urllib.request.Request(f"{url}/{name}/predict", body, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json", **api_keys.owner_headers(paths.root)}
+    request = urllib.request.Request(f"{url}/{paths.name}/predict", body, headers)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of this machine
     limit = time.monotonic() + TIMEOUT_S
     while True:
@@ -125,4 +127,5 @@ def curl_command(url: str, paths: Paths, row: dict[str, Any]) -> str:
     body = json.dumps({"rows": [row]})
     if len(body) > MAX_INLINE_CHARACTERS:
         body = f"@{_example_file(paths)}"
-    return f"curl -s {url}/{paths.name}/predict -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    key = " -H 'Authorization: Bearer KEY'" * api_keys.keys_file(paths.root).exists()
+    return f"curl -s {url}/{paths.name}/predict -H 'Content-Type: application/json'{key} -d {shlex.quote(body)}"

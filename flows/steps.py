@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,13 +21,15 @@ from prefect.settings import (
 from prefect.states import Completed
 
 from evergreen.core import processes
-from evergreen.core.errors import OutageError
+from evergreen.core.errors import BusyError, OutageError, PipelineError
 from evergreen.core.files import read_json
 from evergreen.core.paths import Paths, find_root
 from evergreen.core.progress import Progress, no_progress
 from evergreen.flows import format, server
 from evergreen.flows.approval import ask_for_word, is_released_by_verdict, waits_for_person
+from evergreen.flows.retraining import BY_HAND
 from evergreen.flows.run_events import recorded_run
+from evergreen.flows.run_log import Write
 from evergreen.flows.serving import deploy_released, served_versions
 from evergreen.stages import pipeline
 from evergreen.stages.engines import decisions, versions
@@ -38,6 +40,10 @@ PROGRESS: ContextVar[Progress] = ContextVar("PROGRESS", default=no_progress)  # 
 RETRY_SECONDS = [5, 30]  # between the attempts of a step
 
 
+class OverlapError(PipelineError):
+    """Report that a pipeline is being run already."""
+
+
 @dataclass
 class Run:
     """Hold one pipeline that is being brought up to date, and what its steps reported."""
@@ -46,29 +52,33 @@ class Run:
     paths: Paths
     progress: Progress
     baseline_only: bool = False  # whether the released version is left out, so that nothing is released or served
+    record: Write = no_progress  # facts into the file of the run
     summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @contextmanager
-def locked_run(name: str, *, baseline_only: bool = False, trigger: str = "by hand") -> Iterator[Run]:
+def locked_run(name: str, *, baseline_only: bool = False, trigger: str = BY_HAND) -> Iterator[Run]:
     """Yield a run of the pipeline, whose lock it holds; it is recorded, and people hear how it ended.
 
     Raises:
-        PipelineError: another process runs it.
+        OverlapError: another process runs it.
     """
     root = find_root()
     paths = Paths(root, name)
-    with processes.exclusive_lock(paths.run_lock, f"{name} is already running"):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(processes.exclusive_lock(paths.run_lock, f"{name} is already running"))
+        except BusyError as error:
+            raise OverlapError(error.problem, fix=error.fix) from None
         server.mark_abandoned_crashed(name, keep=get_run_context().flow_run.id)  # type: ignore[union-attr]
-        with recorded_run(paths, trigger) as write:
-            show = PROGRESS.get()
+        write, show = stack.enter_context(recorded_run(paths, trigger)), PROGRESS.get()
 
-            def progress(**facts: Any) -> None:
-                if "summary" in facts:
-                    write(**facts)
-                show(**facts)
+        def progress(**facts: Any) -> None:
+            if "summary" in facts:
+                write(**facts)
+            show(**facts)
 
-            yield Run(pipeline.read(name, root), paths, progress, baseline_only)
+        yield Run(pipeline.read(name, root), paths, progress, baseline_only, write)
 
 
 @contextmanager

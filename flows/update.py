@@ -133,5 +133,5 @@ def describe_result(pipeline: Pipeline, paths: Paths, progress: Progress, *, ser
         serving.deploy_released(paths.root, progress, pipeline.name)
     url = deploy.status(paths.root)["url"]  # type: ignore[index]  # deployed above
     row = serving.example_request(paths)
-    answer = serving.ask(url, pipeline.name, row)
+    answer = serving.ask(url, paths, row)
     return value | {"url": url, "answer": answer, "curl": serving.curl_command(url, paths, row)}

@@ -75,9 +75,17 @@ class Architecture(nn.Module):
     SEARCH_SPACE: ClassVar[dict[str, Choice]] = {}  # for `tune`: fields of TrainingConfig or constructor options
     DEFAULTS: ClassVar[dict[str, Any]] = {}  # its own defaults for fields of TrainingConfig
     out_features: int  # F
+    n_members: int = 1  # networks in one, each with features of its own (`members`) and its own answer
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the features of a batch, in the layout that was asked for; the target is never read."""
+        raise NotImplementedError
+
+    def members(self, batch: Batch) -> Tensor:
+        """Return the pooled features of each of `n_members` networks, (B, M, F); `forward` returns what sums them up.
+
+        The answer is the mean of theirs. Override `loss`, too.
+        """
         raise NotImplementedError
 
     # Hooks for what is not trained by one loss; most architectures need none of them.
@@ -149,6 +157,10 @@ class Task(nn.Module):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss of the rows, a scalar."""
         raise NotImplementedError
+
+    def average(self, outputs: Tensor) -> Tensor:
+        """Return the output (B, …) that says the mean of what outputs (B, M, …) say."""
+        return outputs.mean(1)
 
     def classes_unknown_to(self, other: Task) -> list[Any]:
         """Return the classes of this task's target that another task of the same target has never seen."""

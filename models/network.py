@@ -20,7 +20,10 @@ class Network(nn.Module):
         self.architecture, self.task = architecture, task
 
     def forward(self, batch: Batch) -> Tensor:
-        return self.task(self.architecture(batch))
+        if self.architecture.n_members == 1:
+            return self.task(self.architecture(batch))
+        x_BMF = self.architecture.members(batch)
+        return self.task.average(self.task(x_BMF.flatten(0, 1)).unflatten(0, x_BMF.shape[:2]))
 
     def predict(self, rows: Batch) -> list[dict[str, Any]]:
         """Return the task's answer to each row; the network has to be in evaluation mode."""

@@ -64,6 +64,21 @@ class NotifyConfig(Section):
     """Messages to an address; further events wait and come together in one."""
 
 
+class RetrainConfig(Section):
+    """Say when what a schedule or another trigger collected is worth a training; a run by hand always trains.
+
+    Each limit that is set has to be reached. Rows are counted against those of the last training, and settings or code
+    that changed train at once.
+    """
+
+    min_new_rows: int = Field(0, ge=0)
+    """Rows more than at the last training."""
+    min_new_share: float = Field(0, ge=0, le=1000)
+    """The same, as a share of the rows at the last training."""
+    min_distance: Duration = ""
+    """Time since the last training began: "7 days"."""
+
+
 class ReleaseConfig(Section):
     """Say in which cases a person decides about a candidate that proved better."""
 
@@ -76,6 +91,10 @@ class Operation(Section):
 
     schedule: Annotated[str, AfterValidator(_check_cron)] = Field("", json_schema_extra={"maxLength": MAX_SHOWN})
     """Cron, in UTC; without it, the pipeline runs only by hand."""
+    catch_up: Literal["none", "last", "all"] = "last"
+    """Which of the runs that were due while nothing watched are made up for; `all` of them run one after the other."""
+    retrain: RetrainConfig = RetrainConfig()
+    """When a run that was not started by hand trains."""
     release: Literal["auto", "ask"] | ReleaseConfig = "auto"
     """Who releases a candidate that proved better: the verdict, a person, or a person in some cases."""
     notify: NotifyConfig | None = None
@@ -84,7 +103,7 @@ class Operation(Section):
     """How long it may go without a run that succeeds before that is an event of its own: "3 days"."""
 
 
-SECTIONS: dict[str, type[Section]] = {"release": ReleaseConfig, "notify": NotifyConfig}
+SECTIONS: dict[str, type[Section]] = {"release": ReleaseConfig, "notify": NotifyConfig, "retrain": RetrainConfig}
 
 
 def read_operation(file: YamlFile) -> Operation:

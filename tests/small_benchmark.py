@@ -1,6 +1,7 @@
 """Run a benchmark at its small size: it ends, prints its table, and leaves nothing behind."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,23 +12,26 @@ import psutil
 
 ROOT = Path(__file__).parents[1]
 NAMES = [*sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py")), "reference"]
-WITH_ENGINES = ["idle", "serve", "train", "tune"]
+WITH_ENGINES = ["idle", "train", "tune", "serve"]
+SHARING = "import benchmarks; from benchmarks import {0}\nwith benchmarks.ray_project(): {1}"
 
 
-def run_small(name: str) -> None:
-    """Run one benchmark in a folder of its own and check all that it leaves."""
+def run_small(*names: str) -> None:
+    """Run a benchmark, or several that share one Ray, in a folder of its own and check all that it leaves."""
     with tempfile.TemporaryDirectory(prefix="b") as folder:  # a path short enough for Ray's sockets
-        _run_in(Path(folder), name)
+        _run_in(Path(folder), names)
 
 
-def _run_in(scratch: Path, name: str) -> None:
+def _run_in(scratch: Path, names: tuple[str, ...]) -> None:
     before = {path: path.read_bytes() for path in (ROOT / "benchmarks").rglob("*") if path.suffix in (".md", ".json")}
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "PREFECT_"))}
     variables |= {"SMALL": "1", "TMPDIR": str(scratch)}
-    command = [sys.executable, "-m", f"benchmarks.{name}", *(["perceptron"] if name == "reference" else [])]
+    together = SHARING.format(", ".join(names), "; ".join(f"{name}.main()" for name in names))
+    alone = ["-m", f"benchmarks.{names[0]}", *(["perceptron"] if names == ("reference",) else [])]
+    command = [sys.executable, *(["-c", together] if len(names) > 1 else alone)]
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert [line for line in done.stdout.splitlines() if line.startswith("| ")], done.stdout
+    assert len(re.findall(r"(?:^\|.*\n)+", done.stdout, re.MULTILINE)) >= len(names), done.stdout  # tables
     assert {path: path.read_bytes() for path in before} == before  # the figures of real runs stand
     limit = time.monotonic() + 10
     while _processes(scratch) and time.monotonic() < limit:

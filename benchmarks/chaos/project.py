@@ -16,7 +16,7 @@ NAME = "tiny"
 YAML = """task: classification
 collect: {uri: "sklearn:breast_cancer"}
 preprocess: {target: diagnosis}
-select: {architectures: [linear, mlp], seeds: 1, rungs: [1]}
+select: {architectures: [linear, mlp], seeds: 1, folds: 0, rungs: [1]}
 tune: {trials: 2}
 train: {epochs: 60}
 validate: {}

@@ -24,6 +24,7 @@ from typing import Any
 
 from benchmarks import SMALL, reference
 from benchmarks.__main__ import machine
+from benchmarks.tables.sources import SOURCES
 from evergreen.core.files import write_json
 
 HERE = Path(__file__).parent
@@ -146,6 +147,7 @@ def page(found: dict[str, Any]) -> str:
         f"Written by `make reference` on: {machine()}.",
         cost(found),
         "Means ± standard deviations over seeds, on test rows that nothing was chosen by unless the case says so.",
+        f"What all defaults together choose and reach on public tables ({', '.join(SOURCES)}): [TABLES.md](TABLES.md).",
         "\n".join(table),
     ]
     if missing := [name for name in cases() if name not in found]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from evergreen.core.errors import DataError
-from evergreen.data.arrow import RowErrors, evenly_spaced_indices, missing_words, to_float64
+from evergreen.data.arrow import RowErrors, evenly_spaced_indices, known_texts, to_float64
 from evergreen.data.datetime_format import COMMON as COMMON
 from evergreen.data.datetime_format import DATED, LIKE_DATES, ZONED, format_skeleton, months, skeleton, to_pattern
 from evergreen.data.datetime_format import EITHER as EITHER
@@ -51,7 +51,7 @@ def detect_format(column: pa.Array) -> str:
 
 def matching_formats(column: pa.Array, share: float = SURE) -> list[str]:
     """Return the COMMON formats that match at least `share` of a text column's values, and no others match more."""
-    texts = _words(column).drop_null()
+    texts = known_texts(column).drop_null()
     texts = texts.take(pa.array(np.linspace(0, len(texts) - 1, min(len(texts), LOOKED_AT)).astype(int)))
     dated = pc.sum(pc.match_substring_regex(texts, DATED)).as_py() or 0
     if not dated or dated < share * len(texts):
@@ -81,7 +81,7 @@ def _fewest_years(texts: pa.Array, formats: list[str]) -> list[str]:
 
 def describe_doubt(column: pa.Array) -> str:
     """Return why a column of texts that look like dates is not read as such, with two of them; "" of others."""
-    formats, texts = matching_formats(column), pc.unique(_words(column).drop_null())
+    formats, texts = matching_formats(column), pc.unique(known_texts(column).drop_null())
     like_dates = pc.sum(pc.match_substring_regex(texts, LIKE_DATES)).as_py() or 0
     if len(formats) < 2 and (formats or not len(texts) or like_dates < SURE * len(texts)):
         return ""
@@ -99,11 +99,6 @@ def localize(column: pa.Array, zone: str) -> pa.Array:
     except pa.ArrowInvalid as error:
         fix = 'use a name such as "Europe/Berlin"'
         raise DataError(f"'{zone}' is not a time zone", place="preprocess.kinds", fix=fix) from error
-
-
-def _words(column: pa.Array) -> pa.Array:
-    text = pc.utf8_trim_whitespace(column)
-    return pc.if_else(pc.is_in(pc.utf8_lower(text), missing_words()), pa.scalar(None, pa.string()), text)
 
 
 def _typed(column: pa.Array) -> tuple[pa.Array, RowErrors]:
@@ -132,7 +127,7 @@ def _counted(column: pa.Array, unit: str) -> tuple[pa.Array, RowErrors]:
 
 
 def _parse_texts(column: pa.Array, format: str, zone: str = "") -> tuple[pa.Array, RowErrors]:
-    text = _words(column)
+    text = known_texts(column)
     if format in (ISO, ZONED) and not zone:
         with contextlib.suppress(pa.ArrowInvalid):  # most often all is well, and this is fast
             fast = text.cast(TYPE if format == ZONED else pa.timestamp("us")).cast(TYPE)

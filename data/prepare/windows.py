@@ -1,6 +1,5 @@
 """Cut a series into windows: for each point in time the values before it, and those from it on."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -104,15 +103,6 @@ def order_by_time(
         order = np.argsort(moment, kind="stable")
         orders.append((rows[order], moment[order]))
     return orders
-
-
-def find_series_column(table: pa.Table, time: str, names: Sequence[str]) -> str:
-    """Return the column of words that tells series apart; "" where each time comes once, or no column does."""
-    for name in ["", *(name for name in names if pa.types.is_string(decode_array(table.column(name)).type))]:
-        with contextlib.suppress(DataError):
-            order_by_time(table, time, name)
-            return name
-    return ""
 
 
 def drop_rows_without_time(

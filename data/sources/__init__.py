@@ -54,6 +54,7 @@ class Source:
     scheme: str = ""  # as the URI writes it, where it names one
     uri: str = ""  # the whole of it, with ${NAME} where `name` holds what the environment says
     private_redirects: bool = False  # whether a web server may redirect to an address of this network
+    only: Sequence[str] | None = None  # the files that it is limited to, if it is
     encoding: str = ""  # of text that is not UTF-8, as the pipeline says; "": it is found out
     VERSION: ClassVar[int] = 1  # raised when the same data gives other rows than before, so that it is read again
     REQUIRES: ClassVar[dict[str, str]] = {}  # a module that it cannot be read without, and the extra that installs it
@@ -86,9 +87,11 @@ class Source:
         """Return the files that can be read one by one; None where the source is one whole."""
         return None
 
-    def with_files(self, names: Sequence[str]) -> Source:
+    def with_files(self, names: Sequence[str]) -> Self:
         """Return the source limited to these files, in this order. `_origin` is a file's name, or "name#place"."""
-        raise NotImplementedError
+        some = type(self)(self.name, self.root).adopt_settings(self)
+        some.only = names
+        return some
 
     def reader_version(self) -> str:
         """Return the name and version of the code that reads the rows, and the encoding that was asked for."""
@@ -124,7 +127,6 @@ class FileSource(Source):
     """Read a file, or all files of ENDINGS in a folder and below it; all have the same columns."""
 
     ENDINGS: ClassVar[tuple[str, ...]]
-    only: Sequence[str] | None = None
 
     def rows(self, path: Path, name: str) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one file in bounded batches; `name` is what their origins call it."""
@@ -135,19 +137,13 @@ class FileSource(Source):
         """Tell that files are read one by one."""
         return True
 
-    def files(self) -> list[File]:
+    def files(self) -> list[File] | None:
         """Return the files with their hashes."""
         return self._files
 
     @cached_property
     def _files(self) -> list[File]:
         return list_with_hashes(self.folder, self.names(), self.root)
-
-    def with_files(self, names: Sequence[str]) -> Self:
-        """Return the source limited to these files."""
-        some = type(self)(self.name, self.root).adopt_settings(self)
-        some.only = names
-        return some
 
     def read(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows of all files, cast to the schema of the first."""
@@ -171,9 +167,11 @@ class FileSource(Source):
     def names(self) -> Sequence[str]:
         """Return the files to read, relative to the folder."""
         path = self.root / self.name
-        if self.only is not None or not path.is_dir():
-            return self.only if self.only is not None else [path.name]
-        names = walk(path, self.ENDINGS)
+        if self.only is not None:
+            return self.only
+        if not path.exists():
+            raise DataError("there is no such file or folder", place=str(path), fix="check the path")
+        names = walk(path, self.ENDINGS) if path.is_dir() else [path.name]
         if not names:
             wanted = " or ".join(self.ENDINGS)
             raise DataError(f"it holds no file that ends in {wanted}", place=str(path), fix="check the path")

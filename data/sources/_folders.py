@@ -1,8 +1,10 @@
-"""Tell which source reads a folder, by the names of its files."""
+"""Tell which source reads a folder by the names of its files, and of which class each file is."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
+
+import pyarrow as pa
 
 from evergreen.core import parts
 from evergreen.core.errors import DataError
@@ -29,6 +31,12 @@ def detect_folder_source(files: Iterable[str], place: str) -> str:
         fix = f"fill it with files of one of these endings: {', '.join(known)}"
         raise DataError(f"the folder holds no readable file ({shown or 'it is empty'})", place=place, fix=fix)
     return best
+
+
+def label_column(files: Sequence[str]) -> dict[str, pa.Array]:
+    """Return the column `label` of files, the names of their folders; none where all lie side by side."""
+    labels = [name.split("/")[-2] if "/" in name else None for name in files]
+    return {"label": pa.array(labels, pa.string())} if any(labels) else {}
 
 
 def _endings(kind: str) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ import pyarrow as pa
 from evergreen.core.errors import DataError, suggest
 from evergreen.data import sources
 from evergreen.data.kinds.sound.sound_file import INSTALL, decode_sound
-from evergreen.data.sources._files import File, combined_hash, list_with_hashes, walk
+from evergreen.data.sources._files import File, list_with_hashes
+from evergreen.data.sources._folders import label_column
 
 FOLDER_OF = (".wav", ".flac", ".ogg", ".mp3")
 TABLE, NAME = "transcripts.csv", "file"
@@ -26,38 +27,29 @@ FILES = 200  # a batch
 TYPE = pa.struct([("samples", pa.list_(pa.float32())), ("rate", pa.int32())])
 
 
-class AudioSource(sources.Source):
+class AudioSource(sources.FileSource):
+    ENDINGS = FOLDER_OF
     READS_TEXT = True  # the transcripts
-    only: Sequence[str] | None = None
 
     @classmethod
     def is_incremental(cls, names: Sequence[str]) -> bool:
         return TABLE not in names
 
     def files(self) -> list[File] | None:
-        folder = self._files()[0]
-        return None if (folder / TABLE).is_file() else self._hashed_files
-
-    def with_files(self, names: Sequence[str]) -> AudioSource:
-        some = AudioSource(self.name, self.root).adopt_settings(self)
-        some.only = names
-        return some
+        return None if (self.folder / TABLE).is_file() else super().files()
 
     def read(self) -> Iterator[pa.RecordBatch]:
-        folder, files = self._files()
-        other = next((file for file in files if file.suffix.lower() != ".wav"), None)
+        files = self.names()
+        other = next((name for name in files if not name.lower().endswith(".wav")), None)
         if other and find_spec("soundfile") is None:
-            raise DataError("soundfile is not installed", place=str(other), fix=INSTALL)
-        known, table = self._transcripts(folder)
-        labelled = any(file.parent != folder for file in files)
+            raise DataError("soundfile is not installed", place=str(self.folder / other), fix=INSTALL)
+        known, table = self._transcripts(self.folder)
+        labels = label_column(files)
         for first in range(0, len(files), FILES):
-            some = files[first : first + FILES]
-            names = [file.relative_to(folder).as_posix() for file in some]
-            read = [_sound(file) for file in some]
+            names = files[first : first + FILES]
+            read = [_sound(self.folder / name) for name in names]
             columns = {"audio": pa.array([sound for sound, _ in read], TYPE)}
-            if labelled:
-                labels = [file.parent.name if file.parent != folder else None for file in some]
-                columns["label"] = pa.array(labels, pa.string())
+            columns |= {name: column.slice(first, FILES) for name, column in labels.items()}
             for column in known:
                 values = [table.get(name, {}).get(column) for name in names]
                 columns[column] = pa.array(values, pa.string())
@@ -65,27 +57,10 @@ class AudioSource(sources.Source):
             columns["_fault"] = pa.array([fault or None for _, fault in read], pa.string())
             yield pa.RecordBatch.from_pydict(columns)
 
-    def fingerprint(self) -> str:
-        vars(self).pop("_hashed_files", None)  # as it is now, not as it was when it was listed
-        return combined_hash(self._hashed_files)
-
     @cached_property
-    def _hashed_files(self) -> list[File]:
-        folder, files = self._files()
-        table = [TABLE] if (folder / TABLE).is_file() else []
-        return list_with_hashes(folder, [*(file.relative_to(folder).as_posix() for file in files), *table], self.root)
-
-    def _files(self) -> tuple[Path, list[Path]]:
-        folder = self.root / self.name
-        if not folder.is_dir():
-            raise DataError("there is no such folder", place=str(folder), fix="check the path")
-        if self.only is not None:
-            return folder, [folder / name for name in self.only]
-        files = [folder / name for name in walk(folder, FOLDER_OF)]
-        if not files:
-            fix = "save the recordings as WAV, FLAC, OGG or MP3 files"
-            raise DataError("it holds no recording", place=str(folder), fix=fix)
-        return folder, files
+    def _files(self) -> list[File]:
+        table = [TABLE] if (self.folder / TABLE).is_file() else []
+        return list_with_hashes(self.folder, [*self.names(), *table], self.root)
 
     def _transcripts(self, folder: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
         """Return (the columns of transcripts.csv, file → row); nothing where there is none."""

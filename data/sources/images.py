@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 
@@ -17,6 +18,7 @@ from evergreen.core.errors import DataError
 from evergreen.data import sources
 from evergreen.data.sources._contents import FileCache, read_bytes
 from evergreen.data.sources._files import File, combined_hash, list_with_hashes, walk
+from evergreen.data.sources._folders import label_column
 from evergreen.data.sources._scan import AT_ONCE, BYTES
 
 FOLDER_OF = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -26,7 +28,6 @@ PATHS = ("path", "file", "filename", "file_name", "image", "image_path")
 
 class ImagesSource(sources.Source):
     READS_TEXT = True  # the table beside the images
-    only: Sequence[str] | None = None
 
     def __init__(self, name: str, root: Path) -> None:
         super().__init__(name, root)
@@ -44,9 +45,9 @@ class ImagesSource(sources.Source):
         files = self._hashed_files
         return files if self._apart else None
 
-    def with_files(self, names: Sequence[str]) -> ImagesSource:
-        some = ImagesSource(self.name, self.root)
-        some.only, some._contents = names, self._contents
+    def with_files(self, names: Sequence[str]) -> Self:
+        some = super().with_files(names)
+        some._contents = self._contents
         return some
 
     def read(self) -> Iterator[pa.RecordBatch]:
@@ -95,8 +96,7 @@ def _by_class(folder: Path, only: Sequence[str] | None, contents: FileCache) -> 
     names = walk(folder, FOLDER_OF) if only is None else only
     if not names:
         raise DataError("the folder holds no image", place=str(folder), fix=f"it reads {', '.join(FOLDER_OF)}")
-    labels = [name.split("/")[-2] if "/" in name else None for name in names]
-    columns = {"label": pa.array(labels, pa.string())} if any(labels) else {}
+    columns = label_column(names)
     columns |= {"_origin": pa.array(names, pa.string()), "_fault": pa.nulls(len(names), pa.string())}
     first = 0
     for images in contents.read([f"{folder}/{name}" for name in names]):

@@ -8,7 +8,6 @@ their number. `texts:PATH?characters=128` says how long, and makes a corpus of a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,17 +15,18 @@ import pyarrow as pa
 from evergreen.core.errors import DataError
 from evergreen.data import sources
 from evergreen.data.sources._encoding import ENCODING_FIX
-from evergreen.data.sources._files import File, combined_hash, list_with_hashes, walk
+from evergreen.data.sources._files import File
+from evergreen.data.sources._folders import label_column
 
 FOLDER_OF = (".txt", ".md")
 STRETCH = 256  # characters
 AT_ONCE = 1000  # rows of a batch
 
 
-class TextsSource(sources.Source):
+class TextsSource(sources.FileSource):
+    ENDINGS = FOLDER_OF
     VERSION = 2  # more encodings are found
     READS_TEXT = True
-    only: Sequence[str] | None = None
 
     def __init__(self, name: str, root: Path) -> None:
         name, _, option = name.partition("?")
@@ -38,51 +38,25 @@ class TextsSource(sources.Source):
         return len(names) > 1  # a single text is a corpus
 
     def files(self) -> list[File] | None:
-        is_whole = self.characters or not (self.root / self.name).is_dir()
-        return None if is_whole else self._files
+        return None if self._is_corpus() else super().files()
 
-    def with_files(self, names: Sequence[str]) -> TextsSource:
-        some = TextsSource(self.name, self.root).adopt_settings(self)
-        some.only = names
-        return some
+    def _is_corpus(self) -> bool:
+        return bool(self.characters) or not (self.root / self.name).is_dir()
 
     def read(self) -> Iterator[pa.RecordBatch]:
-        path, paths = self.root / self.name, self._paths()
-        if self.characters or not path.is_dir():
-            parts = ((_origin(path, file), self._read(file)) for file in paths)
+        files = self.names()
+        if self._is_corpus():
+            parts = ((name, self._read(self.folder / name)) for name in files)
             yield from text_chunks(parts, self.characters or STRETCH)
             return
-        labelled = any(file.parent != path for file in paths)
-        for first in range(0, len(paths), AT_ONCE):
-            chosen = paths[first : first + AT_ONCE]
-            columns = {"text": pa.array(map(self._read, chosen), pa.string())}
-            if labelled:
-                labels = [file.parent.name if file.parent != path else None for file in chosen]
-                columns["label"] = pa.array(labels, pa.string())
-            yield pa.record_batch({**columns, "_origin": pa.array([_origin(path, file) for file in chosen])})
+        facts = pa.table({**label_column(files), "_origin": pa.array(files)})
+        for first in range(0, len(files), AT_ONCE):
+            texts = [self._read(self.folder / name) for name in files[first : first + AT_ONCE]]
+            some = facts.slice(first, AT_ONCE).add_column(0, "text", pa.array(texts, pa.string()))
+            yield from some.combine_chunks().to_batches()
 
     def fingerprint(self) -> str:
-        vars(self).pop("_files", None)  # as it is now, not as it was when it was listed
-        return f"{combined_hash(self._files)} {self.characters}"
-
-    @cached_property
-    def _files(self) -> list[File]:
-        path, paths = self.root / self.name, self._paths()
-        folder = path if path.is_dir() else path.parent
-        return list_with_hashes(folder, [_origin(path, file) for file in paths], self.root)
-
-    def _paths(self) -> list[Path]:
-        """Return every text below the folder, sorted; hidden ones are skipped."""
-        path = self.root / self.name
-        if path.is_file():
-            return [path]
-        if self.only is not None:
-            return [path / name for name in self.only]
-        paths = [path / name for name in walk(path, FOLDER_OF)]
-        if not paths:
-            fix = "name a file, or a folder that holds " + " or ".join(FOLDER_OF)
-            raise DataError("there is no text file", place=str(path), fix=fix)
-        return paths
+        return f"{super().fingerprint()} {self.characters}"
 
     def _read(self, path: Path) -> str:
         try:
@@ -122,7 +96,3 @@ def text_chunks(parts: Iterable[tuple[str, str]], length: int) -> Iterator[pa.Re
 def _batch(rows: list[tuple[str, int, str]]) -> pa.RecordBatch:
     text, place, origin = zip(*rows, strict=True)
     return pa.record_batch({"text": pa.array(text), "place": pa.array(place, pa.int64()), "_origin": pa.array(origin)})
-
-
-def _origin(folder: Path, file: Path) -> str:
-    return file.relative_to(folder).as_posix() if file != folder else file.name

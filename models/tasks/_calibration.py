@@ -44,6 +44,14 @@ class CalibratedTask(Task):
         """Return the logits that `bend` was given."""
         return output if self.training else output * self.temperature - self.shift
 
+    def average(self, outputs: Tensor) -> Tensor:
+        """Return log-odds (B, K) of the mean probabilities of (B, M, K)."""
+        z = self.unbend(outputs)
+        if self.many:
+            has, lacks = (functional.logsigmoid(sign * z).logsumexp(1) for sign in (1, -1))
+            return self.bend(has - lacks)
+        return self.bend(z.log_softmax(2).logsumexp(1) - math.log(z.shape[1]))
+
     def decisions(self, output: Tensor) -> Tensor:
         """Return what answers are chosen by, (…, K): the highest of classes, labels above 0."""
         return output - (1 - TIE) * self.shift

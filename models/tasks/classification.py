@@ -40,7 +40,6 @@ class Classification(CalibratedTask):
     """
 
     VERSION = 2
-
     TARGETS = ("category", "labels")
     APPLICATIONS = (
         ("medical images: which finding?", "image", "split by patient: `preprocess: {group: …}`"),

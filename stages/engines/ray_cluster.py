@@ -32,20 +32,16 @@ from evergreen.stages.engines import cluster_file, ray_node, ray_watch
 
 START_SECONDS = 180.0  # 4 on two idle cores; a start that fails ends long before
 ATTEMPTS = 2  # to start Ray and to connect to it
-WORKERS_AFTER = {True: 5.0, False: 11.0}  # seconds until workers can train, where Ray is up and where it is not
 SENT = {  # to a real cluster: Evergreen alone; a project's parts travel as text with the work that needs them
     "py_modules": [str(IMPORT_ROOT / "evergreen")],
     "excludes": ["data/store", "models/store", "__pycache__"],
 }
-
-
 SETTINGS = {  # of the cluster's processes and of those that connect to it
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often Train looks whether its workers are done, 2 by default
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints nothing
 }
-
 # After 60 s without the local GCS a process would abort in C++; ray_watch.py notices long before.
 PATIENT = {"RAY_gcs_rpc_server_reconnect_timeout_s": "86400"}
 
@@ -57,12 +53,10 @@ def environment(root: Path) -> dict[str, str]:
     return {
         **access(root),
         **haproxy.environment(root),
+        **SETTINGS,
         "PYTHONPATH": str(IMPORT_ROOT),
-        "RAY_USAGE_STATS_ENABLED": "0",
         # The name notwithstanding: it lets the dashboard, where Serve is configured, look for Ray on loopback.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_TRAIN_V2_ENABLED": "1",
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # how often it looks for workers that are done; 2 by default
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
         **dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo" if sys.platform == "linux" else "lo0"),
         "RAY_worker_niceness": "0",  # by default 15: replicas and HAProxy starve beside whatever else runs

@@ -24,7 +24,7 @@ from evergreen.stages.engines.dvc_stages import is_up_to_date as is_up_to_date
 from evergreen.stages.engines.dvc_stages import stale_reason as stale_reason
 from evergreen.stages.engines.dvc_stages import stale_reasons as stale_reasons
 from evergreen.stages.engines.dvc_state import prepare as prepare
-from evergreen.stages.engines.git_tags import Version
+from evergreen.stages.engines.git_tags import Event, Version
 from evergreen.stages.engines.registration import candidate_version as candidate_version
 from evergreen.stages.engines.registration import put_event, read_tags, registered, release_lock
 from evergreen.stages.engines.registration import scores as scores
@@ -38,6 +38,11 @@ def print_note(note: str) -> None:
 def released(root: Path) -> dict[str, str]:
     """Return the version in production of each pipeline that has one."""
     return {name: tags.production for name, tags in read_own_tags(root).items() if tags.production}
+
+
+def in_service(root: Path) -> dict[str, Event]:
+    """Return the event by which each pipeline's version went into production."""
+    return {name: tags.moves[-1] for name, tags in read_own_tags(root).items() if tags.production}
 
 
 def retired(root: Path) -> list[str]:

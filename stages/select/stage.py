@@ -131,10 +131,10 @@ def _halve(
             else:
                 contender.rung = rung  # it is at its whole length
         answers = race.run(jobs, f"rung {rung} of {rungs}")
+        for job, answer in answers.items():
+            job.contender.add_rung(answer, rung)
         for contender in alive:
-            if contender.name in answers:
-                contender.add_rung(answers[contender.name], rung)
-            elif not contender.scores:
+            if not contender.scores and not contender.failed:
                 contender.reason = "the time ran out before its turn"
         alive = [one for one in alive if one.rung == rung and one.score]
         alive.sort(key=lambda contender: contender.rank(direction), reverse=True)
@@ -154,16 +154,19 @@ def _run_finals(race: Any, ranked: list[Any], config: SelectConfig, work: float,
     count = plan.n_finals(finalists, folds or config.seeds, work)
     folds = 0 if config.folds is None and count < MIN_FOLDS else folds
     race.planned = race.done + count * sum(contender.work.full for contender in finalists)
-    for extra in range(count):
-        fold = (extra, folds) if folds else None
-        for contender in finalists:
-            contender.worker = None
-        jobs = [Job(one, one.seed + (0 if fold else extra), 0, fold) for one in finalists]
-        answers = race.run(jobs, f"finals, {'fold' if fold else 'seed'} {extra + 1} of {count}")
-        if any("score" not in answers.get(one.name, {}) for one in finalists):
+    rounds = [
+        [Job(one, one.seed + (0 if folds else n), 0, (n, folds) if folds else None) for one in finalists]
+        for n in range(count)
+    ]
+    answers = race.run(
+        [job for jobs in rounds for job in sorted(jobs, key=lambda job: -job.work)],
+        f"finals, {count} {'folds' if folds else 'seeds'}",
+    )
+    for jobs in rounds:
+        if any("score" not in answers.get(job, {}) for job in jobs):
             return  # means over different numbers of seeds do not compare
-        for contender in finalists:
-            contender.add_final_score(answers[contender.name], fold)
+        for job in jobs:
+            job.contender.add_final_score(answers[job], job.fold)
 
 
 def _check_compared(contenders: Sequence[Any], spent: float, left: float) -> None:

@@ -131,9 +131,9 @@ class Race:
 
         self._ask([Job(one, one.seed, 0) for one in contenders], key, call, keep, "counting the work")
 
-    def run(self, jobs: Sequence[Job], what: str) -> dict[str, Answer]:
-        """Do the jobs, at most one of each contender; return what each answered, by the contender's name."""
-        answers: dict[str, Answer] = {}
+    def run(self, jobs: Sequence[Job], what: str) -> dict[Job, Answer]:
+        """Do the jobs, at most one of each contender that goes on; return what each answered."""
+        answers: dict[Job, Answer] = {}
 
         def call(worker: Any, job: Job) -> Any:
             left = self.deadline - SLACK_SECONDS - time.monotonic()
@@ -146,12 +146,12 @@ class Race:
             if self.ledger.key(job.key()) not in self.known:
                 self.trained += job.work
             self._remember(job.key(), answer)
-            answers[job.contender.name] = answer
+            answers[job] = answer
             self.done += job.work
 
         self.began = self.began or time.monotonic()
         self._ask(jobs, Job.key, call, keep, what)
-        scored = {name: dict(answer) for name, answer in answers.items()}
+        scored = {job: dict(answer) for job, answer in answers.items()}
         for answer in scored.values():
             if "score" in answer:
                 answer["score"] = Score(**answer["score"])
@@ -197,10 +197,11 @@ class Race:
             busy = {worker for worker, _ in running.values()} | set(self.starting.values()) | set(self.unready)
             for worker in set(range(len(self.workers))) - busy:
                 free = (None, worker, *self.unready)
-                job = next((one for one in waiting if one.contender.worker in free), None)
+                job = next((one for one in waiting if not one.steps or one.contender.worker in free), None)
                 if job and time.monotonic() < self.deadline - SLACK_SECONDS:
                     waiting.remove(job)
-                    job.contender.worker = worker
+                    if job.steps:
+                        job.contender.worker = worker
                     running[call(self.workers[worker], job)] = (worker, job)
             left = self.deadline - SLACK_SECONDS / 2 - time.monotonic()
             done, _ = ray.wait(list(running), num_returns=1, timeout=max(0.0, min(left, 0.5))) if running else ([], [])

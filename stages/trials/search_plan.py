@@ -39,7 +39,7 @@ def plan(config: TuneConfig, paths: Paths, version: str, task: str, raced: Mappi
         except (ValueError, ArithmeticError, RuntimeError):  # the first trial says what is wrong
             return Plan(1, CHUNKS[-1], START_SECONDS + CAP * WORK)
         epoch, steps = trial.work().epoch, trial.steps
-    total = WORK * scale(max_rows(FeatureSpec.load(paths.ready))["train"], config.effort)
+    total = WORK * scale(max_rows(FeatureSpec.load(paths.ready))["train"], config.planned_effort)
     return size(config.trials, epoch * chunk_steps(steps) / steps, total)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 END_SECONDS = 1.0  # that Tune usually takes to close
 
-VERSION = 2  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 3  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def run(config: TuneConfig, paths: Paths, *, task: str, progress: Progress = no_
     board = {one["architecture"]: one for one in selected.get("leaderboard", [])}
     entry: dict[str, Any] = {"architecture": architecture, **board.get(architecture, {})}
     own, version = search_defaults(architecture), folder_version(paths.ready)
-    is_wanted = bool(own and config.effort and config.time_budget_s != 0)
+    is_wanted = bool(own and config.planned_effort)
     trial_plan = search_plan.plan(config, paths, version, task, entry) if is_wanted else None
     trials, length = (trial_plan.trials, trial_plan.chunks) if trial_plan else (0, search_plan.CHUNKS[0])
     ready = share_folder(paths.root, paths.ready, "ready", paths.name, version) if trials else str(paths.ready)
@@ -91,7 +91,7 @@ def _skip_reason(config: TuneConfig, search: Search) -> str:
     """Return why there is no search."""
     if not search.defaults:
         return f"{search.architecture} has nothing to search"
-    if not config.effort or config.time_budget_s == 0:
+    if not config.planned_effort:
         return "no search was asked for"
     return "a trial is more work than a whole search may be (a larger effort allows it)"
 

@@ -28,9 +28,9 @@ def test_the_graph_has_the_stages():
 
 
 def test_the_lifecycle_takes_them_in_order():
-    from evergreen.flows.lifecycle import lifecycle
+    from evergreen.flows.lifecycle import _bring_up_to_date
 
-    body = inspect.getsource(lifecycle.fn)
+    body = inspect.getsource(_bring_up_to_date)
     places = [body.index(f" {name}(run)") for name in (*STAGES, "release", "deploy")]
     assert places == sorted(places)
 

@@ -192,7 +192,7 @@ def test_a_corpus_in_stretches_in_order(folder):
 @pytest.mark.parametrize("uri", ["texts:.?letters=4", "texts:.?characters=0", "texts:nothing", "python:poems"])
 def test_texts_that_are_not_there(uri, folder):
     (folder / "nothing").mkdir()
-    with pytest.raises(DataError, match=r"write \?characters|there is no text file|known: docs"):
+    with pytest.raises(DataError, match=r"write \?characters|no file that ends in .txt or .md|known: docs"):
         read(uri, folder)
 
 

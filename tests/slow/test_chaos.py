@@ -6,7 +6,12 @@ from benchmarks.chaos.cells import Cell, all_cells
 from benchmarks.chaos.project import ChaosProject
 from benchmarks.chaos.run_cell import list_orphans, run_cell
 
-CELLS = [Cell("preprocess", "Prefect"), Cell("select", "worker"), Cell("train", "GCS"), Cell("release", "driver")]
+CELLS = [
+    Cell("preprocess", "Prefect"),
+    Cell("collect", "SIGINT twice"),
+    Cell("train", "GCS"),
+    Cell("release", "driver"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -80,3 +80,39 @@ def test_triton_s_client_gets_what_rows_of_json_get(url, tmp_path):
     assert found["shapes"] == {"image": [-1, 4, 4]}
     assert found["digits"] == [1]
     assert "there is no pipeline 'size'" in found["error"]
+
+
+def test_keys_guard_an_endpoint_that_listens_everywhere(tmp_path, random_model):
+    import socket
+
+    import httpx
+
+    from evergreen.core.errors import PipelineError
+    from evergreen.stages.deploy import api_keys
+    from evergreen.stages.engines import haproxy, ray_cluster
+
+    root = tmp_path / "clone"
+    (root / "pipelines").mkdir(parents=True)
+    (root / "dvc.yaml").touch()
+    random_model("sizes", tmp_path / "sizes", 1)
+    haproxy.choose_host(root, "0.0.0.0")
+    secret = api_keys.add_key(root, "shop", rows_per_minute=3)
+    try:
+        made = deploy.deploy(root, {"sizes": {"version": "v1", "path": str(tmp_path / "sizes")}}, DeployConfig())
+        assert (made["host"], made["needs_key"]) == ("0.0.0.0", True)
+        with pytest.raises(PipelineError, match="evergreen stop"):
+            haproxy.choose_host(root, "127.0.0.1")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+            outer = probe.getsockname()[0]
+        url, row = made["url"].replace("127.0.0.1", outer), {"age": 0.5, "colour": "red"}
+        local = {"Host": "127.0.0.1"}
+        assert httpx.post(f"{url}/sizes/predict", json=row, headers=local).status_code == 401
+        asked = [httpx.post(f"{url}/sizes/predict", json=row, headers={**local, "X-API-Key": secret}) for _ in range(4)]
+        assert [answer.status_code for answer in asked] == [200, 200, 200, 429]
+        assert int(asked[-1].headers["retry-after"]) <= 20
+        assert httpx.get(f"{url}/sizes", headers={"X-API-Key": secret}).status_code == 421
+        port = int(httpx.get(f"{made['url']}/healthz").url.port or 0)
+        assert port == int(made["url"].rpartition(":")[2])
+    finally:
+        ray_cluster.stop(root)

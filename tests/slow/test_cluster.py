@@ -172,7 +172,8 @@ def test_a_worker_that_is_killed_in_a_race_costs_no_contender(clone):
             one.work, one.steps = Work(1.0, 1.0, 1.0, 1.0), 1
         ledger = Ledger(Path(clone) / "race.jsonl", {})
         with Race(("", "", ""), ledger, time.monotonic() + 120, lambda **_: None) as race:
-            answers = race.run([Job(one, 0, 1) for one in contenders], "rung 1")
+            found = race.run([Job(one, 0, 1) for one in contenders], "rung 1")
+    answers = {job.contender.name: answer for job, answer in found.items()}
     assert answers["first"]["trained"] == "first"
     assert answers["second"]["trained"] == "second"
     assert "died 3 times" in answers["always"]["reason"]

@@ -62,7 +62,7 @@ class Ledger(sources.Source):
         return (self.root / self.name).read_text()
 '''
 OWN_PACKAGES = ("data", "models", "flows", "stages", "utils", "core", "cli", "pages", "evergreen_parts")
-STAGES = """select: {architectures: [linear, ridges], seeds: 1, rungs: [3]}
+STAGES = """select: {architectures: [linear, ridges], seeds: 1, folds: 0, rungs: [3]}
 tune: {time_budget_s: 0}
 train: {epochs: 30}
 """

@@ -118,7 +118,7 @@ def test_the_architectures_that_are_named_count_alone(pipelines):
     _, paths = pipelines[0]
     paths.pipeline.write_text(paths.pipeline.read_text() + "select: {architectures: [cnn, vit]}\n")
     text = versions(pipelines[:1])["select@pictures"]
-    assert re.findall("architecture (.*) 1", text) == ["cnn", "linear", "vit"]
+    assert re.findall(r"architecture (.*) \d", text) == ["cnn", "linear", "vit"]
 
 
 def test_words_about_the_code_change_nothing(source, pipelines):

@@ -32,15 +32,25 @@ def test_two_clones_share_no_port_and_no_folder_and_keep_their_own(tmp_path):
 
 
 def test_a_taken_port_moves_on_and_is_remembered(tmp_path):
-    port, _ = haproxy.http_port(tmp_path)
-    assert haproxy.http_port(tmp_path) == (port, None)
+    with haproxy.claim_port(tmp_path) as (port, _):
+        pass
+    with haproxy.claim_port(tmp_path) as chosen:
+        assert chosen == (port, None)
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: ended connections hold no port
         other.bind(("127.0.0.1", port))
         other.listen()
-        moved, before = haproxy.http_port(tmp_path)
-    assert moved > port
-    assert before == port
+        with haproxy.claim_port(tmp_path) as (moved, before):
+            assert moved > port
+        assert before == port
+
+
+@pytest.mark.skipif(not haproxy.haproxy_runs(), reason="names without a file are Linux's")
+def test_clones_that_deploy_at_one_moment_take_different_ports(tmp_path):
+    with haproxy.claim_port(tmp_path / "one") as (port, _), haproxy.claim_port(tmp_path / "other") as (other, _):
+        assert other > port
+    with haproxy.claim_port(tmp_path / "third") as (third, _):
+        assert third == port
 
 
 def test_a_ray_that_was_killed_serves_nothing(tmp_path):

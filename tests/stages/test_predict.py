@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from evergreen.core.errors import UserError
 from evergreen.core.paths import Paths
 from evergreen.data import prepared
 from evergreen.stages.engines import versions
@@ -74,6 +75,25 @@ def test_a_missing_column_is_named_among_the_files_own(ask, tmp_path, name):
     with pytest.raises(ValueError, match=r"there is no column .*known: year, size$"):
         ask(name, written(tmp_path, "other.csv", ["year,size", "1,2"]))
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("empty.csv", b"", "the file is empty"),
+        ("corrupt.parquet", b"PAR1 no more than that", "not a readable Parquet file"),
+        ("text.csv", b"year,activity\n1700,5\n1701,many\n", "text.csv#3: activity: not a number"),
+        ("nowhere.csv", None, "no such file"),
+    ],
+)
+def test_a_bad_file_leaves_what_was_there(ask, tmp_path, name, data, says):
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "out.csv").write_text("before")
+    with pytest.raises(UserError, match=says):
+        ask("sunspots", tmp_path / name)
+    assert (tmp_path / "out.csv").read_text() == "before"
+    assert not list(tmp_path.glob(".out*"))
 
 
 def test_pictures_are_json_in_csv_and_themselves_in_parquet(ask, candidates, tmp_path):

@@ -118,3 +118,12 @@ def test_the_lower_loss_decides_between_equal_values():
     one, other = Score(0.9, 0.3, 1, 1.0), Score(0.9, 0.2, 1, 1.0)
     assert other.better(one, "max")
     assert Score(1.0, 0.3, 1, 1.0).better(Score(2.0, 0.1, 1, 1.0), "min")
+
+
+def test_what_a_trial_gained_lately_is_that_of_its_last_doubling(make):
+    trial = make()
+    trial.advance(trial.steps, 60.0)
+    assert trial.recent_gain() is None  # one epoch tells no slope
+    trial.advance(4 * trial.steps, 60.0)
+    best = [key[0] for key in trial.loop.history.sort_keys]
+    assert trial.recent_gain() == max(best) - max(best[:2]) > 0

@@ -87,7 +87,9 @@ def test_a_search_is_as_long_as_its_work_allows(chunk, chunks, trials):
     [
         ({"time_budget_s": 0}, OWN, "no search was asked for"),
         ({"effort": 0}, OWN, "no search was asked for"),
-        ({}, {}, "linear has nothing to search"),
+        ({}, OWN, "no search was asked for"),
+        ({"trials": 4, "effort": 0}, OWN, "no search was asked for"),
+        ({"effort": 1}, {}, "linear has nothing to search"),
         ({"effort": 1e-9}, OWN, "a trial is more work than a whole search may be (a larger effort allows it)"),
     ],
 )
@@ -99,6 +101,11 @@ def test_without_a_search_the_defaults_stay_and_it_says_why(candidates, monkeypa
     assert choice["options"] == {}
     assert choice["why"] == f"the defaults stay: {why}"
     assert choice["data_version"] == folder_version(paths.ready)  # so train depends on the rows through the options
+
+
+def test_who_names_trials_or_seconds_asks_for_a_search():
+    asked = {"trials": 4}, {"time_budget_s": 9.0}, {"effort": 2}, {"seed": 3}, {"time_budget_s": 0}
+    assert [TuneConfig(**wishes).planned_effort for wishes in asked] == [1.0, 1.0, 2.0, 0.0, 0.0]
 
 
 def test_a_space_in_optunas_words():

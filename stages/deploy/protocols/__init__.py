@@ -1,7 +1,8 @@
 """Find the protocols of the endpoint: what it answers at which address, one file each.
 
 A protocol is a module here with `ROUTES`, {address: {method: handler}}. A word of an address in braces stands for any
-one: the handler reads it in `call.names`. One more protocol is one more file.
+one: the handler reads it in `call.names`. `OPEN` lists the addresses that answer without a key. One more protocol is
+one more file.
 """
 
 from __future__ import annotations
@@ -20,21 +21,23 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from evergreen.stages.deploy.api_keys import Caller
     from evergreen.stages.deploy.endpoint import Endpoint
 
 
 @dataclass(slots=True)
 class Call:
-    """One request: what was sent, its id, the words of its address that the route names, what to do once it is over."""
+    """One request: what was sent, its id, the words that its address names, who asks, and what to do at its end."""
 
     request: Request
     request_id: str
     names: dict[str, str]
+    caller: Caller
     exits: ExitStack
 
 
 Handler = Callable[["Endpoint", Call], Awaitable["Response"]]
-Route = tuple[tuple[str, ...], Mapping[str, Handler]]
+Route = tuple[tuple[str, ...], Mapping[str, Handler], bool]  # words, methods, whether it is open
 
 
 def names() -> list[str]:
@@ -42,17 +45,21 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def find_handler(path: str, method: str) -> tuple[Handler, dict[str, str]]:
-    """Return what answers a path, and the words that its address names. Raises RequestError (404, 405)."""
+def find_handler(path: str, method: str) -> tuple[Handler, dict[str, str], bool]:
+    """Return what answers a path, the words that its address names, and whether it needs no key.
+
+    Raises RequestError (404, 405).
+    """
     words = tuple(word for word in path.split("/") if word)
-    for address, methods in _routes().get(len(words), ()):
+    for address, methods, is_open in _routes().get(len(words), ()):
         if all(one == word or one[0] == "{" for one, word in zip(address, words, strict=True)):
             handler = methods.get("GET" if method == "HEAD" else method)
             if handler is None:
                 allowed = ", ".join(methods) + ", HEAD" * ("GET" in methods)
                 problem = f"{method:.20} is not possible at {path:.80}"
                 raise RequestError(405, problem, fix=f"use {allowed}", headers={"Allow": allowed})
-            return handler, {one[1:-1]: word for one, word in zip(address, words, strict=True) if one[0] == "{"}
+            named = {one[1:-1]: word for one, word in zip(address, words, strict=True) if one[0] == "{"}
+            return handler, named, is_open
     raise RequestError(404, f"there is no page at {path:.80}", fix="see /docs")
 
 
@@ -61,9 +68,10 @@ def _routes() -> dict[int, list[Route]]:
     """Return the routes of all protocols by their number of words; one that names a word comes before any word."""
     routes: dict[int, list[Route]] = {}
     for name in names():
-        for address, methods in import_module(f"{__name__}.{name}").ROUTES.items():
+        module = import_module(f"{__name__}.{name}")
+        for address, methods in module.ROUTES.items():
             words = tuple(word for word in address.split("/") if word)
-            routes.setdefault(len(words), []).append((words, methods))
+            routes.setdefault(len(words), []).append((words, methods, address in getattr(module, "OPEN", ())))
     return {
         length: sorted(some, key=lambda route: [word[0] == "{" for word in route[0]]) for length, some in routes.items()
     }

@@ -1,0 +1,51 @@
+"""Tell whether what a run collected is worth a training."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from evergreen.core.durations import parse_duration
+from evergreen.core.files import read_json
+from evergreen.core.paths import Paths
+from evergreen.flows.run_log import RunRecord, read_runs
+from evergreen.stages.engines import versions
+from evergreen.stages.pipeline import Pipeline
+
+BY_HAND = "by hand"  # the trigger of what a person starts: it trains whatever is new
+
+
+def reason_to_wait(pipeline: Pipeline, paths: Paths, trigger: str) -> str:
+    """Say why nothing is trained now that the rows are collected; "" where it goes on."""
+    if trigger == BY_HAND or not (paths.candidate / "model.json").is_file():
+        return ""
+    stale = versions.stale_reasons(paths.root, [pipeline])[pipeline.name]
+    if not stale:
+        return "there are no new rows, so nothing is trained"
+    only_rows = stale == {"preprocess": f"input changed: {paths.raw.relative_to(paths.root).as_posix()}"}
+    last = next(filter(has_trained, read_runs(paths)), None)
+    if not only_rows or last is None:
+        return ""
+    config, n_before = pipeline.operation.retrain, _find(last, "rows")
+    if config.min_distance:
+        since = datetime.now(UTC) - datetime.fromisoformat(last.started)
+        if since < timedelta(microseconds=parse_duration(config.min_distance)):
+            began = f"the last training began at {last.started[:16]}"
+            return f"{began} and retrain.min_distance is {config.min_distance}, so nothing is trained"
+    n_wanted = max(config.min_new_rows, round(config.min_new_share * (n_before or 0)))
+    n_new = count_rows(paths) - (n_before or 0)
+    if n_before is not None and n_new < n_wanted:
+        return f"{n_new:,} new rows of the {n_wanted:,} that retrain wants, so nothing is trained"
+    return ""
+
+
+def count_rows(paths: Paths) -> int:
+    """Return how many rows are collected."""
+    return int(read_json(paths.raw / "source.json", "rows")["rows"])
+
+
+def has_trained(run: RunRecord) -> bool:
+    """Tell whether a run trained a candidate to its end."""
+    return any(line.get("stage") == "train" and line.get("summary") != "up to date" for line in run.lines)
+
+
+def _find(run: RunRecord, key: str) -> Any:
+    return next((line[key] for line in run.lines if key in line), None)

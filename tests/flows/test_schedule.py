@@ -1,0 +1,123 @@
+"""What is due, what is made up for, and when a run trains: no engine starts."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from evergreen.core.errors import PipelineError
+from evergreen.core.paths import Paths
+from evergreen.flows import retraining, schedule
+from evergreen.flows.retraining import reason_to_wait
+from evergreen.flows.run_log import record_cancelled, record_run
+from evergreen.stages.engines import versions
+from evergreen.stages.operation import Operation, RetrainConfig
+from evergreen.stages.pipeline import read
+from tests.flows.small_project import YAML
+
+HOURLY = Operation(schedule="0 * * * *")
+
+
+def test_a_broken_yaml_is_told_and_stops_no_other(paths, hook):
+    (paths.root / "notify.yaml").write_text(f"to: ['{hook.address}']\n")
+    paths.pipeline.write_text(YAML + "schedule: 0 4 * * *\n")
+    (paths.root / "pipelines" / "broken.yaml").write_text("task: [\n")
+    (paths.root / "pipelines" / "byhand.yaml").write_text(YAML)
+    said: list[str] = []
+    assert list(schedule.read_operations(paths.root, said.append)) == ["churn"]
+    assert len(said) == 1
+    assert said[0].startswith("broken: not watched: pipelines/broken.yaml:")
+    assert [body["title"] for body in hook.bodies] == ["Evergreen: broken failed"]
+
+
+def test_nothing_to_watch_is_said(paths):
+    with pytest.raises(PipelineError, match="no pipeline has a schedule"):
+        schedule.watch(print)
+
+
+def test_runs_that_were_missed_are_counted(paths):
+    now = datetime.now(UTC)
+    assert schedule.count_missed(paths, HOURLY, None) == 0
+    assert schedule.count_missed(paths, HOURLY, now) == 0
+    assert schedule.count_missed(paths, HOURLY, now - timedelta(hours=5)) == 5
+    assert schedule.count_missed(paths, HOURLY, now - timedelta(days=400)) == schedule.MAX_MISSED
+    record_cancelled(paths, "schedule", "")
+    assert schedule.count_missed(paths, HOURLY, now - timedelta(hours=5)) == 0
+
+
+def test_when_something_watched_last_is_on_the_disk(paths):
+    assert schedule.read_last_seen(paths.root) is None
+    file = paths.root / ".evergreen" / "watch_seen.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text('{"format": 1, "at": "2026-01-01T00:00:00+00:00"}')
+    assert schedule.read_last_seen(paths.root) == datetime(2026, 1, 1, tzinfo=UTC)
+    file.write_text('{"at": 5}')
+    assert schedule.read_last_seen(paths.root) is None
+
+
+@pytest.mark.parametrize("wrong", ["catch_up: some", "retrain: {min_new_rows: -1}", "retrain: {min_distance: 3 moons}"])
+def test_mistakes_are_said(paths, wrong):
+    paths.pipeline.write_text(YAML + wrong + "\n")
+    with pytest.raises(PipelineError, match=r"pipelines/churn\.yaml:5: "):
+        read("churn", paths.root)
+
+
+@pytest.fixture
+def collected(paths, monkeypatch):
+    """A pipeline that was trained on 1,000 rows; `collected` says how many there are now, and what is stale."""
+    paths.candidate.mkdir(parents=True)
+    (paths.candidate / "model.json").write_text("{}")
+    paths.raw.mkdir(parents=True)
+    with record_run(paths, "by hand") as write:
+        write(rows=1000)
+        write(stage="train", summary="60 epochs", seconds=3.0)
+    with record_run(paths, "schedule") as write:  # it found too few
+        write(rows=1050)
+        write(stage="train", summary="up to date", seconds=0.0)
+
+    def reason(n_rows: int, config: dict, trigger: str = "schedule", stale: dict | None = None) -> str:
+        (paths.raw / "source.json").write_text(json.dumps({"rows": n_rows}))
+        changed = {"preprocess": "input changed: data/store/churn/raw"} if stale is None else stale
+        monkeypatch.setattr(versions, "stale_reasons", lambda root, pipelines: {"churn": changed})
+        operation = Operation(retrain=RetrainConfig(**config))
+        pipeline = type("Pipeline", (), {"name": "churn", "operation": operation})()
+        return reason_to_wait(pipeline, paths, trigger)
+
+    return reason
+
+
+def test_no_new_rows_train_nothing(collected):
+    assert collected(1000, {}, stale={}) == "there are no new rows, so nothing is trained"
+    assert collected(1000, {}, stale={}, trigger="by hand") == ""
+    assert collected(1000, {}) == ""  # as many rows, but others
+    assert collected(1099, {"min_new_rows": 100}) == "99 new rows of the 100 that retrain wants, so nothing is trained"
+    assert collected(1100, {"min_new_rows": 100}) == ""
+    assert "149 new rows of the 150" in collected(1149, {"min_new_rows": 100, "min_new_share": 0.15})
+    assert collected(1150, {"min_new_rows": 100, "min_new_share": 0.15}) == ""
+
+
+def test_a_person_and_changed_settings_train_at_once(collected):
+    few = {"min_new_rows": 100, "min_distance": "9 days"}
+    assert collected(1001, few, trigger="by hand") == ""
+    assert collected(1001, few, stale={"train": "params train.epochs changed"}) == ""
+    both = {"preprocess": "input changed: data/store/churn/raw", "train": "params train.epochs changed"}
+    assert collected(1001, few, stale=both) == ""
+
+
+def test_trainings_keep_their_distance(collected, paths):
+    assert "retrain.min_distance is 9 days" in collected(5000, {"min_distance": "9 days"})
+    first = sorted((paths.home / "runs" / "churn").iterdir())[0]
+    then = (datetime.now(UTC) - timedelta(days=10)).isoformat(timespec="seconds")
+    lines = first.read_text().splitlines()
+    first.write_text("\n".join([json.dumps(json.loads(lines[0]) | {"started": then}), *lines[1:]]))
+    assert collected(5000, {"min_distance": "9 days"}) == ""
+
+
+def test_without_a_candidate_or_a_record_it_trains(collected, paths):
+    for file in (paths.home / "runs" / "churn").iterdir():
+        file.unlink()
+    assert collected(1001, {"min_new_rows": 100}) == ""
+    assert collected(1000, {}, stale={}) != ""
+    (paths.candidate / "model.json").unlink()
+    assert collected(1000, {}, stale={}) == ""
+    assert retraining.count_rows(Paths(paths.root, "churn")) == 1000

@@ -1,0 +1,117 @@
+"""`evergreen watch` with a real Prefect: what overlaps, what was missed, and what a killed process leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from evergreen.core.paths import Paths
+from evergreen.core.processes import exclusive_lock
+from evergreen.flows.run_log import read_runs
+from evergreen.stages.engines import project
+from tests.slow.prefect_api import open_api
+
+ROOT = Path(__file__).parents[2]
+YAML = 'task: classification\ncollect: {uri: rows.csv}\npreprocess: {target: kind}\nschedule: "0 * * * *"\n'
+LIMIT_S = 300
+
+
+def command(root: Path, *arguments: str) -> subprocess.Popen[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PREFECT_"))}
+    words = [sys.executable, "-m", "evergreen.cli.main", *arguments]
+    variables = kept | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(words, cwd=root, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A project with an hourly pipeline, whose runs were due for five hours while nothing watched."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    project.create(tmp_path)
+    for name, more in (("churn", ""), ("prices", "catch_up: none\n")):
+        (tmp_path / "pipelines" / f"{name}.yaml").write_text(YAML + more)
+    (tmp_path / "pipelines" / "broken.yaml").write_text("task: [")
+    seen = (datetime.now(UTC) - timedelta(hours=5)).isoformat(timespec="seconds")
+    (tmp_path / ".evergreen").mkdir(exist_ok=True)
+    (tmp_path / ".evergreen" / "watch_seen.json").write_text(json.dumps({"format": 1, "at": seen}))
+    yield tmp_path
+    command(tmp_path, "stop").communicate()
+
+
+def flow_runs(root: Path) -> dict[str, dict]:
+    with open_api(root) as api:
+        return {run["name"]: run for run in api.post("/api/flow_runs/filter", json={}).raise_for_status().json()}
+
+
+def wait_for(find, process: subprocess.Popen[str]):
+    limit = time.monotonic() + LIMIT_S
+    while time.monotonic() < limit and process.poll() is None:
+        if found := find():
+            return found
+        time.sleep(1)
+    process.terminate()
+    raise AssertionError(process.communicate())
+
+
+def test_what_overlaps_is_cancelled_in_words_and_what_was_missed_made_up_for_once(shop):
+    paths = Paths(shop, "churn")
+    with exclusive_lock(paths.run_lock, "busy"):  # as a run by hand holds it
+        watching = command(shop, "watch")
+        try:
+            name = "churn: catch-up"
+            ended = wait_for(
+                lambda: (
+                    (run := flow_runs(shop).get(name)) and run["state_type"] in ("CANCELLED", "FAILED") and run
+                    if (shop / ".evergreen" / "watch.json").exists()
+                    else None
+                ),
+                watching,
+            )
+        finally:
+            watching.send_signal(signal.SIGTERM)
+            out, err = watching.communicate(timeout=60)
+    assert ended["state_type"] == "CANCELLED", (out, err)
+    assert ended["state"]["message"].startswith(f"churn is already running (process {os.getpid()}")
+    past = [run for run in flow_runs(shop).values() if run["start_time"]]
+    assert [run["name"] for run in past] == [name]
+    assert "broken: not watched: pipelines/broken.yaml:" in out
+    assert "churn: 1 made up for" in out
+    assert "prices: 0 * * * * (UTC)" in out
+    assert "prices: 1 made" not in out
+    record = next(read_runs(paths))
+    assert (record.trigger, record.end) == ("catch-up", "cancelled")
+    assert record.why.startswith("churn is already running")
+
+
+def test_what_a_killed_process_left_is_crashed_when_watching_begins_again(shop):
+    """A ghost that counts as running, and a run that was due: neither stands in the way of the next."""
+    started = command(shop, "prefect", "version")
+    started.communicate()
+    with open_api(shop) as api:
+        flow = api.post("/api/flows/", json={"name": "lifecycle"}).raise_for_status().json()["id"]
+        ghost = {"flow_id": flow, "state": {"type": "RUNNING"}, "tags": ["prices"], "name": "ghost"}
+        due = {"flow_id": flow, "tags": ["prices"], "name": "due"}
+        due["state"] = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2026-01-01T00:00:00Z"}}
+        for body in (ghost, due):
+            api.post("/api/flow_runs/", json=body).raise_for_status()
+    watching = command(shop, "watch")
+    try:
+        states = wait_for(
+            lambda: (
+                (runs := flow_runs(shop))
+                and (both := {one: runs[one]["state_type"] for one in ("ghost", "due")})
+                and set(both.values()) <= {"CRASHED", "CANCELLED"}
+                and both
+            ),
+            watching,
+        )
+    finally:
+        watching.send_signal(signal.SIGTERM)
+        watching.communicate(timeout=60)
+    assert states == {"ghost": "CRASHED", "due": "CANCELLED"}
