@@ -138,7 +138,9 @@ def test_rows_beyond_the_memory_are_streamed_and_it_is_said(paths, monkeypatch):
     made = plan(paths, memory_mb=7, **EPOCHS)
     assert made.window > 50
     assert made.validation_rows == 50
-    said = train._format_summary(made, {"scores": {"mae": 1.0}}, 2)
+    history = [{"skipped_rows": 3, "micro_batch": 16}, {"skipped_rows": 1_000}]
+    said = train._format_summary(made, {"scores": {"mae": 1.0}, "history": history}, 2)
+    assert "16 rows at a time for want of memory, 1,003 rows passed over" in said
     assert said == f"mlp, {made.window:,} rows shuffled at a time: mae 1 after 2 epochs"
 
 
