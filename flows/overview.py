@@ -75,8 +75,8 @@ def _describe(pipeline: Pipeline, root: Path, stale: dict[str, str], known: Mapp
     newest = [*islice(run_log.read_runs(paths), NEWEST)]  # a run that overlaps another begins later and ends at once
     last = next((run for run in newest if run.end == "running"), newest[0] if newest else None)
     event = known["released"].get(pipeline.name)
-    done = next((run for run in newest if run.end != "cancelled"), None)
-    state, problem = _find_problem(pipeline, paths, done, case, stale)
+    done = next((run for run in newest if run.is_update), None)
+    state, problem = _find_problem(pipeline, paths, last if last and last.end == "running" else done, case, stale)
     return {
         "name": pipeline.name,
         "state": state,

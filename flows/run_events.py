@@ -11,7 +11,7 @@ from evergreen.core.errors import UserError
 from evergreen.core.paths import Paths
 from evergreen.flows.approval import ask_for_word, waits_for_person
 from evergreen.flows.notifications import Event, flush, forget, notify, read_config, read_project_config
-from evergreen.flows.run_log import Write, first_line, read_runs, record_run
+from evergreen.flows.run_log import BY_DECISION, Write, first_line, read_runs, record_run
 from evergreen.stages.engines import registration, versions
 from evergreen.stages.metrics import read_metrics
 from evergreen.stages.operation import EventName, NotifyConfig
@@ -22,18 +22,23 @@ from evergreen.stages.pipeline import Pipeline, names, read
 def recorded_run(paths: Paths, trigger: str) -> Iterator[Write]:
     """Record the run in the block, and tell those whom it concerns how it ended and what it released."""
     name, before = paths.name, versions.released(paths.root).get(paths.name)
-    last = next((run for run in read_runs(paths) if run.end not in ("cancelled", "running")), None)
-    if last and last.end == "died":
+    last = next((run for run in read_runs(paths) if run.is_update), None)
+    is_update = trigger not in BY_DECISION
+    if last and last.end == "died" and is_update:
         tell(paths, lambda: [Event(name, "failed", f"the run of {last.started} ended without a word", last.started)])
     try:
         with record_run(paths, trigger) as write:
             yield write
     except Exception as error:
         why = first_line(error)
+        if not is_update:  # whose mistake it is has read it
+            raise
         tell(paths, lambda: [Event(name, "failed", why, re.sub(r"\d+", "0", why))])
         raise
-    recovered = [Event(name, "recovered", "the last run succeeded", last.started)] if last and last.end != "ok" else []
-    tell(paths, lambda: [*recovered, *_find_waiting(paths), *_find_release(paths, before)], over=True)
+    recovered = []
+    if is_update and last and last.end != "ok":
+        recovered = [Event(name, "recovered", "the last run succeeded", last.started)]
+    tell(paths, lambda: [*recovered, *_find_waiting(paths), *_find_release(paths, before)], over=is_update)
 
 
 def tell(paths: Paths, find_events: Callable[[], list[Event]], *, over: bool = False) -> None:
@@ -68,7 +73,7 @@ def find_overdue(pipeline: Pipeline, paths: Paths) -> str:
     if not pipeline.operation.alarm_after:
         return ""
     oldest = datetime.fromtimestamp(paths.pipeline.stat().st_mtime, UTC)  # that one exists since then, at the latest
-    for run in read_runs(paths):
+    for run in filter(lambda run: run.is_update, read_runs(paths)):
         oldest = datetime.fromisoformat(run.started)
         if run.end == "ok":
             break

@@ -19,6 +19,7 @@ from evergreen.core.processes import describe_process, is_alive
 from evergreen.core.redaction import redact
 
 FORMAT = 1
+BY_DECISION = ("approve", "rollback")  # triggers that put another version into service and do no more
 MAX_KEPT = 500  # runs of a pipeline
 Write = Callable[..., None]
 
@@ -34,13 +35,23 @@ class RunRecord:
     ended: str  # ISO 8601, in UTC; "" where it has not, or nobody knows when
     lines: tuple[dict[str, Any], ...] = ()  # what its steps said
 
+    @property
+    def is_update(self) -> bool:
+        """True if it was to bring the pipeline up to date, and came to an end of its own."""
+        return self.trigger not in BY_DECISION and self.end in ("ok", "failed", "died")
+
 
 @contextmanager
 def record_run(paths: Paths, trigger: str) -> Iterator[Write]:
     """Record the run in the block, which may write facts about it; the caller holds the pipeline's lock."""
-    write = _begin(paths, trigger)
+    write, said = _begin(paths, trigger), {}
+
+    def listen(**facts: Any) -> None:
+        said[facts.get("stage")] = facts.get("summary")
+        write(**facts)
+
     try:
-        yield write
+        yield listen
     except Exception as error:
         write(traceback=traceback.format_exc())
         write(end="failed", why=first_line(error))
@@ -48,7 +59,7 @@ def record_run(paths: Paths, trigger: str) -> Iterator[Write]:
     except BaseException:
         write(end="cancelled", why="interrupted")
         raise
-    write(end="ok", why="")
+    write(end="ok", why=said.get("retrain") or said.get("release") or "")
 
 
 def record_cancelled(paths: Paths, trigger: str, why: str) -> None:

@@ -10,7 +10,7 @@ from evergreen.core.files import read_json, read_text
 from evergreen.core.paths import Paths
 from evergreen.core.processes import exclusive_lock
 from evergreen.stages.engines import git_commits, git_tags
-from evergreen.stages.engines.candidates import find_candidate, read_own_tags, recorded_candidates
+from evergreen.stages.engines.candidates import find_candidate, read_own_tags, recorded_candidates, stage_entry
 from evergreen.stages.engines.dvc_graph import add_to_params, graph_file, load_yaml
 from evergreen.stages.engines.git_tags import Version
 
@@ -21,7 +21,8 @@ LOCK_SECONDS = 60.0  # a release takes one
 def recorded_candidate(paths: Paths) -> str | None:
     """Return the hash of the candidate that dvc.lock records; None where there is none."""
     lock = paths.root / graph_file(paths.root, "dvc.lock")
-    return find_candidate(read_text(lock) if lock.is_file() else "", paths)
+    text = read_text(lock) if lock.is_file() else ""
+    return find_candidate(stage_entry(text, "train", paths.name) or text, paths)
 
 
 def candidate_version(paths: Paths) -> str | None:

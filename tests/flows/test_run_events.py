@@ -135,6 +135,27 @@ def test_people_hear_what_goes_into_service(paths, told, monkeypatch):
     assert told() == ["churn released", "churn rolled back", "churn released"]
 
 
+def test_a_decision_is_no_success_of_the_pipeline_and_its_mistake_no_failure(paths, told):
+    paths.pipeline.write_text(YAML.replace("release: ask", "release: auto"))
+    run(paths, DataError("no earlier version"), trigger="rollback")
+    assert told() == []
+    run(paths, DataError("the source is gone"))
+    run(paths, trigger="approve")
+    assert told() == ["churn failed"]
+    run(paths)
+    assert told() == ["churn failed", "churn recovered"]
+
+
+def test_a_run_says_what_came_of_it(paths):
+    with run_log.record_run(paths, "schedule") as write:
+        write(stage="release", summary="v1.0.0 stays released: it is worse")
+    assert next(run_log.read_runs(paths)).why == "v1.0.0 stays released: it is worse"
+    with run_log.record_run(paths, "schedule") as write:
+        write(stage="retrain", summary="there are no new rows, so nothing is trained")
+        write(stage="release", summary="v1.0.0 stays released: it is worse")
+    assert next(run_log.read_runs(paths)).why == "there are no new rows, so nothing is trained"
+
+
 def test_a_broken_yaml_is_a_failure_that_the_project_hears_of(paths, told):
     paths.pipeline.write_text("task: [")
     run(paths, DataError("pipelines/churn.yaml:1: not YAML"))
