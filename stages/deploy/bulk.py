@@ -12,22 +12,25 @@ import errno
 import io
 import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from evergreen.core.errors import DataError
 from evergreen.stages.deploy.formats import Answers, formats
 from evergreen.stages.deploy.request_body import RAISE, RequestError, while_connected
+from evergreen.stages.deploy.request_log import Entry
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from evergreen.stages.deploy.api_keys import Caller
     from evergreen.stages.deploy.endpoint import Endpoint
     from evergreen.stages.deploy.formats import Format
     from evergreen.stages.deploy.loaded_version import LoadedVersion
     from evergreen.stages.deploy.protocols import Call
+    from evergreen.stages.deploy.request_log import RequestLog
 
 BATCH_ROWS = 1024
 PIECE_BYTES = 2**18  # of an answer that is sent at once
@@ -59,18 +62,17 @@ async def answer_body(
     from starlette.responses import StreamingResponse
 
     reading, writing = (formats()[one] for one in types)
-    limits, has_left = served.limits, threading.Event()
-    about = {"version": served.version, "request_id": call.request_id}
+    limits, about = served.limits, {"version": served.version, "request_id": call.request_id}
     target = call.exits.enter_context(tempfile.TemporaryFile(dir=endpoint.home))  # noqa: SIM115
     max_line = limits["max_body_bytes"] if reading.IS_TEXT else 0
     try:
         async with endpoint.spools.spool(call.request, limits, endpoint.home, max_line) as source:
-            batches = _answer_batches(call.caller, served, reading, source, target, has_left)
-            job = endpoint.bulk.submit(writing.write, target, batches, about)
+            work = _BulkWork(call, name, served, source, target, endpoint.log)
+            job = endpoint.bulk.submit(writing.write, target, work.answer_batches(reading), about)
             try:
                 await while_connected(asyncio.wrap_future(job), call.request)
             finally:
-                has_left.set()
+                work.has_left.set()
                 while not (job.cancel() or job.done()):  # the files stay until the thread has let go of them
                     await asyncio.sleep(0.02)
     except OSError as error:
@@ -85,30 +87,40 @@ async def answer_body(
     return StreamingResponse(_pieces(target), media_type=types[1], headers=headers)
 
 
-def _answer_batches(
-    caller: Caller,
-    served: LoadedVersion,
-    reading: Format,
-    source: IO[bytes],
-    target: IO[bytes],
-    has_left: threading.Event,
-) -> Iterator[Answers]:
-    """Yield the answers of each batch of a file."""
-    limits, n_rows = served.limits, 0
-    batch_rows = max(1, min(BATCH_ROWS, limits["max_decoded_bytes"] // max(1, served.row_bytes)))
-    for rows in reading.read(Path(f"/dev/fd/{source.fileno()}"), batch_rows, limits):
-        if has_left.is_set():
-            raise InterruptedError
-        caller.spend("rows_per_minute", len(rows))
-        _check_size(n_rows + len(rows), target.tell(), limits)
-        if rows.table is None:
-            table = served.read_rows(rows.objects, n_rows)
-        else:
-            table = served.read_table(rows.table, rows.faults, n_rows)
-        yield served.predict(table)
-        n_rows += len(rows)
-    if not n_rows:
-        raise DataError("there are no rows", place="the body", fix="send one row or more")
+@dataclass
+class _BulkWork:
+    """Hold what a thread needs to answer one file."""
+
+    call: Call
+    name: str
+    served: LoadedVersion
+    source: IO[bytes]
+    target: IO[bytes]
+    log: RequestLog | None
+    has_left: threading.Event = field(default_factory=threading.Event)  # whether the client has
+
+    def answer_batches(self, reading: Format) -> Iterator[Answers]:
+        """Yield the answers of each batch of the file."""
+        served, n_rows = self.served, 0
+        batch_rows = max(1, min(BATCH_ROWS, served.limits["max_decoded_bytes"] // max(1, served.row_bytes)))
+        for rows in reading.read(Path(f"/dev/fd/{self.source.fileno()}"), batch_rows, served.limits):
+            if self.has_left.is_set():
+                raise InterruptedError
+            start = time.perf_counter()
+            self.call.caller.spend("rows_per_minute", len(rows))
+            _check_size(n_rows + len(rows), self.target.tell(), served.limits)
+            if rows.table is None:
+                table, row_ids = served.read_rows(rows.objects, n_rows)
+            else:
+                table, row_ids = served.read_table(rows.table, rows.faults, n_rows)
+            answers = served.predict(table)
+            if self.log:
+                seconds, who = time.perf_counter() - start, (self.call.request_id, self.call.caller.name)
+                self.log.put(Entry(self.name, served, table, answers, *who, seconds, table.nbytes, row_ids, n_rows))
+            yield answers
+            n_rows += len(rows)
+        if not n_rows:
+            raise DataError("there are no rows", place="the body", fix="send one row or more")
 
 
 def _check_size(n_rows: int, answer_bytes: int, limits: Mapping[str, int]) -> None:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from evergreen.core.config import Section
+from evergreen.core.config import Names, Section, build
 from evergreen.core.errors import PipelineError
 
 HOST = r"\[[0-9a-f:.]+\]|[a-z0-9._-]+"  # a name or an address, without a port
+
+
+class LogConfig(Section):
+    """Say what of requests and answers is stored, below .evergreen/requests."""
+
+    sample: float = Field(1.0, ge=0, le=1)
+    """Fraction of requests that are logged; 0 logs nothing."""
+    days: int = Field(90, ge=1, le=36_500)
+    """Days after which the log of a day is removed."""
+    max_bytes: int = Field(2**30, ge=1, le=2**50)
+    """Bytes of the compacted log of a pipeline; beyond it the oldest days are removed."""
+    drop: Names = Field([], max_length=10_000)
+    """Fields of a row that are left out of the log."""
 
 
 class DeployConfig(Section):
@@ -49,6 +63,14 @@ class DeployConfig(Section):
     """Largest size of the rows of one request as the tensors that the network takes (413)."""
     allowed_hosts: list[str] = Field([], max_length=100)
     """Names under which others reach the endpoint (header Host), beside localhost; of several pipelines all count."""
+
+    log: LogConfig = LogConfig()
+    """What of requests and answers is stored."""
+
+    @field_validator("log", mode="before")
+    @classmethod
+    def _build_log(cls, value: Any) -> Any:
+        return build(LogConfig, value, "log") if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _check(self) -> DeployConfig:

@@ -7,8 +7,10 @@ version parses, encodes and answers it, however often versions change meanwhile.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import re
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +22,12 @@ from evergreen.core.errors import suggest
 from evergreen.core.files import make_private
 from evergreen.stages.deploy.api_keys import Doorkeeper
 from evergreen.stages.deploy.batching import QueueFullError
-from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion
+from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion, Parsed
 from evergreen.stages.deploy.openapi import Documents
 from evergreen.stages.deploy.protocols import Call, find_handler
 from evergreen.stages.deploy.request_body import BodyReader, RequestError, while_connected
 from evergreen.stages.deploy.request_headers import check_sender, set_endpoint
+from evergreen.stages.deploy.request_log import Entry, RequestLog
 from evergreen.stages.deploy.responses import json_response
 from evergreen.stages.engines import haproxy
 
@@ -49,6 +52,7 @@ class Endpoint:
         self.hosts: list[str] = []
         self.door = Doorkeeper()
         self.bodies, self.spools = BodyReader(), BodyReader("max_stream_bytes", "max_stream_bytes")
+        self.log: RequestLog | None = None
         self.home: Path | None = None  # the folder of the project in which files of requests may lie
         # One thread each: what decoding and predicting need at once is the need of one request and of one batch.
         self.parsing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parse")
@@ -75,6 +79,9 @@ class Endpoint:
         self.failures = {name: str(error) for name, error in loaded.items() if isinstance(error, BaseException)}
         self.revision, self.hosts = config["revision"], config.get("hosts", [])
         self.home = make_private(Path(config["home"])) if "home" in config else None
+        if self.home and self.log is None:
+            self.log = RequestLog(self.home, self.replica)
+            atexit.register(self.log.close)
         if self.home and not (self.door.path and self.door.path.exists()):
             self.door = Doorkeeper(self.home.parent / "keys.json")
 
@@ -126,14 +133,16 @@ class Endpoint:
         return await asyncio.get_running_loop().run_in_executor(self.loading, getattr, self.documents, name)
 
     async def predict(
-        self, call: Call, name: str, served: LoadedVersion, parse: Callable[[bytearray], pa.Table]
+        self, call: Call, name: str, served: LoadedVersion, parse: Callable[[bytearray], Parsed]
     ) -> list[dict[str, Any]]:
         """Return one answer for each row that `parse` reads in the request's body."""
+        start = time.perf_counter()
         async with self.bodies.read(call.request, served.limits) as body:
-            if served.takes_files or len(body) > QUICK_BYTES:
-                table = await asyncio.get_running_loop().run_in_executor(self.parsing, parse, body)
+            n_bytes = len(body)
+            if served.takes_files or n_bytes > QUICK_BYTES:
+                table, row_ids = await asyncio.get_running_loop().run_in_executor(self.parsing, parse, body)
             else:
-                table = parse(body)
+                table, row_ids = parse(body)
             call.caller.spend("rows_per_minute", table.num_rows)
             try:
                 answers = await _answer(served, table, call.request)
@@ -141,6 +150,9 @@ class Endpoint:
                 problem = f"the queue is full ({served.limits['max_queue_rows']} rows)"
                 raise RequestError(429, problem, fix="try again in a second", headers={"Retry-After": "1"}) from None
         served.log_unusual(name)
+        if self.log:
+            seconds, who = time.perf_counter() - start, (call.request_id, call.caller.name)
+            self.log.put(Entry(name, served, table, answers, *who, seconds, n_bytes, row_ids))
         return answers
 
     def find(self, name: str, version: str = "") -> LoadedVersion:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evergreen.stages.deploy.batching import Batcher
 from evergreen.stages.deploy.config import DeployConfig
@@ -22,7 +22,15 @@ QUICK_SECONDS = 0.005  # of the processor: a batch that takes less runs in the e
 LOG = logging.getLogger("ray.serve")  # of the replica
 LOG_SECONDS = 60.0  # at most one line in so long a time says what was unusual about the rows
 WARM_BATCHES = 5  # of a version that may be quick; two of another
+ROW_ID = "_id"  # the field of a row in which a caller may send an id of its own
 QUICK_BYTES = 32 * 2**10  # of a body that is read in the event loop, and of the rows of such a batch
+
+
+class Parsed(NamedTuple):
+    """Rows that were read and checked, and the caller's own ids of them where there are any."""
+
+    table: pa.Table
+    row_ids: Sequence[Any] | None = None
 
 
 class LoadedVersion:
@@ -55,11 +63,11 @@ class LoadedVersion:
         rows, size = sum(table.num_rows for table in tables), sum(table.nbytes for table in tables)
         return self.is_quick and rows <= self.limits["max_batch_rows"] and size <= QUICK_BYTES
 
-    def parse(self, body: bytearray) -> pa.Table:
+    def parse(self, body: bytearray) -> Parsed:
         """Parse and check the rows of a JSON body within the limits. Raises RequestError and DataError."""
         return self.read_rows(parse_rows(body, self.limits))
 
-    def read_rows(self, rows: list[Any], first_row: int = 0) -> pa.Table:
+    def read_rows(self, rows: list[Any], first_row: int = 0) -> Parsed:
         """Check rows as JSON has them, within the limits. Raises RequestError and DataError."""
         from evergreen.data.decode_limits import limit_decoding
 
@@ -68,10 +76,12 @@ class LoadedVersion:
             problem = f"{len(rows)} rows take {len(rows) * self.row_bytes:,} bytes, {most:,} may be"
             fix = f"send fewer rows in each request, {RAISE.format('max_decoded_bytes')}"
             raise RequestError(413, problem, fix=fix)
+        row_ids = [row.pop(ROW_ID, None) if isinstance(row, dict) else None for row in rows]
         with limit_decoding(self.limits):
-            return self.model.spec.parse_request(rows, "rows", self.unusual, first_row)
+            table = self.model.spec.parse_request(rows, "rows", self.unusual, first_row)
+        return Parsed(table, row_ids if any(one is not None for one in row_ids) else None)
 
-    def read_table(self, table: pa.Table, faults: Mapping[int, str], first_row: int) -> pa.Table:
+    def read_table(self, table: pa.Table, faults: Mapping[int, str], first_row: int) -> Parsed:
         """Check rows as a file has them; `faults` are those that could not be read, by their place in the table.
 
         Raises DataError naming the first row that cannot be answered; `first_row` is the number of the table's first.
@@ -79,14 +89,16 @@ class LoadedVersion:
         from evergreen.core.errors import DataError
         from evergreen.data.decode_limits import limit_decoding
 
-        spec = self.model.spec
+        spec, row_ids = self.model.spec, None
+        if ROW_ID in table.column_names:
+            row_ids, table = table.column(ROW_ID).to_pylist(), table.drop_columns([ROW_ID])
         with limit_decoding(self.limits):
             read, found = spec.validate_table(table)
         if wrong := {**found, **faults}:
             row, reason = min(wrong.items())
             raise DataError(reason, place=f"rows, row {first_row + row}", fix="correct the row or leave it out")
         self.unusual.ignore([name for name in table.column_names if name not in read.column_names], len(table))
-        return read
+        return Parsed(read, row_ids)
 
     def predict(self, table: pa.Table) -> list[dict[str, Any]]:
         """Answer rows, and count what training rows did not have."""

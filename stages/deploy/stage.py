@@ -115,7 +115,7 @@ def _entries(released: Mapping[str, Mapping[str, str]], each: Mapping[str, Deplo
             "version": version["version"],
             "path": str(Path(version["path"]).resolve()),
             "content": folder_version(Path(version["path"])),
-            "limits": {key: value for key, value in each[name] if key not in ("replicas", "cpus", "allowed_hosts")},
+            "limits": each[name].model_dump(exclude={"replicas", "cpus", "allowed_hosts"}),
         }
         for name, version in released.items()
     }

@@ -15,11 +15,10 @@ from evergreen.stages.deploy.request_body import JSON, RequestError, check_count
 from evergreen.stages.deploy.responses import json_response
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from starlette.responses import Response
 
     from evergreen.stages.deploy.endpoint import Endpoint
-    from evergreen.stages.deploy.loaded_version import LoadedVersion
+    from evergreen.stages.deploy.loaded_version import LoadedVersion, Parsed
     from evergreen.stages.deploy.protocols import Call
 
 BINARY = "application/octet-stream"
@@ -78,7 +77,7 @@ class Inference:
     json_length: str  # as the header has it; "" where JSON is all
     request: Mapping[str, Any] = field(default_factory=dict)
 
-    def parse(self, body: bytearray) -> pa.Table:
+    def parse(self, body: bytearray) -> Parsed:
         """Parse and check the tensors of a body. Raises RequestError and DataError."""
         length = self.json_length or str(len(body))
         if not length.isdecimal() or int(length[:20]) > len(body):

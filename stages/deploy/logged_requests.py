@@ -1,0 +1,128 @@
+"""The stored form of logged requests: a row for each row that was asked, in journals of Arrow and Parquet by day.
+
+`.evergreen/requests/NAME/journal/DAY.….arrows` and `.evergreen/requests/NAME/DAY/….parquet` have the same columns:
+COLUMNS, `asked` with the fields that the model read, `answered` with the columns of the answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evergreen.core.files import atomic_write
+from evergreen.stages.answer_table import answer_columns
+
+if TYPE_CHECKING:
+    from evergreen.stages.deploy.request_log import Entry
+
+COLUMNS = {  # of each row, beside `asked` and `answered`
+    "request_id": pa.string(),
+    "row": pa.int64(),
+    "time": pa.timestamp("us", "UTC"),
+    "version": pa.string(),
+    "role": pa.string(),
+    "key": pa.string(),
+    "latency_ms": pa.float64(),
+    "id": pa.string(),  # the caller's own
+}
+PRODUCTION = "production"  # the role of the version that answers
+
+
+def to_batch(entries: Sequence[Entry]) -> pa.RecordBatch:
+    """Return entries of one version as one batch, without the fields that are left out of the log."""
+    served = entries[0].served
+    asked = pa.concat_tables([entry.table for entry in entries]).drop_columns(
+        [name for name in served.limits["log"]["drop"] if name in entries[0].table.column_names]
+    )
+    answers = [answer for entry in entries for answer in entry.answers]
+    counts = [entry.table.num_rows for entry in entries]
+    values: dict[str, list[Any]] = {
+        "request_id": [entry.request_id for entry in entries],
+        "time": [int(entry.moment * 1e6) for entry in entries],
+        "version": [served.version] * len(entries),
+        "role": [PRODUCTION] * len(entries),
+        "key": [entry.key for entry in entries],
+        "latency_ms": [entry.latency_seconds * 1000 for entry in entries],
+    }
+    place = pa.array(np.repeat(np.arange(len(entries)), counts))
+    columns = {name: pa.array(some, COLUMNS[name]).take(place) for name, some in values.items()}
+    columns["row"] = pa.array(
+        [row for e, n in zip(entries, counts, strict=True) for row in range(e.first_row, e.first_row + n)]
+    )
+    ids = [e.row_ids if e.row_ids is not None else [None] * n for e, n in zip(entries, counts, strict=True)]
+    columns["id"] = pa.array([_to_id(one) for some in ids for one in some], COLUMNS["id"])
+    arrays = [columns[name] for name in COLUMNS]
+    arrays += [_struct(dict(zip(asked.column_names, asked.columns, strict=True)), len(place))]
+    arrays += [_struct(answer_columns(answers), len(place))]
+    return pa.record_batch(arrays, names=[*COLUMNS, "asked", "answered"])
+
+
+def _to_id(value: Any) -> str | None:
+    return None if value is None else str(value)[:200].encode(errors="replace").decode()
+
+
+def _struct(columns: dict[str, pa.Array | pa.ChunkedArray], n_rows: int) -> pa.Array:
+    arrays = [one.combine_chunks() if isinstance(one, pa.ChunkedArray) else one for one in columns.values()]
+    arrays = [one.storage if isinstance(one, pa.ExtensionArray) else one for one in arrays]
+    if not arrays:
+        return pa.array([{}] * n_rows, pa.struct([]))
+    return pa.StructArray.from_arrays(
+        arrays, fields=[pa.field(n, a.type) for n, a in zip(columns, arrays, strict=True)]
+    )
+
+
+def compact(journal: Path) -> None:
+    """Make a journal that nobody writes a Parquet file of its day. A kill in between leaves one of them or both."""
+    day, _, stem = journal.name.removesuffix(".arrows").partition(".")
+    target = journal.parents[1] / day / f"{stem}.parquet"
+    if not target.exists():
+        batches = read_journal(journal)
+        first = next(batches, None)
+        if first is not None:
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            with atomic_write(target) as temporary:
+                temporary.touch(0o600)
+                with temporary.open("wb") as file, pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
+                    writer.write_batch(first)
+                    for batch in batches:
+                        writer.write_batch(batch)
+    journal.unlink(missing_ok=True)
+
+
+def read_journal(path: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a journal, up to where a kill cut it off."""
+    with path.open("rb") as file, contextlib.suppress(pa.ArrowInvalid, OSError), pa.ipc.open_stream(file) as reader:
+        yield from reader
+
+
+def read_requests(folder: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Yield the logged requests of a pipeline, day by day; a journal that is compacted meanwhile comes once."""
+    seen = set()
+    for path in sorted(folder.glob("journal/*.arrows")):
+        with contextlib.suppress(FileNotFoundError):
+            for batch in read_journal(path):
+                yield pa.Table.from_batches([batch]).select(columns or batch.schema.names)
+            seen.add(path.name.removesuffix(".arrows").partition(".")[2])
+    for path in sorted(folder.glob("????-??-??/*.parquet")):
+        if path.stem not in seen:
+            yield pq.ParquetFile(path).read(columns)
+
+
+def remove_old(folder: Path, *, days: int, max_bytes: int) -> None:
+    """Remove days that are older than `days`, and the oldest while all together take more than `max_bytes`."""
+    folders = sorted(folder.glob("????-??-??"))
+    sizes = [sum(file.stat().st_size for file in one.iterdir()) for one in folders]
+    today = datetime.now(UTC).date()
+    first = (today - timedelta(days=days)).isoformat()
+    for place, one in enumerate(folders):
+        is_today = one.name == today.isoformat()
+        if one.name < first or (sum(sizes[place:]) > max_bytes and not is_today):
+            shutil.rmtree(one, ignore_errors=True)
