@@ -41,7 +41,7 @@ def test_completion_names_commands_options_and_pipelines_and_writes_nothing(tmp_
         asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1), "_EVERGREEN_COMPLETE": "complete_bash"}
         return evergreen(tmp_path, **asked).stdout.split()
 
-    assert complete("evergreen ru") == ["run"]
+    assert complete("evergreen ru") == ["run", "runs"]
     assert complete("evergreen report --da") == ["--data"]
     assert complete("evergreen run dig") == ["digits"]
     assert sorted(tmp_path.rglob("*")) == before
