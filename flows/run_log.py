@@ -76,9 +76,9 @@ def _begin(paths: Paths, trigger: str) -> Write:
     file = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.jsonl"
 
     def write(**facts: Any) -> None:
-        line = json.dumps({"at": _now()} | facts, ensure_ascii=False, default=str)
+        shown = {name: redact(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
         with file.open("a", encoding="utf-8") as stream:
-            stream.write(f"{redact(line)}\n")
+            stream.write(json.dumps({"at": _now()} | shown, ensure_ascii=False, default=str) + "\n")
             if "end" in facts:
                 stream.flush()
                 os.fsync(stream.fileno())

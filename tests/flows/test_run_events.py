@@ -87,6 +87,14 @@ def test_a_line_that_was_cut_off_is_passed_over(paths):
     assert list(run_log.read_runs(paths)) == []
 
 
+def test_no_secret_is_recorded_and_every_line_stays_whole(paths):
+    run(paths, ValueError('no such thing: token="hunter2" and more'))
+    (file,) = (paths.home / "runs" / "churn").iterdir()
+    assert "hunter2" not in file.read_text()
+    record = next(run_log.read_runs(paths))
+    assert (record.end, "***" in record.why, len(record.lines)) == ("failed", True, 4)
+
+
 def test_old_runs_are_removed(paths, monkeypatch):
     monkeypatch.setattr(run_log, "MAX_KEPT", 3)
     for number in range(5):
