@@ -44,7 +44,7 @@ def find_paths(name: str) -> Paths:
     from evergreen.stages.pipeline import NAME, names
 
     root, known = find_root(), names(find_root())
-    has_run = bool(NAME.fullmatch(name)) and (root / ".evergreen" / "runs" / name).is_dir()
+    has_run = bool(NAME.fullmatch(name)) and (root / ".evergreen" / "history" / name).is_dir()
     if name not in known and not has_run:
         raise PipelineError(f"there is no pipeline {name!r}", fix=suggest(name, known, "pipelines"))
     return Paths(root, name)

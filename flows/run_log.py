@@ -1,6 +1,6 @@
 """Keep one file of each run: when it began and why, what its steps said, and how it ended.
 
-A file holds JSON lines under `.evergreen/runs/NAME`, the first `{"format": 1, "started": …, "trigger": …}` and the last
+A file holds JSON lines under `.evergreen/history/NAME`, the first `{"format": 1, "started": …, "trigger": …}` and the last
 `{"end": …, "why": …}`. They are read without Prefect, and stay readable after a crash: a line is written at once.
 """
 
@@ -122,7 +122,7 @@ def _read(file: Path) -> RunRecord | None:
 
 
 def _folder(paths: Paths) -> Path:
-    return paths.home / "runs" / paths.name
+    return paths.home / "history" / paths.name
 
 
 def _now() -> str:

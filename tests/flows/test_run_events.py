@@ -55,7 +55,7 @@ def test_a_run_is_on_the_disk(paths, told):
     assert first.started <= first.ended
     assert first.lines[1]["summary"] == "60 epochs"
     assert "Traceback" in second.lines[-2]["traceback"]
-    files = list((paths.home / "runs" / "churn").iterdir())
+    files = list((paths.home / "history" / "churn").iterdir())
     assert len(files) == 3
     assert all(json.loads(file.read_text().splitlines()[0])["format"] == 1 for file in files)
 
@@ -78,7 +78,7 @@ def test_a_killed_run_died_and_a_living_one_runs(paths, told):
 def test_a_line_that_was_cut_off_is_passed_over(paths):
     with run_log.record_run(paths, "schedule"):
         pass
-    (file,) = (paths.home / "runs" / "churn").iterdir()
+    (file,) = (paths.home / "history" / "churn").iterdir()
     text = file.read_text()
     file.write_text(text[: len(text) - 20].replace(f'"pid": {os.getpid()}', '"pid": 1'))
     (record,) = run_log.read_runs(paths)
@@ -89,7 +89,7 @@ def test_a_line_that_was_cut_off_is_passed_over(paths):
 
 def test_no_secret_is_recorded_and_every_line_stays_whole(paths):
     run(paths, ValueError('no such thing: token="hunter2" and more'))
-    (file,) = (paths.home / "runs" / "churn").iterdir()
+    (file,) = (paths.home / "history" / "churn").iterdir()
     assert "hunter2" not in file.read_text()
     record = next(run_log.read_runs(paths))
     assert (record.end, "***" in record.why, len(record.lines)) == ("failed", True, 4)
@@ -188,7 +188,7 @@ def test_what_has_not_succeeded_for_long_is_an_alarm_of_its_own(paths, told, cap
     assert find_overdue(pipeline, paths) == ""
     run(paths)
     run(paths, DataError("the source is gone"))
-    (good, bad) = sorted((paths.home / "runs" / "churn").iterdir())
+    (good, bad) = sorted((paths.home / "history" / "churn").iterdir())
     days = {good: 4, bad: 1}
     for file, age in days.items():
         then = datetime.fromtimestamp(time.time() - age * 86_400, UTC).isoformat(timespec="seconds")

@@ -106,7 +106,7 @@ def test_a_person_and_changed_settings_train_at_once(collected):
 
 def test_trainings_keep_their_distance(collected, paths):
     assert "retrain.min_distance is 9 days" in collected(5000, {"min_distance": "9 days"})
-    first = sorted((paths.home / "runs" / "churn").iterdir())[0]
+    first = sorted((paths.home / "history" / "churn").iterdir())[0]
     then = (datetime.now(UTC) - timedelta(days=10)).isoformat(timespec="seconds")
     lines = first.read_text().splitlines()
     first.write_text("\n".join([json.dumps(json.loads(lines[0]) | {"started": then}), *lines[1:]]))
@@ -114,7 +114,7 @@ def test_trainings_keep_their_distance(collected, paths):
 
 
 def test_without_a_candidate_or_a_record_it_trains(collected, paths):
-    for file in (paths.home / "runs" / "churn").iterdir():
+    for file in (paths.home / "history" / "churn").iterdir():
         file.unlink()
     assert collected(1001, {"min_new_rows": 100}) == ""
     assert collected(1000, {}, stale={}) != ""
