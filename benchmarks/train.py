@@ -29,7 +29,9 @@ from evergreen.stages.trials.trial import split_config_and_options
 
 BATCH, ARCHITECTURE = 64, "cnn"
 REPEATS, EPOCHS, WORKERS = sized((5, 12, (1, 2)), (1, 2, (2,)))
-CONFIG = TrainConfig(epochs=EPOCHS, batch_size=BATCH, ema=0.0, grad_clip_norm=0.0, schedule="constant")
+CONFIG = TrainConfig(
+    epochs=EPOCHS, batch_size=BATCH, ema=0.0, grad_clip_norm=0.0, schedule="constant", train_on_validation=False
+)
 
 
 def bare(paths: Paths, seed: int) -> float:

@@ -29,10 +29,12 @@ from evergreen.data.spec import FeatureSpec
 from evergreen.models import registry
 from evergreen.models.training.trainer import Trainer
 from evergreen.stages import artifacts
+from evergreen.stages.trials.folds import FEW_ROWS
 from evergreen.stages.trials.trial import first_metric, split_config_and_options
 
 TARGET = "_target"  # the column that y becomes
 MAX_RACED = 3  # architectures that "auto" compares
+Rows = Mapping[str, Any]
 NO_TEST = 1e-12  # share of test rows: whoever calls `fit` has set them apart
 
 
@@ -78,11 +80,16 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         names = [self.architecture] if self.architecture != "auto" else _candidates(spec)
         with _reproducible():
             trained = [self._train(name, spec, train, validation, seed) for name in names]
-        best = max(trained, key=lambda one: one[0])
+            best = max(trained, key=lambda one: one[0])
+            network, name = best[1], names[trained.index(best)]
+            if len(y) <= FEW_ROWS and validation is not train:  # all rows are learned from, as the one without told
+                rows = {key: np.concatenate([column, validation[key]]) for key, column in train.items()}
+                network = self._train(name, spec, rows, rows, seed, keep="last", patience=0, epochs=best[4])[1]
+                network.task.load_state_dict(dict(best[1].task.named_buffers()), strict=False)
         self.leaderboard_ = [{"architecture": name, **one[2]} for name, one in zip(names, trained, strict=True)]
-        self.architecture_ = names[trained.index(best)]
+        self.architecture_ = name
         card = {"architecture": self.architecture_, "task": self._task, "options": best[3], "spec": spec.to_json()}
-        self.model_ = Model(artifacts.Model(best[1].eval(), spec, card), is_quiet=True)
+        self.model_ = Model(artifacts.Model(network.eval(), spec, card), is_quiet=True)
 
     def _to_table(self, X: Any, *, is_fit: bool) -> pa.Table:
         """Convert a frame, or an array of numbers: its columns are x0, x1 … or those of the frame fitted on."""
@@ -94,7 +101,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         names = getattr(self, "feature_names_in_", [f"x{column}" for column in range(array.shape[1])])
         return pa.table({name: pa.array(column.astype(float)) for name, column in zip(names, array.T, strict=True)})
 
-    def _prepare(self, raw: pa.Table, seed: int) -> tuple[FeatureSpec, Mapping[str, Any], Mapping[str, Any]]:
+    def _prepare(self, raw: pa.Table, seed: int) -> tuple[FeatureSpec, Rows, Rows]:
         """Fit the encoding on all rows; return it with the encoded rows that train and that validate."""
         job = registry.find_task(self._task)
         is_array = not hasattr(self, "feature_names_in_")  # its columns are numbers, however few of them differ
@@ -124,25 +131,24 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         return spec, train, validation
 
     def _train(
-        self, name: str, spec: FeatureSpec, train: Mapping[str, Any], validation: Mapping[str, Any], seed: int
-    ) -> tuple[tuple[float, float], Any, dict[str, float], dict[str, Any]]:
-        """Train one architecture; return its rank (higher is better), network, validation scores and options."""
+        self, name: str, spec: FeatureSpec, train: Rows, validation: Rows, seed: int, **changes: Any
+    ) -> tuple[tuple[float, float], Any, dict[str, float], dict[str, Any], int]:
+        """Train one architecture; return its rank (higher is better), network, validation scores, options, epochs."""
         epochs = {} if self.epochs is None else {"epochs": self.epochs}
         recipe, options = split_config_and_options(name, {**(self.options or {}), **epochs})
-        recipe = recipe.replace(seed=seed)
+        recipe = recipe.replace(seed=seed, **changes)
         torch.manual_seed(seed)
         network = registry.build(name, self._task, spec.inputs, spec.target, spec.task_options, **options)
-        loop = Trainer(
-            network, InMemoryBatches(dict(train), recipe.batch_size, seed=seed, shuffle=True), validation, recipe
-        )
+        feed = InMemoryBatches(dict(train), recipe.batch_size, seed=seed, shuffle=True)
+        loop = Trainer(network, feed, validation, recipe)
         loop.run()
         network.load_state_dict(loop.best_state())
         if validation is not train:
             network.calibrate(validation)
-        record = loop.best[1]  # type: ignore[index]  # a run that kept no epoch raises
+        epoch, record = loop.best  # type: ignore[misc]  # a run that kept no epoch raises
         metric, direction = first_metric(network.task)
         rank = record[metric] if direction == "max" else -record[metric]
-        return (rank, -record["validation_loss"]), network, record, options
+        return (rank, -record["validation_loss"]), network, record, options, epoch
 
 
 class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
@@ -154,7 +160,8 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         epochs: Passes over the training rows; None takes the architecture's own number.
         options: Options of the architecture and numbers of its recipe: `{"dropout": 0.1, "learning_rate": 1e-3}`.
         kinds: Column → kind, where the guess is wrong: `{"zip": "category", "day": {"kind": "moment"}}`.
-        validation_fraction: Share of the rows, between 0 and 1, that choose the epoch and the architecture.
+        validation_fraction: Share of the rows, between 0 and 1, that choose the epoch and the architecture, and
+            calibrate; what is kept then learns from these rows, too, where there are at most 3,000.
         random_state: Seed of the weights, the order of the rows and the held-out rows. The same rows and the same
             seed give the same network, whatever else the machine does.
 

@@ -198,9 +198,11 @@ def _learning(card: Json, decider: str) -> list[Mark]:
     def curve(key: str, text: str, style: str) -> Line:
         return Line(text, [(row["epoch"], row[key]) for row in history if row.get(key) is not None], style)
 
-    refit = (
-        "At the end the network was also trained on the validation rows, so these curves are too good. "
-        "Intervals and thresholds come from the same network trained without them."
+    refit = "At the end the network was also trained on the validation rows, so these curves are too good. "
+    refit += (
+        f"Intervals and probabilities come from {card['folds']} networks, each trained without a fold of these rows."
+        if card.get("folds")
+        else "Intervals and thresholds come from the same network trained without them."
     )
     skipped = "No step was made where the gradient was no number, or leapt: rows of epochs " + ", ".join(
         f"{row['epoch']} ({row['skipped_rows']:,})" for row in history if "skipped_rows" in row

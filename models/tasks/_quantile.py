@@ -26,7 +26,8 @@ class NumericTask(Task):
 
     `loss` is mse, mae, huber or quantiles; naming `quantiles` asks for them, too. `interval` is the share of answers to
     lie between low and high (0 gives none); with quantiles it is the first to the last. Either is widened or narrowed
-    so that it held on the validation rows (Vovk et al. 2005; Lei et al. 2018; of quantiles: Romano et al. 2019).
+    so that it held on rows that were not learned from: the validation rows (Vovk et al. 2005; Lei et al. 2018; of
+    quantiles: Romano et al. 2019), or few rows, each by its fold's network (Vovk 2015; Barber et al. 2021).
 
     What is asked for decides (Gneiting 2011): the pinball loss of quantiles, absolute errors of mae, else squared ones.
     """

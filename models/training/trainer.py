@@ -76,6 +76,7 @@ class Trainer:
         self.context = DistributedContext(rank, world, device)
         self.network, self.train, self.config = network.to(self.context.device), train, config
         self.folder, self.report = folder, report
+        self.facts: tuple[Tensor, Tensor]  # that the last epoch's metrics were computed from, on rank 0
         self.validation = self.context.to_device(validation)
         self._state = TrainingState(self.network, config, train.rows)
         self._steps = -(-train.steps() // config.accumulate)  # updates per epoch
@@ -182,6 +183,7 @@ class Trainer:
             loss, facts = self.network.evaluate(self.validation)
         if live:
             self.network.load_state_dict(live)
+        self.facts = facts
         for name, value in task.calibrate(*facts).items():
             task.get_buffer(name).copy_(value)
         learned = state.rows - state.skipped_rows

@@ -109,7 +109,7 @@ def _race(
         direction = deciding_metric(paths.ready)[1]
         ranked = _halve(race, alive, config, scale * plan.RACE_WORK, direction, favourites)
         if not race.is_cut:
-            folds = default_folds(spec) if config.folds is None else config.folds
+            folds = default_folds(spec, paths.ready) if config.folds is None else config.folds
             _run_finals(race, ranked, config, scale * plan.FINALS_WORK, folds)
         return contenders, race.seconds_left if race.is_cut else None, race.note
 

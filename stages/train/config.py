@@ -48,8 +48,10 @@ class TrainConfig(Section):
     """Bytes that checkpoints of earlier runs may take; above it the oldest are removed."""
     seed: Seed = 0
     """Of the first weights, the order of rows and dropout."""
-    train_on_validation: bool = False
-    """Train on the validation rows as well, once all is chosen by them; intervals, by a run without them."""
+    train_on_validation: bool | None = None
+    """Train on the validation rows as well, once all is chosen by them; intervals, by a run without them.
+
+    By default up to 3,000 rows without an order of time, intervals then by folds, if these are not too much work."""
     class_balanced: bool = False
     """Show each class equally often, however many rows it has."""
     bucket_by_length: bool = False

@@ -19,6 +19,7 @@ from evergreen.stages.artifacts import folder_version
 from evergreen.stages.code_version import learned_code_version
 from evergreen.stages.train.config import TrainConfig
 from evergreen.stages.train.transfer import InitWeights
+from evergreen.stages.trials.folds import default_folds
 from evergreen.stages.trials.trial import split_config_and_options
 
 LOCATION_FIELDS = ("ready", "folder", "start_folder")  # folders do not change the result
@@ -34,6 +35,8 @@ class RunPlan:
     recipe: dict[str, Any]
     augment: bool
     refit: bool  # on the validation rows as well
+    folds: int  # whose networks calibrate a refit; 0: the same run without the validation rows does
+    settles_epochs: bool  # the folds choose how many, for nobody has set them
     balance: bool  # each class equally often
     bucket: bool  # rows of about one length together
     window: int  # rows that are shuffled at a time when streamed; 0: all, in memory
@@ -50,6 +53,12 @@ class RunPlan:
     start_folder: str = ""  # where it lies
     freeze: str = "nothing"  # the weights that are not trained
     provisional: str = ""  # why the choice of the architecture or its options is not final yet
+
+    def ending_at(self, best_epoch: int) -> Self:
+        """Return this plan as one that keeps its last epoch: the best one, where that may be chosen."""
+        is_free = self.settles_epochs or self.recipe["keep"] == "best"
+        recipe = self.recipe | {"keep": "last", "epochs": best_epoch if is_free else self.recipe["epochs"]}
+        return dataclasses.replace(self, recipe=recipe).in_folder(Path(self.folder).parent)
 
     def key(self) -> str:
         """Return a hash that is equal for runs with equal results."""
@@ -79,16 +88,23 @@ def plan_run(config: TrainConfig, paths: Paths, task: str) -> RunPlan:
     data = folder_version(paths.ready)
     spec = FeatureSpec.load(paths.ready)
     _check_feed(config, choice["architecture"], spec)
+    window = batches.shuffle_window_rows(spec, paths.ready, config.memory_mb)
+    is_free = (
+        config.train_on_validation is None and config.restore != "best" and not (recipe.patience or start or window)
+    )
+    folds = default_folds(spec, paths.ready) if is_free else 0
     return RunPlan(
         task=task,
         architecture=choice["architecture"],
         options=start.options if start else options,
         recipe=dataclasses.asdict(recipe),
         augment=config.augment,
-        refit=config.train_on_validation,
+        refit=bool(config.train_on_validation or folds),
+        folds=folds,
+        settles_epochs=bool(folds) and not (config.restore or "epochs" in values),
         balance=config.class_balanced,
         bucket=config.bucket_by_length,
-        window=batches.shuffle_window_rows(spec, paths.ready, config.memory_mb),
+        window=window,
         validation_rows=batches.max_rows_in_memory(spec, ("train", "validation"), config.memory_mb),
         workers=config.workers,
         device=config.device,

@@ -21,23 +21,27 @@ from evergreen.stages.train.config import TrainConfig
 if TYPE_CHECKING:
     from evergreen.models.network import Network
     from evergreen.models.training.finished import FinishedRun
+    from evergreen.stages.train.cross_validation import OutOfFold
     from evergreen.stages.train.plan import RunPlan
 
 CALIBRATION_ROWS = 20_000  # more validation rows move a temperature no further
 CHEAP_ROWS = 500_000  # trained in all epochs together: up to it a transfer is compared with training from scratch
 
-VERSION = 2  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 3  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: TrainConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
     """Train the candidate into `candidate/`. Killed at any moment and called again, it ends with the same bytes."""
     started = time.monotonic()
     from evergreen.stages.artifacts import save_model
+    from evergreen.stages.train import cross_validation
     from evergreen.stages.train.plan import plan_run
 
-    plan = plan_run(config, paths, task)
+    plan = cross_validation.limit_folds(plan_run(config, paths, task))
+    folds = cross_validation.run(plan, config, paths, progress) if plan.folds else None
+    plan = cross_validation.settle(plan, folds) if folds else plan
     trained, reused = _train_or_load(plan, config, paths, progress)
-    network, card = _final_model(plan, trained, config, paths, progress)
+    network, card = _calibrate(plan, trained, folds) if folds else _final_model(plan, trained, config, paths, progress)
     save_model(paths.candidate, network, card, _train_from_scratch(plan, config, paths, progress))
     _remove_old_runs(Path(plan.folder), config.storage_bytes)
     seconds, epochs = time.monotonic() - started, len(trained.history)
@@ -60,6 +64,18 @@ def _train_or_load(plan: RunPlan, config: TrainConfig, paths: Paths, progress: P
     if trained is None:
         raise RuntimeError(f"training ended before its last epoch; its checkpoints are in {plan.folder}")
     return trained, False
+
+
+def _calibrate(plan: RunPlan, trained: FinishedRun, folds: OutOfFold) -> tuple[Network, dict[str, Any]]:
+    """Return the plan's network, calibrated by what the folds' networks answered, and its card."""
+    network, task, facts = trained.network, trained.network.task, folds.facts(plan.recipe["epochs"])
+    network.load_state_dict(trained.weights)
+    for name, value in task.calibrate(*facts).items():
+        task.get_buffer(name).copy_(value)
+    card = {**_model_card(plan, trained), "scores": task.metrics(*facts), "folds": plan.folds}
+    if task.HAS_PROBABILITIES:
+        card["calibration"] = task.calibrate_probabilities(*facts)
+    return network, card
 
 
 def _final_model(
@@ -93,13 +109,15 @@ def _format_summary(plan: RunPlan, card: dict[str, Any], epochs: int) -> str:
     micro = max((record.get("micro_batch", 0) for record in card["history"]), default=0)
     origin += f", {micro:,} rows at a time for want of memory" if micro else ""
     origin += f", {skipped:,} rows passed over, whose gradient was no number or leapt" if skipped else ""
-    if plan.refit:
-        return f"{plan.architecture}{origin}: {epochs} epochs on the training and the validation rows"
     name, value = next((item for item in card["scores"].items() if not item[0].endswith("loss")), ("", 0.0))
     bent = card.get("calibration", {"temperature": 1.0})
     cooled = "; at a temperature of {temperature:g} log-loss {log_loss_before:.4g} became {log_loss_after:.4g}"
-    return f"{plan.architecture}{origin}: {name} {value:.4g} after {epochs} epochs" + (
-        cooled.format(**bent) if bent["temperature"] != 1 else ""
+    said = f"{name} {value:.4g} after {epochs} epochs"
+    if plan.refit:
+        said = f"{epochs} epochs on the training and the validation rows"
+        said += f"; {name} {value:.4g} over {plan.folds} folds" if plan.folds else ""
+    return f"{plan.architecture}{origin}: {said}" + (
+        cooled.format(**bent) if bent["temperature"] != 1 and (plan.folds or not plan.refit) else ""
     )
 
 

@@ -41,7 +41,7 @@ def build_trainer(
 ) -> Trainer:
     """Build the trainer of this plan, continued from its newest checkpoint."""
     ready = Path(plan.ready)
-    network, recipe, spec = _build_network(plan)
+    network, recipe, spec = build_network(plan)
     rows = training_batches(
         ready,
         ["train", "validation"] if plan.refit else ["train"],
@@ -52,7 +52,7 @@ def build_trainer(
         world=world,
         augment=spec.augment if plan.augment else None,
         bucket=plan.bucket,
-        weigh=_row_weights(plan, spec, network.task),
+        weigh=row_weights(plan, spec, network.task),
     )
     if plan.start:
         transfer.load_matching_weights(network, Path(plan.start_folder), spec)
@@ -64,7 +64,7 @@ def build_trainer(
     return Trainer(network, rows, validation, recipe, **where)
 
 
-def _build_network(plan: RunPlan) -> tuple[Network, TrainingConfig, FeatureSpec]:
+def build_network(plan: RunPlan) -> tuple[Network, TrainingConfig, FeatureSpec]:
     """Build the plan's network with random weights, a function of its seed."""
     config, spec = TrainingConfig(**plan.recipe), FeatureSpec.load(Path(plan.ready))
     torch.manual_seed(config.seed)
@@ -74,7 +74,7 @@ def _build_network(plan: RunPlan) -> tuple[Network, TrainingConfig, FeatureSpec]
     return network, config, spec
 
 
-def _row_weights(plan: RunPlan, spec: FeatureSpec, task: Task) -> RowWeights | None:
+def row_weights(plan: RunPlan, spec: FeatureSpec, task: Task) -> RowWeights | None:
     """Return how often each row is drawn, or None where each is once; some validation rows may not be learned from."""
     chooses = plan.refit and type(task).trainable_rows is not Task.trainable_rows
     learned = (lambda target: task.trainable_rows(torch.as_tensor(target)).numpy()) if chooses else None
@@ -84,7 +84,7 @@ def _row_weights(plan: RunPlan, spec: FeatureSpec, task: Task) -> RowWeights | N
 
 def load_finished(plan: RunPlan) -> FinishedRun | None:
     """Load what the plan's run has reached; None where it has not ended. The rows that it learned from are not read."""
-    network, config, _ = _build_network(plan)
+    network, config, _ = build_network(plan)
     return finished.load_finished(network, config, Path(plan.folder))
 
 

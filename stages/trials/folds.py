@@ -26,10 +26,15 @@ FEW_ROWS = 3_000  # training and validation rows up to which folds are worth the
 FOLDS = 5
 
 
-def default_folds(spec: FeatureSpec) -> int:
-    """Return the folds for such rows where the YAML does not say; 0 for many rows, and for rows in order of time."""
-    rows = spec.rows["train"] + spec.rows["validation"]
-    return FOLDS if rows <= FEW_ROWS and not spec.time and find_task(spec.task).CROSS_VALIDATES else 0
+def default_folds(spec: FeatureSpec, ready: Path) -> int:
+    """Return the folds for prepared rows where the YAML does not say; 0 for many rows or groups too few to part.
+
+    Rows in order of time have none, for a network may not learn from what came after.
+    """
+    rows = {split: spec.rows[split] for split in ("train", "validation")}
+    if sum(rows.values()) > FEW_ROWS or spec.time or not find_task(spec.task).CROSS_VALIDATES:
+        return 0
+    return FOLDS if len(np.unique(fold_ids(ready, rows), axis=0)) >= FOLDS else 0
 
 
 def split_fold(train: Mapping[str, Any], validation: Mapping[str, Any], ids: Ids, fold: Fold) -> tuple[Arrays, Arrays]:

@@ -21,7 +21,7 @@ from evergreen.models.registry import find_architecture, is_available
 from evergreen.stages import pipeline
 from evergreen.stages.artifacts import CARD, WEIGHTS, load_model
 from evergreen.stages.engines.dvc_code import code_versions
-from evergreen.stages.train import plan, worker
+from evergreen.stages.train import cross_validation, plan, worker
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,12 @@ class Run:
         torch.set_num_threads(1)
         for stage in ("select", "tune"):
             pipeline.perform(stage, self.asked, self.paths)
-        made = self._plan()
-        if made.refit:  # a refit takes its thresholds from the same run without the validation rows
+        made = cross_validation.limit_folds(self._plan())
+        for number in range(made.folds):
+            cross_validation.train_fold(made, number)
+        if made.folds:
+            made = cross_validation.settle(made, cross_validation.load(made))
+        elif made.refit:  # a refit takes its thresholds from the same run without the validation rows
             before = dataclasses.replace(made, refit=False).in_folder(Path(made.folder).parent)
             worker.build_trainer(before).run()
         worker.build_trainer(made).run()

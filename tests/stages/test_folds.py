@@ -62,9 +62,20 @@ def test_folds_are_of_one_size_hold_each_class_alike_and_do_not_depend_on_the_or
         (100, None, "anomaly", 0),
     ],
 )
-def test_few_rows_in_no_order_of_time_get_folds(rows, time, task, folds):
-    spec = FeatureSpec(task, {}, None, "y", time, {"train": rows, "validation": 1000, "test": 9000})
-    assert default_folds(spec) == folds
+def test_few_rows_in_no_order_of_time_get_folds(rows, time, task, folds, tmp_path):
+    sizes = {"train": rows, "validation": 1000}
+    for split, size in sizes.items():
+        write(pa.table({"_id": row_ids.to_arrow(ids([f"{split} {row}" for row in range(size)]))}), tmp_path / split)
+    spec = FeatureSpec(task, {}, None, "y", time, {**sizes, "test": 9000})
+    assert default_folds(spec, tmp_path) == folds
+
+
+def test_groups_too_few_to_part_get_no_folds(tmp_path):
+    for split, groups in (("train", ["ann", "ben"] * 20), ("validation", ["cy", "di"] * 5)):
+        rows = row_ids.to_arrow(ids([f"{split} {row}" for row in range(len(groups))]))
+        write(pa.table({"_id": rows, "_group": groups}), tmp_path / split)
+    spec = FeatureSpec("classification", {}, None, "y", None, {"train": 40, "validation": 10})
+    assert default_folds(spec, tmp_path) == 0
 
 
 def test_rows_of_a_group_share_a_fold(tmp_path):

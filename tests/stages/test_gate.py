@@ -18,6 +18,7 @@ from evergreen.stages.artifacts import WEIGHTS, load_model
 from evergreen.stages.train import stage as train
 from evergreen.stages.train import worker
 from evergreen.stages.train.config import TrainConfig
+from evergreen.stages.train.cross_validation import build_fold
 from evergreen.stages.train.plan import plan_run
 from evergreen.stages.validate.config import ValidateConfig
 from evergreen.stages.validate.evidence import Evidence
@@ -83,7 +84,7 @@ def paths(candidates, tmp_path):
 
 def finish(paths: Paths, **settings) -> TrainConfig:
     """Train the candidate without Ray; a refit is preceded by the run that does not see the validation rows."""
-    config = TrainConfig(**{"epochs": 6, **settings})
+    config = TrainConfig(**{"epochs": 6, "train_on_validation": False, **settings})
     plan = plan_run(config, paths, "classification")
     before = dataclasses.replace(plan, refit=False).in_folder(Path(plan.folder).parent)
     for one in {plan.folder: plan, before.folder: before}.values():
@@ -126,3 +127,16 @@ def test_balanced_draws_keep_the_real_probabilities(paths):
     task = load_model(paths.candidate).network.task
     counts = torch.tensor(FeatureSpec.load(paths.ready).target.state["counts"][0]).float()
     torch.testing.assert_close(task.shift.softmax(0), counts / counts.sum())
+
+
+def test_folds_draw_classes_as_the_whole_run_does(candidates, tmp_path):
+    paths = Paths(tmp_path, "breast_cancer")
+    paths.ready.parent.mkdir(parents=True)
+    paths.ready.symlink_to(Paths(candidates, "breast_cancer").ready)
+    write_json(paths.select, {"architecture": "linear"})
+    shares = []
+    for is_balanced in (False, True):
+        feed = build_fold(plan_run(TrainConfig(class_balanced=is_balanced), paths, "classification"), 0).train
+        shares.append(feed.arrays["target"][feed.drawn(0)].mean())
+    assert shares[0] < 0.4
+    assert abs(shares[1] - 0.5) < 0.03

@@ -19,6 +19,7 @@ from evergreen.stages.collect import stage as collect
 from evergreen.stages.collect.config import CollectConfig
 from evergreen.stages.preprocess import stage as preprocess
 from evergreen.stages.train.config import TrainConfig
+from evergreen.stages.train.cross_validation import build_fold
 from evergreen.stages.train.plan import plan_run
 from evergreen.stages.train.worker import build_trainer
 
@@ -428,6 +429,10 @@ def test_a_weight_is_no_input_travels_with_its_row_and_says_how_often_it_is_seen
     assert (weight == number % 3).all()
     assert read(paths.ready, "quarantine")["reason"].to_pylist() == ["often: is no weight, a number of 0 or above"] * 2
     write_json(paths.select, {"architecture": "linear"})
-    rows = build_trainer(plan_run(TrainConfig(), paths, "classification")).train
+    rows = build_trainer(plan_run(TrainConfig(train_on_validation=False), paths, "classification")).train
     assert rows.rows == (weight > 0).sum()
     assert (weight[rows.drawn(0)] > 0).all()
+    wanted = plan_run(TrainConfig(), paths, "classification")
+    counts = [build_fold(wanted, fold).train.rows for fold in range(wanted.folds)]
+    weights = np.concatenate([read(paths.ready, split)["_weight"].to_numpy() for split in ("train", "validation")])
+    assert sum(counts) == 4 * (weights > 0).sum()

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import math
 import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,12 +13,13 @@ from evergreen.core.config import build
 from evergreen.core.errors import DataError, PipelineError
 from evergreen.core.files import read_json, write_json
 from evergreen.core.paths import Paths
+from evergreen.data.feed.batches import load_encoded_split
 from evergreen.data.feed.stream import StreamedBatches
 from evergreen.data.spec import FeatureSpec
 from evergreen.models.registry import find_architecture
 from evergreen.models.training.config import TrainingConfig
 from evergreen.stages.artifacts import load_model
-from evergreen.stages.train import ray_train, worker
+from evergreen.stages.train import cross_validation, ray_train, worker
 from evergreen.stages.train import stage as train
 from evergreen.stages.train.config import OWN, RECIPE, TrainConfig
 from evergreen.stages.train.plan import plan_run
@@ -34,8 +37,13 @@ def paths(candidates, tmp_path):
     return paths
 
 
+def config(**params):
+    """A run on the training rows alone, where nothing else is said."""
+    return TrainConfig(**{"train_on_validation": False, **params})
+
+
 def plan(paths, **params):
-    return plan_run(TrainConfig(**params), paths, "regression")
+    return plan_run(config(**params), paths, "regression")
 
 
 def test_yaml_then_tuned_then_the_architecture_then_the_recipe(paths):
@@ -81,6 +89,85 @@ def test_refit_trains_on_the_validation_rows_too_and_claims_no_score(paths):
     kept = load_model(paths.candidate).network.state_dict()
     assert torch.equal(kept["architecture.layers.0.0.weight"], refitted["architecture.layers.0.0.weight"])
     assert kept["task.margin"] == held["task.margin"] > refitted["task.margin"]  # new rows lie in it as promised
+
+
+def fold_by_fold(paths, **params):
+    """Plan a run of few rows and train its folds, without Ray."""
+    made = cross_validation.limit_folds(plan_run(TrainConfig(**params), paths, "regression"))
+    for number in range(made.folds):
+        cross_validation.train_fold(made, number)
+    return made
+
+
+def test_few_rows_are_all_learned_from_and_folds_tell_how_far_answers_are_off(paths):
+    made = fold_by_fold(paths, **EPOCHS)
+    assert (made.refit, made.folds) == (True, 5)
+    worker.build_trainer(made).run()
+    summary = train.run(TrainConfig(**EPOCHS), paths, task="regression")  # without Ray
+    spec, card, model = (
+        FeatureSpec.load(paths.ready),
+        read_json(paths.candidate / "model.json"),
+        load_model(paths.candidate),
+    )
+    n_rows = spec.rows["train"] + spec.rows["validation"]
+    output, target = cross_validation.load(made).facts(2)
+    encoded = [load_encoded_split(paths.ready, split)["target"] for split in ("train", "validation")]
+    assert torch.equal(target.sort().values, torch.as_tensor(np.concatenate(encoded)).sort().values)
+    errors = (output - target).abs().sort().values
+    assert model.network.task.margin == errors[math.ceil((n_rows + 1) * 0.9) - 1]
+    assert card["folds"] == 5
+    assert summary["r2"] == card["scores"]["r2"] == model.network.task.metrics(output, target)["r2"]
+    assert torch.equal(
+        model.network.state_dict()["task.head.weight"], worker.load_finished(made).weights["task.head.weight"]
+    )
+
+
+def test_a_fold_learns_from_the_rows_of_the_others_in_their_shares(paths):
+    loops = [
+        cross_validation.build_fold(dataclasses.replace(plan(paths, **EPOCHS), folds=5), fold) for fold in range(5)
+    ]
+    held = [len(loop.validation["target"]) for loop in loops]
+    rows = FeatureSpec.load(paths.ready).rows
+    assert sum(held) == rows["train"] + rows["validation"]
+    assert max(held) - min(held) <= 1
+    assert [loop.train.rows + n_held for loop, n_held in zip(loops, held, strict=True)] == [sum(held)] * 5
+
+
+@pytest.mark.parametrize(
+    "settings", [{"train_on_validation": False}, {"restore": "best"}, {"early_stopping_patience": 3}]
+)
+def test_what_a_person_sets_against_folds_stays(paths, settings):
+    made = plan_run(TrainConfig(**settings), paths, "regression")
+    assert (made.refit, made.folds) == (False, 0)
+
+
+def test_folds_that_are_too_much_work_are_left_out(paths, monkeypatch):
+    made = plan_run(TrainConfig(), paths, "regression")
+    full = cross_validation.limit_folds(made)
+    monkeypatch.setattr(cross_validation, "WORK", 0.0)
+    less = cross_validation.limit_folds(made)
+    assert (full.folds, less.folds, less.refit) == (5, 0, False)
+    assert less.folder == plan(paths).folder != full.folder
+
+
+def test_folds_choose_the_epochs_that_nobody_has_set(paths):
+    made = fold_by_fold(paths, learning_rate=0.02, batch_size=64, options={"dropout": 0.0})
+    found, task = cross_validation.load(made), worker.build_network(made)[0].task
+    n_epochs = math.ceil(400 / math.ceil(len(found.target) * 0.8 / 64))
+    assert len(found.outputs) == n_epochs > made.recipe["epochs"]
+    r2 = [task.metrics(output, found.target)["r2"] for output in found.outputs]
+    settled = cross_validation.settle(made, found)
+    assert settled.recipe == made.recipe | {"epochs": 1 + np.argmax(r2), "keep": "last"}
+    assert settled.recipe["epochs"] < n_epochs
+    assert torch.equal(found.facts(7)[0], found.outputs[6])
+
+
+def test_epochs_that_were_set_stay(paths):
+    made = plan_run(TrainConfig(epochs=4), paths, "regression")
+    assert made.ending_at(2) == made  # it keeps its last one
+    assert cross_validation.build_fold(made, 0).config.epochs == 4
+    best = dataclasses.replace(made, recipe=made.recipe | {"keep": "best"})
+    assert best.ending_at(2).recipe == made.recipe | {"epochs": 2, "keep": "last"}
 
 
 def at(made, folder, **changes):
@@ -164,13 +251,13 @@ def test_a_finished_run_is_taken_as_it_is(paths):
     made = plan(paths, **EPOCHS)
     assert worker.load_finished(made) is None
     worker.build_trainer(made).run()
-    summary = train.run(TrainConfig(**EPOCHS), paths, task="regression")  # without Ray
+    summary = train.run(config(**EPOCHS), paths, task="regression")  # without Ray
     assert summary["reused"]
     model = load_model(paths.candidate)
     assert model.card["architecture"] == "mlp"
     assert model.card["history"][-1]["epoch"] == 2
     before = {one.name: one.read_bytes() for one in paths.candidate.iterdir()}
-    train.run(TrainConfig(**EPOCHS), paths, task="regression")
+    train.run(config(**EPOCHS), paths, task="regression")
     assert {one.name: one.read_bytes() for one in paths.candidate.iterdir()} == before
 
 
@@ -178,7 +265,7 @@ def test_the_card_has_no_clock_and_the_best_epochs_scores(paths):
     made = plan(paths, **EPOCHS)
     loop = worker.build_trainer(made)
     loop.run()
-    train.run(TrainConfig(**EPOCHS), paths, task="regression")
+    train.run(config(**EPOCHS), paths, task="regression")
     card = read_json(paths.candidate / "model.json")
     assert "seconds" not in json.dumps({**card, "recipe": {}})
     assert card["scores"]["r2"] == loop.best[1]["r2"]

@@ -38,7 +38,7 @@ def paths(candidates, tmp_path):
 
 
 def begun(paths, start, **params):
-    plan = plan_run(TrainConfig(epochs=2, **params), paths, "regression")
+    plan = plan_run(TrainConfig(epochs=2, train_on_validation=False, **params), paths, "regression")
     return dataclasses.replace(plan, start="diabetes@v1.0.0", start_bytes="b", start_folder=str(start))
 
 
@@ -97,7 +97,9 @@ def test_a_pipeline_without_a_release_is_named_with_the_command_that_makes_one(p
 
 
 def test_taking_says_how_much_it_took(paths, start):
-    network = worker.build_trainer(plan_run(TrainConfig(epochs=1), paths, "regression")).network
+    network = worker.build_trainer(
+        plan_run(TrainConfig(epochs=1, train_on_validation=False), paths, "regression")
+    ).network
     count, whole = load_matching_weights(network, start, load_model(start).spec)
     assert count + len(list(network.task.named_buffers())) - 1 == whole == len(network.state_dict())  # but its margin
 
@@ -113,15 +115,15 @@ def test_the_report_says_whether_the_transfer_helped(paths, start):
     from evergreen.stages.report import stage as report
     from evergreen.stages.validate import stage as validate
 
-    made = {}
-    for name, plan in (("alone", plan_run(TrainConfig(epochs=3), paths, "regression")), ("begun", begun(paths, start))):
+    made, alone = {}, TrainConfig(epochs=3, train_on_validation=False)
+    for name, plan in (("alone", plan_run(alone, paths, "regression")), ("begun", begun(paths, start))):
         made[name] = worker.build_trainer(dataclasses.replace(plan, folder=str(paths.root / name)))
         made[name].run()
     card = {**train._model_card(begun(paths, start), made["begun"]), "start": "diabetes@v1.0.0", "freeze": "nothing"}
     beside = {
         "scratch": (
             made["alone"].network,
-            train._model_card(plan_run(TrainConfig(), paths, "regression"), made["alone"]),
+            train._model_card(plan_run(alone, paths, "regression"), made["alone"]),
         )
     }
     save_model(paths.candidate, made["begun"].network, card, beside)
