@@ -19,15 +19,18 @@ define step
 @echo "$(1)"; { $(2); } >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }
 endef
 
-.PHONY: run test check bench chaos reference docs lock stop
+.PHONY: run test cluster-test check bench chaos reference docs lock stop
 .DEFAULT_GOAL := run
 
 run: $(READY)          ## bring the pipeline up to date, release it, serve it, ask it once
 	@$(BIN)/evergreen run $(PIPELINE)
 
 test: $(READY)         ## FAST=1 leaves out what starts an engine, and what takes long
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/slow $(ON_ALL_CORES) $(if $(FAST),-m "not slow")
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/slow --ignore=tests/cluster $(ON_ALL_CORES) $(if $(FAST),-m "not slow")
 	@$(if $(FAST),,$(BIN)/python -m pytest tests/slow)
+
+cluster-test: $(READY) ## as root: several machines on this one, by network namespaces; skipped with the reason elsewhere
+	@$(BIN)/python -m pytest tests/cluster -rs
 
 check: $(READY)        ## style, types, import arrows
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,0 +1,1 @@
+"""Tests across machines: `make cluster-test`, as root."""

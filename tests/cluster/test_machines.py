@@ -1,0 +1,100 @@
+"""Stages run across machines, of which one is switched off or cut off, and end as they do on one."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evergreen.core.files import read_json
+from evergreen.core.paths import Paths
+from tests.cluster.machines import Machines, lacking
+
+pytestmark = pytest.mark.skipif(bool(why := lacking()), reason=f"several machines on one: {why}")
+
+EVERGREEN = [sys.executable, "-m", "evergreen.cli.main"]
+PIPELINE = """
+task: classification
+collect: {uri: "sklearn:wine"}
+preprocess: {target: cultivar}
+select: {architectures: [linear, mlp], effort: 0.3}
+tune: {effort: 1, trials: 4}
+train: {epochs: 6, workers: 2}
+"""
+
+
+def made(paths: Paths) -> tuple[dict, dict, bytes]:
+    """Return what was chosen and learned, without what a clock measured."""
+    select, tune = read_json(paths.select), read_json(paths.tune)
+    board = [(one["architecture"], one["score"]) for one in select["leaderboard"]]
+    trials = [(one["options"], one["score"]) for one in tune["trials"]]
+    weights = next(paths.candidate.glob("*.safetensors")).read_bytes()
+    return (select["architecture"], sorted(board)), (tune["options"], trials), weights
+
+
+def stage(root: Path, name: str) -> None:
+    """Run a stage on this machine."""
+    done = subprocess.run([*EVERGREEN, "stage", name, "small"], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A project whose stages have run on one machine."""
+    root = tmp_path_factory.mktemp("alone") / "project"
+    root.mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    subprocess.run([*EVERGREEN, "init"], cwd=root, check=True, capture_output=True)
+    (root / "pipelines" / "small.yaml").write_text(PIPELINE)
+    for name in ("collect", "preprocess"):
+        stage(root, name)
+    shutil.copytree(root, root.parent / "prepared")
+    for name in ("select", "tune", "train"):
+        stage(root, name)
+    yield Paths(root, "small")
+    subprocess.run([*EVERGREEN, "stop"], cwd=root, check=True, capture_output=True)
+
+
+@pytest.fixture
+def cluster(alone, tmp_path):
+    """Two machines, of which the first has a project that is prepared."""
+    project = tmp_path / "project"
+    shutil.copytree(alone.root.parent / "prepared", project)
+    machines = Machines(tmp_path / "machines", project)
+    (project / "cluster.yaml").write_text(f"address: {machines.address}\nstorage: {machines.shared}\n")
+    try:
+        machines.add(1)
+        machines.add(2)
+        yield machines
+    finally:
+        machines.remove()
+
+
+def wait_for(happened, timeout_s: float = 120) -> None:
+    """Wait until something is the case."""
+    deadline = time.monotonic() + timeout_s
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_two_machines_choose_and_learn_what_one_does(alone, cluster):
+    for name in ("select", "tune", "train"):
+        cluster.run(1, *EVERGREEN, "stage", name, "small")
+    assert made(Paths(cluster.project, "small")) == made(alone)
+
+
+def test_a_machine_that_is_switched_off_in_the_race_changes_no_choice(alone, cluster):
+    paths = Paths(cluster.project, "small")
+    race = cluster.start(1, [*EVERGREEN, "stage", "select", "small"])
+    wait_for(lambda: paths.races.is_file() and paths.races.stat().st_size)
+    cluster.kill(2)
+    printed = race.communicate(timeout=300)[0]
+    assert race.returncode == 0, printed
+    found, expected = read_json(paths.select), read_json(alone.select)
+    assert found["architecture"] == expected["architecture"]
+    assert sorted((one["architecture"], one["score"]) for one in found["leaderboard"]) == sorted(
+        (one["architecture"], one["score"]) for one in expected["leaderboard"]
+    )
