@@ -18,7 +18,7 @@ from benchmarks.tables.opponents import class_scores, number_scores
 from evergreen.core.paths import Paths
 from evergreen.stages.train import cross_validation, worker
 from evergreen.stages.trials import race
-from evergreen.stages.trials.worker import Answer, TrialWorker
+from evergreen.stages.trials.trial_worker import Answer, TrialWorker
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +77,7 @@ def without_ray() -> Iterator[None]:
     with ExitStack() as stack:
         for place, stand_in in (
             ("stages.trials.race.Race", LocalRace),
-            ("stages.trials.worker.lower_priority", lambda: None),
+            ("stages.trials.trial_worker.lower_priority", lambda: None),
             ("stages.engines.ray_cluster.connect", lambda _: None),
             ("stages.train.ray_train.fit", fit_here),
             ("stages.train.cross_validation.run", fold_here),
