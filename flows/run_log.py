@@ -1,7 +1,7 @@
 """Keep one file of each run: when it began and why, what its steps said, and how it ended.
 
-A file holds JSON lines under `.evergreen/history/NAME`, the first `{"format": 1, "started": …, "trigger": …}` and the last
-`{"end": …, "why": …}`. They are read without Prefect, and stay readable after a crash: a line is written at once.
+A file holds JSON lines under `.evergreen/history/NAME`, the first `{"format": 1, "started": …, "trigger": …}` and the
+last `{"end": …, "why": …}`. They are read without Prefect, and stay readable after a crash: a line is written at once.
 """
 
 import json

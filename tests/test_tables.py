@@ -12,7 +12,7 @@ from benchmarks.tables.sources import SOURCES
 
 def row(table, split, ours, line, forest, boosting, key="log_loss"):
     beside = {name: {key: score} for name, score in zip(tables.NAMES, (line, forest, boosting), strict=True)}
-    facts = {"table": table, "split": split, "rows": 100, "architecture": "mlp", "core_seconds": 9.0}
+    facts = {"table": table, "split": split, "rows": 100, "architecture": "mlp", "core_seconds": 9.0, "commit": "1234"}
     return {**facts, "scores": {key: ours}, "opponents": beside}
 
 
@@ -28,6 +28,8 @@ def test_the_page_tells_the_ratio_and_the_ranks_of_each_half():
     assert "1 of 1 within 3%. Mean rank: Evergreen 1.50, logistic or ridge 1.50" in seen
     assert "| 1.500 | 4.0 | mlp 1 | 9 | no |" in unseen
     assert "0 of 1 within 3%" in unseen
+    assert "gender (2 of 5)" in unseen
+    assert "Measured at 1234." in unseen
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path, monkeypatch):

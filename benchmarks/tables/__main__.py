@@ -133,7 +133,14 @@ def page(results: Results) -> str:
                 f"{name} {mean:.2f}" for name, mean in zip(["Evergreen", *NAMES.values()], means, strict=True)
             )
             parts += [f"## {title}", "\n".join(table), f"{sum(within)} of {len(within)} within 3%. Mean rank: {told}."]
+    if left := [f"{name} ({n} of {SPLITS})" for name in SOURCES if (n := _splits(results, name)) < SPLITS]:
+        parts.append(f"Not measured on all splits yet: {', '.join(left)}.")
+    parts.append(f"Measured at {', '.join(sorted({row['commit'] for row in results.values()}))}.")
     return "\n\n".join(parts) + "\n"
+
+
+def _splits(results: Results, name: str) -> int:
+    return sum(row["table"] == name for row in results.values())
 
 
 ABOUT = """Written by `python -m benchmarks.tables` (a part of `make reference`; a run that was ended goes on).

@@ -16,8 +16,9 @@ import numpy as np
 
 from benchmarks.tables.opponents import class_scores, number_scores
 from evergreen.core.paths import Paths
-from evergreen.stages.train import worker
+from evergreen.stages.train import cross_validation, worker
 from evergreen.stages.trials import race
+from evergreen.stages.trials.trial_worker import Answer, TrialWorker
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ class LocalRace(race.Race):
     """A race whose only worker is this process."""
 
     def __enter__(self) -> Self:
-        self.workers = [_Remote(race.TrialWorker(self.common, {}))]
+        self.workers = [_Remote(TrialWorker(self.common, {}))]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,7 +51,7 @@ class LocalRace(race.Race):
         self,
         jobs: Sequence[race.Job],
         call: Callable[[Any, race.Job], Any],
-        keep: Callable[[race.Job, race.Answer], None],
+        keep: Callable[[race.Job, Answer], None],
         what: str,
     ) -> None:
         for job in jobs:
@@ -63,15 +64,23 @@ def fit_here(plan: Any, *_: Any) -> None:
     worker.build_trainer(plan).run()
 
 
+def fold_here(plan: Any, *_: Any) -> Any:
+    """Train a plan once a fold, as Ray's workers do; return what all folds have answered."""
+    for number in range(plan.folds):
+        cross_validation.train_fold(plan, number)
+    return cross_validation.load(plan)
+
+
 @contextmanager
 def without_ray() -> Iterator[None]:
     """Have select and train do their work in this process."""
     with ExitStack() as stack:
         for place, stand_in in (
             ("stages.trials.race.Race", LocalRace),
-            ("stages.trials.race.lower_priority", lambda: None),
+            ("stages.trials.trial_worker.lower_priority", lambda: None),
             ("stages.engines.ray_cluster.connect", lambda _: None),
             ("stages.train.ray_train.fit", fit_here),
+            ("stages.train.cross_validation.run", fold_here),
         ):
             stack.enter_context(mock.patch(f"evergreen.{place}", stand_in))
         yield

@@ -17,6 +17,10 @@ SCALINGS = (*STRAIGHT, "log", "quantile")
 OUTLIERS = ("", "bend", "keep", "clip", "flag")  # "": bend inputs, keep targets, and what a curve warps
 FENCE = 3.0  # interquartile ranges: values farther from the quartiles are far out (Tukey 1977)
 NORMAL = 1.349  # deviations between the quartiles of a normal distribution
+TAIL, REACH = (
+    0.025,
+    3.0,
+)  # share of the values beyond the quantiles that set fences; how far those are, in their distance
 STEPS = 101  # quantiles that are kept
 UNBENT = (-1e300, 1e300, 1e300)  # fences that no value passes
 TINY = 1e-300  # what a width of 0 is divided by
@@ -41,17 +45,22 @@ def is_bent(options: Mapping[str, Any], *, target: bool) -> bool:
 
 
 def fit_bend(values: np.ndarray) -> tuple[float, float, float]:
-    """Return (low, high, width) for `bend` of values (N,): their fences, and as much again beyond each.
+    """Return (low, high, width) for `bend` of values (N,).
 
-    Quartiles that are one value say nothing; then those of the distinct values count.
+    The measure is how far the 2.5% and 97.5% quantiles are from the median, the farther: a fortieth of the rows may be
+    wild on either side, and columns that are skewed by nature keep their tails. Three times that are the fences. Where
+    nearly all values are one, the distinct values count.
     """
     if not len(values):
         return UNBENT
-    low, high = first, third = np.quantile(values, (0.25, 0.75))
-    if first == third:
-        low, high = np.quantile(np.unique(values), (0.25, 0.75))
-    width = FENCE * (high - low)
-    return float(min(first, low - width)), float(max(third, high + width)), float(width)
+    for known in (values, np.unique(values)):
+        centre, low = float(np.median(known)), float(np.quantile(known, TAIL, method="higher"))
+        width = max(centre - low, float(np.quantile(known, 1 - TAIL, method="lower")) - centre)
+        if width > 0:
+            break
+    else:  # too few distinct values to call one wild
+        width = max(centre - float(values.min()), float(values.max()) - centre)
+    return centre - REACH * width, centre + REACH * width, width
 
 
 def bend(values: np.ndarray, low: np.ndarray, high: np.ndarray, width: np.ndarray) -> np.ndarray:

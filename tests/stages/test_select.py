@@ -120,8 +120,10 @@ def test_one_that_came_to_nothing_does_not_go_on():
 
 def test_finalists_are_as_many_as_their_seeds_can_be_paid():
     ranked = rung([0, 1, 2, 3, 4, 5])
-    assert named(plan.finalists(ranked, 3, 100.0)) == ["a0", "a1", "a2", "a3", "linear"]
+    assert named(plan.finalists(ranked, 3, 100.0)) == ["a0", "a1", "a2", "a3", "linear"]  # a4 is two errors behind
     assert named(plan.finalists(ranked, 3, 11.0)) == ["a0", "a1", "linear"]
+    ranked[1].work = Work(1.0, 1.0, 4.0, 1.0)
+    assert named(plan.finalists(ranked, 3, 15.0)) == ["a0", "a1", "a2", "linear"]  # two seeds with a2 or without it
     ranked[1].work = Work(1.0, 1.0, 50.0, 1.0)  # it would leave no final to anyone
     assert named(plan.finalists(ranked, 3, 11.0)) == ["a0", "a2", "linear"]
     ranked[0].work = Work(1.0, 1.0, 50.0, 1.0)
@@ -161,6 +163,13 @@ def test_the_plan_grows_with_rows_and_effort_and_ends():
     assert plan.n_finals([counted(1, full=9.0)] * 2, 3, 36.0) == 2
     assert plan.n_finals([counted(1, full=90.0)] * 2, 3, 36.0) == 0
     assert sum(plan.rung_work(rung, 4, 10.0) for rung in (1, 2, 3, 4)) == pytest.approx(10.0)
+
+
+def test_finals_have_what_the_race_left():
+    cheap, costly = counted(0.001, full=0.4), counted(0.5)
+    cheap.goal, costly.goal = 400, 8
+    broken = ContenderState("cnn", 0)
+    assert plan.finals_work([cheap, costly, broken], 100.0) == pytest.approx(100.0 - 0.4 - 4.0)
 
 
 def test_a_race_cut_off_before_three_were_compared_is_no_choice():

@@ -10,18 +10,18 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from evergreen.stages.deploy.api_keys import STRANGER, Caller
 from evergreen.stages.deploy.request_body import RequestError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from evergreen.stages.deploy.api_keys import Caller
     from evergreen.stages.deploy.endpoint import Endpoint
 
 
@@ -31,9 +31,9 @@ class Call:
 
     request: Request
     request_id: str
-    names: dict[str, str]
-    caller: Caller
-    exits: ExitStack
+    names: dict[str, str] = field(default_factory=dict)
+    caller: Caller = STRANGER
+    exits: ExitStack = field(default_factory=ExitStack)
 
 
 Handler = Callable[["Endpoint", Call], Awaitable["Response"]]

@@ -27,6 +27,11 @@ async def show_health(endpoint: Endpoint, call: Call) -> Response:
     return json_response(health, 200 if endpoint.served else 503)
 
 
+async def tell_live(endpoint: Endpoint, call: Call) -> Response:
+    """Say that the process answers, whatever it serves."""
+    return json_response({"status": "ok"})
+
+
 async def show_schema(endpoint: Endpoint, call: Call) -> Response:
     """Return the OpenAPI document."""
     from starlette.responses import Response
@@ -48,10 +53,11 @@ async def show_card(endpoint: Endpoint, call: Call) -> Response:
     return json_response({"name": name, **endpoint.find(name).card()})
 
 
-OPEN = ("/healthz",)
+OPEN = ("/healthz", "/livez")
 ROUTES = {
     "/": {"GET": list_pipelines},
     "/healthz": {"GET": show_health},
+    "/livez": {"GET": tell_live},
     "/openapi.json": {"GET": show_schema},
     "/docs": {"GET": show_docs},
     "/{pipeline}": {"GET": show_card},
