@@ -28,6 +28,7 @@ SPECIAL = 4  # tokens before the vocabulary
 LONGEST = 512  # tokens of a row, unless `length` says otherwise
 GLANCED = 2_000  # texts that tell whether they are words
 LEARNED = 10_000  # texts that tell the vocabulary and the length, spread evenly; all where they are no more
+MAX_BUCKETS = 1 << 20  # for words and pieces of words
 SENTENCE = 4  # words: a column whose typical text has fewer is taken as names, not as text
 UNSEEN = "\ufffd"  # how an unknown token is written
 
@@ -42,7 +43,7 @@ class Text(Written):
         "unit": "",  # "": found from the texts
         "length": 0,  # tokens; 0: found from the texts
         "vocabulary": 8000,
-        "ngrams": 1 << 13,  # buckets for words and pieces of words; 0 leaves them out
+        "ngrams": 8192,  # buckets for words and pieces of words; 0 leaves them out
     }
     OPTIONS_FOR_STEPS: ClassVar[dict[str, Any]] = {"ngrams": 0}
 
@@ -80,6 +81,9 @@ class Text(Written):
     def fit(self, columns: Mapping[str, pa.Array], *, target: bool = False, **options: Any) -> TensorField:
         ((name, column),) = columns.items()
         unit, length, vocabulary, buckets = ({**self.OPTIONS, **options}[name] for name in self.OPTIONS)
+        if not 0 <= buckets <= MAX_BUCKETS:
+            fix = f"use a number from 0 to {MAX_BUCKETS:,}"
+            raise DataError(f"ngrams is {buckets}", place=f"preprocess.kinds.{name}", fix=fix)
         held = column.drop_null()
         texts = held.take(pa.array(evenly_spaced_indices(len(held), LEARNED))).to_pylist()
         listed = _listed(column.type)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from evergreen.models.base import Batch, Inputs
 from evergreen.models.layers import FlattenInputs
 
+MAX_WIDTH = 2048  # of all numbers together: of many columns each has a shorter vector
 MAX_ROWS = 10_000  # that tell where bins end
 
 
@@ -20,6 +21,7 @@ class EmbeddedInputs(nn.Module):
         self.plain = [name for name, field in inputs.items() if field.kind == "number"]
         rest = {name: field for name, field in inputs.items() if name not in self.plain}
         columns = sum(inputs[name].shape[0] for name in self.plain)
+        width = max(2, min(width, MAX_WIDTH // max(1, columns)))
         self.embedding = embedding(columns, width) if columns else None
         self.rest = FlattenInputs(rest) if rest else None
         self.width = columns * width + (self.rest.width if self.rest else 0)

@@ -27,6 +27,7 @@ class EmbeddedMLP(Architecture):
     0.82). 6 s of one core for 3,000 rows.
     """
 
+    VERSION = 2
     ACCEPTS = ROW_KINDS
     SEARCH_SPACE = {
         "learning_rate": (3e-4, 1e-2, "log"),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evergreen.core.errors import ModelError
 from evergreen.models.architectures._numeric_embeddings import EmbeddedInputs, PiecewiseLinear
 from evergreen.models.base import ROW_KINDS, Architecture, Batch, Inputs, Task
 from evergreen.models.layers import FlattenInputs
@@ -28,7 +29,7 @@ class TabM(Architecture):
     """
 
     signs: Tensor  # (M, D)
-    VERSION = 2
+    VERSION = 3
     ACCEPTS = ROW_KINDS
     FIRST_FOR = frozenset({"number", "category"})
     SEARCH_SPACE = {
@@ -44,6 +45,8 @@ class TabM(Architecture):
         self, inputs: Inputs, *, size: float = 1.0, depth: int = 2, dropout: float = 0.1, members: int = 32
     ) -> None:
         super().__init__()
+        if members < 1:
+            raise ModelError(f"members is {members}", place="tabm", fix="use a number of 1 or more")
         self.n_members, self.dropout = members, dropout
         self.inputs = EmbeddedInputs(inputs, PiecewiseLinear, 8)
         self.flat, width = FlattenInputs(inputs), max(4, round(64 * size))

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from evergreen.core.errors import DataError
 from evergreen.data import fitting, kinds, spec
 from evergreen.data.field import TensorField
 from evergreen.data.kinds import _ngrams as ngrams
@@ -83,3 +84,9 @@ def test_the_spec_encodes_them_beside_the_tokens_and_counts_their_bytes():
     assert list(encoded) == ["says", "says ngrams", "target"]
     assert inputs["says"].row_bytes == encoded["says"][0].nbytes + encoded["says ngrams"][0].nbytes
     assert encoded["says ngrams"].dtype == np.int16
+
+
+@pytest.mark.parametrize("buckets", [-1, 10**12])
+def test_a_number_of_buckets_that_no_memory_holds_is_refused(buckets):
+    with pytest.raises(DataError, match=f"preprocess.kinds.says: ngrams is {buckets}"):
+        fitted(ngrams=buckets)

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from evergreen.core.errors import ModelError
 from evergreen.models.architectures._numeric_embeddings import Periodic, PiecewiseLinear
 from evergreen.models.registry import build
-from evergreen.stages.checking.sample_inputs import INPUTS, TARGETS, rows
+from evergreen.stages.checking.sample_inputs import INPUTS, TARGETS, Field, rows
 
 KINDS = ("number", "category")
 
@@ -43,10 +44,22 @@ def test_each_member_learns_by_its_own_loss(task, target):
 
 
 @pytest.mark.parametrize("name", ["tabm", "embedded_mlp", "realmlp"])
+def test_many_numbers_have_short_vectors(name):
+    wide = {"number": Field("number", (2000,))}
+    inputs = build(name, "classification", wide, TARGETS["category"]).architecture.inputs
+    assert inputs.width == 2 * 2000
+
+
+@pytest.mark.parametrize("name", ["tabm", "embedded_mlp", "realmlp"])
 def test_rows_are_answered_alike_alone_and_together(name):
     network, batch = make(name), rows(KINDS, "category", 6)
     alone = torch.cat([network({key: column[[row]] for key, column in batch.items()}) for row in range(6)])
     torch.testing.assert_close(network(batch), alone)
+
+
+def test_an_ensemble_of_none_is_refused():
+    with pytest.raises(ModelError, match="members is 0"):
+        make(members=0)
 
 
 def test_bins_end_at_quantiles_and_say_how_far_a_number_has_come():
