@@ -12,19 +12,16 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evergreen.core.errors import PipelineError, suggest
 from evergreen.core.files import atomic_write, read_json, read_secret
 from evergreen.core.processes import exclusive_lock
 from evergreen.stages.deploy.request_body import RequestError
-
-if TYPE_CHECKING:
-    from starlette.datastructures import Headers
 
 PREFIX = "eg_"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -142,7 +139,7 @@ class Doorkeeper:
         self._signature: tuple[int, ...] | None = None
         self._next_look = 0.0
 
-    def identify(self, headers: Headers, *, is_open: bool = False) -> Caller:
+    def identify(self, headers: Mapping[str, str], *, is_open: bool = False) -> Caller:
         """Return who asks, at an address that is open also a STRANGER.
 
         Raises RequestError (401) where a key is needed and none of those that there are is sent.

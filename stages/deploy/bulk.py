@@ -63,10 +63,11 @@ async def answer_body(
 
     reading, writing = (formats()[one] for one in types)
     limits, about = served.limits, {"version": served.version, "request_id": call.request_id}
-    target = call.exits.enter_context(tempfile.TemporaryFile(dir=endpoint.home))  # noqa: SIM115
+    target = tempfile.TemporaryFile(dir=endpoint.home)  # noqa: SIM115
+    call.ends.append(target.close)
     max_line = limits["max_body_bytes"] if reading.IS_TEXT else 0
     try:
-        async with endpoint.spools.spool(call.request, limits, endpoint.home, max_line) as source:
+        async with endpoint.spools.spool(call, limits, endpoint.home, max_line) as source:
             work = _BulkWork(call, name, served, source, target, endpoint.log)
             job = endpoint.bulk.submit(writing.write, target, work.answer_batches(reading), about)
             try:
@@ -81,7 +82,7 @@ async def answer_body(
         raise RequestError(507, "there is no room on the disk of the endpoint", fix="send fewer rows") from error
     size = target.tell()
     endpoint.spools.held_bytes += size
-    call.exits.callback(lambda: setattr(endpoint.spools, "held_bytes", endpoint.spools.held_bytes - size))
+    call.ends.append(lambda: setattr(endpoint.spools, "held_bytes", endpoint.spools.held_bytes - size))
     served.log_unusual(name)
     headers = {VERSION_HEADER: served.version, "content-length": str(size)}
     return StreamingResponse(_pieces(target), media_type=types[1], headers=headers)

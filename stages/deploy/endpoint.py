@@ -123,22 +123,24 @@ class Endpoint:
             return await _lifespan(receive, send)
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1003})
-        request = Request(scope, receive)
-        given = request.headers.get("x-request-id", "")  # Serve makes one up where none is sent, and answers with it
-        call = Call(request, given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
         start, status = time.perf_counter(), 500
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        given = headers.get("x-request-id", "")  # Serve makes one up where none is sent, and answers with it
+        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        call = Call(Request(scope, receive), headers, request_id)
         try:
-            with call.exits:
-                response = await self.respond(call)
-                status = response.status_code
-                if is_direct:
-                    response.headers["x-request-id"] = call.request_id
-                if parent := TRACE_PARENT.fullmatch(request.headers.get("traceparent", "")):
-                    response.headers["traceparent"] = f"00-{parent[1]}-{secrets.token_hex(8)}-{parent[2]}"
-                await response(scope, receive, send)
+            response = await self.respond(call)
+            status = response.status_code
+            if is_direct:
+                response.headers["x-request-id"] = request_id
+            if parent := TRACE_PARENT.fullmatch(headers.get("traceparent", "")):
+                response.headers["traceparent"] = f"00-{parent[1]}-{secrets.token_hex(8)}-{parent[2]}"
+            await response(scope, receive, send)
         except ClientDisconnect:
             status = 499
         finally:
+            for end in call.ends:
+                end()
             served = self.served.get(call.names.get("pipeline", ""))
             pipeline = call.names["pipeline"] if served else ""  # a stranger may think up any number of names
             self.counters.count(pipeline, served.version if served else "", status, time.perf_counter() - start)
@@ -151,7 +153,7 @@ class Endpoint:
         try:
             check_sender(request.headers, self.hosts)
             handler, call.names, is_open = find_handler(request.scope["path"], request.method)
-            call.caller = self.door.identify(request.headers, is_open=is_open)
+            call.caller = self.door.identify(call.headers, is_open=is_open)
             call.caller.admit(call.names.get("pipeline"))
             return await handler(self, call)
         except RequestError as error:
@@ -168,7 +170,7 @@ class Endpoint:
     ) -> list[dict[str, Any]]:
         """Return one answer for each row that `parse` reads in the request's body."""
         start = time.perf_counter()
-        async with self.bodies.read(call.request, served.limits) as body:
+        async with self.bodies.read(call, served.limits) as body:
             n_bytes = len(body)
             if served.takes_files or n_bytes > QUICK_BYTES:
                 table, row_ids = await asyncio.get_running_loop().run_in_executor(self.parsing, parse, body)

@@ -62,7 +62,7 @@ class LoadedVersion:
 
     def is_quick_batch(self, tables: Sequence[pa.Table]) -> bool:
         """Tell whether a batch takes so little time that it may run in the event loop."""
-        rows, size = sum(table.num_rows for table in tables), sum(table.nbytes for table in tables)
+        rows, size = sum(table.num_rows for table in tables), sum(table.get_total_buffer_size() for table in tables)
         return self.is_quick and rows <= self.limits["max_batch_rows"] and size <= QUICK_BYTES
 
     def parse(self, body: bytearray) -> Parsed:

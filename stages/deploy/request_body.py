@@ -14,6 +14,8 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from evergreen.stages.deploy.protocols import Call
+
 Result = TypeVar("Result")
 JSON = "application/json"
 PIECE_BYTES = 2**20  # of a compressed body that is unpacked at once
@@ -38,13 +40,16 @@ class BodyReader:
         self.limit_key, self.total_key, self.held_bytes = limit_key, total_key, 0
 
     @contextlib.asynccontextmanager
-    async def read(self, request: Request, limits: Mapping[str, Any]) -> AsyncIterator[bytearray]:
+    async def read(self, call: Call, limits: Mapping[str, Any]) -> AsyncIterator[bytearray]:
         """Hold the whole body, unpacked. Raises RequestError as soon as it is too long, too slow, or finds no room."""
         body = bytearray()
         try:
-            async with _limit_seconds(limits["max_body_seconds"]):
-                async for part in self._parts(request, limits):
-                    body += part
+            try:
+                async with asyncio.timeout(limits["max_body_seconds"]):
+                    async for part in self._parts(call, limits):
+                        body += part
+            except TimeoutError:
+                raise _too_late(limits) from None
             yield body
         finally:
             self.held_bytes -= len(body)
@@ -52,39 +57,43 @@ class BodyReader:
 
     @contextlib.asynccontextmanager
     async def spool(
-        self, request: Request, limits: Mapping[str, Any], folder: Path | None, max_line: int
+        self, call: Call, limits: Mapping[str, Any], folder: Path | None, max_line: int
     ) -> AsyncIterator[IO[bytes]]:
         """Hold the whole body, unpacked, in a file without a name, of lines up to `max_line` bytes if that is not 0.
 
         Raises RequestError as soon as a part comes too late, or the whole is too long or finds no room.
         """
-        seconds, line_bytes = limits["max_body_seconds"], 0
+        seconds, n_bytes, line_bytes = limits["max_body_seconds"], 0, 0
         with tempfile.TemporaryFile(dir=folder) as file:
             try:
-                async with _limit_seconds(seconds) as deadline:
-                    async for part in self._parts(request, limits):
-                        file.write(part)
-                        deadline.reschedule(asyncio.get_running_loop().time() + seconds)
-                        first, last = part.find(b"\n"), part.rfind(b"\n")
-                        line_bytes += first if first >= 0 else len(part)
-                        if max_line and line_bytes > max_line:
-                            problem = f"a line has more than {max_line:,} bytes"
-                            raise RequestError(413, problem, fix="send shorter rows")
-                        line_bytes = line_bytes if first < 0 else len(part) - last - 1
+                try:
+                    async with asyncio.timeout(seconds) as deadline:
+                        async for part in self._parts(call, limits):
+                            n_bytes += len(part)
+                            file.write(part)
+                            deadline.reschedule(asyncio.get_running_loop().time() + seconds)
+                            first, last = part.find(b"\n"), part.rfind(b"\n")
+                            line_bytes += first if first >= 0 else len(part)
+                            if max_line and line_bytes > max_line:
+                                problem = f"a line has more than {max_line:,} bytes"
+                                raise RequestError(413, problem, fix="send shorter rows")
+                            line_bytes = line_bytes if first < 0 else len(part) - last - 1
+                except TimeoutError:
+                    raise _too_late(limits) from None
                 file.flush()
                 yield file
             finally:
-                self.held_bytes -= file.tell()
+                self.held_bytes -= n_bytes
 
-    async def _parts(self, request: Request, limits: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    async def _parts(self, call: Call, limits: Mapping[str, Any]) -> AsyncIterator[bytes]:
         """Yield the body, unpacked, as it comes; what was yielded counts as held."""
         limit, n_bytes = limits[self.limit_key], 0
         problem = f"the body has more than {limit} bytes"
         fix = f"send fewer rows in each request, {RAISE.format(self.limit_key)}"
-        stated = request.headers.get("content-length", "")
+        stated = call.headers.get("content-length", "")
         if stated.isdecimal() and int(stated[:20]) > limit:
             raise RequestError(413, problem, fix=fix)
-        async for part in _unpack(request):
+        async for part in _unpack(call):
             n_bytes += len(part)
             if n_bytes > limit:
                 raise RequestError(413, problem, fix=fix)
@@ -95,23 +104,18 @@ class BodyReader:
             yield part
 
 
-@contextlib.asynccontextmanager
-async def _limit_seconds(seconds: float) -> AsyncIterator[asyncio.Timeout]:
-    try:
-        async with asyncio.timeout(seconds) as deadline:
-            yield deadline
-    except TimeoutError:
-        problem = f"the body did not arrive within {seconds:g} s"
-        raise RequestError(408, problem, fix=f"send it at once, {RAISE.format('max_body_seconds')}") from None
+def _too_late(limits: Mapping[str, Any]) -> RequestError:
+    problem = f"the body did not arrive within {limits['max_body_seconds']:g} s"
+    return RequestError(408, problem, fix=f"send it at once, {RAISE.format('max_body_seconds')}")
 
 
-def _unpack(request: Request) -> AsyncIterator[bytes]:
+def _unpack(call: Call) -> AsyncIterator[bytes]:
     """Return the parts of a body without its compression. Raises RequestError (415) for an unknown one."""
-    coding = request.headers.get("content-encoding", "identity").lower()
+    coding = call.headers.get("content-encoding", "identity").lower()
     if coding == "identity":
-        return request.stream()
+        return call.request.stream()
     if coding in ("gzip", "x-gzip", "deflate"):
-        return _decompress(request.stream())
+        return _decompress(call.request.stream())
     fix = "use gzip or deflate, or send it uncompressed"
     raise RequestError(415, f"the body is compressed by {coding:.80}", fix=fix)
 
@@ -151,12 +155,12 @@ async def _wait_until_gone(request: Request) -> None:
         pass
 
 
-def check_type(request: Request, accepted: Collection[str]) -> str:
+def check_type(headers: Mapping[str, str], accepted: Collection[str]) -> str:
     """Return the content type, one of the accepted; "" stands for none. Raises RequestError (415) for another.
 
     No page in a browser can send JSON to another host without a CORS preflight, which no page gets.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in accepted:
         return kind
     problem = f"the body is of an unknown type (got {kind:.80})" if kind else "the body has no Content-Type"

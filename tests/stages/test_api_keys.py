@@ -145,7 +145,7 @@ def test_the_file_is_looked_at_once_a_second(endpoint, tmp_path):
     assert predict(endpoint).status_code == 200
     api_keys.add_key(tmp_path, "shop")
     endpoint.door._next_look = time.monotonic() + 1
-    assert endpoint.door.identify(httpx.Headers()) is api_keys.EVERYBODY
+    assert endpoint.door.identify({}) is api_keys.EVERYBODY
 
 
 def test_nothing_listens_beyond_loopback_without_keys(tmp_path):

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -27,13 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Call:
-    """One request: what was sent, its id, the words that its address names, who asks, and what to do at its end."""
+    """One request: what was sent, its id, the words that its address names, who asks, and what is called at its end."""
 
     request: Request
+    headers: Mapping[str, str]  # of each name the last one; looking one up in the request's takes as long as a regex
     request_id: str
-    names: dict[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
     caller: Caller = STRANGER
-    exits: ExitStack = field(default_factory=ExitStack)
+    ends: list[Callable[[], object]] = field(default_factory=list)
 
 
 Handler = Callable[["Endpoint", Call], Awaitable["Response"]]
@@ -45,7 +45,8 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def find_handler(path: str, method: str) -> tuple[Handler, dict[str, str], bool]:
+@lru_cache(maxsize=1024)
+def find_handler(path: str, method: str) -> tuple[Handler, Mapping[str, str], bool]:
     """Return what answers a path, the words that its address names, and whether it needs no key.
 
     Raises RequestError (404, 405).

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 async def take_labels(endpoint: Endpoint, call: Call) -> Response:
     """Store labels; say how many, and which were unknown or double."""
-    check_type(call.request, (JSON,))
+    check_type(call.headers, (JSON,))
     name = call.names["pipeline"]
     served, log = endpoint.find(name), endpoint.log
     if log is None:
         raise RequestError(404, "no requests are logged here", fix="serve the pipeline from a project")
-    async with endpoint.bodies.read(call.request, served.limits) as body:
+    async with endpoint.bodies.read(call, served.limits) as body:
         labels = parse_object(body, served.limits, f'send {{"labels": [{FIELDS.removeprefix("send ")}, …]}}').get(
             "labels"
         )

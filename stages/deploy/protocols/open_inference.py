@@ -62,9 +62,9 @@ async def show_model(endpoint: Endpoint, call: Call) -> Response:
 
 async def infer(endpoint: Endpoint, call: Call) -> Response:
     """Answer tensors with tensors."""
-    check_type(call.request, (JSON, BINARY, ""))
+    check_type(call.headers, (JSON, BINARY, ""))
     name, served = call.names["pipeline"], _find(endpoint, call)
-    asked = Inference(served, call.request.headers.get(JSON_LENGTH, ""))
+    asked = Inference(served, call.headers.get(JSON_LENGTH, ""))
     answers = await endpoint.predict(call, name, served, asked.parse)
     return asked.respond(name, call.request_id, answers)
 

@@ -43,7 +43,7 @@ async def show_docs(endpoint: Endpoint, call: Call) -> Response:
     """Return the page for people."""
     from starlette.responses import HTMLResponse
 
-    address = f"http://{call.request.headers.get('host', '127.0.0.1')}"
+    address = f"http://{call.headers.get('host', '127.0.0.1')}"
     return HTMLResponse((await endpoint.render("page")).replace(ADDRESS, address))
 
 

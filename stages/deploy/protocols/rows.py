@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 async def predict(endpoint: Endpoint, call: Call) -> Response:
     """Answer rows with the version that is served, or with the one that the address names."""
-    name, headers = call.names["pipeline"], call.request.headers
-    content_type = check_type(call.request, formats())
-    accept = headers.get("accept", "*/*")
+    name = call.names["pipeline"]
+    content_type = check_type(call.headers, formats())
+    accept = call.headers.get("accept", "*/*")
     answer_type = content_type if accept == "*/*" else choose_type(accept, content_type)
     served = endpoint.find(name, call.names.get("version", ""))
     if content_type != JSON:
