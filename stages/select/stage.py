@@ -3,7 +3,8 @@
 Synchronous successive halving (Jamieson and Talwalkar 2016) by a factor of 3 at a constant learning rate: all train by
 equal work, the best third goes on, and those that may still reach it. The baseline, where there is one, stays to the
 end. Then the finalists are trained as the candidate will be, with several seeds, and of those within one standard error
-of the best the one is chosen whose answer is the least work, then the one with fewest parameters (Breiman et al. 1984).
+of the best the one is chosen whose answer is the least work, then the one with fewest parameters (Breiman et al. 1984),
+as long as that is expected to cost next to nothing.
 
 How far each trains follows from the rows, the settings and the work that a network is (stages/trials/race_plan.py).
 Where a limit of seconds cuts the plan off, the choice is provisional: it says so, only a person may release it, and the
@@ -20,9 +21,10 @@ from evergreen.core.progress import Progress, no_progress
 from evergreen.stages.select.config import SelectConfig
 from evergreen.stages.trials import race_plan as plan
 
+MAX_COST = 0.01  # of the best one's mean row score, that a cheaper answer may be expected to cost
 MIN_FOLDS = 2  # one, of which nobody asked for, tells no more than the validation split
 
-VERSION = 5  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
+VERSION = 6  # raised when the same inputs and settings give another result, by this stage's code or by what it shares
 
 
 def run(config: SelectConfig, paths: Paths, *, task: str, progress: Progress = no_progress) -> dict[str, Any]:
@@ -208,14 +210,14 @@ def _decide(contenders: list[Any], names: list[str], paths: Paths, left: float |
 
 
 def _choose(raced: list[Any], name: str, direction: str) -> tuple[str, str]:
-    """Choose the cheapest within one standard error of the best, measured on the same validation rows."""
+    """Choose the cheapest within one standard error of the best on the same rows, where it costs next to nothing."""
     sign = 1 if direction == "max" else -1
     furthest = max(one.rung for one in raced)
     finalists = [contender for contender in raced if contender.final]
     finalists = finalists or [contender for contender in raced if contender.rung == furthest or contender.is_baseline]
     best = max(finalists, key=lambda contender: sign * contender.mean)
-    close = [contender for contender in finalists if contender is best or contender.paired_gap(best) <= 1]
-    chosen = min(close, key=lambda one: (_rounded(one.work.answer), one.parameters, -sign * one.mean))
+    close = [one for one in finalists if one.paired_gap(best) <= 1 and one.expected_cost(best) <= MAX_COST]
+    chosen = min([best, *close], key=lambda one: (_rounded(one.work.answer), one.parameters, -sign * one.mean))
     others = [contender for contender in finalists if contender is not chosen] or [
         contender for contender in raced if contender is not chosen
     ]

@@ -12,6 +12,7 @@ from evergreen.stages.trials.trial import Score
 
 MIN_EFFECTIVE_ROWS = 30.0  # that carry the variance of a mean, below which a few wild rows are it
 TRIMMED_SHARE = 0.02  # of the rows at either end, where tails are that heavy
+SPREAD = 0.03  # of the best one's mean, by which finalists truly differ: what was measured is drawn towards it
 DOUBLINGS = 2.0  # of its updates, over which a contender may gain as much as over the last one
 
 
@@ -125,6 +126,20 @@ class ContenderState:
         kept = rows - 2 * cut
         error = float(winsorised.var(ddof=1)) * (rows - 1) / (kept * (kept - 1))
         return max(gap, _in_standard_errors(trimmed, error)) if trimmed * mean > 0 else gap
+
+    def expected_cost(self, best: Self) -> float:
+        """Return what choosing it in the place of `best` is expected to cost, as a fraction of its mean row score.
+
+        The difference on the same rows is shrunk by the more, the less certain it is (Efron and Morris 1975, "Data
+        Analysis Using Stein's Estimator and Its Generalizations").
+        """
+        mine, theirs = (np.mean(contender.rows, axis=0) for contender in (self, best))
+        scale, differences = abs(float(theirs.mean())), mine - theirs
+        if not scale or len(differences) < 2:
+            return 0.0
+        cost = abs(float(differences.mean())) / scale
+        variance = float(differences.var(ddof=1)) / len(differences) / scale**2
+        return cost * SPREAD**2 / (SPREAD**2 + variance)
 
     def to_row(self) -> dict[str, Any]:
         """Return its row of the leaderboard."""

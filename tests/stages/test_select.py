@@ -87,6 +87,19 @@ def test_rare_rows_that_matter_are_not_trimmed_away():
     assert select._choose([losses("linear", common), losses("mlp", rare)], "log_loss", "min")[0] == "mlp"
 
 
+def test_a_cheaper_answer_may_not_be_expected_to_cost_much():
+    noise = random.Random(0)
+
+    def raced(behind, spread, rows=2000):
+        good = [1 + noise.random() for _ in range(rows)]
+        bad = [row + 1.5 * behind + spread * (1 if place % 2 else -1) for place, row in enumerate(good)]
+        return select._choose([losses("linear", bad), losses("mlp", good)], "log_loss", "min")[0]
+
+    assert raced(0.008, 0.9) == "linear"  # less than one part in a hundred
+    assert raced(0.02, 1.5) == "mlp"  # two parts, measured to within as much or so
+    assert raced(0.02, 6.0) == "linear"  # two parts that may be nothing
+
+
 def rung(scores):
     """Contenders after a rung at these scores, the best first, none of which still gains."""
     ranked = [contender(f"a{place}", 1, wrong) for place, wrong in enumerate(scores)]
