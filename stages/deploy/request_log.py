@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from evergreen.core.errors import PipelineError
+from evergreen.stages.artifacts import MISFITS
 from evergreen.stages.deploy import logged_requests
 
 if TYPE_CHECKING:
@@ -101,10 +102,10 @@ class RequestLog:
 
     def _work(self) -> None:
         while not self._stop.wait(SECONDS):
+            self.flush()
             try:
-                self.flush()
                 self._clean()
-            except (OSError, ValueError, PipelineError) as error:  # a full disk, an odd value: serving goes on
+            except (OSError, PipelineError) as error:
                 LOG.error("the request log: %s", error)
 
     def _write(self, key: tuple[str, str], entries: Sequence[Entry]) -> None:
@@ -120,9 +121,9 @@ class RequestLog:
                 self._journals[key] = Journal(self.folder / key[0], stem, today, batch.schema, settings)
             self._journals[key].write(batch)
             self.written_rows += rows
-        except (OSError, ValueError):
+        except (*MISFITS, OSError) as error:  # a full disk, an odd value: serving and other logs go on
             self.dropped_rows += rows
-            raise
+            LOG.error("the request log of %s: %s", key[0], error)
 
     def _clean(self) -> None:
         """Compact journals of dead replicas and of days that are over, and remove what is too old or too much."""

@@ -166,7 +166,7 @@ def test_a_disk_that_is_full_stops_no_answer(start, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(request_log, "SECONDS", 0.01)
-    monkeypatch.setattr(request_log.LOG, "error", lambda text, error: said.append(str(error)))
+    monkeypatch.setattr(request_log.LOG, "error", lambda text, *more: said.append(str(more[-1])))
     monkeypatch.setattr(request_log.Journal, "write", fail)
     assert post(endpoint, "/sizes/predict", ROW).status_code == 200
     deadline = time.monotonic() + 10
@@ -174,6 +174,17 @@ def test_a_disk_that_is_full_stops_no_answer(start, monkeypatch):
         time.sleep(0.01)
     assert endpoint.log.dropped_rows == 1
     assert "No space left" in said[0]
+
+
+def test_an_answer_that_fits_nothing_is_dropped_and_the_log_goes_on(start):
+    endpoint = start()
+    odd = [{"prediction": "small"}, {"other": object()}]
+    entry = request_log.Entry("sizes", endpoint.served["sizes"], pa.table({"age": [1, 2]}), odd, "odd", "", 0.1, 9)
+    endpoint.log.put(entry)
+    endpoint.log.flush()
+    assert endpoint.log.dropped_rows == 2
+    post(endpoint, "/sizes/predict", ROW, x_request_id="after")
+    assert [row["request_id"] for row in logged(endpoint)] == ["after"]
 
 
 def test_old_days_and_what_is_too_much_go(start, monkeypatch):
