@@ -8,9 +8,9 @@ each bucket was found in, which weighs the rare above the common (Spärck Jones 
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,12 @@ WORDS, PAIRS, PIECES = range(3)  # each hashes otherwise
 
 def fit_ngrams(texts: Sequence[Any], buckets: int) -> dict[str, Any]:
     """Return the state of training texts, or of lists of words."""
-    rows = [_codes(text, buckets) for text in texts]
-    found = np.bincount([code for row in rows for code in set(row)], minlength=buckets + 1)
-    length = max(1, min(LONGEST, max(map(len, rows), default=1)))
+    rows = [_codes(text, buckets, LONGEST) for text in texts]
+    found = np.zeros(buckets + 1, np.int64)
+    for row in rows:
+        found[row] += 1  # once, however often a row has a number
     dtype = "int16" if buckets < 1 << 15 else "int32"
-    return {"shape": [length], "dtype": dtype, "rows": len(rows), "found": found[1:].tolist()}
+    return {"shape": [max([1, *map(len, rows)])], "dtype": dtype, "rows": len(rows), "found": found[1:].tolist()}
 
 
 def encode_ngrams(state: Mapping[str, Any], texts: Sequence[Any]) -> np.ndarray:
@@ -36,26 +37,30 @@ def encode_ngrams(state: Mapping[str, Any], texts: Sequence[Any]) -> np.ndarray:
     (length,), buckets = state["shape"], len(state["found"])
     encoded = np.zeros((len(texts), length), state["dtype"])
     for place, text in enumerate(texts):
-        row = _codes(text, buckets)[:length]
+        row = _codes(text, buckets, length)
         encoded[place, : len(row)] = row
     return encoded
 
 
-def _codes(text: Any, buckets: int) -> list[int]:
-    counts = Counter(hashed % buckets + 1 for hashed in _hashes(text))
-    return [code for code, count in counts.items() for _ in range(count.bit_length())]
-
-
-def _hashes(text: Any) -> Iterator[int]:
-    """Yield a number for each word, then for each pair of words, then for what is within words, the shortest first."""
+def _codes(text: Any, buckets: int, length: int) -> np.ndarray:
+    """Return at most `length` numbers; a longer span of characters is left out where the shorter ones fill them."""
     cleaned = [unicodedata.normalize("NFKC", part).casefold() for part in ([text] if isinstance(text, str) else text)]
     words = WORD.findall(cleaned[0]) if isinstance(text, str) else cleaned
-    yield from (zlib.crc32(word.encode(), WORDS) for word in words)
-    yield from (zlib.crc32(f"{first} {second}".encode(), PAIRS) for first, second in pairwise(words))
-    yield from (hashed for span in SPANS for word in words for hashed in _pieces(word, span))
+    counts = Counter(_code(word, WORDS, buckets) for word in words)
+    counts.update(_code(f"{first} {second}", PAIRS, buckets) for first, second in pairwise(words))
+    for span in SPANS:
+        if len(counts) >= length:
+            break
+        counts.update(chain.from_iterable([_pieces(word, span, buckets) for word in words]))
+    codes, often = (np.fromiter(part, np.int64, len(counts)) for part in (counts.keys(), counts.values()))
+    return codes.repeat(np.frexp(often)[1])[:length]  # the exponent of 2 is the number of bits
+
+
+def _code(text: str, sort: int, buckets: int) -> int:
+    return zlib.crc32(text.encode(), sort) % buckets + 1
 
 
 @lru_cache(1 << 17)
-def _pieces(word: str, span: int) -> tuple[int, ...]:
+def _pieces(word: str, span: int, buckets: int) -> tuple[int, ...]:
     framed = f" {word} "
-    return tuple(zlib.crc32(framed[at : at + span].encode(), PIECES) for at in range(len(framed) - span + 1))
+    return tuple(_code(framed[at : at + span], PIECES, buckets) for at in range(len(framed) - span + 1))

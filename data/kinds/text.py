@@ -38,7 +38,7 @@ class Text(Written):
     TASK = "language_modelling"
     TASK_FROM_OWN_KIND = "translation"
     OWN_INPUT_OPTIONS: ClassVar[dict[str, Any]] = {"unit": "character"}
-    VERSION = 2
+    VERSION = 3
     OPTIONS: ClassVar[dict[str, Any]] = {
         "unit": "",  # "": found from the texts
         "length": 0,  # tokens; 0: found from the texts
