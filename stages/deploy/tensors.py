@@ -41,14 +41,14 @@ def read_tensor(entry: Entry, data: memoryview | None, schema: Mapping[str, Any]
     Raises DataError where shape, datatype and data do not agree.
     """
     place = f"input '{str(entry.get('name'))[:80]}'"
-    shape, datatype = entry.get("shape"), entry.get("datatype")
+    shape, datatype = entry.get("shape"), str(entry.get("datatype"))
     if not isinstance(shape, list) or not shape or not all(type(side) is int and side > 0 for side in shape):
         raise DataError(
             "its shape is not a list of lengths, of which the first is the rows", place=place, fix="send one"
         )
     if datatype != TEXT and datatype not in NUMBERS:
         fix = f"use one of {TEXT}, {', '.join(NUMBERS)}"
-        raise DataError(f"there is no datatype {str(datatype)[:20]!r}", place=place, fix=fix)
+        raise DataError(f"there is no datatype {datatype[:20]!r}", place=place, fix=fix)
     if len(shape) > 1 and shape[1:] == [1] and schema.get("type") != "array":
         shape = shape[:1]  # clients like a column to be (N, 1)
     if data is not None:

@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import threading
+from random import Random
 
 import httpx
 import numpy as np
@@ -186,6 +187,20 @@ BAD = {
     "half a stream": (ARROW, encode(table(), ARROW)[:9000], 422, ["Arrow"]),
     "half a file": (PARQUET, encode(table(), PARQUET)[:-100], 422, ["Parquet"]),
     "offsets into nowhere": (ARROW, with_wrong_offsets(), 422, ["Arrow"]),
+    "a name that is no text": (ARROW, encode(table(5), ARROW).replace(b"colour", b"col\xffur"), 422, ["Arrow"]),
+    "a name that is no text in Parquet": (
+        PARQUET,
+        encode(table(5), PARQUET).replace(b"colour", b"col\xffur"),
+        422,
+        ["Parquet"],
+    ),
+    "a text that is none": (ARROW, encode(table(5), ARROW).replace(b"red", b"r\xffd"), 422, ["Arrow"]),
+    "a text that is none in Parquet": (
+        PARQUET,
+        encode(pa.table({"age": [1.0], "colour": ["abcdefghijkl"]}), PARQUET).replace(b"abcdef", b"abcd\xff\xff"),
+        422,
+        ["Parquet"],
+    ),
     "a compressed batch of zeros": (ARROW, stream(BIG, compression="zstd"), 422, ["max_decoded_bytes", "1,000,000"]),
     "a long text many times": (
         ARROW,
@@ -233,6 +248,30 @@ def test_a_body_that_cannot_be_answered_gets_one_clear_message(endpoint, name):
         assert "/dev/fd" not in message
         assert "\n" not in message
         assert len(message) < 700
+
+
+@pytest.mark.parametrize("content_type", [ARROW, PARQUET, NDJSON, CSV])
+def test_damaged_bodies_are_refused_and_break_nothing(endpoint, content_type):
+    random, whole = Random(0), encode(table(50), content_type)
+    statuses = set()
+    for _ in range(200):
+        body = bytearray(whole)
+        for _ in range(random.choice([1, 1, 2, 5])):
+            place = random.randrange(len(body))
+            match random.randrange(4):
+                case 0:
+                    body[place] = random.randrange(256)
+                case 1:
+                    body[place : place + 8] = random.choice([-1, 0, 2**40, 2**31 - 1]).to_bytes(
+                        8, "little", signed=True
+                    )
+                case 2:
+                    del body[place : place + random.randrange(1, 30)]
+                case 3:
+                    body[place:place] = body[place : place + random.randrange(1, 30)]
+        statuses.add(post(endpoint, "sizes", bytes(body), content_type).status_code)
+    assert statuses <= {200, 413, 422}
+    assert 422 in statuses
 
 
 def test_an_upload_that_stops_is_given_up(endpoint):

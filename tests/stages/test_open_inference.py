@@ -140,6 +140,7 @@ BAD = [
     (changed(shape=[-1]), 422, ["age", "shape"]),
     (changed(shape="2"), 422, ["age", "shape"]),
     (changed(datatype="FP128"), 422, ["age", "FP128", "FP64"]),
+    (changed(datatype=["FP64"]), 422, ["age", "datatype"]),
     (changed(data=None), 422, ["age", "data"]),
     (changed(data=["a", "b"]), 422, ["row 0", "age", "number"]),
     (changed(data=[[1], [1, 2]]), 422, ["row 1", "age"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -11,10 +12,18 @@ from evergreen.core.errors import DataError
 from evergreen.stages.answer_table import answer_columns
 from evergreen.stages.deploy.formats import Answers, Rows
 
+DAMAGES = (pa.ArrowException, OSError, UnicodeDecodeError, LookupError, struct.error)  # of reading what is damaged
+
+
+def explain_damage(error: Exception, wanted: str, fix: str) -> DataError:
+    """Return the error for a body that is not what its content type says."""
+    return DataError(f"the body is not {wanted} ({' '.join(str(error).split()):.200})", fix=fix)
+
 
 def slice_batches(batches: Iterator[pa.RecordBatch], batch_rows: int, max_bytes: int) -> Iterator[Rows]:
     """Yield record batches in pieces of at most `batch_rows` rows. Raises DataError for one that is too large."""
     for batch in batches:
+        batch.validate(full=True)  # offsets that point elsewhere would be followed
         for start in range(0, batch.num_rows, batch_rows):
             table = pa.Table.from_batches([batch.slice(start, batch_rows)]).replace_schema_metadata()
             if (n_bytes := sum(map(_unpacked_bytes, table.itercolumns()))) > max_bytes:

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evergreen.core.errors import DataError
 from evergreen.stages.deploy.formats import Answers, Rows
-from evergreen.stages.deploy.formats._columns import slice_batches, to_batches
+from evergreen.stages.deploy.formats._columns import DAMAGES, explain_damage, slice_batches, to_batches
 
 CONTENT_TYPE = "application/vnd.apache.parquet"
 IS_TEXT = False
@@ -24,9 +23,8 @@ def read(path: Path, batch_rows: int, limits: Mapping[str, Any]) -> Iterator[Row
             texts = _check_sizes(file.metadata, limits)
         with pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False) as file:
             yield from slice_batches(file.iter_batches(batch_rows), batch_rows, limits["max_decoded_bytes"])
-    except (pa.ArrowException, OSError) as error:
-        problem = f"the body is not a Parquet file ({str(error).splitlines()[0]:.200})"
-        raise DataError(problem, fix="write it with pyarrow.parquet.write_table") from error
+    except DAMAGES as error:
+        raise explain_damage(error, "a Parquet file", "write it with pyarrow.parquet.write_table") from error
 
 
 def _check_sizes(metadata: pq.FileMetaData, limits: Mapping[str, Any]) -> list[str]:
