@@ -20,12 +20,13 @@ from evergreen.core.errors import DataError
 from evergreen.core.files import atomic_write
 from evergreen.core.processes import exclusive_lock
 from evergreen.data import kinds
-from evergreen.stages.deploy.logged_requests import read_requests
+from evergreen.stages.deploy.logged_requests import read_requests, to_id
 
 if TYPE_CHECKING:
     from evergreen.data.spec import FeatureSpec
 
 FIELDS = 'send {"request_id": …, "row": 0, "label": …} or {"id": your own, "label": …}'
+MAX_DIGITS = 15  # of a row's number
 MAX_TOLD = 20  # ids that a message lists
 Place = tuple[str, int]  # request id and row
 
@@ -69,18 +70,20 @@ def _read_entry(entry: Any, number: int) -> tuple[str | Place, Any]:
     if not isinstance(entry, dict) or "label" not in entry or entry["label"] is None:
         raise DataError("it has no label", place=place, fix=FIELDS)
     if entry.get("id") not in (None, ""):
-        return str(entry["id"]), entry["label"]
-    row = entry.get("row", 0)
-    if not entry.get("request_id") or not str(row or 0).isdecimal():
+        return to_id(entry["id"]), entry["label"]
+    row = str(entry.get("row") or 0)
+    if not entry.get("request_id") or not row.isdecimal() or len(row) > MAX_DIGITS:
         raise DataError("it names no row", place=place, fix=FIELDS)
-    return (str(entry["request_id"]), int(row or 0)), entry["label"]
+    return (to_id(entry["request_id"]), int(row)), entry["label"]
 
 
 def _to_array(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise DataError("the labels are of several types", place="labels", fix="send values of one type") from error
+    except (ValueError, TypeError, OverflowError) as error:  # those of Arrow are among them
+        raise DataError(
+            "the labels are of several types, or odd", place="labels", fix="send values of one type"
+        ) from error
 
 
 def _find_places(folder: Path, keys: Sequence[str | Place]) -> dict[str | Place, list[Place]]:

@@ -58,15 +58,16 @@ def to_batch(entries: Sequence[Entry]) -> pa.RecordBatch:
         [row for e, n in zip(entries, counts, strict=True) for row in range(e.first_row, e.first_row + n)]
     )
     ids = [e.row_ids if e.row_ids is not None else [None] * n for e, n in zip(entries, counts, strict=True)]
-    columns["id"] = pa.array([_to_id(one) for some in ids for one in some], COLUMNS["id"])
+    columns["id"] = pa.array([None if one is None else to_id(one) for some in ids for one in some], COLUMNS["id"])
     arrays = [columns[name] for name in COLUMNS]
     arrays += [_struct(dict(zip(asked.column_names, asked.columns, strict=True)), len(place))]
     arrays += [_struct(answer_columns(answers), len(place))]
     return pa.record_batch(arrays, names=[*COLUMNS, "asked", "answered"])
 
 
-def _to_id(value: Any) -> str | None:
-    return None if value is None else str(value)[:200].encode(errors="replace").decode()
+def to_id(value: Any) -> str:
+    """Return a caller's own id as the log has it: a text of at most 200 characters."""
+    return str(value)[:200].encode(errors="replace").decode()
 
 
 def _struct(columns: dict[str, pa.Array | pa.ChunkedArray], n_rows: int) -> pa.Array:

@@ -309,6 +309,10 @@ def test_labels_are_joined_and_unknown_and_double_ones_told(start):
         ({"labels": [{"request_id": "x", "row": -1, "label": "small"}]}, 422, "names no row"),
         ({"labels": [{"id": "a", "label": "small"}, {"id": "b", "label": [1]}]}, 422, "types"),
         ({"labels": [{"id": "a", "label": "small"}] * 1001}, 422, "1000"),
+        ({"labels": [{"request_id": "x", "row": "9" * 5000, "label": "small"}]}, 422, "names no row"),
+        ({"labels": [{"id": "\ud800", "label": "\ud800"}]}, 422, "odd"),
+        ({"labels": [{"id": "a", "label": {"b": 1}}]}, 422, "entry 0"),
+        ({"labels": [{"id": "a", "label": 10**400}]}, 422, "odd"),
         ("[", 400, "JSON"),
     ],
 )
