@@ -11,6 +11,9 @@ from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from evergreen.stages.deploy.formats import formats
+from evergreen.stages.deploy.request_body import JSON
+
 if TYPE_CHECKING:
     from evergreen.stages.deploy.loaded_version import LoadedVersion
 
@@ -18,14 +21,16 @@ ADDRESS = "http://ENDPOINT.invalid"  # stands in the page where the endpoint's a
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 REFUSALS = {
     "400": "the body is not JSON",
-    "403": "a web page of another host asks",
+    "401": "an API key is needed, and none that is known was sent",
+    "403": "the key is not for this pipeline, or a web page of another host asks",
     "404": "there is no such pipeline",
     "408": "the body does not arrive in time",
     "413": "the body, or what it decodes to, is larger than may be",
-    "415": "the body is not sent as application/json",
+    "415": "the content type is not one of these",
     "421": "the request names a host that is not the endpoint's",
     "422": "a field is missing, of the wrong type or shape, too large, or not a finite number",
-    "429": "too many rows or bytes are waiting; Retry-After says when to come again",
+    "429": "too much waits, or a limit of the key is used up; Retry-After says when to come again",
+    "507": "the disk is full",
 }
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1a2b22;
@@ -68,7 +73,9 @@ def build_document(served: Mapping[str, LoadedVersion]) -> dict[str, Any]:
         paths[f"/{name}"] = {"get": _get(f"What {name} is: architecture, version, scores, fields of a row")}
         paths[f"/{name}/predict"] = {"post": _predict(name, version)}
     info = {"title": "Evergreen", "version": "1", "description": "Predictions of the released models."}
-    return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
+    components = {"schemas": schemas, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
+    security = [{}, {"key": []}]  # where there are API keys
+    return {"openapi": "3.1.0", "info": info, "paths": paths, "components": components, "security": security}
 
 
 def _get(summary: str) -> dict[str, Any]:
@@ -80,7 +87,7 @@ def _predict(name: str, loaded: LoadedVersion) -> dict[str, Any]:
     max_rows = loaded.limits["max_rows"]
     batch = _object(rows={"type": "array", "items": row, "minItems": 1, "maxItems": max_rows})
     example = {"example": {"rows": [loaded.schema["example"]]}} if "example" in loaded.schema else {}
-    body = {"application/json": {"schema": {"oneOf": [batch, row]}, **example}}
+    body = {one: {} for one in formats()} | {JSON: {"schema": {"oneOf": [batch, row]}, **example}}
     answer = _object(
         version={"type": "string", "example": loaded.version},
         request_id={"type": "string"},
