@@ -9,6 +9,7 @@ TORCH := 2.13.0
 EXTRAS := audio,delta,demo,dev,docs,excel,graphs,pretrained,sql
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action ignore -c constraints.txt
 ON_ALL_CORES := --numprocesses auto --maxprocesses 8 --dist loadfile
+TWO_AT_ONCE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 PREPARE := import pathlib, evergreen.stages.engines.versions as versions; versions.prepare(pathlib.Path.cwd())
 FITS := import sys; print(sys.version_info >= (3, 11))
 REFUSAL = Evergreen needs Python 3.11 or later, and $(or $(PYTHON),python3) is $(or $(shell $(PYTHON) --version \
@@ -27,7 +28,7 @@ run: $(READY)          ## bring the pipeline up to date, release it, serve it, a
 
 test: $(READY)         ## FAST=1 leaves out what starts an engine, and what takes long
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/slow --ignore=tests/cluster $(ON_ALL_CORES) $(if $(FAST),-m "not slow")
-	@$(if $(FAST),,$(BIN)/python -m pytest tests/slow)
+	@$(if $(FAST),,$(BIN)/python -m pytest tests/slow $(TWO_AT_ONCE))
 
 cluster-test: $(READY) ## as root: several machines on this one, by network namespaces; skipped with the reason elsewhere
 	@$(BIN)/python -m pytest tests/cluster -rs
