@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import re
 import secrets
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+SWITCH_SECONDS = 0.0005  # how long the event loop waits for a thread that holds Python's lock; else ten times as long
 TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")  # of W3C's Trace Context
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")  # what may go into headers and logs as it came
 
@@ -75,6 +77,7 @@ class Endpoint:
         """
         import torch
 
+        sys.setswitchinterval(SWITCH_SECONDS)
         torch.set_num_threads(1)  # a batch is too small to be worth waking other cores for
         loop, wanted = asyncio.get_running_loop(), config["pipelines"]
         kept = {name: one for name, one in self.served.items() if name in wanted}

@@ -74,7 +74,7 @@ def build_document(served: Mapping[str, LoadedVersion]) -> dict[str, Any]:
         paths[f"/{name}/predict"] = {"post": _predict(name, version)}
     info = {"title": "Evergreen", "version": "1", "description": "Predictions of the released models."}
     components = {"schemas": schemas, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
-    security = [{}, {"key": []}]  # where there are API keys
+    security: list[dict[str, Any]] = [{}, {"key": []}]  # where there are API keys
     return {"openapi": "3.1.0", "info": info, "paths": paths, "components": components, "security": security}
 
 
@@ -87,7 +87,7 @@ def _predict(name: str, loaded: LoadedVersion) -> dict[str, Any]:
     max_rows = loaded.limits["max_rows"]
     batch = _object(rows={"type": "array", "items": row, "minItems": 1, "maxItems": max_rows})
     example = {"example": {"rows": [loaded.schema["example"]]}} if "example" in loaded.schema else {}
-    body = {one: {} for one in formats()} | {JSON: {"schema": {"oneOf": [batch, row]}, **example}}
+    body: dict[str, Any] = {one: {} for one in formats()} | {JSON: {"schema": {"oneOf": [batch, row]}, **example}}
     answer = _object(
         version={"type": "string", "example": loaded.version},
         request_id={"type": "string"},

@@ -98,7 +98,10 @@ class RequestLog:
         self.flush()
         with self._writing:
             for key in list(self._journals):
-                self._journals.pop(key).close()
+                try:
+                    self._journals.pop(key).close()
+                except OSError as error:
+                    LOG.error("the request log of %s: %s", key[0], error)
 
     def _work(self) -> None:
         while not self._stop.wait(SECONDS):
