@@ -82,6 +82,26 @@ def test_triton_s_client_gets_what_rows_of_json_get(url, tmp_path):
     assert "there is no pipeline 'size'" in found["error"]
 
 
+def test_a_table_of_many_rows_passes_the_front(url):
+    import httpx
+    import pyarrow as pa
+
+    rows = pa.table({"age": [0.5, 0.25] * 50_000, "colour": ["red", "blue"] * 50_000})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    body = sink.getvalue().to_pybytes()
+    parts = (body[start : start + 2**18] for start in range(0, len(body), 2**18))
+    headers = {"Content-Type": "application/vnd.apache.arrow.stream"}
+    response = httpx.post(f"{url}/sizes/predict", content=parts, headers=headers, timeout=120)
+    assert (response.status_code, response.headers["x-model-version"]) == (200, "v1.0.0")
+    answers = pa.ipc.open_stream(response.content).read_all()
+    pair = httpx.post(f"{url}/sizes/predict", json={"rows": rows.slice(0, 2).to_pylist()}).json()["predictions"]
+    assert answers["prediction"].to_pylist() == [one["prediction"] for one in pair] * 50_000
+    figures = httpx.get(f"{url}/metrics").text
+    assert 'evergreen_requests_total{pipeline="sizes",version="v1.0.0",role="production",status="200"' in figures
+
+
 def test_keys_guard_an_endpoint_that_listens_everywhere(tmp_path, random_model):
     import socket
 
