@@ -133,9 +133,11 @@ EVERYBODY, STRANGER = Caller(""), Caller("")  # where no key is needed; who has 
 class Doorkeeper:
     """Tell who asks, by the file of keys as it is now; a file that goes or breaks lets nobody in that it did not."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, is_locked: bool = False) -> None:
+        """Read keys from `path`; with `is_locked` nobody is let in without one, also where the file is not seen."""
         self.path = path
-        self._callers: dict[str, Caller] | None = None  # by the hash of the key; None: everybody may ask
+        # by the hash of the key; None: everybody may ask
+        self._callers: dict[str, Caller] | None = {} if is_locked else None
         self._signature: tuple[int, ...] | None = None
         self._next_look = 0.0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import logging
 import re
 import secrets
 import sys
@@ -70,7 +71,8 @@ class Endpoint:
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
         """Serve what `config` says from now on.
 
-        It is {"revision", "hosts", "home", "replicas", "pipelines": {name: {"version", "path", "limits"}}}.
+        It is {"revision", "hosts", "home", "needs_key", "replicas", "pipelines"}, the last one {name: {"version",
+        "path", "limits"}}.
 
         New versions are loaded and warmed up while the old ones answer; then one assignment replaces all. A pipeline
         whose new version cannot be loaded keeps its old one: an error raised here would end the replica.
@@ -88,12 +90,13 @@ class Endpoint:
         self.documents = Documents(self.served)
         self.failures = {name: str(error) for name, error in loaded.items() if isinstance(error, BaseException)}
         self.revision, self.hosts = config["revision"], config.get("hosts", [])
-        self.home = make_private(Path(config["home"])) if "home" in config else None
+        self.home = _make_home(config.get("home"))
         if self.home and self.log is None:
             self.log = RequestLog(self.home, self.replica)
             atexit.register(self.log.close)
-        if self.home and not (self.door.path and self.door.path.exists()):
-            self.door = Doorkeeper(self.home.parent / "keys.json")
+        if "home" in config and not (self.door.path and self.door.path.exists()):
+            path = Path(config["home"]).parent / "keys.json"
+            self.door = Doorkeeper(path, is_locked=config.get("needs_key", False))
 
         if self.home and config.get("replicas", 1) > 1 and self.publishing is None:
             self.publishing = asyncio.create_task(self._publish(self.home))
@@ -212,6 +215,15 @@ class Endpoint:
             "revision": self.revision,
             "replica": self.replica,
         }
+
+
+def _make_home(path: str | None) -> Path | None:
+    """Make the folder for files of requests; None where there is to be none, or the machine cannot have it."""
+    try:
+        return make_private(Path(path)) if path else None
+    except OSError as error:  # raised, it would end the replica
+        logging.getLogger("ray.serve").error("requests are not logged: %s", error)
+        return None
 
 
 async def _answer(served: LoadedVersion, table: pa.Table, request: Request) -> list[dict[str, Any]]:

@@ -57,12 +57,8 @@ def deploy(
     if not entries:
         name, problem = next(iter(failures.items()))
         raise PipelineError(f"no released version can be served: {problem}", place=name)
-    hosts = sorted({host.lower() for limits in each.values() for host in limits.allowed_hosts})
-    config: dict[str, Any] = {"revision": secrets.token_hex(8), "hosts": hosts, "pipelines": entries}
-    config["replicas"] = max(limits.replicas for limits in each.values())
-    config["home"] = str((root / ".evergreen" / "requests").resolve())
-    with nullcontext((served_port, None)) if served_port else haproxy.claim_port(root) as (port, moved_from):
-        serve_api.apply(root, _schema(config, each, port))
+    config = _replica_config(root, entries, each)
+    serve_api.apply(root, _schema(config, each, port))
         try:
             _wait(root, port, config["revision"], time.monotonic() + START_SECONDS, progress)
         except PipelineError:
@@ -119,6 +115,18 @@ def _entries(released: Mapping[str, Mapping[str, str]], each: Mapping[str, Deplo
             "limits": each[name].model_dump(exclude={"replicas", "cpus", "allowed_hosts"}),
         }
         for name, version in released.items()
+    }
+
+
+def _replica_config(root: Path, entries: Mapping[str, Any], each: Mapping[str, DeployConfig]) -> dict[str, Any]:
+    """Return what replicas are told (stages/deploy/endpoint.py)."""
+    return {
+        "revision": secrets.token_hex(8),
+        "hosts": sorted({host.lower() for limits in each.values() for host in limits.allowed_hosts}),
+        "home": str((root / ".evergreen" / "requests").resolve()),
+        "needs_key": api_keys.keys_file(root).exists(),
+        "replicas": max(limits.replicas for limits in each.values()),
+        "pipelines": entries,
     }
 
 

@@ -10,6 +10,7 @@ import pytest
 from evergreen.cli.keys import keys
 from evergreen.core.errors import PipelineError
 from evergreen.stages.deploy import api_keys
+from evergreen.stages.deploy import endpoint as serving
 from evergreen.stages.deploy import stage as deploy
 from evergreen.stages.deploy.config import DeployConfig
 from evergreen.stages.deploy.endpoint import Endpoint
@@ -139,6 +140,19 @@ def test_a_file_that_goes_or_breaks_lets_nobody_new_in(endpoint, tmp_path):
     entries = {name: served.entry for name, served in endpoint.served.items()}
     asyncio.run(endpoint.reconfigure(config | {"pipelines": entries}))
     assert predict(endpoint).status_code == 200, "who deploys without keys wants none"
+
+
+def test_a_replica_that_does_not_see_the_file_lets_nobody_in(endpoint, tmp_path, monkeypatch):
+    def fail(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(serving, "make_private", fail)
+    entries = {name: served.entry for name, served in endpoint.served.items()}
+    for needs_key, status in ((True, 401), (False, 200)):
+        made, home = Endpoint(), str(tmp_path / "elsewhere" / "requests")
+        asyncio.run(made.reconfigure({"revision": "1", "home": home, "needs_key": needs_key, "pipelines": entries}))
+        assert (made.home, made.log) == (None, None)
+        assert predict(made).status_code == status
 
 
 def test_the_file_is_looked_at_once_a_second(endpoint, tmp_path):
