@@ -58,7 +58,8 @@ def deploy(
         name, problem = next(iter(failures.items()))
         raise PipelineError(f"no released version can be served: {problem}", place=name)
     config = _replica_config(root, entries, each)
-    serve_api.apply(root, _schema(config, each, port))
+    with nullcontext((served_port, None)) if served_port else haproxy.claim_port(root) as (port, moved_from):
+        serve_api.apply(root, _schema(config, each, port))
         try:
             _wait(root, port, config["revision"], time.monotonic() + START_SECONDS, progress)
         except PipelineError:
