@@ -59,7 +59,6 @@ def deploy(
         raise PipelineError(f"no released version can be served: {problem}", place=name)
     config = _replica_config(root, entries, each)
     with nullcontext((served_port, None)) if served_port else haproxy.claim_port(root) as (port, moved_from):
-        with nullcontext((served_port, None)) if served_port else haproxy.claim_port(root) as (port, moved_from):
         serve_api.apply(root, _schema(config, each, port))
         try:
             _wait(root, port, config["revision"], time.monotonic() + START_SECONDS, progress)
